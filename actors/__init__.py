@@ -1,0 +1,24 @@
+"""playtally's actors: OS processes that share nothing and pass msgpack over pipes.
+
+    supervisor.py
+    ├── nsqd            embedded queue; only where the config names no nsqd and no nsqlookupd
+    ├── client          the reference client
+    ├── dispatcher      deadline heap, batches of twenty, sinks
+    ├── counter-0 … N   one SQLite ledger each
+    └── consumer        nsqd -> counters
+
+    nsqd ──plays──▶ consumer ──Plays────▶ counter-k ──Pending───▶ dispatcher ──publish──▶ client
+      ◀────FIN────          ◀──Counted──           ◀──Collect────
+                                                   ──Collected──▶
+                                                   ◀──Published──
+
+Imports go one way only, and a test checks it:
+
+    core <- config, runfile, mailbox, control, store, sinks, nsq, client
+         <- behaviour, processes
+         <- consumer, counter, dispatcher, services
+         <- tree, supervision, admin
+         <- report, demo, commands <- supervisor.py
+
+`core/` is pure: no I/O, no clock, no randomness, no logging. Actors never import one another.
+"""

@@ -1,0 +1,86 @@
+"""The reference client alone: `python -m actors.client --address 127.0.0.1:8080 --data-path DIR`.
+
+Talks on stderr; stdout stays empty. Ends with 0 after SIGTERM or SIGINT, 1 when it cannot start,
+2 on bad arguments.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import pathlib
+import signal
+import sys
+
+from actors.client.errors import ClientError
+from actors.client.server import ReferenceClient
+from actors.core.audit import Promises
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    secret = os.environ.get(options.secret_env, "").encode() if options.secret_env else None
+    if secret == b"":
+        print(f"--secret-env: {options.secret_env} is empty, expected a secret", file=sys.stderr)
+        return EXIT_FAILED
+    promises = Promises(
+        realtime_below=options.realtime_below,
+        deadline_s=options.deadline_s,
+        batch_size_max=options.batch_size_max,
+        every_play=options.every_play,
+    )
+    client = ReferenceClient(options.data_path, options.address, promises, secret=secret)
+    try:
+        asyncio.run(_serve(client, options.address.rpartition(":")[0]))
+    except ClientError as error:
+        print(error, file=sys.stderr)
+        return EXIT_FAILED
+    return EXIT_DONE
+
+
+async def _serve(client: ReferenceClient, host: str) -> None:
+    told_to_stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told_to_stop.set)
+    await client.start()
+    try:
+        print(f"client ready at http://{host}:{client.port}/", file=sys.stderr, flush=True)
+        await told_to_stop.wait()
+    finally:
+        await client.stop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m actors.client", description=__doc__)
+    defaults = Promises()
+    parser.add_argument("--address", default="127.0.0.1:8080", help="host:port; port 0: a free one")
+    parser.add_argument("--data-path", type=pathlib.Path, required=True, help="directory to keep")
+    parser.add_argument("--secret-env", default="", help="variable that holds the signing secret")
+    parser.add_argument("--realtime-below", type=_at_least_one, default=defaults.realtime_below)
+    parser.add_argument("--deadline-s", type=_positive, default=defaults.deadline_s)
+    parser.add_argument("--batch-size-max", type=_at_least_one, default=defaults.batch_size_max)
+    parser.add_argument("--every-play", action="store_true", help="audit that no step is skipped")
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}, expected at least 1")
+    return number
+
+
+def _positive(text: str) -> float:
+    seconds = float(text)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text}, expected more than 0")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""The reference client over HTTP, one handler a path.
+
+    POST /plays     a publish                      GET /          the page
+    GET  /totals    {"<GUID>": 123, …}             GET /events    what changed, live
+    GET  /report    what the audit found           GET /healthz   200 while it serves
+
+Promises that everything but the page answers in JSON, errors too (one line that names what is
+wrong), and that no request makes it hold more than `publishes.BODY_BYTES_MAX`. Refuses to decide:
+it turns requests into calls of `ReferenceClient` and results into answers.
+"""
+
+import logging
+import pathlib
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
+
+from actors.client import publishes
+from actors.client.errors import MalformedPublish, StoreError
+from actors.core.audit import Verdict
+
+if TYPE_CHECKING:
+    from actors.client.server import ReferenceClient
+
+_PAGE_PATH = pathlib.Path(__file__).parent / "page"
+_PAGE_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_SECURITY_POLICY = (
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "object-src 'none'"
+)
+_log = logging.getLogger("playtally.client")
+
+
+def application(client: "ReferenceClient") -> Application:
+    """The tornado application of this client."""
+    routes: list[tuple] = [
+        (r"/plays", PlaysHandler, {"client": client}),
+        (r"/totals", TotalsHandler, {"client": client}),
+        (r"/report", ReportHandler, {"client": client}),
+        (r"/events", EventsHandler, {"client": client}),
+        (r"/healthz", HealthHandler, {"client": client}),
+    ]
+    for path, (name, content_type) in _PAGE_FILES.items():
+        content = (_PAGE_PATH / name).read_bytes()
+        routes.append((path, PageHandler, {"content": content, "content_type": content_type}))
+    return Application(
+        routes,
+        default_handler_class=UnknownPathHandler,
+        log_function=_log_request,
+    )
+
+
+class Handler(RequestHandler):
+    """What all answers have in common."""
+
+    client: "ReferenceClient"
+
+    def initialize(self, client: "ReferenceClient | None" = None) -> None:
+        self.client = client
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("Content-Security-Policy", _SECURITY_POLICY)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+
+    def answer(self, content: Any, status: int = 200) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(msgspec.json.encode(content) + b"\n")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, StoreError):
+            # Not lost and not taken: the service tries again until there is room.
+            self.answer({"error": str(error)}, 503)
+        elif status_code == 404:
+            self.answer({"error": f"nothing at {self.request.path[:200]}"}, 404)
+        elif status_code == 405:
+            self.answer({"error": f"{self.request.path[:200]} does not take this method"}, 405)
+        else:
+            self.answer({"error": self._reason}, status_code)
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        if isinstance(value, StoreError):
+            _log.error("client %s", value)
+        elif not isinstance(value, HTTPError):
+            _log.error("client failed\n%s", "".join(traceback.format_exception(typ, value, tb)))
+
+
+@stream_request_body
+class PlaysHandler(Handler):
+    """Takes publishes. 200 means that it is committed."""
+
+    def prepare(self) -> None:
+        self._body = bytearray()
+
+    def data_received(self, chunk: bytes) -> None:
+        # One byte over is enough to tell; the rest is read, so that the answer gets through.
+        room = publishes.BODY_BYTES_MAX + 1 - len(self._body)
+        self._body += chunk[:room]
+
+    def post(self) -> None:
+        body = bytes(self._body)
+        if len(body) > publishes.BODY_BYTES_MAX:
+            self._refuse(publishes.too_long())
+        signature = self.request.headers.get("X-Playtally-Signature")
+        secret = self.client.secret
+        if secret is not None and not publishes.is_signed(body, signature, secret):
+            self.answer({"error": "X-Playtally-Signature: expected this body's HMAC, as in "
+                         '"sha256=<hex>"; is the secret the same on both sides?'}, 401)  # fmt: skip
+            return
+        try:
+            publish = publishes.parse(
+                body,
+                content_type=self.request.headers.get("Content-Type", ""),
+                idempotency_key=self.request.headers.get("Idempotency-Key"),
+            )
+        except MalformedPublish as error:
+            self._refuse(error)
+        receipt = self.client.receive(publish)
+        if receipt.verdict is Verdict.CONFLICT:
+            self.answer({"error": f"batch: {publish.batch!r} came before with other content, "
+                         "expected a new key for new content", "field": "batch"}, 409)  # fmt: skip
+            return
+        duplicate = receipt.verdict is Verdict.DUPLICATE
+        self.answer({"batch": publish.batch, "duplicate": duplicate})
+
+    def _refuse(self, error: MalformedPublish) -> None:
+        self.answer({"error": str(error), "field": error.field, "expected": error.expected}, 400)
+        raise Finish
+
+
+class TotalsHandler(Handler):
+    def get(self) -> None:
+        self.answer(self.client.audit.totals())
+
+
+class ReportHandler(Handler):
+    def get(self) -> None:
+        self.answer(self.client.report())
+
+
+class HealthHandler(Handler):
+    def get(self) -> None:
+        self.client.stats()  # Raises what makes it answer 503 when the store can't be read.
+        self.answer({"healthy": True})
+
+
+class EventsHandler(Handler):
+    """One stream. `events.Streams` writes to it."""
+
+    is_closed = False
+
+    async def get(self) -> None:
+        if self.client.streams.is_full():
+            self.answer({"error": "too many pages are open, expected fewer; close some"}, 503)
+            return
+        self.set_header("Content-Type", "text/event-stream")
+        # For a proxy in front, which would otherwise hold events back until it has a pageful.
+        self.set_header("X-Accel-Buffering", "no")
+        # A small event goes out at once, and doesn't wait for the answer to the one before.
+        self.request.connection.stream.set_nodelay(True)
+        await self.client.streams.serve(self)
+
+    def on_closed(self) -> None:
+        """Replaced by the stream that is served."""
+
+    def on_connection_close(self) -> None:
+        self.is_closed = True
+        self.on_closed()
+
+
+class PageHandler(Handler):
+    """One file of the page, as it was when the client started."""
+
+    def initialize(self, content: bytes, content_type: str) -> None:
+        self._content, self._content_type = content, content_type
+
+    def get(self) -> None:
+        # Kept by the browser, but asked for each time (tornado answers 304 by the Etag), so that
+        # a page and the client it talks to are of one version.
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("Content-Type", self._content_type)
+        self.finish(self._content)
+
+    def head(self) -> None:
+        self.get()
+
+
+class UnknownPathHandler(Handler):
+    def prepare(self) -> None:
+        raise HTTPError(404)
+
+
+def _log_request(handler: RequestHandler) -> None:
+    """Only our own failures: a line a publish would drown everything else."""
+    if handler.get_status() >= 500:
+        _log.error("client %d %s", handler.get_status(), handler.request.path[:200])

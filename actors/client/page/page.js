@@ -1,0 +1,302 @@
+// The live page. Owns what is on the screen; knows only what the events say.
+//
+// An event lays changes over what the page has; what is drawn is decided once a frame, whatever
+// came in between. Rows belong to videos and move with them, so that a change can be seen.
+
+const ROWS_MAX = 300;
+const SILENCE_MAX_MS = 15000; // The client sends something every 5 s, even when nothing changes.
+const RETRY_MS = 3000;
+const FLASH_MS = 1200;
+
+const element = (id) => document.getElementById(id);
+const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
+const oneDecimal = new Intl.NumberFormat("en-GB", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+
+const videos = new Map(); // GUID -> { id, plays, publishedAtMs, row, flash }
+let ordered = [];
+let changed = new Set();
+let report = null;
+let mostDrawn = 0; // The bars are drawn against it.
+let brokenShown = 0;
+let clockAheadMs = 0; // Of this browser against the client, so that "5 s ago" is right.
+let frame = 0;
+
+// --- Events -------------------------------------------------------------------------------
+
+let source = null;
+let silence = 0;
+
+function connect() {
+  source?.close();
+  source = new EventSource("/events");
+  source.addEventListener("snapshot", (event) => take(JSON.parse(event.data), true));
+  source.addEventListener("change", (event) => take(JSON.parse(event.data), false));
+  source.addEventListener("error", () => {
+    show("disconnected", "disconnected, trying again");
+    // The browser tries again by itself unless the answer was no stream at all.
+    if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
+  });
+  watch();
+}
+
+function watch() {
+  clearTimeout(silence);
+  silence = setTimeout(() => {
+    show("disconnected", "no news, trying again");
+    connect();
+  }, SILENCE_MAX_MS);
+}
+
+function take(event, isSnapshot) {
+  watch();
+  show("live", "live");
+  clockAheadMs = Date.now() - event.now_ms;
+  report = event.report;
+  if (isSnapshot) {
+    videos.clear();
+    changed.clear();
+    brokenShown = 0;
+    element("rows").replaceChildren();
+  }
+  for (const [id, plays, publishedAtMs] of event.videos) {
+    const video = videos.get(id);
+    if (video) Object.assign(video, { plays, publishedAtMs });
+    else videos.set(id, { id, plays, publishedAtMs, row: null, flash: null });
+    if (!isSnapshot) changed.add(id);
+  }
+  if (isSnapshot || event.videos.length) {
+    ordered = [...videos.values()].sort((a, b) => b.plays - a.plays || (a.id < b.id ? -1 : 1));
+  }
+  draw();
+}
+
+function show(state, text) {
+  const pill = element("state");
+  if (pill.dataset.state === state && pill.textContent === text) return;
+  pill.dataset.state = state;
+  pill.textContent = text;
+}
+
+// --- Drawing ------------------------------------------------------------------------------
+
+function draw() {
+  // A hidden page gets no frames; one is pending then, and draws the newest when it is seen.
+  if (!frame) frame = requestAnimationFrame(() => { frame = 0; drawNow(); });
+}
+
+function drawNow() {
+  if (!report) return;
+  drawFigures();
+  drawTriggers();
+  drawBroken();
+  element("empty").hidden = videos.size > 0;
+  element("totals").hidden = videos.size === 0;
+  drawRows();
+}
+
+function drawFigures() {
+  const { publishes, realtime_latency_ms: realtime, hot_lateness_ms: hot, promises } = report;
+  write("plays", whole.format(report.plays));
+  write("videos", counted(report.videos, "video"));
+  write("publishes", whole.format(publishes.total));
+  write("plays-per-publish",
+    publishes.total ? `${mean(report.plays_per_publish)} plays in each` : "none yet");
+  write("saving", report.saving_percent === null ? "–" : percent(report.saving_percent));
+  write("realtime-p50", duration(realtime.p50));
+  write("realtime-p99", realtime.count ? `p99 ${duration(realtime.p99)}, from the queue to here` : "none yet");
+  write("hot-max", duration(hot.max));
+  write("hot-note", `promised within ${promises.deadline_s} s` +
+    (report.overdue ? `, ${whole.format(report.overdue)} overdue` : ""));
+  const broken = report.promises_broken_total;
+  element("promises").dataset.broken = broken ? "yes" : "no";
+  write("broken-total", broken ? whole.format(broken) : "none");
+  write("broken-note", broken
+    ? Object.entries(report.promises_broken_by_promise)
+      .filter(([, count]) => count).map(([name]) => plain(name)).join(", ")
+    : `${counted(publishes.total, "publish", "publishes")} checked`);
+  write("key-text", `under ${whole.format(promises.realtime_below)} plays: published at once`);
+  write("timer-note", report.publishes_if_plain_timer
+    ? `A plain ${promises.deadline_s} s timer would have made ` +
+      `${counted(report.publishes_if_plain_timer, "publish", "publishes")}, and told first plays late`
+    : "");
+}
+
+function drawTriggers() {
+  for (const trigger of ["realtime", "deadline", "overdue", "drain"]) {
+    const count = report.publishes[trigger];
+    document.querySelector(`.stack .${trigger}`).style.flexGrow = count;
+    setText(document.querySelector(`.triggers li.${trigger} b`), whole.format(count));
+  }
+}
+
+function drawRows() {
+  const sought = element("filter").value.trim().toLowerCase();
+  const found = sought ? ordered.filter((video) => video.id.startsWith(sought)) : ordered;
+  const shown = found.slice(0, ROWS_MAX);
+  const body = element("rows");
+  const most = ordered.length ? ordered[0].plays : 1;
+  const colour = getComputedStyle(document.documentElement).getPropertyValue("--flash");
+  let place = body.firstElementChild;
+  for (const video of shown) {
+    const isNew = video.row === null;
+    const isChanged = changed.has(video.id);
+    if (isNew) video.row = newRow(video);
+    if (video.row === place) place = place.nextElementSibling;
+    else body.insertBefore(video.row, place);
+    if (isNew || isChanged) drawRow(video);
+    if (isNew || isChanged || most !== mostDrawn) drawBar(video, most);
+    if (isChanged) flash(video, colour);
+  }
+  mostDrawn = most;
+  while (place) {
+    const next = place.nextElementSibling;
+    const video = videos.get(place.dataset.id);
+    if (video) video.row = null;
+    place.remove();
+    place = next;
+  }
+  changed = new Set();
+  write("more", more(shown.length, found.length, sought));
+}
+
+function newRow(video) {
+  const row = document.createElement("tr");
+  row.dataset.id = video.id;
+  const cell = row.insertCell();
+  const guid = cell.appendChild(document.createElement("span"));
+  guid.className = "guid";
+  guid.title = video.id;
+  const dot = guid.appendChild(document.createElement("span"));
+  dot.className = "dot";
+  dot.setAttribute("role", "img");
+  guid.append(video.id);
+  const track = cell.appendChild(document.createElement("span"));
+  track.className = "track";
+  track.append(document.createElement("span"));
+  row.insertCell().className = "plays";
+  row.insertCell().className = "when";
+  return row;
+}
+
+function drawRow(video) {
+  const { row } = video;
+  const isRealtime = video.plays < report.promises.realtime_below;
+  if (row.classList.contains("realtime") !== isRealtime) {
+    row.classList.toggle("realtime", isRealtime);
+    const dot = row.querySelector(".dot");
+    if (isRealtime) dot.setAttribute("aria-label", "published at once");
+    else dot.removeAttribute("aria-label");
+    dot.ariaHidden = isRealtime ? null : "true";
+  }
+  setText(row.cells[1], whole.format(video.plays));
+  setText(row.cells[2], ago(video.publishedAtMs));
+}
+
+function drawBar(video, most) {
+  video.row.querySelector(".track span").style.transform = `scaleX(${video.plays / most})`;
+}
+
+function flash(video, colour) {
+  if (stillness.matches) return;
+  video.flash?.cancel();
+  video.flash = video.row.animate(
+    [{ backgroundColor: colour }, { backgroundColor: "transparent" }],
+    { duration: FLASH_MS, easing: "ease-out" },
+  );
+}
+
+// --- Broken promises ----------------------------------------------------------------------
+
+let brokenAsked = false;
+
+async function drawBroken() {
+  const total = report.promises_broken_total;
+  element("broken").hidden = total === 0;
+  if (total === brokenShown || brokenAsked) return;
+  brokenAsked = true;
+  try {
+    const answer = await (await fetch("/report")).json();
+    brokenShown = answer.promises_broken_total;
+    element("broken-rows").replaceChildren(...answer.promises_broken.map(brokenRow));
+    const rest = answer.promises_broken_total - answer.promises_broken.length;
+    write("broken-more", rest > 0 ? `and ${whole.format(rest)} more` : "");
+  } catch (error) {
+    // The client went away in between; the next event asks again.
+    console.info("the report could not be read:", error);
+  } finally {
+    brokenAsked = false;
+  }
+}
+
+function brokenRow(broken) {
+  const row = document.createElement("tr");
+  row.insertCell().textContent = plain(broken.promise);
+  row.insertCell().textContent = broken.expected;
+  row.insertCell().textContent = broken.found;
+  for (const id of [broken.video_id ?? "the whole publish", broken.batch]) {
+    const cell = row.insertCell();
+    cell.className = "id";
+    cell.textContent = cell.title = id;
+  }
+  return row;
+}
+
+// --- Words --------------------------------------------------------------------------------
+
+const write = (id, text) => setText(element(id), text);
+
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+const counted = (count, one, many = `${one}s`) => `${whole.format(count)} ${count === 1 ? one : many}`;
+
+const mean = (value) => (value < 100 ? oneDecimal : whole).format(value);
+
+const plain = (name) => name.replaceAll("_", " ");
+
+function percent(value) {
+  // Never "100.0 %": something was published.
+  return `${value > 99.9 ? value.toFixed(2) : value.toFixed(1)} %`;
+}
+
+function duration(ms) {
+  if (ms === null) return "–";
+  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 100000) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 5400000) return `${(ms / 60000).toFixed(1)} min`;
+  if (ms < 129600000) return `${(ms / 3600000).toFixed(1)} h`;
+  return `${whole.format(Math.round(ms / 86400000))} days`;
+}
+
+function ago(atMs) {
+  const seconds = Math.floor((Date.now() - clockAheadMs - atMs) / 1000);
+  if (seconds < 1) return "now";
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86400)} d ago`;
+}
+
+function more(shown, found, sought) {
+  if (sought && found === 0) return `No video starts with “${sought}”.`;
+  if (found > shown) {
+    return `The ${whole.format(shown)} with the most plays. ${whole.format(found - shown)} more: ` +
+      "find one by the start of its GUID.";
+  }
+  return sought ? `${counted(found, "video")} found` : "";
+}
+
+function tick() {
+  for (const row of element("rows").rows) {
+    const video = videos.get(row.dataset.id);
+    if (video) setText(row.cells[2], ago(video.publishedAtMs));
+  }
+  document.title = report?.plays ? `${whole.format(report.plays)} plays · playtally` : "playtally";
+}
+
+element("filter").addEventListener("input", draw);
+setInterval(tick, 1000);
+connect();

@@ -1,0 +1,108 @@
+"""Publishes as they come over HTTP, to the audit's structs, or to one line that says what is wrong.
+
+Promises that whatever the bytes are, the answer is a `Publish` or a `MalformedPublish`. Refuses to
+judge promises: a publish of 50 videos is well formed, and the audit's to condemn. Unknown members
+are ignored, so that a newer service can say more.
+"""
+
+import hashlib
+import hmac
+import re
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from actors.client.errors import MalformedPublish
+from actors.core.audit import Entry, Publish, Trigger
+
+BODY_BYTES_MAX = 64 * 1024
+
+# The largest whole number that a browser reads from JSON exactly.
+PLAYS_MAX = 2**53 - 1
+
+_GUID = r"\A[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\Z"
+
+# A key travels in a header: printable ASCII, and spaces at the ends would not survive.
+_KEY = r"\A[!-~]([ -~]{0,198}[!-~])?\Z"
+
+_EXPECTED = {
+    "batch": "1 to 200 printable ASCII characters, no space at the ends",
+    "trigger": " | ".join(f'"{trigger}"' for trigger in Trigger),
+    "videos": 'a list of {"video_id", "plays", "arrived_at_ns"}',
+    "video_id": 'a GUID as "8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3e"',
+    "plays": f"a whole number from 0 to {PLAYS_MAX}",
+    "arrived_at_ns": f"nanoseconds since 1970, a whole number from 0 to {2**63 - 1}",
+    "body": 'a JSON object {"batch", "trigger", "videos"}',
+}
+
+
+class _Entry(Struct, frozen=True):
+    video_id: Annotated[str, Meta(pattern=_GUID)]
+    plays: Annotated[int, Meta(ge=0, le=PLAYS_MAX)]
+    arrived_at_ns: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class _Publish(Struct, frozen=True):
+    batch: Annotated[str, Meta(pattern=_KEY)]
+    trigger: Trigger
+    videos: list[_Entry]
+
+
+_decoder = msgspec.json.Decoder(_Publish)
+
+
+def parse(body: bytes, *, content_type: str, idempotency_key: str | None) -> Publish:
+    """The publish in this request. Raises `MalformedPublish` naming the field."""
+    # Checked also because a web page elsewhere cannot send this type to a loopback address
+    # without asking first, and is then refused.
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise MalformedPublish("Content-Type", "application/json", f"is {media_type[:80]!r}")
+    if len(body) > BODY_BYTES_MAX:
+        raise too_long()
+    publish = _decoded(body)
+    if idempotency_key is not None and idempotency_key != publish.batch:
+        raise MalformedPublish(
+            "Idempotency-Key", f'the same as "batch", {publish.batch!r}',
+            f"is {idempotency_key[:200]!r}",
+        )  # fmt: skip
+    entries = (Entry(one.video_id.lower(), one.plays, one.arrived_at_ns) for one in publish.videos)
+    return Publish(publish.batch, publish.trigger, tuple(entries))
+
+
+def too_long() -> MalformedPublish:
+    return MalformedPublish("body", f"at most {BODY_BYTES_MAX} bytes", "is longer")
+
+
+def is_signed(body: bytes, signature: str | None, secret: bytes) -> bool:
+    """Whether `X-Playtally-Signature` is this body's, told in the same time whatever it is."""
+    expected = "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
+    # As bytes: compare_digest refuses text that is not ASCII, and a header may hold such.
+    return hmac.compare_digest(expected.encode(), (signature or "").strip().encode("utf-8"))
+
+
+def _decoded(body: bytes) -> _Publish:
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        problem = str(error)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MalformedPublish("body", _EXPECTED["body"], f"is not JSON ({error})") from None
+    except RecursionError:
+        raise MalformedPublish("body", _EXPECTED["body"], "is nested too deep") from None
+    raise _named(problem)
+
+
+def _named(problem: str) -> MalformedPublish:
+    """msgspec's text, such as "Expected `int` >= 0 - at `$.videos[0].plays`", by field."""
+    what, _, where = problem.partition(" - at ")
+    path = where.strip("`").removeprefix("$").removeprefix(".")
+    missing = re.search(r"missing required field `(\w+)`", what)
+    if missing:
+        path = f"{path}.{missing.group(1)}" if path else missing.group(1)
+    name = re.sub(r"\[[^\]]*\]", "", path).rpartition(".")[2] if path else "body"
+    if path.endswith("]"):
+        return MalformedPublish(path, '{"video_id", "plays", "arrived_at_ns"}', "is no object")
+    found = "is missing" if missing else "is something else"
+    return MalformedPublish(path or "body", _EXPECTED[name], found)

@@ -1,0 +1,155 @@
+"""The reference client's life: its address, its store, and the order in which a publish is taken.
+
+Promises that a publish is answered with 2xx only after it is committed, and that nothing of one
+that could not be committed stays in memory. Refuses to know HTTP beyond listening (`handlers.py`)
+and what a promise is (`actors/core/audit.py`).
+"""
+
+import asyncio
+import logging
+import pathlib
+import time
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from actors.client import handlers
+from actors.client.errors import AddressError, StoreError
+from actors.client.events import Streams
+from actors.client.store import ClientStore
+from actors.core.audit import Audit, Promises, Publish, Receipt
+
+# Above a publish's own limit, so that one too long can still be answered in words; its rest is
+# read and dropped, never held.
+REQUEST_BYTES_MAX = 1024 * 1024
+HEADER_BYTES_MAX = 16 * 1024
+BODY_TIMEOUT_S = 10
+IDLE_CONNECTION_TIMEOUT_S = 300
+STREAMS_END_TIMEOUT_S = 1
+CLOSE_TIMEOUT_S = 2
+
+_log = logging.getLogger("playtally.client")
+
+
+class ReferenceClient:
+    """Takes publishes at `POST /plays` and shows them, in the event loop that runs.
+
+    `path` is the directory of its files. `address` is "host:port"; port 0 takes a free one, see
+    `port`. With a `secret`, publishes must be signed with it.
+    """
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        address: str,
+        promises: Promises | None = None,
+        *,
+        secret: bytes | None = None,
+    ) -> None:
+        self.port = 0
+        self.promises = promises or Promises()
+        self.secret = secret
+        self.streams = Streams(self)
+        self._path = path
+        self._address = address
+        self._store: ClientStore | None = None
+        self._audit: Audit | None = None
+        self._server: HTTPServer | None = None
+
+    async def start(self) -> None:
+        """Opens the store and listens. Raises `AddressError` or `StoreError`; nothing is left."""
+        host, port = _host_and_port(self._address)
+        self._store = ClientStore(self._path)
+        try:
+            self._audit = self._store.load(self.promises)
+            self.streams.changed(self._audit.videos)
+            sockets = _bound(self._address, host, port)
+        except BaseException:
+            self._store.close()
+            raise
+        self.port = sockets[0].getsockname()[1]
+        self._server = HTTPServer(
+            handlers.application(self),
+            max_body_size=REQUEST_BYTES_MAX,
+            max_header_size=HEADER_BYTES_MAX,
+            body_timeout=BODY_TIMEOUT_S,
+            idle_connection_timeout=IDLE_CONNECTION_TIMEOUT_S,
+        )
+        self._server.add_sockets(sockets)
+
+    async def stop(self) -> None:
+        """Listens no more, ends the streams, closes the store. Safe to call twice."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.stop()
+        await self.streams.end(STREAMS_END_TIMEOUT_S)
+        try:
+            await asyncio.wait_for(server.close_all_connections(), CLOSE_TIMEOUT_S)
+        finally:
+            # The store last: until the connections are closed, a publish may still arrive.
+            self._store.close()
+
+    @property
+    def audit(self) -> Audit:
+        """The audit of what is committed. Raises `StoreError` when it had to be read and can't."""
+        if self._audit is None:
+            self._audit = self._store.load(self.promises)
+        return self._audit
+
+    def receive(self, publish: Publish) -> Receipt:
+        """Audits, commits, shows. Raises `StoreError` when the disk refuses; nothing is taken."""
+        audit = self.audit
+        receipt = audit.receive(publish, time.time_ns())
+        try:
+            # Commit before the answer: the service never sends a total again that was confirmed.
+            self._store.commit(publish, receipt, audit)
+        except StoreError:
+            # The audit is ahead of the disk now. What is committed is the truth; read it anew.
+            self._audit = None
+            raise
+        for broken in receipt.broken:
+            _log.warning(
+                "client broken promise %s batch %s video %s expected %s found %s",
+                broken.promise, broken.batch, broken.video_id, broken.expected, broken.found,
+            )  # fmt: skip
+        self.streams.changed(receipt.videos)
+        return receipt
+
+    def report(self) -> dict:
+        """What `GET /report` answers."""
+        return self.audit.report()
+
+    def stats(self) -> dict:
+        """The few figures for a status line."""
+        statistics = self.audit.statistics
+        return {
+            "publishes": statistics.publishes_total(),
+            "duplicates": statistics.duplicates,
+            "plays": self.audit.plays,
+            "videos": len(self.audit.videos),
+            "promises_broken": sum(statistics.broken.values()),
+            "streams": self.streams.count(),
+        }
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise AddressError(
+            f'client address {address!r}, expected "host:port" with a port of 0 to 65535, '
+            f'such as "127.0.0.1:8080"'
+        )
+    return host, int(port)
+
+
+def _bound(address: str, host: str, port: int) -> list:
+    try:
+        return bind_sockets(port, address=host)
+    except OSError as error:
+        raise AddressError(
+            f"client address {address!r} cannot be listened on: {error.strerror or error}; "
+            f"expected a free port of an address of this machine; stop what listens there, or set "
+            f"another (port 0 takes a free one)"
+        ) from error

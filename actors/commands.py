@@ -1,0 +1,218 @@
+"""The command line: arguments to calls, results to stdout, talk to stderr, and exit codes.
+
+Owns no logic of its own: every command is a few lines over the module that does it.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+from . import config, runfile
+from .config import ConfigError, Settings
+from .exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
+
+EPILOG = "Exit codes: 0 done, 1 failed, 2 bad arguments or config, 3 restart intensity exceeded."
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command. The exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        settings = config.load(options.config, options.set)
+        return options.command(settings, options)
+    except ConfigError as error:
+        print(f"the settings are not right:\n{error}", file=sys.stderr)
+        return EXIT_USAGE
+    except Failure as failure:
+        print(failure, file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_FAILED
+    except BrokenPipeError:
+        return EXIT_DONE
+
+
+def _run(settings: Settings, options: argparse.Namespace) -> int:
+    from . import service
+
+    return service.run(settings, options.log_level)
+
+
+def _status(settings: Settings, options: argparse.Namespace) -> int:
+    from . import screen
+
+    if options.watch:
+        return screen.watch(lambda: _ask(settings, "/status"))
+    status = _ask(settings, "/status")
+    print(json.dumps(status, indent=2)) if options.json else screen.show_status(status)
+    return EXIT_DONE
+
+
+def _kill(settings: Settings, options: argparse.Namespace) -> int:
+    from .processes import send_signal
+
+    number = _signal_number(options.signal)
+    children = {child["id"]: child for child in _ask(settings, "/status")["children"]}
+    if options.child not in children:
+        raise Failure(f"no child {options.child!r}, expected one of {', '.join(children)}")
+    pid = children[options.child]["pid"]
+    if pid is None or not send_signal(pid, number):
+        raise Failure(f"{options.child} has no process just now; see `python supervisor.py status`")
+    print(f"sent {signal.Signals(number).name} to {options.child} (pid {pid})", file=sys.stderr)
+    return EXIT_DONE
+
+
+def _config(settings: Settings, options: argparse.Namespace) -> int:
+    from . import screen
+
+    found = config.explain(options.config, options.set)
+    if options.json:
+        print(json.dumps([one._asdict() for one in found], indent=2))
+    else:
+        screen.show_config(found)
+    return EXIT_DONE
+
+
+def _totals(settings: Settings, options: argparse.Namespace) -> int:
+    from . import screen
+    from .core import guids
+    from .store import TotalsReader
+
+    reader = TotalsReader(settings.supervisor.state_dir)
+    if not reader.found:
+        raise Failure(
+            f"no ledgers in {settings.supervisor.state_dir}, expected those of a service that has run: "
+            "see supervisor.state_dir"
+        )
+    rows = sorted(reader.read(), key=lambda row: (-row[1], row[0]))
+    if options.json:
+        print(json.dumps({guids.text(video): total for video, total, _ in rows}, indent=2))
+    else:
+        screen.show_totals([(guids.text(video), *numbers) for video, *numbers in rows])
+    return EXIT_DONE
+
+
+def _check(settings: Settings, options: argparse.Namespace) -> int:
+    from . import check
+
+    return check.run(settings)
+
+
+def _stop(settings: Settings, options: argparse.Namespace) -> int:
+    from .processes import send_signal
+
+    facts = _running(settings)
+    send_signal(facts["pid"], signal.SIGTERM)
+    # Two drains and the children's stops, each at most shutdown_timeout_s.
+    deadline_s = time.monotonic() + 8 * settings.supervisor.shutdown_timeout_s + 10
+    while runfile.read(settings.supervisor.state_dir) is not None:
+        if time.monotonic() > deadline_s:
+            raise Failure(f"the service (pid {facts['pid']}) still runs; see its log")
+        time.sleep(0.05)
+    print(f"stopped the service (pid {facts['pid']})", file=sys.stderr)
+    return EXIT_DONE
+
+
+def _demo(settings: Settings, options: argparse.Namespace) -> int:
+    from . import demo
+
+    return demo.run(options)
+
+
+def _running(settings: Settings) -> dict[str, Any]:
+    facts = runfile.read(settings.supervisor.state_dir)
+    if facts is None:
+        raise Failure(
+            f"no service runs on {settings.supervisor.state_dir}; start one with "
+            "`python supervisor.py`, or name its --config"
+        )
+    return facts
+
+
+def _ask(settings: Settings, path: str) -> dict[str, Any]:
+    address = _running(settings)["admin_address"]
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            return json.load(answer)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise Failure(f"the service does not answer at http://{address}{path} ({error})") from error
+
+
+def _signal_number(name: str) -> int:
+    text = name.upper().removeprefix("SIG")
+    if text.isdigit() and int(text) in list(signal.Signals):
+        return int(text)
+    try:
+        return signal.Signals[f"SIG{text}"]
+    except KeyError:
+        raise Failure(f"no signal {name!r}, expected a name like KILL, TERM, STOP or CONT") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--config", metavar="FILE", help="the config file (default: config.toml here, or the project's)"
+    )
+    shared.add_argument(
+        "--set", metavar="SECTION.KEY=VALUE", action="append", default=[],
+        help="a setting that goes over the file; may be given again",
+    )
+    run_options = argparse.ArgumentParser(add_help=False)
+    run_options.add_argument(
+        "--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        help="how much the service says on stderr",
+    )
+    json_option = argparse.ArgumentParser(add_help=False)
+    json_option.add_argument("--json", action="store_true", help="print JSON")
+    parser = argparse.ArgumentParser(
+        prog="python supervisor.py",
+        description="Counts video plays from NSQ exactly once and publishes totals in few batches.",
+        epilog=EPILOG,
+        parents=[shared, run_options],
+    )
+    parser.set_defaults(command=_run)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    def add(name: str, function, text: str, *parents) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name, help=text, description=text, epilog=EPILOG,
+            parents=[_quiet(shared), *parents],
+        )
+        command.set_defaults(command=function)
+        return command
+
+    add("run", _run, "run the service (the default)", _quiet(run_options))
+    status = add("status", _status, "what the service is doing", json_option)
+    status.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
+    kill = add("kill", _kill, "send a signal to a child, to see it restart")
+    kill.add_argument("child", metavar="CHILD", help="its id, as in status")
+    kill.add_argument("--signal", default="KILL", help="KILL unless said otherwise")
+    add("config", _config, "every setting in force, and where it came from", json_option)
+    add("totals", _totals, "the totals in the ledgers; needs no running service", json_option)
+    add("check", _check, "try the queue, the client and the state folder; say what works")
+    add("stop", _stop, "stop the service: publish what is pending, then end")
+    demo = add("demo", _demo, "the whole job once, on its own queue and folder, with a report")
+    demo.add_argument("--plays", type=int, default=100_000)
+    demo.add_argument("--videos", type=int, default=100)
+    demo.add_argument("--quiet-videos", type=int, default=15)
+    demo.add_argument("--seconds", type=float, default=0.0, help="spread the plays; 0: flat out")
+    demo.add_argument("--seed", type=int, default=1)
+    return parser
+
+
+def _quiet(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The same options with no defaults: after a command they must not undo what stood before it."""
+    import copy
+
+    quiet = copy.deepcopy(parser)
+    for action in quiet._actions:
+        action.default = argparse.SUPPRESS
+    return quiet
+
+

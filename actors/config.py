@@ -1,0 +1,336 @@
+"""Every setting: its type, default, unit and bounds; and `load`, which reports all problems at once.
+
+Owns what `config.toml` may say. Sources, each over the one before: the defaults below, the file,
+`--set SECTION.KEY=VALUE`. Refuses what it does not know rather than guess. Knows nothing of what
+the settings are used for.
+"""
+
+import tomllib
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+DEFAULT_URL = "http://127.0.0.1:8080/plays"
+PROJECT_FILE = Path(__file__).resolve().parent.parent / "config.toml"
+TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}$"
+CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?$"
+ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"
+
+
+class ConfigError(ValueError):
+    """What is wrong with the settings: one line a problem, all of them."""
+
+    def __init__(self, problems: list[str]):
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+def _note(expected: str, unit: str = "", **bounds: Any) -> Meta:
+    return Meta(extra={"expected": expected, "unit": unit}, **bounds)
+
+
+def _whole(low: int, high: int, unit: str) -> Any:
+    return Annotated[int, _note(f"a whole number, {low} to {high}", unit, ge=low, le=high)]
+
+
+def _number(low: float, high: float, unit: str) -> Any:
+    return Annotated[float, _note(f"a number, {low:g} to {high:g}", unit, ge=low, le=high)]
+
+
+def _text(expected: str, pattern: str) -> Any:
+    return Annotated[str, _note(expected, pattern=pattern)]
+
+
+def _choice(*words: str) -> Meta:
+    return _note(" or ".join(f'"{word}"' for word in words))
+
+
+Address = _text('"host:port" with a port of 0 to 65535, 0 for any free one', ADDRESS)
+NsqdAddress = _text('"host:port"', ADDRESS)
+HttpAddress = _text('"host:port" or "http://host:port"', r"^(https?://)?[^\s/]+:[0-9]{1,5}/?$")
+Switch = Annotated[bool, _note("true or false")]
+
+
+class Nsq(Struct, frozen=True, kw_only=True):
+    """Where the plays are: the topic, the channel, and the nsqds or nsqlookupds that have them."""
+
+    topic: _text("1 to 59 of a-z A-Z 0-9 . _ - (NSQ allows 64; \".dead\" is added)", TOPIC_NAME) = "plays"
+    channel: _text("1 to 64 of a-z A-Z 0-9 . _ -", CHANNEL_NAME) = "playtally"
+    nsqd_tcp_addresses: list[NsqdAddress] = []
+    lookupd_http_addresses: list[HttpAddress] = []
+    max_in_flight: _whole(1, 1_000_000, "messages") = 2500
+
+
+class EmbeddedNsqd(Struct, frozen=True, kw_only=True):
+    """The queue in Python that stands in for nsqd on a machine without one."""
+
+    tcp_address: Address = "127.0.0.1:4150"
+    http_address: Address = "127.0.0.1:4151"
+
+
+class Counters(Struct, frozen=True, kw_only=True):
+    """The counter processes and their ledgers."""
+
+    shards: _whole(1, 64, "processes") = 2
+    synchronous: Annotated[Literal["NORMAL", "FULL"], _choice("NORMAL", "FULL")] = "NORMAL"
+    dedupe_window_s: _number(1, 604_800, "s") = 3600.0
+
+
+class Dispatch(Struct, frozen=True, kw_only=True):
+    """When totals are published, and how many at once."""
+
+    realtime_below: _whole(0, 1_000_000, "plays") = 100
+    deadline_s: _number(0.1, 86_400, "s") = 60.0
+    batch_size_max: _whole(1, 20, "videos") = 20
+    realtime: Annotated[
+        Literal["coalesce", "every_play"], _choice("coalesce", "every_play")
+    ] = "coalesce"
+    realtime_linger_ms: _number(0, 60_000, "ms") = 0.0
+    overdue_linger_ms: _number(0, 60_000, "ms") = 1000.0
+
+
+class Publish(Struct, frozen=True, kw_only=True):
+    """Where publishes go."""
+
+    url: _text('"" or "http://…" or "https://…"', r"^(https?://[^\s/]+\S*)?$") = DEFAULT_URL
+    stdout: Switch = True
+    timeout_s: _number(0.05, 600, "s") = 10.0
+    secret_env: _text('"" or the name of an environment variable', r"^([A-Za-z_][A-Za-z0-9_]*)?$") = ""
+
+
+class Client(Struct, frozen=True, kw_only=True):
+    """The reference client, which takes publishes over HTTP and shows them as a page."""
+
+    enabled: Switch = True
+    address: Address = "127.0.0.1:8080"
+
+
+class Admin(Struct, frozen=True, kw_only=True):
+    """The service's own HTTP: status, metrics, health."""
+
+    address: Address = "127.0.0.1:8081"
+
+
+class Supervisor(Struct, frozen=True, kw_only=True):
+    """How children are restarted, and where everything durable is kept."""
+
+    state_dir: _text("the path of a folder", r"^.+$") = "state"
+    strategy: Annotated[
+        Literal["one_for_one", "rest_for_one", "one_for_all"],
+        _choice("one_for_one", "rest_for_one", "one_for_all"),
+    ] = "one_for_one"
+    max_restarts: _whole(0, 10_000, "restarts") = 5
+    max_seconds: _number(0.1, 86_400, "s") = 10.0
+    liveness_timeout_s: _number(0.5, 3600, "s") = 10.0
+    shutdown_timeout_s: _number(0.1, 3600, "s") = 10.0
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All settings in force, by section."""
+
+    nsq: Nsq = Nsq()
+    embedded_nsqd: EmbeddedNsqd = EmbeddedNsqd()
+    counters: Counters = Counters()
+    dispatch: Dispatch = Dispatch()
+    publish: Publish = Publish()
+    client: Client = Client()
+    admin: Admin = Admin()
+    supervisor: Supervisor = Supervisor()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded nsqd is used: when no nsqd and no nsqlookupd is named."""
+        return not (self.nsq.nsqd_tcp_addresses or self.nsq.lookupd_http_addresses)
+
+
+class Setting(NamedTuple):
+    """One setting for people: its full key, value, unit, what is expected, where it came from."""
+
+    key: str
+    value: Any
+    unit: str
+    expected: str
+    source: str
+
+
+def load(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+    """The settings in force. Raises `ConfigError` with every problem.
+
+    `path`: the file; None for `config.toml` in the current folder, else the project's own.
+    `overrides`: "SECTION.KEY=VALUE" texts; VALUE as in TOML, quotes not needed.
+    """
+    return _read(path, overrides)[0]
+
+
+def explain(path: str | Path | None = None, overrides: Iterable[str] = ()) -> list[Setting]:
+    """Every setting in force with its unit, and whether default, file or --set gave its value."""
+    settings, sources = _read(path, overrides)
+    return [
+        Setting(
+            f"{section}.{key}", getattr(getattr(settings, section), key), *_meaning(annotation),
+            sources.get((section, key), "default"),
+        )
+        for (section, key), annotation in _known().items()
+    ]
+
+
+def _read(
+    path: str | Path | None, overrides: Iterable[str]
+) -> tuple[Settings, dict[tuple[str, str], str]]:
+    problems: list[str] = []
+    file = _find(path)
+    values: dict[tuple[str, str], Any] = {}
+    sources: dict[tuple[str, str], str] = {}
+    for key, value in _from_file(file, problems).items():
+        values[key], sources[key] = value, file.name
+    for key, value in _from_overrides(overrides, problems).items():
+        values[key], sources[key] = value, "--set"
+    checked: dict[str, dict[str, Any]] = {}
+    for (section, key), value in values.items():
+        annotation = _known()[section, key]
+        try:
+            checked.setdefault(section, {})[key] = msgspec.convert(value, annotation)
+        except msgspec.ValidationError:
+            expected = _meaning(annotation)[1]
+            where = sources[section, key]
+            problems.append(f"{where}: {section}.{key} = {value!r}, expected {expected}")
+    sections = get_type_hints(Settings)
+    settings = Settings(**{name: sections[name](**keys) for name, keys in checked.items()})
+    if not problems:
+        problems.extend(_contradictions(settings))
+    if problems:
+        raise ConfigError(problems)
+    # A relative folder in a file is meant from where the file is, one typed from where one stands.
+    base = file.parent if sources.get(("supervisor", "state_dir")) != "--set" else Path.cwd()
+    state_dir = str((base / settings.supervisor.state_dir).resolve())
+    supervisor = msgspec.structs.replace(settings.supervisor, state_dir=state_dir)
+    return msgspec.structs.replace(settings, supervisor=supervisor), sources
+
+
+def _find(path: str | Path | None) -> Path:
+    if path is not None:
+        return Path(path).resolve()
+    here = Path.cwd() / "config.toml"
+    return here if here.is_file() else PROJECT_FILE
+
+
+def _from_file(file: Path, problems: list[str]) -> dict[tuple[str, str], Any]:
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(f"{file}: cannot be read ({error.strerror}), expected a config file")
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{file}: is not TOML: {error}")
+        return {}
+    found = {}
+    for section, keys in tree.items():
+        if section not in get_type_hints(Settings) or not isinstance(keys, dict):
+            problems.append(f"{file.name}: unknown section [{section}], expected {_list_sections()}")
+            continue
+        for key, value in keys.items():
+            if (section, key) in _known():
+                found[section, key] = value
+            else:
+                problems.append(_unknown_key(file.name, section, key))
+    return found
+
+
+def _from_overrides(overrides: Iterable[str], problems: list[str]) -> dict[tuple[str, str], Any]:
+    found = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not equals or not dot:
+            problems.append(f"--set {override!r}, expected SECTION.KEY=VALUE")
+        elif section not in get_type_hints(Settings):
+            problems.append(f"--set: unknown section {section!r}, expected {_list_sections()}")
+        elif (section, key) not in _known():
+            problems.append(_unknown_key("--set", section, key))
+        else:
+            found[section, key] = _typed(text.strip(), _known()[section, key])
+    return found
+
+
+def _typed(text: str, annotation: Any) -> Any:
+    """The value that `text` means for a setting of that type: TOML, or a text without its quotes."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    kind = _bare(annotation)
+    if kind is list and not isinstance(value, list):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if (kind is str or get_origin(kind) is Literal) and not isinstance(value, str):
+        return text
+    return value
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What is right alone and cannot go together."""
+    problems = []
+    dispatch, publish = settings.dispatch, settings.publish
+    if not publish.url and not publish.stdout:
+        problems.append(
+            'publish.url = "" and publish.stdout = false, expected one of them: '
+            "nothing would be published"
+        )
+    if dispatch.realtime_linger_ms > dispatch.deadline_s * 1000:
+        problems.append(
+            f"dispatch.realtime_linger_ms = {dispatch.realtime_linger_ms:g}, expected at most "
+            f"dispatch.deadline_s = {dispatch.deadline_s:g} s"
+        )
+    taken: dict[str, str] = {}
+    for name, address in _listeners(settings):
+        if not address.endswith(":0") and address in taken:
+            problems.append(f"{name} = {address!r}, expected another than {taken[address]}'s")
+        taken[address] = name
+    return problems
+
+
+def _listeners(settings: Settings) -> list[tuple[str, str]]:
+    listeners = [("admin.address", settings.admin.address)]
+    if settings.client.enabled:
+        listeners.append(("client.address", settings.client.address))
+    if settings.embedded:
+        listeners.append(("embedded_nsqd.tcp_address", settings.embedded_nsqd.tcp_address))
+        listeners.append(("embedded_nsqd.http_address", settings.embedded_nsqd.http_address))
+    return listeners
+
+
+def _known() -> dict[tuple[str, str], Any]:
+    """Every key that there is, with its annotated type."""
+    return {
+        (section, field.name): field.type
+        for section, kind in get_type_hints(Settings).items()
+        for field in msgspec.structs.fields(kind)
+    }
+
+
+def _meaning(annotation: Any) -> tuple[str, str]:
+    """The unit of a setting, and in words what it takes."""
+    if get_origin(annotation) is list:
+        return "", f"a list, each {_meaning(get_args(annotation)[0])[1]}"
+    for note in get_args(annotation)[1:]:
+        if isinstance(note, Meta) and note.extra:
+            return note.extra["unit"], note.extra["expected"]
+    raise AssertionError(f"a setting without its meaning: {annotation}")
+
+
+def _bare(annotation: Any) -> Any:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return list if isinstance(annotation, types.GenericAlias) else annotation
+
+
+def _list_sections() -> str:
+    return "one of " + ", ".join(get_type_hints(Settings))
+
+
+def _unknown_key(where: str, section: str, key: str) -> str:
+    keys = ", ".join(name for kind, name in _known() if kind == section)
+    return f"{where}: unknown key {section}.{key}, expected one of {keys}"

@@ -1,0 +1,1 @@
+"""The rules, pure: no I/O, no clock, no randomness, no logging. Callers pass the time."""

@@ -1,0 +1,77 @@
+"""A counter's rules: what it does with each message.
+
+Pure. Promises that nobody hears of a play before it is committed: every answer stands after the
+`Commit` of everything that came in with it. Messages that arrive together are committed together,
+so the slower the disk, the larger the transactions.
+"""
+
+from .columns import unpack_numbers, unpack_videos
+from .effects import Commit, Send
+from .ledger import Ledger
+from .messages import (
+    Collect,
+    Counted,
+    CounterFigures,
+    CounterInbox,
+    Plays,
+    Published,
+    Recall,
+    Recorded,
+    Rejected,
+)
+
+CONSUMER = "consumer"
+DISPATCHER = "dispatcher"
+
+
+class Counting:
+    """The state machine of one counter: messages and the time in, effects out."""
+
+    def __init__(self, ledger: Ledger):
+        self.ledger = ledger
+
+    def handle(self, inbox: list[CounterInbox], now_ms: int) -> list[Commit | Send]:
+        """Take in what arrived together. Returns what to do, in order."""
+        ledger = self.ledger
+        counted: list[int] = []
+        answers: list[Send] = []
+        for message in inbox:
+            match message:
+                case Plays():
+                    ledger.apply(message, now_ms)
+                    counted.append(message.number)
+                case Rejected():
+                    ledger.reject(message, now_ms)
+                    counted.append(message.number)
+                case Collect():
+                    collected = ledger.collect(message.number, unpack_videos(message.videos))
+                    answers.append(Send(DISPATCHER, collected))
+                case Published():
+                    videos = unpack_videos(message.videos)
+                    ledger.publish(videos, unpack_numbers(message.totals))
+                    answers.append(Send(DISPATCHER, Recorded(message.batch)))
+                case Recall():
+                    answers.extend(Send(DISPATCHER, pending) for pending in ledger.recall())
+                case _:
+                    raise AssertionError(f"a counter does not understand {message!r}")
+        changes = ledger.take_changes(now_ms)
+        effects: list[Commit | Send] = []
+        if changes is not None:
+            effects.append(Commit(changes))
+        # Commit before Counted: the consumer FINs on it, and nsqd forgets a message once it sees FIN.
+        if counted:
+            effects.append(Send(CONSUMER, Counted(counted)))
+        effects.extend(answers)
+        effects.extend(Send(DISPATCHER, pending) for pending in ledger.take_announcements())
+        return effects
+
+    def figures(self) -> CounterFigures:
+        """What this ledger holds."""
+        tallies = self.ledger.tallies
+        return CounterFigures(
+            tallies.counted,
+            tallies.redelivered,
+            tallies.dead_lettered,
+            len(self.ledger),
+            self.ledger.pending_count,
+        )

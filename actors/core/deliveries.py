@@ -1,0 +1,138 @@
+"""What the consumer has outstanding: messages that nsqd gave and that are not finished yet.
+
+Pure. Promises: a message is finished only when a counter said `Counted`, on the connection that gave
+it; what a counter has not answered is sent again on its next link, in the same order; what is no play
+goes to the dead-letter topic first, and is then counted as such. Refuses to know what a play means.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from . import bodies
+from .columns import pack_numbers
+from .effects import DeadLetter, Finish, Send
+from .frames import BadMessage, Parsed, ShardColumns
+from .messages import ConsumerFigures, Plays, Rejected
+from .shards import counter_of
+
+REJECTS_SHARD = 0  # the ledger that counts dead letters
+
+
+class Parcel(Struct, frozen=True):
+    """Messages of one connection on their way to one counter. `ids` are hexadecimal, 16 bytes each."""
+
+    connection: int
+    ids: list[bytes]
+    message: Plays | Rejected
+
+
+class Deliveries:
+    """The outstanding messages of one consumer, by shard and by connection."""
+
+    def __init__(self, shards: int):
+        self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
+        self._letters: dict[int, tuple[int, str, list[bytes]]] = {}
+        self._in_flight: dict[int, int] = {}
+        self._numbers = 0
+        self._outstanding = 0
+
+    @property
+    def outstanding(self) -> int:
+        """Messages received and not answered for, also those whose connection is gone."""
+        return self._outstanding
+
+    def in_flight(self, connection: int) -> int:
+        """Messages that nsqd waits for on that connection."""
+        return self._in_flight.get(connection, 0)
+
+    def connected(self, connection: int) -> None:
+        """A connection is there; it gets a number that is never used again."""
+        self._in_flight[connection] = 0
+
+    def disconnected(self, connection: int) -> None:
+        """nsqd gives what was in flight on it again, so nothing of it is to be finished here.
+
+        What the counters have of it they count, once: the redelivery is told by its id.
+        """
+        self._in_flight.pop(connection, None)
+        for number in [n for n, letter in self._letters.items() if letter[0] == connection]:
+            self._outstanding -= len(self._letters.pop(number)[2])
+
+    def received(self, connection: int, source: str, parsed: Parsed) -> list[Send | DeadLetter]:
+        """Pass on what one read from a connection held."""
+        self._in_flight[connection] += parsed.messages
+        self._outstanding += parsed.messages
+        effects: list[Send | DeadLetter] = [
+            self._send(shard, connection, columns.ids, self._plays(source, columns))
+            for shard, columns in parsed.shards.items()
+        ]
+        if parsed.bad:
+            effects.append(self._dead_letter(connection, source, parsed.bad))
+        return effects
+
+    def dead_lettered(self, number: int) -> list[Send]:
+        """nsqd has acknowledged these dead letters: count them."""
+        if number not in self._letters:
+            return []
+        connection, source, ids = self._letters.pop(number)
+        rejected = Rejected(self._next_number(), source, _binary(ids))
+        return [self._send(REJECTS_SHARD, connection, ids, rejected)]
+
+    def counted(self, shard: int, numbers: Iterable[int]) -> list[Finish]:
+        """A counter has committed these parcels: finish their messages."""
+        finishes = []
+        for number in numbers:
+            parcel = self._parcels[shard].pop(number, None)
+            if parcel is None:
+                continue  # answered twice, by two lives of the counter
+            self._outstanding -= len(parcel.ids)
+            if parcel.connection in self._in_flight:
+                self._in_flight[parcel.connection] -= len(parcel.ids)
+                finishes.append(Finish(parcel.connection, parcel.ids))
+        return finishes
+
+    def linked(self, shard: int) -> list[Send]:
+        """A counter is there, for the first time or again: send it what it has not answered."""
+        return [Send(counter_of(shard), parcel.message) for parcel in self._parcels[shard].values()]
+
+    def unanswered(self, shard: int) -> int:
+        """Messages that a counter has not answered for."""
+        return sum(len(parcel.ids) for parcel in self._parcels[shard].values())
+
+    def figures(self, ready_count: int) -> ConsumerFigures:
+        """What this consumer holds."""
+        return ConsumerFigures(self._outstanding, len(self._in_flight), ready_count)
+
+    def _plays(self, source: str, columns: ShardColumns) -> Plays:
+        return Plays(
+            self._next_number(),
+            source,
+            _binary(columns.ids),
+            b"".join(columns.videos),
+            pack_numbers(columns.arrived_ns),
+        )
+
+    def _send(self, shard: int, connection: int, ids: list[bytes], message: Plays | Rejected) -> Send:
+        self._parcels[shard][message.number] = Parcel(connection, ids, message)
+        return Send(counter_of(shard), message)
+
+    def _dead_letter(self, connection: int, source: str, bad: list[BadMessage]) -> DeadLetter:
+        number = self._next_number()
+        self._letters[number] = (connection, source, [one.id for one in bad])
+        reasons: dict[str, int] = {}
+        letters: list[bytes] = []
+        for one in bad:
+            why = bodies.reason(one.body)
+            reasons[why] = reasons.get(why, 0) + 1
+            message_id = one.id.decode("ascii", "replace")
+            letters += bodies.dead_letters(one.body, source, message_id, one.arrived_ns, why)
+        return DeadLetter(number, connection, letters, reasons)
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+
+def _binary(ids: list[bytes]) -> bytes:
+    return bytes.fromhex(b"".join(ids).decode("ascii"))

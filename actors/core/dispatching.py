@@ -1,0 +1,353 @@
+"""A dispatcher's rules: when a batch leaves, what is in it, and what becomes of it.
+
+Pure. Owns the schedule and the one batch on its way. Promises: a batch is written down before it is
+sent and until every ledger has recorded it; a batch whose outcome is unknown is sent again as it is,
+under its key, before anything else; one that was refused is made anew, with newer totals. Keeps no
+totals of videos: it asks the counters for them when a batch leaves.
+
+    IDLE ──due──▶ COLLECTING ──all shards answered──▶ SENDING ──accepted──▶ IDLE
+     ▲                                                │
+     │                                                ├ refused: the videos wait again
+     └──────────pause over─────────── BACKING_OFF ◀───┴ unknown: the same batch again
+"""
+
+from collections.abc import Callable, Iterable
+from enum import Enum, StrEnum
+
+from msgspec import Struct
+
+from .columns import pack_numbers, unpack_numbers, unpack_videos
+from .effects import Deliver, Forget, Send, Store
+from .margin import Margin
+from .messages import (
+    Collect,
+    Collected,
+    DispatcherFigures,
+    DispatcherInbox,
+    Pending,
+    Published,
+    Recall,
+    Recorded,
+)
+from .outbox import Batch, Entry, PublishTotals, Stage, Trigger, make_batch
+from .schedule import Rule, Schedule
+from .shards import counter_of, shard_of
+
+COLLECT_TIMEOUT_MS = 1000  # a counter that is slower is passed over until it says something
+BACK_OFF_MS_FIRST = 100
+BACK_OFF_MS_MAX = 10_000
+
+Effect = Send | Store | Forget | Deliver
+
+
+class Outcome(StrEnum):
+    """What became of a delivery. Unknown: no answer came, so the client may have it or not."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+class Phase(Enum):
+    """What the dispatcher is doing."""
+
+    IDLE = "idle"
+    COLLECTING = "collecting"
+    SENDING = "sending"
+    BACKING_OFF = "backing off"
+
+
+class Collection(Struct):
+    """The totals of a batch that leaves, as far as the counters have answered."""
+
+    number: int
+    trigger: Trigger
+    asked: dict[int, list[bytes]]
+    unanswered: set[int]
+    expires_ms: int
+    entries: dict[bytes, Entry] = {}
+
+
+class Dispatching:
+    """The state machine of the dispatcher: messages and the time in, effects out."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        shards: int,
+        batch_size_max: int,
+        service: str,
+        jitter: Callable[[], float],
+        stored: Iterable[Batch] = (),
+        totals: PublishTotals = PublishTotals(),
+    ):
+        """`service`: the id that the state began with. `jitter`: 0 to 1, at random, for back-off.
+
+        `stored`: the batches that were written down and not yet recorded by every ledger.
+        """
+        self.phase = Phase.IDLE
+        self.totals = totals
+        self._schedule = Schedule(rule)
+        self._margin = Margin(rule.deadline_ms)
+        self._shards = shards
+        self._batch_size_max = batch_size_max
+        self._service = service
+        self._jitter = jitter
+        self._linked: set[int] = set()
+        self._silent: set[int] = set()
+        self._collections = 0
+        self._collection: Collection | None = None
+        self._batch: Batch | None = None
+        self._left_ms = 0
+        self._resume_ms = 0
+        self._failures = 0
+        self._draining = False
+        self._barrier_due = False
+        self._unrecorded: dict[str, tuple[Batch, set[int]]] = {}
+        for batch in stored:
+            if batch.stage is Stage.ACCEPTED:
+                self._unrecorded[batch.key] = (batch, self._shards_of(batch))
+            else:
+                self._batch, self.phase = batch, Phase.BACKING_OFF
+
+    # What happens to it
+
+    def linked(self, shard: int, now_ms: int) -> list[Effect]:
+        """A counter is there, for the first time or again: tell it what it missed, then ask."""
+        effects = self.lost(shard, now_ms)
+        self._linked.add(shard)
+        effects += [
+            self._tell(batch, shard)
+            for batch, shards in self._unrecorded.values()
+            if shard in shards
+        ]
+        return [*effects, Send(counter_of(shard), Recall())]
+
+    def lost(self, shard: int, now_ms: int) -> list[Effect]:
+        """A counter is gone. It offers its videos again when it is back."""
+        self._linked.discard(shard)
+        self._silent.discard(shard)
+        self._set_aside(shard)
+        return self._leave_if_collected(now_ms) + self.wake(now_ms)
+
+    def handle(self, shard: int, inbox: list[DispatcherInbox], now_ms: int) -> list[Effect]:
+        """Take in what arrived together from one counter. Returns what to do, in order."""
+        effects: list[Effect] = []
+        if shard in self._silent:
+            self._silent.discard(shard)
+            effects.append(Send(counter_of(shard), Recall()))
+        for message in inbox:
+            match message:
+                case Pending():
+                    self._offer(message, now_ms)
+                case Collected():
+                    effects += self._collected(shard, message, now_ms)
+                case Recorded():
+                    effects += self._recorded(shard, message.batch)
+                case _:
+                    raise AssertionError(f"the dispatcher does not understand {message!r}")
+        return effects + self.wake(now_ms)
+
+    def delivered(
+        self, outcome: Outcome, now_ms: int, retry_after_ms: int | None = None
+    ) -> list[Effect]:
+        """What became of the batch on its way. `retry_after_ms`: the pause that the client asks."""
+        batch = self._batch
+        if batch is None or self.phase is not Phase.SENDING:
+            raise AssertionError(f"an outcome while {self.phase.value}")
+        if outcome is Outcome.ACCEPTED:
+            return self._accepted(batch, now_ms)
+        self.totals = self.totals.plus(failed=1)
+        self._failures += 1
+        longest_ms = min(BACK_OFF_MS_MAX, BACK_OFF_MS_FIRST * 2 ** min(self._failures - 1, 16))
+        pause_ms = longest_ms * (0.5 + self._jitter() / 2)
+        self._resume_ms = now_ms + int(max(pause_ms, retry_after_ms or 0))
+        self.phase = Phase.BACKING_OFF
+        if outcome is Outcome.UNKNOWN:
+            return []
+        # The client has none of it: newer totals go along next time, under their own key.
+        self._batch = None
+        for entry in batch.entries:
+            if shard_of(entry.video, self._shards) in self._linked:
+                self._schedule.fail(entry.video)
+            else:
+                self._schedule.release(entry.video)
+        return [Forget(batch.key)]
+
+    def drain(self, now_ms: int) -> list[Effect]:
+        """From now on publish what is pending at once, due or not."""
+        self._draining = self._barrier_due = True
+        return self.wake(now_ms)
+
+    def wake(self, now_ms: int) -> list[Effect]:
+        """Do what is due: call it when `wakeup_ms` has come."""
+        effects: list[Effect] = []
+        collection = self._collection
+        if collection is not None and now_ms >= collection.expires_ms:
+            for shard in sorted(collection.unanswered):
+                self._silent.add(shard)
+                self._set_aside(shard)
+            effects += self._leave_if_collected(now_ms)
+        if self.phase is Phase.BACKING_OFF and now_ms >= self._resume_ms:
+            if self._batch is not None:
+                self._left_ms = now_ms
+                return [*effects, *self._deliver(self._batch)]
+            self.phase = Phase.IDLE
+        if self.phase is Phase.IDLE and self._barrier_due:
+            # What the counters said before they answer this has then arrived.
+            self._barrier_due = False
+            return effects + self._collect(Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms)
+        if self.phase is Phase.IDLE:
+            due_ms = self._next_due_ms()
+            if due_ms is not None and (due_ms <= now_ms or self._draining):
+                trigger, videos = self._schedule.take(self._batch_size_max)
+                asked: dict[int, list[bytes]] = {}
+                for video in videos:
+                    asked.setdefault(shard_of(video, self._shards), []).append(video)
+                effects += self._collect(trigger, asked, now_ms)
+        return effects
+
+    # What can be asked of it
+
+    def wakeup_ms(self) -> int | None:
+        """When to call `wake` at the latest; None when only a message can change anything."""
+        if self._collection is not None:
+            return self._collection.expires_ms
+        match self.phase:
+            case Phase.BACKING_OFF:
+                return self._resume_ms
+            case Phase.IDLE:
+                return self._next_due_ms()
+            case _:
+                return None
+
+    @property
+    def drained(self) -> bool:
+        """Whether all that the linked counters have is published, and recorded by them."""
+        nothing_held = not len(self._schedule) and not self._unrecorded
+        return self.phase is Phase.IDLE and not self._barrier_due and nothing_held
+
+    def figures(self) -> DispatcherFigures:
+        """What was published, and what is not yet."""
+        on_its_way = len(self._unrecorded) + (self.phase is not Phase.IDLE)
+        counts = (getattr(self.totals, name) for name in self.totals.__struct_fields__)
+        return DispatcherFigures(*counts, len(self._schedule), on_its_way)
+
+    # How it does that
+
+    def _offer(self, pending: Pending, now_ms: int) -> None:
+        columns = zip(
+            unpack_videos(pending.videos),
+            unpack_numbers(pending.arrived_ns),
+            unpack_numbers(pending.ordinals),
+            strict=True,
+        )
+        for video, arrived_ns, ordinal in columns:
+            self._schedule.offer(video, arrived_ns // 1_000_000, ordinal, now_ms)
+
+    def _next_due_ms(self) -> int | None:
+        batches = -(-len(self._schedule) // self._batch_size_max)
+        self._schedule.keep_margin(self._margin.milliseconds(batches))
+        return self._schedule.next_due_ms()
+
+    def _collect(
+        self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int
+    ) -> list[Effect]:
+        self.phase = Phase.COLLECTING
+        self._left_ms = now_ms
+        self._collections += 1
+        self._collection = Collection(
+            self._collections,
+            Trigger.DRAIN if self._draining else trigger,
+            asked,
+            set(asked),
+            now_ms + COLLECT_TIMEOUT_MS,
+        )
+        asks: list[Effect] = [
+            Send(counter_of(shard), Collect(self._collections, b"".join(videos)))
+            for shard, videos in sorted(asked.items())
+        ]
+        return asks or self._leave_if_collected(now_ms)
+
+    def _collected(self, shard: int, message: Collected, now_ms: int) -> list[Effect]:
+        collection = self._collection
+        if collection is None or message.number != collection.number:
+            return []  # of a collection that went on without it; its videos are offered again
+        columns = zip(
+            unpack_videos(message.videos),
+            unpack_numbers(message.totals),
+            unpack_numbers(message.arrived_ns),
+            strict=True,
+        )
+        for video, total, arrived_ns in columns:
+            taken = self._schedule.taken(video)
+            overdue = taken is not None and taken.overdue
+            collection.entries[video] = Entry(video, total, arrived_ns, overdue)
+        for video in collection.asked[shard]:
+            if video not in collection.entries:
+                self._schedule.release(video)
+        collection.unanswered.discard(shard)
+        return self._leave_if_collected(now_ms)
+
+    def _leave_if_collected(self, now_ms: int) -> list[Effect]:
+        collection = self._collection
+        if collection is None or collection.unanswered:
+            return []
+        self._collection = None
+        entries = list(collection.entries.values())
+        if not entries:
+            self.phase = Phase.IDLE
+            return []
+        batch = make_batch(self._service, collection.trigger, entries)
+        # Store before Deliver: after a crash in between, the same batch goes under the same key.
+        return [Store(batch, self.totals), *self._deliver(batch)]
+
+    def _deliver(self, batch: Batch) -> list[Effect]:
+        self.phase = Phase.SENDING
+        self._batch = batch
+        return [Deliver(batch)]
+
+    def _accepted(self, batch: Batch, now_ms: int) -> list[Effect]:
+        self._margin.measure(max(0, now_ms - self._left_ms))
+        self._failures = 0
+        self._batch = None
+        self.phase = Phase.IDLE
+        late = 0
+        for entry in batch.entries:
+            taken = self._schedule.taken(entry.video)
+            if taken is not None and taken.trigger is Trigger.DEADLINE:
+                late += now_ms > taken.latest_ms
+            self._schedule.confirm(entry.video, entry.plays)
+        counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late}
+        self.totals = self.totals.plus(**counts)
+        accepted, shards = batch.accepted(), self._shards_of(batch)
+        self._unrecorded[batch.key] = (accepted, shards)
+        told = [self._tell(accepted, shard) for shard in sorted(shards & self._linked)]
+        # Kept until Recorded: a ledger that missed Published would offer what the client has.
+        return [Store(accepted, self.totals), *told, *self.wake(now_ms)]
+
+    def _recorded(self, shard: int, key: str) -> list[Effect]:
+        if key not in self._unrecorded:
+            return []
+        shards = self._unrecorded[key][1]
+        shards.discard(shard)
+        if shards:
+            return []
+        del self._unrecorded[key]
+        return [Forget(key)]
+
+    def _set_aside(self, shard: int) -> None:
+        """A counter can't be asked: take its videos out, also of a batch that waits for it."""
+        self._schedule.forget(lambda video: shard_of(video, self._shards) == shard)
+        if self._collection is not None and shard in self._collection.unanswered:
+            self._collection.unanswered.discard(shard)
+            for video in self._collection.asked[shard]:
+                self._schedule.release(video)
+
+    def _tell(self, batch: Batch, shard: int) -> Send:
+        entries = [one for one in batch.entries if shard_of(one.video, self._shards) == shard]
+        videos = b"".join(entry.video for entry in entries)
+        return Send(counter_of(shard), Published(batch.key, videos, pack_numbers(e.plays for e in entries)))
+
+    def _shards_of(self, batch: Batch) -> set[int]:
+        return {shard_of(entry.video, self._shards) for entry in batch.entries}

@@ -1,0 +1,28 @@
+"""GUIDs as people write them, to the 16 bytes that name a video, and back.
+
+Accepts any letter case, with or without braces, hyphens or "urn:uuid:"; all forms of one GUID are
+one video. Publishes always carry the canonical form: lower case with hyphens (RFC 9562, section 4).
+"""
+
+import re
+
+_FORM = re.compile(
+    r"(?:urn:uuid:)?(\{)?"
+    r"([0-9a-f]{8})(-?)([0-9a-f]{4})\3([0-9a-f]{4})\3([0-9a-f]{4})\3([0-9a-f]{12})"
+    r"(?(1)\})",
+    re.IGNORECASE | re.ASCII,
+)
+
+
+def parse(text: str) -> bytes:
+    """The 16 bytes of a GUID. Raises `ValueError` when the text is none."""
+    form = _FORM.fullmatch(text.strip())
+    if form is None:
+        raise ValueError("not a GUID")
+    return bytes.fromhex("".join(form.group(2, 4, 5, 6, 7)))
+
+
+def text(video: bytes) -> str:
+    """The canonical text of a video's 16 bytes."""
+    digits = video.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

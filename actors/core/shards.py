@@ -1,0 +1,25 @@
+"""Which counter a video belongs to: the same on every machine, in every process, for ever.
+
+The built-in `hash` of bytes differs from process to process, so it can't decide this. GUIDs made by
+people or by sequence are not random in any one byte, so all sixteen are mixed.
+"""
+
+from zlib import crc32
+
+
+def shard_of(video: bytes, shards: int) -> int:
+    """The shard, 0 to shards - 1, of a video (its 16 bytes)."""
+    return crc32(video) % shards
+
+
+def counter_of(shard: int) -> str:
+    """The child id of a shard's counter."""
+    return f"counter-{shard}"
+
+
+def shard_number(child_id: str) -> int:
+    """The shard of a counter's child id. Raises `ValueError` for any other child."""
+    name, _, number = child_id.rpartition("-")
+    if name != "counter":
+        raise ValueError(f"{child_id} is no counter")
+    return int(number)

@@ -1,0 +1,95 @@
+"""A counter process: one shard's ledger, in memory and on disk.
+
+Owns the store. The rules are `core/counting.py`'s; this performs what they say, in order. A commit
+that fails (disk full) is tried again until it works: nothing is answered meanwhile, so nothing is
+finished on the queue, and nsqd keeps what comes.
+"""
+
+import logging
+import sqlite3
+import time
+
+from .behaviour import Actor, Birth
+from .core.counting import CONSUMER, Counting
+from .core.effects import Commit, Send
+from .core.ledger import Ledger
+from .core.messages import CounterFigures, CounterInbox, Message, Ready
+from .core.seen import SeenIds
+from .core.shards import shard_number
+from .exits import StoreFailure
+from .store import LedgerStore
+
+log = logging.getLogger(__name__)
+
+COMMIT_RETRY_S = 0.5
+
+
+class Counter(Actor):
+    """The actor of one shard."""
+
+    inbox = CounterInbox
+
+    def __init__(self, birth: Birth):
+        super().__init__(birth)
+        self._store: LedgerStore
+        self._counting: Counting
+
+    async def init(self) -> Ready:
+        """Read the ledger."""
+        settings = self.settings
+        self._store = LedgerStore(
+            settings.supervisor.state_dir,
+            shard_number(self.birth.id),
+            settings.counters.shards,
+            settings.counters.synchronous,
+        )
+        accounts, chunks, tallies = self._store.load()
+        seen = SeenIds(int(settings.counters.dedupe_window_s * 1000), chunks)
+        every_play = settings.dispatch.realtime == "every_play"
+        steps_below = settings.dispatch.realtime_below if every_play else 0
+        ledger = Ledger(seen, accounts, tallies, steps_below)
+        self._counting = Counting(ledger)
+        return Ready(
+            note=f"{len(ledger)} videos, {tallies.counted} plays, {ledger.pending_count} videos "
+            f"pending, {len(seen)} ids to know redeliveries by"
+        )
+
+    def handle(self, peer: str, messages: list[Message]) -> None:
+        """Count, answer, tell: what the rules say, in their order."""
+        for effect in self._counting.handle(messages, _now_ms()):
+            match effect:
+                case Commit():
+                    self._commit(effect)
+                case Send():
+                    self.send(effect.peer, effect.message)
+
+    def lost(self, peer: str) -> None:
+        """Whoever comes after asks or sends again."""
+        held = "nsqd will redeliver what it held" if peer == CONSUMER else "what is pending stays here"
+        log.debug("%s is gone; %s", peer, held)
+
+    def figures(self) -> CounterFigures:
+        """What the ledger holds."""
+        return self._counting.figures()
+
+    async def terminate(self) -> None:
+        """Close the ledger in order."""
+        self._store.close()
+
+    def _commit(self, commit: Commit) -> None:
+        while True:
+            try:
+                self._store.commit(commit.changes)
+                return
+            except sqlite3.OperationalError as error:
+                log.error("cannot commit (%s), trying again: nothing is lost, nsqd keeps it", error)
+                time.sleep(COMMIT_RETRY_S)
+            except sqlite3.DatabaseError as error:
+                raise StoreFailure(
+                    f"the ledger of {self.birth.id} is damaged ({error}); it is left as it is: restore "
+                    "it from a backup, or use another supervisor.state_dir"
+                ) from error
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,30 @@
+"""Exit codes, and the failures that end a process with one of them.
+
+A `Failure` is not a bug: its text says what happened, to what, what was expected, what to do. It is
+printed without a traceback.
+"""
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTENSITY = 3  # the restart intensity was exceeded
+EXIT_STORE = 4  # a ledger or another store is damaged, of another format, or held by another process
+EXIT_ADDRESS = 5  # an address to listen on can't be had
+
+
+class Failure(Exception):
+    """Something that people have to know and a restart may not mend."""
+
+    code = EXIT_FAILED
+
+
+class StoreFailure(Failure):
+    """A store can't be used."""
+
+    code = EXIT_STORE
+
+
+class AddressFailure(Failure):
+    """An address to listen on can't be had."""
+
+    code = EXIT_ADDRESS

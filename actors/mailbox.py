@@ -1,0 +1,106 @@
+"""Mailboxes: messages as msgpack over a multiprocessing pipe, in order, never half.
+
+A link is one pipe between two incarnations of two actors, and is never used again once it broke: a
+writer that was killed may have left half a message in it. Writes never block, because two actors that
+both block in a write deadlock; what waits to be written is bounded by NSQ's flow control
+(`nsq.max_in_flight`), and a message by `MESSAGE_BYTES_MAX`.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import msgspec
+from tornado.iostream import IOStream, StreamClosedError
+
+from .core.messages import Message
+
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+READ_BYTES = 256 * 1024
+
+
+class BadMail(ValueError):
+    """Bytes that are no message of this mailbox: a bug, or not one of our actors."""
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of a message."""
+    return msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
+
+
+class Decoder:
+    """Bytes to messages of one mailbox, however the bytes are cut."""
+
+    def __init__(self, inbox: Any):
+        """`inbox`: the union of the messages that this mailbox takes."""
+        self._inbox = inbox
+        self._unpacker = msgpack.Unpacker(max_buffer_size=MESSAGE_BYTES_MAX)
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that these bytes complete. Raises `BadMail`."""
+        try:
+            self._unpacker.feed(data)
+            return [
+                msgspec.convert(item, self._inbox, builtin_types=(bytes,)) for item in self._unpacker
+            ]
+        except (msgpack.UnpackException, msgpack.BufferFull, ValueError) as error:
+            raise BadMail(f"not a message of this mailbox: {error}") from error
+
+
+class Link:
+    """One end of the pipe to a peer's incarnation."""
+
+    def __init__(
+        self,
+        peer: str,
+        incarnation: int,
+        end: socket.socket,
+        inbox: Any,
+        on_messages: Callable[["Link", list[Message]], None],
+        on_lost: Callable[["Link"], None],
+    ):
+        """Reads until the peer is gone or `close` is called; then `on_lost`, unless closed by us."""
+        self.peer = peer
+        self.incarnation = incarnation
+        self._decoder = Decoder(inbox)
+        self._on_messages = on_messages
+        self._on_lost = on_lost
+        self._stream = IOStream(end, max_buffer_size=4 * MESSAGE_BYTES_MAX, read_chunk_size=READ_BYTES)
+        self._closed = False
+        self.reading = asyncio.ensure_future(self._read())
+
+    def __str__(self) -> str:
+        return f"{self.peer}#{self.incarnation}"
+
+    def send(self, message: Message) -> None:
+        """Put a message into the peer's mailbox. To one that is gone, it is dropped."""
+        if not self._closed and not self._stream.closed():
+            self._stream.write(encode(message))
+
+    def close(self) -> None:
+        """Close our end; nobody is told."""
+        self._closed = True
+        self._stream.close()
+
+    async def _read(self) -> None:
+        try:
+            while not self._closed:
+                data = await self._stream.read_bytes(READ_BYTES, partial=True)
+                messages = self._decoder.feed(data)
+                if messages and not self._closed:
+                    self._on_messages(self, messages)
+        except StreamClosedError:
+            pass
+        if not self._closed:
+            self.close()
+            self._on_lost(self)
+
+
+def end_of(connection: Any) -> socket.socket:
+    """The socket behind one end of a `multiprocessing.Pipe`; the end itself is closed."""
+    end = socket.socket(fileno=os.dup(connection.fileno()))
+    connection.close()
+    return end

@@ -1,0 +1,384 @@
+"""The embedded nsqd's journal: one SQLite file that holds what was acknowledged.
+
+Owns the file, its lock and its format. Promises that what a method wrote is there after a kill
+of the process, whole or not at all (WAL, synchronous NORMAL), that a file which is no journal,
+or a newer one, is refused and left as it is, and that only one process has it open. Knows
+nothing of sockets, clocks or deliveries: segments go in, and come out in order.
+
+    meta      the highest tick of the id clock that was used: ids rise over a restart
+    topics    name, pause; `distributed`: where waiting begins, meaningful in a pause only
+    channels  name, pause; `cursor`: the last segment that is not this channel's
+    segments  one row a segment; deleted when every channel finished all of it
+    progress  what one channel finished of one segment: a byte a message, NULL when all
+"""
+
+import fcntl
+import os
+import pathlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from actors.nsq.embedded.names import EPHEMERAL_SUFFIX
+from actors.nsq.embedded.segment import Segment, segment_from_row
+from actors.nsq.embedded.topic import Changes
+
+FORMAT = 1
+APPLICATION_ID = 0x706C6179  # "play": marks the file as a journal of this program
+FILE_NAME = "journal.sqlite"
+LOCK_NAME = "journal.lock"
+
+# Large pages, because rows are large; fewer pages a checkpoint.
+_PAGE_SIZE = 16 * 1024
+_CHECKPOINT_PAGES = 1024
+_WAL_SIZE_MAX = 64 * 1024 * 1024
+# Give free space back to the file system above this much, that much at a time.
+_FREE_PAGES_KEPT = 1024
+_FREE_PAGES_AT_ONCE = 512
+
+_SCHEMA = f"""
+CREATE TABLE meta (last_tick INTEGER NOT NULL);
+INSERT INTO meta VALUES (0);
+CREATE TABLE topics (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, paused INTEGER NOT NULL DEFAULT 0,
+    distributed INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE channels (
+    id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, name TEXT NOT NULL,
+    paused INTEGER NOT NULL DEFAULT 0, cursor INTEGER NOT NULL, UNIQUE (topic, name));
+CREATE TABLE segments (
+    sequence INTEGER PRIMARY KEY, topic INTEGER NOT NULL, count INTEGER NOT NULL,
+    due_ms INTEGER NOT NULL, payload BLOB NOT NULL);
+CREATE INDEX segments_by_topic ON segments (topic, sequence, count);
+CREATE TABLE progress (
+    sequence INTEGER NOT NULL, channel INTEGER NOT NULL, finished_count INTEGER NOT NULL,
+    finished BLOB, PRIMARY KEY (sequence, channel)) WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+"""
+
+# Segments that no channel needs: not its own, or finished by it.
+_RECLAIM = """
+DELETE FROM segments WHERE topic = :topic AND sequence <= :through AND NOT EXISTS (
+    SELECT 1 FROM channels WHERE channels.topic = :topic AND segments.sequence > channels.cursor
+    AND NOT EXISTS (SELECT 1 FROM progress WHERE progress.sequence = segments.sequence
+                    AND progress.channel = channels.id AND progress.finished IS NULL))
+"""
+_FORGET_PROGRESS = """
+DELETE FROM progress WHERE NOT EXISTS (
+    SELECT 1 FROM segments WHERE segments.sequence = progress.sequence)
+"""
+_REPLACE_PROGRESS = """
+INSERT OR REPLACE INTO progress (sequence, channel, finished_count, finished) VALUES (?, ?, ?, ?)
+"""
+_READ = """
+SELECT s.sequence, s.count, s.payload, s.due_ms, p.channel IS NOT NULL, p.finished
+FROM segments s LEFT JOIN progress p ON p.sequence = s.sequence AND p.channel = ?
+WHERE s.topic = ? AND s.sequence > ? AND s.sequence <= ? ORDER BY s.sequence
+"""
+
+
+class JournalError(Exception):
+    """The journal could not be read or written."""
+
+
+class JournalLocked(JournalError):
+    """Another process has the journal open."""
+
+
+class NotAJournal(JournalError):
+    """The file is not a journal of the embedded nsqd."""
+
+
+class JournalTooNew(JournalError):
+    """A newer version of this program wrote the journal."""
+
+
+class ChannelRow(msgspec.Struct, frozen=True):
+    row: int
+    name: str
+    is_paused: bool
+    cursor: int
+    unfinished_count: int
+
+
+class TopicRow(msgspec.Struct, frozen=True):
+    row: int
+    name: str
+    is_paused: bool
+    distributed_sequence: int
+    last_sequence: int
+    waiting_count: int
+    channels: list[ChannelRow]
+
+
+class Journal:
+    def __init__(self, directory: pathlib.Path) -> None:
+        """Opens or begins the journal in `directory`, which is made where it is missing.
+
+        Raises JournalLocked, NotAJournal, JournalTooNew, or JournalError for anything else.
+        """
+        self.path = directory / FILE_NAME
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(directory / LOCK_NAME, self.path)
+        except OSError as error:
+            raise JournalError(
+                f"{directory}: cannot keep the queue's journal here ({error.strerror}); give the "
+                "embedded nsqd a directory that it may write to"
+            ) from error
+        try:
+            self._connection = _opened(self.path)
+        except JournalError:
+            os.close(self._lock)
+            raise
+
+    def close(self) -> None:
+        """Writes everything into the one file and lets go of the lock."""
+        try:
+            self._connection.close()
+        except sqlite3.Error as error:
+            raise self._error("close", error) from error
+        finally:
+            os.close(self._lock)
+
+    # Topics and channels.
+
+    def last_tick(self) -> int:
+        return self._query("SELECT last_tick FROM meta")[0][0]
+
+    def topics(self) -> list[TopicRow]:
+        rows = self._query("SELECT id, name, paused, distributed FROM topics ORDER BY id")
+        return [self._topic(*row) for row in rows]
+
+    def add_topic(self, name: str) -> int:
+        return self._write([("INSERT INTO topics (name) VALUES (?)", (name,))])
+
+    def add_channel(self, topic: int, name: str, cursor: int) -> int:
+        insert = "INSERT INTO channels (topic, name, cursor) VALUES (?, ?, ?)"
+        return self._write([(insert, (topic, name, cursor))])
+
+    def pause_topic(self, topic: int, is_paused: bool, distributed_sequence: int) -> None:
+        update = "UPDATE topics SET paused = ?, distributed = ? WHERE id = ?"
+        self._write([(update, (is_paused, distributed_sequence, topic))])
+
+    def pause_channel(self, channel: int, is_paused: bool) -> None:
+        self._write([("UPDATE channels SET paused = ? WHERE id = ?", (is_paused, channel))])
+
+    def delete_topic(self, topic: int) -> None:
+        self._write([
+            ("DELETE FROM segments WHERE topic = ?", (topic,)),
+            ("DELETE FROM channels WHERE topic = ?", (topic,)),
+            ("DELETE FROM topics WHERE id = ?", (topic,)),
+            (_FORGET_PROGRESS, ()),
+        ])
+
+    def empty_topic(self, topic: int, distributed_sequence: int) -> None:
+        """Deletes what waits at the topic."""
+        delete = "DELETE FROM segments WHERE topic = ? AND sequence > ?"
+        self._write([(delete, (topic, distributed_sequence))])
+
+    def delete_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
+        self._write([
+            ("DELETE FROM channels WHERE id = ?", (channel,)),
+            ("DELETE FROM progress WHERE channel = ?", (channel,)),
+            (_RECLAIM, {"topic": topic, "through": distributed_sequence}),
+            (_FORGET_PROGRESS, ()),
+        ])
+
+    def empty_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
+        self._write([
+            ("UPDATE channels SET cursor = ? WHERE id = ?", (distributed_sequence, channel)),
+            ("DELETE FROM progress WHERE channel = ?", (channel,)),
+            (_RECLAIM, {"topic": topic, "through": distributed_sequence}),
+            (_FORGET_PROGRESS, ()),
+        ])
+
+    # Messages.
+
+    def append(self, segments: Iterable[tuple[int, Segment]], last_tick: int) -> None:
+        """Writes (topic row, segment) pairs, all or none. They are durable when it returns."""
+        insert = "INSERT INTO segments VALUES (?, ?, ?, ?, ?)"
+        rows = [
+            (insert, (segment.sequence, topic, segment.count, segment.due_wall_ms, segment.payload))
+            for topic, segment in segments
+        ]
+        self._write([*rows, ("UPDATE meta SET last_tick = ?", (last_tick,))])
+
+    def record(self, changes: Iterable[Changes]) -> None:
+        """Writes what was finished, all or none."""
+        statements = []
+        for change in changes:
+            for sequence in change.deleted:
+                statements.append(("DELETE FROM segments WHERE sequence = ?", (sequence,)))
+                statements.append(("DELETE FROM progress WHERE sequence = ?", (sequence,)))
+            for row in change.progress:
+                statements.append((_REPLACE_PROGRESS, row))
+        self._write(statements)
+
+    def read(
+        self, topic: int, channel: int, after: int, through: int
+    ) -> Iterator[tuple[Segment, bytes | None]]:
+        """A channel's segments with a sequence in (after, through], in order, with what it has
+        finished of each; read no further than the caller iterates."""
+        try:
+            rows = self._connection.execute(_READ, (channel, topic, after, through))
+            for sequence, count, payload, due_ms, has_progress, finished in rows:
+                if has_progress and finished is None:
+                    finished = b"\1" * count
+                yield segment_from_row(sequence, count, payload, due_ms), finished
+        except (sqlite3.Error, ValueError) as error:
+            raise self._error("read", error) from error
+
+    def reclaim_space(self) -> bool:
+        """Gives some free space back to the file system; whether there may be more to give."""
+        try:
+            (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+            if free <= _FREE_PAGES_KEPT:
+                return False
+            self._connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES_AT_ONCE})").fetchall()
+            return free - _FREE_PAGES_AT_ONCE > _FREE_PAGES_KEPT
+        except sqlite3.Error as error:
+            raise self._error("shrink", error) from error
+
+    # Helpers.
+
+    def _topic(self, row: int, name: str, paused: int, distributed: int) -> TopicRow:
+        channels = self._query("SELECT id, name, paused, cursor FROM channels WHERE topic=?", row)
+        ((last_sequence,),) = self._query(
+            "SELECT COALESCE(MAX(sequence), 0) FROM segments WHERE topic = ?", row
+        )
+        if channels and not paused:
+            distributed = last_sequence
+        elif not channels:
+            distributed = 0
+        return TopicRow(
+            row=row,
+            name=name,
+            is_paused=bool(paused),
+            distributed_sequence=distributed,
+            last_sequence=max(last_sequence, distributed),
+            waiting_count=self._message_count(row, distributed, last_sequence),
+            channels=[self._channel(row, distributed, *channel) for channel in channels],
+        )
+
+    def _channel(
+        self, topic: int, distributed: int, row: int, name: str, paused: int, cursor: int
+    ) -> ChannelRow:
+        ((finished,),) = self._query(
+            "SELECT COALESCE(SUM(finished_count), 0) FROM progress WHERE channel = ?", row
+        )
+        unfinished = self._message_count(topic, cursor, distributed) - finished
+        return ChannelRow(row, name, bool(paused), cursor, unfinished)
+
+    def _message_count(self, topic: int, after: int, through: int) -> int:
+        total = "SELECT COALESCE(SUM(count), 0) FROM segments"
+        where = " WHERE topic = ? AND sequence > ? AND sequence <= ?"
+        return self._query(total + where, topic, after, through)[0][0]
+
+    def _query(self, statement: str, *params: object) -> list[tuple]:
+        try:
+            return self._connection.execute(statement, params).fetchall()
+        except sqlite3.Error as error:
+            raise self._error("read", error) from error
+
+    def _write(self, statements: Iterable[tuple[str, object]]) -> int:
+        """Runs the statements in one transaction; the row id that the last insert made."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            row = 0
+            for statement, params in statements:
+                row = connection.execute(statement, params).lastrowid
+            connection.execute("COMMIT")
+            return row
+        except sqlite3.Error as error:
+            # SQLite has rolled back by itself after some errors, and not after others.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise self._error("write", error) from error
+
+    def _error(self, verb: str, error: Exception) -> JournalError:
+        return JournalError(f"{self.path}: cannot {verb} the queue's journal: {error}")
+
+
+def _locked(lock_path: pathlib.Path, path: pathlib.Path) -> int:
+    lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(lock)
+        raise JournalLocked(
+            f"{path}: another embedded nsqd (process {holder}) has this journal open; stop it, "
+            "or give this one another directory"
+        ) from None
+    os.truncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return lock
+
+
+def _opened(path: pathlib.Path) -> sqlite3.Connection:
+    connection = None
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, cached_statements=32)
+        _check_format(connection, path)
+        # The page size and vacuum mode only take in a file that is still empty.
+        connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = OFF")  # overwriting with zeros is slow
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_SIZE_MAX}")
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
+            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        _forget_ephemeral(connection)
+        return connection
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        if "not a database" in str(error):
+            raise NotAJournal(_not_a_journal(path)) from error
+        raise JournalError(f"{path}: cannot open the queue's journal: {error}") from error
+    except JournalError:
+        connection.close()
+        raise
+
+
+def _check_format(connection: sqlite3.Connection, path: pathlib.Path) -> None:
+    """Only reads: a file that is refused stays as it is."""
+    ((application,),) = connection.execute("PRAGMA application_id").fetchall()
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    ((tables,),) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
+    if not application and not version and not tables:
+        return  # new, or begun and killed before the schema was committed
+    if application != APPLICATION_ID:
+        raise NotAJournal(_not_a_journal(path))
+    if version > FORMAT:
+        raise JournalTooNew(
+            f"{path}: the journal's format is {version}, expected at most {FORMAT}: a newer "
+            "version of this program wrote it. Run that version, or use another directory"
+        )
+
+
+def _forget_ephemeral(connection: sqlite3.Connection) -> None:
+    """Ephemeral channels do not outlive their process; what others finished goes with them."""
+    pattern = f"%{EPHEMERAL_SUFFIX}"
+    connection.execute("BEGIN IMMEDIATE")
+    gone = connection.execute("DELETE FROM channels WHERE name LIKE ?", (pattern,)).rowcount
+    if gone:
+        connection.execute("DELETE FROM progress WHERE channel NOT IN (SELECT id FROM channels)")
+        topics = "SELECT DISTINCT t.id, t.paused, t.distributed FROM topics t JOIN channels c"
+        for row, paused, distributed in connection.execute(f"{topics} ON c.topic = t.id").fetchall():
+            through = distributed if paused else (1 << 63) - 1
+            connection.execute(_RECLAIM, {"topic": row, "through": through})
+        connection.execute(_FORGET_PROGRESS)
+    connection.execute("COMMIT")
+
+
+def _not_a_journal(path: pathlib.Path) -> str:
+    return (
+        f"{path}: this file is not a journal of the embedded nsqd, and is left as it is; "
+        "move it away, or use another directory"
+    )

@@ -1,0 +1,324 @@
+"""The embedded nsqd as its users see it: start, stop, stats. Owns the loop's side of things.
+
+Group commit: everything that all sockets brought in one turn of the loop is committed in one
+transaction, and only then answered. Timers, listening sockets and the order of shutdown are
+here; the rules of the queue are in queue, topic and channel, the protocol's in connection.
+"""
+
+import asyncio
+import logging
+import pathlib
+import random
+import socket
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from actors.nsq.embedded import limits
+from actors.nsq.embedded.channel import Channel
+from actors.nsq.embedded.connection import Connection
+from actors.nsq.embedded.ids import node_id_of
+from actors.nsq.embedded.journal import Journal, JournalError
+from actors.nsq.embedded.queue import Queue
+from actors.nsq.embedded.stats import stats_of
+from actors.nsq.embedded.subscriber import Subscriber
+from actors.nsq.embedded.topic import Topic
+
+logger = logging.getLogger(__name__)
+
+# nsqd's own listen backlog is the system's; this is what Linux caps it to by default.
+_LISTEN_BACKLOG = 4096
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the text says which, why, and what to do."""
+
+
+class Publisher(Protocol):
+    """Who waits for a commit."""
+
+    def settle(self, failure: JournalError | None) -> None: ...
+
+
+class EmbeddedNsqd:
+    """One nsqd in the current asyncio loop.
+
+    `path` is the directory of its files; the addresses are "host:port", port 0 takes a free
+    one. After start(), `tcp_port` and `http_port` say which.
+    """
+
+    def __init__(self, path: pathlib.Path, tcp_address: str, http_address: str) -> None:
+        self.path = pathlib.Path(path)
+        self.tcp_address = tcp_address
+        self.http_address = http_address
+        self.tcp_port = 0
+        self.http_port = 0
+        self.hostname = socket.gethostname()
+        self.start_s = 0
+        self.health = "OK"
+        self.connections: set[Connection] = set()
+        self.queue: Queue
+        self._journal: Journal
+        self._loop: asyncio.AbstractEventLoop
+        self._sampler = random.Random()
+        self._subscribed: dict[Subscriber, Connection] = {}
+        self._awaiting: dict[Publisher, None] = {}
+        self._commit_handle: asyncio.Handle | None = None
+        self._flush_handle: asyncio.TimerHandle | None = None
+        self._scan_handle: asyncio.TimerHandle | None = None
+        self._tcp_server: asyncio.Server | None = None
+        self._http_server = None
+
+    async def start(self) -> None:
+        """Listens on both addresses. Raises ListenError, or JournalError and its kinds."""
+        # Imported here: whoever only reads the queue's limits or errors needs no HTTP server.
+        from actors.nsq.embedded.http import http_server
+
+        self._loop = asyncio.get_running_loop()
+        tcp_socket = _listening("tcp_address", self.tcp_address)
+        try:
+            http_socket = _listening("http_address", self.http_address)
+        except ListenError:
+            tcp_socket.close()
+            raise
+        try:
+            self._journal = Journal(self.path)
+            self.queue = Queue(self._journal, node_id_of(self.hostname), self._sampler)
+        except JournalError:
+            tcp_socket.close()
+            http_socket.close()
+            raise
+        self.start_s = self.now_wall_ns() // 1_000_000_000
+        self.tcp_port = tcp_socket.getsockname()[1]
+        self.http_port = http_socket.getsockname()[1]
+        self._tcp_server = await self._loop.create_server(
+            lambda: Connection(self), sock=tcp_socket, backlog=_LISTEN_BACKLOG
+        )
+        self._http_server = http_server(self)
+        self._http_server.add_socket(http_socket)
+        self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
+        backlog = sum(
+            topic.waiting_count + sum(channel.depth for channel in topic.channels.values())
+            for topic in self.queue.topics.values()
+        )
+        logger.info(
+            "embedded nsqd: tcp port %d, http port %d, %s, %d topics, %d messages",
+            self.tcp_port, self.http_port, self.path, len(self.queue.topics), backlog,
+        )
+
+    async def stop(self) -> None:
+        """Commits what it has read, writes down what was finished, and lets go of everything."""
+        if self._tcp_server is None:
+            return
+        self._tcp_server.close()
+        self._tcp_server = None
+        self._http_server.stop()
+        self._commit()
+        for connection in list(self.connections):
+            connection.close()
+        await self._http_server.close_all_connections()
+        # The transports report their end in the next turns of the loop.
+        for _ in range(100):
+            if not self.connections:
+                break
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            connection.abort("does not take its last answers")
+        for handle in (self._commit_handle, self._flush_handle, self._scan_handle):
+            if handle is not None:
+                handle.cancel()
+        self._flush()
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+        self._journal.close()
+        logger.info("embedded nsqd: stopped")
+
+    def stats(self) -> dict:
+        """What GET /stats?format=json answers."""
+        return stats_of(self)
+
+    # Time. Monotonic for durations, wall for stamps and due times.
+
+    def now_ms(self) -> int:
+        return time.monotonic_ns() // 1_000_000
+
+    def now_wall_ns(self) -> int:
+        return time.time_ns()
+
+    # What connections and the HTTP interface ask for. Each may raise JournalError.
+
+    def stage(
+        self, publisher: Publisher, topic_name: str, bodies: list[bytes], delay_ms: int
+    ) -> None:
+        """Messages for the next commit; `publisher` will be settled after it."""
+        topic = self.queue.topic(topic_name)
+        if bodies:
+            self.queue.stage(topic, bodies, self.now_wall_ns(), delay_ms)
+        self._awaiting[publisher] = None
+        if self._commit_handle is None:
+            self._commit_handle = self._loop.call_soon(self._commit)
+
+    def stage_done(self) -> None:
+        if self.queue.staged_bytes > limits.STAGED_BYTES_MAX:
+            self._commit()
+
+    def join(
+        self, connection: Connection, subscriber: Subscriber, topic_name: str, channel_name: str
+    ) -> tuple[Topic, Channel]:
+        topic = self.queue.topic(topic_name)
+        channel = self._channel(topic, channel_name)
+        channel.add_subscriber(subscriber)
+        self._subscribed[subscriber] = connection
+        return topic, channel
+
+    def leave(self, connection: Connection) -> None:
+        """The client is gone: what it had in flight goes to others."""
+        subscriber, channel, topic = connection.subscriber, connection.channel, connection.topic
+        if subscriber is None or self._subscribed.pop(subscriber, None) is None:
+            return
+        channel.remove_subscriber(subscriber)
+        if channel.is_ephemeral and not channel.subscribers:
+            self._logged(lambda: self.queue.delete_channel(topic, channel))
+        else:
+            self.pump(topic, channel)
+
+    def create_channel(self, topic: Topic, name: str) -> None:
+        self.pump(topic, self._channel(topic, name))
+
+    def delete_topic(self, topic: Topic) -> None:
+        self.queue.delete_topic(topic)
+        for channel in topic.channels.values():
+            self._evict(channel)
+
+    def delete_channel(self, topic: Topic, channel: Channel) -> None:
+        self.queue.delete_channel(topic, channel)
+        self._evict(channel)
+
+    def pause_topic(self, topic: Topic, is_paused: bool) -> None:
+        self.queue.pause_topic(topic, is_paused, self.now_ms(), self._now_wall_ms())
+        self._pump_all(topic)
+
+    def pause_channel(self, topic: Topic, channel: Channel, is_paused: bool) -> None:
+        self.queue.pause_channel(topic, channel, is_paused)
+        self.pump(topic, channel)
+
+    def finished(self) -> None:
+        """Something was finished: it is written down soon."""
+        if self._flush_handle is None:
+            self._flush_handle = self._loop.call_later(limits.FINISH_FLUSH_MS / 1000, self._flush)
+
+    def pump(self, topic: Topic, channel: Channel) -> None:
+        """Gives the channel's clients all that they are ready for."""
+        now_ms = self.now_ms()
+        while True:
+            if channel.wants_more():
+                self._logged(
+                    lambda: self.queue.refill(topic, channel, now_ms, self._now_wall_ms())
+                )
+            gifts = channel.deliver(now_ms)
+            if not gifts:
+                break
+            for subscriber, frames in gifts:
+                self._subscribed[subscriber].send(frames)
+        if channel.changed:  # a sampling client skips messages
+            self.finished()
+
+    # Helpers.
+
+    def _now_wall_ms(self) -> int:
+        return self.now_wall_ns() // 1_000_000
+
+    def _channel(self, topic: Topic, name: str) -> Channel:
+        return self.queue.channel(topic, name, self.now_ms(), self._now_wall_ms())
+
+    def _evict(self, channel: Channel) -> None:
+        """The channel is gone: so are its clients, as in nsqd."""
+        for subscriber in channel.subscribers:
+            self._subscribed.pop(subscriber).close()
+
+    def _pump_all(self, topic: Topic) -> None:
+        for channel in list(topic.channels.values()):
+            self.pump(topic, channel)
+
+    def _commit(self) -> None:
+        if self._commit_handle is not None:
+            self._commit_handle.cancel()
+            self._commit_handle = None
+        awaiting, self._awaiting = self._awaiting, {}
+        topics: set[Topic] = set()
+        failure = None
+        try:
+            topics = self.queue.commit(self.now_ms(), self.now_wall_ns())
+            if topics:
+                self.health = "OK"
+        except JournalError as error:
+            logger.error("%s", error)
+            failure = error
+            self.health = f"NOK - {error}"
+        # Commit before OK: whoever gets the OK forgets the message.
+        for publisher in awaiting:
+            publisher.settle(failure)
+        for topic in topics:
+            self._pump_all(topic)
+
+    def _flush(self) -> None:
+        self._flush_handle = None
+        # Where it fails, the changes are still there for the next flush, which this one's
+        # successor or the next scan starts.
+        self._logged(self.queue.flush)
+
+    def _scan(self) -> None:
+        self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
+        now_ms = self.now_ms()
+        for topic in list(self.queue.topics.values()):
+            for channel in list(topic.channels.values()):
+                channel.expire(now_ms)
+                self.pump(topic, channel)
+        for connection in list(self.connections):
+            connection.scan(now_ms)
+        self._logged(self.queue.reclaim_space)
+
+    def _logged(self, write: Callable[[], object]) -> None:
+        """Does what nobody waits for. A failure is logged and shown by GET /ping."""
+        try:
+            write()
+        except JournalError as error:
+            logger.error("%s", error)
+            self.health = f"NOK - {error}"
+
+
+def _listening(setting: str, address: str) -> socket.socket:
+    host, _, port_text = address.rpartition(":")
+    host = host.strip("[]")
+    if not port_text.isdigit() or int(port_text) > 65535:
+        raise ListenError(f"{setting} = {address!r}, expected host:port, with a port from 0 to 65535")
+    port = int(port_text)
+    try:
+        family, kind, protocol, _, name = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise ListenError(
+            f"{setting} = {address!r}: the host {host!r} is not known ({error.strerror}); name one "
+            "of this machine's addresses, such as 127.0.0.1"
+        ) from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setblocking(False)
+        listener.bind(name)
+        listener.listen(_LISTEN_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ListenError(f"{setting} = {address!r}: {_advice(error, port)}") from error
+    return listener
+
+
+def _advice(error: OSError, port: int) -> str:
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; ports below 1024 need privileges: take a higher one"
+    reason = error.strerror or str(error)
+    return (
+        f"{reason.lower()}; if another nsqd or program listens on port {port}, stop it or choose "
+        "another port (0 takes a free one); the host must be an address of this machine"
+    )

@@ -1,0 +1,243 @@
+"""pynsq's Reader, made fast by subclassing: a whole socket read at a time, many FINs in one write.
+
+pynsq gives connections, discovery, feature negotiation, heartbeats. Three of its habits are replaced,
+with the measurements in docs/decisions/0004: two futures a frame become one a read; a fixed RDY becomes
+one that follows the traffic (`core/pacing.py`); a lost nsqd is tried again after a second instead of
+fifteen. Nothing is given up on after a number of attempts, and nothing puts the reader in back-off.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+
+import nsq
+from nsq import event, protocol
+from tornado.ioloop import IOLoop
+from tornado.iostream import StreamClosedError
+
+from ..core.frames import FrameParser, Parsed
+from ..core.pacing import Pace
+
+log = logging.getLogger(__name__)
+
+READ_BYTES_MAX = 256 * 1024
+RECONNECT_S = 1.0
+LOOKUP_INTERVAL_S = 5
+# The least that nsqd allows by default (min-output-buffer-timeout): how long a message may wait in its
+# buffer when fewer than RDY are in flight.
+OUTPUT_BUFFER_TIMEOUT_MS = 25
+OUTPUT_BUFFER_BYTES = 64 * 1024
+LETTER_BYTES_MAX = 4 * 1024 * 1024  # an MPUB of dead letters; nsqd's max-body-size is 5 MiB
+_serial = count(1)
+
+
+class BatchConnection(nsq.AsyncConn):
+    """One connection to an nsqd. Frame by frame until subscribed, then read by read."""
+
+    def __init__(self, host: str, port: int, **options):
+        super().__init__(host, port, **options)
+        self.number = next(_serial)
+        self.parser: FrameParser | None = None
+        self.on_read: Callable[[BatchConnection, Parsed], None] | None = None
+        self.pace = Pace(1)
+        self.acknowledgements: deque[Callable[[], None] | None] = deque()
+
+    def connect(self):
+        """Connect, with reads large enough to hold what nsqd sends at once."""
+        super().connect()
+        if self.stream is not None:
+            self.stream.read_chunk_size = READ_BYTES_MAX
+
+    def read_in_batches(self, parser: FrameParser, on_read) -> None:
+        """From the next read on give `on_read` all frames of a read at once."""
+        self.parser, self.on_read = parser, on_read
+
+    def finish(self, ids: list[bytes]) -> None:
+        """FIN these messages, in one write."""
+        self._write(b"".join([b"FIN %b\n" % message_id for message_id in ids]))
+
+    def publish(self, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
+        """Publish on this connection; `done` once nsqd has answered OK to all."""
+        groups = _groups(bodies)
+        for group in groups:
+            last = group is groups[-1]
+            self.acknowledgements.append(done if last else None)
+            self._write(protocol.mpub(topic, group))
+
+    def set_ready_count(self, ready_count: int) -> None:
+        """RDY, when it differs from what nsqd knows."""
+        ready_count = min(ready_count, self.max_rdy_count)
+        if ready_count != self.last_rdy and not self.stream.closed():
+            self.send_rdy(ready_count)
+
+    def _connect_callback(self, fut):
+        if fut.exception() is None:
+            super()._connect_callback(fut)
+        # else: the close callback has told; the future has nothing to add
+
+    def _start_read(self):
+        if self.parser is None:
+            super()._start_read()
+        else:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        try:
+            fut = self.stream.read_bytes(READ_BYTES_MAX, partial=True)
+        except StreamClosedError:
+            return
+        IOLoop.current().add_future(fut, self._on_chunk)
+
+    def _on_chunk(self, fut) -> None:
+        if fut.exception() is not None:
+            return  # closed, and the close callback has told
+        self.last_recv_timestamp = self.last_msg_timestamp = time.time()
+        try:
+            parsed = self.parser.feed(fut.result())
+        except ValueError as error:
+            log.error("%s: %s; closing the connection", self, error)
+            self.close()
+            return
+        for kind, data in parsed.others:
+            self._on_other_frame(kind, data)
+        if parsed.messages:
+            self.on_read(self, parsed)
+        self._read_on()
+
+    def _on_other_frame(self, kind: int, data: bytes) -> None:
+        if kind == protocol.FRAME_TYPE_RESPONSE and data == b"_heartbeat_":
+            self._write(protocol.nop())
+        elif kind == protocol.FRAME_TYPE_RESPONSE:
+            if self.acknowledgements:
+                done = self.acknowledgements.popleft()
+                if done is not None:
+                    done()
+        else:
+            self.trigger(event.ERROR, conn=self, error=protocol.Error(data))
+
+    def _write(self, data: bytes) -> None:
+        # On a connection that is gone a FIN is of no use: nsqd gives the message again.
+        if not self.stream.closed():
+            self.send(data)
+
+
+class BatchReader(nsq.Reader):
+    """A Reader that hands over whole reads, and leaves finishing to the caller."""
+
+    def __init__(
+        self,
+        topic: str,
+        channel: str,
+        max_in_flight: int,
+        make_parser: Callable[[], FrameParser],
+        on_connected: Callable[[BatchConnection], None],
+        on_read: Callable[[BatchConnection, Parsed], None],
+        on_disconnected: Callable[[BatchConnection], None],
+        nsqd_tcp_addresses: list[str],
+        lookupd_http_addresses: list[str],
+    ):
+        self._make_parser = make_parser
+        self._on_connected = on_connected
+        self._on_read = on_read
+        self._on_disconnected = on_disconnected
+        self._connecting: dict[str, BatchConnection] = {}
+        self._waited_for: set[str] = set()
+        self._closed = False
+        super().__init__(
+            topic,
+            channel,
+            message_handler=_unused,
+            nsqd_tcp_addresses=nsqd_tcp_addresses,
+            lookupd_http_addresses=lookupd_http_addresses,
+            max_tries=0,
+            max_in_flight=max_in_flight,
+            lookupd_poll_interval=LOOKUP_INTERVAL_S,
+            output_buffer_timeout=OUTPUT_BUFFER_TIMEOUT_MS,
+            output_buffer_size=OUTPUT_BUFFER_BYTES,
+            user_agent="playtally",
+        )
+
+    def connect_to_nsqd(self, host, port):
+        """Connect, unless there is a connection already or one is being made."""
+        conn = BatchConnection(host, port, **self.conn_kwargs)
+        if self._closed or conn.id in self.conns or conn.id in self._connecting:
+            return None
+        conn.on(event.IDENTIFY_RESPONSE, self._on_connection_identify_response)
+        conn.on(event.ERROR, self._on_connection_error)
+        conn.on(event.CLOSE, self._on_connection_close)
+        conn.on(event.READY, self._on_connection_ready)
+        self._connecting[conn.id] = conn
+        conn.connect()
+        return conn
+
+    def close(self):
+        """Close all connections; nsqd gives what is in flight to others."""
+        self._closed = True
+        super().close()
+
+    def pause(self) -> None:
+        """Ask for no more messages."""
+        for conn in self.conns.values():
+            conn.set_ready_count(0)
+
+    def _on_connection_ready(self, conn, **kwargs):
+        self._connecting.pop(conn.id, None)
+        self._waited_for.discard(conn.id)
+        self.conns[conn.id] = conn
+        conn.acknowledgements.append(None)  # SUB's OK
+        conn.read_in_batches(self._make_parser(), self._on_read)
+        conn.send(protocol.subscribe(self.topic, self.channel))
+        log.info("connected to nsqd %s", conn)
+        self._share()
+        self._on_connected(conn)
+        conn.set_ready_count(1)
+
+    def _on_connection_close(self, conn, **kwargs):
+        if self.conns.get(conn.id) is conn:
+            del self.conns[conn.id]
+            self._on_disconnected(conn)
+            if not self._closed:
+                log.warning("lost nsqd %s; trying again every %g s", conn, RECONNECT_S)
+            self._share()
+        elif conn.id not in self._waited_for:
+            self._waited_for.add(conn.id)
+            log.warning("no nsqd at %s; trying again every %g s", conn, RECONNECT_S)
+        if self._connecting.get(conn.id) is conn:
+            del self._connecting[conn.id]
+        if not self._closed and not self.lookupd_http_addresses:
+            self.io_loop.call_later(RECONNECT_S, self.connect_to_nsqd, conn.host, conn.port)
+
+    def _on_connection_error(self, conn, error, **kwargs):
+        if b"E_FIN_FAILED" in (error.args[0] if error.args and isinstance(error.args[0], bytes) else b""):
+            return  # the message timed out meanwhile, and comes again: the ledger knows it
+        log.error("nsqd %s: %s", conn, error)
+
+    def _share(self) -> None:
+        """Divide max_in_flight among the connections."""
+        for conn in self.conns.values():
+            share = self.max_in_flight // len(self.conns)
+            limit = min(max(1, share), conn.max_rdy_count)
+            conn.set_ready_count(min(conn.last_rdy, conn.pace.limit(limit)))
+
+    def _redistribute_rdy_state(self):
+        # With fewer messages allowed than there are nsqds, pynsq's rotation serves them in turn.
+        return super()._redistribute_rdy_state() if len(self.conns) > self.max_in_flight else None
+
+
+def _unused(message):
+    raise AssertionError("messages are handed over by the read, not one by one")
+
+
+def _groups(bodies: list[bytes]) -> list[list[bytes]]:
+    """The bodies in MPUBs of a size that nsqd takes."""
+    groups: list[list[bytes]] = [[]]
+    size = 0
+    for body in bodies:
+        if groups[-1] and size + len(body) > LETTER_BYTES_MAX:
+            groups.append([])
+            size = 0
+        groups[-1].append(body)
+        size += len(body) + 4
+    return groups

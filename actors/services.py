@@ -1,0 +1,64 @@
+"""Actors that serve a network address and talk to no other actor: the embedded nsqd, the client.
+
+What they do is in `nsq/embedded` and `client`; this gives it an actor's life.
+"""
+
+from pathlib import Path
+
+from .behaviour import Actor
+from .client.server import ReferenceClient
+from .core.audit import Promises
+from .core.messages import Ready
+from .nsq.embedded import EmbeddedNsqd
+from .sinks import secret_of
+
+
+class Nsqd(Actor):
+    """The embedded queue."""
+
+    async def init(self) -> Ready:
+        """Listen."""
+        settings = self.settings.embedded_nsqd
+        path = Path(self.settings.supervisor.state_dir) / "nsqd"
+        self._nsqd = EmbeddedNsqd(path, settings.tcp_address, settings.http_address)
+        await self._nsqd.start()
+        tcp = _with_port(settings.tcp_address, self._nsqd.tcp_port)
+        http = _with_port(settings.http_address, self._nsqd.http_port)
+        return Ready(
+            {"embedded_nsqd.tcp_address": tcp, "embedded_nsqd.http_address": http},
+            f"nsqd protocol on {tcp}, http://{http}",
+        )
+
+    async def terminate(self) -> None:
+        """Flush and close."""
+        await self._nsqd.stop()
+
+
+class Client(Actor):
+    """The reference client."""
+
+    async def init(self) -> Ready:
+        """Listen."""
+        dispatch = self.settings.dispatch
+        self._client = ReferenceClient(
+            Path(self.settings.supervisor.state_dir) / "client",
+            self.settings.client.address,
+            Promises(
+                realtime_below=dispatch.realtime_below,
+                deadline_s=dispatch.deadline_s,
+                batch_size_max=dispatch.batch_size_max,
+                every_play=dispatch.realtime == "every_play",
+            ),
+            secret=secret_of(self.settings.publish),
+        )
+        await self._client.start()
+        address = _with_port(self.settings.client.address, self._client.port)
+        return Ready({"client.address": address}, f"page at http://{address}/")
+
+    async def terminate(self) -> None:
+        """Close."""
+        await self._client.stop()
+
+
+def _with_port(address: str, port: int) -> str:
+    return f"{address.rpartition(':')[0]}:{port}"

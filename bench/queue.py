@@ -1,0 +1,153 @@
+"""How fast the embedded nsqd is: plays in, plays out, both at once, and beside a real nsqd.
+
+    python -m bench.queue [--plays 200000] [--kind embedded] [--profile FILE]
+
+In: one client publishes MPUBs of 1,000 plays and waits for each OK, a few MPUBs ahead. Out: one
+raw reader at RDY 2500 reads as much as there is and finishes it with one write. Both: the two at
+once. The client is the same for both kinds, in its own process as a real one is; the ratio is
+against the nsqd on PATH, measured in the same run, where there is one.
+"""
+
+import argparse
+import contextlib
+import multiprocessing
+import pathlib
+import socket
+import tempfile
+import time
+import uuid
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.support.queues import QUEUES, QueueProcess, multi, nsqd_path, sized
+
+PLAYS_PER_MPUB = 1_000
+MPUBS_AHEAD = 4
+READY_COUNT = 2_500
+VIDEOS = 100
+TOPIC, CHANNEL = "plays", "bench"
+_HEAD_SIZE = 34
+_STALL_S = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--plays", type=int, default=200_000)
+    parser.add_argument("--kind", choices=QUEUES, action="append")
+    parser.add_argument(
+        "--profile", metavar="FILE", help="write a cProfile of the embedded nsqd here"
+    )
+    arguments = parser.parse_args()
+    kinds = arguments.kind or [kind for kind in QUEUES if kind == "embedded" or nsqd_path()]
+    rates = {kind: _measured(kind, arguments.plays, arguments.profile) for kind in kinds}
+    Console().print(_table(rates, arguments.plays))
+
+
+def _measured(kind: str, plays: int, profile: str | None) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as path:
+        queue = QueueProcess(kind, pathlib.Path(path), profile=profile)
+        try:
+            queue.start()
+            queue.post(f"/topic/create?topic={TOPIC}")
+            queue.post(f"/channel/create?topic={TOPIC}&channel={CHANNEL}")
+            rates = {
+                "in": _rate(plays, (_publish,), queue),
+                "out": _rate(plays, (_consume,), queue),
+                "both at once": _rate(plays, (_publish, _consume), queue),
+            }
+            depth = queue.channel(TOPIC, CHANNEL)["depth"]
+            assert depth == 0, f"{depth} plays are left in the queue, expected none"
+            queue.stop()
+            return rates
+        finally:
+            queue.close()
+
+
+def _rate(plays: int, clients: tuple, queue: QueueProcess) -> float:
+    """Plays a second, from the moment that all clients are connected to the end of the last."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(len(clients) + 1)
+    processes = [
+        context.Process(target=client, args=(queue.tcp_port, plays, ready)) for client in clients
+    ]
+    for process in processes:
+        process.start()
+    ready.wait(_STALL_S)
+    begin = time.perf_counter()
+    for process in processes:
+        process.join()
+    seconds = time.perf_counter() - begin
+    assert all(process.exitcode == 0 for process in processes), "a client failed"
+    return plays / seconds
+
+
+def _publish(port: int, plays: int, ready) -> None:
+    videos = [str(uuid.UUID(int=number)) for number in range(VIDEOS)]
+    bodies = [b'{"video_id":"%s"}' % videos[i % VIDEOS].encode() for i in range(PLAYS_PER_MPUB)]
+    command = b"MPUB plays\n" + sized(multi(bodies))
+    with _connected(port) as client:
+        ready.wait(_STALL_S)
+        waiting = -(-plays // PLAYS_PER_MPUB)
+        unanswered = 0
+        while waiting or unanswered:
+            while waiting and unanswered < MPUBS_AHEAD:
+                client.sendall(command)
+                waiting -= 1
+                unanswered += 1
+            answered = client.recv(1 << 16)
+            assert answered and not len(answered) % 10, f"not an OK: {answered!r}"
+            unanswered -= len(answered) // 10
+
+
+def _consume(port: int, plays: int, ready) -> None:
+    with _connected(port) as client:
+        client.sendall(b"SUB plays bench\n")
+        assert client.recv(64)[8:] == b"OK"
+        ready.wait(_STALL_S)
+        client.sendall(b"RDY %d\n" % READY_COUNT)
+        buffer = bytearray()
+        seen: set[bytes] = set()
+        while len(seen) < plays:
+            chunk = client.recv(1 << 18)
+            assert chunk, "the queue ended the connection"
+            buffer += chunk
+            position, finishes = 0, []
+            while len(buffer) - position >= 8:
+                size = int.from_bytes(buffer[position : position + 4], "big")
+                if len(buffer) - position < 4 + size:
+                    break
+                if buffer[position + 7] == 2:
+                    id = bytes(buffer[position + 18 : position + _HEAD_SIZE])
+                    seen.add(id)
+                    finishes.append(b"FIN %s\n" % id)
+                position += 4 + size
+            del buffer[:position]
+            client.sendall(b"".join(finishes))
+
+
+@contextlib.contextmanager
+def _connected(port: int):
+    with socket.create_connection(("127.0.0.1", port), _STALL_S) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.sendall(b"  V2")
+        yield client
+
+
+def _table(rates: dict[str, dict[str, float]], plays: int) -> Table:
+    table = Table(title=f"{plays:,} plays, plays/s")
+    table.add_column("phase")
+    for kind in rates:
+        table.add_column(kind, justify="right")
+    if len(rates) == len(QUEUES):
+        table.add_column("embedded / nsqd", justify="right")
+    for phase in next(iter(rates.values())):
+        row = [phase, *(f"{measured[phase]:,.0f}" for measured in rates.values())]
+        if len(rates) == len(QUEUES):
+            row.append(f"{rates['embedded'][phase] / rates['nsqd'][phase]:.2f}")
+        table.add_row(*row)
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""Where the queue is: the addresses of the nsqds that plays are published to.
+
+Owns the order in which the settings are asked: the nsqds named there, else those that the
+nsqlookupds know, else the embedded one, whose port the running service has written down if it was
+free to choose. Asks once and says what is missing; waiting and asking again is the caller's.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tornado.httpclient import AsyncHTTPClient, HTTPError
+
+from actors import runfile
+
+LOOKUP_TIMEOUT_S = 2.0
+
+Locate = Callable[[], Awaitable[list[str]]]
+
+
+class NotThereYet(Exception):
+    """The queue cannot be located for now; says what is waited for and where."""
+
+
+def locator(settings: Any) -> Locate:
+    """A function that returns the "host:port" of every nsqd, one or more, or raises NotThereYet."""
+    if settings.nsq.nsqd_tcp_addresses:
+        return _fixed(settings.nsq.nsqd_tcp_addresses)
+    if settings.nsq.lookupd_http_addresses:
+        return _asking(settings.nsq.lookupd_http_addresses)
+    if settings.embedded_nsqd.tcp_address.rpartition(":")[2] == "0":
+        return _as_the_service_says(settings.supervisor.state_dir)
+    return _fixed([settings.embedded_nsqd.tcp_address])
+
+
+def _fixed(addresses: list[str]) -> Locate:
+    async def locate() -> list[str]:
+        return list(dict.fromkeys(addresses))
+
+    return locate
+
+
+def _as_the_service_says(state_dir: str) -> Locate:
+    async def locate() -> list[str]:
+        facts = runfile.read(state_dir)
+        if facts is None or not facts.get("nsqd_tcp_address"):
+            raise NotThereYet(
+                f"the service with its state in {state_dir}, whose queue takes any free port: "
+                "start it with `python supervisor.py`"
+            )
+        return [facts["nsqd_tcp_address"]]
+
+    return locate
+
+
+def _asking(lookupds: list[str]) -> Locate:
+    async def locate() -> list[str]:
+        found: dict[str, None] = {}
+        problems = []
+        for lookupd in lookupds:
+            try:
+                found.update(dict.fromkeys(await _nodes(lookupd)))
+            except (OSError, HTTPError, ValueError, KeyError, TypeError) as error:
+                problems.append(f"{lookupd}: {error}")
+        if not found:
+            because = f" ({'; '.join(problems)})" if problems else ""
+            raise NotThereYet(f"an nsqd that nsqlookupd at {', '.join(lookupds)} knows{because}")
+        return list(found)
+
+    return locate
+
+
+async def _nodes(lookupd: str) -> list[str]:
+    base = lookupd.rstrip("/") if "://" in lookupd else f"http://{lookupd.rstrip('/')}"
+    answer = await AsyncHTTPClient().fetch(f"{base}/nodes", request_timeout=LOOKUP_TIMEOUT_S)
+    return [
+        _join(node["broadcast_address"], node["tcp_port"])
+        for node in json.loads(answer.body)["producers"]
+    ]
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,86 @@
+"""What the producer says on stderr: a progress bar on a terminal, a plain line now and then else.
+
+Owns stderr while plays are produced, so that lines and bar do not write over each other. Knows
+nothing of where the figures come from; callers pass them and the time.
+"""
+
+import os
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 2.0  # Without a terminal: often enough to see it move, seldom enough for a log.
+
+
+def on_stderr(plays: int) -> "Bar | Lines":
+    """What suits stderr as it is, for a run of `plays` plays."""
+    live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    return Bar(plays) if live else Lines(plays)
+
+
+def speed_text(plays_per_second: float) -> str:
+    """A speed for people: whole, but for slow ones, which would all be 0 or 1."""
+    slow = 0 < plays_per_second < 10
+    return f"{plays_per_second:.2g}" if slow else f"{plays_per_second:.0f}"
+
+
+class Lines:
+    """Plain lines, at most one every `LINE_EVERY_S`."""
+
+    def __init__(self, plays: int):
+        self._plays = plays
+        self._shown: tuple[float, int] | None = None
+
+    def say(self, line: str) -> None:
+        """Print a line at once."""
+        print(line, file=sys.stderr, flush=True)
+
+    def update(self, acknowledged_plays: int, now_s: float) -> None:
+        """Tell how far it is, if it is time for it. `now_s` is monotonic."""
+        if self._shown is None:
+            self._shown = (now_s, acknowledged_plays)
+        then_s, then_plays = self._shown
+        if now_s - then_s < LINE_EVERY_S:
+            return
+        self._shown = (now_s, acknowledged_plays)
+        plays_per_second = (acknowledged_plays - then_plays) / (now_s - then_s)
+        left = self._plays - acknowledged_plays
+        ahead = f", {left / plays_per_second:.0f} s left" if plays_per_second else ""
+        self.say(
+            f"produced {acknowledged_plays} of {self._plays} plays"
+            f" ({100 * acknowledged_plays / self._plays:.0f} %),"
+            f" {speed_text(plays_per_second)} plays/s{ahead}"
+        )
+
+    def close(self) -> None:
+        """Nothing to clear away."""
+
+
+class Bar:
+    """A live bar: plays, plays a second, time left."""
+
+    def __init__(self, plays: int):
+        self._progress = Progress(
+            TextColumn("producing"), BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} plays"),
+            TextColumn("{task.fields[speed]} plays/s"), TimeRemainingColumn(),
+            console=Console(stderr=True), transient=True,
+        )
+        self._task = self._progress.add_task("producing", total=plays, speed="-")
+        self._progress.start()
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def update(self, acknowledged_plays: int, now_s: float) -> None:
+        """Move the bar. `now_s` is not needed: the bar keeps its own time."""
+        speed = self._progress.tasks[0].speed
+        self._progress.update(
+            self._task, completed=acknowledged_plays, speed=speed_text(speed or 0.0)
+        )
+
+    def close(self) -> None:
+        """Take the bar off the screen; what was said stays."""
+        self._progress.stop()

@@ -1,0 +1,184 @@
+"""Which videos are played, how often each, and in which order: the oracle of the tests.
+
+Owns the totals and promises them exactly: the plays add up, the quiet videos are quiet, and the
+same seed makes the same workload on every machine and Python. To keep that, everything random comes
+from `Random.random()`, the one method whose sequence Python guarantees for ever, and totals are
+divided in whole numbers. Pure: knows nothing of queues, of the clock, or of what is sent.
+"""
+
+import uuid
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain, repeat
+from random import Random
+
+QUIET_MAX = 99  # The task's bound: a video with fewer than 100 plays is published at once.
+BUSY_MIN = QUIET_MAX + 1
+PLAYS_MAX = 50_000_000  # Four bytes a play are held in memory: 200 MB.
+VIDEOS_MAX = 1_000_000
+SEED_MAX = 2**63 - 1
+VIRAL_SHARE = 9  # The viral video takes nine times what all the other busy ones take together.
+WEIGHT = 10**12  # Whole-number weights: fine enough for the millionth rank, exact everywhere.
+
+
+class ImpossibleWorkload(ValueError):
+    """The numbers asked for cannot go together; says what was asked, what is possible, what to do."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A fixed list of plays. `order[i]` is the index in `videos` of the video of play `i`."""
+
+    seed: int
+    videos: tuple[str, ...]
+    totals: dict[str, int]
+    order: array
+
+    @property
+    def plays(self) -> int:
+        """How many plays there are in all."""
+        return len(self.order)
+
+    @property
+    def quiet_videos(self) -> int:
+        """How many of the videos have 1 to 99 plays."""
+        return sum(1 for total in self.totals.values() if total <= QUIET_MAX)
+
+
+def make(
+    seed: int, plays: int = 100_000, videos: int = 100, quiet_videos: int = 15,
+    distribution: str = "zipf",
+) -> Workload:
+    """The workload of that seed: `plays` plays of `videos` videos, in a shuffled order.
+
+    At least `quiet_videos` videos have 1 to 99 plays. The others share the rest by `distribution`
+    and have 100 or more each where the numbers allow. Every video has a play; with fewer plays than
+    videos, each play is of a video of its own and the videos left over do not exist.
+    Raises `ImpossibleWorkload`.
+    """
+    check(plays, videos, quiet_videos, distribution)
+    random = Random(seed)
+    videos = min(videos, plays)
+    guids = _make_guids(random, videos)
+    counts = _divide(random, plays, videos, quiet_videos, DISTRIBUTIONS[distribution])
+    order = array("I", chain.from_iterable(map(repeat, range(videos), counts)))
+    _shuffle(random, order)
+    return Workload(seed, guids, dict(zip(guids, counts)), order)
+
+
+def quiet_videos_default(plays: int, videos: int) -> int:
+    """The task's 15 quiet videos of 100; of fewer videos 15 %, and never more than there are plays."""
+    return max(0, min(15, videos * 15 // 100, plays))
+
+
+def check(plays: int, videos: int, quiet_videos: int, distribution: str) -> None:
+    """Raises `ImpossibleWorkload` if `make` would, without making anything."""
+    asked = f"{plays} plays of {videos} videos, {quiet_videos} of them quiet"
+    if not (1 <= plays <= PLAYS_MAX and 1 <= videos <= VIDEOS_MAX and quiet_videos >= 0):
+        raise ImpossibleWorkload(
+            f"{asked}: expected 1 to {PLAYS_MAX} plays, 1 to {VIDEOS_MAX} videos and 0 or more "
+            "quiet ones"
+        )
+    if distribution not in DISTRIBUTIONS:
+        raise ImpossibleWorkload(
+            f"distribution {distribution!r}: expected one of {', '.join(DISTRIBUTIONS)}"
+        )
+    if quiet_videos > videos:
+        raise ImpossibleWorkload(
+            f"{asked}: at most all {videos} videos can be quiet; "
+            f"ask for at most {videos} quiet videos, or for at least {quiet_videos} videos"
+        )
+    if plays < quiet_videos:
+        raise ImpossibleWorkload(
+            f"{asked}: a quiet video has at least 1 play; "
+            f"ask for at least {quiet_videos} plays, or for at most {plays} quiet videos"
+        )
+    if quiet_videos == videos and plays > QUIET_MAX * videos:
+        raise ImpossibleWorkload(
+            f"{asked}: a quiet video has at most {QUIET_MAX} plays and no other video is left to "
+            f"take the rest; ask for at most {QUIET_MAX * videos} plays, "
+            f"or for fewer quiet videos than videos"
+        )
+
+
+def _make_guids(random: Random, count: int) -> tuple[str, ...]:
+    guids: dict[str, None] = {}
+    while len(guids) < count:
+        bits = 0
+        for _ in range(4):
+            bits = bits << 32 | _below(random, 2**32)
+        guids[str(uuid.UUID(int=bits, version=4))] = None
+    return tuple(guids)
+
+
+def _divide(
+    random: Random, plays: int, videos: int, quiet_videos: int, weigh: Callable[[int], list[int]],
+) -> list[int]:
+    """Plays of each video: the busy ones, most played first, then the quiet ones."""
+    busy_videos = videos - quiet_videos
+    if busy_videos == 0:
+        return _all_quiet(random, plays, quiet_videos)
+    busy_min = BUSY_MIN if plays >= quiet_videos + BUSY_MIN * busy_videos else 1
+    quiet: list[int] = []
+    if quiet_videos:
+        # What the quiet ones draw must leave the busy ones their minimum.
+        room = (plays - busy_min * busy_videos) // quiet_videos
+        quiet = [1 + _below(random, min(QUIET_MAX, room)) for _ in range(quiet_videos)]
+    spare = plays - sum(quiet) - busy_min * busy_videos
+    return [busy_min + share for share in _apportion(spare, weigh(busy_videos))] + quiet
+
+
+def _all_quiet(random: Random, plays: int, videos: int) -> list[int]:
+    """Totals of 1 to 99 that add up to `plays`: each is drawn from what leaves the rest possible."""
+    counts = []
+    for left in range(videos - 1, -1, -1):
+        low = max(1, plays - QUIET_MAX * left)
+        high = min(QUIET_MAX, plays - left)
+        counts.append(low + _below(random, high - low + 1))
+        plays -= counts[-1]
+    return counts
+
+
+def _apportion(amount: int, weights: list[int]) -> list[int]:
+    """`amount` divided by weight into whole numbers, exactly (largest remainders, ties in order)."""
+    whole = sum(weights)
+    shares = [amount * weight // whole for weight in weights]
+    by_remainder = sorted(
+        range(len(weights)), key=lambda rank: (-(amount * weights[rank] % whole), rank)
+    )
+    for rank in by_remainder[: amount - sum(shares)]:
+        shares[rank] += 1
+    return shares
+
+
+def _zipf(count: int) -> list[int]:
+    return [WEIGHT // rank for rank in range(1, count + 1)]
+
+
+def _uniform(count: int) -> list[int]:
+    return [1] * count
+
+
+def _viral(count: int) -> list[int]:
+    return [VIRAL_SHARE * max(1, count - 1)] + [1] * (count - 1)
+
+
+# How the busy videos share the plays, by the name that --distribution takes.
+DISTRIBUTIONS: dict[str, Callable[[int], list[int]]] = {
+    "zipf": _zipf,
+    "uniform": _uniform,
+    "viral": _viral,
+}
+
+
+def _shuffle(random: Random, order: array) -> None:
+    """Fisher and Yates. `Random.shuffle` may draw differently in another Python, `random()` not."""
+    draw = random.random
+    for last in range(len(order) - 1, 0, -1):
+        other = int(draw() * (last + 1))
+        order[last], order[other] = order[other], order[last]
+
+
+def _below(random: Random, bound: int) -> int:
+    return int(random.random() * bound)

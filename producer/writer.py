@@ -1,0 +1,206 @@
+"""pynsq's Writer, quick to send, quick to connect, and exact about what became of each MPUB.
+
+Keeps pynsq's connections, handshake, heartbeats and callback queue, and replaces by subclassing:
+
+- MPUBs come ready made. `protocol.mpub` copies the command once a message.
+- A refused connection is an ordinary event, not a traceback, and whoever owns the writer decides
+  when to try again; the stock writer waits for 15 s.
+- An MPUB ends in one of four outcomes. The stock writer passes on "an error", which does not tell
+  whether the queue has the messages.
+
+Knows nothing of plays: what it sends belongs to a `ticket` that it hands back with the outcome.
+"""
+
+import struct
+import time
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any, NamedTuple
+
+import nsq
+from nsq.protocol import Error
+
+HANDSHAKE_TIMEOUT_S = 5.0  # From connect to ready; the stock connection waits for ever.
+HEARTBEAT_S = 10  # nsqd says something this often, so three times as long in silence means gone.
+SILENCE_MAX_S = 3.0 * HEARTBEAT_S
+PARTIAL = b"E_MPUB_FAILED"
+
+
+class Outcome(Enum):
+    """What became of an MPUB."""
+
+    ACKNOWLEDGED = "the queue said OK"
+    REFUSED = "the queue said no, and took nothing"
+    NOT_SENT = "the connection ended before all of it had left"
+    UNKNOWN = "the connection ended before the answer"
+
+
+class Sent(NamedTuple):
+    """An MPUB on its way. `written` is done when the kernel has all of it."""
+
+    ticket: Any
+    written: Any
+
+
+class Connection(nsq.AsyncConn):
+    """A connection that can fail quietly. `reason` says why it ended, once it did."""
+
+    reason = ""
+    sent_count = 0
+
+    def _connect_callback(self, fut: Any) -> None:
+        # When connecting failed, the stream's close callback tells the writer.
+        if fut.exception() is None:
+            super()._connect_callback(fut)
+
+    def end(self, reason: str) -> None:
+        """Close it for that reason; the first reason stays."""
+        self.reason = self.reason or reason
+        self.close()
+
+
+class Writer(nsq.Writer):
+    """Publishes ready-made MPUBs to the nsqds that `connect_to` names.
+
+    `settled(ticket, outcome)` is called once for each MPUB, `opened(address)` when a connection is
+    ready, `closed(address, reason, was_open)` when one ended or did not come about, and
+    `refused(address, error)` when an nsqd answers with an error. Needs a running loop.
+    """
+
+    def __init__(
+        self,
+        settled: Callable[[Any, Outcome], None],
+        opened: Callable[[str], None],
+        closed: Callable[[str, str, bool], None],
+        refused: Callable[[str, str], None],
+    ):
+        # The addresses come later, and may change; pynsq wants one for its name.
+        super().__init__(["not known yet"], heartbeat_interval=HEARTBEAT_S)
+        self._settled, self._opened = settled, opened
+        self._closed, self._refused = closed, refused
+        self._connecting: dict[str, Connection] = {}
+
+    @property
+    def open(self) -> list[Connection]:
+        """The connections that plays can be sent on."""
+        return [
+            conn for conn in self.conns.values()
+            if conn.connected() and not conn.stream.closed()
+        ]
+
+    @property
+    def connecting(self) -> bool:
+        """Whether a connection is neither ready nor given up yet."""
+        return bool(self._connecting)
+
+    @property
+    def in_flight(self) -> int:
+        """MPUBs without an outcome."""
+        return sum(len(conn.callback_queue) for conn in self.conns.values())
+
+    def connect(self) -> None:
+        """Nothing by itself: `connect_to` says where, and whoever calls it says when."""
+
+    def connect_to(self, addresses: Iterable[str]) -> None:
+        """Start connecting to each "host:port" that is not connected or about to be."""
+        for address in addresses:
+            host, _, port = address.rpartition(":")
+            self.connect_to_nsqd(host.strip("[]"), int(port))
+
+    def connect_to_nsqd(self, host: str, port: int) -> None:
+        """As in pynsq, with a connection that fails quietly and within `HANDSHAKE_TIMEOUT_S`."""
+        conn = Connection(host, port, **self.conn_kwargs)
+        if conn.id in self.conns or conn.id in self._connecting:
+            return
+        for event, listener in {
+            "ready": self._on_connection_ready,
+            "response": self._on_connection_response,
+            "error": self._on_connection_error,
+            "close": self._on_connection_close,
+            "heartbeat": self.heartbeat,
+        }.items():
+            conn.on(event, listener)
+        self._connecting[conn.id] = conn
+        self.io_loop.call_later(HANDSHAKE_TIMEOUT_S, self._give_up_unless_ready, conn)
+        conn.connect()
+
+    def publish(self, command: bytes, ticket: Any) -> None:
+        """Send an MPUB on the open connection with the least to do. One must be open."""
+        conn = min(self.open, key=lambda conn: (len(conn.callback_queue), conn.sent_count))
+        try:
+            written = conn.send(command)
+        except OSError:  # tornado's StreamClosedError is one; the close callback is on its way.
+            self._settled(ticket, Outcome.NOT_SENT)
+            return
+        conn.sent_count += 1
+        conn.callback_queue.append(Sent(ticket, written))
+
+    def end_silent_connections(self) -> None:
+        """Close what has not said anything for so long that its nsqd must be gone."""
+        for conn in list(self.conns.values()):
+            silence_s = time.time() - conn.last_recv_timestamp
+            if silence_s > SILENCE_MAX_S:
+                conn.end(f"silent for {silence_s:.0f} s")
+
+    def close(self) -> None:
+        """Close all connections; what has no answer by now is settled before this returns."""
+        for conn in [*self.conns.values(), *self._connecting.values()]:
+            self._settle_unanswered(conn)
+            conn.end("closed by the producer")
+
+    def _on_connection_ready(self, conn: Connection, **_: Any) -> None:
+        self._connecting.pop(conn.id, None)
+        self.conns[conn.id] = conn
+        self._opened(conn.id)
+
+    def _on_connection_response(self, conn: Connection, data: Any = None, **_: Any) -> None:
+        # The answer to IDENTIFY comes this way too, when nothing is in flight yet.
+        if conn.callback_queue:
+            self._settled(conn.callback_queue.pop(0).ticket, Outcome.ACKNOWLEDGED)
+
+    def _on_connection_error(self, conn: Connection, error: Error, **_: Any) -> None:
+        if type(error) is not Error:  # The connection broke: the close that follows settles it.
+            return
+        text = error.args[0].decode("utf-8", "replace")
+        # nsqd answers in order, and every error that it has for an MPUB ends its reading of the
+        # connection: the first in flight is the refused one, and those behind it were never read.
+        unanswered, conn.callback_queue = conn.callback_queue, []
+        for position, sent in enumerate(unanswered):
+            partly_taken = position == 0 and error.args[0].startswith(PARTIAL)
+            self._settled(sent.ticket, Outcome.UNKNOWN if partly_taken else Outcome.REFUSED)
+        self._refused(conn.id, text)
+        conn.end(text)
+
+    def _on_connection_close(self, conn: Connection, **_: Any) -> None:
+        was_open = self.conns.get(conn.id) is conn
+        if was_open:
+            del self.conns[conn.id]
+        elif self._connecting.get(conn.id) is conn:
+            del self._connecting[conn.id]
+        self._settle_unanswered(conn)
+        broken = conn.stream.error
+        reason = conn.reason or (broken and (broken.strerror or str(broken))) or "closed by nsqd"
+        self._closed(conn.id, reason, was_open)
+
+    def _settle_unanswered(self, conn: Connection) -> None:
+        unanswered, conn.callback_queue = conn.callback_queue, []
+        for sent in unanswered:
+            # nsqd acts on a whole command only: what the kernel never had, nsqd cannot have.
+            whole = sent.written.done() and sent.written.exception() is None
+            self._settled(sent.ticket, Outcome.UNKNOWN if whole else Outcome.NOT_SENT)
+
+    def _give_up_unless_ready(self, conn: Connection) -> None:
+        if self._connecting.get(conn.id) is conn:
+            conn.end(f"no answer within {HANDSHAKE_TIMEOUT_S:g} s")
+
+
+def frame(body: bytes) -> bytes:
+    """One message of an MPUB: its size, then itself."""
+    return struct.pack(">l", len(body)) + body
+
+
+def mpub(topic: str, frames: Iterable[bytes], count: int) -> bytes:
+    """The MPUB command of `count` frames (the NSQ protocol: sizes and count as 4 bytes each)."""
+    messages = b"".join(frames)
+    head = struct.pack(">ll", 4 + len(messages), count)
+    return b"".join((b"MPUB ", topic.encode("ascii"), b"\n", head, messages))

@@ -1,0 +1,255 @@
+"""The page in a real browser, shown by a real client process."""
+
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+DEADLINE_MS = 15_000
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+VIDEOS = [str(uuid.UUID(int=(number << 96) + 7)) for number in range(1, 1001)]
+
+
+def _missing(what):
+    reason = f"{what} is not installed; the page is tested in a real browser"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+class Client:
+    """`python -m actors.client` that can be killed and started again on its port."""
+
+    def __init__(self, path):
+        self._path, self.port, self._batches = path, 0, 0
+        self.start()
+
+    def start(self):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "actors.client", "--address", f"127.0.0.1:{self.port}",
+             "--data-path", str(self._path)],
+            cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        line = self._process.stderr.readline()
+        self.port = int(re.search(r"ready at http://127\.0\.0\.1:(\d+)/", line).group(1))
+        threading.Thread(target=self._process.stderr.read, daemon=True).start()
+
+    def kill(self):
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait(10)
+
+    def tell(self, totals, age_s=0.0):
+        self._batches += 1
+        batch = f"batch-{self._batches}"
+        arrived_at_ns = time.time_ns() - int(age_s * 1e9)
+        rows = [
+            {"video_id": video_id, "plays": plays, "arrived_at_ns": arrived_at_ns}
+            for video_id, plays in totals.items()
+        ]
+        body = json.dumps({"batch": batch, "trigger": "deadline", "videos": rows})
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection.request("POST", "/plays", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+        connection.close()
+
+    def tell_all(self, totals):
+        rows = list(totals.items())
+        for start in range(0, len(rows), 20):
+            self.tell(dict(rows[start : start + 20]))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright")
+        raise
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        _missing("chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def client(tmp_path):
+    client = Client(tmp_path)
+    yield client
+    client.kill()
+
+
+@pytest.fixture
+def page(browser, client):
+    """The page, open and live. Whatever it writes to the console as an error fails the test."""
+    page = browser.new_page(viewport={"width": 1100, "height": 800})
+    page.set_default_timeout(DEADLINE_MS)
+    page.errors = []
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on(
+        "console", lambda message: message.type == "error" and page.errors.append(message.text)
+    )
+    page.goto(f"http://127.0.0.1:{client.port}/")
+    shows(page, "#state", "live")
+    yield page
+    page.close()
+    assert page.errors == []
+
+
+def shows(page, selector, text):
+    """Waits until the element shows exactly this text."""
+    page.wait_for_function(
+        "([selector, text]) => document.querySelector(selector)?.innerText.trim() === text",
+        arg=[selector, text],
+    )
+
+
+def has_rows(page, count, body="#rows"):
+    page.wait_for_function(
+        "([body, count]) => document.querySelectorAll(`${body} tr`).length === count",
+        arg=[body, count],
+    )
+
+
+def plays_of(video_id):
+    return f'#rows tr[data-id="{video_id}"] td.plays'
+
+
+def test_totals_appear_and_change_without_a_reload(page, client):
+    page.evaluate("window.isTheSamePage = true")
+    assert page.locator("#empty").inner_text().startswith("No plays yet")
+    assert "python -m producer" in page.locator("#empty").inner_text()
+    client.tell({VIDEOS[0]: 7, VIDEOS[1]: 1234})
+    shows(page, plays_of(VIDEOS[1]), "1,234")
+    shows(page, "#plays", "1,241")
+    assert not page.locator("#empty").is_visible()
+    client.tell({VIDEOS[0]: 9001})
+    shows(page, plays_of(VIDEOS[0]), "9,001")
+    shows(page, "#publishes", "2")
+    # Sorted by plays again, and no longer marked as one that is published at once.
+    assert page.locator("#rows tr").first.get_attribute("data-id") == VIDEOS[0]
+    assert page.locator("#rows tr.realtime").count() == 0
+    assert page.evaluate("window.isTheSamePage") is True
+
+
+def test_videos_that_are_published_at_once_are_marked(page, client):
+    client.tell({VIDEOS[0]: 99, VIDEOS[1]: 100})
+    shows(page, plays_of(VIDEOS[1]), "100")
+    marked = page.locator("#rows tr.realtime")
+    assert [row.get_attribute("data-id") for row in marked.all()] == [VIDEOS[0]]
+    assert marked.get_by_role("img", name="published at once").count() == 1
+
+
+def test_no_broken_promise_is_green_and_one_shows_in_red_with_what_was_found(page, client):
+    colour = "element => getComputedStyle(element).color"
+    client.tell({VIDEOS[0]: 5})
+    shows(page, "#broken-total", "none")
+    assert not page.locator("#broken").is_visible()
+    red, green, _ = _rgb(page.locator("#broken-total").evaluate(colour))
+    assert green > red
+    client.tell({VIDEOS[0]: 3})
+    client.tell({VIDEOS[1]: 500}, age_s=75)
+    shows(page, "#broken-total", "2")
+    red, green, _ = _rgb(page.locator("#broken-total").evaluate(colour))
+    assert red > 2 * green
+    has_rows(page, 2, "#broken-rows")
+    text = page.locator("#broken").inner_text()
+    assert "never falls" in text and "over 5" in text and VIDEOS[0] in text
+    assert "within 60 s of arrival" in text and "batch-3" in text
+
+
+def test_the_page_comes_back_by_itself_when_the_client_is_killed_and_restarted(page, client):
+    page.evaluate("window.isTheSamePage = true")
+    client.tell({VIDEOS[0]: 5})
+    shows(page, plays_of(VIDEOS[0]), "5")
+    client.kill()
+    page.wait_for_selector('#state[data-state="disconnected"]')
+    client.start()
+    client.tell({VIDEOS[0]: 6, VIDEOS[1]: 8})
+    shows(page, "#state", "live")
+    shows(page, plays_of(VIDEOS[0]), "6")
+    shows(page, plays_of(VIDEOS[1]), "8")
+    assert page.evaluate("window.isTheSamePage") is True
+    # The browser itself says that the connection was lost; that is no error of the page.
+    page.errors = [text for text in page.errors if "net::ERR_" not in text]
+
+
+def test_of_many_videos_the_first_hundreds_are_shown_and_any_is_found_by_its_guid(page, client):
+    client.tell_all({video_id: 2000 - n for n, video_id in enumerate(VIDEOS)})
+    shows(page, "#videos", "1,000 videos")
+    has_rows(page, 300)
+    assert "700 more" in page.locator("#more").inner_text()
+    page.locator("#filter").fill(VIDEOS[900][:8].upper())
+    shows(page, plays_of(VIDEOS[900]), "1,100")
+    assert page.locator("#rows tr").count() == 1
+    page.locator("#filter").fill("nothing like this")
+    has_rows(page, 0)
+    assert "No video starts with" in page.locator("#more").inner_text()
+    page.locator("#filter").fill("")
+    has_rows(page, 300)
+
+
+def test_a_narrow_page_has_everything_within_its_width(page, client):
+    page.set_viewport_size({"width": 390, "height": 844})
+    client.tell({VIDEOS[0]: 12_345_678, VIDEOS[1]: 5})
+    client.tell({VIDEOS[0]: 12})
+    shows(page, "#broken-total", "1")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    clipped = page.evaluate(
+        """[...document.querySelectorAll('.value, .note, td.plays, td.when, #state')]
+           .filter((element) => element.scrollWidth > element.clientWidth + 1)
+           .map((element) => element.id + element.className)"""
+    )
+    assert clipped == []
+
+
+def test_nothing_moves_while_totals_change(page, client):
+    client.tell({video_id: 10 + n for n, video_id in enumerate(VIDEOS[:20])})
+    shows(page, "#videos", "20 videos")
+    page.evaluate(
+        """() => { window.shift = 0; new PerformanceObserver((list) => {
+             for (const entry of list.getEntries()) window.shift += entry.value;
+           }).observe({type: 'layout-shift'}); }"""
+    )
+    places = "['#plays', '#publishes', '#broken-note', '#rows'].map((name) => \
+        JSON.stringify(document.querySelector(name).getBoundingClientRect().top))"
+    before = page.evaluate(places)
+    for step in (1, 1000, 1_000_000):
+        client.tell({video_id: 100 * step + n for n, video_id in enumerate(VIDEOS[:20])})
+        shows(page, plays_of(VIDEOS[0]), f"{100 * step:,}")
+    assert page.evaluate(places) == before
+    assert page.evaluate("window.shift") < 0.01
+
+
+def test_a_changed_row_flashes_unless_less_motion_is_wanted(page, client):
+    flashing = "() => document.querySelector('#rows tr').getAnimations().length"
+    client.tell({VIDEOS[0]: 1})
+    shows(page, plays_of(VIDEOS[0]), "1")
+    client.tell({VIDEOS[0]: 2})
+    page.wait_for_function(flashing + " === 1")
+    page.wait_for_function(flashing + " === 0")
+    page.emulate_media(reduced_motion="reduce")
+    client.tell({VIDEOS[0]: 3})
+    shows(page, plays_of(VIDEOS[0]), "3")
+    assert page.evaluate(flashing) == 0
+
+
+def _rgb(text):
+    return [int(part) for part in re.findall(r"\d+", text)[:3]]

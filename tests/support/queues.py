@@ -1,0 +1,313 @@
+"""Queues for tests: the embedded nsqd and a real one, as processes; and a bare protocol client.
+
+    @pytest.fixture(params=QUEUES)
+    def queue(request, tmp_path):
+        with open_queue(request.param, tmp_path) as queue:
+            yield queue
+
+Each process has free ports on 127.0.0.1 and its files under the path it is given; `kill()` is
+SIGKILL, `restart()` starts it again on the same ports and files. Without an nsqd on PATH the
+"nsqd" parameter is skipped with its reason; where CI is set to true it fails instead.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+
+QUEUES = ["embedded", "nsqd"]
+DEADLINE_S = 10.0
+RESPONSE, ERROR, MESSAGE = 0, 1, 2
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_HOST = "127.0.0.1"
+
+
+class QueueProcess:
+    """One nsqd, embedded or real, in its own process."""
+
+    def __init__(self, kind: str, path: pathlib.Path, profile: str | None = None) -> None:
+        """`profile`: where the embedded nsqd leaves a cProfile when it stops."""
+        self.kind = kind
+        self._profile = ["-m", "cProfile", "-o", profile] if profile else []
+        self.path = path / kind
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.tcp_port, self.http_port = free_ports(2)
+        self.tcp_address = f"{_HOST}:{self.tcp_port}"
+        self.http_address = f"{_HOST}:{self.http_port}"
+        self._log = self.path / "log"
+        self._process: subprocess.Popen | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start(self) -> None:
+        arguments = [
+            f"--tcp-address={self.tcp_address}",
+            f"--http-address={self.http_address}",
+            f"--data-path={self.path}",
+        ]
+        if self.kind == "embedded":
+            command = [sys.executable, *self._profile, "-m", "actors.nsq.embedded", *arguments]
+        else:
+            command = [nsqd_path(), "--broadcast-address=127.0.0.1", *arguments]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=_ROOT, stderr=log, stdout=log)
+        wait_until(self._answers, f"{self.kind} to answer /ping")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """A clean stop: SIGTERM, and until it is gone."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(DEADLINE_S)
+
+    def restart(self) -> None:
+        if self._process.poll() is None:
+            self.stop()
+        self.start()
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    # Its HTTP interface.
+
+    def http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """The status and the body of the answer, also where the status is an error."""
+        request = urllib.request.Request(
+            f"http://{self.http_address}{path}", data=body, method=method
+        )
+        if body is not None:
+            request.add_header("Content-Type", "application/octet-stream")
+        try:
+            with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def post(self, path: str, body: bytes = b"") -> None:
+        status, answer = self.http("POST", path, body)
+        assert status == 200, f"POST {path}: {status} {answer!r}"
+
+    def stats(self, query: str = "") -> dict:
+        status, body = self.http("GET", f"/stats?format=json&include_mem=false{query}")
+        assert status == 200, body
+        return json.loads(body)
+
+    def topic(self, name: str) -> dict | None:
+        topics = self.stats(f"&topic={name}")["topics"] or []
+        return topics[0] if topics else None
+
+    def channel(self, topic: str, name: str) -> dict | None:
+        found = self.topic(topic) or {"channels": []}
+        return next((each for each in found["channels"] if each["channel_name"] == name), None)
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            raise AssertionError(f"{self.kind} ended while starting:\n{self.log()}")
+        with contextlib.suppress(OSError):
+            return self.http("GET", "/ping")[0] == 200
+        return False
+
+
+@contextlib.contextmanager
+def open_queue(kind: str, path: pathlib.Path) -> Iterator[QueueProcess]:
+    """A running queue of one of QUEUES; killed at the end."""
+    if kind == "nsqd":
+        require_nsqd()
+    queue = QueueProcess(kind, path)
+    try:
+        queue.start()
+        yield queue
+    finally:
+        queue.close()
+
+
+def nsqd_path() -> str | None:
+    return shutil.which("nsqd")
+
+
+def require_nsqd() -> None:
+    """Skips the test where there is no nsqd; fails it where CI=true, which must have one."""
+    if nsqd_path() is None:
+        reason = "no nsqd on PATH: install NSQ 1.3.0 to run this against the real one"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on now; all held until the last is found, so they differ."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((_HOST, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
+    """Waits for the condition; fails with `what` it waited for."""
+    end = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < end, f"waited {deadline_s} s for {what}"
+        time.sleep(0.01)
+
+
+class Message:
+    """A message's frame, taken apart."""
+
+    def __init__(self, data: bytes) -> None:
+        self.stamp_ns, self.attempts = struct.unpack_from(">QH", data)
+        self.id = data[10:26]
+        self.body = data[26:]
+
+    def __repr__(self) -> str:
+        return f"Message({self.id!r}, attempts={self.attempts}, {self.body!r})"
+
+
+class RawClient:
+    """A client that shows frames as they come: for exact errors, and for misbehaving.
+
+    Heartbeats are answered while it waits for frames, unless `answers_heartbeats` is False.
+    """
+
+    def __init__(self, address: str, magic: bytes = b"  V2") -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), DEADLINE_S)
+        self.answers_heartbeats = True
+        self.heartbeats = 0
+        self._buffer = b""
+        self.socket.sendall(magic)
+
+    def __enter__(self) -> "RawClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def frame(self, deadline_s: float = DEADLINE_S) -> tuple[int, bytes]:
+        """The next frame that is no heartbeat. Raises EOFError when the connection ends, and
+        TimeoutError when nothing comes."""
+        end = time.monotonic() + deadline_s
+        while True:
+            kind, data = self._any_frame(end)
+            if kind == RESPONSE and data == b"_heartbeat_":
+                self.heartbeats += 1
+                if self.answers_heartbeats:
+                    self.send(b"NOP\n")
+                continue
+            return kind, data
+
+    def _any_frame(self, end: float) -> tuple[int, bytes]:
+        size = int.from_bytes(self._read(4, end), "big")
+        data = self._read(size, end)
+        return int.from_bytes(data[:4], "big"), data[4:]
+
+    def _read(self, size: int, end: float) -> bytes:
+        while len(self._buffer) < size:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("no frame came")
+            self.socket.settimeout(left_s)
+            try:
+                chunk = self.socket.recv(1 << 16)
+            except ConnectionResetError:
+                chunk = b""
+            if not chunk:
+                raise EOFError("the connection ended")
+            self._buffer += chunk
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
+
+    def response(self) -> bytes:
+        kind, data = self.frame()
+        assert kind == RESPONSE, (kind, data)
+        return data
+
+    def error(self) -> str:
+        kind, data = self.frame()
+        assert kind == ERROR, (kind, data)
+        return data.decode()
+
+    def message(self, deadline_s: float = DEADLINE_S) -> Message:
+        kind, data = self.frame(deadline_s)
+        assert kind == MESSAGE, (kind, data)
+        return Message(data)
+
+    def messages(self, count: int) -> list[Message]:
+        return [self.message() for _ in range(count)]
+
+    def gets_nothing(self, for_s: float = 0.3) -> bool:
+        """Whether no frame comes: the one wait here that has to be waited out."""
+        try:
+            self.frame(for_s)
+        except TimeoutError:
+            return True
+        return False
+
+    def is_closed(self) -> bool:
+        """Whether the other side ends the connection with nothing more to say."""
+        try:
+            self.frame()
+        except EOFError:
+            return True
+        return False
+
+    def identify(self, **settings: object) -> dict:
+        body = json.dumps({"feature_negotiation": True, **settings}).encode()
+        self.send(b"IDENTIFY\n" + sized(body))
+        return json.loads(self.response())
+
+    def subscribe(self, topic: str, channel: str, ready: int = 0) -> None:
+        self.send(f"SUB {topic} {channel}\n".encode())
+        assert self.response() == b"OK"
+        if ready:
+            self.ready(ready)
+
+    def ready(self, count: int) -> None:
+        self.send(f"RDY {count}\n".encode())
+
+    def finish(self, *ids: bytes) -> None:
+        self.send(b"".join(b"FIN " + id + b"\n" for id in ids))
+
+    def publish(self, topic: str, *bodies: bytes) -> None:
+        """PUB of one body, MPUB of several; until the OK."""
+        if len(bodies) == 1:
+            self.send(f"PUB {topic}\n".encode() + sized(bodies[0]))
+        else:
+            self.send(f"MPUB {topic}\n".encode() + sized(multi(bodies)))
+        assert self.response() == b"OK"
+
+
+def sized(body: bytes) -> bytes:
+    return struct.pack(">i", len(body)) + body
+
+
+def multi(bodies: tuple[bytes, ...] | list[bytes]) -> bytes:
+    """The body of an MPUB."""
+    return struct.pack(">i", len(bodies)) + b"".join(sized(body) for body in bodies)
