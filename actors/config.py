@@ -18,7 +18,10 @@ DEFAULT_URL = "http://127.0.0.1:8080/plays"
 PROJECT_FILE = Path(__file__).resolve().parent.parent / "config.toml"
 TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}$"
 CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?$"
-ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"
+_PORT = (
+    r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+)
+ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):" + _PORT + "$"
 
 
 class ConfigError(ValueError):

@@ -14,7 +14,6 @@ import signal
 import time
 from enum import StrEnum
 
-
 from .behaviour import Birth
 from .config import Settings
 from .core.messages import (

@@ -64,7 +64,7 @@ def make(
     counts = _divide(random, plays, videos, quiet_videos, DISTRIBUTIONS[distribution])
     order = array("I", chain.from_iterable(map(repeat, range(videos), counts)))
     _shuffle(random, order)
-    return Workload(seed, guids, dict(zip(guids, counts)), order)
+    return Workload(seed, guids, dict(zip(guids, counts, strict=True)), order)
 
 
 def quiet_videos_default(plays: int, videos: int) -> int:

@@ -318,9 +318,7 @@ class Audit:
     def _broken_as_a_whole(self, publish: Publish) -> Iterable[Broken]:
         width, width_max = len(publish.videos), self.promises.batch_size_max
         if not 1 <= width <= width_max:
-            yield Broken(
-                Promise.WIDTH, publish.batch, None, f"1 to {width_max} videos", f"{width}"
-            )
+            yield Broken(Promise.WIDTH, publish.batch, None, f"1 to {width_max} videos", f"{width}")
 
     def _broken_by_entry(
         self, publish: Publish, entry: Entry, received_at_ns: int
@@ -388,9 +386,7 @@ class Audit:
         return max(1.0, span_ns / (60 * _NS_PER_S))
 
 
-def _broken(
-    promise: Promise, publish: Publish, entry: Entry, expected: str, found: str
-) -> Broken:
+def _broken(promise: Promise, publish: Publish, entry: Entry, expected: str, found: str) -> Broken:
     return Broken(promise, publish.batch, entry.video_id, expected, found)
 
 

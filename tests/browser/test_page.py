@@ -103,9 +103,7 @@ def page(browser, client):
     page.set_default_timeout(DEADLINE_MS)
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.on(
-        "console", lambda message: message.type == "error" and page.errors.append(message.text)
-    )
+    page.on("console", lambda message: message.type == "error" and page.errors.append(message.text))
     page.goto(f"http://127.0.0.1:{client.port}/")
     shows(page, "#state", "live")
     yield page

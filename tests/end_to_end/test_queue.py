@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import http.client
+import itertools
 import json
 import pathlib
 import re
@@ -27,6 +29,10 @@ from tests.support.queues import (
     wait_until,
 )
 
+# nsqd looks at a new channel's timeouts only up to 5 s later: the tests that wait for one are
+# the last of those on the shared process, and their channels are there from the beginning.
+SCANNED = ("times_out", "touched", "requeued", "delayed")
+LATEST_S = 8
 UNKNOWN_ID = b"0123456789abcdef"
 
 
@@ -34,6 +40,9 @@ UNKNOWN_ID = b"0123456789abcdef"
 def queue(request, tmp_path_factory) -> Iterator[QueueProcess]:
     """One process for all tests that neither kill nor restart it; each has its own topic."""
     with open_queue(request.param, tmp_path_factory.mktemp("queue")) as queue:
+        for topic in SCANNED:
+            queue.post(f"/topic/create?topic={topic}")
+            queue.post(f"/channel/create?topic={topic}&channel=c")
         yield queue
 
 
@@ -49,9 +58,13 @@ def embedded(tmp_path) -> Iterator[QueueProcess]:
         yield queue
 
 
+_numbers = itertools.count()
+
+
 @pytest.fixture
 def topic(request) -> str:
-    return re.sub(r"[^a-z0-9_]", "_", request.node.originalname)[:64]
+    """A topic of its own for every test."""
+    return f"{request.node.originalname[:40]}_{next(_numbers)}"
 
 
 @contextlib.contextmanager
@@ -261,60 +274,6 @@ def test_message_carries_its_arrival_its_attempts_and_an_id_that_rises(queue, to
     assert all(re.fullmatch(rb"[0-9a-f]{16}", id) for id in ids)
 
 
-def test_message_that_times_out_comes_again_with_one_more_attempt(queue, topic):
-    publish(queue, topic, b"slow")
-    with subscriber_of(queue, topic, msg_timeout=1000) as client:
-        first, begin = client.message(), time.monotonic()
-        second = client.message()
-        assert 0.9 <= time.monotonic() - begin <= 3
-        assert (second.id, second.body, second.stamp_ns) == (first.id, b"slow", first.stamp_ns)
-        assert (first.attempts, second.attempts) == (1, 2)
-        client.finish(second.id)
-        wait_until(lambda: queue.channel(topic, "c")["in_flight_count"] == 0, "the finish")
-        assert queue.channel(topic, "c")["timeout_count"] == 1
-
-
-def test_touched_message_does_not_time_out(queue, topic):
-    publish(queue, topic, b"touched")
-    with subscriber_of(queue, topic, msg_timeout=1000) as client:
-        message = client.message()
-        for _ in range(3):
-            assert client.gets_nothing(0.6)
-            client.send(b"TOUCH " + message.id + b"\n")
-        client.finish(message.id)
-        wait_until(lambda: queue.channel(topic, "c")["in_flight_count"] == 0, "the finish")
-        assert queue.channel(topic, "c")["timeout_count"] == 0
-
-
-def test_requeued_message_comes_again_at_once_or_after_its_delay(queue, topic):
-    publish(queue, topic, b"again")
-    with subscriber_of(queue, topic) as client:
-        id = client.message().id
-        client.send(b"REQ " + id + b" 0\n")
-        message = client.message()
-        assert (message.id, message.attempts) == (id, 2)
-        begin = time.monotonic()
-        client.send(b"REQ " + id + b" 400\n")
-        wait_until(lambda: queue.channel(topic, "c")["deferred_count"] == 1, "the delay")
-        assert client.message().attempts == 3
-        assert 0.3 <= time.monotonic() - begin <= 3
-        assert queue.channel(topic, "c")["requeue_count"] == 2
-
-
-def test_delayed_publish_waits_for_its_delay(queue, topic):
-    with subscriber_of(queue, topic, ready=5) as client, client_of(queue) as publisher:
-        begin = time.monotonic()
-        publisher.send(f"DPUB {topic} 500\n".encode() + sized(b"later"))
-        assert publisher.response() == b"OK"
-        queue.post(f"/pub?topic={topic}&defer=1000", b"latest")
-        publisher.publish(topic, b"now")
-        messages = client.messages(2)
-        assert [message.body for message in messages] == [b"now", b"later"]
-        assert 0.4 <= time.monotonic() - begin <= 3
-        assert client.message().body == b"latest"
-        assert 0.9 <= time.monotonic() - begin <= 4
-
-
 def test_client_has_at_most_rdy_messages_in_flight(queue, topic):
     publish(queue, topic, *(b"%d" % number for number in range(10)))
     with subscriber_of(queue, topic, ready=3) as client:
@@ -349,12 +308,25 @@ def test_messages_are_shared_among_the_ready_clients_of_a_channel(queue, topic):
         ]
         publish(queue, topic, *(b"%d" % number for number in range(90)))
 
-        def given() -> list[int]:
-            return [each["message_count"] for each in queue.channel(topic, "c")["clients"]]
+        wait_until(lambda: queue.channel(topic, "c")["in_flight_count"] == 90, "all to be given")
+        given = [each["message_count"] for each in queue.channel(topic, "c")["clients"]]
+        bodies = [
+            message.body
+            for client, count in zip(clients, _in_order_of(clients, queue, topic), strict=True)
+            for message in client.messages(count)
+        ]
+        assert sorted(bodies, key=int) == [b"%d" % number for number in range(90)]
+        # nsqd leaves it to chance who gets how many.
+        assert queue.kind == "nsqd" or given == [30, 30, 30]
 
-        wait_until(lambda: sum(given()) == 90, "all to be given")
-        assert min(given()) > 10
-        assert len(clients) == 3
+
+def _in_order_of(clients: list[RawClient], queue: QueueProcess, topic: str) -> list[int]:
+    """How many messages the queue says that each of the clients was given."""
+    counts = {
+        each["remote_address"]: each["message_count"]
+        for each in queue.channel(topic, "c")["clients"]
+    }
+    return [counts["{}:{}".format(*client.socket.getsockname())] for client in clients]
 
 
 def test_silent_client_is_dropped_after_two_heartbeats(queue, topic):
@@ -474,9 +446,7 @@ HTTP_ERRORS = {
     ("POST", "/pub?topic=h&defer=x", b"x"): (400, "INVALID_DEFER"),
     ("POST", "/pub?topic=h&defer=-1", b"x"): (400, "INVALID_DEFER"),
     ("POST", "/pub?topic=h&defer=3600001", b"x"): (400, "INVALID_DEFER"),
-    ("POST", "/pub?topic=h", b"x" * 1048577): (413, "MSG_TOO_BIG"),
     ("POST", "/mpub", b"x"): (400, "MISSING_ARG_TOPIC"),
-    ("POST", "/mpub?topic=h", b"x" * 5242881): (413, "BODY_TOO_BIG"),
     ("POST", "/mpub?topic=h", b"a\n" + b"x" * 1048577): (413, "MSG_TOO_BIG"),
     ("POST", "/mpub?topic=h&binary=true", b""): (413, "BAD_BODY"),
     ("POST", "/mpub?topic=h&binary=true", struct.pack(">ii", 1, 0)): (413, "BAD_MESSAGE"),
@@ -507,6 +477,20 @@ def test_http_error_has_nsqds_status_and_message(queue, request_):
     status, body = queue.http(*request_)
     expected_status, message = HTTP_ERRORS[request_]
     assert (status, json.loads(body)) == (expected_status, {"message": message})
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "message"),
+    [("/pub", 1048577, "MSG_TOO_BIG"), ("/mpub", 5242881, "BODY_TOO_BIG")],
+)
+def test_http_publish_too_large_is_refused_before_it_is_sent(queue, path, size, message):
+    connection = http.client.HTTPConnection(queue.http_address, timeout=10)
+    connection.putrequest("POST", f"{path}?topic=h")
+    connection.putheader("Content-Length", str(size))
+    connection.endheaders()
+    with connection.getresponse() as answer:
+        assert (answer.status, json.load(answer)) == (413, {"message": message})
+    connection.close()
 
 
 def test_http_publishes_one_or_many_as_lines_or_binary(queue, topic):
@@ -620,7 +604,8 @@ def test_stock_pynsq_writes_and_reads(queue, topic):
         assert {await asyncio.wait_for(answers.get(), 10) for _ in range(51)} == {b"OK"}
         await asyncio.wait_for(done, 10)
         reader.close()
-        writer.close()
+        for connection in writer.conns.values():
+            connection.close()
         return attempts
 
     attempts = asyncio.run(run())
@@ -629,12 +614,70 @@ def test_stock_pynsq_writes_and_reads(queue, topic):
     assert queue.channel(topic, "pynsq")["depth"] == 0
 
 
+def test_message_that_times_out_comes_again_with_one_more_attempt(queue):
+    topic = "times_out"
+    publish(queue, topic, b"slow")
+    with subscriber_of(queue, topic, msg_timeout=1000) as client:
+        first, begin = client.message(), time.monotonic()
+        second = client.message()
+        assert 0.9 <= time.monotonic() - begin <= LATEST_S
+        assert (second.id, second.body, second.stamp_ns) == (first.id, b"slow", first.stamp_ns)
+        assert (first.attempts, second.attempts) == (1, 2)
+        client.finish(second.id)
+        wait_until(lambda: queue.channel(topic, "c")["in_flight_count"] == 0, "the finish")
+        assert queue.channel(topic, "c")["timeout_count"] == 1
+
+
+def test_touched_message_does_not_time_out(queue):
+    topic = "touched"
+    publish(queue, topic, b"touched")
+    with subscriber_of(queue, topic, msg_timeout=1000) as client:
+        message = client.message()
+        for _ in range(3):
+            assert client.gets_nothing(0.6)
+            client.send(b"TOUCH " + message.id + b"\n")
+        client.finish(message.id)
+        wait_until(lambda: queue.channel(topic, "c")["in_flight_count"] == 0, "the finish")
+        assert queue.channel(topic, "c")["timeout_count"] == 0
+
+
+def test_requeued_message_comes_again_at_once_or_after_its_delay(queue):
+    topic = "requeued"
+    publish(queue, topic, b"again")
+    with subscriber_of(queue, topic) as client:
+        id = client.message().id
+        client.send(b"REQ " + id + b" 0\n")
+        message = client.message()
+        assert (message.id, message.attempts) == (id, 2)
+        begin = time.monotonic()
+        client.send(b"REQ " + id + b" 400\n")
+        wait_until(lambda: queue.channel(topic, "c")["deferred_count"] == 1, "the delay")
+        assert client.message().attempts == 3
+        assert 0.3 <= time.monotonic() - begin <= LATEST_S
+        assert queue.channel(topic, "c")["requeue_count"] == 2
+
+
+def test_delayed_publish_waits_for_its_delay(queue):
+    topic = "delayed"
+    with subscriber_of(queue, topic, ready=5) as client, client_of(queue) as publisher:
+        begin = time.monotonic()
+        publisher.send(f"DPUB {topic} 500\n".encode() + sized(b"later"))
+        assert publisher.response() == b"OK"
+        queue.post(f"/pub?topic={topic}&defer=1000", b"latest")
+        publisher.publish(topic, b"now")
+        messages = client.messages(2)
+        assert [message.body for message in messages] == [b"now", b"later"]
+        assert 0.4 <= time.monotonic() - begin <= LATEST_S
+        assert client.message().body == b"latest"
+        assert 0.9 <= time.monotonic() - begin <= 4
+
+
 def test_clean_restart_keeps_messages_channels_and_pauses(own_queue, topic):
     publish(own_queue, topic, b"1", b"2", b"3")
     with subscriber_of(own_queue, topic, ready=2) as client:
         first, _ = client.messages(2)
-        client.finish(first.id)
-        wait_until(lambda: own_queue.channel(topic, "c")["in_flight_count"] == 1, "the finish")
+        client.finish(first.id)  # so that the third is given too
+        wait_until(lambda: own_queue.channel(topic, "c")["depth"] == 0, "the finish")
         own_queue.post(f"/channel/create?topic={topic}&channel=paused")
         own_queue.post(f"/channel/pause?topic={topic}&channel=paused")
         own_queue.restart()
@@ -643,18 +686,6 @@ def test_clean_restart_keeps_messages_channels_and_pauses(own_queue, topic):
         bodies = {message.body for message in client.messages(2)}
         assert bodies == {b"1", b"2", b"3"} - {first.body}
         assert client.gets_nothing()
-
-
-def drain(queue: QueueProcess, topic: str, channel: str = "c") -> list[Message]:
-    """Reads and finishes all there is."""
-    messages = []
-    with subscriber_of(queue, topic, channel, ready=2500) as client:
-        while queue.channel(topic, channel)["depth"] or not client.gets_nothing(0.05):
-            with contextlib.suppress(TimeoutError):
-                while True:
-                    messages.append(client.message(0.2))
-                    client.finish(messages[-1].id)
-    return messages
 
 
 def test_what_was_acknowledged_survives_a_kill_in_the_middle_of_publishing(embedded, topic):
@@ -780,17 +811,14 @@ def test_disk_space_of_finished_messages_is_given_back(embedded, topic):
         return sum(path.stat().st_size for path in embedded.path.glob("journal.sqlite*"))
 
     assert size() > 80_000_000
-    wait_until(lambda: journal_size(embedded.path) < 30_000_000, "the journal to shrink")
-
-
-def journal_size(path: pathlib.Path) -> int:
-    return (path / "journal.sqlite").stat().st_size
+    wait_until(lambda: size() < 30_000_000, "the journal to shrink")
 
 
 def start_alone(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "actors.nsq.embedded", *arguments],
-        capture_output=True, text=True, timeout=20, cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True, text=True, timeout=20, check=False,
+        cwd=pathlib.Path(__file__).parents[2],
     )
 
 

@@ -24,6 +24,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from typing import Self
 
 import pytest
 
@@ -198,7 +199,7 @@ class RawClient:
         self._buffer = b""
         self.socket.sendall(magic)
 
-    def __enter__(self) -> "RawClient":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

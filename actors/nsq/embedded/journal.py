@@ -132,6 +132,7 @@ class Journal:
         except JournalError:
             os.close(self._lock)
             raise
+        self._is_shrinking = False
 
     def close(self) -> None:
         """Writes everything into the one file and lets go of the lock."""
@@ -230,14 +231,19 @@ class Journal:
         except (sqlite3.Error, ValueError) as error:
             raise self._error("read", error) from error
 
-    def reclaim_space(self) -> bool:
-        """Gives some free space back to the file system; whether there may be more to give."""
+    def reclaim_space(self) -> None:
+        """Gives some of the space of finished messages back to the file system."""
         try:
             (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-            if free <= _FREE_PAGES_KEPT:
-                return False
-            self._connection.execute(f"PRAGMA incremental_vacuum({_FREE_PAGES_AT_ONCE})").fetchall()
-            return free - _FREE_PAGES_AT_ONCE > _FREE_PAGES_KEPT
+            if free > _FREE_PAGES_KEPT:
+                # As a script: execute() stops at this pragma's first row, which is one page.
+                vacuum = f"PRAGMA incremental_vacuum({_FREE_PAGES_AT_ONCE})"
+                self._connection.executescript(vacuum)
+                self._is_shrinking = True
+            elif self._is_shrinking:
+                # The file itself only shrinks when the write-ahead log is copied into it.
+                self._is_shrinking = False
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
             raise self._error("shrink", error) from error
 

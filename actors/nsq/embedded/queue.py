@@ -151,9 +151,9 @@ class Queue:
         else:
             channel.skip_to(through)
 
-    def reclaim_space(self) -> bool:
-        """Gives some space of finished messages back; whether there may be more to give."""
-        return self._journal.reclaim_space()
+    def reclaim_space(self) -> None:
+        """Gives some of the space of finished messages back to the file system."""
+        self._journal.reclaim_space()
 
     # Helpers.
 

@@ -263,9 +263,9 @@ class EmbeddedNsqd:
 
     def _flush(self) -> None:
         self._flush_handle = None
-        # Where it fails, the changes are still there for the next flush, which this one's
-        # successor or the next scan starts.
-        self._logged(self.queue.flush)
+        # Where it fails the changes are still there, and the next scan starts another flush.
+        if self._logged(self.queue.flush):
+            self.health = "OK"
 
     def _scan(self) -> None:
         self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
@@ -276,15 +276,20 @@ class EmbeddedNsqd:
                 self.pump(topic, channel)
         for connection in list(self.connections):
             connection.scan(now_ms)
+        if self.queue.has_changes():
+            self.finished()
         self._logged(self.queue.reclaim_space)
 
-    def _logged(self, write: Callable[[], object]) -> None:
-        """Does what nobody waits for. A failure is logged and shown by GET /ping."""
+    def _logged(self, write: Callable[[], object]) -> bool:
+        """Does what nobody waits for, and says whether it could. A failure is logged, and shown
+        by GET /ping until something is written again."""
         try:
             write()
+            return True
         except JournalError as error:
             logger.error("%s", error)
             self.health = f"NOK - {error}"
+            return False
 
 
 def _listening(setting: str, address: str) -> socket.socket:

@@ -1,0 +1,133 @@
+"""The whole job once, for people to see: a service of its own, a real load, and the report.
+
+Everything in it is real: processes, queue, disk, HTTP. It asks the service only what anybody can ask,
+and believes only what the client was told.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from . import config
+from .exits import EXIT_DONE, EXIT_FAILED, Failure
+from .launch import Service, free_or_any, produce, wait_for
+from .report import Run, findings, render
+
+POLL_S = 0.1
+LINE_INTERVAL_S = 5.0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do the job and print the report on stdout. 0 when every promise held."""
+    console = Console(stderr=True)
+    folder = Path(tempfile.mkdtemp(prefix="playtally-demo-"))
+    settings = config.load(options.config, options.set)
+    overrides = [
+        *options.set,
+        f"embedded_nsqd.tcp_address={free_or_any(settings.embedded_nsqd.tcp_address)}",
+        f"embedded_nsqd.http_address={free_or_any(settings.embedded_nsqd.http_address)}",
+        f"client.address={free_or_any(settings.client.address)}",
+        f"admin.address={free_or_any(settings.admin.address)}",
+        "client.enabled=true",
+        f"publish.url={config.DEFAULT_URL}",
+    ]
+    service = Service(folder / "state", overrides, options.config)
+    try:
+        with service:
+            page = f"http://{service.facts()['client_address']}/"
+            console.print(f"the service runs; watch it at [link={page}]{page}[/link]")
+            result = _work(service, folder / "manifest.json", settings, options, console)
+            code = service.stop()
+        result.exit_code = code
+    except (Failure, KeyboardInterrupt) as error:
+        console.print(f"the demo ended early: {error}; its log is {service.log_file}", style="red")
+        return EXIT_FAILED
+    found = findings(result)
+    render(result, found)
+    if any(not finding.held for finding in found):
+        console.print(f"the log, the publishes and the ledgers are in {folder}", style="red")
+        return EXIT_FAILED
+    shutil.rmtree(folder)
+    return EXIT_DONE
+
+
+def _work(
+    service: Service,
+    manifest: Path,
+    settings: config.Settings,
+    options: argparse.Namespace,
+    console: Console,
+) -> Run:
+    started_s = time.monotonic()
+    producer = produce(
+        service,
+        *("--plays", str(options.plays), "--videos", str(options.videos)),
+        *("--quiet-videos", str(options.quiet_videos), "--seed", str(options.seed)),
+        *("--seconds", str(options.seconds)),
+        manifest=manifest,
+    )
+    seconds = _follow(service, options.plays, producer, started_s, console)
+    if producer.wait() != 0:
+        raise Failure("the producer failed; its own line above says why")
+    status = wait_for(
+        lambda: _caught_up(service), "the last publish to be recorded", 10 + settings.publish.timeout_s
+    )
+    return Run(
+        manifest=Run.read_manifest(manifest),
+        status=status,
+        report=service.report(),
+        told=service.totals(),
+        publishes=service.publishes(),
+        count_seconds=seconds,
+        produce_seconds=options.seconds,
+        deadline_s=settings.dispatch.deadline_s,
+        realtime_below=settings.dispatch.realtime_below,
+    )
+
+
+def _follow(service: Service, plays: int, producer: Any, started_s: float, console: Console) -> float:
+    """Show how far it is until all is counted and published. Seconds until all was counted."""
+    counted_s = 0.0
+    progress = Progress(
+        TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=console, disable=not console.is_terminal,
+    )
+    line_s = time.monotonic()
+    with progress:
+        counting = progress.add_task("counted", total=plays)
+        publishing = progress.add_task("videos published in full", total=None)
+        while True:
+            status = service.status()
+            counted, pending, videos = (
+                status["plays"]["counted"], status["pending_videos"], status["videos"],
+            )
+            publishes = status["publishes"]["total"]
+            progress.update(counting, completed=counted)
+            progress.update(
+                publishing, total=videos or None, completed=videos - pending,
+                description=f"published ({publishes} publishes)",
+            )
+            if counted >= plays and not counted_s:
+                counted_s = time.monotonic() - started_s
+            if not console.is_terminal and time.monotonic() - line_s >= LINE_INTERVAL_S:
+                line_s = time.monotonic()
+                console.print(
+                    f"{counted:,} of {plays:,} plays counted, {publishes} publishes, "
+                    f"{pending} videos wait for their deadline"
+                )
+            if status["caught_up"] and counted >= plays:
+                return counted_s
+            if producer.poll() not in (None, 0):
+                raise Failure("the producer failed; its own line above says why")
+            time.sleep(POLL_S)
+
+
+def _caught_up(service: Service) -> dict[str, Any] | None:
+    status = service.status()
+    return status if status["caught_up"] else None

@@ -1,0 +1,138 @@
+"""What a run was, and whether every promise held: from what the client was told, not from what the
+service says of itself.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+REALTIME_PATIENCE_S = 1.0
+
+
+class Run(msgspec.Struct):
+    """The facts of one run."""
+
+    manifest: dict[str, Any]
+    status: dict[str, Any]
+    report: dict[str, Any]
+    told: dict[str, int]
+    publishes: list[dict[str, Any]]
+    count_seconds: float
+    produce_seconds: float
+    deadline_s: float
+    realtime_below: int
+    exit_code: int = 0
+
+    @staticmethod
+    def read_manifest(path: Path) -> dict[str, Any]:
+        """What the producer says was acknowledged."""
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One promise, whether it held, and what shows it."""
+
+    promise: str
+    held: bool
+    shown_by: str
+
+
+def findings(run: Run) -> list[Finding]:
+    """Every promise of the service, judged from outside."""
+    report, expected = run.report, run.manifest["totals"]
+    broken = report["promises_broken_by_promise"]
+    wrong = sum(run.told.get(video) != total for video, total in expected.items())
+    wrong += sum(video not in expected for video in run.told)
+    widest = max((len(publish["videos"]) for publish in run.publishes), default=0)
+    late = run.status["publishes"]["late"]
+    quiet = report["realtime_latency_ms"]
+    # Flat out, a play waits for its turn in the queue's backlog first; nothing else may hold it.
+    patience_s = REALTIME_PATIENCE_S + (0 if run.produce_seconds else run.count_seconds)
+    return [
+        Finding(
+            "every play counted exactly once",
+            wrong == 0 and sum(run.told.values()) == run.manifest["plays"],
+            f"the client's totals of {len(expected)} videos are the producer's, {wrong} differ",
+        ),
+        Finding(
+            "at most 20 videos a publish, each once",
+            widest <= 20 and not broken["width"] and not broken["once_a_batch"],
+            f"the widest of {len(run.publishes)} had {widest}",
+        ),
+        Finding(
+            "only totals that changed, none ever falls",
+            not broken["only_changed"] and not broken["never_falls"] and not broken["one_content_a_key"],
+            f"{report['videos_published']:,} totals compared with the one before",
+        ),
+        Finding(
+            f"under {run.realtime_below} plays: published as received",
+            0 < quiet["count"] and quiet["max"] <= patience_s * 1000,
+            f"{quiet['count']:,} such totals, the slowest {quiet['max']:,.0f} ms from the queue to the client",
+        ),
+        Finding(
+            f"{run.realtime_below} or more: within {run.deadline_s:g} s of arrival",
+            not broken["deadline"] and not late,
+            f"the oldest was {report['hot_lateness_ms']['max'] / 1000:.2f} s old when the client had it",
+        ),
+        Finding("ends in order", run.exit_code == 0, f"exit code {run.exit_code}"),
+    ]
+
+
+def render(run: Run, found: list[Finding]) -> None:
+    """Print the report on stdout."""
+    console = Console(highlight=False)
+    report, publishes = run.report, run.status["publishes"]
+    plays = run.manifest["plays"]
+    rows = Table(box=None, pad_edge=False, show_header=False)
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column()
+    pace = f"{plays / run.count_seconds:,.0f} plays/s" if run.count_seconds else "at once"
+    rows.add_row("plays", f"{plays:,} of {len(run.told)} videos, counted in {run.count_seconds:.2f} s ({pace})")
+    by_trigger = ", ".join(
+        f"{publishes[name]} {name}" for name in ("realtime", "deadline", "overdue", "drain") if publishes[name]
+    )
+    rows.add_row("publishes", f"{publishes['total']} ({by_trigger})")
+    rows.add_row(
+        "videos a publish",
+        f"{report['videos_per_publish']['mean']:.1f} of 20; {report['plays_per_publish']:,.0f} plays a publish",
+    )
+    one_a_play = report["publishes_if_one_a_play"]
+    rows.add_row(
+        "against one a play", f"{one_a_play:,} publishes: {one_a_play / max(1, publishes['total']):,.0f} times as many"
+    )
+    rows.add_row(
+        f"against a {run.deadline_s:g} s timer",
+        f"{report['publishes_if_plain_timer']} publishes, but a quiet video's play then waits up to "
+        f"{run.deadline_s:g} s",
+    )
+    quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
+    rows.add_row(
+        "realtime latency",
+        f"p50 {quiet['p50']:,.1f} ms, p99 {quiet['p99']:,.1f} ms from the queue to the client"
+        + (", the queue's backlog included" if run.produce_seconds == 0 else ""),
+    )
+    rows.add_row("oldest hot play", f"{hot['max'] / 1000:.2f} s when the client had it")
+    console.print("\n[bold]playtally, the whole job[/bold]")
+    console.print(rows)
+    console.print()
+    promises = Table(box=None, pad_edge=False, show_header=False)
+    for finding in found:
+        mark = Text("held", style="green") if finding.held else Text("BROKEN", style="bold red")
+        promises.add_row(mark, Text(finding.promise), Text(finding.shown_by, style="dim"))
+    console.print(promises)
+    broken = [finding for finding in found if not finding.held]
+    console.print(
+        Text(f"\npromises broken: {len(broken) or 'none'}", style="bold red" if broken else "bold green")
+    )
+    console.print(
+        "\nnext      make run                                 the service, until Ctrl-C\n"
+        "          http://127.0.0.1:8080/                   the page of totals, live\n"
+        "          .venv/bin/python -m producer --seconds 60   a load for it\n"
+        "          .venv/bin/python supervisor.py status    the tree\n"
+        "          .venv/bin/python supervisor.py kill counter-0   and watch it come back"
+    )

@@ -1,0 +1,3 @@
+"""The version of playtally."""
+
+VERSION = "0.1.0"
