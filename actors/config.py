@@ -66,6 +66,7 @@ class Nsq(Struct, frozen=True, kw_only=True):
     nsqd_tcp_addresses: list[NsqdAddress] = []
     lookupd_http_addresses: list[HttpAddress] = []
     max_in_flight: _whole(1, 1_000_000, "messages") = 2500
+    msg_timeout_s: _number(1, 900, "s") = 5.0
 
 
 class EmbeddedNsqd(Struct, frozen=True, kw_only=True):

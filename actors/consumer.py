@@ -98,6 +98,7 @@ class Consumer(Actor):
             settings.topic,
             settings.channel,
             settings.max_in_flight,
+            settings.msg_timeout_s,
             lambda: FrameParser(self._bodies.video, lambda video: shard_of(video, self._shards)),
             self._connected,
             self._received,
@@ -116,7 +117,9 @@ class Consumer(Actor):
         self._check_drained()
 
     def _received(self, connection: BatchConnection, parsed: Parsed) -> None:
-        source = f"{connection.id}/{self.settings.nsq.topic}"
+        # The embedded queue keeps its messages and their ids, whatever port it has next time.
+        nsqd = "embedded" if self.settings.embedded else connection.id
+        source = f"{nsqd}/{self.settings.nsq.topic}"
         self._perform(self._deliveries.received(connection.number, source, parsed))
         if self._draining:
             return

@@ -67,8 +67,7 @@ class Dispatcher(Actor):
         )
         self._set_timer()
         return Ready(
-            note=f"{len(batches)} batches to confirm, publishing to "
-            f"{settings.publish.url or 'stdout'}"
+            note=f"publishing to {settings.publish.url or 'stdout'}, batches to confirm: {len(batches)}"
         )
 
     def linked(self, peer: str) -> None:

@@ -16,6 +16,8 @@ import socket
 import tempfile
 import time
 import uuid
+from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Barrier
 
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +31,8 @@ VIDEOS = 100
 TOPIC, CHANNEL = "plays", "bench"
 _HEAD_SIZE = 34
 _STALL_S = 30
+
+Client = Callable[[int, int, Barrier], None]
 
 
 def main() -> None:
@@ -64,30 +68,32 @@ def _measured(kind: str, plays: int, profile: str | None) -> dict[str, float]:
             queue.close()
 
 
-def _rate(plays: int, clients: tuple, queue: QueueProcess) -> float:
-    """Plays a second, from the moment that all clients are connected to the end of the last."""
+def _rate(plays: int, clients: tuple[Client, ...], queue: QueueProcess) -> float:
+    """Plays a second, from when all clients are connected until the last one is done."""
     context = multiprocessing.get_context("spawn")
-    ready = context.Barrier(len(clients) + 1)
+    together = context.Barrier(len(clients) + 1)
     processes = [
-        context.Process(target=client, args=(queue.tcp_port, plays, ready)) for client in clients
+        context.Process(target=client, args=(queue.tcp_port, plays, together))
+        for client in clients
     ]
     for process in processes:
         process.start()
-    ready.wait(_STALL_S)
+    together.wait(_STALL_S)
     begin = time.perf_counter()
+    together.wait()
+    seconds = time.perf_counter() - begin
     for process in processes:
         process.join()
-    seconds = time.perf_counter() - begin
-    assert all(process.exitcode == 0 for process in processes), "a client failed"
+        assert process.exitcode == 0, f"a client ended with {process.exitcode}"
     return plays / seconds
 
 
-def _publish(port: int, plays: int, ready) -> None:
+def _publish(port: int, plays: int, together: Barrier) -> None:
     videos = [str(uuid.UUID(int=number)) for number in range(VIDEOS)]
     bodies = [b'{"video_id":"%s"}' % videos[i % VIDEOS].encode() for i in range(PLAYS_PER_MPUB)]
     command = b"MPUB plays\n" + sized(multi(bodies))
     with _connected(port) as client:
-        ready.wait(_STALL_S)
+        _in_step(together)
         waiting = -(-plays // PLAYS_PER_MPUB)
         unanswered = 0
         while waiting or unanswered:
@@ -98,13 +104,14 @@ def _publish(port: int, plays: int, ready) -> None:
             answered = client.recv(1 << 16)
             assert answered and not len(answered) % 10, f"not an OK: {answered!r}"
             unanswered -= len(answered) // 10
+        together.wait()
 
 
-def _consume(port: int, plays: int, ready) -> None:
+def _consume(port: int, plays: int, together: Barrier) -> None:
     with _connected(port) as client:
         client.sendall(b"SUB plays bench\n")
         assert client.recv(64)[8:] == b"OK"
-        ready.wait(_STALL_S)
+        _in_step(together)
         client.sendall(b"RDY %d\n" % READY_COUNT)
         buffer = bytearray()
         seen: set[bytes] = set()
@@ -124,10 +131,16 @@ def _consume(port: int, plays: int, ready) -> None:
                 position += 4 + size
             del buffer[:position]
             client.sendall(b"".join(finishes))
+        together.wait()
+
+
+def _in_step(together: Barrier) -> None:
+    """Waits for all clients. One that fails breaks the barrier, and so ends the others."""
+    together.wait(_STALL_S)
 
 
 @contextlib.contextmanager
-def _connected(port: int):
+def _connected(port: int) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", port), _STALL_S) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.sendall(b"  V2")

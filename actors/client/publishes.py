@@ -32,6 +32,7 @@ _EXPECTED = {
     "videos": 'a list of {"video_id", "plays", "arrived_at_ns"}',
     "video_id": 'a GUID as "8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3e"',
     "plays": f"a whole number from 0 to {PLAYS_MAX}",
+    "overdue": "true or false",
     "arrived_at_ns": f"nanoseconds since 1970, a whole number from 0 to {2**63 - 1}",
     "body": 'a JSON object {"batch", "trigger", "videos"}',
 }
@@ -41,6 +42,7 @@ class _Entry(Struct, frozen=True):
     video_id: Annotated[str, Meta(pattern=_GUID)]
     plays: Annotated[int, Meta(ge=0, le=PLAYS_MAX)]
     arrived_at_ns: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    overdue: bool = False
 
 
 class _Publish(Struct, frozen=True):
@@ -67,7 +69,7 @@ def parse(body: bytes, *, content_type: str, idempotency_key: str | None) -> Pub
             "Idempotency-Key", f'the same as "batch", {publish.batch!r}',
             f"is {idempotency_key[:200]!r}",
         )  # fmt: skip
-    entries = (Entry(one.video_id.lower(), one.plays, one.arrived_at_ns) for one in publish.videos)
+    entries = (Entry(one.video_id.lower(), one.plays, one.arrived_at_ns, one.overdue) for one in publish.videos)
     return Publish(publish.batch, publish.trigger, tuple(entries))
 
 

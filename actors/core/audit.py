@@ -58,11 +58,15 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One video of a publish: its total, and when its oldest untold play arrived on the queue."""
+    """One video of a publish: its total, and when its oldest untold play arrived on the queue.
+
+    `overdue`: that play's deadline had passed when it was received, so nobody could have kept it.
+    """
 
     video_id: str
     plays: int
     arrived_at_ns: int
+    overdue: bool = False
 
 
 class Publish(msgspec.Struct, frozen=True):
@@ -330,7 +334,7 @@ class Audit:
             yield _broken(Promise.NEVER_FALLS, publish, entry, f"over {last}", f"{entry.plays}")
         elif self._is_step_promised(last) and entry.plays != last + 1:
             yield _broken(Promise.EVERY_PLAY, publish, entry, f"{last + 1}", f"{entry.plays}")
-        if self._is_past_deadline(entry, received_at_ns) and publish.trigger != Trigger.OVERDUE:
+        if self._is_past_deadline(entry, received_at_ns) and not _is_excused(publish, entry):
             age_s = (received_at_ns - entry.arrived_at_ns) / _NS_PER_S
             yield _broken(
                 Promise.DEADLINE, publish, entry,
@@ -358,7 +362,7 @@ class Audit:
         if self._is_past_deadline(entry, received_at_ns):
             # Overdue: the deadline had passed when the play was received. Nobody broke a promise,
             # but the client was told late all the same, so it is counted.
-            if publish.trigger == Trigger.OVERDUE:
+            if _is_excused(publish, entry):
                 self.statistics.overdue += 1
             else:
                 self.statistics.late += 1
@@ -386,6 +390,12 @@ class Audit:
         return max(1.0, span_ns / (60 * _NS_PER_S))
 
 
+def _is_excused(publish: Publish, entry: Entry) -> bool:
+    """Whether the play was received too late already: a batch that left for another reason may
+    carry such a one along."""
+    return entry.overdue or publish.trigger == Trigger.OVERDUE
+
+
 def _broken(promise: Promise, publish: Publish, entry: Entry, expected: str, found: str) -> Broken:
     return Broken(promise, publish.batch, entry.video_id, expected, found)
 
@@ -395,4 +405,4 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def _saving_percent(publishes: int, instead_of: int) -> float | None:
-    return round(100 * (1 - publishes / instead_of), 2) if instead_of else None
+    return round(100 * (1 - publishes / instead_of), 4) if instead_of else None

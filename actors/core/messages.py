@@ -17,7 +17,8 @@ from msgspec import Struct
 class Plays(Struct, frozen=True, array_like=True, tag="plays"):
     """Consumer to counter: plays of that counter's videos, of one read from one nsqd.
 
-    `number` names it on this link. `source` is "host:port/topic": ids are unique per source only.
+    `number` names it on this link. `source` is "host:port/topic" (or "embedded/topic"):
+    ids are unique per source only.
     """
 
     number: int

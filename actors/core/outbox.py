@@ -72,10 +72,10 @@ class PublishTotals(Struct, frozen=True, array_like=True):
 
 def make_batch(service: str, trigger: Trigger, entries: list[Entry]) -> Batch:
     """A batch under the key that its content has in this service (an id that its state began with)."""
-    digest = blake2b(service.encode(), digest_size=16)
+    digest = blake2b(f"{service} {trigger}".encode(), digest_size=16)
     for entry in entries:
-        digest.update(entry.video)
-        digest.update(entry.plays.to_bytes(8, "big"))
+        numbers = f" {entry.plays} {entry.arrived_ns} {entry.overdue:d}"
+        digest.update(entry.video + numbers.encode())
     return Batch(digest.hexdigest(), trigger, entries)
 
 

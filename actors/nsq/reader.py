@@ -131,6 +131,7 @@ class BatchReader(nsq.Reader):
         topic: str,
         channel: str,
         max_in_flight: int,
+        msg_timeout_s: float,
         make_parser: Callable[[], FrameParser],
         on_connected: Callable[[BatchConnection], None],
         on_read: Callable[[BatchConnection, Parsed], None],
@@ -156,6 +157,7 @@ class BatchReader(nsq.Reader):
             lookupd_poll_interval=LOOKUP_INTERVAL_S,
             output_buffer_timeout=OUTPUT_BUFFER_TIMEOUT_MS,
             output_buffer_size=OUTPUT_BUFFER_BYTES,
+            msg_timeout=msg_timeout_s,
             user_agent="playtally",
         )
 

@@ -204,18 +204,22 @@ def test_of_many_videos_the_first_hundreds_are_shown_and_any_is_found_by_its_gui
     has_rows(page, 300)
 
 
-def test_a_narrow_page_has_everything_within_its_width(page, client):
-    page.set_viewport_size({"width": 390, "height": 844})
+@pytest.mark.parametrize("width", [390, 620, 970, 1041, 1400])
+def test_whatever_the_width_nothing_is_cut_off(page, client, width):
+    page.set_viewport_size({"width": width, "height": 844})
     client.tell({VIDEOS[0]: 12_345_678, VIDEOS[1]: 5})
     client.tell({VIDEOS[0]: 12})
+    client.tell({VIDEOS[1]: 98_765_432}, age_s=59)
     shows(page, "#broken-total", "1")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    clipped = page.evaluate(
-        """[...document.querySelectorAll('.value, .note, td.plays, td.when, #state')]
+    shows(page, plays_of(VIDEOS[1]), "98,765,432")
+    shows(page, "#saving", "99.99 %")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cut_off = page.evaluate(
+        """[...document.querySelectorAll('dt, .value, .note, td.plays, td.when, #state')]
            .filter((element) => element.scrollWidth > element.clientWidth + 1)
-           .map((element) => element.id + element.className)"""
+           .map((element) => element.id + element.className + element.innerText)"""
     )
-    assert clipped == []
+    assert cut_off == []
 
 
 def test_nothing_moves_while_totals_change(page, client):

@@ -398,8 +398,9 @@ def test_the_store_keeps_only_as_many_keys_as_the_audit(tmp_path):
 
 
 def test_a_second_client_on_one_store_is_refused(client, tmp_path):
-    with pytest.raises(RuntimeError, match=r"client\.lock is locked.*stop the other"):
-        Process(tmp_path / "client")
+    refused = pytest.raises(RuntimeError, match=r"client\.lock is locked.*stop the other")
+    with refused, running(tmp_path / "client"):
+        pass
 
 
 def test_an_address_in_use_is_named_and_the_store_is_let_go(client, tmp_path):

@@ -106,7 +106,7 @@ function drawFigures() {
   write("realtime-p50", duration(realtime.p50));
   write("realtime-p99", realtime.count ? `p99 ${duration(realtime.p99)}, from the queue to here` : "none yet");
   write("hot-max", duration(hot.max));
-  write("hot-note", `promised within ${promises.deadline_s} s` +
+  write("hot-note", `when told; ${promises.deadline_s} s promised` +
     (report.overdue ? `, ${whole.format(report.overdue)} overdue` : ""));
   const broken = report.promises_broken_total;
   element("promises").dataset.broken = broken ? "yes" : "no";
@@ -257,8 +257,9 @@ const mean = (value) => (value < 100 ? oneDecimal : whole).format(value);
 const plain = (name) => name.replaceAll("_", " ");
 
 function percent(value) {
-  // Never "100.0 %": something was published.
-  return `${value > 99.9 ? value.toFixed(2) : value.toFixed(1)} %`;
+  // Rounded down: it is never all that was saved.
+  const hundredths = Math.min(Math.floor(value * 100 + 1e-6), 9999) / 100;
+  return `${hundredths.toFixed(hundredths > 99 ? 2 : 1)} %`;
 }
 
 function duration(ms) {

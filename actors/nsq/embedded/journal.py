@@ -375,8 +375,11 @@ def _forget_ephemeral(connection: sqlite3.Connection) -> None:
     gone = connection.execute("DELETE FROM channels WHERE name LIKE ?", (pattern,)).rowcount
     if gone:
         connection.execute("DELETE FROM progress WHERE channel NOT IN (SELECT id FROM channels)")
-        topics = "SELECT DISTINCT t.id, t.paused, t.distributed FROM topics t JOIN channels c"
-        for row, paused, distributed in connection.execute(f"{topics} ON c.topic = t.id").fetchall():
+        topics = connection.execute(
+            "SELECT DISTINCT t.id, t.paused, t.distributed FROM topics t JOIN channels c"
+            " ON c.topic = t.id"
+        ).fetchall()
+        for row, paused, distributed in topics:
             through = distributed if paused else (1 << 63) - 1
             connection.execute(_RECLAIM, {"topic": row, "through": through})
         connection.execute(_FORGET_PROGRESS)

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 # nsqd's own listen backlog is the system's; this is what Linux caps it to by default.
 _LISTEN_BACKLOG = 4096
 
+# How long stop() waits for clients to read their last answers.
+_STOP_GRACE_MS = 1_000
+
 
 class ListenError(Exception):
     """An address cannot be listened on; the text says which, why, and what to do."""
@@ -117,11 +120,11 @@ class EmbeddedNsqd:
         for connection in list(self.connections):
             connection.close()
         await self._http_server.close_all_connections()
-        # The transports report their end in the next turns of the loop.
-        for _ in range(100):
-            if not self.connections:
-                break
-            await asyncio.sleep(0.01)
+        # The transports report their end in the next turns of the loop, or when a slow client
+        # has read its last answers.
+        deadline_ms = self.now_ms() + _STOP_GRACE_MS
+        while self.connections and self.now_ms() < deadline_ms:
+            await asyncio.sleep(0.005)
         for connection in list(self.connections):
             connection.abort("does not take its last answers")
         for handle in (self._commit_handle, self._flush_handle, self._scan_handle):
@@ -281,14 +284,16 @@ class EmbeddedNsqd:
         self._logged(self.queue.reclaim_space)
 
     def _logged(self, write: Callable[[], object]) -> bool:
-        """Does what nobody waits for, and says whether it could. A failure is logged, and shown
-        by GET /ping until something is written again."""
+        """Does what nobody waits for, and says whether it could. A failure is logged once, and
+        shown by GET /ping until something is written again."""
         try:
             write()
             return True
         except JournalError as error:
-            logger.error("%s", error)
-            self.health = f"NOK - {error}"
+            health = f"NOK - {error}"
+            if health != self.health:
+                logger.error("%s", error)
+            self.health = health
             return False
 
 
@@ -296,7 +301,7 @@ def _listening(setting: str, address: str) -> socket.socket:
     host, _, port_text = address.rpartition(":")
     host = host.strip("[]")
     if not port_text.isdigit() or int(port_text) > 65535:
-        raise ListenError(f"{setting} = {address!r}, expected host:port, with a port from 0 to 65535")
+        raise ListenError(f"{setting} = {address!r}, expected host:port, the port from 0 to 65535")
     port = int(port_text)
     try:
         family, kind, protocol, _, name = socket.getaddrinfo(

@@ -345,3 +345,15 @@ def test_an_audit_rebuilt_from_receipts_after_each_publish_is_the_same(steps, pr
         )
         assert rebuilt.report() == audit.report()
         assert rebuilt.totals() == audit.totals()
+
+
+def test_an_overdue_play_that_another_trigger_carried_along_breaks_no_promise():
+    audit = Audit(Promises(deadline_s=60))
+    late_ns = 61 * 10**9
+    carried = Entry("6f9619ff-8b86-d011-b42d-00c04fc964ff", 500, 0, overdue=True)
+    audit.receive(Publish("a", Trigger.REALTIME, (carried,)), late_ns)
+    assert audit.report()["promises_broken_total"] == 0
+    assert audit.report()["overdue"] == 1
+    missed = Entry("6f9619ff-8b86-d011-b42d-00c04fc964ff", 501, 0)
+    audit.receive(Publish("b", Trigger.REALTIME, (missed,)), late_ns)
+    assert audit.report()["promises_broken_by_promise"]["deadline"] == 1

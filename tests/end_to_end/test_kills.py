@@ -1,0 +1,195 @@
+"""kill -9 of anything, on real processes under load: every play counted once, told once, none lost."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from actors.launch import wait_for
+from tests.support.queues import QUEUES
+from tests.support.recording_client import RecordingClient
+from tests.support.services import PATIENT, Load, ledger_totals, open_service, wait_caught_up, wait_status
+
+CHILDREN = ["consumer", "counter-0", "counter-1", "dispatcher"]
+
+
+@pytest.fixture(params=QUEUES)
+def kind(request):
+    return request.param
+
+
+def test_a_killed_child_comes_back_the_others_keep_their_pids_and_no_play_is_lost(kind, tmp_path):
+    with RecordingClient() as client, open_service(
+        kind, tmp_path, *PATIENT, "dispatch.deadline_s=2", f"publish.url={client.url}"
+    ) as service:
+        service.start()
+        load = Load(service, tmp_path, "--plays", "12000", "--seconds", "5")
+        wait_counted_some(service)
+        for child_id in CHILDREN:
+            before = {child["id"]: child for child in service.status()["children"]}
+            result = service.command("kill", child_id)
+            assert result.returncode == 0, result.stderr
+            after = wait_back(service, child_id, before[child_id]["incarnation"])
+            assert after[child_id]["restarts"] == before[child_id]["restarts"] + 1
+            assert after[child_id]["last_exit"] == "killed(SIGKILL)"
+            for other_id in set(before) - {child_id}:
+                assert after[other_id]["pid"] == before[other_id]["pid"]
+        manifest = load.wait()
+        wait_caught_up(service, manifest["plays"])
+
+        assert ledger_totals(service) == manifest["totals"]
+        assert client.totals == manifest["totals"]
+        assert client.wrong == []
+
+
+def test_children_killed_again_and_again_under_a_full_load_count_exactly(kind, tmp_path):
+    with RecordingClient() as client, open_service(
+        kind, tmp_path, *PATIENT, "dispatch.deadline_s=1", f"publish.url={client.url}"
+    ) as service:
+        service.start()
+        load = Load(service, tmp_path, "--plays", "60000", "--seconds", "4")
+        kills = 0
+        while load.process.poll() is None:
+            for child_id in CHILDREN:
+                pid = child_pid(service, child_id)
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+                    kills += 1
+                time.sleep(0.05)
+        manifest = load.wait()
+        wait_caught_up(service, manifest["plays"])
+
+        assert kills >= 20
+        assert ledger_totals(service) == manifest["totals"]
+        assert client.totals == manifest["totals"]
+        assert client.wrong == []
+
+
+def test_the_embedded_queue_and_the_client_killed_under_load_lose_nothing(tmp_path):
+    with open_service("embedded", tmp_path, *PATIENT, "dispatch.deadline_s=1") as service:
+        service.start()
+        load = Load(service, tmp_path, "--plays", "20000", "--seconds", "4")
+        wait_counted_some(service)
+        for child_id in ("nsqd", "client", "nsqd", "client"):
+            incarnation = service.child(child_id)["incarnation"]
+            os.kill(service.child(child_id)["pid"], signal.SIGKILL)
+            wait_back(service, child_id, incarnation)
+            time.sleep(0.3)
+        manifest = load.wait()
+        # What the queue had no time to answer may be on it or not; the manifest says how much that is.
+        unknown = manifest.get("unacknowledged", {})
+        wait_caught_up(service, manifest["plays"])
+
+        totals = ledger_totals(service)
+        assert set(totals) <= set(manifest["totals"]) | set(unknown)
+        for video in totals:
+            least = manifest["totals"].get(video, 0)
+            assert least <= totals[video] <= least + unknown.get(video, 0)
+        assert service.totals() == totals
+        assert service.report()["promises_broken_total"] == 0
+
+
+def test_a_killed_supervisor_leaves_no_orphan_and_its_successor_goes_on(kind, tmp_path):
+    with RecordingClient() as client, open_service(
+        kind, tmp_path, *PATIENT, "dispatch.deadline_s=1", f"publish.url={client.url}"
+    ) as service:
+        service.start()
+        service.queue.put("plays", *bodies(500))
+        wait_counted_some(service)
+        pids = [child["pid"] for child in service.status()["children"]]
+        service.kill()
+        wait_for(lambda: not any(map(alive, pids)), "the children to end", 2.0)
+        if kind == "nsqd":  # the embedded queue ends with its supervisor
+            service.queue.put("plays", *bodies(500))
+        service.start()
+        if kind == "embedded":
+            service.queue.put("plays", *bodies(500))
+        wait_caught_up(service, 1000)
+
+        totals = ledger_totals(service)
+        assert sum(totals.values()) == 1000
+        assert client.totals == totals
+        assert client.wrong == []
+
+
+def test_a_child_that_hangs_is_killed_and_restarted(tmp_path):
+    with open_service("embedded", tmp_path, *PATIENT, "supervisor.liveness_timeout_s=1") as service:
+        service.start()
+        os.kill(service.child("counter-0")["pid"], signal.SIGSTOP)
+        wait_for(lambda: service.child("counter-0")["restarts"] == 1, "a restart", 20, service.log)
+        assert "hung (no answer for" in service.log()
+        service.queue.put("plays", *bodies(100))
+        wait_caught_up(service, 100)
+
+
+def test_too_many_kills_stop_everything_with_code_3_and_say_why(tmp_path):
+    with open_service(
+        "embedded", tmp_path, "supervisor.max_restarts=2", "supervisor.max_seconds=60"
+    ) as service:
+        service.start()
+        pids = [child["pid"] for child in service.status()["children"]]
+        for number in range(3):
+            pid = wait_for(lambda: child_pid(service, "counter-1"), "the counter", 10)
+            pids.append(pid)
+            os.kill(pid, signal.SIGKILL)
+            if number < 2:
+                wait_back(service, "counter-1", number + 1)
+        assert service.process.wait(30) == 3
+        assert "restart intensity exceeded: counter-1 killed(SIGKILL)" in service.log()
+        assert not any(map(alive, pids))
+
+
+def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending(tmp_path):
+    with RecordingClient() as client, open_service(
+        "embedded", tmp_path, "dispatch.deadline_s=3600", f"publish.url={client.url}"
+    ) as service:
+        service.start()
+        service.queue.put("plays", *bodies(150, videos=1))
+        wait_status(service, lambda status: status["plays"]["counted"] == 150, "all counted")
+        service.queue.put("plays", *bodies(1, videos=1))
+        wait_status(service, lambda status: status["pending_videos"] == 1, "one pending")
+        os.killpg(service.process.pid, signal.SIGTERM)
+        assert service.process.wait(30) == 0
+        assert client.totals == {VIDEOS[0]: 151}
+        assert client.received[-1].publish["trigger"] == "drain"
+
+
+VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(50)]
+
+
+def bodies(plays: int, videos: int = 50) -> list[bytes]:
+    return [b'{"video_id": "%b"}' % VIDEOS[number % videos].encode() for number in range(plays)]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs still (one that waits to be reaped does not)."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def child_pid(service, child_id: str) -> int | None:
+    child = service.child(child_id)
+    return child["pid"] if child["state"] == "running" else None
+
+
+def wait_counted_some(service) -> None:
+    wait_status(service, lambda status: status["plays"]["counted"] > 0, "the first play counted")
+
+
+def wait_back(service, child_id: str, incarnation: int) -> dict[str, dict]:
+    """The children by id, once that one is back as its next incarnation."""
+    status = wait_status(
+        service,
+        lambda status: any(
+            child["id"] == child_id
+            and child["state"] == "running"
+            and child["incarnation"] > incarnation
+            for child in status["children"]
+        ),
+        f"{child_id} to come back",
+    )
+    return {child["id"]: child for child in status["children"]}

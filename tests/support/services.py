@@ -1,0 +1,123 @@
+"""A whole service for a test, on the embedded queue or on a real nsqd, by the same code."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from actors.launch import ROOT, Service, wait_for
+from tests.support.queues import RawClient, open_queue
+
+ANY_PORTS = [
+    "embedded_nsqd.tcp_address=127.0.0.1:0",
+    "embedded_nsqd.http_address=127.0.0.1:0",
+    "client.address=127.0.0.1:0",
+    "admin.address=127.0.0.1:0",
+]
+# What a killed consumer held is given again soon.
+HURRIED = ["nsq.msg_timeout_s=1"]
+# Deaths in tests are no sign of a broken system.
+PATIENT = ["supervisor.max_restarts=1000", "supervisor.max_seconds=1"]
+
+
+@contextlib.contextmanager
+def open_service(kind: str, path: Path, *overrides: str) -> Iterator[Service]:
+    """A service that is not started yet, on a queue of that kind (see `queues.QUEUES`)."""
+    with contextlib.ExitStack() as stack:
+        settings = [*ANY_PORTS, *HURRIED, *overrides]
+        if kind == "nsqd":
+            queue = stack.enter_context(open_queue("nsqd", path))
+            settings.append(f'nsq.nsqd_tcp_addresses=["{queue.tcp_address}"]')
+        service = Service(path / "state", settings)
+        if kind == "nsqd":
+            service.queue = Queue(lambda: (queue.tcp_address, queue.http_address))
+        else:
+            service.queue = Queue(
+                lambda: (service.facts()["nsqd_tcp_address"], service.facts()["nsqd_http_address"])
+            )
+        stack.callback(service.end)
+        yield service
+
+
+class Queue:
+    """The queue of a service, for messages that no producer of ours would send."""
+
+    def __init__(self, addresses):
+        self._addresses = addresses
+
+    def put(self, topic: str, *bodies: bytes) -> None:
+        """Publish; acknowledged when it returns."""
+        with RawClient(self._addresses()[0]) as client:
+            client.publish(topic, *bodies)
+
+    def take(self, topic: str, messages: int) -> list[bytes]:
+        """So many bodies of a topic, from a channel of its own."""
+        with RawClient(self._addresses()[0]) as client:
+            client.identify(heartbeat_interval=30_000)
+            client.subscribe(topic, "a-test", messages)
+            return [message.body for message in client.messages(messages)]
+
+    def unfinished(self, topic: str, channel: str) -> int:
+        """Messages that the channel still has, in flight or not."""
+        url = f"http://{self._addresses()[1]}/stats?format=json&topic={topic}&channel={channel}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            found = json.load(answer)["topics"][0]["channels"][0]
+        return found["depth"] + found["in_flight_count"] + found["deferred_count"]
+
+
+class Load:
+    """A producer at work on a service's queue."""
+
+    def __init__(self, service: Service, path: Path, *words: str):
+        self.manifest_file = path / "manifest.json"
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "producer"), *service.arguments, *words,
+                *("--manifest", str(self.manifest_file)),
+            ],
+            cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        )
+
+    def wait(self, timeout_s: float = 60.0) -> dict:
+        """The manifest, once all is produced."""
+        _, said = self.process.communicate(timeout=timeout_s)
+        assert self.manifest_file.exists(), said
+        return json.loads(self.manifest_file.read_text())
+
+
+def wait_status(
+    service: Service, condition: Callable[[dict], bool], what: str, timeout_s: float = 30.0
+) -> dict:
+    """The status, once it is as wanted."""
+
+    def found() -> dict | None:
+        status = service.status()
+        return status if condition(status) else None
+
+    return wait_for(found, what, timeout_s, service.log)
+
+
+def wait_counted(service: Service, plays: int) -> dict:
+    """The status, once so many plays are counted."""
+    return wait_status(service, lambda s: s["plays"]["counted"] >= plays, f"{plays} plays counted")
+
+
+def wait_caught_up(service: Service, plays: int, timeout_s: float = 60.0) -> dict:
+    """The status, once so many plays are counted and all of them published."""
+
+    return wait_status(
+        service,
+        lambda status: status["plays"]["counted"] >= plays and status["caught_up"],
+        f"{plays} plays to be counted and published",
+        timeout_s,
+    )
+
+
+def ledger_totals(service: Service) -> dict[str, int]:
+    """The totals in the ledgers, by the command that people use."""
+    result = service.command("totals", "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
