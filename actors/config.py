@@ -159,6 +159,7 @@ class Setting(NamedTuple):
     unit: str
     expected: str
     source: str
+    is_default: bool
 
 
 def load(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Settings:
@@ -173,13 +174,14 @@ def load(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Setti
 def explain(path: str | Path | None = None, overrides: Iterable[str] = ()) -> list[Setting]:
     """Every setting in force with its unit, and whether default, file or --set gave its value."""
     settings, sources = _read(path, overrides)
-    return [
-        Setting(
-            f"{section}.{key}", getattr(getattr(settings, section), key), *_meaning(annotation),
-            sources.get((section, key), "default"),
-        )
-        for (section, key), annotation in _known().items()
-    ]
+    default = Settings()
+    found = []
+    for (section, key), annotation in _known().items():
+        value = getattr(getattr(settings, section), key)
+        is_default = value == getattr(getattr(default, section), key)
+        source = sources.get((section, key), "default")
+        found.append(Setting(f"{section}.{key}", value, *_meaning(annotation), source, is_default))
+    return found
 
 
 def _read(

@@ -71,8 +71,8 @@ def findings(run: Run) -> list[Finding]:
         ),
         Finding(
             f"under {run.realtime_below} plays: published as received",
-            0 < quiet["count"] and quiet["max"] <= patience_s * 1000,
-            f"{quiet['count']:,} such totals, the slowest {quiet['max']:,.0f} ms from the queue to the client",
+            quiet["count"] > 0 and quiet["max"] <= patience_s * 1000,
+            f"{quiet['count']:,} such totals, the slowest {quiet['max']:,.0f} ms after it was queued",
         ),
         Finding(
             f"{run.realtime_below} or more: within {run.deadline_s:g} s of arrival",
@@ -92,19 +92,16 @@ def render(run: Run, found: list[Finding]) -> None:
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column()
     pace = f"{plays / run.count_seconds:,.0f} plays/s" if run.count_seconds else "at once"
-    rows.add_row("plays", f"{plays:,} of {len(run.told)} videos, counted in {run.count_seconds:.2f} s ({pace})")
-    by_trigger = ", ".join(
-        f"{publishes[name]} {name}" for name in ("realtime", "deadline", "overdue", "drain") if publishes[name]
-    )
+    counted = f"counted in {run.count_seconds:.2f} s ({pace})"
+    rows.add_row("plays", f"{plays:,} of {len(run.told)} videos, {counted}")
+    triggers = ("realtime", "deadline", "overdue", "drain")
+    by_trigger = ", ".join(f"{publishes[name]} {name}" for name in triggers if publishes[name])
     rows.add_row("publishes", f"{publishes['total']} ({by_trigger})")
-    rows.add_row(
-        "videos a publish",
-        f"{report['videos_per_publish']['mean']:.1f} of 20; {report['plays_per_publish']:,.0f} plays a publish",
-    )
+    width, plays_each = report["videos_per_publish"]["mean"], report["plays_per_publish"]
+    rows.add_row("videos a publish", f"{width:.1f} of 20; {plays_each:,.0f} plays a publish")
     one_a_play = report["publishes_if_one_a_play"]
-    rows.add_row(
-        "against one a play", f"{one_a_play:,} publishes: {one_a_play / max(1, publishes['total']):,.0f} times as many"
-    )
+    times = one_a_play / max(1, publishes["total"])
+    rows.add_row("against one a play", f"{one_a_play:,} publishes: {times:,.0f} times as many")
     rows.add_row(
         f"against a {run.deadline_s:g} s timer",
         f"{report['publishes_if_plain_timer']} publishes, but a quiet video's play then waits up to "

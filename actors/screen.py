@@ -41,11 +41,14 @@ def watch(ask: Callable[[], dict[str, Any]]) -> int:
 
 def show_config(settings: list[Setting]) -> None:
     """Every setting in force."""
-    table = Table("setting", "value", "unit", "expected", "from", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("setting", "value", "unit", "from"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("expected", style="dim")
     for one in settings:
-        style = "" if one.source == "default" else "bold"
+        changed = "" if one.source == "default" or one.is_default else "bold"
         table.add_row(
-            Text(one.key), Text(_value(one.value), style=style), one.unit, Text(one.expected), one.source
+            Text(one.key), Text(_value(one.value), style=changed), one.unit, one.source, Text(one.expected)
         )
     Console().print(table)
 

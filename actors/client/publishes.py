@@ -69,7 +69,9 @@ def parse(body: bytes, *, content_type: str, idempotency_key: str | None) -> Pub
             "Idempotency-Key", f'the same as "batch", {publish.batch!r}',
             f"is {idempotency_key[:200]!r}",
         )  # fmt: skip
-    entries = (Entry(one.video_id.lower(), one.plays, one.arrived_at_ns, one.overdue) for one in publish.videos)
+    entries = (
+        Entry(one.video_id.lower(), one.plays, one.arrived_at_ns, one.overdue) for one in publish.videos
+    )
     return Publish(publish.batch, publish.trigger, tuple(entries))
 
 

@@ -80,7 +80,7 @@ class World:
         self.random = Random(seed)
         self.faults = faults
         self.now_ms = START_MS
-        self.trace: deque[str] = deque(maxlen=400)
+        self._trace: deque[tuple[int, tuple[Any, ...]]] = deque(maxlen=400)
         self.steps_below = steps_below
         self.videos = [self.random.randbytes(16) for _ in range(videos)]
         self.queues = [SimulatedQueue("a:4150/plays", 1 << 40), SimulatedQueue("b:4150/plays", 1 << 40)]
@@ -151,10 +151,15 @@ class World:
             and all(one.ledger.pending_count == 0 for one in counters)
         )
 
+    @property
+    def trace(self) -> list[str]:
+        """The last things that happened: the time in ms since the start, who, what."""
+        return [f"{ms:>7} " + " ".join(map(str, facts)) for ms, facts in self._trace]
+
     def leftovers(self) -> str:
         """What is not converged, for a failure's text."""
         held = {name: vars(one) for name, one in self._alive.items()}
-        return "\n".join([*self.trace, repr(held), repr(self.outbox.batches)])
+        return f"{held}\nwritten down: {self.outbox.batches}"
 
     # What can happen
 
@@ -211,7 +216,7 @@ class World:
         inbox = link.inboxes[name]
         messages = [inbox.popleft() for _ in range(self.random.randint(1, len(inbox)))]
         peer = link.peer_of(name)
-        self._log(f"{name} reads from {peer}: {messages}")
+        self._log(name, "reads from", peer, messages)
         actor = self._alive[name]
         if name == CONSUMER:
             for message in messages:
@@ -235,7 +240,7 @@ class World:
         else:
             outcome = Outcome.ACCEPTED
             self.client.take(batch)
-        self._log(f"batch {batch.key[:4]} {outcome}")
+        self._log("batch", batch.key, outcome)
         if dispatcher is self._alive.get(DISPATCHER):
             self._perform(DISPATCHER, dispatcher.delivered(outcome, self.now_ms))
 
@@ -297,7 +302,7 @@ class World:
             accounts, chunks, tallies = self.ledgers[COUNTERS.index(name)].load()
             seen = SeenIds(WINDOW_MS, chunks)
             self._alive[name] = self._counting(Ledger(seen, accounts, tallies, self.steps_below))
-        self._log(f"{name} started")
+        self._log(name, "started")
 
     def _link_up(self) -> None:
         """The supervisor links two that live; the old link is closed then, read or not."""
@@ -312,7 +317,7 @@ class World:
         one, counter = pair
         self._links.pop(pair, None)
         self._links[pair] = Link(pair)
-        self._log(f"{one} and {counter} are linked")
+        self._log(one, "and", counter, "are linked")
         shard, actor = COUNTERS.index(counter), self._alive[one]
         if one == CONSUMER:
             self._perform(one, actor.linked(shard))
@@ -341,7 +346,7 @@ class World:
 
     def _kill(self, name: str) -> None:
         self.kills += 1
-        self._log(f"{name} killed")
+        self._log(name, "killed")
         del self._alive[name]
         for pair, link in list(self._links.items()):
             if name not in pair:
@@ -380,7 +385,7 @@ class World:
             raise Killed
 
     def _carry_out(self, name: str, effect: Any, fresh: Any) -> None:
-        self._log(f"{name}: {effect}")
+        self._log(name, effect)
         match effect:
             case Send():
                 self._send(name, effect)
@@ -440,8 +445,8 @@ class World:
         assert total <= len(self.history.get(video, ())), "a total was told before it was committed"
         return min(self.history[video][known:total])
 
-    def _log(self, line: str) -> None:
-        self.trace.append(f"{self.now_ms - START_MS:>7} {line}")
+    def _log(self, *facts: Any) -> None:
+        self._trace.append((self.now_ms - START_MS, facts))  # made a text only when a run fails
 
 
 def _lose(batch: Batch) -> None:

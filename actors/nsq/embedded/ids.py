@@ -16,7 +16,7 @@ SUFFIXES = tuple(b"%03x" % sequence for sequence in range(SEQUENCES))
 ID_EPOCH_TICKS = 1288834974288
 _SEQUENCE_BITS = 12
 _NODE_BITS = 10
-_TICK_SHIFT = _SEQUENCE_BITS + _NODE_BITS
+TICK_SHIFT = _SEQUENCE_BITS + _NODE_BITS  # an id without this many bits is its tick
 
 
 class IdFactory:
@@ -38,7 +38,7 @@ class IdFactory:
         sequence = self._next_sequence
         granted = min(count, SEQUENCES - sequence)
         self._next_sequence = sequence + granted
-        first_id = self.last_tick << _TICK_SHIFT | self.node_id << _SEQUENCE_BITS | sequence
+        first_id = self.last_tick << TICK_SHIFT | self.node_id << _SEQUENCE_BITS | sequence
         return first_id, granted
 
 

@@ -5,7 +5,7 @@ of the process, whole or not at all (WAL, synchronous NORMAL), that a file which
 or a newer one, is refused and left as it is, and that only one process has it open. Knows
 nothing of sockets, clocks or deliveries: segments go in, and come out in order.
 
-    meta      the highest tick of the id clock that was used: ids rise over a restart
+    meta      the highest tick of the id clock in segments deleted: ids rise over a restart
     topics    name, pause; `distributed`: where waiting begins, meaningful in a pause only
     channels  name, pause; `cursor`: the last segment that is not this channel's
     segments  one row a segment; deleted when every channel finished all of it
@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from actors.nsq.embedded.ids import TICK_SHIFT
 from actors.nsq.embedded.names import EPHEMERAL_SUFFIX
 from actors.nsq.embedded.segment import Segment, segment_from_row
 from actors.nsq.embedded.topic import Changes
@@ -57,6 +58,11 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
 
+# Before segments are deleted: the highest of them may be the only trace of the last id.
+_REMEMBER_TICK = f"""
+UPDATE meta SET last_tick = MAX(
+    last_tick, (SELECT COALESCE(MAX(sequence), 0) FROM segments) >> {TICK_SHIFT})
+"""
 # Segments that no channel needs: not its own, or finished by it.
 _RECLAIM = """
 DELETE FROM segments WHERE topic = :topic AND sequence <= :through AND NOT EXISTS (
@@ -146,7 +152,10 @@ class Journal:
     # Topics and channels.
 
     def last_tick(self) -> int:
-        return self._query("SELECT last_tick FROM meta")[0][0]
+        """The highest tick of the id clock that any incarnation has used."""
+        ((tick,),) = self._query("SELECT last_tick FROM meta")
+        ((sequence,),) = self._query("SELECT COALESCE(MAX(sequence), 0) FROM segments")
+        return max(tick, sequence >> TICK_SHIFT)
 
     def topics(self) -> list[TopicRow]:
         rows = self._query("SELECT id, name, paused, distributed FROM topics ORDER BY id")
@@ -168,6 +177,7 @@ class Journal:
 
     def delete_topic(self, topic: int) -> None:
         self._write([
+            (_REMEMBER_TICK, ()),
             ("DELETE FROM segments WHERE topic = ?", (topic,)),
             ("DELETE FROM channels WHERE topic = ?", (topic,)),
             ("DELETE FROM topics WHERE id = ?", (topic,)),
@@ -177,10 +187,11 @@ class Journal:
     def empty_topic(self, topic: int, distributed_sequence: int) -> None:
         """Deletes what waits at the topic."""
         delete = "DELETE FROM segments WHERE topic = ? AND sequence > ?"
-        self._write([(delete, (topic, distributed_sequence))])
+        self._write([(_REMEMBER_TICK, ()), (delete, (topic, distributed_sequence))])
 
     def delete_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
         self._write([
+            (_REMEMBER_TICK, ()),
             ("DELETE FROM channels WHERE id = ?", (channel,)),
             ("DELETE FROM progress WHERE channel = ?", (channel,)),
             (_RECLAIM, {"topic": topic, "through": distributed_sequence}),
@@ -189,6 +200,7 @@ class Journal:
 
     def empty_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
         self._write([
+            (_REMEMBER_TICK, ()),
             ("UPDATE channels SET cursor = ? WHERE id = ?", (distributed_sequence, channel)),
             ("DELETE FROM progress WHERE channel = ?", (channel,)),
             (_RECLAIM, {"topic": topic, "through": distributed_sequence}),
@@ -197,18 +209,17 @@ class Journal:
 
     # Messages.
 
-    def append(self, segments: Iterable[tuple[int, Segment]], last_tick: int) -> None:
+    def append(self, segments: Iterable[tuple[int, Segment]]) -> None:
         """Writes (topic row, segment) pairs, all or none. They are durable when it returns."""
         insert = "INSERT INTO segments VALUES (?, ?, ?, ?, ?)"
-        rows = [
+        self._write([
             (insert, (segment.sequence, topic, segment.count, segment.due_wall_ms, segment.payload))
             for topic, segment in segments
-        ]
-        self._write([*rows, ("UPDATE meta SET last_tick = ?", (last_tick,))])
+        ])
 
     def record(self, changes: Iterable[Changes]) -> None:
         """Writes what was finished, all or none."""
-        statements = []
+        statements: list[tuple[str, object]] = [(_REMEMBER_TICK, ())]
         for change in changes:
             for sequence in change.deleted:
                 statements.append(("DELETE FROM segments WHERE sequence = ?", (sequence,)))
@@ -374,6 +385,7 @@ def _forget_ephemeral(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     gone = connection.execute("DELETE FROM channels WHERE name LIKE ?", (pattern,)).rowcount
     if gone:
+        connection.execute(_REMEMBER_TICK)
         connection.execute("DELETE FROM progress WHERE channel NOT IN (SELECT id FROM channels)")
         topics = connection.execute(
             "SELECT DISTINCT t.id, t.paused, t.distributed FROM topics t JOIN channels c"

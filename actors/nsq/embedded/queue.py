@@ -117,7 +117,7 @@ class Queue:
         ]
         durable = [(topic.row, segment) for topic, segment in segments if not topic.is_ephemeral]
         if durable:
-            self._journal.append(durable, self._ids.last_tick)
+            self._journal.append(durable)
         now_wall_ms = now_wall_ns // 1_000_000
         for topic, segment in segments:
             topic.publish(segment, now_ms, segment.due_wall_ms - now_wall_ms)
