@@ -220,7 +220,8 @@ class World:
         actor = self._alive[name]
         if name == CONSUMER:
             for message in messages:
-                self._perform(name, actor.counted(COUNTERS.index(peer), message.numbers))
+                if self._alive.get(name) is actor:  # it may be killed on the way
+                    self._perform(name, actor.counted(COUNTERS.index(peer), message.numbers))
         elif name == DISPATCHER:
             self._perform(name, actor.handle(COUNTERS.index(peer), messages, self.now_ms))
         else:

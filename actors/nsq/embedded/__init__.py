@@ -19,9 +19,10 @@ What it promises, and the real one does not all promise:
 - A message is delivered as soon as a client is ready for it: output_buffer_size and
   output_buffer_timeout are negotiated, and nothing waits for them.
 
-Modules, each importing only those before it: limits; names, ids, frames; commands (bytes in,
-commands out), identify; segment, channel, topic (the queue itself: no socket, clock or disk);
-journal; stats; server (the loop, the commits); connection, http (the edges).
+Modules, each importing only those before it: limits; names, ids, frames, multi; commands (bytes
+in, commands out), identify; segment, subscriber, channel, topic (the queue itself: no socket,
+clock or disk); journal, queue (what is written in which order); connection, stats; server (the
+loop, the commits); http_request, http_routes, http.
 """
 
 from actors.nsq.embedded.journal import JournalError, JournalLocked, JournalTooNew, NotAJournal

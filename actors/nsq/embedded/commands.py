@@ -5,9 +5,6 @@ state or topic. Bytes may be cut anywhere. What it holds of an unfinished comman
 one line and one body within the limits: sizes are checked before their bodies are waited for.
 Codes and texts of the refusals are nsqd 1.3.0's (nsqd/protocol_v2.go), and all of these are
 fatal: after a Refusal the parser yields nothing more.
-
-One strictness of its own: an MPUB whose messages do not fill its body exactly is refused. nsqd
-would take the rest of the body for the next command.
 """
 
 import re
@@ -17,6 +14,7 @@ from collections.abc import Callable
 import msgspec
 
 from actors.nsq.embedded import limits
+from actors.nsq.embedded.multi import Refused, split_multi
 from actors.nsq.embedded.names import is_valid_name, quoted
 
 MAGIC = b"  V2"
@@ -94,13 +92,6 @@ Command = (
 )
 
 
-class _Refused(Exception):
-    def __init__(self, code: str, description: str) -> None:
-        super().__init__(code, description)
-        self.code = code
-        self.description = description
-
-
 class _Incomplete(Exception):
     """Not an error: the command at hand needs `size` bytes in all."""
 
@@ -165,72 +156,16 @@ class CommandParser:
         parse = _PARSERS.get(params[0])
         try:
             if parse is None:
-                raise _Refused("E_INVALID", f"invalid command {_text(params[0])}")
+                raise Refused("E_INVALID", f"invalid command {_text(params[0])}")
             command, end = parse(params, chunk, line_end + 1)
         except _Incomplete as incomplete:
             raise _Incomplete(incomplete.size - position) from None
-        except _Refused as refused:
+        except Refused as refused:
             self._refused = True
             commands.append(Refusal(refused.code, refused.description, _text(params[0])))
             return len(chunk)
         commands.append(command)
         return end
-
-
-def split_multi(body: bytes) -> list[bytes]:
-    """The messages of an MPUB's body, which the HTTP interface takes too.
-
-    Raises MultiRefused with nsqd's code and text when the body is not well-formed.
-    """
-    try:
-        return _split_multi(body)
-    except _Refused as refused:
-        raise MultiRefused(refused.code, refused.description) from None
-
-
-class MultiRefused(Exception):
-    """An MPUB body that is not well-formed: nsqd's error code, then its text."""
-
-
-def _split_multi(body: bytes) -> list[bytes]:
-    if len(body) < 4:
-        raise _Refused("E_BAD_BODY", "MPUB failed to read message count")
-    (count,) = _SIZE.unpack_from(body)
-    if not 0 < count <= limits.MPUB_MESSAGES_MAX:
-        raise _Refused("E_BAD_BODY", f"MPUB invalid message count {count}")
-    # Plays are all of one size: then one C loop splits the body.
-    size, rest = divmod(len(body) - 4, count)
-    if not rest and size > 4 and size - 4 <= limits.MESSAGE_SIZE_MAX:
-        expected = size - 4
-        records = struct.Struct(f">i{expected}s").iter_unpack(memoryview(body)[4:])
-        bodies = [record for length, record in records if length == expected]
-        if len(bodies) == count:
-            return bodies
-    return _split_unequal(body, count)
-
-
-def _split_unequal(body: bytes, count: int) -> list[bytes]:
-    bodies: list[bytes] = []
-    position = 4
-    total = len(body)
-    for number in range(count):
-        start = position + 4
-        if start > total:
-            raise _Refused("E_BAD_MESSAGE", f"MPUB failed to read message({number}) body size")
-        (size,) = _SIZE.unpack_from(body, position)
-        if size <= 0:
-            raise _Refused("E_BAD_MESSAGE", f"MPUB invalid message({number}) body size {size}")
-        if size > limits.MESSAGE_SIZE_MAX:
-            raise _Refused(
-                "E_BAD_MESSAGE", f"MPUB message too big {size} > {limits.MESSAGE_SIZE_MAX}"
-            )
-        position = start + size
-        if position > total:
-            raise _Refused("E_BAD_MESSAGE", "MPUB failed to read message body")
-        bodies.append(body[start:position])
-    if position != total:
-        raise _Refused("E_BAD_BODY", f"MPUB body size {total}, its messages take {position}")
-    return bodies
 
 
 def _parse_identify(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
@@ -240,7 +175,7 @@ def _parse_identify(params: list[bytes], chunk: bytes, start: int) -> tuple[Comm
 
 def _parse_auth(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
     if len(params) != 1:
-        raise _Refused("E_INVALID", "AUTH invalid number of parameters")
+        raise Refused("E_INVALID", "AUTH invalid number of parameters")
     body, end = _body(chunk, start, "AUTH", "E_BAD_BODY", "body", limits.BODY_SIZE_MAX)
     return Authenticate(body), end
 
@@ -249,7 +184,7 @@ def _parse_sub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, 
     _demand(params, 3, "SUB insufficient number of parameters")
     topic = _topic(params, "SUB")
     if not is_valid_name(params[2]):
-        raise _Refused("E_BAD_CHANNEL", f"SUB channel name {quoted(params[2])} is not valid")
+        raise Refused("E_BAD_CHANNEL", f"SUB channel name {quoted(params[2])} is not valid")
     return Subscribe(topic, params[2].decode()), start
 
 
@@ -265,9 +200,9 @@ def _parse_mpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command,
     if not is_valid_name(params[1]):
         # The code stands twice in nsqd's text too.
         text = f"E_BAD_TOPIC MPUB topic name {quoted(params[1])} is not valid"
-        raise _Refused("E_BAD_TOPIC", text)
+        raise Refused("E_BAD_TOPIC", text)
     body, end = _body(chunk, start, "MPUB", "E_BAD_BODY", "body", limits.BODY_SIZE_MAX)
-    return Publish("MPUB", params[1].decode(), _split_multi(body)), end
+    return Publish("MPUB", params[1].decode(), split_multi(body)), end
 
 
 def _parse_dpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
@@ -276,7 +211,7 @@ def _parse_dpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command,
     delay_ms = _base10(params[2], "DPUB could not parse timeout")
     if delay_ms > limits.REQUEUE_DELAY_MAX_MS:
         text = f"DPUB timeout {delay_ms} out of range 0-{limits.REQUEUE_DELAY_MAX_MS}"
-        raise _Refused("E_INVALID", text)
+        raise Refused("E_INVALID", text)
     body, end = _message(chunk, start, "DPUB")
     return Publish("DPUB", topic, [body], delay_ms), end
 
@@ -285,7 +220,7 @@ def _parse_rdy(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, 
     count = _base10(params[1], "RDY could not parse count") if len(params) > 1 else 1
     if count > limits.READY_COUNT_MAX:
         text = f"RDY count {count} out of range 0-{limits.READY_COUNT_MAX}"
-        raise _Refused("E_INVALID", text)
+        raise Refused("E_INVALID", text)
     return Ready(count), start
 
 
@@ -333,25 +268,25 @@ _PARSERS: dict[bytes, _Parser] = {
 
 def _demand(params: list[bytes], count: int, text: str) -> None:
     if len(params) < count:
-        raise _Refused("E_INVALID", text)
+        raise Refused("E_INVALID", text)
 
 
 def _topic(params: list[bytes], verb: str) -> str:
     if not is_valid_name(params[1]):
-        raise _Refused("E_BAD_TOPIC", f"{verb} topic name {quoted(params[1])} is not valid")
+        raise Refused("E_BAD_TOPIC", f"{verb} topic name {quoted(params[1])} is not valid")
     return params[1].decode()
 
 
 def _id(params: list[bytes]) -> bytes:
     if len(params[1]) != ID_LENGTH:
-        raise _Refused("E_INVALID", "invalid message ID")
+        raise Refused("E_INVALID", "invalid message ID")
     return params[1]
 
 
 def _base10(digits: bytes, refusal: str) -> int:
     """As nsqd's ByteToBase10: digits only, and none at all is 0."""
     if digits.strip(b"0123456789"):
-        raise _Refused("E_INVALID", f"{refusal} {_text(digits)}")
+        raise Refused("E_INVALID", f"{refusal} {_text(digits)}")
     if len(digits) > 19:  # beyond any 64-bit number, and beyond any limit
         return 1 << 64
     return int(digits or b"0")
@@ -371,9 +306,9 @@ def _body(
     (size,) = _SIZE.unpack_from(chunk, start)
     if size <= 0:
         invalid = "message body" if what == "message" else "body"
-        raise _Refused(code, f"{verb} invalid {invalid} size {size}")
+        raise Refused(code, f"{verb} invalid {invalid} size {size}")
     if size > size_max:
-        raise _Refused(code, f"{verb} {what} too big {size} > {size_max}")
+        raise Refused(code, f"{verb} {what} too big {size} > {size_max}")
     end = body_start + size
     if end > len(chunk):
         raise _Incomplete(end)

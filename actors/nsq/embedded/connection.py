@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
         if self._reading_paused:
             self._reading_paused = False
             self._transport.resume_reading()
-        if self.subscriber is not None:
+        if self.subscriber is not None and self._closing_ms is None:
             self.subscriber.is_writable = True
             self._server.pump(self.topic, self.channel)
 
@@ -158,6 +158,8 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Ends the connection once what was written has gone out."""
         self._closing_ms = self._server.now_ms()
+        if self.subscriber is not None:
+            self.subscriber.is_writable = False  # it is given nothing more
         if self._held is None:
             self._transport.close()
 

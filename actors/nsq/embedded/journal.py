@@ -31,12 +31,12 @@ FILE_NAME = "journal.sqlite"
 LOCK_NAME = "journal.lock"
 
 # Large pages, because rows are large; fewer pages a checkpoint.
-_PAGE_SIZE = 16 * 1024
-_CHECKPOINT_PAGES = 1024
+_PAGE_SIZE = 8 * 1024
+_CHECKPOINT_PAGES = 2048
 _WAL_SIZE_MAX = 64 * 1024 * 1024
 # Give free space back to the file system above this much, that much at a time.
-_FREE_PAGES_KEPT = 1024
-_FREE_PAGES_AT_ONCE = 512
+_FREE_PAGES_KEPT = 2048
+_FREE_PAGES_AT_ONCE = 1024
 
 _SCHEMA = f"""
 CREATE TABLE meta (last_tick INTEGER NOT NULL);

@@ -12,7 +12,6 @@ from actors.nsq.embedded.commands import (
     CommandParser,
     Finish,
     Identify,
-    MultiRefused,
     Nothing,
     Publish,
     Ready,
@@ -21,8 +20,8 @@ from actors.nsq.embedded.commands import (
     StartClose,
     Subscribe,
     Touch,
-    split_multi,
 )
+from actors.nsq.embedded.multi import Refused, split_multi
 from tests.support.queues import multi, sized
 
 ids = st.binary(min_size=16, max_size=16).map(lambda raw: raw.hex()[:16].encode())
@@ -146,7 +145,7 @@ def test_multi_body_with_one_wrong_size_is_never_taken_for_another(many, data):
     number = data.draw(st.integers(0, len(many) - 1))
     wrong = data.draw(st.integers(-3, 40).filter(lambda size: size != 5))
     body[4 + 9 * number : 8 + 9 * number] = struct.pack(">i", wrong)
-    with pytest.raises(MultiRefused):
+    with pytest.raises(Refused):
         split_multi(bytes(body))
 
 
@@ -154,8 +153,8 @@ def test_multi_body_with_one_wrong_size_is_never_taken_for_another(many, data):
 def test_any_bytes_are_split_or_refused(body):
     try:
         assert multi(split_multi(body)) == body
-    except MultiRefused as refused:
-        assert refused.args[0] in ("E_BAD_BODY", "E_BAD_MESSAGE")
+    except Refused as refused:
+        assert refused.code in ("E_BAD_BODY", "E_BAD_MESSAGE")
 
 
 @given(st.binary(max_size=200))
