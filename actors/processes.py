@@ -2,16 +2,21 @@
 
 Children come from a `forkserver` that has the imports done, never from a plain `fork`: a sibling that
 inherited a copy of a pipe end would hide its closing. The closing of the control pipe is a child's
-death; the exit status comes from the forkserver a moment later.
+death; its exit status comes from the forkserver. When the forkserver itself is killed, multiprocessing
+takes all its children for dead: they are not, and go on. The next start makes a new forkserver; how the
+children of the old one end can then not be told, only that they do.
 """
 
 import asyncio
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from .behaviour import Birth, run
@@ -20,7 +25,11 @@ from .core.messages import Message, SupervisorInbox
 from .core.restarts import Exit
 from .mailbox import end_of
 
+log = logging.getLogger(__name__)
+
 REAP_TIMEOUT_S = 5.0
+START_TRIES = 3  # the forkserver may be killed while it forks
+LOST_STATUS = 255  # what multiprocessing says when the forkserver, and the status with it, is gone
 _context = multiprocessing.get_context("forkserver")
 
 
@@ -48,19 +57,16 @@ class ChildProcess:
         self._on_message = on_message
         self._on_exit = on_exit
         self._exited = False
+        self._closed = False
+        self._code: int | None = None
         self._loop = asyncio.get_running_loop()
-        ours, theirs = multiprocessing.Pipe()
-        self._process = _context.Process(
-            target=run, args=(birth, theirs), name=birth.id, daemon=False
-        )
-        self._process.start()
+        self._process, control = _start(birth)
         assert self._process.pid is not None
         self.pid: int = self._process.pid
-        theirs.close()  # at once: a copy of the child's end here would hide its death
-        self._control = ControlPipe(end_of(ours), SupervisorInbox)
-        self._loop.add_reader(self._control.fileno(), self._hear)
+        self._control = ControlPipe(control, SupervisorInbox)
         self._sentinel = self._process.sentinel
-        self._loop.add_reader(self._sentinel, self._reap)
+        self._loop.add_reader(self._control.fileno(), self._hear)
+        self._loop.add_reader(self._sentinel, self._status)
 
     @property
     def alive(self) -> bool:
@@ -87,23 +93,47 @@ class ChildProcess:
             for message, _ in self._control.receive():
                 self._on_message(self, message)
         except PeerLost:
-            # Its death. It may hang in exiting, or have closed the pipe only: make sure of it.
+            self._closed = True
             self._loop.remove_reader(self._control.fileno())
+            # It may hang in exiting: make sure of its death.
             self._loop.call_later(REAP_TIMEOUT_S, self.signal, signal.SIGKILL)
+            self._end_if_gone()
 
-    def _reap(self) -> None:
-        if self._exited:
-            return
+    def _status(self) -> None:
+        """The forkserver says how it ended, or is gone itself."""
         self._process.join(0)
-        code = self._process.exitcode
-        if code is None:
+        self._code = self._process.exitcode
+        if self._code is None:
+            return
+        self._loop.remove_reader(self._sentinel)
+        if self._code == LOST_STATUS and not self._closed:
+            log.warning("lost the forkserver; %s goes on without", self.birth.name)
+        self._end_if_gone()
+
+    def _end_if_gone(self) -> None:
+        if self._exited or not self._closed or self._code is None:
             return
         self._exited = True
-        self._loop.remove_reader(self._sentinel)
-        self._loop.remove_reader(self._control.fileno())
         self._control.close()
         self._process.close()
-        self._on_exit(self, _exit(code, self.hung))
+        self._on_exit(self, _exit(self._code, self.hung))
+
+
+def _start(birth: Birth) -> tuple[BaseProcess, socket.socket]:
+    """Start a child. The process, and our end of its control pipe. Raises `OSError`."""
+    for tries_left in reversed(range(START_TRIES)):
+        ours, theirs = multiprocessing.Pipe()
+        process = _context.Process(target=run, args=(birth, theirs), name=birth.id)
+        try:
+            process.start()
+            return process, end_of(ours)
+        except (OSError, EOFError) as error:
+            ours.close()
+            if not tries_left:
+                raise OSError(f"{birth.name} cannot be started: {error}") from error
+        finally:
+            theirs.close()  # at once: a copy of the child's end here would hide its death
+    raise AssertionError("not reached")
 
 
 def send_signal(pid: int, number: int) -> bool:
@@ -122,6 +152,8 @@ def pipe() -> tuple[int, int]:
 
 
 def _exit(code: int, hung: str) -> Exit:
+    if code == LOST_STATUS:
+        return Exit(hung=hung)
     if code >= 0:
         return Exit(code=code, hung=hung)
     try:

@@ -164,7 +164,11 @@ class Supervision:
             self.settings,
             logging.getLevelName(logging.getLogger().level),
         )
-        child.process = ChildProcess(birth, self._heard, self._exited)
+        try:
+            child.process = ChildProcess(birth, self._heard, self._exited)
+        except OSError as error:
+            self._ended(child, Exit(code=EXIT_FAILED), 0)
+            raise StartFailed(str(error)) from error
         child.heard_s = time.monotonic()
         try:
             ready = await asyncio.wait_for(asyncio.shield(child.ready), START_TIMEOUT_S)
@@ -261,8 +265,10 @@ class Supervision:
 
     def _exited(self, process: ChildProcess, exit: Exit) -> None:
         child = self.children[process.birth.id]
-        if process is not child.process:
-            return
+        if process is child.process:
+            self._ended(child, exit, process.pid)
+
+    def _ended(self, child: Child, exit: Exit, pid: int) -> None:
         told, child.state = child.state is State.STOPPING, State.STOPPED
         child.last_exit, child.died_s = exit, time.monotonic()
         child.gone.set()
@@ -275,8 +281,8 @@ class Supervision:
             child.ready.exception()  # whoever waits gets it; if nobody does, this line is enough
         if told:
             return
-        self.exits.append(f"{time.strftime('%H:%M:%S')} {child} pid {process.pid} {exit}")
-        log.warning("%s %s (pid %d)", child, exit, process.pid)
+        self.exits.append(f"{time.strftime('%H:%M:%S')} {child} pid {pid} {exit}")
+        log.warning("%s %s (pid %d)", child, exit, pid)
         if self._stopping or (starting and child.incarnation == 1):
             return  # nothing is restarted while stopping; a first start that fails is `start`'s to tell
         decision = self._restarts.exited(child.spec.id, exit, _now_ms())

@@ -14,7 +14,8 @@ from . import guids
 
 REMEMBERED_BODIES_MAX = 65_536
 REMEMBERED_BODY_BYTES_MAX = 256
-LETTER_PART_BYTES = 512 * 1024  # so that with base64 a part fits nsqd's message size of 1 MiB
+LETTER_BYTES_MAX = 1024 * 1024  # nsqd's max-msg-size, unless set otherwise
+LETTER_PART_BYTES = 512 * 1024  # so that with base64 a part fits into that
 
 
 class NotAPlay(ValueError):
@@ -75,15 +76,14 @@ def reason(body: bytes) -> str:
 def dead_letters(body: bytes, source: str, message_id: str, arrived_ns: int, why: str) -> list[bytes]:
     """What to put on the dead-letter topic for a body: JSON with the reason, in parts if it is large.
 
-    `body` in it is the text; `body_base64` where it is not UTF-8 or was cut into parts.
+    `body` in it is the text; `body_base64` where it is not UTF-8, was cut into parts, or would be too
+    large with its control characters escaped: nsqd closes the connection on a message that is.
     """
     facts = {"reason": why, "source": source, "id": message_id, "arrived_at_ns": arrived_ns}
     parts = [body[at : at + LETTER_PART_BYTES] for at in range(0, len(body), LETTER_PART_BYTES)]
     if len(parts) <= 1:
-        try:
-            return [_json(facts | {"body": body.decode("utf-8")})]
-        except UnicodeDecodeError:
-            return [_json(facts | {"body_base64": base64.b64encode(body).decode()})]
+        letter = _text_letter(facts, body)
+        return [letter or _json(facts | {"body_base64": base64.b64encode(body).decode()})]
     return [
         _json(
             facts
@@ -93,6 +93,14 @@ def dead_letters(body: bytes, source: str, message_id: str, arrived_ns: int, why
     ]
 
 
+def _text_letter(facts: dict[str, object], body: bytes) -> bytes | None:
+    try:
+        letter = _json(facts | {"body": body.decode("utf-8")})
+    except UnicodeDecodeError:
+        return None
+    return letter if len(letter) <= LETTER_BYTES_MAX else None
+
+
 def _json(facts: dict[str, object]) -> bytes:
     return json.dumps(facts, ensure_ascii=False).encode()
 
@@ -100,12 +108,15 @@ def _json(facts: dict[str, object]) -> bytes:
 def _reason(body: bytes) -> str:
     if not body:
         return "the body is empty"
+    # Values stay raw: a number that no machine holds is JSON all the same.
     try:
-        value = msgspec.json.decode(body)
+        body.decode("utf-8")
+        msgspec.json.decode(body, type=msgspec.Raw)
+        value = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.ValidationError:
+        return "the body is not a JSON object"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "the body is not JSON"
-    if not isinstance(value, dict):
-        return "the body is not a JSON object"
     if "video_id" not in value:
         return "the object has no video_id"
     return "video_id is not a text"

@@ -3,6 +3,7 @@
 Pure. A buffer whose length does not fit its kind raises `ValueError`: half a value is never guessed.
 """
 
+import sys
 from array import array
 from collections.abc import Iterable
 
@@ -31,7 +32,8 @@ def unpack_videos(column: bytes) -> list[bytes]:
 def unpack_ids(column: bytes) -> array:
     """The NSQ message ids of a column, as an array of unsigned 64-bit integers."""
     ids = array("Q", column)
-    ids.byteswap()
+    if sys.byteorder == "little":
+        ids.byteswap()
     return ids
 
 

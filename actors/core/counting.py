@@ -2,7 +2,8 @@
 
 Pure. Promises that nobody hears of a play before it is committed: every answer stands after the
 `Commit` of everything that came in with it. Messages that arrive together are committed together,
-so the slower the disk, the larger the transactions.
+so the slower the disk, the larger the transactions. What became pending is said before the answers:
+a dispatcher that drains takes an answer to mean that it has heard of everything before.
 """
 
 from .columns import unpack_numbers, unpack_videos
@@ -61,8 +62,8 @@ class Counting:
         # Commit before Counted: the consumer FINs on it, and nsqd forgets a message once it sees FIN.
         if counted:
             effects.append(Send(CONSUMER, Counted(counted)))
-        effects.extend(answers)
         effects.extend(Send(DISPATCHER, pending) for pending in ledger.take_announcements())
+        effects.extend(answers)
         return effects
 
     def figures(self) -> CounterFigures:

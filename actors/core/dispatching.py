@@ -2,13 +2,13 @@
 
 Pure. Owns the schedule and the one batch on its way. Promises: a batch is written down before it is
 sent and until every ledger has recorded it; a batch whose outcome is unknown is sent again as it is,
-under its key, before anything else; one that was refused is made anew, with newer totals. Keeps no
-totals of videos: it asks the counters for them when a batch leaves.
+under its key, before anything else, until it is accepted; one that was only ever refused is made
+anew, with newer totals. Keeps no totals of videos: it asks the counters for them when a batch leaves.
 
     IDLE ──due──▶ COLLECTING ──all shards answered──▶ SENDING ──accepted──▶ IDLE
      ▲                                                │
      │                                                ├ refused: the videos wait again
-     └──────────pause over─────────── BACKING_OFF ◀───┴ unknown: the same batch again
+     └──────────pause over─────────── BACKING_OFF ◀───┴ unknown, now or before: the same batch again
 """
 
 from collections.abc import Callable, Iterable
@@ -98,7 +98,9 @@ class Dispatching:
         self._collections = 0
         self._collection: Collection | None = None
         self._batch: Batch | None = None
+        self._doubtful = False  # whether the client may have the batch on its way already
         self._left_ms = 0
+        self._failed_ms = 0
         self._resume_ms = 0
         self._failures = 0
         self._draining = False
@@ -108,7 +110,7 @@ class Dispatching:
             if batch.stage is Stage.ACCEPTED:
                 self._unrecorded[batch.key] = (batch, self._shards_of(batch))
             else:
-                self._batch, self.phase = batch, Phase.BACKING_OFF
+                self._batch, self.phase, self._doubtful = batch, Phase.BACKING_OFF, True
 
     # What happens to it
 
@@ -116,12 +118,13 @@ class Dispatching:
         """A counter is there, for the first time or again: tell it what it missed, then ask."""
         effects = self.lost(shard, now_ms)
         self._linked.add(shard)
+        self._barrier_due = self._draining  # not drained before it has answered the Recall
         effects += [
             self._tell(batch, shard)
             for batch, shards in self._unrecorded.values()
             if shard in shards
         ]
-        return [*effects, Send(counter_of(shard), Recall())]
+        return [*effects, Send(counter_of(shard), Recall()), *self.wake(now_ms)]
 
     def lost(self, shard: int, now_ms: int) -> list[Effect]:
         """A counter is gone. It offers its videos again when it is back."""
@@ -135,6 +138,7 @@ class Dispatching:
         effects: list[Effect] = []
         if shard in self._silent:
             self._silent.discard(shard)
+            self._barrier_due = self._draining
             effects.append(Send(counter_of(shard), Recall()))
         for message in inbox:
             match message:
@@ -161,9 +165,12 @@ class Dispatching:
         self._failures += 1
         longest_ms = min(BACK_OFF_MS_MAX, BACK_OFF_MS_FIRST * 2 ** min(self._failures - 1, 16))
         pause_ms = longest_ms * (0.5 + self._jitter() / 2)
+        self._failed_ms = now_ms
         self._resume_ms = now_ms + int(max(pause_ms, retry_after_ms or 0))
         self.phase = Phase.BACKING_OFF
-        if outcome is Outcome.UNKNOWN:
+        # A refusal says nothing of the attempts before it, and one of those may have got through.
+        self._doubtful = self._doubtful or outcome is Outcome.UNKNOWN
+        if self._doubtful:
             return []
         # The client has none of it: newer totals go along next time, under their own key.
         self._batch = None
@@ -183,12 +190,14 @@ class Dispatching:
         """Do what is due: call it when `wakeup_ms` has come."""
         effects: list[Effect] = []
         collection = self._collection
-        if collection is not None and now_ms >= collection.expires_ms:
+        if collection is not None and not self._left_ms <= now_ms < collection.expires_ms:
             for shard in sorted(collection.unanswered):
                 self._silent.add(shard)
                 self._set_aside(shard)
             effects += self._leave_if_collected(now_ms)
-        if self.phase is Phase.BACKING_OFF and now_ms >= self._resume_ms:
+        # A clock that was set back must not make a pause longer.
+        paused = self._failed_ms <= now_ms < self._resume_ms
+        if self.phase is Phase.BACKING_OFF and not paused:
             if self._batch is not None:
                 self._left_ms = now_ms
                 return [*effects, *self._deliver(self._batch)]
@@ -225,7 +234,8 @@ class Dispatching:
     def drained(self) -> bool:
         """Whether all that the linked counters have is published, and recorded by them."""
         nothing_held = not len(self._schedule) and not self._unrecorded
-        return self.phase is Phase.IDLE and not self._barrier_due and nothing_held
+        everything_heard = not self._barrier_due and not self._silent
+        return self.phase is Phase.IDLE and nothing_held and everything_heard
 
     def figures(self) -> DispatcherFigures:
         """What was published, and what is not yet."""
@@ -299,6 +309,7 @@ class Dispatching:
             self.phase = Phase.IDLE
             return []
         batch = make_batch(self._service, collection.trigger, entries)
+        self._doubtful = False
         # Store before Deliver: after a crash in between, the same batch goes under the same key.
         return [Store(batch, self.totals), *self._deliver(batch)]
 

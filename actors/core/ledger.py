@@ -12,8 +12,12 @@ because a batch that leaves takes the total of that moment and plays go on arriv
         knows these    │  on its way   │
                        └ arrived_ns    └ later_ns      arrival of the oldest play of each part
 
+What a batch takes is committed before the batch hears of it: else a counter that starts again would
+tell the plays after it with the arrival of those in it.
+
 With `steps_below` > 0 (every total below it is to be published on its own) a batch takes only the
-next play, and the arrivals of the waiting ones are kept in `steps`.
+next play, and the arrivals of the waiting ones are kept in `steps`: one each for the totals below
+`steps_below`, and in the last place the oldest of all from `steps_below` on.
 """
 
 from collections import Counter
@@ -160,7 +164,7 @@ class Ledger:
             self._pending_count += account.pending
             self._dirty.add(video)
             if account.pending:
-                self._announce(video, account.arrived_ns, total + 1)
+                self._announce(video, _earliest(account.arrived_ns, account.later_ns), total + 1)
 
     def take_announcements(self) -> list[Pending]:
         """What became pending, or pending since earlier, since the last call."""
@@ -205,23 +209,27 @@ class Ledger:
         elif oldest_ns < account.arrived_ns:
             account.arrived_ns = oldest_ns
             self._announce(video, oldest_ns, account.published + 1)
-        # Up to the first total that needs no step of its own: its arrival follows the last step's.
-        if first <= self._steps_below and account.published + len(account.steps) == account.total:
-            account.steps = (*account.steps, oldest_ns)
+        if self._steps_below:
+            _add_step(account, oldest_ns, self._steps_below)
         account.total += plays
         self._dirty.add(video)
 
     def _take(self, video: bytes, account: Account) -> None:
+        before = (account.taken, account.arrived_ns, account.later_ns)
         step = account.published + 1
-        if step < self._steps_below and account.steps:
+        steps_end = account.published + len(account.steps)
+        # Steps may be missing where the setting was off for a while: then all are told at once.
+        if step < self._steps_below and steps_end >= min(account.total, self._steps_below):
             account.taken = step
             account.arrived_ns, *rest = account.steps
-            account.later_ns = rest[0] if rest else 0
+            account.later_ns = min(rest, default=0)
             if rest:
                 self._announce(video, account.later_ns, step + 1)
-            return
-        account.arrived_ns = _earliest(account.arrived_ns, account.later_ns)
-        account.taken, account.later_ns = account.total, 0
+        else:
+            account.arrived_ns = _earliest(account.arrived_ns, account.later_ns)
+            account.taken, account.later_ns = account.total, 0
+        if before != (account.taken, account.arrived_ns, account.later_ns):
+            self._dirty.add(video)
 
     def _announce(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
         before = self._announced.get(video)
@@ -242,6 +250,15 @@ def _oldest(videos: list[bytes], arrived_ns: Sequence[int]) -> dict[bytes, int]:
     """The oldest arrival of each video. The last of equal keys wins in a dict: so oldest last."""
     pairs = sorted(zip(arrived_ns, videos, strict=True), reverse=True)
     return {video: stamp for stamp, video in pairs}
+
+
+def _add_step(account: Account, arrived_ns: int, steps_below: int) -> None:
+    """Keep the arrival of the play that is about to make the next total, where that is a step."""
+    steps_end = account.published + len(account.steps)
+    if steps_end == account.total and account.total < steps_below:
+        account.steps = (*account.steps, arrived_ns)
+    elif account.steps and steps_end == steps_below:
+        account.steps = (*account.steps[:-1], min(account.steps[-1], arrived_ns))
 
 
 def _earliest(arrived_ns: int, later_ns: int) -> int:

@@ -1,9 +1,10 @@
 """When a child exits: what is stopped, what is started, or whether to give up. A table of OTP's rules.
 
 Pure. Words and rules are OTP's (stdlib `supervisor`): restart `permanent` is always started again,
-`transient` only after an abnormal exit, `temporary` never. `one_for_one` restarts the child that
-exited, `rest_for_one` also those started after it, `one_for_all` all. `max_restarts` restarts within
-`max_seconds` are allowed; one more, and the supervisor gives up.
+`transient` only after an abnormal exit, `temporary` never, not even when it was stopped because of a
+sibling. `one_for_one` restarts the child that exited, `rest_for_one` also those started after it,
+`one_for_all` all. `max_restarts` restarts within `max_seconds` are allowed; one more, and the
+supervisor gives up.
 """
 
 from enum import StrEnum
@@ -56,6 +57,8 @@ class Exit(Struct, frozen=True):
     def __str__(self) -> str:
         if self.hung:
             return f"hung ({self.hung})"
+        if self.signal is None and self.code is None:
+            return "exited(unknown)"  # its status was lost with the forkserver
         return f"killed({self.signal})" if self.signal else f"exited({self.code})"
 
 
@@ -85,7 +88,7 @@ class Restarts:
         self._restarted_ms: list[int] = []
 
     def exited(self, child_id: str, exit: Exit, now_ms: int) -> Plan | GiveUp:
-        """A child exited that nobody had told to. What to do."""
+        """A child exited that nobody had told to. What to do. `now_ms` is monotonic."""
         spec = self._specs[child_id]
         if spec.restart is Restart.TEMPORARY:
             return Plan()
@@ -107,6 +110,9 @@ class Restarts:
             case Strategy.ONE_FOR_ONE:
                 return Plan((), (child_id,))
             case Strategy.REST_FOR_ONE:
-                return Plan(tuple(reversed(ids[at + 1 :])), tuple(ids[at:]))
+                return Plan(tuple(reversed(ids[at + 1 :])), self._restartable(ids[at:]))
             case Strategy.ONE_FOR_ALL:
-                return Plan(tuple(reversed(ids[:at] + ids[at + 1 :])), tuple(ids))
+                return Plan(tuple(reversed(ids[:at] + ids[at + 1 :])), self._restartable(ids))
+
+    def _restartable(self, ids: list[str]) -> tuple[str, ...]:
+        return tuple(one for one in ids if self._specs[one].restart is not Restart.TEMPORARY)

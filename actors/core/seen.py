@@ -126,7 +126,9 @@ def _split(
     if len(keys) == 1:
         yield keys[0], batch
         return
+    parts: dict[int, list[int]] = {}  # one pass, however many buckets a batch of old messages touches
+    for number in batch:
+        parts.setdefault(number >> BUCKET_SHIFT, []).append(number)
     for key in keys:
-        part = BitMap64([number for number in batch if number >> BUCKET_SHIFT == key[1]])
-        if part:
-            yield key, part
+        if key[1] in parts:
+            yield key, BitMap64(parts[key[1]])

@@ -155,6 +155,8 @@ def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending
         assert client.received[-1].publish["trigger"] == "drain"
 
 
+
+
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(50)]
 
 
@@ -193,3 +195,34 @@ def wait_back(service, child_id: str, incarnation: int) -> dict[str, dict]:
         f"{child_id} to come back",
     )
     return {child["id"]: child for child in status["children"]}
+
+
+@pytest.mark.parametrize("helper", ["multiprocessing.forkserver", "multiprocessing.resource_tracker"])
+def test_the_loss_of_a_helper_process_of_multiprocessing_harms_nobody(helper, tmp_path):
+    with open_service("embedded", tmp_path, *PATIENT) as service:
+        service.start()
+        before = {child["id"]: child["pid"] for child in service.status()["children"]}
+        os.kill(helper_pid(service, helper), signal.SIGKILL)
+        service.queue.put("plays", *bodies(100))
+        wait_caught_up(service, 100)
+        assert {child["id"]: child["pid"] for child in service.status()["children"]} == before
+        for child_id in ["counter-0", "nsqd", "dispatcher"]:
+            os.kill(service.child(child_id)["pid"], signal.SIGKILL)
+            wait_back(service, child_id, 1)
+        service.queue.put("plays", *bodies(100))
+        wait_caught_up(service, 200)
+        assert sum(ledger_totals(service).values()) == 200
+        assert service.stop() == 0
+
+
+def helper_pid(service, helper: str) -> int:
+    """The process of multiprocessing that serves this service."""
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        try:
+            with open(f"/proc/{pid}/stat") as stat, open(f"/proc/{pid}/cmdline") as cmdline:
+                parent = int(stat.read().rpartition(")")[2].split()[1])
+                if parent == service.process.pid and helper in cmdline.read():
+                    return pid
+        except FileNotFoundError:
+            continue
+    raise AssertionError(f"no {helper} of {service.process.pid}")

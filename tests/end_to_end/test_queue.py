@@ -79,6 +79,8 @@ def client_of(queue: QueueProcess, **settings: object) -> Iterator[RawClient]:
 def subscriber_of(
     queue: QueueProcess, topic: str, channel: str = "c", ready: int = 1, **settings: object
 ) -> Iterator[RawClient]:
+    # nsqd holds a message back this long where there is room for more than one.
+    settings.setdefault("output_buffer_timeout", 25)
     with client_of(queue, **settings) as client:
         client.subscribe(topic, channel, ready)
         yield client
@@ -114,7 +116,8 @@ FATAL = {
     b"MPUB t\n" + sized(struct.pack(">i", -5)): "E_BAD_BODY MPUB invalid message count -5",
     b"MPUB t\n" + sized(struct.pack(">i", 1048576)):
         "E_BAD_BODY MPUB invalid message count 1048576",
-    b"MPUB t\n" + sized(struct.pack(">ii", 1, 0)): "E_BAD_MESSAGE MPUB invalid message(0) body size 0",
+    b"MPUB t\n" + sized(struct.pack(">ii", 1, 0)):
+        "E_BAD_MESSAGE MPUB invalid message(0) body size 0",
     b"MPUB t\n" + sized(struct.pack(">ii", 1, 1048577)):
         "E_BAD_MESSAGE MPUB message too big 1048577 > 1048576",
     b"MPUB t\n" + sized(struct.pack(">iisi", 2, 1, b"a", -7)):
@@ -124,7 +127,8 @@ FATAL = {
     b"DPUB t 5s\n": "E_INVALID DPUB could not parse timeout 5s",
     b"DPUB t 3600001\n": "E_INVALID DPUB timeout 3600001 out of range 0-3600000",
     b"DPUB t 5\n" + struct.pack(">i", 0): "E_BAD_MESSAGE DPUB invalid message body size 0",
-    b"DPUB t 5\n" + struct.pack(">i", 9999999): "E_BAD_MESSAGE DPUB message too big 9999999 > 1048576",
+    b"DPUB t 5\n" + struct.pack(">i", 9999999):
+        "E_BAD_MESSAGE DPUB message too big 9999999 > 1048576",
     b"SUB t\n": "E_INVALID SUB insufficient number of parameters",
     b"SUB b@d c\n": 'E_BAD_TOPIC SUB topic name "b@d" is not valid',
     b"SUB t c#ephem\n": 'E_BAD_CHANNEL SUB channel name "c#ephem" is not valid',
@@ -138,7 +142,8 @@ FATAL = {
     b"AUTH\n" + struct.pack(">i", 0): "E_BAD_BODY AUTH invalid body size 0",
     b"AUTH\n" + sized(b"secret"): "E_AUTH_DISABLED AUTH disabled",
     b"IDENTIFY\n" + struct.pack(">i", -2): "E_BAD_BODY IDENTIFY invalid body size -2",
-    b"IDENTIFY\n" + struct.pack(">i", 5242881): "E_BAD_BODY IDENTIFY body too big 5242881 > 5242880",
+    b"IDENTIFY\n" + struct.pack(">i", 5242881):
+        "E_BAD_BODY IDENTIFY body too big 5242881 > 5242880",
     b"IDENTIFY\n" + sized(b"{"): "E_BAD_BODY IDENTIFY failed to decode JSON body",
     b"IDENTIFY\n" + sized(b"[]"): "E_BAD_BODY IDENTIFY failed to decode JSON body",
     identify(msg_timeout="60"): "E_BAD_BODY IDENTIFY failed to decode JSON body",
@@ -340,7 +345,7 @@ def test_silent_client_is_dropped_after_two_heartbeats(queue, topic):
 
 def test_client_that_answers_heartbeats_stays(queue, topic):
     with subscriber_of(queue, topic, heartbeat_interval=1000) as client:
-        assert client.gets_nothing(2.5)
+        assert client.gets_nothing(2.2)
         assert client.heartbeats >= 2
         publish(queue, topic, b"still here")
         assert client.message().body == b"still here"
@@ -633,8 +638,8 @@ def test_touched_message_does_not_time_out(queue):
     publish(queue, topic, b"touched")
     with subscriber_of(queue, topic, msg_timeout=1000) as client:
         message = client.message()
-        for _ in range(3):
-            assert client.gets_nothing(0.6)
+        for _ in range(2):
+            assert client.gets_nothing(0.7)
             client.send(b"TOUCH " + message.id + b"\n")
         client.finish(message.id)
         wait_until(lambda: queue.channel(topic, "c")["in_flight_count"] == 0, "the finish")

@@ -35,14 +35,17 @@ faults = st.builds(
 )
 
 
-def run(world, steps=STEPS):
+def run(world, steps=STEPS, drains=False):
     """Faults for so many steps, then none; and everything that must be true in the end."""
     for _ in range(steps):
         world.step()
     world.heal()
     for _ in range(ROUNDS_TO_CONVERGE_MAX):
+        if drains and world.counted:
+            world.drain()
+            drains = False
         world.settle()
-        if world.converged:
+        if world.converged and not drains:
             break
     else:
         raise AssertionError(f"it does not converge:\n{world.leftovers()}")
@@ -61,13 +64,14 @@ def run(world, steps=STEPS):
     videos=st.sampled_from((1, 3, 12, 60)),
     faults=faults,
     steps_below=st.sampled_from((0, 0, 6)),
+    drains=st.booleans(),
 )
 def test_totals_are_exact_and_told_once_whoever_dies_and_whatever_is_lost(
-    seed, videos, faults, steps_below
+    seed, videos, faults, steps_below, drains
 ):
     world = World(seed, videos, faults, steps_below)
     try:
-        run(world)
+        run(world, drains=drains)
     except BaseException:
         print("\n".join(world.trace))
         raise

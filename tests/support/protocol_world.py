@@ -101,7 +101,7 @@ class World:
         self._letters: list[tuple[Deliveries, int]] = []
         self._on_the_wire: tuple[Dispatching, Batch] | None = None
         self._strays: list[Batch] = []
-        self._healed = False
+        self._healed = self._draining = False
 
     # Steps
 
@@ -121,6 +121,21 @@ class World:
         """From now on no fault, no new play, everybody alive; and nothing waits for chance."""
         self.faults, self._healed = Faults(), True
         self._strays.clear()
+
+    def drain(self) -> None:
+        """The service stops in order: the consumer holds nothing, now the dispatcher is told."""
+        consumer = self._alive.get(CONSUMER)
+        assert consumer is not None and consumer.outstanding == 0 and len(self._links) == len(PAIRS)
+        self._draining = True
+        self._perform(DISPATCHER, self._alive[DISPATCHER].drain(self.now_ms))
+
+    @property
+    def counted(self) -> bool:
+        """Whether all that was produced is committed and finished."""
+        consumer = self._alive.get(CONSUMER)
+        held = consumer is None or consumer.outstanding > 0
+        linked = [link for link in self._links.values() if link.dead_end is None]
+        return not held and len(linked) == len(PAIRS) and all(q.empty for q in self.queues)
 
     def settle(self) -> None:
         """One round in which everybody does all that can be done, then a little time passes."""
@@ -378,6 +393,8 @@ class World:
                 self._maybe_kill(name)
                 self._carry_out(name, effect, fresh)
             self._maybe_kill(name)
+            if self._draining and name == DISPATCHER and self._alive[name].drained:
+                assert self.client.totals == self.produced, "drained, and not all is published"
         except Killed:
             self._kill(name)
 

@@ -21,12 +21,18 @@ What it promises, and the real one does not all promise:
 
 Modules, each importing only those before it: limits; names, ids, frames, multi; commands (bytes
 in, commands out), identify; segment, subscriber, channel, topic (the queue itself: no socket,
-clock or disk); journal, queue (what is written in which order); connection, stats; server (the
-loop, the commits); http_request, http_routes, http.
+clock or disk); journal_file, journal, queue (what is written in which order); connection, stats;
+listening, server (the loop, the commits); http_request, http_routes, http.
 """
 
-from actors.nsq.embedded.journal import JournalError, JournalLocked, JournalTooNew, NotAJournal
-from actors.nsq.embedded.server import EmbeddedNsqd, ListenError
+from actors.nsq.embedded.journal_file import (
+    JournalError,
+    JournalLocked,
+    JournalTooNew,
+    NotAJournal,
+)
+from actors.nsq.embedded.listening import ListenError
+from actors.nsq.embedded.server import EmbeddedNsqd
 
 __all__ = [
     "EmbeddedNsqd",

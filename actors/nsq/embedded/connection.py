@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from actors.nsq.embedded import commands, frames, identify, limits
 from actors.nsq.embedded.channel import Channel
-from actors.nsq.embedded.journal import JournalError
+from actors.nsq.embedded.journal_file import JournalError
 from actors.nsq.embedded.subscriber import Subscriber
 from actors.nsq.embedded.topic import Topic
 

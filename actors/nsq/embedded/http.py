@@ -13,7 +13,7 @@ from tornado.httpserver import HTTPServer
 from actors.nsq.embedded import limits
 from actors.nsq.embedded.http_request import HttpError, Request, error_answer, respond
 from actors.nsq.embedded.http_routes import route
-from actors.nsq.embedded.journal import JournalError
+from actors.nsq.embedded.journal_file import JournalError
 
 if TYPE_CHECKING:
     from actors.nsq.embedded.server import EmbeddedNsqd

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from tornado import httputil
 
-from actors.nsq.embedded.journal import JournalError
+from actors.nsq.embedded.journal_file import JournalError
 
 if TYPE_CHECKING:
     from actors.nsq.embedded.server import EmbeddedNsqd

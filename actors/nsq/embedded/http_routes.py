@@ -9,7 +9,7 @@ from collections.abc import Callable
 from actors.nsq.embedded import limits
 from actors.nsq.embedded.http_request import HttpError, Request
 from actors.nsq.embedded.identify import VERSION
-from actors.nsq.embedded.journal import JournalError
+from actors.nsq.embedded.journal_file import JournalError
 from actors.nsq.embedded.multi import Refused, split_multi
 from actors.nsq.embedded.names import is_valid_name
 from actors.nsq.embedded.stats import stats_of, stats_text

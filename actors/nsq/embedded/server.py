@@ -18,7 +18,9 @@ from actors.nsq.embedded import limits
 from actors.nsq.embedded.channel import Channel
 from actors.nsq.embedded.connection import Connection
 from actors.nsq.embedded.ids import node_id_of
-from actors.nsq.embedded.journal import Journal, JournalError
+from actors.nsq.embedded.journal import Journal
+from actors.nsq.embedded.journal_file import JournalError
+from actors.nsq.embedded.listening import LISTEN_BACKLOG, ListenError, listening
 from actors.nsq.embedded.queue import Queue
 from actors.nsq.embedded.stats import stats_of
 from actors.nsq.embedded.subscriber import Subscriber
@@ -26,15 +28,8 @@ from actors.nsq.embedded.topic import Topic
 
 logger = logging.getLogger(__name__)
 
-# nsqd's own listen backlog is the system's; this is what Linux caps it to by default.
-_LISTEN_BACKLOG = 4096
-
 # How long stop() waits for clients to read their last answers.
 _STOP_GRACE_MS = 1_000
-
-
-class ListenError(Exception):
-    """An address cannot be listened on; the text says which, why, and what to do."""
 
 
 class Publisher(Protocol):
@@ -78,9 +73,9 @@ class EmbeddedNsqd:
         from actors.nsq.embedded.http import http_server
 
         self._loop = asyncio.get_running_loop()
-        tcp_socket = _listening("tcp_address", self.tcp_address)
+        tcp_socket = listening("tcp_address", self.tcp_address)
         try:
-            http_socket = _listening("http_address", self.http_address)
+            http_socket = listening("http_address", self.http_address)
         except ListenError:
             tcp_socket.close()
             raise
@@ -95,7 +90,7 @@ class EmbeddedNsqd:
         self.tcp_port = tcp_socket.getsockname()[1]
         self.http_port = http_socket.getsockname()[1]
         self._tcp_server = await self._loop.create_server(
-            lambda: Connection(self), sock=tcp_socket, backlog=_LISTEN_BACKLOG
+            lambda: Connection(self), sock=tcp_socket, backlog=LISTEN_BACKLOG
         )
         self._http_server = http_server(self)
         self._http_server.add_socket(http_socket)
@@ -295,40 +290,3 @@ class EmbeddedNsqd:
                 logger.error("%s", error)
             self.health = health
             return False
-
-
-def _listening(setting: str, address: str) -> socket.socket:
-    host, _, port_text = address.rpartition(":")
-    host = host.strip("[]")
-    if not port_text.isdigit() or int(port_text) > 65535:
-        raise ListenError(f"{setting} = {address!r}, expected host:port, the port from 0 to 65535")
-    port = int(port_text)
-    try:
-        family, kind, protocol, _, name = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise ListenError(
-            f"{setting} = {address!r}: the host {host!r} is not known ({error.strerror}); name one "
-            "of this machine's addresses, such as 127.0.0.1"
-        ) from error
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setblocking(False)
-        listener.bind(name)
-        listener.listen(_LISTEN_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise ListenError(f"{setting} = {address!r}: {_advice(error, port)}") from error
-    return listener
-
-
-def _advice(error: OSError, port: int) -> str:
-    if isinstance(error, PermissionError):
-        return f"{error.strerror}; ports below 1024 need privileges: take a higher one"
-    reason = error.strerror or str(error)
-    return (
-        f"{reason.lower()}; if another nsqd or program listens on port {port}, stop it or choose "
-        "another port (0 takes a free one); the host must be an address of this machine"
-    )

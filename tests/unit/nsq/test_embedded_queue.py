@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from actors.nsq.embedded import JournalError, JournalLocked, JournalTooNew, NotAJournal, limits
 from actors.nsq.embedded.channel import Channel
-from actors.nsq.embedded.journal import FILE_NAME, FORMAT, Journal
+from actors.nsq.embedded.journal import Journal
+from actors.nsq.embedded.journal_file import FILE_NAME, FORMAT
 from actors.nsq.embedded.queue import Queue
 from actors.nsq.embedded.subscriber import Subscriber
 from actors.nsq.embedded.topic import Topic

@@ -1,0 +1,47 @@
+"""Sockets that listen on a "host:port" from the config, or an error that says what to do."""
+
+import socket
+
+# nsqd's own listen backlog is the system's; this is what Linux caps it to by default.
+LISTEN_BACKLOG = 4096
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the text says which, why, and what to do."""
+
+
+def listening(setting: str, address: str) -> socket.socket:
+    host, _, port_text = address.rpartition(":")
+    host = host.strip("[]")
+    if not port_text.isdigit() or int(port_text) > 65535:
+        raise ListenError(f"{setting} = {address!r}, expected host:port, the port from 0 to 65535")
+    port = int(port_text)
+    try:
+        family, kind, protocol, _, name = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise ListenError(
+            f"{setting} = {address!r}: the host {host!r} is not known ({error.strerror}); name one "
+            "of this machine's addresses, such as 127.0.0.1"
+        ) from error
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setblocking(False)
+        listener.bind(name)
+        listener.listen(LISTEN_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ListenError(f"{setting} = {address!r}: {_advice(error, port)}") from error
+    return listener
+
+
+def _advice(error: OSError, port: int) -> str:
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; ports below 1024 need privileges: take a higher one"
+    reason = error.strerror or str(error)
+    return (
+        f"{reason.lower()}; if another nsqd or program listens on port {port}, stop it or choose "
+        "another port (0 takes a free one); the host must be an address of this machine"
+    )
