@@ -34,6 +34,7 @@ from .core.messages import (
     Ping,
     Pong,
     Ready,
+    Resumed,
     ServiceFigures,
     Shutdown,
     Stopping,
@@ -71,6 +72,7 @@ class Actor:
         self.settings = birth.settings
         self._links: dict[str, Link] = {}
         self._drained: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._resumed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def init(self) -> Ready:
         """Take what is needed. The child counts as started when this returns."""
@@ -111,6 +113,11 @@ class Actor:
         """A linked peer with its incarnation, for the log."""
         return str(self._links.get(peer, peer))
 
+    def say_resumed(self, note: str = "") -> None:
+        """Tell the supervisor that this does its work; said once, the first time it is called."""
+        if not self._resumed.done():
+            self._resumed.set_result(note)
+
     def say_drained(self, left: str = "") -> None:
         """Tell the supervisor that nothing is held any more, or what could not be finished."""
         if not self._drained.done():
@@ -135,6 +142,7 @@ class _Shell:
         ready = await self.actor.init()
         loop.add_reader(self.control.fileno(), self._hear)
         self._say(ready)
+        self.actor._resumed.add_done_callback(lambda done: self._say(Resumed(done.result())))
         code = await self.ended
         await self.actor.terminate()
         return code
@@ -149,7 +157,8 @@ class _Shell:
     def _obey(self, message: ChildInbox, descriptor: int | None) -> None:
         match message:
             case Ping():
-                self._say(Pong(message.number, self.actor.figures()))
+                waiting = sum(link.waiting_bytes() for link in self.actor._links.values())
+                self._say(Pong(message.number, self.actor.figures(), waiting))
             case Linked():
                 assert descriptor is not None
                 self._link(message, socket.socket(fileno=descriptor))

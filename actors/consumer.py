@@ -58,6 +58,7 @@ class Consumer(Actor):
         shard = shard_number(peer)
         for message in messages:
             self._perform(self._deliveries.counted(shard, message.numbers))
+        self.say_resumed()
         if self._paused and self._deliveries.outstanding <= self.settings.nsq.max_in_flight // 2:
             self._paused = False
             for connection in self._connections.values():

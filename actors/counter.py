@@ -62,6 +62,8 @@ class Counter(Actor):
                     self._commit(effect)
                 case Send():
                     self.send(effect.peer, effect.message)
+        if peer == CONSUMER:
+            self.say_resumed()
 
     def lost(self, peer: str) -> None:
         """Whoever comes after asks or sends again."""

@@ -115,6 +115,7 @@ class Dispatcher(Actor):
     async def _deliver(self, batch: Batch) -> None:
         delivery = await self._sink.deliver(batch)
         self._report(batch, delivery)
+        self.say_resumed()
         self._perform(
             self._dispatching.delivered(delivery.outcome, _now_ms(), delivery.retry_after_ms)
         )

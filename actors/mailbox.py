@@ -7,8 +7,11 @@ both block in a write deadlock; what waits to be written is bounded by NSQ's flo
 """
 
 import asyncio
+import fcntl
 import os
 import socket
+import termios
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +82,14 @@ class Link:
         """Put a message into the peer's mailbox. To one that is gone, it is dropped."""
         if not self._closed and not self._stream.closed():
             self._stream.write(encode(message))
+
+    def waiting_bytes(self) -> int:
+        """What has arrived in the pipe and was not read yet."""
+        if self._closed:
+            return 0
+        waiting = array("i", [0])
+        fcntl.ioctl(self._stream.fileno(), termios.FIONREAD, waiting)
+        return waiting[0]
 
     def close(self) -> None:
         """Close our end; nobody is told."""

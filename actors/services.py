@@ -3,13 +3,17 @@
 What they do is in `nsq/embedded` and `client`; this gives it an actor's life.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from .behaviour import Actor
+from .client.errors import AddressError, StoreError
 from .client.server import ReferenceClient
 from .core.audit import Promises
 from .core.messages import Ready
-from .nsq.embedded import EmbeddedNsqd
+from .exits import AddressFailure, StoreFailure
+from .nsq.embedded import EmbeddedNsqd, JournalError, ListenError
 from .sinks import secret_of
 
 
@@ -21,7 +25,9 @@ class Nsqd(Actor):
         settings = self.settings.embedded_nsqd
         path = Path(self.settings.supervisor.state_dir) / "nsqd"
         self._nsqd = EmbeddedNsqd(path, settings.tcp_address, settings.http_address)
-        await self._nsqd.start()
+        with _as_failures():
+            await self._nsqd.start()
+        self.say_resumed()
         tcp = _with_port(settings.tcp_address, self._nsqd.tcp_port)
         http = _with_port(settings.http_address, self._nsqd.http_port)
         return Ready(
@@ -51,13 +57,26 @@ class Client(Actor):
             ),
             secret=secret_of(self.settings.publish),
         )
-        await self._client.start()
+        with _as_failures():
+            await self._client.start()
+        self.say_resumed()
         address = _with_port(self.settings.client.address, self._client.port)
         return Ready({"client.address": address}, f"page at http://{address}/")
 
     async def terminate(self) -> None:
         """Close."""
         await self._client.stop()
+
+
+@contextlib.contextmanager
+def _as_failures() -> Iterator[None]:
+    """What keeps a service from starting, as a failure that ends the process without a traceback."""
+    try:
+        yield
+    except (ListenError, AddressError) as error:
+        raise AddressFailure(str(error)) from error
+    except (JournalError, StoreError) as error:
+        raise StoreFailure(str(error)) from error
 
 
 def _with_port(address: str, port: int) -> str:

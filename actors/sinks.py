@@ -1,19 +1,26 @@
 """Where a publish goes: the client over HTTP, and stdout. Knows how a batch is sent, not when.
 
 One confirmed total a video: the client's 2xx confirms a batch, stdout mirrors what it confirmed. With
-no URL the line on stdout is the publish.
+no URL the line on stdout is the publish. Promises: `REFUSED` is said only of a batch that was not sent
+or that the client answered with a refusal; whatever else goes wrong once sending has begun is
+`UNKNOWN`. Nothing that a client answers, or a reader of stdout leaves undone, takes more than a bounded
+time, a bounded memory, or the event loop.
 """
 
+import asyncio
+import base64
 import hashlib
 import hmac
 import json
 import logging
 import os
-import sys
-from typing import Protocol
+import select
+import ssl
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
 
-from tornado.httpclient import AsyncHTTPClient, HTTPError, HTTPRequest
-from tornado.simple_httpclient import HTTPStreamClosedError, HTTPTimeoutError
+from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
 
 from .config import Publish
 from .core.dispatching import Outcome
@@ -25,16 +32,22 @@ log = logging.getLogger(__name__)
 # Answers that a proxy gives when it does not know whether the client behind it took the batch.
 UNKNOWN_STATUSES = {408, 502, 504}
 RETRY_AFTER_S_MAX = 3600
-ANSWER_BYTES_MAX = 64 * 1024
+ANSWER_HEAD_BYTES_MAX = 64 * 1024
+ANSWER_BODY_BYTES_MAX = 64 * 1024
+ANSWER_BODY_PATIENCE_S = 0.5
+INTERIM_ANSWERS_MAX = 10
+HAPPY_EYEBALLS_S = 0.25  # RFC 8305, section 8: a host's next address is tried after so long
+STDOUT = 1
+STDOUT_PATIENCE_S = 0.5  # a line that waits longer means that nobody reads
+STDOUT_LINES_MAX = 1000  # lines that wait for a reader; what comes on top is left out
 
 
-class Delivery:
+class Delivery(NamedTuple):
     """What became of one attempt: the outcome, why, and the pause that the client asked for."""
 
-    def __init__(self, outcome: Outcome, why: str = "", retry_after_ms: int | None = None):
-        self.outcome = outcome
-        self.why = why
-        self.retry_after_ms = retry_after_ms
+    outcome: Outcome
+    why: str = ""
+    retry_after_ms: int | None = None
 
 
 class Sink(Protocol):
@@ -45,7 +58,7 @@ class Sink(Protocol):
 
 
 def open_sink(publish: Publish) -> Sink:
-    """The sink that the settings ask for. Raises `Failure` when the secret is not there."""
+    """The sink that the settings ask for. Raises `Failure` when they can't be followed."""
     if not publish.url:
         return StdoutSink()
     http = HttpSink(publish.url, publish.timeout_s, secret_of(publish))
@@ -66,84 +79,245 @@ def secret_of(publish: Publish) -> bytes | None:
 
 
 class HttpSink:
-    """POSTs a batch to the client, signed if there is a secret."""
+    """POSTs a batch to the client, signed if there is a secret; one connection a batch."""
 
     def __init__(self, url: str, timeout_s: float, secret: bytes | None):
-        self._url = url
+        parts = urllib.parse.urlsplit(url)
+        try:
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise Failure(f"publish.url = {url!r}: {error}; expected http://host:port/path") from error
+        if not host:
+            raise Failure(f"publish.url = {url!r} names no host; expected http://host:port/path")
+        secure = parts.scheme.lower() == "https"
+        self._address = host, port or (443 if secure else 80)
+        self._tls = ssl.create_default_context() if secure else None
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._target = urllib.parse.quote(target, safe="/?:@!$&'()*+,;=%~-._[]")
+        self._headers = {
+            "Host": parts.netloc.rpartition("@")[2],
+            "User-Agent": "playtally",
+            "Content-Type": "application/json",
+            "Connection": "close",
+        }
+        if parts.username is not None:
+            pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         self._timeout_s = timeout_s
         self._secret = secret
-        self._client = AsyncHTTPClient(force_instance=True, max_body_size=ANSWER_BYTES_MAX)
 
     async def deliver(self, batch: Batch) -> Delivery:
         """Send a batch once."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + self._timeout_s
+        try:
+            async with asyncio.timeout_at(ends_s):
+                reader, writer = await asyncio.open_connection(
+                    *self._address, ssl=self._tls, limit=ANSWER_HEAD_BYTES_MAX,
+                    happy_eyeballs_delay=HAPPY_EYEBALLS_S,
+                )
+        except TimeoutError:
+            return Delivery(Outcome.REFUSED, f"no connection within {self._timeout_s:g} s")
+        except (OSError, UnicodeError) as error:
+            # Nobody listens, the name does not resolve, the certificate is not trusted.
+            return Delivery(Outcome.REFUSED, _reason(error))
+        # From here on the client may have the batch, whatever happens, unless it says that it has not.
+        try:
+            writer.write(self._request(batch))
+            async with asyncio.timeout_at(ends_s):
+                answer = await _read_answer(reader)
+            await _read_over(reader, answer, min(ends_s, loop.time() + ANSWER_BODY_PATIENCE_S))
+            return _judge(answer)
+        except TimeoutError:
+            return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
+        except (EOFError, OSError) as error:
+            return Delivery(Outcome.UNKNOWN, f"no answer: {_reason(error)}")
+        except (ValueError, HTTPInputError) as error:
+            return Delivery(Outcome.UNKNOWN, f"the answer is no HTTP ({error})")
+        finally:
+            writer.transport.abort()
+
+    def _request(self, batch: Batch) -> bytes:
         body = json.dumps(payload(batch), separators=(",", ":")).encode()
-        headers = {"Content-Type": "application/json", "Idempotency-Key": batch.key}
+        headers = {**self._headers, "Idempotency-Key": batch.key, "Content-Length": str(len(body))}
         if self._secret is not None:
             digest = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
             headers["X-Playtally-Signature"] = f"sha256={digest}"
-        request = HTTPRequest(
-            self._url,
-            "POST",
-            headers,
-            body,
-            connect_timeout=self._timeout_s,
-            request_timeout=self._timeout_s,
-            follow_redirects=False,
-        )
-        try:
-            await self._client.fetch(request)
-        except HTTPTimeoutError as error:
-            connecting = "connect" in str(error)
-            outcome = Outcome.REFUSED if connecting else Outcome.UNKNOWN
-            return Delivery(outcome, f"no answer within {self._timeout_s:g} s")
-        except HTTPStreamClosedError:
-            return Delivery(Outcome.UNKNOWN, "the connection closed before the answer")
-        except HTTPError as error:
-            unknown = error.code in UNKNOWN_STATUSES or error.code == 599
-            why = f"it answered {error.code} {error.message}".rstrip()
-            outcome = Outcome.UNKNOWN if unknown else Outcome.REFUSED
-            return Delivery(outcome, why, _retry_after_ms(error))
-        except OSError as error:
-            # Nobody listens, or the name does not resolve: nothing was sent.
-            return Delivery(Outcome.REFUSED, error.strerror or str(error))
-        except ValueError as error:
-            return Delivery(Outcome.UNKNOWN, f"the answer is no HTTP ({error})")
+        lines = [f"POST {self._target} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class Answer(NamedTuple):
+    """The head of what a client answered."""
+
+    status: int
+    reason: str
+    headers: HTTPHeaders
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> Answer:
+    """The head of the final answer. Raises `EOFError` without one, `ValueError` when it is no HTTP."""
+    for _ in range(INTERIM_ANSWERS_MAX):
+        first = await _read_line(reader)
+        start = parse_response_start_line(first.rstrip("\r\n"))
+        head, size = "", 0
+        while (line := await _read_line(reader)).strip():
+            size += len(line)
+            if size > ANSWER_HEAD_BYTES_MAX:
+                raise ValueError(f"its headers are longer than {ANSWER_HEAD_BYTES_MAX} bytes")
+            head += line
+        if start.code >= 200:
+            return Answer(start.code, start.reason, HTTPHeaders.parse(head))
+    raise ValueError(f"{INTERIM_ANSWERS_MAX} interim answers and no final one")
+
+
+async def _read_line(reader: asyncio.StreamReader) -> str:
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError("the connection closed in the middle of one" if line else "the connection closed")
+    return line.decode("latin1")
+
+
+async def _read_over(reader: asyncio.StreamReader, answer: Answer, until_s: float) -> None:
+    """Take what follows the head, for a while and up to a size. The head has said all: closing early
+    would only show as a broken connection in the client's log.
+    """
+    length = answer.headers.get("Content-Length", "")
+    left = min(int(length) if _is_number(length) else ANSWER_BODY_BYTES_MAX, ANSWER_BODY_BYTES_MAX)
+    if answer.status in (204, 304):
+        left = 0
+    try:
+        async with asyncio.timeout_at(until_s):
+            while left > 0 and (piece := await reader.read(left)):
+                left -= len(piece)
+    except (TimeoutError, OSError):
+        log.debug("what followed the client's %d was not read to its end", answer.status)
+
+
+def _judge(answer: Answer) -> Delivery:
+    """What an answer means for the batch."""
+    if 200 <= answer.status < 300:
         return Delivery(Outcome.ACCEPTED)
+    why = f"it answered {answer.status} {answer.reason}".rstrip()
+    if 300 <= answer.status < 400:
+        leads = answer.headers.get("Location", "nowhere")
+        why += f" (to {leads[:200]}); redirects are not followed: set publish.url to where it leads"
+    outcome = Outcome.UNKNOWN if answer.status in UNKNOWN_STATUSES else Outcome.REFUSED
+    return Delivery(outcome, why, _retry_after_ms(answer.headers))
+
+
+def _retry_after_ms(headers: HTTPHeaders) -> int | None:
+    """The pause that the client asks for with Retry-After in seconds (RFC 9110, section 10.2.3)."""
+    value = headers.get("Retry-After", "")
+    return min(int(value), RETRY_AFTER_S_MAX) * 1000 if _is_number(value) else None
+
+
+def _is_number(text: str) -> bool:
+    # No longer than that: `int` refuses thousands of digits with an error.
+    return text.isascii() and text.isdigit() and len(text) <= 18
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there (connection refused)"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+class StdoutWriter:
+    """Lines to stdout, from a thread of its own: who reads it may stop, and the event loop must not."""
+
+    def __init__(self, descriptor: int = STDOUT):
+        self.lines_waiting = 0
+        self._descriptor = descriptor
+        self._thread = ThreadPoolExecutor(1, "stdout")
+        self._torn = False
+
+    def write(self, batch: Batch) -> "asyncio.Future[str]":
+        """Write a batch as one line of JSON. Why it can't be; "" once the operating system has it."""
+        line = (json.dumps(payload(batch)) + "\n").encode()
+        self.lines_waiting += 1
+        written = asyncio.get_running_loop().run_in_executor(self._thread, self._put, line)
+        written.add_done_callback(self._done)
+        return written
+
+    def _put(self, line: bytes) -> str:
+        # In one piece: a pipe takes up to PIPE_BUF bytes (4096 on Linux) as a whole or not at all, so
+        # a kill tears no line. One that an error tore nonetheless is ended first.
+        rest = b"\n" + line if self._torn else line
+        size = len(rest)
+        try:
+            while rest:
+                try:
+                    rest = rest[os.write(self._descriptor, rest):]
+                except BlockingIOError:  # somebody who shares it has made it so
+                    select.select([], [self._descriptor], [])
+        except (OSError, ValueError) as error:
+            self._torn = self._torn or len(rest) < size
+            return getattr(error, "strerror", None) or str(error)
+        self._torn = False
+        return ""
+
+    def _done(self, _: object) -> None:
+        self.lines_waiting -= 1
 
 
 class StdoutSink:
-    """Writes a batch as one line of JSON on stdout."""
+    """Writes a batch as one line of JSON on stdout, and waits for whoever reads it."""
+
+    def __init__(self, descriptor: int = STDOUT):
+        self._writer = StdoutWriter(descriptor)
 
     async def deliver(self, batch: Batch) -> Delivery:
-        """Write the line. Confirmed once the operating system has it."""
-        try:
-            sys.stdout.write(json.dumps(payload(batch)) + "\n")
-            sys.stdout.flush()
-        except (OSError, ValueError) as error:
-            return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({error})")
+        """Write the line. Confirmed once the operating system has it, however long that takes."""
+        written = self._writer.write(batch)
+        done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
+        if not done:
+            log.warning("nobody reads stdout: publishing waits until somebody does; nothing is lost")
+            await asyncio.wait({written})
+            log.info("stdout is read again")
+        if why := written.result():
+            return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({why})")
         return Delivery(Outcome.ACCEPTED)
 
 
 class MirroredSink:
-    """Another sink, and what it confirmed on stdout too."""
+    """Another sink, and what it confirmed on stdout too, as far as somebody reads that."""
 
-    def __init__(self, sink: Sink):
+    def __init__(self, sink: Sink, descriptor: int = STDOUT):
         self._sink = sink
-        self._stdout = StdoutSink()
+        self._writer = StdoutWriter(descriptor)
         self._mirrors = True
+        self._left_out = 0
 
     async def deliver(self, batch: Batch) -> Delivery:
         """Send a batch once, and mirror it if it was accepted."""
         delivery = await self._sink.deliver(batch)
         if delivery.outcome is Outcome.ACCEPTED and self._mirrors:
-            mirrored = await self._stdout.deliver(batch)
-            if mirrored.outcome is not Outcome.ACCEPTED:
-                self._mirrors = False
-                log.warning("%s; publishes go on to the client only", mirrored.why)
+            await self._mirror(batch)
         return delivery
 
+    async def _mirror(self, batch: Batch) -> None:
+        stalled = self._writer.lines_waiting > 0
+        if self._writer.lines_waiting >= STDOUT_LINES_MAX:
+            if not self._left_out:
+                log.warning(
+                    "nobody reads stdout, and %d publishes wait for it: more are left out there until "
+                    "somebody does; they go on to the client", STDOUT_LINES_MAX,
+                )
+            self._left_out += 1
+            return
+        written = self._writer.write(batch)
+        written.add_done_callback(self._written)
+        if not stalled:  # then the line is there before the batch counts as published
+            await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
 
-def _retry_after_ms(error: HTTPError) -> int | None:
-    """The pause that the client asks for with Retry-After in seconds (RFC 9110, section 10.2.3)."""
-    value = error.response.headers.get("Retry-After", "") if error.response else ""
-    return min(int(value), RETRY_AFTER_S_MAX) * 1000 if value.isascii() and value.isdigit() else None
+    def _written(self, written: "asyncio.Future[str]") -> None:
+        why = written.result()
+        if why and self._mirrors:
+            self._mirrors = False
+            log.warning("stdout can't be written (%s); publishes go on to the client only", why)
+        elif self._left_out and not self._writer.lines_waiting:
+            log.warning("stdout is read again; %d publishes were left out of it", self._left_out)
+            self._left_out = 0

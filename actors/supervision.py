@@ -25,6 +25,7 @@ from .core.messages import (
     Ping,
     Pong,
     Ready,
+    Resumed,
     Shutdown,
     Stopping,
 )
@@ -60,6 +61,8 @@ class Child:
         self.figures: Figures | None = None
         self.last_exit: Exit | None = None
         self.died_s: float | None = None
+        self.came_back_ms: float | None = None
+        self.mailbox_bytes = 0
         self.heard_s = 0.0
         self.ready: asyncio.Future[Ready] = asyncio.Future()
         self.gone = asyncio.Event()
@@ -154,6 +157,7 @@ class Supervision:
         child.incarnation += 1
         child.state = State.STARTING
         child.figures = None
+        child.came_back_ms = None
         child.ready = asyncio.get_running_loop().create_future()
         child.gone.clear()
         child.drained.clear()
@@ -184,11 +188,8 @@ class Supervision:
         child.state = State.RUNNING
         self.settings = with_addresses(self.settings, ready.addresses)
         took_ms = (time.monotonic() - process.started_s) * 1000
-        back = ""
-        if child.died_s is not None:
-            back = f", back {(time.monotonic() - child.died_s) * 1000:.0f} ms after it died"
         note = f": {ready.note}" if ready.note else ""
-        log.info("%s started, pid %d, ready in %.0f ms%s%s", child, process.pid, took_ms, back, note)
+        log.info("%s started, pid %d, ready in %.0f ms%s", child, process.pid, took_ms, note)
         for peer_id in child.spec.peers:
             peer = self.children[peer_id]
             if peer.state is State.RUNNING:
@@ -251,8 +252,13 @@ class Supervision:
             case Ready():
                 if not child.ready.done():
                     child.ready.set_result(message)
+            case Resumed():
+                if child.died_s is not None and child.came_back_ms is None:
+                    child.came_back_ms = (time.monotonic() - child.died_s) * 1000
+                    log.info("%s works again %.0f ms after it died", child, child.came_back_ms)
             case Pong():
                 child.figures = message.figures
+                child.mailbox_bytes = message.mailbox_bytes
                 waiting = child.pongs.pop(message.number, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(message.figures)

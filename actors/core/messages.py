@@ -127,6 +127,12 @@ class Ready(Struct, frozen=True, array_like=True, tag="ready"):
     note: str = ""
 
 
+class Resumed(Struct, frozen=True, array_like=True, tag="resumed"):
+    """Child to supervisor, once in an incarnation: it does again what it is for. `note`: what it did."""
+
+    note: str = ""
+
+
 class ConsumerFigures(Struct, frozen=True, array_like=True, tag="consumer"):
     """What a consumer holds: messages not yet finished, and nsqds it is connected to."""
 
@@ -167,10 +173,11 @@ Figures: TypeAlias = ConsumerFigures | CounterFigures | DispatcherFigures | Serv
 
 
 class Pong(Struct, frozen=True, array_like=True, tag="pong"):
-    """Child to supervisor: alive, with its figures."""
+    """Child to supervisor: alive, with its figures, and the bytes that wait in its mailbox."""
 
     number: int
     figures: Figures
+    mailbox_bytes: int = 0
 
 
 class Drained(Struct, frozen=True, array_like=True, tag="drained"):
@@ -183,7 +190,7 @@ ConsumerInbox: TypeAlias = Counted
 CounterInbox: TypeAlias = Plays | Rejected | Collect | Published | Recall
 DispatcherInbox: TypeAlias = Pending | Collected | Recorded
 ChildInbox: TypeAlias = Linked | Ping | Drain | Stopping | Shutdown
-SupervisorInbox: TypeAlias = Ready | Pong | Drained
+SupervisorInbox: TypeAlias = Ready | Resumed | Pong | Drained
 Message: TypeAlias = (
     ConsumerInbox | CounterInbox | DispatcherInbox | ChildInbox | SupervisorInbox
 )

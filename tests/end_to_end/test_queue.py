@@ -258,9 +258,12 @@ def test_answers_come_in_the_order_of_the_commands(queue, topic):
         multi_body = sized(multi([b"two", b"three"]))
         client.send(
             f"PUB {topic}\n".encode() + sized(b"one") + f"MPUB {topic}\r\n".encode() + multi_body
-            + b"NOP\n" + f"SUB {topic} c\nCLS\n".encode()
+            + b"NOP\n" + f"SUB {topic} c\nRDY 1\n".encode()
         )
-        assert [client.response() for _ in range(4)] == [b"OK", b"OK", b"OK", b"CLOSE_WAIT"]
+        assert [client.response() for _ in range(3)] == [b"OK", b"OK", b"OK"]
+        client.message()
+        client.send(f"PUB {topic}\n".encode() + sized(b"four") + b"CLS\n")
+        assert [client.response() for _ in range(2)] == [b"OK", b"CLOSE_WAIT"]
         assert queue.channel(topic, "c")["depth"] == 3
 
 

@@ -1,5 +1,6 @@
-"""The whole protocol in memory, with faults between any two effects: safe at every step, and converged
-once the faults stop. And the proof that the checks would notice: protocols broken on purpose.
+"""The whole protocol in memory, with faults between any two effects: safe at every step, and
+converged once the faults stop. And the proof that the checks would notice: protocols broken on
+purpose.
 """
 
 import os
@@ -13,9 +14,9 @@ from actors.core.dispatching import Dispatching, Outcome
 from actors.core.effects import Commit, Deliver, Store
 from tests.support.protocol_world import COUNTERS, Faults, World
 
-STEPS = 300
+STEPS = 600
 ROUNDS_TO_CONVERGE_MAX = 600  # 30 s of the world's time: deadlines of 2 s, pauses of 10 s at most
-RUNS = int(os.environ.get("PROTOCOL_RUNS", "150"))
+RUNS = int(os.environ.get("PROTOCOL_RUNS", "200"))
 
 
 def likely(*rates):
@@ -49,8 +50,10 @@ def run(world, steps=STEPS, drains=False):
             break
     else:
         raise AssertionError(f"it does not converge:\n{world.leftovers()}")
-    committed = {video: total for disk in world.ledgers for video, total in disk.totals().items()}
-    published = {video: total for disk in world.ledgers for video, total in disk.published().items()}
+    committed, published = {}, {}
+    for disk in world.ledgers:
+        committed |= disk.totals()
+        published |= disk.published()
     assert committed == world.produced, "the totals are not exact"
     assert world.client.totals == world.produced, "the client's totals are not exact"
     assert published == world.produced, "the ledgers do not know what the client knows"
@@ -113,6 +116,15 @@ class BelievesEveryRefusal(Dispatching):
         return super().delivered(outcome, now_ms, retry_after_ms)
 
 
+class ForgetsItsDoubt(Dispatching):
+    """A refusal is believed, though an attempt before it had no answer and may have got through."""
+
+    def delivered(self, outcome, now_ms, retry_after_ms=None):
+        if outcome is Outcome.REFUSED:
+            self._doubtful = False
+        return super().delivered(outcome, now_ms, retry_after_ms)
+
+
 class ForgetsWhatWasAccepted(Dispatching):
     """The acceptance is not written down: after a death in between it is told under a new key."""
 
@@ -124,7 +136,7 @@ class ForgetsWhatWasAccepted(Dispatching):
         return [one for one in effects if not isinstance(one, Store)]
 
 
-NASTY = Faults(kill_at_effect=0.05, kill=0.2, refuse=0.2, lose_answer=0.3, disconnect=0.1)
+NASTY = Faults(kill_at_effect=0.03, kill=0.1, refuse=0.2, lose_answer=0.3, disconnect=0.1)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +145,7 @@ NASTY = Faults(kill_at_effect=0.05, kill=0.2, refuse=0.2, lose_answer=0.3, disco
         {"counting": AnswersBeforeCommit},
         {"dispatching": DeliversBeforeStore},
         {"dispatching": BelievesEveryRefusal},
+        {"dispatching": ForgetsItsDoubt},
         {"dispatching": ForgetsWhatWasAccepted},
     ],
     ids=lambda broken: next(iter(broken.values())).__name__,

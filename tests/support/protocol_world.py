@@ -108,9 +108,9 @@ class World:
     def step(self) -> None:
         """One thing happens, to somebody, at random."""
         happenings = [
-            (3.0, self._produce), (3.0, self._read), (1.5, self._link_up), (1.5, self._start_one),
-            (6.0, self._deliver_mail), (1.0, self._notice_loss), (2.0, self._answer),
-            (1.0, self._acknowledge_letter), (1.0, self._wake), (2.0, self._pass_time),
+            (2.0, self._produce), (2.0, self._read), (3.0, self._link_up), (3.0, self._start_one),
+            (9.0, self._deliver_mail), (1.0, self._notice_loss), (3.0, self._answer),
+            (1.0, self._acknowledge_letter), (1.0, self._wake), (1.5, self._pass_time),
             (0.5, self._arrive_late), (self.faults.kill, self._kill_one),
             (self.faults.disconnect, self._disconnect), (self.faults.time_out, self._time_out),
         ]
@@ -282,7 +282,7 @@ class World:
         self._perform(DISPATCHER, dispatcher.wake(self.now_ms))
 
     def _pass_time(self) -> None:
-        self.now_ms += self.random.choice((0, 1, 5, 40))
+        self.now_ms += self.random.choice((0, 1, 40, 300))
         if self.random.random() < self.faults.stall:
             self.now_ms += 1500
 

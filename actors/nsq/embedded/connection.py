@@ -8,7 +8,7 @@ command means to topics and channels is the server's business.
 import asyncio
 import enum
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from actors.nsq.embedded import commands, frames, identify, limits
 from actors.nsq.embedded.channel import Channel
@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._greeting = b""
         self._held: list[bytes | str] | None = None
         self._reading_paused = False
+        self._is_joined = True
         self._blocked_ms: int | None = None
         self._closing_ms: int | None = None
         self._read_ms = self._beat_ms = 0
@@ -93,17 +94,14 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._blocked_ms = self._server.now_ms()
-        if self.subscriber is not None:
-            self.subscriber.is_writable = False
+        self._update_writable()
 
     def resume_writing(self) -> None:
         self._blocked_ms = None
         if self._reading_paused:
             self._reading_paused = False
             self._transport.resume_reading()
-        if self.subscriber is not None and self._closing_ms is None:
-            self.subscriber.is_writable = True
-            self._server.pump(self.topic, self.channel)
+        self._update_writable()
 
     def connection_lost(self, error: Exception | None) -> None:
         reason = f": {error}" if error else ""
@@ -115,7 +113,7 @@ class Connection(asyncio.Protocol):
     # What the server calls.
 
     def send(self, message_frames: list[bytes]) -> None:
-        """Messages. They do not wait for answers that are held."""
+        """Messages."""
         if self._closing_ms is None:
             only = len(message_frames) == 1
             self._transport.write(message_frames[0] if only else b"".join(message_frames))
@@ -123,6 +121,7 @@ class Connection(asyncio.Protocol):
     def settle(self, failure: JournalError | None) -> None:
         """The commit that its publishes waited for has been made, or failed."""
         held, self._held = self._held or [], None
+        self._is_joined = True
         answers = []
         for answer in held:
             if isinstance(answer, bytes):
@@ -137,6 +136,7 @@ class Connection(asyncio.Protocol):
         self._write(b"".join(answers))
         if self._closing_ms is not None:
             self._transport.close()
+        self._update_writable()
 
     def scan(self, now_ms: int) -> None:
         """Sends a heartbeat when one is due; gives up on a client that is not there."""
@@ -158,8 +158,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Ends the connection once what was written has gone out."""
         self._closing_ms = self._server.now_ms()
-        if self.subscriber is not None:
-            self.subscriber.is_writable = False  # it is given nothing more
+        self._update_writable()
         if self._held is None:
             self._transport.close()
 
@@ -207,6 +206,8 @@ class Connection(asyncio.Protocol):
                     self._fail("E_AUTH_DISABLED", "AUTH disabled")
             case commands.Refusal():
                 self._refuse(command)
+            case _:
+                assert_never(command)
 
     def _identify(self, body: bytes) -> None:
         if not self._may("IDENTIFY"):
@@ -226,7 +227,6 @@ class Connection(asyncio.Protocol):
             self._fail("E_INVALID", "cannot SUB with heartbeats disabled")
             return
         subscriber = Subscriber(self.settings.message_timeout_ms, self.settings.sample_rate)
-        subscriber.is_writable = self._blocked_ms is None
         try:
             self.topic, self.channel = self._server.join(
                 self, subscriber, command.topic, command.channel
@@ -237,6 +237,9 @@ class Connection(asyncio.Protocol):
         self.subscriber = subscriber
         self.state = State.SUBSCRIBED
         self._answer(frames.OK)
+        # Where that OK is held behind a publish, no message may overtake it.
+        self._is_joined = self._held is None
+        self._update_writable()
 
     def _publish(self, command: commands.Publish) -> None:
         try:
@@ -306,6 +309,17 @@ class Connection(asyncio.Protocol):
         """An error that the connection survives."""
         text = id.decode("utf-8", "surrogateescape")
         self._answer(frames.error(f"E_{verb}_FAILED {verb} {text} failed {reason}"))
+
+    def _update_writable(self) -> None:
+        """The one place that says whether the client can be given messages."""
+        if self.subscriber is None:
+            return
+        was_writable = self.subscriber.is_writable
+        self.subscriber.is_writable = (
+            self._is_joined and self._blocked_ms is None and self._closing_ms is None
+        )
+        if self.subscriber.is_writable and not was_writable:
+            self._server.pump(self.topic, self.channel)
 
     def _answer(self, frame: bytes) -> None:
         if self._held is not None:

@@ -104,7 +104,7 @@ class Queue:
         publications.append(Publication(stamp_ns, bodies))
         self.staged_bytes += sum(map(len, bodies))
 
-    def commit(self, now_ms: int, now_wall_ns: int) -> set[Topic]:
+    def commit(self, now_ms: int, now_wall_ns: int) -> list[Topic]:
         """Writes down all that is staged, in one transaction; the topics that have more now.
 
         When it raises, none of it is published, and nothing is staged any more.
@@ -121,7 +121,7 @@ class Queue:
         now_wall_ms = now_wall_ns // 1_000_000
         for topic, segment in segments:
             topic.publish(segment, now_ms, segment.due_wall_ms - now_wall_ms)
-        return {topic for topic, _ in segments}
+        return list(dict.fromkeys(topic for topic, _ in segments))
 
     def has_changes(self) -> bool:
         return any(topic.has_changes() for topic in self.topics.values())

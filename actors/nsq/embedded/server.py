@@ -243,7 +243,7 @@ class EmbeddedNsqd:
             self._commit_handle.cancel()
             self._commit_handle = None
         awaiting, self._awaiting = self._awaiting, {}
-        topics: set[Topic] = set()
+        topics: list[Topic] = []
         failure = None
         try:
             topics = self.queue.commit(self.now_ms(), self.now_wall_ns())

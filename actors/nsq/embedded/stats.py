@@ -139,11 +139,12 @@ def _client_stats(connection: Connection, only_topic: str) -> dict:
 
 
 def _memory_stats() -> dict:
-    """nsqd's fields, with what Python has in their place; what it has not is 0."""
+    """nsqd's fields, with what Python has in their place: the bytes in use are the most there
+    were. What Python has not is 0."""
     unit = 1 if sys.platform == "darwin" else 1024
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {
-        "heap_objects": sum(gc.get_count()),
+        "heap_objects": sys.getallocatedblocks(),
         "heap_idle_bytes": 0,
         "heap_in_use_bytes": resident,
         "heap_released_bytes": 0,

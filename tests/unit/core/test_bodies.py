@@ -1,0 +1,171 @@
+"""Message bodies: plays in all forms, a reason for everything else, dead letters that nsqd takes."""
+
+import base64
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.core import bodies
+from actors.core.bodies import Bodies, NotAPlay, dead_letters, decode, reason
+
+TEXT = "6f1ed002-ab55-4d7e-8f2c-1d2e3f40516a"
+VIDEO = bytes.fromhex(TEXT.replace("-", ""))
+NSQD_MESSAGE_BYTES_MAX = 1024 * 1024
+
+
+def body_of(text):
+    return json.dumps({"video_id": text}).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        body_of(TEXT),
+        body_of(TEXT.upper()),
+        body_of("{" + TEXT + "}"),
+        body_of(TEXT.replace("-", "")),
+        b' \n{ "video_id" : "%s" } \t' % TEXT.encode(),
+        b'{"user":7,"video_id":"%s","at":[1,{"x":null}]}' % TEXT.encode(),
+        b'{"n":%s,"video_id":"%s"}' % (b"9" * 100_000, TEXT.encode()),
+        b'{"video_id":"\\u0036%s"}' % TEXT[1:].encode(),
+    ],
+)
+def test_a_play_in_any_form_is_of_one_video(body):
+    assert decode(body) == VIDEO
+
+
+def test_of_two_equal_keys_the_last_counts_as_in_every_json_reader():
+    assert decode(b'{"video_id":"x","video_id":"%s"}' % TEXT.encode()) == VIDEO
+    with pytest.raises(NotAPlay, match="not a GUID"):
+        decode(b'{"video_id":"%s","video_id":"x"}' % TEXT.encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "the body is empty"),
+        (b"plays", "the body is not JSON"),
+        (b"{", "the body is not JSON"),
+        (b"[1,", "the body is not JSON"),
+        (b"{} {}", "the body is not JSON"),
+        (b'{"video_id":NaN}', "the body is not JSON"),
+        (b"\xef\xbb\xbf{}", "the body is not JSON"),  # a byte order mark
+        (b'{"video_id":"\\ud800"}', "the body is not JSON"),  # half of a surrogate pair
+        (b'{"\\ud800":1}', "the body is not JSON"),
+        (b'{"video_id":"\xff"}', "the body is not JSON"),  # not UTF-8
+        (b"[" * 100_000, "the body is not JSON"),
+        (b'{"a":' * 100_000, "the body is not JSON"),
+        (b"null", "the body is not a JSON object"),
+        (b"[]", "the body is not a JSON object"),
+        (b'"%s"' % TEXT.encode(), "the body is not a JSON object"),
+        (b"9" * 100_000, "the body is not a JSON object"),
+        (b"{}", "the object has no video_id"),
+        (b'{"Video_Id":"%s"}' % TEXT.encode(), "the object has no video_id"),
+        (b'{"n":%s}' % (b"9" * 100_000), "the object has no video_id"),
+        (b'{"n":1e999999}', "the object has no video_id"),
+        (b'{"video_id":null}', "video_id is not a text"),
+        (b'{"video_id":12}', "video_id is not a text"),
+        (b'{"video_id":%s}' % (b"9" * 100_000), "video_id is not a text"),
+        (b'{"video_id":["%s"]}' % TEXT.encode(), "video_id is not a text"),
+        (b'{"video_id":""}', "video_id is not a GUID"),
+        (b'{"video_id":"cats"}', "video_id is not a GUID"),
+    ],
+    ids=lambda one: repr(one[:24]),
+)
+def test_what_is_no_play_has_its_reason(body, why):
+    with pytest.raises(NotAPlay, match=f"^{why}$"):
+        decode(body)
+    assert reason(body) == why
+    assert Bodies().video(body) is None
+
+
+def test_a_play_has_no_reason_to_be_none():
+    with pytest.raises(ValueError, match="it is a play"):
+        reason(body_of(TEXT))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(
+    st.binary(max_size=200)
+    | json_values.map(lambda value: json.dumps(value).encode())
+    | json_values.map(lambda value: json.dumps({"video_id": value}).encode())
+)
+def test_any_bytes_are_a_video_or_no_play_and_nothing_else_is_raised(body):
+    try:
+        video = decode(body)
+    except NotAPlay as why:
+        assert reason(body) == str(why)
+        assert Bodies().video(body) is None
+    else:
+        assert len(video) == 16
+        assert Bodies().video(body) == video
+
+
+def test_the_memory_of_bodies_is_bounded_in_number_and_size():
+    memory = Bodies()
+    for number in range(bodies.REMEMBERED_BODIES_MAX + 10):
+        memory.video(b'{"video_id":"%032x"}' % number)
+    assert len(memory._videos) <= bodies.REMEMBERED_BODIES_MAX
+    long = b'{"video_id":"%s","x":"%s"}' % (TEXT.encode(), b"x" * 500)
+    assert memory.video(long) == memory.video(long) == VIDEO
+    assert long not in memory._videos
+    assert memory.video(b"no play") is None
+    assert b"no play" not in memory._videos
+
+
+def test_a_body_is_answered_the_same_from_memory():
+    memory = Bodies()
+    assert memory.video(body_of(TEXT)) == memory.video(body_of(TEXT)) == VIDEO
+
+
+def letters_of(body):
+    letters = dead_letters(body, "127.0.0.1:4150/plays", "0123456789abcdef", 17, "because")
+    assert all(len(letter) <= NSQD_MESSAGE_BYTES_MAX for letter in letters)
+    return [json.loads(letter) for letter in letters]
+
+
+def test_a_dead_letter_says_the_reason_where_it_is_from_and_the_text():
+    assert letters_of(b'{"video_id":"caf\xc3\xa9"}') == [
+        {
+            "reason": "because",
+            "source": "127.0.0.1:4150/plays",
+            "id": "0123456789abcdef",
+            "arrived_at_ns": 17,
+            "body": '{"video_id":"caf\u00e9"}',
+        }
+    ]
+
+
+def test_a_dead_letter_of_bytes_that_are_no_text_carries_them_as_base64():
+    (letter,) = letters_of(b"\xff\x00")
+    assert base64.b64decode(letter["body_base64"]) == b"\xff\x00"
+    assert "body" not in letter
+
+
+def test_an_empty_body_makes_one_letter():
+    assert [letter["body"] for letter in letters_of(b"")] == [""]
+
+
+@pytest.mark.parametrize("size", [512 * 1024, 512 * 1024 + 1, 3 * 1024 * 1024 + 5])
+@pytest.mark.parametrize("byte", [b"x", b"\x00", b'"', b"\xff"])
+def test_a_letter_of_any_body_fits_what_nsqd_takes_and_all_of_the_body_is_in_it(size, byte):
+    body = byte * size
+    letters = letters_of(body)
+    if "body" in letters[0]:
+        assert letters[0]["body"].encode() == body
+    else:
+        assert b"".join(base64.b64decode(one["body_base64"]) for one in letters) == body
+    if len(letters) > 1:
+        assert [one["part"] for one in letters] == list(range(1, len(letters) + 1))
+        assert {one["parts"] for one in letters} == {len(letters)}
