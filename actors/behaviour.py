@@ -260,7 +260,7 @@ def configure_log(name: str, level: str) -> None:
     handler.setFormatter(logging.Formatter(line, "%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     logging.getLogger("nsq").setLevel(logging.CRITICAL)  # we say it ourselves, in our words
-    logging.getLogger("tornado.access").setLevel(logging.ERROR)
+    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
 
 
 async def _live(birth: Birth, control: ControlPipe) -> int:

@@ -85,7 +85,7 @@ class Link:
 
     def waiting_bytes(self) -> int:
         """What has arrived in the pipe and was not read yet."""
-        if self._closed:
+        if self._closed or self._stream.closed():
             return 0
         waiting = array("i", [0])
         fcntl.ioctl(self._stream.fileno(), termios.FIONREAD, waiting)

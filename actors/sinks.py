@@ -82,8 +82,8 @@ class HttpSink:
     """POSTs a batch to the client, signed if there is a secret; one connection a batch."""
 
     def __init__(self, url: str, timeout_s: float, secret: bytes | None):
-        parts = urllib.parse.urlsplit(url)
         try:
+            parts = urllib.parse.urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError as error:
             raise Failure(f"publish.url = {url!r}: {error}; expected http://host:port/path") from error

@@ -180,7 +180,8 @@ class Supervision:
             child.process.kill_hung(f"not ready after {START_TIMEOUT_S:g} s")
             await child.gone.wait()
             raise StartFailed(f"{child} was not ready after {START_TIMEOUT_S:g} s") from None
-        self._running(child, ready)
+        if child.state is State.STARTING:  # and not told to stop meanwhile
+            self._running(child, ready)
 
     def _running(self, child: Child, ready: Ready) -> None:
         process = child.process

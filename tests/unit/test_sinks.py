@@ -1,0 +1,604 @@
+"""What an attempt to publish means: every way in which a client can answer, or fail to, on real sockets;
+and stdout as a real pipe whose reader sleeps, comes back, or goes.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import logging
+import os
+import resource
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import time
+
+import pytest
+
+from actors.config import Publish
+from actors.core.dispatching import Outcome
+from actors.core.outbox import Entry, Trigger, make_batch
+from actors.exits import Failure
+from actors.sinks import (
+    ANSWER_HEAD_BYTES_MAX,
+    STDOUT_LINES_MAX,
+    Delivery,
+    HttpSink,
+    MirroredSink,
+    StdoutSink,
+    open_sink,
+)
+
+BATCH = make_batch("a-service", Trigger.REALTIME, [Entry(bytes(range(16)), 7, 1_795_502_904_123_456_789)])
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+async def read_request(reader):
+    """The head and the body of one request."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+    return head, await reader.readexactly(int(length.split(b":")[1]))
+
+
+@contextlib.asynccontextmanager
+async def client_that(act, tls=None):
+    """A listener that does `act(reader, writer)` with each connection. Its port."""
+
+    async def serve(reader, writer):
+        try:
+            await act(reader, writer)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def outcome_of(act, timeout_s=5.0, secret=None):
+    """What one attempt at a client that acts so becomes."""
+
+    async def attempt():
+        async with client_that(act) as port:
+            sink = HttpSink(f"http://127.0.0.1:{port}/plays", timeout_s, secret)
+            return await asyncio.wait_for(sink.deliver(BATCH), 20)
+
+    return asyncio.run(attempt())
+
+
+def answering(*pieces, after_s=0.0):
+    """A client that reads the whole request, then says these bytes and closes."""
+
+    async def act(reader, writer):
+        await read_request(reader)
+        await asyncio.sleep(after_s)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+
+    return act
+
+
+async def reset(writer):
+    """Close as a machine that crashed does: RST, not FIN."""
+    end = writer.get_extra_info("socket")
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+# What was answered
+
+
+@pytest.mark.parametrize("status", [b"200 OK", b"201 Created", b"202 Accepted", b"204 No Content", b"299 X"])
+def test_any_2xx_accepts(status):
+    delivery = outcome_of(answering(b"HTTP/1.1 " + status + b"\r\n\r\n"))
+    assert delivery == (Outcome.ACCEPTED, "", None)
+
+
+@pytest.mark.parametrize(
+    "status", [b"400 Bad Request", b"401 Unauthorized", b"404 Not Found", b"413 Too Large",
+               b"429 Too Many Requests", b"500 Internal Server Error", b"501 No", b"503 Unavailable"],
+)
+def test_an_answer_that_says_no_refuses(status):
+    delivery = outcome_of(answering(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nno"))
+    assert delivery.outcome is Outcome.REFUSED
+    assert delivery.why == f"it answered {status.decode()}"
+
+
+@pytest.mark.parametrize("status", [b"408 Request Timeout", b"502 Bad Gateway", b"504 Gateway Timeout"])
+def test_what_a_proxy_says_that_does_not_know_is_unknown(status):
+    assert outcome_of(answering(b"HTTP/1.1 " + status + b"\r\n\r\n")).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"303 See Other", b"307 X", b"308 Y"])
+def test_a_redirect_is_refused_and_says_where_it_leads(status):
+    asked = []
+
+    async def act(reader, writer):
+        asked.append(await read_request(reader))
+        writer.write(b"HTTP/1.1 " + status + b"\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n")
+
+    delivery = outcome_of(act)
+    assert delivery.outcome is Outcome.REFUSED
+    assert "(to /other); redirects are not followed: set publish.url" in delivery.why
+    assert len(asked) == 1
+
+
+def test_interim_answers_are_passed_over():
+    interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+    assert outcome_of(answering(interim + OK)).outcome is Outcome.ACCEPTED
+    assert outcome_of(answering(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)).outcome is Outcome.UNKNOWN
+
+
+def test_an_answer_in_single_bytes_is_put_together():
+    async def act(reader, writer):
+        await read_request(reader)
+        for position in range(len(OK)):
+            writer.write(OK[position:position + 1])
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    assert outcome_of(act).outcome is Outcome.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("value", "pause_ms"),
+    [("2", 2000), ("0", 0), ("3600", 3_600_000), ("999999999", 3_600_000), ("-1", None), ("1.5", None),
+     ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("9" * 5000, None), ("²", None), ("", None)],
+)
+def test_the_pause_that_a_client_asks_for_is_taken_within_bounds(value, pause_ms):
+    answer = f"HTTP/1.1 503 Busy\r\nRetry-After: {value}\r\n\r\n".encode()
+    assert outcome_of(answering(answer)) == (Outcome.REFUSED, "it answered 503 Busy", pause_ms)
+
+
+# When there was no answer
+
+
+def test_nobody_listens_is_refused_since_nothing_was_sent():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        sink = HttpSink(f"http://127.0.0.1:{taken.getsockname()[1]}/", 5.0, None)
+        delivery = asyncio.run(sink.deliver(BATCH))
+    assert delivery == (Outcome.REFUSED, "nobody listens there (connection refused)", None)
+
+
+def test_a_name_that_is_not_known_is_refused():
+    delivery = asyncio.run(HttpSink("http://no-such-host.invalid/", 10.0, None).deliver(BATCH))
+    assert delivery.outcome is Outcome.REFUSED
+    assert delivery.why
+
+
+def test_no_connection_in_time_is_refused():
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = []
+        try:
+            for _ in range(4):  # whoever comes after these is not let in
+                one = socket.socket()
+                one.setblocking(False)
+                one.connect_ex(full.getsockname())
+                waiting.append(one)
+            sink = HttpSink(f"http://127.0.0.1:{full.getsockname()[1]}/", 0.3, None)
+            delivery = asyncio.run(sink.deliver(BATCH))
+        finally:
+            for one in waiting:
+                one.close()
+    assert delivery == (Outcome.REFUSED, "no connection within 0.3 s", None)
+
+
+def test_no_answer_in_time_is_unknown():
+    async def act(reader, writer):
+        await read_request(reader)
+        await reader.read()
+
+    started_s = time.monotonic()
+    delivery = outcome_of(act, timeout_s=0.3)
+    assert delivery == (Outcome.UNKNOWN, "no answer within 0.3 s", None)
+    assert time.monotonic() - started_s < 3
+
+
+def test_an_answer_that_comes_a_byte_at_a_time_does_not_stretch_the_timeout():
+    async def act(reader, writer):
+        await read_request(reader)
+        while True:
+            writer.write(b"H")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    started_s = time.monotonic()
+    assert outcome_of(act, timeout_s=0.4).outcome is Outcome.UNKNOWN
+    assert time.monotonic() - started_s < 3
+
+
+@pytest.mark.parametrize("said", [b"", b"HT", b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"])
+def test_a_connection_that_closes_before_the_answer_is_complete_is_unknown(said):
+    delivery = outcome_of(answering(said))
+    assert delivery.outcome is Outcome.UNKNOWN
+    assert "the connection closed" in delivery.why
+
+
+def test_a_connection_reset_after_the_request_is_unknown():
+    async def act(reader, writer):
+        await read_request(reader)
+        await reset(writer)
+
+    delivery = outcome_of(act)
+    assert delivery.outcome is Outcome.UNKNOWN
+    assert "reset" in delivery.why
+
+
+def test_a_connection_reset_before_the_request_was_read_is_unknown():
+    async def act(reader, writer):
+        await reset(writer)
+
+    assert outcome_of(act).outcome is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x01\x00\x02\x02\x16\n", b"HTTP/1.1 abc OK\r\n\r\n", b"\n\n\n",
+     os.urandom(1000).replace(b"HTTP", b"----"), b"HTTP/1.1 200 OK\r\n: no name\r\n\r\n",
+     b"HTTP/1.1 200 OK\r\n\x00\xff\r\n\r\n"],
+)
+def test_what_is_no_http_is_unknown(garbage):
+    delivery = outcome_of(answering(garbage))
+    assert delivery.outcome is Outcome.UNKNOWN
+    assert delivery.why
+
+
+def test_the_line_that_is_no_http_is_not_waited_upon():
+    async def act(reader, writer):
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await reader.read()
+
+    started_s = time.monotonic()
+    delivery = outcome_of(act, timeout_s=10)
+    assert delivery.outcome is Outcome.UNKNOWN
+    assert "is no HTTP" in delivery.why
+    assert time.monotonic() - started_s < 5
+
+
+# Answers without end
+
+
+async def endless(reader, writer, head, piece):
+    await read_request(reader)
+    writer.write(head)
+    while True:
+        writer.write(piece)
+        await writer.drain()
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX: ", b""])
+def test_endless_headers_are_unknown_and_take_no_memory(head):
+    piece = b"X-Header: value\r\n" * 4000 if head.endswith(b"\n") else b"x" * 65536
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    delivery = outcome_of(lambda reader, writer: endless(reader, writer, head, piece))
+    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
+    assert delivery.outcome is Outcome.UNKNOWN
+    assert grown_kb < 20 * ANSWER_HEAD_BYTES_MAX / 1024 + 20_000
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(b"200 OK", Outcome.ACCEPTED), (b"500 Broken", Outcome.REFUSED)]
+)
+@pytest.mark.parametrize("length", [b"Content-Length: 1000000000\r\n", b"", b"Transfer-Encoding: chunked\r\n"])
+def test_of_an_endless_body_little_is_read_and_the_status_stands(status, outcome, length):
+    head = b"HTTP/1.1 " + status + b"\r\n" + length + b"\r\n"
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started_s = time.monotonic()
+    delivery = outcome_of(lambda reader, writer: endless(reader, writer, head, b"x" * 65536))
+    assert delivery.outcome is outcome
+    assert time.monotonic() - started_s < 4
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 20_000
+
+
+def test_a_body_that_never_comes_does_not_hold_up_what_the_head_said():
+    async def act(reader, writer):
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+        await reader.read()
+
+    started_s = time.monotonic()
+    assert outcome_of(act, timeout_s=30).outcome is Outcome.ACCEPTED
+    assert time.monotonic() - started_s < 5
+
+
+# What is sent
+
+
+def sent_to(url_of, secret=None):
+    """The head and the body that a client gets."""
+    asked = []
+
+    async def act(reader, writer):
+        asked.append(await read_request(reader))
+        writer.write(OK)
+
+    async def attempt():
+        async with client_that(act) as port:
+            return await HttpSink(url_of(port), 5.0, secret).deliver(BATCH)
+
+    assert asyncio.run(attempt()).outcome is Outcome.ACCEPTED
+    ((head, body),) = asked
+    lines = head.decode().split("\r\n")
+    return lines[0], dict(line.split(": ", 1) for line in lines[1:] if line), body
+
+
+def test_the_request_is_the_publish_under_its_key():
+    line, headers, body = sent_to(lambda port: f"http://127.0.0.1:{port}/a/b?c=d#e")
+    assert line == "POST /a/b?c=d HTTP/1.1"
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Idempotency-Key"] == BATCH.key
+    assert headers["Host"].startswith("127.0.0.1:")
+    assert "X-Playtally-Signature" not in headers
+    assert json.loads(body) == {
+        "batch": BATCH.key,
+        "trigger": "realtime",
+        "videos": [
+            {"video_id": "00010203-0405-0607-0809-0a0b0c0d0e0f", "plays": 7,
+             "arrived_at_ns": 1_795_502_904_123_456_789},
+        ],
+    }
+
+
+def test_a_secret_signs_the_body():
+    _, headers, body = sent_to(lambda port: f"http://127.0.0.1:{port}/", secret=b"a secret")
+    digest = hmac.new(b"a secret", body, hashlib.sha256).hexdigest()
+    assert headers["X-Playtally-Signature"] == f"sha256={digest}"
+
+
+def test_a_user_in_the_url_is_sent_as_basic_authorization_and_in_no_other_place():
+    line, headers, _ = sent_to(lambda port: f"http://me:a%20b@127.0.0.1:{port}")
+    assert line == "POST / HTTP/1.1"
+    assert headers["Authorization"] == "Basic bWU6YSBi"
+    assert "@" not in headers["Host"]
+
+
+def test_no_line_can_be_put_into_the_request_by_the_url():
+    line, headers, _ = sent_to(lambda port: f"http://127.0.0.1:{port}/é%0d%0aX:y")
+    assert line == "POST /%C3%A9%0d%0aX:y HTTP/1.1"
+    assert "X" not in headers
+
+
+@pytest.mark.parametrize("url", ["http://host:99999/", "http://host:port/", "http://[::1/", "http://:80/"])
+def test_a_url_that_cannot_be_is_a_failure_at_the_start(url):
+    with pytest.raises(Failure, match=r"publish\.url = .*expected http://host:port/path"):
+        open_sink(Publish(url=url))
+
+
+def test_a_secret_that_is_not_there_is_a_failure_at_the_start(monkeypatch):
+    monkeypatch.delenv("PLAYTALLY_TEST_SECRET", raising=False)
+    with pytest.raises(Failure, match=r"PLAYTALLY_TEST_SECRET.*not set or is empty"):
+        open_sink(Publish(secret_env="PLAYTALLY_TEST_SECRET"))
+    monkeypatch.setenv("PLAYTALLY_TEST_SECRET", "")
+    with pytest.raises(Failure):
+        open_sink(Publish(secret_env="PLAYTALLY_TEST_SECRET"))
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A key and a certificate for 127.0.0.1 that nobody trusts, in one file."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl to make a certificate")
+    file = tmp_path_factory.mktemp("tls") / "both.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", file, "-out", file.with_suffix(".crt")],
+        check=True, capture_output=True,
+    )
+    file.write_bytes(file.read_bytes() + file.with_suffix(".crt").read_bytes())
+    return file
+
+
+def over_tls(certificate, scheme="https"):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+
+    async def attempt():
+        async with client_that(answering(OK), context) as port:
+            return await HttpSink(f"{scheme}://127.0.0.1:{port}/", 5.0, None).deliver(BATCH)
+
+    return asyncio.run(attempt())
+
+
+def test_a_certificate_that_is_not_trusted_is_refused_and_named(certificate):
+    delivery = over_tls(certificate)
+    assert delivery.outcome is Outcome.REFUSED
+    assert delivery.why == "its certificate is not trusted (self-signed certificate)"
+
+
+def test_a_certificate_that_is_trusted_is_taken(certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
+    assert over_tls(certificate).outcome is Outcome.ACCEPTED
+
+
+def test_https_to_a_client_that_speaks_plain_http_is_refused():
+    async def act(reader, writer):
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async def attempt():
+        async with client_that(act) as port:
+            return await HttpSink(f"https://127.0.0.1:{port}/", 5.0, None).deliver(BATCH)
+
+    delivery = asyncio.run(attempt())
+    assert delivery.outcome is Outcome.REFUSED
+    assert delivery.why
+
+
+def test_http_to_a_client_that_speaks_tls_is_never_accepted(certificate):
+    assert over_tls(certificate, "http").outcome is not Outcome.ACCEPTED
+
+
+# Stdout
+
+
+class Accepting:
+    """A client that takes every batch."""
+
+    def __init__(self):
+        self.taken = 0
+
+    async def deliver(self, batch):
+        self.taken += 1
+        return Delivery(Outcome.ACCEPTED)
+
+
+@pytest.fixture
+def pipe():
+    """A pipe, and at the end of the test neither end of it."""
+    ends = list(os.pipe())
+    yield ends
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+def fill(end):
+    """Fill a pipe to the last byte; how many that were."""
+    os.set_blocking(end, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(end, b"\n" * 4096)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(end, b"\n")
+    os.set_blocking(end, True)
+    return filled
+
+
+def read_lines(end, until):
+    """Lines of JSON that come out of a pipe, until there are so many."""
+    found = b""
+    while len(lines := [line for line in found.split(b"\n")[:-1] if line]) < until:
+        piece = os.read(end, 65536)
+        assert piece, f"stdout ended after {len(lines)} of {until} lines"
+        found += piece
+    return [json.loads(line) for line in lines]
+
+
+def test_a_mirrored_batch_is_on_stdout_before_it_counts_as_published(pipe):
+    async def deliver():
+        for _ in range(3):
+            await MirroredSink(Accepting(), pipe[1]).deliver(BATCH)
+
+    asyncio.run(deliver())
+    os.set_blocking(pipe[0], False)
+    assert [line["batch"] for line in read_lines(pipe[0], 3)] == [BATCH.key] * 3
+
+
+def test_what_the_client_did_not_take_is_not_on_stdout(pipe):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        asyncio.run(MirroredSink(HttpSink(url, 5.0, None), pipe[1]).deliver(BATCH))
+    os.set_blocking(pipe[0], False)
+    with pytest.raises(BlockingIOError):
+        os.read(pipe[0], 1)
+
+
+def test_a_mirror_that_nobody_reads_holds_nothing_up_and_says_what_was_left_out(pipe, caplog):
+    caplog.set_level(logging.INFO)
+    filled = fill(pipe[1])
+    client = Accepting()
+    asked = STDOUT_LINES_MAX + 50
+
+    async def deliver():
+        sink = MirroredSink(client, pipe[1])
+        started_s = time.monotonic()
+        for _ in range(asked):
+            await sink.deliver(BATCH)
+        took_s = time.monotonic() - started_s
+        read = await asyncio.to_thread(read_lines, pipe[0], STDOUT_LINES_MAX)
+        deadline_s = time.monotonic() + 10
+        while "stdout is read again" not in caplog.text:
+            assert time.monotonic() < deadline_s, caplog.text
+            await asyncio.sleep(0.01)
+        await sink.deliver(BATCH)
+        return took_s, read
+
+    took_s, read = asyncio.run(deliver())
+    assert filled
+    assert client.taken == asked + 1
+    assert took_s < 5
+    assert len(read) == STDOUT_LINES_MAX
+    assert len(read_lines(pipe[0], 1)) == 1, "after the reader is back its lines come again"
+    assert caplog.text.count("nobody reads stdout") == 1
+    assert "stdout is read again; 50 publishes were left out of it" in caplog.text
+
+
+def test_a_mirror_that_is_gone_is_given_up_with_one_warning(pipe, caplog):
+    os.close(pipe[0])
+    client = Accepting()
+
+    async def deliver():
+        sink = MirroredSink(client, pipe[1])
+        for _ in range(5):
+            assert (await sink.deliver(BATCH)).outcome is Outcome.ACCEPTED
+
+    asyncio.run(deliver())
+    assert client.taken == 5
+    assert caplog.text.count("stdout can't be written (Broken pipe)") == 1
+
+
+def test_without_a_client_the_line_waits_for_its_reader_and_the_loop_goes_on(pipe, caplog):
+    caplog.set_level(logging.INFO)
+    fill(pipe[1])
+
+    async def deliver():
+        delivery = asyncio.ensure_future(StdoutSink(pipe[1]).deliver(BATCH))
+        rounds = 0
+        while "nobody reads stdout" not in caplog.text:
+            rounds += 1
+            await asyncio.sleep(0.01)
+        assert not delivery.done()
+        (line,) = await asyncio.to_thread(read_lines, pipe[0], 1)
+        return await asyncio.wait_for(delivery, 10), line, rounds
+
+    delivery, line, rounds = asyncio.run(deliver())
+    assert delivery.outcome is Outcome.ACCEPTED
+    assert line["batch"] == BATCH.key
+    assert rounds > 5
+    assert "stdout is read again" in caplog.text
+
+
+def test_without_a_client_a_reader_that_is_gone_makes_the_batch_wait(pipe):
+    os.close(pipe[0])
+    delivery = asyncio.run(StdoutSink(pipe[1]).deliver(BATCH))
+    assert delivery == (Outcome.UNKNOWN, "stdout can't be written (Broken pipe)", None)
+
+
+def test_a_stdout_that_does_not_block_is_waited_for_all_the_same(pipe):
+    fill(pipe[1])
+    os.set_blocking(pipe[1], False)
+
+    async def deliver():
+        delivery = asyncio.ensure_future(StdoutSink(pipe[1]).deliver(BATCH))
+        await asyncio.wait({delivery}, timeout=0.2)
+        assert not delivery.done()
+        (line,) = await asyncio.to_thread(read_lines, pipe[0], 1)
+        return await asyncio.wait_for(delivery, 10), line
+
+    delivery, line = asyncio.run(deliver())
+    assert delivery.outcome is Outcome.ACCEPTED
+    assert line["batch"] == BATCH.key
+
+
+def test_a_full_disk_is_unknown_and_says_why():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "wb", buffering=0) as full:
+        delivery = asyncio.run(StdoutSink(full.fileno()).deliver(BATCH))
+    assert delivery == (Outcome.UNKNOWN, "stdout can't be written (No space left on device)", None)
