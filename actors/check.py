@@ -16,17 +16,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import nsq
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from tornado.tcpclient import TCPClient
 
-from . import runfile
 from .config import Settings
 from .exits import EXIT_DONE, EXIT_FAILED, Failure
+from .launch import running_facts
+from .screen import Page
+from .sinks import open_sink, reason_of
 from .tree import with_addresses
 
 TIMEOUT_S = 5.0
+FRAME_BYTES_MAX = 1024 * 1024  # far over any frame that a check gets
 
 
 class Skipped(Exception):
@@ -41,28 +42,31 @@ def run(settings: Settings) -> int:
         ("queue", _queue),
         ("client", _client),
     ]
-    console, table, failed = Console(highlight=False), Table(box=None, show_header=False), False
+    table, failed = Table(box=None, show_header=False, pad_edge=False), False
     for name, check in checks:
         try:
             found = asyncio.run(check(settings))
             mark = Text("works", style="green")
         except Skipped as why:
             found, mark = str(why), Text("-", style="dim")
-        except (Failure, OSError, TimeoutError, ValueError) as error:
-            found = str(error) or f"no answer within {TIMEOUT_S:g} s"
+        except (Failure, OSError, ValueError) as error:
+            found = str(error)
             mark, failed = Text("FAILS", style="bold red"), True
         table.add_row(mark, name, Text(found))
-    console.print(table)
+    Page().print(table)
     return EXIT_FAILED if failed else EXIT_DONE
 
 
 async def _state_folder(settings: Settings) -> str:
     folder = Path(settings.supervisor.state_dir)
     try:
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"playtally")
             os.fsync(file.fileno())
+        if made:
+            folder.rmdir()
     except OSError as error:
         raise Failure(
             f"{folder} cannot be written ({error.strerror}), expected a folder of ours: see "
@@ -72,17 +76,28 @@ async def _state_folder(settings: Settings) -> str:
 
 
 async def _service(settings: Settings) -> str:
-    facts = runfile.read(settings.supervisor.state_dir)
+    facts = running_facts(settings.supervisor.state_dir)
     if facts is None:
         raise Skipped("none runs on this state folder; start it with `python supervisor.py`")
-    return f"runs, pid {facts['pid']}, status at http://{facts['admin_address']}/status"
+    url = f"http://{facts['admin_address']}"
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=TIMEOUT_S):
+            return f"runs, pid {facts['pid']}, status at {url}/status"
+    except urllib.error.HTTPError as error:
+        down = ", ".join(json.load(error).get("down", []))
+        raise Failure(f"pid {facts['pid']} runs, but not all of it: {down} is down; see its log") from error
+    except OSError as error:
+        raise Failure(f"pid {facts['pid']} does not answer at {url} ({reason_of(error)})") from error
 
 
 async def _queue(settings: Settings) -> str:
     addresses = await _nsqds(settings)
     for address in addresses:
         started_s = time.monotonic()
-        await asyncio.wait_for(_round_trip(address), TIMEOUT_S)
+        try:
+            await asyncio.wait_for(_round_trip(address), TIMEOUT_S)
+        except TimeoutError:
+            raise Failure(f"nsqd {address} gave no message back within {TIMEOUT_S:g} s") from None
         took_ms = (time.monotonic() - started_s) * 1000
     return f"nsqd {', '.join(addresses)} took and gave a message, the last in {took_ms:.1f} ms"
 
@@ -92,8 +107,8 @@ async def _nsqds(settings: Settings) -> list[str]:
         return list(settings.nsq.nsqd_tcp_addresses)
     if settings.nsq.lookupd_http_addresses:
         return [found for url in settings.nsq.lookupd_http_addresses for found in _ask_lookupd(url)]
-    facts = runfile.read(settings.supervisor.state_dir)
-    if facts is None:
+    facts = running_facts(settings.supervisor.state_dir)
+    if facts is None or "nsqd_tcp_address" not in facts:
         raise Skipped("the embedded queue runs only while the service does")
     return [facts["nsqd_tcp_address"]]
 
@@ -116,55 +131,57 @@ async def _round_trip(address: str) -> None:
     topic = f"playtally-check-{uuid.uuid4().hex[:12]}#ephemeral"
     body = b"a message of `supervisor.py check`"
     try:
-        stream = await TCPClient().connect(host.strip("[]"), int(port), timeout=TIMEOUT_S)
+        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
     except OSError as error:
-        reason = _reason(error)
-        raise Failure(f"no nsqd at {address} ({reason}), expected one: see [nsq] in the config") from error
+        reason = reason_of(error)
+        raise Failure(f"no nsqd at {address}: {reason}; expected one, see [nsq] in the config") from error
     try:
-        stream.write(
+        writer.write(
             nsq.protocol.MAGIC_V2
             + nsq.protocol.subscribe(topic, "check#ephemeral")
             + nsq.protocol.ready(1)
             + nsq.protocol.pub(topic, body)
         )
         while True:
-            size = int.from_bytes(await stream.read_bytes(4), "big")
-            kind, data = nsq.protocol.unpack_response(await stream.read_bytes(size))
+            size = int.from_bytes(await reader.readexactly(4), "big")
+            if size > FRAME_BYTES_MAX:
+                raise Failure(f"what answers at {address} is no nsqd; expected its TCP port, often 4150")
+            kind, data = nsq.protocol.unpack_response(await reader.readexactly(size))
             if kind == nsq.protocol.FRAME_TYPE_ERROR:
                 raise Failure(f"nsqd {address} refused: {data.decode(errors='replace')}")
             if kind == nsq.protocol.FRAME_TYPE_MESSAGE:
                 message = nsq.protocol.decode_message(data)
                 if message.body != body:
                     raise Failure(f"nsqd {address} gave another message than it was given")
-                await stream.write(nsq.protocol.finish(message.id))
+                writer.write(nsq.protocol.finish(message.id))
+                await writer.drain()
                 return
+    except (EOFError, OSError) as error:
+        raise Failure(f"what answers at {address} closed the connection; expected an nsqd there") from error
     finally:
-        stream.close()
+        writer.close()
 
 
 async def _client(settings: Settings) -> str:
-    url = settings.publish.url
-    facts = runfile.read(settings.supervisor.state_dir)
-    if not url:
+    if not settings.publish.url:
         raise Skipped('publish.url = "": publishes go to stdout alone')
+    open_sink(settings.publish)  # says what is wrong with the address or the secret
+    facts = running_facts(settings.supervisor.state_dir)
     if facts is None and settings.client.enabled:
         raise Skipped("the reference client runs only while the service does")
-    if facts and settings.client.enabled:
+    url = settings.publish.url
+    if facts and "client_address" in facts and settings.client.enabled:
         url = with_addresses(settings, {"client.address": facts["client_address"]}).publish.url
     parts = urllib.parse.urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
+    secure = parts.scheme == "https"
+    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    port = parts.port or (443 if secure else 80)
+    connecting = asyncio.open_connection(parts.hostname, port, ssl=secure or None)
     try:
-        stream = await TCPClient().connect(parts.hostname, port, timeout=TIMEOUT_S)
+        _, writer = await asyncio.wait_for(connecting, TIMEOUT_S)
+    except TimeoutError:
+        raise Failure(f"{shown}: no connection within {TIMEOUT_S:g} s; expected your client there") from None
     except OSError as error:
-        reason = _reason(error)
-        raise Failure(f"nobody listens at {url} ({reason}), expected your client") from error
-    stream.close()
-    return f"{url} takes connections (nothing was published)"
-
-
-
-
-def _reason(error: OSError) -> str:
-    """In words; tornado hides the real error of a connection in one of its own."""
-    real = getattr(error, "real_error", None) or error
-    return getattr(real, "strerror", None) or str(real)
+        raise Failure(f"{shown}: {reason_of(error)}; expected your client there") from error
+    writer.close()
+    return f"{shown} takes connections (nothing was published)"

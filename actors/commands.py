@@ -5,6 +5,7 @@ Owns no logic of its own: every command is a few lines over the module that does
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
@@ -21,11 +22,14 @@ EPILOG = "Exit codes: 0 done, 1 failed, 2 bad arguments or config, 3 restart int
 
 def main(arguments: list[str]) -> int:
     """Run one command. The exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    _open_standard_streams()
     try:
+        options = _parser().parse_args(arguments)
         settings = config.load(options.config, options.set)
-        return options.command(settings, options)
+        code = options.command(settings, options)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a reader that is gone can be told from a failure
+        return code
     except ConfigError as error:
         print(f"the settings are not right:\n{error}", file=sys.stderr)
         return EXIT_USAGE
@@ -35,12 +39,23 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_FAILED
     except BrokenPipeError:
+        # `totals | head -1` has what it wanted. What is still in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
+
+
+def _open_standard_streams() -> None:
+    """Descriptors 0 to 2 must not be free: a file or socket that got one would be written into."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        continue
+    os.close(descriptor)
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> int:
     from . import service
 
+    if sys.stdout is None and not settings.publish.url:
+        raise Failure('stdout is closed and publish.url = ""; expected one of them to publish to')
     return service.run(settings, options.log_level)
 
 
@@ -57,14 +72,14 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
 def _kill(settings: Settings, options: argparse.Namespace) -> int:
     from .processes import send_signal
 
-    number = _signal_number(options.signal)
     children = {child["id"]: child for child in _ask(settings, "/status")["children"]}
     if options.child not in children:
         raise Failure(f"no child {options.child!r}, expected one of {', '.join(children)}")
-    pid = children[options.child]["pid"]
-    if pid is None or not send_signal(pid, number):
+    child = children[options.child]
+    # The pid of one that is down is that of its last process, and may be another's by now.
+    if child["state"] == "stopped" or child["pid"] is None or not send_signal(child["pid"], options.signal):
         raise Failure(f"{options.child} has no process just now; see `python supervisor.py status`")
-    print(f"sent {signal.Signals(number).name} to {options.child} (pid {pid})", file=sys.stderr)
+    print(f"sent {options.signal.name} to {options.child} (pid {child['pid']})", file=sys.stderr)
     return EXIT_DONE
 
 
@@ -108,10 +123,17 @@ def _stop(settings: Settings, options: argparse.Namespace) -> int:
     from .processes import send_signal
 
     facts = _running(settings)
-    send_signal(facts["pid"], signal.SIGTERM)
+    # Ask first: the file may be a killed supervisor's, and its pid another's by now.
+    found = _ask(settings, "/status")["supervisor"]["pid"]
+    if found != facts["pid"]:
+        raise Failure(
+            f"{settings.supervisor.state_dir} names pid {facts['pid']}, and pid {found} answers at "
+            f"{facts['admin_address']}: not stopped; name the --config of the service that you mean"
+        )
+    send_signal(found, signal.SIGTERM)
     # Two drains and the children's stops, each at most shutdown_timeout_s.
     deadline_s = time.monotonic() + 8 * settings.supervisor.shutdown_timeout_s + 10
-    while runfile.read(settings.supervisor.state_dir) is not None:
+    while (runfile.read(settings.supervisor.state_dir) or {}).get("pid") == found:
         if time.monotonic() > deadline_s:
             raise Failure(f"the service (pid {facts['pid']}) still runs; see its log")
         time.sleep(0.05)
@@ -122,11 +144,16 @@ def _stop(settings: Settings, options: argparse.Namespace) -> int:
 def _demo(settings: Settings, options: argparse.Namespace) -> int:
     from . import demo
 
-    return demo.run(options)
+    words = ["--plays", options.plays, "--videos", options.videos, "--seconds", options.seconds]
+    if options.quiet_videos is not None:
+        words += ["--quiet-videos", options.quiet_videos]
+    return demo.run(settings, options.config, options.set, [*words, "--seed", options.seed])
 
 
 def _running(settings: Settings) -> dict[str, Any]:
-    facts = runfile.read(settings.supervisor.state_dir)
+    from .launch import running_facts
+
+    facts = running_facts(settings.supervisor.state_dir)
     if facts is None:
         raise Failure(
             f"no service runs on {settings.supervisor.state_dir}; start one with "
@@ -144,14 +171,14 @@ def _ask(settings: Settings, path: str) -> dict[str, Any]:
         raise Failure(f"the service does not answer at http://{address}{path} ({error})") from error
 
 
-def _signal_number(name: str) -> int:
+def _signal(name: str) -> signal.Signals:
     text = name.upper().removeprefix("SIG")
-    if text.isdigit() and int(text) in list(signal.Signals):
-        return int(text)
     try:
-        return signal.Signals[f"SIG{text}"]
-    except KeyError:
-        raise Failure(f"no signal {name!r}, expected a name like KILL, TERM, STOP or CONT") from None
+        return signal.Signals(int(text)) if text.isdecimal() else signal.Signals[f"SIG{text}"]
+    except (KeyError, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"no signal {name!r}, expected a name like KILL, TERM, STOP or CONT"
+        ) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -192,17 +219,26 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
     kill = add("kill", _kill, "send a signal to a child, to see it restart")
     kill.add_argument("child", metavar="CHILD", help="its id, as in status")
-    kill.add_argument("--signal", default="KILL", help="KILL unless said otherwise")
+    kill.add_argument(
+        "--signal", type=_signal, default=signal.SIGKILL,
+        help="its name or number; KILL unless said otherwise",
+    )
     add("config", _config, "every setting in force, and where it came from", json_option)
     add("totals", _totals, "the totals in the ledgers; needs no running service", json_option)
     add("check", _check, "try the queue, the client and the state folder; say what works")
     add("stop", _stop, "stop the service: publish what is pending, then end")
     demo = add("demo", _demo, "the whole job once, on its own queue and folder, with a report")
-    demo.add_argument("--plays", type=int, default=100_000)
-    demo.add_argument("--videos", type=int, default=100)
-    demo.add_argument("--quiet-videos", type=int, default=15)
-    demo.add_argument("--seconds", type=float, default=0.0, help="spread the plays; 0: flat out")
-    demo.add_argument("--seed", type=int, default=1)
+    # Read as texts: the producer checks them, and says all that is wrong at once.
+    demo.add_argument("--plays", metavar="N", default="100000", help="plays in all (default: 100000)")
+    demo.add_argument("--videos", metavar="N", default="100", help="videos that they are of (default: 100)")
+    demo.add_argument(
+        "--quiet-videos", metavar="N",
+        help="videos that stay below 100 plays (default: 15; of fewer than 100 videos 15 %%)",
+    )
+    demo.add_argument(
+        "--seconds", metavar="S", default="0", help="spread the plays over S seconds; 0: flat out (default)"
+    )
+    demo.add_argument("--seed", metavar="N", default="1", help="which plays exactly (default: 1)")
     return parser
 
 

@@ -44,6 +44,11 @@ def _number(low: float, high: float, unit: str) -> Any:
     return Annotated[float, _note(f"a number, {low:g} to {high:g}", unit, ge=low, le=high)]
 
 
+def _or_inherit(kind: type, expected: str, unit: str, low: float, high: float) -> Any:
+    bounded = Annotated[kind, Meta(ge=low, le=high)]
+    return Annotated[bounded | Literal["inherit"], _note(f'{expected}, or "inherit"', unit)]
+
+
 def _text(expected: str, pattern: str) -> Any:
     return Annotated[str, _note(expected, pattern=pattern)]
 
@@ -129,8 +134,22 @@ class Supervisor(Struct, frozen=True, kw_only=True):
     ] = "one_for_one"
     max_restarts: _whole(0, 10_000, "restarts") = 5
     max_seconds: _number(0.1, 86_400, "s") = 10.0
+    back_off_ms: _number(0, 60_000, "ms") = 0.0
     liveness_timeout_s: _number(0.5, 3600, "s") = 10.0
     shutdown_timeout_s: _number(0.1, 3600, "s") = 10.0
+
+
+class CountersSupervisor(Struct, frozen=True, kw_only=True):
+    """The same for the counters, which have a supervisor of their own. "inherit": as [supervisor]."""
+
+    strategy: Annotated[
+        Literal["one_for_one", "rest_for_one", "one_for_all", "inherit"],
+        _choice("one_for_one", "rest_for_one", "one_for_all", "inherit"),
+    ] = "one_for_one"
+    max_restarts: _or_inherit(int, "a whole number, 0 to 10000", "restarts", 0, 10_000) = "inherit"
+    max_seconds: _or_inherit(float, "a number, 0.1 to 86400", "s", 0.1, 86_400) = "inherit"
+    back_off_ms: _or_inherit(float, "a number, 0 to 60000", "ms", 0, 60_000) = "inherit"
+    shutdown_timeout_s: _or_inherit(float, "a number, 0.1 to 3600", "s", 0.1, 3600) = "inherit"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -144,6 +163,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     client: Client = Client()
     admin: Admin = Admin()
     supervisor: Supervisor = Supervisor()
+    counters_supervisor: CountersSupervisor = CountersSupervisor()
 
     @property
     def embedded(self) -> bool:
@@ -214,7 +234,14 @@ def _read(
     base = file.parent if sources.get(("supervisor", "state_dir")) != "--set" else Path.cwd()
     state_dir = str((base / settings.supervisor.state_dir).resolve())
     supervisor = msgspec.structs.replace(settings.supervisor, state_dir=state_dir)
-    return msgspec.structs.replace(settings, supervisor=supervisor), sources
+    counters = _inherited(settings.counters_supervisor, supervisor)
+    settings = msgspec.structs.replace(settings, supervisor=supervisor, counters_supervisor=counters)
+    return settings, sources
+
+
+def _inherited(child: CountersSupervisor, parent: Supervisor) -> CountersSupervisor:
+    inherits = [name for name in child.__struct_fields__ if getattr(child, name) == "inherit"]
+    return msgspec.structs.replace(child, **{name: getattr(parent, name) for name in inherits})
 
 
 def _find(path: str | Path | None) -> Path:

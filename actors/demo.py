@@ -4,18 +4,21 @@ Everything in it is real: processes, queue, disk, HTTP. It asks the service only
 and believes only what the client was told.
 """
 
-import argparse
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from producer.arguments import Arguments, ArgumentsError, parse
+
 from . import config
-from .exits import EXIT_DONE, EXIT_FAILED, Failure
+from .exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from .launch import Service, free_or_any, produce, wait_for
 from .report import Run, findings, render
 
@@ -23,30 +26,45 @@ POLL_S = 0.1
 LINE_INTERVAL_S = 5.0
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do the job and print the report on stdout. 0 when every promise held."""
-    console = Console(stderr=True)
+def run(settings: config.Settings, config_file: str | None, overrides: list[str], load: list[str]) -> int:
+    """Do the job and print the report on stdout. 0 when every promise held.
+
+    `load`: the producer's arguments.
+    """
+    try:
+        asked = parse(load)
+    except ArgumentsError as error:
+        print(f"the arguments are not right:\n{error}", file=sys.stderr)
+        return EXIT_USAGE
+    console = Console(stderr=True, highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="playtally-demo-"))
-    settings = config.load(options.config, options.set)
     overrides = [
-        *options.set,
+        *overrides,
+        "nsq.nsqd_tcp_addresses=[]",
+        "nsq.lookupd_http_addresses=[]",
         f"embedded_nsqd.tcp_address={free_or_any(settings.embedded_nsqd.tcp_address)}",
         f"embedded_nsqd.http_address={free_or_any(settings.embedded_nsqd.http_address)}",
         f"client.address={free_or_any(settings.client.address)}",
         f"admin.address={free_or_any(settings.admin.address)}",
         "client.enabled=true",
         f"publish.url={config.DEFAULT_URL}",
+        "publish.stdout=true",
     ]
-    service = Service(folder / "state", overrides, options.config)
+    service = Service(folder / "state", overrides, config_file)
     try:
         with service:
             page = f"http://{service.facts()['client_address']}/"
             console.print(f"the service runs; watch it at [link={page}]{page}[/link]")
-            result = _work(service, folder / "manifest.json", settings, options, console)
+            result = _work(service, folder / "manifest.json", settings, asked, load, console)
             code = service.stop()
         result.exit_code = code
-    except (Failure, KeyboardInterrupt) as error:
-        console.print(f"the demo ended early: {error}; its log is {service.log_file}", style="red")
+    except (Failure, OSError, TimeoutExpired) as error:
+        console.print(f"the demo ended early: {error}", style="red", markup=False)
+        console.print(f"its log is {service.log_file}", style="red", markup=False)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        console.print("the demo was interrupted")
+        shutil.rmtree(folder, ignore_errors=True)
         return EXIT_FAILED
     found = findings(result)
     render(result, found)
@@ -61,20 +79,19 @@ def _work(
     service: Service,
     manifest: Path,
     settings: config.Settings,
-    options: argparse.Namespace,
+    asked: Arguments,
+    load: list[str],
     console: Console,
 ) -> Run:
     started_s = time.monotonic()
-    producer = produce(
-        service,
-        *("--plays", str(options.plays), "--videos", str(options.videos)),
-        *("--quiet-videos", str(options.quiet_videos), "--seed", str(options.seed)),
-        *("--seconds", str(options.seconds)),
-        manifest=manifest,
-    )
-    seconds = _follow(service, options.plays, producer, started_s, console)
-    if producer.wait() != 0:
-        raise Failure("the producer failed; its own line above says why")
+    producer = produce(service, *load, manifest=manifest)
+    try:
+        seconds = _follow(service, asked.plays, producer, started_s, console)
+        if producer.wait() != 0:
+            raise Failure("the producer failed; its own line above says why")
+    finally:
+        producer.terminate()  # nothing when it has ended, as it has unless something failed
+        producer.wait()
     status = wait_for(
         lambda: _caught_up(service), "the last publish to be recorded", 10 + settings.publish.timeout_s
     )
@@ -85,7 +102,7 @@ def _work(
         told=service.totals(),
         publishes=service.publishes(),
         count_seconds=seconds,
-        produce_seconds=options.seconds,
+        produce_seconds=asked.plays / asked.plays_per_second if asked.plays_per_second else 0.0,
         deadline_s=settings.dispatch.deadline_s,
         realtime_below=settings.dispatch.realtime_below,
     )

@@ -24,6 +24,17 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 
 
+def running_facts(state_dir: str | Path) -> dict[str, Any] | None:
+    """The run file of the service that runs on a state folder; None when none does.
+
+    What is no run file of ours is not believed: a signal to a pid of 0 or less would go to many.
+    """
+    facts = runfile.read(str(state_dir))
+    if not isinstance(facts, dict) or type(facts.get("pid")) is not int or facts["pid"] < 2:
+        return None
+    return facts if isinstance(facts.get("admin_address"), str) else None
+
+
 class Service:
     """A supervisor in a process of its own, with its state in `state_dir`.
 
@@ -40,15 +51,18 @@ class Service:
         settings = [f"supervisor.state_dir={state_dir}", *overrides]
         self.arguments = [*config_arguments, *(word for one in settings for word in ("--set", one))]
 
-    def start(self) -> None:
-        """Start it, and wait until all its children run. Raises `Failure` with its log if it ends."""
+    def start(self, stdout: int | None = None) -> None:
+        """Start it, and wait until all its children run. Raises `Failure` with its log if it ends.
+
+        `stdout`: a descriptor for the publishes to go to instead of the file.
+        """
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with open(self.publishes_file, "ab") as out, open(self.log_file, "ab") as err:
             self.process = subprocess.Popen(
                 [sys.executable, "supervisor.py", "run", *self.arguments],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
+                stdout=out if stdout is None else stdout,
                 stderr=err,
                 start_new_session=True,  # Ctrl-C at the terminal is ours to pass on
             )
@@ -76,7 +90,7 @@ class Service:
 
     def facts(self) -> dict[str, Any] | None:
         """Its run file."""
-        return runfile.read(str(self.state_dir))
+        return running_facts(self.state_dir)
 
     def log(self) -> str:
         """Everything that it said on stderr."""

@@ -1,9 +1,12 @@
 """What commands show people: tables on stdout. Owns no facts; gets them as the JSON commands print.
 
 rich draws the tables, because widths, wide characters and colours in terminals are a trade of their
-own; it leaves colours away by itself where stdout is no terminal.
+own; it leaves colours away by itself where stdout is no terminal. What people must be able to copy (a
+setting, an id, a path) is never cut: it is continued on the next line, or where stdout is no terminal,
+the line is as long as it has to be.
 """
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,40 +20,59 @@ from .config import Setting
 from .exits import EXIT_DONE, Failure
 
 WATCH_INTERVAL_S = 1.0
+PIPE_COLUMNS = 200  # how wide a page is that goes to a file or another program
+EXPECTED_COLUMNS_MIN = 132  # below, `config` has no room for what a setting takes
+TRIGGERS = ("realtime", "deadline", "overdue", "drain")
 _STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "red"}
+
+
+class Page(Console):
+    """stdout. A reader that is gone is the command line's to deal with, as for every command."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False)
+        if not self.is_terminal and not os.environ.get("COLUMNS"):
+            self.width = PIPE_COLUMNS
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich while it handles the `BrokenPipeError`."""
+        raise BrokenPipeError
 
 
 def show_status(status: dict[str, Any]) -> None:
     """The tree, and what it has done."""
-    Console().print(_status(status))
+    Page().print(_status(status))
 
 
 def watch(ask: Callable[[], dict[str, Any]]) -> int:
     """Show the status again and again, until Ctrl-C."""
-    with Live(auto_refresh=False) as live:
-        while True:
-            try:
-                live.update(_status(ask()), refresh=True)
-            except Failure as failure:
-                live.update(Text(str(failure), style="red"), refresh=True)
-            try:
+    try:
+        with Live(auto_refresh=False, console=Page()) as live:
+            while True:
+                try:
+                    shown: Group | Text = _status(ask())
+                except Failure as failure:
+                    shown = Text(f"{failure}\ntrying again until Ctrl-C", style="red")
+                live.update(shown, refresh=True)
                 time.sleep(WATCH_INTERVAL_S)
-            except KeyboardInterrupt:
-                return EXIT_DONE
+    except KeyboardInterrupt:
+        return EXIT_DONE
 
 
 def show_config(settings: list[Setting]) -> None:
     """Every setting in force."""
+    page = Page()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("setting", "value", "unit", "from"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("expected", style="dim")
+        table.add_column(name, no_wrap=name != "value", overflow="fold")
+    wide = page.width >= EXPECTED_COLUMNS_MIN
+    if wide:
+        table.add_column("expected", style="dim")
     for one in settings:
         changed = "" if one.source == "default" or one.is_default else "bold"
-        table.add_row(
-            Text(one.key), Text(_value(one.value), style=changed), one.unit, one.source, Text(one.expected)
-        )
-    Console().print(table)
+        cells = [Text(one.key), Text(_value(one.value), style=changed), Text(one.unit), Text(one.source)]
+        table.add_row(*cells, *([Text(one.expected)] if wide else []))
+    page.print(table)
 
 
 def show_totals(rows: list[tuple[str, int, int]]) -> None:
@@ -62,53 +84,90 @@ def show_totals(rows: list[tuple[str, int, int]]) -> None:
     for video, total, published in rows:
         told = Text(f"{published:,}", style="" if published == total else "yellow")
         table.add_row(video, f"{total:,}", told)
-    console = Console()
-    console.print(table)
+    page = Page()
+    page.print(table)
     plays = sum(total for _, total, _ in rows)
-    console.print(f"{plays:,} plays of {len(rows):,} videos")
+    page.print(f"{plays:,} plays of {len(rows):,} videos")
 
 
 def _status(status: dict[str, Any]) -> Group:
-    supervisor = status["supervisor"]
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("child", "state", "pid", "incarnation", "restarts", "up", "last exit"):
-        right = name in ("pid", "incarnation", "restarts", "up")
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("child", "state", "pid", "life", "up", "memory", "CPU", "mailbox", "last exit"):
+        right = name in ("pid", "life", "up", "memory", "CPU", "mailbox")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    table.add_row(
-        Text("supervisor", style="bold"), Text("running", style="green"), str(supervisor["pid"]),
-        "", "", _duration(supervisor["uptime_s"]), Text(supervisor["strategy"], style="dim"),
-    )
-    children = status["children"]
-    for child in children:
-        branch = "└─ " if child is children[-1] else "├─ "
-        table.add_row(
-            branch + child["id"],
-            Text(child["state"], style=_STATE_STYLES[child["state"]]),
-            str(child["pid"] or ""),
-            f"#{child['incarnation']}",
-            str(child["restarts"]),
-            _duration(child["uptime_s"]),
-            child["last_exit"] or "",
-        )
+    supervisor = status["supervisor"]
+    _add_row(table, "supervisor", {"state": "running", "incarnation": 1, **supervisor})
+    children = {child["id"]: child for child in status["children"]}
+    supervisors = {one["id"]: one for one in status["supervisors"]}
+    _add_branches(table, supervisors["root"], supervisors, children, "")
     plays, publishes = status["plays"], status["publishes"]
-    caught_up = (
-        Text("caught up: nothing in flight, every play published", style="green")
-        if status["caught_up"]
-        else Text(
-            f"{status['in_flight_messages']:,} messages in flight, "
-            f"{status['pending_videos']:,} videos to publish", style="yellow",
-        )
-    )
+    triggers = ", ".join(f"{publishes[name]:,} {name}" for name in TRIGGERS)
     lines = [
         "",
-        f"plays      {plays['counted']:,} counted, {plays['redelivered']:,} redeliveries dropped, "
-        f"{plays['dead_lettered']:,} dead letters, {status['videos']:,} videos",
-        f"publishes  {publishes['total']:,} of {publishes['videos']:,} videos: "
-        f"{publishes['realtime']:,} realtime, {publishes['deadline']:,} deadline, "
-        f"{publishes['overdue']:,} overdue, {publishes['drain']:,} drain; "
-        f"{publishes['late']:,} late, {publishes['failed']:,} attempts failed",
+        f"plays      {plays['counted']:,} counted of {status['videos']:,} videos; "
+        f"{plays['redelivered']:,} redeliveries dropped, {plays['dead_lettered']:,} dead letters",
+        f"publishes  {publishes['total']:,} of {publishes['videos']:,} totals: {triggers}",
+        f"           {publishes['late']:,} totals late, {publishes['failed']:,} attempts failed",
     ]
-    return Group(table, *(Text(line) for line in lines), caught_up)
+    return Group(table, *(Text(line) for line in lines), _progress(status))
+
+
+def _progress(status: dict[str, Any]) -> Text:
+    """Whether all is done, or what is not."""
+    if status["caught_up"]:
+        return Text("caught up: nothing in flight, every play published", style="green")
+    waits = []
+    if messages := status["in_flight_messages"]:
+        waits.append(f"{messages:,} messages in flight")
+    if videos := status["pending_videos"]:
+        waits.append(f"{videos:,} videos to publish")
+    if down := [child["id"] for child in status["children"] if child["state"] != "running"]:
+        waits.append(f"not running: {', '.join(down)}")
+    return Text(", ".join(waits) or "a batch is being confirmed", style="yellow")
+
+
+def _add_branches(
+    table: Table,
+    supervisor: dict[str, Any],
+    supervisors: dict[str, Any],
+    children: dict[str, Any],
+    indent: str,
+) -> None:
+    for child_id in supervisor["children"]:
+        last = child_id == supervisor["children"][-1]
+        branch = indent + ("└─ " if last else "├─ ") + child_id
+        if child_id in supervisors:
+            nested = supervisors[child_id]
+            rules = f"{nested['strategy']}, {nested['max_restarts']} in {nested['max_seconds']:g} s"
+            table.add_row(
+                branch, Text(nested["state"], style=_STATE_STYLES[nested["state"]]), "", "", "", "", "", "",
+                Text(rules, style="dim"),
+            )
+            _add_branches(table, nested, supervisors, children, indent + ("   " if last else "│  "))
+        else:
+            _add_row(table, branch, children[child_id])
+
+
+def _add_row(table: Table, name: str, one: dict[str, Any]) -> None:
+    came_back = one.get("came_back_ms")
+    last_exit = one.get("last_exit") or ""
+    if last_exit and came_back is not None:
+        last_exit += f", back in {came_back:.0f} ms"
+    table.add_row(
+        name,
+        Text(one["state"], style=_STATE_STYLES[one["state"]]),
+        str(one["pid"] or ""),
+        f"#{one['incarnation']}",
+        _duration(one["uptime_s"]),
+        f"{one['memory_bytes'] / 1e6:.0f} MB",
+        f"{one['cpu_s']:.1f} s",
+        _bytes(one["mailbox_bytes"]) if "mailbox_bytes" in one else "",
+        last_exit or Text(one.get("strategy", ""), style="dim"),
+    )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1000:.0f} kB" if count else "empty"
 
 
 def _duration(seconds: float) -> str:
@@ -124,4 +183,6 @@ def _value(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
-    return str(value) if value not in ("", []) else '""' if value == "" else "[]"
+    if isinstance(value, list):
+        return f"[{', '.join(value)}]"
+    return str(value) or '""'

@@ -8,6 +8,8 @@ import asyncio
 import logging
 import os
 import signal
+import time
+from typing import Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -15,9 +17,12 @@ from tornado.netutil import bind_sockets
 from . import admin, processes, runfile
 from .behaviour import configure_log
 from .config import Settings
-from .exits import EXIT_FAILED, AddressFailure, Failure, StoreFailure
+from .core.restarts import Exit
+from .exits import EXIT_DONE, EXIT_FAILED, EXIT_INTENSITY, AddressFailure, Failure, StoreFailure
 from .store import lock_file
-from .supervision import StartFailed, Supervision
+from .supervision import Supervisor
+from .switchboard import Switchboard
+from .worker import StartFailed
 
 log = logging.getLogger(__name__)
 
@@ -36,36 +41,97 @@ def run(settings: Settings, log_level: str = "INFO") -> int:
 async def _live(settings: Settings) -> int:
     state_dir = settings.supervisor.state_dir
     _hold(state_dir)
-    server, address = None, settings.admin.address
-    supervision = Supervision(settings)
+    service = Service(settings)
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(service.broken)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, supervision.ask_to_stop)
-    server = HTTPServer(admin.application(supervision))
-    address = _listen(server, address)
-    supervision.admin_address = address
-    starting = asyncio.ensure_future(supervision.start())
-    ending = asyncio.ensure_future(supervision.wait())
+        loop.add_signal_handler(number, service.ask_to_stop)
+    server = HTTPServer(admin.application(service))
+    service.admin_address = _listen(server, settings.admin.address)
     try:
-        await asyncio.wait([starting, ending], return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-        elif starting.exception() is None:
-            runfile.write(state_dir, {"pid": os.getpid(), **supervision.addresses()})
-            log.info("all children run; status at http://%s/status, state in %s", address, state_dir)
-        else:
-            error = starting.exception()
-            if not isinstance(error, StartFailed):
-                raise error
-            log.error("%s; its own lines above say why. Everything is stopped again", error)
-            return EXIT_FAILED
-        code = await ending
-        await supervision.stop()
-        log.info("stopped")
-        return code
+        return await service.live()
     finally:
         runfile.remove(state_dir)
         server.stop()
+
+
+class Service:
+    """The switchboard with its tree, and how it ends."""
+
+    def __init__(self, settings: Settings):
+        self.switchboard = Switchboard(settings, self._root_ended)
+        self.admin_address = settings.admin.address
+        self.pid = os.getpid()
+        self.started_s = time.monotonic()
+        self._state_dir = settings.supervisor.state_dir
+        self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._stopping = False
+
+    async def live(self) -> int:
+        """Start all, run until the end, stop all. The exit code."""
+        starting = asyncio.ensure_future(self.switchboard.root.start())
+        await asyncio.wait([starting, self._end], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+        elif starting.exception() is None:
+            runfile.write(self._state_dir, {"pid": self.pid, **self.addresses()})
+            log.info(
+                "all children run; status at http://%s/status, state in %s",
+                self.admin_address, self._state_dir,
+            )
+        elif isinstance(starting.exception(), StartFailed):
+            log.error("%s; its own lines above say why. Everything is stopped", starting.exception())
+            return EXIT_FAILED
+        else:
+            starting.result()
+        watching = asyncio.ensure_future(self.switchboard.watch())
+        code = await self._end
+        self._say_stopping()
+        if code == EXIT_DONE:
+            await self.switchboard.drain()
+        await self.switchboard.root.stop()
+        watching.cancel()
+        log.info("stopped")
+        return code
+
+    def ask_to_stop(self) -> None:
+        """Stop in order; asked a second time, at once."""
+        if self._end.done():
+            log.warning("asked to stop again: killing what is left")
+            for worker in self.switchboard.workers():
+                worker.kill()
+            return
+        log.info("stopping: finishing what is held, then the children in reverse order")
+        self._say_stopping()
+        self._end.set_result(EXIT_DONE)
+
+    def addresses(self) -> dict[str, str]:
+        """Where the parts of the service are reached, with the ports that were really taken."""
+        settings = self.switchboard.settings
+        addresses = {"admin_address": self.admin_address}
+        if settings.embedded:
+            addresses["nsqd_tcp_address"] = settings.embedded_nsqd.tcp_address
+            addresses["nsqd_http_address"] = settings.embedded_nsqd.http_address
+        if settings.client.enabled:
+            addresses["client_address"] = settings.client.address
+        return addresses
+
+    def broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody waits for: a bug of ours, so the service ends."""
+        log.error("%s", context["message"], exc_info=context.get("exception"))
+        if not self._end.done():
+            self._end.set_result(EXIT_FAILED)
+
+    def _root_ended(self, root: Supervisor, exit: Exit) -> None:
+        log.error("the exits so far:\n  %s", "\n  ".join(self.switchboard.exits))
+        if not self._end.done():
+            self._end.set_result(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
+
+    def _say_stopping(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            for worker in self.switchboard.workers():
+                worker.say_stopping()
 
 
 def _hold(state_dir: str) -> None:

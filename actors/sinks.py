@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import select
+import socket
 import ssl
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
@@ -120,7 +121,7 @@ class HttpSink:
             return Delivery(Outcome.REFUSED, f"no connection within {self._timeout_s:g} s")
         except (OSError, UnicodeError) as error:
             # Nobody listens, the name does not resolve, the certificate is not trusted.
-            return Delivery(Outcome.REFUSED, _reason(error))
+            return Delivery(Outcome.REFUSED, reason_of(error))
         # From here on the client may have the batch, whatever happens, unless it says that it has not.
         try:
             writer.write(self._request(batch))
@@ -131,7 +132,7 @@ class HttpSink:
         except TimeoutError:
             return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
         except (EOFError, OSError) as error:
-            return Delivery(Outcome.UNKNOWN, f"no answer: {_reason(error)}")
+            return Delivery(Outcome.UNKNOWN, f"no answer: {reason_of(error)}")
         except (ValueError, HTTPInputError) as error:
             return Delivery(Outcome.UNKNOWN, f"the answer is no HTTP ({error})")
         finally:
@@ -217,11 +218,14 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 18
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why there is no connection, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there (connection refused)"
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
+        return os.strerror(error.errno)  # asyncio puts the call that failed into its own text
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 

@@ -2,39 +2,92 @@
 
 Each starts when the one before said it is ready, and they stop in reverse: what gives plays starts
 last and stops first.
+
+    root
+    ├── nsqd            only when the settings name no nsqd and no nsqlookupd
+    ├── client          only when it is enabled
+    ├── dispatcher
+    ├── counters        a supervisor: with rules of their own, as they are alike and many
+    │   └── counter-0 … counter-N-1
+    └── consumer
 """
 
 from msgspec.structs import replace
 
 from .config import DEFAULT_URL, Settings
-from .core.restarts import ChildSpec
+from .core.restarts import AutoShutdown, ChildSpec, Restart, Strategy, SupervisorSpec
 from .core.shards import counter_of
 
 CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
 CLIENT = "client"
 NSQD = "nsqd"
+COUNTERS = "counters"
 
 
-def child_specs(settings: Settings) -> list[ChildSpec]:
-    """The children, in the order in which they start."""
+def root_spec(settings: Settings) -> ChildSpec:
+    """The root supervisor and all below."""
+    rules = settings.supervisor
+    shutdown_ms = int(rules.shutdown_timeout_s * 1000)
     counters = [counter_of(shard) for shard in range(settings.counters.shards)]
-    specs = []
+    children = []
     if settings.embedded:
-        specs.append(ChildSpec(NSQD, "actors.services:Nsqd"))
+        children.append(ChildSpec(NSQD, "actors.services:Nsqd", shutdown_ms=shutdown_ms))
     if settings.client.enabled:
-        specs.append(ChildSpec(CLIENT, "actors.services:Client"))
-    specs.append(
-        ChildSpec(DISPATCHER, "actors.dispatcher:Dispatcher", peers=tuple(counters), drains=True)
-    )
-    specs += [
-        ChildSpec(counter, "actors.counter:Counter", peers=(DISPATCHER, CONSUMER))
-        for counter in counters
+        children.append(ChildSpec(CLIENT, "actors.services:Client", shutdown_ms=shutdown_ms))
+    children += [
+        ChildSpec(
+            DISPATCHER,
+            "actors.dispatcher:Dispatcher",
+            shutdown_ms=shutdown_ms,
+            peers=tuple(counters),
+            drains=True,
+        ),
+        _counters_spec(settings, counters),
+        ChildSpec(
+            CONSUMER,
+            "actors.consumer:Consumer",
+            shutdown_ms=shutdown_ms,
+            peers=tuple(counters),
+            drains=True,
+        ),
     ]
-    specs.append(
-        ChildSpec(CONSUMER, "actors.consumer:Consumer", peers=tuple(counters), drains=True)
+    supervisor = SupervisorSpec(
+        tuple(children),
+        Strategy(rules.strategy),
+        rules.max_restarts,
+        int(rules.max_seconds * 1000),
+        int(rules.back_off_ms),
+        AutoShutdown.ANY_SIGNIFICANT,
     )
-    return specs
+    return ChildSpec("root", shutdown_ms=None, supervisor=supervisor)
+
+
+def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
+    """The counters' supervisor. Significant: when it gives up, the service has no ledger to count in,
+    and a restart of the same would be no different; so the root ends too."""
+    rules = settings.counters_supervisor
+    shutdown_ms = int(rules.shutdown_timeout_s * 1000)
+    workers = tuple(
+        ChildSpec(
+            counter, "actors.counter:Counter", shutdown_ms=shutdown_ms, peers=(DISPATCHER, CONSUMER)
+        )
+        for counter in counters
+    )
+    supervisor = SupervisorSpec(
+        workers,
+        Strategy(rules.strategy),
+        rules.max_restarts,
+        int(rules.max_seconds * 1000),
+        int(rules.back_off_ms),
+    )
+    return ChildSpec(
+        COUNTERS,
+        restart=Restart.TRANSIENT,
+        significant=True,
+        shutdown_ms=None,
+        supervisor=supervisor,
+    )
 
 
 def with_addresses(settings: Settings, addresses: dict[str, str]) -> Settings:

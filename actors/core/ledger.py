@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from .columns import pack_numbers, unpack_numbers, unpack_videos
+from .columns import ID_BYTES, count, pack_numbers, unpack_numbers, unpack_videos
 from .messages import Collected, Pending, Plays, Rejected
 from .seen import SeenChunk, SeenIds
 
@@ -97,12 +97,16 @@ class Ledger:
         return len(self._accounts)
 
     def apply(self, plays: Plays, now_ms: int) -> None:
-        """Count the plays of a batch that were not counted before.
+        """Count the plays of a batch that were not counted before. Raises `ValueError` when its
+        columns do not match, with nothing counted.
 
         A stamp from the future (nsqd's clock is ahead) counts as now: a deadline must not move out.
         """
         videos = unpack_videos(plays.videos)
         arrived_ns: Sequence[int] = unpack_numbers(plays.arrived_ns)
+        ids_count = count(plays.ids, ID_BYTES)
+        if not ids_count == len(videos) == len(arrived_ns):
+            raise ValueError(f"{ids_count} ids, {len(videos)} videos, {len(arrived_ns)} arrivals")
         places = self._seen.admit(plays.source, plays.ids, now_ms)
         if places is not None:
             self._count(redelivered=len(videos) - len(places))
@@ -125,7 +129,7 @@ class Ledger:
     def reject(self, rejected: Rejected, now_ms: int) -> None:
         """Count the dead letters that were not counted before."""
         places = self._seen.admit(rejected.source, rejected.ids, now_ms)
-        messages = len(rejected.ids) // 8
+        messages = count(rejected.ids, ID_BYTES)
         fresh = messages if places is None else len(places)
         self._count(dead_lettered=fresh, redelivered=messages - fresh)
 
@@ -195,10 +199,12 @@ class Ledger:
         if account is None:
             account = self._accounts[video] = Account()
         first = account.total + 1
-        if not account.pending:
+        if account.total + plays <= account.published:
+            pass  # a ledger from a backup: the client knows more than it, so there is nothing to tell
+        elif not account.pending:
             self._pending_count += 1
             account.arrived_ns = oldest_ns
-            self._announce(video, oldest_ns, first)
+            self._announce(video, oldest_ns, max(first, account.published + 1))
         elif account.taken and not account.later_ns:
             account.later_ns = oldest_ns
             self._announce(video, oldest_ns, first)

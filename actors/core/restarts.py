@@ -1,13 +1,23 @@
-"""When a child exits: what is stopped, what is started, or whether to give up. A table of OTP's rules.
+"""When a child exits: what is stopped, what is started, or whether to end. A table of OTP's rules.
 
-Pure. Words and rules are OTP's (stdlib `supervisor`): restart `permanent` is always started again,
-`transient` only after an abnormal exit, `temporary` never, not even when it was stopped because of a
-sibling. `one_for_one` restarts the child that exited, `rest_for_one` also those started after it,
-`one_for_all` all. `max_restarts` restarts within `max_seconds` are allowed; one more, and the
-supervisor gives up.
+Pure: callers pass the time, in milliseconds that only grow. Words and rules are OTP's (stdlib, module
+`supervisor`, and its Design Principles):
+
+    restart        permanent   always started again
+                   transient   only after an abnormal exit: other than normal or shutdown
+                   temporary   never, and its spec is forgotten
+    strategy       one_for_one   the child that exited
+                   rest_for_one  it and those started after it
+                   one_for_all   all
+    intensity      max_restarts within max_ms are allowed; one more, and the supervisor ends
+    auto_shutdown  any_significant  ends when a significant child ended by itself
+                   all_significant  ends when all of them did
+
+Back-off is ours: the nth restart within the window waits back_off_ms * 2**(n - 1), 0 by default.
 """
 
 from enum import StrEnum
+from typing import Optional
 
 from msgspec import Struct
 
@@ -28,91 +38,167 @@ class Strategy(StrEnum):
     ONE_FOR_ALL = "one_for_all"
 
 
-class ChildSpec(Struct, frozen=True):
-    """What a supervisor needs to know of a child. `start` is "module:class" of its actor.
+class AutoShutdown(StrEnum):
+    """Whether a supervisor ends when its significant children have ended by themselves."""
 
-    `peers` are the children it has a link to; `drains`: it is told to finish what it holds before
-    anything is stopped.
+    NEVER = "never"
+    ANY_SIGNIFICANT = "any_significant"
+    ALL_SIGNIFICANT = "all_significant"
+
+
+class SpecError(ValueError):
+    """A child spec that can't be: the text says which, why, and what is expected."""
+
+
+class SupervisorSpec(Struct, frozen=True):
+    """A supervisor: its children in the order in which they start, and its rules."""
+
+    children: tuple["ChildSpec", ...]
+    strategy: Strategy = Strategy.ONE_FOR_ONE
+    max_restarts: int = 1
+    max_ms: int = 5000
+    back_off_ms: int = 0
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+
+
+class ChildSpec(Struct, frozen=True):
+    """A child: a process (`start` is "module:class" of its actor) or a nested `supervisor`.
+
+    `shutdown_ms`: how long it may take to end in order before it is killed; 0 is OTP's brutal_kill,
+    None its infinity. `peers` are the children it has a link to. `drains`: it is told to finish what
+    it holds before anything is stopped.
     """
 
     id: str
-    start: str
+    start: str = ""
     restart: Restart = Restart.PERMANENT
+    shutdown_ms: int | None = 5000
+    significant: bool = False
+    supervisor: Optional[SupervisorSpec] = None  # noqa: UP045 - msgspec reads it by name
     peers: tuple[str, ...] = ()
     drains: bool = False
 
 
 class Exit(Struct, frozen=True):
-    """How a child ended: its exit code, or the signal that killed it, and why we killed it if we did."""
+    """How a child ended: its exit code, the signal that killed it, or the shutdown of a supervisor.
+
+    `hung`: why we killed it, if we did.
+    """
 
     code: int | None = None
     signal: str | None = None
     hung: str = ""
+    shutdown: str = ""
 
     @property
     def normal(self) -> bool:
-        """Whether it ended by itself and well."""
-        return self.code == 0 and not self.hung
+        """Whether it ended by itself and well: OTP's reasons `normal` and `shutdown`."""
+        return bool(self.shutdown) or (self.code == 0 and not self.hung)
 
     def __str__(self) -> str:
         if self.hung:
             return f"hung ({self.hung})"
+        if self.shutdown:
+            return f"shutdown ({self.shutdown})"
         if self.signal is None and self.code is None:
             return "exited(unknown)"  # its status was lost with the forkserver
         return f"killed({self.signal})" if self.signal else f"exited({self.code})"
 
 
 class Plan(Struct, frozen=True):
-    """What follows from an exit: stop these in this order, then start these in this order."""
+    """What follows from an exit: stop these in this order, forget those, wait, start these in order."""
 
     stop: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()
+    delay_ms: int = 0
 
 
-class GiveUp(Struct, frozen=True):
-    """The restart intensity is exceeded: stop everything."""
+class End(Struct, frozen=True):
+    """The supervisor itself ends, with all its children. `gave_up`: the intensity was exceeded."""
 
     reason: str
+    gave_up: bool
 
 
 class Restarts:
-    """The rules of one supervisor, and the restarts within its window."""
+    """The rules of one supervisor, and what they have to remember."""
 
-    def __init__(
-        self, specs: list[ChildSpec], strategy: Strategy, max_restarts: int, max_ms: int
-    ):
-        self._specs = {spec.id: spec for spec in specs}
-        self._strategy = strategy
-        self._max_restarts = max_restarts
-        self._max_ms = max_ms
+    def __init__(self, spec: SupervisorSpec):
+        """Raises `SpecError`."""
+        self.spec = spec
+        self._children: dict[str, ChildSpec] = {}
         self._restarted_ms: list[int] = []
+        self._ended: set[str] = set()
+        for child in spec.children:
+            self.add(child)
 
-    def exited(self, child_id: str, exit: Exit, now_ms: int) -> Plan | GiveUp:
-        """A child exited that nobody had told to. What to do. `now_ms` is monotonic."""
-        spec = self._specs[child_id]
-        if spec.restart is Restart.TEMPORARY:
-            return Plan()
-        if spec.restart is Restart.TRANSIENT and exit.normal:
-            return Plan()
-        in_window = [at for at in self._restarted_ms if now_ms - at <= self._max_ms]
+    def specs(self) -> list[ChildSpec]:
+        """The children's specs, in the order in which they start."""
+        return list(self._children.values())
+
+    def add(self, child: ChildSpec) -> None:
+        """A new child, after the others. Raises `SpecError`."""
+        if child.id in self._children:
+            raise SpecError(f"a child {child.id!r} is there already, expected another id")
+        if child.significant and self.spec.auto_shutdown is AutoShutdown.NEVER:
+            raise SpecError(f"{child.id!r} is significant, expected auto_shutdown other than never")
+        if child.significant and child.restart is Restart.PERMANENT:
+            raise SpecError(f"{child.id!r} is significant, expected restart transient or temporary")
+        self._children[child.id] = child
+
+    def delete(self, child_id: str) -> None:
+        """Forget a child."""
+        del self._children[child_id]
+        self._ended.discard(child_id)
+
+    def started(self, child_id: str) -> None:
+        """A child runs (again)."""
+        self._ended.discard(child_id)
+
+    def exited(self, child_id: str, exit: Exit, now_ms: int) -> Plan | End:
+        """A child exited that nobody had told to. What to do."""
+        child = self._children[child_id]
+        if child.restart is Restart.PERMANENT:
+            return self._restart(child, exit, now_ms)
+        if child.restart is Restart.TRANSIENT and not exit.normal:
+            return self._restart(child, exit, now_ms)
+        self._ended.add(child_id)
+        shuts_down = child.significant and self._all_that_matter_ended()
+        forget = (child_id,) if child.restart is Restart.TEMPORARY else ()
+        if shuts_down:
+            return End(f"{child_id} {exit}, and it is significant", gave_up=False)
+        return Plan(forget=forget)
+
+    def _all_that_matter_ended(self) -> bool:
+        if self.spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT:
+            return True
+        significant = {child.id for child in self._children.values() if child.significant}
+        return significant <= self._ended
+
+    def _restart(self, child: ChildSpec, exit: Exit, now_ms: int) -> Plan | End:
+        in_window = [at for at in self._restarted_ms if now_ms - at <= self.spec.max_ms]
         self._restarted_ms = [*in_window, now_ms]
-        if len(self._restarted_ms) > self._max_restarts:
-            return GiveUp(
-                f"{child_id} {exit}; {self._max_restarts} restarts in {self._max_ms / 1000:g} s "
-                "are allowed (supervisor.max_restarts, supervisor.max_seconds)"
+        if len(in_window) >= self.spec.max_restarts:
+            return End(
+                f"{child.id} {exit}, and {self.spec.max_restarts} restarts in "
+                f"{self.spec.max_ms / 1000:g} s are allowed",
+                gave_up=True,
             )
-        return self._plan(child_id)
-
-    def _plan(self, child_id: str) -> Plan:
-        ids = list(self._specs)
-        at = ids.index(child_id)
-        match self._strategy:
+        delay_ms = self.spec.back_off_ms * 2 ** min(len(in_window), 16)
+        ids = list(self._children)
+        at = ids.index(child.id)
+        match self.spec.strategy:
             case Strategy.ONE_FOR_ONE:
-                return Plan((), (child_id,))
+                affected = [child.id]
             case Strategy.REST_FOR_ONE:
-                return Plan(tuple(reversed(ids[at + 1 :])), self._restartable(ids[at:]))
+                affected = ids[at:]
             case Strategy.ONE_FOR_ALL:
-                return Plan(tuple(reversed(ids[:at] + ids[at + 1 :])), self._restartable(ids))
-
-    def _restartable(self, ids: list[str]) -> tuple[str, ...]:
-        return tuple(one for one in ids if self._specs[one].restart is not Restart.TEMPORARY)
+                affected = ids
+        others = [name for name in affected if name != child.id]
+        # A temporary child that goes down with others is not started again, and so is forgotten.
+        forget = tuple(
+            name for name in others if self._children[name].restart is Restart.TEMPORARY
+        )
+        start = tuple(name for name in affected if name not in forget)
+        return Plan(tuple(reversed(others)), start, forget, min(delay_ms, self.spec.max_ms))

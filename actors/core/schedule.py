@@ -133,9 +133,10 @@ class Schedule:
         self._taken.pop(video, None)
 
     def fail(self, video: bytes) -> None:
-        """The batch did not get through: the video waits again, due when it was."""
+        """The batch did not get through: the video waits again, for the same deadline."""
         taken = self._taken.pop(video, None)
         if taken is not None:
+            taken.due_ms = taken.latest_ms - self._lead_ms(taken.trigger)
             self._wait(taken)
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:

@@ -136,7 +136,10 @@ def test_too_many_kills_stop_everything_with_code_3_and_say_why(tmp_path):
             if number < 2:
                 wait_back(service, "counter-1", number + 1)
         assert service.process.wait(30) == 3
-        assert "restart intensity exceeded: counter-1 killed(SIGKILL)" in service.log()
+        log = service.log()
+        assert "supervisor counters gives up, restart intensity exceeded: counter-1 killed(SIGKILL)" in log
+        assert "supervisor root ends: counters shutdown" in log
+        assert log.count(" counter-1#") > 3, "the history of exits is told"
         assert not any(map(alive, pids))
 
 

@@ -4,9 +4,10 @@ Written apart from the reference client and its audit, so that one checks the ot
 """
 
 import json
+import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
 
@@ -25,64 +26,81 @@ class Received(NamedTuple):
         return json.loads(self.body)
 
 
-class RecordingClient:
-    """Listens on 127.0.0.1. `answer` is asked for a status a request; 0 closes without an answer.
+class Reply(NamedTuple):
+    """An answer with more to it than its status.
 
-    Whatever it answers, `keeps` says whether it took the batch: by default when it answered 2xx.
+    `status` 0 closes without an answer. `after_s`: when it is given. `raw`: what is written in place of
+    an answer, however little that looks like one; then the connection is closed.
     """
 
-    def __init__(self, answer: Callable[[int, dict[str, Any]], int] = lambda number, publish: 200):
+    status: int
+    headers: dict[str, str] = {}
+    after_s: float = 0.0
+    raw: Iterable[bytes] | None = None
+
+
+Answer = Callable[[int, dict[str, Any]], int | Reply]
+
+
+class RecordingClient:
+    """Listens on 127.0.0.1. `answer` is asked for a status, or a `Reply`, a request.
+
+    It takes a batch when it answers 2xx, and when it closes without an answer (status 0): the worst that
+    a client can do. Left and entered again, it is a client that was down: it listens where it did and
+    knows what it knew.
+    """
+
+    def __init__(
+        self,
+        answer: Answer = lambda number, publish: 200,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ):
         self.received: list[Received] = []
         self.keys: dict[str, bytes] = {}
         self.totals: dict[str, int] = {}
         self.wrong: list[str] = []
         self._answer = answer
+        self._tls = tls
         self._lock = threading.Lock()
-        client = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                status = client._take(dict(self.headers), body)
-                if status == 0:
-                    self.close_connection = True
-                    return
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/plays"
+        self._taken: set[str] = set()
+        self._server: _Server | None = None if port else self._listen(0)
+        self.port = port or self._server.server_port
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}/plays"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        if self._server is None:
+            self._server = self._listen(self.port)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        assert self._server is not None
         self._server.shutdown()
         self._server.server_close()
+        self._server = None
 
     def accepted(self) -> list[Received]:
         """The requests that were answered with 2xx, each key once."""
         found = {one.publish["batch"]: one for one in reversed(self.received) if one.status == 200}
         return sorted(found.values(), key=lambda one: one.at_ns)
 
-    def _take(self, headers: dict[str, str], body: bytes) -> int:
+    def _listen(self, port: int) -> "_Server":
+        server = _Server(("127.0.0.1", port), _Handler)
+        server.take = self._take
+        if self._tls is not None:
+            server.socket = self._tls.wrap_socket(server.socket, server_side=True)
+        return server
+
+    def _take(self, headers: dict[str, str], body: bytes) -> Reply:
         with self._lock:
             publish = json.loads(body)
-            number = len(self.received)
-            status = self._answer(number, publish)
-            # Closing without an answer after taking the batch is the worst that a client can do.
-            takes = status == 200 or status == 0
-            self.received.append(Received(time.time_ns(), headers, body, status))
+            answer = self._answer(len(self.received), publish)
+            reply = answer if isinstance(answer, Reply) else Reply(answer)
+            takes = reply.status == 0 or 200 <= reply.status < 300
+            self.received.append(Received(time.time_ns(), headers, body, reply.status))
             self._audit(headers, body, publish, takes)
-        return status
+        return reply
 
     def _audit(self, headers: dict[str, str], body: bytes, publish: dict[str, Any], takes: bool) -> None:
         key, videos = publish["batch"], publish["videos"]
@@ -98,13 +116,41 @@ class RecordingClient:
             self.wrong.append(f"{key}: {len(ids)} videos, {len(set(ids))} distinct")
         if publish["trigger"] not in ("realtime", "deadline", "overdue", "drain"):
             self.wrong.append(f"{key}: trigger {publish['trigger']}")
-        if takes and key not in self._taken():
+        if takes and key not in self._taken:
             for video in videos:
                 before = self.totals.get(video["video_id"], 0)
                 if video["plays"] <= before:
                     self.wrong.append(f"{key}: {video['video_id']} {before} -> {video['plays']}")
                 self.totals[video["video_id"]] = video["plays"]
-            self._taken().add(key)
+            self._taken.add(key)
 
-    def _taken(self) -> set[str]:
-        return self.__dict__.setdefault("_taken_keys", set())
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    take: Callable[[dict[str, str], bytes], Reply]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nothing: whoever hangs up on us is what the tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        reply = self.server.take(dict(self.headers), body)
+        if reply.after_s:
+            time.sleep(reply.after_s)
+        if reply.raw is not None or reply.status == 0:
+            for piece in reply.raw or ():
+                self.wfile.write(piece)
+            self.close_connection = True
+            return
+        self.send_response(reply.status)
+        for name, value in {"Content-Length": "0", **reply.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass

@@ -217,7 +217,7 @@ def test_an_answer_that_comes_a_byte_at_a_time_does_not_stretch_the_timeout():
     assert time.monotonic() - started_s < 3
 
 
-@pytest.mark.parametrize("said", [b"", b"HT", b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"])
+@pytest.mark.parametrize("said", [b"", b"HT", b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\nLength: 0\r\n"])
 def test_a_connection_that_closes_before_the_answer_is_complete_is_unknown(said):
     delivery = outcome_of(answering(said))
     assert delivery.outcome is Outcome.UNKNOWN
@@ -289,7 +289,7 @@ def test_endless_headers_are_unknown_and_take_no_memory(head):
 @pytest.mark.parametrize(
     ("status", "outcome"), [(b"200 OK", Outcome.ACCEPTED), (b"500 Broken", Outcome.REFUSED)]
 )
-@pytest.mark.parametrize("length", [b"Content-Length: 1000000000\r\n", b"", b"Transfer-Encoding: chunked\r\n"])
+@pytest.mark.parametrize("length", [b"Content-Length: 999999999\r\n", b"", b"Transfer-Encoding: chunked\r\n"])
 def test_of_an_endless_body_little_is_read_and_the_status_stands(status, outcome, length):
     head = b"HTTP/1.1 " + status + b"\r\n" + length + b"\r\n"
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

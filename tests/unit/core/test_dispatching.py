@@ -1,0 +1,552 @@
+"""A dispatcher's rules, phase by phase and fault by fault."""
+
+import pytest
+
+from actors.core.columns import pack_numbers, unpack_videos
+from actors.core.dispatching import (
+    BACK_OFF_MS_FIRST,
+    BACK_OFF_MS_MAX,
+    COLLECT_TIMEOUT_MS,
+    Dispatching,
+    Outcome,
+    Phase,
+)
+from actors.core.effects import Deliver, Forget, Send, Store
+from actors.core.messages import Collect, Collected, Counted, Pending, Published, Recall, Recorded
+from actors.core.outbox import Entry, Stage, Trigger, make_batch
+from actors.core.schedule import Rule
+from actors.core.shards import counter_of, shard_of
+
+SHARDS = 2
+MS = 1_000_000
+NOW_MS = 1_000_000
+RULE = Rule(realtime_below=100, deadline_ms=60_000, realtime_linger_ms=0, overdue_linger_ms=1000)
+
+
+def videos_of(shard, count):
+    """Some videos of one shard."""
+    found, number = [], 0
+    while len(found) < count:
+        video = number.to_bytes(16, "big")
+        if shard_of(video, SHARDS) == shard:
+            found.append(video)
+        number += 1
+    return found
+
+
+A, A2 = videos_of(0, 2)  # of counter 0
+B, B2 = videos_of(1, 2)  # of counter 1
+
+
+def dispatching(*linked, stored=(), jitter=1.0, batch_size_max=20):
+    one = Dispatching(RULE, SHARDS, batch_size_max, "service", lambda: jitter, stored)
+    for shard in linked:
+        one.linked(shard, NOW_MS)
+    return one
+
+
+def pending(*facts):
+    """Videos as (video, ordinal), arrived now."""
+    return Pending(
+        b"".join(video for video, _ in facts),
+        pack_numbers(NOW_MS * MS for _ in facts),
+        pack_numbers(ordinal for _, ordinal in facts),
+    )
+
+
+def collected(number, *facts):
+    """The answer of a counter, as (video, total)."""
+    return Collected(
+        number,
+        b"".join(video for video, _ in facts),
+        pack_numbers(total for _, total in facts),
+        pack_numbers(NOW_MS * MS for _ in facts),
+    )
+
+
+def asked(effects):
+    """What is collected: (counter, videos)."""
+    return [
+        (effect.peer, unpack_videos(effect.message.videos))
+        for effect in effects
+        if isinstance(effect, Send) and isinstance(effect.message, Collect)
+    ]
+
+
+def number_of(effects):
+    numbers = {
+        effect.message.number
+        for effect in effects
+        if isinstance(effect, Send) and isinstance(effect.message, Collect)
+    }
+    (number,) = numbers
+    return number
+
+
+def content(effects):
+    """What is delivered: video to total."""
+    (deliver,) = (effect for effect in effects if isinstance(effect, Deliver))
+    return {entry.video: entry.plays for entry in deliver.batch.entries}
+
+
+def key_of(effects):
+    (deliver,) = (effect for effect in effects if isinstance(effect, Deliver))
+    return deliver.batch.key
+
+
+def told(effects):
+    return [
+        (effect.peer, unpack_videos(effect.message.videos))
+        for effect in effects
+        if isinstance(effect, Send) and isinstance(effect.message, Published)
+    ]
+
+
+def sending(one, *facts, now_ms=NOW_MS):
+    """Let these (video, total) of counter 0 leave. The effects that send the batch."""
+    number = number_of(one.handle(0, [pending(*facts)], now_ms))
+    return one.handle(0, [collected(number, *facts)], now_ms)
+
+
+# A batch that goes well
+
+
+def test_what_is_due_is_collected_from_its_counters_stored_and_then_delivered():
+    one = dispatching(0, 1)
+    effects = one.handle(0, [pending((A, 1), (A2, 1))], NOW_MS)
+    assert asked(effects) == [(counter_of(0), [A, A2])]
+    assert one.phase is Phase.COLLECTING
+    effects = one.handle(0, [collected(number_of(effects), (A, 3), (A2, 1))], NOW_MS)
+    assert [type(effect) for effect in effects] == [Store, Deliver]
+    assert effects[0].batch == effects[1].batch
+    assert effects[0].batch.stage is Stage.SENDING
+    assert effects[0].batch.trigger is Trigger.REALTIME
+    assert content(effects) == {A: 3, A2: 1}
+    assert one.phase is Phase.SENDING
+
+
+def test_a_batch_waits_for_all_counters_that_were_asked():
+    one = dispatching(0, 1)
+    one.handle(0, [pending((A, 100))], NOW_MS)
+    effects = one.handle(1, [pending((B, 1))], NOW_MS)
+    number = number_of(effects)
+    assert sorted(asked(effects)) == [(counter_of(0), [A]), (counter_of(1), [B])]
+    assert one.handle(1, [collected(number, (B, 1))], NOW_MS) == []
+    assert content(one.handle(0, [collected(number, (A, 100))], NOW_MS)) == {A: 100, B: 1}
+
+
+def test_an_accepted_batch_is_stored_as_accepted_before_the_counters_are_told():
+    one = dispatching(0, 1)
+    key = key_of(sending(one, (A, 1)))
+    effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
+    assert isinstance(effects[0], Store)
+    assert (effects[0].batch.key, effects[0].batch.stage) == (key, Stage.ACCEPTED)
+    assert told(effects) == [(counter_of(0), [A])]
+    assert one.phase is Phase.IDLE
+
+
+def test_a_batch_is_kept_until_every_ledger_has_recorded_it():
+    one = dispatching(0, 1)
+    number = number_of(
+        one.handle(0, [pending((A, 100))], NOW_MS) + one.handle(1, [pending((B, 1))], NOW_MS)
+    )
+    one.handle(0, [collected(number, (A, 100))], NOW_MS)
+    key = key_of(one.handle(1, [collected(number, (B, 1))], NOW_MS))
+    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    assert not one.drained
+    assert one.handle(0, [Recorded(key)], NOW_MS) == []
+    assert one.handle(0, [Recorded(key)], NOW_MS) == []
+    assert one.handle(1, [Recorded(key)], NOW_MS) == [Forget(key)]
+    assert one.handle(1, [Recorded(key)], NOW_MS) == []
+    assert one.drained
+
+
+def test_the_next_batch_leaves_as_soon_as_one_is_accepted_and_after_its_counters_are_told():
+    one = dispatching(0)
+    sending(one, (A, 1))
+    assert one.handle(0, [pending((A, 2))], NOW_MS) == []
+    effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
+    kinds = [type(effect.message) for effect in effects if isinstance(effect, Send)]
+    assert kinds == [Published, Collect]
+
+
+def test_nothing_is_collected_before_it_is_due():
+    one = dispatching(0)
+    assert one.handle(0, [pending((A, 100))], NOW_MS) == []
+    due_ms = one.wakeup_ms()
+    assert NOW_MS + 55_000 < due_ms < NOW_MS + 60_000
+    assert one.wake(due_ms - 1) == []
+    assert asked(one.wake(due_ms)) == [(counter_of(0), [A])]
+
+
+def test_a_batch_takes_the_earliest_along_up_to_its_size_and_no_video_twice():
+    many = videos_of(0, 50)
+    one = dispatching(0)
+    effects = one.handle(0, [pending(*((v, 100) for v in many)), pending((A, 1), (A, 2))], NOW_MS)
+    ((_, videos),) = asked(effects)
+    assert len(videos) == len(set(videos)) == 20
+    assert videos[0] == A
+
+
+def test_what_the_client_knows_already_does_not_go_along():
+    one = dispatching(0)
+    number = number_of(one.handle(0, [pending((A, 1), (A2, 1))], NOW_MS))
+    assert content(one.handle(0, [collected(number, (A2, 1))], NOW_MS)) == {A2: 1}
+    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    assert one.figures().pending_videos == 0
+
+
+def test_a_collection_that_finds_nothing_sends_nothing():
+    one = dispatching(0)
+    number = number_of(one.handle(0, [pending((A, 1))], NOW_MS))
+    assert one.handle(0, [collected(number)], NOW_MS) == []
+    assert one.phase is Phase.IDLE
+    assert one.wakeup_ms() is None
+
+
+def test_plays_that_came_while_the_batch_was_on_its_way_wait_for_the_next():
+    one = dispatching(0)
+    sending(one, (A, 1))
+    one.handle(0, [pending((A, 2))], NOW_MS)
+    assert asked(one.delivered(Outcome.ACCEPTED, NOW_MS)) == [(counter_of(0), [A])]
+
+
+def test_plays_that_came_before_the_total_was_taken_are_covered_by_it():
+    one = dispatching(0)
+    number = number_of(one.handle(0, [pending((A, 1))], NOW_MS))
+    one.handle(0, [pending((A, 2)), collected(number, (A, 5))], NOW_MS)
+    assert asked(one.delivered(Outcome.ACCEPTED, NOW_MS)) == []
+    assert one.figures().pending_videos == 0
+
+
+# Batches that do not get through
+
+
+def test_a_refused_batch_is_forgotten_and_made_anew_with_newer_totals_after_a_pause():
+    one = dispatching(0)
+    key = key_of(sending(one, (A, 1)))
+    assert one.delivered(Outcome.REFUSED, NOW_MS) == [Forget(key)]
+    assert one.phase is Phase.BACKING_OFF
+    assert one.wakeup_ms() == NOW_MS + BACK_OFF_MS_FIRST
+    assert one.wake(NOW_MS + BACK_OFF_MS_FIRST - 1) == []
+    effects = one.wake(NOW_MS + BACK_OFF_MS_FIRST)
+    assert asked(effects) == [(counter_of(0), [A])]
+    assert content(one.handle(0, [collected(number_of(effects), (A, 4))], NOW_MS)) == {A: 4}
+
+
+def test_what_became_due_during_a_pause_goes_along_after_it():
+    one = dispatching(0, 1)
+    sending(one, (A, 1))
+    one.delivered(Outcome.REFUSED, NOW_MS)
+    assert one.handle(1, [pending((B, 1))], NOW_MS) == []
+    assert len(asked(one.wake(NOW_MS + BACK_OFF_MS_FIRST))) == 2
+
+
+def test_a_batch_without_an_answer_is_sent_again_as_it_is_before_anything_else():
+    one = dispatching(0, 1)
+    first = sending(one, (A, 1))
+    assert one.delivered(Outcome.UNKNOWN, NOW_MS) == []
+    assert one.handle(1, [pending((B, 1))], NOW_MS) == []
+    effects = one.wake(NOW_MS + BACK_OFF_MS_FIRST)
+    assert effects == [Deliver(first[1].batch)]
+    effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
+    assert asked(effects) == [(counter_of(1), [B])]
+
+
+def test_a_refusal_after_an_attempt_without_an_answer_does_not_make_the_batch_anew():
+    """That attempt may have got through: the same totals under another key would be told twice."""
+    one = dispatching(0)
+    first = sending(one, (A, 1))
+    one.delivered(Outcome.UNKNOWN, NOW_MS)
+    one.wake(one.wakeup_ms())
+    assert one.delivered(Outcome.REFUSED, one.wakeup_ms() or NOW_MS) == []
+    assert one.wake(one.wakeup_ms()) == [Deliver(first[1].batch)]
+    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    assert one.phase is Phase.IDLE
+
+
+def test_doubt_ends_with_the_batch_that_it_was_about():
+    one = dispatching(0)
+    sending(one, (A, 1))
+    one.delivered(Outcome.UNKNOWN, NOW_MS)
+    one.wake(one.wakeup_ms())
+    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    key = key_of(sending(one, (A2, 1)))
+    assert one.delivered(Outcome.REFUSED, NOW_MS) == [Forget(key)]
+
+
+def test_pauses_double_up_to_a_bound_and_start_anew_after_a_success():
+    one, now_ms, pauses = dispatching(0), NOW_MS, []
+    sending(one, (A, 1))
+    for _ in range(12):
+        one.delivered(Outcome.UNKNOWN, now_ms)
+        pauses.append(one.wakeup_ms() - now_ms)
+        now_ms = one.wakeup_ms()
+        one.wake(now_ms)
+    assert pauses[:4] == [100, 200, 400, 800]
+    assert pauses[-1] == BACK_OFF_MS_MAX
+    one.delivered(Outcome.ACCEPTED, now_ms)
+    sending(one, (A2, 1), now_ms=now_ms)
+    one.delivered(Outcome.UNKNOWN, now_ms)
+    assert one.wakeup_ms() - now_ms == BACK_OFF_MS_FIRST
+
+
+@pytest.mark.parametrize(("jitter", "pause_ms"), [(0.0, 50), (0.5, 75), (1.0, 100)])
+def test_a_pause_is_jittered_between_half_and_all_of_it(jitter, pause_ms):
+    one = dispatching(0, jitter=jitter)
+    sending(one, (A, 1))
+    one.delivered(Outcome.UNKNOWN, NOW_MS)
+    assert one.wakeup_ms() == NOW_MS + pause_ms
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.UNKNOWN])
+def test_a_pause_that_the_client_asks_for_is_kept(outcome):
+    one = dispatching(0)
+    sending(one, (A, 1))
+    one.delivered(outcome, NOW_MS, retry_after_ms=30_000)
+    assert one.wakeup_ms() == NOW_MS + 30_000
+
+
+def test_a_clock_that_is_set_back_does_not_make_a_pause_longer():
+    one = dispatching(0)
+    first = sending(one, (A, 1))
+    one.delivered(Outcome.UNKNOWN, NOW_MS)
+    assert one.wake(NOW_MS - 3_600_000) == [Deliver(first[1].batch)]
+
+
+def test_an_outcome_of_nothing_is_a_bug():
+    with pytest.raises(AssertionError, match="idle"):
+        dispatching(0).delivered(Outcome.ACCEPTED, NOW_MS)
+
+
+# Counters that go, come back, or are silent
+
+
+def test_a_counter_that_links_is_asked_for_all_that_is_pending():
+    effects = dispatching().linked(0, NOW_MS)
+    assert effects == [Send(counter_of(0), Recall())]
+
+
+def test_a_counter_that_links_hears_what_was_published_before_it_is_asked():
+    one = dispatching(0)
+    sending(one, (A, 1))
+    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    one.lost(0, NOW_MS)
+    effects = one.linked(0, NOW_MS)
+    assert [type(effect.message) for effect in effects] == [Published, Recall]
+    assert one.linked(1, NOW_MS) == [Send(counter_of(1), Recall())]
+
+
+def test_a_batch_leaves_without_a_counter_that_is_lost_while_it_collects():
+    one = dispatching(0, 1)
+    one.handle(0, [pending((A, 100))], NOW_MS)
+    number = number_of(one.handle(1, [pending((B, 1))], NOW_MS))
+    one.handle(1, [collected(number, (B, 1))], NOW_MS)
+    assert content(one.lost(0, NOW_MS)) == {B: 1}
+
+
+def test_a_collection_from_a_counter_that_is_lost_ends_and_its_videos_are_offered_again():
+    one = dispatching(0, 1)
+    one.handle(0, [pending((A, 1))], NOW_MS)
+    assert one.lost(0, NOW_MS) == []
+    assert one.phase is Phase.IDLE
+    one.linked(0, NOW_MS)
+    assert asked(one.handle(0, [pending((A, 1))], NOW_MS)) == [(counter_of(0), [A])]
+
+
+def test_the_totals_of_a_counter_that_answered_and_then_died_are_sent_for_they_are_committed():
+    one = dispatching(0, 1)
+    one.handle(0, [pending((A, 100))], NOW_MS)
+    number = number_of(one.handle(1, [pending((B, 1))], NOW_MS))
+    one.handle(0, [collected(number, (A, 100))], NOW_MS)
+    assert one.lost(0, NOW_MS) == []
+    effects = one.handle(1, [collected(number, (B, 1))], NOW_MS)
+    assert content(effects) == {A: 100, B: 1}
+    assert told(one.delivered(Outcome.ACCEPTED, NOW_MS)) == [(counter_of(1), [B])]
+    assert told(one.linked(0, NOW_MS)) == [(counter_of(0), [A])]
+
+
+def test_a_refused_batch_does_not_wait_for_videos_of_a_counter_that_is_gone():
+    one = dispatching(0, 1)
+    sending(one, (A, 1))
+    one.lost(0, NOW_MS)
+    one.delivered(Outcome.REFUSED, NOW_MS)
+    assert one.wake(one.wakeup_ms()) == []
+    assert one.figures().pending_videos == 0
+    assert one.wakeup_ms() is None
+
+
+def test_a_silent_counter_is_passed_over_until_it_says_something():
+    one = dispatching(0, 1)
+    one.handle(0, [pending((A, 100), (A2, 100))], NOW_MS)
+    number = number_of(one.handle(1, [pending((B, 1))], NOW_MS))
+    one.handle(1, [collected(number, (B, 1))], NOW_MS)
+    assert one.wakeup_ms() == NOW_MS + COLLECT_TIMEOUT_MS
+    assert one.wake(NOW_MS + COLLECT_TIMEOUT_MS - 1) == []
+    assert content(one.wake(NOW_MS + COLLECT_TIMEOUT_MS)) == {B: 1}
+    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    assert one.figures().pending_videos == 0
+    effects = one.handle(0, [collected(number, (A, 100), (A2, 100))], NOW_MS)
+    assert effects == [Send(counter_of(0), Recall())]
+    assert one.handle(0, [pending((A, 1))], NOW_MS)[0].message.videos == A
+
+
+def test_a_late_answer_to_a_collection_that_went_on_is_passed_over():
+    one = dispatching(0)
+    first = number_of(one.handle(0, [pending((A, 1))], NOW_MS))
+    one.wake(NOW_MS + COLLECT_TIMEOUT_MS)
+    effects = one.handle(0, [collected(first, (A, 1)), pending((A, 1))], NOW_MS)
+    second = number_of(effects)
+    assert second != first
+    assert one.handle(0, [collected(first, (A, 1))], NOW_MS) == []
+    assert content(one.handle(0, [collected(second, (A, 2))], NOW_MS)) == {A: 2}
+
+
+def test_a_message_of_another_mailbox_is_a_bug_and_not_passed_over():
+    with pytest.raises(AssertionError, match="does not understand"):
+        dispatching(0).handle(0, [Counted([1])], NOW_MS)
+
+
+# Draining
+
+
+def test_a_drain_first_hears_what_the_counters_have_said_so_far():
+    one = dispatching(0, 1)
+    effects = one.drain(NOW_MS)
+    number = number_of(effects)
+    assert asked(effects) == [(counter_of(0), []), (counter_of(1), [])]
+    assert not one.drained
+    one.handle(0, [collected(number)], NOW_MS)
+    assert not one.drained
+    one.handle(1, [collected(number)], NOW_MS)
+    assert one.drained
+
+
+def test_a_drain_sends_what_is_not_due_and_ends_when_it_is_recorded():
+    one = dispatching(0)
+    one.handle(0, [pending((A, 100))], NOW_MS)
+    effects = one.handle(0, [collected(number_of(one.drain(NOW_MS)))], NOW_MS)
+    effects = one.handle(0, [collected(number_of(effects), (A, 100))], NOW_MS)
+    assert effects[0].batch.trigger is Trigger.DRAIN
+    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    assert not one.drained
+    one.handle(0, [Recorded(key_of(effects))], NOW_MS)
+    assert one.drained
+
+
+def test_a_drain_with_no_counter_is_done_at_once():
+    one = dispatching()
+    assert one.drain(NOW_MS) == []
+    assert one.drained
+
+
+def test_a_drain_ends_a_batch_on_its_way_first():
+    one = dispatching(0)
+    sending(one, (A, 1))
+    assert one.drain(NOW_MS) == []
+    assert asked(one.delivered(Outcome.ACCEPTED, NOW_MS)) == [(counter_of(0), [])]
+    assert not one.drained
+
+
+def test_a_drain_waits_for_a_silent_counter_to_say_what_it_has():
+    one = dispatching(0)
+    number = number_of(one.drain(NOW_MS))
+    one.wake(NOW_MS + COLLECT_TIMEOUT_MS)
+    assert not one.drained
+    effects = one.handle(0, [collected(number)], NOW_MS)
+    assert [type(effect.message) for effect in effects] == [Recall, Collect]
+    assert not one.drained
+    one.handle(0, [collected(number_of(effects))], NOW_MS)
+    assert one.drained
+
+
+def test_a_drain_waits_for_a_counter_that_comes_back_in_the_middle_of_it():
+    one = dispatching(0)
+    one.handle(0, [collected(number_of(one.drain(NOW_MS)))], NOW_MS)
+    one.lost(0, NOW_MS)
+    effects = one.linked(0, NOW_MS)
+    assert [type(effect.message) for effect in effects] == [Recall, Collect]
+    assert not one.drained
+    effects = one.handle(0, [pending((A, 100)), collected(number_of(effects))], NOW_MS)
+    assert asked(effects) == [(counter_of(0), [A])]
+    assert not one.drained
+
+
+# A new life
+
+
+def test_a_batch_that_was_written_down_is_sent_again_first_and_under_its_key():
+    batch = make_batch("service", Trigger.REALTIME, [Entry(A, 3, 1)])
+    one = dispatching(stored=[batch])
+    assert one.wakeup_ms() <= NOW_MS
+    assert one.wake(NOW_MS) == [Deliver(batch)]
+    assert one.linked(0, NOW_MS) == [Send(counter_of(0), Recall())]
+    assert one.handle(0, [pending((A, 1))], NOW_MS) == []
+    effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
+    assert told(effects) == [(counter_of(0), [A])]
+    assert one.figures().pending_videos == 0
+
+
+def test_a_batch_that_was_written_down_is_kept_through_refusals_for_its_sender_may_have_sent_it():
+    batch = make_batch("service", Trigger.REALTIME, [Entry(A, 3, 1)])
+    one = dispatching(0, stored=[batch])
+    one.wake(NOW_MS)
+    for _ in range(5):
+        assert one.delivered(Outcome.REFUSED, NOW_MS) == []
+        assert one.wake(one.wakeup_ms()) == [Deliver(batch)]
+
+
+def test_a_batch_that_was_accepted_is_told_to_its_counters_and_not_sent_again():
+    batch = make_batch("service", Trigger.REALTIME, [Entry(A, 3, 1), Entry(B, 1, 1)]).accepted()
+    one = dispatching(stored=[batch])
+    assert one.wake(NOW_MS) == []
+    assert told(one.linked(0, NOW_MS)) == [(counter_of(0), [A])]
+    assert told(one.linked(1, NOW_MS)) == [(counter_of(1), [B])]
+    one.handle(1, [Recorded(batch.key)], NOW_MS)
+    assert one.handle(0, [Recorded(batch.key)], NOW_MS) == [Forget(batch.key)]
+
+
+def test_a_stored_batch_of_either_stage_at_once():
+    accepted = make_batch("service", Trigger.REALTIME, [Entry(A, 1, 1)]).accepted()
+    sent = make_batch("service", Trigger.REALTIME, [Entry(A, 2, 1)])
+    one = dispatching(stored=[accepted, sent])
+    assert one.wake(NOW_MS) == [Deliver(sent)]
+    one.linked(0, NOW_MS)
+    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    assert one.handle(0, [Recorded(accepted.key)], NOW_MS) == [Forget(accepted.key)]
+    assert one.handle(0, [Recorded(sent.key)], NOW_MS) == [Forget(sent.key)]
+
+
+# Figures
+
+
+def test_the_totals_of_publishes_say_what_left_and_why_and_go_with_what_is_stored():
+    one = dispatching(0)
+    sending(one, (A, 1), (A2, 1))
+    one.delivered(Outcome.UNKNOWN, NOW_MS)
+    one.wake(one.wakeup_ms())
+    effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
+    figures = one.figures()
+    assert (figures.realtime, figures.videos, figures.failed, figures.late) == (1, 2, 1, 0)
+    assert effects[0].totals == one.totals
+    assert figures.in_flight == 1
+
+
+def test_a_deadline_that_was_missed_is_counted_as_late():
+    one = dispatching(0)
+    one.handle(0, [pending((A, 100))], NOW_MS)
+    late_ms = NOW_MS + RULE.deadline_ms + 1
+    effects = one.wake(late_ms)
+    one.handle(0, [collected(number_of(effects), (A, 100))], late_ms)
+    one.delivered(Outcome.ACCEPTED, late_ms)
+    assert one.figures().late == 1
+    assert one.figures().deadline == 1
+
+
+def test_a_slow_client_makes_batches_leave_earlier():
+    one = dispatching(0)
+    for _ in range(10):
+        sending(one, (A, 1))
+        one.delivered(Outcome.ACCEPTED, NOW_MS + 5000)
+    one.handle(0, [pending((A2, 100))], NOW_MS)
+    assert one.wakeup_ms() < NOW_MS + RULE.deadline_ms - 5000

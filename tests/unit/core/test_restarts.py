@@ -1,0 +1,159 @@
+"""What follows from an exit, clause by clause as OTP's `supervisor` documents it.
+
+Children in the order of their start: one permanent, one transient, one temporary, and permanent ones
+around them.
+"""
+
+import pytest
+
+from actors.core.restarts import ChildSpec, Exit, GiveUp, Plan, Restart, Restarts, Strategy
+
+NORMAL = Exit(code=0)
+ABNORMAL = [Exit(code=1), Exit(signal="SIGKILL"), Exit(code=0, hung="no answer"), Exit()]
+MAX_MS = 10_000
+SPECS = [
+    ChildSpec("first", "m:C"),
+    ChildSpec("permanent", "m:C", Restart.PERMANENT),
+    ChildSpec("transient", "m:C", Restart.TRANSIENT),
+    ChildSpec("temporary", "m:C", Restart.TEMPORARY),
+    ChildSpec("last", "m:C"),
+]
+
+PLANS = {
+    (Strategy.ONE_FOR_ONE, "permanent"): Plan((), ("permanent",)),
+    (Strategy.ONE_FOR_ONE, "transient"): Plan((), ("transient",)),
+    # "the rest of the child processes (that is, the child processes after the terminated process in
+    # start order) are terminated. Then the terminated child process and all child processes after it
+    # are restarted"; a temporary one never, "even when ... a sibling's death causes [it] to be
+    # terminated". They are stopped in reverse order of start.
+    (Strategy.REST_FOR_ONE, "permanent"): Plan(
+        ("last", "temporary", "transient"), ("permanent", "transient", "last")
+    ),
+    (Strategy.REST_FOR_ONE, "transient"): Plan(("last", "temporary"), ("transient", "last")),
+    (Strategy.ONE_FOR_ALL, "permanent"): Plan(
+        ("last", "temporary", "transient", "first"), ("first", "permanent", "transient", "last")
+    ),
+    (Strategy.ONE_FOR_ALL, "transient"): Plan(
+        ("last", "temporary", "permanent", "first"), ("first", "permanent", "transient", "last")
+    ),
+}
+
+
+def restarts(strategy=Strategy.ONE_FOR_ONE, max_restarts=100):
+    return Restarts(SPECS, strategy, max_restarts, MAX_MS)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("exit", [NORMAL, *ABNORMAL], ids=str)
+def test_a_permanent_child_is_always_restarted(strategy, exit):
+    plan = restarts(strategy).exited("permanent", exit, 0)
+    assert plan == PLANS[strategy, "permanent"]
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("exit", ABNORMAL, ids=str)
+def test_a_transient_child_is_restarted_after_an_abnormal_exit(strategy, exit):
+    plan = restarts(strategy).exited("transient", exit, 0)
+    assert plan == PLANS[strategy, "transient"]
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_a_transient_child_is_not_restarted_after_a_normal_exit(strategy):
+    assert restarts(strategy).exited("transient", NORMAL, 0) == Plan()
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("exit", [NORMAL, *ABNORMAL], ids=str)
+def test_a_temporary_child_is_never_restarted_and_nobody_is_stopped_for_it(strategy, exit):
+    assert restarts(strategy).exited("temporary", exit, 0) == Plan()
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_a_plan_stops_in_reverse_order_of_start_and_starts_in_order(strategy):
+    order = [spec.id for spec in SPECS]
+    for child_id in order:
+        plan = restarts(strategy).exited(child_id, Exit(code=1), 0)
+        assert list(plan.stop) == sorted(plan.stop, key=order.index, reverse=True)
+        assert list(plan.start) == sorted(plan.start, key=order.index)
+        assert child_id not in plan.stop, "it is down already"
+
+
+def test_the_first_and_the_last_child_under_rest_for_one():
+    assert restarts(Strategy.REST_FOR_ONE).exited("last", NORMAL, 0) == Plan((), ("last",))
+    plan = restarts(Strategy.REST_FOR_ONE).exited("first", NORMAL, 0)
+    assert plan.stop == ("last", "temporary", "transient", "permanent")
+
+
+# Restart intensity: at most max_restarts within max_seconds
+
+
+def test_as_many_restarts_as_are_allowed_are_made_and_one_more_gives_up():
+    rules = restarts(max_restarts=5)
+    for number in range(5):
+        assert rules.exited("first", Exit(code=1), number) == Plan((), ("first",))
+    decision = rules.exited("last", Exit(signal="SIGKILL"), 5)
+    assert isinstance(decision, GiveUp)
+    for fact in ("last", "SIGKILL", "5 restarts in 10 s", "supervisor.max_restarts"):
+        assert fact in decision.reason
+
+
+def test_a_restart_as_old_as_the_window_still_counts():
+    rules = restarts(max_restarts=1)
+    assert isinstance(rules.exited("first", NORMAL, 0), Plan)
+    assert isinstance(rules.exited("first", NORMAL, MAX_MS), GiveUp)
+
+
+def test_a_restart_older_than_the_window_counts_no_more():
+    rules = restarts(max_restarts=1)
+    assert isinstance(rules.exited("first", NORMAL, 0), Plan)
+    assert isinstance(rules.exited("first", NORMAL, MAX_MS + 1), Plan)
+
+
+def test_with_no_restart_allowed_the_first_exit_gives_up():
+    assert isinstance(restarts(max_restarts=0).exited("first", NORMAL, 0), GiveUp)
+
+
+def test_exits_without_a_restart_do_not_count():
+    rules = restarts(max_restarts=1)
+    for now_ms in range(5):
+        assert rules.exited("temporary", Exit(code=1), now_ms) == Plan()
+        assert rules.exited("transient", NORMAL, now_ms) == Plan()
+    assert isinstance(rules.exited("first", NORMAL, 9), Plan)
+
+
+def test_the_restarts_of_all_children_count_together():
+    rules = restarts(max_restarts=2)
+    assert isinstance(rules.exited("first", NORMAL, 0), Plan)
+    assert isinstance(rules.exited("permanent", NORMAL, 1), Plan)
+    assert isinstance(rules.exited("last", NORMAL, 2), GiveUp)
+
+
+def test_one_exit_counts_once_however_many_children_it_restarts():
+    rules = restarts(Strategy.ONE_FOR_ALL, max_restarts=2)
+    assert isinstance(rules.exited("first", NORMAL, 0), Plan)
+    assert isinstance(rules.exited("first", NORMAL, 1), Plan)
+    assert isinstance(rules.exited("first", NORMAL, 2), GiveUp)
+
+
+def test_the_restarts_that_are_remembered_are_those_in_the_window():
+    rules = restarts(max_restarts=5)
+    for number in range(1000):
+        assert isinstance(rules.exited("first", NORMAL, number * 3000), Plan)
+    assert len(rules._restarted_ms) <= 5
+
+
+# Exits
+
+
+@pytest.mark.parametrize(
+    ("exit", "normal", "text"),
+    [
+        (Exit(code=0), True, "exited(0)"),
+        (Exit(code=3), False, "exited(3)"),
+        (Exit(signal="SIGKILL"), False, "killed(SIGKILL)"),
+        (Exit(signal="SIGKILL", hung="no answer for 10 s"), False, "hung (no answer for 10 s)"),
+        (Exit(code=0, hung="did not end"), False, "hung (did not end)"),
+    ],
+)
+def test_an_exit_is_normal_only_when_the_child_ended_by_itself_and_well(exit, normal, text):
+    assert (exit.normal, str(exit)) == (normal, text)
