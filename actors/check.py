@@ -43,6 +43,9 @@ def run(settings: Settings) -> int:
         ("client", _client),
     ]
     table, failed = Table(box=None, show_header=False, pad_edge=False), False
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, check in checks:
         try:
             found = asyncio.run(check(settings))

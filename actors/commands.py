@@ -17,6 +17,8 @@ from . import config, runfile
 from .config import ConfigError, Settings
 from .exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 
+ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
+
 EPILOG = "Exit codes: 0 done, 1 failed, 2 bad arguments or config, 3 restart intensity exceeded."
 
 
@@ -45,9 +47,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Descriptors 0 to 2 must not be free: a file or socket that got one would be written into."""
+    """Descriptors 0 to 2 must not be free, here and in every child: a file or a pipe that got the number
+    of stdout would have publishes written into it.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        continue
+        os.set_inheritable(descriptor, True)
     os.close(descriptor)
 
 
@@ -72,15 +76,41 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
 def _kill(settings: Settings, options: argparse.Namespace) -> int:
     from .processes import send_signal
 
-    children = {child["id"]: child for child in _ask(settings, "/status")["children"]}
-    if options.child not in children:
-        raise Failure(f"no child {options.child!r}, expected one of {', '.join(children)}")
-    child = children[options.child]
+    child = _find_child(_ask(settings, "/status"), options.child)
     # The pid of one that is down is that of its last process, and may be another's by now.
     if child["state"] == "stopped" or child["pid"] is None or not send_signal(child["pid"], options.signal):
-        raise Failure(f"{options.child} has no process just now; see `python supervisor.py status`")
-    print(f"sent {options.signal.name} to {options.child} (pid {child['pid']})", file=sys.stderr)
+        raise Failure(f"{child['id']} has no process just now; see `python supervisor.py status`")
+    print(f"sent {options.signal.name} to {child['id']} (pid {child['pid']})", file=sys.stderr)
     return EXIT_DONE
+
+
+def _act(settings: Settings, options: argparse.Namespace) -> int:
+    child_id = _find_child(_ask(settings, "/status"), options.child)["id"]
+    address = _running(settings)["admin_address"]
+    request = urllib.request.Request(
+        f"http://{address}/children/{child_id}/{options.action}",
+        method="POST",
+        headers={"X-Playtally-Action": options.action},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=ACTION_TIMEOUT_S) as answer:
+            print(json.load(answer)["done"], file=sys.stderr)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise Failure(json.load(error)["error"]) from error
+    except (urllib.error.URLError, OSError) as error:
+        raise Failure(f"the service does not answer at http://{address} ({error})") from error
+    return EXIT_DONE
+
+
+def _find_child(status: dict[str, Any], name: str) -> dict[str, Any]:
+    """The child that a name or the unmistakable beginning of one means."""
+    children = {child["id"]: child for child in status["children"]}
+    meant = [name] if name in children else [one for one in children if name and one.startswith(name)]
+    if len(meant) != 1:
+        expected = ", ".join(meant or children)
+        raise Failure(f"no child {name!r}, expected one of {expected}")
+    return children[meant[0]]
 
 
 def _config(settings: Settings, options: argparse.Namespace) -> int:
@@ -148,6 +178,12 @@ def _demo(settings: Settings, options: argparse.Namespace) -> int:
     if options.quiet_videos is not None:
         words += ["--quiet-videos", options.quiet_videos]
     return demo.run(settings, options.config, options.set, [*words, "--seed", options.seed])
+
+
+def _drill(settings: Settings, options: argparse.Namespace) -> int:
+    from . import drill
+
+    return drill.run(settings, options)
 
 
 def _running(settings: Settings) -> dict[str, Any]:
@@ -218,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", _status, "what the service is doing", json_option)
     status.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
     kill = add("kill", _kill, "send a signal to a child, to see it restart")
-    kill.add_argument("child", metavar="CHILD", help="its id, as in status")
+    kill.add_argument("child", metavar="CHILD", help="its id, as in status, or the beginning of it")
     kill.add_argument(
         "--signal", type=_signal, default=signal.SIGKILL,
         help="its name or number; KILL unless said otherwise",
@@ -227,6 +263,16 @@ def _parser() -> argparse.ArgumentParser:
     add("totals", _totals, "the totals in the ledgers; needs no running service", json_option)
     add("check", _check, "try the queue, the client and the state folder; say what works")
     add("stop", _stop, "stop the service: publish what is pending, then end")
+    for action, text in (
+        ("terminate", "stop a child; it stays stopped until `restart`"),
+        ("restart", "start a child that was terminated"),
+    ):
+        act = add(action, _act, text)
+        act.set_defaults(action=action)
+        act.add_argument("child", metavar="CHILD", help="its id, as in status, or the beginning of it")
+    drill = add("drill", _drill, "kill children at random under load, and prove that no play was lost")
+    drill.add_argument("--kills", type=int, default=50, help="how many kills (default 50)")
+    drill.add_argument("--seed", type=int, help="of the order of kills (default: any, and it is said)")
     demo = add("demo", _demo, "the whole job once, on its own queue and folder, with a report")
     # Read as texts: the producer checks them, and says all that is wrong at once.
     demo.add_argument("--plays", metavar="N", default="100000", help="plays in all (default: 100000)")

@@ -16,12 +16,12 @@ from msgspec import Meta, Struct
 
 DEFAULT_URL = "http://127.0.0.1:8080/plays"
 PROJECT_FILE = Path(__file__).resolve().parent.parent / "config.toml"
-TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}$"
-CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?$"
+TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}\Z"
+CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?\Z"
 _PORT = (
     r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 )
-ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):" + _PORT + "$"
+ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):" + _PORT + r"\Z"
 
 
 class ConfigError(ValueError):
@@ -59,7 +59,7 @@ def _choice(*words: str) -> Meta:
 
 Address = _text('"host:port" with a port of 0 to 65535, 0 for any free one', ADDRESS)
 NsqdAddress = _text('"host:port"', ADDRESS)
-HttpAddress = _text('"host:port" or "http://host:port"', r"^(https?://)?[^\s/]+:[0-9]{1,5}/?$")
+HttpAddress = _text('"host:port" or "http://host:port"', r"^(https?://)?[^\s/]+:[0-9]{1,5}/?\Z")
 Switch = Annotated[bool, _note("true or false")]
 
 
@@ -105,10 +105,10 @@ class Dispatch(Struct, frozen=True, kw_only=True):
 class Publish(Struct, frozen=True, kw_only=True):
     """Where publishes go."""
 
-    url: _text('"" or "http://…" or "https://…"', r"^(https?://[^\s/]+\S*)?$") = DEFAULT_URL
+    url: _text('"" or "http://…" or "https://…"', r"^(https?://[^\s/]+\S*)?\Z") = DEFAULT_URL
     stdout: Switch = True
     timeout_s: _number(0.05, 600, "s") = 10.0
-    secret_env: _text('"" or the name of an environment variable', r"^([A-Za-z_][A-Za-z0-9_]*)?$") = ""
+    secret_env: _text('"" or the name of an environment variable', r"^([A-Za-z_][A-Za-z0-9_]*)?\Z") = ""
 
 
 class Client(Struct, frozen=True, kw_only=True):
@@ -127,7 +127,7 @@ class Admin(Struct, frozen=True, kw_only=True):
 class Supervisor(Struct, frozen=True, kw_only=True):
     """How children are restarted, and where everything durable is kept."""
 
-    state_dir: _text("the path of a folder", r"^.+$") = "state"
+    state_dir: _text("the path of a folder", r"^.+\Z") = "state"
     strategy: Annotated[
         Literal["one_for_one", "rest_for_one", "one_for_all"],
         _choice("one_for_one", "rest_for_one", "one_for_all"),

@@ -47,8 +47,9 @@ class Service:
         self.publishes_file = state_dir / "publishes.jsonl"
         self.log_file = state_dir / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.program = [sys.executable, "supervisor.py", "run"]
         config_arguments = ["--config", str(config_file or config.PROJECT_FILE)]
-        settings = [f"supervisor.state_dir={state_dir}", *overrides]
+        settings = [*overrides, f"supervisor.state_dir={state_dir}"]
         self.arguments = [*config_arguments, *(word for one in settings for word in ("--set", one))]
 
     def start(self, stdout: int | None = None) -> None:
@@ -59,7 +60,7 @@ class Service:
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with open(self.publishes_file, "ab") as out, open(self.log_file, "ab") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "supervisor.py", "run", *self.arguments],
+                [*self.program, *self.arguments],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
@@ -77,7 +78,11 @@ class Service:
             raise Failure(f"the service ended with code {self.process.returncode}:\n{self.log()}")
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,12 +160,16 @@ class Service:
             return json.load(answer)
 
 
-def produce(service: Service, *words: str, manifest: Path) -> subprocess.Popen[bytes]:
-    """Start the producer against a service's queue; its stderr is ours."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "producer", *service.arguments, *words, "--manifest", str(manifest)],
-        cwd=ROOT,
-    )
+def produce(
+    service: Service, *words: str, manifest: Path, log_file: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the producer against a service's queue. Its stderr is ours, or goes to `log_file`."""
+    with open(log_file or os.devnull, "wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "producer", *service.arguments, *words, "--manifest", str(manifest)],
+            cwd=ROOT,
+            stderr=log if log_file else None,
+        )
 
 
 def wait_for(

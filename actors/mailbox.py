@@ -40,7 +40,7 @@ class Decoder:
     def __init__(self, inbox: Any):
         """`inbox`: the union of the messages that this mailbox takes."""
         self._inbox = inbox
-        self._unpacker = msgpack.Unpacker(max_buffer_size=MESSAGE_BYTES_MAX)
+        self._unpacker = msgpack.Unpacker(max_buffer_size=MESSAGE_BYTES_MAX, read_size=READ_BYTES)
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that these bytes complete. Raises `BadMail`."""

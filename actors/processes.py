@@ -59,6 +59,7 @@ class ChildProcess:
         self._exited = False
         self._closed = False
         self._code: int | None = None
+        self._reaper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._process, control = _start(birth)
         assert self._process.pid is not None
@@ -96,7 +97,7 @@ class ChildProcess:
             self._closed = True
             self._loop.remove_reader(self._control.fileno())
             # It may hang in exiting: make sure of its death.
-            self._loop.call_later(REAP_TIMEOUT_S, self.signal, signal.SIGKILL)
+            self._reaper = self._loop.call_later(REAP_TIMEOUT_S, self.signal, signal.SIGKILL)
             self._end_if_gone()
 
     def _status(self) -> None:
@@ -114,6 +115,8 @@ class ChildProcess:
         if self._exited or not self._closed or self._code is None:
             return
         self._exited = True
+        if self._reaper is not None:
+            self._reaper.cancel()
         self._control.close()
         self._process.close()
         self._on_exit(self, _exit(self._code, self.hung))

@@ -7,11 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .screen import Page
+
 REALTIME_PATIENCE_S = 1.0
+NEXT = [
+    ("make run", "the service, until Ctrl-C"),
+    ("http://127.0.0.1:8080/", "its page of totals, live"),
+    (".venv/bin/python -m producer --seconds 60", "a load for it"),
+    (".venv/bin/python supervisor.py status", "its tree and what it has done"),
+    (".venv/bin/python supervisor.py kill counter-0", "and watch it come back"),
+]
 
 
 class Run(msgspec.Struct):
@@ -85,7 +93,7 @@ def findings(run: Run) -> list[Finding]:
 
 def render(run: Run, found: list[Finding]) -> None:
     """Print the report on stdout."""
-    console = Console(highlight=False)
+    console = Page()
     report, publishes = run.report, run.status["publishes"]
     plays = run.manifest["plays"]
     rows = Table(box=None, pad_edge=False, show_header=False)
@@ -120,16 +128,14 @@ def render(run: Run, found: list[Finding]) -> None:
     promises = Table(box=None, pad_edge=False, show_header=False)
     for finding in found:
         mark = Text("held", style="green") if finding.held else Text("BROKEN", style="bold red")
-        promises.add_row(mark, Text(finding.promise), Text(finding.shown_by, style="dim"))
+        promises.add_row(mark, Text(finding.promise).append(f"\n{finding.shown_by}", style="dim"))
     console.print(promises)
     broken = [finding for finding in found if not finding.held]
     console.print(
         Text(f"\npromises broken: {len(broken) or 'none'}", style="bold red" if broken else "bold green")
     )
-    console.print(
-        "\nnext      make run                                 the service, until Ctrl-C\n"
-        "          http://127.0.0.1:8080/                   the page of totals, live\n"
-        "          .venv/bin/python -m producer --seconds 60   a load for it\n"
-        "          .venv/bin/python supervisor.py status    the tree\n"
-        "          .venv/bin/python supervisor.py kill counter-0   and watch it come back"
-    )
+    console.print("\n[bold]where next[/bold]")
+    ways = Table(box=None, pad_edge=False, show_header=False)
+    for way, shows in NEXT:
+        ways.add_row(Text(way), Text(shows, style="dim"))
+    console.print(ways)

@@ -6,7 +6,6 @@ setting, an id, a path) is never cut: it is continued on the next line, or where
 the line is as long as it has to be.
 """
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +19,10 @@ from .config import Setting
 from .exits import EXIT_DONE, Failure
 
 WATCH_INTERVAL_S = 1.0
-PIPE_COLUMNS = 200  # how wide a page is that goes to a file or another program
+PIPE_COLUMNS = 500  # how wide a page may be that goes to a file or another program
 EXPECTED_COLUMNS_MIN = 132  # below, `config` has no room for what a setting takes
+WORK_COLUMNS_MIN = 104  # below, `status` has no room for what a child uses
+WORK = ("CPU", "mailbox")
 TRIGGERS = ("realtime", "deadline", "overdue", "drain")
 _STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "red"}
 
@@ -31,7 +32,7 @@ class Page(Console):
 
     def __init__(self) -> None:
         super().__init__(highlight=False)
-        if not self.is_terminal and not os.environ.get("COLUMNS"):
+        if not self.is_terminal:
             self.width = PIPE_COLUMNS
 
     def on_broken_pipe(self) -> None:
@@ -41,16 +42,18 @@ class Page(Console):
 
 def show_status(status: dict[str, Any]) -> None:
     """The tree, and what it has done."""
-    Page().print(_status(status))
+    page = Page()
+    page.print(_status(status, page.width))
 
 
 def watch(ask: Callable[[], dict[str, Any]]) -> int:
     """Show the status again and again, until Ctrl-C."""
     try:
-        with Live(auto_refresh=False, console=Page()) as live:
+        page = Page()
+        with Live(auto_refresh=False, console=page) as live:
             while True:
                 try:
-                    shown: Group | Text = _status(ask())
+                    shown: Group | Text = _status(ask(), page.width)
                 except Failure as failure:
                     shown = Text(f"{failure}\ntrying again until Ctrl-C", style="red")
                 live.update(shown, refresh=True)
@@ -90,11 +93,13 @@ def show_totals(rows: list[tuple[str, int, int]]) -> None:
     page.print(f"{plays:,} plays of {len(rows):,} videos")
 
 
-def _status(status: dict[str, Any]) -> Group:
+def _status(status: dict[str, Any], columns: int) -> Group:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("child", "state", "pid", "life", "up", "memory", "CPU", "mailbox", "last exit"):
-        right = name in ("pid", "life", "up", "memory", "CPU", "mailbox")
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for name in ("child", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("pid", "life", "up", "memory", *(WORK if columns >= WORK_COLUMNS_MIN else ())):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("last exit", overflow="fold")
     supervisor = status["supervisor"]
     _add_row(table, "supervisor", {"state": "running", "incarnation": 1, **supervisor})
     children = {child["id"]: child for child in status["children"]}
@@ -139,10 +144,8 @@ def _add_branches(
         if child_id in supervisors:
             nested = supervisors[child_id]
             rules = f"{nested['strategy']}, {nested['max_restarts']} in {nested['max_seconds']:g} s"
-            table.add_row(
-                branch, Text(nested["state"], style=_STATE_STYLES[nested["state"]]), "", "", "", "", "", "",
-                Text(rules, style="dim"),
-            )
+            state = Text(nested["state"], style=_STATE_STYLES[nested["state"]])
+            _add_cells(table, {"child": branch, "state": state, "last exit": Text(rules, style="dim")})
             _add_branches(table, nested, supervisors, children, indent + ("   " if last else "│  "))
         else:
             _add_row(table, branch, children[child_id])
@@ -153,17 +156,23 @@ def _add_row(table: Table, name: str, one: dict[str, Any]) -> None:
     last_exit = one.get("last_exit") or ""
     if last_exit and came_back is not None:
         last_exit += f", back in {came_back:.0f} ms"
-    table.add_row(
-        name,
-        Text(one["state"], style=_STATE_STYLES[one["state"]]),
-        str(one["pid"] or ""),
-        f"#{one['incarnation']}",
-        _duration(one["uptime_s"]),
-        f"{one['memory_bytes'] / 1e6:.0f} MB",
-        f"{one['cpu_s']:.1f} s",
-        _bytes(one["mailbox_bytes"]) if "mailbox_bytes" in one else "",
-        last_exit or Text(one.get("strategy", ""), style="dim"),
-    )
+    cells = {
+        "child": name,
+        "state": Text(one["state"], style=_STATE_STYLES[one["state"]]),
+        "pid": str(one["pid"] or ""),
+        "life": f"#{one['incarnation']}",
+        "up": _duration(one["uptime_s"]),
+        "memory": f"{one['memory_bytes'] / 1e6:.0f} MB",
+        "CPU": f"{one['cpu_s']:.1f} s",
+        "mailbox": _bytes(one["mailbox_bytes"]) if "mailbox_bytes" in one else "",
+        "last exit": Text(last_exit) if last_exit else Text(one.get("strategy", ""), style="dim"),
+    }
+    _add_cells(table, cells)
+
+
+def _add_cells(table: Table, cells: dict[str, str | Text]) -> None:
+    """A row of those of the cells for which there is a column."""
+    table.add_row(*(cells.get(str(column.header), "") for column in table.columns))
 
 
 def _bytes(count: int) -> str:

@@ -107,10 +107,15 @@ def _child(worker: Worker) -> dict[str, Any]:
         "restarts": max(0, worker.incarnation - 1),
         "uptime_s": round(time.monotonic() - worker.process.started_s, 1) if worker.process and runs else 0.0,
         "last_exit": str(worker.last_exit) if worker.last_exit else None,
-        "came_back_ms": round(worker.came_back_ms, 1) if worker.came_back_ms is not None else None,
+        "came_back_ms": _rounded(worker.came_back_ms),
+        "resumed_ms": _rounded(worker.resumed_ms),
         "mailbox_bytes": worker.mailbox_bytes,
         **_resources(worker.process.pid if worker.process and runs else None),
     }
+
+
+def _rounded(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds, 1)
 
 
 def _resources(pid: int | None) -> dict[str, Any]:

@@ -81,7 +81,8 @@ class Worker:
         self.figures: Figures | None = None
         self.mailbox_bytes = 0
         self.last_exit: Exit | None = None
-        self.came_back_ms: float | None = None
+        self.came_back_ms: float | None = None  # from its death until it was linked again
+        self.resumed_ms: float | None = None  # and until it did its work again
         self.unanswered_since_s: float | None = None
         self._surroundings = surroundings
         self._on_exit = on_exit
@@ -102,7 +103,8 @@ class Worker:
         """Start its next incarnation, and wait until it is ready. Raises `StartFailed`."""
         self.incarnation += 1
         self.state = State.STARTING
-        self.figures = self.came_back_ms = self.unanswered_since_s = None
+        self.figures = self.unanswered_since_s = None
+        self.came_back_ms = self.resumed_ms = None
         self._ready = asyncio.get_running_loop().create_future()
         self._gone.clear()
         self._drained.clear()
@@ -124,9 +126,13 @@ class Worker:
         if self.state is State.STARTING:  # and not told to stop meanwhile
             self.state = State.RUNNING
             took_ms = (time.monotonic() - self.process.started_s) * 1000
-            note = f": {ready.note}" if ready.note else ""
-            log.info("%s started, pid %d, ready in %.0f ms%s", self, self.process.pid, took_ms, note)
             self._surroundings.ready(self, ready)
+            self.came_back_ms = self._since_death_ms()
+            back = f", back {self.came_back_ms:.0f} ms after it died" if self.came_back_ms else ""
+            note = f": {ready.note}" if ready.note else ""
+            log.info(
+                "%s started, pid %d, ready in %.0f ms%s%s", self, self.process.pid, took_ms, back, note
+            )
 
     async def stop(self) -> None:
         """Tell it to end, and kill it if it has not within its spec's shutdown time."""
@@ -176,6 +182,9 @@ class Worker:
         if self.process is not None:
             self.process.signal(signal.SIGKILL)
 
+    def _since_death_ms(self) -> float | None:
+        return None if self._died_s is None else (time.monotonic() - self._died_s) * 1000
+
     # Whether it lives
 
     def ping(self) -> int:
@@ -207,9 +216,7 @@ class Worker:
                 if not self._ready.done():
                     self._ready.set_result(message)
             case Resumed():
-                if self._died_s is not None and self.came_back_ms is None:
-                    self.came_back_ms = (time.monotonic() - self._died_s) * 1000
-                    log.info("%s works again, %.0f ms after it died", self, self.came_back_ms)
+                self.resumed_ms = self._since_death_ms()
             case Pong():
                 self.unanswered_since_s = None
                 self.figures = message.figures

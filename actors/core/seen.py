@@ -45,8 +45,14 @@ class SeenIds:
         self._fresh: dict[tuple[str, int], BitMap64] = {}
         self._received_ms = 0
         self._expiry_due_ms = 0
+        parts: dict[tuple[str, int], list[BitMap64]] = {}
+        received_ms: dict[tuple[str, int], int] = {}
         for chunk in stored:
-            self._put(chunk.source, chunk.bucket, BitMap64.deserialize(chunk.ids), chunk.received_ms)
+            key = (chunk.source, chunk.bucket)
+            parts.setdefault(key, []).append(BitMap64.deserialize(chunk.ids))
+            received_ms[key] = max(received_ms.get(key, 0), chunk.received_ms)
+        for key, maps in parts.items():
+            self._put(*key, _union(maps), received_ms[key])
 
     def admit(self, source: str, column: bytes, now_ms: int) -> list[int] | None:
         """Take in the ids of a batch. Which places in it are new, or None when all are."""
@@ -118,6 +124,14 @@ class SeenIds:
         bucket = self._buckets.setdefault((source, number), _Bucket())
         bucket.ids |= ids
         bucket.received_ms = max(bucket.received_ms, received_ms)
+
+
+def _union(maps: list[BitMap64]) -> BitMap64:
+    """All ids of these. Pairwise: to put one after another into a map that grows is quadratic."""
+    while len(maps) > 1:
+        odd = maps[len(maps) & ~1 :]
+        maps = [one | other for one, other in zip(maps[::2], maps[1::2], strict=False)] + odd
+    return maps[0]
 
 
 def _split(

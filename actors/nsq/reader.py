@@ -23,7 +23,7 @@ from ..core.pacing import Pace
 log = logging.getLogger(__name__)
 
 READ_BYTES_MAX = 256 * 1024
-RECONNECT_S = 1.0
+RECONNECT_S = 0.25
 LOOKUP_INTERVAL_S = 5
 # The least that nsqd allows by default (min-output-buffer-timeout): how long a message may wait in its
 # buffer when fewer than RDY are in flight.

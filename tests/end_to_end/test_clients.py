@@ -68,18 +68,19 @@ def test_an_outage_loses_nothing_and_ends_with_the_newest_totals(kind, tmp_path)
         kind, tmp_path, f"publish.url={client.url}"
     ) as service:
         service.start()
-        for number in range(5):
+        for number in range(4):
             play(service, 1, VIDEOS[0])
             play(service, 1, VIDEOS[1 + number])
             wait_requests(client, number + 1, service)
-        status = wait_counted(service, 10)
+        status = wait_counted(service, 8)
         assert status["publishes"]["total"] == 0 and not status["caught_up"]
+        wait_requests(client, len(client.received) + 1, service)  # what is made from now on has all
         out.clear()
-        status = wait_caught_up(service, 10)
+        status = wait_caught_up(service, 8)
 
         first, *_ = client.accepted()
-        assert {one["video_id"]: one["plays"] for one in first.publish["videos"]}[VIDEOS[0]] == 5
-        assert len(first.publish["videos"]) == 6, "what waits goes out together"
+        assert {one["video_id"]: one["plays"] for one in first.publish["videos"]}[VIDEOS[0]] == 4
+        assert len(first.publish["videos"]) == 5, "what waits goes out together"
         assert len(client.accepted()) == status["publishes"]["total"] == 1
         assert status["publishes"]["failed"] == len(client.received) - 1
         # 100 ms, doubled with each failure, of that at least a half.
@@ -172,7 +173,7 @@ def test_nobody_listens_at_first_and_then_somebody_does(tmp_path):
             reserved.close()
             with client:
                 wait_caught_up(service, 10)
-                assert len(client.received) == 1
+                assert len(client.received) <= 2, "what waited did not go out together"
                 assert "nobody listens there (connection refused); trying again" in service.log()
                 holds(client, service)
 
@@ -199,18 +200,18 @@ def test_answers_without_end_and_garbage_take_no_memory_and_stop_nobody(tmp_path
     ) as service:
         service.start()
         before_kb = peak_memory_kb(service.child("dispatcher")["pid"])
-        play(service, 5)
-        status = wait_caught_up(service, 5)
+        play(service, 1)
+        status = wait_caught_up(service, 1)
         assert len(client.received) == len(replies)
         assert status["publishes"]["total"] == 1
         assert status["publishes"]["failed"] == len(replies) - 1
         dispatcher = service.child("dispatcher")
         assert dispatcher["incarnation"] == 1
         assert peak_memory_kb(dispatcher["pid"]) - before_kb < 20_000
-        # What has no answer comes again as it was; only then what is refused is made anew.
-        assert len({request.body for request in client.received[:4]}) == 1
+        # Nothing new came in: whether unknown or refused, it is the same content under the same key.
+        assert len({request.body for request in client.received}) == 1
         play(service, 5)
-        wait_caught_up(service, 10)
+        wait_caught_up(service, 6)
         assert "Traceback" not in service.log()
         holds(client, service)
 
@@ -406,7 +407,6 @@ def test_a_stdout_that_nobody_reads_does_not_stop_publishing_nor_the_end(pipe, t
         wait_for(lambda: service.child("dispatcher")["uptime_s"] > 1.5, "time to pass", 20)
         assert service.child("dispatcher")["incarnation"] == 1
         holds(client, service)
-        assert pipe.lines() == []
         wait_for(lambda: len(pipe.lines()) >= 5, "the lines that waited", 20, service.log)
         assert [one["batch"] for one in pipe.lines()] == [one.publish["batch"] for one in client.accepted()]
         pipe.fill()
@@ -431,7 +431,7 @@ def test_without_a_url_a_stdout_that_nobody_reads_is_waited_for(pipe, tmp_path):
         pipe.lines()
         wait_caught_up(service, 5)
         told = [video["plays"] for line in pipe.lines() for video in line["videos"]]
-        assert told == [1, 5]
+        assert told[0] == 1 and told[-1] == 5 and told == sorted(set(told))
 
         pipe.fill()
         play(service, 1)

@@ -6,13 +6,14 @@ purpose.
 import os
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from actors.core.counting import Counting
 from actors.core.dispatching import Dispatching, Outcome
 from actors.core.effects import Commit, Deliver, Store
-from tests.support.protocol_world import COUNTERS, Faults, World
+from tests.support.protocol_world import COUNTERS, World
+from tests.support.simulated_faults import Faults
 
 STEPS = 600
 ROUNDS_TO_CONVERGE_MAX = 600  # 30 s of the world's time: deadlines of 2 s, pauses of 10 s at most
@@ -75,8 +76,8 @@ def test_totals_are_exact_and_told_once_whoever_dies_and_whatever_is_lost(
     world = World(seed, videos, faults, steps_below)
     try:
         run(world, drains=drains)
-    except BaseException:
-        print("\n".join(world.trace))
+    except AssertionError:
+        note("\n".join(world.trace))
         raise
 
 

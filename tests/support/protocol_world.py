@@ -1,9 +1,8 @@
-"""The four actors wired in memory: the real rules, with simulated links, disks, queues and a client.
+"""The four actors wired in memory: the real rules; simulated links, disks, queues and a client.
 
-One seed decides everything. An actor can be killed before and after every single effect of it, and at
-any other moment; it starts again from what its disk has, with new links. A link keeps order; what a
-killed actor wrote before may still be read, or be cut off anywhere. After `heal` no fault happens, and
-`converged` must become true.
+One seed decides everything. An actor can be killed before and after every single effect of it, and
+at any other moment; it starts again from what its disk has, with new links. After `heal` no fault
+happens, and `converged` must become true.
 """
 
 from collections import deque
@@ -11,22 +10,21 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
-from msgspec import Struct
-
 from actors.core.bodies import Bodies
-from actors.core.columns import unpack_ids, unpack_numbers, unpack_videos
 from actors.core.counting import CONSUMER, DISPATCHER, Counting
 from actors.core.deliveries import Deliveries
 from actors.core.dispatching import Dispatching, Outcome
 from actors.core.effects import Commit, DeadLetter, Deliver, Finish, Forget, Send, Store
 from actors.core.frames import FrameParser
 from actors.core.ledger import Ledger
-from actors.core.messages import Plays, Rejected
 from actors.core.outbox import Batch
 from actors.core.schedule import Rule
 from actors.core.seen import SeenIds
 from actors.core.shards import counter_of, shard_of
+from tests.support.play_oracle import PlayOracle
 from tests.support.simulated_client import LedgerDisk, OutboxDisk, SimulatedClient
+from tests.support.simulated_faults import Faults
+from tests.support.simulated_links import SimulatedLinks
 from tests.support.simulated_queue import SimulatedQueue
 
 SHARDS = 2
@@ -34,35 +32,13 @@ COUNTERS = [counter_of(shard) for shard in range(SHARDS)]
 PAIRS = [(CONSUMER, name) for name in COUNTERS] + [(DISPATCHER, name) for name in COUNTERS]
 START_MS = 1_795_502_904_000
 WINDOW_MS = 3_600_000
-
-
-class Faults(Struct, frozen=True):
-    """How likely each fault is: a run has a random subset of them."""
-
-    kill_at_effect: float = 0.0
-    kill: float = 0.0
-    disconnect: float = 0.0
-    time_out: float = 0.0
-    refuse: float = 0.0
-    lose_answer: float = 0.0
-    stall: float = 0.0
-    bad_body: float = 0.0
+FIRST_MESSAGE_NUMBER = 1 << 40
+NO_PLAYS = (b"", b"[]", b'{"video_id":1}', b"\xff" * 9)
+RULE = Rule(realtime_below=6, deadline_ms=2000, realtime_linger_ms=0, overdue_linger_ms=100)
 
 
 class Killed(Exception):
     """The actor was killed in the middle of what it did."""
-
-
-class Link:
-    """A pipe between two incarnations: what each end has written and the other has not yet read."""
-
-    def __init__(self, ends: tuple[str, str]):
-        self.inboxes: dict[str, deque[Any]] = {end: deque() for end in ends}
-        self.dead_end: str | None = None
-
-    def peer_of(self, name: str) -> str:
-        """The other end."""
-        return next(end for end in self.inboxes if end != name)
 
 
 class World:
@@ -83,18 +59,19 @@ class World:
         self._trace: deque[tuple[int, tuple[Any, ...]]] = deque(maxlen=400)
         self.steps_below = steps_below
         self.videos = [self.random.randbytes(16) for _ in range(videos)]
-        self.queues = [SimulatedQueue("a:4150/plays", 1 << 40), SimulatedQueue("b:4150/plays", 1 << 40)]
+        # Two nsqds that give the same ids: only their names tell the messages apart.
+        sources = ("a:4150/plays", "b:4150/plays")
+        self.queues = [SimulatedQueue(source, FIRST_MESSAGE_NUMBER) for source in sources]
         self.produced: dict[bytes, int] = {}
         self.bad_produced = 0
-        self.history: dict[bytes, list[int]] = {}
+        self.oracle = PlayOracle()
         self.ledgers = [LedgerDisk() for _ in range(SHARDS)]
         self.outbox = OutboxDisk()
-        self.client = SimulatedClient(self._oldest_untold_ns, steps_below)
+        self.client = SimulatedClient(self.oracle.oldest_untold_ns, steps_below)
         self.kills = 0
         self._counting, self._dispatching = counting, dispatching
-        self._counted: set[tuple[str, int]] = set()
         self._alive: dict[str, Any] = {}
-        self._links: dict[tuple[str, str], Link] = {}
+        self._links = SimulatedLinks(PAIRS)
         self._connections: dict[int, tuple[SimulatedQueue, FrameParser]] = {}
         self._unread: dict[int, bytes] = {}
         self._connection_numbers = 0
@@ -125,7 +102,7 @@ class World:
     def drain(self) -> None:
         """The service stops in order: the consumer holds nothing, now the dispatcher is told."""
         consumer = self._alive.get(CONSUMER)
-        assert consumer is not None and consumer.outstanding == 0 and len(self._links) == len(PAIRS)
+        assert consumer is not None and consumer.outstanding == 0 and self._links.complete
         self._draining = True
         self._perform(DISPATCHER, self._alive[DISPATCHER].drain(self.now_ms))
 
@@ -134,8 +111,7 @@ class World:
         """Whether all that was produced is committed and finished."""
         consumer = self._alive.get(CONSUMER)
         held = consumer is None or consumer.outstanding > 0
-        linked = [link for link in self._links.values() if link.dead_end is None]
-        return not held and len(linked) == len(PAIRS) and all(q.empty for q in self.queues)
+        return not held and self._links.complete and all(queue.empty for queue in self.queues)
 
     def settle(self) -> None:
         """One round in which everybody does all that can be done, then a little time passes."""
@@ -185,7 +161,7 @@ class World:
         for _ in range(self.random.choice((1, 1, 3, 12))):
             arrived_ns = (self.now_ms - self.random.choice((0, 0, 1, 500, 5000))) * 1_000_000
             if self.random.random() < self.faults.bad_body:
-                queue.put(self.random.choice((b"", b"[]", b'{"video_id":1}', b"\xff" * 9)), arrived_ns)
+                queue.put(self.random.choice(NO_PLAYS), arrived_ns)
                 self.bad_produced += 1
                 continue
             video = self.random.choice(self.videos)
@@ -194,14 +170,15 @@ class World:
 
     def _read(self) -> None:
         consumer = self._alive.get(CONSUMER)
-        if consumer is None or not all((CONSUMER, name) in self._links for name in COUNTERS):
+        if consumer is None or not all(self._links.has(CONSUMER, name) for name in COUNTERS):
             return
         for queue in self.queues:
             if not any(of is queue for of, _ in self._connections.values()):
                 self._connect(consumer, queue)
         number = self.random.choice(list(self._connections))
         queue, parser = self._connections[number]
-        data = self._unread.pop(number, b"") + queue.give(number, self.random.randint(1, 8), self.random)
+        given = queue.give(number, self.random.randint(1, 8), self.random)
+        data = self._unread.pop(number, b"") + given
         cut = len(data) if self._healed else self.random.randint(0, len(data))
         if cut < len(data):
             self._unread[number] = data[cut:]
@@ -221,16 +198,10 @@ class World:
         consumer.connected(number)
 
     def _deliver_mail(self) -> None:
-        full = [
-            (link, name) for link in self._links.values() for name, inbox in link.inboxes.items()
-            if inbox and name in self._alive
-        ]
-        if not full:
+        mail = self._links.some_mail(self._alive, self.random)
+        if mail is None:
             return
-        link, name = self.random.choice(full)
-        inbox = link.inboxes[name]
-        messages = [inbox.popleft() for _ in range(self.random.randint(1, len(inbox)))]
-        peer = link.peer_of(name)
+        name, peer, messages = mail
         self._log(name, "reads from", peer, messages)
         actor = self._alive[name]
         if name == CONSUMER:
@@ -240,7 +211,7 @@ class World:
         elif name == DISPATCHER:
             self._perform(name, actor.handle(COUNTERS.index(peer), messages, self.now_ms))
         else:
-            fresh = self._fresh_plays(messages)
+            fresh = self.oracle.fresh_plays(messages)
             self._perform(name, actor.handle(messages, self.now_ms), fresh)
 
     def _answer(self) -> None:
@@ -307,9 +278,8 @@ class World:
             return
         name = self.random.choice(dead)
         if name == DISPATCHER:
-            rule = Rule(realtime_below=6, deadline_ms=2000, realtime_linger_ms=0, overdue_linger_ms=100)
             self._alive[name] = self._dispatching(
-                rule, SHARDS, 20, "service", self.random.random,
+                RULE, SHARDS, 20, "service", self.random.random,
                 list(self.outbox.batches.values()), self.outbox.totals,
             )
         elif name == CONSUMER:
@@ -322,17 +292,11 @@ class World:
 
     def _link_up(self) -> None:
         """The supervisor links two that live; the old link is closed then, read or not."""
-        missing = [
-            pair for pair in PAIRS
-            if pair[0] in self._alive and pair[1] in self._alive
-            and (pair not in self._links or self._links[pair].dead_end is not None)
-        ]
+        missing = self._links.missing(self._alive)
         if not missing:
             return
-        pair = self.random.choice(missing)
-        one, counter = pair
-        self._links.pop(pair, None)
-        self._links[pair] = Link(pair)
+        one, counter = pair = self.random.choice(missing)
+        self._links.renew(pair)
         self._log(one, "and", counter, "are linked")
         shard, actor = COUNTERS.index(counter), self._alive[one]
         if one == CONSUMER:
@@ -342,16 +306,10 @@ class World:
 
     def _notice_loss(self) -> None:
         """An end of file is read, after all that came before it."""
-        ended = [
-            (pair, link) for pair, link in self._links.items()
-            if link.dead_end is not None and not link.inboxes[link.peer_of(link.dead_end)]
-        ]
-        if not ended:
+        lost = self._links.some_end(self.random)
+        if lost is None:
             return
-        pair, link = self.random.choice(ended)
-        del self._links[pair]
-        dead = link.dead_end
-        survivor = link.peer_of(dead)
+        survivor, dead = lost
         if survivor == DISPATCHER and survivor in self._alive:
             shard = COUNTERS.index(dead)
             self._perform(survivor, self._alive[survivor].lost(shard, self.now_ms))
@@ -364,17 +322,7 @@ class World:
         self.kills += 1
         self._log(name, "killed")
         del self._alive[name]
-        for pair, link in list(self._links.items()):
-            if name not in pair:
-                continue
-            if link.dead_end is not None:
-                del self._links[pair]  # now both ends are gone
-                continue
-            link.dead_end = name
-            link.inboxes[name].clear()
-            unread = link.inboxes[link.peer_of(name)]
-            for _ in range(self.random.randint(0, len(unread))):
-                unread.pop()  # what it had not yet handed to the operating system
+        self._links.cut(name, self.random)
         if name == CONSUMER:
             for number, (queue, _) in self._connections.items():
                 queue.disconnect(number)
@@ -406,9 +354,11 @@ class World:
         self._log(name, effect)
         match effect:
             case Send():
-                self._send(name, effect)
+                self._links.post(name, effect.peer, effect.message)
             case Commit():
-                self._commit(COUNTERS.index(name), effect, fresh)
+                disk = self.ledgers[COUNTERS.index(name)]
+                disk.commit(effect.changes)
+                self.oracle.committed(fresh, disk.totals())
             case Store():
                 self.outbox.store(effect.batch, effect.totals)
             case Forget():
@@ -422,46 +372,6 @@ class World:
                 self._letters.append((self._alive[name], effect.number))
             case _:
                 raise AssertionError(f"an effect that nobody knows: {effect!r}")
-
-    def _send(self, name: str, send: Send) -> None:
-        pair = (name, send.peer) if name in (CONSUMER, DISPATCHER) else (send.peer, name)
-        link = self._links.get(pair)
-        if link is not None and link.dead_end is None:
-            link.inboxes[send.peer].append(send.message)
-
-    # The oracle: what a ledger must have counted, kept apart from it
-
-    def _fresh_plays(self, messages: list[Any]) -> list[tuple[bytes | None, int, tuple[str, int]]]:
-        fresh, names = [], set()
-        for message in messages:
-            if not isinstance(message, Plays | Rejected):
-                continue
-            ids = [(message.source, number) for number in unpack_ids(message.ids)]
-            if isinstance(message, Plays):
-                facts = zip(unpack_numbers(message.arrived_ns), unpack_videos(message.videos), strict=True)
-                plays = [(video, stamp, one) for (stamp, video), one in zip(facts, ids, strict=True)]
-            else:
-                plays = [(None, 0, one) for one in ids]
-            new = []
-            for play in plays:
-                if play[2] not in self._counted and play[2] not in names:
-                    names.add(play[2])
-                    new.append(play)
-            fresh += sorted(new, key=lambda play: (play[1], play[0] or b""))
-        return fresh
-
-    def _commit(self, shard: int, commit: Commit, fresh: Any) -> None:
-        self.ledgers[shard].commit(commit.changes)
-        for video, arrived_ns, name in fresh:
-            self._counted.add(name)
-            if video is not None:
-                self.history.setdefault(video, []).append(arrived_ns)
-        for video, total in self.ledgers[shard].totals().items():
-            assert total == len(self.history[video]), "a total is not the number of distinct plays"
-
-    def _oldest_untold_ns(self, video: bytes, known: int, total: int) -> int:
-        assert total <= len(self.history.get(video, ())), "a total was told before it was committed"
-        return min(self.history[video][known:total])
 
     def _log(self, *facts: Any) -> None:
         self._trace.append((self.now_ms - START_MS, facts))  # made a text only when a run fails

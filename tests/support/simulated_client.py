@@ -1,7 +1,7 @@
 """The client and the disks of the simulated protocol: what must be true of them at every step.
 
-Pure and in memory. The client honours idempotency keys, as INTERFACE asks, and objects to every
-broken promise at the moment at which it is broken. A disk holds what was committed and nothing else.
+Pure and in memory. The client honours idempotency keys and objects to every broken promise at the
+moment at which it is broken. A disk holds what was committed and nothing else.
 """
 
 from collections.abc import Callable

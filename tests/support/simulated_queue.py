@@ -1,7 +1,7 @@
 """nsqd as far as the protocol can tell: it gives messages at least once, on connections that break.
 
-Pure and in memory: bytes out (real NSQ frames), FINs in. It forgets a message only when it is finished
-on the connection that holds it; everything else comes again, now or later, in any order.
+Pure and in memory: bytes out (real NSQ frames), FINs in. It forgets a message only when it is
+finished on the connection that holds it; everything else comes again, now or later, in any order.
 """
 
 import struct

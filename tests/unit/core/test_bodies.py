@@ -1,4 +1,4 @@
-"""Message bodies: plays in all forms, a reason for everything else, dead letters that nsqd takes."""
+"""Message bodies: plays in all forms, a reason for all else, dead letters that nsqd takes."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What the consumer has outstanding: finished once counted, resent until answered, never forgotten."""
+"""What the consumer has outstanding: finished once counted, resent until answered."""
 
 import json
 

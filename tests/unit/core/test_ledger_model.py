@@ -1,4 +1,4 @@
-"""The ledger against a model of plain lists: plays, redeliveries, batches, failures and kills at random.
+"""The ledger against a model of plain lists: plays, redeliveries, batches, failures, kills.
 
 The model keeps, for each video, the arrivals of its plays in the order in which they were counted.
 Whatever a batch takes must be a count of them, and the oldest arrival of those not told.
@@ -47,7 +47,8 @@ class Model:
     def hear(self, announcements):
         for one in announcements:
             arrived, ordinals = unpack_numbers(one.arrived_ns), unpack_numbers(one.ordinals)
-            for video, ns, ordinal in zip(unpack_videos(one.videos), arrived, ordinals, strict=True):
+            videos = unpack_videos(one.videos)
+            for video, ns, ordinal in zip(videos, arrived, ordinals, strict=True):
                 old = self.waiting.get(video, (ns, ordinal))
                 self.waiting[video] = (min(old[0], ns), min(old[1], ordinal))
 
@@ -75,7 +76,8 @@ class Model:
         answer = self.ledger.collect(number, asked)
         self.commit()
         totals, arrived = unpack_numbers(answer.totals), unpack_numbers(answer.arrived_ns)
-        found = dict(zip(unpack_videos(answer.videos), zip(totals, arrived, strict=True), strict=True))
+        facts = zip(totals, arrived, strict=True)
+        found = dict(zip(unpack_videos(answer.videos), facts, strict=True))
         for video in asked:
             count, told = len(self.arrivals[video]), self.published[video]
             if count == told:

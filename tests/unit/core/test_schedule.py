@@ -218,7 +218,8 @@ class Naive:
         self.waiting[each] = one
 
     def ordered(self):
-        return sorted(self.waiting, key=lambda each: (self.due(self.waiting[each]), self.waiting[each][3]))
+        lines = ((self.due(one), one[3], each) for each, one in self.waiting.items())
+        return [each for _, _, each in sorted(lines)]
 
 
 videos = st.integers(1, 6).map(video)

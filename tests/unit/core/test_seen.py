@@ -65,6 +65,20 @@ def test_a_ledger_that_starts_again_knows_what_was_stored():
     assert [one.bucket for one in again.take_chunks()] == [0]
 
 
+@pytest.mark.parametrize("commits", [1, 2, 3, 7, 100])
+def test_a_bucket_stored_in_many_commits_is_whole_again_and_as_young_as_its_last(commits):
+    seen, chunks = SeenIds(HOUR_MS), []
+    for number in range(commits):
+        seen.admit(A, column(number, 1000 + number), number)
+        chunks += seen.take_chunks()
+    again = SeenIds(HOUR_MS, reversed(chunks))
+    assert len(again) == 2 * commits
+    assert again.admit(A, column(*range(commits), 5000), HOUR_MS) == [commits]
+    again = SeenIds(HOUR_MS, chunks)
+    assert again.expire(commits - 1 + HOUR_MS) == []
+    assert again.expire(commits + HOUR_MS + EXPIRY_INTERVAL_MS) == [(A, 0)]
+
+
 def test_ids_are_kept_for_the_window_and_dropped_after_it():
     seen = SeenIds(HOUR_MS)
     seen.admit(A, column(1), 1000)
@@ -102,7 +116,8 @@ def test_a_batch_of_old_messages_over_thousands_of_buckets_takes_no_quadratic_ti
     assert len(seen) == 20_000
 
 
-ids = st.integers(0, 2**64 - 1) | st.integers(0, 6) | st.integers(0, 6).map(lambda n: n << BUCKET_SHIFT)
+few = st.integers(0, 6)
+ids = st.integers(0, 2**64 - 1) | few | few.map(lambda number: number << BUCKET_SHIFT)
 batches = st.tuples(st.just("admit"), st.sampled_from((A, B)), st.lists(ids, max_size=12))
 restarts = st.tuples(st.just("restart"), st.booleans(), st.none())
 

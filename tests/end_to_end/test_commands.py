@@ -1,0 +1,724 @@
+"""The command line and the service's own HTTP, as people and scripts use them: real processes only."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from actors import config, runfile
+from actors.exits import Failure
+from actors.launch import ROOT, Service, running_facts, wait_for
+from tests.support.recording_client import RecordingClient, Reply
+from tests.support.services import (
+    ANY_PORTS,
+    PATIENT,
+    ledger_totals,
+    open_service,
+    wait_caught_up,
+    wait_counted,
+    wait_status,
+)
+
+COMMANDS = ["run", "status", "kill", "config", "totals", "check", "stop", "demo"]
+CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
+TRIGGERS = ["realtime", "deadline", "overdue", "drain"]
+VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 31)]
+
+# The outside of playtally, as it is documented: typed in here by hand.
+DEFAULTS = {
+    "nsq.topic": "plays",
+    "nsq.channel": "playtally",
+    "nsq.nsqd_tcp_addresses": [],
+    "nsq.lookupd_http_addresses": [],
+    "nsq.max_in_flight": 2500,
+    "embedded_nsqd.tcp_address": "127.0.0.1:4150",
+    "embedded_nsqd.http_address": "127.0.0.1:4151",
+    "counters.shards": 2,
+    "counters.synchronous": "NORMAL",
+    "counters.dedupe_window_s": 3600,
+    "dispatch.realtime_below": 100,
+    "dispatch.deadline_s": 60,
+    "dispatch.batch_size_max": 20,
+    "dispatch.realtime": "coalesce",
+    "dispatch.realtime_linger_ms": 0,
+    "dispatch.overdue_linger_ms": 1000,
+    "publish.url": "http://127.0.0.1:8080/plays",
+    "publish.stdout": True,
+    "publish.timeout_s": 10,
+    "publish.secret_env": "",
+    "client.enabled": True,
+    "client.address": "127.0.0.1:8080",
+    "admin.address": "127.0.0.1:8081",
+    "supervisor.state_dir": "state",
+    "supervisor.strategy": "one_for_one",
+    "supervisor.max_restarts": 5,
+    "supervisor.max_seconds": 10,
+    "supervisor.liveness_timeout_s": 10,
+    "supervisor.shutdown_timeout_s": 10,
+}
+
+
+def run(*words, **options):
+    """One command that has nothing to do with a running service."""
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def playtally(*words, **options):
+    return run("supervisor.py", *words, **options)
+
+
+def play(service, plays: int, video: str = VIDEOS[0]) -> None:
+    service.queue.put("plays", *[b'{"video_id": "%b"}' % video.encode()] * plays)
+
+
+def get(service, path: str) -> tuple[int, bytes]:
+    """Status and body of an answer of the service's own HTTP."""
+    try:
+        with urllib.request.urlopen(f"http://{service.facts()['admin_address']}{path}", timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def session(sid: int) -> list[int]:
+    """The processes of a session that still run."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            state, _, _, of, *_ = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(of) == sid and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def nothing_is_left(service) -> None:
+    wait_for(lambda: not session(service.process.pid), "its processes to end", 5)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    """One that has counted and published: 150 plays of a video, 3 each of 29 more. Tests leave it so."""
+    with open_service("embedded", tmp_path_factory.mktemp("commands"), "dispatch.deadline_s=1") as service:
+        service.start()
+        play(service, 150)
+        for video in VIDEOS[1:]:
+            play(service, 3, video)
+        service.queue.put("plays", b"no play")
+        wait_status(service, lambda status: status["plays"]["dead_lettered"] == 1, "the dead letter")
+        wait_caught_up(service, 150 + 3 * 29)
+        yield service
+
+
+# Arguments
+
+
+def test_every_command_explains_itself_on_stdout_and_ends_with_0():
+    asked = [
+        subprocess.Popen(
+            [sys.executable, "supervisor.py", *words, "--help"],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"COLUMNS": "80"},
+        )
+        for words in ([], *([command] for command in COMMANDS))
+    ]
+    for command, process in zip(["", *COMMANDS], asked, strict=True):
+        told, talk = process.communicate(timeout=60)
+        assert process.returncode == 0, command
+        assert talk == ""
+        assert f"usage: python supervisor.py {command}".rstrip() in told
+        assert re.sub(r"\s+", " ", told).endswith("3 restart intensity exceeded. ")
+        assert all(len(line) <= 80 for line in told.splitlines())
+        if not command:
+            assert all(f"\n    {name} " in told for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["frobnicate"], "invalid choice: 'frobnicate' (choose from 'run', 'status', 'kill'"),
+        (["kill"], "the following arguments are required: CHILD"),
+        (["kill", "consumer", "--signal", "NOISE"], "no signal 'NOISE', expected a name like KILL, TERM"),
+        (["kill", "consumer", "--signal", "99"], "no signal '99'"),
+        (["status", "--jsno"], "unrecognized arguments: --jsno"),
+        (["--set", "dispatch.deadline_s"], "--set 'dispatch.deadline_s', expected SECTION.KEY=VALUE"),
+        (["--config", "/no/such/file"], "/no/such/file: cannot be read (No such file or directory)"),
+        (["demo", "--plays", "0", "--seed", "x"], "--plays '0', expected a whole number, 1 to"),
+        (["demo", "--plays", "0", "--seed", "x"], "--seed 'x', expected a whole number, 0 to"),
+    ],
+)
+def test_bad_arguments_end_with_2_and_say_what_was_expected(words, told):
+    result = playtally(*words)
+    assert result.returncode == 2
+    assert told in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+
+
+def test_a_config_with_six_mistakes_lists_all_six_to_every_command_and_the_producer(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[dispatch]\nbatch_size_max = 50\ndeadline_s = "soon"\nrealtime = "sometimes"\nrush = 1\n'
+        '[client]\naddress = "8080"\n[kitchen]\nsink = true\n'
+    )
+    mistakes = [
+        "config.toml: dispatch.batch_size_max = 50, expected a whole number, 1 to 20",
+        "config.toml: dispatch.deadline_s = 'soon', expected a number",
+        "config.toml: dispatch.realtime = 'sometimes', expected \"coalesce\" or \"every_play\"",
+        "config.toml: unknown key dispatch.rush, expected one of realtime_below, deadline_s",
+        "config.toml: client.address = '8080', expected \"host:port\"",
+        "config.toml: unknown section [kitchen], expected one of nsq, embedded_nsqd",
+    ]
+    asked = [
+        subprocess.Popen(
+            [sys.executable, *words, "--config", str(file)],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for words in (
+            ["supervisor.py"], *(["supervisor.py", name] for name in COMMANDS if name != "kill"),
+            ["supervisor.py", "kill", "consumer"], ["-m", "producer"],
+        )
+    ]
+    for process in asked:
+        told, talk = process.communicate(timeout=60)
+        assert process.returncode == 2, process.args
+        assert told == ""
+        for mistake in mistakes:
+            assert mistake in talk, process.args
+        assert len([line for line in talk.splitlines() if "expected" in line]) == 6
+
+
+# Status
+
+
+def test_status_as_json_has_the_documented_shape_and_is_what_the_http_says(service):
+    result = service.command("status", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    status = json.loads(result.stdout)
+    code, body = get(service, "/status")
+    assert code == 200
+    assert without_moments(status) == without_moments(json.loads(body))
+
+    supervisor = status["supervisor"]
+    assert supervisor["pid"] == service.process.pid
+    assert isinstance(supervisor["uptime_s"], float)
+    assert supervisor["strategy"] == "one_for_one"
+    assert [child["id"] for child in status["children"]] == CHILDREN
+    for child in status["children"]:
+        assert set(child) >= {"id", "pid", "state", "incarnation", "restarts", "uptime_s"}
+        assert (child["state"], child["incarnation"], child["restarts"]) == ("running", 1, 0)
+        assert child["pid"] in session(service.process.pid)
+        assert isinstance(child["uptime_s"], float)
+    plays = {"received": 238, "counted": 237, "redelivered": 0, "dead_lettered": 1}
+    assert {name: status["plays"][name] for name in plays} == plays
+    publishes = status["publishes"]
+    assert set(publishes) >= {"total", *TRIGGERS, "videos", "late", "failed"}
+    assert publishes["total"] == sum(publishes[trigger] for trigger in TRIGGERS)
+    assert publishes["total"] == len(service.publishes())
+    assert publishes["videos"] == sum(len(one["videos"]) for one in service.publishes())
+    assert (publishes["late"], publishes["failed"]) == (0, 0)
+    assert (status["pending_videos"], status["caught_up"]) == (0, True)
+
+
+def without_moments(value):
+    """Without what is another a moment later: times, memory, work."""
+    if isinstance(value, dict):
+        return {
+            key: without_moments(one) for key, one in value.items()
+            if not re.search(r"(_s|_ms|_bytes|_per_s)$|recent", key)
+        }
+    return [without_moments(one) for one in value] if isinstance(value, list) else value
+
+
+def test_status_shows_every_child_and_what_was_done(service):
+    result = service.command("status")
+    assert (result.returncode, result.stderr) == (0, "")
+    for child in service.status()["children"]:
+        assert re.search(rf"─ {child['id']} +running +{child['pid']} +#1 ", result.stdout), child
+    assert "237 counted of 30 videos; 0 redeliveries dropped, 1 dead letters" in result.stdout
+    assert "caught up: nothing in flight, every play published" in result.stdout
+
+
+def on_a_terminal(service, *words, columns=80):
+    """Start a command on a terminal of its own. The process, and our end of the terminal."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, 0x5414, (40).to_bytes(2, "little") + columns.to_bytes(2, "little") + bytes(4))
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "CI")}
+    process = subprocess.Popen(
+        [sys.executable, "supervisor.py", words[0], *service.arguments, *words[1:]],
+        cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        env=environment | {"TERM": "xterm-256color", "NO_COLOR": "1"},
+    )
+    os.close(theirs)
+    return process, ours
+
+
+def read_terminal(ours, until, timeout_s=20.0) -> str:
+    """What a terminal shows, until that holds of it or the command ends."""
+    text, deadline_s = "", time.monotonic() + timeout_s
+    while not until(text):
+        assert time.monotonic() < deadline_s, text
+        if select.select([ours], [], [], 0.05)[0]:
+            try:
+                text += os.read(ours, 65536).decode(errors="replace")
+            except OSError:  # how Linux says that the other end is closed
+                break
+    return text
+
+
+@pytest.mark.parametrize("command", ["status", "config", "check", "totals"])
+def test_pages_fit_a_terminal_of_80_columns_and_nothing_in_them_is_cut(service, command):
+    process, ours = on_a_terminal(service, command)
+    with os.fdopen(ours, closefd=True):
+        shown = read_terminal(ours, lambda _: False)
+        assert process.wait(20) == 0
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).replace("\r", "").split("\n")
+    assert max(map(len, lines)) <= 80
+    assert "…" not in shown
+
+
+def test_status_watch_refreshes_until_ctrl_c_and_ends_with_0(service):
+    process, ours = on_a_terminal(service, "status", "--watch")
+    with os.fdopen(ours, closefd=True):
+        shown = read_terminal(ours, lambda text: text.count("caught up") >= 3)
+        assert all(child in shown for child in CHILDREN)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert "Traceback" not in read_terminal(ours, lambda _: False)
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(service):
+    for words in (["totals"], ["status"], ["status", "--json"], ["config"], ["check"]):
+        reads, writes = os.pipe()
+        os.close(reads)
+        result = subprocess.run(
+            [sys.executable, "supervisor.py", words[0], *service.arguments, *words[1:]],
+            cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=60,
+        )
+        os.close(writes)
+        assert (result.returncode, result.stderr) == (0, ""), words
+
+
+# The service's own HTTP
+
+
+def test_metrics_are_prometheus_text_and_agree_with_the_status(service):
+    code, body = get(service, "/metrics")
+    assert code == 200
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(body.decode())
+        for sample in family.samples
+    }
+    status = service.status()
+    for outcome in ("counted", "redelivered", "dead_lettered"):
+        assert found["playtally_plays_total", outcome] == status["plays"][outcome]
+    for trigger in TRIGGERS:
+        assert found["playtally_publishes_total", trigger] == status["publishes"][trigger]
+    for name in ("videos", "late", "failed"):
+        assert found[f"playtally_published_{name}_total",] == status["publishes"][name]
+    for child in status["children"]:
+        assert found["playtally_child_up", child["id"]] == 1
+        assert found["playtally_child_restarts_total", child["id"]] == child["restarts"]
+    assert found["playtally_pending_videos",] == 0
+    assert found["playtally_caught_up",] == 1
+
+
+def test_healthz_is_200_while_all_run_and_an_unknown_path_is_404(service):
+    assert get(service, "/healthz")[0] == 200
+    code, body = get(service, "/nothing-here")
+    assert code == 404
+    assert b"/status" in body
+
+
+def test_healthz_is_503_while_a_child_is_down(tmp_path):
+    with open_service("embedded", tmp_path, *PATIENT) as service:
+        service.start()
+        child = service.child("counter-0")
+        # Who waits for the ledger's lock gets it when the counter dies; so its next can't start.
+        lock = os.open(service.state_dir / "counter-0.lock", os.O_RDWR)
+        held = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
+        held.start()
+        os.kill(child["pid"], signal.SIGKILL)
+        held.join(10)
+        assert not held.is_alive()
+        wait_for(lambda: get(service, "/healthz")[0] == 503, "the failing health", 5, service.log)
+        assert b"counter-0" in get(service, "/healthz")[1]
+        check = service.command("check")
+        assert check.returncode == 1
+        assert "not all of it: counter-0 is down" in check.stdout
+        os.close(lock)
+        wait_for(lambda: get(service, "/healthz")[0] == 200, "health", 20, service.log)
+
+
+def test_whatever_the_service_listens_on_is_on_loopback(service):
+    inodes = set()
+    for pid in session(service.process.pid):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                inodes.add(os.readlink(descriptor))
+    listening = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
+                listening.append(words[1].rpartition(":")[0])
+    assert len(listening) >= 4  # the queue's two, the client's, the admin's
+    assert set(listening) == {"0100007F"}
+
+
+# Settings
+
+
+def test_config_tells_value_unit_and_source_of_every_setting(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text("[dispatch]\ndeadline_s = 2.5\n[counters]\nshards = 2\n")
+    result = playtally("config", "--config", str(file), "--set", "publish.timeout_s=3", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    found = {one["key"]: one for one in json.loads(result.stdout)}
+    assert set(found) >= set(DEFAULTS)
+
+    def facts(key):
+        return found[key]["value"], found[key]["unit"], found[key]["source"]
+
+    assert facts("dispatch.deadline_s") == (2.5, "s", "config.toml")
+    assert facts("publish.timeout_s") == (3, "s", "--set")
+    assert facts("counters.shards") == (2, "processes", "config.toml")
+    assert facts("dispatch.overdue_linger_ms") == (1000, "ms", "default")
+    assert facts("nsq.topic") == ("plays", "", "default")
+    for_people = playtally("config", "--config", str(file)).stdout
+    assert all(re.search(rf"^{re.escape(key)} ", for_people, re.MULTILINE) for key in DEFAULTS)
+
+
+def test_the_documented_defaults_are_the_codes_and_the_config_files(tmp_path):
+    empty = tmp_path / "config.toml"
+    empty.touch()
+    in_code = {one.key: one.value for one in config.explain(empty)}
+    in_code["supervisor.state_dir"] = os.path.relpath(in_code["supervisor.state_dir"], tmp_path)
+    tree = tomllib.loads(config.PROJECT_FILE.read_text())
+    in_file = {f"{section}.{key}": value for section, keys in tree.items() for key, value in keys.items()}
+    for key, value in DEFAULTS.items():
+        assert in_code[key] == value, key
+        assert in_file[key] == value, key
+    assert set(in_file) == set(in_code)
+
+
+# Totals
+
+
+def test_totals_are_the_same_while_the_service_runs_and_while_it_is_down(tmp_path):
+    expected = dict.fromkeys(VIDEOS[:3], 4)
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        for video in expected:
+            play(service, 4, video)
+        wait_caught_up(service, 12)
+        assert ledger_totals(service) == expected
+        assert service.stop() == 0
+        assert ledger_totals(service) == expected
+        result = service.command("totals")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert all(re.search(rf"^{video} +4 +4", result.stdout, re.MULTILINE) for video in expected)
+        assert "12 plays of 3 videos" in result.stdout
+
+
+def test_without_a_service_or_its_ledgers_commands_say_what_to_do(tmp_path):
+    service = Service(tmp_path / "empty", ANY_PORTS)
+    for words in (["status"], ["status", "--json"], ["stop"], ["kill", "consumer"]):
+        result = service.command(*words)
+        assert (result.returncode, result.stdout) == (1, ""), words
+        assert f"no service runs on {tmp_path / 'empty'}; start one with `python superv" in result.stderr
+    result = service.command("totals")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"no ledgers in {tmp_path / 'empty'}" in result.stderr
+    assert "see supervisor.state_dir" in result.stderr
+
+
+# Kill and stop
+
+
+def test_kill_of_a_child_that_is_not_there_lists_those_that_are(service):
+    result = service.command("kill", "counter-9")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert f"no child 'counter-9', expected one of {', '.join(CHILDREN)}" in result.stderr
+
+
+def test_sigterm_ends_a_child_in_order_and_it_comes_back_as_it_is_permanent(tmp_path):
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        before = service.child("counter-1")
+        result = service.command("kill", "counter-1", "--signal", "TERM")
+        assert (result.returncode, result.stdout) == (0, "")
+        assert result.stderr == f"sent SIGTERM to counter-1 (pid {before['pid']})\n"
+
+        def back():
+            child = service.child("counter-1")
+            return child if child["incarnation"] == 2 and child["state"] == "running" else None
+
+        after = wait_for(back, "the counter to come back", 20, service.log)
+        assert (after["restarts"], after["last_exit"]) == (1, "exited(0)")
+        assert after["pid"] != before["pid"]
+
+        pid = service.process.pid
+        result = service.command("stop")
+        assert (result.returncode, result.stdout) == (0, "")
+        assert result.stderr == f"stopped the service (pid {pid})\n"
+        assert service.process.wait(10) == 0
+        nothing_is_left(service)
+
+
+def test_a_second_service_on_the_same_state_is_refused_and_the_first_untouched(service):
+    before = service.status()
+    second = service.command("run")
+    assert (second.returncode, second.stdout) == (1, "")
+    assert f"a service runs already on {service.state_dir} (pid {service.process.pid})" in second.stderr
+    assert "stop it with `python supervisor.py stop`" in second.stderr
+    assert without_moments(service.status()) == without_moments(before)
+    assert service.facts()["pid"] == service.process.pid
+
+
+def test_the_run_file_of_a_killed_supervisor_is_not_believed(tmp_path):
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        service.kill()
+        assert (service.state_dir / runfile.NAME).exists()
+        for words in (["status"], ["stop"]):
+            result = service.command(*words)
+            assert result.returncode == 1
+            assert "no service runs on" in result.stderr
+        nothing_is_left(service)
+        service.start()
+        assert service.status()["supervisor"]["pid"] == service.process.pid
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "7", '{"pid": -1}', '{"pid": 0}', '{"pid": 1}', '{"pid": "x"}', '{"pid": true}',
+             '{"pid": -1, "admin_address": "127.0.0.1:1"}', '{"admin_address": "127.0.0.1:1"}', "\x00"],
+)
+def test_a_run_file_that_is_none_of_ours_is_not_believed(text, tmp_path):
+    # Only asked, never signalled: a pid of -1 is everybody's.
+    (tmp_path / runfile.NAME).write_text(text)
+    assert running_facts(tmp_path) is None
+
+
+def test_stop_does_not_signal_a_process_that_got_the_pid_of_a_service(tmp_path):
+    innocent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        service = Service(tmp_path, ANY_PORTS)
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{closed.getsockname()[1]}"
+            runfile.write(str(tmp_path), {"pid": innocent.pid, "admin_address": address})
+            result = service.command("stop")
+        assert result.returncode == 1
+        assert f"the service does not answer at http://{address}/status" in result.stderr
+        assert innocent.poll() is None
+    finally:
+        innocent.kill()
+        innocent.wait()
+
+
+def test_ctrl_c_publishes_what_is_pending_and_ends_in_order_with_0(tmp_path):
+    with RecordingClient() as client, open_service(
+        "embedded", tmp_path, "dispatch.deadline_s=3600", f"publish.url={client.url}"
+    ) as service:
+        service.start()
+        play(service, 150)
+        wait_caught_up(service, 150) if service.status()["caught_up"] else wait_counted(service, 150)
+        play(service, 1)
+        wait_counted(service, 151)
+        os.killpg(service.process.pid, signal.SIGINT)  # as a terminal does: everybody gets it
+        assert service.process.wait(20) == 0
+        assert client.totals == {VIDEOS[0]: 151}
+        stopped = re.findall(r"supervisor +(\S+)#1 stopped", service.log())
+        assert stopped == ["consumer", "counter-1", "counter-0", "dispatcher", "client", "nsqd"]
+        assert service.facts() is None
+        nothing_is_left(service)
+
+
+def test_ctrl_c_twice_does_not_wait_for_anybody(tmp_path):
+    with RecordingClient(lambda number, publish: Reply(200, after_s=60)) as client, open_service(
+        "embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=60"
+    ) as service:
+        service.start()
+        play(service, 1)
+        wait_for(lambda: client.received, "the publish that is not answered", 20, service.log)
+        os.killpg(service.process.pid, signal.SIGINT)
+        wait_for(lambda: "stopping: finishing what is held" in service.log(), "the stop to begin", 10)
+        assert service.process.poll() is None
+        started_s = time.monotonic()
+        os.killpg(service.process.pid, signal.SIGINT)
+        assert service.process.wait(20) in (0, 1)
+        assert time.monotonic() - started_s < 3
+        assert "killing what is left" in service.log()
+        assert "Traceback" not in service.log()
+        nothing_is_left(service)
+
+
+@pytest.mark.parametrize(
+    "setting", ["embedded_nsqd.tcp_address", "embedded_nsqd.http_address", "client.address", "admin.address"]
+)
+def test_an_address_that_is_taken_is_named_with_what_to_do_and_nothing_is_left_running(setting, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with open_service("embedded", tmp_path, f"{setting}={address}") as service:
+            with pytest.raises(Failure):
+                service.start()
+            assert service.process.returncode == 1
+            (line,) = (line for line in service.log().splitlines() if address in line)
+            assert "in use" in line
+            assert re.search("(another|free) (port|address)|set another", line)
+            assert "Traceback" not in service.log()
+            assert service.publishes() == []
+            assert service.facts() is None
+            nothing_is_left(service)
+
+
+# Stdout of the service
+
+
+def test_stdout_of_the_service_is_publishes_one_a_line_and_nothing_else(service):
+    lines = service.publishes_file.read_text().splitlines()
+    assert lines
+    for line in lines:
+        publish = json.loads(line)
+        assert set(publish) == {"batch", "trigger", "videos"}
+        assert isinstance(publish["batch"], str) and publish["batch"]
+        assert publish["trigger"] in TRIGGERS
+        assert 1 <= len(publish["videos"]) <= 20
+        for video in publish["videos"]:
+            assert set(video) >= {"video_id", "plays", "arrived_at_ns"}
+            assert video["video_id"] in VIDEOS
+            assert type(video["plays"]) is int and type(video["arrived_at_ns"]) is int
+    assert len({json.loads(line)["batch"] for line in lines}) == len(lines)
+
+
+def test_with_stdout_closed_and_no_client_it_does_not_start(tmp_path):
+    words = [sys.executable, "supervisor.py", "run", *Service(tmp_path / "state", ANY_PORTS).arguments]
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *words, "--set", "publish.url="],
+        cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=60,
+    )
+    assert result.returncode == 1
+    assert 'stdout is closed and publish.url = ""' in result.stderr
+
+
+def test_with_stdout_closed_it_publishes_to_the_client_and_writes_into_no_other_file(tmp_path):
+    with RecordingClient() as client, open_service(
+        "embedded", tmp_path, f"publish.url={client.url}"
+    ) as service:
+        service.program = ["sh", "-c", 'exec "$@" <&- >&-', "sh", *service.program]
+        service.start()
+        for number in range(1, 4):
+            play(service, 1)
+            wait_caught_up(service, number)
+        assert [child["incarnation"] for child in service.status()["children"]] == [1] * len(CHILDREN)
+        assert client.totals == ledger_totals(service)
+        assert service.stop() == 0
+        assert "Traceback" not in service.log()
+
+
+# Check
+
+
+def verdicts(result) -> dict[str, str]:
+    """What `check` says of each thing that it tried."""
+    found = {}
+    for line in result.stdout.splitlines():
+        mark, what, _ = re.split(r"\s{2,}", line.strip() + "  ", maxsplit=2)
+        found[what] = mark
+    return found
+
+
+def test_check_finds_everything_working_while_the_service_runs(service):
+    result = service.command("check")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert verdicts(result) == dict.fromkeys(["state folder", "service", "queue", "client"], "works")
+    # It left nothing on the queue, and told the client nothing.
+    assert service.totals() == ledger_totals(service)
+
+
+def test_check_without_a_service_skips_what_only_a_service_has(tmp_path):
+    result = Service(tmp_path / "state", ANY_PORTS).command("check")
+    assert result.returncode == 0
+    assert verdicts(result) == {"state folder": "works", "service": "-", "queue": "-", "client": "-"}
+    assert not (tmp_path / "state").exists()
+
+
+def test_check_names_what_does_not_work(tmp_path):
+    with socket.socket() as closed, RecordingClient() as http:
+        closed.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{closed.getsockname()[1]}"
+        url = f"publish.url=http://{nobody}/plays"
+        service = Service(
+            tmp_path / "state", [*ANY_PORTS, "client.enabled=false", url, f"nsq.nsqd_tcp_addresses={nobody}"]
+        )
+        result = service.command("check")
+        assert result.returncode == 1
+        assert verdicts(result) == {
+            "state folder": "works", "service": "-", "queue": "FAILS", "client": "FAILS",
+        }
+        refused = "nobody listens there (connection refused)"
+        assert f"no nsqd at {nobody}: {refused}; expected one, see [nsq] in the config" in result.stdout
+        assert f"http://{nobody}/plays: {refused}; expected your client there" in result.stdout
+
+        result = Service(
+            tmp_path / "state", [*ANY_PORTS, f"nsq.nsqd_tcp_addresses=127.0.0.1:{http.port}"]
+        ).command("check")
+        assert result.returncode == 1
+        assert verdicts(result)["queue"] == "FAILS"
+        assert "Traceback" not in result.stdout + result.stderr
+    nowhere = Service(tmp_path / "state", [*ANY_PORTS, "publish.secret_env=PLAYTALLY_NOT_SET"])
+    result = nowhere.command("check")
+    assert result.returncode == 1
+    assert "publish.secret_env = 'PLAYTALLY_NOT_SET', but that environment" in result.stdout
+
+
+# The demo
+
+
+def test_the_demo_does_the_whole_job_and_reports_all_that_was_asked_for():
+    result = playtally(
+        "demo", "--plays", "3000", "--videos", "40", "--set", "dispatch.deadline_s=2",
+        *(word for setting in ANY_PORTS for word in ("--set", setting)),
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    told = re.sub(r"\s+", " ", result.stdout)
+    for fact in (
+        r"plays 3,000 of 40 videos, counted in [\d.]+ s \([\d,]+ plays/s\)",
+        r"publishes \d+ \((\d+ (realtime|deadline|overdue|drain)(, )?)+\)",
+        r"videos a publish [\d.]+ of 20",
+        r"against one a play 3,000 publishes",
+        r"against a 2 s timer \d+ publishes",
+        r"realtime latency p50 [\d.,]+ ms, p99 [\d.,]+ ms",
+        r"oldest hot play [\d.]+ s",
+        r"held every play counted exactly once",
+        r"held at most 20 videos a publish, each once",
+        r"held only totals that changed, none ever falls",
+        r"held under 100 plays: published as received",
+        r"held 100 or more: within 2 s of arrival",
+        r"held ends in order",
+        r"promises broken: none",
+        r"where next make run .*supervisor\.py status",
+    ):
+        assert re.search(fact, told), (fact, told)
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,69 @@
+"""Actors that do what a test of the supervisor needs, as real processes."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from actors.behaviour import Actor
+from actors.core.messages import Ready
+from actors.exits import Failure
+
+
+class Calm(Actor):
+    """Starts, and waits. Writes its id to a file whenever it starts or ends."""
+
+    async def init(self):
+        self.note("start")
+        return Ready()
+
+    async def terminate(self):
+        self.note("end")
+
+    def note(self, what: str) -> None:
+        with open(Path(self.settings.supervisor.state_dir) / "story", "a") as file:
+            file.write(f"{what} {self.birth.id}\n")
+
+
+class Broken(Calm):
+    """Never starts."""
+
+    async def init(self):
+        raise Failure("this child never starts")
+
+
+class BrokenOnce(Calm):
+    """Starts the first time, and not the second."""
+
+    async def init(self):
+        if self.birth.incarnation == 2:
+            os._exit(9)
+        return await super().init()
+
+
+class Ends(Calm):
+    """Ends by itself, well, when it is told SIGUSR1."""
+
+    async def init(self):
+        signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
+        return await super().init()
+
+
+class Stubborn(Calm):
+    """Does not end when it is told to."""
+
+    async def terminate(self):
+        while True:
+            signal.pause()
+
+
+class Busy(Calm):
+    """Spins for ever when it is told SIGUSR1."""
+
+    async def init(self):
+        signal.signal(signal.SIGUSR1, self.spin)
+        return await super().init()
+
+    def spin(self, *_):
+        while True:
+            sys.getsizeof(self)

@@ -1,0 +1,429 @@
+"""The stores: a commit is whole or not at all; what can't be used is refused and left as it is."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors.core.ledger import Account, Changes, Tallies
+from actors.core.outbox import Entry, PublishTotals, Trigger, make_batch
+from actors.core.seen import SeenChunk, SeenIds
+from actors.exits import StoreFailure
+from actors.store import (
+    LedgerStore,
+    OutboxStore,
+    TotalsReader,
+    ledger_path,
+    lock_file,
+    outbox_path,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+V, W = b"v" * 16, b"w" * 16
+BATCH = make_batch("service", Trigger.REALTIME, [Entry(V, 3, 17), Entry(W, 1, 5, True)])
+
+
+@pytest.fixture
+def state_dir(tmp_path):
+    return str(tmp_path / "state")
+
+
+@contextlib.contextmanager
+def ledger(state_dir, shard=0, shards=2, synchronous="NORMAL"):
+    store = LedgerStore(state_dir, shard, shards, synchronous)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextlib.contextmanager
+def outbox(state_dir, shards=2):
+    store = OutboxStore(state_dir, shards, "NORMAL")
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def changes(total=5, ids=(1, 2), expired=()):
+    seen = SeenIds(1000)
+    seen.admit("a/plays", b"".join(one.to_bytes(8, "big") for one in ids), 77)
+    accounts = [(V, Account(total, 2, 3, 10**18, 10**18 + 1, (7, 8))), (W, Account(1))]
+    return Changes(accounts, seen.take_chunks(), list(expired), Tallies(total, 6, 7))
+
+
+def loaded(state_dir):
+    with ledger(state_dir) as store:
+        accounts, chunks, tallies = store.load()
+    return dict(accounts), chunks, tallies
+
+
+# What is written is read
+
+
+def test_a_new_ledger_is_empty(state_dir):
+    assert loaded(state_dir) == ({}, [], Tallies())
+
+
+@pytest.mark.parametrize("synchronous", ["NORMAL", "FULL"])
+def test_what_was_committed_is_there_again(state_dir, synchronous):
+    with ledger(state_dir, synchronous=synchronous) as store:
+        store.commit(changes())
+    accounts, chunks, tallies = loaded(state_dir)
+    assert accounts == dict(changes().accounts)
+    assert chunks == changes().seen
+    assert tallies == Tallies(5, 6, 7)
+
+
+def test_a_later_commit_replaces_accounts_and_adds_seen_ids(state_dir):
+    with ledger(state_dir) as store:
+        store.commit(changes())
+        store.commit(changes(total=9, ids=(3,)))
+    accounts, chunks, tallies = loaded(state_dir)
+    assert accounts[V].total == 9
+    assert len(chunks) == 2
+    assert len(SeenIds(1000, chunks)) == 3
+    assert tallies.counted == 9
+
+
+def test_expired_buckets_are_deleted_of_their_source_only(state_dir):
+    with ledger(state_dir) as store:
+        store.commit(changes())
+        other = SeenChunk("b/plays", 0, 1, changes().seen[0].ids)
+        store.commit(Changes([], [other], [("a/plays", 0)], Tallies()))
+    _, chunks, _ = loaded(state_dir)
+    assert [one.source for one in chunks] == ["b/plays"]
+
+
+def test_the_stages_of_a_batch_replace_each_other_until_it_is_forgotten(state_dir):
+    with outbox(state_dir) as store:
+        assert store.load() == ([], PublishTotals())
+        store.store(BATCH, PublishTotals(failed=1))
+        store.store(BATCH.accepted(), PublishTotals(realtime=1))
+    with outbox(state_dir) as store:
+        assert store.load() == ([BATCH.accepted()], PublishTotals(realtime=1))
+        store.forget(BATCH.key)
+        store.forget(BATCH.key)
+    with outbox(state_dir) as store:
+        assert store.load() == ([], PublishTotals(realtime=1))
+
+
+def test_batches_are_loaded_in_the_order_in_which_they_were_stored(state_dir):
+    batches = [make_batch("s", Trigger.DRAIN, [Entry(V, n, 1)]) for n in range(1, 20)]
+    with outbox(state_dir) as store:
+        for batch in batches:
+            store.store(batch, PublishTotals())
+        assert store.load()[0] == batches
+
+
+def test_a_state_keeps_the_name_of_its_service_and_another_has_another(state_dir, tmp_path):
+    with outbox(state_dir) as one:
+        first = one.service
+    with outbox(state_dir) as again, outbox(str(tmp_path / "other")) as other:
+        assert again.service == first
+        assert other.service != first
+
+
+def test_the_totals_can_be_read_beside_a_service_that_runs(state_dir):
+    assert not TotalsReader(state_dir).found
+    with ledger(state_dir, 0) as one, ledger(state_dir, 1) as two:
+        one.commit(changes(total=5))
+        two.commit(Changes([(b"x" * 16, Account(8, 8))], [], [], Tallies()))
+        reader = TotalsReader(state_dir)
+        assert reader.found
+        assert sorted(reader.read()) == [(V, 5, 2), (W, 1, 0), (b"x" * 16, 8, 8)]
+
+
+# Whole or not at all
+
+
+class Killed(Exception):
+    """Raised where a process dies."""
+
+
+class DyingConnection:
+    """A connection that ends at its nth statement, before or after it is carried out."""
+
+    def __init__(self, connection, statement, after):
+        self._connection, self._left, self._after = connection, statement, after
+        self.statements = 0
+
+    def __getattr__(self, name):
+        real = getattr(self._connection, name)
+        if name not in ("execute", "executemany"):
+            return real
+
+        def run(*arguments):
+            self.statements += 1
+            if self._left == self.statements and not self._after:
+                raise Killed
+            result = real(*arguments)
+            if self._left == self.statements:
+                raise Killed
+            return result
+
+        return run
+
+
+def commit_and_die(store, write, statement, after):
+    """Let the nth statement of a write be its last. Whether there was one."""
+    database = store._database
+    database.connection = DyingConnection(database.connection, statement, after)
+    try:
+        write()
+    except Killed:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_ledger_commit_that_fails_at_any_statement_is_whole_or_not_at_all(tmp_path, after):
+    outcomes = []
+    for statement in range(1, 99):
+        state_dir = str(tmp_path / f"{statement}")
+        with ledger(state_dir) as store:
+            store.commit(changes())
+            later = changes(total=9, ids=(3,), expired=[("a/plays", 0)])
+            died = commit_and_die(store, lambda one=store, c=later: one.commit(c), statement, after)
+        if not died:
+            break
+        accounts, chunks, tallies = loaded(state_dir)
+        committed = accounts[V].total == 9
+        outcomes.append(committed)
+        assert tallies.counted == (9 if committed else 5)
+        assert len(chunks) == (0 if committed else 1)
+    assert len(outcomes) >= 6, "begin, four writes and commit at the least"
+    assert not any(outcomes[:-1])
+    assert outcomes[-1] is after, "committed only once the commit itself was carried out"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_batch_is_written_with_its_totals_or_not_at_all(tmp_path, after):
+    outcomes = []
+    for statement in range(1, 99):
+        state_dir = str(tmp_path / f"{statement}")
+        with outbox(state_dir) as store:
+            died = commit_and_die(
+                store, lambda one=store: one.store(BATCH, PublishTotals(failed=4)), statement, after
+            )
+        if not died:
+            break
+        with outbox(state_dir) as store:
+            batches, totals = store.load()
+        outcomes.append(bool(batches))
+        assert totals.failed == (4 if batches else 0)
+    assert len(outcomes) >= 4
+    assert not any(outcomes[:-1])
+    assert outcomes[-1] is after
+
+
+def test_a_store_works_on_after_a_write_that_failed(state_dir):
+    with ledger(state_dir) as store:
+        real = store._database.connection
+        assert commit_and_die(store, lambda: store.commit(changes()), 3, False)
+        store._database.connection = real
+        store.commit(changes(total=8))
+    assert loaded(state_dir)[0][V].total == 8
+
+
+def die_in_a_commit(state_dir, statement):
+    """Let a process be killed right after the nth statement of a commit. Whether it was."""
+    script = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from actors.core.ledger import Account, Changes, Tallies
+from actors.store import LedgerStore
+store = LedgerStore({state_dir!r}, 0, 2, "NORMAL")
+class Dying:
+    def __init__(self, real):
+        self.real, self.left, self.in_transaction = real, {statement}, False
+    def execute(self, *arguments):
+        result = self.real.execute(*arguments)
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    def executemany(self, statement, rows):
+        result = self.real.executemany(statement, rows)
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+store._database.connection = Dying(store._database.connection)
+accounts = [(bytes([n]) * 16, Account(9)) for n in range(200)]
+store.commit(Changes(accounts, [], [], Tallies(9)))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert run.returncode in (0, -signal.SIGKILL), run.stderr
+    return run.returncode != 0
+
+
+def test_a_process_that_is_killed_in_a_commit_leaves_it_whole_or_not_at_all(tmp_path):
+    outcomes = []
+    for statement in range(1, 99):
+        state_dir = str(tmp_path / f"{statement}")
+        if not die_in_a_commit(state_dir, statement):
+            break
+        accounts, _, tallies = loaded(state_dir)
+        assert len(accounts) in (0, 200)
+        assert tallies.counted == (9 if accounts else 0)
+        outcomes.append(bool(accounts))
+    assert len(outcomes) >= 6
+    assert outcomes == [False] * (len(outcomes) - 1) + [True]
+
+
+# What can't be used is refused, and left as it is
+
+
+def refusal(open_store, path):
+    """The text with which a store is refused; its file is as it was."""
+    before = path.read_bytes()
+    with pytest.raises(StoreFailure) as caught:
+        open_store()
+    assert path.read_bytes() == before, "a file that can't be used is left as it is"
+    text = str(caught.value)
+    assert str(path.with_suffix("")) in text, "it says which file"
+    return text
+
+
+def open_ledger(state_dir, shard=0, shards=2):
+    return lambda: LedgerStore(state_dir, shard, shards, "NORMAL").load()
+
+
+def set_meta(path, key, value):
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE meta SET value = ? WHERE key = ?", (value, key))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_another_number_of_shards_is_refused_and_says_which_to_set(state_dir):
+    with ledger(state_dir):
+        pass
+    text = refusal(open_ledger(state_dir, shards=3), ledger_path(state_dir, 0))
+    assert "shards = 2" in text
+    assert "counters.shards back to 2" in text
+
+
+def test_an_outbox_of_another_number_of_shards_is_refused(state_dir):
+    with outbox(state_dir):
+        pass
+    path = outbox_path(state_dir)
+    assert "counters.shards" in refusal(lambda: OutboxStore(state_dir, 5, "NORMAL"), path)
+
+
+def test_another_format_is_refused_and_says_both(state_dir):
+    with ledger(state_dir) as store:
+        store.commit(changes())
+    path = ledger_path(state_dir, 0)
+    set_meta(path, "format", 99)
+    text = refusal(open_ledger(state_dir), path)
+    assert "format 99" in text
+    assert "expected 1" in text
+    assert "supervisor.state_dir" in text
+
+
+def test_the_ledger_of_another_shard_is_refused(state_dir):
+    with ledger(state_dir, shard=0) as store:
+        store.commit(changes())
+    path = ledger_path(state_dir, 1)
+    path.write_bytes(ledger_path(state_dir, 0).read_bytes())
+    assert "shard = 0" in refusal(open_ledger(state_dir, shard=1), path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"this is no database, but it is long enough to be one " * 100,
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:16] + os.urandom(len(content) - 16),
+        lambda content: content[:1000] + os.urandom(3000) + content[4000:],
+    ],
+    ids=["garbage", "truncated", "garbage behind the head", "garbage in the schema"],
+)
+@pytest.mark.parametrize("kind", ["ledger", "outbox"])
+def test_a_damaged_file_is_refused_says_what_to_do_and_is_left_as_it_is(state_dir, kind, damage):
+    if kind == "ledger":
+        with ledger(state_dir) as store:
+            store.commit(changes())
+        path, opener = ledger_path(state_dir, 0), open_ledger(state_dir)
+    else:
+        with outbox(state_dir) as store:
+            store.store(BATCH, PublishTotals())
+        path = outbox_path(state_dir)
+
+        def opener():
+            OutboxStore(state_dir, 2, "NORMAL").load()
+
+    path.write_bytes(damage(path.read_bytes()))
+    text = refusal(opener, path)
+    assert "supervisor.state_dir" in text
+
+
+def test_a_damaged_ledger_is_a_store_failure_for_a_reader_of_totals_too(state_dir):
+    with ledger(state_dir):
+        pass
+    path = ledger_path(state_dir, 0)
+    path.write_bytes(b"no database " * 1000)
+    assert "is left as it is" in refusal(TotalsReader(state_dir).read, path)
+
+
+def test_a_folder_that_can_not_be_written_is_refused(tmp_path):
+    (tmp_path / "state").write_text("a file where the folder should be")
+    with pytest.raises(StoreFailure, match="supervisor.state_dir"):
+        LedgerStore(str(tmp_path / "state"), 0, 2, "NORMAL")
+
+
+@pytest.fixture
+def holder():
+    """Processes that hold a lock until they are killed."""
+    running = []
+
+    def hold(path):
+        script = (
+            "import fcntl, sys, time; file = open(sys.argv[1], 'a'); "
+            "fcntl.flock(file, fcntl.LOCK_EX); print('held', flush=True); time.sleep(600)"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        assert process.stdout.readline() == "held\n"
+        return process
+
+    yield hold
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_a_store_that_another_process_holds_is_refused(state_dir, holder, monkeypatch):
+    with ledger(state_dir) as store:
+        store.commit(changes())
+    path = ledger_path(state_dir, 0)
+    holder(path.with_suffix(".lock"))
+    monkeypatch.setattr(lock_file, "__defaults__", (0.1,))
+    text = refusal(open_ledger(state_dir), path)
+    assert "held by another process" in text
+
+
+def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path, holder):
+    path = tmp_path / "x.lock"
+    process = holder(path)
+    with pytest.raises(StoreFailure):
+        lock_file(path, timeout_s=0.0)
+    process.send_signal(signal.SIGKILL)
+    os.close(lock_file(path, timeout_s=30.0))
+
+
+def test_a_store_that_was_closed_can_be_opened_again_at_once(state_dir):
+    for _ in range(3):
+        with ledger(state_dir) as one, outbox(state_dir) as two:
+            one.load()
+            two.load()
