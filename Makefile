@@ -15,7 +15,7 @@ run: $(VENV)/ready  ## the service, until Ctrl-C
 	@$(BIN)/python supervisor.py run $(ARGS)
 
 test: $(VENV)/ready-tests  ## all tests (some need nsqd or chromium: see the README)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(VENV)/ready-tests  ## style
 	$(BIN)/ruff check .
