@@ -4,7 +4,8 @@
     ├── nsqd            embedded queue; only where the config names no nsqd and no nsqlookupd
     ├── client          the reference client
     ├── dispatcher      deadline heap, batches of twenty, sinks
-    ├── counter-0 … N   one SQLite ledger each
+    ├── counters        a supervisor of its own for them
+    │   └── counter-0 … N   one SQLite ledger each
     └── consumer        nsqd -> counters
 
     nsqd ──plays──▶ consumer ──Plays────▶ counter-k ──Pending───▶ dispatcher ──publish──▶ client
@@ -14,11 +15,13 @@
 
 Imports go one way only, and a test checks it:
 
-    core <- config, runfile, mailbox, control, store, sinks, nsq, client
-         <- behaviour, processes
-         <- consumer, counter, dispatcher, services
-         <- tree, supervision, admin
-         <- report, demo, commands <- supervisor.py
+    core <- exits, version
+        <- config, runfile, mailbox, control, store, sinks, nsq, client
+        <- behaviour, processes
+        <- consumer, counter, dispatcher, services
+        <- preload, tree, worker, supervision, switchboard, status, admin, service
+        <- launch, screen, check, report, demo, drill, commands
+        <- supervisor.py
 
 `core/` is pure: no I/O, no clock, no randomness, no logging. Actors never import one another.
 """

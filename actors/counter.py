@@ -50,8 +50,8 @@ class Counter(Actor):
         ledger = Ledger(seen, accounts, tallies, steps_below)
         self._counting = Counting(ledger)
         return Ready(
-            note=f"{len(ledger)} videos, {tallies.counted} plays, {ledger.pending_count} videos "
-            f"pending, {len(seen)} ids to know redeliveries by"
+            note=f"{tallies.counted} plays of {len(ledger)} videos, {ledger.pending_count} of them pending; "
+            f"knows {len(seen)} message ids"
         )
 
     def handle(self, peer: str, messages: list[Message]) -> None:

@@ -102,7 +102,8 @@ def get(service, path: str) -> tuple[int, bytes]:
 
 def session(leader: int) -> list[int]:
     """The processes of a service that still run: it is the leader of their group."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True)
+    words = ["ps", "-A", "-o", "pid=,pgid=,stat="]
+    listed = subprocess.run(words, capture_output=True, text=True, check=True)
     rows = (line.split() for line in listed.stdout.splitlines())
     return [int(pid) for pid, group, state in rows if int(group) == leader and not state.startswith("Z")]
 
