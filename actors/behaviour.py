@@ -248,7 +248,7 @@ def run(birth: Birth, connection: Connection) -> None:
         code = EXIT_FAILED
     # Not sys.exit: a worker thread that hangs in a write must not keep a process that is done.
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never open
             stream.flush()
     os._exit(code)
 

@@ -19,9 +19,9 @@ import nsq
 from rich.table import Table
 from rich.text import Text
 
+from . import runfile
 from .config import Settings
 from .exits import EXIT_DONE, EXIT_FAILED, Failure
-from .launch import running_facts
 from .screen import Page
 from .sinks import open_sink, reason_of
 from .tree import with_addresses
@@ -79,7 +79,7 @@ async def _state_folder(settings: Settings) -> str:
 
 
 async def _service(settings: Settings) -> str:
-    facts = running_facts(settings.supervisor.state_dir)
+    facts = runfile.read(settings.supervisor.state_dir)
     if facts is None:
         raise Skipped("none runs on this state folder; start it with `python supervisor.py`")
     url = f"http://{facts['admin_address']}"
@@ -110,7 +110,7 @@ async def _nsqds(settings: Settings) -> list[str]:
         return list(settings.nsq.nsqd_tcp_addresses)
     if settings.nsq.lookupd_http_addresses:
         return [found for url in settings.nsq.lookupd_http_addresses for found in _ask_lookupd(url)]
-    facts = running_facts(settings.supervisor.state_dir)
+    facts = runfile.read(settings.supervisor.state_dir)
     if facts is None or "nsqd_tcp_address" not in facts:
         raise Skipped("the embedded queue runs only while the service does")
     return [facts["nsqd_tcp_address"]]
@@ -169,7 +169,7 @@ async def _client(settings: Settings) -> str:
     if not settings.publish.url:
         raise Skipped('publish.url = "": publishes go to stdout alone')
     open_sink(settings.publish)  # says what is wrong with the address or the secret
-    facts = running_facts(settings.supervisor.state_dir)
+    facts = runfile.read(settings.supervisor.state_dir)
     if facts is None and settings.client.enabled:
         raise Skipped("the reference client runs only while the service does")
     url = settings.publish.url

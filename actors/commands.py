@@ -187,9 +187,7 @@ def _drill(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _running(settings: Settings) -> dict[str, Any]:
-    from .launch import running_facts
-
-    facts = running_facts(settings.supervisor.state_dir)
+    facts = runfile.read(settings.supervisor.state_dir)
     if facts is None:
         raise Failure(
             f"no service runs on {settings.supervisor.state_dir}; start one with "

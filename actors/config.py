@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -312,6 +313,10 @@ def _contradictions(settings: Settings) -> list[str]:
             'publish.url = "" and publish.stdout = false, expected one of them: '
             "nothing would be published"
         )
+    try:
+        urlsplit(publish.url).port  # noqa: B018 - raises on one that can't be
+    except ValueError as error:
+        problems.append(f"publish.url = {publish.url!r}, expected a port of 0 to 65535 ({error})")
     if dispatch.realtime_linger_ms > dispatch.deadline_s * 1000:
         problems.append(
             f"dispatch.realtime_linger_ms = {dispatch.realtime_linger_ms:g}, expected at most "
@@ -323,6 +328,12 @@ def _contradictions(settings: Settings) -> list[str]:
             problems.append(f"{name} = {address!r}, expected another than {taken[address]}'s")
         taken[address] = name
     return problems
+
+
+def without_password(url: str) -> str:
+    """A URL for people's eyes: logs and screens must not tell the password in it."""
+    head, at, tail = url.rpartition("@")
+    return f"{head.partition('//')[0]}//…@{tail}" if at else url
 
 
 def _listeners(settings: Settings) -> list[tuple[str, str]]:

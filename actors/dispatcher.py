@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from .behaviour import Actor, Birth
+from .config import without_password
 from .core.dispatching import Dispatching, Effect, Outcome
 from .core.effects import Deliver, Forget, Send, Store
 from .core.messages import DispatcherFigures, DispatcherInbox, Message, Ready
@@ -66,9 +67,8 @@ class Dispatcher(Actor):
             totals,
         )
         self._set_timer()
-        return Ready(
-            note=f"publishing to {settings.publish.url or 'stdout'}, batches to confirm: {len(batches)}"
-        )
+        where = without_password(settings.publish.url) or "stdout"
+        return Ready(note=f"publishing to {where}, batches to confirm: {len(batches)}")
 
     def linked(self, peer: str) -> None:
         """A counter is there: ask what is pending."""
@@ -134,7 +134,7 @@ class Dispatcher(Actor):
                 self._failing_since_s = time.monotonic()
                 log.warning(
                     "batch %s to %s failed: %s; trying again with back-off, nothing is lost",
-                    batch.key, self.settings.publish.url or "stdout", delivery.why,
+                    batch.key, without_password(self.settings.publish.url) or "stdout", delivery.why,
                 )
         elif self._failing_since_s is not None:
             seconds = time.monotonic() - self._failing_since_s

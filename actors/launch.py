@@ -24,17 +24,6 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 
 
-def running_facts(state_dir: str | Path) -> dict[str, Any] | None:
-    """The run file of the service that runs on a state folder; None when none does.
-
-    What is no run file of ours is not believed: a signal to a pid of 0 or less would go to many.
-    """
-    facts = runfile.read(str(state_dir))
-    if not isinstance(facts, dict) or type(facts.get("pid")) is not int or facts["pid"] < 2:
-        return None
-    return facts if isinstance(facts.get("admin_address"), str) else None
-
-
 class Service:
     """A supervisor in a process of its own, with its state in `state_dir`.
 
@@ -95,7 +84,7 @@ class Service:
 
     def facts(self) -> dict[str, Any] | None:
         """Its run file."""
-        return running_facts(self.state_dir)
+        return runfile.read(self.state_dir)
 
     def log(self) -> str:
         """Everything that it said on stderr."""

@@ -1,11 +1,12 @@
 """Where a running service says how to reach it: one JSON file in its state folder.
 
 The supervisor writes it once everything is up, with the ports that were really taken; commands and
-the producer read it. A file left behind by a killed supervisor is told by its pid.
+the producer read it. The supervisor holds a lock beside it as long as it lives, so a file that a killed
+one left behind is not believed, whoever has its pid by now.
 """
 
+import fcntl
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,20 @@ def write(state_dir: str, facts: dict[str, Any]) -> None:
     draft.replace(target)
 
 
-def read(state_dir: str) -> dict[str, Any] | None:
-    """What the running service says of itself; None when none runs on that folder."""
+def read(state_dir: str | Path) -> dict[str, Any] | None:
+    """What the running service says of itself; None when none runs on that folder.
+
+    What is no run file of ours is not believed: a signal to a pid of 0 or less would go to many.
+    """
+    if not _held(lock_path(state_dir)):
+        return None
     try:
         facts = json.loads((Path(state_dir) / NAME).read_text(encoding="utf-8"))
-        os.kill(facts["pid"], 0)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return None
-    return facts
+    if not isinstance(facts, dict) or type(facts.get("pid")) is not int or facts["pid"] < 2:
+        return None
+    return facts if isinstance(facts.get("admin_address"), str) else None
 
 
 def remove(state_dir: str) -> None:
@@ -35,6 +42,18 @@ def remove(state_dir: str) -> None:
     (Path(state_dir) / NAME).unlink(missing_ok=True)
 
 
-def lock_path(state_dir: str) -> Path:
+def lock_path(state_dir: str | Path) -> Path:
     """What the running service holds a lock on."""
     return Path(state_dir) / "service.lock"
+
+
+def _held(path: Path) -> bool:
+    """Whether a living process holds the lock."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,5 +1,6 @@
 """`python -m producer` as a process, against a real nsqd: what it says it did is what is there."""
 
+import fcntl
 import json
 import os
 import queue
@@ -163,10 +164,11 @@ def test_the_embedded_queue_on_any_free_port_is_found_through_the_running_servic
     asked += ["--set", f"supervisor.state_dir={state_dir}", "--plays", "2000"]
     with producing(tmp_path, *asked) as run:
         wait_until(lambda: str(state_dir) in run.said, "it says which service it waits for")
-        runfile.write(
-            str(state_dir), {"pid": os.getpid(), "nsqd_tcp_address": nsqd.tcp_address}
-        )
-        assert run.ends() == 0, run.said
+        with open(runfile.lock_path(state_dir), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as a supervisor does as long as it lives
+            facts = {"pid": os.getpid(), "admin_address": "127.0.0.1:1"}
+            runfile.write(str(state_dir), {**facts, "nsqd_tcp_address": nsqd.tcp_address})
+            assert run.ends() == 0, run.said
     assert nsqd.plays(TOPIC) == run.manifest["totals"]
 
 

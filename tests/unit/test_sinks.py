@@ -24,15 +24,9 @@ from actors.config import Publish
 from actors.core.dispatching import Outcome
 from actors.core.outbox import Entry, Trigger, make_batch
 from actors.exits import Failure
-from actors.sinks import (
-    ANSWER_HEAD_BYTES_MAX,
-    STDOUT_LINES_MAX,
-    Delivery,
-    HttpSink,
-    MirroredSink,
-    StdoutSink,
-    open_sink,
-)
+from actors.sinks import Delivery, HttpSink, MirroredSink, StdoutSink, open_sink
+from actors.sinks.http import ANSWER_HEAD_BYTES_MAX
+from actors.sinks.stdout import STDOUT_LINES_MAX
 
 BATCH = make_batch("a-service", Trigger.REALTIME, [Entry(bytes(range(16)), 7, 1_795_502_904_123_456_789)])
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"

@@ -1,10 +1,8 @@
-"""Where a publish goes: the client over HTTP, and stdout. Knows how a batch is sent, not when.
+"""One POST a batch, and what the answer means.
 
-One confirmed total a video: the client's 2xx confirms a batch, stdout mirrors what it confirmed. With
-no URL the line on stdout is the publish. Promises: `REFUSED` is said only of a batch that was not sent
-or that the client answered with a refusal; whatever else goes wrong once sending has begun is
-`UNKNOWN`. Nothing that a client answers, or a reader of stdout leaves undone, takes more than a bounded
-time, a bounded memory, or the event loop.
+Written on plain streams because it has to tell what was never sent from what may have been taken:
+tornado's simple client says the same of both (docs/decisions/0008). Heads are parsed by tornado's
+parsers.
 """
 
 import asyncio
@@ -14,19 +12,17 @@ import hmac
 import json
 import logging
 import os
-import select
 import socket
 import ssl
 import urllib.parse
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
 
-from .config import Publish
-from .core.dispatching import Outcome
-from .core.outbox import Batch, payload
-from .exits import Failure
+from ..core.dispatching import Outcome
+from ..core.outbox import Batch, payload
+from ..exits import Failure
+from .delivery import Delivery
 
 log = logging.getLogger(__name__)
 
@@ -38,45 +34,6 @@ ANSWER_BODY_BYTES_MAX = 64 * 1024
 ANSWER_BODY_PATIENCE_S = 0.5
 INTERIM_ANSWERS_MAX = 10
 HAPPY_EYEBALLS_S = 0.25  # RFC 8305, section 8: a host's next address is tried after so long
-STDOUT = 1
-STDOUT_PATIENCE_S = 0.5  # a line that waits longer means that nobody reads
-STDOUT_LINES_MAX = 1000  # lines that wait for a reader; what comes on top is left out
-
-
-class Delivery(NamedTuple):
-    """What became of one attempt: the outcome, why, and the pause that the client asked for."""
-
-    outcome: Outcome
-    why: str = ""
-    retry_after_ms: int | None = None
-
-
-class Sink(Protocol):
-    """Sends batches."""
-
-    async def deliver(self, batch: Batch) -> Delivery:
-        """Send a batch once. Never raises for what a client or a network does."""
-
-
-def open_sink(publish: Publish) -> Sink:
-    """The sink that the settings ask for. Raises `Failure` when they can't be followed."""
-    if not publish.url:
-        return StdoutSink()
-    http = HttpSink(publish.url, publish.timeout_s, secret_of(publish))
-    return MirroredSink(http) if publish.stdout else http
-
-
-def secret_of(publish: Publish) -> bytes | None:
-    """The secret that publishes are signed with. Raises `Failure` when it is named and not there."""
-    if not publish.secret_env:
-        return None
-    secret = os.environ.get(publish.secret_env)
-    if not secret:
-        raise Failure(
-            f"publish.secret_env = {publish.secret_env!r}, but that environment variable is not set or "
-            "is empty; expected the secret in it"
-        )
-    return secret.encode()
 
 
 class HttpSink:
@@ -227,101 +184,3 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
         return os.strerror(error.errno)  # asyncio puts the call that failed into its own text
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-class StdoutWriter:
-    """Lines to stdout, from a thread of its own: who reads it may stop, and the event loop must not."""
-
-    def __init__(self, descriptor: int = STDOUT):
-        self.lines_waiting = 0
-        self._descriptor = descriptor
-        self._thread = ThreadPoolExecutor(1, "stdout")
-        self._torn = False
-
-    def write(self, batch: Batch) -> "asyncio.Future[str]":
-        """Write a batch as one line of JSON. Why it can't be; "" once the operating system has it."""
-        line = (json.dumps(payload(batch)) + "\n").encode()
-        self.lines_waiting += 1
-        written = asyncio.get_running_loop().run_in_executor(self._thread, self._put, line)
-        written.add_done_callback(self._done)
-        return written
-
-    def _put(self, line: bytes) -> str:
-        # In one piece: a pipe takes up to PIPE_BUF bytes (4096 on Linux) as a whole or not at all, so
-        # a kill tears no line. One that an error tore nonetheless is ended first.
-        rest = b"\n" + line if self._torn else line
-        size = len(rest)
-        try:
-            while rest:
-                try:
-                    rest = rest[os.write(self._descriptor, rest):]
-                except BlockingIOError:  # somebody who shares it has made it so
-                    select.select([], [self._descriptor], [])
-        except (OSError, ValueError) as error:
-            self._torn = self._torn or len(rest) < size
-            return getattr(error, "strerror", None) or str(error)
-        self._torn = False
-        return ""
-
-    def _done(self, _: object) -> None:
-        self.lines_waiting -= 1
-
-
-class StdoutSink:
-    """Writes a batch as one line of JSON on stdout, and waits for whoever reads it."""
-
-    def __init__(self, descriptor: int = STDOUT):
-        self._writer = StdoutWriter(descriptor)
-
-    async def deliver(self, batch: Batch) -> Delivery:
-        """Write the line. Confirmed once the operating system has it, however long that takes."""
-        written = self._writer.write(batch)
-        done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
-        if not done:
-            log.warning("nobody reads stdout: publishing waits until somebody does; nothing is lost")
-            await asyncio.wait({written})
-            log.info("stdout is read again")
-        if why := written.result():
-            return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({why})")
-        return Delivery(Outcome.ACCEPTED)
-
-
-class MirroredSink:
-    """Another sink, and what it confirmed on stdout too, as far as somebody reads that."""
-
-    def __init__(self, sink: Sink, descriptor: int = STDOUT):
-        self._sink = sink
-        self._writer = StdoutWriter(descriptor)
-        self._mirrors = True
-        self._left_out = 0
-
-    async def deliver(self, batch: Batch) -> Delivery:
-        """Send a batch once, and mirror it if it was accepted."""
-        delivery = await self._sink.deliver(batch)
-        if delivery.outcome is Outcome.ACCEPTED and self._mirrors:
-            await self._mirror(batch)
-        return delivery
-
-    async def _mirror(self, batch: Batch) -> None:
-        stalled = self._writer.lines_waiting > 0
-        if self._writer.lines_waiting >= STDOUT_LINES_MAX:
-            if not self._left_out:
-                log.warning(
-                    "nobody reads stdout, and %d publishes wait for it: more are left out there until "
-                    "somebody does; they go on to the client", STDOUT_LINES_MAX,
-                )
-            self._left_out += 1
-            return
-        written = self._writer.write(batch)
-        written.add_done_callback(self._written)
-        if not stalled:  # then the line is there before the batch counts as published
-            await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
-
-    def _written(self, written: "asyncio.Future[str]") -> None:
-        why = written.result()
-        if why and self._mirrors:
-            self._mirrors = False
-            log.warning("stdout can't be written (%s); publishes go on to the client only", why)
-        elif self._left_out and not self._writer.lines_waiting:
-            log.warning("stdout is read again; %d publishes were left out of it", self._left_out)
-            self._left_out = 0

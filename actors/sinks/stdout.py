@@ -1,0 +1,116 @@
+"""Publishes as lines of JSON on stdout: alone, or as a mirror of another sink."""
+
+import asyncio
+import json
+import logging
+import os
+import select
+from concurrent.futures import ThreadPoolExecutor
+
+from ..core.dispatching import Outcome
+from ..core.outbox import Batch, payload
+from .delivery import Delivery, Sink
+
+log = logging.getLogger(__name__)
+
+STDOUT = 1
+STDOUT_PATIENCE_S = 0.5  # a line that waits longer means that nobody reads
+STDOUT_LINES_MAX = 1000  # lines that wait for a reader; what comes on top is left out
+
+
+class StdoutWriter:
+    """Lines to stdout, from a thread of its own: who reads it may stop, and the event loop must not."""
+
+    def __init__(self, descriptor: int = STDOUT):
+        self.lines_waiting = 0
+        self._descriptor = descriptor
+        self._thread = ThreadPoolExecutor(1, "stdout")
+        self._torn = False
+
+    def write(self, batch: Batch) -> "asyncio.Future[str]":
+        """Write a batch as one line of JSON. Why it can't be; "" once the operating system has it."""
+        line = (json.dumps(payload(batch)) + "\n").encode()
+        self.lines_waiting += 1
+        written = asyncio.get_running_loop().run_in_executor(self._thread, self._put, line)
+        written.add_done_callback(self._done)
+        return written
+
+    def _put(self, line: bytes) -> str:
+        # In one piece: a pipe takes up to PIPE_BUF bytes (4096 on Linux) as a whole or not at all, so
+        # a kill tears no line. One that an error tore nonetheless is ended first.
+        rest = b"\n" + line if self._torn else line
+        size = len(rest)
+        try:
+            while rest:
+                try:
+                    rest = rest[os.write(self._descriptor, rest):]
+                except BlockingIOError:  # somebody who shares it has made it so
+                    select.select([], [self._descriptor], [])
+        except (OSError, ValueError) as error:
+            self._torn = self._torn or len(rest) < size
+            return getattr(error, "strerror", None) or str(error)
+        self._torn = False
+        return ""
+
+    def _done(self, _: object) -> None:
+        self.lines_waiting -= 1
+
+
+class StdoutSink:
+    """Writes a batch as one line of JSON on stdout, and waits for whoever reads it."""
+
+    def __init__(self, descriptor: int = STDOUT):
+        self._writer = StdoutWriter(descriptor)
+
+    async def deliver(self, batch: Batch) -> Delivery:
+        """Write the line. Confirmed once the operating system has it, however long that takes."""
+        written = self._writer.write(batch)
+        done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
+        if not done:
+            log.warning("nobody reads stdout: publishing waits until somebody does; nothing is lost")
+            await asyncio.wait({written})
+            log.info("stdout is read again")
+        if why := written.result():
+            return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({why})")
+        return Delivery(Outcome.ACCEPTED)
+
+
+class MirroredSink:
+    """Another sink, and what it confirmed on stdout too, as far as somebody reads that."""
+
+    def __init__(self, sink: Sink, descriptor: int = STDOUT):
+        self._sink = sink
+        self._writer = StdoutWriter(descriptor)
+        self._mirrors = True
+        self._left_out = 0
+
+    async def deliver(self, batch: Batch) -> Delivery:
+        """Send a batch once, and mirror it if it was accepted."""
+        delivery = await self._sink.deliver(batch)
+        if delivery.outcome is Outcome.ACCEPTED and self._mirrors:
+            await self._mirror(batch)
+        return delivery
+
+    async def _mirror(self, batch: Batch) -> None:
+        stalled = self._writer.lines_waiting > 0
+        if self._writer.lines_waiting >= STDOUT_LINES_MAX:
+            if not self._left_out:
+                log.warning(
+                    "nobody reads stdout, and %d publishes wait for it: more are left out there until "
+                    "somebody does; they go on to the client", STDOUT_LINES_MAX,
+                )
+            self._left_out += 1
+            return
+        written = self._writer.write(batch)
+        written.add_done_callback(self._written)
+        if not stalled:  # then the line is there before the batch counts as published
+            await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
+
+    def _written(self, written: "asyncio.Future[str]") -> None:
+        why = written.result()
+        if why and self._mirrors:
+            self._mirrors = False
+            log.warning("stdout can't be written (%s); publishes go on to the client only", why)
+        elif self._left_out and not self._writer.lines_waiting:
+            log.warning("stdout is read again; %d publishes were left out of it", self._left_out)
+            self._left_out = 0
