@@ -6,7 +6,6 @@ import signal
 from collections import deque
 from pathlib import Path
 
-import msgspec
 import psutil
 import pytest
 
@@ -21,6 +20,7 @@ from actors.core.restarts import (
     SupervisorSpec,
 )
 from actors.supervision import Supervisor
+from actors.switchboard import Switchboard
 from actors.worker import StartFailed, State, Worker
 
 DEADLINE_S = 20.0
@@ -34,8 +34,7 @@ class Tree:
     """A supervisor over real processes, and the story that they wrote."""
 
     def __init__(self, path: Path, *children: ChildSpec, **rules):
-        settings = load(None, [f"supervisor.state_dir={path}"])
-        self.settings = msgspec.structs.replace(settings)
+        self.settings = load(None, [f"supervisor.state_dir={path}", "supervisor.liveness_timeout_s=1"])
         self.exits: deque[str] = deque()
         self.ended: list[object] = []
         self.story_file = path / "story"
@@ -47,6 +46,9 @@ class Tree:
 
     def ready(self, worker, ready) -> None:
         """Nobody is linked here."""
+
+    def workers(self) -> list[Worker]:
+        return list(self.root.workers())
 
     def worker(self, name: str) -> Worker:
         return next(worker for worker in self.root.workers() if worker.spec.id == name)
@@ -293,6 +295,22 @@ def test_children_are_added_terminated_restarted_and_deleted_at_run_time(tmp_pat
     run(scenario())
 
 
+def test_a_child_that_spins_for_ever_is_killed_and_restarted(tmp_path):
+    async def scenario():
+        tree = Tree(tmp_path, child("a", "Busy"), child("b"))
+        await tree.root.start()
+        watching = asyncio.ensure_future(Switchboard.watch(tree))
+        os.kill(tree.worker("a").process.pid, signal.SIGUSR1)
+        await tree.until(lambda: tree.worker("a").incarnation == 2, "a restart")
+        await tree.runs("a")
+        assert str(tree.worker("a").last_exit).startswith("hung (no answer for 1.")
+        assert tree.worker("b").incarnation == 1
+        watching.cancel()
+        await tree.root.stop()
+
+    run(scenario())
+
+
 def test_a_restart_waits_for_the_back_off_which_doubles(tmp_path):
     async def scenario():
         loop = asyncio.get_running_loop()
@@ -308,7 +326,7 @@ def test_a_restart_waits_for_the_back_off_which_doubles(tmp_path):
     run(scenario())
 
 
-def test_a_hundred_restarts_leave_no_descriptor_no_zombie_and_no_memory_behind(tmp_path):
+def test_two_hundred_restarts_leave_no_descriptor_no_zombie_and_no_memory_behind(tmp_path):
     async def scenario():
         tree = Tree(tmp_path, child("a"), child("b"), max_restarts=1000)
         await tree.root.start()
@@ -321,7 +339,7 @@ def test_a_hundred_restarts_leave_no_descriptor_no_zombie_and_no_memory_behind(t
 
         await restart(20)  # what grows once has grown
         before = [(one.num_fds(), one.memory_info().rss) for one in (ours, other)]
-        await restart(100)
+        await restart(200)
         after = [(one.num_fds(), one.memory_info().rss) for one in (ours, other)]
         for (fds_before, rss_before), (fds_after, rss_after) in zip(before, after, strict=True):
             assert fds_after <= fds_before

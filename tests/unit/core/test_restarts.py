@@ -5,6 +5,8 @@ ones around them.
 """
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from actors.core.restarts import (
     AutoShutdown,
@@ -278,3 +280,49 @@ def test_a_child_that_is_added_starts_last_and_one_that_is_deleted_is_not_starte
 )
 def test_an_exit_is_normal_only_when_the_child_ended_by_itself_and_well(exit, normal, text):
     assert (exit.normal, str(exit)) == (normal, text)
+
+
+# Against a small model
+
+EXITS = [NORMAL, Exit(code=1), Exit(signal="SIGKILL"), Exit(code=0, hung="no answer"), Exit(shutdown="x")]
+
+
+@given(
+    kinds=st.lists(st.sampled_from(list(Restart)), min_size=1, max_size=5),
+    strategy=st.sampled_from(list(Strategy)),
+    max_restarts=st.integers(0, 3),
+    events=st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from(EXITS), st.integers(0, 400)), max_size=20
+    ),
+)
+def test_any_row_of_exits_is_decided_as_a_model_decides_it(kinds, strategy, max_restarts, events):
+    """The model keeps every restart ever made, and the children as a plain list of names and kinds."""
+    names = [f"child-{number}" for number in range(len(kinds))]
+    alive = dict(zip(names, kinds, strict=True))
+    specs = tuple(ChildSpec(name, restart=kind) for name, kind in alive.items())
+    rules = Restarts(SupervisorSpec(specs, strategy, max_restarts, max_ms=1000))
+    made_ms, now_ms = [], 0
+    for number, exit, pause_ms in events:
+        now_ms += pause_ms
+        name = names[number % len(names)]
+        if name not in alive:
+            continue
+        decision = rules.exited(name, exit, now_ms)
+        ended_well = exit.shutdown or (exit.code == 0 and not exit.hung)
+        if alive[name] == "temporary" or (alive[name] == "transient" and ended_well):
+            assert decision == Plan(forget=(name,) if alive[name] == "temporary" else ())
+        else:
+            made_ms.append(now_ms)
+            if sum(now_ms - at <= 1000 for at in made_ms) > max_restarts:
+                assert isinstance(decision, End) and decision.gave_up
+                return
+            order = list(alive)
+            at = order.index(name)
+            whom = {"one_for_one": [name], "rest_for_one": order[at:], "one_for_all": order}[strategy]
+            others = [one for one in whom if one != name]
+            assert list(decision.stop) == others[::-1]
+            assert list(decision.forget) == [one for one in others if alive[one] == "temporary"]
+            assert list(decision.start) == [one for one in whom if one not in decision.forget]
+        for one in decision.forget:
+            rules.delete(one)
+            del alive[one]
