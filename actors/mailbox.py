@@ -71,7 +71,7 @@ class Link:
         self._decoder = Decoder(inbox)
         self._on_messages = on_messages
         self._on_lost = on_lost
-        self._stream = IOStream(end, max_buffer_size=4 * MESSAGE_BYTES_MAX, read_chunk_size=READ_BYTES)
+        self._stream = IOStream(end, max_buffer_size=4 * MESSAGE_BYTES_MAX, read_chunk_size=65_536)
         self._closed = False
         self.reading = asyncio.ensure_future(self._read())
 

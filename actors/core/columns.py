@@ -6,8 +6,10 @@ Pure. A buffer whose length does not fit its kind raises `ValueError`: half a va
 import sys
 from array import array
 from collections.abc import Iterable
+from struct import Struct
 
 VIDEO_BYTES = 16
+_video = Struct("16s")
 ID_BYTES = 8
 NUMBER_BYTES = 8
 
@@ -26,7 +28,7 @@ def unpack_videos(column: bytes) -> list[bytes]:
     """The GUIDs of a column, 16 bytes each."""
     if len(column) % VIDEO_BYTES:
         raise ValueError(f"a column of {len(column)} bytes, expected a multiple of {VIDEO_BYTES}")
-    return [column[at : at + VIDEO_BYTES] for at in range(0, len(column), VIDEO_BYTES)]
+    return [video for (video,) in _video.iter_unpack(column)]
 
 
 def unpack_ids(column: bytes) -> array:

@@ -254,8 +254,11 @@ class Ledger:
 
 def _oldest(videos: list[bytes], arrived_ns: Sequence[int]) -> dict[bytes, int]:
     """The oldest arrival of each video. The last of equal keys wins in a dict: so oldest last."""
-    pairs = sorted(zip(arrived_ns, videos, strict=True), reverse=True)
-    return {video: stamp for stamp, video in pairs}
+    stamps = list(arrived_ns)
+    if stamps != sorted(stamps):  # seldom: nsqd gives messages about as they arrived
+        pairs = sorted(zip(stamps, videos, strict=True))
+        stamps, videos = [stamp for stamp, _ in pairs], [video for _, video in pairs]
+    return dict(zip(reversed(videos), reversed(stamps), strict=True))
 
 
 def _add_step(account: Account, arrived_ns: int, steps_below: int) -> None:

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 READ_BYTES_MAX = 256 * 1024
 RECONNECT_S = 0.25
+FINISH_DELAY_S = 0.002
 LOOKUP_INTERVAL_S = 5
 # The least that nsqd allows by default (min-output-buffer-timeout): how long a message may wait in its
 # buffer when fewer than RDY are in flight.
@@ -43,6 +44,8 @@ class BatchConnection(nsq.AsyncConn):
         self.on_read: Callable[[BatchConnection, Parsed], None] | None = None
         self.pace = Pace(1)
         self.acknowledgements: deque[Callable[[], None] | None] = deque()
+        self._finished: list[bytes] = []
+        self._finish_timer: object | None = None
 
     def connect(self):
         """Connect, with reads large enough to hold what nsqd sends at once."""
@@ -55,8 +58,22 @@ class BatchConnection(nsq.AsyncConn):
         self.parser, self.on_read = parser, on_read
 
     def finish(self, ids: list[bytes]) -> None:
-        """FIN these messages, in one write."""
-        self._write(b"".join([b"FIN %b\n" % message_id for message_id in ids]))
+        """FIN these messages: at once when few are allowed in flight, as nsqd then waits for it; else
+        together with more, in one write, because a write costs more than a thousand FINs in it."""
+        self._finished += ids
+        if len(self._finished) >= self.last_rdy // 4:
+            self.flush()
+        elif self._finish_timer is None:
+            self._finish_timer = IOLoop.current().call_later(FINISH_DELAY_S, self.flush)
+
+    def flush(self) -> None:
+        """Write the FINs that wait."""
+        if self._finish_timer is not None:
+            IOLoop.current().remove_timeout(self._finish_timer)
+            self._finish_timer = None
+        finished, self._finished = self._finished, []
+        if finished:
+            self._write(b"FIN " + b"\nFIN ".join(finished) + b"\n")
 
     def publish(self, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
         """Publish on this connection; `done` once nsqd has answered OK to all."""
@@ -177,6 +194,8 @@ class BatchReader(nsq.Reader):
     def close(self):
         """Close all connections; nsqd gives what is in flight to others."""
         self._closed = True
+        for conn in self.conns.values():
+            conn.flush()
         super().close()
 
     def pause(self) -> None:

@@ -38,9 +38,12 @@ _HOST = "127.0.0.1"
 class QueueProcess:
     """One nsqd, embedded or real, in its own process."""
 
-    def __init__(self, kind: str, path: pathlib.Path, profile: str | None = None) -> None:
+    def __init__(
+        self, kind: str, path: pathlib.Path, profile: str | None = None, options: list[str] | None = None
+    ) -> None:
         """`profile`: where the embedded nsqd leaves a cProfile when it stops."""
         self.kind = kind
+        self._options = options or []
         self._profile = ["-m", "cProfile", "-o", profile] if profile else []
         self.path = path / kind
         self.path.mkdir(parents=True, exist_ok=True)
@@ -59,6 +62,7 @@ class QueueProcess:
             f"--tcp-address={self.tcp_address}",
             f"--http-address={self.http_address}",
             f"--data-path={self.path}",
+            *self._options,
         ]
         if self.kind == "embedded":
             command = [sys.executable, *self._profile, "-m", "actors.nsq.embedded", *arguments]
