@@ -131,7 +131,8 @@ class Consumer(Actor):
         if not self._paused:
             in_flight = self._deliveries.in_flight(connection.number)
             now_ms = int(time.monotonic() * 1000)
-            connection.set_ready_count(connection.pace.after_read(in_flight, now_ms))
+            ages_ms = parsed.ages_ms(time.time_ns())
+            connection.set_ready_count(connection.pace.after_read(in_flight, now_ms, *ages_ms))
 
     def _perform(self, effects: list[Send | DeadLetter | Finish]) -> None:
         for effect in effects:

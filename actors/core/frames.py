@@ -52,6 +52,12 @@ class Parsed(msgspec.Struct):
     others: list[tuple[int, bytes]] = []
     messages: int = 0
 
+    def ages_ms(self, now_ns: int) -> tuple[float, float]:
+        """How old the newest and the oldest play are, by nsqd's stamps, in milliseconds."""
+        newest_ns = max((one.arrived_ns[-1] for one in self.shards.values()), default=now_ns)
+        oldest_ns = min((one.arrived_ns[0] for one in self.shards.values()), default=now_ns)
+        return (now_ns - newest_ns) / 1e6, (now_ns - oldest_ns) / 1e6
+
 
 class FrameParser:
     """Cuts a stream of bytes into frames; what is left of the last one waits for the next read."""
