@@ -17,10 +17,10 @@ Imports go one way only, and a test checks it:
 
     core <- exits, version
         <- config, runfile, mailbox, control, store, sinks, nsq, client
-        <- behaviour, processes
+        <- behaviour, processes, verify
         <- consumer, counter, dispatcher, services
         <- preload, tree, worker, supervision, switchboard, status, admin, service
-        <- launch, screen, check, report, demo, drill, commands
+        <- launch, screen, check, report, demo, drill, reshard, commands
         <- supervisor.py
 
 `core/` is pure: no I/O, no clock, no randomness, no logging. Actors never import one another.

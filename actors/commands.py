@@ -129,6 +129,8 @@ def _totals(settings: Settings, options: argparse.Namespace) -> int:
     from .core import guids
     from .store import TotalsReader
 
+    if options.verify:
+        return _verify(settings)
     reader = TotalsReader(settings.supervisor.state_dir)
     if not reader.found:
         raise Failure(
@@ -140,6 +142,33 @@ def _totals(settings: Settings, options: argparse.Namespace) -> int:
         print(json.dumps({guids.text(video): total for video, total, _ in rows}, indent=2))
     else:
         screen.show_totals([(guids.text(video), *numbers) for video, *numbers in rows])
+    return EXIT_DONE
+
+
+def _verify(settings: Settings) -> int:
+    from .verify import verify
+
+    findings = verify(settings.supervisor.state_dir)
+    if not findings:
+        raise Failure(f"no ledgers in {settings.supervisor.state_dir}: see supervisor.state_dir")
+    for finding in findings:
+        print(finding)
+    return EXIT_FAILED if any(finding.wrong for finding in findings) else EXIT_DONE
+
+
+def _reshard(settings: Settings, options: argparse.Namespace) -> int:
+    from .reshard import reshard
+
+    shards = settings.counters.shards
+    done = reshard(settings.supervisor.state_dir, shards)
+    if done is None:
+        print(f"the ledgers are of counters.shards = {shards} already: nothing to do", file=sys.stderr)
+    else:
+        print(
+            f"divided {done.plays} plays of {done.videos} videos from {done.shards_before} ledgers into "
+            f"{done.shards}; each knows all {done.ids} message ids; batches to confirm: {done.batches}",
+            file=sys.stderr,
+        )
     return EXIT_DONE
 
 
@@ -258,7 +287,9 @@ def _parser() -> argparse.ArgumentParser:
         help="its name or number; KILL unless said otherwise",
     )
     add("config", _config, "every setting in force, and where it came from", json_option)
-    add("totals", _totals, "the totals in the ledgers; needs no running service", json_option)
+    totals = add("totals", _totals, "the totals in the ledgers; needs no running service", json_option)
+    totals.add_argument("--verify", action="store_true", help="check every ledger instead, a line each")
+    add("reshard", _reshard, "divide the ledgers anew for another counters.shards, while no service runs")
     add("check", _check, "try the queue, the client and the state folder; say what works")
     add("stop", _stop, "stop the service: publish what is pending, then end")
     for action, text in (

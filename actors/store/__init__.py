@@ -1,0 +1,30 @@
+"""Durable state in SQLite: one ledger a shard, and the dispatcher's batches.
+
+Promises: a commit is whole or not at all, and survives a kill -9 of anything (`synchronous = NORMAL`)
+or also a power cut (`FULL`). One process a store: a second is refused. A file that is missing, damaged,
+older than what was promised, of another format, shard or state is refused with its name and what to do,
+and left as it is; it is never replaced by an empty one. Refuses to know what the numbers mean.
+
+    folder.py     which ledgers a state folder has: all are made together, none is ever made again
+    database.py   one SQLite file, its lock, and the refusals
+    mark.py       how many commits a ledger has promised, beside it
+    ledger.py     one shard's accounts, seen ids and tallies
+    outbox.py     the dispatcher's batches
+    totals.py     the totals of all, read beside a running service
+"""
+
+from .database import LOCK_TIMEOUT_S, lock_file
+from .folder import ledger_path, outbox_path
+from .ledger import LedgerStore
+from .outbox import OutboxStore
+from .totals import TotalsReader
+
+__all__ = [
+    "LOCK_TIMEOUT_S",
+    "LedgerStore",
+    "OutboxStore",
+    "TotalsReader",
+    "ledger_path",
+    "lock_file",
+    "outbox_path",
+]

@@ -1,0 +1,199 @@
+"""Which ledgers a state folder has: one JSON file that names them, and the folder that they are in.
+
+A ledger that is gone must not begin again at zero. So all files of a state are made together, once,
+before any of them is used, and `ledgers.json` says that they were: from then on one that is missing was
+lost. `reshard` makes another set in a folder of its own; to put its name into `ledgers.json` is the one
+step with which it takes the place of the old.
+
+    making ──all files made──▶ made ──reshard──▶ made, of another folder and number
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from ..exits import StoreFailure
+from .database import Facts, check_facts, lock_file, looking_at, make, unusable
+
+NAME = "ledgers.json"
+RESHARDED = "ledgers-"  # and a number: the folder of a set that `reshard` made
+
+LEDGER_SCHEMA = """
+CREATE TABLE accounts (
+    video BLOB PRIMARY KEY, total INTEGER, published INTEGER, taken INTEGER,
+    arrived_ns INTEGER, later_ns INTEGER, steps BLOB
+) WITHOUT ROWID;
+CREATE TABLE seen (source TEXT, bucket INTEGER, received_ms INTEGER, ids BLOB);
+CREATE INDEX seen_by_bucket ON seen (bucket, source);
+CREATE TABLE tallies (counted INTEGER, redelivered INTEGER, dead_lettered INTEGER);
+INSERT INTO tallies VALUES (0, 0, 0);
+"""
+OUTBOX_SCHEMA = """
+CREATE TABLE batches (key TEXT PRIMARY KEY, content BLOB);
+CREATE TABLE totals (content BLOB);
+INSERT INTO totals VALUES (NULL);
+"""
+
+
+class Stage(StrEnum):
+    """Making: the files may be half made, and nothing was ever counted in them."""
+
+    MAKING = "making"
+    MADE = "made"
+
+
+class LedgerSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The ledgers of a state and the dispatcher's store: `folder` is "" for the state folder itself.
+
+    `state` is the id that every file of the state bears.
+    """
+
+    state: str
+    shards: int
+    folder: str = ""
+    stage: Stage = Stage.MADE
+
+    def ledger(self, state_dir: str | Path, shard: int) -> Path:
+        """Where a shard's ledger is."""
+        return Path(state_dir) / self.folder / f"counter-{shard}.sqlite"
+
+    def outbox(self, state_dir: str | Path) -> Path:
+        """Where the dispatcher's batches are."""
+        return Path(state_dir) / self.folder / "dispatcher.sqlite"
+
+    def files(self, state_dir: str | Path) -> list[Path]:
+        """All of them."""
+        return [*(self.ledger(state_dir, one) for one in range(self.shards)), self.outbox(state_dir)]
+
+    def facts(self, shard: int | None = None) -> Facts:
+        """What a file of the set says of itself; the dispatcher's without a shard."""
+        own: Facts = {} if shard is None else {"shard": shard}
+        return {**own, "shards": self.shards, "state": self.state}
+
+
+def ledger_path(state_dir: str, shard: int) -> Path:
+    """Where a shard's ledger is, or would be."""
+    return (find(state_dir) or LedgerSet("", 0)).ledger(state_dir, shard)
+
+
+def outbox_path(state_dir: str) -> Path:
+    """Where the dispatcher's batches are, or would be."""
+    return (find(state_dir) or LedgerSet("", 0)).outbox(state_dir)
+
+
+def find(state_dir: str | Path) -> LedgerSet | None:
+    """The ledgers that a state folder has; None where nothing was ever counted. Raises `StoreFailure`."""
+    path = Path(state_dir) / NAME
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=LedgerSet)
+    except FileNotFoundError:
+        return _found_without_name(Path(state_dir))
+    except (OSError, msgspec.MsgspecError) as error:
+        raise StoreFailure(
+            f"{path}: cannot be read ({error}), expected the file that says which ledgers there are: "
+            "restore it from a backup, or delete it, and the ledgers are looked at themselves"
+        ) from error
+    return found if found.stage is Stage.MADE else None
+
+
+def claim(state_dir: str, shards: int) -> LedgerSet:
+    """The ledgers of a state folder, made where none ever were. Raises `StoreFailure` where one is gone,
+    or where they are of another number of shards.
+    """
+    lock = lock_file(Path(state_dir) / "ledgers.lock")
+    try:
+        found = find(state_dir)
+        if found is None:
+            found = _make(state_dir, shards)
+        elif not (Path(state_dir) / NAME).exists():
+            write(state_dir, found)
+    finally:
+        os.close(lock)
+    if found.shards != shards:
+        raise StoreFailure(
+            f"{state_dir}: its ledgers are made for counters.shards = {found.shards}, and now it is "
+            f"{shards}: divide them anew with `python supervisor.py reshard`, with the same settings, or set "
+            f"counters.shards back to {found.shards}"
+        )
+    check_complete(state_dir, found)
+    return found
+
+
+def check_complete(state_dir: str | Path, found: LedgerSet) -> None:
+    """Raises `StoreFailure` when a file of a set is gone."""
+    gone = [str(path) for path in found.files(state_dir) if not path.exists()]
+    if gone:
+        raise StoreFailure(
+            f"{', '.join(gone)}: missing, expected with the other ledgers of {state_dir}: it was deleted or "
+            "moved, and is not begun anew, for its plays would be lost. Put it back or restore it from a "
+            "backup, or use another supervisor.state_dir"
+        )
+
+
+def make_files(state_dir: str | Path, new: LedgerSet) -> None:
+    """Make the empty files of a set."""
+    new.outbox(state_dir).parent.mkdir(parents=True, exist_ok=True)
+    make(new.outbox(state_dir), OUTBOX_SCHEMA, new.facts())
+    for shard in range(new.shards):
+        make(new.ledger(state_dir, shard), LEDGER_SCHEMA, new.facts(shard))
+
+
+def write(state_dir: str | Path, ledgers: LedgerSet) -> None:
+    """Say which ledgers there are: the one step in which that changes, also through a power cut."""
+    target = Path(state_dir) / NAME
+    draft = target.with_suffix(".draft")
+    with open(draft, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(ledgers)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(target)
+    sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make(state_dir: str, shards: int) -> LedgerSet:
+    new = LedgerSet(os.urandom(16).hex(), shards, stage=Stage.MAKING)
+    try:
+        # Said before: whoever is killed in between has made nothing that anybody counted in.
+        write(state_dir, new)
+        make_files(state_dir, new)
+        new = msgspec.structs.replace(new, stage=Stage.MADE)
+        write(state_dir, new)
+    except OSError as error:
+        raise StoreFailure(f"{state_dir}: cannot be written ({error}), see supervisor.state_dir") from error
+    return new
+
+
+def _found_without_name(state_dir: Path) -> LedgerSet | None:
+    """The one set of ledgers that lies there without `ledgers.json`: of a backup, or an earlier version."""
+    folders = ["", *sorted(path.name for path in state_dir.glob(f"{RESHARDED}*") if path.is_dir())]
+    names = ("counter-*.sqlite", "dispatcher.sqlite")
+    files = {
+        folder: sorted(one for name in names for one in (state_dir / folder).glob(name))
+        for folder in folders
+    }
+    files = {folder: paths for folder, paths in files.items() if paths}
+    if not files:
+        return None
+    if len(files) > 1:
+        raise StoreFailure(
+            f"{state_dir / NAME}: missing, and there are ledgers in {len(files)} folders "
+            f"({', '.join(str(state_dir / one) for one in files)}): restore it from a backup, or move away "
+            "all but the folder that is to count"
+        )
+    [(folder, paths)] = files.items()
+    with looking_at(paths[-1]) as connection:  # the dispatcher's, where it is there
+        facts = check_facts(paths[-1], connection, {})
+    if type(facts.get("shards")) is not int:
+        raise unusable(paths[-1], f"it is of {facts.get('shards')} shards")
+    return LedgerSet(str(facts.get("state") or os.urandom(16).hex()), facts["shards"], folder)

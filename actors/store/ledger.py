@@ -1,0 +1,253 @@
+"""One shard's ledger on disk: accounts, which messages were seen, tallies.
+
+Seen ids are appended, a row a commit and bucket: cheap to write, and slow to read when a million of
+them have piled up. So the rows of a bucket are made one when it is loaded, when it has
+`ROWS_A_BUCKET_MAX`, and, one bucket every `COMMITS_A_COMPACTION` commits, when nothing comes into it
+any more. No commit does more than the rows of one bucket.
+"""
+
+import logging
+import sqlite3
+from array import array
+from itertools import groupby
+from pathlib import Path
+
+from pyroaring import BitMap64
+
+from ..core.ledger import Account, Changes, Tallies
+from ..core.seen import BUCKET_SHIFT, SeenChunk
+from ..exits import StoreFailure
+from .database import Database, Facts, check_facts, locked, looking_at, unusable
+from .folder import claim
+from .mark import Mark, mark_path, read_mark
+
+log = logging.getLogger(__name__)
+
+ROWS_A_BUCKET_MAX = 256
+COMMITS_A_COMPACTION = 16
+
+_QUICK_CHECK = """
+SELECT count(*), coalesce(sum(total), 0), coalesce(sum(published > total), 0), coalesce(sum(
+    typeof(video) != 'blob' OR length(video) != 16 OR typeof(total) != 'integer'
+    OR typeof(published) != 'integer' OR typeof(taken) != 'integer' OR typeof(arrived_ns) != 'integer'
+    OR typeof(later_ns) != 'integer' OR typeof(steps) NOT IN ('null', 'blob') OR length(steps) % 8 != 0
+    OR min(total, published, taken, arrived_ns, later_ns) < 0), 0)
+FROM accounts
+"""
+
+
+class LedgerStore:
+    """One shard's ledger. Raises `StoreFailure` when it can't be used."""
+
+    def __init__(self, state_dir: str, shard: int, shards: int, synchronous: str):
+        ledgers = claim(state_dir, shards)
+        path = ledgers.ledger(state_dir, shard)
+        with locked(path) as lock:
+            with looking_at(path) as connection:
+                self._commits = commits_of(path, check_facts(path, connection, ledgers.facts(shard)))
+                check_commits(path, self._commits, synchronous)
+                check_quickly(path, connection)
+            self._database = Database(path, synchronous, lock)
+        self._mark = Mark(path)
+        self._rows: dict[tuple[str, int], int] = {}
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('state', ?)", (ledgers.state,))
+        self._mark.write(self._commits)
+
+    def load(self) -> tuple[list[tuple[bytes, Account]], list[SeenChunk], Tallies]:
+        """All that was committed: accounts, seen ids, tallies."""
+        accounts = [
+            (video, Account(*numbers, steps=tuple(array("q", steps)) if steps else ()))
+            for video, *numbers, steps in self._database.query(
+                "SELECT video, total, published, taken, arrived_ns, later_ns, steps FROM accounts"
+            )
+        ]
+        tallies = self._database.query("SELECT * FROM tallies")
+        return accounts, self._load_seen(), Tallies(*tallies[0])
+
+    def commit(self, changes: Changes) -> None:
+        """Write the changes in one transaction. Raises `sqlite3.Error`, with nothing written."""
+        with self._database.transaction() as connection:
+            connection.executemany(
+                "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        video, one.total, one.published, one.taken, one.arrived_ns, one.later_ns,
+                        array("q", one.steps).tobytes() if one.steps else None,
+                    )
+                    for video, one in changes.accounts
+                ],
+            )
+            connection.executemany(
+                "INSERT INTO seen VALUES (?, ?, ?, ?)",
+                [(one.source, one.bucket, one.received_ms, one.ids) for one in changes.seen],
+            )
+            connection.executemany(
+                "DELETE FROM seen WHERE source = ? AND bucket = ?", changes.expired
+            )
+            rows = self._rows_after(changes)
+            full = self._to_compact(rows, {(one.source, one.bucket) for one in changes.seen})
+            if full is not None:
+                _compact(connection, full)
+                rows[full] = 1
+            tallies = changes.tallies
+            connection.execute(
+                "UPDATE tallies SET counted = ?, redelivered = ?, dead_lettered = ?",
+                (tallies.counted, tallies.redelivered, tallies.dead_lettered),
+            )
+            commits = self._commits + 1
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('commits', ?)", (commits,))
+        self._commits = commits
+        # Commit before the mark: a mark that is ahead would have a ledger refused that lost nothing.
+        self._mark.write(commits)
+        self._rows.update(rows)
+        for key in changes.expired:
+            self._rows.pop(key, None)
+
+    def close(self) -> None:
+        """Close it in order."""
+        self._mark.close()
+        self._database.close()
+
+    def _load_seen(self) -> list[SeenChunk]:
+        """One chunk a bucket, also on disk from now on."""
+        rows = self._database.query(
+            "SELECT source, bucket, received_ms, ids FROM seen ORDER BY bucket, source"
+        )
+        chunks: list[SeenChunk] = []
+        merged: list[SeenChunk] = []
+        try:
+            for key, group in groupby(rows, key=lambda row: (row[0], row[1])):
+                chunk, count = merge_chunks([SeenChunk(*row) for row in group])
+                chunks.append(chunk)
+                self._rows[key] = count
+                if count > 1:
+                    merged.append(chunk)
+        except (TypeError, ValueError) as error:
+            raise unusable(self._database.path, f"seen ids: {error}") from error
+        try:
+            self._write_merged(merged)
+        except sqlite3.OperationalError as error:
+            # On a full disk: merged in memory they are, and on disk another time.
+            log.warning("%s: the rows of seen ids stay as they are (%s)", self._database.path, error)
+        except sqlite3.Error as error:
+            raise unusable(self._database.path, error) from error
+        return chunks
+
+    def _write_merged(self, merged: list[SeenChunk]) -> None:
+        if not merged:
+            return
+        with self._database.transaction() as connection:
+            for one in merged:
+                _replace(connection, one)
+        for one in merged:
+            self._rows[one.source, one.bucket] = 1
+
+    def _rows_after(self, changes: Changes) -> dict[tuple[str, int], int]:
+        """Rows of the buckets that a commit touches, once it is done."""
+        rows: dict[tuple[str, int], int] = {}
+        for one in changes.seen:
+            key = (one.source, one.bucket)
+            rows[key] = rows.get(key, self._rows.get(key, 0)) + 1
+        for key in changes.expired:
+            rows.pop(key, None)
+        return rows
+
+    def _to_compact(
+        self, rows: dict[tuple[str, int], int], touched: set[tuple[str, int]]
+    ) -> tuple[str, int] | None:
+        """The bucket whose rows this commit makes one."""
+        for key, count in rows.items():
+            if count >= ROWS_A_BUCKET_MAX:
+                return key
+        if self._commits % COMMITS_A_COMPACTION:
+            return None
+        closed = ((count, key) for key, count in self._rows.items() if count > 1 and key not in touched)
+        return max(closed, default=(0, None))[1]
+
+
+def merge_chunks(chunks: list[SeenChunk]) -> tuple[SeenChunk, int]:
+    """The rows of one bucket as one, and how many they were. Raises `ValueError` when one is damaged."""
+    first = chunks[0]
+    ids = BitMap64()
+    for one in chunks:
+        ids |= ids_of(one)
+    if len(chunks) == 1:
+        return first, 1
+    received_ms = max(one.received_ms for one in chunks)
+    return SeenChunk(first.source, first.bucket, received_ms, ids.serialize()), len(chunks)
+
+
+def ids_of(chunk: SeenChunk) -> BitMap64:
+    """The ids in a row. Raises `ValueError` when they are damaged."""
+    ids = BitMap64.deserialize(chunk.ids)
+    if not ids or ids.min() >> BUCKET_SHIFT != chunk.bucket or ids.max() >> BUCKET_SHIFT != chunk.bucket:
+        raise ValueError(f"a row of bucket {chunk.bucket} holds no ids of it")
+    return ids
+
+
+def commits_of(path: Path, facts: Facts) -> int:
+    """How many commits a ledger holds."""
+    commits = facts.get("commits", 0)
+    if type(commits) is not int:
+        raise unusable(path, f"its number of commits is {commits!r}")
+    return commits
+
+
+def _compact(connection: sqlite3.Connection, key: tuple[str, int]) -> None:
+    """Raises `sqlite3.DatabaseError` when a row is damaged."""
+    rows = connection.execute(
+        "SELECT source, bucket, received_ms, ids FROM seen WHERE source = ? AND bucket = ?", key
+    ).fetchall()
+    if len(rows) > 1:
+        try:
+            _replace(connection, merge_chunks([SeenChunk(*row) for row in rows])[0])
+        except (TypeError, ValueError) as error:
+            raise sqlite3.DatabaseError(f"seen ids: {error}") from error
+
+
+def _replace(connection: sqlite3.Connection, chunk: SeenChunk) -> None:
+    """Make the rows of a bucket this one."""
+    connection.execute(
+        "DELETE FROM seen WHERE source = ? AND bucket = ?", (chunk.source, chunk.bucket)
+    )
+    connection.execute(
+        "INSERT INTO seen VALUES (?, ?, ?, ?)", (chunk.source, chunk.bucket, chunk.received_ms, chunk.ids)
+    )
+
+
+def check_commits(path: Path, commits: int, synchronous: str) -> None:
+    """Raises `StoreFailure` when a ledger has lost commits that were promised."""
+    promised, same_boot = read_mark(path)
+    if commits >= promised:
+        return
+    lost = f"ends at commit {commits}, and {mark_path(path).name} says that {promised} were made"
+    if not same_boot and synchronous == "NORMAL":
+        log.error(
+            '%s: %s, before the machine was started anew: a power cut took them, as synchronous = "NORMAL" '
+            'allows; "FULL" does not. Going on without them', path, lost,
+        )
+        return
+    raise StoreFailure(
+        f"{path}: {lost}: its -wal is missing or damaged, or it is from an older backup, and plays that the "
+        f"queue was told are done are not in it. It is left as it is: restore what is missing; or delete "
+        f"{mark_path(path).name} to go on without those plays; or use another supervisor.state_dir"
+    )
+
+
+def check_quickly(path: Path, connection: sqlite3.Connection) -> None:
+    """Raises `StoreFailure` when the columns contradict one another. Reads each account once."""
+    tallies = connection.execute("SELECT counted, redelivered, dead_lettered FROM tallies").fetchall()
+    videos, plays, ahead, odd = connection.execute(_QUICK_CHECK).fetchone()
+    if len(tallies) != 1 or any(type(one) is not int or one < 0 for one in tallies[0]):
+        raise unusable(path, f"its tallies are {tallies}")
+    if odd:
+        raise unusable(path, f"{odd} of its {videos} accounts hold what no account can")
+    if plays != tallies[0][0]:
+        raise unusable(path, f"its accounts hold {plays} plays, and it counted {tallies[0][0]}")
+    if ahead:
+        log.warning(
+            "%s: the client was told more plays of %d videos than this ledger has: it is from an older "
+            "backup, or the client's state is another's. They are published again once they have more",
+            path, ahead,
+        )

@@ -1,0 +1,28 @@
+"""The totals of all shards as committed, read beside a running service or without one."""
+
+from .database import looking_at
+from .folder import check_complete, find
+
+
+class TotalsReader:
+    """Reads all ledgers of a state folder. Raises `StoreFailure` when one is missing or damaged."""
+
+    def __init__(self, state_dir: str):
+        self._state_dir = state_dir
+        self._ledgers = find(state_dir)
+
+    @property
+    def found(self) -> bool:
+        """Whether there is any ledger."""
+        return self._ledgers is not None
+
+    def read(self) -> list[tuple[bytes, int, int]]:
+        """Video, total, published; every video once. Raises `StoreFailure`."""
+        rows: list[tuple[bytes, int, int]] = []
+        if self._ledgers is None:
+            return rows
+        check_complete(self._state_dir, self._ledgers)
+        for shard in range(self._ledgers.shards):
+            with looking_at(self._ledgers.ledger(self._state_dir, shard)) as connection:
+                rows += connection.execute("SELECT video, total, published FROM accounts")
+        return rows
