@@ -5,12 +5,14 @@ Owns no logic of its own: every command is a few lines over the module that does
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from typing import Any
 
 from . import config, runfile
@@ -178,6 +180,12 @@ def _check(settings: Settings, options: argparse.Namespace) -> int:
     return check.run(settings)
 
 
+def _audit(settings: Settings, options: argparse.Namespace) -> int:
+    from . import audit_run
+
+    return audit_run.run(settings, options)
+
+
 def _stop(settings: Settings, options: argparse.Namespace) -> int:
     from .processes import send_signal
 
@@ -244,6 +252,24 @@ def _signal(name: str) -> signal.Signals:
         ) from None
 
 
+def _positive(text: str) -> float:
+    return _number(text, "above 0", lambda number: number > 0)
+
+
+def _not_negative(text: str) -> float:
+    return _number(text, "0 or more", lambda number: number >= 0)
+
+
+def _number(text: str, expected: str, allowed: Callable[[float], bool]) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and allowed(number)):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number {expected}")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
@@ -291,6 +317,21 @@ def _parser() -> argparse.ArgumentParser:
     totals.add_argument("--verify", action="store_true", help="check every ledger instead, a line each")
     add("reshard", _reshard, "divide the ledgers anew for another counters.shards, while no service runs")
     add("check", _check, "try the queue, the client and the state folder; say what works")
+    audit = add("audit", _audit, "recorded publishes: were promises kept, how few could it be", json_option)
+    audit.add_argument("publishes", metavar="PUBLISHES", help="JSON lines as the service prints; - for stdin")
+    audit.add_argument(
+        "--plays", metavar="FILE", help='what was played, in the order counted: {"video_id", "arrived_at_ns"}'
+    )
+    audit.add_argument(
+        "--record", metavar="FILE", help="write the lines there as they come, each with its received_at_ns"
+    )
+    audit.add_argument(
+        "--deadline-s", metavar="S", type=_positive, help="what was promised (default: dispatch.deadline_s)"
+    )
+    audit.add_argument(
+        "--linger-ms", metavar="MS", type=_not_negative,
+        help="the bound is for a realtime play told within this (default: the slowest of this run)",
+    )
     add("stop", _stop, "stop the service: publish what is pending, then end")
     for action, text in (
         ("terminate", "stop a child; it stays stopped until `restart`"),

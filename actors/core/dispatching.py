@@ -291,7 +291,9 @@ class Dispatching:
         )
         for video, total, arrived_ns in columns:
             taken = self._schedule.taken(video)
-            overdue = taken is not None and taken.overdue
+            # Of several plays that wait one may be overdue and another, told first, not: every_play.
+            latest_ms = arrived_ns // 1_000_000 + self._schedule.rule.deadline_ms
+            overdue = taken is not None and taken.overdue and latest_ms <= now_ms
             collection.entries[video] = Entry(video, total, arrived_ns, overdue)
         for video in collection.asked[shard]:
             if video not in collection.entries:

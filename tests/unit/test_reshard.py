@@ -1,5 +1,6 @@
 """Ledgers divided anew: nothing lost, nothing told twice, and whole whenever it is killed."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -224,19 +225,24 @@ def test_killed_at_any_step_the_old_or_the_new_set_is_whole_and_the_next_run_end
 
 
 def test_killed_at_random_moments_it_starts_over(state_dir):
-    before, chance, kills, shards = whole(state_dir, 2), random.Random(1), 0, 2
-    for _ in range(6):
-        words = [sys.executable, "supervisor.py", "reshard", "--set", f"supervisor.state_dir={state_dir}"]
+    before, chance, kills, shards, takes_s = whole(state_dir, 2), random.Random(1), 0, 2, 0.4
+    words = [sys.executable, "supervisor.py", "reshard", "--set", f"supervisor.state_dir={state_dir}"]
+    for _ in range(100):
+        started_s = time.monotonic()
         process = subprocess.Popen(
             [*words, "--set", f"counters.shards={5 - shards}"], cwd=ROOT, stderr=subprocess.PIPE
         )
-        time.sleep(chance.uniform(0.1, 0.4))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=chance.uniform(0.2, 1) * takes_s)
+            takes_s = time.monotonic() - started_s  # to the end: the next are killed before
         process.kill()
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
         shards = len(verify(state_dir)) - 1
         assert whole(state_dir, shards) == before
-    assert kills
+        if kills == 6:
+            return
+    raise AssertionError(f"{kills} of a hundred were killed")
 
 
 BODIES = [b'{"video_id": "00000000-0000-4000-8000-%012d"}' % (number % 50) for number in range(4000)]

@@ -1,0 +1,273 @@
+"""How many publishes the schedule makes of a trace, beside the fewest that anybody could make of it.
+
+    python -m bench.publishes [--trace NAME …] [--linger-ms MS …] [--client-ms MS]
+                              [--json FILE] [--picture FILE] [--record FILE]
+
+The rules of a counter and of the dispatcher (`actors/core`) run as they do in the service, in virtual
+time: nothing else takes time but the client, which answers each publish after `--client-ms`. At 0, the
+default, every play is told within its linger, so the bound holds for the schedule too and the ratio is
+1 or more. With a slower client, plays wait for the batch before theirs and go out together: the bound is
+then one for that linger and one publish time more, which is what such a client makes everybody wait.
+
+publishes: of the dispatcher, with its margin before deadlines. rule: of its schedule alone, without one.
+bound: fewer are impossible, even knowing the future (docs/publishing.md); ratio: publishes to it. timer:
+every 60 s all that changed, in twenties, with the first plays of a video told late.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import groupby
+from pathlib import Path
+
+from msgspec import Struct, structs, to_builtins
+from rich.table import Table
+
+from actors.core import guids
+from actors.core.bound import Mode, Play, demands, publishes_min, timer_publishes
+from actors.core.columns import pack_numbers
+from actors.core.counting import CONSUMER, DISPATCHER, Counting
+from actors.core.dispatching import Dispatching, Outcome
+from actors.core.effects import Deliver, Send
+from actors.core.ledger import Account, Ledger
+from actors.core.messages import Plays
+from actors.core.outbox import Batch, payload
+from actors.core.schedule import Rule, Schedule
+from actors.core.seen import SeenIds
+from actors.screen import Page
+
+from . import picture
+from .traces import MS, PLAYS, TRACES, make_trace
+
+LINGERS_MS = (0, 10, 100, 1000)
+DEADLINE_MS = 60_000
+OVERDUE_LINGER_MS = 1000
+BATCH_SIZE_MAX = 20
+DEDUPE_WINDOW_MS = 3_600_000
+PLAYS_MAX = 2**53  # more than any video has
+
+
+class Told(Struct, frozen=True):
+    """One publish that the client has: when, and what."""
+
+    received_ms: int
+    batch: Batch
+
+
+class Measured(Struct, frozen=True):
+    """One line of the table."""
+
+    trace: str
+    linger_ms: int
+    client_ms: int
+    plays: int
+    publishes: int
+    rule: int
+    bound: int
+    ratio: float
+    width: float
+    late: int
+    timer: int
+    bound_seconds: float
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--trace", nargs="+", choices=TRACES, metavar="NAME", help=", ".join(TRACES))
+    parser.add_argument("--linger-ms", nargs="+", type=int, metavar="MS", help="default: 0 10 100 1000")
+    parser.add_argument("--client-ms", type=int, default=0, metavar="MS", help="how long a publish takes")
+    parser.add_argument("--plays", type=int, default=PLAYS)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--picture", metavar="FILE", help="draw publishes against linger there, as SVG")
+    parser.add_argument(
+        "--record", metavar="FILE",
+        help="write the publishes of one trace and one linger there, as `supervisor.py audit` reads them",
+    )
+    options = parser.parse_args()
+    names, lingers_ms = options.trace or list(TRACES), options.linger_ms or LINGERS_MS
+    if options.record and len(names) * len(lingers_ms) != 1:
+        parser.error("--record: name one --trace and one --linger-ms")
+    asked = [
+        (name, linger_ms, options.client_ms, options.plays, options.seed, options.record)
+        for name in names for linger_ms in lingers_ms
+    ]
+    with ProcessPoolExecutor(2) as pool:
+        found = list(pool.map(_measure, asked))
+    Page().print(_table(found))
+    if options.picture:
+        series = {
+            name: [(one.linger_ms, one.publishes) for one in found if one.trace == name] for name in names
+        }
+        Path(options.picture).write_text(picture.draw(series), encoding="utf-8")
+    if options.json:
+        Path(options.json).write_text(json.dumps(to_builtins(found), indent=1) + "\n", encoding="utf-8")
+
+
+def measure(name: str, trace: list[Play], mode: Mode, client_ms: int, told: list[Told]) -> Measured:
+    """What a replay made of a trace, beside the bound."""
+    linger_ms = mode.realtime_linger // MS
+    granted = structs.replace(mode, realtime_linger=mode.realtime_linger + client_ms * MS)
+    started_s = time.monotonic()
+    bound = publishes_min(demands(trace, granted), mode.batch_size_max)
+    bound_seconds = time.monotonic() - started_s
+    return Measured(
+        trace=name, linger_ms=linger_ms, client_ms=client_ms, plays=len(trace), publishes=len(told),
+        rule=rule_publishes(trace, mode), bound=bound, ratio=len(told) / bound,
+        width=sum(len(one.batch.entries) for one in told) / len(told),
+        late=sum(_late(one, mode) for one in told),
+        timer=timer_publishes(trace, mode), bound_seconds=bound_seconds,
+    )  # fmt: skip
+
+
+def replay(trace: list[Play], mode: Mode, client_ms: int = 0) -> list[Told]:
+    """Every publish that one counter and the dispatcher make of a trace, until nothing is pending."""
+    world = _World(trace, mode, client_ms)
+    return list(world.run())
+
+
+def rule_publishes(trace: list[Play], mode: Mode) -> int:
+    """How many the rule alone makes: `Schedule` without a margin before deadlines, and nothing around it."""
+    schedule = Schedule(
+        Rule(mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS)
+    )
+    names = {play.video: str(play.video).encode() for play in trace}
+    publishes = 0
+    for now_ms, plays in groupby(trace, lambda play: play.received // MS):
+        publishes += _fire(schedule, now_ms - 1, mode)
+        for play in plays:
+            schedule.offer(names[play.video], play.arrived // MS, play.total, now_ms)
+    return publishes + _fire(schedule, None, mode)
+
+
+def _fire(schedule: Schedule, until_ms: int | None, mode: Mode) -> int:
+    """Publish all that is due until then, or all. How many publishes that took."""
+    publishes = 0
+    while (due_ms := schedule.next_due_ms()) is not None and (until_ms is None or due_ms <= until_ms):
+        publishes += 1
+        for video in schedule.take(mode.batch_size_max)[1]:
+            schedule.confirm(video, PLAYS_MAX)
+    return publishes
+
+
+class _World:
+    """A counter, the dispatcher, and a client that is never down. Times in whole milliseconds."""
+
+    def __init__(self, trace: list[Play], mode: Mode, client_ms: int):
+        self._trace = trace
+        self._client_ms = client_ms
+        rule = Rule(
+            mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS
+        )
+        steps_below = mode.realtime_below if mode.every_play else 0
+        ledger = Ledger(SeenIds(DEDUPE_WINDOW_MS), _counted_before(trace), steps_below=steps_below)
+        self._counting = Counting(ledger)
+        self._dispatching = Dispatching(rule, 1, mode.batch_size_max, "trace", lambda: 1.0)
+        self._sent: Batch | None = None
+        self._answered_ms = 0
+
+    def run(self) -> Iterator[Told]:
+        """The publishes in their order."""
+        if not self._trace:
+            return
+        arrivals = groupby(enumerate(self._trace), lambda numbered: numbered[1].received // MS)
+        following = next(arrivals, None)
+        self._perform(self._dispatching.linked(0, self._trace[0].received // MS), 0)
+        while True:
+            times = [self._answered_ms if self._sent else self._dispatching.wakeup_ms()]
+            times.append(following[0] if following else None)
+            known = [one for one in times if one is not None]
+            if not known:
+                return
+            now_ms = min(known)
+            if following is not None and following[0] == now_ms:
+                self._count(following[1], now_ms)
+                following = next(arrivals, None)
+            elif self._sent is not None:
+                told = Told(now_ms, self._sent)
+                self._sent = None
+                self._perform(self._dispatching.delivered(Outcome.ACCEPTED, now_ms), now_ms)
+                yield told
+            else:
+                self._perform(self._dispatching.wake(now_ms), now_ms)
+
+    def _count(self, numbered: Iterable[tuple[int, Play]], now_ms: int) -> None:
+        ids, videos, arrived_ns = [], [], []
+        for number, play in numbered:
+            # Like nsqd's: the time in units of 2**20 ns above, and what makes it unique below.
+            ids.append(((play.arrived >> 20) << 22 | number & 0x3FFFFF).to_bytes(8, "big"))
+            videos.append(guids.parse(str(play.video)))
+            arrived_ns.append(play.arrived)
+        message = Plays(0, "trace/plays", b"".join(ids), b"".join(videos), pack_numbers(arrived_ns))
+        self._perform([Send("counter-0", message)], now_ms)
+
+    def _perform(self, effects: Iterable[object], now_ms: int) -> None:
+        """Carry effects out, and those that follow from them, in order."""
+        waiting = list(effects)
+        for effect in waiting:
+            match effect:
+                case Deliver(batch):
+                    self._sent, self._answered_ms = batch, now_ms + self._client_ms
+                case Send(peer, message) if peer == DISPATCHER:
+                    waiting += self._dispatching.handle(0, [message], now_ms)
+                case Send(peer, message) if peer != CONSUMER:
+                    waiting += self._counting.handle([message], now_ms)
+
+
+def _counted_before(trace: list[Play]) -> list[tuple[bytes, Account]]:
+    """What a ledger held whose videos' first plays here are not their first ones ever: told already."""
+    accounts: dict[object, Account] = {}
+    for play in trace:
+        if play.video not in accounts:
+            accounts[play.video] = Account(total=play.total - 1, published=play.total - 1)
+    return [(guids.parse(str(video)), account) for video, account in accounts.items() if account.total]
+
+
+def _late(told: Told, mode: Mode) -> int:
+    """How many of its videos were told after a deadline that could be kept."""
+    return sum(
+        not entry.overdue and told.received_ms > (entry.arrived_ns + mode.deadline) // MS
+        for entry in told.batch.entries
+    )
+
+
+def _measure(asked: tuple[str, int, int, int, int, str | None]) -> Measured:
+    name, linger_ms, client_ms, plays, seed, record = asked
+    trace = make_trace(name, plays, seed)
+    mode = Mode(
+        deadline=DEADLINE_MS * MS, realtime_linger=linger_ms * MS, overdue_linger=OVERDUE_LINGER_MS * MS,
+        batch_size_max=BATCH_SIZE_MAX,
+    )
+    told = replay(trace, mode, client_ms)
+    if record:
+        Path(record).write_text("".join(f"{line}\n" for line in recorded(told)), encoding="utf-8")
+    return measure(name, trace, mode, client_ms, told)
+
+
+def recorded(told: Iterable[Told]) -> Iterator[str]:
+    """Publishes as JSON lines, as the service prints them, and when the client had them."""
+    for one in told:
+        yield json.dumps({**payload(one.batch), "received_at_ns": one.received_ms * MS})
+
+
+def _table(found: list[Measured]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    columns = (
+        "trace", "linger", "publishes", "rule", "bound", "ratio", "videos each", "one a play", "60 s timer"
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column == "trace" else "right", no_wrap=True)
+    for before, one in zip([None, *found], found, strict=False):
+        table.add_row(
+            one.trace if before is None or before.trace != one.trace else "",
+            f"{one.linger_ms} ms", f"{one.publishes:,}", f"{one.rule:,}", f"{one.bound:,}",
+            f"{one.ratio:.4f}", f"{one.width:.1f}", f"{one.plays:,}", f"{one.timer:,}",
+        )  # fmt: skip
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Consumers and counters broken on purpose, one bug each: see `mutants.py`."""
+
+from msgspec import structs
+
+from actors.core.counting import Counting
+from actors.core.deliveries import Deliveries
+from actors.core.effects import Commit, DeadLetter
+from actors.core.ledger import Ledger
+from actors.core.messages import Recall
+from actors.core.pacing import Pace
+from actors.core.seen import SeenIds
+
+# The consumer
+
+
+class FinishesBeforeCommit(Deliveries):
+    """FIN on receipt."""
+
+    def received(self, connection, source, parsed):
+        effects = super().received(connection, source, parsed)
+        for shard, parcels in enumerate(self._parcels):
+            effects += self.counted(shard, list(parcels))
+        return effects
+
+
+class DoesNotResend(Deliveries):
+    """What a counter that died has not answered is not sent to the next."""
+
+    def linked(self, shard):
+        return []
+
+
+class FinishesOnALostConnection(Deliveries):
+    """What came on a connection that is gone is finished on it."""
+
+    def disconnected(self, connection):
+        """Nothing is forgotten."""
+
+
+class FinishesLettersEarly(Deliveries):
+    """A message that is no play is counted, and so finished, before nsqd has its dead letter."""
+
+    def received(self, connection, source, parsed):
+        effects = super().received(connection, source, parsed)
+        for letter in [one for one in effects if isinstance(one, DeadLetter)]:
+            effects += self.dead_lettered(letter.number)
+        return effects
+
+
+class WantsTooMuch(Pace):
+    """RDY beyond the share of max_in_flight."""
+
+    def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
+        super().after_read(in_flight, now_ms, newest_age_ms, oldest_age_ms)
+        return 4 * self.ready_count_max
+
+
+# The counters
+
+
+class AnswersBeforeCommit(Counting):
+    """`Counted` first, then the commit."""
+
+    def handle(self, inbox, now_ms):
+        return sorted(super().handle(inbox, now_ms), key=lambda effect: isinstance(effect, Commit))
+
+
+class ForgetsSeenIds(Counting):
+    """The ids are not in the commit."""
+
+    def handle(self, inbox, now_ms):
+        effects = super().handle(inbox, now_ms)
+        return [
+            Commit(structs.replace(one.changes, seen=[])) if isinstance(one, Commit) else one
+            for one in effects
+        ]
+
+
+class IgnoresRecall(Counting):
+    """A dispatcher that asks for all that is pending hears nothing."""
+
+    def handle(self, inbox, now_ms):
+        return super().handle([one for one in inbox if not isinstance(one, Recall)], now_ms)
+
+
+class SeesWithoutSource(SeenIds):
+    """Ids are taken for unique over all nsqds."""
+
+    def admit(self, source, column, now_ms):
+        return super().admit("", column, now_ms)
+
+
+class ExpiresTooEarly(SeenIds):
+    """Ids are forgotten long before the window is over."""
+
+    def __init__(self, window_ms, stored=()):
+        super().__init__(500, stored)
+
+
+class LosesLetters(Ledger):
+    """Dead letters are seen and not counted."""
+
+    def reject(self, rejected, now_ms):
+        self._seen.admit(rejected.source, rejected.ids, now_ms)
+
+
+class TellsANewerArrival(Ledger):
+    """A total is told with the arrival of the plays that came after its first part was taken."""
+
+    def _take(self, video, account):
+        account.arrived_ns = account.later_ns or account.arrived_ns
+        super()._take(video, account)
+
+
+class SkipsSteps(Ledger):
+    """`every_play` is not heeded."""
+
+    def __init__(self, seen, accounts=(), tallies=None, steps_below=0):
+        super().__init__(seen, accounts, tallies)

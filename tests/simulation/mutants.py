@@ -1,0 +1,52 @@
+"""Protocols broken on purpose, one bug each: the proof that the simulation can fail.
+
+Each is the real machine with one habit changed, and is to be caught by the invariants named with it.
+"""
+
+from msgspec import Struct
+
+from . import broken_counting, broken_dispatching
+from .checks import Invariant
+from .shells import Machines
+
+
+class Mutant(Struct, frozen=True):
+    """Machines with one bug, and the invariants that it breaks: each of them in some run."""
+
+    machines: Machines
+    caught_by: tuple[Invariant, ...]
+
+
+MUTANTS = {
+    kind.__name__: Mutant(Machines(**{part: kind}), tuple(caught_by))
+    for part, kind, *caught_by in (
+        ("deliveries", broken_counting.FinishesBeforeCommit, Invariant.FIN_AFTER_COMMIT),
+        ("deliveries", broken_counting.DoesNotResend, Invariant.CONVERGES),
+        ("deliveries", broken_counting.FinishesOnALostConnection, Invariant.NO_CRASH),
+        ("deliveries", broken_counting.FinishesLettersEarly, Invariant.LETTER_BEFORE_FIN),
+        ("pace", broken_counting.WantsTooMuch, Invariant.IN_FLIGHT),
+        ("counting", broken_counting.AnswersBeforeCommit, Invariant.FIN_AFTER_COMMIT),
+        ("counting", broken_counting.ForgetsSeenIds, Invariant.EXACT_TOTALS),
+        ("counting", broken_counting.IgnoresRecall, Invariant.CONVERGES, Invariant.DRAINED),
+        ("seen", broken_counting.SeesWithoutSource, Invariant.EXACT_TOTALS),
+        ("seen", broken_counting.ExpiresTooEarly, Invariant.EXACT_TOTALS),
+        ("ledger", broken_counting.LosesLetters, Invariant.EXACT_TOTALS),
+        ("ledger", broken_counting.TellsANewerArrival, Invariant.OLDEST_ARRIVAL),
+        ("ledger", broken_counting.SkipsSteps, Invariant.EVERY_STEP),
+        ("dispatching", broken_dispatching.DeliversBeforeStore, Invariant.WRITTEN_FIRST),
+        ("dispatching", broken_dispatching.TakesUnknownForRefused, Invariant.ONLY_CHANGED,
+         Invariant.NEVER_FALLS),
+        ("dispatching", broken_dispatching.ForgetsItsDoubt, Invariant.ONLY_CHANGED),
+        ("dispatching", broken_dispatching.ForgetsBeforeRecorded, Invariant.ONLY_CHANGED),
+        ("dispatching", broken_dispatching.RecordsBeforeTheAnswer, Invariant.RECORDED_AFTER),
+        ("dispatching", broken_dispatching.LossDropsPending, Invariant.CONVERGES),
+        ("dispatching", broken_dispatching.TakesTwentyOne, Invariant.WIDTH),
+        ("dispatching", broken_dispatching.CallsStepsOverdue, Invariant.OLDEST_ARRIVAL),
+        ("dispatching", broken_dispatching.CountsItsKeys, Invariant.ONE_CONTENT_A_KEY),
+        ("dispatching", broken_dispatching.KeysByVideo, Invariant.ONE_CONTENT_A_KEY),
+        ("dispatching", broken_dispatching.DeadlineFromReceipt, Invariant.DEADLINE),
+        ("dispatching", broken_dispatching.IgnoresWhatIsOnItsWay, Invariant.EARLIEST_FIRST),
+        ("dispatching", broken_dispatching.HotFirst, Invariant.EARLIEST_FIRST),
+        ("dispatching", broken_dispatching.LeavesRoom, Invariant.EARLIEST_FIRST),
+    )
+}

@@ -1,0 +1,193 @@
+"""What is outside of the service: two nsqds, the wires to them, the way to the client; and their faults."""
+
+import json
+from typing import Any
+
+from actors.core.dispatching import Outcome
+from actors.core.effects import DeadLetter
+from actors.core.outbox import Batch
+
+from .checks import Invariant, Violation
+from .nsqd import Nsqd
+from .oracle import Produced
+from .plan import BAD, CLIENT_FAULTS, QUEUES, Fault, Kind, Play
+
+MESSAGE_TIMEOUT_MS = 1500
+PUBLISH_TIMEOUT_MS = 1000
+RECONNECT_MS = 250
+NO_PLAYS = (b"", b"[]", b'{"video_id":1}', b"\xff" * 9)
+
+
+class Outside:
+    """The world around the processes of one run."""
+
+    def __init__(self, world: Any):
+        self.queues = [Nsqd(f"{name}:4150/plays") for name in "ab"[:QUEUES]]
+        self.client_fails = False  # the last publish that was answered was not accepted
+        self._world = world
+        self._random = world.random
+        self._clock = world.clock
+        self._videos = [self._random.randbytes(16) for _ in range(world.plan.videos)]
+        self._connections: dict[int, tuple[Any, Any]] = {}
+        self._client_faults = [fault for fault in world.plan.faults if fault.kind in CLIENT_FAULTS]
+        for play in world.plan.plays:
+            self._clock.at(play.at_ms, self._put, play)
+
+    # nsqd, as a consumer sees it
+
+    def connect(self, shell: Any, connection: Any) -> None:
+        """A consumer is connected; it is given nothing before its RDY."""
+        self._connections[connection.number] = (shell, connection)
+        connection.queue.connect(connection.number)
+
+    def set_ready_count(self, connection: Any, ready_count: int) -> None:
+        """RDY, on its way to nsqd."""
+        self._reach(connection, self._ready, connection, ready_count)
+
+    def finish(self, connection: Any, ids: list[bytes]) -> None:
+        """FIN, on its way to nsqd."""
+        self._reach(connection, connection.queue.finish, connection.number, ids)
+
+    def dead_letter(self, shell: Any, connection: Any, effect: DeadLetter) -> None:
+        """Dead letters, on their way to nsqd and its answer back."""
+        self._reach(connection, self._letters, shell, connection, effect)
+
+    def check_outstanding(self, outstanding: int) -> None:
+        """What a consumer holds. What it was given is given again when it is away, so then twice that."""
+        limit = self._world.plan.max_in_flight
+        if self._world.is_troubled(self._clock.now_ms):
+            limit = 2 * limit + len(self._connections) + 2
+        if outstanding > limit:
+            raise Violation(Invariant.IN_FLIGHT, f"{outstanding} outstanding, {limit} allowed")
+
+    def consumer_is_gone(self, shell: Any) -> None:
+        """It was killed: nsqd sees that at once, or after some heartbeats."""
+        for connection in shell.connections.values():
+            connection.is_broken = True
+            self._clock.after(self._random.choice((5, 5, 800)), self._hang_up, connection)
+
+    def strike(self, fault: Fault) -> None:
+        """A fault of an nsqd. Those of the client are looked up when it is asked."""
+        if fault.kind in CLIENT_FAULTS or not fault.who.isdigit():
+            return
+        queue = self.queues[int(fault.who)]
+        if fault.kind is Kind.REDELIVER:
+            for number in list(queue.ready):
+                queue.time_out(number, queue.held(number))
+        else:
+            self._cut(queue)
+        if fault.kind is Kind.NSQD_RESTART:
+            queue.restart(fault.amount)
+        self._pump(queue)
+
+    def _put(self, play: Play) -> None:
+        queue = self.queues[play.queue]
+        video = self._videos[play.video] if play.video != BAD else b""
+        body = b'{"video_id":"%b"}' % video.hex().encode() if video else self._random.choice(NO_PLAYS)
+        number = queue.put(self._clock.now_ms, play.age_ms, body)
+        self._world.oracle.produced[queue.source, number] = Produced(video, self._clock.now_ms, play.age_ms)
+        self._pump(queue)
+
+    def _pump(self, queue: Nsqd) -> None:
+        for number, (shell, connection) in list(self._connections.items()):
+            given = queue.give(number, self._random) if number in queue.ready else []
+            if not given:
+                continue
+            data = b"".join(message.frame() for message in given)
+            cut = self._random.randint(0, len(data)) if self._random.random() < 0.3 else len(data)
+            for part in (data[:cut], data[cut:]):
+                if part:
+                    self._arrive(shell, connection, part)
+            self._clock.after(MESSAGE_TIMEOUT_MS, self._time_out, queue, number, given)
+
+    def _arrive(self, shell: Any, connection: Any, part: bytes) -> None:
+        at_ms = max(connection.arrives_ms, self._clock.now_ms + self._random.randint(0, 4))
+        connection.arrives_ms = at_ms
+        self._clock.at(at_ms, self._world.run, shell, self._receive, shell, connection, part)
+
+    def _receive(self, shell: Any, connection: Any, part: bytes) -> None:
+        if not connection.is_broken and connection.number in shell.connections:
+            shell.received(connection, part)
+
+    def _time_out(self, queue: Nsqd, number: int, given: list[Any]) -> None:
+        queue.time_out(number, given)
+        self._pump(queue)
+
+    def _reach(self, connection: Any, call: Any, *arguments: Any) -> None:
+        connection.reaches_ms = max(connection.reaches_ms, self._clock.now_ms + self._random.randint(0, 4))
+        self._clock.at(connection.reaches_ms, self._reached, connection, call, arguments)
+
+    def _reached(self, connection: Any, call: Any, arguments: tuple[Any, ...]) -> None:
+        if connection.number in self._connections:
+            call(*arguments)
+            self._pump(connection.queue)
+
+    def _ready(self, connection: Any, ready_count: int) -> None:
+        connection.queue.ready[connection.number] = ready_count
+
+    def _letters(self, shell: Any, connection: Any, effect: DeadLetter) -> None:
+        for letter in map(json.loads, effect.letters):
+            self._world.oracle.letters.add((letter["source"], int(letter["id"], 16)))
+        delay_ms = self._random.choice((1, 4, 60, 400))
+        self._clock.after(delay_ms, self._world.run, shell, self._lettered, shell, connection, effect.number)
+
+    def _lettered(self, shell: Any, connection: Any, number: int) -> None:
+        if not connection.is_broken and connection.number in shell.connections:
+            shell.lettered(number)
+
+    def _hang_up(self, connection: Any) -> None:
+        if self._connections.pop(connection.number, None) is not None:
+            connection.queue.disconnect(connection.number)
+            self._pump(connection.queue)
+
+    def _cut(self, queue: Nsqd) -> None:
+        for shell, connection in list(self._connections.values()):
+            if connection.queue is queue:
+                connection.is_broken = self._random.random() < 0.5  # else what it had sent still arrives
+                self._hang_up(connection)
+                delay_ms = self._random.randint(5, 200)
+                self._clock.after(delay_ms, self._world.run, shell, self._lost, shell, connection)
+
+    def _lost(self, shell: Any, connection: Any) -> None:
+        connection.is_broken = True
+        if connection.number in shell.connections:
+            shell.disconnected(connection)
+            self._clock.after(RECONNECT_MS, self._world.run, shell, shell.connect, connection.queue)
+
+    # The client, as the dispatcher sees it
+
+    def deliver(self, shell: Any, batch: Batch) -> None:
+        """A batch, on its way to the client; and its answer, if one comes."""
+        now_ms, latency_ms = self._clock.now_ms, self._world.plan.latency_ms
+        active = [one for one in self._client_faults if one.at_ms <= now_ms < one.at_ms + one.lasts_ms]
+        fault = self._random.choice(active) if active else None
+        outcome, arrives = Outcome.ACCEPTED, True
+        match fault and fault.kind:
+            case Kind.CLIENT_SLOW:
+                latency_ms = fault.amount
+            case Kind.CLIENT_REFUSES:
+                outcome, arrives = Outcome.REFUSED, False
+            case Kind.CLIENT_LIES:
+                outcome = Outcome.UNKNOWN
+            case Kind.CLIENT_DEAF:
+                outcome, arrives = self._random.choice((Outcome.REFUSED, Outcome.UNKNOWN)), False
+        if arrives:
+            self._clock.after(self._random.randint(latency_ms // 2, latency_ms), self._take, shell, batch)
+        if latency_ms > PUBLISH_TIMEOUT_MS:
+            latency_ms, outcome = PUBLISH_TIMEOUT_MS, Outcome.UNKNOWN
+        self._clock.after(latency_ms, self._world.run, shell, self._answer, shell, batch, outcome)
+
+    def _take(self, shell: Any, batch: Batch) -> None:
+        # What a process that was killed had sent may arrive or not.
+        if shell.alive or self._random.random() < 0.5:
+            self._world.log("the client", batch)
+            self._world.client.take(batch)
+
+    def _answer(self, shell: Any, batch: Batch, outcome: Outcome) -> None:
+        self._world.log(shell, f"has the answer {outcome} to {batch.key[:6]}")
+        self._world.spring(shell, "answer", after=False)
+        if outcome is Outcome.ACCEPTED and self.client_fails:
+            self._world.trouble()
+        self.client_fails = outcome is not Outcome.ACCEPTED
+        shell.delivered(batch, outcome)
+        self._world.spring(shell, "answer", after=True)

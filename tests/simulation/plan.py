@@ -1,0 +1,169 @@
+"""All that a run is: its settings, its plays, its faults; drawn from one seed, and nothing else.
+
+A plan is a plain list of what happens, so that a shrinker can leave things out of it. What is not in
+it (how long a message travels, where a read is cut) comes from `Random(luck)`.
+"""
+
+from enum import StrEnum
+from random import Random
+
+from msgspec import Struct
+
+BUSY_MS = 5000  # how long plays and faults go on
+QUEUES = 2
+BAD = -1  # in place of a video: a message that is no play
+
+
+class Kind(StrEnum):
+    """What can go wrong."""
+
+    KILL = "kill"
+    KILL_AT_EFFECT = "kill at effect"
+    KILL_ALL = "kill the machine"
+    STOP = "stop and continue"
+    DISK = "disk fails"
+    CUT = "connection to nsqd breaks"
+    NSQD_RESTART = "nsqd restarts"
+    REDELIVER = "nsqd gives again what is in flight"
+    CLIENT_SLOW = "client is slow"
+    CLIENT_REFUSES = "client refuses"
+    CLIENT_LIES = "client takes, its 2xx is lost"
+    CLIENT_DEAF = "nothing reaches the client"
+    CLOCK = "clock jumps"
+
+
+CLIENT_FAULTS = (Kind.CLIENT_SLOW, Kind.CLIENT_REFUSES, Kind.CLIENT_LIES, Kind.CLIENT_DEAF)
+# Effects by the name of their class; "answer" is the moment in which the client's answer is read.
+EFFECTS = {
+    "consumer": ("Send", "Finish", "DeadLetter"),
+    "counter": ("Commit", "Send"),
+    "dispatcher": ("Store", "Deliver", "Send", "Forget", "answer"),
+}
+
+
+class Fault(Struct, frozen=True):
+    """One fault. `who`: the child. `amount`: ms of latency or of a jump, or messages replayed.
+
+    At an effect: the first of that kind from `at_ms` on, before it or after it.
+    """
+
+    kind: Kind
+    at_ms: int
+    who: str = ""
+    lasts_ms: int = 0
+    amount: int = 0
+    effect: str = ""
+    after: bool = False
+
+    def __str__(self) -> str:
+        facts = [f"{self.at_ms} ms", str(self.kind), self.who]
+        facts += [f"{'after' if self.after else 'before'} {self.effect}"] if self.effect else []
+        facts += [f"for {self.lasts_ms} ms"] if self.lasts_ms else []
+        facts += [f"amount {self.amount}"] if self.amount else []
+        return " ".join(fact for fact in facts if fact)
+
+
+class Play(Struct, frozen=True):
+    """A message that nsqd acknowledges at `at_ms`; its stamp is `age_ms` older than that."""
+
+    at_ms: int
+    queue: int
+    video: int
+    age_ms: int = 0
+
+
+class Plan(Struct, frozen=True):
+    """A run. Times in milliseconds."""
+
+    luck: int
+    shards: int
+    videos: int
+    every_play: bool
+    linger_ms: int
+    window_ms: int
+    max_in_flight: int
+    latency_ms: int
+    drains: bool
+    plays: tuple[Play, ...]
+    faults: tuple[Fault, ...]
+    realtime_below: int = 6
+    deadline_ms: int = 2000
+    recovery_ms: int = 3000
+
+    @property
+    def heals_ms(self) -> int:
+        """When the last fault is over."""
+        return max((fault.at_ms + fault.lasts_ms for fault in self.faults), default=0)
+
+    @property
+    def ends_ms(self) -> int:
+        """When no more plays come and nothing fails any more."""
+        return max(self.heals_ms, max((play.at_ms for play in self.plays), default=0))
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed."""
+    random = Random(seed)
+    shards = random.choice((1, 2, 2, 3))
+    videos = random.choice((1, 3, 3, 12, 45))
+    kinds = [kind for kind in Kind if random.random() < 0.4] or [Kind.KILL_AT_EFFECT]
+    faults = [_fault(random, random.choice(kinds), shards) for _ in range(random.choice((0, 2, 4, 8, 14)))]
+    faults.sort(key=lambda fault: fault.at_ms)
+    heals_ms = max((fault.at_ms + fault.lasts_ms for fault in faults), default=0)
+    # The plays after the faults show that all is as it was: their deadlines hold. Some come so late
+    # that the ids of the first were forgotten meanwhile.
+    calm_ms = max(heals_ms, BUSY_MS) + 3500 + random.choice((0, 0, 25_000))
+    busy, bad = random.choice((15, 30, 60)), random.choice((0.02, 0.02, 0.3))
+    plays = _plays(random, videos, 0, BUSY_MS, busy, bad)
+    plays += _plays(random, videos, calm_ms, 1500, busy // 2, bad)
+    return Plan(
+        luck=random.getrandbits(64),
+        shards=shards,
+        videos=videos,
+        every_play=random.random() < 0.25,
+        linger_ms=random.choice((0, 0, 50)),
+        window_ms=random.choice((20_000, 3_600_000)),
+        max_in_flight=random.choice((4, 16, 64)),
+        latency_ms=random.choice((2, 20, 80)),
+        drains=random.random() < 0.3,
+        plays=tuple(sorted(plays, key=lambda play: play.at_ms)),
+        faults=tuple(faults),
+    )
+
+
+def _fault(random: Random, kind: Kind, shards: int) -> Fault:
+    at_ms = random.randrange(BUSY_MS)
+    who = random.choice(["consumer", "dispatcher", *(f"counter-{n}" for n in range(shards))])
+    match kind:
+        case Kind.KILL_AT_EFFECT:
+            effect = random.choice(EFFECTS[who.partition("-")[0]])
+            return Fault(kind, at_ms, who, effect=effect, after=random.random() < 0.5)
+        case Kind.KILL:
+            return Fault(kind, at_ms, who)
+        case Kind.STOP | Kind.DISK:
+            return Fault(kind, at_ms, who, lasts_ms=random.choice((200, 1200, 2500, 4000)))
+        case Kind.CUT | Kind.REDELIVER | Kind.NSQD_RESTART:
+            return Fault(kind, at_ms, f"{random.randrange(QUEUES)}", amount=random.choice((0, 2, 30)))
+        case Kind.CLIENT_SLOW:
+            return Fault(kind, at_ms, lasts_ms=random.randrange(2000), amount=random.choice((300, 1500)))
+        case Kind.CLOCK:
+            jump_ms = random.choice((-3000, -400, 400, 3000))
+            return Fault(kind, at_ms, lasts_ms=random.choice((100, 1500)), amount=jump_ms)
+        case Kind.KILL_ALL:
+            return Fault(kind, at_ms)
+        case _:
+            return Fault(kind, at_ms, lasts_ms=random.randrange(2000))
+
+
+def _plays(
+    random: Random, videos: int, start_ms: int, lasts_ms: int, number: int, bad: float
+) -> list[Play]:
+    plays: list[Play] = []
+    while len(plays) < number:
+        # The same instants for both queues, so that they give the same ids.
+        at_ms = start_ms + random.randrange(lasts_ms) // 100 * 100
+        for _ in range(random.choice((1, 1, 3, videos))):
+            video = BAD if random.random() < bad else random.randrange(videos)
+            age_ms = random.choice((0, 0, 0, 0, 0, 700, 5000))
+            plays.append(Play(at_ms, random.randrange(QUEUES), video, age_ms))
+    return plays

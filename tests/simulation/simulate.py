@@ -1,0 +1,120 @@
+"""One run of a plan: faults first, safety at every step; then none, and everything must converge."""
+
+from msgspec import Struct
+
+from actors.core.counting import CONSUMER, DISPATCHER
+
+from .checks import Invariant, Violation
+from .plan import Plan
+from .shells import Machines
+from .trace import Trace
+from .world import World
+
+LOOK_MS = 100
+# The longest back-off is 10 s; a restart, a message timeout, a deadline and a clock that was wrong: 10 s.
+CONVERGES_WITHIN_MS = 25_000
+
+
+class Result(Struct, frozen=True):
+    """What a run covered, for those who ask whether it tests anything."""
+
+    killed: tuple[str, ...]
+    ended_ms: int
+    plays_judged: int
+
+
+def simulate(plan: Plan, machines: Machines = Machines(), trace: Trace | None = None) -> Result:
+    """Run it. Raises `Violation` at the first invariant that does not hold."""
+    try:
+        world = World(plan, machines, trace)
+        _run(world)
+    except Violation:
+        raise
+    except Exception as error:
+        raise Violation(Invariant.NO_CRASH, f"{type(error).__name__}: {error}") from error
+    return Result(tuple(world.killed), world.clock.now_ms, world.client.plays_judged)
+
+
+def failure_of(plan: Plan, machines: Machines = Machines(), trace: Trace | None = None) -> Violation | None:
+    """The invariant that a plan breaks, if it does."""
+    try:
+        simulate(plan, machines, trace)
+    except Violation as violation:
+        return violation
+    return None
+
+
+def _run(world: World) -> None:
+    clock, plan = world.clock, world.plan
+    while clock.now_ms <= plan.ends_ms and clock.step():
+        pass
+    drains, look_ms = plan.drains, clock.now_ms
+    while clock.now_ms <= plan.ends_ms + CONVERGES_WITHIN_MS:
+        still = not clock.step()
+        if clock.now_ms < look_ms and not still:
+            continue
+        look_ms = clock.now_ms + LOOK_MS
+        if drains and _is_counted(world):
+            drains = False
+            dispatcher = world.shells[DISPATCHER]
+            world.run(dispatcher, dispatcher.drain)
+            continue
+        if not drains and _is_counted(world) and _is_published(world):
+            _compare(world)
+            return
+        if still:
+            break  # nothing will ever happen any more
+    raise Violation(Invariant.CONVERGES, _leftovers(world))
+
+
+def _is_counted(world: World) -> bool:
+    """Whether nothing is on the queues or held by the consumer, and all are there."""
+    shells = world.shells
+    links = sum(len(shell.links) for shell in shells.values() if shell.alive)
+    return (
+        links == 4 * world.plan.shards
+        and not any(queue.messages for queue in world.outside.queues)
+        and shells[CONSUMER].rules.outstanding == 0
+    )
+
+
+def _is_published(world: World) -> bool:
+    """Whether nothing is held, waits or is on its way between the counters and the client."""
+    counters = [shell for name, shell in world.shells.items() if name.startswith("counter")]
+    return (
+        world.shells[DISPATCHER].rules.drained
+        and not world.outbox.batches
+        and not any(shell.rules.ledger.pending_count for shell in counters)
+        and not any(shell.todo for shell in world.shells.values())
+    )
+
+
+def _compare(world: World) -> None:
+    totals, bad = world.oracle.totals, world.oracle.bad
+    committed, published = {}, {}
+    for disk in world.ledgers:
+        committed |= {video: account.total for video, account in disk.accounts.items()}
+        published |= {video: account.published for video, account in disk.accounts.items()}
+    for name, found in (("ledgers", committed), ("ledgers' published", published)):
+        if found != totals:
+            raise Violation(Invariant.EXACT_TOTALS, f"the {name} are not what was acknowledged")
+    if world.client.totals != totals:
+        raise Violation(Invariant.EXACT_TOTALS, "the client's totals are not what was acknowledged")
+    counted = sum(disk.tallies.counted for disk in world.ledgers)
+    letters = sum(disk.tallies.dead_lettered for disk in world.ledgers)
+    if (counted, letters) != (sum(totals.values()), bad):
+        found = f"{counted} plays and {letters} dead letters; sent {sum(totals.values())} and {bad}"
+        raise Violation(Invariant.EXACT_TOTALS, found)
+
+
+def _leftovers(world: World) -> str:
+    shells = world.shells
+    facts = [f"{len(queue.messages)} messages on {queue.source}" for queue in world.outside.queues]
+    facts += [f"{shell} {'lives' if shell.alive else 'is dead'}" for shell in shells.values()]
+    facts += [f"{shells[CONSUMER].rules.outstanding} outstanding", f"written: {len(world.outbox.batches)}"]
+    facts += [f"the dispatcher is {shells[DISPATCHER].rules.phase.value}"]
+    facts += [
+        f"{shell} has {shell.rules.ledger.pending_count} pending"
+        for name, shell in shells.items() if name.startswith("counter")
+    ]
+    return "; ".join(facts)

@@ -1,0 +1,130 @@
+"""What waits at the dispatcher, kept apart from its schedule: a check of which videos a batch takes.
+
+The rule of the schedule in its simplest form: of all that waits the earliest due are taken, and twenty
+whenever so many wait. The margin of a deadline is the schedule's own business, so a due time is known
+here as an interval: half a deadline wide where a margin applies, a point elsewhere.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from actors.core.columns import unpack_numbers, unpack_videos
+from actors.core.messages import Pending
+from actors.core.shards import shard_of
+
+from .checks import Invariant, Violation
+from .client import BATCH_SIZE_MAX
+from .plan import Plan
+
+
+class Due(Struct):
+    """When a video is due: between these. `ordinal`: the total that its oldest untold play made."""
+
+    low_ms: int
+    high_ms: int
+    ordinal: int
+
+    def merge(self, other: "Due") -> None:
+        """Both: the earlier counts."""
+        self.low_ms = min(self.low_ms, other.low_ms)
+        self.high_ms = min(self.high_ms, other.high_ms)
+        self.ordinal = min(self.ordinal, other.ordinal)
+
+
+class Waiting:
+    """One life of the dispatcher."""
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+        self._due: dict[bytes, Due] = {}
+        self._taken: dict[bytes, Due] = {}
+        self._number = 0
+        self._unanswered: dict[int, list[bytes]] = {}
+
+    def offer(self, pending: Pending, wall_ms: int) -> None:
+        """A counter says that these are pending."""
+        stamps_ns, ordinals = unpack_numbers(pending.arrived_ns), unpack_numbers(pending.ordinals)
+        for video, stamp_ns, ordinal in zip(unpack_videos(pending.videos), stamps_ns, ordinals, strict=True):
+            self._wait(video, self._due_of(stamp_ns // 1_000_000, ordinal, wall_ms))
+
+    def leave(self, number: int, asked: dict[int, list[bytes]]) -> None:
+        """A batch leaves with these videos, by shard."""
+        self.give_up()
+        self._number, self._unanswered = number, asked
+        leaving = [video for videos in asked.values() for video in videos]
+        if not leaving:
+            return
+        strangers = [video for video in leaving if video not in self._due]
+        if strangers:
+            raise Violation(Invariant.EARLIEST_FIRST, f"{len(strangers)} in a batch that do not wait")
+        for video in leaving:
+            self._taken[video] = self._due.pop(video)
+        lowest_ms = min((due.high_ms for due in self._due.values()), default=None)
+        if lowest_ms is None:
+            return
+        if len(leaving) < BATCH_SIZE_MAX:
+            raise Violation(Invariant.EARLIEST_FIRST, f"{len(leaving)} leave and {len(self._due)} stay")
+        later_ms = max(self._taken[video].low_ms for video in leaving) - lowest_ms
+        if later_ms > 0:
+            raise Violation(Invariant.EARLIEST_FIRST, f"one that leaves is due {later_ms} ms after one left")
+
+    def answered(self, shard: int, number: int) -> None:
+        """A counter has said its totals."""
+        if number == self._number:
+            self._unanswered.pop(shard, None)
+
+    def give_up(self) -> None:
+        """The batch leaves without those who have not answered: they offer theirs again."""
+        for shard in self._unanswered:
+            self._forget(shard)
+        self._unanswered = {}
+
+    def lost(self, shard: int) -> None:
+        """A counter is gone."""
+        self._forget(shard)
+        self._unanswered.pop(shard, None)
+
+    def refused(self, videos: Iterable[bytes], linked: set[int]) -> None:
+        """The client has none of these: they wait as before."""
+        for video in videos:
+            taken = self._taken.pop(video, None)
+            if taken is not None and shard_of(video, self._plan.shards) in linked:
+                self._wait(video, taken)
+
+    def accepted(self, totals: dict[bytes, int]) -> None:
+        """The client knows these totals."""
+        for video, total in totals.items():
+            self._taken.pop(video, None)
+            if video in self._due and self._due[video].ordinal <= total:
+                del self._due[video]
+
+    def idle(self, wall_ms: int) -> None:
+        """The dispatcher does nothing: so nothing can be due."""
+        self.give_up()
+        due = [due for due in self._due.values() if due.high_ms <= wall_ms]
+        if due:
+            raise Violation(Invariant.EARLIEST_FIRST, f"{len(due)} videos are due and nothing is done")
+
+    def _due_of(self, arrived_ms: int, ordinal: int, wall_ms: int) -> Due:
+        if ordinal < self._plan.realtime_below:
+            due_ms = wall_ms + self._plan.linger_ms
+            return Due(due_ms, due_ms, ordinal)
+        latest_ms = arrived_ms + self._plan.deadline_ms
+        if latest_ms <= wall_ms:
+            due_ms = wall_ms + OVERDUE_LINGER_MS
+            return Due(due_ms, due_ms, ordinal)
+        return Due(latest_ms - self._plan.deadline_ms // 2, latest_ms, ordinal)
+
+    def _wait(self, video: bytes, due: Due) -> None:
+        if video in self._due:
+            self._due[video].merge(due)
+        else:
+            self._due[video] = due
+
+    def _forget(self, shard: int) -> None:
+        for video in [video for video in self._due if shard_of(video, self._plan.shards) == shard]:
+            del self._due[video]
+
+
+OVERDUE_LINGER_MS = 100

@@ -1,0 +1,240 @@
+"""The bound on publishes: never above the exact minimum, and near it."""
+
+import os
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.core.bound import Demand, Mode, Play, demands, publishes_min, timer_publishes
+from bench.publishes import replay, rule_publishes
+from bench.traces import MS, make_trace
+
+try:
+    import numpy
+    from scipy import optimize, sparse
+except ImportError:
+    numpy = None
+
+needs_scipy = pytest.mark.skipif(
+    numpy is None and not os.environ.get("CI"), reason="the exact minimum needs scipy: pip install scipy"
+)
+
+SEEDS = 36
+
+
+def exact_minimum(wanted, batch_size_max):
+    """The fewest publishes, by an integer programme; it shares nothing with the bound.
+
+    A publish can wait until the first end of what it serves, so only ends matter as times. Of each time:
+    how many publishes, and which videos they carry. A play that goes alone is a video of its own that
+    keeps its video's place to itself.
+    """
+    times = sorted({one.last for one in wanted})
+    columns = {("publishes", time): at for at, time in enumerate(times)}
+    rows, at_least = [], []
+    for number, one in enumerate(wanted):
+        row = {}
+        name = ("alone", number) if one.alone else ("video", one.video)
+        for time in times:
+            if one.first <= time <= one.last:
+                row[columns.setdefault((*name, time), len(columns))] = 1
+        rows.append(row)
+        at_least.append(1)
+    for time in times:
+        row = {columns["publishes", time]: batch_size_max}
+        carried = {}
+        for (kind, *what), at in columns.items():
+            if kind != "publishes" and what[-1] == time:
+                row[at] = -1
+                video = what[0] if kind == "video" else wanted[what[0]].video
+                carried.setdefault(video, []).append(at)
+        rows.append(row)
+        at_least.append(0)
+        for places in carried.values():  # a publish carries a video once
+            rows.append({columns["publishes", time]: 1} | dict.fromkeys(places, -1))
+            at_least.append(0)
+    matrix = sparse.dok_array((len(rows), len(columns)))
+    for number, row in enumerate(rows):
+        for at, value in row.items():
+            matrix[number, at] = value
+    cost = numpy.zeros(len(columns))
+    cost[: len(times)] = 1
+    found = optimize.milp(
+        cost, integrality=numpy.ones(len(columns)), bounds=optimize.Bounds(0, len(wanted)),
+        constraints=optimize.LinearConstraint(matrix.tocsr(), at_least, numpy.inf),
+    )
+    assert found.status == 0, found.message
+    return round(found.fun)
+
+
+def instance(seed):
+    """A small trace where twenty places are not what binds but two to four are, and its mode."""
+    random = Random(seed)
+    videos, plays = random.randint(3, 9), random.randint(15, 40)
+    mode = Mode(
+        deadline=random.randint(8, 20), realtime_linger=random.randint(0, 3), overdue_linger=2,
+        realtime_below=random.choice([1, 2, 4]), batch_size_max=random.randint(2, 4),
+        every_play=seed % 5 == 4,
+    )
+    return plays_at(sorted(random.randint(0, 60) for _ in range(plays)), random, videos), mode
+
+
+def plays_at(received, random, videos, waited_max=0):
+    totals = dict.fromkeys(range(videos), 0)
+    found = []
+    for time in received:
+        video = random.randrange(videos)
+        totals[video] += 1
+        found.append(Play(video, time - random.randint(0, waited_max), time, totals[video]))
+    return found
+
+
+@needs_scipy
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_the_bound_is_never_above_the_exact_minimum_and_near_it(seed):
+    plays, mode = instance(seed)
+    wanted = demands(plays, mode)
+    minimum = exact_minimum(wanted, mode.batch_size_max)
+    bound = publishes_min(wanted, mode.batch_size_max)
+    assert bound <= minimum
+    assert minimum - bound <= max(1, minimum // 10)
+
+
+@needs_scipy
+def test_over_many_instances_the_bound_is_mostly_the_minimum():
+    found, binding = [], 0
+    for seed in range(SEEDS):
+        plays, mode = instance(seed)
+        wanted = demands(plays, mode)
+        bound = publishes_min(wanted, mode.batch_size_max)
+        found.append((bound, exact_minimum(wanted, mode.batch_size_max)))
+        binding += publishes_min(wanted, 1000) < bound
+    assert binding >= 12, "capacity has to bind, or this shows nothing"
+    assert sum(bound == minimum for bound, minimum in found) >= 0.75 * SEEDS, found
+    assert sum(bound for bound, _ in found) >= 0.97 * sum(minimum for _, minimum in found), found
+
+
+moments = st.integers(0, 12)
+
+
+@needs_scipy
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), moments, st.integers(0, 6), st.booleans()), min_size=1, max_size=12
+    ),
+    st.integers(1, 3),
+)
+def test_for_any_demands_the_bound_is_not_above_the_minimum(rows, batch_size_max):
+    wanted = [Demand(video, first, first + length, alone) for video, first, length, alone in rows]
+    wanted.sort(key=lambda one: one.last)
+    assert publishes_min(wanted, batch_size_max) <= exact_minimum(wanted, batch_size_max)
+
+
+@needs_scipy
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 5))
+def test_what_another_demand_implies_is_left_out_and_changes_nothing(seed, waited_max):
+    random = Random(seed)
+    plays = plays_at(sorted(random.randint(0, 20) for _ in range(12)), random, 3, waited_max)
+    mode = Mode(deadline=4, overdue_linger=3, realtime_below=2, batch_size_max=2)
+    every = [one for play in plays for one in demands([play], mode)]
+    kept = demands(plays, mode)
+    assert set(kept) <= set(every)
+    assert exact_minimum(kept, 2) == exact_minimum(every, 2)
+
+
+def test_nothing_demands_nothing():
+    assert demands([], Mode(deadline=60)) == []
+    assert publishes_min([], 20) == 0
+
+
+def test_twenty_one_videos_at_once_are_two_publishes():
+    wanted = [Demand(video, 0, 0) for video in range(21)]
+    assert publishes_min(wanted, 20) == 2
+    assert publishes_min(wanted, 21) == 1
+
+
+def test_plays_that_go_alone_need_a_publish_each():
+    plays = [Play("a", 0, 0, total) for total in range(1, 6)]
+    mode = Mode(deadline=60, realtime_linger=1, every_play=True, batch_size_max=1)
+    assert publishes_min(demands(plays, mode), 1) == 5
+    coalesced = Mode(deadline=60, realtime_linger=1)
+    assert publishes_min(demands(plays, coalesced), 1) == 1
+
+
+def test_an_overdue_play_is_granted_its_linger():
+    plays = [Play("a", 0, 100, 200)]
+    mode = Mode(deadline=60, overdue_linger=7)
+    assert demands(plays, mode) == [Demand("a", 100, 107)]
+
+
+def test_with_its_steps_used_up_the_bound_is_lower_and_still_one():
+    plays = make_trace("bursts", 5_000)
+    wanted = demands(plays, Mode(deadline=60_000 * MS, realtime_linger=100 * MS))
+    whole, hasty = publishes_min(wanted, 20), publishes_min(wanted, 20, steps_max=1)
+    assert 0 < hasty < whole
+
+
+@pytest.mark.parametrize("trace", ["10 min", "bursts", "backlog", "10,000 videos"])
+@pytest.mark.parametrize("every_play", [False, True])
+def test_the_schedule_is_never_below_the_bound_and_leaves_nothing_out(trace, every_play):
+    plays = make_trace(trace, 3_000)
+    mode = Mode(
+        deadline=60_000 * MS, realtime_linger=100 * MS, overdue_linger=1000 * MS, every_play=every_play
+    )
+    told = replay(plays, mode)
+    totals = {play.video: play.total for play in plays}
+    published = {entry.video.hex(): entry.plays for one in told for entry in one.batch.entries}
+    assert published == {str(video).replace("-", ""): total for video, total in totals.items()}
+    bound = publishes_min(demands(plays, mode), 20)
+    assert bound <= len(told)
+    if not every_play:
+        assert len(told) <= 1.1 * bound
+
+
+def all_hot(videos, seconds, seed):
+    """Plays of the rates of the trace "all hot", so that some videos rest for a third of a deadline."""
+    random, found = Random(seed), []
+    for video in range(1, videos + 1):
+        at = 0.0
+        while (at := at + random.expovariate(1 / (18.7 / videos * video))) <= seconds:
+            found.append((int(at * 1000), video))
+    return [Play(video, at * MS, at * MS, 1000 + number) for number, (at, video) in enumerate(sorted(found))]
+
+
+@needs_scipy
+@pytest.mark.parametrize("seed", [1, 2])
+def test_where_all_is_hot_the_bound_is_the_minimum_and_only_the_schedule_is_apart(seed):
+    plays = all_hot(videos=10, seconds=200, seed=seed)
+    mode = Mode(deadline=60_000 * MS, batch_size_max=2)
+    wanted = demands(plays, mode)
+    minimum = exact_minimum(wanted, 2)
+    assert publishes_min(wanted, 2) == minimum
+    assert minimum <= rule_publishes(plays, mode) <= minimum + 2
+
+
+@pytest.mark.parametrize("trace", ["10 min", "bursts", "old backlog"])
+def test_the_rule_alone_makes_no_more_than_with_a_margin_and_no_fewer_than_the_bound(trace):
+    plays = make_trace(trace, 5_000)
+    mode = Mode(deadline=60_000 * MS, realtime_linger=10 * MS, overdue_linger=1000 * MS)
+    bound = publishes_min(demands(plays, mode), 20)
+    assert bound <= rule_publishes(plays, mode) <= len(replay(plays, mode)) + 1
+
+
+def test_with_a_client_that_takes_time_the_plays_wait_for_one_another():
+    plays = make_trace("10 min", 3_000)
+    mode = Mode(deadline=60_000 * MS)
+    quick, slow = replay(plays, mode), replay(plays, mode, client_ms=50)
+    assert len(slow) < len(quick)
+    longer = Mode(deadline=60_000 * MS, realtime_linger=50 * MS)
+    assert publishes_min(demands(plays, longer), 20) <= len(slow)
+
+
+def test_a_plain_timer_is_counted_by_windows_in_twenties():
+    second = 1_000_000_000
+    plays = [Play(video, at * second, at * second, 1) for at, video in [(0, 1), (1, 1), (2, 2), (61, 1)]]
+    mode = Mode(deadline=60 * second, batch_size_max=1)
+    assert timer_publishes(plays, mode) == 3
