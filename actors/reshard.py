@@ -20,16 +20,17 @@ import msgspec
 from msgspec import Struct
 
 from . import runfile
+from .core.accounts import Accounts
+from .core.ledger import Tallies
 from .core.seen import SeenChunk
 from .core.shards import shard_of
 from .exits import Failure, StoreFailure
+from .store.accounts import read_accounts, write_whole
 from .store.database import lock_file, looking_at, unusable
 from .store.folder import RESHARDED, LedgerSet, find, make_files, sync, write
-from .store.ledger import ids_of, merge_chunks
+from .store.ledger import ids_of, merge_chunks, read_tallies
 from .store.mark import mark_path
 from .verify import verify
-
-ACCOUNTS_AT_ONCE = 10_000  # read and written together: some 2 MB
 
 
 class Resharded(Struct, frozen=True):
@@ -91,22 +92,18 @@ def _hold(state_dir: str) -> int:
 
 def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
     make_files(state_dir, new)
-    writers = [_writer(new.ledger(state_dir, shard)) for shard in range(new.shards)]
-    counted = [0] * new.shards
-    videos = 0
-    rest = [0, 0]  # redelivered, dead-lettered: of the whole, so they lie with the first
+    divided = [Accounts() for _ in range(new.shards)]
+    redelivered = dead_lettered = 0  # of the whole, so they lie with the first
     chunks: dict[tuple[int, str], list[SeenChunk]] = {}
     for shard in range(old.shards):
         path = old.ledger(state_dir, shard)
         with looking_at(path) as connection:
-            accounts = connection.execute(
-                "SELECT video, total, published, taken, arrived_ns, later_ns, steps FROM accounts"
-            )
-            while rows := accounts.fetchmany(ACCOUNTS_AT_ONCE):
-                videos += len(rows)
-                _write_accounts(rows, writers, counted)
-            tallies = connection.execute("SELECT redelivered, dead_lettered FROM tallies").fetchone()
-            rest = [before + more for before, more in zip(rest, tallies, strict=True)]
+            for video, account in read_accounts(path, connection).items():
+                accounts = divided[shard_of(video, new.shards)]
+                accounts.put(accounts.open(video), account)
+            _, tallies = read_tallies(path, connection)
+            redelivered += tallies.redelivered
+            dead_lettered += tallies.dead_lettered
             seen = connection.execute(
                 "SELECT source, bucket, received_ms, ids FROM seen ORDER BY bucket, source"
             )
@@ -114,30 +111,30 @@ def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
                 chunk, _ = merge_chunks([SeenChunk(*row) for row in group])
                 chunks.setdefault((bucket, source), []).append(chunk)
     merged = [merge_chunks(parts)[0] for parts in chunks.values()]
-    for shard, writer in enumerate(writers):
-        writer.executemany(
-            "INSERT INTO seen VALUES (?, ?, ?, ?)",
-            [(one.source, one.bucket, one.received_ms, one.ids) for one in merged],
-        )
-        own = rest if shard == 0 else (0, 0)
-        writer.execute(
-            "UPDATE tallies SET counted = ?, redelivered = ?, dead_lettered = ?", (counted[shard], *own)
-        )
-        writer.execute("INSERT OR REPLACE INTO meta VALUES ('commits', 1)")
-        _close(writer)
+    for shard, accounts in enumerate(divided):
+        tallies = Tallies(sum(accounts.totals))
+        if shard == 0:
+            tallies = Tallies(tallies.counted, redelivered, dead_lettered)
+        _write_ledger(new.ledger(state_dir, shard), accounts, merged, tallies)
     batches = _copy_outbox(old.outbox(state_dir), new.outbox(state_dir))
+    plays, videos = sum(sum(one.totals) for one in divided), sum(map(len, divided))
     ids = sum(len(ids_of(chunk)) for chunk in merged)
-    return Resharded(old.shards, new.shards, sum(counted), videos, ids, batches)
+    return Resharded(old.shards, new.shards, plays, videos, ids, batches)
 
 
-def _write_accounts(rows: list[tuple], writers: list[sqlite3.Connection], counted: list[int]) -> None:
-    parts: list[list[tuple]] = [[] for _ in writers]
-    for row in rows:
-        shard = shard_of(row[0], len(writers))
-        parts[shard].append(row)
-        counted[shard] += row[1]
-    for writer, part in zip(writers, parts, strict=True):
-        writer.executemany("INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?)", part)
+def _write_ledger(path: Path, accounts: Accounts, seen: list[SeenChunk], tallies: Tallies) -> None:
+    """One commit, with all of it."""
+    writer = _writer(path)
+    write_whole(writer, accounts)
+    writer.executemany(
+        "INSERT INTO seen VALUES (?, ?, ?, ?)",
+        [(one.source, one.bucket, one.received_ms, one.ids) for one in seen],
+    )
+    numbers = (1, tallies.counted, tallies.redelivered, tallies.dead_lettered)
+    writer.execute(
+        "UPDATE tallies SET commits = ?, counted = ?, redelivered = ?, dead_lettered = ?", numbers
+    )
+    _close(writer)
 
 
 def _copy_outbox(old: Path, new: Path) -> int:

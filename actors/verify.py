@@ -14,13 +14,15 @@ import msgspec
 from msgspec import Struct
 
 from .core import guids
+from .core.accounts import Accounts
 from .core.outbox import Batch
 from .core.seen import SeenChunk
 from .core.shards import shard_of
 from .exits import StoreFailure
+from .store.accounts import read_accounts
 from .store.database import check_facts, looking_at
 from .store.folder import LedgerSet, find
-from .store.ledger import check_quickly, commits_of, ids_of
+from .store.ledger import check_accounts, ids_of, read_tallies
 from .store.mark import mark_path, read_mark
 from .store.outbox import decode_totals
 
@@ -58,16 +60,16 @@ def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> Finding:
         with looking_at(path) as connection:
             connection.execute("BEGIN")
             wrong += _integrity(connection)
-            facts = check_facts(path, connection, ledgers.facts(shard))
-            commits = commits_of(path, facts)
+            check_facts(path, connection, ledgers.facts(shard))
+            commits, tallies = read_tallies(path, connection)
             if commits < promised:
                 wrong.append(f"ends at commit {commits}, and {mark_path(path).name} says {promised}")
-            check_quickly(path, connection)
-            wrong += _first(_account_faults(connection, shard, ledgers.shards))
+            accounts = read_accounts(path, connection)
+            check_accounts(path, accounts, tallies)
+            wrong += _first(_account_faults(accounts, shard, ledgers.shards))
             seen, faults = _seen(connection)
             wrong += faults
-            [(videos, plays)] = connection.execute("SELECT count(*), coalesce(sum(total), 0) FROM accounts")
-            holds = f"{plays} plays of {videos} videos, {seen} message ids"
+            holds = f"{tallies.counted} plays of {len(accounts)} videos, {seen} message ids"
     except (StoreFailure, sqlite3.Error) as error:
         wrong.append(str(error).removeprefix(f"{path}: "))
     return Finding(path, holds, wrong)
@@ -104,22 +106,20 @@ def _integrity(connection: sqlite3.Connection) -> list[str]:
     return [] if found == ["ok"] else [" ".join(str(one).split()) for one in found]
 
 
-def _account_faults(connection: sqlite3.Connection, shard: int, shards: int) -> Iterator[str]:
-    for video, total, published, taken, arrived_ns, later_ns in connection.execute(
-        "SELECT video, total, published, taken, arrived_ns, later_ns FROM accounts"
-    ):
+def _account_faults(accounts: Accounts, shard: int, shards: int) -> Iterator[str]:
+    for video, one in accounts.items():
         name = guids.text(video)
         if shard_of(video, shards) != shard:
             yield f"{name} belongs to shard {shard_of(video, shards)}"
-        if published > total:
-            yield f"{name} has {published} plays published of {total} counted: from an older backup?"
-        elif total == published:
-            if taken or arrived_ns or later_ns:
+        if one.published > one.total:
+            yield f"{name} has {one.published} plays published of {one.total} counted: from an older backup?"
+        elif not one.pending:
+            if one.taken or one.arrived_ns or one.later_ns:
                 yield f"{name} has nothing to publish, and says since when"
-        elif not arrived_ns:
-            yield f"{name} has {total - published} plays to publish, and says not since when"
-        if taken > total:
-            yield f"{name} has {taken} plays in a batch of {total} counted"
+        elif not one.arrived_ns:
+            yield f"{name} has {one.total - one.published} plays to publish, and says not since when"
+        if one.taken > one.total:
+            yield f"{name} has {one.taken} plays in a batch of {one.total} counted"
 
 
 def _seen(connection: sqlite3.Connection) -> tuple[int, list[str]]:

@@ -105,8 +105,7 @@ def _ours(folder: Path, plays: int, overrides: list[str]) -> dict:
             before_s = {name: cpu_s(pid) for name, pid in pids.items()}
             started_s = time.monotonic()
             queue.post("/channel/unpause?topic=plays&channel=playtally")
-            while _left(queue):
-                time.sleep(POLL_S)
+            wait_drained(queue)
             seconds = time.monotonic() - started_s
             used_s = {name: cpu_s(pid) - before_s[name] for name, pid in pids.items()}
             status = service.status()
@@ -118,9 +117,13 @@ def _ours(folder: Path, plays: int, overrides: list[str]) -> dict:
             }
 
 
-def _left(queue: QueueProcess) -> int:
-    channel = queue.channel("plays", "playtally")
-    return channel["depth"] + channel["in_flight_count"] + channel["deferred_count"]
+def wait_drained(queue: QueueProcess) -> None:
+    """Wait until the service has finished every message."""
+    while True:
+        channel = queue.channel("plays", "playtally")
+        if not channel["depth"] + channel["in_flight_count"] + channel["deferred_count"]:
+            return
+        time.sleep(POLL_S)
 
 
 def _show(results: dict) -> None:

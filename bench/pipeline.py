@@ -120,10 +120,10 @@ def show(results: dict) -> None:
 
 
 @contextlib.contextmanager
-def queue_process(kind: str, folder: Path) -> Iterator[QueueProcess]:
+def queue_process(kind: str, folder: Path, *options: str) -> Iterator[QueueProcess]:
     """A queue in a process of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    queue = QueueProcess(kind, folder)
+    queue = QueueProcess(kind, folder, options=options)
     try:
         queue.start()
         yield queue

@@ -26,12 +26,13 @@ from msgspec import Struct, structs, to_builtins
 from rich.table import Table
 
 from actors.core import guids
+from actors.core.accounts import Account, Accounts
 from actors.core.bound import Mode, Play, demands, publishes_min, timer_publishes
 from actors.core.columns import pack_numbers
 from actors.core.counting import CONSUMER, DISPATCHER, Counting
 from actors.core.dispatching import Dispatching, Outcome
 from actors.core.effects import Deliver, Send
-from actors.core.ledger import Account, Ledger
+from actors.core.ledger import Ledger
 from actors.core.messages import Plays
 from actors.core.outbox import Batch, payload
 from actors.core.schedule import Rule, Schedule
@@ -217,13 +218,13 @@ class _World:
                     waiting += self._counting.handle([message], now_ms)
 
 
-def _counted_before(trace: list[Play]) -> list[tuple[bytes, Account]]:
+def _counted_before(trace: list[Play]) -> Accounts:
     """What a ledger held whose videos' first plays here are not their first ones ever: told already."""
     accounts: dict[object, Account] = {}
     for play in trace:
         if play.video not in accounts:
             accounts[play.video] = Account(total=play.total - 1, published=play.total - 1)
-    return [(guids.parse(str(video)), account) for video, account in accounts.items() if account.total]
+    return Accounts((guids.parse(str(video)), one) for video, one in accounts.items() if one.total)
 
 
 def _late(told: Told, mode: Mode) -> int:

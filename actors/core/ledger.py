@@ -22,30 +22,16 @@ next play, and the arrivals of the waiting ones are kept in `steps`: one each fo
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from operator import lt
 
 from msgspec import Struct
 
+from .accounts import PART_ROWS, Account, AccountColumns, Accounts, Part
 from .columns import ID_BYTES, count, pack_numbers, unpack_numbers, unpack_videos
 from .messages import Collected, Pending, Plays, Rejected
 from .seen import SeenChunk, SeenIds
 
 PENDING_VIDEOS_MAX = 4096  # videos a `Pending` message: some 130 KB, so that no mailbox is flooded
-
-
-class Account(Struct):
-    """One video's line in the ledger. Times are nanoseconds on the wall clock, 0 for none."""
-
-    total: int = 0
-    published: int = 0
-    taken: int = 0
-    arrived_ns: int = 0
-    later_ns: int = 0
-    steps: tuple[int, ...] = ()
-
-    @property
-    def pending(self) -> bool:
-        """Whether the client has not been told of all plays."""
-        return self.total > self.published
 
 
 class Tallies(Struct, frozen=True):
@@ -57,12 +43,41 @@ class Tallies(Struct, frozen=True):
 
 
 class Changes(Struct, frozen=True):
-    """What one commit writes: accounts, seen ids, buckets of them to delete, the tallies."""
+    """What one commit writes: accounts, seen ids, buckets of them to delete, the tallies.
 
-    accounts: list[tuple[bytes, Account]]
+    `part`: now and then a part of all accounts, with these changes in it.
+    """
+
+    accounts: AccountColumns
     seen: list[SeenChunk]
     expired: list[tuple[str, int]]
     tallies: Tallies
+    part: Part | None = None
+
+
+class _Announced:
+    """What is to be said to be pending: columns. A video may stand in them twice; the earlier counts."""
+
+    def __init__(self) -> None:
+        self._videos: list[bytes] = []
+        self._arrived_ns: list[int] = []
+        self._ordinals: list[int] = []
+
+    def add(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
+        """The oldest untold play of a video arrived then, and made that total."""
+        self._videos.append(video)
+        self._arrived_ns.append(arrived_ns)
+        self._ordinals.append(ordinal)
+
+    def messages(self) -> Iterator[Pending]:
+        """All of it, for the dispatcher."""
+        for start in range(0, len(self._videos), PENDING_VIDEOS_MAX):
+            part = slice(start, start + PENDING_VIDEOS_MAX)
+            yield Pending(
+                b"".join(self._videos[part]),
+                pack_numbers(self._arrived_ns[part]),
+                pack_numbers(self._ordinals[part]),
+            )
 
 
 class Ledger:
@@ -71,17 +86,20 @@ class Ledger:
     def __init__(
         self,
         seen: SeenIds,
-        accounts: Iterable[tuple[bytes, Account]] = (),
+        accounts: Accounts | None = None,
         tallies: Tallies = Tallies(),
         steps_below: int = 0,
     ):
+        """`accounts`: the ledger's own from now on."""
         self._seen = seen
-        self._accounts = dict(accounts)
+        self._accounts = Accounts() if accounts is None else accounts
         self._tallies = tallies
         self._steps_below = steps_below
-        self._dirty: set[bytes] = set()
-        self._announced: dict[bytes, tuple[int, int]] = {}
-        self._pending_count = sum(account.pending for account in self._accounts.values())
+        self._dirty: dict[int, bytes] = {}
+        self._dirty_since_part = 0
+        self._announced = _Announced()
+        columns = self._accounts
+        self._pending_count = sum(map(lt, columns.published, columns.totals))
 
     @property
     def tallies(self) -> Tallies:
@@ -121,9 +139,7 @@ class Ledger:
             for stamp, video in sorted(zip(arrived_ns, videos, strict=True)):
                 self._add(video, 1, stamp)
         else:
-            oldest = _oldest(videos, arrived_ns)
-            for video, plays_count in Counter(videos).items():
-                self._add(video, plays_count, oldest[video])
+            self._add_all(Counter(videos), _oldest(videos, arrived_ns))
         self._count(counted=len(videos))
 
     def reject(self, rejected: Rejected, now_ms: int) -> None:
@@ -137,9 +153,9 @@ class Ledger:
         """Take the totals of these videos into a batch that leaves now."""
         found: list[tuple[bytes, int, int]] = []
         for video in videos:
-            account = self._accounts.get(video)
-            if account is not None and account.pending:
-                self._take(video, account)
+            row = self._accounts.rows.get(video)
+            if row is not None and self._accounts.published[row] < self._accounts.totals[row]:
+                account = self._take(video, row)
                 found.append((video, account.taken, account.arrived_ns))
         return Collected(
             number,
@@ -151,9 +167,10 @@ class Ledger:
     def publish(self, videos: Iterable[bytes], totals: Iterable[int]) -> None:
         """Note that the client has confirmed these totals. What it knew already changes nothing."""
         for video, total in zip(videos, totals, strict=True):
-            account = self._accounts.get(video)
-            if account is None or total <= account.published:
+            row = self._accounts.rows.get(video)
+            if row is None or total <= self._accounts.published[row]:
                 continue
+            account = self._accounts.get(row)
             self._pending_count -= account.pending
             steps_told = total - account.published
             account.published = total
@@ -166,61 +183,94 @@ class Ledger:
             # else: a batch of an earlier life of the dispatcher, which ended inside the taken part.
             # Its oldest untold play is not known, so the older arrival stays: early, never late.
             self._pending_count += account.pending
-            self._dirty.add(video)
+            self._accounts.put(row, account)
+            self._dirty[row] = video
             if account.pending:
-                self._announce(video, _earliest(account.arrived_ns, account.later_ns), total + 1)
+                self._announced.add(video, _earliest(account.arrived_ns, account.later_ns), total + 1)
 
     def take_announcements(self) -> list[Pending]:
         """What became pending, or pending since earlier, since the last call."""
-        announced, self._announced = self._announced, {}
-        return list(_pending_messages((video, *what) for video, what in announced.items()))
+        announced, self._announced = self._announced, _Announced()
+        return list(announced.messages())
 
     def recall(self) -> list[Pending]:
         """All that is pending."""
-        return list(
-            _pending_messages(
-                (video, _earliest(account.arrived_ns, account.later_ns), account.published + 1)
-                for video, account in self._accounts.items()
-                if account.pending
-            )
-        )
+        found, accounts = _Announced(), self._accounts
+        totals, published, arrived_ns = accounts.totals, accounts.published, accounts.arrived_ns
+        for video, row in accounts.rows.items():
+            if published[row] < totals[row]:
+                later_ns = accounts.taken[row][1] if row in accounts.taken else 0
+                found.add(video, _earliest(arrived_ns[row], later_ns), published[row] + 1)
+        return list(found.messages())
 
     def take_changes(self, now_ms: int) -> Changes | None:
         """What changed since the last call and is to be committed, or None."""
         seen = self._seen.take_chunks()
         if not self._dirty and not seen:
             return None
-        accounts = [(video, self._accounts[video]) for video in self._dirty]
+        rows, videos = list(self._dirty), b"".join(self._dirty.values())
         self._dirty.clear()
-        return Changes(accounts, seen, self._seen.expire(now_ms), self._tallies)
+        changed, part = self._accounts.columns(rows, videos), None
+        # A part is written for as many changes as it has rows: twice the bytes at most, and no pause.
+        self._dirty_since_part += len(rows)
+        if self._dirty_since_part >= PART_ROWS:
+            self._dirty_since_part -= PART_ROWS
+            part = self._accounts.take_part()
+        return Changes(changed, seen, self._seen.expire(now_ms), self._tallies, part)
+
+    def _add_all(self, plays: dict[bytes, int], oldest_ns: dict[bytes, int]) -> None:
+        """What `_add` does, for many videos: the two usual cases here, on the columns themselves."""
+        accounts, announced, dirty = self._accounts, self._announced, self._dirty
+        rows, totals, published, arrived_ns = (
+            accounts.rows, accounts.totals, accounts.published, accounts.arrived_ns
+        )
+        became_pending = 0
+        for video, plays_count in plays.items():
+            row = rows.get(video)
+            if row is None:
+                row = accounts.open(video)
+            total, stamp_ns = totals[row], oldest_ns[video]
+            if published[row] == total:
+                arrived_ns[row] = stamp_ns
+                announced.add(video, stamp_ns, total + 1)
+                became_pending += 1
+            elif row in accounts.taken or published[row] > total or stamp_ns < arrived_ns[row]:
+                self._add(video, plays_count, stamp_ns)
+                continue
+            totals[row] = total + plays_count
+            dirty[row] = video
+        self._pending_count += became_pending
 
     def _add(self, video: bytes, plays: int, oldest_ns: int) -> None:
-        account = self._accounts.get(video)
-        if account is None:
-            account = self._accounts[video] = Account()
+        row = self._accounts.rows.get(video)
+        if row is None:
+            row = self._accounts.open(video)
+        account = self._accounts.get(row)
         first = account.total + 1
         if account.total + plays <= account.published:
             pass  # a ledger from a backup: the client knows more than it, so there is nothing to tell
         elif not account.pending:
             self._pending_count += 1
             account.arrived_ns = oldest_ns
-            self._announce(video, oldest_ns, max(first, account.published + 1))
+            self._announced.add(video, oldest_ns, max(first, account.published + 1))
         elif account.taken and not account.later_ns:
             account.later_ns = oldest_ns
-            self._announce(video, oldest_ns, first)
+            self._announced.add(video, oldest_ns, first)
         elif account.taken:
             if oldest_ns < account.later_ns:
                 account.later_ns = oldest_ns
-                self._announce(video, oldest_ns, account.taken + 1)
+                self._announced.add(video, oldest_ns, account.taken + 1)
         elif oldest_ns < account.arrived_ns:
             account.arrived_ns = oldest_ns
-            self._announce(video, oldest_ns, account.published + 1)
+            self._announced.add(video, oldest_ns, account.published + 1)
         if self._steps_below:
             _add_step(account, oldest_ns, self._steps_below)
         account.total += plays
-        self._dirty.add(video)
+        self._accounts.put(row, account)
+        self._dirty[row] = video
 
-    def _take(self, video: bytes, account: Account) -> None:
+    def _take(self, video: bytes, row: int) -> Account:
+        account = self._accounts.get(row)
         before = (account.taken, account.arrived_ns, account.later_ns)
         step = account.published + 1
         steps_end = account.published + len(account.steps)
@@ -230,18 +280,14 @@ class Ledger:
             account.arrived_ns, *rest = account.steps
             account.later_ns = min(rest, default=0)
             if rest:
-                self._announce(video, account.later_ns, step + 1)
+                self._announced.add(video, account.later_ns, step + 1)
         else:
             account.arrived_ns = _earliest(account.arrived_ns, account.later_ns)
             account.taken, account.later_ns = account.total, 0
         if before != (account.taken, account.arrived_ns, account.later_ns):
-            self._dirty.add(video)
-
-    def _announce(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
-        before = self._announced.get(video)
-        if before is not None:
-            arrived_ns, ordinal = min(before[0], arrived_ns), min(before[1], ordinal)
-        self._announced[video] = (arrived_ns, ordinal)
+            self._accounts.put(row, account)
+            self._dirty[row] = video
+        return account
 
     def _count(self, counted: int = 0, redelivered: int = 0, dead_lettered: int = 0) -> None:
         before = self._tallies
@@ -272,14 +318,3 @@ def _add_step(account: Account, arrived_ns: int, steps_below: int) -> None:
 
 def _earliest(arrived_ns: int, later_ns: int) -> int:
     return min(arrived_ns, later_ns) if arrived_ns and later_ns else arrived_ns or later_ns
-
-
-def _pending_messages(entries: Iterable[tuple[bytes, int, int]]) -> Iterator[Pending]:
-    waiting = list(entries)
-    for start in range(0, len(waiting), PENDING_VIDEOS_MAX):
-        part = waiting[start : start + PENDING_VIDEOS_MAX]
-        yield Pending(
-            b"".join(video for video, _, _ in part),
-            pack_numbers(arrived for _, arrived, _ in part),
-            pack_numbers(ordinal for _, _, ordinal in part),
-        )

@@ -8,7 +8,8 @@ and left as it is; it is never replaced by an empty one. Refuses to know what th
     folder.py     which ledgers a state folder has: all are made together, none is ever made again
     database.py   one SQLite file, its lock, and the refusals
     mark.py       how many commits a ledger has promised, beside it
-    ledger.py     one shard's accounts, seen ids and tallies
+    accounts.py   one shard's accounts: a journal, and parts of the whole
+    ledger.py     one shard's ledger: accounts, seen ids and tallies
     outbox.py     the dispatcher's batches
     totals.py     the totals of all, read beside a running service
 """

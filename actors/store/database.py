@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..exits import StoreFailure
 
-FORMAT = 1
+FORMAT = 2
 LOCK_TIMEOUT_S = 5.0  # as long as a former process may need to see that its supervisor is gone
 WHAT_TO_DO = "It is left as it is: restore it from a backup, or use another supervisor.state_dir"
 

@@ -21,14 +21,12 @@ NAME = "ledgers.json"
 RESHARDED = "ledgers-"  # and a number: the folder of a set that `reshard` made
 
 LEDGER_SCHEMA = """
-CREATE TABLE accounts (
-    video BLOB PRIMARY KEY, total INTEGER, published INTEGER, taken INTEGER,
-    arrived_ns INTEGER, later_ns INTEGER, steps BLOB
-) WITHOUT ROWID;
+CREATE TABLE journal (number INTEGER PRIMARY KEY, accounts BLOB);
+CREATE TABLE parts (part INTEGER PRIMARY KEY, number INTEGER, accounts BLOB);
 CREATE TABLE seen (source TEXT, bucket INTEGER, received_ms INTEGER, ids BLOB);
 CREATE INDEX seen_by_bucket ON seen (bucket, source);
-CREATE TABLE tallies (counted INTEGER, redelivered INTEGER, dead_lettered INTEGER);
-INSERT INTO tallies VALUES (0, 0, 0);
+CREATE TABLE tallies (commits INTEGER, counted INTEGER, redelivered INTEGER, dead_lettered INTEGER);
+INSERT INTO tallies VALUES (0, 0, 0, 0);
 """
 OUTBOX_SCHEMA = """
 CREATE TABLE batches (key TEXT PRIMARY KEY, content BLOB);

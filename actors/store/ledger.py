@@ -8,16 +8,18 @@ any more. No commit does more than the rows of one bucket.
 
 import logging
 import sqlite3
-from array import array
 from itertools import groupby
+from operator import gt
 from pathlib import Path
 
 from pyroaring import BitMap64
 
-from ..core.ledger import Account, Changes, Tallies
+from ..core.accounts import Accounts
+from ..core.ledger import Changes, Tallies
 from ..core.seen import BUCKET_SHIFT, SeenChunk
 from ..exits import StoreFailure
-from .database import Database, Facts, check_facts, locked, looking_at, unusable
+from .accounts import Journal, read_accounts
+from .database import Database, check_facts, locked, looking_at, unusable
 from .folder import claim
 from .mark import Mark, mark_path, read_mark
 
@@ -25,16 +27,6 @@ log = logging.getLogger(__name__)
 
 ROWS_A_BUCKET_MAX = 256
 COMMITS_A_COMPACTION = 16
-
-_QUICK_CHECK = """
-SELECT count(*), coalesce(sum(total), 0), coalesce(sum(published > total), 0), coalesce(sum(
-    typeof(video) != 'blob' OR length(video) != 16 OR typeof(total) != 'integer'
-    OR typeof(published) != 'integer' OR typeof(taken) != 'integer' OR typeof(arrived_ns) != 'integer'
-    OR typeof(later_ns) != 'integer' OR typeof(steps) NOT IN ('null', 'blob') OR length(steps) % 8 != 0
-    OR min(total, published, taken, arrived_ns, later_ns) < 0), 0)
-FROM accounts
-"""
-
 
 class LedgerStore:
     """One shard's ledger. Raises `StoreFailure` when it can't be used."""
@@ -44,40 +36,29 @@ class LedgerStore:
         path = ledgers.ledger(state_dir, shard)
         with locked(path) as lock:
             with looking_at(path) as connection:
-                self._commits = commits_of(path, check_facts(path, connection, ledgers.facts(shard)))
+                check_facts(path, connection, ledgers.facts(shard))
+                self._commits, self._tallies = read_tallies(path, connection)
                 check_commits(path, self._commits, synchronous)
-                check_quickly(path, connection)
+                self._accounts = read_accounts(path, connection)
+                check_accounts(path, self._accounts, self._tallies)
             self._database = Database(path, synchronous, lock)
         self._mark = Mark(path)
+        self._journal = Journal(self._database.connection)
+        self._accounts.next_part = self._journal.next_part
         self._rows: dict[tuple[str, int], int] = {}
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('state', ?)", (ledgers.state,))
         self._mark.write(self._commits)
 
-    def load(self) -> tuple[list[tuple[bytes, Account]], list[SeenChunk], Tallies]:
-        """All that was committed: accounts, seen ids, tallies."""
-        accounts = [
-            (video, Account(*numbers, steps=tuple(array("q", steps)) if steps else ()))
-            for video, *numbers, steps in self._database.query(
-                "SELECT video, total, published, taken, arrived_ns, later_ns, steps FROM accounts"
-            )
-        ]
-        tallies = self._database.query("SELECT * FROM tallies")
-        return accounts, self._load_seen(), Tallies(*tallies[0])
+    def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
+        """All that was committed: accounts, seen ids, tallies. Once, for they are the caller's then."""
+        return self._accounts, self._load_seen(), self._tallies
 
     def commit(self, changes: Changes) -> None:
         """Write the changes in one transaction. Raises `sqlite3.Error`, with nothing written."""
+        number = self._commits + 1
         with self._database.transaction() as connection:
-            connection.executemany(
-                "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        video, one.total, one.published, one.taken, one.arrived_ns, one.later_ns,
-                        array("q", one.steps).tobytes() if one.steps else None,
-                    )
-                    for video, one in changes.accounts
-                ],
-            )
+            self._journal.write(connection, number, changes.accounts, changes.part)
             connection.executemany(
                 "INSERT INTO seen VALUES (?, ?, ?, ?)",
                 [(one.source, one.bucket, one.received_ms, one.ids) for one in changes.seen],
@@ -92,14 +73,13 @@ class LedgerStore:
                 rows[full] = 1
             tallies = changes.tallies
             connection.execute(
-                "UPDATE tallies SET counted = ?, redelivered = ?, dead_lettered = ?",
-                (tallies.counted, tallies.redelivered, tallies.dead_lettered),
+                "UPDATE tallies SET commits = ?, counted = ?, redelivered = ?, dead_lettered = ?",
+                (number, tallies.counted, tallies.redelivered, tallies.dead_lettered),
             )
-            commits = self._commits + 1
-            connection.execute("INSERT OR REPLACE INTO meta VALUES ('commits', ?)", (commits,))
-        self._commits = commits
+        self._commits = number
+        self._journal.wrote(number, changes.part)
         # Commit before the mark: a mark that is ahead would have a ledger refused that lost nothing.
-        self._mark.write(commits)
+        self._mark.write(number)
         self._rows.update(rows)
         for key in changes.expired:
             self._rows.pop(key, None)
@@ -186,12 +166,13 @@ def ids_of(chunk: SeenChunk) -> BitMap64:
     return ids
 
 
-def commits_of(path: Path, facts: Facts) -> int:
-    """How many commits a ledger holds."""
-    commits = facts.get("commits", 0)
-    if type(commits) is not int:
-        raise unusable(path, f"its number of commits is {commits!r}")
-    return commits
+def read_tallies(path: Path, connection: sqlite3.Connection) -> tuple[int, Tallies]:
+    """How many commits a ledger holds, and what it counted in them. Raises `StoreFailure`."""
+    rows = connection.execute("SELECT commits, counted, redelivered, dead_lettered FROM tallies").fetchall()
+    if len(rows) != 1 or any(type(one) is not int or one < 0 for one in rows[0]):
+        raise unusable(path, f"its tallies are {rows}")
+    commits, *tallies = rows[0]
+    return commits, Tallies(*tallies)
 
 
 def _compact(connection: sqlite3.Connection, key: tuple[str, int]) -> None:
@@ -235,16 +216,15 @@ def check_commits(path: Path, commits: int, synchronous: str) -> None:
     )
 
 
-def check_quickly(path: Path, connection: sqlite3.Connection) -> None:
-    """Raises `StoreFailure` when the columns contradict one another. Reads each account once."""
-    tallies = connection.execute("SELECT counted, redelivered, dead_lettered FROM tallies").fetchall()
-    videos, plays, ahead, odd = connection.execute(_QUICK_CHECK).fetchone()
-    if len(tallies) != 1 or any(type(one) is not int or one < 0 for one in tallies[0]):
-        raise unusable(path, f"its tallies are {tallies}")
-    if odd:
-        raise unusable(path, f"{odd} of its {videos} accounts hold what no account can")
-    if plays != tallies[0][0]:
-        raise unusable(path, f"its accounts hold {plays} plays, and it counted {tallies[0][0]}")
+def check_accounts(path: Path, accounts: Accounts, tallies: Tallies) -> None:
+    """Raises `StoreFailure` when the columns contradict one another."""
+    columns = (accounts.totals, accounts.published, accounts.arrived_ns)
+    if any(min(column, default=0) < 0 for column in columns):
+        raise unusable(path, "an account holds less than nothing")
+    plays = sum(accounts.totals)
+    if plays != tallies.counted:
+        raise unusable(path, f"its accounts hold {plays} plays, and it counted {tallies.counted}")
+    ahead = sum(map(gt, accounts.published, accounts.totals))
     if ahead:
         log.warning(
             "%s: the client was told more plays of %d videos than this ledger has: it is from an older "

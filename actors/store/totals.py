@@ -1,5 +1,6 @@
 """The totals of all shards as committed, read beside a running service or without one."""
 
+from .accounts import read_accounts
 from .database import looking_at
 from .folder import check_complete, find
 
@@ -23,6 +24,8 @@ class TotalsReader:
             return rows
         check_complete(self._state_dir, self._ledgers)
         for shard in range(self._ledgers.shards):
-            with looking_at(self._ledgers.ledger(self._state_dir, shard)) as connection:
-                rows += connection.execute("SELECT video, total, published FROM accounts")
+            path = self._ledgers.ledger(self._state_dir, shard)
+            with looking_at(path) as connection:
+                accounts = read_accounts(path, connection)
+            rows += [(video, one.total, one.published) for video, one in accounts.items()]
         return rows

@@ -107,13 +107,15 @@ class LosesLetters(Ledger):
 class TellsANewerArrival(Ledger):
     """A total is told with the arrival of the plays that came after its first part was taken."""
 
-    def _take(self, video, account):
+    def _take(self, video, row):
+        account = self._accounts.get(row)
         account.arrived_ns = account.later_ns or account.arrived_ns
-        super()._take(video, account)
+        self._accounts.put(row, account)
+        return super()._take(video, row)
 
 
 class SkipsSteps(Ledger):
     """`every_play` is not heeded."""
 
-    def __init__(self, seen, accounts=(), tallies=None, steps_below=0):
+    def __init__(self, seen, accounts=None, tallies=None, steps_below=0):
         super().__init__(seen, accounts, tallies)

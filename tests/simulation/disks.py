@@ -1,8 +1,7 @@
 """What the actors have on disk: what was committed, whole, and nothing else."""
 
-from msgspec import structs
-
-from actors.core.ledger import Account, Changes, Tallies
+from actors.core.accounts import Account, Accounts
+from actors.core.ledger import Changes, Tallies
 from actors.core.outbox import Batch, PublishTotals
 from actors.core.seen import SeenChunk
 
@@ -17,18 +16,16 @@ class LedgerDisk:
 
     def commit(self, changes: Changes) -> None:
         """Write the changes, whole."""
-        # Copies: the accounts are the living ledger's own, and a disk does not change by itself.
-        self.accounts |= {video: structs.replace(account) for video, account in changes.accounts}
+        self.accounts |= dict(changes.accounts.items())
         self._chunks += changes.seen
         if changes.expired:
             expired = set(changes.expired)
             self._chunks = [one for one in self._chunks if (one.source, one.bucket) not in expired]
         self.tallies = changes.tallies
 
-    def load(self) -> tuple[list[tuple[bytes, Account]], list[SeenChunk], Tallies]:
+    def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
         """What a counter that starts reads."""
-        accounts = [(video, structs.replace(one)) for video, one in self.accounts.items()]
-        return accounts, list(self._chunks), self.tallies
+        return Accounts(self.accounts.items()), list(self._chunks), self.tallies
 
 
 class OutboxDisk:

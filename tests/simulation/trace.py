@@ -35,7 +35,7 @@ def describe(what: Any) -> str:
         case Changes():
             accounts = [
                 f"{video.hex()[:4]}={account.total}/{account.published}/{account.taken}"
-                for video, account in sorted(what.accounts, key=lambda one: one[0])[:6]
+                for video, account in sorted(what.accounts.items(), key=lambda one: one[0])[:6]
             ]
             return f"{len(what.accounts)} accounts {' '.join(accounts)}, {len(what.seen)} chunks of ids"
         case bytes():

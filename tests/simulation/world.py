@@ -8,6 +8,7 @@ It can be killed before and after every single effect; it starts again from what
 from random import Random
 from typing import Any
 
+from actors.core.columns import unpack_videos
 from actors.core.counting import CONSUMER, DISPATCHER
 from actors.core.effects import Changes, Commit, Forget, Store
 from actors.core.shards import counter_of
@@ -203,10 +204,10 @@ class World:
 
     def committed(self, shell: Shell, changes: Changes) -> None:
         """A counter has written these down."""
-        videos = [video for video, _ in changes.accounts]
+        videos = unpack_videos(changes.accounts.videos)
         self.oracle.committed(shell.fresh, videos, shell.disk, self.clock.now_ms)
         shell.fresh = []
-        for video, account in changes.accounts:
+        for video, account in changes.accounts.items():
             has = self.client.totals.get(video, 0)
             if account.published > has:
                 found = f"published {account.published}, and the client has {has}"

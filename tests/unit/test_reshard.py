@@ -52,7 +52,7 @@ class Opened:
     def __init__(self, state_dir, shard, shards, steps_below=0):
         self.store = LedgerStore(state_dir, shard, shards, "NORMAL")
         accounts, chunks, tallies = self.store.load()
-        self.accounts = dict(accounts)
+        self.accounts = dict(accounts.items())
         self.ledger = Ledger(SeenIds(WINDOW_MS, chunks), accounts, tallies, steps_below)
 
     def commit(self):

@@ -7,11 +7,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from actors.core.ledger import Account, Changes, Tallies
+from actors.core.accounts import PART_ROWS, Account, Accounts
+from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
+from actors.core.ledger import Changes, Ledger, Tallies
+from actors.core.messages import Plays
 from actors.core.outbox import Entry, PublishTotals, Trigger, make_batch
 from actors.core.seen import BUCKET_SHIFT, SeenChunk, SeenIds
 from actors.core.shards import shard_of
@@ -27,6 +32,7 @@ from actors.store import (
 )
 from actors.verify import verify
 
+WINDOW_MS = 3_600_000
 ROOT = Path(__file__).resolve().parents[2]
 V, W = b"v" * 16, b"w" * 16
 BATCH = make_batch("service", Trigger.REALTIME, [Entry(V, 3, 17), Entry(W, 1, 5, True)])
@@ -55,17 +61,23 @@ def outbox(state_dir, shards=2):
         store.close()
 
 
+def columns(*pairs):
+    """Accounts as a commit carries them, in the first rows of a ledger."""
+    table = Accounts(pairs)
+    return table.columns(range(len(table)), bytes(table.videos))
+
+
 def changes(total=5, ids=(1, 2), expired=()):
     seen = SeenIds(1000)
     seen.admit("a/plays", b"".join(one.to_bytes(8, "big") for one in ids), 77)
-    accounts = [(V, Account(total, 2, 3, 10**18, 10**18 + 1, (7, 8))), (W, Account(1))]
+    accounts = columns((V, Account(total, 2, 3, 10**18, 10**18 + 1, (7, 8))), (W, Account(1)))
     return Changes(accounts, seen.take_chunks(), list(expired), Tallies(total + 1, 6, 7))
 
 
 def loaded(state_dir):
     with ledger(state_dir) as store:
         accounts, chunks, tallies = store.load()
-    return dict(accounts), chunks, tallies
+    return dict(accounts.items()), chunks, tallies
 
 
 # What is written is read
@@ -80,7 +92,7 @@ def test_what_was_committed_is_there_again(state_dir, synchronous):
     with ledger(state_dir, synchronous=synchronous) as store:
         store.commit(changes())
     accounts, chunks, tallies = loaded(state_dir)
-    assert accounts == dict(changes().accounts)
+    assert accounts == dict(changes().accounts.items())
     assert chunks == changes().seen
     assert tallies == Tallies(6, 6, 7)
 
@@ -99,7 +111,7 @@ def test_expired_buckets_are_deleted_of_their_source_only(state_dir):
     with ledger(state_dir) as store:
         store.commit(changes())
         other = SeenChunk("b/plays", 0, 1, changes().seen[0].ids)
-        store.commit(Changes([], [other], [("a/plays", 0)], Tallies(6)))
+        store.commit(Changes(columns(), [other], [("a/plays", 0)], Tallies(6)))
     _, chunks, _ = loaded(state_dir)
     assert [one.source for one in chunks] == ["b/plays"]
 
@@ -137,7 +149,7 @@ def test_the_totals_can_be_read_beside_a_service_that_runs(state_dir):
     assert not TotalsReader(state_dir).found
     with ledger(state_dir, 0) as one, ledger(state_dir, 1) as two:
         one.commit(changes(total=5))
-        two.commit(Changes([(b"x" * 16, Account(8, 8))], [], [], Tallies(8)))
+        two.commit(Changes(columns((b"x" * 16, Account(8, 8))), [], [], Tallies(8)))
         reader = TotalsReader(state_dir)
         assert reader.found
         assert sorted(reader.read()) == [(V, 5, 2), (W, 1, 0), (b"x" * 16, 8, 8)]
@@ -240,7 +252,8 @@ def die_in_a_commit(state_dir, statement):
     script = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT)!r})
-from actors.core.ledger import Account, Changes, Tallies
+from actors.core.accounts import Account, Accounts
+from actors.core.ledger import Changes, Tallies
 from actors.store import LedgerStore
 store = LedgerStore({state_dir!r}, 0, 2, "NORMAL")
 class Dying:
@@ -259,8 +272,9 @@ class Dying:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 store._database.connection = Dying(store._database.connection)
-accounts = [(bytes([n]) * 16, Account(9)) for n in range(200)]
-store.commit(Changes(accounts, [], [], Tallies(1800)))
+accounts = Accounts((bytes([n]) * 16, Account(9)) for n in range(200))
+part = accounts.take_part()
+store.commit(Changes(part.accounts, [], [], Tallies(1800), part))
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert run.returncode in (0, -signal.SIGKILL), run.stderr
@@ -330,7 +344,7 @@ def test_another_format_is_refused_and_says_both(state_dir):
     set_meta(path, "format", 99)
     text = refusal(open_ledger(state_dir), path)
     assert "format 99" in text
-    assert "expected 1" in text
+    assert "expected 2" in text
     assert "supervisor.state_dir" in text
 
 
@@ -443,13 +457,15 @@ def killed_service(state_dir, commits=50):
     script = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from actors.core.ledger import Account, Changes, Tallies
+from actors.core.accounts import Account, Accounts
+from actors.core.ledger import Changes, Tallies
 from actors.store import LedgerStore, OutboxStore
 OutboxStore({state_dir!r}, 2, "NORMAL").close()
-for shard in (0, 1):
-    store = LedgerStore({state_dir!r}, shard, 2, "NORMAL")
+stores = [LedgerStore({state_dir!r}, shard, 2, "NORMAL") for shard in (0, 1)]
+for store in stores:
     for total in range(1, {commits} + 1):
-        store.commit(Changes([(b"v" * 16, Account(total))], [], [], Tallies(total)))
+        accounts = Accounts([(b"v" * 16, Account(total))])
+        store.commit(Changes(accounts.take_part().accounts, [], [], Tallies(total)))
 os._exit(0)
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
@@ -514,7 +530,7 @@ def test_commits_that_a_power_cut_took_are_refused_with_full_and_said_with_norma
 
 def test_a_client_that_was_told_more_than_the_ledger_has_is_said(state_dir, caplog):
     with ledger(state_dir) as store:
-        store.commit(Changes([(V, Account(3, 7))], [], [], Tallies(3)))
+        store.commit(Changes(columns((V, Account(3, 7))), [], [], Tallies(3)))
     with ledger(state_dir) as store:
         store.load()
     assert "the client was told more plays of 1 videos" in caplog.text
@@ -578,28 +594,120 @@ def test_a_ledger_of_another_state_is_refused(state_dir, tmp_path):
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE accounts SET total = total + 1",
         "UPDATE tallies SET counted = counted - 1",
-        "UPDATE accounts SET total = 'many'",
-        "UPDATE accounts SET published = NULL",
-        "UPDATE accounts SET arrived_ns = -1",
-        "UPDATE accounts SET video = x'00'",
-        "UPDATE accounts SET steps = x'0000'",
-        "DELETE FROM accounts",
+        "UPDATE tallies SET commits = 'many'",
+        "UPDATE journal SET accounts = x'00'",
+        "UPDATE journal SET accounts = NULL",
+        "UPDATE journal SET accounts = 'text'",
+        "UPDATE journal SET accounts = substr(accounts, 1, length(accounts) - 1)",
+        "INSERT INTO parts VALUES (0, 1, x'')",
+        "DELETE FROM journal",
         "DELETE FROM tallies",
         "UPDATE seen SET ids = x'00'",
         "UPDATE seen SET ids = 'text'",
         "UPDATE seen SET bucket = 7",
     ],
 )
-def test_columns_that_contradict_one_another_are_refused(state_dir, statement):
+def test_values_that_are_damaged_are_refused(state_dir, statement):
     with ledger(state_dir) as store:
-        store.commit(Changes([(V, Account(5))], changes().seen, [], Tallies(5)))
+        store.commit(Changes(columns((V, Account(5))), changes().seen, [], Tallies(5)))
     path = ledger_path(state_dir, 0)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(statement)
     assert "cannot be used" in refusal(open_ledger(state_dir), path)
     assert [finding.path for finding in verify(state_dir) if finding.wrong] == [path]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"totals": pack_numbers([5, 1])},
+        {"totals": b"123"},
+        {"videos": b"short"},
+        {"published": pack_numbers([-1])},
+        {"arrived_ns": pack_numbers([-1])},
+        {"rows": pack_numbers([-1])},
+        {"rows": pack_numbers([1])},
+        {"rows": pack_numbers([0, 0]), "videos": V + W, "totals": pack_numbers([5, 0]),
+         "published": pack_numbers([0, 0]), "arrived_ns": pack_numbers([0, 0])},
+        {"rows": pack_numbers([0, 1]), "videos": V + V, "totals": pack_numbers([5, 0]),
+         "published": pack_numbers([0, 0]), "arrived_ns": pack_numbers([0, 0])},
+    ],
+)  # fmt: skip
+def test_columns_that_contradict_one_another_are_refused(state_dir, changed):
+    good = columns((V, Account(5)))
+    with ledger(state_dir) as store:
+        store.commit(Changes(structs.replace(good, **changed), [], [], Tallies(5)))
+    path = ledger_path(state_dir, 0)
+    assert "accounts: " in refusal(open_ledger(state_dir), path) or "an account" in refusal(
+        open_ledger(state_dir), path
+    )
+    assert any(finding.wrong for finding in verify(state_dir))
+
+
+# The journal of accounts
+
+
+def plays(number, videos):
+    """A play of each of these, with ids that no other number has."""
+    ids = b"".join((number << 20 | at).to_bytes(8, "big") for at in range(len(videos)))
+    return Plays(number, "a", ids, b"".join(videos), pack_numbers([number] * len(videos)))
+
+
+@pytest.mark.parametrize("videos", [3, PART_ROWS, 3 * PART_ROWS - 5])
+def test_in_parts_and_opened_again_at_any_time_all_accounts_are_there(state_dir, videos):
+    chance, number, journal_rows = random.Random(videos), 0, []
+    every = (n.to_bytes(16, "big") for n in range(9 * videos))
+    shard_videos = list(islice((one for one in every if shard_of(one, 2) == 0), videos))
+    known = {}
+    for _ in range(4):
+        with ledger(state_dir) as store:
+            accounts, _, _ = store.load()
+            assert dict(accounts.items()) == known
+            one = Ledger(SeenIds(WINDOW_MS), accounts, Tallies(sum(accounts.totals)))
+            for _ in range(6):
+                number += 1
+                drawn = chance.choices(shard_videos, k=videos // 2 + 1)
+                one.apply(plays(number, drawn), 10**9)
+                some = drawn[: videos // 4 + 1]
+                one.collect(number, some)
+                store.commit(one.take_changes(10**9))
+                one.publish(some, [accounts[video].taken for video in some])
+                store.commit(one.take_changes(10**9))
+            known = dict(accounts.items())
+        told = {(video, one.total, one.published) for video, one in known.items()}
+        assert set(TotalsReader(state_dir).read()) == told
+        with ledger(state_dir) as store:
+            recalled = Ledger(SeenIds(WINDOW_MS), store.load()[0]).recall()
+        pending = {(video, one.published + 1) for video, one in known.items() if one.pending}
+        assert {
+            (video, ordinal)
+            for one in recalled
+            for video, ordinal in zip(
+                unpack_videos(one.videos), unpack_numbers(one.ordinals), strict=True
+            )
+        } == pending
+        with contextlib.closing(sqlite3.connect(ledger_path(state_dir, 0))) as connection:
+            journal_rows.append(connection.execute("SELECT count(*) FROM journal").fetchone()[0])
+    assert [finding.wrong for finding in verify(state_dir)][0] == []
+    if videos > 3:
+        assert journal_rows[-1] < 48, "what the parts cover is deleted"
+
+
+def test_the_journal_of_few_videos_is_bounded(state_dir):
+    with ledger(state_dir) as store:
+        accounts, _, _ = store.load()
+        one = Ledger(SeenIds(WINDOW_MS), accounts)
+        for number in range(1, 400):
+            one.apply(plays(number, [bytes([n]) * 16 for n in range(100)]), 10**9)
+            store.commit(one.take_changes(10**9))
+    with contextlib.closing(sqlite3.connect(ledger_path(state_dir, 0))) as connection:
+        rows = connection.execute("SELECT count(*) FROM journal").fetchone()[0]
+    assert rows < 3 * PART_ROWS / 100
+    accounts = loaded(state_dir)[0]
+    assert len(accounts) == 100
+    assert all(one == Account(399, 0, 0, 1) for one in accounts.values())
+
 
 
 def test_a_folder_with_any_name_can_be_read(tmp_path):
@@ -618,14 +726,17 @@ def test_what_is_right_is_a_line_each_and_what_is_wrong_says_what(state_dir):
     with ledger(state_dir, 0) as zero, ledger(state_dir, 1) as one, outbox(state_dir):
         for shard, store in enumerate((zero, one)):
             own = [(video, Account(3, 3)) for video in videos if shard_of(video, 2) == shard]
-            store.commit(Changes(own, changes().seen, [], Tallies(3 * len(own))))
+            store.commit(Changes(columns(*own), changes().seen, [], Tallies(3 * len(own))))
         found = verify(state_dir)  # beside a service that runs
     assert [one.path.name for one in found] == ["counter-0.sqlite", "counter-1.sqlite", "dispatcher.sqlite"]
     assert not any(one.wrong for one in found), found
     assert sum(int(one.holds.split()[0]) for one in found[:2]) == 120
     with ledger(state_dir, 0) as zero:
         stranger = next(video for video in videos if shard_of(video, 2) == 1)
-        zero.commit(Changes([(stranger, Account(2, 5, 9))], [], [], Tallies(zero.load()[2].counted + 2)))
+        accounts, _, tallies = zero.load()
+        accounts.put(accounts.open(stranger), Account(2, 5, 9))
+        added = accounts.columns([len(accounts) - 1], stranger)
+        zero.commit(Changes(added, [], [], Tallies(tallies.counted + 2)))
     outbox_path(state_dir).unlink()
     found = verify(state_dir)
     assert "belongs to shard 1" in str(found[0])
@@ -641,7 +752,7 @@ def test_a_page_that_is_overwritten_anywhere_is_found_or_harmless(state_dir, see
     with ledger(state_dir) as store:
         accounts = [(n.to_bytes(16, "big"), Account(n, n)) for n in range(4000)]
         own = [one for one in accounts if shard_of(one[0], 2) == 0]
-        store.commit(Changes(own, changes().seen, [], Tallies(sum(one.total for _, one in own))))
+        store.commit(Changes(columns(*own), changes().seen, [], Tallies(sum(one.total for _, one in own))))
     path = ledger_path(state_dir, 0)
     content = bytearray(path.read_bytes())
     page = chance.randrange(1, len(content) // 4096) * 4096
@@ -656,7 +767,7 @@ def test_a_page_that_is_overwritten_anywhere_is_found_or_harmless(state_dir, see
 def seen_commit(number, shift=0):
     seen = SeenIds(10**9)
     seen.admit("a/plays", (number | shift << BUCKET_SHIFT).to_bytes(8, "big"), 77 + number)
-    return Changes([], seen.take_chunks(), [], Tallies())
+    return Changes(columns(), seen.take_chunks(), [], Tallies())
 
 
 def rows_of(path):
@@ -681,6 +792,6 @@ def test_buckets_that_nothing_comes_into_become_one_row_each_in_time(state_dir):
         for number in range(2000):
             store.commit(seen_commit(number, shift=number // 50))
         assert rows_of(ledger_path(state_dir, 0)) < 40 + 3 * 50
-        store.commit(Changes([], [], [("a/plays", bucket) for bucket in range(39)], Tallies()))
+        store.commit(Changes(columns(), [], [("a/plays", bucket) for bucket in range(39)], Tallies()))
     with ledger(state_dir) as store:
         assert [one.bucket for one in store.load()[1]] == [39]

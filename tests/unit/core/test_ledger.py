@@ -2,6 +2,7 @@
 
 import pytest
 
+from actors.core.accounts import Accounts
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.ledger import PENDING_VIDEOS_MAX, Ledger
 from actors.core.messages import Plays, Rejected
@@ -66,7 +67,8 @@ def pending(messages):
 def again(before, steps_below=0):
     """The ledger that a counter has after a kill: what was committed, all of it."""
     changes = before.take_changes(NOW_MS)
-    return Ledger(SeenIds(3_600_000, changes.seen), changes.accounts, changes.tallies, steps_below)
+    accounts = Accounts(changes.accounts.items())
+    return Ledger(SeenIds(3_600_000, changes.seen), accounts, changes.tallies, steps_below)
 
 
 def test_a_play_is_counted_and_announced_with_its_arrival_and_the_total_that_it_made():
@@ -232,7 +234,7 @@ def test_without_change_there_is_nothing_to_commit():
     assert one.take_changes(NOW_MS) is None
     one.apply(plays((V, 1)), NOW_MS)
     changes = one.take_changes(NOW_MS)
-    assert [video for video, _ in changes.accounts] == [V]
+    assert unpack_videos(changes.accounts.videos) == [V]
     assert changes.tallies.counted == 1
     assert one.take_changes(NOW_MS) is None
 
@@ -285,7 +287,7 @@ def test_from_the_bound_on_the_oldest_arrival_counts_whichever_play_it_was():
     one.apply(plays((V, 30)), NOW_MS)
     one.apply(plays((V, 20)), NOW_MS)
     assert collected(one.collect(1, [V])) == [(V, 1, 10)]
-    assert pending(one.take_announcements())[-1][1] == 10
+    assert min(ms for _, ms, _ in pending(one.take_announcements())) == 10
     one.publish([V], [1])
     assert pending(one.take_announcements()) == [(V, 20, 2)]
     assert collected(one.collect(2, [V])) == [(V, 3, 20)]
@@ -317,5 +319,5 @@ def test_the_arrivals_that_are_kept_are_bounded_by_the_steps():
     one = ledger(steps_below=4)
     for _ in range(50):
         one.apply(plays((V, 1), (V, 2)), NOW_MS)
-    ((_, account),) = one.take_changes(NOW_MS).accounts
+    ((_, account),) = one.take_changes(NOW_MS).accounts.items()
     assert len(account.steps) == 4

@@ -6,8 +6,8 @@ Whatever a batch takes must be a count of them, and the oldest arrival of those 
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import structs
 
+from actors.core.accounts import Accounts
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.ledger import Ledger
 from actors.core.messages import Plays
@@ -31,7 +31,7 @@ class Model:
         self.ledger = self.start()
 
     def start(self):
-        accounts = [(video, structs.replace(one)) for video, one in self.accounts.items()]
+        accounts = Accounts(self.accounts.items())
         known = {} if self.tallies is None else {"tallies": self.tallies}
         seen = SeenIds(3_600_000, self.chunks)
         return Ledger(seen, accounts, **known, steps_below=self.steps_below)
@@ -39,7 +39,7 @@ class Model:
     def commit(self):
         changes = self.ledger.take_changes(NOW_MS)
         if changes is not None:
-            self.accounts |= {video: structs.replace(one) for video, one in changes.accounts}
+            self.accounts |= dict(changes.accounts.items())
             self.chunks += changes.seen
             self.tallies = changes.tallies
         self.hear(self.ledger.take_announcements())

@@ -1,0 +1,193 @@
+"""The accounts of one shard's videos, in columns: a row a video, numbered in the order in which they came.
+
+Pure. An object a video would cost four times the memory, and a statement a video in each commit more
+than counting its plays. So what changed travels as columns too (`AccountColumns`), and so does a part of
+the table, `PART_ROWS` rows that stand together, of which the store keeps the newest (store/ledger.py).
+"""
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import Struct
+
+from .columns import NUMBER_BYTES, VIDEO_BYTES, pack_numbers, unpack_numbers, unpack_videos
+
+PART_ROWS = 4096
+
+
+class Account(Struct):
+    """One video's line in the ledger. Times are nanoseconds on the wall clock, 0 for none."""
+
+    total: int = 0
+    published: int = 0
+    taken: int = 0
+    arrived_ns: int = 0
+    later_ns: int = 0
+    steps: tuple[int, ...] = ()
+
+    @property
+    def pending(self) -> bool:
+        """Whether the client has not been told of all plays."""
+        return self.total > self.published
+
+
+class AccountColumns(Struct, frozen=True, array_like=True):
+    """Some accounts as they were at one moment: numbers of 8 bytes, videos of 16, in the same order.
+
+    `taken` (`Account.taken` and `later_ns`) and `steps` are by row, for the few that have them.
+    """
+
+    rows: bytes
+    videos: bytes
+    totals: bytes
+    published: bytes
+    arrived_ns: bytes
+    taken: dict[int, tuple[int, int]] = {}
+    steps: dict[int, tuple[int, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self.videos) // VIDEO_BYTES
+
+    def items(self) -> Iterator[tuple[bytes, Account]]:
+        """Each video and its account. Raises `ValueError` when the columns do not match."""
+        columns = (self.rows, self.totals, self.published, self.arrived_ns)
+        numbers = zip(*map(unpack_numbers, columns), strict=True)
+        for video, (row, total, published, arrived_ns) in zip(
+            unpack_videos(self.videos), numbers, strict=True
+        ):
+            taken, later_ns = self.taken.get(row, (0, 0))
+            yield video, Account(total, published, taken, arrived_ns, later_ns, self.steps.get(row, ()))
+
+
+class Part(Struct, frozen=True):
+    """The `number`th of so many `parts` of all accounts, whole."""
+
+    number: int
+    parts: int
+    accounts: AccountColumns
+
+
+class Accounts:
+    """The table. Its columns are open to the ledger, which alone changes them.
+
+    `rows` is in no order: a table that was loaded has got its rows as they were last written.
+    """
+
+    def __init__(self, accounts: Iterable[tuple[bytes, Account]] = ()):
+        self.rows: dict[bytes, int] = {}
+        self.videos = bytearray()
+        self.totals = array("q")
+        self.published = array("q")
+        self.arrived_ns = array("q")
+        self.taken: dict[int, tuple[int, int]] = {}
+        self.steps: dict[int, tuple[int, ...]] = {}
+        self.next_part = 0
+        for video, account in accounts:
+            self.put(self.open(video), account)
+
+    def __len__(self) -> int:
+        return len(self.totals)
+
+    def __getitem__(self, video: bytes) -> Account:
+        return self.get(self.rows[video])
+
+    def items(self) -> Iterator[tuple[bytes, Account]]:
+        """Each video and its account."""
+        return ((video, self.get(row)) for video, row in self.rows.items())
+
+    def open(self, video: bytes) -> int:
+        """Begin the account of a video that has none. Its row."""
+        row = self.rows[video] = len(self.totals)
+        self.videos += video
+        for column in (self.totals, self.published, self.arrived_ns):
+            column.append(0)
+        return row
+
+    def get(self, row: int) -> Account:
+        """An account, as it is now."""
+        taken, later_ns = self.taken.get(row, (0, 0))
+        return Account(
+            self.totals[row], self.published[row], taken, self.arrived_ns[row], later_ns,
+            self.steps.get(row, ()),
+        )  # fmt: skip
+
+    def put(self, row: int, account: Account) -> None:
+        """Replace an account."""
+        self.totals[row], self.published[row] = account.total, account.published
+        self.arrived_ns[row] = account.arrived_ns
+        _set(self.taken, row, (account.taken, account.later_ns), account.taken or account.later_ns)
+        _set(self.steps, row, account.steps, account.steps)
+
+    def columns(self, rows: Sequence[int], videos: bytes) -> AccountColumns:
+        """The accounts of these rows, whose videos these are."""
+        totals, published, arrived_ns = (
+            pack_numbers(map(column.__getitem__, rows))
+            for column in (self.totals, self.published, self.arrived_ns)
+        )
+        taken, steps = (
+            {row: kept[row] for row in rows if row in kept} if kept else {}
+            for kept in (self.taken, self.steps)
+        )
+        return AccountColumns(pack_numbers(rows), videos, totals, published, arrived_ns, taken, steps)
+
+    def take_part(self) -> Part:
+        """The next part in turn, whole."""
+        parts = max(1, -(-len(self) // PART_ROWS))
+        number = self.next_part if self.next_part < parts else 0
+        self.next_part = number + 1
+        rows = range(number * PART_ROWS, min((number + 1) * PART_ROWS, len(self)))
+        videos = bytes(self.videos[rows.start * VIDEO_BYTES : rows.stop * VIDEO_BYTES])
+        return Part(number, parts, self.columns(rows, videos))
+
+    def load(self, columns: AccountColumns) -> None:
+        """Take in accounts as they were at a later moment. Raises `ValueError` when they can't be of this
+        table. Rows may be left out, that a later one brings: see `check_complete`.
+        """
+        rows, videos = unpack_numbers(columns.rows), unpack_videos(columns.videos)
+        numbers = [unpack_numbers(one) for one in (columns.totals, columns.published, columns.arrived_ns)]
+        if any(len(one) != len(videos) for one in (rows, *numbers)):
+            raise ValueError("columns of different lengths")
+        if rows and min(rows) < 0:
+            raise ValueError(f"an account in row {min(rows)}")
+        if rows and rows[0] == len(self) and rows == array("q", range(len(self), len(self) + len(rows))):
+            self._append(rows, videos, numbers)
+        else:
+            self._overwrite(rows, videos, numbers)
+        for kept in (self.taken, self.steps):
+            if kept:
+                for row in rows:
+                    kept.pop(row, None)
+        self.taken |= columns.taken
+        self.steps |= columns.steps
+
+    def check_complete(self) -> None:
+        """Raises `ValueError` when what was loaded is not all of it, or says one thing twice."""
+        if not len(self.rows) == len(self.totals):
+            raise ValueError(f"{len(self.rows)} videos in {len(self.totals)} rows")
+
+    def _overwrite(self, rows: Sequence[int], videos: list[bytes], numbers: list[array]) -> None:
+        for row, video, total, published, arrived_ns in zip(rows, videos, *numbers, strict=True):
+            if self.rows.setdefault(video, row) != row:
+                raise ValueError(f"a video in rows {row} and {self.rows[video]}")
+            if row >= len(self.totals):
+                more = row + 1 - len(self.totals)
+                self.videos += bytes(VIDEO_BYTES * more)
+                for column in (self.totals, self.published, self.arrived_ns):
+                    column.frombytes(bytes(NUMBER_BYTES * more))
+            self.videos[row * VIDEO_BYTES : (row + 1) * VIDEO_BYTES] = video
+            self.totals[row], self.published[row], self.arrived_ns[row] = total, published, arrived_ns
+
+    def _append(self, rows: Sequence[int], videos: list[bytes], numbers: list[array]) -> None:
+        """What comes new and in order, as in a part: a hundred thousand in some milliseconds."""
+        self.rows.update(zip(videos, rows, strict=True))
+        self.videos += b"".join(videos)
+        self.totals += numbers[0]
+        self.published += numbers[1]
+        self.arrived_ns += numbers[2]
+
+
+def _set(kept: dict, row: int, value: tuple, worth_it: object) -> None:
+    if worth_it:
+        kept[row] = value
+    else:
+        kept.pop(row, None)

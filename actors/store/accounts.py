@@ -1,0 +1,96 @@
+"""The accounts in a ledger's file: a journal of what each commit changed, and parts of the whole table.
+
+A commit adds one row to `journal`, whatever number of videos it changes: a row a video would rewrite a
+page of the file for each. Now and then it also writes one `part` of all accounts (core/accounts.py),
+the next in turn, in place of the same part before. What the journal says up to the oldest part is
+then in the parts, and is deleted, a few rows a commit. To read the accounts is to read journal and parts
+in the order in which they were written: whatever was written later is right.
+
+Each value carries a CRC-32, because SQLite does not check what is in a value.
+"""
+
+import sqlite3
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+
+from ..core.accounts import PART_ROWS, AccountColumns, Accounts, Part
+from .database import unusable
+
+DELETED_A_COMMIT_MAX = 16
+_CRC_BYTES = 4
+_decoder = msgspec.msgpack.Decoder(AccountColumns)
+_IN_ORDER = """
+SELECT number, 0 AS kind, accounts FROM journal UNION ALL SELECT number, 1, accounts FROM parts
+ORDER BY number, kind
+"""
+
+
+class Journal:
+    """Writes both, and knows what of the journal the parts cover."""
+
+    def __init__(self, connection: sqlite3.Connection):
+        self._parts: dict[int, int] = dict(connection.execute("SELECT part, number FROM parts"))
+        self._oldest = connection.execute("SELECT min(number) FROM journal").fetchone()[0] or 1
+        self._covered = 0
+
+    @property
+    def next_part(self) -> int:
+        """The part to be written next: one that never was, else the one that was not for longest."""
+        missing = next(part for part in range(len(self._parts) + 1) if part not in self._parts)
+        return missing or min(self._parts, key=self._parts.__getitem__, default=0)
+
+    def write(
+        self, connection: sqlite3.Connection, number: int, changed: AccountColumns, part: Part | None
+    ) -> None:
+        """Write what the `number`th commit changed, in its transaction. Call `wrote` after that."""
+        connection.execute("INSERT INTO journal VALUES (?, ?)", (number, _encode(changed)))
+        if part is not None:
+            row = (part.number, number, _encode(part.accounts))
+            connection.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", row)
+        if self._oldest <= self._covered:
+            connection.execute("DELETE FROM journal WHERE number <= ?", (self._deleted_until(),))
+
+    def wrote(self, number: int, part: Part | None) -> None:
+        """That transaction is committed."""
+        if self._oldest <= self._covered:
+            self._oldest = self._deleted_until() + 1
+        if part is not None:
+            self._parts[part.number] = number
+            if len(self._parts) == part.parts:
+                self._covered = min(self._parts.values())
+
+    def _deleted_until(self) -> int:
+        return min(self._covered, self._oldest + DELETED_A_COMMIT_MAX - 1)
+
+
+def read_accounts(path: Path, connection: sqlite3.Connection) -> Accounts:
+    """All accounts of a ledger. Raises `StoreFailure` where they are damaged."""
+    accounts = Accounts()
+    try:
+        for _, _, content in connection.execute(_IN_ORDER):
+            accounts.load(_decode(content))
+        accounts.check_complete()
+    except (TypeError, ValueError) as error:
+        raise unusable(path, f"its accounts: {error}") from error
+    return accounts
+
+
+def write_whole(connection: sqlite3.Connection, accounts: Accounts) -> None:
+    """Write all accounts of a new ledger, as its first commit."""
+    for _ in range(0, len(accounts), PART_ROWS):
+        part = accounts.take_part()
+        connection.execute("INSERT INTO parts VALUES (?, 1, ?)", (part.number, _encode(part.accounts)))
+
+
+def _encode(columns: AccountColumns) -> bytes:
+    content = msgspec.msgpack.encode(columns)
+    return crc32(content).to_bytes(_CRC_BYTES, "big") + content
+
+
+def _decode(content: bytes) -> AccountColumns:
+    """Raises `ValueError`."""
+    if crc32(content[_CRC_BYTES:]) != int.from_bytes(content[:_CRC_BYTES], "big"):
+        raise ValueError("a checksum does not match")
+    return _decoder.decode(content[_CRC_BYTES:])

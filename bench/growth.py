@@ -1,0 +1,151 @@
+"""What many videos cost: CPU a play, memory and start-up, with 100, 10,000 and 1,000,000 videos.
+
+    PATH="$(make -s nsqd):$PATH" python -m bench.growth [--plays 1000000] [--videos 100 10000 1000000]
+
+For each number of videos a real nsqd holds plays of videos drawn at random, all equally often, so that
+with a million of them nearly every play is another video's: the worst case. `dispatch.realtime_below`
+is 1 and the deadline an hour, so that while the backlog is drained nothing is published and every
+video that was played is pending: the most memory that so many videos take. CPU is that of consumer,
+counters and dispatcher until the last message is finished; memory is the proportional share (PSS) of
+all processes of the service then, against that with no video. After that the service is killed and
+started again: how long until it is ready, and its memory.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from actors.launch import Service
+from bench.drain import wait_drained
+from bench.pipeline import cpu_s, queue_process
+from tests.support.queues import RawClient
+from tests.support.services import ANY_PORTS
+
+VIDEOS = (100, 10_000, 1_000_000)
+PLAYS_A_PUB = 2000
+COUNTING = ("consumer", "counter-", "dispatcher")
+HELD_BACK = ["dispatch.realtime_below=1", "dispatch.deadline_s=3600", "publish.stdout=false"]
+MB = 1_000_000
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--plays", type=int, default=1_000_000)
+    parser.add_argument("--videos", type=int, nargs="+", default=VIDEOS)
+    parser.add_argument("--set", action="append", default=[], help="a setting, as supervisor.py's")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    options = parser.parse_args()
+    results = []
+    for videos in options.videos:
+        with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
+            results.append(measure(Path(folder), videos, options.plays, options.set))
+    show(results)
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+
+
+def measure(folder: Path, videos: int, plays: int, overrides: list[str]) -> dict:
+    """The figures for so many videos."""
+    with queue_process("nsqd", folder / "nsqd", f"--mem-queue-size={2 * plays}") as queue:
+        queue.post("/topic/create?topic=plays")
+        queue.post("/channel/create?topic=plays&channel=playtally")
+        queue.post("/channel/pause?topic=plays&channel=playtally")
+        distinct = _preload(queue.tcp_address, videos, plays)
+        address = f'nsq.nsqd_tcp_addresses=["{queue.tcp_address}"]'
+        service = Service(folder / "state", [*ANY_PORTS, *HELD_BACK, address, *overrides])
+        with service:
+            pids = _pids(service)
+            empty_mb = _memory_mb(pids)
+            before_s = {name: cpu_s(pid) for name, pid in pids.items()}
+            started_s = time.monotonic()
+            queue.post("/channel/unpause?topic=plays&channel=playtally")
+            wait_drained(queue)
+            seconds = time.monotonic() - started_s
+            cpu_us = {name: (cpu_s(pid) - before_s[name]) / plays * 1e6 for name, pid in pids.items()}
+            memory_mb = _memory_mb(pids)
+            status = service.status()
+            assert status["plays"]["counted"] == plays, status["plays"]
+            service.kill()
+        started_s = time.monotonic()
+        with service:
+            start_s = time.monotonic() - started_s
+            again_mb = _memory_mb(_pids(service))
+            service.kill()
+    return {
+        "videos": distinct,
+        "plays_per_s": plays / seconds,
+        "cpu_us_a_play": {name: us for name, us in cpu_us.items() if name.startswith(COUNTING)},
+        "memory_mb": {name: memory_mb[name] - empty_mb[name] for name in memory_mb},
+        "memory_again_mb": {name: again_mb[name] - empty_mb[name] for name in again_mb},
+        "start_s": start_s,
+    }
+
+
+def _preload(address: str, videos: int, plays: int) -> int:
+    """Put the plays on the queue. How many different videos they are of."""
+    chance = random.Random(1)
+    known = [chance.randbytes(16) for _ in range(videos)]
+    drawn = chance.choices(known, k=plays)
+    with RawClient(address) as client:
+        for at in range(0, plays, PLAYS_A_PUB):
+            bodies = [_body(video) for video in drawn[at : at + PLAYS_A_PUB]]
+            client.publish("plays", *bodies)
+    return len(set(drawn))
+
+
+def _body(video: bytes) -> bytes:
+    digits = video.hex()
+    guid = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    return f'{{"video_id": "{guid}"}}'.encode()
+
+
+def _pids(service: Service) -> dict[str, int]:
+    return {child["id"]: child["pid"] for child in service.status()["children"]} | {
+        "supervisor": service.process.pid
+    }
+
+
+def _memory_mb(pids: dict[str, int]) -> dict[str, float]:
+    return {name: _pss_bytes(pid) / MB for name, pid in pids.items()}
+
+
+def _pss_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"no Pss of {pid}")
+
+
+def show(results: list[dict]) -> None:
+    """The table."""
+    table = Table(title="many videos", box=None, title_justify="left")
+    columns = (
+        "videos", "plays/s", "CPU a play, µs", "x the fewest", "MB, all pending", "MB a million",
+        "started in s",
+    )
+    for name in columns:
+        table.add_column(name, justify="right")
+    fewest_us = sum(results[0]["cpu_us_a_play"].values())
+    for one in results:
+        us, mb = sum(one["cpu_us_a_play"].values()), sum(one["memory_mb"].values())
+        table.add_row(
+            f"{one['videos']:,}", f"{one['plays_per_s']:,.0f}", f"{us:.2f}", f"{us / fewest_us:.2f}",
+            f"{mb:.0f}", f"{mb / one['videos'] * 1e6:,.0f}" if one["videos"] > 100_000 else "",
+            f"{one['start_s']:.2f}",
+        )
+    Console().print(table)
+    for one in results:
+        for what, unit in (("cpu_us_a_play", "µs"), ("memory_mb", "MB"), ("memory_again_mb", "MB, again")):
+            figures = ", ".join(f"{name} {value:.2f}" for name, value in one[what].items())
+            print(f"{one['videos']:,} videos, {unit}: {figures}")
+
+
+if __name__ == "__main__":
+    main()
