@@ -18,7 +18,7 @@ import msgspec
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024  # nsqd's own limit, max-msg-size, is 1 MiB unless set otherwise
 MESSAGE_TYPE = 2
-REMEMBERED_BODIES_MAX = 65_536
+REMEMBERED_BODIES_MAX = 16_384
 REMEMBERED_BODY_BYTES_MAX = 256
 _frame_head = Layout(">ii")  # size, type
 _message_head = Layout(">iiq")  # size, type, stamp
