@@ -135,9 +135,14 @@ class Accounts:
         parts = max(1, -(-len(self) // PART_ROWS))
         number = self.next_part if self.next_part < parts else 0
         self.next_part = number + 1
-        rows = range(number * PART_ROWS, min((number + 1) * PART_ROWS, len(self)))
-        videos = bytes(self.videos[rows.start * VIDEO_BYTES : rows.stop * VIDEO_BYTES])
-        return Part(number, parts, self.columns(rows, videos))
+        start, end = number * PART_ROWS, min((number + 1) * PART_ROWS, len(self))
+        numbers = (self.totals, self.published, self.arrived_ns)
+        return Part(number, parts, AccountColumns(
+            pack_numbers(range(start, end)),
+            bytes(self.videos[start * VIDEO_BYTES : end * VIDEO_BYTES]),
+            *(column[start:end].tobytes() for column in numbers),
+            *({row: kept[row] for row in kept if start <= row < end} for kept in (self.taken, self.steps)),
+        ))  # fmt: skip
 
     def load(self, columns: AccountColumns) -> None:
         """Take in accounts as they were at a later moment. Raises `ValueError` when they can't be of this

@@ -38,7 +38,7 @@ class Rule(Struct, frozen=True):
         return arrived_ms + self.deadline_ms, Trigger.DEADLINE
 
 
-class Waiting(Struct):
+class Waiting(Struct, gc=False):
     """One pending video. `ordinal`: the total that its oldest untold play made.
 
     `latest_ms` is when the client must have it, `due_ms` when it leaves for that. `overdue`: that
