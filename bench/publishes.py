@@ -33,6 +33,7 @@ from actors.core.counting import CONSUMER, DISPATCHER, Counting
 from actors.core.dispatching import Dispatching, Outcome
 from actors.core.effects import Deliver, Send
 from actors.core.ledger import Ledger
+from actors.core.margin import Margin
 from actors.core.messages import Plays
 from actors.core.outbox import Batch, payload
 from actors.core.schedule import Rule, Schedule
@@ -132,24 +133,25 @@ def replay(trace: list[Play], mode: Mode, client_ms: int = 0) -> list[Told]:
 
 def rule_publishes(trace: list[Play], mode: Mode) -> int:
     """How many the rule alone makes: `Schedule` without a margin before deadlines, and nothing around it."""
-    schedule = Schedule(
-        Rule(mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS)
+    rule = Rule(
+        mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS
     )
+    schedule = Schedule(rule, mode.batch_size_max, Margin(rule.deadline_ms, slack_ms=0, guess_ms=0))
     names = {play.video: str(play.video).encode() for play in trace}
     publishes = 0
     for now_ms, plays in groupby(trace, lambda play: play.received // MS):
-        publishes += _fire(schedule, now_ms - 1, mode)
+        publishes += _fire(schedule, now_ms - 1)
         for play in plays:
             schedule.offer(names[play.video], play.arrived // MS, play.total, now_ms)
-    return publishes + _fire(schedule, None, mode)
+    return publishes + _fire(schedule, None)
 
 
-def _fire(schedule: Schedule, until_ms: int | None, mode: Mode) -> int:
+def _fire(schedule: Schedule, until_ms: int | None) -> int:
     """Publish all that is due until then, or all. How many publishes that took."""
     publishes = 0
     while (due_ms := schedule.next_due_ms()) is not None and (until_ms is None or due_ms <= until_ms):
         publishes += 1
-        for video in schedule.take(mode.batch_size_max)[1]:
+        for video in schedule.take(due_ms)[1]:
             schedule.confirm(video, PLAYS_MAX)
     return publishes
 

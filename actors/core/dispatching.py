@@ -87,10 +87,9 @@ class Dispatching:
         """
         self.phase = Phase.IDLE
         self.totals = totals
-        self._schedule = Schedule(rule)
         self._margin = Margin(rule.deadline_ms)
+        self._schedule = Schedule(rule, batch_size_max, self._margin)
         self._shards = shards
-        self._batch_size_max = batch_size_max
         self._service = service
         self._jitter = jitter
         self._linked: set[int] = set()
@@ -207,9 +206,9 @@ class Dispatching:
             self._barrier_due = False
             return effects + self._collect(Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms)
         if self.phase is Phase.IDLE:
-            due_ms = self._next_due_ms()
+            due_ms = self._schedule.next_due_ms()
             if due_ms is not None and (due_ms <= now_ms or self._draining):
-                trigger, videos = self._schedule.take(self._batch_size_max)
+                trigger, videos = self._schedule.take(now_ms)
                 asked: dict[int, list[bytes]] = {}
                 for video in videos:
                     asked.setdefault(shard_of(video, self._shards), []).append(video)
@@ -226,7 +225,7 @@ class Dispatching:
             case Phase.BACKING_OFF:
                 return self._resume_ms
             case Phase.IDLE:
-                return self._next_due_ms()
+                return self._schedule.next_due_ms()
             case _:
                 return None
 
@@ -254,11 +253,6 @@ class Dispatching:
         )
         for video, arrived_ns, ordinal in columns:
             self._schedule.offer(video, arrived_ns // 1_000_000, ordinal, now_ms)
-
-    def _next_due_ms(self) -> int | None:
-        batches = -(-len(self._schedule) // self._batch_size_max)
-        self._schedule.keep_margin(self._margin.milliseconds(batches))
-        return self._schedule.next_due_ms()
 
     def _collect(
         self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int

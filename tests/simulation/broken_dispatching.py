@@ -107,9 +107,9 @@ class KeysByVideo(_OtherKeys):
 class _OtherSchedule(Dispatching):
     schedule: type[Schedule]
 
-    def __init__(self, rule, *rest):
-        super().__init__(rule, *rest)
-        self._schedule = self.schedule(rule)
+    def __init__(self, rule, shards, batch_size_max, *rest):
+        super().__init__(rule, shards, batch_size_max, *rest)
+        self._schedule = self.schedule(rule, batch_size_max, self._margin)
 
 
 class DeadlineFromReceipt(_OtherSchedule):
@@ -133,13 +133,13 @@ class HotFirst(_OtherSchedule):
     """Hot videos have the right of way."""
 
     class schedule(Schedule):
-        def take(self, videos_max):
+        def take(self, now_ms):
             def hot_first(one):
-                return one.trigger is Trigger.REALTIME, one.due_ms, one.sequence
+                return one.trigger is Trigger.REALTIME, one.latest_ms, one.sequence
 
-            taken = sorted(self._waiting.values(), key=hot_first)[:videos_max]
+            taken = sorted(self._waiting.values(), key=hot_first)[: self._batch_size_max]
             for one in taken:
-                self._taken[one.video] = self._waiting.pop(one.video)
+                self._taken[one.video] = self._remove(one.video)
             return taken[0].trigger, [one.video for one in taken]
 
 
@@ -147,5 +147,8 @@ class LeavesRoom(_OtherSchedule):
     """A video a batch, while others wait."""
 
     class schedule(Schedule):
-        def take(self, videos_max):
-            return super().take(1)
+        def take(self, now_ms):
+            size, self._batch_size_max = self._batch_size_max, 1
+            taken = super().take(now_ms)
+            self._batch_size_max = size
+            return taken

@@ -3,60 +3,78 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.margin import BATCHES_MAX, ROUND_MS, SLACK_MS_MIN, Margin
+from actors.core.margin import SLACK_MS_MIN, Margin
 
+SLACK_MS = 600  # a hundredth of a minute
 times_ms = st.lists(st.floats(0, 100_000), max_size=30)
 
 
-def measured(*times, deadline_ms=60_000):
-    margin = Margin(deadline_ms)
+def measured(*times, deadline_ms=60_000, interval_ms=0):
+    margin = Margin(deadline_ms, interval_ms=interval_ms)
     for took_ms in times:
         margin.measure(took_ms)
     return margin
 
 
 def test_before_any_publish_a_guess_stands_in():
-    assert 200 < Margin(60_000).milliseconds(1) < 1500
+    assert 200 < Margin(60_000).lead_ms() < 1500
 
 
 def test_steady_publishes_leave_little_more_than_their_time_and_the_slack():
-    assert 600 + 40 <= measured(*[40] * 100).milliseconds(1) <= 600 + 40 + 2 * ROUND_MS
+    assert SLACK_MS + 40 <= measured(*[40] * 100).lead_ms() <= SLACK_MS + 45
+
+
+def test_after_one_publish_half_as_long_again_is_allowed_for():
+    assert measured(2000).lead_ms() == SLACK_MS + 3000
 
 
 def test_it_follows_slower_publishes_within_a_few_and_faster_ones_after_more():
     margin = measured(*[10] * 50)
-    before_ms = margin.milliseconds(1)
+    before_ms = margin.lead_ms()
     for _ in range(4):
         margin.measure(2000)
-    assert margin.milliseconds(1) > before_ms + 2000
+    assert margin.lead_ms() > before_ms + 2000
     for _ in range(100):
         margin.measure(10)
-    assert margin.milliseconds(1) <= before_ms + 2 * ROUND_MS
+    assert margin.lead_ms() <= before_ms + 20
 
 
 def test_publishes_that_vary_leave_earlier_than_steady_ones_of_the_same_mean():
-    assert measured(*[10, 190] * 50).milliseconds(1) > measured(*[100] * 100).milliseconds(1) + 100
+    assert measured(*[10, 190] * 50).lead_ms() > measured(*[100] * 100).lead_ms() + 100
 
 
-def test_each_further_batch_that_waits_adds_its_publish_time():
+def test_each_batch_before_it_adds_its_publish_time():
     margin = measured(*[100] * 100)
-    assert margin.milliseconds(5) - margin.milliseconds(1) in range(400 - ROUND_MS, 420 + ROUND_MS)
-    assert margin.milliseconds(10**9) == margin.milliseconds(BATCHES_MAX)
+    assert margin.lead_ms(4) - margin.lead_ms() in range(400, 421)
 
 
-def test_no_batch_waiting_counts_as_one():
-    margin = measured(100)
-    assert margin.milliseconds(0) == margin.milliseconds(1)
+def test_where_the_client_has_a_rate_limit_each_batch_before_it_adds_that_interval():
+    assert measured(*[100] * 100, interval_ms=500).lead_ms(4) == measured(*[100] * 100).lead_ms() + 2000
+    assert measured(*[900] * 100, interval_ms=500).lead_ms(4) > SLACK_MS + 5 * 900
 
 
-@given(st.integers(100, 86_400_000), times_ms, st.integers(0, 10_000))
-def test_it_is_never_more_than_half_the_deadline_nor_less_than_a_slack(deadline_ms, times, batches):
-    margin_ms = measured(*times, deadline_ms=deadline_ms).milliseconds(batches)
+@given(st.integers(100, 86_400_000), times_ms, st.integers(0, 10_000), st.sampled_from((0, 700)))
+def test_it_is_never_more_than_half_the_deadline_nor_less_than_a_slack(deadline_ms, times, before, interval_ms):
+    margin_ms = measured(*times, deadline_ms=deadline_ms, interval_ms=interval_ms).lead_ms(before)
     assert min(SLACK_MS_MIN, deadline_ms // 2) <= margin_ms <= deadline_ms // 2
-    assert margin_ms % ROUND_MS == 0 or margin_ms == deadline_ms // 2
 
 
-@given(times_ms, st.integers(1, 60))
-def test_more_batches_never_leave_later(times, batches):
+@given(times_ms, st.integers(0, 60))
+def test_more_batches_never_leave_later(times, before):
     margin = measured(*times)
-    assert margin.milliseconds(batches) <= margin.milliseconds(batches + 1)
+    assert margin.lead_ms(before) <= margin.lead_ms(before + 1)
+
+
+@given(times_ms, st.integers(0, 29_999), st.sampled_from((0.0, 700.0)))
+def test_so_many_batches_are_answered_by_then_and_not_one_more(times, until_ms, interval_ms):
+    margin = measured(*times, interval_ms=interval_ms)
+    batches = margin.batches(until_ms)
+    if batches is None:
+        assert margin.lead_ms(10**9) <= until_ms
+        return
+    assert batches == 0 or margin.lead_ms(batches - 1) <= until_ms
+    assert margin.lead_ms(batches) > until_ms
+
+
+def test_there_is_time_for_any_number_by_half_a_deadline_for_nothing_helps_beyond():
+    assert measured(2000).batches(30_000) is None
