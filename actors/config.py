@@ -117,6 +117,7 @@ class Client(Struct, frozen=True, kw_only=True):
 
     enabled: Switch = True
     address: Address = "127.0.0.1:8080"
+    record: _text('"" or the path of a file', r"") = ""
 
 
 class Admin(Struct, frozen=True, kw_only=True):

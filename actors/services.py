@@ -56,6 +56,7 @@ class Client(Actor):
                 every_play=dispatch.realtime == "every_play",
             ),
             secret=secret_of(self.settings.publish),
+            record=Path(self.settings.client.record) if self.settings.client.record else None,
         )
         with _as_failures():
             await self._client.start()

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import groupby
 from pathlib import Path
+from random import Random
 
 from msgspec import Struct, structs, to_builtins
 from rich.table import Table
@@ -52,8 +53,9 @@ PLAYS_MAX = 2**53  # more than any video has
 
 
 class Told(Struct, frozen=True):
-    """One publish that the client has: when, and what."""
+    """One publish that the client has: when it left, when the client had it, and what."""
 
+    left_ms: int
     received_ms: int
     batch: Batch
 
@@ -125,9 +127,12 @@ def measure(name: str, trace: list[Play], mode: Mode, client_ms: int, told: list
     )  # fmt: skip
 
 
-def replay(trace: list[Play], mode: Mode, client_ms: int = 0) -> list[Told]:
-    """Every publish that one counter and the dispatcher make of a trace, until nothing is pending."""
-    world = _World(trace, mode, client_ms)
+def replay(trace: list[Play], mode: Mode, client_ms: int = 0, vary: float = 0.0) -> list[Told]:
+    """Every publish that one counter and the dispatcher make of a trace, until nothing is pending.
+
+    `vary`: the share of `client_ms` by which a publish may take more or less, at random.
+    """
+    world = _World(trace, mode, client_ms, vary)
     return list(world.run())
 
 
@@ -159,9 +164,11 @@ def _fire(schedule: Schedule, until_ms: int | None) -> int:
 class _World:
     """A counter, the dispatcher, and a client that is never down. Times in whole milliseconds."""
 
-    def __init__(self, trace: list[Play], mode: Mode, client_ms: int):
+    def __init__(self, trace: list[Play], mode: Mode, client_ms: int, vary: float):
         self._trace = trace
         self._client_ms = client_ms
+        self._vary_ms = client_ms * vary
+        self._random = Random(1)
         rule = Rule(
             mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS
         )
@@ -170,7 +177,7 @@ class _World:
         self._counting = Counting(ledger)
         self._dispatching = Dispatching(rule, 1, mode.batch_size_max, "trace", lambda: 1.0)
         self._sent: Batch | None = None
-        self._answered_ms = 0
+        self._left_ms = self._answered_ms = 0
 
     def run(self) -> Iterator[Told]:
         """The publishes in their order."""
@@ -190,7 +197,7 @@ class _World:
                 self._count(following[1], now_ms)
                 following = next(arrivals, None)
             elif self._sent is not None:
-                told = Told(now_ms, self._sent)
+                told = Told(self._left_ms, now_ms, self._sent)
                 self._sent = None
                 self._perform(self._dispatching.delivered(Outcome.ACCEPTED, now_ms), now_ms)
                 yield told
@@ -213,7 +220,9 @@ class _World:
         for effect in waiting:
             match effect:
                 case Deliver(batch):
-                    self._sent, self._answered_ms = batch, now_ms + self._client_ms
+                    more_ms = self._vary_ms * (2 * self._random.random() - 1)
+                    self._sent, self._left_ms = batch, now_ms
+                    self._answered_ms = now_ms + round(self._client_ms + more_ms)
                 case Send(peer, message) if peer == DISPATCHER:
                     waiting += self._dispatching.handle(0, [message], now_ms)
                 case Send(peer, message) if peer != CONSUMER:

@@ -33,7 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
         batch_size_max=options.batch_size_max,
         every_play=options.every_play,
     )
-    client = ReferenceClient(options.data_path, options.address, promises, secret=secret)
+    client = ReferenceClient(
+        options.data_path, options.address, promises, secret=secret, record=options.record
+    )
     try:
         asyncio.run(_serve(client, options.address.rpartition(":")[0]))
     except ClientError as error:
@@ -60,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     defaults = Promises()
     parser.add_argument("--address", default="127.0.0.1:8080", help="host:port; port 0: a free one")
     parser.add_argument("--data-path", type=pathlib.Path, required=True, help="directory to keep")
+    parser.add_argument(
+        "--record", type=pathlib.Path, metavar="FILE",
+        help="add each publish to it, with when it came, as `supervisor.py audit` reads them",
+    )
     parser.add_argument("--secret-env", default="", help="variable that holds the signing secret")
     parser.add_argument("--realtime-below", type=_at_least_one, default=defaults.realtime_below)
     parser.add_argument("--deadline-s", type=_positive, default=defaults.deadline_s)

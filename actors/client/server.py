@@ -9,7 +9,9 @@ import asyncio
 import logging
 import pathlib
 import time
+from typing import BinaryIO
 
+import msgspec
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
@@ -35,7 +37,8 @@ class ReferenceClient:
     """Takes publishes at `POST /plays` and shows them, in the event loop that runs.
 
     `path` is the directory of its files. `address` is "host:port"; port 0 takes a free one, see
-    `port`. With a `secret`, publishes must be signed with it.
+    `port`. With a `secret`, publishes must be signed with it. `record`: a file to which each publish is
+    added as a line of JSON with `received_at_ns`, for `supervisor.py audit`.
     """
 
     def __init__(
@@ -45,12 +48,15 @@ class ReferenceClient:
         promises: Promises | None = None,
         *,
         secret: bytes | None = None,
+        record: pathlib.Path | None = None,
     ) -> None:
         self.port = 0
         self.promises = promises or Promises()
         self.secret = secret
         self.streams = Streams(self)
         self._path = path
+        self._record_path = record
+        self._record: BinaryIO | None = None
         self._address = address
         self._store: ClientStore | None = None
         self._audit: Audit | None = None
@@ -63,9 +69,10 @@ class ReferenceClient:
         try:
             self._audit = self._store.load(self.promises)
             self.streams.changed(self._audit.videos)
+            self._record = _opened(self._record_path) if self._record_path else None
             sockets = _bound(self._address, host, port)
         except BaseException:
-            self._store.close()
+            self._close()
             raise
         self.port = sockets[0].getsockname()[1]
         self._server = HTTPServer(
@@ -88,7 +95,7 @@ class ReferenceClient:
             await asyncio.wait_for(server.close_all_connections(), CLOSE_TIMEOUT_S)
         finally:
             # The store last: until the connections are closed, a publish may still arrive.
-            self._store.close()
+            self._close()
 
     @property
     def audit(self) -> Audit:
@@ -100,7 +107,8 @@ class ReferenceClient:
     def receive(self, publish: Publish) -> Receipt:
         """Audits, commits, shows. Raises `StoreError` when the disk refuses; nothing is taken."""
         audit = self.audit
-        receipt = audit.receive(publish, time.time_ns())
+        received_at_ns = time.time_ns()
+        receipt = audit.receive(publish, received_at_ns)
         try:
             # Commit before the answer: the service never sends a total again that was confirmed.
             self._store.commit(publish, receipt, audit)
@@ -108,6 +116,7 @@ class ReferenceClient:
             # The audit is ahead of the disk now. What is committed is the truth; read it anew.
             self._audit = None
             raise
+        self._write_down(publish, received_at_ns)
         for broken in receipt.broken:
             _log.warning(
                 "client broken promise %s batch %s video %s expected %s found %s",
@@ -115,6 +124,21 @@ class ReferenceClient:
             )  # fmt: skip
         self.streams.changed(receipt.videos)
         return receipt
+
+    def _write_down(self, publish: Publish, received_at_ns: int) -> None:
+        if self._record is None:
+            return
+        line = msgspec.json.encode(msgspec.to_builtins(publish) | {"received_at_ns": received_at_ns})
+        try:
+            self._record.write(line + b"\n")
+        except OSError as error:
+            # The publish is committed: a recording with a hole is no reason to have it sent again.
+            _log.error("client %s: cannot be added to (%s)", self._record_path, error.strerror)
+
+    def _close(self) -> None:
+        self._store.close()
+        if self._record is not None:
+            self._record.close()
 
     def report(self) -> dict:
         """What `GET /report` answers."""
@@ -142,6 +166,16 @@ def _host_and_port(address: str) -> tuple[str, int]:
             f'such as "127.0.0.1:8080"'
         )
     return host, int(port)
+
+
+def _opened(path: pathlib.Path) -> BinaryIO:
+    try:
+        # Unbuffered: what was recorded is there, whatever ends this process.
+        return open(path, "ab", buffering=0)
+    except OSError as error:
+        raise StoreError(
+            f"{path}: {error.strerror}; expected a file to record publishes in; name another"
+        ) from error
 
 
 def _bound(address: str, host: str, port: int) -> list:

@@ -28,6 +28,7 @@ from actors.client.publishes import BODY_BYTES_MAX, parse
 from actors.client.server import ReferenceClient
 from actors.client.store import FILE_NAME, ClientStore
 from actors.core.audit import Audit, Entry, Promises, Publish, Trigger
+from actors.recordings import read_publishes
 
 ROOT = pathlib.Path(__file__).parents[2]
 DEADLINE_S = 15
@@ -395,6 +396,29 @@ def test_the_store_keeps_only_as_many_keys_as_the_audit(tmp_path):
 
 
 # --- Refusing to start ---------------------------------------------------------------------
+
+
+def test_what_it_takes_is_recorded_as_an_audit_reads_it_through_a_restart(tmp_path):
+    record = tmp_path / "record"
+    before_ns = time.time_ns()
+    for key, plays in (("k1", 1), ("k2", 2)):
+        with running(tmp_path / "client", "--record", str(record)) as process:
+            publish = content(key, {A: plays})
+            for _ in range(plays):
+                assert tell(process.port, publish)[0] == 200
+            assert tell(process.port, b"no publish")[0] == 400
+    received = read_publishes(str(record), None)
+    assert [one.publish.batch for one in received] == ["k1", "k2", "k2"]
+    assert received[1].publish.videos == (Entry(A, 2, publish["videos"][0]["arrived_at_ns"]),)
+    times_ns = [one.received_at_ns for one in received]
+    assert times_ns == sorted(times_ns) and before_ns < times_ns[0] and times_ns[-1] < time.time_ns()
+
+
+def test_a_file_that_cannot_be_recorded_to_is_named_and_the_store_is_let_go(tmp_path):
+    with pytest.raises(RuntimeError, match=r"/none/record: No such file .*expected a file to record"):
+        Process(tmp_path / "client", "--record", str(tmp_path / "none" / "record"))
+    with running(tmp_path / "client"):
+        pass
 
 
 def test_a_second_client_on_one_store_is_refused(client, tmp_path):

@@ -36,6 +36,7 @@ PROMISED = {
     "publish.secret_env": "",
     "client.enabled": True,
     "client.address": "127.0.0.1:8080",
+    "client.record": "",
     "admin.address": "127.0.0.1:8081",
     "supervisor.strategy": "one_for_one",
     "supervisor.max_restarts": 5,
