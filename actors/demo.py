@@ -17,11 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from producer.arguments import Arguments, ArgumentsError, parse
 
-from . import config
+from . import audit_run, config
+from .core.audit import Promises
 from .exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from .launch import Service, free_or_any, produce, wait_for
+from .recordings import read_publishes
 from .report import Run, findings, render
 
+RECORD = "received.jsonl"
 POLL_S = 0.1
 LINE_INTERVAL_S = 5.0
 
@@ -47,6 +50,7 @@ def run(settings: config.Settings, config_file: str | None, overrides: list[str]
         f"client.address={free_or_any(settings.client.address)}",
         f"admin.address={free_or_any(settings.admin.address)}",
         "client.enabled=true",
+        f"client.record={folder / RECORD}",
         f"publish.url={config.DEFAULT_URL}",
         "publish.stdout=true",
     ]
@@ -97,12 +101,21 @@ def _work(
     status = wait_for(
         lambda: _caught_up(service), "the last publish to be recorded", 10 + settings.publish.timeout_s
     )
+    dispatch = settings.dispatch
+    promises = Promises(
+        realtime_below=dispatch.realtime_below, deadline_s=dispatch.deadline_s,
+        batch_size_max=dispatch.batch_size_max, every_play=dispatch.realtime == "every_play",
+    )  # fmt: skip
+    received = read_publishes(str(manifest.with_name(RECORD)), None)
     return Run(
         manifest=Run.read_manifest(manifest),
         status=status,
         report=service.report(),
         told=service.totals(),
         publishes=service.publishes(),
+        economy=audit_run.examine(
+            received, None, promises, linger_ms=0, overdue_linger_ms=float(dispatch.overdue_linger_ms)
+        ),
         count_seconds=seconds,
         produce_seconds=asked.plays / asked.plays_per_second if asked.plays_per_second else 0.0,
         deadline_s=settings.dispatch.deadline_s,

@@ -10,6 +10,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from .audit_run import Result
 from .screen import Page
 
 REALTIME_PATIENCE_S = 1.0
@@ -30,6 +31,7 @@ class Run(msgspec.Struct):
     report: dict[str, Any]
     told: dict[str, int]
     publishes: list[dict[str, Any]]
+    economy: Result
     count_seconds: float
     produce_seconds: float
     deadline_s: float
@@ -107,13 +109,19 @@ def render(run: Run, found: list[Finding]) -> None:
     rows.add_row("publishes", f"{publishes['total']} ({by_trigger})")
     width, plays_each = report["videos_per_publish"]["mean"], report["plays_per_publish"]
     rows.add_row("videos a publish", f"{width:.1f} of 20; {plays_each:,.0f} plays a publish")
-    one_a_play = report["publishes_if_one_a_play"]
-    times = one_a_play / max(1, publishes["total"])
-    rows.add_row("against one a play", f"{one_a_play:,} publishes: {times:,.0f} times as many")
+    economy = run.economy
+    rows.add_row(
+        "fewest possible",
+        f"{economy.bound:,}, whoever tells each of these plays as soon: {economy.ratio:g} times as many here",
+    )
+    rows.add_row("spare capacity", f"{economy.places_empty:,} of {economy.places:,} places were left empty")
+    rows.add_row(
+        "against one a play",
+        f"{economy.one_a_play:,} publishes: {economy.one_a_play / economy.publishes:,.0f} times as many",
+    )
     rows.add_row(
         f"against a {run.deadline_s:g} s timer",
-        f"{report['publishes_if_plain_timer']} publishes, but a quiet video's play then waits up to "
-        f"{run.deadline_s:g} s",
+        f"{economy.plain_timer:,} publishes, but a quiet video's play then waits up to {run.deadline_s:g} s",
     )
     quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
     rows.add_row(

@@ -5,9 +5,15 @@ Pure. Follows the measured time of publishes the way TCP's retransmission timer 
 a batch costs, in time; which videos wait, and so how many batches, is the schedule's.
 """
 
+from bisect import bisect_right
+from math import sqrt
+
 # For what no publish time shows: timers, a busy machine. A hundredth of the deadline, at least this.
 SLACK_MS_MIN = 50
-FIRST_GUESS_MS = 200.0
+# Until a publish is measured it is taken to need a twentieth of the deadline, at least this. A guess that
+# is too long makes one batch early, one that is too short makes it late.
+GUESS_MS_MIN = 200.0
+BATCHES_MAX = 1 << 16  # of which each would take half a millisecond of half a minute
 
 
 class Margin:
@@ -15,23 +21,23 @@ class Margin:
 
     def __init__(
         self, deadline_ms: int, *, interval_ms: float = 0.0, slack_ms: int | None = None,
-        guess_ms: float = FIRST_GUESS_MS,
+        guess_ms: float | None = None,
     ):  # fmt: skip
         """`interval_ms`: batches leave no closer than this, where the client has a rate limit.
 
-        `slack_ms`: None for the usual one. `guess_ms`: what a publish takes, until one is measured.
+        `slack_ms`, and `guess_ms`, what a publish takes until one is measured: None for the usual ones.
         """
         self._lead_ms_max = deadline_ms // 2
         self._interval_ms = interval_ms
         self._slack_ms = max(SLACK_MS_MIN, deadline_ms // 100) if slack_ms is None else slack_ms
-        self._mean_ms = guess_ms
+        self._mean_ms = max(GUESS_MS_MIN, deadline_ms / 20) if guess_ms is None else guess_ms
         self._deviation_ms = 0.0
         self._measured = False
 
     @property
-    def publish_ms(self) -> int:
+    def publish_ms(self) -> float:
         """What a publish takes at the most, as far as those so far can tell."""
-        return -int(-(self._mean_ms + 4 * self._deviation_ms) // 1)
+        return self._mean_ms + 4 * self._deviation_ms
 
     def measure(self, took_ms: float) -> None:
         """A publish took that long, from leaving to the client's answer."""
@@ -44,20 +50,15 @@ class Margin:
         self._deviation_ms += (abs(error) - self._deviation_ms) / 4
 
     def lead_ms(self, batches_before: int = 0) -> int:
-        """How long before its deadline a batch, or the first of those before it, leaves.
+        """How long before its deadline a batch leaves, or the first of those that go before it.
 
-        At most half the deadline: more than that cannot be mended by leaving early.
+        The means add up; deviations grow with the root of how many there are, as slow ones and quick ones
+        even out. At most half the deadline: more than that is not mended by leaving early.
         """
-        publish_ms = self.publish_ms
-        queue_ms = batches_before * max(publish_ms, self._interval_ms)
-        return int(min(self._lead_ms_max, self._slack_ms + publish_ms + queue_ms))
+        publishes_ms = self._mean_ms + batches_before * max(self._mean_ms, self._interval_ms)
+        deviation_ms = 4 * self._deviation_ms * sqrt(batches_before + 1)
+        return int(min(self._lead_ms_max, self._slack_ms + publishes_ms + deviation_ms))
 
-    def batches(self, until_ms: int) -> int | None:
-        """How many batches that leave one after the other from now on are answered by then; None: any."""
-        if until_ms >= self._lead_ms_max:
-            return None
-        spare_ms = until_ms - self._slack_ms - self.publish_ms
-        if spare_ms < 0:
-            return 0
-        each_ms = max(self.publish_ms, self._interval_ms)
-        return int(spare_ms // each_ms) + 1 if each_ms else None
+    def batches(self, within_ms: int) -> int:
+        """How many batches, one after the other, are answered within that time; `BATCHES_MAX`: any number."""
+        return bisect_right(range(BATCHES_MAX), within_ms, key=self.lead_ms)

@@ -24,6 +24,7 @@ Refuses to know totals: those are the ledgers', and a batch collects them when i
 from bisect import bisect_left, insort
 from collections.abc import Callable
 from itertools import count
+from math import ceil
 
 from msgspec import Struct
 
@@ -175,15 +176,16 @@ class Schedule:
         """
         if not self._lingering:
             return 0
-        next_ms = now_ms + self._margin.publish_ms
+        size, margin = self._batch_size_max, self._margin
+        next_ms = now_ms + ceil(margin.publish_ms)
         fair_ms = self._lingering[0][0] + self.rule.deadline_ms // 2
+        safe_ms = next_ms + margin.lead_ms(len(self._deadlines) // size)
         pressing = 0
         for place, (latest_ms, _, _) in enumerate(self._deadlines):
-            batches = self._margin.batches(latest_ms - next_ms)
-            if batches is None or latest_ms > fair_ms or pressing >= self._batch_size_max:
+            if latest_ms >= min(safe_ms, fair_ms + 1) or pressing >= size:
                 break
-            pressing = max(pressing, place + 1 - self._batch_size_max * batches)
-        return min(pressing, self._batch_size_max)
+            pressing = max(pressing, place + 1 - size * margin.batches(latest_ms - next_ms))
+        return min(pressing, size)
 
     def _due(self, line: _Line) -> tuple[int, int]:
         waiting = self._waiting[line[2]]

@@ -1,0 +1,153 @@
+"""How late the batches of deadlines leave: as late as possible is what makes them few, and none too late.
+
+    python -m bench.lateness [--client-ms MS …] [--vary PERCENT] [--trace NAME]     in virtual time
+    python -m bench.lateness --live [--deadline-s S] [--client-ms MS …]             a real service and client
+
+age: of the oldest hot play of a batch that a deadline triggers, when the client answers it, as a share of
+the deadline. Where several are due together and go one after the other, the first cannot be that old. So
+used: the share with what followed taken into account. A batch could have left later by
+
+    spare = min(its deadline - when it was answered, the pause after it + spare of the batch after the pause)
+
+without anything being late; used is 1 - spare / deadline. late: hot plays that were answered too late.
+realtime: from receipt to the answer; a slow client makes it wait for the batch before it, too.
+"""
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from msgspec import Struct
+from rich.table import Table
+
+from actors.core.bound import Mode
+from actors.core.outbox import payload
+from actors.screen import Page
+from tests.support.recording_client import RecordingClient, Reply
+from tests.support.services import open_service
+
+from .publishes import BATCH_SIZE_MAX, DEADLINE_MS, OVERDUE_LINGER_MS, replay
+from .traces import MS, PLAYS, TRACES, make_trace
+
+CLIENTS_MS = (5, 200, 2000)
+REALTIME_BELOW = 100
+LIVE_DEADLINE_S = 20.0
+LIVE_HOT = 100
+LIVE_REALTIME_BELOW = 2
+LIVE_ROUNDS, LIVE_PAUSE_S = 130, 0.1
+
+
+class Sent(Struct, frozen=True):
+    """One publish as the client saw it; times in ns."""
+
+    left_ns: int
+    answered_ns: int
+    publish: dict[str, Any]
+
+
+class Lateness(Struct, frozen=True):
+    """What was found of one client. Shares of the deadline, 0 to 1 and above where late."""
+
+    batches: int
+    ages: list[float]
+    used: list[float]
+    late: int
+
+
+def judge(sent: Sequence[Sent], deadline_s: float, realtime_below: int = REALTIME_BELOW) -> Lateness:
+    """How late the batches left that a deadline triggered. `sent`: in the order in which they left."""
+    deadline_ns = round(deadline_s * 1e9)
+    ages, used, late = [], [], 0
+    spare_ns, begin_ns = math.inf, math.inf
+    for one in reversed(sent):
+        arrived_ns = [
+            entry["arrived_at_ns"] for entry in one.publish["videos"]
+            if entry["plays"] >= realtime_below and not entry.get("overdue")
+        ]  # fmt: skip
+        late += sum(one.answered_ns > stamp + deadline_ns for stamp in arrived_ns)
+        if begin_ns != math.inf:
+            spare_ns += begin_ns - one.answered_ns
+        age_ns = one.answered_ns - min(arrived_ns) if arrived_ns else -math.inf
+        spare_ns, begin_ns = min(spare_ns, deadline_ns - age_ns), one.left_ns
+        if one.publish["trigger"] == "deadline":
+            ages.append(age_ns / deadline_ns)
+            used.append(1 - spare_ns / deadline_ns)
+    return Lateness(len(sent), sorted(ages), sorted(used), late)
+
+
+def virtual(name: str, plays: int, seed: int, client_ms: int, vary: float) -> list[Sent]:
+    """A trace replayed, with a client that takes `client_ms`, a share of `vary` more or less."""
+    mode = Mode(
+        deadline=DEADLINE_MS * MS, overdue_linger=OVERDUE_LINGER_MS * MS, batch_size_max=BATCH_SIZE_MAX
+    )
+    told = replay(make_trace(name, plays, seed), mode, client_ms, vary)
+    return [Sent(one.left_ms * MS, one.received_ms * MS, payload(one.batch)) for one in told]
+
+
+def live(client_ms: int, deadline_s: float, seconds: float, path: Path) -> list[Sent]:
+    """A real service while 100 hot videos are played on and on, and now and then one for the first time."""
+    reply = Reply(200, after_s=client_ms / 1000)
+    with RecordingClient(lambda number, publish: reply) as client, open_service(
+        "embedded", path, f"publish.url={client.url}", f"dispatch.deadline_s={deadline_s}",
+        f"dispatch.realtime_below={LIVE_REALTIME_BELOW}",
+    ) as service:
+        service.start()
+        end_s, videos = time.monotonic() + seconds, LIVE_HOT
+        while time.monotonic() < end_s:
+            videos += 1
+            for _ in range(LIVE_ROUNDS):
+                service.queue.put("plays", *map(_play, range(LIVE_HOT)))
+                time.sleep(LIVE_PAUSE_S)
+            service.queue.put("plays", _play(videos))
+        return [Sent(one.at_ns, one.at_ns + client_ms * MS, one.publish) for one in client.accepted()]
+
+
+def _play(video: int) -> bytes:
+    return json.dumps({"video_id": str(UUID(int=video + 1))}).encode()
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--client-ms", nargs="+", type=int, default=CLIENTS_MS, metavar="MS")
+    parser.add_argument("--vary", type=float, default=10, metavar="PERCENT", help="publish times by this: 10")
+    parser.add_argument("--trace", choices=TRACES, default="10 min", metavar="NAME", help=", ".join(TRACES))
+    parser.add_argument("--plays", type=int, default=PLAYS)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--live", action="store_true", help="real processes in real time")
+    parser.add_argument("--deadline-s", type=float, default=LIVE_DEADLINE_S, metavar="S", help="with --live")
+    options = parser.parse_args()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    columns = ("client", "publishes", "by deadline", "age min", "age p50", "used min", "p1", "p50", "late")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for client_ms in options.client_ms:
+        if options.live:
+            deadline_s = options.deadline_s
+            with tempfile.TemporaryDirectory() as folder:
+                sent = live(client_ms, deadline_s, 2.5 * deadline_s, Path(folder))
+            found = judge(sent, deadline_s, LIVE_REALTIME_BELOW)
+        else:
+            deadline_s = DEADLINE_MS / 1000
+            sent = virtual(options.trace, options.plays, options.seed, client_ms, options.vary / 100)
+            found = judge(sent, deadline_s)
+        table.add_row(
+            f"{client_ms} ms", f"{found.batches:,}", f"{len(found.used):,}",
+            _share(found.ages, 0), _share(found.ages, 0.5),
+            *(_share(found.used, share) for share in (0, 0.01, 0.5)), f"{found.late:,}",
+        )  # fmt: skip
+    Page().print(table)
+
+
+def _share(found: list[float], quantile: float) -> str:
+    return f"{found[int(quantile * len(found))]:.2%}" if found else "none"
+
+
+if __name__ == "__main__":
+    main()
