@@ -21,17 +21,15 @@ the deadlines have to begin, as many of them as could not wait for its answer go
 Refuses to know totals: those are the ledgers', and a batch collects them when it leaves.
 """
 
-from bisect import bisect_left, insort
-from collections.abc import Callable
-from itertools import count
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from itertools import islice
 from math import ceil
 
 from msgspec import Struct
 
 from .margin import Margin
 from .outbox import Trigger
-
-_Line = tuple[int, int, bytes]  # by when, which offer, which video
 
 
 class Rule(Struct, frozen=True):
@@ -55,19 +53,18 @@ class Rule(Struct, frozen=True):
         return arrived_ms + self.deadline_ms, Trigger.DEADLINE
 
 
-class Waiting(Struct, gc=False):
-    """One pending video. `ordinal`: the total that its oldest untold play made.
+class Waiting(Struct, frozen=True, gc=False):
+    """What a video waits for. Videos that wait for the same share it. `ordinal`: the total that its
+    oldest untold play made.
 
     `latest_ms` is when the client must have it, or by a linger, when it leaves. `overdue`: that play's
     deadline had passed when it was received, so nobody could have kept it.
     """
 
-    video: bytes
     latest_ms: int
     trigger: Trigger
     ordinal: int
     overdue: bool
-    sequence: int
 
 
 class Schedule:
@@ -80,10 +77,9 @@ class Schedule:
         self._margin = margin
         self._waiting: dict[bytes, Waiting] = {}
         self._taken: dict[bytes, Waiting] = {}
-        # Sorted: a heap cannot tell its twentieth. Almost all lines are added at the end.
-        self._deadlines: list[_Line] = []
-        self._lingering: list[_Line] = []
-        self._sequence = count()
+        self._deadlines = _Calendar()
+        self._lingering = _Calendar()
+        self._last = Waiting(0, Trigger.REALTIME, 0, False)
 
     def __len__(self) -> int:
         """How many videos wait or are in a batch on its way."""
@@ -99,12 +95,16 @@ class Schedule:
         """
         latest_ms, trigger = self.rule.latest(arrived_ms, ordinal, now_ms)
         overdue = arrived_ms + self.rule.deadline_ms <= now_ms
-        self._wait(Waiting(video, latest_ms, trigger, ordinal, overdue, next(self._sequence)))
+        waiting = Waiting(latest_ms, trigger, ordinal, overdue)
+        if waiting == self._last:
+            waiting = self._last
+        self._last = waiting
+        self._wait(video, waiting)
 
     def next_due_ms(self) -> int | None:
         """When the next batch is due, or None when nothing waits."""
-        dues_ms = [line[0] for line in self._lingering[:1]]
-        if self._deadlines:
+        dues_ms = self._lingering.times[:1]
+        if self._deadlines.times:
             dues_ms.append(self._begin_ms())
         return min(dues_ms, default=None)
 
@@ -116,16 +116,18 @@ class Schedule:
         due_ms = self.next_due_ms()
         if due_ms is None:
             raise LookupError("nothing is pending")
-        by_linger = bool(self._lingering) and self._lingering[0][0] <= due_ms
-        trigger = self._waiting[self._lingering[0][2]].trigger if by_linger else Trigger.DEADLINE
-        ahead = self._deadlines[: self._pressing(now_ms)]
-        places = self._batch_size_max - len(ahead)
-        others = self._lingering[:places] + self._deadlines[len(ahead) : self._batch_size_max]
-        others.sort(key=self._due)
-        lines = ahead + others[:places]
-        for line in lines:
-            self._taken[line[2]] = self._remove(line[2])
-        return trigger, [line[2] for line in lines]
+        trigger = Trigger.DEADLINE
+        if self._lingering.times and self._lingering.times[0] <= due_ms:
+            trigger = self._waiting[next(self._lingering.videos())].trigger
+        size = self._batch_size_max
+        deadlines = list(islice(self._deadlines.videos(), size))
+        pressing = self._pressing(now_ms)
+        others = [*islice(self._lingering.videos(), size), *deadlines[pressing:]]
+        others.sort(key=lambda video: self._due_ms(self._waiting[video]))
+        videos = [*deadlines[:pressing], *others][:size]
+        for video in videos:
+            self._taken[video] = self._remove(video)
+        return trigger, videos
 
     def taken(self, video: bytes) -> Waiting | None:
         """What a video in a batch on its way was taken for."""
@@ -146,26 +148,29 @@ class Schedule:
         """The batch did not get through: the video waits again, for the same deadline."""
         taken = self._taken.pop(video, None)
         if taken is not None:
-            self._wait(taken)
+            self._wait(video, taken)
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:
         """The counter of some videos is gone; it offers them again when it is back.
 
         Those in a batch on its way stay taken until that is confirmed or failed.
         """
-        self._waiting = {video: one for video, one in self._waiting.items() if not gone(video)}
-        self._deadlines = [line for line in self._deadlines if line[2] in self._waiting]
-        self._lingering = [line for line in self._lingering if line[2] in self._waiting]
+        for video in [video for video in self._waiting if gone(video)]:
+            del self._waiting[video]
+        for calendar in (self._deadlines, self._lingering):
+            calendar.keep(self._waiting.__contains__)
 
     def _begin_ms(self) -> int:
         """By when the first batch must leave for all deadlines to be kept: the formula above."""
-        deadlines, size, lead_ms = self._deadlines, self._batch_size_max, self._margin.lead_ms
-        longest_ms = lead_ms(len(deadlines) // size)
-        begin_ms = deadlines[0][0] - lead_ms()
-        for place in range(size, len(deadlines), size):
-            if deadlines[place][0] - longest_ms >= begin_ms:
+        size, lead_ms = self._batch_size_max, self._margin.lead_ms
+        begin_ms = self._deadlines.times[0] - lead_ms()
+        longest_ms = lead_ms(max(0, len(self._deadlines) - 1) // size)
+        place = 0
+        for latest_ms in self._deadlines.times:
+            if latest_ms - longest_ms >= begin_ms:
                 break  # nor can any after it be sooner
-            begin_ms = min(begin_ms, deadlines[place][0] - lead_ms(place // size))
+            place += self._deadlines.count(latest_ms)
+            begin_ms = min(begin_ms, latest_ms - lead_ms((place - 1) // size))
         return begin_ms
 
     def _pressing(self, now_ms: int) -> int:
@@ -174,43 +179,92 @@ class Schedule:
         None ahead of a video that was due half a deadline before it, so that all get on where the client
         is too slow for everything.
         """
-        if not self._lingering:
+        if not self._lingering.times:
             return 0
         size, margin = self._batch_size_max, self._margin
         next_ms = now_ms + ceil(margin.publish_ms)
-        fair_ms = self._lingering[0][0] + self.rule.deadline_ms // 2
+        fair_ms = self._lingering.times[0] + self.rule.deadline_ms // 2
         safe_ms = next_ms + margin.lead_ms(len(self._deadlines) // size)
-        pressing = 0
-        for place, (latest_ms, _, _) in enumerate(self._deadlines):
+        place = pressing = 0
+        for latest_ms in self._deadlines.times:
             if latest_ms >= min(safe_ms, fair_ms + 1) or pressing >= size:
                 break
-            pressing = max(pressing, place + 1 - size * margin.batches(latest_ms - next_ms))
+            place += self._deadlines.count(latest_ms)
+            pressing = max(pressing, place - size * margin.batches(latest_ms - next_ms))
         return min(pressing, size)
-
-    def _due(self, line: _Line) -> tuple[int, int]:
-        waiting = self._waiting[line[2]]
-        return self._due_ms(waiting), waiting.sequence
 
     def _due_ms(self, waiting: Waiting) -> int:
         return waiting.latest_ms - (self._margin.lead_ms() if waiting.trigger is Trigger.DEADLINE else 0)
 
-    def _wait(self, waiting: Waiting) -> None:
-        before = self._waiting.get(waiting.video)
+    def _wait(self, video: bytes, waiting: Waiting) -> None:
+        before = self._waiting.get(video)
         if before is not None:
             first, second = sorted((before, waiting), key=self._due_ms)
-            first.ordinal = min(first.ordinal, second.ordinal)
-            first.overdue = first.overdue or second.overdue
+            ordinal, overdue = min(first.ordinal, second.ordinal), first.overdue or second.overdue
+            waiting = Waiting(first.latest_ms, first.trigger, ordinal, overdue)
             if first is before:
+                self._waiting[video] = waiting
                 return
-            self._remove(waiting.video)
-        self._waiting[waiting.video] = waiting
-        insort(self._lines(waiting), (waiting.latest_ms, waiting.sequence, waiting.video))
+            self._remove(video)
+        self._waiting[video] = waiting
+        self._calendar(waiting).add(waiting.latest_ms, video)
 
     def _remove(self, video: bytes) -> Waiting:
         waiting = self._waiting.pop(video)
-        lines = self._lines(waiting)
-        del lines[bisect_left(lines, (waiting.latest_ms, waiting.sequence))]
+        self._calendar(waiting).remove(waiting.latest_ms, video)
         return waiting
 
-    def _lines(self, waiting: Waiting) -> list[_Line]:
+    def _calendar(self, waiting: Waiting) -> "_Calendar":
         return self._deadlines if waiting.trigger is Trigger.DEADLINE else self._lingering
+
+
+class _Calendar:
+    """Videos by the millisecond, and in it in the order in which they came. `times`: in order, each once.
+
+    A heap of videos could not tell its twentieth, and would keep a line of its own for each.
+    """
+
+    def __init__(self) -> None:
+        self.times: list[int] = []
+        self._videos: dict[int, list[bytes]] = {}
+        self._len = 0
+
+    def __len__(self) -> int:
+        return self._len
+
+    def count(self, time_ms: int) -> int:
+        """How many videos that time has."""
+        return len(self._videos[time_ms])
+
+    def videos(self) -> Iterator[bytes]:
+        """All, the earliest first."""
+        return (video for time_ms in self.times for video in self._videos[time_ms])
+
+    def add(self, time_ms: int, video: bytes) -> None:
+        """Put in a video that is not there."""
+        videos = self._videos.get(time_ms)
+        if videos is None:
+            videos = self._videos[time_ms] = []
+            if not self.times or time_ms > self.times[-1]:
+                self.times.append(time_ms)  # nearly always: what comes later is due later
+            else:
+                self.times.insert(bisect_left(self.times, time_ms), time_ms)
+        videos.append(video)
+        self._len += 1
+
+    def remove(self, time_ms: int, video: bytes) -> None:
+        """Take out a video that is there."""
+        videos = self._videos[time_ms]
+        videos.remove(video)
+        self._len -= 1
+        if not videos:
+            del self._videos[time_ms]
+            del self.times[bisect_left(self.times, time_ms)]
+
+    def keep(self, kept: Callable[[bytes], bool]) -> None:
+        """Take out all the others."""
+        everything = self._videos.items()
+        left = {time_ms: [video for video in videos if kept(video)] for time_ms, videos in everything}
+        self._videos = {time_ms: videos for time_ms, videos in left.items() if videos}
+        self.times = sorted(self._videos)
+        self._len = sum(map(len, self._videos.values()))

@@ -134,13 +134,15 @@ class HotFirst(_OtherSchedule):
 
     class schedule(Schedule):
         def take(self, now_ms):
-            def hot_first(one):
-                return one.trigger is Trigger.REALTIME, one.latest_ms, one.sequence
+            def hot_first(video):
+                waiting = self._waiting[video]
+                return waiting.trigger is Trigger.REALTIME, waiting.latest_ms
 
-            taken = sorted(self._waiting.values(), key=hot_first)[: self._batch_size_max]
-            for one in taken:
-                self._taken[one.video] = self._remove(one.video)
-            return taken[0].trigger, [one.video for one in taken]
+            taken = sorted(self._waiting, key=hot_first)[: self._batch_size_max]
+            trigger = self._waiting[taken[0]].trigger
+            for video in taken:
+                self._taken[video] = self._remove(video)
+            return trigger, taken
 
 
 class LeavesRoom(_OtherSchedule):

@@ -267,6 +267,9 @@ class Naive:
         if before is not None:
             first, second = sorted((before, one), key=self.due)
             one = (first[0], first[1], min(first[2], second[2]), first[3])
+        if before is None or one[3] != before[3]:
+            self.order += 1
+            one = (*one[:3], self.order)
         self.waiting[each] = one
 
     def deadlines(self):
@@ -300,8 +303,11 @@ class Naive:
                 if latest_ms > min(lingering) + RULE.deadline_ms // 2:
                     break
                 ahead.append(each)
-        lines = ((self.due(one), one[3], each) for each, one in self.waiting.items() if each not in ahead)
-        return [*ahead, *(each for _, _, each in sorted(lines))][:SIZE]
+        lines = (
+            (self.due(one), one[1] is Trigger.DEADLINE, one[3], each)
+            for each, one in self.waiting.items() if each not in ahead
+        )
+        return [*ahead, *(each for *_, each in sorted(lines))][:SIZE]
 
 
 SIZE = 2
