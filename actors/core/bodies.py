@@ -7,6 +7,7 @@ as senders add some.
 import base64
 import contextlib
 import json
+from binascii import unhexlify
 
 import msgspec
 
@@ -45,13 +46,18 @@ class Bodies:
     def __init__(self) -> None:
         self._head = self._tail = b"?"
         self._size = -1
+        self._guid = slice(0)
 
     def video(self, body: bytes) -> bytes | None:
         """The video that a body says was played, or None when it is no play."""
         if len(body) == self._size and body.startswith(self._head) and body.endswith(self._tail):
-            video = _canonical(body[len(self._head) : -len(self._tail)])
-            if video is not None:
-                return video
+            text = body[self._guid]
+            digits = text.replace(b"-", b"")
+            if len(digits) == 32 and text[8:24:5] == b"----":
+                try:
+                    return unhexlify(digits)
+                except ValueError:
+                    pass  # no GUID, or one in another form
         try:
             video = decode(body)
         except NotAPlay:
@@ -70,17 +76,7 @@ class Bodies:
         with contextlib.suppress(NotAPlay):
             if decode(head + guids.text(other).encode() + tail) == other:
                 self._head, self._tail, self._size = head, tail, len(body)
-
-
-def _canonical(text: bytes) -> bytes | None:
-    """The 16 bytes of a GUID of 36 characters, hyphens at their places; None for anything else."""
-    if text[8:24:5] != b"----":
-        return None
-    try:
-        video = bytes.fromhex(text.replace(b"-", b"").decode("ascii"))
-    except ValueError:
-        return None
-    return video if len(video) == 16 else None  # it takes blanks between the digits for nothing
+                self._guid = slice(at, at + len(text))
 
 
 def reason(body: bytes) -> str:
