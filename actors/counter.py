@@ -6,7 +6,6 @@ finished on the queue, and nsqd keeps what comes.
 """
 
 import logging
-import sqlite3
 import time
 
 from .behaviour import Actor, Birth
@@ -16,7 +15,7 @@ from .core.ledger import Ledger
 from .core.messages import CounterFigures, CounterInbox, Message, Ready
 from .core.seen import SeenIds
 from .core.shards import shard_number
-from .exits import StoreFailure
+from .exits import NotWritten
 from .store import LedgerStore
 
 log = logging.getLogger(__name__)
@@ -83,14 +82,9 @@ class Counter(Actor):
             try:
                 self._store.commit(commit.changes)
                 return
-            except sqlite3.OperationalError as error:
-                log.error("cannot commit (%s), trying again: nothing is lost, nsqd keeps it", error)
+            except NotWritten as failure:
+                log.error("%s, trying again: nothing is lost, nsqd keeps it", failure)
                 time.sleep(COMMIT_RETRY_S)
-            except sqlite3.DatabaseError as error:
-                raise StoreFailure(
-                    f"the ledger of {self.birth.id} is damaged ({error}); it is left as it is: restore "
-                    "it from a backup, or use another supervisor.state_dir"
-                ) from error
 
 
 def _now_ms() -> int:

@@ -7,7 +7,6 @@ performs what they say, in order.
 import asyncio
 import logging
 import random
-import sqlite3
 import time
 from collections.abc import Callable
 
@@ -19,7 +18,7 @@ from .core.messages import DispatcherFigures, DispatcherInbox, Message, Ready
 from .core.outbox import Batch
 from .core.schedule import Rule
 from .core.shards import shard_number
-from .exits import StoreFailure
+from .exits import NotWritten
 from .sinks import Delivery, Sink, open_sink
 from .store import OutboxStore
 
@@ -159,14 +158,9 @@ class Dispatcher(Actor):
         while True:
             try:
                 return write(*arguments)
-            except sqlite3.OperationalError as error:
-                log.error("cannot write a batch down (%s), trying again: nothing is lost", error)
+            except NotWritten as failure:
+                log.error("%s, trying again: nothing is lost", failure)
                 time.sleep(STORE_RETRY_S)
-            except sqlite3.DatabaseError as error:
-                raise StoreFailure(
-                    f"the dispatcher's store is damaged ({error}); it is left as it is: restore it "
-                    "from a backup, or use another supervisor.state_dir"
-                ) from error
 
 
 def _now_ms() -> int:

@@ -24,6 +24,10 @@ class StoreFailure(Failure):
     code = EXIT_STORE
 
 
+class NotWritten(StoreFailure):
+    """Nothing was written, and the same may work later: a full disk, one that fails, a lock held."""
+
+
 class AddressFailure(Failure):
     """An address to listen on can't be had."""
 

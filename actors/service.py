@@ -18,7 +18,7 @@ from . import admin, processes, runfile
 from .behaviour import configure_log
 from .config import Settings
 from .core.restarts import Exit
-from .exits import EXIT_DONE, EXIT_FAILED, EXIT_INTENSITY, AddressFailure, Failure, StoreFailure
+from .exits import EXIT_DONE, EXIT_FAILED, EXIT_INTENSITY, EXIT_STORE, AddressFailure, Failure, StoreFailure
 from .store import lock_file
 from .supervision import Supervisor
 from .switchboard import Switchboard
@@ -81,7 +81,7 @@ class Service:
             )
         elif isinstance(starting.exception(), StartFailed):
             log.error("%s; its own lines above say why. Everything is stopped", starting.exception())
-            return EXIT_FAILED
+            return self._start_code()
         else:
             starting.result()
         watching = asyncio.ensure_future(self.switchboard.watch())
@@ -126,6 +126,11 @@ class Service:
         log.error("the exits so far:\n  %s", "\n  ".join(self.switchboard.exits))
         if not self._end.done():
             self._end.set_result(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
+
+    def _start_code(self) -> int:
+        """The code of a service that could not start: its child's, where a store is why."""
+        exits = [worker.last_exit for worker in self.switchboard.workers() if worker.last_exit]
+        return EXIT_STORE if any(exit.code == EXIT_STORE for exit in exits) else EXIT_FAILED
 
     def _say_stopping(self) -> None:
         if not self._stopping:

@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..exits import StoreFailure
+from ..exits import NotWritten, StoreFailure
 
 FORMAT = 2
 LOCK_TIMEOUT_S = 5.0  # as long as a former process may need to see that its supervisor is gone
+# What may pass by itself; SQLite keeps the rest of the code for details.
+PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 WHAT_TO_DO = "It is left as it is: restore it from a backup, or use another supervisor.state_dir"
 
 _META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -46,15 +48,20 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """What is done inside is done whole or not at all. Raises `sqlite3.Error`."""
-        self.connection.execute("BEGIN IMMEDIATE")
+        """What is done inside is done whole or not at all. Raises `NotWritten`, `StoreFailure`."""
         try:
-            yield self.connection
-            self.connection.execute("COMMIT")
-        except BaseException:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
-            raise
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING:
+                raise NotWritten(f"{self.path}: cannot be written for now ({error})") from error
+            raise unusable(self.path, error) from error
 
     def close(self) -> None:
         """Close it in order."""

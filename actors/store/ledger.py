@@ -17,7 +17,7 @@ from pyroaring import BitMap64
 from ..core.accounts import Accounts
 from ..core.ledger import Changes, Tallies
 from ..core.seen import BUCKET_SHIFT, SeenChunk
-from ..exits import StoreFailure
+from ..exits import NotWritten, StoreFailure
 from .accounts import Journal, read_accounts
 from .database import Database, check_facts, locked, looking_at, unusable
 from .folder import claim
@@ -55,7 +55,7 @@ class LedgerStore:
         return self._accounts, self._load_seen(), self._tallies
 
     def commit(self, changes: Changes) -> None:
-        """Write the changes in one transaction. Raises `sqlite3.Error`, with nothing written."""
+        """Write the changes in one transaction. Raises `NotWritten`, `StoreFailure`."""
         number = self._commits + 1
         with self._database.transaction() as connection:
             self._journal.write(connection, number, changes.accounts, changes.part)
@@ -107,11 +107,9 @@ class LedgerStore:
             raise unusable(self._database.path, f"seen ids: {error}") from error
         try:
             self._write_merged(merged)
-        except sqlite3.OperationalError as error:
+        except NotWritten as failure:
             # On a full disk: merged in memory they are, and on disk another time.
-            log.warning("%s: the rows of seen ids stay as they are (%s)", self._database.path, error)
-        except sqlite3.Error as error:
-            raise unusable(self._database.path, error) from error
+            log.warning("%s; the rows of seen ids stay as they are", failure)
         return chunks
 
     def _write_merged(self, merged: list[SeenChunk]) -> None:

@@ -38,7 +38,7 @@ class OutboxStore:
         return batches, totals
 
     def store(self, batch: Batch, totals: PublishTotals) -> None:
-        """Write a batch at its present stage, with the totals. Raises `sqlite3.Error`."""
+        """Write a batch at its present stage, with the totals. Raises `NotWritten`, `StoreFailure`."""
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO batches VALUES (?, ?)",
@@ -47,7 +47,7 @@ class OutboxStore:
             connection.execute("UPDATE totals SET content = ?", (msgspec.msgpack.encode(totals),))
 
     def forget(self, key: str) -> None:
-        """Delete a batch. Raises `sqlite3.Error`."""
+        """Delete a batch. Raises `NotWritten`, `StoreFailure`."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM batches WHERE key = ?", (key,))
 

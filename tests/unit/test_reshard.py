@@ -18,7 +18,7 @@ from actors.core.messages import Plays, Rejected
 from actors.core.outbox import Entry, PublishTotals, Trigger, make_batch
 from actors.core.seen import BUCKET_SHIFT, SeenIds
 from actors.core.shards import shard_of
-from actors.exits import Failure
+from actors.exits import EXIT_STORE, Failure
 from actors.launch import ROOT
 from actors.reshard import reshard
 from actors.store import LedgerStore, OutboxStore, lock_file
@@ -257,7 +257,7 @@ def test_a_service_killed_under_load_is_divided_into_three_and_one_and_goes_on(t
             service.arguments = [*arguments, "--set", f"counters.shards={shards}"]
             if put:
                 refused = service.command("run")
-                assert refused.returncode == 1
+                assert refused.returncode == EXIT_STORE
                 assert "python supervisor.py reshard" in refused.stderr
                 divided = service.command("reshard")
                 assert divided.returncode == 0, divided.stderr

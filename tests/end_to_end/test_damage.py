@@ -1,0 +1,86 @@
+"""Stores that can't be used: the processes end with the code for it and say which file, what and what to do.
+One that only can't be written for now is waited for."""
+
+import contextlib
+import os
+import re
+import resource
+import sqlite3
+
+import pytest
+
+from actors.exits import EXIT_STORE, Failure
+from actors.launch import wait_for
+from actors.store import ledger_path, outbox_path
+from tests.support.services import PATIENT, ledger_totals, open_service, wait_caught_up
+
+VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(40)]
+STORES = {"counter-0": lambda state_dir: ledger_path(state_dir, 0), "dispatcher": outbox_path}
+
+
+def play(service, plays: int) -> None:
+    bodies = [b'{"video_id": "%b"}' % VIDEOS[number % len(VIDEOS)].encode() for number in range(plays)]
+    service.queue.put("plays", *bodies)
+
+
+@pytest.fixture
+def service(tmp_path):
+    """One that has counted 200 plays."""
+    with open_service("embedded", tmp_path, *PATIENT, "dispatch.deadline_s=1") as service:
+        service.start()
+        play(service, 200)
+        wait_caught_up(service, 200)
+        yield service
+
+
+@pytest.mark.parametrize("child_id", STORES)
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[: len(content) // 2], lambda content: os.urandom(len(content))],
+    ids=["truncated", "garbled"],
+)
+def test_a_service_with_a_damaged_store_does_not_start_and_says_what_to_do(service, child_id, damage):
+    assert service.stop() == 0
+    path = STORES[child_id](str(service.state_dir))
+    path.write_bytes(damage(path.read_bytes()))
+    before = path.read_bytes()
+    with pytest.raises(Failure):
+        service.start()
+    assert service.process.returncode == EXIT_STORE
+    assert path.read_bytes() == before, "it is left as it is"
+    (line,) = (line for line in service.log().splitlines() if f" E {child_id}#1" in line)
+    assert f"{path}: cannot be used (" in line
+    assert "expected a store of playtally" in line
+    assert "restore it from a backup, or use another supervisor.state_dir" in line
+    assert f"{child_id}#1 exited({EXIT_STORE})" in service.log()
+    assert "Traceback" not in service.log()
+
+
+@pytest.mark.parametrize(("child_id", "table"), [("counter-0", "accounts"), ("dispatcher", "batches")])
+def test_a_store_that_breaks_under_its_process_ends_it_and_is_not_tried_for_ever(service, child_id, table):
+    path = STORES[child_id](str(service.state_dir))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"DROP TABLE {table}")
+    play(service, 40)
+    said = f"{child_id}#1 exited({EXIT_STORE})"
+    wait_for(lambda: said in service.log(), said, 20, service.log)
+    line = re.search(f"E {child_id}#1 .*", service.log())[0]
+    assert f"{path}: cannot be used (no such table: {table})" in line
+    assert "restore it from a backup, or use another supervisor.state_dir" in line
+    service.kill()  # it would try for long to finish what it holds
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux, to fill a running process's disk")
+@pytest.mark.parametrize("child_id", STORES)
+def test_a_store_that_can_not_be_written_for_now_is_waited_for(service, child_id):
+    child, path = service.child(child_id), STORES[child_id](str(service.state_dir))
+    size = path.with_name(f"{path.name}-wal").stat().st_size  # the log, which is shorter, can be written
+    _, most = resource.prlimit(child["pid"], resource.RLIMIT_FSIZE)
+    resource.prlimit(child["pid"], resource.RLIMIT_FSIZE, (size, most))
+    play(service, 200)
+    said = f"{path}: cannot be written for now ("
+    wait_for(lambda: said in service.log(), "a write to fail", 20, service.log)
+    resource.prlimit(child["pid"], resource.RLIMIT_FSIZE, (most, most))
+    wait_caught_up(service, 400)
+    assert service.child(child_id)["pid"] == child["pid"]
+    assert sum(ledger_totals(service).values()) == 400
+    assert service.totals() == ledger_totals(service)
