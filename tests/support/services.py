@@ -48,6 +48,10 @@ class Queue:
     def __init__(self, addresses):
         self._addresses = addresses
 
+    def address(self) -> str:
+        """Its "host:port" for NSQ's protocol."""
+        return self._addresses()[0]
+
     def put(self, topic: str, *bodies: bytes) -> None:
         """Publish; acknowledged when it returns."""
         with RawClient(self._addresses()[0]) as client:

@@ -1,0 +1,81 @@
+"""What can go wrong, and how often: faults drawn from a seed. Pure: nothing is harmed here.
+
+A kill is SIGKILL, a halt SIGSTOP and after a while SIGCONT. A target that is not there at the moment, for
+it is being restarted, is drawn again.
+"""
+
+from enum import StrEnum
+from random import Random
+from typing import NamedTuple
+
+SERVICE, FORKSERVER, QUEUE = "service", "forkserver", "queue"
+
+
+class Kind(StrEnum):
+    """Kinds of faults."""
+
+    KILL = "kill"
+    HALT = "halt"
+    CLIENT = "client"
+    DISK = "disk full"
+
+
+class Mood(StrEnum):
+    """How a client can be for a while."""
+
+    FINE = "fine"
+    DOWN = "is down"
+    FAILS = "answers 500"
+    BUSY = "answers 429, Retry-After: 1"
+    SLOW = "takes it, answers too late"
+    TORN = "takes it, closes in mid-answer"
+    LOST = "takes it, its answer is lost"
+
+
+class Fault(NamedTuple):
+    """One fault: what, to whom or how, and for how long (s); a kill has no end."""
+
+    kind: Kind
+    target: str
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """In the report: all counters are one line."""
+        target = "counter" if self.target.startswith("counter-") else self.target
+        return f"{self.kind} {target}".strip()
+
+
+# Of a hundred faults; and within kills and halts, of those that are there.
+KINDS = {Kind.KILL: 74, Kind.HALT: 10, Kind.CLIENT: 13, Kind.DISK: 3}
+TARGETS = {
+    "consumer": 20, "counter-0": 12, "counter-1": 12, "counter-2": 12, "dispatcher": 20,
+    QUEUE: 8, FORKSERVER: 4, SERVICE: 4,
+}
+HALT_S = (0.05, 0.8)
+LONG_HALT_S = 3.5  # longer than a child may be silent, so its supervisor kills it
+LONG_HALT_SHARE = 0.15
+MOOD_S = (0.2, 1.5)
+DISK_S = (0.3, 1.5)
+PAUSE_S = (0.02, 0.6)  # short enough that the next fault meets the recovery from the last
+
+
+def draw(chance: Random) -> Fault:
+    """The next fault."""
+    kind = chance.choices(list(KINDS), list(KINDS.values()))[0]
+    match kind:
+        case Kind.CLIENT:
+            mood = chance.choice([mood for mood in Mood if mood is not Mood.FINE])
+            return Fault(kind, mood, chance.uniform(*MOOD_S))
+        case Kind.DISK:
+            return Fault(kind, "", chance.uniform(*DISK_S))
+    target = chance.choices(list(TARGETS), list(TARGETS.values()))[0]
+    if kind is Kind.KILL:
+        return Fault(kind, target)
+    is_long = target not in (SERVICE, FORKSERVER, QUEUE) and chance.random() < LONG_HALT_SHARE
+    return Fault(kind, target, LONG_HALT_S if is_long else chance.uniform(*HALT_S))
+
+
+def pause_s(chance: Random) -> float:
+    """Until the next fault."""
+    return chance.uniform(*PAUSE_S)

@@ -1,0 +1,97 @@
+"""Continuous plays whose exact number is known in the end, whatever happens to the queue.
+
+Each batch (one MPUB) has a witness: one play of a video that is in no other batch. A batch that got no
+answer may be on the queue or not, and counts if its witness was counted: the queue takes an MPUB as a
+whole. So there is no play of which nobody knows whether it has to be in the totals.
+"""
+
+import contextlib
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+
+from tests.support.queues import RawClient
+
+TOPIC = "plays"
+BATCHES_PER_S = 20
+PLAYS_A_BATCH = 50
+HOT_VIDEOS = 12
+QUIET_VIDEOS = 400
+HOT_SHARE = 0.9
+PAUSE_S = 0.05
+STOP_TIMEOUT_S = 15.0
+
+
+class Batch(NamedTuple):
+    """Plays by video, and the video that only this batch has."""
+
+    plays: Counter[str]
+    witness: str
+
+
+class Load:
+    """A producer in a thread of its own."""
+
+    def __init__(self, address: Callable[[], str], seed: int):
+        """`address`: the queue's "host:port" now; may raise `OSError` while there is none."""
+        self.acknowledged: list[Batch] = []
+        self.unanswered: list[Batch] = []
+        self._address = address
+        self._chance = Random(seed)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._produce, daemon=True)
+        self._hot, self._quiet = self._videos(HOT_VIDEOS), self._videos(QUIET_VIDEOS)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, once the batch on its way has its answer or its connection is gone."""
+        self._stopped.set()
+        self._thread.join(STOP_TIMEOUT_S)
+        assert not self._thread.is_alive(), "the load did not end"
+
+    def expected(self, totals: dict[str, int]) -> Counter[str]:
+        """What the totals have to be, given which witnesses they have."""
+        taken = [batch for batch in self.unanswered if totals.get(batch.witness)]
+        expected: Counter[str] = Counter()
+        for batch in self.acknowledged + taken:
+            expected.update(batch.plays)
+        return expected
+
+    def _produce(self) -> None:
+        while not self._stopped.is_set():
+            with contextlib.suppress(OSError, EOFError):
+                with RawClient(self._address()) as queue:
+                    while not self._stopped.is_set():
+                        if not self._put(queue):
+                            break
+                        time.sleep(1 / BATCHES_PER_S)
+            self._stopped.wait(PAUSE_S)
+
+    def _put(self, queue: RawClient) -> bool:
+        """Whether the queue took a batch."""
+        batch = self._batch()
+        bodies = [b'{"video_id": "%b"}' % video.encode() for video in batch.plays.elements()]
+        self._chance.shuffle(bodies)
+        try:
+            queue.publish(TOPIC, *bodies)
+        except (OSError, EOFError, AssertionError):  # gone, or it said that it can't
+            self.unanswered.append(batch)
+            return False
+        self.acknowledged.append(batch)
+        return True
+
+    def _batch(self) -> Batch:
+        hot = [self._chance.random() < HOT_SHARE for _ in range(PLAYS_A_BATCH - 1)]
+        (witness,) = self._videos(1)
+        plays = Counter(self._chance.choice(self._hot if one else self._quiet) for one in hot)
+        return Batch(plays + Counter([witness]), witness)
+
+    def _videos(self, count: int) -> list[str]:
+        return [str(uuid.UUID(int=self._chance.getrandbits(128), version=4)) for _ in range(count)]

@@ -1,0 +1,236 @@
+"""One run: a service under load, faults from a seed until so many processes were killed, and the proof.
+
+Faults with an end overlap with those that follow. Whatever ended the service, it is started again, as a
+service manager would. When the faults are over all has to become exact, in `PATIENCE_S`.
+"""
+
+import contextlib
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+
+from actors.exits import Failure
+from actors.launch import Service, wait_for
+from tests.support.queues import QueueProcess, free_ports, open_queue
+from tests.support.services import ANY_PORTS, HURRIED, PATIENT, Queue, ledger_totals
+
+from . import torn, victims
+from .disk import Disk, NoFill, open_disk
+from .faults import QUEUE, SERVICE, Fault, Kind, Mood, draw, pause_s
+from .load import TOPIC, Load
+from .moods import PUBLISH_TIMEOUT_S, MoodyClient
+
+PATIENCE_S = 120.0
+START_TRIES = 10
+CHANNEL = "playtally"
+SETTINGS = [
+    *HURRIED, *PATIENT, "counters.shards=3", "client.enabled=false", "dispatch.deadline_s=1",
+    "supervisor.liveness_timeout_s=2", f"publish.timeout_s={PUBLISH_TIMEOUT_S}",
+]
+
+
+class Outcome(msgspec.Struct):
+    """What a run was and what became of it."""
+
+    seed: int
+    queue: str
+    disk: str
+    kills: int = 0
+    faults: Counter[str] = msgspec.field(default_factory=Counter)
+    plays: int = 0
+    unanswered: int = 0  # of them, plays whose acknowledgement never came, and which were counted
+    lost: int = 0
+    doubled: int = 0
+    untold: int = 0
+    publishes: int = 0
+    repeated: int = 0
+    redelivered: int = 0
+    wrong: list[str] = msgspec.field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def exact(self) -> bool:
+        """Whether every promise was kept."""
+        return not (self.lost or self.doubled or self.untold or self.wrong)
+
+
+class Chaos:
+    """The service and all that surrounds it."""
+
+    def __init__(self, service: Service, nsqd: QueueProcess | None, client: MoodyClient, disk: Disk):
+        """`nsqd`: the real one; None for the embedded queue, which is a child of the service."""
+        self.done: Counter[str] = Counter()
+        self.kills = 0
+        self._service, self._nsqd, self._client, self._disk = service, nsqd, client, disk
+        self._ends: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self._is_full = False
+
+    def harm(self, fault: Fault) -> bool:
+        """Do it. Whether it was possible."""
+        match fault.kind:
+            case Kind.CLIENT:
+                self._client.turn(Mood(fault.target))
+                self._later(fault.seconds, lambda: self._client.turn(Mood.FINE))
+            case Kind.DISK:
+                if self._is_full or isinstance(self._disk, NoFill):
+                    return False
+                self._fill(fault.seconds)
+            case _ if fault.target == QUEUE and self._nsqd is not None:
+                return self._harm_nsqd(self._nsqd, fault)
+            case _:
+                return self._harm_process(fault)
+        self.done[fault.name] += 1
+        return True
+
+    def go_on(self) -> None:
+        """End the faults whose time is over, and start the service if it ended."""
+        while self._ends and self._ends[0][0] <= time.monotonic():
+            heapq.heappop(self._ends)[2]()
+        if self._service.ended:
+            self.start()
+
+    def end_all(self) -> None:
+        """The end of every fault."""
+        while self._ends:
+            heapq.heappop(self._ends)[2]()
+        self.go_on()
+
+    def start(self) -> None:
+        """Start the service. It may fail while a fault lasts. Raises `Failure` when it goes on failing."""
+        for tries_left in reversed(range(START_TRIES)):
+            try:
+                self._service.start()
+                return
+            except (Failure, OSError):
+                self.done["start that failed"] += 1
+                if not tries_left or not self._ends:
+                    raise
+                heapq.heappop(self._ends)[2]()
+
+    def _harm_process(self, fault: Fault) -> bool:
+        pid = victims.find(self._service).get(fault.target)
+        if pid is None:
+            return False
+        self.done[fault.name] += 1
+        if fault.kind is Kind.HALT:
+            victims.halt(pid)
+            self._later(fault.seconds, lambda: victims.resume(pid))
+            return True
+        self.kills += 1
+        if fault.target == SERVICE:
+            orphans = victims.find(self._service)
+            self._service.kill()
+            for orphan in orphans.values():  # one that is halted would keep its ledger from the next
+                victims.resume(orphan)
+        else:
+            victims.kill(pid)
+        return True
+
+    def _harm_nsqd(self, nsqd: QueueProcess, fault: Fault) -> bool:
+        if fault.kind is Kind.KILL:
+            self.done["restart nsqd"] += 1
+            nsqd.restart()
+            return True
+        self.done[fault.name] += 1
+        victims.halt(nsqd.pid)
+        time.sleep(fault.seconds)  # not beside other faults: it may have to answer a restart
+        victims.resume(nsqd.pid)
+        return True
+
+    def _fill(self, seconds: float) -> None:
+        pids = [pid for name, pid in victims.find(self._service).items() if name != SERVICE]
+        self._is_full = True
+        self._disk.fill(pids)
+
+        def free() -> None:
+            self._disk.free(pids)
+            self._is_full = False
+
+        self._later(seconds, free)
+
+    def _later(self, seconds: float, what: Callable[[], None]) -> None:
+        heapq.heappush(self._ends, (time.monotonic() + seconds, next(self._numbers), what))
+
+
+def run(kind: str, kills: int, seed: int, path: Path, say: Callable[[str], None] = lambda _: None) -> Outcome:
+    """A run on a queue of that kind (see `queues.QUEUES`), in that folder. Raises `Failure` when it does
+    not come to an end: the service can't be started, or does not catch up."""
+    started_s = time.monotonic()
+    chance = Random(seed)
+    with open_world(kind, path) as (chaos, service, client, disk):
+        load = Load(service.queue.address, chance.getrandbits(32))
+        chaos.start()
+        load.start()
+        try:
+            while chaos.kills < kills:
+                chaos.go_on()
+                if chaos.harm(draw(chance)):
+                    say(f"{chaos.kills} of {kills} kills, {sum(chaos.done.values())} faults")
+                    time.sleep(pause_s(chance))
+            chaos.end_all()
+        finally:
+            load.stop()
+        outcome = Outcome(seed, kind, disk.how, chaos.kills, chaos.done)
+        prove(outcome, service, client, load)
+        if service.stop() != 0:
+            outcome.wrong.append(f"the service ended with {service.process.returncode}\n{service.log()}")
+        for verdict in torn.check(service.state_dir, path, [*ANY_PORTS, *SETTINGS], chance):
+            outcome.faults[f"file {verdict.damage.split(' ', 1)[1]}"] += 1
+            if verdict.wrong:
+                outcome.wrong.append(f"{verdict.damage}: {verdict.wrong}")
+    outcome.seconds = time.monotonic() - started_s
+    return outcome
+
+
+@contextlib.contextmanager
+def open_world(kind: str, path: Path) -> Iterator[tuple[Chaos, Service, MoodyClient, Disk]]:
+    """A service that is not started yet, its queue, its client and its disk."""
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(MoodyClient())
+        stack.callback(client.turn, Mood.FINE)  # one that is down can't be left
+        disk = stack.enter_context(open_disk(path / "state"))
+        tcp, http = (f"127.0.0.1:{port}" for port in free_ports(2))
+        settings = [
+            *ANY_PORTS, *SETTINGS, f"publish.url={client.url}",
+            f"embedded_nsqd.tcp_address={tcp}", f"embedded_nsqd.http_address={http}",
+        ]
+        nsqd = stack.enter_context(open_queue(kind, path)) if kind == "nsqd" else None
+        if nsqd is not None:
+            tcp, http = nsqd.tcp_address, nsqd.http_address
+            settings.append(f'nsq.nsqd_tcp_addresses=["{tcp}"]')
+        service = Service(path / "state", settings)
+        service.queue = Queue(lambda: (tcp, http))
+        stack.callback(service.end)
+        yield Chaos(service, nsqd, client, disk), service, client, disk
+
+
+def prove(outcome: Outcome, service: Service, client: MoodyClient, load: Load) -> None:
+    """Wait until all is counted and told, and put down what is not as it should be."""
+    status: dict[str, Any] = {}
+
+    def at_rest() -> bool:
+        nonlocal status
+        status = service.status()
+        return status["caught_up"] and service.queue.unfinished(TOPIC, CHANNEL) == 0
+
+    with contextlib.suppress(Failure):  # what is lost may be just what it waits for
+        wait_for(at_rest, "all to be counted and published", PATIENCE_S)
+    totals = ledger_totals(service)
+    expected = load.expected(totals)
+    videos = expected.keys() | totals.keys()
+    outcome.plays = expected.total()
+    outcome.unanswered = outcome.plays - sum(batch.plays.total() for batch in load.acknowledged)
+    outcome.lost = sum(max(0, expected[one] - totals.get(one, 0)) for one in videos)
+    outcome.doubled = sum(max(0, totals.get(one, 0) - expected[one]) for one in videos)
+    outcome.untold = sum(client.totals.get(one) != totals[one] for one in totals)
+    outcome.publishes, outcome.repeated = len(client.received), client.repeated
+    outcome.redelivered = status["plays"]["redelivered"]
+    outcome.wrong += client.wrong

@@ -1,0 +1,46 @@
+"""The processes of a service, found from outside, and signals to them."""
+
+import contextlib
+import os
+import signal
+
+import psutil
+
+from actors.launch import Service
+from actors.processes import send_signal
+
+from .faults import FORKSERVER, QUEUE, SERVICE
+
+_TITLE = "playtally: "
+_OF_THE_QUEUE = "nsqd"
+
+
+def find(service: Service) -> dict[str, int]:
+    """Pids by name. All are in the session that the service's top process leads, also its orphans."""
+    assert service.process is not None
+    found = {} if service.ended else {SERVICE: service.process.pid}
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError, psutil.Error):
+            if pid > 1 and pid != service.process.pid and os.getsid(pid) == service.process.pid:
+                words = psutil.Process(pid).cmdline()
+                if words and words[0].startswith(_TITLE):
+                    name = words[0].removeprefix(_TITLE).strip()
+                    found[QUEUE if name == _OF_THE_QUEUE else name] = pid
+                elif any("multiprocessing.forkserver" in word for word in words):
+                    found[FORKSERVER] = pid
+    return found
+
+
+def kill(pid: int) -> None:
+    """SIGKILL."""
+    send_signal(pid, signal.SIGKILL)
+
+
+def halt(pid: int) -> None:
+    """SIGSTOP."""
+    send_signal(pid, signal.SIGSTOP)
+
+
+def resume(pid: int) -> None:
+    """SIGCONT."""
+    send_signal(pid, signal.SIGCONT)
