@@ -56,7 +56,7 @@ HALT_S = (0.05, 0.8)
 LONG_HALT_S = 3.5  # longer than a child may be silent, so its supervisor kills it
 LONG_HALT_SHARE = 0.15
 MOOD_S = (0.2, 1.5)
-DISK_S = (0.3, 1.5)
+DISK_S = (0.3, 4.0)  # also longer than a child may be silent
 PAUSE_S = (0.02, 0.6)  # short enough that the next fault meets the recovery from the last
 
 

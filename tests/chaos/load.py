@@ -17,8 +17,8 @@ from typing import NamedTuple
 from tests.support.queues import RawClient
 
 TOPIC = "plays"
-BATCHES_PER_S = 20
-PLAYS_A_BATCH = 50
+BATCHES_PER_S = 50
+PLAYS_A_BATCH = 20
 HOT_VIDEOS = 12
 QUIET_VIDEOS = 400
 HOT_SHARE = 0.9
