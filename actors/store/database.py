@@ -100,11 +100,12 @@ def locked(path: Path) -> Iterator[int]:
 def looking_at(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that can't write, and leaves no trace. SQLite's errors in it are `StoreFailure`s."""
     try:
+        _check_whole(path)
         with contextlib.closing(
             sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=LOCK_TIMEOUT_S)
         ) as connection:
             yield connection
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         raise unusable(path, error) from error
 
 
@@ -155,6 +156,21 @@ def lock_file(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> int:
 def unusable(path: Path, why: object) -> StoreFailure:
     """The refusal of a store."""
     return StoreFailure(f"{path}: cannot be used ({why}), expected a store of playtally. {WHAT_TO_DO}")
+
+
+def _check_whole(path: Path) -> None:
+    """Raises `StoreFailure` for a copy that ended early: SQLite takes what is missing of the last page for
+    zeros. While there is a -wal the file itself need not be whole, for the -wal has what is missing.
+    """
+    wal = Path(f"{path}-wal")
+    if wal.exists() and wal.stat().st_size:
+        return
+    with open(path, "rb") as file:
+        head = file.read(18)
+        size = os.fstat(file.fileno()).st_size
+    page = int.from_bytes(head[16:], "big")
+    if head.startswith(b"SQLite format 3\0") and page > 1 and size % page:  # 1 stands for 65536
+        raise unusable(path, f"it ends within a page, after {size} bytes: it was cut short")
 
 
 def _uri(path: Path, mode: str) -> str:

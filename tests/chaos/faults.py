@@ -58,6 +58,7 @@ LONG_HALT_SHARE = 0.15
 MOOD_S = (0.2, 1.5)
 DISK_S = (0.3, 4.0)  # also longer than a child may be silent
 PAUSE_S = (0.02, 0.6)  # short enough that the next fault meets the recovery from the last
+AT_ONCE_SHARE = 0.35  # of faults come together with the one before
 
 
 def draw(chance: Random) -> Fault:
@@ -78,4 +79,4 @@ def draw(chance: Random) -> Fault:
 
 def pause_s(chance: Random) -> float:
     """Until the next fault."""
-    return chance.uniform(*PAUSE_S)
+    return 0.0 if chance.random() < AT_ONCE_SHARE else chance.uniform(*PAUSE_S)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from tests.support.queues import RawClient
 
 TOPIC = "plays"
-BATCHES_PER_S = 50
+BATCHES_PER_S = 100
 PLAYS_A_BATCH = 20
 HOT_VIDEOS = 12
 QUIET_VIDEOS = 400

@@ -361,10 +361,11 @@ def test_the_ledger_of_another_shard_is_refused(state_dir):
     [
         lambda content: b"this is no database, but it is long enough to be one " * 100,
         lambda content: content[: len(content) // 2],
+        lambda content: content[:-100],
         lambda content: content[:16] + os.urandom(len(content) - 16),
         lambda content: content[:1000] + os.urandom(3000) + content[4000:],
     ],
-    ids=["garbage", "truncated", "garbage behind the head", "garbage in the schema"],
+    ids=["garbage", "truncated", "cut in a page", "garbage behind the head", "garbage in the schema"],
 )
 @pytest.mark.parametrize("kind", ["ledger", "outbox"])
 def test_a_damaged_file_is_refused_says_what_to_do_and_is_left_as_it_is(state_dir, kind, damage):
