@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo run test lint bench nsqd clean help
+.PHONY: demo run test lint bench chaos soak nsqd clean help
 
 demo: $(VENV)/ready  ## the whole job once, on a queue of its own, with a report
 	@$(BIN)/python supervisor.py demo $(ARGS)
@@ -22,6 +22,12 @@ lint: $(VENV)/ready-tests  ## style
 
 bench: $(VENV)/ready-tests  ## speed, as ratios within one run
 	@$(BIN)/python -m bench $(ARGS)
+
+chaos: $(VENV)/ready-tests  ## 500 kills and every other fault on real processes, and exact totals
+	@$(BIN)/python -m tests.chaos --kills 500 $(ARGS)
+
+soak: $(VENV)/ready-tests  ## the simulation of the whole service on 50,000 seeds
+	@$(BIN)/python -m tests.simulation --seeds 50000 --jobs $$(getconf _NPROCESSORS_ONLN) $(ARGS)
 
 nsqd: ## build the real nsqd for the tests (needs Go); prints the folder to put on PATH
 	@tests/nsq/build.sh

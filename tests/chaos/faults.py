@@ -1,7 +1,8 @@
 """What can go wrong, and how often: faults drawn from a seed. Pure: nothing is harmed here.
 
 A kill is SIGKILL, a halt SIGSTOP and after a while SIGCONT. A target that is not there at the moment, for
-it is being restarted, is drawn again.
+it is being restarted, is passed over. So a seed stands for what is drawn in which order, not for what that
+meets: real processes keep no seed. What fails here is looked for in the simulation, which does.
 """
 
 from enum import StrEnum

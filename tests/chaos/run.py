@@ -172,9 +172,10 @@ def run(kind: str, kills: int, seed: int, path: Path, say: Callable[[str], None]
         try:
             while chaos.kills < kills:
                 chaos.go_on()
-                if chaos.harm(draw(chance)):
+                fault, seconds = draw(chance), pause_s(chance)
+                if chaos.harm(fault):
                     say(f"{chaos.kills} of {kills} kills, {sum(chaos.done.values())} faults")
-                    time.sleep(pause_s(chance))
+                    time.sleep(seconds)
             chaos.end_all()
         finally:
             load.stop()
