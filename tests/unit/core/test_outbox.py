@@ -3,6 +3,7 @@
 import json
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,12 @@ def test_the_same_content_has_the_same_key_whoever_makes_it():
 def test_other_content_has_another_key(one, two, first, second):
     made = make_batch("s", first, one), make_batch("s", second, two)
     assert (made[0].key == made[1].key) == ((one, first) == (two, second))
+
+
+@pytest.mark.parametrize("other", [Entry(W, 3, 17), Entry(V, 4, 17), Entry(V, 3, 18), Entry(V, 3, 17, True)])
+def test_content_that_differs_in_one_thing_only_has_another_key(other):
+    keys = {make_batch("s", Trigger.DRAIN, [one]).key for one in (Entry(V, 3, 17), other)}
+    assert len(keys) == 2
 
 
 def test_another_service_has_other_keys():
