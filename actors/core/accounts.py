@@ -82,6 +82,8 @@ class Accounts:
         self.taken: dict[int, tuple[int, int]] = {}
         self.steps: dict[int, tuple[int, ...]] = {}
         self.next_part = 0
+        self._columns = (self.totals, self.published, self.arrived_ns)
+        self._known = 0  # while it is loaded: of so many rows from the first on the videos are there
         for video, account in accounts:
             self.put(self.open(video), account)
 
@@ -99,7 +101,7 @@ class Accounts:
         """Begin the account of a video that has none. Its row."""
         row = self.rows[video] = len(self.totals)
         self.videos += video
-        for column in (self.totals, self.published, self.arrived_ns):
+        for column in self._columns:
             column.append(0)
         return row
 
@@ -122,7 +124,7 @@ class Accounts:
         """The accounts of these rows, whose videos these are."""
         totals, published, arrived_ns = (
             pack_numbers(map(column.__getitem__, rows))
-            for column in (self.totals, self.published, self.arrived_ns)
+            for column in self._columns
         )
         taken, steps = (
             {row: kept[row] for row in rows if row in kept} if kept else {}
@@ -136,28 +138,33 @@ class Accounts:
         number = self.next_part if self.next_part < parts else 0
         self.next_part = number + 1
         start, end = number * PART_ROWS, min((number + 1) * PART_ROWS, len(self))
-        numbers = (self.totals, self.published, self.arrived_ns)
         return Part(number, parts, AccountColumns(
             pack_numbers(range(start, end)),
             bytes(self.videos[start * VIDEO_BYTES : end * VIDEO_BYTES]),
-            *(column[start:end].tobytes() for column in numbers),
+            *(column[start:end].tobytes() for column in self._columns),
             *({row: kept[row] for row in kept if start <= row < end} for kept in (self.taken, self.steps)),
         ))  # fmt: skip
 
     def load(self, columns: AccountColumns) -> None:
-        """Take in accounts as they were at a later moment. Raises `ValueError` when they can't be of this
-        table. Rows may be left out, that a later one brings: see `check_complete`.
+        """Take in accounts as they were at a later moment; then call `loaded`. Raises `ValueError` when
+        the columns do not match.
         """
-        rows, videos = unpack_numbers(columns.rows), unpack_videos(columns.videos)
+        rows = unpack_numbers(columns.rows)
         numbers = [unpack_numbers(one) for one in (columns.totals, columns.published, columns.arrived_ns)]
-        if any(len(one) != len(videos) for one in (rows, *numbers)):
+        if any(len(one) != len(rows) for one in numbers) or len(columns.videos) != VIDEO_BYTES * len(rows):
             raise ValueError("columns of different lengths")
-        if rows and min(rows) < 0:
+        if not rows:
+            return
+        if min(rows) < 0:
             raise ValueError(f"an account in row {min(rows)}")
-        if rows and rows[0] == len(self) and rows == array("q", range(len(self), len(self) + len(rows))):
-            self._append(rows, videos, numbers)
+        known = len(self)
+        if rows[0] == known and rows == array("q", range(known, known + len(rows))):
+            self.videos += columns.videos
+            self._known = known + len(rows) if self._known == known else self._known
+            for column, more in zip(self._columns, numbers, strict=True):
+                column += more
         else:
-            self._overwrite(rows, videos, numbers)
+            self._overwrite(rows, columns.videos, numbers)
         for kept in (self.taken, self.steps):
             if kept:
                 for row in rows:
@@ -165,30 +172,27 @@ class Accounts:
         self.taken |= columns.taken
         self.steps |= columns.steps
 
-    def check_complete(self) -> None:
-        """Raises `ValueError` when what was loaded is not all of it, or says one thing twice."""
-        if not len(self.rows) == len(self.totals):
-            raise ValueError(f"{len(self.rows)} videos in {len(self.totals)} rows")
+    def loaded(self) -> None:
+        """All is there. Raises `ValueError` when that can't be."""
+        if min(self.totals, default=1) < 1:
+            raise ValueError("an account without plays")
+        self.rows = dict(zip(unpack_videos(bytes(self.videos)), range(len(self)), strict=True))
+        if len(self.rows) != len(self):
+            raise ValueError(f"{len(self.rows)} videos in {len(self)} rows")
 
-    def _overwrite(self, rows: Sequence[int], videos: list[bytes], numbers: list[array]) -> None:
-        for row, video, total, published, arrived_ns in zip(rows, videos, *numbers, strict=True):
-            if self.rows.setdefault(video, row) != row:
-                raise ValueError(f"a video in rows {row} and {self.rows[video]}")
-            if row >= len(self.totals):
-                more = row + 1 - len(self.totals)
-                self.videos += bytes(VIDEO_BYTES * more)
-                for column in (self.totals, self.published, self.arrived_ns):
-                    column.frombytes(bytes(NUMBER_BYTES * more))
-            self.videos[row * VIDEO_BYTES : (row + 1) * VIDEO_BYTES] = video
-            self.totals[row], self.published[row], self.arrived_ns[row] = total, published, arrived_ns
-
-    def _append(self, rows: Sequence[int], videos: list[bytes], numbers: list[array]) -> None:
-        """What comes new and in order, as in a part: a hundred thousand in some milliseconds."""
-        self.rows.update(zip(videos, rows, strict=True))
-        self.videos += b"".join(videos)
-        self.totals += numbers[0]
-        self.published += numbers[1]
-        self.arrived_ns += numbers[2]
+    def _overwrite(self, rows: array, videos: bytes, numbers: list[array]) -> None:
+        more = max(rows) + 1 - len(self)
+        if more > 0:  # with gaps, maybe, that a later one fills: what filled them first is in a part by now
+            self.videos += bytes(VIDEO_BYTES * more)
+            for column in self._columns:
+                column.frombytes(bytes(NUMBER_BYTES * more))
+        for column, changed in zip(self._columns, numbers, strict=True):
+            for row, number in zip(rows, changed, strict=True):
+                column[row] = number
+        if max(rows) >= self._known:
+            for place, row in enumerate(rows):
+                video = videos[place * VIDEO_BYTES : (place + 1) * VIDEO_BYTES]
+                self.videos[row * VIDEO_BYTES : (row + 1) * VIDEO_BYTES] = video
 
 
 def _set(kept: dict, row: int, value: tuple, worth_it: object) -> None:

@@ -71,7 +71,7 @@ def read_accounts(path: Path, connection: sqlite3.Connection) -> Accounts:
     try:
         for _, _, content in connection.execute(_IN_ORDER):
             accounts.load(_decode(content))
-        accounts.check_complete()
+        accounts.loaded()
     except (TypeError, ValueError) as error:
         raise unusable(path, f"its accounts: {error}") from error
     return accounts

@@ -218,7 +218,7 @@ def check_accounts(path: Path, accounts: Accounts, tallies: Tallies) -> None:
     """Raises `StoreFailure` when the columns contradict one another."""
     columns = (accounts.totals, accounts.published, accounts.arrived_ns)
     if any(min(column, default=0) < 0 for column in columns):
-        raise unusable(path, "an account holds less than nothing")
+        raise unusable(path, "one of its accounts holds less than nothing")
     plays = sum(accounts.totals)
     if plays != tallies.counted:
         raise unusable(path, f"its accounts hold {plays} plays, and it counted {tallies.counted}")

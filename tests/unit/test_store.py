@@ -640,9 +640,7 @@ def test_columns_that_contradict_one_another_are_refused(state_dir, changed):
     with ledger(state_dir) as store:
         store.commit(Changes(structs.replace(good, **changed), [], [], Tallies(5)))
     path = ledger_path(state_dir, 0)
-    assert "accounts: " in refusal(open_ledger(state_dir), path) or "an account" in refusal(
-        open_ledger(state_dir), path
-    )
+    assert "its accounts" in refusal(open_ledger(state_dir), path)
     assert any(finding.wrong for finding in verify(state_dir))
 
 
@@ -751,7 +749,7 @@ def test_what_is_right_is_a_line_each_and_what_is_wrong_says_what(state_dir):
 def test_a_page_that_is_overwritten_anywhere_is_found_or_harmless(state_dir, seed):
     chance = random.Random(seed)
     with ledger(state_dir) as store:
-        accounts = [(n.to_bytes(16, "big"), Account(n, n)) for n in range(4000)]
+        accounts = [(n.to_bytes(16, "big"), Account(n, n)) for n in range(1, 4000)]
         own = [one for one in accounts if shard_of(one[0], 2) == 0]
         store.commit(Changes(columns(*own), changes().seen, [], Tallies(sum(one.total for _, one in own))))
     path = ledger_path(state_dir, 0)
