@@ -619,6 +619,16 @@ def test_values_that_are_damaged_are_refused(state_dir, statement):
     assert [finding.path for finding in verify(state_dir) if finding.wrong] == [path]
 
 
+def test_an_account_of_which_one_byte_became_another_is_refused(state_dir):
+    with ledger(state_dir) as store:
+        store.commit(changes())
+    path = ledger_path(state_dir, 0)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        ((content,),) = connection.execute("SELECT accounts FROM journal WHERE instr(accounts, ?)", (V,))
+        connection.execute("UPDATE journal SET accounts = ?", (content.replace(V, b"x" + V[1:]),))
+    assert "a checksum does not match" in refusal(open_ledger(state_dir), path)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
