@@ -55,7 +55,7 @@ def test_a_service_with_a_damaged_store_does_not_start_and_says_what_to_do(servi
     assert "Traceback" not in service.log()
 
 
-@pytest.mark.parametrize(("child_id", "table"), [("counter-0", "accounts"), ("dispatcher", "batches")])
+@pytest.mark.parametrize(("child_id", "table"), [("counter-0", "journal"), ("dispatcher", "batches")])
 def test_a_store_that_breaks_under_its_process_ends_it_and_is_not_tried_for_ever(service, child_id, table):
     path = STORES[child_id](str(service.state_dir))
     with contextlib.closing(sqlite3.connect(path)) as connection:
