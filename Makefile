@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo run test lint bench chaos soak nsqd clean help
+.PHONY: demo run test lint bench bench-publishes chaos soak nsqd clean help
 
 demo: $(VENV)/ready  ## the whole job once, on a queue of its own, with a report
 	@$(BIN)/python supervisor.py demo $(ARGS)
@@ -29,6 +29,9 @@ chaos: $(VENV)/ready-tests  ## 500 kills and every other fault on real processes
 soak: $(VENV)/ready-tests  ## the simulation of the whole service on 50,000 seeds
 	@$(BIN)/python -m tests.simulation --seeds 50000 --jobs $$(getconf _NPROCESSORS_ONLN) $(ARGS)
 
+bench-publishes: $(VENV)/ready-tests  ## publishes beside the fewest possible, in virtual time
+	@$(BIN)/python -m bench.publishes $(ARGS)
+
 nsqd: ## build the real nsqd for the tests (needs Go); prints the folder to put on PATH
 	@tests/nsq/build.sh
 
@@ -37,7 +40,7 @@ clean:  ## remove what make made
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 $(VENV)/python-checked:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
