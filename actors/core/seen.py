@@ -121,7 +121,12 @@ class SeenIds:
                 self._fresh[key] = part
 
     def _put(self, source: str, number: int, ids: BitMap64, received_ms: int) -> None:
-        bucket = self._buckets.setdefault((source, number), _Bucket())
+        bucket = self._buckets.get((source, number))
+        if bucket is None:
+            bucket = self._buckets[source, number] = _Bucket()
+            before = self._buckets.get((source, number - 1))
+            if before is not None:  # hardly anything comes into it any more
+                before.ids.shrink_to_fit()
         bucket.ids |= ids
         bucket.received_ms = max(bucket.received_ms, received_ms)
 

@@ -1,0 +1,97 @@
+"""What it costs to know every message of the dedupe window: bytes an id in memory and on disk, and pauses.
+
+    python -m bench.seen [--rate 100000] [--window-s 60] [--seconds 120]
+
+One counter's seen ids and its store, fed with ids as nsqd makes them (nsqd/guid.go), every second of them
+at random, as if another shard had the others: at that rate, for `--seconds` of the ids' own time, faster
+than that. After `--window-s` buckets expire at the pace at which
+new ones come, so bytes an id no longer change with a longer window: multiply. In memory: what the process
+grew by, divided by the ids that it knows at the end. On disk: the size of the ledger after a checkpoint,
+free pages included. Pauses: the longest that one call of each kind kept the processor, so that what
+else the machine does is not in them.
+"""
+
+import argparse
+import contextlib
+import random
+import sqlite3
+import tempfile
+import time
+from array import array
+from collections.abc import Iterator
+from itertools import count, islice
+
+from actors.core.accounts import Accounts
+from actors.core.ledger import Changes, Tallies
+from actors.core.seen import SeenIds
+from actors.store import LedgerStore, ledger_path
+
+SOURCE = "127.0.0.1:4150/plays"
+IDS_A_COMMIT = 500
+NSQD_MS_NS = 1 << 20  # nsqd's own millisecond
+BEGIN_NS = 1_795_500_000 * 10**9
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rate", type=int, default=100_000, help="ids a second")
+    parser.add_argument("--window-s", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=120)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
+        store = LedgerStore(folder, 0, 1, "NORMAL")
+        nothing = Accounts().columns([], b"")
+        seen = SeenIds(int(options.window_s * 1000))
+        before_bytes = _resident_bytes()
+        longest_s = dict.fromkeys(("admit", "expire", "commit"), 0.0)
+
+        def timed(name, call, *arguments):
+            started_s = time.thread_time()
+            result = call(*arguments)
+            longest_s[name] = max(longest_s[name], time.thread_time() - started_s)
+            return result
+
+        numbers = _ids(random.Random(1), options.rate)
+        ids = int(options.rate * options.seconds)
+        for first in range(0, ids, IDS_A_COMMIT):
+            column = _column(numbers)
+            now_ms = (BEGIN_NS + first * 10**9 // options.rate) // 1_000_000
+            assert timed("admit", seen.admit, SOURCE, column, now_ms) is None
+            expired = timed("expire", seen.expire, now_ms)
+            changes = Changes(nothing, seen.take_chunks(), expired, Tallies())
+            timed("commit", store.commit, changes)
+        grown_bytes = _resident_bytes() - before_bytes
+        known = len(seen)
+        store.close()
+        with contextlib.closing(sqlite3.connect(ledger_path(folder, 0))) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        disk_bytes = ledger_path(folder, 0).stat().st_size
+    print(f"{ids:,} ids at {options.rate:,} a second, {known:,} of them known at the end:")
+    print(f"  {grown_bytes / known:.2f} bytes an id in memory, {disk_bytes / known:.2f} on disk")
+    print("  longest pauses, ms: " + ", ".join(f"{name} {one * 1000:.1f}" for name, one in longest_s.items()))
+
+
+def _ids(chance: random.Random, rate: int) -> Iterator[int]:
+    """Ids as one nsqd makes them at twice the rate, every second one, at random."""
+    last, number = 0, 0
+    for at in count():
+        moment = (BEGIN_NS + at * 10**9 // (2 * rate)) // NSQD_MS_NS
+        last, number = moment, number + 1 if moment == last else 0
+        if chance.random() < 0.5:
+            yield (moment << 22) | (77 << 12) | number
+
+
+def _column(ids: Iterator[int]) -> bytes:
+    column = array("Q", islice(ids, IDS_A_COMMIT))
+    column.byteswap()
+    return column.tobytes()
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS"))
+
+
+if __name__ == "__main__":
+    main()
