@@ -9,7 +9,6 @@ import os
 import tempfile
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Awaitable, Callable
@@ -22,6 +21,7 @@ from rich.text import Text
 from . import runfile
 from .config import Settings
 from .exits import EXIT_DONE, EXIT_FAILED, Failure
+from .nsq.lookup import ask_lookupd
 from .screen import Page
 from .sinks import open_sink, reason_of
 from .tree import with_addresses
@@ -109,23 +109,11 @@ async def _nsqds(settings: Settings) -> list[str]:
     if settings.nsq.nsqd_tcp_addresses:
         return list(settings.nsq.nsqd_tcp_addresses)
     if settings.nsq.lookupd_http_addresses:
-        return [found for url in settings.nsq.lookupd_http_addresses for found in _ask_lookupd(url)]
+        return [found for url in settings.nsq.lookupd_http_addresses for found in ask_lookupd(url)]
     facts = runfile.read(settings.supervisor.state_dir)
     if facts is None or "nsqd_tcp_address" not in facts:
         raise Skipped("the embedded queue runs only while the service does")
     return [facts["nsqd_tcp_address"]]
-
-
-def _ask_lookupd(address: str) -> list[str]:
-    url = (address if "://" in address else f"http://{address}").rstrip("/") + "/nodes"
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-            nodes = json.load(answer)["producers"]
-    except (urllib.error.URLError, OSError, ValueError, KeyError) as error:
-        raise Failure(f"nsqlookupd {address} does not answer ({error}), expected GET /nodes") from error
-    if not nodes:
-        raise Failure(f"nsqlookupd {address} knows no nsqd, expected one at least")
-    return [f"{node['broadcast_address']}:{node['tcp_port']}" for node in nodes]
 
 
 async def _round_trip(address: str) -> None:
@@ -166,25 +154,28 @@ async def _round_trip(address: str) -> None:
 
 
 async def _client(settings: Settings) -> str:
-    if not settings.publish.url:
+    publish = settings.publish
+    if not publish.url and not publish.nsq_topic:
         raise Skipped('publish.url = "": publishes go to stdout alone')
-    open_sink(settings.publish)  # says what is wrong with the address or the secret
-    facts = runfile.read(settings.supervisor.state_dir)
-    if facts is None and settings.client.enabled:
+    facts = runfile.read(settings.supervisor.state_dir) or {}
+    addresses = {
+        key: facts[fact]
+        for key, fact in (
+            ("client.address", "client_address"), ("embedded_nsqd.tcp_address", "nsqd_tcp_address")
+        )
+        if fact in facts and (key != "client.address" or settings.client.enabled)
+    }
+    sink = open_sink(with_addresses(settings, addresses))  # says what is wrong with a setting
+    if not facts and publish.url and settings.client.enabled:
         raise Skipped("the reference client runs only while the service does")
-    url = settings.publish.url
-    if facts and "client_address" in facts and settings.client.enabled:
-        url = with_addresses(settings, {"client.address": facts["client_address"]}).publish.url
-    parts = urllib.parse.urlsplit(url)
-    secure = parts.scheme == "https"
-    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    port = parts.port or (443 if secure else 80)
-    connecting = asyncio.open_connection(parts.hostname, port, ssl=secure or None)
+    if not facts and publish.nsq_topic and settings.embedded:
+        raise Skipped("the embedded queue runs only while the service does")
     try:
-        _, writer = await asyncio.wait_for(connecting, TIMEOUT_S)
+        await asyncio.wait_for(sink.reach(), TIMEOUT_S)
     except TimeoutError:
-        raise Failure(f"{shown}: no connection within {TIMEOUT_S:g} s; expected your client there") from None
+        why = f"no connection within {TIMEOUT_S:g} s"
     except OSError as error:
-        raise Failure(f"{shown}: {reason_of(error)}; expected your client there") from error
-    writer.close()
-    return f"{shown} takes connections (nothing was published)"
+        why = str(error)
+    else:
+        return f"{sink.name} takes connections (nothing was published)"
+    raise Failure(f"{sink.name}: {why}; expected your client there")

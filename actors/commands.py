@@ -60,7 +60,7 @@ def _open_standard_streams() -> None:
 def _run(settings: Settings, options: argparse.Namespace) -> int:
     from . import service
 
-    if sys.stdout is None and not settings.publish.url:
+    if sys.stdout is None and not (settings.publish.url or settings.publish.nsq_topic):
         raise Failure('stdout is closed and publish.url = ""; expected one of them to publish to')
     return service.run(settings, options.log_level)
 

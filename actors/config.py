@@ -22,6 +22,7 @@ CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?\Z"
 _PORT = (
     r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 )
+PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
 ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):" + _PORT + r"\Z"
 
 
@@ -104,12 +105,17 @@ class Dispatch(Struct, frozen=True, kw_only=True):
 
 
 class Publish(Struct, frozen=True, kw_only=True):
-    """Where publishes go."""
+    """Where publishes go, and what the client asks of them."""
 
     url: _text('"" or "http://…" or "https://…"', r"^(https?://[^\s/]+\S*)?\Z") = DEFAULT_URL
+    nsq_topic: _text('"" or 1 to 64 of a-z A-Z 0-9 . _ -', r"^([.a-zA-Z0-9_-]{1,64})?\Z") = ""
     stdout: Switch = True
     timeout_s: _number(0.05, 600, "s") = 10.0
     secret_env: _text('"" or the name of an environment variable', r"^([A-Za-z_][A-Za-z0-9_]*)?\Z") = ""
+    rate_max_per_s: _number(0, 1000, "publishes/s") = 0.0
+    gzip: Switch = True
+    ca_file: _text('"" or the path of a file', r"^.*\Z") = ""
+    proxy: _text('"environment", "" or "http://host:port"', PROXY) = "environment"
 
 
 class Client(Struct, frozen=True, kw_only=True):
@@ -232,13 +238,23 @@ def _read(
         problems.extend(_contradictions(settings))
     if problems:
         raise ConfigError(problems)
-    # A relative folder in a file is meant from where the file is, one typed from where one stands.
-    base = file.parent if sources.get(("supervisor", "state_dir")) != "--set" else Path.cwd()
-    state_dir = str((base / settings.supervisor.state_dir).resolve())
-    supervisor = msgspec.structs.replace(settings.supervisor, state_dir=state_dir)
-    counters = _inherited(settings.counters_supervisor, supervisor)
-    settings = msgspec.structs.replace(settings, supervisor=supervisor, counters_supervisor=counters)
-    return settings, sources
+    settings = _absolute(settings, ("supervisor", "state_dir"), file, sources)
+    settings = _absolute(settings, ("publish", "ca_file"), file, sources)
+    counters = _inherited(settings.counters_supervisor, settings.supervisor)
+    return msgspec.structs.replace(settings, counters_supervisor=counters), sources
+
+
+def _absolute(
+    settings: Settings, name: tuple[str, str], file: Path, sources: dict[tuple[str, str], str]
+) -> Settings:
+    """A relative path in a file is meant from where the file is, one typed from where one stands."""
+    section, key = name
+    part = getattr(settings, section)
+    if not getattr(part, key):
+        return settings
+    base = Path.cwd() if sources.get(name) == "--set" else file.parent
+    path = str((base / getattr(part, key)).resolve())
+    return msgspec.structs.replace(settings, **{section: msgspec.structs.replace(part, **{key: path})})
 
 
 def _inherited(child: CountersSupervisor, parent: Supervisor) -> CountersSupervisor:
@@ -309,10 +325,25 @@ def _contradictions(settings: Settings) -> list[str]:
     """What is right alone and cannot go together."""
     problems = []
     dispatch, publish = settings.dispatch, settings.publish
-    if not publish.url and not publish.stdout:
+    if not (publish.url or publish.nsq_topic or publish.stdout):
         problems.append(
-            'publish.url = "" and publish.stdout = false, expected one of them: '
+            'publish.url = "", publish.nsq_topic = "" and publish.stdout = false, expected one of them: '
             "nothing would be published"
+        )
+    if publish.url and publish.nsq_topic:
+        problems.append(
+            f"publish.url = {without_password(publish.url)!r} and publish.nsq_topic = "
+            f'{publish.nsq_topic!r}, expected one of them: set publish.url = "" to publish to the topic'
+        )
+    if publish.nsq_topic in (settings.nsq.topic, f"{settings.nsq.topic}.dead"):
+        problems.append(
+            f"publish.nsq_topic = {publish.nsq_topic!r}, expected another than nsq.topic and its dead "
+            "letters: publishes would be taken for plays"
+        )
+    if publish.nsq_topic and publish.secret_env:
+        problems.append(
+            f"publish.secret_env = {publish.secret_env!r} with publish.nsq_topic, expected \"\": a message "
+            "has no header for a signature"
         )
     try:
         urlsplit(publish.url).port  # noqa: B018 - raises on one that can't be

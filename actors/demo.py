@@ -52,6 +52,7 @@ def run(settings: config.Settings, config_file: str | None, overrides: list[str]
         "client.enabled=true",
         f"client.record={folder / RECORD}",
         f"publish.url={config.DEFAULT_URL}",
+        "publish.nsq_topic=",
         "publish.stdout=true",
     ]
     service = Service(folder / "state", overrides, config_file)

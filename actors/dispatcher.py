@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from .behaviour import Actor, Birth
-from .config import without_password
-from .core.dispatching import Dispatching, Effect, Outcome
+from .core.attempts import Circuit, Outcome
+from .core.dispatching import Dispatching, Effect
 from .core.effects import Deliver, Forget, Send, Store
 from .core.messages import DispatcherFigures, DispatcherInbox, Message, Ready
 from .core.outbox import Batch
@@ -25,6 +25,8 @@ from .store import OutboxStore
 log = logging.getLogger(__name__)
 
 STORE_RETRY_S = 0.5
+REASONS_TOLD_MAX = 10  # an outage, after which the next reason to fail is no news
+FLUSH_SHARE = 0.5  # of the time that an actor has to end
 
 
 class Dispatcher(Actor):
@@ -40,12 +42,14 @@ class Dispatcher(Actor):
         self._timer: asyncio.TimerHandle | None = None
         self._deliveries: set[asyncio.Task[None]] = set()
         self._failing_since_s: float | None = None
+        self._reasons_told: set[str] = set()
+        self._notice_told = False
         self._draining = False
 
     async def init(self) -> Ready:
         """Read the batches that are on their way."""
         settings = self.settings
-        self._sink = open_sink(settings.publish)
+        self._sink = open_sink(settings)
         self._store = OutboxStore(
             settings.supervisor.state_dir, settings.counters.shards, settings.counters.synchronous
         )
@@ -64,10 +68,10 @@ class Dispatcher(Actor):
             random.random,
             batches,
             totals,
+            settings.publish.rate_max_per_s,
         )
         self._set_timer()
-        where = without_password(settings.publish.url) or "stdout"
-        return Ready(note=f"publishing to {where}, batches to confirm: {len(batches)}")
+        return Ready(note=f"publishing to {self._sink.name}, batches to confirm: {len(batches)}")
 
     def linked(self, peer: str) -> None:
         """A counter is there: ask what is pending."""
@@ -91,7 +95,9 @@ class Dispatcher(Actor):
         self._perform(self._dispatching.drain(_now_ms()))
 
     async def terminate(self) -> None:
-        """Close the store in order. A batch on its way is sent again, under its key, by the next."""
+        """Give a slow reader of stdout time for what waits there; close the store in order. A batch on
+        its way is sent again, under its key, by the next."""
+        await self._sink.flush(FLUSH_SHARE * self.settings.supervisor.shutdown_timeout_s)
         self._store.close()
 
     def _perform(self, effects: list[Effect]) -> None:
@@ -113,11 +119,13 @@ class Dispatcher(Actor):
 
     async def _deliver(self, batch: Batch) -> None:
         delivery = await self._sink.deliver(batch)
-        self._report(batch, delivery)
         self.say_resumed()
-        self._perform(
-            self._dispatching.delivered(delivery.outcome, _now_ms(), delivery.retry_after_ms)
+        before = self._dispatching.attempts.circuit
+        effects = self._dispatching.delivered(
+            delivery.outcome, _now_ms(), delivery.retry_after_ms, delivery.rejected
         )
+        self._report(batch, delivery, before)
+        self._perform(effects)
 
     def _delivery_ended(self, task: "asyncio.Task[None]") -> None:
         self._deliveries.discard(task)
@@ -126,19 +134,33 @@ class Dispatcher(Actor):
                 {"message": "a delivery broke", "exception": task.exception()}
             )
 
-    def _report(self, batch: Batch, delivery: Delivery) -> None:
-        """One line when the client begins to fail, one when it is back."""
-        if delivery.outcome is not Outcome.ACCEPTED:
-            if self._failing_since_s is None:
-                self._failing_since_s = time.monotonic()
-                log.warning(
-                    "batch %s to %s failed: %s; trying again with back-off, nothing is lost",
-                    batch.key, without_password(self.settings.publish.url) or "stdout", delivery.why,
-                )
-        elif self._failing_since_s is not None:
-            seconds = time.monotonic() - self._failing_since_s
-            log.info("the client takes batches again, after %.1f s", seconds)
+    def _report(self, batch: Batch, delivery: Delivery, before: Circuit) -> None:
+        """A line a reason when the client begins to fail, one when it is given up for now, one when it
+        is back."""
+        if delivery.notice and not self._notice_told:
+            self._notice_told = True
+            log.warning("batch %s to %s: %s", batch.key, self._sink.name, delivery.notice)
+        if delivery.outcome is Outcome.ACCEPTED:
+            if self._failing_since_s is not None:
+                seconds = time.monotonic() - self._failing_since_s
+                log.info("the client takes batches again, after %.1f s", seconds)
             self._failing_since_s = None
+            self._reasons_told.clear()
+            return
+        if self._failing_since_s is None:
+            self._failing_since_s = time.monotonic()
+        if delivery.why not in self._reasons_told and len(self._reasons_told) < REASONS_TOLD_MAX:
+            self._reasons_told.add(delivery.why)
+            log.warning(
+                "batch %s to %s failed: %s; trying again with back-off, nothing is lost",
+                batch.key, self._sink.name, delivery.why,
+            )
+        attempts = self._dispatching.attempts
+        if before is Circuit.CLOSED and attempts.circuit is Circuit.OPEN:
+            log.warning(
+                "the client failed %d times in a row: the circuit is open, and one batch now and then "
+                "tries whether it is back", attempts.failures,
+            )
 
     def _set_timer(self) -> None:
         if self._timer is not None:

@@ -112,8 +112,13 @@ def _status(status: dict[str, Any], columns: int) -> Group:
         f"plays      {plays['counted']:,} counted of {status['videos']:,} videos; "
         f"{plays['redelivered']:,} redeliveries dropped, {plays['dead_lettered']:,} dead letters",
         f"publishes  {publishes['total']:,} of {publishes['videos']:,} totals: {triggers}",
-        f"           {publishes['late']:,} totals late, {publishes['failed']:,} attempts failed",
+        f"           {publishes['late']:,} totals late, {publishes['late_by_client']:,} by the client; "
+        f"{publishes['failed']:,} attempts failed, {publishes['rejected']:,} rejected",
     ]
+    client = status["client"]
+    if client["failures_in_a_row"]:
+        circuit = client["circuit"].replace("_", " ")
+        lines.append(f"client     failed {client['failures_in_a_row']:,} times in a row; circuit {circuit}")
     return Group(table, *(Text(line) for line in lines), _progress(status))
 
 

@@ -11,6 +11,7 @@ import psutil
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from .core.attempts import Circuit
 from .core.messages import ConsumerFigures, CounterFigures, DispatcherFigures
 from .supervision import Supervisor
 from .switchboard import Switchboard
@@ -70,8 +71,13 @@ def status(service: Service) -> dict[str, Any]:
             **by_trigger,
             **{
                 name: sum(getattr(one, name) for one in dispatchers)
-                for name in ("videos", "late", "failed")
+                for name in ("videos", "late", "late_by_client", "failed", "rejected")
             },
+        },
+        # One dispatcher; None until it has said something.
+        "client": {
+            "circuit": next((one.circuit for one in dispatchers), None),
+            "failures_in_a_row": sum(one.failures for one in dispatchers),
         },
         "videos": sum(one.videos for one in counters),
         "pending_videos": pending,
@@ -159,11 +165,23 @@ class _Collector:
         for name, text in (
             ("videos", "Videos in accepted publishes."),
             ("late", "Videos published after their deadline."),
+            ("late_by_client", "Those of them that were late because the client was slow or failing."),
             ("failed", "Attempts to publish that failed."),
+            ("rejected", "Those of them that the client called wrong: 4xx but for 408, 425 and 429."),
         ):
             yield CounterMetricFamily(
                 f"playtally_published_{name}", text, value=status["publishes"][name]
             )
+        yield GaugeMetricFamily(
+            "playtally_client_failures_in_a_row", "Attempts that failed since the last that did not.",
+            value=status["client"]["failures_in_a_row"],
+        )
+        circuit = GaugeMetricFamily(
+            "playtally_client_circuit", "1 for the state that the circuit is in.", labels=["state"]
+        )
+        for state in Circuit:
+            circuit.add_metric([state], float(status["client"]["circuit"] == state))
+        yield circuit
         yield GaugeMetricFamily(
             "playtally_pending_videos", "Videos with unpublished plays.",
             value=status["pending_videos"],

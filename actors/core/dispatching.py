@@ -4,6 +4,7 @@ Pure. Owns the schedule and the one batch on its way. Promises: a batch is writt
 sent and until every ledger has recorded it; a batch whose outcome is unknown is sent again as it is,
 under its key, before anything else, until it is accepted; one that was only ever refused is made
 anew, with newer totals. Keeps no totals of videos: it asks the counters for them when a batch leaves.
+When the client may be tried is `attempts.py`'s.
 
     IDLE ──due──▶ COLLECTING ──all shards answered──▶ SENDING ──accepted──▶ IDLE
      ▲                                                │
@@ -12,12 +13,14 @@ anew, with newer totals. Keeps no totals of videos: it asks the counters for the
 """
 
 from collections.abc import Callable, Iterable
-from enum import Enum, StrEnum
+from enum import Enum
 
 from msgspec import Struct
 
+from .attempts import Attempts, Outcome
 from .columns import pack_numbers, unpack_numbers, unpack_videos
 from .effects import Deliver, Forget, Send, Store
+from .holdups import HoldUps
 from .margin import Margin
 from .messages import (
     Collect,
@@ -34,18 +37,8 @@ from .schedule import Rule, Schedule
 from .shards import counter_of, shard_of
 
 COLLECT_TIMEOUT_MS = 1000  # a counter that is slower is passed over until it says something
-BACK_OFF_MS_FIRST = 100
-BACK_OFF_MS_MAX = 10_000
 
 Effect = Send | Store | Forget | Deliver
-
-
-class Outcome(StrEnum):
-    """What became of a delivery. Unknown: no answer came, so the client may have it or not."""
-
-    ACCEPTED = "accepted"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
 
 
 class Phase(Enum):
@@ -80,18 +73,21 @@ class Dispatching:
         jitter: Callable[[], float],
         stored: Iterable[Batch] = (),
         totals: PublishTotals = PublishTotals(),
+        rate_max_per_s: float = 0.0,
     ):
         """`service`: the id that the state began with. `jitter`: 0 to 1, at random, for back-off.
 
         `stored`: the batches that were written down and not yet recorded by every ledger.
+        `rate_max_per_s`: attempts to publish a second that the client allows; 0 for any number.
         """
         self.phase = Phase.IDLE
         self.totals = totals
-        self._margin = Margin(rule.deadline_ms)
+        self.attempts = Attempts(jitter, rate_max_per_s)
+        self._margin = Margin(rule.deadline_ms, interval_ms=self.attempts.interval_ms)
         self._schedule = Schedule(rule, batch_size_max, self._margin)
+        self._holdups = HoldUps()
         self._shards = shards
         self._service = service
-        self._jitter = jitter
         self._linked: set[int] = set()
         self._silent: set[int] = set()
         self._collections = 0
@@ -99,9 +95,6 @@ class Dispatching:
         self._batch: Batch | None = None
         self._doubtful = False  # whether the client may have the batch on its way already
         self._left_ms = 0
-        self._failed_ms = 0
-        self._resume_ms = 0
-        self._failures = 0
         self._draining = False
         self._barrier_due = False
         self._unrecorded: dict[str, tuple[Batch, set[int]]] = {}
@@ -152,20 +145,23 @@ class Dispatching:
         return effects + self.wake(now_ms)
 
     def delivered(
-        self, outcome: Outcome, now_ms: int, retry_after_ms: int | None = None
+        self,
+        outcome: Outcome,
+        now_ms: int,
+        retry_after_ms: int | None = None,
+        rejected: bool = False,
     ) -> list[Effect]:
-        """What became of the batch on its way. `retry_after_ms`: the pause that the client asks."""
+        """What became of the batch on its way. `retry_after_ms`: the pause that the client asks for.
+
+        `rejected`: the client said that the request itself is wrong; that is counted apart.
+        """
         batch = self._batch
         if batch is None or self.phase is not Phase.SENDING:
             raise AssertionError(f"an outcome while {self.phase.value}")
         if outcome is Outcome.ACCEPTED:
             return self._accepted(batch, now_ms)
-        self.totals = self.totals.plus(failed=1)
-        self._failures += 1
-        longest_ms = min(BACK_OFF_MS_MAX, BACK_OFF_MS_FIRST * 2 ** min(self._failures - 1, 16))
-        pause_ms = longest_ms * (0.5 + self._jitter() / 2)
-        self._failed_ms = now_ms
-        self._resume_ms = now_ms + int(max(pause_ms, retry_after_ms or 0))
+        self.totals = self.totals.plus(failed=1, rejected=int(rejected))
+        self.attempts.failed(now_ms, retry_after_ms)
         self.phase = Phase.BACKING_OFF
         # A refusal says nothing of the attempts before it, and one of those may have got through.
         self._doubtful = self._doubtful or outcome is Outcome.UNKNOWN
@@ -194,18 +190,18 @@ class Dispatching:
                 self._silent.add(shard)
                 self._set_aside(shard)
             effects += self._leave_if_collected(now_ms)
-        # A clock that was set back must not make a pause longer.
-        paused = self._failed_ms <= now_ms < self._resume_ms
-        if self.phase is Phase.BACKING_OFF and not paused:
+        may_leave = self.attempts.may_leave(now_ms)
+        if self.phase is Phase.BACKING_OFF and may_leave:
             if self._batch is not None:
                 self._left_ms = now_ms
-                return [*effects, *self._deliver(self._batch)]
+                return [*effects, *self._deliver(self._batch, now_ms)]
+            self._holdups.end(now_ms)
             self.phase = Phase.IDLE
         if self.phase is Phase.IDLE and self._barrier_due:
             # What the counters said before they answer this has then arrived.
             self._barrier_due = False
             return effects + self._collect(Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms)
-        if self.phase is Phase.IDLE:
+        if self.phase is Phase.IDLE and may_leave:
             due_ms = self._schedule.next_due_ms()
             if due_ms is not None and (due_ms <= now_ms or self._draining):
                 trigger, videos = self._schedule.take(now_ms)
@@ -223,9 +219,10 @@ class Dispatching:
             return self._collection.expires_ms
         match self.phase:
             case Phase.BACKING_OFF:
-                return self._resume_ms
+                return self.attempts.next_ms()
             case Phase.IDLE:
-                return self._schedule.next_due_ms()
+                due_ms = self._schedule.next_due_ms()
+                return None if due_ms is None else max(due_ms, self.attempts.next_ms())
             case _:
                 return None
 
@@ -240,7 +237,9 @@ class Dispatching:
         """What was published, and what is not yet."""
         on_its_way = len(self._unrecorded) + (self.phase is not Phase.IDLE)
         counts = (getattr(self.totals, name) for name in self.totals.__struct_fields__)
-        return DispatcherFigures(*counts, len(self._schedule), on_its_way)
+        return DispatcherFigures(
+            *counts, len(self._schedule), on_its_way, self.attempts.circuit, self.attempts.failures
+        )
 
     # How it does that
 
@@ -307,25 +306,32 @@ class Dispatching:
         batch = make_batch(self._service, collection.trigger, entries)
         self._doubtful = False
         # Store before Deliver: after a crash in between, the same batch goes under the same key.
-        return [Store(batch, self.totals), *self._deliver(batch)]
+        return [Store(batch, self.totals), *self._deliver(batch, now_ms)]
 
-    def _deliver(self, batch: Batch) -> list[Effect]:
+    def _deliver(self, batch: Batch, now_ms: int) -> list[Effect]:
         self.phase = Phase.SENDING
+        self._holdups.add(*self.attempts.rate_wait_ms())
+        self._holdups.begin(now_ms)
+        self.attempts.left(now_ms)
         self._batch = batch
         return [Deliver(batch)]
 
     def _accepted(self, batch: Batch, now_ms: int) -> list[Effect]:
         self._margin.measure(max(0, now_ms - self._left_ms))
-        self._failures = 0
+        self.attempts.accepted()
+        self._holdups.end(now_ms)
         self._batch = None
         self.phase = Phase.IDLE
-        late = 0
+        late = late_by_client = 0
         for entry in batch.entries:
             taken = self._schedule.taken(entry.video)
             if taken is not None and taken.trigger is Trigger.DEADLINE:
-                late += now_ms > taken.latest_ms
+                late_ms = now_ms - taken.latest_ms
+                late += late_ms > 0
+                late_by_client += 0 < late_ms <= self._holdups.since(taken.due_ms)
             self._schedule.confirm(entry.video, entry.plays)
         counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late}
+        counts["late_by_client"] = late_by_client
         self.totals = self.totals.plus(**counts)
         accepted, shards = batch.accepted(), self._shards_of(batch)
         self._unrecorded[batch.key] = (accepted, shards)

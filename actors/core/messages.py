@@ -152,7 +152,11 @@ class CounterFigures(Struct, frozen=True, array_like=True, tag="counter"):
 
 
 class DispatcherFigures(Struct, frozen=True, array_like=True, tag="dispatcher"):
-    """What was published since the state began, by trigger; what is pending and on its way now."""
+    """What was published since the state began, by trigger; what is pending and on its way now.
+
+    `circuit`: what the last attempts say of the client (`attempts.Circuit`); `failures`: how many of
+    them failed in a row.
+    """
 
     realtime: int
     deadline: int
@@ -161,8 +165,12 @@ class DispatcherFigures(Struct, frozen=True, array_like=True, tag="dispatcher"):
     videos: int
     late: int
     failed: int
+    late_by_client: int
+    rejected: int
     pending_videos: int
     in_flight: int
+    circuit: str
+    failures: int
 
 
 class ServiceFigures(Struct, frozen=True, array_like=True, tag="service"):

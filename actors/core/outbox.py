@@ -55,7 +55,12 @@ class Batch(Struct, frozen=True, array_like=True):
 
 
 class PublishTotals(Struct, frozen=True, array_like=True):
-    """What was published since the state began, by trigger, and in all. Stored with each batch."""
+    """What was published since the state began, by trigger, and in all. Stored with each batch.
+
+    `late`: videos after their deadline; `late_by_client`: those of them that would have been in time
+    had the client answered at once. `failed`: attempts; `rejected`: those of them whose answer said that
+    the request itself is wrong. New fields go to the end: those that are stored lack them.
+    """
 
     realtime: int = 0
     deadline: int = 0
@@ -64,6 +69,8 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     videos: int = 0
     late: int = 0
     failed: int = 0
+    late_by_client: int = 0
+    rejected: int = 0
 
     def plus(self, **more: int) -> "PublishTotals":
         """These totals with so many more of some fields."""

@@ -1,24 +1,29 @@
-"""Where a publish goes: the client over HTTP, and stdout. Knows how a batch is sent, not when.
+"""Where a publish goes: the client over HTTP, an NSQ topic, or stdout. Knows how a batch is sent, not when.
 
-One confirmed total a video: the client's 2xx confirms a batch, stdout mirrors what it confirmed. With
-no URL the line on stdout is the publish. Promises: `REFUSED` is said only of a batch that was not sent
-or that the client answered with a refusal; whatever else goes wrong once sending has begun is
-`UNKNOWN`. Nothing that a client answers, or a reader of stdout leaves undone, takes more than a bounded
-time, a bounded memory, or the event loop.
+One client, one confirmed total a video: its 2xx, or nsqd's OK, confirms a batch; stdout mirrors what was
+confirmed. With neither URL nor topic the line on stdout is the publish.
+
+Promises: `REFUSED` is said only of a batch that was not sent or that the client answered with a refusal;
+whatever else goes wrong once sending has begun is `UNKNOWN`. Nothing that a client answers, or a reader
+of stdout leaves undone, takes more than a bounded time, a bounded memory, or the event loop.
 """
 
 import os
 
-from ..config import Publish
+from ..config import Publish, Settings
 from ..exits import Failure
+from ..nsq.lookup import ask_lookupd
 from .delivery import Delivery, Sink
-from .http import HttpSink, reason_of
+from .http import HttpSink
+from .nsq_topic import NsqSink
+from .route import reason_of
 from .stdout import MirroredSink, StdoutSink, StdoutWriter
 
 __all__ = [
     "Delivery",
     "HttpSink",
     "MirroredSink",
+    "NsqSink",
     "Sink",
     "StdoutSink",
     "StdoutWriter",
@@ -28,12 +33,26 @@ __all__ = [
 ]
 
 
-def open_sink(publish: Publish) -> Sink:
+def open_sink(settings: Settings) -> Sink:
     """The sink that the settings ask for. Raises `Failure` when they can't be followed."""
-    if not publish.url:
+    publish = settings.publish
+    if publish.nsq_topic:
+        sink: Sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: _nsqds(settings))
+    elif publish.url:
+        sink = HttpSink(publish, secret_of(publish))
+    else:
         return StdoutSink()
-    http = HttpSink(publish.url, publish.timeout_s, secret_of(publish))
-    return MirroredSink(http) if publish.stdout else http
+    return MirroredSink(sink) if publish.stdout else sink
+
+
+def _nsqds(settings: Settings) -> list[str]:
+    """The nsqds that the plays come from: what is passed on goes to one of them."""
+    nsq = settings.nsq
+    if nsq.nsqd_tcp_addresses:
+        return list(nsq.nsqd_tcp_addresses)
+    if nsq.lookupd_http_addresses:
+        return [found for address in nsq.lookupd_http_addresses for found in ask_lookupd(address)]
+    return [settings.embedded_nsqd.tcp_address]
 
 
 def secret_of(publish: Publish) -> bytes | None:

@@ -7,7 +7,7 @@ import os
 import select
 from concurrent.futures import ThreadPoolExecutor
 
-from ..core.dispatching import Outcome
+from ..core.attempts import Outcome
 from ..core.outbox import Batch, payload
 from .delivery import Delivery, Sink
 
@@ -22,17 +22,30 @@ class StdoutWriter:
     """Lines to stdout, from a thread of its own: who reads it may stop, and the event loop must not."""
 
     def __init__(self, descriptor: int = STDOUT):
-        self.lines_waiting = 0
+        self._waiting: set[asyncio.Future[str]] = set()
         self._descriptor = descriptor
         self._thread = ThreadPoolExecutor(1, "stdout")
         self._torn = False
 
+    @property
+    def lines_waiting(self) -> int:
+        """Lines that the operating system does not have yet."""
+        return len(self._waiting)
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait for the lines that wait, so long at most; say how many are lost then."""
+        if not self._waiting:
+            return
+        _, left = await asyncio.wait(self._waiting, timeout=timeout_s)
+        if left:
+            log.warning("nobody read stdout within %.1f s: %d lines are lost there", timeout_s, len(left))
+
     def write(self, batch: Batch) -> "asyncio.Future[str]":
         """Write a batch as one line of JSON. Why it can't be; "" once the operating system has it."""
         line = (json.dumps(payload(batch)) + "\n").encode()
-        self.lines_waiting += 1
         written = asyncio.get_running_loop().run_in_executor(self._thread, self._put, line)
-        written.add_done_callback(self._done)
+        self._waiting.add(written)
+        written.add_done_callback(self._waiting.discard)
         return written
 
     def _put(self, line: bytes) -> str:
@@ -52,12 +65,11 @@ class StdoutWriter:
         self._torn = False
         return ""
 
-    def _done(self, _: object) -> None:
-        self.lines_waiting -= 1
-
 
 class StdoutSink:
     """Writes a batch as one line of JSON on stdout, and waits for whoever reads it."""
+
+    name = "stdout"
 
     def __init__(self, descriptor: int = STDOUT):
         self._writer = StdoutWriter(descriptor)
@@ -74,11 +86,18 @@ class StdoutSink:
             return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({why})")
         return Delivery(Outcome.ACCEPTED)
 
+    async def reach(self) -> None:
+        """Nothing: it is there."""
+
+    async def flush(self, timeout_s: float) -> None:
+        """Nothing: a line that waits is a batch on its way, which is sent again."""
+
 
 class MirroredSink:
     """Another sink, and what it confirmed on stdout too, as far as somebody reads that."""
 
     def __init__(self, sink: Sink, descriptor: int = STDOUT):
+        self.name = sink.name
         self._sink = sink
         self._writer = StdoutWriter(descriptor)
         self._mirrors = True
@@ -90,6 +109,15 @@ class MirroredSink:
         if delivery.outcome is Outcome.ACCEPTED and self._mirrors:
             await self._mirror(batch)
         return delivery
+
+    async def reach(self) -> None:
+        """Connect, and publish nothing."""
+        await self._sink.reach()
+
+    async def flush(self, timeout_s: float) -> None:
+        """Wait for a reader of the lines that wait, so long at most: the client has those batches, so
+        they don't come again."""
+        await self._writer.flush(timeout_s)
 
     async def _mirror(self, batch: Batch) -> None:
         stalled = self._writer.lines_waiting > 0

@@ -49,9 +49,9 @@ class ForgetsBeforeRecorded(Dispatching):
 class RecordsBeforeTheAnswer(Dispatching):
     """`Published` is said when a batch leaves."""
 
-    def _deliver(self, batch):
+    def _deliver(self, batch, now_ms):
         told = [self._tell(batch, shard) for shard in sorted(self._shards_of(batch) & self._linked)]
-        return [*super()._deliver(batch), *told]
+        return [*super()._deliver(batch, now_ms), *told]
 
 
 class LossDropsPending(Dispatching):

@@ -37,9 +37,10 @@ def status(*children, **facts):
         "plays": {"received": 1234, "counted": 1234, "redelivered": 5, "dead_lettered": 6},
         "publishes": {
             "total": 1000, "realtime": 900, "deadline": 80, "overdue": 15, "drain": 5, "videos": 12_345,
-            "late": 2, "failed": 3,
+            "late": 2, "late_by_client": 1, "failed": 3, "rejected": 1,
         },
-        "videos": 100, "pending_videos": 0, "in_flight_messages": 0, "caught_up": True, **facts,
+        "videos": 100, "pending_videos": 0, "in_flight_messages": 0, "caught_up": True,
+        "client": {"circuit": "closed", "failures_in_a_row": 0}, **facts,
     }
 
 
@@ -67,8 +68,14 @@ def test_the_status_names_every_child_its_life_and_what_was_done(capsys):
     assert "killed(SIGKILL)" in text
     assert "1,234 counted of 100 videos; 5 redeliveries dropped, 6 dead letters" in text
     assert "1,000 of 12,345 totals: 900 realtime, 80 deadline, 15 overdue, 5 drain" in text
-    assert "2 totals late, 3 attempts failed" in text
+    assert "2 totals late, 1 by the client; 3 attempts failed, 1 rejected" in text
     assert lines[-1] == "caught up: nothing in flight, every play published"
+
+
+def test_a_client_that_fails_is_told(capsys):
+    facts = {"client": {"circuit": "half_open", "failures_in_a_row": 1234}}
+    lines = shown(capsys, screen.show_status, status(**facts))
+    assert "client     failed 1,234 times in a row; circuit half open" in lines
 
 
 @pytest.mark.parametrize(

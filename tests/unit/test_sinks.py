@@ -20,16 +20,21 @@ import time
 
 import pytest
 
-from actors.config import Publish
-from actors.core.dispatching import Outcome
+from actors.config import Publish, Settings
+from actors.core.attempts import Outcome
 from actors.core.outbox import Entry, Trigger, make_batch
 from actors.exits import Failure
 from actors.sinks import Delivery, HttpSink, MirroredSink, StdoutSink, open_sink
-from actors.sinks.http import ANSWER_HEAD_BYTES_MAX
+from actors.sinks.answers import ANSWER_HEAD_BYTES_MAX
 from actors.sinks.stdout import STDOUT_LINES_MAX
 
 BATCH = make_batch("a-service", Trigger.REALTIME, [Entry(bytes(range(16)), 7, 1_795_502_904_123_456_789)])
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def http_sink(url, timeout_s=5.0, secret=None, **settings):
+    """A sink to that URL."""
+    return HttpSink(Publish(url=url, timeout_s=timeout_s, **settings), secret)
 
 
 async def read_request(reader):
@@ -61,7 +66,7 @@ def outcome_of(act, timeout_s=5.0, secret=None):
 
     async def attempt():
         async with client_that(act) as port:
-            sink = HttpSink(f"http://127.0.0.1:{port}/plays", timeout_s, secret)
+            sink = http_sink(f"http://127.0.0.1:{port}/plays", timeout_s, secret)
             return await asyncio.wait_for(sink.deliver(BATCH), 20)
 
     return asyncio.run(attempt())
@@ -99,7 +104,7 @@ async def reset(writer):
 @pytest.mark.parametrize("status", [b"200 OK", b"201 Created", b"202 Accepted", b"204 No Content", b"299 X"])
 def test_any_2xx_accepts(status):
     delivery = outcome_of(answering(b"HTTP/1.1 " + status + b"\r\n\r\n"))
-    assert delivery == (Outcome.ACCEPTED, "", None)
+    assert delivery == Delivery(Outcome.ACCEPTED)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +114,8 @@ def test_any_2xx_accepts(status):
 def test_an_answer_that_says_no_refuses(status):
     delivery = outcome_of(answering(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nno"))
     assert delivery.outcome is Outcome.REFUSED
-    assert delivery.why == f"it answered {status.decode()}"
+    assert delivery.why == f"it answered {status.decode()}: no"
+    assert delivery.rejected == (status[:1] == b"4" and not status.startswith(b"429"))
 
 
 @pytest.mark.parametrize("status", [b"408 Request Timeout", b"502 Bad Gateway", b"504 Gateway Timeout"])
@@ -151,11 +157,12 @@ def test_an_answer_in_single_bytes_is_put_together():
 @pytest.mark.parametrize(
     ("value", "pause_ms"),
     [("2", 2000), ("0", 0), ("3600", 3_600_000), ("999999999", 3_600_000), ("-1", None), ("1.5", None),
-     ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("9" * 5000, None), ("²", None), ("", None)],
+     ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Fri, 01 Jan 2100 00:00:00 GMT", 3_600_000),
+     ("Fri, 99 Jan 2100 00:00:00 GMT", None), ("9" * 5000, None), ("²", None), ("", None)],
 )
 def test_the_pause_that_a_client_asks_for_is_taken_within_bounds(value, pause_ms):
     answer = f"HTTP/1.1 503 Busy\r\nRetry-After: {value}\r\n\r\n".encode()
-    assert outcome_of(answering(answer)) == (Outcome.REFUSED, "it answered 503 Busy", pause_ms)
+    assert outcome_of(answering(answer)) == Delivery(Outcome.REFUSED, "it answered 503 Busy", pause_ms)
 
 
 # When there was no answer
@@ -164,13 +171,13 @@ def test_the_pause_that_a_client_asks_for_is_taken_within_bounds(value, pause_ms
 def test_nobody_listens_is_refused_since_nothing_was_sent():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        sink = HttpSink(f"http://127.0.0.1:{taken.getsockname()[1]}/", 5.0, None)
+        sink = http_sink(f"http://127.0.0.1:{taken.getsockname()[1]}/", 5.0)
         delivery = asyncio.run(sink.deliver(BATCH))
-    assert delivery == (Outcome.REFUSED, "nobody listens there (connection refused)", None)
+    assert delivery == Delivery(Outcome.REFUSED, "nobody listens there (connection refused)")
 
 
 def test_a_name_that_is_not_known_is_refused():
-    delivery = asyncio.run(HttpSink("http://no-such-host.invalid/", 10.0, None).deliver(BATCH))
+    delivery = asyncio.run(http_sink("http://no-such-host.invalid/", 10.0).deliver(BATCH))
     assert delivery.outcome is Outcome.REFUSED
     assert delivery.why
 
@@ -186,12 +193,12 @@ def test_no_connection_in_time_is_refused():
                 one.setblocking(False)
                 one.connect_ex(full.getsockname())
                 waiting.append(one)
-            sink = HttpSink(f"http://127.0.0.1:{full.getsockname()[1]}/", 0.3, None)
+            sink = http_sink(f"http://127.0.0.1:{full.getsockname()[1]}/", 0.3)
             delivery = asyncio.run(sink.deliver(BATCH))
         finally:
             for one in waiting:
                 one.close()
-    assert delivery == (Outcome.REFUSED, "no connection within 0.3 s", None)
+    assert delivery == Delivery(Outcome.REFUSED, "no connection within 0.3 s")
 
 
 def test_no_answer_in_time_is_unknown():
@@ -201,7 +208,7 @@ def test_no_answer_in_time_is_unknown():
 
     started_s = time.monotonic()
     delivery = outcome_of(act, timeout_s=0.3)
-    assert delivery == (Outcome.UNKNOWN, "no answer within 0.3 s", None)
+    assert delivery == Delivery(Outcome.UNKNOWN, "no answer within 0.3 s")
     assert time.monotonic() - started_s < 3
 
 
@@ -325,7 +332,7 @@ def sent_to(url_of, secret=None):
 
     async def attempt():
         async with client_that(act) as port:
-            return await HttpSink(url_of(port), 5.0, secret).deliver(BATCH)
+            return await http_sink(url_of(port), secret=secret).deliver(BATCH)
 
     assert asyncio.run(attempt()).outcome is Outcome.ACCEPTED
     ((head, body),) = asked
@@ -372,16 +379,16 @@ def test_no_line_can_be_put_into_the_request_by_the_url():
 @pytest.mark.parametrize("url", ["http://host:99999/", "http://host:port/", "http://[::1/", "http://:80/"])
 def test_a_url_that_cannot_be_is_a_failure_at_the_start(url):
     with pytest.raises(Failure, match=r"publish\.url = .*expected http://host:port/path"):
-        open_sink(Publish(url=url))
+        open_sink(Settings(publish=Publish(url=url)))
 
 
 def test_a_secret_that_is_not_there_is_a_failure_at_the_start(monkeypatch):
     monkeypatch.delenv("PLAYTALLY_TEST_SECRET", raising=False)
     with pytest.raises(Failure, match=r"PLAYTALLY_TEST_SECRET.*not set or is empty"):
-        open_sink(Publish(secret_env="PLAYTALLY_TEST_SECRET"))
+        open_sink(Settings(publish=Publish(secret_env="PLAYTALLY_TEST_SECRET")))
     monkeypatch.setenv("PLAYTALLY_TEST_SECRET", "")
     with pytest.raises(Failure):
-        open_sink(Publish(secret_env="PLAYTALLY_TEST_SECRET"))
+        open_sink(Settings(publish=Publish(secret_env="PLAYTALLY_TEST_SECRET")))
 
 
 # TLS
@@ -408,7 +415,7 @@ def over_tls(certificate, scheme="https"):
 
     async def attempt():
         async with client_that(answering(OK), context) as port:
-            return await HttpSink(f"{scheme}://127.0.0.1:{port}/", 5.0, None).deliver(BATCH)
+            return await http_sink(f"{scheme}://127.0.0.1:{port}/", 5.0).deliver(BATCH)
 
     return asyncio.run(attempt())
 
@@ -431,7 +438,7 @@ def test_https_to_a_client_that_speaks_plain_http_is_refused():
 
     async def attempt():
         async with client_that(act) as port:
-            return await HttpSink(f"https://127.0.0.1:{port}/", 5.0, None).deliver(BATCH)
+            return await http_sink(f"https://127.0.0.1:{port}/", 5.0).deliver(BATCH)
 
     delivery = asyncio.run(attempt())
     assert delivery.outcome is Outcome.REFUSED
@@ -447,6 +454,8 @@ def test_http_to_a_client_that_speaks_tls_is_never_accepted(certificate):
 
 class Accepting:
     """A client that takes every batch."""
+
+    name = "a client"
 
     def __init__(self):
         self.taken = 0
@@ -504,7 +513,7 @@ def test_what_the_client_did_not_take_is_not_on_stdout(pipe):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
-        asyncio.run(MirroredSink(HttpSink(url, 5.0, None), pipe[1]).deliver(BATCH))
+        asyncio.run(MirroredSink(http_sink(url), pipe[1]).deliver(BATCH))
     os.set_blocking(pipe[0], False)
     with pytest.raises(BlockingIOError):
         os.read(pipe[0], 1)
@@ -578,7 +587,7 @@ def test_without_a_client_the_line_waits_for_its_reader_and_the_loop_goes_on(pip
 def test_without_a_client_a_reader_that_is_gone_makes_the_batch_wait(pipe):
     os.close(pipe[0])
     delivery = asyncio.run(StdoutSink(pipe[1]).deliver(BATCH))
-    assert delivery == (Outcome.UNKNOWN, "stdout can't be written (Broken pipe)", None)
+    assert delivery == Delivery(Outcome.UNKNOWN, "stdout can't be written (Broken pipe)")
 
 
 def test_a_stdout_that_does_not_block_is_waited_for_all_the_same(pipe):
@@ -602,4 +611,4 @@ def test_a_full_disk_is_unknown_and_says_why():
         pytest.skip("needs /dev/full")
     with open("/dev/full", "wb", buffering=0) as full:
         delivery = asyncio.run(StdoutSink(full.fileno()).deliver(BATCH))
-    assert delivery == (Outcome.UNKNOWN, "stdout can't be written (No space left on device)", None)
+    assert delivery == Delivery(Outcome.UNKNOWN, "stdout can't be written (No space left on device)")

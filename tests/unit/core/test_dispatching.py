@@ -2,10 +2,9 @@
 
 import pytest
 
+from actors.core.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, CIRCUIT_FAILURES, Circuit
 from actors.core.columns import pack_numbers, unpack_videos
 from actors.core.dispatching import (
-    BACK_OFF_MS_FIRST,
-    BACK_OFF_MS_MAX,
     COLLECT_TIMEOUT_MS,
     Dispatching,
     Outcome,
@@ -38,8 +37,10 @@ A, A2 = videos_of(0, 2)  # of counter 0
 B, B2 = videos_of(1, 2)  # of counter 1
 
 
-def dispatching(*linked, stored=(), jitter=1.0, batch_size_max=20):
-    one = Dispatching(RULE, SHARDS, batch_size_max, "service", lambda: jitter, stored)
+def dispatching(*linked, stored=(), jitter=1.0, batch_size_max=20, rate_max_per_s=0.0):
+    one = Dispatching(
+        RULE, SHARDS, batch_size_max, "service", lambda: jitter, stored, rate_max_per_s=rate_max_per_s
+    )
     for shard in linked:
         one.linked(shard, NOW_MS)
     return one
@@ -291,8 +292,8 @@ def test_pauses_double_up_to_a_bound_and_start_anew_after_a_success():
     assert one.wakeup_ms() - now_ms == BACK_OFF_MS_FIRST
 
 
-@pytest.mark.parametrize(("jitter", "pause_ms"), [(0.0, 50), (0.5, 75), (1.0, 100)])
-def test_a_pause_is_jittered_between_half_and_all_of_it(jitter, pause_ms):
+@pytest.mark.parametrize(("jitter", "pause_ms"), [(0.0, 0), (0.5, 50), (1.0, 100)])
+def test_a_pause_is_jittered_between_nothing_and_all_of_it(jitter, pause_ms):
     one = dispatching(0, jitter=jitter)
     sending(one, (A, 1))
     one.delivered(Outcome.UNKNOWN, NOW_MS)
@@ -550,3 +551,112 @@ def test_a_slow_client_makes_batches_leave_earlier():
         one.delivered(Outcome.ACCEPTED, NOW_MS + 5000)
     one.handle(0, [pending((A2, 100))], NOW_MS)
     assert one.wakeup_ms() < NOW_MS + RULE.deadline_ms - 5000
+
+
+# A client that allows so many publishes a second
+
+
+def publish_all(one, until_ms, took_ms=5):
+    """Let time pass until then, with a client that answers in `took_ms`. When each batch left."""
+    left_ms, now_ms = [], NOW_MS
+    while (due_ms := one.wakeup_ms()) is not None and due_ms <= until_ms:
+        now_ms = max(now_ms, due_ms)
+        effects = one.wake(now_ms)
+        while asks := asked(effects):
+            ((_, videos),) = asks
+            one.handle(0, [collected(number_of(effects), *((video, 100) for video in videos))], now_ms)
+            left_ms.append(now_ms)
+            now_ms += took_ms
+            effects = one.delivered(Outcome.ACCEPTED, now_ms)
+    return left_ms
+
+
+@pytest.mark.parametrize("rate_max_per_s", [0, 0.1, 0.5, 1, 10, 1000])
+def test_with_a_hundred_videos_due_at_once_all_five_batches_are_in_time_at_any_rate(rate_max_per_s):
+    one = dispatching(0, rate_max_per_s=rate_max_per_s)
+    one.handle(0, [pending(*((video, 100) for video in videos_of(0, 100)))], NOW_MS)
+    left_ms = publish_all(one, NOW_MS + 2 * RULE.deadline_ms)
+    assert len(left_ms) == 5
+    assert one.figures().late == 0
+    gaps_ms = [later - earlier for earlier, later in zip(left_ms, left_ms[1:], strict=False)]
+    assert min(gaps_ms) >= (1000 / rate_max_per_s if rate_max_per_s else 0) - 1
+    as_late_as_possible_ms = RULE.deadline_ms - 6 * (1000 / rate_max_per_s if rate_max_per_s else 0) - 2500
+    assert left_ms[0] - NOW_MS >= as_late_as_possible_ms
+
+
+def test_the_wake_up_waits_for_the_next_moment_that_the_rate_permits():
+    one = dispatching(0, rate_max_per_s=2)
+    sending(one, (A, 1))
+    one.delivered(Outcome.ACCEPTED, NOW_MS + 10)
+    assert one.handle(0, [pending((A2, 1))], NOW_MS + 20) == []
+    assert one.wakeup_ms() == NOW_MS + 500
+    assert asked(one.wake(NOW_MS + 499)) == []
+    assert asked(one.wake(NOW_MS + 500)) == [(counter_of(0), [A2])]
+
+
+def test_a_rate_holds_for_attempts_that_fail_too():
+    one = dispatching(0, rate_max_per_s=2)
+    sending(one, (A, 1))
+    one.delivered(Outcome.UNKNOWN, NOW_MS + 10)
+    assert one.wakeup_ms() == NOW_MS + 500
+
+
+# Late, and why
+
+
+def late_batch(one, leaves_ms):
+    """Let A, due by the deadline, leave at that time."""
+    one.handle(0, [pending((A, 100))], NOW_MS)
+    effects = one.wake(leaves_ms)
+    one.handle(0, [collected(number_of(effects), (A, 100))], leaves_ms)
+
+
+def test_what_was_offered_in_time_and_taken_late_is_late_by_the_client():
+    one = dispatching(0)
+    late_batch(one, NOW_MS + 59_500)
+    one.delivered(Outcome.ACCEPTED, NOW_MS + 61_000)
+    figures = one.figures()
+    assert (figures.late, figures.late_by_client) == (1, 1)
+
+
+def test_what_was_offered_late_is_our_own_however_slow_the_client():
+    one = dispatching(0)
+    late_batch(one, NOW_MS + 60_001)
+    one.delivered(Outcome.ACCEPTED, NOW_MS + 70_000)
+    figures = one.figures()
+    assert (figures.late, figures.late_by_client) == (1, 0)
+
+
+def test_what_waited_for_a_batch_that_the_client_kept_is_late_by_the_client():
+    one = dispatching(0, batch_size_max=1)
+    one.handle(0, [pending((A, 100))], NOW_MS)
+    sending(one, (A2, 1), now_ms=NOW_MS + 50_000)
+    one.delivered(Outcome.UNKNOWN, NOW_MS + 55_000)
+    one.wake(NOW_MS + 65_000)
+    effects = one.delivered(Outcome.ACCEPTED, NOW_MS + 65_001)
+    one.handle(0, [collected(number_of(effects), (A, 100))], NOW_MS + 65_002)
+    one.delivered(Outcome.ACCEPTED, NOW_MS + 65_003)
+    figures = one.figures()
+    assert (figures.late, figures.late_by_client) == (1, 1)
+
+
+def test_rejections_are_counted_apart_and_among_the_failed():
+    one = dispatching(0)
+    sending(one, (A, 1))
+    one.delivered(Outcome.REFUSED, NOW_MS, rejected=True)
+    figures = one.figures()
+    assert (figures.failed, figures.rejected) == (1, 1)
+
+
+def test_the_circuit_is_among_the_figures():
+    one, now_ms = dispatching(0), NOW_MS
+    sending(one, (A, 1))
+    for _ in range(CIRCUIT_FAILURES):
+        one.delivered(Outcome.UNKNOWN, now_ms)
+        now_ms = one.wakeup_ms()
+        failures, circuit = one.figures().failures, one.figures().circuit
+        one.wake(now_ms)
+    assert (failures, circuit) == (CIRCUIT_FAILURES, Circuit.OPEN)
+    assert one.figures().circuit == Circuit.HALF_OPEN
+    one.delivered(Outcome.ACCEPTED, now_ms)
+    assert (one.figures().failures, one.figures().circuit) == (0, Circuit.CLOSED)

@@ -1,0 +1,193 @@
+"""What a client answers over HTTP: taken off the stream within bounds, and what it means for a batch.
+
+Heads are parsed by tornado's parsers. Refuses to know connections, and what was asked.
+"""
+
+import asyncio
+import email.utils
+import logging
+import math
+import time
+from typing import NamedTuple
+
+from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
+
+from ..core.attempts import Outcome
+from .delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+# Answers that a proxy gives when it does not know whether the client behind it took the batch.
+UNKNOWN_STATUSES = {408, 502, 504}
+# 4xx that say "not now"; all others say that the request itself is wrong.
+PASSING_STATUSES = {408, 425, 429}
+RETRY_AFTER_S_MAX = 3600
+ANSWER_HEAD_BYTES_MAX = 64 * 1024
+ANSWER_BODY_BYTES_MAX = 64 * 1024
+ANSWER_BODY_PATIENCE_S = 0.5
+LINE_CHARACTERS_MAX = 200
+INTERIM_ANSWERS_MAX = 10
+TORN = "the connection closed in the middle of one"
+
+
+class NothingCame(EOFError):
+    """The connection closed before the first byte of an answer."""
+
+
+class Answer(NamedTuple):
+    """What a client answered. `keeps`: the connection can carry the next request.
+
+    `body`: its beginning, `ANSWER_BODY_BYTES_MAX` at most.
+    """
+
+    status: int
+    reason: str
+    headers: HTTPHeaders
+    keeps: bool
+    body: bytes = b""
+
+
+async def read_head(reader: asyncio.StreamReader) -> Answer:
+    """The head of the final answer. Raises `NothingCame`, `EOFError` when it breaks off, `ValueError`
+    when it is no HTTP.
+    """
+    for number in range(INTERIM_ANSWERS_MAX):
+        try:
+            first = await _read_line(reader)
+        except (EOFError, ConnectionError) as error:
+            if number or (error.args and error.args[0] == TORN):
+                raise
+            raise NothingCame(str(error)) from error
+        try:
+            start = parse_response_start_line(first.rstrip("\r\n"))
+            head, size = "", 0
+            while (line := await _read_line(reader)).strip():
+                size += len(line)
+                if size > ANSWER_HEAD_BYTES_MAX:
+                    raise ValueError(f"its headers are longer than {ANSWER_HEAD_BYTES_MAX} bytes")
+                head += line
+            if start.code >= 200:
+                headers = HTTPHeaders.parse(head)
+                keeps = start.version == "HTTP/1.1" and headers.get("Connection", "").lower() != "close"
+                return Answer(start.code, start.reason, headers, keeps)
+        except HTTPInputError as error:
+            raise ValueError(str(error)) from error
+    raise ValueError(f"{INTERIM_ANSWERS_MAX} interim answers and no final one")
+
+
+async def read_answer(reader: asyncio.StreamReader, ends_s: float) -> Answer:
+    """The whole of it: the head by `ends_s` (the loop's time), of the body what comes in a moment.
+
+    The head has said all: a body that is long, slow or broken off costs the connection only. Raises as
+    `read_head` does, and `TimeoutError`.
+    """
+    async with asyncio.timeout_at(ends_s):
+        answer = await read_head(reader)
+    body, whole = bytearray(), False
+    try:
+        async with asyncio.timeout_at(asyncio.get_running_loop().time() + ANSWER_BODY_PATIENCE_S):
+            whole = await _read_body(reader, answer, body)
+    except (TimeoutError, EOFError, OSError, ValueError):
+        log.debug("what followed the client's %d was not read to its end", answer.status)
+    return answer._replace(keeps=answer.keeps and whole, body=bytes(body))
+
+
+async def _read_body(reader: asyncio.StreamReader, answer: Answer, body: bytearray) -> bool:
+    """Put what follows the head into `body`, up to a size. Whether that was all."""
+    if answer.status in (204, 304):
+        return True
+    if answer.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        return await _read_chunks(reader, body)
+    length = answer.headers.get("Content-Length", "")
+    known = _is_number(length) and int(length) <= ANSWER_BODY_BYTES_MAX
+    await _read_up_to(reader, int(length) if known else ANSWER_BODY_BYTES_MAX, body)
+    return known and len(body) == int(length)
+
+
+async def _read_chunks(reader: asyncio.StreamReader, body: bytearray) -> bool:
+    """A body in chunks (RFC 9112, section 7.1); it tells its end by itself, so the connection stays."""
+    while True:
+        size = int((await _read_line(reader)).partition(";")[0], 16)
+        if size == 0:
+            while (await _read_line(reader)).strip():
+                pass  # trailers
+            return True
+        if not 0 < size <= ANSWER_BODY_BYTES_MAX - len(body):
+            return False
+        body += await reader.readexactly(size)
+        if (await _read_line(reader)).strip():
+            return False
+
+
+async def _read_up_to(reader: asyncio.StreamReader, size: int, body: bytearray) -> None:
+    while size > len(body) and (piece := await reader.read(size - len(body))):
+        body += piece
+
+
+async def _read_line(reader: asyncio.StreamReader) -> str:
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError(TORN if line else "the connection closed")
+    return line.decode("latin1")
+
+
+def judge(answer: Answer) -> Delivery:
+    """What an answer means for the batch."""
+    told = f"it answered {answer.status} {answer.reason}".rstrip()
+    if 200 <= answer.status < 300:
+        return Delivery(Outcome.ACCEPTED, notice=_page_notice(answer, told))
+    if 300 <= answer.status < 400:
+        leads = answer.headers.get("Location", "nowhere")
+        told += f" (to {leads[:200]}); redirects are not followed: set publish.url to where it leads"
+    elif line := first_line(answer.body):
+        told += f": {line}"
+    outcome = Outcome.UNKNOWN if answer.status in UNKNOWN_STATUSES else Outcome.REFUSED
+    rejected = 400 <= answer.status < 500 and answer.status not in PASSING_STATUSES
+    return Delivery(outcome, told, _retry_after_ms(answer.headers), rejected)
+
+
+def _page_notice(answer: Answer, told: str) -> str:
+    """A page for people is what a proxy or a login answers in a client's place, with 200 at times."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != "text/html":
+        return ""
+    return (
+        f"{told} with a page ({kind}: {first_line(answer.body)!r}), expected the client's own answer. As "
+        "any 2xx it counts as accepted; if a proxy or a login stands there, correct publish.url"
+    )
+
+
+def first_line(body: bytes) -> str:
+    """The first line of a body that says something, fit for a log: no control characters, not long."""
+    lines = (line.strip() for line in body.decode("utf-8", "replace").splitlines())
+    line = next((line for line in lines if line), "")
+    return "".join(one if one.isprintable() else " " for one in line[:LINE_CHARACTERS_MAX])
+
+
+def _retry_after_ms(headers: HTTPHeaders) -> int | None:
+    """The pause that the client asks for with Retry-After (RFC 9110, section 10.2.3): seconds, or a date."""
+    value = headers.get("Retry-After", "")
+    if _is_number(value):
+        return min(int(value), RETRY_AFTER_S_MAX) * 1000
+    try:
+        at_s = email.utils.parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+    return math.ceil(min(max(0.0, at_s - time.time()), RETRY_AFTER_S_MAX) * 1000)
+
+
+def accepts_gzip(headers: HTTPHeaders) -> bool | None:
+    """Whether an answer says that requests may come in gzip (RFC 7694); None when it says nothing."""
+    value = headers.get("Accept-Encoding")
+    if value is None:
+        return None
+    for part in value.lower().split(","):
+        coding, *parameters = (word.strip() for word in part.split(";"))
+        if coding in ("gzip", "x-gzip"):
+            return not any(one.replace(" ", "").rstrip("0") in ("q=", "q=0.") for one in parameters)
+    return False
+
+
+def _is_number(text: str) -> bool:
+    # No longer than that: `int` refuses thousands of digits with an error.
+    return text.isascii() and text.isdigit() and len(text) <= 18
