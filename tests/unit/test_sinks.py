@@ -4,6 +4,7 @@ and stdout as a real pipe whose reader sleeps, comes back, or goes.
 
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import hmac
 import json
@@ -612,3 +613,308 @@ def test_a_full_disk_is_unknown_and_says_why():
     with open("/dev/full", "wb", buffering=0) as full:
         delivery = asyncio.run(StdoutSink(full.fileno()).deliver(BATCH))
     assert delivery == Delivery(Outcome.UNKNOWN, "stdout can't be written (No space left on device)")
+
+
+# Answers as they are in the wild
+
+
+def deliveries_to(act, count=2, batch=BATCH, tls=None, url=None, secret=None, **settings):
+    """So many attempts at one client that acts so, one after the other."""
+
+    async def attempt():
+        async with client_that(act, tls) as port:
+            sink = http_sink((url or "http://127.0.0.1:{port}/").format(port=port), 5.0, secret, **settings)
+            return [await asyncio.wait_for(sink.deliver(batch), 20) for _ in range(count)]
+
+    return asyncio.run(attempt())
+
+
+def recording(asked, *answers):
+    """A client that notes each request in `asked` as (connection, head, body), and answers in turn."""
+
+    async def act(reader, writer):
+        me = object()
+        while True:
+            try:
+                asked.append((me, *await read_request(reader)))
+            except asyncio.IncompleteReadError:
+                return
+            writer.write(answers[min(len(asked), len(answers)) - 1])
+            await writer.drain()
+
+    return act
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [OK, b"HTTP/1.1 204 No Content\r\n\r\n", CHUNKED + b"2\r\nok\r\n0\r\n\r\n",
+     CHUNKED + b"1;name=value\r\no\r\nA\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n"],
+    ids=["length", "no content", "chunks", "chunks and trailers"],
+)
+def test_the_connection_is_kept_after_an_answer_that_tells_its_end(answer):
+    asked = []
+    started_s = time.monotonic()
+    assert deliveries_to(recording(asked, answer), 4) == [Delivery(Outcome.ACCEPTED)] * 4
+    assert time.monotonic() - started_s < 1.5, "an answer whose end is known is not waited for"
+    assert len({connection for connection, *_ in asked}) == 1
+
+
+@pytest.mark.parametrize("rest", [b"-1\r\n", b"zz\r\n", b"2\r\nokno\r\n0\r\n\r\n", b"fffff\r\n", b"5\r\nab"])
+def test_chunks_that_are_none_cost_the_connection_and_the_status_stands(rest):
+    asked = []
+    assert deliveries_to(recording(asked, CHUNKED + rest)) == [Delivery(Outcome.ACCEPTED)] * 2
+    assert len({connection for connection, *_ in asked}) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "rejected"), [("400 Bad Request", True), ("422 No", True), ("408 Timeout", False),
+                             ("425 Too Early", False), ("429 Slow Down", False), ("500 Broken", False)],
+)
+def test_what_a_client_says_of_its_refusal_is_told_by_its_first_line(status, rejected):
+    body = b"\n  plays: expected a \x1b[31mnumber\x1b[0m \n at line 1\n"
+    answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    delivery = outcome_of(answering(answer))
+    assert delivery.why == f"it answered {status}: plays: expected a  [31mnumber [0m"
+    assert delivery.rejected is rejected
+
+
+def test_a_long_first_line_is_cut():
+    answer = b"HTTP/1.1 400 No\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000
+    assert outcome_of(answering(answer)).why == "it answered 400 No: " + "x" * 200
+
+
+def test_a_page_in_place_of_an_answer_is_accepted_as_any_2xx_and_noticed():
+    page = b"<!doctype html>\n<title>Sign in</title>"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b"
+    delivery = outcome_of(answering(answer % (len(page), page)))
+    assert delivery.outcome is Outcome.ACCEPTED
+    assert "it answered 200 OK with a page (text/html: '<!doctype html>'), expected the client's" in (
+        delivery.notice
+    )
+
+
+def test_a_date_to_come_back_at_is_a_pause_until_then():
+    at = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 100))
+    pause_ms = outcome_of(answering(f"HTTP/1.1 429 No\r\nRetry-After: {at}\r\n\r\n".encode())).retry_after_ms
+    assert 90_000 < pause_ms <= 100_000
+
+
+# Gzip
+
+
+WIDE = make_batch("a-service", Trigger.REALTIME, [Entry(os.urandom(16), 7, 1) for _ in range(20)])
+
+
+@pytest.mark.parametrize(
+    ("said", "zipped"),
+    [("gzip", True), ("br, GZIP;q=0.5", True), ("x-gzip", True), ("identity", False), ("", False),
+     ("gzip;q=0", False), ("gzip; q=0.000", False)],
+)
+def test_a_client_that_says_that_it_takes_gzip_gets_it_signed_as_it_travels(said, zipped):
+    asked = []
+    answer = f"HTTP/1.1 200 OK\r\nAccept-Encoding: {said}\r\nContent-Length: 0\r\n\r\n".encode()
+    deliveries_to(recording(asked, answer), 2, WIDE, secret=b"a secret")
+    (_, _, first), (_, head, second) = asked
+    assert json.loads(first) == json.loads(gzip.decompress(second) if zipped else second)
+    assert (b"\r\nContent-Encoding: gzip\r\n" in head) == zipped
+    assert hmac.new(b"a secret", second, hashlib.sha256).hexdigest().encode() in head
+    if zipped:
+        assert len(second) < len(first) * 0.6
+
+
+def test_gzip_goes_to_nobody_who_did_not_ask_nor_when_it_is_off_nor_for_little():
+    accepting = b"HTTP/1.1 200 OK\r\nAccept-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"
+    for answer, batch, on in ((OK, WIDE, True), (accepting, WIDE, False), (accepting, BATCH, True)):
+        asked = []
+        deliveries_to(recording(asked, answer), 2, batch, gzip=on)
+        assert all(json.loads(body) for _, _, body in asked)
+
+
+def test_a_client_that_takes_gzip_no_more_is_sent_the_batch_plain():
+    asked = []
+    accepting = b"HTTP/1.1 200 OK\r\nAccept-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"
+    no_more = b"HTTP/1.1 415 No\r\nAccept-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"
+    deliveries = deliveries_to(recording(asked, accepting, no_more, OK), 3, WIDE)
+    assert [one.outcome for one in deliveries] == [Outcome.ACCEPTED, Outcome.REFUSED, Outcome.ACCEPTED]
+    assert [b"Content-Encoding" in head for _, head, _ in asked] == [False, True, False]
+
+
+# Certificates that are named
+
+
+def test_a_certificate_whose_file_is_named_is_taken_and_no_other(certificate, tmp_path):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    url, named = "https://127.0.0.1:{port}/", str(certificate.with_suffix(".crt"))
+    (refused,) = deliveries_to(answering(OK), 1, tls=context, url=url)
+    assert refused.why == "its certificate is not trusted (self-signed certificate)"
+    (taken,) = deliveries_to(answering(OK), 1, tls=context, url=url, ca_file=named)
+    assert taken == Delivery(Outcome.ACCEPTED)
+
+
+@pytest.mark.parametrize(("content", "why"), [(None, "No such file"), ("no certificate", "holds no cert")])
+def test_a_file_of_no_certificates_is_a_failure_at_the_start(content, why, tmp_path):
+    file = tmp_path / "ca.pem"
+    if content:
+        file.write_text(content)
+    with pytest.raises(Failure, match=rf"publish\.ca_file = '.*ca\.pem' can't be used.*{why}.*in PEM"):
+        http_sink("https://127.0.0.1/", ca_file=str(file))
+
+
+# Proxies
+
+
+CONNECTED = b"HTTP/1.1 200 Connected\r\n\r\n"
+
+
+@contextlib.asynccontextmanager
+async def proxy_to(port, asked, answer=CONNECTED):
+    """A proxy that takes every name for this port of ours. It notes the first line and the head."""
+
+    async def act(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head)
+        if not answer.startswith(b"HTTP/1.1 200"):
+            writer.write(answer)
+            return
+        behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", port)
+        if head.startswith(b"CONNECT"):
+            writer.write(answer)
+        else:
+            behind_writer.write(head)
+        await asyncio.gather(pump(reader, behind_writer), pump(behind_reader, writer))
+
+    async def pump(reader, writer):
+        with contextlib.suppress(OSError):
+            while piece := await reader.read(65536):
+                writer.write(piece)
+        writer.close()
+
+    async with client_that(act) as own_port:
+        yield own_port
+
+
+def through_proxy(monkeypatch, url, variable="", tls=None, answer=CONNECTED, **settings):
+    """Deliver twice to a client behind a proxy. The deliveries, and the heads that the proxy got."""
+    for name in ("http", "https", "all", "no"):
+        for case in (name, name.upper()):
+            monkeypatch.delenv(f"{case}_{'proxy' if case.islower() else 'PROXY'}", raising=False)
+    asked, at_client = [], []
+
+    async def attempt():
+        async with client_that(recording(at_client, OK), tls) as port, proxy_to(port, asked, answer) as proxy:
+            at = f"http://me:a%20b@127.0.0.1:{proxy}"
+            if variable:
+                monkeypatch.setenv(variable, at)
+            else:
+                settings["proxy"] = at
+            sink = http_sink(url.format(port=port), **settings)
+            found = [await asyncio.wait_for(sink.deliver(BATCH), 20) for _ in range(2)]
+            if sink._kept:
+                sink._kept.close()
+            return found
+
+    return asyncio.run(attempt()), asked
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "ALL_PROXY", ""])
+def test_http_goes_through_a_proxy_by_its_whole_url(monkeypatch, variable):
+    deliveries, asked = through_proxy(monkeypatch, "http://client.example:8000/plays?a=b", variable)
+    assert deliveries == [Delivery(Outcome.ACCEPTED)] * 2
+    (head,) = asked  # the second request came on the same connection
+    assert head.startswith(b"POST http://client.example:8000/plays?a=b HTTP/1.1\r\n")
+    assert b"\r\nProxy-Authorization: Basic bWU6YSBi\r\n" in head
+    assert b"\r\nHost: client.example:8000\r\n" in head
+
+
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", ""])
+def test_https_goes_through_a_proxy_in_a_tunnel_that_the_client_ends(monkeypatch, certificate, variable):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    deliveries, asked = through_proxy(
+        monkeypatch, "https://127.0.0.9:8443/plays" if variable == "" else "https://client.example:8443/",
+        variable, context, ca_file=str(certificate.with_suffix(".crt")),
+    )
+    # The certificate is for 127.0.0.1: the name that was asked for is checked, not where the proxy went.
+    assert all("its certificate is not trusted" in one.why for one in deliveries)
+    assert asked[0].startswith(b"CONNECT ") and b":8443 HTTP/1.1\r\n" in asked[0]
+    assert b"Idempotency-Key" not in asked[0]
+    assert b"\r\nProxy-Authorization: Basic bWU6YSBi\r\n" in asked[0]
+
+
+def test_https_through_a_named_proxy_reaches_a_client_of_the_right_name(monkeypatch, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    deliveries, asked = through_proxy(
+        monkeypatch, "https://127.0.0.1:8443/plays", "", context, ca_file=str(certificate.with_suffix(".crt"))
+    )
+    assert deliveries == [Delivery(Outcome.ACCEPTED)] * 2
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_client_on_this_machine_is_reached_without_the_environments_proxy(monkeypatch, host):
+    deliveries, asked = through_proxy(monkeypatch, f"http://{host}:{{port}}/", "HTTP_PROXY")
+    assert deliveries == [Delivery(Outcome.ACCEPTED)] * 2
+    assert asked == []
+
+
+def test_no_proxy_is_heeded(monkeypatch):
+    monkeypatch.setenv("no_proxy", "example.org,.invalid")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert http_sink("http://client.invalid/")._route._proxy is None
+    assert http_sink("http://client.example/")._route._proxy is not None
+
+
+def test_a_proxy_that_says_no_is_refused_and_named_without_its_password(monkeypatch):
+    deliveries, _ = through_proxy(
+        monkeypatch, "https://client.example/", "https_proxy", answer=b"HTTP/1.1 407 Who are you\r\n\r\n"
+    )
+    assert {one.outcome for one in deliveries} == {Outcome.REFUSED}
+    assert "answered CONNECT with 407 Who are you" in deliveries[0].why
+    assert "the proxy http://…@127.0.0.1:" in deliveries[0].why
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "https://127.0.0.1:1", "http://127.0.0.1:x"])
+def test_a_proxy_of_another_kind_is_a_failure_at_the_start(monkeypatch, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(Failure, match=r"proxy for http is '.*', expected http://host:port; publish\.proxy"):
+        http_sink("http://client.example/")
+
+
+# The end
+
+
+def test_mirrored_lines_that_wait_for_a_slow_reader_are_waited_for_at_the_end(pipe):
+    fill(pipe[1])
+
+    async def deliver():
+        sink = MirroredSink(Accepting(), pipe[1])
+        for _ in range(3):
+            await sink.deliver(BATCH)
+        reading = asyncio.create_task(asyncio.to_thread(read_lines, pipe[0], 3))
+        await sink.flush(10)
+        assert sink._writer.lines_waiting == 0
+        return await reading
+
+    assert len(asyncio.run(deliver())) == 3
+
+
+def test_a_reader_that_never_comes_is_not_waited_for_longer_than_that(pipe, caplog):
+    fill(pipe[1])
+
+    async def deliver():
+        sink = MirroredSink(Accepting(), pipe[1])
+        for _ in range(3):
+            await sink.deliver(BATCH)
+        started_s = time.monotonic()
+        await sink.flush(0.2)
+        took_s = time.monotonic() - started_s
+        read_lines(pipe[0], 3)  # so that the thread ends
+        return took_s
+
+    assert asyncio.run(deliver()) < 5
+    assert "nobody read stdout within 0.2 s: 3 lines are lost there" in caplog.text
