@@ -305,3 +305,42 @@ def test_any_bytes_as_a_file_are_settings_or_problems(empty_file, content):
         config.load(path)
     except ConfigError as error:
         assert error.problems
+
+
+# Where publishes go: one client
+
+
+def test_a_url_and_a_topic_cannot_both_be_the_client(file):
+    (problem,) = problems(file(), "publish.nsq_topic=totals")
+    assert problem.startswith("publish.url = 'http://127.0.0.1:8080/plays' and publish.nsq_topic = 'totals'")
+    assert 'expected one of them: set publish.url = ""' in problem
+    assert load(file(), ["publish.nsq_topic=totals", "publish.url="]).publish.nsq_topic == "totals"
+
+
+@pytest.mark.parametrize("topic", ["plays", "plays.dead"])
+def test_publishes_do_not_go_where_plays_come_from(file, topic):
+    (problem,) = problems(file(), f"publish.nsq_topic={topic}", "publish.url=")
+    assert "publishes would be taken for plays" in problem
+
+
+def test_a_message_has_no_place_for_a_signature(file):
+    (problem,) = problems(file(), "publish.nsq_topic=totals", "publish.url=", "publish.secret_env=S")
+    assert "a message has no header for a signature" in problem
+
+
+@pytest.mark.parametrize("url", ["example.org/plays", "127.0.0.1:8080/plays", "//example.org", "ftp://x/"])
+def test_a_url_without_its_scheme_is_told_what_is_missing(file, url):
+    (problem,) = problems(file(), f"publish.url={url}")
+    assert problem == f"--set: publish.url = '{url}', expected \"\" or \"http://…\" or \"https://…\""
+
+
+@pytest.mark.parametrize("proxy", ["environment", "", "http://proxy:3128", "http://me:you@proxy:3128/"])
+def test_a_proxy_is_the_environments_none_or_one(file, proxy):
+    assert load(file(), [f"publish.proxy={proxy}"]).publish.proxy == proxy
+    assert problems(file(), f"publish.proxy=x{proxy}")
+
+
+def test_a_certificate_file_is_meant_from_where_the_config_file_is(file, tmp_path):
+    settings = load(file('[publish]\nca_file = "ca.pem"\n'))
+    assert settings.publish.ca_file == str((tmp_path / "ca.pem").resolve())
+    assert load(file()).publish.ca_file == ""
