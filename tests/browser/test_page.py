@@ -147,6 +147,18 @@ def test_totals_appear_and_change_without_a_reload(page, client):
     assert page.evaluate("window.isTheSamePage") is True
 
 
+def test_the_economy_is_shown_live(page, client):
+    client.tell({VIDEOS[0]: 7, VIDEOS[1]: 1234, VIDEOS[2]: 1})
+    shows(page, "#publishes-per-minute", "1.0 a minute")
+    shows(page, "#width", "3.0")
+    shows(page, "#plays-per-publish", "of 20; 1,242 plays in each")
+    shows(page, "#saving", "99.91 %")
+    client.tell({VIDEOS[0]: 9})
+    shows(page, "#publishes-per-minute", "2.0 a minute")
+    shows(page, "#width", "2.0")
+    shows(page, "#plays-per-publish", "of 20; 622 plays in each")
+
+
 def test_videos_that_are_published_at_once_are_marked(page, client):
     client.tell({VIDEOS[0]: 99, VIDEOS[1]: 100})
     shows(page, plays_of(VIDEOS[1]), "100")

@@ -34,6 +34,8 @@ PROMISED = {
     "publish.stdout": True,
     "publish.timeout_s": 10,
     "publish.secret_env": "",
+    "publish.nsq_topic": "",
+    "publish.rate_max_per_s": 0,
     "client.enabled": True,
     "client.address": "127.0.0.1:8080",
     "client.record": "",

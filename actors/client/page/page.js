@@ -100,8 +100,11 @@ function drawFigures() {
   write("plays", whole.format(report.plays));
   write("videos", counted(report.videos, "video"));
   write("publishes", whole.format(publishes.total));
+  const isAny = publishes.total > 0;
+  write("publishes-per-minute", isAny ? `${mean(report.publishes_per_minute)} a minute` : "none yet");
+  write("width", isAny ? oneDecimal.format(report.videos_per_publish.mean) : "–");
   write("plays-per-publish",
-    publishes.total ? `${mean(report.plays_per_publish)} plays in each` : "none yet");
+    isAny ? `of ${promises.batch_size_max}; ${mean(report.plays_per_publish)} plays in each` : "none yet");
   write("saving", report.saving_percent === null ? "–" : percent(report.saving_percent));
   write("realtime-p50", duration(realtime.p50));
   write("realtime-p99", realtime.count ? `p99 ${duration(realtime.p99)}, from the queue to here` : "none yet");
