@@ -317,6 +317,7 @@ class Dispatching:
         return [Deliver(batch)]
 
     def _accepted(self, batch: Batch, now_ms: int) -> list[Effect]:
+        lead_ms = self._margin.lead_ms()
         self._margin.measure(max(0, now_ms - self._left_ms))
         self.attempts.accepted()
         self._holdups.end(now_ms)
@@ -328,7 +329,7 @@ class Dispatching:
             if taken is not None and taken.trigger is Trigger.DEADLINE:
                 late_ms = now_ms - taken.latest_ms
                 late += late_ms > 0
-                late_by_client += 0 < late_ms <= self._holdups.since(taken.due_ms)
+                late_by_client += 0 < late_ms <= self._holdups.since(taken.latest_ms - lead_ms)
             self._schedule.confirm(entry.video, entry.plays)
         counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late}
         counts["late_by_client"] = late_by_client

@@ -27,8 +27,8 @@ class Margin:
 
         `slack_ms`, and `guess_ms`, what a publish takes until one is measured: None for the usual ones.
         """
-        self._lead_ms_max = deadline_ms // 2
-        self._interval_ms = interval_ms
+        self._deadline_ms = deadline_ms
+        self.interval_ms = interval_ms
         self._slack_ms = max(SLACK_MS_MIN, deadline_ms // 100) if slack_ms is None else slack_ms
         self._mean_ms = max(GUESS_MS_MIN, deadline_ms / 20) if guess_ms is None else guess_ms
         self._deviation_ms = 0.0
@@ -53,11 +53,16 @@ class Margin:
         """How long before its deadline a batch leaves, or the first of those that go before it.
 
         The means add up; deviations grow with the root of how many there are, as slow ones and quick ones
-        even out. At most half the deadline: more than that is not mended by leaving early.
+        even out. At most half the deadline: more than that is not mended by leaving early. But a rate limit
+        is known and not measured, so what it asks for may take all of it.
         """
-        publishes_ms = self._mean_ms + batches_before * max(self._mean_ms, self._interval_ms)
+        publishes_ms = self._mean_ms + batches_before * max(self._mean_ms, self.interval_ms)
         deviation_ms = 4 * self._deviation_ms * sqrt(batches_before + 1)
-        return int(min(self._lead_ms_max, self._slack_ms + publishes_ms + deviation_ms))
+        most_ms = self._deadline_ms // 2
+        if self.interval_ms:
+            rated_ms = self._slack_ms + self._mean_ms + batches_before * self.interval_ms
+            most_ms = max(most_ms, min(self._deadline_ms, int(rated_ms)))
+        return int(min(most_ms, self._slack_ms + publishes_ms + deviation_ms))
 
     def batches(self, within_ms: int) -> int:
         """How many batches, one after the other, are answered within that time; `BATCHES_MAX`: any number."""

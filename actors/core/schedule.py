@@ -182,7 +182,7 @@ class Schedule:
         if not self._lingering.times:
             return 0
         size, margin = self._batch_size_max, self._margin
-        next_ms = now_ms + ceil(margin.publish_ms)
+        next_ms = now_ms + ceil(max(margin.publish_ms, margin.interval_ms))
         fair_ms = self._lingering.times[0] + self.rule.deadline_ms // 2
         safe_ms = next_ms + margin.lead_ms(len(self._deadlines) // size)
         place = pressing = 0

@@ -52,12 +52,16 @@ def test_each_batch_before_it_adds_its_publish_time():
 def test_where_the_client_has_a_rate_limit_each_batch_before_it_adds_that_interval():
     assert measured(*[100] * 100, interval_ms=500).lead_ms(4) == measured(*[100] * 100).lead_ms() + 2000
     assert measured(*[900] * 100, interval_ms=500).lead_ms(4) >= SLACK_MS + 5 * 900
+    assert measured(*[100] * 100, interval_ms=10_000).lead_ms(4) == SLACK_MS + 100 + 40_000
 
 
 @given(st.integers(100, 86_400_000), times_ms, st.integers(0, 10_000), st.sampled_from((0, 700)))
-def test_it_is_never_more_than_half_the_deadline_nor_less_than_a_slack(deadline_ms, times, before, interval):
+def test_it_is_at_most_half_the_deadline_or_all_with_a_rate_and_at_least_a_slack(
+    deadline_ms, times, before, interval
+):
     margin_ms = measured(*times, deadline_ms=deadline_ms, interval_ms=interval).lead_ms(before)
-    assert min(SLACK_MS_MIN, deadline_ms // 2) <= margin_ms <= deadline_ms // 2
+    most_ms = deadline_ms if interval else deadline_ms // 2
+    assert min(SLACK_MS_MIN, deadline_ms // 2) <= margin_ms <= most_ms
 
 
 @given(times_ms, st.integers(0, 60))
