@@ -126,7 +126,8 @@ class PlaysHandler(Handler):
             )
         except MalformedPublish as error:
             self._refuse(error)
-        receipt = self.client.receive(publish)
+        held_up_ms = publishes.held_up_ms(self.request.headers.get("X-Playtally-Held-Up-Ms"))
+        receipt = self.client.receive(publish, held_up_ms)
         if receipt.verdict is Verdict.CONFLICT:
             self.answer({"error": f"batch: {publish.batch!r} came before with other content, "
                          "expected a new key for new content", "field": "batch"}, 409)  # fmt: skip

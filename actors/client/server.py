@@ -104,11 +104,14 @@ class ReferenceClient:
             self._audit = self._store.load(self.promises)
         return self._audit
 
-    def receive(self, publish: Publish) -> Receipt:
-        """Audits, commits, shows. Raises `StoreError` when the disk refuses; nothing is taken."""
+    def receive(self, publish: Publish, held_up_ms: int = 0) -> Receipt:
+        """Audits, commits, shows. Raises `StoreError` when the disk refuses; nothing is taken.
+
+        `held_up_ms`: for how long this client did not answer, as the sender says.
+        """
         audit = self.audit
         received_at_ns = time.time_ns()
-        receipt = audit.receive(publish, received_at_ns)
+        receipt = audit.receive(publish, received_at_ns, held_up_ms)
         try:
             # Commit before the answer: the service never sends a total again that was confirmed.
             self._store.commit(publish, receipt, audit)

@@ -196,6 +196,7 @@ class Statistics(msgspec.Struct):
     duplicates: int = 0
     widths: dict[int, int] = {}
     late: int = 0
+    late_by_client: int = 0
     overdue: int = 0
     broken: dict[Promise, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Promise, 0))
     realtime: Durations = msgspec.field(default_factory=Durations)
@@ -231,12 +232,16 @@ class Audit:
         # Ordered: a plain dict finds its oldest key by walking over all that were deleted.
         self._fingerprints = collections.OrderedDict(fingerprints or {})
 
-    def receive(self, publish: Publish, received_at_ns: int) -> Receipt:
-        """Audits one publish and takes it over. The receipt says all that it changed."""
+    def receive(self, publish: Publish, received_at_ns: int, held_up_ms: int = 0) -> Receipt:
+        """Audits one publish and takes it over. The receipt says all that it changed.
+
+        `held_up_ms`: for how long the client did not take it, as the sender says. What is late stays a
+        broken promise, but is counted apart where it would have been in time without that.
+        """
         fingerprint = publish.fingerprint()
         known = self._fingerprints.get(publish.batch)
         if known is None:
-            return self._accept(publish, fingerprint, received_at_ns)
+            return self._accept(publish, fingerprint, received_at_ns, held_up_ms)
         if known == fingerprint:
             self.statistics.duplicates += 1
             return Receipt(Verdict.DUPLICATE)
@@ -277,6 +282,7 @@ class Audit:
                 promise.value: count for promise, count in statistics.broken.items()
             },
             "late": statistics.late,
+            "late_by_client": statistics.late_by_client,
             "overdue": statistics.overdue,
             "realtime_latency_ms": {
                 "count": statistics.realtime.count,
@@ -295,7 +301,9 @@ class Audit:
             "saving_percent_against_plain_timer": _saving_percent(publishes, timer_publishes),
         }  # fmt: skip
 
-    def _accept(self, publish: Publish, fingerprint: bytes, received_at_ns: int) -> Receipt:
+    def _accept(
+        self, publish: Publish, fingerprint: bytes, received_at_ns: int, held_up_ms: int
+    ) -> Receipt:
         self._count(publish, received_at_ns)
         broken = list(self._broken_as_a_whole(publish))
         touched: dict[str, Video] = {}
@@ -304,7 +312,7 @@ class Audit:
                 broken.append(_broken(Promise.ONCE, publish, entry, "once", "again"))
             broken += self._broken_by_entry(publish, entry, received_at_ns)
             touched[entry.video_id] = self._take_over(entry, received_at_ns)
-            self._measure(publish, entry, received_at_ns)
+            self._measure(publish, entry, received_at_ns, held_up_ms)
         self._fingerprints[publish.batch] = fingerprint
         while len(self._fingerprints) > self.keys_max:
             self._fingerprints.popitem(last=False)
@@ -353,7 +361,9 @@ class Audit:
         video = self.videos[entry.video_id] = Video(entry.plays, received_at_ns, window)
         return video
 
-    def _measure(self, publish: Publish, entry: Entry, received_at_ns: int) -> None:
+    def _measure(
+        self, publish: Publish, entry: Entry, received_at_ns: int, held_up_ms: int
+    ) -> None:
         age_ns = received_at_ns - entry.arrived_at_ns
         if entry.plays >= self.promises.realtime_below:
             self.statistics.hot.add(age_ns)
@@ -366,6 +376,8 @@ class Audit:
                 self.statistics.overdue += 1
             else:
                 self.statistics.late += 1
+                offered_at_ns = received_at_ns - held_up_ms * _NS_PER_MS
+                self.statistics.late_by_client += not self._is_past_deadline(entry, offered_at_ns)
 
     def _record(self, broken: list[Broken]) -> tuple[Broken, ...]:
         for one in broken:

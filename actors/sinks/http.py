@@ -35,9 +35,19 @@ class HttpSink:
         self._gzip = publish.gzip
         self._gzip_accepted = False
         self._kept: Connection | None = None
+        self._failing_since_s: float | None = None
 
     async def deliver(self, batch: Batch) -> Delivery:
         """Send a batch once."""
+        started_s = asyncio.get_running_loop().time()
+        delivery = await self._deliver(batch)
+        if delivery.outcome is Outcome.ACCEPTED:
+            self._failing_since_s = None
+        elif self._failing_since_s is None:
+            self._failing_since_s = started_s
+        return delivery
+
+    async def _deliver(self, batch: Batch) -> Delivery:
         ends_s = asyncio.get_running_loop().time() + self._timeout_s
         request = self._request(batch)
         kept, self._kept = self._kept, None
@@ -104,6 +114,9 @@ class HttpSink:
             "Content-Type": "application/json",
             "Idempotency-Key": batch.key,
         }
+        if self._failing_since_s is not None:
+            held_up_s = asyncio.get_running_loop().time() - self._failing_since_s
+            headers["X-Playtally-Held-Up-Ms"] = str(int(held_up_s * 1000))
         if self._gzip and self._gzip_accepted and len(body) >= GZIP_BYTES_MIN:
             body = gzip.compress(body, mtime=0)
             headers["Content-Encoding"] = "gzip"

@@ -52,7 +52,7 @@ class Client:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(10)
 
-    def tell(self, totals, age_s=0.0):
+    def tell(self, totals, age_s=0.0, **headers):
         self._batches += 1
         batch = f"batch-{self._batches}"
         arrived_at_ns = time.time_ns() - int(age_s * 1e9)
@@ -62,7 +62,7 @@ class Client:
         ]
         body = json.dumps({"batch": batch, "trigger": "deadline", "videos": rows})
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        connection.request("POST", "/plays", body, {"Content-Type": "application/json"})
+        connection.request("POST", "/plays", body, {"Content-Type": "application/json", **headers})
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
         connection.close()
@@ -157,6 +157,13 @@ def test_the_economy_is_shown_live(page, client):
     shows(page, "#publishes-per-minute", "2.0 a minute")
     shows(page, "#width", "2.0")
     shows(page, "#plays-per-publish", "of 20; 622 plays in each")
+
+
+def test_what_is_late_because_of_the_client_is_told_apart(page, client):
+    client.tell({VIDEOS[0]: 700}, age_s=61)
+    shows(page, "#hot-note", "when told; 60 s promised, 1 late")
+    client.tell({VIDEOS[1]: 700}, age_s=61, **{"X-Playtally-Held-Up-Ms": "5000"})
+    shows(page, "#hot-note", "when told; 60 s promised, 2 late (1 by this client)")
 
 
 def test_videos_that_are_published_at_once_are_marked(page, client):

@@ -10,6 +10,7 @@ import hmac
 import json
 import logging
 import os
+import re
 import resource
 import shutil
 import socket
@@ -700,6 +701,23 @@ def test_a_date_to_come_back_at_is_a_pause_until_then():
     at = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 100))
     pause_ms = outcome_of(answering(f"HTTP/1.1 429 No\r\nRetry-After: {at}\r\n\r\n".encode())).retry_after_ms
     assert 90_000 < pause_ms <= 100_000
+
+
+def test_an_attempt_after_failures_says_how_long_the_client_held_it_up():
+    asked = []
+    no = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
+
+    async def attempt():
+        async with client_that(recording(asked, no, no, OK, OK)) as port:
+            sink = http_sink(f"http://127.0.0.1:{port}/")
+            for _ in range(4):
+                await sink.deliver(BATCH)
+                await asyncio.sleep(0.05)
+
+    asyncio.run(attempt())
+    held_ms = [re.findall(rb"X-Playtally-Held-Up-Ms: (\d+)", head) for _, head, _ in asked]
+    assert held_ms[0] == held_ms[3] == []
+    assert 50 <= int(held_ms[1][0]) < int(held_ms[2][0]) < 20_000
 
 
 # Gzip

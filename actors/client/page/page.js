@@ -110,7 +110,9 @@ function drawFigures() {
   write("realtime-p99", realtime.count ? `p99 ${duration(realtime.p99)}, from the queue to here` : "none yet");
   write("hot-max", duration(hot.max));
   write("hot-note", `when told; ${promises.deadline_s} s promised` +
-    (report.overdue ? `, ${whole.format(report.overdue)} overdue` : ""));
+    (report.overdue ? `, ${whole.format(report.overdue)} overdue` : "") +
+    (report.late ? `, ${whole.format(report.late)} late` : "") +
+    (report.late_by_client ? ` (${whole.format(report.late_by_client)} by this client)` : ""));
   const broken = report.promises_broken_total;
   element("promises").dataset.broken = broken ? "yes" : "no";
   write("broken-total", broken ? whole.format(broken) : "none");
