@@ -1,10 +1,12 @@
 """How fast a backlog is drained from a real nsqd, against a stock pynsq reader and nsqd's own in Go.
 
-    PATH="$(make -s nsqd):$PATH" python -m bench.drain [--plays 1000000]
+    PATH="$(make -s nsqd):$PATH" python -m bench.drain [--plays 1000000] [--shards 1 2 4 8]
 
-Each of the three gets an nsqd of its own that holds the plays of 100 videos already, in memory, at its
+Each reader gets an nsqd of its own that holds the plays of 100 videos already, in memory, at its
 default --max-rdy-count and RDY 2500. Ours goes through consumer, ledgers, dispatcher and HTTP client,
-everything durable and counted exactly once; the other two only finish. The clock runs until the last
+everything durable and counted exactly once. Stock pynsq and Go's bench_reader only finish; the plain
+counter is what one would write with pynsq in ten minutes: it decodes, counts in memory, and would publish
+every 60 s, in twenties, and lose what it has when it dies. The clock runs until the last
 message is finished. Believe the ratios, which are of one run on one machine.
 """
 
@@ -28,12 +30,38 @@ from tests.support.queues import QueueProcess, nsqd_path
 from tests.support.services import ANY_PORTS
 
 POLL_S = 0.005
+OURS = "playtally"
+
+PLAIN_COUNTER = """
+import collections, json, sys, time, nsq, tornado.ioloop
+address, plays = sys.argv[1], int(sys.argv[2])
+totals, changed, seen, started = collections.Counter(), set(), 0, 0.0
+def handler(message):
+    global seen, started
+    started = started or time.monotonic()
+    video = json.loads(message.body)["video_id"]
+    totals[video] += 1
+    changed.add(video)
+    seen += 1
+    if seen == plays:
+        tornado.ioloop.IOLoop.current().add_callback(tornado.ioloop.IOLoop.current().stop)
+    return True
+def publish():
+    while changed:
+        twenty = [changed.pop() for _ in range(min(20, len(changed)))]
+        print(json.dumps({video: totals[video] for video in twenty}), file=sys.stderr)
+tornado.ioloop.PeriodicCallback(publish, 60_000).start()
+reader = nsq.Reader("plays", "stock", handler, nsqd_tcp_addresses=[address], max_in_flight=2500)
+tornado.ioloop.IOLoop.current().start()
+print(plays / (time.monotonic() - started))
+"""
 
 
 def main() -> None:
     """Run it and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--plays", type=int, default=1_000_000)
+    parser.add_argument("--shards", type=int, nargs="+", metavar="N", help="ours with so many, each")
     parser.add_argument("--set", action="append", default=[], help="a setting of ours, as supervisor.py's")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     options = parser.parse_args()
@@ -41,11 +69,18 @@ def main() -> None:
         sys.exit("no nsqd on PATH: `make nsqd` builds one and says where")
     with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
         path = Path(folder)
+        few = min(options.plays, STOCK_PLAYS_MAX)
         results = {
-            "stock pynsq": {"plays_per_s": _stock(path / "stock", min(options.plays, STOCK_PLAYS_MAX))},
+            "stock pynsq": {"plays_per_s": _pynsq(path / "stock", STOCK_READER, few)},
+            "pynsq, a plain counter": {"plays_per_s": _pynsq(path / "plain", PLAIN_COUNTER, few)},
             "bench_reader (Go)": {"plays_per_s": _go(path / "go", options.plays)},
-            "playtally": _ours(path / "ours", options.plays, options.set),
         }
+        for shards in options.shards or [None]:
+            ours, settings = OURS, options.set
+            if shards is not None:
+                ours = f"{OURS}, {shards} shard{'s' if shards > 1 else ''}"
+                settings = [*settings, f"counters.shards={shards}"]
+            results[ours] = _ours(path / ours.replace(" ", "-"), options.plays, settings)
     _show(results)
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
@@ -72,10 +107,10 @@ def preloaded(folder: Path, plays: int, channel: str) -> Iterator[QueueProcess]:
         queue.close()
 
 
-def _stock(folder: Path, plays: int) -> float:
+def _pynsq(folder: Path, reader: str, plays: int) -> float:
     with preloaded(folder, plays, "stock") as queue:
         ended = subprocess.run(
-            [sys.executable, "-c", STOCK_READER, queue.tcp_address, str(plays)],
+            [sys.executable, "-c", reader, queue.tcp_address, str(plays)],
             cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
         )
         return float(ended.stdout)
@@ -135,9 +170,10 @@ def _show(results: dict) -> None:
         rate = one["plays_per_s"]
         table.add_row(name, f"{rate:,.0f}", f"{rate / stock:.2f}", f"{rate / go:.2f}")
     Console().print(table)
-    cpu = results["playtally"]["cpu_us_a_play"]
-    print("CPU a play, µs: " + ", ".join(f"{name} {one:.2f}" for name, one in cpu.items()))
-    print(f"publishes: {results['playtally']['publishes']}")
+    for name, one in results.items():
+        if name.startswith(OURS):
+            cpu = ", ".join(f"{process} {us:.2f}" for process, us in one["cpu_us_a_play"].items())
+            print(f"{name}: {one['publishes']} publishes; CPU a play, µs: {cpu}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def main() -> None:
         nothing = Accounts().columns([], b"")
         seen = SeenIds(int(options.window_s * 1000))
         before_bytes = _resident_bytes()
-        longest_s = dict.fromkeys(("admit", "expire", "commit"), 0.0)
+        longest_s = dict.fromkeys(("admit", "expire", "commit", "commit that expires"), 0.0)
 
         def timed(name, call, *arguments):
             started_s = time.thread_time()
@@ -60,7 +60,7 @@ def main() -> None:
             assert timed("admit", seen.admit, SOURCE, column, now_ms) is None
             expired = timed("expire", seen.expire, now_ms)
             changes = Changes(nothing, seen.take_chunks(), expired, Tallies())
-            timed("commit", store.commit, changes)
+            timed("commit that expires" if expired else "commit", store.commit, changes)
         grown_bytes = _resident_bytes() - before_bytes
         known = len(seen)
         store.close()

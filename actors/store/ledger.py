@@ -25,7 +25,7 @@ from .mark import Mark, mark_path, read_mark
 
 log = logging.getLogger(__name__)
 
-ROWS_A_BUCKET_MAX = 256
+ROWS_A_BUCKET_MAX = 64
 COMMITS_A_COMPACTION = 16
 
 class LedgerStore:
