@@ -83,6 +83,23 @@ def test_a_backlog_of_messages_all_of_one_age_asks_for_more():
     assert pace.ready_count == 100
 
 
+def test_reads_of_a_backlog_come_in_pieces_and_bring_nothing_down():
+    pace = Pace(1250, ready_count=1250)
+    for now_ms in range(0, 2000, 10):
+        assert pace.after_read(1250 if now_ms % 300 == 0 else now_ms % 70, now_ms, OLD_MS, OLD_MS) == 1250
+    for step in range(1, 4):
+        pace.after_read(4, 2000 + step * FALL_AFTER_MS, 0.2, 0.2)
+    assert pace.ready_count == 4, "it is over"
+
+
+def test_lone_messages_of_an_nsqd_whose_clock_is_wrong_are_no_backlog():
+    pace = Pace(2500, ready_count=1250)
+    pace.after_read(1250, 0, OLD_MS, OLD_MS)
+    for now_ms in range(0, 1000, 20):
+        pace.after_read(1, now_ms, OLD_MS, OLD_MS)
+    assert pace.ready_count < 8
+
+
 reads = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 200)), max_size=60)
 
 
@@ -101,5 +118,5 @@ def test_a_backlog_reaches_the_share_within_thirteen_reads_and_a_trickle_comes_b
         pace.after_read(pace.ready_count, now_ms, OLD_MS, OLD_MS)
     assert pace.ready_count == ready_count_max
     for step in range(1, 4):
-        pace.after_read(0, 13 + step * FALL_AFTER_MS, OLD_MS, OLD_MS)
+        pace.after_read(0, 13 + step * FALL_AFTER_MS, 0.2, 0.2)
     assert pace.ready_count == 1
