@@ -31,6 +31,7 @@ _decoder = msgspec.json.Decoder(_Play)
 def decode(body: bytes) -> bytes:
     """The video, 16 bytes, that a body says was played. Raises `NotAPlay` with the reason."""
     try:
+        body.decode("utf-8")  # the decoder does not look at what it skips
         return guids.parse(_decoder.decode(body).video_id)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise NotAPlay(_reason(body)) from None

@@ -55,6 +55,8 @@ def test_of_two_equal_keys_the_last_counts_as_in_every_json_reader():
         (b'{"video_id":"\\ud800"}', "the body is not JSON"),  # half of a surrogate pair
         (b'{"\\ud800":1}', "the body is not JSON"),
         (b'{"video_id":"\xff"}', "the body is not JSON"),  # not UTF-8
+        (b'{"x":"\xff","video_id":"%s"}' % TEXT.encode(), "the body is not JSON"),
+        (b'{"\xff":1,"video_id":"%s"}' % TEXT.encode(), "the body is not JSON"),
         (b"[" * 100_000, "the body is not JSON"),
         (b'{"a":' * 100_000, "the body is not JSON"),
         (b"null", "the body is not a JSON object"),

@@ -1,0 +1,51 @@
+"""How much the fuzz tests try, bytes that are nearly right, and what hostile peers have in common."""
+
+import os
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+# FUZZ_RUNS=100 tries a hundred times as much as an ordinary test run does.
+RUNS = int(os.environ.get("FUZZ_RUNS", "1"))
+
+
+def tries(examples: int):
+    """The settings of one fuzz test: so many examples, times FUZZ_RUNS."""
+    return settings(
+        deadline=None, max_examples=examples * RUNS,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+
+
+@st.composite
+def spoilt(draw, whole):
+    """Bytes of `whole`, with a few of them changed, left out, doubled or put in."""
+    content = bytearray(draw(whole))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(content)))
+        to = draw(st.integers(at, min(len(content), at + 8)))
+        match draw(st.sampled_from(["change", "leave out", "double", "put in"])):
+            case "change":
+                content[at:to] = draw(st.binary(min_size=to - at, max_size=to - at))
+            case "leave out":
+                del content[at:to]
+            case "double":
+                content[at:at] = content[at:to]
+            case "put in":
+                content[at:at] = draw(st.binary(max_size=4))
+    return bytes(content)
+
+
+def cut(draw, content: bytes) -> list[bytes]:
+    """The bytes in pieces, as a network may bring them."""
+    places = sorted(draw(st.lists(st.integers(0, len(content)), max_size=8)))
+    return [content[a:b] for a, b in zip([0, *places], [*places, len(content)], strict=True)]
+
+
+def memory_mb(pid: int | str = "self") -> float:
+    """What a process has in memory at most since it began, in MB."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError(f"no VmHWM of {pid}")
