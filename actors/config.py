@@ -5,6 +5,7 @@ Owns what `config.toml` may say. Sources, each over the one before: the defaults
 the settings are used for.
 """
 
+import os
 import tomllib
 import types
 from collections.abc import Iterable
@@ -23,7 +24,10 @@ _PORT = (
     r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 )
 PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
-ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[^\s:/\[\]]+):" + _PORT + r"\Z"
+# A host by its name has labels of 1 to 63: with others a socket raises what is no OSError.
+_HOST = r"(\[[0-9a-fA-F:]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
+ADDRESS = rf"^{_HOST}:{_PORT}\Z"
+SHOWN_CHARACTERS_MAX = 300  # of a value, in what is said about it
 
 
 class ConfigError(ValueError):
@@ -135,7 +139,7 @@ class Admin(Struct, frozen=True, kw_only=True):
 class Supervisor(Struct, frozen=True, kw_only=True):
     """How children are restarted, and where everything durable is kept."""
 
-    state_dir: _text("the path of a folder", r"^.+\Z") = "state"
+    state_dir: _text("the path of a folder", r"^[^\0\n]+\Z") = "state"
     strategy: Annotated[
         Literal["one_for_one", "rest_for_one", "one_for_all"],
         _choice("one_for_one", "rest_for_one", "one_for_all"),
@@ -231,7 +235,7 @@ def _read(
         except msgspec.ValidationError:
             expected = _meaning(annotation)[1]
             where = sources[section, key]
-            problems.append(f"{where}: {section}.{key} = {value!r}, expected {expected}")
+            problems.append(f"{where}: {section}.{key} = {_shown(value)}, expected {expected}")
     sections = get_type_hints(Settings)
     settings = Settings(**{name: sections[name](**keys) for name, keys in checked.items()})
     if not problems:
@@ -257,6 +261,15 @@ def _absolute(
     return msgspec.structs.replace(settings, **{section: msgspec.structs.replace(part, **{key: path})})
 
 
+def _shown(value: object) -> str:
+    """A value in what is said about it; the beginning of one that goes on for ever."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError) as error:
+        return f"({error})"
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
+
+
 def _inherited(child: CountersSupervisor, parent: Supervisor) -> CountersSupervisor:
     inherits = [name for name in child.__struct_fields__ if getattr(child, name) == "inherit"]
     return msgspec.structs.replace(child, **{name: getattr(parent, name) for name in inherits})
@@ -264,7 +277,7 @@ def _inherited(child: CountersSupervisor, parent: Supervisor) -> CountersSupervi
 
 def _find(path: str | Path | None) -> Path:
     if path is not None:
-        return Path(path).resolve()
+        return Path(os.path.realpath(path))  # not resolve(): a link that leads to itself is an error to it
     here = Path.cwd() / "config.toml"
     return here if here.is_file() else PROJECT_FILE
 
@@ -275,8 +288,8 @@ def _from_file(file: Path, problems: list[str]) -> dict[tuple[str, str], Any]:
     except OSError as error:
         problems.append(f"{file}: cannot be read ({error.strerror}), expected a config file")
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        problems.append(f"{file}: is not TOML: {error}")
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{file}: is not TOML that can be read: {error}")
         return {}
     found = {}
     for section, keys in tree.items():
@@ -311,7 +324,7 @@ def _typed(text: str, annotation: Any) -> Any:
     """The value that `text` means for a setting of that type: TOML, or a text without its quotes."""
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text
     kind = _bare(annotation)
     if kind is list and not isinstance(value, list):
