@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from . import bodies
-from .columns import pack_numbers
+from .columns import ID_BYTES, pack_numbers
 from .effects import DeadLetter, Finish, Send
-from .frames import BadMessage, Parsed, ShardColumns
+from .frames import BadMessage, BadStream, Parsed, ShardColumns
 from .messages import ConsumerFigures, Plays, Rejected
 from .shards import counter_of
 
@@ -32,7 +32,7 @@ class Deliveries:
 
     def __init__(self, shards: int):
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
-        self._letters: dict[int, tuple[int, str, list[bytes]]] = {}
+        self._letters: dict[int, tuple[int, list[bytes], Rejected]] = {}
         self._in_flight: dict[int, int] = {}
         self._numbers = 0
         self._outstanding = 0
@@ -57,26 +57,32 @@ class Deliveries:
         """
         self._in_flight.pop(connection, None)
         for number in [n for n, letter in self._letters.items() if letter[0] == connection]:
-            self._outstanding -= len(self._letters.pop(number)[2])
+            self._outstanding -= len(self._letters.pop(number)[1])
 
     def received(self, connection: int, source: str, parsed: Parsed) -> list[Send | DeadLetter]:
-        """Pass on what one read from a connection held."""
+        """Pass on what one read from a connection held. Raises `BadStream`, with nothing taken in, when a
+        message has an id that none has.
+        """
+        plays = [
+            (shard, columns.ids, self._plays(source, columns)) for shard, columns in parsed.shards.items()
+        ]
+        bad_ids = [one.id for one in parsed.bad]
+        rejected = Rejected(self._next_number(), source, _binary(bad_ids))
         self._in_flight[connection] += parsed.messages
         self._outstanding += parsed.messages
         effects: list[Send | DeadLetter] = [
-            self._send(shard, connection, columns.ids, self._plays(source, columns))
-            for shard, columns in parsed.shards.items()
+            self._send(shard, connection, ids, message) for shard, ids, message in plays
         ]
         if parsed.bad:
-            effects.append(self._dead_letter(connection, source, parsed.bad))
+            self._letters[rejected.number] = (connection, bad_ids, rejected)
+            effects.append(_dead_letter(rejected, connection, parsed.bad))
         return effects
 
     def dead_lettered(self, number: int) -> list[Send]:
         """nsqd has acknowledged these dead letters: count them."""
         if number not in self._letters:
             return []
-        connection, source, ids = self._letters.pop(number)
-        rejected = Rejected(self._next_number(), source, _binary(ids))
+        connection, ids, rejected = self._letters.pop(number)
         return [self._send(REJECTS_SHARD, connection, ids, rejected)]
 
     def counted(self, shard: int, numbers: Iterable[int]) -> list[Finish]:
@@ -117,22 +123,26 @@ class Deliveries:
         self._parcels[shard][message.number] = Parcel(connection, ids, message)
         return Send(counter_of(shard), message)
 
-    def _dead_letter(self, connection: int, source: str, bad: list[BadMessage]) -> DeadLetter:
-        number = self._next_number()
-        self._letters[number] = (connection, source, [one.id for one in bad])
-        reasons: dict[str, int] = {}
-        letters: list[bytes] = []
-        for one in bad:
-            why = bodies.reason(one.body)
-            reasons[why] = reasons.get(why, 0) + 1
-            message_id = one.id.decode("ascii", "replace")
-            letters += bodies.dead_letters(one.body, source, message_id, one.arrived_ns, why)
-        return DeadLetter(number, connection, letters, reasons)
-
     def _next_number(self) -> int:
         self._numbers += 1
         return self._numbers
 
 
+def _dead_letter(rejected: Rejected, connection: int, bad: list[BadMessage]) -> DeadLetter:
+    reasons: dict[str, int] = {}
+    letters: list[bytes] = []
+    for one in bad:
+        why = bodies.reason(one.body)
+        reasons[why] = reasons.get(why, 0) + 1
+        letters += bodies.dead_letters(one.body, rejected.source, one.id.decode(), one.arrived_ns, why)
+    return DeadLetter(rejected.number, connection, letters, reasons)
+
+
 def _binary(ids: list[bytes]) -> bytes:
-    return bytes.fromhex(b"".join(ids).decode("ascii"))
+    try:
+        binary = bytes.fromhex(b"".join(ids).decode("ascii"))
+    except ValueError:
+        binary = b""
+    if len(binary) != ID_BYTES * len(ids):  # blanks between digits are nothing to fromhex
+        raise BadStream("a message whose id is not 16 hexadecimal digits")
+    return binary

@@ -5,7 +5,7 @@ Pure: bytes in, columns out. Layouts are NSQ's (clients/tcp_protocol_spec):
     frame     size(4) type(4) data(size - 4)           type 0 response, 1 error, 2 message
     message   stamp ns(8) attempts(2) id(16 hex digits) body
 
-A frame of a size beyond `FRAME_BYTES_MAX`, or less than a frame's own, raises `ValueError` as soon as
+A frame of a size beyond `FRAME_BYTES_MAX`, or less than a frame's own, raises `BadStream` as soon as
 its head is there: what follows can't be trusted, and the connection has to be closed. A large frame is
 put together once, when its last byte is there: joined at every read, it would cost quadratic time.
 """
@@ -23,6 +23,10 @@ REMEMBERED_BODY_BYTES_MAX = 256
 _frame_head = Layout(">ii")  # size, type
 _message_head = Layout(">iiq")  # size, type, stamp
 _BODY_AT = 34
+
+
+class BadStream(ValueError):
+    """What no nsqd sends: the connection has to be closed."""
 
 
 class ShardColumns:
@@ -77,7 +81,7 @@ class FrameParser:
         self._awaited_bytes = _frame_head.size
 
     def feed(self, data: bytes) -> Parsed:
-        """Parse what arrived. Raises `ValueError` on a size that no frame can have."""
+        """Parse what arrived. Raises `BadStream` on a size that no frame can have."""
         parsed = Parsed()
         if self._rest:
             self._rest.append(data)
@@ -172,6 +176,6 @@ def _size_min(kind: int) -> int:
     return _BODY_AT - 4 if kind == MESSAGE_TYPE else 4
 
 
-def _wrong_size(size: int, kind: int) -> ValueError:
+def _wrong_size(size: int, kind: int) -> BadStream:
     what = "a message frame" if kind == MESSAGE_TYPE else "a frame"
-    return ValueError(f"{what} of {size} bytes, expected {_size_min(kind)} to {FRAME_BYTES_MAX}")
+    return BadStream(f"{what} of {size} bytes, expected {_size_min(kind)} to {FRAME_BYTES_MAX}")

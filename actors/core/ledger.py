@@ -118,7 +118,8 @@ class Ledger:
         """Count the plays of a batch that were not counted before. Raises `ValueError` when its
         columns do not match, with nothing counted.
 
-        A stamp from the future (nsqd's clock is ahead) counts as now: a deadline must not move out.
+        A stamp from the future (nsqd's clock is ahead) counts as now: a deadline must not move out. One of
+        less than nothing counts as 1 ns: 0 stands for none.
         """
         videos = unpack_videos(plays.videos)
         arrived_ns: Sequence[int] = unpack_numbers(plays.arrived_ns)
@@ -137,7 +138,7 @@ class Ledger:
             arrived_ns = [min(stamp, now_ns) for stamp in arrived_ns]
         if self._steps_below:
             for stamp, video in sorted(zip(arrived_ns, videos, strict=True)):
-                self._add(video, 1, stamp)
+                self._add(video, 1, max(stamp, 1))
         else:
             self._add_all(Counter(videos), _oldest(videos, arrived_ns))
         self._count(counted=len(videos))
@@ -304,6 +305,8 @@ def _oldest(videos: list[bytes], arrived_ns: Sequence[int]) -> dict[bytes, int]:
     if stamps != sorted(stamps):  # seldom: nsqd gives messages about as they arrived
         pairs = sorted(zip(stamps, videos, strict=True))
         stamps, videos = [stamp for stamp, _ in pairs], [video for _, video in pairs]
+    if stamps[0] < 1:
+        stamps = [max(stamp, 1) for stamp in stamps]
     return dict(zip(reversed(videos), reversed(stamps), strict=True))
 
 

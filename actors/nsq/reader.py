@@ -4,6 +4,7 @@ pynsq gives connections, discovery, feature negotiation, heartbeats. Three of it
 with the measurements in docs/decisions/0004: two futures a frame become one a read; a fixed RDY becomes
 one that follows the traffic (`core/pacing.py`); a lost nsqd is tried again after a second instead of
 fifteen. Nothing is given up on after a number of attempts, and nothing puts the reader in back-off.
+What no nsqd says ends its connection, with one line in the log, and it is tried again.
 """
 
 import logging
@@ -17,7 +18,7 @@ from nsq import event, protocol
 from tornado.ioloop import IOLoop
 from tornado.iostream import StreamClosedError
 
-from ..core.frames import FrameParser, Parsed
+from ..core.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
 from ..core.pacing import Pace
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ READ_BYTES_MAX = 256 * 1024
 RECONNECT_S = 0.25
 FINISH_DELAY_S = 0.002
 LOOKUP_INTERVAL_S = 5
+HANDSHAKE_TIMEOUT_S = 5  # from connecting until subscribed; later on heartbeats tell
 # The least that nsqd allows by default (min-output-buffer-timeout): how long a message may wait in its
 # buffer when fewer than RDY are in flight.
 OUTPUT_BUFFER_TIMEOUT_MS = 25
@@ -94,11 +96,28 @@ class BatchConnection(nsq.AsyncConn):
             super()._connect_callback(fut)
         # else: the close callback has told; the future has nothing to add
 
+    def refuse(self, why: object) -> None:
+        """Close a connection to what is no nsqd."""
+        log.error("%s: %s; closing the connection", self, why)
+        self.close()
+
     def _start_read(self):
-        if self.parser is None:
-            super()._start_read()
-        else:
+        if self.parser is not None:
             self._read_on()
+        elif not self.stream.closed():
+            super()._start_read()
+
+    def _read_bytes(self, size, callback):
+        if 4 <= size <= FRAME_BYTES_MAX:
+            super()._read_bytes(size, callback)
+        else:
+            self.refuse(f"a frame of {size} bytes, expected 4 to {FRAME_BYTES_MAX}")
+
+    def _on_data(self, data, **kwargs):
+        try:
+            super()._on_data(data, **kwargs)
+        except Exception as error:  # pynsq would swallow it, and wait for ever for what comes next
+            self.refuse(f"not understood before it was subscribed ({error!r})")
 
     def _read_on(self) -> None:
         try:
@@ -113,15 +132,14 @@ class BatchConnection(nsq.AsyncConn):
         self.last_recv_timestamp = self.last_msg_timestamp = time.time()
         try:
             parsed = self.parser.feed(fut.result())
-        except ValueError as error:
-            log.error("%s: %s; closing the connection", self, error)
-            self.close()
-            return
-        for kind, data in parsed.others:
-            self._on_other_frame(kind, data)
-        if parsed.messages:
-            self.on_read(self, parsed)
-        self._read_on()
+            for kind, data in parsed.others:
+                self._on_other_frame(kind, data)
+            if parsed.messages:
+                self.on_read(self, parsed)
+        except BadStream as error:
+            self.refuse(error)
+        else:
+            self._read_on()
 
     def _on_other_frame(self, kind: int, data: bytes) -> None:
         if kind == protocol.FRAME_TYPE_RESPONSE and data == b"_heartbeat_":
@@ -189,6 +207,7 @@ class BatchReader(nsq.Reader):
         conn.on(event.READY, self._on_connection_ready)
         self._connecting[conn.id] = conn
         conn.connect()
+        self.io_loop.call_later(HANDSHAKE_TIMEOUT_S, self._end_handshake, conn)
         return conn
 
     def close(self):
@@ -203,7 +222,13 @@ class BatchReader(nsq.Reader):
         for conn in self.conns.values():
             conn.set_ready_count(0)
 
+    def _end_handshake(self, conn) -> None:
+        if self._connecting.get(conn.id) is conn and not self._closed:
+            conn.refuse(f"not subscribed within {HANDSHAKE_TIMEOUT_S} s")
+
     def _on_connection_ready(self, conn, **kwargs):
+        if type(conn.max_rdy_count) is not int or conn.max_rdy_count < 1:
+            raise ValueError(f"max_rdy_count = {conn.max_rdy_count!r}, expected a whole number from 1")
         self._connecting.pop(conn.id, None)
         self._waited_for.discard(conn.id)
         self.conns[conn.id] = conn

@@ -2,13 +2,14 @@
 
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.core.columns import unpack_ids, unpack_numbers, unpack_videos
 from actors.core.deliveries import REJECTS_SHARD, Deliveries
 from actors.core.effects import DeadLetter, Finish, Send
-from actors.core.frames import BadMessage, Parsed, ShardColumns
+from actors.core.frames import BadMessage, BadStream, Parsed, ShardColumns
 from actors.core.messages import Plays, Rejected
 from actors.core.shards import counter_of
 
@@ -49,6 +50,19 @@ def test_what_a_read_held_goes_to_its_counters_in_columns():
     assert unpack_videos(send.message.videos) == [V, V]
     assert list(unpack_numbers(send.message.arrived_ns)) == [2580, 30]
     assert (one.outstanding, one.in_flight(1), one.unanswered(1)) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("identity", [b"not hexadecimal!", b"01234567  89abcd", b"\xff" * 16])
+@pytest.mark.parametrize("bad", [False, True])
+def test_an_id_that_none_has_is_refused_with_nothing_taken_in(identity, bad):
+    one, parsed = deliveries(1), read(1, 2, bad=(3,))
+    if bad:
+        parsed.bad = [BadMessage(identity, 1, b"?")]
+    else:
+        parsed.shards[0].ids[1] = identity
+    with pytest.raises(BadStream, match="16 hexadecimal digits"):
+        one.received(1, SOURCE, parsed)
+    assert (one.outstanding, one.in_flight(1), one.unanswered(0)) == (0, 0, 0)
 
 
 def test_messages_are_finished_on_their_connection_once_they_are_counted():

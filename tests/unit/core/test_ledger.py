@@ -107,6 +107,16 @@ def test_a_stamp_from_the_future_counts_as_now():
     assert sorted(pending(one.take_announcements())) == [(V, NOW_MS, 1), (W, 7, 1)]
 
 
+@pytest.mark.parametrize("steps_below", [0, 100])
+def test_a_stamp_from_before_all_time_counts_as_the_first_nanosecond(steps_below):
+    # Less than nothing in an account is damage to whoever reads the ledger.
+    one = ledger(steps_below)
+    one.apply(plays((V, -5000), (V, 0), (W, 7)), NOW_MS)
+    (announced,) = one.take_announcements()
+    assert sorted(unpack_numbers(announced.arrived_ns)) == [1, 7 * MS]
+    assert min(unpack_numbers(one.take_changes(NOW_MS).accounts.arrived_ns)) == 1
+
+
 def test_a_batch_takes_the_total_of_its_moment_and_the_oldest_untold_arrival():
     one = ledger()
     one.apply(plays((V, 10), (V, 4), (V, 30)), NOW_MS)

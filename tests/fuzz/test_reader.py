@@ -1,0 +1,97 @@
+"""A whole service on an nsqd that lies: every lie ends the connection, and the reader comes back.
+
+What a connection is told is also cut at every byte and read by the frame parser itself, in
+tests/unit/core/test_frames.py.
+"""
+
+import json
+import random
+import struct
+import uuid
+
+import pytest
+
+from actors.launch import wait_for
+from tests.support.fuzzing import RUNS, memory_mb
+from tests.support.hostile_nsqd import HostileNsqd, at_once, frame, message, once_subscribed
+from tests.support.queues import RawClient, open_queue
+from tests.support.services import ANY_PORTS, Service, wait_caught_up
+
+SEED = 5
+PLAY = json.dumps({"video_id": str(uuid.UUID(int=7))}).encode()
+ID = b"0123456789abcdef"
+GROWTH_MB_MAX = 150  # the largest frame is 16 MB, held twice while it is put together
+
+
+def identified(**answer: object) -> bytes:
+    return json.dumps(answer).encode()
+
+
+def endless(connection) -> None:
+    """One frame after the other, each as large as can be, with no end of the last."""
+    connection.sendall(struct.pack(">ii", 2**31 - 1, 0))
+    while True:
+        connection.sendall(bytes(1 << 20))
+
+
+LIES = {
+    "nothing, for ever": at_once(b""),
+    "a size below zero": at_once(struct.pack(">i", -5) + bytes(64)),
+    "a size of nothing": at_once(bytes(64)),
+    "a size beyond all limits": endless,
+    "text": at_once(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+    "an answer that is no JSON": at_once(frame(0, b"{")),
+    "an answer that is no object": at_once(frame(0, b"[1]")),
+    "an answer nested for ever": at_once(frame(0, b"[" * 100_000)),
+    "RDY counts in words": once_subscribed(message(ID, PLAY), identified(max_rdy_count="many")),
+    "RDY counts below zero": once_subscribed(message(ID, PLAY), identified(max_rdy_count=-3)),
+    "a message before its time": at_once(message(ID, PLAY) + bytes(4)),
+    "a play from before all time": once_subscribed(message(ID, PLAY, -(2**63)) + bytes(8)),
+    "half a frame": once_subscribed(struct.pack(">ii", 1000, 2) + bytes(20), hangs_up=True),
+    "a frame size below zero": once_subscribed(struct.pack(">ii", -1, 2) + bytes(64)),
+    "a frame beyond all limits": once_subscribed(struct.pack(">ii", 2**31 - 1, 2)),
+    "unknown frames": once_subscribed(frame(77, b"what?") + struct.pack(">ii", 3, 0)),
+    "an id that is no number": once_subscribed(message(b"not hexadecimal!", PLAY)),
+    "an id with blanks": once_subscribed(message(b"01234567  89abcd", PLAY)),
+    "an id that is no text": once_subscribed(message(b"\xff" * 16, PLAY)),
+    "a bad body with a bad id": once_subscribed(message(b"\xff" * 16, b"no play")),
+    "answers that nobody asked for": once_subscribed(frame(0, b"OK") * 1000 + struct.pack(">ii", 3, 0)),
+}
+
+
+def random_lie(number: int):
+    chance = random.Random(f"{SEED}/{number}")
+    parts = [
+        chance.randbytes(chance.randrange(40)),
+        message(chance.randbytes(16), chance.randbytes(8), chance.randrange(-(2**63), 2**63)),
+        message(ID, b"no play"),
+        struct.pack(">ii", chance.randrange(-(2**31), 2**31), chance.randrange(-1, 4)),
+    ]
+    chance.shuffle(parts)
+    end = struct.pack(">ii", -1, 0)  # so that it is over
+    how = chance.choice([at_once, once_subscribed])
+    return how(b"".join(parts[: chance.randrange(4)]) + end)
+
+
+@pytest.mark.timeout(120 + 5 * RUNS)
+def test_a_reader_outlives_every_lie_of_an_nsqd(tmp_path):
+    scripts = [*LIES.values(), *(random_lie(number) for number in range(10 * RUNS))]
+    with open_queue("embedded", tmp_path) as queue, HostileNsqd(queue.tcp_address, scripts) as hostile:
+        settings = [*ANY_PORTS, f'nsq.nsqd_tcp_addresses=["{hostile.address}"]', "publish.stdout=false"]
+        with Service(tmp_path / "state", settings) as service:
+            before_mb = memory_mb(consumer_of(service)["pid"])
+            wait_for(lambda: hostile.played, "every lie to be told", 60.0 + 5 * RUNS, service.log)
+            with RawClient(queue.tcp_address) as client:
+                client.publish("plays", *[PLAY] * 100)
+            status = wait_caught_up(service, 100)
+            assert status["plays"]["counted"] >= 100
+            consumer = consumer_of(service)
+            assert consumer["incarnation"] == 1, service.log()
+            assert memory_mb(consumer["pid"]) - before_mb < GROWTH_MB_MAX
+            assert "Traceback" not in service.log(), service.log()
+            assert service.command("totals", "--verify").returncode == 0
+
+
+def consumer_of(service: Service) -> dict:
+    (consumer,) = [one for one in service.status()["children"] if one["id"] == "consumer"]
+    return consumer
