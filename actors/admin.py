@@ -8,22 +8,28 @@ from typing import Any, Protocol
 
 import tornado.web
 
+from .connections import BoundedHTTPServer
 from .core.restarts import SpecError
 from .status import Service as Shown
 from .status import metrics, status
 from .worker import StartFailed, State
 
 ACTION_HEADER = "X-Playtally-Action"
+# The supervisor must not be where somebody's upload is kept: nothing here takes a body.
+BODY_BYTES_MAX = 16 * 1024
+HEADER_BYTES_MAX = 16 * 1024
+BODY_TIMEOUT_S = 10
+IDLE_CONNECTION_TIMEOUT_S = 300
 
 
 class Service(Shown, Protocol):
     """What is served."""
 
 
-def application(service: Service) -> tornado.web.Application:
-    """The HTTP application."""
+def server(service: Service) -> BoundedHTTPServer:
+    """The HTTP server; the caller adds its sockets."""
     arguments = {"service": service}
-    return tornado.web.Application(
+    application = tornado.web.Application(
         [
             (r"/status", _Status, arguments),
             (r"/metrics", _Metrics, arguments),
@@ -31,6 +37,13 @@ def application(service: Service) -> tornado.web.Application:
             (r"/children/([a-z0-9-]+)/(terminate|restart|delete)", _Action, arguments),
         ],
         default_handler_class=_NotFound,
+    )
+    return BoundedHTTPServer(
+        application,
+        max_body_size=BODY_BYTES_MAX,
+        max_header_size=HEADER_BYTES_MAX,
+        body_timeout=BODY_TIMEOUT_S,
+        idle_connection_timeout=IDLE_CONNECTION_TIMEOUT_S,
     )
 
 

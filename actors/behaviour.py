@@ -23,6 +23,7 @@ import msgspec
 import setproctitle
 
 from .config import Settings
+from .connections import is_shortage
 from .control import ControlPipe, PeerLost, PeerStuck
 from .core.messages import (
     ChildInbox,
@@ -221,7 +222,7 @@ class _Shell:
 
     def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if error is None or isinstance(error, ConnectionError):
+        if error is None or isinstance(error, ConnectionError) or is_shortage(error):
             log.warning("%s", context.get("message"))
             return
         self._fail(error)

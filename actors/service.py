@@ -46,7 +46,7 @@ async def _live(settings: Settings) -> int:
     loop.set_exception_handler(service.broken)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.ask_to_stop)
-    server = HTTPServer(admin.application(service))
+    server = admin.server(service)
     service.admin_address = _listen(server, settings.admin.address)
     try:
         return await service.live()

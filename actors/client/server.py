@@ -19,6 +19,7 @@ from actors.client import handlers
 from actors.client.errors import AddressError, StoreError
 from actors.client.events import Streams
 from actors.client.store import ClientStore
+from actors.connections import BoundedHTTPServer
 from actors.core.audit import Audit, Promises, Publish, Receipt
 
 # Above a publish's own limit, so that one too long can still be answered in words; its rest is
@@ -75,7 +76,7 @@ class ReferenceClient:
             self._close()
             raise
         self.port = sockets[0].getsockname()[1]
-        self._server = HTTPServer(
+        self._server = BoundedHTTPServer(
             handlers.application(self),
             max_body_size=REQUEST_BYTES_MAX,
             max_header_size=HEADER_BYTES_MAX,

@@ -10,6 +10,7 @@ import enum
 import logging
 from typing import TYPE_CHECKING, assert_never
 
+from actors.connections import connections_max
 from actors.nsq.embedded import commands, frames, identify, limits
 from actors.nsq.embedded.channel import Channel
 from actors.nsq.embedded.journal_file import JournalError
@@ -78,6 +79,8 @@ class Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=limits.WRITE_BUFFER_MAX)
         self._server.connections.add(self)
         logger.info("client %s: connected", self.remote_address)
+        if len(self._server.connections) > connections_max():
+            self.abort(f"comes when there are {connections_max()} already")
 
     def data_received(self, chunk: bytes) -> None:
         if self._closing_ms is not None:

@@ -8,8 +8,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from tornado import httputil
-from tornado.httpserver import HTTPServer
 
+from actors.connections import BoundedHTTPServer
 from actors.nsq.embedded import limits
 from actors.nsq.embedded.http_request import HttpError, Request, error_answer, respond
 from actors.nsq.embedded.http_routes import route
@@ -30,9 +30,9 @@ _UPLOAD_SIZE_MAX = 1 << 40
 _IDLE_TIMEOUT_S = 600
 
 
-def http_server(server: "EmbeddedNsqd") -> HTTPServer:
+def http_server(server: "EmbeddedNsqd") -> BoundedHTTPServer:
     """An HTTP server for the embedded nsqd; the caller adds its socket."""
-    return HTTPServer(
+    return BoundedHTTPServer(
         _Exchanges(server), max_body_size=_UPLOAD_SIZE_MAX, idle_connection_timeout=_IDLE_TIMEOUT_S
     )
 

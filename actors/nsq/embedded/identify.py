@@ -50,7 +50,7 @@ def identify(settings: Settings, body: bytes) -> tuple[Settings, bytes]:
     """
     try:
         asked = msgspec.json.decode(body, type=_Request | None) or _Request()
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise IdentifyRefused("IDENTIFY failed to decode JSON body") from None
     agreed = Settings(
         client_id=asked.client_id or "",

@@ -1,0 +1,38 @@
+"""More connections than there are descriptors: whoever has the most, the service lives and counts on."""
+
+import contextlib
+import socket
+
+import pytest
+
+from actors.launch import wait_for
+from tests.support.services import open_service, wait_caught_up
+
+DESCRIPTORS = 150
+CONNECTIONS = 400
+PLAY = b'{"video_id": "00000000-0000-0000-0000-000000000007"}'
+DOORS = ["client_address", "admin_address", "nsqd_http_address", "nsqd_tcp_address"]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_crowd_at_one_door_leaves_the_service_alive(tmp_path, door):
+    with open_service("embedded", tmp_path) as service:
+        service.program = ["sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$0" "$@"', *service.program]
+        service.start()
+        with contextlib.ExitStack() as crowd:
+            for _ in range(CONNECTIONS):
+                with contextlib.suppress(OSError):
+                    crowd.enter_context(_connected(service.facts()[door]))
+            if door != "nsqd_tcp_address":
+                service.queue.put("plays", *[PLAY] * 10)
+        wait_for(lambda: service.status(), "the crowd to be gone", 30.0, service.log)
+        service.queue.put("plays", *[PLAY] * 10)
+        wait_caught_up(service, 10)
+        restarted = [child for child in service.status()["children"] if child["incarnation"] > 1]
+        assert not restarted, service.log()
+        assert "Traceback" not in service.log(), service.log()
+
+
+def _connected(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), 5.0)
