@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import tornado.web
 
-from .connections import BoundedHTTPServer
 from .core.restarts import SpecError
+from .http_server import BoundedHTTPServer
 from .status import Service as Shown
 from .status import metrics, status
 from .worker import StartFailed, State

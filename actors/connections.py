@@ -7,10 +7,6 @@ service, would end.
 
 import errno
 import resource
-from typing import Any
-
-from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
 
 SHARE = 4  # of all descriptors: room for two listeners, and for what the process itself opens
 CONNECTIONS_MAX = 1000  # where there is no limit, or a great one
@@ -25,19 +21,3 @@ def connections_max() -> int:
 def is_shortage(error: BaseException) -> bool:
     """Whether a process has no descriptor left just now: the listeners try again by themselves."""
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-
-
-class BoundedHTTPServer(HTTPServer):
-    """tornado's, with `connections_max`."""
-
-    def initialize(self, *arguments: Any, **named: Any) -> None:
-        """As tornado's."""
-        super().initialize(*arguments, **named)
-        self._connections_max = connections_max()
-
-    def handle_stream(self, stream: IOStream, address: tuple) -> None:
-        """Take a connection, or close it."""
-        if len(self._connections) < self._connections_max:
-            super().handle_stream(stream, address)
-        else:
-            stream.close()

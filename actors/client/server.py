@@ -19,8 +19,8 @@ from actors.client import handlers
 from actors.client.errors import AddressError, StoreError
 from actors.client.events import Streams
 from actors.client.store import ClientStore
-from actors.connections import BoundedHTTPServer
 from actors.core.audit import Audit, Promises, Publish, Receipt
+from actors.http_server import BoundedHTTPServer
 
 # Above a publish's own limit, so that one too long can still be answered in words; its rest is
 # read and dropped, never held.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tornado import httputil
 
-from actors.connections import BoundedHTTPServer
+from actors.http_server import BoundedHTTPServer
 from actors.nsq.embedded import limits
 from actors.nsq.embedded.http_request import HttpError, Request, error_answer, respond
 from actors.nsq.embedded.http_routes import route
