@@ -88,6 +88,10 @@ class Attempts:
         self._failed_ms = now_ms
         self._resume_ms = now_ms + int(max(pause_ms, retry_after_ms or 0))
 
+    def resumed(self) -> None:
+        """The pause is over, also if the clock then says again that it is not."""
+        self._resume_ms = 0
+
     def next_ms(self) -> int:
         """When the next attempt may leave; what has passed means now."""
         return max(self._resume_ms, ceil(self._permitted_ms))

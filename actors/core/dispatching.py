@@ -195,6 +195,7 @@ class Dispatching:
             if self._batch is not None:
                 self._left_ms = now_ms
                 return [*effects, *self._deliver(self._batch, now_ms)]
+            self.attempts.resumed()
             self._holdups.end(now_ms)
             self.phase = Phase.IDLE
         if self.phase is Phase.IDLE and self._barrier_due:
