@@ -52,7 +52,7 @@ class SeenIds:
             parts.setdefault(key, []).append(BitMap64.deserialize(chunk.ids))
             received_ms[key] = max(received_ms.get(key, 0), chunk.received_ms)
         for key, maps in parts.items():
-            self._put(*key, _union(maps), received_ms[key])
+            self._put(*key, union(maps), received_ms[key])
 
     def admit(self, source: str, column: bytes, now_ms: int) -> list[int] | None:
         """Take in the ids of a batch. Which places in it are new, or None when all are."""
@@ -131,7 +131,7 @@ class SeenIds:
         bucket.received_ms = max(bucket.received_ms, received_ms)
 
 
-def _union(maps: list[BitMap64]) -> BitMap64:
+def union(maps: list[BitMap64]) -> BitMap64:
     """All ids of these. Pairwise: to put one after another into a map that grows is quadratic."""
     while len(maps) > 1:
         odd = maps[len(maps) & ~1 :]

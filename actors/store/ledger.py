@@ -16,7 +16,7 @@ from pyroaring import BitMap64
 
 from ..core.accounts import Accounts
 from ..core.ledger import Changes, Tallies
-from ..core.seen import BUCKET_SHIFT, SeenChunk
+from ..core.seen import BUCKET_SHIFT, SeenChunk, union
 from ..exits import NotWritten, StoreFailure
 from .accounts import Journal, read_accounts
 from .database import Database, check_facts, locked, looking_at, unusable
@@ -146,14 +146,11 @@ class LedgerStore:
 
 def merge_chunks(chunks: list[SeenChunk]) -> tuple[SeenChunk, int]:
     """The rows of one bucket as one, and how many they were. Raises `ValueError` when one is damaged."""
-    first = chunks[0]
-    ids = BitMap64()
-    for one in chunks:
-        ids |= ids_of(one)
+    first, maps = chunks[0], [ids_of(one) for one in chunks]
     if len(chunks) == 1:
         return first, 1
     received_ms = max(one.received_ms for one in chunks)
-    return SeenChunk(first.source, first.bucket, received_ms, ids.serialize()), len(chunks)
+    return SeenChunk(first.source, first.bucket, received_ms, union(maps).serialize()), len(chunks)
 
 
 def ids_of(chunk: SeenChunk) -> BitMap64:

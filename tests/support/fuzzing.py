@@ -48,4 +48,4 @@ def memory_mb(pid: int | str = "self") -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
-    raise AssertionError(f"no VmHWM of {pid}")
+    raise ProcessLookupError(f"process {pid} has ended")

@@ -1,0 +1,149 @@
+"""What the ledgers' files cost: start-up with a million videos and a million seen ids, and a commit.
+
+    python -m bench.store [--videos 1000000] [--seen 1000000] [--shards 2] [--commits 200]
+
+Loading is what a counter does until it is ready: open, check, accounts, seen ids. The shards load at the
+same time, each in a process of its own, as the counters do. A commit is of 1,000 plays of videos drawn
+at random, in a ledger of that size: counted in memory and written, as `synchronous = "NORMAL"` does.
+The last line has a row of the file for each seen id, which no commit leaves behind: the worst there is.
+"""
+
+import argparse
+import contextlib
+import random
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from pyroaring import BitMap64
+from rich.console import Console
+from rich.table import Table
+
+from actors.core.columns import pack_numbers
+from actors.core.ledger import Ledger
+from actors.core.messages import Plays
+from actors.core.seen import SeenIds
+from actors.store import LedgerStore, ledger_path
+
+PLAYS_A_COMMIT = 1000
+WINDOW_MS = 3_600_000
+NOW_MS = 1_800_000_000_000
+SOURCE = "127.0.0.1:4150/plays"
+COLUMNS = ("videos", "seen ids", "in rows", "loaded in s", "a commit, ms", "95 % within", "MB on disk")
+
+
+class Shard:
+    """One ledger of a state folder, open, with the videos that are played."""
+
+    def __init__(self, folder: str, shards: int, videos: int, number: int):
+        self.store = LedgerStore(folder, number, shards, "NORMAL")
+        accounts, chunks, tallies = self.store.load()
+        self.seen = SeenIds(WINDOW_MS, chunks)
+        self.ledger = Ledger(self.seen, accounts, tallies)
+        self._chance = random.Random(number)
+        self.videos = [self._chance.randbytes(16) for _ in range(videos // shards)]
+        self._sequence = 0
+
+    def count(self, videos: Iterable[bytes], now_ms: int) -> None:
+        """Count a play of each, and commit."""
+        played = list(videos)
+        ids = [(now_ms << 22) + self._sequence + place for place in range(len(played))]
+        self._sequence = (self._sequence + len(played)) % (1 << 21)
+        plays = Plays(
+            1, SOURCE, b"".join(one.to_bytes(8, "big") for one in ids), b"".join(played),
+            pack_numbers([now_ms * 1_000_000] * len(played)),
+        )
+        self.ledger.apply(plays, now_ms)
+        changes = self.ledger.take_changes(now_ms)
+        assert changes is not None
+        self.store.commit(changes)
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--videos", type=int, default=1_000_000)
+    parser.add_argument("--seen", type=int, default=1_000_000, help="message ids known, over the last hour")
+    parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--commits", type=int, default=200)
+    options = parser.parse_args()
+    table = Table(title=f"ledgers, {options.shards} shards", box=None, title_justify="left")
+    for name in COLUMNS:
+        table.add_column(name, justify="right")
+    for videos, scattered in ((100, False), (options.videos, False), (options.videos, True)):
+        with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
+            table.add_row(*measure(folder, videos, options, scattered))
+    Console().print(table)
+
+
+def measure(folder: str, videos: int, options: argparse.Namespace, scattered: bool) -> list[str]:
+    """One row of the table."""
+    ledger, shards = (folder, options.shards, videos), range(options.shards)
+    with ProcessPoolExecutor(options.shards) as processes:
+        list(processes.map(partial(_fill, *ledger, options.seen // options.shards), shards))
+        rows = sum(processes.map(partial(_rows, folder, scattered), shards))
+        started_s = time.monotonic()
+        loaded = list(processes.map(partial(_load, *ledger), shards))
+        seconds = time.monotonic() - started_s
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        found = processes.map(partial(_commit, *ledger, options.commits), shards)
+        costs_ms = [cost for some in found for cost in some]
+    return [
+        f"{sum(one[0] for one in loaded):,}", f"{sum(one[1] for one in loaded):,}", f"{rows:,}",
+        f"{seconds:.2f}", f"{statistics.median(costs_ms):.2f}",
+        f"{statistics.quantiles(costs_ms, n=20)[-1]:.2f}", f"{size / 1e6:.0f}",
+    ]
+
+
+def _fill(folder: str, shards: int, videos: int, plays: int, number: int) -> None:
+    """Plays of all videos in turn, evenly over the hour before."""
+    shard = Shard(folder, shards, videos, number)
+    for start in range(0, plays, PLAYS_A_COMMIT):
+        places = range(start, min(start + PLAYS_A_COMMIT, plays))
+        now_ms = NOW_MS - WINDOW_MS + start * WINDOW_MS // plays
+        shard.count((shard.videos[place % len(shard.videos)] for place in places), now_ms)
+    shard.store.close()
+
+
+def _rows(folder: str, scattered: bool, number: int) -> int:
+    """How many rows the seen ids are in; one each from now on when they are to be scattered."""
+    with contextlib.closing(sqlite3.connect(ledger_path(folder, number))) as connection:
+        if scattered:
+            with connection:
+                rows = connection.execute("SELECT * FROM seen").fetchall()
+                connection.execute("DELETE FROM seen")
+                for *name, ids in rows:
+                    alone = ((*name, BitMap64([one]).serialize()) for one in BitMap64.deserialize(ids))
+                    connection.executemany("INSERT INTO seen VALUES (?, ?, ?, ?)", alone)
+        return connection.execute("SELECT count(*) FROM seen").fetchone()[0]
+
+
+def _load(folder: str, shards: int, videos: int, number: int) -> tuple[int, int]:
+    """Videos and ids of a ledger, once it is loaded."""
+    shard = Shard(folder, shards, 0, number)
+    shard.store.close()
+    return len(shard.ledger), len(shard.seen)
+
+
+def _commit(folder: str, shards: int, videos: int, commits: int, number: int) -> list[float]:
+    """What so many commits took, in ms each."""
+    shard, costs_ms = Shard(folder, shards, videos, number), []
+    chance = random.Random(number)
+    for place in range(commits):
+        played = chance.choices(shard.videos, k=PLAYS_A_COMMIT)
+        started_s = time.perf_counter()
+        shard.count(played, NOW_MS + place * 10)
+        costs_ms.append((time.perf_counter() - started_s) * 1000)
+    shard.store.close()
+    return costs_ms
+
+
+if __name__ == "__main__":
+    main()
