@@ -1,0 +1,94 @@
+"""A flood of new videos: each play is of a video that was never seen before, and is to be told at once.
+
+    python -m bench.flood [--videos 200000]
+
+The plays go into the embedded queue as fast as it takes them, and a client takes every publish at once
+and keeps what it got. Printed: how long until the client knows all, how many publishes that took and how
+many of them were full (20 videos), and what the processes of the service hold more than before, in all
+and for each video: their proportional share of memory (PSS).
+"""
+
+import argparse
+import random
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from actors.launch import Service, wait_for
+from bench.growth import body_of, memory_mb, pids_of
+from tests.support.queues import RawClient
+from tests.support.recording_client import RecordingClient
+from tests.support.services import ANY_PORTS
+
+VIDEOS_A_PUBLISH_MAX = 20
+PLAYS_A_PUB = 1000
+TIMEOUT_S = 600.0
+
+
+class Flood(NamedTuple):
+    """What came of it. `memory_mb`: by process, more than before."""
+
+    videos: int
+    seconds: float
+    widths: list[int]
+    memory_mb: dict[str, float]
+    wrong: list[str]
+    totals: dict[str, int]
+
+    @property
+    def full(self) -> int:
+        """How many publishes carried as many videos as they can."""
+        return self.widths.count(VIDEOS_A_PUBLISH_MAX)
+
+
+def flood(folder: Path, videos: int) -> Flood:
+    """Let that many plays of as many videos loose on a service of its own."""
+    chance = random.Random(videos)
+    bodies = [body_of(chance.randbytes(16)) for _ in range(videos)]
+    with RecordingClient() as client:
+        overrides = ["client.enabled=false", f"publish.url={client.url}", "publish.stdout=false"]
+        with Service(folder / "state", [*ANY_PORTS, *overrides]) as service:
+            pids = pids_of(service)
+            before_mb = memory_mb(pids)
+            started_s = time.monotonic()
+            with RawClient(service.facts()["nsqd_tcp_address"]) as queue:
+                for at in range(0, videos, PLAYS_A_PUB):
+                    queue.publish("plays", *bodies[at : at + PLAYS_A_PUB])
+            wait_for(lambda: len(client.totals) >= videos, "all to be told", TIMEOUT_S, service.log)
+            seconds = time.monotonic() - started_s
+            wait_for(lambda: service.status()["caught_up"], "all to be recorded", TIMEOUT_S, service.log)
+            after_mb = memory_mb(pids)
+    widths = [len(one.publish["videos"]) for one in client.accepted()]
+    grown_mb = {name: after_mb[name] - before_mb[name] for name in pids}
+    return Flood(videos, seconds, widths, grown_mb, client.wrong, client.totals)
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--videos", type=int, default=200_000)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
+        found = flood(Path(folder), options.videos)
+    assert set(found.totals.values()) == {1} and not found.wrong, found.wrong[:5]
+    grown_mb = sum(found.memory_mb.values())
+    table = Table(title="a flood of new videos", box=None, title_justify="left")
+    for name in ("videos", "told in s", "publishes", "of them full", "the fewest", "MB more", "bytes a video"):
+        table.add_column(name, justify="right")
+    table.add_row(
+        f"{found.videos:,}", f"{found.seconds:.1f}", f"{len(found.widths):,}", f"{found.full:,}",
+        f"{-(-found.videos // VIDEOS_A_PUBLISH_MAX):,}", f"{grown_mb:.0f}",
+        f"{grown_mb * 1e6 / found.videos:.0f}",
+    )
+    Console().print(table)
+    print(", ".join(f"{name} {mb:.1f} MB" for name, mb in found.memory_mb.items()))
+
+
+if __name__ == "__main__":
+    main()

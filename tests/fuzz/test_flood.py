@@ -1,0 +1,21 @@
+"""A flood of videos that nobody saw before: nothing is lost, publishes stay full, memory stays bounded."""
+
+import pytest
+
+from bench.flood import VIDEOS_A_PUBLISH_MAX, flood
+from tests.support.fuzzing import RUNS
+
+VIDEOS = 10_000
+PUBLISHES_NOT_FULL_MAX = 25  # before it is a flood, at its end, and where the queue pauses in between
+GROWTH_MB_MAX = 100
+
+
+@pytest.mark.timeout(120 + 60 * RUNS)
+def test_a_flood_of_new_videos_is_told_whole_in_full_publishes(tmp_path):
+    found = flood(tmp_path, VIDEOS * RUNS)
+    assert not found.wrong
+    assert len(found.totals) == found.videos
+    assert set(found.totals.values()) == {1}
+    assert len(found.widths) - found.full <= PUBLISHES_NOT_FULL_MAX * RUNS
+    assert max(found.widths) == VIDEOS_A_PUBLISH_MAX
+    assert sum(found.memory_mb.values()) < GROWTH_MB_MAX * RUNS
