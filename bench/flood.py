@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from actors.launch import Service, wait_for
-from bench.growth import body_of, memory_mb, pids_of
+from bench.growth import body_of, memory_mb_of, pids_of
 from tests.support.queues import RawClient
 from tests.support.recording_client import RecordingClient
 from tests.support.services import ANY_PORTS
@@ -27,6 +27,7 @@ from tests.support.services import ANY_PORTS
 VIDEOS_A_PUBLISH_MAX = 20
 PLAYS_A_PUB = 1000
 TIMEOUT_S = 600.0
+COLUMNS = ("videos", "told in s", "publishes", "of them full", "the fewest", "MB more", "bytes a video")
 
 
 class Flood(NamedTuple):
@@ -53,7 +54,7 @@ def flood(folder: Path, videos: int) -> Flood:
         overrides = ["client.enabled=false", f"publish.url={client.url}", "publish.stdout=false"]
         with Service(folder / "state", [*ANY_PORTS, *overrides]) as service:
             pids = pids_of(service)
-            before_mb = memory_mb(pids)
+            before_mb = memory_mb_of(pids)
             started_s = time.monotonic()
             with RawClient(service.facts()["nsqd_tcp_address"]) as queue:
                 for at in range(0, videos, PLAYS_A_PUB):
@@ -61,7 +62,7 @@ def flood(folder: Path, videos: int) -> Flood:
             wait_for(lambda: len(client.totals) >= videos, "all to be told", TIMEOUT_S, service.log)
             seconds = time.monotonic() - started_s
             wait_for(lambda: service.status()["caught_up"], "all to be recorded", TIMEOUT_S, service.log)
-            after_mb = memory_mb(pids)
+            after_mb = memory_mb_of(pids)
     widths = [len(one.publish["videos"]) for one in client.accepted()]
     grown_mb = {name: after_mb[name] - before_mb[name] for name in pids}
     return Flood(videos, seconds, widths, grown_mb, client.wrong, client.totals)
@@ -79,7 +80,7 @@ def main() -> None:
     assert set(found.totals.values()) == {1} and not found.wrong, found.wrong[:5]
     grown_mb = sum(found.memory_mb.values())
     table = Table(title="a flood of new videos", box=None, title_justify="left")
-    for name in ("videos", "told in s", "publishes", "of them full", "the fewest", "MB more", "bytes a video"):
+    for name in COLUMNS:
         table.add_column(name, justify="right")
     table.add_row(
         f"{found.videos:,}", f"{found.seconds:.1f}", f"{len(found.widths):,}", f"{found.full:,}",

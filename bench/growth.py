@@ -62,18 +62,18 @@ def measure(folder: Path, videos: int, plays: int, overrides: list[str]) -> dict
         chance = random.Random(1)
         known = [chance.randbytes(16) for _ in range(videos)]
         with service:
-            pids = _pids(service)
-            empty_mb = _memory_mb(pids)
+            pids = pids_of(service)
+            empty_mb = memory_mb_of(pids)
             drawn = [chance.choices(known, k=plays) for _ in range(2)]
             new, known_already = (_drain(queue, pids, one) for one in drawn)
-            memory_mb = _memory_mb(pids)
+            memory_mb = memory_mb_of(pids)
             status = service.status()
             assert status["plays"]["counted"] == 2 * plays, status["plays"]
             service.kill()
         started_s = time.monotonic()
         with service:
             start_s = time.monotonic() - started_s
-            again_mb = _memory_mb(_pids(service))
+            again_mb = memory_mb_of(pids_of(service))
             service.kill()
     return {
         "videos": len({video for one in drawn for video in one}),
@@ -91,7 +91,7 @@ def _drain(queue: QueueProcess, pids: dict[str, int], plays: list[bytes]) -> dic
     queue.post("/channel/pause?topic=plays&channel=playtally")
     with RawClient(queue.tcp_address) as client:
         for at in range(0, len(plays), PLAYS_A_PUB):
-            client.publish("plays", *map(_body, plays[at : at + PLAYS_A_PUB]))
+            client.publish("plays", *map(body_of, plays[at : at + PLAYS_A_PUB]))
     before_s = {name: cpu_s(pid) for name, pid in pids.items()}
     started_s = time.monotonic()
     queue.post("/channel/unpause?topic=plays&channel=playtally")
@@ -104,19 +104,22 @@ def _drain(queue: QueueProcess, pids: dict[str, int], plays: list[bytes]) -> dic
     }
 
 
-def _body(video: bytes) -> bytes:
+def body_of(video: bytes) -> bytes:
+    """The message of a play."""
     digits = video.hex()
     guid = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
     return f'{{"video_id": "{guid}"}}'.encode()
 
 
-def _pids(service: Service) -> dict[str, int]:
+def pids_of(service: Service) -> dict[str, int]:
+    """The processes of a service, by name."""
     return {child["id"]: child["pid"] for child in service.status()["children"]} | {
         "supervisor": service.process.pid
     }
 
 
-def _memory_mb(pids: dict[str, int]) -> dict[str, float]:
+def memory_mb_of(pids: dict[str, int]) -> dict[str, float]:
+    """The proportional share (PSS) of each, in millions of bytes."""
     return {name: _pss_bytes(pid) / MB for name, pid in pids.items()}
 
 
