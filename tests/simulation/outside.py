@@ -13,6 +13,7 @@ from .oracle import Produced
 from .plan import BAD, CLIENT_FAULTS, QUEUES, Fault, Kind, Play
 
 MESSAGE_TIMEOUT_MS = 1500
+STOPPED_MS_MAX = 3000  # then it is taken for hung, and killed
 PUBLISH_TIMEOUT_MS = 1000
 RECONNECT_MS = 250
 NO_PLAYS = (b"", b"[]", b'{"video_id":1}', b"\xff" * 9)
@@ -53,10 +54,12 @@ class Outside:
         self._reach(connection, self._letters, shell, connection, effect)
 
     def check_outstanding(self, outstanding: int) -> None:
-        """What a consumer holds. What it was given is given again when it is away, so then twice that."""
+        """What a consumer holds. One that is stopped is given all of it again at each message timeout."""
         limit = self._world.plan.max_in_flight
         if self._world.is_troubled(self._clock.now_ms):
-            limit = 2 * limit + len(self._connections) + 2
+            again = STOPPED_MS_MAX // MESSAGE_TIMEOUT_MS
+            again += sum(fault.kind is Kind.REDELIVER for fault in self._world.plan.faults)
+            limit = (1 + again) * limit + len(self._connections) + 2
         if outstanding > limit:
             raise Violation(Invariant.IN_FLIGHT, f"{outstanding} outstanding, {limit} allowed")
 
