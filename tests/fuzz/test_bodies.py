@@ -53,12 +53,14 @@ bodies = st.one_of(
 
 
 def check(body: bytes, memory: Bodies) -> None:
-    expected = video_by_the_book(body)
-    assert memory.video(body) == expected
+    expected = {video_by_the_book(body)}
+    if b"\\ud" in body.lower():  # half a surrogate pair in what is ignored: some read it and some do not
+        expected.add(None)
+    assert memory.video(body) in expected
     try:
-        assert decode(body) == expected
+        assert decode(body) in expected
     except NotAPlay as why:
-        assert expected is None, why
+        assert None in expected, why
         assert reason(body) == str(why)
         (letter,) = dead_letters(body, "nsqd/plays", "0" * 16, 1, str(why))
         assert json.loads(letter)["reason"] == str(why)
