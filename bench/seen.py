@@ -1,6 +1,6 @@
 """What it costs to know every message of the dedupe window: bytes an id in memory and on disk, and pauses.
 
-    python -m bench.seen [--rate 100000] [--window-s 60] [--seconds 120]
+    python -m bench.seen [--rate 100000] [--window-s 150] [--seconds 200]
 
 One counter's seen ids and its store, fed with ids as nsqd makes them (nsqd/guid.go), every second of them
 at random, as if another shard had the others: at that rate, for `--seconds` of the ids' own time, faster
@@ -36,8 +36,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rate", type=int, default=100_000, help="ids a second")
-    parser.add_argument("--window-s", type=float, default=60)
-    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--window-s", type=float, default=150)
+    parser.add_argument("--seconds", type=float, default=200)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
         store = LedgerStore(folder, 0, 1, "NORMAL")

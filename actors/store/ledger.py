@@ -67,7 +67,8 @@ class LedgerStore:
                 "DELETE FROM seen WHERE source = ? AND bucket = ?", changes.expired
             )
             rows = self._rows_after(changes)
-            full = self._to_compact(rows, {(one.source, one.bucket) for one in changes.seen})
+            touched = {(one.source, one.bucket) for one in changes.seen}
+            full = None if changes.expired else self._to_compact(rows, touched)  # one long thing a commit
             if full is not None:
                 _compact(connection, full)
                 rows[full] = 1
