@@ -20,7 +20,8 @@ Imports go one way only, and a test checks it:
         <- behaviour, processes, verify
         <- consumer, counter, dispatcher, services
         <- preload, tree, worker, supervision, switchboard, status, admin, service
-        <- launch, screen, check, report, demo, drill, reshard, recordings, audit_run, commands
+        <- launch, screen, check, report, demo, drill, reshard, recordings, audit_run, argument_types,
+           commands
         <- supervisor.py
 
 `core/` is pure: no I/O, no clock, no randomness, no logging. Actors never import one another.

@@ -5,23 +5,24 @@ Owns no logic of its own: every command is a few lines over the module that does
 
 import argparse
 import json
-import math
 import os
 import signal
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from typing import Any
 
-from . import config, runfile
+from . import argument_types, config, runfile
 from .config import ConfigError, Settings
 from .exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 
 ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
 
-EPILOG = "Exit codes: 0 done, 1 failed, 2 bad arguments or config, 3 restart intensity exceeded."
+EPILOG = (
+    "Exit codes: 0 done, 1 failed, 2 bad arguments or config, 3 restart intensity exceeded, "
+    "4 a store that can't be used."
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -242,34 +243,6 @@ def _ask(settings: Settings, path: str) -> dict[str, Any]:
         raise Failure(f"the service does not answer at http://{address}{path} ({error})") from error
 
 
-def _signal(name: str) -> signal.Signals:
-    text = name.upper().removeprefix("SIG")
-    try:
-        return signal.Signals(int(text)) if text.isdecimal() else signal.Signals[f"SIG{text}"]
-    except (KeyError, ValueError):
-        raise argparse.ArgumentTypeError(
-            f"no signal {name!r}, expected a name like KILL, TERM, STOP or CONT"
-        ) from None
-
-
-def _positive(text: str) -> float:
-    return _number(text, "above 0", lambda number: number > 0)
-
-
-def _not_negative(text: str) -> float:
-    return _number(text, "0 or more", lambda number: number >= 0)
-
-
-def _number(text: str, expected: str, allowed: Callable[[float], bool]) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and allowed(number)):
-        raise argparse.ArgumentTypeError(f"{text!r}, expected a number {expected}")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
@@ -309,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     kill = add("kill", _kill, "send a signal to a child, to see it restart")
     kill.add_argument("child", metavar="CHILD", help="its id, as in status, or the beginning of it")
     kill.add_argument(
-        "--signal", type=_signal, default=signal.SIGKILL,
+        "--signal", type=argument_types.signal_named, default=signal.SIGKILL,
         help="its name or number; KILL unless said otherwise",
     )
     add("config", _config, "every setting in force, and where it came from", json_option)
@@ -326,10 +299,11 @@ def _parser() -> argparse.ArgumentParser:
         "--record", metavar="FILE", help="write the lines there as they come, each with its received_at_ns"
     )
     audit.add_argument(
-        "--deadline-s", metavar="S", type=_positive, help="what was promised (default: dispatch.deadline_s)"
+        "--deadline-s", metavar="S", type=argument_types.positive,
+        help="what was promised (default: dispatch.deadline_s)",
     )
     audit.add_argument(
-        "--linger-ms", metavar="MS", type=_not_negative,
+        "--linger-ms", metavar="MS", type=argument_types.not_negative,
         help="the bound is for a realtime play told within this (default: the slowest of this run)",
     )
     add("stop", _stop, "stop the service: publish what is pending, then end")

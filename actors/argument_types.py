@@ -1,0 +1,37 @@
+"""What words of the command line mean. Each raises `argparse.ArgumentTypeError` with what was expected."""
+
+import argparse
+import math
+import signal
+from collections.abc import Callable
+
+
+def signal_named(name: str) -> signal.Signals:
+    """A signal by its name, with or without SIG, or by its number."""
+    text = name.upper().removeprefix("SIG")
+    try:
+        return signal.Signals(int(text)) if text.isdecimal() else signal.Signals[f"SIG{text}"]
+    except (KeyError, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"no signal {name!r}, expected a name like KILL, TERM, STOP or CONT"
+        ) from None
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    return _number(text, "above 0", lambda number: number > 0)
+
+
+def not_negative(text: str) -> float:
+    """A number from 0 on."""
+    return _number(text, "0 or more", lambda number: number >= 0)
+
+
+def _number(text: str, expected: str, allowed: Callable[[float], bool]) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and allowed(number)):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a number {expected}")
+    return number
