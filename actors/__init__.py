@@ -17,7 +17,7 @@ Imports go one way only, and a test checks it:
 
     core <- exits, version, connections, http_server
         <- config, runfile, mailbox, control, store, sinks, nsq, client
-        <- behaviour, processes, verify
+        <- behaviour, performer, processes, verify
         <- consumer, counter, dispatcher, services
         <- preload, tree, worker, supervision, switchboard, status, admin, service
         <- launch, screen, check, report, demo, drill, reshard, recordings, audit_run, argument_types,

@@ -277,6 +277,8 @@ def _inherited(child: CountersSupervisor, parent: Supervisor) -> CountersSupervi
 
 def _find(path: str | Path | None) -> Path:
     if path is not None:
+        if "\0" in str(path):
+            raise ConfigError([f"--config {path!r}: expected the path of a file, which has no NUL in it"])
         return Path(os.path.realpath(path))  # not resolve(): a link that leads to itself is an error to it
     here = Path.cwd() / "config.toml"
     return here if here.is_file() else PROJECT_FILE

@@ -15,12 +15,10 @@ from .core.ledger import Ledger
 from .core.messages import CounterFigures, CounterInbox, Message, Ready
 from .core.seen import SeenIds
 from .core.shards import shard_number
-from .exits import NotWritten
+from .performer import Performer
 from .store import LedgerStore
 
 log = logging.getLogger(__name__)
-
-COMMIT_RETRY_S = 0.5
 
 
 class Counter(Actor):
@@ -32,6 +30,7 @@ class Counter(Actor):
         super().__init__(birth)
         self._store: LedgerStore
         self._counting: Counting
+        self._performer = Performer(self._carry_out)
 
     async def init(self) -> Ready:
         """Read the ledger."""
@@ -55,17 +54,13 @@ class Counter(Actor):
 
     def handle(self, peer: str, messages: list[Message]) -> None:
         """Count, answer, tell: what the rules say, in their order."""
-        for effect in self._counting.handle(messages, _now_ms()):
-            match effect:
-                case Commit():
-                    self._commit(effect)
-                case Send():
-                    self.send(effect.peer, effect.message)
+        self._performer.perform(self._counting.handle(messages, _now_ms()))
         if peer == CONSUMER:
             self.say_resumed()
 
     def lost(self, peer: str) -> None:
         """Whoever comes after asks or sends again."""
+        self._performer.forget(peer)
         held = "nsqd will redeliver what it held" if peer == CONSUMER else "what is pending stays here"
         log.debug("%s is gone; %s", peer, held)
 
@@ -77,14 +72,12 @@ class Counter(Actor):
         """Close the ledger in order."""
         self._store.close()
 
-    def _commit(self, commit: Commit) -> None:
-        while True:
-            try:
-                self._store.commit(commit.changes)
-                return
-            except NotWritten as failure:
-                log.error("%s, trying again: nothing is lost, nsqd keeps it", failure)
-                time.sleep(COMMIT_RETRY_S)
+    def _carry_out(self, effect: Commit | Send) -> None:
+        match effect:
+            case Commit():
+                self._store.commit(effect.changes)
+            case Send():
+                self.send(effect.peer, effect.message)
 
 
 def _now_ms() -> int:

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
 
 from .behaviour import Actor, Birth
 from .core.attempts import Circuit, Outcome
@@ -18,13 +17,12 @@ from .core.messages import DispatcherFigures, DispatcherInbox, Message, Ready
 from .core.outbox import Batch
 from .core.schedule import Rule
 from .core.shards import shard_number
-from .exits import NotWritten
+from .performer import Performer
 from .sinks import Delivery, Sink, open_sink
 from .store import OutboxStore
 
 log = logging.getLogger(__name__)
 
-STORE_RETRY_S = 0.5
 REASONS_TOLD_MAX = 10  # an outage, after which the next reason to fail is no news
 FLUSH_SHARE = 0.5  # of the time that an actor has to end
 
@@ -39,6 +37,7 @@ class Dispatcher(Actor):
         self._store: OutboxStore
         self._sink: Sink
         self._dispatching: Dispatching
+        self._performer = Performer(self._carry_out, self._performed)
         self._timer: asyncio.TimerHandle | None = None
         self._deliveries: set[asyncio.Task[None]] = set()
         self._failing_since_s: float | None = None
@@ -79,6 +78,7 @@ class Dispatcher(Actor):
 
     def lost(self, peer: str) -> None:
         """A counter is gone."""
+        self._performer.forget(peer)
         self._perform(self._dispatching.lost(shard_number(peer), _now_ms()))
 
     def handle(self, peer: str, messages: list[Message]) -> None:
@@ -101,18 +101,22 @@ class Dispatcher(Actor):
         self._store.close()
 
     def _perform(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case Send():
-                    self.send(effect.peer, effect.message)
-                case Store():
-                    self._write(self._store.store, effect.batch, effect.totals)
-                case Forget():
-                    self._write(self._store.forget, effect.key)
-                case Deliver():
-                    task = asyncio.ensure_future(self._deliver(effect.batch))
-                    self._deliveries.add(task)
-                    task.add_done_callback(self._delivery_ended)
+        self._performer.perform(effects)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self.send(effect.peer, effect.message)
+            case Store():
+                self._store.store(effect.batch, effect.totals)
+            case Forget():
+                self._store.forget(effect.key)
+            case Deliver():
+                task = asyncio.ensure_future(self._deliver(effect.batch))
+                self._deliveries.add(task)
+                task.add_done_callback(self._delivery_ended)
+
+    def _performed(self) -> None:
         self._set_timer()
         if self._draining and self._dispatching.drained:
             self.say_drained()
@@ -175,14 +179,6 @@ class Dispatcher(Actor):
     def _wake(self) -> None:
         self._timer = None
         self._perform(self._dispatching.wake(_now_ms()))
-
-    def _write(self, write: Callable[..., None], *arguments: object) -> None:
-        while True:
-            try:
-                return write(*arguments)
-            except NotWritten as failure:
-                log.error("%s, trying again: nothing is lost", failure)
-                time.sleep(STORE_RETRY_S)
 
 
 def _now_ms() -> int:

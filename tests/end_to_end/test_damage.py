@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import sqlite3
+import time
 
 import pytest
 
@@ -15,6 +16,7 @@ from actors.store import ledger_path, outbox_path
 from tests.support.services import PATIENT, ledger_totals, open_service, wait_caught_up
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(40)]
+LIVENESS_TIMEOUT_S = 1.5
 STORES = {"counter-0": lambda state_dir: ledger_path(state_dir, 0), "dispatcher": outbox_path}
 
 
@@ -26,7 +28,8 @@ def play(service, plays: int) -> None:
 @pytest.fixture
 def service(tmp_path):
     """One that has counted 200 plays."""
-    with open_service("embedded", tmp_path, *PATIENT, "dispatch.deadline_s=1") as service:
+    hasty = ("dispatch.deadline_s=1", f"supervisor.liveness_timeout_s={LIVENESS_TIMEOUT_S}")
+    with open_service("embedded", tmp_path, *PATIENT, *hasty) as service:
         service.start()
         play(service, 200)
         wait_caught_up(service, 200)
@@ -79,6 +82,7 @@ def test_a_store_that_can_not_be_written_for_now_is_waited_for(service, child_id
     play(service, 200)
     said = f"{path}: cannot be written for now ("
     wait_for(lambda: said in service.log(), "a write to fail", 20, service.log)
+    time.sleep(3 * LIVENESS_TIMEOUT_S)  # it waits, and is not taken for hung
     resource.prlimit(child["pid"], resource.RLIMIT_FSIZE, (most, most))
     wait_caught_up(service, 400)
     assert service.child(child_id)["pid"] == child["pid"]
