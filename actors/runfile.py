@@ -10,15 +10,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .exits import Failure
+
 NAME = "service.json"
 
 
 def write(state_dir: str, facts: dict[str, Any]) -> None:
-    """Replace the file at once: a reader sees the old facts or the new, never half."""
+    """Replace the file at once: a reader sees the old facts or the new, never half. Raises `Failure`."""
     target = Path(state_dir) / NAME
     draft = target.with_suffix(".draft")
-    draft.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    draft.replace(target)
+    try:
+        draft.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        draft.replace(target)
+    except OSError as error:
+        raise Failure(
+            f"{target}: cannot be written ({error.strerror}), and nobody could reach the service without it: "
+            "make room, or use another supervisor.state_dir"
+        ) from error
 
 
 def read(state_dir: str | Path) -> dict[str, Any] | None:

@@ -50,6 +50,9 @@ async def _live(settings: Settings) -> int:
     service.admin_address = _listen(server, settings.admin.address)
     try:
         return await service.live()
+    except BaseException:
+        await service.switchboard.root.stop()  # Python would wait for the children before it ends
+        raise
     finally:
         runfile.remove(state_dir)
         server.stop()

@@ -72,6 +72,16 @@ def test_a_store_that_breaks_under_its_process_ends_it_and_is_not_tried_for_ever
     service.kill()  # it would try for long to finish what it holds
 
 
+def test_a_service_that_cannot_say_where_it_is_ends_with_its_children(tmp_path):
+    with open_service("embedded", tmp_path) as service:
+        (service.state_dir / "service.draft").mkdir(parents=True)
+        with pytest.raises(Failure, match="ended with code 1") as caught:
+            service.start()
+        assert "service.json: cannot be written (Is a directory)" in str(caught.value)
+        assert "Traceback" not in str(caught.value)
+        assert service.ended, "it waits for children that nobody has stopped"
+
+
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux, to fill a running process's disk")
 @pytest.mark.parametrize("child_id", STORES)
 def test_a_store_that_can_not_be_written_for_now_is_waited_for(service, child_id):
