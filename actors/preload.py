@@ -6,9 +6,14 @@ service, and without its forkserver the supervisor could not tell how its childr
 """
 
 import asyncio  # noqa: F401
+import os
 import signal
 import sqlite3  # noqa: F401
 
-from . import consumer, counter, dispatcher, services  # noqa: F401
+# Before numpy is imported: its linear algebra, which nobody here uses, would start threads, and the
+# forkserver has to fork without any.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+from . import consumer, counter, dispatcher, services  # noqa: F401, E402
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

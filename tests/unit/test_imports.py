@@ -19,7 +19,7 @@ PURE = {
     "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re",
     "struct", "sys", "types", "typing", "zlib",
 }
-CORE_LIBRARIES = {"msgspec", "pyroaring"}
+CORE_LIBRARIES = {"msgspec", "numpy", "pyroaring"}
 PURE_OF_SYS = {"byteorder", "maxsize"}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
 IMPURE_ATTRIBUTES = {"now", "utcnow", "today", "urandom"}
