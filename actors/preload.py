@@ -14,6 +14,6 @@ import sqlite3  # noqa: F401
 # forkserver has to fork without any.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-from . import consumer, counter, dispatcher, services  # noqa: F401, E402
+from . import consumer, counter, dispatcher, services  # noqa: F401
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

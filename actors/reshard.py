@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from . import runfile
-from .core.accounts import Accounts
+from .core.accounts import Account, Accounts
 from .core.ledger import Tallies
 from .core.seen import SeenChunk
 from .core.shards import shard_of
@@ -92,15 +92,14 @@ def _hold(state_dir: str) -> int:
 
 def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
     make_files(state_dir, new)
-    divided = [Accounts() for _ in range(new.shards)]
+    divided: list[list[tuple[bytes, Account]]] = [[] for _ in range(new.shards)]
     redelivered = dead_lettered = 0  # of the whole, so they lie with the first
     chunks: dict[tuple[int, str], list[SeenChunk]] = {}
     for shard in range(old.shards):
         path = old.ledger(state_dir, shard)
         with looking_at(path) as connection:
             for video, account in read_accounts(path, connection).items():
-                accounts = divided[shard_of(video, new.shards)]
-                accounts.put(accounts.open(video), account)
+                divided[shard_of(video, new.shards)].append((video, account))
             _, tallies = read_tallies(path, connection)
             redelivered += tallies.redelivered
             dead_lettered += tallies.dead_lettered
@@ -112,14 +111,14 @@ def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
                 chunks.setdefault((bucket, source), []).append(chunk)
     merged = [merge_chunks(parts)[0] for parts in chunks.values()]
     for shard, accounts in enumerate(divided):
-        tallies = Tallies(sum(accounts.totals))
+        tallies = Tallies(sum(account.total for _, account in accounts))
         if shard == 0:
             tallies = Tallies(tallies.counted, redelivered, dead_lettered)
-        _write_ledger(new.ledger(state_dir, shard), accounts, merged, tallies)
+        _write_ledger(new.ledger(state_dir, shard), Accounts(accounts), merged, tallies)
     batches = _copy_outbox(old.outbox(state_dir), new.outbox(state_dir))
-    plays, videos = sum(sum(one.totals) for one in divided), sum(map(len, divided))
+    plays = sum(account.total for accounts in divided for _, account in accounts)
     ids = sum(len(ids_of(chunk)) for chunk in merged)
-    return Resharded(old.shards, new.shards, plays, videos, ids, batches)
+    return Resharded(old.shards, new.shards, plays, sum(map(len, divided)), ids, batches)
 
 
 def _write_ledger(path: Path, accounts: Accounts, seen: list[SeenChunk], tallies: Tallies) -> None:

@@ -21,6 +21,8 @@ from array import array
 from collections.abc import Iterator
 from itertools import count, islice
 
+import numpy as np
+
 from actors.core.accounts import Accounts
 from actors.core.ledger import Changes, Tallies
 from actors.core.seen import SeenIds
@@ -41,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
         store = LedgerStore(folder, 0, 1, "NORMAL")
-        nothing = Accounts().columns([], b"")
+        nothing = Accounts().columns(np.zeros(0, np.int64))
         seen = SeenIds(int(options.window_s * 1000))
         before_bytes = _resident_bytes()
         longest_s = dict.fromkeys(("admit", "expire", "commit", "commit that expires"), 0.0)

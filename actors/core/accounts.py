@@ -1,18 +1,23 @@
-"""The accounts of one shard's videos, in columns: a row a video, numbered in the order in which they came.
+"""The accounts of one shard's videos: a row of numbers a video, in the order in which they came.
 
-Pure. An object a video would cost four times the memory, and a statement a video in each commit more
-than counting its plays. So what changed travels as columns too (`AccountColumns`), and so does a part of
-the table, `PART_ROWS` rows that stand together, of which the store keeps the newest (store/ledger.py).
+Pure. An object a video would cost five times the memory, and a loop over them ten times the time. So what
+changed travels as columns too (`AccountColumns`), and so does a part of the table, `PART_ROWS` rows that
+stand together, of which the store keeps the newest (store/accounts.py).
 """
 
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 from msgspec import Struct
 
-from .columns import NUMBER_BYTES, VIDEO_BYTES, pack_numbers, unpack_numbers, unpack_videos
+from .columns import VIDEO_BYTES, numbers_of, video_words
+from .video_index import EMPTY, VideoIndex
 
 PART_ROWS = 4096
+ROWS_MIN = 64
+# The columns of `Accounts.cells`; a video is its two words.
+TOTAL, PUBLISHED, ARRIVED_NS = 2, 3, 4
+CELLS = 5
 
 
 class Account(Struct):
@@ -48,15 +53,20 @@ class AccountColumns(Struct, frozen=True, array_like=True):
     def __len__(self) -> int:
         return len(self.videos) // VIDEO_BYTES
 
+    def rows_and_cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows, and their cells as `Accounts` has them. Raises `ValueError` when the columns do not
+        match.
+        """
+        rows, videos = numbers_of(self.rows), video_words(self.videos)
+        numbers = [numbers_of(one) for one in (self.totals, self.published, self.arrived_ns)]
+        if any(len(one) != len(rows) for one in (videos, *numbers)):
+            raise ValueError("columns of different lengths")
+        return rows, np.column_stack([videos, *numbers])
+
     def items(self) -> Iterator[tuple[bytes, Account]]:
         """Each video and its account. Raises `ValueError` when the columns do not match."""
-        columns = (self.rows, self.totals, self.published, self.arrived_ns)
-        numbers = zip(*map(unpack_numbers, columns), strict=True)
-        for video, (row, total, published, arrived_ns) in zip(
-            unpack_videos(self.videos), numbers, strict=True
-        ):
-            taken, later_ns = self.taken.get(row, (0, 0))
-            yield video, Account(total, published, taken, arrived_ns, later_ns, self.steps.get(row, ()))
+        rows, cells = self.rows_and_cells()
+        return _items(rows.tolist(), cells, self.taken, self.steps)
 
 
 class Part(Struct, frozen=True):
@@ -68,131 +78,150 @@ class Part(Struct, frozen=True):
 
 
 class Accounts:
-    """The table. Its columns are open to the ledger, which alone changes them.
+    """The table. Its cells are open to the ledger, which alone changes them."""
 
-    `rows` is in no order: a table that was loaded has got its rows as they were last written.
-    """
-
-    def __init__(self, accounts: Iterable[tuple[bytes, Account]] = ()):
-        self.rows: dict[bytes, int] = {}
-        self.videos = bytearray()
-        self.totals = array("q")
-        self.published = array("q")
-        self.arrived_ns = array("q")
+    def __init__(self, accounts: Iterable[tuple[bytes, Account]] = (), salt: bytes = bytes(16)):
+        """`accounts`: of videos that differ. `salt`: the index's."""
         self.taken: dict[int, tuple[int, int]] = {}
         self.steps: dict[int, tuple[int, ...]] = {}
         self.next_part = 0
-        self._columns = (self.totals, self.published, self.arrived_ns)
-        self._known = 0  # while it is loaded: of so many rows from the first on the videos are there
-        for video, account in accounts:
-            self.put(self.open(video), account)
+        self._index = VideoIndex(salt)
+        self._room = np.zeros((ROWS_MIN, CELLS), np.int64)
+        self._len = 0
+        pairs = list(accounts)
+        self.rows_of(video_words(b"".join(video for video, _ in pairs)), open_new=True)
+        for row, (_, account) in enumerate(pairs):
+            self.put(row, account)
 
     def __len__(self) -> int:
-        return len(self.totals)
+        return self._len
 
     def __getitem__(self, video: bytes) -> Account:
-        return self.get(self.rows[video])
+        """Raises `KeyError` for a video that has none."""
+        row = self.row(video)
+        if row == EMPTY:
+            raise KeyError(video)
+        return self.get(row)
+
+    @property
+    def cells(self) -> np.ndarray:
+        """A row a video: two words of the video, then `TOTAL`, `PUBLISHED`, `ARRIVED_NS`."""
+        return self._room[: self._len]
 
     def items(self) -> Iterator[tuple[bytes, Account]]:
         """Each video and its account."""
-        return ((video, self.get(row)) for video, row in self.rows.items())
+        return _items(range(self._len), self.cells, self.taken, self.steps)
 
-    def open(self, video: bytes) -> int:
-        """Begin the account of a video that has none. Its row."""
-        row = self.rows[video] = len(self.totals)
-        self.videos += video
-        for column in self._columns:
-            column.append(0)
-        return row
+    def row(self, video: bytes) -> int:
+        """The row of a video, or `EMPTY`."""
+        return int(self._index.find(self._room, video_words(video))[0])
+
+    def rows_of(self, videos: np.ndarray, open_new: bool = False) -> np.ndarray:
+        """The row of each video. One that has none has `EMPTY`, or a new one."""
+        rows = self._index.find(self._room, videos)
+        if open_new and (rows == EMPTY).any():
+            unknown = np.flatnonzero(rows == EMPTY)
+            self._open(_distinct(videos[unknown]))
+            rows[unknown] = self._index.find(self._room, videos[unknown])
+        return rows
 
     def get(self, row: int) -> Account:
         """An account, as it is now."""
+        _, _, total, published, arrived_ns = self._room[row].tolist()
         taken, later_ns = self.taken.get(row, (0, 0))
-        return Account(
-            self.totals[row], self.published[row], taken, self.arrived_ns[row], later_ns,
-            self.steps.get(row, ()),
-        )  # fmt: skip
+        return Account(total, published, taken, arrived_ns, later_ns, self.steps.get(row, ()))
 
     def put(self, row: int, account: Account) -> None:
         """Replace an account."""
-        self.totals[row], self.published[row] = account.total, account.published
-        self.arrived_ns[row] = account.arrived_ns
+        self._room[row, TOTAL:] = account.total, account.published, account.arrived_ns
         _set(self.taken, row, (account.taken, account.later_ns), account.taken or account.later_ns)
         _set(self.steps, row, account.steps, account.steps)
 
-    def columns(self, rows: Sequence[int], videos: bytes) -> AccountColumns:
-        """The accounts of these rows, whose videos these are."""
-        totals, published, arrived_ns = (
-            pack_numbers(map(column.__getitem__, rows))
-            for column in self._columns
-        )
-        taken, steps = (
-            {row: kept[row] for row in rows if row in kept} if kept else {}
-            for kept in (self.taken, self.steps)
-        )
-        return AccountColumns(pack_numbers(rows), videos, totals, published, arrived_ns, taken, steps)
+    def columns(self, rows: np.ndarray) -> AccountColumns:
+        """The accounts of these rows."""
+        return self._columns(rows, self._room.take(rows, axis=0))
 
     def take_part(self) -> Part:
         """The next part in turn, whole."""
-        parts = max(1, -(-len(self) // PART_ROWS))
+        parts = max(1, -(-self._len // PART_ROWS))
         number = self.next_part if self.next_part < parts else 0
         self.next_part = number + 1
-        start, end = number * PART_ROWS, min((number + 1) * PART_ROWS, len(self))
-        return Part(number, parts, AccountColumns(
-            pack_numbers(range(start, end)),
-            bytes(self.videos[start * VIDEO_BYTES : end * VIDEO_BYTES]),
-            *(column[start:end].tobytes() for column in self._columns),
-            *({row: kept[row] for row in kept if start <= row < end} for kept in (self.taken, self.steps)),
-        ))  # fmt: skip
+        start, end = number * PART_ROWS, min((number + 1) * PART_ROWS, self._len)
+        return Part(number, parts, self._columns(np.arange(start, end), self._room[start:end]))
 
     def load(self, columns: AccountColumns) -> None:
         """Take in accounts as they were at a later moment; then call `loaded`. Raises `ValueError` when
         the columns do not match.
         """
-        rows = unpack_numbers(columns.rows)
-        numbers = [unpack_numbers(one) for one in (columns.totals, columns.published, columns.arrived_ns)]
-        if any(len(one) != len(rows) for one in numbers) or len(columns.videos) != VIDEO_BYTES * len(rows):
-            raise ValueError("columns of different lengths")
-        if not rows:
+        rows, cells = columns.rows_and_cells()
+        if not len(rows):
             return
-        if min(rows) < 0:
-            raise ValueError(f"an account in row {min(rows)}")
-        known = len(self)
-        if rows[0] == known and rows == array("q", range(known, known + len(rows))):
-            self.videos += columns.videos
-            self._known = known + len(rows) if self._known == known else self._known
-            for column, more in zip(self._columns, numbers, strict=True):
-                column += more
-        else:
-            self._overwrite(rows, columns.videos, numbers)
+        if rows.min() < 0:
+            raise ValueError(f"an account in row {rows.min()}")
+        end = int(rows.max()) + 1
+        if end > self._len:  # with gaps, maybe, that a later one fills: what filled them first is in a part
+            self._make_room(end)
+            self._room[self._len : end] = 0
+            self._len = end
+        self._room[rows] = cells
         for kept in (self.taken, self.steps):
             if kept:
-                for row in rows:
+                for row in rows.tolist():
                     kept.pop(row, None)
         self.taken |= columns.taken
         self.steps |= columns.steps
 
     def loaded(self) -> None:
         """All is there. Raises `ValueError` when that can't be."""
-        if min(self.totals, default=1) < 1:
+        if (self.cells[:, TOTAL] < 1).any():
             raise ValueError("an account without plays")
-        self.rows = dict(zip(unpack_videos(bytes(self.videos)), range(len(self)), strict=True))
-        if len(self.rows) != len(self):
-            raise ValueError(f"{len(self.rows)} videos in {len(self)} rows")
+        self._index.add(self._room, 0, self._len)
+        if (self._index.find(self._room, self.cells[:, :2]) != np.arange(self._len)).any():
+            raise ValueError("one video in several rows")
 
-    def _overwrite(self, rows: array, videos: bytes, numbers: list[array]) -> None:
-        more = max(rows) + 1 - len(self)
-        if more > 0:  # with gaps, maybe, that a later one fills: what filled them first is in a part by now
-            self.videos += bytes(VIDEO_BYTES * more)
-            for column in self._columns:
-                column.frombytes(bytes(NUMBER_BYTES * more))
-        for column, changed in zip(self._columns, numbers, strict=True):
-            for row, number in zip(rows, changed, strict=True):
-                column[row] = number
-        if max(rows) >= self._known:
-            for place, row in enumerate(rows):
-                video = videos[place * VIDEO_BYTES : (place + 1) * VIDEO_BYTES]
-                self.videos[row * VIDEO_BYTES : (row + 1) * VIDEO_BYTES] = video
+    def _open(self, videos: np.ndarray) -> None:
+        first, end = self._len, self._len + len(videos)
+        self._make_room(end)
+        self._room[first:end, :TOTAL] = videos
+        self._room[first:end, TOTAL:] = 0
+        self._len = end
+        self._index.add(self._room, first, end)
+
+    def _make_room(self, rows: int) -> None:
+        if rows > len(self._room):
+            room = np.empty((max(rows, len(self._room) * 3 // 2), CELLS), np.int64)
+            room[: self._len] = self._room[: self._len]
+            self._room = room
+
+    def _columns(self, rows: np.ndarray, cells: np.ndarray) -> AccountColumns:
+        numbers = (cells[:, column].tobytes() for column in (TOTAL, PUBLISHED, ARRIVED_NS))
+        taken, steps = (
+            {row: kept[row] for row in rows.tolist() if row in kept} if kept else {}
+            for kept in (self.taken, self.steps)
+        )
+        return AccountColumns(rows.tobytes(), cells[:, :TOTAL].tobytes(), *numbers, taken, steps)
+
+
+def _items(
+    rows: Iterable[int],
+    cells: np.ndarray,
+    taken_of: dict[int, tuple[int, int]],
+    steps_of: dict[int, tuple[int, ...]],
+) -> Iterator[tuple[bytes, Account]]:
+    for row, one in zip(rows, cells, strict=True):
+        total, published, arrived_ns = one[TOTAL:].tolist()
+        taken, later_ns = taken_of.get(row, (0, 0))
+        account = Account(total, published, taken, arrived_ns, later_ns, steps_of.get(row, ()))
+        yield one[:TOTAL].tobytes(), account
+
+
+def _distinct(videos: np.ndarray) -> np.ndarray:
+    """Each once, in the order in which they came first."""
+    order = np.lexsort(videos.T)
+    videos_sorted = videos[order]
+    first = np.ones(len(order), bool)
+    first[1:] = (videos_sorted[1:] != videos_sorted[:-1]).any(axis=1)
+    return videos[np.sort(order[first])]
 
 
 def _set(kept: dict, row: int, value: tuple, worth_it: object) -> None:

@@ -8,10 +8,13 @@ from array import array
 from collections.abc import Iterable
 from struct import Struct
 
+import numpy as np
+
 VIDEO_BYTES = 16
 _video = Struct("16s")
 ID_BYTES = 8
 NUMBER_BYTES = 8
+_NARROW = [np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32)]
 
 
 def pack_numbers(numbers: Iterable[int]) -> bytes:
@@ -29,6 +32,36 @@ def unpack_videos(column: bytes) -> list[bytes]:
     if len(column) % VIDEO_BYTES:
         raise ValueError(f"a column of {len(column)} bytes, expected a multiple of {VIDEO_BYTES}")
     return [video for (video,) in _video.iter_unpack(column)]
+
+
+def numbers_of(column: bytes) -> np.ndarray:
+    """The numbers of a column, where it lies."""
+    return np.frombuffer(column, np.int64)
+
+
+def narrow(column: bytes) -> bytes:
+    """A column of numbers in as few bytes each as the largest of them needs; the first byte says how many."""
+    numbers = numbers_of(column)
+    if len(numbers) and numbers.min() >= 0:
+        for kind in _NARROW:
+            if numbers.max() <= np.iinfo(kind).max:
+                return bytes([kind.itemsize]) + numbers.astype(kind).tobytes()
+    return bytes([NUMBER_BYTES]) + column
+
+
+def widen(narrowed: bytes) -> bytes:
+    """The column that `narrow` was given. Raises `ValueError` for what it can't have made."""
+    for kind in (*_NARROW, np.dtype(np.int64)):
+        if narrowed[:1] == bytes([kind.itemsize]):
+            return np.frombuffer(narrowed, kind, offset=1).astype(np.int64).tobytes()
+    raise ValueError(f"a column whose numbers have {narrowed[:1]!r} bytes")
+
+
+def video_words(column: bytes) -> np.ndarray:
+    """The GUIDs of a column, where it lies: two words each, which mean nothing but which video it is."""
+    if len(column) % VIDEO_BYTES:
+        raise ValueError(f"a column of {len(column)} bytes, expected a multiple of {VIDEO_BYTES}")
+    return numbers_of(column).reshape(-1, 2)
 
 
 def unpack_ids(column: bytes) -> array:

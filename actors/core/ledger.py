@@ -20,17 +20,37 @@ next play, and the arrivals of the waiting ones are kept in `steps`: one each fo
 `steps_below`, and in the last place the oldest of all from `steps_below` on.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from operator import lt
+from collections.abc import Iterable, Iterator
 
+import numpy as np
 from msgspec import Struct
 
-from .accounts import PART_ROWS, Account, AccountColumns, Accounts, Part
-from .columns import ID_BYTES, count, pack_numbers, unpack_numbers, unpack_videos
+from .accounts import (
+    ARRIVED_NS,
+    PART_ROWS,
+    PUBLISHED,
+    TOTAL,
+    Account,
+    AccountColumns,
+    Accounts,
+    Part,
+)
+from .columns import (
+    ID_BYTES,
+    NUMBER_BYTES,
+    VIDEO_BYTES,
+    count,
+    numbers_of,
+    pack_numbers,
+    unpack_videos,
+    video_words,
+)
 from .messages import Collected, Pending, Plays, Rejected
 from .seen import SeenChunk, SeenIds
+from .video_index import EMPTY
 
+# A part is written for so many changes: a quarter more bytes, and a journal of some four times the table.
+CHANGES_A_PART = 4 * PART_ROWS
 PENDING_VIDEOS_MAX = 4096  # videos a `Pending` message: some 130 KB, so that no mailbox is flooded
 
 
@@ -59,25 +79,21 @@ class _Announced:
     """What is to be said to be pending: columns. A video may stand in them twice; the earlier counts."""
 
     def __init__(self) -> None:
-        self._videos: list[bytes] = []
-        self._arrived_ns: list[int] = []
-        self._ordinals: list[int] = []
+        self._columns: tuple[list[bytes], ...] = ([], [], [])
 
-    def add(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
-        """The oldest untold play of a video arrived then, and made that total."""
-        self._videos.append(video)
-        self._arrived_ns.append(arrived_ns)
-        self._ordinals.append(ordinal)
+    def add(self, videos: np.ndarray, arrived_ns: np.ndarray, ordinals: np.ndarray) -> None:
+        """The oldest untold play of each of these videos arrived then, and made that total."""
+        for parts, more in zip(self._columns, (videos, arrived_ns, ordinals), strict=True):
+            parts.append(more.tobytes())
 
     def messages(self) -> Iterator[Pending]:
         """All of it, for the dispatcher."""
-        for start in range(0, len(self._videos), PENDING_VIDEOS_MAX):
-            part = slice(start, start + PENDING_VIDEOS_MAX)
-            yield Pending(
-                b"".join(self._videos[part]),
-                pack_numbers(self._arrived_ns[part]),
-                pack_numbers(self._ordinals[part]),
-            )
+        videos, arrived_ns, ordinals = map(b"".join, self._columns)
+        for start in range(0, count(videos, VIDEO_BYTES), PENDING_VIDEOS_MAX):
+            end = start + PENDING_VIDEOS_MAX
+            numbers = slice(start * NUMBER_BYTES, end * NUMBER_BYTES)
+            part = videos[start * VIDEO_BYTES : end * VIDEO_BYTES]
+            yield Pending(part, arrived_ns[numbers], ordinals[numbers])
 
 
 class Ledger:
@@ -95,11 +111,10 @@ class Ledger:
         self._accounts = Accounts() if accounts is None else accounts
         self._tallies = tallies
         self._steps_below = steps_below
-        self._dirty: dict[int, bytes] = {}
-        self._dirty_since_part = 0
+        self._dirty: list[np.ndarray] = []
+        self._dirty_since_part = CHANGES_A_PART  # lives that are all short write parts too
         self._announced = _Announced()
-        columns = self._accounts
-        self._pending_count = sum(map(lt, columns.published, columns.totals))
+        self._pending_count = len(self._pending_rows())
 
     @property
     def tallies(self) -> Tallies:
@@ -121,26 +136,23 @@ class Ledger:
         A stamp from the future (nsqd's clock is ahead) counts as now: a deadline must not move out. One of
         less than nothing counts as 1 ns: 0 stands for none.
         """
-        videos = unpack_videos(plays.videos)
-        arrived_ns: Sequence[int] = unpack_numbers(plays.arrived_ns)
+        videos, arrived_ns = video_words(plays.videos), numbers_of(plays.arrived_ns)
         ids_count = count(plays.ids, ID_BYTES)
         if not ids_count == len(videos) == len(arrived_ns):
             raise ValueError(f"{ids_count} ids, {len(videos)} videos, {len(arrived_ns)} arrivals")
         places = self._seen.admit(plays.source, plays.ids, now_ms)
         if places is not None:
             self._count(redelivered=len(videos) - len(places))
-            videos = [videos[place] for place in places]
-            arrived_ns = [arrived_ns[place] for place in places]
-        if not videos:
+            videos, arrived_ns = videos[places], arrived_ns[places]
+        if not len(videos):
             return
-        now_ns = now_ms * 1_000_000
-        if max(arrived_ns) > now_ns:
-            arrived_ns = [min(stamp, now_ns) for stamp in arrived_ns]
+        arrived_ns = np.maximum(np.minimum(arrived_ns, now_ms * 1_000_000), 1)
+        rows = self._accounts.rows_of(videos, open_new=True)
         if self._steps_below:
-            for stamp, video in sorted(zip(arrived_ns, videos, strict=True)):
-                self._add(video, 1, max(stamp, 1))
+            for place in np.lexsort((*videos.T, arrived_ns)):
+                self._add(int(rows[place]), 1, int(arrived_ns[place]))
         else:
-            self._add_all(Counter(videos), _oldest(videos, arrived_ns))
+            self._add_all(rows, arrived_ns)
         self._count(counted=len(videos))
 
     def reject(self, rejected: Rejected, now_ms: int) -> None:
@@ -152,12 +164,13 @@ class Ledger:
 
     def collect(self, number: int, videos: Iterable[bytes]) -> Collected:
         """Take the totals of these videos into a batch that leaves now."""
-        found: list[tuple[bytes, int, int]] = []
-        for video in videos:
-            row = self._accounts.rows.get(video)
-            if row is not None and self._accounts.published[row] < self._accounts.totals[row]:
-                account = self._take(video, row)
-                found.append((video, account.taken, account.arrived_ns))
+        column = b"".join(videos)
+        rows = self._accounts.rows_of(video_words(column))
+        found = [
+            (video, account.taken, account.arrived_ns)
+            for video, row in zip(unpack_videos(column), rows.tolist(), strict=True)
+            if row != EMPTY and (account := self._take(row)).pending
+        ]
         return Collected(
             number,
             b"".join(video for video, _, _ in found),
@@ -167,11 +180,11 @@ class Ledger:
 
     def publish(self, videos: Iterable[bytes], totals: Iterable[int]) -> None:
         """Note that the client has confirmed these totals. What it knew already changes nothing."""
-        for video, total in zip(videos, totals, strict=True):
-            row = self._accounts.rows.get(video)
-            if row is None or total <= self._accounts.published[row]:
+        rows = self._accounts.rows_of(video_words(b"".join(videos)))
+        for row, total in zip(rows.tolist(), totals, strict=True):
+            account = self._accounts.get(row) if row != EMPTY else None
+            if account is None or total <= account.published:
                 continue
-            account = self._accounts.get(row)
             self._pending_count -= account.pending
             steps_told = total - account.published
             account.published = total
@@ -184,10 +197,9 @@ class Ledger:
             # else: a batch of an earlier life of the dispatcher, which ended inside the taken part.
             # Its oldest untold play is not known, so the older arrival stays: early, never late.
             self._pending_count += account.pending
-            self._accounts.put(row, account)
-            self._dirty[row] = video
+            self._put(row, account)
             if account.pending:
-                self._announced.add(video, _earliest(account.arrived_ns, account.later_ns), total + 1)
+                self._announce(row, _earliest(account.arrived_ns, account.later_ns), total + 1)
 
     def take_announcements(self) -> list[Pending]:
         """What became pending, or pending since earlier, since the last call."""
@@ -196,12 +208,13 @@ class Ledger:
 
     def recall(self) -> list[Pending]:
         """All that is pending."""
-        found, accounts = _Announced(), self._accounts
-        totals, published, arrived_ns = accounts.totals, accounts.published, accounts.arrived_ns
-        for video, row in accounts.rows.items():
-            if published[row] < totals[row]:
-                later_ns = accounts.taken[row][1] if row in accounts.taken else 0
-                found.add(video, _earliest(arrived_ns[row], later_ns), published[row] + 1)
+        found, rows = _Announced(), self._pending_rows()
+        cells = self._accounts.cells[rows]
+        arrived_ns = cells[:, ARRIVED_NS].copy()
+        for place in np.flatnonzero(np.isin(rows, list(self._accounts.taken))):
+            later_ns = self._accounts.taken[int(rows[place])][1]
+            arrived_ns[place] = _earliest(int(arrived_ns[place]), later_ns)
+        found.add(cells[:, :TOTAL], arrived_ns, cells[:, PUBLISHED] + 1)
         return list(found.messages())
 
     def take_changes(self, now_ms: int) -> Changes | None:
@@ -209,43 +222,35 @@ class Ledger:
         seen = self._seen.take_chunks()
         if not self._dirty and not seen:
             return None
-        rows, videos = list(self._dirty), b"".join(self._dirty.values())
-        self._dirty.clear()
-        changed, part = self._accounts.columns(rows, videos), None
-        # A part is written for as many changes as it has rows: twice the bytes at most, and no pause.
+        dirty, self._dirty = self._dirty, []
+        rows = dirty[0] if len(dirty) == 1 else np.unique(np.concatenate([np.zeros(0, np.int64), *dirty]))
+        changed, part = self._accounts.columns(rows), None
         self._dirty_since_part += len(rows)
-        if self._dirty_since_part >= PART_ROWS:
-            self._dirty_since_part -= PART_ROWS
+        if self._dirty_since_part >= CHANGES_A_PART:
+            self._dirty_since_part -= CHANGES_A_PART
             part = self._accounts.take_part()
         return Changes(changed, seen, self._seen.expire(now_ms), self._tallies, part)
 
-    def _add_all(self, plays: dict[bytes, int], oldest_ns: dict[bytes, int]) -> None:
-        """What `_add` does, for many videos: the two usual cases here, on the columns themselves."""
-        accounts, announced, dirty = self._accounts, self._announced, self._dirty
-        rows, totals, published, arrived_ns = (
-            accounts.rows, accounts.totals, accounts.published, accounts.arrived_ns
-        )
-        became_pending = 0
-        for video, plays_count in plays.items():
-            row = rows.get(video)
-            if row is None:
-                row = accounts.open(video)
-            total, stamp_ns = totals[row], oldest_ns[video]
-            if published[row] == total:
-                arrived_ns[row] = stamp_ns
-                announced.add(video, stamp_ns, total + 1)
-                became_pending += 1
-            elif row in accounts.taken or published[row] > total or stamp_ns < arrived_ns[row]:
-                self._add(video, plays_count, stamp_ns)
-                continue
-            totals[row] = total + plays_count
-            dirty[row] = video
-        self._pending_count += became_pending
+    def _add_all(self, rows: np.ndarray, arrived_ns: np.ndarray) -> None:
+        """What `_add` does, for many plays: the two usual cases here, a column at a time."""
+        rows, plays, oldest_ns = _by_row(rows, arrived_ns)
+        accounts = self._accounts
+        cells = accounts.cells.take(rows, axis=0)
+        totals, published = cells[:, TOTAL], cells[:, PUBLISHED]
+        told = published == totals
+        unusual = ~told & ((published > totals) | (oldest_ns < cells[:, ARRIVED_NS]))
+        if accounts.taken:
+            unusual |= ~told & np.isin(rows, list(accounts.taken))
+        newly = rows[told]
+        accounts.cells[newly, ARRIVED_NS] = oldest_ns[told]
+        self._announced.add(cells[told, :TOTAL], oldest_ns[told], totals[told] + 1)
+        self._pending_count += len(newly)
+        accounts.cells[rows, TOTAL] += np.where(unusual, 0, plays)
+        self._dirty.append(rows)
+        for place in np.flatnonzero(unusual).tolist():
+            self._add(int(rows[place]), int(plays[place]), int(oldest_ns[place]))
 
-    def _add(self, video: bytes, plays: int, oldest_ns: int) -> None:
-        row = self._accounts.rows.get(video)
-        if row is None:
-            row = self._accounts.open(video)
+    def _add(self, row: int, plays: int, oldest_ns: int) -> None:
         account = self._accounts.get(row)
         first = account.total + 1
         if account.total + plays <= account.published:
@@ -253,25 +258,26 @@ class Ledger:
         elif not account.pending:
             self._pending_count += 1
             account.arrived_ns = oldest_ns
-            self._announced.add(video, oldest_ns, max(first, account.published + 1))
+            self._announce(row, oldest_ns, max(first, account.published + 1))
         elif account.taken and not account.later_ns:
             account.later_ns = oldest_ns
-            self._announced.add(video, oldest_ns, first)
+            self._announce(row, oldest_ns, first)
         elif account.taken:
             if oldest_ns < account.later_ns:
                 account.later_ns = oldest_ns
-                self._announced.add(video, oldest_ns, account.taken + 1)
+                self._announce(row, oldest_ns, account.taken + 1)
         elif oldest_ns < account.arrived_ns:
             account.arrived_ns = oldest_ns
-            self._announced.add(video, oldest_ns, account.published + 1)
+            self._announce(row, oldest_ns, account.published + 1)
         if self._steps_below:
             _add_step(account, oldest_ns, self._steps_below)
         account.total += plays
-        self._accounts.put(row, account)
-        self._dirty[row] = video
+        self._put(row, account)
 
-    def _take(self, video: bytes, row: int) -> Account:
+    def _take(self, row: int) -> Account:
         account = self._accounts.get(row)
+        if not account.pending:
+            return account
         before = (account.taken, account.arrived_ns, account.later_ns)
         step = account.published + 1
         steps_end = account.published + len(account.steps)
@@ -281,14 +287,25 @@ class Ledger:
             account.arrived_ns, *rest = account.steps
             account.later_ns = min(rest, default=0)
             if rest:
-                self._announced.add(video, account.later_ns, step + 1)
+                self._announce(row, account.later_ns, step + 1)
         else:
             account.arrived_ns = _earliest(account.arrived_ns, account.later_ns)
             account.taken, account.later_ns = account.total, 0
         if before != (account.taken, account.arrived_ns, account.later_ns):
-            self._accounts.put(row, account)
-            self._dirty[row] = video
+            self._put(row, account)
         return account
+
+    def _put(self, row: int, account: Account) -> None:
+        self._accounts.put(row, account)
+        self._dirty.append(np.array([row]))
+
+    def _announce(self, row: int, arrived_ns: int, ordinal: int) -> None:
+        video = self._accounts.cells[row, :TOTAL]
+        self._announced.add(video, np.array([arrived_ns]), np.array([ordinal]))
+
+    def _pending_rows(self) -> np.ndarray:
+        cells = self._accounts.cells
+        return np.flatnonzero(cells[:, PUBLISHED] < cells[:, TOTAL])
 
     def _count(self, counted: int = 0, redelivered: int = 0, dead_lettered: int = 0) -> None:
         before = self._tallies
@@ -299,15 +316,14 @@ class Ledger:
         )
 
 
-def _oldest(videos: list[bytes], arrived_ns: Sequence[int]) -> dict[bytes, int]:
-    """The oldest arrival of each video. The last of equal keys wins in a dict: so oldest last."""
-    stamps = list(arrived_ns)
-    if stamps != sorted(stamps):  # seldom: nsqd gives messages about as they arrived
-        pairs = sorted(zip(stamps, videos, strict=True))
-        stamps, videos = [stamp for stamp, _ in pairs], [video for _, video in pairs]
-    if stamps[0] < 1:
-        stamps = [max(stamp, 1) for stamp in stamps]
-    return dict(zip(reversed(videos), reversed(stamps), strict=True))
+def _by_row(rows: np.ndarray, arrived_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each row once, with how many plays are of it, and the arrival of the oldest."""
+    keys = (rows << 32) | np.arange(len(rows))  # sorted as whole numbers: six times as fast as by argsort
+    keys.sort()
+    rows, order = keys >> 32, keys & 0xFFFF_FFFF
+    ends = np.append(np.flatnonzero(rows[1:] != rows[:-1]) + 1, len(rows))
+    firsts = np.concatenate(([0], ends[:-1]))
+    return rows[firsts], ends - firsts, np.minimum.reduceat(arrived_ns[order], firsts)
 
 
 def _add_step(account: Account, arrived_ns: int, steps_below: int) -> None:

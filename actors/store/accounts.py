@@ -9,13 +9,17 @@ in the order in which they were written: whatever was written later is right.
 Each value carries a CRC-32, because SQLite does not check what is in a value.
 """
 
+import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
 
 import msgspec
+from msgspec import structs
 
 from ..core.accounts import PART_ROWS, AccountColumns, Accounts, Part
+from ..core.columns import narrow, widen
 from .database import unusable
 
 DELETED_A_COMMIT_MAX = 16
@@ -67,7 +71,7 @@ class Journal:
 
 def read_accounts(path: Path, connection: sqlite3.Connection) -> Accounts:
     """All accounts of a ledger. Raises `StoreFailure` where they are damaged."""
-    accounts = Accounts()
+    accounts = Accounts(salt=os.urandom(16))
     try:
         for _, _, content in connection.execute(_IN_ORDER):
             accounts.load(_decode(content))
@@ -85,7 +89,7 @@ def write_whole(connection: sqlite3.Connection, accounts: Accounts) -> None:
 
 
 def _encode(columns: AccountColumns) -> bytes:
-    content = msgspec.msgpack.encode(columns)
+    content = msgspec.msgpack.encode(_each_column(columns, narrow))
     return crc32(content).to_bytes(_CRC_BYTES, "big") + content
 
 
@@ -93,4 +97,9 @@ def _decode(content: bytes) -> AccountColumns:
     """Raises `ValueError`."""
     if crc32(content[_CRC_BYTES:]) != int.from_bytes(content[:_CRC_BYTES], "big"):
         raise ValueError("a checksum does not match")
-    return _decoder.decode(content[_CRC_BYTES:])
+    return _each_column(_decoder.decode(content[_CRC_BYTES:]), widen)
+
+
+def _each_column(columns: AccountColumns, change: Callable[[bytes], bytes]) -> AccountColumns:
+    numbers = {name: change(getattr(columns, name)) for name in ("rows", "totals", "published", "arrived_ns")}
+    return structs.replace(columns, **numbers)

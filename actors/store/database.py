@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..exits import NotWritten, StoreFailure
 
-FORMAT = 2
+FORMAT = 3
 LOCK_TIMEOUT_S = 5.0  # as long as a former process may need to see that its supervisor is gone
 # What may pass by itself; SQLite keeps the rest of the code for details.
 PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

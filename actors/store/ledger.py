@@ -9,12 +9,11 @@ any more. No commit does more than the rows of one bucket.
 import logging
 import sqlite3
 from itertools import groupby
-from operator import gt
 from pathlib import Path
 
 from pyroaring import BitMap64
 
-from ..core.accounts import Accounts
+from ..core.accounts import PUBLISHED, TOTAL, Accounts
 from ..core.ledger import Changes, Tallies
 from ..core.seen import BUCKET_SHIFT, SeenChunk, union
 from ..exits import NotWritten, StoreFailure
@@ -214,13 +213,13 @@ def check_commits(path: Path, commits: int, synchronous: str) -> None:
 
 def check_accounts(path: Path, accounts: Accounts, tallies: Tallies) -> None:
     """Raises `StoreFailure` when the columns contradict one another."""
-    columns = (accounts.totals, accounts.published, accounts.arrived_ns)
-    if any(min(column, default=0) < 0 for column in columns):
+    totals, published = accounts.cells[:, TOTAL], accounts.cells[:, PUBLISHED]
+    if (accounts.cells[:, TOTAL:] < 0).any():
         raise unusable(path, "one of its accounts holds less than nothing")
-    plays = sum(accounts.totals)
+    plays = int(totals.sum())
     if plays != tallies.counted:
         raise unusable(path, f"its accounts hold {plays} plays, and it counted {tallies.counted}")
-    ahead = sum(map(gt, accounts.published, accounts.totals))
+    ahead = int((published > totals).sum())
     if ahead:
         log.warning(
             "%s: the client was told more plays of %d videos than this ledger has: it is from an older "

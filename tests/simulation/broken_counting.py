@@ -107,11 +107,11 @@ class LosesLetters(Ledger):
 class TellsANewerArrival(Ledger):
     """A total is told with the arrival of the plays that came after its first part was taken."""
 
-    def _take(self, video, row):
+    def _take(self, row):
         account = self._accounts.get(row)
         account.arrived_ns = account.later_ns or account.arrived_ns
         self._accounts.put(row, account)
-        return super()._take(video, row)
+        return super()._take(row)
 
 
 class SkipsSteps(Ledger):

@@ -35,6 +35,28 @@ def test_half_a_value_is_refused(unpack, size):
         unpack(bytes(size))
 
 
+@given(st.lists(st.one_of(numbers, st.integers(0, 300), st.integers(0, 70_000))))
+def test_what_was_narrowed_is_the_same_when_widened(values):
+    column = columns.pack_numbers(values)
+    narrowed = columns.narrow(column)
+    assert columns.widen(narrowed) == column
+    assert len(narrowed) <= len(column) + 1
+
+
+@pytest.mark.parametrize(
+    ("largest", "size"),
+    [(0, 1), (255, 1), (256, 2), (65_535, 2), (65_536, 4), (2**32 - 1, 4), (2**32, 8), (-1, 8)],
+)
+def test_a_column_is_as_narrow_as_its_largest_number_allows(largest, size):
+    assert len(columns.narrow(columns.pack_numbers([0, 0, largest]))) == 1 + 3 * size
+
+
+@pytest.mark.parametrize("narrowed", [b"", b"\0", b"\x03abc", b"\x02abc", b"\x08" + bytes(9)])
+def test_what_no_column_was_narrowed_to_is_refused(narrowed):
+    with pytest.raises(ValueError):
+        columns.widen(narrowed)
+
+
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1])
 def test_a_number_that_does_not_fit_is_refused(value):
     with pytest.raises(OverflowError):

@@ -171,3 +171,47 @@ def test_totals_arrivals_and_announcements_are_exact_whatever_happens(steps_belo
         model.publish()
         model.check()
     assert model.published == {video: len(one) for video, one in model.arrivals.items()}
+
+
+class OneByOne(Ledger):
+    """Adds the plays of a batch as the rules say it, a video at a time."""
+
+    def _add_all(self, rows, arrived_ns):
+        for row in sorted(set(rows.tolist())):
+            self._add(row, int((rows == row).sum()), int(arrived_ns[rows == row].min()))
+
+
+batches = st.lists(st.tuples(st.integers(0, 39), st.integers(0, 60)), min_size=1, max_size=50)
+
+
+happenings = st.tuples(batches, st.sets(st.integers(0, 39)), st.booleans(), st.integers(-1, 3))
+
+
+@settings(deadline=None)
+@given(st.lists(happenings, max_size=8))
+def test_a_column_at_a_time_and_a_video_at_a_time_are_the_same(happenings):
+    ledgers = [kind(SeenIds(3_600_000)) for kind in (Ledger, OneByOne)]
+    for number, (batch, asked, confirmed, more) in enumerate(happenings):
+        ids = b"".join((number * 100 + place).to_bytes(8, "big") for place in range(len(batch)))
+        videos = b"".join(bytes([video]) * 16 for video, _ in batch)
+        plays = Plays(number, "a", ids, videos, pack_numbers(arrived for _, arrived in batch))
+        column = [bytes([video]) * 16 for video in sorted(asked)]
+        said = []
+        for ledger in ledgers:
+            ledger.apply(plays, 0 if number % 3 == 2 else NOW_MS)
+            answer = ledger.collect(number, column)
+            if confirmed:  # also more than it has: of a ledger that is older than its client
+                totals = unpack_numbers(answer.totals)
+                ledger.publish(unpack_videos(answer.videos), [total + more for total in totals])
+            accounts = dict(ledger.take_changes(NOW_MS).accounts.items())
+            pending = {
+                fact
+                for one in ledger.take_announcements()
+                for fact in zip(
+                    unpack_videos(one.videos), unpack_numbers(one.arrived_ns), unpack_numbers(one.ordinals),
+                    strict=True,
+                )
+            }
+            recalled = [(one.videos, one.arrived_ns, one.ordinals) for one in ledger.recall()]
+            said.append((answer, accounts, pending, recalled, ledger.tallies, ledger.pending_count))
+        assert said[0] == said[1]
