@@ -1,0 +1,198 @@
+"""How few publishes the best rule can make that does not know the future, beside the bound, which does.
+
+    python -m bench.online
+
+online: the best of all rules that know how often each video is played, but not when. rule: ours, which
+knows neither (`Schedule` without a margin). bound: fewer are impossible even knowing the future. All are
+expected numbers: means over traces drawn at random, but for "online" in the last part, which is computed.
+
+alike:    each play is of any of the videos with the same chance. There our rule is the best
+          (docs/publishing.md has the proof), so "online" is what it makes.
+all hot:  the shares of that trace. "online" is not known, and this is a number that it is not below:
+          of plays left out at random until all videos are alike, the best rule makes no more.
+few:      so few videos and moments that the best rule is found exactly, as a Markov decision process.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, combinations
+from math import exp
+from random import Random
+
+import numpy
+from msgspec import Struct
+from rich.table import Table
+
+from actors.core.bound import Mode, Play, demands, publishes_min
+from actors.screen import Page
+
+from .publishes import DEADLINE_MS, rule_publishes
+from .traces import BURST_MS, MS, PLAYS, make_trace
+
+VIDEOS = 100
+SEEDS = 4
+BURSTS = 40
+BURST_SLOTS, BURST_WAIT = 20, 4  # 10 ms of 50
+MIXED = 0.5  # of the new values, with as much of the old: a rule may go round in circles for ever
+SLOTS = 40_000  # the bound of as many takes some seconds
+HOT = 1000  # a total with which a video is a hot one
+TOO_LATE = 1e9  # publishes: more than any rule makes, so that none is late
+
+
+class Found(Struct, frozen=True):
+    """One line of the table: expected publishes. `at_least`: "online" may be more than that."""
+
+    trace: str
+    bound: float
+    online: float
+    rule: float
+    at_least: bool = False
+
+
+def main() -> None:
+    """Measure and print the table."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("", "bound", "online", "rule", "online / bound", "rule / online"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for one in _rows():
+        least, most = ("≥ ", "≤ ") if one.at_least else ("", "")
+        table.add_row(
+            one.trace, f"{one.bound:,.1f}", f"{least}{one.online:,.1f}", f"{one.rule:,.1f}",
+            f"{least}{one.online / one.bound:.3f}", f"{most}{one.rule / one.online:.3f}",
+        )  # fmt: skip
+    Page().print(table)
+
+
+def best_rate(chances: Sequence[float], wait: int, places: int, within: float = 1e-4) -> float:
+    """Publishes a slot of the best rule, in the long run; at most `within` too low, and never too high.
+
+    Time goes in slots: in each, video i is played with the chance `chances[i]`, independently; then there
+    may be publishes of up to `places` videos. A play is told in its slot or one of `wait` after it.
+    """
+    values = numpy.zeros((wait + 2,) * len(chances))
+    while True:
+        gained = _decide(_slot_begins(values, chances), places) - values
+        if gained.max() - gained.min() <= within:
+            return float(gained.min())  # no rule is below the least that any state gains
+        values += MIXED * (gained - gained.flat[0])
+
+
+def best_total(chances: Sequence[float], wait: int, places: int, slots: int) -> float:
+    """Publishes that the best rule is expected to make when plays end after so many slots."""
+    values = numpy.zeros((wait + 2,) * len(chances))
+    for _ in range(wait + 1):
+        values = _decide(_slot_begins(values, [0.0] * len(chances)), places)
+    for _ in range(slots - 1):
+        values = _decide(_slot_begins(values, chances), places)
+    return float(_slot_begins(values, chances).flat[-1])  # nothing is pending at first
+
+
+def _slot_begins(values: numpy.ndarray, chances: Sequence[float]) -> numpy.ndarray:
+    """What the states are worth before a slot begins, by what they are worth when its plays have come.
+
+    An axis is a video: how many slots it may still wait, from 0 to `wait`, and last: it is not pending.
+    """
+    for axis, chance in enumerate(chances):
+        after = numpy.moveaxis(values, axis, 0)
+        before = numpy.empty_like(after)
+        before[0] = TOO_LATE
+        before[1:-1] = after[:-2]
+        before[-1] = (1 - chance) * after[-1] + chance * after[-2]
+        values = numpy.moveaxis(before, 0, axis)
+    return values
+
+
+def _decide(values: numpy.ndarray, places: int) -> numpy.ndarray:
+    """What states are worth before it is decided who is told, by what they are worth after it."""
+    videos = range(values.ndim)
+    for _ in range(-(-len(videos) // places)):  # so many publishes tell everybody
+        before = values
+        for told in combinations(videos, min(places, len(videos))):  # who is not pending may be among them
+            idle = tuple(slice(-1, None) if video in told else slice(None) for video in videos)
+            values = numpy.minimum(values, 1 + before[idle])
+    return values
+
+
+def slotted(chances: Sequence[float], slots: int, random: Random) -> list[Play]:
+    """Plays of hot videos, a slot being a millisecond."""
+    return [
+        Play(video, slot * MS, slot * MS, HOT)
+        for slot in range(slots) for video, chance in enumerate(chances) if random.random() < chance
+    ]  # fmt: skip
+
+
+def drawn(shares: Sequence[float], offsets_ms: Sequence[int], total: int, random: Random) -> list[Play]:
+    """Plays at these times, each of a video that is drawn by its share."""
+    videos = random.choices(range(len(shares)), cum_weights=list(accumulate(shares)), k=len(offsets_ms))
+    return [Play(video, at * MS, at * MS, total) for video, at in zip(videos, offsets_ms, strict=True)]
+
+
+def _rows() -> Iterator[Found]:
+    hot = Mode(deadline=DEADLINE_MS * MS)
+    for minutes in (10, 30, 60, 120):
+        traces = [_hot([1.0] * VIDEOS, minutes, seed) for seed in range(SEEDS)]
+        rule, bound = _mean_rule(traces, hot), _mean_bound(traces, hot)
+        yield Found(f"alike: {VIDEOS} hot videos, {PLAYS:,} plays in {minutes} min", bound, rule, rule)
+    linger = Mode(deadline=DEADLINE_MS * MS, realtime_linger=10 * MS)
+    traces = [_burst(seed) for seed in range(BURSTS)]
+    rule, bound = _mean_rule(traces, linger), _mean_bound(traces, linger)
+    yield Found(f"alike: a burst, {VIDEOS} realtime videos, linger 10 ms", bound, rule, rule)
+    shares = sorted(Counter(play.video for play in make_trace("all hot")).values())
+    traces = [_hot(shares, 60, seed) for seed in range(SEEDS)]
+    thinned = [_thinned(trace, shares, Random(seed)) for seed, trace in enumerate(traces)]
+    least = _mean_rule(thinned, hot)
+    yield Found("all hot, 1 h", _mean_bound(traces, hot), least, _mean_rule(traces, hot), at_least=True)
+    for videos, wait in ((4, 10), (5, 8), (6, 6)):
+        yield _few_hot(videos, places=2, wait=wait)
+    for videos in (4, 5, 6):
+        yield _few_burst(videos, places=2)
+
+
+def _hot(shares: Sequence[float], minutes: int, seed: int) -> list[Play]:
+    random = Random(seed)
+    offsets_ms = sorted(int(random.random() * minutes * 60_000) for _ in range(PLAYS))
+    return drawn(shares, offsets_ms, HOT, random)
+
+
+def _burst(seed: int) -> list[Play]:
+    """As many plays within 50 ms as one of the trace "bursts" has, of videos that are played first now."""
+    random = Random(seed)
+    offsets_ms = sorted(int(random.random() * BURST_MS) for _ in range(5 * VIDEOS))
+    return drawn([1.0] * VIDEOS, offsets_ms, 1, random)
+
+
+def _thinned(trace: list[Play], shares: Sequence[float], random: Random) -> list[Play]:
+    return [play for play in trace if random.random() < min(shares) / shares[play.video]]
+
+
+def _few_hot(videos: int, places: int, wait: int) -> Found:
+    """As often played as those of the trace "all hot", in a minute of `wait` slots."""
+    chances = [1 - exp(-60 / wait / (18.7 / videos * rank)) for rank in range(1, videos + 1)]
+    mode = Mode(deadline=wait * MS, batch_size_max=places)
+    trace = [slotted(chances, SLOTS, Random(1))]
+    online = best_rate(chances, wait, places) * SLOTS
+    name = f"few: {videos} hot videos, {places} in a publish, minutes of {wait} moments"
+    return Found(name, _mean_bound(trace, mode), online, _mean_rule(trace, mode))
+
+
+def _few_burst(videos: int, places: int) -> Found:
+    """Five plays a video in a burst, by the shares 1, 1/2, 1/3 …"""
+    weights = [1 / rank for rank in range(1, videos + 1)]
+    chances = [1 - exp(-5 * videos * weight / sum(weights) / BURST_SLOTS) for weight in weights]
+    mode = Mode(deadline=BURST_WAIT * MS, batch_size_max=places)
+    traces = [slotted(chances, BURST_SLOTS, Random(seed)) for seed in range(SLOTS // BURST_SLOTS)]
+    online = best_total(chances, BURST_WAIT, places, BURST_SLOTS)
+    name = f"few: a burst, {videos} videos, {places} in a publish, {BURST_SLOTS} moments, linger {BURST_WAIT}"
+    return Found(name, _mean_bound(traces, mode), online, _mean_rule(traces, mode))
+
+
+def _mean_rule(traces: list[list[Play]], mode: Mode) -> float:
+    return sum(rule_publishes(trace, mode) for trace in traces) / len(traces)
+
+
+def _mean_bound(traces: list[list[Play]], mode: Mode) -> float:
+    return sum(publishes_min(demands(trace, mode), mode.batch_size_max) for trace in traces) / len(traces)
+
+
+if __name__ == "__main__":
+    main()
