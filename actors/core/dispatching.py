@@ -84,7 +84,7 @@ class Dispatching:
         self.totals = totals
         self.attempts = Attempts(jitter, rate_max_per_s)
         self._margin = Margin(rule.deadline_ms, interval_ms=self.attempts.interval_ms)
-        self._schedule = Schedule(rule, batch_size_max, self._margin)
+        self._schedule = Schedule(rule, batch_size_max, self._margin, service)
         self._holdups = HoldUps()
         self._shards = shards
         self._service = service
@@ -135,7 +135,7 @@ class Dispatching:
         for message in inbox:
             match message:
                 case Pending():
-                    self._offer(message, now_ms)
+                    self._schedule.offer_all(message, now_ms)
                 case Collected():
                     effects += self._collected(shard, message, now_ms)
                 case Recorded():
@@ -243,16 +243,6 @@ class Dispatching:
         )
 
     # How it does that
-
-    def _offer(self, pending: Pending, now_ms: int) -> None:
-        columns = zip(
-            unpack_videos(pending.videos),
-            unpack_numbers(pending.arrived_ns),
-            unpack_numbers(pending.ordinals),
-            strict=True,
-        )
-        for video, arrived_ns, ordinal in columns:
-            self._schedule.offer(video, arrived_ns // 1_000_000, ordinal, now_ms)
 
     def _collect(
         self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int

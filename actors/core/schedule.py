@@ -21,15 +21,25 @@ the deadlines have to begin, as many of them as could not wait for its answer go
 Refuses to know totals: those are the ledgers', and a batch collects them when it leaves.
 """
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from math import ceil
+from operator import itemgetter
 
+import numpy as np
 from msgspec import Struct
 
+from .calendar import Calendar
+from .columns import VIDEO_BYTES, count, unpack_numbers, unpack_videos
 from .margin import Margin
+from .messages import Pending
 from .outbox import Trigger
+from .waiting import TRIGGERS, Waiting, WaitingColumns, WaitingVideos
+
+MANY = 40  # of fewer each is offered on its own: numpy's calls would take longer
+_GUID = np.dtype((np.void, VIDEO_BYTES))
+_REALTIME, _DEADLINE, _OVERDUE = map(
+    TRIGGERS.index, (Trigger.REALTIME, Trigger.DEADLINE, Trigger.OVERDUE)
+)
 
 
 class Rule(Struct, frozen=True):
@@ -52,54 +62,69 @@ class Rule(Struct, frozen=True):
             return now_ms + self.overdue_linger_ms, Trigger.OVERDUE
         return arrived_ms + self.deadline_ms, Trigger.DEADLINE
 
+    def waiting(self, arrived_ms: int, ordinal: int, now_ms: int) -> Waiting:
+        """What such a video waits for."""
+        latest_ms, trigger = self.latest(arrived_ms, ordinal, now_ms)
+        return Waiting(latest_ms, trigger, ordinal, arrived_ms + self.deadline_ms <= now_ms)
 
-class Waiting(Struct, frozen=True, gc=False):
-    """What a video waits for. Videos that wait for the same share it. `ordinal`: the total that its
-    oldest untold play made.
-
-    `latest_ms` is when the client must have it, or by a linger, when it leaves. `overdue`: that play's
-    deadline had passed when it was received, so nobody could have kept it.
-    """
-
-    latest_ms: int
-    trigger: Trigger
-    ordinal: int
-    overdue: bool
+    def waiting_columns(
+        self, arrived_ms: np.ndarray, ordinals: np.ndarray, now_ms: int
+    ) -> WaitingColumns:
+        """What each of many such videos waits for."""
+        deadlines_ms = arrived_ms + self.deadline_ms
+        overdue = deadlines_ms <= now_ms
+        triggers = np.where(overdue, _OVERDUE, _DEADLINE)
+        latest_ms = np.where(overdue, now_ms + self.overdue_linger_ms, deadlines_ms)
+        realtime = ordinals < self.realtime_below
+        triggers[realtime] = _REALTIME
+        latest_ms[realtime] = now_ms + self.realtime_linger_ms
+        return WaitingColumns(latest_ms, triggers, ordinals, overdue)
 
 
 class Schedule:
     """The pending videos by due time. Four verbs: offer, take, confirm, fail; and forget."""
 
-    def __init__(self, rule: Rule, batch_size_max: int, margin: Margin):
-        """`margin`: what a batch takes; its owner measures, and the due times follow at once."""
+    def __init__(self, rule: Rule, batch_size_max: int, margin: Margin, salt: str = ""):
+        """`margin`: what a batch takes; its owner measures, and the due times follow at once.
+
+        `salt`: see `VideoTable`.
+        """
         self.rule = rule
         self._batch_size_max = batch_size_max
         self._margin = margin
-        self._waiting: dict[bytes, Waiting] = {}
+        self._waiting = WaitingVideos(salt)
         self._taken: dict[bytes, Waiting] = {}
-        self._deadlines = _Calendar()
-        self._lingering = _Calendar()
-        self._last = Waiting(0, Trigger.REALTIME, 0, False)
+        self._deadlines = Calendar()
+        self._lingering = Calendar()
 
     def __len__(self) -> int:
         """How many videos wait or are in a batch on its way."""
-        return len(self._waiting) + sum(video not in self._waiting for video in self._taken)
+        waiting = len(self._deadlines) + len(self._lingering)
+        return waiting + sum(self._waiting.get(video) is None for video in self._taken)
 
     def __contains__(self, video: bytes) -> bool:
-        return video in self._waiting or video in self._taken
+        return video in self._taken or self._waiting.get(video) is not None
 
     def offer(self, video: bytes, arrived_ms: int, ordinal: int, now_ms: int) -> None:
         """A video is pending. One that waits already keeps the earlier due time.
 
         A video in a batch on its way may be offered again: the plays since then wait for the next.
         """
-        latest_ms, trigger = self.rule.latest(arrived_ms, ordinal, now_ms)
-        overdue = arrived_ms + self.rule.deadline_ms <= now_ms
-        waiting = Waiting(latest_ms, trigger, ordinal, overdue)
-        if waiting == self._last:
-            waiting = self._last
-        self._last = waiting
-        self._wait(video, waiting)
+        self._wait(video, self.rule.waiting(arrived_ms, ordinal, now_ms))
+
+    def offer_all(self, pending: Pending, now_ms: int) -> None:
+        """The same of all that a counter says. Of those that are due together and wait already, none goes
+        before one that did not. Raises `ValueError` when the columns do not match."""
+        if count(pending.videos, VIDEO_BYTES) >= MANY:
+            return self._offer_many(pending, now_ms)
+        columns = zip(
+            unpack_videos(pending.videos),
+            unpack_numbers(pending.arrived_ns),
+            unpack_numbers(pending.ordinals),
+            strict=True,
+        )
+        for video, arrived_ns, ordinal in columns:
+            self.offer(video, arrived_ns // 1_000_000, ordinal, now_ms)
 
     def next_due_ms(self) -> int | None:
         """When the next batch is due, or None when nothing waits."""
@@ -116,15 +141,15 @@ class Schedule:
         due_ms = self.next_due_ms()
         if due_ms is None:
             raise LookupError("nothing is pending")
+        size, lead_ms = self._batch_size_max, self._margin.lead_ms()
+        deadlines, lingering = self._deadlines.first(size), self._lingering.first(size)
         trigger = Trigger.DEADLINE
-        if self._lingering.times and self._lingering.times[0] <= due_ms:
-            trigger = self._waiting[next(self._lingering.videos())].trigger
-        size = self._batch_size_max
-        deadlines = list(islice(self._deadlines.videos(), size))
+        if lingering and lingering[0][0] <= due_ms:
+            trigger = self._waiting.get(lingering[0][1]).trigger
         pressing = self._pressing(now_ms)
-        others = [*islice(self._lingering.videos(), size), *deadlines[pressing:]]
-        others.sort(key=lambda video: self._due_ms(self._waiting[video]))
-        videos = [*deadlines[:pressing], *others][:size]
+        others = [*lingering, *((latest_ms - lead_ms, video) for latest_ms, video in deadlines[pressing:])]
+        others.sort(key=itemgetter(0))
+        videos = [video for _, video in [*deadlines[:pressing], *others][:size]]
         for video in videos:
             self._taken[video] = self._remove(video)
         return trigger, videos
@@ -155,10 +180,25 @@ class Schedule:
 
         Those in a batch on its way stay taken until that is confirmed or failed.
         """
-        for video in [video for video in self._waiting if gone(video)]:
-            del self._waiting[video]
         for calendar in (self._deadlines, self._lingering):
-            calendar.keep(self._waiting.__contains__)
+            calendar.forget(gone)
+        self._waiting.keep(self._deadlines.column() + self._lingering.column())
+
+    def _offer_many(self, pending: Pending, now_ms: int) -> None:
+        arrived_ms = np.frombuffer(pending.arrived_ns, np.int64) // 1_000_000
+        ordinals = np.frombuffer(pending.ordinals, np.int64)
+        guids = np.frombuffer(pending.videos, _GUID)
+        if not len(guids) == len(arrived_ms) == len(ordinals):
+            raise ValueError(f"{len(guids)} videos, {len(arrived_ms)} arrivals, {len(ordinals)} ordinals")
+        waiting = self.rule.waiting_columns(arrived_ms, ordinals, now_ms)
+        new = self._waiting.add(pending.videos, waiting)
+        late = waiting.triggers[new] == _DEADLINE
+        for calendar, places in ((self._deadlines, new[late]), (self._lingering, new[~late])):
+            if len(places):
+                calendar.add_all(waiting.latest_ms[places], guids[places])
+        if len(new) < len(guids):
+            for place in np.delete(np.arange(len(guids)), new).tolist():
+                self.offer(guids[place].tobytes(), int(arrived_ms[place]), int(ordinals[place]), now_ms)
 
     def _begin_ms(self) -> int:
         """By when the first batch must leave for all deadlines to be kept: the formula above."""
@@ -198,73 +238,24 @@ class Schedule:
 
     def _wait(self, video: bytes, waiting: Waiting) -> None:
         before = self._waiting.get(video)
-        if before is not None:
-            first, second = sorted((before, waiting), key=self._due_ms)
-            ordinal, overdue = min(first.ordinal, second.ordinal), first.overdue or second.overdue
-            waiting = Waiting(first.latest_ms, first.trigger, ordinal, overdue)
-            if first is before:
-                self._waiting[video] = waiting
-                return
-            self._remove(video)
-        self._waiting[video] = waiting
-        self._calendar(waiting).add(waiting.latest_ms, video)
+        if before is None:
+            self._waiting.put(video, waiting)
+            self._calendar(waiting).add(waiting.latest_ms, video)
+            return
+        first, second = sorted((before, waiting), key=self._due_ms)
+        ordinal, overdue = min(first.ordinal, second.ordinal), first.overdue or second.overdue
+        self._waiting.remove(video)
+        self._waiting.put(video, Waiting(first.latest_ms, first.trigger, ordinal, overdue))
+        if first is not before:
+            self._calendar(before).remove(before.latest_ms, video)
+            self._calendar(first).add(first.latest_ms, video)
 
     def _remove(self, video: bytes) -> Waiting:
-        waiting = self._waiting.pop(video)
+        waiting = self._waiting.get(video)
+        assert waiting is not None, "it does not wait"
+        self._waiting.remove(video)
         self._calendar(waiting).remove(waiting.latest_ms, video)
         return waiting
 
-    def _calendar(self, waiting: Waiting) -> "_Calendar":
+    def _calendar(self, waiting: Waiting) -> Calendar:
         return self._deadlines if waiting.trigger is Trigger.DEADLINE else self._lingering
-
-
-class _Calendar:
-    """Videos by the millisecond, and in it in the order in which they came. `times`: in order, each once.
-
-    A heap of videos could not tell its twentieth, and would keep a line of its own for each.
-    """
-
-    def __init__(self) -> None:
-        self.times: list[int] = []
-        self._videos: dict[int, list[bytes]] = {}
-        self._len = 0
-
-    def __len__(self) -> int:
-        return self._len
-
-    def count(self, time_ms: int) -> int:
-        """How many videos that time has."""
-        return len(self._videos[time_ms])
-
-    def videos(self) -> Iterator[bytes]:
-        """All, the earliest first."""
-        return (video for time_ms in self.times for video in self._videos[time_ms])
-
-    def add(self, time_ms: int, video: bytes) -> None:
-        """Put in a video that is not there."""
-        videos = self._videos.get(time_ms)
-        if videos is None:
-            videos = self._videos[time_ms] = []
-            if not self.times or time_ms > self.times[-1]:
-                self.times.append(time_ms)  # nearly always: what comes later is due later
-            else:
-                self.times.insert(bisect_left(self.times, time_ms), time_ms)
-        videos.append(video)
-        self._len += 1
-
-    def remove(self, time_ms: int, video: bytes) -> None:
-        """Take out a video that is there."""
-        videos = self._videos[time_ms]
-        videos.remove(video)
-        self._len -= 1
-        if not videos:
-            del self._videos[time_ms]
-            del self.times[bisect_left(self.times, time_ms)]
-
-    def keep(self, kept: Callable[[bytes], bool]) -> None:
-        """Take out all the others."""
-        everything = self._videos.items()
-        left = {time_ms: [video for video in videos if kept(video)] for time_ms, videos in everything}
-        self._videos = {time_ms: videos for time_ms, videos in left.items() if videos}
-        self.times = sorted(self._videos)
-        self._len = sum(map(len, self._videos.values()))

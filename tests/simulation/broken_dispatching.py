@@ -135,11 +135,13 @@ class HotFirst(_OtherSchedule):
     class schedule(Schedule):
         def take(self, now_ms):
             def hot_first(video):
-                waiting = self._waiting[video]
+                waiting = self._waiting.get(video)
                 return waiting.trigger is Trigger.REALTIME, waiting.latest_ms
 
-            taken = sorted(self._waiting, key=hot_first)[: self._batch_size_max]
-            trigger = self._waiting[taken[0]].trigger
+            calendars = self._lingering, self._deadlines
+            waiting = [video for calendar in calendars for _, video in calendar.first(len(calendar))]
+            taken = sorted(waiting, key=hot_first)[: self._batch_size_max]
+            trigger = self._waiting.get(taken[0]).trigger
             for video in taken:
                 self._taken[video] = self._remove(video)
             return trigger, taken

@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.core import schedule as schedules
+from actors.core import waiting
+from actors.core.columns import pack_numbers
 from actors.core.margin import Margin
+from actors.core.messages import Pending
 from actors.core.outbox import Trigger
-from actors.core.schedule import Rule, Schedule
+from actors.core.schedule import MANY, Rule, Schedule
 
 RULE = Rule(realtime_below=100, deadline_ms=60_000, realtime_linger_ms=0, overdue_linger_ms=1000)
 NOW_MS = 1_000_000
@@ -158,6 +162,49 @@ def test_videos_whose_counter_is_gone_are_forgotten_but_not_those_on_their_way()
     assert W not in one
 
 
+def pending(offers, now_ms):
+    """The message for these (video, ms since it arrived, as a negative number, ordinal)."""
+    return Pending(
+        b"".join(each for each, _, _ in offers),
+        pack_numbers((now_ms + age_ms) * 1_000_000 + 999_999 for _, age_ms, _ in offers),
+        pack_numbers(ordinal for _, _, ordinal in offers),
+    )
+
+
+@pytest.mark.parametrize("many", (1, MANY))
+def test_columns_that_do_not_match_are_refused(many):
+    for videos, stamps, ordinals in ((2, 1, 2), (1, 1, 0), (1, 2, 1)):
+        one, numbers = schedule(), pack_numbers([1] * many)
+        with pytest.raises(ValueError):
+            one.offer_all(Pending(V * many * videos, numbers * stamps, numbers * ordinals), NOW_MS)
+
+
+def test_a_backlog_offered_at_once_leaves_in_order_and_leaves_nothing_behind():
+    one = schedule()
+    offers = [(video(number), -(number * 7919 % 59_000), 100) for number in range(20_000)]
+    for at in range(0, len(offers), 4096):
+        one.offer_all(pending(offers[at : at + 4096], NOW_MS), NOW_MS)
+    taken = []
+    while len(one):
+        for each in one.take(NOW_MS)[1]:
+            assert not one.taken(each).overdue
+            one.confirm(each, 100)
+            taken.append(each)
+    assert taken == [each for each, _, _ in sorted(offers, key=lambda line: line[1])]
+
+
+def test_the_deadlines_of_many_and_of_one_are_the_same():
+    offers = [(X, age_ms, ordinal) for age_ms in (-60_001, -60_000, -59_999, 0) for ordinal in (99, 100)]
+    for line in offers:
+        alone, together = schedule(), schedule()
+        alone.offer(X, NOW_MS + line[1], line[2], NOW_MS)
+        together.offer_all(pending([line, *[(W, -50_000, 101)] * MANY], NOW_MS), NOW_MS)
+        alone.take(NOW_MS)
+        together.take(NOW_MS)
+        assert alone.taken(X) == together.taken(X)
+        assert together.taken(W) == RULE.waiting(NOW_MS - 50_000, 101, NOW_MS)
+
+
 def hot(one, *deadlines_ms, first=10):
     """Videos whose deadlines are so long after now."""
     for number, deadline_ms in enumerate(deadlines_ms, first):
@@ -195,7 +242,7 @@ def test_of_batches_due_together_the_first_leaves_early_enough_for_the_last():
     for answered_ms in (48_000, 49_000, 50_000):
         assert one.next_due_ms() == NOW_MS + answered_ms - 1000
         assert one.take(NOW_MS + answered_ms - 1000)[0] is Trigger.DEADLINE
-    assert len(one._waiting) == 0
+    assert one.next_due_ms() is None
 
 
 def test_batches_due_apart_do_not_hurry_one_another():
@@ -258,6 +305,11 @@ class Naive:
     def __init__(self, margin):
         self.waiting, self.taken, self.order, self.margin = {}, {}, 0, margin
 
+    def offer(self, each, age_ms, ordinal, now_ms):
+        self.order += 1
+        latest_ms, trigger = RULE.latest(now_ms + age_ms, ordinal, now_ms)
+        self.wait(each, (latest_ms, trigger, ordinal, self.order))
+
     def due(self, one):
         latest_ms, trigger, _, _ = one
         return latest_ms - (self.margin.lead_ms() if trigger is Trigger.DEADLINE else 0)
@@ -312,8 +364,10 @@ class Naive:
 
 SIZE = 2
 videos = st.integers(1, 6).map(video)
+offers = st.tuples(videos, st.integers(-70_000, 0), st.integers(95, 105))
 steps = st.one_of(
-    st.tuples(st.just("offer"), videos, st.integers(-70_000, 0), st.integers(95, 105)),
+    st.tuples(st.just("offer"), offers),
+    st.tuples(st.just("offer all"), st.lists(offers, min_size=1)),
     st.tuples(st.just("take")),
     st.tuples(st.just("confirm"), videos, st.integers(95, 105)),
     st.tuples(st.just("fail"), videos),
@@ -324,19 +378,31 @@ steps = st.one_of(
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(steps, max_size=40), st.sampled_from((0, 3000)))
-def test_it_does_what_a_list_sorted_each_time_does(happenings, interval_ms):
+@given(st.lists(steps, max_size=40), st.sampled_from((0, 3000)), st.sampled_from((0, 2, 100)))
+def test_it_does_what_a_list_sorted_each_time_does(happenings, interval_ms, lone_max):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting, "LONE_MAX", lone_max)
+        patch.setattr(waiting, "ROWS_SPARE", 0)
+        patch.setattr(schedules, "MANY", 2)
+        check_against_the_naive(happenings, interval_ms)
+
+
+def check_against_the_naive(happenings, interval_ms):
     margin = Margin(RULE.deadline_ms, interval_ms=interval_ms, slack_ms=50, guess_ms=1000)
     one, naive, now_ms = Schedule(RULE, SIZE, margin), Naive(margin), NOW_MS
     for happening, *facts in happenings:
         now_ms += 7
         match happening:
             case "offer":
-                each, age_ms, ordinal = facts
+                each, age_ms, ordinal = facts[0]
                 one.offer(each, now_ms + age_ms, ordinal, now_ms)
-                naive.order += 1
-                latest_ms, trigger = RULE.latest(now_ms + age_ms, ordinal, now_ms)
-                naive.wait(each, (latest_ms, trigger, ordinal, naive.order))
+                naive.offer(each, age_ms, ordinal, now_ms)
+            case "offer all":
+                one.offer_all(pending(facts[0], now_ms), now_ms)
+                known = set(naive.waiting)
+                new = [not (line[0] in known or known.add(line[0])) for line in facts[0]]
+                for line, _ in sorted(zip(facts[0], new, strict=True), key=lambda pair: not pair[1]):
+                    naive.offer(*line, now_ms)  # those that did not wait first
             case "take":
                 expected = naive.ordered(now_ms)
                 if not expected:
