@@ -4,11 +4,13 @@ Pure. A heap of videos could not tell its twentieth, and would keep a line of it
 """
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from .columns import VIDEO_BYTES, unpack_videos
+
+BLOCK_BITS = 8  # a block is a quarter of a second: 240 of them in the usual deadline, of 256 times at most
 
 
 class Calendar:
@@ -17,6 +19,7 @@ class Calendar:
     def __init__(self) -> None:
         self.times: list[int] = []
         self._columns: dict[int, bytearray] = {}
+        self._counts: dict[int, int] = {}  # of each block, by its first time >> BLOCK_BITS
         self._len = 0
 
     def __len__(self) -> int:
@@ -25,6 +28,15 @@ class Calendar:
     def count(self, time_ms: int) -> int:
         """How many videos that time has."""
         return len(self._columns[time_ms]) // VIDEO_BYTES
+
+    def blocks(self) -> Iterator[tuple[list[int], int]]:
+        """Times that are close to one another, and how many videos they have together, in order."""
+        start = 0
+        while start < len(self.times):
+            block = self.times[start] >> BLOCK_BITS
+            end = bisect_left(self.times, block + 1 << BLOCK_BITS, start)
+            yield self.times[start:end], self._counts[block]
+            start = end
 
     def first(self, count: int) -> list[tuple[int, bytes]]:
         """The earliest so many, in order: time and video."""
@@ -50,7 +62,9 @@ class Calendar:
             else:
                 self.times.insert(bisect_left(self.times, time_ms), time_ms)
         column += videos
-        self._len += len(videos) // VIDEO_BYTES
+        added, block = len(videos) // VIDEO_BYTES, time_ms >> BLOCK_BITS
+        self._counts[block] = self._counts.get(block, 0) + added
+        self._len += added
 
     def add_all(self, times_ms: np.ndarray, guids: np.ndarray) -> None:
         """Put in videos that are not there, each at its time."""
@@ -70,18 +84,21 @@ class Calendar:
         while at % VIDEO_BYTES:  # the end of one and the beginning of the next
             at = column.find(video, at + 1)
         del column[at : at + VIDEO_BYTES]
+        self._counts[time_ms >> BLOCK_BITS] -= 1
         self._len -= 1
         if not column:
             del self._columns[time_ms]
             del self.times[bisect_left(self.times, time_ms)]
+            if not self._counts[time_ms >> BLOCK_BITS]:
+                del self._counts[time_ms >> BLOCK_BITS]
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:
         """Take out those."""
-        for time_ms, column in list(self._columns.items()):
-            left = b"".join(video for video in unpack_videos(column) if not gone(video))
+        columns, self._columns = self._columns, {}
+        self.times.clear()
+        self._counts.clear()
+        self._len = 0
+        for time_ms in sorted(columns):
+            left = b"".join(video for video in unpack_videos(columns[time_ms]) if not gone(video))
             if left:
-                self._columns[time_ms] = bytearray(left)
-            else:
-                del self._columns[time_ms]
-        self.times = sorted(self._columns)
-        self._len = sum(map(len, self._columns.values())) // VIDEO_BYTES
+                self.add(time_ms, left)

@@ -205,12 +205,21 @@ class Schedule:
         size, lead_ms = self._batch_size_max, self._margin.lead_ms
         begin_ms = self._deadlines.times[0] - lead_ms()
         longest_ms = lead_ms(max(0, len(self._deadlines) - 1) // size)
-        place = 0
-        for latest_ms in self._deadlines.times:
-            if latest_ms - longest_ms >= begin_ms:
+        doubtful, place = [], 0
+        for times_ms, videos in self._deadlines.blocks():
+            if times_ms[0] - longest_ms >= begin_ms:
                 break  # nor can any after it be sooner
-            place += self._deadlines.count(latest_ms)
-            begin_ms = min(begin_ms, latest_ms - lead_ms((place - 1) // size))
+            block_ms = lead_ms((place + videos - 1) // size)
+            doubtful.append((times_ms[0] - block_ms, times_ms, place))
+            begin_ms = min(begin_ms, times_ms[-1] - block_ms)
+            place += videos
+        for soonest_ms, times_ms, place in doubtful:
+            if soonest_ms < begin_ms:
+                for latest_ms in times_ms:
+                    if latest_ms - longest_ms >= begin_ms:
+                        break
+                    place += self._deadlines.count(latest_ms)
+                    begin_ms = min(begin_ms, latest_ms - lead_ms((place - 1) // size))
         return begin_ms
 
     def _pressing(self, now_ms: int) -> int:
@@ -219,18 +228,28 @@ class Schedule:
         None ahead of a video that was due half a deadline before it, so that all get on where the client
         is too slow for everything.
         """
-        if not self._lingering.times:
+        if not self._lingering.times or not self._deadlines.times:
             return 0
         size, margin = self._batch_size_max, self._margin
         next_ms = now_ms + ceil(max(margin.publish_ms, margin.interval_ms))
         fair_ms = self._lingering.times[0] + self.rule.deadline_ms // 2
+
+        def in_time(latest_ms: int, place: int) -> bool:
+            """Whether so many without those that press are answered by then."""
+            return next_ms + margin.lead_ms((place - pressing - 1) // size) <= latest_ms
+
         safe_ms = next_ms + margin.lead_ms(len(self._deadlines) // size)
         place = pressing = 0
-        for latest_ms in self._deadlines.times:
-            if latest_ms >= min(safe_ms, fair_ms + 1) or pressing >= size:
+        for times_ms, videos in self._deadlines.blocks():
+            if times_ms[0] >= min(safe_ms, fair_ms + 1) or pressing >= size:
                 break
-            place += self._deadlines.count(latest_ms)
-            pressing = max(pressing, place - size * margin.batches(latest_ms - next_ms))
+            end = place + videos
+            if not in_time(times_ms[0], end):  # else all of them are
+                for latest_ms in times_ms:
+                    place += self._deadlines.count(latest_ms)
+                    if latest_ms <= fair_ms and not in_time(latest_ms, place):
+                        pressing = max(pressing, place - size * margin.batches(latest_ms - next_ms))
+            place = end
         return min(pressing, size)
 
     def _due_ms(self, waiting: Waiting) -> int:
@@ -244,16 +263,14 @@ class Schedule:
             return
         first, second = sorted((before, waiting), key=self._due_ms)
         ordinal, overdue = min(first.ordinal, second.ordinal), first.overdue or second.overdue
-        self._waiting.remove(video)
+        self._waiting.pop(video)
         self._waiting.put(video, Waiting(first.latest_ms, first.trigger, ordinal, overdue))
         if first is not before:
             self._calendar(before).remove(before.latest_ms, video)
             self._calendar(first).add(first.latest_ms, video)
 
     def _remove(self, video: bytes) -> Waiting:
-        waiting = self._waiting.get(video)
-        assert waiting is not None, "it does not wait"
-        self._waiting.remove(video)
+        waiting = self._waiting.pop(video)
         self._calendar(waiting).remove(waiting.latest_ms, video)
         return waiting
 

@@ -62,9 +62,8 @@ class WaitingVideos:
         waiting = self._lone.get(video)
         if waiting is None and self._in_rows:
             row = self._table.find(video)
-            if row is not None and (kind := self._kinds[row]):
-                trigger = TRIGGERS[kind & _WAITS - 1]
-                return Waiting(self._latest_ms[row], trigger, self._ordinals[row], kind >= _OVERDUE)
+            if row is not None and self._kinds[row]:
+                return self._at(row)
         return waiting
 
     def put(self, video: bytes, waiting: Waiting) -> None:
@@ -73,15 +72,18 @@ class WaitingVideos:
         if len(self._lone) > LONE_MAX:
             self._settle()
 
-    def remove(self, video: bytes) -> None:
-        """A video that waits does so no more."""
-        if self._lone.pop(video, None) is None:
+    def pop(self, video: bytes) -> Waiting:
+        """A video that waits does so no more. Returns what it waited for."""
+        waiting = self._lone.pop(video, None)
+        if waiting is None:
             row = self._table.find(video)
             assert row is not None and self._kinds[row], "it does not wait"
+            waiting = self._at(row)
             self._kinds[row] = 0
             self._in_rows -= 1
             if len(self._kinds) > ROWS_A_VIDEO * self._in_rows + ROWS_SPARE or not self._in_rows:
                 self._use_rows(np.frombuffer(self._kinds, np.uint8).nonzero()[0])
+        return waiting
 
     def add(self, videos: bytes, waiting: WaitingColumns) -> np.ndarray:
         """The videos of a column that did not wait do so now. Returns their places in it, in order.
@@ -96,6 +98,11 @@ class WaitingVideos:
         """All but these, which wait, do so no more: a column."""
         self._settle()
         self._use_rows(self._table.rows(videos))
+
+    def _at(self, row: int) -> Waiting:
+        kind = self._kinds[row]
+        trigger = TRIGGERS[kind & _WAITS - 1]
+        return Waiting(self._latest_ms[row], trigger, self._ordinals[row], kind >= _OVERDUE)
 
     def _add(self, videos: bytes, waiting: WaitingColumns) -> np.ndarray:
         rows = self._table.rows(videos)

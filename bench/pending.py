@@ -1,0 +1,106 @@
+"""What a pending video costs the dispatcher: CPU an offer, by videos a message, and memory.
+
+    python -m bench.pending [--videos 1000000]
+
+`Pending` messages of that many new videos each go through the mailbox's decoder into the dispatcher's
+rules, until so many videos wait, fifty of a millisecond, as in a backlog that is drained; each time it is
+asked when to wake, as its timer does. With "publishes of 2 ms" the deadlines have to leave earlier the more
+there are; until one is measured, all are early alike. Then the same for a batch: twenty videos are offered
+under the bound, taken and confirmed, while that many deadlines wait, spread over half a minute.
+"""
+
+import argparse
+import gc
+import random
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from actors.core.columns import pack_numbers
+from actors.core.dispatching import Dispatching
+from actors.core.margin import Margin
+from actors.core.messages import DispatcherInbox, Pending
+from actors.core.schedule import Rule, Schedule
+from actors.mailbox import Decoder, encode
+
+SIZES = (1, 16, 128, 512, 4096)
+MESSAGES_MAX = 2000
+VIDEOS_A_MS = 50
+NOW_MS = 1_700_000_000_000
+BATCH = 20
+BATCHES = 100
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--videos", type=int, default=1_000_000)
+    options = parser.parse_args()
+    table = Table(title="offers", box=None, title_justify="left")
+    for name in ("videos a message", "pending", "µs an offer", "bytes", "with publishes of 2 ms: µs an offer"):
+        table.add_column(name, justify="right")
+    for size in SIZES:
+        messages = max(1, min(options.videos // size, MESSAGES_MAX))
+        us, pending_bytes = offers(size, messages, [])
+        measured_us, _ = offers(size, messages, [2.0] * 10)
+        fits = f"{pending_bytes:.0f}" if size * messages > 100_000 else ""
+        table.add_row(str(size), f"{size * messages:,}", f"{us:.2f}", fits, f"{measured_us:.2f}")
+    Console().print(table)
+    for waiting in (0, 1000, 30_000):
+        print(f"a batch of {BATCH}, {waiting:,} deadlines waiting: {batch_us(waiting):.0f} µs")
+
+
+def offers(size: int, messages: int, publishes_ms: list[float]) -> tuple[float, float]:
+    """CPU µs and bytes a video."""
+    chance = random.Random(1)
+    mails = [_mail(chance, size, number * size) for number in range(messages)]
+    dispatching = Dispatching(Rule(1), 1, BATCH, "bench", chance.random)
+    dispatching.linked(0, NOW_MS)
+    for publish_ms in publishes_ms:
+        dispatching._margin.measure(publish_ms)
+    decoder = Decoder(DispatcherInbox)
+    gc.collect()
+    before, started_s = _memory_bytes(), time.process_time()
+    for number, mail in enumerate(mails):
+        dispatching.handle(0, decoder.feed(mail), NOW_MS + number * size // VIDEOS_A_MS)
+        dispatching.wakeup_ms()
+    seconds = time.process_time() - started_s
+    videos = dispatching.figures().pending_videos
+    assert videos == size * messages, (videos, size * messages)
+    return seconds / videos * 1e6, (_memory_bytes() - before) / videos
+
+
+def _mail(chance: random.Random, size: int, first: int) -> bytes:
+    arrived_ms = [NOW_MS + number // VIDEOS_A_MS for number in range(first, first + size)]
+    ordinals = [chance.randint(1, 3) for _ in range(size)]
+    stamps = pack_numbers(stamp_ms * 1_000_000 for stamp_ms in arrived_ms)
+    return encode(Pending(chance.randbytes(16 * size), stamps, pack_numbers(ordinals)))
+
+
+def batch_us(waiting: int) -> float:
+    """CPU µs that a batch of realtime videos takes."""
+    chance, margin = random.Random(1), Margin(Rule().deadline_ms)
+    for _ in range(10):
+        margin.measure(2.0)
+    schedule = Schedule(Rule(), BATCH, margin)
+    for _ in range(waiting):
+        schedule.offer(chance.randbytes(16), NOW_MS - chance.randrange(30_000), 100, NOW_MS)
+    started_s = time.process_time()
+    for _ in range(BATCHES):
+        for _ in range(BATCH):
+            schedule.offer(chance.randbytes(16), NOW_MS, 1, NOW_MS)
+        schedule.next_due_ms()
+        _, videos = schedule.take(NOW_MS)
+        for video in videos:
+            schedule.confirm(video, 1)
+    return (time.process_time() - started_s) / BATCHES * 1e6
+
+
+def _memory_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+if __name__ == "__main__":
+    main()
