@@ -43,7 +43,7 @@ class Calendar:
         found: list[tuple[int, bytes]] = []
         for time_ms in self.times:
             column = self._columns[time_ms][: (count - len(found)) * VIDEO_BYTES]
-            found += ((time_ms, video) for video in unpack_videos(column))
+            found += [(time_ms, video) for video in unpack_videos(column)]
             if len(found) == count:
                 break
         return found

@@ -32,7 +32,7 @@ class Margin:
         self._slack_ms = max(SLACK_MS_MIN, deadline_ms // 100) if slack_ms is None else slack_ms
         self._mean_ms = max(GUESS_MS_MIN, deadline_ms / 20) if guess_ms is None else guess_ms
         self._deviation_ms = 0.0
-        self._measured = False
+        self.measured = 0  # publishes
 
     @property
     def publish_ms(self) -> float:
@@ -41,9 +41,10 @@ class Margin:
 
     def measure(self, took_ms: float) -> None:
         """A publish took that long, from leaving to the client's answer."""
-        if not self._measured:
+        self.measured += 1
+        if self.measured == 1:
             # RFC 6298 takes half of the first; a deadline is known a minute ahead and can do with less.
-            self._mean_ms, self._deviation_ms, self._measured = took_ms, took_ms / 8, True
+            self._mean_ms, self._deviation_ms = took_ms, took_ms / 8
             return
         error = took_ms - self._mean_ms
         self._mean_ms += error / 8

@@ -96,6 +96,7 @@ class Schedule:
         self._taken: dict[bytes, Waiting] = {}
         self._deadlines = Calendar()
         self._lingering = Calendar()
+        self._begin: tuple[int, int] | None = None  # when the deadlines do, after so many measurements
 
     def __len__(self) -> int:
         """How many videos wait or are in a batch on its way."""
@@ -130,7 +131,9 @@ class Schedule:
         """When the next batch is due, or None when nothing waits."""
         dues_ms = self._lingering.times[:1]
         if self._deadlines.times:
-            dues_ms.append(self._begin_ms())
+            if self._begin is None or self._begin[1] != self._margin.measured:
+                self._begin = self._begin_ms(), self._margin.measured
+            dues_ms.append(self._begin[0])
         return min(dues_ms, default=None)
 
     def take(self, now_ms: int) -> tuple[Trigger, list[bytes]]:
@@ -180,6 +183,7 @@ class Schedule:
 
         Those in a batch on its way stay taken until that is confirmed or failed.
         """
+        self._begin = None
         for calendar in (self._deadlines, self._lingering):
             calendar.forget(gone)
         self._waiting.keep(self._deadlines.column() + self._lingering.column())
@@ -190,6 +194,7 @@ class Schedule:
         guids = np.frombuffer(pending.videos, _GUID)
         if not len(guids) == len(arrived_ms) == len(ordinals):
             raise ValueError(f"{len(guids)} videos, {len(arrived_ms)} arrivals, {len(ordinals)} ordinals")
+        self._begin = None
         waiting = self.rule.waiting_columns(arrived_ms, ordinals, now_ms)
         new = self._waiting.add(pending.videos, waiting)
         late = waiting.triggers[new] == _DEADLINE
@@ -256,6 +261,7 @@ class Schedule:
         return waiting.latest_ms - (self._margin.lead_ms() if waiting.trigger is Trigger.DEADLINE else 0)
 
     def _wait(self, video: bytes, waiting: Waiting) -> None:
+        self._begin = None
         before = self._waiting.get(video)
         if before is None:
             self._waiting.put(video, waiting)
@@ -270,6 +276,7 @@ class Schedule:
             self._calendar(first).add(first.latest_ms, video)
 
     def _remove(self, video: bytes) -> Waiting:
+        self._begin = None
         waiting = self._waiting.pop(video)
         self._calendar(waiting).remove(waiting.latest_ms, video)
         return waiting

@@ -11,11 +11,12 @@ from array import array
 import numpy as np
 from msgspec import Struct
 
+from .columns import unpack_videos
 from .outbox import Trigger
 from .table import VideoTable
 
 TRIGGERS = list(Trigger)
-LONE_MAX = 4096  # half a megabyte
+LONE_MAX = 1 << 15  # some four megabytes
 ROWS_A_VIDEO = 4  # of those that wait, before the rows of others are given up; and so many at least:
 ROWS_SPARE = 4096
 _WAITS = 1 << 6  # in a row's kind, beside the trigger's number; 0 is a row of a video that does not wait
@@ -90,7 +91,7 @@ class WaitingVideos:
 
         Of a video that stands in it twice that is the first.
         """
-        if self._lone:
+        if self._lone and not self._lone.keys().isdisjoint(unpack_videos(videos)):
             self._settle()
         return self._add(videos, waiting)
 
