@@ -41,7 +41,10 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=1_000_000)
     options = parser.parse_args()
     table = Table(title="offers", box=None, title_justify="left")
-    for name in ("videos a message", "pending", "µs an offer", "bytes", "with publishes of 2 ms: µs an offer"):
+    columns = (
+        "videos a message", "pending", "µs an offer", "bytes a video", "µs an offer, publishes of 2 ms"
+    )
+    for name in columns:
         table.add_column(name, justify="right")
     for size in SIZES:
         messages = max(1, min(options.videos // size, MESSAGES_MAX))
