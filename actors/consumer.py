@@ -12,7 +12,7 @@ from .core.deliveries import Deliveries
 from .core.effects import DeadLetter, Finish, Send
 from .core.frames import FrameParser, Parsed
 from .core.messages import ConsumerFigures, ConsumerInbox, Message, Ready
-from .core.shards import shard_number, shard_of
+from .core.shards import shard_number
 from .nsq.reader import BatchConnection, BatchReader
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class Consumer(Actor):
             settings.channel,
             settings.max_in_flight,
             settings.msg_timeout_s,
-            lambda: FrameParser(self._bodies.video, lambda video: shard_of(video, self._shards)),
+            lambda: FrameParser(self._bodies),
             self._connected,
             self._received,
             self._disconnected,

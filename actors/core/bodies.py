@@ -7,13 +7,15 @@ as senders add some.
 import base64
 import contextlib
 import json
-from binascii import unhexlify
 
 import msgspec
 
 from . import guids
+from .shapes import Shape
 
 LETTER_BYTES_MAX = 1024 * 1024  # nsqd's max-msg-size, unless set otherwise
+SHAPES_MAX = 256
+SHAPED_BODY_BYTES_MAX = 4096
 LETTER_PART_BYTES = 512 * 1024  # so that with base64 a part fits into that
 
 
@@ -40,31 +42,33 @@ def decode(body: bytes) -> bytes:
 
 
 class Bodies:
-    """Reads bodies. Most are alike but for the GUID, so one that has the shape of the last that was
-    decoded is read without decoding: what comes before and after its GUID is the same.
+    """Reads bodies. Most are alike but for the GUID, so one that has the shape of the last of its size that
+    was decoded is read without decoding.
     """
 
     def __init__(self) -> None:
-        self._head = self._tail = b"?"
-        self._size = -1
-        self._guid = slice(0)
+        self._shapes: dict[int, Shape] = {}
 
     def video(self, body: bytes) -> bytes | None:
         """The video that a body says was played, or None when it is no play."""
-        if len(body) == self._size and body.startswith(self._head) and body.endswith(self._tail):
-            text = body[self._guid]
-            digits = text.replace(b"-", b"")
-            if len(digits) == 32 and text[8:24:5] == b"----":
-                try:
-                    return unhexlify(digits)
-                except ValueError:
-                    pass  # no GUID, or one in another form
-        try:
-            video = decode(body)
-        except NotAPlay:
-            return None
-        self._remember_shape(body, video)
+        shape = self._shapes.get(len(body))
+        video = shape and shape.video(body)
+        if not video:
+            try:
+                video = decode(body)
+            except NotAPlay:
+                return None
+            if len(body) <= SHAPED_BODY_BYTES_MAX:
+                self._remember_shape(body, video)
         return video
+
+    def videos(self, data: bytes, at: int, size: int, stride: int, count: int) -> bytes | None:
+        """The videos of so many bodies of one size, 16 bytes each; None when one has to be looked at alone.
+
+        The first body begins at `at`, at least 8 bytes from the start of `data`; the next `stride` bytes on.
+        """
+        shape = self._shapes.get(size)
+        return shape and shape.videos(data, at, stride, count)
 
     def _remember_shape(self, body: bytes, video: bytes) -> None:
         text = guids.text(video).encode()
@@ -76,8 +80,9 @@ class Bodies:
         other = bytes(255 - byte for byte in video)
         with contextlib.suppress(NotAPlay):
             if decode(head + guids.text(other).encode() + tail) == other:
-                self._head, self._tail, self._size = head, tail, len(body)
-                self._guid = slice(at, at + len(text))
+                if len(self._shapes) >= SHAPES_MAX:
+                    self._shapes.clear()
+                self._shapes[len(body)] = Shape(head, tail)
 
 
 def reason(body: bytes) -> str:

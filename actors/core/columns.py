@@ -13,6 +13,7 @@ import numpy as np
 VIDEO_BYTES = 16
 _video = Struct("16s")
 ID_BYTES = 8
+HEX_ID_BYTES = 16  # as NSQ writes an id
 NUMBER_BYTES = 8
 _NARROW = [np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32)]
 

@@ -5,14 +5,15 @@ it; what a counter has not answered is sent again on its next link, in the same 
 goes to the dead-letter topic first, and is then counted as such. Refuses to know what a play means.
 """
 
+from binascii import unhexlify
 from collections.abc import Iterable
 
 from msgspec import Struct
 
 from . import bodies
-from .columns import ID_BYTES, pack_numbers
+from .columns import HEX_ID_BYTES, count
 from .effects import DeadLetter, Finish, Send
-from .frames import BadMessage, BadStream, Parsed, ShardColumns
+from .frames import BadMessage, BadStream, Parsed
 from .messages import ConsumerFigures, Plays, Rejected
 from .shards import counter_of
 
@@ -23,7 +24,7 @@ class Parcel(Struct, frozen=True):
     """Messages of one connection on their way to one counter. `ids` are hexadecimal, 16 bytes each."""
 
     connection: int
-    ids: list[bytes]
+    ids: bytes
     message: Plays | Rejected
 
 
@@ -31,8 +32,9 @@ class Deliveries:
     """The outstanding messages of one consumer, by shard and by connection."""
 
     def __init__(self, shards: int):
+        self._shards = shards
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
-        self._letters: dict[int, tuple[int, list[bytes], Rejected]] = {}
+        self._letters: dict[int, tuple[int, bytes, Rejected]] = {}
         self._in_flight: dict[int, int] = {}
         self._numbers = 0
         self._outstanding = 0
@@ -57,16 +59,17 @@ class Deliveries:
         """
         self._in_flight.pop(connection, None)
         for number in [n for n, letter in self._letters.items() if letter[0] == connection]:
-            self._outstanding -= len(self._letters.pop(number)[1])
+            self._outstanding -= count(self._letters.pop(number)[1], HEX_ID_BYTES)
 
     def received(self, connection: int, source: str, parsed: Parsed) -> list[Send | DeadLetter]:
         """Pass on what one read from a connection held. Raises `BadStream`, with nothing taken in, when a
         message has an id that none has.
         """
         plays = [
-            (shard, columns.ids, self._plays(source, columns)) for shard, columns in parsed.shards.items()
+            (shard, ids, Plays(self._next_number(), source, _binary(ids), videos, arrived_ns))
+            for shard, ids, videos, arrived_ns in parsed.plays.by_shard(self._shards)
         ]
-        bad_ids = [one.id for one in parsed.bad]
+        bad_ids = b"".join(one.id for one in parsed.bad)
         rejected = Rejected(self._next_number(), source, _binary(bad_ids))
         self._in_flight[connection] += parsed.messages
         self._outstanding += parsed.messages
@@ -92,9 +95,10 @@ class Deliveries:
             parcel = self._parcels[shard].pop(number, None)
             if parcel is None:
                 continue  # answered twice, by two lives of the counter
-            self._outstanding -= len(parcel.ids)
+            messages = count(parcel.ids, HEX_ID_BYTES)
+            self._outstanding -= messages
             if parcel.connection in self._in_flight:
-                self._in_flight[parcel.connection] -= len(parcel.ids)
+                self._in_flight[parcel.connection] -= messages
                 finishes.append(Finish(parcel.connection, parcel.ids))
         return finishes
 
@@ -104,22 +108,13 @@ class Deliveries:
 
     def unanswered(self, shard: int) -> int:
         """Messages that a counter has not answered for."""
-        return sum(len(parcel.ids) for parcel in self._parcels[shard].values())
+        return sum(count(parcel.ids, HEX_ID_BYTES) for parcel in self._parcels[shard].values())
 
     def figures(self, ready_count: int) -> ConsumerFigures:
         """What this consumer holds."""
         return ConsumerFigures(self._outstanding, len(self._in_flight), ready_count)
 
-    def _plays(self, source: str, columns: ShardColumns) -> Plays:
-        return Plays(
-            self._next_number(),
-            source,
-            _binary(columns.ids),
-            b"".join(columns.videos),
-            pack_numbers(columns.arrived_ns),
-        )
-
-    def _send(self, shard: int, connection: int, ids: list[bytes], message: Plays | Rejected) -> Send:
+    def _send(self, shard: int, connection: int, ids: bytes, message: Plays | Rejected) -> Send:
         self._parcels[shard][message.number] = Parcel(connection, ids, message)
         return Send(counter_of(shard), message)
 
@@ -138,11 +133,8 @@ def _dead_letter(rejected: Rejected, connection: int, bad: list[BadMessage]) -> 
     return DeadLetter(rejected.number, connection, letters, reasons)
 
 
-def _binary(ids: list[bytes]) -> bytes:
+def _binary(ids: bytes) -> bytes:
     try:
-        binary = bytes.fromhex(b"".join(ids).decode("ascii"))
+        return unhexlify(ids)
     except ValueError:
-        binary = b""
-    if len(binary) != ID_BYTES * len(ids):  # blanks between digits are nothing to fromhex
-        raise BadStream("a message whose id is not 16 hexadecimal digits")
-    return binary
+        raise BadStream("a message whose id is not 16 hexadecimal digits") from None

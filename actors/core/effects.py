@@ -45,10 +45,10 @@ class Deliver(Struct, frozen=True):
 
 
 class Finish(Struct, frozen=True):
-    """FIN these messages (16 hexadecimal digits each) on the nsqd connection that gave them."""
+    """FIN messages on the nsqd connection that gave them. `ids`: 16 hexadecimal digits each, in a row."""
 
     connection: int
-    ids: list[bytes]
+    ids: bytes
 
 
 class DeadLetter(Struct, frozen=True):

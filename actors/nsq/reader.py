@@ -11,13 +11,15 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from itertools import count
+from itertools import count as numbers_from
 
 import nsq
+import numpy as np
 from nsq import event, protocol
 from tornado.ioloop import IOLoop
 from tornado.iostream import StreamClosedError
 
+from ..core.columns import HEX_ID_BYTES, count
 from ..core.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
 from ..core.pacing import Pace
 
@@ -33,7 +35,9 @@ HANDSHAKE_TIMEOUT_S = 5  # from connecting until subscribed; later on heartbeats
 OUTPUT_BUFFER_TIMEOUT_MS = 25
 OUTPUT_BUFFER_BYTES = 64 * 1024
 LETTER_BYTES_MAX = 4 * 1024 * 1024  # an MPUB of dead letters; nsqd's max-body-size is 5 MiB
-_serial = count(1)
+_serial = numbers_from(1)
+_HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
+_FIN = np.array([(b"FIN ", bytes(HEX_ID_BYTES), b"\n")], [("word", "S4"), ("id", _HEX_ID), ("end", "S1")])
 
 
 class BatchConnection(nsq.AsyncConn):
@@ -46,7 +50,7 @@ class BatchConnection(nsq.AsyncConn):
         self.on_read: Callable[[BatchConnection, Parsed], None] | None = None
         self.pace = Pace(1)
         self.acknowledgements: deque[Callable[[], None] | None] = deque()
-        self._finished: list[bytes] = []
+        self._finished = bytearray()
         self._finish_timer: object | None = None
 
     def connect(self):
@@ -59,11 +63,12 @@ class BatchConnection(nsq.AsyncConn):
         """From the next read on give `on_read` all frames of a read at once."""
         self.parser, self.on_read = parser, on_read
 
-    def finish(self, ids: list[bytes]) -> None:
-        """FIN these messages: at once when few are allowed in flight, as nsqd then waits for it; else
-        together with more, in one write, because a write costs more than a thousand FINs in it."""
+    def finish(self, ids: bytes) -> None:
+        """FIN these messages, 16 hexadecimal digits each: at once when few are allowed in flight, as nsqd
+        then waits for it; else together with more, in one write, because a write costs more than a thousand
+        FINs in it."""
         self._finished += ids
-        if len(self._finished) >= self.last_rdy // 4:
+        if count(self._finished, HEX_ID_BYTES) >= self.last_rdy // 4:
             self.flush()
         elif self._finish_timer is None:
             self._finish_timer = IOLoop.current().call_later(FINISH_DELAY_S, self.flush)
@@ -73,9 +78,9 @@ class BatchConnection(nsq.AsyncConn):
         if self._finish_timer is not None:
             IOLoop.current().remove_timeout(self._finish_timer)
             self._finish_timer = None
-        finished, self._finished = self._finished, []
+        finished, self._finished = self._finished, bytearray()
         if finished:
-            self._write(b"FIN " + b"\nFIN ".join(finished) + b"\n")
+            self._write(_fins(finished))
 
     def publish(self, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
         """Publish on this connection; `done` once nsqd has answered OK to all."""
@@ -274,6 +279,12 @@ class BatchReader(nsq.Reader):
 
 def _unused(message):
     raise AssertionError("messages are handed over by the read, not one by one")
+
+
+def _fins(ids: bytes) -> bytes:
+    commands = _FIN.repeat(count(ids, HEX_ID_BYTES))
+    commands["id"] = np.frombuffer(ids, _HEX_ID)
+    return commands.tobytes()
 
 
 def _groups(bodies: list[bytes]) -> list[list[bytes]]:

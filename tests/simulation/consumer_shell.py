@@ -4,10 +4,11 @@ from itertools import count
 from typing import Any
 
 from actors.core.bodies import Bodies
+from actors.core.columns import HEX_ID_BYTES
 from actors.core.effects import DeadLetter, Finish
 from actors.core.frames import FrameParser
 from actors.core.pacing import Pace
-from actors.core.shards import shard_number, shard_of
+from actors.core.shards import shard_number
 
 from .shells import Shell
 
@@ -58,8 +59,7 @@ class ConsumerShell(Shell):
     def connect(self, queue: Any) -> None:
         if any(one.queue is queue for one in self.connections.values()):
             return
-        shards = self.world.plan.shards
-        parser = FrameParser(_bodies.video, lambda video: shard_of(video, shards))
+        parser = FrameParser(_bodies)
         connection = Connection(next(self._numbers), queue, self.world.machines.pace(1), parser)
         self.connections[connection.number] = connection
         self.world.outside.connect(self, connection)
@@ -97,8 +97,9 @@ class ConsumerShell(Shell):
         match effect:
             case Finish():
                 connection = self.connections[effect.connection]
-                self.world.oracle.finished(connection.queue.source, effect.ids)
-                self.world.outside.finish(connection, effect.ids)
+                ids = [effect.ids[at : at + HEX_ID_BYTES] for at in range(0, len(effect.ids), HEX_ID_BYTES)]
+                self.world.oracle.finished(connection.queue.source, ids)
+                self.world.outside.finish(connection, ids)
             case DeadLetter():
                 self.world.outside.dead_letter(self, self.connections[effect.connection], effect)
             case _:

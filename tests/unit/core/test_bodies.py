@@ -152,6 +152,56 @@ def test_bodies_of_one_shape_are_read_without_decoding(monkeypatch):
     assert read.video(body_of(other)) == bytes.fromhex(other.replace("-", ""))
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(SHAPES), st.lists(texts, min_size=1, max_size=6), st.integers(8, 20))
+def test_many_bodies_at_once_mean_what_each_says_or_are_left_to_be_read_alone(shape, several, gap):
+    read = Bodies()
+    bodies_read = [(shape.replace("%s", text)).encode() for text in several]
+    videos = [read.video(body) for body in bodies_read]
+    size = len(bodies_read[0])
+    data = b"".join(b"#" * gap + body for body in bodies_read) + b"#"
+    together = read.videos(data, gap, size, gap + size, len(several))
+    assert together is None or [together[at : at + 16] for at in range(0, len(together), 16)] == videos
+
+
+def test_many_bodies_of_the_shape_that_was_learnt_are_read_at_once():
+    read, several = Bodies(), [body_of(TEXT), body_of(TEXT.upper()), body_of(TEXT[::-1])]
+    data = b"#" * 8 + b"".join(several)
+    size = len(data[8:]) // 3
+    assert read.videos(data, 8, size, size, 2) is None
+    assert read.video(body_of(TEXT)) == VIDEO
+    assert read.videos(data, 8, size, size, 2) == VIDEO + VIDEO
+    assert read.videos(data, 8, size, size, 3) is None  # the hyphens of the third stand elsewhere
+
+
+@pytest.mark.parametrize("body", [body_of(TEXT) + b" " * spaces for spaces in range(8)], ids=len)
+def test_a_change_in_any_one_byte_is_seen(body):
+    read = Bodies()
+    assert read.video(body) == VIDEO
+    for at in range(len(body)):
+        for byte in b"\0 -9gA{":
+            changed = body[:at] + bytes([byte]) + body[at + 1 :]
+            together = read.videos(b"#" * 8 + body + changed, 8, len(body), len(body), 2)
+            video = Bodies().video(changed)
+            assert together is None or (video is not None and together == VIDEO + video)
+
+
+def test_shapes_of_several_sizes_are_known_side_by_side(monkeypatch):
+    read, forms = Bodies(), ['{"video_id":"%s"}', '{"video_id": "%s"}', '{"video_id":"%s","x":12}']
+    for form in forms:
+        assert read.video((form % TEXT).encode()) == VIDEO
+    monkeypatch.setattr(bodies, "decode", None)
+    for form in forms:
+        assert read.video((form % TEXT).encode()) == VIDEO
+
+
+def test_the_shapes_that_are_remembered_are_bounded():
+    read = Bodies()
+    for spaces in range(2 * bodies.SHAPES_MAX):
+        assert read.video(body_of(TEXT) + b" " * spaces) == VIDEO
+    assert len(read._shapes) <= bodies.SHAPES_MAX
+
+
 def letters_of(body):
     letters = dead_letters(body, "127.0.0.1:4150/plays", "0123456789abcdef", 17, "because")
     assert all(len(letter) <= NSQD_MESSAGE_BYTES_MAX for letter in letters)

@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 from actors.core.columns import unpack_ids, unpack_numbers, unpack_videos
 from actors.core.deliveries import REJECTS_SHARD, Deliveries
 from actors.core.effects import DeadLetter, Finish, Send
-from actors.core.frames import BadMessage, BadStream, Parsed, ShardColumns
+from actors.core.frames import BadMessage, BadStream, Parsed
 from actors.core.messages import Plays, Rejected
-from actors.core.shards import counter_of
+from actors.core.shards import counter_of, shard_of
 
 SHARDS = 2
 SOURCE = "127.0.0.1:4150/plays"
-V = b"v" * 16
+VIDEOS = [  # one of each shard
+    next(one for one in (bytes([number]) * 16 for number in range(256)) if shard_of(one, SHARDS) == shard)
+    for shard in range(SHARDS)
+]
 
 
 def message_id(number):
@@ -24,12 +27,11 @@ def message_id(number):
 
 def read(*numbers, shard=0, bad=()):
     """What one read held: plays of one shard by the number of their id, and bad messages."""
-    parsed = Parsed(messages=len(numbers) + len(bad))
-    if numbers:
-        columns = parsed.shards[shard] = ShardColumns()
-        columns.ids = [message_id(number) for number in numbers]
-        columns.videos = [V] * len(numbers)
-        columns.arrived_ns = [number * 10 for number in numbers]
+    parsed = Parsed()
+    for number in numbers:
+        parsed.plays.ids += message_id(number)
+        parsed.plays.videos += VIDEOS[shard]
+        parsed.plays.arrived_ns.append(number * 10)
     parsed.bad = [BadMessage(message_id(number), number * 10, b"?") for number in bad]
     return parsed
 
@@ -47,7 +49,7 @@ def test_what_a_read_held_goes_to_its_counters_in_columns():
     assert send.peer == counter_of(1)
     assert send.message.source == SOURCE
     assert list(unpack_ids(send.message.ids)) == [258, 3]
-    assert unpack_videos(send.message.videos) == [V, V]
+    assert unpack_videos(send.message.videos) == [VIDEOS[1], VIDEOS[1]]
     assert list(unpack_numbers(send.message.arrived_ns)) == [2580, 30]
     assert (one.outstanding, one.in_flight(1), one.unanswered(1)) == (2, 2, 2)
 
@@ -59,7 +61,7 @@ def test_an_id_that_none_has_is_refused_with_nothing_taken_in(identity, bad):
     if bad:
         parsed.bad = [BadMessage(identity, 1, b"?")]
     else:
-        parsed.shards[0].ids[1] = identity
+        parsed.plays.ids[16:] = identity
     with pytest.raises(BadStream, match="16 hexadecimal digits"):
         one.received(1, SOURCE, parsed)
     assert (one.outstanding, one.in_flight(1), one.unanswered(0)) == (0, 0, 0)
@@ -68,7 +70,7 @@ def test_an_id_that_none_has_is_refused_with_nothing_taken_in(identity, bad):
 def test_messages_are_finished_on_their_connection_once_they_are_counted():
     one = deliveries(1)
     (send,) = one.received(1, SOURCE, read(1, 2))
-    assert one.counted(0, [send.message.number]) == [Finish(1, [message_id(1), message_id(2)])]
+    assert one.counted(0, [send.message.number]) == [Finish(1, message_id(1) + message_id(2))]
     assert (one.outstanding, one.in_flight(1), one.unanswered(0)) == (0, 0, 0)
 
 
@@ -117,7 +119,7 @@ def test_a_message_given_again_on_a_new_connection_is_finished_there():
     one.connected(2)
     (second,) = one.received(2, SOURCE, read(7))
     finishes = one.counted(0, [first.message.number, second.message.number])
-    assert finishes == [Finish(2, [message_id(7)])]
+    assert finishes == [Finish(2, message_id(7))]
 
 
 def test_what_is_no_play_goes_to_the_dead_letters_first_then_to_the_ledger_then_is_finished():
@@ -134,7 +136,7 @@ def test_what_is_no_play_goes_to_the_dead_letters_first_then_to_the_ledger_then_
     assert isinstance(send.message, Rejected)
     assert one.outstanding == 2
     assert one.counted(REJECTS_SHARD, [send.message.number]) == [
-        Finish(1, [message_id(5), message_id(6)])
+        Finish(1, message_id(5) + message_id(6))
     ]
     assert one.outstanding == 0
 
@@ -215,7 +217,7 @@ def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
                 row = own[which % len(own)]
                 parcels.remove(row)
                 finishes = one.counted(shard, [row[2].message.number])
-                expected = [Finish(row[0], row[3])] if row[0] in connections else []
+                expected = [Finish(row[0], b"".join(row[3]))] if row[0] in connections else []
                 assert finishes == expected
             case "linked":
                 assert one.linked(facts) == [row[2] for row in parcels if row[1] == facts]

@@ -2,12 +2,14 @@
 
 import struct
 import time
+import uuid
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.core.frames import FRAME_BYTES_MAX, MESSAGE_TYPE, FrameParser
+from actors.core.bodies import Bodies, NotAPlay, decode
+from actors.core.frames import ALIKE_MAX, ALIKE_MIN, FRAME_BYTES_MAX, MESSAGE_TYPE, FrameParser
 
 NO_PLAY = b"no play"
 
@@ -20,12 +22,17 @@ def message(number, body, stamp=17, attempts=1):
     return frame(MESSAGE_TYPE, struct.pack(">qH", stamp, attempts) + b"%016x" % number + body)
 
 
+def play(number, form='{"video_id":"%s"}'):
+    """The body of a play of the video of that number."""
+    return (form % uuid.UUID(int=number)).encode()
+
+
+def video(number):
+    return number.to_bytes(16, "big")
+
+
 def parser():
-    """Bodies are videos here; the shard is the first byte's, modulo 2."""
-    return FrameParser(
-        lambda body: None if body == NO_PLAY else body.ljust(16, b".")[:16],
-        lambda video: video[0] % 2,
-    )
+    return FrameParser(Bodies())
 
 
 def naive(data):
@@ -42,30 +49,28 @@ def naive(data):
     return found
 
 
-def flat(parsed):
-    """What a read gave, as sets of facts: the order is kept within a kind and shard."""
-    plays = {
-        shard: list(zip(columns.ids, columns.videos, columns.arrived_ns, strict=True))
-        for shard, columns in parsed.shards.items()
-    }
-    return plays, [(one.id, one.body, one.arrived_ns) for one in parsed.bad], parsed.others
+def rows_of(plays):
+    assert len(plays.ids) == len(plays.videos) == 16 * len(plays)
+    return [
+        (bytes(plays.ids[16 * row : 16 * row + 16]), bytes(plays.videos[16 * row : 16 * row + 16]), stamp)
+        for row, stamp in enumerate(plays.arrived_ns)
+    ]
 
 
 def feed_all(pieces):
-    one, plays, bad, others, messages = parser(), {}, [], [], 0
+    """What the reads gave; the order is kept within a kind."""
+    one, plays, bad, others, messages = parser(), [], [], [], 0
     for piece in pieces:
         parsed = one.feed(piece)
-        found = flat(parsed)
-        for shard, rows in found[0].items():
-            plays.setdefault(shard, []).extend(rows)
-        bad += found[1]
-        others += found[2]
+        plays += rows_of(parsed.plays)
+        bad += [(one.id, one.body, one.arrived_ns) for one in parsed.bad]
+        others += parsed.others
         messages += parsed.messages
     return plays, bad, others, messages
 
 
 def expected_of(data):
-    plays, bad, others, messages = {}, [], [], 0
+    plays, bad, others, messages = [], [], [], 0
     for one in naive(data):
         if one is None:
             return None
@@ -76,28 +81,33 @@ def expected_of(data):
         messages += 1
         stamp, _ = struct.unpack(">qH", content[:10])
         message_id, body = content[10:26], content[26:]
-        if body == NO_PLAY:
+        try:
+            plays.append((message_id, decode(body), stamp))
+        except NotAPlay:
             bad.append((message_id, body, stamp))
-        else:
-            video = body.ljust(16, b".")[:16]
-            plays.setdefault(video[0] % 2, []).append((message_id, video, stamp))
     return plays, bad, others, messages
 
 
-def test_a_read_of_messages_becomes_columns_by_shard():
-    parsed = parser().feed(message(1, b"a", 5) + message(2, b"b", 6) + message(3, b"c", 7))
+def test_a_read_of_messages_becomes_columns():
+    parsed = parser().feed(message(1, play(7), 5) + message(2, NO_PLAY, 6) + message(3, play(8), 7))
+    assert rows_of(parsed.plays) == [
+        (b"0000000000000001", video(7), 5), (b"0000000000000003", video(8), 7),
+    ]  # fmt: skip
     assert parsed.messages == 3
-    odd, even = parsed.shards[1], parsed.shards[0]
-    assert odd.ids == [b"0000000000000001", b"0000000000000003"]
-    assert odd.arrived_ns == [5, 7]
-    assert even.videos == [b"b..............."]
+
+
+def test_many_plays_of_one_shape_are_read_together(monkeypatch):
+    one, data = parser(), b"".join(message(number, play(number), -number) for number in range(1000))
+    one.feed(message(1, play(1)))
+    monkeypatch.setattr(one, "_messages", None)
+    assert rows_of(one.feed(data).plays) == [(b"%016x" % n, video(n), -n) for n in range(1000)]
 
 
 def test_what_is_no_play_is_kept_with_its_id_and_body():
     parsed = parser().feed(message(1, NO_PLAY, 5))
     assert (parsed.bad[0].id, parsed.bad[0].body) == (b"0000000000000001", NO_PLAY)
     assert parsed.messages == 1
-    assert parsed.shards == {}
+    assert rows_of(parsed.plays) == []
 
 
 def test_other_frames_are_handed_on_whatever_their_length():
@@ -107,16 +117,16 @@ def test_other_frames_are_handed_on_whatever_their_length():
 
 def test_two_reads_do_not_share_what_they_hold():
     one = parser()
-    first = one.feed(message(1, b"a") + frame(0, b"OK"))
-    second = one.feed(message(2, b"a"))
+    first = one.feed(message(1, play(1)) + frame(0, b"OK"))
+    second = one.feed(message(2, play(1)))
     assert (first.messages, second.messages, second.others) == (1, 1, [])
-    assert second.shards[1].ids == [b"0000000000000002"]
+    assert second.plays.ids == b"0000000000000002"
 
 
 def test_every_cut_of_a_stream_gives_the_same():
     data = b"".join(
-        [message(1, b"a"), frame(0, b"OK"), message(2, NO_PLAY), frame(1, b""), message(3, b"")]
-        + [frame(0, b"_heartbeat_"), message(4, b"b" * 40), frame(0, b"OK")]
+        [message(1, play(1)), frame(0, b"OK"), message(2, NO_PLAY), frame(1, b""), message(3, b"")]
+        + [frame(0, b"_heartbeat_"), message(4, play(2, '{"video_id": "%s"}')), frame(0, b"OK")]
     )
     expected = expected_of(data)
     assert feed_all([data]) == expected
@@ -129,7 +139,7 @@ def test_every_cut_of_a_stream_gives_the_same():
 @pytest.mark.parametrize("kind", [0, 1, MESSAGE_TYPE, -1])
 def test_a_size_that_no_frame_can_have_is_refused_as_soon_as_it_is_there(size, kind):
     head = struct.pack(">ii", size, kind)
-    for before in (b"", message(1, b"a"), frame(0, b"OK")):
+    for before in (b"", message(1, play(1)), frame(0, b"OK")):
         for behind in (b"", bytes(30)):
             with pytest.raises(ValueError, match=f"of {size} bytes"):
                 parser().feed(before + head + behind)
@@ -170,11 +180,70 @@ def test_many_short_frames_in_one_read_take_no_quadratic_time():
     assert time.process_time() - started_s < 5
 
 
+def test_runs_of_messages_in_turn_take_no_quadratic_time():
+    alike = b"".join(message(number, b"x" * 9) for number in range(ALIKE_MIN))
+    data = b"".join(alike + frame(0, b"") for _ in range(3000))
+    started_s = time.process_time()
+    assert parser().feed(data).messages == 3000 * ALIKE_MIN
+    assert time.process_time() - started_s < 10
+
+
+FORMS = ['{"video_id":"%s"}', '{"video_id": "%s"}', '{"x":"y","video_id":"%s"}', '{"video_id":"%s","x":"y"}']
+ODD = {
+    "none": lambda body: body,
+    "upper case": lambda body: body[:12] + body[12:].upper(),
+    "a digit is none": lambda body: body.replace(b"-", b"-g", 1)[: len(body) - 2] + b'"}',
+    "a hyphen is elsewhere": lambda body: body[:21] + body[22:25] + b"-" + body[25:],
+    "a hyphen is a digit": lambda body: body.replace(b"-", b"0", 1),
+    "no hyphens": lambda body: (body.replace(b"-", b"") + b"    "),
+    "the head differs": lambda body: body.replace(b"video_id", b"videoxid"),
+    "the first byte differs": lambda body: b"[" + body[1:],
+    "the tail differs": lambda body: body[:-1] + b"]",
+    "a NUL at the end": lambda body: body[:-1] + b"\0",
+    "a space before": lambda body: b" " + body[:-1],
+    "all of it differs": lambda body: b"z" * len(body),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("at", [0, 1, 20, ALIKE_MIN, 98, 99])
+def test_one_of_many_that_is_not_as_the_others_is_read_as_it_would_be_alone(form, odd, at):
+    bodies = [play(number << 90 | number, form) for number in range(100)]
+    bodies[at] = ODD[odd](bodies[at])
+    data = b"".join(message(number, body, number) for number, body in enumerate(bodies))
+    assert feed_all([message(1, play(1, form)), data]) == expected_of(message(1, play(1, form)) + data)
+
+
+@pytest.mark.parametrize("count", [ALIKE_MIN - 1, ALIKE_MIN, ALIKE_MIN + 1, ALIKE_MAX, ALIKE_MAX + 1])
+def test_any_number_of_messages_in_a_row_is_taken(count):
+    data = b"".join(message(number, play(number)) for number in range(count))
+    for behind in (b"", frame(0, b"OK"), message(1, NO_PLAY), data[:50]):
+        assert feed_all([data, data + behind]) == expected_of(data + data + behind)
+
+
+@st.composite
+def runs(draw):
+    """Messages of one form in a row, some of them odd, of another type or cut short by another frame."""
+    form = draw(st.sampled_from(FORMS))
+    count = draw(st.integers(0, 3 * ALIKE_MIN))
+    made = []
+    odd = draw(st.dictionaries(st.integers(0, max(0, count - 1)), st.sampled_from(sorted(ODD)), max_size=3))
+    types = draw(st.dictionaries(st.integers(0, max(0, count - 1)), st.integers(0, 3), max_size=1))
+    first = draw(st.integers(0, 2**128 - 200))
+    for number in range(count):
+        one = message(number, ODD[odd.get(number, "none")](play(first + number, form)), number)
+        made.append(one[:4] + struct.pack(">i", types.get(number, MESSAGE_TYPE)) + one[8:])
+    return b"".join(made)
+
+
 frames = st.one_of(
+    runs(),
+    runs(),
     st.builds(
         message,
         st.integers(0, 2**64 - 1),
-        st.binary(max_size=40) | st.just(NO_PLAY),
+        st.binary(max_size=40) | st.builds(play, st.integers(0, 2**128 - 1), st.sampled_from(FORMS)),
         st.integers(-(2**63), 2**63 - 1),
         st.integers(0, 65_535),
     ),
