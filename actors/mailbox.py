@@ -97,10 +97,11 @@ class Link:
         self._stream.close()
 
     async def _read(self) -> None:
+        buffer = bytearray(READ_BYTES)
         try:
             while not self._closed:
-                data = await self._stream.read_bytes(READ_BYTES, partial=True)
-                messages = self._decoder.feed(data)
+                size = await self._stream.read_into(buffer, partial=True)
+                messages = self._decoder.feed(memoryview(buffer)[:size])
                 if messages and not self._closed:
                     self._on_messages(self, messages)
         except StreamClosedError:

@@ -70,15 +70,14 @@ class FrameParser:
         self._rest_bytes = 0
         self._awaited_bytes = _frame_head.size
 
-    def feed(self, data: bytes) -> Parsed:
+    def feed(self, arrived: bytes | memoryview) -> Parsed:
         """Parse what arrived. Raises `BadStream` on a size that no frame can have."""
         parsed = Parsed()
-        if self._rest:
-            self._rest.append(data)
-            self._rest_bytes += len(data)
-            if self._rest_bytes < self._awaited_bytes:
-                return parsed
-            data = b"".join(self._rest)
+        if self._rest_bytes + len(arrived) < self._awaited_bytes:
+            self._rest.append(bytes(arrived))
+            self._rest_bytes += len(arrived)
+            return parsed
+        data = b"".join([*self._rest, arrived])
         end, at = len(data), 0
         while at + 16 <= end:
             size, kind, _ = _message_head.unpack_from(data, at)

@@ -50,14 +50,9 @@ class BatchConnection(nsq.AsyncConn):
         self.on_read: Callable[[BatchConnection, Parsed], None] | None = None
         self.pace = Pace(1)
         self.acknowledgements: deque[Callable[[], None] | None] = deque()
+        self._buffer = bytearray(READ_BYTES_MAX)
         self._finished = bytearray()
         self._finish_timer: object | None = None
-
-    def connect(self):
-        """Connect, with reads large enough to hold what nsqd sends at once."""
-        super().connect()
-        if self.stream is not None:
-            self.stream.read_chunk_size = READ_BYTES_MAX
 
     def read_in_batches(self, parser: FrameParser, on_read) -> None:
         """From the next read on give `on_read` all frames of a read at once."""
@@ -126,7 +121,7 @@ class BatchConnection(nsq.AsyncConn):
 
     def _read_on(self) -> None:
         try:
-            fut = self.stream.read_bytes(READ_BYTES_MAX, partial=True)
+            fut = self.stream.read_into(self._buffer, partial=True)
         except StreamClosedError:
             return
         IOLoop.current().add_future(fut, self._on_chunk)
@@ -136,7 +131,7 @@ class BatchConnection(nsq.AsyncConn):
             return  # closed, and the close callback has told
         self.last_recv_timestamp = self.last_msg_timestamp = time.time()
         try:
-            parsed = self.parser.feed(fut.result())
+            parsed = self.parser.feed(memoryview(self._buffer)[: fut.result()])
             for kind, data in parsed.others:
                 self._on_other_frame(kind, data)
             if parsed.messages:
