@@ -29,7 +29,7 @@ from rich.table import Table
 from actors.core import guids
 from actors.core.accounts import Account, Accounts
 from actors.core.bound import Mode, Play, demands, publishes_min, timer_publishes
-from actors.core.columns import pack_numbers
+from actors.core.columns import VIDEO_BYTES, pack_numbers
 from actors.core.counting import CONSUMER, DISPATCHER, Counting
 from actors.core.dispatching import Dispatching, Outcome
 from actors.core.effects import Deliver, Send
@@ -142,7 +142,8 @@ def rule_publishes(trace: list[Play], mode: Mode) -> int:
         mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS
     )
     schedule = Schedule(rule, mode.batch_size_max, Margin(rule.deadline_ms, slack_ms=0, guess_ms=0))
-    names = {play.video: str(play.video).encode() for play in trace}
+    videos = dict.fromkeys(play.video for play in trace)
+    names = {video: number.to_bytes(VIDEO_BYTES, "big") for number, video in enumerate(videos)}
     publishes = 0
     for now_ms, plays in groupby(trace, lambda play: play.received // MS):
         publishes += _fire(schedule, now_ms - 1)

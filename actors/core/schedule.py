@@ -107,7 +107,7 @@ class Schedule:
         return video in self._taken or self._waiting.get(video) is not None
 
     def offer(self, video: bytes, arrived_ms: int, ordinal: int, now_ms: int) -> None:
-        """A video is pending. One that waits already keeps the earlier due time.
+        """A video (16 bytes) is pending. One that waits already keeps the earlier due time.
 
         A video in a batch on its way may be offered again: the plays since then wait for the next.
         """
