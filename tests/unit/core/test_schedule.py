@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.core import calendar, waiting
 from actors.core import schedule as schedules
-from actors.core import waiting
 from actors.core.columns import pack_numbers
 from actors.core.margin import Margin
 from actors.core.messages import Pending
@@ -169,6 +169,37 @@ def pending(offers, now_ms):
         pack_numbers((now_ms + age_ms) * 1_000_000 + 999_999 for _, age_ms, _ in offers),
         pack_numbers(ordinal for _, _, ordinal in offers),
     )
+
+
+def test_a_deadline_that_is_forgotten_is_not_due():
+    one = schedule()
+    hot(one, 30_000, 50_000)
+    assert one.next_due_ms() == NOW_MS + 30_000
+    one.forget(lambda each: each == video(10))
+    assert one.next_due_ms() == NOW_MS + 50_000
+
+
+def test_two_videos_side_by_side_are_not_taken_for_a_third():
+    one = schedule()
+    left, right = b"l" * 8 + b"m" * 8, b"m" * 8 + b"r" * 8
+    for each in (left, right, b"m" * 16):
+        one.offer(each, NOW_MS, 1, NOW_MS)
+    one.confirm(b"m" * 16, 1)
+    assert one.take(NOW_MS)[1] == [left, right]
+
+
+def test_of_deadlines_in_one_quarter_second_neither_first_nor_last_may_be_what_counts():
+    one = schedule(batch_size_max=1, publish_ms=10)
+    hot(one, 29_000, *[29_001] * 4, 29_110)
+    assert one.next_due_ms() == NOW_MS + 29_001 - 50
+
+
+def test_of_deadlines_in_one_quarter_second_as_many_go_ahead_as_must():
+    one = schedule(batch_size_max=4, publish_ms=10)
+    hot(one, *[25] * 5, 150)  # one of them is too many for the one batch that is in time
+    for number in range(4):
+        one.offer(video(number), NOW_MS, 1, NOW_MS)
+    assert one.take(NOW_MS)[1] == [video(10), *map(video, range(3))]
 
 
 @pytest.mark.parametrize("many", (1, MANY))
@@ -350,7 +381,8 @@ class Naive:
         """What leaves next, in its order."""
         ahead, lingering = [], [self.due(one) for one in self.others()]
         if lingering:
-            while len(ahead) < SIZE and not self.in_time(now_ms + ceil(self.margin.publish_ms), len(ahead)):
+            next_ms = now_ms + ceil(max(self.margin.publish_ms, self.margin.interval_ms))
+            while len(ahead) < SIZE and not self.in_time(next_ms, len(ahead)):
                 latest_ms, each = self.deadlines()[len(ahead)]
                 if latest_ms > min(lingering) + RULE.deadline_ms // 2:
                     break
@@ -378,9 +410,13 @@ steps = st.one_of(
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(steps, max_size=40), st.sampled_from((0, 3000)), st.sampled_from((0, 2, 100)))
-def test_it_does_what_a_list_sorted_each_time_does(happenings, interval_ms, lone_max):
+@given(
+    st.lists(steps, max_size=40), st.sampled_from((0, 3000)), st.sampled_from((0, 2, 100)),
+    st.sampled_from((8, 14)),
+)
+def test_it_does_what_a_list_sorted_each_time_does(happenings, interval_ms, lone_max, block_bits):
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calendar, "BLOCK_BITS", block_bits)
         patch.setattr(waiting, "LONE_MAX", lone_max)
         patch.setattr(waiting, "ROWS_SPARE", 0)
         patch.setattr(schedules, "MANY", 2)
