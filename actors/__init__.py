@@ -15,7 +15,7 @@
 
 Imports go one way only, and a test checks it:
 
-    core <- exits, version, connections, http_server
+    core <- exits, version, locks, connections, http_server
         <- config, runfile, mailbox, control, store, sinks, nsq, client
         <- behaviour, performer, processes, verify
         <- consumer, counter, dispatcher, services

@@ -25,8 +25,9 @@ from .core.ledger import Tallies
 from .core.seen import SeenChunk
 from .core.shards import shard_of
 from .exits import Failure, StoreFailure
+from .locks import lock_file
 from .store.accounts import read_accounts, write_whole
-from .store.database import lock_file, looking_at, unusable
+from .store.database import looking_at, unusable
 from .store.folder import RESHARDED, LedgerSet, find, make_files, sync, write
 from .store.ledger import ids_of, merge_chunks, read_tallies
 from .store.mark import mark_path

@@ -19,7 +19,7 @@ from .behaviour import configure_log
 from .config import Settings
 from .core.restarts import Exit
 from .exits import EXIT_DONE, EXIT_FAILED, EXIT_INTENSITY, EXIT_STORE, AddressFailure, Failure, StoreFailure
-from .store import lock_file
+from .locks import lock_file
 from .supervision import Supervisor
 from .switchboard import Switchboard
 from .worker import StartFailed

@@ -14,18 +14,15 @@ and left as it is; it is never replaced by an empty one. Refuses to know what th
     totals.py     the totals of all, read beside a running service
 """
 
-from .database import LOCK_TIMEOUT_S, lock_file
 from .folder import ledger_path, outbox_path
 from .ledger import LedgerStore
 from .outbox import OutboxStore
 from .totals import TotalsReader
 
 __all__ = [
-    "LOCK_TIMEOUT_S",
     "LedgerStore",
     "OutboxStore",
     "TotalsReader",
     "ledger_path",
-    "lock_file",
     "outbox_path",
 ]

@@ -5,17 +5,15 @@ at through a connection that can't write before one that can is opened. Owns the
 """
 
 import contextlib
-import fcntl
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..exits import NotWritten, StoreFailure
+from ..locks import LOCK_TIMEOUT_S, lock_file
 
 FORMAT = 3
-LOCK_TIMEOUT_S = 5.0  # as long as a former process may need to see that its supervisor is gone
 # What may pass by itself; SQLite keeps the rest of the code for details.
 PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 WHAT_TO_DO = "It is left as it is: restore it from a backup, or use another supervisor.state_dir"
@@ -126,31 +124,6 @@ def check_facts(path: Path, connection: sqlite3.Connection, expected: Facts) -> 
                 f"shard or of another state folder was put here. {WHAT_TO_DO}"
             )
     return found
-
-
-def lock_file(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> int:
-    """Hold a lock until the process ends; its descriptor. Raises `StoreFailure` if another has it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StoreFailure(
-            f"{path}: cannot be written ({error.strerror}); expected a folder of ours, see "
-            "supervisor.state_dir"
-        ) from error
-    deadline_s = time.monotonic() + timeout_s
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except BlockingIOError:
-            if time.monotonic() > deadline_s:
-                os.close(descriptor)
-                raise StoreFailure(
-                    f"{path}: is held by another process, expected it free: another service runs on "
-                    "this supervisor.state_dir; stop it, or use another folder"
-                ) from None
-            time.sleep(0.02)
 
 
 def unusable(path: Path, why: object) -> StoreFailure:

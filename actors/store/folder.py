@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from ..exits import StoreFailure
-from .database import Facts, check_facts, lock_file, looking_at, make, unusable
+from ..locks import lock_file
+from .database import Facts, check_facts, looking_at, make, unusable
 
 NAME = "ledgers.json"
 RESHARDED = "ledgers-"  # and a number: the folder of a set that `reshard` made

@@ -20,8 +20,9 @@ from actors.core.seen import BUCKET_SHIFT, SeenIds
 from actors.core.shards import shard_of
 from actors.exits import EXIT_STORE, Failure
 from actors.launch import ROOT
+from actors.locks import lock_file
 from actors.reshard import reshard
-from actors.store import LedgerStore, OutboxStore, lock_file
+from actors.store import LedgerStore, OutboxStore
 from actors.verify import verify
 from tests.support.recording_client import RecordingClient
 from tests.support.services import PATIENT, ledger_totals, open_service, wait_caught_up, wait_counted

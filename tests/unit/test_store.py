@@ -22,13 +22,13 @@ from actors.core.outbox import Entry, PublishTotals, Trigger, make_batch
 from actors.core.seen import BUCKET_SHIFT, SeenChunk, SeenIds
 from actors.core.shards import shard_of
 from actors.exits import StoreFailure
+from actors.locks import lock_file
 from actors.store import (
     LedgerStore,
     OutboxStore,
     TotalsReader,
     folder,
     ledger_path,
-    lock_file,
     outbox_path,
 )
 from actors.verify import verify
