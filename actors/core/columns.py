@@ -15,7 +15,7 @@ _video = Struct("16s")
 ID_BYTES = 8
 HEX_ID_BYTES = 16  # as NSQ writes an id
 NUMBER_BYTES = 8
-_NARROW = [np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32)]
+_NARROW = [(np.dtype(kind), np.iinfo(kind).max) for kind in (np.uint8, np.uint16, np.uint32)]
 
 
 def pack_numbers(numbers: Iterable[int]) -> bytes:
@@ -43,16 +43,17 @@ def numbers_of(column: bytes) -> np.ndarray:
 def narrow(column: bytes) -> bytes:
     """A column of numbers in as few bytes each as the largest of them needs; the first byte says how many."""
     numbers = numbers_of(column)
-    if len(numbers) and numbers.min() >= 0:
-        for kind in _NARROW:
-            if numbers.max() <= np.iinfo(kind).max:
+    if len(numbers):
+        largest = int(numbers.view(np.uint64).max())  # one below zero is larger than any other
+        for kind, most in _NARROW:
+            if largest <= most:
                 return bytes([kind.itemsize]) + numbers.astype(kind).tobytes()
     return bytes([NUMBER_BYTES]) + column
 
 
 def widen(narrowed: bytes) -> bytes:
     """The column that `narrow` was given. Raises `ValueError` for what it can't have made."""
-    for kind in (*_NARROW, np.dtype(np.int64)):
+    for kind in (*(kind for kind, _ in _NARROW), np.dtype(np.int64)):
         if narrowed[:1] == bytes([kind.itemsize]):
             return np.frombuffer(narrowed, kind, offset=1).astype(np.int64).tobytes()
     raise ValueError(f"a column whose numbers have {narrowed[:1]!r} bytes")

@@ -321,9 +321,11 @@ def _by_row(rows: np.ndarray, arrived_ns: np.ndarray) -> tuple[np.ndarray, np.nd
     keys = (rows << 32) | np.arange(len(rows))  # sorted as whole numbers: six times as fast as by argsort
     keys.sort()
     rows, order = keys >> 32, keys & 0xFFFF_FFFF
-    ends = np.append(np.flatnonzero(rows[1:] != rows[:-1]) + 1, len(rows))
-    firsts = np.concatenate(([0], ends[:-1]))
-    return rows[firsts], ends - firsts, np.minimum.reduceat(arrived_ns[order], firsts)
+    changes = np.flatnonzero(rows[1:] != rows[:-1])
+    bounds = np.empty(len(changes) + 2, np.int64)
+    bounds[0], bounds[1:-1], bounds[-1] = 0, changes + 1, len(rows)
+    firsts = bounds[:-1]
+    return rows[firsts], bounds[1:] - firsts, np.minimum.reduceat(arrived_ns[order], firsts)
 
 
 def _add_step(account: Account, arrived_ns: int, steps_below: int) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from zlib import crc32
 
 import msgspec
-from msgspec import structs
 
 from ..core.accounts import PART_ROWS, AccountColumns, Accounts, Part
 from ..core.columns import narrow, widen
@@ -100,6 +99,6 @@ def _decode(content: bytes) -> AccountColumns:
     return _each_column(_decoder.decode(content[_CRC_BYTES:]), widen)
 
 
-def _each_column(columns: AccountColumns, change: Callable[[bytes], bytes]) -> AccountColumns:
-    numbers = {name: change(getattr(columns, name)) for name in ("rows", "totals", "published", "arrived_ns")}
-    return structs.replace(columns, **numbers)
+def _each_column(one: AccountColumns, change: Callable[[bytes], bytes]) -> AccountColumns:
+    totals, published, arrived_ns = map(change, (one.totals, one.published, one.arrived_ns))
+    return AccountColumns(change(one.rows), one.videos, totals, published, arrived_ns, one.taken, one.steps)
