@@ -5,6 +5,7 @@ that fails (disk full) is tried again until it works: nothing is answered meanwh
 finished on the queue, and nsqd keeps what comes.
 """
 
+import asyncio
 import logging
 import time
 
@@ -20,6 +21,9 @@ from .store import LedgerStore
 
 log = logging.getLogger(__name__)
 
+HOLD_MS_MAX = 20
+HOLD_SHARE = 100  # of a deadline; half of what a batch leaves early for what no publish time shows, or less
+
 
 class Counter(Actor):
     """The actor of one shard."""
@@ -31,6 +35,7 @@ class Counter(Actor):
         self._store: LedgerStore
         self._counting: Counting
         self._performer = Performer(self._carry_out)
+        self._timer: asyncio.TimerHandle | None = None
 
     async def init(self) -> Ready:
         """Read the ledger."""
@@ -46,7 +51,8 @@ class Counter(Actor):
         every_play = settings.dispatch.realtime == "every_play"
         steps_below = settings.dispatch.realtime_below if every_play else 0
         ledger = Ledger(seen, accounts, tallies, steps_below)
-        self._counting = Counting(ledger)
+        hold_ms = min(HOLD_MS_MAX, int(settings.dispatch.deadline_s * 1000) // HOLD_SHARE)
+        self._counting = Counting(ledger, settings.dispatch.realtime_below, hold_ms)
         return Ready(
             note=f"{tallies.counted} plays of {len(ledger)} videos, {ledger.pending_count} of them pending; "
             f"knows {len(seen)} message ids"
@@ -55,6 +61,10 @@ class Counter(Actor):
     def handle(self, peer: str, messages: list[Message]) -> None:
         """Count, answer, tell: what the rules say, in their order."""
         self._performer.perform(self._counting.handle(messages, _now_ms()))
+        due_ms = self._counting.wakeup_ms()
+        if due_ms is not None and self._timer is None:
+            delay_s = min(max(0, due_ms - _now_ms()), HOLD_MS_MAX) / 1000
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
         if peer == CONSUMER:
             self.say_resumed()
 
@@ -71,6 +81,10 @@ class Counter(Actor):
     async def terminate(self) -> None:
         """Close the ledger in order."""
         self._store.close()
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._performer.perform(self._counting.wake(_now_ms()))
 
     def _carry_out(self, effect: Commit | Send) -> None:
         match effect:

@@ -22,7 +22,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from .core.messages import Message
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
 
 
 class BadMail(ValueError):
@@ -71,7 +71,7 @@ class Link:
         self._decoder = Decoder(inbox)
         self._on_messages = on_messages
         self._on_lost = on_lost
-        self._stream = IOStream(end, max_buffer_size=4 * MESSAGE_BYTES_MAX, read_chunk_size=65_536)
+        self._stream = IOStream(end, max_buffer_size=4 * MESSAGE_BYTES_MAX, read_chunk_size=READ_BYTES)
         self._closed = False
         self.reading = asyncio.ensure_future(self._read())
 

@@ -3,7 +3,9 @@
 Pure. Promises that nobody hears of a play before it is committed: every answer stands after the
 `Commit` of everything that came in with it. Messages that arrive together are committed together,
 so the slower the disk, the larger the transactions. What became pending is said before the answers:
-a dispatcher that drains takes an answer to mean that it has heard of everything before.
+a dispatcher that drains takes an answer to mean that it has heard of everything before. It is said at once
+where it is to be published on receipt; what can wait for a deadline is said in messages that are some
+milliseconds apart, because in a backlog of many videos each commit would else be a message of its own.
 """
 
 from .columns import unpack_numbers, unpack_videos
@@ -28,8 +30,14 @@ DISPATCHER = "dispatcher"
 class Counting:
     """The state machine of one counter: messages and the time in, effects out."""
 
-    def __init__(self, ledger: Ledger):
+    def __init__(self, ledger: Ledger, at_once_below: int = 0, hold_ms: int = 0):
+        """`at_once_below`: totals below it are to be published on receipt. `hold_ms`: for how long what
+        became pending at others may wait to be said.
+        """
         self.ledger = ledger
+        self._at_once_below = at_once_below
+        self._hold_ms = hold_ms
+        self._said_ms = 0
 
     def handle(self, inbox: list[CounterInbox], now_ms: int) -> list[Commit | Send]:
         """Take in what arrived together. Returns what to do, in order."""
@@ -62,9 +70,21 @@ class Counting:
         # Commit before Counted: the consumer FINs on it, and nsqd forgets a message once it sees FIN.
         if counted:
             effects.append(Send(CONSUMER, Counted(counted)))
-        effects.extend(Send(DISPATCHER, pending) for pending in ledger.take_announcements())
+        least = ledger.least_announced
+        held = 0 <= now_ms - self._said_ms < self._hold_ms and not answers
+        if least is not None and (least < self._at_once_below or not held):
+            effects += self.wake(now_ms)
         effects.extend(answers)
         return effects
+
+    def wakeup_ms(self) -> int | None:
+        """When to call `wake` at the latest; None when nothing is held."""
+        return None if self.ledger.least_announced is None else self._said_ms + self._hold_ms
+
+    def wake(self, now_ms: int) -> list[Commit | Send]:
+        """Say what became pending and was not said."""
+        self._said_ms = now_ms
+        return [Send(DISPATCHER, pending) for pending in self.ledger.take_announcements()]
 
     def figures(self) -> CounterFigures:
         """What this ledger holds."""

@@ -80,9 +80,14 @@ class _Announced:
 
     def __init__(self) -> None:
         self._columns: tuple[list[bytes], ...] = ([], [], [])
+        self.least_ordinal: int | None = None
 
     def add(self, videos: np.ndarray, arrived_ns: np.ndarray, ordinals: np.ndarray) -> None:
         """The oldest untold play of each of these videos arrived then, and made that total."""
+        if not len(ordinals):
+            return
+        least = int(ordinals.min())
+        self.least_ordinal = least if self.least_ordinal is None else min(least, self.least_ordinal)
         for parts, more in zip(self._columns, (videos, arrived_ns, ordinals), strict=True):
             parts.append(more.tobytes())
 
@@ -200,6 +205,11 @@ class Ledger:
             self._put(row, account)
             if account.pending:
                 self._announce(row, _earliest(account.arrived_ns, account.later_ns), total + 1)
+
+    @property
+    def least_announced(self) -> int | None:
+        """The least total that was made by a play of which `take_announcements` would say now, or None."""
+        return self._announced.least_ordinal
 
     def take_announcements(self) -> list[Pending]:
         """What became pending, or pending since earlier, since the last call."""

@@ -83,6 +83,13 @@ class IgnoresRecall(Counting):
         return super().handle([one for one in inbox if not isinstance(one, Recall)], now_ms)
 
 
+class KeepsWhatItHeld(Counting):
+    """What can wait is never said by itself."""
+
+    def wakeup_ms(self):
+        return None
+
+
 class SeesWithoutSource(SeenIds):
     """Ids are taken for unique over all nsqds."""
 

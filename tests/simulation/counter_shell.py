@@ -5,6 +5,7 @@ from typing import Any
 from actors.core.counting import CONSUMER
 from actors.core.effects import Commit
 from actors.core.shards import shard_number
+from actors.counter import HOLD_MS_MAX, HOLD_SHARE
 
 from .shells import Shell
 
@@ -20,7 +21,9 @@ class CounterShell(Shell):
         accounts, chunks, tallies = self.disk.load()
         seen = machines.seen(plan.window_ms, chunks)
         steps_below = plan.realtime_below if plan.every_play else 0
-        self.rules = machines.counting(machines.ledger(seen, accounts, tallies, steps_below))
+        ledger = machines.ledger(seen, accounts, tallies, steps_below)
+        hold_ms = min(HOLD_MS_MAX, plan.deadline_ms // HOLD_SHARE)
+        self.rules = machines.counting(ledger, plan.realtime_below, hold_ms)
 
     def linked(self, peer: str) -> None:
         """Whoever is there asks or sends."""
@@ -32,6 +35,13 @@ class CounterShell(Shell):
         wall_ms = self.world.clock.wall_ms
         self.fresh = self.world.oracle.fresh_plays(messages, wall_ms) if peer == CONSUMER else []
         self.world.perform(self, self.rules.handle(messages, wall_ms))
+        due_ms = self.rules.wakeup_ms()
+        if due_ms is not None:
+            delay_ms = min(max(0, due_ms - wall_ms), HOLD_MS_MAX)
+            self.world.clock.after(delay_ms, self.world.run, self, self._wake)
+
+    def _wake(self) -> None:
+        self.world.perform(self, self.rules.wake(self.world.clock.wall_ms))
 
     def carry_out(self, effect: Any) -> None:
         match effect:

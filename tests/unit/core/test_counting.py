@@ -160,3 +160,46 @@ def test_whatever_comes_one_commit_stands_before_all_answers_and_every_question_
         assert collected == [one.number for one in inbox if isinstance(one, Collect)]
         recorded = [one.batch for one in said if isinstance(one, Recorded)]
         assert recorded == [one.batch for one in inbox if isinstance(one, Published)]
+
+
+def holding():
+    """One that says at once what is below 3, and the rest every 20 ms at the most; V has 5 plays, and W 1."""
+    one = Counting(Ledger(SeenIds(3_600_000)), at_once_below=3, hold_ms=20)
+    one.handle([plays(1, 10, *[V] * 5, W)], NOW_MS)
+    one.handle([published("x", V, 5), published("x", W, 1)], NOW_MS)
+    return one
+
+
+def said(effects):
+    messages = [one.message for one in effects if isinstance(one, Send)]
+    return [one.videos for one in messages if isinstance(one, Pending)]
+
+
+def test_what_can_wait_is_said_soon_after_what_was_said_before():
+    one = holding()
+    assert said(one.handle([plays(2, 20, V)], NOW_MS + 100)) == [V]
+    one.handle([published("x", V, 6)], NOW_MS + 101)
+    assert kinds(one.handle([plays(3, 30, V)], NOW_MS + 119)) == [Commit, (CONSUMER, Counted)]
+    assert one.wakeup_ms() == NOW_MS + 120
+    assert said(one.wake(NOW_MS + 120)) == [V]
+    assert one.wakeup_ms() is None
+    assert one.wake(NOW_MS + 140) == []
+
+
+def test_what_is_to_be_published_on_receipt_is_said_at_once_and_takes_along_what_is_held():
+    one = holding()
+    assert said(one.handle([plays(2, 20, V)], NOW_MS + 10)) == []
+    assert said(one.handle([plays(3, 30, W)], NOW_MS + 11)) == [V + W]
+
+
+@pytest.mark.parametrize("question", [Collect(1, b""), Published("y", b"", b""), Recall()])
+def test_who_is_answered_has_heard_what_was_held(question):
+    one = holding()
+    assert said(one.handle([plays(2, 20, V)], NOW_MS + 10)) == []
+    assert said(one.handle([question], NOW_MS + 11))[0] == V
+    assert one.wakeup_ms() is None
+
+
+def test_a_clock_that_is_set_back_holds_nothing_for_longer():
+    one = holding()
+    assert said(one.handle([plays(2, 20, V)], NOW_MS - 5000)) == [V]
