@@ -11,10 +11,9 @@ import numpy as np
 from msgspec import Struct
 
 from .columns import VIDEO_BYTES, numbers_of, video_words
-from .video_index import EMPTY, VideoIndex
+from .table import EMPTY, VideoTable
 
 PART_ROWS = 4096
-ROWS_MIN = 64
 # The columns of `Accounts.cells`; a video is its two words.
 TOTAL, PUBLISHED, ARRIVED_NS = 2, 3, 4
 CELLS = 5
@@ -77,24 +76,21 @@ class Part(Struct, frozen=True):
     accounts: AccountColumns
 
 
-class Accounts:
-    """The table. Its cells are open to the ledger, which alone changes them."""
+class Accounts(VideoTable):
+    """The table. Its cells, `TOTAL`, `PUBLISHED` and `ARRIVED_NS`, are open to the ledger, which alone
+    changes them.
+    """
 
     def __init__(self, accounts: Iterable[tuple[bytes, Account]] = (), salt: bytes = bytes(16)):
-        """`accounts`: of videos that differ. `salt`: the index's."""
+        """`accounts`: of videos that differ. `salt`: the table's."""
+        super().__init__(CELLS - TOTAL, salt)
         self.taken: dict[int, tuple[int, int]] = {}
         self.steps: dict[int, tuple[int, ...]] = {}
         self.next_part = 0
-        self._index = VideoIndex(salt)
-        self._room = np.zeros((ROWS_MIN, CELLS), np.int64)
-        self._len = 0
         pairs = list(accounts)
         self.rows_of(video_words(b"".join(video for video, _ in pairs)), open_new=True)
         for row, (_, account) in enumerate(pairs):
             self.put(row, account)
-
-    def __len__(self) -> int:
-        return self._len
 
     def __getitem__(self, video: bytes) -> Account:
         """Raises `KeyError` for a video that has none."""
@@ -103,51 +99,33 @@ class Accounts:
             raise KeyError(video)
         return self.get(row)
 
-    @property
-    def cells(self) -> np.ndarray:
-        """A row a video: two words of the video, then `TOTAL`, `PUBLISHED`, `ARRIVED_NS`."""
-        return self._room[: self._len]
-
     def items(self) -> Iterator[tuple[bytes, Account]]:
         """Each video and its account."""
-        return _items(range(self._len), self.cells, self.taken, self.steps)
-
-    def row(self, video: bytes) -> int:
-        """The row of a video, or `EMPTY`."""
-        return int(self._index.find(self._room, video_words(video))[0])
-
-    def rows_of(self, videos: np.ndarray, open_new: bool = False) -> np.ndarray:
-        """The row of each video. One that has none has `EMPTY`, or a new one."""
-        rows = self._index.find(self._room, videos)
-        if open_new and (rows == EMPTY).any():
-            unknown = np.flatnonzero(rows == EMPTY)
-            self._open(_distinct(videos[unknown]))
-            rows[unknown] = self._index.find(self._room, videos[unknown])
-        return rows
+        return _items(range(len(self)), self.cells, self.taken, self.steps)
 
     def get(self, row: int) -> Account:
         """An account, as it is now."""
-        _, _, total, published, arrived_ns = self._room[row].tolist()
+        total, published, arrived_ns = self.numbers(row)
         taken, later_ns = self.taken.get(row, (0, 0))
         return Account(total, published, taken, arrived_ns, later_ns, self.steps.get(row, ()))
 
     def put(self, row: int, account: Account) -> None:
         """Replace an account."""
-        self._room[row, TOTAL:] = account.total, account.published, account.arrived_ns
+        self.cells[row, TOTAL:] = account.total, account.published, account.arrived_ns
         _set(self.taken, row, (account.taken, account.later_ns), account.taken or account.later_ns)
         _set(self.steps, row, account.steps, account.steps)
 
     def columns(self, rows: np.ndarray) -> AccountColumns:
         """The accounts of these rows."""
-        return self._columns(rows, self._room.take(rows, axis=0))
+        return self._columns(rows, self.cells.take(rows, axis=0))
 
     def take_part(self) -> Part:
         """The next part in turn, whole."""
-        parts = max(1, -(-self._len // PART_ROWS))
+        parts = max(1, -(-len(self) // PART_ROWS))
         number = self.next_part if self.next_part < parts else 0
         self.next_part = number + 1
-        start, end = number * PART_ROWS, min((number + 1) * PART_ROWS, self._len)
-        return Part(number, parts, self._columns(np.arange(start, end), self._room[start:end]))
+        start, end = number * PART_ROWS, min((number + 1) * PART_ROWS, len(self))
+        return Part(number, parts, self._columns(np.arange(start, end), self.cells[start:end]))
 
     def load(self, columns: AccountColumns) -> None:
         """Take in accounts as they were at a later moment; then call `loaded`. Raises `ValueError` when
@@ -159,11 +137,9 @@ class Accounts:
         if rows.min() < 0:
             raise ValueError(f"an account in row {rows.min()}")
         end = int(rows.max()) + 1
-        if end > self._len:  # with gaps, maybe, that a later one fills: what filled them first is in a part
-            self._make_room(end)
-            self._room[self._len : end] = 0
-            self._len = end
-        self._room[rows] = cells
+        if end > len(self):  # with gaps, maybe, that a later one fills: what filled them first is in a part
+            self.lengthen(end)
+        self.cells[rows] = cells
         for kept in (self.taken, self.steps):
             if kept:
                 for row in rows.tolist():
@@ -175,23 +151,8 @@ class Accounts:
         """All is there. Raises `ValueError` when that can't be."""
         if (self.cells[:, TOTAL] < 1).any():
             raise ValueError("an account without plays")
-        self._index.add(self._room, 0, self._len)
-        if (self._index.find(self._room, self.cells[:, :2]) != np.arange(self._len)).any():
+        if not self.reindex():
             raise ValueError("one video in several rows")
-
-    def _open(self, videos: np.ndarray) -> None:
-        first, end = self._len, self._len + len(videos)
-        self._make_room(end)
-        self._room[first:end, :TOTAL] = videos
-        self._room[first:end, TOTAL:] = 0
-        self._len = end
-        self._index.add(self._room, first, end)
-
-    def _make_room(self, rows: int) -> None:
-        if rows > len(self._room):
-            room = np.empty((max(rows, len(self._room) * 3 // 2), CELLS), np.int64)
-            room[: self._len] = self._room[: self._len]
-            self._room = room
 
     def _columns(self, rows: np.ndarray, cells: np.ndarray) -> AccountColumns:
         numbers = (cells[:, column].tobytes() for column in (TOTAL, PUBLISHED, ARRIVED_NS))
@@ -213,15 +174,6 @@ def _items(
         taken, later_ns = taken_of.get(row, (0, 0))
         account = Account(total, published, taken, arrived_ns, later_ns, steps_of.get(row, ()))
         yield one[:TOTAL].tobytes(), account
-
-
-def _distinct(videos: np.ndarray) -> np.ndarray:
-    """Each once, in the order in which they came first."""
-    order = np.lexsort(videos.T)
-    videos_sorted = videos[order]
-    first = np.ones(len(order), bool)
-    first[1:] = (videos_sorted[1:] != videos_sorted[:-1]).any(axis=1)
-    return videos[np.sort(order[first])]
 
 
 def _set(kept: dict, row: int, value: tuple, worth_it: object) -> None:

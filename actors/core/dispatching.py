@@ -14,6 +14,7 @@ When the client may be tried is `attempts.py`'s.
 
 from collections.abc import Callable, Iterable
 from enum import Enum
+from hashlib import blake2b
 
 from msgspec import Struct
 
@@ -84,7 +85,8 @@ class Dispatching:
         self.totals = totals
         self.attempts = Attempts(jitter, rate_max_per_s)
         self._margin = Margin(rule.deadline_ms, interval_ms=self.attempts.interval_ms)
-        self._schedule = Schedule(rule, batch_size_max, self._margin, service)
+        salt = blake2b(service.encode(), digest_size=16).digest()
+        self._schedule = Schedule(rule, batch_size_max, self._margin, salt)
         self._holdups = HoldUps()
         self._shards = shards
         self._service = service

@@ -47,7 +47,7 @@ from .columns import (
 )
 from .messages import Collected, Pending, Plays, Rejected
 from .seen import SeenChunk, SeenIds
-from .video_index import EMPTY
+from .table import EMPTY
 
 # A part is written for so many changes: a quarter more bytes, and a journal of some four times the table.
 CHANGES_A_PART = 4 * PART_ROWS

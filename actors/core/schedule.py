@@ -84,7 +84,7 @@ class Rule(Struct, frozen=True):
 class Schedule:
     """The pending videos by due time. Four verbs: offer, take, confirm, fail; and forget."""
 
-    def __init__(self, rule: Rule, batch_size_max: int, margin: Margin, salt: str = ""):
+    def __init__(self, rule: Rule, batch_size_max: int, margin: Margin, salt: bytes = bytes(16)):
         """`margin`: what a batch takes; its owner measures, and the due times follow at once.
 
         `salt`: see `VideoTable`.

@@ -1,134 +1,162 @@
-"""Videos by number: each gets a row, and keeps it. Many are looked up at once.
+"""Videos and what is known of each: a row a video, found by GUID, many of them at once.
 
-Pure. A hash table outside of Python's objects: 16 bytes a video and 12 to 24 for its slot, where a dict
-from GUIDs takes 112. What is known of a video is its owner's, in columns with a place for each row.
+Pure. A row is 64-bit words outside of Python's objects: two are the video, the others its owner's numbers.
+Where a row stands is found by open addressing: a slot holds a row's number and nothing else, 12 to 24 bytes
+a video in all. The videos of a column go to their first slots together; those that find another's there go
+on to the next, together. A dict would take 112 bytes a video, and wait for memory a video at a time.
 Refuses to forget a single video: an owner that has done with most of them makes a new table.
 """
 
 from array import array
-from hashlib import blake2b
 from struct import Struct
 
 import numpy as np
 
-FREE = -1
-SLOTS_MIN = 64
-SLOTS_A_ROW = 3  # at least; with fewer, a lookup more often meets another video before its own
-FEW = 6  # a lone lookup takes two microseconds, a step of all that are left some ten
-WORD = (1 << 64) - 1
-_halves = Struct("=QQ")
+EMPTY = -1  # no row
+SLOTS_A_ROW = 3  # at the least: the fuller, the more rounds
+FEW = 6  # of so many each is sought on its own: two microseconds, where a round of all takes ten
+_SLOTS_MIN = 256
+_MIX = 0xBF58476D1CE4E5B9  # of splitmix64 (Steele, Lea, Flood: Fast splittable generators)
+_SHIFT = 29
+_WORD = (1 << 64) - 1
+_words = Struct("=qq")
+_factors = Struct("=QQ")
 
 
 class VideoTable:
-    """Rows by GUID: 0, 1, 2 and so on, none of them twice."""
+    """Rows 0, 1, 2 and so on, in the order in which their videos came. Its owner changes their numbers."""
 
-    def __init__(self, salt: str):
-        """`salt`: what nobody outside can know, or they could choose GUIDs that all meet in one slot. It
-        decides where a row's number stands, never the number."""
-        first, second = _halves.unpack(blake2b(salt.encode(), digest_size=_halves.size).digest())
-        self._mix = first | 1, second | 1
-        self._firsts = array("Q")
-        self._seconds = array("Q")
-        self._use_slots(SLOTS_MIN)
+    def __init__(self, numbers: int, salt: bytes = bytes(16)):
+        """`numbers`: how many a video has. `salt`: 16 bytes, which nobody outside knows where people can
+        make up videos that all want one slot. It decides where a row is found, never which it is."""
+        low, high = _factors.unpack(salt)
+        self._factors = low | 1, (high ^ _MIX) | 1
+        self._width = 2 + numbers
+        self._words = array("q")  # grows where it is; numpy's would leave holes in the heap
+        self._use_slots(_SLOTS_MIN)
 
     def __len__(self) -> int:
-        return len(self._firsts)
+        return len(self._words) // self._width
 
-    def find(self, video: bytes) -> int | None:
-        """The row of a video, or None."""
-        row = self._slots[self._slot(*_halves.unpack(video))]
-        return None if row == FREE else row
+    @property
+    def cells(self) -> np.ndarray:
+        """A row a video: its two words, then the numbers. To be let go of before rows are added."""
+        return np.frombuffer(self._words, np.int64).reshape(-1, self._width)
 
-    def videos(self, rows: np.ndarray) -> bytes:
-        """The GUIDs of these rows, as a column."""
-        firsts, seconds = np.frombuffer(self._firsts, np.uint64), np.frombuffer(self._seconds, np.uint64)
-        return np.stack((firsts[rows], seconds[rows]), axis=1).tobytes()
+    def numbers(self, row: int) -> array:
+        """The numbers of one row, as they are now."""
+        return self._words[row * self._width + 2 : (row + 1) * self._width]
 
-    def rows(self, videos: bytes) -> np.ndarray:
-        """The rows of a column of videos, new ones for those that have none."""
-        halves = np.frombuffer(videos, np.uint64)
-        firsts, seconds = halves[0::2], halves[1::2]
-        slots = np.frombuffer(self._slots, np.int32)
-        places, rows = self._find_all(firsts, seconds, slots)
-        new = (rows == FREE).nonzero()[0]
-        if len(new):
-            # Of several that would take one slot the last has it; the others, few, come one by one.
-            slots[places[new]] = new
-            won = slots[places[new]] == new
-            opened, beaten = new[won], new[~won]
-            rows[opened] = np.arange(len(self), len(self) + len(opened))
-            slots[places[opened]] = rows[opened]
-            self._firsts.frombytes(firsts[opened].tobytes())
-            self._seconds.frombytes(seconds[opened].tobytes())
-            self._grow()
-            for place in beaten.tolist():
-                rows[place] = self._row(int(firsts[place]), int(seconds[place]))
+    def row(self, video: bytes) -> int:
+        """The row of a video, or `EMPTY`."""
+        return self._slots_one[self._slot(*_words.unpack(video))]
+
+    def rows_of(self, videos: np.ndarray, open_new: bool = False) -> np.ndarray:
+        """The row of each video (two words each). One that has none has `EMPTY`, or a new one of zeros."""
+        rows, at = self._find(videos)
+        if open_new:
+            unknown = (rows == EMPTY).nonzero()[0]
+            if len(unknown):
+                rows[unknown] = self._open(videos[unknown], at[unknown])
+        return rows.astype(np.int64)
+
+    def lengthen(self, end: int) -> None:
+        """Rows of zeros up to before `end`. They can be filled, and are not found until `reindex`."""
+        self._words.frombytes(bytes((end - len(self)) * self._width * self._words.itemsize))
+
+    def reindex(self) -> bool:
+        """Find the videos by what is in the rows now. Returns whether no two are the same."""
+        self._use_slots(max(_SLOTS_MIN, 1 << (len(self) * SLOTS_A_ROW - 1).bit_length()))
+        rows = self._put_in(0, self._first_slots(self.cells))
+        return bool((rows == np.arange(len(self))).all())
+
+    def _open(self, videos: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """New rows for these videos, which have none and would stand in these slots. One row for those that
+        are the same."""
+        start, end = len(self), len(self) + len(videos)
+        if end * SLOTS_A_ROW > len(self._slots):
+            self._use_slots(1 << (end * SLOTS_A_ROW - 1).bit_length())
+            self._put_in(0, self._first_slots(self.cells))
+            at = self._first_slots(videos)
+        self.lengthen(end)
+        self.cells[start:, :2] = videos
+        rows = self._put_in(start, at)
+        firsts = (rows == np.arange(start, end)).nonzero()[0]
+        if len(firsts) < len(videos):  # close the gaps that the others leave
+            del self._words[(start + len(firsts)) * self._width :]
+            self.cells[start:, :2] = videos[firsts]
+            self._slots[at[firsts]] = np.arange(start, len(self))
+            rows = start + np.searchsorted(firsts, rows - start)
         return rows
 
-    def _row(self, first: int, second: int) -> int:
-        slot = self._slot(first, second)
-        row = self._slots[slot]
-        if row == FREE:
-            row = self._slots[slot] = len(self)
-            self._firsts.append(first)
-            self._seconds.append(second)
-            self._grow()
-        return row
+    def _put_in(self, start: int, at: np.ndarray) -> np.ndarray:
+        """Give each row from `start` on a slot, or where an earlier one of its video has one, that.
+
+        Returns which row has it; `at`, where the search begins, is then that slot.
+        """
+        cells, slots = self.cells, self._slots
+        rows = np.arange(start, len(cells), dtype=np.int32)
+        found, left = rows.copy(), np.arange(len(rows))
+        while len(left) > FEW:
+            wanted = left[slots.take(at[left]) == EMPTY][::-1]
+            slots[at[wanted]] = rows[wanted]  # of several that want one slot the first has it
+            found[left] = slots.take(at[left])
+            left = left[found[left] != rows[left]]
+            left = left[_others(cells, found[left], cells[start + left])]
+            at[left] = (at[left] + 1) & (len(slots) - 1)
+        for place in left.tolist():
+            at[place] = slot = self._slot(*cells[start + place, :2].tolist())
+            if slots[slot] == EMPTY:
+                slots[slot] = rows[place]
+            found[place] = slots[slot]
+        return found
+
+    def _find(self, videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The row of each or `EMPTY`, and the slot where that is said."""
+        cells, slots = self.cells, self._slots
+        at = self._first_slots(videos)
+        rows = slots.take(at)
+        asking = _others(cells, rows, videos).nonzero()[0]
+        while len(asking) > FEW:
+            at[asking] = beyond = (at[asking] + 1) & (len(slots) - 1)
+            rows[asking] = found = slots.take(beyond)
+            asking = asking[_others(cells, found, videos[asking])]
+        for place in asking.tolist():
+            at[place] = slot = self._slot(*videos[place].tolist())
+            rows[place] = slots[slot]
+        return rows, at
 
     def _slot(self, first: int, second: int) -> int:
-        """Where the row of a video stands, or the free slot where it would."""
-        slots, firsts, seconds = self._slots, self._firsts, self._seconds
-        slot = (first * self._mix[0] + second * self._mix[1] & WORD) >> self._shift
-        while (row := slots[slot]) != FREE and (firsts[row] != first or seconds[row] != second):
-            slot = slot + 1 & len(slots) - 1
+        """What `_find` does for one, which numpy's calls would make five times as slow."""
+        slots, words, width = self._slots_one, self._words, self._width
+        slot = self._first_slot(first, second)
+        while (row := slots[slot]) != EMPTY and (
+            words[row * width] != first or words[row * width + 1] != second
+        ):
+            slot = (slot + 1) & (len(slots) - 1)
         return slot
 
-    def _first_slots(self, firsts: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-        """Where the search for each begins."""
-        mixed = firsts * np.uint64(self._mix[0])
-        mixed += seconds * np.uint64(self._mix[1])
-        mixed >>= np.uint64(self._shift)
+    def _first_slots(self, videos: np.ndarray) -> np.ndarray:
+        words = videos.view(np.uint64)
+        mixed = words[:, 0] * np.uint64(self._factors[0]) ^ words[:, 1] * np.uint64(self._factors[1])
+        mixed ^= mixed >> np.uint64(_SHIFT)
+        mixed *= np.uint64(_MIX)
+        mixed >>= np.uint64(self._slot_shift)
         return mixed.view(np.int64)
 
-    def _find_all(
-        self, firsts: np.ndarray, seconds: np.ndarray, slots: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Each one's slot, and what is in it."""
-        known_firsts = np.frombuffer(self._firsts, np.uint64)
-        known_seconds = np.frombuffer(self._seconds, np.uint64)
-        places = self._first_slots(firsts, seconds)
-        rows = slots[places]
-        left = (rows != FREE).nonzero()[0]
-        while len(left) > FEW:
-            met = rows[left]
-            other = known_firsts[met] != firsts[left]
-            other |= known_seconds[met] != seconds[left]
-            left = left[other]
-            beyond = places[left] + 1 & len(slots) - 1
-            places[left] = beyond
-            rows[left] = beyond = slots[beyond]
-            left = left[beyond != FREE]
-        for place in left.tolist():
-            places[place] = slot = self._slot(int(firsts[place]), int(seconds[place]))
-            rows[place] = slots[slot]
-        return places, rows
-
-    def _grow(self) -> None:
-        """Twice as many slots, or more, when too many are in use."""
-        needed = SLOTS_A_ROW * len(self)
-        if needed <= len(self._slots):
-            return
-        self._use_slots(1 << needed.bit_length())
-        slots = np.frombuffer(self._slots, np.int32)
-        firsts, seconds = np.frombuffer(self._firsts, np.uint64), np.frombuffer(self._seconds, np.uint64)
-        places = self._first_slots(firsts, seconds)
-        left = np.arange(len(self))
-        while len(left):
-            free = left[slots[places[left]] == FREE]
-            slots[places[free]] = free
-            left = left[slots[places[left]] != left]
-            places[left] = places[left] + 1 & len(slots) - 1
+    def _first_slot(self, first: int, second: int) -> int:
+        mixed = (first * self._factors[0] ^ second * self._factors[1]) & _WORD
+        return ((mixed ^ mixed >> _SHIFT) * _MIX & _WORD) >> self._slot_shift
 
     def _use_slots(self, count: int) -> None:
-        self._slots = array("i", [FREE]) * count
-        self._shift = 64 - (count - 1).bit_length()
+        self._slots = np.full(count, EMPTY, np.int32)
+        self._slots_one = memoryview(self._slots)
+        self._slot_shift = 64 - (count.bit_length() - 1)
+
+
+def _others(cells: np.ndarray, rows: np.ndarray, videos: np.ndarray) -> np.ndarray:
+    """Which of these rows are there, and not of these videos."""
+    if not len(cells):
+        return np.zeros(len(rows), bool)
+    found = cells.take(rows, axis=0)
+    return ((found[:, 0] != videos[:, 0]) | (found[:, 1] != videos[:, 1])) & (rows != EMPTY)

@@ -3,50 +3,118 @@
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.core.table import VideoTable
+from actors.core.accounts import Accounts
+from actors.core.columns import video_words
+from actors.core.table import EMPTY, FEW, VideoTable
 
-numbers = st.integers(0, 40).map(lambda number: number << 64 if number % 3 else number)
-columns = st.lists(st.lists(numbers, max_size=60), max_size=8)
+# Few, and alike in their low bits or high ones, so that they meet in the slots too.
+likely = st.one_of(
+    st.integers(0, 300).map(lambda n: n.to_bytes(16, "big")),
+    st.integers(0, 300).map(lambda n: n.to_bytes(16, "little")),
+    st.binary(min_size=16, max_size=16),
+)
+columns = st.lists(st.lists(likely, max_size=120), max_size=6)
+
+
+class Unfair(VideoTable):
+    """All videos want the last slot."""
+
+    def _first_slots(self, videos):
+        return np.full(len(videos), len(self._slots) - 1)
+
+    def _first_slot(self, first, second):
+        return len(self._slots) - 1
 
 
 def video(number):
     return number.to_bytes(16, "big")
 
 
-def check(found, known, column):
-    rows = found.rows(b"".join(column)).tolist()
-    for each, row in zip(column, rows, strict=True):
-        assert known.setdefault(each, row) == row
-    assert sorted(known.values()) == list(range(len(found)))
-    assert found.videos(np.array(rows, np.int64)) == b"".join(column)
+def check(table, model, videos):
+    """Look for a column of videos, then let it have rows; `model`: the number of each, as it came first."""
+    column = video_words(b"".join(videos))
+    assert table.rows_of(column).tolist() == [model.get(each, EMPTY) for each in videos]
+    for each in videos:
+        if each not in model:
+            assert table.row(each) == EMPTY
+            model[each] = len(model)
+    assert table.rows_of(column, open_new=True).tolist() == [model[each] for each in videos]
+    assert [table.row(each) for each in videos] == [model[each] for each in videos]
+    assert table.cells[:, :2].tobytes() == b"".join(model)
+    assert len(table) == len(model)
 
 
 @settings(deadline=None)
-@given(columns)
-def test_a_video_keeps_its_row_and_no_other_has_it(happenings):
-    found, known = VideoTable("salt"), {}
-    for happening in happenings:
-        check(found, known, [video(number) for number in happening])
-    for number in range(1 << 6):
-        assert found.find(video(number)) == known.get(video(number))
+@given(columns, st.binary(min_size=16, max_size=16), st.sampled_from([VideoTable, Unfair]))
+def test_rows_are_those_of_a_dict_that_numbers_what_comes_first(found, salt, kind):
+    table, model = kind(3, salt), {}
+    for videos in found:
+        check(table, model, videos)
 
 
 def test_a_table_that_grows_loses_nothing():
     chance = random.Random(1)
-    found, known = VideoTable("salt"), {}
+    table, model = VideoTable(1), {}
     for _ in range(20):
         new = [chance.randbytes(16) for _ in range(1000)]
-        check(found, known, new + chance.sample(sorted(known), len(known) // 10) + new[:10])
-    for each, row in known.items():
-        assert found.find(each) == row
-    assert found.find(bytes(16)) is None
+        check(table, model, new + chance.sample(sorted(model), len(model) // 10) + new[:10])
+        table.cells[-1000:, 2] = np.arange(len(table) - 1000, len(table))
+    assert table.cells[:, 2].tolist() == list(range(20_000))
 
 
-def test_videos_that_all_meet_in_one_slot_are_told_apart():
-    found, known = VideoTable("salt"), {}
-    found._mix = 0, 0
+def test_a_hundred_thousand_videos_are_found_and_strangers_are_not():
+    chance = random.Random(1)
+    known = b"".join(chance.randbytes(16) for _ in range(100_000))
+    table = VideoTable(1)
+    assert (table.rows_of(video_words(known), open_new=True) == np.arange(100_000)).all()
+    assert (table.rows_of(video_words(known)) == np.arange(100_000)).all()
+    strangers = b"".join(chance.randbytes(16) for _ in range(10_000))
+    assert (table.rows_of(video_words(strangers)) == EMPTY).all()
+
+
+def test_videos_that_all_want_one_slot_are_told_apart():
+    table, model = Unfair(0), {}
     for start in (0, 150):
-        check(found, known, [video(number) for number in range(start, start + 200)])
+        check(table, model, [video(number) for number in range(start, start + 200)])
+    for start in range(0, 350, FEW):  # and few at a time
+        check(table, model, [video(number) for number in range(start, start + FEW)])
+
+
+@pytest.mark.parametrize("gone", [0, 5])
+def test_a_new_row_is_of_zeros_also_where_another_would_have_been(gone):
+    table, first, second = VideoTable(2), [video(1)] * (1 + gone), [video(2), video(3)]
+    for videos in (first, second):
+        table.rows_of(video_words(b"".join(videos)), open_new=True)
+        assert not table.cells[-len(set(videos)) :, 2:].any()
+        table.cells[:, 2:] = 7
+
+
+@pytest.mark.parametrize("count", [1, 85, 86, 5000])
+def test_rows_that_were_filled_are_found_once_that_is_said(count):
+    table = VideoTable(1)
+    table.lengthen(count)
+    assert not table.cells.any()
+    table.cells[:, 1] = np.arange(count)
+    assert table.reindex()
+    assert (table.rows_of(table.cells[:, :2]) == np.arange(count)).all()
+    table.lengthen(count + 1)
+    assert not table.reindex(), "the first video's words are zeros, as those of the new row"
+
+
+def test_salts_differ_in_where_they_put_a_video():
+    videos = video_words(random.Random(1).randbytes(16 * 100))
+    one, other = (VideoTable(0, bytes(15) + bytes([last])) for last in (1, 2))
+    assert (one._first_slots(videos) != other._first_slots(videos)).any()
+
+
+def test_without_an_account_nothing_is_found():
+    accounts = Accounts()
+    assert accounts.row(bytes(16)) == EMPTY
+    with pytest.raises(KeyError):
+        accounts[bytes(16)]
+    accounts.rows_of(video_words(bytes(16)), open_new=True)
+    assert accounts.row(bytes(16)) == 0
