@@ -5,12 +5,12 @@ changed travels as columns too (`AccountColumns`), and so does a part of the tab
 stand together, of which the store keeps the newest (store/accounts.py).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 from msgspec import Struct
 
-from .columns import VIDEO_BYTES, numbers_of, video_words
+from .columns import VIDEO_BYTES, numbers_of, pack_numbers, video_words
 from .table import EMPTY, VideoTable
 
 PART_ROWS = 4096
@@ -111,13 +111,22 @@ class Accounts(VideoTable):
 
     def put(self, row: int, account: Account) -> None:
         """Replace an account."""
-        self.cells[row, TOTAL:] = account.total, account.published, account.arrived_ns
+        self.set_numbers(row, account.total, account.published, account.arrived_ns)
         _set(self.taken, row, (account.taken, account.later_ns), account.taken or account.later_ns)
         _set(self.steps, row, account.steps, account.steps)
 
     def columns(self, rows: np.ndarray) -> AccountColumns:
         """The accounts of these rows."""
         return self._columns(rows, self.cells.take(rows, axis=0))
+
+    def columns_of_few(self, rows: Collection[int]) -> AccountColumns:
+        """The same, without numpy's calls."""
+        numbers = list(zip(*map(self.numbers, rows), strict=True)) or [(), (), ()]
+        taken, steps = (
+            {row: kept[row] for row in rows if row in kept} for kept in (self.taken, self.steps)
+        )
+        videos = b"".join(map(self.video, rows))
+        return AccountColumns(pack_numbers(rows), videos, *map(pack_numbers, numbers), taken, steps)
 
     def take_part(self) -> Part:
         """The next part in turn, whole."""

@@ -15,6 +15,7 @@ _video = Struct("16s")
 ID_BYTES = 8
 HEX_ID_BYTES = 16  # as NSQ writes an id
 NUMBER_BYTES = 8
+NARROW_BYTES_MIN = 128
 _NARROW = [(np.dtype(kind), np.iinfo(kind).max) for kind in (np.uint8, np.uint16, np.uint32)]
 
 
@@ -41,9 +42,10 @@ def numbers_of(column: bytes) -> np.ndarray:
 
 
 def narrow(column: bytes) -> bytes:
-    """A column of numbers in as few bytes each as the largest of them needs; the first byte says how many."""
-    numbers = numbers_of(column)
-    if len(numbers):
+    """A column of numbers in as few bytes each as the largest of them needs; the first byte says how many.
+    A short one stays as wide as it is."""
+    if len(column) >= NARROW_BYTES_MIN:
+        numbers = numbers_of(column)
         largest = int(numbers.view(np.uint64).max())  # one below zero is larger than any other
         for kind, most in _NARROW:
             if largest <= most:

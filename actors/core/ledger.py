@@ -42,6 +42,7 @@ from .columns import (
     count,
     numbers_of,
     pack_numbers,
+    unpack_numbers,
     unpack_videos,
     video_words,
 )
@@ -49,6 +50,7 @@ from .messages import Collected, Pending, Plays, Rejected
 from .seen import SeenChunk, SeenIds
 from .table import EMPTY
 
+FEW = 16  # plays that are added one by one: a lone play finds numpy's code in no cache of the processor
 # A part is written for so many changes: a quarter more bytes, and a journal of some four times the table.
 CHANGES_A_PART = 4 * PART_ROWS
 PENDING_VIDEOS_MAX = 4096  # videos a `Pending` message: some 130 KB, so that no mailbox is flooded
@@ -91,6 +93,15 @@ class _Announced:
         for parts, more in zip(self._columns, (videos, arrived_ns, ordinals), strict=True):
             parts.append(more.tobytes())
 
+    def add_one(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
+        """The same of one video, without numpy's calls."""
+        least = self.least_ordinal
+        self.least_ordinal = ordinal if least is None else min(ordinal, least)
+        for parts, more in zip(
+            self._columns, (video, pack_numbers([arrived_ns]), pack_numbers([ordinal])), strict=True
+        ):
+            parts.append(more)
+
     def messages(self) -> Iterator[Pending]:
         """All of it, for the dispatcher."""
         videos, arrived_ns, ordinals = map(b"".join, self._columns)
@@ -117,6 +128,7 @@ class Ledger:
         self._tallies = tallies
         self._steps_below = steps_below
         self._dirty: list[np.ndarray] = []
+        self._dirty_few: set[int] = set()
         self._dirty_since_part = CHANGES_A_PART  # lives that are all short write parts too
         self._announced = _Announced()
         self._pending_count = len(self._pending_rows())
@@ -141,24 +153,23 @@ class Ledger:
         A stamp from the future (nsqd's clock is ahead) counts as now: a deadline must not move out. One of
         less than nothing counts as 1 ns: 0 stands for none.
         """
-        videos, arrived_ns = video_words(plays.videos), numbers_of(plays.arrived_ns)
-        ids_count = count(plays.ids, ID_BYTES)
-        if not ids_count == len(videos) == len(arrived_ns):
-            raise ValueError(f"{ids_count} ids, {len(videos)} videos, {len(arrived_ns)} arrivals")
+        plays_count = count(plays.ids, ID_BYTES)
+        columns = count(plays.videos, VIDEO_BYTES), count(plays.arrived_ns, NUMBER_BYTES)
+        if columns != (plays_count, plays_count):
+            raise ValueError(f"{plays_count} ids, {columns[0]} videos, {columns[1]} arrivals")
         places = self._seen.admit(plays.source, plays.ids, now_ms)
         if places is not None:
-            self._count(redelivered=len(videos) - len(places))
-            videos, arrived_ns = videos[places], arrived_ns[places]
-        if not len(videos):
-            return
-        arrived_ns = np.maximum(np.minimum(arrived_ns, now_ms * 1_000_000), 1)
-        rows = self._accounts.rows_of(videos, open_new=True)
-        if self._steps_below:
-            for place in np.lexsort((*videos.T, arrived_ns)):
-                self._add(int(rows[place]), 1, int(arrived_ns[place]))
-        else:
-            self._add_all(rows, arrived_ns)
-        self._count(counted=len(videos))
+            self._count(redelivered=plays_count - len(places))
+            plays_count = len(places)
+        if plays_count and (self._steps_below or plays_count <= FEW):
+            self._add_each(plays, places, now_ms * 1_000_000)
+        elif plays_count:
+            videos, arrived_ns = video_words(plays.videos), numbers_of(plays.arrived_ns)
+            if places is not None:
+                videos, arrived_ns = videos[places], arrived_ns[places]
+            arrived_ns = np.maximum(np.minimum(arrived_ns, now_ms * 1_000_000), 1)
+            self._add_all(self._accounts.rows_of(videos, open_new=True), arrived_ns)
+        self._count(counted=plays_count)
 
     def reject(self, rejected: Rejected, now_ms: int) -> None:
         """Count the dead letters that were not counted before."""
@@ -169,12 +180,10 @@ class Ledger:
 
     def collect(self, number: int, videos: Iterable[bytes]) -> Collected:
         """Take the totals of these videos into a batch that leaves now."""
-        column = b"".join(videos)
-        rows = self._accounts.rows_of(video_words(column))
         found = [
             (video, account.taken, account.arrived_ns)
-            for video, row in zip(unpack_videos(column), rows.tolist(), strict=True)
-            if row != EMPTY and (account := self._take(row)).pending
+            for video in videos
+            if (row := self._accounts.row(video)) != EMPTY and (account := self._take(row)).pending
         ]
         return Collected(
             number,
@@ -185,8 +194,8 @@ class Ledger:
 
     def publish(self, videos: Iterable[bytes], totals: Iterable[int]) -> None:
         """Note that the client has confirmed these totals. What it knew already changes nothing."""
-        rows = self._accounts.rows_of(video_words(b"".join(videos)))
-        for row, total in zip(rows.tolist(), totals, strict=True):
+        for video, total in zip(videos, totals, strict=True):
+            row = self._accounts.row(video)
             account = self._accounts.get(row) if row != EMPTY else None
             if account is None or total <= account.published:
                 continue
@@ -230,12 +239,17 @@ class Ledger:
     def take_changes(self, now_ms: int) -> Changes | None:
         """What changed since the last call and is to be committed, or None."""
         seen = self._seen.take_chunks()
-        if not self._dirty and not seen:
+        if not self._dirty and not self._dirty_few and not seen:
             return None
         dirty, self._dirty = self._dirty, []
-        rows = dirty[0] if len(dirty) == 1 else np.unique(np.concatenate([np.zeros(0, np.int64), *dirty]))
-        changed, part = self._accounts.columns(rows), None
-        self._dirty_since_part += len(rows)
+        few, self._dirty_few = self._dirty_few, set()
+        if dirty:
+            rows = [*dirty, np.array(list(few), np.int64)] if few else dirty
+            changed = self._accounts.columns(rows[0] if len(rows) == 1 else np.unique(np.concatenate(rows)))
+        else:
+            changed = self._accounts.columns_of_few(few)
+        part = None
+        self._dirty_since_part += len(changed)
         if self._dirty_since_part >= CHANGES_A_PART:
             self._dirty_since_part -= CHANGES_A_PART
             part = self._accounts.take_part()
@@ -259,6 +273,17 @@ class Ledger:
         self._dirty.append(rows)
         for place in np.flatnonzero(unusual).tolist():
             self._add(int(rows[place]), int(plays[place]), int(oldest_ns[place]))
+
+    def _add_each(self, plays: Plays, places: list[int] | None, now_ns: int) -> None:
+        """What `_add_all` does, a play at a time, in the order of arrival."""
+        videos, arrived_ns = unpack_videos(plays.videos), unpack_numbers(plays.arrived_ns)
+        if places is None:
+            places = list(range(len(videos)))
+        for stamp_ns, video in sorted((arrived_ns[place], videos[place]) for place in places):
+            row = self._accounts.row(video)
+            if row == EMPTY:
+                row = int(self._accounts.rows_of(video_words(video), open_new=True)[0])
+            self._add(row, 1, max(1, min(stamp_ns, now_ns)))
 
     def _add(self, row: int, plays: int, oldest_ns: int) -> None:
         account = self._accounts.get(row)
@@ -307,11 +332,10 @@ class Ledger:
 
     def _put(self, row: int, account: Account) -> None:
         self._accounts.put(row, account)
-        self._dirty.append(np.array([row]))
+        self._dirty_few.add(row)
 
     def _announce(self, row: int, arrived_ns: int, ordinal: int) -> None:
-        video = self._accounts.cells[row, :TOTAL]
-        self._announced.add(video, np.array([arrived_ns]), np.array([ordinal]))
+        self._announced.add_one(self._accounts.video(row), arrived_ns, ordinal)
 
     def _pending_rows(self) -> np.ndarray:
         cells = self._accounts.cells

@@ -43,9 +43,17 @@ class VideoTable:
         """A row a video: its two words, then the numbers. To be let go of before rows are added."""
         return np.frombuffer(self._words, np.int64).reshape(-1, self._width)
 
+    def video(self, row: int) -> bytes:
+        """The video of one row."""
+        return self._words[row * self._width : row * self._width + 2].tobytes()
+
     def numbers(self, row: int) -> array:
         """The numbers of one row, as they are now."""
         return self._words[row * self._width + 2 : (row + 1) * self._width]
+
+    def set_numbers(self, row: int, *numbers: int) -> None:
+        """Replace the numbers of one row."""
+        self._words[row * self._width + 2 : (row + 1) * self._width] = array("q", numbers)
 
     def row(self, video: bytes) -> int:
         """The row of a video, or `EMPTY`."""
