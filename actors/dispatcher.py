@@ -66,7 +66,7 @@ class Dispatcher(Actor):
             self._store.service,
             random.random,
             batches,
-            totals,
+            totals.told_to(self._sink.name),
             settings.publish.rate_max_per_s,
         )
         self._set_timer()

@@ -34,7 +34,7 @@ from actors.core.counting import CONSUMER, DISPATCHER, Counting
 from actors.core.dispatching import Dispatching, Outcome
 from actors.core.effects import Deliver, Send
 from actors.core.ledger import Ledger
-from actors.core.margin import Margin
+from actors.core.margin import Margin, Pace
 from actors.core.messages import Plays
 from actors.core.outbox import Batch, payload
 from actors.core.schedule import Rule, Schedule
@@ -141,7 +141,7 @@ def rule_publishes(trace: list[Play], mode: Mode) -> int:
     rule = Rule(
         mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS
     )
-    schedule = Schedule(rule, mode.batch_size_max, Margin(rule.deadline_ms, slack_ms=0, guess_ms=0))
+    schedule = Schedule(rule, mode.batch_size_max, Margin(rule.deadline_ms, slack_ms=0, pace=Pace(0)))
     videos = dict.fromkeys(play.video for play in trace)
     names = {video: number.to_bytes(VIDEO_BYTES, "big") for number, video in enumerate(videos)}
     publishes = 0

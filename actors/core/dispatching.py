@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from hashlib import blake2b
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from .attempts import Attempts, Outcome
 from .columns import pack_numbers, unpack_numbers, unpack_videos
@@ -84,7 +84,7 @@ class Dispatching:
         self.phase = Phase.IDLE
         self.totals = totals
         self.attempts = Attempts(jitter, rate_max_per_s)
-        self._margin = Margin(rule.deadline_ms, interval_ms=self.attempts.interval_ms)
+        self._margin = Margin(rule.deadline_ms, interval_ms=self.attempts.interval_ms, pace=totals.pace)
         salt = blake2b(service.encode(), digest_size=16).digest()
         self._schedule = Schedule(rule, batch_size_max, self._margin, salt)
         self._holdups = HoldUps()
@@ -239,10 +239,12 @@ class Dispatching:
     def figures(self) -> DispatcherFigures:
         """What was published, and what is not yet."""
         on_its_way = len(self._unrecorded) + (self.phase is not Phase.IDLE)
-        counts = (getattr(self.totals, name) for name in self.totals.__struct_fields__)
+        names = DispatcherFigures.__struct_fields__
+        counts = {name: getattr(self.totals, name) for name in names if hasattr(self.totals, name)}
         return DispatcherFigures(
-            *counts, len(self._schedule), on_its_way, self.attempts.circuit, self.attempts.failures
-        )
+            **counts, pending_videos=len(self._schedule), in_flight=on_its_way,
+            circuit=self.attempts.circuit, failures=self.attempts.failures,
+        )  # fmt: skip
 
     # How it does that
 
@@ -326,7 +328,7 @@ class Dispatching:
             self._schedule.confirm(entry.video, entry.plays)
         counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late}
         counts["late_by_client"] = late_by_client
-        self.totals = self.totals.plus(**counts)
+        self.totals = structs.replace(self.totals.plus(**counts), pace=self._margin.pace)
         accepted, shards = batch.accepted(), self._shards_of(batch)
         self._unrecorded[batch.key] = (accepted, shards)
         told = [self._tell(accepted, shard) for shard in sorted(shards & self._linked)]

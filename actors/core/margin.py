@@ -8,6 +8,8 @@ a batch costs, in time; which videos wait, and so how many batches, is the sched
 from bisect import bisect_right
 from math import sqrt
 
+from msgspec import Struct
+
 # For what no publish time shows: timers, a busy machine. A hundredth of the deadline, at least this.
 SLACK_MS_MIN = 50
 # Until a publish is measured it is taken to need a twentieth of the deadline, at least this. A guess that
@@ -16,23 +18,31 @@ GUESS_MS_MIN = 200.0
 BATCHES_MAX = 1 << 16  # of which each would take half a millisecond of half a minute
 
 
+class Pace(Struct, frozen=True, array_like=True):
+    """What publishes take, as measured: the smoothed mean, and the deviation from it. Milliseconds."""
+
+    mean_ms: float
+    deviation_ms: float = 0.0
+
+
 class Margin:
     """The measured publish time, and the margins that follow from it. Milliseconds."""
 
     def __init__(
         self, deadline_ms: int, *, interval_ms: float = 0.0, slack_ms: int | None = None,
-        guess_ms: float | None = None,
+        pace: Pace | None = None,
     ):  # fmt: skip
         """`interval_ms`: batches leave no closer than this, where the client has a rate limit.
 
-        `slack_ms`, and `guess_ms`, what a publish takes until one is measured: None for the usual ones.
+        `slack_ms`: None for the usual one. `pace`: what was measured before; None to guess.
         """
         self._deadline_ms = deadline_ms
         self.interval_ms = interval_ms
         self._slack_ms = max(SLACK_MS_MIN, deadline_ms // 100) if slack_ms is None else slack_ms
-        self._mean_ms = max(GUESS_MS_MIN, deadline_ms / 20) if guess_ms is None else guess_ms
-        self._deviation_ms = 0.0
-        self.measured = 0  # publishes
+        self.pace = pace
+        used = pace or Pace(max(GUESS_MS_MIN, deadline_ms / 20))
+        self._mean_ms, self._deviation_ms = used.mean_ms, used.deviation_ms
+        self.measured = 0  # publishes, by this one
 
     @property
     def publish_ms(self) -> float:
@@ -42,13 +52,14 @@ class Margin:
     def measure(self, took_ms: float) -> None:
         """A publish took that long, from leaving to the client's answer."""
         self.measured += 1
-        if self.measured == 1:
+        if self.pace is None:
             # RFC 6298 takes half of the first; a deadline is known a minute ahead and can do with less.
             self._mean_ms, self._deviation_ms = took_ms, took_ms / 8
-            return
-        error = took_ms - self._mean_ms
-        self._mean_ms += error / 8
-        self._deviation_ms += (abs(error) - self._deviation_ms) / 4
+        else:
+            error = took_ms - self._mean_ms
+            self._mean_ms += error / 8
+            self._deviation_ms += (abs(error) - self._deviation_ms) / 4
+        self.pace = Pace(self._mean_ms, self._deviation_ms)
 
     def lead_ms(self, batches_before: int = 0) -> int:
         """How long before its deadline a batch leaves, or the first of those that go before it.

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from msgspec import Struct, structs
 
 from . import guids
+from .margin import Pace
 
 
 class Trigger(StrEnum):
@@ -59,7 +60,8 @@ class PublishTotals(Struct, frozen=True, array_like=True):
 
     `late`: videos after their deadline; `late_by_client`: those of them that would have been in time
     had the client answered at once. `failed`: attempts; `rejected`: those of them whose answer said that
-    the request itself is wrong. New fields go to the end: those that are stored lack them.
+    the request itself is wrong. `client`: who was last published to, by name; `pace`: what that took, so
+    that a restarted dispatcher need not guess. New fields go to the end: those that are stored lack them.
     """
 
     realtime: int = 0
@@ -71,6 +73,12 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     failed: int = 0
     late_by_client: int = 0
     rejected: int = 0
+    client: str = ""
+    pace: Pace | None = None
+
+    def told_to(self, client: str) -> "PublishTotals":
+        """As one begins with them who publishes to this client: what another took tells nothing of it."""
+        return self if client == self.client else structs.replace(self, client=client, pace=None)
 
     def plus(self, **more: int) -> "PublishTotals":
         """These totals with so many more of some fields."""

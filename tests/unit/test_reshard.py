@@ -14,6 +14,7 @@ import pytest
 
 from actors.core.columns import ID_BYTES, pack_numbers
 from actors.core.ledger import Ledger
+from actors.core.margin import Pace
 from actors.core.messages import Plays, Rejected
 from actors.core.outbox import Entry, PublishTotals, Trigger, make_batch
 from actors.core.seen import BUCKET_SHIFT, SeenIds
@@ -70,7 +71,7 @@ def state_dir(tmp_path):
     """Two ledgers in every stage of publishing, with seen ids, dead letters and a batch on its way."""
     folder = str(tmp_path / "state")
     outbox = OutboxStore(folder, 2, "NORMAL")
-    outbox.store(BATCH, PublishTotals(realtime=4, failed=1))
+    outbox.store(BATCH, PublishTotals(realtime=4, failed=1, client="http://a", pace=Pace(5)))
     outbox.close()
     for shard in (0, 1):
         opened = Opened(folder, shard, 2, steps_below=100)

@@ -10,6 +10,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec import structs
@@ -17,6 +18,7 @@ from msgspec import structs
 from actors.core.accounts import PART_ROWS, TOTAL, Account, Accounts
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.ledger import Changes, Ledger, Tallies
+from actors.core.margin import Pace
 from actors.core.messages import Plays
 from actors.core.outbox import Entry, PublishTotals, Trigger, make_batch
 from actors.core.seen import BUCKET_SHIFT, SeenChunk, SeenIds
@@ -128,6 +130,18 @@ def test_the_stages_of_a_batch_replace_each_other_until_it_is_forgotten(state_di
         store.forget(BATCH.key)
     with outbox(state_dir) as store:
         assert store.load() == ([], PublishTotals(realtime=1))
+
+
+def test_a_store_without_the_newer_fields_of_the_totals_opens_and_says_nothing_of_the_pace(state_dir):
+    totals = PublishTotals(1, 2, 3, 4, 5, 6, 7, 8, 9, "http://client", Pace(5.5, 0.25))
+    with outbox(state_dir) as store:
+        store.store(BATCH, totals)
+        assert store.load()[1] == totals
+        with store._database.transaction() as connection:
+            older = msgspec.msgpack.encode([1, 2, 3, 4, 5, 6, 7, 8, 9])
+            connection.execute("UPDATE totals SET content = ?", (older,))
+    with outbox(state_dir) as store:
+        assert store.load()[1] == PublishTotals(1, 2, 3, 4, 5, 6, 7, 8, 9)
 
 
 def test_batches_are_loaded_in_the_order_in_which_they_were_stored(state_dir):

@@ -12,7 +12,7 @@ from actors.core.dispatching import (
 )
 from actors.core.effects import Deliver, Forget, Send, Store
 from actors.core.messages import Collect, Collected, Counted, Pending, Published, Recall, Recorded
-from actors.core.outbox import Entry, Stage, Trigger, make_batch
+from actors.core.outbox import Entry, PublishTotals, Stage, Trigger, make_batch
 from actors.core.schedule import Rule
 from actors.core.shards import counter_of, shard_of
 
@@ -37,9 +37,11 @@ A, A2 = videos_of(0, 2)  # of counter 0
 B, B2 = videos_of(1, 2)  # of counter 1
 
 
-def dispatching(*linked, stored=(), jitter=1.0, batch_size_max=20, rate_max_per_s=0.0):
+def dispatching(
+    *linked, stored=(), totals=PublishTotals(), jitter=1.0, batch_size_max=20, rate_max_per_s=0.0
+):
     one = Dispatching(
-        RULE, SHARDS, batch_size_max, "service", lambda: jitter, stored, rate_max_per_s=rate_max_per_s
+        RULE, SHARDS, batch_size_max, "service", lambda: jitter, stored, totals, rate_max_per_s
     )
     for shard in linked:
         one.linked(shard, NOW_MS)
@@ -551,6 +553,32 @@ def test_a_slow_client_makes_batches_leave_earlier():
         one.delivered(Outcome.ACCEPTED, NOW_MS + 5000)
     one.handle(0, [pending((A2, 100))], NOW_MS)
     assert one.wakeup_ms() < NOW_MS + RULE.deadline_ms - 5000
+
+
+def test_the_next_dispatcher_begins_with_the_publish_time_that_was_written_down_and_goes_on_from_it():
+    one = dispatching(0)
+    for took_ms in (40, 90, 60):
+        sending(one, (A, 1))
+        effects = one.delivered(Outcome.ACCEPTED, NOW_MS + took_ms)
+    after = dispatching(0, totals=effects[0].totals)
+    for _ in range(2):
+        due_ms = []
+        for each in (one, after):
+            sending(each, (A, 1))
+            each.delivered(Outcome.ACCEPTED, NOW_MS + 2000)
+            each.handle(0, [pending((A2, 100))], NOW_MS)
+            due_ms.append(each.wakeup_ms())
+        assert due_ms[0] == due_ms[1]
+
+
+def test_the_first_deadline_after_a_restart_is_used_as_fully_as_the_others():
+    one = dispatching(0)
+    for _ in range(10):
+        sending(one, (A, 1))
+        effects = one.delivered(Outcome.ACCEPTED, NOW_MS + 5)
+    after = dispatching(0, totals=effects[0].totals)
+    after.handle(0, [pending((A2, 100))], NOW_MS)
+    assert after.wakeup_ms() >= NOW_MS + 0.98 * RULE.deadline_ms
 
 
 # A client that allows so many publishes a second

@@ -196,8 +196,12 @@ happenings = st.tuples(batches, st.sets(st.integers(0, 39)), st.booleans(), st.i
 
 @settings(deadline=None)
 @given(st.lists(happenings, max_size=8))
-@patch.object(ledger, "FEW", 0)
 def test_a_column_at_a_time_and_a_video_at_a_time_are_the_same(happenings):
+    with patch.object(ledger, "FEW", 0):
+        follow_both(happenings)
+
+
+def follow_both(happenings):
     ledgers = [kind(SeenIds(3_600_000)) for kind in (Ledger, OneByOne)]
     for number, (batch, asked, confirmed, more) in enumerate(happenings):
         ids = b"".join((number * 100 + place).to_bytes(8, "big") for place in range(len(batch)))

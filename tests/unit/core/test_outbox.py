@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.core.margin import Pace
 from actors.core.outbox import Batch, Entry, PublishTotals, Stage, Trigger, make_batch, payload
 
 V, W = bytes(range(16)), b"w" * 16
@@ -92,3 +93,9 @@ def test_a_batch_that_was_written_down_is_read_back_and_sent_as_it_was(content, 
 def test_totals_grow_by_what_is_named():
     totals = PublishTotals().plus(realtime=1, videos=20, late=0).plus(failed=2, videos=1)
     assert totals == PublishTotals(realtime=1, videos=21, failed=2)
+
+
+def test_what_one_client_took_is_forgotten_when_there_is_another():
+    totals = PublishTotals(realtime=1, client="http://a", pace=Pace(5, 1))
+    assert totals.told_to("http://a") == totals
+    assert totals.told_to("http://b") == PublishTotals(realtime=1, client="http://b")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from actors.core import calendar, waiting
 from actors.core import schedule as schedules
 from actors.core.columns import pack_numbers
-from actors.core.margin import Margin
+from actors.core.margin import Margin, Pace
 from actors.core.messages import Pending
 from actors.core.outbox import Trigger
 from actors.core.schedule import MANY, Rule, Schedule
@@ -27,7 +27,7 @@ V, W, X = video(1), video(2), video(3)
 
 
 def schedule(rule=RULE, batch_size_max=20, publish_ms=0, slack_ms=0):
-    margin = Margin(rule.deadline_ms, slack_ms=slack_ms, guess_ms=publish_ms)
+    margin = Margin(rule.deadline_ms, slack_ms=slack_ms, pace=Pace(publish_ms))
     return Schedule(rule, batch_size_max, margin)
 
 
@@ -424,7 +424,7 @@ def test_it_does_what_a_list_sorted_each_time_does(happenings, interval_ms, lone
 
 
 def check_against_the_naive(happenings, interval_ms):
-    margin = Margin(RULE.deadline_ms, interval_ms=interval_ms, slack_ms=50, guess_ms=1000)
+    margin = Margin(RULE.deadline_ms, interval_ms=interval_ms, slack_ms=50, pace=Pace(1000))
     one, naive, now_ms = Schedule(RULE, SIZE, margin), Naive(margin), NOW_MS
     for happening, *facts in happenings:
         now_ms += 7
