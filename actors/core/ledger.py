@@ -20,7 +20,7 @@ next play, and the arrivals of the waiting ones are kept in `steps`: one each fo
 `steps_below`, and in the last place the oldest of all from `steps_below` on.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 from msgspec import Struct
@@ -35,6 +35,7 @@ from .accounts import (
     Accounts,
     Part,
 )
+from .announcements import Announcements
 from .columns import (
     ID_BYTES,
     NUMBER_BYTES,
@@ -53,7 +54,6 @@ from .table import EMPTY
 FEW = 16  # plays that are added one by one: a lone play finds numpy's code in no cache of the processor
 # A part is written for so many changes: a quarter more bytes, and a journal of some four times the table.
 CHANGES_A_PART = 4 * PART_ROWS
-PENDING_VIDEOS_MAX = 4096  # videos a `Pending` message: some 130 KB, so that no mailbox is flooded
 
 
 class Tallies(Struct, frozen=True):
@@ -77,41 +77,6 @@ class Changes(Struct, frozen=True):
     part: Part | None = None
 
 
-class _Announced:
-    """What is to be said to be pending: columns. A video may stand in them twice; the earlier counts."""
-
-    def __init__(self) -> None:
-        self._columns: tuple[list[bytes], ...] = ([], [], [])
-        self.least_ordinal: int | None = None
-
-    def add(self, videos: np.ndarray, arrived_ns: np.ndarray, ordinals: np.ndarray) -> None:
-        """The oldest untold play of each of these videos arrived then, and made that total."""
-        if not len(ordinals):
-            return
-        least = int(ordinals.min())
-        self.least_ordinal = least if self.least_ordinal is None else min(least, self.least_ordinal)
-        for parts, more in zip(self._columns, (videos, arrived_ns, ordinals), strict=True):
-            parts.append(more.tobytes())
-
-    def add_one(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
-        """The same of one video, without numpy's calls."""
-        least = self.least_ordinal
-        self.least_ordinal = ordinal if least is None else min(ordinal, least)
-        for parts, more in zip(
-            self._columns, (video, pack_numbers([arrived_ns]), pack_numbers([ordinal])), strict=True
-        ):
-            parts.append(more)
-
-    def messages(self) -> Iterator[Pending]:
-        """All of it, for the dispatcher."""
-        videos, arrived_ns, ordinals = map(b"".join, self._columns)
-        for start in range(0, count(videos, VIDEO_BYTES), PENDING_VIDEOS_MAX):
-            end = start + PENDING_VIDEOS_MAX
-            numbers = slice(start * NUMBER_BYTES, end * NUMBER_BYTES)
-            part = videos[start * VIDEO_BYTES : end * VIDEO_BYTES]
-            yield Pending(part, arrived_ns[numbers], ordinals[numbers])
-
-
 class Ledger:
     """The accounts of one shard's videos."""
 
@@ -130,7 +95,7 @@ class Ledger:
         self._dirty: list[np.ndarray] = []
         self._dirty_few: set[int] = set()
         self._dirty_since_part = CHANGES_A_PART  # lives that are all short write parts too
-        self._announced = _Announced()
+        self._announced = Announcements()
         self._pending_count = len(self._pending_rows())
 
     @property
@@ -222,12 +187,12 @@ class Ledger:
 
     def take_announcements(self) -> list[Pending]:
         """What became pending, or pending since earlier, since the last call."""
-        announced, self._announced = self._announced, _Announced()
+        announced, self._announced = self._announced, Announcements()
         return list(announced.messages())
 
     def recall(self) -> list[Pending]:
         """All that is pending."""
-        found, rows = _Announced(), self._pending_rows()
+        found, rows = Announcements(), self._pending_rows()
         cells = self._accounts.cells[rows]
         arrived_ns = cells[:, ARRIVED_NS].copy()
         for place in np.flatnonzero(np.isin(rows, list(self._accounts.taken))):

@@ -3,8 +3,9 @@
 import pytest
 
 from actors.core.accounts import Accounts
+from actors.core.announcements import PENDING_VIDEOS_MAX
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
-from actors.core.ledger import PENDING_VIDEOS_MAX, Ledger
+from actors.core.ledger import Ledger
 from actors.core.messages import Plays, Rejected
 from actors.core.seen import SeenIds
 

@@ -1,0 +1,48 @@
+"""What a ledger has to say of videos that became pending, until it is said.
+
+Pure.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from .columns import NUMBER_BYTES, VIDEO_BYTES, count, pack_numbers
+from .messages import Pending
+
+PENDING_VIDEOS_MAX = 4096  # videos a `Pending` message: some 130 KB, so that no mailbox is flooded
+
+
+class Announcements:
+    """What is to be said to be pending: columns. A video may stand in them twice; the earlier counts."""
+
+    def __init__(self) -> None:
+        self._columns: tuple[list[bytes], ...] = ([], [], [])
+        self.least_ordinal: int | None = None
+
+    def add(self, videos: np.ndarray, arrived_ns: np.ndarray, ordinals: np.ndarray) -> None:
+        """The oldest untold play of each of these videos arrived then, and made that total."""
+        if not len(ordinals):
+            return
+        least = int(ordinals.min())
+        self.least_ordinal = least if self.least_ordinal is None else min(least, self.least_ordinal)
+        for parts, more in zip(self._columns, (videos, arrived_ns, ordinals), strict=True):
+            parts.append(more.tobytes())
+
+    def add_one(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
+        """The same of one video, without numpy's calls."""
+        least = self.least_ordinal
+        self.least_ordinal = ordinal if least is None else min(ordinal, least)
+        for parts, more in zip(
+            self._columns, (video, pack_numbers([arrived_ns]), pack_numbers([ordinal])), strict=True
+        ):
+            parts.append(more)
+
+    def messages(self) -> Iterator[Pending]:
+        """All of it, for the dispatcher."""
+        videos, arrived_ns, ordinals = map(b"".join, self._columns)
+        for start in range(0, count(videos, VIDEO_BYTES), PENDING_VIDEOS_MAX):
+            end = start + PENDING_VIDEOS_MAX
+            numbers = slice(start * NUMBER_BYTES, end * NUMBER_BYTES)
+            part = videos[start * VIDEO_BYTES : end * VIDEO_BYTES]
+            yield Pending(part, arrived_ns[numbers], ordinals[numbers])
