@@ -58,6 +58,6 @@ def test_a_backlog_on_one_starves_no_other_and_its_ready_count_stays_up(kind, tm
     assert told_while_busy >= 3, "the backlog was gone before anything was seen"
     assert len(latencies_ms) == LONE
     assert latencies_ms[LONE // 2] < PATIENCE_MS, latencies_ms
-    # It has gone up to its share by then, and stays there but for moments in which nsqd, not we, is the slower.
+    # It has gone up to its share by then, and stays there but for moments in which nsqd is the slower one.
     steady = sorted(ready_counts[len(ready_counts) // 3 :])
     assert steady[len(steady) // 4] >= steady[-1] / 2 > 100, ready_counts
