@@ -19,7 +19,7 @@ _SLOTS_MIN = 256
 _MIX = 0xBF58476D1CE4E5B9  # of splitmix64 (Steele, Lea, Flood: Fast splittable generators)
 _SHIFT = 29
 _WORD = (1 << 64) - 1
-_words = Struct("=qq")
+_halves = Struct("=qq")
 _factors = Struct("=QQ")
 
 
@@ -57,7 +57,7 @@ class VideoTable:
 
     def row(self, video: bytes) -> int:
         """The row of a video, or `EMPTY`."""
-        return self._slots_one[self._slot(*_words.unpack(video))]
+        return self._slots_one[self._slot(*_halves.unpack(video))]
 
     def rows_of(self, videos: np.ndarray, open_new: bool = False) -> np.ndarray:
         """The row of each video (two words each). One that has none has `EMPTY`, or a new one of zeros."""
@@ -110,8 +110,9 @@ class VideoTable:
             slots[at[wanted]] = rows[wanted]  # of several that want one slot the first has it
             found[left] = slots.take(at[left])
             left = left[found[left] != rows[left]]
-            left = left[_others(cells, found[left], cells[start + left])]
-            at[left] = (at[left] + 1) & (len(slots) - 1)
+            if len(left) > FEW:
+                left = left[_others(cells, found[left], cells[start + left])]
+                at[left] = (at[left] + 1) & (len(slots) - 1)
         for place in left.tolist():
             at[place] = slot = self._slot(*cells[start + place, :2].tolist())
             if slots[slot] == EMPTY:

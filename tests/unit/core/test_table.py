@@ -105,6 +105,15 @@ def test_rows_that_were_filled_are_found_once_that_is_said(count):
     assert not table.reindex(), "the first video's words are zeros, as those of the new row"
 
 
+def test_rows_are_not_added_under_cells_that_somebody_holds():
+    table = VideoTable(1)
+    table.lengthen(1)
+    held = table.cells
+    with pytest.raises(BufferError):
+        table.lengthen(2)
+    assert len(table) == len(held) == 1
+
+
 def test_salts_differ_in_where_they_put_a_video():
     videos = video_words(random.Random(1).randbytes(16 * 100))
     one, other = (VideoTable(0, bytes(15) + bytes([last])) for last in (1, 2))
