@@ -2,6 +2,10 @@
 
     python -m bench.lateness [--client-ms MS …] [--vary PERCENT] [--trace NAME]     in virtual time
     python -m bench.lateness --live [--deadline-s S] [--client-ms MS …]             a real service and client
+                             [--realtime-below N] [--restart]
+
+--restart kills the dispatcher before its first deadlines: the next one does not have to guess what a publish
+takes. With --realtime-below 1 there are no realtime publishes, so the first of all has to guess.
 
 age: of the oldest hot play of a batch that a deadline triggers, when the client answers it, as a share of
 the deadline. Where several are due together and go one after the other, the first cannot be that old. So
@@ -90,12 +94,18 @@ def virtual(name: str, plays: int, seed: int, client_ms: int, vary: float) -> li
     return [Sent(one.left_ms * MS, one.received_ms * MS, payload(one.batch)) for one in told]
 
 
-def live(client_ms: int, deadline_s: float, seconds: float, path: Path) -> list[Sent]:
-    """A real service while 100 hot videos are played on and on, and now and then one for the first time."""
+def live(
+    client_ms: int, deadline_s: float, seconds: float, path: Path,
+    realtime_below: int = LIVE_REALTIME_BELOW, restart: bool = False,
+) -> list[Sent]:  # fmt: skip
+    """A real service while 100 hot videos are played on and on, and now and then one for the first time.
+
+    `restart`: before the first deadlines the dispatcher is killed, in place of the first such play.
+    """
     reply = Reply(200, after_s=client_ms / 1000)
     with RecordingClient(lambda number, publish: reply) as client, open_service(
         "embedded", path, f"publish.url={client.url}", f"dispatch.deadline_s={deadline_s}",
-        f"dispatch.realtime_below={LIVE_REALTIME_BELOW}",
+        f"dispatch.realtime_below={realtime_below}",
     ) as service:
         service.start()
         end_s, videos = time.monotonic() + seconds, LIVE_HOT
@@ -104,7 +114,10 @@ def live(client_ms: int, deadline_s: float, seconds: float, path: Path) -> list[
             for _ in range(LIVE_ROUNDS):
                 service.queue.put("plays", *map(_play, range(LIVE_HOT)))
                 time.sleep(LIVE_PAUSE_S)
-            service.queue.put("plays", _play(videos))
+            if restart:
+                restart = service.command("kill", "dispatcher").returncode != 0
+            else:
+                service.queue.put("plays", _play(videos))
         return [Sent(one.at_ns, one.at_ns + client_ms * MS, one.publish) for one in client.accepted()]
 
 
@@ -122,6 +135,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--live", action="store_true", help="real processes in real time")
     parser.add_argument("--deadline-s", type=float, default=LIVE_DEADLINE_S, metavar="S", help="with --live")
+    parser.add_argument("--realtime-below", type=int, default=LIVE_REALTIME_BELOW, metavar="N")
+    parser.add_argument("--restart", action="store_true", help="with --live: kill the dispatcher once")
     options = parser.parse_args()
     table = Table(box=None, pad_edge=False, header_style="dim")
     columns = ("client", "publishes", "by deadline", "age min", "age p50", "used min", "p1", "p50", "late")
@@ -131,8 +146,11 @@ def main() -> None:
         if options.live:
             deadline_s = options.deadline_s
             with tempfile.TemporaryDirectory() as folder:
-                sent = live(client_ms, deadline_s, 2.5 * deadline_s, Path(folder))
-            found = judge(sent, deadline_s, LIVE_REALTIME_BELOW)
+                sent = live(
+                    client_ms, deadline_s, 2.5 * deadline_s, Path(folder),
+                    options.realtime_below, options.restart,
+                )  # fmt: skip
+            found = judge(sent, deadline_s, options.realtime_below)
         else:
             deadline_s = DEADLINE_MS / 1000
             sent = virtual(options.trace, options.plays, options.seed, client_ms, options.vary / 100)

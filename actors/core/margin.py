@@ -12,8 +12,8 @@ from msgspec import Struct
 
 # For what no publish time shows: timers, a busy machine. A hundredth of the deadline, at least this.
 SLACK_MS_MIN = 50
-# Until a publish is measured it is taken to need a twentieth of the deadline, at least this. A guess that
-# is too long makes one batch early, one that is too short makes it late.
+# Until a publish is measured it is taken to need a tenth of the deadline, at least this. That is once in the
+# life of a state: a guess that is too long makes one batch early, one that is too short makes several late.
 GUESS_MS_MIN = 200.0
 BATCHES_MAX = 1 << 16  # of which each would take half a millisecond of half a minute
 
@@ -40,7 +40,7 @@ class Margin:
         self.interval_ms = interval_ms
         self._slack_ms = max(SLACK_MS_MIN, deadline_ms // 100) if slack_ms is None else slack_ms
         self.pace = pace
-        used = pace or Pace(max(GUESS_MS_MIN, deadline_ms / 20))
+        used = pace or Pace(max(GUESS_MS_MIN, deadline_ms / 10))
         self._mean_ms, self._deviation_ms = used.mean_ms, used.deviation_ms
         self.measured = 0  # publishes, by this one
 

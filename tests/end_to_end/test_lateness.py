@@ -12,10 +12,12 @@ SECONDS = 36.0  # the first deadlines of all videos
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory):
-    """What each client saw, by how long it takes."""
+    """What each client saw, by how long it takes, of a dispatcher that is killed before the deadlines."""
     with ThreadPoolExecutor(len(CLIENTS_MS)) as pool:
         runs = {
-            client_ms: pool.submit(live, client_ms, DEADLINE_S, SECONDS, tmp_path_factory.mktemp("service"))
+            client_ms: pool.submit(
+                live, client_ms, DEADLINE_S, SECONDS, tmp_path_factory.mktemp("service"), restart=True
+            )
             for client_ms in CLIENTS_MS
         }
         return {client_ms: run.result() for client_ms, run in runs.items()}

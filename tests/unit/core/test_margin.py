@@ -17,8 +17,21 @@ def measured(*times, deadline_ms=60_000, interval_ms=0):
 
 
 def test_before_any_publish_a_guess_stands_in_that_is_too_long_for_most_clients():
-    assert Margin(60_000).lead_ms() == SLACK_MS + 3000
+    assert Margin(60_000).lead_ms() == SLACK_MS + 6000
     assert Margin(1000).lead_ms() == SLACK_MS_MIN + 200
+
+
+def test_the_guess_has_time_for_five_publishes_of_two_seconds_in_half_a_minute():
+    assert Margin(30_000).lead_ms(4) >= 5 * 2000
+
+
+def test_with_a_pace_from_before_nothing_is_guessed_and_it_goes_on_from_there():
+    before = measured(40, 90, 60)
+    after = Margin(60_000, pace=before.pace)
+    assert after.lead_ms(4) == before.lead_ms(4)
+    before.measure(2000)
+    after.measure(2000)
+    assert after.pace == before.pace
 
 
 def test_steady_publishes_leave_little_more_than_their_time_and_the_slack():
