@@ -100,7 +100,7 @@ def live(
 ) -> list[Sent]:  # fmt: skip
     """A real service while 100 hot videos are played on and on, and now and then one for the first time.
 
-    `restart`: before the first deadlines the dispatcher is killed, in place of the first such play.
+    `restart`: before the first deadlines the dispatcher is killed, in place of such plays.
     """
     reply = Reply(200, after_s=client_ms / 1000)
     with RecordingClient(lambda number, publish: reply) as client, open_service(
@@ -108,16 +108,16 @@ def live(
         f"dispatch.realtime_below={realtime_below}",
     ) as service:
         service.start()
-        end_s, videos = time.monotonic() + seconds, LIVE_HOT
+        end_s, videos, killed = time.monotonic() + seconds, LIVE_HOT, False
         while time.monotonic() < end_s:
             videos += 1
             for _ in range(LIVE_ROUNDS):
                 service.queue.put("plays", *map(_play, range(LIVE_HOT)))
                 time.sleep(LIVE_PAUSE_S)
-            if restart:
-                restart = service.command("kill", "dispatcher").returncode != 0
-            else:
+            if not restart:
                 service.queue.put("plays", _play(videos))
+            elif not killed:
+                killed = service.command("kill", "dispatcher").returncode == 0
         return [Sent(one.at_ns, one.at_ns + client_ms * MS, one.publish) for one in client.accepted()]
 
 

@@ -12,11 +12,14 @@ SECONDS = 36.0  # the first deadlines of all videos
 
 @pytest.fixture(scope="module")
 def sent(tmp_path_factory):
-    """What each client saw, by how long it takes, of a dispatcher that is killed before the deadlines."""
+    """What each client saw, by how long it takes. Before the deadlines the dispatchers of the quick ones are
+    killed; the slow one has answered too few publishes by then for them to be known as steady.
+    """
     with ThreadPoolExecutor(len(CLIENTS_MS)) as pool:
         runs = {
             client_ms: pool.submit(
-                live, client_ms, DEADLINE_S, SECONDS, tmp_path_factory.mktemp("service"), restart=True
+                live, client_ms, DEADLINE_S, SECONDS, tmp_path_factory.mktemp("service"),
+                restart=client_ms < 2000,
             )
             for client_ms in CLIENTS_MS
         }
