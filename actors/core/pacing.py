@@ -46,9 +46,12 @@ class Pace(Struct):
             if self.waits >= WAITS_IN_A_ROW:
                 self.ready_count *= 2
         elif newest_age_ms - least_ms >= BACKLOG_MS and self.peak >= BACKLOG_MESSAGES:
-            self.peak, self.limited_ms = max(in_flight, self.peak * 7 // 8), now_ms
-        elif now_ms - self.limited_ms >= FALL_AFTER_MS or oldest_age_ms - least_ms >= BUFFERED_MS:
+            if now_ms - self.limited_ms >= FALL_AFTER_MS:
+                self.peak, self.limited_ms = max(in_flight, self.peak // 2), now_ms
+        elif now_ms - self.limited_ms >= FALL_AFTER_MS:
             self.ready_count, self.peak, self.limited_ms = max(1, self.peak), 0, now_ms
+        elif oldest_age_ms - least_ms >= BUFFERED_MS:
+            self.ready_count = max(1, self.peak)  # which goes on: what follows may be a piece of a full read
         return self.limit(self.ready_count_max)
 
     def limit(self, ready_count_max: int) -> int:

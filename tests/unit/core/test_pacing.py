@@ -92,6 +92,21 @@ def test_reads_of_a_backlog_come_in_pieces_and_bring_nothing_down():
     assert pace.ready_count == 4, "it is over"
 
 
+def test_pieces_of_a_backlog_that_clocks_that_differ_could_explain_bring_nothing_down():
+    pace = Pace(1250, ready_count=1250, least_age_ms=CLOCKS_DIFFER_MS_MAX)
+    for now_ms in range(0, 2000, 20):
+        pace.after_read(1250, now_ms, 1040.0, 1050.0)
+        for after_ms, in_flight in ((2, 762), (3, 4), (5, 488), (8, 1)):
+            assert pace.after_read(in_flight, now_ms + after_ms, 1040.0, 1050.0) == 1250
+
+
+def test_the_pieces_of_a_backlog_are_judged_by_the_largest_of_late_however_many_they_are():
+    pace = Pace(1250, ready_count=1250)
+    for now_ms in range(2000):
+        in_flight = 600 if now_ms % 100 == 0 else 3
+        assert pace.after_read(in_flight, now_ms, OLD_MS, OLD_MS) == 1250
+
+
 def test_lone_messages_of_an_nsqd_whose_clock_is_wrong_are_no_backlog():
     pace = Pace(2500, ready_count=1250)
     pace.after_read(1250, 0, OLD_MS, OLD_MS)
