@@ -10,7 +10,7 @@ import logging
 import time
 
 from .behaviour import Actor, Birth
-from .core.counting import CONSUMER, Counting
+from .core.counting import CONSUMER, HOLD_MS_MAX, Counting
 from .core.effects import Commit, Send
 from .core.ledger import Ledger
 from .core.messages import CounterFigures, CounterInbox, Message, Ready
@@ -20,9 +20,6 @@ from .performer import Performer
 from .store import LedgerStore
 
 log = logging.getLogger(__name__)
-
-HOLD_MS_MAX = 20
-HOLD_SHARE = 100  # of a deadline; half of what a batch leaves early for what no publish time shows, or less
 
 
 class Counter(Actor):
@@ -51,8 +48,8 @@ class Counter(Actor):
         every_play = settings.dispatch.realtime == "every_play"
         steps_below = settings.dispatch.realtime_below if every_play else 0
         ledger = Ledger(seen, accounts, tallies, steps_below)
-        hold_ms = min(HOLD_MS_MAX, int(settings.dispatch.deadline_s * 1000) // HOLD_SHARE)
-        self._counting = Counting(ledger, settings.dispatch.realtime_below, hold_ms)
+        dispatch = settings.dispatch
+        self._counting = Counting(ledger, dispatch.realtime_below, int(dispatch.deadline_s * 1000))
         return Ready(
             note=f"{tallies.counted} plays of {len(ledger)} videos, {ledger.pending_count} of them pending; "
             f"knows {len(seen)} message ids"

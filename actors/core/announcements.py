@@ -22,20 +22,16 @@ class Announcements:
 
     def add(self, videos: np.ndarray, arrived_ns: np.ndarray, ordinals: np.ndarray) -> None:
         """The oldest untold play of each of these videos arrived then, and made that total."""
-        if not len(ordinals):
-            return
-        least = int(ordinals.min())
-        self.least_ordinal = least if self.least_ordinal is None else min(least, self.least_ordinal)
-        for parts, more in zip(self._columns, (videos, arrived_ns, ordinals), strict=True):
-            parts.append(more.tobytes())
+        if len(ordinals):
+            self._add(int(ordinals.min()), videos.tobytes(), arrived_ns.tobytes(), ordinals.tobytes())
 
     def add_one(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
         """The same of one video, without numpy's calls."""
-        least = self.least_ordinal
-        self.least_ordinal = ordinal if least is None else min(ordinal, least)
-        for parts, more in zip(
-            self._columns, (video, pack_numbers([arrived_ns]), pack_numbers([ordinal])), strict=True
-        ):
+        self._add(ordinal, video, pack_numbers([arrived_ns]), pack_numbers([ordinal]))
+
+    def _add(self, least: int, *columns: bytes) -> None:
+        self.least_ordinal = least if self.least_ordinal is None else min(least, self.least_ordinal)
+        for parts, more in zip(self._columns, columns, strict=True):
             parts.append(more)
 
     def messages(self) -> Iterator[Pending]:

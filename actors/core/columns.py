@@ -5,7 +5,7 @@ Pure. A buffer whose length does not fit its kind raises `ValueError`: half a va
 
 import sys
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from struct import Struct
 
 import numpy as np
@@ -66,6 +66,13 @@ def video_words(column: bytes) -> np.ndarray:
     if len(column) % VIDEO_BYTES:
         raise ValueError(f"a column of {len(column)} bytes, expected a multiple of {VIDEO_BYTES}")
     return numbers_of(column).reshape(-1, 2)
+
+
+def by_video(videos: bytes, *numbers: bytes) -> Iterator[tuple[bytes, *tuple[int, ...]]]:
+    """Each GUID of a column with its number in each of the others. Raises `ValueError`, at the end of the
+    shortest, when they do not match.
+    """
+    return zip(unpack_videos(videos), *map(unpack_numbers, numbers), strict=True)
 
 
 def unpack_ids(column: bytes) -> array:

@@ -25,18 +25,20 @@ from .messages import (
 
 CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
+HOLD_MS_MAX = 20
+HOLD_SHARE = 100  # of a deadline; half of what a batch leaves early for what no publish time shows, or less
 
 
 class Counting:
     """The state machine of one counter: messages and the time in, effects out."""
 
-    def __init__(self, ledger: Ledger, at_once_below: int = 0, hold_ms: int = 0):
-        """`at_once_below`: totals below it are to be published on receipt. `hold_ms`: for how long what
-        became pending at others may wait to be said.
+    def __init__(self, ledger: Ledger, at_once_below: int = 0, deadline_ms: int = 0):
+        """`at_once_below`: totals below it are to be published on receipt, others within `deadline_ms`: what
+        became pending at those may wait a little to be said.
         """
         self.ledger = ledger
         self._at_once_below = at_once_below
-        self._hold_ms = hold_ms
+        self._hold_ms = min(HOLD_MS_MAX, deadline_ms // HOLD_SHARE)
         self._said_ms = 0
 
     def handle(self, inbox: list[CounterInbox], now_ms: int) -> list[Commit | Send]:
@@ -56,8 +58,7 @@ class Counting:
                     collected = ledger.collect(message.number, unpack_videos(message.videos))
                     answers.append(Send(DISPATCHER, collected))
                 case Published():
-                    videos = unpack_videos(message.videos)
-                    ledger.publish(videos, unpack_numbers(message.totals))
+                    ledger.publish(unpack_videos(message.videos), unpack_numbers(message.totals))
                     answers.append(Send(DISPATCHER, Recorded(message.batch)))
                 case Recall():
                     answers.extend(Send(DISPATCHER, pending) for pending in ledger.recall())

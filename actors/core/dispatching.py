@@ -19,7 +19,7 @@ from hashlib import blake2b
 from msgspec import Struct, structs
 
 from .attempts import Attempts, Outcome
-from .columns import pack_numbers, unpack_numbers, unpack_videos
+from .columns import by_video, pack_numbers
 from .effects import Deliver, Forget, Send, Store
 from .holdups import HoldUps
 from .margin import Margin
@@ -271,13 +271,7 @@ class Dispatching:
         collection = self._collection
         if collection is None or message.number != collection.number:
             return []  # of a collection that went on without it; its videos are offered again
-        columns = zip(
-            unpack_videos(message.videos),
-            unpack_numbers(message.totals),
-            unpack_numbers(message.arrived_ns),
-            strict=True,
-        )
-        for video, total, arrived_ns in columns:
+        for video, total, arrived_ns in by_video(message.videos, message.totals, message.arrived_ns):
             taken = self._schedule.taken(video)
             # Of several plays that wait one may be overdue and another, told first, not: every_play.
             latest_ms = arrived_ns // 1_000_000 + self._schedule.rule.deadline_ms

@@ -29,7 +29,7 @@ import numpy as np
 from msgspec import Struct
 
 from .calendar import Calendar
-from .columns import VIDEO_BYTES, count, unpack_numbers, unpack_videos
+from .columns import VIDEO_BYTES, by_video, count
 from .margin import Margin
 from .messages import Pending
 from .outbox import Trigger
@@ -118,13 +118,7 @@ class Schedule:
         before one that did not. Raises `ValueError` when the columns do not match."""
         if count(pending.videos, VIDEO_BYTES) >= MANY:
             return self._offer_many(pending, now_ms)
-        columns = zip(
-            unpack_videos(pending.videos),
-            unpack_numbers(pending.arrived_ns),
-            unpack_numbers(pending.ordinals),
-            strict=True,
-        )
-        for video, arrived_ns, ordinal in columns:
+        for video, arrived_ns, ordinal in by_video(pending.videos, pending.arrived_ns, pending.ordinals):
             self.offer(video, arrived_ns // 1_000_000, ordinal, now_ms)
 
     def next_due_ms(self) -> int | None:

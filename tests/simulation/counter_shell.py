@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from actors.core.counting import CONSUMER
+from actors.core.counting import CONSUMER, HOLD_MS_MAX
 from actors.core.effects import Commit
 from actors.core.shards import shard_number
-from actors.counter import HOLD_MS_MAX, HOLD_SHARE
 
 from .shells import Shell
 
@@ -22,8 +21,7 @@ class CounterShell(Shell):
         seen = machines.seen(plan.window_ms, chunks)
         steps_below = plan.realtime_below if plan.every_play else 0
         ledger = machines.ledger(seen, accounts, tallies, steps_below)
-        hold_ms = min(HOLD_MS_MAX, plan.deadline_ms // HOLD_SHARE)
-        self.rules = machines.counting(ledger, plan.realtime_below, hold_ms)
+        self.rules = machines.counting(ledger, plan.realtime_below, plan.deadline_ms)
 
     def linked(self, peer: str) -> None:
         """Whoever is there asks or sends."""

@@ -649,6 +649,7 @@ def test_an_account_of_which_one_byte_became_another_is_refused(state_dir):
     [
         {"totals": pack_numbers([5, 1])},
         {"totals": b""},
+        {"totals": b"123"},
         {"videos": b"short"},
         {"published": pack_numbers([-1])},
         {"arrived_ns": pack_numbers([-1])},

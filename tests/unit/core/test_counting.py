@@ -164,7 +164,7 @@ def test_whatever_comes_one_commit_stands_before_all_answers_and_every_question_
 
 def holding():
     """One that says at once what is below 3, and the rest every 20 ms at the most; V has 5 plays, and W 1."""
-    one = Counting(Ledger(SeenIds(3_600_000)), at_once_below=3, hold_ms=20)
+    one = Counting(Ledger(SeenIds(3_600_000)), at_once_below=3, deadline_ms=60_000)
     one.handle([plays(1, 10, *[V] * 5, W)], NOW_MS)
     one.handle([published("x", V, 5), published("x", W, 1)], NOW_MS)
     return one
