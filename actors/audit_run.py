@@ -26,6 +26,7 @@ NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
 BROKEN_SHOWN_MAX = 5
 
+
 class _Told(NamedTuple):
     """One total that the client was told of a video, larger than all before."""
 
@@ -77,15 +78,19 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     promises = Promises(
         realtime_below=dispatch.realtime_below,
         deadline_s=options.deadline_s if options.deadline_s is not None else float(dispatch.deadline_s),
-        batch_size_max=dispatch.batch_size_max, every_play=dispatch.realtime == "every_play",
-    )  # fmt: skip
+        batch_size_max=dispatch.batch_size_max,
+        every_play=dispatch.realtime == "every_play",
+    )
     received = read_publishes(options.publishes, options.record)
     plays = read_plays(options.plays) if options.plays is not None else None
     result = examine(
-        received, plays, promises, options.linger_ms,
+        received,
+        plays,
+        promises,
+        options.linger_ms,
         realtime_linger_ms=float(dispatch.realtime_linger_ms),
         overdue_linger_ms=float(dispatch.overdue_linger_ms),
-    )  # fmt: skip
+    )
     if options.json:
         print(json.dumps(msgspec.to_builtins(result) | {"held": result.held}, indent=2))
     else:
@@ -94,9 +99,14 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def examine(
-    received: list[Received], plays: list[Play] | None, promises: Promises, linger_ms: float | None = None,
-    *, realtime_linger_ms: float = 0, overdue_linger_ms: float = 0,
-) -> Result:  # fmt: skip
+    received: list[Received],
+    plays: list[Play] | None,
+    promises: Promises,
+    linger_ms: float | None = None,
+    *,
+    realtime_linger_ms: float = 0,
+    overdue_linger_ms: float = 0,
+) -> Result:
     """Judge a recording. `plays`: None when they were not recorded.
 
     `linger_ms`: how long the bound lets a realtime play wait; None for as long as the slowest did here,
@@ -129,10 +139,13 @@ def examine(
     if linger_ms is None:
         linger_ms = realtime_linger_ms if slowest_ms is None else slowest_ms
     mode = Mode(
-        deadline=round(promises.deadline_s * NS_PER_S), realtime_linger=round(linger_ms * NS_PER_MS),
-        overdue_linger=round(overdue_linger_ms * NS_PER_MS), realtime_below=promises.realtime_below,
-        batch_size_max=promises.batch_size_max, every_play=promises.every_play,
-    )  # fmt: skip
+        deadline=round(promises.deadline_s * NS_PER_S),
+        realtime_linger=round(linger_ms * NS_PER_MS),
+        overdue_linger=round(overdue_linger_ms * NS_PER_MS),
+        realtime_below=promises.realtime_below,
+        batch_size_max=promises.batch_size_max,
+        every_play=promises.every_play,
+    )
     bound = publishes_min(needed(_granted(one, mode) for one in heard), promises.batch_size_max)
     widths, publishes = audit.statistics.widths, audit.statistics.publishes_total()
     totals_told = sum(width * count for width, count in widths.items())
@@ -239,9 +252,7 @@ def _granted(heard: _Heard, mode: Mode) -> Any:
 
 def _untold(plays: list[Play], told: dict[str, list[_Told]]) -> int:
     """How many plays the client was never told of."""
-    return sum(
-        str(play.video) not in told or told[str(play.video)][-1].total < play.total for play in plays
-    )
+    return sum(str(play.video) not in told or told[str(play.video)][-1].total < play.total for play in plays)
 
 
 def _invented(plays: list[Play], told: dict[str, list[_Told]]) -> int:

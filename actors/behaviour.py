@@ -177,9 +177,7 @@ class _Shell:
         links = self.actor._links
         if message.peer in links:
             self._lost(links[message.peer])
-        link = Link(
-            message.peer, message.incarnation, end, self.actor.inbox, self._deliver, self._lost
-        )
+        link = Link(message.peer, message.incarnation, end, self.actor.inbox, self._deliver, self._lost)
         link.reading.add_done_callback(self._read_ended)
         links[message.peer] = link
         self.actor.linked(message.peer)

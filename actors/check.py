@@ -161,7 +161,8 @@ async def _client(settings: Settings) -> str:
     addresses = {
         key: facts[fact]
         for key, fact in (
-            ("client.address", "client_address"), ("embedded_nsqd.tcp_address", "nsqd_tcp_address")
+            ("client.address", "client_address"),
+            ("embedded_nsqd.tcp_address", "nsqd_tcp_address"),
         )
         if fact in facts and (key != "client.address" or settings.client.enabled)
     }

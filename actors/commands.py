@@ -249,12 +249,17 @@ def _parser() -> argparse.ArgumentParser:
         "--config", metavar="FILE", help="the config file (default: config.toml here, or the project's)"
     )
     shared.add_argument(
-        "--set", metavar="SECTION.KEY=VALUE", action="append", default=[],
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
         help="a setting that goes over the file; may be given again",
     )
     run_options = argparse.ArgumentParser(add_help=False)
     run_options.add_argument(
-        "--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        "--log-level",
+        default="INFO",
+        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
         help="how much the service says on stderr",
     )
     json_option = argparse.ArgumentParser(add_help=False)
@@ -270,7 +275,10 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, function, text: str, *parents) -> argparse.ArgumentParser:
         command = commands.add_parser(
-            name, help=text, description=text, epilog=EPILOG,
+            name,
+            help=text,
+            description=text,
+            epilog=EPILOG,
             parents=[_quiet(shared), *parents],
         )
         command.set_defaults(command=function)
@@ -282,7 +290,9 @@ def _parser() -> argparse.ArgumentParser:
     kill = add("kill", _kill, "send a signal to a child, to see it restart")
     kill.add_argument("child", metavar="CHILD", help="its id, as in status, or the beginning of it")
     kill.add_argument(
-        "--signal", type=argument_types.signal_named, default=signal.SIGKILL,
+        "--signal",
+        type=argument_types.signal_named,
+        default=signal.SIGKILL,
         help="its name or number; KILL unless said otherwise",
     )
     add("config", _config, "every setting in force, and where it came from", json_option)
@@ -299,11 +309,15 @@ def _parser() -> argparse.ArgumentParser:
         "--record", metavar="FILE", help="write the lines there as they come, each with its received_at_ns"
     )
     audit.add_argument(
-        "--deadline-s", metavar="S", type=argument_types.positive,
+        "--deadline-s",
+        metavar="S",
+        type=argument_types.positive,
         help="what was promised (default: dispatch.deadline_s)",
     )
     audit.add_argument(
-        "--linger-ms", metavar="MS", type=argument_types.not_negative,
+        "--linger-ms",
+        metavar="MS",
+        type=argument_types.not_negative,
         help="the bound is for a realtime play told within this (default: the slowest of this run)",
     )
     add("stop", _stop, "stop the service: publish what is pending, then end")
@@ -322,7 +336,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--plays", metavar="N", default="100000", help="plays in all (default: 100000)")
     demo.add_argument("--videos", metavar="N", default="100", help="videos that they are of (default: 100)")
     demo.add_argument(
-        "--quiet-videos", metavar="N",
+        "--quiet-videos",
+        metavar="N",
         help="videos that stay below 100 plays (default: 15; of fewer than 100 videos 15 %%)",
     )
     demo.add_argument(
@@ -340,5 +355,3 @@ def _quiet(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     for action in quiet._actions:
         action.default = argparse.SUPPRESS
     return quiet
-
-

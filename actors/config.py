@@ -20,9 +20,7 @@ DEFAULT_URL = "http://127.0.0.1:8080/plays"
 PROJECT_FILE = Path(__file__).resolve().parent.parent / "config.toml"
 TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}\Z"
 CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?\Z"
-_PORT = (
-    r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-)
+_PORT = r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
 # A host by its name has labels of 1 to 63: with others a socket raises what is no OSError.
 _HOST = r"(\[[0-9a-fA-F:]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
@@ -72,7 +70,7 @@ Switch = Annotated[bool, _note("true or false")]
 class Nsq(Struct, frozen=True, kw_only=True):
     """Where the plays are: the topic, the channel, and the nsqds or nsqlookupds that have them."""
 
-    topic: _text("1 to 59 of a-z A-Z 0-9 . _ - (NSQ allows 64; \".dead\" is added)", TOPIC_NAME) = "plays"
+    topic: _text('1 to 59 of a-z A-Z 0-9 . _ - (NSQ allows 64; ".dead" is added)', TOPIC_NAME) = "plays"
     channel: _text("1 to 64 of a-z A-Z 0-9 . _ -", CHANNEL_NAME) = "playtally"
     nsqd_tcp_addresses: list[NsqdAddress] = []
     lookupd_http_addresses: list[HttpAddress] = []
@@ -101,9 +99,7 @@ class Dispatch(Struct, frozen=True, kw_only=True):
     realtime_below: _whole(0, 1_000_000, "plays") = 100
     deadline_s: _number(0.1, 86_400, "s") = 60.0
     batch_size_max: _whole(1, 20, "videos") = 20
-    realtime: Annotated[
-        Literal["coalesce", "every_play"], _choice("coalesce", "every_play")
-    ] = "coalesce"
+    realtime: Annotated[Literal["coalesce", "every_play"], _choice("coalesce", "every_play")] = "coalesce"
     realtime_linger_ms: _number(0, 60_000, "ms") = 0.0
     overdue_linger_ms: _number(0, 60_000, "ms") = 1000.0
 
@@ -216,9 +212,7 @@ def explain(path: str | Path | None = None, overrides: Iterable[str] = ()) -> li
     return found
 
 
-def _read(
-    path: str | Path | None, overrides: Iterable[str]
-) -> tuple[Settings, dict[tuple[str, str], str]]:
+def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, dict[tuple[str, str], str]]:
     problems: list[str] = []
     file = _find(path)
     values: dict[tuple[str, str], Any] = {}
@@ -357,7 +351,7 @@ def _contradictions(settings: Settings) -> list[str]:
         )
     if publish.nsq_topic and publish.secret_env:
         problems.append(
-            f"publish.secret_env = {publish.secret_env!r} with publish.nsq_topic, expected \"\": a message "
+            f'publish.secret_env = {publish.secret_env!r} with publish.nsq_topic, expected "": a message '
             "has no header for a signature"
         )
     try:

@@ -67,8 +67,11 @@ class Consumer(Actor):
 
     def lost(self, peer: str) -> None:
         """A counter is gone; what it has not answered is kept for the next."""
-        log.info("%s is gone; keeping %d unanswered messages for it", peer,
-                 self._deliveries.unanswered(shard_number(peer)))
+        log.info(
+            "%s is gone; keeping %d unanswered messages for it",
+            peer,
+            self._deliveries.unanswered(shard_number(peer)),
+        )
 
     def figures(self) -> ConsumerFigures:
         """What is outstanding."""
@@ -89,8 +92,10 @@ class Consumer(Actor):
 
     def _nsqds(self) -> list[str]:
         settings = self.settings
-        return [settings.embedded_nsqd.tcp_address] if settings.embedded else list(
-            settings.nsq.nsqd_tcp_addresses
+        return (
+            [settings.embedded_nsqd.tcp_address]
+            if settings.embedded
+            else list(settings.nsq.nsqd_tcp_addresses)
         )
 
     def _open_reader(self) -> None:
@@ -151,8 +156,10 @@ class Consumer(Actor):
             if now_s - self._letters_logged_s.get(why, -LETTER_LOG_INTERVAL_S) >= LETTER_LOG_INTERVAL_S:
                 self._letters_logged_s[why] = now_s
                 log.warning(
-                    "%d messages are no plays (%s); they go to topic %s. Said once a minute", messages,
-                    why, topic,
+                    "%d messages are no plays (%s); they go to topic %s. Said once a minute",
+                    messages,
+                    why,
+                    topic,
                 )
         # FIN only after nsqd has the letter, and the ledger its count: nothing is lost in between.
         self._connections[effect.connection].publish(

@@ -104,9 +104,11 @@ def _work(
     )
     dispatch = settings.dispatch
     promises = Promises(
-        realtime_below=dispatch.realtime_below, deadline_s=dispatch.deadline_s,
-        batch_size_max=dispatch.batch_size_max, every_play=dispatch.realtime == "every_play",
-    )  # fmt: skip
+        realtime_below=dispatch.realtime_below,
+        deadline_s=dispatch.deadline_s,
+        batch_size_max=dispatch.batch_size_max,
+        every_play=dispatch.realtime == "every_play",
+    )
     received = read_publishes(str(manifest.with_name(RECORD)), None)
     return Run(
         manifest=Run.read_manifest(manifest),
@@ -128,8 +130,12 @@ def _follow(service: Service, plays: int, producer: Any, started_s: float, conso
     """Show how far it is until all is counted and published. Seconds until all was counted."""
     counted_s = 0.0
     progress = Progress(
-        TextColumn("{task.description:<26}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=console, disable=not console.is_terminal,
+        TextColumn("{task.description:<26}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
     )
     line_s = time.monotonic()
     with progress:
@@ -138,12 +144,16 @@ def _follow(service: Service, plays: int, producer: Any, started_s: float, conso
         while True:
             status = service.status()
             counted, pending, videos = (
-                status["plays"]["counted"], status["pending_videos"], status["videos"],
+                status["plays"]["counted"],
+                status["pending_videos"],
+                status["videos"],
             )
             publishes = status["publishes"]["total"]
             progress.update(counting, completed=counted)
             progress.update(
-                publishing, total=videos or None, completed=videos - pending,
+                publishing,
+                total=videos or None,
+                completed=videos - pending,
                 description=f"published ({publishes} publishes)",
             )
             if counted >= plays and not counted_s:

@@ -157,13 +157,16 @@ class Dispatcher(Actor):
             self._reasons_told.add(delivery.why)
             log.warning(
                 "batch %s to %s failed: %s; trying again with back-off, nothing is lost",
-                batch.key, self._sink.name, delivery.why,
+                batch.key,
+                self._sink.name,
+                delivery.why,
             )
         attempts = self._dispatching.attempts
         if before is Circuit.CLOSED and attempts.circuit is Circuit.OPEN:
             log.warning(
                 "the client failed %d times in a row: the circuit is open, and one batch now and then "
-                "tries whether it is back", attempts.failures,
+                "tries whether it is back",
+                attempts.failures,
             )
 
     def _set_timer(self) -> None:

@@ -114,7 +114,10 @@ class Service:
         """Run one of its commands."""
         return subprocess.run(
             [sys.executable, "supervisor.py", words[0], *self.arguments, *words[1:]],
-            cwd=ROOT, capture_output=True, text=True, timeout=60,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
     def stop(self) -> int:
@@ -161,9 +164,7 @@ def produce(
         )
 
 
-def wait_for(
-    condition: Callable[[], Any], what: str, timeout_s: float, tell: Callable[[], str] = str
-) -> Any:
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float, tell: Callable[[], str] = str) -> Any:
     """Wait until a condition is true; what it returned. Raises `Failure` with `tell()` in time."""
     deadline_s = time.monotonic() + timeout_s
     while True:

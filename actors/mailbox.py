@@ -46,9 +46,7 @@ class Decoder:
         """The messages that these bytes complete. Raises `BadMail`."""
         try:
             self._unpacker.feed(data)
-            return [
-                msgspec.convert(item, self._inbox, builtin_types=(bytes,)) for item in self._unpacker
-            ]
+            return [msgspec.convert(item, self._inbox, builtin_types=(bytes,)) for item in self._unpacker]
         except (msgpack.UnpackException, msgpack.BufferFull, ValueError) as error:
             raise BadMail(f"not a message of this mailbox: {error}") from error
 

@@ -131,9 +131,7 @@ def _write_ledger(path: Path, accounts: Accounts, seen: list[SeenChunk], tallies
         [(one.source, one.bucket, one.received_ms, one.ids) for one in seen],
     )
     numbers = (1, tallies.counted, tallies.redelivered, tallies.dead_lettered)
-    writer.execute(
-        "UPDATE tallies SET commits = ?, counted = ?, redelivered = ?, dead_lettered = ?", numbers
-    )
+    writer.execute("UPDATE tallies SET commits = ?, counted = ?, redelivered = ?, dead_lettered = ?", numbers)
     _close(writer)
 
 

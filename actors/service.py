@@ -80,7 +80,8 @@ class Service:
             runfile.write(self._state_dir, {"pid": self.pid, **self.addresses()})
             log.info(
                 "all children run; status at http://%s/status, state in %s",
-                self.admin_address, self._state_dir,
+                self.admin_address,
+                self._state_dir,
             )
         elif isinstance(starting.exception(), StartFailed):
             log.error("%s; its own lines above say why. Everything is stopped", starting.exception())

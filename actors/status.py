@@ -150,9 +150,7 @@ class _Collector:
     def collect(self):
         """Called by prometheus_client: every metric once."""
         status = self._status
-        plays = CounterMetricFamily(
-            "playtally_plays", "Messages by what became of them.", labels=["outcome"]
-        )
+        plays = CounterMetricFamily("playtally_plays", "Messages by what became of them.", labels=["outcome"])
         for outcome in ("counted", "redelivered", "dead_lettered"):
             plays.add_metric([outcome], status["plays"][outcome])
         yield plays
@@ -169,11 +167,10 @@ class _Collector:
             ("failed", "Attempts to publish that failed."),
             ("rejected", "Those of them that the client called wrong: 4xx but for 408, 425 and 429."),
         ):
-            yield CounterMetricFamily(
-                f"playtally_published_{name}", text, value=status["publishes"][name]
-            )
+            yield CounterMetricFamily(f"playtally_published_{name}", text, value=status["publishes"][name])
         yield GaugeMetricFamily(
-            "playtally_client_failures_in_a_row", "Attempts that failed since the last that did not.",
+            "playtally_client_failures_in_a_row",
+            "Attempts that failed since the last that did not.",
             value=status["client"]["failures_in_a_row"],
         )
         circuit = GaugeMetricFamily(
@@ -183,21 +180,22 @@ class _Collector:
             circuit.add_metric([state], float(status["client"]["circuit"] == state))
         yield circuit
         yield GaugeMetricFamily(
-            "playtally_pending_videos", "Videos with unpublished plays.",
+            "playtally_pending_videos",
+            "Videos with unpublished plays.",
             value=status["pending_videos"],
         )
         yield GaugeMetricFamily(
-            "playtally_in_flight_messages", "Messages received and not finished.",
+            "playtally_in_flight_messages",
+            "Messages received and not finished.",
             value=status["in_flight_messages"],
         )
         yield GaugeMetricFamily(
-            "playtally_caught_up", "1 when nothing is in flight and all is published.",
+            "playtally_caught_up",
+            "1 when nothing is in flight and all is published.",
             value=float(status["caught_up"]),
         )
         up = GaugeMetricFamily("playtally_child_up", "1 when the child runs.", labels=["child"])
-        restarts = CounterMetricFamily(
-            "playtally_child_restarts", "Restarts of the child.", labels=["child"]
-        )
+        restarts = CounterMetricFamily("playtally_child_restarts", "Restarts of the child.", labels=["child"])
         for child in status["children"]:
             up.add_metric([child["id"]], float(child["state"] == "running"))
             restarts.add_metric([child["id"]], child["restarts"])

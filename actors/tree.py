@@ -69,9 +69,7 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
     rules = settings.counters_supervisor
     shutdown_ms = int(rules.shutdown_timeout_s * 1000)
     workers = tuple(
-        ChildSpec(
-            counter, "actors.counter:Counter", shutdown_ms=shutdown_ms, peers=(DISPATCHER, CONSUMER)
-        )
+        ChildSpec(counter, "actors.counter:Counter", shutdown_ms=shutdown_ms, peers=(DISPATCHER, CONSUMER))
         for counter in counters
     )
     supervisor = SupervisorSpec(

@@ -109,9 +109,7 @@ class Worker:
         self._gone.clear()
         self._drained.clear()
         level = logging.getLevelName(logging.getLogger().level)
-        birth = Birth(
-            self.spec.id, self.incarnation, self.spec.start, self._surroundings.settings, level
-        )
+        birth = Birth(self.spec.id, self.incarnation, self.spec.start, self._surroundings.settings, level)
         try:
             self.process = ChildProcess(birth, self._heard, self._exited)
         except OSError as error:
@@ -130,9 +128,7 @@ class Worker:
             self.came_back_ms = self._since_death_ms()
             back = f", back {self.came_back_ms:.0f} ms after it died" if self.came_back_ms else ""
             note = f": {ready.note}" if ready.note else ""
-            log.info(
-                "%s started, pid %d, ready in %.0f ms%s%s", self, self.process.pid, took_ms, back, note
-            )
+            log.info("%s started, pid %d, ready in %.0f ms%s%s", self, self.process.pid, took_ms, back, note)
 
     async def stop(self) -> None:
         """Tell it to end, and kill it if it has not within its spec's shutdown time."""
@@ -161,15 +157,15 @@ class Worker:
             asyncio.ensure_future(self._drained.wait()),
             asyncio.ensure_future(self._gone.wait()),
         ]
-        done, waiting = await asyncio.wait(
-            waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-        )
+        done, waiting = await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for one in waiting:
             one.cancel()
         if not done:
             log.warning(
                 "%s still holds something after %g s (supervisor.shutdown_timeout_s); it stays in the "
-                "ledgers and on the queue, and the next start goes on with it", self, timeout_s,
+                "ledgers and on the queue, and the next start goes on with it",
+                self,
+                timeout_s,
             )
 
     def say_stopping(self) -> None:
@@ -253,5 +249,3 @@ class Worker:
         log.warning("%s %s (pid %d)", self, exit, pid)
         if not starting:  # else `start` raises
             self._on_exit(self, exit)
-
-

@@ -100,7 +100,9 @@ def preloaded(folder: Path, plays: int, channel: str) -> Iterator[QueueProcess]:
                 *(sys.executable, "-m", "producer", "--plays", str(plays), "--seed", "1"),
                 *("--set", f'nsq.nsqd_tcp_addresses=["{queue.tcp_address}"]'),
             ],
-            cwd=ROOT, check=True, capture_output=True,
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
         )
         yield queue
     finally:
@@ -111,7 +113,11 @@ def _pynsq(folder: Path, reader: str, plays: int) -> float:
     with preloaded(folder, plays, "stock") as queue:
         ended = subprocess.run(
             [sys.executable, "-c", reader, queue.tcp_address, str(plays)],
-            cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
         )
         return float(ended.stdout)
 
@@ -120,10 +126,16 @@ def _go(folder: Path, plays: int) -> float:
     with preloaded(folder, plays, "go") as queue:
         ended = subprocess.run(
             [
-                "bench_reader", f"-nsqd-tcp-address={queue.tcp_address}", "-topic=plays", "-channel=go",
-                "-runfor=1s", "-rdy=2500",
+                "bench_reader",
+                f"-nsqd-tcp-address={queue.tcp_address}",
+                "-topic=plays",
+                "-channel=go",
+                "-runfor=1s",
+                "-rdy=2500",
             ],
-            capture_output=True, text=True, timeout=60,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         found = re.search(r"([\d.]+)ops/s", ended.stderr)
         assert found, ended.stderr

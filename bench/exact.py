@@ -40,9 +40,11 @@ def main() -> None:
     parser.add_argument("--rates", action="store_true", help="how all hot depends on the rate of plays")
     options = parser.parse_args()
     table = Table(box=None, pad_edge=False, header_style="dim")
-    columns = ("all hot", "rule", "bound", "ratio") if options.rates else (
-        "cut down", "of so many", "linger", "rule", "exact", "bound"
-    )  # fmt: skip
+    columns = (
+        ("all hot", "rule", "bound", "ratio")
+        if options.rates
+        else ("cut down", "of so many", "linger", "rule", "exact", "bound")
+    )
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for row in _rates() if options.rates else _cut_down():

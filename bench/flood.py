@@ -83,8 +83,12 @@ def main() -> None:
     for name in COLUMNS:
         table.add_column(name, justify="right")
     table.add_row(
-        f"{found.videos:,}", f"{found.seconds:.1f}", f"{len(found.widths):,}", f"{found.full:,}",
-        f"{-(-found.videos // VIDEOS_A_PUBLISH_MAX):,}", f"{grown_mb:.0f}",
+        f"{found.videos:,}",
+        f"{found.seconds:.1f}",
+        f"{len(found.widths):,}",
+        f"{found.full:,}",
+        f"{-(-found.videos // VIDEOS_A_PUBLISH_MAX):,}",
+        f"{grown_mb:.0f}",
         f"{grown_mb * 1e6 / found.videos:.0f}",
     )
     Console().print(table)

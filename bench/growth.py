@@ -134,7 +134,13 @@ def show(results: list[dict]) -> None:
     """The table."""
     table = Table(title="many videos", box=None, title_justify="left")
     columns = (
-        "videos", "plays/s", "CPU a play, µs", "x the fewest", "first play, µs", "MB", "MB a million",
+        "videos",
+        "plays/s",
+        "CPU a play, µs",
+        "x the fewest",
+        "first play, µs",
+        "MB",
+        "MB a million",
         "start, s",
     )
     for name in columns:
@@ -143,10 +149,15 @@ def show(results: list[dict]) -> None:
     for one in results:
         us, mb = sum(one["cpu_us_a_play"].values()), sum(one["memory_mb"].values())
         table.add_row(
-            f"{one['videos']:,}", f"{one['plays_per_s']:,.0f}", f"{us:.2f}", f"{us / fewest_us:.2f}",
-            f"{sum(one['new_cpu_us_a_play'].values()):.2f}", f"{mb:.0f}",
-            f"{mb / one['videos'] * 1e6:,.0f}" if one["videos"] > 100_000 else "", f"{one['start_s']:.2f}",
-        )  # fmt: skip
+            f"{one['videos']:,}",
+            f"{one['plays_per_s']:,.0f}",
+            f"{us:.2f}",
+            f"{us / fewest_us:.2f}",
+            f"{sum(one['new_cpu_us_a_play'].values()):.2f}",
+            f"{mb:.0f}",
+            f"{mb / one['videos'] * 1e6:,.0f}" if one["videos"] > 100_000 else "",
+            f"{one['start_s']:.2f}",
+        )
     Console().print(table)
     for one in results:
         for what, unit in (("cpu_us_a_play", "µs"), ("memory_mb", "MB"), ("memory_again_mb", "MB, again")):

@@ -1,6 +1,6 @@
 """What the service costs when nothing happens: CPU of the whole tree, as a share of one core.
 
-    python -m bench.idle [--seconds 20]
+python -m bench.idle [--seconds 20]
 """
 
 import argparse

@@ -97,7 +97,9 @@ def _stock(folder: Path, options: argparse.Namespace) -> list[float]:
     with queue_process("nsqd", folder) as queue:
         reader = subprocess.Popen(
             [sys.executable, "-c", STOCK, queue.tcp_address, str(options.plays)],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         time.sleep(2)
         with RawClient(queue.tcp_address) as client:

@@ -71,9 +71,10 @@ def judge(sent: Sequence[Sent], deadline_s: float, realtime_below: int = REALTIM
     spare_ns, begin_ns = math.inf, math.inf
     for one in reversed(sent):
         arrived_ns = [
-            entry["arrived_at_ns"] for entry in one.publish["videos"]
+            entry["arrived_at_ns"]
+            for entry in one.publish["videos"]
             if entry["plays"] >= realtime_below and not entry.get("overdue")
-        ]  # fmt: skip
+        ]
         late += sum(one.answered_ns > stamp + deadline_ns for stamp in arrived_ns)
         if begin_ns != math.inf:
             spare_ns += begin_ns - one.answered_ns
@@ -95,18 +96,28 @@ def virtual(name: str, plays: int, seed: int, client_ms: int, vary: float) -> li
 
 
 def live(
-    client_ms: int, deadline_s: float, seconds: float, path: Path,
-    realtime_below: int = LIVE_REALTIME_BELOW, restart: bool = False,
-) -> list[Sent]:  # fmt: skip
+    client_ms: int,
+    deadline_s: float,
+    seconds: float,
+    path: Path,
+    realtime_below: int = LIVE_REALTIME_BELOW,
+    restart: bool = False,
+) -> list[Sent]:
     """A real service while 100 hot videos are played on and on, and now and then one for the first time.
 
     `restart`: before the first deadlines the dispatcher is killed, in place of such plays.
     """
     reply = Reply(200, after_s=client_ms / 1000)
-    with RecordingClient(lambda number, publish: reply) as client, open_service(
-        "embedded", path, f"publish.url={client.url}", f"dispatch.deadline_s={deadline_s}",
-        f"dispatch.realtime_below={realtime_below}",
-    ) as service:
+    with (
+        RecordingClient(lambda number, publish: reply) as client,
+        open_service(
+            "embedded",
+            path,
+            f"publish.url={client.url}",
+            f"dispatch.deadline_s={deadline_s}",
+            f"dispatch.realtime_below={realtime_below}",
+        ) as service,
+    ):
         service.start()
         end_s, videos, killed = time.monotonic() + seconds, LIVE_HOT, False
         while time.monotonic() < end_s:
@@ -147,19 +158,27 @@ def main() -> None:
             deadline_s = options.deadline_s
             with tempfile.TemporaryDirectory() as folder:
                 sent = live(
-                    client_ms, deadline_s, 2.5 * deadline_s, Path(folder),
-                    options.realtime_below, options.restart,
-                )  # fmt: skip
+                    client_ms,
+                    deadline_s,
+                    2.5 * deadline_s,
+                    Path(folder),
+                    options.realtime_below,
+                    options.restart,
+                )
             found = judge(sent, deadline_s, options.realtime_below)
         else:
             deadline_s = DEADLINE_MS / 1000
             sent = virtual(options.trace, options.plays, options.seed, client_ms, options.vary / 100)
             found = judge(sent, deadline_s)
         table.add_row(
-            f"{client_ms} ms", f"{found.batches:,}", f"{len(found.used):,}",
-            _share(found.ages, 0), _share(found.ages, 0.5),
-            *(_share(found.used, share) for share in (0, 0.01, 0.5)), f"{found.late:,}",
-        )  # fmt: skip
+            f"{client_ms} ms",
+            f"{found.batches:,}",
+            f"{len(found.used):,}",
+            _share(found.ages, 0),
+            _share(found.ages, 0.5),
+            *(_share(found.used, share) for share in (0, 0.01, 0.5)),
+            f"{found.late:,}",
+        )
     Page().print(table)
 
 

@@ -57,9 +57,13 @@ def main() -> None:
     for one in _rows():
         least, most = ("≥ ", "≤ ") if one.at_least else ("", "")
         table.add_row(
-            one.trace, f"{one.bound:,.1f}", f"{least}{one.online:,.1f}", f"{one.rule:,.1f}",
-            f"{least}{one.online / one.bound:.3f}", f"{most}{one.rule / one.online:.3f}",
-        )  # fmt: skip
+            one.trace,
+            f"{one.bound:,.1f}",
+            f"{least}{one.online:,.1f}",
+            f"{one.rule:,.1f}",
+            f"{least}{one.online / one.bound:.3f}",
+            f"{most}{one.rule / one.online:.3f}",
+        )
     Page().print(table)
 
 
@@ -117,8 +121,10 @@ def slotted(chances: Sequence[float], slots: int, random: Random) -> list[Play]:
     """Plays of hot videos, a slot being a millisecond."""
     return [
         Play(video, slot * MS, slot * MS, HOT)
-        for slot in range(slots) for video, chance in enumerate(chances) if random.random() < chance
-    ]  # fmt: skip
+        for slot in range(slots)
+        for video, chance in enumerate(chances)
+        if random.random() < chance
+    ]
 
 
 def drawn(shares: Sequence[float], offsets_ms: Sequence[int], total: int, random: Random) -> list[Play]:

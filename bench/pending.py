@@ -42,7 +42,11 @@ def main() -> None:
     options = parser.parse_args()
     table = Table(title="offers", box=None, title_justify="left")
     columns = (
-        "videos a message", "pending", "µs an offer", "bytes a video", "µs an offer, publishes of 2 ms"
+        "videos a message",
+        "pending",
+        "µs an offer",
+        "bytes a video",
+        "µs an offer, publishes of 2 ms",
     )
     for name in columns:
         table.add_column(name, justify="right")

@@ -46,12 +46,8 @@ def draw(series: dict[str, list[tuple[int, int]]]) -> str:
 
 
 def _head() -> str:
-    light = "".join(
-        f".c{n}{{stroke:#{one}}}.t{n}{{fill:#{one}}}" for n, one in enumerate(COLOURS)
-    )
-    dark = "".join(
-        f".c{n}{{stroke:#{one}}}.t{n}{{fill:#{one}}}" for n, one in enumerate(COLOURS_DARK)
-    )
+    light = "".join(f".c{n}{{stroke:#{one}}}.t{n}{{fill:#{one}}}" for n, one in enumerate(COLOURS))
+    dark = "".join(f".c{n}{{stroke:#{one}}}.t{n}{{fill:#{one}}}" for n, one in enumerate(COLOURS_DARK))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
         f'height="{HEIGHT}" role="img" aria-labelledby="title">\n'

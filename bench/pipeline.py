@@ -63,7 +63,11 @@ def measure_stock(kind: str, folder: Path, plays: int) -> float:
                 client.publish("plays", *[body] * min(1000, plays - at))
         ended = subprocess.run(
             [sys.executable, "-c", STOCK_READER, queue.tcp_address, str(plays)],
-            cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
         )
         return float(ended.stdout)
 
@@ -86,9 +90,7 @@ def measure_service(kind: str, folder: Path, plays: int) -> dict:
             pids["nsqd"] = nsqd.pid
         before = {name: cpu_s(pid) for name, pid in pids.items()}
         started_s = time.monotonic()
-        producer = produce(
-            service, "--plays", str(plays), "--seed", "1", manifest=folder / "manifest.json"
-        )
+        producer = produce(service, "--plays", str(plays), "--seed", "1", manifest=folder / "manifest.json")
         wait_for(lambda: service.status()["plays"]["counted"] >= plays, "all counted", 300, service.log)
         wait_for(lambda: queue.unfinished("plays", "playtally") == 0, "all finished", 60, service.log)
         seconds = time.monotonic() - started_s

@@ -88,7 +88,8 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--picture", metavar="FILE", help="draw publishes against linger there, as SVG")
     parser.add_argument(
-        "--record", metavar="FILE",
+        "--record",
+        metavar="FILE",
         help="write the publishes of one trace and one linger there, as `supervisor.py audit` reads them",
     )
     options = parser.parse_args()
@@ -97,7 +98,8 @@ def main() -> None:
         parser.error("--record: name one --trace and one --linger-ms")
     asked = [
         (name, linger_ms, options.client_ms, options.plays, options.seed, options.record)
-        for name in names for linger_ms in lingers_ms
+        for name in names
+        for linger_ms in lingers_ms
     ]
     with ProcessPoolExecutor(2) as pool:
         found = list(pool.map(_measure, asked))
@@ -119,12 +121,19 @@ def measure(name: str, trace: list[Play], mode: Mode, client_ms: int, told: list
     bound = publishes_min(demands(trace, granted), mode.batch_size_max)
     bound_seconds = time.monotonic() - started_s
     return Measured(
-        trace=name, linger_ms=linger_ms, client_ms=client_ms, plays=len(trace), publishes=len(told),
-        rule=rule_publishes(trace, mode), bound=bound, ratio=len(told) / bound,
+        trace=name,
+        linger_ms=linger_ms,
+        client_ms=client_ms,
+        plays=len(trace),
+        publishes=len(told),
+        rule=rule_publishes(trace, mode),
+        bound=bound,
+        ratio=len(told) / bound,
         width=sum(len(one.batch.entries) for one in told) / len(told),
         late=sum(_late(one, mode) for one in told),
-        timer=timer_publishes(trace, mode), bound_seconds=bound_seconds,
-    )  # fmt: skip
+        timer=timer_publishes(trace, mode),
+        bound_seconds=bound_seconds,
+    )
 
 
 def replay(trace: list[Play], mode: Mode, client_ms: int = 0, vary: float = 0.0) -> list[Told]:
@@ -251,7 +260,9 @@ def _measure(asked: tuple[str, int, int, int, int, str | None]) -> Measured:
     name, linger_ms, client_ms, plays, seed, record = asked
     trace = make_trace(name, plays, seed)
     mode = Mode(
-        deadline=DEADLINE_MS * MS, realtime_linger=linger_ms * MS, overdue_linger=OVERDUE_LINGER_MS * MS,
+        deadline=DEADLINE_MS * MS,
+        realtime_linger=linger_ms * MS,
+        overdue_linger=OVERDUE_LINGER_MS * MS,
         batch_size_max=BATCH_SIZE_MAX,
     )
     told = replay(trace, mode, client_ms)
@@ -269,16 +280,30 @@ def recorded(told: Iterable[Told]) -> Iterator[str]:
 def _table(found: list[Measured]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     columns = (
-        "trace", "linger", "publishes", "rule", "bound", "ratio", "videos each", "one a play", "60 s timer"
+        "trace",
+        "linger",
+        "publishes",
+        "rule",
+        "bound",
+        "ratio",
+        "videos each",
+        "one a play",
+        "60 s timer",
     )
     for column in columns:
         table.add_column(column, justify="left" if column == "trace" else "right", no_wrap=True)
     for before, one in zip([None, *found], found, strict=False):
         table.add_row(
             one.trace if before is None or before.trace != one.trace else "",
-            f"{one.linger_ms} ms", f"{one.publishes:,}", f"{one.rule:,}", f"{one.bound:,}",
-            f"{one.ratio:.4f}", f"{one.width:.1f}", f"{one.plays:,}", f"{one.timer:,}",
-        )  # fmt: skip
+            f"{one.linger_ms} ms",
+            f"{one.publishes:,}",
+            f"{one.rule:,}",
+            f"{one.bound:,}",
+            f"{one.ratio:.4f}",
+            f"{one.width:.1f}",
+            f"{one.plays:,}",
+            f"{one.timer:,}",
+        )
     return table
 
 

@@ -39,9 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--plays", type=int, default=200_000)
     parser.add_argument("--kind", choices=QUEUES, action="append")
-    parser.add_argument(
-        "--profile", metavar="FILE", help="write a cProfile of the embedded nsqd here"
-    )
+    parser.add_argument("--profile", metavar="FILE", help="write a cProfile of the embedded nsqd here")
     arguments = parser.parse_args()
     kinds = arguments.kind or [kind for kind in QUEUES if kind == "embedded" or nsqd_path()]
     rates = {kind: _measured(kind, arguments.plays, arguments.profile) for kind in kinds}
@@ -72,10 +70,7 @@ def _rate(plays: int, clients: tuple[Client, ...], queue: QueueProcess) -> float
     """Plays a second, from when all clients are connected until the last one is done."""
     context = multiprocessing.get_context("spawn")
     together = context.Barrier(len(clients) + 1)
-    processes = [
-        context.Process(target=client, args=(queue.tcp_port, plays, together))
-        for client in clients
-    ]
+    processes = [context.Process(target=client, args=(queue.tcp_port, plays, together)) for client in clients]
     for process in processes:
         process.start()
     together.wait(_STALL_S)

@@ -55,7 +55,10 @@ class Shard:
         ids = [(now_ms << 22) + self._sequence + place for place in range(len(played))]
         self._sequence = (self._sequence + len(played)) % (1 << 21)
         plays = Plays(
-            1, SOURCE, b"".join(one.to_bytes(8, "big") for one in ids), b"".join(played),
+            1,
+            SOURCE,
+            b"".join(one.to_bytes(8, "big") for one in ids),
+            b"".join(played),
             pack_numbers([now_ms * 1_000_000] * len(played)),
         )
         self.ledger.apply(plays, now_ms)
@@ -96,9 +99,13 @@ def measure(folder: str, videos: int, options: argparse.Namespace, scattered: bo
         found = processes.map(partial(_commit, *ledger, options.commits), shards)
         costs_ms = [cost for some in found for cost in some]
     return [
-        f"{sum(one[0] for one in loaded):,}", f"{sum(one[1] for one in loaded):,}", f"{rows:,}",
-        f"{seconds:.2f}", f"{statistics.median(costs_ms):.2f}",
-        f"{statistics.quantiles(costs_ms, n=20)[-1]:.2f}", f"{size / 1e6:.0f}",
+        f"{sum(one[0] for one in loaded):,}",
+        f"{sum(one[1] for one in loaded):,}",
+        f"{rows:,}",
+        f"{seconds:.2f}",
+        f"{statistics.median(costs_ms):.2f}",
+        f"{statistics.quantiles(costs_ms, n=20)[-1]:.2f}",
+        f"{size / 1e6:.0f}",
     ]
 
 

@@ -43,6 +43,7 @@ def lines(trace: list[Play]) -> Iterator[str]:
 
 def _steady(seconds: float, **kind: object) -> Callable[[int, int], list[Play]]:
     """Plays at random times, spread evenly."""
+
     def trace(plays: int, seed: int) -> list[Play]:
         random = Random(seed)
         offsets = sorted(int(random.random() * seconds * 1000) for _ in range(plays))
@@ -73,6 +74,7 @@ def _all_hot(plays: int, seed: int) -> list[Play]:
 
 def _backlog(seconds: float) -> Callable[[int, int], list[Play]]:
     """All arrived in these seconds before the service started, and are received as fast as it goes."""
+
     def trace(plays: int, seed: int) -> list[Play]:
         random = Random(seed)
         offsets = sorted(int(random.random() * seconds * 1000) for _ in range(plays))
@@ -83,9 +85,7 @@ def _backlog(seconds: float) -> Callable[[int, int], list[Play]]:
     return trace
 
 
-def _plays(
-    workload: Workload, arrived: list[int], received: list[int] | None = None
-) -> list[Play]:
+def _plays(workload: Workload, arrived: list[int], received: list[int] | None = None) -> list[Play]:
     counted: Counter[int] = Counter()
     trace = []
     for video, arrived_ms, received_ms in zip(workload.order, arrived, received or arrived, strict=True):

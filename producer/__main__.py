@@ -33,9 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("tornado.general").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        load = workload.make(
-            asked.seed, asked.plays, asked.videos, asked.quiet_videos, asked.distribution
-        )
+        load = workload.make(asked.seed, asked.plays, asked.videos, asked.quiet_videos, asked.distribution)
         return asyncio.run(_produce(asked, load))
     except KeyboardInterrupt:
         print("error: stopped by a signal before anything was produced", file=sys.stderr)
@@ -48,8 +46,11 @@ async def _produce(asked: arguments.Arguments, load: workload.Workload) -> int:
         if asked.seed_was_drawn:
             shown.say(f"seed {asked.seed} (make the same plays again with --seed {asked.seed})")
         publisher = Publisher(
-            load, asked.settings.nsq.topic, discovery.locator(asked.settings),
-            Pace(asked.plays_per_second) if asked.plays_per_second else None, shown.say,
+            load,
+            asked.settings.nsq.topic,
+            discovery.locator(asked.settings),
+            Pace(asked.plays_per_second) if asked.plays_per_second else None,
+            shown.say,
         )
         _stop_on_signals(publisher)
         showing = asyncio.create_task(_show(shown, publisher))

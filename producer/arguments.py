@@ -85,14 +85,22 @@ def parse(argv: Sequence[str]) -> Arguments:
     if problems:
         raise ArgumentsError(problems)
     return Arguments(
-        settings, plays, videos, quiet_videos, given.distribution, plays_per_second,
-        seed, seed_was_drawn, given.manifest,
+        settings,
+        plays,
+        videos,
+        quiet_videos,
+        given.distribution,
+        plays_per_second,
+        seed,
+        seed_was_drawn,
+        given.manifest,
     )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m producer", allow_abbrev=False,
+        prog="python -m producer",
+        allow_abbrev=False,
         description="Put plays with known totals on the queue that the service reads.",
         epilog="Ends with 0 when the queue acknowledged every play, 1 when not (with the reason), "
         "2 when arguments or settings are wrong (with every problem). The queue is waited for.",
@@ -100,21 +108,35 @@ def _parser() -> argparse.ArgumentParser:
     # All are read as texts: argparse's own checks stop at the first problem.
     add = parser.add_argument
     add("--config", metavar="FILE", help="the settings (default: config.toml)")
-    add("--set", metavar="SECTION.KEY=VALUE", action="append", default=[],
-        help="a setting that goes over the file's; may be repeated")
+    add(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting that goes over the file's; may be repeated",
+    )
     add("--plays", metavar="N", default="100000", help="plays in all (default: 100000)")
     add("--videos", metavar="N", default="100", help="videos that they are of (default: 100)")
-    add("--quiet-videos", metavar="N",
-        help="videos with 1 to 99 plays, at least (default: 15; of fewer than 100 videos 15 %%)")
-    add("--seconds", metavar="S",
-        help="spread the plays evenly over that time; 0 for as fast as it goes (default: 0)")
+    add(
+        "--quiet-videos",
+        metavar="N",
+        help="videos with 1 to 99 plays, at least (default: 15; of fewer than 100 videos 15 %%)",
+    )
+    add(
+        "--seconds",
+        metavar="S",
+        help="spread the plays evenly over that time; 0 for as fast as it goes (default: 0)",
+    )
     add("--rate", metavar="N", help="plays a second, instead of --seconds")
-    add("--distribution", metavar="NAME", default="zipf",
+    add(
+        "--distribution",
+        metavar="NAME",
+        default="zipf",
         help="how the videos that are not quiet share the plays: "
-        f"{', '.join(workload.DISTRIBUTIONS)} (default: zipf)")
+        f"{', '.join(workload.DISTRIBUTIONS)} (default: zipf)",
+    )
     add("--seed", metavar="N", help="makes the same plays again (default: a new one, told on stderr)")
-    add("--manifest", metavar="FILE",
-        help="write what the queue acknowledged as JSON; - for stdout")
+    add("--manifest", metavar="FILE", help="write what the queue acknowledged as JSON; - for stdout")
     return parser
 
 
@@ -123,8 +145,7 @@ def _plays_per_second(
 ) -> float | None:
     if given.seconds is not None and given.rate is not None:
         problems.append(
-            f"--seconds {given.seconds} and --rate {given.rate} exclude each other, "
-            "expected one of them"
+            f"--seconds {given.seconds} and --rate {given.rate} exclude each other, expected one of them"
         )
     rate = read.number("--rate", given.rate, "more than 0", lambda value: value > 0)
     seconds = read.number("--seconds", given.seconds, "0 or more", lambda value: value >= 0)

@@ -74,8 +74,7 @@ async def _nodes(lookupd: str) -> list[str]:
     base = lookupd.rstrip("/") if "://" in lookupd else f"http://{lookupd.rstrip('/')}"
     answer = await AsyncHTTPClient().fetch(f"{base}/nodes", request_timeout=LOOKUP_TIMEOUT_S)
     return [
-        _join(node["broadcast_address"], node["tcp_port"])
-        for node in json.loads(answer.body)["producers"]
+        _join(node["broadcast_address"], node["tcp_port"]) for node in json.loads(answer.body)["producers"]
     ]
 
 

@@ -62,10 +62,13 @@ class Bar:
 
     def __init__(self, plays: int):
         self._progress = Progress(
-            TextColumn("producing"), BarColumn(),
+            TextColumn("producing"),
+            BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f} plays"),
-            TextColumn("{task.fields[speed]} plays/s"), TimeRemainingColumn(),
-            console=Console(stderr=True), transient=True,
+            TextColumn("{task.fields[speed]} plays/s"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
         )
         self._task = self._progress.add_task("producing", total=plays, speed="-")
         self._progress.start()
@@ -77,9 +80,7 @@ class Bar:
     def update(self, acknowledged_plays: int, now_s: float) -> None:
         """Move the bar. `now_s` is not needed: the bar keeps its own time."""
         speed = self._progress.tasks[0].speed
-        self._progress.update(
-            self._task, completed=acknowledged_plays, speed=speed_text(speed or 0.0)
-        )
+        self._progress.update(self._task, completed=acknowledged_plays, speed=speed_text(speed or 0.0))
 
     def close(self) -> None:
         """Take the bar off the screen; what was said stays."""

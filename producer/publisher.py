@@ -28,7 +28,11 @@ class Publisher:
     """One run. `say` takes a line for the user; `pace` None is as fast as the queue takes it."""
 
     def __init__(
-        self, workload: Workload, topic: str, locate: Locate, pace: Pace | None,
+        self,
+        workload: Workload,
+        topic: str,
+        locate: Locate,
+        pace: Pace | None,
         say: Callable[[str], None],
     ):
         self.deliveries = Deliveries(workload.order)

@@ -47,7 +47,10 @@ class Workload:
 
 
 def make(
-    seed: int, plays: int = 100_000, videos: int = 100, quiet_videos: int = 15,
+    seed: int,
+    plays: int = 100_000,
+    videos: int = 100,
+    quiet_videos: int = 15,
     distribution: str = "zipf",
 ) -> Workload:
     """The workload of that seed: `plays` plays of `videos` videos, in a shuffled order.
@@ -77,13 +80,10 @@ def check(plays: int, videos: int, quiet_videos: int, distribution: str) -> None
     asked = f"{plays} plays of {videos} videos, {quiet_videos} of them quiet"
     if not (1 <= plays <= PLAYS_MAX and 1 <= videos <= VIDEOS_MAX and quiet_videos >= 0):
         raise ImpossibleWorkload(
-            f"{asked}: expected 1 to {PLAYS_MAX} plays, 1 to {VIDEOS_MAX} videos and 0 or more "
-            "quiet ones"
+            f"{asked}: expected 1 to {PLAYS_MAX} plays, 1 to {VIDEOS_MAX} videos and 0 or more quiet ones"
         )
     if distribution not in DISTRIBUTIONS:
-        raise ImpossibleWorkload(
-            f"distribution {distribution!r}: expected one of {', '.join(DISTRIBUTIONS)}"
-        )
+        raise ImpossibleWorkload(f"distribution {distribution!r}: expected one of {', '.join(DISTRIBUTIONS)}")
     if quiet_videos > videos:
         raise ImpossibleWorkload(
             f"{asked}: at most all {videos} videos can be quiet; "
@@ -113,7 +113,11 @@ def _make_guids(random: Random, count: int) -> tuple[str, ...]:
 
 
 def _divide(
-    random: Random, plays: int, videos: int, quiet_videos: int, weigh: Callable[[int], list[int]],
+    random: Random,
+    plays: int,
+    videos: int,
+    quiet_videos: int,
+    weigh: Callable[[int], list[int]],
 ) -> list[int]:
     """Plays of each video: the busy ones, most played first, then the quiet ones."""
     busy_videos = videos - quiet_videos
@@ -144,9 +148,7 @@ def _apportion(amount: int, weights: list[int]) -> list[int]:
     """`amount` divided by weight into whole numbers, exactly (largest remainders, ties in order)."""
     whole = sum(weights)
     shares = [amount * weight // whole for weight in weights]
-    by_remainder = sorted(
-        range(len(weights)), key=lambda rank: (-(amount * weights[rank] % whole), rank)
-    )
+    by_remainder = sorted(range(len(weights)), key=lambda rank: (-(amount * weights[rank] % whole), rank))
     for rank in by_remainder[: amount - sum(shares)]:
         shares[rank] += 1
     return shares

@@ -83,10 +83,7 @@ class Writer(nsq.Writer):
     @property
     def open(self) -> list[Connection]:
         """The connections that plays can be sent on."""
-        return [
-            conn for conn in self.conns.values()
-            if conn.connected() and not conn.stream.closed()
-        ]
+        return [conn for conn in self.conns.values() if conn.connected() and not conn.stream.closed()]
 
     @property
     def connecting(self) -> bool:

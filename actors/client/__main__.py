@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--address", default="127.0.0.1:8080", help="host:port; port 0: a free one")
     parser.add_argument("--data-path", type=pathlib.Path, required=True, help="directory to keep")
     parser.add_argument(
-        "--record", type=pathlib.Path, metavar="FILE",
+        "--record",
+        type=pathlib.Path,
+        metavar="FILE",
         help="add each publish to it, with when it came, as `supervisor.py audit` reads them",
     )
     parser.add_argument("--secret-env", default="", help="variable that holds the signing secret")

@@ -32,8 +32,7 @@ _PAGE_FILES = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _SECURITY_POLICY = (
-    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    "object-src 'none'"
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 )
 _log = logging.getLogger("playtally.client")
 
@@ -115,8 +114,13 @@ class PlaysHandler(Handler):
         signature = self.request.headers.get("X-Playtally-Signature")
         secret = self.client.secret
         if secret is not None and not publishes.is_signed(body, signature, secret):
-            self.answer({"error": "X-Playtally-Signature: expected this body's HMAC, as in "
-                         '"sha256=<hex>"; is the secret the same on both sides?'}, 401)  # fmt: skip
+            self.answer(
+                {
+                    "error": "X-Playtally-Signature: expected this body's HMAC, as in "
+                    '"sha256=<hex>"; is the secret the same on both sides?'
+                },
+                401,
+            )
             return
         try:
             publish = publishes.parse(
@@ -129,8 +133,14 @@ class PlaysHandler(Handler):
         held_up_ms = publishes.held_up_ms(self.request.headers.get("X-Playtally-Held-Up-Ms"))
         receipt = self.client.receive(publish, held_up_ms)
         if receipt.verdict is Verdict.CONFLICT:
-            self.answer({"error": f"batch: {publish.batch!r} came before with other content, "
-                         "expected a new key for new content", "field": "batch"}, 409)  # fmt: skip
+            self.answer(
+                {
+                    "error": f"batch: {publish.batch!r} came before with other content, "
+                    "expected a new key for new content",
+                    "field": "batch",
+                },
+                409,
+            )
             return
         duplicate = receipt.verdict is Verdict.DUPLICATE
         self.answer({"batch": publish.batch, "duplicate": duplicate})

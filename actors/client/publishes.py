@@ -72,9 +72,10 @@ def parse(body: bytes, *, content_type: str, idempotency_key: str | None) -> Pub
     publish = _decoded(body)
     if idempotency_key is not None and idempotency_key != publish.batch:
         raise MalformedPublish(
-            "Idempotency-Key", f'the same as "batch", {publish.batch!r}',
+            "Idempotency-Key",
+            f'the same as "batch", {publish.batch!r}',
             f"is {idempotency_key[:200]!r}",
-        )  # fmt: skip
+        )
     entries = (
         Entry(one.video_id.lower(), one.plays, one.arrived_at_ns, one.overdue) for one in publish.videos
     )

@@ -124,8 +124,12 @@ class ReferenceClient:
         for broken in receipt.broken:
             _log.warning(
                 "client broken promise %s batch %s video %s expected %s found %s",
-                broken.promise, broken.batch, broken.video_id, broken.expected, broken.found,
-            )  # fmt: skip
+                broken.promise,
+                broken.batch,
+                broken.video_id,
+                broken.expected,
+                broken.found,
+            )
         self.streams.changed(receipt.videos)
         return receipt
 

@@ -64,13 +64,9 @@ class ClientStore:
     def load(self, promises: Promises) -> Audit:
         """The audit of all that was committed, judging by these promises from now on."""
         try:
-            rows = self._database.execute(
-                "SELECT video_id, plays, received_at_ns, timer_window FROM videos"
-            )
+            rows = self._database.execute("SELECT video_id, plays, received_at_ns, timer_window FROM videos")
             videos = {video_id: Video(*values) for video_id, *values in rows}
-            fingerprints = self._database.execute(
-                "SELECT batch, fingerprint FROM batches ORDER BY number"
-            )
+            fingerprints = self._database.execute("SELECT batch, fingerprint FROM batches ORDER BY number")
             broken = self._database.execute(
                 "SELECT promise, batch, video_id, expected, found FROM broken ORDER BY number"
             )
@@ -125,10 +121,7 @@ class ClientStore:
             )
         executemany(
             "INSERT INTO broken (promise, batch, video_id, expected, found) VALUES (?, ?, ?, ?, ?)",
-            [
-                (one.promise.value, one.batch, one.video_id, one.expected, one.found)
-                for one in receipt.broken
-            ],
+            [(one.promise.value, one.batch, one.video_id, one.expected, one.found) for one in receipt.broken],
         )
         packed = msgspec.msgpack.encode(audit.statistics)
         execute("INSERT OR REPLACE INTO statistics VALUES (1, ?)", (packed,))
@@ -146,9 +139,7 @@ class ClientStore:
             database.execute("PRAGMA synchronous = NORMAL")
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
-                database.executescript(
-                    f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-                )
+                database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
                 version = SCHEMA_VERSION
             if version != SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"is of version {version}, not {SCHEMA_VERSION}")

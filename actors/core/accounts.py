@@ -122,9 +122,7 @@ class Accounts(VideoTable):
     def columns_of_few(self, rows: Collection[int]) -> AccountColumns:
         """The same, without numpy's calls."""
         numbers = list(zip(*map(self.numbers, rows), strict=True)) or [(), (), ()]
-        taken, steps = (
-            {row: kept[row] for row in rows if row in kept} for kept in (self.taken, self.steps)
-        )
+        taken, steps = ({row: kept[row] for row in rows if row in kept} for kept in (self.taken, self.steps))
         videos = b"".join(map(self.video, rows))
         return AccountColumns(pack_numbers(rows), videos, *map(pack_numbers, numbers), taken, steps)
 

@@ -246,9 +246,12 @@ class Audit:
             self.statistics.duplicates += 1
             return Receipt(Verdict.DUPLICATE)
         broken = Broken(
-            Promise.ONE_CONTENT, publish.batch, None, f"content {known.hex()} as at first",
+            Promise.ONE_CONTENT,
+            publish.batch,
+            None,
+            f"content {known.hex()} as at first",
             f"content {fingerprint.hex()}",
-        )  # fmt: skip
+        )
         return Receipt(Verdict.CONFLICT, broken=self._record([broken]))
 
     def totals(self) -> dict[str, int]:
@@ -271,8 +274,7 @@ class Audit:
             "videos_published": entries,
             "videos_per_publish": {
                 "mean": _ratio(entries, publishes),
-                "histogram": {str(width): statistics.widths[width] for width in
-                              sorted(statistics.widths)},
+                "histogram": {str(width): statistics.widths[width] for width in sorted(statistics.widths)},
             },
             "plays_per_publish": _ratio(plays, publishes),
             "promises": msgspec.to_builtins(self.promises),
@@ -299,11 +301,9 @@ class Audit:
             "publishes_if_plain_timer": timer_publishes,
             "saving_percent": _saving_percent(publishes, plays),
             "saving_percent_against_plain_timer": _saving_percent(publishes, timer_publishes),
-        }  # fmt: skip
+        }
 
-    def _accept(
-        self, publish: Publish, fingerprint: bytes, received_at_ns: int, held_up_ms: int
-    ) -> Receipt:
+    def _accept(self, publish: Publish, fingerprint: bytes, received_at_ns: int, held_up_ms: int) -> Receipt:
         self._count(publish, received_at_ns)
         broken = list(self._broken_as_a_whole(publish))
         touched: dict[str, Video] = {}
@@ -332,9 +332,7 @@ class Audit:
         if not 1 <= width <= width_max:
             yield Broken(Promise.WIDTH, publish.batch, None, f"1 to {width_max} videos", f"{width}")
 
-    def _broken_by_entry(
-        self, publish: Publish, entry: Entry, received_at_ns: int
-    ) -> Iterable[Broken]:
+    def _broken_by_entry(self, publish: Publish, entry: Entry, received_at_ns: int) -> Iterable[Broken]:
         last = self._last_told(entry.video_id)
         if entry.plays == last:
             yield _broken(Promise.CHANGED, publish, entry, f"other than {last}", f"{last} again")
@@ -345,9 +343,12 @@ class Audit:
         if self._is_past_deadline(entry, received_at_ns) and not _is_excused(publish, entry):
             age_s = (received_at_ns - entry.arrived_at_ns) / _NS_PER_S
             yield _broken(
-                Promise.DEADLINE, publish, entry,
-                f"within {self.promises.deadline_s:g} s of arrival", f"after {age_s:.3f} s",
-            )  # fmt: skip
+                Promise.DEADLINE,
+                publish,
+                entry,
+                f"within {self.promises.deadline_s:g} s of arrival",
+                f"after {age_s:.3f} s",
+            )
 
     def _take_over(self, entry: Entry, received_at_ns: int) -> Video:
         timer = self.statistics.timer
@@ -361,9 +362,7 @@ class Audit:
         video = self.videos[entry.video_id] = Video(entry.plays, received_at_ns, window)
         return video
 
-    def _measure(
-        self, publish: Publish, entry: Entry, received_at_ns: int, held_up_ms: int
-    ) -> None:
+    def _measure(self, publish: Publish, entry: Entry, received_at_ns: int, held_up_ms: int) -> None:
         age_ns = received_at_ns - entry.arrived_at_ns
         if entry.plays >= self.promises.realtime_below:
             self.statistics.hot.add(age_ns)

@@ -106,10 +106,7 @@ def dead_letters(body: bytes, source: str, message_id: str, arrived_ns: int, why
         letter = _text_letter(facts, body)
         return [letter or _json(facts | {"body_base64": base64.b64encode(body).decode()})]
     return [
-        _json(
-            facts
-            | {"part": number, "parts": len(parts), "body_base64": base64.b64encode(part).decode()}
-        )
+        _json(facts | {"part": number, "parts": len(parts), "body_base64": base64.b64encode(part).decode()})
         for number, part in enumerate(parts, 1)
     ]
 

@@ -114,9 +114,7 @@ class Dispatching:
         self._linked.add(shard)
         self._barrier_due = self._draining  # not drained before it has answered the Recall
         effects += [
-            self._tell(batch, shard)
-            for batch, shards in self._unrecorded.values()
-            if shard in shards
+            self._tell(batch, shard) for batch, shards in self._unrecorded.values() if shard in shards
         ]
         return [*effects, Send(counter_of(shard), Recall()), *self.wake(now_ms)]
 
@@ -242,15 +240,16 @@ class Dispatching:
         names = DispatcherFigures.__struct_fields__
         counts = {name: getattr(self.totals, name) for name in names if hasattr(self.totals, name)}
         return DispatcherFigures(
-            **counts, pending_videos=len(self._schedule), in_flight=on_its_way,
-            circuit=self.attempts.circuit, failures=self.attempts.failures,
-        )  # fmt: skip
+            **counts,
+            pending_videos=len(self._schedule),
+            in_flight=on_its_way,
+            circuit=self.attempts.circuit,
+            failures=self.attempts.failures,
+        )
 
     # How it does that
 
-    def _collect(
-        self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int
-    ) -> list[Effect]:
+    def _collect(self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int) -> list[Effect]:
         self.phase = Phase.COLLECTING
         self._left_ms = now_ms
         self._collections += 1

@@ -29,9 +29,13 @@ class Margin:
     """The measured publish time, and the margins that follow from it. Milliseconds."""
 
     def __init__(
-        self, deadline_ms: int, *, interval_ms: float = 0.0, slack_ms: int | None = None,
+        self,
+        deadline_ms: int,
+        *,
+        interval_ms: float = 0.0,
+        slack_ms: int | None = None,
         pace: Pace | None = None,
-    ):  # fmt: skip
+    ):
         """`interval_ms`: batches leave no closer than this, where the client has a rate limit.
 
         `slack_ms`: None for the usual one. `pace`: what was measured before; None to guess.

@@ -199,6 +199,4 @@ CounterInbox: TypeAlias = Plays | Rejected | Collect | Published | Recall
 DispatcherInbox: TypeAlias = Pending | Collected | Recorded
 ChildInbox: TypeAlias = Linked | Ping | Drain | Stopping | Shutdown
 SupervisorInbox: TypeAlias = Ready | Resumed | Pong | Drained
-Message: TypeAlias = (
-    ConsumerInbox | CounterInbox | DispatcherInbox | ChildInbox | SupervisorInbox
-)
+Message: TypeAlias = ConsumerInbox | CounterInbox | DispatcherInbox | ChildInbox | SupervisorInbox

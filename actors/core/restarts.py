@@ -197,8 +197,6 @@ class Restarts:
                 affected = ids
         others = [name for name in affected if name != child.id]
         # A temporary child that goes down with others is not started again, and so is forgotten.
-        forget = tuple(
-            name for name in others if self._children[name].restart is Restart.TEMPORARY
-        )
+        forget = tuple(name for name in others if self._children[name].restart is Restart.TEMPORARY)
         start = tuple(name for name in affected if name not in forget)
         return Plan(tuple(reversed(others)), start, forget, min(delay_ms, self.spec.max_ms))

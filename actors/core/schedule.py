@@ -37,9 +37,7 @@ from .waiting import TRIGGERS, Waiting, WaitingColumns, WaitingVideos
 
 MANY = 40  # of fewer each is offered on its own: numpy's calls would take longer
 _GUID = np.dtype((np.void, VIDEO_BYTES))
-_REALTIME, _DEADLINE, _OVERDUE = map(
-    TRIGGERS.index, (Trigger.REALTIME, Trigger.DEADLINE, Trigger.OVERDUE)
-)
+_REALTIME, _DEADLINE, _OVERDUE = map(TRIGGERS.index, (Trigger.REALTIME, Trigger.DEADLINE, Trigger.OVERDUE))
 
 
 class Rule(Struct, frozen=True):
@@ -67,9 +65,7 @@ class Rule(Struct, frozen=True):
         latest_ms, trigger = self.latest(arrived_ms, ordinal, now_ms)
         return Waiting(latest_ms, trigger, ordinal, arrived_ms + self.deadline_ms <= now_ms)
 
-    def waiting_columns(
-        self, arrived_ms: np.ndarray, ordinals: np.ndarray, now_ms: int
-    ) -> WaitingColumns:
+    def waiting_columns(self, arrived_ms: np.ndarray, ordinals: np.ndarray, now_ms: int) -> WaitingColumns:
         """What each of many such videos waits for."""
         deadlines_ms = arrived_ms + self.deadline_ms
         overdue = deadlines_ms <= now_ms

@@ -89,10 +89,7 @@ class SeenIds:
         if now_ms < self._expiry_due_ms:
             return []
         self._expiry_due_ms = now_ms + EXPIRY_INTERVAL_MS
-        old = [
-            key for key, bucket in self._buckets.items()
-            if bucket.received_ms + self.window_ms < now_ms
-        ]
+        old = [key for key, bucket in self._buckets.items() if bucket.received_ms + self.window_ms < now_ms]
         for key in old:
             del self._buckets[key]
         return old
@@ -110,9 +107,7 @@ class SeenIds:
         bucket = self._buckets.get(key)
         return bucket is not None and batch.intersect(bucket.ids)
 
-    def _remember(
-        self, source: str, batch: BitMap64, keys: list[tuple[str, int]], now_ms: int
-    ) -> None:
+    def _remember(self, source: str, batch: BitMap64, keys: list[tuple[str, int]], now_ms: int) -> None:
         for key, part in _split(batch, keys):
             self._put(source, key[1], part, now_ms)
             if key in self._fresh:
@@ -139,9 +134,7 @@ def union(maps: list[BitMap64]) -> BitMap64:
     return maps[0]
 
 
-def _split(
-    batch: BitMap64, keys: list[tuple[str, int]]
-) -> Iterator[tuple[tuple[str, int], BitMap64]]:
+def _split(batch: BitMap64, keys: list[tuple[str, int]]) -> Iterator[tuple[tuple[str, int], BitMap64]]:
     if len(keys) == 1:
         yield keys[0], batch
         return

@@ -42,9 +42,7 @@ class Shape:
 
         The first body begins at `at`, at least 8 bytes from the start of `data`; the next `stride` bytes on.
         """
-        words = np.ndarray(
-            (count, len(self._mask)), np.uint64, data, at - self._lead, (stride, _WORD_BYTES)
-        )
+        words = np.ndarray((count, len(self._mask)), np.uint64, data, at - self._lead, (stride, _WORD_BYTES))
         if not ((words & self._mask) == self._fixed).all():
             return None
         texts = np.ndarray((count, len(_FORM)), np.uint8, data, at + len(self._head), (stride, 1))

@@ -20,8 +20,12 @@ from .delivery import Delivery
 from .route import Connection, reason_of
 
 FRAME_BYTES_MAX = 64 * 1024  # nsqd's answers are a few bytes, its longest the one to IDENTIFY
-IDENTITY = {"client_id": "playtally", "user_agent": "playtally", "feature_negotiation": True,
-            "heartbeat_interval": -1}
+IDENTITY = {
+    "client_id": "playtally",
+    "user_agent": "playtally",
+    "feature_negotiation": True,
+    "heartbeat_interval": -1,
+}
 
 
 class NotNsqd(ValueError):

@@ -56,7 +56,7 @@ class StdoutWriter:
         try:
             while rest:
                 try:
-                    rest = rest[os.write(self._descriptor, rest):]
+                    rest = rest[os.write(self._descriptor, rest) :]
                 except BlockingIOError:  # somebody who shares it has made it so
                     select.select([], [self._descriptor], [])
         except (OSError, ValueError) as error:
@@ -125,7 +125,8 @@ class MirroredSink:
             if not self._left_out:
                 log.warning(
                     "nobody reads stdout, and %d publishes wait for it: more are left out there until "
-                    "somebody does; they go on to the client", STDOUT_LINES_MAX,
+                    "somebody does; they go on to the client",
+                    STDOUT_LINES_MAX,
                 )
             self._left_out += 1
             return

@@ -178,8 +178,7 @@ def _found_without_name(state_dir: Path) -> LedgerSet | None:
     folders = ["", *sorted(path.name for path in state_dir.glob(f"{RESHARDED}*") if path.is_dir())]
     names = ("counter-*.sqlite", "dispatcher.sqlite")
     files = {
-        folder: sorted(one for name in names for one in (state_dir / folder).glob(name))
-        for folder in folders
+        folder: sorted(one for name in names for one in (state_dir / folder).glob(name)) for folder in folders
     }
     files = {folder: paths for folder, paths in files.items() if paths}
     if not files:

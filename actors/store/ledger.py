@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 ROWS_A_BUCKET_MAX = 64
 COMMITS_A_COMPACTION = 16
 
+
 class LedgerStore:
     """One shard's ledger. Raises `StoreFailure` when it can't be used."""
 
@@ -62,9 +63,7 @@ class LedgerStore:
                 "INSERT INTO seen VALUES (?, ?, ?, ?)",
                 [(one.source, one.bucket, one.received_ms, one.ids) for one in changes.seen],
             )
-            connection.executemany(
-                "DELETE FROM seen WHERE source = ? AND bucket = ?", changes.expired
-            )
+            connection.executemany("DELETE FROM seen WHERE source = ? AND bucket = ?", changes.expired)
             rows = self._rows_after(changes)
             touched = {(one.source, one.bucket) for one in changes.seen}
             full = None if changes.expired else self._to_compact(rows, touched)  # one long thing a commit
@@ -184,9 +183,7 @@ def _compact(connection: sqlite3.Connection, key: tuple[str, int]) -> None:
 
 def _replace(connection: sqlite3.Connection, chunk: SeenChunk) -> None:
     """Make the rows of a bucket this one."""
-    connection.execute(
-        "DELETE FROM seen WHERE source = ? AND bucket = ?", (chunk.source, chunk.bucket)
-    )
+    connection.execute("DELETE FROM seen WHERE source = ? AND bucket = ?", (chunk.source, chunk.bucket))
     connection.execute(
         "INSERT INTO seen VALUES (?, ?, ?, ?)", (chunk.source, chunk.bucket, chunk.received_ms, chunk.ids)
     )
@@ -201,7 +198,9 @@ def check_commits(path: Path, commits: int, synchronous: str) -> None:
     if not same_boot and synchronous == "NORMAL":
         log.error(
             '%s: %s, before the machine was started anew: a power cut took them, as synchronous = "NORMAL" '
-            'allows; "FULL" does not. Going on without them', path, lost,
+            'allows; "FULL" does not. Going on without them',
+            path,
+            lost,
         )
         return
     raise StoreFailure(
@@ -224,5 +223,6 @@ def check_accounts(path: Path, accounts: Accounts, tallies: Tallies) -> None:
         log.warning(
             "%s: the client was told more plays of %d videos than this ledger has: it is from an older "
             "backup, or the client's state is another's. They are published again once they have more",
-            path, ahead,
+            path,
+            ahead,
         )

@@ -18,9 +18,14 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[2]
 DEADLINE_MS = 15_000
 ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 VIDEOS = [str(uuid.UUID(int=(number << 96) + 7)) for number in range(1, 1001)]
 
 
@@ -40,10 +45,19 @@ class Client:
 
     def start(self):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "actors.client", "--address", f"127.0.0.1:{self.port}",
-             "--data-path", str(self._path)],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "actors.client",
+                "--address",
+                f"127.0.0.1:{self.port}",
+                "--data-path",
+                str(self._path),
+            ],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         line = self._process.stderr.readline()
         self.port = int(re.search(r"ready at http://127\.0\.0\.1:(\d+)/", line).group(1))
         threading.Thread(target=self._process.stderr.read, daemon=True).start()

@@ -50,8 +50,14 @@ class Fault(NamedTuple):
 # Of a hundred faults; and within kills and halts, of those that are there.
 KINDS = {Kind.KILL: 74, Kind.HALT: 10, Kind.CLIENT: 13, Kind.DISK: 3}
 TARGETS = {
-    "consumer": 20, "counter-0": 12, "counter-1": 12, "counter-2": 12, "dispatcher": 20,
-    QUEUE: 8, FORKSERVER: 4, SERVICE: 4,
+    "consumer": 20,
+    "counter-0": 12,
+    "counter-1": 12,
+    "counter-2": 12,
+    "dispatcher": 20,
+    QUEUE: 8,
+    FORKSERVER: 4,
+    SERVICE: 4,
 }
 HALT_S = (0.05, 0.8)
 LONG_HALT_S = 3.5  # longer than a child may be silent, so its supervisor kills it

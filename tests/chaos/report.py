@@ -19,8 +19,11 @@ def show(outcomes: list[Outcome]) -> None:
         table.add_row(name, *(f"{outcome.faults[name]:,}" for outcome in outcomes))
     table.add_section()
     rows = {
-        "kills": "kills", "plays": "plays", "of them never acknowledged": "unanswered",
-        "redeliveries recognised": "redelivered", "publishes": "publishes",
+        "kills": "kills",
+        "plays": "plays",
+        "of them never acknowledged": "unanswered",
+        "redeliveries recognised": "redelivered",
+        "publishes": "publishes",
         "of them the same key again": "repeated",
     }
     for title, field in rows.items():

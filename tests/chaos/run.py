@@ -31,8 +31,13 @@ PATIENCE_S = 120.0
 START_TRIES = 10
 CHANNEL = "playtally"
 SETTINGS = [
-    *HURRIED, *PATIENT, "counters.shards=3", "client.enabled=false", "dispatch.deadline_s=1",
-    "supervisor.liveness_timeout_s=2", f"publish.timeout_s={PUBLISH_TIMEOUT_S}",
+    *HURRIED,
+    *PATIENT,
+    "counters.shards=3",
+    "client.enabled=false",
+    "dispatch.deadline_s=1",
+    "supervisor.liveness_timeout_s=2",
+    f"publish.timeout_s={PUBLISH_TIMEOUT_S}",
 ]
 
 
@@ -200,8 +205,11 @@ def open_world(kind: str, path: Path) -> Iterator[tuple[Chaos, Service, MoodyCli
         disk = stack.enter_context(open_disk(path / "state"))
         tcp, http = (f"127.0.0.1:{port}" for port in free_ports(2))
         settings = [
-            *ANY_PORTS, *SETTINGS, f"publish.url={client.url}",
-            f"embedded_nsqd.tcp_address={tcp}", f"embedded_nsqd.http_address={http}",
+            *ANY_PORTS,
+            *SETTINGS,
+            f"publish.url={client.url}",
+            f"embedded_nsqd.tcp_address={tcp}",
+            f"embedded_nsqd.http_address={http}",
         ]
         nsqd = stack.enter_context(open_queue(kind, path)) if kind == "nsqd" else None
         if nsqd is not None:

@@ -39,7 +39,9 @@ def _flip_heads(content: bytes, chance: Random) -> bytes:
 
 
 DAMAGES: dict[str, Callable[[bytes, Random], bytes]] = {
-    "cut short": _cut, "garbled": _garble, "with pages of no kind": _flip_heads,
+    "cut short": _cut,
+    "garbled": _garble,
+    "with pages of no kind": _flip_heads,
 }
 
 
@@ -51,8 +53,10 @@ def check(state_dir: Path, folder: Path, settings: list[str], chance: Random) ->
     ledger = Path(ledger_path(str(state_dir), chance.randrange(2))).relative_to(state_dir)
     outbox = Path(outbox_path(str(state_dir))).relative_to(state_dir)
     cases = [*((ledger, damage) for damage in DAMAGES), (outbox, chance.choice(list(DAMAGES)))]
-    return [_try(state_dir, folder / f"copy-{number}", *case, settings, chance)
-            for number, case in enumerate(cases)]
+    return [
+        _try(state_dir, folder / f"copy-{number}", *case, settings, chance)
+        for number, case in enumerate(cases)
+    ]
 
 
 def _try(

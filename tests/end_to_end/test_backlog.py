@@ -31,8 +31,11 @@ def test_a_backlog_goes_out_in_few_publishes(kind, tmp_path):
             with Service(
                 tmp_path / f"state-{number}",
                 [
-                    *settings, f"nsq.channel=backlog-{number}", f"dispatch.realtime_linger_ms={linger_ms}",
-                    f"dispatch.deadline_s={deadline_s}", f"client.record={record}",
+                    *settings,
+                    f"nsq.channel=backlog-{number}",
+                    f"dispatch.realtime_linger_ms={linger_ms}",
+                    f"dispatch.deadline_s={deadline_s}",
+                    f"client.record={record}",
                 ],
             ) as service:
                 wait_counted(service, PLAYS)
@@ -51,8 +54,10 @@ def test_a_backlog_goes_out_in_few_publishes(kind, tmp_path):
             assert found.held
             drain_s = max(0, counted_ns - received[0].received_at_ns) / 1e9
             overdue_max = (drain_s + 2) * BATCHES  # overdue_linger_ms is a second
-            print(f"{kind}: linger {linger_ms} ms, deadline {deadline_s} s: counted in {drain_s:.2f} s, "
-                  f"{found.publishes} publishes {found.by_trigger}, bound {found.bound}")
+            print(
+                f"{kind}: linger {linger_ms} ms, deadline {deadline_s} s: counted in {drain_s:.2f} s, "
+                f"{found.publishes} publishes {found.by_trigger}, bound {found.bound}"
+            )
             match linger_ms, deadline_s:
                 case 0, 60.0:
                     assert found.publishes <= 400
@@ -63,4 +68,3 @@ def test_a_backlog_goes_out_in_few_publishes(kind, tmp_path):
                 case _:
                     assert found.publishes <= overdue_max
             assert found.publishes >= BATCHES
-

@@ -64,9 +64,10 @@ def test_an_outage_loses_nothing_and_ends_with_the_newest_totals(kind, tmp_path)
     def answer(number, publish):
         return ([500, 503][number % 2]) if out.is_set() else 200
 
-    with RecordingClient(answer) as client, open_service(
-        kind, tmp_path, f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient(answer) as client,
+        open_service(kind, tmp_path, f"publish.url={client.url}") as service,
+    ):
         service.start()
         for number in range(4):
             play(service, 1, VIDEOS[0])
@@ -97,9 +98,10 @@ def test_a_client_that_asks_for_a_pause_gets_it(tmp_path):
     def answer(number, publish):
         return Reply(503, {"Retry-After": "2"}) if number == 0 else 200
 
-    with RecordingClient(answer) as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient(answer) as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}") as service,
+    ):
         service.start()
         play(service, 3)
         wait_caught_up(service, 3)
@@ -111,12 +113,14 @@ def test_a_redirect_is_not_followed_and_accepts_nothing(tmp_path):
     moved = threading.Event()
     moved.set()
     with RecordingClient() as other:
+
         def answer(number, publish):
             return Reply(302, {"Location": other.url}) if moved.is_set() else 200
 
-        with RecordingClient(answer) as client, open_service(
-            "embedded", tmp_path, f"publish.url={client.url}"
-        ) as service:
+        with (
+            RecordingClient(answer) as client,
+            open_service("embedded", tmp_path, f"publish.url={client.url}") as service,
+        ):
             service.start()
             play(service, 3)
             wait_requests(client, 2, service)
@@ -132,7 +136,8 @@ def test_a_redirect_is_not_followed_and_accepts_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "silence", [Reply(0), Reply(200, after_s=1.0), Reply(0, raw=[b"HTTP/1.1 200 OK\r\nContent-Le"])],
+    "silence",
+    [Reply(0), Reply(200, after_s=1.0), Reply(0, raw=[b"HTTP/1.1 200 OK\r\nContent-Le"])],
     ids=["closes", "is late", "dies in its answer"],
 )
 def test_a_batch_without_an_answer_comes_again_as_it_was_before_anything_else(silence, tmp_path):
@@ -144,9 +149,10 @@ def test_a_batch_without_an_answer_comes_again_as_it_was_before_anything_else(si
             return silence
         return 200
 
-    with RecordingClient(answer) as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=0.5"
-    ) as service:
+    with (
+        RecordingClient(answer) as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=0.5") as service,
+    ):
         service.start()
         play(service, 3)
         assert first.wait(20), service.log()
@@ -196,9 +202,10 @@ def test_answers_without_end_and_garbage_take_no_memory_and_stop_nobody(tmp_path
     def answer(number, publish):
         return replies[number] if number < len(replies) else 200
 
-    with RecordingClient(answer) as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=3"
-    ) as service:
+    with (
+        RecordingClient(answer) as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=3") as service,
+    ):
         service.start()
         before_kb = peak_memory_kb(service.child("dispatcher")["pid"])
         play(service, 1)
@@ -229,9 +236,7 @@ def test_client_and_dispatcher_die_in_the_middle_of_an_answer_and_both_come_back
         return Reply(0, raw=half_an_answer()) if number == 0 else 200
 
     client = RecordingClient(answer)
-    with open_service(
-        "embedded", tmp_path, *PATIENT, f"publish.url={client.url}"
-    ) as service:
+    with open_service("embedded", tmp_path, *PATIENT, f"publish.url={client.url}") as service:
         with client:
             service.start()
             pids.append(service.child("dispatcher")["pid"])
@@ -239,7 +244,9 @@ def test_client_and_dispatcher_die_in_the_middle_of_an_answer_and_both_come_back
             assert dead.wait(20), service.log()
         wait_for(
             lambda: "W dispatcher#2 batch " in service.log(),
-            "the next dispatcher to try", 20, service.log,
+            "the next dispatcher to try",
+            20,
+            service.log,
         )
         play(service, 2)
         wait_counted(service, 5)
@@ -255,9 +262,12 @@ def test_client_and_dispatcher_die_in_the_middle_of_an_answer_and_both_come_back
 
 def test_the_signature_is_the_hmac_of_the_body(tmp_path, monkeypatch):
     monkeypatch.setenv("PLAYTALLY_TEST_SECRET", "a sécret")
-    with RecordingClient() as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}", "publish.secret_env=PLAYTALLY_TEST_SECRET"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            "embedded", tmp_path, f"publish.url={client.url}", "publish.secret_env=PLAYTALLY_TEST_SECRET"
+        ) as service,
+    ):
         service.start()
         play(service, 3)
         wait_caught_up(service, 3)
@@ -284,9 +294,26 @@ def certificate(tmp_path_factory):
         pytest.skip("needs openssl to make a certificate")
     key, certificate = (tmp_path_factory.mktemp("tls") / name for name in ("key.pem", "certificate.pem"))
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
-        check=True, capture_output=True,
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
+        check=True,
+        capture_output=True,
     )
     return key, certificate
 
@@ -295,9 +322,12 @@ def test_a_certificate_that_is_not_trusted_gets_no_publish_until_it_is(certifica
     key, trusted = certificate
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(trusted, key)
-    with RecordingClient(tls=context) as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}", "supervisor.shutdown_timeout_s=0.3"
-    ) as service:
+    with (
+        RecordingClient(tls=context) as client,
+        open_service(
+            "embedded", tmp_path, f"publish.url={client.url}", "supervisor.shutdown_timeout_s=0.3"
+        ) as service,
+    ):
         service.start()
         play(service, 3)
         wait_status(service, lambda status: status["publishes"]["failed"] >= 2, "attempts")
@@ -379,9 +409,10 @@ def test_without_a_url_stdout_is_told_everything_and_the_client_nothing(tmp_path
 
 
 def test_a_reader_of_stdout_that_goes_is_told_once_and_publishing_goes_on(pipe, tmp_path):
-    with RecordingClient() as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}") as service,
+    ):
         service.start(stdout=pipe.writes)
         pipe.give_away()
         play(service, 1)
@@ -397,9 +428,12 @@ def test_a_reader_of_stdout_that_goes_is_told_once_and_publishing_goes_on(pipe, 
 
 def test_a_stdout_that_nobody_reads_does_not_stop_publishing_nor_the_end(pipe, tmp_path):
     pipe.fill()
-    with RecordingClient() as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}", "supervisor.liveness_timeout_s=0.5"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            "embedded", tmp_path, f"publish.url={client.url}", "supervisor.liveness_timeout_s=0.5"
+        ) as service,
+    ):
         service.start(stdout=pipe.writes)
         for number in range(1, 6):
             play(service, 1)
@@ -419,7 +453,10 @@ def test_a_stdout_that_nobody_reads_does_not_stop_publishing_nor_the_end(pipe, t
 def test_without_a_url_a_stdout_that_nobody_reads_is_waited_for(pipe, tmp_path):
     pipe.fill()
     with open_service(
-        "embedded", tmp_path, "publish.url=", "supervisor.liveness_timeout_s=0.5",
+        "embedded",
+        tmp_path,
+        "publish.url=",
+        "supervisor.liveness_timeout_s=0.5",
         "supervisor.shutdown_timeout_s=0.5",
     ) as service:
         service.start(stdout=pipe.writes)

@@ -133,7 +133,10 @@ def test_every_command_explains_itself_on_stdout_and_ends_with_0():
     asked = [
         subprocess.Popen(
             [sys.executable, "supervisor.py", *words, "--help"],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
             env=os.environ | {"COLUMNS": "80"},
         )
         for words in ([], *([command] for command in COMMANDS))
@@ -181,7 +184,7 @@ def test_a_config_with_six_mistakes_lists_all_six_to_every_command_and_the_produ
     mistakes = [
         "config.toml: dispatch.batch_size_max = 50, expected a whole number, 1 to 20",
         "config.toml: dispatch.deadline_s = 'soon', expected a number",
-        "config.toml: dispatch.realtime = 'sometimes', expected \"coalesce\" or \"every_play\"",
+        'config.toml: dispatch.realtime = \'sometimes\', expected "coalesce" or "every_play"',
         "config.toml: unknown key dispatch.rush, expected one of realtime_below, deadline_s",
         "config.toml: client.address = '8080', expected \"host:port\"",
         "config.toml: unknown section [kitchen], expected one of nsq, embedded_nsqd",
@@ -189,11 +192,16 @@ def test_a_config_with_six_mistakes_lists_all_six_to_every_command_and_the_produ
     asked = [
         subprocess.Popen(
             [sys.executable, *words, "--config", str(file)],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for words in (
-            ["supervisor.py"], *(["supervisor.py", name] for name in COMMANDS if name != "kill"),
-            ["supervisor.py", "kill", "consumer"], ["-m", "producer"],
+            ["supervisor.py"],
+            *(["supervisor.py", name] for name in COMMANDS if name != "kill"),
+            ["supervisor.py", "kill", "consumer"],
+            ["-m", "producer"],
         )
     ]
     for process in asked:
@@ -241,7 +249,8 @@ def without_moments(value):
     """Without what is another a moment later: times, memory, work."""
     if isinstance(value, dict):
         return {
-            key: without_moments(one) for key, one in value.items()
+            key: without_moments(one)
+            for key, one in value.items()
             if not re.search(r"(_s|_ms|_bytes|_per_s)$|recent", key)
         }
     return [without_moments(one) for one in value] if isinstance(value, list) else value
@@ -263,7 +272,11 @@ def on_a_terminal(service, *words, columns=80):
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "CI")}
     process = subprocess.Popen(
         [sys.executable, "supervisor.py", words[0], *service.arguments, *words[1:]],
-        cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
         env=environment | {"TERM": "xterm-256color", "NO_COLOR": "1"},
     )
     os.close(theirs)
@@ -310,7 +323,11 @@ def test_a_reader_that_has_seen_enough_is_no_failure(service):
         os.close(reads)
         result = subprocess.run(
             [sys.executable, "supervisor.py", words[0], *service.arguments, *words[1:]],
-            cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=60,
+            cwd=ROOT,
+            stdout=writes,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
         )
         os.close(writes)
         assert (result.returncode, result.stderr) == (0, ""), words
@@ -510,8 +527,20 @@ def test_the_run_file_of_a_killed_supervisor_is_not_believed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "7", '{"pid": -1}', '{"pid": 0}', '{"pid": 1}', '{"pid": "x"}', '{"pid": true}',
-             '{"pid": -1, "admin_address": "127.0.0.1:1"}', '{"admin_address": "127.0.0.1:1"}', "\x00"],
+    "text",
+    [
+        "",
+        "[]",
+        "7",
+        '{"pid": -1}',
+        '{"pid": 0}',
+        '{"pid": 1}',
+        '{"pid": "x"}',
+        '{"pid": true}',
+        '{"pid": -1, "admin_address": "127.0.0.1:1"}',
+        '{"admin_address": "127.0.0.1:1"}',
+        "\x00",
+    ],
 )
 def test_a_run_file_that_is_none_of_ours_is_not_believed(text, tmp_path):
     # Only asked, never signalled: a pid of -1 is everybody's.
@@ -536,9 +565,12 @@ def test_stop_does_not_signal_a_process_that_got_the_pid_of_a_service(tmp_path):
 
 
 def test_ctrl_c_publishes_what_is_pending_and_ends_in_order_with_0(tmp_path):
-    with RecordingClient() as client, open_service(
-        "embedded", tmp_path, "dispatch.deadline_s=3600", f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            "embedded", tmp_path, "dispatch.deadline_s=3600", f"publish.url={client.url}"
+        ) as service,
+    ):
         service.start()
         play(service, 150)
         wait_caught_up(service, 150) if service.status()["caught_up"] else wait_counted(service, 150)
@@ -554,9 +586,10 @@ def test_ctrl_c_publishes_what_is_pending_and_ends_in_order_with_0(tmp_path):
 
 
 def test_ctrl_c_twice_does_not_wait_for_anybody(tmp_path):
-    with RecordingClient(lambda number, publish: Reply(200, after_s=60)) as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=60"
-    ) as service:
+    with (
+        RecordingClient(lambda number, publish: Reply(200, after_s=60)) as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=60") as service,
+    ):
         service.start()
         play(service, 1)
         wait_for(lambda: client.received, "the publish that is not answered", 20, service.log)
@@ -616,16 +649,20 @@ def test_with_stdout_closed_and_no_client_it_does_not_start(tmp_path):
     words = [sys.executable, "supervisor.py", "run", *Service(tmp_path / "state", ANY_PORTS).arguments]
     result = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *words, "--set", "publish.url="],
-        cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=60,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
     )
     assert result.returncode == 1
     assert 'stdout is closed and publish.url = ""' in result.stderr
 
 
 def test_with_stdout_closed_it_publishes_to_the_client_and_writes_into_no_other_file(tmp_path):
-    with RecordingClient() as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}") as service,
+    ):
         service.program = ["sh", "-c", 'exec "$@" <&- >&-', "sh", *service.program]
         service.start()
         for number in range(1, 4):
@@ -675,7 +712,10 @@ def test_check_names_what_does_not_work(tmp_path):
         result = service.command("check")
         assert result.returncode == 1
         assert verdicts(result) == {
-            "state folder": "works", "service": "-", "queue": "FAILS", "client": "FAILS",
+            "state folder": "works",
+            "service": "-",
+            "queue": "FAILS",
+            "client": "FAILS",
         }
         refused = "nobody listens there (connection refused)"
         assert f"no nsqd at {nobody}: {refused}; expected one, see [nsq] in the config" in result.stdout
@@ -698,7 +738,13 @@ def test_check_names_what_does_not_work(tmp_path):
 
 def test_the_demo_does_the_whole_job_and_reports_all_that_was_asked_for():
     result = playtally(
-        "demo", "--plays", "3000", "--videos", "40", "--set", "dispatch.deadline_s=2",
+        "demo",
+        "--plays",
+        "3000",
+        "--videos",
+        "40",
+        "--set",
+        "dispatch.deadline_s=2",
         *(word for setting in ANY_PORTS for word in ("--set", setting)),
     )
     assert result.returncode == 0, result.stdout + result.stderr

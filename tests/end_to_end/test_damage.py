@@ -38,7 +38,8 @@ def service(tmp_path):
 
 @pytest.mark.parametrize("child_id", STORES)
 @pytest.mark.parametrize(
-    "damage", [lambda content: content[: len(content) // 2], lambda content: os.urandom(len(content))],
+    "damage",
+    [lambda content: content[: len(content) // 2], lambda content: os.urandom(len(content))],
     ids=["truncated", "garbled"],
 )
 def test_a_service_with_a_damaged_store_does_not_start_and_says_what_to_do(service, child_id, damage):

@@ -59,7 +59,9 @@ def test_the_documents_commands_do_what_it_says(tmp_path):
                 for line in expected:
                     wait_for(
                         lambda line=line: any(matches([line], one) for one in service.log().splitlines()),
-                        f"the log to say {line!r}", 15, service.log,
+                        f"the log to say {line!r}",
+                        15,
+                        service.log,
                     )
             else:
                 words = " ".join(f"'{word}'" for word in service.arguments)
@@ -68,7 +70,11 @@ def test_the_documents_commands_do_what_it_says(tmp_path):
                     r"python supervisor\.py (\w+)([^;]*)", rf"{command} \1\2 {words}", text.removeprefix("$ ")
                 )
                 done = subprocess.run(
-                    ["sh", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=90,
+                    ["sh", "-c", line],
+                    cwd=ROOT,
+                    capture_output=True,
+                    text=True,
+                    timeout=90,
                     env={"COLUMNS": "110", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
                 )
                 assert matches(expected, done.stdout + done.stderr), (text, done.stdout, done.stderr)

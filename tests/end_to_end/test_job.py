@@ -27,9 +27,12 @@ def kind(request):
 
 
 def test_a_paced_load_is_told_exactly_and_every_promise_holds(kind, tmp_path):
-    with RecordingClient() as client, open_service(
-        kind, tmp_path, f"dispatch.deadline_s={DEADLINE_S}", f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            kind, tmp_path, f"dispatch.deadline_s={DEADLINE_S}", f"publish.url={client.url}"
+        ) as service,
+    ):
         service.start()
         load = Load(service, tmp_path, "--plays", "9000", "--seconds", "3", "--seed", "3")
         manifest = load.wait()
@@ -60,9 +63,10 @@ def test_a_paced_load_is_told_exactly_and_every_promise_holds(kind, tmp_path):
 
 
 def test_what_is_pending_is_published_when_the_service_is_stopped(kind, tmp_path):
-    with RecordingClient() as client, open_service(
-        kind, tmp_path, "dispatch.deadline_s=3600", f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(kind, tmp_path, "dispatch.deadline_s=3600", f"publish.url={client.url}") as service,
+    ):
         service.start()
         words = ("--plays", "9000", "--videos", "60", "--distribution", "uniform", "--quiet-videos", "2")
         expected = Load(service, tmp_path, *words).wait()["totals"]
@@ -84,10 +88,16 @@ def test_what_is_pending_is_published_when_the_service_is_stopped(kind, tmp_path
 
 
 def test_every_play_of_a_quiet_video_is_told_on_its_own_when_asked(tmp_path):
-    with RecordingClient() as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}", "dispatch.realtime=every_play",
-        "dispatch.deadline_s=2",
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            "embedded",
+            tmp_path,
+            f"publish.url={client.url}",
+            "dispatch.realtime=every_play",
+            "dispatch.deadline_s=2",
+        ) as service,
+    ):
         service.start()
         words = ("--plays", "600", "--videos", "6", "--quiet-videos", "2", "--distribution", "uniform")
         manifest = Load(service, tmp_path, *words).wait()
@@ -137,9 +147,7 @@ def test_bodies_that_are_no_plays_are_dead_lettered_and_counted_once(kind, tmp_p
 
 
 def test_a_message_that_is_alone_is_told_at_once(kind, tmp_path):
-    with RecordingClient() as client, open_service(
-        kind, tmp_path, f"publish.url={client.url}"
-    ) as service:
+    with RecordingClient() as client, open_service(kind, tmp_path, f"publish.url={client.url}") as service:
         service.start()
         queue = service.queue
         for number in range(1, 11):

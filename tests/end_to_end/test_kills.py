@@ -20,9 +20,12 @@ def kind(request):
 
 
 def test_a_killed_child_comes_back_the_others_keep_their_pids_and_no_play_is_lost(kind, tmp_path):
-    with RecordingClient() as client, open_service(
-        kind, tmp_path, *PATIENT, "dispatch.deadline_s=2", f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            kind, tmp_path, *PATIENT, "dispatch.deadline_s=2", f"publish.url={client.url}"
+        ) as service,
+    ):
         service.start()
         load = Load(service, tmp_path, "--plays", "12000", "--seconds", "5")
         wait_counted_some(service)
@@ -44,9 +47,12 @@ def test_a_killed_child_comes_back_the_others_keep_their_pids_and_no_play_is_los
 
 
 def test_children_killed_again_and_again_under_a_full_load_count_exactly(kind, tmp_path):
-    with RecordingClient() as client, open_service(
-        kind, tmp_path, *PATIENT, "dispatch.deadline_s=1", f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            kind, tmp_path, *PATIENT, "dispatch.deadline_s=1", f"publish.url={client.url}"
+        ) as service,
+    ):
         service.start()
         load = Load(service, tmp_path, "--plays", "60000", "--seconds", "4")
         kills = 0
@@ -91,9 +97,12 @@ def test_the_embedded_queue_and_the_client_killed_under_load_lose_nothing(tmp_pa
 
 
 def test_a_killed_supervisor_leaves_no_orphan_and_its_successor_goes_on(kind, tmp_path):
-    with RecordingClient() as client, open_service(
-        kind, tmp_path, *PATIENT, "dispatch.deadline_s=1", f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            kind, tmp_path, *PATIENT, "dispatch.deadline_s=1", f"publish.url={client.url}"
+        ) as service,
+    ):
         service.start()
         service.queue.put("plays", *bodies(500))
         wait_counted_some(service)
@@ -144,9 +153,12 @@ def test_too_many_kills_stop_everything_with_code_3_and_say_why(tmp_path):
 
 
 def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending(tmp_path):
-    with RecordingClient() as client, open_service(
-        "embedded", tmp_path, "dispatch.deadline_s=3600", f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            "embedded", tmp_path, "dispatch.deadline_s=3600", f"publish.url={client.url}"
+        ) as service,
+    ):
         service.start()
         service.queue.put("plays", *bodies(150, videos=1))
         wait_status(service, lambda status: status["plays"]["counted"] == 150, "all counted")
@@ -156,8 +168,6 @@ def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending
         assert service.process.wait(30) == 0
         assert client.totals == {VIDEOS[0]: 151}
         assert client.received[-1].publish["trigger"] == "drain"
-
-
 
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(50)]
@@ -190,9 +200,7 @@ def wait_back(service, child_id: str, incarnation: int) -> dict[str, dict]:
     status = wait_status(
         service,
         lambda status: any(
-            child["id"] == child_id
-            and child["state"] == "running"
-            and child["incarnation"] > incarnation
+            child["id"] == child_id and child["state"] == "running" and child["incarnation"] > incarnation
             for child in status["children"]
         ),
         f"{child_id} to come back",

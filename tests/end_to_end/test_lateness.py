@@ -18,7 +18,11 @@ def sent(tmp_path_factory):
     with ThreadPoolExecutor(len(CLIENTS_MS)) as pool:
         runs = {
             client_ms: pool.submit(
-                live, client_ms, DEADLINE_S, SECONDS, tmp_path_factory.mktemp("service"),
+                live,
+                client_ms,
+                DEADLINE_S,
+                SECONDS,
+                tmp_path_factory.mktemp("service"),
                 restart=client_ms < 2000,
             )
             for client_ms in CLIENTS_MS

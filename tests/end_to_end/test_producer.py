@@ -35,10 +35,19 @@ class Run:
         config_path.touch()
         self.process = subprocess.Popen(
             [
-                sys.executable, "-m", "producer", "--config", str(config_path),
-                "--manifest", str(self.manifest_path), *arguments,
+                sys.executable,
+                "-m",
+                "producer",
+                "--config",
+                str(config_path),
+                "--manifest",
+                str(self.manifest_path),
+                *arguments,
             ],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.said = ""
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -97,17 +106,13 @@ def test_the_manifest_is_exactly_what_the_queue_then_holds(nsqd, tmp_path):
     assert run.manifest == {"plays": 20000, "seed": 5, "totals": expected.totals}
     messages = nsqd.drain(TOPIC)
     bodies = Counter(message.body for message in messages)
-    assert bodies == {
-        b'{"video_id":"%s"}' % guid.encode(): total for guid, total in expected.totals.items()
-    }
+    assert bodies == {b'{"video_id":"%s"}' % guid.encode(): total for guid, total in expected.totals.items()}
     for told in ("20000 plays", "40 videos", f"{expected.quiet_videos} quiet", "seed 5"):
         assert told in run.said
     assert not list(tmp_path.glob(".manifest*")), "no draft of the manifest is left behind"
 
 
-def test_the_same_seed_produces_the_same_manifest_and_a_drawn_seed_can_be_used_again(
-    nsqd, tmp_path
-):
+def test_the_same_seed_produces_the_same_manifest_and_a_drawn_seed_can_be_used_again(nsqd, tmp_path):
     nsqd.start()
     small = [*at(nsqd.tcp_address), "--plays", "3000"]
     with producing(tmp_path / "drawn", *small) as drawn:
@@ -201,9 +206,7 @@ def test_every_play_is_accounted_for_when_nsqd_is_killed_and_comes_back_midway(n
 
 
 @pytest.mark.parametrize("answers_only", [True, False], ids=["answers lost", "plays lost"])
-def test_plays_whose_answer_is_lost_are_neither_counted_nor_sent_again(
-    nsqd, tmp_path, answers_only
-):
+def test_plays_whose_answer_is_lost_are_neither_counted_nor_sent_again(nsqd, tmp_path, answers_only):
     nsqd.start()
     with Cut(nsqd.tcp_address, answers_before=5, answers_only=answers_only) as cut:
         asked = ["--plays", "30000", "--seed", "9"]
@@ -329,7 +332,7 @@ class Cut:
 
     def _carry_plays(self, producer: socket.socket, nsqd: socket.socket, whole: bool) -> None:
         try:
-            while (part := producer.recv(65536)):
+            while part := producer.recv(65536):
                 if not whole and not self._answers_only and self._dumb.is_set():
                     self._was_cut.wait()
                 nsqd.sendall(part)
@@ -340,7 +343,7 @@ class Cut:
     def _carry_answers(self, producer: socket.socket, nsqd: socket.socket, whole: bool) -> None:
         stream = nsqd.makefile("rb")
         try:
-            while (size := stream.read(4)):
+            while size := stream.read(4):
                 frame = stream.read(int.from_bytes(size, "big"))
                 if not whole and frame[4:] == b"OK":
                     if self._answers_left == 0:

@@ -114,21 +114,18 @@ FATAL = {
     b"MPUB t\n" + struct.pack(">i", 5242881): "E_BAD_BODY MPUB body too big 5242881 > 5242880",
     b"MPUB t\n" + sized(struct.pack(">i", 0)): "E_BAD_BODY MPUB invalid message count 0",
     b"MPUB t\n" + sized(struct.pack(">i", -5)): "E_BAD_BODY MPUB invalid message count -5",
-    b"MPUB t\n" + sized(struct.pack(">i", 1048576)):
-        "E_BAD_BODY MPUB invalid message count 1048576",
-    b"MPUB t\n" + sized(struct.pack(">ii", 1, 0)):
-        "E_BAD_MESSAGE MPUB invalid message(0) body size 0",
-    b"MPUB t\n" + sized(struct.pack(">ii", 1, 1048577)):
-        "E_BAD_MESSAGE MPUB message too big 1048577 > 1048576",
-    b"MPUB t\n" + sized(struct.pack(">iisi", 2, 1, b"a", -7)):
-        "E_BAD_MESSAGE MPUB invalid message(1) body size -7",
+    b"MPUB t\n" + sized(struct.pack(">i", 1048576)): "E_BAD_BODY MPUB invalid message count 1048576",
+    b"MPUB t\n" + sized(struct.pack(">ii", 1, 0)): "E_BAD_MESSAGE MPUB invalid message(0) body size 0",
+    b"MPUB t\n"
+    + sized(struct.pack(">ii", 1, 1048577)): "E_BAD_MESSAGE MPUB message too big 1048577 > 1048576",
+    b"MPUB t\n"
+    + sized(struct.pack(">iisi", 2, 1, b"a", -7)): "E_BAD_MESSAGE MPUB invalid message(1) body size -7",
     b"DPUB t\n": "E_INVALID DPUB insufficient number of parameters",
     b"DPUB b@d 5\n": 'E_BAD_TOPIC DPUB topic name "b@d" is not valid',
     b"DPUB t 5s\n": "E_INVALID DPUB could not parse timeout 5s",
     b"DPUB t 3600001\n": "E_INVALID DPUB timeout 3600001 out of range 0-3600000",
     b"DPUB t 5\n" + struct.pack(">i", 0): "E_BAD_MESSAGE DPUB invalid message body size 0",
-    b"DPUB t 5\n" + struct.pack(">i", 9999999):
-        "E_BAD_MESSAGE DPUB message too big 9999999 > 1048576",
+    b"DPUB t 5\n" + struct.pack(">i", 9999999): "E_BAD_MESSAGE DPUB message too big 9999999 > 1048576",
     b"SUB t\n": "E_INVALID SUB insufficient number of parameters",
     b"SUB b@d c\n": 'E_BAD_TOPIC SUB topic name "b@d" is not valid',
     b"SUB t c#ephem\n": 'E_BAD_CHANNEL SUB channel name "c#ephem" is not valid',
@@ -142,8 +139,7 @@ FATAL = {
     b"AUTH\n" + struct.pack(">i", 0): "E_BAD_BODY AUTH invalid body size 0",
     b"AUTH\n" + sized(b"secret"): "E_AUTH_DISABLED AUTH disabled",
     b"IDENTIFY\n" + struct.pack(">i", -2): "E_BAD_BODY IDENTIFY invalid body size -2",
-    b"IDENTIFY\n" + struct.pack(">i", 5242881):
-        "E_BAD_BODY IDENTIFY body too big 5242881 > 5242880",
+    b"IDENTIFY\n" + struct.pack(">i", 5242881): "E_BAD_BODY IDENTIFY body too big 5242881 > 5242880",
     b"IDENTIFY\n" + sized(b"{"): "E_BAD_BODY IDENTIFY failed to decode JSON body",
     b"IDENTIFY\n" + sized(b"[]"): "E_BAD_BODY IDENTIFY failed to decode JSON body",
     identify(msg_timeout="60"): "E_BAD_BODY IDENTIFY failed to decode JSON body",
@@ -152,10 +148,8 @@ FATAL = {
     identify(heartbeat_interval=-2): "E_BAD_BODY IDENTIFY heartbeat interval (-2) is invalid",
     identify(output_buffer_size=63): "E_BAD_BODY IDENTIFY output buffer size (63) is invalid",
     identify(output_buffer_size=65537): "E_BAD_BODY IDENTIFY output buffer size (65537) is invalid",
-    identify(output_buffer_timeout=24):
-        "E_BAD_BODY IDENTIFY output buffer timeout (24) is invalid",
-    identify(output_buffer_timeout=30001):
-        "E_BAD_BODY IDENTIFY output buffer timeout (30001) is invalid",
+    identify(output_buffer_timeout=24): "E_BAD_BODY IDENTIFY output buffer timeout (24) is invalid",
+    identify(output_buffer_timeout=30001): "E_BAD_BODY IDENTIFY output buffer timeout (30001) is invalid",
     identify(sample_rate=100): "E_BAD_BODY IDENTIFY sample rate (100) is invalid",
     identify(sample_rate=-1): "E_BAD_BODY IDENTIFY sample rate (-1) is invalid",
     identify(msg_timeout=999): "E_BAD_BODY IDENTIFY msg timeout (999) is invalid",
@@ -228,14 +222,28 @@ def test_message_can_only_be_finished_by_the_client_it_was_sent_to(queue, topic)
 def test_identify_negotiates_and_names_the_limits(queue):
     with client_of(queue) as client:
         answer = client.identify(
-            client_id="me", heartbeat_interval=5000, msg_timeout=2000, sample_rate=7,
-            output_buffer_size=128, output_buffer_timeout=50, tls_v1=True,
+            client_id="me",
+            heartbeat_interval=5000,
+            msg_timeout=2000,
+            sample_rate=7,
+            output_buffer_size=128,
+            output_buffer_timeout=50,
+            tls_v1=True,
         )
     assert answer == {
-        "max_rdy_count": 2500, "version": "1.3.0", "max_msg_timeout": 900000,
-        "msg_timeout": 2000, "tls_v1": False, "deflate": False, "deflate_level": 6,
-        "max_deflate_level": 6, "snappy": False, "sample_rate": 7, "auth_required": False,
-        "output_buffer_size": 128, "output_buffer_timeout": 50,
+        "max_rdy_count": 2500,
+        "version": "1.3.0",
+        "max_msg_timeout": 900000,
+        "msg_timeout": 2000,
+        "tls_v1": False,
+        "deflate": False,
+        "deflate_level": 6,
+        "max_deflate_level": 6,
+        "snappy": False,
+        "sample_rate": 7,
+        "auth_required": False,
+        "output_buffer_size": 128,
+        "output_buffer_timeout": 50,
     }
 
 
@@ -257,8 +265,12 @@ def test_answers_come_in_the_order_of_the_commands(queue, topic):
     with client_of(queue) as client:
         multi_body = sized(multi([b"two", b"three"]))
         client.send(
-            f"PUB {topic}\n".encode() + sized(b"one") + f"MPUB {topic}\r\n".encode() + multi_body
-            + b"NOP\n" + f"SUB {topic} c\nRDY 1\n".encode()
+            f"PUB {topic}\n".encode()
+            + sized(b"one")
+            + f"MPUB {topic}\r\n".encode()
+            + multi_body
+            + b"NOP\n"
+            + f"SUB {topic} c\nRDY 1\n".encode()
         )
         assert [client.response() for _ in range(3)] == [b"OK", b"OK", b"OK"]
         client.message()
@@ -311,9 +323,7 @@ def test_closing_client_gets_no_more_but_can_finish(queue, topic):
 
 def test_messages_are_shared_among_the_ready_clients_of_a_channel(queue, topic):
     with contextlib.ExitStack() as stack:
-        clients = [
-            stack.enter_context(subscriber_of(queue, topic, ready=100)) for _ in range(3)
-        ]
+        clients = [stack.enter_context(subscriber_of(queue, topic, ready=100)) for _ in range(3)]
         publish(queue, topic, *(b"%d" % number for number in range(90)))
 
         wait_until(lambda: queue.channel(topic, "c")["in_flight_count"] == 90, "all to be given")
@@ -330,10 +340,7 @@ def test_messages_are_shared_among_the_ready_clients_of_a_channel(queue, topic):
 
 def _in_order_of(clients: list[RawClient], queue: QueueProcess, topic: str) -> list[int]:
     """How many messages the queue says that each of the clients was given."""
-    counts = {
-        each["remote_address"]: each["message_count"]
-        for each in queue.channel(topic, "c")["clients"]
-    }
+    counts = {each["remote_address"]: each["message_count"] for each in queue.channel(topic, "c")["clients"]}
     return [counts["{}:{}".format(*client.socket.getsockname())] for client in clients]
 
 
@@ -515,27 +522,65 @@ def test_ping_and_info_answer(queue):
     info = json.loads(queue.http("GET", "/info")[1])
     assert (info["tcp_port"], info["http_port"]) == (queue.tcp_port, queue.http_port)
     assert sorted(info) == [
-        "broadcast_address", "hostname", "http_port", "max_deflate_level",
-        "max_heartbeat_interval", "max_output_buffer_size", "max_output_buffer_timeout",
-        "start_time", "tcp_port", "version",
+        "broadcast_address",
+        "hostname",
+        "http_port",
+        "max_deflate_level",
+        "max_heartbeat_interval",
+        "max_output_buffer_size",
+        "max_output_buffer_timeout",
+        "start_time",
+        "tcp_port",
+        "version",
     ]
     assert info["max_heartbeat_interval"] == 60_000_000_000
 
 
 TOPIC_FIELDS = {
-    "topic_name", "channels", "depth", "backend_depth", "message_count", "message_bytes",
-    "paused", "e2e_processing_latency",
+    "topic_name",
+    "channels",
+    "depth",
+    "backend_depth",
+    "message_count",
+    "message_bytes",
+    "paused",
+    "e2e_processing_latency",
 }
 CHANNEL_FIELDS = {
-    "channel_name", "depth", "backend_depth", "in_flight_count", "deferred_count",
-    "message_count", "requeue_count", "timeout_count", "client_count", "clients", "paused",
+    "channel_name",
+    "depth",
+    "backend_depth",
+    "in_flight_count",
+    "deferred_count",
+    "message_count",
+    "requeue_count",
+    "timeout_count",
+    "client_count",
+    "clients",
+    "paused",
     "e2e_processing_latency",
 }
 CLIENT_FIELDS = {
-    "client_id", "hostname", "version", "remote_address", "state", "ready_count",
-    "in_flight_count", "message_count", "finish_count", "requeue_count", "connect_ts",
-    "sample_rate", "deflate", "snappy", "user_agent", "tls", "tls_cipher_suite", "tls_version",
-    "tls_negotiated_protocol", "tls_negotiated_protocol_is_mutual",
+    "client_id",
+    "hostname",
+    "version",
+    "remote_address",
+    "state",
+    "ready_count",
+    "in_flight_count",
+    "message_count",
+    "finish_count",
+    "requeue_count",
+    "connect_ts",
+    "sample_rate",
+    "deflate",
+    "snappy",
+    "user_agent",
+    "tls",
+    "tls_cipher_suite",
+    "tls_version",
+    "tls_negotiated_protocol",
+    "tls_negotiated_protocol_is_mutual",
 }
 
 
@@ -546,9 +591,7 @@ def test_stats_have_nsqds_fields_and_count_what_happened(queue, topic):
             messages = client.messages(2)
             client.ready(1)
             client.finish(messages[0].id)
-            wait_until(
-                lambda: queue.channel(topic, "c")["in_flight_count"] == 1, "the finish"
-            )
+            wait_until(lambda: queue.channel(topic, "c")["in_flight_count"] == 1, "the finish")
             stats = queue.stats(f"&topic={topic}&channel=c")
             (producer,) = stats["producers"]
             assert producer["pub_counts"] == [{"topic": topic, "count": 3}]
@@ -599,8 +642,12 @@ def test_stock_pynsq_writes_and_reads(queue, topic):
 
         writer = nsq.Writer([queue.tcp_address])
         reader = nsq.Reader(
-            topic=topic, channel="pynsq", nsqd_tcp_addresses=[queue.tcp_address],
-            message_handler=handle, max_in_flight=10, heartbeat_interval=1,
+            topic=topic,
+            channel="pynsq",
+            nsqd_tcp_addresses=[queue.tcp_address],
+            message_handler=handle,
+            max_in_flight=10,
+            heartbeat_interval=1,
         )
         answers: asyncio.Queue = asyncio.Queue()
         while not writer.conns:
@@ -731,9 +778,7 @@ def test_after_a_kill_what_was_finished_a_second_ago_does_not_come_again(embedde
     with subscriber_of(embedded, topic, ready=1000) as client:
         messages = client.messages(1000)
         client.finish(*(message.id for message in messages[:400]))
-        wait_until(
-            lambda: embedded.channel(topic, "c")["in_flight_count"] == 600, "the finishes"
-        )
+        wait_until(lambda: embedded.channel(topic, "c")["in_flight_count"] == 600, "the finishes")
         time.sleep(1)  # the promise is about a second ago, so a second has to pass
         embedded.kill()
     embedded.start()
@@ -762,7 +807,8 @@ def test_delayed_messages_topics_and_pauses_survive_a_kill(embedded, topic):
         assert -0.3 <= time.monotonic() - due <= 2
     embedded.post("/topic/unpause?topic=paused")
     assert [message.body for message in read_all(embedded, "paused")] == [
-        b"distributed", b"waiting",
+        b"distributed",
+        b"waiting",
     ]
 
 
@@ -797,9 +843,7 @@ def test_client_that_does_not_read_costs_no_more_than_its_buffer(embedded, topic
     with subscriber_of(embedded, topic, ready=2500), subscriber_of(embedded, topic, ready=1) as ok:
         for _ in range(10):
             publish(embedded, topic, *([body] * 50))
-        stuck, alive = (
-            each["in_flight_count"] for each in embedded.channel(topic, "c")["clients"]
-        )
+        stuck, alive = (each["in_flight_count"] for each in embedded.channel(topic, "c")["clients"])
         assert stuck + alive < 200, "50 MB would have gone into the buffer of who reads nothing"
         # The others are served meanwhile.
         for _ in range(100):
@@ -825,7 +869,10 @@ def test_disk_space_of_finished_messages_is_given_back(embedded, topic):
 def start_alone(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "actors.nsq.embedded", *arguments],
-        capture_output=True, text=True, timeout=20, check=False,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
         cwd=pathlib.Path(__file__).parents[2],
     )
 
@@ -841,7 +888,8 @@ def test_second_process_on_the_same_journal_is_refused(embedded):
 
 def test_address_in_use_is_named_with_what_to_do(embedded, tmp_path):
     ended = start_alone(
-        f"--tcp-address={embedded.tcp_address}", "--http-address=127.0.0.1:0",
+        f"--tcp-address={embedded.tcp_address}",
+        "--http-address=127.0.0.1:0",
         f"--data-path={tmp_path / 'other'}",
     )
     assert ended.returncode == 1
@@ -851,8 +899,11 @@ def test_address_in_use_is_named_with_what_to_do(embedded, tmp_path):
 
 @pytest.mark.parametrize(
     ("address", "problem"),
-    [("no.such.host.invalid:0", "is not known"), ("127.0.0.1", "expected host:port"),
-     ("127.0.0.1:99999", "expected host:port")],
+    [
+        ("no.such.host.invalid:0", "is not known"),
+        ("127.0.0.1", "expected host:port"),
+        ("127.0.0.1:99999", "expected host:port"),
+    ],
 )
 def test_address_that_cannot_be_is_named(tmp_path, address, problem):
     (port,) = free_ports(1)

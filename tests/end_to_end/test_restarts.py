@@ -87,8 +87,15 @@ def test_a_stopped_child_that_goes_on_in_time_is_left_alone(service):
 
 
 @pytest.mark.parametrize(
-    "pair", [("counter-0", "counter-1"), ("consumer", "dispatcher"), ("counter-1", "consumer"),
-             ("dispatcher", "counter-0"), ("nsqd", "consumer"), ("client", "dispatcher")],
+    "pair",
+    [
+        ("counter-0", "counter-1"),
+        ("consumer", "dispatcher"),
+        ("counter-1", "consumer"),
+        ("dispatcher", "counter-0"),
+        ("nsqd", "consumer"),
+        ("client", "dispatcher"),
+    ],
 )
 def test_two_children_killed_at_once_both_come_back(service, pair):
     before = children(service)

@@ -123,8 +123,10 @@ def test_the_strategy_says_who_is_restarted(tmp_path, strategy, killed, restarte
         pids = {name: tree.worker(name).process.pid for name in "abc"}
         await tree.kill(killed)
         await tree.until(
-            lambda: [line for line in tree.story()[3:] if line.startswith("start")]
-            == [f"start {name}" for name in restarted],
+            lambda: (
+                [line for line in tree.story()[3:] if line.startswith("start")]
+                == [f"start {name}" for name in restarted]
+            ),
             "the restarts",
         )
         await tree.runs("a", "b", "c")

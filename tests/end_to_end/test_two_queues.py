@@ -55,7 +55,8 @@ def test_a_backlog_on_one_starves_no_other_and_its_ready_count_stays_up(kind, tm
             latencies_ms = sorted(
                 (one.at_ns - sent_ns[entry["video_id"]]) / 1e6
                 for one in client.accepted()
-                for entry in one.publish["videos"] if entry["video_id"] in sent_ns
+                for entry in one.publish["videos"]
+                if entry["video_id"] in sent_ns
             )
     assert told_while_busy >= 3, "the backlog was gone before anything was seen"
     assert len(latencies_ms) == LONE

@@ -74,8 +74,10 @@ def test_a_queue_that_dies_in_between_loses_nothing_of_what_a_topic_is_told(tmp_
             lives = plays
             wait_status(
                 service,
-                lambda _, lives=lives: service.child("nsqd")["incarnation"] == lives
-                and service.child("nsqd")["state"] == "running",
+                lambda _, lives=lives: (
+                    service.child("nsqd")["incarnation"] == lives
+                    and service.child("nsqd")["state"] == "running"
+                ),
                 "the queue to come back",
             )
             play(service, 1)
@@ -109,9 +111,10 @@ def test_a_rejection_is_logged_with_its_first_line_and_counted_apart(tmp_path):
     def answer(number, publish):
         return answers[number] if number < len(answers) else 200
 
-    with RecordingClient(answer) as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient(answer) as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}") as service,
+    ):
         service.start()
         play(service, 3)
         status = wait_caught_up(service, 3)
@@ -125,9 +128,10 @@ def test_a_page_in_place_of_an_answer_is_warned_of_once(tmp_path):
     def answer(number, publish):
         return Reply(200, {"Content-Type": "text/html"})
 
-    with RecordingClient(answer) as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient(answer) as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}") as service,
+    ):
         service.start()
         for plays in range(1, 4):
             play(service, 1)
@@ -139,9 +143,10 @@ def test_a_page_in_place_of_an_answer_is_warned_of_once(tmp_path):
 def test_a_circuit_opens_probes_and_closes_and_is_seen(tmp_path):
     out = threading.Event()
     out.set()
-    with RecordingClient(lambda number, publish: 500 if out.is_set() else 200) as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient(lambda number, publish: 500 if out.is_set() else 200) as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}") as service,
+    ):
         service.start()
         assert service.status()["client"] == {"circuit": "closed", "failures_in_a_row": 0}
         play(service, 1)
@@ -155,10 +160,17 @@ def test_a_circuit_opens_probes_and_closes_and_is_seen(tmp_path):
 
 
 def test_a_rate_is_kept_and_all_that_is_due_at_once_is_in_time(tmp_path):
-    with RecordingClient() as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}", "publish.rate_max_per_s=2",
-        "dispatch.deadline_s=6", "dispatch.realtime_below=0",
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            "embedded",
+            tmp_path,
+            f"publish.url={client.url}",
+            "publish.rate_max_per_s=2",
+            "dispatch.deadline_s=6",
+            "dispatch.realtime_below=0",
+        ) as service,
+    ):
         service.start()
         play(service, 1, *VIDEOS)
         status = wait_caught_up(service, 100)
@@ -172,10 +184,16 @@ def test_a_rate_is_kept_and_all_that_is_due_at_once_is_in_time(tmp_path):
 
 
 def test_what_a_slow_client_makes_late_is_told_from_our_own(tmp_path):
-    with RecordingClient(lambda number, publish: Reply(200, after_s=3)) as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}", "dispatch.deadline_s=2",
-        "dispatch.realtime_below=0",
-    ) as service:
+    with (
+        RecordingClient(lambda number, publish: Reply(200, after_s=3)) as client,
+        open_service(
+            "embedded",
+            tmp_path,
+            f"publish.url={client.url}",
+            "dispatch.deadline_s=2",
+            "dispatch.realtime_below=0",
+        ) as service,
+    ):
         service.start()
         play(service, 1, *VIDEOS[:3])
         status = wait_caught_up(service, 3)
@@ -205,9 +223,10 @@ def test_mirrored_lines_that_wait_for_a_slow_reader_at_the_end_are_not_lost(tmp_
         while piece := os.read(reads, 65536):
             found.append(piece)
 
-    with RecordingClient() as client, open_service(
-        "embedded", tmp_path, f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}") as service,
+    ):
         service.start(stdout=writes)
         os.close(writes)
         for plays in range(1, 6):

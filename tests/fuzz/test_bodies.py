@@ -28,8 +28,12 @@ def video_by_the_book(body: bytes) -> bytes | None:
     except ValueError:
         return None
     plain = (str(guid), guid.hex)
-    forms = [f"{urn}{left}{one}{right}" for one in plain for urn in ("", "urn:uuid:")
-             for left, right in (("", ""), ("{", "}"))]
+    forms = [
+        f"{urn}{left}{one}{right}"
+        for one in plain
+        for urn in ("", "urn:uuid:")
+        for left, right in (("", ""), ("{", "}"))
+    ]
     return guid.bytes if text in forms else None
 
 
@@ -73,9 +77,11 @@ def test_a_body_is_a_play_or_a_dead_letter_by_the_book(body):
 
 
 @tries(60)
-@given(st.lists(bodies, min_size=1, max_size=3).flatmap(lambda some: st.lists(
-    spoilt(st.sampled_from(some)), min_size=2, max_size=6
-)))
+@given(
+    st.lists(bodies, min_size=1, max_size=3).flatmap(
+        lambda some: st.lists(spoilt(st.sampled_from(some)), min_size=2, max_size=6)
+    )
+)
 def test_what_came_before_does_not_change_what_a_body_means(several):
     memory = Bodies()
     for body in several:

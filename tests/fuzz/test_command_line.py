@@ -16,13 +16,44 @@ from producer.__main__ import main as produce
 from tests.support.fuzzing import tries
 
 COMMANDS = [
-    "run", "status", "kill", "config", "totals", "check", "stop", "audit", "demo", "drill", "reshard",
-    "terminate", "restart",
+    "run",
+    "status",
+    "kill",
+    "config",
+    "totals",
+    "check",
+    "stop",
+    "audit",
+    "demo",
+    "drill",
+    "reshard",
+    "terminate",
+    "restart",
 ]
 OPTIONS = [
-    "--config", "--set", "--json", "--watch", "--signal", "--log-level", "--verify", "--plays", "--seconds",
-    "--deadline-s", "--linger-ms", "--kills", "--seed", "--videos", "--quiet-videos", "--rate", "--manifest",
-    "--", "-", "-x", "--=", "--set=", "--help",
+    "--config",
+    "--set",
+    "--json",
+    "--watch",
+    "--signal",
+    "--log-level",
+    "--verify",
+    "--plays",
+    "--seconds",
+    "--deadline-s",
+    "--linger-ms",
+    "--kills",
+    "--seed",
+    "--videos",
+    "--quiet-videos",
+    "--rate",
+    "--manifest",
+    "--",
+    "-",
+    "-x",
+    "--=",
+    "--set=",
+    "--help",
 ]
 VALUES = ["", "1", "-1", "nan", "inf", "1e999", "9" * 5000, "KILL", "0", "²", "x=y", "a.b=c", "\udcff", "\0"]
 PARSER = _parser()
@@ -73,8 +104,12 @@ def test_any_words_to_the_producer_are_refused_with_the_reason(line):
 )
 def test_what_is_no_command_ends_with_2_and_a_message(line):
     ended = subprocess.run(
-        [sys.executable, "supervisor.py", *line], cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL,
-        timeout=60, check=False,
+        [sys.executable, "supervisor.py", *line],
+        cwd=ROOT,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
     )
     said = ended.stderr.decode()
     assert ended.returncode == EXIT_USAGE, said

@@ -16,12 +16,36 @@ from tests.support.fuzzing import spoilt, tries
 KEYS = {one.key: one for one in config.explain(config.PROJECT_FILE)}
 names = st.sampled_from(sorted(KEYS))
 words = st.sampled_from(
-    ["127.0.0.1:0", "[::1]:80", "a..b:80", ".:1", f"{'a' * 64}:80", "[:::1]:1", "http://[", "http://a:b", "x",
-     "http://..:1/", "http://\u0130:80/", "\0", "a\0b", "NORMAL", "inherit", "../x", "http://a/?#", "ä:80"]
+    [
+        "127.0.0.1:0",
+        "[::1]:80",
+        "a..b:80",
+        ".:1",
+        f"{'a' * 64}:80",
+        "[:::1]:1",
+        "http://[",
+        "http://a:b",
+        "x",
+        "http://..:1/",
+        "http://\u0130:80/",
+        "\0",
+        "a\0b",
+        "NORMAL",
+        "inherit",
+        "../x",
+        "http://a/?#",
+        "ä:80",
+    ]
 )
 scalars = (
-    st.integers() | st.floats() | st.booleans() | st.text(max_size=80) | words
-    | st.dates() | st.times() | st.datetimes()
+    st.integers()
+    | st.floats()
+    | st.booleans()
+    | st.text(max_size=80)
+    | words
+    | st.dates()
+    | st.times()
+    | st.datetimes()
 )
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3), max_leaves=4)
 
@@ -63,8 +87,11 @@ def check_usable(settings: Settings) -> None:
                 assert math.isfinite(value)
             assert "\0" not in str(value)
     addresses = [
-        settings.admin.address, settings.client.address, settings.embedded_nsqd.tcp_address,
-        settings.embedded_nsqd.http_address, *settings.nsq.nsqd_tcp_addresses,
+        settings.admin.address,
+        settings.client.address,
+        settings.embedded_nsqd.tcp_address,
+        settings.embedded_nsqd.http_address,
+        *settings.nsq.nsqd_tcp_addresses,
     ]
     for address in addresses:
         address.rpartition(":")[0].encode("idna")  # as a socket does, and no OSError if it fails

@@ -133,8 +133,21 @@ def test_whatever_is_said_an_honest_request_is_answered(service, name):
 def test_any_bytes_are_borne(service, name):
     server, chance = Server(service, name), random.Random(SEED)
     words = [
-        b"GET ", b"POST ", b"/", b" HTTP/1.1", b"\r\n", b"\r\n\r\n", b"Host: x", b"Content-Length: ", b"9",
-        b":", b"Transfer-Encoding: chunked", b"\0", b"\xff", server.path.encode(), b"Expect: 100-continue",
+        b"GET ",
+        b"POST ",
+        b"/",
+        b" HTTP/1.1",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"Host: x",
+        b"Content-Length: ",
+        b"9",
+        b":",
+        b"Transfer-Encoding: chunked",
+        b"\0",
+        b"\xff",
+        server.path.encode(),
+        b"Expect: 100-continue",
     ]
     for _ in range(40 * RUNS):
         with server.connect() as connection, contextlib.suppress(ConnectionError):
@@ -165,8 +178,15 @@ def test_many_slow_requests_keep_nobody_from_being_answered(service, name):
 def test_what_is_sent_with_gzip_is_refused_unopened(service):
     body = gzip.compress(json.dumps({"batch": "b", "trigger": "drain", "videos": []}).encode())
     server = Server(service, "client")
-    answer = server.bear([
-        post("/plays", "Content-Type: application/json", "Content-Encoding: gzip",
-             f"Content-Length: {len(body)}"), body,
-    ])  # fmt: skip
+    answer = server.bear(
+        [
+            post(
+                "/plays",
+                "Content-Type: application/json",
+                "Content-Encoding: gzip",
+                f"Content-Length: {len(body)}",
+            ),
+            body,
+        ]
+    )
     assert answer.startswith(b"HTTP/1.1 400") and b"is not JSON" in answer

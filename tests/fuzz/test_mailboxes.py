@@ -92,8 +92,9 @@ def test_an_actor_that_is_sent_garbage_ends_and_is_started_again(tmp_path, name)
             assert str(tree.worker(name).last_exit) == "exited(1)", what
             assert grown_mb < GROWTH_MB_MAX, f"{what}: {grown_mb:.0f} MB more"
             await tree.until(
-                lambda p=process: tree.worker(name).process is not p
-                and tree.worker(name).state is State.RUNNING,
+                lambda p=process: (
+                    tree.worker(name).process is not p and tree.worker(name).state is State.RUNNING
+                ),
                 f"a new {name} after {what}",
             )
         if name == "counter-0":

@@ -24,9 +24,9 @@ BODY = st.one_of(
     st.binary(max_size=30).map(sized),
     st.lists(st.binary(max_size=9), max_size=4).map(lambda bodies: sized(multi(bodies))),
     st.integers(-(2**31), 2**31 - 1).map(lambda size: struct.pack(">i", size)),
-    st.sampled_from([
-        b"{}", b"null", b"[", b'{"heartbeat_interval": 1e99}', b'{"client_id": "\\ud800"}'
-    ]).map(sized),
+    st.sampled_from([b"{}", b"null", b"[", b'{"heartbeat_interval": 1e99}', b'{"client_id": "\\ud800"}']).map(
+        sized
+    ),
 )
 COMMANDS = st.one_of(
     st.builds(lambda body: b"IDENTIFY\n" + body, BODY),
@@ -58,9 +58,9 @@ def test_any_bytes_are_commands_or_one_refusal_however_they_are_cut(stream, data
 
 def flat(commands):
     """Commands one by one: a run of FINs is cut where the bytes were."""
-    return [
-        ("FIN", id) for one in commands for id in getattr(one, "ids", [])
-    ], [one for one in commands if not hasattr(one, "ids")]
+    return [("FIN", id) for one in commands for id in getattr(one, "ids", [])], [
+        one for one in commands if not hasattr(one, "ids")
+    ]
 
 
 def greeted(*parts):
@@ -80,11 +80,12 @@ ATTACKS = {
     "identify a great number": greeted(b"IDENTIFY\n" + sized(b'{"msg_timeout":' + b"9" * 100_000 + b"}")),
     "half a surrogate": greeted(b"IDENTIFY\n" + sized(b'{"client_id":"\\ud800"}') + b"SUB t c\n"),
     "names of bytes": greeted(b"SUB \xff\xfe \xff\n"),
-    "answers that nobody reads": greeted(*[b"FIN 0123456789abcdef\n" * 1000] * 3, b"SUB t c\n",
-                                         *[b"TOUCH 0123456789abcdef\n" * 40_000] * 40),
+    "answers that nobody reads": greeted(
+        *[b"FIN 0123456789abcdef\n" * 1000] * 3, b"SUB t c\n", *[b"TOUCH 0123456789abcdef\n" * 40_000] * 40
+    ),
     "finished by another": greeted(b"SUB t c\n", *[b"FIN 0123456789abcdef\n" * 40_000] * 10),
     "no end of nothing": greeted(*[b"NOP\n" * 200_000] * 8),
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -125,9 +126,16 @@ def test_whatever_is_said_an_honest_client_is_served(queue):
 def test_any_commands_leave_it_well(queue):
     chance = random.Random(SEED)
     said = [
-        b"PUB t\n" + sized(b"x"), b"MPUB t\n" + sized(multi([b"x", b"y"])), b"SUB t c\n", b"NOP\n",
-        b"FIN 0123456789abcdef\n", b"REQ 0123456789abcdef 1\n", b"CLS\n", b"RDY 5\n",
-        b"DPUB t 10\n" + sized(b"z"), b"SUB t#ephemeral c\n",
+        b"PUB t\n" + sized(b"x"),
+        b"MPUB t\n" + sized(multi([b"x", b"y"])),
+        b"SUB t c\n",
+        b"NOP\n",
+        b"FIN 0123456789abcdef\n",
+        b"REQ 0123456789abcdef 1\n",
+        b"CLS\n",
+        b"RDY 5\n",
+        b"DPUB t 10\n" + sized(b"z"),
+        b"SUB t#ephemeral c\n",
         b"IDENTIFY\n" + sized(b'{"feature_negotiation":true,"heartbeat_interval":1000}'),
     ]
     for _ in range(60 * RUNS):

@@ -1,7 +1,7 @@
 """Many simulated runs, or one with its trace.
 
-    python -m tests.simulation --seeds 10000 [--from M] [--jobs J]     ends with 1 when one failed
-    python -m tests.simulation --seed S                                one, with its whole trace
+python -m tests.simulation --seeds 10000 [--from M] [--jobs J]     ends with 1 when one failed
+python -m tests.simulation --seed S                                one, with its whole trace
 """
 
 import argparse

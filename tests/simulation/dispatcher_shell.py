@@ -27,8 +27,13 @@ class DispatcherShell(Shell):
         plan, outbox = world.plan, world.outbox
         rule = Rule(plan.realtime_below, plan.deadline_ms, plan.linger_ms, OVERDUE_LINGER_MS)
         self.rules = world.machines.dispatching(
-            rule, plan.shards, BATCH_SIZE_MAX, "service", Random(plan.luck).random,
-            list(outbox.batches.values()), outbox.totals,
+            rule,
+            plan.shards,
+            BATCH_SIZE_MAX,
+            "service",
+            Random(plan.luck).random,
+            list(outbox.batches.values()),
+            outbox.totals,
         )
         self.on_its_way: Batch | None = None
         self.draining = False

@@ -155,9 +155,7 @@ def _fault(random: Random, kind: Kind, shards: int) -> Fault:
             return Fault(kind, at_ms, lasts_ms=random.randrange(2000))
 
 
-def _plays(
-    random: Random, videos: int, start_ms: int, lasts_ms: int, number: int, bad: float
-) -> list[Play]:
+def _plays(random: Random, videos: int, start_ms: int, lasts_ms: int, number: int, bad: float) -> list[Play]:
     plays: list[Play] = []
     while len(plays) < number:
         # The same instants for both queues, so that they give the same ids.

@@ -43,8 +43,7 @@ def explain(seed: int, violation: Violation, machines: Machines = Machines()) ->
 def describe(plan: Plan) -> list[str]:
     """A plan, one fact a line."""
     settings = [
-        f"{name}={getattr(plan, name)}"
-        for name in plan.__struct_fields__ if name not in ("plays", "faults")
+        f"{name}={getattr(plan, name)}" for name in plan.__struct_fields__ if name not in ("plays", "faults")
     ]
     plays = [
         f"{one.at_ms}:{'ab'[one.queue]}{'bad' if one.video == BAD else one.video}"

@@ -11,8 +11,15 @@ from .simulate import failure_of
 
 TRIES_MAX = 600
 SIMPLER = (
-    {"drains": False}, {"every_play": False}, {"linger_ms": 0}, {"shards": 1}, {"videos": 1},
-    {"latency_ms": 2}, {"max_in_flight": 64}, {"window_ms": 3_600_000}, {"luck": 0},
+    {"drains": False},
+    {"every_play": False},
+    {"linger_ms": 0},
+    {"shards": 1},
+    {"videos": 1},
+    {"latency_ms": 2},
+    {"max_in_flight": 64},
+    {"window_ms": 3_600_000},
+    {"luck": 0},
 )
 
 

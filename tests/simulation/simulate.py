@@ -115,6 +115,7 @@ def _leftovers(world: World) -> str:
     facts += [f"the dispatcher is {shells[DISPATCHER].rules.phase.value}"]
     facts += [
         f"{shell} has {shell.rules.ledger.pending_count} pending"
-        for name, shell in shells.items() if name.startswith("counter")
+        for name, shell in shells.items()
+        if name.startswith("counter")
     ]
     return "; ".join(facts)

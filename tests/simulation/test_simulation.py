@@ -67,7 +67,11 @@ def test_a_run_is_the_same_whatever_order_a_set_has():
     traces = {
         subprocess.run(
             [sys.executable, "-m", "tests.simulation", "--seed", str(seed)],
-            cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": order}, capture_output=True, text=True, check=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": order},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for order in ("1", "2")
     }
@@ -98,9 +102,18 @@ def test_a_shorter_plan_fails_by_the_same_invariant():
 
 
 QUIET = Plan(
-    luck=1, shards=1, videos=1, every_play=False, linger_ms=0, window_ms=3_600_000, max_in_flight=16,
-    latency_ms=2, drains=False, plays=(Play(100, 0, 0),), faults=(),
-)  # fmt: skip
+    luck=1,
+    shards=1,
+    videos=1,
+    every_play=False,
+    linger_ms=0,
+    window_ms=3_600_000,
+    max_in_flight=16,
+    latency_ms=2,
+    drains=False,
+    plays=(Play(100, 0, 0),),
+    faults=(),
+)
 
 
 def test_without_faults_nobody_dies_and_it_ends_at_once():
@@ -122,9 +135,11 @@ def test_a_kill_hits_the_effect_that_it_names(after):
 def test_links_reach_a_process_that_was_stopped_twice_in_order():
     # Found by a seed, as a fault of the simulation itself: the older link was handed over last.
     faults = (
-        Fault(Kind.STOP, 1182, "counter-0", 2500), Fault(Kind.KILL, 1425, "dispatcher"),
-        Fault(Kind.STOP, 1742, "counter-0", 2500), Fault(Kind.KILL, 3087, "dispatcher"),
-    )  # fmt: skip
+        Fault(Kind.STOP, 1182, "counter-0", 2500),
+        Fault(Kind.KILL, 1425, "dispatcher"),
+        Fault(Kind.STOP, 1742, "counter-0", 2500),
+        Fault(Kind.KILL, 3087, "dispatcher"),
+    )
     assert failure_of(structs.replace(QUIET, luck=0, faults=faults)) is None
 
 

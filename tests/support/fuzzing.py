@@ -13,7 +13,8 @@ RUNS = int(os.environ.get("FUZZ_RUNS", "1"))
 def tries(examples: int):
     """The settings of one fuzz test: so many examples, times FUZZ_RUNS."""
     return settings(
-        deadline=None, max_examples=examples * RUNS,
+        deadline=None,
+        max_examples=examples * RUNS,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     )
 

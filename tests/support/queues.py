@@ -97,9 +97,7 @@ class QueueProcess:
 
     def http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """The status and the body of the answer, also where the status is an error."""
-        request = urllib.request.Request(
-            f"http://{self.http_address}{path}", data=body, method=method
-        )
+        request = urllib.request.Request(f"http://{self.http_address}{path}", data=body, method=method)
         if body is not None:
             request.add_header("Content-Type", "application/octet-stream")
         try:

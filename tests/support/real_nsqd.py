@@ -91,12 +91,23 @@ class RealNsqd:
         with (self._data_path / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    self._binary, "-data-path", str(self._data_path),
-                    "-tcp-address", self.tcp_address, "-http-address", self.http_address,
-                    "-broadcast-address", "127.0.0.1",
-                    "-mem-queue-size", "0", "-sync-every", "500", *self._options,
+                    self._binary,
+                    "-data-path",
+                    str(self._data_path),
+                    "-tcp-address",
+                    self.tcp_address,
+                    "-http-address",
+                    self.http_address,
+                    "-broadcast-address",
+                    "127.0.0.1",
+                    "-mem-queue-size",
+                    "0",
+                    "-sync-every",
+                    "500",
+                    *self._options,
                 ],
-                stdout=log, stderr=log,
+                stdout=log,
+                stderr=log,
             )
         wait_until(self._answers, f"nsqd at {self.http_address} answers")
         return self
@@ -146,7 +157,8 @@ def real_lookupd() -> Iterator[tuple[str, str]]:
     tcp_address, http_address = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     process = subprocess.Popen(
         [binary("nsqlookupd"), "-tcp-address", tcp_address, "-http-address", http_address],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         wait_until(lambda: _get_ok(f"http://{http_address}/ping"), "nsqlookupd answers")

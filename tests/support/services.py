@@ -79,10 +79,14 @@ class Load:
         self.manifest_file = path / "manifest.json"
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "producer"), *service.arguments, *words,
+                *(sys.executable, "-m", "producer"),
+                *service.arguments,
+                *words,
                 *("--manifest", str(self.manifest_file)),
             ],
-            cwd=ROOT, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def wait(self, timeout_s: float = 60.0) -> dict:

@@ -22,12 +22,13 @@ BEGIN = 1_795_500_000 * S
 def publish(key, *videos, trigger="realtime", received=None):
     """A line, of (video, plays, arrival in seconds)."""
     fields = {
-        "batch": key, "trigger": trigger,
+        "batch": key,
+        "trigger": trigger,
         "videos": [
             {"video_id": video, "plays": plays, "arrived_at_ns": BEGIN + int(at * S)}
             for video, plays, at in videos
         ],
-    }  # fmt: skip
+    }
     return fields | ({} if received is None else {"received_at_ns": BEGIN + int(received * S)})
 
 
@@ -43,6 +44,7 @@ def written(path, rows):
 @pytest.fixture
 def audit(tmp_path, capsys):
     """Runs the command on rows of publishes, and of plays. Its exit code, its JSON, and its stderr."""
+
     def run(publishes, plays=None, *words):
         arguments = ["audit", written(tmp_path / "publishes", publishes), "--json", *words]
         if plays is not None:
@@ -78,8 +80,9 @@ def test_the_plays_of_a_trace_are_read_back_as_they_were(tmp_path):
 
 def test_the_bound_is_for_whoever_is_as_quick_as_the_run_was(audit):
     rows = [
-        publish("1", (A, 1, 0), received=0.5), publish("2", (B, 1, 0.4), received=0.6),
-    ]  # fmt: skip
+        publish("1", (A, 1, 0), received=0.5),
+        publish("2", (B, 1, 0.4), received=0.6),
+    ]
     code, found, _ = audit(rows)
     assert (code, found["publishes"], found["bound"], found["realtime_slowest_ms"]) == (0, 2, 1, 500)
 
@@ -134,10 +137,17 @@ def test_a_retry_is_no_publish_more(audit):
 
 @pytest.mark.parametrize(
     "line",
-    ["what is this", "[]", "null", '{"batch": "1"}', "\udcff", "[" * 9999,
-     json.dumps(publish("2", ("no GUID", 1, 0))),
-     json.dumps(publish("2", (A, 1, 0)) | {"received_at_ns": "noon"})],
-)  # fmt: skip
+    [
+        "what is this",
+        "[]",
+        "null",
+        '{"batch": "1"}',
+        "\udcff",
+        "[" * 9999,
+        json.dumps(publish("2", ("no GUID", 1, 0))),
+        json.dumps(publish("2", (A, 1, 0)) | {"received_at_ns": "noon"}),
+    ],
+)
 def test_an_unknown_line_of_publishes_is_named(tmp_path, capsys, line):
     file = tmp_path / "publishes"
     good = json.dumps(publish("1", (A, 1, 0)))
@@ -150,9 +160,14 @@ def test_an_unknown_line_of_publishes_is_named(tmp_path, capsys, line):
 
 @pytest.mark.parametrize(
     "line",
-    ["x", "{}", '{"video_id": "x", "arrived_at_ns": 1}', json.dumps({"video_id": A, "arrived_at_ns": -1}),
-     json.dumps(play(A, 0) | {"arived": 1})],
-)  # fmt: skip
+    [
+        "x",
+        "{}",
+        '{"video_id": "x", "arrived_at_ns": 1}',
+        json.dumps({"video_id": A, "arrived_at_ns": -1}),
+        json.dumps(play(A, 0) | {"arived": 1}),
+    ],
+)
 def test_an_unknown_line_of_plays_is_named(audit, tmp_path, line):
     code, _, err = audit([publish("1", (A, 1, 0))], [play(A, 0), line])
     assert code == 1
@@ -180,8 +195,12 @@ def test_stdin_is_recorded_with_the_time_of_each_line_and_reads_back(tmp_path):
     record = tmp_path / "record"
     command = [sys.executable, "supervisor.py", "audit", "--json", "--deadline-s", "1e9"]
     first = subprocess.run(
-        [*command, "-", "--record", str(record)], input="".join(json.dumps(row) + "\n" for row in rows),
-        cwd=ROOT, capture_output=True, text=True, timeout=30,
+        [*command, "-", "--record", str(record)],
+        input="".join(json.dumps(row) + "\n" for row in rows),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     assert first.returncode == 0, first.stderr
     kept = [json.loads(line) for line in record.read_text().splitlines()]
@@ -189,7 +208,11 @@ def test_stdin_is_recorded_with_the_time_of_each_line_and_reads_back(tmp_path):
     second = subprocess.run([*command, str(record)], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert json.loads(second.stdout) == json.loads(first.stdout)
     again = subprocess.run(
-        [*command, "-", "--record", str(record)], input="", cwd=ROOT, capture_output=True, text=True,
+        [*command, "-", "--record", str(record)],
+        input="",
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
         timeout=30,
     )
     assert again.returncode == 1 and "new file" in again.stderr
@@ -200,7 +223,10 @@ def test_people_are_shown_the_same(tmp_path, capsys):
     assert main(["audit", written(tmp_path / "publishes", rows)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     for text in (
-        "publishes 3 (3 realtime)", "fewest possible 3 with each realtime play told within 250 ms",
-        "one a play 3", "57 of 60 empty (95.0%)", "every promise was kept",
+        "publishes 3 (3 realtime)",
+        "fewest possible 3 with each realtime play told within 250 ms",
+        "one a play 3",
+        "57 of 60 empty (95.0%)",
+        "every promise was kept",
     ):
         assert text in shown

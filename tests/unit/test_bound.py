@@ -62,7 +62,9 @@ def exact_minimum(wanted, batch_size_max):
     cost = numpy.zeros(len(columns))
     cost[: len(times)] = 1
     found = optimize.milp(
-        cost, integrality=numpy.ones(len(columns)), bounds=optimize.Bounds(0, len(wanted)),
+        cost,
+        integrality=numpy.ones(len(columns)),
+        bounds=optimize.Bounds(0, len(wanted)),
         constraints=optimize.LinearConstraint(matrix.tocsr(), at_least, numpy.inf),
     )
     assert found.status == 0, found.message
@@ -74,8 +76,11 @@ def instance(seed):
     random = Random(seed)
     videos, plays = random.randint(3, 9), random.randint(15, 40)
     mode = Mode(
-        deadline=random.randint(8, 20), realtime_linger=random.randint(0, 3), overdue_linger=2,
-        realtime_below=random.choice([1, 2, 4]), batch_size_max=random.randint(2, 4),
+        deadline=random.randint(8, 20),
+        realtime_linger=random.randint(0, 3),
+        overdue_linger=2,
+        realtime_below=random.choice([1, 2, 4]),
+        batch_size_max=random.randint(2, 4),
         every_play=seed % 5 == 4,
     )
     return plays_at(sorted(random.randint(0, 60) for _ in range(plays)), random, videos), mode

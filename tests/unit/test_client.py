@@ -40,10 +40,21 @@ class Process:
 
     def __init__(self, path, *arguments, port=0, environment=None):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "actors.client", "--address", f"127.0.0.1:{port}",
-             "--data-path", str(path), *arguments],
-            cwd=ROOT, stderr=subprocess.PIPE, env=os.environ | (environment or {}), text=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "actors.client",
+                "--address",
+                f"127.0.0.1:{port}",
+                "--data-path",
+                str(path),
+                *arguments,
+            ],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            env=os.environ | (environment or {}),
+            text=True,
+        )
         self.pid = self._process.pid
         line = self._process.stderr.readline()
         ready = re.search(r"ready at http://127\.0\.0\.1:(\d+)/", line)
@@ -227,9 +238,7 @@ def test_a_huge_body_is_refused_without_being_held(client):
         # Refused while it is sent: the answer, or the end of the connection, both are an answer.
         with contextlib.suppress(ConnectionError):
             parts = (b" " * 65536 for _ in range(1024))
-            status, _, _ = request(
-                client.port, "POST", "/plays", parts, Content_Type="application/json"
-            )
+            status, _, _ = request(client.port, "POST", "/plays", parts, Content_Type="application/json")
             assert status == 400
     assert memory_peak_kib(client) - before < 16 * 1024
     assert tell(client.port, content("k1", {A: 1}))[0] == 200
@@ -267,15 +276,22 @@ def test_with_a_secret_only_signed_publishes_are_taken(tmp_path):
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
     | st.sampled_from([A, "realtime", "k"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["batch", "trigger", "videos", "video_id", "plays", "arrived_at_ns", "x"]),
-        inner, max_size=6,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["batch", "trigger", "videos", "video_id", "plays", "arrived_at_ns", "x"]),
+            inner,
+            max_size=6,
+        )
     ),
     max_leaves=20,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -460,8 +476,12 @@ def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(tmp_path):
 
 
 def test_unknown_paths_and_methods_are_answered_in_json(client):
-    for method, path, expected in [("GET", "/nope", 404), ("GET", "/page/../store.py", 404),
-                                   ("GET", "/plays", 405), ("DELETE", "/totals", 405)]:  # fmt: skip
+    for method, path, expected in [
+        ("GET", "/nope", 404),
+        ("GET", "/page/../store.py", 404),
+        ("GET", "/plays", 405),
+        ("DELETE", "/totals", 405),
+    ]:
         status, headers, body = request(client.port, method, path)
         assert (status, headers["Content-Type"]) == (expected, "application/json")
         assert "error" in json.loads(body)
@@ -550,9 +570,7 @@ def test_no_more_streams_than_the_bound_and_a_closed_one_makes_room(client):
         assert held[-1].recv(12) == b"HTTP/1.1 200"
     assert request(client.port, "GET", "/events")[0] == 503
     held.pop().close()
-    freed = eventually(
-        lambda: (reader := EventReader(client.port)).status == 200 and reader, "room for one"
-    )
+    freed = eventually(lambda: (reader := EventReader(client.port)).status == 200 and reader, "room for one")
     eventually(lambda: freed.events, "its snapshot")
     for connection in held:
         connection.close()

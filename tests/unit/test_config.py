@@ -108,7 +108,11 @@ def test_every_problem_is_reported_at_once_with_key_value_and_what_is_expected(f
             "[client]\nenabled = 1\n"
             "[admin]\naddress = '127.0.0.1:70000'\n"
         ),
-        "counters.shards=0", "dispatch.deadline_s=nan", "nsq", "counters.nope=1", "foo.bar=1",
+        "counters.shards=0",
+        "dispatch.deadline_s=nan",
+        "nsq",
+        "counters.nope=1",
+        "foo.bar=1",
     )
     wanted = [
         ("config.toml", "nsq.topic = 1,", "expected 1 to 59 of"),
@@ -190,17 +194,39 @@ def test_the_value_of_an_override_has_the_type_of_its_setting(file, override, va
 @pytest.mark.parametrize(
     "override",
     [
-        "nsq.topic=a b", "nsq.topic=", "nsq.topic=" + "x" * 60, "nsq.channel=a/b",
-        "nsq.topic=x\ny = 1", "nsq.nsqd_tcp_addresses=a", 'nsq.nsqd_tcp_addresses=["a:1", 5]',
-        "nsq.max_in_flight=0", "nsq.max_in_flight=1.5", "nsq.max_in_flight=many",
-        "counters.shards=1.5", "counters.shards=65", "counters.shards=2024-01-01",
-        "counters.synchronous=OFF", "counters.synchronous=full", "dispatch.deadline_s=0",
-        "dispatch.deadline_s=inf", "dispatch.deadline_s=" + "9" * 400, "dispatch.batch_size_max=0",
-        "dispatch.batch_size_max=21", "publish.url=ftp://x", "publish.url=http://",
-        "publish.stdout=no", "publish.timeout_s=0", "publish.secret_env=A B", "client.address=8080",
-        "client.address=:8080", "client.address=a:b", "admin.address=::1:9",
+        "nsq.topic=a b",
+        "nsq.topic=",
+        "nsq.topic=" + "x" * 60,
+        "nsq.channel=a/b",
+        "nsq.topic=x\ny = 1",
+        "nsq.nsqd_tcp_addresses=a",
+        'nsq.nsqd_tcp_addresses=["a:1", 5]',
+        "nsq.max_in_flight=0",
+        "nsq.max_in_flight=1.5",
+        "nsq.max_in_flight=many",
+        "counters.shards=1.5",
+        "counters.shards=65",
+        "counters.shards=2024-01-01",
+        "counters.synchronous=OFF",
+        "counters.synchronous=full",
+        "dispatch.deadline_s=0",
+        "dispatch.deadline_s=inf",
+        "dispatch.deadline_s=" + "9" * 400,
+        "dispatch.batch_size_max=0",
+        "dispatch.batch_size_max=21",
+        "publish.url=ftp://x",
+        "publish.url=http://",
+        "publish.stdout=no",
+        "publish.timeout_s=0",
+        "publish.secret_env=A B",
+        "client.address=8080",
+        "client.address=:8080",
+        "client.address=a:b",
+        "admin.address=::1:9",
         "admin.address=a:65536",
-        "supervisor.strategy=all", "supervisor.max_restarts=-1", "supervisor.max_seconds=0",
+        "supervisor.strategy=all",
+        "supervisor.max_restarts=-1",
+        "supervisor.max_seconds=0",
         "supervisor.state_dir=",
     ],
 )
@@ -256,10 +282,7 @@ def test_without_a_path_the_file_in_the_current_folder_is_read_else_the_projects
 
 
 def test_it_is_explained_where_each_value_came_from(file):
-    found = {
-        one.key: one
-        for one in explain(file("[nsq]\ntopic = 'views'\n"), ["dispatch.deadline_s=9"])
-    }
+    found = {one.key: one for one in explain(file("[nsq]\ntopic = 'views'\n"), ["dispatch.deadline_s=9"])}
     assert (found["nsq.topic"].value, found["nsq.topic"].source) == ("views", "config.toml")
     assert found["dispatch.deadline_s"].source == "--set"
     assert found["dispatch.deadline_s"].unit == "s"
@@ -333,7 +356,7 @@ def test_a_message_has_no_place_for_a_signature(file):
 @pytest.mark.parametrize("url", ["example.org/plays", "127.0.0.1:8080/plays", "//example.org", "ftp://x/"])
 def test_a_url_without_its_scheme_is_told_what_is_missing(file, url):
     (problem,) = problems(file(), f"publish.url={url}")
-    assert problem == f"--set: publish.url = '{url}', expected \"\" or \"http://…\" or \"https://…\""
+    assert problem == f'--set: publish.url = \'{url}\', expected "" or "http://…" or "https://…"'
 
 
 @pytest.mark.parametrize("proxy", ["environment", "", "http://proxy:3128", "http://me:you@proxy:3128/"])

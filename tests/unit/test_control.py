@@ -52,7 +52,8 @@ def test_messages_go_both_ways(pipe):
     child.send(Ready({"a": "b"}, "note"))
     child.send(Pong(7, ServiceFigures()))
     assert heard(supervisor, 2) == [
-        (Ready({"a": "b"}, "note"), None), (Pong(7, ServiceFigures()), None),
+        (Ready({"a": "b"}, "note"), None),
+        (Pong(7, ServiceFigures()), None),
     ]
 
 

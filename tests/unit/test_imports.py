@@ -17,9 +17,27 @@ ACTORS = {"consumer", "counter", "dispatcher", "services"}
 
 # The standard library's parts that neither touch the world nor depend on its state.
 PURE = {
-    "array", "base64", "binascii", "bisect", "collections", "contextlib", "dataclasses", "enum",
-    "functools", "hashlib", "heapq", "itertools", "json", "math", "operator", "re",
-    "struct", "sys", "types", "typing", "zlib",
+    "array",
+    "base64",
+    "binascii",
+    "bisect",
+    "collections",
+    "contextlib",
+    "dataclasses",
+    "enum",
+    "functools",
+    "hashlib",
+    "heapq",
+    "itertools",
+    "json",
+    "math",
+    "operator",
+    "re",
+    "struct",
+    "sys",
+    "types",
+    "typing",
+    "zlib",
 }
 CORE_LIBRARIES = {"msgspec", "numpy", "pyroaring"}
 PURE_OF_SYS = {"byteorder", "maxsize"}

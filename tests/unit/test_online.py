@@ -68,10 +68,14 @@ def rule_total(chances, wait, places, slots):
 @pytest.mark.parametrize(
     ("chances", "wait", "places", "slots"),
     [
-        ((0.5, 0.5), 1, 1, 4), ((0.9, 0.2), 2, 1, 5), ((0.3, 0.3, 0.3), 2, 2, 4), ((0.8, 0.5, 0.1), 2, 1, 4),
-        ((0.8, 0.1, 0.6, 0.3), 3, 2, 5), ((0.5, 0.2), 2, 5, 3),
+        ((0.5, 0.5), 1, 1, 4),
+        ((0.9, 0.2), 2, 1, 5),
+        ((0.3, 0.3, 0.3), 2, 2, 4),
+        ((0.8, 0.5, 0.1), 2, 1, 4),
+        ((0.8, 0.1, 0.6, 0.3), 3, 2, 5),
+        ((0.5, 0.2), 2, 5, 3),
     ],
-)  # fmt: skip
+)
 def test_no_rule_makes_fewer_than_the_best(chances, wait, places, slots):
     best = best_total(chances, wait, places, slots)
     assert best == pytest.approx(searched_total(chances, wait, places, slots), abs=1e-9)

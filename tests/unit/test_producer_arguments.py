@@ -47,9 +47,7 @@ def test_the_pace_comes_from_seconds_or_rate(parse, argv, plays_per_second):
     assert parse(*argv).plays_per_second == plays_per_second
 
 
-@pytest.mark.parametrize(
-    "argv, quiet_videos", [((), 15), (("--videos", "20"), 3), (("--plays", "4"), 4)]
-)
+@pytest.mark.parametrize("argv, quiet_videos", [((), 15), (("--videos", "20"), 3), (("--plays", "4"), 4)])
 def test_fewer_quiet_videos_by_default_where_the_load_is_small(parse, argv, quiet_videos):
     assert parse(*argv).quiet_videos == quiet_videos
 
@@ -88,11 +86,36 @@ def test_what_is_wrong_is_named_with_its_value_and_what_was_expected(parse, argv
 
 def test_every_problem_is_listed_at_once(parse, tmp_path):
     problems = problems_of(
-        parse, "--plays", "x", "--videos", "y", "--seed", "z", "--rate", "r", "--seconds", "s",
-        "--distribution", "d", "--set", "no.thing=1", "--what", "--manifest", str(tmp_path),
+        parse,
+        "--plays",
+        "x",
+        "--videos",
+        "y",
+        "--seed",
+        "z",
+        "--rate",
+        "r",
+        "--seconds",
+        "s",
+        "--distribution",
+        "d",
+        "--set",
+        "no.thing=1",
+        "--what",
+        "--manifest",
+        str(tmp_path),
     )
-    for part in ("--plays", "--videos", "--seed", "--rate", "--seconds", "--distribution",
-                 "'no'", "--what", "is a folder"):
+    for part in (
+        "--plays",
+        "--videos",
+        "--seed",
+        "--rate",
+        "--seconds",
+        "--distribution",
+        "'no'",
+        "--what",
+        "is a folder",
+    ):
         assert any(part in problem for problem in problems), part
 
 

@@ -65,7 +65,8 @@ def test_the_videos_without_a_play_are_left_out_and_the_others_in_their_order():
 
 
 @given(
-    plays_per_second=st.floats(0.5, 1e6), began_s=st.floats(0, 1e6),
+    plays_per_second=st.floats(0.5, 1e6),
+    began_s=st.floats(0, 1e6),
     steps_s=st.lists(st.floats(0.0005, 0.2), max_size=50),
 )
 def test_a_paced_run_that_keeps_up_is_never_early_nor_late(plays_per_second, began_s, steps_s):

@@ -39,7 +39,10 @@ def plays(number, shards, shard):
     videos = [video for video in VIDEOS if shard_of(video, shards) == shard]
     ids = [(number << BUCKET_SHIFT) + video[0] for video in videos]
     return Plays(
-        number, "a/plays", b"".join(one.to_bytes(ID_BYTES, "big") for one in ids), b"".join(videos),
+        number,
+        "a/plays",
+        b"".join(one.to_bytes(ID_BYTES, "big") for one in ids),
+        b"".join(videos),
         pack_numbers(NOW_MS * 1_000_000 - video[0] for video in videos),
     )
 
@@ -251,9 +254,12 @@ BODIES = [b'{"video_id": "00000000-0000-4000-8000-%012d"}' % (number % 50) for n
 
 
 def test_a_service_killed_under_load_is_divided_into_three_and_one_and_goes_on(tmp_path):
-    with RecordingClient() as client, open_service(
-        "embedded", tmp_path, *PATIENT, "dispatch.deadline_s=1", f"publish.url={client.url}"
-    ) as service:
+    with (
+        RecordingClient() as client,
+        open_service(
+            "embedded", tmp_path, *PATIENT, "dispatch.deadline_s=1", f"publish.url={client.url}"
+        ) as service,
+    ):
         arguments, put = list(service.arguments), 0
         for shards in (2, 3, 1):
             service.arguments = [*arguments, "--set", f"counters.shards={shards}"]

@@ -12,8 +12,17 @@ PATH = "/a/folder/" + "with-a-name-that-is-long/" * 4 + "state"
 
 def child(child_id, state="running", **facts):
     return {
-        "id": child_id, "state": state, "pid": 4711, "incarnation": 1, "restarts": 0, "uptime_s": 61.0,
-        "last_exit": None, "memory_bytes": 31_000_000, "cpu_s": 0.1, "mailbox_bytes": 0, **facts,
+        "id": child_id,
+        "state": state,
+        "pid": 4711,
+        "incarnation": 1,
+        "restarts": 0,
+        "uptime_s": 61.0,
+        "last_exit": None,
+        "memory_bytes": 31_000_000,
+        "cpu_s": 0.1,
+        "mailbox_bytes": 0,
+        **facts,
     }
 
 
@@ -23,24 +32,40 @@ def status(*children, **facts):
     limits = {"strategy": "one_for_one", "max_restarts": 5, "max_seconds": 10.0, "state": "running"}
     return {
         "supervisor": {
-            "pid": 4710, "uptime_s": 3661.0, "strategy": "one_for_one",
-            "memory_bytes": 38_000_000, "cpu_s": 1.5,
+            "pid": 4710,
+            "uptime_s": 3661.0,
+            "strategy": "one_for_one",
+            "memory_bytes": 38_000_000,
+            "cpu_s": 1.5,
         },
         "supervisors": [
             {"id": "root", "children": [*names, "counters"], **limits},
             {
                 "id": "counters",
-                "children": [one["id"] for one in children if one["id"].startswith("counter-")], **limits,
+                "children": [one["id"] for one in children if one["id"].startswith("counter-")],
+                **limits,
             },
         ],
         "children": list(children),
         "plays": {"received": 1234, "counted": 1234, "redelivered": 5, "dead_lettered": 6},
         "publishes": {
-            "total": 1000, "realtime": 900, "deadline": 80, "overdue": 15, "drain": 5, "videos": 12_345,
-            "late": 2, "late_by_client": 1, "failed": 3, "rejected": 1,
+            "total": 1000,
+            "realtime": 900,
+            "deadline": 80,
+            "overdue": 15,
+            "drain": 5,
+            "videos": 12_345,
+            "late": 2,
+            "late_by_client": 1,
+            "failed": 3,
+            "rejected": 1,
         },
-        "videos": 100, "pending_videos": 0, "in_flight_messages": 0, "caught_up": True,
-        "client": {"circuit": "closed", "failures_in_a_row": 0}, **facts,
+        "videos": 100,
+        "pending_videos": 0,
+        "in_flight_messages": 0,
+        "caught_up": True,
+        "client": {"circuit": "closed", "failures_in_a_row": 0},
+        **facts,
     }
 
 
@@ -134,7 +159,7 @@ def test_settings_are_never_cut_neither_at_80_columns_nor_in_a_pipe(capsys, tmp_
     start = lines[0].index("value")
     end = lines[0].index("unit")
     value = lines[first][start:end].strip()
-    for line in lines[first + 1:]:
+    for line in lines[first + 1 :]:
         if line[:start].strip():
             break
         value += line[start:end].strip()
@@ -164,8 +189,15 @@ def test_watching_goes_on_while_the_service_is_away_and_ends_at_ctrl_c(capsys, m
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"),
-                          (3600, "1 h 00 min"), (90_061, "25 h 01 min")],
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (60, "1 min 00 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 00 min"),
+        (90_061, "25 h 01 min"),
+    ],
 )
 def test_durations_are_as_long_as_they_need_to_be(seconds, text, capsys):
     lines = shown(capsys, screen.show_status, status(child("nsqd", uptime_s=seconds), child("counter-0")))

@@ -110,8 +110,17 @@ def test_any_2xx_accepts(status):
 
 
 @pytest.mark.parametrize(
-    "status", [b"400 Bad Request", b"401 Unauthorized", b"404 Not Found", b"413 Too Large",
-               b"429 Too Many Requests", b"500 Internal Server Error", b"501 No", b"503 Unavailable"],
+    "status",
+    [
+        b"400 Bad Request",
+        b"401 Unauthorized",
+        b"404 Not Found",
+        b"413 Too Large",
+        b"429 Too Many Requests",
+        b"500 Internal Server Error",
+        b"501 No",
+        b"503 Unavailable",
+    ],
 )
 def test_an_answer_that_says_no_refuses(status):
     delivery = outcome_of(answering(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\n\r\nno"))
@@ -149,7 +158,7 @@ def test_an_answer_in_single_bytes_is_put_together():
     async def act(reader, writer):
         await read_request(reader)
         for position in range(len(OK)):
-            writer.write(OK[position:position + 1])
+            writer.write(OK[position : position + 1])
             await writer.drain()
             await asyncio.sleep(0)
 
@@ -158,9 +167,20 @@ def test_an_answer_in_single_bytes_is_put_together():
 
 @pytest.mark.parametrize(
     ("value", "pause_ms"),
-    [("2", 2000), ("0", 0), ("3600", 3_600_000), ("999999999", 3_600_000), ("-1", None), ("1.5", None),
-     ("Wed, 21 Oct 2015 07:28:00 GMT", 0), ("Fri, 01 Jan 2100 00:00:00 GMT", 3_600_000),
-     ("Fri, 99 Jan 2100 00:00:00 GMT", None), ("9" * 5000, None), ("²", None), ("", None)],
+    [
+        ("2", 2000),
+        ("0", 0),
+        ("3600", 3_600_000),
+        ("999999999", 3_600_000),
+        ("-1", None),
+        ("1.5", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", 3_600_000),
+        ("Fri, 99 Jan 2100 00:00:00 GMT", None),
+        ("9" * 5000, None),
+        ("²", None),
+        ("", None),
+    ],
 )
 def test_the_pause_that_a_client_asks_for_is_taken_within_bounds(value, pause_ms):
     answer = f"HTTP/1.1 503 Busy\r\nRetry-After: {value}\r\n\r\n".encode()
@@ -253,9 +273,15 @@ def test_a_connection_reset_before_the_request_was_read_is_unknown():
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x01\x00\x02\x02\x16\n", b"HTTP/1.1 abc OK\r\n\r\n", b"\n\n\n",
-     os.urandom(1000).replace(b"HTTP", b"----"), b"HTTP/1.1 200 OK\r\n: no name\r\n\r\n",
-     b"HTTP/1.1 200 OK\r\n\x00\xff\r\n\r\n"],
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x16\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"\n\n\n",
+        os.urandom(1000).replace(b"HTTP", b"----"),
+        b"HTTP/1.1 200 OK\r\n: no name\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\x00\xff\r\n\r\n",
+    ],
 )
 def test_what_is_no_http_is_unknown(garbage):
     delivery = outcome_of(answering(garbage))
@@ -353,8 +379,11 @@ def test_the_request_is_the_publish_under_its_key():
         "batch": BATCH.key,
         "trigger": "realtime",
         "videos": [
-            {"video_id": "00010203-0405-0607-0809-0a0b0c0d0e0f", "plays": 7,
-             "arrived_at_ns": 1_795_502_904_123_456_789},
+            {
+                "video_id": "00010203-0405-0607-0809-0a0b0c0d0e0f",
+                "plays": 7,
+                "arrived_at_ns": 1_795_502_904_123_456_789,
+            },
         ],
     }
 
@@ -403,9 +432,26 @@ def certificate(tmp_path_factory):
         pytest.skip("needs openssl to make a certificate")
     file = tmp_path_factory.mktemp("tls") / "both.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", file, "-out", file.with_suffix(".crt")],
-        check=True, capture_output=True,
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-keyout",
+            file,
+            "-out",
+            file.with_suffix(".crt"),
+        ],
+        check=True,
+        capture_output=True,
     )
     file.write_bytes(file.read_bytes() + file.with_suffix(".crt").read_bytes())
     return file
@@ -651,8 +697,12 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 @pytest.mark.parametrize(
     "answer",
-    [OK, b"HTTP/1.1 204 No Content\r\n\r\n", CHUNKED + b"2\r\nok\r\n0\r\n\r\n",
-     CHUNKED + b"1;name=value\r\no\r\nA\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n"],
+    [
+        OK,
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        CHUNKED + b"2\r\nok\r\n0\r\n\r\n",
+        CHUNKED + b"1;name=value\r\no\r\nA\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n",
+    ],
     ids=["length", "no content", "chunks", "chunks and trailers"],
 )
 def test_the_connection_is_kept_after_an_answer_that_tells_its_end(answer):
@@ -671,8 +721,15 @@ def test_chunks_that_are_none_cost_the_connection_and_the_status_stands(rest):
 
 
 @pytest.mark.parametrize(
-    ("status", "rejected"), [("400 Bad Request", True), ("422 No", True), ("408 Timeout", False),
-                             ("425 Too Early", False), ("429 Slow Down", False), ("500 Broken", False)],
+    ("status", "rejected"),
+    [
+        ("400 Bad Request", True),
+        ("422 No", True),
+        ("408 Timeout", False),
+        ("425 Too Early", False),
+        ("429 Slow Down", False),
+        ("500 Broken", False),
+    ],
 )
 def test_what_a_client_says_of_its_refusal_is_told_by_its_first_line(status, rejected):
     body = b"\n  plays: expected a \x1b[31mnumber\x1b[0m \n at line 1\n"
@@ -728,8 +785,15 @@ WIDE = make_batch("a-service", Trigger.REALTIME, [Entry(os.urandom(16), 7, 1) fo
 
 @pytest.mark.parametrize(
     ("said", "zipped"),
-    [("gzip", True), ("br, GZIP;q=0.5", True), ("x-gzip", True), ("identity", False), ("", False),
-     ("gzip;q=0", False), ("gzip; q=0.000", False)],
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("x-gzip", True),
+        ("identity", False),
+        ("", False),
+        ("gzip;q=0", False),
+        ("gzip; q=0.000", False),
+    ],
 )
 def test_a_client_that_says_that_it_takes_gzip_gets_it_signed_as_it_travels(said, zipped):
     asked = []
@@ -853,8 +917,11 @@ def test_https_goes_through_a_proxy_in_a_tunnel_that_the_client_ends(monkeypatch
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     deliveries, asked = through_proxy(
-        monkeypatch, "https://127.0.0.9:8443/plays" if variable == "" else "https://client.example:8443/",
-        variable, context, ca_file=str(certificate.with_suffix(".crt")),
+        monkeypatch,
+        "https://127.0.0.9:8443/plays" if variable == "" else "https://client.example:8443/",
+        variable,
+        context,
+        ca_file=str(certificate.with_suffix(".crt")),
     )
     # The certificate is for 127.0.0.1: the name that was asked for is checked, not where the proxy went.
     assert all("its certificate is not trusted" in one.why for one in deliveries)

@@ -655,12 +655,22 @@ def test_an_account_of_which_one_byte_became_another_is_refused(state_dir):
         {"arrived_ns": pack_numbers([-1])},
         {"rows": pack_numbers([-1])},
         {"rows": pack_numbers([1])},
-        {"rows": pack_numbers([0, 0]), "videos": V + W, "totals": pack_numbers([5, 0]),
-         "published": pack_numbers([0, 0]), "arrived_ns": pack_numbers([0, 0])},
-        {"rows": pack_numbers([0, 1]), "videos": V + V, "totals": pack_numbers([5, 0]),
-         "published": pack_numbers([0, 0]), "arrived_ns": pack_numbers([0, 0])},
+        {
+            "rows": pack_numbers([0, 0]),
+            "videos": V + W,
+            "totals": pack_numbers([5, 0]),
+            "published": pack_numbers([0, 0]),
+            "arrived_ns": pack_numbers([0, 0]),
+        },
+        {
+            "rows": pack_numbers([0, 1]),
+            "videos": V + V,
+            "totals": pack_numbers([5, 0]),
+            "published": pack_numbers([0, 0]),
+            "arrived_ns": pack_numbers([0, 0]),
+        },
     ],
-)  # fmt: skip
+)
 def test_columns_that_contradict_one_another_are_refused(state_dir, changed):
     good = columns((V, Account(5)))
     with ledger(state_dir) as store:
@@ -708,9 +718,7 @@ def test_in_parts_and_opened_again_at_any_time_all_accounts_are_there(state_dir,
         assert {
             (video, ordinal)
             for one in recalled
-            for video, ordinal in zip(
-                unpack_videos(one.videos), unpack_numbers(one.ordinals), strict=True
-            )
+            for video, ordinal in zip(unpack_videos(one.videos), unpack_numbers(one.ordinals), strict=True)
         } == pending
         with contextlib.closing(sqlite3.connect(ledger_path(state_dir, 0))) as connection:
             journal_rows.append(connection.execute("SELECT count(*) FROM journal").fetchone()[0])
@@ -732,7 +740,6 @@ def test_the_journal_of_few_videos_is_bounded(state_dir):
     accounts = loaded(state_dir)[0]
     assert len(accounts) == 100
     assert all(one == Account(399, 0, 0, 1) for one in accounts.values())
-
 
 
 def test_a_folder_with_any_name_can_be_read(tmp_path):

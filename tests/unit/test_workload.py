@@ -30,14 +30,9 @@ def fingerprint(made: workload.Workload) -> str:
     quiet_videos=st.integers(0, 160),
     distribution=st.sampled_from(sorted(workload.DISTRIBUTIONS)),
 )
-def test_every_workload_is_what_was_asked_for_or_is_refused(
-    seed, plays, videos, quiet_videos, distribution
-):
+def test_every_workload_is_what_was_asked_for_or_is_refused(seed, plays, videos, quiet_videos, distribution):
     busy_videos = videos - quiet_videos
-    possible = (
-        busy_videos >= 0 and plays >= quiet_videos
-        and (busy_videos > 0 or plays <= 99 * quiet_videos)
-    )
+    possible = busy_videos >= 0 and plays >= quiet_videos and (busy_videos > 0 or plays <= 99 * quiet_videos)
     if not possible:
         with pytest.raises(workload.ImpossibleWorkload):
             workload.make(seed, plays, videos, quiet_videos, distribution)
@@ -82,8 +77,12 @@ def test_the_workload_does_not_depend_on_the_hash_seed_of_the_process():
     )
     printed = {
         subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, env={"PYTHONHASHSEED": hash_seed},
-            capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for hash_seed in ("1", "2")
     }

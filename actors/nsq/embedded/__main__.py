@@ -16,7 +16,8 @@ from actors.nsq.embedded import EmbeddedNsqd, JournalError, ListenError
 def main() -> int:
     arguments = _arguments()
     logging.basicConfig(
-        stream=sys.stderr, level=arguments.log_level.upper(),
+        stream=sys.stderr,
+        level=arguments.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     nsqd = EmbeddedNsqd(arguments.data_path, arguments.tcp_address, arguments.http_address)
@@ -46,12 +47,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--tcp-address", default="127.0.0.1:4150", metavar="HOST:PORT")
     parser.add_argument("--http-address", default="127.0.0.1:4151", metavar="HOST:PORT")
     parser.add_argument(
-        "--data-path", type=pathlib.Path, required=True, metavar="DIR",
+        "--data-path",
+        type=pathlib.Path,
+        required=True,
+        metavar="DIR",
         help="the directory of its journal; made where it is missing",
     )
-    parser.add_argument(
-        "--log-level", default="info", choices=("debug", "info", "warning", "error")
-    )
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     return parser.parse_args()
 
 

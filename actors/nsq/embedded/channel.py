@@ -68,9 +68,7 @@ class Channel:
             self.unread += segment.count
         self.cursor = segment.sequence if not self.unread else self.cursor
 
-    def load(
-        self, segment: Segment, finished: bytes | None, now_ms: int, delay_ms: int = 0
-    ) -> None:
+    def load(self, segment: Segment, finished: bytes | None, now_ms: int, delay_ms: int = 0) -> None:
         """The next segment after `cursor`, read back. `finished` as in Progress."""
         progress = Progress(segment, finished)
         self.unread -= progress.remaining
@@ -143,9 +141,7 @@ class Channel:
         self._drop_settled_runs()
         return failures
 
-    def requeue(
-        self, subscriber: Subscriber, id: bytes, delay_ms: int, now_ms: int
-    ) -> str | None:
+    def requeue(self, subscriber: Subscriber, id: bytes, delay_ms: int, now_ms: int) -> str | None:
         """Puts a message back, after `delay_ms`; the reason where it could not."""
         entry = subscriber.in_flight.pop(id, None)
         if entry is None:
@@ -167,9 +163,7 @@ class Channel:
             return self._why_not(id)
         progress, index = self._settle(*entry)
         given_ms = entry[0].given_ms
-        deadline_ms = min(
-            now_ms + subscriber.message_timeout_ms, given_ms + limits.MESSAGE_TIMEOUT_MAX_MS
-        )
+        deadline_ms = min(now_ms + subscriber.message_timeout_ms, given_ms + limits.MESSAGE_TIMEOUT_MAX_MS)
         run = self._start_run(progress, subscriber, index, index + 1, given_ms, deadline_ms)
         subscriber.in_flight[id] = (run, index)
         return None
@@ -233,10 +227,7 @@ class Channel:
     # Helpers.
 
     def _has_room(self) -> bool:
-        return (
-            self.ready_count < limits.MEMORY_MESSAGES_MAX
-            and self.ready_bytes < limits.MEMORY_BYTES_MAX
-        )
+        return self.ready_count < limits.MEMORY_MESSAGES_MAX and self.ready_bytes < limits.MEMORY_BYTES_MAX
 
     def _hold(self, progress: Progress, now_ms: int, delay_ms: int) -> None:
         self._unfinished[progress.segment.sequence] = progress
@@ -281,7 +272,12 @@ class Channel:
         return frames
 
     def _give(
-        self, progress: Progress, subscriber: Subscriber, start: int, stop: int, now_ms: int,
+        self,
+        progress: Progress,
+        subscriber: Subscriber,
+        start: int,
+        stop: int,
+        now_ms: int,
         frames: list[bytes],
     ) -> None:
         segment = progress.segment
@@ -300,7 +296,12 @@ class Channel:
             frames.append(with_attempts(segment.frames(index, index + 1), attempts))
 
     def _give_sample(
-        self, progress: Progress, subscriber: Subscriber, start: int, stop: int, now_ms: int,
+        self,
+        progress: Progress,
+        subscriber: Subscriber,
+        start: int,
+        stop: int,
+        now_ms: int,
         frames: list[bytes],
     ) -> None:
         """As nsqd: what a sampling client is not sent, nobody is: it counts as finished."""
@@ -315,7 +316,12 @@ class Channel:
                 del self._unfinished[progress.segment.sequence]
 
     def _start_run(
-        self, progress: Progress, subscriber: Subscriber, start: int, stop: int, given_ms: int,
+        self,
+        progress: Progress,
+        subscriber: Subscriber,
+        start: int,
+        stop: int,
+        given_ms: int,
         deadline_ms: int,
     ) -> Run:
         run = Run(progress, subscriber, start, stop, given_ms)

@@ -87,8 +87,17 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 Command = (
-    Identify | Authenticate | Subscribe | Publish | Ready | Finish | Requeue | Touch
-    | StartClose | Nothing | Refusal
+    Identify
+    | Authenticate
+    | Subscribe
+    | Publish
+    | Ready
+    | Finish
+    | Requeue
+    | Touch
+    | StartClose
+    | Nothing
+    | Refusal
 )
 
 
@@ -296,9 +305,7 @@ def _message(chunk: bytes, start: int, verb: str) -> tuple[bytes, int]:
     return _body(chunk, start, verb, "E_BAD_MESSAGE", "message", limits.MESSAGE_SIZE_MAX)
 
 
-def _body(
-    chunk: bytes, start: int, verb: str, code: str, what: str, size_max: int
-) -> tuple[bytes, int]:
+def _body(chunk: bytes, start: int, verb: str, code: str, what: str, size_max: int) -> tuple[bytes, int]:
     """The sized body at `start`, and where it ends. Its size is checked before it is awaited."""
     body_start = start + 4
     if body_start > len(chunk):

@@ -231,9 +231,7 @@ class Connection(asyncio.Protocol):
             return
         subscriber = Subscriber(self.settings.message_timeout_ms, self.settings.sample_rate)
         try:
-            self.topic, self.channel = self._server.join(
-                self, subscriber, command.topic, command.channel
-            )
+            self.topic, self.channel = self._server.join(self, subscriber, command.topic, command.channel)
         except JournalError as error:
             self._fail("E_SUB_FAILED", f"SUB failed {error}")
             return

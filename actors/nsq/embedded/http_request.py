@@ -26,8 +26,11 @@ class Request:
     """A request that is complete, its arguments, and the way back to its client."""
 
     def __init__(
-        self, server: "EmbeddedNsqd", connection: httputil.HTTPConnection,
-        start: httputil.RequestStartLine, body: bytes,
+        self,
+        server: "EmbeddedNsqd",
+        connection: httputil.HTTPConnection,
+        start: httputil.RequestStartLine,
+        body: bytes,
     ) -> None:
         self.server = server
         self.method = start.method
@@ -42,9 +45,7 @@ class Request:
             raise HttpError(400, "INVALID_REQUEST") from None
         return {name: values[0] for name, values in given.items()}
 
-    def answer(
-        self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8"
-    ) -> None:
+    def answer(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
         respond(self._connection, status, body, content_type)
 
     def answer_json(self, value: dict) -> None:
@@ -65,14 +66,14 @@ def error_answer(status: int, message: str) -> tuple[int, bytes, str]:
     return status, body, "application/json; charset=utf-8"
 
 
-def respond(
-    connection: httputil.HTTPConnection, status: int, body: bytes, content_type: str
-) -> None:
-    headers = httputil.HTTPHeaders({
-        "Content-Type": content_type,
-        "Content-Length": str(len(body)),
-        "X-NSQ-Content-Type": "nsq; version=1.0",
-    })
+def respond(connection: httputil.HTTPConnection, status: int, body: bytes, content_type: str) -> None:
+    headers = httputil.HTTPHeaders(
+        {
+            "Content-Type": content_type,
+            "Content-Length": str(len(body)),
+            "X-NSQ-Content-Type": "nsq; version=1.0",
+        }
+    )
     reason = httputil.responses.get(status, "Unknown")
     start = httputil.ResponseStartLine("HTTP/1.1", status, reason)
     connection.write_headers(start, headers, body)

@@ -37,18 +37,20 @@ def _ping(request: Request) -> None:
 
 def _info(request: Request) -> None:
     server = request.server
-    request.answer_json({
-        "version": VERSION,
-        "broadcast_address": server.hostname,
-        "hostname": server.hostname,
-        "http_port": server.http_port,
-        "tcp_port": server.tcp_port,
-        "start_time": server.start_s,
-        "max_heartbeat_interval": limits.HEARTBEAT_MAX_MS * 1_000_000,
-        "max_output_buffer_size": limits.OUTPUT_BUFFER_SIZE_MAX,
-        "max_output_buffer_timeout": limits.OUTPUT_BUFFER_TIMEOUT_MAX_MS * 1_000_000,
-        "max_deflate_level": limits.DEFLATE_LEVEL_MAX,
-    })
+    request.answer_json(
+        {
+            "version": VERSION,
+            "broadcast_address": server.hostname,
+            "hostname": server.hostname,
+            "http_port": server.http_port,
+            "tcp_port": server.tcp_port,
+            "start_time": server.start_s,
+            "max_heartbeat_interval": limits.HEARTBEAT_MAX_MS * 1_000_000,
+            "max_output_buffer_size": limits.OUTPUT_BUFFER_SIZE_MAX,
+            "max_output_buffer_timeout": limits.OUTPUT_BUFFER_TIMEOUT_MAX_MS * 1_000_000,
+            "max_deflate_level": limits.DEFLATE_LEVEL_MAX,
+        }
+    )
 
 
 def _stats(request: Request) -> None:

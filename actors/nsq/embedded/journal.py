@@ -116,13 +116,15 @@ class Journal:
         self._write([("UPDATE channels SET paused = ? WHERE id = ?", (is_paused, channel))])
 
     def delete_topic(self, topic: int) -> None:
-        self._write([
-            (REMEMBER_TICK, ()),
-            ("DELETE FROM segments WHERE topic = ?", (topic,)),
-            ("DELETE FROM channels WHERE topic = ?", (topic,)),
-            ("DELETE FROM topics WHERE id = ?", (topic,)),
-            (FORGET_PROGRESS, ()),
-        ])
+        self._write(
+            [
+                (REMEMBER_TICK, ()),
+                ("DELETE FROM segments WHERE topic = ?", (topic,)),
+                ("DELETE FROM channels WHERE topic = ?", (topic,)),
+                ("DELETE FROM topics WHERE id = ?", (topic,)),
+                (FORGET_PROGRESS, ()),
+            ]
+        )
 
     def empty_topic(self, topic: int, distributed_sequence: int) -> None:
         """Deletes what waits at the topic."""
@@ -130,32 +132,38 @@ class Journal:
         self._write([(REMEMBER_TICK, ()), (delete, (topic, distributed_sequence))])
 
     def delete_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
-        self._write([
-            (REMEMBER_TICK, ()),
-            ("DELETE FROM channels WHERE id = ?", (channel,)),
-            ("DELETE FROM progress WHERE channel = ?", (channel,)),
-            (RECLAIM, {"topic": topic, "through": distributed_sequence}),
-            (FORGET_PROGRESS, ()),
-        ])
+        self._write(
+            [
+                (REMEMBER_TICK, ()),
+                ("DELETE FROM channels WHERE id = ?", (channel,)),
+                ("DELETE FROM progress WHERE channel = ?", (channel,)),
+                (RECLAIM, {"topic": topic, "through": distributed_sequence}),
+                (FORGET_PROGRESS, ()),
+            ]
+        )
 
     def empty_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
-        self._write([
-            (REMEMBER_TICK, ()),
-            ("UPDATE channels SET cursor = ? WHERE id = ?", (distributed_sequence, channel)),
-            ("DELETE FROM progress WHERE channel = ?", (channel,)),
-            (RECLAIM, {"topic": topic, "through": distributed_sequence}),
-            (FORGET_PROGRESS, ()),
-        ])
+        self._write(
+            [
+                (REMEMBER_TICK, ()),
+                ("UPDATE channels SET cursor = ? WHERE id = ?", (distributed_sequence, channel)),
+                ("DELETE FROM progress WHERE channel = ?", (channel,)),
+                (RECLAIM, {"topic": topic, "through": distributed_sequence}),
+                (FORGET_PROGRESS, ()),
+            ]
+        )
 
     # Messages.
 
     def append(self, segments: Iterable[tuple[int, Segment]]) -> None:
         """Writes (topic row, segment) pairs, all or none. They are durable when it returns."""
         insert = "INSERT INTO segments VALUES (?, ?, ?, ?, ?)"
-        self._write([
-            (insert, (segment.sequence, topic, segment.count, segment.due_wall_ms, segment.payload))
-            for topic, segment in segments
-        ])
+        self._write(
+            [
+                (insert, (segment.sequence, topic, segment.count, segment.due_wall_ms, segment.payload))
+                for topic, segment in segments
+            ]
+        )
 
     def record(self, changes: Iterable[Changes]) -> None:
         """Writes what was finished, all or none."""

@@ -152,8 +152,7 @@ def _forget_ephemeral(connection: sqlite3.Connection) -> None:
         connection.execute(REMEMBER_TICK)
         connection.execute("DELETE FROM progress WHERE channel NOT IN (SELECT id FROM channels)")
         topics = connection.execute(
-            "SELECT DISTINCT t.id, t.paused, t.distributed FROM topics t JOIN channels c"
-            " ON c.topic = t.id"
+            "SELECT DISTINCT t.id, t.paused, t.distributed FROM topics t JOIN channels c ON c.topic = t.id"
         ).fetchall()
         for row, paused, distributed in topics:
             through = distributed if paused else (1 << 63) - 1

@@ -7,8 +7,15 @@ from actors.nsq.embedded.limits import NAME_LENGTH_MAX
 EPHEMERAL_SUFFIX = "#ephemeral"
 _VALID = re.compile(rb"[.a-zA-Z0-9_-]+(#ephemeral)?")
 _ESCAPES = {
-    0x07: "\\a", 0x08: "\\b", 0x09: "\\t", 0x0A: "\\n", 0x0B: "\\v", 0x0C: "\\f", 0x0D: "\\r",
-    0x22: '\\"', 0x5C: "\\\\",
+    0x07: "\\a",
+    0x08: "\\b",
+    0x09: "\\t",
+    0x0A: "\\n",
+    0x0B: "\\v",
+    0x0C: "\\f",
+    0x0D: "\\r",
+    0x22: '\\"',
+    0x5C: "\\\\",
 }
 
 

@@ -82,9 +82,7 @@ class Queue:
             self._journal.empty_channel(topic.row, channel.row, through)
         channel.empty(through)
 
-    def pause_topic(
-        self, topic: Topic, is_paused: bool, now_ms: int, now_wall_ms: int
-    ) -> None:
+    def pause_topic(self, topic: Topic, is_paused: bool, now_ms: int, now_wall_ms: int) -> None:
         if not topic.is_ephemeral:
             self._journal.pause_topic(topic.row, is_paused, topic.distributed_sequence)
         topic.is_paused = is_paused

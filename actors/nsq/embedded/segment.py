@@ -39,9 +39,7 @@ class Segment:
         "sequence",
     )
 
-    def __init__(
-        self, sequence: int, payload: bytes, offsets: array, due_wall_ms: int = 0
-    ) -> None:
+    def __init__(self, sequence: int, payload: bytes, offsets: array, due_wall_ms: int = 0) -> None:
         self.sequence = sequence
         self.payload = payload
         self.offsets = offsets
@@ -137,8 +135,7 @@ class _Draft:
 
     def _heads(self, stamp_ns: int, sizes: list[int]) -> Iterable[bytes]:
         by_size = {
-            size: MESSAGE_HEAD.pack(size - 4, MESSAGE, stamp_ns, 1) + self._prefix
-            for size in set(sizes)
+            size: MESSAGE_HEAD.pack(size - 4, MESSAGE, stamp_ns, 1) + self._prefix for size in set(sizes)
         }
         if len(by_size) == 1:
             return repeat(by_size[sizes[0]], len(sizes))

@@ -101,7 +101,11 @@ class EmbeddedNsqd:
         )
         logger.info(
             "embedded nsqd: tcp port %d, http port %d, %s, %d topics, %d messages",
-            self.tcp_port, self.http_port, self.path, len(self.queue.topics), backlog,
+            self.tcp_port,
+            self.http_port,
+            self.path,
+            len(self.queue.topics),
+            backlog,
         )
 
     async def stop(self) -> None:
@@ -145,9 +149,7 @@ class EmbeddedNsqd:
 
     # What connections and the HTTP interface ask for. Each may raise JournalError.
 
-    def stage(
-        self, publisher: Publisher, topic_name: str, bodies: list[bytes], delay_ms: int
-    ) -> None:
+    def stage(self, publisher: Publisher, topic_name: str, bodies: list[bytes], delay_ms: int) -> None:
         """Messages for the next commit; `publisher` will be settled after it."""
         topic = self.queue.topic(topic_name)
         if bodies:
@@ -210,9 +212,7 @@ class EmbeddedNsqd:
         now_ms = self.now_ms()
         while True:
             if channel.wants_more():
-                self._logged(
-                    lambda: self.queue.refill(topic, channel, now_ms, self._now_wall_ms())
-                )
+                self._logged(lambda: self.queue.refill(topic, channel, now_ms, self._now_wall_ms()))
             gifts = channel.deliver(now_ms)
             if not gifts:
                 break

@@ -19,13 +19,22 @@ if TYPE_CHECKING:
     from actors.nsq.embedded.server import EmbeddedNsqd
 
 BANNER = f"nsqd v{VERSION} (embedded in playtally)"
-_PLAIN = {"deflate": False, "snappy": False, "tls": False, "tls_cipher_suite": "",
-          "tls_version": "", "tls_negotiated_protocol": "",
-          "tls_negotiated_protocol_is_mutual": False}
+_PLAIN = {
+    "deflate": False,
+    "snappy": False,
+    "tls": False,
+    "tls_cipher_suite": "",
+    "tls_version": "",
+    "tls_negotiated_protocol": "",
+    "tls_negotiated_protocol_is_mutual": False,
+}
 
 
 def stats_of(
-    server: "EmbeddedNsqd", topic: str = "", channel: str = "", include_clients: bool = True,
+    server: "EmbeddedNsqd",
+    topic: str = "",
+    channel: str = "",
+    include_clients: bool = True,
     include_memory: bool = True,
 ) -> dict:
     """`topic` and `channel`: only these; "" is all. Lists are null where nsqd's are."""
@@ -73,9 +82,7 @@ def stats_text(stats: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _topic_stats(
-    topic: Topic, channel: str, only_topic: str, by_subscriber: dict | bool
-) -> dict:
+def _topic_stats(topic: Topic, channel: str, only_topic: str, by_subscriber: dict | bool) -> dict:
     channels = [topic.channels[name] for name in sorted(topic.channels) if channel in ("", name)]
     return {
         "topic_name": topic.name,

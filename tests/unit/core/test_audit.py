@@ -233,9 +233,7 @@ def test_the_memory_of_quantiles_is_bounded_whatever_is_measured():
 
 # --- Against a naive audit -----------------------------------------------------------------
 
-entries = st.tuples(
-    st.sampled_from(VIDEOS), st.integers(0, 8), st.integers(-100, 0).map(lambda s: s * S)
-)
+entries = st.tuples(st.sampled_from(VIDEOS), st.integers(0, 8), st.integers(-100, 0).map(lambda s: s * S))
 steps = st.lists(
     st.tuples(
         st.integers(0, 12),  # the key

@@ -90,9 +90,7 @@ def test_a_play_has_no_reason_to_be_none():
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=40),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
     max_leaves=12,
 )
 
@@ -115,13 +113,21 @@ def test_any_bytes_are_a_video_or_no_play_and_nothing_else_is_raised(body):
 
 
 SHAPES = [
-    '{"video_id":"%s"}', '{"video_id": "%s"}', ' {"a":1,"video_id":"urn:uuid:%s","b":[2]}\n',
+    '{"video_id":"%s"}',
+    '{"video_id": "%s"}',
+    ' {"a":1,"video_id":"urn:uuid:%s","b":[2]}\n',
     '{"video_id":"{%s}"}',
-    '{"video_id":"%s","video_id":"%s"}', '{"video_id":"%s","x":"%s"}', '{"x":"%s","video_id":"%s"}',
+    '{"video_id":"%s","video_id":"%s"}',
+    '{"video_id":"%s","x":"%s"}',
+    '{"x":"%s","video_id":"%s"}',
     '{"video_id":"5fec8982705f4a1582283d03c74803e5","x":"%s"}',
     '{"video_id":"\\u0035fec8982-705f-4a15-8228-3d03c74803e5","x":"%s"}',
-    '{"x":"%s","video_id":{"video_id":"%s"}}', "%s", '{"video_id":%s}', '{"video_id":"%s', '["%s"]',
-]  # fmt: skip
+    '{"x":"%s","video_id":{"video_id":"%s"}}',
+    "%s",
+    '{"video_id":%s}',
+    '{"video_id":"%s',
+    '["%s"]',
+]
 digits = st.sampled_from("0123456789abcdefABCDEF- g")
 texts = (
     st.uuids().map(str)

@@ -26,9 +26,7 @@ def test_ids_are_read_big_endian_and_unsigned(ids):
     assert list(columns.unpack_ids(b"".join(one.to_bytes(8, "big") for one in ids))) == ids
 
 
-@pytest.mark.parametrize(
-    "unpack", [columns.unpack_numbers, columns.unpack_ids, columns.unpack_videos]
-)
+@pytest.mark.parametrize("unpack", [columns.unpack_numbers, columns.unpack_ids, columns.unpack_videos])
 @pytest.mark.parametrize("size", [1, 7, 9, 15, 17])
 def test_half_a_value_is_refused(unpack, size):
     with pytest.raises(ValueError):

@@ -44,15 +44,14 @@ def published(batch, video, total):
 
 
 def kinds(effects):
-    return [
-        (effect.peer, type(effect.message)) if isinstance(effect, Send) else Commit
-        for effect in effects
-    ]
+    return [(effect.peer, type(effect.message)) if isinstance(effect, Send) else Commit for effect in effects]
 
 
 def test_plays_are_committed_then_answered_then_announced():
     assert kinds(counting().handle([plays(1, 10, V)], NOW_MS)) == [
-        Commit, (CONSUMER, Counted), (DISPATCHER, Pending),
+        Commit,
+        (CONSUMER, Counted),
+        (DISPATCHER, Pending),
     ]
 
 
@@ -102,7 +101,10 @@ def test_what_is_pending_is_said_before_recorded():
 def test_what_is_pending_is_said_before_the_answer_to_a_collect_that_came_with_it():
     effects = counting().handle([plays(1, 10, V), Collect(1, b"")], NOW_MS)
     assert kinds(effects) == [
-        Commit, (CONSUMER, Counted), (DISPATCHER, Pending), (DISPATCHER, Collected),
+        Commit,
+        (CONSUMER, Counted),
+        (DISPATCHER, Pending),
+        (DISPATCHER, Collected),
     ]
 
 

@@ -128,16 +128,15 @@ def test_what_is_no_play_goes_to_the_dead_letters_first_then_to_the_ledger_then_
     assert isinstance(letter, DeadLetter)
     assert letter.reasons == {"the body is not JSON": 2}
     assert [json.loads(each)["id"] for each in letter.letters] == [
-        "0000000000000005", "0000000000000006",
+        "0000000000000005",
+        "0000000000000006",
     ]
     (send,) = one.dead_lettered(letter.number)
     assert send.peer == counter_of(REJECTS_SHARD)
     assert list(unpack_ids(send.message.ids)) == [5, 6]
     assert isinstance(send.message, Rejected)
     assert one.outstanding == 2
-    assert one.counted(REJECTS_SHARD, [send.message.number]) == [
-        Finish(1, message_id(5) + message_id(6))
-    ]
+    assert one.counted(REJECTS_SHARD, [send.message.number]) == [Finish(1, message_id(5) + message_id(6))]
     assert one.outstanding == 0
 
 

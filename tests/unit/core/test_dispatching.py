@@ -40,9 +40,7 @@ B, B2 = videos_of(1, 2)  # of counter 1
 def dispatching(
     *linked, stored=(), totals=PublishTotals(), jitter=1.0, batch_size_max=20, rate_max_per_s=0.0
 ):
-    one = Dispatching(
-        RULE, SHARDS, batch_size_max, "service", lambda: jitter, stored, totals, rate_max_per_s
-    )
+    one = Dispatching(RULE, SHARDS, batch_size_max, "service", lambda: jitter, stored, totals, rate_max_per_s)
     for shard in linked:
         one.linked(shard, NOW_MS)
     return one
@@ -150,9 +148,7 @@ def test_an_accepted_batch_is_stored_as_accepted_before_the_counters_are_told():
 
 def test_a_batch_is_kept_until_every_ledger_has_recorded_it():
     one = dispatching(0, 1)
-    number = number_of(
-        one.handle(0, [pending((A, 100))], NOW_MS) + one.handle(1, [pending((B, 1))], NOW_MS)
-    )
+    number = number_of(one.handle(0, [pending((A, 100))], NOW_MS) + one.handle(1, [pending((B, 1))], NOW_MS))
     one.handle(0, [collected(number, (A, 100))], NOW_MS)
     key = key_of(one.handle(1, [collected(number, (B, 1))], NOW_MS))
     one.delivered(Outcome.ACCEPTED, NOW_MS)

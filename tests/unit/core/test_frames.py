@@ -91,8 +91,9 @@ def expected_of(data):
 def test_a_read_of_messages_becomes_columns():
     parsed = parser().feed(message(1, play(7), 5) + message(2, NO_PLAY, 6) + message(3, play(8), 7))
     assert rows_of(parsed.plays) == [
-        (b"0000000000000001", video(7), 5), (b"0000000000000003", video(8), 7),
-    ]  # fmt: skip
+        (b"0000000000000001", video(7), 5),
+        (b"0000000000000003", video(8), 7),
+    ]
     assert parsed.messages == 3
 
 
@@ -195,7 +196,7 @@ ODD = {
     "a digit is none": lambda body: body.replace(b"-", b"-g", 1)[: len(body) - 2] + b'"}',
     "a hyphen is elsewhere": lambda body: body[:21] + body[22:25] + b"-" + body[25:],
     "a hyphen is a digit": lambda body: body.replace(b"-", b"0", 1),
-    "no hyphens": lambda body: (body.replace(b"-", b"") + b"    "),
+    "no hyphens": lambda body: body.replace(b"-", b"") + b"    ",
     "the head differs": lambda body: body.replace(b"video_id", b"videoxid"),
     "the first byte differs": lambda body: b"[" + body[1:],
     "the tail differs": lambda body: body[:-1] + b"]",

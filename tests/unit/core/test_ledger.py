@@ -47,7 +47,8 @@ def plays(*facts, ids=None, source="a/plays"):
 def collected(answer):
     """What a batch takes: (video, total, arrival in ms)."""
     columns = (
-        unpack_videos(answer.videos), unpack_numbers(answer.totals),
+        unpack_videos(answer.videos),
+        unpack_numbers(answer.totals),
         unpack_numbers(answer.arrived_ns),
     )
     return [(video, total, ns // MS) for video, total, ns in zip(*columns, strict=True)]
@@ -59,8 +60,10 @@ def pending(messages):
         (video, ns // MS, ordinal)
         for one in messages
         for video, ns, ordinal in zip(
-            unpack_videos(one.videos), unpack_numbers(one.arrived_ns),
-            unpack_numbers(one.ordinals), strict=True,
+            unpack_videos(one.videos),
+            unpack_numbers(one.arrived_ns),
+            unpack_numbers(one.ordinals),
+            strict=True,
         )
     ]
 

@@ -138,9 +138,7 @@ class Model:
 steps = st.one_of(
     st.tuples(
         st.just("play"),
-        st.lists(
-            st.tuples(st.integers(0, 60), st.integers(1, 50), st.none()), min_size=1, max_size=6
-        ),
+        st.lists(st.tuples(st.integers(0, 60), st.integers(1, 50), st.none()), min_size=1, max_size=6),
     ),
     st.tuples(st.sampled_from(("collect", "collect", "fail", "publish", "publish")), st.none()),
     st.tuples(st.just("kill counter"), st.none()),
@@ -220,8 +218,10 @@ def follow_both(happenings):
                 fact
                 for said_now in one.take_announcements()
                 for fact in zip(
-                    unpack_videos(said_now.videos), unpack_numbers(said_now.arrived_ns),
-                    unpack_numbers(said_now.ordinals), strict=True,
+                    unpack_videos(said_now.videos),
+                    unpack_numbers(said_now.arrived_ns),
+                    unpack_numbers(said_now.ordinals),
+                    strict=True,
                 )
             }
             recalled = [(it.videos, it.arrived_ns, it.ordinals) for it in one.recall()]

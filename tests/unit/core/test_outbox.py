@@ -56,7 +56,9 @@ def test_a_batch_is_the_same_once_it_is_accepted_but_for_its_stage():
     accepted = batch.accepted()
     assert accepted.stage is Stage.ACCEPTED
     assert (accepted.key, accepted.trigger, accepted.entries) == (
-        batch.key, batch.trigger, batch.entries,
+        batch.key,
+        batch.trigger,
+        batch.entries,
     )
 
 

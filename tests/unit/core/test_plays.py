@@ -20,9 +20,7 @@ def test_the_shards_of_a_column_are_those_of_its_videos(videos, shards):
 
 
 def test_each_value_of_each_byte_has_its_part_in_the_shard():
-    videos = b"".join(
-        bytes(at) + bytes([byte]) + bytes(15 - at) for at in range(16) for byte in range(256)
-    )
+    videos = b"".join(bytes(at) + bytes([byte]) + bytes(15 - at) for at in range(16) for byte in range(256))
     for shards in (2, 3, 64, 65_521):
         assert shards_of(videos, shards).tolist() == [shard_of(video, shards) for video in rows_of(videos)]
 

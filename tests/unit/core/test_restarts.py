@@ -43,9 +43,7 @@ PLANS = {
     (Strategy.REST_FOR_ONE, "permanent"): Plan(
         ("last", "temporary", "transient"), ("permanent", "transient", "last"), GONE
     ),
-    (Strategy.REST_FOR_ONE, "transient"): Plan(
-        ("last", "temporary"), ("transient", "last"), GONE
-    ),
+    (Strategy.REST_FOR_ONE, "transient"): Plan(("last", "temporary"), ("transient", "last"), GONE),
     (Strategy.ONE_FOR_ALL, "permanent"): Plan(
         ("last", "temporary", "transient", "first"),
         ("first", "permanent", "transient", "last"),
@@ -205,9 +203,7 @@ def test_with_any_significant_the_first_of_them_that_ends_by_itself_ends_the_sup
     decision = rules.exited("one", NORMAL, 1)
     assert isinstance(decision, End)
     assert not decision.gave_up
-    assert isinstance(
-        significant(AutoShutdown.ANY_SIGNIFICANT).exited("two", Exit(code=1), 0), End
-    )
+    assert isinstance(significant(AutoShutdown.ANY_SIGNIFICANT).exited("two", Exit(code=1), 0), End)
 
 
 def test_with_all_significant_the_last_of_them_ends_the_supervisor():
@@ -258,7 +254,11 @@ def test_a_child_that_is_added_starts_last_and_one_that_is_deleted_is_not_starte
     rules.add(ChildSpec("added", "m:C"))
     rules.delete("transient")
     assert [spec.id for spec in rules.specs()] == [
-        "first", "permanent", "temporary", "last", "added",
+        "first",
+        "permanent",
+        "temporary",
+        "last",
+        "added",
     ]
     assert rules.exited("permanent", NORMAL, 0) == Plan(
         ("added", "last", "temporary"), ("permanent", "last", "added"), GONE
@@ -291,9 +291,7 @@ EXITS = [NORMAL, Exit(code=1), Exit(signal="SIGKILL"), Exit(code=0, hung="no ans
     kinds=st.lists(st.sampled_from(list(Restart)), min_size=1, max_size=5),
     strategy=st.sampled_from(list(Strategy)),
     max_restarts=st.integers(0, 3),
-    events=st.lists(
-        st.tuples(st.integers(0, 4), st.sampled_from(EXITS), st.integers(0, 400)), max_size=20
-    ),
+    events=st.lists(st.tuples(st.integers(0, 4), st.sampled_from(EXITS), st.integers(0, 400)), max_size=20),
 )
 def test_any_row_of_exits_is_decided_as_a_model_decides_it(kinds, strategy, max_restarts, events):
     """The model keeps every restart ever made, and the children as a plain list of names and kinds."""

@@ -389,7 +389,8 @@ class Naive:
                 ahead.append(each)
         lines = (
             (self.due(one), one[1] is Trigger.DEADLINE, one[3], each)
-            for each, one in self.waiting.items() if each not in ahead
+            for each, one in self.waiting.items()
+            if each not in ahead
         )
         return [*ahead, *(each for *_, each in sorted(lines))][:SIZE]
 
@@ -411,7 +412,9 @@ steps = st.one_of(
 
 @settings(deadline=None, max_examples=300)
 @given(
-    st.lists(steps, max_size=40), st.sampled_from((0, 3000)), st.sampled_from((0, 2, 100)),
+    st.lists(steps, max_size=40),
+    st.sampled_from((0, 3000)),
+    st.sampled_from((0, 2, 100)),
     st.sampled_from((8, 14)),
 )
 def test_it_does_what_a_list_sorted_each_time_does(happenings, interval_ms, lone_max, block_bits):

@@ -25,8 +25,7 @@ def test_a_video_is_of_the_same_shard_for_ever(text):
 
 def test_another_process_with_another_hash_seed_finds_the_same_shards():
     script = (
-        "from actors.core.shards import shard_of; "
-        "print([shard_of(bytes([n] * 16), 7) for n in range(50)])"
+        "from actors.core.shards import shard_of; print([shard_of(bytes([n] * 16), 7) for n in range(50)])"
     )
     run = subprocess.run(
         [sys.executable, "-c", script], env={"PYTHONHASHSEED": "17"}, capture_output=True, text=True

@@ -181,13 +181,14 @@ class ChannelMachine(RuleBasedStateMachine):
         assert len(self.channel._runs) <= 2 * outstanding + 64 + len(self.channel.subscribers)
 
     def owned_by(self, subscriber: Subscriber) -> dict[bytes, Record]:
-        return {id: record for id, record in self.model.items() if record.owner is subscriber
-                and record.state == "in flight"}
+        return {
+            id: record
+            for id, record in self.model.items()
+            if record.owner is subscriber and record.state == "in flight"
+        }
 
 
-ChannelMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
-)
+ChannelMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestChannelAgainstItsModel = ChannelMachine.TestCase
 
 

@@ -30,20 +30,37 @@ names = st.text("abz.AZ09_-", min_size=1, max_size=10)
 
 commands = st.one_of(
     st.builds(lambda id: (b"FIN %s\n" % id, [Finish([id])]), ids),
-    st.builds(lambda id, delay: (b"REQ %s %d\n" % (id, delay), [Requeue(id, delay)]), ids,
-              st.integers(0, limits.REQUEUE_DELAY_MAX_MS)),
+    st.builds(
+        lambda id, delay: (b"REQ %s %d\n" % (id, delay), [Requeue(id, delay)]),
+        ids,
+        st.integers(0, limits.REQUEUE_DELAY_MAX_MS),
+    ),
     st.builds(lambda id: (b"TOUCH %s\r\n" % id, [Touch(id)]), ids),
     st.builds(lambda count: (b"RDY %d\n" % count, [Ready(count)]), st.integers(0, 2500)),
-    st.builds(lambda topic, body: (f"PUB {topic}\n".encode() + sized(body),
-                                   [Publish("PUB", topic, [body])]), names, bodies),
-    st.builds(lambda topic, many: (f"MPUB {topic}\n".encode() + sized(multi(many)),
-                                   [Publish("MPUB", topic, many)]),
-              names, st.lists(bodies, min_size=1, max_size=5)),
-    st.builds(lambda topic, body, delay: (f"DPUB {topic} {delay}\n".encode() + sized(body),
-                                          [Publish("DPUB", topic, [body], delay)]),
-              names, bodies, st.integers(0, 1000)),
-    st.builds(lambda topic, channel: (f"SUB {topic} {channel}\n".encode(),
-                                      [Subscribe(topic, channel)]), names, names),
+    st.builds(
+        lambda topic, body: (f"PUB {topic}\n".encode() + sized(body), [Publish("PUB", topic, [body])]),
+        names,
+        bodies,
+    ),
+    st.builds(
+        lambda topic, many: (f"MPUB {topic}\n".encode() + sized(multi(many)), [Publish("MPUB", topic, many)]),
+        names,
+        st.lists(bodies, min_size=1, max_size=5),
+    ),
+    st.builds(
+        lambda topic, body, delay: (
+            f"DPUB {topic} {delay}\n".encode() + sized(body),
+            [Publish("DPUB", topic, [body], delay)],
+        ),
+        names,
+        bodies,
+        st.integers(0, 1000),
+    ),
+    st.builds(
+        lambda topic, channel: (f"SUB {topic} {channel}\n".encode(), [Subscribe(topic, channel)]),
+        names,
+        names,
+    ),
     st.builds(lambda body: (b"IDENTIFY\n" + sized(body), [Identify(body)]), bodies),
     st.builds(lambda body: (b"AUTH\n" + sized(body), [Authenticate(body)]), bodies),
     st.just((b"CLS\n", [StartClose()])),
@@ -56,9 +73,7 @@ def flat(parsed: list) -> list:
     return [
         single
         for command in parsed
-        for single in (
-            [Finish([id]) for id in command.ids] if isinstance(command, Finish) else [command]
-        )
+        for single in ([Finish([id]) for id in command.ids] if isinstance(command, Finish) else [command])
     ]
 
 
@@ -79,8 +94,12 @@ def test_every_single_cut_of_a_stream_with_every_command_gives_the_same():
     stream = (
         b"IDENTIFY\n" + sized(b"{}") + b"SUB t c\nRDY 5\nFIN 0123456789abcdef\n"
         b"FIN fedcba9876543210\nREQ 0123456789abcdef 10\nTOUCH 0123456789abcdef\nPUB t\n"
-        + sized(b"body\nwith FIN 0123456789abcdef\n") + b"MPUB t\n"
-        + sized(multi([b"a", b"bb"])) + b"DPUB t 5\n" + sized(b"x") + b"NOP\nCLS\n"
+        + sized(b"body\nwith FIN 0123456789abcdef\n")
+        + b"MPUB t\n"
+        + sized(multi([b"a", b"bb"]))
+        + b"DPUB t 5\n"
+        + sized(b"x")
+        + b"NOP\nCLS\n"
     )
     whole = flat(CommandParser().feed(stream))
     assert len(whole) == 12
@@ -160,5 +179,19 @@ def test_any_bytes_are_split_or_refused(body):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_or_refused(stream):
     for command in CommandParser().feed(stream):
-        assert isinstance(command, (Refusal, Nothing, StartClose, Finish, Ready, Publish, Requeue,
-                                    Touch, Subscribe, Identify, Authenticate))
+        assert isinstance(
+            command,
+            (
+                Refusal,
+                Nothing,
+                StartClose,
+                Finish,
+                Ready,
+                Publish,
+                Requeue,
+                Touch,
+                Subscribe,
+                Identify,
+                Authenticate,
+            ),
+        )

@@ -134,9 +134,7 @@ def test_flush_has_nothing_to_do_until_something_is_finished(journal):
     assert not queue.has_changes()
 
 
-def test_channel_that_finished_a_segment_that_another_needs_does_not_get_it_again(
-    journal, tmp_path
-):
+def test_channel_that_finished_a_segment_that_another_needs_does_not_get_it_again(journal, tmp_path):
     queue = queue_on(journal)
     done, behind = channel_of(queue, "t", "done"), channel_of(queue, "t", "behind")
     publish(queue, "t", b"1")
@@ -402,9 +400,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.journal._query("SELECT COUNT(*) FROM segments")[0][0] == 0
 
 
-QueueMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None
-)
+QueueMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 TestQueueAgainstItsModel = QueueMachine.TestCase
 
 
@@ -418,7 +414,10 @@ def test_journal_that_is_open_is_refused_to_another_process(journal):
     )
     ended = subprocess.run(
         [sys.executable, "-c", code, str(journal.path.parent)],
-        capture_output=True, text=True, check=True, cwd=pathlib.Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=pathlib.Path(__file__).parents[3],
     )
     assert "has this journal open; stop it, or give this one another directory" in ended.stdout
     with pytest.raises(JournalLocked):

@@ -13,9 +13,7 @@ NOW_NS = 1_795_502_904_123_456_789
 
 
 def messages_of(segment) -> list[Message]:
-    return [
-        Message(segment.frames(index, index + 1)[8:]) for index in range(segment.count)
-    ]
+    return [Message(segment.frames(index, index + 1)[8:]) for index in range(segment.count)]
 
 
 @given(st.lists(st.tuples(st.integers(1, 5000), st.integers(-3, 3)), max_size=20))
@@ -43,7 +41,8 @@ def test_id_is_made_of_tick_node_and_sequence_as_nsqds():
 
 publications = st.lists(
     st.builds(
-        Publication, st.integers(NOW_NS, NOW_NS + 10**9),
+        Publication,
+        st.integers(NOW_NS, NOW_NS + 10**9),
         st.lists(st.binary(min_size=1, max_size=30), min_size=1, max_size=50),
     ),
     max_size=10,
@@ -55,9 +54,7 @@ def test_every_message_gets_its_stamp_one_attempt_and_the_next_id(given_publicat
     segments = build_segments(given_publications, IdFactory(1), NOW_NS)
     messages = [message for segment in segments for message in messages_of(segment)]
     expected = [
-        (publication.stamp_ns, body)
-        for publication in given_publications
-        for body in publication.bodies
+        (publication.stamp_ns, body) for publication in given_publications for body in publication.bodies
     ]
     assert [(message.stamp_ns, message.body) for message in messages] == expected
     assert {message.attempts for message in messages} <= {1}

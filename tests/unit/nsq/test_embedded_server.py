@@ -224,7 +224,10 @@ def test_importing_it_is_cheap_and_prints_nothing():
         "assert not [name for name in sys.modules if name.startswith('tornado')]"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
         cwd=pathlib.Path(__file__).parents[3],
     )
     assert (ended.stdout, ended.stderr) == ("", "")
