@@ -23,13 +23,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Self
 
 import pytest
 
+from tests.support.patience import PATIENCE_S, wait_until
+
 QUEUES = ["embedded", "nsqd"]
-DEADLINE_S = 10.0
 RESPONSE, ERROR, MESSAGE = 0, 1, 2
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _HOST = "127.0.0.1"
@@ -79,7 +80,7 @@ class QueueProcess:
     def stop(self) -> None:
         """A clean stop: SIGTERM, and until it is gone."""
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(DEADLINE_S)
+        self._process.wait(PATIENCE_S)
 
     def restart(self) -> None:
         if self._process.poll() is None:
@@ -101,7 +102,7 @@ class QueueProcess:
         if body is not None:
             request.add_header("Content-Type", "application/octet-stream")
         try:
-            with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -167,14 +168,6 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = DEADLINE_S) -> None:
-    """Waits for the condition; fails with `what` it waited for."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < end, f"waited {deadline_s} s for {what}"
-        time.sleep(0.01)
-
-
 class Message:
     """A message's frame, taken apart."""
 
@@ -195,7 +188,7 @@ class RawClient:
 
     def __init__(self, address: str, magic: bytes = b"  V2") -> None:
         host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), DEADLINE_S)
+        self.socket = socket.create_connection((host, int(port)), PATIENCE_S)
         self.answers_heartbeats = True
         self.heartbeats = 0
         self._buffer = b""
@@ -213,10 +206,10 @@ class RawClient:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def frame(self, deadline_s: float = DEADLINE_S) -> tuple[int, bytes]:
+    def frame(self, patience_s: float = PATIENCE_S) -> tuple[int, bytes]:
         """The next frame that is no heartbeat. Raises EOFError when the connection ends, and
         TimeoutError when nothing comes."""
-        end = time.monotonic() + deadline_s
+        end = time.monotonic() + patience_s
         while True:
             kind, data = self._any_frame(end)
             if kind == RESPONSE and data == b"_heartbeat_":
@@ -257,8 +250,8 @@ class RawClient:
         assert kind == ERROR, (kind, data)
         return data.decode()
 
-    def message(self, deadline_s: float = DEADLINE_S) -> Message:
-        kind, data = self.frame(deadline_s)
+    def message(self, patience_s: float = PATIENCE_S) -> Message:
+        kind, data = self.frame(patience_s)
         assert kind == MESSAGE, (kind, data)
         return Message(data)
 

@@ -14,14 +14,15 @@ import signal
 import socket
 import struct
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import pytest
+
+from tests.support.patience import PATIENCE_S, wait_until
 
 LAST = b"the last message of the test"
 
@@ -49,18 +50,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = 15.0) -> Any:
-    """What `condition` returns once that is true; fails with `what` after the deadline."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds:g} s: {what}")
-        time.sleep(0.01)
 
 
 class RealNsqd:
@@ -109,7 +98,7 @@ class RealNsqd:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self._answers, f"nsqd at {self.http_address} answers")
+        wait_until(self._answers, f"nsqd at {self.http_address} to answer")
         return self
 
     def kill(self) -> None:
@@ -129,7 +118,7 @@ class RealNsqd:
     def drain(self, topic: str) -> list[Message]:
         """Everything on the topic, taken from it, in order."""
         request = urllib.request.Request(f"http://{self.http_address}/pub?topic={topic}", LAST)
-        urllib.request.urlopen(request, timeout=5).read()
+        urllib.request.urlopen(request, timeout=PATIENCE_S).read()
         messages = []
         for message in _consume(self.tcp_address, topic):
             if message.body == LAST:
@@ -144,7 +133,7 @@ class RealNsqd:
 
     def _stats(self) -> dict[str, Any]:
         url = f"http://{self.http_address}/stats?format=json"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return json.load(answer)
 
     def _answers(self) -> bool:
@@ -161,7 +150,7 @@ def real_lookupd() -> Iterator[tuple[str, str]]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: _get_ok(f"http://{http_address}/ping"), "nsqlookupd answers")
+        wait_until(lambda: _get_ok(f"http://{http_address}/ping"), "nsqlookupd to answer")
         yield tcp_address, http_address
     finally:
         process.kill()
@@ -170,7 +159,7 @@ def real_lookupd() -> Iterator[tuple[str, str]]:
 
 def _get_ok(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=1) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             return answer.status == 200
     except (urllib.error.URLError, OSError):
         return False
@@ -179,7 +168,7 @@ def _get_ok(url: str) -> bool:
 def _consume(tcp_address: str, topic: str) -> Iterator[Message]:
     """Messages of the topic, finished as they are read (NSQ's protocol, frame by frame)."""
     host, _, port = tcp_address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as connection:
         connection.sendall(f"  V2SUB {topic} the_test\nRDY 500\n".encode())
         stream = connection.makefile("rb")
         while head := stream.read(8):

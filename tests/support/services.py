@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from actors.launch import ROOT, Service, wait_for
+from tests.support.patience import PATIENCE_S
 from tests.support.queues import RawClient, open_queue
 
 ANY_PORTS = [
@@ -67,7 +68,7 @@ class Queue:
     def unfinished(self, topic: str, channel: str) -> int:
         """Messages that the channel still has, in flight or not."""
         url = f"http://{self._addresses()[1]}/stats?format=json&topic={topic}&channel={channel}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
             found = json.load(answer)["topics"][0]["channels"][0]
         return found["depth"] + found["in_flight_count"] + found["deferred_count"]
 
@@ -89,7 +90,7 @@ class Load:
             text=True,
         )
 
-    def wait(self, timeout_s: float = 60.0) -> dict:
+    def wait(self, timeout_s: float = PATIENCE_S) -> dict:
         """The manifest, once all is produced."""
         _, said = self.process.communicate(timeout=timeout_s)
         assert self.manifest_file.exists(), said
@@ -97,7 +98,7 @@ class Load:
 
 
 def wait_status(
-    service: Service, condition: Callable[[dict], bool], what: str, timeout_s: float = 30.0
+    service: Service, condition: Callable[[dict], bool], what: str, timeout_s: float = PATIENCE_S
 ) -> dict:
     """The status, once it is as wanted."""
 
@@ -113,7 +114,7 @@ def wait_counted(service: Service, plays: int) -> dict:
     return wait_status(service, lambda s: s["plays"]["counted"] >= plays, f"{plays} plays counted")
 
 
-def wait_caught_up(service: Service, plays: int, timeout_s: float = 60.0) -> dict:
+def wait_caught_up(service: Service, plays: int, timeout_s: float = PATIENCE_S) -> dict:
     """The status, once so many plays are counted and all of them published."""
 
     return wait_status(
