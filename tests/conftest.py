@@ -1,0 +1,23 @@
+"""What holds for all tests: no clock of hypothesis' own, and the options of `support/trouble.py`."""
+
+import hypothesis
+import pytest
+
+from tests.support.trouble import BusyLoops, Halts, add_options
+
+hypothesis.settings.register_profile("playtally", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("playtally")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    distributes = config.getoption("numprocesses", None) is not None
+    is_worker = hasattr(config, "workerinput")
+    if config.option.busy and not is_worker:
+        config.pluginmanager.register(BusyLoops(config.option.busy))
+    # The process that hands tests out starts none, but for the workers, which are not to be halted.
+    if config.option.halts and (is_worker or not distributes):
+        config.pluginmanager.register(Halts())

@@ -1,0 +1,89 @@
+"""A busy machine, made on purpose: pytest options under which every test must stay green.
+
+    pytest --busy 2     two endless loops run beside the tests, so that no test has a core for itself
+    pytest --halts      processes that a test started are halted for a tenth of a second now and then
+
+A test that halts a process itself does so with `halt`, so that these halts can't end its own early.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+
+import psutil
+import pytest
+
+HALT_S = 0.1
+PAUSE_S = (0.1, 1.0)  # between two halts, drawn evenly
+
+_BUSY_LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(1_000_000))"
+_halting = threading.Lock()
+
+
+def halt(pid: int) -> None:
+    """SIGSTOP, for good: `--halts` leaves alone what is halted already."""
+    with _halting:
+        os.kill(pid, signal.SIGSTOP)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """The two options."""
+    group = parser.getgroup("trouble", "a busy machine, made on purpose")
+    group.addoption("--busy", type=int, default=0, metavar="N", help="run N endless loops beside the tests")
+    group.addoption(
+        "--halts", action="store_true", help=f"halt processes of the tests for {HALT_S} s now and then"
+    )
+
+
+class BusyLoops:
+    """Endless loops beside the tests, for as long as the whole run lasts."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._loops: list[subprocess.Popen[bytes]] = []
+
+    def pytest_sessionstart(self) -> None:
+        self._loops = [subprocess.Popen([sys.executable, "-c", _BUSY_LOOP]) for _ in range(self._count)]
+
+    def pytest_sessionfinish(self) -> None:
+        for loop in self._loops:
+            loop.kill()
+            loop.wait()
+
+
+class Halts:
+    """Halts one process after the other of those that the tests of this process started."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._random = random.Random()
+
+    def pytest_sessionstart(self) -> None:
+        self._thread.start()
+
+    def pytest_sessionfinish(self) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._random.uniform(*PAUSE_S)):
+            try:
+                victims = psutil.Process().children(recursive=True)
+                if victims:
+                    self._halt_for_a_moment(self._random.choice(victims))
+            except psutil.Error:
+                continue  # it ended meanwhile
+
+    def _halt_for_a_moment(self, victim: psutil.Process) -> None:
+        with _halting:
+            if victim.status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+                return
+            victim.suspend()
+            try:
+                self._ended.wait(HALT_S)
+            finally:
+                victim.resume()
