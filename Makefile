@@ -1,12 +1,17 @@
 # The two commands of a fresh machine are `make demo` and `make test`; the rest is for every day.
-# All of them make .venv first, with what setup.cfg asks for.
+# All of them make .venv first, with what setup.cfg asks for in the versions of constraints.txt.
 
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 ARGS ?=
+N ?= 20
 
-.PHONY: demo run test lint bench bench-publishes chaos soak nsqd clean help
+.PHONY: demo run test test-repeat test-pythons check format pre-commit wheel constraints \
+	bench bench-compare bench-publishes chaos soak nsqd clean help
 
 demo: $(VENV)/ready  ## the whole job once, on a queue of its own, with a report
 	@$(BIN)/python supervisor.py demo $(ARGS)
@@ -15,13 +20,40 @@ run: $(VENV)/ready  ## the service, until Ctrl-C
 	@$(BIN)/python supervisor.py run $(ARGS)
 
 test: $(VENV)/ready-tests  ## all tests (some need nsqd or chromium: see the README)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
 
-lint: $(VENV)/ready-tests  ## style
+test-repeat: $(VENV)/ready-tests  ## a selection N times on a busy machine: N=20 ARGS="tests/unit -k name"
+	@number=1; while [ $$number -le $(N) ]; do \
+		echo "run $$number of $(N)"; \
+		$(PYTEST) --busy 2 --halts $(ARGS) || exit 1; \
+		number=$$((number + 1)); \
+	done
+
+test-pythons: $(VENV)/ready-tests  ## unit tests and simulation on every Python from 3.11 to 3.14 that is there
+	@$(BIN)/python -m tests.support.pythons $(ARGS)
+
+check: $(VENV)/ready-dev  ## formatter, linter, types
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/ready-dev  ## put all files into the formatter's form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+pre-commit: $(VENV)/ready-dev  ## run the checks at every commit from now on
+	$(BIN)/pre-commit install
+
+constraints: $(VENV)/ready-dev  ## write the newest versions that setup.cfg allows into constraints.txt
+	$(PIP) install --quiet --upgrade --upgrade-strategy eager -e '.[dev]'
+	{ sed '/^[^#]/,$$d' constraints.txt; $(PIP) freeze --exclude-editable; } > constraints.new
+	mv constraints.new constraints.txt
 
 bench: $(VENV)/ready-tests  ## speed, as ratios within one run
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-compare: $(VENV)/ready-tests  ## this code beside another commit's: REF=<commit>
+	@$(BIN)/python -m bench.compare $(REF) $(ARGS)
 
 chaos: $(VENV)/ready-tests  ## 500 kills and every other fault on real processes, and exact totals
 	@$(BIN)/python -m tests.chaos --kills 500 $(ARGS)
@@ -36,7 +68,7 @@ nsqd: ## build the real nsqd for the tests (needs Go); prints the folder to put 
 	@tests/nsq/build.sh
 
 clean:  ## remove what make made
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .pythons .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build dist
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
 help:  ## this list
@@ -48,10 +80,14 @@ $(VENV)/python-checked:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/ready: setup.cfg pyproject.toml $(VENV)/python-checked
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+$(VENV)/ready: setup.cfg pyproject.toml constraints.txt $(VENV)/python-checked
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e .
 	@touch $@
 
 $(VENV)/ready-tests: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[test]'
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
