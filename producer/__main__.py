@@ -89,14 +89,13 @@ def _conclude(asked: arguments.Arguments, load: workload.Workload, publisher: Pu
             where = "on stdout" if asked.manifest == manifest.STDOUT else asked.manifest
         except OSError as error:
             problems.append(f"--manifest {asked.manifest}: could not be written: {error}")
-    seconds = (publisher.ended_s - publisher.started_s) if publisher.started_s else 0.0
     quiet_videos = sum(1 for total in totals.values() if total <= workload.QUIET_MAX)
     speed = ""
-    if seconds:
-        speed = f", {progress.speed_text(deliveries.acknowledged_plays / seconds)} plays/s"
+    if publisher.seconds:
+        speed = f", {progress.speed_text(deliveries.acknowledged_plays / publisher.seconds)} plays/s"
     print(
         f"produced {deliveries.acknowledged_plays} plays of {len(totals)} videos"
-        f" ({quiet_videos} quiet) in {seconds:.2f} s{speed}; seed {load.seed}; manifest: {where}",
+        f" ({quiet_videos} quiet) in {publisher.seconds:.2f} s{speed}; seed {load.seed}; manifest: {where}",
         file=sys.stderr,
     )
     for problem in problems:

@@ -9,7 +9,7 @@ import math
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NoReturn
 
 from actors import config
 from producer import manifest, workload
@@ -30,7 +30,7 @@ class ArgumentsError(ValueError):
 class Arguments:
     """A run that can be started. `plays_per_second` None is as fast as it goes."""
 
-    settings: Any
+    settings: config.Settings
     plays: int
     videos: int
     quiet_videos: int
@@ -44,7 +44,7 @@ class Arguments:
 class _Parser(argparse.ArgumentParser):
     """One that raises what it has to complain about rather than exit with it."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise ArgumentsError([message])
 
 
@@ -57,7 +57,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     plays = read.whole("--plays", given.plays, 1, workload.PLAYS_MAX)
     videos = read.whole("--videos", given.videos, 1, workload.VIDEOS_MAX)
     seed_was_drawn = given.seed is None
-    seed = secrets.randbelow(SEED_DRAWN_MAX)
+    seed: int | None = secrets.randbelow(SEED_DRAWN_MAX)
     if not seed_was_drawn:
         seed = read.whole("--seed", given.seed, 0, workload.SEED_MAX)
     quiet_videos = None
@@ -82,7 +82,15 @@ def parse(argv: Sequence[str]) -> Arguments:
         settings = config.load(given.config, given.set)
     except config.ConfigError as error:
         problems.extend(str(error).splitlines())
-    if problems:
+    # What could not be read is None, and has its problem among them.
+    if (
+        problems
+        or plays is None
+        or videos is None
+        or quiet_videos is None
+        or seed is None
+        or settings is None
+    ):
         raise ArgumentsError(problems)
     return Arguments(
         settings,

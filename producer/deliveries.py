@@ -28,7 +28,7 @@ class Deliveries:
     Every batch from `take` is ended by exactly one of `acknowledge`, `give_back` and `lose`.
     """
 
-    def __init__(self, order: array):
+    def __init__(self, order: "array[int]"):
         self._order = order
         self._next = 0
         self._given_back: deque[Batch] = deque()
@@ -71,7 +71,7 @@ class Deliveries:
         self.in_flight_plays += batch.size
         return batch
 
-    def videos_of(self, batch: Batch) -> array:
+    def videos_of(self, batch: Batch) -> "array[int]":
         """The video index of each play in the batch."""
         return self._order[batch.start : batch.stop]
 

@@ -7,11 +7,11 @@ free to choose. Asks once and says what is missing; waiting and asking again is 
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from tornado.httpclient import AsyncHTTPClient, HTTPError
 
 from actors import runfile
+from actors.config import Settings
 
 LOOKUP_TIMEOUT_S = 2.0
 
@@ -22,7 +22,7 @@ class NotThereYet(Exception):
     """The queue cannot be located for now; says what is waited for and where."""
 
 
-def locator(settings: Any) -> Locate:
+def locator(settings: Settings) -> Locate:
     """A function that returns the "host:port" of every nsqd, one or more, or raises NotThereYet."""
     if settings.nsq.nsqd_tcp_addresses:
         return _fixed(settings.nsq.nsqd_tcp_addresses)

@@ -46,6 +46,13 @@ class Publisher:
         self._ended = asyncio.Event()
         self._settled_all = asyncio.Event()
 
+    @property
+    def seconds(self) -> float:
+        """How long the run took from its first connection on; 0 when there was none, or before the end."""
+        if self.started_s is None or self.ended_s is None:
+            return 0.0
+        return self.ended_s - self.started_s
+
     async def run(self) -> None:
         """Until every play has an outcome, or `stop`. Called once, inside the loop."""
         self._writer = Writer(self._on_settled, self._on_opened, self._on_closed, self._on_refused)

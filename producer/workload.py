@@ -33,7 +33,7 @@ class Workload:
     seed: int
     videos: tuple[str, ...]
     totals: dict[str, int]
-    order: array
+    order: "array[int]"
 
     @property
     def plays(self) -> int:
@@ -174,7 +174,7 @@ DISTRIBUTIONS: dict[str, Callable[[int], list[int]]] = {
 }
 
 
-def _shuffle(random: Random, order: array) -> None:
+def _shuffle(random: Random, order: "array[int]") -> None:
     """Fisher and Yates. `Random.shuffle` may draw differently in another Python, `random()` not."""
     draw = random.random
     for last in range(len(order) - 1, 0, -1):

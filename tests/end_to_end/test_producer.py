@@ -20,7 +20,8 @@ import pytest
 
 from actors import runfile
 from producer import workload
-from tests.support.real_nsqd import RealNsqd, real_lookupd, wait_until
+from tests.support.patience import wait_until
+from tests.support.real_nsqd import RealNsqd, real_lookupd
 
 ROOT = Path(__file__).resolve().parents[2]
 TOPIC = "plays"
@@ -247,7 +248,7 @@ def test_a_paced_run_is_spread_evenly_over_its_time(nsqd, tmp_path):
     asked = ["--plays", "4000", "--seconds", "2"]
     with producing(tmp_path, *at(nsqd.tcp_address), *asked) as run:
         assert run.ends() == 0, run.said
-    arrivals_s = [message.arrived_at_ns / 1e9 for message in nsqd.drain(TOPIC)]
+    arrivals_s = [message.stamp_ns / 1e9 for message in nsqd.drain(TOPIC)]
     assert 1.8 < arrivals_s[-1] - arrivals_s[0] < 6.0
     quarters = Counter(int((arrived - arrivals_s[0]) / 0.25) for arrived in arrivals_s)
     assert max(quarters.values()) < 4000 / 8 * 2.5, "no burst: twice its share is being late"

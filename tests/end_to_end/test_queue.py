@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import nsq
 import pytest
 
+from tests.support.patience import wait_until
 from tests.support.queues import (
     ERROR,
     QUEUES,
@@ -26,7 +27,6 @@ from tests.support.queues import (
     multi,
     open_queue,
     sized,
-    wait_until,
 )
 
 # nsqd looks at a new channel's timeouts only up to 5 s later: the tests that wait for one are

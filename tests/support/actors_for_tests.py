@@ -13,11 +13,11 @@ from actors.exits import Failure
 class Calm(Actor):
     """Starts, and waits. Writes its id to a file whenever it starts or ends."""
 
-    async def init(self):
+    async def init(self) -> Ready:
         self.note("start")
         return Ready()
 
-    async def terminate(self):
+    async def terminate(self) -> None:
         self.note("end")
 
     def note(self, what: str) -> None:
@@ -28,14 +28,14 @@ class Calm(Actor):
 class Broken(Calm):
     """Never starts."""
 
-    async def init(self):
+    async def init(self) -> Ready:
         raise Failure("this child never starts")
 
 
 class BrokenOnce(Calm):
     """Starts the first time, and not the second."""
 
-    async def init(self):
+    async def init(self) -> Ready:
         if self.birth.incarnation == 2:
             os._exit(9)
         return await super().init()
@@ -44,7 +44,7 @@ class BrokenOnce(Calm):
 class Ends(Calm):
     """Ends by itself, well, when it is told SIGUSR1."""
 
-    async def init(self):
+    async def init(self) -> Ready:
         signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
         return await super().init()
 
@@ -52,7 +52,7 @@ class Ends(Calm):
 class Stubborn(Calm):
     """Does not end when it is told to."""
 
-    async def terminate(self):
+    async def terminate(self) -> None:
         while True:
             signal.pause()
 
@@ -60,10 +60,10 @@ class Stubborn(Calm):
 class Busy(Calm):
     """Spins for ever when it is told SIGUSR1."""
 
-    async def init(self):
+    async def init(self) -> Ready:
         signal.signal(signal.SIGUSR1, self.spin)
         return await super().init()
 
-    def spin(self, *_):
+    def spin(self, *_: object) -> None:
         while True:
             sys.getsizeof(self)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 RUNS = int(os.environ.get("FUZZ_RUNS", "1"))
 
 
-def tries(examples: int):
+def tries(examples: int) -> settings:
     """The settings of one fuzz test: so many examples, times FUZZ_RUNS."""
     return settings(
         deadline=None,
@@ -20,7 +20,7 @@ def tries(examples: int):
 
 
 @st.composite
-def spoilt(draw, whole):
+def spoilt(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
     """Bytes of `whole`, with a few of them changed, left out, doubled or put in."""
     content = bytearray(draw(whole))
     for _ in range(draw(st.integers(0, 3))):
@@ -38,7 +38,7 @@ def spoilt(draw, whole):
     return bytes(content)
 
 
-def cut(draw, content: bytes) -> list[bytes]:
+def cut(draw: st.DrawFn, content: bytes) -> list[bytes]:
     """The bytes in pieces, as a network may bring them."""
     places = sorted(draw(st.lists(st.integers(0, len(content)), max_size=8)))
     return [content[a:b] for a, b in zip([0, *places], [*places, len(content)], strict=True)]

@@ -23,8 +23,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 import pytest
 
@@ -40,11 +40,11 @@ class QueueProcess:
     """One nsqd, embedded or real, in its own process."""
 
     def __init__(
-        self, kind: str, path: pathlib.Path, profile: str | None = None, options: list[str] | None = None
+        self, kind: str, path: pathlib.Path, profile: str | None = None, options: Sequence[str] = ()
     ) -> None:
         """`profile`: where the embedded nsqd leaves a cProfile when it stops."""
         self.kind = kind
-        self._options = options or []
+        self._options = options
         self._profile = ["-m", "cProfile", "-o", profile] if profile else []
         self.path = path / kind
         self.path.mkdir(parents=True, exist_ok=True)
@@ -52,11 +52,16 @@ class QueueProcess:
         self.tcp_address = f"{_HOST}:{self.tcp_port}"
         self.http_address = f"{_HOST}:{self.http_port}"
         self._log = self.path / "log"
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._started.pid
+
+    @property
+    def _started(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, f"{self.kind} was never started"
+        return self._process
 
     def start(self) -> None:
         arguments = [
@@ -68,22 +73,22 @@ class QueueProcess:
         if self.kind == "embedded":
             command = [sys.executable, *self._profile, "-m", "actors.nsq.embedded", *arguments]
         else:
-            command = [nsqd_path(), "--broadcast-address=127.0.0.1", *arguments]
+            command = [require_nsqd(), "--broadcast-address=127.0.0.1", *arguments]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(command, cwd=_ROOT, stderr=log, stdout=log)
         wait_until(self._answers, f"{self.kind} to answer /ping")
 
     def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self._started.kill()
+        self._started.wait()
 
     def stop(self) -> None:
         """A clean stop: SIGTERM, and until it is gone."""
-        self._process.send_signal(signal.SIGTERM)
-        self._process.wait(PATIENCE_S)
+        self._started.send_signal(signal.SIGTERM)
+        self._started.wait(PATIENCE_S)
 
     def restart(self) -> None:
-        if self._process.poll() is None:
+        if self._started.poll() is None:
             self.stop()
         self.start()
 
@@ -112,21 +117,22 @@ class QueueProcess:
         status, answer = self.http("POST", path, body)
         assert status == 200, f"POST {path}: {status} {answer!r}"
 
-    def stats(self, query: str = "") -> dict:
+    def stats(self, query: str = "") -> dict[str, Any]:
         status, body = self.http("GET", f"/stats?format=json&include_mem=false{query}")
         assert status == 200, body
-        return json.loads(body)
+        found: dict[str, Any] = json.loads(body)
+        return found
 
-    def topic(self, name: str) -> dict | None:
-        topics = self.stats(f"&topic={name}")["topics"] or []
+    def topic(self, name: str) -> dict[str, Any] | None:
+        topics: list[dict[str, Any]] = self.stats(f"&topic={name}")["topics"] or []
         return topics[0] if topics else None
 
-    def channel(self, topic: str, name: str) -> dict | None:
-        found = self.topic(topic) or {"channels": []}
-        return next((each for each in found["channels"] if each["channel_name"] == name), None)
+    def channel(self, topic: str, name: str) -> dict[str, Any] | None:
+        channels: list[dict[str, Any]] = (self.topic(topic) or {"channels": []})["channels"]
+        return next((each for each in channels if each["channel_name"] == name), None)
 
     def _answers(self) -> bool:
-        if self._process.poll() is not None:
+        if self._started.poll() is not None:
             raise AssertionError(f"{self.kind} ended while starting:\n{self.log()}")
         with contextlib.suppress(OSError):
             return self.http("GET", "/ping")[0] == 200
@@ -150,13 +156,16 @@ def nsqd_path() -> str | None:
     return shutil.which("nsqd")
 
 
-def require_nsqd() -> None:
-    """Skips the test where there is no nsqd; fails it where CI=true, which must have one."""
-    if nsqd_path() is None:
-        reason = "no nsqd on PATH: install NSQ 1.3.0 to run this against the real one"
+def require_nsqd(program: str = "nsqd") -> str:
+    """The path of nsqd, or of another of NSQ's programs. Skips the test where it is missing; fails it
+    where CI=true, which must have it."""
+    found = shutil.which(program)
+    if found is None:
+        reason = f"no {program} on PATH: install NSQ 1.3.0 to run this against the real one"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+    return found
 
 
 def free_ports(count: int) -> list[int]:
@@ -274,10 +283,11 @@ class RawClient:
             return True
         return False
 
-    def identify(self, **settings: object) -> dict:
+    def identify(self, **settings: object) -> dict[str, Any]:
         body = json.dumps({"feature_negotiation": True, **settings}).encode()
         self.send(b"IDENTIFY\n" + sized(body))
-        return json.loads(self.response())
+        agreed: dict[str, Any] = json.loads(self.response())
+        return agreed
 
     def subscribe(self, topic: str, channel: str, ready: int = 0) -> None:
         self.send(f"SUB {topic} {channel}\n".encode())

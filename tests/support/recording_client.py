@@ -23,7 +23,8 @@ class Received(NamedTuple):
     @property
     def publish(self) -> dict[str, Any]:
         """The publish in it."""
-        return json.loads(self.body)
+        publish: dict[str, Any] = json.loads(self.body)
+        return publish
 
 
 class Reply(NamedTuple):
@@ -64,8 +65,11 @@ class RecordingClient:
         self._tls = tls
         self._lock = threading.Lock()
         self._taken: set[str] = set()
-        self._server: _Server | None = None if port else self._listen(0)
-        self.port = port or self._server.server_port
+        self._server: _Server | None = None
+        self.port = port
+        if not port:  # Any free one, which is ours from now on.
+            self._server = self._listen(0)
+            self.port = self._server.server_port
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}/plays"
 
     def __enter__(self) -> Self:

@@ -5,8 +5,9 @@ import json
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from actors.launch import ROOT, Service, wait_for
 from tests.support.patience import PATIENCE_S
@@ -23,30 +24,38 @@ HURRIED = ["nsq.msg_timeout_s=1"]
 # Deaths in tests are no sign of a broken system.
 PATIENT = ["supervisor.max_restarts=1000", "supervisor.max_seconds=1"]
 
+Status: TypeAlias = dict[str, Any]
+
 
 @contextlib.contextmanager
-def open_service(kind: str, path: Path, *overrides: str) -> Iterator[Service]:
+def open_service(kind: str, path: Path, *overrides: str) -> Iterator["ServiceWithQueue"]:
     """A service that is not started yet, on a queue of that kind (see `queues.QUEUES`)."""
     with contextlib.ExitStack() as stack:
         settings = [*ANY_PORTS, *HURRIED, *overrides]
         if kind == "nsqd":
-            queue = stack.enter_context(open_queue("nsqd", path))
-            settings.append(f'nsq.nsqd_tcp_addresses=["{queue.tcp_address}"]')
-        service = Service(path / "state", settings)
-        if kind == "nsqd":
-            service.queue = Queue(lambda: (queue.tcp_address, queue.http_address))
+            nsqd = stack.enter_context(open_queue("nsqd", path))
+            settings.append(f'nsq.nsqd_tcp_addresses=["{nsqd.tcp_address}"]')
+            service = ServiceWithQueue(path / "state", settings)
+            service.queue = Queue(lambda: (nsqd.tcp_address, nsqd.http_address))
         else:
-            service.queue = Queue(
-                lambda: (service.facts()["nsqd_tcp_address"], service.facts()["nsqd_http_address"])
-            )
+            service = ServiceWithQueue(path / "state", settings)
         stack.callback(service.end)
         yield service
+
+
+class ServiceWithQueue(Service):
+    """A service with its queue at hand: the embedded one, unless another is put in its place."""
+
+    def __init__(self, state_dir: Path, overrides: Iterable[str] = ()):
+        super().__init__(state_dir, overrides)
+        self.queue = embedded_queue(self)
 
 
 class Queue:
     """The queue of a service, for messages that no producer of ours would send."""
 
-    def __init__(self, addresses):
+    def __init__(self, addresses: Callable[[], tuple[str, str]]):
+        """`addresses`: where it is now, for NSQ's protocol and for HTTP."""
         self._addresses = addresses
 
     def address(self) -> str:
@@ -69,8 +78,25 @@ class Queue:
         """Messages that the channel still has, in flight or not."""
         url = f"http://{self._addresses()[1]}/stats?format=json&topic={topic}&channel={channel}"
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
-            found = json.load(answer)["topics"][0]["channels"][0]
+            found: dict[str, int] = json.load(answer)["topics"][0]["channels"][0]
         return found["depth"] + found["in_flight_count"] + found["deferred_count"]
+
+
+def embedded_queue(service: Service) -> Queue:
+    """The queue that a service brings along, wherever it listens now."""
+
+    def addresses() -> tuple[str, str]:
+        facts = facts_of(service)
+        return facts["nsqd_tcp_address"], facts["nsqd_http_address"]
+
+    return Queue(addresses)
+
+
+def facts_of(service: Service) -> dict[str, Any]:
+    """What a service that runs says of itself."""
+    facts = service.facts()
+    assert facts is not None, f"no service runs:\n{service.log()}"
+    return facts
 
 
 class Load:
@@ -90,31 +116,33 @@ class Load:
             text=True,
         )
 
-    def wait(self, timeout_s: float = PATIENCE_S) -> dict:
+    def wait(self, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """The manifest, once all is produced."""
         _, said = self.process.communicate(timeout=timeout_s)
         assert self.manifest_file.exists(), said
-        return json.loads(self.manifest_file.read_text())
+        manifest: dict[str, Any] = json.loads(self.manifest_file.read_text())
+        return manifest
 
 
 def wait_status(
-    service: Service, condition: Callable[[dict], bool], what: str, timeout_s: float = PATIENCE_S
-) -> dict:
+    service: Service, condition: Callable[[Status], bool], what: str, timeout_s: float = PATIENCE_S
+) -> Status:
     """The status, once it is as wanted."""
 
-    def found() -> dict | None:
+    def found() -> Status | None:
         status = service.status()
         return status if condition(status) else None
 
-    return wait_for(found, what, timeout_s, service.log)
+    status: Status = wait_for(found, what, timeout_s, service.log)
+    return status
 
 
-def wait_counted(service: Service, plays: int) -> dict:
+def wait_counted(service: Service, plays: int) -> Status:
     """The status, once so many plays are counted."""
     return wait_status(service, lambda s: s["plays"]["counted"] >= plays, f"{plays} plays counted")
 
 
-def wait_caught_up(service: Service, plays: int, timeout_s: float = PATIENCE_S) -> dict:
+def wait_caught_up(service: Service, plays: int, timeout_s: float = PATIENCE_S) -> Status:
     """The status, once so many plays are counted and all of them published."""
 
     return wait_status(
@@ -129,4 +157,5 @@ def ledger_totals(service: Service) -> dict[str, int]:
     """The totals in the ledgers, by the command that people use."""
     result = service.command("totals", "--json")
     assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    totals: dict[str, int] = json.loads(result.stdout)
+    return totals
