@@ -6,17 +6,19 @@ stand together, of which the store keeps the newest (store/accounts.py).
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 from msgspec import Struct
 
-from .columns import VIDEO_BYTES, numbers_of, pack_numbers, video_words
+from .columns import VIDEO_BYTES, Int64s, numbers_of, pack_numbers, video_words
 from .table import EMPTY, VideoTable
 
 PART_ROWS = 4096
 # The columns of `Accounts.cells`; a video is its two words.
 TOTAL, PUBLISHED, ARRIVED_NS = 2, 3, 4
 CELLS = 5
+_Kept = TypeVar("_Kept")  # what few rows have
 
 
 class Account(Struct):
@@ -52,7 +54,7 @@ class AccountColumns(Struct, frozen=True, array_like=True):
     def __len__(self) -> int:
         return len(self.videos) // VIDEO_BYTES
 
-    def rows_and_cells(self) -> tuple[np.ndarray, np.ndarray]:
+    def rows_and_cells(self) -> tuple[Int64s, Int64s]:
         """The rows, and their cells as `Accounts` has them. Raises `ValueError` when the columns do not
         match.
         """
@@ -115,16 +117,22 @@ class Accounts(VideoTable):
         _set(self.taken, row, (account.taken, account.later_ns), account.taken or account.later_ns)
         _set(self.steps, row, account.steps, account.steps)
 
-    def columns(self, rows: np.ndarray) -> AccountColumns:
+    def columns(self, rows: Int64s) -> AccountColumns:
         """The accounts of these rows."""
         return self._columns(rows, self.cells.take(rows, axis=0))
 
     def columns_of_few(self, rows: Collection[int]) -> AccountColumns:
         """The same, without numpy's calls."""
-        numbers = list(zip(*map(self.numbers, rows), strict=True)) or [(), (), ()]
-        taken, steps = ({row: kept[row] for row in rows if row in kept} for kept in (self.taken, self.steps))
-        videos = b"".join(map(self.video, rows))
-        return AccountColumns(pack_numbers(rows), videos, *map(pack_numbers, numbers), taken, steps)
+        totals, published, arrived_ns = list(zip(*map(self.numbers, rows), strict=True)) or [(), (), ()]
+        return AccountColumns(
+            pack_numbers(rows),
+            b"".join(map(self.video, rows)),
+            pack_numbers(totals),
+            pack_numbers(published),
+            pack_numbers(arrived_ns),
+            _of_rows(self.taken, rows),
+            _of_rows(self.steps, rows),
+        )
 
     def take_part(self) -> Part:
         """The next part in turn, whole."""
@@ -161,18 +169,21 @@ class Accounts(VideoTable):
         if not self.reindex():
             raise ValueError("one video in several rows")
 
-    def _columns(self, rows: np.ndarray, cells: np.ndarray) -> AccountColumns:
-        numbers = (cells[:, column].tobytes() for column in (TOTAL, PUBLISHED, ARRIVED_NS))
-        taken, steps = (
-            {row: kept[row] for row in rows.tolist() if row in kept} if kept else {}
-            for kept in (self.taken, self.steps)
+    def _columns(self, rows: Int64s, cells: Int64s) -> AccountColumns:
+        return AccountColumns(
+            rows.tobytes(),
+            cells[:, :TOTAL].tobytes(),
+            cells[:, TOTAL].tobytes(),
+            cells[:, PUBLISHED].tobytes(),
+            cells[:, ARRIVED_NS].tobytes(),
+            _of_rows(self.taken, rows.tolist()) if self.taken else {},
+            _of_rows(self.steps, rows.tolist()) if self.steps else {},
         )
-        return AccountColumns(rows.tobytes(), cells[:, :TOTAL].tobytes(), *numbers, taken, steps)
 
 
 def _items(
     rows: Iterable[int],
-    cells: np.ndarray,
+    cells: Int64s,
     taken_of: dict[int, tuple[int, int]],
     steps_of: dict[int, tuple[int, ...]],
 ) -> Iterator[tuple[bytes, Account]]:
@@ -183,7 +194,11 @@ def _items(
         yield one[:TOTAL].tobytes(), account
 
 
-def _set(kept: dict, row: int, value: tuple, worth_it: object) -> None:
+def _of_rows(kept: dict[int, _Kept], rows: Iterable[int]) -> dict[int, _Kept]:
+    return {row: kept[row] for row in rows if row in kept}
+
+
+def _set(kept: dict[int, _Kept], row: int, value: _Kept, worth_it: object) -> None:
     if worth_it:
         kept[row] = value
     else:

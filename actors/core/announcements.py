@@ -5,9 +5,7 @@ Pure.
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from .columns import NUMBER_BYTES, VIDEO_BYTES, count, pack_numbers
+from .columns import NUMBER_BYTES, VIDEO_BYTES, Int64s, count, pack_numbers
 from .messages import Pending
 
 PENDING_VIDEOS_MAX = 4096  # videos a `Pending` message: some 130 KB, so that no mailbox is flooded
@@ -20,7 +18,7 @@ class Announcements:
         self._columns: tuple[list[bytes], ...] = ([], [], [])
         self.least_ordinal: int | None = None
 
-    def add(self, videos: np.ndarray, arrived_ns: np.ndarray, ordinals: np.ndarray) -> None:
+    def add(self, videos: Int64s, arrived_ns: Int64s, ordinals: Int64s) -> None:
         """The oldest untold play of each of these videos arrived then, and made that total."""
         if len(ordinals):
             self._add(int(ordinals.min()), videos.tobytes(), arrived_ns.tobytes(), ordinals.tobytes())

@@ -14,6 +14,7 @@ import enum
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
@@ -258,7 +259,7 @@ class Audit:
         """The last total told of each video."""
         return {video_id: video.plays for video_id, video in self.videos.items()}
 
-    def report(self) -> dict:
+    def report(self) -> dict[str, Any]:
         """All figures, ready for JSON; times in ms, None where there is nothing to say yet."""
         statistics, plays = self.statistics, self.plays
         publishes = statistics.publishes_total()

@@ -68,7 +68,7 @@ class Bodies:
         The first body begins at `at`, at least 8 bytes from the start of `data`; the next `stride` bytes on.
         """
         shape = self._shapes.get(size)
-        return shape and shape.videos(data, at, stride, count)
+        return None if shape is None else shape.videos(data, at, stride, count)
 
     def _remember_shape(self, body: bytes, video: bytes) -> None:
         text = guids.text(video).encode()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .columns import VIDEO_BYTES, unpack_videos
+from .columns import VIDEO_BYTES, Guids, Int64s, unpack_videos
 
 BLOCK_BITS = 8  # a block is a quarter of a second: 240 of them in the usual deadline, of 256 times at most
 
@@ -66,7 +66,7 @@ class Calendar:
         self._counts[block] = self._counts.get(block, 0) + added
         self._len += added
 
-    def add_all(self, times_ms: np.ndarray, guids: np.ndarray) -> None:
+    def add_all(self, times_ms: Int64s, guids: Guids) -> None:
         """Put in videos that are not there, each at its time."""
         order = np.argsort(times_ms, kind="stable")
         times_ms, column = times_ms[order], guids[order].tobytes()

@@ -7,8 +7,18 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from struct import Struct
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+
+# What the packed values lie in, and what they are unpacked to.
+Column: TypeAlias = bytes | bytearray
+Numbers: TypeAlias = "array[int]"  # a text, as `array` takes no parameter before Python 3.12
+Int64s: TypeAlias = npt.NDArray[np.int64]
+Int32s: TypeAlias = npt.NDArray[np.int32]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+Guids: TypeAlias = npt.NDArray[np.void]  # 16 bytes each
 
 VIDEO_BYTES = 16
 _video = Struct("16s")
@@ -24,19 +34,19 @@ def pack_numbers(numbers: Iterable[int]) -> bytes:
     return array("q", numbers).tobytes()
 
 
-def unpack_numbers(column: bytes) -> array:
+def unpack_numbers(column: Column) -> Numbers:
     """The numbers of a column, as an array of signed 64-bit integers."""
     return array("q", column)
 
 
-def unpack_videos(column: bytes) -> list[bytes]:
+def unpack_videos(column: Column) -> list[bytes]:
     """The GUIDs of a column, 16 bytes each."""
     if len(column) % VIDEO_BYTES:
         raise ValueError(f"a column of {len(column)} bytes, expected a multiple of {VIDEO_BYTES}")
     return [video for (video,) in _video.iter_unpack(column)]
 
 
-def numbers_of(column: bytes) -> np.ndarray:
+def numbers_of(column: Column) -> Int64s:
     """The numbers of a column, where it lies."""
     return np.frombuffer(column, np.int64)
 
@@ -61,21 +71,21 @@ def widen(narrowed: bytes) -> bytes:
     raise ValueError(f"a column whose numbers have {narrowed[:1]!r} bytes")
 
 
-def video_words(column: bytes) -> np.ndarray:
+def video_words(column: Column) -> Int64s:
     """The GUIDs of a column, where it lies: two words each, which mean nothing but which video it is."""
     if len(column) % VIDEO_BYTES:
         raise ValueError(f"a column of {len(column)} bytes, expected a multiple of {VIDEO_BYTES}")
     return numbers_of(column).reshape(-1, 2)
 
 
-def by_video(videos: bytes, *numbers: bytes) -> Iterator[tuple[bytes, *tuple[int, ...]]]:
-    """Each GUID of a column with its number in each of the others. Raises `ValueError`, at the end of the
+def by_video(videos: Column, first: Column, second: Column) -> Iterator[tuple[bytes, int, int]]:
+    """Each GUID of a column with its number in each of the two others. Raises `ValueError`, at the end of the
     shortest, when they do not match.
     """
-    return zip(unpack_videos(videos), *map(unpack_numbers, numbers), strict=True)
+    return zip(unpack_videos(videos), unpack_numbers(first), unpack_numbers(second), strict=True)
 
 
-def unpack_ids(column: bytes) -> array:
+def unpack_ids(column: Column) -> Numbers:
     """The NSQ message ids of a column, as an array of unsigned 64-bit integers."""
     ids = array("Q", column)
     if sys.byteorder == "little":
@@ -83,6 +93,6 @@ def unpack_ids(column: bytes) -> array:
     return ids
 
 
-def count(column: bytes, size: int) -> int:
+def count(column: Column, size: int) -> int:
     """How many values of `size` bytes a column holds."""
     return len(column) // size

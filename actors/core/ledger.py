@@ -40,6 +40,7 @@ from .columns import (
     ID_BYTES,
     NUMBER_BYTES,
     VIDEO_BYTES,
+    Int64s,
     count,
     numbers_of,
     pack_numbers,
@@ -92,7 +93,7 @@ class Ledger:
         self._accounts = Accounts() if accounts is None else accounts
         self._tallies = tallies
         self._steps_below = steps_below
-        self._dirty: list[np.ndarray] = []
+        self._dirty: list[Int64s] = []
         self._dirty_few: set[int] = set()
         self._dirty_since_part = CHANGES_A_PART  # lives that are all short write parts too
         self._announced = Announcements()
@@ -220,7 +221,7 @@ class Ledger:
             part = self._accounts.take_part()
         return Changes(changed, seen, self._seen.expire(now_ms), self._tallies, part)
 
-    def _add_all(self, rows: np.ndarray, arrived_ns: np.ndarray) -> None:
+    def _add_all(self, rows: Int64s, arrived_ns: Int64s) -> None:
         """What `_add` does, for many plays: the two usual cases here, a column at a time."""
         rows, plays, oldest_ns = _by_row(rows, arrived_ns)
         accounts = self._accounts
@@ -302,7 +303,7 @@ class Ledger:
     def _announce(self, row: int, arrived_ns: int, ordinal: int) -> None:
         self._announced.add_one(self._accounts.video(row), arrived_ns, ordinal)
 
-    def _pending_rows(self) -> np.ndarray:
+    def _pending_rows(self) -> Int64s:
         cells = self._accounts.cells
         return np.flatnonzero(cells[:, PUBLISHED] < cells[:, TOTAL])
 
@@ -315,7 +316,7 @@ class Ledger:
         )
 
 
-def _by_row(rows: np.ndarray, arrived_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _by_row(rows: Int64s, arrived_ns: Int64s) -> tuple[Int64s, Int64s, Int64s]:
     """Each row once, with how many plays are of it, and the arrival of the oldest."""
     keys = (rows << 32) | np.arange(len(rows))  # sorted as whole numbers: six times as fast as by argsort
     keys.sort()

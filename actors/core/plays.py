@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from zlib import crc32
 
 import numpy as np
+import numpy.typing as npt
 
-from .columns import HEX_ID_BYTES, NUMBER_BYTES, VIDEO_BYTES
+from .columns import HEX_ID_BYTES, NUMBER_BYTES, VIDEO_BYTES, Column
 from .shards import shard_of
 
 _HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
@@ -45,8 +46,8 @@ class PlayColumns:
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes, bytes, bytes]]:
         """Shard, and ids, videos and arrivals of its plays; only of shards that have any."""
         if len(self) == 1:
-            own = shard_of(self.videos, shards)
-            yield own, bytes(self.ids), bytes(self.videos), self.arrived_ns.tobytes()
+            video = bytes(self.videos)
+            yield shard_of(video, shards), bytes(self.ids), video, self.arrived_ns.tobytes()
         if len(self) <= 1:
             return
         shard_by_row = shards_of(self.videos, shards)
@@ -66,8 +67,9 @@ class PlayColumns:
                 start = end
 
 
-def shards_of(videos: bytes, shards: int) -> np.ndarray:
+def shards_of(videos: Column, shards: int) -> npt.NDArray[np.uint16]:
     """The shard of each video of a column, 16 bytes each: what `shard_of` says of it."""
     by_place = np.frombuffer(videos, np.uint8).reshape(-1, VIDEO_BYTES).T
     changes = _CHANGES.take(np.add(by_place, _STARTS, order="C"))
-    return ((np.bitwise_xor.reduce(changes) ^ np.uint32(_ZERO)) % np.uint32(shards)).astype(np.uint16)
+    crcs: npt.NDArray[np.uint32] = np.bitwise_xor.reduce(changes) ^ np.uint32(_ZERO)
+    return (crcs % np.uint32(shards)).astype(np.uint16)

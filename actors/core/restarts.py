@@ -186,17 +186,20 @@ class Restarts:
                 gave_up=True,
             )
         delay_ms = self.spec.back_off_ms * 2 ** min(len(in_window), 16)
-        ids = list(self._children)
-        at = ids.index(child.id)
-        match self.spec.strategy:
-            case Strategy.ONE_FOR_ONE:
-                affected = [child.id]
-            case Strategy.REST_FOR_ONE:
-                affected = ids[at:]
-            case Strategy.ONE_FOR_ALL:
-                affected = ids
+        affected = self._affected(child.id)
         others = [name for name in affected if name != child.id]
         # A temporary child that goes down with others is not started again, and so is forgotten.
         forget = tuple(name for name in others if self._children[name].restart is Restart.TEMPORARY)
         start = tuple(name for name in affected if name not in forget)
         return Plan(tuple(reversed(others)), start, forget, min(delay_ms, self.spec.max_ms))
+
+    def _affected(self, child_id: str) -> list[str]:
+        """Who goes down and comes up with that child, itself too, in the order of their start."""
+        ids = list(self._children)
+        match self.spec.strategy:
+            case Strategy.ONE_FOR_ONE:
+                return [child_id]
+            case Strategy.REST_FOR_ONE:
+                return ids[ids.index(child_id) :]
+            case Strategy.ONE_FOR_ALL:
+                return ids

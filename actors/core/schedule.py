@@ -29,7 +29,7 @@ import numpy as np
 from msgspec import Struct
 
 from .calendar import Calendar
-from .columns import VIDEO_BYTES, by_video, count
+from .columns import VIDEO_BYTES, Int64s, by_video, count
 from .margin import Margin
 from .messages import Pending
 from .outbox import Trigger
@@ -65,7 +65,7 @@ class Rule(Struct, frozen=True):
         latest_ms, trigger = self.latest(arrived_ms, ordinal, now_ms)
         return Waiting(latest_ms, trigger, ordinal, arrived_ms + self.deadline_ms <= now_ms)
 
-    def waiting_columns(self, arrived_ms: np.ndarray, ordinals: np.ndarray, now_ms: int) -> WaitingColumns:
+    def waiting_columns(self, arrived_ms: Int64s, ordinals: Int64s, now_ms: int) -> WaitingColumns:
         """What each of many such videos waits for."""
         deadlines_ms = arrived_ms + self.deadline_ms
         overdue = deadlines_ms <= now_ms
@@ -138,7 +138,9 @@ class Schedule:
         deadlines, lingering = self._deadlines.first(size), self._lingering.first(size)
         trigger = Trigger.DEADLINE
         if lingering and lingering[0][0] <= due_ms:
-            trigger = self._waiting.get(lingering[0][1]).trigger
+            first = self._waiting.get(lingering[0][1])
+            assert first is not None, "it lingers and does not wait"
+            trigger = first.trigger
         pressing = self._pressing(now_ms)
         others = [*lingering, *((latest_ms - lead_ms, video) for latest_ms, video in deadlines[pressing:])]
         others.sort(key=itemgetter(0))

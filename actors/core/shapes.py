@@ -46,10 +46,10 @@ class Shape:
         if not ((words & self._mask) == self._fixed).all():
             return None
         texts = np.ndarray((count, len(_FORM)), np.uint8, data, at + len(self._head), (stride, 1))
-        return _bytes_of(texts.take(_DIGITS, axis=1))
+        return _bytes_of(texts.take(_DIGITS, axis=1).data)
 
 
-def _bytes_of(digits: bytes | np.ndarray) -> bytes | None:
+def _bytes_of(digits: bytes | memoryview) -> bytes | None:
     try:
         return unhexlify(digits)
     except ValueError:

@@ -12,6 +12,8 @@ from struct import Struct
 
 import numpy as np
 
+from .columns import Bools, Int32s, Int64s, Numbers
+
 EMPTY = -1  # no row
 SLOTS_A_ROW = 3  # at the least: the fuller, the more rounds
 FEW = 6  # of so many each is sought on its own: two microseconds, where a round of all takes ten
@@ -30,7 +32,7 @@ class VideoTable:
         """`numbers`: how many a video has. `salt`: 16 bytes, which nobody outside knows where people can
         make up videos that all want one slot. It decides where a row is found, never which it is."""
         low, high = _factors.unpack(salt)
-        self._factors = low | 1, (high ^ _MIX) | 1
+        self._factors: tuple[int, int] = low | 1, (high ^ _MIX) | 1
         self._width = 2 + numbers
         self._words = array("q")  # grows where it is; numpy's would leave holes in the heap
         self._use_slots(_SLOTS_MIN)
@@ -39,7 +41,7 @@ class VideoTable:
         return len(self._words) // self._width
 
     @property
-    def cells(self) -> np.ndarray:
+    def cells(self) -> Int64s:
         """A row a video: its two words, then the numbers. To be let go of before rows are added."""
         return np.frombuffer(self._words, np.int64).reshape(-1, self._width)
 
@@ -47,7 +49,7 @@ class VideoTable:
         """The video of one row."""
         return self._words[row * self._width : row * self._width + 2].tobytes()
 
-    def numbers(self, row: int) -> array:
+    def numbers(self, row: int) -> Numbers:
         """The numbers of one row, as they are now."""
         return self._words[row * self._width + 2 : (row + 1) * self._width]
 
@@ -59,7 +61,7 @@ class VideoTable:
         """The row of a video, or `EMPTY`."""
         return self._slots_one[self._slot(*_halves.unpack(video))]
 
-    def rows_of(self, videos: np.ndarray, open_new: bool = False) -> np.ndarray:
+    def rows_of(self, videos: Int64s, open_new: bool = False) -> Int64s:
         """The row of each video (two words each). One that has none has `EMPTY`, or a new one of zeros."""
         rows, at = self._find(videos)
         if open_new:
@@ -78,7 +80,7 @@ class VideoTable:
         rows = self._put_in(0, self._first_slots(self.cells))
         return bool((rows == np.arange(len(self))).all())
 
-    def _open(self, videos: np.ndarray, at: np.ndarray) -> np.ndarray:
+    def _open(self, videos: Int64s, at: Int64s) -> Int32s | Int64s:
         """New rows for these videos, which have none and would stand in these slots. One row for those that
         are the same."""
         start, end = len(self), len(self) + len(videos)
@@ -94,10 +96,10 @@ class VideoTable:
             del self._words[(start + len(firsts)) * self._width :]
             self.cells[start:, :2] = videos[firsts]
             self._slots[at[firsts]] = np.arange(start, len(self))
-            rows = start + np.searchsorted(firsts, rows - start)
+            return start + np.searchsorted(firsts, rows - start)
         return rows
 
-    def _put_in(self, start: int, at: np.ndarray) -> np.ndarray:
+    def _put_in(self, start: int, at: Int64s) -> Int32s:
         """Give each row from `start` on a slot, or where an earlier one of its video has one, that.
 
         Returns which row has it; `at`, where the search begins, is then that slot.
@@ -120,7 +122,7 @@ class VideoTable:
             found[place] = slots[slot]
         return found
 
-    def _find(self, videos: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _find(self, videos: Int64s) -> tuple[Int32s, Int64s]:
         """The row of each or `EMPTY`, and the slot where that is said."""
         cells, slots = self.cells, self._slots
         at = self._first_slots(videos)
@@ -145,7 +147,7 @@ class VideoTable:
             slot = (slot + 1) & (len(slots) - 1)
         return slot
 
-    def _first_slots(self, videos: np.ndarray) -> np.ndarray:
+    def _first_slots(self, videos: Int64s) -> Int64s:
         words = videos.view(np.uint64)
         mixed = words[:, 0] * np.uint64(self._factors[0]) ^ words[:, 1] * np.uint64(self._factors[1])
         mixed ^= mixed >> np.uint64(_SHIFT)
@@ -159,13 +161,14 @@ class VideoTable:
 
     def _use_slots(self, count: int) -> None:
         self._slots = np.full(count, EMPTY, np.int32)
-        self._slots_one = memoryview(self._slots)
+        self._slots_one = self._slots.data
         self._slot_shift = 64 - (count.bit_length() - 1)
 
 
-def _others(cells: np.ndarray, rows: np.ndarray, videos: np.ndarray) -> np.ndarray:
+def _others(cells: Int64s, rows: Int32s, videos: Int64s) -> Bools:
     """Which of these rows are there, and not of these videos."""
     if not len(cells):
         return np.zeros(len(rows), bool)
     found = cells.take(rows, axis=0)
-    return ((found[:, 0] != videos[:, 0]) | (found[:, 1] != videos[:, 1])) & (rows != EMPTY)
+    others: Bools = ((found[:, 0] != videos[:, 0]) | (found[:, 1] != videos[:, 1])) & (rows != EMPTY)
+    return others

@@ -9,7 +9,7 @@ leave: that is the schedule's.
 import numpy as np
 from msgspec import Struct
 
-from .columns import unpack_videos, video_words
+from .columns import Bools, Int64s, unpack_videos, video_words
 from .outbox import Trigger
 from .table import EMPTY, VideoTable
 
@@ -40,10 +40,10 @@ class Waiting(Struct, frozen=True, gc=False):
 class WaitingColumns(Struct, frozen=True):
     """The same of many videos: arrays. `triggers`: their places in `TRIGGERS`."""
 
-    latest_ms: np.ndarray
-    triggers: np.ndarray
-    ordinals: np.ndarray
-    overdue: np.ndarray
+    latest_ms: Int64s
+    triggers: Int64s
+    ordinals: Int64s
+    overdue: Bools
 
 
 class WaitingVideos:
@@ -82,7 +82,7 @@ class WaitingVideos:
                 self._use_rows(self._table.cells[:, _KIND].nonzero()[0])
         return waiting
 
-    def add(self, videos: bytes, waiting: WaitingColumns) -> np.ndarray:
+    def add(self, videos: bytes, waiting: WaitingColumns) -> Int64s:
         """The videos of a column that did not wait do so now. Returns their places in it, in order.
 
         Of a video that stands in it twice that is the first.
@@ -103,10 +103,10 @@ class WaitingVideos:
         trigger = TRIGGERS[kind & _WAITS - 1]
         return Waiting(latest_ms, trigger, kind >> _ORDINAL_AT, kind & _OVERDUE > 0) if kind else None
 
-    def _add(self, videos: bytes, waiting: WaitingColumns) -> np.ndarray:
+    def _add(self, videos: bytes, waiting: WaitingColumns) -> Int64s:
         rows = self._table.rows_of(video_words(videos), open_new=True)
         cells = self._table.cells
-        (places,) = (cells[rows, _KIND] == 0).nonzero()
+        places: Int64s = (cells[rows, _KIND] == 0).nonzero()[0]
         new = rows[places]
         cells[new[::-1], _LATEST_MS] = places[::-1]  # for a moment: of one that stands there twice the first
         first = cells[new, _LATEST_MS] == places
@@ -123,14 +123,14 @@ class WaitingVideos:
         waiting = self._lone.values()
         columns = WaitingColumns(
             np.array([one.latest_ms for one in waiting], np.int64),
-            np.array([TRIGGERS.index(one.trigger) for one in waiting], np.uint8),
+            np.array([TRIGGERS.index(one.trigger) for one in waiting], np.int64),
             np.array([one.ordinal for one in waiting], np.int64),
             np.array([one.overdue for one in waiting], bool),
         )
         self._add(b"".join(self._lone), columns)
         self._lone.clear()
 
-    def _use_rows(self, rows: np.ndarray) -> None:
+    def _use_rows(self, rows: Int64s) -> None:
         """Give up all rows but these, of videos that wait."""
         cells = self._table.cells[rows]
         self._table, self._in_rows = VideoTable(2, self._salt), len(rows)
