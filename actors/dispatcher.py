@@ -98,6 +98,7 @@ class Dispatcher(Actor):
         """Give a slow reader of stdout time for what waits there; close the store in order. A batch on
         its way is sent again, under its key, by the next."""
         await self._sink.flush(FLUSH_SHARE * self.settings.supervisor.shutdown_timeout_s)
+        self._sink.close()
         self._store.close()
 
     def _perform(self, effects: list[Effect]) -> None:

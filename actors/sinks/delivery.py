@@ -33,3 +33,6 @@ class Sink(Protocol):
 
     async def flush(self, timeout_s: float) -> None:
         """Wait, so long at most, for what was taken over and is not written yet."""
+
+    def close(self) -> None:
+        """Let go of a connection that is kept for the next batch."""

@@ -82,6 +82,12 @@ class HttpSink:
     async def flush(self, timeout_s: float) -> None:
         """Nothing: what was delivered has been answered."""
 
+    def close(self) -> None:
+        """Close the connection that is kept."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
     async def _exchange(self, connection: Connection, request: bytes, ends_s: float) -> Delivery:
         """Send, and judge the answer. Raises `NothingCame`."""
         # From here on the client may have the batch, whatever happens, unless it says that it has not.

@@ -81,6 +81,12 @@ class NsqSink:
     async def flush(self, timeout_s: float) -> None:
         """Nothing: what was delivered has been answered."""
 
+    def close(self) -> None:
+        """Close the connection that is kept."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
+
     def _unknown(self, connection: Connection, why: str) -> Delivery:
         connection.close()
         return Delivery(Outcome.UNKNOWN, why)

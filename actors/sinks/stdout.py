@@ -92,6 +92,9 @@ class StdoutSink:
     async def flush(self, timeout_s: float) -> None:
         """Nothing: a line that waits is a batch on its way, which is sent again."""
 
+    def close(self) -> None:
+        """Nothing: stdout is not ours to close."""
+
 
 class MirroredSink:
     """Another sink, and what it confirmed on stdout too, as far as somebody reads that."""
@@ -118,6 +121,10 @@ class MirroredSink:
         """Wait for a reader of the lines that wait, so long at most: the client has those batches, so
         they don't come again."""
         await self._writer.flush(timeout_s)
+
+    def close(self) -> None:
+        """Close the other sink."""
+        self._sink.close()
 
     async def _mirror(self, batch: Batch) -> None:
         stalled = self._writer.lines_waiting > 0
