@@ -9,13 +9,16 @@ agree, what the rule makes more is the price of not knowing the future.
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
 from random import Random
+from typing import NamedTuple
 
+import numpy
 from rich.table import Table
 
-from actors.core.bound import Mode, Play, demands, publishes_min
+from actors.core.bound import Demand, Mode, Play, demands, publishes_min
 from actors.screen import Page
-from tests.unit.test_bound import all_hot, exact_minimum
 
 from .publishes import BATCH_SIZE_MAX, DEADLINE_MS, rule_publishes
 from .traces import BURST_MS, MS, make_trace
@@ -26,12 +29,72 @@ SECONDS = (600, 1200, 1800, 3600, 7200, 21_600)
 
 def burst(videos: int, seed: int) -> list[Play]:
     """A burst of the trace "bursts": five plays a video within 50 ms."""
-    random, counted, plays = Random(seed), Counter(), []
+    random, plays = Random(seed), []
+    counted: Counter[int] = Counter()
     for at_ms in sorted(int(random.random() * BURST_MS) for _ in range(5 * videos)):
         video = int(random.random() * videos)
         counted[video] += 1
         plays.append(Play(video, at_ms * MS, at_ms * MS, counted[video]))
     return plays
+
+
+def all_hot(videos: int, seconds: float, seed: int) -> list[Play]:
+    """Plays of the rates of the trace "all hot", so that some videos rest for a third of a deadline."""
+    random = Random(seed)
+    found: list[tuple[int, int]] = []
+    for video in range(1, videos + 1):
+        at = 0.0
+        while (at := at + random.expovariate(1 / (18.7 / videos * video))) <= seconds:
+            found.append((int(at * 1000), video))
+    return [Play(video, at * MS, at * MS, 1000 + number) for number, (at, video) in enumerate(sorted(found))]
+
+
+def exact_minimum(wanted: Sequence[Demand], batch_size_max: int) -> int:
+    """The fewest publishes, by an integer programme; it shares nothing with the bound.
+
+    A publish can wait until the first end of what it serves, so only ends matter as times. Of each time:
+    how many publishes, and which videos they carry. A play that goes alone is a video of its own that
+    keeps its video's place to itself.
+    """
+    from scipy import optimize, sparse  # a test's library: nothing else here needs it
+
+    times = sorted({one.last for one in wanted})
+    columns: dict[_Carried, int] = {}  # behind those of the times, which are their publishes
+    rows: list[dict[int, int]] = []
+    for number, one in enumerate(wanted):
+        alone = number if one.alone else None
+        carried = [_Carried(time, one.video, alone) for time in times if one.first <= time <= one.last]
+        rows.append({columns.setdefault(each, len(times) + len(columns)): 1 for each in carried})
+    for publishes, time in enumerate(times):
+        places: dict[object, list[int]] = {}
+        for each, column in columns.items():
+            if each.time == time:
+                places.setdefault(each.video, []).append(column)
+        rows.append({publishes: batch_size_max} | dict.fromkeys(chain.from_iterable(places.values()), -1))
+        # A publish carries a video once.
+        rows += ({publishes: 1} | dict.fromkeys(of_video, -1) for of_video in places.values())
+    at_least = [1] * len(wanted) + [0] * (len(rows) - len(wanted))
+    matrix = sparse.dok_array((len(rows), len(times) + len(columns)))
+    for number, row in enumerate(rows):
+        for at, value in row.items():
+            matrix[number, at] = value
+    cost = numpy.array([1.0] * len(times) + [0.0] * len(columns))
+    found = optimize.milp(
+        cost,
+        integrality=numpy.ones(len(cost), int),
+        bounds=optimize.Bounds(0, len(wanted)),
+        constraints=optimize.LinearConstraint(matrix.tocsr(), at_least, numpy.inf),
+    )
+    assert found.status == 0, found.message
+    return round(found.fun)
+
+
+class _Carried(NamedTuple):
+    """That a publish of that time carries the video: of all plays that wait, or of one alone (its number)."""
+
+    time: int
+    video: object
+    alone: int | None
 
 
 def main() -> None:
@@ -53,7 +116,8 @@ def main() -> None:
 
 
 def _rates() -> list[tuple[str, ...]]:
-    hour, mode, rows = make_trace("all hot"), Mode(deadline=DEADLINE_MS * MS), []
+    hour, mode = make_trace("all hot"), Mode(deadline=DEADLINE_MS * MS)
+    rows: list[tuple[str, ...]] = []
     begin = hour[0].arrived
     for seconds in SECONDS:
         trace = []
@@ -66,7 +130,7 @@ def _rates() -> list[tuple[str, ...]]:
 
 
 def _cut_down() -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for videos, size, linger_ms in ((10, 2, 0), (10, 2, 10), (20, 4, 10)):
         mode = Mode(deadline=DEADLINE_MS * MS, realtime_linger=linger_ms * MS, batch_size_max=size)
         bursts = [burst(videos, seed) for seed in range(SEEDS)]

@@ -168,7 +168,8 @@ def _burst(seed: int) -> list[Play]:
 
 
 def _thinned(trace: list[Play], shares: Sequence[float], random: Random) -> list[Play]:
-    return [play for play in trace if random.random() < min(shares) / shares[play.video]]
+    kept: dict[object, float] = {video: min(shares) / share for video, share in enumerate(shares)}
+    return [play for play in trace if random.random() < kept[play.video]]
 
 
 def _few_hot(videos: int, places: int, wait: int) -> Found:

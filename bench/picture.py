@@ -18,8 +18,8 @@ def draw(series: dict[str, list[tuple[int, int]]]) -> str:
     for decade in range(decades + 1):
         y = _y(10**decade, decades)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        number = f"{10**decade:,}"
-        parts.append(f'<text class="soft" x="{LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{number}</text>')
+        scale = f"{10**decade:,}"
+        parts.append(f'<text class="soft" x="{LEFT - 10}" y="{y + 4:.1f}" text-anchor="end">{scale}</text>')
     for linger in lingers:
         x = _x(linger, lingers)
         place = f'x="{x:.1f}" y="{HEIGHT - BOTTOM + 22}"'

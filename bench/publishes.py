@@ -28,14 +28,15 @@ from rich.table import Table
 
 from actors.core import guids
 from actors.core.accounts import Account, Accounts
+from actors.core.attempts import Outcome
 from actors.core.bound import Mode, Play, demands, publishes_min, timer_publishes
 from actors.core.columns import VIDEO_BYTES, pack_numbers
-from actors.core.counting import CONSUMER, DISPATCHER, Counting
-from actors.core.dispatching import Dispatching, Outcome
+from actors.core.counting import Counting
+from actors.core.dispatching import Dispatching
 from actors.core.effects import Deliver, Send
 from actors.core.ledger import Ledger
 from actors.core.margin import Margin, Pace
-from actors.core.messages import Plays
+from actors.core.messages import CounterInbox, DispatcherInbox, Plays
 from actors.core.outbox import Batch, payload
 from actors.core.schedule import Rule, Schedule
 from actors.core.seen import SeenIds
@@ -233,9 +234,9 @@ class _World:
                     more_ms = self._vary_ms * (2 * self._random.random() - 1)
                     self._sent, self._left_ms = batch, now_ms
                     self._answered_ms = now_ms + round(self._client_ms + more_ms)
-                case Send(peer, message) if peer == DISPATCHER:
+                case Send(_, message) if isinstance(message, DispatcherInbox):
                     waiting += self._dispatching.handle(0, [message], now_ms)
-                case Send(peer, message) if peer != CONSUMER:
+                case Send(_, message) if isinstance(message, CounterInbox):
                     waiting += self._counting.handle([message], now_ms)
 
 

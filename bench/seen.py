@@ -48,21 +48,25 @@ def main() -> None:
         before_bytes = _resident_bytes()
         longest_s = dict.fromkeys(("admit", "expire", "commit", "commit that expires"), 0.0)
 
-        def timed(name, call, *arguments):
+        @contextlib.contextmanager
+        def timed(name: str) -> Iterator[None]:
             started_s = time.thread_time()
-            result = call(*arguments)
+            yield
             longest_s[name] = max(longest_s[name], time.thread_time() - started_s)
-            return result
 
         numbers = _ids(random.Random(1), options.rate)
         ids = int(options.rate * options.seconds)
         for first in range(0, ids, IDS_A_COMMIT):
             column = _column(numbers)
             now_ms = (BEGIN_NS + first * 10**9 // options.rate) // 1_000_000
-            assert timed("admit", seen.admit, SOURCE, column, now_ms) is None
-            expired = timed("expire", seen.expire, now_ms)
+            with timed("admit"):
+                redelivered = seen.admit(SOURCE, column, now_ms)
+            assert redelivered is None
+            with timed("expire"):
+                expired = seen.expire(now_ms)
             changes = Changes(nothing, seen.take_chunks(), expired, Tallies())
-            timed("commit that expires" if expired else "commit", store.commit, changes)
+            with timed("commit that expires" if expired else "commit"):
+                store.commit(changes)
         grown_bytes = _resident_bytes() - before_bytes
         known = len(seen)
         store.close()

@@ -124,12 +124,13 @@ def _rows(folder: str, scattered: bool, number: int) -> int:
     with contextlib.closing(sqlite3.connect(ledger_path(folder, number))) as connection:
         if scattered:
             with connection:
-                rows = connection.execute("SELECT * FROM seen").fetchall()
+                together = connection.execute("SELECT * FROM seen").fetchall()
                 connection.execute("DELETE FROM seen")
-                for *name, ids in rows:
+                for *name, ids in together:
                     alone = ((*name, BitMap64([one]).serialize()) for one in BitMap64.deserialize(ids))
                     connection.executemany("INSERT INTO seen VALUES (?, ?, ?, ?)", alone)
-        return connection.execute("SELECT count(*) FROM seen").fetchone()[0]
+        rows: int = connection.execute("SELECT count(*) FROM seen").fetchone()[0]
+        return rows
 
 
 def _load(folder: str, shards: int, videos: int, number: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import Random
 
 from actors.core.bound import Play
@@ -41,13 +42,15 @@ def lines(trace: list[Play]) -> Iterator[str]:
         yield json.dumps(fields)
 
 
-def _steady(seconds: float, **kind: object) -> Callable[[int, int], list[Play]]:
-    """Plays at random times, spread evenly."""
+def _steady(
+    seconds: float, workload: Callable[[int, int], Workload] = make
+) -> Callable[[int, int], list[Play]]:
+    """Plays at random times, spread evenly. `workload`: of a seed, and so many plays."""
 
     def trace(plays: int, seed: int) -> list[Play]:
         random = Random(seed)
         offsets = sorted(int(random.random() * seconds * 1000) for _ in range(plays))
-        return _plays(make(seed, plays, **kind), offsets)
+        return _plays(workload(seed, plays), offsets)
 
     return trace
 
@@ -63,12 +66,12 @@ def _bursts(plays: int, seed: int) -> list[Play]:
 def _all_quiet(plays: int, seed: int) -> list[Play]:
     """No video ever has 100 plays; an hour."""
     videos = -(-plays // 90)
-    return _steady(3600, videos=videos, quiet_videos=videos)(plays, seed)
+    return _steady(3600, partial(make, videos=videos, quiet_videos=videos))(plays, seed)
 
 
 def _all_hot(plays: int, seed: int) -> list[Play]:
     """An hour of videos that had 100 plays before."""
-    trace = _steady(3600, quiet_videos=0)(plays, seed)
+    trace = _steady(3600, partial(make, quiet_videos=0))(plays, seed)
     return [play._replace(total=play.total + 100) for play in trace]
 
 
@@ -101,10 +104,10 @@ TRACES: dict[str, Callable[[int, int], list[Play]]] = {
     "6 h": _steady(6 * 3600),
     "24 h": _steady(24 * 3600),
     "bursts": _bursts,
-    "viral": _steady(3600, distribution="viral"),
+    "viral": _steady(3600, partial(make, distribution="viral")),
     "all quiet": _all_quiet,
     "all hot": _all_hot,
-    "10,000 videos": _steady(3600, videos=10_000, quiet_videos=1_500),
+    "10,000 videos": _steady(3600, partial(make, videos=10_000, quiet_videos=1_500)),
     "backlog": _backlog(30),
     "old backlog": _backlog(3600),
 }

@@ -1,6 +1,7 @@
 """The bound on publishes: never above the exact minimum, and near it."""
 
 import os
+from importlib.util import find_spec
 from random import Random
 
 import pytest
@@ -8,67 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.core.bound import Demand, Mode, Play, demands, publishes_min, timer_publishes
+from bench.exact import all_hot, exact_minimum
 from bench.publishes import replay, rule_publishes
 from bench.traces import MS, make_trace
 
-try:
-    import numpy
-    from scipy import optimize, sparse
-except ImportError:
-    numpy = None
-
 needs_scipy = pytest.mark.skipif(
-    numpy is None and not os.environ.get("CI"), reason="the exact minimum needs scipy: pip install scipy"
+    find_spec("scipy") is None and not os.environ.get("CI"),
+    reason="the exact minimum needs scipy: pip install scipy",
 )
 
 SEEDS = 36
-
-
-def exact_minimum(wanted, batch_size_max):
-    """The fewest publishes, by an integer programme; it shares nothing with the bound.
-
-    A publish can wait until the first end of what it serves, so only ends matter as times. Of each time:
-    how many publishes, and which videos they carry. A play that goes alone is a video of its own that
-    keeps its video's place to itself.
-    """
-    times = sorted({one.last for one in wanted})
-    columns = {("publishes", time): at for at, time in enumerate(times)}
-    rows, at_least = [], []
-    for number, one in enumerate(wanted):
-        row = {}
-        name = ("alone", number) if one.alone else ("video", one.video)
-        for time in times:
-            if one.first <= time <= one.last:
-                row[columns.setdefault((*name, time), len(columns))] = 1
-        rows.append(row)
-        at_least.append(1)
-    for time in times:
-        row = {columns["publishes", time]: batch_size_max}
-        carried = {}
-        for (kind, *what), at in columns.items():
-            if kind != "publishes" and what[-1] == time:
-                row[at] = -1
-                video = what[0] if kind == "video" else wanted[what[0]].video
-                carried.setdefault(video, []).append(at)
-        rows.append(row)
-        at_least.append(0)
-        for places in carried.values():  # a publish carries a video once
-            rows.append({columns["publishes", time]: 1} | dict.fromkeys(places, -1))
-            at_least.append(0)
-    matrix = sparse.dok_array((len(rows), len(columns)))
-    for number, row in enumerate(rows):
-        for at, value in row.items():
-            matrix[number, at] = value
-    cost = numpy.zeros(len(columns))
-    cost[: len(times)] = 1
-    found = optimize.milp(
-        cost,
-        integrality=numpy.ones(len(columns)),
-        bounds=optimize.Bounds(0, len(wanted)),
-        constraints=optimize.LinearConstraint(matrix.tocsr(), at_least, numpy.inf),
-    )
-    assert found.status == 0, found.message
-    return round(found.fun)
 
 
 def instance(seed):
@@ -198,16 +148,6 @@ def test_the_schedule_is_never_below_the_bound_and_leaves_nothing_out(trace, eve
     assert bound <= len(told)
     if not every_play:
         assert len(told) <= 1.1 * bound
-
-
-def all_hot(videos, seconds, seed):
-    """Plays of the rates of the trace "all hot", so that some videos rest for a third of a deadline."""
-    random, found = Random(seed), []
-    for video in range(1, videos + 1):
-        at = 0.0
-        while (at := at + random.expovariate(1 / (18.7 / videos * video))) <= seconds:
-            found.append((int(at * 1000), video))
-    return [Play(video, at * MS, at * MS, 1000 + number) for number, (at, video) in enumerate(sorted(found))]
 
 
 @needs_scipy
