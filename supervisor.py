@@ -1,11 +1,19 @@
 """playtally's command line. `python supervisor.py` runs the service; `--help` lists the rest.
 
-Kept cheap to import: every child process imports its main module again. All work is elsewhere.
+Kept cheap to import: every child process imports its main module again. Kept readable by any Python since
+2.7, so that one that is too old can say so. All work is elsewhere.
 """
 
+import os
 import sys
 
 if __name__ == "__main__":
+    folder = os.path.dirname(os.path.realpath(__file__))
+    if folder not in map(os.path.realpath, sys.path):  # `python -P` leaves it out
+        sys.path.insert(0, folder)
+    from actors.environment import require
+
+    require()
     from actors.commands import main
 
     sys.exit(main(sys.argv[1:]))

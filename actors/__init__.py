@@ -1,3 +1,4 @@
+# -*- coding: utf-8 -*-  # noqa: UP009 - else Python 2.7 cannot read this, to be told that it is too old
 """playtally's actors: OS processes that share nothing and pass msgpack over pipes.
 
     supervisor.py
@@ -15,14 +16,14 @@
 
 Imports go one way only, and a test checks it:
 
-    core <- exits, version, locks, connections, http_server
+    core <- exits, version, environment, installation, locks, connections, http_server
         <- config, runfile, mailbox, control, store, sinks, nsq, client
         <- behaviour, performer, processes, verify
         <- consumer, counter, dispatcher, services
         <- preload, tree, worker, supervision, switchboard, status, admin, service
         <- launch, screen, check, report, demo, drill, reshard, recordings, audit_run, argument_types,
            commands
-        <- supervisor.py
+        <- entry_point, supervisor.py
 
 `core/` is pure: no I/O, no clock, no randomness, no logging. Actors never import one another.
 """

@@ -21,6 +21,7 @@ from rich.text import Text
 from . import runfile
 from .config import Settings
 from .exits import EXIT_DONE, EXIT_FAILED, Failure
+from .installation import service_command
 from .nsq.lookup import ask_lookupd
 from .screen import Page
 from .sinks import open_sink, reason_of
@@ -81,7 +82,7 @@ async def _state_folder(settings: Settings) -> str:
 async def _service(settings: Settings) -> str:
     facts = runfile.read(settings.supervisor.state_dir)
     if facts is None:
-        raise Skipped("none runs on this state folder; start it with `python supervisor.py`")
+        raise Skipped(f"none runs on this state folder; start it with `{service_command()}`")
     url = f"http://{facts['admin_address']}"
     try:
         with urllib.request.urlopen(f"{url}/healthz", timeout=TIMEOUT_S):

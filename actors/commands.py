@@ -16,6 +16,8 @@ from typing import Any
 from . import argument_types, config, runfile
 from .config import ConfigError, Settings
 from .exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
+from .installation import service_command
+from .version import VERSION
 
 ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
 
@@ -82,7 +84,7 @@ def _kill(settings: Settings, options: argparse.Namespace) -> int:
     child = _find_child(_ask(settings, "/status"), options.child)
     # The pid of one that is down is that of its last process, and may be another's by now.
     if child["state"] == "stopped" or child["pid"] is None or not send_signal(child["pid"], options.signal):
-        raise Failure(f"{child['id']} has no process just now; see `python supervisor.py status`")
+        raise Failure(f"{child['id']} has no process just now; see `{service_command()} status`")
     print(f"sent {options.signal.name} to {child['id']} (pid {child['pid']})", file=sys.stderr)
     return EXIT_DONE
 
@@ -229,7 +231,7 @@ def _running(settings: Settings) -> dict[str, Any]:
     if facts is None:
         raise Failure(
             f"no service runs on {settings.supervisor.state_dir}; start one with "
-            "`python supervisor.py`, or name its --config"
+            f"`{service_command()}`, or name its --config"
         )
     return facts
 
@@ -245,9 +247,7 @@ def _ask(settings: Settings, path: str) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--config", metavar="FILE", help="the config file (default: config.toml here, or the project's)"
-    )
+    shared.add_argument("--config", metavar="FILE", help=f"the config file (default: {config.LOOKED_FOR})")
     shared.add_argument(
         "--set",
         metavar="SECTION.KEY=VALUE",
@@ -265,11 +265,12 @@ def _parser() -> argparse.ArgumentParser:
     json_option = argparse.ArgumentParser(add_help=False)
     json_option.add_argument("--json", action="store_true", help="print JSON")
     parser = argparse.ArgumentParser(
-        prog="python supervisor.py",
+        prog=service_command(),
         description="Counts video plays from NSQ exactly once and publishes totals in few batches.",
         epilog=EPILOG,
         parents=[shared, run_options],
     )
+    parser.add_argument("--version", action="version", version=f"playtally {VERSION}")
     parser.set_defaults(command=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 

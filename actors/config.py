@@ -5,7 +5,9 @@ Owns what `config.toml` may say. Sources, each over the one before: the defaults
 the settings are used for.
 """
 
+import functools
 import os
+import re
 import tomllib
 import types
 from collections.abc import Iterable
@@ -16,8 +18,11 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from .installation import INSTALLED, ROOT
+
 DEFAULT_URL = "http://127.0.0.1:8080/plays"
-PROJECT_FILE = Path(__file__).resolve().parent.parent / "config.toml"
+PROJECT_FILE = ROOT / "config.toml"
+LOOKED_FOR = f"config.toml here, else {'every default' if INSTALLED else 'that of the checkout'}"
 TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}\Z"
 CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?\Z"
 _PORT = r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
@@ -25,6 +30,9 @@ PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
 # A host by its name has labels of 1 to 63: with others a socket raises what is no OSError.
 _HOST = r"(\[[0-9a-fA-F:]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
 ADDRESS = rf"^{_HOST}:{_PORT}\Z"
+NAME = "config.toml"
+DESCRIPTOR = r"/dev/stdin|/dev/fd/[0-9]+|/proc/.+/fd/[0-9]+"
+PATHS = (("supervisor", "state_dir"), ("publish", "ca_file"), ("client", "record"))
 SHOWN_CHARACTERS_MAX = 300  # of a value, in what is said about it
 
 
@@ -114,7 +122,7 @@ class Publish(Struct, frozen=True, kw_only=True):
     secret_env: _text('"" or the name of an environment variable', r"^([A-Za-z_][A-Za-z0-9_]*)?\Z") = ""
     rate_max_per_s: _number(0, 1000, "publishes/s") = 0.0
     gzip: Switch = True
-    ca_file: _text('"" or the path of a file', r"^.*\Z") = ""
+    ca_file: _text('"" or the path of a file', r"^[^\0\n]*\Z") = ""
     proxy: _text('"environment", "" or "http://host:port"', PROXY) = "environment"
 
 
@@ -123,7 +131,7 @@ class Client(Struct, frozen=True, kw_only=True):
 
     enabled: Switch = True
     address: Address = "127.0.0.1:8080"
-    record: _text('"" or the path of a file', r"") = ""
+    record: _text('"" or the path of a file', r"^[^\0\n]*\Z") = ""
 
 
 class Admin(Struct, frozen=True, kw_only=True):
@@ -193,7 +201,7 @@ class Setting(NamedTuple):
 def load(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Settings:
     """The settings in force. Raises `ConfigError` with every problem.
 
-    `path`: the file; None for `config.toml` in the current folder, else the project's own.
+    `path`: the file; None for the one that `find` finds.
     `overrides`: "SECTION.KEY=VALUE" texts; VALUE as in TOML, quotes not needed.
     """
     return _read(path, overrides)[0]
@@ -214,11 +222,12 @@ def explain(path: str | Path | None = None, overrides: Iterable[str] = ()) -> li
 
 def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, dict[tuple[str, str], str]]:
     problems: list[str] = []
-    file = _find(path)
+    file = find(path)
     values: dict[tuple[str, str], Any] = {}
     sources: dict[tuple[str, str], str] = {}
-    for key, value in _from_file(file, problems).items():
-        values[key], sources[key] = value, file.name
+    if file is not None:
+        for key, value in _from_file(file, problems).items():
+            values[key], sources[key] = value, file.name
     for key, value in _from_overrides(overrides, problems).items():
         values[key], sources[key] = value, "--set"
     checked: dict[str, dict[str, Any]] = {}
@@ -236,23 +245,28 @@ def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, 
         problems.extend(_contradictions(settings))
     if problems:
         raise ConfigError(problems)
-    settings = _absolute(settings, ("supervisor", "state_dir"), file, sources)
-    settings = _absolute(settings, ("publish", "ca_file"), file, sources)
+    for setting in PATHS:
+        settings = _absolute(settings, setting, None if sources.get(setting) == "--set" else file)
     counters = _inherited(settings.counters_supervisor, settings.supervisor)
     return msgspec.structs.replace(settings, counters_supervisor=counters), sources
 
 
-def _absolute(
-    settings: Settings, name: tuple[str, str], file: Path, sources: dict[tuple[str, str], str]
-) -> Settings:
-    """A relative path in a file is meant from where the file is, one typed from where one stands."""
-    section, key = name
+def _absolute(settings: Settings, setting: tuple[str, str], file: Path | None) -> Settings:
+    """The settings with that path made absolute. Raises `ConfigError` where the working directory is needed
+    and gone.
+
+    `file`: where it was set. One beside a file is meant from the folder that the file was named in, any
+    other from the working directory.
+    """
+    section, key = setting
     part = getattr(settings, section)
+    path = Path(getattr(part, key))
     if not getattr(part, key):
         return settings
-    base = Path.cwd() if sources.get(name) == "--set" else file.parent
-    path = str((base / getattr(part, key)).resolve())
-    return msgspec.structs.replace(settings, **{section: msgspec.structs.replace(part, **{key: path})})
+    if not path.is_absolute():
+        path = (_working_directory() if file is None or _is_stream(file) else file.parent) / path
+    part = msgspec.structs.replace(part, **{key: os.path.realpath(path)})
+    return msgspec.structs.replace(settings, **{section: part})
 
 
 def _shown(value: object) -> str:
@@ -269,18 +283,42 @@ def _inherited(child: CountersSupervisor, parent: Supervisor) -> CountersSupervi
     return msgspec.structs.replace(child, **{name: getattr(parent, name) for name in inherits})
 
 
-def _find(path: str | Path | None) -> Path:
-    if path is not None:
-        if "\0" in str(path):
-            raise ConfigError([f"--config {path!r}: expected the path of a file, which has no NUL in it"])
-        return Path(os.path.realpath(path))  # not resolve(): a link that leads to itself is an error to it
-    here = Path.cwd() / "config.toml"
-    return here if here.is_file() else PROJECT_FILE
+def find(path: str | Path | None = None) -> Path | None:
+    """The config file that is meant, as it was named; None where every default holds.
+
+    `path`: what the user named. If nothing: config.toml in the working directory, else in a checkout the one
+    beside supervisor.py. What pip installed has none, and nothing is ever written beside it.
+    """
+    if path is None and not os.path.isfile(NAME):
+        return None if INSTALLED else PROJECT_FILE
+    file = Path(NAME if path is None else path)
+    if "\0" in str(file):
+        raise ConfigError([f"--config {path!r}: expected the path of a file, which has no NUL in it"])
+    return file if file.is_absolute() else _working_directory() / file
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise ConfigError(["the working directory is gone, expected one that is there"]) from error
+
+
+def _is_stream(file: Path) -> bool:
+    """Whether it is a pipe or the like, or the name of an open descriptor: nothing lies beside it."""
+    return re.fullmatch(DESCRIPTOR, str(file)) is not None or not os.path.isfile(file)
+
+
+@functools.cache
+def _text_of_stream(file: Path) -> str:
+    """Read it. A pipe can be read once only, and one command may ask for its settings twice."""
+    return file.read_text(encoding="utf-8")
 
 
 def _from_file(file: Path, problems: list[str]) -> dict[tuple[str, str], Any]:
     try:
-        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = _text_of_stream(file) if _is_stream(file) else file.read_text(encoding="utf-8")
+        tree = tomllib.loads(text)
     except OSError as error:
         problems.append(f"{file}: cannot be read ({error.strerror}), expected a config file")
         return {}

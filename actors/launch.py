@@ -18,8 +18,9 @@ from typing import Any, Self
 
 from . import config, runfile
 from .exits import Failure
+from .installation import ROOT, environment
 
-ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, str(ROOT / "supervisor.py")]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 
@@ -36,8 +37,9 @@ class Service:
         self.publishes_file = state_dir / "publishes.jsonl"
         self.log_file = state_dir / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self.program = [sys.executable, "supervisor.py", "run"]
-        config_arguments = ["--config", str(config_file or config.PROJECT_FILE)]
+        self.program = [*COMMAND, "run"]
+        file = config.find(config_file)
+        config_arguments = [] if file is None else ["--config", str(file)]
         settings = [*overrides, f"supervisor.state_dir={state_dir}"]
         self.arguments = [*config_arguments, *(word for one in settings for word in ("--set", one))]
 
@@ -50,7 +52,7 @@ class Service:
         with open(self.publishes_file, "ab") as out, open(self.log_file, "ab") as err:
             self.process = subprocess.Popen(
                 [*self.program, *self.arguments],
-                cwd=ROOT,
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
                 stderr=err,
@@ -113,8 +115,8 @@ class Service:
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run one of its commands."""
         return subprocess.run(
-            [sys.executable, "supervisor.py", words[0], *self.arguments, *words[1:]],
-            cwd=ROOT,
+            [*COMMAND, words[0], *self.arguments, *words[1:]],
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=60,
@@ -159,7 +161,7 @@ def produce(
     with open(log_file or os.devnull, "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "producer", *service.arguments, *words, "--manifest", str(manifest)],
-            cwd=ROOT,
+            env=environment(),
             stderr=log if log_file else None,
         )
 

@@ -17,12 +17,12 @@ import socket
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 from .behaviour import Birth, run
 from .control import ControlPipe, PeerLost, PeerStuck
 from .core.messages import Message, SupervisorInbox
 from .core.restarts import Exit
+from .installation import environment
 from .mailbox import end_of
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,7 @@ _context = multiprocessing.get_context("forkserver")
 
 def prepare() -> None:
     """Let the forkserver import what actors need. Call it before the first start."""
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # the forkserver does not get our sys.path
+    os.environ.update(environment())  # the forkserver does not get our sys.path
     _context.set_forkserver_preload(["actors.preload"])
 
 

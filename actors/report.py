@@ -3,6 +3,7 @@ service says of itself.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from .audit_run import Result
+from .installation import INSTALLED, ROOT, producer_command, service_command
 from .screen import Page
 
 REALTIME_PATIENCE_S = 1.0
-NEXT = [
-    ("make run", "the service, until Ctrl-C"),
-    ("http://127.0.0.1:8080/", "its page of totals, live"),
-    (".venv/bin/python -m producer --seconds 60", "a load for it"),
-    (".venv/bin/python supervisor.py status", "its tree and what it has done"),
-    (".venv/bin/python supervisor.py kill counter-0", "and watch it come back"),
-]
 
 
 class Run(msgspec.Struct):
@@ -144,6 +139,21 @@ def render(run: Run, found: list[Finding]) -> None:
     )
     console.print("\n[bold]where next[/bold]")
     ways = Table(box=None, pad_edge=False, show_header=False)
-    for way, shows in NEXT:
+    for way, shows in _where_next():
         ways.add_row(Text(way), Text(shows, style="dim"))
     console.print(ways)
+
+
+def _where_next() -> list[tuple[str, str]]:
+    """What to run next. After `make demo` nothing of .venv is on PATH."""
+    run = service = service_command()
+    producer = producer_command()
+    if not INSTALLED and Path(sys.prefix).resolve() == (ROOT / ".venv").resolve():
+        run, service, producer = "make run", f".venv/bin/{service}", f".venv/bin/{producer}"
+    return [
+        (run, "the service, until Ctrl-C"),
+        ("http://127.0.0.1:8080/", "its page of totals, live"),
+        (f"{producer} --seconds 60", "a load for it"),
+        (f"{service} status", "its tree and what it has done"),
+        (f"{service} kill counter-0", "and watch it come back"),
+    ]

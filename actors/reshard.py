@@ -25,6 +25,7 @@ from .core.ledger import Tallies
 from .core.seen import SeenChunk
 from .core.shards import shard_of
 from .exits import Failure, StoreFailure
+from .installation import service_command
 from .locks import lock_file
 from .store.accounts import read_accounts, write_whole
 from .store.database import looking_at, unusable
@@ -87,7 +88,7 @@ def _hold(state_dir: str) -> int:
     except StoreFailure as failure:
         raise Failure(
             f"a service (or another reshard) runs on {state_dir}: stop it with "
-            "`python supervisor.py stop`, with the settings that it was started with"
+            f"`{service_command()} stop`, with the settings that it was started with"
         ) from failure
 
 

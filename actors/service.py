@@ -19,6 +19,7 @@ from .behaviour import configure_log
 from .config import Settings
 from .core.restarts import Exit
 from .exits import EXIT_DONE, EXIT_FAILED, EXIT_INTENSITY, EXIT_STORE, AddressFailure, Failure, StoreFailure
+from .installation import service_command
 from .locks import lock_file
 from .supervision import Supervisor
 from .switchboard import Switchboard
@@ -152,7 +153,7 @@ def _hold(state_dir: str) -> None:
         if running:
             raise StoreFailure(
                 f"a service runs already on {state_dir} (pid {running['pid']}); stop it with "
-                "`python supervisor.py stop`, or set another supervisor.state_dir"
+                f"`{service_command()} stop`, or set another supervisor.state_dir"
             ) from failure
         raise
 

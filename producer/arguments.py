@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from actors import config
+from actors.installation import producer_command
+from actors.version import VERSION
 from producer import manifest, workload
 
 SEED_DRAWN_MAX = 2**32  # A drawn seed is short enough to be typed again.
@@ -107,7 +109,7 @@ def parse(argv: Sequence[str]) -> Arguments:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m producer",
+        prog=producer_command(),
         allow_abbrev=False,
         description="Put plays with known totals on the queue that the service reads.",
         epilog="Ends with 0 when the queue acknowledged every play, 1 when not (with the reason), "
@@ -115,7 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     # All are read as texts: argparse's own checks stop at the first problem.
     add = parser.add_argument
-    add("--config", metavar="FILE", help="the settings (default: config.toml)")
+    add("--version", action="version", version=f"playtally {VERSION}")
+    add("--config", metavar="FILE", help=f"the settings (default: {config.LOOKED_FOR})")
     add(
         "--set",
         metavar="SECTION.KEY=VALUE",

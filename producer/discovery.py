@@ -12,6 +12,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPError
 
 from actors import runfile
 from actors.config import Settings
+from actors.installation import service_command
 
 LOOKUP_TIMEOUT_S = 2.0
 
@@ -46,7 +47,7 @@ def _as_the_service_says(state_dir: str) -> Locate:
         if facts is None or not facts.get("nsqd_tcp_address"):
             raise NotThereYet(
                 f"the service with its state in {state_dir}, whose queue takes any free port: "
-                "start it with `python supervisor.py`"
+                f"start it with `{service_command()}`"
             )
         return [facts["nsqd_tcp_address"]]
 

@@ -15,6 +15,7 @@ import sys
 from actors.client.errors import ClientError
 from actors.client.server import ReferenceClient
 from actors.core.audit import Promises
+from actors.installation import service_command
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         "--record",
         type=pathlib.Path,
         metavar="FILE",
-        help="add each publish to it, with when it came, as `supervisor.py audit` reads them",
+        help=f"add each publish to it, with when it came, as `{service_command()} audit` reads them",
     )
     parser.add_argument("--secret-env", default="", help="variable that holds the signing secret")
     parser.add_argument("--realtime-below", type=_at_least_one, default=defaults.realtime_below)

@@ -20,6 +20,7 @@ from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_r
 from actors.client import publishes
 from actors.client.errors import MalformedPublish, StoreError
 from actors.core.audit import Verdict
+from actors.installation import producer_command
 
 if TYPE_CHECKING:
     from actors.client.server import ReferenceClient
@@ -48,6 +49,7 @@ def application(client: "ReferenceClient") -> Application:
     ]
     for path, (name, content_type) in _PAGE_FILES.items():
         content = (_PAGE_PATH / name).read_bytes()
+        content = content.replace(b"python -m producer", producer_command().encode())
         routes.append((path, PageHandler, {"content": content, "content_type": content_type}))
     return Application(
         routes,

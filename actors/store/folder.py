@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from ..exits import StoreFailure
+from ..installation import service_command
 from ..locks import lock_file
 from .database import Facts, check_facts, looking_at, make, unusable
 
@@ -113,7 +114,7 @@ def claim(state_dir: str, shards: int) -> LedgerSet:
     if found.shards != shards:
         raise StoreFailure(
             f"{state_dir}: its ledgers are made for counters.shards = {found.shards}, and now it is "
-            f"{shards}: divide them anew with `python supervisor.py reshard`, with the same settings, or set "
+            f"{shards}: divide them anew with `{service_command()} reshard`, with the same settings, or set "
             f"counters.shards back to {found.shards}"
         )
     check_complete(state_dir, found)

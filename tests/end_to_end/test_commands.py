@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from actors import config, runfile
 from actors.exits import Failure
 from actors.launch import ROOT, Service, wait_for
+from actors.version import VERSION
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
     ANY_PORTS,
@@ -151,6 +152,12 @@ def test_every_command_explains_itself_on_stdout_and_ends_with_0():
         assert all(len(line) <= 80 for line in told.splitlines())
         if not command:
             assert all(f"\n    {name} " in told for name in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [["supervisor.py"], ["-m", "producer"]])
+def test_both_command_lines_tell_their_version(words):
+    result = run(*words, "--version")
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"playtally {VERSION}\n", "")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from actors.commands import _parser
 from actors.exits import EXIT_DONE, EXIT_USAGE
 from actors.launch import ROOT
-from producer.__main__ import main as produce
+from producer.command import main as produce
 from tests.support.fuzzing import tries
 
 COMMANDS = [

@@ -218,10 +218,11 @@ def test_a_pure_line_passes_in_every_folder(tmp_path):
     assert [impurities(path, tmp_path) for path in pure_files(tmp_path)] == [[]] * 4
 
 
-def test_the_producer_shares_the_settings_and_the_run_file_and_nothing_else():
+def test_the_producer_shares_what_is_said_of_the_service_and_none_of_its_parts():
+    shared = {"config", "environment", "installation", "runfile", "version"}
     for path in sorted((ROOT / "producer").glob("*.py")):
         units_used = {unit_of(name) for name in imported(path)} - {None}
-        assert units_used <= {"config", "runfile"}, f"{path.name} imports {sorted(units_used)}"
+        assert units_used <= shared, f"{path.name} imports {sorted(units_used)}"
 
 
 def test_the_supervisor_does_without_what_only_its_children_need():

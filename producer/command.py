@@ -1,0 +1,123 @@
+"""The producer's command line: reads what was asked, runs it, says how it went, and ends with a code.
+
+Owns stdout (the manifest, when asked for there, and nothing else), the signals and the exit codes:
+0 every play acknowledged, 1 not every play (with the reason), 2 wrong arguments or settings (every
+problem). Decides nothing about plays.
+"""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+from producer import arguments, discovery, manifest, progress, workload
+from producer.pace import Pace
+from producer.publisher import Publisher
+
+DONE, FAILED, WRONG_ARGUMENTS = 0, 1, 2
+SHOW_EVERY_S = 0.2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the producer; returns the exit code."""
+    try:
+        asked = arguments.parse(sys.argv[1:] if argv is None else argv)
+    except arguments.ArgumentsError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return WRONG_ARGUMENTS
+    # The producer says itself what happens to connections, once and in its own words.
+    logging.getLogger("nsq").setLevel(logging.ERROR)
+    logging.getLogger("tornado.general").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        load = workload.make(asked.seed, asked.plays, asked.videos, asked.quiet_videos, asked.distribution)
+        return asyncio.run(_produce(asked, load))
+    except KeyboardInterrupt:
+        print("error: stopped by a signal before anything was produced", file=sys.stderr)
+        return FAILED
+
+
+async def _produce(asked: arguments.Arguments, load: workload.Workload) -> int:
+    shown = progress.on_stderr(load.plays)
+    try:
+        if asked.seed_was_drawn:
+            shown.say(f"seed {asked.seed} (make the same plays again with --seed {asked.seed})")
+        publisher = Publisher(
+            load,
+            asked.settings.nsq.topic,
+            discovery.locator(asked.settings),
+            Pace(asked.plays_per_second) if asked.plays_per_second else None,
+            shown.say,
+        )
+        _stop_on_signals(publisher)
+        showing = asyncio.create_task(_show(shown, publisher))
+        try:
+            await publisher.run()
+        finally:
+            showing.cancel()
+    finally:
+        shown.close()
+    return _conclude(asked, load, publisher)
+
+
+def _stop_on_signals(publisher: Publisher) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, publisher.stop, f"stopped by {number.name}")
+
+
+async def _show(shown: progress.Bar | progress.Lines, publisher: Publisher) -> None:
+    while True:
+        if publisher.started_s is not None:
+            shown.update(publisher.deliveries.acknowledged_plays, time.monotonic())
+        await asyncio.sleep(SHOW_EVERY_S)
+
+
+def _conclude(asked: arguments.Arguments, load: workload.Workload, publisher: Publisher) -> int:
+    """Write the manifest, say how it went, and tell the exit code."""
+    deliveries = publisher.deliveries
+    totals = deliveries.acknowledged(load.videos)
+    problems = _problems(load, publisher)
+    where = "none"
+    if asked.manifest is not None:
+        unknown = deliveries.unknown(load.videos)
+        try:
+            manifest.write(asked.manifest, manifest.describe(load.seed, totals, unknown))
+            where = "on stdout" if asked.manifest == manifest.STDOUT else asked.manifest
+        except OSError as error:
+            problems.append(f"--manifest {asked.manifest}: could not be written: {error}")
+    quiet_videos = sum(1 for total in totals.values() if total <= workload.QUIET_MAX)
+    speed = ""
+    if publisher.seconds:
+        speed = f", {progress.speed_text(deliveries.acknowledged_plays / publisher.seconds)} plays/s"
+    print(
+        f"produced {deliveries.acknowledged_plays} plays of {len(totals)} videos"
+        f" ({quiet_videos} quiet) in {publisher.seconds:.2f} s{speed}; seed {load.seed}; manifest: {where}",
+        file=sys.stderr,
+    )
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return FAILED if problems else DONE
+
+
+def _problems(load: workload.Workload, publisher: Publisher) -> list[str]:
+    """Why not every play is acknowledged; empty when every one is."""
+    deliveries = publisher.deliveries
+    problems = []
+    if deliveries.unknown_plays:
+        problems.append(
+            f"{deliveries.unknown_plays} plays are of unknown outcome: the connection to the queue"
+            " ended after they were sent and before the answer. They may or may not be on the"
+            ' queue; the manifest counts them under "unacknowledged", not in the totals'
+        )
+    if deliveries.waiting_plays:
+        problems.append(
+            f"{publisher.stopped_because}: {deliveries.waiting_plays} of {load.plays} plays were"
+            " not sent; the manifest leaves them out"
+        )
+    elif publisher.stopped_because and deliveries.unknown_plays:
+        problems.append(publisher.stopped_because)
+    return problems
