@@ -17,7 +17,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 import msgspec
 import setproctitle
@@ -41,7 +41,7 @@ from .core.messages import (
     Stopping,
 )
 from .exits import EXIT_DONE, EXIT_FAILED, Failure
-from .mailbox import Link, end_of
+from .mailbox import Inbox, Link, end_of
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +63,16 @@ class Birth(msgspec.Struct, frozen=True):
         return f"{self.id}#{self.incarnation}"
 
 
-class Actor:
-    """One child's behaviour. Subclass it, and say with `inbox` which messages its mailbox takes."""
+class Actor(Generic[Inbox]):
+    """One child's behaviour. Subclass it, and say which messages its mailbox takes: `Inbox`, which is
+    `Never` for none, and `inbox`, the same for msgspec."""
 
     inbox: ClassVar[Any] = None
 
     def __init__(self, birth: Birth):
         self.birth = birth
         self.settings = birth.settings
-        self._links: dict[str, Link] = {}
+        self._links: dict[str, Link[Inbox]] = {}
         self._drained: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._resumed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -85,7 +86,7 @@ class Actor:
     def lost(self, peer: str) -> None:
         """A peer is gone; `linked` follows when it is back."""
 
-    def handle(self, peer: str, messages: list[Message]) -> None:
+    def handle(self, peer: str, messages: list[Inbox]) -> None:
         """Messages that arrived together from one peer."""
         raise AssertionError(f"{self.birth.id} takes no messages, and got some from {peer}")
 
@@ -125,10 +126,10 @@ class Actor:
             self._drained.set_result(left)
 
 
-class _Shell:
+class _Shell(Generic[Inbox]):
     """The loop around one actor."""
 
-    def __init__(self, actor: Actor, control: ControlPipe):
+    def __init__(self, actor: Actor[Inbox], control: ControlPipe[ChildInbox]):
         self.actor = actor
         self.control = control
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -182,10 +183,10 @@ class _Shell:
         links[message.peer] = link
         self.actor.linked(message.peer)
 
-    def _deliver(self, link: Link, messages: list[Message]) -> None:
+    def _deliver(self, link: Link[Inbox], messages: list[Inbox]) -> None:
         self.actor.handle(link.peer, messages)
 
-    def _lost(self, link: Link) -> None:
+    def _lost(self, link: Link[Inbox]) -> None:
         if self.actor._links.get(link.peer) is link:
             link.close()
             del self.actor._links[link.peer]
@@ -236,7 +237,7 @@ def run(birth: Birth, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor stops us in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the forkserver ignores it, and we come from there
     configure_log(birth.name, birth.log_level)
-    control = ControlPipe(end_of(connection), ChildInbox)
+    control: ControlPipe[ChildInbox] = ControlPipe(end_of(connection), ChildInbox)
     try:
         code = asyncio.run(_live(birth, control))
     except Failure as failure:
@@ -262,7 +263,7 @@ def configure_log(name: str, level: str) -> None:
     logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
 
 
-async def _live(birth: Birth, control: ControlPipe) -> int:
+async def _live(birth: Birth, control: ControlPipe[ChildInbox]) -> int:
     module, _, kind = birth.start.partition(":")
-    actor = getattr(importlib.import_module(module), kind)(birth)
+    actor: Actor[Any] = getattr(importlib.import_module(module), kind)(birth)
     return await _Shell(actor, control).run()

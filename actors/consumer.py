@@ -5,13 +5,14 @@ Owns the connections to nsqd. The rules are `core/deliveries.py`'s; this perform
 
 import logging
 import time
+from collections.abc import Iterable
 
 from .behaviour import Actor, Birth
 from .core.bodies import Bodies
 from .core.deliveries import Deliveries
 from .core.effects import DeadLetter, Finish, Send
 from .core.frames import FrameParser, Parsed
-from .core.messages import ConsumerFigures, ConsumerInbox, Message, Ready
+from .core.messages import ConsumerFigures, ConsumerInbox, Ready
 from .core.shards import shard_number
 from .nsq.reader import BatchConnection, BatchReader
 
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 LETTER_LOG_INTERVAL_S = 60.0
 
 
-class Consumer(Actor):
+class Consumer(Actor[ConsumerInbox]):
     """The actor that reads NSQ."""
 
     inbox = ConsumerInbox
@@ -53,7 +54,7 @@ class Consumer(Actor):
             self._reading = True
             self._open_reader()
 
-    def handle(self, peer: str, messages: list[Message]) -> None:
+    def handle(self, peer: str, messages: list[ConsumerInbox]) -> None:
         """A counter has committed: finish."""
         shard = shard_number(peer)
         for message in messages:
@@ -139,7 +140,7 @@ class Consumer(Actor):
             ages_ms = parsed.ages_ms(time.time_ns())
             connection.set_ready_count(connection.pace.after_read(in_flight, now_ms, *ages_ms))
 
-    def _perform(self, effects: list[Send | DeadLetter | Finish]) -> None:
+    def _perform(self, effects: Iterable[Send | DeadLetter | Finish]) -> None:
         for effect in effects:
             match effect:
                 case Send():

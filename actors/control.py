@@ -8,10 +8,10 @@ message they were sent with (unix(7), SCM_RIGHTS), so the nth `Linked` has the n
 import os
 import socket
 from collections import deque
-from typing import Any
+from typing import Any, Generic
 
 from .core.messages import Linked, Message
-from .mailbox import Decoder, encode
+from .mailbox import Decoder, Inbox, encode
 
 READ_BYTES = 65_536
 DESCRIPTORS_MAX = 16
@@ -25,13 +25,13 @@ class PeerStuck(Exception):
     """The other end has not read for so long that its pipe is full."""
 
 
-class ControlPipe:
+class ControlPipe(Generic[Inbox]):
     """One end. Never blocks; the owner watches `fileno()` for reading."""
 
     def __init__(self, end: socket.socket, inbox: Any):
         end.setblocking(False)
         self._end = end
-        self._decoder = Decoder(inbox)
+        self._decoder: Decoder[Inbox] = Decoder(inbox)
         self._descriptors: deque[int] = deque()
 
     def fileno(self) -> int:
@@ -53,7 +53,7 @@ class ControlPipe:
         if sent < len(data):
             raise PeerStuck
 
-    def receive(self) -> list[tuple[Message, int | None]]:
+    def receive(self) -> list[tuple[Inbox, int | None]]:
         """The messages that have arrived, each with its descriptor. Raises `PeerLost`."""
         try:
             data, descriptors, _, _ = socket.recv_fds(self._end, READ_BYTES, DESCRIPTORS_MAX)

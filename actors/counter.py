@@ -13,7 +13,7 @@ from .behaviour import Actor, Birth
 from .core.counting import CONSUMER, HOLD_MS_MAX, Counting
 from .core.effects import Commit, Send
 from .core.ledger import Ledger
-from .core.messages import CounterFigures, CounterInbox, Message, Ready
+from .core.messages import CounterFigures, CounterInbox, Ready
 from .core.seen import SeenIds
 from .core.shards import shard_number
 from .performer import Performer
@@ -22,7 +22,7 @@ from .store import LedgerStore
 log = logging.getLogger(__name__)
 
 
-class Counter(Actor):
+class Counter(Actor[CounterInbox]):
     """The actor of one shard."""
 
     inbox = CounterInbox
@@ -55,7 +55,7 @@ class Counter(Actor):
             f"knows {len(seen)} message ids"
         )
 
-    def handle(self, peer: str, messages: list[Message]) -> None:
+    def handle(self, peer: str, messages: list[CounterInbox]) -> None:
         """Count, answer, tell: what the rules say, in their order."""
         self._performer.perform(self._counting.handle(messages, _now_ms()))
         due_ms = self._counting.wakeup_ms()

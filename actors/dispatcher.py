@@ -13,7 +13,7 @@ from .behaviour import Actor, Birth
 from .core.attempts import Circuit, Outcome
 from .core.dispatching import Dispatching, Effect
 from .core.effects import Deliver, Forget, Send, Store
-from .core.messages import DispatcherFigures, DispatcherInbox, Message, Ready
+from .core.messages import DispatcherFigures, DispatcherInbox, Ready
 from .core.outbox import Batch
 from .core.schedule import Rule
 from .core.shards import shard_number
@@ -27,7 +27,7 @@ REASONS_TOLD_MAX = 10  # an outage, after which the next reason to fail is no ne
 FLUSH_SHARE = 0.5  # of the time that an actor has to end
 
 
-class Dispatcher(Actor):
+class Dispatcher(Actor[DispatcherInbox]):
     """The actor that publishes."""
 
     inbox = DispatcherInbox
@@ -81,7 +81,7 @@ class Dispatcher(Actor):
         self._performer.forget(peer)
         self._perform(self._dispatching.lost(shard_number(peer), _now_ms()))
 
-    def handle(self, peer: str, messages: list[Message]) -> None:
+    def handle(self, peer: str, messages: list[DispatcherInbox]) -> None:
         """What a counter says."""
         self._perform(self._dispatching.handle(shard_number(peer), messages, _now_ms()))
 

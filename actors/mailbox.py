@@ -13,7 +13,8 @@ import socket
 import termios
 from array import array
 from collections.abc import Callable
-from typing import Any
+from multiprocessing.connection import Connection
+from typing import Any, Generic, TypeVar
 
 import msgpack
 import msgspec
@@ -23,6 +24,8 @@ from .core.messages import Message
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 READ_BYTES = 64 * 1024
+
+Inbox = TypeVar("Inbox", bound=Message)  # the union of the messages that a mailbox takes
 
 
 class BadMail(ValueError):
@@ -34,15 +37,15 @@ def encode(message: Message) -> bytes:
     return msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
 
 
-class Decoder:
+class Decoder(Generic[Inbox]):
     """Bytes to messages of one mailbox, however the bytes are cut."""
 
     def __init__(self, inbox: Any):
-        """`inbox`: the union of the messages that this mailbox takes."""
+        """`inbox`: what `Inbox` is, for msgspec, which checks each message against it."""
         self._inbox = inbox
         self._unpacker = msgpack.Unpacker(max_buffer_size=MESSAGE_BYTES_MAX, read_size=READ_BYTES)
 
-    def feed(self, data: bytes) -> list[Message]:
+    def feed(self, data: bytes | memoryview) -> list[Inbox]:
         """The messages that these bytes complete. Raises `BadMail`."""
         try:
             self._unpacker.feed(data)
@@ -51,7 +54,7 @@ class Decoder:
             raise BadMail(f"not a message of this mailbox: {error}") from error
 
 
-class Link:
+class Link(Generic[Inbox]):
     """One end of the pipe to a peer's incarnation."""
 
     def __init__(
@@ -60,13 +63,13 @@ class Link:
         incarnation: int,
         end: socket.socket,
         inbox: Any,
-        on_messages: Callable[["Link", list[Message]], None],
-        on_lost: Callable[["Link"], None],
+        on_messages: Callable[["Link[Inbox]", list[Inbox]], None],
+        on_lost: Callable[["Link[Inbox]"], None],
     ):
         """Reads until the peer is gone or `close` is called; then `on_lost`, unless closed by us."""
         self.peer = peer
         self.incarnation = incarnation
-        self._decoder = Decoder(inbox)
+        self._decoder: Decoder[Inbox] = Decoder(inbox)
         self._on_messages = on_messages
         self._on_lost = on_lost
         self._stream = IOStream(end, max_buffer_size=4 * MESSAGE_BYTES_MAX, read_chunk_size=READ_BYTES)
@@ -79,7 +82,7 @@ class Link:
     def send(self, message: Message) -> None:
         """Put a message into the peer's mailbox. To one that is gone, it is dropped."""
         if not self._closed and not self._stream.closed():
-            self._stream.write(encode(message))
+            _ = self._stream.write(encode(message))  # nobody waits: that the peer is gone shows in `_read`
 
     def waiting_bytes(self) -> int:
         """What has arrived in the pipe and was not read yet."""
@@ -109,7 +112,7 @@ class Link:
             self._on_lost(self)
 
 
-def end_of(connection: Any) -> socket.socket:
+def end_of(connection: Connection) -> socket.socket:
     """The socket behind one end of a `multiprocessing.Pipe`; the end itself is closed."""
     end = socket.socket(fileno=os.dup(connection.fileno()))
     connection.close()

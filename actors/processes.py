@@ -45,7 +45,7 @@ class ChildProcess:
     def __init__(
         self,
         birth: Birth,
-        on_message: Callable[["ChildProcess", Message], None],
+        on_message: Callable[["ChildProcess", SupervisorInbox], None],
         on_exit: Callable[["ChildProcess", Exit], None],
     ):
         """Starts it. `on_exit` is called once, when the process is gone and reaped."""
@@ -62,7 +62,7 @@ class ChildProcess:
         self._process, control = _start(birth)
         assert self._process.pid is not None
         self.pid: int = self._process.pid
-        self._control = ControlPipe(control, SupervisorInbox)
+        self._control: ControlPipe[SupervisorInbox] = ControlPipe(control, SupervisorInbox)
         self._sentinel = self._process.sentinel
         self._loop.add_reader(self._control.fileno(), self._hear)
         self._loop.add_reader(self._sentinel, self._status)

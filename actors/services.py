@@ -6,6 +6,7 @@ What they do is in `nsq/embedded` and `client`; this gives it an actor's life.
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Never
 
 from .behaviour import Actor
 from .client.errors import AddressError, StoreError
@@ -17,7 +18,7 @@ from .nsq.embedded import EmbeddedNsqd, JournalError, ListenError
 from .sinks import secret_of
 
 
-class Nsqd(Actor):
+class Nsqd(Actor[Never]):
     """The embedded queue."""
 
     async def init(self) -> Ready:
@@ -40,7 +41,7 @@ class Nsqd(Actor):
         await self._nsqd.stop()
 
 
-class Client(Actor):
+class Client(Actor[Never]):
     """The reference client."""
 
     async def init(self) -> Ready:

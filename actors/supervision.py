@@ -52,8 +52,8 @@ class Supervisor:
         """Start the children in order. Raises `StartFailed`, with all stopped again, if one can't."""
         if self.state is State.STOPPED and self.spec.supervisor is not None:
             self._rules = Restarts(self.spec.supervisor)  # a fresh incarnation remembers nothing
-            for child in [one for one in self.spec.supervisor.children if one.id not in self._children]:
-                self._children[child.id] = self._make(child)
+            for spec in [one for one in self.spec.supervisor.children if one.id not in self._children]:
+                self._children[spec.id] = self._make(spec)
         self.state = State.STARTING
         self._early = []
         for child in list(self._children.values()):

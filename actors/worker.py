@@ -22,13 +22,13 @@ from .core.messages import (
     Drain,
     Drained,
     Figures,
-    Message,
     Ping,
     Pong,
     Ready,
     Resumed,
     Shutdown,
     Stopping,
+    SupervisorInbox,
 )
 from .core.restarts import ChildSpec, Exit
 from .exits import EXIT_FAILED
@@ -204,7 +204,7 @@ class Worker:
 
     # What its process does
 
-    def _heard(self, process: ChildProcess, message: Message) -> None:
+    def _heard(self, process: ChildProcess, message: SupervisorInbox) -> None:
         if process is not self.process:
             return
         match message:

@@ -75,7 +75,7 @@ def offers(size: int, messages: int, publishes_ms: list[float]) -> tuple[float, 
     dispatching.linked(0, NOW_MS)
     for publish_ms in publishes_ms:
         dispatching._margin.measure(publish_ms)
-    decoder = Decoder(DispatcherInbox)
+    decoder: Decoder[DispatcherInbox] = Decoder(DispatcherInbox)
     gc.collect()
     before, started_s = _memory_bytes(), time.process_time()
     for number, mail in enumerate(mails):

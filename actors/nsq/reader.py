@@ -7,19 +7,21 @@ fifteen. Nothing is given up on after a number of attempts, and nothing puts the
 What no nsqd says ends its connection, with one line in the log, and it is tried again.
 """
 
+import asyncio
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count as numbers_from
+from typing import Any
 
 import nsq
 import numpy as np
 from nsq import event, protocol
 from tornado.ioloop import IOLoop
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 
-from ..core.columns import HEX_ID_BYTES, count
+from ..core.columns import HEX_ID_BYTES, Column, count
 from ..core.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
 from ..core.pacing import Pace
 
@@ -43,20 +45,20 @@ _FIN = np.array([(b"FIN ", bytes(HEX_ID_BYTES), b"\n")], [("word", "S4"), ("id",
 class BatchConnection(nsq.AsyncConn):
     """One connection to an nsqd. Frame by frame until subscribed, then read by read."""
 
-    def __init__(self, host: str, port: int, **options):
+    def __init__(self, host: str, port: int, **options: Any):
         super().__init__(host, port, **options)
         self.number = next(_serial)
-        self.parser: FrameParser | None = None
-        self.on_read: Callable[[BatchConnection, Parsed], None] | None = None
         self.pace = Pace(1)
         self.acknowledgements: deque[Callable[[], None] | None] = deque()
-        self._buffer = bytearray(READ_BYTES_MAX)
+        self._batches: _Batches | None = None
         self._finished = bytearray()
         self._finish_timer: object | None = None
 
-    def read_in_batches(self, parser: FrameParser, on_read) -> None:
+    def read_in_batches(
+        self, parser: FrameParser, on_read: Callable[["BatchConnection", Parsed], None]
+    ) -> None:
         """From the next read on give `on_read` all frames of a read at once."""
-        self.parser, self.on_read = parser, on_read
+        self._batches = _Batches(self, parser, on_read)
 
     def finish(self, ids: bytes) -> None:
         """FIN these messages, 16 hexadecimal digits each: at once when few are allowed in flight, as nsqd
@@ -91,57 +93,8 @@ class BatchConnection(nsq.AsyncConn):
         if ready_count != self.last_rdy and not self.stream.closed():
             self.send_rdy(ready_count)
 
-    def _connect_callback(self, fut):
-        if fut.exception() is None:
-            super()._connect_callback(fut)
-        # else: the close callback has told; the future has nothing to add
-
-    def refuse(self, why: object) -> None:
-        """Close a connection to what is no nsqd."""
-        log.error("%s: %s; closing the connection", self, why)
-        self.close()
-
-    def _start_read(self):
-        if self.parser is not None:
-            self._read_on()
-        elif not self.stream.closed():
-            super()._start_read()
-
-    def _read_bytes(self, size, callback):
-        if 4 <= size <= FRAME_BYTES_MAX:
-            super()._read_bytes(size, callback)
-        else:
-            self.refuse(f"a frame of {size} bytes, expected 4 to {FRAME_BYTES_MAX}")
-
-    def _on_data(self, data, **kwargs):
-        try:
-            super()._on_data(data, **kwargs)
-        except Exception as error:  # pynsq would swallow it, and wait for ever for what comes next
-            self.refuse(f"not understood before it was subscribed ({error!r})")
-
-    def _read_on(self) -> None:
-        try:
-            fut = self.stream.read_into(self._buffer, partial=True)
-        except StreamClosedError:
-            return
-        IOLoop.current().add_future(fut, self._on_chunk)
-
-    def _on_chunk(self, fut) -> None:
-        if fut.exception() is not None:
-            return  # closed, and the close callback has told
-        self.last_recv_timestamp = self.last_msg_timestamp = time.time()
-        try:
-            parsed = self.parser.feed(memoryview(self._buffer)[: fut.result()])
-            for kind, data in parsed.others:
-                self._on_other_frame(kind, data)
-            if parsed.messages:
-                self.on_read(self, parsed)
-        except BadStream as error:
-            self.refuse(error)
-        else:
-            self._read_on()
-
-    def _on_other_frame(self, kind: int, data: bytes) -> None:
+    def answered(self, kind: int, data: bytes) -> None:
+        """A frame that is no message."""
         if kind == protocol.FRAME_TYPE_RESPONSE and data == b"_heartbeat_":
             self._write(protocol.nop())
         elif kind == protocol.FRAME_TYPE_RESPONSE:
@@ -152,14 +105,83 @@ class BatchConnection(nsq.AsyncConn):
         else:
             self.trigger(event.ERROR, conn=self, error=protocol.Error(data))
 
+    def _connect_callback(self, fut: asyncio.Future[IOStream]) -> None:
+        if fut.exception() is None:
+            super()._connect_callback(fut)
+        # else: the close callback has told; the future has nothing to add
+
+    def refuse(self, why: object) -> None:
+        """Close a connection to what is no nsqd."""
+        log.error("%s: %s; closing the connection", self, why)
+        self.close()
+
+    def _start_read(self) -> None:
+        if self._batches is not None:
+            self._batches.read_on()
+        elif not self.stream.closed():
+            super()._start_read()
+
+    def _read_bytes(self, size: int, callback: Callable[[asyncio.Future[bytes]], None]) -> None:
+        if 4 <= size <= FRAME_BYTES_MAX:
+            super()._read_bytes(size, callback)
+        else:
+            self.refuse(f"a frame of {size} bytes, expected 4 to {FRAME_BYTES_MAX}")
+
+    def _on_data(self, data: bytes, **kwargs: object) -> None:
+        try:
+            super()._on_data(data, **kwargs)
+        except Exception as error:  # pynsq would swallow it, and wait for ever for what comes next
+            self.refuse(f"not understood before it was subscribed ({error!r})")
+
     def _write(self, data: bytes) -> None:
         # On a connection that is gone a FIN is of no use: nsqd gives the message again.
         if not self.stream.closed():
-            self.send(data)
+            _ = self.send(data)  # nobody waits for it to leave
+
+
+class _Batches:
+    """The reading of a connection that is subscribed: all frames of a read at once."""
+
+    def __init__(
+        self,
+        conn: BatchConnection,
+        parser: FrameParser,
+        on_read: Callable[[BatchConnection, Parsed], None],
+    ):
+        self._conn = conn
+        self._parser = parser
+        self._on_read = on_read
+        self._buffer = bytearray(READ_BYTES_MAX)
+
+    def read_on(self) -> None:
+        """Read what comes next, and so on until the connection is closed."""
+        try:
+            read = asyncio.ensure_future(self._conn.stream.read_into(self._buffer, partial=True))
+        except StreamClosedError:
+            return
+        IOLoop.current().add_future(read, self._on_chunk)
+
+    def _on_chunk(self, read: asyncio.Future[int]) -> None:
+        if read.exception() is not None:
+            return  # closed, and the close callback has told
+        conn = self._conn
+        conn.last_recv_timestamp = conn.last_msg_timestamp = time.time()
+        try:
+            parsed = self._parser.feed(memoryview(self._buffer)[: read.result()])
+            for kind, data in parsed.others:
+                conn.answered(kind, data)
+            if parsed.messages:
+                self._on_read(conn, parsed)
+        except BadStream as error:
+            conn.refuse(error)
+        else:
+            self.read_on()
 
 
 class BatchReader(nsq.Reader):
     """A Reader that hands over whole reads, and leaves finishing to the caller."""
+
+    conns: dict[str, BatchConnection]
 
     def __init__(
         self,
@@ -196,7 +218,7 @@ class BatchReader(nsq.Reader):
             user_agent="playtally",
         )
 
-    def connect_to_nsqd(self, host, port):
+    def connect_to_nsqd(self, host: str, port: int) -> BatchConnection | None:
         """Connect, unless there is a connection already or one is being made."""
         conn = BatchConnection(host, port, **self.conn_kwargs)
         if self._closed or conn.id in self.conns or conn.id in self._connecting:
@@ -210,7 +232,7 @@ class BatchReader(nsq.Reader):
         self.io_loop.call_later(HANDSHAKE_TIMEOUT_S, self._end_handshake, conn)
         return conn
 
-    def close(self):
+    def close(self) -> None:
         """Close all connections; nsqd gives what is in flight to others."""
         self._closed = True
         for conn in self.conns.values():
@@ -222,11 +244,11 @@ class BatchReader(nsq.Reader):
         for conn in self.conns.values():
             conn.set_ready_count(0)
 
-    def _end_handshake(self, conn) -> None:
+    def _end_handshake(self, conn: BatchConnection) -> None:
         if self._connecting.get(conn.id) is conn and not self._closed:
             conn.refuse(f"not subscribed within {HANDSHAKE_TIMEOUT_S} s")
 
-    def _on_connection_ready(self, conn, **kwargs):
+    def _on_connection_ready(self, conn: BatchConnection, **kwargs: object) -> None:
         if type(conn.max_rdy_count) is not int or conn.max_rdy_count < 1:
             raise ValueError(f"max_rdy_count = {conn.max_rdy_count!r}, expected a whole number from 1")
         self._connecting.pop(conn.id, None)
@@ -234,13 +256,13 @@ class BatchReader(nsq.Reader):
         self.conns[conn.id] = conn
         conn.acknowledgements.append(None)  # SUB's OK
         conn.read_in_batches(self._make_parser(), self._on_read)
-        conn.send(protocol.subscribe(self.topic, self.channel))
+        _ = conn.send(protocol.subscribe(self.topic, self.channel))
         log.info("connected to nsqd %s", conn)
         self._share()
         self._on_connected(conn)
         conn.set_ready_count(1)
 
-    def _on_connection_close(self, conn, **kwargs):
+    def _on_connection_close(self, conn: BatchConnection, **kwargs: object) -> None:
         if self.conns.get(conn.id) is conn:
             del self.conns[conn.id]
             self._on_disconnected(conn)
@@ -255,7 +277,7 @@ class BatchReader(nsq.Reader):
         if not self._closed and not self.lookupd_http_addresses:
             self.io_loop.call_later(RECONNECT_S, self.connect_to_nsqd, conn.host, conn.port)
 
-    def _on_connection_error(self, conn, error, **kwargs):
+    def _on_connection_error(self, conn: BatchConnection, error: protocol.Error, **kwargs: object) -> None:
         if b"E_FIN_FAILED" in (error.args[0] if error.args and isinstance(error.args[0], bytes) else b""):
             return  # the message timed out meanwhile, and comes again: the ledger knows it
         log.error("nsqd %s: %s", conn, error)
@@ -267,16 +289,16 @@ class BatchReader(nsq.Reader):
             limit = min(max(1, share), conn.max_rdy_count)
             conn.set_ready_count(min(conn.last_rdy, conn.pace.limit(limit)))
 
-    def _redistribute_rdy_state(self):
+    def _redistribute_rdy_state(self) -> nsq.AsyncConn | None:
         # With fewer messages allowed than there are nsqds, pynsq's rotation serves them in turn.
         return super()._redistribute_rdy_state() if len(self.conns) > self.max_in_flight else None
 
 
-def _unused(message):
+def _unused(message: nsq.Message) -> None:
     raise AssertionError("messages are handed over by the read, not one by one")
 
 
-def _fins(ids: bytes) -> bytes:
+def _fins(ids: Column) -> bytes:
     commands = _FIN.repeat(count(ids, HEX_ID_BYTES))
     commands["id"] = np.frombuffer(ids, _HEX_ID)
     return commands.tobytes()
