@@ -267,7 +267,7 @@ class RawClient:
     def messages(self, count: int) -> list[Message]:
         return [self.message() for _ in range(count)]
 
-    def gets_nothing(self, for_s: float = 0.3) -> bool:
+    def gets_nothing(self, for_s: float = 0.1) -> bool:
         """Whether no frame comes: the one wait here that has to be waited out."""
         try:
             self.frame(for_s)
