@@ -1,0 +1,147 @@
+"""Whether our own changes made the service slower: an old commit and the working tree, side by side.
+
+    PATH="$(make -s nsqd):$PATH" python -m bench.compare REF [--pairs 9] [--plays 200000]
+
+For each pair a service of the commit REF and one of the working tree run beside each other, each from a
+folder and with a state of its own, on one real nsqd (or each on its embedded queue), and measured by the
+working tree's harness alone. Two figures of each: the CPU time a play of all its processes, user and system,
+while it drains a backlog of plays of 100 videos; and the median wait of lone plays of quiet videos, from
+their arrival on the queue to their receipt. The ratios new/old are judged, not the figures: "slower" is said
+only where the lower quartile of one of them is above 1.03.
+
+Exit codes: 0 not slower, 1 slower, 2 nothing could be compared (with the reason).
+"""
+
+import argparse
+import contextlib
+import json
+import signal
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.checkouts import CannotCompare, Checkout, commit, working_tree
+from bench.judgement import SIDES, judge
+from bench.pair import ROUNDS, Bench, BySide
+from bench.pipeline import queue_process
+from tests.support.queues import nsqd_path
+
+NOT_SLOWER, SLOWER, NOT_COMPARED = 0, 1, 2
+FIGURES = {"cpu_us_a_play": "CPU a play, µs", "wait_ms": "median wait, ms"}
+
+Pair = dict[str, BySide]
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure and print. The exit code."""
+    options = _parser().parse_args(words)
+    try:
+        with tempfile.TemporaryDirectory(prefix="playtally-compare-") as folder:
+            return _compare(options, Path(folder))
+    except (CannotCompare, OSError) as reason:
+        print(f"not compared: {reason}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("not compared: stopped by a signal", file=sys.stderr)
+    return NOT_COMPARED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("ref", metavar="REF", help="the old commit")
+    add("--pairs", type=_at_least(1), default=9, metavar="N", help="(default: 9)")
+    add("--plays", type=_at_least(ROUNDS), default=200_000, metavar="N", help="to drain (default: 200000)")
+    add("--lone-plays", type=_at_least(1), default=600, metavar="N", help="to publish (default: 600)")
+    add("--embedded", action="store_true", help="use the embedded queue, even if there is an nsqd")
+    add("--json", metavar="FILE", type=Path, help="write the figures there, too")
+    return parser
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text}, expected {least} or more")
+        return int(text)
+
+    return whole_number
+
+
+def _compare(options: argparse.Namespace, folder: Path) -> int:
+    checkouts = {"old": commit(options.ref, folder / "old"), "new": working_tree(folder / "new")}
+    for one in checkouts.values():
+        one.check()
+    embedded = options.embedded or nsqd_path() is None
+    queue = "the embedded one of each, its CPU time included" if embedded else f"{nsqd_path()}"
+    for name, what in [*((name, one.label) for name, one in checkouts.items()), ("queue", queue)]:
+        print(f"{name + ':':7}{what}")
+    print(f"pairs: {options.pairs}, of {options.plays:,} plays drained and {options.lone_plays:,} lone ones")
+    sys.stdout.flush()
+    pairs = []
+    with contextlib.ExitStack() as stack:
+        nsqd = None
+        if not embedded:
+            memory = f"--mem-queue-size={2 * options.plays}"
+            process = stack.enter_context(queue_process("nsqd", folder / "nsqd", memory))
+            nsqd = process.tcp_address, process.http_address
+        bench = Bench(checkouts, nsqd, folder)
+        for number in range(options.pairs):
+            figures = bench.measure(number, options.plays, options.lone_plays)
+            pair = dict(zip(FIGURES, figures, strict=True))
+            print(f"pair {number + 1}: {_described(pair)}", file=sys.stderr)
+            pairs.append(pair)
+    return _conclude(options, checkouts, queue, pairs)
+
+
+def _conclude(
+    options: argparse.Namespace, checkouts: dict[str, Checkout], queue: str, pairs: list[Pair]
+) -> int:
+    """Print what the pairs say. The exit code."""
+    judged = {figure: judge([_ratio(pair[figure]) for pair in pairs]) for figure in FIGURES}
+    table = Table(box=None)
+    for name in ("", "old", "new", "new/old", "quartiles", "so the new one is"):
+        table.add_column(name, justify="right" if name else "left")
+    for figure, one in judged.items():
+        old, new = (statistics.median(pair[figure][name] for pair in pairs) for name in SIDES)
+        quartiles = f"{one.lower:.3f} to {one.upper:.3f}"
+        table.add_row(
+            FIGURES[figure], f"{old:.2f}", f"{new:.2f}", f"{one.median:.3f}", quartiles, one.verdict
+        )
+    Console(width=100).print(table)
+    slower = any(one.slower for one in judged.values())
+    print("slower" if slower else "not slower")
+    if options.json is not None:
+        found = {
+            **{name: one.label for name, one in checkouts.items()},
+            "queue": queue,
+            "pairs": pairs,
+            "ratios": {figure: {**asdict(one), "slower": one.slower} for figure, one in judged.items()},
+            "slower": slower,
+        }
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    return SLOWER if slower else NOT_SLOWER
+
+
+def _described(pair: Pair) -> str:
+    return "; ".join(
+        f"{name} {pair[figure]['old']:.2f} and {pair[figure]['new']:.2f}, {_ratio(pair[figure]):.3f}"
+        for figure, name in FIGURES.items()
+    )
+
+
+def _ratio(figure: BySide) -> float:
+    return figure["new"] / figure["old"]
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left running
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""A light client in a process of its own, which notes when each publish came.
+
+Owns the process and what it noted. The clock is stopped in that process, before anything is done with the
+publish, and both clocks, its and the queue's, are this machine's.
+"""
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+from bench.latency import RECEIVER
+
+TIMEOUT_S = 120.0
+
+
+class Receiver:
+    """The client, from the beginning of the context to its end. `url`: where it takes publishes."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        # The pipe is emptied at once: a client that cannot note a publish does not answer it.
+        self._noted: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", RECEIVER, "/dev/stdout"],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is ours
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._reader.join()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def wait_ms(self, video: str, plays: int) -> float:
+        """Until so many plays of the video are told: from the arrival of the oldest of them to the receipt.
+
+        Raises `TimeoutError`. What else was told before is forgotten.
+        """
+        try:
+            while True:
+                noted = self._noted.get(timeout=TIMEOUT_S)
+                for told in noted["publish"]["videos"]:
+                    if told["video_id"] == video and told["plays"] >= plays:
+                        return float((noted["at_ns"] - told["arrived_at_ns"]) / 1e6)
+        except queue.Empty:
+            raise TimeoutError(f"{plays} plays of {video} were not published in {TIMEOUT_S:g} s") from None
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._noted.put(json.loads(line))
