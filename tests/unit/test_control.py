@@ -17,8 +17,7 @@ from actors.core.messages import (
     SupervisorInbox,
 )
 from actors.mailbox import BadMail, encode
-
-DEADLINE_S = 10
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -35,8 +34,8 @@ def heard(end, count):
     """The next messages at one end, so many, waited for with a deadline."""
     found = []
     while len(found) < count:
-        ready, _, _ = select.select([end.fileno()], [], [], DEADLINE_S)
-        assert ready, f"only {found} came within {DEADLINE_S} s"
+        ready, _, _ = select.select([end.fileno()], [], [], PATIENCE_S)
+        assert ready, f"only {found} came within {PATIENCE_S:g} s"
         found += end.receive()
     return found
 

@@ -26,9 +26,9 @@ from actors.core.messages import (
     SupervisorInbox,
 )
 from actors.mailbox import MESSAGE_BYTES_MAX, BadMail, Decoder, Link, encode
+from tests.support.patience import PATIENCE_S
 
 INBOXES = [ConsumerInbox, CounterInbox, DispatcherInbox, ChildInbox, SupervisorInbox]
-DEADLINE_S = 10
 
 
 def kinds_of(inbox):
@@ -204,7 +204,7 @@ class End:
         self._changed.set()
 
     async def until(self, condition):
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
@@ -260,7 +260,7 @@ def test_an_end_that_we_close_ourselves_tells_nobody():
     async def scene(left, right):
         two = End(right, CounterInbox)
         two.link.close()
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             await two.link.reading
         assert two.lost == 0
         two.link.send(Recall())
@@ -277,7 +277,7 @@ def test_nothing_more_is_handed_over_once_a_link_is_closed_in_the_middle():
             for _ in range(100):
                 left.sendall(encode(Recall()))
                 await asyncio.sleep(0)
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             await two.link.reading
         assert two.read == [Recall()]
         assert two.lost == 0
@@ -289,7 +289,7 @@ def test_garbage_on_a_link_ends_its_reading_with_bad_mail():
     async def scene(left, right):
         two = End(right, CounterInbox)
         left.sendall(b"\xc1")
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(BadMail):
                 await two.link.reading
         two.link.close()

@@ -1,14 +1,14 @@
-"""Effects are carried out in order; behind one that the disk does not take they wait."""
+"""Effects are carried out in order; behind one that the disk does not take they wait. In virtual time."""
 
 import asyncio
 
 import pytest
 
-from actors import performer
 from actors.core.effects import Forget, Send
 from actors.core.messages import Counted, Recall
 from actors.exits import NotWritten, StoreFailure
-from actors.performer import Performer
+from actors.performer import RETRY_S, Performer
+from tests.support.virtual_time import run_virtually
 
 
 class Disk:
@@ -29,11 +29,6 @@ class Disk:
 WRITE, COUNTED, RECALL = Forget("a"), Send("consumer", Counted([1])), Send("counter-0", Recall())
 
 
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch):
-    monkeypatch.setattr(performer, "RETRY_S", 0.01)
-
-
 def test_what_stands_behind_a_write_that_fails_waits_for_it():
     async def run():
         disk = Disk()
@@ -41,15 +36,15 @@ def test_what_stands_behind_a_write_that_fails_waits_for_it():
         disk.full = True
         one.perform([RECALL, WRITE, COUNTED])
         one.perform([WRITE, RECALL])
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(10)
         assert (disk.done, disk.ended) == ([RECALL], 0)
         disk.full = False
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(2 * RETRY_S)
         assert (disk.done, disk.ended) == ([RECALL, WRITE, COUNTED, WRITE, RECALL], 1)
         one.perform([RECALL])
         assert (disk.done[-1], disk.ended) == (RECALL, 2)
 
-    asyncio.run(run())
+    run_virtually(run)
 
 
 def test_what_a_peer_that_is_gone_was_to_be_told_is_not_told_to_the_next():
@@ -60,10 +55,10 @@ def test_what_a_peer_that_is_gone_was_to_be_told_is_not_told_to_the_next():
         one.perform([WRITE, COUNTED, RECALL])
         one.forget("consumer")
         disk.full = False
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(2 * RETRY_S)
         assert disk.done == [WRITE, RECALL]
 
-    asyncio.run(run())
+    run_virtually(run)
 
 
 def test_damage_is_not_waited_for():
