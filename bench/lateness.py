@@ -14,7 +14,6 @@ used: the share with what followed taken into account. A batch could have left l
     spare = min(its deadline - when it was answered, the pause after it + spare of the batch after the pause)
 
 without anything being late; used is 1 - spare / deadline. late: hot plays that were answered too late.
-realtime: from receipt to the answer; a slow client makes it wait for the batch before it, too.
 """
 
 import argparse

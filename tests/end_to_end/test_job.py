@@ -1,10 +1,15 @@
-"""The whole job on real processes: what was produced is what the client was told, and how."""
+"""The whole job on real processes: what was produced is what the client was told, and how.
+
+How soon is judged in virtual time: tests/simulation/test_lateness.py.
+"""
 
 import base64
 import json
 
 import pytest
 
+from actors.launch import wait_for
+from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES
 from tests.support.recording_client import RecordingClient
 from tests.support.services import (
@@ -16,50 +21,47 @@ from tests.support.services import (
     wait_status,
 )
 
-DEADLINE_S = 2.5
-# A machine that is busy with other tests may be late; a schedule that is wrong is later by far.
-LENIENCE_S = 2.0
-
 
 @pytest.fixture(params=QUEUES)
 def kind(request):
     return request.param
 
 
-def test_a_paced_load_is_told_exactly_and_every_promise_holds(kind, tmp_path):
+def test_a_paced_load_is_told_exactly_and_no_deadline_early(kind, tmp_path):
+    deadline_s = 1.0
     with (
         RecordingClient() as client,
         open_service(
-            kind, tmp_path, f"dispatch.deadline_s={DEADLINE_S}", f"publish.url={client.url}"
+            kind, tmp_path, f"dispatch.deadline_s={deadline_s}", f"publish.url={client.url}"
         ) as service,
     ):
         service.start()
-        load = Load(service, tmp_path, "--plays", "9000", "--seconds", "3", "--seed", "3")
-        manifest = load.wait()
-        status = wait_caught_up(service, manifest["plays"])
+        load = Load(service, tmp_path, "--plays", "9000", "--seconds", "2", "--seed", "3")
+        expected = load.wait()["totals"]
+        wait_caught_up(service, 9000)
+        assert client.totals == expected
+        assert sum(total < 100 for total in expected.values()) >= 15
 
-        assert client.totals == manifest["totals"]
-        assert ledger_totals(service) == manifest["totals"]
+        already = len(client.accepted())
+        hot = [video for video, total in expected.items() if total >= 100][:30]
+        service.queue.put("plays", *(play_of(video) for video in hot))
+        expected |= {video: expected[video] + 1 for video in hot}
+        wait_caught_up(service, 9000 + len(hot))
+        assert client.totals == expected
+        assert ledger_totals(service) == expected
         assert client.wrong == []
-        assert status["publishes"]["late"] == 0
-        assert sum(total < 100 for total in manifest["totals"].values()) >= 15
         accepted = client.accepted()
-        for received in accepted:
-            for video in received.publish["videos"]:
-                age_s = (received.at_ns - video["arrived_at_ns"]) / 1e9
-                patience_s = DEADLINE_S if video["plays"] >= 100 else 0.0
-                assert age_s <= patience_s + LENIENCE_S, (received.publish["trigger"], video)
-        deadline_ages_s = [
-            (received.at_ns - received.publish["videos"][0]["arrived_at_ns"]) / 1e9
-            for received in accepted
-            if received.publish["trigger"] == "deadline"
-        ]
-        assert deadline_ages_s, "no batch left for a deadline"
-        assert min(deadline_ages_s) > DEADLINE_S / 2, "a deadline's batch left early"
-        assert len(accepted) < manifest["plays"] / 3
-        assert [one["batch"] for one in service.publishes()] == [
-            received.publish["batch"] for received in accepted
-        ]
+        # A thread writes the lines.
+        batches = [one.publish["batch"] for one in accepted]
+        wait_for(
+            lambda: [one["batch"] for one in service.publishes()] == batches, "stdout to mirror it", PATIENCE_S
+        )
+        # Overdue where this machine was too busy to receive them in time.
+        assert {one.publish["trigger"] for one in accepted[already:]} <= {"deadline", "overdue"}
+        for one in accepted:
+            if one.publish["trigger"] == "deadline":
+                oldest_ns = min(video["arrived_at_ns"] for video in one.publish["videos"])
+                assert (one.at_ns - oldest_ns) / 1e9 >= deadline_s / 2, "a deadline's batch left early"
 
 
 def test_what_is_pending_is_published_when_the_service_is_stopped(kind, tmp_path):
@@ -71,8 +73,13 @@ def test_what_is_pending_is_published_when_the_service_is_stopped(kind, tmp_path
         words = ("--plays", "9000", "--videos", "60", "--distribution", "uniform", "--quiet-videos", "2")
         expected = Load(service, tmp_path, *words).wait()["totals"]
         wait_counted(service, 9000)
+        wait_for(
+            lambda: all(client.totals.get(video, 0) >= min(99, total) for video, total in expected.items()),
+            "all that is realtime to be told",
+            PATIENCE_S,
+        )
         hot = [video for video, total in expected.items() if total >= 100][:25]
-        service.queue.put("plays", *(json.dumps({"video_id": video}).encode() for video in hot))
+        service.queue.put("plays", *(play_of(video) for video in hot))
         expected |= {video: expected[video] + 1 for video in hot}
         status = wait_counted(service, 9000 + len(hot))
         assert status["pending_videos"] >= len(hot)
@@ -95,7 +102,7 @@ def test_every_play_of_a_quiet_video_is_told_on_its_own_when_asked(tmp_path):
             tmp_path,
             f"publish.url={client.url}",
             "dispatch.realtime=every_play",
-            "dispatch.deadline_s=2",
+            "dispatch.deadline_s=0.5",
         ) as service,
     ):
         service.start()
@@ -125,10 +132,11 @@ def test_bodies_that_are_no_plays_are_dead_lettered_and_counted_once(kind, tmp_p
         b"\xff\xfe\x00garbage": "the body is not JSON",
         b"\x00" * (1024 * 1024): "the body is not JSON",
     }
-    with open_service(kind, tmp_path) as service:
+    # However busy this machine is, none is given again and so dead-lettered twice.
+    with open_service(kind, tmp_path, "nsq.msg_timeout_s=60") as service:
         service.start()
         queue = service.queue
-        for body in [*bad, *(json.dumps({"video_id": one}).encode() for one in plays)]:
+        for body in [*bad, *map(play_of, plays)]:
             queue.put("plays", body)
         status = wait_counted(service, len(plays))
         status = wait_status(
@@ -147,17 +155,20 @@ def test_bodies_that_are_no_plays_are_dead_lettered_and_counted_once(kind, tmp_p
 
 
 def test_a_message_that_is_alone_is_told_at_once(kind, tmp_path):
-    with RecordingClient() as client, open_service(kind, tmp_path, f"publish.url={client.url}") as service:
+    video = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
+    with (
+        RecordingClient() as client,
+        open_service(kind, tmp_path, f"publish.url={client.url}", "dispatch.deadline_s=3600") as service,
+    ):
         service.start()
-        queue = service.queue
         for number in range(1, 11):
-            queue.put("plays", b'{"video_id": "6f9619ff-8b86-d011-b42d-00c04fc964ff"}')
-            wait_status(service, lambda found, n=number: found["publishes"]["total"] >= n, "a publish")
-        ages_ms = sorted(
-            (one.at_ns - one.publish["videos"][0]["arrived_at_ns"]) / 1e6 for one in client.accepted()
-        )
-        assert ages_ms[0] < 1000
+            service.queue.put("plays", play_of(video))
+            wait_for(lambda n=number: client.totals == {video: n}, "it to be told", PATIENCE_S, service.log)
         assert [one.publish["trigger"] for one in client.accepted()] == ["realtime"] * 10
+
+
+def play_of(video):
+    return json.dumps({"video_id": video}).encode()
 
 
 def letters_to_bodies(letters):

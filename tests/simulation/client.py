@@ -19,6 +19,7 @@ class Client:
         """`is_troubled(since_ms)`: whether anything that excuses a lateness happened since then."""
         self.totals: dict[bytes, int] = {}
         self.plays_judged = 0
+        self.realtime_ms = 0  # the longest from commit to here, of a play under the limit, without trouble
         self._plan = plan
         self._clock = clock
         self._oracle = oracle
@@ -58,6 +59,8 @@ class Client:
         for ordinal, play in enumerate(plays, known + 1):
             if ordinal >= self._plan.realtime_below:
                 self._judge(play)
+            elif untroubled:
+                self.realtime_ms = max(self.realtime_ms, self._clock.now_ms - play.received_ms)
         self.totals[entry.video] = entry.plays
 
     def _judge(self, play: Counted) -> None:

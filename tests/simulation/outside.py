@@ -1,7 +1,7 @@
 """What is outside of the service: two nsqds, the wires to them, the way to the client; and their faults."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from actors.core.dispatching import Outcome
 from actors.core.effects import DeadLetter
@@ -14,9 +14,16 @@ from .plan import BAD, CLIENT_FAULTS, QUEUES, Fault, Kind, Play
 
 MESSAGE_TIMEOUT_MS = 1500
 STOPPED_MS_MAX = 3000  # then it is taken for hung, and killed
-PUBLISH_TIMEOUT_MS = 1000
 RECONNECT_MS = 250
 NO_PLAYS = (b"", b"[]", b'{"video_id":1}', b"\xff" * 9)
+
+
+class Delivery(NamedTuple):
+    """A batch that the client accepted: when it left, and when the dispatcher had the answer."""
+
+    left_ms: int
+    answered_ms: int
+    batch: Batch
 
 
 class Outside:
@@ -24,6 +31,7 @@ class Outside:
 
     def __init__(self, world: Any):
         self.queues = [Nsqd(f"{name}:4150/plays") for name in "ab"[:QUEUES]]
+        self.accepted: list[Delivery] = []
         self.client_fails = False  # the last publish that was answered was not accepted
         self._world = world
         self._random = world.random
@@ -161,7 +169,10 @@ class Outside:
 
     def deliver(self, shell: Any, batch: Batch) -> None:
         """A batch, on its way to the client; and its answer, if one comes."""
-        now_ms, latency_ms = self._clock.now_ms, self._world.plan.latency_ms
+        plan, now_ms = self._world.plan, self._clock.now_ms
+        latency_ms = plan.latency_ms
+        if plan.latency_varies_ms:
+            latency_ms += self._random.randint(-plan.latency_varies_ms, plan.latency_varies_ms)
         active = [one for one in self._client_faults if one.at_ms <= now_ms < one.at_ms + one.lasts_ms]
         fault = self._random.choice(active) if active else None
         outcome, arrives = Outcome.ACCEPTED, True
@@ -176,9 +187,9 @@ class Outside:
                 outcome, arrives = self._random.choice((Outcome.REFUSED, Outcome.UNKNOWN)), False
         if arrives:
             self._clock.after(self._random.randint(latency_ms // 2, latency_ms), self._take, shell, batch)
-        if latency_ms > PUBLISH_TIMEOUT_MS:
-            latency_ms, outcome = PUBLISH_TIMEOUT_MS, Outcome.UNKNOWN
-        self._clock.after(latency_ms, self._world.run, shell, self._answer, shell, batch, outcome)
+        if latency_ms > plan.publish_timeout_ms:
+            latency_ms, outcome = plan.publish_timeout_ms, Outcome.UNKNOWN
+        self._clock.after(latency_ms, self._world.run, shell, self._answer, shell, batch, outcome, now_ms)
 
     def _take(self, shell: Any, batch: Batch) -> None:
         # What a process that was killed had sent may arrive or not.
@@ -186,11 +197,13 @@ class Outside:
             self._world.log("the client", batch)
             self._world.client.take(batch)
 
-    def _answer(self, shell: Any, batch: Batch, outcome: Outcome) -> None:
+    def _answer(self, shell: Any, batch: Batch, outcome: Outcome, left_ms: int) -> None:
         self._world.log(shell, f"has the answer {outcome} to {batch.key[:6]}")
         self._world.spring(shell, "answer", after=False)
         if outcome is Outcome.ACCEPTED and self.client_fails:
             self._world.trouble()
         self.client_fails = outcome is not Outcome.ACCEPTED
+        if outcome is Outcome.ACCEPTED:
+            self.accepted.append(Delivery(left_ms, self._clock.now_ms, batch))
         shell.delivered(batch, outcome)
         self._world.spring(shell, "answer", after=True)

@@ -89,6 +89,8 @@ class Plan(Struct, frozen=True):
     realtime_below: int = 6
     deadline_ms: int = 2000
     recovery_ms: int = 3000
+    publish_timeout_ms: int = 1000
+    latency_varies_ms: int = 0  # by so much the client takes more or less than latency_ms
 
     @property
     def heals_ms(self) -> int:

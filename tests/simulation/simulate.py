@@ -5,14 +5,15 @@ from msgspec import Struct
 from actors.core.counting import CONSUMER, DISPATCHER
 
 from .checks import Invariant, Violation
+from .outside import Delivery
 from .plan import Plan
 from .shells import Machines
 from .trace import Trace
 from .world import World
 
 LOOK_MS = 100
-# The longest back-off is 10 s; a restart, a message timeout, a deadline and a clock that was wrong: 10 s.
-CONVERGES_WITHIN_MS = 25_000
+# And a deadline. The longest back-off is 10 s; a restart, a message timeout and a clock that was wrong: 8 s.
+CONVERGES_WITHIN_MS = 23_000
 
 
 class Result(Struct, frozen=True):
@@ -21,6 +22,8 @@ class Result(Struct, frozen=True):
     killed: tuple[str, ...]
     ended_ms: int
     plays_judged: int
+    realtime_ms: int
+    accepted: tuple[Delivery, ...]
 
 
 def simulate(plan: Plan, machines: Machines = Machines(), trace: Trace | None = None) -> Result:
@@ -32,7 +35,8 @@ def simulate(plan: Plan, machines: Machines = Machines(), trace: Trace | None = 
         raise
     except Exception as error:
         raise Violation(Invariant.NO_CRASH, f"{type(error).__name__}: {error}") from error
-    return Result(tuple(world.killed), world.clock.now_ms, world.client.plays_judged)
+    client, accepted = world.client, tuple(world.outside.accepted)
+    return Result(tuple(world.killed), world.clock.now_ms, client.plays_judged, client.realtime_ms, accepted)
 
 
 def failure_of(plan: Plan, machines: Machines = Machines(), trace: Trace | None = None) -> Violation | None:
@@ -45,11 +49,11 @@ def failure_of(plan: Plan, machines: Machines = Machines(), trace: Trace | None 
 
 
 def _run(world: World) -> None:
-    clock, plan = world.clock, world.plan
-    while clock.now_ms <= plan.ends_ms and clock.step():
+    clock, plan, ends_ms = world.clock, world.plan, world.plan.ends_ms
+    while clock.now_ms <= ends_ms and clock.step():
         pass
     drains, look_ms = plan.drains, clock.now_ms
-    while clock.now_ms <= plan.ends_ms + CONVERGES_WITHIN_MS:
+    while clock.now_ms <= ends_ms + plan.deadline_ms + CONVERGES_WITHIN_MS:
         still = not clock.step()
         if clock.now_ms < look_ms and not still:
             continue

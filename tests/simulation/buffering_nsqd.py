@@ -1,0 +1,165 @@
+"""nsqd's way of writing, in virtual time: its output buffer, and how RDY and FIN make it write.
+
+As nsqd/protocol_v2.go has it: one goroutine takes a connection's commands in order, another pumps
+messages into a buffer. The buffer is flushed when it is full, at once when as many messages are in flight
+as RDY allows, and else when a ticker of `output_buffer_timeout` comes. So a FIN of many messages makes the
+pump write what it makes room for in pieces, as it comes to run.
+"""
+
+import asyncio
+import json
+import struct
+from collections import deque
+from random import Random
+from typing import Any, NamedTuple
+
+from .clock import START_MS
+
+MAX_RDY = 2500
+FIN_BYTES = len(b"FIN 0123456789abcdef\n")
+GOES_ON_FOR = 64  # messages, at the most, before the other goroutine is looked at
+RESPONSE, MESSAGE = 0, 2
+
+
+class Speed(NamedTuple):
+    """What nsqd needs, in seconds."""
+
+    send_s: float  # a message
+    finish_s: float  # a FIN
+    wire_s: float = 50e-6  # from one process to the other
+
+
+class Ready(NamedTuple):
+    """An RDY that came: when, how many, and how many messages waited on the queue."""
+
+    at_s: float
+    ready_count: int
+    depth: int
+
+
+class BufferingNsqd:
+    """One nsqd with one channel, for one consumer."""
+
+    def __init__(self, speed: Speed, random: Random, videos: list[str]):
+        self.speed = speed
+        self.ready_counts: list[Ready] = []
+        self.received_s: dict[int, float] = {}  # by number, when its connection read it
+        self.finished_s: dict[int, float] = {}
+        self.waiting: deque[tuple[int, int]] = deque()  # number and stamp
+        self._random = random
+        self._bodies = [json.dumps({"video_id": video}).encode() for video in videos]
+        self._numbers = 0
+        self._pump: _Pump | None = None
+
+    def put(self, messages: int, age_s: float = 0.0) -> int:
+        """So many arrive, or did so long ago. The number of the last."""
+        stamp_ns = START_MS * 1_000_000 + round((asyncio.get_running_loop().time() - age_s) * 1e9)
+        for _ in range(messages):
+            self._numbers += 1
+            self.waiting.append((self._numbers, stamp_ns))
+        if self._pump is not None:
+            self._pump.go_on()
+        return self._numbers
+
+    def connect(self, stream: Any) -> "_Pump":
+        """A consumer is there: whom it talks to."""
+        self._pump = _Pump(self, stream, self._random)
+        return self._pump
+
+    def frame(self, number: int, stamp_ns: int) -> bytes:
+        """A message as it is sent."""
+        data = struct.pack(">qH", stamp_ns, 1) + b"%016x" % number + self._bodies[number % len(self._bodies)]
+        return _frame(MESSAGE, data)
+
+
+class _Pump:
+    """One connection. `take` is one goroutine and `go_on` the other."""
+
+    def __init__(self, nsqd: BufferingNsqd, stream: Any, random: Random):
+        self._nsqd = nsqd
+        self._stream = stream
+        self._random = random
+        self._loop = asyncio.get_running_loop()
+        self._ready_count = 0
+        self._in_flight = 0
+        self._pumps = False
+        self._buffer = bytearray()
+        self._buffer_bytes = 16 * 1024
+        self._ticks_s = 0.25
+        self._ticker: asyncio.TimerHandle | None = None
+        self._fins: deque[int] = deque()
+
+    def take(self, data: bytes) -> None:
+        """Commands, whole ones."""
+        word = data[:4].strip()
+        if word == b"FIN":
+            is_idle = not self._fins
+            ids = (data[at + 4 : at + 20] for at in range(0, len(data), FIN_BYTES))
+            self._fins.extend(int(one, 16) for one in ids)
+            if is_idle:
+                self._finish_soon()
+        elif word == b"RDY":
+            self._ready_count = int(data[4:])
+            depth = len(self._nsqd.waiting)
+            self._nsqd.ready_counts.append(Ready(self._loop.time(), self._ready_count, depth))
+            self.go_on()
+        elif word == b"IDEN":
+            asked = json.loads(data[data.index(b"{") :])
+            self._buffer_bytes = asked["output_buffer_size"]
+            self._ticks_s = asked["output_buffer_timeout"] / 1000
+            self._write(_frame(RESPONSE, json.dumps({"max_rdy_count": MAX_RDY}).encode()))
+        elif word == b"SUB":
+            self._write(_frame(RESPONSE, b"OK"))
+        else:
+            assert word in (b"V2", b"NOP"), data
+
+    def go_on(self) -> None:
+        """Pump, or flush because the consumer is not ready for more."""
+        if self._pumps:
+            return
+        room = self._ready_count - self._in_flight
+        if room <= 0:
+            self._flush()
+        elif self._nsqd.waiting:
+            messages = min(room, len(self._nsqd.waiting), self._random.randint(1, GOES_ON_FOR))
+            self._pumps = True
+            self._loop.call_later(messages * self._nsqd.speed.send_s, self._pumped, messages)
+
+    def _pumped(self, messages: int) -> None:
+        self._pumps = False
+        for _ in range(messages):
+            self._buffer += self._nsqd.frame(*self._nsqd.waiting.popleft())
+        self._in_flight += messages
+        if len(self._buffer) >= self._buffer_bytes:
+            self._flush()
+        elif self._ticker is None:
+            now_s = self._loop.time()
+            self._ticker = self._loop.call_at((now_s // self._ticks_s + 1) * self._ticks_s, self._flush)
+        self.go_on()
+
+    def _finish_soon(self) -> None:
+        messages = min(len(self._fins), self._random.randint(1, GOES_ON_FOR))
+        self._loop.call_later(messages * self._nsqd.speed.finish_s, self._finish, messages)
+
+    def _finish(self, messages: int) -> None:
+        for _ in range(messages):
+            self._nsqd.finished_s[self._fins.popleft()] = self._loop.time()
+        self._in_flight -= messages
+        if self._fins:
+            self._finish_soon()
+        self.go_on()
+
+    def _flush(self) -> None:
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        if self._buffer:
+            self._write(bytes(self._buffer))
+            self._buffer.clear()
+
+    def _write(self, data: bytes) -> None:
+        self._loop.call_later(self._nsqd.speed.wire_s, self._stream.arrive, data)
+
+
+def _frame(kind: int, data: bytes) -> bytes:
+    return struct.pack(">ii", 4 + len(data), kind) + data

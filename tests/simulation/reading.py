@@ -1,0 +1,260 @@
+"""The real consumer in virtual time: its reader, its connections, its pacing; on nsqds and counters that
+take time. Only sockets are replaced, and the links to the counters.
+
+A process does one thing at a time, reads in the order in which something arrived, and takes time for it;
+and it can be stopped, as by SIGSTOP or by a busy machine.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import nsq.conn
+import pytest
+from tornado.platform.asyncio import BaseAsyncIOLoop
+
+from actors import config
+from actors.behaviour import Birth
+from actors.consumer import Consumer
+from actors.core.columns import count
+from actors.core.messages import Counted, Message, Plays
+from actors.core.shards import counter_of
+
+from .buffering_nsqd import BufferingNsqd
+from .clock import START_MS
+
+ID_BYTES = 8
+FRAME_BYTES = 90  # of a play, about
+PATIENCE_S = 20.0  # of virtual time
+PORT = 4150  # of the first nsqd; the others' follow
+
+
+class Speed(NamedTuple):
+    """What a consumer and its counters need, in seconds."""
+
+    read_s: float = 50e-6
+    play_s: float = 0.5e-6  # of a read
+    commit_s: float = 1e-3
+    committed_play_s: float = 1e-6
+
+
+class VirtualTime:
+    """What code under test finds in place of the module `time`: the running loop's."""
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return asyncio.get_running_loop().time()
+
+    def time(self) -> float:
+        """Seconds of the wall clock."""
+        return START_MS / 1000 + self.monotonic()
+
+    def time_ns(self) -> int:
+        """The same in ns."""
+        return START_MS * 1_000_000 + round(self.monotonic() * 1e9)
+
+
+class Process:
+    """What one process has to do, in order."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._jobs: deque[Callable[[], tuple[float, Callable[[], None]]]] = deque()
+        self._works = False
+        self._stopped_until_s = 0.0
+
+    def do(self, job: Callable[[], tuple[float, Callable[[], None]]]) -> None:
+        """After all that was there before: `job` says how long it takes, and what happens then."""
+        self._jobs.append(job)
+        if not self._works:
+            self._works = True
+            self._begin()
+
+    def stop(self, seconds: float) -> None:
+        """Nothing new is begun for so long."""
+        self._stopped_until_s = self._loop.time() + seconds
+
+    def _begin(self) -> None:
+        if self._stopped_until_s > self._loop.time():
+            self._loop.call_at(self._stopped_until_s, self._begin)
+        elif self._jobs:
+            seconds, end = self._jobs.popleft()()
+            self._loop.call_later(seconds, self._end, end)
+        else:
+            self._works = False
+
+    def _end(self, end: Callable[[], None]) -> None:
+        end()
+        self._loop.call_soon(self._begin)  # after what `end` made others ask for
+
+
+class Stream:
+    """In place of tornado's stream over a socket."""
+
+    def __init__(self, reading: "Reading", socket: Any):
+        socket.close()
+        self._reading = reading
+        self._loop = asyncio.get_running_loop()
+        self._unread = bytearray()
+        self._asked: tuple[int, memoryview | None, asyncio.Future[Any]] | None = None
+        self._is_due = False
+        self._peer: Any = None
+        self._nsqd: BufferingNsqd
+
+    def connect(self, address: tuple[str, int]) -> "asyncio.Future[Any]":
+        """To the nsqd of that port."""
+        self._nsqd = self._reading.nsqds[address[1] - PORT]
+        self._peer = self._nsqd.connect(self)
+        return self._done()
+
+    def write(self, data: bytes) -> "asyncio.Future[Any]":
+        """On its way at once, and there soon."""
+        self._loop.call_later(self._nsqd.speed.wire_s, self._peer.take, bytes(data))
+        return self._done()
+
+    def read_bytes(self, size: int) -> "asyncio.Future[Any]":
+        """So many, when they are there."""
+        return self._ask(size, None)
+
+    def read_into(self, buffer: bytearray, partial: bool) -> "asyncio.Future[Any]":
+        """What is there, as far as there is room."""
+        assert partial
+        return self._ask(1, memoryview(buffer))
+
+    def arrive(self, data: bytes) -> None:
+        """Bytes from nsqd."""
+        self._unread += data
+        self._offer()
+
+    def closed(self) -> bool:
+        """Nobody closes it."""
+        return False
+
+    def set_close_callback(self, callback: Callable[[], None]) -> None:
+        """Never called."""
+
+    def set_nodelay(self, value: bool) -> None:
+        """There is no delay."""
+
+    def _ask(self, size: int, buffer: memoryview | None) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._asked = (size, buffer, future)
+        self._offer()
+        return future
+
+    def _offer(self) -> None:
+        if self._asked is not None and not self._is_due and len(self._unread) >= self._asked[0]:
+            self._is_due = True
+            self._reading.process.do(self._read)
+
+    def _read(self) -> tuple[float, Callable[[], None]]:
+        assert self._asked is not None
+        size, buffer, future = self._asked
+        size = size if buffer is None else min(len(self._unread), len(buffer))
+        data = bytes(self._unread[:size])
+        del self._unread[:size]
+        self._is_due, self._asked = False, None
+        if buffer is not None:
+            buffer[:size] = data
+        speed = self._reading.speed
+        seconds = speed.read_s + size // FRAME_BYTES * speed.play_s
+        return seconds, lambda: future.set_result(data if buffer is None else size)
+
+    def _done(self) -> "asyncio.Future[Any]":
+        future: asyncio.Future[Any] = self._loop.create_future()
+        future.set_result(None)
+        return future
+
+
+class Counter:
+    """Commits what came while it committed, and says so."""
+
+    def __init__(self, reading: "Reading", shard: int):
+        self._reading = reading
+        self._name = counter_of(shard)
+        self._inbox: list[Plays] = []
+        self.process = Process()
+
+    def receive(self, message: Plays) -> None:
+        """Plays."""
+        self._inbox.append(message)
+        if len(self._inbox) == 1:
+            self.process.do(self._commit)
+
+    def _commit(self) -> tuple[float, Callable[[], None]]:
+        messages, self._inbox = self._inbox, []
+        plays = sum(count(one.ids, ID_BYTES) for one in messages)
+        numbers, speed = [one.number for one in messages], self._reading.speed
+        return speed.commit_s + plays * speed.committed_play_s, lambda: self._answer(numbers, plays)
+
+    def _answer(self, numbers: list[int], plays: int) -> None:
+        def handle() -> tuple[float, Callable[[], None]]:
+            def end() -> None:
+                self._reading.counted += plays
+                self._reading.consumer.handle(self._name, [Counted(numbers)])
+
+            return self._reading.speed.read_s, end
+
+        self._reading.process.do(handle)
+
+
+class _Linked(Consumer):
+    """The consumer, with links to counters of ours."""
+
+    counters: dict[str, Counter]
+
+    def send(self, peer: str, message: Message) -> None:
+        assert isinstance(message, Plays)
+        self.counters[peer].receive(message)
+
+    def peers(self) -> Iterable[str]:
+        return self.counters
+
+    def _received(self, connection: Any, parsed: Any) -> None:
+        self.arrived(connection, parsed)
+        super()._received(connection, parsed)
+
+    def arrived(self, connection: Any, parsed: Any) -> None:
+        """For those who look on."""
+        nsqd = self.nsqds[connection.port - PORT]
+        ids = bytes(parsed.plays.ids)
+        now_s = asyncio.get_running_loop().time()
+        for at in range(0, len(ids), 16):
+            nsqd.received_s[int(ids[at : at + 16], 16)] = now_s
+
+    nsqds: list[BufferingNsqd]
+
+
+class Reading:
+    """A consumer that is about to connect to these nsqds, on a `VirtualLoop`."""
+
+    def __init__(self, nsqds: list[BufferingNsqd], speed: Speed, patch: pytest.MonkeyPatch, *overrides: str):
+        self.nsqds = nsqds
+        self.speed = speed
+        self.process = Process()
+        self.counted = 0
+        for module in ("actors.consumer", "actors.nsq.reader"):
+            patch.setattr(f"{module}.time", VirtualTime())
+        patch.setattr(BaseAsyncIOLoop, "time", lambda loop: loop.asyncio_loop.time())
+        patch.setattr(nsq.conn, "IOStream", lambda socket: Stream(self, socket))
+        addresses = [f"127.0.0.1:{PORT + number}" for number in range(len(nsqds))]
+        quoted = ", ".join(f'"{one}"' for one in addresses)
+        settings = config.load(None, [f"nsq.nsqd_tcp_addresses=[{quoted}]", *overrides])
+        self.consumer = _Linked(Birth("consumer", 1, "", settings))
+        self.consumer.nsqds = nsqds
+        self.counters = [Counter(self, shard) for shard in range(settings.counters.shards)]
+        self.consumer.counters = {counter_of(shard): one for shard, one in enumerate(self.counters)}
+
+    async def start(self) -> None:
+        """The counters are there, so it connects."""
+        await self.consumer.init()
+        for name in self.consumer.counters:
+            self.consumer.linked(name)
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Let time pass until then."""
+        end_s = asyncio.get_running_loop().time() + PATIENCE_S
+        while not condition():
+            assert asyncio.get_running_loop().time() < end_s, f"waited {PATIENCE_S:g} s for {what}"
+            await asyncio.sleep(0.005)

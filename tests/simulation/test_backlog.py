@@ -1,0 +1,51 @@
+"""Plays that are received together are told together: a backlog at the start, in virtual time.
+
+The rules of a counter and of the dispatcher as `bench/publishes.py` runs them; a read of 2,500 plays takes
+10 ms, and the client 2 ms.
+"""
+
+import functools
+from collections import Counter
+
+import pytest
+
+from actors.core.bound import Mode
+from bench.publishes import BATCH_SIZE_MAX, DEADLINE_MS, OVERDUE_LINGER_MS, replay
+from bench.traces import MS, make_trace
+
+BATCHES = 5  # of 100 videos
+CLIENT_MS = 2
+
+
+@functools.cache
+def publishes(name, linger_ms):
+    """Publishes by trigger, and how long the plays took to be received, in s."""
+    trace = make_trace(name)
+    mode = Mode(
+        deadline=DEADLINE_MS * MS,
+        realtime_linger=linger_ms * MS,
+        overdue_linger=OVERDUE_LINGER_MS * MS,
+        batch_size_max=BATCH_SIZE_MAX,
+    )
+    told = replay(trace, mode, CLIENT_MS)
+    newest = {entry.video: entry.plays for one in told for entry in one.batch.entries}
+    assert Counter(newest.values()) == Counter(Counter(play.video for play in trace).values())
+    drain_s = (trace[-1].received - trace[0].received) / 1e9
+    return Counter(one.batch.trigger.value for one in told), drain_s
+
+
+@pytest.mark.parametrize(("linger_ms", "most"), [(0, 400), (100, 60)])
+def test_a_backlog_goes_out_in_few_publishes(linger_ms, most):
+    found, _ = publishes("backlog", linger_ms)
+    assert BATCHES <= found.total() <= most
+    assert found["overdue"] == 0
+
+
+@pytest.mark.parametrize("linger_ms", [0, 1000])
+def test_one_that_is_too_old_already_lingers_and_goes_out_in_full_batches(linger_ms):
+    found, drain_s = publishes("old backlog", linger_ms)
+    most = (drain_s * 1000 / OVERDUE_LINGER_MS + 2) * BATCHES
+    assert found["deadline"] == 0
+    # First plays are realtime, however old they are.
+    assert (found["overdue"] if linger_ms == 0 else found.total()) <= most
+    assert found.total() >= BATCHES
