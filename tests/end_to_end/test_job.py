@@ -54,7 +54,9 @@ def test_a_paced_load_is_told_exactly_and_no_deadline_early(kind, tmp_path):
         # A thread writes the lines.
         batches = [one.publish["batch"] for one in accepted]
         wait_for(
-            lambda: [one["batch"] for one in service.publishes()] == batches, "stdout to mirror it", PATIENCE_S
+            lambda: [one["batch"] for one in service.publishes()] == batches,
+            "stdout to mirror it",
+            PATIENCE_S,
         )
         # Overdue where this machine was too busy to receive them in time.
         assert {one.publish["trigger"] for one in accepted[already:]} <= {"deadline", "overdue"}

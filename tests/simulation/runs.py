@@ -11,7 +11,7 @@ from .simulate import failure_of
 from .trace import Trace
 
 FAILURES_EXPLAINED_MAX = 3
-CHUNK = 100
+CHUNK = 25
 
 
 def failing(seeds: Iterable[int]) -> list[int]:
