@@ -110,4 +110,4 @@ async def _act(supervisor: Any, action: str, child_id: str) -> None:
 class _NotFound(tornado.web.RequestHandler):
     def prepare(self) -> None:
         self.set_status(404)
-        self.finish({"error": f"no {self.request.path} here, expected /status, /metrics or /healthz"})
+        _ = self.finish({"error": f"no {self.request.path} here, expected /status, /metrics or /healthz"})

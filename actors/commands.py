@@ -11,13 +11,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from . import argument_types, config, runfile
 from .config import ConfigError, Settings
 from .exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from .installation import service_command
 from .version import VERSION
+
+Command: TypeAlias = Callable[[Settings, argparse.Namespace], int]
 
 ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
 
@@ -33,7 +36,7 @@ def main(arguments: list[str]) -> int:
     try:
         options = _parser().parse_args(arguments)
         settings = config.load(options.config, options.set)
-        code = options.command(settings, options)
+        code: int = options.command(settings, options)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where a reader that is gone can be told from a failure
         return code
@@ -110,7 +113,7 @@ def _act(settings: Settings, options: argparse.Namespace) -> int:
 
 def _find_child(status: dict[str, Any], name: str) -> dict[str, Any]:
     """The child that a name or the unmistakable beginning of one means."""
-    children = {child["id"]: child for child in status["children"]}
+    children: dict[str, dict[str, Any]] = {child["id"]: child for child in status["children"]}
     meant = [name] if name in children else [one for one in children if name and one.startswith(name)]
     if len(meant) != 1:
         expected = ", ".join(meant or children)
@@ -146,7 +149,7 @@ def _totals(settings: Settings, options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({guids.text(video): total for video, total, _ in rows}, indent=2))
     else:
-        screen.show_totals([(guids.text(video), *numbers) for video, *numbers in rows])
+        screen.show_totals([(guids.text(video), total, published) for video, total, published in rows])
     return EXIT_DONE
 
 
@@ -240,7 +243,8 @@ def _ask(settings: Settings, path: str) -> dict[str, Any]:
     address = _running(settings)["admin_address"]
     try:
         with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
-            return json.load(answer)
+            answered: dict[str, Any] = json.load(answer)
+            return answered
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise Failure(f"the service does not answer at http://{address}{path} ({error})") from error
 
@@ -274,7 +278,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=_run)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
-    def add(name: str, function, text: str, *parents) -> argparse.ArgumentParser:
+    def add(
+        name: str, function: Command, text: str, *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=text,

@@ -58,7 +58,7 @@ def run(settings: config.Settings, config_file: str | None, overrides: list[str]
     service = Service(folder / "state", overrides, config_file)
     try:
         with service:
-            page = f"http://{service.facts()['client_address']}/"
+            page = f"http://{service.address('client_address')}/"
             console.print(f"the service runs; watch it at [link={page}]{page}[/link]")
             result = _work(service, folder / "manifest.json", settings, asked, load, console)
             code = service.stop()

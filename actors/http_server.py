@@ -16,7 +16,7 @@ class BoundedHTTPServer(HTTPServer):
         super().initialize(*arguments, **named)
         self._connections_max = connections_max()
 
-    def handle_stream(self, stream: IOStream, address: tuple) -> None:
+    def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a connection, or close it."""
         if len(self._connections) < self._connections_max:
             super().handle_stream(stream, address)

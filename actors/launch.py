@@ -32,7 +32,7 @@ class Service:
     hold the whole story through restarts.
     """
 
-    def __init__(self, state_dir: Path, overrides: Iterable[str] = (), config_file: Path | None = None):
+    def __init__(self, state_dir: Path, overrides: Iterable[str] = (), config_file: str | Path | None = None):
         self.state_dir = state_dir
         self.publishes_file = state_dir / "publishes.jsonl"
         self.log_file = state_dir / "service.log"
@@ -88,6 +88,14 @@ class Service:
         """Its run file."""
         return runfile.read(self.state_dir)
 
+    def address(self, name: str) -> str:
+        """Where a part of it is reached, by its name in the run file. Raises `OSError` while it is not."""
+        facts = self.facts()
+        if facts is None:
+            raise ConnectionError("the service does not run")
+        address: str = facts[name]
+        return address
+
     def log(self) -> str:
         """Everything that it said on stderr."""
         return self.log_file.read_text() if self.log_file.exists() else ""
@@ -98,15 +106,18 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """Fresh figures. Raises `OSError` when it does not answer."""
-        return self._get("admin_address", "/status")
+        status: dict[str, Any] = self._get("admin_address", "/status")
+        return status
 
     def totals(self) -> dict[str, int]:
         """What its reference client was told."""
-        return self._get("client_address", "/totals")
+        totals: dict[str, int] = self._get("client_address", "/totals")
+        return totals
 
     def report(self) -> dict[str, Any]:
         """What its reference client saw."""
-        return self._get("client_address", "/report")
+        report: dict[str, Any] = self._get("client_address", "/report")
+        return report
 
     def child(self, child_id: str) -> dict[str, Any]:
         """One child's line in the status."""
@@ -147,10 +158,7 @@ class Service:
             self.process.wait()
 
     def _get(self, name: str, path: str) -> Any:
-        facts = self.facts()
-        if facts is None:
-            raise ConnectionError("the service does not run")
-        with urllib.request.urlopen(f"http://{facts[name]}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.address(name)}{path}", timeout=10) as answer:
             return json.load(answer)
 
 

@@ -36,7 +36,8 @@ class Run(msgspec.Struct):
     @staticmethod
     def read_manifest(path: Path) -> dict[str, Any]:
         """What the producer says was acknowledged."""
-        return json.loads(path.read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return manifest
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -161,7 +161,7 @@ def _add_row(table: Table, name: str, one: dict[str, Any]) -> None:
     last_exit = one.get("last_exit") or ""
     if last_exit and came_back is not None:
         last_exit += f", back in {came_back:.0f} ms"
-    cells = {
+    cells: dict[str, str | Text] = {
         "child": name,
         "state": Text(one["state"], style=_STATE_STYLES[one["state"]]),
         "pid": str(one["pid"] or ""),

@@ -74,7 +74,8 @@ class Service:
     async def live(self) -> int:
         """Start all, run until the end, stop all. The exit code."""
         starting = asyncio.ensure_future(self.switchboard.root.start())
-        await asyncio.wait([starting, self._end], return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[None] | asyncio.Future[int]] = [starting, self._end]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
         elif starting.exception() is None:

@@ -5,11 +5,12 @@ because /proc is Linux only.
 """
 
 import time
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import psutil
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from .core.attempts import Circuit
 from .core.messages import ConsumerFigures, CounterFigures, DispatcherFigures
@@ -147,7 +148,7 @@ class _Collector:
     def __init__(self, status: dict[str, Any]):
         self._status = status
 
-    def collect(self):
+    def collect(self) -> Iterator[Metric]:
         """Called by prometheus_client: every metric once."""
         status = self._status
         plays = CounterMetricFamily("playtally_plays", "Messages by what became of them.", labels=["outcome"])

@@ -13,6 +13,7 @@ import socket
 import ssl
 import urllib.parse
 import urllib.request
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed leaves it out
 
 from ..config import Publish, without_password
 from ..exits import Failure
@@ -37,7 +38,7 @@ class Connection:
     @property
     def unasked(self) -> bool:
         """Whether something lies in it that nobody has read."""
-        return bool(self.reader._buffer)  # type: ignore[attr-defined] - asyncio has no other way to peek
+        return bool(self.reader._buffer)  # type: ignore[attr-defined]  # asyncio has no other way to peek
 
     def close(self) -> None:
         """Close it at once."""
@@ -134,7 +135,7 @@ def _proxy(setting: str, scheme: str, host: str, port: int) -> urllib.parse.Spli
     if setting == "environment":
         found = urllib.request.getproxies_environment()
         where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if _is_loopback(host) or urllib.request.proxy_bypass_environment(where, found):
+        if _is_loopback(host) or proxy_bypass_environment(where, found):
             return None
         url = found.get(scheme) or found.get("all") or ""
         named = f"the environment's proxy for {scheme} is {without_password(url)!r}"

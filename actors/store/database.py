@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..exits import NotWritten, StoreFailure
 from ..locks import LOCK_TIMEOUT_S, lock_file
@@ -37,7 +38,7 @@ class Database:
         except sqlite3.Error as error:
             raise unusable(path, error) from error
 
-    def query(self, statement: str) -> list[tuple]:
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
         """All rows. Raises `StoreFailure`."""
         try:
             return self.connection.execute(statement).fetchall()

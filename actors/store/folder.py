@@ -193,6 +193,7 @@ def _found_without_name(state_dir: Path) -> LedgerSet | None:
     [(folder, paths)] = files.items()
     with looking_at(paths[-1]) as connection:  # the dispatcher's, where it is there
         facts = check_facts(paths[-1], connection, {})
-    if type(facts.get("shards")) is not int:
-        raise unusable(paths[-1], f"it is of {facts.get('shards')} shards")
-    return LedgerSet(str(facts.get("state") or os.urandom(16).hex()), facts["shards"], folder)
+    shards = facts.get("shards")
+    if type(shards) is not int:
+        raise unusable(paths[-1], f"it is of {shards} shards")
+    return LedgerSet(str(facts.get("state") or os.urandom(16).hex()), shards, folder)
