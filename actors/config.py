@@ -12,7 +12,7 @@ import tomllib
 import types
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -48,42 +48,48 @@ def _note(expected: str, unit: str = "", **bounds: Any) -> Meta:
     return Meta(extra={"expected": expected, "unit": unit}, **bounds)
 
 
-def _whole(low: int, high: int, unit: str) -> Any:
-    return Annotated[int, _note(f"a whole number, {low} to {high}", unit, ge=low, le=high)]
+def _whole(low: int, high: int, unit: str) -> Meta:
+    return _note(f"a whole number, {low} to {high}", unit, ge=low, le=high)
 
 
-def _number(low: float, high: float, unit: str) -> Any:
-    return Annotated[float, _note(f"a number, {low:g} to {high:g}", unit, ge=low, le=high)]
+def _number(low: float, high: float, unit: str) -> Meta:
+    return _note(f"a number, {low:g} to {high:g}", unit, ge=low, le=high)
 
 
-def _or_inherit(kind: type, expected: str, unit: str, low: float, high: float) -> Any:
-    bounded = Annotated[kind, Meta(ge=low, le=high)]
-    return Annotated[bounded | Literal["inherit"], _note(f'{expected}, or "inherit"', unit)]
+def _or_inherit(expected: str, unit: str) -> Meta:
+    return _note(f'{expected}, or "inherit"', unit)
 
 
-def _text(expected: str, pattern: str) -> Any:
-    return Annotated[str, _note(expected, pattern=pattern)]
+def _text(expected: str, pattern: str) -> Meta:
+    return _note(expected, pattern=pattern)
 
 
 def _choice(*words: str) -> Meta:
     return _note(" or ".join(f'"{word}"' for word in words))
 
 
-Address = _text('"host:port" with a port of 0 to 65535, 0 for any free one', ADDRESS)
-NsqdAddress = _text('"host:port"', ADDRESS)
-HttpAddress = _text('"host:port" or "http://host:port"', r"^(https?://)?[^\s/]+:[0-9]{1,5}/?\Z")
-Switch = Annotated[bool, _note("true or false")]
+Address: TypeAlias = Annotated[
+    str, _text('"host:port" with a port of 0 to 65535, 0 for any free one', ADDRESS)
+]
+NsqdAddress: TypeAlias = Annotated[str, _text('"host:port"', ADDRESS)]
+HttpAddress: TypeAlias = Annotated[
+    str, _text('"host:port" or "http://host:port"', r"^(https?://)?[^\s/]+:[0-9]{1,5}/?\Z")
+]
+Switch: TypeAlias = Annotated[bool, _note("true or false")]
+Inherit: TypeAlias = Literal["inherit"]
 
 
 class Nsq(Struct, frozen=True, kw_only=True):
     """Where the plays are: the topic, the channel, and the nsqds or nsqlookupds that have them."""
 
-    topic: _text('1 to 59 of a-z A-Z 0-9 . _ - (NSQ allows 64; ".dead" is added)', TOPIC_NAME) = "plays"
-    channel: _text("1 to 64 of a-z A-Z 0-9 . _ -", CHANNEL_NAME) = "playtally"
+    topic: Annotated[
+        str, _text('1 to 59 of a-z A-Z 0-9 . _ - (NSQ allows 64; ".dead" is added)', TOPIC_NAME)
+    ] = "plays"
+    channel: Annotated[str, _text("1 to 64 of a-z A-Z 0-9 . _ -", CHANNEL_NAME)] = "playtally"
     nsqd_tcp_addresses: list[NsqdAddress] = []
     lookupd_http_addresses: list[HttpAddress] = []
-    max_in_flight: _whole(1, 1_000_000, "messages") = 2500
-    msg_timeout_s: _number(1, 900, "s") = 5.0
+    max_in_flight: Annotated[int, _whole(1, 1_000_000, "messages")] = 2500
+    msg_timeout_s: Annotated[float, _number(1, 900, "s")] = 5.0
 
 
 class EmbeddedNsqd(Struct, frozen=True, kw_only=True):
@@ -96,34 +102,36 @@ class EmbeddedNsqd(Struct, frozen=True, kw_only=True):
 class Counters(Struct, frozen=True, kw_only=True):
     """The counter processes and their ledgers."""
 
-    shards: _whole(1, 64, "processes") = 2
+    shards: Annotated[int, _whole(1, 64, "processes")] = 2
     synchronous: Annotated[Literal["NORMAL", "FULL"], _choice("NORMAL", "FULL")] = "NORMAL"
-    dedupe_window_s: _number(1, 604_800, "s") = 3600.0
+    dedupe_window_s: Annotated[float, _number(1, 604_800, "s")] = 3600.0
 
 
 class Dispatch(Struct, frozen=True, kw_only=True):
     """When totals are published, and how many at once."""
 
-    realtime_below: _whole(0, 1_000_000, "plays") = 100
-    deadline_s: _number(0.1, 86_400, "s") = 60.0
-    batch_size_max: _whole(1, 20, "videos") = 20
+    realtime_below: Annotated[int, _whole(0, 1_000_000, "plays")] = 100
+    deadline_s: Annotated[float, _number(0.1, 86_400, "s")] = 60.0
+    batch_size_max: Annotated[int, _whole(1, 20, "videos")] = 20
     realtime: Annotated[Literal["coalesce", "every_play"], _choice("coalesce", "every_play")] = "coalesce"
-    realtime_linger_ms: _number(0, 60_000, "ms") = 0.0
-    overdue_linger_ms: _number(0, 60_000, "ms") = 1000.0
+    realtime_linger_ms: Annotated[float, _number(0, 60_000, "ms")] = 0.0
+    overdue_linger_ms: Annotated[float, _number(0, 60_000, "ms")] = 1000.0
 
 
 class Publish(Struct, frozen=True, kw_only=True):
     """Where publishes go, and what the client asks of them."""
 
-    url: _text('"" or "http://…" or "https://…"', r"^(https?://[^\s/]+\S*)?\Z") = DEFAULT_URL
-    nsq_topic: _text('"" or 1 to 64 of a-z A-Z 0-9 . _ -', r"^([.a-zA-Z0-9_-]{1,64})?\Z") = ""
+    url: Annotated[str, _text('"" or "http://…" or "https://…"', r"^(https?://[^\s/]+\S*)?\Z")] = DEFAULT_URL
+    nsq_topic: Annotated[str, _text('"" or 1 to 64 of a-z A-Z 0-9 . _ -', r"^([.a-zA-Z0-9_-]{1,64})?\Z")] = ""
     stdout: Switch = True
-    timeout_s: _number(0.05, 600, "s") = 10.0
-    secret_env: _text('"" or the name of an environment variable', r"^([A-Za-z_][A-Za-z0-9_]*)?\Z") = ""
-    rate_max_per_s: _number(0, 1000, "publishes/s") = 0.0
+    timeout_s: Annotated[float, _number(0.05, 600, "s")] = 10.0
+    secret_env: Annotated[
+        str, _text('"" or the name of an environment variable', r"^([A-Za-z_][A-Za-z0-9_]*)?\Z")
+    ] = ""
+    rate_max_per_s: Annotated[float, _number(0, 1000, "publishes/s")] = 0.0
     gzip: Switch = True
-    ca_file: _text('"" or the path of a file', r"^[^\0\n]*\Z") = ""
-    proxy: _text('"environment", "" or "http://host:port"', PROXY) = "environment"
+    ca_file: Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")] = ""
+    proxy: Annotated[str, _text('"environment", "" or "http://host:port"', PROXY)] = "environment"
 
 
 class Client(Struct, frozen=True, kw_only=True):
@@ -131,7 +139,7 @@ class Client(Struct, frozen=True, kw_only=True):
 
     enabled: Switch = True
     address: Address = "127.0.0.1:8080"
-    record: _text('"" or the path of a file', r"^[^\0\n]*\Z") = ""
+    record: Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")] = ""
 
 
 class Admin(Struct, frozen=True, kw_only=True):
@@ -143,16 +151,16 @@ class Admin(Struct, frozen=True, kw_only=True):
 class Supervisor(Struct, frozen=True, kw_only=True):
     """How children are restarted, and where everything durable is kept."""
 
-    state_dir: _text("the path of a folder", r"^[^\0\n]+\Z") = "state"
+    state_dir: Annotated[str, _text("the path of a folder", r"^[^\0\n]+\Z")] = "state"
     strategy: Annotated[
         Literal["one_for_one", "rest_for_one", "one_for_all"],
         _choice("one_for_one", "rest_for_one", "one_for_all"),
     ] = "one_for_one"
-    max_restarts: _whole(0, 10_000, "restarts") = 5
-    max_seconds: _number(0.1, 86_400, "s") = 10.0
-    back_off_ms: _number(0, 60_000, "ms") = 0.0
-    liveness_timeout_s: _number(0.5, 3600, "s") = 10.0
-    shutdown_timeout_s: _number(0.1, 3600, "s") = 10.0
+    max_restarts: Annotated[int, _whole(0, 10_000, "restarts")] = 5
+    max_seconds: Annotated[float, _number(0.1, 86_400, "s")] = 10.0
+    back_off_ms: Annotated[float, _number(0, 60_000, "ms")] = 0.0
+    liveness_timeout_s: Annotated[float, _number(0.5, 3600, "s")] = 10.0
+    shutdown_timeout_s: Annotated[float, _number(0.1, 3600, "s")] = 10.0
 
 
 class CountersSupervisor(Struct, frozen=True, kw_only=True):
@@ -162,10 +170,18 @@ class CountersSupervisor(Struct, frozen=True, kw_only=True):
         Literal["one_for_one", "rest_for_one", "one_for_all", "inherit"],
         _choice("one_for_one", "rest_for_one", "one_for_all", "inherit"),
     ] = "one_for_one"
-    max_restarts: _or_inherit(int, "a whole number, 0 to 10000", "restarts", 0, 10_000) = "inherit"
-    max_seconds: _or_inherit(float, "a number, 0.1 to 86400", "s", 0.1, 86_400) = "inherit"
-    back_off_ms: _or_inherit(float, "a number, 0 to 60000", "ms", 0, 60_000) = "inherit"
-    shutdown_timeout_s: _or_inherit(float, "a number, 0.1 to 3600", "s", 0.1, 3600) = "inherit"
+    max_restarts: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000)] | Inherit, _or_inherit("a whole number, 0 to 10000", "restarts")
+    ] = "inherit"
+    max_seconds: Annotated[
+        Annotated[float, Meta(ge=0.1, le=86_400)] | Inherit, _or_inherit("a number, 0.1 to 86400", "s")
+    ] = "inherit"
+    back_off_ms: Annotated[
+        Annotated[float, Meta(ge=0, le=60_000)] | Inherit, _or_inherit("a number, 0 to 60000", "ms")
+    ] = "inherit"
+    shutdown_timeout_s: Annotated[
+        Annotated[float, Meta(ge=0.1, le=3600)] | Inherit, _or_inherit("a number, 0.1 to 3600", "s")
+    ] = "inherit"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -185,6 +201,14 @@ class Settings(Struct, frozen=True, kw_only=True):
     def embedded(self) -> bool:
         """Whether the embedded nsqd is used: when no nsqd and no nsqlookupd is named."""
         return not (self.nsq.nsqd_tcp_addresses or self.nsq.lookupd_http_addresses)
+
+    @property
+    def counters_rules(self) -> Supervisor:
+        """How the counters are restarted: `counters_supervisor`, with what it inherits."""
+        own = msgspec.structs.asdict(self.counters_supervisor)
+        return msgspec.structs.replace(
+            self.supervisor, **{key: value for key, value in own.items() if value != "inherit"}
+        )
 
 
 class Setting(NamedTuple):
@@ -213,7 +237,8 @@ def explain(path: str | Path | None = None, overrides: Iterable[str] = ()) -> li
     default = Settings()
     found = []
     for (section, key), annotation in _known().items():
-        value = getattr(getattr(settings, section), key)
+        part = settings.counters_rules if section == "counters_supervisor" else getattr(settings, section)
+        value = getattr(part, key)
         is_default = value == getattr(getattr(default, section), key)
         source = sources.get((section, key), "default")
         found.append(Setting(f"{section}.{key}", value, *_meaning(annotation), source, is_default))
@@ -226,10 +251,10 @@ def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, 
     values: dict[tuple[str, str], Any] = {}
     sources: dict[tuple[str, str], str] = {}
     if file is not None:
-        for key, value in _from_file(file, problems).items():
-            values[key], sources[key] = value, file.name
-    for key, value in _from_overrides(overrides, problems).items():
-        values[key], sources[key] = value, "--set"
+        for setting, value in _from_file(file, problems).items():
+            values[setting], sources[setting] = value, file.name
+    for setting, value in _from_overrides(overrides, problems).items():
+        values[setting], sources[setting] = value, "--set"
     checked: dict[str, dict[str, Any]] = {}
     for (section, key), value in values.items():
         annotation = _known()[section, key]
@@ -247,8 +272,7 @@ def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, 
         raise ConfigError(problems)
     for setting in PATHS:
         settings = _absolute(settings, setting, None if sources.get(setting) == "--set" else file)
-    counters = _inherited(settings.counters_supervisor, settings.supervisor)
-    return msgspec.structs.replace(settings, counters_supervisor=counters), sources
+    return settings, sources
 
 
 def _absolute(settings: Settings, setting: tuple[str, str], file: Path | None) -> Settings:
@@ -276,11 +300,6 @@ def _shown(value: object) -> str:
     except (ValueError, RecursionError) as error:
         return f"({error})"
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
-
-
-def _inherited(child: CountersSupervisor, parent: Supervisor) -> CountersSupervisor:
-    inherits = [name for name in child.__struct_fields__ if getattr(child, name) == "inherit"]
-    return msgspec.structs.replace(child, **{name: getattr(parent, name) for name in inherits})
 
 
 def find(path: str | Path | None = None) -> Path | None:

@@ -66,7 +66,7 @@ def root_spec(settings: Settings) -> ChildSpec:
 def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
     """The counters' supervisor. Significant: when it gives up, the service has no ledger to count in,
     and a restart of the same would be no different; so the root ends too."""
-    rules = settings.counters_supervisor
+    rules = settings.counters_rules
     shutdown_ms = int(rules.shutdown_timeout_s * 1000)
     workers = tuple(
         ChildSpec(counter, "actors.counter:Counter", shutdown_ms=shutdown_ms, peers=(DISPATCHER, CONSUMER))
