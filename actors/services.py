@@ -47,20 +47,20 @@ class Client(Actor[Never]):
     async def init(self) -> Ready:
         """Listen."""
         dispatch = self.settings.dispatch
-        self._client = ReferenceClient(
-            Path(self.settings.supervisor.state_dir) / "client",
-            self.settings.client.address,
-            Promises(
-                realtime_below=dispatch.realtime_below,
-                deadline_s=dispatch.deadline_s,
-                batch_size_max=dispatch.batch_size_max,
-                every_play=dispatch.realtime == "every_play",
-            ),
-            secret=secret_of(self.settings.publish),
-            record=Path(self.settings.client.record) if self.settings.client.record else None,
-        )
+        secret, record = secret_of(self.settings.publish), self.settings.client.record
         with _as_failures():
-            await self._client.start()
+            self._client = ReferenceClient.start(
+                Path(self.settings.supervisor.state_dir) / "client",
+                self.settings.client.address,
+                Promises(
+                    realtime_below=dispatch.realtime_below,
+                    deadline_s=dispatch.deadline_s,
+                    batch_size_max=dispatch.batch_size_max,
+                    every_play=dispatch.realtime == "every_play",
+                ),
+                secret=secret,
+                record=Path(record) if record else None,
+            )
         self.say_resumed()
         address = _with_port(self.settings.client.address, self._client.port)
         return Ready({"client.address": address}, f"page at http://{address}/")

@@ -34,23 +34,23 @@ def main(arguments: list[str] | None = None) -> int:
         batch_size_max=options.batch_size_max,
         every_play=options.every_play,
     )
-    client = ReferenceClient(
-        options.data_path, options.address, promises, secret=secret, record=options.record
-    )
     try:
-        asyncio.run(_serve(client, options.address.rpartition(":")[0]))
+        asyncio.run(_serve(options, promises, secret))
     except ClientError as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
 
 
-async def _serve(client: ReferenceClient, host: str) -> None:
+async def _serve(options: argparse.Namespace, promises: Promises, secret: bytes | None) -> None:
     told_to_stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_stop.set)
-    await client.start()
+    client = ReferenceClient.start(
+        options.data_path, options.address, promises, secret=secret, record=options.record
+    )
+    host = options.address.rpartition(":")[0]
     try:
         print(f"client ready at http://{host}:{client.port}/", file=sys.stderr, flush=True)
         await told_to_stop.wait()

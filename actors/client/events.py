@@ -23,6 +23,7 @@ from tornado.iostream import StreamClosedError
 from actors.client.errors import StoreError
 
 if TYPE_CHECKING:
+    from actors.client.handlers import EventsHandler
     from actors.client.server import ReferenceClient
 
 # Each open page costs a connection and an encoding now and then; a browser has few of them.
@@ -89,11 +90,10 @@ class Streams:
         for waker in self._wakers:
             waker.set()
 
-    async def serve(self, handler) -> None:
+    async def serve(self, handler: "EventsHandler") -> None:
         """Writes events to this handler until either side ends the stream."""
-        waker = asyncio.Event()
+        waker = handler.waker
         self._wakers.add(waker)
-        handler.on_closed = waker.set
         told = 0
         try:
             handler.write(f"retry: {RECONNECT_MS}\n\n")
@@ -109,7 +109,7 @@ class Streams:
                     await asyncio.wait_for(waker.wait(), PULSE_INTERVAL_S)
         except (TimeoutError, StreamClosedError, StoreError):
             # Gone, too slow, or nothing to show: the browser comes back by itself.
-            handler.request.connection.close()
+            handler.connection.close()
         finally:
             self._wakers.discard(waker)
 

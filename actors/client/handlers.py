@@ -9,12 +9,14 @@ wrong), and that no request makes it hold more than `publishes.BODY_BYTES_MAX`. 
 it turns requests into calls of `ReferenceClient` and results into answers.
 """
 
+import asyncio
 import logging
 import pathlib
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
+from tornado.http1connection import HTTP1Connection
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
 from actors.client import publishes
@@ -40,7 +42,7 @@ _log = logging.getLogger("playtally.client")
 
 def application(client: "ReferenceClient") -> Application:
     """The tornado application of this client."""
-    routes: list[tuple] = [
+    routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (r"/plays", PlaysHandler, {"client": client}),
         (r"/totals", TotalsHandler, {"client": client}),
         (r"/report", ReportHandler, {"client": client}),
@@ -58,13 +60,8 @@ def application(client: "ReferenceClient") -> Application:
     )
 
 
-class Handler(RequestHandler):
+class Answering(RequestHandler):
     """What all answers have in common."""
-
-    client: "ReferenceClient"
-
-    def initialize(self, client: "ReferenceClient | None" = None) -> None:
-        self.client = client
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
@@ -76,7 +73,7 @@ class Handler(RequestHandler):
     def answer(self, content: Any, status: int = 200) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
-        self.finish(msgspec.json.encode(content) + b"\n")
+        _ = self.finish(msgspec.json.encode(content) + b"\n")  # nobody waits for it to leave
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
@@ -95,6 +92,13 @@ class Handler(RequestHandler):
             _log.error("client %s", value)
         elif not isinstance(value, HTTPError):
             _log.error("client failed\n%s", "".join(traceback.format_exception(typ, value, tb)))
+
+
+class Handler(Answering):
+    """One that asks the client."""
+
+    def initialize(self, client: "ReferenceClient") -> None:
+        self.client = client
 
 
 @stream_request_body
@@ -147,7 +151,7 @@ class PlaysHandler(Handler):
         duplicate = receipt.verdict is Verdict.DUPLICATE
         self.answer({"batch": publish.batch, "duplicate": duplicate})
 
-    def _refuse(self, error: MalformedPublish) -> None:
+    def _refuse(self, error: MalformedPublish) -> NoReturn:
         self.answer({"error": str(error), "field": error.field, "expected": error.expected}, 400)
         raise Finish
 
@@ -169,9 +173,20 @@ class HealthHandler(Handler):
 
 
 class EventsHandler(Handler):
-    """One stream. `events.Streams` writes to it."""
+    """One stream. `events.Streams` writes to it, and sets `waker` when there is something to tell."""
 
     is_closed = False
+
+    def initialize(self, client: "ReferenceClient") -> None:
+        super().initialize(client)
+        self.waker = asyncio.Event()
+
+    @property
+    def connection(self) -> HTTP1Connection:
+        """What carries it: our server speaks nothing else."""
+        connection = self.request.connection
+        assert isinstance(connection, HTTP1Connection)
+        return connection
 
     async def get(self) -> None:
         if self.client.streams.is_full():
@@ -181,18 +196,15 @@ class EventsHandler(Handler):
         # For a proxy in front, which would otherwise hold events back until it has a pageful.
         self.set_header("X-Accel-Buffering", "no")
         # A small event goes out at once, and doesn't wait for the answer to the one before.
-        self.request.connection.stream.set_nodelay(True)
+        self.connection.stream.set_nodelay(True)
         await self.client.streams.serve(self)
-
-    def on_closed(self) -> None:
-        """Replaced by the stream that is served."""
 
     def on_connection_close(self) -> None:
         self.is_closed = True
-        self.on_closed()
+        self.waker.set()
 
 
-class PageHandler(Handler):
+class PageHandler(Answering):
     """One file of the page, as it was when the client started."""
 
     def initialize(self, content: bytes, content_type: str) -> None:
@@ -203,13 +215,13 @@ class PageHandler(Handler):
         # a page and the client it talks to are of one version.
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Content-Type", self._content_type)
-        self.finish(self._content)
+        _ = self.finish(self._content)
 
     def head(self) -> None:
         self.get()
 
 
-class UnknownPathHandler(Handler):
+class UnknownPathHandler(Answering):
     def prepare(self) -> None:
         raise HTTPError(404)
 

@@ -56,8 +56,9 @@ _decoder = msgspec.json.Decoder(_Publish)
 
 def held_up_ms(header: str | None) -> int:
     """For how long, as the sender says, attempts to reach this client had failed; 0 without a word."""
-    is_number = header is not None and header.isascii() and header.isdigit() and len(header) <= 12
-    return int(header) if is_number else 0
+    if header is None or not (header.isascii() and header.isdigit() and len(header) <= 12):
+        return 0
+    return int(header)
 
 
 def parse(body: bytes, *, content_type: str, idempotency_key: str | None) -> Publish:

@@ -6,13 +6,14 @@ and what a promise is (`actors/core/audit.py`).
 """
 
 import asyncio
+import contextlib
 import logging
 import pathlib
+import socket
 import time
-from typing import BinaryIO
+from typing import Any, BinaryIO, Self
 
 import msgspec
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from actors.client import handlers
@@ -35,47 +36,27 @@ _log = logging.getLogger("playtally.client")
 
 
 class ReferenceClient:
-    """Takes publishes at `POST /plays` and shows them, in the event loop that runs.
+    """Takes publishes at `POST /plays` and shows them, in the event loop that runs, from `start` to `stop`.
 
-    `path` is the directory of its files. `address` is "host:port"; port 0 takes a free one, see
-    `port`. With a `secret`, publishes must be signed with it. `record`: a file to which each publish is
-    added as a line of JSON with `received_at_ns`, for `supervisor.py audit`.
+    `port` is the one that was taken. `streams` are those of the page.
     """
 
     def __init__(
         self,
-        path: pathlib.Path,
-        address: str,
-        promises: Promises | None = None,
-        *,
-        secret: bytes | None = None,
-        record: pathlib.Path | None = None,
+        store: ClientStore,
+        audit: Audit,
+        sockets: list[socket.socket],
+        secret: bytes | None,
+        record: BinaryIO | None,
     ) -> None:
-        self.port = 0
-        self.promises = promises or Promises()
+        """`start` makes one, of what it has opened."""
+        self.port: int = sockets[0].getsockname()[1]
+        self.promises = audit.promises
         self.secret = secret
         self.streams = Streams(self)
-        self._path = path
-        self._record_path = record
-        self._record: BinaryIO | None = None
-        self._address = address
-        self._store: ClientStore | None = None
-        self._audit: Audit | None = None
-        self._server: HTTPServer | None = None
-
-    async def start(self) -> None:
-        """Opens the store and listens. Raises `AddressError` or `StoreError`; nothing is left."""
-        host, port = _host_and_port(self._address)
-        self._store = ClientStore(self._path)
-        try:
-            self._audit = self._store.load(self.promises)
-            self.streams.changed(self._audit.videos)
-            self._record = _opened(self._record_path) if self._record_path else None
-            sockets = _bound(self._address, host, port)
-        except BaseException:
-            self._close()
-            raise
-        self.port = sockets[0].getsockname()[1]
+        self._store = store
+        self._audit: Audit | None = audit  # None while it is ahead of the store
+        self._record = record
         self._server = BoundedHTTPServer(
             handlers.application(self),
             max_body_size=REQUEST_BYTES_MAX,
@@ -84,19 +65,44 @@ class ReferenceClient:
             idle_connection_timeout=IDLE_CONNECTION_TIMEOUT_S,
         )
         self._server.add_sockets(sockets)
+        self.streams.changed(audit.videos)
+
+    @classmethod
+    def start(
+        cls,
+        path: pathlib.Path,
+        address: str,
+        promises: Promises | None = None,
+        *,
+        secret: bytes | None = None,
+        record: pathlib.Path | None = None,
+    ) -> Self:
+        """Opens the store and listens. Raises `AddressError` or `StoreError`; nothing is left.
+
+        `path` is the directory of its files. `address` is "host:port"; port 0 takes a free one. With a
+        `secret`, publishes must be signed with it. `record`: a file to which each publish is added as a
+        line of JSON with `received_at_ns`, for `supervisor.py audit`.
+        """
+        host, port = _host_and_port(address)
+        with contextlib.ExitStack() as opened:
+            store = opened.enter_context(contextlib.closing(ClientStore(path)))
+            audit = store.load(promises or Promises())
+            recording = opened.enter_context(_opened(record)) if record else None
+            client = cls(store, audit, _bound(address, host, port), secret, recording)
+            opened.pop_all()  # they are the client's to close from now on
+        return client
 
     async def stop(self) -> None:
         """Listens no more, ends the streams, closes the store. Safe to call twice."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        server.stop()
+        self._server.stop()
         await self.streams.end(STREAMS_END_TIMEOUT_S)
         try:
-            await asyncio.wait_for(server.close_all_connections(), CLOSE_TIMEOUT_S)
+            await asyncio.wait_for(self._server.close_all_connections(), CLOSE_TIMEOUT_S)
         finally:
             # The store last: until the connections are closed, a publish may still arrive.
-            self._close()
+            self._store.close()
+            if self._record is not None:
+                self._record.close()
 
     @property
     def audit(self) -> Audit:
@@ -141,18 +147,13 @@ class ReferenceClient:
             self._record.write(line + b"\n")
         except OSError as error:
             # The publish is committed: a recording with a hole is no reason to have it sent again.
-            _log.error("client %s: cannot be added to (%s)", self._record_path, error.strerror)
+            _log.error("client %s: cannot be added to (%s)", self._record.name, error.strerror)
 
-    def _close(self) -> None:
-        self._store.close()
-        if self._record is not None:
-            self._record.close()
-
-    def report(self) -> dict:
+    def report(self) -> dict[str, Any]:
         """What `GET /report` answers."""
         return self.audit.report()
 
-    def stats(self) -> dict:
+    def stats(self) -> dict[str, int]:
         """The few figures for a status line."""
         statistics = self.audit.statistics
         return {
@@ -186,7 +187,7 @@ def _opened(path: pathlib.Path) -> BinaryIO:
         ) from error
 
 
-def _bound(address: str, host: str, port: int) -> list:
+def _bound(address: str, host: str, port: int) -> list[socket.socket]:
     try:
         return bind_sockets(port, address=host)
     except OSError as error:

@@ -112,8 +112,7 @@ class Served:
 
     async def _serve(self):
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        client = ReferenceClient(self._path, "127.0.0.1:0")
-        await client.start()
+        client = ReferenceClient.start(self._path, "127.0.0.1:0")
         self.port = client.port
         self._ready.set()
         await self._ended.wait()
@@ -483,11 +482,9 @@ def test_an_address_in_use_is_named_and_the_store_is_let_go(client, tmp_path):
     address = f"127.0.0.1:{client.port}"
 
     async def start():
-        refused = ReferenceClient(tmp_path / "other", address)
         with pytest.raises(AddressError, match=f"{address}.*in use.*port 0"):
-            await refused.start()
-        free = ReferenceClient(tmp_path / "other", "127.0.0.1:0")
-        await free.start()
+            ReferenceClient.start(tmp_path / "other", address)
+        free = ReferenceClient.start(tmp_path / "other", "127.0.0.1:0")
         assert free.port > 0
         await free.stop()
         await free.stop()
@@ -498,13 +495,13 @@ def test_an_address_in_use_is_named_and_the_store_is_let_go(client, tmp_path):
 @pytest.mark.parametrize("address", ["8080", ":8080", "127.0.0.1:", "127.0.0.1:65536", "h:http"])
 def test_an_address_that_is_none_is_refused(tmp_path, address):
     with pytest.raises(AddressError, match='expected "host:port"'):
-        asyncio.run(ReferenceClient(tmp_path, address).start())
+        ReferenceClient.start(tmp_path, address)
 
 
 def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(tmp_path):
     (tmp_path / FILE_NAME).write_bytes(b"no database " * 100)
     with pytest.raises(StoreError, match=f"{FILE_NAME} cannot be opened.*move the file away"):
-        asyncio.run(ReferenceClient(tmp_path, "127.0.0.1:0").start())
+        ReferenceClient.start(tmp_path, "127.0.0.1:0")
     assert (tmp_path / FILE_NAME).read_bytes() == b"no database " * 100
 
 
@@ -599,8 +596,7 @@ def test_no_more_streams_than_the_bound_and_a_closed_one_makes_room(client):
 @contextlib.asynccontextmanager
 async def in_this_loop(path):
     """A client that runs in this loop."""
-    client = ReferenceClient(path, "127.0.0.1:0")
-    await client.start()
+    client = ReferenceClient.start(path, "127.0.0.1:0")
     try:
         yield client
     finally:
