@@ -7,7 +7,6 @@ exact: the fewest publishes, by an integer programme that knows all plays before
 agree, what the rule makes more is the price of not knowing the future.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
@@ -15,11 +14,10 @@ from random import Random
 from typing import NamedTuple
 
 import numpy
-from rich.table import Table
 
 from actors.core.bound import Demand, Mode, Play, demands, publishes_min
-from actors.screen import Page
 
+from .command import parser, show
 from .publishes import BATCH_SIZE_MAX, DEADLINE_MS, rule_publishes
 from .traces import BURST_MS, MS, make_trace
 
@@ -99,20 +97,12 @@ class _Carried(NamedTuple):
 
 def main() -> None:
     """Measure and print one of the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rates", action="store_true", help="how all hot depends on the rate of plays")
-    options = parser.parse_args()
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    columns = (
-        ("all hot", "rule", "bound", "ratio")
-        if options.rates
-        else ("cut down", "of so many", "linger", "rule", "exact", "bound")
-    )
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    for row in _rates() if options.rates else _cut_down():
-        table.add_row(*row)
-    Page().print(table)
+    arguments = parser(__doc__)
+    arguments.add_argument("--rates", action="store_true", help="how all hot depends on the rate of plays")
+    if arguments.parse_args().rates:
+        show(("all hot", "rule", "bound", "ratio"), _rates())
+    else:
+        show(("cut down", "of so many", "linger", "rule", "exact", "bound"), _cut_down())
 
 
 def _rates() -> list[tuple[str, ...]]:

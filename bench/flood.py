@@ -8,21 +8,19 @@ many of them were full (20 videos), and what the processes of the service hold m
 and for each video: their proportional share of memory (PSS).
 """
 
-import argparse
 import random
-import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
 from actors.launch import Service, wait_for
-from bench.growth import body_of, memory_mb_of, pids_of
 from tests.support.queues import RawClient
 from tests.support.recording_client import RecordingClient
-from tests.support.services import ANY_PORTS
+from tests.support.services import ANY_PORTS, facts_of
+
+from .command import folder, parser, show
+from .growth import body_of
+from .processes import memory_mb_of, pids_of
 
 VIDEOS_A_PUBLISH_MAX = 20
 PLAYS_A_PUB = 1000
@@ -46,17 +44,17 @@ class Flood(NamedTuple):
         return self.widths.count(VIDEOS_A_PUBLISH_MAX)
 
 
-def flood(folder: Path, videos: int) -> Flood:
+def flood(path: Path, videos: int) -> Flood:
     """Let that many plays of as many videos loose on a service of its own."""
     chance = random.Random(videos)
     bodies = [body_of(chance.randbytes(16)) for _ in range(videos)]
     with RecordingClient() as client:
         overrides = ["client.enabled=false", f"publish.url={client.url}", "publish.stdout=false"]
-        with Service(folder / "state", [*ANY_PORTS, *overrides]) as service:
+        with Service(path / "state", [*ANY_PORTS, *overrides]) as service:
             pids = pids_of(service)
             before_mb = memory_mb_of(pids)
             started_s = time.monotonic()
-            with RawClient(service.facts()["nsqd_tcp_address"]) as queue:
+            with RawClient(facts_of(service)["nsqd_tcp_address"]) as queue:
                 for at in range(0, videos, PLAYS_A_PUB):
                     queue.publish("plays", *bodies[at : at + PLAYS_A_PUB])
             wait_for(lambda: len(client.totals) >= videos, "all to be told", TIMEOUT_S, service.log)
@@ -70,19 +68,14 @@ def flood(folder: Path, videos: int) -> Flood:
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--videos", type=int, default=200_000)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
-        found = flood(Path(folder), options.videos)
+    arguments = parser(__doc__)
+    arguments.add_argument("--videos", type=int, default=200_000)
+    options = arguments.parse_args()
+    with folder() as path:
+        found = flood(path, options.videos)
     assert set(found.totals.values()) == {1} and not found.wrong, found.wrong[:5]
     grown_mb = sum(found.memory_mb.values())
-    table = Table(title="a flood of new videos", box=None, title_justify="left")
-    for name in COLUMNS:
-        table.add_column(name, justify="right")
-    table.add_row(
+    row = (
         f"{found.videos:,}",
         f"{found.seconds:.1f}",
         f"{len(found.widths):,}",
@@ -91,7 +84,7 @@ def main() -> None:
         f"{grown_mb:.0f}",
         f"{grown_mb * 1e6 / found.videos:.0f}",
     )
-    Console().print(table)
+    show(COLUMNS, [row], "a flood of new videos", texts=0)
     print(", ".join(f"{name} {mb:.1f} MB" for name, mb in found.memory_mb.items()))
 
 

@@ -12,53 +12,71 @@ of all processes of the service after that, against that with no video. Then the
 started again: how long until it is ready, and its memory.
 """
 
-import argparse
-import json
 import random
-import tempfile
 import time
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from msgspec import Struct
 
 from actors.launch import Service
-from bench.drain import wait_drained
-from bench.pipeline import cpu_s, queue_process
-from tests.support.queues import QueueProcess, RawClient
-from tests.support.services import ANY_PORTS
+from tests.support.queues import QueueProcess, RawClient, open_queue
+from tests.support.services import ANY_PORTS, reading
+
+from .command import add_json, folder, need_nsqd, parser, show, write_json
+from .drain import Drained, drain
+from .processes import memory_mb_of, pids_of
 
 VIDEOS = (100, 10_000, 1_000_000)
 PLAYS_A_PUB = 2000
 COUNTING = ("consumer", "counter-", "dispatcher")
 HELD_BACK = ["dispatch.realtime_below=1", "dispatch.deadline_s=3600", "publish.stdout=false"]
-MB = 1_000_000
+COLUMNS = (
+    "videos",
+    "plays/s",
+    "CPU a play, µs",
+    "x the fewest",
+    "first play, µs",
+    "MB",
+    "MB a million",
+    "start, s",
+)
+
+
+class Grown(Struct, frozen=True):
+    """The figures for so many videos. Memory: by process, more than with no video; and after a start."""
+
+    videos: int
+    new: Drained
+    known: Drained
+    memory_mb: dict[str, float]
+    memory_again_mb: dict[str, float]
+    start_s: float
 
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--plays", type=int, default=1_000_000)
-    parser.add_argument("--videos", type=int, nargs="+", default=VIDEOS)
-    parser.add_argument("--set", action="append", default=[], help="a setting, as supervisor.py's")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--plays", type=int, default=1_000_000)
+    arguments.add_argument("--videos", type=int, nargs="+", default=VIDEOS)
+    arguments.add_argument("--set", action="append", default=[], help="a setting, as supervisor.py's")
+    add_json(arguments)
+    options = arguments.parse_args()
+    need_nsqd()
     results = []
     for videos in options.videos:
-        with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
-            results.append(measure(Path(folder), videos, options.plays, options.set))
-    show(results)
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+        with folder() as path:
+            results.append(measure(path, videos, options.plays, options.set))
+    _show(results)
+    write_json(options.json, results)
 
 
-def measure(folder: Path, videos: int, plays: int, overrides: list[str]) -> dict:
+def measure(path: Path, videos: int, plays: int, overrides: list[str]) -> Grown:
     """The figures for so many videos."""
-    with queue_process("nsqd", folder / "nsqd", f"--mem-queue-size={2 * plays}") as queue:
+    with open_queue("nsqd", path, f"--mem-queue-size={2 * plays}") as queue:
         queue.post("/topic/create?topic=plays")
         queue.post("/channel/create?topic=plays&channel=playtally")
-        address = f'nsq.nsqd_tcp_addresses=["{queue.tcp_address}"]'
-        service = Service(folder / "state", [*ANY_PORTS, *HELD_BACK, address, *overrides])
+        settings = [*ANY_PORTS, *HELD_BACK, reading(queue.tcp_address), *overrides]
+        service = Service(path / "state", settings)
         chance = random.Random(1)
         known = [chance.randbytes(16) for _ in range(videos)]
         with service:
@@ -75,33 +93,24 @@ def measure(folder: Path, videos: int, plays: int, overrides: list[str]) -> dict
             start_s = time.monotonic() - started_s
             again_mb = memory_mb_of(pids_of(service))
             service.kill()
-    return {
-        "videos": len({video for one in drawn for video in one}),
-        "plays_per_s": known_already["plays_per_s"],
-        "new_cpu_us_a_play": new["cpu_us_a_play"],
-        "cpu_us_a_play": known_already["cpu_us_a_play"],
-        "memory_mb": {name: memory_mb[name] - empty_mb[name] for name in memory_mb},
-        "memory_again_mb": {name: again_mb[name] - empty_mb[name] for name in again_mb},
-        "start_s": start_s,
-    }
+    return Grown(
+        len({video for one in drawn for video in one}),
+        new,
+        known_already,
+        {name: memory_mb[name] - empty_mb[name] for name in memory_mb},
+        {name: again_mb[name] - empty_mb[name] for name in again_mb},
+        start_s,
+    )
 
 
-def _drain(queue: QueueProcess, pids: dict[str, int], plays: list[bytes]) -> dict:
+def _drain(queue: QueueProcess, pids: dict[str, int], plays: list[bytes]) -> Drained:
     """Put plays on the queue, and have them counted."""
     queue.post("/channel/pause?topic=plays&channel=playtally")
     with RawClient(queue.tcp_address) as client:
         for at in range(0, len(plays), PLAYS_A_PUB):
             client.publish("plays", *map(body_of, plays[at : at + PLAYS_A_PUB]))
-    before_s = {name: cpu_s(pid) for name, pid in pids.items()}
-    started_s = time.monotonic()
-    queue.post("/channel/unpause?topic=plays&channel=playtally")
-    wait_drained(queue)
-    seconds = time.monotonic() - started_s
-    used_us = {name: (cpu_s(pid) - before_s[name]) / len(plays) * 1e6 for name, pid in pids.items()}
-    return {
-        "plays_per_s": len(plays) / seconds,
-        "cpu_us_a_play": {name: us for name, us in used_us.items() if name.startswith(COUNTING)},
-    }
+    counting = {name: pid for name, pid in pids.items() if name.startswith(COUNTING)}
+    return drain(queue, counting, len(plays))
 
 
 def body_of(video: bytes) -> bytes:
@@ -111,58 +120,32 @@ def body_of(video: bytes) -> bytes:
     return f'{{"video_id": "{guid}"}}'.encode()
 
 
-def pids_of(service: Service) -> dict[str, int]:
-    """The processes of a service, by name."""
-    return {child["id"]: child["pid"] for child in service.status()["children"]} | {
-        "supervisor": service.process.pid
-    }
-
-
-def memory_mb_of(pids: dict[str, int]) -> dict[str, float]:
-    """The proportional share (PSS) of each, in millions of bytes."""
-    return {name: _pss_bytes(pid) / MB for name, pid in pids.items()}
-
-
-def _pss_bytes(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError(f"no Pss of {pid}")
-
-
-def show(results: list[dict]) -> None:
-    """The table."""
-    table = Table(title="many videos", box=None, title_justify="left")
-    columns = (
-        "videos",
-        "plays/s",
-        "CPU a play, µs",
-        "x the fewest",
-        "first play, µs",
-        "MB",
-        "MB a million",
-        "start, s",
-    )
-    for name in columns:
-        table.add_column(name, justify="right")
-    fewest_us = sum(results[0]["cpu_us_a_play"].values())
+def _show(results: list[Grown]) -> None:
+    fewest_us = sum(results[0].known.cpu_us_a_play.values())
+    rows = []
     for one in results:
-        us, mb = sum(one["cpu_us_a_play"].values()), sum(one["memory_mb"].values())
-        table.add_row(
-            f"{one['videos']:,}",
-            f"{one['plays_per_s']:,.0f}",
-            f"{us:.2f}",
-            f"{us / fewest_us:.2f}",
-            f"{sum(one['new_cpu_us_a_play'].values()):.2f}",
-            f"{mb:.0f}",
-            f"{mb / one['videos'] * 1e6:,.0f}" if one["videos"] > 100_000 else "",
-            f"{one['start_s']:.2f}",
+        us, mb = sum(one.known.cpu_us_a_play.values()), sum(one.memory_mb.values())
+        rows.append(
+            (
+                f"{one.videos:,}",
+                f"{one.known.plays_per_s:,.0f}",
+                f"{us:.2f}",
+                f"{us / fewest_us:.2f}",
+                f"{sum(one.new.cpu_us_a_play.values()):.2f}",
+                f"{mb:.0f}",
+                f"{mb / one.videos * 1e6:,.0f}" if one.videos > 100_000 else "",
+                f"{one.start_s:.2f}",
+            )
         )
-    Console().print(table)
+    show(COLUMNS, rows, "many videos", texts=0)
     for one in results:
-        for what, unit in (("cpu_us_a_play", "µs"), ("memory_mb", "MB"), ("memory_again_mb", "MB, again")):
-            figures = ", ".join(f"{name} {value:.2f}" for name, value in one[what].items())
-            print(f"{one['videos']:,} videos, {unit}: {figures}")
+        for figures, unit in (
+            (one.known.cpu_us_a_play, "µs"),
+            (one.memory_mb, "MB"),
+            (one.memory_again_mb, "MB, again"),
+        ):
+            by_process = ", ".join(f"{name} {value:.2f}" for name, value in figures.items())
+            print(f"{one.videos:,} videos, {unit}: {by_process}")
 
 
 if __name__ == "__main__":

@@ -3,31 +3,28 @@
 python -m bench.idle [--seconds 20]
 """
 
-import argparse
-import tempfile
 import time
-from pathlib import Path
 
 from actors.launch import Service
-from bench.pipeline import cpu_s
 from tests.support.services import ANY_PORTS
+
+from .command import folder, parser
+from .processes import CpuUse, pids_of
 
 SETTLE_S = 3.0
 
 
 def main() -> None:
     """Measure and print a line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
-        with Service(Path(folder) / "state", ANY_PORTS) as service:
-            pids = {child["id"]: child["pid"] for child in service.status()["children"]}
-            pids["supervisor"] = service.process.pid
-            time.sleep(SETTLE_S)
-            before_s = {name: cpu_s(pid) for name, pid in pids.items()}
-            time.sleep(options.seconds)
-            used = {name: (cpu_s(pid) - before_s[name]) / options.seconds for name, pid in pids.items()}
+    arguments = parser(__doc__)
+    arguments.add_argument("--seconds", type=float, default=20.0)
+    options = arguments.parse_args()
+    with folder() as path, Service(path / "state", ANY_PORTS) as service:
+        pids = pids_of(service)
+        time.sleep(SETTLE_S)
+        cpu = CpuUse(pids)
+        time.sleep(options.seconds)
+        used = {name: used_s / options.seconds for name, used_s in cpu.used_s().items()}
     shares = ", ".join(f"{name} {share:.2%}" for name, share in used.items())
     print(f"idle: {sum(used.values()):.2%} of one core ({shares})")
 

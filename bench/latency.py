@@ -9,63 +9,66 @@ pynsq reader that only looks at its clock. Both clocks are this machine's.
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from actors.launch import ROOT, Service, wait_for
-from bench.pipeline import queue_process
-from tests.support.queues import RawClient, nsqd_path
-from tests.support.services import ANY_PORTS, Load
+from tests.support.patience import wait_until
+from tests.support.queues import RawClient, open_queue
+from tests.support.services import ANY_PORTS, Load, reading
+
+from . import stock
+from .command import folder, kinds, parser, show
 
 PLAYS_A_VIDEO = 90
 
 
 def main() -> None:
     """Run it and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--plays", type=int, default=2000)
-    parser.add_argument("--rate", type=float, default=200.0)
-    parser.add_argument("--background", type=int, default=0)
-    options = parser.parse_args()
-    table = Table(title="arrival on the queue to receipt, ms", box=None, title_justify="left")
-    for name in ("queue", "receiver", "median", "p99", "slowest"):
-        table.add_column(name, justify="left" if name in ("queue", "receiver") else "right")
-    for kind in ["embedded", *(["nsqd"] if nsqd_path() else [])]:
-        with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
-            table.add_row(kind, "playtally", *_row(_ours(kind, Path(folder), options)))
+    arguments = parser(__doc__)
+    arguments.add_argument("--plays", type=int, default=2000)
+    arguments.add_argument("--rate", type=float, default=200.0)
+    arguments.add_argument("--background", type=int, default=0)
+    options = arguments.parse_args()
+    rows = []
+    for kind in kinds():
+        with folder() as path:
+            rows.append((kind, "playtally", *_quantiles(_ours(kind, path, options))))
         if kind == "nsqd":
-            with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
-                table.add_row(kind, "stock pynsq", *_row(_stock(Path(folder), options)))
-    Console().print(table)
+            with folder() as path:
+                rows.append((kind, "stock pynsq", *_quantiles(_stock(path, options))))
+    columns = ("queue", "receiver", "median", "p99", "slowest")
+    show(columns, rows, "arrival on the queue to receipt, ms", texts=2)
 
 
-def _ours(kind: str, folder: Path, options: argparse.Namespace) -> list[float]:
+def _ours(kind: str, path: Path, options: argparse.Namespace) -> list[float]:
     """Milliseconds, one a publish that left because of a play of ours."""
-    with queue_process("nsqd" if kind == "nsqd" else "embedded", folder) as queue:
-        settings = [*ANY_PORTS, f'nsq.nsqd_tcp_addresses=["{queue.tcp_address}"]']
-        with Service(folder / "state", settings) as service:
-            received = folder / "received"
-            receiver = subprocess.Popen(
-                [sys.executable, "-c", RECEIVER, str(received)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-            )
-            try:
-                url = receiver.stdout.readline().strip()
-                service.stop()
-                service = Service(folder / "state", [*settings, f"publish.url={url}"])
-                with service:
-                    ours = _play(queue.tcp_address, options, service, folder)
-                    wait_for(lambda: service.status()["caught_up"], "all published", 90)
-            finally:
-                receiver.kill()
-                receiver.wait()
+    received = path / "received"
+    with (
+        open_queue(kind, path) as queue,
+        _receiver(received) as url,
+        Service(path / "state", [*ANY_PORTS, reading(queue.tcp_address), f"publish.url={url}"]) as service,
+    ):
+        videos = [str(uuid.uuid4()) for _ in range(-(-options.plays // PLAYS_A_VIDEO))]
+        ours = set(videos)
+        load = None
+        if options.background:
+            seconds = options.plays / options.rate
+            words = ("--plays", str(int(options.background * seconds)), "--rate", str(options.background))
+            load = Load(service, path, *words, "--seed", "1")
+            wait_for(lambda: service.status()["plays"]["counted"], "the first of the background", 60)
+        _put(
+            queue.tcp_address, (videos[number % len(videos)] for number in range(options.plays)), options.rate
+        )
+        if load is not None:
+            load.wait()
+        wait_for(lambda: service.status()["caught_up"], "all published", 90)
     return [
         (entry["at_ns"] - video["arrived_at_ns"]) / 1e6
         for entry in map(json.loads, received.read_text().splitlines())
@@ -74,46 +77,42 @@ def _ours(kind: str, folder: Path, options: argparse.Namespace) -> list[float]:
     ]
 
 
-def _play(address: str, options: argparse.Namespace, service: Service, folder: Path) -> set[str]:
-    """Put the plays, paced. The videos that they are of."""
-    videos = [str(uuid.uuid4()) for _ in range(-(-options.plays // PLAYS_A_VIDEO))]
-    load = None
-    if options.background:
-        seconds = options.plays / options.rate
-        words = ("--plays", str(int(options.background * seconds)), "--rate", str(options.background))
-        load = Load(service, folder, *words, "--seed", "1")
-        time.sleep(1)
+def _stock(path: Path, options: argparse.Namespace) -> list[float]:
+    with open_queue("nsqd", path) as queue:
+        reader = stock.start("look", queue.tcp_address, options.plays)
+        wait_until(
+            lambda: (queue.channel("plays", stock.CHANNEL) or {}).get("clients"),
+            "the stock reader to connect",
+        )
+        _put(queue.tcp_address, [str(uuid.UUID(int=0))] * options.plays, options.rate)
+        ages_ms: list[float] = json.loads(stock.result(reader))
+        return ages_ms
+
+
+def _put(address: str, videos: Iterable[str], rate: float) -> None:
+    """Put a play of each, one by one at that rate."""
     with RawClient(address) as client:
         started_s = time.monotonic()
-        for number in range(options.plays):
-            client.publish("plays", b'{"video_id":"%b"}' % videos[number % len(videos)].encode())
-            time.sleep(max(0.0, started_s + (number + 1) / options.rate - time.monotonic()))
-    if load is not None:
-        load.wait()
-    return set(videos)
+        for number, video in enumerate(videos, 1):
+            client.publish("plays", b'{"video_id":"%b"}' % video.encode())
+            time.sleep(max(0.0, started_s + number / rate - time.monotonic()))
 
 
-def _stock(folder: Path, options: argparse.Namespace) -> list[float]:
-    with queue_process("nsqd", folder) as queue:
-        reader = subprocess.Popen(
-            [sys.executable, "-c", STOCK, queue.tcp_address, str(options.plays)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        time.sleep(2)
-        with RawClient(queue.tcp_address) as client:
-            started_s = time.monotonic()
-            for number in range(options.plays):
-                client.publish("plays", b'{"video_id":"00000000-0000-4000-8000-000000000000"}')
-                time.sleep(max(0.0, started_s + (number + 1) / options.rate - time.monotonic()))
-        said, _ = reader.communicate(timeout=60)
-        return json.loads(said)
+def _quantiles(times_ms: list[float]) -> list[str]:
+    ranked = sorted(times_ms)
+    return [f"{ranked[min(len(ranked) - 1, int(share * len(ranked)))]:.2f}" for share in (0.5, 0.99, 1.0)]
 
 
-def _row(times: list[float]) -> list[str]:
-    times = sorted(times)
-    return [f"{times[min(len(times) - 1, int(share * len(times)))]:.2f}" for share in (0.5, 0.99, 1.0)]
+@contextlib.contextmanager
+def _receiver(file: Path) -> Iterator[str]:
+    """A client in a process of its own, which notes in the file what came when: its URL."""
+    command = [sys.executable, "-c", RECEIVER, str(file)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
 
 
 RECEIVER = """
@@ -133,20 +132,6 @@ async def main():
     await asyncio.Event().wait()
 asyncio.run(main())
 """
-
-STOCK = """
-import json, sys, time, nsq, tornado.ioloop
-address, plays, times = sys.argv[1], int(sys.argv[2]), []
-def handler(message):
-    times.append((time.time_ns() - message.timestamp) / 1e6)
-    if len(times) == plays:
-        tornado.ioloop.IOLoop.current().add_callback(tornado.ioloop.IOLoop.current().stop)
-    return True
-reader = nsq.Reader("plays", "stock", handler, nsqd_tcp_addresses=[address], max_in_flight=200)
-tornado.ioloop.IOLoop.current().start()
-print(json.dumps(times))
-"""
-
 
 if __name__ == "__main__":
     main()

@@ -16,10 +16,8 @@ used: the share with what followed taken into account. A batch could have left l
 without anything being late; used is 1 - spare / deadline. late: hot plays that were answered too late.
 """
 
-import argparse
 import json
 import math
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,14 +25,13 @@ from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
-from rich.table import Table
 
 from actors.core.bound import Mode
 from actors.core.outbox import payload
-from actors.screen import Page
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import open_service
 
+from .command import folder, parser, show
 from .publishes import BATCH_SIZE_MAX, DEADLINE_MS, OVERDUE_LINGER_MS, replay
 from .traces import MS, PLAYS, TRACES, make_trace
 
@@ -137,48 +134,48 @@ def _play(video: int) -> bytes:
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--client-ms", nargs="+", type=int, default=CLIENTS_MS, metavar="MS")
-    parser.add_argument("--vary", type=float, default=10, metavar="PERCENT", help="publish times by this: 10")
-    parser.add_argument("--trace", choices=TRACES, default="10 min", metavar="NAME", help=", ".join(TRACES))
-    parser.add_argument("--plays", type=int, default=PLAYS)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--live", action="store_true", help="real processes in real time")
-    parser.add_argument("--deadline-s", type=float, default=LIVE_DEADLINE_S, metavar="S", help="with --live")
-    parser.add_argument("--realtime-below", type=int, default=LIVE_REALTIME_BELOW, metavar="N")
-    parser.add_argument("--restart", action="store_true", help="with --live: kill the dispatcher once")
-    options = parser.parse_args()
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    arguments = parser(__doc__)
+    arguments.add_argument("--client-ms", nargs="+", type=int, default=CLIENTS_MS, metavar="MS")
+    arguments.add_argument(
+        "--vary", type=float, default=10, metavar="PERCENT", help="publish times by this: 10"
+    )
+    arguments.add_argument(
+        "--trace", choices=TRACES, default="10 min", metavar="NAME", help=", ".join(TRACES)
+    )
+    arguments.add_argument("--plays", type=int, default=PLAYS)
+    arguments.add_argument("--seed", type=int, default=1)
+    arguments.add_argument("--live", action="store_true", help="real processes in real time")
+    arguments.add_argument(
+        "--deadline-s", type=float, default=LIVE_DEADLINE_S, metavar="S", help="with --live"
+    )
+    arguments.add_argument("--realtime-below", type=int, default=LIVE_REALTIME_BELOW, metavar="N")
+    arguments.add_argument("--restart", action="store_true", help="with --live: kill the dispatcher once")
+    options = arguments.parse_args()
     columns = ("client", "publishes", "by deadline", "age min", "age p50", "used min", "p1", "p50", "late")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    rows = []
     for client_ms in options.client_ms:
         if options.live:
             deadline_s = options.deadline_s
-            with tempfile.TemporaryDirectory() as folder:
-                sent = live(
-                    client_ms,
-                    deadline_s,
-                    2.5 * deadline_s,
-                    Path(folder),
-                    options.realtime_below,
-                    options.restart,
-                )
+            with folder() as path:
+                seconds, below = 2.5 * deadline_s, options.realtime_below
+                sent = live(client_ms, deadline_s, seconds, path, below, options.restart)
             found = judge(sent, deadline_s, options.realtime_below)
         else:
             deadline_s = DEADLINE_MS / 1000
             sent = virtual(options.trace, options.plays, options.seed, client_ms, options.vary / 100)
             found = judge(sent, deadline_s)
-        table.add_row(
-            f"{client_ms} ms",
-            f"{found.batches:,}",
-            f"{len(found.used):,}",
-            _share(found.ages, 0),
-            _share(found.ages, 0.5),
-            *(_share(found.used, share) for share in (0, 0.01, 0.5)),
-            f"{found.late:,}",
+        rows.append(
+            (
+                f"{client_ms} ms",
+                f"{found.batches:,}",
+                f"{len(found.used):,}",
+                _share(found.ages, 0),
+                _share(found.ages, 0.5),
+                *(_share(found.used, share) for share in (0, 0.01, 0.5)),
+                f"{found.late:,}",
+            )
         )
-    Page().print(table)
+    show(columns, rows, texts=0)
 
 
 def _share(found: list[float], quantile: float) -> str:

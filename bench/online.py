@@ -21,11 +21,10 @@ from random import Random
 
 import numpy
 from msgspec import Struct
-from rich.table import Table
 
 from actors.core.bound import Mode, Play, demands, publishes_min
-from actors.screen import Page
 
+from .command import parser, show
 from .publishes import DEADLINE_MS, rule_publishes
 from .traces import BURST_MS, MS, PLAYS, make_trace
 
@@ -51,20 +50,21 @@ class Found(Struct, frozen=True):
 
 def main() -> None:
     """Measure and print the table."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("", "bound", "online", "rule", "online / bound", "rule / online"):
-        table.add_column(column, justify="right" if column else "left", no_wrap=True)
-    for one in _rows():
+    parser(__doc__).parse_args()
+    rows = []
+    for one in _found():
         least, most = ("≥ ", "≤ ") if one.at_least else ("", "")
-        table.add_row(
-            one.trace,
-            f"{one.bound:,.1f}",
-            f"{least}{one.online:,.1f}",
-            f"{one.rule:,.1f}",
-            f"{least}{one.online / one.bound:.3f}",
-            f"{most}{one.rule / one.online:.3f}",
+        rows.append(
+            (
+                one.trace,
+                f"{one.bound:,.1f}",
+                f"{least}{one.online:,.1f}",
+                f"{one.rule:,.1f}",
+                f"{least}{one.online / one.bound:.3f}",
+                f"{most}{one.rule / one.online:.3f}",
+            )
         )
-    Page().print(table)
+    show(("", "bound", "online", "rule", "online / bound", "rule / online"), rows)
 
 
 def best_rate(chances: Sequence[float], wait: int, places: int, within: float = 1e-4) -> float:
@@ -133,7 +133,7 @@ def drawn(shares: Sequence[float], offsets_ms: Sequence[int], total: int, random
     return [Play(video, at * MS, at * MS, total) for video, at in zip(videos, offsets_ms, strict=True)]
 
 
-def _rows() -> Iterator[Found]:
+def _found() -> Iterator[Found]:
     hot = Mode(deadline=DEADLINE_MS * MS)
     for minutes in (10, 30, 60, 120):
         traces = [_hot([1.0] * VIDEOS, minutes, seed) for seed in range(SEEDS)]

@@ -9,16 +9,11 @@ there are; until one is measured, all are early alike. Then the same for a batch
 under the bound, taken and confirmed, while that many deadlines wait, spread over half a minute.
 """
 
-import argparse
 import gc
 import multiprocessing
 import random
 import time
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from actors.core.columns import pack_numbers
 from actors.core.dispatching import Dispatching
@@ -27,44 +22,45 @@ from actors.core.messages import DispatcherInbox, Pending
 from actors.core.schedule import Rule, Schedule
 from actors.mailbox import Decoder, encode
 
+from .command import parser, show
+from .processes import own_memory_bytes
+
 SIZES = (1, 16, 128, 512, 4096)
 MESSAGES_MAX = 2000
 VIDEOS_A_MS = 50
 NOW_MS = 1_700_000_000_000
 BATCH = 20
 BATCHES = 100
+COLUMNS = (
+    "videos a message",
+    "pending",
+    "µs an offer",
+    "bytes a video",
+    "µs an offer, publishes of 2 ms",
+)
 
 
 def main() -> None:
     """Measure and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--videos", type=int, default=1_000_000)
-    options = parser.parse_args()
-    table = Table(title="offers", box=None, title_justify="left")
-    columns = (
-        "videos a message",
-        "pending",
-        "µs an offer",
-        "bytes a video",
-        "µs an offer, publishes of 2 ms",
-    )
-    for name in columns:
-        table.add_column(name, justify="right")
+    arguments = parser(__doc__)
+    arguments.add_argument("--videos", type=int, default=1_000_000)
+    options = arguments.parse_args()
+    rows = []
     for size in SIZES:
         messages = max(1, min(options.videos // size, MESSAGES_MAX))
         us, pending_bytes = _apart(size, messages, [])
         measured_us, _ = _apart(size, messages, [2.0] * 10)
         fits = f"{pending_bytes:.0f}" if size * messages > 100_000 else ""
-        table.add_row(str(size), f"{size * messages:,}", f"{us:.2f}", fits, f"{measured_us:.2f}")
-    Console().print(table)
+        rows.append((str(size), f"{size * messages:,}", f"{us:.2f}", fits, f"{measured_us:.2f}"))
+    show(COLUMNS, rows, "offers", texts=0)
     for waiting in (0, 1000, 30_000):
         print(f"a batch of {BATCH}, {waiting:,} deadlines waiting: {batch_us(waiting):.0f} µs")
 
 
-def _apart(*arguments: Any) -> tuple[float, float]:
+def _apart(size: int, messages: int, publishes_ms: list[float]) -> tuple[float, float]:
     """`offers` in a process of its own, for the memory."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes:
-        return processes.submit(offers, *arguments).result()
+        return processes.submit(offers, size, messages, publishes_ms).result()
 
 
 def offers(size: int, messages: int, publishes_ms: list[float]) -> tuple[float, float]:
@@ -77,14 +73,14 @@ def offers(size: int, messages: int, publishes_ms: list[float]) -> tuple[float, 
         dispatching._margin.measure(publish_ms)
     decoder: Decoder[DispatcherInbox] = Decoder(DispatcherInbox)
     gc.collect()
-    before, started_s = _memory_bytes(), time.process_time()
+    before, started_s = own_memory_bytes(), time.process_time()
     for number, mail in enumerate(mails):
         dispatching.handle(0, decoder.feed(mail), NOW_MS + number * size // VIDEOS_A_MS)
         dispatching.wakeup_ms()
     seconds = time.process_time() - started_s
     videos = dispatching.figures().pending_videos
     assert videos == size * messages, (videos, size * messages)
-    return seconds / videos * 1e6, (_memory_bytes() - before) / videos
+    return seconds / videos * 1e6, (own_memory_bytes() - before) / videos
 
 
 def _mail(chance: random.Random, size: int, first: int) -> bytes:
@@ -111,11 +107,6 @@ def batch_us(waiting: int) -> float:
         for video in videos:
             schedule.confirm(video, 1)
     return (time.process_time() - started_s) / BATCHES * 1e6
-
-
-def _memory_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
 
 
 if __name__ == "__main__":

@@ -8,153 +8,102 @@ Everything is durable and exactly once. Beside it a stock pynsq reader that does
 the same kind of queue. Timings vary from machine to machine and hour to hour: believe the ratios.
 """
 
-import argparse
 import contextlib
 import json
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from msgspec import Struct
 
-from actors.launch import ROOT, Service, produce, wait_for
-from tests.support.queues import QueueProcess, RawClient, nsqd_path
-from tests.support.services import ANY_PORTS, Queue
+from actors.launch import Service, produce
+from tests.support.queues import RawClient, open_queue
+from tests.support.services import ANY_PORTS, Queue, embedded_queue, reading
 
-STOCK_PLAYS_MAX = 60_000
+from . import stock
+from .command import add_json, folder, kinds, parser, show, write_json
+from .drain import wait_by_pace
+from .processes import CpuUse, pids_of
+
+BODY = b'{"video_id":"00000000-0000-4000-8000-000000000000"}'
+PLAYS_A_PUB = 1000
+COLUMNS = ("queue", "stock pynsq, only FIN", "playtally", "ratio", "CPU a play, µs")
+
+
+class Measured(Struct, frozen=True):
+    """The figures of one kind of queue. CPU: by process."""
+
+    stock_plays_per_s: float
+    plays_per_s: float
+    cpu_us_a_play: dict[str, float]
+    publishes: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast as the stock reader."""
+        return self.plays_per_s / self.stock_plays_per_s
 
 
 def main() -> None:
     """Run it and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--plays", type=int, default=300_000)
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    options = parser.parse_args()
-    kinds = ["embedded", *(["nsqd"] if nsqd_path() else [])]
-    results = {kind: measure(kind, options.plays) for kind in kinds}
-    show(results)
-    if "nsqd" not in kinds:
-        print("no nsqd on PATH: `make nsqd` builds one", file=sys.stderr)
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+    arguments = parser(__doc__)
+    arguments.add_argument("--plays", type=int, default=300_000)
+    add_json(arguments)
+    options = arguments.parse_args()
+    results = {}
+    for kind in kinds():
+        with folder() as path:
+            stock_plays_per_s = _stock(kind, path / "stock", min(options.plays, stock.PLAYS_MAX))
+            results[kind] = _ours(kind, path / "service", options.plays, stock_plays_per_s)
+    _show(results)
+    write_json(options.json, results)
 
 
-def measure(kind: str, plays: int) -> dict:
-    """The figures of one kind of queue."""
-    with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
-        stock = measure_stock(kind, Path(folder) / "stock", min(plays, STOCK_PLAYS_MAX))
-        ours = measure_service(kind, Path(folder) / "service", plays)
-    return {"plays": plays, "stock_plays_per_s": stock, **ours}
-
-
-def measure_stock(kind: str, folder: Path, plays: int) -> float:
+def _stock(kind: str, path: Path, plays: int) -> float:
     """Plays a second of a stock pynsq reader, from a queue that holds them already."""
-    with queue_process(kind, folder) as queue:
-        body = b'{"video_id":"00000000-0000-4000-8000-000000000000"}'
+    with open_queue(kind, path) as queue:
         queue.post("/topic/create?topic=plays")
-        queue.post("/channel/create?topic=plays&channel=stock")
+        queue.post(f"/channel/create?topic=plays&channel={stock.CHANNEL}")
         with RawClient(queue.tcp_address) as client:
-            for at in range(0, plays, 1000):
-                client.publish("plays", *[body] * min(1000, plays - at))
-        ended = subprocess.run(
-            [sys.executable, "-c", STOCK_READER, queue.tcp_address, str(plays)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=True,
-        )
-        return float(ended.stdout)
+            for at in range(0, plays, PLAYS_A_PUB):
+                client.publish("plays", *[BODY] * min(PLAYS_A_PUB, plays - at))
+        return stock.rate("finish", queue.tcp_address, plays)
 
 
-def measure_service(kind: str, folder: Path, plays: int) -> dict:
+def _ours(kind: str, path: Path, plays: int, stock_plays_per_s: float) -> Measured:
     """Plays a second of the whole service, and the CPU time of each of its processes."""
     with contextlib.ExitStack() as stack:
-        settings = [*ANY_PORTS]
+        pids: dict[str, int] = {}
         if kind == "nsqd":
-            nsqd = stack.enter_context(queue_process(kind, folder))
-            settings.append(f'nsq.nsqd_tcp_addresses=["{nsqd.tcp_address}"]')
-        service = stack.enter_context(Service(folder / "state", settings))
-        if kind == "nsqd":
+            nsqd = stack.enter_context(open_queue(kind, path))
+            pids["nsqd"] = nsqd.pid
+            service = Service(path / "state", [*ANY_PORTS, reading(nsqd.tcp_address)])
             queue = Queue(lambda: (nsqd.tcp_address, nsqd.http_address))
         else:
-            facts = service.facts()
-            queue = Queue(lambda: (facts["nsqd_tcp_address"], facts["nsqd_http_address"]))
-        pids = {child["id"]: child["pid"] for child in service.status()["children"]}
-        if kind == "nsqd":
-            pids["nsqd"] = nsqd.pid
-        before = {name: cpu_s(pid) for name, pid in pids.items()}
+            service = Service(path / "state", ANY_PORTS)
+            queue = embedded_queue(service)
+        stack.enter_context(service)
+        cpu = CpuUse(pids_of(service) | pids)
         started_s = time.monotonic()
-        producer = produce(service, "--plays", str(plays), "--seed", "1", manifest=folder / "manifest.json")
-        wait_for(lambda: service.status()["plays"]["counted"] >= plays, "all counted", 300, service.log)
-        wait_for(lambda: queue.unfinished("plays", "playtally") == 0, "all finished", 60, service.log)
+        manifest = path / "manifest.json"
+        producer = produce(service, "--plays", str(plays), "--seed", "1", manifest=manifest)
+        stack.callback(producer.kill)
+        wait_by_pace(lambda: plays - service.status()["plays"]["counted"], plays)
+        wait_by_pace(lambda: queue.unfinished("plays", "playtally"), plays)
         seconds = time.monotonic() - started_s
+        used_us = cpu.used_us_a_play(plays)
         assert producer.wait() == 0
-        manifest = json.loads((folder / "manifest.json").read_text())
         status = service.status()
-        assert status["plays"]["counted"] == plays == manifest["plays"]
-        return {
-            "plays_per_s": plays / seconds,
-            "microseconds_of_cpu_a_play": {
-                name: (cpu_s(pid) - before[name]) / plays * 1e6 for name, pid in pids.items()
-            },
-            "publishes": status["publishes"]["total"],
-        }
+        assert status["plays"]["counted"] == plays == json.loads(manifest.read_text())["plays"]
+        return Measured(stock_plays_per_s, plays / seconds, used_us, status["publishes"]["total"])
 
 
-def show(results: dict) -> None:
-    """The table."""
-    table = Table(title="plays a second, produced while they are counted", box=None, title_justify="left")
-    for name in ("queue", "stock pynsq, only FIN", "playtally", "ratio", "CPU a play, µs"):
-        table.add_column(name, justify="left" if name == "queue" else "right")
+def _show(results: dict[str, Measured]) -> None:
+    rows = []
     for kind, one in results.items():
-        cpu = ", ".join(f"{name} {us:.1f}" for name, us in one["microseconds_of_cpu_a_play"].items())
-        ratio = one["plays_per_s"] / one["stock_plays_per_s"]
-        table.add_row(
-            kind, f"{one['stock_plays_per_s']:,.0f}", f"{one['plays_per_s']:,.0f}", f"{ratio:.1f}", cpu
-        )
-    Console().print(table)
-
-
-@contextlib.contextmanager
-def queue_process(kind: str, folder: Path, *options: str) -> Iterator[QueueProcess]:
-    """A queue in a process of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    queue = QueueProcess(kind, folder, options=options)
-    try:
-        queue.start()
-        yield queue
-    finally:
-        queue.close()
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used."""
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-STOCK_READER = """
-import sys, time, nsq, tornado.ioloop
-address, plays = sys.argv[1], int(sys.argv[2])
-seen, started = 0, 0.0
-def handler(message):
-    global seen, started
-    started = started or time.monotonic()
-    seen += 1
-    if seen == plays:
-        tornado.ioloop.IOLoop.current().add_callback(tornado.ioloop.IOLoop.current().stop)
-    return True
-reader = nsq.Reader("plays", "stock", handler, nsqd_tcp_addresses=[address], max_in_flight=2500)
-tornado.ioloop.IOLoop.current().start()
-print(plays / (time.monotonic() - started))
-"""
+        cpu = ", ".join(f"{name} {us:.1f}" for name, us in one.cpu_us_a_play.items())
+        rates = f"{one.stock_plays_per_s:,.0f}", f"{one.plays_per_s:,.0f}", f"{one.ratio:.1f}"
+        rows.append((kind, *rates, cpu))
+    show(COLUMNS, rows, "plays a second, produced while they are counted")
 
 
 if __name__ == "__main__":

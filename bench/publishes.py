@@ -14,7 +14,6 @@ bound: fewer are impossible, even knowing the future (docs/publishing.md); ratio
 every 60 s all that changed, in twenties, with the first plays of a video told late.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Iterable, Iterator
@@ -23,8 +22,7 @@ from itertools import groupby
 from pathlib import Path
 from random import Random
 
-from msgspec import Struct, structs, to_builtins
-from rich.table import Table
+from msgspec import Struct, structs
 
 from actors.core import guids
 from actors.core.accounts import Account, Accounts
@@ -40,9 +38,9 @@ from actors.core.messages import CounterInbox, DispatcherInbox, Plays
 from actors.core.outbox import Batch, payload
 from actors.core.schedule import Rule, Schedule
 from actors.core.seen import SeenIds
-from actors.screen import Page
 
 from . import picture
+from .command import add_json, parser, show, write_json
 from .traces import MS, PLAYS, TRACES, make_trace
 
 LINGERS_MS = (0, 10, 100, 1000)
@@ -80,23 +78,23 @@ class Measured(Struct, frozen=True):
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--trace", nargs="+", choices=TRACES, metavar="NAME", help=", ".join(TRACES))
-    parser.add_argument("--linger-ms", nargs="+", type=int, metavar="MS", help="default: 0 10 100 1000")
-    parser.add_argument("--client-ms", type=int, default=0, metavar="MS", help="how long a publish takes")
-    parser.add_argument("--plays", type=int, default=PLAYS)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    parser.add_argument("--picture", metavar="FILE", help="draw publishes against linger there, as SVG")
-    parser.add_argument(
+    arguments = parser(__doc__)
+    arguments.add_argument("--trace", nargs="+", choices=TRACES, metavar="NAME", help=", ".join(TRACES))
+    arguments.add_argument("--linger-ms", nargs="+", type=int, metavar="MS", help="default: 0 10 100 1000")
+    arguments.add_argument("--client-ms", type=int, default=0, metavar="MS", help="how long a publish takes")
+    arguments.add_argument("--plays", type=int, default=PLAYS)
+    arguments.add_argument("--seed", type=int, default=1)
+    add_json(arguments)
+    arguments.add_argument("--picture", metavar="FILE", help="draw publishes against linger there, as SVG")
+    arguments.add_argument(
         "--record",
         metavar="FILE",
         help="write the publishes of one trace and one linger there, as `supervisor.py audit` reads them",
     )
-    options = parser.parse_args()
+    options = arguments.parse_args()
     names, lingers_ms = options.trace or list(TRACES), options.linger_ms or LINGERS_MS
     if options.record and len(names) * len(lingers_ms) != 1:
-        parser.error("--record: name one --trace and one --linger-ms")
+        arguments.error("--record: name one --trace and one --linger-ms")
     asked = [
         (name, linger_ms, options.client_ms, options.plays, options.seed, options.record)
         for name in names
@@ -104,14 +102,13 @@ def main() -> None:
     ]
     with ProcessPoolExecutor(2) as pool:
         found = list(pool.map(_measure, asked))
-    Page().print(_table(found))
+    _show(found)
     if options.picture:
         series = {
             name: [(one.linger_ms, one.publishes) for one in found if one.trace == name] for name in names
         }
         Path(options.picture).write_text(picture.draw(series), encoding="utf-8")
-    if options.json:
-        Path(options.json).write_text(json.dumps(to_builtins(found), indent=1) + "\n", encoding="utf-8")
+    write_json(options.json, found)
 
 
 def measure(name: str, trace: list[Play], mode: Mode, client_ms: int, told: list[Told]) -> Measured:
@@ -278,8 +275,7 @@ def recorded(told: Iterable[Told]) -> Iterator[str]:
         yield json.dumps({**payload(one.batch), "received_at_ns": one.received_ms * MS})
 
 
-def _table(found: list[Measured]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+def _show(found: list[Measured]) -> None:
     columns = (
         "trace",
         "linger",
@@ -291,10 +287,8 @@ def _table(found: list[Measured]) -> Table:
         "one a play",
         "60 s timer",
     )
-    for column in columns:
-        table.add_column(column, justify="left" if column == "trace" else "right", no_wrap=True)
-    for before, one in zip([None, *found], found, strict=False):
-        table.add_row(
+    rows = [
+        (
             one.trace if before is None or before.trace != one.trace else "",
             f"{one.linger_ms} ms",
             f"{one.publishes:,}",
@@ -305,7 +299,9 @@ def _table(found: list[Measured]) -> Table:
             f"{one.plays:,}",
             f"{one.timer:,}",
         )
-    return table
+        for before, one in zip([None, *found], found, strict=False)
+    ]
+    show(columns, rows)
 
 
 if __name__ == "__main__":

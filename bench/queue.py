@@ -8,21 +8,17 @@ once. The client is the same for both kinds, in its own process as a real one is
 against the nsqd on PATH, measured in the same run, where there is one.
 """
 
-import argparse
 import contextlib
 import multiprocessing
-import pathlib
 import socket
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Barrier
 
-from rich.console import Console
-from rich.table import Table
+from tests.support.queues import QUEUES, QueueProcess, multi, sized
 
-from tests.support.queues import QUEUES, QueueProcess, multi, nsqd_path, sized
+from .command import folder, kinds, parser, show
 
 PLAYS_PER_MPUB = 1_000
 MPUBS_AHEAD = 4
@@ -36,19 +32,19 @@ Client = Callable[[int, int, Barrier], None]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plays", type=int, default=200_000)
-    parser.add_argument("--kind", choices=QUEUES, action="append")
-    parser.add_argument("--profile", metavar="FILE", help="write a cProfile of the embedded nsqd here")
-    arguments = parser.parse_args()
-    kinds = arguments.kind or [kind for kind in QUEUES if kind == "embedded" or nsqd_path()]
-    rates = {kind: _measured(kind, arguments.plays, arguments.profile) for kind in kinds}
-    Console().print(_table(rates, arguments.plays))
+    """Measure and print the table."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--plays", type=int, default=200_000)
+    arguments.add_argument("--kind", choices=QUEUES, action="append")
+    arguments.add_argument("--profile", metavar="FILE", help="write a cProfile of the embedded nsqd here")
+    options = arguments.parse_args()
+    rates = {kind: _measured(kind, options.plays, options.profile) for kind in options.kind or kinds()}
+    _show(rates, options.plays)
 
 
 def _measured(kind: str, plays: int, profile: str | None) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as path:
-        queue = QueueProcess(kind, pathlib.Path(path), profile=profile)
+    with folder() as path:
+        queue = QueueProcess(kind, path, profile=profile)
         try:
             queue.start()
             queue.post(f"/topic/create?topic={TOPIC}")
@@ -58,8 +54,8 @@ def _measured(kind: str, plays: int, profile: str | None) -> dict[str, float]:
                 "out": _rate(plays, (_consume,), queue),
                 "both at once": _rate(plays, (_publish, _consume), queue),
             }
-            depth = queue.channel(TOPIC, CHANNEL)["depth"]
-            assert depth == 0, f"{depth} plays are left in the queue, expected none"
+            left = queue.unfinished(TOPIC, CHANNEL)
+            assert left == 0, f"{left} plays are left in the queue, expected none"
             queue.stop()
             return rates
         finally:
@@ -142,19 +138,16 @@ def _connected(port: int) -> Iterator[socket.socket]:
         yield client
 
 
-def _table(rates: dict[str, dict[str, float]], plays: int) -> Table:
-    table = Table(title=f"{plays:,} plays, plays/s")
-    table.add_column("phase")
-    for kind in rates:
-        table.add_column(kind, justify="right")
-    if len(rates) == len(QUEUES):
-        table.add_column("embedded / nsqd", justify="right")
+def _show(rates: dict[str, dict[str, float]], plays: int) -> None:
+    both = len(rates) == len(QUEUES)
+    rows = []
     for phase in next(iter(rates.values())):
         row = [phase, *(f"{measured[phase]:,.0f}" for measured in rates.values())]
-        if len(rates) == len(QUEUES):
+        if both:
             row.append(f"{rates['embedded'][phase] / rates['nsqd'][phase]:.2f}")
-        table.add_row(*row)
-    return table
+        rows.append(row)
+    columns = ["phase", *rates, *(["embedded / nsqd"] if both else [])]
+    show(columns, rows, f"{plays:,} plays, plays/s")
 
 
 if __name__ == "__main__":

@@ -11,22 +11,23 @@ free pages included. Pauses: the longest that one call of each kind kept the pro
 else the machine does is not in them.
 """
 
-import argparse
 import contextlib
 import random
 import sqlite3
-import tempfile
 import time
 from array import array
 from collections.abc import Iterator
 from itertools import count, islice
 
-import numpy as np
+import numpy
 
 from actors.core.accounts import Accounts
 from actors.core.ledger import Changes, Tallies
 from actors.core.seen import SeenIds
 from actors.store import LedgerStore, ledger_path
+
+from .command import folder, parser
+from .processes import own_memory_bytes
 
 SOURCE = "127.0.0.1:4150/plays"
 IDS_A_COMMIT = 500
@@ -36,16 +37,17 @@ BEGIN_NS = 1_795_500_000 * 10**9
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rate", type=int, default=100_000, help="ids a second")
-    parser.add_argument("--window-s", type=float, default=150)
-    parser.add_argument("--seconds", type=float, default=200)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
-        store = LedgerStore(folder, 0, 1, "NORMAL")
-        nothing = Accounts().columns(np.zeros(0, np.int64))
+    arguments = parser(__doc__)
+    arguments.add_argument("--rate", type=int, default=100_000, help="ids a second")
+    arguments.add_argument("--window-s", type=float, default=150)
+    arguments.add_argument("--seconds", type=float, default=200)
+    options = arguments.parse_args()
+    with folder() as path:
+        state_dir = str(path)
+        store = LedgerStore(state_dir, 0, 1, "NORMAL")
+        nothing = Accounts().columns(numpy.zeros(0, numpy.int64))
         seen = SeenIds(int(options.window_s * 1000))
-        before_bytes = _resident_bytes()
+        before_bytes = own_memory_bytes()
         longest_s = dict.fromkeys(("admit", "expire", "commit", "commit that expires"), 0.0)
 
         @contextlib.contextmanager
@@ -67,12 +69,12 @@ def main() -> None:
             changes = Changes(nothing, seen.take_chunks(), expired, Tallies())
             with timed("commit that expires" if expired else "commit"):
                 store.commit(changes)
-        grown_bytes = _resident_bytes() - before_bytes
+        grown_bytes = own_memory_bytes() - before_bytes
         known = len(seen)
         store.close()
-        with contextlib.closing(sqlite3.connect(ledger_path(folder, 0))) as connection:
+        with contextlib.closing(sqlite3.connect(ledger_path(state_dir, 0))) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        disk_bytes = ledger_path(folder, 0).stat().st_size
+        disk_bytes = ledger_path(state_dir, 0).stat().st_size
     print(f"{ids:,} ids at {options.rate:,} a second, {known:,} of them known at the end:")
     print(f"  {grown_bytes / known:.2f} bytes an id in memory, {disk_bytes / known:.2f} on disk")
     print("  longest pauses, ms: " + ", ".join(f"{name} {one * 1000:.1f}" for name, one in longest_s.items()))
@@ -92,11 +94,6 @@ def _column(ids: Iterator[int]) -> bytes:
     column = array("Q", islice(ids, IDS_A_COMMIT))
     column.byteswap()
     return column.tobytes()
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS"))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import contextlib
 import random
 import sqlite3
 import statistics
-import tempfile
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -21,14 +20,14 @@ from functools import partial
 from pathlib import Path
 
 from pyroaring import BitMap64
-from rich.console import Console
-from rich.table import Table
 
 from actors.core.columns import pack_numbers
 from actors.core.ledger import Ledger
 from actors.core.messages import Plays
 from actors.core.seen import SeenIds
 from actors.store import LedgerStore, ledger_path
+
+from .command import folder, parser, show
 
 PLAYS_A_COMMIT = 1000
 WINDOW_MS = 3_600_000
@@ -40,8 +39,8 @@ COLUMNS = ("videos", "seen ids", "in rows", "loaded in s", "a commit, ms", "95 %
 class Shard:
     """One ledger of a state folder, open, with the videos that are played."""
 
-    def __init__(self, folder: str, shards: int, videos: int, number: int):
-        self.store = LedgerStore(folder, number, shards, "NORMAL")
+    def __init__(self, state_dir: str, shards: int, videos: int, number: int):
+        self.store = LedgerStore(state_dir, number, shards, "NORMAL")
         accounts, chunks, tallies = self.store.load()
         self.seen = SeenIds(WINDOW_MS, chunks)
         self.ledger = Ledger(self.seen, accounts, tallies)
@@ -69,33 +68,31 @@ class Shard:
 
 def main() -> None:
     """Measure and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    arguments = parser(__doc__)
+    arguments.add_argument("--videos", type=int, default=1_000_000)
+    arguments.add_argument(
+        "--seen", type=int, default=1_000_000, help="message ids known, over the last hour"
     )
-    parser.add_argument("--videos", type=int, default=1_000_000)
-    parser.add_argument("--seen", type=int, default=1_000_000, help="message ids known, over the last hour")
-    parser.add_argument("--shards", type=int, default=2)
-    parser.add_argument("--commits", type=int, default=200)
-    options = parser.parse_args()
-    table = Table(title=f"ledgers, {options.shards} shards", box=None, title_justify="left")
-    for name in COLUMNS:
-        table.add_column(name, justify="right")
+    arguments.add_argument("--shards", type=int, default=2)
+    arguments.add_argument("--commits", type=int, default=200)
+    options = arguments.parse_args()
+    rows = []
     for videos, scattered in ((100, False), (options.videos, False), (options.videos, True)):
-        with tempfile.TemporaryDirectory(prefix="playtally-bench-") as folder:
-            table.add_row(*measure(folder, videos, options, scattered))
-    Console().print(table)
+        with folder() as path:
+            rows.append(measure(str(path), videos, options, scattered))
+    show(COLUMNS, rows, f"ledgers, {options.shards} shards", texts=0)
 
 
-def measure(folder: str, videos: int, options: argparse.Namespace, scattered: bool) -> list[str]:
+def measure(state_dir: str, videos: int, options: argparse.Namespace, scattered: bool) -> list[str]:
     """One row of the table."""
-    ledger, shards = (folder, options.shards, videos), range(options.shards)
+    ledger, shards = (state_dir, options.shards, videos), range(options.shards)
     with ProcessPoolExecutor(options.shards) as processes:
         list(processes.map(partial(_fill, *ledger, options.seen // options.shards), shards))
-        rows = sum(processes.map(partial(_rows, folder, scattered), shards))
+        rows = sum(processes.map(partial(_rows, state_dir, scattered), shards))
         started_s = time.monotonic()
         loaded = list(processes.map(partial(_load, *ledger), shards))
         seconds = time.monotonic() - started_s
-        size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+        size = sum(path.stat().st_size for path in Path(state_dir).rglob("*") if path.is_file())
         found = processes.map(partial(_commit, *ledger, options.commits), shards)
         costs_ms = [cost for some in found for cost in some]
     return [
@@ -109,9 +106,9 @@ def measure(folder: str, videos: int, options: argparse.Namespace, scattered: bo
     ]
 
 
-def _fill(folder: str, shards: int, videos: int, plays: int, number: int) -> None:
+def _fill(state_dir: str, shards: int, videos: int, plays: int, number: int) -> None:
     """Plays of all videos in turn, evenly over the hour before."""
-    shard = Shard(folder, shards, videos, number)
+    shard = Shard(state_dir, shards, videos, number)
     for start in range(0, plays, PLAYS_A_COMMIT):
         places = range(start, min(start + PLAYS_A_COMMIT, plays))
         now_ms = NOW_MS - WINDOW_MS + start * WINDOW_MS // plays
@@ -119,9 +116,9 @@ def _fill(folder: str, shards: int, videos: int, plays: int, number: int) -> Non
     shard.store.close()
 
 
-def _rows(folder: str, scattered: bool, number: int) -> int:
+def _rows(state_dir: str, scattered: bool, number: int) -> int:
     """How many rows the seen ids are in; one each from now on when they are to be scattered."""
-    with contextlib.closing(sqlite3.connect(ledger_path(folder, number))) as connection:
+    with contextlib.closing(sqlite3.connect(ledger_path(state_dir, number))) as connection:
         if scattered:
             with connection:
                 together = connection.execute("SELECT * FROM seen").fetchall()
@@ -133,16 +130,16 @@ def _rows(folder: str, scattered: bool, number: int) -> int:
         return rows
 
 
-def _load(folder: str, shards: int, videos: int, number: int) -> tuple[int, int]:
+def _load(state_dir: str, shards: int, videos: int, number: int) -> tuple[int, int]:
     """Videos and ids of a ledger, once it is loaded."""
-    shard = Shard(folder, shards, 0, number)
+    shard = Shard(state_dir, shards, 0, number)
     shard.store.close()
     return len(shard.ledger), len(shard.seen)
 
 
-def _commit(folder: str, shards: int, videos: int, commits: int, number: int) -> list[float]:
+def _commit(state_dir: str, shards: int, videos: int, commits: int, number: int) -> list[float]:
     """What so many commits took, in ms each."""
-    shard, costs_ms = Shard(folder, shards, videos, number), []
+    shard, costs_ms = Shard(state_dir, shards, videos, number), []
     chance = random.Random(number)
     for place in range(commits):
         played = chance.choices(shard.videos, k=PLAYS_A_COMMIT)

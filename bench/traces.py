@@ -6,7 +6,6 @@ Every trace has 100,000 plays unless its name says otherwise. Times are whole mi
 dispatcher's are, so plays of one millisecond are received together.
 """
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,6 +14,8 @@ from random import Random
 
 from actors.core.bound import Play
 from producer.workload import Workload, make
+
+from .command import parser
 
 PLAYS = 100_000
 START_MS = 1_795_500_000_000
@@ -115,11 +116,11 @@ TRACES: dict[str, Callable[[int, int], list[Play]]] = {
 
 def main() -> None:
     """Print the list, or one trace."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("name", nargs="?", choices=TRACES, metavar="NAME", help=", ".join(TRACES))
-    parser.add_argument("--plays", type=int, default=PLAYS)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("name", nargs="?", choices=TRACES, metavar="NAME", help=", ".join(TRACES))
+    arguments.add_argument("--plays", type=int, default=PLAYS)
+    arguments.add_argument("--seed", type=int, default=1)
+    options = arguments.parse_args()
     if options.name is None:
         print("\n".join(TRACES))
         return

@@ -131,6 +131,12 @@ class QueueProcess:
         channels: list[dict[str, Any]] = (self.topic(topic) or {"channels": []})["channels"]
         return next((each for each in channels if each["channel_name"] == name), None)
 
+    def unfinished(self, topic: str, channel: str) -> int:
+        """Messages that the channel still has, in flight or not."""
+        found = self.channel(topic, channel)
+        assert found is not None, f"no channel {channel} of topic {topic}"
+        return unfinished(found)
+
     def _answers(self) -> bool:
         if self._started.poll() is not None:
             raise AssertionError(f"{self.kind} ended while starting:\n{self.log()}")
@@ -140,11 +146,11 @@ class QueueProcess:
 
 
 @contextlib.contextmanager
-def open_queue(kind: str, path: pathlib.Path) -> Iterator[QueueProcess]:
-    """A running queue of one of QUEUES; killed at the end."""
+def open_queue(kind: str, path: pathlib.Path, *options: str) -> Iterator[QueueProcess]:
+    """A running queue of one of QUEUES, with such options of nsqd's; killed at the end."""
     if kind == "nsqd":
         require_nsqd()
-    queue = QueueProcess(kind, path)
+    queue = QueueProcess(kind, path, options=options)
     try:
         queue.start()
         yield queue
@@ -308,6 +314,11 @@ class RawClient:
         else:
             self.send(f"MPUB {topic}\n".encode() + sized(multi(bodies)))
         assert self.response() == b"OK"
+
+
+def unfinished(channel: dict[str, Any]) -> int:
+    """Messages that a channel has by its statistics, in flight or not."""
+    return int(channel["depth"] + channel["in_flight_count"] + channel["deferred_count"])
 
 
 def sized(body: bytes) -> bytes:

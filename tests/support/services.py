@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from actors.launch import ROOT, Service, wait_for
 from tests.support.patience import PATIENCE_S
-from tests.support.queues import RawClient, open_queue
+from tests.support.queues import RawClient, open_queue, unfinished
 
 ANY_PORTS = [
     "embedded_nsqd.tcp_address=127.0.0.1:0",
@@ -34,7 +34,7 @@ def open_service(kind: str, path: Path, *overrides: str) -> Iterator["ServiceWit
         settings = [*ANY_PORTS, *HURRIED, *overrides]
         if kind == "nsqd":
             nsqd = stack.enter_context(open_queue("nsqd", path))
-            settings.append(f'nsq.nsqd_tcp_addresses=["{nsqd.tcp_address}"]')
+            settings.append(reading(nsqd.tcp_address))
             service = ServiceWithQueue(path / "state", settings)
             service.queue = Queue(lambda: (nsqd.tcp_address, nsqd.http_address))
         else:
@@ -78,8 +78,12 @@ class Queue:
         """Messages that the channel still has, in flight or not."""
         url = f"http://{self._addresses()[1]}/stats?format=json&topic={topic}&channel={channel}"
         with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
-            found: dict[str, int] = json.load(answer)["topics"][0]["channels"][0]
-        return found["depth"] + found["in_flight_count"] + found["deferred_count"]
+            return unfinished(json.load(answer)["topics"][0]["channels"][0])
+
+
+def reading(tcp_address: str) -> str:
+    """The setting with which a service, or a producer, uses the nsqd at that address."""
+    return f'nsq.nsqd_tcp_addresses=["{tcp_address}"]'
 
 
 def embedded_queue(service: Service) -> Queue:

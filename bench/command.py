@@ -1,0 +1,66 @@
+"""What the commands of all benchmarks have in common: arguments, a folder, a table, a file of figures."""
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from msgspec import to_builtins
+from rich.table import Table
+
+from actors.screen import Page
+from tests.support.queues import QUEUES, nsqd_path
+
+NO_NSQD = "no nsqd on PATH: `make nsqd` builds one and says where"
+
+
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """Arguments of a benchmark whose help begins with that text."""
+    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
+
+
+def add_json(arguments: argparse.ArgumentParser) -> None:
+    """The option for `write_json`."""
+    arguments.add_argument("--json", metavar="FILE", help="write the figures there, too")
+
+
+def write_json(file: str | None, figures: object) -> None:
+    """Write structs, lists and dicts of them; nothing without a file."""
+    if file is not None:
+        Path(file).write_text(json.dumps(to_builtins(figures), indent=1) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """An empty folder, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="playtally-bench-") as path:
+        yield Path(path)
+
+
+def show(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, texts: int = 1
+) -> None:
+    """Print a table. `texts`: how many of the first columns are no figures, and stand at the left."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < texts else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Page().print(table)
+
+
+def kinds() -> list[str]:
+    """The kinds of queues that are there: the embedded one, and a real nsqd where one is on PATH."""
+    if nsqd_path() is None:
+        print(NO_NSQD, file=sys.stderr)
+        return ["embedded"]
+    return QUEUES
+
+
+def need_nsqd() -> None:
+    """Ends the command where there is no nsqd."""
+    if nsqd_path() is None:
+        sys.exit(NO_NSQD)

@@ -1,0 +1,52 @@
+"""What the processes of a service use: CPU time and memory, as the system counts them."""
+
+import sys
+import time
+
+import psutil
+
+from actors.launch import Service
+from tests.support.services import facts_of
+
+MB = 1_000_000
+
+
+class CpuUse:
+    """The CPU time that processes use from now on, by name."""
+
+    def __init__(self, pids: dict[str, int]):
+        self._pids = pids
+        self._before_s = {name: _cpu_s(pid) for name, pid in pids.items()}
+
+    def used_s(self) -> dict[str, float]:
+        """Seconds so far, user and system."""
+        return {name: _cpu_s(pid) - self._before_s[name] for name, pid in self._pids.items()}
+
+    def used_us_a_play(self, plays: int) -> dict[str, float]:
+        """Microseconds so far, a play."""
+        return {name: seconds / plays * 1e6 for name, seconds in self.used_s().items()}
+
+
+def pids_of(service: Service) -> dict[str, int]:
+    """The processes of a service that runs, by name."""
+    children = {child["id"]: child["pid"] for child in service.status()["children"]}
+    return children | {"supervisor": facts_of(service)["pid"]}
+
+
+def memory_mb_of(pids: dict[str, int]) -> dict[str, float]:
+    """The proportional share of memory (PSS) of each, in millions of bytes."""
+    return {name: psutil.Process(pid).memory_full_info().pss / MB for name, pid in pids.items()}
+
+
+def own_memory_bytes() -> int:
+    """What this process has in memory now."""
+    resident: int = psutil.Process().memory_info().rss
+    return resident
+
+
+def _cpu_s(pid: int) -> float:
+    if sys.platform == "linux":
+        # The process's own clock (clock_getcpuclockid): /proc and psutil know hundredths of a second only.
+        return time.clock_gettime((~pid << 3) | 2)
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
