@@ -29,8 +29,7 @@ from rich.table import Table
 from bench.checkouts import CannotCompare, Checkout, commit, working_tree
 from bench.judgement import SIDES, judge
 from bench.pair import ROUNDS, Bench, BySide
-from bench.pipeline import queue_process
-from tests.support.queues import nsqd_path
+from tests.support.queues import nsqd_path, open_queue
 
 NOT_SLOWER, SLOWER, NOT_COMPARED = 0, 1, 2
 FIGURES = {"cpu_us_a_play": "CPU a play, µs", "wait_ms": "median wait, ms"}
@@ -91,7 +90,7 @@ def _compare(options: argparse.Namespace, folder: Path) -> int:
         nsqd = None
         if not embedded:
             memory = f"--mem-queue-size={2 * options.plays}"
-            process = stack.enter_context(queue_process("nsqd", folder / "nsqd", memory))
+            process = stack.enter_context(open_queue("nsqd", folder / "nsqd", memory))
             nsqd = process.tcp_address, process.http_address
         bench = Bench(checkouts, nsqd, folder)
         for number in range(options.pairs):

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from actors.launch import ROOT, Service
+from actors.installation import ROOT
+from actors.launch import Service
 from tests.support.queues import QueueProcess, open_queue
 from tests.support.services import ANY_PORTS, reading
 

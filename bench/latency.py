@@ -18,7 +18,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from actors.launch import ROOT, Service, wait_for
+from actors.installation import ROOT
+from actors.launch import Service, wait_for
 from tests.support.patience import wait_until
 from tests.support.queues import RawClient, open_queue
 from tests.support.services import ANY_PORTS, Load, reading

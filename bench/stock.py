@@ -18,7 +18,7 @@ from collections.abc import Callable
 import nsq
 from tornado.ioloop import IOLoop, PeriodicCallback
 
-from actors.launch import ROOT
+from actors.installation import ROOT
 
 from .command import parser
 

@@ -55,7 +55,9 @@ class Publisher:
 
     async def run(self) -> None:
         """Until every play has an outcome, or `stop`. Called once, inside the loop."""
-        self._writer = Writer(self._on_settled, self._on_opened, self._on_closed, self._on_refused)
+        self._writer: Writer[Batch] = Writer(
+            self._on_settled, self._on_opened, self._on_closed, self._on_refused
+        )
         tasks = [asyncio.create_task(self._keep_connected())]
         if self._pace is not None:
             tasks.append(asyncio.create_task(self._pump_regularly()))

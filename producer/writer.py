@@ -13,12 +13,14 @@ Knows nothing of plays: what it sends belongs to a `ticket` that it hands back w
 
 import struct
 import time
+from asyncio import Future
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import nsq
 from nsq.protocol import Error
+from tornado.iostream import IOStream
 
 HANDSHAKE_TIMEOUT_S = 5.0  # From connect to ready; the stock connection waits for ever.
 HEARTBEAT_S = 10  # nsqd says something this often, so three times as long in silence means gone.
@@ -35,11 +37,14 @@ class Outcome(Enum):
     UNKNOWN = "the connection ended before the answer"
 
 
-class Sent(NamedTuple):
+Ticket = TypeVar("Ticket")
+
+
+class Sent(NamedTuple, Generic[Ticket]):
     """An MPUB on its way. `written` is done when the kernel has all of it."""
 
-    ticket: Any
-    written: Any
+    ticket: Ticket
+    written: "Future[None]"
 
 
 class Connection(nsq.AsyncConn):
@@ -48,7 +53,7 @@ class Connection(nsq.AsyncConn):
     reason = ""
     sent_count = 0
 
-    def _connect_callback(self, fut: Any) -> None:
+    def _connect_callback(self, fut: "Future[IOStream]") -> None:
         # When connecting failed, the stream's close callback tells the writer.
         if fut.exception() is None:
             super()._connect_callback(fut)
@@ -59,7 +64,7 @@ class Connection(nsq.AsyncConn):
         self.close()
 
 
-class Writer(nsq.Writer):
+class Writer(nsq.Writer, Generic[Ticket]):
     """Publishes ready-made MPUBs to the nsqds that `connect_to` names.
 
     `settled(ticket, outcome)` is called once for each MPUB, `opened(address)` when a connection is
@@ -67,9 +72,11 @@ class Writer(nsq.Writer):
     `refused(address, error)` when an nsqd answers with an error. Needs a running loop.
     """
 
+    conns: dict[str, Connection]
+
     def __init__(
         self,
-        settled: Callable[[Any, Outcome], None],
+        settled: Callable[[Ticket, Outcome], None],
         opened: Callable[[str], None],
         closed: Callable[[str, str, bool], None],
         refused: Callable[[str, str], None],
@@ -109,19 +116,16 @@ class Writer(nsq.Writer):
         conn = Connection(host, port, **self.conn_kwargs)
         if conn.id in self.conns or conn.id in self._connecting:
             return
-        for event, listener in {
-            "ready": self._on_connection_ready,
-            "response": self._on_connection_response,
-            "error": self._on_connection_error,
-            "close": self._on_connection_close,
-            "heartbeat": self.heartbeat,
-        }.items():
-            conn.on(event, listener)
+        conn.on("ready", self._on_connection_ready)
+        conn.on("response", self._on_connection_response)
+        conn.on("error", self._on_connection_error)
+        conn.on("close", self._on_connection_close)
+        conn.on("heartbeat", self.heartbeat)
         self._connecting[conn.id] = conn
         self.io_loop.call_later(HANDSHAKE_TIMEOUT_S, self._give_up_unless_ready, conn)
         conn.connect()
 
-    def publish(self, command: bytes, ticket: Any) -> None:
+    def publish(self, command: bytes, ticket: Ticket) -> None:
         """Send an MPUB on the open connection with the least to do. One must be open."""
         conn = min(self.open, key=lambda conn: (len(conn.callback_queue), conn.sent_count))
         try:
@@ -145,17 +149,17 @@ class Writer(nsq.Writer):
             self._settle_unanswered(conn)
             conn.end("closed by the producer")
 
-    def _on_connection_ready(self, conn: Connection, **_: Any) -> None:
+    def _on_connection_ready(self, conn: Connection, **_: object) -> None:
         self._connecting.pop(conn.id, None)
         self.conns[conn.id] = conn
         self._opened(conn.id)
 
-    def _on_connection_response(self, conn: Connection, data: Any = None, **_: Any) -> None:
+    def _on_connection_response(self, conn: Connection, **_: object) -> None:
         # The answer to IDENTIFY comes this way too, when nothing is in flight yet.
         if conn.callback_queue:
             self._settled(conn.callback_queue.pop(0).ticket, Outcome.ACKNOWLEDGED)
 
-    def _on_connection_error(self, conn: Connection, error: Error, **_: Any) -> None:
+    def _on_connection_error(self, conn: Connection, error: Error, **_: object) -> None:
         if type(error) is not Error:  # The connection broke: the close that follows settles it.
             return
         text = error.args[0].decode("utf-8", "replace")
@@ -168,16 +172,14 @@ class Writer(nsq.Writer):
         self._refused(conn.id, text)
         conn.end(text)
 
-    def _on_connection_close(self, conn: Connection, **_: Any) -> None:
+    def _on_connection_close(self, conn: Connection, **_: object) -> None:
         was_open = self.conns.get(conn.id) is conn
         if was_open:
             del self.conns[conn.id]
         elif self._connecting.get(conn.id) is conn:
             del self._connecting[conn.id]
         self._settle_unanswered(conn)
-        broken = conn.stream.error
-        reason = conn.reason or (broken and (broken.strerror or str(broken))) or "closed by nsqd"
-        self._closed(conn.id, reason, was_open)
+        self._closed(conn.id, conn.reason or _reason(conn.stream.error), was_open)
 
     def _settle_unanswered(self, conn: Connection) -> None:
         unanswered, conn.callback_queue = conn.callback_queue, []
@@ -189,6 +191,13 @@ class Writer(nsq.Writer):
     def _give_up_unless_ready(self, conn: Connection) -> None:
         if self._connecting.get(conn.id) is conn:
             conn.end(f"no answer within {HANDSHAKE_TIMEOUT_S:g} s")
+
+
+def _reason(broken: BaseException | None) -> str:
+    """Why a stream was closed that we did not close."""
+    if broken is None:
+        return "closed by nsqd"
+    return (isinstance(broken, OSError) and broken.strerror) or str(broken)
 
 
 def frame(body: bytes) -> bytes:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from actors.launch import ROOT, Service, wait_for
+from actors.installation import ROOT
+from actors.launch import Service, wait_for
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import RawClient, open_queue, unfinished
 
