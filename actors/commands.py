@@ -302,7 +302,13 @@ def _parser() -> argparse.ArgumentParser:
         default=signal.SIGKILL,
         help="its name or number; KILL unless said otherwise",
     )
-    add("config", _config, "every setting in force, and where it came from", json_option)
+    shown = add("config", _config, "every setting in force, and where it came from", json_option)
+    shown.add_argument(
+        "--example",
+        action=_Example,
+        nargs=0,
+        help="print a config.toml to begin with: every default, explained",
+    )
     totals = add("totals", _totals, "the totals in the ledgers; needs no running service", json_option)
     totals.add_argument("--verify", action="store_true", help="check every ledger instead, a line each")
     add("reshard", _reshard, "divide the ledgers anew for another counters.shards, while no service runs")
@@ -352,6 +358,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--seed", metavar="N", default="1", help="which plays exactly (default: 1)")
     return parser
+
+
+class _Example(argparse.Action):
+    """Prints and ends, as `--version` does: whatever is wrong with the config file in force."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        sys.stdout.write(config.example())
+        parser.exit()
 
 
 def _quiet(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -18,10 +18,12 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from .installation import INSTALLED, ROOT
+from .installation import INSTALLED, ROOT, service_command
 
 DEFAULT_URL = "http://127.0.0.1:8080/plays"
-PROJECT_FILE = ROOT / "config.toml"
+NAME = "config.toml"
+PROJECT_FILE = ROOT / NAME
+EXAMPLE = Path(__file__).with_name(NAME)  # in a checkout a link to PROJECT_FILE
 LOOKED_FOR = f"config.toml here, else {'every default' if INSTALLED else 'that of the checkout'}"
 TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}\Z"
 CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?\Z"
@@ -30,7 +32,6 @@ PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
 # A host by its name has labels of 1 to 63: with others a socket raises what is no OSError.
 _HOST = r"(\[[0-9a-fA-F:]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
 ADDRESS = rf"^{_HOST}:{_PORT}\Z"
-NAME = "config.toml"
 DESCRIPTOR = r"/dev/stdin|/dev/fd/[0-9]+|/proc/.+/fd/[0-9]+"
 PATHS = (("supervisor", "state_dir"), ("publish", "ca_file"), ("client", "record"))
 SHOWN_CHARACTERS_MAX = 300  # of a value, in what is said about it
@@ -243,6 +244,11 @@ def explain(path: str | Path | None = None, overrides: Iterable[str] = ()) -> li
         source = sources.get((section, key), "default")
         found.append(Setting(f"{section}.{key}", value, *_meaning(annotation), source, is_default))
     return found
+
+
+def example() -> str:
+    """A config file with every setting, its default and what it means: the reference, to begin one with."""
+    return EXAMPLE.read_text(encoding="utf-8").replace("python supervisor.py", service_command())
 
 
 def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, dict[tuple[str, str], str]]:

@@ -56,7 +56,7 @@ def findings(run: Run) -> list[Finding]:
     wrong += sum(video not in expected for video in run.told)
     widest = max((len(publish["videos"]) for publish in run.publishes), default=0)
     late = run.status["publishes"]["late"]
-    quiet = report["realtime_latency_ms"]
+    quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
     # Flat out, a play waits for its turn in the queue's backlog first; nothing else may hold it.
     patience_s = REALTIME_PATIENCE_S + (0 if run.produce_seconds else run.count_seconds)
     return [
@@ -77,13 +77,17 @@ def findings(run: Run) -> list[Finding]:
         ),
         Finding(
             f"under {run.realtime_below} plays: published as received",
-            quiet["count"] > 0 and quiet["max"] <= patience_s * 1000,
-            f"{quiet['count']:,} such totals, the slowest {quiet['max']:,.0f} ms after it was queued",
+            not quiet["count"] or quiet["max"] <= patience_s * 1000,
+            f"{quiet['count']:,} such totals, the slowest {quiet['max']:,.0f} ms after it was queued"
+            if quiet["count"]
+            else "no such total",
         ),
         Finding(
             f"{run.realtime_below} or more: within {run.deadline_s:g} s of arrival",
             not broken["deadline"] and not late,
-            f"the oldest was {report['hot_lateness_ms']['max'] / 1000:.2f} s old when the client had it",
+            f"the oldest was {hot['max'] / 1000:.2f} s old when the client had it"
+            if hot["count"]
+            else "no such total",
         ),
         Finding("ends in order", run.exit_code == 0, f"exit code {run.exit_code}"),
     ]
@@ -120,12 +124,14 @@ def render(run: Run, found: list[Finding]) -> None:
         f"{economy.plain_timer:,} publishes, but a quiet video's play then waits up to {run.deadline_s:g} s",
     )
     quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
-    rows.add_row(
-        "realtime latency",
-        f"p50 {quiet['p50']:,.1f} ms, p99 {quiet['p99']:,.1f} ms from the queue to the client"
-        + (", the queue's backlog included" if run.produce_seconds == 0 else ""),
-    )
-    rows.add_row("oldest hot play", f"{hot['max'] / 1000:.2f} s when the client had it")
+    if quiet["count"]:
+        rows.add_row(
+            "realtime latency",
+            f"p50 {quiet['p50']:,.1f} ms, p99 {quiet['p99']:,.1f} ms from the queue to the client"
+            + (", the queue's backlog included" if run.produce_seconds == 0 else ""),
+        )
+    if hot["count"]:
+        rows.add_row("oldest hot play", f"{hot['max'] / 1000:.2f} s when the client had it")
     console.print("\n[bold]playtally, the whole job[/bold]")
     console.print(rows)
     console.print()

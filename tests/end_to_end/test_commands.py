@@ -25,7 +25,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from actors import config, runfile
 from actors.exits import Failure
-from actors.launch import ROOT, Service, wait_for
+from actors.installation import ROOT
+from actors.launch import Service, wait_for
 from actors.version import VERSION
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
@@ -773,7 +774,7 @@ def test_the_demo_does_the_whole_job_and_reports_all_that_was_asked_for():
         r"held 100 or more: within 2 s of arrival",
         r"held ends in order",
         r"promises broken: none",
-        r"where next make run .*supervisor\.py status",
+        r"where next (make run|python supervisor\.py) .*supervisor\.py status",
     ):
         assert re.search(fact, told), (fact, told)
     assert "Traceback" not in result.stderr

@@ -11,7 +11,8 @@ import sys
 
 import pytest
 
-from actors.launch import ROOT, Service, wait_for
+from actors.installation import ROOT
+from actors.launch import Service, wait_for
 from tests.support.services import ANY_PORTS
 
 DOCUMENT = ROOT / "docs" / "supervision.md"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from actors.commands import _parser
 from actors.exits import EXIT_DONE, EXIT_USAGE
-from actors.launch import ROOT
+from actors.installation import ROOT
 from producer.command import main as produce
 from tests.support.fuzzing import tries
 

@@ -8,7 +8,7 @@ import pytest
 
 from actors.commands import main
 from actors.core.bound import Mode, demands, publishes_min
-from actors.launch import ROOT
+from actors.installation import ROOT
 from actors.recordings import read_plays
 from bench.publishes import recorded, replay
 from bench.traces import MS, lines, make_trace

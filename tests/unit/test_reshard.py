@@ -20,7 +20,7 @@ from actors.core.outbox import Entry, PublishTotals, Trigger, make_batch
 from actors.core.seen import BUCKET_SHIFT, SeenIds
 from actors.core.shards import shard_of
 from actors.exits import EXIT_STORE, Failure
-from actors.launch import ROOT
+from actors.installation import ROOT
 from actors.locks import lock_file
 from actors.reshard import reshard
 from actors.store import LedgerStore, OutboxStore
