@@ -25,9 +25,8 @@ class Nsqd(Actor[Never]):
         """Listen."""
         settings = self.settings.embedded_nsqd
         path = Path(self.settings.supervisor.state_dir) / "nsqd"
-        self._nsqd = EmbeddedNsqd(path, settings.tcp_address, settings.http_address)
         with _as_failures():
-            await self._nsqd.start()
+            self._nsqd = await EmbeddedNsqd.start(path, settings.tcp_address, settings.http_address)
         self.say_resumed()
         tcp = _with_port(settings.tcp_address, self._nsqd.tcp_port)
         http = _with_port(settings.http_address, self._nsqd.http_port)

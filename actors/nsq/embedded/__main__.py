@@ -20,21 +20,20 @@ def main() -> int:
         level=arguments.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    nsqd = EmbeddedNsqd(arguments.data_path, arguments.tcp_address, arguments.http_address)
     try:
-        asyncio.run(_serve(nsqd))
+        asyncio.run(_serve(arguments))
     except (ListenError, JournalError) as error:
         print(f"embedded nsqd: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(nsqd: EmbeddedNsqd) -> None:
+async def _serve(arguments: argparse.Namespace) -> None:
     stop_asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_asked.set)
-    await nsqd.start()
+    nsqd = await EmbeddedNsqd.start(arguments.data_path, arguments.tcp_address, arguments.http_address)
     await stop_asked.wait()
     await nsqd.stop()
 

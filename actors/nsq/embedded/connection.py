@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from actors.connections import connections_max
 from actors.nsq.embedded import commands, frames, identify, limits
-from actors.nsq.embedded.channel import Channel
 from actors.nsq.embedded.journal_file import JournalError
 from actors.nsq.embedded.subscriber import Subscriber
-from actors.nsq.embedded.topic import Topic
+from actors.nsq.embedded.topic import Subscription
 
 if TYPE_CHECKING:
     from actors.nsq.embedded.server import EmbeddedNsqd
@@ -63,13 +62,12 @@ class Connection(asyncio.Protocol):
         self.connect_s = 0
         self.settings = identify.Settings("", "")
         self.publish_counts: dict[str, int] = {}
-        self.topic: Topic | None = None
-        self.channel: Channel | None = None
-        self.subscriber: Subscriber | None = None
+        self.subscription: Subscription | None = None  # from SUB on
 
     # What asyncio calls.
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # a socket's is one
         self._transport = transport
         host, port = transport.get_extra_info("peername")[:2]
         self.remote_address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -92,8 +90,8 @@ class Connection(asyncio.Protocol):
             self._handle(command)
             if self._closing_ms is not None:
                 return
-        if self.channel is not None:
-            self._server.pump(self.topic, self.channel)
+        if self.subscription is not None:
+            self._server.pump(self.subscription.topic, self.subscription.channel)
 
     def pause_writing(self) -> None:
         self._blocked_ms = self._server.now_ms()
@@ -189,9 +187,10 @@ class Connection(asyncio.Protocol):
             case commands.Publish():
                 self._publish(command)
             case commands.Ready():
+                subscription = self._subscribed("RDY")
                 # nsqd ignores a change of RDY after CLS.
-                if self._may("RDY") and self.state is State.SUBSCRIBED:
-                    self.subscriber.ready_count = command.count
+                if subscription is not None and self.state is State.SUBSCRIBED:
+                    subscription.subscriber.ready_count = command.count
             case commands.Requeue():
                 self._requeue(command)
             case commands.Touch():
@@ -231,11 +230,10 @@ class Connection(asyncio.Protocol):
             return
         subscriber = Subscriber(self.settings.message_timeout_ms, self.settings.sample_rate)
         try:
-            self.topic, self.channel = self._server.join(self, subscriber, command.topic, command.channel)
+            self.subscription = self._server.join(self, subscriber, command.topic, command.channel)
         except JournalError as error:
             self._fail("E_SUB_FAILED", f"SUB failed {error}")
             return
-        self.subscriber = subscriber
         self.state = State.SUBSCRIBED
         self._answer(frames.OK)
         # Where that OK is held behind a publish, no message may overtake it.
@@ -256,32 +254,37 @@ class Connection(asyncio.Protocol):
         self._server.stage_done()
 
     def _finish(self, ids: list[bytes]) -> None:
-        if not self._may("FIN"):
+        subscription = self._subscribed("FIN")
+        if subscription is None:
             return
-        failures = self.channel.finish(self.subscriber, ids)
+        failures = subscription.channel.finish(subscription.subscriber, ids)
         self._server.finished()
         for id, reason in failures:
             self._complain("FIN", id, reason)
 
     def _requeue(self, command: commands.Requeue) -> None:
-        if not self._may("REQ"):
+        subscription = self._subscribed("REQ")
+        if subscription is None:
             return
         now_ms = self._server.now_ms()
-        reason = self.channel.requeue(self.subscriber, command.id, command.delay_ms, now_ms)
+        subscriber = subscription.subscriber
+        reason = subscription.channel.requeue(subscriber, command.id, command.delay_ms, now_ms)
         if reason is not None:
             self._complain("REQ", command.id, reason)
 
     def _touch(self, id: bytes) -> None:
-        if not self._may("TOUCH"):
+        subscription = self._subscribed("TOUCH")
+        if subscription is None:
             return
-        reason = self.channel.touch(self.subscriber, id, self._server.now_ms())
+        reason = subscription.channel.touch(subscription.subscriber, id, self._server.now_ms())
         if reason is not None:
             self._complain("TOUCH", id, reason)
 
     def _start_close(self) -> None:
-        if not self._may("CLS"):
+        subscription = self._subscribed("CLS")
+        if subscription is None:
             return
-        self.subscriber.ready_count = 0
+        subscription.subscriber.ready_count = 0
         self.state = State.CLOSING
         self._answer(frames.CLOSE_WAIT)
 
@@ -300,6 +303,10 @@ class Connection(asyncio.Protocol):
         self._fail("E_INVALID", f"cannot {verb} in current state")
         return False
 
+    def _subscribed(self, verb: str) -> Subscription | None:
+        """What the command is for, where the state allows it; it must be one that only comes after SUB."""
+        return self.subscription if self._may(verb) else None
+
     def _fail(self, code: str, description: str) -> None:
         """A fatal error."""
         logger.warning("client %s: %s %s", self.remote_address, code, description)
@@ -313,14 +320,13 @@ class Connection(asyncio.Protocol):
 
     def _update_writable(self) -> None:
         """The one place that says whether the client can be given messages."""
-        if self.subscriber is None:
+        if self.subscription is None:
             return
-        was_writable = self.subscriber.is_writable
-        self.subscriber.is_writable = (
-            self._is_joined and self._blocked_ms is None and self._closing_ms is None
-        )
-        if self.subscriber.is_writable and not was_writable:
-            self._server.pump(self.topic, self.channel)
+        topic, channel, subscriber = self.subscription
+        was_writable = subscriber.is_writable
+        subscriber.is_writable = self._is_joined and self._blocked_ms is None and self._closing_ms is None
+        if subscriber.is_writable and not was_writable:
+            self._server.pump(topic, channel)
 
     def _answer(self, frame: bytes) -> None:
         if self._held is not None:

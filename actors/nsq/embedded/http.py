@@ -56,7 +56,12 @@ class _Exchange(httputil.HTTPMessageDelegate):
         self._chunks: list[bytes] = []
         self._size = 0
 
-    def headers_received(self, start_line: httputil.RequestStartLine, headers: httputil.HTTPHeaders) -> None:
+    def headers_received(
+        self,
+        start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
+        headers: httputil.HTTPHeaders,
+    ) -> None:
+        assert isinstance(start_line, httputil.RequestStartLine)  # a server gets no other
         self._start = start_line
         path = start_line.path.partition("?")[0]
         self._size_max, self._too_big = _BODY_LIMITS.get(path, _DEFAULT_LIMIT)

@@ -4,7 +4,8 @@ Knows what an answer and an error look like (nsq/internal/http_api), not what is
 """
 
 import json
-from typing import TYPE_CHECKING
+from http.client import responses
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from tornado import httputil
@@ -48,7 +49,7 @@ class Request:
     def answer(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
         respond(self._connection, status, body, content_type)
 
-    def answer_json(self, value: dict) -> None:
+    def answer_json(self, value: dict[str, Any]) -> None:
         body = json.dumps(value, separators=(",", ":")).encode()
         self.answer(200, body, "application/json; charset=utf-8")
 
@@ -74,7 +75,7 @@ def respond(connection: httputil.HTTPConnection, status: int, body: bytes, conte
             "X-NSQ-Content-Type": "nsq; version=1.0",
         }
     )
-    reason = httputil.responses.get(status, "Unknown")
+    reason = responses.get(status, "Unknown")
     start = httputil.ResponseStartLine("HTTP/1.1", status, reason)
-    connection.write_headers(start, headers, body)
+    _ = connection.write_headers(start, headers, body)
     connection.finish()

@@ -9,6 +9,7 @@ import os
 import pathlib
 import sqlite3
 from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -38,6 +39,9 @@ SELECT s.sequence, s.count, s.payload, s.due_ms, p.channel IS NOT NULL, p.finish
 FROM segments s LEFT JOIN progress p ON p.sequence = s.sequence AND p.channel = ?
 WHERE s.topic = ? AND s.sequence > ? AND s.sequence <= ? ORDER BY s.sequence
 """
+
+
+Parameters: TypeAlias = tuple[int | str | bytes | None, ...] | dict[str, int]
 
 
 class ChannelRow(msgspec.Struct, frozen=True):
@@ -95,18 +99,19 @@ class Journal:
         """The highest tick of the id clock that any incarnation has used."""
         ((tick,),) = self._query("SELECT last_tick FROM meta")
         ((sequence,),) = self._query("SELECT COALESCE(MAX(sequence), 0) FROM segments")
-        return max(tick, sequence >> TICK_SHIFT)
+        last: int = max(tick, sequence >> TICK_SHIFT)
+        return last
 
     def topics(self) -> list[TopicRow]:
         rows = self._query("SELECT id, name, paused, distributed FROM topics ORDER BY id")
         return [self._topic(*row) for row in rows]
 
     def add_topic(self, name: str) -> int:
-        return self._write([("INSERT INTO topics (name) VALUES (?)", (name,))])
+        return self._insert("INSERT INTO topics (name) VALUES (?)", (name,))
 
     def add_channel(self, topic: int, name: str, cursor: int) -> int:
         insert = "INSERT INTO channels (topic, name, cursor) VALUES (?, ?, ?)"
-        return self._write([(insert, (topic, name, cursor))])
+        return self._insert(insert, (topic, name, cursor))
 
     def pause_topic(self, topic: int, is_paused: bool, distributed_sequence: int) -> None:
         update = "UPDATE topics SET paused = ?, distributed = ? WHERE id = ?"
@@ -167,7 +172,7 @@ class Journal:
 
     def record(self, changes: Iterable[Changes]) -> None:
         """Writes what was finished, all or none."""
-        statements: list[tuple[str, object]] = [(REMEMBER_TICK, ())]
+        statements: list[tuple[str, Parameters]] = [(REMEMBER_TICK, ())]
         for change in changes:
             for sequence in change.deleted:
                 statements.append(("DELETE FROM segments WHERE sequence = ?", (sequence,)))
@@ -239,20 +244,27 @@ class Journal:
     def _message_count(self, topic: int, after: int, through: int) -> int:
         total = "SELECT COALESCE(SUM(count), 0) FROM segments"
         where = " WHERE topic = ? AND sequence > ? AND sequence <= ?"
-        return self._query(total + where, topic, after, through)[0][0]
+        ((count,),) = self._query(total + where, topic, after, through)
+        return int(count)
 
-    def _query(self, statement: str, *params: object) -> list[tuple]:
+    def _query(self, statement: str, *params: int) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(statement, params).fetchall()
         except sqlite3.Error as error:
             raise self._error("read", error) from error
 
-    def _write(self, statements: Iterable[tuple[str, object]]) -> int:
-        """Runs the statements in one transaction; the row id that the last insert made."""
+    def _insert(self, statement: str, params: Parameters) -> int:
+        """Writes one row; its id."""
+        row = self._write([(statement, params)])
+        assert row is not None, "it inserts nothing"
+        return row
+
+    def _write(self, statements: Iterable[tuple[str, Parameters]]) -> int | None:
+        """Runs the statements in one transaction; the row id that the last of them made, if any."""
         connection = self._connection
         try:
             connection.execute("BEGIN IMMEDIATE")
-            row = 0
+            row = None
             for statement, params in statements:
                 row = connection.execute(statement, params).lastrowid
             connection.execute("COMMIT")

@@ -100,31 +100,33 @@ def locked(lock_path: pathlib.Path, path: pathlib.Path) -> int:
 
 
 def opened(path: pathlib.Path) -> sqlite3.Connection:
-    connection = None
     try:
         connection = sqlite3.connect(path, isolation_level=None, cached_statements=32)
-        _check_format(connection, path)
-        # The page size and vacuum mode only take in a file that is still empty.
-        connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA secure_delete = OFF")  # overwriting with zeros is slow
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        connection.execute(f"PRAGMA journal_size_limit = {_WAL_SIZE_MAX}")
-        if not connection.execute("PRAGMA user_version").fetchone()[0]:
-            connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        _forget_ephemeral(connection)
-        return connection
-    except sqlite3.Error as error:
-        if connection is not None:
+        try:
+            _prepare(connection, path)
+        except BaseException:
             connection.close()
+            raise
+    except sqlite3.Error as error:
         if "not a database" in str(error):
             raise NotAJournal(_not_a_journal(path)) from error
         raise JournalError(f"{path}: cannot open the queue's journal: {error}") from error
-    except JournalError:
-        connection.close()
-        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: pathlib.Path) -> None:
+    _check_format(connection, path)
+    # The page size and vacuum mode only take in a file that is still empty.
+    connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA secure_delete = OFF")  # overwriting with zeros is slow
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {_WAL_SIZE_MAX}")
+    if not connection.execute("PRAGMA user_version").fetchone()[0]:
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+    _forget_ephemeral(connection)
 
 
 def _check_format(connection: sqlite3.Connection, path: pathlib.Path) -> None:

@@ -10,12 +10,15 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 from itertools import accumulate, chain, islice, repeat
+from typing import TypeAlias
 
 import msgspec
 
 from actors.nsq.embedded.frames import MESSAGE, MESSAGE_HEAD, MESSAGE_HEAD_SIZE
 from actors.nsq.embedded.ids import PREFIX_LENGTH, SUFFIXES, IdFactory, id_prefix, id_sequence
 from actors.nsq.embedded.limits import SEGMENT_BYTES_MAX
+
+Offsets: TypeAlias = "array[int]"  # a text, as `array` takes no parameter before Python 3.12
 
 
 class Publication(msgspec.Struct, frozen=True):
@@ -39,7 +42,7 @@ class Segment:
         "sequence",
     )
 
-    def __init__(self, sequence: int, payload: bytes, offsets: array, due_wall_ms: int = 0) -> None:
+    def __init__(self, sequence: int, payload: bytes, offsets: Offsets, due_wall_ms: int = 0) -> None:
         self.sequence = sequence
         self.payload = payload
         self.offsets = offsets
@@ -142,7 +145,7 @@ class _Draft:
         return map(by_size.__getitem__, sizes)
 
 
-def _offsets(payload: bytes, count: int) -> array:
+def _offsets(payload: bytes, count: int) -> Offsets:
     if count > 0 and len(payload) % count == 0:
         size = len(payload) // count
         # Plays are all of one size: four strided looks tell, without a loop over messages.

@@ -6,13 +6,14 @@ here; the rules of the queue are in queue, topic and channel, the protocol's in 
 """
 
 import asyncio
+import contextlib
 import logging
 import pathlib
 import random
 import socket
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 from actors.nsq.embedded import limits
 from actors.nsq.embedded.channel import Channel
@@ -20,11 +21,11 @@ from actors.nsq.embedded.connection import Connection
 from actors.nsq.embedded.ids import node_id_of
 from actors.nsq.embedded.journal import Journal
 from actors.nsq.embedded.journal_file import JournalError
-from actors.nsq.embedded.listening import LISTEN_BACKLOG, ListenError, listening
+from actors.nsq.embedded.listening import LISTEN_BACKLOG, listening
 from actors.nsq.embedded.queue import Queue
 from actors.nsq.embedded.stats import stats_of
 from actors.nsq.embedded.subscriber import Subscriber
-from actors.nsq.embedded.topic import Topic
+from actors.nsq.embedded.topic import Subscription, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -39,81 +40,77 @@ class Publisher(Protocol):
 
 
 class EmbeddedNsqd:
-    """One nsqd in the current asyncio loop.
+    """One nsqd in the current asyncio loop, from `start` to `stop`. `tcp_port`, `http_port`: those taken."""
 
-    `path` is the directory of its files; the addresses are "host:port", port 0 takes a free
-    one. After start(), `tcp_port` and `http_port` say which.
-    """
-
-    def __init__(self, path: pathlib.Path, tcp_address: str, http_address: str) -> None:
-        self.path = pathlib.Path(path)
-        self.tcp_address = tcp_address
-        self.http_address = http_address
-        self.tcp_port = 0
-        self.http_port = 0
-        self.hostname = socket.gethostname()
-        self.start_s = 0
-        self.health = "OK"
-        self.connections: set[Connection] = set()
-        self.queue: Queue
-        self._journal: Journal
-        self._loop: asyncio.AbstractEventLoop
-        self._sampler = random.Random()
-        self._subscribed: dict[Subscriber, Connection] = {}
-        self._awaiting: dict[Publisher, None] = {}
-        self._commit_handle: asyncio.Handle | None = None
-        self._flush_handle: asyncio.TimerHandle | None = None
-        self._scan_handle: asyncio.TimerHandle | None = None
-        self._tcp_server: asyncio.Server | None = None
-        self._http_server = None
-
-    async def start(self) -> None:
-        """Listens on both addresses. Raises ListenError, or JournalError and its kinds."""
+    def __init__(
+        self,
+        journal: Journal,
+        tcp_server: asyncio.Server,
+        tcp_socket: socket.socket,
+        http_socket: socket.socket,
+    ) -> None:
+        """`start` makes one, of what it has opened."""
         # Imported here: whoever only reads the queue's limits or errors needs no HTTP server.
         from actors.nsq.embedded.http import http_server
 
         self._loop = asyncio.get_running_loop()
-        tcp_socket = listening("tcp_address", self.tcp_address)
-        try:
-            http_socket = listening("http_address", self.http_address)
-        except ListenError:
-            tcp_socket.close()
-            raise
-        try:
-            self._journal = Journal(self.path)
-            self.queue = Queue(self._journal, node_id_of(self.hostname), self._sampler)
-        except JournalError:
-            tcp_socket.close()
-            http_socket.close()
-            raise
+        self.tcp_port: int = tcp_socket.getsockname()[1]
+        self.http_port: int = http_socket.getsockname()[1]
+        self.hostname = socket.gethostname()
         self.start_s = self.now_wall_ns() // 1_000_000_000
-        self.tcp_port = tcp_socket.getsockname()[1]
-        self.http_port = http_socket.getsockname()[1]
-        self._tcp_server = await self._loop.create_server(
-            lambda: Connection(self), sock=tcp_socket, backlog=LISTEN_BACKLOG
-        )
+        self.health = "OK"
+        self.connections: set[Connection] = set()
+        sampler = random.Random()
+        self.queue = Queue(journal, node_id_of(self.hostname), sampler)
+        self._journal = journal
+        self._subscribed: dict[Subscriber, Connection] = {}
+        self._awaiting: dict[Publisher, None] = {}
+        self._commit_handle: asyncio.Handle | None = None
+        self._flush_handle: asyncio.TimerHandle | None = None
+        self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
+        self._tcp_server = tcp_server
         self._http_server = http_server(self)
         self._http_server.add_socket(http_socket)
-        self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
+        self._is_stopped = False
+
+    @classmethod
+    async def start(cls, path: pathlib.Path, tcp_address: str, http_address: str) -> Self:
+        """Listens on both addresses. Raises ListenError, or JournalError and its kinds; nothing is left.
+
+        `path` is the directory of its files; the addresses are "host:port", port 0 takes a free one.
+        """
+        nsqd: Self
+        with contextlib.ExitStack() as opened:
+            tcp_socket = opened.enter_context(listening("tcp_address", tcp_address))
+            http_socket = opened.enter_context(listening("http_address", http_address))
+            journal = opened.enter_context(contextlib.closing(Journal(path)))
+            tcp_server = await asyncio.get_running_loop().create_server(
+                lambda: Connection(nsqd), sock=tcp_socket, backlog=LISTEN_BACKLOG, start_serving=False
+            )
+            nsqd = cls(journal, tcp_server, tcp_socket, http_socket)
+            opened.pop_all()  # they are the nsqd's to close from now on
+        await tcp_server.start_serving()
         backlog = sum(
             topic.waiting_count + sum(channel.depth for channel in topic.channels.values())
-            for topic in self.queue.topics.values()
+            for topic in nsqd.queue.topics.values()
         )
         logger.info(
             "embedded nsqd: tcp port %d, http port %d, %s, %d topics, %d messages",
-            self.tcp_port,
-            self.http_port,
-            self.path,
-            len(self.queue.topics),
+            nsqd.tcp_port,
+            nsqd.http_port,
+            path,
+            len(nsqd.queue.topics),
             backlog,
         )
+        return nsqd
 
     async def stop(self) -> None:
-        """Commits what it has read, writes down what was finished, and lets go of everything."""
-        if self._tcp_server is None:
+        """Commits what it has read, writes down what was finished, and lets go of everything. Safe to call
+        twice."""
+        if self._is_stopped:
             return
+        self._is_stopped = True
         self._tcp_server.close()
-        self._tcp_server = None
         self._http_server.stop()
         self._commit()
         for connection in list(self.connections):
@@ -135,7 +132,7 @@ class EmbeddedNsqd:
         self._journal.close()
         logger.info("embedded nsqd: stopped")
 
-    def stats(self) -> dict:
+    def stats(self) -> dict[str, Any]:
         """What GET /stats?format=json answers."""
         return stats_of(self)
 
@@ -164,17 +161,19 @@ class EmbeddedNsqd:
 
     def join(
         self, connection: Connection, subscriber: Subscriber, topic_name: str, channel_name: str
-    ) -> tuple[Topic, Channel]:
+    ) -> Subscription:
         topic = self.queue.topic(topic_name)
         channel = self._channel(topic, channel_name)
         channel.add_subscriber(subscriber)
         self._subscribed[subscriber] = connection
-        return topic, channel
+        return Subscription(topic, channel, subscriber)
 
     def leave(self, connection: Connection) -> None:
         """The client is gone: what it had in flight goes to others."""
-        subscriber, channel, topic = connection.subscriber, connection.channel, connection.topic
-        if subscriber is None or self._subscribed.pop(subscriber, None) is None:
+        if connection.subscription is None:
+            return
+        topic, channel, subscriber = connection.subscription
+        if self._subscribed.pop(subscriber, None) is None:
             return
         channel.remove_subscriber(subscriber)
         if channel.is_ephemeral and not channel.subscribers:

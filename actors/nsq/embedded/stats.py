@@ -8,15 +8,18 @@ import gc
 import resource
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actors.nsq.embedded.channel import Channel
 from actors.nsq.embedded.connection import Connection
 from actors.nsq.embedded.identify import VERSION
+from actors.nsq.embedded.subscriber import Subscriber
 from actors.nsq.embedded.topic import Topic
 
 if TYPE_CHECKING:
     from actors.nsq.embedded.server import EmbeddedNsqd
+
+BySubscriber: TypeAlias = dict[Subscriber, Connection]
 
 BANNER = f"nsqd v{VERSION} (embedded in playtally)"
 _PLAIN = {
@@ -36,18 +39,24 @@ def stats_of(
     channel: str = "",
     include_clients: bool = True,
     include_memory: bool = True,
-) -> dict:
+) -> dict[str, Any]:
     """`topic` and `channel`: only these; "" is all. Lists are null where nsqd's are."""
     topics = [server.queue.topics[topic]] if topic in server.queue.topics else []
     if not topic:
         topics = [server.queue.topics[name] for name in sorted(server.queue.topics)]
-    by_subscriber = {connection.subscriber: connection for connection in server.connections}
-    answer: dict = {
+    by_subscriber: BySubscriber | None = None
+    if include_clients:
+        by_subscriber = {
+            connection.subscription.subscriber: connection
+            for connection in server.connections
+            if connection.subscription is not None
+        }
+    answer: dict[str, Any] = {
         "version": VERSION,
         "health": server.health,
         "start_time": server.start_s,
         "topics": [
-            _topic_stats(each, channel, topic, include_clients and by_subscriber)
+            _topic_stats(each, channel, topic, by_subscriber)
             for each in topics
             if not channel or channel in each.channels
         ],
@@ -65,7 +74,7 @@ def stats_of(
     return answer
 
 
-def stats_text(stats: dict) -> str:
+def stats_text(stats: dict[str, Any]) -> str:
     """The text form, as nsqd prints it."""
     now_s = int(time.time())
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stats["start_time"]))
@@ -82,7 +91,9 @@ def stats_text(stats: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _topic_stats(topic: Topic, channel: str, only_topic: str, by_subscriber: dict | bool) -> dict:
+def _topic_stats(
+    topic: Topic, channel: str, only_topic: str, by_subscriber: BySubscriber | None
+) -> dict[str, Any]:
     channels = [topic.channels[name] for name in sorted(topic.channels) if channel in ("", name)]
     return {
         "topic_name": topic.name,
@@ -96,9 +107,9 @@ def _topic_stats(topic: Topic, channel: str, only_topic: str, by_subscriber: dic
     }
 
 
-def _channel_stats(channel: Channel, only_topic: str, by_subscriber: dict | bool) -> dict:
+def _channel_stats(channel: Channel, only_topic: str, by_subscriber: BySubscriber | None) -> dict[str, Any]:
     clients = None
-    if by_subscriber is not False:
+    if by_subscriber is not None:
         connections = [by_subscriber[each] for each in channel.subscribers if each in by_subscriber]
         clients = [_client_stats(connection, only_topic) for connection in connections]
     return {
@@ -117,9 +128,10 @@ def _channel_stats(channel: Channel, only_topic: str, by_subscriber: dict | bool
     }
 
 
-def _client_stats(connection: Connection, only_topic: str) -> dict:
-    subscriber, settings = connection.subscriber, connection.settings
-    stats = {
+def _client_stats(connection: Connection, only_topic: str) -> dict[str, Any]:
+    subscription, settings = connection.subscription, connection.settings
+    subscriber = None if subscription is None else subscription.subscriber
+    stats: dict[str, Any] = {
         "client_id": settings.client_id,
         "hostname": settings.hostname,
         "version": "V2",
@@ -145,7 +157,7 @@ def _client_stats(connection: Connection, only_topic: str) -> dict:
     return stats
 
 
-def _memory_stats() -> dict:
+def _memory_stats() -> dict[str, Any]:
     """nsqd's fields, with what Python has in their place: the bytes in use are the most there
     were. What Python has not is 0."""
     unit = 1 if sys.platform == "darwin" else 1024
@@ -163,7 +175,7 @@ def _memory_stats() -> dict:
     }
 
 
-def _topic_lines(topic: dict, now_s: int) -> list[str]:
+def _topic_lines(topic: dict[str, Any], now_s: int) -> list[str]:
     paused = "*P " if topic["paused"] else "   "
     header = (
         f"{paused}[{topic['topic_name']:<15}] depth: {topic['depth']:<5} be-depth: "
@@ -182,7 +194,7 @@ def _topic_lines(topic: dict, now_s: int) -> list[str]:
     return lines
 
 
-def _client_line(client: dict, now_s: int) -> str:
+def _client_line(client: dict[str, Any], now_s: int) -> str:
     port = client["remote_address"].rpartition(":")[2]
     name = f"{client['hostname']}:{port} {client['user_agent']}"
     connected = f"connected: {now_s - client['connect_ts']}s"

@@ -7,6 +7,7 @@ here (in the journal, where the topic has one) for all channels that exist when 
 
 import random
 from collections import deque
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -15,6 +16,7 @@ from actors.nsq.embedded import limits
 from actors.nsq.embedded.channel import Channel
 from actors.nsq.embedded.names import is_ephemeral
 from actors.nsq.embedded.segment import Segment
+from actors.nsq.embedded.subscriber import Subscriber
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -115,3 +117,11 @@ class Topic:
 
     def _is_needed(self, sequence: int) -> bool:
         return not all(channel.has_finished(sequence) for channel in self.channels.values())
+
+
+class Subscription(NamedTuple):
+    """A client in one channel of one topic."""
+
+    topic: Topic
+    channel: Channel
+    subscriber: Subscriber

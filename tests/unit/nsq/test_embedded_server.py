@@ -31,8 +31,7 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def running(path: pathlib.Path) -> AsyncIterator[EmbeddedNsqd]:
-    nsqd = EmbeddedNsqd(path, "127.0.0.1:0", "127.0.0.1:0")
-    await nsqd.start()
+    nsqd = await EmbeddedNsqd.start(path, "127.0.0.1:0", "127.0.0.1:0")
     try:
         yield nsqd
     finally:
@@ -167,12 +166,9 @@ def test_address_in_use_leaves_nothing_open(tmp_path):
     async def test() -> None:
         async with running(tmp_path / "first") as first:
             in_use = f"127.0.0.1:{first.http_port}"
-            second = EmbeddedNsqd(tmp_path / "second", "127.0.0.1:0", in_use)
             with pytest.raises(ListenError, match=f"http_address = '{in_use}'.*already in use"):
-                await second.start()
-            await second.stop()
-            second.http_address = "127.0.0.1:0"
-            await second.start()
+                await EmbeddedNsqd.start(tmp_path / "second", "127.0.0.1:0", in_use)
+            second = await EmbeddedNsqd.start(tmp_path / "second", "127.0.0.1:0", "127.0.0.1:0")
             await second.stop()
 
     run(test)

@@ -94,8 +94,7 @@ def run(path: pathlib.Path, scene: Callable[[Nsqd], Awaitable[None]]) -> None:
     """A scene with a server of its own, which began at 0 ms and scans every LATE_MS."""
 
     async def play() -> None:
-        nsqd = Nsqd(path, "127.0.0.1:0", "127.0.0.1:0")
-        await nsqd.start()
+        nsqd = await Nsqd.start(path, "127.0.0.1:0", "127.0.0.1:0")
         try:
             await scene(nsqd)
         finally:
