@@ -3,44 +3,59 @@
 Owns what is put there and when the service may have it. Knows the queue by NSQ's protocols alone.
 """
 
-import json
-import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Self
 
-from tests.support.queues import RawClient
+from actors.launch import Service
+from tests.support.queues import QueueHttp, QueueProcess, RawClient
+from tests.support.services import facts_of
 
 CHANNEL = "playtally"
 PLAYS_A_PUB = 2000
-HTTP_TIMEOUT_S = 20.0
+PLAYS_A_VIDEO = 90  # of lone plays: with fewer than 100, a video's are told at once
 
 
-@dataclass(frozen=True)
 class Queue:
-    """One topic of a queue that a service reads."""
+    """One topic of a queue, and the channel by which it is read."""
 
-    tcp_address: str
-    http_address: str
-    topic: str
+    def __init__(
+        self, tcp_address: str, http_address: str, topic: str = "plays", channel: str = CHANNEL
+    ) -> None:
+        self.tcp_address = tcp_address
+        self.topic = topic
+        self._channel = channel
+        self._http = QueueHttp(http_address)
+
+    @classmethod
+    def of(cls, process: QueueProcess, channel: str = CHANNEL) -> Self:
+        """The topic "plays" of a queue of ours, created."""
+        queue = cls(process.tcp_address, process.http_address, channel=channel)
+        queue.create()
+        return queue
+
+    @classmethod
+    def embedded(cls, service: Service) -> Self:
+        """The topic "plays" of the queue that a service which runs brings along."""
+        facts = facts_of(service)
+        return cls(facts["nsqd_tcp_address"], facts["nsqd_http_address"])
 
     def create(self) -> None:
-        """The topic and the service's channel, as far as they are not there yet."""
-        self._post(f"/topic/create?topic={self.topic}")
-        self._post(f"/channel/create?topic={self.topic}&channel={CHANNEL}")
+        """The topic and the channel, as far as they are not there yet."""
+        self._http.post(f"/topic/create?topic={self.topic}")
+        self._http.post(f"/channel/create?topic={self.topic}&channel={self._channel}")
 
     def pause(self) -> None:
-        """The service gets nothing from now on."""
-        self._post(f"/channel/pause?topic={self.topic}&channel={CHANNEL}")
+        """The reader gets nothing from now on."""
+        self._http.post(f"/channel/pause?topic={self.topic}&channel={self._channel}")
 
     def unpause(self) -> None:
-        """The service gets what is there."""
-        self._post(f"/channel/unpause?topic={self.topic}&channel={CHANNEL}")
+        """The reader gets what is there."""
+        self._http.post(f"/channel/unpause?topic={self.topic}&channel={self._channel}")
 
     def delete(self) -> None:
         """All that is left of it."""
-        self._post(f"/topic/delete?topic={self.topic}")
+        self._http.post(f"/topic/delete?topic={self.topic}")
 
     def put(self, bodies: Sequence[bytes]) -> None:
         """All of them; acknowledged when it returns."""
@@ -50,23 +65,16 @@ class Queue:
 
     def is_read(self) -> bool:
         """Whether somebody reads the channel."""
-        return bool(self._channel()["clients"])
+        found = self._http.channel(self.topic, self._channel)
+        return found is not None and bool(found["clients"])
+
+    def unfinished(self) -> int:
+        """How many messages are not finished."""
+        return self._http.unfinished(self.topic, self._channel)
 
     def is_drained(self) -> bool:
         """Whether every message is finished."""
-        found = self._channel()
-        return not found["depth"] + found["in_flight_count"] + found["deferred_count"]
-
-    def _channel(self) -> dict[str, Any]:
-        url = f"http://{self.http_address}/stats?format=json&topic={self.topic}&channel={CHANNEL}"
-        with urllib.request.urlopen(url, timeout=HTTP_TIMEOUT_S) as answer:
-            found = json.load(answer)["topics"][0]["channels"][0]
-        assert isinstance(found, dict)
-        return found
-
-    def _post(self, path: str) -> None:
-        request = urllib.request.Request(f"http://{self.http_address}{path}", data=b"", method="POST")
-        urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S).close()
+        return not self.unfinished()
 
 
 def body(video: str) -> bytes:

@@ -8,10 +8,8 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,10 +23,12 @@ from typing import Any, Self
 import psutil
 from packaging.requirements import Requirement
 
+from tests.support.queues import free_ports
+
+from .processes import cpu_s
+
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
-# Below what systems hand out by themselves, so that nobody gets such a port between our look and its use.
-PORTS = range(20_000, 32_000)
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 HTTP_TIMEOUT_S = 20.0
@@ -183,7 +183,7 @@ class Service:
         assert self._process is not None
         try:
             supervisor = psutil.Process(self._process.pid)
-            return {one.pid: _cpu_s(one) for one in (supervisor, *supervisor.children(recursive=True))}
+            return {one.pid: cpu_s(one.pid) for one in (supervisor, *supervisor.children(recursive=True))}
         except (OSError, psutil.Error) as error:
             raise CannotCompare(f"a process of {self._checkout.label} ended:\n{self._log()}") from error
 
@@ -226,23 +226,3 @@ def used_s(before: dict[int, float], after: dict[int, float]) -> float:
     if not before.keys() <= after.keys():
         raise CannotCompare("a process of the service ended while it was measured, and its CPU time with it")
     return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    if sys.platform == "linux":
-        # The process's own clock (clock_getcpuclockid): /proc and psutil know hundredths of a second only.
-        return time.clock_gettime((~process.pid << 3) | 2)
-    times = process.cpu_times()
-    return times.user + times.system
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now, each another one."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.choice(PORTS)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            if port not in found:
-                found.append(port)
-    return found

@@ -14,22 +14,19 @@ Exit codes: 0 not slower, 1 slower, 2 nothing could be compared (with the reason
 
 import argparse
 import contextlib
-import json
 import signal
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from bench.checkouts import CannotCompare, Checkout, commit, working_tree
-from bench.judgement import SIDES, judge
-from bench.pair import ROUNDS, Bench, BySide
 from tests.support.queues import nsqd_path, open_queue
+
+from .checkouts import CannotCompare, Checkout, commit, working_tree
+from .command import add_json, folder, parser, show, write_json
+from .judgement import SIDES, judge
+from .pair import ROUNDS, Bench, BySide
 
 NOT_SLOWER, SLOWER, NOT_COMPARED = 0, 1, 2
 FIGURES = {"cpu_us_a_play": "CPU a play, µs", "wait_ms": "median wait, ms"}
@@ -41,8 +38,8 @@ def main(words: list[str] | None = None) -> int:
     """Measure and print. The exit code."""
     options = _parser().parse_args(words)
     try:
-        with tempfile.TemporaryDirectory(prefix="playtally-compare-") as folder:
-            return _compare(options, Path(folder))
+        with folder() as path:
+            return _compare(options, path)
     except (CannotCompare, OSError) as reason:
         print(f"not compared: {reason}", file=sys.stderr)
     except KeyboardInterrupt:
@@ -51,19 +48,15 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
+    arguments = parser(__doc__)
+    add = arguments.add_argument
     add("ref", metavar="REF", help="the old commit")
     add("--pairs", type=_at_least(1), default=9, metavar="N", help="(default: 9)")
     add("--plays", type=_at_least(ROUNDS), default=200_000, metavar="N", help="to drain (default: 200000)")
     add("--lone-plays", type=_at_least(1), default=600, metavar="N", help="to publish (default: 600)")
     add("--embedded", action="store_true", help="use the embedded queue, even if there is an nsqd")
-    add("--json", metavar="FILE", type=Path, help="write the figures there, too")
-    return parser
+    add_json(arguments)
+    return arguments
 
 
 def _at_least(least: int) -> Callable[[str], int]:
@@ -75,8 +68,8 @@ def _at_least(least: int) -> Callable[[str], int]:
     return whole_number
 
 
-def _compare(options: argparse.Namespace, folder: Path) -> int:
-    checkouts = {"old": commit(options.ref, folder / "old"), "new": working_tree(folder / "new")}
+def _compare(options: argparse.Namespace, path: Path) -> int:
+    checkouts = {"old": commit(options.ref, path / "old"), "new": working_tree(path / "new")}
     for one in checkouts.values():
         one.check()
     embedded = options.embedded or nsqd_path() is None
@@ -90,9 +83,9 @@ def _compare(options: argparse.Namespace, folder: Path) -> int:
         nsqd = None
         if not embedded:
             memory = f"--mem-queue-size={2 * options.plays}"
-            process = stack.enter_context(open_queue("nsqd", folder / "nsqd", memory))
+            process = stack.enter_context(open_queue("nsqd", path, memory))
             nsqd = process.tcp_address, process.http_address
-        bench = Bench(checkouts, nsqd, folder)
+        bench = Bench(checkouts, nsqd, path)
         for number in range(options.pairs):
             figures = bench.measure(number, options.plays, options.lone_plays)
             pair = dict(zip(FIGURES, figures, strict=True))
@@ -106,27 +99,24 @@ def _conclude(
 ) -> int:
     """Print what the pairs say. The exit code."""
     judged = {figure: judge([_ratio(pair[figure]) for pair in pairs]) for figure in FIGURES}
-    table = Table(box=None)
-    for name in ("", "old", "new", "new/old", "quartiles", "so the new one is"):
-        table.add_column(name, justify="right" if name else "left")
+    rows = []
     for figure, one in judged.items():
         old, new = (statistics.median(pair[figure][name] for pair in pairs) for name in SIDES)
         quartiles = f"{one.lower:.3f} to {one.upper:.3f}"
-        table.add_row(
-            FIGURES[figure], f"{old:.2f}", f"{new:.2f}", f"{one.median:.3f}", quartiles, one.verdict
+        rows.append(
+            (FIGURES[figure], f"{old:.2f}", f"{new:.2f}", f"{one.median:.3f}", quartiles, one.verdict)
         )
-    Console(width=100).print(table)
+    show(("", "old", "new", "new/old", "quartiles", "so the new one is"), rows)
     slower = any(one.slower for one in judged.values())
     print("slower" if slower else "not slower")
-    if options.json is not None:
-        found = {
-            **{name: one.label for name, one in checkouts.items()},
-            "queue": queue,
-            "pairs": pairs,
-            "ratios": {figure: {**asdict(one), "slower": one.slower} for figure, one in judged.items()},
-            "slower": slower,
-        }
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    found = {
+        **{name: one.label for name, one in checkouts.items()},
+        "queue": queue,
+        "pairs": pairs,
+        "ratios": {figure: {**asdict(one), "slower": one.slower} for figure, one in judged.items()},
+        "slower": slower,
+    }
+    write_json(options.json, found)
     return SLOWER if slower else NOT_SLOWER
 
 

@@ -26,6 +26,7 @@ from tests.support.queues import QueueProcess, open_queue
 from tests.support.services import ANY_PORTS, reading
 
 from . import stock
+from .backlog import CHANNEL, Queue
 from .command import add_json, folder, need_nsqd, parser, show, write_json
 from .processes import CpuUse, pids_of
 
@@ -70,23 +71,22 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def preloaded(path: Path, plays: int, channel: str) -> Iterator[QueueProcess]:
-    """An nsqd that holds the plays in memory, on topic "plays" and that channel."""
-    with open_queue("nsqd", path, f"--mem-queue-size={2 * plays}") as queue:
-        queue.post("/topic/create?topic=plays")
-        queue.post(f"/channel/create?topic=plays&channel={channel}")
+def preloaded(path: Path, plays: int, channel: str = CHANNEL) -> Iterator[tuple[QueueProcess, Queue]]:
+    """An nsqd that holds the plays in memory, for that channel."""
+    with open_queue("nsqd", path, f"--mem-queue-size={2 * plays}") as process:
+        queue = Queue.of(process, channel)
         words = ["--plays", str(plays), "--seed", "1", "--set", reading(queue.tcp_address)]
         subprocess.run([sys.executable, "-m", "producer", *words], cwd=ROOT, check=True, capture_output=True)
-        yield queue
+        yield process, queue
 
 
 def _stock(what: str, path: Path, plays: int) -> Drained:
-    with preloaded(path, plays, stock.CHANNEL) as queue:
+    with preloaded(path, plays, stock.CHANNEL) as (_, queue):
         return Drained(stock.rate(what, queue.tcp_address, plays))
 
 
 def _go(path: Path, plays: int) -> Drained:
-    with preloaded(path, plays, "go") as queue:
+    with preloaded(path, plays, "go") as (_, queue):
         ended = subprocess.run(
             [
                 "bench_reader",
@@ -106,21 +106,21 @@ def _go(path: Path, plays: int) -> Drained:
 
 
 def _ours(path: Path, plays: int, overrides: list[str]) -> Drained:
-    with preloaded(path, plays, "playtally") as queue:
-        queue.post("/channel/pause?topic=plays&channel=playtally")
+    with preloaded(path, plays) as (nsqd, queue):
+        queue.pause()
         settings = [*ANY_PORTS, reading(queue.tcp_address), "publish.stdout=false", *overrides]
         with Service(path / "state", settings) as service:
-            drained = drain(queue, pids_of(service) | {"nsqd": queue.pid}, plays)
+            drained = drain(queue, pids_of(service) | {"nsqd": nsqd.pid}, plays)
             status = service.status()
             assert status["plays"]["counted"] == plays, status["plays"]
             return structs.replace(drained, publishes=status["publishes"]["total"])
 
 
-def drain(queue: QueueProcess, pids: dict[str, int], plays: int) -> Drained:
+def drain(queue: Queue, pids: dict[str, int], plays: int) -> Drained:
     """Let the service have the plays that its paused channel holds, until the last of them is finished."""
     cpu, started_s = CpuUse(pids), time.monotonic()
-    queue.post("/channel/unpause?topic=plays&channel=playtally")
-    wait_by_pace(lambda: queue.unfinished("plays", "playtally"), plays)
+    queue.unpause()
+    wait_by_pace(queue.unfinished, plays)
     return Drained(plays / (time.monotonic() - started_s), cpu.used_us_a_play(plays))
 
 

@@ -12,18 +12,17 @@ import random
 import time
 from pathlib import Path
 from typing import NamedTuple
+from uuid import UUID
 
 from actors.launch import Service, wait_for
-from tests.support.queues import RawClient
 from tests.support.recording_client import RecordingClient
-from tests.support.services import ANY_PORTS, facts_of
+from tests.support.services import ANY_PORTS
 
+from .backlog import Queue, body
 from .command import folder, parser, show
-from .growth import body_of
 from .processes import memory_mb_of, pids_of
 
 VIDEOS_A_PUBLISH_MAX = 20
-PLAYS_A_PUB = 1000
 TIMEOUT_S = 600.0
 COLUMNS = ("videos", "told in s", "publishes", "of them full", "the fewest", "MB more", "bytes a video")
 
@@ -47,16 +46,14 @@ class Flood(NamedTuple):
 def flood(path: Path, videos: int) -> Flood:
     """Let that many plays of as many videos loose on a service of its own."""
     chance = random.Random(videos)
-    bodies = [body_of(chance.randbytes(16)) for _ in range(videos)]
+    bodies = [body(str(UUID(bytes=chance.randbytes(16)))) for _ in range(videos)]
     with RecordingClient() as client:
         overrides = ["client.enabled=false", f"publish.url={client.url}", "publish.stdout=false"]
         with Service(path / "state", [*ANY_PORTS, *overrides]) as service:
             pids = pids_of(service)
             before_mb = memory_mb_of(pids)
             started_s = time.monotonic()
-            with RawClient(facts_of(service)["nsqd_tcp_address"]) as queue:
-                for at in range(0, videos, PLAYS_A_PUB):
-                    queue.publish("plays", *bodies[at : at + PLAYS_A_PUB])
+            Queue.embedded(service).put(bodies)
             wait_for(lambda: len(client.totals) >= videos, "all to be told", TIMEOUT_S, service.log)
             seconds = time.monotonic() - started_s
             wait_for(lambda: service.status()["caught_up"], "all to be recorded", TIMEOUT_S, service.log)

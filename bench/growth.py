@@ -15,19 +15,20 @@ started again: how long until it is ready, and its memory.
 import random
 import time
 from pathlib import Path
+from uuid import UUID
 
 from msgspec import Struct
 
 from actors.launch import Service
-from tests.support.queues import QueueProcess, RawClient, open_queue
+from tests.support.queues import open_queue
 from tests.support.services import ANY_PORTS, reading
 
+from .backlog import Queue, body
 from .command import add_json, folder, need_nsqd, parser, show, write_json
 from .drain import Drained, drain
 from .processes import memory_mb_of, pids_of
 
 VIDEOS = (100, 10_000, 1_000_000)
-PLAYS_A_PUB = 2000
 COUNTING = ("consumer", "counter-", "dispatcher")
 HELD_BACK = ["dispatch.realtime_below=1", "dispatch.deadline_s=3600", "publish.stdout=false"]
 COLUMNS = (
@@ -72,13 +73,12 @@ def main() -> None:
 
 def measure(path: Path, videos: int, plays: int, overrides: list[str]) -> Grown:
     """The figures for so many videos."""
-    with open_queue("nsqd", path, f"--mem-queue-size={2 * plays}") as queue:
-        queue.post("/topic/create?topic=plays")
-        queue.post("/channel/create?topic=plays&channel=playtally")
+    with open_queue("nsqd", path, f"--mem-queue-size={2 * plays}") as process:
+        queue = Queue.of(process)
         settings = [*ANY_PORTS, *HELD_BACK, reading(queue.tcp_address), *overrides]
         service = Service(path / "state", settings)
         chance = random.Random(1)
-        known = [chance.randbytes(16) for _ in range(videos)]
+        known = [body(str(UUID(bytes=chance.randbytes(16)))) for _ in range(videos)]
         with service:
             pids = pids_of(service)
             empty_mb = memory_mb_of(pids)
@@ -94,7 +94,7 @@ def measure(path: Path, videos: int, plays: int, overrides: list[str]) -> Grown:
             again_mb = memory_mb_of(pids_of(service))
             service.kill()
     return Grown(
-        len({video for one in drawn for video in one}),
+        len({play for one in drawn for play in one}),
         new,
         known_already,
         {name: memory_mb[name] - empty_mb[name] for name in memory_mb},
@@ -103,21 +103,12 @@ def measure(path: Path, videos: int, plays: int, overrides: list[str]) -> Grown:
     )
 
 
-def _drain(queue: QueueProcess, pids: dict[str, int], plays: list[bytes]) -> Drained:
+def _drain(queue: Queue, pids: dict[str, int], plays: list[bytes]) -> Drained:
     """Put plays on the queue, and have them counted."""
-    queue.post("/channel/pause?topic=plays&channel=playtally")
-    with RawClient(queue.tcp_address) as client:
-        for at in range(0, len(plays), PLAYS_A_PUB):
-            client.publish("plays", *map(body_of, plays[at : at + PLAYS_A_PUB]))
+    queue.pause()
+    queue.put(plays)
     counting = {name: pid for name, pid in pids.items() if name.startswith(COUNTING)}
     return drain(queue, counting, len(plays))
-
-
-def body_of(video: bytes) -> bytes:
-    """The message of a play."""
-    digits = video.hex()
-    guid = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-    return f'{{"video_id": "{guid}"}}'.encode()
 
 
 def _show(results: list[Grown]) -> None:

@@ -9,25 +9,21 @@ pynsq reader that only looks at its clock. Both clocks are this machine's.
 """
 
 import argparse
-import contextlib
 import json
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
-from actors.installation import ROOT
 from actors.launch import Service, wait_for
 from tests.support.patience import wait_until
 from tests.support.queues import RawClient, open_queue
-from tests.support.services import ANY_PORTS, Load, reading
+from tests.support.services import ANY_PORTS, Load, reading, wait_counted
 
 from . import stock
+from .backlog import PLAYS_A_VIDEO, Queue, body
 from .command import folder, kinds, parser, show
-
-PLAYS_A_VIDEO = 90
+from .receipts import Receiver
 
 
 def main() -> None:
@@ -50,41 +46,30 @@ def main() -> None:
 
 def _ours(kind: str, path: Path, options: argparse.Namespace) -> list[float]:
     """Milliseconds, one a publish that left because of a play of ours."""
-    received = path / "received"
-    with (
-        open_queue(kind, path) as queue,
-        _receiver(received) as url,
-        Service(path / "state", [*ANY_PORTS, reading(queue.tcp_address), f"publish.url={url}"]) as service,
-    ):
-        videos = [str(uuid.uuid4()) for _ in range(-(-options.plays // PLAYS_A_VIDEO))]
-        ours = set(videos)
-        load = None
-        if options.background:
-            seconds = options.plays / options.rate
-            words = ("--plays", str(int(options.background * seconds)), "--rate", str(options.background))
-            load = Load(service, path, *words, "--seed", "1")
-            wait_for(lambda: service.status()["plays"]["counted"], "the first of the background", 60)
-        _put(
-            queue.tcp_address, (videos[number % len(videos)] for number in range(options.plays)), options.rate
-        )
-        if load is not None:
-            load.wait()
-        wait_for(lambda: service.status()["caught_up"], "all published", 90)
-    return [
-        (entry["at_ns"] - video["arrived_at_ns"]) / 1e6
-        for entry in map(json.loads, received.read_text().splitlines())
-        for video in entry["publish"]["videos"]
-        if video["video_id"] in ours
-    ]
+    videos = [str(uuid.uuid4()) for _ in range(-(-options.plays // PLAYS_A_VIDEO))]
+    with open_queue(kind, path) as queue, Receiver() as receiver:
+        settings = [*ANY_PORTS, reading(queue.tcp_address), f"publish.url={receiver.url}"]
+        with Service(path / "state", settings) as service:
+            load = None
+            if options.background:
+                plays = int(options.background * options.plays / options.rate)
+                words = ("--plays", str(plays), "--rate", str(options.background), "--seed", "1")
+                load = Load(service, path, *words)
+                wait_counted(service, 1)
+            played = (videos[number % len(videos)] for number in range(options.plays))
+            _put(queue.tcp_address, played, options.rate)
+            if load is not None:
+                load.wait()
+            wait_for(lambda: service.status()["caught_up"], "all published", 90)
+    ours = set(videos)
+    return [wait_ms for video, wait_ms in receiver.waits_ms() if video in ours]
 
 
 def _stock(path: Path, options: argparse.Namespace) -> list[float]:
-    with open_queue("nsqd", path) as queue:
+    with open_queue("nsqd", path) as process:
+        queue = Queue.of(process, stock.CHANNEL)
         reader = stock.start("look", queue.tcp_address, options.plays)
-        wait_until(
-            lambda: (queue.channel("plays", stock.CHANNEL) or {}).get("clients"),
-            "the stock reader to connect",
-        )
+        wait_until(queue.is_read, "the stock reader to connect")
         _put(queue.tcp_address, [str(uuid.UUID(int=0))] * options.plays, options.rate)
         ages_ms: list[float] = json.loads(stock.result(reader))
         return ages_ms
@@ -95,7 +80,7 @@ def _put(address: str, videos: Iterable[str], rate: float) -> None:
     with RawClient(address) as client:
         started_s = time.monotonic()
         for number, video in enumerate(videos, 1):
-            client.publish("plays", b'{"video_id":"%b"}' % video.encode())
+            client.publish("plays", body(video))
             time.sleep(max(0.0, started_s + number / rate - time.monotonic()))
 
 
@@ -103,36 +88,6 @@ def _quantiles(times_ms: list[float]) -> list[str]:
     ranked = sorted(times_ms)
     return [f"{ranked[min(len(ranked) - 1, int(share * len(ranked)))]:.2f}" for share in (0.5, 0.99, 1.0)]
 
-
-@contextlib.contextmanager
-def _receiver(file: Path) -> Iterator[str]:
-    """A client in a process of its own, which notes in the file what came when: its URL."""
-    command = [sys.executable, "-c", RECEIVER, str(file)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
-
-
-RECEIVER = """
-import asyncio, json, sys, time
-from tornado.web import Application, RequestHandler
-from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
-out = open(sys.argv[1], "w", buffering=1)
-class Plays(RequestHandler):
-    def post(self):
-        out.write(json.dumps({"at_ns": time.time_ns(), "publish": json.loads(self.request.body)}) + "\\n")
-async def main():
-    sockets = bind_sockets(0, "127.0.0.1")
-    server = HTTPServer(Application([("/plays", Plays)]))
-    server.add_sockets(sockets)
-    print(f"http://127.0.0.1:{sockets[0].getsockname()[1]}/plays", flush=True)
-    await asyncio.Event().wait()
-asyncio.run(main())
-"""
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,6 @@ used: the share with what followed taken into account. A batch could have left l
 without anything being late; used is 1 - spare / deadline. late: hot plays that were answered too late.
 """
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from actors.core.outbox import payload
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import open_service
 
+from .backlog import body
 from .command import folder, parser, show
 from .publishes import BATCH_SIZE_MAX, DEADLINE_MS, OVERDUE_LINGER_MS, replay
 from .traces import MS, PLAYS, TRACES, make_trace
@@ -129,7 +129,7 @@ def live(
 
 
 def _play(video: int) -> bytes:
-    return json.dumps({"video_id": str(UUID(int=video + 1))}).encode()
+    return body(str(UUID(int=video + 1)))
 
 
 def main() -> None:

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from bench.backlog import Queue, body, popular
-from bench.checkouts import HOST, CannotCompare, Checkout, Service, free_ports, used_s
-from bench.judgement import SIDES, turns
-from bench.latency import PLAYS_A_VIDEO
-from bench.receipts import Receiver
-from tests.support.queues import RawClient
+from tests.support.queues import RawClient, free_ports
+from tests.support.services import reading
+
+from .backlog import PLAYS_A_VIDEO, Queue, body, popular
+from .checkouts import HOST, CannotCompare, Checkout, Service, used_s
+from .judgement import SIDES, turns
+from .receipts import Receiver
 
 ROUNDS = 20  # of a drain; even, so that in a pair either side goes first equally often
 LONE_PLAY_EVERY_S = 0.005  # of the two in turn: 100 a second of each
@@ -71,7 +72,7 @@ class Bench:
                 settings += [f"embedded_nsqd.tcp_address={tcp}", f"embedded_nsqd.http_address={http}"]
             else:
                 tcp, http = self._nsqd
-                settings.append(f'nsq.nsqd_tcp_addresses=["{tcp}"]')
+                settings.append(reading(tcp))
             queue = Queue(tcp, http, topic)
             with Service(self._checkouts[name], self._folder / topic, settings) as service:
                 queue.create()

@@ -12,20 +12,20 @@ import contextlib
 import json
 import time
 from pathlib import Path
+from uuid import UUID
 
 from msgspec import Struct
 
 from actors.launch import Service, produce
-from tests.support.queues import RawClient, open_queue
-from tests.support.services import ANY_PORTS, Queue, embedded_queue, reading
+from tests.support.queues import open_queue
+from tests.support.services import ANY_PORTS, reading
 
 from . import stock
+from .backlog import Queue, body
 from .command import add_json, folder, kinds, parser, show, write_json
 from .drain import wait_by_pace
 from .processes import CpuUse, pids_of
 
-BODY = b'{"video_id":"00000000-0000-4000-8000-000000000000"}'
-PLAYS_A_PUB = 1000
 COLUMNS = ("queue", "stock pynsq, only FIN", "playtally", "ratio", "CPU a play, µs")
 
 
@@ -60,35 +60,30 @@ def main() -> None:
 
 def _stock(kind: str, path: Path, plays: int) -> float:
     """Plays a second of a stock pynsq reader, from a queue that holds them already."""
-    with open_queue(kind, path) as queue:
-        queue.post("/topic/create?topic=plays")
-        queue.post(f"/channel/create?topic=plays&channel={stock.CHANNEL}")
-        with RawClient(queue.tcp_address) as client:
-            for at in range(0, plays, PLAYS_A_PUB):
-                client.publish("plays", *[BODY] * min(PLAYS_A_PUB, plays - at))
+    with open_queue(kind, path) as process:
+        queue = Queue.of(process, stock.CHANNEL)
+        queue.put([body(str(UUID(int=0)))] * plays)
         return stock.rate("finish", queue.tcp_address, plays)
 
 
 def _ours(kind: str, path: Path, plays: int, stock_plays_per_s: float) -> Measured:
     """Plays a second of the whole service, and the CPU time of each of its processes."""
     with contextlib.ExitStack() as stack:
-        pids: dict[str, int] = {}
         if kind == "nsqd":
-            nsqd = stack.enter_context(open_queue(kind, path))
-            pids["nsqd"] = nsqd.pid
-            service = Service(path / "state", [*ANY_PORTS, reading(nsqd.tcp_address)])
-            queue = Queue(lambda: (nsqd.tcp_address, nsqd.http_address))
+            process = stack.enter_context(open_queue(kind, path))
+            settings = [*ANY_PORTS, reading(process.tcp_address)]
+            service = stack.enter_context(Service(path / "state", settings))
+            queue, pids = Queue.of(process), pids_of(service) | {"nsqd": process.pid}
         else:
-            service = Service(path / "state", ANY_PORTS)
-            queue = embedded_queue(service)
-        stack.enter_context(service)
-        cpu = CpuUse(pids_of(service) | pids)
+            service = stack.enter_context(Service(path / "state", ANY_PORTS))
+            queue, pids = Queue.embedded(service), pids_of(service)
+        cpu = CpuUse(pids)
         started_s = time.monotonic()
         manifest = path / "manifest.json"
         producer = produce(service, "--plays", str(plays), "--seed", "1", manifest=manifest)
         stack.callback(producer.kill)
         wait_by_pace(lambda: plays - service.status()["plays"]["counted"], plays)
-        wait_by_pace(lambda: queue.unfinished("plays", "playtally"), plays)
+        wait_by_pace(queue.unfinished, plays)
         seconds = time.monotonic() - started_s
         used_us = cpu.used_us_a_play(plays)
         assert producer.wait() == 0

@@ -16,15 +16,24 @@ class CpuUse:
 
     def __init__(self, pids: dict[str, int]):
         self._pids = pids
-        self._before_s = {name: _cpu_s(pid) for name, pid in pids.items()}
+        self._before_s = {name: cpu_s(pid) for name, pid in pids.items()}
 
     def used_s(self) -> dict[str, float]:
         """Seconds so far, user and system."""
-        return {name: _cpu_s(pid) - self._before_s[name] for name, pid in self._pids.items()}
+        return {name: cpu_s(pid) - self._before_s[name] for name, pid in self._pids.items()}
 
     def used_us_a_play(self, plays: int) -> dict[str, float]:
         """Microseconds so far, a play."""
         return {name: seconds / plays * 1e6 for name, seconds in self.used_s().items()}
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds, user and system, that a process has used so far."""
+    if sys.platform == "linux":
+        # The process's own clock (clock_getcpuclockid): /proc and psutil know hundredths of a second only.
+        return time.clock_gettime((~pid << 3) | 2)
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 def pids_of(service: Service) -> dict[str, int]:
@@ -42,11 +51,3 @@ def own_memory_bytes() -> int:
     """What this process has in memory now."""
     resident: int = psutil.Process().memory_info().rss
     return resident
-
-
-def _cpu_s(pid: int) -> float:
-    if sys.platform == "linux":
-        # The process's own clock (clock_getcpuclockid): /proc and psutil know hundredths of a second only.
-        return time.clock_gettime((~pid << 3) | 2)
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system

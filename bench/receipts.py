@@ -1,18 +1,25 @@
 """A light client in a process of its own, which notes when each publish came.
 
-Owns the process and what it noted. The clock is stopped in that process, before anything is done with the
-publish, and both clocks, its and the queue's, are this machine's.
+Owns the process (`python -m bench.receipts`) and what it noted. The clock is stopped in that process, before
+anything is done with the publish, and both clocks, its and the queue's, are this machine's.
 """
 
+import asyncio
 import json
 import queue
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from bench.latency import RECEIVER
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from actors.installation import ROOT
 
 TIMEOUT_S = 120.0
 
@@ -27,7 +34,8 @@ class Receiver:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", RECEIVER, "/dev/stdout"],
+            [sys.executable, "-m", "bench.receipts"],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # Ctrl-C is ours
@@ -57,11 +65,40 @@ class Receiver:
                 noted = self._noted.get(timeout=TIMEOUT_S)
                 for told in noted["publish"]["videos"]:
                     if told["video_id"] == video and told["plays"] >= plays:
-                        return float((noted["at_ns"] - told["arrived_at_ns"]) / 1e6)
+                        return _wait_ms(noted, told)
         except queue.Empty:
             raise TimeoutError(f"{plays} plays of {video} were not published in {TIMEOUT_S:g} s") from None
+
+    def waits_ms(self) -> Iterator[tuple[str, float]]:
+        """The videos of all publishes that nobody looked at yet, and their waits. After the context."""
+        while not self._noted.empty():
+            noted = self._noted.get()
+            for told in noted["publish"]["videos"]:
+                yield told["video_id"], _wait_ms(noted, told)
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._noted.put(json.loads(line))
+
+
+def _wait_ms(noted: dict[str, Any], told: dict[str, Any]) -> float:
+    return float((noted["at_ns"] - told["arrived_at_ns"]) / 1e6)
+
+
+class _Plays(RequestHandler):
+    def post(self) -> None:
+        at_ns = time.time_ns()
+        print(json.dumps({"at_ns": at_ns, "publish": json.loads(self.request.body)}), flush=True)
+
+
+async def _serve() -> None:
+    sockets = bind_sockets(0, "127.0.0.1")
+    server = HTTPServer(Application([("/plays", _Plays)]))
+    server.add_sockets(sockets)
+    print(f"http://127.0.0.1:{sockets[0].getsockname()[1]}/plays", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve())

@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -34,9 +35,55 @@ QUEUES = ["embedded", "nsqd"]
 RESPONSE, ERROR, MESSAGE = 0, 1, 2
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _HOST = "127.0.0.1"
+# Below what systems hand out by themselves, so that nobody gets such a port between our look and its use.
+_PORTS = range(20_000, 32_000)
+_chance = random.SystemRandom()  # Seeds are for what tests decide; two of them at a time must not agree here.
 
 
-class QueueProcess:
+class QueueHttp:
+    """The HTTP interface of a queue."""
+
+    def __init__(self, http_address: str) -> None:
+        self.http_address = http_address
+
+    def http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """The status and the body of the answer, also where the status is an error."""
+        request = urllib.request.Request(f"http://{self.http_address}{path}", data=body, method=method)
+        if body is not None:
+            request.add_header("Content-Type", "application/octet-stream")
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+    def post(self, path: str, body: bytes = b"") -> None:
+        status, answer = self.http("POST", path, body)
+        assert status == 200, f"POST {path}: {status} {answer!r}"
+
+    def stats(self, query: str = "") -> dict[str, Any]:
+        status, body = self.http("GET", f"/stats?format=json&include_mem=false{query}")
+        assert status == 200, body
+        found: dict[str, Any] = json.loads(body)
+        return found
+
+    def topic(self, name: str) -> dict[str, Any] | None:
+        topics: list[dict[str, Any]] = self.stats(f"&topic={name}")["topics"] or []
+        return topics[0] if topics else None
+
+    def channel(self, topic: str, name: str) -> dict[str, Any] | None:
+        channels: list[dict[str, Any]] = (self.topic(topic) or {"channels": []})["channels"]
+        return next((each for each in channels if each["channel_name"] == name), None)
+
+    def unfinished(self, topic: str, channel: str) -> int:
+        """Messages that the channel still has, in flight or not."""
+        found = self.channel(topic, channel)
+        assert found is not None, f"no channel {channel} of topic {topic}"
+        return int(found["depth"] + found["in_flight_count"] + found["deferred_count"])
+
+
+class QueueProcess(QueueHttp):
     """One nsqd, embedded or real, in its own process."""
 
     def __init__(
@@ -50,7 +97,7 @@ class QueueProcess:
         self.path.mkdir(parents=True, exist_ok=True)
         self.tcp_port, self.http_port = free_ports(2)
         self.tcp_address = f"{_HOST}:{self.tcp_port}"
-        self.http_address = f"{_HOST}:{self.http_port}"
+        super().__init__(f"{_HOST}:{self.http_port}")
         self._log = self.path / "log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -99,44 +146,6 @@ class QueueProcess:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    # Its HTTP interface.
-
-    def http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """The status and the body of the answer, also where the status is an error."""
-        request = urllib.request.Request(f"http://{self.http_address}{path}", data=body, method=method)
-        if body is not None:
-            request.add_header("Content-Type", "application/octet-stream")
-        try:
-            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read()
-
-    def post(self, path: str, body: bytes = b"") -> None:
-        status, answer = self.http("POST", path, body)
-        assert status == 200, f"POST {path}: {status} {answer!r}"
-
-    def stats(self, query: str = "") -> dict[str, Any]:
-        status, body = self.http("GET", f"/stats?format=json&include_mem=false{query}")
-        assert status == 200, body
-        found: dict[str, Any] = json.loads(body)
-        return found
-
-    def topic(self, name: str) -> dict[str, Any] | None:
-        topics: list[dict[str, Any]] = self.stats(f"&topic={name}")["topics"] or []
-        return topics[0] if topics else None
-
-    def channel(self, topic: str, name: str) -> dict[str, Any] | None:
-        channels: list[dict[str, Any]] = (self.topic(topic) or {"channels": []})["channels"]
-        return next((each for each in channels if each["channel_name"] == name), None)
-
-    def unfinished(self, topic: str, channel: str) -> int:
-        """Messages that the channel still has, in flight or not."""
-        found = self.channel(topic, channel)
-        assert found is not None, f"no channel {channel} of topic {topic}"
-        return unfinished(found)
-
     def _answers(self) -> bool:
         if self._started.poll() is not None:
             raise AssertionError(f"{self.kind} ended while starting:\n{self.log()}")
@@ -175,12 +184,15 @@ def require_nsqd(program: str = "nsqd") -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now; all held until the last is found, so they differ."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((_HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports that nobody has now, each another one."""
+    found: list[int] = []
+    while len(found) < count:
+        port = _chance.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((_HOST, port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 class Message:
@@ -314,11 +326,6 @@ class RawClient:
         else:
             self.send(f"MPUB {topic}\n".encode() + sized(multi(bodies)))
         assert self.response() == b"OK"
-
-
-def unfinished(channel: dict[str, Any]) -> int:
-    """Messages that a channel has by its statistics, in flight or not."""
-    return int(channel["depth"] + channel["in_flight_count"] + channel["deferred_count"])
 
 
 def sized(body: bytes) -> bytes:

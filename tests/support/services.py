@@ -4,7 +4,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,7 +11,7 @@ from typing import Any, TypeAlias
 from actors.installation import ROOT
 from actors.launch import Service, wait_for
 from tests.support.patience import PATIENCE_S
-from tests.support.queues import RawClient, open_queue, unfinished
+from tests.support.queues import QueueHttp, RawClient, open_queue
 
 ANY_PORTS = [
     "embedded_nsqd.tcp_address=127.0.0.1:0",
@@ -77,9 +76,7 @@ class Queue:
 
     def unfinished(self, topic: str, channel: str) -> int:
         """Messages that the channel still has, in flight or not."""
-        url = f"http://{self._addresses()[1]}/stats?format=json&topic={topic}&channel={channel}"
-        with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
-            return unfinished(json.load(answer)["topics"][0]["channels"][0])
+        return QueueHttp(self._addresses()[1]).unfinished(topic, channel)
 
 
 def reading(tcp_address: str) -> str:

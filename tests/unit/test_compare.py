@@ -3,9 +3,10 @@
 import pytest
 
 from bench import compare
-from bench.checkouts import CannotCompare, Checkout, free_ports, missing, requirements, used_s
+from bench.checkouts import CannotCompare, Checkout, missing, requirements, used_s
 from bench.judgement import SLOWER_ABOVE, judge, turns
 from bench.pair import ROUNDS
+from tests.support.queues import free_ports
 
 
 def test_the_quartiles_of_nine_ratios_lie_between_the_second_and_third_from_either_end():
