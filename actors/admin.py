@@ -4,7 +4,7 @@ Figures are asked for fresh each time; how they add up is `status.py`'s. What ch
 a header that a web page elsewhere can't send, as there is no authentication: only loopback by default.
 """
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import tornado.web
 
@@ -12,6 +12,7 @@ from .core.restarts import SpecError
 from .http_server import BoundedHTTPServer
 from .status import Service as Shown
 from .status import metrics, status
+from .supervision import Supervisor
 from .worker import StartFailed, State
 
 ACTION_HEADER = "X-Playtally-Action"
@@ -97,7 +98,7 @@ class _Action(_Handler):
         self.write({"error": why})
 
 
-async def _act(supervisor: Any, action: str, child_id: str) -> None:
+async def _act(supervisor: Supervisor, action: str, child_id: str) -> None:
     match action:
         case "terminate":
             await supervisor.terminate_child(child_id)

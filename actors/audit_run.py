@@ -8,7 +8,7 @@ import argparse
 import json
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -17,7 +17,7 @@ from rich.text import Text
 
 from .config import Settings
 from .core.audit import Audit, Broken, Promise, Promises, Publish, Verdict
-from .core.bound import Mode, Play, demand, needed, publishes_min, timer_publishes
+from .core.bound import Demand, Mode, Play, demand, needed, publishes_min, timer_publishes
 from .exits import EXIT_DONE, EXIT_FAILED
 from .recordings import Received, read_plays, read_publishes
 from .screen import Page
@@ -241,7 +241,7 @@ def _match(plays: list[Play], told: dict[str, list[_Told]]) -> Iterator[_Heard]:
             yield _Heard(play, of_video[at])
 
 
-def _granted(heard: _Heard, mode: Mode) -> Any:
+def _granted(heard: _Heard, mode: Mode) -> Demand:
     """What the play demands, or where it took longer here, that it takes no longer than here.
 
     So the run itself meets every demand, and the bound can't be above what it made.

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from subprocess import TimeoutExpired
+from subprocess import Popen, TimeoutExpired
 from typing import Any
 
 from rich.console import Console
@@ -126,7 +126,9 @@ def _work(
     )
 
 
-def _follow(service: Service, plays: int, producer: Any, started_s: float, console: Console) -> float:
+def _follow(
+    service: Service, plays: int, producer: Popen[bytes], started_s: float, console: Console
+) -> float:
     """Show how far it is until all is counted and published. Seconds until all was counted."""
     counted_s = 0.0
     progress = Progress(

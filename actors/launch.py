@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from . import config, runfile
 from .exits import Failure
@@ -23,6 +23,7 @@ from .installation import ROOT, environment
 COMMAND = [sys.executable, str(ROOT / "supervisor.py")]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
+Found = TypeVar("Found")
 
 
 class Service:
@@ -174,7 +175,9 @@ def produce(
         )
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float, tell: Callable[[], str] = str) -> Any:
+def wait_for(
+    condition: Callable[[], Found | None], what: str, timeout_s: float, tell: Callable[[], str] = str
+) -> Found:
     """Wait until a condition is true; what it returned. Raises `Failure` with `tell()` in time."""
     deadline_s = time.monotonic() + timeout_s
     while True:

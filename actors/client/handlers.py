@@ -70,7 +70,7 @@ class Answering(RequestHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "no-referrer")
 
-    def answer(self, content: Any, status: int = 200) -> None:
+    def answer(self, content: object, status: int = 200) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
         _ = self.finish(msgspec.json.encode(content) + b"\n")  # nobody waits for it to leave

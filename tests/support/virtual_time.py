@@ -33,7 +33,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Seconds on its clock."""
         return self._jumping.now_s
 
-    async def create_connection(  # type: ignore[override] - the forms of it that open a connection
+    async def create_connection(  # type: ignore[override]  # the forms of it that open a connection
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], *address: Any, **options: Any
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
         """A connection to the peer; without one it never comes about."""
