@@ -22,6 +22,7 @@ from .installation import ROOT, environment
 
 COMMAND = [sys.executable, str(ROOT / "supervisor.py")]
 START_TIMEOUT_S = 60.0
+ANSWER_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 Found = TypeVar("Found")
 
@@ -159,7 +160,7 @@ class Service:
             self.process.wait()
 
     def _get(self, name: str, path: str) -> Any:
-        with urllib.request.urlopen(f"http://{self.address(name)}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.address(name)}{path}", timeout=ANSWER_TIMEOUT_S) as answer:
             return json.load(answer)
 
 

@@ -27,6 +27,7 @@ from tests.support.queues import QUEUES
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
     PATIENT,
+    UNHURRIED,
     ServiceWithQueue,
     Status,
     ledger_totals,
@@ -38,8 +39,6 @@ from tests.support.services import (
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 31)]
 SECRET = "a sécret"
-# No answer is too late by chance.
-UNHURRIED = "publish.timeout_s=600"
 
 
 def put(service: ServiceWithQueue, *videos: str) -> None:
@@ -89,7 +88,7 @@ def shared(tmp_path_factory):
     answers = Answers()
     with pytest.MonkeyPatch.context() as patch, RecordingClient(answers) as client:
         patch.setenv("PLAYTALLY_TEST_SECRET", SECRET)
-        settings = [f"publish.url={client.url}", UNHURRIED, "publish.secret_env=PLAYTALLY_TEST_SECRET"]
+        settings = [f"publish.url={client.url}", *UNHURRIED, "publish.secret_env=PLAYTALLY_TEST_SECRET"]
         with open_service("embedded", tmp_path_factory.mktemp("clients"), *settings) as service:
             service.start()
             yield Job(service, client), answers
@@ -121,7 +120,7 @@ def test_an_outage_loses_nothing_and_ends_with_the_newest_totals(kind, tmp_path)
     answers.give = lambda number: [500, 503][number % 2]
     with (
         RecordingClient(answers) as client,
-        open_service(kind, tmp_path, f"publish.url={client.url}", UNHURRIED) as service,
+        open_service(kind, tmp_path, f"publish.url={client.url}", *UNHURRIED) as service,
     ):
         service.start()
         job = Job(service, client)
@@ -222,7 +221,7 @@ def test_nobody_listens_at_first_and_then_somebody_does(tmp_path):
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reserved.bind(("127.0.0.1", 0))
         client = RecordingClient(port=reserved.getsockname()[1])
-        with open_service("embedded", tmp_path, f"publish.url={client.url}", UNHURRIED) as service:
+        with open_service("embedded", tmp_path, f"publish.url={client.url}", *UNHURRIED) as service:
             service.start()
             job = Job(service, client)
             job.play(5)
@@ -280,7 +279,7 @@ def test_client_and_dispatcher_die_in_the_middle_of_an_answer_and_both_come_back
     answers = Answers()
     answers.give = lambda number: Reply(0, raw=half_an_answer()) if number == 0 else 200
     client = RecordingClient(answers)
-    with open_service("embedded", tmp_path, *PATIENT, f"publish.url={client.url}", UNHURRIED) as service:
+    with open_service("embedded", tmp_path, *PATIENT, f"publish.url={client.url}", *UNHURRIED) as service:
         job = Job(service, client)
         with client:
             service.start()
@@ -446,7 +445,7 @@ def test_without_a_url_stdout_is_told_everything_and_the_client_nothing(tmp_path
 def test_a_reader_of_stdout_that_goes_is_told_once_and_publishing_goes_on(pipe, tmp_path):
     with (
         RecordingClient() as client,
-        open_service("embedded", tmp_path, f"publish.url={client.url}", UNHURRIED) as service,
+        open_service("embedded", tmp_path, f"publish.url={client.url}", *UNHURRIED) as service,
     ):
         service.start(stdout=pipe.writes)
         pipe.give_away()
@@ -470,7 +469,7 @@ def test_a_stdout_that_nobody_reads_does_not_stop_publishing_nor_the_end(pipe, t
             "embedded",
             tmp_path,
             f"publish.url={client.url}",
-            UNHURRIED,
+            *UNHURRIED,
             "supervisor.shutdown_timeout_s=1",
         ) as service,
     ):

@@ -1,4 +1,8 @@
-"""The command line and the service's own HTTP, as people and scripts use them: real processes only."""
+"""The command line and the service's own HTTP, as people and scripts use them.
+
+Real processes, but for arguments that are refused before anything is done: those are most of them refused in
+this process, by the same function, as each start of Python costs a third of a second.
+"""
 
 import contextlib
 import fcntl
@@ -23,15 +27,17 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors import config, runfile
+from actors import commands, config, runfile
 from actors.exits import Failure
 from actors.installation import ROOT
 from actors.launch import Service, wait_for
 from actors.version import VERSION
+from tests.support.patience import PATIENCE_S
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
     ANY_PORTS,
     PATIENT,
+    UNHURRIED,
     ledger_totals,
     open_service,
     wait_caught_up,
@@ -81,12 +87,28 @@ DEFAULTS = {
 def run(*words, **options):
     """One command that has nothing to do with a running service."""
     return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=60, **options
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, **options
     )
 
 
 def playtally(*words, **options):
     return run("supervisor.py", *words, **options)
+
+
+@pytest.fixture
+def here(capsys, monkeypatch):
+    """Runs a command in this process: its exit code, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["supervisor.py", *words])
+        try:
+            code = commands.main(list(words))
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return call
 
 
 def play(service, plays: int, video: str = VIDEOS[0]) -> None:
@@ -96,7 +118,9 @@ def play(service, plays: int, video: str = VIDEOS[0]) -> None:
 def get(service, path: str) -> tuple[int, bytes]:
     """Status and body of an answer of the service's own HTTP."""
     try:
-        with urllib.request.urlopen(f"http://{service.facts()['admin_address']}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(
+            f"http://{service.facts()['admin_address']}{path}", timeout=PATIENCE_S
+        ) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -111,13 +135,15 @@ def session(leader: int) -> list[int]:
 
 
 def nothing_is_left(service) -> None:
-    wait_for(lambda: not session(service.process.pid), "its processes to end", 5)
+    wait_for(lambda: not session(service.process.pid), "its processes to end", PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     """One that has counted and published: 150 plays of a video, 3 each of 29 more. Tests leave it so."""
-    with open_service("embedded", tmp_path_factory.mktemp("commands"), "dispatch.deadline_s=1") as service:
+    # All of them are told as they come, so nothing waits for its deadline and nothing can be late.
+    at_once = "dispatch.realtime_below=1000"
+    with open_service("embedded", tmp_path_factory.mktemp("commands"), *UNHURRIED, at_once) as service:
         service.start()
         play(service, 150)
         for video in VIDEOS[1:]:
@@ -128,31 +154,59 @@ def service(tmp_path_factory):
         yield service
 
 
+@pytest.fixture(scope="module")
+def _living(tmp_path_factory):
+    with open_service("embedded", tmp_path_factory.mktemp("living"), *PATIENT, *UNHURRIED) as service:
+        yield service
+
+
+@pytest.fixture
+def living(_living):
+    """One that runs, and that tests may kill, stop and start."""
+    if _living.ended:
+        _living.start()
+    return _living
+
+
+@pytest.fixture(scope="module", autouse=True)
+def demo():
+    """What the demo told at its end; it runs from the beginning on, as it waits for a deadline."""
+    words = ["demo", "--plays", "3000", "--videos", "40", "--set", "dispatch.deadline_s=20"]
+    process = subprocess.Popen(
+        [sys.executable, "supervisor.py", *words, *(f"--set={one}" for one in ANY_PORTS)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def told() -> subprocess.CompletedProcess[str]:
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    yield told
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE_S)
+
+
 # Arguments
 
 
-def test_every_command_explains_itself_on_stdout_and_ends_with_0():
-    asked = [
-        subprocess.Popen(
-            [sys.executable, "supervisor.py", *words, "--help"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"COLUMNS": "80"},
-        )
-        for words in ([], *([command] for command in COMMANDS))
-    ]
-    for command, process in zip(["", *COMMANDS], asked, strict=True):
-        told, talk = process.communicate(timeout=60)
-        assert process.returncode == 0, command
-        assert talk == ""
-        assert f"usage: python supervisor.py {command}".rstrip() in told
-        end = "3 restart intensity exceeded, 4 a store that can't be used. "
-        assert re.sub(r"\s+", " ", told).endswith(end)
-        assert all(len(line) <= 80 for line in told.splitlines())
-        if not command:
-            assert all(f"\n    {name} " in told for name in COMMANDS)
+def explains(command: str, code: int | str | None, told: str, talk: str) -> None:
+    assert (code, talk) == (0, ""), command
+    assert f"usage: python supervisor.py {command}".rstrip() in told
+    end = "3 restart intensity exceeded, 4 a store that can't be used. "
+    assert re.sub(r"\s+", " ", told).endswith(end)
+    assert all(len(line) <= 80 for line in told.splitlines())
+
+
+def test_every_command_explains_itself_on_stdout_and_ends_with_0(here):
+    for command in COMMANDS:
+        explains(command, *here(command, "--help"))
+    result = playtally("--help", env=os.environ | {"COLUMNS": "80"})
+    explains("", result.returncode, result.stdout, result.stderr)
+    assert all(f"\n    {name} " in result.stdout for name in COMMANDS)
 
 
 @pytest.mark.parametrize("words", [["supervisor.py"], ["-m", "producer"]])
@@ -175,15 +229,14 @@ def test_both_command_lines_tell_their_version(words):
         (["demo", "--plays", "0", "--seed", "x"], "--seed 'x', expected a whole number, 0 to"),
     ],
 )
-def test_bad_arguments_end_with_2_and_say_what_was_expected(words, told):
-    result = playtally(*words)
-    assert result.returncode == 2
-    assert told in result.stderr
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
+def test_bad_arguments_end_with_2_and_say_what_was_expected(words, told, here):
+    code, out, err = here(*words)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert "Traceback" not in err
 
 
-def test_a_config_with_six_mistakes_lists_all_six_to_every_command_and_the_producer(tmp_path):
+def test_a_config_with_six_mistakes_lists_all_six_to_every_command_and_the_producer(tmp_path, here):
     file = tmp_path / "config.toml"
     file.write_text(
         '[dispatch]\nbatch_size_max = 50\ndeadline_s = "soon"\nrealtime = "sometimes"\nrush = 1\n'
@@ -197,27 +250,17 @@ def test_a_config_with_six_mistakes_lists_all_six_to_every_command_and_the_produ
         "config.toml: client.address = '8080', expected \"host:port\"",
         "config.toml: unknown section [kitchen], expected one of nsq, embedded_nsqd",
     ]
-    asked = [
-        subprocess.Popen(
-            [sys.executable, *words, "--config", str(file)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for words in (
-            ["supervisor.py"],
-            *(["supervisor.py", name] for name in COMMANDS if name != "kill"),
-            ["supervisor.py", "kill", "consumer"],
-            ["-m", "producer"],
-        )
-    ]
-    for process in asked:
-        told, talk = process.communicate(timeout=60)
-        assert process.returncode == 2, process.args
-        assert told == ""
+    asked = {
+        **{name: here(name, "--config", str(file)) for name in COMMANDS if name != "kill"},
+        "kill": here("kill", "consumer", "--config", str(file)),
+    }
+    for words in (["supervisor.py"], ["-m", "producer"]):
+        result = run(*words, "--config", str(file))
+        asked[words[-1]] = (result.returncode, result.stdout, result.stderr)
+    for name, (code, told, talk) in asked.items():
+        assert (code, told) == (2, ""), name
         for mistake in mistakes:
-            assert mistake in talk, process.args
+            assert mistake in talk, name
         assert len([line for line in talk.splitlines() if "expected" in line]) == 6
 
 
@@ -291,9 +334,9 @@ def on_a_terminal(service, *words, columns=80):
     return process, ours
 
 
-def read_terminal(ours, until, timeout_s=20.0) -> str:
+def read_terminal(ours, until) -> str:
     """What a terminal shows, until that holds of it or the command ends."""
-    text, deadline_s = "", time.monotonic() + timeout_s
+    text, deadline_s = "", time.monotonic() + PATIENCE_S
     while not until(text):
         assert time.monotonic() < deadline_s, text
         if select.select([ours], [], [], 0.05)[0]:
@@ -309,7 +352,7 @@ def test_pages_fit_a_terminal_of_80_columns_and_nothing_in_them_is_cut(service, 
     process, ours = on_a_terminal(service, command)
     with os.fdopen(ours, closefd=True):
         shown = read_terminal(ours, lambda _: False)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0
     lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).replace("\r", "").split("\n")
     assert max(map(len, lines)) <= 80
     assert "…" not in shown
@@ -318,27 +361,31 @@ def test_pages_fit_a_terminal_of_80_columns_and_nothing_in_them_is_cut(service, 
 def test_status_watch_refreshes_until_ctrl_c_and_ends_with_0(service):
     process, ours = on_a_terminal(service, "status", "--watch")
     with os.fdopen(ours, closefd=True):
-        shown = read_terminal(ours, lambda text: text.count("caught up") >= 3)
+        shown = read_terminal(ours, lambda text: text.count("caught up") >= 2)
         assert all(child in shown for child in CHILDREN)
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert "Traceback" not in read_terminal(ours, lambda _: False)
 
 
 def test_a_reader_that_has_seen_enough_is_no_failure(service):
-    for words in (["totals"], ["status"], ["status", "--json"], ["config"], ["check"]):
-        reads, writes = os.pipe()
-        os.close(reads)
-        result = subprocess.run(
+    reads, writes = os.pipe()
+    os.close(reads)
+    asked = (["totals"], ["status"], ["status", "--json"], ["config"], ["check"])
+    processes = [
+        subprocess.Popen(
             [sys.executable, "supervisor.py", words[0], *service.arguments, *words[1:]],
             cwd=ROOT,
             stdout=writes,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
         )
-        os.close(writes)
-        assert (result.returncode, result.stderr) == (0, ""), words
+        for words in asked
+    ]
+    os.close(writes)
+    for words, process in zip(asked, processes, strict=True):
+        _, talk = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, talk) == (0, ""), words
 
 
 # The service's own HTTP
@@ -373,24 +420,23 @@ def test_healthz_is_200_while_all_run_and_an_unknown_path_is_404(service):
     assert b"/status" in body
 
 
-def test_healthz_is_503_while_a_child_is_down(tmp_path):
-    with open_service("embedded", tmp_path, *PATIENT) as service:
-        service.start()
-        child = service.child("counter-0")
-        # Who waits for the ledger's lock gets it when the counter dies; so its next can't start.
-        lock = os.open(service.state_dir / "counter-0.lock", os.O_RDWR)
-        held = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
-        held.start()
-        os.kill(child["pid"], signal.SIGKILL)
-        held.join(10)
-        assert not held.is_alive()
-        wait_for(lambda: get(service, "/healthz")[0] == 503, "the failing health", 5, service.log)
-        assert b"counter-0" in get(service, "/healthz")[1]
-        check = service.command("check")
-        assert check.returncode == 1
-        assert "not all of it: counter-0 is down" in check.stdout
-        os.close(lock)
-        wait_for(lambda: get(service, "/healthz")[0] == 200, "health", 20, service.log)
+def test_healthz_is_503_while_a_child_is_down(living):
+    # Who waits for the ledger's lock gets it when the counter dies; so its next can't start.
+    lock = os.open(living.state_dir / "counter-0.lock", os.O_RDWR)
+    waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
+    waiting.start()
+    while waiting.is_alive():  # again, should the next counter have been there first
+        if (pid := living.child("counter-0")["pid"]) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        waiting.join(1)
+    wait_for(lambda: get(living, "/healthz")[0] == 503, "the failing health", PATIENCE_S, living.log)
+    assert b"counter-0" in get(living, "/healthz")[1]
+    check = living.command("check")
+    assert check.returncode == 1
+    assert "not all of it: counter-0 is down" in check.stdout
+    os.close(lock)
+    wait_for(lambda: get(living, "/healthz")[0] == 200, "health", PATIENCE_S, living.log)
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's list of sockets")
@@ -449,28 +495,26 @@ def test_the_documented_defaults_are_the_codes_and_the_config_files(tmp_path):
 # Totals
 
 
-def test_totals_are_the_same_while_the_service_runs_and_while_it_is_down(tmp_path):
+def test_totals_are_the_same_while_the_service_runs_and_while_it_is_down(living):
     expected = dict.fromkeys(VIDEOS[:3], 4)
-    with open_service("embedded", tmp_path) as service:
-        service.start()
-        for video in expected:
-            play(service, 4, video)
-        wait_caught_up(service, 12)
-        assert ledger_totals(service) == expected
-        assert service.stop() == 0
-        assert ledger_totals(service) == expected
-        result = service.command("totals")
-        assert (result.returncode, result.stderr) == (0, "")
-        assert all(re.search(rf"^{video} +4 +4", result.stdout, re.MULTILINE) for video in expected)
-        assert "12 plays of 3 videos" in result.stdout
+    for video in expected:
+        play(living, 4, video)
+    wait_caught_up(living, 12)
+    assert ledger_totals(living) == expected
+    assert living.stop() == 0
+    assert ledger_totals(living) == expected
+    result = living.command("totals")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert all(re.search(rf"^{video} +4 +4", result.stdout, re.MULTILINE) for video in expected)
+    assert "12 plays of 3 videos" in result.stdout
 
 
-def test_without_a_service_or_its_ledgers_commands_say_what_to_do(tmp_path):
+def test_without_a_service_or_its_ledgers_commands_say_what_to_do(tmp_path, here):
     service = Service(tmp_path / "empty", ANY_PORTS)
     for words in (["status"], ["status", "--json"], ["stop"], ["kill", "consumer"]):
-        result = service.command(*words)
-        assert (result.returncode, result.stdout) == (1, ""), words
-        assert f"no service runs on {tmp_path / 'empty'}; start one with `python superv" in result.stderr
+        code, told, talk = here(words[0], *service.arguments, *words[1:])
+        assert (code, told) == (1, ""), words
+        assert f"no service runs on {tmp_path / 'empty'}; start one with `python superv" in talk
     result = service.command("totals")
     assert (result.returncode, result.stdout) == (1, "")
     assert f"no ledgers in {tmp_path / 'empty'}" in result.stderr
@@ -486,28 +530,27 @@ def test_kill_of_a_child_that_is_not_there_lists_those_that_are(service):
     assert f"no child 'counter-9', expected one of {', '.join(CHILDREN)}" in result.stderr
 
 
-def test_sigterm_ends_a_child_in_order_and_it_comes_back_as_it_is_permanent(tmp_path):
-    with open_service("embedded", tmp_path) as service:
-        service.start()
-        before = service.child("counter-1")
-        result = service.command("kill", "counter-1", "--signal", "TERM")
-        assert (result.returncode, result.stdout) == (0, "")
-        assert result.stderr == f"sent SIGTERM to counter-1 (pid {before['pid']})\n"
+def test_sigterm_ends_a_child_in_order_and_it_comes_back_as_it_is_permanent(living):
+    before = living.child("counter-1")
+    result = living.command("kill", "counter-1", "--signal", "TERM")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr == f"sent SIGTERM to counter-1 (pid {before['pid']})\n"
 
-        def back():
-            child = service.child("counter-1")
-            return child if child["incarnation"] == 2 and child["state"] == "running" else None
+    def back():
+        child = living.child("counter-1")
+        came_back = child["incarnation"] == before["incarnation"] + 1 and child["state"] == "running"
+        return child if came_back else None
 
-        after = wait_for(back, "the counter to come back", 20, service.log)
-        assert (after["restarts"], after["last_exit"]) == (1, "exited(0)")
-        assert after["pid"] != before["pid"]
+    after = wait_for(back, "the counter to come back", PATIENCE_S, living.log)
+    assert (after["restarts"], after["last_exit"]) == (before["restarts"] + 1, "exited(0)")
+    assert after["pid"] != before["pid"]
 
-        pid = service.process.pid
-        result = service.command("stop")
-        assert (result.returncode, result.stdout) == (0, "")
-        assert result.stderr == f"stopped the service (pid {pid})\n"
-        assert service.process.wait(10) == 0
-        nothing_is_left(service)
+    pid = living.process.pid
+    result = living.command("stop")
+    assert (result.returncode, result.stdout) == (0, "")
+    assert result.stderr == f"stopped the service (pid {pid})\n"
+    assert living.process.wait(PATIENCE_S) == 0
+    nothing_is_left(living)
 
 
 def test_a_second_service_on_the_same_state_is_refused_and_the_first_untouched(service):
@@ -520,18 +563,16 @@ def test_a_second_service_on_the_same_state_is_refused_and_the_first_untouched(s
     assert service.facts()["pid"] == service.process.pid
 
 
-def test_the_run_file_of_a_killed_supervisor_is_not_believed(tmp_path):
-    with open_service("embedded", tmp_path) as service:
-        service.start()
-        service.kill()
-        assert (service.state_dir / runfile.NAME).exists()
-        for words in (["status"], ["stop"]):
-            result = service.command(*words)
-            assert result.returncode == 1
-            assert "no service runs on" in result.stderr
-        nothing_is_left(service)
-        service.start()
-        assert service.status()["supervisor"]["pid"] == service.process.pid
+def test_the_run_file_of_a_killed_supervisor_is_not_believed(living):
+    living.kill()
+    assert (living.state_dir / runfile.NAME).exists()
+    for words in (["status"], ["stop"]):
+        result = living.command(*words)
+        assert result.returncode == 1
+        assert "no service runs on" in result.stderr
+    nothing_is_left(living)
+    living.start()
+    assert living.status()["supervisor"]["pid"] == living.process.pid
 
 
 @pytest.mark.parametrize(
@@ -573,20 +614,21 @@ def test_stop_does_not_signal_a_process_that_got_the_pid_of_a_service(tmp_path):
 
 
 def test_ctrl_c_publishes_what_is_pending_and_ends_in_order_with_0(tmp_path):
+    never_due = ["dispatch.realtime_below=0", "dispatch.deadline_s=3600"]
     with (
         RecordingClient() as client,
-        open_service(
-            "embedded", tmp_path, "dispatch.deadline_s=3600", f"publish.url={client.url}"
-        ) as service,
+        open_service("embedded", tmp_path, *UNHURRIED, *never_due, f"publish.url={client.url}") as service,
     ):
         service.start()
         play(service, 150)
-        wait_caught_up(service, 150) if service.status()["caught_up"] else wait_counted(service, 150)
-        play(service, 1)
-        wait_counted(service, 151)
+        wait_counted(service, 150)
+        play(service, 1, VIDEOS[1])
+        status = wait_counted(service, 151)
+        assert (status["pending_videos"], status["publishes"]["total"]) == (2, 0)
         os.killpg(service.process.pid, signal.SIGINT)  # as a terminal does: everybody gets it
-        assert service.process.wait(20) == 0
-        assert client.totals == {VIDEOS[0]: 151}
+        assert service.process.wait(PATIENCE_S) == 0
+        assert client.totals == {VIDEOS[0]: 150, VIDEOS[1]: 1}
+        assert {one.publish["trigger"] for one in client.received} == {"drain"}
         stopped = re.findall(r"supervisor +(\S+)#1 stopped", service.log())
         assert stopped == ["consumer", "counter-1", "counter-0", "dispatcher", "client", "nsqd"]
         assert service.facts() is None
@@ -595,19 +637,23 @@ def test_ctrl_c_publishes_what_is_pending_and_ends_in_order_with_0(tmp_path):
 
 def test_ctrl_c_twice_does_not_wait_for_anybody(tmp_path):
     with (
-        RecordingClient(lambda number, publish: Reply(200, after_s=60)) as client,
-        open_service("embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=60") as service,
+        RecordingClient(lambda number, publish: Reply(200, after_s=3600)) as client,
+        open_service(
+            "embedded",
+            tmp_path,
+            f"publish.url={client.url}",
+            "publish.timeout_s=600",
+            "supervisor.shutdown_timeout_s=3600",
+        ) as service,
     ):
         service.start()
         play(service, 1)
-        wait_for(lambda: client.received, "the publish that is not answered", 20, service.log)
+        wait_for(lambda: client.received, "the publish that is not answered", PATIENCE_S, service.log)
         os.killpg(service.process.pid, signal.SIGINT)
-        wait_for(lambda: "stopping: finishing what is held" in service.log(), "the stop to begin", 10)
+        wait_for(lambda: "stopping: finishing what is held" in service.log(), "the stop to begin", PATIENCE_S)
         assert service.process.poll() is None
-        started_s = time.monotonic()
         os.killpg(service.process.pid, signal.SIGINT)
-        assert service.process.wait(20) in (0, 1)
-        assert time.monotonic() - started_s < 3
+        assert service.process.wait(PATIENCE_S) in (0, 1)
         assert "killing what is left" in service.log()
         assert "Traceback" not in service.log()
         nothing_is_left(service)
@@ -660,7 +706,7 @@ def test_with_stdout_closed_and_no_client_it_does_not_start(tmp_path):
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert result.returncode == 1
     assert 'stdout is closed and publish.url = ""' in result.stderr
@@ -669,7 +715,7 @@ def test_with_stdout_closed_and_no_client_it_does_not_start(tmp_path):
 def test_with_stdout_closed_it_publishes_to_the_client_and_writes_into_no_other_file(tmp_path):
     with (
         RecordingClient() as client,
-        open_service("embedded", tmp_path, f"publish.url={client.url}") as service,
+        open_service("embedded", tmp_path, *UNHURRIED, f"publish.url={client.url}") as service,
     ):
         service.program = ["sh", "-c", 'exec "$@" <&- >&-', "sh", *service.program]
         service.start()
@@ -744,17 +790,8 @@ def test_check_names_what_does_not_work(tmp_path):
 # The demo
 
 
-def test_the_demo_does_the_whole_job_and_reports_all_that_was_asked_for():
-    result = playtally(
-        "demo",
-        "--plays",
-        "3000",
-        "--videos",
-        "40",
-        "--set",
-        "dispatch.deadline_s=2",
-        *(word for setting in ANY_PORTS for word in ("--set", setting)),
-    )
+def test_the_demo_does_the_whole_job_and_reports_all_that_was_asked_for(demo):
+    result = demo()
     assert result.returncode == 0, result.stdout + result.stderr
     told = re.sub(r"\s+", " ", result.stdout)
     for fact in (
@@ -764,14 +801,14 @@ def test_the_demo_does_the_whole_job_and_reports_all_that_was_asked_for():
         r"fewest possible \d+, whoever tells each of these plays as soon: [\d.]+ times as many here",
         r"spare capacity \d+ of [\d,]+ places",
         r"against one a play 3,000 publishes",
-        r"against a 2 s timer \d+ publishes",
+        r"against a 20 s timer \d+ publishes",
         r"realtime latency p50 [\d.,]+ ms, p99 [\d.,]+ ms",
         r"oldest hot play [\d.]+ s",
         r"held every play counted exactly once",
         r"held at most 20 videos a publish, each once",
         r"held only totals that changed, none ever falls",
         r"held under 100 plays: published as received",
-        r"held 100 or more: within 2 s of arrival",
+        r"held 100 or more: within 20 s of arrival",
         r"held ends in order",
         r"promises broken: none",
         r"where next (make run|python supervisor\.py) .*supervisor\.py status",

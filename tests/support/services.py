@@ -21,6 +21,8 @@ ANY_PORTS = [
 ]
 # What a killed consumer held is given again soon.
 HURRIED = ["nsq.msg_timeout_s=1"]
+# Nobody is too slow: for tests that say what did not come twice, and who was not killed for it.
+UNHURRIED = ["nsq.msg_timeout_s=600", "publish.timeout_s=600", "supervisor.liveness_timeout_s=600"]
 # Deaths in tests are no sign of a broken system.
 PATIENT = ["supervisor.max_restarts=1000", "supervisor.max_seconds=1"]
 
