@@ -5,18 +5,19 @@ import contextlib
 import os
 import re
 import resource
+import shutil
 import sqlite3
-import time
 
 import pytest
 
 from actors.exits import EXIT_STORE, Failure
 from actors.launch import wait_for
 from actors.store import ledger_path, outbox_path
+from tests.support.patience import PATIENCE_S
 from tests.support.services import PATIENT, ledger_totals, open_service, wait_caught_up
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(40)]
-LIVENESS_TIMEOUT_S = 1.5
+HASTY = ["dispatch.deadline_s=0.3", f"supervisor.liveness_timeout_s={PATIENCE_S}"]
 STORES = {"counter-0": lambda state_dir: ledger_path(state_dir, 0), "dispatcher": outbox_path}
 
 
@@ -25,14 +26,22 @@ def play(service, plays: int) -> None:
     service.queue.put("plays", *bodies)
 
 
-@pytest.fixture
-def service(tmp_path):
-    """One that has counted 200 plays."""
-    hasty = ("dispatch.deadline_s=1", f"supervisor.liveness_timeout_s={LIVENESS_TIMEOUT_S}")
-    with open_service("embedded", tmp_path, *PATIENT, *hasty) as service:
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    """The state of a service that has counted and told 200 plays."""
+    with open_service("embedded", tmp_path_factory.mktemp("counted"), *PATIENT, *HASTY) as service:
         service.start()
         play(service, 200)
         wait_caught_up(service, 200)
+        assert service.stop() == 0
+        yield service.state_dir
+
+
+@pytest.fixture
+def service(counted, tmp_path):
+    """One with a copy of that state, not started yet."""
+    with open_service("embedded", tmp_path, *PATIENT, *HASTY) as service:
+        shutil.copytree(counted, service.state_dir, ignore=shutil.ignore_patterns("service.log"))
         yield service
 
 
@@ -43,7 +52,6 @@ def service(tmp_path):
     ids=["truncated", "garbled"],
 )
 def test_a_service_with_a_damaged_store_does_not_start_and_says_what_to_do(service, child_id, damage):
-    assert service.stop() == 0
     path = STORES[child_id](str(service.state_dir))
     path.write_bytes(damage(path.read_bytes()))
     before = path.read_bytes()
@@ -61,12 +69,13 @@ def test_a_service_with_a_damaged_store_does_not_start_and_says_what_to_do(servi
 
 @pytest.mark.parametrize(("child_id", "table"), [("counter-0", "journal"), ("dispatcher", "batches")])
 def test_a_store_that_breaks_under_its_process_ends_it_and_is_not_tried_for_ever(service, child_id, table):
+    service.start()
     path = STORES[child_id](str(service.state_dir))
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute(f"DROP TABLE {table}")
     play(service, 40)
     said = f"{child_id}#1 exited({EXIT_STORE})"
-    wait_for(lambda: said in service.log(), said, 20, service.log)
+    wait_for(lambda: said in service.log(), said, PATIENCE_S, service.log)
     line = re.search(f"E {child_id}#1 .*", service.log())[0]
     assert f"{path}: cannot be used (no such table: {table})" in line
     assert "restore it from a backup, or use another supervisor.state_dir" in line
@@ -86,16 +95,23 @@ def test_a_service_that_cannot_say_where_it_is_ends_with_its_children(tmp_path):
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux, to fill a running process's disk")
 @pytest.mark.parametrize("child_id", STORES)
 def test_a_store_that_can_not_be_written_for_now_is_waited_for(service, child_id):
+    """That who waits so goes on to answer, and is not taken for hung: tests/unit/test_performer.py,
+    test_supervision_time.py.
+    """
+    service.start()
+    play(service, 40)
+    wait_caught_up(service, 240)
     child, path = service.child(child_id), STORES[child_id](str(service.state_dir))
     size = path.with_name(f"{path.name}-wal").stat().st_size  # the log, which is shorter, can be written
     _, most = resource.prlimit(child["pid"], resource.RLIMIT_FSIZE)
     resource.prlimit(child["pid"], resource.RLIMIT_FSIZE, (size, most))
     play(service, 200)
     said = f"{path}: cannot be written for now ("
-    wait_for(lambda: said in service.log(), "a write to fail", 20, service.log)
-    time.sleep(3 * LIVENESS_TIMEOUT_S)  # it waits, and is not taken for hung
+    wait_for(
+        lambda: service.log().count(said) > 2, "a write to fail again and again", PATIENCE_S, service.log
+    )
     resource.prlimit(child["pid"], resource.RLIMIT_FSIZE, (most, most))
-    wait_caught_up(service, 400)
+    wait_caught_up(service, 440)
     assert service.child(child_id)["pid"] == child["pid"]
-    assert sum(ledger_totals(service).values()) == 400
+    assert sum(ledger_totals(service).values()) == 440
     assert service.totals() == ledger_totals(service)

@@ -7,11 +7,23 @@ import time
 import pytest
 
 from actors.launch import wait_for
+from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES
 from tests.support.recording_client import RecordingClient
-from tests.support.services import PATIENT, Load, ledger_totals, open_service, wait_caught_up, wait_status
+from tests.support.services import (
+    PATIENT,
+    Load,
+    ledger_totals,
+    open_service,
+    promises_broken,
+    wait_caught_up,
+    wait_status,
+)
+from tests.support.trouble import halt
 
 CHILDREN = ["consumer", "counter-0", "counter-1", "dispatcher"]
+HASTY = ["dispatch.deadline_s=0.3"]
+ENDLESS = ["--plays", "300000"]  # and stopped when the test has what it needs
 
 
 @pytest.fixture(params=QUEUES)
@@ -22,13 +34,11 @@ def kind(request):
 def test_a_killed_child_comes_back_the_others_keep_their_pids_and_no_play_is_lost(kind, tmp_path):
     with (
         RecordingClient() as client,
-        open_service(
-            kind, tmp_path, *PATIENT, "dispatch.deadline_s=2", f"publish.url={client.url}"
-        ) as service,
+        open_service(kind, tmp_path, *PATIENT, *HASTY, f"publish.url={client.url}") as service,
     ):
         service.start()
-        load = Load(service, tmp_path, "--plays", "12000", "--seconds", "5")
-        wait_counted_some(service)
+        load = Load(service, tmp_path, *ENDLESS, "--rate", "1500")
+        wait_counted_more(service)
         for child_id in CHILDREN:
             before = {child["id"]: child for child in service.status()["children"]}
             result = service.command("kill", child_id)
@@ -38,77 +48,59 @@ def test_a_killed_child_comes_back_the_others_keep_their_pids_and_no_play_is_los
             assert after[child_id]["last_exit"] == "killed(SIGKILL)"
             for other_id in set(before) - {child_id}:
                 assert after[other_id]["pid"] == before[other_id]["pid"]
-        manifest = load.wait()
-        wait_caught_up(service, manifest["plays"])
-
-        assert ledger_totals(service) == manifest["totals"]
-        assert client.totals == manifest["totals"]
+            wait_counted_more(service)
+        totals = prove(service, load.stop())
+        assert client.totals == totals
         assert client.wrong == []
 
 
 def test_children_killed_again_and_again_under_a_full_load_count_exactly(kind, tmp_path):
     with (
         RecordingClient() as client,
-        open_service(
-            kind, tmp_path, *PATIENT, "dispatch.deadline_s=1", f"publish.url={client.url}"
-        ) as service,
+        open_service(kind, tmp_path, *PATIENT, *HASTY, f"publish.url={client.url}") as service,
     ):
         service.start()
-        load = Load(service, tmp_path, "--plays", "60000", "--seconds", "4")
+        load = Load(service, tmp_path, *ENDLESS, "--rate", "15000")
+        wait_counted_more(service)
         kills = 0
-        while load.process.poll() is None:
+        while kills < 20:
             for child_id in CHILDREN:
                 pid = child_pid(service, child_id)
                 if pid is not None:
                     os.kill(pid, signal.SIGKILL)
                     kills += 1
                 time.sleep(0.05)
-        manifest = load.wait()
-        wait_caught_up(service, manifest["plays"])
-
-        assert kills >= 20
-        assert ledger_totals(service) == manifest["totals"]
-        assert client.totals == manifest["totals"]
+        totals = prove(service, load.stop())
+        assert client.totals == totals
         assert client.wrong == []
 
 
 def test_the_embedded_queue_and_the_client_killed_under_load_lose_nothing(tmp_path):
-    with open_service("embedded", tmp_path, *PATIENT, "dispatch.deadline_s=1") as service:
+    with open_service("embedded", tmp_path, *PATIENT, *HASTY) as service:
         service.start()
-        load = Load(service, tmp_path, "--plays", "20000", "--seconds", "4")
-        wait_counted_some(service)
+        load = Load(service, tmp_path, *ENDLESS, "--rate", "3000")
+        wait_counted_more(service)
         for child_id in ("nsqd", "client", "nsqd", "client"):
             incarnation = service.child(child_id)["incarnation"]
             os.kill(service.child(child_id)["pid"], signal.SIGKILL)
             wait_back(service, child_id, incarnation)
-            time.sleep(0.3)
-        manifest = load.wait()
-        # What the queue had no time to answer may be on it or not; the manifest says how much that is.
-        unknown = manifest.get("unacknowledged", {})
-        wait_caught_up(service, manifest["plays"])
-
-        totals = ledger_totals(service)
-        assert set(totals) <= set(manifest["totals"]) | set(unknown)
-        for video in totals:
-            least = manifest["totals"].get(video, 0)
-            assert least <= totals[video] <= least + unknown.get(video, 0)
+            wait_counted_more(service)
+        totals = prove(service, load.stop())
         assert service.totals() == totals
-        assert service.report()["promises_broken_total"] == 0
+        assert promises_broken(service) == {}
 
 
 def test_a_killed_supervisor_leaves_no_orphan_and_its_successor_goes_on(kind, tmp_path):
     with (
         RecordingClient() as client,
-        open_service(
-            kind, tmp_path, *PATIENT, "dispatch.deadline_s=1", f"publish.url={client.url}"
-        ) as service,
+        open_service(kind, tmp_path, *PATIENT, *HASTY, f"publish.url={client.url}") as service,
     ):
         service.start()
         service.queue.put("plays", *bodies(500))
-        wait_counted_some(service)
+        wait_counted_more(service)
         pids = [child["pid"] for child in service.status()["children"]]
         service.kill()
-        wait_for(lambda: not any(map(alive, pids)), "the children to end", 2.0)
+        wait_for(lambda: not any(map(alive, pids)), "the children to end", PATIENCE_S)
         if kind == "nsqd":  # the embedded queue ends with its supervisor
             service.queue.put("plays", *bodies(500))
         service.start()
@@ -125,10 +117,10 @@ def test_a_killed_supervisor_leaves_no_orphan_and_its_successor_goes_on(kind, tm
 def test_a_child_that_hangs_is_killed_and_restarted(tmp_path):
     with open_service("embedded", tmp_path, *PATIENT, "supervisor.liveness_timeout_s=1") as service:
         service.start()
-        os.kill(service.child("counter-0")["pid"], signal.SIGSTOP)
-        wait_for(lambda: service.child("counter-0")["restarts"] == 1, "a restart", 20, service.log)
-        assert "hung (no answer for" in service.log()
+        halt(service.child("counter-0")["pid"])
         service.queue.put("plays", *bodies(100))
+        wait_for(lambda: service.child("counter-0")["restarts"] >= 1, "a restart", PATIENCE_S, service.log)
+        assert "counter-0#1 hung (no answer for" in service.log()
         wait_caught_up(service, 100)
 
 
@@ -139,12 +131,12 @@ def test_too_many_kills_stop_everything_with_code_3_and_say_why(tmp_path):
         service.start()
         pids = [child["pid"] for child in service.status()["children"]]
         for number in range(3):
-            pid = wait_for(lambda: child_pid(service, "counter-1"), "the counter", 10)
+            pid = wait_for(lambda: child_pid(service, "counter-1"), "the counter", PATIENCE_S)
             pids.append(pid)
             os.kill(pid, signal.SIGKILL)
             if number < 2:
                 wait_back(service, "counter-1", number + 1)
-        assert service.process.wait(30) == 3
+        assert service.process.wait(PATIENCE_S) == 3
         log = service.log()
         assert "supervisor counters gives up, restart intensity exceeded: counter-1 killed(SIGKILL)" in log
         assert "supervisor root ends: counters shutdown" in log
@@ -162,10 +154,11 @@ def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending
         service.start()
         service.queue.put("plays", *bodies(150, videos=1))
         wait_status(service, lambda status: status["plays"]["counted"] == 150, "all counted")
+        wait_for(lambda: client.totals.get(VIDEOS[0], 0) >= 99, "all that is realtime to be told", PATIENCE_S)
         service.queue.put("plays", *bodies(1, videos=1))
         wait_status(service, lambda status: status["pending_videos"] == 1, "one pending")
         os.killpg(service.process.pid, signal.SIGTERM)
-        assert service.process.wait(30) == 0
+        assert service.process.wait(PATIENCE_S) == 0
         assert client.totals == {VIDEOS[0]: 151}
         assert client.received[-1].publish["trigger"] == "drain"
 
@@ -191,8 +184,31 @@ def child_pid(service, child_id: str) -> int | None:
     return child["pid"] if child["state"] == "running" else None
 
 
-def wait_counted_some(service) -> None:
-    wait_status(service, lambda status: status["plays"]["counted"] > 0, "the first play counted")
+def wait_counted_more(service) -> None:
+    """More than now: that work goes on."""
+    before = service.status()["plays"]["counted"]
+    wait_status(service, lambda status: status["plays"]["counted"] > before, "more plays to be counted")
+
+
+def prove(service, manifest: dict) -> dict[str, int]:
+    """The ledgers' totals, once all is counted and told, and exactly those of the manifest."""
+    # What the queue had no time to answer may be on it or not; the manifest says how much that is.
+    unknown = manifest.get("unacknowledged", {})
+    wait_status(
+        service,
+        lambda status: (
+            status["plays"]["counted"] >= manifest["plays"]
+            and service.queue.unfinished("plays", "playtally") == 0
+            and service.status()["caught_up"]
+        ),
+        "all to be counted and published",
+    )
+    totals = ledger_totals(service)
+    assert set(totals) <= set(manifest["totals"]) | set(unknown)
+    for video in set(manifest["totals"]) | set(totals):
+        least = manifest["totals"].get(video, 0)
+        assert least <= totals.get(video, 0) <= least + unknown.get(video, 0)
+    return totals
 
 
 def wait_back(service, child_id: str, incarnation: int) -> dict[str, dict]:

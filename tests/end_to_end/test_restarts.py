@@ -8,7 +8,9 @@ import psutil
 import pytest
 
 from actors.launch import wait_for
-from tests.support.services import PATIENT, Load, ledger_totals, open_service, wait_caught_up
+from tests.support.patience import PATIENCE_S
+from tests.support.services import PATIENT, ledger_totals, open_service, promises_broken, wait_caught_up
+from tests.support.trouble import halt
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(40)]
 CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
@@ -25,7 +27,7 @@ ENDS = {
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     path = tmp_path_factory.mktemp("restarts")
-    settings = ["supervisor.liveness_timeout_s=2", "dispatch.deadline_s=1"]
+    settings = [f"supervisor.liveness_timeout_s={PATIENCE_S}", "dispatch.deadline_s=0.3"]
     with open_service("embedded", path, *PATIENT, *settings) as service:
         service.start()
         yield service
@@ -44,7 +46,7 @@ def prove_that_it_works(service, plays: int = 200) -> None:
     totals = ledger_totals(service)
     assert sum(totals.values()) == before + plays
     assert service.totals() == totals
-    assert service.report()["promises_broken_total"] == 0
+    assert promises_broken(service) == {}
 
 
 def children(service) -> dict[str, dict]:
@@ -59,7 +61,7 @@ def wait_running(service, lives: dict[str, int]) -> dict[str, dict]:
         reached = all(now[name]["incarnation"] >= life for name, life in lives.items())
         return now if reached and all(child["state"] == "running" for child in now.values()) else None
 
-    return wait_for(found, f"{lives} to be reached", 20, service.log)
+    return wait_for(found, f"{lives} to be reached", PATIENCE_S, service.log)
 
 
 @pytest.mark.parametrize("child_id", CHILDREN)
@@ -74,16 +76,13 @@ def test_a_child_comes_back_after_every_signal_and_says_how_it_ended(service, ch
     prove_that_it_works(service)
 
 
-def test_a_stopped_child_that_goes_on_in_time_is_left_alone(service):
+def test_a_stopped_child_that_goes_on_is_left_alone(service):
     before = children(service)
-    os.kill(before["counter-0"]["pid"], signal.SIGSTOP)
-    time.sleep(0.8)  # well below liveness_timeout_s, and more than one ping
+    halt(before["counter-0"]["pid"])
+    children(service)  # which asks it
     os.kill(before["counter-0"]["pid"], signal.SIGCONT)
     prove_that_it_works(service)
-    time.sleep(2.5)  # as long as it would have taken to be killed
-    assert {one: child["pid"] for one, child in children(service).items()} == {
-        one: child["pid"] for one, child in before.items()
-    }
+    assert pids_of(children(service)) == pids_of(before)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,9 @@ def test_two_children_killed_at_once_both_come_back(service, pair):
 def test_a_child_killed_again_while_it_starts_comes_back(service, child_id):
     before = children(service)
     os.kill(before[child_id]["pid"], signal.SIGKILL)
-    again = wait_for(lambda: starting(service, before[child_id]["pid"], child_id), "its next life", 10)
+    again = wait_for(
+        lambda: starting(service, before[child_id]["pid"], child_id), "its next life", PATIENCE_S
+    )
     os.kill(again, signal.SIGKILL)
     wait_running(service, {child_id: before[child_id]["incarnation"] + 2})
     prove_that_it_works(service)
@@ -125,32 +126,37 @@ def test_everybody_killed_in_a_row_while_the_one_before_restarts(service):
     prove_that_it_works(service)
 
 
-def test_two_hundred_restarts_under_load_leave_descriptors_and_memory_where_they_were(tmp_path):
-    with open_service("embedded", tmp_path, *PATIENT, "dispatch.deadline_s=1") as service:
-        service.start()
-        load = Load(service, tmp_path, "--plays", "100000", "--rate", "2500")
+def test_restarts_leave_descriptors_and_memory_where_they_were(service):
+    """Of everybody whose links to counters come and go, while plays are on their way.
 
-        def restart(times: int) -> None:
-            for _ in range(times):
-                child = service.child("counter-0")
-                os.kill(child["pid"], signal.SIGKILL)
-                wait_running(service, {"counter-0": child["incarnation"] + 1})
+    Sixty restarts are enough: two descriptors may be open at that moment, so one that every twentieth restart
+    leaves shows, and so do 35 kB that each leaves; a link has a buffer of 64 kB. That not one link is left is
+    shown in tests/unit/test_behaviour.py.
+    """
+    counters = ("counter-0", "counter-1")
 
-        def sizes() -> dict[str, tuple[int, int]]:
-            pids = {one: child["pid"] for one, child in children(service).items() if one != "counter-0"}
-            pids["supervisor"] = service.process.pid
-            processes = {one: psutil.Process(pid) for one, pid in pids.items()}
-            return {one: (it.num_fds(), it.memory_info().rss) for one, it in processes.items()}
+    def restart(times: int) -> None:
+        for _ in range(times):
+            before = children(service)
+            play(service, 40)
+            for child_id in counters:
+                os.kill(before[child_id]["pid"], signal.SIGKILL)
+            wait_running(service, {one: before[one]["incarnation"] + 1 for one in counters})
 
-        restart(15)  # what grows once has grown
-        before = sizes()
-        restart(200)
-        after = sizes()
-        load.process.send_signal(signal.SIGINT)
-        load.wait()
-        for name, (fds, rss) in after.items():
-            assert fds <= before[name][0] + 2, name  # a connection may be open at that moment
-            assert rss <= before[name][1] + 4_000_000, name
+    def sizes() -> dict[str, tuple[int, int]]:
+        pids = {one: pid for one, pid in pids_of(children(service)).items() if one not in counters}
+        processes = {
+            one: psutil.Process(pid) for one, pid in {**pids, "supervisor": service.process.pid}.items()
+        }
+        return {one: (it.num_fds(), it.memory_info().rss) for one, it in processes.items()}
+
+    restart(20)  # what grows once has grown
+    before = sizes()
+    restart(30)
+    for name, (descriptors, memory) in sizes().items():
+        assert descriptors <= before[name][0] + 2, name  # a connection may be open at that moment
+        assert memory <= before[name][1] + 2_000_000, name
+    prove_that_it_works(service)
 
 
 def test_a_drill_of_its_own_proves_that_nothing_was_lost(tmp_path):
@@ -159,6 +165,10 @@ def test_a_drill_of_its_own_proves_that_nothing_was_lost(tmp_path):
     assert result.returncode == 0, result.stdout + result.stderr
     assert "lost 0, counted twice 0, totals that the client does not have 0" in result.stdout
     assert result.stderr.count(" killed ") == 6
+
+
+def pids_of(children: dict[str, dict]) -> dict[str, int]:
+    return {one: child["pid"] for one, child in children.items()}
 
 
 def actor_pids(service) -> list[int]:

@@ -20,6 +20,7 @@ from actors.consumer import Consumer
 from actors.core.columns import count
 from actors.core.messages import Counted, Message, Plays
 from actors.core.shards import counter_of
+from tests.support.virtual_time import LoopTime
 
 from .buffering_nsqd import BufferingNsqd
 from .clock import START_MS
@@ -37,22 +38,6 @@ class Speed(NamedTuple):
     play_s: float = 0.5e-6  # of a read
     commit_s: float = 1e-3
     committed_play_s: float = 1e-6
-
-
-class VirtualTime:
-    """What code under test finds in place of the module `time`: the running loop's."""
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return asyncio.get_running_loop().time()
-
-    def time(self) -> float:
-        """Seconds of the wall clock."""
-        return START_MS / 1000 + self.monotonic()
-
-    def time_ns(self) -> int:
-        """The same in ns."""
-        return START_MS * 1_000_000 + round(self.monotonic() * 1e9)
 
 
 class Process:
@@ -235,7 +220,7 @@ class Reading:
         self.process = Process()
         self.counted = 0
         for module in ("actors.consumer", "actors.nsq.reader"):
-            patch.setattr(f"{module}.time", VirtualTime())
+            patch.setattr(f"{module}.time", LoopTime(START_MS // 1000))
         patch.setattr(BaseAsyncIOLoop, "time", lambda loop: loop.asyncio_loop.time())
         patch.setattr(nsq.conn, "IOStream", lambda socket: Stream(self, socket))
         addresses = [f"127.0.0.1:{PORT + number}" for number in range(len(nsqds))]

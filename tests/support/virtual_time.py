@@ -74,6 +74,29 @@ class _JumpingSelector(selectors.DefaultSelector):
         return found
 
 
+class LoopTime:
+    """In place of the module `time` where code under test asks it: the running loop's clock.
+
+    monkeypatch.setattr(consumer, "time", LoopTime())
+    """
+
+    def __init__(self, start_s: int = 0) -> None:
+        """`start_s`: what the wall clock says when the loop's says 0."""
+        self._start_s = start_s
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return asyncio.get_running_loop().time()
+
+    def time(self) -> float:
+        """Seconds of the wall clock."""
+        return self._start_s + self.monotonic()
+
+    def time_ns(self) -> int:
+        """The same in ns."""
+        return self._start_s * 1_000_000_000 + round(self.monotonic() * 1e9)
+
+
 def run_virtually(scene: Callable[[], Coroutine[Any, Any, Result]], peer: Peer | None = None) -> Result:
     """What a scene returned, on a loop of its own."""
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(peer)) as runner:
