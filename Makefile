@@ -44,9 +44,12 @@ format: $(VENV)/ready-dev  ## put all files into the formatter's form
 pre-commit: $(VENV)/ready-dev  ## run the checks at every commit from now on
 	$(BIN)/pre-commit install
 
+wheel: $(VENV)/ready-tests  ## source distribution and wheel into dist/: the same bytes each time
+	@$(BIN)/python tools/build.py
+
 constraints: $(VENV)/ready-dev  ## write the newest versions that setup.cfg allows into constraints.txt
 	$(PIP) install --quiet --upgrade --upgrade-strategy eager -e '.[dev]'
-	{ sed '/^[^#]/,$$d' constraints.txt; $(PIP) freeze --exclude-editable; } > constraints.new
+	{ sed '/^[^#]/,$$d' constraints.txt; $(PIP) freeze --all --exclude pip --exclude-editable; } > constraints.new
 	mv constraints.new constraints.txt
 
 bench: $(VENV)/ready-tests  ## speed, as ratios within one run

@@ -243,7 +243,7 @@ def run(birth: Birth, connection: Connection) -> None:
     except Failure as failure:
         log.error("%s", failure)
         code = failure.code
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever it is, it is a bug, and ends this process in words
         log.error("stopped by a bug:\n%s", traceback.format_exc().rstrip())
         code = EXIT_FAILED
     # Not sys.exit: a worker thread that hangs in a write must not keep a process that is done.

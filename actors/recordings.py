@@ -87,11 +87,13 @@ def read_publishes(path: str, record: str | None) -> list[Received]:
         copy = stack.enter_context(_created(record)) if record is not None else None
         try:
             for line, one in read_publish_lines(stream, "stdin" if path == "-" else path):
-                if copy is not None:
-                    one = one._replace(received_at_ns=time.time_ns())
-                    fields = json.loads(line) | {"received_at_ns": one.received_at_ns}
-                    copy.write(json.dumps(fields).encode() + b"\n")
-                found.append(one)
+                if copy is None:
+                    found.append(one)
+                    continue
+                received_at_ns = time.time_ns()
+                fields = json.loads(line) | {"received_at_ns": received_at_ns}
+                copy.write(json.dumps(fields).encode() + b"\n")
+                found.append(one._replace(received_at_ns=received_at_ns))
         except KeyboardInterrupt:
             if copy is None:
                 raise

@@ -109,11 +109,15 @@ def _status(status: dict[str, Any], columns: int) -> Group:
     triggers = ", ".join(f"{publishes[name]:,} {name}" for name in TRIGGERS)
     lines = [
         "",
-        f"plays      {plays['counted']:,} counted of {status['videos']:,} videos; "
-        f"{plays['redelivered']:,} redeliveries dropped, {plays['dead_lettered']:,} dead letters",
+        (
+            f"plays      {plays['counted']:,} counted of {status['videos']:,} videos; "
+            f"{plays['redelivered']:,} redeliveries dropped, {plays['dead_lettered']:,} dead letters"
+        ),
         f"publishes  {publishes['total']:,} of {publishes['videos']:,} totals: {triggers}",
-        f"           {publishes['late']:,} totals late, {publishes['late_by_client']:,} by the client; "
-        f"{publishes['failed']:,} attempts failed, {publishes['rejected']:,} rejected",
+        (
+            f"           {publishes['late']:,} totals late, {publishes['late_by_client']:,} by the client; "
+            f"{publishes['failed']:,} attempts failed, {publishes['rejected']:,} rejected"
+        ),
     ]
     client = status["client"]
     if client["failures_in_a_row"]:

@@ -13,7 +13,7 @@ from itertools import chain
 from random import Random
 from typing import NamedTuple
 
-import numpy
+import numpy as np
 
 from actors.core.bound import Demand, Mode, Play, demands, publishes_min
 
@@ -76,12 +76,12 @@ def exact_minimum(wanted: Sequence[Demand], batch_size_max: int) -> int:
     for number, row in enumerate(rows):
         for at, value in row.items():
             matrix[number, at] = value
-    cost = numpy.array([1.0] * len(times) + [0.0] * len(columns))
+    cost = np.array([1.0] * len(times) + [0.0] * len(columns))
     found = optimize.milp(
         cost,
-        integrality=numpy.ones(len(cost), int),
+        integrality=np.ones(len(cost), int),
         bounds=optimize.Bounds(0, len(wanted)),
-        constraints=optimize.LinearConstraint(matrix.tocsr(), at_least, numpy.inf),
+        constraints=optimize.LinearConstraint(matrix.tocsr(), at_least, np.inf),
     )
     assert found.status == 0, found.message
     return round(found.fun)

@@ -19,7 +19,7 @@ from itertools import accumulate, combinations
 from math import exp
 from random import Random
 
-import numpy
+import numpy as np
 from msgspec import Struct
 
 from actors.core.bound import Mode, Play, demands, publishes_min
@@ -73,7 +73,7 @@ def best_rate(chances: Sequence[float], wait: int, places: int, within: float = 
     Time goes in slots: in each, video i is played with the chance `chances[i]`, independently; then there
     may be publishes of up to `places` videos. A play is told in its slot or one of `wait` after it.
     """
-    values = numpy.zeros((wait + 2,) * len(chances))
+    values = np.zeros((wait + 2,) * len(chances))
     while True:
         gained = _decide(_slot_begins(values, chances), places) - values
         if gained.max() - gained.min() <= within:
@@ -83,7 +83,7 @@ def best_rate(chances: Sequence[float], wait: int, places: int, within: float = 
 
 def best_total(chances: Sequence[float], wait: int, places: int, slots: int) -> float:
     """Publishes that the best rule is expected to make when plays end after so many slots."""
-    values = numpy.zeros((wait + 2,) * len(chances))
+    values = np.zeros((wait + 2,) * len(chances))
     for _ in range(wait + 1):
         values = _decide(_slot_begins(values, [0.0] * len(chances)), places)
     for _ in range(slots - 1):
@@ -91,29 +91,29 @@ def best_total(chances: Sequence[float], wait: int, places: int, slots: int) -> 
     return float(_slot_begins(values, chances).flat[-1])  # nothing is pending at first
 
 
-def _slot_begins(values: numpy.ndarray, chances: Sequence[float]) -> numpy.ndarray:
+def _slot_begins(values: np.ndarray, chances: Sequence[float]) -> np.ndarray:
     """What the states are worth before a slot begins, by what they are worth when its plays have come.
 
     An axis is a video: how many slots it may still wait, from 0 to `wait`, and last: it is not pending.
     """
     for axis, chance in enumerate(chances):
-        after = numpy.moveaxis(values, axis, 0)
-        before = numpy.empty_like(after)
+        after = np.moveaxis(values, axis, 0)
+        before = np.empty_like(after)
         before[0] = TOO_LATE
         before[1:-1] = after[:-2]
         before[-1] = (1 - chance) * after[-1] + chance * after[-2]
-        values = numpy.moveaxis(before, 0, axis)
+        values = np.moveaxis(before, 0, axis)
     return values
 
 
-def _decide(values: numpy.ndarray, places: int) -> numpy.ndarray:
+def _decide(values: np.ndarray, places: int) -> np.ndarray:
     """What states are worth before it is decided who is told, by what they are worth after it."""
     videos = range(values.ndim)
     for _ in range(-(-len(videos) // places)):  # so many publishes tell everybody
         before = values
         for told in combinations(videos, min(places, len(videos))):  # who is not pending may be among them
             idle = tuple(slice(-1, None) if video in told else slice(None) for video in videos)
-            values = numpy.minimum(values, 1 + before[idle])
+            values = np.minimum(values, 1 + before[idle])
     return values
 
 

@@ -19,7 +19,7 @@ from array import array
 from collections.abc import Iterator
 from itertools import count, islice
 
-import numpy
+import numpy as np
 
 from actors.core.accounts import Accounts
 from actors.core.ledger import Changes, Tallies
@@ -45,7 +45,7 @@ def main() -> None:
     with folder() as path:
         state_dir = str(path)
         store = LedgerStore(state_dir, 0, 1, "NORMAL")
-        nothing = Accounts().columns(numpy.zeros(0, numpy.int64))
+        nothing = Accounts().columns(np.zeros(0, np.int64))
         seen = SeenIds(int(options.window_s * 1000))
         before_bytes = own_memory_bytes()
         longest_s = dict.fromkeys(("admit", "expire", "commit", "commit that expires"), 0.0)

@@ -113,7 +113,8 @@ class Schedule:
         """The same of all that a counter says. Of those that are due together and wait already, none goes
         before one that did not. Raises `ValueError` when the columns do not match."""
         if count(pending.videos, VIDEO_BYTES) >= MANY:
-            return self._offer_many(pending, now_ms)
+            self._offer_many(pending, now_ms)
+            return
         for video, arrived_ns, ordinal in by_video(pending.videos, pending.arrived_ns, pending.ordinals):
             self.offer(video, arrived_ns // 1_000_000, ordinal, now_ms)
 
@@ -210,8 +211,9 @@ class Schedule:
             doubtful.append((times_ms[0] - block_ms, times_ms, place))
             begin_ms = min(begin_ms, times_ms[-1] - block_ms)
             place += videos
-        for soonest_ms, times_ms, place in doubtful:
+        for soonest_ms, times_ms, first in doubtful:
             if soonest_ms < begin_ms:
+                place = first
                 for latest_ms in times_ms:
                     if latest_ms - longest_ms >= begin_ms:
                         break

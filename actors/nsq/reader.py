@@ -130,7 +130,7 @@ class BatchConnection(nsq.AsyncConn):
     def _on_data(self, data: bytes, **kwargs: object) -> None:
         try:
             super()._on_data(data, **kwargs)
-        except Exception as error:  # pynsq would swallow it, and wait for ever for what comes next
+        except Exception as error:  # noqa: BLE001 - pynsq would swallow it, and wait for ever
             self.refuse(f"not understood before it was subscribed ({error!r})")
 
     def _write(self, data: bytes) -> None:

@@ -59,7 +59,7 @@ def _run(kind: str, kills: int, seed: int) -> Outcome:
 
     def say(line: str) -> None:
         nonlocal last
-        tenth = int(line.split()[0]) * 10 // max(1, kills)
+        tenth = int(line.split(maxsplit=1)[0]) * 10 // max(1, kills)
         if tenth != last:
             last = tenth
             print(f"  {line}", file=sys.stderr)

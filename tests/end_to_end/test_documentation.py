@@ -51,7 +51,7 @@ def matches(expected: list[str], output: str) -> bool:
 def test_the_documents_commands_do_what_it_says(tmp_path):
     quick = ["supervisor.liveness_timeout_s=1", "dispatch.deadline_s=2"]
     service = Service(tmp_path / "state", [*ANY_PORTS, *quick])
-    command = " ".join([sys.executable, "supervisor.py"])
+    command = f"{sys.executable} supervisor.py"
     try:
         for text, expected in steps():
             if text == "$ python supervisor.py &":

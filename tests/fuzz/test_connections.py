@@ -25,7 +25,7 @@ def test_a_crowd_at_one_door_leaves_the_service_alive(tmp_path, door):
                     crowd.enter_context(_connected(service.facts()[door]))
             if door != "nsqd_tcp_address":
                 service.queue.put("plays", *[PLAY] * 10)
-        wait_for(lambda: service.status(), "the crowd to be gone", 30.0, service.log)
+        wait_for(service.status, "the crowd to be gone", 30.0, service.log)
         wait_for(lambda: _put(service), "the queue to see that the crowd is gone", 30.0, service.log)
         wait_caught_up(service, 10)
         restarted = [child for child in service.status()["children"] if child["incarnation"] > 1]

@@ -34,8 +34,10 @@ def explain(seed: int, violation: Violation, machines: Machines = Machines()) ->
             *describe(plan),
             f"the last that happened (ms, who, what), {TRACE_LINES} lines at most:",
             *trace.lines(TRACE_LINES),
-            "keep the seed in tests/simulation/seeds.txt; the whole trace: "
-            f"python -m tests.simulation --seed {seed}",
+            (
+                "keep the seed in tests/simulation/seeds.txt; the whole trace: "
+                f"python -m tests.simulation --seed {seed}"
+            ),
         ]
     )
 

@@ -7,8 +7,9 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
 
@@ -35,7 +36,7 @@ class Reply(NamedTuple):
     """
 
     status: int
-    headers: dict[str, str] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
     after_s: float = 0.0
     raw: Iterable[bytes] | None = None
 

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import hmac
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -649,7 +650,7 @@ def test_many_publishes_are_few_events_and_the_last_total_is_told(tmp_path):
             assert stream.totals() == {A: 300}
             told_s = [when_s for when_s, *_ in stream.events]
             assert told_s[-1] <= last_s + events.EVENT_INTERVAL_S
-            pauses_s = [b - a for a, b in zip(told_s, told_s[1:], strict=False)]
+            pauses_s = [b - a for a, b in itertools.pairwise(told_s)]
             assert pauses_s == pytest.approx([events.EVENT_INTERVAL_S] * 30)
 
     run_virtually(scene)
@@ -660,7 +661,7 @@ def test_a_stream_that_has_nothing_to_tell_says_so_now_and_then(tmp_path):
         async with in_this_loop(tmp_path) as client, Stream(client) as stream:
             await asyncio.sleep(60)
             told_s = [when_s for when_s, *_ in stream.events]
-            pauses_s = [b - a for a, b in zip(told_s, told_s[1:], strict=False)]
+            pauses_s = [b - a for a, b in itertools.pairwise(told_s)]
             pulse_s = events.EVENT_INTERVAL_S + events.PULSE_INTERVAL_S
             assert pauses_s == pytest.approx([pulse_s] * int(60 / pulse_s))
 

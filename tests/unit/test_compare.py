@@ -20,7 +20,7 @@ def test_a_single_ratio_is_its_own_quartiles():
 
 
 @pytest.mark.parametrize(
-    "ratios, verdict",
+    ("ratios", "verdict"),
     [
         ([1.0] * 9, "not slower"),
         ([SLOWER_ABOVE] * 9, "not slower"),  # the limit itself is allowed
@@ -93,7 +93,7 @@ def test_a_checkout_that_would_run_modules_from_elsewhere_is_refused(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "actors").symlink_to(tmp_path / "other" / "actors")
     (tmp_path / "one" / "supervisor.py").touch()
-    with pytest.raises(CannotCompare, match="would run .*other"):
+    with pytest.raises(CannotCompare, match=r"would run .*other"):
         Checkout(tmp_path / "one", "one").check()
 
 

@@ -34,7 +34,7 @@ def test_a_seed_that_is_not_given_is_drawn_anew_each_time(parse):
 
 
 @pytest.mark.parametrize(
-    "argv, plays_per_second",
+    ("argv", "plays_per_second"),
     [
         (["--seconds", "0"], None),
         (["--seconds", "4"], 25_000),
@@ -47,7 +47,7 @@ def test_the_pace_comes_from_seconds_or_rate(parse, argv, plays_per_second):
     assert parse(*argv).plays_per_second == plays_per_second
 
 
-@pytest.mark.parametrize("argv, quiet_videos", [((), 15), (("--videos", "20"), 3), (("--plays", "4"), 4)])
+@pytest.mark.parametrize(("argv", "quiet_videos"), [((), 15), (("--videos", "20"), 3), (("--plays", "4"), 4)])
 def test_fewer_quiet_videos_by_default_where_the_load_is_small(parse, argv, quiet_videos):
     assert parse(*argv).quiet_videos == quiet_videos
 
@@ -59,7 +59,7 @@ def test_settings_go_over_the_file(parse):
 
 
 @pytest.mark.parametrize(
-    "argv, told",
+    ("argv", "told"),
     [
         (["--plays", "0"], "--plays '0', expected a whole number, 1 to"),
         (["--plays", "1.5"], "--plays '1.5'"),

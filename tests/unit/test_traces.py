@@ -1,5 +1,6 @@
 """The traces: what their names say, the same on every machine, and readable back."""
 
+import itertools
 import json
 from collections import Counter
 
@@ -12,7 +13,7 @@ from bench.traces import MS, TRACES, lines, make_trace
 def test_a_trace_is_in_the_order_of_receipt_and_counts_each_video_up(name):
     trace = make_trace(name, 3_000)
     assert len(trace) == 3_000
-    assert all(before.received <= after.received for before, after in zip(trace, trace[1:], strict=False))
+    assert all(before.received <= after.received for before, after in itertools.pairwise(trace))
     assert all(play.arrived <= play.received for play in trace)
     assert all(play.arrived % MS == play.received % MS == 0 for play in trace)
     counted = {play.video: play.total - 1 for play in reversed(trace)}
@@ -26,7 +27,7 @@ def test_a_seed_makes_the_same_trace_and_another_seed_another():
     assert make_trace("1 h", 500) != make_trace("1 h", 500, seed=2)
 
 
-@pytest.mark.parametrize("name, minutes", [("10 min", 10), ("1 h", 60), ("6 h", 360), ("24 h", 1440)])
+@pytest.mark.parametrize(("name", "minutes"), [("10 min", 10), ("1 h", 60), ("6 h", 360), ("24 h", 1440)])
 def test_a_trace_is_as_long_as_its_name_says(name, minutes):
     trace = make_trace(name, 3_000)
     assert 0.99 * minutes < (trace[-1].received - trace[0].received) / (60_000 * MS) <= minutes

@@ -57,7 +57,7 @@ def test_the_reference_load_has_the_tasks_numbers():
 
 
 @pytest.mark.parametrize(
-    "arguments, expected",
+    ("arguments", "expected"),
     [
         ((1,), "7f3c1e5e980a331f"),
         ((7, 5_000, 30, 10, "uniform"), "48915b53df443f43"),
@@ -115,7 +115,7 @@ def test_zipf_follows_the_rank_uniform_is_even_and_viral_has_one_that_takes_most
 
 
 @pytest.mark.parametrize(
-    "plays, videos, quiet_videos, told",
+    ("plays", "videos", "quiet_videos", "told"),
     [
         (1000, 10, 11, ["at most 10 quiet", "at least 11 videos"]),
         (14, 100, 15, ["at least 15 plays", "at most 14 quiet"]),

@@ -177,8 +177,7 @@ class Journal:
             for sequence in change.deleted:
                 statements.append(("DELETE FROM segments WHERE sequence = ?", (sequence,)))
                 statements.append(("DELETE FROM progress WHERE sequence = ?", (sequence,)))
-            for row in change.progress:
-                statements.append((_REPLACE_PROGRESS, row))
+            statements.extend((_REPLACE_PROGRESS, row) for row in change.progress)
         self._write(statements)
 
     def read(
@@ -189,9 +188,11 @@ class Journal:
         try:
             rows = self._connection.execute(_READ, (channel, topic, after, through))
             for sequence, count, payload, due_ms, has_progress, finished in rows:
-                if has_progress and finished is None:
-                    finished = b"\1" * count
-                yield segment_from_row(sequence, count, payload, due_ms), finished
+                all_finished = has_progress and finished is None
+                yield (
+                    segment_from_row(sequence, count, payload, due_ms),
+                    b"\1" * count if all_finished else finished,
+                )
         except (sqlite3.Error, ValueError) as error:
             raise self._error("read", error) from error
 

@@ -138,8 +138,8 @@ class Queue:
         loaded_messages = loaded_bytes = 0
         through = topic.distributed_sequence
         read = self._journal.read(topic.row, channel.row, channel.cursor, through)
-        for segment, finished in read:
-            segment = topic.resident.setdefault(segment.sequence, segment)
+        for stored, finished in read:
+            segment = topic.resident.setdefault(stored.sequence, stored)
             delay_ms = segment.due_wall_ms - now_wall_ms
             channel.load(segment, finished, now_ms, delay_ms)
             loaded_messages += segment.count

@@ -1,5 +1,7 @@
 """A dispatcher's rules, phase by phase and fault by fault."""
 
+import itertools
+
 import pytest
 
 from actors.core.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, CIRCUIT_FAILURES, Circuit
@@ -604,7 +606,7 @@ def test_with_a_hundred_videos_due_at_once_all_five_batches_are_in_time_at_any_r
     left_ms = publish_all(one, NOW_MS + 2 * RULE.deadline_ms)
     assert len(left_ms) == 5
     assert one.figures().late == 0
-    gaps_ms = [later - earlier for earlier, later in zip(left_ms, left_ms[1:], strict=False)]
+    gaps_ms = [later - earlier for earlier, later in itertools.pairwise(left_ms)]
     assert min(gaps_ms) >= (1000 / rate_max_per_s if rate_max_per_s else 0) - 1
     as_late_as_possible_ms = RULE.deadline_ms - 6 * (1000 / rate_max_per_s if rate_max_per_s else 0) - 2500
     assert left_ms[0] - NOW_MS >= as_late_as_possible_ms

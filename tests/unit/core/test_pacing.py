@@ -14,9 +14,7 @@ def test_it_starts_at_one_so_that_a_lone_message_is_flushed_at_once():
 
 def test_it_doubles_while_it_is_the_limit_up_to_its_share():
     pace = Pace(100)
-    asked = []
-    for now_ms in range(9):
-        asked.append(pace.after_read(pace.ready_count, now_ms, OLD_MS, OLD_MS))
+    asked = [pace.after_read(pace.ready_count, now_ms, OLD_MS, OLD_MS) for now_ms in range(9)]
     assert asked == [1, 2, 4, 8, 16, 32, 64, 100, 100]
 
 

@@ -1,5 +1,6 @@
 """The embedded nsqd's command parser. Codes and texts are compared with nsqd's end to end."""
 
+import itertools
 import struct
 
 import pytest
@@ -84,7 +85,7 @@ def test_commands_come_out_whole_wherever_the_bytes_are_cut(sent, cuts):
     edges = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
     parser = CommandParser()
     parsed = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in itertools.pairwise(edges):
         parsed += parser.feed(stream[start:stop])
     assert flat(parsed) == expected
     assert parser.held_bytes == 0

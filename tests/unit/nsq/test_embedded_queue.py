@@ -383,7 +383,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.journal = Journal(path)
         self.queue = queue_on(self.journal)
         for name, unfinished in self.unfinished.items():
-            unfinished |= self.unflushed[name]
+            unfinished.update(self.unflushed[name])
             self.unflushed[name].clear()
 
     @invariant()

@@ -1,0 +1,92 @@
+"""The tools that catch mistakes are set as CONTRIBUTING.md says, and nothing goes around them."""
+
+import configparser
+import io
+import re
+import tokenize
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+TYPED = ("supervisor.py", "actors", "producer", "bench", "typings", "tools")
+IGNORES_MAX = 10
+_WITH_REASON = re.compile(r"# type: ignore\[[a-z-]+(, [a-z-]+)*\]  # \w.*")
+
+
+def comments(*places: str) -> list[str]:
+    """Each comment of the Python files there, as "file:line: comment"."""
+    found = []
+    for place in places:
+        path = ROOT / place
+        for file in [path] if path.is_file() else sorted([*path.rglob("*.py"), *path.rglob("*.pyi")]):
+            tokens = tokenize.generate_tokens(io.StringIO(file.read_text()).readline)
+            name = file.relative_to(ROOT)
+            found += [
+                f"{name}:{one.start[0]}: {one.string}" for one in tokens if one.type == tokenize.COMMENT
+            ]
+    return found
+
+
+def mypy_settings() -> dict[str, object]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+
+
+def pins() -> dict[str, str]:
+    """The version of each library in constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def requirements() -> list[Requirement]:
+    """What setup.cfg asks for, the extras included, but for extras that name one another."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lines = setup["options"]["install_requires"].splitlines()
+    for extra in setup["options.extras_require"].values():
+        lines += extra.splitlines()
+    return [Requirement(line) for line in lines if line.strip() and "[" not in line]
+
+
+def test_types_are_ignored_rarely_and_each_time_with_code_and_reason():
+    ignores = [one for one in comments(*TYPED) if "type: ignore" in one]
+    assert [one for one in ignores if not _WITH_REASON.search(one)] == []
+    assert len(ignores) <= IGNORES_MAX, "\n".join(ignores)
+
+
+def test_no_file_is_left_out_of_the_checks():
+    assert [one for one in comments(*TYPED) if re.search(r"# (mypy|ruff|flake8|pylint):", one)] == []
+    assert [one for one in comments(*TYPED, "tests") if re.search(r"# fmt: ?(off|skip)", one)] == []
+
+
+def test_types_are_strict_and_nothing_is_switched_off():
+    settings = mypy_settings()
+    assert settings["strict"] is True
+    assert {"supervisor.py", "actors", "producer", "bench"} <= set(settings["files"])
+    assert not {"ignore_errors", "disable_error_code", "exclude", "overrides", "follow_imports"} & set(
+        settings
+    )
+
+
+def test_every_requirement_has_a_version_in_the_constraints_that_it_allows():
+    found = pins()
+    wrong = [
+        f"{one}: {found.get(canonicalize_name(one.name), 'no version')}"
+        for one in requirements()
+        if not one.specifier.contains(found.get(canonicalize_name(one.name), "0"), prereleases=True)
+    ]
+    assert wrong == []
+
+
+def test_a_requirement_is_a_range_and_no_version():
+    assert [str(one) for one in requirements() if re.search("===?", str(one.specifier))] == []
+
+
+def test_the_newest_formatting_commit_is_left_out_of_blame():
+    lines = (ROOT / ".git-blame-ignore-revs").read_text().splitlines()
+    commits = [line for line in lines if line and not line.startswith("#")]
+    assert commits
+    assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in commits)
