@@ -23,11 +23,11 @@ from typing import Any, Self
 import psutil
 from packaging.requirements import Requirement
 
+from actors.installation import ROOT
 from tests.support.queues import free_ports
 
 from .processes import cpu_s
 
-ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0

@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import to_builtins
@@ -41,7 +41,7 @@ def folder() -> Iterator[Path]:
 
 
 def show(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, texts: int = 1
+    columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, texts: int = 1
 ) -> None:
     """Print a table. `texts`: how many of the first columns are no figures, and stand at the left."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")

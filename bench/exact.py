@@ -8,7 +8,7 @@ agree, what the rule makes more is the price of not knowing the future.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from random import Random
 from typing import NamedTuple
@@ -105,9 +105,8 @@ def main() -> None:
         show(("cut down", "of so many", "linger", "rule", "exact", "bound"), _cut_down())
 
 
-def _rates() -> list[tuple[str, ...]]:
+def _rates() -> Iterator[tuple[str, ...]]:
     hour, mode = make_trace("all hot"), Mode(deadline=DEADLINE_MS * MS)
-    rows: list[tuple[str, ...]] = []
     begin = hour[0].arrived
     for seconds in SECONDS:
         trace = []
@@ -115,19 +114,17 @@ def _rates() -> list[tuple[str, ...]]:
             at = (begin + (play.arrived - begin) * seconds // 3600) // MS * MS
             trace.append(play._replace(arrived=at, received=at))
         rule, bound = rule_publishes(trace, mode), publishes_min(demands(trace, mode), BATCH_SIZE_MAX)
-        rows.append((f"{seconds // 60} min", f"{rule:,}", f"{bound:,}", f"{rule / bound:.4f}"))
-    return rows
+        yield f"{seconds // 60} min", f"{rule:,}", f"{bound:,}", f"{rule / bound:.4f}"
 
 
-def _cut_down() -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = []
+def _cut_down() -> Iterator[tuple[str, ...]]:
     for videos, size, linger_ms in ((10, 2, 0), (10, 2, 10), (20, 4, 10)):
         mode = Mode(deadline=DEADLINE_MS * MS, realtime_linger=linger_ms * MS, batch_size_max=size)
         bursts = [burst(videos, seed) for seed in range(SEEDS)]
-        rows.append((f"burst of {videos} videos", f"{size}", f"{linger_ms} ms", *_found(bursts, mode)))
+        yield f"burst of {videos} videos", f"{size}", f"{linger_ms} ms", *_found(bursts, mode)
     mode = Mode(deadline=DEADLINE_MS * MS, batch_size_max=2)
     hot = [all_hot(videos=10, seconds=200, seed=seed) for seed in (1, 2)]
-    return [*rows, ("10 hot videos", "2", "0 ms", *_found(hot, mode))]
+    yield "10 hot videos", "2", "0 ms", *_found(hot, mode)
 
 
 def _found(traces: list[list[Play]], mode: Mode) -> tuple[str, str, str]:

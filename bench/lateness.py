@@ -96,8 +96,8 @@ def live(
     deadline_s: float,
     seconds: float,
     path: Path,
-    realtime_below: int = LIVE_REALTIME_BELOW,
-    restart: bool = False,
+    realtime_below: int,
+    restart: bool,
 ) -> list[Sent]:
     """A real service while 100 hot videos are played on and on, and now and then one for the first time.
 

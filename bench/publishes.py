@@ -145,9 +145,7 @@ def replay(trace: list[Play], mode: Mode, client_ms: int = 0, vary: float = 0.0)
 
 def rule_publishes(trace: list[Play], mode: Mode) -> int:
     """How many the rule alone makes: `Schedule` without a margin before deadlines, and nothing around it."""
-    rule = Rule(
-        mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS
-    )
+    rule = _rule_of(mode)
     schedule = Schedule(rule, mode.batch_size_max, Margin(rule.deadline_ms, slack_ms=0, pace=Pace(0)))
     videos = dict.fromkeys(play.video for play in trace)
     names = {video: number.to_bytes(VIDEO_BYTES, "big") for number, video in enumerate(videos)}
@@ -157,6 +155,13 @@ def rule_publishes(trace: list[Play], mode: Mode) -> int:
         for play in plays:
             schedule.offer(names[play.video], play.arrived // MS, play.total, now_ms)
     return publishes + _fire(schedule, None)
+
+
+def _rule_of(mode: Mode) -> Rule:
+    """The same as the schedule has it, in milliseconds."""
+    return Rule(
+        mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS
+    )
 
 
 def _fire(schedule: Schedule, until_ms: int | None) -> int:
@@ -177,13 +182,10 @@ class _World:
         self._client_ms = client_ms
         self._vary_ms = client_ms * vary
         self._random = Random(1)
-        rule = Rule(
-            mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS
-        )
         steps_below = mode.realtime_below if mode.every_play else 0
         ledger = Ledger(SeenIds(DEDUPE_WINDOW_MS), _counted_before(trace), steps_below=steps_below)
         self._counting = Counting(ledger)
-        self._dispatching = Dispatching(rule, 1, mode.batch_size_max, "trace", lambda: 1.0)
+        self._dispatching = Dispatching(_rule_of(mode), 1, mode.batch_size_max, "trace", lambda: 1.0)
         self._sent: Batch | None = None
         self._left_ms = self._answered_ms = 0
 

@@ -29,11 +29,11 @@ from typing import Any, Self
 
 import pytest
 
+from actors.installation import ROOT
 from tests.support.patience import PATIENCE_S, wait_until
 
 QUEUES = ["embedded", "nsqd"]
 RESPONSE, ERROR, MESSAGE = 0, 1, 2
-_ROOT = pathlib.Path(__file__).resolve().parents[2]
 _HOST = "127.0.0.1"
 # Below what systems hand out by themselves, so that nobody gets such a port between our look and its use.
 _PORTS = range(20_000, 32_000)
@@ -122,7 +122,7 @@ class QueueProcess(QueueHttp):
         else:
             command = [require_nsqd(), "--broadcast-address=127.0.0.1", *arguments]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=_ROOT, stderr=log, stdout=log)
+            self._process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log)
         wait_until(self._answers, f"{self.kind} to answer /ping")
 
     def kill(self) -> None:

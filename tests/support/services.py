@@ -3,16 +3,13 @@
 import contextlib
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from actors.core import guids
 from actors.core.audit import Promise
-from actors.installation import ROOT
-from actors.launch import Service, wait_for
+from actors.launch import Service, produce, wait_for
 from actors.store import TotalsReader
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QueueHttp, RawClient, open_queue
@@ -112,22 +109,13 @@ class Load:
 
     def __init__(self, service: Service, path: Path, *words: str):
         self.manifest_file = path / "manifest.json"
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "producer"),
-                *service.arguments,
-                *words,
-                *("--manifest", str(self.manifest_file)),
-            ],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self._log_file = path / "producer.log"
+        self.process = produce(service, *words, manifest=self.manifest_file, log_file=self._log_file)
 
     def wait(self, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """The manifest, once all is produced."""
-        _, said = self.process.communicate(timeout=timeout_s)
-        assert self.manifest_file.exists(), said
+        self.process.wait(timeout_s)
+        assert self.manifest_file.exists(), self._log_file.read_text()
         manifest: dict[str, Any] = json.loads(self.manifest_file.read_text())
         return manifest
 
@@ -146,8 +134,7 @@ def wait_status(
         status = service.status()
         return status if condition(status) else None
 
-    status: Status = wait_for(found, what, timeout_s, service.log)
-    return status
+    return wait_for(found, what, timeout_s, service.log)
 
 
 def wait_counted(service: Service, plays: int) -> Status:
