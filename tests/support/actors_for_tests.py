@@ -4,13 +4,14 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Never
 
 from actors.behaviour import Actor
 from actors.core.messages import Ready
 from actors.exits import Failure
 
 
-class Calm(Actor):
+class Calm(Actor[Never]):
     """Starts, and waits. Writes its id to a file whenever it starts or ends."""
 
     async def init(self) -> Ready:
