@@ -1,15 +1,17 @@
 """NSQ's frames, however the stream is cut, against a parser that goes byte by byte."""
 
 import struct
-import time
 import uuid
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.core import frames
 from actors.core.bodies import Bodies, NotAPlay, decode
 from actors.core.frames import ALIKE_MAX, ALIKE_MIN, FRAME_BYTES_MAX, MESSAGE_TYPE, FrameParser
+from tests.support.work import builtin_calls, instructions
 
 NO_PLAY = b"no play"
 
@@ -166,27 +168,67 @@ def test_the_largest_frame_is_taken():
     assert parser().feed(message(1, body)).messages == 1
 
 
-def test_a_large_frame_in_small_reads_takes_no_quadratic_time():
-    data, one = message(1, bytes(FRAME_BYTES_MAX - 30)), parser()
-    started_s = time.process_time()
-    messages = sum(one.feed(data[at : at + 1024]).messages for at in range(0, len(data), 1024))
-    assert messages == 1
-    assert time.process_time() - started_s < 5  # 0.1 s; joined at every read: minutes
+def test_a_large_frame_in_small_reads_is_put_together_once():
+    data, one, messages = message(1, bytes(1 << 20)), parser(), []
+
+    def read():
+        messages.extend(one.feed(data[at : at + 1024]).messages for at in range(0, len(data), 1024))
+
+    assert builtin_calls(read)["join"] <= 2, "the first read, and the frame when its last byte is there"
+    assert sum(messages) == 1
 
 
-def test_many_short_frames_in_one_read_take_no_quadratic_time():
-    data = frame(0, b"") * 200_000
-    started_s = time.process_time()
-    assert len(parser().feed(data).others) == 200_000
-    assert time.process_time() - started_s < 5
+class Heads:
+    """The layout of a message's head, which notes where it is read."""
+
+    def __init__(self, monkeypatch):
+        self.read = []
+        self._layout = frames._message_head
+        monkeypatch.setattr(frames, "_message_head", self)
+
+    def unpack_from(self, data, at):
+        self.read.append((id(data), at))
+        return self._layout.unpack_from(data, at)
 
 
-def test_runs_of_messages_in_turn_take_no_quadratic_time():
+def test_many_short_frames_in_one_read_are_gone_through_once_where_they_stand(monkeypatch):
+    heads, count = Heads(monkeypatch), 1000
+    assert len(parser().feed(frame(0, b"") * count).others) == count
+    assert len({data for data, _ in heads.read}) == 1, "the rest is not copied"
+    places = [at for _, at in heads.read]
+    assert places == sorted(set(places))
+
+
+class Arrays:
+    """numpy, which notes how far ahead the stream is looked at."""
+
+    def __init__(self, monkeypatch):
+        self.lengths = []
+        monkeypatch.setattr(frames, "np", self)
+
+    def ndarray(self, length, *layout):
+        self.lengths.append(length)
+        return np.ndarray(length, *layout)
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+
+def test_runs_of_messages_in_turn_are_looked_ahead_at_no_further_than_the_bound(monkeypatch):
+    arrays, runs = Arrays(monkeypatch), 500
+    alike = b"".join(message(number, play(number)) for number in range(ALIKE_MIN))
+    data = (alike + frame(0, b"")) * runs
+    assert runs * ALIKE_MIN > 2 * ALIKE_MAX
+    assert parser().feed(message(1, play(1)) + data).messages == runs * ALIKE_MIN + 1
+    assert max(arrays.lengths) == ALIKE_MAX
+    assert len(arrays.lengths) <= 3 * runs
+
+
+def test_what_a_frame_takes_does_not_grow_with_the_read_that_it_is_in():
     alike = b"".join(message(number, b"x" * 9) for number in range(ALIKE_MIN))
-    data = b"".join(alike + frame(0, b"") for _ in range(3000))
-    started_s = time.process_time()
-    assert parser().feed(data).messages == 3000 * ALIKE_MIN
-    assert time.process_time() - started_s < 10
+    for some in (frame(0, b""), alike + frame(0, b"")):
+        few, many = (instructions(lambda n=n, some=some: parser().feed(some * n)) for n in (20, 200))
+        assert many <= 10 * few
 
 
 FORMS = ['{"video_id":"%s"}', '{"video_id": "%s"}', '{"x":"y","video_id":"%s"}', '{"video_id":"%s","x":"y"}']
@@ -238,7 +280,7 @@ def runs(draw):
     return b"".join(made)
 
 
-frames = st.one_of(
+any_frame = st.one_of(
     runs(),
     runs(),
     st.builds(
@@ -259,7 +301,7 @@ frames = st.one_of(
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(frames, max_size=8), st.data())
+@given(st.lists(any_frame, max_size=8), st.data())
 def test_any_stream_cut_anywhere_gives_what_a_naive_parser_gives_or_a_value_error(parts, data):
     stream = b"".join(parts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
