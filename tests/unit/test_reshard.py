@@ -1,6 +1,7 @@
 """Ledgers divided anew: nothing lost, nothing told twice, and whole whenever it is killed."""
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -187,44 +188,55 @@ def files(state_dir):
     return {name: content for name, content in found.items() if content or not name.endswith("-wal")}
 
 
-DIE_AT = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[3])
+# Divides one folder after the other, each in a fork that kills itself at a step of its own.
+DIES = """
+import json, os, signal, sys
+sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import sqlite3
-left = int(sys.argv[2])
+from actors.reshard import reshard
+left = 0
 def step(event, arguments):
     global left
     if event in ("open", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "sqlite3.connect"):
         left -= 1
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-from actors.reshard import reshard
-sys.addaudithook(step)
-reshard(sys.argv[1], 3)
+for line in sys.stdin:
+    folder, steps = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        left = steps
+        sys.addaudithook(step)
+        reshard(folder, 3)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
 def test_killed_at_any_step_the_old_or_the_new_set_is_whole_and_the_next_run_ends_it(state_dir, tmp_path):
     before = whole(state_dir, 2)
     outcomes = []
-    for step in range(1, 400, 3):
-        copy = str(tmp_path / f"copy-{step}")
-        shutil.copytree(state_dir, copy)
-        words = [sys.executable, "-c", DIE_AT, copy, str(step), str(ROOT)]
-        run = subprocess.run(words, capture_output=True, text=True, timeout=60)
-        assert run.returncode in (0, -signal.SIGKILL), run.stderr
-        if run.returncode == 0:
-            break
-        assert not any(finding.wrong for finding in verify(copy))
-        shards = len(verify(copy)) - 1
-        outcomes.append(shards)
-        if step % 2:  # a service is the next
-            assert whole(copy, shards) == before
-        reshard(copy, 3)
-        assert whole(copy, 3) == before
-        shutil.rmtree(copy)
-    assert run.returncode == 0, "every step was one to be killed at"
+    words = [sys.executable, "-c", DIES, str(ROOT)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for step in range(1, 400, 3):
+            copy = str(tmp_path / f"copy-{step}")
+            shutil.copytree(state_dir, copy)
+            print(json.dumps([copy, step]), file=process.stdin, flush=True)
+            code = int(process.stdout.readline())
+            assert code in (0, -signal.SIGKILL)
+            if code == 0:
+                break
+            found = verify(copy)
+            assert not any(finding.wrong for finding in found)
+            shards = len(found) - 1
+            outcomes.append(shards)
+            if step % 2:  # a service is the next
+                assert whole(copy, shards) == before
+            reshard(copy, 3)
+            assert whole(copy, 3) == before
+            shutil.rmtree(copy)
+    assert code == 0, "every step was one to be killed at"
     assert outcomes == sorted(outcomes)
     assert set(outcomes) == {2, 3}
 
@@ -263,19 +275,21 @@ def test_a_service_killed_under_load_is_divided_into_three_and_one_and_goes_on(t
         arguments, put = list(service.arguments), 0
         for shards in (2, 3, 1):
             service.arguments = [*arguments, "--set", f"counters.shards={shards}"]
-            if put:
+            if shards == 3:
                 refused = service.command("run")
                 assert refused.returncode == EXIT_STORE
                 assert "python supervisor.py reshard" in refused.stderr
+            if put:
                 divided = service.command("reshard")
                 assert divided.returncode == 0, divided.stderr
-                verified = service.command("totals", "--verify")
-                assert verified.returncode == 0, verified.stdout
-                assert len(verified.stdout.splitlines()) == shards + 1
+                found = verify(str(service.state_dir))
+                assert len(found) == shards + 1
+                assert not any(one.wrong for one in found)
             service.start()
-            running = service.command("reshard")
-            assert running.returncode == 1
-            assert "stop it with" in running.stderr
+            if not put:
+                running = service.command("reshard")
+                assert running.returncode == 1
+                assert "stop it with" in running.stderr
             for start in range(0, len(BODIES), 500):
                 service.queue.put("plays", *BODIES[start : start + 500])
             put += len(BODIES)
