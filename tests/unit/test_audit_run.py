@@ -12,6 +12,7 @@ from actors.installation import ROOT
 from actors.recordings import read_plays
 from bench.publishes import recorded, replay
 from bench.traces import MS, lines, make_trace
+from tests.support.patience import PATIENCE_S
 
 A = "5fec8982-705f-4a15-8228-3d03c74803e5"
 B = "11111111-705f-4a15-8228-3d03c74803e5"
@@ -58,13 +59,13 @@ def audit(tmp_path, capsys):
 
 @pytest.mark.parametrize("trace", ["10 min", "bursts", "old backlog", "all hot"])
 def test_a_replay_is_audited_as_it_was(audit, trace):
-    plays = make_trace(trace, 3_000)
+    plays = make_trace(trace, 1_500)
     mode = Mode(deadline=60_000 * MS, realtime_linger=100 * MS, overdue_linger=1000 * MS)
     told = replay(plays, mode)
     code, found, _ = audit(list(recorded(told)), list(lines(plays)), "--linger-ms", "100")
     assert code == 0 and found["held"]
     assert found["publishes"] == len(told)
-    assert found["plays"] == found["one_a_play"] == 3_000
+    assert found["plays"] == found["one_a_play"] == 1_500
     assert found["bound"] == publishes_min(demands(plays, mode), 20)
     assert found["places_empty"] == 20 * len(told) - sum(len(one.batch.entries) for one in told)
     code, alone, _ = audit(list(recorded(told)), None, "--linger-ms", "100")
@@ -200,12 +201,14 @@ def test_stdin_is_recorded_with_the_time_of_each_line_and_reads_back(tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert first.returncode == 0, first.stderr
     kept = [json.loads(line) for line in record.read_text().splitlines()]
     assert [{name: one[name] for name in rows[0]} for one in kept] == rows
-    second = subprocess.run([*command, str(record)], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    second = subprocess.run(
+        [*command, str(record)], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S
+    )
     assert json.loads(second.stdout) == json.loads(first.stdout)
     again = subprocess.run(
         [*command, "-", "--record", str(record)],
@@ -213,7 +216,7 @@ def test_stdin_is_recorded_with_the_time_of_each_line_and_reads_back(tmp_path):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert again.returncode == 1 and "new file" in again.stderr
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -34,6 +35,7 @@ from actors.store import (
     outbox_path,
 )
 from actors.verify import verify
+from tests.support.patience import PATIENCE_S
 
 WINDOW_MS = 3_600_000
 ROOT = Path(__file__).resolve().parents[2]
@@ -262,47 +264,55 @@ def test_a_store_works_on_after_a_write_that_failed(state_dir):
     assert loaded(state_dir)[0][V].total == 8
 
 
-def die_in_a_commit(state_dir, statement):
-    """Let a process be killed right after the nth statement of a commit. Whether it was."""
-    script = f"""
+# Commits to one new ledger after the other, each in a fork that kills itself after one more statement,
+# until a whole commit has fewer. Says how each ended.
+DIES_IN_A_COMMIT = """
 import os, signal, sys
-sys.path.insert(0, {str(ROOT)!r})
+sys.path.insert(0, sys.argv[1])
 from actors.core.accounts import Account, Accounts
 from actors.core.ledger import Changes, Tallies
 from actors.store import LedgerStore
-store = LedgerStore({state_dir!r}, 0, 2, "NORMAL")
+
 class Dying:
-    def __init__(self, real):
-        self.real, self.left, self.in_transaction = real, {statement}, False
+    def __init__(self, real, left):
+        self.real, self.left, self.in_transaction = real, left, False
     def execute(self, *arguments):
-        result = self.real.execute(*arguments)
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
+        return self.counted(self.real.execute(*arguments))
     def executemany(self, statement, rows):
-        result = self.real.executemany(statement, rows)
+        return self.counted(self.real.executemany(statement, rows))
+    def counted(self, result):
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
-store._database.connection = Dying(store._database.connection)
-accounts = Accounts((bytes([n]) * 16, Account(9)) for n in range(200))
-part = accounts.take_part()
-store.commit(Changes(part.accounts, [], [], Tallies(1800), part))
+
+def commit(state_dir, statements):
+    store = LedgerStore(state_dir, 0, 2, "NORMAL")
+    store._database.connection = Dying(store._database.connection, statements)
+    accounts = Accounts((bytes([n]) * 16, Account(9)) for n in range(200))
+    part = accounts.take_part()
+    store.commit(Changes(part.accounts, [], [], Tallies(1800), part))
+
+for number in range(1, 99):
+    child = os.fork()
+    if child == 0:
+        commit(f"{sys.argv[2]}/{number}", number)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(code)
+    if code == 0:
+        break
 """
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    assert run.returncode in (0, -signal.SIGKILL), run.stderr
-    return run.returncode != 0
 
 
 def test_a_process_that_is_killed_in_a_commit_leaves_it_whole_or_not_at_all(tmp_path):
+    words = [sys.executable, "-c", DIES_IN_A_COMMIT, str(ROOT), str(tmp_path)]
+    run = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, timeout=PATIENCE_S)
+    *killed, last = map(int, run.stdout.split())
+    assert set(killed) == {-signal.SIGKILL} and last == 0
     outcomes = []
-    for statement in range(1, 99):
-        state_dir = str(tmp_path / f"{statement}")
-        if not die_in_a_commit(state_dir, statement):
-            break
-        accounts, _, tallies = loaded(state_dir)
+    for number in range(1, len(killed) + 1):
+        accounts, _, tallies = loaded(str(tmp_path / f"{number}"))
         assert len(accounts) in (0, 200)
         assert tallies.counted == (1800 if accounts else 0)
         outcomes.append(bool(accounts))
@@ -455,7 +465,7 @@ def test_a_lock_is_free_again_when_its_holder_is_killed(tmp_path, holder):
     with pytest.raises(StoreFailure):
         lock_file(path, timeout_s=0.0)
     process.send_signal(signal.SIGKILL)
-    os.close(lock_file(path, timeout_s=30.0))
+    os.close(lock_file(path, timeout_s=PATIENCE_S))
 
 
 def test_a_store_that_was_closed_can_be_opened_again_at_once(state_dir):
@@ -468,23 +478,35 @@ def test_a_store_that_was_closed_can_be_opened_again_at_once(state_dir):
 # What was promised is not lost in silence
 
 
-def killed_service(state_dir, commits=50):
-    """Ledgers as a killed process leaves them: all but the first commit is in the -wal alone."""
-    script = f"""
+KILLED = """
 import os, sys
-sys.path.insert(0, {str(ROOT)!r})
+sys.path.insert(0, sys.argv[1])
 from actors.core.accounts import Account, Accounts
 from actors.core.ledger import Changes, Tallies
 from actors.store import LedgerStore, OutboxStore
-OutboxStore({state_dir!r}, 2, "NORMAL").close()
-stores = [LedgerStore({state_dir!r}, shard, 2, "NORMAL") for shard in (0, 1)]
+OutboxStore(sys.argv[2], 2, "NORMAL").close()
+stores = [LedgerStore(sys.argv[2], shard, 2, "NORMAL") for shard in (0, 1)]
 for store in stores:
-    for total in range(1, {commits} + 1):
+    for total in range(1, 51):
         accounts = Accounts([(b"v" * 16, Account(total))])
         store.commit(Changes(accounts.take_part().accounts, [], [], Tallies(total)))
 os._exit(0)
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Ledgers as a killed process leaves them after 50 commits: all but the first is in the -wal alone."""
+    folder = tmp_path_factory.mktemp("killed") / "state"
+    words = [sys.executable, "-c", KILLED, str(ROOT), str(folder)]
+    subprocess.run(words, check=True, timeout=PATIENCE_S)
+    return folder
+
+
+@pytest.fixture
+def killed_ledger(killed, state_dir):
+    """The first of such ledgers, in a folder of its own."""
+    shutil.copytree(killed, state_dir)
     return ledger_path(state_dir, 0)
 
 
@@ -492,8 +514,7 @@ def wal(path):
     return Path(f"{path}-wal")
 
 
-def test_a_killed_process_leaves_what_it_committed(state_dir):
-    killed_service(state_dir)
+def test_a_killed_process_leaves_what_it_committed(state_dir, killed_ledger):
     assert loaded(state_dir)[2].counted == 50
 
 
@@ -508,8 +529,8 @@ def flip(path):
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, cut, flip], ids=["missing", "truncated", "a flipped bit"])
-def test_a_wal_that_lost_commits_is_refused_and_left_as_it_is(state_dir, damage):
-    path = killed_service(state_dir)
+def test_a_wal_that_lost_commits_is_refused_and_left_as_it_is(state_dir, killed_ledger, damage):
+    path = killed_ledger
     damage(wal(path))
     left = wal(path).read_bytes() if wal(path).exists() else None
     text = refusal(open_ledger(state_dir), path)
@@ -532,10 +553,11 @@ def test_a_ledger_from_an_older_backup_is_refused(state_dir):
     assert "from an older backup" in refusal(open_ledger(state_dir), path)
 
 
-def test_commits_that_a_power_cut_took_are_refused_with_full_and_said_with_normal(state_dir, caplog):
-    path = killed_service(state_dir)
-    wal(path).unlink()
-    mark = path.with_suffix(".mark")
+def test_commits_that_a_power_cut_took_are_refused_with_full_and_said_with_normal(
+    state_dir, killed_ledger, caplog
+):
+    wal(killed_ledger).unlink()
+    mark = killed_ledger.with_suffix(".mark")
     mark.write_bytes(mark.read_bytes()[:8] + b"another boot....")
     with pytest.raises(StoreFailure):
         LedgerStore(state_dir, 0, 2, "FULL")
@@ -554,8 +576,7 @@ def test_a_client_that_was_told_more_than_the_ledger_has_is_said(state_dir, capl
 
 @pytest.mark.parametrize("lost", ["counter-0", "counter-1", "dispatcher"])
 @pytest.mark.parametrize("marker", [True, False], ids=["with ledgers.json", "without"])
-def test_a_ledger_that_is_gone_is_not_begun_anew(state_dir, lost, marker):
-    killed_service(state_dir)
+def test_a_ledger_that_is_gone_is_not_begun_anew(state_dir, killed_ledger, lost, marker):
     gone = Path(state_dir) / f"{lost}.sqlite"
     gone.unlink()
     if not marker:
