@@ -450,6 +450,7 @@ def _listeners(settings: Settings) -> list[tuple[str, str]]:
     return listeners
 
 
+@functools.cache
 def _known() -> dict[tuple[str, str], Any]:
     """Every key that there is, with its annotated type."""
     return {
