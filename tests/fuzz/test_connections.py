@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from actors.launch import wait_for
-from tests.support.services import open_service, wait_caught_up
+from tests.support.patience import PATIENCE_S
+from tests.support.services import UNHURRIED, open_service, wait_caught_up
 
 DESCRIPTORS = 150
 CONNECTIONS = 400
@@ -16,7 +17,7 @@ DOORS = ["client_address", "admin_address", "nsqd_http_address", "nsqd_tcp_addre
 
 @pytest.mark.parametrize("door", DOORS)
 def test_a_crowd_at_one_door_leaves_the_service_alive(tmp_path, door):
-    with open_service("embedded", tmp_path) as service:
+    with open_service("embedded", tmp_path, *UNHURRIED) as service:
         service.program = ["sh", "-c", f'ulimit -n {DESCRIPTORS}; exec "$0" "$@"', *service.program]
         service.start()
         with contextlib.ExitStack() as crowd:
@@ -25,8 +26,8 @@ def test_a_crowd_at_one_door_leaves_the_service_alive(tmp_path, door):
                     crowd.enter_context(_connected(service.facts()[door]))
             if door != "nsqd_tcp_address":
                 service.queue.put("plays", *[PLAY] * 10)
-        wait_for(service.status, "the crowd to be gone", 30.0, service.log)
-        wait_for(lambda: _put(service), "the queue to see that the crowd is gone", 30.0, service.log)
+        wait_for(service.status, "the crowd to be gone", PATIENCE_S, service.log)
+        wait_for(lambda: _put(service), "the queue to see that the crowd is gone", PATIENCE_S, service.log)
         wait_caught_up(service, 10)
         restarted = [child for child in service.status()["children"] if child["incarnation"] > 1]
         assert not restarted, service.log()

@@ -5,7 +5,6 @@ import gzip
 import json
 import random
 import socket
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.fuzzing import RUNS, memory_mb
-from tests.support.services import ANY_PORTS, Service
+from tests.support.patience import PATIENCE_S
+from tests.support.services import ANY_PORTS, UNHURRIED, Service
 
 SEED = 3
-DEADLINE_S = 20.0
 PIECE = bytes(1 << 20)
 PIECES = 128  # as much as that is sent to whoever takes it, in MB
 GROWTH_MB_MAX = 48
@@ -76,7 +75,7 @@ def attacks(path: str) -> dict[str, Iterator[bytes] | list[bytes]]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     path: Path = tmp_path_factory.mktemp("http")
-    with Service(path / "state", [*ANY_PORTS, "publish.stdout=false"]) as service:
+    with Service(path / "state", [*ANY_PORTS, *UNHURRIED, "publish.stdout=false"]) as service:
         yield service
 
 
@@ -90,10 +89,10 @@ class Server:
 
     def connect(self) -> socket.socket:
         host, _, port = self.address.rpartition(":")
-        return socket.create_connection((host, int(port)), DEADLINE_S)
+        return socket.create_connection((host, int(port)), PATIENCE_S)
 
     def answers(self) -> bool:
-        with urllib.request.urlopen(f"http://{self.address}{self._honest}", timeout=DEADLINE_S) as answer:
+        with urllib.request.urlopen(f"http://{self.address}{self._honest}", timeout=PATIENCE_S) as answer:
             return answer.status == 200
 
     def memory_mb(self) -> float:
@@ -105,14 +104,13 @@ class Server:
         return found[0] if found else 1
 
     def bear(self, pieces) -> bytes:
-        """Say all that on one connection; what comes back, until it is closed or no more is to come."""
+        """Say all that on one connection, and that it is all. What comes back first, or nothing once the
+        server hangs up."""
         with self.connect() as connection, contextlib.suppress(ConnectionError):
-            connection.settimeout(DEADLINE_S)
             for piece in pieces:
                 connection.sendall(piece)
-            connection.settimeout(1.0)
-            with contextlib.suppress(TimeoutError):
-                return connection.recv(1 << 16)
+            connection.shutdown(socket.SHUT_WR)
+            return connection.recv(1 << 16)
         return b""
 
 
@@ -169,9 +167,7 @@ def test_many_slow_requests_keep_nobody_from_being_answered(service, name):
             for one in slow:
                 with contextlib.suppress(ConnectionError):
                     one.sendall(text)
-            begun_s = time.monotonic()
             assert server.answers()
-            assert time.monotonic() - begun_s < DEADLINE_S
     assert server.memory_mb() - before_mb < GROWTH_MB_MAX
 
 

@@ -1,9 +1,10 @@
-"""A whole service on an nsqd that lies: every lie ends the connection, and the reader comes back.
+"""A whole service on nsqds that lie: every lie ends the connection, and the reader comes back.
 
 What a connection is told is also cut at every byte and read by the frame parser itself, in
 tests/unit/core/test_frames.py.
 """
 
+import contextlib
 import json
 import random
 import struct
@@ -15,9 +16,11 @@ from actors.launch import wait_for
 from tests.support.fuzzing import RUNS, memory_mb
 from tests.support.hostile_nsqd import HostileNsqd, at_once, frame, message, once_subscribed
 from tests.support.queues import RawClient, open_queue
-from tests.support.services import ANY_PORTS, Service, wait_caught_up
+from tests.support.patience import PATIENCE_S
+from tests.support.services import ANY_PORTS, UNHURRIED, Service, wait_caught_up
 
 SEED = 5
+LIARS = 8  # nsqds that lie at a time, one lie after the other
 PLAY = json.dumps({"video_id": str(uuid.UUID(int=7))}).encode()
 ID = b"0123456789abcdef"
 GROWTH_MB_MAX = 150  # the largest frame is 16 MB, held twice while it is put together
@@ -76,11 +79,22 @@ def random_lie(number: int):
 @pytest.mark.timeout(120 + 5 * RUNS)
 def test_a_reader_outlives_every_lie_of_an_nsqd(tmp_path):
     scripts = [*LIES.values(), *(random_lie(number) for number in range(10 * RUNS))]
-    with open_queue("embedded", tmp_path) as queue, HostileNsqd(queue.tcp_address, scripts) as hostile:
-        settings = [*ANY_PORTS, f'nsq.nsqd_tcp_addresses=["{hostile.address}"]', "publish.stdout=false"]
+    with contextlib.ExitStack() as stack:
+        queue = stack.enter_context(open_queue("embedded", tmp_path))
+        liars = [
+            stack.enter_context(HostileNsqd(queue.tcp_address, scripts[number::LIARS]))
+            for number in range(LIARS)
+        ]
+        addresses = json.dumps([one.address for one in liars])
+        settings = [*ANY_PORTS, *UNHURRIED, f"nsq.nsqd_tcp_addresses={addresses}", "publish.stdout=false"]
         with Service(tmp_path / "state", settings) as service:
             before_mb = memory_mb(consumer_of(service)["pid"])
-            wait_for(lambda: hostile.played, "every lie to be told", 60.0 + 5 * RUNS, service.log)
+            wait_for(
+                lambda: all(one.played for one in liars),
+                "every lie to be told",
+                PATIENCE_S + 5 * RUNS,
+                service.log,
+            )
             with RawClient(queue.tcp_address) as client:
                 client.publish("plays", *[PLAY] * 100)
             status = wait_caught_up(service, 100)

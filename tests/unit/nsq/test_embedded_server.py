@@ -211,7 +211,7 @@ def test_client_that_does_not_read_its_messages_for_a_heartbeat_is_dropped(tmp_p
                 assert await writer.frame() == (0, b"OK")
             channel = nsqd.queue.topics["t"].channels["c"]
             assert 0 < channel.in_flight_count < 20
-            (connection,) = (one for one in nsqd.connections if one.channel is channel)
+            (connection,) = (one for one in nsqd.connections if one.subscription is not None)
             for passed_ms in (1000, 1):
                 assert channel.subscribers
                 now_ms[0] += passed_ms
