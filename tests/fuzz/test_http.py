@@ -109,7 +109,8 @@ class Server:
         with self.connect() as connection, contextlib.suppress(ConnectionError):
             for piece in pieces:
                 connection.sendall(piece)
-            connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # where the server has reset it
+                connection.shutdown(socket.SHUT_WR)
             return connection.recv(1 << 16)
         return b""
 

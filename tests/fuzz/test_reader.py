@@ -15,8 +15,8 @@ import pytest
 from actors.launch import wait_for
 from tests.support.fuzzing import RUNS, memory_mb
 from tests.support.hostile_nsqd import HostileNsqd, at_once, frame, message, once_subscribed
-from tests.support.queues import RawClient, open_queue
 from tests.support.patience import PATIENCE_S
+from tests.support.queues import RawClient, open_queue
 from tests.support.services import ANY_PORTS, UNHURRIED, Service, wait_caught_up
 
 SEED = 5

@@ -98,7 +98,7 @@ def test_a_line_of_stdout_says_no_time_and_that_is_said(audit, capsys, tmp_path)
 
 
 @pytest.mark.parametrize(
-    "promise, rows",
+    ("promise", "rows"),
     [
         ("only_changed", [publish("1", (A, 1, 0), received=0), publish("2", (A, 1, 0), received=1)]),
         ("never_falls", [publish("1", (A, 3, 0), received=0), publish("2", (A, 2, 0), received=1)]),

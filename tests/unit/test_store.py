@@ -421,7 +421,7 @@ def test_a_damaged_ledger_is_a_store_failure_for_a_reader_of_totals_too(state_di
 
 def test_a_folder_that_can_not_be_written_is_refused(tmp_path):
     (tmp_path / "state").write_text("a file where the folder should be")
-    with pytest.raises(StoreFailure, match="supervisor.state_dir"):
+    with pytest.raises(StoreFailure, match=r"supervisor\.state_dir"):
         LedgerStore(str(tmp_path / "state"), 0, 2, "NORMAL")
 
 
@@ -743,7 +743,7 @@ def test_in_parts_and_opened_again_at_any_time_all_accounts_are_there(state_dir,
         } == pending
         with contextlib.closing(sqlite3.connect(ledger_path(state_dir, 0))) as connection:
             journal_rows.append(connection.execute("SELECT count(*) FROM journal").fetchone()[0])
-    assert [finding.wrong for finding in verify(state_dir)][0] == []
+    assert next(finding.wrong for finding in verify(state_dir)) == []
     if videos > 3:
         assert journal_rows[-1] < 48, "what the parts cover is deleted"
 

@@ -128,8 +128,10 @@ def test_two_reads_do_not_share_what_they_hold():
 
 def test_every_cut_of_a_stream_gives_the_same():
     data = b"".join(
-        [message(1, play(1)), frame(0, b"OK"), message(2, NO_PLAY), frame(1, b""), message(3, b"")]
-        + [frame(0, b"_heartbeat_"), message(4, play(2, '{"video_id": "%s"}')), frame(0, b"OK")]
+        [
+            *(message(1, play(1)), frame(0, b"OK"), message(2, NO_PLAY), frame(1, b""), message(3, b"")),
+            *(frame(0, b"_heartbeat_"), message(4, play(2, '{"video_id": "%s"}')), frame(0, b"OK")),
+        ]
     )
     expected = expected_of(data)
     assert feed_all([data]) == expected
