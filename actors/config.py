@@ -258,7 +258,7 @@ def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, 
     sources: dict[tuple[str, str], str] = {}
     if file is not None:
         for setting, value in _from_file(file, problems).items():
-            values[setting], sources[setting] = value, file.name
+            values[setting], sources[setting] = value, _short(file)
     for setting, value in _from_overrides(overrides, problems).items():
         values[setting], sources[setting] = value, "--set"
     checked: dict[str, dict[str, Any]] = {}
@@ -334,6 +334,11 @@ def _is_stream(file: Path) -> bool:
     return re.fullmatch(DESCRIPTOR, str(file)) is not None or not os.path.isfile(file)
 
 
+def _short(file: Path) -> str:
+    """What a file is called where its key is told too."""
+    return str(file) if _is_stream(file) else file.name
+
+
 @functools.cache
 def _text_of_stream(file: Path) -> str:
     """Read it. A pipe can be read once only, and one command may ask for its settings twice."""
@@ -353,13 +358,13 @@ def _from_file(file: Path, problems: list[str]) -> dict[tuple[str, str], Any]:
     found = {}
     for section, keys in tree.items():
         if section not in get_type_hints(Settings) or not isinstance(keys, dict):
-            problems.append(f"{file.name}: unknown section [{section}], expected {_list_sections()}")
+            problems.append(f"{_short(file)}: unknown section [{section}], expected {_list_sections()}")
             continue
         for key, value in keys.items():
             if (section, key) in _known():
                 found[section, key] = value
             else:
-                problems.append(_unknown_key(file.name, section, key))
+                problems.append(_unknown_key(_short(file), section, key))
     return found
 
 

@@ -344,7 +344,7 @@ def test_paths_in_a_file_that_is_standard_input_are_meant_from_the_current_folde
         words = [sys.executable, str(ROOT / "supervisor.py"), "config", "--json", "--config", "/dev/stdin"]
         result = subprocess.run(words, cwd=here, stdin=stdin, capture_output=True, text=True, check=True)
     found = {one["key"]: one for one in json.loads(result.stdout)}
-    assert (found["nsq.topic"]["value"], found["nsq.topic"]["source"]) == ("views", "stdin")
+    assert (found["nsq.topic"]["value"], found["nsq.topic"]["source"]) == ("views", "/dev/stdin")
     assert found["supervisor.state_dir"]["value"] == str((here / "state").resolve())
 
 
