@@ -9,7 +9,7 @@ from enum import StrEnum
 from random import Random
 from typing import NamedTuple
 
-SERVICE, FORKSERVER, QUEUE = "service", "forkserver", "queue"
+CONSUMER, SERVICE, FORKSERVER, QUEUE = "consumer", "service", "forkserver", "queue"
 
 
 class Kind(StrEnum):
@@ -50,7 +50,7 @@ class Fault(NamedTuple):
 # Of a hundred faults; and within kills and halts, of those that are there.
 KINDS = {Kind.KILL: 74, Kind.HALT: 10, Kind.CLIENT: 13, Kind.DISK: 3}
 TARGETS = {
-    "consumer": 20,
+    CONSUMER: 20,
     "counter-0": 12,
     "counter-1": 12,
     "counter-2": 12,

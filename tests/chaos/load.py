@@ -14,6 +14,7 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
+from tests.support.patience import PATIENCE_S
 from tests.support.queues import RawClient
 
 TOPIC = "plays"
@@ -23,7 +24,6 @@ HOT_VIDEOS = 12
 QUIET_VIDEOS = 400
 HOT_SHARE = 0.9
 PAUSE_S = 0.05
-STOP_TIMEOUT_S = 15.0
 
 
 class Batch(NamedTuple):
@@ -50,10 +50,15 @@ class Load:
         """Begin."""
         self._thread.start()
 
+    @property
+    def plays(self) -> int:
+        """How many were acknowledged so far."""
+        return len(self.acknowledged) * PLAYS_A_BATCH
+
     def stop(self) -> None:
         """End, once the batch on its way has its answer or its connection is gone."""
         self._stopped.set()
-        self._thread.join(STOP_TIMEOUT_S)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), "the load did not end"
 
     def expected(self, totals: dict[str, int]) -> Counter[str]:

@@ -23,11 +23,13 @@ from tests.support.services import ANY_PORTS, HURRIED, PATIENT, Queue, ledger_to
 
 from . import torn, victims
 from .disk import Disk, NoFill, open_disk
-from .faults import QUEUE, SERVICE, Fault, Kind, Mood, draw, pause_s
+from .faults import CONSUMER, QUEUE, SERVICE, Fault, Kind, Mood, draw, pause_s
 from .load import TOPIC, Load
 from .moods import PUBLISH_TIMEOUT_S, MoodyClient
 
 PATIENCE_S = 120.0
+PLAYS_MIN = 1000
+LONGER_THAN_A_MESSAGE_MAY_TAKE_S = 1.5  # HURRIED's msg_timeout_s, and what nsqd takes to see that it is over
 START_TRIES = 10
 CHANNEL = "playtally"
 SETTINGS = [
@@ -182,6 +184,7 @@ def run(kind: str, kills: int, seed: int, path: Path, say: Callable[[str], None]
                     say(f"{chaos.kills} of {kills} kills, {sum(chaos.done.values())} faults")
                     time.sleep(seconds)
             chaos.end_all()
+            go_on_until_it_shows(chaos, service, load)
         finally:
             load.stop()
         outcome = Outcome(seed, kind, disk.how, chaos.kills, chaos.done)
@@ -219,6 +222,23 @@ def open_world(kind: str, path: Path) -> Iterator[tuple[Chaos, Service, MoodyCli
         service.queue = Queue(lambda: (tcp, http))
         stack.callback(service.end)
         yield Chaos(service, nsqd, client, disk), service, client, disk
+
+
+def go_on_until_it_shows(chaos: Chaos, service: Service, load: Load) -> None:
+    """Until there were enough plays, and one came twice: where no fault so far has made one, the consumer is
+    halted until nsqd gives again what it holds.
+    """
+
+    def has_redelivered() -> bool:
+        return service.status()["plays"]["redelivered"] > 0
+
+    wait_for(lambda: load.plays >= PLAYS_MIN, f"{PLAYS_MIN} plays", PATIENCE_S)
+    while not wait_for(service.status, "its status", PATIENCE_S)["plays"]["redelivered"]:
+        if chaos.harm(Fault(Kind.HALT, CONSUMER, LONGER_THAN_A_MESSAGE_MAY_TAKE_S)):
+            time.sleep(LONGER_THAN_A_MESSAGE_MAY_TAKE_S)
+            chaos.end_all()
+        with contextlib.suppress(Failure):
+            wait_for(has_redelivered, "a redelivery", LONGER_THAN_A_MESSAGE_MAY_TAKE_S)
 
 
 def prove(outcome: Outcome, service: Service, client: MoodyClient, load: Load) -> None:

@@ -7,12 +7,13 @@ import pytest
 from tests.support.queues import QUEUES, require_nsqd
 
 from .faults import Kind, Mood, draw
-from .run import run
+from .run import PATIENCE_S, PLAYS_MIN, run
 
-KILLS = {"embedded": 20, "nsqd": 10}
+KILLS = {"embedded": 12, "nsqd": 8}
 SEED = 1
 
 
+@pytest.mark.timeout(5 * PATIENCE_S)
 @pytest.mark.parametrize("kind", QUEUES)
 def test_every_play_is_counted_and_told_once_under_kills_and_every_other_fault(kind, tmp_path):
     if kind == "nsqd":
@@ -20,8 +21,8 @@ def test_every_play_is_counted_and_told_once_under_kills_and_every_other_fault(k
     outcome = run(kind, KILLS[kind], SEED, tmp_path)
     assert outcome.exact, outcome
     assert outcome.kills == KILLS[kind]
-    assert outcome.plays > 1000
-    assert outcome.redelivered > 0, "no kill had any effect"
+    assert outcome.plays >= PLAYS_MIN
+    assert outcome.redelivered > 0
 
 
 def test_one_seed_draws_the_same_faults_and_every_kind_comes():
