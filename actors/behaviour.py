@@ -31,6 +31,7 @@ from .core.messages import (
     Drained,
     Figures,
     Linked,
+    MayEnd,
     Message,
     Ping,
     Pong,
@@ -44,8 +45,6 @@ from .exits import EXIT_DONE, EXIT_FAILED, Failure
 from .mailbox import Inbox, Link, end_of
 
 log = logging.getLogger(__name__)
-
-SIGTERM_PAUSE_S = 0.2
 
 
 class Birth(msgspec.Struct, frozen=True):
@@ -208,12 +207,9 @@ class _Shell(Generic[Inbox]):
         os._exit(EXIT_FAILED)
 
     def _sigterm(self) -> None:
-        # Meant for us alone, or for the whole service? The supervisor says so at once if it stops.
-        asyncio.get_running_loop().call_later(SIGTERM_PAUSE_S, self._end_unless_stopping)
-
-    def _end_unless_stopping(self) -> None:
+        # Meant for us alone, or for the whole service? However busy this machine is, the supervisor knows.
         if not self.stopping:
-            self._end()
+            self._say(MayEnd())
 
     def _end(self) -> None:
         if not self.ended.done():

@@ -22,6 +22,7 @@ from .core.messages import (
     Drain,
     Drained,
     Figures,
+    MayEnd,
     Ping,
     Pong,
     Ready,
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 1.0
+SIGTERM_PAUSE_S = 0.2  # after a child asked if it was meant alone, our own SIGTERM has come, or none will
 EXITS_KEPT_MAX = 20
 
 
@@ -86,6 +88,7 @@ class Worker:
         self.unanswered_since_s: float | None = None
         self._surroundings = surroundings
         self._on_exit = on_exit
+        self._stopping = False  # the whole service
         self._died_s: float | None = None
         self._ready: asyncio.Future[Ready] = asyncio.Future()
         self._gone = asyncio.Event()
@@ -170,6 +173,7 @@ class Worker:
 
     def say_stopping(self) -> None:
         """The service stops: see `Stopping`."""
+        self._stopping = True
         if self.process is not None:
             self.process.send(Stopping())
 
@@ -220,12 +224,18 @@ class Worker:
                 answer = self._answers.pop(message.number, None)
                 if answer is not None and not answer.done():
                     answer.set_result(None)
+            case MayEnd():
+                asyncio.get_running_loop().call_later(SIGTERM_PAUSE_S, self._let_end, process)
             case Drained():
                 self._drained.set()
                 if message.left:
                     log.warning("%s: %s", self, message.left)
             case _:
                 raise AssertionError(f"not for a supervisor: {message!r}")
+
+    def _let_end(self, process: ChildProcess) -> None:
+        if process is self.process and not self._stopping:
+            process.send(Shutdown())
 
     def _exited(self, process: ChildProcess, exit: Exit) -> None:
         if process is self.process:

@@ -133,6 +133,11 @@ class Resumed(Struct, frozen=True, array_like=True, tag="resumed"):
     note: str = ""
 
 
+class MayEnd(Struct, frozen=True, array_like=True, tag="may_end"):
+    """Child to supervisor: a SIGTERM came. Was it for this child alone? Answered with `Shutdown`, or with
+    `Stopping` where the whole service was told."""
+
+
 class ConsumerFigures(Struct, frozen=True, array_like=True, tag="consumer"):
     """What a consumer holds: messages not yet finished, and nsqds it is connected to."""
 
@@ -198,5 +203,5 @@ ConsumerInbox: TypeAlias = Counted
 CounterInbox: TypeAlias = Plays | Rejected | Collect | Published | Recall
 DispatcherInbox: TypeAlias = Pending | Collected | Recorded
 ChildInbox: TypeAlias = Linked | Ping | Drain | Stopping | Shutdown
-SupervisorInbox: TypeAlias = Ready | Resumed | Pong | Drained
+SupervisorInbox: TypeAlias = Ready | Resumed | Pong | Drained | MayEnd
 Message: TypeAlias = ConsumerInbox | CounterInbox | DispatcherInbox | ChildInbox | SupervisorInbox

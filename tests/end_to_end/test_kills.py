@@ -144,7 +144,8 @@ def test_too_many_kills_stop_everything_with_code_3_and_say_why(tmp_path):
         assert not any(map(alive, pids))
 
 
-def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending(tmp_path):
+@pytest.mark.parametrize("busy_s", [0.0, 1.0], ids=["", "while the supervisor is held up"])
+def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending(busy_s, tmp_path):
     with (
         RecordingClient() as client,
         open_service(
@@ -157,7 +158,11 @@ def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending
         wait_for(lambda: client.totals.get(VIDEOS[0], 0) >= 99, "all that is realtime to be told", PATIENCE_S)
         service.queue.put("plays", *bodies(1, videos=1))
         wait_status(service, lambda status: status["pending_videos"] == 1, "one pending")
+        if busy_s:
+            halt(service.process.pid)
         os.killpg(service.process.pid, signal.SIGTERM)
+        time.sleep(busy_s)
+        os.kill(service.process.pid, signal.SIGCONT)
         assert service.process.wait(PATIENCE_S) == 0
         assert client.totals == {VIDEOS[0]: 151}
         assert client.received[-1].publish["trigger"] == "drain"
