@@ -9,6 +9,7 @@ and for each video: their proportional share of memory (PSS).
 """
 
 import random
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from uuid import UUID
 
 from actors.launch import Service, wait_for
 from tests.support.recording_client import RecordingClient
-from tests.support.services import ANY_PORTS
+from tests.support.services import ANY_PORTS, UNHURRIED
 
 from .backlog import Queue, body
 from .command import folder, parser, show
@@ -43,17 +44,35 @@ class Flood(NamedTuple):
         return self.widths.count(VIDEOS_A_PUBLISH_MAX)
 
 
-def flood(path: Path, videos: int) -> Flood:
-    """Let that many plays of as many videos loose on a service of its own."""
+def flood(path: Path, videos: int, *, held: bool = False) -> Flood:
+    """Let that many plays of as many videos loose on a service of its own.
+
+    `held`: the client answers nothing before the service waits to tell it all the rest.
+    """
     chance = random.Random(videos)
     bodies = [body(str(UUID(bytes=chance.randbytes(16)))) for _ in range(videos)]
-    with RecordingClient() as client:
+    answers = threading.Event()
+    if not held:
+        answers.set()
+
+    def answer(number: int, publish: object) -> int:
+        answers.wait(TIMEOUT_S)
+        return 200
+
+    with RecordingClient(answer) as client:
         overrides = ["client.enabled=false", f"publish.url={client.url}", "publish.stdout=false"]
-        with Service(path / "state", [*ANY_PORTS, *overrides]) as service:
+        with Service(path / "state", [*ANY_PORTS, *(UNHURRIED if held else []), *overrides]) as service:
             pids = pids_of(service)
             before_mb = memory_mb_of(pids)
             started_s = time.monotonic()
             Queue.embedded(service).put(bodies)
+            wait_for(
+                lambda: answers.is_set() or service.status()["pending_videos"] >= videos,
+                "all to wait for the client",
+                TIMEOUT_S,
+                service.log,
+            )
+            answers.set()
             wait_for(lambda: len(client.totals) >= videos, "all to be told", TIMEOUT_S, service.log)
             seconds = time.monotonic() - started_s
             wait_for(lambda: service.status()["caught_up"], "all to be recorded", TIMEOUT_S, service.log)
