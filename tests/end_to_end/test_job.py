@@ -5,6 +5,7 @@ How soon is judged in virtual time: tests/simulation/test_lateness.py.
 
 import base64
 import json
+import uuid
 
 import pytest
 
@@ -21,49 +22,101 @@ from tests.support.services import (
     wait_status,
 )
 
+DEADLINE_S = 1.0
 
-@pytest.fixture(params=QUEUES)
+
+@pytest.fixture(params=QUEUES, scope="module")
 def kind(request):
     return request.param
 
 
-def test_a_paced_load_is_told_exactly_and_no_deadline_early(kind, tmp_path):
-    deadline_s = 1.0
-    with (
-        RecordingClient() as client,
-        open_service(
-            kind, tmp_path, f"dispatch.deadline_s={deadline_s}", f"publish.url={client.url}"
-        ) as service,
-    ):
-        service.start()
-        load = Load(service, tmp_path, "--plays", "9000", "--seconds", "2", "--seed", "3")
-        expected = load.wait()["totals"]
-        wait_caught_up(service, 9000)
-        assert client.totals == expected
-        assert sum(total < 100 for total in expected.values()) >= 15
+@pytest.fixture(scope="module")
+def client(kind):
+    with RecordingClient() as client:
+        yield client
 
-        already = len(client.accepted())
-        hot = [video for video, total in expected.items() if total >= 100][:30]
-        service.queue.put("plays", *(play_of(video) for video in hot))
-        expected |= {video: expected[video] + 1 for video in hot}
-        wait_caught_up(service, 9000 + len(hot))
-        assert client.totals == expected
-        assert ledger_totals(service) == expected
-        assert client.wrong == []
-        accepted = client.accepted()
-        # A thread writes the lines.
-        batches = [one.publish["batch"] for one in accepted]
-        wait_for(
-            lambda: [one["batch"] for one in service.publishes()] == batches,
-            "stdout to mirror it",
-            PATIENCE_S,
-        )
-        # Overdue where this machine was too busy to receive them in time.
-        assert {one.publish["trigger"] for one in accepted[already:]} <= {"deadline", "overdue"}
-        for one in accepted:
-            if one.publish["trigger"] == "deadline":
-                oldest_ns = min(video["arrived_at_ns"] for video in one.publish["videos"])
-                assert (one.at_ns - oldest_ns) / 1e9 >= deadline_s / 2, "a deadline's batch left early"
+
+@pytest.fixture(scope="module")
+def service(kind, client, tmp_path_factory):
+    """A service on a queue of that kind: for all tests that leave it as it is."""
+    settings = [
+        f"publish.url={client.url}",
+        f"dispatch.deadline_s={DEADLINE_S}",
+        f"nsq.msg_timeout_s={PATIENCE_S}",  # however busy this machine is, nothing is given twice
+    ]
+    with open_service(kind, tmp_path_factory.mktemp("job"), *settings) as service:
+        service.start()
+        yield service
+
+
+def counted(service) -> int:
+    return service.status()["plays"]["counted"]
+
+
+def test_a_message_that_is_alone_is_told_at_once(service, client):
+    already = len(client.accepted())
+    video = str(uuid.uuid4())
+    for number in range(1, 11):
+        service.queue.put("plays", play_of(video))
+        wait_for(lambda n=number: client.totals.get(video) == n, "it to be told", PATIENCE_S, service.log)
+    assert [one.publish["trigger"] for one in client.accepted()[already:]] == ["realtime"] * 10
+
+
+def test_a_paced_load_is_told_exactly_and_no_deadline_early(service, client, tmp_path):
+    before = counted(service)
+    load = Load(service, tmp_path, "--plays", "9000", "--seconds", "2", "--seed", "3")
+    expected = load.wait()["totals"]
+    wait_caught_up(service, before + 9000)
+    assert told(client, expected) == expected
+    assert sum(total < 100 for total in expected.values()) >= 15
+
+    already = len(client.accepted())
+    hot = [video for video, total in expected.items() if total >= 100][:30]
+    service.queue.put("plays", *(play_of(video) for video in hot))
+    expected |= {video: expected[video] + 1 for video in hot}
+    wait_caught_up(service, before + 9000 + len(hot))
+    assert told(client, expected) == expected
+    assert client.totals == ledger_totals(service)
+    assert client.wrong == []
+    accepted = client.accepted()
+    batches = [one.publish["batch"] for one in accepted]
+    # A thread writes the lines.
+    wait_for(
+        lambda: [one["batch"] for one in service.publishes()] == batches, "stdout to mirror it", PATIENCE_S
+    )
+    # Overdue where this machine was too busy to receive them in time.
+    assert {one.publish["trigger"] for one in accepted[already:]} <= {"deadline", "overdue"}
+    for one in accepted:
+        if one.publish["trigger"] == "deadline":
+            oldest_ns = min(video["arrived_at_ns"] for video in one.publish["videos"])
+            assert (one.at_ns - oldest_ns) / 1e9 >= DEADLINE_S / 2, "a deadline's batch left early"
+
+
+def test_bodies_that_are_no_plays_are_dead_lettered_and_counted_once(service):
+    guid = str(uuid.uuid4()).upper()
+    plays = [guid, guid.lower(), "{" + guid + "}", guid.replace("-", "")]
+    bad = {
+        b"no JSON at all": "the body is not JSON",
+        b'["a", "list"]': "the body is not a JSON object",
+        b'{"video": "x"}': "the object has no video_id",
+        b'{"video_id": 7}': "video_id is not a text",
+        b'{"video_id": "7"}': "video_id is not a GUID",
+        b"\xff\xfe\x00garbage": "the body is not JSON",
+        b"\x00" * (1024 * 1024): "the body is not JSON",
+    }
+    queue, before = service.queue, counted(service)
+    for body in [*bad, *map(play_of, plays)]:
+        queue.put("plays", body)
+    wait_counted(service, before + len(plays))
+    wait_status(service, lambda found: found["plays"]["dead_lettered"] == len(bad), "the bad ones counted")
+    assert ledger_totals(service)[guid.lower()] == len(plays)
+    letters = [json.loads(body) for body in queue.take("plays.dead", len(bad) + 1)]
+    reasons = sorted(letter["reason"] for letter in letters if letter.get("part", 1) == 1)
+    assert reasons == sorted(bad.values())
+    assert letters_to_bodies(letters) == set(bad)
+    assert service.log().count("messages are no plays (the body is not JSON)") == 1
+    # Nothing is in flight any more, so none of it comes again.
+    wait_status(service, lambda _: queue.unfinished("plays", "playtally") == 0, "all finished")
 
 
 def test_what_is_pending_is_published_when_the_service_is_stopped(kind, tmp_path):
@@ -122,51 +175,9 @@ def test_every_play_of_a_quiet_video_is_told_on_its_own_when_asked(tmp_path):
         assert client.wrong == []
 
 
-def test_bodies_that_are_no_plays_are_dead_lettered_and_counted_once(kind, tmp_path):
-    guid = "6F9619FF-8B86-D011-B42D-00C04FC964FF"
-    plays = [guid, guid.lower(), "{" + guid + "}", guid.replace("-", "")]
-    bad = {
-        b"no JSON at all": "the body is not JSON",
-        b'["a", "list"]': "the body is not a JSON object",
-        b'{"video": "x"}': "the object has no video_id",
-        b'{"video_id": 7}': "video_id is not a text",
-        b'{"video_id": "7"}': "video_id is not a GUID",
-        b"\xff\xfe\x00garbage": "the body is not JSON",
-        b"\x00" * (1024 * 1024): "the body is not JSON",
-    }
-    # However busy this machine is, none is given again and so dead-lettered twice.
-    with open_service(kind, tmp_path, "nsq.msg_timeout_s=60") as service:
-        service.start()
-        queue = service.queue
-        for body in [*bad, *map(play_of, plays)]:
-            queue.put("plays", body)
-        status = wait_counted(service, len(plays))
-        status = wait_status(
-            service, lambda found: found["plays"]["dead_lettered"] == len(bad), "the bad ones counted"
-        )
-
-        assert ledger_totals(service) == {guid.lower(): len(plays)}
-        assert status["plays"]["dead_lettered"] == len(bad)
-        letters = [json.loads(body) for body in queue.take("plays.dead", len(bad) + 1)]
-        reasons = sorted(letter["reason"] for letter in letters if letter.get("part", 1) == 1)
-        assert reasons == sorted(bad.values())
-        assert letters_to_bodies(letters) == set(bad)
-        assert service.log().count("messages are no plays (the body is not JSON)") == 1
-        # Nothing is in flight any more, so none of it comes again.
-        wait_status(service, lambda _: queue.unfinished("plays", "playtally") == 0, "all finished")
-
-
-def test_a_message_that_is_alone_is_told_at_once(kind, tmp_path):
-    video = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
-    with (
-        RecordingClient() as client,
-        open_service(kind, tmp_path, f"publish.url={client.url}", "dispatch.deadline_s=3600") as service,
-    ):
-        service.start()
-        for number in range(1, 11):
-            service.queue.put("plays", play_of(video))
-            wait_for(lambda n=number: client.totals == {video: n}, "it to be told", PATIENCE_S, service.log)
-        assert [one.publish["trigger"] for one in client.accepted()] == ["realtime"] * 10
+def told(client, videos):
+    """What the client knows of these."""
+    return {video: client.totals.get(video) for video in videos}
 
 
 def play_of(video):
