@@ -2,6 +2,7 @@
 purpose, each of which must be caught by the invariant that it breaks.
 """
 
+import functools
 import os
 import subprocess
 import sys
@@ -20,13 +21,36 @@ from tests.simulation.trace import Trace
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(300)
+# By which of them a bug was found that the first ones don't find: they are looked at first, so that it need
+# not be searched for. Where `plan.draw` changes, it is.
+FOUND_BY = {
+    "FinishesOnALostConnection": (13,),
+    "ForgetsSeenIds": (12,),
+    "IgnoresRecall": (1, 12),
+    "KeepsWhatItHeld": (32,),
+    "TakesUnknownForRefused": (0, 47),
+    "ForgetsBeforeRecorded": (30,),
+    "TakesTwentyOne": (9,),
+    "CallsStepsOverdue": (11,),
+    "DeadlineFromReceipt": (36,),
+    "HotFirst": (9,),
+}
+
+
+@functools.cache
+def outcome(seed):
+    """What a seed's run covered, or the invariant that it breaks."""
+    try:
+        return simulate(draw(seed))
+    except Violation as violation:
+        return violation
 
 
 @pytest.mark.parametrize("seeds", [SEEDS[at : at + 50] for at in range(0, len(SEEDS), 50)], ids=str)
 def test_every_invariant_holds_whatever_fails(seeds):
     for seed in seeds:
-        violation = failure_of(draw(seed))
-        assert violation is None, explain(seed, violation)
+        found = outcome(seed)
+        assert not isinstance(found, Violation), explain(seed, found)
 
 
 @pytest.mark.parametrize("seed", kept_seeds())
@@ -39,7 +63,7 @@ def test_a_seed_that_failed_once_holds(seed):
 def test_a_bug_made_on_purpose_is_caught(name):
     mutant = MUTANTS[name]
     missing, found = set(mutant.caught_by), {}
-    for seed in SEEDS:
+    for seed in [*FOUND_BY.get(name, ()), *SEEDS]:
         violation = failure_of(draw(seed), mutant.machines)
         if violation is not None:
             found.setdefault(violation.invariant.name, seed)
@@ -54,8 +78,7 @@ def test_every_invariant_is_broken_by_some_bug():
 
 
 def test_the_seeds_kill_every_actor_know_every_fault_and_judge_deadlines():
-    plans = [draw(seed) for seed in SEEDS]
-    results = [simulate(plan) for plan in plans[:60]]
+    plans, results = [draw(seed) for seed in SEEDS], [outcome(seed) for seed in SEEDS[:60]]
     killed = {name for result in results for name in result.killed}
     assert killed == {"consumer", "dispatcher", "counter-0", "counter-1", "counter-2"}
     assert {fault.kind for plan in plans for fault in plan.faults} == set(Kind)
