@@ -208,11 +208,11 @@ def test_a_batch_whose_answer_is_late_comes_again_as_it_was_before_anything_else
     answers = Answers()
     with (
         RecordingClient(answers) as client,
-        open_service("embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=0.3") as service,
+        open_service("embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=0.5") as service,
     ):
         service.start()
         job = Job(service, client)
-        comes_again_as_it_was(job, answers, Reply(200, after_s=0.6))
+        comes_again_as_it_was(job, answers, Reply(200, after_s=1.0))
         job.holds()
 
 
