@@ -1,7 +1,7 @@
 """The command line and the service's own HTTP, as people and scripts use them.
 
-Real processes, but for arguments that are refused before anything is done: those are most of them refused in
-this process, by the same function, as each start of Python costs a third of a second.
+The services are processes. A command is one where that is what is looked at: its streams, its terminal,
+its exit; else it is called `here`, in this process, as each start of Python costs a third of a second.
 """
 
 import contextlib
@@ -97,16 +97,17 @@ def playtally(*words, **options):
 
 @pytest.fixture
 def here(capsys, monkeypatch):
-    """Runs a command in this process: its exit code, stdout and stderr."""
+    """Calls a command in this process, `of` a service."""
     monkeypatch.setenv("COLUMNS", "80")
 
-    def call(*words):
+    def call(*words, of=None):
+        words = [words[0], *of.arguments, *words[1:]] if of else list(words)
         monkeypatch.setattr(sys, "argv", ["supervisor.py", *words])
         try:
-            code = commands.main(list(words))
+            code = commands.main(words)
         except SystemExit as end:
             code = end.code
-        return code, *capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, *capsys.readouterr())
 
     return call
 
@@ -193,19 +194,19 @@ def demo():
 # Arguments
 
 
-def explains(command: str, code: int | str | None, told: str, talk: str) -> None:
-    assert (code, talk) == (0, ""), command
-    assert f"usage: python supervisor.py {command}".rstrip() in told
+def explains(command: str, result: subprocess.CompletedProcess[str]) -> None:
+    assert (result.returncode, result.stderr) == (0, ""), command
+    assert f"usage: python supervisor.py {command}".rstrip() in result.stdout
     end = "3 restart intensity exceeded, 4 a store that can't be used. "
-    assert re.sub(r"\s+", " ", told).endswith(end)
-    assert all(len(line) <= 80 for line in told.splitlines())
+    assert re.sub(r"\s+", " ", result.stdout).endswith(end)
+    assert all(len(line) <= 80 for line in result.stdout.splitlines())
 
 
 def test_every_command_explains_itself_on_stdout_and_ends_with_0(here):
     for command in COMMANDS:
-        explains(command, *here(command, "--help"))
+        explains(command, here(command, "--help"))
     result = playtally("--help", env=os.environ | {"COLUMNS": "80"})
-    explains("", result.returncode, result.stdout, result.stderr)
+    explains("", result)
     assert all(f"\n    {name} " in result.stdout for name in COMMANDS)
 
 
@@ -230,10 +231,10 @@ def test_both_command_lines_tell_their_version(words):
     ],
 )
 def test_bad_arguments_end_with_2_and_say_what_was_expected(words, told, here):
-    code, out, err = here(*words)
-    assert (code, out) == (2, "")
-    assert told in err
-    assert "Traceback" not in err
+    result = here(*words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_config_with_six_mistakes_lists_all_six_to_every_command_and_the_producer(tmp_path, here):
@@ -250,18 +251,16 @@ def test_a_config_with_six_mistakes_lists_all_six_to_every_command_and_the_produ
         "config.toml: client.address = '8080', expected \"host:port\"",
         "config.toml: unknown section [kitchen], expected one of nsq, embedded_nsqd",
     ]
-    asked = {
-        **{name: here(name, "--config", str(file)) for name in COMMANDS if name != "kill"},
-        "kill": here("kill", "consumer", "--config", str(file)),
-    }
-    for words in (["supervisor.py"], ["-m", "producer"]):
-        result = run(*words, "--config", str(file))
-        asked[words[-1]] = (result.returncode, result.stdout, result.stderr)
-    for name, (code, told, talk) in asked.items():
-        assert (code, told) == (2, ""), name
+    for result in (
+        run("supervisor.py", "--config", str(file)),
+        run("-m", "producer", "--config", str(file)),
+        *(here(name, "--config", str(file)) for name in COMMANDS if name != "kill"),
+        here("kill", "consumer", "--config", str(file)),
+    ):
+        assert (result.returncode, result.stdout) == (2, ""), result.args
         for mistake in mistakes:
-            assert mistake in talk, name
-        assert len([line for line in talk.splitlines() if "expected" in line]) == 6
+            assert mistake in result.stderr, result.args
+        assert len([line for line in result.stderr.splitlines() if "expected" in line]) == 6
 
 
 # Status
@@ -420,7 +419,7 @@ def test_healthz_is_200_while_all_run_and_an_unknown_path_is_404(service):
     assert b"/status" in body
 
 
-def test_healthz_is_503_while_a_child_is_down(living):
+def test_healthz_is_503_while_a_child_is_down(living, here):
     # Who waits for the ledger's lock gets it when the counter dies; so its next can't start.
     lock = os.open(living.state_dir / "counter-0.lock", os.O_RDWR)
     waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
@@ -432,7 +431,7 @@ def test_healthz_is_503_while_a_child_is_down(living):
         waiting.join(1)
     wait_for(lambda: get(living, "/healthz")[0] == 503, "the failing health", PATIENCE_S, living.log)
     assert b"counter-0" in get(living, "/healthz")[1]
-    check = living.command("check")
+    check = here("check", of=living)
     assert check.returncode == 1
     assert "not all of it: counter-0 is down" in check.stdout
     os.close(lock)
@@ -459,10 +458,10 @@ def test_whatever_the_service_listens_on_is_on_loopback(service):
 # Settings
 
 
-def test_config_tells_value_unit_and_source_of_every_setting(tmp_path):
+def test_config_tells_value_unit_and_source_of_every_setting(tmp_path, here):
     file = tmp_path / "config.toml"
     file.write_text("[dispatch]\ndeadline_s = 2.5\n[counters]\nshards = 2\n")
-    result = playtally("config", "--config", str(file), "--set", "publish.timeout_s=3", "--json")
+    result = here("config", "--config", str(file), "--set", "publish.timeout_s=3", "--json")
     assert (result.returncode, result.stderr) == (0, "")
     found = {one["key"]: one for one in json.loads(result.stdout)}
     assert set(found) >= set(DEFAULTS)
@@ -475,7 +474,7 @@ def test_config_tells_value_unit_and_source_of_every_setting(tmp_path):
     assert facts("counters.shards") == (2, "processes", "config.toml")
     assert facts("dispatch.overdue_linger_ms") == (1000, "ms", "default")
     assert facts("nsq.topic") == ("plays", "", "default")
-    for_people = playtally("config", "--config", str(file)).stdout
+    for_people = here("config", "--config", str(file)).stdout
     assert all(re.search(rf"^{re.escape(key)} ", for_people, re.MULTILINE) for key in DEFAULTS)
 
 
@@ -495,14 +494,14 @@ def test_the_documented_defaults_are_the_codes_and_the_config_files(tmp_path):
 # Totals
 
 
-def test_totals_are_the_same_while_the_service_runs_and_while_it_is_down(living):
+def test_totals_are_the_same_while_the_service_runs_and_while_it_is_down(living, here):
     expected = dict.fromkeys(VIDEOS[:3], 4)
     for video in expected:
         play(living, 4, video)
     wait_caught_up(living, 12)
-    assert ledger_totals(living) == expected
+    assert json.loads(here("totals", "--json", of=living).stdout) == expected
     assert living.stop() == 0
-    assert ledger_totals(living) == expected
+    assert json.loads(here("totals", "--json", of=living).stdout) == expected
     result = living.command("totals")
     assert (result.returncode, result.stderr) == (0, "")
     assert all(re.search(rf"^{video} +4 +4", result.stdout, re.MULTILINE) for video in expected)
@@ -512,10 +511,10 @@ def test_totals_are_the_same_while_the_service_runs_and_while_it_is_down(living)
 def test_without_a_service_or_its_ledgers_commands_say_what_to_do(tmp_path, here):
     service = Service(tmp_path / "empty", ANY_PORTS)
     for words in (["status"], ["status", "--json"], ["stop"], ["kill", "consumer"]):
-        code, told, talk = here(words[0], *service.arguments, *words[1:])
-        assert (code, told) == (1, ""), words
-        assert f"no service runs on {tmp_path / 'empty'}; start one with `python superv" in talk
-    result = service.command("totals")
+        result = here(*words, of=service)
+        assert (result.returncode, result.stdout) == (1, ""), words
+        assert f"no service runs on {tmp_path / 'empty'}; start one with `python superv" in result.stderr
+    result = here("totals", of=service)
     assert (result.returncode, result.stdout) == (1, "")
     assert f"no ledgers in {tmp_path / 'empty'}" in result.stderr
     assert "see supervisor.state_dir" in result.stderr
@@ -524,8 +523,8 @@ def test_without_a_service_or_its_ledgers_commands_say_what_to_do(tmp_path, here
 # Kill and stop
 
 
-def test_kill_of_a_child_that_is_not_there_lists_those_that_are(service):
-    result = service.command("kill", "counter-9")
+def test_kill_of_a_child_that_is_not_there_lists_those_that_are(service, here):
+    result = here("kill", "counter-9", of=service)
     assert (result.returncode, result.stdout) == (1, "")
     assert f"no child 'counter-9', expected one of {', '.join(CHILDREN)}" in result.stderr
 
@@ -563,11 +562,11 @@ def test_a_second_service_on_the_same_state_is_refused_and_the_first_untouched(s
     assert service.facts()["pid"] == service.process.pid
 
 
-def test_the_run_file_of_a_killed_supervisor_is_not_believed(living):
+def test_the_run_file_of_a_killed_supervisor_is_not_believed(living, here):
     living.kill()
     assert (living.state_dir / runfile.NAME).exists()
     for words in (["status"], ["stop"]):
-        result = living.command(*words)
+        result = here(*words, of=living)
         assert result.returncode == 1
         assert "no service runs on" in result.stderr
     nothing_is_left(living)
@@ -599,12 +598,12 @@ def test_a_run_file_that_is_none_of_ours_is_not_believed(text, tmp_path):
         assert runfile.read(tmp_path) is None
 
 
-def test_stop_does_not_signal_a_process_that_got_the_pid_of_a_service(tmp_path):
+def test_stop_does_not_signal_a_process_that_got_the_pid_of_a_service(tmp_path, here):
     innocent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         service = Service(tmp_path, ANY_PORTS)
         runfile.write(str(tmp_path), {"pid": innocent.pid, "admin_address": "127.0.0.1:1"})
-        result = service.command("stop")
+        result = here("stop", of=service)
         assert result.returncode == 1
         assert "no service runs on" in result.stderr
         assert innocent.poll() is None
@@ -748,14 +747,14 @@ def test_check_finds_everything_working_while_the_service_runs(service):
     assert service.totals() == ledger_totals(service)
 
 
-def test_check_without_a_service_skips_what_only_a_service_has(tmp_path):
-    result = Service(tmp_path / "state", ANY_PORTS).command("check")
+def test_check_without_a_service_skips_what_only_a_service_has(tmp_path, here):
+    result = here("check", of=Service(tmp_path / "state", ANY_PORTS))
     assert result.returncode == 0
     assert verdicts(result) == {"state folder": "works", "service": "-", "queue": "-", "client": "-"}
     assert not (tmp_path / "state").exists()
 
 
-def test_check_names_what_does_not_work(tmp_path):
+def test_check_names_what_does_not_work(tmp_path, here):
     with socket.socket() as closed, RecordingClient() as http:
         closed.bind(("127.0.0.1", 0))
         nobody = f"127.0.0.1:{closed.getsockname()[1]}"
@@ -763,7 +762,7 @@ def test_check_names_what_does_not_work(tmp_path):
         service = Service(
             tmp_path / "state", [*ANY_PORTS, "client.enabled=false", url, f"nsq.nsqd_tcp_addresses={nobody}"]
         )
-        result = service.command("check")
+        result = here("check", of=service)
         assert result.returncode == 1
         assert verdicts(result) == {
             "state folder": "works",
@@ -775,14 +774,13 @@ def test_check_names_what_does_not_work(tmp_path):
         assert f"no nsqd at {nobody}: {refused}; expected one, see [nsq] in the config" in result.stdout
         assert f"http://{nobody}/plays: {refused}; expected your client there" in result.stdout
 
-        result = Service(
-            tmp_path / "state", [*ANY_PORTS, f"nsq.nsqd_tcp_addresses=127.0.0.1:{http.port}"]
-        ).command("check")
+        not_nsqd = f"nsq.nsqd_tcp_addresses=127.0.0.1:{http.port}"
+        result = here("check", of=Service(tmp_path / "state", [*ANY_PORTS, not_nsqd]))
         assert result.returncode == 1
         assert verdicts(result)["queue"] == "FAILS"
         assert "Traceback" not in result.stdout + result.stderr
     nowhere = Service(tmp_path / "state", [*ANY_PORTS, "publish.secret_env=PLAYTALLY_NOT_SET"])
-    result = nowhere.command("check")
+    result = here("check", of=nowhere)
     assert result.returncode == 1
     assert "publish.secret_env = 'PLAYTALLY_NOT_SET', but that environment" in result.stdout
 
