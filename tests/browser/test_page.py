@@ -128,19 +128,30 @@ def client(begun, tmp_path_factory):
     client.kill()
 
 
+@pytest.fixture(scope="module")
+def tab(browser):
+    """A tab of the browser, and what is written to its console as an error."""
+    tab = browser.new_page()
+    tab.set_default_timeout(PATIENCE_S * 1000)
+    tab.errors = []
+    tab.on("pageerror", lambda error: tab.errors.append(str(error)))
+    tab.on("console", lambda message: message.type == "error" and tab.errors.append(message.text))
+    yield tab
+    tab.close()
+
+
 @pytest.fixture
-def page(browser, client):
+def page(tab, client):
     """The page, open and live. Whatever it writes to the console as an error fails the test."""
-    page = browser.new_page(viewport={"width": 1100, "height": 800})
-    page.set_default_timeout(PATIENCE_S * 1000)
-    page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and page.errors.append(message.text))
-    page.goto(f"http://127.0.0.1:{client.port}/")
-    shows(page, "#state", "live")
-    yield page
-    page.close()
-    assert page.errors == []
+    tab.set_viewport_size({"width": 1100, "height": 800})
+    # With motion the page is drawn sixty times a second, whatever happens on it.
+    tab.emulate_media(reduced_motion="reduce")
+    tab.errors.clear()
+    tab.goto(f"http://127.0.0.1:{client.port}/")
+    shows(tab, "#state", "live")
+    yield tab
+    tab.goto("about:blank")
+    assert tab.errors == []
 
 
 def shows(page, selector, text):
@@ -237,7 +248,7 @@ def test_the_page_comes_back_by_itself_when_the_client_is_killed_and_restarted(p
     shows(page, plays_of(VIDEOS[1]), "8")
     assert page.evaluate("window.isTheSamePage") is True
     # The browser itself says that the connection was lost; that is no error of the page.
-    page.errors = [text for text in page.errors if "net::ERR_" not in text]
+    page.errors[:] = [text for text in page.errors if "net::ERR_" not in text]
 
 
 def test_of_many_videos_the_first_hundreds_are_shown_and_any_is_found_by_its_guid(page, client):
@@ -293,6 +304,7 @@ def test_nothing_moves_while_totals_change(page, client):
 
 
 def test_a_changed_row_flashes_unless_less_motion_is_wanted(page, client):
+    page.emulate_media(reduced_motion="no-preference")
     # A flash is over before a slow machine has looked, so the page notes them.
     page.evaluate(
         """() => { window.flashes = []; const animate = Element.prototype.animate;
