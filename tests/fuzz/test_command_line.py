@@ -14,6 +14,7 @@ from actors.exits import EXIT_DONE, EXIT_USAGE
 from actors.installation import ROOT
 from producer.command import main as produce
 from tests.support.fuzzing import tries
+from tests.support.patience import PATIENCE_S
 
 COMMANDS = [
     "run",
@@ -108,7 +109,7 @@ def test_what_is_no_command_ends_with_2_and_a_message(line):
         cwd=ROOT,
         capture_output=True,
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     said = ended.stderr.decode()

@@ -9,7 +9,7 @@ VIDEOS = 5000
 GROWTH_MB_MAX = 100
 
 
-@pytest.mark.timeout(120 + 60 * RUNS)
+@pytest.mark.timeout(600 + 60 * RUNS)
 def test_a_flood_of_new_videos_is_told_whole_in_full_publishes(tmp_path):
     found = flood(tmp_path, VIDEOS * RUNS, held=True)
     assert not found.wrong

@@ -70,7 +70,7 @@ def any_garbage(number: int) -> bytes:
     return bytes(content) + b"\xc1" * 2 * MESSAGE_BYTES_MAX  # more than any length that it may claim
 
 
-@pytest.mark.timeout(120 + RUNS)
+@pytest.mark.timeout(600 + RUNS)
 @pytest.mark.parametrize("name", ACTORS)
 def test_an_actor_that_is_sent_garbage_ends_and_is_started_again(tmp_path, name):
     start, peer = ACTORS[name]

@@ -76,7 +76,7 @@ def random_lie(number: int):
     return how(b"".join(parts[: chance.randrange(4)]) + end)
 
 
-@pytest.mark.timeout(120 + 5 * RUNS)
+@pytest.mark.timeout(600 + 5 * RUNS)
 def test_a_reader_outlives_every_lie_of_an_nsqd(tmp_path):
     scripts = [*LIES.values(), *(random_lie(number) for number in range(10 * RUNS))]
     with contextlib.ExitStack() as stack:
