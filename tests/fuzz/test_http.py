@@ -17,7 +17,7 @@ from tests.support.services import ANY_PORTS, UNHURRIED, Service
 
 SEED = 3
 PIECE = bytes(1 << 20)
-PIECES = 128  # as much as that is sent to whoever takes it, in MB
+PIECES = 64  # as much as that is sent to whoever takes it, in MB
 GROWTH_MB_MAX = 48
 SLOW_CONNECTIONS = 100
 SERVERS = {  # child whose memory counts, its address in the facts, a path, what is honest

@@ -139,7 +139,7 @@ def test_with_its_steps_used_up_the_bound_is_lower_and_still_one():
 @pytest.mark.parametrize("trace", ["10 min", "bursts", "backlog", "10,000 videos"])
 @pytest.mark.parametrize("every_play", [False, True])
 def test_the_schedule_is_never_below_the_bound_and_leaves_nothing_out(trace, every_play):
-    plays = make_trace(trace, 2_000)
+    plays = make_trace(trace, 1_600)
     mode = Mode(
         deadline=60_000 * MS, realtime_linger=100 * MS, overdue_linger=1000 * MS, every_play=every_play
     )
@@ -166,14 +166,14 @@ def test_where_all_is_hot_the_bound_is_the_minimum_and_only_the_schedule_is_apar
 
 @pytest.mark.parametrize("trace", ["10 min", "bursts", "old backlog"])
 def test_the_rule_alone_makes_no_more_than_with_a_margin_and_no_fewer_than_the_bound(trace):
-    plays = make_trace(trace, 3_000)
+    plays = make_trace(trace, 2_000)
     mode = Mode(deadline=60_000 * MS, realtime_linger=10 * MS, overdue_linger=1000 * MS)
     bound = publishes_min(demands(plays, mode), 20)
     assert bound <= rule_publishes(plays, mode) <= len(replay(plays, mode)) + 1
 
 
 def test_with_a_client_that_takes_time_the_plays_wait_for_one_another():
-    plays = make_trace("10 min", 1_500)
+    plays = make_trace("10 min", 1_000)
     mode = Mode(deadline=60_000 * MS)
     quick, slow = replay(plays, mode), replay(plays, mode, client_ms=50)
     assert len(slow) < len(quick)

@@ -44,13 +44,13 @@ def test_a_viral_video_has_most_of_the_plays():
 
 
 def test_a_burst_is_200_moments():
-    moments = {play.received // (100 * MS) for play in make_trace("bursts")}
+    moments = {play.received // (100 * MS) for play in make_trace("bursts", 20_000)}
     assert 150 < len(moments) <= 400
 
 
 def test_a_backlog_had_arrived_before_the_first_of_it_is_received():
     for name, overdue in (("backlog", False), ("old backlog", True)):
-        trace = make_trace(name)
+        trace = make_trace(name, 20_000)
         assert max(play.arrived for play in trace) <= trace[0].received
         assert (trace[0].received - trace[0].arrived > 60_000 * MS) is overdue
 

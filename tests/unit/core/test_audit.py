@@ -307,7 +307,7 @@ def received(steps):
         yield Publish(f"key-{key}", trigger, made), at_ns
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(steps, promises)
 def test_the_audit_finds_what_a_naive_one_finds(steps, promised):
     kept = list(received(steps))
