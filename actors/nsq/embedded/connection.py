@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._parser = commands.CommandParser()
         self._greeting = b""
         self._held: list[bytes | str] | None = None
+        self._together: list[bytes] | None = None  # while a read is handled, what its commands write
         self._reading_paused = False
         self._is_joined = True
         self._blocked_ms: int | None = None
@@ -86,10 +87,16 @@ class Connection(asyncio.Protocol):
         self._read_ms = self._server.now_ms()
         if len(self._greeting) < len(commands.MAGIC):
             chunk = self._greet(chunk)
+        # Answers of one read leave in one write: asyncio's work for each grows with those that wait.
+        self._together = []
         for command in self._parser.feed(chunk):
             self._handle(command)
             if self._closing_ms is not None:
-                return
+                break
+        self._write_together()
+        self._together = None
+        if self._closing_ms is not None:
+            return
         if self.subscription is not None:
             self._server.pump(self.subscription.topic, self.subscription.channel)
 
@@ -116,6 +123,7 @@ class Connection(asyncio.Protocol):
     def send(self, message_frames: list[bytes]) -> None:
         """Messages."""
         if self._closing_ms is None:
+            self._write_together()
             only = len(message_frames) == 1
             self._transport.write(message_frames[0] if only else b"".join(message_frames))
 
@@ -136,7 +144,7 @@ class Connection(asyncio.Protocol):
                 return
         self._write(b"".join(answers))
         if self._closing_ms is not None:
-            self._transport.close()
+            self._end()
         self._update_writable()
 
     def scan(self, now_ms: int) -> None:
@@ -161,7 +169,7 @@ class Connection(asyncio.Protocol):
         self._closing_ms = self._server.now_ms()
         self._update_writable()
         if self._held is None:
-            self._transport.close()
+            self._end()
 
     def abort(self, reason: str) -> None:
         logger.warning("client %s: dropped, it %s", self.remote_address, reason)
@@ -334,7 +342,22 @@ class Connection(asyncio.Protocol):
         else:
             self._write(frame)
 
+    def _end(self) -> None:
+        self._write_together()
+        self._transport.close()
+
     def _write(self, data: bytes) -> None:
+        if self._together is not None:
+            self._together.append(data)
+        else:
+            self._put(data)
+
+    def _write_together(self) -> None:
+        if self._together:
+            self._put(b"".join(self._together))
+            self._together.clear()
+
+    def _put(self, data: bytes) -> None:
         if self._transport.is_closing():
             return
         self._transport.write(data)

@@ -175,6 +175,25 @@ def test_address_in_use_leaves_nothing_open(tmp_path):
     run(test)
 
 
+def test_answers_to_the_commands_of_one_read_leave_in_one_write(tmp_path):
+    """asyncio's own work for a write grows with the writes that wait."""
+
+    async def test() -> None:
+        async with running(tmp_path) as nsqd, connected(nsqd) as client:
+            client.send(b"SUB t c\n")
+            assert await client.frame() == (0, b"OK")
+            (connection,) = nsqd.connections
+            transport, writes = connection._transport, []
+            write = transport.write
+            transport.write = lambda data: (writes.append(data), write(data))
+            client.send(b"TOUCH 0123456789abcdef\n" * 500 + b"NOP\n" + b"CLS\n")
+            kinds = [(await client.frame())[0] for _ in range(501)]
+            assert kinds == [1] * 500 + [0]
+            assert len(writes) <= 3, "it may come in more than one read"
+
+    run(test)
+
+
 def test_client_that_never_reads_its_answers_is_no_longer_read_from(tmp_path):
     async def test() -> None:
         async with running(tmp_path) as nsqd, connected(nsqd) as client:
