@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from actors.core import frames
 from actors.core.bodies import Bodies, NotAPlay, decode
 from actors.core.frames import ALIKE_MAX, ALIKE_MIN, FRAME_BYTES_MAX, MESSAGE_TYPE, FrameParser
-from tests.support.work import builtin_calls, instructions
+from tests.support.work import builtin_calls, lines_run
 
 NO_PLAY = b"no play"
 
@@ -229,7 +229,7 @@ def test_runs_of_messages_in_turn_are_looked_ahead_at_no_further_than_the_bound(
 def test_what_a_frame_takes_does_not_grow_with_the_read_that_it_is_in():
     alike = b"".join(message(number, b"x" * 9) for number in range(ALIKE_MIN))
     for some in (frame(0, b""), alike + frame(0, b"")):
-        few, many = (instructions(lambda n=n, some=some: parser().feed(some * n)) for n in (20, 200))
+        few, many = (lines_run(lambda n=n, some=some: parser().feed(some * n)) for n in (20, 200))
         assert many <= 10 * few
 
 

@@ -13,7 +13,7 @@ from actors.core.margin import Margin, Pace
 from actors.core.messages import Pending
 from actors.core.outbox import Trigger
 from actors.core.schedule import MANY, Rule, Schedule
-from tests.support.work import instructions
+from tests.support.work import lines_run
 
 RULE = Rule(realtime_below=100, deadline_ms=60_000, realtime_linger_ms=0, overdue_linger_ms=1000)
 NOW_MS = 1_000_000
@@ -327,7 +327,7 @@ def test_what_a_video_takes_does_not_grow_with_how_many_are_pending():
                 one.confirm(each, 100)
         assert len(one) == 0
 
-    few, many = (instructions(lambda n=n: through(n)) for n in (300, 3000))
+    few, many = (lines_run(lambda n=n: through(n)) for n in (300, 3000))
     assert many <= 10 * few
 
 
