@@ -520,7 +520,7 @@ def test_http_error_has_nsqds_status_and_message(queue, request_):
     [("/pub", 1048577, "MSG_TOO_BIG"), ("/mpub", 5242881, "BODY_TOO_BIG")],
 )
 def test_http_publish_too_large_is_refused_before_it_is_sent(queue, path, size, message):
-    connection = http.client.HTTPConnection(queue.http_address, timeout=10)
+    connection = http.client.HTTPConnection(queue.http_address, timeout=PATIENCE_S)
     connection.putrequest("POST", f"{path}?topic=h")
     connection.putheader("Content-Length", str(size))
     connection.endheaders()

@@ -11,6 +11,7 @@ import pytest
 
 from producer import manifest
 from producer.progress import LINE_EVERY_S, Lines
+from tests.support.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,5 +73,5 @@ def test_on_a_terminal_a_bar_shows_plays_speed_and_what_is_said_above_it():
     except OSError:
         pass  # How Linux says that the other end of a terminal was closed.
     os.close(terminal)
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert b"50/200 plays" in shown and b"plays/s" in shown and b"[a line]" in shown
