@@ -6,7 +6,8 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+# Four at a time, however many cores there are: most tests wait for processes of theirs, and not for a core.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile
 ARGS ?=
 N ?= 20
 

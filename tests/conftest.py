@@ -1,5 +1,7 @@
 """What holds for all tests: no clock of hypothesis' own, and the options of `support/trouble.py`."""
 
+import signal
+
 import hypothesis
 import pytest
 
@@ -14,6 +16,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Under nohup it would be ignored in every process that a test starts, too, and some are sent it.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     distributes = config.getoption("numprocesses", None) is not None
     is_worker = hasattr(config, "workerinput")
     if config.option.busy and not is_worker:
