@@ -16,8 +16,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Under nohup it would be ignored in every process that a test starts, too, and some are sent it.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # What nohup and a shell's background ignore would be ignored by every process of the tests, too.
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     distributes = config.getoption("numprocesses", None) is not None
     is_worker = hasattr(config, "workerinput")
     if config.option.busy and not is_worker:
