@@ -42,6 +42,7 @@ class Client:
 
     def __init__(self, path):
         self._path, self.port, self._batches = path, 0, 0
+        self._reader: threading.Thread | None = None
         self.begin()
 
     def begin(self):
@@ -64,7 +65,8 @@ class Client:
     def wait_ready(self):
         line = self._process.stderr.readline()
         self.port = int(re.search(r"ready at http://127\.0\.0\.1:(\d+)/", line).group(1))
-        threading.Thread(target=self._process.stderr.read, daemon=True).start()
+        self._reader = threading.Thread(target=self._process.stderr.read, daemon=True)
+        self._reader.start()
 
     def start(self):
         self.begin()
@@ -73,6 +75,9 @@ class Client:
     def kill(self):
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+        if self._reader is not None:
+            self._reader.join()
+        self._process.stderr.close()
 
     def tell(self, totals, age_s=0.0, **headers):
         self._batches += 1

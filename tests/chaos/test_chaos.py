@@ -7,7 +7,7 @@ import pytest
 from tests.support.queues import QUEUES, require_nsqd
 
 from .faults import Kind, Mood, draw
-from .run import PLAYS_MIN, run
+from .run import PLAYS_MIN, is_at_rest, run
 
 KILLS = {"embedded": 12, "nsqd": 8}
 SEED = 1
@@ -22,6 +22,26 @@ def test_every_play_is_counted_and_told_once_under_kills_and_every_other_fault(k
     assert outcome.kills == KILLS[kind]
     assert outcome.plays >= PLAYS_MIN
     assert outcome.redelivered > 0
+
+
+class ServiceThatReadsOnePlay:
+    """One play is on its queue. Whichever is asked first, the play is counted before the other is asked."""
+
+    def __init__(self) -> None:
+        self.queue = self
+        self._asked = 0
+
+    def unfinished(self, *_: str) -> int:
+        self._asked += 1
+        return 1 if self._asked == 1 else 0
+
+    def status(self) -> dict[str, bool]:
+        self._asked += 1
+        return {"caught_up": self._asked == 1}  # later the play is counted, and not published
+
+
+def test_a_play_that_is_read_while_the_parts_are_asked_is_not_at_rest():
+    assert not is_at_rest(ServiceThatReadsOnePlay())
 
 
 def test_one_seed_draws_the_same_faults_and_every_kind_comes():

@@ -599,17 +599,16 @@ def test_a_run_file_that_is_none_of_ours_is_not_believed(text, tmp_path):
 
 
 def test_stop_does_not_signal_a_process_that_got_the_pid_of_a_service(tmp_path, here):
-    innocent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    try:
-        service = Service(tmp_path, ANY_PORTS)
-        runfile.write(str(tmp_path), {"pid": innocent.pid, "admin_address": "127.0.0.1:1"})
-        result = here("stop", of=service)
-        assert result.returncode == 1
-        assert "no service runs on" in result.stderr
-        assert innocent.poll() is None
-    finally:
-        innocent.kill()
-        innocent.wait()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as innocent:
+        try:
+            service = Service(tmp_path, ANY_PORTS)
+            runfile.write(str(tmp_path), {"pid": innocent.pid, "admin_address": "127.0.0.1:1"})
+            result = here("stop", of=service)
+            assert result.returncode == 1
+            assert "no service runs on" in result.stderr
+            assert innocent.poll() is None
+        finally:
+            innocent.kill()
 
 
 def test_ctrl_c_publishes_what_is_pending_and_ends_in_order_with_0(tmp_path):

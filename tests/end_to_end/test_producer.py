@@ -67,6 +67,14 @@ class Run:
         self._listener.join()
         return code
 
+    def end(self) -> None:
+        """Kill it if it still runs, and close its pipes."""
+        self.process.kill()
+        self.process.wait()
+        self._listener.join()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
     @property
     def manifest(self) -> dict:
         return json.loads(self.manifest_path.read_text())
@@ -79,8 +87,7 @@ def producing(folder: Path, *arguments: str) -> Iterator[Run]:
     try:
         yield run
     finally:
-        run.process.kill()
-        run.process.wait()
+        run.end()
 
 
 @pytest.fixture

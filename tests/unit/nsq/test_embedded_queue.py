@@ -1,5 +1,6 @@
 """The embedded nsqd's topics with their journal, on a real SQLite file."""
 
+import contextlib
 import pathlib
 import random
 import shutil
@@ -86,7 +87,7 @@ def reopened(journal: Journal, tmp_path: pathlib.Path, name: str = "copy") -> Qu
 
 
 def rows(journal: Journal, table: str) -> int:
-    with sqlite3.connect(journal.path) as connection:
+    with contextlib.closing(sqlite3.connect(journal.path)) as connection:
         return connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
 
 
@@ -433,9 +434,8 @@ def test_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path, content
 
 
 def test_database_of_another_program_is_refused_and_left_as_it_is(tmp_path):
-    with sqlite3.connect(tmp_path / FILE_NAME) as connection:
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
         connection.execute("CREATE TABLE theirs (x)")
-    connection.close()
     content = (tmp_path / FILE_NAME).read_bytes()
     with pytest.raises(NotAJournal):
         Journal(tmp_path)
