@@ -1,6 +1,8 @@
 """What holds for all tests: no clock of hypothesis' own, and the options of `support/trouble.py`."""
 
+import os
 import signal
+import sys
 
 import hypothesis
 import pytest
@@ -20,6 +22,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Hundreds of processes are started from this checkout: each would compile all of it anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     distributes = config.getoption("numprocesses", None) is not None
     is_worker = hasattr(config, "workerinput")
     if config.option.busy and not is_worker:
