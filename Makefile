@@ -6,6 +6,8 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# As a line in a .pth file: the import hook of an ordinary editable install doubles the start of every process.
+EDITABLE := --config-settings editable_mode=compat -e
 # Four at a time, however many cores there are: most tests wait for processes of theirs, and not for a core.
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile
 ARGS ?=
@@ -49,7 +51,7 @@ wheel: $(VENV)/ready-tests  ## source distribution and wheel into dist/: the sam
 	@$(BIN)/python tools/build.py
 
 constraints: $(VENV)/ready-dev  ## write the newest versions that setup.cfg allows into constraints.txt
-	$(PIP) install --quiet --upgrade --upgrade-strategy eager -e '.[dev]'
+	$(PIP) install --quiet --upgrade --upgrade-strategy eager $(EDITABLE) '.[dev]'
 	{ sed '/^[^#]/,$$d' constraints.txt; $(PIP) freeze --all --exclude pip --exclude-editable; } > constraints.new
 	mv constraints.new constraints.txt
 
@@ -85,13 +87,13 @@ $(VENV)/python-checked:
 	@touch $@
 
 $(VENV)/ready: setup.cfg pyproject.toml constraints.txt $(VENV)/python-checked
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e .
+	$(PIP) install --quiet -c $(CONSTRAINTS) $(EDITABLE) .
 	@touch $@
 
 $(VENV)/ready-tests: $(VENV)/ready
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[test]'
+	$(PIP) install --quiet -c $(CONSTRAINTS) $(EDITABLE) '.[test]'
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[dev]'
+	$(PIP) install --quiet -c $(CONSTRAINTS) $(EDITABLE) '.[dev]'
 	@touch $@

@@ -169,9 +169,7 @@ def test_built_twice_the_bytes_are_the_same(built, tmp_path):
     left_behind = other / "build" / "lib" / "actors"
     left_behind.mkdir(parents=True)
     (left_behind / "removed.py").write_text("")
-    first = {
-        f"dist/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in built.iterdir()
-    }
+    first = {f"dist/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in built.iterdir()}
     assert build(other, umask=0o077) == first
     assert set(first) == {f"dist/{NAME}.tar.gz", f"dist/{NAME}-py3-none-any.whl"}
 
