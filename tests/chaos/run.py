@@ -243,8 +243,8 @@ def go_on_until_it_shows(chaos: Chaos, service: Service, load: Load) -> None:
 def is_at_rest(service: Service) -> bool:
     """Whether every play is counted and published.
 
-    The queue is asked first: a play that it still has then may be counted, and not published, when the service
-    is asked.
+    The queue is asked first: a play that it still has then may be counted, and not published, when the
+    service is asked.
     """
     return service.queue.unfinished(TOPIC, CHANNEL) == 0 and bool(service.status()["caught_up"])
 
