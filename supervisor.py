@@ -11,9 +11,9 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.realpath(__file__))
     if folder not in map(os.path.realpath, sys.path):  # `python -P` leaves it out
         sys.path.insert(0, folder)
-    from actors.environment import require
+    from actors.system.environment import require
 
     require()
-    from actors.commands import main
+    from actors.cli.commands import main
 
     sys.exit(main(sys.argv[1:]))

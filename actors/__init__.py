@@ -16,14 +16,15 @@
 
 Imports go one way only, and a test checks it:
 
-    core <- exits, version, environment, installation, locks, connections, http_server
-        <- config, runfile, mailbox, control, store, sinks, nsq, client
-        <- behaviour, performer, processes, verify
+    core <- system, version
+        <- config
+        <- sources, sinks, store, client, embedded_nsqd
+        <- supervision
         <- consumer, counter, dispatcher, services
-        <- preload, tree, worker, supervision, switchboard, status, admin, service
-        <- launch, screen, check, report, demo, drill, reshard, recordings, audit_run, argument_types,
-           commands
-        <- entry_point, supervisor.py
+        <- preload, tree
+        <- service
+        <- cli
+        <- supervisor.py
 
 `core/` is pure: no I/O, no clock, no randomness, no logging. Actors never import one another.
 """

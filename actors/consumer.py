@@ -7,14 +7,15 @@ import logging
 import time
 from collections.abc import Iterable
 
-from .behaviour import Actor, Birth
-from .core.bodies import Bodies
-from .core.deliveries import Deliveries
-from .core.effects import DeadLetter, Finish, Send
-from .core.frames import FrameParser, Parsed
+from .core.consumer.bodies import Bodies
+from .core.consumer.effects import DeadLetter, Finish
+from .core.consumer.frames import FrameParser, Parsed
+from .core.consumer.rules import Deliveries
+from .core.effects import Send
 from .core.messages import ConsumerFigures, ConsumerInbox, Ready
 from .core.shards import shard_number
-from .nsq.reader import BatchConnection, BatchReader
+from .sources.nsqd import BatchConnection, BatchReader
+from .supervision.actor import Actor, Birth
 
 log = logging.getLogger(__name__)
 

@@ -9,15 +9,16 @@ import asyncio
 import logging
 import time
 
-from .behaviour import Actor, Birth
-from .core.counting import CONSUMER, HOLD_MS_MAX, Counting
-from .core.effects import Commit, Send
-from .core.ledger import Ledger
+from .core.counter.effects import Commit
+from .core.counter.ledger import Ledger
+from .core.counter.rules import CONSUMER, HOLD_MS_MAX, Counting
+from .core.counter.seen_ids import SeenIds
+from .core.effects import Send
 from .core.messages import CounterFigures, CounterInbox, Ready
-from .core.seen import SeenIds
 from .core.shards import shard_number
-from .performer import Performer
 from .store import LedgerStore
+from .supervision.actor import Actor, Birth
+from .supervision.effect_queue import Performer
 
 log = logging.getLogger(__name__)
 

@@ -9,17 +9,18 @@ import logging
 import random
 import time
 
-from .behaviour import Actor, Birth
-from .core.attempts import Circuit, Outcome
-from .core.dispatching import Dispatching, Effect
-from .core.effects import Deliver, Forget, Send, Store
+from .core.dispatcher.attempts import Circuit, Outcome
+from .core.dispatcher.effects import Deliver, Forget, Store
+from .core.dispatcher.outbox import Batch
+from .core.dispatcher.rules import Dispatching, Effect
+from .core.dispatcher.schedule import Rule
+from .core.effects import Send
 from .core.messages import DispatcherFigures, DispatcherInbox, Ready
-from .core.outbox import Batch
-from .core.schedule import Rule
 from .core.shards import shard_number
-from .performer import Performer
 from .sinks import Delivery, Sink, open_sink
 from .store import OutboxStore
+from .supervision.actor import Actor, Birth
+from .supervision.effect_queue import Performer
 
 log = logging.getLogger(__name__)
 

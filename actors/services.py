@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Never
 
-from .behaviour import Actor
 from .client.errors import AddressError, StoreError
 from .client.server import ReferenceClient
-from .core.audit import Promises
+from .core.client.audit import Promises
 from .core.messages import Ready
-from .exits import AddressFailure, StoreFailure
-from .nsq.embedded import EmbeddedNsqd, JournalError, ListenError
+from .embedded_nsqd import EmbeddedNsqd, JournalError, ListenError
 from .sinks import secret_of
+from .supervision.actor import Actor
+from .system.exits import AddressFailure, StoreFailure
 
 
 class Nsqd(Actor[Never]):

@@ -15,8 +15,8 @@ last and stops first.
 from msgspec.structs import replace
 
 from .config import DEFAULT_URL, Settings
-from .core.restarts import AutoShutdown, ChildSpec, Restart, Strategy, SupervisorSpec
 from .core.shards import counter_of
+from .supervision.restarts import AutoShutdown, ChildSpec, Restart, Strategy, SupervisorSpec
 
 CONSUMER = "consumer"
 DISPATCHER = "dispatcher"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Self
 
-from actors.launch import Service
+from actors.cli.launch import Service
 from tests.support.queues import QueueHttp, QueueProcess, RawClient
 from tests.support.services import facts_of
 

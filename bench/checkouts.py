@@ -23,7 +23,7 @@ from typing import Any, Self
 import psutil
 from packaging.requirements import Requirement
 
-from actors.installation import ROOT
+from actors.system.installation import ROOT
 from tests.support.queues import free_ports
 
 from .processes import cpu_s

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from actors.installation import ROOT
-from actors.launch import Service
+from actors.cli.launch import Service
+from actors.system.installation import ROOT
 from tests.support.queues import QueueProcess, open_queue
 from tests.support.services import ANY_PORTS, reading
 

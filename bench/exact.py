@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from actors.core.bound import Demand, Mode, Play, demands, publishes_min
+from actors.core.client.bound import Demand, Mode, Play, demands, publishes_min
 
 from .command import parser, show
 from .publishes import BATCH_SIZE_MAX, DEADLINE_MS, rule_publishes

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
-from actors.launch import Service, wait_for
+from actors.cli.launch import Service, wait_for
 from tests.support.recording_client import RecordingClient
 from tests.support.services import ANY_PORTS, UNHURRIED
 

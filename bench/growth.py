@@ -19,7 +19,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from actors.launch import Service
+from actors.cli.launch import Service
 from tests.support.queues import open_queue
 from tests.support.services import ANY_PORTS, reading
 

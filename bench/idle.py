@@ -5,7 +5,7 @@ python -m bench.idle [--seconds 20]
 
 import time
 
-from actors.launch import Service
+from actors.cli.launch import Service
 from tests.support.services import ANY_PORTS
 
 from .command import folder, parser

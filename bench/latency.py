@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from actors.launch import Service, wait_for
+from actors.cli.launch import Service, wait_for
 from tests.support.patience import wait_until
 from tests.support.queues import RawClient, open_queue
 from tests.support.services import ANY_PORTS, Load, reading, wait_counted

@@ -25,8 +25,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from actors.core.bound import Mode
-from actors.core.outbox import payload
+from actors.core.client.bound import Mode
+from actors.core.dispatcher.outbox import payload
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import open_service
 

@@ -22,7 +22,7 @@ from random import Random
 import numpy as np
 from msgspec import Struct
 
-from actors.core.bound import Mode, Play, demands, publishes_min
+from actors.core.client.bound import Mode, Play, demands, publishes_min
 
 from .command import parser, show
 from .publishes import DEADLINE_MS, rule_publishes

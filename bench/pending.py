@@ -16,11 +16,11 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 from actors.core.columns import pack_numbers
-from actors.core.dispatching import Dispatching
-from actors.core.margin import Margin
+from actors.core.dispatcher.lead_time import Margin
+from actors.core.dispatcher.rules import Dispatching
+from actors.core.dispatcher.schedule import Rule, Schedule
 from actors.core.messages import DispatcherInbox, Pending
-from actors.core.schedule import Rule, Schedule
-from actors.mailbox import Decoder, encode
+from actors.supervision.mailbox import Decoder, encode
 
 from .command import parser, show
 from .processes import own_memory_bytes

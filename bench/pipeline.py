@@ -16,7 +16,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from actors.launch import Service, produce
+from actors.cli.launch import Service, produce
 from tests.support.queues import open_queue
 from tests.support.services import ANY_PORTS, reading
 

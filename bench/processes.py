@@ -5,7 +5,7 @@ import time
 
 import psutil
 
-from actors.launch import Service
+from actors.cli.launch import Service
 from tests.support.services import facts_of
 
 MB = 1_000_000

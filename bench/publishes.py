@@ -25,19 +25,20 @@ from random import Random
 from msgspec import Struct, structs
 
 from actors.core import guids
-from actors.core.accounts import Account, Accounts
-from actors.core.attempts import Outcome
-from actors.core.bound import Mode, Play, demands, publishes_min, timer_publishes
+from actors.core.client.bound import Mode, Play, demands, publishes_min, timer_publishes
 from actors.core.columns import VIDEO_BYTES, pack_numbers
-from actors.core.counting import Counting
-from actors.core.dispatching import Dispatching
-from actors.core.effects import Deliver, Send
-from actors.core.ledger import Ledger
-from actors.core.margin import Margin, Pace
+from actors.core.counter.accounts import Account, Accounts
+from actors.core.counter.ledger import Ledger
+from actors.core.counter.rules import Counting
+from actors.core.counter.seen_ids import SeenIds
+from actors.core.dispatcher.attempts import Outcome
+from actors.core.dispatcher.effects import Deliver
+from actors.core.dispatcher.lead_time import Margin, Pace
+from actors.core.dispatcher.outbox import Batch, payload
+from actors.core.dispatcher.rules import Dispatching
+from actors.core.dispatcher.schedule import Rule, Schedule
+from actors.core.effects import Send
 from actors.core.messages import CounterInbox, DispatcherInbox, Plays
-from actors.core.outbox import Batch, payload
-from actors.core.schedule import Rule, Schedule
-from actors.core.seen import SeenIds
 
 from . import picture
 from .command import add_json, parser, show, write_json

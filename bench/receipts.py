@@ -19,7 +19,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from actors.installation import ROOT
+from actors.system.installation import ROOT
 
 TIMEOUT_S = 120.0
 

@@ -21,9 +21,9 @@ from itertools import count, islice
 
 import numpy as np
 
-from actors.core.accounts import Accounts
-from actors.core.ledger import Changes, Tallies
-from actors.core.seen import SeenIds
+from actors.core.counter.accounts import Accounts
+from actors.core.counter.ledger import Changes, Tallies
+from actors.core.counter.seen_ids import SeenIds
 from actors.store import LedgerStore, ledger_path
 
 from .command import folder, parser

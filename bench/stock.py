@@ -18,7 +18,7 @@ from collections.abc import Callable
 import nsq
 from tornado.ioloop import IOLoop, PeriodicCallback
 
-from actors.installation import ROOT
+from actors.system.installation import ROOT
 
 from .command import parser
 

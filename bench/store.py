@@ -22,9 +22,9 @@ from pathlib import Path
 from pyroaring import BitMap64
 
 from actors.core.columns import pack_numbers
-from actors.core.ledger import Ledger
+from actors.core.counter.ledger import Ledger
+from actors.core.counter.seen_ids import SeenIds
 from actors.core.messages import Plays
-from actors.core.seen import SeenIds
 from actors.store import LedgerStore, ledger_path
 
 from .command import folder, parser, show

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from random import Random
 
-from actors.core.bound import Play
+from actors.core.client.bound import Play
 from producer.workload import Workload, make
 
 from .command import parser

@@ -9,7 +9,7 @@ import sys
 def main():
     # type: () -> int
     """Run the producer, with the arguments of this process. The exit code."""
-    from actors.environment import require
+    from actors.system.environment import require
 
     require()
     from producer.command import main as run

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from actors import config
-from actors.installation import producer_command
+from actors.system.installation import producer_command
 from actors.version import VERSION
 from producer import manifest, workload
 

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 
 from tornado.httpclient import AsyncHTTPClient, HTTPError
 
-from actors import runfile
 from actors.config import Settings
-from actors.installation import service_command
+from actors.system import runfile
+from actors.system.installation import service_command
 
 LOOKUP_TIMEOUT_S = 2.0
 

@@ -7,5 +7,5 @@
     store.py        what must survive, in SQLite
     page/           the page: three files as the browser gets them, and an icon
 
-The rules it audits by are in `actors/core/audit.py`.
+The rules it audits by are in `actors/core/client/audit.py`.
 """

@@ -12,10 +12,10 @@ import pathlib
 import signal
 import sys
 
-from actors.client.errors import ClientError
-from actors.client.server import ReferenceClient
-from actors.core.audit import Promises
-from actors.installation import service_command
+from ..core.client.audit import Promises
+from ..system.installation import service_command
+from .errors import ClientError
+from .server import ReferenceClient
 
 EXIT_DONE = 0
 EXIT_FAILED = 1

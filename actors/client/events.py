@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from tornado.iostream import StreamClosedError
 
-from actors.client.errors import StoreError
+from .errors import StoreError
 
 if TYPE_CHECKING:
-    from actors.client.handlers import EventsHandler
-    from actors.client.server import ReferenceClient
+    from .handlers import EventsHandler
+    from .server import ReferenceClient
 
 # Each open page costs a connection and an encoding now and then; a browser has few of them.
 STREAMS_MAX = 64

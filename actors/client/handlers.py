@@ -19,13 +19,13 @@ import msgspec
 from tornado.http1connection import HTTP1Connection
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
-from actors.client import publishes
-from actors.client.errors import MalformedPublish, StoreError
-from actors.core.audit import Verdict
-from actors.installation import producer_command
+from ..core.client.audit import Verdict
+from ..system.installation import producer_command
+from . import publishes
+from .errors import MalformedPublish, StoreError
 
 if TYPE_CHECKING:
-    from actors.client.server import ReferenceClient
+    from .server import ReferenceClient
 
 _PAGE_PATH = pathlib.Path(__file__).parent / "page"
 _PAGE_FILES = {

@@ -13,8 +13,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from actors.client.errors import MalformedPublish
-from actors.core.audit import Entry, Publish, Trigger
+from ..core.client.audit import Entry, Publish, Trigger
+from .errors import MalformedPublish
 
 BODY_BYTES_MAX = 64 * 1024
 

@@ -2,7 +2,7 @@
 
 Promises that a publish is answered with 2xx only after it is committed, and that nothing of one
 that could not be committed stays in memory. Refuses to know HTTP beyond listening (`handlers.py`)
-and what a promise is (`actors/core/audit.py`).
+and what a promise is (`actors/core/client/audit.py`).
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from typing import Any, BinaryIO, Self
 import msgspec
 from tornado.netutil import bind_sockets
 
-from actors.client import handlers
-from actors.client.errors import AddressError, StoreError
-from actors.client.events import Streams
-from actors.client.store import ClientStore
-from actors.core.audit import Audit, Promises, Publish, Receipt
-from actors.http_server import BoundedHTTPServer
+from ..core.client.audit import Audit, Promises, Publish, Receipt
+from ..system.http_server import BoundedHTTPServer
+from . import handlers
+from .errors import AddressError, StoreError
+from .events import Streams
+from .store import ClientStore
 
 # Above a publish's own limit, so that one too long can still be answered in words; its rest is
 # read and dropped, never held.

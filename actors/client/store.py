@@ -19,8 +19,8 @@ import sqlite3
 
 import msgspec
 
-from actors.client.errors import StoreError
-from actors.core.audit import Audit, Broken, Promise, Promises, Publish, Receipt, Statistics, Video
+from ..core.client.audit import Audit, Broken, Promise, Promises, Publish, Receipt, Statistics, Video
+from .errors import StoreError
 
 FILE_NAME = "client.sqlite"
 LOCK_NAME = "client.lock"

@@ -1,15 +1,13 @@
-"""What an actor's rules ask its shell to do: plain facts, carried out in the order given.
+"""What an actor's rules ask for: plain facts, carried out in the order given.
 
-The rules (`counting.py`, `dispatching.py`, `deliveries.py`) take a message and the time and return
-these; a real shell or a simulated one performs them. Order is the guarantee: what stands after a
-`Commit` must not happen before it, nor if it fails.
+The rules take a message and the time and return effects; a real process or a simulated one carries them out.
+Order is the guarantee: what stands after a `Commit` must not happen before it, nor if it fails. `Send` is
+every actor's; the others stand in `consumer/effects.py`, `counter/effects.py` and `dispatcher/effects.py`.
 """
 
 from msgspec import Struct
 
-from .ledger import Changes
 from .messages import Message
-from .outbox import Batch, PublishTotals
 
 
 class Send(Struct, frozen=True):
@@ -17,47 +15,3 @@ class Send(Struct, frozen=True):
 
     peer: str
     message: Message
-
-
-class Commit(Struct, frozen=True):
-    """Write a ledger's changes durably."""
-
-    changes: Changes
-
-
-class Store(Struct, frozen=True):
-    """Write a batch down durably, at its present stage, with the totals of all publishes."""
-
-    batch: Batch
-    totals: PublishTotals
-
-
-class Forget(Struct, frozen=True):
-    """Delete a batch that was written down: every ledger has it."""
-
-    key: str
-
-
-class Deliver(Struct, frozen=True):
-    """Send a batch to the client; the outcome comes back as a call."""
-
-    batch: Batch
-
-
-class Finish(Struct, frozen=True):
-    """FIN messages on the nsqd connection that gave them. `ids`: 16 hexadecimal digits each, in a row."""
-
-    connection: int
-    ids: bytes
-
-
-class DeadLetter(Struct, frozen=True):
-    """Put these on the dead-letter topic; the acknowledgement comes back as a call, with `number`.
-
-    `reasons`: how many messages for which reason, for the log.
-    """
-
-    number: int
-    connection: int
-    letters: list[bytes]
-    reasons: dict[str, int]

@@ -11,8 +11,8 @@ of stdout leaves undone, takes more than a bounded time, a bounded memory, or th
 import os
 
 from ..config import Publish, Settings
-from ..exits import Failure
-from ..nsq.lookup import ask_lookupd
+from ..sources.lookup import ask_lookupd
+from ..system.exits import Failure
 from .delivery import Delivery, Sink
 from .http import HttpSink
 from .nsq_topic import NsqSink

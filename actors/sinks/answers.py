@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
 
-from ..core.attempts import Outcome
+from ..core.dispatcher.attempts import Outcome
 from .delivery import Delivery
 
 log = logging.getLogger(__name__)

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple, Protocol
 
-from ..core.attempts import Outcome
-from ..core.outbox import Batch
+from ..core.dispatcher.attempts import Outcome
+from ..core.dispatcher.outbox import Batch
 
 
 class Delivery(NamedTuple):

@@ -13,8 +13,8 @@ import hmac
 import json
 
 from ..config import Publish
-from ..core.attempts import Outcome
-from ..core.outbox import Batch, payload
+from ..core.dispatcher.attempts import Outcome
+from ..core.dispatcher.outbox import Batch, payload
 from .answers import NothingCame, accepts_gzip, judge, read_answer
 from .delivery import Delivery
 from .route import Connection, Route, reason_of

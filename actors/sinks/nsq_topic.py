@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from nsq import protocol
 
-from ..core.attempts import Outcome
-from ..core.outbox import Batch, payload
-from ..exits import Failure
+from ..core.dispatcher.attempts import Outcome
+from ..core.dispatcher.outbox import Batch, payload
+from ..system.exits import Failure
 from .answers import first_line
 from .delivery import Delivery
 from .route import Connection, reason_of

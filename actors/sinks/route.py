@@ -16,7 +16,7 @@ import urllib.request
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed leaves it out
 
 from ..config import Publish, without_password
-from ..exits import Failure
+from ..system.exits import Failure
 from .answers import ANSWER_HEAD_BYTES_MAX, read_head
 
 HAPPY_EYEBALLS_S = 0.25  # RFC 8305, section 8: a host's next address is tried after so long

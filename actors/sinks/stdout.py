@@ -7,8 +7,8 @@ import os
 import select
 from concurrent.futures import ThreadPoolExecutor
 
-from ..core.attempts import Outcome
-from ..core.outbox import Batch, payload
+from ..core.dispatcher.attempts import Outcome
+from ..core.dispatcher.outbox import Batch, payload
 from .delivery import Delivery, Sink
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from zlib import crc32
 
 import msgspec
 
-from ..core.accounts import PART_ROWS, AccountColumns, Accounts, Part
 from ..core.columns import narrow, widen
+from ..core.counter.accounts import PART_ROWS, AccountColumns, Accounts, Part
 from .database import unusable
 
 DELETED_A_COMMIT_MAX = 16

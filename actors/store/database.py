@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..exits import NotWritten, StoreFailure
-from ..locks import LOCK_TIMEOUT_S, lock_file
+from ..system.exits import NotWritten, StoreFailure
+from ..system.locks import LOCK_TIMEOUT_S, lock_file
 
 FORMAT = 3
 # What may pass by itself; SQLite keeps the rest of the code for details.

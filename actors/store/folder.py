@@ -14,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from ..exits import StoreFailure
-from ..installation import service_command
-from ..locks import lock_file
+from ..system.exits import StoreFailure
+from ..system.installation import service_command
+from ..system.locks import lock_file
 from .database import Facts, check_facts, looking_at, make, unusable
 
 NAME = "ledgers.json"

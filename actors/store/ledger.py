@@ -13,10 +13,10 @@ from pathlib import Path
 
 from pyroaring import BitMap64
 
-from ..core.accounts import PUBLISHED, TOTAL, Accounts
-from ..core.ledger import Changes, Tallies
-from ..core.seen import BUCKET_SHIFT, SeenChunk, union
-from ..exits import NotWritten, StoreFailure
+from ..core.counter.accounts import PUBLISHED, TOTAL, Accounts
+from ..core.counter.ledger import Changes, Tallies
+from ..core.counter.seen_ids import BUCKET_SHIFT, SeenChunk, union
+from ..system.exits import NotWritten, StoreFailure
 from .accounts import Journal, read_accounts
 from .database import Database, check_facts, locked, looking_at, unusable
 from .folder import claim

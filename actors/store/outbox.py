@@ -4,7 +4,7 @@ import uuid
 
 import msgspec
 
-from ..core.outbox import Batch, PublishTotals
+from ..core.dispatcher.outbox import Batch, PublishTotals
 from .database import Database, check_facts, locked, looking_at, unusable
 from .folder import claim
 

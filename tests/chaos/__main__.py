@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from actors.exits import EXIT_DONE, EXIT_FAILED, Failure
+from actors.system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from tests.support.queues import QUEUES, nsqd_path
 
 from .report import show

@@ -15,8 +15,8 @@ from random import Random
 
 import msgspec
 
-from actors.exits import Failure
-from actors.launch import Service, wait_for
+from actors.cli.launch import Service, wait_for
+from actors.system.exits import Failure
 from tests.support.queues import QueueProcess, free_ports, open_queue
 from tests.support.services import ANY_PORTS, HURRIED, PATIENT, Queue, ledger_totals
 

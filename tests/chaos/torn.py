@@ -8,9 +8,9 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from actors.exits import EXIT_STORE, Failure
-from actors.launch import Service
+from actors.cli.launch import Service
 from actors.store import ledger_path, outbox_path
+from actors.system.exits import EXIT_STORE, Failure
 
 PAGE = 4096
 

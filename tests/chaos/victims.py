@@ -6,8 +6,8 @@ import signal
 
 import psutil
 
-from actors.launch import Service
-from actors.processes import send_signal
+from actors.cli.launch import Service
+from actors.supervision.processes import send_signal
 
 from .faults import FORKSERVER, QUEUE, SERVICE
 

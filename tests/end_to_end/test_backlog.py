@@ -5,10 +5,10 @@ In how few publishes is judged in virtual time: tests/simulation/test_backlog.py
 
 import pytest
 
-from actors.audit_run import examine
-from actors.core.audit import Promises
-from actors.launch import Service
-from actors.recordings import read_publishes
+from actors.cli.audit_run import examine
+from actors.cli.launch import Service
+from actors.cli.recordings import read_publishes
+from actors.core.client.audit import Promises
 from tests.support.queues import QUEUES, open_queue
 from tests.support.services import ANY_PORTS, Load, ledger_totals, wait_caught_up, wait_counted
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from actors.exits import Failure
-from actors.launch import wait_for
+from actors.cli.launch import wait_for
+from actors.system.exits import Failure
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES
 from tests.support.recording_client import RecordingClient, Reply

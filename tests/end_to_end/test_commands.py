@@ -27,10 +27,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors import commands, config, runfile
-from actors.exits import Failure
-from actors.installation import ROOT
-from actors.launch import Service, wait_for
+from actors import config
+from actors.cli import commands
+from actors.cli.launch import Service, wait_for
+from actors.system import runfile
+from actors.system.exits import Failure
+from actors.system.installation import ROOT
 from actors.version import VERSION
 from tests.support.patience import PATIENCE_S
 from tests.support.recording_client import RecordingClient, Reply

@@ -10,9 +10,9 @@ import sqlite3
 
 import pytest
 
-from actors.exits import EXIT_STORE, Failure
-from actors.launch import wait_for
+from actors.cli.launch import wait_for
 from actors.store import ledger_path, outbox_path
+from actors.system.exits import EXIT_STORE, Failure
 from tests.support.patience import PATIENCE_S
 from tests.support.services import PATIENT, ledger_totals, open_service, wait_caught_up
 

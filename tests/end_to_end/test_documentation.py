@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.exits import Failure
-from actors.installation import ROOT
-from actors.launch import Service, wait_for
+from actors.cli.launch import Service, wait_for
+from actors.system.exits import Failure
+from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S
 from tests.support.services import ANY_PORTS
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from actors.launch import wait_for
+from actors.cli.launch import wait_for
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES
 from tests.support.recording_client import RecordingClient

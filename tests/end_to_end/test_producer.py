@@ -18,7 +18,7 @@ from typing import Self
 
 import pytest
 
-from actors import runfile
+from actors.system import runfile
 from producer import workload
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.real_nsqd import RealNsqd, real_lookupd

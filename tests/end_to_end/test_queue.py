@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import nsq
 import pytest
 
-from actors.nsq.embedded.journal_file import FILE_NAME
+from actors.embedded_nsqd.journal_file import FILE_NAME
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.queues import (
     ERROR,
@@ -900,7 +900,7 @@ def test_disk_space_of_finished_messages_is_given_back(embedded, topic):
 
 def start_alone(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "actors.nsq.embedded", *arguments],
+        [sys.executable, "-m", "actors.embedded_nsqd", *arguments],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

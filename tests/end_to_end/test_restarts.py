@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from actors.launch import wait_for
+from actors.cli.launch import wait_for
 from tests.support.patience import PATIENCE_S
 from tests.support.services import PATIENT, ledger_totals, open_service, promises_broken, wait_caught_up
 from tests.support.trouble import halt

@@ -11,19 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors import processes
 from actors.config import load
-from actors.core.restarts import (
-    AutoShutdown,
-    ChildSpec,
-    Restart,
-    SpecError,
-    Strategy,
-    SupervisorSpec,
-)
-from actors.supervision import Supervisor
-from actors.switchboard import Switchboard
-from actors.worker import StartFailed, State, Worker
+from actors.supervision import processes
+from actors.supervision.application import Application
+from actors.supervision.restarts import AutoShutdown, ChildSpec, Restart, SpecError, Strategy, SupervisorSpec
+from actors.supervision.supervisor import Supervisor
+from actors.supervision.worker import StartFailed, State, Worker
 from tests.support.patience import PATIENCE_S
 
 
@@ -302,7 +295,7 @@ def test_a_child_that_spins_for_ever_is_killed_and_restarted(tmp_path):
     async def scenario():
         tree = Tree(tmp_path, child("a", "Busy"), max_restarts=1000)
         await tree.root.start()
-        watching = asyncio.ensure_future(Switchboard.watch(tree))
+        watching = asyncio.ensure_future(Application.watch(tree))
         os.kill(tree.worker("a").process.pid, signal.SIGUSR1)
         # Where the machine is slow its next incarnation may be taken for hung too.
         await tree.until(lambda: tree.worker("a").incarnation > 1, "a restart")

@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from actors.launch import Service, wait_for
+from actors.cli.launch import Service, wait_for
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES, RawClient, open_queue
 from tests.support.recording_client import RecordingClient

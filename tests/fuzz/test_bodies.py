@@ -6,7 +6,7 @@ import uuid
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.bodies import Bodies, NotAPlay, dead_letters, decode, reason
+from actors.core.consumer.bodies import Bodies, NotAPlay, dead_letters, decode, reason
 from tests.support.fuzzing import spoilt, tries
 
 

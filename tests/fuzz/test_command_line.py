@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.commands import _parser
-from actors.exits import EXIT_DONE, EXIT_USAGE
-from actors.installation import ROOT
+from actors.cli.commands import _parser
+from actors.system.exits import EXIT_DONE, EXIT_USAGE
+from actors.system.installation import ROOT
 from producer.command import main as produce
 from tests.support.fuzzing import tries
 from tests.support.patience import PATIENCE_S

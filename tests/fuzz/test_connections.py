@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from actors.launch import wait_for
+from actors.cli.launch import wait_for
 from tests.support.patience import PATIENCE_S
 from tests.support.services import UNHURRIED, open_service, wait_caught_up
 

@@ -8,12 +8,12 @@ import struct
 
 import pytest
 
-from actors import processes
 from actors.core.messages import ConsumerInbox, Counted, Linked, Pending, Plays, Published
-from actors.core.restarts import ChildSpec
-from actors.mailbox import MESSAGE_BYTES_MAX, Decoder, encode
 from actors.store import TotalsReader
-from actors.worker import State
+from actors.supervision import processes
+from actors.supervision.mailbox import MESSAGE_BYTES_MAX, Decoder, encode
+from actors.supervision.restarts import ChildSpec
+from actors.supervision.worker import State
 from tests.end_to_end.test_supervision import Tree
 from tests.support.fuzzing import RUNS, memory_mb
 from tests.support.patience import PATIENCE_S

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.nsq.embedded import limits
-from actors.nsq.embedded.commands import CommandParser, Refusal
+from actors.embedded_nsqd import limits
+from actors.embedded_nsqd.commands import CommandParser, Refusal
 from tests.support.fuzzing import RUNS, memory_mb, spoilt, tries
 from tests.support.queues import RawClient, multi, open_queue, sized
 

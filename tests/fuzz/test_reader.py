@@ -12,7 +12,7 @@ import uuid
 
 import pytest
 
-from actors.launch import wait_for
+from actors.cli.launch import wait_for
 from tests.support.fuzzing import RUNS, memory_mb
 from tests.support.hostile_nsqd import HostileNsqd, at_once, frame, message, once_subscribed
 from tests.support.patience import PATIENCE_S

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from actors.environment import LIBRARIES
-from actors.installation import ROOT
+from actors.system.environment import LIBRARIES
+from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S
 from tests.support.pythons import find
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from actors import config, runfile
-from actors.installation import ROOT
+from actors import config
+from actors.system import runfile
+from actors.system.installation import ROOT
 from actors.version import VERSION
 from tests.support.patience import wait_until
 from tests.support.services import ANY_PORTS

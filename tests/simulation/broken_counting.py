@@ -2,13 +2,14 @@
 
 from msgspec import structs
 
-from actors.core.counting import Counting
-from actors.core.deliveries import Deliveries
-from actors.core.effects import Commit, DeadLetter
-from actors.core.ledger import Ledger
+from actors.core.consumer.effects import DeadLetter
+from actors.core.consumer.ready_count import Pace
+from actors.core.consumer.rules import Deliveries
+from actors.core.counter.effects import Commit
+from actors.core.counter.ledger import Ledger
+from actors.core.counter.rules import Counting
+from actors.core.counter.seen_ids import SeenIds
 from actors.core.messages import Recall
-from actors.core.pacing import Pace
-from actors.core.seen import SeenIds
 
 # The consumer
 

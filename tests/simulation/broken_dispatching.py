@@ -2,11 +2,12 @@
 
 from msgspec import structs
 
-from actors.core.dispatching import Dispatching, Outcome
-from actors.core.effects import Deliver, Forget, Send, Store
+from actors.core.dispatcher.effects import Deliver, Forget, Store
+from actors.core.dispatcher.outbox import Trigger
+from actors.core.dispatcher.rules import Dispatching, Outcome
+from actors.core.dispatcher.schedule import Schedule
+from actors.core.effects import Send
 from actors.core.messages import Recall
-from actors.core.outbox import Trigger
-from actors.core.schedule import Schedule
 
 # The dispatcher
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from actors.core.outbox import Batch, Entry
+from actors.core.dispatcher.outbox import Batch, Entry
 
 from .checks import Invariant, Violation
 from .clock import START_MS, Clock

@@ -3,11 +3,11 @@
 from itertools import count
 from typing import Any
 
-from actors.core.bodies import Bodies
 from actors.core.columns import HEX_ID_BYTES
-from actors.core.effects import DeadLetter, Finish
-from actors.core.frames import FrameParser
-from actors.core.pacing import Pace
+from actors.core.consumer.bodies import Bodies
+from actors.core.consumer.effects import DeadLetter, Finish
+from actors.core.consumer.frames import FrameParser
+from actors.core.consumer.ready_count import Pace
 from actors.core.shards import shard_number
 
 from .shells import Shell

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from actors.core.counting import CONSUMER, HOLD_MS_MAX
-from actors.core.effects import Commit
+from actors.core.counter.effects import Commit
+from actors.core.counter.rules import CONSUMER, HOLD_MS_MAX
 from actors.core.shards import shard_number
 
 from .shells import Shell

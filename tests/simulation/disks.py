@@ -1,9 +1,9 @@
 """What the actors have on disk: what was committed, whole, and nothing else."""
 
-from actors.core.accounts import Account, Accounts
-from actors.core.ledger import Changes, Tallies
-from actors.core.outbox import Batch, PublishTotals
-from actors.core.seen import SeenChunk
+from actors.core.counter.accounts import Account, Accounts
+from actors.core.counter.ledger import Changes, Tallies
+from actors.core.counter.seen_ids import SeenChunk
+from actors.core.dispatcher.outbox import Batch, PublishTotals
 
 
 class LedgerDisk:

@@ -4,11 +4,12 @@ from itertools import count
 from random import Random
 from typing import Any
 
-from actors.core.dispatching import Outcome, Phase
-from actors.core.effects import Deliver, Forget, Send, Store
+from actors.core.dispatcher.effects import Deliver, Forget, Store
+from actors.core.dispatcher.outbox import Batch
+from actors.core.dispatcher.rules import Outcome, Phase
+from actors.core.dispatcher.schedule import Rule
+from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Pending
-from actors.core.outbox import Batch
-from actors.core.schedule import Rule
 from actors.core.shards import shard_number
 
 from .checks import Invariant, Violation

@@ -8,9 +8,9 @@ come before the end of the old link was noticed: then the old one is lost first,
 from random import Random
 from typing import Any
 
-from actors.core.counting import CONSUMER, DISPATCHER
+from actors.core.counter.rules import CONSUMER, DISPATCHER
 from actors.core.messages import ConsumerInbox, CounterInbox, DispatcherInbox
-from actors.mailbox import Decoder, encode
+from actors.supervision.mailbox import Decoder, encode
 
 INBOXES = {CONSUMER: ConsumerInbox, DISPATCHER: DispatcherInbox}
 

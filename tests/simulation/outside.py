@@ -3,9 +3,9 @@
 import json
 from typing import Any, NamedTuple
 
-from actors.core.dispatching import Outcome
-from actors.core.effects import DeadLetter
-from actors.core.outbox import Batch
+from actors.core.consumer.effects import DeadLetter
+from actors.core.dispatcher.outbox import Batch
+from actors.core.dispatcher.rules import Outcome
 
 from .checks import Invariant, Violation
 from .nsqd import Nsqd

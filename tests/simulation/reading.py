@@ -15,11 +15,11 @@ import pytest
 from tornado.platform.asyncio import BaseAsyncIOLoop
 
 from actors import config
-from actors.behaviour import Birth
 from actors.consumer import Consumer
 from actors.core.columns import count
 from actors.core.messages import Counted, Message, Plays
 from actors.core.shards import counter_of
+from actors.supervision.actor import Birth
 from tests.support.virtual_time import LoopTime
 
 from .buffering_nsqd import BufferingNsqd
@@ -219,7 +219,7 @@ class Reading:
         self.speed = speed
         self.process = Process()
         self.counted = 0
-        for module in ("actors.consumer", "actors.nsq.reader"):
+        for module in ("actors.consumer", "actors.sources.nsqd"):
             patch.setattr(f"{module}.time", LoopTime(START_MS // 1000))
         patch.setattr(BaseAsyncIOLoop, "time", lambda loop: loop.asyncio_loop.time())
         patch.setattr(nsq.conn, "IOStream", lambda socket: Stream(self, socket))

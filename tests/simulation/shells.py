@@ -9,13 +9,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from actors.core.counting import Counting
-from actors.core.deliveries import Deliveries
-from actors.core.dispatching import Dispatching
+from actors.core.consumer.ready_count import Pace
+from actors.core.consumer.rules import Deliveries
+from actors.core.counter.ledger import Ledger
+from actors.core.counter.rules import Counting
+from actors.core.counter.seen_ids import SeenIds
+from actors.core.dispatcher.rules import Dispatching
 from actors.core.effects import Send
-from actors.core.ledger import Ledger
-from actors.core.pacing import Pace
-from actors.core.seen import SeenIds
 
 
 class Machines(Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from actors.core.counting import CONSUMER, DISPATCHER
+from actors.core.counter.rules import CONSUMER, DISPATCHER
 
 from .checks import Invariant, Violation
 from .outside import Delivery

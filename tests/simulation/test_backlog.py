@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from actors.core.bound import Mode
+from actors.core.client.bound import Mode
 from bench.publishes import BATCH_SIZE_MAX, DEADLINE_MS, OVERDUE_LINGER_MS, replay
 from bench.traces import MS, make_trace
 

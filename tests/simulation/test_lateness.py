@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from actors.core.outbox import payload
+from actors.core.dispatcher.outbox import payload
 from bench.lateness import CLIENTS_MS, Sent, judge
 from tests.simulation.clock import START_MS
 from tests.simulation.plan import Fault, Kind, Plan, Play

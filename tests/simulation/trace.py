@@ -4,8 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from actors.core.effects import Changes
-from actors.core.outbox import Batch
+from actors.core.counter.ledger import Changes
+from actors.core.dispatcher.outbox import Batch
 
 
 class Trace:

@@ -9,8 +9,10 @@ from random import Random
 from typing import Any
 
 from actors.core.columns import unpack_videos
-from actors.core.counting import CONSUMER, DISPATCHER
-from actors.core.effects import Changes, Commit, Forget, Store
+from actors.core.counter.effects import Commit
+from actors.core.counter.ledger import Changes
+from actors.core.counter.rules import CONSUMER, DISPATCHER
+from actors.core.dispatcher.effects import Forget, Store
 from actors.core.shards import counter_of
 
 from .checks import Invariant, Violation

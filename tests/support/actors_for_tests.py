@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Never
 
-from actors.behaviour import Actor
 from actors.core.messages import Ready
-from actors.exits import Failure
+from actors.supervision.actor import Actor
+from actors.system.exits import Failure
 
 
 class Calm(Actor[Never]):

@@ -29,7 +29,7 @@ from typing import Any, Self
 
 import pytest
 
-from actors.installation import ROOT
+from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S, wait_until
 
 QUEUES = ["embedded", "nsqd"]
@@ -118,7 +118,7 @@ class QueueProcess(QueueHttp):
             *self._options,
         ]
         if self.kind == "embedded":
-            command = [sys.executable, *self._profile, "-m", "actors.nsq.embedded", *arguments]
+            command = [sys.executable, *self._profile, "-m", "actors.embedded_nsqd", *arguments]
         else:
             command = [require_nsqd(), "--broadcast-address=127.0.0.1", *arguments]
         with self._log.open("ab") as log:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from actors.cli.launch import Service, produce, wait_for
 from actors.core import guids
-from actors.core.audit import Promise
-from actors.launch import Service, produce, wait_for
+from actors.core.client.audit import Promise
 from actors.store import TotalsReader
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QueueHttp, RawClient, open_queue

@@ -125,7 +125,7 @@ def reached_from(unit, graph):
 def test_the_drawing_is_read():
     order = layers()
     assert order["core"] == 0
-    assert order["config"] < order["behaviour"] < order["consumer"] < order["supervisor"]
+    assert order["config"] < order["supervision"] < order["consumer"] < order["cli"] < order["supervisor"]
 
 
 @pytest.mark.parametrize("unit", sorted(layers().keys() & units().keys()))
@@ -219,7 +219,7 @@ def test_a_pure_line_passes_in_every_folder(tmp_path):
 
 
 def test_the_producer_shares_what_is_said_of_the_service_and_none_of_its_parts():
-    shared = {"config", "environment", "installation", "runfile", "version"}
+    shared = {"config", "system", "version"}
     for path in sorted((ROOT / "producer").glob("*.py")):
         units_used = {unit_of(name) for name in imported(path)} - {None}
         assert units_used <= shared, f"{path.name} imports {sorted(units_used)}"
@@ -227,7 +227,7 @@ def test_the_producer_shares_what_is_said_of_the_service_and_none_of_its_parts()
 
 def test_the_supervisor_does_without_what_only_its_children_need():
     """It starts in half the time, and nothing of theirs can break it."""
-    script = "import sys, actors.service; print(*sys.modules)"
+    script = "import sys, actors.service.lifecycle; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
     )

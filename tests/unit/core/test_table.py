@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.core.accounts import Accounts
 from actors.core.columns import video_words
+from actors.core.counter.accounts import Accounts
 from actors.core.table import EMPTY, FEW, VideoTable
 
 # Few, and alike in their low bits or high ones, so that they meet in the slots too.

@@ -1,0 +1,187 @@
+"""`check`: tries what the service needs, one after the other, and says what works and what doesn't.
+
+Touches nothing that the service uses: a throw-away topic for the queue, no publish to the client.
+"""
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import nsq
+from rich.table import Table
+from rich.text import Text
+
+from ..config import Settings
+from ..sinks import open_sink, reason_of
+from ..sources.lookup import ask_lookupd
+from ..system import runfile
+from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
+from ..system.installation import service_command
+from ..tree import with_addresses
+from .screen import Page
+
+TIMEOUT_S = 5.0
+FRAME_BYTES_MAX = 1024 * 1024  # far over any frame that a check gets
+
+
+class Skipped(Exception):
+    """A check that has nothing to try, and why."""
+
+
+def run(settings: Settings) -> int:
+    """Print a line a check on stdout. 0 when all that was tried works."""
+    checks: list[tuple[str, Callable[[Settings], Coroutine[Any, Any, str]]]] = [
+        ("state folder", _state_folder),
+        ("service", _service),
+        ("queue", _queue),
+        ("client", _client),
+    ]
+    table, failed = Table(box=None, show_header=False, pad_edge=False), False
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, check in checks:
+        try:
+            found = asyncio.run(check(settings))
+            mark = Text("works", style="green")
+        except Skipped as why:
+            found, mark = str(why), Text("-", style="dim")
+        except (Failure, OSError, ValueError) as error:
+            found = str(error)
+            mark, failed = Text("FAILS", style="bold red"), True
+        table.add_row(mark, name, Text(found))
+    Page().print(table)
+    return EXIT_FAILED if failed else EXIT_DONE
+
+
+async def _state_folder(settings: Settings) -> str:
+    folder = Path(settings.supervisor.state_dir)
+    try:
+        made = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"playtally")
+            os.fsync(file.fileno())
+        if made:
+            folder.rmdir()
+    except OSError as error:
+        raise Failure(
+            f"{folder} cannot be written ({error.strerror}), expected a folder of ours: see "
+            "supervisor.state_dir"
+        ) from error
+    return f"{folder} can be written"
+
+
+async def _service(settings: Settings) -> str:
+    facts = runfile.read(settings.supervisor.state_dir)
+    if facts is None:
+        raise Skipped(f"none runs on this state folder; start it with `{service_command()}`")
+    url = f"http://{facts['admin_address']}"
+    try:
+        with urllib.request.urlopen(f"{url}/healthz", timeout=TIMEOUT_S):
+            return f"runs, pid {facts['pid']}, status at {url}/status"
+    except urllib.error.HTTPError as error:
+        down = ", ".join(json.load(error).get("down", []))
+        raise Failure(f"pid {facts['pid']} runs, but not all of it: {down} is down; see its log") from error
+    except OSError as error:
+        raise Failure(f"pid {facts['pid']} does not answer at {url} ({reason_of(error)})") from error
+
+
+async def _queue(settings: Settings) -> str:
+    addresses = await _nsqds(settings)
+    took_ms = [await _round_trip_ms(address) for address in addresses]
+    return f"nsqd {', '.join(addresses)} took and gave a message, the last in {took_ms[-1]:.1f} ms"
+
+
+async def _nsqds(settings: Settings) -> list[str]:
+    if settings.nsq.nsqd_tcp_addresses:
+        return list(settings.nsq.nsqd_tcp_addresses)
+    if settings.nsq.lookupd_http_addresses:
+        return [found for url in settings.nsq.lookupd_http_addresses for found in ask_lookupd(url)]
+    facts = runfile.read(settings.supervisor.state_dir)
+    if facts is None or "nsqd_tcp_address" not in facts:
+        raise Skipped("the embedded queue runs only while the service does")
+    return [facts["nsqd_tcp_address"]]
+
+
+async def _round_trip_ms(address: str) -> float:
+    started_s = time.monotonic()
+    try:
+        await asyncio.wait_for(_round_trip(address), TIMEOUT_S)
+    except TimeoutError:
+        raise Failure(f"nsqd {address} gave no message back within {TIMEOUT_S:g} s") from None
+    return (time.monotonic() - started_s) * 1000
+
+
+async def _round_trip(address: str) -> None:
+    """Publish one message to a topic of its own and read it back, by the plain protocol."""
+    host, _, port = address.rpartition(":")
+    topic = f"playtally-check-{uuid.uuid4().hex[:12]}#ephemeral"
+    body = b"a message of `supervisor.py check`"
+    try:
+        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except OSError as error:
+        reason = reason_of(error)
+        raise Failure(f"no nsqd at {address}: {reason}; expected one, see [nsq] in the config") from error
+    try:
+        writer.write(
+            nsq.protocol.MAGIC_V2
+            + nsq.protocol.subscribe(topic, "check#ephemeral")
+            + nsq.protocol.ready(1)
+            + nsq.protocol.pub(topic, body)
+        )
+        while True:
+            size = int.from_bytes(await reader.readexactly(4), "big")
+            if size > FRAME_BYTES_MAX:
+                raise Failure(f"what answers at {address} is no nsqd; expected its TCP port, often 4150")
+            kind, data = nsq.protocol.unpack_response(await reader.readexactly(size))
+            if kind == nsq.protocol.FRAME_TYPE_ERROR:
+                raise Failure(f"nsqd {address} refused: {data.decode(errors='replace')}")
+            if kind == nsq.protocol.FRAME_TYPE_MESSAGE:
+                message = nsq.protocol.decode_message(data)
+                if message.body != body:
+                    raise Failure(f"nsqd {address} gave another message than it was given")
+                writer.write(nsq.protocol.finish(message.id))
+                await writer.drain()
+                return
+    except (EOFError, OSError) as error:
+        raise Failure(f"what answers at {address} closed the connection; expected an nsqd there") from error
+    finally:
+        writer.close()
+
+
+async def _client(settings: Settings) -> str:
+    publish = settings.publish
+    if not publish.url and not publish.nsq_topic:
+        raise Skipped('publish.url = "": publishes go to stdout alone')
+    facts = runfile.read(settings.supervisor.state_dir) or {}
+    addresses = {
+        key: facts[fact]
+        for key, fact in (
+            ("client.address", "client_address"),
+            ("embedded_nsqd.tcp_address", "nsqd_tcp_address"),
+        )
+        if fact in facts and (key != "client.address" or settings.client.enabled)
+    }
+    sink = open_sink(with_addresses(settings, addresses))  # says what is wrong with a setting
+    if not facts and publish.url and settings.client.enabled:
+        raise Skipped("the reference client runs only while the service does")
+    if not facts and publish.nsq_topic and settings.embedded:
+        raise Skipped("the embedded queue runs only while the service does")
+    try:
+        await asyncio.wait_for(sink.reach(), TIMEOUT_S)
+    except TimeoutError:
+        why = f"no connection within {TIMEOUT_S:g} s"
+    except OSError as error:
+        why = str(error)
+    else:
+        return f"{sink.name} takes connections (nothing was published)"
+    raise Failure(f"{sink.name}: {why}; expected your client there")

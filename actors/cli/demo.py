@@ -1,0 +1,179 @@
+"""The whole job once, for people to see: a service of its own, a real load, and the report.
+
+Everything in it is real: processes, queue, disk, HTTP. It asks the service only what anybody can ask,
+and believes only what the client was told.
+"""
+
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from producer.arguments import Arguments, ArgumentsError, parse
+
+from .. import config
+from ..core.client.audit import Promises
+from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
+from . import audit_run
+from .launch import Service, free_or_any, produce, wait_for
+from .recordings import read_publishes
+from .report import Run, findings, render
+
+RECORD = "received.jsonl"
+POLL_S = 0.1
+LINE_INTERVAL_S = 5.0
+
+
+def run(settings: config.Settings, config_file: str | None, overrides: list[str], load: list[str]) -> int:
+    """Do the job and print the report on stdout. 0 when every promise held.
+
+    `load`: the producer's arguments.
+    """
+    try:
+        asked = parse(load)
+    except ArgumentsError as error:
+        print(f"the arguments are not right:\n{error}", file=sys.stderr)
+        return EXIT_USAGE
+    console = Console(stderr=True, highlight=False)
+    folder = Path(tempfile.mkdtemp(prefix="playtally-demo-"))
+    overrides = [
+        *overrides,
+        "nsq.nsqd_tcp_addresses=[]",
+        "nsq.lookupd_http_addresses=[]",
+        f"embedded_nsqd.tcp_address={free_or_any(settings.embedded_nsqd.tcp_address)}",
+        f"embedded_nsqd.http_address={free_or_any(settings.embedded_nsqd.http_address)}",
+        f"client.address={free_or_any(settings.client.address)}",
+        f"admin.address={free_or_any(settings.admin.address)}",
+        "client.enabled=true",
+        f"client.record={folder / RECORD}",
+        f"publish.url={config.DEFAULT_URL}",
+        "publish.nsq_topic=",
+        "publish.stdout=true",
+    ]
+    service = Service(folder / "state", overrides, config_file)
+    try:
+        with service:
+            page = f"http://{service.address('client_address')}/"
+            console.print(f"the service runs; watch it at [link={page}]{page}[/link]")
+            result = _work(service, folder / "manifest.json", settings, asked, load, console)
+            code = service.stop()
+        result.exit_code = code
+    except (Failure, OSError, TimeoutExpired) as error:
+        console.print(f"the demo ended early: {error}", style="red", markup=False)
+        console.print(f"its log is {service.log_file}", style="red", markup=False)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        console.print("the demo was interrupted")
+        shutil.rmtree(folder, ignore_errors=True)
+        return EXIT_FAILED
+    found = findings(result)
+    render(result, found)
+    if any(not finding.held for finding in found):
+        console.print(f"the log, the publishes and the ledgers are in {folder}", style="red")
+        return EXIT_FAILED
+    shutil.rmtree(folder)
+    return EXIT_DONE
+
+
+def _work(
+    service: Service,
+    manifest: Path,
+    settings: config.Settings,
+    asked: Arguments,
+    load: list[str],
+    console: Console,
+) -> Run:
+    started_s = time.monotonic()
+    # Two that draw on one terminal would draw over each other.
+    log_file = manifest.with_name("producer.log")
+    producer = produce(service, *load, manifest=manifest, log_file=log_file)
+    try:
+        seconds = _follow(service, asked.plays, producer, started_s, console)
+        if producer.wait() != 0:
+            raise Failure(f"the producer failed:\n{log_file.read_text()}")
+    finally:
+        producer.terminate()  # nothing when it has ended, as it has unless something failed
+        producer.wait()
+    status = wait_for(
+        lambda: _caught_up(service), "the last publish to be recorded", 10 + settings.publish.timeout_s
+    )
+    dispatch = settings.dispatch
+    promises = Promises(
+        realtime_below=dispatch.realtime_below,
+        deadline_s=dispatch.deadline_s,
+        batch_size_max=dispatch.batch_size_max,
+        every_play=dispatch.realtime == "every_play",
+    )
+    received = read_publishes(str(manifest.with_name(RECORD)), None)
+    return Run(
+        manifest=Run.read_manifest(manifest),
+        status=status,
+        report=service.report(),
+        told=service.totals(),
+        publishes=service.publishes(),
+        economy=audit_run.examine(
+            received, None, promises, linger_ms=0, overdue_linger_ms=float(dispatch.overdue_linger_ms)
+        ),
+        count_seconds=seconds,
+        produce_seconds=asked.plays / asked.plays_per_second if asked.plays_per_second else 0.0,
+        deadline_s=settings.dispatch.deadline_s,
+        realtime_below=settings.dispatch.realtime_below,
+    )
+
+
+def _follow(
+    service: Service, plays: int, producer: Popen[bytes], started_s: float, console: Console
+) -> float:
+    """Show how far it is until all is counted and published. Seconds until all was counted."""
+    counted_s = 0.0
+    progress = Progress(
+        TextColumn("{task.description:<26}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    line_s = time.monotonic()
+    with progress:
+        counting = progress.add_task("counted", total=plays)
+        publishing = progress.add_task("videos published in full", total=None)
+        while True:
+            status = service.status()
+            counted, pending, videos = (
+                status["plays"]["counted"],
+                status["pending_videos"],
+                status["videos"],
+            )
+            publishes = status["publishes"]["total"]
+            progress.update(counting, completed=counted)
+            progress.update(
+                publishing,
+                total=videos or None,
+                completed=videos - pending,
+                description=f"published ({publishes} publishes)",
+            )
+            if counted >= plays and not counted_s:
+                counted_s = time.monotonic() - started_s
+            if not console.is_terminal and time.monotonic() - line_s >= LINE_INTERVAL_S:
+                line_s = time.monotonic()
+                console.print(
+                    f"{counted:,} of {plays:,} plays counted, {publishes} publishes, "
+                    f"{pending} videos wait for their deadline"
+                )
+            if status["caught_up"] and counted >= plays:
+                return counted_s
+            if producer.poll() not in (None, 0):
+                return counted_s
+            time.sleep(POLL_S)
+
+
+def _caught_up(service: Service) -> dict[str, Any] | None:
+    status = service.status()
+    return status if status["caught_up"] else None

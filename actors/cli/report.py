@@ -1,0 +1,166 @@
+"""What a run was, and whether every promise held: from what the client was told, not from what the
+service says of itself.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.table import Table
+from rich.text import Text
+
+from ..system.installation import INSTALLED, ROOT, producer_command, service_command
+from .audit_run import Result
+from .screen import Page
+
+REALTIME_PATIENCE_S = 1.0
+
+
+class Run(msgspec.Struct):
+    """The facts of one run."""
+
+    manifest: dict[str, Any]
+    status: dict[str, Any]
+    report: dict[str, Any]
+    told: dict[str, int]
+    publishes: list[dict[str, Any]]
+    economy: Result
+    count_seconds: float
+    produce_seconds: float
+    deadline_s: float
+    realtime_below: int
+    exit_code: int = 0
+
+    @staticmethod
+    def read_manifest(path: Path) -> dict[str, Any]:
+        """What the producer says was acknowledged."""
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return manifest
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One promise, whether it held, and what shows it."""
+
+    promise: str
+    held: bool
+    shown_by: str
+
+
+def findings(run: Run) -> list[Finding]:
+    """Every promise of the service, judged from outside."""
+    report, expected = run.report, run.manifest["totals"]
+    broken = report["promises_broken_by_promise"]
+    wrong = sum(run.told.get(video) != total for video, total in expected.items())
+    wrong += sum(video not in expected for video in run.told)
+    widest = max((len(publish["videos"]) for publish in run.publishes), default=0)
+    late = run.status["publishes"]["late"]
+    quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
+    # Flat out, a play waits for its turn in the queue's backlog first; nothing else may hold it.
+    patience_s = REALTIME_PATIENCE_S + (0 if run.produce_seconds else run.count_seconds)
+    return [
+        Finding(
+            "every play counted exactly once",
+            wrong == 0 and sum(run.told.values()) == run.manifest["plays"],
+            f"the client's totals of {len(expected)} videos are the producer's, {wrong} differ",
+        ),
+        Finding(
+            "at most 20 videos a publish, each once",
+            widest <= 20 and not broken["width"] and not broken["once_a_batch"],
+            f"the widest of {len(run.publishes)} had {widest}",
+        ),
+        Finding(
+            "only totals that changed, none ever falls",
+            not broken["only_changed"] and not broken["never_falls"] and not broken["one_content_a_key"],
+            f"{report['videos_published']:,} totals compared with the one before",
+        ),
+        Finding(
+            f"under {run.realtime_below} plays: published as received",
+            not quiet["count"] or quiet["max"] <= patience_s * 1000,
+            f"{quiet['count']:,} such totals, the slowest {quiet['max']:,.0f} ms after it was queued"
+            if quiet["count"]
+            else "no such total",
+        ),
+        Finding(
+            f"{run.realtime_below} or more: within {run.deadline_s:g} s of arrival",
+            not broken["deadline"] and not late,
+            f"the oldest was {hot['max'] / 1000:.2f} s old when the client had it"
+            if hot["count"]
+            else "no such total",
+        ),
+        Finding("ends in order", run.exit_code == 0, f"exit code {run.exit_code}"),
+    ]
+
+
+def render(run: Run, found: list[Finding]) -> None:
+    """Print the report on stdout."""
+    console = Page()
+    report, publishes = run.report, run.status["publishes"]
+    plays = run.manifest["plays"]
+    rows = Table(box=None, pad_edge=False, show_header=False)
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column()
+    pace = f"{plays / run.count_seconds:,.0f} plays/s" if run.count_seconds else "at once"
+    counted = f"counted in {run.count_seconds:.2f} s ({pace})"
+    rows.add_row("plays", f"{plays:,} of {len(run.told)} videos, {counted}")
+    triggers = ("realtime", "deadline", "overdue", "drain")
+    by_trigger = ", ".join(f"{publishes[name]} {name}" for name in triggers if publishes[name])
+    rows.add_row("publishes", f"{publishes['total']} ({by_trigger})")
+    width, plays_each = report["videos_per_publish"]["mean"], report["plays_per_publish"]
+    rows.add_row("videos a publish", f"{width:.1f} of 20; {plays_each:,.0f} plays a publish")
+    economy = run.economy
+    rows.add_row(
+        "fewest possible",
+        f"{economy.bound:,}, whoever tells each of these plays as soon: {economy.ratio:g} times as many here",
+    )
+    rows.add_row("spare capacity", f"{economy.places_empty:,} of {economy.places:,} places were left empty")
+    rows.add_row(
+        "against one a play",
+        f"{economy.one_a_play:,} publishes: {economy.one_a_play / economy.publishes:,.0f} times as many",
+    )
+    rows.add_row(
+        f"against a {run.deadline_s:g} s timer",
+        f"{economy.plain_timer:,} publishes, but a quiet video's play then waits up to {run.deadline_s:g} s",
+    )
+    quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
+    if quiet["count"]:
+        rows.add_row(
+            "realtime latency",
+            f"p50 {quiet['p50']:,.1f} ms, p99 {quiet['p99']:,.1f} ms from the queue to the client"
+            + (", the queue's backlog included" if run.produce_seconds == 0 else ""),
+        )
+    if hot["count"]:
+        rows.add_row("oldest hot play", f"{hot['max'] / 1000:.2f} s when the client had it")
+    console.print("\n[bold]playtally, the whole job[/bold]")
+    console.print(rows)
+    console.print()
+    promises = Table(box=None, pad_edge=False, show_header=False)
+    for finding in found:
+        mark = Text("held", style="green") if finding.held else Text("BROKEN", style="bold red")
+        promises.add_row(mark, Text(finding.promise).append(f"\n{finding.shown_by}", style="dim"))
+    console.print(promises)
+    broken = [finding for finding in found if not finding.held]
+    console.print(
+        Text(f"\npromises broken: {len(broken) or 'none'}", style="bold red" if broken else "bold green")
+    )
+    console.print("\n[bold]where next[/bold]")
+    ways = Table(box=None, pad_edge=False, show_header=False)
+    for way, shows in _where_next():
+        ways.add_row(Text(way), Text(shows, style="dim"))
+    console.print(ways)
+
+
+def _where_next() -> list[tuple[str, str]]:
+    """What to run next. After `make demo` nothing of .venv is on PATH."""
+    run = service = service_command()
+    producer = producer_command()
+    if not INSTALLED and Path(sys.prefix).resolve() == (ROOT / ".venv").resolve():
+        run, service, producer = "make run", f".venv/bin/{service}", f".venv/bin/{producer}"
+    return [
+        (run, "the service, until Ctrl-C"),
+        ("http://127.0.0.1:8080/", "its page of totals, live"),
+        (f"{producer} --seconds 60", "a load for it"),
+        (f"{service} status", "its tree and what it has done"),
+        (f"{service} kill counter-0", "and watch it come back"),
+    ]

@@ -1,0 +1,206 @@
+"""What commands show people: tables on stdout. Owns no facts; gets them as the JSON commands print.
+
+rich draws the tables, because widths, wide characters and colours in terminals are a trade of their
+own; it leaves colours away by itself where stdout is no terminal. What people must be able to copy (a
+setting, an id, a path) is never cut: it is continued on the next line, or where stdout is no terminal,
+the line is as long as it has to be.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..config import Setting
+from ..system.exits import EXIT_DONE, Failure
+
+WATCH_INTERVAL_S = 1.0
+PIPE_COLUMNS = 500  # how wide a page may be that goes to a file or another program
+EXPECTED_COLUMNS_MIN = 132  # below, `config` has no room for what a setting takes
+WORK_COLUMNS_MIN = 104  # below, `status` has no room for what a child uses
+WORK = ("CPU", "mailbox")
+TRIGGERS = ("realtime", "deadline", "overdue", "drain")
+_STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "red"}
+
+
+class Page(Console):
+    """stdout. A reader that is gone is the command line's to deal with, as for every command."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False)
+        if not self.is_terminal:
+            self.width = PIPE_COLUMNS
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich while it handles the `BrokenPipeError`."""
+        raise BrokenPipeError
+
+
+def show_status(status: dict[str, Any]) -> None:
+    """The tree, and what it has done."""
+    page = Page()
+    page.print(_status(status, page.width))
+
+
+def watch(ask: Callable[[], dict[str, Any]]) -> int:
+    """Show the status again and again, until Ctrl-C."""
+    try:
+        page = Page()
+        with Live(auto_refresh=False, console=page) as live:
+            while True:
+                try:
+                    shown: Group | Text = _status(ask(), page.width)
+                except Failure as failure:
+                    shown = Text(f"{failure}\ntrying again until Ctrl-C", style="red")
+                live.update(shown, refresh=True)
+                time.sleep(WATCH_INTERVAL_S)
+    except KeyboardInterrupt:
+        return EXIT_DONE
+
+
+def show_config(settings: list[Setting]) -> None:
+    """Every setting in force."""
+    page = Page()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("setting", "value", "unit", "from"):
+        table.add_column(name, no_wrap=name != "value", overflow="fold")
+    wide = page.width >= EXPECTED_COLUMNS_MIN
+    if wide:
+        table.add_column("expected", style="dim")
+    for one in settings:
+        changed = "" if one.source == "default" or one.is_default else "bold"
+        cells = [Text(one.key), Text(_value(one.value), style=changed), Text(one.unit), Text(one.source)]
+        table.add_row(*cells, *([Text(one.expected)] if wide else []))
+    page.print(table)
+
+
+def show_totals(rows: list[tuple[str, int, int]]) -> None:
+    """Video, total, and what of it the client knows."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("video", no_wrap=True)
+    table.add_column("plays", justify="right")
+    table.add_column("published", justify="right")
+    for video, total, published in rows:
+        told = Text(f"{published:,}", style="" if published == total else "yellow")
+        table.add_row(video, f"{total:,}", told)
+    page = Page()
+    page.print(table)
+    plays = sum(total for _, total, _ in rows)
+    page.print(f"{plays:,} plays of {len(rows):,} videos")
+
+
+def _status(status: dict[str, Any], columns: int) -> Group:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for name in ("child", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("pid", "life", "up", "memory", *(WORK if columns >= WORK_COLUMNS_MIN else ())):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("last exit", overflow="fold")
+    supervisor = status["supervisor"]
+    _add_row(table, "supervisor", {"state": "running", "incarnation": 1, **supervisor})
+    children = {child["id"]: child for child in status["children"]}
+    supervisors = {one["id"]: one for one in status["supervisors"]}
+    _add_branches(table, supervisors["root"], supervisors, children, "")
+    plays, publishes = status["plays"], status["publishes"]
+    triggers = ", ".join(f"{publishes[name]:,} {name}" for name in TRIGGERS)
+    lines = [
+        "",
+        (
+            f"plays      {plays['counted']:,} counted of {status['videos']:,} videos; "
+            f"{plays['redelivered']:,} redeliveries dropped, {plays['dead_lettered']:,} dead letters"
+        ),
+        f"publishes  {publishes['total']:,} of {publishes['videos']:,} totals: {triggers}",
+        (
+            f"           {publishes['late']:,} totals late, {publishes['late_by_client']:,} by the client; "
+            f"{publishes['failed']:,} attempts failed, {publishes['rejected']:,} rejected"
+        ),
+    ]
+    client = status["client"]
+    if client["failures_in_a_row"]:
+        circuit = client["circuit"].replace("_", " ")
+        lines.append(f"client     failed {client['failures_in_a_row']:,} times in a row; circuit {circuit}")
+    return Group(table, *(Text(line) for line in lines), _progress(status))
+
+
+def _progress(status: dict[str, Any]) -> Text:
+    """Whether all is done, or what is not."""
+    if status["caught_up"]:
+        return Text("caught up: nothing in flight, every play published", style="green")
+    waits = []
+    if messages := status["in_flight_messages"]:
+        waits.append(f"{messages:,} messages in flight")
+    if videos := status["pending_videos"]:
+        waits.append(f"{videos:,} videos to publish")
+    if down := [child["id"] for child in status["children"] if child["state"] != "running"]:
+        waits.append(f"not running: {', '.join(down)}")
+    return Text(", ".join(waits) or "a batch is being confirmed", style="yellow")
+
+
+def _add_branches(
+    table: Table,
+    supervisor: dict[str, Any],
+    supervisors: dict[str, Any],
+    children: dict[str, Any],
+    indent: str,
+) -> None:
+    for child_id in supervisor["children"]:
+        last = child_id == supervisor["children"][-1]
+        branch = indent + ("└─ " if last else "├─ ") + child_id
+        if child_id in supervisors:
+            nested = supervisors[child_id]
+            rules = f"{nested['strategy']}, {nested['max_restarts']} in {nested['max_seconds']:g} s"
+            state = Text(nested["state"], style=_STATE_STYLES[nested["state"]])
+            _add_cells(table, {"child": branch, "state": state, "last exit": Text(rules, style="dim")})
+            _add_branches(table, nested, supervisors, children, indent + ("   " if last else "│  "))
+        else:
+            _add_row(table, branch, children[child_id])
+
+
+def _add_row(table: Table, name: str, one: dict[str, Any]) -> None:
+    came_back = one.get("came_back_ms")
+    last_exit = one.get("last_exit") or ""
+    if last_exit and came_back is not None:
+        last_exit += f", back in {came_back:.0f} ms"
+    cells: dict[str, str | Text] = {
+        "child": name,
+        "state": Text(one["state"], style=_STATE_STYLES[one["state"]]),
+        "pid": str(one["pid"] or ""),
+        "life": f"#{one['incarnation']}",
+        "up": _duration(one["uptime_s"]),
+        "memory": f"{one['memory_bytes'] / 1e6:.0f} MB",
+        "CPU": f"{one['cpu_s']:.1f} s",
+        "mailbox": _bytes(one["mailbox_bytes"]) if "mailbox_bytes" in one else "",
+        "last exit": Text(last_exit) if last_exit else Text(one.get("strategy", ""), style="dim"),
+    }
+    _add_cells(table, cells)
+
+
+def _add_cells(table: Table, cells: dict[str, str | Text]) -> None:
+    """A row of those of the cells for which there is a column."""
+    table.add_row(*(cells.get(str(column.header), "") for column in table.columns))
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1000:.0f} kB" if count else "empty"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return f"[{', '.join(value)}]"
+    return str(value) or '""'

@@ -1,0 +1,1 @@
+"""What is promised to a client, and how few publishes there could be."""

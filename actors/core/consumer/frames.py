@@ -1,0 +1,168 @@
+"""What nsqd sends, parsed a whole read at a time into columns: the fast path of the consumer.
+
+Pure: bytes in, columns out. Layouts are NSQ's (clients/tcp_protocol_spec):
+
+    frame     size(4) type(4) data(size - 4)           type 0 response, 1 error, 2 message
+    message   stamp ns(8) attempts(2) id(16 hex digits) body
+
+A frame of a size beyond `FRAME_BYTES_MAX`, or less than a frame's own, raises `BadStream` as soon as
+its head is there: what follows can't be trusted, and the connection has to be closed. A large frame is
+put together once, when its last byte is there: joined at every read, it would cost quadratic time.
+"""
+
+from functools import lru_cache
+from struct import Struct as Layout
+
+import msgspec
+import numpy as np
+
+from ..columns import HEX_ID_BYTES
+from .bodies import Bodies
+from .plays import PlayColumns
+
+FRAME_BYTES_MAX = 16 * 1024 * 1024  # nsqd's own limit, max-msg-size, is 1 MiB unless set otherwise
+MESSAGE_TYPE = 2
+ALIKE_MIN = 32  # with fewer messages a call for each takes less time
+ALIKE_MAX = 4096  # looked at ahead, each time that messages alike begin
+_frame_head = Layout(">ii")  # size, type
+_message_head = Layout(">iiq")  # size, type, stamp
+_ID_AT = 18
+_BODY_AT = 34
+
+
+class BadStream(ValueError):
+    """What no nsqd sends: the connection has to be closed."""
+
+
+class BadMessage(msgspec.Struct, frozen=True):
+    """A message that is no play."""
+
+    id: bytes
+    arrived_ns: int
+    body: bytes
+
+
+class Parsed(msgspec.Struct):
+    """What one read held: plays, messages that are none, other frames (type and data)."""
+
+    plays: PlayColumns = msgspec.field(default_factory=PlayColumns)
+    bad: list[BadMessage] = []
+    others: list[tuple[int, bytes]] = []
+
+    @property
+    def messages(self) -> int:
+        """How many messages it held."""
+        return len(self.plays) + len(self.bad)
+
+    def ages_ms(self, now_ns: int) -> tuple[float, float]:
+        """How old the last and the first play are, by nsqd's stamps, in milliseconds."""
+        arrived_ns = self.plays.arrived_ns or (now_ns,)
+        return (now_ns - arrived_ns[-1]) / 1e6, (now_ns - arrived_ns[0]) / 1e6
+
+
+class FrameParser:
+    """Cuts a stream of bytes into frames; what is left of the last one waits for the next read."""
+
+    def __init__(self, bodies: Bodies):
+        """`bodies` says of which video a message is a play."""
+        self._bodies = bodies
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
+        self._awaited_bytes = _frame_head.size
+
+    def feed(self, arrived: bytes | memoryview) -> Parsed:
+        """Parse what arrived. Raises `BadStream` on a size that no frame can have."""
+        parsed = Parsed()
+        if self._rest_bytes + len(arrived) < self._awaited_bytes:
+            self._rest.append(bytes(arrived))
+            self._rest_bytes += len(arrived)
+            return parsed
+        data = b"".join([*self._rest, arrived])
+        end, at = len(data), 0
+        while at + 16 <= end:
+            size, kind, _ = _message_head.unpack_from(data, at)
+            if size > FRAME_BYTES_MAX or size < _size_min(kind):
+                raise _wrong_size(size, kind)
+            if at + 4 + size > end:
+                break
+            if kind == MESSAGE_TYPE:
+                at = self._messages_alike(data, at, end, size, parsed.plays) or self._messages(
+                    data, at, end, size, parsed
+                )
+            else:
+                parsed.others.append((kind, data[at + 8 : at + 4 + size]))
+                at += 4 + size
+        at = self._short_frames(data, at, end, parsed)
+        self._rest = [data[at:]] if at < end else []
+        self._rest_bytes = end - at
+        return parsed
+
+    def _messages_alike(self, data: bytes, at: int, end: int, size: int, plays: PlayColumns) -> int:
+        """Take the plays of one size and shape that stand in a row; where the next frame begins.
+
+        0 when they are few, or not all alike. Plays mostly are, as GUIDs are of one size, so a whole read
+        becomes columns in a dozen calls; the tests hold this against a plain parser.
+        """
+        total = size + 4
+        count = min((end - at) // total, ALIKE_MAX)
+        last_at = at + (ALIKE_MIN - 1) * total
+        if count < ALIKE_MIN or data[last_at : last_at + 8] != data[at : at + 8]:
+            return 0
+        heads = np.ndarray(count, np.uint64, data, at, total)
+        alike = heads == heads[0]
+        count = count if alike.all() else int(alike.argmin())
+        videos = self._bodies.videos(data, at + _BODY_AT, total - _BODY_AT, total, count)
+        if videos is None:
+            return 0
+        plays.videos += videos
+        plays.ids += np.ndarray(count, f"V{HEX_ID_BYTES}", data, at + _ID_AT, total).tobytes()
+        plays.arrived_ns.frombytes(np.ndarray(count, ">i8", data, at + 8, total).astype(np.int64).tobytes())
+        return at + count * total
+
+    def _messages(self, data: bytes, at: int, end: int, size: int, parsed: Parsed) -> int:
+        """Take the messages of one size that stand in a row, one by one; where the next frame begins."""
+        total = size + 4
+        row = memoryview(data)[at : at + (end - at) // total * total]
+        plays, video_of = parsed.plays, self._bodies.video
+        for its_size, kind, stamp, message_id, body in _layout(size).iter_unpack(row):
+            if its_size != size or kind != MESSAGE_TYPE:
+                break
+            video = video_of(body)
+            if video is None:
+                parsed.bad.append(BadMessage(message_id, stamp, body))
+            else:
+                plays.ids += message_id
+                plays.videos += video
+                plays.arrived_ns.append(stamp)
+            at += total
+        return at
+
+    def _short_frames(self, data: bytes, at: int, end: int, parsed: Parsed) -> int:
+        """The last frames of a read when shorter than a message's head, such as a lone OK."""
+        self._awaited_bytes = _frame_head.size
+        while at + _frame_head.size <= end:
+            size, kind = _frame_head.unpack_from(data, at)
+            if not _size_min(kind) <= size <= FRAME_BYTES_MAX:
+                raise _wrong_size(size, kind)
+            if at + 4 + size > end:
+                self._awaited_bytes = 4 + size
+                break
+            parsed.others.append((kind, data[at + 8 : at + 4 + size]))
+            at += 4 + size
+        return at
+
+
+@lru_cache(maxsize=4096)
+def _layout(size: int) -> Layout:
+    """A message frame of that size: size, type, stamp, (attempts), id, body."""
+    return Layout(f">iiq2x16s{size - (_BODY_AT - 4)}s")
+
+
+def _size_min(kind: int) -> int:
+    """The least that the size of a frame of that type can be: its head counts, but for the size."""
+    return _BODY_AT - 4 if kind == MESSAGE_TYPE else 4
+
+
+def _wrong_size(size: int, kind: int) -> BadStream:
+    what = "a message frame" if kind == MESSAGE_TYPE else "a frame"
+    return BadStream(f"{what} of {size} bytes, expected {_size_min(kind)} to {FRAME_BYTES_MAX}")

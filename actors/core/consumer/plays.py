@@ -1,0 +1,75 @@
+"""Plays of one read from one nsqd, in columns, and which counter each is for.
+
+Pure. Within a shard plays keep the order in which they arrived.
+"""
+
+from array import array
+from collections.abc import Iterator
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from ..columns import HEX_ID_BYTES, NUMBER_BYTES, VIDEO_BYTES, Column
+from ..shards import shard_of
+
+_HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
+_VIDEO = np.dtype((np.void, VIDEO_BYTES))
+
+# The CRC of a video is that of sixteen zeros, and of each byte what it changes: none of the other bytes has
+# a part in that.
+_ZERO = crc32(bytes(VIDEO_BYTES))
+_CHANGES = np.array(
+    [
+        crc32(bytes(at) + bytes([byte]) + bytes(VIDEO_BYTES - 1 - at)) ^ _ZERO
+        for at in range(VIDEO_BYTES)
+        for byte in range(256)
+    ],
+    np.uint32,
+)
+_STARTS = np.arange(0, VIDEO_BYTES * 256, 256)[:, None]
+
+
+class PlayColumns:
+    """Of each play: its message's id (16 hexadecimal digits), its video (16 bytes), its arrival in ns."""
+
+    __slots__ = ("arrived_ns", "ids", "videos")
+
+    def __init__(self) -> None:
+        self.ids = bytearray()
+        self.videos = bytearray()
+        self.arrived_ns = array("q")
+
+    def __len__(self) -> int:
+        return len(self.arrived_ns)
+
+    def by_shard(self, shards: int) -> Iterator[tuple[int, bytes, bytes, bytes]]:
+        """Shard, and ids, videos and arrivals of its plays; only of shards that have any."""
+        if len(self) == 1:
+            video = bytes(self.videos)
+            yield shard_of(video, shards), bytes(self.ids), video, self.arrived_ns.tobytes()
+        if len(self) <= 1:
+            return
+        shard_by_row = shards_of(self.videos, shards)
+        order = shard_by_row.argsort(kind="stable")
+        ids = np.frombuffer(self.ids, _HEX_ID).take(order).tobytes()
+        videos = np.frombuffer(self.videos, _VIDEO).take(order).tobytes()
+        arrived_ns = np.frombuffer(self.arrived_ns, np.int64).take(order).tobytes()
+        start = 0
+        for shard, end in enumerate(np.bincount(shard_by_row).cumsum().tolist()):
+            if end > start:
+                yield (
+                    shard,
+                    ids[start * HEX_ID_BYTES : end * HEX_ID_BYTES],
+                    videos[start * VIDEO_BYTES : end * VIDEO_BYTES],
+                    arrived_ns[start * NUMBER_BYTES : end * NUMBER_BYTES],
+                )
+                start = end
+
+
+def shards_of(videos: Column, shards: int) -> npt.NDArray[np.uint16]:
+    """The shard of each video of a column, 16 bytes each: what `shard_of` says of it."""
+    by_place = np.frombuffer(videos, np.uint8).reshape(-1, VIDEO_BYTES).T
+    changes = _CHANGES.take(np.add(by_place, _STARTS, order="C"))
+    crcs: npt.NDArray[np.uint32] = np.bitwise_xor.reduce(changes) ^ np.uint32(_ZERO)
+    return (crcs % np.uint32(shards)).astype(np.uint16)

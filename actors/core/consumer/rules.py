@@ -1,0 +1,141 @@
+"""What the consumer has outstanding: messages that nsqd gave and that are not finished yet.
+
+Pure. Promises: a message is finished only when a counter said `Counted`, on the connection that gave
+it; what a counter has not answered is sent again on its next link, in the same order; what is no play
+goes to the dead-letter topic first, and is then counted as such. Refuses to know what a play means.
+"""
+
+from binascii import unhexlify
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from ..columns import HEX_ID_BYTES, count
+from ..effects import Send
+from ..messages import ConsumerFigures, Plays, Rejected
+from ..shards import counter_of
+from . import bodies
+from .effects import DeadLetter, Finish
+from .frames import BadMessage, BadStream, Parsed
+
+REJECTS_SHARD = 0  # the ledger that counts dead letters
+
+
+class Parcel(Struct, frozen=True):
+    """Messages of one connection on their way to one counter. `ids` are hexadecimal, 16 bytes each."""
+
+    connection: int
+    ids: bytes
+    message: Plays | Rejected
+
+
+class Deliveries:
+    """The outstanding messages of one consumer, by shard and by connection."""
+
+    def __init__(self, shards: int):
+        self._shards = shards
+        self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
+        self._letters: dict[int, tuple[int, bytes, Rejected]] = {}
+        self._in_flight: dict[int, int] = {}
+        self._numbers = 0
+        self._outstanding = 0
+
+    @property
+    def outstanding(self) -> int:
+        """Messages received and not answered for, also those whose connection is gone."""
+        return self._outstanding
+
+    def in_flight(self, connection: int) -> int:
+        """Messages that nsqd waits for on that connection."""
+        return self._in_flight.get(connection, 0)
+
+    def connected(self, connection: int) -> None:
+        """A connection is there; it gets a number that is never used again."""
+        self._in_flight[connection] = 0
+
+    def disconnected(self, connection: int) -> None:
+        """nsqd gives what was in flight on it again, so nothing of it is to be finished here.
+
+        What the counters have of it they count, once: the redelivery is told by its id.
+        """
+        self._in_flight.pop(connection, None)
+        for number in [n for n, letter in self._letters.items() if letter[0] == connection]:
+            self._outstanding -= count(self._letters.pop(number)[1], HEX_ID_BYTES)
+
+    def received(self, connection: int, source: str, parsed: Parsed) -> list[Send | DeadLetter]:
+        """Pass on what one read from a connection held. Raises `BadStream`, with nothing taken in, when a
+        message has an id that none has.
+        """
+        plays = [
+            (shard, ids, Plays(self._next_number(), source, _binary(ids), videos, arrived_ns))
+            for shard, ids, videos, arrived_ns in parsed.plays.by_shard(self._shards)
+        ]
+        bad_ids = b"".join(one.id for one in parsed.bad)
+        rejected = Rejected(self._next_number(), source, _binary(bad_ids))
+        self._in_flight[connection] += parsed.messages
+        self._outstanding += parsed.messages
+        effects: list[Send | DeadLetter] = [
+            self._send(shard, connection, ids, message) for shard, ids, message in plays
+        ]
+        if parsed.bad:
+            self._letters[rejected.number] = (connection, bad_ids, rejected)
+            effects.append(_dead_letter(rejected, connection, parsed.bad))
+        return effects
+
+    def dead_lettered(self, number: int) -> list[Send]:
+        """nsqd has acknowledged these dead letters: count them."""
+        if number not in self._letters:
+            return []
+        connection, ids, rejected = self._letters.pop(number)
+        return [self._send(REJECTS_SHARD, connection, ids, rejected)]
+
+    def counted(self, shard: int, numbers: Iterable[int]) -> list[Finish]:
+        """A counter has committed these parcels: finish their messages."""
+        finishes = []
+        for number in numbers:
+            parcel = self._parcels[shard].pop(number, None)
+            if parcel is None:
+                continue  # answered twice, by two lives of the counter
+            messages = count(parcel.ids, HEX_ID_BYTES)
+            self._outstanding -= messages
+            if parcel.connection in self._in_flight:
+                self._in_flight[parcel.connection] -= messages
+                finishes.append(Finish(parcel.connection, parcel.ids))
+        return finishes
+
+    def linked(self, shard: int) -> list[Send]:
+        """A counter is there, for the first time or again: send it what it has not answered."""
+        return [Send(counter_of(shard), parcel.message) for parcel in self._parcels[shard].values()]
+
+    def unanswered(self, shard: int) -> int:
+        """Messages that a counter has not answered for."""
+        return sum(count(parcel.ids, HEX_ID_BYTES) for parcel in self._parcels[shard].values())
+
+    def figures(self, ready_count: int) -> ConsumerFigures:
+        """What this consumer holds."""
+        return ConsumerFigures(self._outstanding, len(self._in_flight), ready_count)
+
+    def _send(self, shard: int, connection: int, ids: bytes, message: Plays | Rejected) -> Send:
+        self._parcels[shard][message.number] = Parcel(connection, ids, message)
+        return Send(counter_of(shard), message)
+
+    def _next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+
+def _dead_letter(rejected: Rejected, connection: int, bad: list[BadMessage]) -> DeadLetter:
+    reasons: dict[str, int] = {}
+    letters: list[bytes] = []
+    for one in bad:
+        why = bodies.reason(one.body)
+        reasons[why] = reasons.get(why, 0) + 1
+        letters += bodies.dead_letters(one.body, rejected.source, one.id.decode(), one.arrived_ns, why)
+    return DeadLetter(rejected.number, connection, letters, reasons)
+
+
+def _binary(ids: bytes) -> bytes:
+    try:
+        return unhexlify(ids)
+    except ValueError:
+        raise BadStream("a message whose id is not 16 hexadecimal digits") from None

@@ -1,0 +1,1 @@
+"""The counter's rules: one shard's ledger, and what it announces."""

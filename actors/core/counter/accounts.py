@@ -1,0 +1,205 @@
+"""The accounts of one shard's videos: a row of numbers a video, in the order in which they came.
+
+Pure. An object a video would cost five times the memory, and a loop over them ten times the time. So what
+changed travels as columns too (`AccountColumns`), and so does a part of the table, `PART_ROWS` rows that
+stand together, of which the store keeps the newest (store/accounts.py).
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+from msgspec import Struct
+
+from ..columns import VIDEO_BYTES, Int64s, numbers_of, pack_numbers, video_words
+from ..table import EMPTY, VideoTable
+
+PART_ROWS = 4096
+# The columns of `Accounts.cells`; a video is its two words.
+TOTAL, PUBLISHED, ARRIVED_NS = 2, 3, 4
+CELLS = 5
+_Kept = TypeVar("_Kept")  # what few rows have
+
+
+class Account(Struct):
+    """One video's line in the ledger. Times are nanoseconds on the wall clock, 0 for none."""
+
+    total: int = 0
+    published: int = 0
+    taken: int = 0
+    arrived_ns: int = 0
+    later_ns: int = 0
+    steps: tuple[int, ...] = ()
+
+    @property
+    def pending(self) -> bool:
+        """Whether the client has not been told of all plays."""
+        return self.total > self.published
+
+
+class AccountColumns(Struct, frozen=True, array_like=True):
+    """Some accounts as they were at one moment: numbers of 8 bytes, videos of 16, in the same order.
+
+    `taken` (`Account.taken` and `later_ns`) and `steps` are by row, for the few that have them.
+    """
+
+    rows: bytes
+    videos: bytes
+    totals: bytes
+    published: bytes
+    arrived_ns: bytes
+    taken: dict[int, tuple[int, int]] = {}
+    steps: dict[int, tuple[int, ...]] = {}
+
+    def __len__(self) -> int:
+        return len(self.videos) // VIDEO_BYTES
+
+    def rows_and_cells(self) -> tuple[Int64s, Int64s]:
+        """The rows, and their cells as `Accounts` has them. Raises `ValueError` when the columns do not
+        match.
+        """
+        rows, videos = numbers_of(self.rows), video_words(self.videos)
+        numbers = [numbers_of(one) for one in (self.totals, self.published, self.arrived_ns)]
+        if any(len(one) != len(rows) for one in (videos, *numbers)):
+            raise ValueError("columns of different lengths")
+        return rows, np.column_stack([videos, *numbers])
+
+    def items(self) -> Iterator[tuple[bytes, Account]]:
+        """Each video and its account. Raises `ValueError` when the columns do not match."""
+        rows, cells = self.rows_and_cells()
+        return _items(rows.tolist(), cells, self.taken, self.steps)
+
+
+class Part(Struct, frozen=True):
+    """The `number`th of so many `parts` of all accounts, whole."""
+
+    number: int
+    parts: int
+    accounts: AccountColumns
+
+
+class Accounts(VideoTable):
+    """The table. Its cells, `TOTAL`, `PUBLISHED` and `ARRIVED_NS`, are open to the ledger, which alone
+    changes them.
+    """
+
+    def __init__(self, accounts: Iterable[tuple[bytes, Account]] = (), salt: bytes = bytes(16)):
+        """`accounts`: of videos that differ. `salt`: the table's."""
+        super().__init__(CELLS - TOTAL, salt)
+        self.taken: dict[int, tuple[int, int]] = {}
+        self.steps: dict[int, tuple[int, ...]] = {}
+        self.next_part = 0
+        pairs = list(accounts)
+        self.rows_of(video_words(b"".join(video for video, _ in pairs)), open_new=True)
+        for row, (_, account) in enumerate(pairs):
+            self.put(row, account)
+
+    def __getitem__(self, video: bytes) -> Account:
+        """Raises `KeyError` for a video that has none."""
+        row = self.row(video)
+        if row == EMPTY:
+            raise KeyError(video)
+        return self.get(row)
+
+    def items(self) -> Iterator[tuple[bytes, Account]]:
+        """Each video and its account."""
+        return _items(range(len(self)), self.cells, self.taken, self.steps)
+
+    def get(self, row: int) -> Account:
+        """An account, as it is now."""
+        total, published, arrived_ns = self.numbers(row)
+        taken, later_ns = self.taken.get(row, (0, 0))
+        return Account(total, published, taken, arrived_ns, later_ns, self.steps.get(row, ()))
+
+    def put(self, row: int, account: Account) -> None:
+        """Replace an account."""
+        self.set_numbers(row, account.total, account.published, account.arrived_ns)
+        _set(self.taken, row, (account.taken, account.later_ns), account.taken or account.later_ns)
+        _set(self.steps, row, account.steps, account.steps)
+
+    def columns(self, rows: Int64s) -> AccountColumns:
+        """The accounts of these rows."""
+        return self._columns(rows, self.cells.take(rows, axis=0))
+
+    def columns_of_few(self, rows: Collection[int]) -> AccountColumns:
+        """The same, without numpy's calls."""
+        totals, published, arrived_ns = list(zip(*map(self.numbers, rows), strict=True)) or [(), (), ()]
+        return AccountColumns(
+            pack_numbers(rows),
+            b"".join(map(self.video, rows)),
+            pack_numbers(totals),
+            pack_numbers(published),
+            pack_numbers(arrived_ns),
+            _of_rows(self.taken, rows),
+            _of_rows(self.steps, rows),
+        )
+
+    def take_part(self) -> Part:
+        """The next part in turn, whole."""
+        parts = max(1, -(-len(self) // PART_ROWS))
+        number = self.next_part if self.next_part < parts else 0
+        self.next_part = number + 1
+        start, end = number * PART_ROWS, min((number + 1) * PART_ROWS, len(self))
+        return Part(number, parts, self._columns(np.arange(start, end), self.cells[start:end]))
+
+    def load(self, columns: AccountColumns) -> None:
+        """Take in accounts as they were at a later moment; then call `loaded`. Raises `ValueError` when
+        the columns do not match.
+        """
+        rows, cells = columns.rows_and_cells()
+        if not len(rows):
+            return
+        if rows.min() < 0:
+            raise ValueError(f"an account in row {rows.min()}")
+        end = int(rows.max()) + 1
+        if end > len(self):  # with gaps, maybe, that a later one fills: what filled them first is in a part
+            self.lengthen(end)
+        self.cells[rows] = cells
+        for kept in (self.taken, self.steps):
+            if kept:
+                for row in rows.tolist():
+                    kept.pop(row, None)
+        self.taken |= columns.taken
+        self.steps |= columns.steps
+
+    def loaded(self) -> None:
+        """All is there. Raises `ValueError` when that can't be."""
+        if (self.cells[:, TOTAL] < 1).any():
+            raise ValueError("an account without plays")
+        if not self.reindex():
+            raise ValueError("one video in several rows")
+
+    def _columns(self, rows: Int64s, cells: Int64s) -> AccountColumns:
+        return AccountColumns(
+            rows.tobytes(),
+            cells[:, :TOTAL].tobytes(),
+            cells[:, TOTAL].tobytes(),
+            cells[:, PUBLISHED].tobytes(),
+            cells[:, ARRIVED_NS].tobytes(),
+            _of_rows(self.taken, rows.tolist()) if self.taken else {},
+            _of_rows(self.steps, rows.tolist()) if self.steps else {},
+        )
+
+
+def _items(
+    rows: Iterable[int],
+    cells: Int64s,
+    taken_of: dict[int, tuple[int, int]],
+    steps_of: dict[int, tuple[int, ...]],
+) -> Iterator[tuple[bytes, Account]]:
+    for row, one in zip(rows, cells, strict=True):
+        total, published, arrived_ns = one[TOTAL:].tolist()
+        taken, later_ns = taken_of.get(row, (0, 0))
+        account = Account(total, published, taken, arrived_ns, later_ns, steps_of.get(row, ()))
+        yield one[:TOTAL].tobytes(), account
+
+
+def _of_rows(kept: dict[int, _Kept], rows: Iterable[int]) -> dict[int, _Kept]:
+    return {row: kept[row] for row in rows if row in kept}
+
+
+def _set(kept: dict[int, _Kept], row: int, value: _Kept, worth_it: object) -> None:
+    if worth_it:
+        kept[row] = value
+    else:
+        kept.pop(row, None)

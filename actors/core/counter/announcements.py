@@ -1,0 +1,42 @@
+"""What a ledger has to say of videos that became pending, until it is said.
+
+Pure.
+"""
+
+from collections.abc import Iterator
+
+from ..columns import NUMBER_BYTES, VIDEO_BYTES, Int64s, count, pack_numbers
+from ..messages import Pending
+
+PENDING_VIDEOS_MAX = 4096  # videos a `Pending` message: some 130 KB, so that no mailbox is flooded
+
+
+class Announcements:
+    """What is to be said to be pending: columns. A video may stand in them twice; the earlier counts."""
+
+    def __init__(self) -> None:
+        self._columns: tuple[list[bytes], ...] = ([], [], [])
+        self.least_ordinal: int | None = None
+
+    def add(self, videos: Int64s, arrived_ns: Int64s, ordinals: Int64s) -> None:
+        """The oldest untold play of each of these videos arrived then, and made that total."""
+        if len(ordinals):
+            self._add(int(ordinals.min()), videos.tobytes(), arrived_ns.tobytes(), ordinals.tobytes())
+
+    def add_one(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
+        """The same of one video, without numpy's calls."""
+        self._add(ordinal, video, pack_numbers([arrived_ns]), pack_numbers([ordinal]))
+
+    def _add(self, least: int, *columns: bytes) -> None:
+        self.least_ordinal = least if self.least_ordinal is None else min(least, self.least_ordinal)
+        for parts, more in zip(self._columns, columns, strict=True):
+            parts.append(more)
+
+    def messages(self) -> Iterator[Pending]:
+        """All of it, for the dispatcher."""
+        videos, arrived_ns, ordinals = map(b"".join, self._columns)
+        for start in range(0, count(videos, VIDEO_BYTES), PENDING_VIDEOS_MAX):
+            end = start + PENDING_VIDEOS_MAX
+            numbers = slice(start * NUMBER_BYTES, end * NUMBER_BYTES)
+            part = videos[start * VIDEO_BYTES : end * VIDEO_BYTES]
+            yield Pending(part, arrived_ns[numbers], ordinals[numbers])

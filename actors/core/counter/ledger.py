@@ -1,0 +1,332 @@
+"""One shard's truth: what was counted, what of it the client knows, which messages were seen.
+
+Pure: it changes itself in memory and says what changed; the store commits that, and only then may
+anybody be told (`counting.py` holds that order). Owns the totals; nobody else keeps one. Refuses to
+know when something is published.
+
+A video's plays are told to the client up to `published`. Those after it are pending, in two parts,
+because a batch that leaves takes the total of that moment and plays go on arriving meanwhile:
+
+    ──── published ────┬──── taken ────┬──── total
+        the client     │  in a batch   │  not in it
+        knows these    │  on its way   │
+                       └ arrived_ns    └ later_ns      arrival of the oldest play of each part
+
+What a batch takes is committed before the batch hears of it: else a counter that starts again would
+tell the plays after it with the arrival of those in it.
+
+With `steps_below` > 0 (every total below it is to be published on its own) a batch takes only the
+next play, and the arrivals of the waiting ones are kept in `steps`: one each for the totals below
+`steps_below`, and in the last place the oldest of all from `steps_below` on.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from msgspec import Struct
+
+from ..columns import (
+    ID_BYTES,
+    NUMBER_BYTES,
+    VIDEO_BYTES,
+    Int64s,
+    count,
+    numbers_of,
+    pack_numbers,
+    unpack_numbers,
+    unpack_videos,
+    video_words,
+)
+from ..messages import Collected, Pending, Plays, Rejected
+from ..table import EMPTY
+from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, AccountColumns, Accounts, Part
+from .announcements import Announcements
+from .seen_ids import SeenChunk, SeenIds
+
+FEW = 16  # plays that are added one by one: a lone play finds numpy's code in no cache of the processor
+# A part is written for so many changes: a quarter more bytes, and a journal of some four times the table.
+CHANGES_A_PART = 4 * PART_ROWS
+
+
+class Tallies(Struct, frozen=True):
+    """What the ledger has counted since it began."""
+
+    counted: int = 0
+    redelivered: int = 0
+    dead_lettered: int = 0
+
+
+class Changes(Struct, frozen=True):
+    """What one commit writes: accounts, seen ids, buckets of them to delete, the tallies.
+
+    `part`: now and then a part of all accounts, with these changes in it.
+    """
+
+    accounts: AccountColumns
+    seen: list[SeenChunk]
+    expired: list[tuple[str, int]]
+    tallies: Tallies
+    part: Part | None = None
+
+
+class Ledger:
+    """The accounts of one shard's videos."""
+
+    def __init__(
+        self,
+        seen: SeenIds,
+        accounts: Accounts | None = None,
+        tallies: Tallies = Tallies(),
+        steps_below: int = 0,
+    ):
+        """`accounts`: the ledger's own from now on."""
+        self._seen = seen
+        self._accounts = Accounts() if accounts is None else accounts
+        self._tallies = tallies
+        self._steps_below = steps_below
+        self._dirty: list[Int64s] = []
+        self._dirty_few: set[int] = set()
+        self._dirty_since_part = CHANGES_A_PART  # lives that are all short write parts too
+        self._announced = Announcements()
+        self._pending_count = len(self._pending_rows())
+
+    @property
+    def tallies(self) -> Tallies:
+        """Plays, redeliveries and dead letters counted so far."""
+        return self._tallies
+
+    @property
+    def pending_count(self) -> int:
+        """How many videos have plays that the client was not told of."""
+        return self._pending_count
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    def apply(self, plays: Plays, now_ms: int) -> None:
+        """Count the plays of a batch that were not counted before. Raises `ValueError` when its
+        columns do not match, with nothing counted.
+
+        A stamp from the future (nsqd's clock is ahead) counts as now: a deadline must not move out. One of
+        less than nothing counts as 1 ns: 0 stands for none.
+        """
+        plays_count = count(plays.ids, ID_BYTES)
+        columns = count(plays.videos, VIDEO_BYTES), count(plays.arrived_ns, NUMBER_BYTES)
+        if columns != (plays_count, plays_count):
+            raise ValueError(f"{plays_count} ids, {columns[0]} videos, {columns[1]} arrivals")
+        places = self._seen.admit(plays.source, plays.ids, now_ms)
+        if places is not None:
+            self._count(redelivered=plays_count - len(places))
+            plays_count = len(places)
+        if plays_count and (self._steps_below or plays_count <= FEW):
+            self._add_each(plays, places, now_ms * 1_000_000)
+        elif plays_count:
+            videos, arrived_ns = video_words(plays.videos), numbers_of(plays.arrived_ns)
+            if places is not None:
+                videos, arrived_ns = videos[places], arrived_ns[places]
+            arrived_ns = np.maximum(np.minimum(arrived_ns, now_ms * 1_000_000), 1)
+            self._add_all(self._accounts.rows_of(videos, open_new=True), arrived_ns)
+        self._count(counted=plays_count)
+
+    def reject(self, rejected: Rejected, now_ms: int) -> None:
+        """Count the dead letters that were not counted before."""
+        places = self._seen.admit(rejected.source, rejected.ids, now_ms)
+        messages = count(rejected.ids, ID_BYTES)
+        fresh = messages if places is None else len(places)
+        self._count(dead_lettered=fresh, redelivered=messages - fresh)
+
+    def collect(self, number: int, videos: Iterable[bytes]) -> Collected:
+        """Take the totals of these videos into a batch that leaves now."""
+        found = [
+            (video, account.taken, account.arrived_ns)
+            for video in videos
+            if (row := self._accounts.row(video)) != EMPTY and (account := self._take(row)).pending
+        ]
+        return Collected(
+            number,
+            b"".join(video for video, _, _ in found),
+            pack_numbers(total for _, total, _ in found),
+            pack_numbers(arrived for _, _, arrived in found),
+        )
+
+    def publish(self, videos: Iterable[bytes], totals: Iterable[int]) -> None:
+        """Note that the client has confirmed these totals. What it knew already changes nothing."""
+        for video, total in zip(videos, totals, strict=True):
+            row = self._accounts.row(video)
+            account = self._accounts.get(row) if row != EMPTY else None
+            if account is None or total <= account.published:
+                continue
+            self._pending_count -= account.pending
+            steps_told = total - account.published
+            account.published = total
+            account.steps = account.steps[steps_told:]
+            if not account.pending:
+                account.taken = account.arrived_ns = account.later_ns = 0
+            elif account.taken <= total:
+                account.arrived_ns = account.later_ns or account.arrived_ns
+                account.taken = account.later_ns = 0
+            # else: a batch of an earlier life of the dispatcher, which ended inside the taken part.
+            # Its oldest untold play is not known, so the older arrival stays: early, never late.
+            self._pending_count += account.pending
+            self._put(row, account)
+            if account.pending:
+                self._announce(row, _earliest(account.arrived_ns, account.later_ns), total + 1)
+
+    @property
+    def least_announced(self) -> int | None:
+        """The least total that was made by a play of which `take_announcements` would say now, or None."""
+        return self._announced.least_ordinal
+
+    def take_announcements(self) -> list[Pending]:
+        """What became pending, or pending since earlier, since the last call."""
+        announced, self._announced = self._announced, Announcements()
+        return list(announced.messages())
+
+    def recall(self) -> list[Pending]:
+        """All that is pending."""
+        found, rows = Announcements(), self._pending_rows()
+        cells = self._accounts.cells[rows]
+        arrived_ns = cells[:, ARRIVED_NS].copy()
+        for place in np.flatnonzero(np.isin(rows, list(self._accounts.taken))):
+            later_ns = self._accounts.taken[int(rows[place])][1]
+            arrived_ns[place] = _earliest(int(arrived_ns[place]), later_ns)
+        found.add(cells[:, :TOTAL], arrived_ns, cells[:, PUBLISHED] + 1)
+        return list(found.messages())
+
+    def take_changes(self, now_ms: int) -> Changes | None:
+        """What changed since the last call and is to be committed, or None."""
+        seen = self._seen.take_chunks()
+        if not self._dirty and not self._dirty_few and not seen:
+            return None
+        dirty, self._dirty = self._dirty, []
+        few, self._dirty_few = self._dirty_few, set()
+        if dirty:
+            rows = [*dirty, np.array(list(few), np.int64)] if few else dirty
+            changed = self._accounts.columns(rows[0] if len(rows) == 1 else np.unique(np.concatenate(rows)))
+        else:
+            changed = self._accounts.columns_of_few(few)
+        part = None
+        self._dirty_since_part += len(changed)
+        if self._dirty_since_part >= CHANGES_A_PART:
+            self._dirty_since_part -= CHANGES_A_PART
+            part = self._accounts.take_part()
+        return Changes(changed, seen, self._seen.expire(now_ms), self._tallies, part)
+
+    def _add_all(self, rows: Int64s, arrived_ns: Int64s) -> None:
+        """What `_add` does, for many plays: the two usual cases here, a column at a time."""
+        rows, plays, oldest_ns = _by_row(rows, arrived_ns)
+        accounts = self._accounts
+        cells = accounts.cells.take(rows, axis=0)
+        totals, published = cells[:, TOTAL], cells[:, PUBLISHED]
+        told = published == totals
+        unusual = ~told & ((published > totals) | (oldest_ns < cells[:, ARRIVED_NS]))
+        if accounts.taken:
+            unusual |= ~told & np.isin(rows, list(accounts.taken))
+        newly = rows[told]
+        accounts.cells[newly, ARRIVED_NS] = oldest_ns[told]
+        self._announced.add(cells[told, :TOTAL], oldest_ns[told], totals[told] + 1)
+        self._pending_count += len(newly)
+        accounts.cells[rows, TOTAL] += np.where(unusual, 0, plays)
+        self._dirty.append(rows)
+        for place in np.flatnonzero(unusual).tolist():
+            self._add(int(rows[place]), int(plays[place]), int(oldest_ns[place]))
+
+    def _add_each(self, plays: Plays, places: list[int] | None, now_ns: int) -> None:
+        """What `_add_all` does, a play at a time, in the order of arrival."""
+        videos, arrived_ns = unpack_videos(plays.videos), unpack_numbers(plays.arrived_ns)
+        if places is None:
+            places = list(range(len(videos)))
+        for stamp_ns, video in sorted((arrived_ns[place], videos[place]) for place in places):
+            row = self._accounts.row(video)
+            if row == EMPTY:
+                row = int(self._accounts.rows_of(video_words(video), open_new=True)[0])
+            self._add(row, 1, max(1, min(stamp_ns, now_ns)))
+
+    def _add(self, row: int, plays: int, oldest_ns: int) -> None:
+        account = self._accounts.get(row)
+        first = account.total + 1
+        if account.total + plays <= account.published:
+            pass  # a ledger from a backup: the client knows more than it, so there is nothing to tell
+        elif not account.pending:
+            self._pending_count += 1
+            account.arrived_ns = oldest_ns
+            self._announce(row, oldest_ns, max(first, account.published + 1))
+        elif account.taken and not account.later_ns:
+            account.later_ns = oldest_ns
+            self._announce(row, oldest_ns, first)
+        elif account.taken:
+            if oldest_ns < account.later_ns:
+                account.later_ns = oldest_ns
+                self._announce(row, oldest_ns, account.taken + 1)
+        elif oldest_ns < account.arrived_ns:
+            account.arrived_ns = oldest_ns
+            self._announce(row, oldest_ns, account.published + 1)
+        if self._steps_below:
+            _add_step(account, oldest_ns, self._steps_below)
+        account.total += plays
+        self._put(row, account)
+
+    def _take(self, row: int) -> Account:
+        account = self._accounts.get(row)
+        if not account.pending:
+            return account
+        before = (account.taken, account.arrived_ns, account.later_ns)
+        step = account.published + 1
+        steps_end = account.published + len(account.steps)
+        # Steps may be missing where the setting was off for a while: then all are told at once.
+        if step < self._steps_below and steps_end >= min(account.total, self._steps_below):
+            account.taken = step
+            account.arrived_ns, *rest = account.steps
+            account.later_ns = min(rest, default=0)
+            if rest:
+                self._announce(row, account.later_ns, step + 1)
+        else:
+            account.arrived_ns = _earliest(account.arrived_ns, account.later_ns)
+            account.taken, account.later_ns = account.total, 0
+        if before != (account.taken, account.arrived_ns, account.later_ns):
+            self._put(row, account)
+        return account
+
+    def _put(self, row: int, account: Account) -> None:
+        self._accounts.put(row, account)
+        self._dirty_few.add(row)
+
+    def _announce(self, row: int, arrived_ns: int, ordinal: int) -> None:
+        self._announced.add_one(self._accounts.video(row), arrived_ns, ordinal)
+
+    def _pending_rows(self) -> Int64s:
+        cells = self._accounts.cells
+        return np.flatnonzero(cells[:, PUBLISHED] < cells[:, TOTAL])
+
+    def _count(self, counted: int = 0, redelivered: int = 0, dead_lettered: int = 0) -> None:
+        before = self._tallies
+        self._tallies = Tallies(
+            before.counted + counted,
+            before.redelivered + redelivered,
+            before.dead_lettered + dead_lettered,
+        )
+
+
+def _by_row(rows: Int64s, arrived_ns: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+    """Each row once, with how many plays are of it, and the arrival of the oldest."""
+    keys = (rows << 32) | np.arange(len(rows))  # sorted as whole numbers: six times as fast as by argsort
+    keys.sort()
+    rows, order = keys >> 32, keys & 0xFFFF_FFFF
+    changes = np.flatnonzero(rows[1:] != rows[:-1])
+    bounds = np.empty(len(changes) + 2, np.int64)
+    bounds[0], bounds[1:-1], bounds[-1] = 0, changes + 1, len(rows)
+    firsts = bounds[:-1]
+    return rows[firsts], bounds[1:] - firsts, np.minimum.reduceat(arrived_ns[order], firsts)
+
+
+def _add_step(account: Account, arrived_ns: int, steps_below: int) -> None:
+    """Keep the arrival of the play that is about to make the next total, where that is a step."""
+    steps_end = account.published + len(account.steps)
+    if steps_end == account.total and account.total < steps_below:
+        account.steps = (*account.steps, arrived_ns)
+    elif account.steps and steps_end == steps_below:
+        account.steps = (*account.steps[:-1], min(account.steps[-1], arrived_ns))
+
+
+def _earliest(arrived_ns: int, later_ns: int) -> int:
+    return min(arrived_ns, later_ns) if arrived_ns and later_ns else arrived_ns or later_ns

@@ -1,0 +1,1 @@
+"""The dispatcher's rules: the schedule, the batches, when a client is tried."""

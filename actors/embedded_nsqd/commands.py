@@ -1,0 +1,326 @@
+"""nsqd's protocol V2 from the client's side: bytes in, commands out. Pure.
+
+Owns the framing of commands and every check that needs nothing but the bytes; knows no socket,
+state or topic. Bytes may be cut anywhere. What it holds of an unfinished command never exceeds
+one line and one body within the limits: sizes are checked before their bodies are waited for.
+Codes and texts of the refusals are nsqd 1.3.0's (nsqd/protocol_v2.go), and all of these are
+fatal: after a Refusal the parser yields nothing more.
+"""
+
+import re
+import struct
+from collections.abc import Callable
+
+import msgspec
+
+from . import limits
+from .multi import Refused, split_multi
+from .names import is_valid_name, quoted
+
+MAGIC = b"  V2"
+ID_LENGTH = 16
+_FINISH_SIZE = len("FIN \n") + ID_LENGTH
+_FINISH_RUN = re.compile(rb"(?:FIN [^ \r\n]{16}\n)+")
+_FINISH = struct.Struct("4x16sx")
+_SIZE = struct.Struct(">i")
+
+
+class Identify(msgspec.Struct, frozen=True):
+    body: bytes
+
+
+class Authenticate(msgspec.Struct, frozen=True):
+    body: bytes
+
+
+class Subscribe(msgspec.Struct, frozen=True):
+    topic: str
+    channel: str
+
+
+class Publish(msgspec.Struct, frozen=True):
+    """PUB, MPUB and DPUB: `verb` names which, for the error should it fail."""
+
+    verb: str
+    topic: str
+    bodies: list[bytes]
+    delay_ms: int = 0
+
+
+class Ready(msgspec.Struct, frozen=True):
+    count: int
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """A run of FINs: they come by the thousand, so they travel together."""
+
+    ids: list[bytes]
+
+
+class Requeue(msgspec.Struct, frozen=True):
+    id: bytes
+    delay_ms: int
+
+
+class Touch(msgspec.Struct, frozen=True):
+    id: bytes
+
+
+class StartClose(msgspec.Struct, frozen=True):
+    pass
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    pass
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Bytes that are no valid command. With no code the connection ends without an answer.
+
+    `verb` is the command that was refused: in a state that forbids it, nsqd names the state
+    and not what else is wrong with it.
+    """
+
+    code: str
+    description: str
+    verb: str = ""
+
+
+Command = (
+    Identify
+    | Authenticate
+    | Subscribe
+    | Publish
+    | Ready
+    | Finish
+    | Requeue
+    | Touch
+    | StartClose
+    | Nothing
+    | Refusal
+)
+
+
+class _Incomplete(Exception):
+    """Not an error: the command at hand needs `size` bytes in all."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class CommandParser:
+    """One client's stream. feed() takes the next bytes and returns the commands they end."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._needed = 1
+        self._refused = False
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of an unfinished command is held."""
+        return self._held
+
+    def feed(self, chunk: bytes) -> list[Command]:
+        if self._refused:
+            return []
+        if self._held:
+            self._chunks.append(chunk)
+            self._held += len(chunk)
+            if self._held < self._needed:
+                return []
+            chunk = b"".join(self._chunks)
+            self._chunks.clear()
+            self._held = 0
+        commands: list[Command] = []
+        position = 0
+        try:
+            while position < len(chunk):
+                position = self._parse_one(chunk, position, commands)
+        except _Incomplete as incomplete:
+            rest = chunk[position:]
+            self._chunks = [rest]
+            self._held = len(rest)
+            self._needed = incomplete.size
+        return commands
+
+    def _parse_one(self, chunk: bytes, position: int, commands: list[Command]) -> int:
+        run = _FINISH_RUN.match(chunk, position)
+        if run is not None:
+            commands.append(Finish([id for (id,) in _FINISH.iter_unpack(run.group())]))
+            return run.end()
+        line_end = chunk.find(b"\n", position, position + limits.LINE_SIZE_MAX)
+        if line_end < 0:
+            if len(chunk) - position >= limits.LINE_SIZE_MAX:
+                self._refused = True
+                commands.append(Refusal("", "a line is longer than nsqd's read buffer"))
+                return len(chunk)
+            raise _Incomplete(len(chunk) - position + 1)
+        line = chunk[position:line_end]
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        params = line.split(b" ")
+        parse = _PARSERS.get(params[0])
+        try:
+            if parse is None:
+                raise Refused("E_INVALID", f"invalid command {_text(params[0])}")
+            command, end = parse(params, chunk, line_end + 1)
+        except _Incomplete as incomplete:
+            raise _Incomplete(incomplete.size - position) from None
+        except Refused as refused:
+            self._refused = True
+            commands.append(Refusal(refused.code, refused.description, _text(params[0])))
+            return len(chunk)
+        commands.append(command)
+        return end
+
+
+def _parse_identify(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    body, end = _body(chunk, start, "IDENTIFY", "E_BAD_BODY", "body", limits.BODY_SIZE_MAX)
+    return Identify(body), end
+
+
+def _parse_auth(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    if len(params) != 1:
+        raise Refused("E_INVALID", "AUTH invalid number of parameters")
+    body, end = _body(chunk, start, "AUTH", "E_BAD_BODY", "body", limits.BODY_SIZE_MAX)
+    return Authenticate(body), end
+
+
+def _parse_sub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    _demand(params, 3, "SUB insufficient number of parameters")
+    topic = _topic(params, "SUB")
+    if not is_valid_name(params[2]):
+        raise Refused("E_BAD_CHANNEL", f"SUB channel name {quoted(params[2])} is not valid")
+    return Subscribe(topic, params[2].decode()), start
+
+
+def _parse_pub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    _demand(params, 2, "PUB insufficient number of parameters")
+    topic = _topic(params, "PUB")
+    body, end = _message(chunk, start, "PUB")
+    return Publish("PUB", topic, [body]), end
+
+
+def _parse_mpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    _demand(params, 2, "MPUB insufficient number of parameters")
+    if not is_valid_name(params[1]):
+        # The code stands twice in nsqd's text too.
+        text = f"E_BAD_TOPIC MPUB topic name {quoted(params[1])} is not valid"
+        raise Refused("E_BAD_TOPIC", text)
+    body, end = _body(chunk, start, "MPUB", "E_BAD_BODY", "body", limits.BODY_SIZE_MAX)
+    return Publish("MPUB", params[1].decode(), split_multi(body)), end
+
+
+def _parse_dpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    _demand(params, 3, "DPUB insufficient number of parameters")
+    topic = _topic(params, "DPUB")
+    delay_ms = _base10(params[2], "DPUB could not parse timeout")
+    if delay_ms > limits.REQUEUE_DELAY_MAX_MS:
+        text = f"DPUB timeout {delay_ms} out of range 0-{limits.REQUEUE_DELAY_MAX_MS}"
+        raise Refused("E_INVALID", text)
+    body, end = _message(chunk, start, "DPUB")
+    return Publish("DPUB", topic, [body], delay_ms), end
+
+
+def _parse_rdy(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    count = _base10(params[1], "RDY could not parse count") if len(params) > 1 else 1
+    if count > limits.READY_COUNT_MAX:
+        text = f"RDY count {count} out of range 0-{limits.READY_COUNT_MAX}"
+        raise Refused("E_INVALID", text)
+    return Ready(count), start
+
+
+def _parse_fin(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    _demand(params, 2, "FIN insufficient number of params")
+    return Finish([_id(params)]), start
+
+
+def _parse_req(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    _demand(params, 3, "REQ insufficient number of params")
+    id = _id(params)
+    delay_ms = _base10(params[2], "REQ could not parse timeout")
+    return Requeue(id, min(delay_ms, limits.REQUEUE_DELAY_MAX_MS)), start
+
+
+def _parse_touch(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    _demand(params, 2, "TOUCH insufficient number of params")
+    return Touch(_id(params)), start
+
+
+def _parse_cls(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    return StartClose(), start
+
+
+def _parse_nop(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
+    return Nothing(), start
+
+
+_Parser = Callable[[list[bytes], bytes, int], tuple[Command, int]]
+_PARSERS: dict[bytes, _Parser] = {
+    b"IDENTIFY": _parse_identify,
+    b"AUTH": _parse_auth,
+    b"SUB": _parse_sub,
+    b"PUB": _parse_pub,
+    b"MPUB": _parse_mpub,
+    b"DPUB": _parse_dpub,
+    b"RDY": _parse_rdy,
+    b"FIN": _parse_fin,
+    b"REQ": _parse_req,
+    b"TOUCH": _parse_touch,
+    b"CLS": _parse_cls,
+    b"NOP": _parse_nop,
+}
+
+
+def _demand(params: list[bytes], count: int, text: str) -> None:
+    if len(params) < count:
+        raise Refused("E_INVALID", text)
+
+
+def _topic(params: list[bytes], verb: str) -> str:
+    if not is_valid_name(params[1]):
+        raise Refused("E_BAD_TOPIC", f"{verb} topic name {quoted(params[1])} is not valid")
+    return params[1].decode()
+
+
+def _id(params: list[bytes]) -> bytes:
+    if len(params[1]) != ID_LENGTH:
+        raise Refused("E_INVALID", "invalid message ID")
+    return params[1]
+
+
+def _base10(digits: bytes, refusal: str) -> int:
+    """As nsqd's ByteToBase10: digits only, and none at all is 0."""
+    if digits.strip(b"0123456789"):
+        raise Refused("E_INVALID", f"{refusal} {_text(digits)}")
+    if len(digits) > 19:  # beyond any 64-bit number, and beyond any limit
+        return 1 << 64
+    return int(digits or b"0")
+
+
+def _message(chunk: bytes, start: int, verb: str) -> tuple[bytes, int]:
+    return _body(chunk, start, verb, "E_BAD_MESSAGE", "message", limits.MESSAGE_SIZE_MAX)
+
+
+def _body(chunk: bytes, start: int, verb: str, code: str, what: str, size_max: int) -> tuple[bytes, int]:
+    """The sized body at `start`, and where it ends. Its size is checked before it is awaited."""
+    body_start = start + 4
+    if body_start > len(chunk):
+        raise _Incomplete(body_start)
+    (size,) = _SIZE.unpack_from(chunk, start)
+    if size <= 0:
+        invalid = "message body" if what == "message" else "body"
+        raise Refused(code, f"{verb} invalid {invalid} size {size}")
+    if size > size_max:
+        raise Refused(code, f"{verb} {what} too big {size} > {size_max}")
+    end = body_start + size
+    if end > len(chunk):
+        raise _Incomplete(end)
+    return chunk[body_start:end], end
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")

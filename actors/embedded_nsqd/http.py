@@ -1,0 +1,91 @@
+"""The HTTP server of the embedded nsqd: collects requests within their limits, answers errors.
+
+Owns the limits on request bodies: what says that it is too large is refused before it is read,
+what turns out to be is not kept. What a request means is in http_routes.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+from tornado import httputil
+
+from ..system.http_server import BoundedHTTPServer
+from . import limits
+from .http_request import HttpError, Request, error_answer, respond
+from .http_routes import route
+from .journal_file import JournalError
+
+if TYPE_CHECKING:
+    from .server import EmbeddedNsqd
+
+logger = logging.getLogger(__name__)
+
+_BODY_LIMITS = {
+    "/pub": (limits.MESSAGE_SIZE_MAX, "MSG_TOO_BIG"),
+    "/mpub": (limits.BODY_SIZE_MAX, "BODY_TOO_BIG"),
+}
+_DEFAULT_LIMIT = (limits.MESSAGE_SIZE_MAX, "BODY_TOO_BIG")
+# An upload is at most this large to tornado; the limits above are checked here, as nsqd does.
+_UPLOAD_SIZE_MAX = 1 << 40
+_IDLE_TIMEOUT_S = 600
+
+
+def http_server(server: "EmbeddedNsqd") -> BoundedHTTPServer:
+    """An HTTP server for the embedded nsqd; the caller adds its socket."""
+    return BoundedHTTPServer(
+        _Exchanges(server), max_body_size=_UPLOAD_SIZE_MAX, idle_connection_timeout=_IDLE_TIMEOUT_S
+    )
+
+
+class _Exchanges(httputil.HTTPServerConnectionDelegate):
+    def __init__(self, server: "EmbeddedNsqd") -> None:
+        self._server = server
+
+    def start_request(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        return _Exchange(self._server, request_conn)
+
+
+class _Exchange(httputil.HTTPMessageDelegate):
+    """Collects one request, up to its limit."""
+
+    def __init__(self, server: "EmbeddedNsqd", connection: httputil.HTTPConnection) -> None:
+        self._server = server
+        self._connection = connection
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def headers_received(
+        self,
+        start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
+        headers: httputil.HTTPHeaders,
+    ) -> None:
+        assert isinstance(start_line, httputil.RequestStartLine)  # a server gets no other
+        self._start = start_line
+        path = start_line.path.partition("?")[0]
+        self._size_max, self._too_big = _BODY_LIMITS.get(path, _DEFAULT_LIMIT)
+        declared = headers.get("Content-Length", "0")
+        if declared.isdigit() and int(declared) > self._size_max:
+            respond(self._connection, *error_answer(413, self._too_big))
+
+    def data_received(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > self._size_max:
+            self._chunks.clear()  # refused in finish(); nothing of it is kept until then
+        else:
+            self._chunks.append(chunk)
+
+    def finish(self) -> None:
+        if self._size > self._size_max:
+            respond(self._connection, *error_answer(413, self._too_big))
+            return
+        body = b"".join(self._chunks)
+        request = Request(self._server, self._connection, self._start, body)
+        try:
+            route(request)
+        except HttpError as error:
+            request.answer(*error_answer(error.status, error.message))
+        except JournalError as error:
+            logger.error("%s %s: %s", request.method, request.path, error)
+            request.answer(*error_answer(500, "INTERNAL_ERROR"))

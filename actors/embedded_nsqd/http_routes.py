@@ -1,0 +1,220 @@
+"""nsqd's HTTP routes: arguments, status codes and messages as in nsqd/http.go.
+
+A publish is answered after its commit; everything else at once.
+"""
+
+import logging
+from collections.abc import Callable
+
+from . import limits
+from .http_request import HttpError, Request
+from .identify import VERSION
+from .journal_file import JournalError
+from .multi import Refused, split_multi
+from .names import is_valid_name
+from .stats import stats_of, stats_text
+from .topic import Topic
+
+logger = logging.getLogger(__name__)
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def route(request: Request) -> None:
+    methods = _ROUTES.get(request.path)
+    if methods is None:
+        raise HttpError(404, "NOT_FOUND")
+    handle = methods.get(request.method)
+    if handle is None:
+        raise HttpError(405, "METHOD_NOT_ALLOWED")
+    handle(request)
+
+
+def _ping(request: Request) -> None:
+    healthy = request.server.health == "OK"
+    request.answer(200 if healthy else 500, request.server.health.encode())
+
+
+def _info(request: Request) -> None:
+    server = request.server
+    request.answer_json(
+        {
+            "version": VERSION,
+            "broadcast_address": server.hostname,
+            "hostname": server.hostname,
+            "http_port": server.http_port,
+            "tcp_port": server.tcp_port,
+            "start_time": server.start_s,
+            "max_heartbeat_interval": limits.HEARTBEAT_MAX_MS * 1_000_000,
+            "max_output_buffer_size": limits.OUTPUT_BUFFER_SIZE_MAX,
+            "max_output_buffer_timeout": limits.OUTPUT_BUFFER_TIMEOUT_MAX_MS * 1_000_000,
+            "max_deflate_level": limits.DEFLATE_LEVEL_MAX,
+        }
+    )
+
+
+def _stats(request: Request) -> None:
+    arguments = request.arguments()
+    stats = stats_of(
+        request.server,
+        arguments.get("topic", ""),
+        arguments.get("channel", ""),
+        _BOOLEANS.get(arguments.get("include_clients", ""), True),
+        _BOOLEANS.get(arguments.get("include_mem", ""), True),
+    )
+    if arguments.get("format") == "json":
+        request.answer_json(stats)
+    else:
+        request.answer(200, stats_text(stats).encode())
+
+
+def _pub(request: Request) -> None:
+    if not request.body:
+        raise HttpError(400, "MSG_EMPTY")
+    arguments = request.arguments()
+    topic_name = _topic_argument(arguments, "INVALID_TOPIC")
+    delay_ms = _defer_argument(arguments.get("defer"))
+    _publish(request, topic_name, [request.body], delay_ms)
+
+
+def _mpub(request: Request) -> None:
+    arguments = request.arguments()
+    topic_name = _topic_argument(arguments, "INVALID_TOPIC")
+    # Whatever is no boolean counts as true, as in nsqd.
+    if "binary" in arguments and _BOOLEANS.get(arguments["binary"], True):
+        try:
+            bodies = split_multi(request.body)
+        except Refused as refused:
+            raise HttpError(413, refused.code.removeprefix("E_")) from None
+    else:
+        bodies = [line for line in request.body.split(b"\n") if line]
+        if any(len(body) > limits.MESSAGE_SIZE_MAX for body in bodies):
+            raise HttpError(413, "MSG_TOO_BIG")
+    _publish(request, topic_name, bodies, 0)
+
+
+def _publish(request: Request, topic_name: str, bodies: list[bytes], delay_ms: int) -> None:
+    try:
+        request.server.stage(request, topic_name, bodies, delay_ms)
+    except JournalError as error:
+        logger.error("%s", error)
+        request.settle(error)
+        return
+    request.server.stage_done()
+
+
+def _create_topic(request: Request) -> None:
+    request.server.queue.topic(_topic_argument(request.arguments(), "INVALID_TOPIC"))
+    request.answer(200, b"")
+
+
+def _delete_topic(request: Request) -> None:
+    request.server.delete_topic(_existing_topic(request, None))
+    request.answer(200, b"")
+
+
+def _empty_topic(request: Request) -> None:
+    request.server.queue.empty_topic(_existing_topic(request, "INVALID_TOPIC"))
+    request.answer(200, b"")
+
+
+def _pause_topic(request: Request) -> None:
+    is_paused = request.path == "/topic/pause"
+    request.server.pause_topic(_existing_topic(request, None), is_paused)
+    request.answer(200, b"")
+
+
+def _create_channel(request: Request) -> None:
+    topic, channel_name = _topic_and_channel(request)
+    request.server.create_channel(topic, channel_name)
+    request.answer(200, b"")
+
+
+def _delete_channel(request: Request) -> None:
+    topic, channel_name = _topic_with_channel(request)
+    request.server.delete_channel(topic, topic.channels[channel_name])
+    request.answer(200, b"")
+
+
+def _empty_channel(request: Request) -> None:
+    topic, channel_name = _topic_with_channel(request)
+    request.server.queue.empty_channel(topic, topic.channels[channel_name])
+    request.server.pump(topic, topic.channels[channel_name])
+    request.answer(200, b"")
+
+
+def _pause_channel(request: Request) -> None:
+    topic, channel_name = _topic_with_channel(request)
+    is_paused = request.path == "/channel/pause"
+    request.server.pause_channel(topic, topic.channels[channel_name], is_paused)
+    request.answer(200, b"")
+
+
+_ROUTES: dict[str, dict[str, Callable[[Request], None]]] = {
+    "/ping": {"GET": _ping},
+    "/info": {"GET": _info},
+    "/stats": {"GET": _stats},
+    "/pub": {"POST": _pub},
+    "/mpub": {"POST": _mpub},
+    "/topic/create": {"POST": _create_topic},
+    "/topic/delete": {"POST": _delete_topic},
+    "/topic/empty": {"POST": _empty_topic},
+    "/topic/pause": {"POST": _pause_topic},
+    "/topic/unpause": {"POST": _pause_topic},
+    "/channel/create": {"POST": _create_channel},
+    "/channel/delete": {"POST": _delete_channel},
+    "/channel/empty": {"POST": _empty_channel},
+    "/channel/pause": {"POST": _pause_channel},
+    "/channel/unpause": {"POST": _pause_channel},
+}
+
+
+def _topic_argument(arguments: dict[str, str], invalid: str | None) -> str:
+    """`invalid`: the message for a name that is not valid; None where nsqd does not look."""
+    if "topic" not in arguments:
+        raise HttpError(400, "MISSING_ARG_TOPIC")
+    name = arguments["topic"]
+    if invalid is not None and not _is_valid(name):
+        raise HttpError(400, invalid)
+    return name
+
+
+def _existing_topic(request: Request, invalid: str | None) -> Topic:
+    name = _topic_argument(request.arguments(), invalid)
+    if name not in request.server.queue.topics:
+        raise HttpError(404, "TOPIC_NOT_FOUND")
+    return request.server.queue.topics[name]
+
+
+def _topic_and_channel(request: Request) -> tuple[Topic, str]:
+    arguments = request.arguments()
+    topic_name = _topic_argument(arguments, "INVALID_ARG_TOPIC")
+    if "channel" not in arguments:
+        raise HttpError(400, "MISSING_ARG_CHANNEL")
+    if not _is_valid(arguments["channel"]):
+        raise HttpError(400, "INVALID_ARG_CHANNEL")
+    if topic_name not in request.server.queue.topics:
+        raise HttpError(404, "TOPIC_NOT_FOUND")
+    return request.server.queue.topics[topic_name], arguments["channel"]
+
+
+def _topic_with_channel(request: Request) -> tuple[Topic, str]:
+    topic, channel_name = _topic_and_channel(request)
+    if channel_name not in topic.channels:
+        raise HttpError(404, "CHANNEL_NOT_FOUND")
+    return topic, channel_name
+
+
+def _is_valid(name: str) -> bool:
+    return is_valid_name(name.encode("utf-8", "surrogateescape"))
+
+
+def _defer_argument(text: str | None) -> int:
+    if text is None:
+        return 0
+    digits = text.removeprefix("+")
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+        raise HttpError(400, "INVALID_DEFER")
+    if int(digits) > limits.REQUEUE_DELAY_MAX_MS:
+        raise HttpError(400, "INVALID_DEFER")
+    return int(digits)

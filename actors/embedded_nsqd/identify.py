@@ -1,0 +1,132 @@
+"""IDENTIFY: what a client asks for, checked and answered as nsqd 1.3.0 does. Pure."""
+
+import msgspec
+
+from . import limits
+
+VERSION = "1.3.0"  # of the nsqd whose behaviour this is; clients look for features by it
+
+
+class IdentifyRefused(Exception):
+    """The text after E_BAD_BODY; the connection ends."""
+
+
+class Settings(msgspec.Struct):
+    """What one connection has agreed on."""
+
+    client_id: str
+    hostname: str
+    user_agent: str = ""
+    heartbeat_interval_ms: int = limits.HEARTBEAT_DEFAULT_MS
+    message_timeout_ms: int = limits.MESSAGE_TIMEOUT_DEFAULT_MS
+    output_buffer_size: int = limits.OUTPUT_BUFFER_SIZE_DEFAULT
+    output_buffer_timeout_ms: int = limits.OUTPUT_BUFFER_TIMEOUT_DEFAULT_MS
+    sample_rate: int = 0
+
+
+class _Request(msgspec.Struct):
+    """The body; a null means the same as leaving the key out, as in Go."""
+
+    client_id: str | None = None
+    hostname: str | None = None
+    user_agent: str | None = None
+    heartbeat_interval: int | None = None
+    output_buffer_size: int | None = None
+    output_buffer_timeout: int | None = None
+    feature_negotiation: bool | None = None
+    tls_v1: bool | None = None
+    deflate: bool | None = None
+    deflate_level: int | None = None
+    snappy: bool | None = None
+    sample_rate: int | None = None
+    msg_timeout: int | None = None
+
+
+def identify(settings: Settings, body: bytes) -> tuple[Settings, bytes]:
+    """What is agreed on from now on, and the body of the answer.
+
+    TLS, snappy and deflate are answered false whatever was asked. Raises IdentifyRefused;
+    `settings` is never changed.
+    """
+    try:
+        asked = msgspec.json.decode(body, type=_Request | None) or _Request()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise IdentifyRefused("IDENTIFY failed to decode JSON body") from None
+    agreed = Settings(
+        client_id=asked.client_id or "",
+        hostname=asked.hostname or "",
+        user_agent=asked.user_agent or "",
+        heartbeat_interval_ms=_heartbeat_interval_ms(settings, asked.heartbeat_interval or 0),
+        output_buffer_timeout_ms=_buffer_timeout_ms(settings, asked.output_buffer_timeout or 0),
+        output_buffer_size=_buffer_size(settings, asked.output_buffer_size or 0),
+        sample_rate=_sample_rate(asked.sample_rate or 0),
+        message_timeout_ms=_message_timeout_ms(settings, asked.msg_timeout or 0),
+    )
+    if asked.output_buffer_size == -1:
+        agreed.output_buffer_timeout_ms = 0
+    if not asked.feature_negotiation:
+        return agreed, b"OK"
+    return agreed, msgspec.json.encode(_answer(agreed, asked))
+
+
+def _answer(agreed: Settings, asked: _Request) -> dict[str, object]:
+    return {
+        "max_rdy_count": limits.READY_COUNT_MAX,
+        "version": VERSION,
+        "max_msg_timeout": limits.MESSAGE_TIMEOUT_MAX_MS,
+        "msg_timeout": agreed.message_timeout_ms,
+        "tls_v1": False,
+        "deflate": False,
+        "deflate_level": limits.DEFLATE_LEVEL_MAX,
+        "max_deflate_level": limits.DEFLATE_LEVEL_MAX,
+        "snappy": False,
+        "sample_rate": agreed.sample_rate,
+        "auth_required": False,
+        "output_buffer_size": agreed.output_buffer_size,
+        "output_buffer_timeout": agreed.output_buffer_timeout_ms,
+    }
+
+
+def _heartbeat_interval_ms(settings: Settings, asked: int) -> int:
+    if asked == -1:
+        return 0
+    if asked == 0:
+        return settings.heartbeat_interval_ms
+    if limits.HEARTBEAT_MIN_MS <= asked <= limits.HEARTBEAT_MAX_MS:
+        return asked
+    raise IdentifyRefused(f"IDENTIFY heartbeat interval ({asked}) is invalid")
+
+
+def _buffer_timeout_ms(settings: Settings, asked: int) -> int:
+    if asked == -1:
+        return 0
+    if asked == 0:
+        return settings.output_buffer_timeout_ms
+    lowest = limits.OUTPUT_BUFFER_TIMEOUT_MIN_MS
+    if lowest <= asked <= limits.OUTPUT_BUFFER_TIMEOUT_MAX_MS:
+        return asked
+    raise IdentifyRefused(f"IDENTIFY output buffer timeout ({asked}) is invalid")
+
+
+def _buffer_size(settings: Settings, asked: int) -> int:
+    if asked == -1:
+        return 1
+    if asked == 0:
+        return settings.output_buffer_size
+    if limits.OUTPUT_BUFFER_SIZE_MIN <= asked <= limits.OUTPUT_BUFFER_SIZE_MAX:
+        return asked
+    raise IdentifyRefused(f"IDENTIFY output buffer size ({asked}) is invalid")
+
+
+def _sample_rate(asked: int) -> int:
+    if 0 <= asked <= limits.SAMPLE_RATE_MAX:
+        return asked
+    raise IdentifyRefused(f"IDENTIFY sample rate ({asked}) is invalid")
+
+
+def _message_timeout_ms(settings: Settings, asked: int) -> int:
+    if asked == 0:
+        return settings.message_timeout_ms
+    if limits.MESSAGE_TIMEOUT_MIN_MS <= asked <= limits.MESSAGE_TIMEOUT_MAX_MS:
+        return asked
+    raise IdentifyRefused(f"IDENTIFY msg timeout ({asked}) is invalid")

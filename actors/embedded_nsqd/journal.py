@@ -1,0 +1,280 @@
+"""The embedded nsqd's journal: one SQLite file that holds what was acknowledged.
+
+Promises that what a method wrote is there after a kill of the process, whole or not at all.
+Knows nothing of sockets, clocks or deliveries: segments go in, and come out in order. The file
+itself, its format and its lock are journal_file's.
+"""
+
+import os
+import pathlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+
+import msgspec
+
+from .ids import TICK_SHIFT
+from .journal_file import (
+    FILE_NAME,
+    FORGET_PROGRESS,
+    LOCK_NAME,
+    RECLAIM,
+    REMEMBER_TICK,
+    JournalError,
+    locked,
+    opened,
+)
+from .segment import Segment, segment_from_row
+from .topic import Changes
+
+# Give free space back to the file system above this much, that much at a time.
+_FREE_PAGES_KEPT = 2048
+_FREE_PAGES_AT_ONCE = 1024
+
+_REPLACE_PROGRESS = """
+INSERT OR REPLACE INTO progress (sequence, channel, finished_count, finished) VALUES (?, ?, ?, ?)
+"""
+_READ = """
+SELECT s.sequence, s.count, s.payload, s.due_ms, p.channel IS NOT NULL, p.finished
+FROM segments s LEFT JOIN progress p ON p.sequence = s.sequence AND p.channel = ?
+WHERE s.topic = ? AND s.sequence > ? AND s.sequence <= ? ORDER BY s.sequence
+"""
+
+
+Parameters: TypeAlias = tuple[int | str | bytes | None, ...] | dict[str, int]
+
+
+class ChannelRow(msgspec.Struct, frozen=True):
+    row: int
+    name: str
+    is_paused: bool
+    cursor: int
+    unfinished_count: int
+
+
+class TopicRow(msgspec.Struct, frozen=True):
+    row: int
+    name: str
+    is_paused: bool
+    distributed_sequence: int
+    last_sequence: int
+    waiting_count: int
+    channels: list[ChannelRow]
+
+
+class Journal:
+    def __init__(self, directory: pathlib.Path) -> None:
+        """Opens or begins the journal in `directory`, which is made where it is missing.
+
+        Raises JournalLocked, NotAJournal, JournalTooNew, or JournalError for anything else.
+        """
+        self.path = directory / FILE_NAME
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = locked(directory / LOCK_NAME, self.path)
+        except OSError as error:
+            raise JournalError(
+                f"{directory}: cannot keep the queue's journal here ({error.strerror}); give the "
+                "embedded nsqd a directory that it may write to"
+            ) from error
+        try:
+            self._connection = opened(self.path)
+        except JournalError:
+            os.close(self._lock)
+            raise
+        self._is_shrinking = False
+
+    def close(self) -> None:
+        """Writes everything into the one file and lets go of the lock."""
+        try:
+            self._connection.close()
+        except sqlite3.Error as error:
+            raise self._error("close", error) from error
+        finally:
+            os.close(self._lock)
+
+    # Topics and channels.
+
+    def last_tick(self) -> int:
+        """The highest tick of the id clock that any incarnation has used."""
+        ((tick,),) = self._query("SELECT last_tick FROM meta")
+        ((sequence,),) = self._query("SELECT COALESCE(MAX(sequence), 0) FROM segments")
+        last: int = max(tick, sequence >> TICK_SHIFT)
+        return last
+
+    def topics(self) -> list[TopicRow]:
+        rows = self._query("SELECT id, name, paused, distributed FROM topics ORDER BY id")
+        return [self._topic(*row) for row in rows]
+
+    def add_topic(self, name: str) -> int:
+        return self._insert("INSERT INTO topics (name) VALUES (?)", (name,))
+
+    def add_channel(self, topic: int, name: str, cursor: int) -> int:
+        insert = "INSERT INTO channels (topic, name, cursor) VALUES (?, ?, ?)"
+        return self._insert(insert, (topic, name, cursor))
+
+    def pause_topic(self, topic: int, is_paused: bool, distributed_sequence: int) -> None:
+        update = "UPDATE topics SET paused = ?, distributed = ? WHERE id = ?"
+        self._write([(update, (is_paused, distributed_sequence, topic))])
+
+    def pause_channel(self, channel: int, is_paused: bool) -> None:
+        self._write([("UPDATE channels SET paused = ? WHERE id = ?", (is_paused, channel))])
+
+    def delete_topic(self, topic: int) -> None:
+        self._write(
+            [
+                (REMEMBER_TICK, ()),
+                ("DELETE FROM segments WHERE topic = ?", (topic,)),
+                ("DELETE FROM channels WHERE topic = ?", (topic,)),
+                ("DELETE FROM topics WHERE id = ?", (topic,)),
+                (FORGET_PROGRESS, ()),
+            ]
+        )
+
+    def empty_topic(self, topic: int, distributed_sequence: int) -> None:
+        """Deletes what waits at the topic."""
+        delete = "DELETE FROM segments WHERE topic = ? AND sequence > ?"
+        self._write([(REMEMBER_TICK, ()), (delete, (topic, distributed_sequence))])
+
+    def delete_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
+        self._write(
+            [
+                (REMEMBER_TICK, ()),
+                ("DELETE FROM channels WHERE id = ?", (channel,)),
+                ("DELETE FROM progress WHERE channel = ?", (channel,)),
+                (RECLAIM, {"topic": topic, "through": distributed_sequence}),
+                (FORGET_PROGRESS, ()),
+            ]
+        )
+
+    def empty_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
+        self._write(
+            [
+                (REMEMBER_TICK, ()),
+                ("UPDATE channels SET cursor = ? WHERE id = ?", (distributed_sequence, channel)),
+                ("DELETE FROM progress WHERE channel = ?", (channel,)),
+                (RECLAIM, {"topic": topic, "through": distributed_sequence}),
+                (FORGET_PROGRESS, ()),
+            ]
+        )
+
+    # Messages.
+
+    def append(self, segments: Iterable[tuple[int, Segment]]) -> None:
+        """Writes (topic row, segment) pairs, all or none. They are durable when it returns."""
+        insert = "INSERT INTO segments VALUES (?, ?, ?, ?, ?)"
+        self._write(
+            [
+                (insert, (segment.sequence, topic, segment.count, segment.due_wall_ms, segment.payload))
+                for topic, segment in segments
+            ]
+        )
+
+    def record(self, changes: Iterable[Changes]) -> None:
+        """Writes what was finished, all or none."""
+        statements: list[tuple[str, Parameters]] = [(REMEMBER_TICK, ())]
+        for change in changes:
+            for sequence in change.deleted:
+                statements.append(("DELETE FROM segments WHERE sequence = ?", (sequence,)))
+                statements.append(("DELETE FROM progress WHERE sequence = ?", (sequence,)))
+            statements.extend((_REPLACE_PROGRESS, row) for row in change.progress)
+        self._write(statements)
+
+    def read(
+        self, topic: int, channel: int, after: int, through: int
+    ) -> Iterator[tuple[Segment, bytes | None]]:
+        """A channel's segments with a sequence in (after, through], in order, with what it has
+        finished of each; read no further than the caller iterates."""
+        try:
+            rows = self._connection.execute(_READ, (channel, topic, after, through))
+            for sequence, count, payload, due_ms, has_progress, finished in rows:
+                all_finished = has_progress and finished is None
+                yield (
+                    segment_from_row(sequence, count, payload, due_ms),
+                    b"\1" * count if all_finished else finished,
+                )
+        except (sqlite3.Error, ValueError) as error:
+            raise self._error("read", error) from error
+
+    def reclaim_space(self) -> None:
+        """Gives some of the space of finished messages back to the file system."""
+        try:
+            (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+            if free > _FREE_PAGES_KEPT:
+                # As a script: execute() stops at this pragma's first row, which is one page.
+                vacuum = f"PRAGMA incremental_vacuum({_FREE_PAGES_AT_ONCE})"
+                self._connection.executescript(vacuum)
+                self._is_shrinking = True
+            elif self._is_shrinking:
+                # The file itself only shrinks when the write-ahead log is copied into it.
+                self._is_shrinking = False
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise self._error("shrink", error) from error
+
+    # Helpers.
+
+    def _topic(self, row: int, name: str, paused: int, distributed: int) -> TopicRow:
+        channels = self._query("SELECT id, name, paused, cursor FROM channels WHERE topic=?", row)
+        ((last_sequence,),) = self._query(
+            "SELECT COALESCE(MAX(sequence), 0) FROM segments WHERE topic = ?", row
+        )
+        if channels and not paused:
+            distributed = last_sequence
+        elif not channels:
+            distributed = 0
+        return TopicRow(
+            row=row,
+            name=name,
+            is_paused=bool(paused),
+            distributed_sequence=distributed,
+            last_sequence=max(last_sequence, distributed),
+            waiting_count=self._message_count(row, distributed, last_sequence),
+            channels=[self._channel(row, distributed, *channel) for channel in channels],
+        )
+
+    def _channel(
+        self, topic: int, distributed: int, row: int, name: str, paused: int, cursor: int
+    ) -> ChannelRow:
+        ((finished,),) = self._query(
+            "SELECT COALESCE(SUM(finished_count), 0) FROM progress WHERE channel = ?", row
+        )
+        unfinished = self._message_count(topic, cursor, distributed) - finished
+        return ChannelRow(row, name, bool(paused), cursor, unfinished)
+
+    def _message_count(self, topic: int, after: int, through: int) -> int:
+        total = "SELECT COALESCE(SUM(count), 0) FROM segments"
+        where = " WHERE topic = ? AND sequence > ? AND sequence <= ?"
+        ((count,),) = self._query(total + where, topic, after, through)
+        return int(count)
+
+    def _query(self, statement: str, *params: int) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(statement, params).fetchall()
+        except sqlite3.Error as error:
+            raise self._error("read", error) from error
+
+    def _insert(self, statement: str, params: Parameters) -> int:
+        """Writes one row; its id."""
+        row = self._write([(statement, params)])
+        assert row is not None, "it inserts nothing"
+        return row
+
+    def _write(self, statements: Iterable[tuple[str, Parameters]]) -> int | None:
+        """Runs the statements in one transaction; the row id that the last of them made, if any."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            row = None
+            for statement, params in statements:
+                row = connection.execute(statement, params).lastrowid
+            connection.execute("COMMIT")
+            return row
+        except sqlite3.Error as error:
+            # SQLite has rolled back by itself after some errors, and not after others.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise self._error("write", error) from error
+
+    def _error(self, verb: str, error: Exception) -> JournalError:
+        return JournalError(f"{self.path}: cannot {verb} the queue's journal: {error}")

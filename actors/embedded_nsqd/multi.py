@@ -1,0 +1,62 @@
+"""The body of an MPUB, which comes by TCP and by HTTP: bytes in, messages out. Pure.
+
+    | 4 bytes: count | 4 bytes: size | message | 4 bytes: size | message | ...
+
+One strictness of its own: messages that do not fill the body exactly are refused. nsqd would
+take the rest of the body for the next command.
+"""
+
+import struct
+
+from . import limits
+
+_SIZE = struct.Struct(">i")
+
+
+class Refused(Exception):
+    """What a client sent is not well-formed: nsqd's error code and text, and always fatal."""
+
+    def __init__(self, code: str, description: str) -> None:
+        super().__init__(code, description)
+        self.code = code
+        self.description = description
+
+
+def split_multi(body: bytes) -> list[bytes]:
+    """The messages of the body. Raises Refused."""
+    if len(body) < 4:
+        raise Refused("E_BAD_BODY", "MPUB failed to read message count")
+    (count,) = _SIZE.unpack_from(body)
+    if not 0 < count <= limits.MPUB_MESSAGES_MAX:
+        raise Refused("E_BAD_BODY", f"MPUB invalid message count {count}")
+    size, rest = divmod(len(body) - 4, count)
+    if not rest and 4 < size <= 4 + limits.MESSAGE_SIZE_MAX:
+        # Plays are all of one size: then one C loop splits the body.
+        records = struct.Struct(f">i{size - 4}s").iter_unpack(memoryview(body)[4:])
+        bodies = [record for length, record in records if length == size - 4]
+        if len(bodies) == count:
+            return bodies
+    return _split_unequal(body, count)
+
+
+def _split_unequal(body: bytes, count: int) -> list[bytes]:
+    bodies: list[bytes] = []
+    position = 4
+    total = len(body)
+    for number in range(count):
+        start = position + 4
+        if start > total:
+            raise Refused("E_BAD_MESSAGE", f"MPUB failed to read message({number}) body size")
+        (size,) = _SIZE.unpack_from(body, position)
+        if size <= 0:
+            raise Refused("E_BAD_MESSAGE", f"MPUB invalid message({number}) body size {size}")
+        if size > limits.MESSAGE_SIZE_MAX:
+            text = f"MPUB message too big {size} > {limits.MESSAGE_SIZE_MAX}"
+            raise Refused("E_BAD_MESSAGE", text)
+        position = start + size
+        if position > total:
+            raise Refused("E_BAD_MESSAGE", "MPUB failed to read message body")
+        bodies.append(body[start:position])
+    if position != total:
+        raise Refused("E_BAD_BODY", f"MPUB body size {total}, its messages take {position}")
+    return bodies

@@ -1,0 +1,48 @@
+"""Which topic and channel names are valid, and how Go would quote one. Pure."""
+
+import re
+
+from .limits import NAME_LENGTH_MAX
+
+EPHEMERAL_SUFFIX = "#ephemeral"
+_VALID = re.compile(rb"[.a-zA-Z0-9_-]+(#ephemeral)?")
+_ESCAPES = {
+    0x07: "\\a",
+    0x08: "\\b",
+    0x09: "\\t",
+    0x0A: "\\n",
+    0x0B: "\\v",
+    0x0C: "\\f",
+    0x0D: "\\r",
+    0x22: '\\"',
+    0x5C: "\\\\",
+}
+
+
+def is_valid_name(name: bytes) -> bool:
+    """The rule of nsqd's internal/protocol/names.go, for topics and channels alike."""
+    return 1 <= len(name) <= NAME_LENGTH_MAX and _VALID.fullmatch(name) is not None
+
+
+def is_ephemeral(name: str) -> bool:
+    """An ephemeral topic or channel lives in memory and goes with its last client."""
+    return name.endswith(EPHEMERAL_SUFFIX)
+
+
+def quoted(name: bytes) -> str:
+    """`name` as Go's %q prints it: nsqd's error texts carry names in this form."""
+    text = name.decode("utf-8", "surrogateescape")
+    return '"' + "".join(_quoted_character(character) for character in text) + '"'
+
+
+def _quoted_character(character: str) -> str:
+    code = ord(character)
+    if code in _ESCAPES:
+        return _ESCAPES[code]
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if character.isprintable():
+        return character
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,171 @@
+"""All topics and their journal: what may be done to them, and in which order it is written.
+
+Owns the order of journal and memory: a change is committed first and made in memory after, so
+that a failed commit changes nothing. Callers pass the time; it knows no socket and no loop.
+Every method may raise JournalError, and has then done nothing.
+"""
+
+import logging
+import random
+
+from . import limits
+from .channel import Channel
+from .ids import IdFactory
+from .journal import Journal, TopicRow
+from .names import is_ephemeral
+from .segment import Publication, build_segments
+from .topic import Topic
+
+logger = logging.getLogger(__name__)
+
+_NO_ROW = 0  # of what lives in memory only
+
+
+class Queue:
+    def __init__(self, journal: Journal, node_id: int, sampler: random.Random) -> None:
+        self._journal = journal
+        self._sampler = sampler
+        self._ids = IdFactory(node_id, journal.last_tick())
+        self._staged: dict[tuple[Topic, int], list[Publication]] = {}
+        self.staged_bytes = 0
+        self.topics: dict[str, Topic] = {}
+        for row in journal.topics():
+            self._restore(row)
+
+    # Topics and channels.
+
+    def topic(self, name: str) -> Topic:
+        """The topic, made where there is none."""
+        topic = self.topics.get(name)
+        if topic is None:
+            row = _NO_ROW if is_ephemeral(name) else self._journal.add_topic(name)
+            topic = self.topics[name] = Topic(name, row, self._sampler)
+            logger.info("topic %s: created", name)
+        return topic
+
+    def channel(self, topic: Topic, name: str, now_ms: int, now_wall_ms: int) -> Channel:
+        """The channel, made where there is none; it gets what waits at the topic."""
+        channel = topic.channels.get(name)
+        if channel is None:
+            row = _NO_ROW
+            if not topic.is_ephemeral:
+                row = self._journal.add_channel(topic.row, name, topic.distributed_sequence)
+            channel = topic.add_channel(name, row)
+            topic.release(now_ms, now_wall_ms)
+            logger.info("topic %s: channel %s created", topic.name, name)
+        return channel
+
+    def delete_topic(self, topic: Topic) -> None:
+        if not topic.is_ephemeral:
+            self._journal.delete_topic(topic.row)
+        del self.topics[topic.name]
+        self._unstage(topic)
+        logger.info("topic %s: deleted", topic.name)
+
+    def delete_channel(self, topic: Topic, channel: Channel) -> None:
+        """An ephemeral topic goes with its last channel."""
+        if not topic.is_ephemeral:
+            self._journal.delete_channel(topic.row, channel.row, topic.distributed_sequence)
+        topic.remove_channel(channel.name)
+        logger.info("topic %s: channel %s deleted", topic.name, channel.name)
+        if topic.is_ephemeral and not topic.channels:
+            self.delete_topic(topic)
+
+    def empty_topic(self, topic: Topic) -> None:
+        if not topic.is_ephemeral:
+            self._journal.empty_topic(topic.row, topic.distributed_sequence)
+        topic.empty()
+
+    def empty_channel(self, topic: Topic, channel: Channel) -> None:
+        through = topic.distributed_sequence
+        if not topic.is_ephemeral:
+            self._journal.empty_channel(topic.row, channel.row, through)
+        channel.empty(through)
+
+    def pause_topic(self, topic: Topic, is_paused: bool, now_ms: int, now_wall_ms: int) -> None:
+        if not topic.is_ephemeral:
+            self._journal.pause_topic(topic.row, is_paused, topic.distributed_sequence)
+        topic.is_paused = is_paused
+        topic.release(now_ms, now_wall_ms)
+
+    def pause_channel(self, topic: Topic, channel: Channel, is_paused: bool) -> None:
+        if not topic.is_ephemeral:
+            self._journal.pause_channel(channel.row, is_paused)
+        channel.is_paused = is_paused
+
+    # Messages.
+
+    def stage(self, topic: Topic, bodies: list[bytes], stamp_ns: int, delay_ms: int = 0) -> None:
+        """Holds messages for the next commit(): until then they are nowhere else."""
+        due_wall_ms = stamp_ns // 1_000_000 + delay_ms if delay_ms else 0
+        publications = self._staged.setdefault((topic, due_wall_ms), [])
+        publications.append(Publication(stamp_ns, bodies))
+        self.staged_bytes += sum(map(len, bodies))
+
+    def commit(self, now_ms: int, now_wall_ns: int) -> list[Topic]:
+        """Writes down all that is staged, in one transaction; the topics that have more now.
+
+        When it raises, none of it is published, and nothing is staged any more.
+        """
+        staged, self._staged, self.staged_bytes = self._staged, {}, 0
+        segments = [
+            (topic, segment)
+            for (topic, due_wall_ms), publications in staged.items()
+            for segment in build_segments(publications, self._ids, now_wall_ns, due_wall_ms)
+        ]
+        durable = [(topic.row, segment) for topic, segment in segments if not topic.is_ephemeral]
+        if durable:
+            self._journal.append(durable)
+        now_wall_ms = now_wall_ns // 1_000_000
+        for topic, segment in segments:
+            topic.publish(segment, now_ms, segment.due_wall_ms - now_wall_ms)
+        return list(dict.fromkeys(topic for topic, _ in segments))
+
+    def has_changes(self) -> bool:
+        return any(topic.has_changes() for topic in self.topics.values())
+
+    def flush(self) -> None:
+        """Writes down what was finished since the last flush."""
+        changed = [topic for topic in self.topics.values() if topic.has_changes()]
+        durable = [topic.changes() for topic in changed if not topic.is_ephemeral]
+        if durable:
+            self._journal.record(durable)
+        for topic in changed:
+            topic.changes_written()
+
+    def refill(self, topic: Topic, channel: Channel, now_ms: int, now_wall_ms: int) -> None:
+        """Reads the next of a channel's backlog into memory."""
+        loaded_messages = loaded_bytes = 0
+        through = topic.distributed_sequence
+        read = self._journal.read(topic.row, channel.row, channel.cursor, through)
+        for stored, finished in read:
+            segment = topic.resident.setdefault(stored.sequence, stored)
+            delay_ms = segment.due_wall_ms - now_wall_ms
+            channel.load(segment, finished, now_ms, delay_ms)
+            loaded_messages += segment.count
+            loaded_bytes += len(segment.payload)
+            if loaded_messages >= limits.REFILL_MESSAGES or loaded_bytes >= limits.REFILL_BYTES:
+                break
+        else:
+            channel.skip_to(through)
+
+    def reclaim_space(self) -> None:
+        """Gives some of the space of finished messages back to the file system."""
+        self._journal.reclaim_space()
+
+    # Helpers.
+
+    def _unstage(self, topic: Topic) -> None:
+        for key in [key for key in self._staged if key[0] is topic]:
+            del self._staged[key]
+
+    def _restore(self, row: TopicRow) -> None:
+        topic = self.topics[row.name] = Topic(row.name, row.row, self._sampler)
+        topic.is_paused = row.is_paused
+        topic.distributed_sequence = row.distributed_sequence
+        topic.last_sequence = row.last_sequence
+        topic.waiting_count = topic.message_count = row.waiting_count
+        for channel_row in row.channels:
+            channel = topic.add_channel(channel_row.name, channel_row.row, channel_row.cursor)
+            channel.is_paused = channel_row.is_paused
+            channel.unread = channel.message_count = channel_row.unfinished_count

@@ -1,0 +1,291 @@
+"""The embedded nsqd as its users see it: start, stop, stats. Owns the loop's side of things.
+
+Group commit: everything that all sockets brought in one turn of the loop is committed in one
+transaction, and only then answered. Timers, listening sockets and the order of shutdown are
+here; the rules of the queue are in queue, topic and channel, the protocol's in connection.
+"""
+
+import asyncio
+import contextlib
+import logging
+import pathlib
+import random
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, Self
+
+from . import limits
+from .channel import Channel
+from .connection import Connection
+from .ids import node_id_of
+from .journal import Journal
+from .journal_file import JournalError
+from .listening import LISTEN_BACKLOG, listening
+from .queue import Queue
+from .stats import stats_of
+from .subscriber import Subscriber
+from .topic import Subscription, Topic
+
+logger = logging.getLogger(__name__)
+
+# How long stop() waits for clients to read their last answers.
+_STOP_GRACE_MS = 1_000
+
+
+class Publisher(Protocol):
+    """Who waits for a commit."""
+
+    def settle(self, failure: JournalError | None) -> None: ...
+
+
+class EmbeddedNsqd:
+    """One nsqd in the current asyncio loop, from `start` to `stop`. `tcp_port`, `http_port`: those taken."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        tcp_server: asyncio.Server,
+        tcp_socket: socket.socket,
+        http_socket: socket.socket,
+    ) -> None:
+        """`start` makes one, of what it has opened."""
+        # Imported here: whoever only reads the queue's limits or errors needs no HTTP server.
+        from .http import http_server
+
+        self._loop = asyncio.get_running_loop()
+        self.tcp_port: int = tcp_socket.getsockname()[1]
+        self.http_port: int = http_socket.getsockname()[1]
+        self.hostname = socket.gethostname()
+        self.start_s = self.now_wall_ns() // 1_000_000_000
+        self.health = "OK"
+        self.connections: set[Connection] = set()
+        sampler = random.Random()
+        self.queue = Queue(journal, node_id_of(self.hostname), sampler)
+        self._journal = journal
+        self._subscribed: dict[Subscriber, Connection] = {}
+        self._awaiting: dict[Publisher, None] = {}
+        self._commit_handle: asyncio.Handle | None = None
+        self._flush_handle: asyncio.TimerHandle | None = None
+        self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
+        self._tcp_server = tcp_server
+        self._http_server = http_server(self)
+        self._http_server.add_socket(http_socket)
+        self._is_stopped = False
+
+    @classmethod
+    async def start(cls, path: pathlib.Path, tcp_address: str, http_address: str) -> Self:
+        """Listens on both addresses. Raises ListenError, or JournalError and its kinds; nothing is left.
+
+        `path` is the directory of its files; the addresses are "host:port", port 0 takes a free one.
+        """
+        nsqd: Self
+        with contextlib.ExitStack() as opened:
+            tcp_socket = opened.enter_context(listening("tcp_address", tcp_address))
+            http_socket = opened.enter_context(listening("http_address", http_address))
+            journal = opened.enter_context(contextlib.closing(Journal(path)))
+            tcp_server = await asyncio.get_running_loop().create_server(
+                lambda: Connection(nsqd), sock=tcp_socket, backlog=LISTEN_BACKLOG, start_serving=False
+            )
+            nsqd = cls(journal, tcp_server, tcp_socket, http_socket)
+            opened.pop_all()  # they are the nsqd's to close from now on
+        await tcp_server.start_serving()
+        backlog = sum(
+            topic.waiting_count + sum(channel.depth for channel in topic.channels.values())
+            for topic in nsqd.queue.topics.values()
+        )
+        logger.info(
+            "embedded nsqd: tcp port %d, http port %d, %s, %d topics, %d messages",
+            nsqd.tcp_port,
+            nsqd.http_port,
+            path,
+            len(nsqd.queue.topics),
+            backlog,
+        )
+        return nsqd
+
+    async def stop(self) -> None:
+        """Commits what it has read, writes down what was finished, and lets go of everything. Safe to call
+        twice."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        self._tcp_server.close()
+        self._http_server.stop()
+        self._commit()
+        for connection in list(self.connections):
+            connection.close()
+        await self._http_server.close_all_connections()
+        # The transports report their end in the next turns of the loop, or when a slow client
+        # has read its last answers.
+        deadline_ms = self.now_ms() + _STOP_GRACE_MS
+        while self.connections and self.now_ms() < deadline_ms:
+            await asyncio.sleep(0.005)
+        for connection in list(self.connections):
+            connection.abort("does not take its last answers")
+        for handle in (self._commit_handle, self._flush_handle, self._scan_handle):
+            if handle is not None:
+                handle.cancel()
+        self._flush()
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
+        self._journal.close()
+        logger.info("embedded nsqd: stopped")
+
+    def stats(self) -> dict[str, Any]:
+        """What GET /stats?format=json answers."""
+        return stats_of(self)
+
+    # Time. Monotonic for durations, wall for stamps and due times.
+
+    def now_ms(self) -> int:
+        return time.monotonic_ns() // 1_000_000
+
+    def now_wall_ns(self) -> int:
+        return time.time_ns()
+
+    # What connections and the HTTP interface ask for. Each may raise JournalError.
+
+    def stage(self, publisher: Publisher, topic_name: str, bodies: list[bytes], delay_ms: int) -> None:
+        """Messages for the next commit; `publisher` will be settled after it."""
+        topic = self.queue.topic(topic_name)
+        if bodies:
+            self.queue.stage(topic, bodies, self.now_wall_ns(), delay_ms)
+        self._awaiting[publisher] = None
+        if self._commit_handle is None:
+            self._commit_handle = self._loop.call_soon(self._commit)
+
+    def stage_done(self) -> None:
+        if self.queue.staged_bytes > limits.STAGED_BYTES_MAX:
+            self._commit()
+
+    def join(
+        self, connection: Connection, subscriber: Subscriber, topic_name: str, channel_name: str
+    ) -> Subscription:
+        topic = self.queue.topic(topic_name)
+        channel = self._channel(topic, channel_name)
+        channel.add_subscriber(subscriber)
+        self._subscribed[subscriber] = connection
+        return Subscription(topic, channel, subscriber)
+
+    def leave(self, connection: Connection) -> None:
+        """The client is gone: what it had in flight goes to others."""
+        if connection.subscription is None:
+            return
+        topic, channel, subscriber = connection.subscription
+        if self._subscribed.pop(subscriber, None) is None:
+            return
+        channel.remove_subscriber(subscriber)
+        if channel.is_ephemeral and not channel.subscribers:
+            self._logged(lambda: self.queue.delete_channel(topic, channel))
+        else:
+            self.pump(topic, channel)
+
+    def create_channel(self, topic: Topic, name: str) -> None:
+        self.pump(topic, self._channel(topic, name))
+
+    def delete_topic(self, topic: Topic) -> None:
+        self.queue.delete_topic(topic)
+        for channel in topic.channels.values():
+            self._evict(channel)
+
+    def delete_channel(self, topic: Topic, channel: Channel) -> None:
+        self.queue.delete_channel(topic, channel)
+        self._evict(channel)
+
+    def pause_topic(self, topic: Topic, is_paused: bool) -> None:
+        self.queue.pause_topic(topic, is_paused, self.now_ms(), self._now_wall_ms())
+        self._pump_all(topic)
+
+    def pause_channel(self, topic: Topic, channel: Channel, is_paused: bool) -> None:
+        self.queue.pause_channel(topic, channel, is_paused)
+        self.pump(topic, channel)
+
+    def finished(self) -> None:
+        """Something was finished: it is written down soon."""
+        if self._flush_handle is None:
+            self._flush_handle = self._loop.call_later(limits.FINISH_FLUSH_MS / 1000, self._flush)
+
+    def pump(self, topic: Topic, channel: Channel) -> None:
+        """Gives the channel's clients all that they are ready for."""
+        now_ms = self.now_ms()
+        while True:
+            if channel.wants_more():
+                self._logged(lambda: self.queue.refill(topic, channel, now_ms, self._now_wall_ms()))
+            gifts = channel.deliver(now_ms)
+            if not gifts:
+                break
+            for subscriber, frames in gifts:
+                self._subscribed[subscriber].send(frames)
+        if channel.changed:  # a sampling client skips messages
+            self.finished()
+
+    # Helpers.
+
+    def _now_wall_ms(self) -> int:
+        return self.now_wall_ns() // 1_000_000
+
+    def _channel(self, topic: Topic, name: str) -> Channel:
+        return self.queue.channel(topic, name, self.now_ms(), self._now_wall_ms())
+
+    def _evict(self, channel: Channel) -> None:
+        """The channel is gone: so are its clients, as in nsqd."""
+        for subscriber in channel.subscribers:
+            self._subscribed.pop(subscriber).close()
+
+    def _pump_all(self, topic: Topic) -> None:
+        for channel in list(topic.channels.values()):
+            self.pump(topic, channel)
+
+    def _commit(self) -> None:
+        if self._commit_handle is not None:
+            self._commit_handle.cancel()
+            self._commit_handle = None
+        awaiting, self._awaiting = self._awaiting, {}
+        topics: list[Topic] = []
+        failure = None
+        try:
+            topics = self.queue.commit(self.now_ms(), self.now_wall_ns())
+            if topics:
+                self.health = "OK"
+        except JournalError as error:
+            logger.error("%s", error)
+            failure = error
+            self.health = f"NOK - {error}"
+        # Commit before OK: whoever gets the OK forgets the message.
+        for publisher in awaiting:
+            publisher.settle(failure)
+        for topic in topics:
+            self._pump_all(topic)
+
+    def _flush(self) -> None:
+        self._flush_handle = None
+        # Where it fails the changes are still there, and the next scan starts another flush.
+        if self._logged(self.queue.flush):
+            self.health = "OK"
+
+    def _scan(self) -> None:
+        self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
+        now_ms = self.now_ms()
+        for topic in list(self.queue.topics.values()):
+            for channel in list(topic.channels.values()):
+                channel.expire(now_ms)
+                self.pump(topic, channel)
+        for connection in list(self.connections):
+            connection.scan(now_ms)
+        if self.queue.has_changes():
+            self.finished()
+        self._logged(self.queue.reclaim_space)
+
+    def _logged(self, write: Callable[[], object]) -> bool:
+        """Does what nobody waits for, and says whether it could. A failure is logged once, and
+        shown by GET /ping until something is written again."""
+        try:
+            write()
+            return True
+        except JournalError as error:
+            health = f"NOK - {error}"
+            if health != self.health:
+                logger.error("%s", error)
+            self.health = health
+            return False

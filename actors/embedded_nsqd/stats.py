@@ -1,0 +1,209 @@
+"""What GET /stats answers: the fields of nsqd's stats.go and http.go, and its text form.
+
+Reads everything, changes nothing. End-to-end latency percentiles are always null, as in nsqd
+without --e2e-processing-latency-percentile.
+"""
+
+import gc
+import resource
+import sys
+import time
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from .channel import Channel
+from .connection import Connection
+from .identify import VERSION
+from .subscriber import Subscriber
+from .topic import Topic
+
+if TYPE_CHECKING:
+    from .server import EmbeddedNsqd
+
+BySubscriber: TypeAlias = dict[Subscriber, Connection]
+
+BANNER = f"nsqd v{VERSION} (embedded in playtally)"
+_PLAIN = {
+    "deflate": False,
+    "snappy": False,
+    "tls": False,
+    "tls_cipher_suite": "",
+    "tls_version": "",
+    "tls_negotiated_protocol": "",
+    "tls_negotiated_protocol_is_mutual": False,
+}
+
+
+def stats_of(
+    server: "EmbeddedNsqd",
+    topic: str = "",
+    channel: str = "",
+    include_clients: bool = True,
+    include_memory: bool = True,
+) -> dict[str, Any]:
+    """`topic` and `channel`: only these; "" is all. Lists are null where nsqd's are."""
+    topics = [server.queue.topics[topic]] if topic in server.queue.topics else []
+    if not topic:
+        topics = [server.queue.topics[name] for name in sorted(server.queue.topics)]
+    by_subscriber: BySubscriber | None = None
+    if include_clients:
+        by_subscriber = {
+            connection.subscription.subscriber: connection
+            for connection in server.connections
+            if connection.subscription is not None
+        }
+    answer: dict[str, Any] = {
+        "version": VERSION,
+        "health": server.health,
+        "start_time": server.start_s,
+        "topics": [
+            _topic_stats(each, channel, topic, by_subscriber)
+            for each in topics
+            if not channel or channel in each.channels
+        ],
+    }
+    if topic and not topics:
+        answer["topics"] = None
+    if include_memory:
+        answer["memory"] = _memory_stats()
+    producers = [
+        _client_stats(connection, topic)
+        for connection in sorted(server.connections, key=lambda each: each.remote_address)
+        if connection.publish_counts
+    ]
+    answer["producers"] = producers if producers and include_clients else None
+    return answer
+
+
+def stats_text(stats: dict[str, Any]) -> str:
+    """The text form, as nsqd prints it."""
+    now_s = int(time.time())
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stats["start_time"]))
+    lines = [BANNER, f"start_time {started}", f"uptime {now_s - stats['start_time']}s", ""]
+    lines += [f"Health: {stats['health']}"]
+    if "memory" in stats:
+        lines += ["", "Memory:"]
+        lines += [f"   {name:<25}\t{value}" for name, value in stats["memory"].items()]
+    lines += ["", "Topics:" if stats["topics"] else "Topics: None"]
+    for topic in stats["topics"] or ():
+        lines += _topic_lines(topic, now_s)
+    lines += ["", "Producers:" if stats["producers"] else "Producers: None"]
+    lines += [f"   {_client_line(client, now_s)}" for client in stats["producers"] or ()]
+    return "\n".join(lines) + "\n"
+
+
+def _topic_stats(
+    topic: Topic, channel: str, only_topic: str, by_subscriber: BySubscriber | None
+) -> dict[str, Any]:
+    channels = [topic.channels[name] for name in sorted(topic.channels) if channel in ("", name)]
+    return {
+        "topic_name": topic.name,
+        "channels": [_channel_stats(each, only_topic, by_subscriber) for each in channels],
+        "depth": topic.waiting_count,
+        "backend_depth": 0 if topic.is_ephemeral else topic.waiting_count,
+        "message_count": topic.message_count,
+        "message_bytes": topic.message_bytes,
+        "paused": topic.is_paused,
+        "e2e_processing_latency": None,
+    }
+
+
+def _channel_stats(channel: Channel, only_topic: str, by_subscriber: BySubscriber | None) -> dict[str, Any]:
+    clients = None
+    if by_subscriber is not None:
+        connections = [by_subscriber[each] for each in channel.subscribers if each in by_subscriber]
+        clients = [_client_stats(connection, only_topic) for connection in connections]
+    return {
+        "channel_name": channel.name,
+        "depth": channel.depth,
+        "backend_depth": channel.unread,
+        "in_flight_count": channel.in_flight_count,
+        "deferred_count": channel.deferred_count,
+        "message_count": channel.message_count,
+        "requeue_count": channel.requeue_count,
+        "timeout_count": channel.timeout_count,
+        "client_count": len(channel.subscribers),
+        "clients": clients,
+        "paused": channel.is_paused,
+        "e2e_processing_latency": None,
+    }
+
+
+def _client_stats(connection: Connection, only_topic: str) -> dict[str, Any]:
+    subscription, settings = connection.subscription, connection.settings
+    subscriber = None if subscription is None else subscription.subscriber
+    stats: dict[str, Any] = {
+        "client_id": settings.client_id,
+        "hostname": settings.hostname,
+        "version": "V2",
+        "remote_address": connection.remote_address,
+        "state": int(connection.state),
+        "ready_count": subscriber.ready_count if subscriber else 0,
+        "in_flight_count": len(subscriber.in_flight) if subscriber else 0,
+        "message_count": subscriber.message_count if subscriber else 0,
+        "finish_count": subscriber.finish_count if subscriber else 0,
+        "requeue_count": subscriber.requeue_count if subscriber else 0,
+        "connect_ts": connection.connect_s,
+        "sample_rate": settings.sample_rate,
+        "user_agent": settings.user_agent,
+        **_PLAIN,
+    }
+    counts = [
+        {"topic": topic, "count": count}
+        for topic, count in connection.publish_counts.items()
+        if only_topic in ("", topic)
+    ]
+    if counts:
+        stats["pub_counts"] = counts
+    return stats
+
+
+def _memory_stats() -> dict[str, Any]:
+    """nsqd's fields, with what Python has in their place: the bytes in use are the most there
+    were. What Python has not is 0."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {
+        "heap_objects": sys.getallocatedblocks(),
+        "heap_idle_bytes": 0,
+        "heap_in_use_bytes": resident,
+        "heap_released_bytes": 0,
+        "gc_pause_usec_100": 0,
+        "gc_pause_usec_99": 0,
+        "gc_pause_usec_95": 0,
+        "next_gc_bytes": 0,
+        "gc_total_runs": sum(generation["collections"] for generation in gc.get_stats()),
+    }
+
+
+def _topic_lines(topic: dict[str, Any], now_s: int) -> list[str]:
+    paused = "*P " if topic["paused"] else "   "
+    header = (
+        f"{paused}[{topic['topic_name']:<15}] depth: {topic['depth']:<5} be-depth: "
+        f"{topic['backend_depth']:<5} msgs: {topic['message_count']:<8} e2e%: "
+    )
+    lines = [header]
+    for channel in topic["channels"]:
+        paused = "   *P " if channel["paused"] else "      "
+        lines.append(
+            f"{paused}[{channel['channel_name']:<25}] depth: {channel['depth']:<5} be-depth: "
+            f"{channel['backend_depth']:<5} inflt: {channel['in_flight_count']:<4} def: "
+            f"{channel['deferred_count']:<4} re-q: {channel['requeue_count']:<5} timeout: "
+            f"{channel['timeout_count']:<5} msgs: {channel['message_count']:<8} e2e%: "
+        )
+        lines += [f"        {_client_line(each, now_s)}" for each in channel["clients"] or ()]
+    return lines
+
+
+def _client_line(client: dict[str, Any], now_s: int) -> str:
+    port = client["remote_address"].rpartition(":")[2]
+    name = f"{client['hostname']}:{port} {client['user_agent']}"
+    connected = f"connected: {now_s - client['connect_ts']}s"
+    if "pub_counts" in client:
+        total = sum(each["count"] for each in client["pub_counts"])
+        topics = ",".join(f"{each['topic']}={each['count']}" for each in client["pub_counts"])
+        return f"[V2 {name:<21}] msgs: {total:<8} topics: {topics} {connected}"
+    return (
+        f"[V2 {name:<21}] state: {client['state']} inflt: {client['in_flight_count']:<4} rdy: "
+        f"{client['ready_count']:<4} fin: {client['finish_count']:<8} re-q: "
+        f"{client['requeue_count']:<8} msgs: {client['message_count']:<8} {connected}"
+    )

@@ -1,0 +1,1 @@
+"""The service: its life, its status and metrics, and the admin address."""

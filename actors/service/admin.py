@@ -1,0 +1,114 @@
+"""The service's own HTTP: /status, /metrics, /healthz, and OTP's functions on children.
+
+Figures are asked for fresh each time; how they add up is `status.py`'s. What changes something takes
+a header that a web page elsewhere can't send, as there is no authentication: only loopback by default.
+"""
+
+from typing import Protocol
+
+import tornado.web
+
+from ..supervision.restarts import SpecError
+from ..supervision.supervisor import Supervisor
+from ..supervision.worker import StartFailed, State
+from ..system.http_server import BoundedHTTPServer
+from .status import Service as Shown
+from .status import metrics, status
+
+ACTION_HEADER = "X-Playtally-Action"
+# The supervisor must not be where somebody's upload is kept: nothing here takes a body.
+BODY_BYTES_MAX = 16 * 1024
+HEADER_BYTES_MAX = 16 * 1024
+BODY_TIMEOUT_S = 10
+IDLE_CONNECTION_TIMEOUT_S = 300
+
+
+class Service(Shown, Protocol):
+    """What is served."""
+
+
+def server(service: Service) -> BoundedHTTPServer:
+    """The HTTP server; the caller adds its sockets."""
+    arguments = {"service": service}
+    application = tornado.web.Application(
+        [
+            (r"/status", _Status, arguments),
+            (r"/metrics", _Metrics, arguments),
+            (r"/healthz", _Health, arguments),
+            (r"/children/([a-z0-9-]+)/(terminate|restart|delete)", _Action, arguments),
+        ],
+        default_handler_class=_NotFound,
+    )
+    return BoundedHTTPServer(
+        application,
+        max_body_size=BODY_BYTES_MAX,
+        max_header_size=HEADER_BYTES_MAX,
+        body_timeout=BODY_TIMEOUT_S,
+        idle_connection_timeout=IDLE_CONNECTION_TIMEOUT_S,
+    )
+
+
+class _Handler(tornado.web.RequestHandler):
+    def initialize(self, service: Service) -> None:
+        self.service = service
+
+    def set_default_headers(self) -> None:
+        self.set_header("Server", "playtally")
+        self.set_header("Cache-Control", "no-store")
+
+
+class _Status(_Handler):
+    async def get(self) -> None:
+        await self.service.application.poll()
+        self.write(status(self.service))
+
+
+class _Metrics(_Handler):
+    async def get(self) -> None:
+        await self.service.application.poll()
+        self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.write(metrics(status(self.service)))
+
+
+class _Health(_Handler):
+    async def get(self) -> None:
+        children = self.service.application.workers()
+        down = [child.spec.id for child in children if child.state is not State.RUNNING]
+        self.set_status(503 if down else 200)
+        self.write({"healthy": not down, "down": down})
+
+
+class _Action(_Handler):
+    async def post(self, child_id: str, action: str) -> None:
+        supervisor = self.service.application.parent_of(child_id)
+        if self.request.headers.get(ACTION_HEADER) != action:
+            self._refuse(403, f"expected the header {ACTION_HEADER}: {action}")
+        elif supervisor is None:
+            known = ", ".join(worker.spec.id for worker in self.service.application.workers())
+            self._refuse(404, f"no child {child_id!r}, expected one of {known}")
+        else:
+            try:
+                await _act(supervisor, action, child_id)
+                self.write({"done": f"{action} {child_id}"})
+            except (SpecError, StartFailed) as error:
+                self._refuse(409, str(error))
+
+    def _refuse(self, code: int, why: str) -> None:
+        self.set_status(code)
+        self.write({"error": why})
+
+
+async def _act(supervisor: Supervisor, action: str, child_id: str) -> None:
+    match action:
+        case "terminate":
+            await supervisor.terminate_child(child_id)
+        case "restart":
+            await supervisor.restart_child(child_id)
+        case "delete":
+            supervisor.delete_child(child_id)
+
+
+class _NotFound(tornado.web.RequestHandler):
+    def prepare(self) -> None:
+        self.set_status(404)
+        _ = self.finish({"error": f"no {self.request.path} here, expected /status, /metrics or /healthz"})

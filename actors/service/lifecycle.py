@@ -1,0 +1,183 @@
+"""The service as a whole: one supervisor, its tree, its admin HTTP, its run file; from start to end.
+
+Promises: one service a state folder, a second is refused; what goes to stdout is publishes only; it
+ends with one of the codes in `exits.py`.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from typing import Any
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+from ..config import Settings
+from ..supervision import processes
+from ..supervision.actor import configure_log
+from ..supervision.application import Application
+from ..supervision.restarts import Exit
+from ..supervision.supervisor import Supervisor
+from ..supervision.worker import StartFailed
+from ..system import runfile
+from ..system.exits import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTENSITY,
+    EXIT_STORE,
+    AddressFailure,
+    Failure,
+    StoreFailure,
+)
+from ..system.installation import service_command
+from ..system.locks import lock_file
+from ..tree import root_spec, with_addresses
+from . import admin
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, log_level: str = "INFO") -> int:
+    """Run the service until it is told to stop. The exit code."""
+    configure_log("supervisor", log_level)
+    processes.prepare()
+    try:
+        return asyncio.run(_live(settings))
+    except Failure as failure:
+        log.error("%s", failure)
+        return EXIT_FAILED
+
+
+async def _live(settings: Settings) -> int:
+    state_dir = settings.supervisor.state_dir
+    _hold(state_dir)
+    service = Service(settings)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(service.broken)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.ask_to_stop)
+    server = admin.server(service)
+    service.admin_address = _listen(server, settings.admin.address)
+    try:
+        return await service.live()
+    except BaseException:
+        await service.application.root.stop()  # Python would wait for the children before it ends
+        raise
+    finally:
+        runfile.remove(state_dir)
+        server.stop()
+
+
+class Service:
+    """The application with its tree, and how it ends."""
+
+    def __init__(self, settings: Settings):
+        self.application = Application(settings, root_spec(settings), with_addresses, self._root_ended)
+        self.admin_address = settings.admin.address
+        self.pid = os.getpid()
+        self.started_s = time.monotonic()
+        self._state_dir = settings.supervisor.state_dir
+        self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._stopping = False
+
+    async def live(self) -> int:
+        """Start all, run until the end, stop all. The exit code."""
+        starting = asyncio.ensure_future(self.application.root.start())
+        either: list[asyncio.Future[None] | asyncio.Future[int]] = [starting, self._end]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+        elif starting.exception() is None:
+            runfile.write(self._state_dir, {"pid": self.pid, **self.addresses()})
+            log.info(
+                "all children run; status at http://%s/status, state in %s",
+                self.admin_address,
+                self._state_dir,
+            )
+        elif isinstance(starting.exception(), StartFailed):
+            log.error("%s; its own lines above say why. Everything is stopped", starting.exception())
+            return self._start_code()
+        else:
+            starting.result()
+        watching = asyncio.ensure_future(self.application.watch())
+        code = await self._end
+        self._say_stopping()
+        if code == EXIT_DONE:
+            await self.application.drain()
+        await self.application.root.stop()
+        watching.cancel()
+        log.info("stopped")
+        return code
+
+    def ask_to_stop(self) -> None:
+        """Stop in order; asked a second time, at once."""
+        if self._end.done():
+            log.warning("asked to stop again: killing what is left")
+            for worker in self.application.workers():
+                worker.kill()
+            return
+        log.info("stopping: finishing what is held, then the children in reverse order")
+        self._say_stopping()
+        self._end.set_result(EXIT_DONE)
+
+    def addresses(self) -> dict[str, str]:
+        """Where the parts of the service are reached, with the ports that were really taken."""
+        settings = self.application.settings
+        addresses = {"admin_address": self.admin_address}
+        if settings.embedded:
+            addresses["nsqd_tcp_address"] = settings.embedded_nsqd.tcp_address
+            addresses["nsqd_http_address"] = settings.embedded_nsqd.http_address
+        if settings.client.enabled:
+            addresses["client_address"] = settings.client.address
+        return addresses
+
+    def broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody waits for: a bug of ours, so the service ends."""
+        log.error("%s", context["message"], exc_info=context.get("exception"))
+        if not self._end.done():
+            self._end.set_result(EXIT_FAILED)
+
+    def _root_ended(self, root: Supervisor, exit: Exit) -> None:
+        log.error("the exits so far:\n  %s", "\n  ".join(self.application.exits))
+        if not self._end.done():
+            self._end.set_result(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
+
+    def _start_code(self) -> int:
+        """The code of a service that could not start: its child's, where a store is why."""
+        exits = [worker.last_exit for worker in self.application.workers() if worker.last_exit]
+        return EXIT_STORE if any(exit.code == EXIT_STORE for exit in exits) else EXIT_FAILED
+
+    def _say_stopping(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            for worker in self.application.workers():
+                worker.say_stopping()
+
+
+def _hold(state_dir: str) -> None:
+    """Hold the state folder until this process ends."""
+    running = runfile.read(state_dir)
+    try:
+        lock_file(runfile.lock_path(state_dir), timeout_s=0.0 if running else 3.0)
+    except StoreFailure as failure:
+        if running:
+            raise StoreFailure(
+                f"a service runs already on {state_dir} (pid {running['pid']}); stop it with "
+                f"`{service_command()} stop`, or set another supervisor.state_dir"
+            ) from failure
+        raise
+
+
+def _listen(server: HTTPServer, address: str) -> str:
+    host, _, port = address.rpartition(":")
+    try:
+        sockets = bind_sockets(int(port), host.strip("[]"))
+    except OSError as error:
+        raise AddressFailure(
+            f"admin.address = {address!r} can't be had ({error.strerror}); expected a free address: "
+            "stop what listens there, or set another, port 0 for any free one"
+        ) from error
+    server.add_sockets(sockets)
+    return f"{host}:{sockets[0].getsockname()[1]}"

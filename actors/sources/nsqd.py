@@ -1,0 +1,317 @@
+"""pynsq's Reader, made fast by subclassing: a whole socket read at a time, many FINs in one write.
+
+pynsq gives connections, discovery, feature negotiation, heartbeats. Three of its habits are replaced,
+with the measurements in docs/decisions/0004: two futures a frame become one a read; a fixed RDY becomes
+one that follows the traffic (`core/pacing.py`); a lost nsqd is tried again after a second instead of
+fifteen. Nothing is given up on after a number of attempts, and nothing puts the reader in back-off.
+What no nsqd says ends its connection, with one line in the log, and it is tried again.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import count as numbers_from
+from typing import Any
+
+import nsq
+import numpy as np
+from nsq import event, protocol
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream, StreamClosedError
+
+from ..core.columns import HEX_ID_BYTES, Column, count
+from ..core.consumer.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
+from ..core.consumer.ready_count import Pace
+
+log = logging.getLogger(__name__)
+
+READ_BYTES_MAX = 256 * 1024
+RECONNECT_S = 0.25
+FINISH_DELAY_S = 0.002
+LOOKUP_INTERVAL_S = 5
+HANDSHAKE_TIMEOUT_S = 5  # from connecting until subscribed; later on heartbeats tell
+# The least that nsqd allows by default (min-output-buffer-timeout): how long a message may wait in its
+# buffer when fewer than RDY are in flight.
+OUTPUT_BUFFER_TIMEOUT_MS = 25
+OUTPUT_BUFFER_BYTES = 64 * 1024
+LETTER_BYTES_MAX = 4 * 1024 * 1024  # an MPUB of dead letters; nsqd's max-body-size is 5 MiB
+_serial = numbers_from(1)
+_HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
+_FIN = np.array([(b"FIN ", bytes(HEX_ID_BYTES), b"\n")], [("word", "S4"), ("id", _HEX_ID), ("end", "S1")])
+
+
+class BatchConnection(nsq.AsyncConn):
+    """One connection to an nsqd. Frame by frame until subscribed, then read by read."""
+
+    def __init__(self, host: str, port: int, **options: Any):
+        super().__init__(host, port, **options)
+        self.number = next(_serial)
+        self.pace = Pace(1)
+        self.acknowledgements: deque[Callable[[], None] | None] = deque()
+        self._batches: _Batches | None = None
+        self._finished = bytearray()
+        self._finish_timer: object | None = None
+
+    def read_in_batches(
+        self, parser: FrameParser, on_read: Callable[["BatchConnection", Parsed], None]
+    ) -> None:
+        """From the next read on give `on_read` all frames of a read at once."""
+        self._batches = _Batches(self, parser, on_read)
+
+    def finish(self, ids: bytes) -> None:
+        """FIN these messages, 16 hexadecimal digits each: at once when few are allowed in flight, as nsqd
+        then waits for it; else together with more, in one write, because a write costs more than a thousand
+        FINs in it."""
+        self._finished += ids
+        if count(self._finished, HEX_ID_BYTES) >= self.last_rdy // 4:
+            self.flush()
+        elif self._finish_timer is None:
+            self._finish_timer = IOLoop.current().call_later(FINISH_DELAY_S, self.flush)
+
+    def flush(self) -> None:
+        """Write the FINs that wait."""
+        if self._finish_timer is not None:
+            IOLoop.current().remove_timeout(self._finish_timer)
+            self._finish_timer = None
+        finished, self._finished = self._finished, bytearray()
+        if finished:
+            self._write(_fins(finished))
+
+    def publish(self, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
+        """Publish on this connection; `done` once nsqd has answered OK to all."""
+        groups = _groups(bodies)
+        for group in groups:
+            last = group is groups[-1]
+            self.acknowledgements.append(done if last else None)
+            self._write(protocol.mpub(topic, group))
+
+    def set_ready_count(self, ready_count: int) -> None:
+        """RDY, when it differs from what nsqd knows."""
+        ready_count = min(ready_count, self.max_rdy_count)
+        if ready_count != self.last_rdy and not self.stream.closed():
+            self.send_rdy(ready_count)
+
+    def answered(self, kind: int, data: bytes) -> None:
+        """A frame that is no message."""
+        if kind == protocol.FRAME_TYPE_RESPONSE and data == b"_heartbeat_":
+            self._write(protocol.nop())
+        elif kind == protocol.FRAME_TYPE_RESPONSE:
+            if self.acknowledgements:
+                done = self.acknowledgements.popleft()
+                if done is not None:
+                    done()
+        else:
+            self.trigger(event.ERROR, conn=self, error=protocol.Error(data))
+
+    def _connect_callback(self, fut: asyncio.Future[IOStream]) -> None:
+        if fut.exception() is None:
+            super()._connect_callback(fut)
+        # else: the close callback has told; the future has nothing to add
+
+    def refuse(self, why: object) -> None:
+        """Close a connection to what is no nsqd."""
+        log.error("%s: %s; closing the connection", self, why)
+        self.close()
+
+    def _start_read(self) -> None:
+        if self._batches is not None:
+            self._batches.read_on()
+        elif not self.stream.closed():
+            super()._start_read()
+
+    def _read_bytes(self, size: int, callback: Callable[[asyncio.Future[bytes]], None]) -> None:
+        if 4 <= size <= FRAME_BYTES_MAX:
+            super()._read_bytes(size, callback)
+        else:
+            self.refuse(f"a frame of {size} bytes, expected 4 to {FRAME_BYTES_MAX}")
+
+    def _on_data(self, data: bytes, **kwargs: object) -> None:
+        try:
+            super()._on_data(data, **kwargs)
+        except Exception as error:  # noqa: BLE001 - pynsq would swallow it, and wait for ever
+            self.refuse(f"not understood before it was subscribed ({error!r})")
+
+    def _write(self, data: bytes) -> None:
+        # On a connection that is gone a FIN is of no use: nsqd gives the message again.
+        if not self.stream.closed():
+            _ = self.send(data)  # nobody waits for it to leave
+
+
+class _Batches:
+    """The reading of a connection that is subscribed: all frames of a read at once."""
+
+    def __init__(
+        self,
+        conn: BatchConnection,
+        parser: FrameParser,
+        on_read: Callable[[BatchConnection, Parsed], None],
+    ):
+        self._conn = conn
+        self._parser = parser
+        self._on_read = on_read
+        self._buffer = bytearray(READ_BYTES_MAX)
+
+    def read_on(self) -> None:
+        """Read what comes next, and so on until the connection is closed."""
+        try:
+            read = asyncio.ensure_future(self._conn.stream.read_into(self._buffer, partial=True))
+        except StreamClosedError:
+            return
+        IOLoop.current().add_future(read, self._on_chunk)
+
+    def _on_chunk(self, read: asyncio.Future[int]) -> None:
+        if read.exception() is not None:
+            return  # closed, and the close callback has told
+        conn = self._conn
+        conn.last_recv_timestamp = conn.last_msg_timestamp = time.time()
+        try:
+            parsed = self._parser.feed(memoryview(self._buffer)[: read.result()])
+            for kind, data in parsed.others:
+                conn.answered(kind, data)
+            if parsed.messages:
+                self._on_read(conn, parsed)
+        except BadStream as error:
+            conn.refuse(error)
+        else:
+            self.read_on()
+
+
+class BatchReader(nsq.Reader):
+    """A Reader that hands over whole reads, and leaves finishing to the caller."""
+
+    conns: dict[str, BatchConnection]
+
+    def __init__(
+        self,
+        topic: str,
+        channel: str,
+        max_in_flight: int,
+        msg_timeout_s: float,
+        make_parser: Callable[[], FrameParser],
+        on_connected: Callable[[BatchConnection], None],
+        on_read: Callable[[BatchConnection, Parsed], None],
+        on_disconnected: Callable[[BatchConnection], None],
+        nsqd_tcp_addresses: list[str],
+        lookupd_http_addresses: list[str],
+    ):
+        self._make_parser = make_parser
+        self._on_connected = on_connected
+        self._on_read = on_read
+        self._on_disconnected = on_disconnected
+        self._connecting: dict[str, BatchConnection] = {}
+        self._waited_for: set[str] = set()
+        self._closed = False
+        super().__init__(
+            topic,
+            channel,
+            message_handler=_unused,
+            nsqd_tcp_addresses=nsqd_tcp_addresses,
+            lookupd_http_addresses=lookupd_http_addresses,
+            max_tries=0,
+            max_in_flight=max_in_flight,
+            lookupd_poll_interval=LOOKUP_INTERVAL_S,
+            output_buffer_timeout=OUTPUT_BUFFER_TIMEOUT_MS,
+            output_buffer_size=OUTPUT_BUFFER_BYTES,
+            msg_timeout=msg_timeout_s,
+            user_agent="playtally",
+        )
+
+    def connect_to_nsqd(self, host: str, port: int) -> BatchConnection | None:
+        """Connect, unless there is a connection already or one is being made."""
+        conn = BatchConnection(host, port, **self.conn_kwargs)
+        if self._closed or conn.id in self.conns or conn.id in self._connecting:
+            return None
+        conn.on(event.IDENTIFY_RESPONSE, self._on_connection_identify_response)
+        conn.on(event.ERROR, self._on_connection_error)
+        conn.on(event.CLOSE, self._on_connection_close)
+        conn.on(event.READY, self._on_connection_ready)
+        self._connecting[conn.id] = conn
+        conn.connect()
+        self.io_loop.call_later(HANDSHAKE_TIMEOUT_S, self._end_handshake, conn)
+        return conn
+
+    def close(self) -> None:
+        """Close all connections; nsqd gives what is in flight to others."""
+        self._closed = True
+        for conn in self.conns.values():
+            conn.flush()
+        super().close()
+
+    def pause(self) -> None:
+        """Ask for no more messages."""
+        for conn in self.conns.values():
+            conn.set_ready_count(0)
+
+    def _end_handshake(self, conn: BatchConnection) -> None:
+        if self._connecting.get(conn.id) is conn and not self._closed:
+            conn.refuse(f"not subscribed within {HANDSHAKE_TIMEOUT_S} s")
+
+    def _on_connection_ready(self, conn: BatchConnection, **kwargs: object) -> None:
+        if type(conn.max_rdy_count) is not int or conn.max_rdy_count < 1:
+            raise ValueError(f"max_rdy_count = {conn.max_rdy_count!r}, expected a whole number from 1")
+        self._connecting.pop(conn.id, None)
+        self._waited_for.discard(conn.id)
+        self.conns[conn.id] = conn
+        conn.acknowledgements.append(None)  # SUB's OK
+        conn.read_in_batches(self._make_parser(), self._on_read)
+        _ = conn.send(protocol.subscribe(self.topic, self.channel))
+        log.info("connected to nsqd %s", conn)
+        self._share()
+        self._on_connected(conn)
+        conn.set_ready_count(1)
+
+    def _on_connection_close(self, conn: BatchConnection, **kwargs: object) -> None:
+        if self.conns.get(conn.id) is conn:
+            del self.conns[conn.id]
+            self._on_disconnected(conn)
+            if not self._closed:
+                log.warning("lost nsqd %s; trying again every %g s", conn, RECONNECT_S)
+            self._share()
+        elif conn.id not in self._waited_for:
+            self._waited_for.add(conn.id)
+            log.warning("no nsqd at %s; trying again every %g s", conn, RECONNECT_S)
+        if self._connecting.get(conn.id) is conn:
+            del self._connecting[conn.id]
+        if not self._closed and not self.lookupd_http_addresses:
+            self.io_loop.call_later(RECONNECT_S, self.connect_to_nsqd, conn.host, conn.port)
+
+    def _on_connection_error(self, conn: BatchConnection, error: protocol.Error, **kwargs: object) -> None:
+        if b"E_FIN_FAILED" in (error.args[0] if error.args and isinstance(error.args[0], bytes) else b""):
+            return  # the message timed out meanwhile, and comes again: the ledger knows it
+        log.error("nsqd %s: %s", conn, error)
+
+    def _share(self) -> None:
+        """Divide max_in_flight among the connections."""
+        for conn in self.conns.values():
+            share = self.max_in_flight // len(self.conns)
+            limit = min(max(1, share), conn.max_rdy_count)
+            conn.set_ready_count(min(conn.last_rdy, conn.pace.limit(limit)))
+
+    def _redistribute_rdy_state(self) -> nsq.AsyncConn | None:
+        # With fewer messages allowed than there are nsqds, pynsq's rotation serves them in turn.
+        return super()._redistribute_rdy_state() if len(self.conns) > self.max_in_flight else None
+
+
+def _unused(message: nsq.Message) -> None:
+    raise AssertionError("messages are handed over by the read, not one by one")
+
+
+def _fins(ids: Column) -> bytes:
+    commands = _FIN.repeat(count(ids, HEX_ID_BYTES))
+    commands["id"] = np.frombuffer(ids, _HEX_ID)
+    return commands.tobytes()
+
+
+def _groups(bodies: list[bytes]) -> list[list[bytes]]:
+    """The bodies in MPUBs of a size that nsqd takes."""
+    groups: list[list[bytes]] = [[]]
+    size = 0
+    for body in bodies:
+        if groups[-1] and size + len(body) > LETTER_BYTES_MAX:
+            groups.append([])
+            size = 0
+        groups[-1].append(body)
+        size += len(body) + 4
+    return groups

@@ -1,0 +1,185 @@
+"""Divides the ledgers of a state folder anew, for another `counters.shards`, while no service runs.
+
+The new set is written into a folder of its own and is on the disk before `ledgers.json` names it, in
+one rename: killed at any moment, whoever comes next sees the old set complete or the new set complete.
+What was half written is written anew. The old files are deleted last.
+
+Nothing is forgotten: accounts go as they are to the shard that their video has now. An id that was seen
+carries no video, so each new shard is given all of them: a redelivery is known wherever its video is
+counted now. The dispatcher's batches and its service id go along, so that what is on its way keeps its
+key.
+"""
+
+import os
+import shutil
+import sqlite3
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from ..core.counter.accounts import Account, Accounts
+from ..core.counter.ledger import Tallies
+from ..core.counter.seen_ids import SeenChunk
+from ..core.shards import shard_of
+from ..system import runfile
+from ..system.exits import Failure, StoreFailure
+from ..system.installation import service_command
+from ..system.locks import lock_file
+from .accounts import read_accounts, write_whole
+from .database import looking_at, unusable
+from .folder import RESHARDED, LedgerSet, find, make_files, sync, write
+from .ledger import ids_of, merge_chunks, read_tallies
+from .mark import mark_path
+from .verify import verify
+
+
+class Resharded(Struct, frozen=True):
+    """What was divided anew."""
+
+    shards_before: int
+    shards: int
+    plays: int
+    videos: int
+    ids: int
+    batches: int
+
+
+def reshard(state_dir: str, shards: int) -> Resharded | None:
+    """Divide the ledgers into so many; None where they are. Raises `Failure` with nothing changed."""
+    if not Path(state_dir).is_dir():
+        raise Failure(f"no ledgers in {state_dir}, expected those of a service that has run")
+    lock = _hold(state_dir)
+    try:
+        old = find(state_dir)
+        if old is None:
+            raise Failure(f"no ledgers in {state_dir}, expected those of a service that has run")
+        # A counter that outlives its killed supervisor for a moment commits until it sees that.
+        for path in old.files(state_dir):
+            if path.exists():
+                os.close(lock_file(path.with_suffix(".lock")))
+        _remove_others(state_dir, old)
+        if old.shards == shards:
+            return None
+        wrong = [str(finding) for finding in verify(state_dir) if finding.wrong]
+        if wrong:
+            raise StoreFailure("the ledgers are not divided, for they are not right:\n" + "\n".join(wrong))
+        new = LedgerSet(old.state, shards, _next_folder(old))
+        done = _write_set(state_dir, old, new)
+        # On the disk before it is named: a power cut after the name must find it whole.
+        for path in new.files(state_dir):
+            sync(path)
+        sync(Path(state_dir) / new.folder)
+        write(state_dir, new)
+        _remove_others(state_dir, new)
+        return done
+    except sqlite3.Error as error:
+        raise Failure(f"{state_dir}: not divided ({error}); the ledgers are as they were") from error
+    except OSError as error:
+        raise Failure(f"{state_dir}: {error}; run it again") from error
+    finally:
+        os.close(lock)
+
+
+def _hold(state_dir: str) -> int:
+    try:
+        return lock_file(runfile.lock_path(state_dir), timeout_s=0.5)
+    except StoreFailure as failure:
+        raise Failure(
+            f"a service (or another reshard) runs on {state_dir}: stop it with "
+            f"`{service_command()} stop`, with the settings that it was started with"
+        ) from failure
+
+
+def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
+    make_files(state_dir, new)
+    divided: list[list[tuple[bytes, Account]]] = [[] for _ in range(new.shards)]
+    redelivered = dead_lettered = 0  # of the whole, so they lie with the first
+    chunks: dict[tuple[int, str], list[SeenChunk]] = {}
+    for shard in range(old.shards):
+        path = old.ledger(state_dir, shard)
+        with looking_at(path) as connection:
+            for video, account in read_accounts(path, connection).items():
+                divided[shard_of(video, new.shards)].append((video, account))
+            _, tallies = read_tallies(path, connection)
+            redelivered += tallies.redelivered
+            dead_lettered += tallies.dead_lettered
+            seen = connection.execute(
+                "SELECT source, bucket, received_ms, ids FROM seen ORDER BY bucket, source"
+            )
+            for (source, bucket), group in groupby(seen, key=lambda row: (row[0], row[1])):
+                chunk, _ = merge_chunks([SeenChunk(*row) for row in group])
+                chunks.setdefault((bucket, source), []).append(chunk)
+    merged = [merge_chunks(parts)[0] for parts in chunks.values()]
+    for shard, accounts in enumerate(divided):
+        tallies = Tallies(sum(account.total for _, account in accounts))
+        if shard == 0:
+            tallies = Tallies(tallies.counted, redelivered, dead_lettered)
+        _write_ledger(new.ledger(state_dir, shard), Accounts(accounts), merged, tallies)
+    batches = _copy_outbox(old.outbox(state_dir), new.outbox(state_dir))
+    plays = sum(account.total for accounts in divided for _, account in accounts)
+    ids = sum(len(ids_of(chunk)) for chunk in merged)
+    return Resharded(old.shards, new.shards, plays, sum(map(len, divided)), ids, batches)
+
+
+def _write_ledger(path: Path, accounts: Accounts, seen: list[SeenChunk], tallies: Tallies) -> None:
+    """One commit, with all of it."""
+    writer = _writer(path)
+    write_whole(writer, accounts)
+    writer.executemany(
+        "INSERT INTO seen VALUES (?, ?, ?, ?)",
+        [(one.source, one.bucket, one.received_ms, one.ids) for one in seen],
+    )
+    numbers = (1, tallies.counted, tallies.redelivered, tallies.dead_lettered)
+    writer.execute("UPDATE tallies SET commits = ?, counted = ?, redelivered = ?, dead_lettered = ?", numbers)
+    _close(writer)
+
+
+def _copy_outbox(old: Path, new: Path) -> int:
+    writer = _writer(new)
+    with looking_at(old) as connection:
+        batches = connection.execute("SELECT key, content FROM batches ORDER BY rowid").fetchall()
+        writer.executemany("INSERT INTO batches VALUES (?, ?)", batches)
+        totals = connection.execute("SELECT content FROM totals").fetchone()
+        writer.execute("UPDATE totals SET content = ?", totals)
+        service = connection.execute("SELECT value FROM meta WHERE key = 'service'").fetchone()
+        if service is not None:
+            writer.execute("INSERT INTO meta VALUES ('service', ?)", service)
+    _close(writer)
+    return len(batches)
+
+
+def _writer(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+def _close(writer: sqlite3.Connection) -> None:
+    """Commit, and leave one file: to close the last connection takes in the -wal."""
+    path = Path(writer.execute("PRAGMA database_list").fetchone()[2])
+    writer.execute("COMMIT")
+    writer.close()
+    if Path(f"{path}-wal").exists():
+        raise unusable(path, "its -wal is still there after it was closed")
+
+
+def _next_folder(old: LedgerSet) -> str:
+    number = int(old.folder.removeprefix(RESHARDED) or 0) + 1
+    return f"{RESHARDED}{number}"
+
+
+def _remove_others(state_dir: str, kept: LedgerSet) -> None:
+    """Delete the sets that `ledgers.json` does not name: half written, or replaced."""
+    for folder in Path(state_dir).glob(f"{RESHARDED}*"):
+        if folder.is_dir() and folder.name != kept.folder:
+            shutil.rmtree(folder)
+    if not kept.folder:
+        return
+    root = msgspec.structs.replace(kept, folder="")
+    for path in [*Path(state_dir).glob("counter-*.sqlite"), root.outbox(state_dir)]:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        mark_path(path).unlink(missing_ok=True)
+        path.with_suffix(".lock").unlink(missing_ok=True)

@@ -1,0 +1,138 @@
+"""Checks everything that the ledgers of a state folder promise, without changing a byte of it.
+
+One line a file, and what is wrong with it. A service may run meanwhile: each file is read as of one
+commit. What it can't see is a bit that turned into another number of the same kind where nothing else
+holds that number: an arrival, or what was published.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from ..core import guids
+from ..core.counter.accounts import Accounts
+from ..core.counter.seen_ids import SeenChunk
+from ..core.dispatcher.outbox import Batch
+from ..core.shards import shard_of
+from ..system.exits import StoreFailure
+from .accounts import read_accounts
+from .database import check_facts, looking_at
+from .folder import LedgerSet, find
+from .ledger import check_accounts, ids_of, read_tallies
+from .mark import mark_path, read_mark
+from .outbox import decode_totals
+
+FINDINGS_MAX = 20  # a file that is wrong throughout is known as well by twenty lines
+
+
+class Finding(Struct, frozen=True):
+    """One file: what is in it, and what is wrong with it."""
+
+    path: Path
+    holds: str
+    wrong: list[str]
+
+    def __str__(self) -> str:
+        return f"{self.path}: {'; '.join(self.wrong) or 'ok, ' + self.holds}"
+
+
+def verify(state_dir: str) -> list[Finding]:
+    """A finding a file; none where nothing was ever counted. Raises `StoreFailure` where the file that
+    says which ledgers there are is damaged itself.
+    """
+    ledgers = find(state_dir)
+    if ledgers is None:
+        return []
+    shards = range(ledgers.shards)
+    findings = [_verify_ledger(ledgers.ledger(state_dir, one), ledgers, one) for one in shards]
+    return [*findings, _verify_outbox(ledgers.outbox(state_dir), ledgers)]
+
+
+def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> Finding:
+    holds, wrong = "", []
+    promised, _ = read_mark(path)  # before: a service that runs goes on meanwhile
+    try:
+        _check_there(path)
+        with looking_at(path) as connection:
+            connection.execute("BEGIN")
+            wrong += _integrity(connection)
+            check_facts(path, connection, ledgers.facts(shard))
+            commits, tallies = read_tallies(path, connection)
+            if commits < promised:
+                wrong.append(f"ends at commit {commits}, and {mark_path(path).name} says {promised}")
+            accounts = read_accounts(path, connection)
+            check_accounts(path, accounts, tallies)
+            wrong += _first(_account_faults(accounts, shard, ledgers.shards))
+            seen, faults = _seen(connection)
+            wrong += faults
+            holds = f"{tallies.counted} plays of {len(accounts)} videos, {seen} message ids"
+    except (StoreFailure, sqlite3.Error) as error:
+        wrong.append(str(error).removeprefix(f"{path}: "))
+    return Finding(path, holds, wrong)
+
+
+def _verify_outbox(path: Path, ledgers: LedgerSet) -> Finding:
+    holds, wrong = "", []
+    try:
+        _check_there(path)
+        with looking_at(path) as connection:
+            connection.execute("BEGIN")
+            wrong += _integrity(connection)
+            check_facts(path, connection, ledgers.facts())
+            batches = [
+                msgspec.msgpack.decode(row[0], type=Batch)
+                for row in connection.execute("SELECT content FROM batches")
+            ]
+            [(content,)] = connection.execute("SELECT content FROM totals")
+            if content is not None:
+                decode_totals(content)
+            holds = f"{len(batches)} batches to confirm"
+    except (StoreFailure, TypeError, ValueError) as error:
+        wrong.append(str(error).removeprefix(f"{path}: "))
+    return Finding(path, holds, wrong)
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise StoreFailure(f"{path}: missing, expected with the others: it was deleted or moved")
+
+
+def _integrity(connection: sqlite3.Connection) -> list[str]:
+    found = [row[0] for row in connection.execute(f"PRAGMA integrity_check({FINDINGS_MAX})")]
+    return [] if found == ["ok"] else [" ".join(str(one).split()) for one in found]
+
+
+def _account_faults(accounts: Accounts, shard: int, shards: int) -> Iterator[str]:
+    for video, one in accounts.items():
+        name = guids.text(video)
+        if shard_of(video, shards) != shard:
+            yield f"{name} belongs to shard {shard_of(video, shards)}"
+        if one.published > one.total:
+            yield f"{name} has {one.published} plays published of {one.total} counted: from an older backup?"
+        elif not one.pending:
+            if one.taken or one.arrived_ns or one.later_ns:
+                yield f"{name} has nothing to publish, and says since when"
+        elif not one.arrived_ns:
+            yield f"{name} has {one.total - one.published} plays to publish, and says not since when"
+        if one.taken > one.total:
+            yield f"{name} has {one.taken} plays in a batch of {one.total} counted"
+
+
+def _seen(connection: sqlite3.Connection) -> tuple[int, list[str]]:
+    ids, faults = 0, []
+    for row in connection.execute("SELECT source, bucket, received_ms, ids FROM seen"):
+        try:
+            if not isinstance(row[0], str) or type(row[1]) is not int or type(row[2]) is not int:
+                raise ValueError(f"a row of seen ids holds {row[:3]}")
+            ids += len(ids_of(SeenChunk(*row)))
+        except (TypeError, ValueError) as error:
+            faults.append(f"seen ids: {error}")
+    return ids, _first(iter(faults))
+
+
+def _first(faults: Iterator[str]) -> list[str]:
+    return list(islice(faults, FINDINGS_MAX))

@@ -1,0 +1,1 @@
+"""OTP's supervision over operating system processes."""

@@ -1,0 +1,76 @@
+"""The control pipe between the supervisor and one child: messages, and descriptors of new links.
+
+Promises: a child that sees it close knows that its supervisor is gone, and the supervisor that its
+child is. A `Linked` message carries one descriptor; descriptors arrive with the first byte of the
+message they were sent with (unix(7), SCM_RIGHTS), so the nth `Linked` has the nth descriptor.
+"""
+
+import os
+import socket
+from collections import deque
+from typing import Any, Generic
+
+from ..core.messages import Linked, Message
+from .mailbox import Decoder, Inbox, encode
+
+READ_BYTES = 65_536
+DESCRIPTORS_MAX = 16
+
+
+class PeerLost(Exception):
+    """The other end is closed: its process is gone."""
+
+
+class PeerStuck(Exception):
+    """The other end has not read for so long that its pipe is full."""
+
+
+class ControlPipe(Generic[Inbox]):
+    """One end. Never blocks; the owner watches `fileno()` for reading."""
+
+    def __init__(self, end: socket.socket, inbox: Any):
+        end.setblocking(False)
+        self._end = end
+        self._decoder: Decoder[Inbox] = Decoder(inbox)
+        self._descriptors: deque[int] = deque()
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        return self._end.fileno()
+
+    def send(self, message: Message, descriptor: int | None = None) -> None:
+        """Send a message, with a descriptor if it is a `Linked`. Raises `PeerLost`, `PeerStuck`."""
+        data = encode(message)
+        try:
+            if descriptor is None:
+                sent = self._end.send(data)
+            else:
+                sent = socket.send_fds(self._end, [data], [descriptor])
+        except BlockingIOError:
+            raise PeerStuck from None
+        except OSError as error:
+            raise PeerLost from error
+        if sent < len(data):
+            raise PeerStuck
+
+    def receive(self) -> list[tuple[Inbox, int | None]]:
+        """The messages that have arrived, each with its descriptor. Raises `PeerLost`."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._end, READ_BYTES, DESCRIPTORS_MAX)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise PeerLost from error
+        self._descriptors.extend(descriptors)
+        if not data:
+            raise PeerLost
+        return [
+            (message, self._descriptors.popleft() if isinstance(message, Linked) else None)
+            for message in self._decoder.feed(data)
+        ]
+
+    def close(self) -> None:
+        """Close our end, and descriptors that nobody took."""
+        self._end.close()
+        while self._descriptors:
+            os.close(self._descriptors.popleft())

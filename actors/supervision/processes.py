@@ -1,0 +1,164 @@
+"""Child processes: the only place that starts, waits for or signals one.
+
+Children come from a `forkserver` that has the imports done, never from a plain `fork`: a sibling that
+inherited a copy of a pipe end would hide its closing. The closing of the control pipe is a child's
+death; its exit status comes from the forkserver. When the forkserver itself is killed, multiprocessing
+takes all its children for dead: they are not, and go on. The next start makes a new forkserver; how the
+children of the old one end can then not be told, only that they do.
+"""
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+
+from ..core.messages import Message, SupervisorInbox
+from ..system.installation import environment
+from .actor import Birth, run
+from .control import ControlPipe, PeerLost, PeerStuck
+from .mailbox import end_of
+from .restarts import Exit
+
+log = logging.getLogger(__name__)
+
+REAP_TIMEOUT_S = 5.0
+START_TRIES = 3  # the forkserver may be killed while it forks
+LOST_STATUS = 255  # what multiprocessing says when the forkserver, and the status with it, is gone
+_context = multiprocessing.get_context("forkserver")
+
+
+def prepare() -> None:
+    """Let the forkserver import what actors need. Call it before the first start."""
+    os.environ.update(environment())  # the forkserver does not get our sys.path
+    _context.set_forkserver_preload(["actors.preload"])
+
+
+class ChildProcess:
+    """One incarnation of one child: its process and its control pipe."""
+
+    def __init__(
+        self,
+        birth: Birth,
+        on_message: Callable[["ChildProcess", SupervisorInbox], None],
+        on_exit: Callable[["ChildProcess", Exit], None],
+    ):
+        """Starts it. `on_exit` is called once, when the process is gone and reaped."""
+        self.birth = birth
+        self.started_s = time.monotonic()
+        self.hung = ""
+        self._on_message = on_message
+        self._on_exit = on_exit
+        self._exited = False
+        self._closed = False
+        self._code: int | None = None
+        self._reaper: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._process, control = _start(birth)
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+        self._control: ControlPipe[SupervisorInbox] = ControlPipe(control, SupervisorInbox)
+        self._sentinel = self._process.sentinel
+        self._loop.add_reader(self._control.fileno(), self._hear)
+        self._loop.add_reader(self._sentinel, self._status)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not been reaped yet."""
+        return not self._exited
+
+    def send(self, message: Message, descriptor: int | None = None) -> None:
+        """Tell the child something. One that is gone or stuck is dealt with when that shows."""
+        with contextlib.suppress(PeerLost, PeerStuck):
+            self._control.send(message, descriptor)
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing when it is gone already."""
+        if not self._exited:
+            send_signal(self.pid, number)
+
+    def kill_hung(self, why: str) -> None:
+        """SIGKILL for a child that does not answer."""
+        self.hung = why
+        self.signal(signal.SIGKILL)
+
+    def _hear(self) -> None:
+        try:
+            for message, _ in self._control.receive():
+                self._on_message(self, message)
+        except PeerLost:
+            self._closed = True
+            self._loop.remove_reader(self._control.fileno())
+            # It may hang in exiting: make sure of its death.
+            self._reaper = self._loop.call_later(REAP_TIMEOUT_S, self.signal, signal.SIGKILL)
+            self._end_if_gone()
+
+    def _status(self) -> None:
+        """The forkserver says how it ended, or is gone itself."""
+        self._process.join(0)
+        self._code = self._process.exitcode
+        if self._code is None:
+            return
+        self._loop.remove_reader(self._sentinel)
+        if self._code == LOST_STATUS and not self._closed:
+            log.warning("lost the forkserver; %s goes on without", self.birth.name)
+        self._end_if_gone()
+
+    def _end_if_gone(self) -> None:
+        if self._exited or not self._closed or self._code is None:
+            return
+        self._exited = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+        self._control.close()
+        self._process.close()
+        self._on_exit(self, _exit(self._code, self.hung))
+
+
+def _start(birth: Birth) -> tuple[BaseProcess, socket.socket]:
+    """Start a child. The process, and our end of its control pipe. Raises `OSError`."""
+    for tries_left in reversed(range(START_TRIES)):
+        ours, theirs = multiprocessing.Pipe()
+        process = _context.Process(target=run, args=(birth, theirs), name=birth.id)
+        try:
+            process.start()
+            return process, end_of(ours)
+        except (OSError, EOFError) as error:
+            ours.close()
+            if not tries_left:
+                raise OSError(f"{birth.name} cannot be started: {error}") from error
+        finally:
+            theirs.close()  # at once: a copy of the child's end here would hide its death
+    raise AssertionError("not reached")
+
+
+def send_signal(pid: int, number: int) -> bool:
+    """Send a signal to a process. Whether there was one."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def pipe() -> tuple[int, int]:
+    """The two descriptors of a fresh pipe for a link, open in this process until closed."""
+    one, other = multiprocessing.Pipe()
+    return end_of(one).detach(), end_of(other).detach()
+
+
+def _exit(code: int, hung: str) -> Exit:
+    if code == LOST_STATUS:
+        return Exit(hung=hung)
+    if code >= 0:
+        return Exit(code=code, hung=hung)
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return Exit(signal=name, hung=hung)

@@ -1,0 +1,42 @@
+"""Where this code is, a checkout or what pip installed, and which commands its user has for it.
+
+A text that tells people what to run takes the command from here. So does whatever starts another Python
+that has to find this code, and not a module of the same name in the working directory.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# pip writes this folder beside the modules that it copies; a checkout, installed with -e or not, has none.
+INSTALLED = any(ROOT.glob("playtally-*.dist-info"))
+_SCRIPTS = ("playtally", "playtally-producer")
+
+
+def service_command() -> str:
+    """The service's command line as its user has it, without arguments.
+
+    Children are told how their supervisor was started: multiprocessing hands them its `sys.argv`.
+    """
+    return "playtally" if _by_script() else "python supervisor.py"
+
+
+def producer_command() -> str:
+    """The producer's, in the same manner."""
+    return "playtally-producer" if _by_script() else "python -m producer"
+
+
+def environment() -> dict[str, str]:
+    """The environment for another Python that runs this code, wherever that is and whatever its working
+    directory holds.
+    """
+    changed = {"PYTHONSAFEPATH": "1"}  # its working directory is not looked into for modules
+    if not INSTALLED:
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        changed["PYTHONPATH"] = os.pathsep.join(paths)
+    return {**os.environ, **changed}
+
+
+def _by_script() -> bool:
+    return INSTALLED or Path(sys.argv[0]).name in _SCRIPTS

@@ -1,0 +1,197 @@
+"""Two nsqds, one with a backlog, in virtual time: the other's plays do not wait for it, and RDY, which goes
+up to its share of max_in_flight, stays there. The real consumer with its reader: see `reading.py`.
+"""
+
+import asyncio
+import functools
+from random import Random
+from uuid import UUID
+
+import pytest
+from msgspec import Struct
+
+from actors.core.consumer.ready_count import BACKLOG_MS, Pace
+from actors.sources import nsqd as reader
+from actors.sources.nsqd import OUTPUT_BUFFER_TIMEOUT_MS, BatchConnection, BatchReader
+from tests.simulation import buffering_nsqd, reading
+from tests.simulation.buffering_nsqd import BufferingNsqd
+from tests.simulation.reading import PATIENCE_S, PORT, Reading
+from tests.support.virtual_time import run_virtually
+
+VIDEOS = [str(UUID(int=number)) for number in range(1, 101)]
+BACKLOG = 20_000
+SHARE = 1250  # half of max_in_flight
+LONE_EVERY_S = 0.023
+OLD_S = 60.0  # a backlog for certain
+STOP_S = 0.1
+STOPS_SHARE = 0.2  # of the moments at which a lone play comes
+BUFFER_S = OUTPUT_BUFFER_TIMEOUT_MS / 1000
+
+
+class Machine(Struct, frozen=True):
+    """Who is the slow one."""
+
+    nsqd: buffering_nsqd.Speed = buffering_nsqd.Speed(send_s=5e-6, finish_s=3e-6)
+    ours: reading.Speed = reading.Speed()
+
+
+MACHINES = {
+    "all quick": Machine(),
+    "nsqd slow": Machine(nsqd=buffering_nsqd.Speed(send_s=20e-6, finish_s=10e-6)),
+    "consumer slow": Machine(ours=reading.Speed(play_s=10e-6)),
+    "counters slow": Machine(ours=reading.Speed(commit_s=20e-3)),
+    "all slow": Machine(
+        buffering_nsqd.Speed(send_s=20e-6, finish_s=20e-6), reading.Speed(1e-3, 20e-6, 20e-3, 20e-6)
+    ),
+}
+
+
+class Found(Struct):
+    """What became of it. `ready_counts`: what RDY the busy nsqd was told while it had more. `after`: then."""
+
+    ready_counts: list[int]
+    after: list[int]
+    lone_s: list[float]
+    lone_after_s: list[float]
+    counted: int
+    put: int
+
+    @property
+    def falls(self) -> list[tuple[int, int]]:
+        """From where to where RDY fell while the backlog lasted."""
+        pairs = zip(self.ready_counts, self.ready_counts[1:], strict=False)
+        return [(before, after) for before, after in pairs if after < before]
+
+
+def drain(name, age_s=OLD_S, stops=False):
+    """A backlog so old on one nsqd, lone plays on the other, and when it is over on the one. `stops`: now and
+    then a process is stopped for a while.
+    """
+    machine = MACHINES[name]
+
+    async def scene():
+        random, loop = Random(1), asyncio.get_running_loop()
+        busy, quiet = (BufferingNsqd(machine.nsqd, random, VIDEOS) for _ in range(2))
+        world = Reading([busy, quiet], machine.ours, patch)
+        busy.put(BACKLOG, age_s)
+        await world.start()
+        lone, lone_after = {}, {}
+        while busy.waiting:
+            assert loop.time() < PATIENCE_S, "the backlog is not drained"
+            await asyncio.sleep(LONE_EVERY_S)
+            lone[quiet.put(1)] = loop.time()
+            if stops and random.random() < STOPS_SHARE:
+                random.choice([world.process, *(one.process for one in world.counters)]).stop(STOP_S)
+        await world.until(lambda: world.counted >= BACKLOG + len(lone), "all to be counted")
+        for _ in range(10):
+            await asyncio.sleep(LONE_EVERY_S)
+            lone_after[busy.put(1)] = loop.time()
+        put = BACKLOG + len(lone) + len(lone_after)
+        await world.until(lambda: world.counted >= put, "all to be counted")
+        return Found(
+            [one.ready_count for one in busy.ready_counts if one.depth],
+            [one.ready_count for one in busy.ready_counts if not one.depth],
+            [quiet.received_s[number] - put_s for number, put_s in lone.items()],
+            [busy.received_s[number] - put_s for number, put_s in lone_after.items()],
+            world.counted,
+            put,
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        return run_virtually(scene)
+
+
+drained = functools.cache(drain)
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["", "with stops"])
+@pytest.mark.parametrize("name", MACHINES)
+def test_rdy_goes_up_to_its_share_and_does_not_fall_while_a_backlog_lasts(name, stops):
+    found = drained(name, OLD_S, stops)
+    assert found.counted == found.put
+    assert found.falls == []
+    assert SHARE / 2 < found.ready_counts[-1] <= SHARE
+
+
+@pytest.mark.parametrize("age_s", [0.05, 1.0])
+@pytest.mark.parametrize("name", MACHINES)
+def test_where_clocks_that_differ_could_explain_a_backlog_rdy_dips_to_half_and_is_back(name, age_s):
+    found = drain(name, age_s)
+    assert found.counted == found.put
+    assert all(after >= before / 2 for before, after in found.falls)
+    assert SHARE / 2 < found.ready_counts[-1] == max(found.ready_counts) <= SHARE
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_a_lone_play_on_another_nsqd_does_not_wait_for_the_backlog(name):
+    found = drained(name, OLD_S, False)
+    assert len(found.lone_s) >= 5
+    # Two of them that waited for a commit raise its RDY, and cost the next ones a turn in nsqd's buffer.
+    assert sorted(found.lone_s)[len(found.lone_s) // 2] < BUFFER_S
+    assert max(found.lone_s) < 2.5 * BUFFER_S
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_stops_hold_a_lone_play_up_for_as_long_as_they_last(name):
+    found = drained(name, OLD_S, True)
+    assert max(found.lone_s) < 2 * STOP_S + 2.5 * BUFFER_S
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_when_the_backlog_is_over_rdy_comes_down_and_lone_plays_are_read_soon(name):
+    found = drained(name, OLD_S, False)
+    assert found.after[-1] <= 4
+    assert max(found.lone_after_s) < 2.5 * BUFFER_S
+
+
+# What these tests are worth: mistakes made on purpose.
+
+
+class SeesNoBacklog(Pace):
+    """Falls as lone messages in nsqd's buffer ask for, in the pieces of a backlog too."""
+
+    def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
+        newest_age_ms = min(newest_age_ms, self.least_age_ms + BACKLOG_MS - 1)
+        return super().after_read(in_flight, now_ms, newest_age_ms, oldest_age_ms)
+
+
+class NeverFalls(Pace):
+    """What was asked for once is asked for ever."""
+
+    def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
+        before = self.ready_count
+        self.ready_count = max(before, super().after_read(in_flight, now_ms, newest_age_ms, oldest_age_ms))
+        return self.ready_count
+
+
+def test_a_pace_that_sees_no_backlog_is_found_out(monkeypatch):
+    monkeypatch.setattr(reader, "Pace", SeesNoBacklog)
+    assert drain("nsqd slow").falls
+    assert drain("all quick").falls
+
+
+def test_a_pace_that_never_falls_is_found_out(monkeypatch):
+    monkeypatch.setattr(reader, "Pace", NeverFalls)
+    assert drain("all quick").after == []
+
+
+def test_shares_that_are_all_of_it_are_found_out(monkeypatch):
+    def share(self):
+        for conn in self.conns.values():
+            conn.pace.limit(self.max_in_flight)
+
+    monkeypatch.setattr(BatchReader, "_share", share)
+    found = drain("counters slow")
+    assert max(found.ready_counts) > SHARE
+    assert found.falls, "too much is outstanding now and then, and nothing is asked for"
+
+
+def test_an_nsqd_that_is_asked_for_nothing_is_found_out(monkeypatch):
+    def set_ready_count(self, ready_count):
+        is_the_busy_one = self.port == PORT
+        asked(self, ready_count if is_the_busy_one else 0)
+
+    asked = BatchConnection.set_ready_count
+    monkeypatch.setattr(BatchConnection, "set_ready_count", set_ready_count)
+    with pytest.raises(AssertionError, match="all to be counted"):
+        drain("all quick")

@@ -1,0 +1,310 @@
+"""Mailboxes: every message survives every cut, garbage is BadMail, and a lost peer is told once."""
+
+import asyncio
+import resource
+import socket
+import types
+import typing
+
+import msgpack
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.core import messages
+from actors.core.messages import (
+    ChildInbox,
+    Collect,
+    ConsumerInbox,
+    Counted,
+    CounterInbox,
+    DispatcherInbox,
+    Message,
+    Plays,
+    Recall,
+    SupervisorInbox,
+)
+from actors.supervision.mailbox import MESSAGE_BYTES_MAX, BadMail, Decoder, Link, encode
+from tests.support.patience import PATIENCE_S
+
+INBOXES = [ConsumerInbox, CounterInbox, DispatcherInbox, ChildInbox, SupervisorInbox]
+
+
+def kinds_of(inbox):
+    return typing.get_args(inbox) or (inbox,)
+
+
+def strategy_of(annotation):
+    """Values of a field's type."""
+    if typing.get_origin(annotation) is list:
+        return st.lists(strategy_of(typing.get_args(annotation)[0]), max_size=5)
+    if typing.get_origin(annotation) is dict:
+        key, value = map(strategy_of, typing.get_args(annotation))
+        return st.dictionaries(key, value, max_size=4)
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return st.one_of(*map(strategy_of, typing.get_args(annotation)))
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        fields = typing.get_type_hints(annotation)
+        return st.builds(annotation, **{name: strategy_of(kind) for name, kind in fields.items()})
+    if annotation is type(None):
+        return st.none()
+    return {
+        int: st.integers(-(2**63), 2**64 - 1),
+        float: st.floats(allow_nan=False),
+        bool: st.booleans(),
+        str: st.text(max_size=20),
+        bytes: st.binary(max_size=40),
+    }[annotation]
+
+
+def mail(inbox):
+    return st.lists(st.one_of(*map(strategy_of, kinds_of(inbox))), max_size=6)
+
+
+@pytest.mark.parametrize("inbox", INBOXES, ids=lambda inbox: str(kinds_of(inbox)[0].__name__))
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_every_message_comes_out_as_it_went_in_however_the_bytes_are_cut(inbox, data):
+    sent = data.draw(mail(inbox))
+    stream = b"".join(map(encode, sent))
+    assert Decoder(inbox).feed(stream) == sent
+    by_byte = Decoder(inbox)
+    assert [one for byte in stream for one in by_byte.feed(bytes([byte]))] == sent
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    decoder = Decoder(inbox)
+    pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    assert [one for piece in pieces for one in decoder.feed(piece)] == sent
+
+
+def test_every_kind_of_message_is_in_a_mailbox_and_frozen():
+    in_mailboxes = {kind for inbox in INBOXES for kind in kinds_of(inbox)}
+    assert set(kinds_of(Message)) == in_mailboxes
+    for kind in in_mailboxes:
+        assert kind.__struct_config__.frozen, f"{kind.__name__} can be changed after it was made"
+        assert kind.__struct_config__.array_like
+    tags = [kind.__struct_config__.tag for kind in in_mailboxes]
+    assert len(tags) == len(set(tags)), "two kinds of message with one tag"
+    for kind in vars(messages).values():
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            assert kind.__doc__, f"{kind.__name__} says nothing of itself"
+
+
+def test_a_message_of_another_mailbox_is_bad_mail():
+    with pytest.raises(BadMail):
+        Decoder(ConsumerInbox).feed(encode(Recall()))
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xc1",  # no msgpack
+        b"\x00",  # a number
+        b"\x90",  # an empty array
+        b"\x91\xa7unknown",
+        b"\x92\xa7collect\x01",  # a field is missing
+        b"\x93\xa7collect\xa1x\xc4\x00",  # a text where a number belongs
+        b"\x93\xa7collect\x01\xa1x",  # a text where bytes belong
+        b"\x93\xa7collect\xca\x7f\xc0\x00\x00\xc4\x00",  # NaN where a number belongs
+        b"\x81\xa1a\x01",  # a map
+        b"\x81\x91\x01\x02",  # a key that no map can have
+        b"\xa1\xff",  # a text that is not UTF-8
+        b"\xd6\xff\x00\x00\x00\x00",  # a timestamp
+        b"\xd4\xff\x00",  # a timestamp of a wrong length
+        b"\xd7\x05" + bytes(8),  # an extension
+        b"\x91" * 2000,  # nested deeper than anything of ours
+        b"\xdd\xff\xff\xff\xff",  # an array of four thousand million
+        b"\xdf\x00\xff\xff\xff",  # a map of sixteen million
+    ],
+    ids=lambda garbage: repr(garbage[:12]),
+)
+def test_garbage_is_bad_mail(garbage):
+    with pytest.raises(BadMail):
+        Decoder(CounterInbox).feed(garbage)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_messages_or_a_part_of_one_or_bad_mail(garbage):
+    try:
+        found = Decoder(CounterInbox).feed(garbage)
+    except BadMail:
+        return
+    assert all(isinstance(one, kinds_of(CounterInbox)) for one in found)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 200), st.integers(0, 255))
+def test_a_byte_that_was_flipped_never_raises_anything_else(place, byte):
+    stream = bytearray(encode(Plays(1, "a/plays", bytes(16), bytes(32), bytes(16))) * 2)
+    stream[place % len(stream)] = byte
+    try:
+        Decoder(CounterInbox).feed(bytes(stream))
+    except BadMail:
+        pass
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\xc6\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+        b"\x93\xa7collect\x01\xc6\xff\xff\xff\xff",
+    ],
+)
+def test_a_message_beyond_the_limit_is_bad_mail_before_it_is_held(head):
+    decoder = Decoder(CounterInbox)
+    with pytest.raises(BadMail):
+        decoder.feed(head)
+        for _ in range(MESSAGE_BYTES_MAX // 65_536 + 2):
+            decoder.feed(bytes(65_536))
+
+
+def test_nested_claims_of_great_arrays_take_no_memory():
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    decoder = Decoder(CounterInbox)
+    try:
+        for _ in range(10):
+            decoder.feed(b"\xdd\x00\x0f\xff\xff" * 10)
+    except BadMail:
+        pass
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
+    assert grown_kib < 300 * 1024
+
+
+def test_a_large_message_is_taken_in_pieces():
+    plays = Plays(1, "a/plays", bytes(8 * 50_000), bytes(16 * 50_000), bytes(8 * 50_000))
+    stream, decoder = encode(plays), Decoder(CounterInbox)
+    found = []
+    for at in range(0, len(stream), 65_536):
+        found += decoder.feed(stream[at : at + 65_536])
+    assert found == [plays]
+
+
+# Links over real sockets
+
+
+class End:
+    """One end of a link, and what happened on it."""
+
+    def __init__(self, end, inbox, on_messages=None):
+        self.read, self.lost = [], 0
+        self._changed = asyncio.Event()
+        self._on_messages = on_messages
+        self.link = Link("peer", 3, end, inbox, self._take, self._lose)
+
+    def _take(self, link, found):
+        self.read += found
+        self._changed.set()
+        if self._on_messages is not None:
+            self._on_messages(link)
+
+    def _lose(self, link):
+        self.lost += 1
+        self._changed.set()
+
+    async def until(self, condition):
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def on_a_pipe(scene):
+    """Run a scene of two socket ends in a loop of its own."""
+
+    async def run():
+        ends = socket.socketpair()
+        try:
+            await scene(*ends)
+        finally:
+            for end in ends:
+                if end.fileno() >= 0:
+                    end.close()
+
+    asyncio.run(run())
+
+
+def test_messages_arrive_in_order():
+    async def scene(left, right):
+        one, two = End(left, ConsumerInbox), End(right, CounterInbox)
+        sent = [Collect(number, bytes(1000)) for number in range(2000)]
+        for message in sent:
+            one.link.send(message)
+        two.link.send(Counted([1, 2]))
+        await two.until(lambda: len(two.read) == len(sent))
+        await one.until(lambda: one.read)
+        assert two.read == sent
+        assert one.read == [Counted([1, 2])]
+        assert (one.lost, two.lost) == (0, 0)
+        one.link.close()
+        two.link.close()
+
+    on_a_pipe(scene)
+
+
+def test_a_peer_that_is_gone_is_told_once_after_all_that_it_wrote():
+    async def scene(left, right):
+        two = End(right, CounterInbox)
+        left.sendall(encode(Recall()) * 3 + encode(Collect(1, b"x"))[:-1])
+        left.close()
+        await two.until(lambda: two.lost)
+        assert two.read == [Recall()] * 3
+        assert two.lost == 1
+        two.link.send(Counted([1]))  # to one that is gone: dropped
+
+    on_a_pipe(scene)
+
+
+def test_an_end_that_we_close_ourselves_tells_nobody():
+    async def scene(left, right):
+        two = End(right, CounterInbox)
+        two.link.close()
+        async with asyncio.timeout(PATIENCE_S):
+            await two.link.reading
+        assert two.lost == 0
+        two.link.send(Recall())
+
+    on_a_pipe(scene)
+
+
+def test_nothing_more_is_handed_over_once_a_link_is_closed_in_the_middle():
+    async def scene(left, right):
+        two = End(right, CounterInbox, on_messages=lambda link: link.close())
+        left.sendall(encode(Recall()))
+        await two.until(lambda: two.read)
+        with pytest.raises(OSError):
+            for _ in range(100):
+                left.sendall(encode(Recall()))
+                await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE_S):
+            await two.link.reading
+        assert two.read == [Recall()]
+        assert two.lost == 0
+
+    on_a_pipe(scene)
+
+
+def test_garbage_on_a_link_ends_its_reading_with_bad_mail():
+    async def scene(left, right):
+        two = End(right, CounterInbox)
+        left.sendall(b"\xc1")
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(BadMail):
+                await two.link.reading
+        two.link.close()
+
+    on_a_pipe(scene)
+
+
+def test_a_link_is_named_by_the_peer_and_its_incarnation():
+    async def scene(left, right):
+        two = End(right, CounterInbox)
+        assert str(two.link) == "peer#3"
+        two.link.close()
+
+    on_a_pipe(scene)
+
+
+def test_the_wire_is_msgpack_that_any_other_language_reads():
+    assert msgpack.unpackb(encode(Collect(7, b"\x01"))) == ["collect", 7, b"\x01"]

@@ -1,0 +1,205 @@
+"""What people read: nothing that they must copy is cut, at 80 columns or in a pipe; and watching goes on
+whatever the service does.
+"""
+
+import pytest
+
+from actors import config
+from actors.cli import screen
+from actors.system.exits import Failure
+
+PATH = "/a/folder/" + "with-a-name-that-is-long/" * 4 + "state"
+
+
+def child(child_id, state="running", **facts):
+    return {
+        "id": child_id,
+        "state": state,
+        "pid": 4711,
+        "incarnation": 1,
+        "restarts": 0,
+        "uptime_s": 61.0,
+        "last_exit": None,
+        "memory_bytes": 31_000_000,
+        "cpu_s": 0.1,
+        "mailbox_bytes": 0,
+        **facts,
+    }
+
+
+def status(*children, **facts):
+    children = children or (child("nsqd"), child("counter-0"), child("consumer"))
+    names = [one["id"] for one in children if not one["id"].startswith("counter-")]
+    limits = {"strategy": "one_for_one", "max_restarts": 5, "max_seconds": 10.0, "state": "running"}
+    return {
+        "supervisor": {
+            "pid": 4710,
+            "uptime_s": 3661.0,
+            "strategy": "one_for_one",
+            "memory_bytes": 38_000_000,
+            "cpu_s": 1.5,
+        },
+        "supervisors": [
+            {"id": "root", "children": [*names, "counters"], **limits},
+            {
+                "id": "counters",
+                "children": [one["id"] for one in children if one["id"].startswith("counter-")],
+                **limits,
+            },
+        ],
+        "children": list(children),
+        "plays": {"received": 1234, "counted": 1234, "redelivered": 5, "dead_lettered": 6},
+        "publishes": {
+            "total": 1000,
+            "realtime": 900,
+            "deadline": 80,
+            "overdue": 15,
+            "drain": 5,
+            "videos": 12_345,
+            "late": 2,
+            "late_by_client": 1,
+            "failed": 3,
+            "rejected": 1,
+        },
+        "videos": 100,
+        "pending_videos": 0,
+        "in_flight_messages": 0,
+        "caught_up": True,
+        "client": {"circuit": "closed", "failures_in_a_row": 0},
+        **facts,
+    }
+
+
+@pytest.fixture
+def at_80_columns(monkeypatch):
+    class Narrow(screen.Page):
+        def __init__(self):
+            super().__init__()
+            self.width = 80
+
+    monkeypatch.setattr(screen, "Page", Narrow)
+
+
+def shown(capsys, show, *arguments):
+    show(*arguments)
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_the_status_names_every_child_its_life_and_what_was_done(capsys):
+    killed = child("counter-0", incarnation=2, restarts=1, last_exit="killed(SIGKILL)")
+    lines = shown(capsys, screen.show_status, status(child("nsqd"), killed, child("consumer")))
+    text = "\n".join(lines)
+    assert "supervisor" in text and "1 h 01 min" in text
+    assert any("counter-0  running  4711    #2  1 min 01 s" in line for line in lines)
+    assert "killed(SIGKILL)" in text
+    assert "1,234 counted of 100 videos; 5 redeliveries dropped, 6 dead letters" in text
+    assert "1,000 of 12,345 totals: 900 realtime, 80 deadline, 15 overdue, 5 drain" in text
+    assert "2 totals late, 1 by the client; 3 attempts failed, 1 rejected" in text
+    assert lines[-1] == "caught up: nothing in flight, every play published"
+
+
+def test_a_client_that_fails_is_told(capsys):
+    facts = {"client": {"circuit": "half_open", "failures_in_a_row": 1234}}
+    lines = shown(capsys, screen.show_status, status(**facts))
+    assert "client     failed 1,234 times in a row; circuit half open" in lines
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({"in_flight_messages": 1500}, "1,500 messages in flight"),
+        ({"in_flight_messages": 9, "pending_videos": 20}, "9 messages in flight, 20 videos to publish"),
+        ({"pending_videos": 1}, "1 videos to publish"),
+        ({}, "a batch is being confirmed"),
+    ],
+)
+def test_what_is_not_done_yet_is_told(facts, told, capsys):
+    assert shown(capsys, screen.show_status, status(caught_up=False, **facts))[-1] == told
+
+
+def test_who_is_down_is_named_when_not_all_is_known(capsys):
+    down = child("consumer", "stopped", pid=None, uptime_s=0.0)
+    lines = shown(capsys, screen.show_status, status(child("nsqd"), down, caught_up=False))
+    assert lines[-1] == "not running: consumer"
+
+
+def test_the_status_fits_80_columns_and_cuts_nothing(capsys, at_80_columns):
+    why = "killed(SIGKILL), hung (no answer for 10.3 s)"
+    hung = child("counter-0", last_exit=why, pid=4_194_304)
+    lines = shown(capsys, screen.show_status, status(child("nsqd", uptime_s=360_000.0), hung))
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert "…" not in text
+    assert "4194304" in text and "100 h 00 min" in text
+    words = "".join("".join(line[55:].split()) for line in lines)
+    assert why.replace(" ", "") in words
+
+
+def test_settings_are_never_cut_neither_at_80_columns_nor_in_a_pipe(capsys, tmp_path, monkeypatch):
+    file = tmp_path / "config.toml"
+    file.write_text(f'[supervisor]\nstate_dir = "{PATH}"\n[nsq]\nnsqd_tcp_addresses = ["a:1", "b:2"]\n')
+    found = config.explain(file)
+    lines = shown(capsys, screen.show_config, found)
+    (line,) = (line for line in lines if line.startswith("supervisor.state_dir "))
+    assert line.split()[1:3] == [PATH, "config.toml"]
+    assert any("[a:1, b:2]" in line for line in lines)
+    assert any(line.startswith("publish.secret_env ") and ' "" ' in line for line in lines)
+    assert any(line.startswith("publish.stdout ") and " true " in line for line in lines)
+    assert "expected" in lines[0]
+
+    class Narrow(screen.Page):
+        def __init__(self):
+            super().__init__()
+            self.width = 80
+
+    monkeypatch.setattr(screen, "Page", Narrow)
+    lines = shown(capsys, screen.show_config, found)
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    first = next(number for number, line in enumerate(lines) if line.startswith("supervisor.state_dir "))
+    start = lines[0].index("value")
+    end = lines[0].index("unit")
+    value = lines[first][start:end].strip()
+    for line in lines[first + 1 :]:
+        if line[:start].strip():
+            break
+        value += line[start:end].strip()
+    assert value == PATH
+
+
+def test_totals_show_what_the_client_was_told_and_the_sum(capsys):
+    one, other = (f"00000000-0000-4000-8000-00000000000{number}" for number in (1, 2))
+    rows = [(one, 1500, 1499), (other, 7, 7)]
+    lines = shown(capsys, screen.show_totals, rows)
+    assert lines[1].split() == [one, "1,500", "1,499"]
+    assert lines[-1] == "1,507 plays of 2 videos"
+
+
+def test_watching_goes_on_while_the_service_is_away_and_ends_at_ctrl_c(capsys, monkeypatch):
+    monkeypatch.setattr(screen, "WATCH_INTERVAL_S", 0.0)
+    answers = iter([status(), Failure("the service does not answer"), status(), KeyboardInterrupt()])
+
+    def ask():
+        answer = next(answers)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    assert screen.watch(ask) == 0
+    assert next(answers, None) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (59.94, "59.9 s"),
+        (60, "1 min 00 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h 00 min"),
+        (90_061, "25 h 01 min"),
+    ],
+)
+def test_durations_are_as_long_as_they_need_to_be(seconds, text, capsys):
+    lines = shown(capsys, screen.show_status, status(child("nsqd", uptime_s=seconds), child("counter-0")))
+    assert any("nsqd" in line and f" {text} " in line for line in lines)

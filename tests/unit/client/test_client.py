@@ -1,0 +1,712 @@
+"""The reference client as real processes and over real sockets: what it confirms, it keeps. When its streams
+speak, and whom they drop, is told by the clock of a loop of its own (`virtual_time.py`).
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import http.client
+import itertools
+import json
+import os
+import pathlib
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tornado.iostream import IOStream
+
+from actors.cli.recordings import read_publishes
+from actors.client import events
+from actors.client.errors import AddressError, MalformedPublish, StoreError
+from actors.client.publishes import BODY_BYTES_MAX, parse
+from actors.client.server import ReferenceClient
+from actors.client.store import FILE_NAME, ClientStore
+from actors.core.client.audit import Audit, Entry, Promises, Publish, Trigger
+from tests.support.patience import PATIENCE_S, wait_until
+from tests.support.virtual_time import run_virtually
+
+ROOT = pathlib.Path(__file__).parents[3]
+A, B = (str(uuid.UUID(int=number)) for number in (1, 2))
+
+
+class Process:
+    """`python -m actors.client` as a process of its own."""
+
+    def __init__(self, path, *arguments, port=0, environment=None):
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "actors.client",
+                "--address",
+                f"127.0.0.1:{port}",
+                "--data-path",
+                str(path),
+                *arguments,
+            ],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            env=os.environ | (environment or {}),
+            text=True,
+        )
+        self.pid = self._process.pid
+        line = self._process.stderr.readline()
+        ready = re.search(r"ready at http://127\.0\.0\.1:(\d+)/", line)
+        if not ready:
+            raise RuntimeError(line + self._process.communicate()[1])
+        self.port = int(ready.group(1))
+        # Read on, so that a full pipe never stops the client.
+        self._reading = threading.Thread(target=self._process.stderr.read, daemon=True)
+        self._reading.start()
+
+    def end(self, number=signal.SIGKILL):
+        self._process.send_signal(number)
+        code = self._process.wait(PATIENCE_S)
+        self._reading.join(PATIENCE_S)
+        self._process.stderr.close()
+        return code
+
+
+@contextlib.contextmanager
+def running(path, *arguments, **options):
+    process = Process(path, *arguments, **options)
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+@pytest.fixture
+def process(tmp_path):
+    with running(tmp_path / "client") as process:
+        yield process
+
+
+class Served:
+    """A client in a thread of this process: the same over its sockets, and there at once."""
+
+    def __init__(self, path):
+        self._path = path
+        self._ready = threading.Event()
+
+    def __enter__(self):
+        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(PATIENCE_S)
+        return self
+
+    def __exit__(self, *_):
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(PATIENCE_S)
+        assert not self._thread.is_alive()
+
+    async def _serve(self):
+        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
+        client = ReferenceClient.start(self._path, "127.0.0.1:0")
+        self.port = client.port
+        self._ready.set()
+        await self._ended.wait()
+        await client.stop()
+
+
+@pytest.fixture
+def client(tmp_path):
+    with Served(tmp_path / "client") as client:
+        yield client
+
+
+def request(port, method, path, body=None, **headers):
+    """Status, headers and body of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+    try:
+        connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+    finally:
+        connection.close()
+
+
+def get(port, path):
+    status, _, body = request(port, "GET", path)
+    assert status == 200, body
+    return json.loads(body)
+
+
+def content(batch, videos, trigger="deadline", arrived_at_ns=None):
+    arrived_at_ns = time.time_ns() if arrived_at_ns is None else arrived_at_ns
+    rows = [{"video_id": v, "plays": n, "arrived_at_ns": arrived_at_ns} for v, n in videos.items()]
+    return {"batch": batch, "trigger": trigger, "videos": rows}
+
+
+def tell(port, publish, **headers):
+    body = publish if isinstance(publish, bytes) else json.dumps(publish).encode()
+    headers = {"Content_Type": "application/json"} | headers
+    status, _, answer = request(port, "POST", "/plays", body, **headers)
+    return status, json.loads(answer)
+
+
+# --- Taking publishes ----------------------------------------------------------------------
+
+
+def test_what_was_published_is_in_the_totals_and_the_report(client):
+    status, answer = tell(client.port, content("k1", {A: 1, B: 250}), Idempotency_Key="k1")
+    assert (status, answer) == (200, {"batch": "k1", "duplicate": False})
+    assert get(client.port, "/totals") == {A: 1, B: 250}
+    report = get(client.port, "/report")
+    assert report["publishes"]["total"] == report["publishes"]["deadline"] == 1
+    assert report["plays"] == report["publishes_if_one_a_play"] == 251
+    assert report["promises_broken"] == []
+
+
+def test_the_same_key_and_content_again_is_a_duplicate_and_changes_nothing(client):
+    publish = content("k1", {A: 5})
+    tell(client.port, publish)
+    before = get(client.port, "/report")
+    assert tell(client.port, publish) == (200, {"batch": "k1", "duplicate": True})
+    assert get(client.port, "/report") == before | {"duplicates": 1}
+
+
+def test_the_same_key_with_other_content_is_refused_and_recorded(client):
+    tell(client.port, content("k1", {A: 5}))
+    status, answer = tell(client.port, content("k1", {A: 6}))
+    assert status == 409
+    assert "k1" in answer["error"]
+    assert get(client.port, "/totals") == {A: 5}
+    assert get(client.port, "/report")["promises_broken"][0]["promise"] == "one_content_a_key"
+
+
+def test_guids_in_capitals_name_the_same_video(client):
+    name = "ABCDEFAB-0000-4000-8000-00000000000C"
+    tell(client.port, content("k1", {name: 1}))
+    tell(client.port, content("k2", {name.lower(): 2}))
+    assert get(client.port, "/totals") == {name.lower(): 2}
+
+
+def entry(**changes):
+    row = {"video_id": A, "plays": 1, "arrived_at_ns": 1} | changes
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def shape(**changes):
+    body = {"batch": "k", "trigger": "drain", "videos": [entry()]} | changes
+    return json.dumps({key: value for key, value in body.items() if value is not None}).encode()
+
+
+MALFORMED = [
+    (b"", "body"),
+    (b"\xff\xfe", "body"),
+    (b"{not json", "body"),
+    (b"[]", "body"),
+    (b"null", "body"),
+    (b'{"batch": "\xff"}', "body"),
+    (b'{"x":' + b"[" * 30_000, "body"),
+    (b" " * BODY_BYTES_MAX + b"{}", "body"),
+    (shape(batch=None), "batch"),
+    (shape(batch=7), "batch"),
+    (shape(batch=""), "batch"),
+    (shape(batch="k\n"), "batch"),
+    (shape(batch="k" * 201), "batch"),
+    (shape(trigger="soon"), "trigger"),
+    (shape(trigger=None), "trigger"),
+    (shape(videos=None), "videos"),
+    (shape(videos={}), "videos"),
+    (shape(videos=[7]), "videos[0]"),
+    (shape(videos=[entry(), entry(video_id="A")]), "videos[1].video_id"),
+    (shape(videos=[entry(video_id=A + "\n")]), "videos[0].video_id"),
+    (shape(videos=[entry(video_id=A.replace("-", ""))]), "videos[0].video_id"),
+    (shape(videos=[entry(video_id=None)]), "videos[0].video_id"),
+    (shape(videos=[entry(plays=-1)]), "videos[0].plays"),
+    (shape(videos=[entry(plays=1.5)]), "videos[0].plays"),
+    (shape(videos=[entry(plays="1")]), "videos[0].plays"),
+    (shape(videos=[entry(plays=2**53)]), "videos[0].plays"),
+    (shape(videos=[entry(plays=10**40)]), "videos[0].plays"),
+    (shape(videos=[entry(plays=True)]), "videos[0].plays"),
+    (shape(videos=[entry(arrived_at_ns=-1)]), "videos[0].arrived_at_ns"),
+    (shape(videos=[entry(arrived_at_ns=2**63)]), "videos[0].arrived_at_ns"),
+    (shape(videos=[entry(arrived_at_ns=None)]), "videos[0].arrived_at_ns"),
+]
+
+
+def test_malformed_publishes_are_refused_in_one_line_that_names_the_field(client):
+    for body, field in MALFORMED:
+        status, headers, answer = request(
+            client.port, "POST", "/plays", body, Content_Type="application/json"
+        )
+        assert (status, headers["Content-Type"]) == (400, "application/json"), body[:80]
+        assert answer.count(b"\n") == 1
+        problem = json.loads(answer)
+        assert (problem["field"], body[:80]) == (field, body[:80])
+        assert problem["error"].startswith(field + ": ")
+        assert problem["expected"] in problem["error"]
+    assert get(client.port, "/report")["publishes"]["total"] == 0
+
+
+def test_a_key_in_the_header_must_be_the_batch_and_the_type_must_be_json(client):
+    publish = content("k1", {A: 1})
+    assert tell(client.port, publish, Idempotency_Key="k2")[1]["field"] == "Idempotency-Key"
+    assert tell(client.port, publish, Content_Type="text/plain")[1]["field"] == "Content-Type"
+    assert tell(client.port, publish, Content_Type="application/json; charset=utf-8")[0] == 200
+
+
+def memory_peak_kib(process):
+    status = pathlib.Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        pytest.skip("no /proc to read the memory of a process from")
+    return int(re.search(r"VmHWM:\s+(\d+)", status.read_text()).group(1))
+
+
+def test_a_huge_body_is_refused_without_being_held(process):
+    before = memory_peak_kib(process)
+    for _ in range(4):
+        # Refused while it is sent: the answer, or the end of the connection, both are an answer.
+        with contextlib.suppress(ConnectionError):
+            parts = (b" " * 65536 for _ in range(1024))
+            status, _, _ = request(process.port, "POST", "/plays", parts, Content_Type="application/json")
+            assert status == 400
+    assert memory_peak_kib(process) - before < 16 * 1024
+    assert tell(process.port, content("k1", {A: 1}))[0] == 200
+
+
+def test_many_long_bodies_at_once_are_refused_in_json_without_being_held(process):
+    before = memory_peak_kib(process)
+    head = b"POST /plays HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        senders = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", process.port), PATIENCE_S))
+            for _ in range(30)
+        ]
+        for sender in senders:
+            sender.sendall(head + b" " * 999_999)
+        for sender in senders:
+            sender.sendall(b" ")
+        for sender in senders:
+            answer = http.client.HTTPResponse(sender)
+            answer.begin()
+            assert (answer.status, json.loads(answer.read())["field"]) == (400, "body")
+    # 30 MB were sent; what may be held is 64 KiB of each, and as much again in its buffer.
+    assert memory_peak_kib(process) - before < 12 * 1024
+
+
+def test_with_a_secret_only_signed_publishes_are_taken(tmp_path):
+    body = json.dumps(content("k1", {A: 1})).encode()
+    signature = "sha256=" + hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+    with running(tmp_path, "--secret-env", "T_SECRET", environment={"T_SECRET": "s3cret"}) as it:
+        assert tell(it.port, body)[0] == 401
+        assert tell(it.port, body, X_Playtally_Signature="sha256=\xe9")[0] == 401
+        assert tell(it.port, body + b" ", X_Playtally_Signature=signature)[0] == 401
+        assert get(it.port, "/totals") == {}
+        assert tell(it.port, body, X_Playtally_Signature=signature)[0] == 200
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from([A, "realtime", "k"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["batch", "trigger", "videos", "video_id", "plays", "arrived_at_ns", "x"]),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
+def test_whatever_the_bytes_are_they_are_a_publish_or_malformed(body):
+    try:
+        publish = parse(body, content_type="application/json", idempotency_key=None)
+    except MalformedPublish as error:
+        assert "\n" not in str(error)
+    else:
+        assert isinstance(publish, Publish)
+
+
+# --- Kept, whatever is killed --------------------------------------------------------------
+
+
+def test_nothing_confirmed_is_lost_when_the_client_is_killed_in_mid_load(tmp_path):
+    """Two senders, each with its own video, that repeat what was not confirmed under its key."""
+    videos = [str(uuid.UUID(int=number)) for number in (11, 12)]
+    confirmed = dict.fromkeys(videos, 0)
+    problems, stopping = [], threading.Event()
+    port = [0]
+
+    def send(video):
+        total = 0
+        while not stopping.is_set():
+            total += 1
+            publish = content(f"{video[-2:]}-{total}", {video: total}, "realtime")
+            while True:
+                try:
+                    status, answer = tell(port[0], publish, Idempotency_Key=publish["batch"])
+                except (OSError, http.client.HTTPException):
+                    time.sleep(0.01)  # Back-off: the client is dead just now.
+                    continue
+                if status != 200:
+                    problems.append(answer)
+                    return
+                break
+            confirmed[video] = total
+
+    def grown_by(count, since):
+        return lambda: problems or sum(confirmed.values()) >= since + count
+
+    process = Process(tmp_path)
+    port[0] = process.port
+    senders = [threading.Thread(target=send, args=(video,)) for video in videos]
+    try:
+        for sender in senders:
+            sender.start()
+        for _ in range(3):
+            wait_until(grown_by(60, sum(confirmed.values())), "more publishes")
+            process.end(signal.SIGKILL)
+            at_least = dict(confirmed)
+            process = Process(tmp_path, port=port[0])
+            totals = get(port[0], "/totals")
+            assert {video: totals[video] >= at_least[video] for video in videos} == dict.fromkeys(
+                videos, True
+            )
+        wait_until(grown_by(20, sum(confirmed.values())), "publishes after the last kill")
+    finally:
+        stopping.set()
+        for sender in senders:
+            sender.join(PATIENCE_S)
+        report, totals = get(port[0], "/report"), get(port[0], "/totals")
+        process.end()
+    assert problems == []
+    assert totals == confirmed
+    assert report["promises_broken_by_promise"]["only_changed"] == 0
+    assert report["promises_broken_total"] == 0
+    assert report["publishes"]["total"] == sum(confirmed.values())
+
+
+def test_the_report_is_the_same_after_a_kill(tmp_path):
+    with running(tmp_path, "--deadline-s", "2.5") as process:
+        long_ago = time.time_ns() - 10**11
+        for number in range(1, 40):
+            trigger = list(Trigger)[number % 4]
+            arrived = long_ago if number % 9 == 0 else None
+            tell(process.port, content(f"k{number}", {A: number, B: 3 * number}, trigger, arrived))
+        tell(process.port, content("k3", {A: 1}))
+        before = get(process.port, "/report")
+    assert before["promises_broken_total"] > 1
+    with running(tmp_path, "--deadline-s", "2.5") as process:
+        assert get(process.port, "/report") == before
+        assert get(process.port, "/totals") == {A: 39, B: 117}
+        assert tell(process.port, content("k3", {A: 1}))[0] == 409
+
+
+def test_a_publish_that_the_disk_refuses_is_not_taken_and_works_when_there_is_room(process):
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("no prlimit here to make the disk seem full")
+    assert tell(process.port, content("k1", {A: 1}))[0] == 200
+    soft, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
+    refused = content("k2", {A: 2})
+    status, answer = tell(process.port, refused)
+    assert status == 503
+    assert FILE_NAME in answer["error"]
+    assert get(process.port, "/totals") == {A: 1}
+    assert get(process.port, "/report")["publishes"]["total"] == 1
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    assert tell(process.port, refused) == (200, {"batch": "k2", "duplicate": False})
+    assert get(process.port, "/totals") == {A: 2}
+
+
+def test_the_store_keeps_only_as_many_keys_as_the_audit(tmp_path):
+    store = ClientStore(tmp_path)
+    audit = Audit(Promises(), keys_max=3)
+    for number in range(1, 9):
+        publish = Publish(f"k{number}", Trigger.DRAIN, (Entry(A, number, number),))
+        store.commit(publish, audit.receive(publish, number), audit)
+    loaded = store.load(Promises())
+    store.close()
+    again = [
+        loaded.receive(Publish(f"k{n}", Trigger.DRAIN, (Entry(A, n, n),)), 9).verdict.name
+        for n in (6, 7, 8, 5)
+    ]
+    assert again == ["DUPLICATE", "DUPLICATE", "DUPLICATE", "ACCEPTED"]
+
+
+# --- Refusing to start ---------------------------------------------------------------------
+
+
+def test_what_it_takes_is_recorded_as_an_audit_reads_it_through_a_restart(tmp_path):
+    record = tmp_path / "record"
+    before_ns = time.time_ns()
+    for key, plays in (("k1", 1), ("k2", 2)):
+        with running(tmp_path / "client", "--record", str(record)) as process:
+            publish = content(key, {A: plays})
+            for _ in range(plays):
+                assert tell(process.port, publish)[0] == 200
+            assert tell(process.port, b"no publish")[0] == 400
+    received = read_publishes(str(record), None)
+    assert [one.publish.batch for one in received] == ["k1", "k2", "k2"]
+    assert received[1].publish.videos == (Entry(A, 2, publish["videos"][0]["arrived_at_ns"]),)
+    times_ns = [one.received_at_ns for one in received]
+    assert times_ns == sorted(times_ns) and before_ns < times_ns[0] and times_ns[-1] < time.time_ns()
+
+
+def test_a_file_that_cannot_be_recorded_to_is_named_and_the_store_is_let_go(tmp_path):
+    with pytest.raises(RuntimeError, match=r"/none/record: No such file .*expected a file to record"):
+        Process(tmp_path / "client", "--record", str(tmp_path / "none" / "record"))
+    with running(tmp_path / "client"):
+        pass
+
+
+def test_a_second_client_on_one_store_is_refused(client, tmp_path):
+    refused = pytest.raises(RuntimeError, match=r"client\.lock is locked.*stop the other")
+    with refused, running(tmp_path / "client"):
+        pass
+
+
+# tornado leaves a socket that it can't bind to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_an_address_in_use_is_named_and_the_store_is_let_go(client, tmp_path):
+    address = f"127.0.0.1:{client.port}"
+
+    async def start():
+        with pytest.raises(AddressError, match=f"{address}.*in use.*port 0"):
+            ReferenceClient.start(tmp_path / "other", address)
+        free = ReferenceClient.start(tmp_path / "other", "127.0.0.1:0")
+        assert free.port > 0
+        await free.stop()
+        await free.stop()
+
+    asyncio.run(start())
+
+
+@pytest.mark.parametrize("address", ["8080", ":8080", "127.0.0.1:", "127.0.0.1:65536", "h:http"])
+def test_an_address_that_is_none_is_refused(tmp_path, address):
+    with pytest.raises(AddressError, match='expected "host:port"'):
+        ReferenceClient.start(tmp_path, address)
+
+
+def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(tmp_path):
+    (tmp_path / FILE_NAME).write_bytes(b"no database " * 100)
+    with pytest.raises(StoreError, match=f"{FILE_NAME} cannot be opened.*move the file away"):
+        ReferenceClient.start(tmp_path, "127.0.0.1:0")
+    assert (tmp_path / FILE_NAME).read_bytes() == b"no database " * 100
+
+
+# --- The page and its streams --------------------------------------------------------------
+
+
+def test_unknown_paths_and_methods_are_answered_in_json(client):
+    for method, path, expected in [
+        ("GET", "/nope", 404),
+        ("GET", "/page/../store.py", 404),
+        ("GET", "/plays", 405),
+        ("DELETE", "/totals", 405),
+    ]:
+        status, headers, body = request(client.port, method, path)
+        assert (status, headers["Content-Type"]) == (expected, "application/json")
+        assert "error" in json.loads(body)
+    assert get(client.port, "/healthz") == {"healthy": True}
+
+
+def test_the_page_is_of_this_origin_only_and_cached_by_its_tag(client):
+    status, headers, page = request(client.port, "GET", "/")
+    policy = headers["Content-Security-Policy"]
+    assert (status, headers["Cache-Control"]) == (200, "no-cache")
+    assert policy.startswith("default-src 'self';") and "unsafe" not in policy
+    assert b"://" not in page.replace(b"http-equiv", b"")
+    assert not re.search(rb"<style|style=|\son\w+=|<script(?![^>]*src=)", page)
+    for name in set(re.findall(rb'(?:src|href)="(/[\w.]+)"', page)):
+        assert request(client.port, "GET", name.decode())[0] == 200
+    assert request(client.port, "GET", "/", If_None_Match=headers["Etag"])[0] == 304
+
+
+class EventReader:
+    """Reads one stream in a thread, to its end; `events` are (name, content)."""
+
+    def __init__(self, port):
+        self.events, self.ended = [], False
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        self._connection.request("GET", "/events")
+        self._answer = self._connection.getresponse()
+        self.status = self._answer.status
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        name = ""
+        with contextlib.closing(self._connection), contextlib.suppress(OSError, http.client.HTTPException):
+            while line := self._answer.readline():
+                if line.startswith(b"event: "):
+                    name = line[7:].decode().strip()
+                elif line.startswith(b"data: "):
+                    self.events.append((name, json.loads(line[6:])))
+        self.ended = True
+
+
+def test_a_stream_begins_with_everything_and_goes_on_with_changes(client):
+    tell(client.port, content("k1", {A: 1, B: 7}))
+    reader = EventReader(client.port)
+    wait_until(lambda: reader.events, "a snapshot")
+    tell(client.port, content("k2", {A: 2}))
+    wait_until(lambda: len(reader.events) > 1, "a change")
+    (first, snapshot), (second, change) = reader.events[:2]
+    assert (first, second) == ("snapshot", "change")
+    assert {row[0]: row[1] for row in snapshot["videos"]} == {A: 1, B: 7}
+    assert [row[:2] for row in change["videos"]] == [[A, 2]]
+    assert change["report"]["plays"] == 9
+    assert abs(change["now_ms"] - time.time() * 1000) < 60_000
+
+
+def test_a_client_told_to_stop_ends_its_open_streams_and_exits_cleanly(process):
+    readers = [EventReader(process.port) for _ in range(3)]
+    wait_until(lambda: all(reader.events for reader in readers), "three open streams")
+    assert process.end(signal.SIGTERM) == 0
+    wait_until(lambda: all(reader.ended for reader in readers), "the end of the streams")
+
+
+def test_no_more_streams_than_the_bound_and_a_closed_one_makes_room(client):
+    held = []
+    for _ in range(events.STREAMS_MAX):
+        held.append(socket.create_connection(("127.0.0.1", client.port)))
+        held[-1].sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held[-1].recv(12) == b"HTTP/1.1 200"
+    assert request(client.port, "GET", "/events")[0] == 503
+    held.pop().close()
+    freed = wait_until(lambda: (reader := EventReader(client.port)).status == 200 and reader, "room for one")
+    wait_until(lambda: freed.events, "its snapshot")
+    for connection in held:
+        connection.close()
+
+
+# --- The streams by a clock of their own ---------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def in_this_loop(path):
+    """A client that runs in this loop."""
+    client = ReferenceClient.start(path, "127.0.0.1:0")
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+class Stream:
+    """One stream of a client in this loop; `events` are (when, name, content)."""
+
+    def __init__(self, client):
+        self.events = []
+        self._client = client
+
+    async def __aenter__(self):
+        theirs, ours = socket.socketpair()
+        self._client._server.handle_stream(IOStream(theirs), ("127.0.0.1", 0))
+        self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=10**8)
+        self._writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await self._reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        self._reading = asyncio.ensure_future(self._read())
+        return self
+
+    async def __aexit__(self, *_):
+        self._writer.close()
+        await self._reading
+
+    async def _read(self):
+        name = ""
+        while line := await self._reader.readline():
+            if line.startswith(b"event: "):
+                name = line[7:].decode().strip()
+            elif line.startswith(b"data: "):
+                self.events.append((asyncio.get_running_loop().time(), name, json.loads(line[6:])))
+
+    def totals(self):
+        told = {}
+        for _, _, content in self.events:
+            told |= {video_id: plays for video_id, plays, _ in content["videos"]}
+        return told
+
+
+def test_many_publishes_are_few_events_and_the_last_total_is_told(tmp_path):
+    async def scene():
+        async with in_this_loop(tmp_path) as client, Stream(client) as stream:
+            for number in range(1, 301):
+                client.receive(Publish(f"k{number}", Trigger.DRAIN, (Entry(A, number, number),)))
+                await asyncio.sleep(0.01)
+            last_s = asyncio.get_running_loop().time() - 0.01
+            await asyncio.sleep(events.EVENT_INTERVAL_S)
+            assert stream.totals() == {A: 300}
+            told_s = [when_s for when_s, *_ in stream.events]
+            assert told_s[-1] <= last_s + events.EVENT_INTERVAL_S
+            pauses_s = [b - a for a, b in itertools.pairwise(told_s)]
+            assert pauses_s == pytest.approx([events.EVENT_INTERVAL_S] * 30)
+
+    run_virtually(scene)
+
+
+def test_a_stream_that_has_nothing_to_tell_says_so_now_and_then(tmp_path):
+    async def scene():
+        async with in_this_loop(tmp_path) as client, Stream(client) as stream:
+            await asyncio.sleep(60)
+            told_s = [when_s for when_s, *_ in stream.events]
+            pauses_s = [b - a for a, b in itertools.pairwise(told_s)]
+            pulse_s = events.EVENT_INTERVAL_S + events.PULSE_INTERVAL_S
+            assert pauses_s == pytest.approx([pulse_s] * int(60 / pulse_s))
+
+    run_virtually(scene)
+
+
+def change_everything(client, number, videos=10_000):
+    """An event of 600 kB, which overfills a socket's buffers."""
+    for batch in range(videos // 20):
+        names = (str(uuid.UUID(int=batch * 20 + n)) for n in range(20))
+        rows = tuple(Entry(name, number, time.time_ns()) for name in names)
+        client.receive(Publish(f"{number}-{batch}", Trigger.DRAIN, rows))
+
+
+def test_a_browser_that_reads_nothing_is_dropped_and_the_others_go_on(tmp_path):
+    async def scene():
+        async with in_this_loop(tmp_path) as client, Stream(client) as stream:
+            theirs, stuck = socket.socketpair()
+            with stuck:
+                client._server.handle_stream(IOStream(theirs), ("127.0.0.1", 0))
+                stuck.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+                await asyncio.sleep(1)
+                assert client.streams.count() == 2
+                change_everything(client, 1)
+                await asyncio.sleep(events.SLOW_TIMEOUT_S - 0.01)
+                assert client.streams.count() == 2
+                change_everything(client, 2)
+                await asyncio.sleep(events.EVENT_INTERVAL_S + 0.02)
+                assert client.streams.count() == 1
+                assert set(stream.totals().values()) == {2}
+
+    run_virtually(scene)
+
+
+def test_an_event_is_bounded_to_the_videos_with_the_most_plays(tmp_path, monkeypatch):
+    monkeypatch.setattr(events, "VIDEOS_PER_EVENT_MAX", 2)
+
+    async def scene():
+        async with in_this_loop(tmp_path) as client:
+            rows = tuple(Entry(str(uuid.UUID(int=n)), n, time.time_ns()) for n in (5, 9, 1, 7))
+            client.receive(Publish("k", Trigger.DRAIN, rows))
+            async with Stream(client) as stream:
+                await asyncio.sleep(1)
+                assert sorted(stream.totals().values()) == [7, 9]
+                assert stream.events[0][2]["report"]["videos"] == 4
+                assert client.stats()["streams"] == 1
+
+    run_virtually(scene)

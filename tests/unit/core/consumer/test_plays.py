@@ -1,0 +1,45 @@
+"""Columns of plays, divided among shards: as play by play, and in the order in which they came."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.core.columns import pack_numbers
+from actors.core.consumer.plays import PlayColumns, shards_of
+from actors.core.shards import shard_of
+
+columns = st.integers(0, 80).flatmap(lambda rows: st.binary(min_size=16 * rows, max_size=16 * rows))
+
+
+def rows_of(column, size=16):
+    return [bytes(column[at : at + size]) for at in range(0, len(column), size)]
+
+
+@given(columns, st.integers(1, 64))
+def test_the_shards_of_a_column_are_those_of_its_videos(videos, shards):
+    assert shards_of(videos, shards).tolist() == [shard_of(video, shards) for video in rows_of(videos)]
+
+
+def test_each_value_of_each_byte_has_its_part_in_the_shard():
+    videos = b"".join(bytes(at) + bytes([byte]) + bytes(15 - at) for at in range(16) for byte in range(256))
+    for shards in (2, 3, 64, 65_521):
+        assert shards_of(videos, shards).tolist() == [shard_of(video, shards) for video in rows_of(videos)]
+
+
+@settings(deadline=None)
+@given(columns, st.integers(1, 64))
+def test_each_shard_has_its_plays_in_the_order_in_which_they_came(videos, shards):
+    plays, expected = PlayColumns(), {}
+    for number, video in enumerate(rows_of(videos)):
+        play = b"%016x" % number, video, -number
+        plays.ids += play[0]
+        plays.videos += video
+        plays.arrived_ns.append(play[2])
+        expected.setdefault(shard_of(video, shards), []).append(play)
+    found = {}
+    for shard, ids, of, arrived_ns in plays.by_shard(shards):
+        assert shard not in found
+        found[shard] = list(zip(rows_of(ids), rows_of(of), rows_of(arrived_ns, 8), strict=True))
+    assert found == {
+        shard: [(identity, video, pack_numbers([ns])) for identity, video, ns in rows]
+        for shard, rows in expected.items()
+    }

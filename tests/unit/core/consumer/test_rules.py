@@ -1,0 +1,232 @@
+"""What the consumer has outstanding: finished once counted, resent until answered."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.core.columns import unpack_ids, unpack_numbers, unpack_videos
+from actors.core.consumer.effects import DeadLetter, Finish
+from actors.core.consumer.frames import BadMessage, BadStream, Parsed
+from actors.core.consumer.rules import REJECTS_SHARD, Deliveries
+from actors.core.effects import Send
+from actors.core.messages import Plays, Rejected
+from actors.core.shards import counter_of, shard_of
+
+SHARDS = 2
+SOURCE = "127.0.0.1:4150/plays"
+VIDEOS = [  # one of each shard
+    next(one for one in (bytes([number]) * 16 for number in range(256)) if shard_of(one, SHARDS) == shard)
+    for shard in range(SHARDS)
+]
+
+
+def message_id(number):
+    return b"%016x" % number
+
+
+def read(*numbers, shard=0, bad=()):
+    """What one read held: plays of one shard by the number of their id, and bad messages."""
+    parsed = Parsed()
+    for number in numbers:
+        parsed.plays.ids += message_id(number)
+        parsed.plays.videos += VIDEOS[shard]
+        parsed.plays.arrived_ns.append(number * 10)
+    parsed.bad = [BadMessage(message_id(number), number * 10, b"?") for number in bad]
+    return parsed
+
+
+def deliveries(*connections):
+    one = Deliveries(SHARDS)
+    for connection in connections:
+        one.connected(connection)
+    return one
+
+
+def test_what_a_read_held_goes_to_its_counters_in_columns():
+    one = deliveries(1)
+    (send,) = one.received(1, SOURCE, read(258, 3, shard=1))
+    assert send.peer == counter_of(1)
+    assert send.message.source == SOURCE
+    assert list(unpack_ids(send.message.ids)) == [258, 3]
+    assert unpack_videos(send.message.videos) == [VIDEOS[1], VIDEOS[1]]
+    assert list(unpack_numbers(send.message.arrived_ns)) == [2580, 30]
+    assert (one.outstanding, one.in_flight(1), one.unanswered(1)) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("identity", [b"not hexadecimal!", b"01234567  89abcd", b"\xff" * 16])
+@pytest.mark.parametrize("bad", [False, True])
+def test_an_id_that_none_has_is_refused_with_nothing_taken_in(identity, bad):
+    one, parsed = deliveries(1), read(1, 2, bad=(3,))
+    if bad:
+        parsed.bad = [BadMessage(identity, 1, b"?")]
+    else:
+        parsed.plays.ids[16:] = identity
+    with pytest.raises(BadStream, match="16 hexadecimal digits"):
+        one.received(1, SOURCE, parsed)
+    assert (one.outstanding, one.in_flight(1), one.unanswered(0)) == (0, 0, 0)
+
+
+def test_messages_are_finished_on_their_connection_once_they_are_counted():
+    one = deliveries(1)
+    (send,) = one.received(1, SOURCE, read(1, 2))
+    assert one.counted(0, [send.message.number]) == [Finish(1, message_id(1) + message_id(2))]
+    assert (one.outstanding, one.in_flight(1), one.unanswered(0)) == (0, 0, 0)
+
+
+def test_an_answer_that_comes_twice_or_for_nothing_finishes_nothing():
+    one = deliveries(1)
+    (send,) = one.received(1, SOURCE, read(1))
+    one.counted(0, [send.message.number])
+    assert one.counted(0, [send.message.number, 999]) == []
+    assert one.outstanding == 0
+
+
+def test_a_counter_does_not_answer_for_another():
+    one = deliveries(1)
+    (send,) = one.received(1, SOURCE, read(1, shard=0))
+    assert one.counted(1, [send.message.number]) == []
+    assert one.outstanding == 1
+
+
+def test_what_a_counter_has_not_answered_is_sent_again_in_order_as_it_was():
+    one = deliveries(1, 2)
+    sends = [
+        *one.received(1, SOURCE, read(1)),
+        *one.received(2, SOURCE, read(2)),
+        *one.received(1, SOURCE, read(3)),
+    ]
+    one.counted(0, [sends[1].message.number])
+    assert one.linked(0) == [sends[0], sends[2]]
+    assert one.linked(0) == [sends[0], sends[2]]
+    assert one.linked(1) == []
+
+
+def test_nothing_is_finished_on_a_connection_that_is_gone():
+    one = deliveries(1)
+    (send,) = one.received(1, SOURCE, read(1))
+    one.disconnected(1)
+    assert one.outstanding == 1, "the counter may count it; it is not forgotten"
+    assert one.counted(0, [send.message.number]) == []
+    assert one.outstanding == 0
+    assert one.in_flight(1) == 0
+
+
+def test_a_message_given_again_on_a_new_connection_is_finished_there():
+    one = deliveries(1)
+    (first,) = one.received(1, SOURCE, read(7))
+    one.disconnected(1)
+    one.connected(2)
+    (second,) = one.received(2, SOURCE, read(7))
+    finishes = one.counted(0, [first.message.number, second.message.number])
+    assert finishes == [Finish(2, message_id(7))]
+
+
+def test_what_is_no_play_goes_to_the_dead_letters_first_then_to_the_ledger_then_is_finished():
+    one = deliveries(1)
+    (letter,) = one.received(1, SOURCE, read(bad=(5, 6)))
+    assert isinstance(letter, DeadLetter)
+    assert letter.reasons == {"the body is not JSON": 2}
+    assert [json.loads(each)["id"] for each in letter.letters] == [
+        "0000000000000005",
+        "0000000000000006",
+    ]
+    (send,) = one.dead_lettered(letter.number)
+    assert send.peer == counter_of(REJECTS_SHARD)
+    assert list(unpack_ids(send.message.ids)) == [5, 6]
+    assert isinstance(send.message, Rejected)
+    assert one.outstanding == 2
+    assert one.counted(REJECTS_SHARD, [send.message.number]) == [Finish(1, message_id(5) + message_id(6))]
+    assert one.outstanding == 0
+
+
+def test_dead_letters_that_nsqd_has_not_acknowledged_go_with_their_connection():
+    one = deliveries(1)
+    (letter,) = one.received(1, SOURCE, read(bad=(5,)))
+    one.disconnected(1)
+    assert one.outstanding == 0
+    assert one.dead_lettered(letter.number) == []
+
+
+def test_an_acknowledgement_that_comes_twice_counts_once():
+    one = deliveries(1)
+    (letter,) = one.received(1, SOURCE, read(bad=(5,)))
+    assert len(one.dead_lettered(letter.number)) == 1
+    assert one.dead_lettered(letter.number) == []
+
+
+def test_the_figures_are_what_is_held():
+    one = deliveries(1, 2)
+    one.received(1, SOURCE, read(1, 2, bad=(3,)))
+    figures = one.figures(9)
+    assert (figures.outstanding, figures.connections, figures.ready_count) == (3, 2, 9)
+
+
+steps = st.one_of(
+    st.tuples(st.just("connect"), st.none()),
+    st.tuples(st.just("disconnect"), st.integers(0, 5)),
+    st.tuples(st.just("read"), st.tuples(st.integers(0, 5), st.integers(0, 1), st.integers(0, 3))),
+    st.tuples(st.just("bad"), st.tuples(st.integers(0, 5), st.integers(1, 2))),
+    st.tuples(st.just("letter"), st.integers(0, 9)),
+    st.tuples(st.just("counted"), st.tuples(st.integers(0, 1), st.integers(0, 9))),
+    st.tuples(st.just("linked"), st.integers(0, 1)),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(steps, max_size=50))
+def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
+    one = Deliveries(SHARDS)
+    connections, made, numbers = [], 0, 0
+    # A row: (state, connection, shard, number of what it went out in, ids)
+    letters, parcels = {}, []
+    for happening, facts in happenings:
+        match happening:
+            case "connect":
+                made += 1
+                connections.append(made)
+                one.connected(made)
+            case "disconnect" if connections:
+                gone = connections.pop(facts % len(connections))
+                one.disconnected(gone)
+                letters = {n: row for n, row in letters.items() if row[0] != gone}
+            case "read" if connections:
+                connection, shard, count = connections[facts[0] % len(connections)], *facts[1:]
+                ids = list(range(numbers, numbers + count))
+                numbers += count
+                for send in one.received(connection, SOURCE, read(*ids, shard=shard)):
+                    assert isinstance(send.message, Plays)
+                    parcels.append((connection, shard, send, [message_id(n) for n in ids]))
+            case "bad" if connections:
+                connection = connections[facts[0] % len(connections)]
+                ids = list(range(numbers, numbers + facts[1]))
+                numbers += facts[1]
+                (letter,) = one.received(connection, SOURCE, read(bad=ids))
+                letters[letter.number] = (connection, [message_id(n) for n in ids])
+            case "letter" if letters:
+                number = sorted(letters)[facts % len(letters)]
+                connection, ids = letters.pop(number)
+                (send,) = one.dead_lettered(number)
+                parcels.append((connection, REJECTS_SHARD, send, ids))
+            case "counted":
+                shard, which = facts
+                own = [row for row in parcels if row[1] == shard]
+                if not own:
+                    continue
+                row = own[which % len(own)]
+                parcels.remove(row)
+                finishes = one.counted(shard, [row[2].message.number])
+                expected = [Finish(row[0], b"".join(row[3]))] if row[0] in connections else []
+                assert finishes == expected
+            case "linked":
+                assert one.linked(facts) == [row[2] for row in parcels if row[1] == facts]
+        held = [*((row[0], row[3]) for row in parcels), *letters.values()]
+        assert one.outstanding == sum(len(ids) for _, ids in held)
+        for connection in connections:
+            own = sum(len(ids) for at, ids in held if at == connection)
+            assert one.in_flight(connection) == own
+        for shard in range(SHARDS):
+            own = sum(len(row[3]) for row in parcels if row[1] == shard)
+            assert one.unanswered(shard) == own
+    assert all(isinstance(row[2], Send) for row in parcels)

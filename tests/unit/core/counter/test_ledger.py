@@ -1,0 +1,337 @@
+"""One shard's truth by example: what is counted, announced, taken, told."""
+
+import pytest
+
+from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
+from actors.core.counter.accounts import Accounts
+from actors.core.counter.announcements import PENDING_VIDEOS_MAX
+from actors.core.counter.ledger import Ledger
+from actors.core.counter.seen_ids import SeenIds
+from actors.core.messages import Plays, Rejected
+
+V, W = b"v" * 16, b"w" * 16
+MS = 1_000_000
+NOW_MS = 1_000_000
+
+
+class Ids:
+    """Message ids that nobody else has."""
+
+    def __init__(self):
+        self.last = 0
+
+    def take(self, count):
+        self.last += count
+        return [self.last - count + 1 + n for n in range(count)]
+
+
+IDS = Ids()
+
+
+def ledger(steps_below=0):
+    return Ledger(SeenIds(3_600_000), steps_below=steps_below)
+
+
+def plays(*facts, ids=None, source="a/plays"):
+    """Plays as (video, arrival in ms)."""
+    ids = ids or IDS.take(len(facts))
+    return Plays(
+        1,
+        source,
+        b"".join(one.to_bytes(8, "big") for one in ids),
+        b"".join(video for video, _ in facts),
+        pack_numbers(ms * MS for _, ms in facts),
+    )
+
+
+def collected(answer):
+    """What a batch takes: (video, total, arrival in ms)."""
+    columns = (
+        unpack_videos(answer.videos),
+        unpack_numbers(answer.totals),
+        unpack_numbers(answer.arrived_ns),
+    )
+    return [(video, total, ns // MS) for video, total, ns in zip(*columns, strict=True)]
+
+
+def pending(messages):
+    """What is announced: (video, arrival in ms, ordinal)."""
+    return [
+        (video, ns // MS, ordinal)
+        for one in messages
+        for video, ns, ordinal in zip(
+            unpack_videos(one.videos),
+            unpack_numbers(one.arrived_ns),
+            unpack_numbers(one.ordinals),
+            strict=True,
+        )
+    ]
+
+
+def again(before, steps_below=0):
+    """The ledger that a counter has after a kill: what was committed, all of it."""
+    changes = before.take_changes(NOW_MS)
+    accounts = Accounts(changes.accounts.items())
+    return Ledger(SeenIds(3_600_000, changes.seen), accounts, changes.tallies, steps_below)
+
+
+def test_a_play_is_counted_and_announced_with_its_arrival_and_the_total_that_it_made():
+    one = ledger()
+    one.apply(plays((V, 10), (W, 20), (V, 5)), NOW_MS)
+    assert sorted(pending(one.take_announcements())) == [(V, 5, 1), (W, 20, 1)]
+    assert one.pending_count == 2
+    assert one.tallies.counted == 3
+    assert one.take_announcements() == []
+
+
+def test_a_redelivery_counts_nothing_and_announces_nothing():
+    one = ledger()
+    play = plays((V, 10), ids=[500_001])
+    one.apply(play, NOW_MS)
+    one.take_announcements()
+    one.apply(play, NOW_MS)
+    one.apply(plays((V, 10), ids=[500_001], source="b/plays"), NOW_MS)
+    assert collected(one.collect(1, [V])) == [(V, 2, 10)]
+    assert one.tallies.redelivered == 1
+
+
+def test_further_plays_of_a_pending_video_are_not_announced_unless_older():
+    one = ledger()
+    one.apply(plays((V, 10)), NOW_MS)
+    one.take_announcements()
+    one.apply(plays((V, 11)), NOW_MS)
+    assert one.take_announcements() == []
+    one.apply(plays((V, 3)), NOW_MS)
+    assert pending(one.take_announcements()) == [(V, 3, 1)]
+
+
+def test_a_stamp_from_the_future_counts_as_now():
+    one = ledger()
+    one.apply(plays((V, NOW_MS + 5000), (W, 7)), NOW_MS)
+    assert sorted(pending(one.take_announcements())) == [(V, NOW_MS, 1), (W, 7, 1)]
+
+
+@pytest.mark.parametrize("steps_below", [0, 100])
+def test_a_stamp_from_before_all_time_counts_as_the_first_nanosecond(steps_below):
+    # Less than nothing in an account is damage to whoever reads the ledger.
+    one = ledger(steps_below)
+    one.apply(plays((V, -5000), (V, 0), (W, 7)), NOW_MS)
+    (announced,) = one.take_announcements()
+    assert sorted(unpack_numbers(announced.arrived_ns)) == [1, 7 * MS]
+    assert min(unpack_numbers(one.take_changes(NOW_MS).accounts.arrived_ns)) == 1
+
+
+def test_a_batch_takes_the_total_of_its_moment_and_the_oldest_untold_arrival():
+    one = ledger()
+    one.apply(plays((V, 10), (V, 4), (V, 30)), NOW_MS)
+    assert collected(one.collect(7, [V, W])) == [(V, 3, 4)]
+    assert one.collect(7, [V]).number == 7
+
+
+def test_plays_after_a_batch_left_wait_with_their_own_arrival():
+    one = ledger()
+    one.apply(plays((V, 10)), NOW_MS)
+    one.collect(1, [V])
+    one.take_announcements()
+    one.apply(plays((V, 25), (V, 20)), NOW_MS)
+    assert pending(one.take_announcements()) == [(V, 20, 2)]
+    one.publish([V], [1])
+    assert pending(one.take_announcements()) == [(V, 20, 2)]
+    assert collected(one.collect(2, [V])) == [(V, 3, 20)]
+    one.publish([V], [3])
+    assert one.pending_count == 0
+    assert collected(one.collect(3, [V])) == []
+
+
+def test_a_batch_that_failed_is_taken_again_with_what_came_since_and_the_older_arrival():
+    one = ledger()
+    one.apply(plays((V, 10)), NOW_MS)
+    one.collect(1, [V])
+    one.apply(plays((V, 20)), NOW_MS)
+    assert collected(one.collect(2, [V])) == [(V, 2, 10)]
+
+
+def test_published_twice_changes_nothing():
+    one = ledger()
+    one.apply(plays((V, 10)), NOW_MS)
+    one.collect(1, [V])
+    one.publish([V], [1])
+    one.take_announcements()
+    one.take_changes(NOW_MS)
+    one.publish([V], [1])
+    assert one.take_announcements() == []
+    assert one.take_changes(NOW_MS) is None
+
+
+def test_published_of_a_video_that_it_does_not_have_is_passed_over():
+    one = ledger()
+    one.publish([V], [1])
+    assert one.take_changes(NOW_MS) is None
+    assert len(one) == 0
+
+
+def test_a_total_above_what_is_counted_is_not_told_again_until_it_is_passed():
+    """A ledger from a backup: the client knows more than it, and must never see a total fall."""
+    one = ledger()
+    one.apply(plays((V, 10)), NOW_MS)
+    one.publish([V], [3])
+    one.apply(plays((V, 11), (V, 12)), NOW_MS)
+    assert one.pending_count == 0
+    assert collected(one.collect(1, [V])) == []
+    one.apply(plays((V, 13)), NOW_MS)
+    assert collected(one.collect(1, [V])) == [(V, 4, 13)]
+
+
+def test_the_ends_of_the_taken_part_outlive_a_kill():
+    """Else the plays after a batch would be told with the arrival of those in it."""
+    one = ledger()
+    one.apply(plays((V, 10)), NOW_MS)
+    one.collect(1, [V])
+    one = again(one)
+    one.apply(plays((V, 20)), NOW_MS)
+    one.publish([V], [1])
+    assert collected(one.collect(2, [V])) == [(V, 2, 20)]
+
+
+def test_a_collect_that_changes_nothing_commits_nothing():
+    one = ledger()
+    one.apply(plays((V, 10)), NOW_MS)
+    one.collect(1, [V])
+    one.take_changes(NOW_MS)
+    one.collect(2, [V])
+    assert one.take_changes(NOW_MS) is None
+
+
+def test_a_total_inside_the_taken_part_keeps_the_older_arrival_early_and_never_late():
+    one = ledger()
+    one.apply(plays((V, 10)), NOW_MS)
+    one.collect(1, [V])
+    one.apply(plays((V, 20)), NOW_MS)
+    one.collect(2, [V])
+    one.apply(plays((V, 5)), NOW_MS)  # came late: older than all before it
+    one.take_announcements()
+    one.publish([V], [1])
+    assert pending(one.take_announcements()) == [(V, 5, 2)]
+    assert collected(one.collect(3, [V])) == [(V, 3, 5)]
+
+
+def test_recall_says_all_that_is_pending_with_the_oldest_arrival():
+    one = ledger()
+    one.apply(plays((V, 10), (W, 20)), NOW_MS)
+    one.collect(1, [V])
+    one.apply(plays((V, 3)), NOW_MS)
+    assert sorted(pending(one.recall())) == [(V, 3, 1), (W, 20, 1)]
+    one.publish([W], [1])
+    assert sorted(pending(one.recall())) == [(V, 3, 1)]
+
+
+def test_what_is_pending_is_said_in_messages_of_bounded_size():
+    one = ledger()
+    videos = [number.to_bytes(16, "big") for number in range(PENDING_VIDEOS_MAX + 1)]
+    one.apply(plays(*((video, 1) for video in videos)), NOW_MS)
+    sizes = [len(message.videos) // 16 for message in one.recall()]
+    assert sizes == [PENDING_VIDEOS_MAX, 1]
+    assert len(pending(one.take_announcements())) == len(videos)
+
+
+def test_dead_letters_are_counted_once_too():
+    one = ledger()
+    rejected = Rejected(1, "a/plays", (9).to_bytes(8, "big") + (8).to_bytes(8, "big"))
+    one.reject(rejected, NOW_MS)
+    one.reject(rejected, NOW_MS)
+    assert (one.tallies.dead_lettered, one.tallies.redelivered) == (2, 2)
+    assert one.pending_count == 0
+
+
+def test_without_change_there_is_nothing_to_commit():
+    one = ledger()
+    assert one.take_changes(NOW_MS) is None
+    one.apply(plays((V, 1)), NOW_MS)
+    changes = one.take_changes(NOW_MS)
+    assert unpack_videos(changes.accounts.videos) == [V]
+    assert changes.tallies.counted == 1
+    assert one.take_changes(NOW_MS) is None
+
+
+def test_a_redelivery_alone_writes_nothing_but_its_number_goes_with_the_next_commit():
+    one = ledger()
+    play = plays((V, 1), ids=[600_001])
+    one.apply(play, NOW_MS)
+    one.take_changes(NOW_MS)
+    one.apply(play, NOW_MS)
+    assert one.take_changes(NOW_MS) is None
+    one.apply(plays((V, 1)), NOW_MS)
+    assert one.take_changes(NOW_MS).tallies.redelivered == 1
+
+
+def test_columns_of_unequal_length_are_refused():
+    broken = Plays(1, "a/plays", bytes(8) + b"\1" * 8, V, pack_numbers([1]))
+    with pytest.raises(ValueError):
+        ledger(steps_below=5).apply(broken, NOW_MS)
+
+
+# Every play on its own
+
+
+def test_with_steps_each_total_below_the_bound_is_taken_on_its_own_in_order():
+    one = ledger(steps_below=3)
+    one.apply(plays((V, 10), (V, 20), (V, 30), (V, 40)), NOW_MS)
+    told = []
+    for number in range(4):
+        told += collected(one.collect(number, [V]))
+        one.publish([V], [told[-1][1]]) if told else None
+    assert told == [(V, 1, 10), (V, 2, 20), (V, 4, 30)]
+    assert one.pending_count == 0
+
+
+def test_the_next_step_is_announced_when_one_leaves():
+    one = ledger(steps_below=5)
+    one.apply(plays((V, 10), (V, 20)), NOW_MS)
+    one.take_announcements()
+    one.collect(1, [V])
+    assert pending(one.take_announcements()) == [(V, 20, 2)]
+    one.collect(2, [V])  # the first had failed: the same step again
+    assert collected(one.collect(3, [V])) == [(V, 1, 10)]
+
+
+def test_from_the_bound_on_the_oldest_arrival_counts_whichever_play_it_was():
+    """A play that came late is older than the one that made the first total without a step."""
+    one = ledger(steps_below=2)
+    one.apply(plays((V, 10)), NOW_MS)
+    one.apply(plays((V, 30)), NOW_MS)
+    one.apply(plays((V, 20)), NOW_MS)
+    assert collected(one.collect(1, [V])) == [(V, 1, 10)]
+    assert min(ms for _, ms, _ in pending(one.take_announcements())) == 10
+    one.publish([V], [1])
+    assert pending(one.take_announcements()) == [(V, 20, 2)]
+    assert collected(one.collect(2, [V])) == [(V, 3, 20)]
+
+
+def test_steps_outlive_a_kill():
+    one = ledger(steps_below=9)
+    one.apply(plays((V, 10), (V, 20), (V, 30)), NOW_MS)
+    one.collect(1, [V])
+    one = again(one, steps_below=9)
+    one.publish([V], [1])
+    assert collected(one.collect(2, [V])) == [(V, 2, 20)]
+
+
+def test_steps_that_were_not_kept_are_told_at_once_with_the_oldest_arrival():
+    """The setting was off for a while."""
+    one = ledger(steps_below=9)
+    one.apply(plays((V, 30)), NOW_MS)
+    one = again(one)
+    one.apply(plays((V, 10), (V, 40)), NOW_MS)
+    one = again(one, steps_below=9)
+    assert collected(one.collect(1, [V])) == [(V, 3, 10)]
+    one.publish([V], [3])
+    one.apply(plays((V, 50), (V, 60)), NOW_MS)
+    assert collected(one.collect(2, [V])) == [(V, 4, 50)]
+
+
+def test_the_arrivals_that_are_kept_are_bounded_by_the_steps():
+    one = ledger(steps_below=4)
+    for _ in range(50):
+        one.apply(plays((V, 1), (V, 2)), NOW_MS)
+    ((_, account),) = one.take_changes(NOW_MS).accounts.items()
+    assert len(account.steps) == 4

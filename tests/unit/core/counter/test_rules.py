@@ -1,0 +1,208 @@
+"""A counter's rules: the commit stands before every answer, and what is pending before the rest."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.core.columns import pack_numbers
+from actors.core.counter.effects import Commit
+from actors.core.counter.ledger import Ledger
+from actors.core.counter.rules import CONSUMER, DISPATCHER, Counting
+from actors.core.counter.seen_ids import SeenIds
+from actors.core.effects import Send
+from actors.core.messages import (
+    Collect,
+    Collected,
+    Counted,
+    Pending,
+    Plays,
+    Published,
+    Recall,
+    Recorded,
+    Rejected,
+)
+
+V, W = b"v" * 16, b"w" * 16
+NOW_MS = 1_000_000
+
+
+def counting():
+    return Counting(Ledger(SeenIds(3_600_000)))
+
+
+def plays(number, message_id, *videos):
+    return Plays(
+        number,
+        "a/plays",
+        b"".join((message_id + n).to_bytes(8, "big") for n in range(len(videos))),
+        b"".join(videos),
+        pack_numbers([1] * len(videos)),
+    )
+
+
+def published(batch, video, total):
+    return Published(batch, video, pack_numbers([total]))
+
+
+def kinds(effects):
+    return [(effect.peer, type(effect.message)) if isinstance(effect, Send) else Commit for effect in effects]
+
+
+def test_plays_are_committed_then_answered_then_announced():
+    assert kinds(counting().handle([plays(1, 10, V)], NOW_MS)) == [
+        Commit,
+        (CONSUMER, Counted),
+        (DISPATCHER, Pending),
+    ]
+
+
+def test_all_that_arrived_together_is_committed_together_and_answered_together():
+    effects = counting().handle([plays(4, 10, V), plays(5, 20, W)], NOW_MS)
+    assert kinds(effects) == [Commit, (CONSUMER, Counted), (DISPATCHER, Pending)]
+    assert effects[1].message == Counted([4, 5])
+
+
+def test_a_redelivery_is_answered_though_there_is_nothing_to_commit():
+    machine = counting()
+    machine.handle([plays(1, 10, V)], NOW_MS)
+    assert machine.handle([plays(2, 10, V)], NOW_MS) == [Send(CONSUMER, Counted([2]))]
+
+
+def test_dead_letters_are_committed_before_they_are_answered():
+    rejected = Rejected(3, "a/plays", bytes(8))
+    effects = counting().handle([rejected], NOW_MS)
+    assert kinds(effects) == [Commit, (CONSUMER, Counted)]
+
+
+def test_what_a_batch_takes_is_committed_before_the_batch_hears_of_it():
+    machine = counting()
+    machine.handle([plays(1, 10, V)], NOW_MS)
+    assert kinds(machine.handle([Collect(1, V)], NOW_MS)) == [Commit, (DISPATCHER, Collected)]
+
+
+def test_the_confirmed_totals_are_committed_before_recorded_is_said():
+    machine = counting()
+    machine.handle([plays(1, 10, V)], NOW_MS)
+    machine.handle([Collect(1, V)], NOW_MS)
+    effects = machine.handle([published("b", V, 1)], NOW_MS)
+    assert kinds(effects) == [Commit, (DISPATCHER, Recorded)]
+    assert machine.handle([published("b", V, 1)], NOW_MS) == [Send(DISPATCHER, Recorded("b"))]
+
+
+def test_what_is_pending_is_said_before_recorded():
+    """A dispatcher that drains ends on Recorded when it knows of nothing pending."""
+    machine = counting()
+    machine.handle([plays(1, 10, V)], NOW_MS)
+    machine.handle([Collect(1, V)], NOW_MS)
+    machine.handle([plays(2, 20, V)], NOW_MS)
+    effects = machine.handle([published("b", V, 1)], NOW_MS)
+    assert kinds(effects) == [Commit, (DISPATCHER, Pending), (DISPATCHER, Recorded)]
+
+
+def test_what_is_pending_is_said_before_the_answer_to_a_collect_that_came_with_it():
+    effects = counting().handle([plays(1, 10, V), Collect(1, b"")], NOW_MS)
+    assert kinds(effects) == [
+        Commit,
+        (CONSUMER, Counted),
+        (DISPATCHER, Pending),
+        (DISPATCHER, Collected),
+    ]
+
+
+def test_a_recall_is_answered_with_all_that_is_pending():
+    machine = counting()
+    machine.handle([plays(1, 10, V, W)], NOW_MS)
+    (effect,) = machine.handle([Recall()], NOW_MS)
+    assert sorted([effect.message.videos[:16], effect.message.videos[16:]]) == [V, W]
+    assert counting().handle([Recall()], NOW_MS) == []
+
+
+def test_a_recall_after_published_does_not_say_what_was_published():
+    machine = counting()
+    machine.handle([plays(1, 10, V)], NOW_MS)
+    effects = machine.handle([published("b", V, 1), Recall()], NOW_MS)
+    assert kinds(effects) == [Commit, (DISPATCHER, Recorded)]
+
+
+def test_a_message_of_another_mailbox_is_a_bug_and_not_passed_over():
+    with pytest.raises(AssertionError, match="does not understand"):
+        counting().handle([Counted([1])], NOW_MS)
+
+
+def test_the_figures_are_the_ledgers():
+    machine = counting()
+    machine.handle([plays(1, 10, V, W), plays(2, 10, V), Rejected(3, "a/p", bytes(8))], NOW_MS)
+    machine.handle([published("b", W, 1)], NOW_MS)
+    figures = machine.figures()
+    assert (figures.counted, figures.redelivered, figures.dead_lettered) == (2, 1, 1)
+    assert (figures.videos, figures.pending_videos) == (2, 1)
+
+
+messages = st.one_of(
+    st.builds(plays, st.integers(1, 99), st.integers(1, 8), st.sampled_from((V, W))),
+    st.builds(Rejected, st.integers(1, 99), st.just("a/plays"), st.just(bytes(8))),
+    st.builds(Collect, st.integers(1, 9), st.sampled_from((b"", V, V + W))),
+    st.builds(published, st.just("b"), st.sampled_from((V, W)), st.integers(1, 5)),
+    st.just(Recall()),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(messages, min_size=1, max_size=5), max_size=8))
+def test_whatever_comes_one_commit_stands_before_all_answers_and_every_question_is_answered(reads):
+    machine = counting()
+    for inbox in reads:
+        effects = machine.handle(inbox, NOW_MS)
+        assert sum(isinstance(effect, Commit) for effect in effects) <= 1
+        assert not any(isinstance(effect, Commit) for effect in effects[1:])
+        said = [effect.message for effect in effects if isinstance(effect, Send)]
+        counted = [n for one in said if isinstance(one, Counted) for n in one.numbers]
+        asked = [one for one in inbox if isinstance(one, Plays | Rejected)]
+        assert counted == [one.number for one in asked]
+        collected = [one.number for one in said if isinstance(one, Collected)]
+        assert collected == [one.number for one in inbox if isinstance(one, Collect)]
+        recorded = [one.batch for one in said if isinstance(one, Recorded)]
+        assert recorded == [one.batch for one in inbox if isinstance(one, Published)]
+
+
+def holding():
+    """One that says at once what is below 3, and the rest every 20 ms at the most; V has 5 plays, and W 1."""
+    one = Counting(Ledger(SeenIds(3_600_000)), at_once_below=3, deadline_ms=60_000)
+    one.handle([plays(1, 10, *[V] * 5, W)], NOW_MS)
+    one.handle([published("x", V, 5), published("x", W, 1)], NOW_MS)
+    return one
+
+
+def said(effects):
+    messages = [one.message for one in effects if isinstance(one, Send)]
+    return [one.videos for one in messages if isinstance(one, Pending)]
+
+
+def test_what_can_wait_is_said_soon_after_what_was_said_before():
+    one = holding()
+    assert said(one.handle([plays(2, 20, V)], NOW_MS + 100)) == [V]
+    one.handle([published("x", V, 6)], NOW_MS + 101)
+    assert kinds(one.handle([plays(3, 30, V)], NOW_MS + 119)) == [Commit, (CONSUMER, Counted)]
+    assert one.wakeup_ms() == NOW_MS + 120
+    assert said(one.wake(NOW_MS + 120)) == [V]
+    assert one.wakeup_ms() is None
+    assert one.wake(NOW_MS + 140) == []
+
+
+def test_what_is_to_be_published_on_receipt_is_said_at_once_and_takes_along_what_is_held():
+    one = holding()
+    assert said(one.handle([plays(2, 20, V)], NOW_MS + 10)) == []
+    assert said(one.handle([plays(3, 30, W)], NOW_MS + 11)) == [V + W]
+
+
+@pytest.mark.parametrize("question", [Collect(1, b""), Published("y", b"", b""), Recall()])
+def test_who_is_answered_has_heard_what_was_held(question):
+    one = holding()
+    assert said(one.handle([plays(2, 20, V)], NOW_MS + 10)) == []
+    assert said(one.handle([question], NOW_MS + 11))[0] == V
+    assert one.wakeup_ms() is None
+
+
+def test_a_clock_that_is_set_back_holds_nothing_for_longer():
+    one = holding()
+    assert said(one.handle([plays(2, 20, V)], NOW_MS - 5000)) == [V]

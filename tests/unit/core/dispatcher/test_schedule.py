@@ -1,0 +1,474 @@
+"""The deadlines of pending videos: by example, and against a list that is sorted each time."""
+
+from math import ceil
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.core.columns import pack_numbers
+from actors.core.dispatcher import calendar
+from actors.core.dispatcher import pending as waiting
+from actors.core.dispatcher import schedule as schedules
+from actors.core.dispatcher.lead_time import Margin, Pace
+from actors.core.dispatcher.outbox import Trigger
+from actors.core.dispatcher.schedule import MANY, Rule, Schedule
+from actors.core.messages import Pending
+from tests.support.work import lines_run
+
+RULE = Rule(realtime_below=100, deadline_ms=60_000, realtime_linger_ms=0, overdue_linger_ms=1000)
+NOW_MS = 1_000_000
+
+
+def video(number):
+    return number.to_bytes(16, "big")
+
+
+V, W, X = video(1), video(2), video(3)
+
+
+def schedule(rule=RULE, batch_size_max=20, publish_ms=0, slack_ms=0):
+    margin = Margin(rule.deadline_ms, slack_ms=slack_ms, pace=Pace(publish_ms))
+    return Schedule(rule, batch_size_max, margin)
+
+
+def test_a_video_under_the_bound_is_due_on_receipt():
+    one = schedule()
+    one.offer(V, NOW_MS - 5000, 99, NOW_MS)
+    assert one.next_due_ms() == NOW_MS
+    assert one.take(NOW_MS) == (Trigger.REALTIME, [V])
+
+
+def test_a_video_at_the_bound_is_due_a_deadline_after_its_arrival_on_the_queue():
+    one = schedule()
+    one.offer(V, NOW_MS - 5000, 100, NOW_MS)
+    assert one.next_due_ms() == NOW_MS + 55_000
+    assert one.take(NOW_MS) == (Trigger.DEADLINE, [V])
+
+
+def test_a_video_whose_deadline_has_passed_on_receipt_is_overdue_and_lingers():
+    one = schedule()
+    one.offer(V, NOW_MS - 60_000, 100, NOW_MS)
+    assert one.next_due_ms() == NOW_MS + 1000
+    assert one.take(NOW_MS) == (Trigger.OVERDUE, [V])
+    assert one.taken(V).overdue
+
+
+def test_a_video_under_the_bound_is_realtime_however_old_it_is():
+    one = schedule()
+    one.offer(V, NOW_MS - 600_000, 5, NOW_MS)
+    assert one.next_due_ms() == NOW_MS
+    assert one.take(NOW_MS)[0] is Trigger.REALTIME
+    assert one.taken(V).overdue
+
+
+def test_realtime_waits_for_the_linger_that_is_asked_for():
+    one = schedule(Rule(realtime_linger_ms=250))
+    one.offer(V, NOW_MS, 1, NOW_MS)
+    assert one.next_due_ms() == NOW_MS + 250
+
+
+def test_a_video_that_waits_keeps_the_earlier_due_time():
+    one = schedule(batch_size_max=1)
+    one.offer(V, NOW_MS, 99, NOW_MS)
+    one.offer(V, NOW_MS, 101, NOW_MS)
+    assert one.next_due_ms() == NOW_MS
+    one.offer(W, NOW_MS, 200, NOW_MS)
+    one.offer(W, NOW_MS - 10_000, 199, NOW_MS)
+    assert one.take(NOW_MS) == (Trigger.REALTIME, [V])
+    assert one.next_due_ms() == NOW_MS + 50_000
+
+
+def test_the_earliest_leave_first_and_the_trigger_is_the_firsts():
+    one = schedule(batch_size_max=2)
+    one.offer(V, NOW_MS, 100, NOW_MS)
+    one.offer(W, NOW_MS - 100, 100, NOW_MS)
+    one.offer(X, NOW_MS, 1, NOW_MS)
+    assert one.take(NOW_MS) == (Trigger.REALTIME, [X, W])
+    assert one.take(NOW_MS) == (Trigger.DEADLINE, [V])
+
+
+def test_of_equal_due_times_the_first_offered_leaves_first():
+    one = schedule()
+    for number in (5, 3, 9, 1):
+        one.offer(video(number), NOW_MS, 1, NOW_MS)
+    assert one.take(NOW_MS)[1] == [video(number) for number in (5, 3, 9, 1)]
+
+
+def test_nothing_leaves_when_nothing_waits():
+    one = schedule()
+    assert one.next_due_ms() is None
+    with pytest.raises(LookupError):
+        one.take(NOW_MS)
+
+
+def test_a_batch_takes_no_more_than_it_may():
+    one = schedule()
+    for number in range(50):
+        one.offer(video(number), NOW_MS, 1, NOW_MS)
+    assert [len(one.take(NOW_MS)[1]) for _ in range(3)] == [20, 20, 10]
+
+
+def test_a_video_on_its_way_waits_again_for_the_plays_since():
+    one = schedule()
+    one.offer(V, NOW_MS, 1, NOW_MS)
+    one.take(NOW_MS)
+    one.offer(V, NOW_MS, 2, NOW_MS)
+    assert len(one) == 1
+    one.confirm(V, 1)
+    assert one.next_due_ms() == NOW_MS
+    assert V in one
+
+
+def test_what_is_covered_by_a_confirmed_total_waits_no_more():
+    one = schedule()
+    one.offer(V, NOW_MS, 1, NOW_MS)
+    one.take(NOW_MS)
+    one.offer(V, NOW_MS, 3, NOW_MS)
+    one.confirm(V, 3)
+    assert one.next_due_ms() is None
+    assert len(one) == 0
+
+
+def test_a_video_whose_batch_failed_is_due_when_it_was():
+    one = schedule()
+    one.offer(V, NOW_MS - 3000, 100, NOW_MS)
+    one.take(NOW_MS)
+    one.offer(V, NOW_MS, 120, NOW_MS)
+    one.fail(V)
+    assert one.next_due_ms() == NOW_MS + 57_000
+    one.take(NOW_MS)
+    one.confirm(V, 119)
+    assert V not in one
+
+
+def test_a_released_video_does_not_wait_again():
+    one = schedule()
+    one.offer(V, NOW_MS, 1, NOW_MS)
+    one.take(NOW_MS)
+    one.release(V)
+    assert len(one) == 0
+    one.fail(V)
+    assert len(one) == 0
+
+
+def test_videos_whose_counter_is_gone_are_forgotten_but_not_those_on_their_way():
+    one = schedule()
+    one.offer(V, NOW_MS, 1, NOW_MS)
+    one.take(NOW_MS)
+    one.offer(W, NOW_MS, 1, NOW_MS)
+    one.forget(lambda _: True)
+    assert one.next_due_ms() is None
+    assert V in one
+    assert W not in one
+
+
+def pending(offers, now_ms):
+    """The message for these (video, ms since it arrived, as a negative number, ordinal)."""
+    return Pending(
+        b"".join(each for each, _, _ in offers),
+        pack_numbers((now_ms + age_ms) * 1_000_000 + 999_999 for _, age_ms, _ in offers),
+        pack_numbers(ordinal for _, _, ordinal in offers),
+    )
+
+
+def test_a_deadline_that_is_forgotten_is_not_due():
+    one = schedule()
+    hot(one, 30_000, 50_000)
+    assert one.next_due_ms() == NOW_MS + 30_000
+    one.forget(lambda each: each == video(10))
+    assert one.next_due_ms() == NOW_MS + 50_000
+
+
+def test_two_videos_side_by_side_are_not_taken_for_a_third():
+    one = schedule()
+    left, right = b"l" * 8 + b"m" * 8, b"m" * 8 + b"r" * 8
+    for each in (left, right, b"m" * 16):
+        one.offer(each, NOW_MS, 1, NOW_MS)
+    one.confirm(b"m" * 16, 1)
+    assert one.take(NOW_MS)[1] == [left, right]
+
+
+def test_of_deadlines_in_one_quarter_second_neither_first_nor_last_may_be_what_counts():
+    one = schedule(batch_size_max=1, publish_ms=10)
+    hot(one, 29_000, *[29_001] * 4, 29_110)
+    assert one.next_due_ms() == NOW_MS + 29_001 - 50
+
+
+def test_of_deadlines_in_one_quarter_second_as_many_go_ahead_as_must():
+    one = schedule(batch_size_max=4, publish_ms=10)
+    hot(one, *[25] * 5, 150)  # one of them is too many for the one batch that is in time
+    for number in range(4):
+        one.offer(video(number), NOW_MS, 1, NOW_MS)
+    assert one.take(NOW_MS)[1] == [video(10), *map(video, range(3))]
+
+
+@pytest.mark.parametrize("many", [1, MANY])
+def test_columns_that_do_not_match_are_refused(many):
+    for videos, stamps, ordinals in ((2, 1, 2), (1, 1, 0), (1, 2, 1)):
+        one, numbers = schedule(), pack_numbers([1] * many)
+        with pytest.raises(ValueError):
+            one.offer_all(Pending(V * many * videos, numbers * stamps, numbers * ordinals), NOW_MS)
+
+
+def test_a_backlog_offered_at_once_leaves_in_order_and_leaves_nothing_behind():
+    one = schedule()
+    offers = [(video(number), -(number * 7919 % 59_000), 100) for number in range(20_000)]
+    for at in range(0, len(offers), 4096):
+        one.offer_all(pending(offers[at : at + 4096], NOW_MS), NOW_MS)
+    taken = []
+    while len(one):
+        for each in one.take(NOW_MS)[1]:
+            assert not one.taken(each).overdue
+            one.confirm(each, 100)
+            taken.append(each)
+    assert taken == [each for each, _, _ in sorted(offers, key=lambda line: line[1])]
+
+
+def test_the_deadlines_of_many_and_of_one_are_the_same():
+    offers = [(X, age_ms, ordinal) for age_ms in (-60_001, -60_000, -59_999, 0) for ordinal in (99, 100)]
+    for line in offers:
+        alone, together = schedule(), schedule()
+        alone.offer(X, NOW_MS + line[1], line[2], NOW_MS)
+        together.offer_all(pending([line, *[(W, -50_000, 101)] * MANY], NOW_MS), NOW_MS)
+        alone.take(NOW_MS)
+        together.take(NOW_MS)
+        assert alone.taken(X) == together.taken(X)
+        assert together.taken(W) == RULE.waiting(NOW_MS - 50_000, 101, NOW_MS)
+
+
+def hot(one, *deadlines_ms, first=10):
+    """Videos whose deadlines are so long after now."""
+    for number, deadline_ms in enumerate(deadlines_ms, first):
+        one.offer(video(number), NOW_MS + deadline_ms - 60_000, 100, NOW_MS)
+
+
+def test_a_deadline_leaves_by_the_publish_time_and_the_slack_before_it_and_a_linger_does_not():
+    one = schedule(publish_ms=700, slack_ms=100)
+    hot(one, 59_000)
+    assert one.next_due_ms() == NOW_MS + 58_200
+    one.offer(W, NOW_MS, 1, NOW_MS + 10)
+    assert one.next_due_ms() == NOW_MS + 10
+    assert one.take(NOW_MS + 10)[0] is Trigger.REALTIME
+
+
+def test_a_slower_client_moves_the_deadlines_of_all_that_wait():
+    margin = Margin(60_000, slack_ms=0)
+    one = Schedule(RULE, 20, margin)
+    hot(one, 59_000)
+    margin.measure(2000)
+    assert one.next_due_ms() == NOW_MS + 59_000 - 3000
+
+
+def test_a_failed_video_is_due_when_it_was():
+    one = schedule(publish_ms=700)
+    hot(one, 59_000)
+    one.take(NOW_MS)
+    one.fail(video(10))
+    assert one.next_due_ms() == NOW_MS + 58_300
+
+
+def test_of_batches_due_together_the_first_leaves_early_enough_for_the_last():
+    one = schedule(batch_size_max=2, publish_ms=1000)
+    hot(one, *[50_000] * 5)
+    for answered_ms in (48_000, 49_000, 50_000):
+        assert one.next_due_ms() == NOW_MS + answered_ms - 1000
+        assert one.take(NOW_MS + answered_ms - 1000)[0] is Trigger.DEADLINE
+    assert one.next_due_ms() is None
+
+
+def test_batches_due_apart_do_not_hurry_one_another():
+    one = schedule(batch_size_max=2, publish_ms=1000)
+    hot(one, 10_000, 30_000, 30_500, 50_000)
+    assert one.next_due_ms() == NOW_MS + 9000
+    hot(one, 10_500, 10_500, first=20)  # now the second batch holds one of these
+    assert one.next_due_ms() == NOW_MS + 8500
+
+
+def test_deadlines_that_cannot_wait_for_a_realtime_batch_go_ahead_of_it():
+    one = schedule(batch_size_max=2, publish_ms=1000)
+    hot(one, 2500, 40_000)
+    for each in (V, W):
+        one.offer(each, NOW_MS, 1, NOW_MS)
+    assert one.take(NOW_MS) == (Trigger.REALTIME, [V, W])
+    assert one.next_due_ms() == NOW_MS + 1500
+    for each in (V, W):
+        one.offer(each, NOW_MS, 1, NOW_MS + 900)
+    assert one.take(NOW_MS + 1000) == (Trigger.REALTIME, [video(10), V])
+    assert one.take(NOW_MS + 2000) == (Trigger.REALTIME, [W, video(11)])
+
+
+def test_of_several_batches_only_as_many_go_ahead_as_must():
+    one = schedule(batch_size_max=4, publish_ms=1000)
+    hot(one, *[3500] * 9)  # when the next batch leaves after this one, two can still be in time: eight
+    for number in range(4):
+        one.offer(video(number), NOW_MS, 1, NOW_MS)
+    assert one.take(NOW_MS)[1] == [video(10), *map(video, range(3))]
+
+
+def test_no_deadline_goes_ahead_of_a_video_that_was_due_half_of_one_before():
+    one = schedule(batch_size_max=1, publish_ms=1000)
+    one.offer(V, NOW_MS, 1, NOW_MS)
+    hot(one, *[29_000] * 60)
+    assert one.take(NOW_MS)[1] == [video(10)]
+    one = schedule(batch_size_max=1, publish_ms=1000)
+    one.offer(V, NOW_MS, 1, NOW_MS)
+    hot(one, *[30_001] * 60)
+    assert one.take(NOW_MS)[1] == [V]
+
+
+def test_what_a_video_takes_does_not_grow_with_how_many_are_pending():
+    def through(videos):
+        one = schedule()
+        for number in range(videos):
+            one.offer(video(number), NOW_MS - number % 977, 100, NOW_MS)
+            one.next_due_ms()
+        while one.next_due_ms() is not None:
+            for each in one.take(NOW_MS)[1]:
+                one.confirm(each, 100)
+        assert len(one) == 0
+
+    few, many = (lines_run(lambda n=n: through(n)) for n in (300, 3000))
+    assert many <= 10 * few
+
+
+class Naive:
+    """The same in a list that is sorted each time, with every deadline looked at."""
+
+    def __init__(self, margin):
+        self.waiting, self.taken, self.order, self.margin = {}, {}, 0, margin
+
+    def offer(self, each, age_ms, ordinal, now_ms):
+        self.order += 1
+        latest_ms, trigger = RULE.latest(now_ms + age_ms, ordinal, now_ms)
+        self.wait(each, (latest_ms, trigger, ordinal, self.order))
+
+    def due(self, one):
+        latest_ms, trigger, _, _ = one
+        return latest_ms - (self.margin.lead_ms() if trigger is Trigger.DEADLINE else 0)
+
+    def wait(self, each, one):
+        before = self.waiting.get(each)
+        if before is not None:
+            first, second = sorted((before, one), key=self.due)
+            one = (first[0], first[1], min(first[2], second[2]), first[3])
+        if before is None or one[3] != before[3]:
+            self.order += 1
+            one = (*one[:3], self.order)
+        self.waiting[each] = one
+
+    def deadlines(self):
+        lines = [(one[0], one[3], each) for each, one in self.waiting.items() if one[1] is Trigger.DEADLINE]
+        return [(line[0], line[2]) for line in sorted(lines)]
+
+    def in_time(self, begin_ms, left_out=0):
+        """Whether batches from then on keep all deadlines but the first so many."""
+        return all(
+            begin_ms + self.margin.lead_ms(place // SIZE) <= latest_ms
+            for place, (latest_ms, _) in enumerate(self.deadlines()[left_out:])
+        )
+
+    def others(self):
+        return [one for one in self.waiting.values() if one[1] is not Trigger.DEADLINE]
+
+    def next_due(self):
+        dues = [self.due(one) for one in self.others()]
+        latest = [latest_ms for latest_ms, _ in self.deadlines()]
+        if latest:
+            dues.append(min(ms - self.margin.lead_ms(at // SIZE) for at, ms in enumerate(latest)))
+            assert self.in_time(dues[-1]) and not self.in_time(dues[-1] + 1)
+        return min(dues, default=None)
+
+    def ordered(self, now_ms):
+        """What leaves next, in its order."""
+        ahead, lingering = [], [self.due(one) for one in self.others()]
+        if lingering:
+            next_ms = now_ms + ceil(max(self.margin.publish_ms, self.margin.interval_ms))
+            while len(ahead) < SIZE and not self.in_time(next_ms, len(ahead)):
+                latest_ms, each = self.deadlines()[len(ahead)]
+                if latest_ms > min(lingering) + RULE.deadline_ms // 2:
+                    break
+                ahead.append(each)
+        lines = (
+            (self.due(one), one[1] is Trigger.DEADLINE, one[3], each)
+            for each, one in self.waiting.items()
+            if each not in ahead
+        )
+        return [*ahead, *(each for *_, each in sorted(lines))][:SIZE]
+
+
+SIZE = 2
+videos = st.integers(1, 6).map(video)
+offers = st.tuples(videos, st.integers(-70_000, 0), st.integers(95, 105))
+steps = st.one_of(
+    st.tuples(st.just("offer"), offers),
+    st.tuples(st.just("offer all"), st.lists(offers, min_size=1)),
+    st.tuples(st.just("take")),
+    st.tuples(st.just("confirm"), videos, st.integers(95, 105)),
+    st.tuples(st.just("fail"), videos),
+    st.tuples(st.just("release"), videos),
+    st.tuples(st.just("forget"), videos),
+    st.tuples(st.just("measure"), st.sampled_from((0, 100, 5000, 30_000))),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(steps, max_size=40),
+    st.sampled_from((0, 3000)),
+    st.sampled_from((0, 2, 100)),
+    st.sampled_from((8, 14)),
+)
+def test_it_does_what_a_list_sorted_each_time_does(happenings, interval_ms, lone_max, block_bits):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calendar, "BLOCK_BITS", block_bits)
+        patch.setattr(waiting, "LONE_MAX", lone_max)
+        patch.setattr(waiting, "ROWS_SPARE", 0)
+        patch.setattr(schedules, "MANY", 2)
+        check_against_the_naive(happenings, interval_ms)
+
+
+def check_against_the_naive(happenings, interval_ms):
+    margin = Margin(RULE.deadline_ms, interval_ms=interval_ms, slack_ms=50, pace=Pace(1000))
+    one, naive, now_ms = Schedule(RULE, SIZE, margin), Naive(margin), NOW_MS
+    for happening, *facts in happenings:
+        now_ms += 7
+        match happening:
+            case "offer":
+                each, age_ms, ordinal = facts[0]
+                one.offer(each, now_ms + age_ms, ordinal, now_ms)
+                naive.offer(each, age_ms, ordinal, now_ms)
+            case "offer all":
+                one.offer_all(pending(facts[0], now_ms), now_ms)
+                known = set(naive.waiting)
+                new = [not (line[0] in known or known.add(line[0])) for line in facts[0]]
+                for line, _ in sorted(zip(facts[0], new, strict=True), key=lambda pair: not pair[1]):
+                    naive.offer(*line, now_ms)  # those that did not wait first
+            case "take":
+                expected = naive.ordered(now_ms)
+                if not expected:
+                    continue
+                trigger, videos = one.take(now_ms)
+                assert videos == expected
+                assert trigger in {naive.waiting[each][1] for each in naive.waiting}
+                naive.taken |= {each: naive.waiting.pop(each) for each in expected}
+            case "confirm":
+                each, total = facts
+                one.confirm(each, total)
+                naive.taken.pop(each, None)
+                if each in naive.waiting and naive.waiting[each][2] <= total:
+                    del naive.waiting[each]
+            case "fail":
+                one.fail(facts[0])
+                if facts[0] in naive.taken:
+                    naive.wait(facts[0], naive.taken.pop(facts[0]))
+            case "release":
+                one.release(facts[0])
+                naive.taken.pop(facts[0], None)
+            case "forget":
+                one.forget(lambda each, gone=facts[0]: each == gone)
+                naive.waiting.pop(facts[0], None)
+            case "measure":
+                margin.measure(facts[0])
+        assert one.next_due_ms() == naive.next_due()
+        assert len(one) == len(naive.waiting.keys() | naive.taken.keys())
