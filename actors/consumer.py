@@ -7,29 +7,32 @@ import logging
 import time
 from collections.abc import Iterable
 
+from .config import Settings
 from .core.consumer.bodies import Bodies
 from .core.consumer.effects import DeadLetter, Finish
 from .core.consumer.frames import FrameParser, Parsed
 from .core.consumer.rules import Deliveries
 from .core.effects import Send
-from .core.messages import ConsumerFigures, ConsumerInbox, Ready
+from .core.messages import ConsumerInbox
 from .core.shards import shard_number
+from .core.stats import encode
 from .sources.nsqd import BatchConnection, BatchReader
-from .supervision.actor import Actor, Birth
+from .supervision.actor import Actor, StartArgs
+from .supervision.protocol import Ready
 
 log = logging.getLogger(__name__)
 
 LETTER_LOG_INTERVAL_S = 60.0
 
 
-class Consumer(Actor[ConsumerInbox]):
+class Consumer(Actor[ConsumerInbox, Settings]):
     """The actor that reads NSQ."""
 
     inbox = ConsumerInbox
 
-    def __init__(self, birth: Birth):
-        super().__init__(birth)
-        self._shards = self.settings.counters.shards
+    def __init__(self, start_args: StartArgs):
+        super().__init__(start_args)
+        self._shards = self.options.counters.shards
         self._deliveries = Deliveries(self._shards)
         self._bodies = Bodies()
         self._connections: dict[int, BatchConnection] = {}
@@ -41,8 +44,8 @@ class Consumer(Actor[ConsumerInbox]):
 
     async def init(self) -> Ready:
         """Nothing to take: nsqd is connected to once the counters are there to count."""
-        where = self._nsqds() or self.settings.nsq.lookupd_http_addresses
-        return Ready(note=f"topic {self.settings.nsq.topic} at {', '.join(where)}")
+        where = self._nsqds() or self.options.nsq.lookupd_http_addresses
+        return Ready(note=f"topic {self.options.nsq.topic} at {', '.join(where)}")
 
     def linked(self, peer: str) -> None:
         """A counter is there: send it what it has not answered; start with the last of them."""
@@ -61,7 +64,7 @@ class Consumer(Actor[ConsumerInbox]):
         for message in messages:
             self._perform(self._deliveries.counted(shard, message.numbers))
         self.say_resumed()
-        if self._paused and self._deliveries.outstanding <= self.settings.nsq.max_in_flight // 2:
+        if self._paused and self._deliveries.outstanding <= self.options.nsq.max_in_flight // 2:
             self._paused = False
             for connection in self._connections.values():
                 connection.set_ready_count(1)
@@ -75,10 +78,10 @@ class Consumer(Actor[ConsumerInbox]):
             self._deliveries.unanswered(shard_number(peer)),
         )
 
-    def figures(self) -> ConsumerFigures:
+    def stats(self) -> bytes:
         """What is outstanding."""
         ready_count = sum(connection.last_rdy for connection in self._connections.values())
-        return self._deliveries.figures(ready_count)
+        return encode(self._deliveries.stats(ready_count))
 
     def drain(self) -> None:
         """Take nothing new; drained when all that was taken is finished."""
@@ -93,7 +96,7 @@ class Consumer(Actor[ConsumerInbox]):
             self._reader.close()
 
     def _nsqds(self) -> list[str]:
-        settings = self.settings
+        settings = self.options
         return (
             [settings.embedded_nsqd.tcp_address]
             if settings.embedded
@@ -101,7 +104,7 @@ class Consumer(Actor[ConsumerInbox]):
         )
 
     def _open_reader(self) -> None:
-        settings = self.settings.nsq
+        settings = self.options.nsq
         self._reader = BatchReader(
             settings.topic,
             settings.channel,
@@ -126,12 +129,12 @@ class Consumer(Actor[ConsumerInbox]):
 
     def _received(self, connection: BatchConnection, parsed: Parsed) -> None:
         # The embedded queue keeps its messages and their ids, whatever port it has next time.
-        nsqd = "embedded" if self.settings.embedded else connection.id
-        source = f"{nsqd}/{self.settings.nsq.topic}"
+        nsqd = "embedded" if self.options.embedded else connection.id
+        source = f"{nsqd}/{self.options.nsq.topic}"
         self._perform(self._deliveries.received(connection.number, source, parsed))
         if self._draining:
             return
-        if self._deliveries.outstanding > self.settings.nsq.max_in_flight:
+        if self._deliveries.outstanding > self.options.nsq.max_in_flight:
             # Messages timed out and came again while a counter was away: no more until it is back.
             self._paused = True
             self._reader.pause()
@@ -152,7 +155,7 @@ class Consumer(Actor[ConsumerInbox]):
                     self._dead_letter(effect)
 
     def _dead_letter(self, effect: DeadLetter) -> None:
-        topic = f"{self.settings.nsq.topic}.dead"
+        topic = f"{self.options.nsq.topic}.dead"
         now_s = time.monotonic()
         for why, messages in effect.reasons.items():
             if now_s - self._letters_logged_s.get(why, -LETTER_LOG_INTERVAL_S) >= LETTER_LOG_INTERVAL_S:

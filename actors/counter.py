@@ -9,38 +9,42 @@ import asyncio
 import logging
 import time
 
+from .config import Settings
 from .core.counter.effects import Commit
 from .core.counter.ledger import Ledger
 from .core.counter.rules import CONSUMER, HOLD_MS_MAX, Counting
 from .core.counter.seen_ids import SeenIds
 from .core.effects import Send
-from .core.messages import CounterFigures, CounterInbox, Ready
+from .core.messages import CounterInbox
 from .core.shards import shard_number
+from .core.stats import encode
 from .store import LedgerStore
-from .supervision.actor import Actor, Birth
-from .supervision.effect_queue import Performer
+from .supervision.actor import Actor, StartArgs
+from .supervision.effect_queue import EffectQueue
+from .supervision.protocol import Ready
+from .system.exits import NotWritten
 
 log = logging.getLogger(__name__)
 
 
-class Counter(Actor[CounterInbox]):
+class Counter(Actor[CounterInbox, Settings]):
     """The actor of one shard."""
 
     inbox = CounterInbox
 
-    def __init__(self, birth: Birth):
-        super().__init__(birth)
+    def __init__(self, start_args: StartArgs):
+        super().__init__(start_args)
         self._store: LedgerStore
         self._counting: Counting
-        self._performer = Performer(self._carry_out)
+        self._effects = EffectQueue(self._carry_out, NotWritten)
         self._timer: asyncio.TimerHandle | None = None
 
     async def init(self) -> Ready:
         """Read the ledger."""
-        settings = self.settings
+        settings = self.options
         self._store = LedgerStore(
             settings.supervisor.state_dir,
-            shard_number(self.birth.id),
+            shard_number(self.start_args.id),
             settings.counters.shards,
             settings.counters.synchronous,
         )
@@ -58,7 +62,7 @@ class Counter(Actor[CounterInbox]):
 
     def handle(self, peer: str, messages: list[CounterInbox]) -> None:
         """Count, answer, tell: what the rules say, in their order."""
-        self._performer.perform(self._counting.handle(messages, _now_ms()))
+        self._effects.perform(self._counting.handle(messages, _now_ms()))
         due_ms = self._counting.wakeup_ms()
         if due_ms is not None and self._timer is None:
             delay_s = min(max(0, due_ms - _now_ms()), HOLD_MS_MAX) / 1000
@@ -68,13 +72,13 @@ class Counter(Actor[CounterInbox]):
 
     def lost(self, peer: str) -> None:
         """Whoever comes after asks or sends again."""
-        self._performer.forget(peer)
+        self._effects.forget(lambda effect: isinstance(effect, Send) and effect.peer == peer)
         held = "nsqd will redeliver what it held" if peer == CONSUMER else "what is pending stays here"
         log.debug("%s is gone; %s", peer, held)
 
-    def figures(self) -> CounterFigures:
+    def stats(self) -> bytes:
         """What the ledger holds."""
-        return self._counting.figures()
+        return encode(self._counting.stats())
 
     async def terminate(self) -> None:
         """Close the ledger in order."""
@@ -82,7 +86,7 @@ class Counter(Actor[CounterInbox]):
 
     def _wake(self) -> None:
         self._timer = None
-        self._performer.perform(self._counting.wake(_now_ms()))
+        self._effects.perform(self._counting.wake(_now_ms()))
 
     def _carry_out(self, effect: Commit | Send) -> None:
         match effect:

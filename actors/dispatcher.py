@@ -9,18 +9,22 @@ import logging
 import random
 import time
 
+from .config import Settings
 from .core.dispatcher.attempts import Circuit, Outcome
 from .core.dispatcher.effects import Deliver, Forget, Store
 from .core.dispatcher.outbox import Batch
 from .core.dispatcher.rules import Dispatching, Effect
 from .core.dispatcher.schedule import Rule
 from .core.effects import Send
-from .core.messages import DispatcherFigures, DispatcherInbox, Ready
+from .core.messages import DispatcherInbox
 from .core.shards import shard_number
+from .core.stats import encode
 from .sinks import Delivery, Sink, open_sink
 from .store import OutboxStore
-from .supervision.actor import Actor, Birth
-from .supervision.effect_queue import Performer
+from .supervision.actor import Actor, StartArgs
+from .supervision.effect_queue import EffectQueue
+from .supervision.protocol import Ready
+from .system.exits import NotWritten
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +32,17 @@ REASONS_TOLD_MAX = 10  # an outage, after which the next reason to fail is no ne
 FLUSH_SHARE = 0.5  # of the time that an actor has to end
 
 
-class Dispatcher(Actor[DispatcherInbox]):
+class Dispatcher(Actor[DispatcherInbox, Settings]):
     """The actor that publishes."""
 
     inbox = DispatcherInbox
 
-    def __init__(self, birth: Birth):
-        super().__init__(birth)
+    def __init__(self, start_args: StartArgs):
+        super().__init__(start_args)
         self._store: OutboxStore
         self._sink: Sink
         self._dispatching: Dispatching
-        self._performer = Performer(self._carry_out, self._performed)
+        self._effects = EffectQueue(self._carry_out, NotWritten, self._performed)
         self._timer: asyncio.TimerHandle | None = None
         self._deliveries: set[asyncio.Task[None]] = set()
         self._failing_since_s: float | None = None
@@ -48,7 +52,7 @@ class Dispatcher(Actor[DispatcherInbox]):
 
     async def init(self) -> Ready:
         """Read the batches that are on their way."""
-        settings = self.settings
+        settings = self.options
         self._sink = open_sink(settings)
         self._store = OutboxStore(
             settings.supervisor.state_dir, settings.counters.shards, settings.counters.synchronous
@@ -79,16 +83,16 @@ class Dispatcher(Actor[DispatcherInbox]):
 
     def lost(self, peer: str) -> None:
         """A counter is gone."""
-        self._performer.forget(peer)
+        self._effects.forget(lambda effect: isinstance(effect, Send) and effect.peer == peer)
         self._perform(self._dispatching.lost(shard_number(peer), _now_ms()))
 
     def handle(self, peer: str, messages: list[DispatcherInbox]) -> None:
         """What a counter says."""
         self._perform(self._dispatching.handle(shard_number(peer), messages, _now_ms()))
 
-    def figures(self) -> DispatcherFigures:
+    def stats(self) -> bytes:
         """What was published and what is not."""
-        return self._dispatching.figures()
+        return encode(self._dispatching.stats())
 
     def drain(self) -> None:
         """Publish what is pending, due or not."""
@@ -98,12 +102,12 @@ class Dispatcher(Actor[DispatcherInbox]):
     async def terminate(self) -> None:
         """Give a slow reader of stdout time for what waits there; close the store in order. A batch on
         its way is sent again, under its key, by the next."""
-        await self._sink.flush(FLUSH_SHARE * self.settings.supervisor.shutdown_timeout_s)
+        await self._sink.flush(FLUSH_SHARE * self.options.supervisor.shutdown_timeout_s)
         self._sink.close()
         self._store.close()
 
     def _perform(self, effects: list[Effect]) -> None:
-        self._performer.perform(effects)
+        self._effects.perform(effects)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -15,5 +15,7 @@ import sqlite3  # noqa: F401
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from . import consumer, counter, dispatcher, services  # noqa: F401
+from .system.logs import quiet_libraries
 
+quiet_libraries()
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -10,21 +10,31 @@ from typing import Never
 
 from .client.errors import AddressError, StoreError
 from .client.server import ReferenceClient
+from .config import Settings
 from .core.client.audit import Promises
-from .core.messages import Ready
 from .embedded_nsqd import EmbeddedNsqd, JournalError, ListenError
 from .sinks import secret_of
 from .supervision.actor import Actor
+from .supervision.protocol import Ready
+from .system.connections import is_shortage
 from .system.exits import AddressFailure, StoreFailure
 
 
-class Nsqd(Actor[Never]):
+class _Listener(Actor[Never, Settings]):
+    """An actor that listens goes on while it has no descriptor left for a connection."""
+
+    def survives(self, error: BaseException) -> bool:
+        """Whether it does."""
+        return super().survives(error) or is_shortage(error)
+
+
+class Nsqd(_Listener):
     """The embedded queue."""
 
     async def init(self) -> Ready:
         """Listen."""
-        settings = self.settings.embedded_nsqd
-        path = Path(self.settings.supervisor.state_dir) / "nsqd"
+        settings = self.options.embedded_nsqd
+        path = Path(self.options.supervisor.state_dir) / "nsqd"
         with _as_failures():
             self._nsqd = await EmbeddedNsqd.start(path, settings.tcp_address, settings.http_address)
         self.say_resumed()
@@ -40,17 +50,17 @@ class Nsqd(Actor[Never]):
         await self._nsqd.stop()
 
 
-class Client(Actor[Never]):
+class Client(_Listener):
     """The reference client."""
 
     async def init(self) -> Ready:
         """Listen."""
-        dispatch = self.settings.dispatch
-        secret, record = secret_of(self.settings.publish), self.settings.client.record
+        dispatch = self.options.dispatch
+        secret, record = secret_of(self.options.publish), self.options.client.record
         with _as_failures():
             self._client = ReferenceClient.start(
-                Path(self.settings.supervisor.state_dir) / "client",
-                self.settings.client.address,
+                Path(self.options.supervisor.state_dir) / "client",
+                self.options.client.address,
                 Promises(
                     realtime_below=dispatch.realtime_below,
                     deadline_s=dispatch.deadline_s,
@@ -61,7 +71,7 @@ class Client(Actor[Never]):
                 record=Path(record) if record else None,
             )
         self.say_resumed()
-        address = _with_port(self.settings.client.address, self._client.port)
+        address = _with_port(self.options.client.address, self._client.port)
         return Ready({"client.address": address}, f"page at http://{address}/")
 
     async def terminate(self) -> None:

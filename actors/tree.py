@@ -88,6 +88,11 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
     )
 
 
+def groups_to_poll(settings: Settings) -> list[list[str]]:
+    """The children with stats, those that give plays before those that take them."""
+    return [[CONSUMER], [counter_of(shard) for shard in range(settings.counters.shards)], [DISPATCHER]]
+
+
 def with_addresses(settings: Settings, addresses: dict[str, str]) -> Settings:
     """The settings with the addresses that were really taken, where they ask for any free port.
 

@@ -78,7 +78,7 @@ def offers(size: int, messages: int, publishes_ms: list[float]) -> tuple[float, 
         dispatching.handle(0, decoder.feed(mail), NOW_MS + number * size // VIDEOS_A_MS)
         dispatching.wakeup_ms()
     seconds = time.process_time() - started_s
-    videos = dispatching.figures().pending_videos
+    videos = dispatching.stats().pending_videos
     assert videos == size * messages, (videos, size * messages)
     return seconds / videos * 1e6, (own_memory_bytes() - before) / videos
 

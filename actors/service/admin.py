@@ -24,7 +24,9 @@ IDLE_CONNECTION_TIMEOUT_S = 300
 
 
 class Service(Shown, Protocol):
-    """What is served."""
+    """What is served. `polled`: the ids of the children with stats, in groups (`Application.poll`)."""
+
+    polled: list[list[str]]
 
 
 def server(service: Service) -> BoundedHTTPServer:
@@ -59,13 +61,13 @@ class _Handler(tornado.web.RequestHandler):
 
 class _Status(_Handler):
     async def get(self) -> None:
-        await self.service.application.poll()
+        await self.service.application.poll(self.service.polled)
         self.write(status(self.service))
 
 
 class _Metrics(_Handler):
     async def get(self) -> None:
-        await self.service.application.poll()
+        await self.service.application.poll(self.service.polled)
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
         self.write(metrics(status(self.service)))
 

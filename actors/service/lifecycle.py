@@ -31,9 +31,10 @@ from ..system.exits import (
     Failure,
     StoreFailure,
 )
-from ..system.installation import service_command
+from ..system.installation import environment, service_command
 from ..system.locks import lock_file
-from ..tree import root_spec, with_addresses
+from ..system.logs import quiet_libraries
+from ..tree import groups_to_poll, root_spec, with_addresses
 from . import admin
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,9 @@ log = logging.getLogger(__name__)
 def run(settings: Settings, log_level: str = "INFO") -> int:
     """Run the service until it is told to stop. The exit code."""
     configure_log("supervisor", log_level)
-    processes.prepare()
+    quiet_libraries()
+    os.environ.update(environment())  # the forkserver does not get our sys.path
+    processes.prepare(["actors.preload"])
     try:
         return asyncio.run(_live(settings))
     except Failure as failure:
@@ -74,7 +77,10 @@ class Service:
     """The application with its tree, and how it ends."""
 
     def __init__(self, settings: Settings):
-        self.application = Application(settings, root_spec(settings), with_addresses, self._root_ended)
+        self.application = Application(
+            "playtally", settings, root_spec(settings), with_addresses, self._root_ended
+        )
+        self.polled = groups_to_poll(settings)
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
         self.started_s = time.monotonic()
@@ -101,11 +107,12 @@ class Service:
             return self._start_code()
         else:
             starting.result()
-        watching = asyncio.ensure_future(self.application.watch())
+        rules = self.application.options.supervisor
+        watching = asyncio.ensure_future(self.application.watch(rules.liveness_timeout_s))
         code = await self._end
         self._say_stopping()
         if code == EXIT_DONE:
-            await self.application.drain()
+            await self._drain()
         await self.application.root.stop()
         watching.cancel()
         log.info("stopped")
@@ -124,7 +131,7 @@ class Service:
 
     def addresses(self) -> dict[str, str]:
         """Where the parts of the service are reached, with the ports that were really taken."""
-        settings = self.application.settings
+        settings = self.application.options
         addresses = {"admin_address": self.admin_address}
         if settings.embedded:
             addresses["nsqd_tcp_address"] = settings.embedded_nsqd.tcp_address
@@ -143,6 +150,16 @@ class Service:
         log.error("the exits so far:\n  %s", "\n  ".join(self.application.exits))
         if not self._end.done():
             self._end.set_result(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
+
+    async def _drain(self) -> None:
+        timeout_s = self.application.options.supervisor.shutdown_timeout_s
+        for worker in await self.application.drain(timeout_s):
+            log.warning(
+                "%s still holds something after %g s (supervisor.shutdown_timeout_s); it stays in the "
+                "ledgers and on the queue, and the next start goes on with it",
+                worker,
+                timeout_s,
+            )
 
     def _start_code(self) -> int:
         """The code of a service that could not start: its child's, where a store is why."""

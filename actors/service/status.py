@@ -1,6 +1,6 @@
-"""The children's figures as one picture: what `status --json` prints, and the same for Prometheus.
+"""The children's stats as one picture: what `status --json` prints, and the same for Prometheus.
 
-Owns how the figures add up; knows nothing of how they were asked for. Memory and CPU come from psutil,
+Owns how the stats add up; knows nothing of how they were asked for. Memory and CPU come from psutil,
 because /proc is Linux only.
 """
 
@@ -12,8 +12,9 @@ import psutil
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from ..config import Settings
 from ..core.dispatcher.attempts import Circuit
-from ..core.messages import ConsumerFigures, CounterFigures, DispatcherFigures
+from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, decode
 from ..supervision.application import Application
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import State, Worker
@@ -24,7 +25,7 @@ TRIGGERS = ("realtime", "deadline", "overdue", "drain")
 class Service(Protocol):
     """What is shown."""
 
-    application: Application
+    application: Application[Settings]
     pid: int
     started_s: float
 
@@ -33,13 +34,13 @@ class Service(Protocol):
 
 
 def status(service: Service) -> dict[str, Any]:
-    """What `status --json` prints, from the last figures of every child."""
+    """What `status --json` prints, from the last stats of every child."""
     application = service.application
     workers = application.workers()
-    figures = [worker.figures for worker in workers if worker.figures is not None]
-    consumers = [one for one in figures if isinstance(one, ConsumerFigures)]
-    counters = [one for one in figures if isinstance(one, CounterFigures)]
-    dispatchers = [one for one in figures if isinstance(one, DispatcherFigures)]
+    stats = [decode(worker.stats) for worker in workers if worker.stats]
+    consumers = [one for one in stats if isinstance(one, ConsumerStats)]
+    counters = [one for one in stats if isinstance(one, CounterStats)]
+    dispatchers = [one for one in stats if isinstance(one, DispatcherStats)]
     counted = sum(one.counted for one in counters)
     redelivered = sum(one.redelivered for one in counters)
     dead_lettered = sum(one.dead_lettered for one in counters)
@@ -47,15 +48,15 @@ def status(service: Service) -> dict[str, Any]:
     pending = sum(one.pending_videos for one in counters)
     in_flight = sum(one.in_flight for one in dispatchers)
     by_trigger = {name: sum(getattr(one, name) for one in dispatchers) for name in TRIGGERS}
-    # A service that only serves an address is not asked for figures: that it runs is enough.
+    # A service that only serves an address is not asked for stats: that it runs is enough.
     heard_all = all(worker.state is State.RUNNING for worker in workers) and (
-        len(counters) == application.settings.counters.shards and consumers and dispatchers
+        len(counters) == application.options.counters.shards and consumers and dispatchers
     )
     return {
         "supervisor": {
             "pid": service.pid,
             "uptime_s": round(time.monotonic() - service.started_s, 1),
-            "strategy": application.settings.supervisor.strategy,
+            "strategy": application.options.supervisor.strategy,
             **_resources(service.pid),
         },
         "supervisors": [_supervisor(one) for one in application.root.supervisors()],

@@ -3,7 +3,8 @@
 Owns the child's end of the control pipe, its links, signals and log. An actor (a subclass of `Actor`)
 owns what it is for. Promises: `Ready` is said once `init` is done; a peer's link is told to the actor
 when it is there and when it is lost; the process ends when its supervisor does. An exception in an
-actor ends the process with a traceback and code 1: the supervisor knows what to do.
+actor ends the process with a traceback and code 1, or with its `exit_code` and its text where it has one: the
+supervisor knows what to do.
 """
 
 import asyncio
@@ -17,44 +18,48 @@ import sys
 import traceback
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 import setproctitle
 
-from ..config import Settings
-from ..core.messages import (
+from .control import ControlPipe, PeerLost, PeerStuck
+from .mailbox import Inbox, Link, end_of
+from .protocol import (
     ChildInbox,
     Drain,
     Drained,
-    Figures,
     Linked,
     MayEnd,
-    Message,
     Ping,
     Pong,
     Ready,
     Resumed,
-    ServiceFigures,
     Shutdown,
     Stopping,
 )
-from ..system.connections import is_shortage
-from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
-from .control import ControlPipe, PeerLost, PeerStuck
-from .mailbox import Inbox, Link, end_of
 
 log = logging.getLogger(__name__)
 
+EXIT_DONE = 0
+EXIT_FAILED = 1
 
-class Birth(msgspec.Struct, frozen=True):
-    """What a child is born with. `start` is "module:class" of its actor."""
+Options = TypeVar("Options")
+
+
+class StartArgs(msgspec.Struct, frozen=True):
+    """What a child process is started with.
+
+    `start` is "module:class" of its actor. `options` is the actor's own: anything that can be pickled.
+    `title` is what `ps` shows.
+    """
 
     id: str
     incarnation: int
     start: str
-    settings: Settings
+    options: Any = None
     log_level: str = "INFO"
+    title: str = ""
 
     @property
     def name(self) -> str:
@@ -62,15 +67,18 @@ class Birth(msgspec.Struct, frozen=True):
         return f"{self.id}#{self.incarnation}"
 
 
-class Actor(Generic[Inbox]):
-    """One child's behaviour. Subclass it, and say which messages its mailbox takes: `Inbox`, which is
-    `Never` for none, and `inbox`, the same for msgspec."""
+class Actor(Generic[Inbox, Options]):
+    """What one child does. Subclass it.
+
+    `Inbox` is the union of the messages that its mailbox takes, `Never` for none; the class attribute `inbox`
+    is the same for msgspec. `Options` is the type of `StartArgs.options`.
+    """
 
     inbox: ClassVar[Any] = None
 
-    def __init__(self, birth: Birth):
-        self.birth = birth
-        self.settings = birth.settings
+    def __init__(self, start_args: StartArgs):
+        self.start_args = start_args
+        self.options: Options = start_args.options
         self._links: dict[str, Link[Inbox]] = {}
         self._drained: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._resumed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -87,11 +95,15 @@ class Actor(Generic[Inbox]):
 
     def handle(self, peer: str, messages: list[Inbox]) -> None:
         """Messages that arrived together from one peer."""
-        raise AssertionError(f"{self.birth.id} takes no messages, and got some from {peer}")
+        raise AssertionError(f"{self.start_args.id} takes no messages, and got some from {peer}")
 
-    def figures(self) -> Figures:
-        """What the supervisor is told with every answer to a ping."""
-        return ServiceFigures()
+    def stats(self) -> bytes:
+        """What the supervisor is told with every answer to a ping, in a form of the actor's own."""
+        return b""
+
+    def survives(self, error: BaseException) -> bool:
+        """Whether this goes on after an exception that nobody waited for; else it ends the process."""
+        return isinstance(error, ConnectionError)
 
     def drain(self) -> None:
         """Finish what is held, take nothing new, then call `say_drained`."""
@@ -100,7 +112,7 @@ class Actor(Generic[Inbox]):
     async def terminate(self) -> None:
         """The last call before the process ends in order."""
 
-    def send(self, peer: str, message: Message) -> None:
+    def send(self, peer: str, message: msgspec.Struct) -> None:
         """Put a message into a peer's mailbox; dropped when there is no link to it."""
         link = self._links.get(peer)
         if link is not None:
@@ -125,10 +137,10 @@ class Actor(Generic[Inbox]):
             self._drained.set_result(left)
 
 
-class _Shell(Generic[Inbox]):
+class ActorHost(Generic[Inbox, Options]):
     """The loop around one actor."""
 
-    def __init__(self, actor: Actor[Inbox], control: ControlPipe[ChildInbox]):
+    def __init__(self, actor: Actor[Inbox, Options], control: ControlPipe[ChildInbox]):
         self.actor = actor
         self.control = control
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -141,30 +153,30 @@ class _Shell(Generic[Inbox]):
         loop.add_signal_handler(signal.SIGTERM, self._sigterm)
         # What the supervisor says while `init` runs is read after it: links are of no use before.
         ready = await self.actor.init()
-        loop.add_reader(self.control.fileno(), self._hear)
-        self._say(ready)
-        self.actor._resumed.add_done_callback(lambda done: self._say(Resumed(done.result())))
+        loop.add_reader(self.control.fileno(), self._on_readable)
+        self._send(ready)
+        self.actor._resumed.add_done_callback(lambda done: self._send(Resumed(done.result())))
         code = await self.ended
         await self.actor.terminate()
         return code
 
-    def _hear(self) -> None:
+    def _on_readable(self) -> None:
         try:
             for message, descriptor in self.control.receive():
-                self._obey(message, descriptor)
+                self._handle_control(message, descriptor)
         except PeerLost:
             self._supervisor_gone()
 
-    def _obey(self, message: ChildInbox, descriptor: int | None) -> None:
+    def _handle_control(self, message: ChildInbox, descriptor: int | None) -> None:
         match message:
             case Ping():
                 waiting = sum(link.waiting_bytes() for link in self.actor._links.values())
-                self._say(Pong(message.number, self.actor.figures(), waiting))
+                self._send(Pong(message.number, self.actor.stats(), waiting))
             case Linked():
                 assert descriptor is not None
                 self._link(message, socket.socket(fileno=descriptor))
             case Drain():
-                self.actor._drained.add_done_callback(lambda done: self._say(Drained(done.result())))
+                self.actor._drained.add_done_callback(lambda done: self._send(Drained(done.result())))
                 self.actor.drain()
             case Stopping():
                 self.stopping = True
@@ -195,7 +207,7 @@ class _Shell(Generic[Inbox]):
         if not reading.cancelled() and reading.exception() is not None:
             self._fail(reading.exception())
 
-    def _say(self, message: Message) -> None:
+    def _send(self, message: msgspec.Struct) -> None:
         try:
             self.control.send(message)
         except (PeerLost, PeerStuck):
@@ -209,7 +221,7 @@ class _Shell(Generic[Inbox]):
     def _sigterm(self) -> None:
         # Meant for us alone, or for the whole service? However busy this machine is, the supervisor knows.
         if not self.stopping:
-            self._say(MayEnd())
+            self._send(MayEnd())
 
     def _end(self) -> None:
         if not self.ended.done():
@@ -217,7 +229,7 @@ class _Shell(Generic[Inbox]):
 
     def _unexpected(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if error is None or isinstance(error, ConnectionError) or is_shortage(error):
+        if error is None or self.actor.survives(error):
             log.warning("%s", context.get("message"))
             return
         self._fail(error)
@@ -227,21 +239,21 @@ class _Shell(Generic[Inbox]):
             self.ended.set_exception(error or RuntimeError("unknown"))
 
 
-def run(birth: Birth, connection: Connection) -> None:
+def run(start_args: StartArgs, connection: Connection) -> None:
     """The main function of a child process."""
-    setproctitle.setproctitle(f"playtally: {birth.id}")
+    setproctitle.setproctitle(start_args.title or start_args.name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor stops us in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the forkserver ignores it, and we come from there
-    configure_log(birth.name, birth.log_level)
+    configure_log(start_args.name, start_args.log_level)
     control: ControlPipe[ChildInbox] = ControlPipe(end_of(connection), ChildInbox)
     try:
-        code = asyncio.run(_live(birth, control))
-    except Failure as failure:
-        log.error("%s", failure)
-        code = failure.code
-    except Exception:  # noqa: BLE001 - whatever it is, it is a bug, and ends this process in words
-        log.error("stopped by a bug:\n%s", traceback.format_exc().rstrip())
-        code = EXIT_FAILED
+        code = asyncio.run(_live(start_args, control))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends this process in words
+        code = getattr(error, "exit_code", EXIT_FAILED)
+        if hasattr(error, "exit_code"):
+            log.error("%s", error)
+        else:
+            log.error("stopped by a bug:\n%s", traceback.format_exc().rstrip())
     # Not sys.exit: a worker thread that hangs in a write must not keep a process that is done.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never open
@@ -255,11 +267,9 @@ def configure_log(name: str, level: str) -> None:
     line = f"%(asctime)s.%(msecs)03d %(levelname).1s {name:<12} %(message)s"
     handler.setFormatter(logging.Formatter(line, "%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    logging.getLogger("nsq").setLevel(logging.CRITICAL)  # we say it ourselves, in our words
-    logging.getLogger("tornado.access").setLevel(logging.CRITICAL)
 
 
-async def _live(birth: Birth, control: ControlPipe[ChildInbox]) -> int:
-    module, _, kind = birth.start.partition(":")
-    actor: Actor[Any] = getattr(importlib.import_module(module), kind)(birth)
-    return await _Shell(actor, control).run()
+async def _live(start_args: StartArgs, control: ControlPipe[ChildInbox]) -> int:
+    module, _, kind = start_args.start.partition(":")
+    actor: Actor[Any, Any] = getattr(importlib.import_module(module), kind)(start_args)
+    return await ActorHost(actor, control).run()

@@ -9,11 +9,12 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from typing import Generic
 
-from ..config import Settings
-from ..core.messages import Linked, Ready
+from .actor import Options
 from .processes import pipe
+from .protocol import Linked, Ready
 from .restarts import ChildSpec, Exit
 from .supervisor import Supervisor
 from .worker import EXITS_KEPT_MAX, State, Worker
@@ -23,20 +24,26 @@ log = logging.getLogger(__name__)
 PING_INTERVAL_S = 1.0
 
 
-class Application:
+class Application(Generic[Options]):
     """The tree of one service, and what goes on between its children."""
 
     def __init__(
         self,
-        settings: Settings,
+        name: str,
+        options: Options,
         root: ChildSpec,
-        with_addresses: Callable[[Settings, dict[str, str]], Settings],
+        with_addresses: Callable[[Options, dict[str, str]], Options],
         on_end: Callable[[Supervisor, Exit], None],
     ):
-        """`root`: the spec of the root supervisor. `with_addresses` puts the addresses that a child has taken
-        into the settings, for those that start after it. `on_end` is called when the root ended by itself.
+        """Builds the tree and starts nothing. Raises `SpecError`.
+
+        `name` stands before a child's id in `ps`. `options` are handed to every actor. `root` is the spec of
+        the root supervisor. `with_addresses` returns the options for children that start later, with the
+        addresses that a child listens on (`Ready.addresses`). `on_end` is called when the root ended by
+        itself.
         """
-        self.settings = settings
+        self.name = name
+        self.options = options
         self.exits: deque[str] = deque(maxlen=EXITS_KEPT_MAX)
         self.root = Supervisor(root, self._make_worker, on_end)
         self._with_addresses = with_addresses
@@ -54,28 +61,31 @@ class Application:
 
     def ready(self, worker: Worker, ready: Ready) -> None:
         """A worker runs: keep the addresses that it has taken, and link it to its peers."""
-        self.settings = self._with_addresses(self.settings, ready.addresses)
+        self.options = self._with_addresses(self.options, ready.addresses)
         running = {one.spec.id: one for one in self.workers() if one.state is State.RUNNING}
         for peer_id in worker.spec.peers:
             if peer_id in running:
                 _link(worker, running[peer_id])
 
-    async def poll(self) -> None:
-        """Fresh figures of all: first who gives, then who takes, so that nothing falls between."""
-        for group in ("consumer", "counter", "dispatcher"):
-            asked = [one for one in self.workers() if one.spec.id.startswith(group)]
+    async def poll(self, groups: Iterable[Collection[str]]) -> None:
+        """Ask these children, by id, for fresh stats, one group after the other.
+
+        Name those who give messages before those who take them: then none falls between.
+        """
+        for group in groups:
+            asked = [one for one in self.workers() if one.spec.id in group]
             await asyncio.gather(*(worker.refresh() for worker in asked))
 
-    async def drain(self) -> None:
-        """Let the children finish what they hold, those that give before those that take."""
-        timeout_s = self.settings.supervisor.shutdown_timeout_s
-        for worker in reversed(self.workers()):
-            if worker.spec.drains:
-                await worker.drain(timeout_s)
+    async def drain(self, timeout_s: float) -> list[Worker]:
+        """Let the children finish what they hold, in reverse order of their start.
 
-    async def watch(self) -> None:
-        """Ping all, for ever; kill who has not answered for the liveness timeout."""
-        timeout_s = self.settings.supervisor.liveness_timeout_s
+        Each gets `timeout_s` seconds. Returns those that still hold something then.
+        """
+        drained = [one for one in reversed(self.workers()) if one.spec.drains]
+        return [one for one in drained if not await one.drain(timeout_s)]
+
+    async def watch(self, timeout_s: float) -> None:
+        """Ping all, for ever; kill a child that has not answered for `timeout_s` seconds."""
         interval_s = min(PING_INTERVAL_S, timeout_s / 4)
         last_s = time.monotonic()
         while True:

@@ -10,8 +10,10 @@ import socket
 from collections import deque
 from typing import Any, Generic
 
-from ..core.messages import Linked, Message
+from msgspec import Struct
+
 from .mailbox import Decoder, Inbox, encode
+from .protocol import Linked
 
 READ_BYTES = 65_536
 DESCRIPTORS_MAX = 16
@@ -38,7 +40,7 @@ class ControlPipe(Generic[Inbox]):
         """The descriptor to watch."""
         return self._end.fileno()
 
-    def send(self, message: Message, descriptor: int | None = None) -> None:
+    def send(self, message: Struct, descriptor: int | None = None) -> None:
         """Send a message, with a descriptor if it is a `Linked`. Raises `PeerLost`, `PeerStuck`."""
         data = encode(message)
         try:

@@ -2,8 +2,8 @@
 
 A link is one pipe between two incarnations of two actors, and is never used again once it broke: a
 writer that was killed may have left half a message in it. Writes never block, because two actors that
-both block in a write deadlock; what waits to be written is bounded by NSQ's flow control
-(`nsq.max_in_flight`), and a message by `MESSAGE_BYTES_MAX`.
+both block in a write deadlock. The actors bound what waits to be written; a message is bounded by
+`MESSAGE_BYTES_MAX`.
 """
 
 import asyncio
@@ -20,19 +20,17 @@ import msgpack
 import msgspec
 from tornado.iostream import IOStream, StreamClosedError
 
-from ..core.messages import Message
-
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 READ_BYTES = 64 * 1024
 
-Inbox = TypeVar("Inbox", bound=Message)  # the union of the messages that a mailbox takes
+Inbox = TypeVar("Inbox", bound=msgspec.Struct)  # the union of the messages that a mailbox takes
 
 
 class BadMail(ValueError):
     """Bytes that are no message of this mailbox: a bug, or not one of our actors."""
 
 
-def encode(message: Message) -> bytes:
+def encode(message: msgspec.Struct) -> bytes:
     """The bytes of a message."""
     return msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
 
@@ -79,7 +77,7 @@ class Link(Generic[Inbox]):
     def __str__(self) -> str:
         return f"{self.peer}#{self.incarnation}"
 
-    def send(self, message: Message) -> None:
+    def send(self, message: msgspec.Struct) -> None:
         """Put a message into the peer's mailbox. To one that is gone, it is dropped."""
         if not self._closed and not self._stream.closed():
             _ = self._stream.write(encode(message))  # nobody waits: that the peer is gone shows in `_read`

@@ -15,14 +15,15 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.process import BaseProcess
 
-from ..core.messages import Message, SupervisorInbox
-from ..system.installation import environment
-from .actor import Birth, run
+from msgspec import Struct
+
+from .actor import StartArgs, run
 from .control import ControlPipe, PeerLost, PeerStuck
 from .mailbox import end_of
+from .protocol import SupervisorInbox
 from .restarts import Exit
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,9 @@ LOST_STATUS = 255  # what multiprocessing says when the forkserver, and the stat
 _context = multiprocessing.get_context("forkserver")
 
 
-def prepare() -> None:
-    """Let the forkserver import what actors need. Call it before the first start."""
-    os.environ.update(environment())  # the forkserver does not get our sys.path
-    _context.set_forkserver_preload(["actors.preload"])
+def prepare(preload: Iterable[str]) -> None:
+    """Let the forkserver import these modules. Call it before the first start."""
+    _context.set_forkserver_preload(list(preload))
 
 
 class ChildProcess:
@@ -44,12 +44,12 @@ class ChildProcess:
 
     def __init__(
         self,
-        birth: Birth,
+        start_args: StartArgs,
         on_message: Callable[["ChildProcess", SupervisorInbox], None],
         on_exit: Callable[["ChildProcess", Exit], None],
     ):
         """Starts it. `on_exit` is called once, when the process is gone and reaped."""
-        self.birth = birth
+        self.start_args = start_args
         self.started_s = time.monotonic()
         self.hung = ""
         self._on_message = on_message
@@ -59,12 +59,12 @@ class ChildProcess:
         self._code: int | None = None
         self._reaper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-        self._process, control = _start(birth)
+        self._process, control = _start(start_args)
         assert self._process.pid is not None
         self.pid: int = self._process.pid
         self._control: ControlPipe[SupervisorInbox] = ControlPipe(control, SupervisorInbox)
         self._sentinel = self._process.sentinel
-        self._loop.add_reader(self._control.fileno(), self._hear)
+        self._loop.add_reader(self._control.fileno(), self._on_readable)
         self._loop.add_reader(self._sentinel, self._status)
 
     @property
@@ -72,7 +72,7 @@ class ChildProcess:
         """Whether it has not been reaped yet."""
         return not self._exited
 
-    def send(self, message: Message, descriptor: int | None = None) -> None:
+    def send(self, message: Struct, descriptor: int | None = None) -> None:
         """Tell the child something. One that is gone or stuck is dealt with when that shows."""
         with contextlib.suppress(PeerLost, PeerStuck):
             self._control.send(message, descriptor)
@@ -87,7 +87,7 @@ class ChildProcess:
         self.hung = why
         self.signal(signal.SIGKILL)
 
-    def _hear(self) -> None:
+    def _on_readable(self) -> None:
         try:
             for message, _ in self._control.receive():
                 self._on_message(self, message)
@@ -106,7 +106,7 @@ class ChildProcess:
             return
         self._loop.remove_reader(self._sentinel)
         if self._code == LOST_STATUS and not self._closed:
-            log.warning("lost the forkserver; %s goes on without", self.birth.name)
+            log.warning("lost the forkserver; %s goes on without", self.start_args.name)
         self._end_if_gone()
 
     def _end_if_gone(self) -> None:
@@ -120,18 +120,18 @@ class ChildProcess:
         self._on_exit(self, _exit(self._code, self.hung))
 
 
-def _start(birth: Birth) -> tuple[BaseProcess, socket.socket]:
+def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
     """Start a child. The process, and our end of its control pipe. Raises `OSError`."""
     for tries_left in reversed(range(START_TRIES)):
         ours, theirs = multiprocessing.Pipe()
-        process = _context.Process(target=run, args=(birth, theirs), name=birth.id)
+        process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)
         try:
             process.start()
             return process, end_of(ours)
         except (OSError, EOFError) as error:
             ours.close()
             if not tries_left:
-                raise OSError(f"{birth.name} cannot be started: {error}") from error
+                raise OSError(f"{start_args.name} cannot be started: {error}") from error
         finally:
             theirs.close()  # at once: a copy of the child's end here would hide its death
     raise AssertionError("not reached")

@@ -1,7 +1,7 @@
 """One child process through all its incarnations: started, linked, asked, drained, stopped.
 
 Owns a worker's state and its present process. What follows from its exit is its supervisor's to decide
-(`supervision.py`), whom it is linked to the application's.
+(`supervisor.py`), whom it is linked to the application's.
 
     STOPPED ──start──▶ STARTING ──Ready──▶ RUNNING ──stop──▶ STOPPING ──exit──▶ STOPPED
                           └───────exit───────┴──▶ STOPPED, and the supervisor is told
@@ -14,13 +14,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
-from ..config import Settings
-from ..core.messages import (
+from .actor import EXIT_FAILED, StartArgs
+from .processes import ChildProcess
+from .protocol import (
     Drain,
     Drained,
-    Figures,
     MayEnd,
     Ping,
     Pong,
@@ -30,9 +30,6 @@ from ..core.messages import (
     Stopping,
     SupervisorInbox,
 )
-from ..system.exits import EXIT_FAILED
-from .actor import Birth
-from .processes import ChildProcess
 from .restarts import ChildSpec, Exit
 
 log = logging.getLogger(__name__)
@@ -56,10 +53,11 @@ class StartFailed(Exception):
     """A child ended, or hung, before it was ready."""
 
 
-class Surroundings(Protocol):
-    """What a worker needs to know of the service that it is in."""
+class Host(Protocol):
+    """What a worker needs of the application that it is in."""
 
-    settings: Settings
+    name: str
+    options: Any
     exits: deque[str]
 
     def ready(self, worker: "Worker", ready: Ready) -> None:
@@ -72,7 +70,7 @@ class Worker:
     def __init__(
         self,
         spec: ChildSpec,
-        surroundings: Surroundings,
+        host: Host,
         on_exit: Callable[["Worker", Exit], None],
     ):
         """`on_exit` is called when it had started, ended, and nobody had told it to."""
@@ -80,13 +78,13 @@ class Worker:
         self.state = State.STOPPED
         self.incarnation = 0
         self.process: ChildProcess | None = None
-        self.figures: Figures | None = None
+        self.stats: bytes | None = None
         self.mailbox_bytes = 0
         self.last_exit: Exit | None = None
         self.came_back_ms: float | None = None  # from its death until it was linked again
         self.resumed_ms: float | None = None  # and until it did its work again
         self.unanswered_since_s: float | None = None
-        self._surroundings = surroundings
+        self._host = host
         self._on_exit = on_exit
         self._stopping = False  # the whole service
         self._died_s: float | None = None
@@ -106,15 +104,22 @@ class Worker:
         """Start its next incarnation, and wait until it is ready. Raises `StartFailed`."""
         self.incarnation += 1
         self.state = State.STARTING
-        self.figures = self.unanswered_since_s = None
+        self.stats = self.unanswered_since_s = None
         self.came_back_ms = self.resumed_ms = None
         self._ready = asyncio.get_running_loop().create_future()
         self._gone.clear()
         self._drained.clear()
         level = logging.getLevelName(logging.getLogger().level)
-        birth = Birth(self.spec.id, self.incarnation, self.spec.start, self._surroundings.settings, level)
+        start_args = StartArgs(
+            self.spec.id,
+            self.incarnation,
+            self.spec.start,
+            self._host.options,
+            level,
+            f"{self._host.name}: {self.spec.id}",
+        )
         try:
-            self.process = ChildProcess(birth, self._heard, self._exited)
+            self.process = ChildProcess(start_args, self._heard, self._exited)
         except OSError as error:
             self._ended(Exit(code=EXIT_FAILED), 0)
             raise StartFailed(str(error)) from error
@@ -127,7 +132,7 @@ class Worker:
         if self.state is State.STARTING:  # and not told to stop meanwhile
             self.state = State.RUNNING
             took_ms = (time.monotonic() - self.process.started_s) * 1000
-            self._surroundings.ready(self, ready)
+            self._host.ready(self, ready)
             self.came_back_ms = self._since_death_ms()
             back = f", back {self.came_back_ms:.0f} ms after it died" if self.came_back_ms else ""
             note = f": {ready.note}" if ready.note else ""
@@ -151,10 +156,10 @@ class Worker:
             await self._gone.wait()
         log.info("%s stopped", self)
 
-    async def drain(self, timeout_s: float) -> None:
-        """Let it finish what it holds, for so long at most."""
+    async def drain(self, timeout_s: float) -> bool:
+        """Let it finish what it holds, for `timeout_s` seconds at most. Whether it did, or does not run."""
         if self.state is not State.RUNNING or self.process is None:
-            return
+            return True
         self.process.send(Drain())
         waits = [
             asyncio.ensure_future(self._drained.wait()),
@@ -163,13 +168,7 @@ class Worker:
         done, waiting = await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         for one in waiting:
             one.cancel()
-        if not done:
-            log.warning(
-                "%s still holds something after %g s (supervisor.shutdown_timeout_s); it stays in the "
-                "ledgers and on the queue, and the next start goes on with it",
-                self,
-                timeout_s,
-            )
+        return bool(done)
 
     def say_stopping(self) -> None:
         """The service stops: see `Stopping`."""
@@ -197,7 +196,7 @@ class Worker:
         return self._pings
 
     async def refresh(self) -> None:
-        """Ask for its figures, and wait for them, but not for ever."""
+        """Ask for its stats, and wait for them, but not for ever."""
         if self.state is not State.RUNNING:
             return
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -219,7 +218,7 @@ class Worker:
                 self.resumed_ms = self._since_death_ms()
             case Pong():
                 self.unanswered_since_s = None
-                self.figures = message.figures
+                self.stats = message.stats
                 self.mailbox_bytes = message.mailbox_bytes
                 answer = self._answers.pop(message.number, None)
                 if answer is not None and not answer.done():
@@ -255,7 +254,7 @@ class Worker:
         if told:
             return
         self.last_exit, self._died_s = exit, time.monotonic()
-        self._surroundings.exits.append(f"{time.strftime('%H:%M:%S')} {self} (pid {pid}) {exit}")
+        self._host.exits.append(f"{time.strftime('%H:%M:%S')} {self} (pid {pid}) {exit}")
         log.warning("%s %s (pid %d)", self, exit, pid)
         if not starting:  # else `start` raises
             self._on_exit(self, exit)

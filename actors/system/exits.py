@@ -15,13 +15,13 @@ EXIT_ADDRESS = 5  # an address to listen on can't be had
 class Failure(Exception):
     """Something that people have to know and a restart may not mend."""
 
-    code = EXIT_FAILED
+    exit_code = EXIT_FAILED
 
 
 class StoreFailure(Failure):
     """A store can't be used."""
 
-    code = EXIT_STORE
+    exit_code = EXIT_STORE
 
 
 class NotWritten(StoreFailure):
@@ -31,4 +31,4 @@ class NotWritten(StoreFailure):
 class AddressFailure(Failure):
     """An address to listen on can't be had."""
 
-    code = EXIT_ADDRESS
+    exit_code = EXIT_ADDRESS

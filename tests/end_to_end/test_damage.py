@@ -95,8 +95,8 @@ def test_a_service_that_cannot_say_where_it_is_ends_with_its_children(tmp_path):
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux, to fill a running process's disk")
 @pytest.mark.parametrize("child_id", STORES)
 def test_a_store_that_can_not_be_written_for_now_is_waited_for(service, child_id):
-    """That who waits so goes on to answer, and is not taken for hung: tests/unit/test_performer.py,
-    test_supervision_time.py.
+    """That who waits so goes on to answer, and is not taken for hung: tests/supervision/test_effect_queue.py,
+    test_supervisor.py.
     """
     service.start()
     play(service, 40)

@@ -8,13 +8,15 @@ import struct
 
 import pytest
 
-from actors.core.messages import ConsumerInbox, Counted, Linked, Pending, Plays, Published
+from actors.config import load
+from actors.core.messages import ConsumerInbox, Counted, Pending, Plays, Published
 from actors.store import TotalsReader
 from actors.supervision import processes
 from actors.supervision.mailbox import MESSAGE_BYTES_MAX, Decoder, encode
+from actors.supervision.protocol import Linked
 from actors.supervision.restarts import ChildSpec
 from actors.supervision.worker import State
-from tests.end_to_end.test_supervision import Tree
+from tests.supervision.test_tree import Tree
 from tests.support.fuzzing import RUNS, memory_mb
 from tests.support.patience import PATIENCE_S
 
@@ -48,7 +50,7 @@ GARBAGE = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _prepared():
-    processes.prepare()
+    processes.prepare(["actors.preload"])
 
 
 def link_to(tree: Tree, name: str, peer: str) -> socket.socket:
@@ -76,7 +78,10 @@ def test_an_actor_that_is_sent_garbage_ends_and_is_started_again(tmp_path, name)
     start, peer = ACTORS[name]
 
     async def scenario():
-        tree = Tree(tmp_path, ChildSpec(name, start, shutdown_ms=3000), max_restarts=1000)
+        spec = ChildSpec(name, start, shutdown_ms=3000)
+        tree = Tree(
+            tmp_path, spec, options=load(None, [f"supervisor.state_dir={tmp_path}"]), max_restarts=1000
+        )
         await tree.root.start()
         randoms = {f"seed {SEED}/{number}": any_garbage(number) for number in range(5 * RUNS)}
         for what, garbage in (GARBAGE | randoms).items():

@@ -19,7 +19,7 @@ from actors.consumer import Consumer
 from actors.core.columns import count
 from actors.core.messages import Counted, Message, Plays
 from actors.core.shards import counter_of
-from actors.supervision.actor import Birth
+from actors.supervision.actor import StartArgs
 from tests.support.virtual_time import LoopTime
 
 from .buffering_nsqd import BufferingNsqd
@@ -226,7 +226,7 @@ class Reading:
         addresses = [f"127.0.0.1:{PORT + number}" for number in range(len(nsqds))]
         quoted = ", ".join(f'"{one}"' for one in addresses)
         settings = config.load(None, [f"nsq.nsqd_tcp_addresses=[{quoted}]", *overrides])
-        self.consumer = _Linked(Birth("consumer", 1, "", settings))
+        self.consumer = _Linked(StartArgs("consumer", 1, "", settings))
         self.consumer.nsqds = nsqds
         self.counters = [Counter(self, shard) for shard in range(settings.counters.shards)]
         self.consumer.counters = {counter_of(shard): one for shard, one in enumerate(self.counters)}

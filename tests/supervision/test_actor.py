@@ -6,10 +6,10 @@ import socket
 
 import psutil
 
-from actors import config
-from actors.core.messages import ConsumerInbox, Counted, Linked
-from actors.supervision.actor import Actor, Birth, _Shell
+from actors.core.messages import ConsumerInbox, Counted
+from actors.supervision.actor import Actor, ActorHost, StartArgs
 from actors.supervision.mailbox import Link, encode
+from actors.supervision.protocol import Linked
 
 INCARNATIONS = 200
 
@@ -19,8 +19,8 @@ class Counters(Actor):
 
     inbox = ConsumerInbox
 
-    def __init__(self, birth):
-        super().__init__(birth)
+    def __init__(self, start_args):
+        super().__init__(start_args)
         self.heard = 0
 
     def handle(self, peer, messages):
@@ -34,8 +34,8 @@ def links():
 
 def test_of_two_hundred_lives_of_a_peer_only_the_last_ones_link_is_left():
     async def live():
-        actor = Counters(Birth("consumer", 1, "", config.load(None)))
-        shell = _Shell(actor, control=None)
+        actor = Counters(StartArgs("consumer", 1, ""))
+        shell = ActorHost(actor, control=None)
         before, descriptors = len(links()), psutil.Process().num_fds()
         for incarnation in range(1, INCARNATIONS + 1):
             ours, theirs = socket.socketpair()

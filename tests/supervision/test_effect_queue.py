@@ -4,36 +4,36 @@ import asyncio
 
 import pytest
 
-from actors.core.dispatcher.effects import Forget
-from actors.core.effects import Send
-from actors.core.messages import Counted, Recall
-from actors.supervision.effect_queue import RETRY_S, Performer
-from actors.system.exits import NotWritten, StoreFailure
+from actors.supervision.effect_queue import RETRY_S, EffectQueue
 from tests.support.virtual_time import run_virtually
 
 
+class Full(Exception):
+    """The disk is full."""
+
+
 class Disk:
-    """What was carried out; it takes no `Forget` while it is full."""
+    """What was carried out; it takes no `WRITE` while it is full."""
 
     def __init__(self):
         self.done, self.full, self.ended = [], False, 0
 
     def carry_out(self, effect):
-        if self.full and isinstance(effect, Forget):
-            raise NotWritten("the disk is full")
+        if self.full and effect == WRITE:
+            raise Full
         self.done.append(effect)
 
     def end(self):
         self.ended += 1
 
 
-WRITE, COUNTED, RECALL = Forget("a"), Send("consumer", Counted([1])), Send("counter-0", Recall())
+WRITE, COUNTED, RECALL = "write", "tell the consumer", "tell the counter"
 
 
 def test_what_stands_behind_a_write_that_fails_waits_for_it():
     async def run():
         disk = Disk()
-        one = Performer(disk.carry_out, disk.end)
+        one = EffectQueue(disk.carry_out, Full, disk.end)
         disk.full = True
         one.perform([RECALL, WRITE, COUNTED])
         one.perform([WRITE, RECALL])
@@ -51,10 +51,10 @@ def test_what_stands_behind_a_write_that_fails_waits_for_it():
 def test_what_a_peer_that_is_gone_was_to_be_told_is_not_told_to_the_next():
     async def run():
         disk = Disk()
-        one = Performer(disk.carry_out)
+        one = EffectQueue(disk.carry_out, Full)
         disk.full = True
         one.perform([WRITE, COUNTED, RECALL])
-        one.forget("consumer")
+        one.forget(lambda effect: effect == COUNTED)
         disk.full = False
         await asyncio.sleep(2 * RETRY_S)
         assert disk.done == [WRITE, RECALL]
@@ -64,7 +64,7 @@ def test_what_a_peer_that_is_gone_was_to_be_told_is_not_told_to_the_next():
 
 def test_damage_is_not_waited_for():
     def carry_out(effect):
-        raise StoreFailure("damaged")
+        raise ValueError("damaged")
 
-    with pytest.raises(StoreFailure):
-        Performer(carry_out).perform([WRITE])
+    with pytest.raises(ValueError):
+        EffectQueue(carry_out, Full).perform([WRITE])

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from actors.core import messages
 from actors.core.messages import (
-    ChildInbox,
     Collect,
     ConsumerInbox,
     Counted,
@@ -23,9 +22,9 @@ from actors.core.messages import (
     Message,
     Plays,
     Recall,
-    SupervisorInbox,
 )
 from actors.supervision.mailbox import MESSAGE_BYTES_MAX, BadMail, Decoder, Link, encode
+from actors.supervision.protocol import ChildInbox, SupervisorInbox
 from tests.support.patience import PATIENCE_S
 
 INBOXES = [ConsumerInbox, CounterInbox, DispatcherInbox, ChildInbox, SupervisorInbox]

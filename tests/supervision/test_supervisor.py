@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
+from msgspec import Struct
 
-from actors.config import load
-from actors.core.messages import Drain, Drained, Message, Ping, Pong, Ready, ServiceFigures, Shutdown
 from actors.supervision import application, worker
 from actors.supervision import supervisor as supervision
-from actors.supervision.actor import Birth
+from actors.supervision.actor import StartArgs
 from actors.supervision.application import PING_INTERVAL_S, Application
+from actors.supervision.protocol import Drain, Drained, Ping, Pong, Ready, Shutdown
 from actors.supervision.restarts import ChildSpec, Exit, SupervisorSpec
 from actors.supervision.supervisor import Supervisor
 from actors.supervision.worker import START_TIMEOUT_S, StartFailed, State, Worker
@@ -41,24 +41,24 @@ class Process:
 
     def __init__(
         self,
-        birth: Birth,
-        on_message: Callable[["Process", Message], None],
+        start_args: StartArgs,
+        on_message: Callable[["Process", Struct], None],
         on_exit: Callable[["Process", Exit], None],
     ):
         self.pid = len(self.started) + 1
-        self.id = birth.id
+        self.id = start_args.id
         self.started_s = now_s()
         self.ended_s: float | None = None
         self.hung = ""
-        self._habits = self.habits.get(birth.id, Habits())
+        self._habits = self.habits.get(start_args.id, Habits())
         self._on_message, self._on_exit = on_message, on_exit
         self.started.append((now_s(), self))
         self._after(self._habits.ready_s, self._say, Ready())
 
-    def send(self, message: Message, descriptor: int | None = None) -> None:
+    def send(self, message: Struct, descriptor: int | None = None) -> None:
         match message:
             case Ping():
-                self._after(self._habits.answer_s, self._say, Pong(message.number, ServiceFigures(), 0))
+                self._after(self._habits.answer_s, self._say, Pong(message.number, b"", 0))
             case Drain():
                 self._after(self._habits.drain_s, self._say, Drained(""))
             case Shutdown():
@@ -79,7 +79,7 @@ class Process:
         if delay_s is not None:
             asyncio.get_running_loop().call_later(delay_s, call, argument)
 
-    def _say(self, message: Message) -> None:
+    def _say(self, message: Struct) -> None:
         if self.ended_s is None:
             self._on_message(self, message)
 
@@ -94,7 +94,7 @@ class Tree:
 
     def __init__(self, habits: dict[str, Habits], shutdown_ms: int | None = 5000, **rules: int):
         Process.habits, Process.started = habits, []
-        self.settings = load(None, [f"supervisor.liveness_timeout_s={LIVENESS_S}"])
+        self.name, self.options = "tests", None
         self.exits: deque[str] = deque()
         self.ended_s: list[float] = []
         children = tuple(ChildSpec(name, "none:None", shutdown_ms=shutdown_ms) for name in habits)
@@ -155,7 +155,7 @@ def test_who_does_not_answer_is_killed_with_the_first_look_after_the_timeout(pla
     async def scene() -> None:
         tree = Tree({"silent": Habits(answer_s=None), "slow": Habits(answer_s=LIVENESS_S)})
         await tree.root.start()
-        watching = asyncio.ensure_future(Application.watch(tree))
+        watching = asyncio.ensure_future(Application.watch(tree, LIVENESS_S))
         await asyncio.sleep(100)
         # The first question is asked after an interval; 10 s later it is not too late yet.
         (_, silent), (_, slow), (again_s, again), *_ = Process.started
@@ -173,7 +173,7 @@ def test_who_was_not_asked_because_the_supervisor_was_halted_is_not_to_blame(pla
     async def scene() -> None:
         tree = Tree({"silent": Habits(answer_s=None), "slow": Habits(answer_s=LIVENESS_S)})
         await tree.root.start()
-        watching = asyncio.ensure_future(Application.watch(tree))
+        watching = asyncio.ensure_future(Application.watch(tree, LIVENESS_S))
         await asyncio.sleep(5.5)
         Clock.halted_s = 60.0
         await asyncio.sleep(100)

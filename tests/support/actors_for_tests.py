@@ -6,12 +6,11 @@ import sys
 from pathlib import Path
 from typing import Never
 
-from actors.core.messages import Ready
 from actors.supervision.actor import Actor
-from actors.system.exits import Failure
+from actors.supervision.protocol import Ready
 
 
-class Calm(Actor[Never]):
+class Calm(Actor[Never, str]):
     """Starts, and waits. Writes its id to a file whenever it starts or ends."""
 
     async def init(self) -> Ready:
@@ -22,22 +21,28 @@ class Calm(Actor[Never]):
         self.note("end")
 
     def note(self, what: str) -> None:
-        with open(Path(self.settings.supervisor.state_dir) / "story", "a") as file:
-            file.write(f"{what} {self.birth.id}\n")
+        with open(Path(self.options) / "story", "a") as file:
+            file.write(f"{what} {self.start_args.id}\n")
+
+
+class Refused(Exception):
+    """Ends an actor in one line."""
+
+    exit_code = 1
 
 
 class Broken(Calm):
     """Never starts."""
 
     async def init(self) -> Ready:
-        raise Failure("this child never starts")
+        raise Refused("this child never starts")
 
 
 class BrokenOnce(Calm):
     """Starts the first time, and not the second."""
 
     async def init(self) -> Ready:
-        if self.birth.incarnation == 2:
+        if self.start_args.incarnation == 2:
             os._exit(9)
         return await super().init()
 

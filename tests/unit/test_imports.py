@@ -152,6 +152,27 @@ def test_actors_never_import_one_another(actor):
     assert not reached_from(actor, units()) & others
 
 
+CORE_FOLDERS = {"client", "consumer", "counter", "dispatcher"}
+
+
+def imports_of_folder(folder):
+    """The modules of `actors` that the files below a folder import, by their full names."""
+    files = sorted((ROOT / "actors" / folder).rglob("*.py"))
+    assert files
+    return {name for path in files for name in imported(path) if name.split(".")[0] == "actors"}
+
+
+def test_supervision_is_a_library_that_imports_nothing_of_the_rest():
+    strangers = {one for one in imports_of_folder("supervision") if unit_of(one) not in (None, "supervision")}
+    assert not strangers
+
+
+@pytest.mark.parametrize("folder", sorted(CORE_FOLDERS))
+def test_the_folders_of_the_core_never_import_one_another(folder):
+    found = {name.split(".")[2] for name in imports_of_folder(f"core/{folder}") if name.count(".") >= 2}
+    assert not found & (CORE_FOLDERS - {folder})
+
+
 def impurities(path, root=ROOT):
     """What a file that has to be pure imports, calls or reads and must not."""
     pure = {".".join(one.relative_to(root).with_suffix("").parts) for one in pure_files(root)}

@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from ..columns import HEX_ID_BYTES, count
 from ..effects import Send
-from ..messages import ConsumerFigures, Plays, Rejected
+from ..messages import Plays, Rejected
 from ..shards import counter_of
+from ..stats import ConsumerStats
 from . import bodies
 from .effects import DeadLetter, Finish
 from .frames import BadMessage, BadStream, Parsed
@@ -111,9 +112,9 @@ class Deliveries:
         """Messages that a counter has not answered for."""
         return sum(count(parcel.ids, HEX_ID_BYTES) for parcel in self._parcels[shard].values())
 
-    def figures(self, ready_count: int) -> ConsumerFigures:
+    def stats(self, ready_count: int) -> ConsumerStats:
         """What this consumer holds."""
-        return ConsumerFigures(self._outstanding, len(self._in_flight), ready_count)
+        return ConsumerStats(self._outstanding, len(self._in_flight), ready_count)
 
     def _send(self, shard: int, connection: int, ids: bytes, message: Plays | Rejected) -> Send:
         self._parcels[shard][message.number] = Parcel(connection, ids, message)

@@ -10,17 +10,8 @@ milliseconds apart, because in a backlog of many videos each commit would else b
 
 from ..columns import unpack_numbers, unpack_videos
 from ..effects import Send
-from ..messages import (
-    Collect,
-    Counted,
-    CounterFigures,
-    CounterInbox,
-    Plays,
-    Published,
-    Recall,
-    Recorded,
-    Rejected,
-)
+from ..messages import Collect, Counted, CounterInbox, Plays, Published, Recall, Recorded, Rejected
+from ..stats import CounterStats
 from .effects import Commit
 from .ledger import Ledger
 
@@ -88,10 +79,10 @@ class Counting:
         self._said_ms = now_ms
         return [Send(DISPATCHER, pending) for pending in self.ledger.take_announcements()]
 
-    def figures(self) -> CounterFigures:
+    def stats(self) -> CounterStats:
         """What this ledger holds."""
         tallies = self.ledger.tallies
-        return CounterFigures(
+        return CounterStats(
             tallies.counted,
             tallies.redelivered,
             tallies.dead_lettered,

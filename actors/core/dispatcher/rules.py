@@ -20,17 +20,9 @@ from msgspec import Struct, structs
 
 from ..columns import by_video, pack_numbers
 from ..effects import Send
-from ..messages import (
-    Collect,
-    Collected,
-    DispatcherFigures,
-    DispatcherInbox,
-    Pending,
-    Published,
-    Recall,
-    Recorded,
-)
+from ..messages import Collect, Collected, DispatcherInbox, Pending, Published, Recall, Recorded
 from ..shards import counter_of, shard_of
+from ..stats import DispatcherStats
 from .attempts import Attempts, Outcome
 from .client_delays import HoldUps
 from .effects import Deliver, Forget, Store
@@ -235,12 +227,12 @@ class Dispatching:
         everything_heard = not self._barrier_due and not self._silent
         return self.phase is Phase.IDLE and nothing_held and everything_heard
 
-    def figures(self) -> DispatcherFigures:
+    def stats(self) -> DispatcherStats:
         """What was published, and what is not yet."""
         on_its_way = len(self._unrecorded) + (self.phase is not Phase.IDLE)
-        names = DispatcherFigures.__struct_fields__
+        names = DispatcherStats.__struct_fields__
         counts = {name: getattr(self.totals, name) for name in names if hasattr(self.totals, name)}
-        return DispatcherFigures(
+        return DispatcherStats(
             **counts,
             pending_videos=len(self._schedule),
             in_flight=on_its_way,

@@ -408,8 +408,8 @@ TestQueueAgainstItsModel = QueueMachine.TestCase
 def test_journal_that_is_open_is_refused_to_another_process(journal):
     code = (
         "import pathlib, sys\n"
-        "from actors.nsq.embedded import JournalLocked\n"
-        "from actors.nsq.embedded.journal import Journal\n"
+        "from actors.embedded_nsqd import JournalLocked\n"
+        "from actors.embedded_nsqd.journal import Journal\n"
         "try:\n    Journal(pathlib.Path(sys.argv[1]))\n"
         "except JournalLocked as error:\n    print(error)\n"
     )

@@ -246,7 +246,7 @@ def test_client_that_does_not_read_its_messages_for_a_heartbeat_is_dropped(tmp_p
 
 def test_importing_it_is_cheap_and_prints_nothing():
     code = (
-        "import sys, actors.nsq.embedded\n"
+        "import sys, actors.embedded_nsqd\n"
         "assert not [name for name in sys.modules if name.startswith('tornado')]"
     )
     ended = subprocess.run(

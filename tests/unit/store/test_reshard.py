@@ -194,7 +194,7 @@ import json, os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import sqlite3
-from actors.reshard import reshard
+from actors.store.reshard import reshard
 left = 0
 def step(event, arguments):
     global left

@@ -262,8 +262,8 @@ def test_a_store_works_on_after_a_write_that_failed(state_dir):
 DIES_IN_A_COMMIT = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-from actors.core.accounts import Account, Accounts
-from actors.core.ledger import Changes, Tallies
+from actors.core.counter.accounts import Account, Accounts
+from actors.core.counter.ledger import Changes, Tallies
 from actors.store import LedgerStore
 
 class Dying:
@@ -474,8 +474,8 @@ def test_a_store_that_was_closed_can_be_opened_again_at_once(state_dir):
 KILLED = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from actors.core.accounts import Account, Accounts
-from actors.core.ledger import Changes, Tallies
+from actors.core.counter.accounts import Account, Accounts
+from actors.core.counter.ledger import Changes, Tallies
 from actors.store import LedgerStore, OutboxStore
 OutboxStore(sys.argv[2], 2, "NORMAL").close()
 stores = [LedgerStore(sys.argv[2], shard, 2, "NORMAL") for shard in (0, 1)]

@@ -133,7 +133,7 @@ def test_the_figures_are_the_ledgers():
     machine = counting()
     machine.handle([plays(1, 10, V, W), plays(2, 10, V), Rejected(3, "a/p", bytes(8))], NOW_MS)
     machine.handle([published("b", W, 1)], NOW_MS)
-    figures = machine.figures()
+    figures = machine.stats()
     assert (figures.counted, figures.redelivered, figures.dead_lettered) == (2, 1, 1)
     assert (figures.videos, figures.pending_videos) == (2, 1)
 

@@ -190,7 +190,7 @@ def test_what_the_client_knows_already_does_not_go_along():
     number = number_of(one.handle(0, [pending((A, 1), (A2, 1))], NOW_MS))
     assert content(one.handle(0, [collected(number, (A2, 1))], NOW_MS)) == {A2: 1}
     one.delivered(Outcome.ACCEPTED, NOW_MS)
-    assert one.figures().pending_videos == 0
+    assert one.stats().pending_videos == 0
 
 
 def test_a_collection_that_finds_nothing_sends_nothing():
@@ -213,7 +213,7 @@ def test_plays_that_came_before_the_total_was_taken_are_covered_by_it():
     number = number_of(one.handle(0, [pending((A, 1))], NOW_MS))
     one.handle(0, [pending((A, 2)), collected(number, (A, 5))], NOW_MS)
     assert asked(one.delivered(Outcome.ACCEPTED, NOW_MS)) == []
-    assert one.figures().pending_videos == 0
+    assert one.stats().pending_videos == 0
 
 
 # Batches that do not get through
@@ -369,7 +369,7 @@ def test_a_refused_batch_does_not_wait_for_videos_of_a_counter_that_is_gone():
     one.lost(0, NOW_MS)
     one.delivered(Outcome.REFUSED, NOW_MS)
     assert one.wake(one.wakeup_ms()) == []
-    assert one.figures().pending_videos == 0
+    assert one.stats().pending_videos == 0
     assert one.wakeup_ms() is None
 
 
@@ -382,7 +382,7 @@ def test_a_silent_counter_is_passed_over_until_it_says_something():
     assert one.wake(NOW_MS + COLLECT_TIMEOUT_MS - 1) == []
     assert content(one.wake(NOW_MS + COLLECT_TIMEOUT_MS)) == {B: 1}
     one.delivered(Outcome.ACCEPTED, NOW_MS)
-    assert one.figures().pending_videos == 0
+    assert one.stats().pending_videos == 0
     effects = one.handle(0, [collected(number, (A, 100), (A2, 100))], NOW_MS)
     assert effects == [Send(counter_of(0), Recall())]
     assert one.handle(0, [pending((A, 1))], NOW_MS)[0].message.videos == A
@@ -481,7 +481,7 @@ def test_a_batch_that_was_written_down_is_sent_again_first_and_under_its_key():
     assert one.handle(0, [pending((A, 1))], NOW_MS) == []
     effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
     assert told(effects) == [(counter_of(0), [A])]
-    assert one.figures().pending_videos == 0
+    assert one.stats().pending_videos == 0
 
 
 def test_a_batch_that_was_written_down_is_kept_through_refusals_for_its_sender_may_have_sent_it():
@@ -523,7 +523,7 @@ def test_the_totals_of_publishes_say_what_left_and_why_and_go_with_what_is_store
     one.delivered(Outcome.UNKNOWN, NOW_MS)
     one.wake(one.wakeup_ms())
     effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
-    figures = one.figures()
+    figures = one.stats()
     assert (figures.realtime, figures.videos, figures.failed, figures.late) == (1, 2, 1, 0)
     assert effects[0].totals == one.totals
     assert figures.in_flight == 1
@@ -536,8 +536,8 @@ def test_a_deadline_that_was_missed_is_counted_as_late():
     effects = one.wake(late_ms)
     one.handle(0, [collected(number_of(effects), (A, 100))], late_ms)
     one.delivered(Outcome.ACCEPTED, late_ms)
-    assert one.figures().late == 1
-    assert one.figures().deadline == 1
+    assert one.stats().late == 1
+    assert one.stats().deadline == 1
 
 
 def test_a_slow_client_makes_batches_leave_earlier():
@@ -601,7 +601,7 @@ def test_with_a_hundred_videos_due_at_once_all_five_batches_are_in_time_at_any_r
     one.handle(0, [pending(*((video, 100) for video in videos_of(0, 100)))], NOW_MS)
     left_ms = publish_all(one, NOW_MS + 2 * RULE.deadline_ms)
     assert len(left_ms) == 5
-    assert one.figures().late == 0
+    assert one.stats().late == 0
     gaps_ms = [later - earlier for earlier, later in itertools.pairwise(left_ms)]
     assert min(gaps_ms) >= (1000 / rate_max_per_s if rate_max_per_s else 0) - 1
     as_late_as_possible_ms = RULE.deadline_ms - 6 * (1000 / rate_max_per_s if rate_max_per_s else 0) - 2500
@@ -639,7 +639,7 @@ def test_what_was_offered_in_time_and_taken_late_is_late_by_the_client():
     one = dispatching(0)
     late_batch(one, NOW_MS + 59_500)
     one.delivered(Outcome.ACCEPTED, NOW_MS + 61_000)
-    figures = one.figures()
+    figures = one.stats()
     assert (figures.late, figures.late_by_client) == (1, 1)
 
 
@@ -647,7 +647,7 @@ def test_what_was_offered_late_is_our_own_however_slow_the_client():
     one = dispatching(0)
     late_batch(one, NOW_MS + 60_001)
     one.delivered(Outcome.ACCEPTED, NOW_MS + 70_000)
-    figures = one.figures()
+    figures = one.stats()
     assert (figures.late, figures.late_by_client) == (1, 0)
 
 
@@ -660,7 +660,7 @@ def test_what_waited_for_a_batch_that_the_client_kept_is_late_by_the_client():
     effects = one.delivered(Outcome.ACCEPTED, NOW_MS + 65_001)
     one.handle(0, [collected(number_of(effects), (A, 100))], NOW_MS + 65_002)
     one.delivered(Outcome.ACCEPTED, NOW_MS + 65_003)
-    figures = one.figures()
+    figures = one.stats()
     assert (figures.late, figures.late_by_client) == (1, 1)
 
 
@@ -668,7 +668,7 @@ def test_rejections_are_counted_apart_and_among_the_failed():
     one = dispatching(0)
     sending(one, (A, 1))
     one.delivered(Outcome.REFUSED, NOW_MS, rejected=True)
-    figures = one.figures()
+    figures = one.stats()
     assert (figures.failed, figures.rejected) == (1, 1)
 
 
@@ -678,9 +678,9 @@ def test_the_circuit_is_among_the_figures():
     for _ in range(CIRCUIT_FAILURES):
         one.delivered(Outcome.UNKNOWN, now_ms)
         now_ms = one.wakeup_ms()
-        failures, circuit = one.figures().failures, one.figures().circuit
+        failures, circuit = one.stats().failures, one.stats().circuit
         one.wake(now_ms)
     assert (failures, circuit) == (CIRCUIT_FAILURES, Circuit.OPEN)
-    assert one.figures().circuit == Circuit.HALF_OPEN
+    assert one.stats().circuit == Circuit.HALF_OPEN
     one.delivered(Outcome.ACCEPTED, now_ms)
-    assert (one.figures().failures, one.figures().circuit) == (0, Circuit.CLOSED)
+    assert (one.stats().failures, one.stats().circuit) == (0, Circuit.CLOSED)

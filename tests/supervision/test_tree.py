@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.config import load
 from actors.supervision import processes
 from actors.supervision.application import Application
 from actors.supervision.restarts import AutoShutdown, ChildSpec, Restart, SpecError, Strategy, SupervisorSpec
@@ -27,8 +26,8 @@ def child(name: str, kind: str = "Calm", **more) -> ChildSpec:
 class Tree:
     """A supervisor over real processes, and the story that they wrote."""
 
-    def __init__(self, path: Path, *children: ChildSpec, **rules):
-        self.settings = load(None, [f"supervisor.state_dir={path}", "supervisor.liveness_timeout_s=0.5"])
+    def __init__(self, path: Path, *children: ChildSpec, options=None, **rules):
+        self.name, self.options = "tests", options or str(path)
         self.exits: deque[str] = deque()
         self.ended: list[object] = []
         self.story_file = path / "story"
@@ -71,7 +70,7 @@ class Tree:
 
 @pytest.fixture(autouse=True, scope="module")
 def _prepared():
-    processes.prepare()
+    processes.prepare([])
 
 
 def run(scenario) -> None:
@@ -295,7 +294,7 @@ def test_a_child_that_spins_for_ever_is_killed_and_restarted(tmp_path):
     async def scenario():
         tree = Tree(tmp_path, child("a", "Busy"), max_restarts=1000)
         await tree.root.start()
-        watching = asyncio.ensure_future(Application.watch(tree))
+        watching = asyncio.ensure_future(Application.watch(tree, 0.5))
         os.kill(tree.worker("a").process.pid, signal.SIGUSR1)
         # Where the machine is slow its next incarnation may be taken for hung too.
         await tree.until(lambda: tree.worker("a").incarnation > 1, "a restart")
