@@ -27,4 +27,6 @@ Imports go one way only, and a test checks it:
         <- supervisor.py
 
 `core/` is pure: no I/O, no clock, no randomness, no logging. Actors never import one another.
+The folders of `core/` never import one another. `supervision/` imports nothing else of `actors`: it is a
+library (docs/supervision.md).
 """
