@@ -106,9 +106,9 @@ class BatchConnection(nsq.AsyncConn):
             self.trigger(event.ERROR, conn=self, error=protocol.Error(data))
 
     def _connect_callback(self, fut: asyncio.Future[IOStream]) -> None:
-        if fut.exception() is None:
+        # Of a connection that failed, or ended in between, the close callback tells; pynsq would raise.
+        if fut.exception() is None and not self.stream.closed():
             super()._connect_callback(fut)
-        # else: the close callback has told; the future has nothing to add
 
     def refuse(self, why: object) -> None:
         """Close a connection to what is no nsqd."""
