@@ -23,7 +23,7 @@ from ..system.installation import INSTALLED, ROOT, service_command
 DEFAULT_URL = "http://127.0.0.1:8080/plays"
 NAME = "config.toml"
 PROJECT_FILE = ROOT / NAME
-EXAMPLE = Path(__file__).with_name(NAME)  # in a checkout a link to PROJECT_FILE
+EXAMPLE = ROOT / "actors" / NAME  # in a checkout a link to PROJECT_FILE
 LOOKED_FOR = f"config.toml here, else {'every default' if INSTALLED else 'that of the checkout'}"
 TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}\Z"
 CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?\Z"

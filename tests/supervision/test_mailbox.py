@@ -23,11 +23,13 @@ from actors.core.messages import (
     Plays,
     Recall,
 )
+from actors.supervision import protocol
 from actors.supervision.mailbox import MESSAGE_BYTES_MAX, BadMail, Decoder, Link, encode
 from actors.supervision.protocol import ChildInbox, SupervisorInbox
 from tests.support.patience import PATIENCE_S
 
-INBOXES = [ConsumerInbox, CounterInbox, DispatcherInbox, ChildInbox, SupervisorInbox]
+ACTORS_INBOXES = [ConsumerInbox, CounterInbox, DispatcherInbox]
+INBOXES = [*ACTORS_INBOXES, ChildInbox, SupervisorInbox]
 
 
 def kinds_of(inbox):
@@ -78,13 +80,14 @@ def test_every_message_comes_out_as_it_went_in_however_the_bytes_are_cut(inbox, 
 
 def test_every_kind_of_message_is_in_a_mailbox_and_frozen():
     in_mailboxes = {kind for inbox in INBOXES for kind in kinds_of(inbox)}
-    assert set(kinds_of(Message)) == in_mailboxes
+    of_actors = {kind for inbox in ACTORS_INBOXES for kind in kinds_of(inbox)}
+    assert set(kinds_of(Message)) == of_actors
     for kind in in_mailboxes:
         assert kind.__struct_config__.frozen, f"{kind.__name__} can be changed after it was made"
         assert kind.__struct_config__.array_like
     tags = [kind.__struct_config__.tag for kind in in_mailboxes]
     assert len(tags) == len(set(tags)), "two kinds of message with one tag"
-    for kind in vars(messages).values():
+    for kind in [*vars(messages).values(), *vars(protocol).values()]:
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             assert kind.__doc__, f"{kind.__name__} says nothing of itself"
 
