@@ -22,4 +22,5 @@ def test_the_documented_program_sees_its_killed_child_come_back(tmp_path):
         text=True,
         timeout=PATIENCE_S,
     )
-    assert (ran.returncode, ran.stdout) == (0, "adder#1 has 6\nadder#2 has 6\n"), ran.stderr
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1] == "taker#2 got 7"  # the first may have been killed before it got it
