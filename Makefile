@@ -26,6 +26,7 @@ test: $(VENV)/ready-tests  ## all tests (some need nsqd or chromium: see the REA
 	$(PYTEST) $(ARGS)
 
 test-repeat: $(VENV)/ready-tests  ## a selection N times on a busy machine: N=20 ARGS="tests/unit -k name"
+	@case "$(N)" in ''|*[!0-9]*|0*) echo "N is '$(N)', expected a number of runs, 1 or more" >&2; exit 2;; esac
 	@number=1; while [ $$number -le $(N) ]; do \
 		echo "run $$number of $(N)"; \
 		$(PYTEST) --busy 2 --halts $(ARGS) || exit 1; \

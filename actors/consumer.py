@@ -1,6 +1,6 @@
 """The consumer process: plays from nsqd to the counters, and FIN when they are counted.
 
-Owns the connections to nsqd. The rules are `core/deliveries.py`'s; this performs what they say.
+Owns the connections to nsqd. The rules are `core/consumer/rules.py`'s; this performs what they say.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """A counter process: one shard's ledger, in memory and on disk.
 
-Owns the store. The rules are `core/counting.py`'s; this performs what they say, in order. A commit
+Owns the store. The rules are `core/counter/rules.py`'s; this performs what they say, in order. A commit
 that fails (disk full) is tried again until it works: nothing is answered meanwhile, so nothing is
 finished on the queue, and nsqd keeps what comes.
 """
@@ -8,13 +8,14 @@ finished on the queue, and nsqd keeps what comes.
 import asyncio
 import logging
 import time
+from functools import partial
 
 from .config import Settings
 from .core.counter.effects import Commit
 from .core.counter.ledger import Ledger
 from .core.counter.rules import CONSUMER, HOLD_MS_MAX, Counting
 from .core.counter.seen_ids import SeenIds
-from .core.effects import Send
+from .core.effects import Send, is_for
 from .core.messages import CounterInbox
 from .core.shards import shard_number
 from .core.stats import encode
@@ -72,7 +73,7 @@ class Counter(Actor[CounterInbox, Settings]):
 
     def lost(self, peer: str) -> None:
         """Whoever comes after asks or sends again."""
-        self._effects.forget(lambda effect: isinstance(effect, Send) and effect.peer == peer)
+        self._effects.forget(partial(is_for, peer))
         held = "nsqd will redeliver what it held" if peer == CONSUMER else "what is pending stays here"
         log.debug("%s is gone; %s", peer, held)
 

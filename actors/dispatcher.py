@@ -1,6 +1,6 @@
 """The dispatcher process: the deadline heap, the batches of twenty, the client.
 
-Owns the store of batches, the sink and the one timer. The rules are `core/dispatching.py`'s; this
+Owns the store of batches, the sink and the one timer. The rules are `core/dispatcher/rules.py`'s; this
 performs what they say, in order.
 """
 
@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 import time
+from functools import partial
 
 from .config import Settings
 from .core.dispatcher.attempts import Circuit, Outcome
@@ -15,7 +16,7 @@ from .core.dispatcher.effects import Deliver, Forget, Store
 from .core.dispatcher.outbox import Batch
 from .core.dispatcher.rules import Dispatching, Effect
 from .core.dispatcher.schedule import Rule
-from .core.effects import Send
+from .core.effects import Send, is_for
 from .core.messages import DispatcherInbox
 from .core.shards import shard_number
 from .core.stats import encode
@@ -83,7 +84,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     def lost(self, peer: str) -> None:
         """A counter is gone."""
-        self._effects.forget(lambda effect: isinstance(effect, Send) and effect.peer == peer)
+        self._effects.forget(partial(is_for, peer))
         self._perform(self._dispatching.lost(shard_number(peer), _now_ms()))
 
     def handle(self, peer: str, messages: list[DispatcherInbox]) -> None:

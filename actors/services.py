@@ -1,6 +1,6 @@
 """Actors that serve a network address and talk to no other actor: the embedded nsqd, the client.
 
-What they do is in `nsq/embedded` and `client`; this gives it an actor's life.
+What they do is in `embedded_nsqd` and `client`; this gives it an actor's life.
 """
 
 import contextlib

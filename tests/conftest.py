@@ -22,7 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Hundreds of processes are started from this checkout: each would compile all of it anew.
+    # The tests start hundreds of processes; without compiled modules each would compile the checkout again.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     distributes = config.getoption("numprocesses", None) is not None

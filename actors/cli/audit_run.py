@@ -1,6 +1,6 @@
 """A recorded run, audited: were the promises kept, and how near were its publishes to the fewest possible.
 
-Judges with `core/audit.py` and `core/bound.py` alone,
+Judges with `core/client/audit.py` and `core/client/bound.py` alone,
 which share no rule with the code that publishes.
 """
 

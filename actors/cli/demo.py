@@ -140,7 +140,7 @@ def _follow(
         console=console,
         disable=not console.is_terminal,
     )
-    line_s = time.monotonic()
+    said, line_s = "", time.monotonic()
     with progress:
         counting = progress.add_task("counted", total=plays)
         publishing = progress.add_task("videos published in full", total=None)
@@ -163,10 +163,13 @@ def _follow(
                 counted_s = time.monotonic() - started_s
             if not console.is_terminal and time.monotonic() - line_s >= LINE_INTERVAL_S:
                 line_s = time.monotonic()
-                console.print(
+                line = (
                     f"{counted:,} of {plays:,} plays counted, {publishes} publishes, "
                     f"{pending} videos wait for their deadline"
                 )
+                if line != said:
+                    console.print(line, soft_wrap=True)
+                said = line
             if status["caught_up"] and counted >= plays:
                 return counted_s
             if producer.poll() not in (None, 0):

@@ -15,3 +15,8 @@ class Send(Struct, frozen=True):
 
     peer: str
     message: Message
+
+
+def is_for(peer: str, effect: object) -> bool:
+    """Whether an effect is a message for `peer`. It is obsolete when the peer is gone: links resend."""
+    return isinstance(effect, Send) and effect.peer == peer

@@ -2,9 +2,9 @@
 
 pynsq gives connections, discovery, feature negotiation, heartbeats. Three of its habits are replaced,
 with the measurements in docs/decisions/0004: two futures a frame become one a read; a fixed RDY becomes
-one that follows the traffic (`core/pacing.py`); a lost nsqd is tried again after a second instead of
-fifteen. Nothing is given up on after a number of attempts, and nothing puts the reader in back-off.
-What no nsqd says ends its connection, with one line in the log, and it is tried again.
+one that follows the traffic (`core/consumer/ready_count.py`); a lost nsqd is tried again after a second
+instead of fifteen. Nothing is given up on after a number of attempts, and nothing puts the reader in
+back-off. What no nsqd says ends its connection, with one line in the log, and it is tried again.
 """
 
 import asyncio

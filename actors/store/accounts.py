@@ -1,7 +1,7 @@
 """The accounts in a ledger's file: a journal of what each commit changed, and parts of the whole table.
 
 A commit adds one row to `journal`, whatever number of videos it changes: a row a video would rewrite a
-page of the file for each. Now and then it also writes one `part` of all accounts (core/accounts.py),
+page of the file for each. Now and then it also writes one `part` of all accounts (core/counter/accounts.py),
 the next in turn, in place of the same part before. What the journal says up to the oldest part is
 then in the parts, and is deleted, a few rows a commit. To read the accounts is to read journal and parts
 in the order in which they were written: whatever was written later is right.

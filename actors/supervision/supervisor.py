@@ -1,6 +1,6 @@
 """Supervisors at work: a tree of them over worker processes, each with its own rules.
 
-What follows from an exit is decided in `core/restarts.py`; this carries it out. A supervisor is itself
+What follows from an exit is decided in `restarts.py`; this carries it out. A supervisor is itself
 a child of the one above: when it gives up it stops its children and exits, which is for the one above
 to decide upon. All supervisors live in one process; only workers are processes of their own.
 """

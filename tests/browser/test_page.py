@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -15,6 +14,7 @@ import uuid
 
 import pytest
 
+from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -31,10 +31,7 @@ VIDEOS = [str(uuid.UUID(int=(number << 96) + 7)) for number in range(1, 401)]
 
 
 def _missing(what):
-    reason = f"{what} is not installed; the page is tested in a real browser"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    lacking(f"{what} is not installed; the page is tested in a real browser")
 
 
 class Client:

@@ -22,6 +22,7 @@ import pytest
 
 from actors.cli.launch import wait_for
 from actors.system.exits import Failure
+from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES
 from tests.support.recording_client import RecordingClient, Reply
@@ -323,7 +324,7 @@ def test_a_secret_that_is_not_there_is_told_and_nothing_runs(tmp_path, monkeypat
 def certificate(tmp_path_factory):
     """A key and a certificate for 127.0.0.1 that nobody trusts, in one file; the certificate alone."""
     if not shutil.which("openssl"):
-        pytest.skip("needs openssl to make a certificate")
+        lacking("no openssl on PATH: it makes the certificate")
     key, certificate = (tmp_path_factory.mktemp("tls") / name for name in ("key.pem", "certificate.pem"))
     subprocess.run(
         [

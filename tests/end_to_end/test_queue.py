@@ -1,6 +1,6 @@
 """The embedded nsqd and the real one, held to the same tests; and what only the former promises.
 
-What comes too early is seen here; how late it may be at most, in `tests/unit/nsq/test_embedded_time.py`,
+What comes too early is seen here; how late it may be at most, in `tests/unit/embedded_nsqd/test_time.py`,
 in virtual time.
 """
 

@@ -2,7 +2,7 @@
 
 What a killed actor had written may be read to the end, or breaks off at any byte; what was written to
 it is lost. The supervisor hands the ends of a fresh link to two actors at two moments, and an end may
-come before the end of the old link was noticed: then the old one is lost first, as `behaviour.py` has it.
+come before the end of the old link was noticed: then the old one is lost first, as `actor.py` has it.
 """
 
 from random import Random

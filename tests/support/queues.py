@@ -12,7 +12,6 @@ SIGKILL, `restart()` starts it again on the same ports and files. Without an nsq
 
 import contextlib
 import json
-import os
 import pathlib
 import random
 import shutil
@@ -27,9 +26,8 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-import pytest
-
 from actors.system.installation import ROOT
+from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
 
 QUEUES = ["embedded", "nsqd"]
@@ -176,10 +174,7 @@ def require_nsqd(program: str = "nsqd") -> str:
     where CI=true, which must have it."""
     found = shutil.which(program)
     if found is None:
-        reason = f"no {program} on PATH: install NSQ 1.3.0 to run this against the real one"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking(f"no {program} on PATH: install NSQ 1.3.0 to run this against the real one")
     return found
 
 

@@ -86,6 +86,10 @@ def unit_of(name):
     return parts[1] if folder.is_dir() or folder.with_suffix(".py").is_file() else None
 
 
+# It tests that a row with a file that is not there is found.
+NAMES_WHAT_IS_NOT_THERE = {"test_guarantees.py"}
+
+
 @functools.cache
 def units():
     """Each module or package right under `actors`, and which of the others it imports."""
@@ -150,6 +154,21 @@ def test_no_import_goes_round_in_a_circle():
 def test_actors_never_import_one_another(actor):
     others = ACTORS - {actor}
     assert not reached_from(actor, units()) & others
+
+
+def test_a_file_that_the_code_names_is_there():
+    files = [
+        path for folder in ("actors", "producer", "tests", "bench") for path in (ROOT / folder).rglob("*.py")
+    ]
+    known = {f"/{path.relative_to(ROOT)}" for path in [*files, *ROOT.glob("*.py")]}
+    named = {
+        (str(path.relative_to(ROOT)), name)
+        for path in files
+        for name in re.findall(r"`([a-z_/]+\.py)`", path.read_text())
+        if path.name not in NAMES_WHAT_IS_NOT_THERE
+    }
+    assert len(named) > 30
+    assert not {one for one in named if not any(file.endswith(f"/{one[1]}") for file in known)}
 
 
 CORE_FOLDERS = {"client", "consumer", "counter", "dispatcher"}

@@ -1,7 +1,7 @@
 """One shard's truth: what was counted, what of it the client knows, which messages were seen.
 
 Pure: it changes itself in memory and says what changed; the store commits that, and only then may
-anybody be told (`counting.py` holds that order). Owns the totals; nobody else keeps one. Refuses to
+anybody be told (`rules.py` holds that order). Owns the totals; nobody else keeps one. Refuses to
 know when something is published.
 
 A video's plays are told to the client up to `published`. Those after it are pending, in two parts,
