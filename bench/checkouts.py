@@ -73,6 +73,8 @@ class Checkout:
 def commit(ref: str, folder: Path) -> Checkout:
     """What was committed as `ref`, in a new folder. Raises `CannotCompare` when there is no such commit."""
     found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    if found is None and not (ROOT / ".git").exists():
+        raise CannotCompare(f"{ROOT} is no clone, expected one: other commits are read from its .git")
     if found is None:
         raise CannotCompare(f"no commit {ref!r} in {ROOT}")
     folder.mkdir()

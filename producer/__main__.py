@@ -3,6 +3,7 @@
 Kept readable by any Python since 2.7, so that one that is too old can say so.
 """
 
+import os
 import sys
 
 
@@ -18,4 +19,6 @@ def main():
 
 
 if __name__ == "__main__":
+    if not __package__:  # by its path: `python producer`
+        sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
     sys.exit(main())

@@ -4,6 +4,7 @@ Owns no logic of its own: every command is a few lines over the module that does
 """
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .. import config
 from ..config import ConfigError, Settings
@@ -21,6 +22,9 @@ from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from ..system.installation import service_command
 from ..version import VERSION
 from . import argument_types
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 Command: TypeAlias = Callable[[Settings, argparse.Namespace], int]
 
@@ -36,12 +40,14 @@ def main(arguments: list[str]) -> int:
     """Run one command. The exit code."""
     _open_standard_streams()
     try:
-        options = _parser().parse_args(arguments)
-        settings = config.load(options.config, options.set)
-        code: int = options.command(settings, options)
-        if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a reader that is gone can be told from a failure
-        return code
+        try:
+            options = _parser().parse_args(arguments)
+            settings = config.load(options.config, options.set)
+            code: int = options.command(settings, options)
+            return code
+        finally:  # `--help` too: it leaves by SystemExit
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a reader that is gone can be told from a failure
     except ConfigError as error:
         print(f"the settings are not right:\n{error}", file=sys.stderr)
         return EXIT_USAGE
@@ -51,9 +57,12 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return EXIT_FAILED
     except BrokenPipeError:
-        # `totals | head -1` has what it wanted. What is still in the buffer goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # `totals | head -1` has what it wanted
         return EXIT_DONE
+    except _OutputError as error:
+        _drop_output()
+        print(f"stdout can not be written: {error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
 
 
 def _open_standard_streams() -> None:
@@ -63,6 +72,37 @@ def _open_standard_streams() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    if sys.stderr is None:  # else what is meant for it is printed on stdout
+        sys.stderr = open(2, "w", closefd=False)
+    ours = sys.__stdout__
+    if ours is not None and sys.stdout is ours:
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(1, "w", closefd=False)),
+            encoding=ours.encoding,
+            errors=ours.errors,
+            line_buffering=ours.line_buffering,
+        )
+
+
+class _OutputError(OSError):
+    """stdout can't be written, and its reader is not gone."""
+
+
+class _Output(io.FileIO):
+    """stdout, whose errors are told from all others."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise _OutputError(error.errno, error.strerror) from error
+
+
+def _drop_output() -> None:
+    """What is still in the buffer of stdout goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> int:

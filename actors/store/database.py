@@ -33,8 +33,12 @@ class Database:
         self._lock = lock
         try:
             self.connection = sqlite3.connect(_uri(path, "rw"), uri=True, isolation_level=None)
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            self.connection.execute(f"PRAGMA synchronous = {synchronous}")
+            try:
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                self.connection.execute(f"PRAGMA synchronous = {synchronous}")
+            except sqlite3.Error:
+                self.connection.close()
+                raise
         except sqlite3.Error as error:
             raise unusable(path, error) from error
 

@@ -54,10 +54,19 @@ def _remedy(missing):
     """What to do. A checkout has its Makefile, which makes .venv."""
     if not os.path.exists(os.path.join(_ROOT, "Makefile")):
         return "run `" + " ".join([sys.executable, "-m pip install"] + missing) + "`"
-    here = os.path.realpath(os.getcwd()) == os.path.realpath(_ROOT)
-    make = "make" if here else "make -C " + _ROOT
+    try:
+        here = os.path.realpath(os.getcwd()) == os.path.realpath(_ROOT)
+    except OSError:  # this directory was removed
+        here = False
+    make = "make" if here else "make -C " + _quoted(_ROOT)
     venv = ".venv" if here else os.path.join(_ROOT, ".venv")
     python = os.path.join(venv, "bin", "python")
     if os.path.exists(python) and os.path.realpath(sys.prefix) != os.path.realpath(venv):
-        return "run it with " + python
-    return "run `" + make + " run`, which makes .venv and starts the service, then use " + python
+        return "run it with " + _quoted(python)
+    return "run `" + make + " run`, which makes .venv and starts the service, then use " + _quoted(python)
+
+
+def _quoted(path):
+    # type: (str) -> str
+    """As a shell takes it: Python 2.7 has no shlex.quote."""
+    return "'" + path + "'" if " " in path else path

@@ -389,6 +389,22 @@ def test_a_reader_that_has_seen_enough_is_no_failure(service):
         assert (process.returncode, talk) == (0, ""), words
 
 
+@pytest.mark.parametrize("words", [["config"], ["config", "--json"], ["check"], ["--help"], ["--version"]])
+def test_a_stdout_that_can_not_be_written_is_said_in_one_line(words):
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "supervisor.py", *words],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (result.returncode, result.stderr) == (
+        1,
+        "stdout can not be written: No space left on device\n",
+    )
+
+
 # The service's own HTTP
 
 

@@ -42,7 +42,7 @@ def told(python, words, folder) -> str:
     """The one line that a start there without the libraries ends with."""
     result = subprocess.run(
         # Without site-packages: it has no library even where somebody has installed one.
-        [python, "-S", *words],
+        [*(python if isinstance(python, list) else [python]), "-S", *words],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
         capture_output=True,
@@ -79,6 +79,24 @@ def test_where_there_is_an_environment_it_is_named(clone, words):
 def test_from_another_folder_the_clone_is_named_too(clone, tmp_path):
     words = [str(clone / "supervisor.py")]
     assert f"run `make -C {clone} run`, which makes .venv" in told(sys.executable, words, tmp_path)
+
+
+def test_from_a_folder_that_is_gone_the_clone_is_named_too(clone, tmp_path):
+    (tmp_path / "gone").mkdir()
+    words = [str(clone / "supervisor.py")]
+    python = ["sh", "-c", 'cd gone && rmdir ../gone && exec "$0" "$@"', sys.executable]
+    assert f"run `make -C {clone} run`, which makes .venv" in told(python, words, tmp_path)
+
+
+def test_a_path_with_a_space_is_quoted(clone, tmp_path):
+    spaced = clone.rename(tmp_path / "my clone")
+    words = [str(spaced / "supervisor.py")]
+    assert f"run `make -C '{spaced}' run`, which makes .venv" in told(sys.executable, words, tmp_path)
+
+
+@pytest.mark.parametrize("path", ["producer", "producer/__main__.py"])
+def test_the_producer_by_its_path_is_told_the_same(clone, path):
+    assert told(sys.executable, [path], clone).startswith("playtally needs msg")
 
 
 def test_what_is_looked_for_is_what_setup_cfg_asks_for():

@@ -14,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "guarantees.md"
 HEAD = ["promise", "rests on", "without it fails"]
 _CODE = re.compile(r"`([^`]+)`")
-_INVARIANT = re.compile(r"\b[A-Z][A-Z_]{3,}\b")
+_NAMES = r"`[^`]+`(?:, `[^`]+`)*"
+_FAILS = re.compile(rf"(?P<names>{_NAMES})(?:: (?P<invariants>\w+(?:, \w+)*))?")
+_BARE_NAME = re.compile(r"\w+(?:_\w+)+|\w+/[\w/.]*|\w+\.\w+")
 
 
 class Row(NamedTuple):
@@ -58,34 +60,58 @@ def identifiers(file: Path) -> set[str]:
 def names_of_tests(root: Path = ROOT) -> set[str]:
     """Every test function under tests/."""
     return {
-        name
+        node.name
         for file in (root / "tests").rglob("test_*.py")
-        for name in re.findall(r"^\s*(?:async )?def (test_\w+)\(", file.read_text(), re.MULTILINE)
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
     }
 
 
 TESTS = names_of_tests()
 
 
-def faults(row: Row) -> list[str]:
-    """What the row names and is not there; empty when all of it is."""
-    found = []
+def faults_of_names(row: Row) -> list[str]:
+    """What the second cell names and is not there."""
+    found = [f"{name} without backticks" for name in _BARE_NAME.findall(_CODE.sub("", row.rests_on))]
     named = _CODE.findall(row.rests_on)
     files = [name for name in named if name.endswith(".py")]
     found += [f"no file {name}" for name in files if not (ROOT / name).is_file()]
     known: set[str] = set().union(*(identifiers(ROOT / name) for name in files if (ROOT / name).is_file()))
-    found += [
+    return found + [
         f"no {name} in {', '.join(files) or 'any file'}" for name in named if name not in {*files, *known}
     ]
-    for name in _CODE.findall(row.fails):
-        is_there = (ROOT / name).is_file() if "/" in name else name in TESTS or name in MUTANTS
-        found += [] if is_there else [f"no test, mutant or file {name}"]
-    found += [
-        f"no invariant {name}" for name in _INVARIANT.findall(row.fails) if name not in Invariant.__members__
+
+
+def is_file_of_tests(name: str) -> bool:
+    path = ROOT / name
+    return path.match("tests/**/test_*.py") and path.is_file()
+
+
+def faults_of_proof(part: str) -> list[str]:
+    """What one part of the third cell names and is not there: `Mutant`: INVARIANT, or `test_name`."""
+    parts = _FAILS.fullmatch(part)
+    if parts is None:
+        return [f"{part!r} is neither `Mutant`, ...: INVARIANT, ... nor `test_name`, ..."]
+    names = _CODE.findall(parts["names"])
+    mutants = [MUTANTS[name] for name in names if name in MUTANTS]
+    found = [
+        f"no test, mutant or file of tests {name}"
+        for name in names
+        if name not in TESTS and name not in MUTANTS and not is_file_of_tests(name)
     ]
-    if not _CODE.search(row.fails):
-        found.append("names nothing that fails")
+    told = set(parts["invariants"].split(", ")) if parts["invariants"] else set()
+    caught_by = {one.name for mutant in mutants for one in mutant.caught_by}
+    if not found and told != caught_by:
+        wanted = ", ".join(sorted(caught_by)) or "no invariant"
+        found.append(f"{parts['names']}: expected {wanted}")
     return found
+
+
+def faults(row: Row) -> list[str]:
+    """What the row names and is not there; empty when all of it is."""
+    if not all(row):
+        return ["an empty cell"]
+    return faults_of_names(row) + [found for part in row.fails.split("; ") for found in faults_of_proof(part)]
 
 
 @pytest.mark.parametrize("row", rows(DOCUMENT.read_text()), ids=lambda row: row.promise)
@@ -93,27 +119,42 @@ def test_a_row_names_only_what_exists(row):
     assert faults(row) == []
 
 
-def test_every_table_was_read():
-    assert len(rows(DOCUMENT.read_text())) >= 39
+def test_every_table_was_read_and_no_row_is_there_twice_or_hidden():
+    text = DOCUMENT.read_text()
+    promises = [row.promise for row in rows(text)]
+    assert len(promises) >= 39
+    assert sorted(set(promises)) == sorted(promises)
+    assert "<!--" not in text
+
+
+HERE = "`test_a_row_names_only_what_exists`"
 
 
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        (Row("", "`actors/nowhere.py`", "`test_a_row_names_only_what_exists`"), "no file actors/nowhere.py"),
+        (Row("a", "`actors/nowhere.py`", HERE), "no file actors/nowhere.py"),
+        (Row("a", "`nothing` in `actors/version.py`", HERE), "no nothing in actors/version.py"),
+        (Row("a", "`No.thing` in `actors/version.py`", HERE), "no No.thing in actors/version.py"),
+        (Row("a", "`nothing`", HERE), "no nothing in any file"),
+        (Row("a", "no_such in `actors/version.py`", HERE), "no_such without backticks"),
+        (Row("a", "actors/nowhere.py", HERE), "actors/nowhere.py without backticks"),
+        (Row("a", "", HERE), "an empty cell"),
+        (Row("a", "all", "`test_nothing`"), "no test, mutant or file of tests test_nothing"),
         (
-            Row("", "`nothing` in `actors/version.py`", "`test_a_row_names_only_what_exists`"),
-            "no nothing in actors/version.py",
+            Row("a", "all", "`tests/test_nothing.py`"),
+            "no test, mutant or file of tests tests/test_nothing.py",
         ),
+        (Row("a", "all", "`README.md`"), "no test, mutant or file of tests README.md"),
+        (Row("a", "all", "`WantsTooMuch`: FOO"), "`WantsTooMuch`: expected IN_FLIGHT"),
+        (Row("a", "all", "`WantsTooMuch`: no_such"), "`WantsTooMuch`: expected IN_FLIGHT"),
+        (Row("a", "all", "`WantsTooMuch`: WIDTH"), "`WantsTooMuch`: expected IN_FLIGHT"),
+        (Row("a", "all", "`WantsTooMuch`"), "`WantsTooMuch`: expected IN_FLIGHT"),
+        (Row("a", "all", f"{HERE}: WIDTH"), f"{HERE}: expected no invariant"),
         (
-            Row("", "`Nothing.at_all` in `actors/version.py`", "`test_a_row_names_only_what_exists`"),
-            "no Nothing.at_all in actors/version.py",
+            Row("a", "all", "a good deal"),
+            "'a good deal' is neither `Mutant`, ...: INVARIANT, ... nor `test_name`, ...",
         ),
-        (Row("", "`nothing`", "`test_a_row_names_only_what_exists`"), "no nothing in any file"),
-        (Row("", "everything", "`test_nothing`"), "no test, mutant or file test_nothing"),
-        (Row("", "everything", "`tests/test_nothing.py`"), "no test, mutant or file tests/test_nothing.py"),
-        (Row("", "everything", "`WantsTooMuch`: NO_SUCH_THING"), "no invariant NO_SUCH_THING"),
-        (Row("", "everything", "a good deal"), "names nothing that fails"),
     ],
 )
 def test_a_row_that_names_what_is_not_there_is_found(row, expected):

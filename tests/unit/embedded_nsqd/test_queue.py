@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
@@ -80,10 +81,16 @@ def journal(tmp_path) -> Journal:
     journal.close()
 
 
-def reopened(journal: Journal, tmp_path: pathlib.Path, name: str = "copy") -> Queue:
-    """What a process would find that started after a kill at this moment."""
-    shutil.copytree(journal.path.parent, tmp_path / name)
-    return queue_on(Journal(tmp_path / name))
+@pytest.fixture
+def reopened() -> Iterator[Callable[..., Queue]]:
+    """Gives what a process would find that started after a kill at this moment."""
+    with contextlib.ExitStack() as opened:
+
+        def reopen(journal: Journal, tmp_path: pathlib.Path, name: str = "copy") -> Queue:
+            shutil.copytree(journal.path.parent, tmp_path / name)
+            return queue_on(opened.enter_context(contextlib.closing(Journal(tmp_path / name))))
+
+        yield reopen
 
 
 def rows(journal: Journal, table: str) -> int:
@@ -91,7 +98,7 @@ def rows(journal: Journal, table: str) -> int:
         return connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
 
 
-def test_committed_messages_are_there_after_a_kill_and_staged_ones_are_not(journal, tmp_path):
+def test_committed_messages_are_there_after_a_kill_and_staged_ones_are_not(journal, tmp_path, reopened):
     queue = queue_on(journal)
     channel_of(queue, "t", "c")
     publish(queue, "t", b"1", b"2")
@@ -99,7 +106,7 @@ def test_committed_messages_are_there_after_a_kill_and_staged_ones_are_not(journ
     assert bodies_of(reopened(journal, tmp_path), "t", "c") == [b"1", b"2"]
 
 
-def test_finished_messages_stay_finished_once_flushed(journal, tmp_path):
+def test_finished_messages_stay_finished_once_flushed(journal, tmp_path, reopened):
     queue = queue_on(journal)
     channel = channel_of(queue, "t", "c")
     publish(queue, "t", b"1", b"2", b"3")
@@ -112,7 +119,7 @@ def test_finished_messages_stay_finished_once_flushed(journal, tmp_path):
     assert bodies_of(after, "t", "c") == [b"1", b"3"]
 
 
-def test_all_of_a_commit_is_there_after_a_kill(journal, tmp_path):
+def test_all_of_a_commit_is_there_after_a_kill(journal, tmp_path, reopened):
     queue = queue_on(journal)
     for topic, count in (("t", 5000), ("u", 1)):  # more than one segment, more than one topic
         channel_of(queue, topic, "c")
@@ -135,7 +142,9 @@ def test_flush_has_nothing_to_do_until_something_is_finished(journal):
     assert not queue.has_changes()
 
 
-def test_channel_that_finished_a_segment_that_another_needs_does_not_get_it_again(journal, tmp_path):
+def test_channel_that_finished_a_segment_that_another_needs_does_not_get_it_again(
+    journal, tmp_path, reopened
+):
     queue = queue_on(journal)
     done, behind = channel_of(queue, "t", "done"), channel_of(queue, "t", "behind")
     publish(queue, "t", b"1")
@@ -161,7 +170,7 @@ def test_segment_is_deleted_when_every_channel_has_finished_it(journal):
     assert rows(journal, "progress") == 0
 
 
-def test_deleting_a_channel_deletes_what_only_it_needed(journal, tmp_path):
+def test_deleting_a_channel_deletes_what_only_it_needed(journal, tmp_path, reopened):
     queue = queue_on(journal)
     first, second = channel_of(queue, "t", "first"), channel_of(queue, "t", "second")
     publish(queue, "t", b"1")
@@ -176,7 +185,7 @@ def test_deleting_a_channel_deletes_what_only_it_needed(journal, tmp_path):
     assert rows(journal, "segments") == 0
 
 
-def test_emptied_channel_is_empty_after_a_kill_and_the_other_is_not(journal, tmp_path):
+def test_emptied_channel_is_empty_after_a_kill_and_the_other_is_not(journal, tmp_path, reopened):
     queue = queue_on(journal)
     emptied = channel_of(queue, "t", "emptied")
     channel_of(queue, "t", "full")
@@ -188,7 +197,7 @@ def test_emptied_channel_is_empty_after_a_kill_and_the_other_is_not(journal, tmp
     assert bodies_of(again, "t", "full") == [b"1", b"2"]
 
 
-def test_what_waits_at_a_topic_goes_to_its_first_channel_also_after_a_kill(journal, tmp_path):
+def test_what_waits_at_a_topic_goes_to_its_first_channel_also_after_a_kill(journal, tmp_path, reopened):
     queue = queue_on(journal)
     publish(queue, "t", b"1")
     queue = reopened(journal, tmp_path)
@@ -201,7 +210,7 @@ def test_what_waits_at_a_topic_goes_to_its_first_channel_also_after_a_kill(journ
     assert bodies_of(queue, "t", "second") == [b"3"]
 
 
-def test_pause_of_a_topic_divides_its_messages_also_after_a_kill(journal, tmp_path):
+def test_pause_of_a_topic_divides_its_messages_also_after_a_kill(journal, tmp_path, reopened):
     queue = queue_on(journal)
     channel_of(queue, "t", "c")
     publish(queue, "t", b"before")
@@ -216,7 +225,7 @@ def test_pause_of_a_topic_divides_its_messages_also_after_a_kill(journal, tmp_pa
     assert bodies_of(queue, "t", "c") == [b"before", b"during"]
 
 
-def test_emptied_topic_is_empty_after_a_kill_and_its_channels_are_not(journal, tmp_path):
+def test_emptied_topic_is_empty_after_a_kill_and_its_channels_are_not(journal, tmp_path, reopened):
     queue = queue_on(journal)
     channel_of(queue, "t", "c")
     publish(queue, "t", b"before")
@@ -228,7 +237,7 @@ def test_emptied_topic_is_empty_after_a_kill_and_its_channels_are_not(journal, t
     assert bodies_of(queue, "t", "c") == [b"before"]
 
 
-def test_delayed_message_keeps_its_due_time_over_a_kill(journal, tmp_path):
+def test_delayed_message_keeps_its_due_time_over_a_kill(journal, tmp_path, reopened):
     queue = queue_on(journal)
     channel_of(queue, "t", "c")
     publish(queue, "t", b"later", delay_ms=500)
@@ -240,7 +249,7 @@ def test_delayed_message_keeps_its_due_time_over_a_kill(journal, tmp_path):
     assert bodies_of(queue, "t", "c", now_ms=500) == [b"later"]
 
 
-def test_ephemeral_channel_is_gone_after_a_kill_with_what_only_it_needed(journal, tmp_path):
+def test_ephemeral_channel_is_gone_after_a_kill_with_what_only_it_needed(journal, tmp_path, reopened):
     queue = queue_on(journal)
     durable, _ = channel_of(queue, "t", "durable"), channel_of(queue, "t", "e#ephemeral")
     publish(queue, "t", b"1")
@@ -264,7 +273,7 @@ def test_ephemeral_topic_leaves_nothing_in_the_journal(journal):
     assert queue.topics == {}
 
 
-def test_ids_rise_over_a_restart_though_the_clock_went_back(journal, tmp_path):
+def test_ids_rise_over_a_restart_though_the_clock_went_back(journal, tmp_path, reopened):
     queue = queue_on(journal)
     channel = channel_of(queue, "t", "c")
     publish(queue, "t", b"1")
@@ -279,7 +288,7 @@ def test_ids_rise_over_a_restart_though_the_clock_went_back(journal, tmp_path):
     assert after.id > before.id
 
 
-def test_failed_commit_publishes_nothing_and_the_queue_goes_on(journal, tmp_path):
+def test_failed_commit_publishes_nothing_and_the_queue_goes_on(journal, tmp_path, reopened):
     queue = queue_on(journal)
     channel_of(queue, "t", "c")
     publish(queue, "t", b"before")

@@ -332,7 +332,11 @@ def contents(state_dir):
 
 
 def open_ledger(state_dir, shard=0, shards=2):
-    return lambda: LedgerStore(state_dir, shard, shards, "NORMAL").load()
+    def open_and_load():
+        with contextlib.closing(LedgerStore(state_dir, shard, shards, "NORMAL")) as store:
+            store.load()
+
+    return open_and_load
 
 
 def set_meta(path, key, value):
