@@ -73,7 +73,7 @@ def _open_standard_streams() -> None:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     if sys.stderr is None:  # else what is meant for it is printed on stdout
-        sys.stderr = open(2, "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True)
     ours = sys.__stdout__
     if ours is not None and sys.stdout is ours:
         sys.stdout = io.TextIOWrapper(

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.simulation.checks import Invariant
 from tests.simulation.mutants import MUTANTS
 
 ROOT = Path(__file__).resolve().parents[2]
