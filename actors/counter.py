@@ -5,9 +5,8 @@ that fails (disk full) is tried again until it works: nothing is answered meanwh
 finished on the queue, and nsqd keeps what comes.
 """
 
-import asyncio
 import logging
-import time
+from collections.abc import Callable
 from functools import partial
 
 from .config import Settings
@@ -19,9 +18,11 @@ from .core.effects import Send, is_for
 from .core.messages import CounterInbox
 from .core.shards import shard_number
 from .core.stats import encode
-from .store import LedgerStore
-from .supervision.actor import Actor, StartArgs
+from .store import open_ledger
+from .store.protocols import LedgerStore
+from .supervision.actor import Actor, Host, StartArgs
 from .supervision.effect_queue import EffectQueue
+from .supervision.loop import Timer
 from .supervision.protocol import Ready
 from .system.exits import NotWritten
 
@@ -32,30 +33,35 @@ class Counter(Actor[CounterInbox, Settings]):
     """The actor of one shard."""
 
     inbox = CounterInbox
+    needs_asyncio = False
 
-    def __init__(self, start_args: StartArgs):
-        super().__init__(start_args)
+    def __init__(
+        self,
+        start_args: StartArgs,
+        host: Host,
+        opener: Callable[[Settings, int], LedgerStore] = open_ledger,
+        rules: type[Counting] = Counting,
+        ledger: type[Ledger] = Ledger,
+        seen_ids: type[SeenIds] = SeenIds,
+    ):
+        super().__init__(start_args, host)
+        self.rules: Counting
+        self.effects = EffectQueue(self._carry_out, NotWritten, host.call_later)
         self._store: LedgerStore
-        self._counting: Counting
-        self._effects = EffectQueue(self._carry_out, NotWritten)
-        self._timer: asyncio.TimerHandle | None = None
+        self._open = opener
+        self._kinds = rules, ledger, seen_ids
+        self._timer: Timer | None = None
 
     async def init(self) -> Ready:
         """Read the ledger."""
-        settings = self.options
-        self._store = LedgerStore(
-            settings.supervisor.state_dir,
-            shard_number(self.start_args.id),
-            settings.counters.shards,
-            settings.counters.synchronous,
-        )
+        settings, dispatch = self.options, self.options.dispatch
+        rules, make_ledger, seen_ids = self._kinds
+        self._store = self._open(settings, shard_number(self.start_args.id))
         accounts, chunks, tallies = self._store.load()
-        seen = SeenIds(int(settings.counters.dedupe_window_s * 1000), chunks)
-        every_play = settings.dispatch.realtime == "every_play"
-        steps_below = settings.dispatch.realtime_below if every_play else 0
-        ledger = Ledger(seen, accounts, tallies, steps_below)
-        dispatch = settings.dispatch
-        self._counting = Counting(ledger, dispatch.realtime_below, int(dispatch.deadline_s * 1000))
+        seen = seen_ids(int(settings.counters.dedupe_window_s * 1000), chunks)
+        steps_below = dispatch.realtime_below if dispatch.realtime == "every_play" else 0
+        ledger = make_ledger(seen, accounts, tallies, steps_below)
+        self.rules = rules(ledger, dispatch.realtime_below, int(dispatch.deadline_s * 1000))
         return Ready(
             note=f"{tallies.counted} plays of {len(ledger)} videos, {ledger.pending_count} of them pending; "
             f"knows {len(seen)} message ids"
@@ -63,23 +69,23 @@ class Counter(Actor[CounterInbox, Settings]):
 
     def handle(self, peer: str, messages: list[CounterInbox]) -> None:
         """Count, answer, tell: what the rules say, in their order."""
-        self._effects.perform(self._counting.handle(messages, _now_ms()))
-        due_ms = self._counting.wakeup_ms()
+        self.effects.perform(self.rules.handle(messages, self._now_ms()))
+        due_ms = self.rules.wakeup_ms()
         if due_ms is not None and self._timer is None:
-            delay_s = min(max(0, due_ms - _now_ms()), HOLD_MS_MAX) / 1000
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+            delay_s = min(max(0, due_ms - self._now_ms()), HOLD_MS_MAX) / 1000
+            self._timer = self.host.call_later(delay_s, self._wake)
         if peer == CONSUMER:
-            self.say_resumed()
+            self.host.say_resumed()
 
     def lost(self, peer: str) -> None:
         """Whoever comes after asks or sends again."""
-        self._effects.forget(partial(is_for, peer))
+        self.effects.forget(partial(is_for, peer))
         held = "nsqd will redeliver what it held" if peer == CONSUMER else "what is pending stays here"
         log.debug("%s is gone; %s", peer, held)
 
     def stats(self) -> bytes:
         """What the ledger holds."""
-        return encode(self._counting.stats())
+        return encode(self.rules.stats())
 
     async def terminate(self) -> None:
         """Close the ledger in order."""
@@ -87,15 +93,14 @@ class Counter(Actor[CounterInbox, Settings]):
 
     def _wake(self) -> None:
         self._timer = None
-        self._effects.perform(self._counting.wake(_now_ms()))
+        self.effects.perform(self.rules.wake(self._now_ms()))
 
     def _carry_out(self, effect: Commit | Send) -> None:
         match effect:
             case Commit():
                 self._store.commit(effect.changes)
             case Send():
-                self.send(effect.peer, effect.message)
+                self.host.send(effect.peer, effect.message)
 
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    def _now_ms(self) -> int:
+        return self.host.wall_ns() // 1_000_000

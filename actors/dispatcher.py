@@ -4,10 +4,9 @@ Owns the store of batches, the sink and the one timer. The rules are `core/dispa
 performs what they say, in order.
 """
 
-import asyncio
 import logging
 import random
-import time
+from collections.abc import Callable
 from functools import partial
 
 from .config import Settings
@@ -21,15 +20,18 @@ from .core.messages import DispatcherInbox
 from .core.shards import shard_number
 from .core.stats import encode
 from .sinks import Delivery, Sink, open_sink
-from .store import OutboxStore
-from .supervision.actor import Actor, StartArgs
+from .store import open_outbox
+from .store.protocols import OutboxStore
+from .supervision.actor import Actor, Host, StartArgs
 from .supervision.effect_queue import EffectQueue
+from .supervision.loop import Timer
 from .supervision.protocol import Ready
 from .system.exits import NotWritten
 
 log = logging.getLogger(__name__)
 
 REASONS_TOLD_MAX = 10  # an outage, after which the next reason to fail is no news
+LOOK_AGAIN_S = 1.0
 FLUSH_SHARE = 0.5  # of the time that an actor has to end
 
 
@@ -38,15 +40,25 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     inbox = DispatcherInbox
 
-    def __init__(self, start_args: StartArgs):
-        super().__init__(start_args)
+    def __init__(
+        self,
+        start_args: StartArgs,
+        host: Host,
+        sink_opener: Callable[[Settings], Sink] = open_sink,
+        store_opener: Callable[[Settings], OutboxStore] = open_outbox,
+        rules: type[Dispatching] = Dispatching,
+        jitter: Callable[[], float] = random.random,
+    ):
+        super().__init__(start_args, host)
+        self.rules: Dispatching
+        self.effects = EffectQueue(self._carry_out, NotWritten, host.call_later, self._performed)
         self._store: OutboxStore
         self._sink: Sink
-        self._dispatching: Dispatching
-        self._effects = EffectQueue(self._carry_out, NotWritten, self._performed)
-        self._timer: asyncio.TimerHandle | None = None
-        self._deliveries: set[asyncio.Task[None]] = set()
-        self._failing_since_s: float | None = None
+        self._openers = sink_opener, store_opener
+        self._kind = rules
+        self._jitter = jitter
+        self._timer: Timer | None = None
+        self._failing_since_ms: int | None = None
         self._reasons_told: set[str] = set()
         self._notice_told = False
         self._draining = False
@@ -54,13 +66,12 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
     async def init(self) -> Ready:
         """Read the batches that are on their way."""
         settings = self.options
+        open_sink, open_store = self._openers
         self._sink = open_sink(settings)
-        self._store = OutboxStore(
-            settings.supervisor.state_dir, settings.counters.shards, settings.counters.synchronous
-        )
+        self._store = open_store(settings)
         batches, totals = self._store.load()
         dispatch = settings.dispatch
-        self._dispatching = Dispatching(
+        self.rules = self._kind(
             Rule(
                 dispatch.realtime_below,
                 int(dispatch.deadline_s * 1000),
@@ -70,7 +81,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             settings.counters.shards,
             dispatch.batch_size_max,
             self._store.service,
-            random.random,
+            self._jitter,
             batches,
             totals.told_to(self._sink.name),
             settings.publish.rate_max_per_s,
@@ -80,25 +91,25 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     def linked(self, peer: str) -> None:
         """A counter is there: ask what is pending."""
-        self._perform(self._dispatching.linked(shard_number(peer), _now_ms()))
+        self.effects.perform(self.rules.linked(shard_number(peer), self._now_ms()))
 
     def lost(self, peer: str) -> None:
         """A counter is gone."""
-        self._effects.forget(partial(is_for, peer))
-        self._perform(self._dispatching.lost(shard_number(peer), _now_ms()))
+        self.effects.forget(partial(is_for, peer))
+        self.effects.perform(self.rules.lost(shard_number(peer), self._now_ms()))
 
     def handle(self, peer: str, messages: list[DispatcherInbox]) -> None:
         """What a counter says."""
-        self._perform(self._dispatching.handle(shard_number(peer), messages, _now_ms()))
+        self.effects.perform(self.rules.handle(shard_number(peer), messages, self._now_ms()))
 
     def stats(self) -> bytes:
         """What was published and what is not."""
-        return encode(self._dispatching.stats())
+        return encode(self.rules.stats())
 
     def drain(self) -> None:
         """Publish what is pending, due or not."""
         self._draining = True
-        self._perform(self._dispatching.drain(_now_ms()))
+        self.effects.perform(self.rules.drain(self._now_ms()))
 
     async def terminate(self) -> None:
         """Give a slow reader of stdout time for what waits there; close the store in order. A batch on
@@ -107,43 +118,31 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._sink.close()
         self._store.close()
 
-    def _perform(self, effects: list[Effect]) -> None:
-        self._effects.perform(effects)
-
     def _carry_out(self, effect: Effect) -> None:
         match effect:
             case Send():
-                self.send(effect.peer, effect.message)
+                self.host.send(effect.peer, effect.message)
             case Store():
                 self._store.store(effect.batch, effect.totals)
             case Forget():
                 self._store.forget(effect.key)
             case Deliver():
-                task = asyncio.ensure_future(self._deliver(effect.batch))
-                self._deliveries.add(task)
-                task.add_done_callback(self._delivery_ended)
+                delivery = self._sink.deliver(effect.batch)
+                self.host.spawn(delivery, partial(self._delivered, effect.batch))
 
     def _performed(self) -> None:
         self._set_timer()
-        if self._draining and self._dispatching.drained:
-            self.say_drained()
+        if self._draining and self.rules.drained:
+            self.host.say_drained()
 
-    async def _deliver(self, batch: Batch) -> None:
-        delivery = await self._sink.deliver(batch)
-        self.say_resumed()
-        before = self._dispatching.attempts.circuit
-        effects = self._dispatching.delivered(
-            delivery.outcome, _now_ms(), delivery.retry_after_ms, delivery.rejected
+    def _delivered(self, batch: Batch, delivery: Delivery) -> None:
+        self.host.say_resumed()
+        before = self.rules.attempts.circuit
+        effects = self.rules.delivered(
+            delivery.outcome, self._now_ms(), delivery.retry_after_ms, delivery.rejected
         )
         self._report(batch, delivery, before)
-        self._perform(effects)
-
-    def _delivery_ended(self, task: "asyncio.Task[None]") -> None:
-        self._deliveries.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a delivery broke", "exception": task.exception()}
-            )
+        self.effects.perform(effects)
 
     def _report(self, batch: Batch, delivery: Delivery, before: Circuit) -> None:
         """A line a reason when the client begins to fail, one when it is given up for now, one when it
@@ -152,14 +151,14 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             self._notice_told = True
             log.warning("batch %s to %s: %s", batch.key, self._sink.name, delivery.notice)
         if delivery.outcome is Outcome.ACCEPTED:
-            if self._failing_since_s is not None:
-                seconds = time.monotonic() - self._failing_since_s
+            if self._failing_since_ms is not None:
+                seconds = (self.host.monotonic_ms() - self._failing_since_ms) / 1000
                 log.info("the client takes batches again, after %.1f s", seconds)
-            self._failing_since_s = None
+            self._failing_since_ms = None
             self._reasons_told.clear()
             return
-        if self._failing_since_s is None:
-            self._failing_since_s = time.monotonic()
+        if self._failing_since_ms is None:
+            self._failing_since_ms = self.host.monotonic_ms()
         if delivery.why not in self._reasons_told and len(self._reasons_told) < REASONS_TOLD_MAX:
             self._reasons_told.add(delivery.why)
             log.warning(
@@ -168,7 +167,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 self._sink.name,
                 delivery.why,
             )
-        attempts = self._dispatching.attempts
+        attempts = self.rules.attempts
         if before is Circuit.CLOSED and attempts.circuit is Circuit.OPEN:
             log.warning(
                 "the client failed %d times in a row: the circuit is open, and one batch now and then "
@@ -180,16 +179,15 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due_ms = self._dispatching.wakeup_ms()
+        due_ms = self.rules.wakeup_ms()
         if due_ms is not None:
             # A loop's timers follow the monotonic clock; look again now and then at the wall's.
-            delay_s = min(max(0.0, (due_ms - time.time_ns() / 1e6) / 1000), 1.0)
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._wake)
+            delay_s = min(max(0.0, (due_ms - self.host.wall_ns() / 1e6) / 1000), LOOK_AGAIN_S)
+            self._timer = self.host.call_later(delay_s, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
-        self._perform(self._dispatching.wake(_now_ms()))
+        self.effects.perform(self.rules.wake(self._now_ms()))
 
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    def _now_ms(self) -> int:
+        return self.host.wall_ns() // 1_000_000

@@ -37,7 +37,7 @@ class Nsqd(_Listener):
         path = Path(self.options.supervisor.state_dir) / "nsqd"
         with _as_failures():
             self._nsqd = await EmbeddedNsqd.start(path, settings.tcp_address, settings.http_address)
-        self.say_resumed()
+        self.host.say_resumed()
         tcp = _with_port(settings.tcp_address, self._nsqd.tcp_port)
         http = _with_port(settings.http_address, self._nsqd.http_port)
         return Ready(
@@ -70,7 +70,7 @@ class Client(_Listener):
                 secret=secret,
                 record=Path(record) if record else None,
             )
-        self.say_resumed()
+        self.host.say_resumed()
         address = _with_port(self.options.client.address, self._client.port)
         return Ready({"client.address": address}, f"page at http://{address}/")
 

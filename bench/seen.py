@@ -24,7 +24,7 @@ import numpy as np
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.ledger import Changes, Tallies
 from actors.core.counter.seen_ids import SeenIds
-from actors.store import LedgerStore, ledger_path
+from actors.store import SqliteLedgerStore, ledger_path
 
 from .command import folder, parser
 from .processes import own_memory_bytes
@@ -44,7 +44,7 @@ def main() -> None:
     options = arguments.parse_args()
     with folder() as path:
         state_dir = str(path)
-        store = LedgerStore(state_dir, 0, 1, "NORMAL")
+        store = SqliteLedgerStore(state_dir, 0, 1, "NORMAL")
         nothing = Accounts().columns(np.zeros(0, np.int64))
         seen = SeenIds(int(options.window_s * 1000))
         before_bytes = own_memory_bytes()

@@ -25,7 +25,7 @@ from actors.core.columns import pack_numbers
 from actors.core.counter.ledger import Ledger
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.messages import Plays
-from actors.store import LedgerStore, ledger_path
+from actors.store import SqliteLedgerStore, ledger_path
 
 from .command import folder, parser, show
 
@@ -40,7 +40,7 @@ class Shard:
     """One ledger of a state folder, open, with the videos that are played."""
 
     def __init__(self, state_dir: str, shards: int, videos: int, number: int):
-        self.store = LedgerStore(state_dir, number, shards, "NORMAL")
+        self.store = SqliteLedgerStore(state_dir, number, shards, "NORMAL")
         accounts, chunks, tallies = self.store.load()
         self.seen = SeenIds(WINDOW_MS, chunks)
         self.ledger = Ledger(self.seen, accounts, tallies)

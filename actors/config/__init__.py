@@ -204,6 +204,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         return not (self.nsq.nsqd_tcp_addresses or self.nsq.lookupd_http_addresses)
 
     @property
+    def nsqd_addresses(self) -> list[str]:
+        """The "host:port" of every nsqd that plays come from; none when nsqlookupds name them."""
+        return [self.embedded_nsqd.tcp_address] if self.embedded else list(self.nsq.nsqd_tcp_addresses)
+
+    @property
     def counters_rules(self) -> Supervisor:
         """How the counters are restarted: `counters_supervisor`, with what it inherits."""
         own = msgspec.structs.asdict(self.counters_supervisor)

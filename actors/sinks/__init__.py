@@ -47,12 +47,8 @@ def open_sink(settings: Settings) -> Sink:
 
 def _nsqds(settings: Settings) -> list[str]:
     """The nsqds that the plays come from: what is passed on goes to one of them."""
-    nsq = settings.nsq
-    if nsq.nsqd_tcp_addresses:
-        return list(nsq.nsqd_tcp_addresses)
-    if nsq.lookupd_http_addresses:
-        return [found for address in nsq.lookupd_http_addresses for found in ask_lookupd(address)]
-    return [settings.embedded_nsqd.tcp_address]
+    lookupds = settings.nsq.lookupd_http_addresses
+    return settings.nsqd_addresses or [found for address in lookupds for found in ask_lookupd(address)]
 
 
 def secret_of(publish: Publish) -> bytes | None:

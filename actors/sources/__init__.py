@@ -1,1 +1,1 @@
-"""NSQ's two ends: the fast reader of plays, and an embedded nsqd for a machine without one."""
+"""Where plays come from: what a source offers (`source.py`), and the fast reader of nsqd."""

@@ -21,9 +21,11 @@ from nsq import event, protocol
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, StreamClosedError
 
+from ..config import Settings
 from ..core.columns import HEX_ID_BYTES, Column, count
+from ..core.consumer.bodies import Bodies
 from ..core.consumer.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
-from ..core.consumer.ready_count import Pace
+from .source import Listener, Source
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +50,6 @@ class BatchConnection(nsq.AsyncConn):
     def __init__(self, host: str, port: int, **options: Any):
         super().__init__(host, port, **options)
         self.number = next(_serial)
-        self.pace = Pace(1)
         self.acknowledgements: deque[Callable[[], None] | None] = deque()
         self._batches: _Batches | None = None
         self._finished = bytearray()
@@ -89,7 +90,6 @@ class BatchConnection(nsq.AsyncConn):
 
     def set_ready_count(self, ready_count: int) -> None:
         """RDY, when it differs from what nsqd knows."""
-        ready_count = min(ready_count, self.max_rdy_count)
         if ready_count != self.last_rdy and not self.stream.closed():
             self.send_rdy(ready_count)
 
@@ -189,17 +189,19 @@ class BatchReader(nsq.Reader):
         channel: str,
         max_in_flight: int,
         msg_timeout_s: float,
-        make_parser: Callable[[], FrameParser],
-        on_connected: Callable[[BatchConnection], None],
-        on_read: Callable[[BatchConnection, Parsed], None],
-        on_disconnected: Callable[[BatchConnection], None],
         nsqd_tcp_addresses: list[str],
         lookupd_http_addresses: list[str],
+        listener: Listener,
+        name: str = "",
     ):
-        self._make_parser = make_parser
-        self._on_connected = on_connected
-        self._on_read = on_read
-        self._on_disconnected = on_disconnected
+        """Connects to the nsqds given, or to those that the nsqlookupds name.
+
+        `name`: what one nsqd is called that may have another address next time; else it is its address.
+        """
+        self._listener = listener
+        self._name = name
+        self._bodies = Bodies()
+        self._numbered: dict[int, BatchConnection] = {}
         self._connecting: dict[str, BatchConnection] = {}
         self._waited_for: set[str] = set()
         self._closed = False
@@ -232,17 +234,32 @@ class BatchReader(nsq.Reader):
         self.io_loop.call_later(HANDSHAKE_TIMEOUT_S, self._end_handshake, conn)
         return conn
 
+    @property
+    def ready_count(self) -> int:
+        """See `Source`."""
+        return sum(conn.last_rdy for conn in self._numbered.values())
+
+    def set_ready_count(self, connection: int, ready_count: int) -> None:
+        """See `Source`."""
+        if connection in self._numbered:
+            self._numbered[connection].set_ready_count(ready_count)
+
+    def finish(self, connection: int, ids: bytes) -> None:
+        """See `Source`."""
+        if connection in self._numbered:
+            self._numbered[connection].finish(ids)
+
+    def publish(self, connection: int, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
+        """See `Source`."""
+        if connection in self._numbered:
+            self._numbered[connection].publish(topic, bodies, done)
+
     def close(self) -> None:
-        """Close all connections; nsqd gives what is in flight to others."""
+        """See `Source`."""
         self._closed = True
         for conn in self.conns.values():
             conn.flush()
         super().close()
-
-    def pause(self) -> None:
-        """Ask for no more messages."""
-        for conn in self.conns.values():
-            conn.set_ready_count(0)
 
     def _end_handshake(self, conn: BatchConnection) -> None:
         if self._connecting.get(conn.id) is conn and not self._closed:
@@ -255,20 +272,21 @@ class BatchReader(nsq.Reader):
         self._waited_for.discard(conn.id)
         self.conns[conn.id] = conn
         conn.acknowledgements.append(None)  # SUB's OK
-        conn.read_in_batches(self._make_parser(), self._on_read)
+        self._numbered[conn.number] = conn
+        conn.read_in_batches(FrameParser(self._bodies), self._read)
         _ = conn.send(protocol.subscribe(self.topic, self.channel))
         log.info("connected to nsqd %s", conn)
-        self._share()
-        self._on_connected(conn)
-        conn.set_ready_count(1)
+        self._listener.connected(conn.number, f"{self._name or conn.id}/{self.topic}", conn.max_rdy_count)
+
+    def _read(self, conn: BatchConnection, parsed: Parsed) -> None:
+        self._listener.received(conn.number, parsed)
 
     def _on_connection_close(self, conn: BatchConnection, **kwargs: object) -> None:
         if self.conns.get(conn.id) is conn:
-            del self.conns[conn.id]
-            self._on_disconnected(conn)
+            del self.conns[conn.id], self._numbered[conn.number]
             if not self._closed:
+                self._listener.disconnected(conn.number)
                 log.warning("lost nsqd %s; trying again every %g s", conn, RECONNECT_S)
-            self._share()
         elif conn.id not in self._waited_for:
             self._waited_for.add(conn.id)
             log.warning("no nsqd at %s; trying again every %g s", conn, RECONNECT_S)
@@ -282,16 +300,25 @@ class BatchReader(nsq.Reader):
             return  # the message timed out meanwhile, and comes again: the ledger knows it
         log.error("nsqd %s: %s", conn, error)
 
-    def _share(self) -> None:
-        """Divide max_in_flight among the connections."""
-        for conn in self.conns.values():
-            share = self.max_in_flight // len(self.conns)
-            limit = min(max(1, share), conn.max_rdy_count)
-            conn.set_ready_count(min(conn.last_rdy, conn.pace.limit(limit)))
-
     def _redistribute_rdy_state(self) -> nsq.AsyncConn | None:
         # With fewer messages allowed than there are nsqds, pynsq's rotation serves them in turn.
         return super()._redistribute_rdy_state() if len(self.conns) > self.max_in_flight else None
+
+
+def open_source(settings: Settings, listener: Listener) -> Source:
+    """The source that the settings ask for. It connects from now on, and tells the listener."""
+    nsq = settings.nsq
+    return BatchReader(
+        nsq.topic,
+        nsq.channel,
+        nsq.max_in_flight,
+        nsq.msg_timeout_s,
+        settings.nsqd_addresses,
+        list(nsq.lookupd_http_addresses),
+        listener,
+        # It keeps its messages and their ids, whatever port it has next time.
+        name="embedded" if settings.embedded else "",
+    )
 
 
 def _unused(message: nsq.Message) -> None:

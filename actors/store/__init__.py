@@ -5,6 +5,7 @@ or also a power cut (`FULL`). One process a store: a second is refused. A file t
 older than what was promised, of another format, shard or state is refused with its name and what to do,
 and left as it is; it is never replaced by an empty one. Refuses to know what the numbers mean.
 
+    protocols.py  what a store offers
     folder.py     which ledgers a state folder has: all are made together, none is ever made again
     database.py   one SQLite file, its lock, and the refusals
     mark.py       how many commits a ledger has promised, beside it
@@ -14,15 +15,33 @@ and left as it is; it is never replaced by an empty one. Refuses to know what th
     totals.py     the totals of all, read beside a running service
 """
 
+from ..config import Settings
 from .folder import ledger_path, outbox_path
-from .ledger import LedgerStore
-from .outbox import OutboxStore
+from .ledger import SqliteLedgerStore
+from .outbox import SqliteOutboxStore
+from .protocols import LedgerStore, OutboxStore
 from .totals import TotalsReader
 
 __all__ = [
     "LedgerStore",
     "OutboxStore",
+    "SqliteLedgerStore",
+    "SqliteOutboxStore",
     "TotalsReader",
     "ledger_path",
+    "open_ledger",
+    "open_outbox",
     "outbox_path",
 ]
+
+
+def open_ledger(settings: Settings, shard: int) -> LedgerStore:
+    """The ledger of a shard, as the settings have it. Raises `StoreFailure` when it can't be used."""
+    counters = settings.counters
+    return SqliteLedgerStore(settings.supervisor.state_dir, shard, counters.shards, counters.synchronous)
+
+
+def open_outbox(settings: Settings) -> OutboxStore:
+    """The dispatcher's batches, as the settings have it. Raises `StoreFailure` when they can't be used."""
+    counters = settings.counters
+    return SqliteOutboxStore(settings.supervisor.state_dir, counters.shards, counters.synchronous)

@@ -28,7 +28,7 @@ ROWS_A_BUCKET_MAX = 64
 COMMITS_A_COMPACTION = 16
 
 
-class LedgerStore:
+class SqliteLedgerStore:
     """One shard's ledger. Raises `StoreFailure` when it can't be used."""
 
     def __init__(self, state_dir: str, shard: int, shards: int, synchronous: str):

@@ -9,7 +9,7 @@ from .database import Database, check_facts, locked, looking_at, unusable
 from .folder import claim
 
 
-class OutboxStore:
+class SqliteOutboxStore:
     """The dispatcher's batches. Raises `StoreFailure` when they can't be used."""
 
     def __init__(self, state_dir: str, shards: int, synchronous: str):

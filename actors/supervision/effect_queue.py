@@ -4,11 +4,12 @@ While one can't be carried out for now (a full disk), the others wait behind it,
 answer.
 """
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
+
+from .loop import Timer
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +25,23 @@ class EffectQueue(Generic[Effect]):
         self,
         carry_out: Callable[[Effect], None],
         retry_on: type[Exception],
+        call_later: Callable[[float, Callable[[], None]], Timer],
         done: Callable[[], None] = lambda: None,
     ):
-        """`carry_out` that raises `retry_on` is called again with the same effect, after `RETRY_S` seconds.
-        `done` is called when no effect is left.
+        """`carry_out` that raises `retry_on` is called again with the same effect, after `RETRY_S` seconds by
+        `call_later`, which is `Host.call_later`. `done` is called when no effect is left.
         """
         self._carry_out = carry_out
         self._retry_on = retry_on
+        self._call_later = call_later
         self._done = done
         self._todo: deque[Effect] = deque()
-        self._retry: asyncio.TimerHandle | None = None
+        self._retry: Timer | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all effects were carried out."""
+        return not self._todo
 
     def perform(self, effects: Iterable[Effect]) -> None:
         """Carry these out after all that were given before.
@@ -55,7 +63,7 @@ class EffectQueue(Generic[Effect]):
                 self._carry_out(self._todo[0])
             except self._retry_on as failure:
                 log.error("%s, trying again: nothing is lost", failure)
-                self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._go_on)
+                self._retry = self._call_later(RETRY_S, self._go_on)
                 return
             self._todo.popleft()
         self._done()

@@ -6,7 +6,6 @@ both block in a write deadlock. The actors bound what waits to be written; a mes
 `MESSAGE_BYTES_MAX`.
 """
 
-import asyncio
 import fcntl
 import os
 import socket
@@ -18,9 +17,11 @@ from typing import Any, Generic, TypeVar
 
 import msgpack
 import msgspec
-from tornado.iostream import IOStream, StreamClosedError
+
+from .loop import Loop
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+UNWRITTEN_BYTES_MAX = 4 * MESSAGE_BYTES_MAX
 READ_BYTES = 64 * 1024
 
 Inbox = TypeVar("Inbox", bound=msgspec.Struct)  # the union of the messages that a mailbox takes
@@ -33,6 +34,10 @@ class BadMail(ValueError):
 def encode(message: msgspec.Struct) -> bytes:
     """The bytes of a message."""
     return msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
+
+
+class MailboxFull(Exception):
+    """A peer has not read for so long that more than `UNWRITTEN_BYTES_MAX` wait for it."""
 
 
 class Decoder(Generic[Inbox]):
@@ -61,53 +66,92 @@ class Link(Generic[Inbox]):
         incarnation: int,
         end: socket.socket,
         inbox: Any,
+        loop: Loop,
         on_messages: Callable[["Link[Inbox]", list[Inbox]], None],
         on_lost: Callable[["Link[Inbox]"], None],
     ):
-        """Reads until the peer is gone or `close` is called; then `on_lost`, unless closed by us."""
+        """Reads until the peer is gone or `close` is called; then `on_lost`, unless closed by us.
+
+        Bytes that are no message of this mailbox raise `BadMail` in the loop.
+        """
+        end.setblocking(False)
         self.peer = peer
         self.incarnation = incarnation
+        self._end = end
+        self._fd = end.fileno()
         self._decoder: Decoder[Inbox] = Decoder(inbox)
+        self._loop = loop
         self._on_messages = on_messages
         self._on_lost = on_lost
-        self._stream = IOStream(end, max_buffer_size=4 * MESSAGE_BYTES_MAX, read_chunk_size=READ_BYTES)
+        self._unwritten = bytearray()
         self._closed = False
-        self.reading = asyncio.ensure_future(self._read())
+        loop.add_reader(self._fd, self._read)
 
     def __str__(self) -> str:
         return f"{self.peer}#{self.incarnation}"
 
     def send(self, message: msgspec.Struct) -> None:
-        """Put a message into the peer's mailbox. To one that is gone, it is dropped."""
-        if not self._closed and not self._stream.closed():
-            _ = self._stream.write(encode(message))  # nobody waits: that the peer is gone shows in `_read`
+        """Put a message into the peer's mailbox. To one that is gone, it is dropped.
+
+        Raises `MailboxFull` when the peer has not read for so long that too much waits for it.
+        """
+        if self._closed:
+            return
+        data = encode(message)
+        if self._unwritten:
+            self._unwritten += data
+        else:
+            sent = self._write(data)
+            if sent < len(data):
+                self._unwritten += memoryview(data)[sent:]
+                self._loop.add_writer(self._fd, self._write_on)
+        if len(self._unwritten) > UNWRITTEN_BYTES_MAX:
+            raise MailboxFull(f"{self} does not read: {len(self._unwritten)} bytes wait for it")
 
     def waiting_bytes(self) -> int:
         """What has arrived in the pipe and was not read yet."""
-        if self._closed or self._stream.closed():
+        if self._closed:
             return 0
         waiting = array("i", [0])
-        fcntl.ioctl(self._stream.fileno(), termios.FIONREAD, waiting)
+        fcntl.ioctl(self._fd, termios.FIONREAD, waiting)
         return waiting[0]
 
     def close(self) -> None:
         """Close our end; nobody is told."""
-        self._closed = True
-        self._stream.close()
-
-    async def _read(self) -> None:
-        buffer = bytearray(READ_BYTES)
-        try:
-            while not self._closed:
-                size = await self._stream.read_into(buffer, partial=True)
-                messages = self._decoder.feed(memoryview(buffer)[:size])
-                if messages and not self._closed:
-                    self._on_messages(self, messages)
-        except StreamClosedError:
-            pass
         if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._fd)
+            self._loop.remove_writer(self._fd)
+            self._end.close()
+
+    def _read(self) -> None:
+        try:
+            data = self._end.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:  # reset: the peer was killed with something unread
+            data = b""
+        if not data:
             self.close()
             self._on_lost(self)
+            return
+        messages = self._decoder.feed(data)
+        if messages:
+            self._on_messages(self, messages)
+
+    def _write(self, data: bytes | bytearray) -> int:
+        """How many bytes need no more writing: the peer has them, or is gone."""
+        try:
+            return self._end.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:  # that the peer is gone shows in `_read`
+            return len(data)
+
+    def _write_on(self) -> None:
+        del self._unwritten[: self._write(self._unwritten)]
+        if not self._unwritten:
+            self._loop.remove_writer(self._fd)
 
 
 def end_of(connection: Connection) -> socket.socket:

@@ -270,7 +270,7 @@ def test_answers_without_end_and_garbage_take_no_memory_and_stop_nobody(job, ans
 
 
 def test_client_and_dispatcher_die_in_the_middle_of_an_answer_and_both_come_back(tmp_path):
-    pids, dead = [], threading.Event()
+    pids, dead, is_back = [], threading.Event(), threading.Event()
 
     def half_an_answer():
         yield b"HTTP/1.1 200 OK\r\nConte"
@@ -278,7 +278,10 @@ def test_client_and_dispatcher_die_in_the_middle_of_an_answer_and_both_come_back
         dead.set()
 
     answers = Answers()
-    answers.give = lambda number: Reply(0, raw=half_an_answer()) if number == 0 else 200
+    # The next dispatcher may be there before the client is gone.
+    answers.give = lambda number: (
+        Reply(0, raw=half_an_answer()) if number == 0 else 200 if is_back.is_set() else 503
+    )
     client = RecordingClient(answers)
     with open_service("embedded", tmp_path, *PATIENT, f"publish.url={client.url}", *UNHURRIED) as service:
         job = Job(service, client)
@@ -290,6 +293,7 @@ def test_client_and_dispatcher_die_in_the_middle_of_an_answer_and_both_come_back
         job.wait_for(lambda: "W dispatcher#2 batch " in service.log(), "the next dispatcher to try")
         job.play(2)
         job.wait_counted()
+        is_back.set()
         with client:
             job.wait_caught_up()
             first, again, *_ = client.received

@@ -3,7 +3,7 @@
 from msgspec import structs
 
 from actors.core.consumer.effects import DeadLetter
-from actors.core.consumer.ready_count import Pace
+from actors.core.consumer.ready_count import Pace, ReadyCounts
 from actors.core.consumer.rules import Deliveries
 from actors.core.counter.effects import Commit
 from actors.core.counter.ledger import Ledger
@@ -17,8 +17,8 @@ from actors.core.messages import Recall
 class FinishesBeforeCommit(Deliveries):
     """FIN on receipt."""
 
-    def received(self, connection, source, parsed):
-        effects = super().received(connection, source, parsed)
+    def received(self, connection, parsed, now_ms, wall_ns):
+        effects = super().received(connection, parsed, now_ms, wall_ns)
         for shard, parcels in enumerate(self._parcels):
             effects += self.counted(shard, list(parcels))
         return effects
@@ -36,24 +36,49 @@ class FinishesOnALostConnection(Deliveries):
 
     def disconnected(self, connection):
         """Nothing is forgotten."""
+        return []
 
 
 class FinishesLettersEarly(Deliveries):
     """A message that is no play is counted, and so finished, before nsqd has its dead letter."""
 
-    def received(self, connection, source, parsed):
-        effects = super().received(connection, source, parsed)
+    def received(self, connection, parsed, now_ms, wall_ns):
+        effects = super().received(connection, parsed, now_ms, wall_ns)
         for letter in [one for one in effects if isinstance(one, DeadLetter)]:
             effects += self.dead_lettered(letter.number)
         return effects
 
 
-class WantsTooMuch(Pace):
+class WantsTooMuch(ReadyCounts):
     """RDY beyond the share of max_in_flight."""
 
-    def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
-        super().after_read(in_flight, now_ms, newest_age_ms, oldest_age_ms)
-        return 4 * self.ready_count_max
+    class pace(Pace):
+        def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
+            super().after_read(in_flight, now_ms, newest_age_ms, oldest_age_ms)
+            return 4 * self.ready_count_max
+
+
+class DoesNotShare(ReadyCounts):
+    """Each connection is allowed all of max_in_flight."""
+
+    def _share(self):
+        for connection, pace in self._paces.items():
+            pace.limit(min(self._max_in_flight, self._limits[connection]))
+        return []
+
+
+class NeverPauses(ReadyCounts):
+    """What times out while a counter is away is asked for again and again."""
+
+    def pause(self):
+        return []
+
+
+class NeverResumes(ReadyCounts):
+    """After a pause nothing is asked for any more."""
+
+    def after_finish(self, outstanding):
+        return []
 
 
 # The counters

@@ -22,25 +22,25 @@ class DeliversBeforeStore(Dispatching):
 class TakesUnknownForRefused(Dispatching):
     """A batch without an answer is made anew."""
 
-    def delivered(self, outcome, now_ms, retry_after_ms=None):
+    def delivered(self, outcome, *more):
         outcome = Outcome.REFUSED if outcome is Outcome.UNKNOWN else outcome
-        return super().delivered(outcome, now_ms, retry_after_ms)
+        return super().delivered(outcome, *more)
 
 
 class ForgetsItsDoubt(Dispatching):
     """A refusal is believed, though an attempt before it may have got through."""
 
-    def delivered(self, outcome, now_ms, retry_after_ms=None):
+    def delivered(self, outcome, *more):
         self._doubtful = self._doubtful and outcome is not Outcome.REFUSED
-        return super().delivered(outcome, now_ms, retry_after_ms)
+        return super().delivered(outcome, *more)
 
 
 class ForgetsBeforeRecorded(Dispatching):
     """A batch that was accepted is forgotten before the ledgers have recorded it."""
 
-    def delivered(self, outcome, now_ms, retry_after_ms=None):
+    def delivered(self, outcome, *more):
         key = self._batch.key
-        effects = super().delivered(outcome, now_ms, retry_after_ms)
+        effects = super().delivered(outcome, *more)
         if outcome is Outcome.ACCEPTED:
             self._unrecorded.clear()
             effects.insert(1, Forget(key))

@@ -1,4 +1,4 @@
-"""What the actors have on disk: what was committed, whole, and nothing else."""
+"""What the actors have on disk: what was committed, whole, and nothing else. Both are stores."""
 
 from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.ledger import Changes, Tallies
@@ -27,9 +27,14 @@ class LedgerDisk:
         """What a counter that starts reads."""
         return Accounts(self.accounts.items()), list(self._chunks), self.tallies
 
+    def close(self) -> None:
+        """Nothing."""
+
 
 class OutboxDisk:
     """What the dispatcher has written down."""
+
+    service = "service"
 
     def __init__(self) -> None:
         self.batches: dict[str, Batch] = {}
@@ -43,3 +48,10 @@ class OutboxDisk:
     def forget(self, key: str) -> None:
         """Delete a batch."""
         self.batches.pop(key, None)
+
+    def load(self) -> tuple[list[Batch], PublishTotals]:
+        """What a dispatcher that starts reads."""
+        return list(self.batches.values()), self.totals
+
+    def close(self) -> None:
+        """Nothing."""

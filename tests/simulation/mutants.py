@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from . import broken_counting, broken_dispatching
 from .checks import Invariant
-from .shells import Machines
+from .process import Machines
 
 
 class Mutant(Struct, frozen=True):
@@ -24,7 +24,10 @@ MUTANTS = {
         ("deliveries", broken_counting.DoesNotResend, Invariant.CONVERGES),
         ("deliveries", broken_counting.FinishesOnALostConnection, Invariant.NO_CRASH),
         ("deliveries", broken_counting.FinishesLettersEarly, Invariant.LETTER_BEFORE_FIN),
-        ("pace", broken_counting.WantsTooMuch, Invariant.IN_FLIGHT),
+        ("ready_counts", broken_counting.WantsTooMuch, Invariant.IN_FLIGHT),
+        ("ready_counts", broken_counting.DoesNotShare, Invariant.IN_FLIGHT),
+        ("ready_counts", broken_counting.NeverPauses, Invariant.IN_FLIGHT),
+        ("ready_counts", broken_counting.NeverResumes, Invariant.CONVERGES),
         ("counting", broken_counting.AnswersBeforeCommit, Invariant.FIN_AFTER_COMMIT),
         ("counting", broken_counting.ForgetsSeenIds, Invariant.EXACT_TOTALS),
         ("counting", broken_counting.IgnoresRecall, Invariant.CONVERGES, Invariant.DRAINED),

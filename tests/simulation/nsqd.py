@@ -10,6 +10,7 @@ from random import Random
 from .clock import START_MS
 
 MESSAGE_TYPE = 2
+MAX_READY_COUNT = 2500
 NODE = 7  # of both: the ids of two nsqds collide, only their names tell the messages apart
 
 

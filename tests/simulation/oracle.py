@@ -63,10 +63,10 @@ class Oracle:
         """How many messages are no plays."""
         return sum(not one.video for one in self.produced.values())
 
-    def fresh_plays(self, messages: Iterable[Any], wall_ms: int) -> list[FreshPlay]:
-        """What of these messages a ledger has to count, in the order in which it does."""
+    def fresh_plays(self, messages: Iterable[Any], wall_ms: int, known: set[Name]) -> list[FreshPlay]:
+        """What a ledger has to count of these messages, without those known, in its order."""
         fresh: list[FreshPlay] = []
-        names: set[Name] = set()
+        names = set(known)
         for message in messages:
             new = []
             for play in _plays_of(message, wall_ms * 1_000_000):

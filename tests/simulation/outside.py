@@ -3,9 +3,9 @@
 import json
 from typing import Any, NamedTuple
 
-from actors.core.consumer.effects import DeadLetter
 from actors.core.dispatcher.outbox import Batch
 from actors.core.dispatcher.rules import Outcome
+from actors.sinks.delivery import Delivery as SinkDelivery
 
 from .checks import Invariant, Violation
 from .nsqd import Nsqd
@@ -44,9 +44,9 @@ class Outside:
 
     # nsqd, as a consumer sees it
 
-    def connect(self, shell: Any, connection: Any) -> None:
+    def connect(self, source: Any, connection: Any) -> None:
         """A consumer is connected; it is given nothing before its RDY."""
-        self._connections[connection.number] = (shell, connection)
+        self._connections[connection.number] = (source, connection)
         connection.queue.connect(connection.number)
 
     def set_ready_count(self, connection: Any, ready_count: int) -> None:
@@ -57,9 +57,9 @@ class Outside:
         """FIN, on its way to nsqd."""
         self._reach(connection, connection.queue.finish, connection.number, ids)
 
-    def dead_letter(self, shell: Any, connection: Any, effect: DeadLetter) -> None:
+    def dead_letter(self, source: Any, connection: Any, letters: list[bytes], done: Any) -> None:
         """Dead letters, on their way to nsqd and its answer back."""
-        self._reach(connection, self._letters, shell, connection, effect)
+        self._reach(connection, self._letters, source, connection, letters, done)
 
     def check_outstanding(self, outstanding: int) -> None:
         """What a consumer holds. One that is stopped is given all of it again at each message timeout."""
@@ -71,9 +71,9 @@ class Outside:
         if outstanding > limit:
             raise Violation(Invariant.IN_FLIGHT, f"{outstanding} outstanding, {limit} allowed")
 
-    def consumer_is_gone(self, shell: Any) -> None:
+    def consumer_is_gone(self, source: Any) -> None:
         """It was killed: nsqd sees that at once, or after some heartbeats."""
-        for connection in shell.connections.values():
+        for connection in source.connections.values() if source is not None else ():
             connection.is_broken = True
             self._clock.after(self._random.choice((5, 5, 800)), self._hang_up, connection)
 
@@ -100,7 +100,7 @@ class Outside:
         self._pump(queue)
 
     def _pump(self, queue: Nsqd) -> None:
-        for number, (shell, connection) in list(self._connections.items()):
+        for number, (source, connection) in list(self._connections.items()):
             given = queue.give(number, self._random) if number in queue.ready else []
             if not given:
                 continue
@@ -108,17 +108,17 @@ class Outside:
             cut = self._random.randint(0, len(data)) if self._random.random() < 0.3 else len(data)
             for part in (data[:cut], data[cut:]):
                 if part:
-                    self._arrive(shell, connection, part)
+                    self._arrive(source, connection, part)
             self._clock.after(MESSAGE_TIMEOUT_MS, self._time_out, queue, number, given)
 
-    def _arrive(self, shell: Any, connection: Any, part: bytes) -> None:
+    def _arrive(self, source: Any, connection: Any, part: bytes) -> None:
         at_ms = max(connection.arrives_ms, self._clock.now_ms + self._random.randint(0, 4))
         connection.arrives_ms = at_ms
-        self._clock.at(at_ms, self._world.run, shell, self._receive, shell, connection, part)
+        self._clock.at(at_ms, self._world.run, source.process, self._receive, source, connection, part)
 
-    def _receive(self, shell: Any, connection: Any, part: bytes) -> None:
-        if not connection.is_broken and connection.number in shell.connections:
-            shell.received(connection, part)
+    def _receive(self, source: Any, connection: Any, part: bytes) -> None:
+        if not connection.is_broken and connection.number in source.connections:
+            source.received(connection, part)
 
     def _time_out(self, queue: Nsqd, number: int, given: list[Any]) -> None:
         queue.time_out(number, given)
@@ -136,15 +136,15 @@ class Outside:
     def _ready(self, connection: Any, ready_count: int) -> None:
         connection.queue.ready[connection.number] = ready_count
 
-    def _letters(self, shell: Any, connection: Any, effect: DeadLetter) -> None:
-        for letter in map(json.loads, effect.letters):
+    def _letters(self, source: Any, connection: Any, letters: list[bytes], done: Any) -> None:
+        for letter in map(json.loads, letters):
             self._world.oracle.letters.add((letter["source"], int(letter["id"], 16)))
         delay_ms = self._random.choice((1, 4, 60, 400))
-        self._clock.after(delay_ms, self._world.run, shell, self._lettered, shell, connection, effect.number)
+        self._clock.after(delay_ms, self._world.run, source.process, self._lettered, source, connection, done)
 
-    def _lettered(self, shell: Any, connection: Any, number: int) -> None:
-        if not connection.is_broken and connection.number in shell.connections:
-            shell.lettered(number)
+    def _lettered(self, source: Any, connection: Any, done: Any) -> None:
+        if not connection.is_broken and connection.number in source.connections:
+            done()
 
     def _hang_up(self, connection: Any) -> None:
         if self._connections.pop(connection.number, None) is not None:
@@ -152,22 +152,22 @@ class Outside:
             self._pump(connection.queue)
 
     def _cut(self, queue: Nsqd) -> None:
-        for shell, connection in list(self._connections.values()):
+        for source, connection in list(self._connections.values()):
             if connection.queue is queue:
                 connection.is_broken = self._random.random() < 0.5  # else what it had sent still arrives
                 self._hang_up(connection)
                 delay_ms = self._random.randint(5, 200)
-                self._clock.after(delay_ms, self._world.run, shell, self._lost, shell, connection)
+                self._clock.after(delay_ms, self._world.run, source.process, self._lost, source, connection)
 
-    def _lost(self, shell: Any, connection: Any) -> None:
+    def _lost(self, source: Any, connection: Any) -> None:
         connection.is_broken = True
-        if connection.number in shell.connections:
-            shell.disconnected(connection)
-            self._clock.after(RECONNECT_MS, self._world.run, shell, shell.connect, connection.queue)
+        if connection.number in source.connections:
+            source.disconnected(connection)
+            self._clock.after(RECONNECT_MS, self._world.run, source.process, source.connect, connection.queue)
 
     # The client, as the dispatcher sees it
 
-    def deliver(self, shell: Any, batch: Batch) -> None:
+    def deliver(self, process: Any, batch: Batch, answer: Any) -> None:
         """A batch, on its way to the client; and its answer, if one comes."""
         plan, now_ms = self._world.plan, self._clock.now_ms
         latency_ms = plan.latency_ms
@@ -186,24 +186,25 @@ class Outside:
             case Kind.CLIENT_DEAF:
                 outcome, arrives = self._random.choice((Outcome.REFUSED, Outcome.UNKNOWN)), False
         if arrives:
-            self._clock.after(self._random.randint(latency_ms // 2, latency_ms), self._take, shell, batch)
+            self._clock.after(self._random.randint(latency_ms // 2, latency_ms), self._take, process, batch)
         if latency_ms > plan.publish_timeout_ms:
             latency_ms, outcome = plan.publish_timeout_ms, Outcome.UNKNOWN
-        self._clock.after(latency_ms, self._world.run, shell, self._answer, shell, batch, outcome, now_ms)
+        arguments = process, batch, answer, outcome, now_ms
+        self._clock.after(latency_ms, self._world.run, process, self._answer, *arguments)
 
-    def _take(self, shell: Any, batch: Batch) -> None:
+    def _take(self, process: Any, batch: Batch) -> None:
         # What a process that was killed had sent may arrive or not.
-        if shell.alive or self._random.random() < 0.5:
+        if process.alive or self._random.random() < 0.5:
             self._world.log("the client", batch)
             self._world.client.take(batch)
 
-    def _answer(self, shell: Any, batch: Batch, outcome: Outcome, left_ms: int) -> None:
-        self._world.log(shell, f"has the answer {outcome} to {batch.key[:6]}")
-        self._world.spring(shell, "answer", after=False)
+    def _answer(self, process: Any, batch: Batch, answer: Any, outcome: Outcome, left_ms: int) -> None:
+        self._world.log(process, f"has the answer {outcome} to {batch.key[:6]}")
+        self._world.spring(process, "answer", after=False)
         if outcome is Outcome.ACCEPTED and self.client_fails:
             self._world.trouble()
         self.client_fails = outcome is not Outcome.ACCEPTED
         if outcome is Outcome.ACCEPTED:
             self.accepted.append(Delivery(left_ms, self._clock.now_ms, batch))
-        shell.delivered(batch, outcome)
-        self._world.spring(shell, "answer", after=True)
+        answer.call(SinkDelivery(outcome))
+        self._world.spring(process, "answer", after=True)

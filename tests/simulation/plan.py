@@ -35,7 +35,7 @@ class Kind(StrEnum):
 CLIENT_FAULTS = (Kind.CLIENT_SLOW, Kind.CLIENT_REFUSES, Kind.CLIENT_LIES, Kind.CLIENT_DEAF)
 # Effects by the name of their class; "answer" is the moment in which the client's answer is read.
 EFFECTS = {
-    "consumer": ("Send", "Finish", "DeadLetter"),
+    "consumer": ("Send", "Finish", "DeadLetter", "SetReadyCount"),
     "counter": ("Commit", "Send"),
     "dispatcher": ("Store", "Deliver", "Send", "Forget", "answer"),
 }
@@ -142,8 +142,10 @@ def _fault(random: Random, kind: Kind, shards: int) -> Fault:
             return Fault(kind, at_ms, who, effect=effect, after=random.random() < 0.5)
         case Kind.KILL:
             return Fault(kind, at_ms, who)
-        case Kind.STOP | Kind.DISK:
+        case Kind.STOP:
             return Fault(kind, at_ms, who, lasts_ms=random.choice((200, 1200, 2500, 4000)))
+        case Kind.DISK:
+            return Fault(kind, at_ms, who, lasts_ms=random.choice((200, 1200, 4000, 15_000)))
         case Kind.CUT | Kind.REDELIVER | Kind.NSQD_RESTART:
             return Fault(kind, at_ms, f"{random.randrange(QUEUES)}", amount=random.choice((0, 2, 30)))
         case Kind.CLIENT_SLOW:

@@ -7,7 +7,7 @@ and it can be stopped, as by SIGSTOP or by a busy machine.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import nsq.conn
@@ -184,31 +184,48 @@ class Counter:
         self._reading.process.do(handle)
 
 
-class _Linked(Consumer):
-    """The consumer, with links to counters of ours."""
+class _Host:
+    """In place of the consumer's process: the virtual loop, and links to counters of ours."""
 
-    counters: dict[str, Counter]
+    def __init__(self, counters: dict[str, Counter]):
+        self._counters = counters
+
+    def wall_ns(self) -> int:
+        return START_MS * 1_000_000 + round(asyncio.get_running_loop().time() * 1e9)
+
+    def monotonic_ms(self) -> int:
+        return int(asyncio.get_running_loop().time() * 1000)
 
     def send(self, peer: str, message: Message) -> None:
         assert isinstance(message, Plays)
-        self.counters[peer].receive(message)
+        self._counters[peer].receive(message)
 
-    def peers(self) -> Iterable[str]:
-        return self.counters
+    def peers(self) -> Collection[str]:
+        return self._counters.keys()
 
-    def _received(self, connection: Any, parsed: Any) -> None:
-        self.arrived(connection, parsed)
-        super()._received(connection, parsed)
+    def link_name(self, peer: str) -> str:
+        return peer
 
-    def arrived(self, connection: Any, parsed: Any) -> None:
-        """For those who look on."""
-        nsqd = self.nsqds[connection.port - PORT]
+    def say_resumed(self, note: str = "") -> None:
+        """Nobody is to be told."""
+
+
+class _Watched(Consumer):
+    """The consumer; when each message came is written down."""
+
+    nsqds: list[BufferingNsqd]
+
+    def connected(self, connection: int, source: str, ready_count_max: int) -> None:
+        port = int(source.partition("/")[0].rpartition(":")[2])
+        self._read_from = {**getattr(self, "_read_from", {}), connection: self.nsqds[port - PORT]}
+        super().connected(connection, source, ready_count_max)
+
+    def received(self, connection: int, parsed: Any) -> None:
         ids = bytes(parsed.plays.ids)
         now_s = asyncio.get_running_loop().time()
         for at in range(0, len(ids), 16):
-            nsqd.received_s[int(ids[at : at + 16], 16)] = now_s
-
-    nsqds: list[BufferingNsqd]
+            self._read_from[connection].received_s[int(ids[at : at + 16], 16)] = now_s
+        super().received(connection, parsed)
 
 
 class Reading:
@@ -219,22 +236,22 @@ class Reading:
         self.speed = speed
         self.process = Process()
         self.counted = 0
-        for module in ("actors.consumer", "actors.sources.nsqd"):
-            patch.setattr(f"{module}.time", LoopTime(START_MS // 1000))
+        patch.setattr("actors.sources.nsqd.time", LoopTime(START_MS // 1000))
         patch.setattr(BaseAsyncIOLoop, "time", lambda loop: loop.asyncio_loop.time())
         patch.setattr(nsq.conn, "IOStream", lambda socket: Stream(self, socket))
         addresses = [f"127.0.0.1:{PORT + number}" for number in range(len(nsqds))]
         quoted = ", ".join(f'"{one}"' for one in addresses)
         settings = config.load(None, [f"nsq.nsqd_tcp_addresses=[{quoted}]", *overrides])
-        self.consumer = _Linked(StartArgs("consumer", 1, "", settings))
-        self.consumer.nsqds = nsqds
         self.counters = [Counter(self, shard) for shard in range(settings.counters.shards)]
-        self.consumer.counters = {counter_of(shard): one for shard, one in enumerate(self.counters)}
+        self._links = {counter_of(shard): one for shard, one in enumerate(self.counters)}
+        host: Any = _Host(self._links)
+        self.consumer = _Watched(StartArgs("consumer", 1, "", settings), host)
+        self.consumer.nsqds = nsqds
 
     async def start(self) -> None:
         """The counters are there, so it connects."""
         await self.consumer.init()
-        for name in self.consumer.counters:
+        for name in self._links:
             self.consumer.linked(name)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .checks import Violation
 from .plan import BAD, Plan, draw
-from .shells import Machines
+from .process import Machines
 from .shrink import shrink
 from .simulate import failure_of
 from .trace import Trace

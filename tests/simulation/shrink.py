@@ -6,7 +6,7 @@ from msgspec import structs
 
 from .checks import Invariant
 from .plan import Plan
-from .shells import Machines
+from .process import Machines
 from .simulate import failure_of
 
 TRIES_MAX = 600

@@ -1,5 +1,7 @@
 """One run of a plan: faults first, safety at every step; then none, and everything must converge."""
 
+import logging
+
 from msgspec import Struct
 
 from actors.core.counter.rules import CONSUMER, DISPATCHER
@@ -7,7 +9,7 @@ from actors.core.counter.rules import CONSUMER, DISPATCHER
 from .checks import Invariant, Violation
 from .outside import Delivery
 from .plan import Plan
-from .shells import Machines
+from .process import Machines
 from .trace import Trace
 from .world import World
 
@@ -28,6 +30,7 @@ class Result(Struct, frozen=True):
 
 def simulate(plan: Plan, machines: Machines = Machines(), trace: Trace | None = None) -> Result:
     """Run it. Raises `Violation` at the first invariant that does not hold."""
+    logging.disable()  # what the actors say of faults that were planned
     try:
         world = World(plan, machines, trace)
         _run(world)
@@ -35,6 +38,8 @@ def simulate(plan: Plan, machines: Machines = Machines(), trace: Trace | None = 
         raise
     except Exception as error:
         raise Violation(Invariant.NO_CRASH, f"{type(error).__name__}: {error}") from error
+    finally:
+        logging.disable(logging.NOTSET)
     client, accepted = world.client, tuple(world.outside.accepted)
     return Result(tuple(world.killed), world.clock.now_ms, client.plays_judged, client.realtime_ms, accepted)
 
@@ -60,8 +65,8 @@ def _run(world: World) -> None:
         look_ms = clock.now_ms + LOOK_MS
         if drains and _is_counted(world):
             drains = False
-            dispatcher = world.shells[DISPATCHER]
-            world.run(dispatcher, dispatcher.drain)
+            dispatcher = world.processes[DISPATCHER]
+            world.run(dispatcher, dispatcher.actor.drain)
             continue
         if not drains and _is_counted(world) and _is_published(world):
             _compare(world)
@@ -73,23 +78,23 @@ def _run(world: World) -> None:
 
 def _is_counted(world: World) -> bool:
     """Whether nothing is on the queues or held by the consumer, and all are there."""
-    shells = world.shells
-    links = sum(len(shell.links) for shell in shells.values() if shell.alive)
+    processes = world.processes
+    links = sum(len(process.links) for process in processes.values() if process.alive)
     return (
         links == 4 * world.plan.shards
         and not any(queue.messages for queue in world.outside.queues)
-        and shells[CONSUMER].rules.outstanding == 0
+        and processes[CONSUMER].actor.rules.outstanding == 0
     )
 
 
 def _is_published(world: World) -> bool:
     """Whether nothing is held, waits or is on its way between the counters and the client."""
-    counters = [shell for name, shell in world.shells.items() if name.startswith("counter")]
+    counters = [process for name, process in world.processes.items() if name.startswith("counter")]
     return (
-        world.shells[DISPATCHER].rules.drained
+        world.processes[DISPATCHER].actor.rules.drained
         and not world.outbox.batches
-        and not any(shell.rules.ledger.pending_count for shell in counters)
-        and not any(shell.todo for shell in world.shells.values())
+        and not any(process.actor.rules.ledger.pending_count for process in counters)
+        and all(one.actor.effects.is_empty for one in [world.processes[DISPATCHER], *counters])
     )
 
 
@@ -112,14 +117,17 @@ def _compare(world: World) -> None:
 
 
 def _leftovers(world: World) -> str:
-    shells = world.shells
+    processes = world.processes
     facts = [f"{len(queue.messages)} messages on {queue.source}" for queue in world.outside.queues]
-    facts += [f"{shell} {'lives' if shell.alive else 'is dead'}" for shell in shells.values()]
-    facts += [f"{shells[CONSUMER].rules.outstanding} outstanding", f"written: {len(world.outbox.batches)}"]
-    facts += [f"the dispatcher is {shells[DISPATCHER].rules.phase.value}"]
+    facts += [f"{process} {'lives' if process.alive else 'is dead'}" for process in processes.values()]
     facts += [
-        f"{shell} has {shell.rules.ledger.pending_count} pending"
-        for name, shell in shells.items()
+        f"{processes[CONSUMER].actor.rules.outstanding} outstanding",
+        f"written: {len(world.outbox.batches)}",
+    ]
+    facts += [f"the dispatcher is {processes[DISPATCHER].actor.rules.phase.value}"]
+    facts += [
+        f"{process} has {process.actor.rules.ledger.pending_count} pending"
+        for name, process in processes.items()
         if name.startswith("counter")
     ]
     return "; ".join(facts)

@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 from msgspec import Struct
 
-from actors.core.consumer.ready_count import BACKLOG_MS, Pace
-from actors.sources import nsqd as reader
-from actors.sources.nsqd import OUTPUT_BUFFER_TIMEOUT_MS, BatchConnection, BatchReader
+from actors.core.consumer.ready_count import BACKLOG_MS, Pace, ReadyCounts
+from actors.sources.nsqd import OUTPUT_BUFFER_TIMEOUT_MS, BatchConnection
 from tests.simulation import buffering_nsqd, reading
+from tests.simulation.broken_counting import DoesNotShare
 from tests.simulation.buffering_nsqd import BufferingNsqd
 from tests.simulation.reading import PATIENCE_S, PORT, Reading
 from tests.support.virtual_time import run_virtually
@@ -165,22 +165,18 @@ class NeverFalls(Pace):
 
 
 def test_a_pace_that_sees_no_backlog_is_found_out(monkeypatch):
-    monkeypatch.setattr(reader, "Pace", SeesNoBacklog)
+    monkeypatch.setattr(ReadyCounts, "pace", SeesNoBacklog)
     assert drain("nsqd slow").falls
     assert drain("all quick").falls
 
 
 def test_a_pace_that_never_falls_is_found_out(monkeypatch):
-    monkeypatch.setattr(reader, "Pace", NeverFalls)
+    monkeypatch.setattr(ReadyCounts, "pace", NeverFalls)
     assert drain("all quick").after == []
 
 
 def test_shares_that_are_all_of_it_are_found_out(monkeypatch):
-    def share(self):
-        for conn in self.conns.values():
-            conn.pace.limit(self.max_in_flight)
-
-    monkeypatch.setattr(BatchReader, "_share", share)
+    monkeypatch.setattr(ReadyCounts, "_share", DoesNotShare._share)
     found = drain("counters slow")
     assert max(found.ready_counts) > SHARE
     assert found.falls, "too much is outstanding now and then, and nothing is asked for"

@@ -25,6 +25,8 @@ SEEDS = range(300)
 # not be searched for. Where `plan.draw` changes, it is.
 FOUND_BY = {
     "FinishesOnALostConnection": (13,),
+    "NeverPauses": (125,),
+    "NeverResumes": (13,),
     "ForgetsSeenIds": (12,),
     "IgnoresRecall": (1, 12),
     "KeepsWhatItHeld": (32,),

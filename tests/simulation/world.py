@@ -5,33 +5,31 @@ A process does one thing at a time, and what is for it while it is stopped happe
 It can be killed before and after every single effect; it starts again from what its disk has.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import Random
 from typing import Any
 
 from actors.core.columns import unpack_videos
-from actors.core.counter.effects import Commit
 from actors.core.counter.ledger import Changes
 from actors.core.counter.rules import CONSUMER, DISPATCHER
-from actors.core.dispatcher.effects import Forget, Store
 from actors.core.shards import counter_of
+from actors.supervision.loop import run_at_once
+from actors.system.exits import NotWritten
 
+from .cast import make_actor
 from .checks import Invariant, Violation
 from .client import Client
 from .clock import Clock
-from .consumer_shell import ConsumerShell
-from .counter_shell import CounterShell
 from .disks import LedgerDisk, OutboxDisk
-from .dispatcher_shell import DispatcherShell
 from .links import End, link
 from .oracle import Oracle
 from .outside import Outside
 from .plan import Fault, Kind, Plan
-from .shells import Machines, Shell
+from .process import Machines, Process
 from .trace import Trace
 
 LIVENESS_TIMEOUT_MS = 3000
-WRITE_RETRY_MS = 500
-SHELLS = {"consumer": ConsumerShell, "counter": CounterShell, "dispatcher": DispatcherShell}
 TRAP_MS = 3000  # how long a kill waits for its effect
 
 
@@ -50,7 +48,7 @@ class World:
         self.ledgers = [LedgerDisk() for _ in range(plan.shards)]
         self.outbox = OutboxDisk()
         self.client = Client(plan, self.clock, self.oracle, self.is_troubled)
-        self.shells: dict[str, Any] = {}
+        self.processes: dict[str, Any] = {}
         self.killed: list[str] = []
         self.random = Random(plan.luck)
         self.outside = Outside(self)
@@ -64,41 +62,39 @@ class World:
         for fault in plan.faults:
             self.clock.at(fault.at_ms, self._strike, fault)
 
-    def run(self, shell: Shell, call: Any, *arguments: Any) -> None:
+    def run(self, process: Process, call: Any, *arguments: Any) -> None:
         """A process does something, as soon as it can and in order; never, when it is dead."""
-        if not shell.alive:
+        if not process.alive:
             return
-        shell.mail.append((call, arguments))
-        if len(shell.mail) == 1:
-            self._go_on(shell)
+        process.mail.append((call, arguments))
+        if len(process.mail) == 1:
+            self._go_on(process)
 
-    def _go_on(self, shell: Shell) -> None:
+    def _go_on(self, process: Process) -> None:
         try:
-            while shell.mail and shell.alive:
-                if shell.todo and shell.stopped_until_ms <= self.clock.now_ms:
-                    self.perform(shell, ())
-                if shell.stopped_until_ms > self.clock.now_ms:
-                    self.clock.at(shell.stopped_until_ms, self._go_on, shell)
+            while process.mail and process.alive:
+                if process.stopped_until_ms > self.clock.now_ms:
+                    self.clock.at(process.stopped_until_ms, self._go_on, process)
                     return
-                call, arguments = shell.mail[0]
+                call, arguments = process.mail[0]
                 call(*arguments)
-                del shell.mail[0]
+                del process.mail[0]
         except Killed:
-            self._kill(shell)
+            self._kill(process)
 
-    def perform(self, shell: Shell, effects: Any) -> None:
-        """Carry out what the rules of a process say, in order. Raises `Killed`."""
-        shell.todo.extend(effects)
-        while shell.todo:
-            effect = shell.todo[0]
-            if isinstance(effect, Commit | Store | Forget) and self._disk_fails(shell):
-                return
-            self.spring(shell, type(effect).__name__, after=False)
-            del shell.todo[0]
-            self.log(shell, effect)
-            shell.carry_out(effect)
-            self.spring(shell, type(effect).__name__, after=True)
-        shell.done()
+    @contextmanager
+    def effect(self, process: Process, name: str, what: Any) -> Iterator[None]:
+        """A process carries out an effect of its rules. Raises `Killed` before or after it."""
+        self.spring(process, name, after=False)
+        self.log(process, what)
+        yield
+        self.spring(process, name, after=True)
+
+    def write(self, process: Process) -> None:
+        """A process writes to its disk. Raises `NotWritten` while that fails."""
+        if self._disk_fails_until_ms.get(process.name, 0) > self.clock.now_ms:
+            self.log(process, "cannot write")
+            raise NotWritten("the disk is full")
 
     def log(self, who: Any, what: Any) -> None:
         """For the trace, when there is one."""
@@ -109,11 +105,13 @@ class World:
 
     def _start(self, name: str) -> None:
         self._starts[name] += 1
-        shell = self.shells[name] = SHELLS[name.partition("-")[0]](self, name, self._starts[name])
-        self.log(shell, "starts")
-        for peer in list(self.shells.values()):
+        process = self.processes[name] = Process(self, name, self._starts[name])
+        self.log(process, "starts")
+        process.actor = make_actor(process)
+        run_at_once(process.actor.init())
+        for peer in list(self.processes.values()):
             if peer.alive and (peer.name.startswith("counter") != name.startswith("counter")):
-                ends = link(shell, peer)
+                ends = link(process, peer)
                 for end in ends:
                     end.owner.ends.append(end)
                     delay_ms = self.random.randint(1, 20)
@@ -121,42 +119,42 @@ class World:
                     self.clock.at(end.owner.control_ms, self.run, end.owner, self._attach, end)
 
     def _attach(self, end: End) -> None:
-        shell = end.owner
-        if shell.links.pop(end.peer, None) is not None:
-            shell.lost(end.peer)
-        shell.links[end.peer] = end
-        self.log(shell, f"is linked to {end.other.owner}")
-        shell.linked(end.peer)
+        process = end.owner
+        if process.links.pop(end.peer, None) is not None:
+            process.actor.lost(end.peer)
+        process.links[end.peer] = end
+        self.log(process, f"is linked to {end.other.owner}")
+        process.actor.linked(end.peer)
         self._read_soon(end, 0)
 
-    def _kill(self, shell: Shell) -> None:
-        self.log(shell, "is killed")
-        self.killed.append(shell.name)
+    def _kill(self, process: Process) -> None:
+        self.log(process, "is killed")
+        self.killed.append(process.name)
         self.trouble()
-        shell.alive = False
-        for end in shell.ends:
+        process.alive = False
+        for end in process.ends:
             end.ended = True
             end.other.break_off(self.random)
             self._read_soon(end.other, self.random.randint(0, 150))
-        if shell.name == CONSUMER:
-            self.outside.consumer_is_gone(shell)
-        self.clock.after(self.random.randint(20, 300), self._start, shell.name)
+        if process.name == CONSUMER:
+            self.outside.consumer_is_gone(process.actor.source)
+        self.clock.after(self.random.randint(20, 300), self._start, process.name)
 
     def _strike(self, fault: Fault) -> None:
         self.log("fault:", fault)
         self.trouble(fault.lasts_ms)
-        now_ms, shell = self.clock.now_ms, self.shells.get(fault.who)
+        now_ms, process = self.clock.now_ms, self.processes.get(fault.who)
         match fault.kind:
-            case Kind.KILL if shell is not None and shell.alive:
-                self._kill(shell)
+            case Kind.KILL if process is not None and process.alive:
+                self._kill(process)
             case Kind.KILL_ALL:
-                for one in list(self.shells.values()):
+                for one in list(self.processes.values()):
                     if one.alive:
                         self._kill(one)
-            case Kind.STOP if shell is not None and shell.alive:
-                shell.stopped_until_ms = max(shell.stopped_until_ms, now_ms + fault.lasts_ms)
+            case Kind.STOP if process is not None and process.alive:
+                process.stopped_until_ms = max(process.stopped_until_ms, now_ms + fault.lasts_ms)
                 if fault.lasts_ms >= LIVENESS_TIMEOUT_MS:
-                    self.clock.after(LIVENESS_TIMEOUT_MS, self._kill_stuck, shell)
+                    self.clock.after(LIVENESS_TIMEOUT_MS, self._kill_stuck, process)
             case Kind.DISK:
                 self._disk_fails_until_ms[fault.who] = now_ms + fault.lasts_ms
             case Kind.CLOCK:
@@ -165,35 +163,21 @@ class World:
             case _:
                 self.outside.strike(fault)
 
-    def _kill_stuck(self, shell: Shell) -> None:
-        if shell.alive and shell.stopped_until_ms >= self.clock.now_ms:
-            self._kill(shell)
+    def _kill_stuck(self, process: Process) -> None:
+        if process.alive and process.stopped_until_ms >= self.clock.now_ms:
+            self._kill(process)
 
     def _correct_clock(self, jump_ms: int) -> None:
         self.clock.offset_ms -= jump_ms
 
-    def spring(self, shell: Shell, effect: str, after: bool) -> None:
+    def spring(self, process: Process, effect: str, after: bool) -> None:
         """Where a process can be killed. Raises `Killed`."""
         for trap in self._traps:
-            if trap.who != shell.name or trap.effect != effect or trap.after is not after:
+            if trap.who != process.name or trap.effect != effect or trap.after is not after:
                 continue
             if trap.at_ms <= self.clock.now_ms <= trap.at_ms + TRAP_MS:
                 self._traps.remove(trap)
                 raise Killed
-
-    def _disk_fails(self, shell: Shell) -> bool:
-        now_ms = self.clock.now_ms
-        if self._disk_fails_until_ms.get(shell.name, 0) <= now_ms:
-            shell.stuck_since_ms = None
-            return False
-        if shell.stuck_since_ms is None:
-            shell.stuck_since_ms = now_ms
-            self.log(shell, "cannot write")
-        if now_ms - shell.stuck_since_ms >= LIVENESS_TIMEOUT_MS:
-            raise Killed
-        shell.stopped_until_ms = max(shell.stopped_until_ms, now_ms + WRITE_RETRY_MS)
-        self.clock.after(WRITE_RETRY_MS, self.run, shell, self.perform, shell, ())
-        return True
 
     def trouble(self, lasts_ms: int = 0) -> None:
         """Something went wrong: no deadline is promised until it is over."""
@@ -204,22 +188,28 @@ class World:
         """Whether anything that excuses a lateness happened since then."""
         return self.outside.client_fails or since_ms <= self._troubled_until_ms
 
-    def committed(self, shell: Shell, changes: Changes) -> None:
+    def committed(self, process: Process, disk: LedgerDisk, changes: Changes) -> None:
         """A counter has written these down."""
+        fresh = process.actor.fresh_of(changes)
         videos = unpack_videos(changes.accounts.videos)
-        self.oracle.committed(shell.fresh, videos, shell.disk, self.clock.now_ms)
-        shell.fresh = []
+        self.oracle.committed(fresh, videos, disk, self.clock.now_ms)
         for video, account in changes.accounts.items():
             has = self.client.totals.get(video, 0)
             if account.published > has:
                 found = f"published {account.published}, and the client has {has}"
                 raise Violation(Invariant.RECORDED_AFTER, found)
 
+    def drained(self, process: Process) -> None:
+        """The dispatcher says that all is published."""
+        assert process.name == DISPATCHER
+        if self.client.totals != self.oracle.totals:
+            raise Violation(Invariant.DRAINED, "not all is published")
+
     # Pipes
 
-    def send(self, shell: Shell, peer: str, message: Any) -> None:
+    def send(self, process: Process, peer: str, message: Any) -> None:
         """A process writes to a peer; without a link to it that is dropped."""
-        end = shell.links.get(peer)
+        end = process.links.get(peer)
         if end is not None:
             end.write(message)
             self._read_soon(end.other, self.random.randint(0, 3))
@@ -231,17 +221,17 @@ class World:
 
     def _read(self, end: End) -> None:
         end.read_is_due = False
-        shell = end.owner
-        if shell.links.get(end.peer) is not end:
+        process = end.owner
+        if process.links.get(end.peer) is not end:
             return  # not handed over yet, or replaced
         messages = end.read(self.random)
         if messages:
-            self.log(shell, messages)
-            shell.handle(end.peer, messages)
-        if end.is_over and shell.links.get(end.peer) is end:
-            del shell.links[end.peer]
-            self.log(shell, f"has lost {end.other.owner}")
-            shell.lost(end.peer)
+            self.log(process, messages)
+            process.actor.handle(end.peer, messages)
+        if end.is_over and process.links.get(end.peer) is end:
+            del process.links[end.peer]
+            self.log(process, f"has lost {end.other.owner}")
+            process.actor.lost(end.peer)
         else:
             self._read_soon(end, 1)
 

@@ -7,25 +7,40 @@ import os
 import socket
 import stat
 
-from actors.core.messages import ConsumerInbox, Counted
+import pytest
+from msgspec import Struct
+
 from actors.supervision.actor import Actor, ActorHost, StartArgs
+from actors.supervision.loop import PlainLoop
 from actors.supervision.mailbox import Link, encode
 from actors.supervision.protocol import Linked
 
 INCARNATIONS = 200
 
 
-class Counters(Actor):
-    """Hears what counters say."""
+class Word(Struct, frozen=True, array_like=True, tag="word"):
+    """A message."""
 
-    inbox = ConsumerInbox
+    number: int
 
-    def __init__(self, start_args):
-        super().__init__(start_args)
-        self.heard = 0
+
+class Listener(Actor):
+    """Hears words, and ends its loop when it has what the test waits for."""
+
+    inbox = Word
+
+    def __init__(self, start_args, host):
+        super().__init__(start_args, host)
+        self.heard, self.gone = 0, 0
+        self.changed = lambda: None
 
     def handle(self, peer, messages):
         self.heard += len(messages)
+        self.changed()
+
+    def lost(self, peer):
+        self.gone += 1
+        self.changed()
 
 
 def links():
@@ -42,23 +57,28 @@ def open_sockets():
     return found
 
 
-def test_of_two_hundred_lives_of_a_peer_only_the_last_ones_link_is_left():
-    async def live():
-        actor = Counters(StartArgs("consumer", 1, ""))
-        shell = ActorHost(actor, control=None)
-        before, sockets = len(links()), open_sockets()
-        for incarnation in range(1, INCARNATIONS + 1):
-            ours, theirs = socket.socketpair()
-            shell._link(Linked("counter-0", incarnation), ours)
-            theirs.sendall(encode(Counted([incarnation])))
-            while actor.heard < incarnation:
-                await asyncio.sleep(0)
-            theirs.close()
-            if incarnation % 2 and incarnation < INCARNATIONS:  # else the next one is there first
-                while list(actor.peers()):
-                    await asyncio.sleep(0)
-        assert [one.incarnation for one in links()[before:]] == [INCARNATIONS]
-        assert open_sockets() == sockets + 1
-        assert len(asyncio.all_tasks()) == 2, "this one, and the one that reads the link"
-
-    asyncio.run(live())
+@pytest.mark.parametrize("make_loop", [PlainLoop, asyncio.new_event_loop])
+def test_of_two_hundred_lives_of_a_peer_only_the_last_ones_link_is_left(make_loop):
+    loop = make_loop()
+    host = ActorHost(StartArgs("listener", 1, ""), None, loop, Listener)
+    actor = host.actor
+    actor.changed = loop.stop
+    before, sockets = len(links()), open_sockets()
+    for incarnation in range(1, INCARNATIONS + 1):
+        ours, theirs = socket.socketpair()
+        host._link(Linked("speaker", incarnation), ours)
+        theirs.sendall(encode(Word(incarnation)))
+        while actor.heard < incarnation:
+            loop.run_forever()
+        gone = actor.gone
+        theirs.close()
+        if incarnation % 2 and incarnation < INCARNATIONS:  # else the next one is there first
+            while actor.gone == gone:
+                loop.run_forever()
+            assert not actor.host.peers()
+    assert actor.gone == INCARNATIONS - 1
+    assert [one.incarnation for one in links()[before:]] == [INCARNATIONS]
+    assert open_sockets() == sockets + 1
+    host._links["speaker"].close()
+    if make_loop is not PlainLoop:
+        loop.close()

@@ -27,13 +27,17 @@ class Disk:
         self.ended += 1
 
 
+def later(delay_s, call):
+    return asyncio.get_running_loop().call_later(delay_s, call)
+
+
 WRITE, COUNTED, RECALL = "write", "tell the consumer", "tell the counter"
 
 
 def test_what_stands_behind_a_write_that_fails_waits_for_it():
     async def run():
         disk = Disk()
-        one = EffectQueue(disk.carry_out, Full, disk.end)
+        one = EffectQueue(disk.carry_out, Full, later, disk.end)
         disk.full = True
         one.perform([RECALL, WRITE, COUNTED])
         one.perform([WRITE, RECALL])
@@ -51,7 +55,7 @@ def test_what_stands_behind_a_write_that_fails_waits_for_it():
 def test_what_a_peer_that_is_gone_was_to_be_told_is_not_told_to_the_next():
     async def run():
         disk = Disk()
-        one = EffectQueue(disk.carry_out, Full)
+        one = EffectQueue(disk.carry_out, Full, later)
         disk.full = True
         one.perform([WRITE, COUNTED, RECALL])
         one.forget(lambda effect: effect == COUNTED)
@@ -67,4 +71,4 @@ def test_damage_is_not_waited_for():
         raise ValueError("damaged")
 
     with pytest.raises(ValueError):
-        EffectQueue(carry_out, Full).perform([WRITE])
+        EffectQueue(carry_out, Full, later).perform([WRITE])

@@ -1,8 +1,10 @@
 """Mailboxes: every message survives every cut, garbage is BadMail, and a lost peer is told once."""
 
 import asyncio
+import contextlib
 import resource
 import socket
+import time
 import types
 import typing
 
@@ -24,7 +26,16 @@ from actors.core.messages import (
     Recall,
 )
 from actors.supervision import protocol
-from actors.supervision.mailbox import MESSAGE_BYTES_MAX, BadMail, Decoder, Link, encode
+from actors.supervision.loop import PlainLoop
+from actors.supervision.mailbox import (
+    MESSAGE_BYTES_MAX,
+    UNWRITTEN_BYTES_MAX,
+    BadMail,
+    Decoder,
+    Link,
+    MailboxFull,
+    encode,
+)
 from actors.supervision.protocol import ChildInbox, SupervisorInbox
 from tests.support.patience import PATIENCE_S
 
@@ -183,129 +194,139 @@ def test_a_large_message_is_taken_in_pieces():
     assert found == [plays]
 
 
-# Links over real sockets
+# Links over real sockets, in both loops
 
 
 class End:
     """One end of a link, and what happened on it."""
 
-    def __init__(self, end, inbox, on_messages=None):
+    def __init__(self, loop, end, inbox, on_messages=None):
         self.read, self.lost = [], 0
-        self._changed = asyncio.Event()
+        self._loop = loop
         self._on_messages = on_messages
-        self.link = Link("peer", 3, end, inbox, self._take, self._lose)
+        self.link = Link("peer", 3, end, inbox, loop, self._take, self._lose)
 
     def _take(self, link, found):
         self.read += found
-        self._changed.set()
+        self._loop.stop()
         if self._on_messages is not None:
             self._on_messages(link)
 
     def _lose(self, link):
         self.lost += 1
-        self._changed.set()
-
-    async def until(self, condition):
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
+        self._loop.stop()
 
 
-def on_a_pipe(scene):
-    """Run a scene of two socket ends in a loop of its own."""
-
-    async def run():
-        ends = socket.socketpair()
-        try:
-            await scene(*ends)
-        finally:
-            for end in ends:
-                if end.fileno() >= 0:
-                    end.close()
-
-    asyncio.run(run())
+def run_until(loop, condition):
+    timer = loop.call_later(PATIENCE_S, loop.stop)
+    ends_s = time.monotonic() + PATIENCE_S
+    while not condition() and time.monotonic() < ends_s:
+        loop.run_forever()
+    timer.cancel()
+    assert condition()
 
 
-def test_messages_arrive_in_order():
-    async def scene(left, right):
-        one, two = End(left, ConsumerInbox), End(right, CounterInbox)
-        sent = [Collect(number, bytes(1000)) for number in range(2000)]
-        for message in sent:
-            one.link.send(message)
-        two.link.send(Counted([1, 2]))
-        await two.until(lambda: len(two.read) == len(sent))
-        await one.until(lambda: one.read)
-        assert two.read == sent
-        assert one.read == [Counted([1, 2])]
-        assert (one.lost, two.lost) == (0, 0)
-        one.link.close()
-        two.link.close()
-
-    on_a_pipe(scene)
+@pytest.fixture(params=[PlainLoop, asyncio.new_event_loop], ids=["plain", "asyncio"])
+def loop(request):
+    loop = request.param()
+    yield loop
+    if request.param is not PlainLoop:
+        loop.close()
 
 
-def test_a_peer_that_is_gone_is_told_once_after_all_that_it_wrote():
-    async def scene(left, right):
-        two = End(right, CounterInbox)
-        left.sendall(encode(Recall()) * 3 + encode(Collect(1, b"x"))[:-1])
-        left.close()
-        await two.until(lambda: two.lost)
-        assert two.read == [Recall()] * 3
-        assert two.lost == 1
-        two.link.send(Counted([1]))  # to one that is gone: dropped
-
-    on_a_pipe(scene)
+@pytest.fixture
+def ends():
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(end) for end in socket.socketpair()]
 
 
-def test_an_end_that_we_close_ourselves_tells_nobody():
-    async def scene(left, right):
-        two = End(right, CounterInbox)
-        two.link.close()
-        async with asyncio.timeout(PATIENCE_S):
-            await two.link.reading
-        assert two.lost == 0
-        two.link.send(Recall())
-
-    on_a_pipe(scene)
-
-
-def test_nothing_more_is_handed_over_once_a_link_is_closed_in_the_middle():
-    async def scene(left, right):
-        two = End(right, CounterInbox, on_messages=lambda link: link.close())
-        left.sendall(encode(Recall()))
-        await two.until(lambda: two.read)
-        with pytest.raises(OSError):
-            for _ in range(100):
-                left.sendall(encode(Recall()))
-                await asyncio.sleep(0)
-        async with asyncio.timeout(PATIENCE_S):
-            await two.link.reading
-        assert two.read == [Recall()]
-        assert two.lost == 0
-
-    on_a_pipe(scene)
+def test_messages_arrive_in_order_however_many_wait(loop, ends):
+    one, two = End(loop, ends[0], ConsumerInbox), End(loop, ends[1], CounterInbox)
+    sent = [Collect(number, bytes(1000)) for number in range(2000)]  # more than a pipe holds
+    for message in sent:
+        one.link.send(message)
+    two.link.send(Counted([1, 2]))
+    run_until(loop, lambda: len(two.read) == len(sent) and one.read)
+    assert two.read == sent
+    assert one.read == [Counted([1, 2])]
+    assert (one.lost, two.lost) == (0, 0)
+    assert (one.link.waiting_bytes(), two.link.waiting_bytes()) == (0, 0)
+    one.link.close()
+    two.link.close()
 
 
-def test_garbage_on_a_link_ends_its_reading_with_bad_mail():
-    async def scene(left, right):
-        two = End(right, CounterInbox)
-        left.sendall(b"\xc1")
-        async with asyncio.timeout(PATIENCE_S):
-            with pytest.raises(BadMail):
-                await two.link.reading
-        two.link.close()
+def test_a_peer_that_is_gone_is_told_once_after_all_that_it_wrote(loop, ends):
+    two = End(loop, ends[1], CounterInbox)
+    ends[0].sendall(encode(Recall()) * 3 + encode(Collect(1, b"x"))[:-1])
+    ends[0].close()
+    run_until(loop, lambda: two.lost)
+    assert two.read == [Recall()] * 3
+    assert two.lost == 1
+    two.link.send(Counted([1]))  # to one that is gone: dropped
+    assert two.link.waiting_bytes() == 0
 
-    on_a_pipe(scene)
+
+def test_what_is_sent_to_a_peer_that_died_is_dropped(loop, ends):
+    one = End(loop, ends[0], ConsumerInbox)
+    one.link.send(Recall())
+    ends[1].close()  # with something unread: a reset
+    for _ in range(100):
+        one.link.send(Collect(1, bytes(10_000)))
+    run_until(loop, lambda: one.lost)
+    assert (one.lost, one.read) == (1, [])
 
 
-def test_a_link_is_named_by_the_peer_and_its_incarnation():
-    async def scene(left, right):
-        two = End(right, CounterInbox)
-        assert str(two.link) == "peer#3"
-        two.link.close()
+def test_a_peer_that_reads_nothing_for_ever_is_a_full_mailbox(loop, ends):
+    one = End(loop, ends[0], ConsumerInbox)
+    with pytest.raises(MailboxFull, match="peer#3 does not read"):
+        for _ in range(UNWRITTEN_BYTES_MAX // 1_000_000 + 2):
+            one.link.send(Collect(1, bytes(1_000_000)))
+    one.link.close()
 
-    on_a_pipe(scene)
+
+def test_an_end_that_we_close_ourselves_tells_nobody(loop, ends):
+    two = End(loop, ends[1], CounterInbox)
+    two.link.close()
+    ends[0].close()
+    loop.call_later(0.05, loop.stop)
+    loop.run_forever()
+    assert two.lost == 0
+    two.link.send(Recall())
+
+
+def test_nothing_more_is_handed_over_once_a_link_is_closed_in_the_middle(loop, ends):
+    two = End(loop, ends[1], CounterInbox, on_messages=lambda link: link.close())
+    ends[0].sendall(encode(Recall()))
+    run_until(loop, lambda: two.read)
+    with pytest.raises(OSError):
+        ends[0].sendall(encode(Recall()))
+    assert two.read == [Recall()]
+    assert two.lost == 0
+
+
+def test_garbage_on_a_link_is_bad_mail_in_the_loop(loop, ends):
+    two = End(loop, ends[1], CounterInbox)
+    told = []
+
+    def tell(_, context):
+        told.append(context["exception"])
+        loop.stop()
+
+    loop.set_exception_handler(tell)
+    ends[0].sendall(b"\xc1")
+    if isinstance(loop, PlainLoop):
+        with pytest.raises(BadMail):
+            loop.run_forever()
+    else:
+        run_until(loop, lambda: told)
+        assert isinstance(told[0], BadMail)
+    two.link.close()
+
+
+def test_a_link_is_named_by_the_peer_and_its_incarnation(loop, ends):
+    two = End(loop, ends[1], CounterInbox)
+    assert str(two.link) == "peer#3"
+    two.link.close()
 
 
 def test_the_wire_is_msgpack_that_any_other_language_reads():

@@ -20,3 +20,10 @@ class DeadLetter(Struct, frozen=True):
     connection: int
     letters: list[bytes]
     reasons: dict[str, int]
+
+
+class SetReadyCount(Struct, frozen=True):
+    """RDY: nsqd may have this many messages in flight on the connection."""
+
+    connection: int
+    ready_count: int

@@ -1,6 +1,10 @@
 """How many messages to ask nsqd for: RDY, from how full the reads are and how old their messages.
 
-Pure. nsqd flushes its output buffer at once when a client has as many messages in flight as its RDY,
+Pure. `ReadyCounts` shares `max_in_flight` among the connections, and asks for nothing while more than that is
+outstanding: messages that time out while a counter is away come again. `Pace` finds the RDY of one connection
+within its share.
+
+nsqd flushes its output buffer at once when a client has as many messages in flight as its RDY,
 and else only after `output_buffer_timeout` (nsqd/protocol_v2.go, messagePump). So a small RDY is what
 makes a lone message fast, and a large one what makes a backlog fast; this finds which is wanted. RDY
 doubles when it was the limit and even the newest message had waited, twice in a row, as one may be a
@@ -13,8 +17,13 @@ Whether messages waited is told by their age, nsqd's stamp against our clock. Th
 the least age of late counts as none, up to `CLOCKS_DIFFER_MS_MAX`: what is older has waited for certain.
 """
 
+from typing import ClassVar
+
 from msgspec import Struct
 
+from .effects import SetReadyCount
+
+RESUME_SHARE = 2  # asked for again when at most this part of max_in_flight is outstanding: a half
 FALL_AFTER_MS = 50
 WAITED_MS = 1.0
 WAITS_IN_A_ROW = 2
@@ -59,3 +68,81 @@ class Pace(Struct):
         self.ready_count_max = max(1, ready_count_max)
         self.ready_count = min(self.ready_count, self.ready_count_max)
         return self.ready_count
+
+
+class ReadyCounts:
+    """The RDY of every connection."""
+
+    pace: ClassVar[type[Pace]] = Pace
+
+    def __init__(self, max_in_flight: int):
+        """`max_in_flight`: messages that may be outstanding, over all connections."""
+        self.paused = False
+        self._max_in_flight = max_in_flight
+        self._paces: dict[int, Pace] = {}
+        self._limits: dict[int, int] = {}
+        self._asked: dict[int, int] = {}  # the RDY that each connection was set to last
+        self._stopped = False
+
+    def connected(self, connection: int, ready_count_max: int) -> list[SetReadyCount]:
+        """A new connection gets its share; `ready_count_max` is nsqd's limit for it."""
+        self._paces[connection] = self.pace(1)
+        self._limits[connection] = ready_count_max
+        self._asked[connection] = 0
+        return self._share() + self._ask(connection, 0 if self.paused or self._stopped else 1)
+
+    def disconnected(self, connection: int) -> list[SetReadyCount]:
+        """The share of a lost connection goes to the others."""
+        for by_connection in (self._paces, self._limits, self._asked):
+            by_connection.pop(connection, None)
+        return self._share()
+
+    def after_read(
+        self, connection: int, outstanding: int, in_flight: int, now_ms: int, ages_ms: tuple[float, float]
+    ) -> list[SetReadyCount]:
+        """The RDY of a connection after a read from it, or 0 for all: a pause.
+
+        `outstanding` counts the messages of all connections, `in_flight` those of this one. `ages_ms` are
+        the ages of the newest and the oldest message of the read. `now_ms` is monotonic.
+        """
+        if self._stopped:
+            return []
+        if outstanding > self._max_in_flight:
+            return self.pause()
+        if self.paused:
+            return []
+        return self._ask(connection, self._paces[connection].after_read(in_flight, now_ms, *ages_ms))
+
+    def after_finish(self, outstanding: int) -> list[SetReadyCount]:
+        """End a pause when at most half of `max_in_flight` is outstanding."""
+        if not self.paused or outstanding > self._max_in_flight // RESUME_SHARE:
+            return []
+        self.paused = False
+        return [] if self._stopped else self._ask_all(1)
+
+    def pause(self) -> list[SetReadyCount]:
+        """Ask for nothing until `after_finish` ends it."""
+        self.paused = True
+        return self._ask_all(0)
+
+    def stop(self) -> list[SetReadyCount]:
+        """Ask for nothing any more."""
+        self._stopped = True
+        return self._ask_all(0)
+
+    def _share(self) -> list[SetReadyCount]:
+        share = max(1, self._max_in_flight // max(1, len(self._paces)))
+        effects = []
+        for connection, pace in self._paces.items():
+            limit = pace.limit(min(share, self._limits[connection]))
+            effects += self._ask(connection, min(limit, self._asked[connection]))
+        return effects
+
+    def _ask_all(self, ready_count: int) -> list[SetReadyCount]:
+        return [effect for connection in self._asked for effect in self._ask(connection, ready_count)]
+
+    def _ask(self, connection: int, ready_count: int) -> list[SetReadyCount]:
+        if self._asked[connection] == ready_count:
+            return []
+        self._asked[connection] = ready_count
+        return [SetReadyCount(connection, ready_count)]

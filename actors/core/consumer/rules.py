@@ -2,7 +2,8 @@
 
 Pure. Promises: a message is finished only when a counter said `Counted`, on the connection that gave
 it; what a counter has not answered is sent again on its next link, in the same order; what is no play
-goes to the dead-letter topic first, and is then counted as such. Refuses to know what a play means.
+goes to the dead-letter topic first, and is then counted as such; no more than `max_in_flight` messages are
+asked for. Refuses to know what a play means.
 """
 
 from binascii import unhexlify
@@ -16,8 +17,9 @@ from ..messages import Plays, Rejected
 from ..shards import counter_of
 from ..stats import ConsumerStats
 from . import bodies
-from .effects import DeadLetter, Finish
+from .effects import DeadLetter, Finish, SetReadyCount
 from .frames import BadMessage, BadStream, Parsed
+from .ready_count import ReadyCounts
 
 REJECTS_SHARD = 0  # the ledger that counts dead letters
 
@@ -33,8 +35,11 @@ class Parcel(Struct, frozen=True):
 class Deliveries:
     """The outstanding messages of one consumer, by shard and by connection."""
 
-    def __init__(self, shards: int):
+    def __init__(self, shards: int, max_in_flight: int, ready_counts: type[ReadyCounts] = ReadyCounts):
+        """`max_in_flight`: messages that nsqd is asked for at most, over all connections."""
         self._shards = shards
+        self._ready_counts = ready_counts(max_in_flight)
+        self._sources: dict[int, str] = {}
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
         self._letters: dict[int, tuple[int, bytes, Rejected]] = {}
         self._in_flight: dict[int, int] = {}
@@ -50,23 +55,32 @@ class Deliveries:
         """Messages that nsqd waits for on that connection."""
         return self._in_flight.get(connection, 0)
 
-    def connected(self, connection: int) -> None:
-        """A connection is there; it gets a number that is never used again."""
+    def connected(self, connection: int, source: str, ready_count_max: int) -> list[SetReadyCount]:
+        """A connection is there; its number is never used again. Message ids are unique in `source`."""
         self._in_flight[connection] = 0
+        self._sources[connection] = source
+        return self._ready_counts.connected(connection, ready_count_max)
 
-    def disconnected(self, connection: int) -> None:
+    def disconnected(self, connection: int) -> list[SetReadyCount]:
         """nsqd gives what was in flight on it again, so nothing of it is to be finished here.
 
         What the counters have of it they count, once: the redelivery is told by its id.
         """
         self._in_flight.pop(connection, None)
+        self._sources.pop(connection, None)
         for number in [n for n, letter in self._letters.items() if letter[0] == connection]:
             self._outstanding -= count(self._letters.pop(number)[1], HEX_ID_BYTES)
+        effects = self._ready_counts.disconnected(connection)
+        return effects + self._ready_counts.after_finish(self._outstanding)
 
-    def received(self, connection: int, source: str, parsed: Parsed) -> list[Send | DeadLetter]:
-        """Pass on what one read from a connection held. Raises `BadStream`, with nothing taken in, when a
-        message has an id that none has.
+    def received(
+        self, connection: int, parsed: Parsed, now_ms: int, wall_ns: int
+    ) -> list[Send | DeadLetter | SetReadyCount]:
+        """Pass on what one read from a connection held, and set its RDY. `now_ms` is monotonic.
+
+        Raises `BadStream`, leaving the state unchanged, if a message id is not 16 hexadecimal digits.
         """
+        source = self._sources[connection]
         plays = [
             (shard, ids, Plays(self._next_number(), source, _binary(ids), videos, arrived_ns))
             for shard, ids, videos, arrived_ns in parsed.plays.by_shard(self._shards)
@@ -75,13 +89,16 @@ class Deliveries:
         rejected = Rejected(self._next_number(), source, _binary(bad_ids))
         self._in_flight[connection] += parsed.messages
         self._outstanding += parsed.messages
-        effects: list[Send | DeadLetter] = [
+        effects: list[Send | DeadLetter | SetReadyCount] = [
             self._send(shard, connection, ids, message) for shard, ids, message in plays
         ]
         if parsed.bad:
             self._letters[rejected.number] = (connection, bad_ids, rejected)
             effects.append(_dead_letter(rejected, connection, parsed.bad))
-        return effects
+        in_flight, ages_ms = self._in_flight[connection], parsed.ages_ms(wall_ns)
+        return effects + self._ready_counts.after_read(
+            connection, self._outstanding, in_flight, now_ms, ages_ms
+        )
 
     def dead_lettered(self, number: int) -> list[Send]:
         """nsqd has acknowledged these dead letters: count them."""
@@ -90,9 +107,13 @@ class Deliveries:
         connection, ids, rejected = self._letters.pop(number)
         return [self._send(REJECTS_SHARD, connection, ids, rejected)]
 
-    def counted(self, shard: int, numbers: Iterable[int]) -> list[Finish]:
+    def drain(self) -> list[SetReadyCount]:
+        """Ask for nothing new."""
+        return self._ready_counts.stop()
+
+    def counted(self, shard: int, numbers: Iterable[int]) -> list[Finish | SetReadyCount]:
         """A counter has committed these parcels: finish their messages."""
-        finishes = []
+        effects: list[Finish | SetReadyCount] = []
         for number in numbers:
             parcel = self._parcels[shard].pop(number, None)
             if parcel is None:
@@ -101,8 +122,8 @@ class Deliveries:
             self._outstanding -= messages
             if parcel.connection in self._in_flight:
                 self._in_flight[parcel.connection] -= messages
-                finishes.append(Finish(parcel.connection, parcel.ids))
-        return finishes
+                effects.append(Finish(parcel.connection, parcel.ids))
+        return effects + self._ready_counts.after_finish(self._outstanding)
 
     def linked(self, shard: int) -> list[Send]:
         """A counter is there, for the first time or again: send it what it has not answered."""

@@ -20,7 +20,7 @@ from actors.core.dispatcher.lead_time import Pace
 from actors.core.dispatcher.outbox import Entry, PublishTotals, Trigger, make_batch
 from actors.core.messages import Plays, Rejected
 from actors.core.shards import shard_of
-from actors.store import LedgerStore, OutboxStore
+from actors.store import SqliteLedgerStore, SqliteOutboxStore
 from actors.store.reshard import reshard
 from actors.store.verify import verify
 from actors.system.exits import EXIT_STORE, Failure
@@ -56,7 +56,7 @@ class Opened:
     """One shard's ledger as a counter has it."""
 
     def __init__(self, state_dir, shard, shards, steps_below=0):
-        self.store = LedgerStore(state_dir, shard, shards, "NORMAL")
+        self.store = SqliteLedgerStore(state_dir, shard, shards, "NORMAL")
         accounts, chunks, tallies = self.store.load()
         self.accounts = dict(accounts.items())
         self.ledger = Ledger(SeenIds(WINDOW_MS, chunks), accounts, tallies, steps_below)
@@ -74,7 +74,7 @@ class Opened:
 def state_dir(tmp_path):
     """Two ledgers in every stage of publishing, with seen ids, dead letters and a batch on its way."""
     folder = str(tmp_path / "state")
-    outbox = OutboxStore(folder, 2, "NORMAL")
+    outbox = SqliteOutboxStore(folder, 2, "NORMAL")
     outbox.store(BATCH, PublishTotals(realtime=4, failed=1, client="http://a", pace=Pace(5)))
     outbox.close()
     for shard in (0, 1):
@@ -106,7 +106,7 @@ def whole(state_dir, shards):
         numbers = (found.counted, found.redelivered, found.dead_lettered)
         tallies = [a + b for a, b in zip(tallies, numbers, strict=True)]
         opened.close()
-    outbox = OutboxStore(state_dir, shards, "NORMAL")
+    outbox = SqliteOutboxStore(state_dir, shards, "NORMAL")
     batches = outbox.load()
     outbox.close()
     return accounts, tallies, batches, outbox.service

@@ -24,7 +24,7 @@ from actors.core.dispatcher.lead_time import Pace
 from actors.core.dispatcher.outbox import Entry, PublishTotals, Trigger, make_batch
 from actors.core.messages import Plays
 from actors.core.shards import shard_of
-from actors.store import LedgerStore, OutboxStore, TotalsReader, folder, ledger_path, outbox_path
+from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, folder, ledger_path, outbox_path
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
 from actors.system.locks import lock_file
@@ -43,7 +43,7 @@ def state_dir(tmp_path):
 
 @contextlib.contextmanager
 def ledger(state_dir, shard=0, shards=2, synchronous="NORMAL"):
-    store = LedgerStore(state_dir, shard, shards, synchronous)
+    store = SqliteLedgerStore(state_dir, shard, shards, synchronous)
     try:
         yield store
     finally:
@@ -52,7 +52,7 @@ def ledger(state_dir, shard=0, shards=2, synchronous="NORMAL"):
 
 @contextlib.contextmanager
 def outbox(state_dir, shards=2):
-    store = OutboxStore(state_dir, shards, "NORMAL")
+    store = SqliteOutboxStore(state_dir, shards, "NORMAL")
     try:
         yield store
     finally:
@@ -264,7 +264,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.ledger import Changes, Tallies
-from actors.store import LedgerStore
+from actors.store import SqliteLedgerStore
 
 class Dying:
     def __init__(self, real, left):
@@ -280,7 +280,7 @@ class Dying:
         return result
 
 def commit(state_dir, statements):
-    store = LedgerStore(state_dir, 0, 2, "NORMAL")
+    store = SqliteLedgerStore(state_dir, 0, 2, "NORMAL")
     store._database.connection = Dying(store._database.connection, statements)
     accounts = Accounts((bytes([n]) * 16, Account(9)) for n in range(200))
     part = accounts.take_part()
@@ -333,7 +333,7 @@ def contents(state_dir):
 
 def open_ledger(state_dir, shard=0, shards=2):
     def open_and_load():
-        with contextlib.closing(LedgerStore(state_dir, shard, shards, "NORMAL")) as store:
+        with contextlib.closing(SqliteLedgerStore(state_dir, shard, shards, "NORMAL")) as store:
             store.load()
 
     return open_and_load
@@ -345,12 +345,12 @@ def set_meta(path, key, value):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-@pytest.mark.parametrize("open_store", [LedgerStore, OutboxStore])
+@pytest.mark.parametrize("open_store", [SqliteLedgerStore, SqliteOutboxStore])
 def test_another_number_of_shards_is_refused_and_says_how_to_divide_anew(state_dir, open_store):
     with ledger(state_dir) as store:
         store.commit(changes())
     before = contents(state_dir)
-    arguments = (state_dir, 0, 3, "NORMAL") if open_store is LedgerStore else (state_dir, 3, "NORMAL")
+    arguments = (state_dir, 0, 3, "NORMAL") if open_store is SqliteLedgerStore else (state_dir, 3, "NORMAL")
     with pytest.raises(StoreFailure) as caught:
         open_store(*arguments)
     assert contents(state_dir) == before
@@ -401,7 +401,7 @@ def test_a_damaged_file_is_refused_says_what_to_do_and_is_left_as_it_is(state_di
         path = outbox_path(state_dir)
 
         def opener():
-            OutboxStore(state_dir, 2, "NORMAL").load()
+            SqliteOutboxStore(state_dir, 2, "NORMAL").load()
 
     path.write_bytes(damage(path.read_bytes()))
     text = refusal(opener, path)
@@ -419,7 +419,7 @@ def test_a_damaged_ledger_is_a_store_failure_for_a_reader_of_totals_too(state_di
 def test_a_folder_that_can_not_be_written_is_refused(tmp_path):
     (tmp_path / "state").write_text("a file where the folder should be")
     with pytest.raises(StoreFailure, match=r"supervisor\.state_dir"):
-        LedgerStore(str(tmp_path / "state"), 0, 2, "NORMAL")
+        SqliteLedgerStore(str(tmp_path / "state"), 0, 2, "NORMAL")
 
 
 @pytest.fixture
@@ -480,9 +480,9 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.ledger import Changes, Tallies
-from actors.store import LedgerStore, OutboxStore
-OutboxStore(sys.argv[2], 2, "NORMAL").close()
-stores = [LedgerStore(sys.argv[2], shard, 2, "NORMAL") for shard in (0, 1)]
+from actors.store import SqliteLedgerStore, SqliteOutboxStore
+SqliteOutboxStore(sys.argv[2], 2, "NORMAL").close()
+stores = [SqliteLedgerStore(sys.argv[2], shard, 2, "NORMAL") for shard in (0, 1)]
 for store in stores:
     for total in range(1, 51):
         accounts = Accounts([(b"v" * 16, Account(total))])
@@ -557,7 +557,7 @@ def test_commits_that_a_power_cut_took_are_refused_with_full_and_said_with_norma
     mark = killed_ledger.with_suffix(".mark")
     mark.write_bytes(mark.read_bytes()[:8] + b"another boot....")
     with pytest.raises(StoreFailure):
-        LedgerStore(state_dir, 0, 2, "FULL")
+        SqliteLedgerStore(state_dir, 0, 2, "FULL")
     with ledger(state_dir) as store:
         assert store.load()[2].counted < 50
     assert "a power cut took them" in caplog.text
@@ -578,7 +578,7 @@ def test_a_ledger_that_is_gone_is_not_begun_anew(state_dir, killed_ledger, lost,
     gone.unlink()
     if not marker:
         (Path(state_dir) / "ledgers.json").unlink()
-    for open_store in (open_ledger(state_dir), lambda: OutboxStore(state_dir, 2, "NORMAL")):
+    for open_store in (open_ledger(state_dir), lambda: SqliteOutboxStore(state_dir, 2, "NORMAL")):
         with pytest.raises(StoreFailure) as caught:
             open_store()
         assert f"{gone}: missing" in str(caught.value)
@@ -601,7 +601,7 @@ def test_a_damaged_file_of_names_is_refused_and_the_ledgers_name_themselves_with
     names = Path(state_dir) / "ledgers.json"
     names.write_text("{}")
     with pytest.raises(StoreFailure, match="delete it"):
-        LedgerStore(state_dir, 0, 2, "NORMAL")
+        SqliteLedgerStore(state_dir, 0, 2, "NORMAL")
     names.unlink()
     assert loaded(state_dir)[0][V].total == 5
     assert names.exists()

@@ -3,7 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.consumer.ready_count import CLOCKS_DIFFER_MS_MAX, FALL_AFTER_MS, WAITED_MS, Pace
+from actors.core.consumer.ready_count import (
+    CLOCKS_DIFFER_MS_MAX,
+    FALL_AFTER_MS,
+    WAITED_MS,
+    Pace,
+    ReadyCounts,
+)
 
 OLD_MS = 60_000.0  # of a message that has waited for certain
 
@@ -133,3 +139,76 @@ def test_a_backlog_reaches_the_share_within_thirteen_reads_and_a_trickle_comes_b
     for step in range(1, 4):
         pace.after_read(0, 13 + step * FALL_AFTER_MS, 0.2, 0.2)
     assert pace.ready_count == 1
+
+
+# All connections
+
+
+def asked(effects):
+    return {effect.connection: effect.ready_count for effect in effects}
+
+
+def connected(max_in_flight, *connections, limit=2500):
+    one = ReadyCounts(max_in_flight)
+    for connection in connections:
+        one.connected(connection, limit)
+    return one
+
+
+def read(one, connection, outstanding, in_flight, now_ms=0):
+    return asked(one.after_read(connection, outstanding, in_flight, now_ms, (OLD_MS, OLD_MS)))
+
+
+def filled(one, connection):
+    """The RDY of a connection after many reads that it was the limit of."""
+    ready_count = 1
+    for now_ms in range(20):
+        ready_count = read(one, connection, 0, 2500, now_ms).get(connection, ready_count)
+    return ready_count
+
+
+def test_a_new_connection_is_asked_for_one_message():
+    assert asked(ReadyCounts(100).connected(1, 2500)) == {1: 1}
+
+
+def test_the_connections_share_what_may_be_in_flight_and_take_over_what_one_leaves():
+    one = connected(100, 1)
+    assert filled(one, 1) == 100
+    assert asked(one.connected(2, 2500)) == {1: 50, 2: 1}
+    assert filled(one, 2) == 50
+    one.disconnected(1)
+    assert filled(one, 2) == 100
+
+
+def test_no_connection_has_more_than_nsqd_allows_it():
+    assert filled(connected(100, 1, limit=7), 1) == 7
+
+
+def test_one_message_is_asked_for_where_there_are_more_connections_than_messages():
+    assert [filled(connected(2, 1, 2, 3), number) for number in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_with_too_much_outstanding_nothing_is_asked_for_until_half_of_it_is_finished():
+    one = connected(100, 1, 2)
+    assert read(one, 1, outstanding=100, in_flight=1) == {}
+    assert read(one, 1, outstanding=101, in_flight=1) == {1: 0, 2: 0}
+    assert read(one, 2, outstanding=150, in_flight=1) == {}
+    assert one.after_finish(51) == []
+    assert asked(one.after_finish(50)) == {1: 1, 2: 1}
+    assert one.after_finish(0) == []
+
+
+def test_a_connection_that_comes_in_a_pause_is_asked_for_nothing_until_it_is_over():
+    one = connected(100, 1)
+    read(one, 1, outstanding=101, in_flight=1)
+    assert one.connected(2, 2500) == []
+    assert asked(one.after_finish(0)) == {1: 1, 2: 1}
+
+
+def test_what_is_stopped_asks_for_nothing_any_more():
+    one = connected(100, 1)
+    assert asked(one.stop()) == {1: 0}
+    assert one.connected(2, 2500) == []
+    assert read(one, 1, outstanding=1, in_flight=1) == {}
+    assert read(one, 1, outstanding=101, in_flight=1) == {}
+    assert one.after_finish(0) == []

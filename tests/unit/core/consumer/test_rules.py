@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.core.columns import unpack_ids, unpack_numbers, unpack_videos
-from actors.core.consumer.effects import DeadLetter, Finish
+from actors.core.consumer.effects import DeadLetter, Finish, SetReadyCount
 from actors.core.consumer.frames import BadMessage, BadStream, Parsed
+from actors.core.consumer.ready_count import ReadyCounts
 from actors.core.consumer.rules import REJECTS_SHARD, Deliveries
 from actors.core.effects import Send
 from actors.core.messages import Plays, Rejected
@@ -37,8 +38,28 @@ def read(*numbers, shard=0, bad=()):
     return parsed
 
 
+class AsksForNothing(ReadyCounts):
+    """RDY has tests of its own."""
+
+    def _ask(self, connection, ready_count):
+        return []
+
+
+class Held(Deliveries):
+    """The rules, at one moment."""
+
+    def __init__(self):
+        super().__init__(SHARDS, 2500, AsksForNothing)
+
+    def connected(self, connection):
+        return super().connected(connection, SOURCE, 2500)
+
+    def received(self, connection, parsed):
+        return super().received(connection, parsed, 0, 0)
+
+
 def deliveries(*connections):
-    one = Deliveries(SHARDS)
+    one = Held()
     for connection in connections:
         one.connected(connection)
     return one
@@ -46,7 +67,7 @@ def deliveries(*connections):
 
 def test_what_a_read_held_goes_to_its_counters_in_columns():
     one = deliveries(1)
-    (send,) = one.received(1, SOURCE, read(258, 3, shard=1))
+    (send,) = one.received(1, read(258, 3, shard=1))
     assert send.peer == counter_of(1)
     assert send.message.source == SOURCE
     assert list(unpack_ids(send.message.ids)) == [258, 3]
@@ -64,20 +85,20 @@ def test_an_id_that_none_has_is_refused_with_nothing_taken_in(identity, bad):
     else:
         parsed.plays.ids[16:] = identity
     with pytest.raises(BadStream, match="16 hexadecimal digits"):
-        one.received(1, SOURCE, parsed)
+        one.received(1, parsed)
     assert (one.outstanding, one.in_flight(1), one.unanswered(0)) == (0, 0, 0)
 
 
 def test_messages_are_finished_on_their_connection_once_they_are_counted():
     one = deliveries(1)
-    (send,) = one.received(1, SOURCE, read(1, 2))
+    (send,) = one.received(1, read(1, 2))
     assert one.counted(0, [send.message.number]) == [Finish(1, message_id(1) + message_id(2))]
     assert (one.outstanding, one.in_flight(1), one.unanswered(0)) == (0, 0, 0)
 
 
 def test_an_answer_that_comes_twice_or_for_nothing_finishes_nothing():
     one = deliveries(1)
-    (send,) = one.received(1, SOURCE, read(1))
+    (send,) = one.received(1, read(1))
     one.counted(0, [send.message.number])
     assert one.counted(0, [send.message.number, 999]) == []
     assert one.outstanding == 0
@@ -85,7 +106,7 @@ def test_an_answer_that_comes_twice_or_for_nothing_finishes_nothing():
 
 def test_a_counter_does_not_answer_for_another():
     one = deliveries(1)
-    (send,) = one.received(1, SOURCE, read(1, shard=0))
+    (send,) = one.received(1, read(1, shard=0))
     assert one.counted(1, [send.message.number]) == []
     assert one.outstanding == 1
 
@@ -93,9 +114,9 @@ def test_a_counter_does_not_answer_for_another():
 def test_what_a_counter_has_not_answered_is_sent_again_in_order_as_it_was():
     one = deliveries(1, 2)
     sends = [
-        *one.received(1, SOURCE, read(1)),
-        *one.received(2, SOURCE, read(2)),
-        *one.received(1, SOURCE, read(3)),
+        *one.received(1, read(1)),
+        *one.received(2, read(2)),
+        *one.received(1, read(3)),
     ]
     one.counted(0, [sends[1].message.number])
     assert one.linked(0) == [sends[0], sends[2]]
@@ -105,7 +126,7 @@ def test_what_a_counter_has_not_answered_is_sent_again_in_order_as_it_was():
 
 def test_nothing_is_finished_on_a_connection_that_is_gone():
     one = deliveries(1)
-    (send,) = one.received(1, SOURCE, read(1))
+    (send,) = one.received(1, read(1))
     one.disconnected(1)
     assert one.outstanding == 1, "the counter may count it; it is not forgotten"
     assert one.counted(0, [send.message.number]) == []
@@ -115,17 +136,17 @@ def test_nothing_is_finished_on_a_connection_that_is_gone():
 
 def test_a_message_given_again_on_a_new_connection_is_finished_there():
     one = deliveries(1)
-    (first,) = one.received(1, SOURCE, read(7))
+    (first,) = one.received(1, read(7))
     one.disconnected(1)
     one.connected(2)
-    (second,) = one.received(2, SOURCE, read(7))
+    (second,) = one.received(2, read(7))
     finishes = one.counted(0, [first.message.number, second.message.number])
     assert finishes == [Finish(2, message_id(7))]
 
 
 def test_what_is_no_play_goes_to_the_dead_letters_first_then_to_the_ledger_then_is_finished():
     one = deliveries(1)
-    (letter,) = one.received(1, SOURCE, read(bad=(5, 6)))
+    (letter,) = one.received(1, read(bad=(5, 6)))
     assert isinstance(letter, DeadLetter)
     assert letter.reasons == {"the body is not JSON": 2}
     assert [json.loads(each)["id"] for each in letter.letters] == [
@@ -143,7 +164,7 @@ def test_what_is_no_play_goes_to_the_dead_letters_first_then_to_the_ledger_then_
 
 def test_dead_letters_that_nsqd_has_not_acknowledged_go_with_their_connection():
     one = deliveries(1)
-    (letter,) = one.received(1, SOURCE, read(bad=(5,)))
+    (letter,) = one.received(1, read(bad=(5,)))
     one.disconnected(1)
     assert one.outstanding == 0
     assert one.dead_lettered(letter.number) == []
@@ -151,14 +172,14 @@ def test_dead_letters_that_nsqd_has_not_acknowledged_go_with_their_connection():
 
 def test_an_acknowledgement_that_comes_twice_counts_once():
     one = deliveries(1)
-    (letter,) = one.received(1, SOURCE, read(bad=(5,)))
+    (letter,) = one.received(1, read(bad=(5,)))
     assert len(one.dead_lettered(letter.number)) == 1
     assert one.dead_lettered(letter.number) == []
 
 
 def test_the_figures_are_what_is_held():
     one = deliveries(1, 2)
-    one.received(1, SOURCE, read(1, 2, bad=(3,)))
+    one.received(1, read(1, 2, bad=(3,)))
     figures = one.stats(9)
     assert (figures.outstanding, figures.connections, figures.ready_count) == (3, 2, 9)
 
@@ -177,7 +198,7 @@ steps = st.one_of(
 @settings(deadline=None)
 @given(st.lists(steps, max_size=50))
 def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
-    one = Deliveries(SHARDS)
+    one = Held()
     connections, made, numbers = [], 0, 0
     # A row: (state, connection, shard, number of what it went out in, ids)
     letters, parcels = {}, []
@@ -195,14 +216,14 @@ def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
                 connection, shard, count = connections[facts[0] % len(connections)], *facts[1:]
                 ids = list(range(numbers, numbers + count))
                 numbers += count
-                for send in one.received(connection, SOURCE, read(*ids, shard=shard)):
+                for send in one.received(connection, read(*ids, shard=shard)):
                     assert isinstance(send.message, Plays)
                     parcels.append((connection, shard, send, [message_id(n) for n in ids]))
             case "bad" if connections:
                 connection = connections[facts[0] % len(connections)]
                 ids = list(range(numbers, numbers + facts[1]))
                 numbers += facts[1]
-                (letter,) = one.received(connection, SOURCE, read(bad=ids))
+                (letter,) = one.received(connection, read(bad=ids))
                 letters[letter.number] = (connection, [message_id(n) for n in ids])
             case "letter" if letters:
                 number = sorted(letters)[facts % len(letters)]
@@ -230,3 +251,12 @@ def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
             own = sum(len(row[3]) for row in parcels if row[1] == shard)
             assert one.unanswered(shard) == own
     assert all(isinstance(row[2], Send) for row in parcels)
+
+
+def test_dead_letters_that_go_with_their_connection_end_a_pause():
+    one = Deliveries(SHARDS, 1)
+    one.connected(1, SOURCE, 2500)
+    effects = one.received(1, read(bad=(5, 6)), 0, 0)
+    assert SetReadyCount(1, 0) in effects, "two are outstanding, and one is allowed"
+    one.disconnected(1)
+    assert one.connected(2, SOURCE, 2500) == [SetReadyCount(2, 1)]

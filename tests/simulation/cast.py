@@ -1,0 +1,95 @@
+"""Who plays whom: the real actors, with the rules of a run's machines, on its stores, source and sink."""
+
+import functools
+from random import Random
+from typing import Any
+
+from actors import config
+from actors.config import Settings
+from actors.supervision.actor import StartArgs
+
+from . import parts
+from .client import BATCH_SIZE_MAX
+from .plan import Plan
+from .process import Process
+from .waiting import OVERDUE_LINGER_MS, Waiting
+from .watched import (
+    WatchedConsumer,
+    WatchedCounter,
+    WatchedDispatcher,
+    watched_counting,
+    watched_dispatching,
+)
+
+
+def make_actor(process: Process) -> Any:
+    """The actor of a process that starts."""
+    start_args = StartArgs(process.name, process.incarnation, "", settings_of(process.world.plan))
+    match process.name:
+        case "consumer":
+            return _consumer(process, start_args)
+        case "dispatcher":
+            return _dispatcher(process, start_args)
+        case _:
+            return _counter(process, start_args)
+
+
+@functools.lru_cache(maxsize=1)
+def settings_of(plan: Plan) -> Settings:
+    """The settings of a run, as a config file would have them."""
+    return config.Settings(
+        nsq=config.Nsq(max_in_flight=plan.max_in_flight),
+        counters=config.Counters(shards=plan.shards, dedupe_window_s=plan.window_ms / 1000),
+        dispatch=config.Dispatch(
+            realtime_below=plan.realtime_below,
+            deadline_s=plan.deadline_ms / 1000,
+            batch_size_max=BATCH_SIZE_MAX,
+            realtime_linger_ms=plan.linger_ms,
+            overdue_linger_ms=OVERDUE_LINGER_MS,
+            realtime="every_play" if plan.every_play else "coalesce",
+        ),
+    )
+
+
+def _consumer(process: Process, start_args: StartArgs) -> WatchedConsumer:
+    machines = process.world.machines
+    return WatchedConsumer(
+        start_args,
+        process,
+        lambda settings, listener: parts.Source(process, listener),
+        machines.deliveries,
+        machines.ready_counts,
+    )
+
+
+def _counter(process: Process, start_args: StartArgs) -> WatchedCounter:
+    world, machines = process.world, process.world.machines
+    actor: WatchedCounter
+
+    def rules(*arguments: Any) -> Any:
+        return watched_counting(machines.counting, actor, world.oracle)(*arguments)
+
+    actor = WatchedCounter(
+        start_args,
+        process,
+        lambda settings, shard: parts.Ledger(process),
+        rules,
+        machines.ledger,
+        machines.seen,
+    )
+    return actor
+
+
+def _dispatcher(process: Process, start_args: StartArgs) -> WatchedDispatcher:
+    world = process.world
+    waiting, sink = Waiting(world.plan), parts.Sink(process)
+    actor = WatchedDispatcher(
+        start_args,
+        process,
+        lambda settings: sink,
+        lambda settings: parts.Outbox(process),
+        watched_dispatching(world.machines.dispatching, waiting, sink, world.clock),
+        Random(world.plan.luck).random,
+    )
+    actor.waiting = waiting
+    return actor

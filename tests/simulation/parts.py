@@ -1,0 +1,184 @@
+"""What the simulation hands to the real actors in place of SQLite, nsqd and the client: stores, source, sink.
+
+Before and after each effect on them the process can be killed.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from actors.core.columns import HEX_ID_BYTES
+from actors.core.consumer.bodies import Bodies
+from actors.core.consumer.effects import DeadLetter, Finish, SetReadyCount
+from actors.core.consumer.frames import FrameParser, Parsed
+from actors.core.counter.accounts import Accounts
+from actors.core.counter.effects import Commit
+from actors.core.counter.ledger import Changes, Tallies
+from actors.core.counter.seen_ids import SeenChunk
+from actors.core.dispatcher.effects import Deliver, Forget, Store
+from actors.core.dispatcher.outbox import Batch, PublishTotals
+from actors.core.shards import shard_number
+from actors.sinks.delivery import Delivery
+from actors.sources.source import Listener
+
+from .checks import Invariant, Violation
+from .disks import LedgerDisk, OutboxDisk
+from .nsqd import MAX_READY_COUNT
+from .process import Process
+
+_bodies = Bodies()  # what a body means does not depend on the run
+
+
+class Ledger:
+    """A `LedgerStore` on a disk that fails now and then."""
+
+    def __init__(self, process: Process):
+        self._process = process
+        self.disk: LedgerDisk = process.world.ledgers[shard_number(process.name)]
+
+    def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
+        """What was committed."""
+        return self.disk.load()
+
+    def commit(self, changes: Changes) -> None:
+        """Write the changes."""
+        self._process.world.write(self._process)
+        with self._process.world.effect(self._process, "Commit", Commit(changes)):
+            self.disk.commit(changes)
+            self._process.world.committed(self._process, self.disk, changes)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Outbox:
+    """An `OutboxStore` on a disk that fails now and then."""
+
+    def __init__(self, process: Process):
+        self._process = process
+        self._disk: OutboxDisk = process.world.outbox
+        self.service = self._disk.service
+
+    def load(self) -> tuple[list[Batch], PublishTotals]:
+        """What was written down."""
+        return self._disk.load()
+
+    def store(self, batch: Batch, totals: PublishTotals) -> None:
+        """Write a batch at its stage."""
+        self._process.world.write(self._process)
+        with self._process.world.effect(self._process, "Store", Store(batch, totals)):
+            self._disk.store(batch, totals)
+
+    def forget(self, key: str) -> None:
+        """Delete a batch."""
+        self._process.world.write(self._process)
+        with self._process.world.effect(self._process, "Forget", Forget(key)):
+            self._disk.forget(key)
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Answer:
+    """The answer of the client, in place of something to await."""
+
+    def __init__(self) -> None:
+        self.call: Callable[[Delivery], None]
+
+    def then(self, call: Callable[[Delivery], None]) -> None:
+        """Whom to tell."""
+        self.call = call
+
+
+class Sink:
+    """The way to the client."""
+
+    name = "the client"
+
+    def __init__(self, process: Process):
+        self._process = process
+        self.on_its_way: Batch | None = None
+
+    def deliver(self, batch: Batch) -> Answer:
+        """Send a batch once."""
+        world = self._process.world
+        answer = Answer()
+        with world.effect(self._process, "Deliver", Deliver(batch)):
+            if world.outbox.batches.get(batch.key) is None or self.on_its_way is not None:
+                raise Violation(Invariant.WRITTEN_FIRST, f"{batch.key} is sent at once")
+            self.on_its_way = batch
+            world.outside.deliver(self._process, batch, answer)
+        return answer
+
+
+class Connection:
+    """One connection to an nsqd, as the consumer has it."""
+
+    def __init__(self, number: int, queue: Any):
+        self.number = number
+        self.queue = queue
+        self.parser = FrameParser(_bodies)
+        self.is_broken = False
+        self.arrives_ms = self.reaches_ms = 0  # when the last bytes do: here, and at nsqd
+
+
+class Source:
+    """The connections of one consumer to all nsqds."""
+
+    def __init__(self, process: Process, listener: Listener):
+        self.process = process
+        self.connections: dict[int, Connection] = {}
+        self._listener = listener
+        self._world = process.world
+        self._numbers = count(process.incarnation * 1000)
+        for queue in self._world.outside.queues:
+            self._world.clock.after(0, self._world.run, process, self.connect, queue)
+
+    @property
+    def ready_count(self) -> int:
+        """Nobody asks."""
+        raise AssertionError
+
+    def connect(self, queue: Any) -> None:
+        """A connection, unless there is one."""
+        if any(one.queue is queue for one in self.connections.values()):
+            return
+        connection = Connection(next(self._numbers), queue)
+        self.connections[connection.number] = connection
+        self._world.outside.connect(self, connection)
+        self._listener.connected(connection.number, queue.source, MAX_READY_COUNT)
+
+    def disconnected(self, connection: Connection) -> None:
+        """A connection is lost."""
+        del self.connections[connection.number]
+        self._listener.disconnected(connection.number)
+
+    def received(self, connection: Connection, data: bytes) -> None:
+        """One read."""
+        parsed: Parsed = connection.parser.feed(data)
+        if parsed.messages:
+            self._listener.received(connection.number, parsed)
+            self._world.outside.check_outstanding(self.process.actor.rules.outstanding)
+
+    # What a consumer asks for: stricter than `Source` is, for one that knows which connections there are
+
+    def set_ready_count(self, connection: int, ready_count: int) -> None:
+        """RDY."""
+        with self._world.effect(self.process, "SetReadyCount", SetReadyCount(connection, ready_count)):
+            self._world.outside.set_ready_count(self.connections[connection], ready_count)
+
+    def finish(self, connection: int, ids: bytes) -> None:
+        """FIN."""
+        with self._world.effect(self.process, "Finish", Finish(connection, ids)):
+            one = self.connections[connection]
+            texts = [ids[at : at + HEX_ID_BYTES] for at in range(0, len(ids), HEX_ID_BYTES)]
+            self._world.oracle.finished(one.queue.source, texts)
+            self._world.outside.finish(one, texts)
+
+    def publish(self, connection: int, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
+        """Dead letters."""
+        with self._world.effect(self.process, "DeadLetter", DeadLetter(0, connection, bodies, {})):
+            self._world.outside.dead_letter(self, self.connections[connection], bodies, done)
+
+    def close(self) -> None:
+        """Nothing."""

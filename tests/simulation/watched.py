@@ -1,0 +1,155 @@
+"""The real actors with somebody who looks on: which plays a counter has yet to commit, and what waits at the
+dispatcher, kept apart from its schedule.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from actors.consumer import Consumer
+from actors.core.counter.effects import Commit
+from actors.core.counter.ledger import Changes
+from actors.core.counter.rules import Counting
+from actors.core.dispatcher.attempts import Outcome
+from actors.core.dispatcher.effects import Forget
+from actors.core.dispatcher.rules import Dispatching, Effect, Phase
+from actors.core.effects import Send
+from actors.core.messages import Collect, Collected, Pending
+from actors.core.shards import shard_number
+from actors.counter import Counter
+from actors.dispatcher import Dispatcher
+
+from .clock import Clock
+from .oracle import FreshPlay, Name, Oracle
+from .waiting import Waiting
+
+
+def watched_counting(kind: type[Counting], actor: "WatchedCounter", oracle: Oracle) -> type[Counting]:
+    """Those rules, and the actor is told which plays each of their commits counts."""
+
+    class Watched(kind):  # type: ignore[misc,valid-type]
+        def handle(self, inbox: list[Any], now_ms: int) -> list[Any]:
+            fresh = oracle.fresh_plays(inbox, now_ms, actor.uncommitted())
+            effects: list[Any] = super().handle(inbox, now_ms)
+            for effect in effects:
+                if isinstance(effect, Commit):
+                    actor.expected.append((effect.changes, fresh))
+            return effects
+
+    return Watched
+
+
+class WatchedCounter(Counter):
+    """The counter, with the plays of the commits that are still to come."""
+
+    def __init__(self, *arguments: Any, **more: Any):
+        super().__init__(*arguments, **more)
+        self.expected: deque[tuple[Changes, list[FreshPlay]]] = deque()
+
+    def uncommitted(self) -> set[Name]:
+        """The messages of commits that the disk has yet to take."""
+        return {play.name for _, fresh in self.expected for play in fresh}
+
+    def fresh_of(self, changes: Changes) -> list[FreshPlay]:
+        """What the commit counts that is carried out now."""
+        expected, fresh = self.expected.popleft()
+        assert expected is changes, "commits are carried out in order"
+        return fresh
+
+
+class WatchedConsumer(Consumer):
+    """The consumer, whose source can be asked for."""
+
+    @property
+    def source(self) -> Any:
+        return self._source
+
+
+class WatchedDispatching(Dispatching):
+    """Rules of the dispatcher; `waiting` is told of all that happens to them. See `watched_dispatching`."""
+
+    waiting: Waiting
+    sink: Any
+    clock: Clock
+    called_ms = 0  # a disk that fails may hold its effects up after that
+    inside = False  # what the rules call of themselves is part of the call that came from outside
+
+    def linked(self, shard: int, now_ms: int) -> list[Effect]:
+        self.waiting.lost(shard)
+        return self._watch(super().linked, shard, now_ms)
+
+    def lost(self, shard: int, now_ms: int) -> list[Effect]:
+        self.waiting.lost(shard)
+        return self._watch(super().lost, shard, now_ms)
+
+    def handle(self, shard: int, inbox: Iterable[Any], now_ms: int) -> list[Effect]:
+        for message in inbox:
+            match message:
+                case Pending():
+                    self.waiting.offer(message, now_ms)
+                case Collected():
+                    self.waiting.answered(shard, message.number)
+        return self._watch(super().handle, shard, inbox, now_ms)
+
+    def delivered(self, outcome: Outcome, *more: Any) -> list[Effect]:
+        batch, self.sink.on_its_way = self.sink.on_its_way, None
+        self.inside = True
+        effects = super().delivered(outcome, *more)
+        self.inside = False
+        if outcome is Outcome.ACCEPTED:
+            self.waiting.accepted({entry.video: entry.plays for entry in batch.entries})
+        elif any(isinstance(effect, Forget) for effect in effects):
+            self.waiting.refused([entry.video for entry in batch.entries], self._linked)
+        return self._seen(effects)
+
+    def drain(self, now_ms: int) -> list[Effect]:
+        return self._watch(super().drain, now_ms)
+
+    def wake(self, now_ms: int) -> list[Effect]:
+        return self._watch(super().wake, now_ms)
+
+    def _watch(self, call: Callable[..., list[Effect]], *arguments: Any) -> list[Effect]:
+        if self.inside:
+            return call(*arguments)
+        self.inside = True
+        effects = call(*arguments)
+        self.inside = False
+        return self._seen(effects)
+
+    def _seen(self, effects: list[Effect]) -> list[Effect]:
+        self.called_ms = self.clock.wall_ms
+        if self.phase is not Phase.COLLECTING:
+            self.waiting.give_up()
+        leaving: dict[int, dict[int, list[bytes]]] = {}
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Collect):
+                column = effect.message.videos
+                videos = [column[at : at + 16] for at in range(0, len(column), 16)]
+                leaving.setdefault(effect.message.number, {})[shard_number(effect.peer)] = videos
+        for number, asked in leaving.items():
+            self.waiting.leave(number, asked)
+        return effects
+
+
+def watched_dispatching(
+    kind: type[Dispatching], waiting: Waiting, sink: Any, clock: Clock
+) -> type[Dispatching]:
+    """Those rules, and `waiting` is told of all that happens to them."""
+    facts = {"waiting": waiting, "sink": sink, "clock": clock, "called_ms": clock.wall_ms}
+    return type(f"Watched{kind.__name__}", (WatchedDispatching, kind), facts)
+
+
+class WatchedDispatcher(Dispatcher):
+    """The dispatcher; once it has done all, nothing may be due."""
+
+    waiting: Waiting
+
+    async def init(self) -> Any:
+        ready = await super().init()
+        self._performed()
+        return ready
+
+    def _performed(self) -> None:
+        if self.rules.phase is Phase.IDLE:
+            self.waiting.idle(self.rules.called_ms)  # type: ignore[attr-defined]
+        super()._performed()

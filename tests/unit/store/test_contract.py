@@ -1,0 +1,163 @@
+"""What `actors/store/protocols.py` promises, of every store that there is. A new one is added to `STORES`."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from msgspec import structs
+
+from actors.core.counter.accounts import Account, Accounts
+from actors.core.counter.ledger import Changes, Tallies
+from actors.core.counter.seen_ids import SeenIds
+from actors.core.dispatcher.outbox import Entry, PublishTotals, Trigger, make_batch
+from actors.store import SqliteLedgerStore, SqliteOutboxStore
+from actors.system.exits import NotWritten
+from tests.simulation.disks import LedgerDisk, OutboxDisk
+
+V, W = b"v" * 16, b"w" * 16
+BATCH = make_batch("service", Trigger.REALTIME, [Entry(V, 3, 17), Entry(W, 1, 5, True)])
+OTHER = make_batch("service", Trigger.DEADLINE, [Entry(W, 2, 6)])
+
+
+class Sqlite:
+    """The real ones."""
+
+    def __init__(self, path):
+        self._state_dir = str(path)
+
+    def ledger(self):
+        return SqliteLedgerStore(self._state_dir, 0, 1, "NORMAL")
+
+    def outbox(self):
+        return SqliteOutboxStore(self._state_dir, 1, "NORMAL")
+
+    @contextlib.contextmanager
+    def full(self, store):
+        """A disk that takes no page more."""
+        connection = store._database.connection
+        ((before,),) = connection.execute("PRAGMA max_page_count").fetchall()
+        connection.execute("PRAGMA max_page_count = 1")
+        yield
+        connection.execute(f"PRAGMA max_page_count = {before}")
+
+
+class Simulated:
+    """The simulation's. When its disk fails is the world's business: `world.write`."""
+
+    def __init__(self, path):
+        self._ledger, self._outbox = LedgerDisk(), OutboxDisk()
+
+    def ledger(self):
+        return self._ledger
+
+    def outbox(self):
+        return self._outbox
+
+
+STORES = [Sqlite, Simulated]
+
+
+@pytest.fixture(params=STORES)
+def stores(request, tmp_path):
+    return request.param(tmp_path / "state")
+
+
+def columns(*pairs, after=0):
+    """Accounts as a commit carries them: the rows of one table, those `after` the first ones."""
+    table = Accounts([(b"%016d" % row, Account()) for row in range(after)] + list(pairs))
+    return table.columns(np.arange(after, len(table)))
+
+
+def chunks(source, *ids, at_ms=77):
+    seen = SeenIds(1000)
+    seen.admit(source, b"".join(one.to_bytes(8, "big") for one in ids), at_ms)
+    return seen.take_chunks()
+
+
+def changes(total=5, ids=(1, 2), source="a/plays", expired=(), counted=5):
+    accounts = columns((V, Account(total, 2, 3, 10**18, 10**18 + 1, (7, 8))))
+    return Changes(accounts, chunks(source, *ids), list(expired), Tallies(counted, 6, 7))
+
+
+def loaded(stores):
+    """What a process finds that starts now: accounts, how many ids it has seen, tallies."""
+    with contextlib.closing(stores.ledger()) as store:
+        accounts, seen, tallies = store.load()
+    return dict(accounts.items()), len(SeenIds(1000, seen)), tallies
+
+
+def test_a_new_ledger_is_empty(stores):
+    assert loaded(stores) == ({}, 0, Tallies())
+
+
+def test_what_was_committed_is_there_again(stores):
+    with contextlib.closing(stores.ledger()) as store:
+        store.commit(changes())
+    accounts, seen, tallies = loaded(stores)
+    assert accounts == dict(changes().accounts.items())
+    assert (seen, tallies) == (2, Tallies(5, 6, 7))
+
+
+def test_a_commit_replaces_accounts_adds_ids_and_leaves_the_rest(stores):
+    with contextlib.closing(stores.ledger()) as store:
+        store.commit(changes())
+        store.commit(Changes(columns((W, Account(1)), after=1), chunks("a/plays", 3), [], Tallies(6)))
+        store.commit(changes(total=9, ids=(4,), counted=10))
+    accounts, seen, tallies = loaded(stores)
+    assert (accounts[V].total, accounts[W].total, seen, tallies.counted) == (9, 1, 4, 10)
+
+
+def test_ids_that_expired_are_gone_of_their_source_only(stores):
+    (chunk,) = chunks("a/plays", 1, 2)
+    with contextlib.closing(stores.ledger()) as store:
+        store.commit(changes())
+        gone = [(chunk.source, chunk.bucket)]
+        store.commit(changes(ids=(1, 2, 3), source="b/plays", expired=gone))
+    assert loaded(stores)[1] == 3
+
+
+def test_a_new_outbox_is_empty_and_has_a_service_that_stays(stores):
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.load() == ([], PublishTotals())
+        service = store.service
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.service == service != ""
+
+
+def test_the_stages_of_a_batch_replace_each_other_in_its_place_until_it_is_forgotten(stores):
+    totals = PublishTotals(failed=2)
+    with contextlib.closing(stores.outbox()) as store:
+        store.store(BATCH, PublishTotals(failed=1))
+        store.store(OTHER, PublishTotals(failed=1))
+        store.store(BATCH.accepted(), totals)
+    with contextlib.closing(stores.outbox()) as store:
+        batches, found = store.load()
+        assert sorted(one.key for one in batches) == sorted([BATCH.key, OTHER.key])
+        assert {one.key: one for one in batches} == {BATCH.key: BATCH.accepted(), OTHER.key: OTHER}
+        assert found == totals
+        store.forget(BATCH.key)
+        store.forget("no such batch")
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.load() == ([OTHER], totals)
+
+
+def test_a_write_that_fails_for_now_leaves_nothing_and_can_be_tried_again(stores):
+    if not hasattr(stores, "full"):
+        pytest.skip("the simulation's disks fail in the world around them")
+    many = changes(ids=range(100_000), counted=5005)
+    accounts = {number.to_bytes(16, "big"): Account(1) for number in range(5000)}
+    many = structs.replace(many, accounts=columns(*accounts.items(), after=1))
+    with contextlib.closing(stores.ledger()) as store:
+        store.commit(changes())
+        with stores.full(store), pytest.raises(NotWritten):
+            store.commit(many)
+        assert loaded_beside(store) == 5
+        store.commit(many)
+    found, seen, _ = loaded(stores)
+    assert (len(found), seen) == (5001, 100_000)
+
+
+def loaded_beside(store):
+    """The tally in the file of a store that is open."""
+    ((counted,),) = store._database.query("SELECT counted FROM tallies")
+    return counted
