@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # As a line in a .pth file: the import hook of an ordinary editable install doubles the start of every process.
 EDITABLE := --config-settings editable_mode=compat -e
 # Four at a time, however many cores there are: most tests wait for processes of theirs, and not for a core.
-PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 N ?= 20
 

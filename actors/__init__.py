@@ -18,9 +18,9 @@ Imports go one way only, and a test checks it:
 
     core <- system, version
         <- config
-        <- sources, sinks, store, client, embedded_nsqd
+        <- sources, sinks, store
         <- supervision
-        <- consumer, counter, dispatcher, services
+        <- consumer, counter, dispatcher, client, embedded_nsqd
         <- preload, tree
         <- service
         <- cli

@@ -1,6 +1,6 @@
 """The consumer process: plays from nsqd to the counters, and FIN when they are counted.
 
-Owns the source of the plays. The rules are `core/consumer/rules.py`'s; this performs what they say.
+It owns the source. The rules are in `core/consumer/rules.py`; this carries out their effects.
 """
 
 import logging
@@ -11,7 +11,7 @@ from .config import Settings
 from .core.consumer.effects import DeadLetter, Finish, SetReadyCount
 from .core.consumer.frames import Parsed
 from .core.consumer.ready_count import ReadyCounts
-from .core.consumer.rules import Deliveries
+from .core.consumer.rules import ConsumerRules
 from .core.effects import Send
 from .core.messages import ConsumerInbox
 from .core.shards import shard_number
@@ -36,7 +36,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         start_args: StartArgs,
         host: Host,
         opener: Callable[[Settings, Listener], Source] = open_source,
-        rules: type[Deliveries] = Deliveries,
+        rules: type[ConsumerRules] = ConsumerRules,
         ready_counts: type[ReadyCounts] = ReadyCounts,
     ):
         super().__init__(start_args, host)
@@ -48,12 +48,12 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._letters_logged_ms: dict[str, int] = {}
 
     async def init(self) -> Ready:
-        """Nothing to take: nsqd is connected to once the counters are there to count."""
+        """Take nothing yet: the source is opened when all counters are linked."""
         where = self.options.nsqd_addresses or self.options.nsq.lookupd_http_addresses
         return Ready(note=f"topic {self.options.nsq.topic} at {', '.join(where)}")
 
     def linked(self, peer: str) -> None:
-        """A counter is there: send it what it has not answered; start with the last of them."""
+        """Send a counter what it has not answered. With the last counter, open the source."""
         shard = shard_number(peer)
         unanswered = self.rules.unanswered(shard)
         if unanswered:
@@ -63,7 +63,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             self._source = self._open(self.options, self)
 
     def handle(self, peer: str, messages: list[ConsumerInbox]) -> None:
-        """A counter has committed: finish."""
+        """Finish what a counter has committed."""
         shard = shard_number(peer)
         for message in messages:
             self._perform(self.rules.counted(shard, message.numbers))
@@ -71,7 +71,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._check_drained()
 
     def lost(self, peer: str) -> None:
-        """A counter is gone; what it has not answered is kept for the next."""
+        """Keep what a lost counter has not answered for its next incarnation."""
         unanswered = self.rules.unanswered(shard_number(peer))
         log.info("%s is gone; keeping %d unanswered messages for it", peer, unanswered)
 
@@ -90,17 +90,17 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._check_drained()
 
     def stats(self) -> bytes:
-        """What is outstanding."""
+        """The number of outstanding messages, and more."""
         return encode(self.rules.stats(self._source.ready_count if self._source else 0))
 
     def drain(self) -> None:
-        """Take nothing new; drained when all that was taken is finished."""
+        """Take nothing new. Drained means that everything that was taken is finished."""
         self._draining = True
         self._perform(self.rules.drain())
         self._check_drained()
 
     async def terminate(self) -> None:
-        """Close the connections: nsqd gives what is left to whoever comes next."""
+        """Close the connections: nsqd gives what is left to the next consumer."""
         if self._source is not None:
             self._source.close()
 
@@ -109,7 +109,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             if isinstance(effect, Send):
                 self.host.send(effect.peer, effect.message)
                 continue
-            assert self._source is not None, "nothing came, so there is nothing to answer"
+            assert self._source is not None, "without a source nothing came"
             match effect:
                 case Finish():
                     self._source.finish(effect.connection, effect.ids)
@@ -131,7 +131,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
                     why,
                     topic,
                 )
-        # FIN only after nsqd has the letter, and the ledger its count: nothing is lost in between.
+        # FIN comes only after nsqd has the dead letter and the ledger has counted it, so nothing is lost.
         done = partial(self._dead_lettered, effect.number)
         source.publish(effect.connection, topic, effect.letters, done)
 

@@ -1,8 +1,8 @@
 """A counter process: one shard's ledger, in memory and on disk.
 
-Owns the store. The rules are `core/counter/rules.py`'s; this performs what they say, in order. A commit
-that fails (disk full) is tried again until it works: nothing is answered meanwhile, so nothing is
-finished on the queue, and nsqd keeps what comes.
+It owns the store. The rules are in `core/counter/rules.py`; this carries out their effects in order. A commit
+that fails (a full disk) is tried again until it works. Nothing is answered meanwhile, so nothing is finished
+on the queue, and nsqd keeps the messages.
 """
 
 import logging
@@ -12,7 +12,7 @@ from functools import partial
 from .config import Settings
 from .core.counter.effects import Commit
 from .core.counter.ledger import Ledger
-from .core.counter.rules import CONSUMER, HOLD_MS_MAX, Counting
+from .core.counter.rules import CONSUMER, HOLD_MS_MAX, CounterRules
 from .core.counter.seen_ids import SeenIds
 from .core.effects import Send, is_for
 from .core.messages import CounterInbox
@@ -24,7 +24,7 @@ from .supervision.actor import Actor, Host, StartArgs
 from .supervision.effect_queue import EffectQueue
 from .supervision.loop import Timer
 from .supervision.protocol import Ready
-from .system.exits import NotWritten
+from .system.exits import WriteUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +40,13 @@ class Counter(Actor[CounterInbox, Settings]):
         start_args: StartArgs,
         host: Host,
         opener: Callable[[Settings, int], LedgerStore] = open_ledger,
-        rules: type[Counting] = Counting,
+        rules: type[CounterRules] = CounterRules,
         ledger: type[Ledger] = Ledger,
         seen_ids: type[SeenIds] = SeenIds,
     ):
         super().__init__(start_args, host)
-        self.rules: Counting
-        self.effects = EffectQueue(self._carry_out, NotWritten, host.call_later)
+        self.rules: CounterRules
+        self.effects = EffectQueue(self._carry_out, WriteUnavailable, host.call_later)
         self._store: LedgerStore
         self._open = opener
         self._kinds = rules, ledger, seen_ids
@@ -68,7 +68,7 @@ class Counter(Actor[CounterInbox, Settings]):
         )
 
     def handle(self, peer: str, messages: list[CounterInbox]) -> None:
-        """Count, answer, tell: what the rules say, in their order."""
+        """Count, commit and answer, as the rules say."""
         self.effects.perform(self.rules.handle(messages, self._now_ms()))
         due_ms = self.rules.wakeup_ms()
         if due_ms is not None and self._timer is None:
@@ -78,13 +78,13 @@ class Counter(Actor[CounterInbox, Settings]):
             self.host.say_resumed()
 
     def lost(self, peer: str) -> None:
-        """Whoever comes after asks or sends again."""
+        """Drop the messages for a lost peer: its next incarnation asks or sends again."""
         self.effects.forget(partial(is_for, peer))
         held = "nsqd will redeliver what it held" if peer == CONSUMER else "what is pending stays here"
         log.debug("%s is gone; %s", peer, held)
 
     def stats(self) -> bytes:
-        """What the ledger holds."""
+        """The figures of the ledger."""
         return encode(self.rules.stats())
 
     async def terminate(self) -> None:

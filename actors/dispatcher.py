@@ -1,7 +1,7 @@
 """The dispatcher process: the deadline heap, the batches of twenty, the client.
 
-Owns the store of batches, the sink and the one timer. The rules are `core/dispatcher/rules.py`'s; this
-performs what they say, in order.
+It owns the outbox, the sink and one timer. The rules are in `core/dispatcher/rules.py`; this carries out
+their effects in order.
 """
 
 import logging
@@ -13,7 +13,7 @@ from .config import Settings
 from .core.dispatcher.attempts import Circuit, Outcome
 from .core.dispatcher.effects import Deliver, Forget, Store
 from .core.dispatcher.outbox import Batch
-from .core.dispatcher.rules import Dispatching, Effect
+from .core.dispatcher.rules import DispatcherRules, Effect
 from .core.dispatcher.schedule import Rule
 from .core.effects import Send, is_for
 from .core.messages import DispatcherInbox
@@ -26,13 +26,13 @@ from .supervision.actor import Actor, Host, StartArgs
 from .supervision.effect_queue import EffectQueue
 from .supervision.loop import Timer
 from .supervision.protocol import Ready
-from .system.exits import NotWritten
+from .system.exits import WriteUnavailable
 
 log = logging.getLogger(__name__)
 
-REASONS_TOLD_MAX = 10  # an outage, after which the next reason to fail is no news
+REASONS_TOLD_MAX = 10  # different reasons logged in one outage
 LOOK_AGAIN_S = 1.0
-FLUSH_SHARE = 0.5  # of the time that an actor has to end
+FLUSH_SHARE = 0.5  # of the time that a child has to end
 
 
 class Dispatcher(Actor[DispatcherInbox, Settings]):
@@ -46,12 +46,12 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         host: Host,
         sink_opener: Callable[[Settings], Sink] = open_sink,
         store_opener: Callable[[Settings], OutboxStore] = open_outbox,
-        rules: type[Dispatching] = Dispatching,
+        rules: type[DispatcherRules] = DispatcherRules,
         jitter: Callable[[], float] = random.random,
     ):
         super().__init__(start_args, host)
-        self.rules: Dispatching
-        self.effects = EffectQueue(self._carry_out, NotWritten, host.call_later, self._performed)
+        self.rules: DispatcherRules
+        self.effects = EffectQueue(self._carry_out, WriteUnavailable, host.call_later, self._performed)
         self._store: OutboxStore
         self._sink: Sink
         self._openers = sink_opener, store_opener
@@ -64,7 +64,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._draining = False
 
     async def init(self) -> Ready:
-        """Read the batches that are on their way."""
+        """Read the stored batches."""
         settings = self.options
         open_sink, open_store = self._openers
         self._sink = open_sink(settings)
@@ -80,40 +80,42 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             ),
             settings.counters.shards,
             dispatch.batch_size_max,
-            self._store.service,
-            self._jitter,
-            batches,
-            totals.told_to(self._sink.name),
-            settings.publish.rate_max_per_s,
+            service=self._store.service,
+            jitter=self._jitter,
+            stored=batches,
+            totals=totals.published_to(self._sink.name),
+            rate_max_per_s=settings.publish.rate_max_per_s,
         )
         self._set_timer()
         return Ready(note=f"publishing to {self._sink.name}, batches to confirm: {len(batches)}")
 
     def linked(self, peer: str) -> None:
-        """A counter is there: ask what is pending."""
+        """Ask a counter for its pending videos."""
         self.effects.perform(self.rules.linked(shard_number(peer), self._now_ms()))
 
     def lost(self, peer: str) -> None:
-        """A counter is gone."""
+        """Drop the videos of a lost counter, and the messages for it."""
         self.effects.forget(partial(is_for, peer))
         self.effects.perform(self.rules.lost(shard_number(peer), self._now_ms()))
 
     def handle(self, peer: str, messages: list[DispatcherInbox]) -> None:
-        """What a counter says."""
+        """Take in what a counter says."""
         self.effects.perform(self.rules.handle(shard_number(peer), messages, self._now_ms()))
 
     def stats(self) -> bytes:
-        """What was published and what is not."""
+        """The figures of what was published and what is pending."""
         return encode(self.rules.stats())
 
     def drain(self) -> None:
-        """Publish what is pending, due or not."""
+        """Publish everything that is pending, due or not."""
         self._draining = True
         self.effects.perform(self.rules.drain(self._now_ms()))
 
     async def terminate(self) -> None:
-        """Give a slow reader of stdout time for what waits there; close the store in order. A batch on
-        its way is sent again, under its key, by the next."""
+        """Give a slow reader of stdout some time, and close the store in order.
+
+        The next dispatcher sends a batch that is still on its way again, under its key.
+        """
         await self._sink.flush(FLUSH_SHARE * self.options.supervisor.shutdown_timeout_s)
         self._sink.close()
         self._store.close()
@@ -139,14 +141,13 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self.host.say_resumed()
         before = self.rules.attempts.circuit
         effects = self.rules.delivered(
-            delivery.outcome, self._now_ms(), delivery.retry_after_ms, delivery.rejected
+            batch.key, delivery.outcome, self._now_ms(), delivery.retry_after_ms, delivery.rejected
         )
         self._report(batch, delivery, before)
         self.effects.perform(effects)
 
     def _report(self, batch: Batch, delivery: Delivery, before: Circuit) -> None:
-        """A line a reason when the client begins to fail, one when it is given up for now, one when it
-        is back."""
+        """Log a line per reason when the client fails, one when the circuit opens, one when it is back."""
         if delivery.notice and not self._notice_told:
             self._notice_told = True
             log.warning("batch %s to %s: %s", batch.key, self._sink.name, delivery.notice)
@@ -181,7 +182,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             self._timer = None
         due_ms = self.rules.wakeup_ms()
         if due_ms is not None:
-            # A loop's timers follow the monotonic clock; look again now and then at the wall's.
+            # Timers follow the monotonic clock; look at the wall clock now and then.
             delay_s = min(max(0.0, (due_ms - self.host.wall_ns() / 1e6) / 1000), LOOK_AGAIN_S)
             self._timer = self.host.call_later(delay_s, self._wake)
 

@@ -1,7 +1,7 @@
-"""Which children there are, in which order they start, and who is linked to whom. No policy.
+"""Which children there are, in which order they start, and which are linked.
 
-Each starts when the one before said it is ready, and they stop in reverse: what gives plays starts
-last and stops first.
+Each child starts when the one before is ready. They stop in reverse order: what gives plays starts last and
+stops first.
 
     root
     ├── nsqd            only when the settings name no nsqd and no nsqlookupd
@@ -26,15 +26,15 @@ COUNTERS = "counters"
 
 
 def root_spec(settings: Settings) -> ChildSpec:
-    """The root supervisor and all below."""
+    """The spec of the root supervisor and everything below."""
     rules = settings.supervisor
     shutdown_ms = int(rules.shutdown_timeout_s * 1000)
     counters = [counter_of(shard) for shard in range(settings.counters.shards)]
     children = []
     if settings.embedded:
-        children.append(ChildSpec(NSQD, "actors.services:Nsqd", shutdown_ms=shutdown_ms))
+        children.append(ChildSpec(NSQD, "actors.embedded_nsqd.actor:Nsqd", shutdown_ms=shutdown_ms))
     if settings.client.enabled:
-        children.append(ChildSpec(CLIENT, "actors.services:Client", shutdown_ms=shutdown_ms))
+        children.append(ChildSpec(CLIENT, "actors.client.actor:Client", shutdown_ms=shutdown_ms))
     children += [
         ChildSpec(
             DISPATCHER,
@@ -64,8 +64,11 @@ def root_spec(settings: Settings) -> ChildSpec:
 
 
 def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
-    """The counters' supervisor. Significant: when it gives up, the service has no ledger to count in,
-    and a restart of the same would be no different; so the root ends too."""
+    """The spec of the counters' supervisor.
+
+    It is significant: when it gives up, the service has no ledger to count in, and another restart would not
+    help; so the root ends too.
+    """
     rules = settings.counters_rules
     shutdown_ms = int(rules.shutdown_timeout_s * 1000)
     workers = tuple(
@@ -89,7 +92,7 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
 
 
 def groups_to_poll(settings: Settings) -> list[list[str]]:
-    """The children with stats, those that give plays before those that take them."""
+    """The ids of the children with stats; those that give plays come before those that take them."""
     return [[CONSUMER], [counter_of(shard) for shard in range(settings.counters.shards)], [DISPATCHER]]
 
 

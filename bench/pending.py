@@ -16,8 +16,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 
 from actors.core.columns import pack_numbers
-from actors.core.dispatcher.lead_time import Margin
-from actors.core.dispatcher.rules import Dispatching
+from actors.core.dispatcher.lead_time import LeadTime
+from actors.core.dispatcher.rules import DispatcherRules
 from actors.core.dispatcher.schedule import Rule, Schedule
 from actors.core.messages import DispatcherInbox, Pending
 from actors.supervision.mailbox import Decoder, encode
@@ -67,10 +67,10 @@ def offers(size: int, messages: int, publishes_ms: list[float]) -> tuple[float, 
     """CPU µs and bytes a video."""
     chance = random.Random(1)
     mails = [_mail(chance, size, number * size) for number in range(messages)]
-    dispatching = Dispatching(Rule(1), 1, BATCH, "bench", chance.random)
+    dispatching = DispatcherRules(Rule(1), 1, BATCH, service="bench", jitter=chance.random)
     dispatching.linked(0, NOW_MS)
     for publish_ms in publishes_ms:
-        dispatching._margin.measure(publish_ms)
+        dispatching._lead_time.measure(publish_ms)
     decoder: Decoder[DispatcherInbox] = Decoder(DispatcherInbox)
     gc.collect()
     before, started_s = own_memory_bytes(), time.process_time()
@@ -92,10 +92,10 @@ def _mail(chance: random.Random, size: int, first: int) -> bytes:
 
 def batch_us(waiting: int) -> float:
     """CPU µs that a batch of realtime videos takes."""
-    chance, margin = random.Random(1), Margin(Rule().deadline_ms)
+    chance, lead_time = random.Random(1), LeadTime(Rule().deadline_ms)
     for _ in range(10):
-        margin.measure(2.0)
-    schedule = Schedule(Rule(), BATCH, margin)
+        lead_time.measure(2.0)
+    schedule = Schedule(Rule(), BATCH, lead_time)
     for _ in range(waiting):
         schedule.offer(chance.randbytes(16), NOW_MS - chance.randrange(30_000), 100, NOW_MS)
     started_s = time.process_time()

@@ -9,7 +9,7 @@ default, every play is told within its linger, so the bound holds for the schedu
 1 or more. With a slower client, plays wait for the batch before theirs and go out together: the bound is
 then one for that linger and one publish time more, which is what such a client makes everybody wait.
 
-publishes: of the dispatcher, with its margin before deadlines. rule: of its schedule alone, without one.
+publishes: of the dispatcher, with its lead_time before deadlines. rule: of its schedule alone, without one.
 bound: fewer are impossible, even knowing the future (docs/publishing.md); ratio: publishes to it. timer:
 every 60 s all that changed, in twenties, with the first plays of a video told late.
 """
@@ -29,13 +29,13 @@ from actors.core.client.bound import Mode, Play, demands, publishes_min, timer_p
 from actors.core.columns import VIDEO_BYTES, pack_numbers
 from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.ledger import Ledger
-from actors.core.counter.rules import Counting
+from actors.core.counter.rules import CounterRules
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.effects import Deliver
-from actors.core.dispatcher.lead_time import Margin, Pace
+from actors.core.dispatcher.lead_time import LeadTime, PublishTime
 from actors.core.dispatcher.outbox import Batch, payload
-from actors.core.dispatcher.rules import Dispatching
+from actors.core.dispatcher.rules import DispatcherRules
 from actors.core.dispatcher.schedule import Rule, Schedule
 from actors.core.effects import Send
 from actors.core.messages import CounterInbox, DispatcherInbox, Plays
@@ -145,9 +145,11 @@ def replay(trace: list[Play], mode: Mode, client_ms: int = 0, vary: float = 0.0)
 
 
 def rule_publishes(trace: list[Play], mode: Mode) -> int:
-    """How many the rule alone makes: `Schedule` without a margin before deadlines, and nothing around it."""
+    """How many the rule alone makes: `Schedule` without a lead time, and nothing around it."""
     rule = _rule_of(mode)
-    schedule = Schedule(rule, mode.batch_size_max, Margin(rule.deadline_ms, slack_ms=0, pace=Pace(0)))
+    schedule = Schedule(
+        rule, mode.batch_size_max, LeadTime(rule.deadline_ms, slack_ms=0, publish_time=PublishTime(0))
+    )
     videos = dict.fromkeys(play.video for play in trace)
     names = {video: number.to_bytes(VIDEO_BYTES, "big") for number, video in enumerate(videos)}
     publishes = 0
@@ -185,8 +187,10 @@ class _World:
         self._random = Random(1)
         steps_below = mode.realtime_below if mode.every_play else 0
         ledger = Ledger(SeenIds(DEDUPE_WINDOW_MS), _counted_before(trace), steps_below=steps_below)
-        self._counting = Counting(ledger)
-        self._dispatching = Dispatching(_rule_of(mode), 1, mode.batch_size_max, "trace", lambda: 1.0)
+        self._counting = CounterRules(ledger)
+        self._dispatching = DispatcherRules(
+            _rule_of(mode), 1, mode.batch_size_max, service="trace", jitter=lambda: 1.0
+        )
         self._sent: Batch | None = None
         self._left_ms = self._answered_ms = 0
 
@@ -210,7 +214,8 @@ class _World:
             elif self._sent is not None:
                 told = Told(self._left_ms, now_ms, self._sent)
                 self._sent = None
-                self._perform(self._dispatching.delivered(Outcome.ACCEPTED, now_ms), now_ms)
+                effects = self._dispatching.delivered(told.batch.key, Outcome.ACCEPTED, now_ms)
+                self._perform(effects, now_ms)
                 yield told
             else:
                 self._perform(self._dispatching.wake(now_ms), now_ms)

@@ -22,7 +22,7 @@ from itertools import count, islice
 import numpy as np
 
 from actors.core.counter.accounts import Accounts
-from actors.core.counter.ledger import Changes, Tallies
+from actors.core.counter.ledger import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenIds
 from actors.store import SqliteLedgerStore, ledger_path
 
@@ -66,7 +66,7 @@ def main() -> None:
             assert redelivered is None
             with timed("expire"):
                 expired = seen.expire(now_ms)
-            changes = Changes(nothing, seen.take_chunks(), expired, Tallies())
+            changes = LedgerChanges(nothing, seen.take_chunks(), expired, Tallies())
             with timed("commit that expires" if expired else "commit"):
                 store.commit(changes)
         grown_bytes = own_memory_bytes() - before_bytes

@@ -79,20 +79,9 @@ def parse(argv: Sequence[str]) -> Arguments:
     plays_per_second = _plays_per_second(given, plays, read, problems)
     if given.manifest is not None and (unwritable := manifest.problem(given.manifest)):
         problems.append(unwritable)
-    settings = None
-    try:
-        settings = config.load(given.config, given.set)
-    except config.ConfigError as error:
-        problems.extend(str(error).splitlines())
+    settings = _settings(given, problems)
     # What could not be read is None, and has its problem among them.
-    if (
-        problems
-        or plays is None
-        or videos is None
-        or quiet_videos is None
-        or seed is None
-        or settings is None
-    ):
+    if problems or plays is None or videos is None or quiet_videos is None or seed is None or not settings:
         raise ArgumentsError(problems)
     return Arguments(
         settings,
@@ -105,6 +94,14 @@ def parse(argv: Sequence[str]) -> Arguments:
         seed_was_drawn,
         given.manifest,
     )
+
+
+def _settings(given: argparse.Namespace, problems: list[str]) -> config.Settings | None:
+    try:
+        return config.load(given.config, given.set)
+    except config.ConfigError as error:
+        problems.extend(str(error).splitlines())
+        return None
 
 
 def _parser() -> argparse.ArgumentParser:

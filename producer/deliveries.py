@@ -10,7 +10,7 @@ from collections import Counter, deque
 from typing import NamedTuple
 
 
-class Batch(NamedTuple):
+class MessageBatch(NamedTuple):
     """Plays that travel in one MPUB: those at `start` to before `stop` of the order of plays."""
 
     start: int
@@ -31,8 +31,8 @@ class Deliveries:
     def __init__(self, order: "array[int]"):
         self._order = order
         self._next = 0
-        self._given_back: deque[Batch] = deque()
-        self._in_flight: set[Batch] = set()
+        self._given_back: deque[MessageBatch] = deque()
+        self._in_flight: set[MessageBatch] = set()
         self._acknowledged: Counter[int] = Counter()
         self._unknown: Counter[int] = Counter()
         self.acknowledged_plays = 0
@@ -55,15 +55,15 @@ class Deliveries:
         """Whether every play is either acknowledged or of unknown outcome."""
         return self.waiting_plays == 0 and self.in_flight_plays == 0
 
-    def take(self, size_max: int) -> Batch | None:
+    def take(self, size_max: int) -> MessageBatch | None:
         """The next plays to send, at most `size_max`; None when none waits."""
         if self._given_back:
             batch = self._given_back.popleft()
             if batch.size > size_max:
-                self._given_back.appendleft(Batch(batch.start + size_max, batch.stop))
-                batch = Batch(batch.start, batch.start + size_max)
+                self._given_back.appendleft(MessageBatch(batch.start + size_max, batch.stop))
+                batch = MessageBatch(batch.start, batch.start + size_max)
         elif self._next < len(self._order):
-            batch = Batch(self._next, min(self._next + size_max, len(self._order)))
+            batch = MessageBatch(self._next, min(self._next + size_max, len(self._order)))
             self._next = batch.stop
         else:
             return None
@@ -71,22 +71,22 @@ class Deliveries:
         self.in_flight_plays += batch.size
         return batch
 
-    def videos_of(self, batch: Batch) -> "array[int]":
+    def videos_of(self, batch: MessageBatch) -> "array[int]":
         """The video index of each play in the batch."""
         return self._order[batch.start : batch.stop]
 
-    def acknowledge(self, batch: Batch) -> None:
+    def acknowledge(self, batch: MessageBatch) -> None:
         """The queue said OK: it has these plays."""
         self._land(batch)
         self._acknowledged.update(self.videos_of(batch))
         self.acknowledged_plays += batch.size
 
-    def give_back(self, batch: Batch) -> None:
+    def give_back(self, batch: MessageBatch) -> None:
         """The queue certainly does not have these plays: they will be sent again."""
         self._land(batch)
         self._given_back.append(batch)
 
-    def lose(self, batch: Batch) -> None:
+    def lose(self, batch: MessageBatch) -> None:
         """The queue may or may not have these plays: nobody will ever know."""
         self._land(batch)
         self._unknown.update(self.videos_of(batch))
@@ -100,7 +100,7 @@ class Deliveries:
         """Plays of unknown outcome by video, in the order of `videos`."""
         return _by_name(videos, self._unknown)
 
-    def _land(self, batch: Batch) -> None:
+    def _land(self, batch: MessageBatch) -> None:
         self._in_flight.remove(batch)
         self.in_flight_plays -= batch.size
 

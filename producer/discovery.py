@@ -5,13 +5,15 @@ nsqlookupds know, else the embedded one, whose port the running service has writ
 free to choose. Asks once and says what is missing; waiting and asking again is the caller's.
 """
 
-import json
 from collections.abc import Awaitable, Callable
 
 from tornado.httpclient import AsyncHTTPClient, HTTPError
 
 from actors.config import Settings
+from actors.sources.lookup import nodes_url, nsqds_in
 from actors.system import runfile
+from actors.system.addresses import split_address
+from actors.system.exits import Failure
 from actors.system.installation import service_command
 
 LOOKUP_TIMEOUT_S = 2.0
@@ -29,7 +31,7 @@ def locator(settings: Settings) -> Locate:
         return _fixed(settings.nsq.nsqd_tcp_addresses)
     if settings.nsq.lookupd_http_addresses:
         return _asking(settings.nsq.lookupd_http_addresses)
-    if settings.embedded_nsqd.tcp_address.rpartition(":")[2] == "0":
+    if split_address(settings.embedded_nsqd.tcp_address)[1] == 0:
         return _as_the_service_says(settings.supervisor.state_dir)
     return _fixed([settings.embedded_nsqd.tcp_address])
 
@@ -61,7 +63,9 @@ def _asking(lookupds: list[str]) -> Locate:
         for lookupd in lookupds:
             try:
                 found.update(dict.fromkeys(await _nodes(lookupd)))
-            except (OSError, HTTPError, ValueError, KeyError, TypeError) as error:
+            except Failure as failure:
+                problems.append(str(failure))
+            except (OSError, HTTPError, ValueError) as error:
                 problems.append(f"{lookupd}: {error}")
         if not found:
             because = f" ({'; '.join(problems)})" if problems else ""
@@ -72,12 +76,5 @@ def _asking(lookupds: list[str]) -> Locate:
 
 
 async def _nodes(lookupd: str) -> list[str]:
-    base = lookupd.rstrip("/") if "://" in lookupd else f"http://{lookupd.rstrip('/')}"
-    answer = await AsyncHTTPClient().fetch(f"{base}/nodes", request_timeout=LOOKUP_TIMEOUT_S)
-    return [
-        _join(node["broadcast_address"], node["tcp_port"]) for node in json.loads(answer.body)["producers"]
-    ]
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    answer = await AsyncHTTPClient().fetch(nodes_url(lookupd), request_timeout=LOOKUP_TIMEOUT_S)
+    return nsqds_in(answer.body, lookupd)

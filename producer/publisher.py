@@ -9,11 +9,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from producer.deliveries import Batch, Deliveries
+from producer.deliveries import Deliveries, MessageBatch
 from producer.discovery import Locate, NotThereYet
 from producer.pace import Pace
 from producer.workload import Workload
-from producer.writer import Outcome, Writer, frame, mpub
+from producer.writer import PublishOutcome, Writer, frame, mpub
 
 MPUB_PLAYS_MAX = 1000  # 55 kB a command: nsqd takes 5 MB, and a larger one is no faster.
 IN_FLIGHT_MAX = 8  # MPUBs a connection: enough that nsqd never waits for the producer.
@@ -55,7 +55,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Until every play has an outcome, or `stop`. Called once, inside the loop."""
-        self._writer: Writer[Batch] = Writer(
+        self._writer: Writer[MessageBatch] = Writer(
             self._on_settled, self._on_opened, self._on_closed, self._on_refused
         )
         tasks = [asyncio.create_task(self._keep_connected())]
@@ -125,20 +125,20 @@ class Publisher:
             return MPUB_PLAYS_MAX
         return self._pace.due(time.monotonic(), self.deliveries.released_plays)
 
-    def _on_settled(self, batch: Batch, outcome: Outcome) -> None:
+    def _on_settled(self, batch: MessageBatch, outcome: PublishOutcome) -> None:
         match outcome:
-            case Outcome.ACKNOWLEDGED:
+            case PublishOutcome.ACKNOWLEDGED:
                 self.deliveries.acknowledge(batch)
                 self._refusals = 0
-            case Outcome.REFUSED | Outcome.NOT_SENT:
+            case PublishOutcome.REFUSED | PublishOutcome.NOT_SENT:
                 self.deliveries.give_back(batch)
-            case Outcome.UNKNOWN:
+            case PublishOutcome.UNKNOWN:
                 self.deliveries.lose(batch)
         if self.deliveries.in_flight_plays == 0:
             self._settled_all.set()
         if self.deliveries.finished:
             self._ended.set()
-        elif self._pace is None and outcome is Outcome.ACKNOWLEDGED:
+        elif self._pace is None and outcome is PublishOutcome.ACKNOWLEDGED:
             self._pump()
 
     def _on_opened(self, address: str) -> None:

@@ -22,13 +22,15 @@ import nsq
 from nsq.protocol import Error
 from tornado.iostream import IOStream
 
+from actors.system.addresses import split_address
+
 HANDSHAKE_TIMEOUT_S = 5.0  # From connect to ready; the stock connection waits for ever.
 HEARTBEAT_S = 10  # nsqd says something this often, so three times as long in silence means gone.
 SILENCE_MAX_S = 3.0 * HEARTBEAT_S
 PARTIAL = b"E_MPUB_FAILED"
 
 
-class Outcome(Enum):
+class PublishOutcome(Enum):
     """What became of an MPUB."""
 
     ACKNOWLEDGED = "the queue said OK"
@@ -47,7 +49,7 @@ class Sent(NamedTuple, Generic[Ticket]):
     written: "Future[None]"
 
 
-class Connection(nsq.AsyncConn):
+class NsqdConnection(nsq.AsyncConn):
     """A connection that can fail quietly. `reason` says why it ended, once it did."""
 
     reason = ""
@@ -72,11 +74,11 @@ class Writer(nsq.Writer, Generic[Ticket]):
     `refused(address, error)` when an nsqd answers with an error. Needs a running loop.
     """
 
-    conns: dict[str, Connection]
+    conns: dict[str, NsqdConnection]
 
     def __init__(
         self,
-        settled: Callable[[Ticket, Outcome], None],
+        settled: Callable[[Ticket, PublishOutcome], None],
         opened: Callable[[str], None],
         closed: Callable[[str, str, bool], None],
         refused: Callable[[str, str], None],
@@ -85,10 +87,10 @@ class Writer(nsq.Writer, Generic[Ticket]):
         super().__init__(["not known yet"], heartbeat_interval=HEARTBEAT_S)
         self._settled, self._opened = settled, opened
         self._closed, self._refused = closed, refused
-        self._connecting: dict[str, Connection] = {}
+        self._connecting: dict[str, NsqdConnection] = {}
 
     @property
-    def open(self) -> list[Connection]:
+    def open(self) -> list[NsqdConnection]:
         """The connections that plays can be sent on."""
         return [conn for conn in self.conns.values() if conn.connected() and not conn.stream.closed()]
 
@@ -108,12 +110,11 @@ class Writer(nsq.Writer, Generic[Ticket]):
     def connect_to(self, addresses: Iterable[str]) -> None:
         """Start connecting to each "host:port" that is not connected or about to be."""
         for address in addresses:
-            host, _, port = address.rpartition(":")
-            self.connect_to_nsqd(host.strip("[]"), int(port))
+            self.connect_to_nsqd(*split_address(address))
 
     def connect_to_nsqd(self, host: str, port: int) -> None:
         """As in pynsq, with a connection that fails quietly and within `HANDSHAKE_TIMEOUT_S`."""
-        conn = Connection(host, port, **self.conn_kwargs)
+        conn = NsqdConnection(host, port, **self.conn_kwargs)
         if conn.id in self.conns or conn.id in self._connecting:
             return
         conn.on("ready", self._on_connection_ready)
@@ -131,7 +132,7 @@ class Writer(nsq.Writer, Generic[Ticket]):
         try:
             written = conn.send(command)
         except OSError:  # tornado's StreamClosedError is one; the close callback is on its way.
-            self._settled(ticket, Outcome.NOT_SENT)
+            self._settled(ticket, PublishOutcome.NOT_SENT)
             return
         conn.sent_count += 1
         conn.callback_queue.append(Sent(ticket, written))
@@ -149,17 +150,17 @@ class Writer(nsq.Writer, Generic[Ticket]):
             self._settle_unanswered(conn)
             conn.end("closed by the producer")
 
-    def _on_connection_ready(self, conn: Connection, **_: object) -> None:
+    def _on_connection_ready(self, conn: NsqdConnection, **_: object) -> None:
         self._connecting.pop(conn.id, None)
         self.conns[conn.id] = conn
         self._opened(conn.id)
 
-    def _on_connection_response(self, conn: Connection, **_: object) -> None:
+    def _on_connection_response(self, conn: NsqdConnection, **_: object) -> None:
         # The answer to IDENTIFY comes this way too, when nothing is in flight yet.
         if conn.callback_queue:
-            self._settled(conn.callback_queue.pop(0).ticket, Outcome.ACKNOWLEDGED)
+            self._settled(conn.callback_queue.pop(0).ticket, PublishOutcome.ACKNOWLEDGED)
 
-    def _on_connection_error(self, conn: Connection, error: Error, **_: object) -> None:
+    def _on_connection_error(self, conn: NsqdConnection, error: Error, **_: object) -> None:
         if type(error) is not Error:  # The connection broke: the close that follows settles it.
             return
         text = error.args[0].decode("utf-8", "replace")
@@ -168,11 +169,11 @@ class Writer(nsq.Writer, Generic[Ticket]):
         unanswered, conn.callback_queue = conn.callback_queue, []
         for position, sent in enumerate(unanswered):
             partly_taken = position == 0 and error.args[0].startswith(PARTIAL)
-            self._settled(sent.ticket, Outcome.UNKNOWN if partly_taken else Outcome.REFUSED)
+            self._settled(sent.ticket, PublishOutcome.UNKNOWN if partly_taken else PublishOutcome.REFUSED)
         self._refused(conn.id, text)
         conn.end(text)
 
-    def _on_connection_close(self, conn: Connection, **_: object) -> None:
+    def _on_connection_close(self, conn: NsqdConnection, **_: object) -> None:
         was_open = self.conns.get(conn.id) is conn
         if was_open:
             del self.conns[conn.id]
@@ -181,14 +182,14 @@ class Writer(nsq.Writer, Generic[Ticket]):
         self._settle_unanswered(conn)
         self._closed(conn.id, conn.reason or _reason(conn.stream.error), was_open)
 
-    def _settle_unanswered(self, conn: Connection) -> None:
+    def _settle_unanswered(self, conn: NsqdConnection) -> None:
         unanswered, conn.callback_queue = conn.callback_queue, []
         for sent in unanswered:
             # nsqd acts on a whole command only: what the kernel never had, nsqd cannot have.
             whole = sent.written.done() and sent.written.exception() is None
-            self._settled(sent.ticket, Outcome.UNKNOWN if whole else Outcome.NOT_SENT)
+            self._settled(sent.ticket, PublishOutcome.UNKNOWN if whole else PublishOutcome.NOT_SENT)
 
-    def _give_up_unless_ready(self, conn: Connection) -> None:
+    def _give_up_unless_ready(self, conn: NsqdConnection) -> None:
         if self._connecting.get(conn.id) is conn:
             conn.end(f"no answer within {HANDSHAKE_TIMEOUT_S:g} s")
 

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -11,6 +12,18 @@ from tests.support.trouble import BusyLoops, Halts, add_options
 
 hypothesis.settings.register_profile("playtally", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("playtally")
+
+
+# The folders with the files that take longest, which begin first: else one of them goes on alone at the end.
+SLOW_FIRST = ("package", "chaos", "end_to_end", "fuzz", "supervision", "simulation", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
+
+    items.sort(key=place)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

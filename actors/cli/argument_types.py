@@ -1,4 +1,4 @@
-"""What words of the command line mean. Each raises `argparse.ArgumentTypeError` with what was expected."""
+"""Types of command-line arguments. Each raises `argparse.ArgumentTypeError` with what was expected."""
 
 import argparse
 import math
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def signal_named(name: str) -> signal.Signals:
-    """A signal by its name, with or without SIG, or by its number."""
+    """Return the signal of a name, with or without SIG, or of a number."""
     text = name.upper().removeprefix("SIG")
     try:
         return signal.Signals(int(text)) if text.isdecimal() else signal.Signals[f"SIG{text}"]
@@ -18,12 +18,12 @@ def signal_named(name: str) -> signal.Signals:
 
 
 def positive(text: str) -> float:
-    """A number above 0."""
+    """Return a number above 0."""
     return _number(text, "above 0", lambda number: number > 0)
 
 
 def not_negative(text: str) -> float:
-    """A number from 0 on."""
+    """Return a number, 0 or more."""
     return _number(text, "0 or more", lambda number: number >= 0)
 
 

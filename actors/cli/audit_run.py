@@ -1,7 +1,7 @@
 """A recorded run, audited: were the promises kept, and how near were its publishes to the fewest possible.
 
-Judges with `core/client/audit.py` and `core/client/bound.py` alone,
-which share no rule with the code that publishes.
+Judges with `core/client/audit.py` and `core/client/bound.py` alone, which share no rule with the code that
+publishes.
 """
 
 import argparse
@@ -16,8 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..config import Settings
-from ..core.client.audit import Audit, Broken, Promise, Promises, Publish, Verdict
+from ..config.promises import promises_of
+from ..core.client.audit import Audit, Verdict
 from ..core.client.bound import Demand, Mode, Play, demand, needed, publishes_min, timer_publishes
+from ..core.client.promises import Broken, Promise, Promises, Publish
+from ..core.triggers import Trigger
 from ..system.exits import EXIT_DONE, EXIT_FAILED
 from .recordings import Received, read_plays, read_publishes
 from .screen import Page
@@ -27,23 +30,36 @@ NS_PER_S = 1_000_000_000
 BROKEN_SHOWN_MAX = 5
 
 
-class _Told(NamedTuple):
-    """One total that the client was told of a video, larger than all before."""
+class _Total(NamedTuple):
+    """A total of a video that a publish told the client, larger than every one before. `received`: in ns."""
 
     total: int
     received: int
     overdue: bool
 
 
-class _Heard(NamedTuple):
-    """One play, and what first told the client of it."""
+class _FirstTold(NamedTuple):
+    """A play, and the first total told to the client that includes it."""
 
     play: Play
-    told: _Told
+    told: _Total
+
+
+class _Replay(NamedTuple):
+    """What the client knew of a recording. `totals`: the totals of each video, in the order received.
+
+    `first_told`: for each total the one play that it names, the oldest of those that it added.
+    `timed`: whether every publish was recorded with its time.
+    """
+
+    audit: Audit
+    totals: dict[str, list[_Total]]
+    first_told: list[_FirstTold]
+    timed: bool
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """All that was found. Times in milliseconds, None where the recording does not tell."""
+    """The verdict on a recording. Times in ms; None where the recording does not have them."""
 
     publishes: int
     by_trigger: dict[str, int]
@@ -68,19 +84,18 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> bool:
-        """Whether every promise was kept, as far as the recording shows."""
+        """Whether no broken promise shows in the recording."""
         return not any(self.promises_broken.values())
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Read, judge, print. 0 when every promise was kept, 1 when not. Raises `Failure` on a wrong line."""
-    dispatch = settings.dispatch
-    promises = Promises(
-        realtime_below=dispatch.realtime_below,
-        deadline_s=options.deadline_s if options.deadline_s is not None else float(dispatch.deadline_s),
-        batch_size_max=dispatch.batch_size_max,
-        every_play=dispatch.realtime == "every_play",
-    )
+    """Read, judge and print a recording. Returns 0 if every promise was kept, else 1.
+
+    Raises `Failure` for a line that is no publish or play.
+    """
+    dispatch, promises = settings.dispatch, promises_of(settings)
+    if options.deadline_s is not None:
+        promises = msgspec.structs.replace(promises, deadline_s=options.deadline_s)
     received = read_publishes(options.publishes, options.record)
     plays = read_plays(options.plays) if options.plays is not None else None
     result = examine(
@@ -109,69 +124,40 @@ def examine(
 ) -> Result:
     """Judge a recording. `plays`: None when they were not recorded.
 
-    `linger_ms`: how long the bound lets a realtime play wait; None for as long as the slowest did here,
-    or where the recording has no times, for `realtime_linger_ms`.
+    `linger_ms`: how long the bound lets a realtime play wait. None takes the slowest realtime play of this
+    recording, or `realtime_linger_ms` if it has no times.
     """
-    audit = Audit(promises, keys_max=len(received) + 1)
-    timed = all(one.received_at_ns is not None for one in received)
-    told: dict[str, list[_Told]] = {}
-    first_plays: list[_Heard] = []
-    now = 0
-    for publish, received_at_ns in received:
-        # Where no time is recorded: it can't have been before its newest play had arrived. That is kind.
-        newest = max((entry.arrived_at_ns for entry in publish.videos), default=0)
-        now = max(now, newest) if received_at_ns is None else received_at_ns
-        if audit.receive(publish, now).verdict is Verdict.ACCEPTED:
-            _hear(publish, now, promises, told, first_plays)
-    broken = {promise.value: count for promise, count in audit.statistics.broken.items()}
-    heard = first_plays
-    if plays is not None:
-        heard = list(_match(plays, told))
-        broken["every_play_told"] = _untold(plays, told)
-        broken["no_more_than_played"] = _invented(plays, told)
-        late = sum(_is_late(one, promises) for one in heard) if timed else 0
-        broken[Promise.DEADLINE.value] = max(broken[Promise.DEADLINE.value], late)
-    slowest = max(
-        (told.received - play.received for play, told in heard if play.total < promises.realtime_below),
-        default=0,
-    )
-    slowest_ms = max(0, slowest) / NS_PER_MS if timed else None
+    replay = _replay(received, promises)
+    first_told = replay.first_told if plays is None else list(_match(plays, replay.totals))
+    slowest_ms = _realtime_slowest_ms(first_told, promises) if replay.timed else None
     if linger_ms is None:
         linger_ms = realtime_linger_ms if slowest_ms is None else slowest_ms
-    mode = Mode(
-        deadline=round(promises.deadline_s * NS_PER_S),
-        realtime_linger=round(linger_ms * NS_PER_MS),
-        overdue_linger=round(overdue_linger_ms * NS_PER_MS),
-        realtime_below=promises.realtime_below,
-        batch_size_max=promises.batch_size_max,
-        every_play=promises.every_play,
-    )
-    bound = publishes_min(needed(_granted(one, mode) for one in heard), promises.batch_size_max)
-    widths, publishes = audit.statistics.widths, audit.statistics.publishes_total()
-    totals_told = sum(width * count for width, count in widths.items())
+    mode = _mode(promises, linger_ms, overdue_linger_ms)
+    bound = publishes_min(needed(_granted(one, mode) for one in first_told), promises.batch_size_max)
+    audit, statistics = replay.audit, replay.audit.statistics
+    publishes, played = statistics.publishes_total(), audit.plays if plays is None else len(plays)
+    totals_told = sum(width * count for width, count in statistics.widths.items())
     places = publishes * promises.batch_size_max
     return Result(
         publishes=publishes,
-        by_trigger={trigger.value: count for trigger, count in audit.statistics.publishes.items()},
-        duplicates=audit.statistics.duplicates,
+        by_trigger={trigger.value: count for trigger, count in statistics.publishes.items()},
+        duplicates=statistics.duplicates,
         totals_told=totals_told,
-        videos=len(told),
-        plays=audit.plays if plays is None else len(plays),
+        videos=len(replay.totals),
+        plays=played,
         plays_recorded=plays is not None,
-        times_recorded=timed,
+        times_recorded=replay.timed,
         bound=bound,
         bound_linger_ms=linger_ms,
         ratio=round(publishes / bound, 4) if bound else None,
-        one_a_play=audit.plays if plays is None else len(plays),
-        plain_timer=(
-            audit.statistics.timer.publishes(promises) if plays is None else timer_publishes(plays, mode)
-        ),
+        one_a_play=played,
+        plain_timer=statistics.timer.publishes(promises) if plays is None else timer_publishes(plays, mode),
         deadline_s=promises.deadline_s,
         places=places,
         places_empty=max(0, places - totals_told),
-        publishes_full=sum(n for width, n in widths.items() if width >= promises.batch_size_max),
+        publishes_full=sum(n for width, n in statistics.widths.items() if width >= promises.batch_size_max),
         realtime_slowest_ms=slowest_ms,
-        promises_broken=broken,
+        promises_broken=_broken(replay, plays, first_told, promises),
         broken=audit.broken[:BROKEN_SHOWN_MAX],
     )
 
@@ -216,56 +202,103 @@ def _bound(result: Result) -> str:
     return f"{result.bound:,} {waited}{ratio}"
 
 
-def _hear(
-    publish: Publish, now: int, promises: Promises, told: dict[str, list[_Told]], first_plays: list[_Heard]
-) -> None:
-    """Take over what a publish tells, and the one play that each of its totals speaks of: the oldest."""
+def _replay(received: list[Received], promises: Promises) -> _Replay:
+    """Give a recording to an audit, publish by publish."""
+    audit = Audit(promises, keys_max=len(received) + 1)
+    timed = all(one.received_at_ns is not None for one in received)
+    replay = _Replay(audit, {}, [], timed)
+    now = 0
+    for publish, received_at_ns in received:
+        # Without a recorded time: the newest play had arrived by then. The earliest time that is possible.
+        newest = max((entry.arrived_at_ns for entry in publish.videos), default=0)
+        now = max(now, newest) if received_at_ns is None else received_at_ns
+        if audit.receive(publish, now).verdict is Verdict.ACCEPTED:
+            _add_totals(replay, publish, now, promises)
+    return replay
+
+
+def _add_totals(replay: _Replay, publish: Publish, now: int, promises: Promises) -> None:
     for entry in publish.videos:
-        before = told.setdefault(entry.video_id, [])
+        before = replay.totals.setdefault(entry.video_id, [])
         last = before[-1].total if before else 0
         if entry.plays <= last:
             continue
         # A first total of 100 or more: the recording may begin late, and that play need not be the first.
         total = entry.plays if not before and entry.plays >= promises.realtime_below else last + 1
-        one = _Told(entry.plays, now, entry.overdue or publish.trigger == "overdue")
-        before.append(one)
-        first_plays.append(_Heard(Play(entry.video_id, entry.arrived_at_ns, entry.arrived_at_ns, total), one))
+        told = _Total(entry.plays, now, entry.overdue or publish.trigger == Trigger.OVERDUE)
+        before.append(told)
+        play = Play(entry.video_id, entry.arrived_at_ns, entry.arrived_at_ns, total)
+        replay.first_told.append(_FirstTold(play, told))
 
 
-def _match(plays: list[Play], told: dict[str, list[_Told]]) -> Iterator[_Heard]:
-    """Each play that was told, with what told it first."""
+def _match(plays: list[Play], totals: dict[str, list[_Total]]) -> Iterator[_FirstTold]:
+    """Each recorded play that the client was told, with the first total that includes it."""
     for play in plays:
-        of_video = told.get(str(play.video), [])
+        of_video = totals.get(str(play.video), [])
         at = bisect_left(of_video, play.total, key=lambda one: one.total)
         if at < len(of_video):
-            yield _Heard(play, of_video[at])
+            yield _FirstTold(play, of_video[at])
 
 
-def _granted(heard: _Heard, mode: Mode) -> Demand:
-    """What the play demands, or where it took longer here, that it takes no longer than here.
+def _broken(
+    replay: _Replay, plays: list[Play] | None, first_told: list[_FirstTold], promises: Promises
+) -> dict[str, int]:
+    """How often each promise was broken; with recorded plays those count too that no publish named."""
+    broken = {promise.value: count for promise, count in replay.audit.statistics.broken.items()}
+    if plays is not None:
+        broken["every_play_told"] = _untold(plays, replay.totals)
+        broken["no_more_than_played"] = _excess(plays, replay.totals)
+        late = sum(_is_late(one, promises) for one in first_told) if replay.timed else 0
+        broken[Promise.DEADLINE.value] = max(broken[Promise.DEADLINE.value], late)
+    return broken
 
-    So the run itself meets every demand, and the bound can't be above what it made.
+
+def _realtime_slowest_ms(first_told: list[_FirstTold], promises: Promises) -> float:
+    """The longest that a realtime play waited until the client was told it."""
+    waits = (
+        told.received - play.received for play, told in first_told if play.total < promises.realtime_below
+    )
+    return max(0, max(waits, default=0)) / NS_PER_MS
+
+
+def _mode(promises: Promises, linger_ms: float, overdue_linger_ms: float) -> Mode:
+    return Mode(
+        deadline=round(promises.deadline_s * NS_PER_S),
+        realtime_linger=round(linger_ms * NS_PER_MS),
+        overdue_linger=round(overdue_linger_ms * NS_PER_MS),
+        realtime_below=promises.realtime_below,
+        batch_size_max=promises.batch_size_max,
+        every_play=promises.every_play,
+    )
+
+
+def _granted(first_told: _FirstTold, mode: Mode) -> Demand:
+    """What the play demands, relaxed to when it was told here if that was later.
+
+    So the run itself meets every demand, and the bound can't be above the publishes that it made.
     """
-    one = demand(heard.play, mode)
-    return one._replace(first=min(one.first, heard.told.received), last=max(one.last, heard.told.received))
+    one, received = demand(first_told.play, mode), first_told.told.received
+    return one._replace(first=min(one.first, received), last=max(one.last, received))
 
 
-def _untold(plays: list[Play], told: dict[str, list[_Told]]) -> int:
-    """How many plays the client was never told of."""
-    return sum(str(play.video) not in told or told[str(play.video)][-1].total < play.total for play in plays)
+def _untold(plays: list[Play], totals: dict[str, list[_Total]]) -> int:
+    """How many plays the client was never told."""
+    return sum(
+        str(play.video) not in totals or totals[str(play.video)][-1].total < play.total for play in plays
+    )
 
 
-def _invented(plays: list[Play], told: dict[str, list[_Told]]) -> int:
-    """By how much totals exceed what was played."""
+def _excess(plays: list[Play], totals: dict[str, list[_Total]]) -> int:
+    """By how much the last totals exceed what was played."""
     played: dict[str, int] = {}
     for play in plays:
         played[str(play.video)] = max(played.get(str(play.video), 0), play.total)
-    last = {video: of_video[-1].total for video, of_video in told.items() if of_video}
+    last = {video: of_video[-1].total for video, of_video in totals.items() if of_video}
     return sum(max(0, total - played.get(video, 0)) for video, total in last.items())
 
 
-def _is_late(heard: _Heard, promises: Promises) -> bool:
-    play, told = heard
+def _is_late(first_told: _FirstTold, promises: Promises) -> bool:
+    play, told = first_told
     deadline = play.arrived + round(promises.deadline_s * NS_PER_S)
     hot = play.total >= promises.realtime_below
     return hot and told.received > deadline and not told.overdue and play.received < deadline

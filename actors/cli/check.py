@@ -1,6 +1,6 @@
-"""`check`: tries what the service needs, one after the other, and says what works and what doesn't.
+"""`check`: tries the state folder, the service, the queue and the client, and prints which of them work.
 
-Touches nothing that the service uses: a throw-away topic for the queue, no publish to the client.
+It touches none of the service's data: the queue gets a temporary topic, the client gets no publish.
 """
 
 import asyncio
@@ -19,25 +19,26 @@ import nsq
 from rich.table import Table
 from rich.text import Text
 
-from ..config import Settings
+from ..config import Settings, SinkKind
 from ..sinks import open_sink, reason_of
-from ..sources.lookup import ask_lookupd
+from ..sources.lookup import nsqds_of
 from ..system import runfile
+from ..system.addresses import split_address
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
 from ..tree import with_addresses
 from .screen import Page
 
 TIMEOUT_S = 5.0
-FRAME_BYTES_MAX = 1024 * 1024  # far over any frame that a check gets
+FRAME_BYTES_MAX = 1024 * 1024  # far above any frame that a check receives
 
 
 class Skipped(Exception):
-    """A check that has nothing to try, and why."""
+    """There is nothing to check; the text says why."""
 
 
 def run(settings: Settings) -> int:
-    """Print a line a check on stdout. 0 when all that was tried works."""
+    """Print one line for each check on stdout. Returns 0 if none failed, else 1."""
     checks: list[tuple[str, Callable[[Settings], Coroutine[Any, Any, str]]]] = [
         ("state folder", _state_folder),
         ("service", _service),
@@ -102,10 +103,8 @@ async def _queue(settings: Settings) -> str:
 
 
 async def _nsqds(settings: Settings) -> list[str]:
-    if settings.nsq.nsqd_tcp_addresses:
-        return list(settings.nsq.nsqd_tcp_addresses)
-    if settings.nsq.lookupd_http_addresses:
-        return [found for url in settings.nsq.lookupd_http_addresses for found in ask_lookupd(url)]
+    if not settings.embedded:
+        return nsqds_of(settings)
     facts = runfile.read(settings.supervisor.state_dir)
     if facts is None or "nsqd_tcp_address" not in facts:
         raise Skipped("the embedded queue runs only while the service does")
@@ -122,12 +121,11 @@ async def _round_trip_ms(address: str) -> float:
 
 
 async def _round_trip(address: str) -> None:
-    """Publish one message to a topic of its own and read it back, by the plain protocol."""
-    host, _, port = address.rpartition(":")
+    """Publish one message to a temporary topic and read it back. Raises `Failure`."""
     topic = f"playtally-check-{uuid.uuid4().hex[:12]}#ephemeral"
     body = b"a message of `supervisor.py check`"
     try:
-        reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        reader, writer = await asyncio.open_connection(*split_address(address))
     except OSError as error:
         reason = reason_of(error)
         raise Failure(f"no nsqd at {address}: {reason}; expected one, see [nsq] in the config") from error
@@ -159,8 +157,8 @@ async def _round_trip(address: str) -> None:
 
 
 async def _client(settings: Settings) -> str:
-    publish = settings.publish
-    if not publish.url and not publish.nsq_topic:
+    kind = settings.publish.sink_kind
+    if kind is SinkKind.STDOUT:
         raise Skipped('publish.url = "": publishes go to stdout alone')
     facts = runfile.read(settings.supervisor.state_dir) or {}
     addresses = {
@@ -171,10 +169,10 @@ async def _client(settings: Settings) -> str:
         )
         if fact in facts and (key != "client.address" or settings.client.enabled)
     }
-    sink = open_sink(with_addresses(settings, addresses))  # says what is wrong with a setting
-    if not facts and publish.url and settings.client.enabled:
+    sink = open_sink(with_addresses(settings, addresses))  # raises `Failure` for a wrong setting
+    if not facts and kind is SinkKind.URL and settings.client.enabled:
         raise Skipped("the reference client runs only while the service does")
-    if not facts and publish.nsq_topic and settings.embedded:
+    if not facts and kind is SinkKind.NSQ_TOPIC and settings.embedded:
         raise Skipped("the embedded queue runs only while the service does")
     try:
         await asyncio.wait_for(sink.reach(), TIMEOUT_S)

@@ -1,7 +1,7 @@
-"""The whole job once, for people to see: a service of its own, a real load, and the report.
+"""`demo`: the whole job once, with a service of its own, a real load, and a report.
 
-Everything in it is real: processes, queue, disk, HTTP. It asks the service only what anybody can ask,
-and believes only what the client was told.
+Everything in it is real: processes, queue, disk, HTTP. It asks the service only what any user can ask, and
+judges only by what the client was told.
 """
 
 import shutil
@@ -18,12 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from producer.arguments import Arguments, ArgumentsError, parse
 
 from .. import config
-from ..core.client.audit import Promises
+from ..config.promises import promises_of
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from . import audit_run
 from .launch import Service, free_or_any, produce, wait_for
 from .recordings import read_publishes
-from .report import Run, findings, render
+from .report import DemoRun, findings, render
 
 RECORD = "received.jsonl"
 POLL_S = 0.1
@@ -31,7 +31,7 @@ LINE_INTERVAL_S = 5.0
 
 
 def run(settings: config.Settings, config_file: str | None, overrides: list[str], load: list[str]) -> int:
-    """Do the job and print the report on stdout. 0 when every promise held.
+    """Do the job and print the report on stdout. Returns 0 if every promise held, else 1 or 2.
 
     `load`: the producer's arguments.
     """
@@ -88,9 +88,9 @@ def _work(
     asked: Arguments,
     load: list[str],
     console: Console,
-) -> Run:
+) -> DemoRun:
     started_s = time.monotonic()
-    # Two that draw on one terminal would draw over each other.
+    # Two processes that draw on one terminal would overwrite each other.
     log_file = manifest.with_name("producer.log")
     producer = produce(service, *load, manifest=manifest, log_file=log_file)
     try:
@@ -98,27 +98,24 @@ def _work(
         if producer.wait() != 0:
             raise Failure(f"the producer failed:\n{log_file.read_text()}")
     finally:
-        producer.terminate()  # nothing when it has ended, as it has unless something failed
+        producer.terminate()  # does nothing after it has ended, which it has unless something failed
         producer.wait()
     status = wait_for(
         lambda: _caught_up(service), "the last publish to be recorded", 10 + settings.publish.timeout_s
     )
-    dispatch = settings.dispatch
-    promises = Promises(
-        realtime_below=dispatch.realtime_below,
-        deadline_s=dispatch.deadline_s,
-        batch_size_max=dispatch.batch_size_max,
-        every_play=dispatch.realtime == "every_play",
-    )
     received = read_publishes(str(manifest.with_name(RECORD)), None)
-    return Run(
-        manifest=Run.read_manifest(manifest),
+    return DemoRun(
+        manifest=DemoRun.read_manifest(manifest),
         status=status,
         report=service.report(),
         told=service.totals(),
         publishes=service.publishes(),
         economy=audit_run.examine(
-            received, None, promises, linger_ms=0, overdue_linger_ms=float(dispatch.overdue_linger_ms)
+            received,
+            None,
+            promises_of(settings),
+            linger_ms=0,
+            overdue_linger_ms=float(settings.dispatch.overdue_linger_ms),
         ),
         count_seconds=seconds,
         produce_seconds=asked.plays / asked.plays_per_second if asked.plays_per_second else 0.0,
@@ -130,7 +127,7 @@ def _work(
 def _follow(
     service: Service, plays: int, producer: Popen[bytes], started_s: float, console: Console
 ) -> float:
-    """Show how far it is until all is counted and published. Seconds until all was counted."""
+    """Show the progress until all plays are counted and published. Returns seconds until all were counted."""
     counted_s = 0.0
     progress = Progress(
         TextColumn("{task.description:<26}"),

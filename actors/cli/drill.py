@@ -1,8 +1,7 @@
 """A drill: kill children at random under load, and prove that no play was lost or counted twice.
 
-On the service that runs, or on one of its own. The load is the drill's own: videos that nobody else
-plays, so that what it produced can be told from everything else. Kills are SIGKILL, from outside, as
-anybody can send them.
+It uses the running service, or starts one. Its load is of videos that have no other plays, so its plays can
+be told from all others. It sends SIGKILL from outside the service, as any user can.
 """
 
 import argparse
@@ -13,7 +12,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from rich.console import Console
@@ -40,7 +39,7 @@ OWN_SETTINGS = [
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """One kill: whom, and the time until it was linked and until it worked again."""
+    """One kill: the child, and the times until it was linked and until it worked again."""
 
     child: str
     pid: int
@@ -48,35 +47,55 @@ class Kill(msgspec.Struct, frozen=True):
     resumed_ms: float | None
 
 
+class _Drill(NamedTuple):
+    """What one drill is to do.
+
+    `folder`: where the producer's manifest goes. `pause_s`: the least time from one kill to the next.
+    `patience_s`: how long the service may take to catch up.
+    """
+
+    service: Service
+    folder: Path
+    kills: int
+    seed: int
+    pause_s: float
+    patience_s: float
+    console: Console
+
+
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Run the drill, print every kill and the proof. 0 when no play was lost or counted twice."""
+    """Run the drill; print every kill and the proof. Returns 0 if no play was lost or counted twice."""
     seed = random.randrange(1_000_000) if options.seed is None else options.seed
     console = Console(stderr=True, highlight=False)
-    with tempfile.TemporaryDirectory(prefix="playtally-drill-") as folder:
+    with tempfile.TemporaryDirectory(prefix="playtally-drill-") as name:
+        folder = Path(name)
         service = Service(Path(settings.supervisor.state_dir), options.set, options.config)
+        patience_s = settings.dispatch.deadline_s + settings.nsq.msg_timeout_s + 60
+        drill = _Drill(service, folder, options.kills, seed, 0.0, patience_s, console)
         if service.facts() is not None:
             console.print(f"on the service that runs on {service.state_dir}; seed {seed}")
             pause_s = settings.supervisor.max_seconds / max(1, settings.supervisor.max_restarts)
-            return _drill(service, settings, Path(folder), options.kills, seed, pause_s * 1.1, console)
-        service = Service(Path(folder) / "state", [*options.set, *OWN_SETTINGS], options.config)
+            return _run(drill._replace(pause_s=pause_s * 1.1))
+        service = Service(folder / "state", [*options.set, *OWN_SETTINGS], options.config)
         console.print(f"no service runs, so on one of its own; seed {seed}")
         with service:
-            return _drill(service, settings, Path(folder), options.kills, seed, 0.0, console)
+            return _run(drill._replace(service=service))
 
 
-def _drill(
-    service: Service,
-    settings: Settings,
-    folder: Path,
-    kills: int,
-    seed: int,
-    pause_s: float,
-    console: Console,
-) -> int:
-    chance = random.Random(seed)
-    counted_before = service.status()["plays"]["counted"]
-    manifest_file = folder / "manifest.json"
-    seconds = kills * (max(pause_s, sum(PAUSE_S) / 2) + 0.25) + 5
+def _run(drill: _Drill) -> int:
+    counted_before = drill.service.status()["plays"]["counted"]
+    kills, manifest = _kill_under_load(drill, counted_before)
+    status = _wait_caught_up(drill, counted_before, manifest["plays"])
+    proof = _prove(drill.service, manifest, manifest.get("unacknowledged", {}))
+    _show(kills, proof, status)
+    return EXIT_FAILED if proof["lost"] or proof["doubled"] or proof["untold"] else EXIT_DONE
+
+
+def _kill_under_load(drill: _Drill, counted_before: int) -> tuple[list[Kill], dict[str, Any]]:
+    """Kill children while the producer publishes. Returns the kills, and the producer's manifest."""
+    service, chance = drill.service, random.Random(drill.seed)
+    manifest_file = drill.folder / "manifest.json"
+    seconds = drill.kills * (max(drill.pause_s, sum(PAUSE_S) / 2) + 0.25) + 5
     producer = produce(
         service,
         *("--plays", str(int(seconds * PLAYS_PER_S)), "--rate", str(PLAYS_PER_S)),
@@ -89,32 +108,32 @@ def _drill(
             lambda: service.status()["plays"]["counted"] > counted_before, "the first play", 30, service.log
         )
         victims = [child["id"] for child in service.status()["children"]]
-        for number in range(1, kills + 1):
+        for number in range(1, drill.kills + 1):
             victim = chance.choice(victims)
             done.append(_kill(service, victim))
-            console.print(_line(number, kills, done[-1]))
-            time.sleep(max(pause_s, chance.uniform(*PAUSE_S)))
+            drill.console.print(_line(number, drill.kills, done[-1]))
+            time.sleep(max(drill.pause_s, chance.uniform(*PAUSE_S)))
     finally:
-        producer.send_signal(signal.SIGINT)  # it stops, and says what the queue has acknowledged
+        producer.send_signal(signal.SIGINT)  # it stops, and writes down what the queue acknowledged
         producer.wait()
-    manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
-    unknown = manifest.get("unacknowledged", {})
-    patience_s = settings.dispatch.deadline_s + settings.nsq.msg_timeout_s + 60
+    return done, json.loads(manifest_file.read_text(encoding="utf-8"))
+
+
+def _wait_caught_up(drill: _Drill, counted_before: int, acknowledged: int) -> dict[str, Any]:
+    """Wait until all acknowledged plays are counted and published, or nothing more comes. The status then."""
+    service = drill.service
     try:
-        status = wait_for(
-            lambda: _caught_up(service, counted_before, manifest["plays"]),
+        return wait_for(
+            lambda: _caught_up(service, counted_before, acknowledged),
             "the service to catch up",
-            patience_s,
+            drill.patience_s,
             service.log,
         )
     except Failure:
         status = service.status()
         if not status["caught_up"]:
             raise
-        # Else nothing more comes, and the proof says what is missing.
-    proof = _prove(service, manifest, unknown)
-    _show(done, proof, status)
-    return EXIT_FAILED if proof["lost"] or proof["doubled"] or proof["untold"] else EXIT_DONE
+        return status  # nothing more comes, and the proof names what is missing
 
 
 def _kill(service: Service, child_id: str) -> Kill:
@@ -145,16 +164,16 @@ def _resumed(service: Service, child_id: str) -> dict[str, Any] | None:
 
 
 def _caught_up(service: Service, counted_before: int, acknowledged: int) -> dict[str, Any] | None:
-    # What still waits on the queue is nothing that the service knows of: it looks as if it had caught up.
+    # Plays still on the queue are unknown to the service, which then looks as if it had caught up.
     status = service.status()
     counted = status["plays"]["counted"] - counted_before
     return status if status["caught_up"] and counted >= acknowledged else None
 
 
 def _prove(service: Service, manifest: dict[str, Any], unknown: dict[str, int]) -> dict[str, int]:
-    """What the ledgers and the client have of the drill's videos, against what the queue acknowledged.
+    """Compare the drill's videos in the ledgers and at the client with what the queue acknowledged.
 
-    What the producer sent and got no answer for may count or not: it was acknowledged to nobody.
+    `unknown`: plays by video that the producer sent without an answer; they may be counted or not.
     """
     result = service.command("totals", "--json")
     if result.returncode != 0:

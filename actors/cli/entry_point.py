@@ -12,7 +12,7 @@ from ..system.installation import ROOT
 
 
 def main() -> int:
-    """Run one command, with the arguments of this process. The exit code."""
+    """Run one command with the arguments of this process. Returns the exit code."""
     require()
     expected = str(ROOT / "supervisor.py")
     spec = find_spec("supervisor")

@@ -1,6 +1,6 @@
-"""A service started from outside, as its users do: the process, its log, its figures, its end.
+"""A service started and watched from outside, as its users do.
 
-For the demo and the tests. Knows the service only by its command line and its HTTP.
+For the demo, the drill, the benchmarks and the tests. Knows the service by its command line and HTTP alone.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from .. import config
 from ..system import runfile
+from ..system.addresses import split_address, with_port
 from ..system.exits import Failure
 from ..system.installation import ROOT, environment
 
@@ -59,7 +60,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
                 stderr=err,
-                start_new_session=True,  # Ctrl-C at the terminal is ours to pass on
+                start_new_session=True,  # so that Ctrl-C at the terminal does not reach it
             )
         pid = self.process.pid
         wait_for(
@@ -88,11 +89,11 @@ class Service:
         return self.process is None or self.process.poll() is not None
 
     def facts(self) -> dict[str, Any] | None:
-        """Its run file."""
+        """Return its run file, None while it does not run."""
         return runfile.read(self.state_dir)
 
     def address(self, name: str) -> str:
-        """Where a part of it is reached, by its name in the run file. Raises `OSError` while it is not."""
+        """Return the "host:port" that the run file has under `name`. Raises `OSError` while nothing runs."""
         facts = self.facts()
         if facts is None:
             raise ConnectionError("the service does not run")
@@ -100,30 +101,30 @@ class Service:
         return address
 
     def log(self) -> str:
-        """Everything that it said on stderr."""
+        """Return everything that it wrote to stderr."""
         return self.log_file.read_text() if self.log_file.exists() else ""
 
     def publishes(self) -> list[dict[str, Any]]:
-        """Everything that it said on stdout: the publishes."""
+        """Return the publishes that it wrote to stdout."""
         return [json.loads(line) for line in self.publishes_file.read_text().splitlines()]
 
     def status(self) -> dict[str, Any]:
-        """Fresh figures. Raises `OSError` when it does not answer."""
+        """Return GET /status. Raises `OSError` if it does not answer."""
         status: dict[str, Any] = self._get("admin_address", "/status")
         return status
 
     def totals(self) -> dict[str, int]:
-        """What its reference client was told."""
+        """Return the totals that its reference client has, by video."""
         totals: dict[str, int] = self._get("client_address", "/totals")
         return totals
 
     def report(self) -> dict[str, Any]:
-        """What its reference client saw."""
+        """Return GET /report of its reference client."""
         report: dict[str, Any] = self._get("client_address", "/report")
         return report
 
     def child(self, child_id: str) -> dict[str, Any]:
-        """One child's line in the status."""
+        """Return one child of the status."""
         return next(child for child in self.status()["children"] if child["id"] == child_id)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -137,7 +138,7 @@ class Service:
         )
 
     def stop(self) -> int:
-        """Stop it in order. Its exit code."""
+        """Stop it in order. Returns its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_TIMEOUT_S)
@@ -149,7 +150,7 @@ class Service:
         self.process.wait()
 
     def end(self) -> None:
-        """Make sure that nothing of it is left, whatever state it is in."""
+        """End all its processes, whatever state it is in."""
         if self.process is None or self.process.poll() is not None:
             return
         self.process.terminate()
@@ -168,7 +169,7 @@ class Service:
 def produce(
     service: Service, *words: str, manifest: Path, log_file: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start the producer against a service's queue. Its stderr is ours, or goes to `log_file`."""
+    """Start the producer on a service's queue. Its stderr goes to `log_file`, or to ours without one."""
     with open(log_file or os.devnull, "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "producer", *service.arguments, *words, "--manifest", str(manifest)],
@@ -180,7 +181,10 @@ def produce(
 def wait_for(
     condition: Callable[[], Found | None], what: str, timeout_s: float, tell: Callable[[], str] = str
 ) -> Found:
-    """Wait until a condition is true; what it returned. Raises `Failure` with `tell()` in time."""
+    """Wait until `condition` returns a true value, and return that. An `OSError` in it counts as false.
+
+    Raises `Failure` with `what` and the text of `tell()` after `timeout_s`.
+    """
     deadline_s = time.monotonic() + timeout_s
     while True:
         with contextlib.suppress(OSError):
@@ -193,12 +197,11 @@ def wait_for(
 
 
 def free_or_any(address: str) -> str:
-    """The address if it is free now, else the same with port 0."""
-    host, _, port = address.rpartition(":")
+    """Return `address` if it is free now, else the same host with port 0."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host.strip("[]"), int(port)))
+            probe.bind(split_address(address))
         except OSError:
-            return f"{host}:0"
+            return with_port(address, 0)
     return address

@@ -1,4 +1,4 @@
-"""Recordings of a run: publishes and plays, one JSON object a line; read, checked, and made.
+"""Recordings of a run: publishes and plays, one JSON object on each line; read, checked, and written.
 
 Owns the two forms. Publishes: what the service prints on stdout, with or without `received_at_ns`, when
 the client had it. Plays, in the order in which they were counted: `{"video_id", "arrived_at_ns"}`, and
@@ -20,8 +20,8 @@ from msgspec import Meta, Struct
 from ..client import publishes as wire
 from ..client.errors import MalformedPublish
 from ..core import guids
-from ..core.client.audit import Publish
 from ..core.client.bound import Play
+from ..core.client.promises import Publish
 from ..system.exits import Failure
 
 PLAY_EXPECTED = 'a play, {"video_id": "<GUID>", "arrived_at_ns": 1795502904123456789}'
@@ -29,7 +29,7 @@ _Stamp = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Received(NamedTuple):
-    """One recorded publish. `received_at_ns` is None where the recording does not say."""
+    """One recorded publish. `received_at_ns`: None if the line does not have it."""
 
     publish: Publish
     received_at_ns: int | None
@@ -47,7 +47,7 @@ class _PlayLine(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_plays(path: str) -> list[Play]:
-    """Recorded plays. Raises `Failure` naming the line."""
+    """Read recorded plays from a file. Raises `Failure` that names the file or the wrong line."""
     decoder = msgspec.json.Decoder(_PlayLine)
     counted: Counter[str] = Counter()
     found: list[Play] = []
@@ -65,7 +65,7 @@ def read_plays(path: str) -> list[Play]:
 
 
 def read_publish_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[bytes, Received]]:
-    """Recorded publishes, each with its line, as they come. Raises `Failure` naming the line."""
+    """Yield recorded publishes with their lines, as they come. Raises `Failure` that names the wrong line."""
     decoder = msgspec.json.Decoder(_Time)
     for number, line in _lines(stream):
         try:
@@ -77,9 +77,10 @@ def read_publish_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[byt
 
 
 def read_publishes(path: str, record: str | None) -> list[Received]:
-    """All of a file, or of stdin, `-`, until it ends or, while it is written to `record`, until Ctrl-C.
+    """Read all publishes of a file, or of stdin ("-").
 
-    Raises `Failure` naming a wrong line, or the file.
+    `record`: a new file that gets each line with the time when it came; Ctrl-C then ends the reading. Raises
+    `Failure` that names a wrong line, or the file.
     """
     found: list[Received] = []
     with contextlib.ExitStack() as stack:
@@ -118,7 +119,7 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 
 def _created(path: str) -> BinaryIO:
     try:
-        # Unbuffered: what was recorded is there, whatever ends this process.
+        # Unbuffered: recorded lines are in the file however this process ends.
         return open(path, "xb", buffering=0)
     except OSError as error:
         found = f"{path}: cannot be made ({error.strerror}), expected a new file to record to"

@@ -1,5 +1,6 @@
-"""What a run was, and whether every promise held: from what the client was told, not from what the
-service says of itself.
+"""The demo's report: what a run was, and whether every promise held.
+
+It judges by what the client was told, not by what the service says of itself.
 """
 
 import json
@@ -11,6 +12,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from ..core.triggers import Trigger
 from ..system.installation import INSTALLED, ROOT, producer_command, service_command
 from .audit_run import Result
 from .screen import Page
@@ -18,8 +20,8 @@ from .screen import Page
 REALTIME_PATIENCE_S = 1.0
 
 
-class Run(msgspec.Struct):
-    """The facts of one run."""
+class DemoRun(msgspec.Struct, kw_only=True):
+    """The facts of one run of the demo. `told`: the totals that the client has."""
 
     manifest: dict[str, Any]
     status: dict[str, Any]
@@ -35,21 +37,21 @@ class Run(msgspec.Struct):
 
     @staticmethod
     def read_manifest(path: Path) -> dict[str, Any]:
-        """What the producer says was acknowledged."""
+        """Return what the producer wrote down: the plays that the queue acknowledged."""
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return manifest
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """One promise, whether it held, and what shows it."""
+class JudgedPromise(msgspec.Struct, frozen=True):
+    """One promise, whether it held, and the fact that shows it."""
 
     promise: str
     held: bool
     shown_by: str
 
 
-def findings(run: Run) -> list[Finding]:
-    """Every promise of the service, judged from outside."""
+def findings(run: DemoRun) -> list[JudgedPromise]:
+    """Judge every promise of the service by what the client received."""
     report, expected = run.report, run.manifest["totals"]
     broken = report["promises_broken_by_promise"]
     wrong = sum(run.told.get(video) != total for video, total in expected.items())
@@ -57,83 +59,47 @@ def findings(run: Run) -> list[Finding]:
     widest = max((len(publish["videos"]) for publish in run.publishes), default=0)
     late = run.status["publishes"]["late"]
     quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
-    # Flat out, a play waits for its turn in the queue's backlog first; nothing else may hold it.
+    # Published flat out, a play first waits behind the backlog; nothing else may delay it.
     patience_s = REALTIME_PATIENCE_S + (0 if run.produce_seconds else run.count_seconds)
     return [
-        Finding(
+        JudgedPromise(
             "every play counted exactly once",
             wrong == 0 and sum(run.told.values()) == run.manifest["plays"],
             f"the client's totals of {len(expected)} videos are the producer's, {wrong} differ",
         ),
-        Finding(
+        JudgedPromise(
             "at most 20 videos a publish, each once",
             widest <= 20 and not broken["width"] and not broken["once_a_batch"],
             f"the widest of {len(run.publishes)} had {widest}",
         ),
-        Finding(
+        JudgedPromise(
             "only totals that changed, none ever falls",
             not broken["only_changed"] and not broken["never_falls"] and not broken["one_content_a_key"],
             f"{report['videos_published']:,} totals compared with the one before",
         ),
-        Finding(
+        JudgedPromise(
             f"under {run.realtime_below} plays: published as received",
             not quiet["count"] or quiet["max"] <= patience_s * 1000,
             f"{quiet['count']:,} such totals, the slowest {quiet['max']:,.0f} ms after it was queued"
             if quiet["count"]
             else "no such total",
         ),
-        Finding(
+        JudgedPromise(
             f"{run.realtime_below} or more: within {run.deadline_s:g} s of arrival",
             not broken["deadline"] and not late,
             f"the oldest was {hot['max'] / 1000:.2f} s old when the client had it"
             if hot["count"]
             else "no such total",
         ),
-        Finding("ends in order", run.exit_code == 0, f"exit code {run.exit_code}"),
+        JudgedPromise("ends in order", run.exit_code == 0, f"exit code {run.exit_code}"),
     ]
 
 
-def render(run: Run, found: list[Finding]) -> None:
+def render(run: DemoRun, found: list[JudgedPromise]) -> None:
     """Print the report on stdout."""
     console = Page()
-    report, publishes = run.report, run.status["publishes"]
-    plays = run.manifest["plays"]
-    rows = Table(box=None, pad_edge=False, show_header=False)
-    rows.add_column(style="dim", no_wrap=True)
-    rows.add_column()
-    pace = f"{plays / run.count_seconds:,.0f} plays/s" if run.count_seconds else "at once"
-    counted = f"counted in {run.count_seconds:.2f} s ({pace})"
-    rows.add_row("plays", f"{plays:,} of {len(run.told)} videos, {counted}")
-    triggers = ("realtime", "deadline", "overdue", "drain")
-    by_trigger = ", ".join(f"{publishes[name]} {name}" for name in triggers if publishes[name])
-    rows.add_row("publishes", f"{publishes['total']} ({by_trigger})")
-    width, plays_each = report["videos_per_publish"]["mean"], report["plays_per_publish"]
-    rows.add_row("videos a publish", f"{width:.1f} of 20; {plays_each:,.0f} plays a publish")
-    economy = run.economy
-    rows.add_row(
-        "fewest possible",
-        f"{economy.bound:,}, whoever tells each of these plays as soon: {economy.ratio:g} times as many here",
-    )
-    rows.add_row("spare capacity", f"{economy.places_empty:,} of {economy.places:,} places were left empty")
-    rows.add_row(
-        "against one a play",
-        f"{economy.one_a_play:,} publishes: {economy.one_a_play / economy.publishes:,.0f} times as many",
-    )
-    rows.add_row(
-        f"against a {run.deadline_s:g} s timer",
-        f"{economy.plain_timer:,} publishes, but a quiet video's play then waits up to {run.deadline_s:g} s",
-    )
-    quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
-    if quiet["count"]:
-        rows.add_row(
-            "realtime latency",
-            f"p50 {quiet['p50']:,.1f} ms, p99 {quiet['p99']:,.1f} ms from the queue to the client"
-            + (", the queue's backlog included" if run.produce_seconds == 0 else ""),
-        )
-    if hot["count"]:
-        rows.add_row("oldest hot play", f"{hot['max'] / 1000:.2f} s when the client had it")
     console.print("\n[bold]playtally, the whole job[/bold]")
-    console.print(rows)
+    console.print(_facts(run))
     console.print()
     promises = Table(box=None, pad_edge=False, show_header=False)
     for finding in found:
@@ -149,6 +115,51 @@ def render(run: Run, found: list[Finding]) -> None:
     for way, shows in _where_next():
         ways.add_row(Text(way), Text(shows, style="dim"))
     console.print(ways)
+
+
+def _facts(run: DemoRun) -> Table:
+    """What was played and published, one row a fact."""
+    report, publishes = run.report, run.status["publishes"]
+    plays = run.manifest["plays"]
+    rows = Table(box=None, pad_edge=False, show_header=False)
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column()
+    pace = f"{plays / run.count_seconds:,.0f} plays/s" if run.count_seconds else "at once"
+    counted = f"counted in {run.count_seconds:.2f} s ({pace})"
+    rows.add_row("plays", f"{plays:,} of {len(run.told)} videos, {counted}")
+    by_trigger = ", ".join(f"{publishes[name]} {name}" for name in Trigger if publishes[name])
+    rows.add_row("publishes", f"{publishes['total']} ({by_trigger})")
+    width, plays_each = report["videos_per_publish"]["mean"], report["plays_per_publish"]
+    rows.add_row("videos a publish", f"{width:.1f} of 20; {plays_each:,.0f} plays a publish")
+    _add_economy(rows, run)
+    quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
+    if quiet["count"]:
+        rows.add_row(
+            "realtime latency",
+            f"p50 {quiet['p50']:,.1f} ms, p99 {quiet['p99']:,.1f} ms from the queue to the client"
+            + (", the queue's backlog included" if run.produce_seconds == 0 else ""),
+        )
+    if hot["count"]:
+        rows.add_row("oldest hot play", f"{hot['max'] / 1000:.2f} s when the client had it")
+    return rows
+
+
+def _add_economy(rows: Table, run: DemoRun) -> None:
+    """Add how many publishes there were beside how many there could have been."""
+    economy = run.economy
+    rows.add_row(
+        "fewest possible",
+        f"{economy.bound:,}, whoever tells each of these plays as soon: {economy.ratio:g} times as many here",
+    )
+    rows.add_row("spare capacity", f"{economy.places_empty:,} of {economy.places:,} places were left empty")
+    rows.add_row(
+        "against one a play",
+        f"{economy.one_a_play:,} publishes: {economy.one_a_play / economy.publishes:,.0f} times as many",
+    )
+    rows.add_row(
+        f"against a {run.deadline_s:g} s timer",
+        f"{economy.plain_timer:,} publishes, but a quiet video's play then waits up to {run.deadline_s:g} s",
+    )
 
 
 def _where_next() -> list[tuple[str, str]]:

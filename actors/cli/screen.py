@@ -1,4 +1,4 @@
-"""What commands show people: tables on stdout. Owns no facts; gets them as the JSON commands print.
+"""Tables on stdout for people. Owns no facts: it gets the same that commands print as JSON.
 
 rich draws the tables, because widths, wide characters and colours in terminals are a trade of their
 own; it leaves colours away by itself where stdout is no terminal. What people must be able to copy (a
@@ -16,19 +16,19 @@ from rich.table import Table
 from rich.text import Text
 
 from ..config import Setting
+from ..core.triggers import Trigger
 from ..system.exits import EXIT_DONE, Failure
 
 WATCH_INTERVAL_S = 1.0
-PIPE_COLUMNS = 500  # how wide a page may be that goes to a file or another program
-EXPECTED_COLUMNS_MIN = 132  # below, `config` has no room for what a setting takes
-WORK_COLUMNS_MIN = 104  # below, `status` has no room for what a child uses
+PIPE_COLUMNS = 500  # the width of a page that goes to a file or another program
+EXPECTED_COLUMNS_MIN = 132  # in less, `config` leaves out what a setting accepts
+WORK_COLUMNS_MIN = 104  # in less, `status` leaves out the columns in `WORK`
 WORK = ("CPU", "mailbox")
-TRIGGERS = ("realtime", "deadline", "overdue", "drain")
 _STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "red"}
 
 
 class Page(Console):
-    """stdout. A reader that is gone is the command line's to deal with, as for every command."""
+    """stdout. It leaves a broken pipe to the command line, which handles it for every command."""
 
     def __init__(self) -> None:
         super().__init__(highlight=False)
@@ -41,13 +41,13 @@ class Page(Console):
 
 
 def show_status(status: dict[str, Any]) -> None:
-    """The tree, and what it has done."""
+    """Print the tree of children, and the counts of plays and publishes."""
     page = Page()
     page.print(_status(status, page.width))
 
 
 def watch(ask: Callable[[], dict[str, Any]]) -> int:
-    """Show the status again and again, until Ctrl-C."""
+    """Show the status every `WATCH_INTERVAL_S` until Ctrl-C. `ask` returns it, or raises `Failure`."""
     try:
         page = Page()
         with Live(auto_refresh=False, console=page) as live:
@@ -63,7 +63,7 @@ def watch(ask: Callable[[], dict[str, Any]]) -> int:
 
 
 def show_config(settings: list[Setting]) -> None:
-    """Every setting in force."""
+    """Print every setting in force."""
     page = Page()
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("setting", "value", "unit", "from"):
@@ -79,7 +79,7 @@ def show_config(settings: list[Setting]) -> None:
 
 
 def show_totals(rows: list[tuple[str, int, int]]) -> None:
-    """Video, total, and what of it the client knows."""
+    """Print rows of video, total, and the total that the client confirmed."""
     table = Table(box=None, pad_edge=False)
     table.add_column("video", no_wrap=True)
     table.add_column("plays", justify="right")
@@ -106,7 +106,7 @@ def _status(status: dict[str, Any], columns: int) -> Group:
     supervisors = {one["id"]: one for one in status["supervisors"]}
     _add_branches(table, supervisors["root"], supervisors, children, "")
     plays, publishes = status["plays"], status["publishes"]
-    triggers = ", ".join(f"{publishes[name]:,} {name}" for name in TRIGGERS)
+    triggers = ", ".join(f"{publishes[name]:,} {name}" for name in Trigger)
     lines = [
         "",
         (
@@ -127,7 +127,7 @@ def _status(status: dict[str, Any], columns: int) -> Group:
 
 
 def _progress(status: dict[str, Any]) -> Text:
-    """Whether all is done, or what is not."""
+    """Say whether all is done, or what is left."""
     if status["caught_up"]:
         return Text("caught up: nothing in flight, every play published", style="green")
     waits = []
@@ -180,7 +180,7 @@ def _add_row(table: Table, name: str, one: dict[str, Any]) -> None:
 
 
 def _add_cells(table: Table, cells: dict[str, str | Text]) -> None:
-    """A row of those of the cells for which there is a column."""
+    """Add a row with the cells that the table has a column for."""
     table.add_row(*(cells.get(str(column.header), "") for column in table.columns))
 
 

@@ -1,7 +1,9 @@
-"""The reference client: receives publishes, keeps what it was told, audits it, shows it live.
+"""The reference client: receives publishes, keeps their totals, audits them, shows them live.
 
+    actor.py        the child of the supervisor
     server.py       ReferenceClient: its life, and the order of audit, commit and answer
-    handlers.py     HTTP, one handler a path
+    reference.py    what the next two know of it
+    handlers.py     HTTP, one handler per path
     events.py       the live streams of the page
     publishes.py    bytes -> Publish
     store.py        what must survive, in SQLite

@@ -1,7 +1,7 @@
 """The reference client alone: `python -m actors.client --address 127.0.0.1:8080 --data-path DIR`.
 
-Talks on stderr; stdout stays empty. Ends with 0 after SIGTERM or SIGINT, 1 when it cannot start,
-2 on bad arguments.
+Logs go to stderr; stdout stays empty. Exit codes: 0 after SIGTERM or SIGINT, 1 if it cannot start,
+2 for bad arguments.
 """
 
 import argparse
@@ -12,16 +12,15 @@ import pathlib
 import signal
 import sys
 
-from ..core.client.audit import Promises
+from ..core.client.promises import Promises
+from ..system.addresses import with_port
+from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
-from .errors import ClientError
 from .server import ReferenceClient
-
-EXIT_DONE = 0
-EXIT_FAILED = 1
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Serve until a signal; returns the exit code."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     secret = os.environ.get(options.secret_env, "").encode() if options.secret_env else None
@@ -36,24 +35,24 @@ def main(arguments: list[str] | None = None) -> int:
     )
     try:
         asyncio.run(_serve(options, promises, secret))
-    except ClientError as error:
+    except Failure as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
 
 
 async def _serve(options: argparse.Namespace, promises: Promises, secret: bytes | None) -> None:
-    told_to_stop = asyncio.Event()
+    stop_asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told_to_stop.set)
+        loop.add_signal_handler(number, stop_asked.set)
     client = ReferenceClient.start(
         options.data_path, options.address, promises, secret=secret, record=options.record
     )
-    host = options.address.rpartition(":")[0]
     try:
-        print(f"client ready at http://{host}:{client.port}/", file=sys.stderr, flush=True)
-        await told_to_stop.wait()
+        address = with_port(options.address, client.port)
+        print(f"client ready at http://{address}/", file=sys.stderr, flush=True)
+        await stop_asked.wait()
     finally:
         await client.stop()
 

@@ -1,11 +1,11 @@
 """The page's live streams: Server-Sent Events of what changed.
 
-Promises that a stream never makes this process hold more than one event for it: a stream asks for
-what changed since the number that it has, so a slow browser gets fewer and wider events, and one
-that takes nothing for `SLOW_TIMEOUT_S` is dropped (it reconnects by itself and gets everything
-anew). Refuses to know what the figures mean.
+Promises that this process never holds more than one event for a stream: a stream asks for the
+changes since the number that it has, so a slow browser gets fewer and larger events. A browser
+that reads nothing for `SLOW_TIMEOUT_S` is dropped; it reconnects by itself and gets everything
+again. Refuses to know what the figures mean.
 
-An event is "snapshot" (forget what you have) or "change" (lay over what you have), each with
+An event is "snapshot" (replaces what the page has) or "change" (adds to what the page has), each with
 
     {"now_ms": …, "report": {…}, "videos": [["<GUID>", plays, received_at_ms], …]}
 """
@@ -14,44 +14,58 @@ import asyncio
 import contextlib
 import heapq
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Iterable
+from typing import Protocol
 
 import msgspec
 from tornado.iostream import StreamClosedError
 
-from .errors import StoreError
-
-if TYPE_CHECKING:
-    from .handlers import EventsHandler
-    from .server import ReferenceClient
+from ..system.exits import StoreFailure
+from .reference import Reference
 
 # Each open page costs a connection and an encoding now and then; a browser has few of them.
 STREAMS_MAX = 64
 
-# Ten a second look live, and cost the same whether ten or ten thousand publishes came meanwhile.
+# Ten events a second look live, and cost the same for ten publishes as for ten thousand.
 EVENT_INTERVAL_S = 0.1
 
-# So often even when nothing changes: the page tells silence from a dead connection by it.
+# An event at least this often, so that the page can tell silence from a dead connection.
 PULSE_INTERVAL_S = 5
 
 SLOW_TIMEOUT_S = 20
 RECONNECT_MS = 1000
 
-# Those with the most plays. It bounds an event to about a megabyte.
+# An event has the videos with the most plays, at most this many: about a megabyte.
 VIDEOS_PER_EVENT_MAX = 20_000
 
 _NS_PER_MS = 1_000_000
 
 
-class Changes:
-    """Video ids, each with the number of its last change, in that order."""
+class LiveStream(Protocol):
+    """The browser's end of one stream. `waker` is set when there may be something to send."""
+
+    is_closed: bool
+    waker: asyncio.Event
+
+    def write(self, chunk: str | bytes) -> None:
+        """Add to what `flush` sends."""
+
+    def flush(self) -> Awaitable[None]:
+        """Send; done when the browser has room for more. Raises `StreamClosedError`."""
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+
+
+class ChangedVideos:
+    """Video ids in the order of their last change, each with that change's `number`."""
 
     def __init__(self) -> None:
         self.number = 0
         self._numbers: dict[str, int] = {}
 
     def add(self, video_ids: Iterable[str]) -> None:
+        """The totals of these videos have changed, with one number for all of them."""
         self.number += 1
         for video_id in video_ids:
             # Taken out first, so that it goes to the end.
@@ -59,7 +73,7 @@ class Changes:
             self._numbers[video_id] = self.number
 
     def since(self, number: int) -> list[str]:
-        """Those that changed after this number, the newest first. All of them since 0."""
+        """The videos that changed after this number, newest first; all of them after 0."""
         newest = []
         for video_id in reversed(self._numbers):
             if self._numbers[video_id] <= number:
@@ -69,52 +83,54 @@ class Changes:
 
 
 class Streams:
-    """All open streams of one client."""
+    """All open streams of one reference client."""
 
-    def __init__(self, client: "ReferenceClient") -> None:
+    def __init__(self, client: Reference) -> None:
         self._client = client
-        self._changes = Changes()
+        self._changes = ChangedVideos()
         self._wakers: set[asyncio.Event] = set()
         self._ending = False
         self._encoded: tuple[tuple[int, int], bytes] | None = None
 
     def count(self) -> int:
+        """How many streams are open."""
         return len(self._wakers)
 
     def is_full(self) -> bool:
+        """Whether no further stream may be opened."""
         return self._ending or len(self._wakers) >= STREAMS_MAX
 
     def changed(self, video_ids: Iterable[str]) -> None:
-        """Tells every stream, soon. Figures may have changed even where no video has."""
+        """Wake every stream to send these videos. Other figures may have changed even if no video has."""
         self._changes.add(video_ids)
         for waker in self._wakers:
             waker.set()
 
-    async def serve(self, handler: "EventsHandler") -> None:
-        """Writes events to this handler until either side ends the stream."""
-        waker = handler.waker
+    async def serve(self, stream: LiveStream) -> None:
+        """Send events on this stream until either side ends it."""
+        waker = stream.waker
         self._wakers.add(waker)
-        told = 0
+        sent = 0
         try:
-            handler.write(f"retry: {RECONNECT_MS}\n\n")
-            while not (self._ending or handler.is_closed):
-                # Cleared before reading: a change in between is told next time, not lost.
+            stream.write(f"retry: {RECONNECT_MS}\n\n")
+            while not (self._ending or stream.is_closed):
+                # Cleared before reading: a change in between is sent next time, not lost.
                 waker.clear()
                 number = self._changes.number
-                handler.write(self._event(told))
-                told = number
-                await asyncio.wait_for(handler.flush(), SLOW_TIMEOUT_S)
+                stream.write(self._event(sent))
+                sent = number
+                await asyncio.wait_for(stream.flush(), SLOW_TIMEOUT_S)
                 await asyncio.sleep(EVENT_INTERVAL_S)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(waker.wait(), PULSE_INTERVAL_S)
-        except (TimeoutError, StreamClosedError, StoreError):
-            # Gone, too slow, or nothing to show: the browser comes back by itself.
-            handler.connection.close()
+        except (TimeoutError, StreamClosedError, StoreFailure):
+            # Gone, too slow, or no figures to send: the browser comes back by itself.
+            stream.drop()
         finally:
             self._wakers.discard(waker)
 
     async def end(self, timeout_s: float) -> None:
-        """Ends all streams; those not ended in time are left to the closing of their sockets."""
+        """End all streams; after `timeout_s` those still open are left to the closing of their sockets."""
         self._ending = True
         deadline = time.monotonic() + timeout_s
         while self._wakers and time.monotonic() < deadline:

@@ -1,31 +1,33 @@
-"""The reference client over HTTP, one handler a path.
+"""The reference client over HTTP, one handler per path.
 
     POST /plays     a publish                      GET /          the page
     GET  /totals    {"<GUID>": 123, …}             GET /events    what changed, live
     GET  /report    what the audit found           GET /healthz   200 while it serves
 
-Promises that everything but the page answers in JSON, errors too (one line that names what is
+Promises that everything but the page answers in JSON, errors too (one line that says what is
 wrong), and that no request makes it hold more than `publishes.BODY_BYTES_MAX`. Refuses to decide:
-it turns requests into calls of `ReferenceClient` and results into answers.
+it turns requests into calls of `Reference` and results into answers.
 """
 
 import asyncio
 import logging
 import pathlib
 import traceback
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 from tornado.http1connection import HTTP1Connection
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
 from ..core.client.audit import Verdict
+from ..system.exits import StoreFailure
 from ..system.installation import producer_command
 from . import publishes
-from .errors import MalformedPublish, StoreError
+from .errors import MalformedPublish
+from .events import Streams
+from .reference import Reference
 
-if TYPE_CHECKING:
-    from .server import ReferenceClient
+log = logging.getLogger(__name__)
 
 _PAGE_PATH = pathlib.Path(__file__).parent / "page"
 _PAGE_FILES = {
@@ -37,16 +39,15 @@ _PAGE_FILES = {
 _SECURITY_POLICY = (
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 )
-_log = logging.getLogger("playtally.client")
 
 
-def application(client: "ReferenceClient") -> Application:
-    """The tornado application of this client."""
+def application(client: Reference, streams: Streams) -> Application:
+    """The tornado application of this client and the streams of its page."""
     routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (r"/plays", PlaysHandler, {"client": client}),
         (r"/totals", TotalsHandler, {"client": client}),
         (r"/report", ReportHandler, {"client": client}),
-        (r"/events", EventsHandler, {"client": client}),
+        (r"/events", EventsHandler, {"streams": streams}),
         (r"/healthz", HealthHandler, {"client": client}),
     ]
     for path, (name, content_type) in _PAGE_FILES.items():
@@ -60,10 +61,11 @@ def application(client: "ReferenceClient") -> Application:
     )
 
 
-class Answering(RequestHandler):
-    """What all answers have in common."""
+class AnswerHandler(RequestHandler):
+    """What all answers have in common: their headers, and errors as JSON."""
 
     def set_default_headers(self) -> None:
+        """As tornado calls it."""
         self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Security-Policy", _SECURITY_POLICY)
@@ -71,14 +73,16 @@ class Answering(RequestHandler):
         self.set_header("Referrer-Policy", "no-referrer")
 
     def answer(self, content: object, status: int = 200) -> None:
+        """Answer with this as JSON."""
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
-        _ = self.finish(msgspec.json.encode(content) + b"\n")  # nobody waits for it to leave
+        _ = self.finish(msgspec.json.encode(content) + b"\n")  # sent by itself
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """As tornado calls it, with the exception if there was one."""
         error = kwargs.get("exc_info", (None, None, None))[1]
-        if isinstance(error, StoreError):
-            # Not lost and not taken: the service tries again until there is room.
+        if isinstance(error, StoreFailure):
+            # Not committed and not lost: the service tries again until there is room.
             self.answer({"error": str(error)}, 503)
         elif status_code == 404:
             self.answer({"error": f"nothing at {self.request.path[:200]}"}, 404)
@@ -88,32 +92,37 @@ class Answering(RequestHandler):
             self.answer({"error": self._reason}, status_code)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        if isinstance(value, StoreError):
-            _log.error("client %s", value)
+        """As tornado calls it. A store that fails is one line; a bug is a traceback."""
+        if isinstance(value, StoreFailure):
+            log.error("client %s", value)
         elif not isinstance(value, HTTPError):
-            _log.error("client failed\n%s", "".join(traceback.format_exception(typ, value, tb)))
+            log.error("client failed\n%s", "".join(traceback.format_exception(typ, value, tb)))
 
 
-class Handler(Answering):
-    """One that asks the client."""
+class ReferenceHandler(AnswerHandler):
+    """A handler that asks the client."""
 
-    def initialize(self, client: "ReferenceClient") -> None:
+    def initialize(self, client: Reference) -> None:
+        """As tornado calls it, with the dictionary of the route."""
         self.client = client
 
 
 @stream_request_body
-class PlaysHandler(Handler):
-    """Takes publishes. 200 means that it is committed."""
+class PlaysHandler(ReferenceHandler):
+    """POST /plays: takes publishes. 200 means that the publish is committed."""
 
     def prepare(self) -> None:
+        """As tornado calls it, before the body."""
         self._body = bytearray()
 
     def data_received(self, chunk: bytes) -> None:
+        """As tornado calls it, with the next part of the body."""
         # One byte over is enough to tell; the rest is read, so that the answer gets through.
         room = publishes.BODY_BYTES_MAX + 1 - len(self._body)
         self._body += chunk[:room]
 
     def post(self) -> None:
+        """As tornado calls it, after the body."""
         body = bytes(self._body)
         if len(body) > publishes.BODY_BYTES_MAX:
             self._refuse(publishes.too_long())
@@ -156,40 +165,51 @@ class PlaysHandler(Handler):
         raise Finish
 
 
-class TotalsHandler(Handler):
+class TotalsHandler(ReferenceHandler):
+    """GET /totals."""
+
     def get(self) -> None:
+        """As tornado calls it."""
         self.answer(self.client.audit.totals())
 
 
-class ReportHandler(Handler):
+class ReportHandler(ReferenceHandler):
+    """GET /report."""
+
     def get(self) -> None:
+        """As tornado calls it."""
         self.answer(self.client.report())
 
 
-class HealthHandler(Handler):
+class HealthHandler(ReferenceHandler):
+    """GET /healthz: 200, or 503 if the store can't be read."""
+
     def get(self) -> None:
-        self.client.stats()  # Raises what makes it answer 503 when the store can't be read.
+        """As tornado calls it."""
+        self.client.stats()
         self.answer({"healthy": True})
 
 
-class EventsHandler(Handler):
-    """One stream. `events.Streams` writes to it, and sets `waker` when there is something to tell."""
+class EventsHandler(AnswerHandler):
+    """GET /events: one stream. Implements `LiveStream`."""
 
     is_closed = False
 
-    def initialize(self, client: "ReferenceClient") -> None:
-        super().initialize(client)
+    def initialize(self, streams: Streams) -> None:
+        """As tornado calls it, with the dictionary of the route."""
+        self._streams = streams
         self.waker = asyncio.Event()
 
     @property
     def connection(self) -> HTTP1Connection:
-        """What carries it: our server speaks nothing else."""
+        """The connection of this request: our server speaks HTTP/1 only."""
         connection = self.request.connection
         assert isinstance(connection, HTTP1Connection)
         return connection
 
     async def get(self) -> None:
-        if self.client.streams.is_full():
+        """As tornado calls it; returns when the stream ends."""
+        if self._streams.is_full():
             self.answer({"error": "too many pages are open, expected fewer; close some"}, 503)
             return
         self.set_header("Content-Type", "text/event-stream")
@@ -197,20 +217,27 @@ class EventsHandler(Handler):
         self.set_header("X-Accel-Buffering", "no")
         # A small event goes out at once, and doesn't wait for the answer to the one before.
         self.connection.stream.set_nodelay(True)
-        await self.client.streams.serve(self)
+        await self._streams.serve(self)
+
+    def drop(self) -> None:
+        """See `LiveStream`."""
+        self.connection.close()
 
     def on_connection_close(self) -> None:
+        """As tornado calls it: the browser has gone."""
         self.is_closed = True
         self.waker.set()
 
 
-class PageHandler(Answering):
+class PageHandler(AnswerHandler):
     """One file of the page, as it was when the client started."""
 
     def initialize(self, content: bytes, content_type: str) -> None:
+        """As tornado calls it, with the dictionary of the route."""
         self._content, self._content_type = content, content_type
 
     def get(self) -> None:
+        """As tornado calls it."""
         # Kept by the browser, but asked for each time (tornado answers 304 by the Etag), so that
         # a page and the client it talks to are of one version.
         self.set_header("Cache-Control", "no-cache")
@@ -218,15 +245,19 @@ class PageHandler(Answering):
         _ = self.finish(self._content)
 
     def head(self) -> None:
+        """As tornado calls it, which leaves the content out."""
         self.get()
 
 
-class UnknownPathHandler(Answering):
+class UnknownPathHandler(AnswerHandler):
+    """Every other path: 404."""
+
     def prepare(self) -> None:
+        """As tornado calls it, whatever the method is."""
         raise HTTPError(404)
 
 
 def _log_request(handler: RequestHandler) -> None:
-    """Only our own failures: a line a publish would drown everything else."""
+    """Log our own failures only: a line for each publish would hide everything else."""
     if handler.get_status() >= 500:
-        _log.error("client %d %s", handler.get_status(), handler.request.path[:200])
+        log.error("client %d %s", handler.get_status(), handler.request.path[:200])

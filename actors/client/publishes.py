@@ -1,8 +1,8 @@
 """Publishes as they come over HTTP, to the audit's structs, or to one line that says what is wrong.
 
-Promises that whatever the bytes are, the answer is a `Publish` or a `MalformedPublish`. Refuses to
-judge promises: a publish of 50 videos is well formed, and the audit's to condemn. Unknown members
-are ignored, so that a newer service can say more.
+Promises that any bytes are a `Publish` or a `MalformedPublish`. Refuses to judge promises: a publish of
+50 videos is well formed, and the audit counts it as a broken promise. Unknown members are ignored, so that
+a newer service can add some.
 """
 
 import hashlib
@@ -13,7 +13,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from ..core.client.audit import Entry, Publish, Trigger
+from ..core.client.promises import Publish, PublishedVideo
+from ..core.triggers import Trigger
 from .errors import MalformedPublish
 
 BODY_BYTES_MAX = 64 * 1024
@@ -38,31 +39,32 @@ _EXPECTED = {
 }
 
 
-class _Entry(Struct, frozen=True):
+class _VideoMember(Struct, frozen=True):
     video_id: Annotated[str, Meta(pattern=_GUID)]
     plays: Annotated[int, Meta(ge=0, le=PLAYS_MAX)]
     arrived_at_ns: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     overdue: bool = False
 
 
-class _Publish(Struct, frozen=True):
+class _PublishBody(Struct, frozen=True):
     batch: Annotated[str, Meta(pattern=_KEY)]
     trigger: Trigger
-    videos: list[_Entry]
+    videos: list[_VideoMember]
 
 
-_decoder = msgspec.json.Decoder(_Publish)
+_decoder = msgspec.json.Decoder(_PublishBody)
 
 
 def held_up_ms(header: str | None) -> int:
-    """For how long, as the sender says, attempts to reach this client had failed; 0 without a word."""
+    """For how many milliseconds, as the sender says, attempts to reach this client had failed; 0 if it says
+    nothing."""
     if header is None or not (header.isascii() and header.isdigit() and len(header) <= 12):
         return 0
     return int(header)
 
 
 def parse(body: bytes, *, content_type: str, idempotency_key: str | None) -> Publish:
-    """The publish in this request. Raises `MalformedPublish` naming the field."""
+    """The publish in this request. Raises `MalformedPublish`, which names the field."""
     # Checked also because a web page elsewhere cannot send this type to a loopback address
     # without asking first, and is then refused.
     media_type = content_type.partition(";")[0].strip().lower()
@@ -78,23 +80,25 @@ def parse(body: bytes, *, content_type: str, idempotency_key: str | None) -> Pub
             f"is {idempotency_key[:200]!r}",
         )
     entries = (
-        Entry(one.video_id.lower(), one.plays, one.arrived_at_ns, one.overdue) for one in publish.videos
+        PublishedVideo(one.video_id.lower(), one.plays, one.arrived_at_ns, one.overdue)
+        for one in publish.videos
     )
     return Publish(publish.batch, publish.trigger, tuple(entries))
 
 
 def too_long() -> MalformedPublish:
+    """The refusal of a body that is longer than BODY_BYTES_MAX."""
     return MalformedPublish("body", f"at most {BODY_BYTES_MAX} bytes", "is longer")
 
 
 def is_signed(body: bytes, signature: str | None, secret: bytes) -> bool:
-    """Whether `X-Playtally-Signature` is this body's, told in the same time whatever it is."""
+    """Whether `X-Playtally-Signature` is this body's. Takes the same time for every signature."""
     expected = "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
     # As bytes: compare_digest refuses text that is not ASCII, and a header may hold such.
     return hmac.compare_digest(expected.encode(), (signature or "").strip().encode("utf-8"))
 
 
-def _decoded(body: bytes) -> _Publish:
+def _decoded(body: bytes) -> _PublishBody:
     try:
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -107,7 +111,7 @@ def _decoded(body: bytes) -> _Publish:
 
 
 def _named(problem: str) -> MalformedPublish:
-    """msgspec's text, such as "Expected `int` >= 0 - at `$.videos[0].plays`", by field."""
+    """The refusal for msgspec's text, such as "Expected `int` >= 0 - at `$.videos[0].plays`"."""
     what, _, where = problem.partition(" - at ")
     path = where.strip("`").removeprefix("$").removeprefix(".")
     missing = re.search(r"missing required field `(\w+)`", what)

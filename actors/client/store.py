@@ -1,15 +1,15 @@
-"""What the reference client was told, on disk: one SQLite file, one process.
+"""The publishes that the reference client received, on disk: one SQLite file, one process.
 
-Promises that what `commit` returned from survives a kill of this process (WAL,
+Promises that a publish survives a kill of this process once `commit` has returned (WAL,
 synchronous=NORMAL), because the service never sends a confirmed total again. A publish and all
 that the audit made of it are one transaction:
 
-    videos       one row a video: the last total told
-    batches      the keys of the last publishes, to tell a retry from a new one
+    videos       one row per video: the last total received
+    batches      the keys of the last publishes, to tell a retry from a new publish
     broken       the first broken promises
     statistics   one row: every other figure, as msgpack
 
-Refuses to judge anything: it writes down receipts and gives the audit back.
+Refuses to judge anything: it writes down receipts and reads the audit.
 """
 
 import fcntl
@@ -19,8 +19,11 @@ import sqlite3
 
 import msgspec
 
-from ..core.client.audit import Audit, Broken, Promise, Promises, Publish, Receipt, Statistics, Video
-from .errors import StoreError
+from ..core.client.audit import Audit, Receipt, Video
+from ..core.client.promises import Broken, Promise, Promises, Publish
+from ..core.client.statistics import Statistics
+from ..system.exits import StoreFailure
+from ..system.transactions import transaction
 
 FILE_NAME = "client.sqlite"
 LOCK_NAME = "client.lock"
@@ -43,26 +46,26 @@ CREATE TABLE statistics (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), pack
 
 
 class ClientStore:
-    """The open store. Every method raises `StoreError`."""
+    """The open store. Every method but `close` may raise `StoreFailure`."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        """Opens or makes the store in this directory, and locks it until `close`."""
+        """Open the store in this directory, or make one, and lock it until `close`."""
         self._file = path / FILE_NAME
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(
+            raise StoreFailure(
                 f"{path}: {error.strerror}; expected a directory to write to; name another"
             ) from error
         self._lock = _locked(path / LOCK_NAME)
         try:
             self._database = self._opened()
-        except StoreError:
+        except StoreFailure:
             os.close(self._lock)
             raise
 
     def load(self, promises: Promises) -> Audit:
-        """The audit of all that was committed, judging by these promises from now on."""
+        """The audit of all committed publishes, which judges by these promises from now on."""
         try:
             rows = self._database.execute("SELECT video_id, plays, received_at_ns, timer_window FROM videos")
             videos = {video_id: Video(*values) for video_id, *values in rows}
@@ -82,21 +85,15 @@ class ClientStore:
             raise self._failed("read", error) from error
 
     def commit(self, publish: Publish, receipt: Receipt, audit: Audit) -> None:
-        """Writes down what this publish changed. When it raises, nothing of it is written."""
+        """Write down what this publish changed. If it raises, nothing is written."""
         try:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
+            with transaction(self._database):
                 self._write(publish, receipt, audit)
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
         except sqlite3.Error as error:
             raise self._failed("written", error) from error
 
     def close(self) -> None:
-        """Closes the file and lets go of the lock. Safe to call twice."""
+        """Close the file and let go of the lock. A second call does nothing."""
         self._database.close()
         if self._lock >= 0:
             os.close(self._lock)
@@ -149,26 +146,26 @@ class ClientStore:
             raise self._failed("opened", error) from error
         return database
 
-    def _failed(self, done: str, error: Exception) -> StoreError:
-        return StoreError(
+    def _failed(self, done: str, error: Exception) -> StoreFailure:
+        return StoreFailure(
             f"{self._file} cannot be {done}: {error}; expected the reference client's store, with "
             f"room to write; free the disk, or move the file away to start from nothing"
         )
 
 
 def _locked(path: pathlib.Path) -> int:
-    """A descriptor that holds the lock. The kernel lets go of it with the process, kills too."""
+    """A descriptor that holds the lock. The kernel lets go of it when the process ends, even by a kill."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise StoreError(
+        raise StoreFailure(
             f"{path}: {error.strerror}; expected a file to write to; name another directory"
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
-        raise StoreError(
+        raise StoreFailure(
             f"{path} is locked; expected one reference client a store; stop the other, or name "
             f"another directory"
         ) from error

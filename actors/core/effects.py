@@ -1,8 +1,8 @@
-"""What an actor's rules ask for: plain facts, carried out in the order given.
+"""Effects: what an actor's rules want done, as plain data, in the order in which it has to be done.
 
-The rules take a message and the time and return effects; a real process or a simulated one carries them out.
-Order is the guarantee: what stands after a `Commit` must not happen before it, nor if it fails. `Send` is
-every actor's; the others stand in `consumer/effects.py`, `counter/effects.py` and `dispatcher/effects.py`.
+Rules take a message and the time and return effects; the actor carries them out. The order is the guarantee:
+an effect after a `Commit` must not happen before it, nor if it fails. All actors have `Send`; the others are
+in `consumer/effects.py`, `counter/effects.py` and `dispatcher/effects.py`.
 """
 
 from msgspec import Struct
@@ -11,12 +11,12 @@ from .messages import Message
 
 
 class Send(Struct, frozen=True):
-    """Put a message into a peer's mailbox. With no link to it, it is dropped: links resend."""
+    """Put a message into a peer's mailbox. Without a link it is dropped: a new link sends it again."""
 
     peer: str
     message: Message
 
 
 def is_for(peer: str, effect: object) -> bool:
-    """Whether an effect is a message for `peer`. It is obsolete when the peer is gone: links resend."""
+    """Whether an effect is a message for `peer`. It is obsolete when the peer is gone."""
     return isinstance(effect, Send) and effect.peer == peer

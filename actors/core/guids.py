@@ -1,6 +1,6 @@
-"""GUIDs as people write them, to the 16 bytes that name a video, and back.
+"""GUIDs in the forms that people write, to the 16 bytes that identify a video, and back.
 
-Accepts any letter case, with or without braces, hyphens or "urn:uuid:"; all forms of one GUID are
+Upper and lower case are accepted, with or without braces, hyphens or "urn:uuid:"; all forms of one GUID are
 one video. Publishes always carry the canonical form: lower case with hyphens (RFC 9562, section 4).
 """
 
@@ -15,7 +15,7 @@ _FORM = re.compile(
 
 
 def parse(text: str) -> bytes:
-    """The 16 bytes of a GUID. Raises `ValueError` when the text is none."""
+    """The 16 bytes of a GUID. Raises `ValueError` if the text is not a GUID."""
     form = _FORM.fullmatch(text.strip())
     if form is None:
         raise ValueError("not a GUID")

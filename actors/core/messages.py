@@ -1,12 +1,12 @@
-"""Every message between two actors; one union a mailbox.
+"""Every message between two actors, and one union per mailbox.
 
-Promises: each is frozen, checked when it is decoded, and safe to receive twice. Refuses to know how
-it travels. Many plays or videos travel as columns, one packed buffer each, because an object a play
-is what makes Python slow; `core/columns.py` packs and unpacks them:
+Promises: a message is frozen, checked when it is decoded, and safe to receive twice. How it travels is
+supervision's business. Many plays or videos travel as columns, one packed buffer each, because one Python
+object per play would be slow. `core/columns.py` packs and unpacks them:
 
-    ids         8 bytes a play, big-endian: the NSQ message id
-    videos     16 bytes a video: its GUID
-    numbers     8 bytes each, native: nanoseconds on the wall clock, or plays
+    ids         8 bytes per play, big-endian: the NSQ message id
+    videos     16 bytes per video: its GUID
+    numbers     8 bytes each, native byte order: nanoseconds since 1970, or numbers of plays
 """
 
 from typing import TypeAlias
@@ -15,10 +15,10 @@ from msgspec import Struct
 
 
 class Plays(Struct, frozen=True, array_like=True, tag="plays"):
-    """Consumer to counter: plays of that counter's videos, of one read from one nsqd.
+    """Consumer to counter: plays of that counter's videos, from one read of one nsqd.
 
-    `number` names it on this link. `source` is "host:port/topic" (or "embedded/topic"):
-    ids are unique per source only.
+    `number`: the answer, `Counted`, refers to it. `source`: "host:port/topic", or "embedded/topic"; message
+    ids are unique per source only. The columns have one value per play.
     """
 
     number: int
@@ -29,9 +29,9 @@ class Plays(Struct, frozen=True, array_like=True, tag="plays"):
 
 
 class Rejected(Struct, frozen=True, array_like=True, tag="rejected"):
-    """Consumer to counter: messages that were no plays and lie on the dead-letter topic now.
+    """Consumer to counter: messages that are not plays; they are on the dead-letter topic now.
 
-    Counted like plays, so that the number of them is exact through kills too.
+    They are counted like plays, so that their number is exact through kills too.
     """
 
     number: int
@@ -40,16 +40,16 @@ class Rejected(Struct, frozen=True, array_like=True, tag="rejected"):
 
 
 class Counted(Struct, frozen=True, array_like=True, tag="counted"):
-    """Counter to consumer: the batches of these numbers are in the ledger, committed."""
+    """Counter to consumer: the `Plays` and `Rejected` with these numbers are committed to the ledger."""
 
     numbers: list[int]
 
 
 class Pending(Struct, frozen=True, array_like=True, tag="pending"):
-    """Counter to dispatcher: these videos have plays that the client was not told of.
+    """Counter to dispatcher: these videos have unpublished plays.
 
-    `arrived_ns`: NSQ's stamp of the oldest such play. `ordinals`: the total that this play made;
-    the rule for it (realtime or deadline) is the dispatcher's to choose.
+    `arrived_ns`: when the oldest such play arrived on the queue (NSQ's stamp). `ordinals`: the total that
+    this play made; the dispatcher chooses by it whether the video is realtime or has a deadline.
     """
 
     videos: bytes
@@ -58,14 +58,14 @@ class Pending(Struct, frozen=True, array_like=True, tag="pending"):
 
 
 class Collect(Struct, frozen=True, array_like=True, tag="collect"):
-    """Dispatcher to counter: a batch leaves; say the totals of these videos as they are now."""
+    """Dispatcher to counter: a batch leaves; send the present totals of these videos."""
 
     number: int
     videos: bytes
 
 
 class Collected(Struct, frozen=True, array_like=True, tag="collected"):
-    """Counter to dispatcher: the answer; without the videos that the client knows already."""
+    """Counter to dispatcher: the answer to `Collect`, without videos whose total the client has already."""
 
     number: int
     videos: bytes
@@ -74,7 +74,7 @@ class Collected(Struct, frozen=True, array_like=True, tag="collected"):
 
 
 class Published(Struct, frozen=True, array_like=True, tag="published"):
-    """Dispatcher to counter: the client has confirmed these totals."""
+    """Dispatcher to counter: the client has accepted these totals."""
 
     batch: str
     videos: bytes
@@ -82,13 +82,13 @@ class Published(Struct, frozen=True, array_like=True, tag="published"):
 
 
 class Recorded(Struct, frozen=True, array_like=True, tag="recorded"):
-    """Counter to dispatcher: what was published of this batch is in the ledger, committed."""
+    """Counter to dispatcher: the published totals of this batch are committed to the ledger."""
 
     batch: str
 
 
 class Recall(Struct, frozen=True, array_like=True, tag="recall"):
-    """Dispatcher to counter, on a new link: say all that is pending."""
+    """Dispatcher to counter, on a new link: send all pending videos."""
 
 
 ConsumerInbox: TypeAlias = Counted

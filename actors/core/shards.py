@@ -1,7 +1,7 @@
 """Which counter a video belongs to: the same on every machine, in every process, for ever.
 
-The built-in `hash` of bytes differs from process to process, so it can't decide this. GUIDs made by
-people or by sequence are not random in any one byte, so all sixteen are mixed.
+The built-in `hash` of bytes differs from process to process, so it can't be used. All sixteen bytes are
+mixed, because GUIDs that people or sequences make are not random in every byte.
 """
 
 from zlib import crc32
@@ -21,5 +21,5 @@ def shard_number(child_id: str) -> int:
     """The shard of a counter's child id. Raises `ValueError` for any other child."""
     name, _, number = child_id.rpartition("-")
     if name != "counter":
-        raise ValueError(f"{child_id} is no counter")
+        raise ValueError(f"{child_id} is not a counter")
     return int(number)

@@ -1,4 +1,4 @@
-"""What the three actors say of themselves with every answer to a ping. Supervision carries it as bytes."""
+"""The figures that the actors report with every answer to a ping. Supervision carries them as bytes."""
 
 from typing import TypeAlias
 
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
-    """What a consumer holds: messages not yet finished, and nsqds it is connected to."""
+    """A consumer: messages received and not finished, connections to nsqds, and their RDY together."""
 
     outstanding: int
     connections: int
@@ -15,7 +15,7 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
 
 
 class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):
-    """What a ledger holds, since it began: plays, redeliveries, dead letters; videos, and pending."""
+    """A ledger: plays, redeliveries and dead letters since it began; its videos, and how many are pending."""
 
     counted: int
     redelivered: int
@@ -25,10 +25,9 @@ class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):
 
 
 class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
-    """What was published since the state began, by trigger; what is pending and on its way now.
+    """The dispatcher: publishes since the state began, by trigger; pending videos, and batches in flight.
 
-    `circuit`: what the last attempts say of the client (`attempts.Circuit`); `failures`: how many of
-    them failed in a row.
+    `circuit`: the state of the circuit breaker (`attempts.Circuit`). `failures`: failed attempts in a row.
     """
 
     realtime: int
@@ -51,10 +50,10 @@ _decoder: msgspec.msgpack.Decoder[Stats] = msgspec.msgpack.Decoder(Stats)
 
 
 def encode(stats: Stats) -> bytes:
-    """The bytes that travel."""
+    """The stats as bytes."""
     return msgspec.msgpack.encode(stats)
 
 
 def decode(data: bytes) -> Stats:
-    """What an actor said. Raises `msgspec.DecodeError`."""
+    """The stats from bytes. Raises `msgspec.DecodeError`."""
     return _decoder.decode(data)

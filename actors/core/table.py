@@ -1,10 +1,10 @@
-"""Videos and what is known of each: a row a video, found by GUID, many of them at once.
+"""A hash table from videos to rows of numbers, which looks up a whole column of videos at once.
 
-Pure. A row is 64-bit words outside of Python's objects: two are the video, the others its owner's numbers.
-Where a row stands is found by open addressing: a slot holds a row's number and nothing else, 12 to 24 bytes
-a video in all. The videos of a column go to their first slots together; those that find another's there go
-on to the next, together. A dict would take 112 bytes a video, and wait for memory a video at a time.
-Refuses to forget a single video: an owner that has done with most of them makes a new table.
+Pure. A row is a few 64-bit words outside of Python's objects: two are the video, the others are its owner's
+numbers. Rows are found by open addressing: a slot holds a row number, 12 to 24 bytes per video in all. A
+column of videos is looked up in rounds: all of them look into their first slot, those that find another video
+there look into the next, and so on. A dict would take 112 bytes per video and wait for memory once per video.
+A single video can't be removed: an owner that needs few of its videos makes a new table.
 """
 
 from array import array
@@ -15,8 +15,8 @@ import numpy as np
 from .columns import Bools, Int32s, Int64s, Numbers
 
 EMPTY = -1  # no row
-SLOTS_A_ROW = 3  # at the least: the fuller, the more rounds
-FEW = 6  # of so many each is sought on its own: two microseconds, where a round of all takes ten
+SLOTS_A_ROW = 3  # at least: a fuller table needs more rounds
+FEW = 6  # up to this many are looked up one by one: two microseconds each, where a round takes ten
 _SLOTS_MIN = 256
 _MIX = 0xBF58476D1CE4E5B9  # of splitmix64 (Steele, Lea, Flood: Fast splittable generators)
 _SHIFT = 29
@@ -26,15 +26,18 @@ _factors = Struct("=QQ")
 
 
 class VideoTable:
-    """Rows 0, 1, 2 and so on, in the order in which their videos came. Its owner changes their numbers."""
+    """Rows 0, 1, 2 and so on, in the order in which their videos were added."""
 
     def __init__(self, numbers: int, salt: bytes = bytes(16)):
-        """`numbers`: how many a video has. `salt`: 16 bytes, which nobody outside knows where people can
-        make up videos that all want one slot. It decides where a row is found, never which it is."""
+        """`numbers`: the number of words per row, beside the video's two.
+
+        `salt`: 16 secret bytes, so that nobody can make up videos that all fall into one slot. It decides
+        about slots only, never about rows.
+        """
         low, high = _factors.unpack(salt)
         self._factors: tuple[int, int] = low | 1, (high ^ _MIX) | 1
         self._width = 2 + numbers
-        self._words = array("q")  # grows where it is; numpy's would leave holes in the heap
+        self._words = array("q")  # grows in place; a numpy array would leave holes in the heap
         self._use_slots(_SLOTS_MIN)
 
     def __len__(self) -> int:
@@ -42,7 +45,7 @@ class VideoTable:
 
     @property
     def cells(self) -> Int64s:
-        """A row a video: its two words, then the numbers. To be let go of before rows are added."""
+        """All rows: the two words of the video, then the numbers. Drop the array before rows are added."""
         return np.frombuffer(self._words, np.int64).reshape(-1, self._width)
 
     def video(self, row: int) -> bytes:
@@ -50,7 +53,7 @@ class VideoTable:
         return self._words[row * self._width : row * self._width + 2].tobytes()
 
     def numbers(self, row: int) -> Numbers:
-        """The numbers of one row, as they are now."""
+        """A copy of the numbers of one row."""
         return self._words[row * self._width + 2 : (row + 1) * self._width]
 
     def set_numbers(self, row: int, *numbers: int) -> None:
@@ -62,7 +65,9 @@ class VideoTable:
         return self._slots_one[self._slot(*_halves.unpack(video))]
 
     def rows_of(self, videos: Int64s, open_new: bool = False) -> Int64s:
-        """The row of each video (two words each). One that has none has `EMPTY`, or a new one of zeros."""
+        """The row of each video (two words each). An unknown video gets `EMPTY`, or with `open_new` a row of
+        zeros.
+        """
         rows, at = self._find(videos)
         if open_new:
             unknown = (rows == EMPTY).nonzero()[0]
@@ -71,18 +76,17 @@ class VideoTable:
         return rows.astype(np.int64)
 
     def lengthen(self, end: int) -> None:
-        """Rows of zeros up to before `end`. They can be filled, and are not found until `reindex`."""
+        """Add rows of zeros, up to `end` rows. They can be filled, and are found after `reindex`."""
         self._words.frombytes(bytes((end - len(self)) * self._width * self._words.itemsize))
 
     def reindex(self) -> bool:
-        """Find the videos by what is in the rows now. Returns whether no two are the same."""
+        """Build the slots from the present rows. Returns whether all videos are different."""
         self._use_slots(max(_SLOTS_MIN, 1 << (len(self) * SLOTS_A_ROW - 1).bit_length()))
         rows = self._put_in(0, self._first_slots(self.cells))
         return bool((rows == np.arange(len(self))).all())
 
     def _open(self, videos: Int64s, at: Int64s) -> Int32s | Int64s:
-        """New rows for these videos, which have none and would stand in these slots. One row for those that
-        are the same."""
+        """Add rows for videos that have none; `at` are their free slots. Equal videos share one row."""
         start, end = len(self), len(self) + len(videos)
         if end * SLOTS_A_ROW > len(self._slots):
             self._use_slots(1 << (end * SLOTS_A_ROW - 1).bit_length())
@@ -100,16 +104,16 @@ class VideoTable:
         return rows
 
     def _put_in(self, start: int, at: Int64s) -> Int32s:
-        """Give each row from `start` on a slot, or where an earlier one of its video has one, that.
+        """Give each row from `start` on a slot, unless an earlier row of the same video has one.
 
-        Returns which row has it; `at`, where the search begins, is then that slot.
+        Returns the row that has the slot. `at`: where each search begins; afterwards, where it ended.
         """
         cells, slots = self.cells, self._slots
         rows = np.arange(start, len(cells), dtype=np.int32)
         found, left = rows.copy(), np.arange(len(rows))
         while len(left) > FEW:
             wanted = left[slots.take(at[left]) == EMPTY][::-1]
-            slots[at[wanted]] = rows[wanted]  # of several that want one slot the first has it
+            slots[at[wanted]] = rows[wanted]  # if several want one slot, the first gets it
             found[left] = slots.take(at[left])
             left = left[found[left] != rows[left]]
             if len(left) > FEW:
@@ -123,7 +127,7 @@ class VideoTable:
         return found
 
     def _find(self, videos: Int64s) -> tuple[Int32s, Int64s]:
-        """The row of each or `EMPTY`, and the slot where that is said."""
+        """The row of each video or `EMPTY`, and the slot that says so."""
         cells, slots = self.cells, self._slots
         at = self._first_slots(videos)
         rows = slots.take(at)
@@ -138,7 +142,7 @@ class VideoTable:
         return rows, at
 
     def _slot(self, first: int, second: int) -> int:
-        """What `_find` does for one, which numpy's calls would make five times as slow."""
+        """`_find` for one video: numpy's calls would make it five times as slow."""
         slots, words, width = self._slots_one, self._words, self._width
         slot = self._first_slot(first, second)
         while (row := slots[slot]) != EMPTY and (
@@ -166,7 +170,7 @@ class VideoTable:
 
 
 def _others(cells: Int64s, rows: Int32s, videos: Int64s) -> Bools:
-    """Which of these rows are there, and not of these videos."""
+    """Which of these rows exist and belong to another video than the one given."""
     if not len(cells):
         return np.zeros(len(rows), bool)
     found = cells.take(rows, axis=0)

@@ -8,8 +8,8 @@ in config.toml; nothing else changes.
 
 What it promises, and the real one does not all promise:
 
-- What it answered OK to survives its own kill -9: the commit comes before the OK. nsqd keeps
-  up to mem-queue-size messages in memory only. A power cut may still take the last moments.
+- A message that it answered with OK survives its own kill -9: the commit comes before the OK. nsqd
+  keeps up to mem-queue-size messages in memory only. A power cut may still take the last moments.
 - A FIN is durable within FINISH_FLUSH_MS. After a kill, messages finished in that last moment
   are delivered again, with attempts starting from 1.
 - Messages in flight to a client that disconnects are delivered again at once. nsqd waits for
@@ -19,21 +19,16 @@ What it promises, and the real one does not all promise:
 - A message is delivered as soon as a client is ready for it: output_buffer_size and
   output_buffer_timeout are negotiated, and nothing waits for them.
 
-Modules, each importing only those before it: limits; names, ids, frames, multi; commands (bytes
-in, commands out), identify; segment, subscriber, channel, topic (the queue itself: no socket,
-clock or disk); journal_file, journal, queue (what is written in which order); connection, stats;
-listening, server (the loop, the commits); http_request, http_routes, http.
+Modules, each importing only those before it:
+
+    limits names ids frames multi    what is allowed, and how it looks as bytes
+    commands identify                bytes in, commands out
+    segment subscriber leases        the parts of the queue; no socket, clock or disk
+    channel topic                    the queue itself, as pure
+    journal_file journal queue       what is written, in which order
+    edge                             what the following know of one another
+    answers connection               TCP
+    stats http_request http_routes http
+    listener server                  the loop, and the commits
+    actor                            the child of the supervisor
 """
-
-from .journal_file import JournalError, JournalLocked, JournalTooNew, NotAJournal
-from .listening import ListenError
-from .server import EmbeddedNsqd
-
-__all__ = [
-    "EmbeddedNsqd",
-    "JournalError",
-    "JournalLocked",
-    "JournalTooNew",
-    "ListenError",
-    "NotAJournal",
-]

@@ -1,6 +1,6 @@
 """python -m actors.embedded_nsqd: the embedded nsqd alone, until SIGTERM or SIGINT.
 
-Logs go to stderr. Ends with 0 after a clean stop, 1 when it cannot start, 2 for bad arguments.
+Logs go to stderr. Exit codes: 0 after a clean stop, 1 if it cannot start, 2 for bad arguments.
 """
 
 import argparse
@@ -10,10 +10,12 @@ import pathlib
 import signal
 import sys
 
-from . import EmbeddedNsqd, JournalError, ListenError
+from ..system.exits import Failure
+from .server import EmbeddedNsqd
 
 
 def main() -> int:
+    """Serve until a signal; returns the exit code."""
     arguments = _arguments()
     logging.basicConfig(
         stream=sys.stderr,
@@ -22,7 +24,7 @@ def main() -> int:
     )
     try:
         asyncio.run(_serve(arguments))
-    except (ListenError, JournalError) as error:
+    except Failure as error:
         print(f"embedded nsqd: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,37 +1,45 @@
-"""One channel: what waits, what is in flight to whom, what is deferred. Pure.
+"""One channel: which messages are ready, which are in flight to whom, which are deferred. Pure.
 
-Callers pass monotonic milliseconds; no method touches a socket, a clock or a disk. deliver()
-says what to send to whom. `changed` collects the progress that is not written down yet: the
-journal's business. Its memory is bounded: what does not fit is counted in `unread` and stays in
-the journal, until the caller reads it back and passes it to load(), in order.
+Callers pass monotonic milliseconds; no method touches a socket, a clock or a disk. `deliver` says
+what to send to whom. `changed` collects the progress that the journal does not have yet. Memory is
+bounded: messages that do not fit are counted in `unread` and stay in the journal, until the caller
+reads them back and passes them to `load`, in order.
 
-The rules are nsqd's (nsqd/channel.go), but for one: what a leaving subscriber had in flight is
-ready again at once.
+The rules are nsqd's (nsqd/channel.go), with one exception: the messages in flight to a subscriber that
+leaves are ready again at once.
 """
 
 import random
 from collections import deque
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import repeat
 
 from . import limits
 from .frames import with_attempts
+from .leases import Leases
 from .names import is_ephemeral
 from .segment import Segment
-from .subscriber import Progress, Run, Subscriber
+from .subscriber import Lease, Progress, Subscriber
 
 NOT_IN_FLIGHT = "ID not in flight"
 NOT_OWNED = "client does not own message"
 
 
 class Channel:
+    """The messages of one channel, and its subscribers.
+
+    `cursor`: sequence number of the last segment that it has taken in or that is not its own. `ready_count`,
+    `ready_bytes` (of frames) and `deferred_count` are what memory holds, `unread` is what only the journal
+    holds. `message_count`, `requeue_count` and `timeout_count` only grow, as in GET /stats.
+    """
+
     def __init__(
         self, name: str, row: int, cursor: int, sampler: random.Random, is_durable: bool = True
     ) -> None:
         """`row` names it in the journal. Segments up to `cursor` are not its own.
 
-        Where `is_durable` is false there is no journal to leave a backlog in: what does not fit
-        in memory is dropped, as nsqd does for an ephemeral topic.
+        `is_durable` false: its topic has no journal to leave a backlog in, so messages that do not fit in
+        memory are dropped, as nsqd does for an ephemeral topic.
         """
         self.name = name
         self.row = row
@@ -52,14 +60,13 @@ class Channel:
         self._unfinished: dict[int, Progress] = {}
         self._ready: deque[tuple[Progress, int, int]] = deque()
         self._deferred: list[tuple[int, int, Progress, int, int]] = []
-        self._runs: list[tuple[int, int, Run]] = []
-        self._runs_live = 0
-        self._order = 0
+        self._leases = Leases()
+        self._order = 0  # breaks ties of `_deferred`
 
     # What comes in.
 
     def offer(self, segment: Segment, now_ms: int, delay_ms: int = 0) -> None:
-        """A newly published segment. Without room it is left for load()."""
+        """Take in a segment that was just published. Without room it is left for `load`."""
         if not self.unread and self._has_room():
             self.message_count += segment.count
             self._hold(Progress(segment), now_ms, delay_ms)
@@ -69,7 +76,7 @@ class Channel:
         self.cursor = segment.sequence if not self.unread else self.cursor
 
     def load(self, segment: Segment, finished: bytes | None, now_ms: int, delay_ms: int = 0) -> None:
-        """The next segment after `cursor`, read back. `finished` as in Progress."""
+        """Take in the next segment after `cursor`, read back; `finished` as in `Progress`."""
         progress = Progress(segment, finished)
         self.unread -= progress.remaining
         self.cursor = segment.sequence
@@ -77,12 +84,12 @@ class Channel:
             self._hold(progress, now_ms, delay_ms)
 
     def skip_to(self, sequence: int) -> None:
-        """There is nothing left unread up to `sequence`."""
+        """Note that nothing is left unread up to `sequence`."""
         self.cursor = max(self.cursor, sequence)
         self.unread = 0
 
     def wants_more(self) -> bool:
-        """Whether to read on in the journal: there is more, there is room, there is demand."""
+        """Whether to read on in the journal: it has more, memory has room, and a subscriber is ready."""
         return (
             self.unread > 0
             and self.ready_count < limits.REFILL_BELOW_MESSAGES
@@ -94,10 +101,10 @@ class Channel:
     # What goes out.
 
     def deliver(self, now_ms: int) -> list[tuple[Subscriber, list[bytes]]]:
-        """Gives each ready subscriber its share, in turn: the frames to send to each.
+        """Give each ready subscriber its share, in turn. Returns the frames to send to each.
 
-        One call gives a subscriber at most GIFT_BYTES_MAX (or one message): call again until
-        nothing comes, so that the caller can stop for a subscriber that does not keep up.
+        One call gives a subscriber at most GIFT_BYTES_MAX, or one message that is larger. Call again until
+        the result is empty: a subscriber that does not keep up with its socket then gets no more.
         """
         if self.is_paused or not self._ready:
             return []
@@ -116,20 +123,22 @@ class Channel:
         return gifts
 
     def finish(self, subscriber: Subscriber, ids: list[bytes]) -> list[tuple[bytes, str]]:
-        """Finishes messages; those it could not, each with the reason."""
+        """FIN messages. Returns the ids that it could not finish, each with the reason in nsqd's words."""
         pop = subscriber.in_flight.pop
         failures = []
+        settled_leases = 0
         last: Progress | None = None
         for id in ids:
             entry = pop(id, None)
             if entry is None:
                 failures.append((id, self._why_not(id)))
                 continue
-            run, index = entry
-            run.outstanding -= 1
-            if not run.outstanding:
-                self._runs_live -= 1
-            progress = run.progress
+            lease, index = entry
+            # As `Leases.settle_one` does; a call for each message would cost more than all of the rest.
+            lease.outstanding -= 1
+            if not lease.outstanding:
+                settled_leases += 1
+            progress = lease.progress
             progress.finished[index] = 1
             progress.remaining -= 1
             if progress is not last:
@@ -138,44 +147,46 @@ class Channel:
             if not progress.remaining:
                 del self._unfinished[progress.segment.sequence]
         subscriber.finish_count += len(ids) - len(failures)
-        self._drop_settled_runs()
+        self._leases.settled(settled_leases)
         return failures
 
     def requeue(self, subscriber: Subscriber, id: bytes, delay_ms: int, now_ms: int) -> str | None:
-        """Puts a message back, after `delay_ms`; the reason where it could not."""
+        """REQ: put a message back, to be ready in `delay_ms`. Returns the reason if it could not."""
         entry = subscriber.in_flight.pop(id, None)
         if entry is None:
             return self._why_not(id)
-        progress, index = self._settle(*entry)
+        lease, index = entry
+        self._leases.settle_one(lease)
         subscriber.requeue_count += 1
         self.requeue_count += 1
-        self._count_attempt(progress, index)
+        lease.progress.count_attempt(index)
         if delay_ms:
-            self._defer(progress, index, index + 1, now_ms + delay_ms)
+            self._defer(lease.progress, index, index + 1, now_ms + delay_ms)
         else:
-            self._make_ready(progress, index, index + 1)
+            self._make_ready(lease.progress, index, index + 1)
         return None
 
     def touch(self, subscriber: Subscriber, id: bytes, now_ms: int) -> str | None:
-        """Starts a message's timeout again, up to MESSAGE_TIMEOUT_MAX_MS from its delivery."""
+        """TOUCH: start the timeout of a message again, up to MESSAGE_TIMEOUT_MAX_MS after its delivery.
+
+        Returns the reason if it could not.
+        """
         entry = subscriber.in_flight.pop(id, None)
         if entry is None:
             return self._why_not(id)
-        progress, index = self._settle(*entry)
-        given_ms = entry[0].given_ms
+        lease, index = entry
+        self._leases.settle_one(lease)
+        given_ms = lease.given_ms
         deadline_ms = min(now_ms + subscriber.message_timeout_ms, given_ms + limits.MESSAGE_TIMEOUT_MAX_MS)
-        run = self._start_run(progress, subscriber, index, index + 1, given_ms, deadline_ms)
-        subscriber.in_flight[id] = (run, index)
+        touched = self._leases.start(lease.progress, subscriber, index, index + 1, given_ms, deadline_ms)
+        subscriber.in_flight[id] = (touched, index)
         return None
 
     def expire(self, now_ms: int) -> None:
-        """What has timed out is ready again; what was deferred and is due is ready."""
-        while self._runs and (self._runs[0][0] <= now_ms or not self._runs[0][2].outstanding):
-            run = heappop(self._runs)[2]
-            if run.outstanding:
-                self._runs_live -= 1
-                self.timeout_count += run.outstanding
-                self._take_back(run)
+        """Make the messages ready that have timed out, and the deferred ones that are due."""
+        for lease in self._leases.take_expired(now_ms):
+            self.timeout_count += lease.outstanding
+            self._take_back(lease)
         while self._deferred and self._deferred[0][0] <= now_ms:
             _, _, progress, start, stop = heappop(self._deferred)
             self.deferred_count -= stop - start
@@ -184,25 +195,25 @@ class Channel:
     # Who reads it.
 
     def add_subscriber(self, subscriber: Subscriber) -> None:
+        """Give messages to this client too."""
         self.subscribers[subscriber] = None
 
     def remove_subscriber(self, subscriber: Subscriber) -> None:
-        """What it had in flight is ready again."""
+        """Give no more to this client; its messages in flight are ready again."""
         del self.subscribers[subscriber]
-        for run in {run: None for run, _ in subscriber.in_flight.values()}:
-            self._runs_live -= 1
-            self._take_back(run)
-        self._drop_settled_runs()
+        leases = {lease: None for lease, _ in subscriber.in_flight.values()}
+        for lease in leases:
+            self._take_back(lease)
+        self._leases.settled(len(leases))
 
     def empty(self, through: int) -> None:
-        """Forgets every message up to the sequence number `through`."""
+        """Forget every message up to the sequence number `through`."""
         self.cursor = through
         self.unread = self.ready_count = self.ready_bytes = self.deferred_count = 0
-        self._runs_live = 0
         self._unfinished.clear()
         self._ready.clear()
         self._deferred.clear()
-        self._runs.clear()
+        self._leases.clear()
         self.changed.clear()
         for subscriber in self.subscribers:
             subscriber.in_flight.clear()
@@ -210,19 +221,18 @@ class Channel:
     # What can be asked.
 
     def has_finished(self, sequence: int) -> bool:
-        """Whether it needs nothing of that segment any more."""
+        """Whether every message of that segment is finished here."""
         return sequence <= self.cursor and sequence not in self._unfinished
 
     @property
     def depth(self) -> int:
+        """How many messages are ready, in memory or in the journal."""
         return self.ready_count + self.unread
 
     @property
     def in_flight_count(self) -> int:
+        """How many messages are in flight to all subscribers."""
         return sum(len(subscriber.in_flight) for subscriber in self.subscribers)
-
-    def has_timers(self) -> bool:
-        return self._runs_live > 0 or bool(self._deferred)
 
     # Helpers.
 
@@ -231,7 +241,7 @@ class Channel:
 
     def _hold(self, progress: Progress, now_ms: int, delay_ms: int) -> None:
         self._unfinished[progress.segment.sequence] = progress
-        for start, stop in _gaps(progress.finished):
+        for start, stop in progress.unfinished_spans():
             if delay_ms > 0:
                 self._defer(progress, start, stop, now_ms + delay_ms)
             else:
@@ -282,10 +292,10 @@ class Channel:
     ) -> None:
         segment = progress.segment
         deadline_ms = now_ms + subscriber.message_timeout_ms
-        run = self._start_run(progress, subscriber, start, stop, now_ms, deadline_ms)
+        lease = self._leases.start(progress, subscriber, start, stop, now_ms, deadline_ms)
         indices = range(start, stop)
         subscriber.in_flight.update(
-            zip(segment.ids(start, stop), zip(repeat(run), indices, strict=False), strict=False)
+            zip(segment.ids(start, stop), zip(repeat(lease), indices, strict=False), strict=False)
         )
         subscriber.message_count += stop - start
         if progress.attempts is None:
@@ -304,7 +314,7 @@ class Channel:
         now_ms: int,
         frames: list[bytes],
     ) -> None:
-        """As nsqd: what a sampling client is not sent, nobody is: it counts as finished."""
+        """As nsqd: a message that a sampling client is not sent counts as finished."""
         for index in range(start, stop):
             if self._sampler.randrange(100) <= subscriber.sample_rate:
                 self._give(progress, subscriber, index, index + 1, now_ms, frames)
@@ -315,69 +325,10 @@ class Channel:
             if not progress.remaining:
                 del self._unfinished[progress.segment.sequence]
 
-    def _start_run(
-        self,
-        progress: Progress,
-        subscriber: Subscriber,
-        start: int,
-        stop: int,
-        given_ms: int,
-        deadline_ms: int,
-    ) -> Run:
-        run = Run(progress, subscriber, start, stop, given_ms)
-        self._order += 1
-        self._runs_live += 1
-        heappush(self._runs, (deadline_ms, self._order, run))
-        return run
-
-    def _settle(self, run: Run, index: int) -> tuple[Progress, int]:
-        run.outstanding -= 1
-        if not run.outstanding:
-            self._runs_live -= 1
-        self._drop_settled_runs()
-        return run.progress, index
-
-    def _take_back(self, run: Run) -> None:
-        """What of the run is still in flight is ready again, in as few spans as can be."""
-        in_flight = run.subscriber.in_flight
-        begun = -1
-        for index, id in enumerate(run.progress.segment.ids(run.start, run.stop), run.start):
-            entry = in_flight.get(id)
-            if entry is not None and entry[0] is run:
-                del in_flight[id]
-                self._count_attempt(run.progress, index)
-                begun = index if begun < 0 else begun
-            elif begun >= 0:
-                self._make_ready(run.progress, begun, index)
-                begun = -1
-        if begun >= 0:
-            self._make_ready(run.progress, begun, run.stop)
-        run.outstanding = 0
-
-    def _count_attempt(self, progress: Progress, index: int) -> None:
-        if progress.attempts is None:
-            progress.attempts = {}
-        progress.attempts[index] = progress.attempts.get(index, 0) + 1
-
-    def _drop_settled_runs(self) -> None:
-        # A settled run waits in the heap for its deadline. More of them than live ones, and
-        # the heap is made anew: it never grows with what was delivered, only with what is out.
-        if len(self._runs) > 2 * self._runs_live + 64:
-            self._runs = [entry for entry in self._runs if entry[2].outstanding]
-            heapify(self._runs)
+    def _take_back(self, lease: Lease) -> None:
+        for start, stop in lease.take_back():
+            self._make_ready(lease.progress, start, stop)
 
     def _why_not(self, id: bytes) -> str:
         owned = any(id in subscriber.in_flight for subscriber in self.subscribers)
         return NOT_OWNED if owned else NOT_IN_FLIGHT
-
-
-def _gaps(finished: bytearray) -> list[tuple[int, int]]:
-    """The runs of unfinished messages, as (start, stop)."""
-    gaps = []
-    start = finished.find(0)
-    while start >= 0:
-        stop = finished.find(1, start)
-        stop = len(finished) if stop < 0 else stop
-        gaps.append((start, stop))
-        start = finished.find(0, stop)
-    return gaps

@@ -1,10 +1,10 @@
-"""nsqd's protocol V2 from the client's side: bytes in, commands out. Pure.
+"""The commands of nsqd's protocol V2: bytes in, commands out. Pure.
 
-Owns the framing of commands and every check that needs nothing but the bytes; knows no socket,
-state or topic. Bytes may be cut anywhere. What it holds of an unfinished command never exceeds
-one line and one body within the limits: sizes are checked before their bodies are waited for.
-Codes and texts of the refusals are nsqd 1.3.0's (nsqd/protocol_v2.go), and all of these are
-fatal: after a Refusal the parser yields nothing more.
+Owns the framing of commands and every check that needs only the bytes. Knows no socket, state or
+topic. Bytes may be cut anywhere. The bytes held of an unfinished command never exceed one line and one
+body within the limits, because a size is checked before its body is waited for. Codes and texts of the
+refusals are those of nsqd 1.3.0 (nsqd/protocol_v2.go). All of them are fatal: after a `Refusal` the parser
+returns nothing more.
 """
 
 import re
@@ -26,20 +26,26 @@ _SIZE = struct.Struct(">i")
 
 
 class Identify(msgspec.Struct, frozen=True):
+    """IDENTIFY, with its JSON."""
+
     body: bytes
 
 
 class Authenticate(msgspec.Struct, frozen=True):
+    """AUTH, with its secret."""
+
     body: bytes
 
 
 class Subscribe(msgspec.Struct, frozen=True):
+    """SUB; both names are valid."""
+
     topic: str
     channel: str
 
 
-class Publish(msgspec.Struct, frozen=True):
-    """PUB, MPUB and DPUB: `verb` names which, for the error should it fail."""
+class PublishMessages(msgspec.Struct, frozen=True):
+    """PUB, MPUB or DPUB. `verb` says which, for the error if it fails."""
 
     verb: str
     topic: str
@@ -47,38 +53,44 @@ class Publish(msgspec.Struct, frozen=True):
     delay_ms: int = 0
 
 
-class Ready(msgspec.Struct, frozen=True):
+class SetReady(msgspec.Struct, frozen=True):
+    """RDY: the client takes this many messages in flight."""
+
     count: int
 
 
-class Finish(msgspec.Struct, frozen=True):
-    """A run of FINs: they come by the thousand, so they travel together."""
+class FinishMessages(msgspec.Struct, frozen=True):
+    """Consecutive FINs: they come by the thousand, so they travel together."""
 
     ids: list[bytes]
 
 
-class Requeue(msgspec.Struct, frozen=True):
+class RequeueMessage(msgspec.Struct, frozen=True):
+    """REQ; the delay is cut to REQUEUE_DELAY_MAX_MS."""
+
     id: bytes
     delay_ms: int
 
 
-class Touch(msgspec.Struct, frozen=True):
+class TouchMessage(msgspec.Struct, frozen=True):
+    """TOUCH."""
+
     id: bytes
 
 
 class StartClose(msgspec.Struct, frozen=True):
-    pass
+    """CLS."""
 
 
 class Nothing(msgspec.Struct, frozen=True):
-    pass
+    """NOP."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Bytes that are no valid command. With no code the connection ends without an answer.
+    """Bytes that are no valid command. With an empty code the connection ends without an answer.
 
-    `verb` is the command that was refused: in a state that forbids it, nsqd names the state
-    and not what else is wrong with it.
+    `verb` is the command that was refused: in a state that forbids the command, nsqd's error names the state
+    and nothing else that is wrong.
     """
 
     code: str
@@ -90,11 +102,11 @@ Command = (
     Identify
     | Authenticate
     | Subscribe
-    | Publish
-    | Ready
-    | Finish
-    | Requeue
-    | Touch
+    | PublishMessages
+    | SetReady
+    | FinishMessages
+    | RequeueMessage
+    | TouchMessage
     | StartClose
     | Nothing
     | Refusal
@@ -102,7 +114,7 @@ Command = (
 
 
 class _Incomplete(Exception):
-    """Not an error: the command at hand needs `size` bytes in all."""
+    """Not an error: the command needs `size` bytes in all."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -110,7 +122,7 @@ class _Incomplete(Exception):
 
 
 class CommandParser:
-    """One client's stream. feed() takes the next bytes and returns the commands they end."""
+    """The parser of one client's bytes."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -120,10 +132,11 @@ class CommandParser:
 
     @property
     def held_bytes(self) -> int:
-        """How much of an unfinished command is held."""
+        """How many bytes of an unfinished command are held."""
         return self._held
 
     def feed(self, chunk: bytes) -> list[Command]:
+        """Take the next bytes. Returns the commands that are complete with them, a `Refusal` at the end."""
         if self._refused:
             return []
         if self._held:
@@ -149,7 +162,7 @@ class CommandParser:
     def _parse_one(self, chunk: bytes, position: int, commands: list[Command]) -> int:
         run = _FINISH_RUN.match(chunk, position)
         if run is not None:
-            commands.append(Finish([id for (id,) in _FINISH.iter_unpack(run.group())]))
+            commands.append(FinishMessages([id for (id,) in _FINISH.iter_unpack(run.group())]))
             return run.end()
         line_end = chunk.find(b"\n", position, position + limits.LINE_SIZE_MAX)
         if line_end < 0:
@@ -201,7 +214,7 @@ def _parse_pub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, 
     _demand(params, 2, "PUB insufficient number of parameters")
     topic = _topic(params, "PUB")
     body, end = _message(chunk, start, "PUB")
-    return Publish("PUB", topic, [body]), end
+    return PublishMessages("PUB", topic, [body]), end
 
 
 def _parse_mpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
@@ -211,7 +224,7 @@ def _parse_mpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command,
         text = f"E_BAD_TOPIC MPUB topic name {quoted(params[1])} is not valid"
         raise Refused("E_BAD_TOPIC", text)
     body, end = _body(chunk, start, "MPUB", "E_BAD_BODY", "body", limits.BODY_SIZE_MAX)
-    return Publish("MPUB", params[1].decode(), split_multi(body)), end
+    return PublishMessages("MPUB", params[1].decode(), split_multi(body)), end
 
 
 def _parse_dpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
@@ -222,7 +235,7 @@ def _parse_dpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command,
         text = f"DPUB timeout {delay_ms} out of range 0-{limits.REQUEUE_DELAY_MAX_MS}"
         raise Refused("E_INVALID", text)
     body, end = _message(chunk, start, "DPUB")
-    return Publish("DPUB", topic, [body], delay_ms), end
+    return PublishMessages("DPUB", topic, [body], delay_ms), end
 
 
 def _parse_rdy(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
@@ -230,24 +243,24 @@ def _parse_rdy(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, 
     if count > limits.READY_COUNT_MAX:
         text = f"RDY count {count} out of range 0-{limits.READY_COUNT_MAX}"
         raise Refused("E_INVALID", text)
-    return Ready(count), start
+    return SetReady(count), start
 
 
 def _parse_fin(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
     _demand(params, 2, "FIN insufficient number of params")
-    return Finish([_id(params)]), start
+    return FinishMessages([_id(params)]), start
 
 
 def _parse_req(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
     _demand(params, 3, "REQ insufficient number of params")
     id = _id(params)
     delay_ms = _base10(params[2], "REQ could not parse timeout")
-    return Requeue(id, min(delay_ms, limits.REQUEUE_DELAY_MAX_MS)), start
+    return RequeueMessage(id, min(delay_ms, limits.REQUEUE_DELAY_MAX_MS)), start
 
 
 def _parse_touch(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
     _demand(params, 2, "TOUCH insufficient number of params")
-    return Touch(_id(params)), start
+    return TouchMessage(_id(params)), start
 
 
 def _parse_cls(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
@@ -293,7 +306,7 @@ def _id(params: list[bytes]) -> bytes:
 
 
 def _base10(digits: bytes, refusal: str) -> int:
-    """As nsqd's ByteToBase10: digits only, and none at all is 0."""
+    """As nsqd's ByteToBase10 (internal/protocol): digits only, and no digits are 0."""
     if digits.strip(b"0123456789"):
         raise Refused("E_INVALID", f"{refusal} {_text(digits)}")
     if len(digits) > 19:  # beyond any 64-bit number, and beyond any limit
@@ -306,7 +319,7 @@ def _message(chunk: bytes, start: int, verb: str) -> tuple[bytes, int]:
 
 
 def _body(chunk: bytes, start: int, verb: str, code: str, what: str, size_max: int) -> tuple[bytes, int]:
-    """The sized body at `start`, and where it ends. Its size is checked before it is awaited."""
+    """The sized body at `start`, and where it ends. Its size is checked before it is waited for."""
     body_start = start + 4
     if body_start > len(chunk):
         raise _Incomplete(body_start)

@@ -1,4 +1,4 @@
-"""The frames that nsqd sends, as bytes. Pure.
+"""The frames that nsqd sends (nsqd/protocol_v2.go, nsqd/message.go), as bytes. Pure.
 
     | 4 bytes: size of the rest | 4 bytes: frame type | data |
 
@@ -22,16 +22,18 @@ _ATTEMPTS = struct.Struct(">H")
 
 
 def response(body: bytes) -> bytes:
+    """The frame of a response."""
     return _HEAD.pack(len(body) + 4, RESPONSE) + body
 
 
 def error(text: str) -> bytes:
+    """The frame of an error, such as "E_INVALID invalid message ID"."""
     body = text.encode("utf-8", "surrogateescape")
     return _HEAD.pack(len(body) + 4, ERROR) + body
 
 
 def with_attempts(frame: bytes, attempts: int) -> bytes:
-    """The message's frame `frame` with another number of attempts."""
+    """The same message frame with another number of attempts, at most 65535."""
     return frame[:_ATTEMPTS_START] + _ATTEMPTS.pack(attempts) + frame[_ATTEMPTS_END:]
 
 

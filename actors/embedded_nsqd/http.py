@@ -1,24 +1,21 @@
 """The HTTP server of the embedded nsqd: collects requests within their limits, answers errors.
 
-Owns the limits on request bodies: what says that it is too large is refused before it is read,
-what turns out to be is not kept. What a request means is in http_routes.
+Owns the limits on request bodies: a body whose Content-Length is too large is refused before it is read,
+and a body that turns out to be too large is not kept. What a request means is in `http_routes.py`.
 """
 
 import logging
-from typing import TYPE_CHECKING
 
 from tornado import httputil
 
 from ..system.http_server import BoundedHTTPServer
 from . import limits
+from .edge import Edge
 from .http_request import HttpError, Request, error_answer, respond
 from .http_routes import route
 from .journal_file import JournalError
 
-if TYPE_CHECKING:
-    from .server import EmbeddedNsqd
-
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _BODY_LIMITS = {
     "/pub": (limits.MESSAGE_SIZE_MAX, "MSG_TOO_BIG"),
@@ -30,28 +27,28 @@ _UPLOAD_SIZE_MAX = 1 << 40
 _IDLE_TIMEOUT_S = 600
 
 
-def http_server(server: "EmbeddedNsqd") -> BoundedHTTPServer:
+def http_server(edge: Edge) -> BoundedHTTPServer:
     """An HTTP server for the embedded nsqd; the caller adds its socket."""
     return BoundedHTTPServer(
-        _Exchanges(server), max_body_size=_UPLOAD_SIZE_MAX, idle_connection_timeout=_IDLE_TIMEOUT_S
+        _Exchanges(edge), max_body_size=_UPLOAD_SIZE_MAX, idle_connection_timeout=_IDLE_TIMEOUT_S
     )
 
 
 class _Exchanges(httputil.HTTPServerConnectionDelegate):
-    def __init__(self, server: "EmbeddedNsqd") -> None:
-        self._server = server
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        return _Exchange(self._server, request_conn)
+        return _Exchange(self._edge, request_conn)
 
 
 class _Exchange(httputil.HTTPMessageDelegate):
     """Collects one request, up to its limit."""
 
-    def __init__(self, server: "EmbeddedNsqd", connection: httputil.HTTPConnection) -> None:
-        self._server = server
+    def __init__(self, edge: Edge, connection: httputil.HTTPConnection) -> None:
+        self._edge = edge
         self._connection = connection
         self._chunks: list[bytes] = []
         self._size = 0
@@ -81,11 +78,11 @@ class _Exchange(httputil.HTTPMessageDelegate):
             respond(self._connection, *error_answer(413, self._too_big))
             return
         body = b"".join(self._chunks)
-        request = Request(self._server, self._connection, self._start, body)
+        request = Request(self._edge, self._connection, self._start, body)
         try:
             route(request)
         except HttpError as error:
             request.answer(*error_answer(error.status, error.message))
         except JournalError as error:
-            logger.error("%s %s: %s", request.method, request.path, error)
+            log.error("%s %s: %s", request.method, request.path, error)
             request.answer(*error_answer(500, "INTERNAL_ERROR"))

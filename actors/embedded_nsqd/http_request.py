@@ -1,22 +1,22 @@
-"""One HTTP request that is complete, and the way back to its client, in nsqd's form.
+"""One HTTP request that is complete, and how it is answered, in nsqd's form.
 
-Knows what an answer and an error look like (nsq/internal/http_api), not what is asked.
+Knows what an answer and an error look like (nsqd's internal/http_api), not what the paths mean.
 """
 
 import json
 from http.client import responses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 from tornado import httputil
 
+from .edge import Edge
 from .journal_file import JournalError
-
-if TYPE_CHECKING:
-    from .server import EmbeddedNsqd
 
 
 class HttpError(Exception):
+    """The request is answered with this status, and `message` as nsqd words it (nsqd/http.go)."""
+
     def __init__(self, status: int, message: str) -> None:
         super().__init__(status, message)
         self.status = status
@@ -24,22 +24,26 @@ class HttpError(Exception):
 
 
 class Request:
-    """A request that is complete, its arguments, and the way back to its client."""
+    """A request that is complete, its arguments, and its answer. Implements `CommitWaiter`.
+
+    `path` is without the query.
+    """
 
     def __init__(
         self,
-        server: "EmbeddedNsqd",
+        edge: Edge,
         connection: httputil.HTTPConnection,
         start: httputil.RequestStartLine,
         body: bytes,
     ) -> None:
-        self.server = server
+        self.edge = edge
         self.method = start.method
         self.path, _, self._query = start.path.partition("?")
         self.body = body
         self._connection = connection
 
     def arguments(self) -> dict[str, str]:
+        """The query's arguments; the first value of each. Raises `HttpError`."""
         try:
             given = parse_qs(self._query, keep_blank_values=True, errors="surrogateescape")
         except ValueError:
@@ -47,27 +51,31 @@ class Request:
         return {name: values[0] for name, values in given.items()}
 
     def answer(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
+        """Answer, once."""
         respond(self._connection, status, body, content_type)
 
     def answer_json(self, value: dict[str, Any]) -> None:
+        """Answer 200 with this as JSON."""
         body = json.dumps(value, separators=(",", ":")).encode()
         self.answer(200, body, "application/json; charset=utf-8")
 
     def settle(self, failure: JournalError | None) -> None:
-        """A publish has been committed, or failed to be."""
+        """See `CommitWaiter`: answer the publish."""
         if failure is None:
             self.answer(200, b"OK")
         else:
-            # nsqd has one text for whatever keeps a publish from its queue.
+            # nsqd has one text for everything that keeps a publish from its queue.
             self.answer(*error_answer(503, "EXITING"))
 
 
 def error_answer(status: int, message: str) -> tuple[int, bytes, str]:
+    """Status, body and content type of an error."""
     body = json.dumps({"message": message}, separators=(",", ":")).encode()
     return status, body, "application/json; charset=utf-8"
 
 
 def respond(connection: httputil.HTTPConnection, status: int, body: bytes, content_type: str) -> None:
+    """Write the answer to a request, and end it."""
     headers = httputil.HTTPHeaders(
         {
             "Content-Type": content_type,

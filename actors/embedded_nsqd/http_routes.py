@@ -1,6 +1,6 @@
-"""nsqd's HTTP routes: arguments, status codes and messages as in nsqd/http.go.
+"""nsqd's HTTP routes, with the arguments, status codes and messages of nsqd/http.go.
 
-A publish is answered after its commit; everything else at once.
+A publish is answered after its commit, every other request at once.
 """
 
 import logging
@@ -15,12 +15,13 @@ from .names import is_valid_name
 from .stats import stats_of, stats_text
 from .topic import Topic
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def route(request: Request) -> None:
+    """Carry out a request and answer it. Raises `HttpError` or `JournalError`, and has not answered then."""
     methods = _ROUTES.get(request.path)
     if methods is None:
         raise HttpError(404, "NOT_FOUND")
@@ -31,20 +32,20 @@ def route(request: Request) -> None:
 
 
 def _ping(request: Request) -> None:
-    healthy = request.server.health == "OK"
-    request.answer(200 if healthy else 500, request.server.health.encode())
+    healthy = request.edge.health == "OK"
+    request.answer(200 if healthy else 500, request.edge.health.encode())
 
 
 def _info(request: Request) -> None:
-    server = request.server
+    edge = request.edge
     request.answer_json(
         {
             "version": VERSION,
-            "broadcast_address": server.hostname,
-            "hostname": server.hostname,
-            "http_port": server.http_port,
-            "tcp_port": server.tcp_port,
-            "start_time": server.start_s,
+            "broadcast_address": edge.hostname,
+            "hostname": edge.hostname,
+            "http_port": edge.http_port,
+            "tcp_port": edge.tcp_port,
+            "start_time": edge.start_s,
             "max_heartbeat_interval": limits.HEARTBEAT_MAX_MS * 1_000_000,
             "max_output_buffer_size": limits.OUTPUT_BUFFER_SIZE_MAX,
             "max_output_buffer_timeout": limits.OUTPUT_BUFFER_TIMEOUT_MAX_MS * 1_000_000,
@@ -56,7 +57,7 @@ def _info(request: Request) -> None:
 def _stats(request: Request) -> None:
     arguments = request.arguments()
     stats = stats_of(
-        request.server,
+        request.edge,
         arguments.get("topic", ""),
         arguments.get("channel", ""),
         _BOOLEANS.get(arguments.get("include_clients", ""), True),
@@ -80,7 +81,7 @@ def _pub(request: Request) -> None:
 def _mpub(request: Request) -> None:
     arguments = request.arguments()
     topic_name = _topic_argument(arguments, "INVALID_TOPIC")
-    # Whatever is no boolean counts as true, as in nsqd.
+    # A value that is no boolean counts as true, as in nsqd.
     if "binary" in arguments and _BOOLEANS.get(arguments["binary"], True):
         try:
             bodies = split_multi(request.body)
@@ -95,58 +96,58 @@ def _mpub(request: Request) -> None:
 
 def _publish(request: Request, topic_name: str, bodies: list[bytes], delay_ms: int) -> None:
     try:
-        request.server.stage(request, topic_name, bodies, delay_ms)
+        request.edge.stage(request, topic_name, bodies, delay_ms)
     except JournalError as error:
-        logger.error("%s", error)
+        log.error("%s", error)
         request.settle(error)
         return
-    request.server.stage_done()
+    request.edge.stage_done()
 
 
 def _create_topic(request: Request) -> None:
-    request.server.queue.topic(_topic_argument(request.arguments(), "INVALID_TOPIC"))
+    request.edge.queue.topic(_topic_argument(request.arguments(), "INVALID_TOPIC"))
     request.answer(200, b"")
 
 
 def _delete_topic(request: Request) -> None:
-    request.server.delete_topic(_existing_topic(request, None))
+    request.edge.delete_topic(_existing_topic(request, None))
     request.answer(200, b"")
 
 
 def _empty_topic(request: Request) -> None:
-    request.server.queue.empty_topic(_existing_topic(request, "INVALID_TOPIC"))
+    request.edge.queue.empty_topic(_existing_topic(request, "INVALID_TOPIC"))
     request.answer(200, b"")
 
 
 def _pause_topic(request: Request) -> None:
     is_paused = request.path == "/topic/pause"
-    request.server.pause_topic(_existing_topic(request, None), is_paused)
+    request.edge.pause_topic(_existing_topic(request, None), is_paused)
     request.answer(200, b"")
 
 
 def _create_channel(request: Request) -> None:
     topic, channel_name = _topic_and_channel(request)
-    request.server.create_channel(topic, channel_name)
+    request.edge.create_channel(topic, channel_name)
     request.answer(200, b"")
 
 
 def _delete_channel(request: Request) -> None:
     topic, channel_name = _topic_with_channel(request)
-    request.server.delete_channel(topic, topic.channels[channel_name])
+    request.edge.delete_channel(topic, topic.channels[channel_name])
     request.answer(200, b"")
 
 
 def _empty_channel(request: Request) -> None:
     topic, channel_name = _topic_with_channel(request)
-    request.server.queue.empty_channel(topic, topic.channels[channel_name])
-    request.server.pump(topic, topic.channels[channel_name])
+    request.edge.queue.empty_channel(topic, topic.channels[channel_name])
+    request.edge.pump(topic, topic.channels[channel_name])
     request.answer(200, b"")
 
 
 def _pause_channel(request: Request) -> None:
     topic, channel_name = _topic_with_channel(request)
     is_paused = request.path == "/channel/pause"
-    request.server.pause_channel(topic, topic.channels[channel_name], is_paused)
+    request.edge.pause_channel(topic, topic.channels[channel_name], is_paused)
     request.answer(200, b"")
 
 
@@ -170,7 +171,7 @@ _ROUTES: dict[str, dict[str, Callable[[Request], None]]] = {
 
 
 def _topic_argument(arguments: dict[str, str], invalid: str | None) -> str:
-    """`invalid`: the message for a name that is not valid; None where nsqd does not look."""
+    """`invalid` is the message for a name that is not valid; None where nsqd does not check it."""
     if "topic" not in arguments:
         raise HttpError(400, "MISSING_ARG_TOPIC")
     name = arguments["topic"]
@@ -181,9 +182,9 @@ def _topic_argument(arguments: dict[str, str], invalid: str | None) -> str:
 
 def _existing_topic(request: Request, invalid: str | None) -> Topic:
     name = _topic_argument(request.arguments(), invalid)
-    if name not in request.server.queue.topics:
+    if name not in request.edge.queue.topics:
         raise HttpError(404, "TOPIC_NOT_FOUND")
-    return request.server.queue.topics[name]
+    return request.edge.queue.topics[name]
 
 
 def _topic_and_channel(request: Request) -> tuple[Topic, str]:
@@ -193,9 +194,9 @@ def _topic_and_channel(request: Request) -> tuple[Topic, str]:
         raise HttpError(400, "MISSING_ARG_CHANNEL")
     if not _is_valid(arguments["channel"]):
         raise HttpError(400, "INVALID_ARG_CHANNEL")
-    if topic_name not in request.server.queue.topics:
+    if topic_name not in request.edge.queue.topics:
         raise HttpError(404, "TOPIC_NOT_FOUND")
-    return request.server.queue.topics[topic_name], arguments["channel"]
+    return request.edge.queue.topics[topic_name], arguments["channel"]
 
 
 def _topic_with_channel(request: Request) -> tuple[Topic, str]:

@@ -1,18 +1,21 @@
-"""IDENTIFY: what a client asks for, checked and answered as nsqd 1.3.0 does. Pure."""
+"""IDENTIFY: what a client asks for, checked and answered as nsqd 1.3.0 does (nsqd/client_v2.go). Pure."""
 
 import msgspec
 
 from . import limits
 
-VERSION = "1.3.0"  # of the nsqd whose behaviour this is; clients look for features by it
+VERSION = "1.3.0"  # the nsqd that this behaves like; clients tell its features by it
 
 
 class IdentifyRefused(Exception):
-    """The text after E_BAD_BODY; the connection ends."""
+    """The request is refused with E_BAD_BODY and this text; the connection ends."""
 
 
-class Settings(msgspec.Struct):
-    """What one connection has agreed on."""
+class Agreement(msgspec.Struct):
+    """What one client and the server have agreed on. An interval or timeout of 0 ms means none.
+
+    `output_buffer_size` is in bytes, `sample_rate` in %, 0 for all messages.
+    """
 
     client_id: str
     hostname: str
@@ -24,8 +27,8 @@ class Settings(msgspec.Struct):
     sample_rate: int = 0
 
 
-class _Request(msgspec.Struct):
-    """The body; a null means the same as leaving the key out, as in Go."""
+class _Asked(msgspec.Struct):
+    """The body. A null means the same as a missing key, as in Go."""
 
     client_id: str | None = None
     hostname: str | None = None
@@ -42,25 +45,25 @@ class _Request(msgspec.Struct):
     msg_timeout: int | None = None
 
 
-def identify(settings: Settings, body: bytes) -> tuple[Settings, bytes]:
-    """What is agreed on from now on, and the body of the answer.
+def identify(before: Agreement, body: bytes) -> tuple[Agreement, bytes]:
+    """The agreement after an IDENTIFY with this body, and the body of the answer.
 
-    TLS, snappy and deflate are answered false whatever was asked. Raises IdentifyRefused;
-    `settings` is never changed.
+    Intervals, timeouts and the buffer size stay as in `before` if the client does not ask for others.
+    `before` is never changed. TLS, snappy and deflate are always answered false. Raises `IdentifyRefused`.
     """
     try:
-        asked = msgspec.json.decode(body, type=_Request | None) or _Request()
+        asked = msgspec.json.decode(body, type=_Asked | None) or _Asked()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise IdentifyRefused("IDENTIFY failed to decode JSON body") from None
-    agreed = Settings(
+    agreed = Agreement(
         client_id=asked.client_id or "",
         hostname=asked.hostname or "",
         user_agent=asked.user_agent or "",
-        heartbeat_interval_ms=_heartbeat_interval_ms(settings, asked.heartbeat_interval or 0),
-        output_buffer_timeout_ms=_buffer_timeout_ms(settings, asked.output_buffer_timeout or 0),
-        output_buffer_size=_buffer_size(settings, asked.output_buffer_size or 0),
+        heartbeat_interval_ms=_heartbeat_interval_ms(before, asked.heartbeat_interval or 0),
+        output_buffer_timeout_ms=_buffer_timeout_ms(before, asked.output_buffer_timeout or 0),
+        output_buffer_size=_buffer_size(before, asked.output_buffer_size or 0),
         sample_rate=_sample_rate(asked.sample_rate or 0),
-        message_timeout_ms=_message_timeout_ms(settings, asked.msg_timeout or 0),
+        message_timeout_ms=_message_timeout_ms(before, asked.msg_timeout or 0),
     )
     if asked.output_buffer_size == -1:
         agreed.output_buffer_timeout_ms = 0
@@ -69,7 +72,7 @@ def identify(settings: Settings, body: bytes) -> tuple[Settings, bytes]:
     return agreed, msgspec.json.encode(_answer(agreed, asked))
 
 
-def _answer(agreed: Settings, asked: _Request) -> dict[str, object]:
+def _answer(agreed: Agreement, asked: _Asked) -> dict[str, object]:
     return {
         "max_rdy_count": limits.READY_COUNT_MAX,
         "version": VERSION,
@@ -87,32 +90,32 @@ def _answer(agreed: Settings, asked: _Request) -> dict[str, object]:
     }
 
 
-def _heartbeat_interval_ms(settings: Settings, asked: int) -> int:
+def _heartbeat_interval_ms(before: Agreement, asked: int) -> int:
     if asked == -1:
         return 0
     if asked == 0:
-        return settings.heartbeat_interval_ms
+        return before.heartbeat_interval_ms
     if limits.HEARTBEAT_MIN_MS <= asked <= limits.HEARTBEAT_MAX_MS:
         return asked
     raise IdentifyRefused(f"IDENTIFY heartbeat interval ({asked}) is invalid")
 
 
-def _buffer_timeout_ms(settings: Settings, asked: int) -> int:
+def _buffer_timeout_ms(before: Agreement, asked: int) -> int:
     if asked == -1:
         return 0
     if asked == 0:
-        return settings.output_buffer_timeout_ms
+        return before.output_buffer_timeout_ms
     lowest = limits.OUTPUT_BUFFER_TIMEOUT_MIN_MS
     if lowest <= asked <= limits.OUTPUT_BUFFER_TIMEOUT_MAX_MS:
         return asked
     raise IdentifyRefused(f"IDENTIFY output buffer timeout ({asked}) is invalid")
 
 
-def _buffer_size(settings: Settings, asked: int) -> int:
+def _buffer_size(before: Agreement, asked: int) -> int:
     if asked == -1:
         return 1
     if asked == 0:
-        return settings.output_buffer_size
+        return before.output_buffer_size
     if limits.OUTPUT_BUFFER_SIZE_MIN <= asked <= limits.OUTPUT_BUFFER_SIZE_MAX:
         return asked
     raise IdentifyRefused(f"IDENTIFY output buffer size ({asked}) is invalid")
@@ -124,9 +127,9 @@ def _sample_rate(asked: int) -> int:
     raise IdentifyRefused(f"IDENTIFY sample rate ({asked}) is invalid")
 
 
-def _message_timeout_ms(settings: Settings, asked: int) -> int:
+def _message_timeout_ms(before: Agreement, asked: int) -> int:
     if asked == 0:
-        return settings.message_timeout_ms
+        return before.message_timeout_ms
     if limits.MESSAGE_TIMEOUT_MIN_MS <= asked <= limits.MESSAGE_TIMEOUT_MAX_MS:
         return asked
     raise IdentifyRefused(f"IDENTIFY msg timeout ({asked}) is invalid")

@@ -3,8 +3,8 @@
     | 42 bits: ticks of 2^20 ns since an epoch | 10 bits: node | 12 bits: sequence |
 
 An id travels as 16 hexadecimal digits; the last three are the sequence. Callers pass the wall
-clock. Where nsqd waits when the clock went back or a tick's sequence is used up, this takes the
-next tick: ids keep rising, also over a restart, for whoever starts it from the last tick used.
+clock. When the clock went back, or a tick's sequence is used up, nsqd waits; this takes the next tick.
+So ids keep rising, over a restart too if it begins with the last tick used.
 """
 
 import hashlib
@@ -20,16 +20,16 @@ TICK_SHIFT = _SEQUENCE_BITS + _NODE_BITS  # an id without this many bits is its 
 
 
 class IdFactory:
-    """Hands out blocks of consecutive ids within one tick."""
+    """Hands out blocks of consecutive ids within one tick. `node_id` is from 0 to 1023."""
 
     def __init__(self, node_id: int, last_tick: int = 0) -> None:
-        """`last_tick`: the highest tick any earlier incarnation used; 0 when there was none."""
+        """`last_tick`: the highest tick that an earlier process used; 0 if there was none."""
         self.node_id = node_id
         self.last_tick = last_tick
         self._next_sequence = SEQUENCES
 
     def take(self, count: int, now_ns: int) -> tuple[int, int]:
-        """The first id, and how many (1 to `count`) consecutive ones there are from it on."""
+        """Take up to `count` ids, at least one. Returns the first, as a number, and how many there are."""
         tick = (now_ns >> 20) - ID_EPOCH_TICKS
         if tick > self.last_tick:
             self.last_tick, self._next_sequence = tick, 0
@@ -43,7 +43,7 @@ class IdFactory:
 
 
 def node_id_of(hostname: str) -> int:
-    """nsqd's default node id for a host."""
+    """nsqd's default node id for a host (nsqd/options.go)."""
     return zlib.crc32(hashlib.md5(hostname.encode(), usedforsecurity=False).digest()) % 1024
 
 
@@ -53,5 +53,5 @@ def id_prefix(first_id: int) -> bytes:
 
 
 def id_sequence(first_id: int) -> int:
-    """Where in its tick a block begins."""
+    """The sequence within the tick at which a block begins, 0 to 4095."""
     return first_id & (SEQUENCES - 1)

@@ -1,8 +1,8 @@
 """The embedded nsqd's journal: one SQLite file that holds what was acknowledged.
 
 Promises that what a method wrote is there after a kill of the process, whole or not at all.
-Knows nothing of sockets, clocks or deliveries: segments go in, and come out in order. The file
-itself, its format and its lock are journal_file's.
+Knows nothing of sockets, clocks or deliveries: segments go in, and come out in order. The file, its
+format and its lock are in `journal_file.py`.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from ..system.transactions import transaction
 from .ids import TICK_SHIFT
 from .journal_file import (
     FILE_NAME,
@@ -21,11 +22,11 @@ from .journal_file import (
     RECLAIM,
     REMEMBER_TICK,
     JournalError,
-    locked,
-    opened,
+    open_database,
+    take_lock,
 )
 from .segment import Segment, segment_from_row
-from .topic import Changes
+from .topic import TopicProgress
 
 # Give free space back to the file system above this much, that much at a time.
 _FREE_PAGES_KEPT = 2048
@@ -45,6 +46,11 @@ Parameters: TypeAlias = tuple[int | str | bytes | None, ...] | dict[str, int]
 
 
 class ChannelRow(msgspec.Struct, frozen=True):
+    """One channel as the journal has it. `unfinished_count`: messages that it must still deliver.
+
+    `cursor` as in `Channel`; `row` is the id of the row.
+    """
+
     row: int
     name: str
     is_paused: bool
@@ -53,6 +59,11 @@ class ChannelRow(msgspec.Struct, frozen=True):
 
 
 class TopicRow(msgspec.Struct, frozen=True):
+    """One topic as the journal has it. `waiting_count`: messages that no channel has yet.
+
+    `distributed_sequence` and `last_sequence` as in `Topic`; `row` is the id of the row.
+    """
+
     row: int
     name: str
     is_paused: bool
@@ -62,30 +73,32 @@ class TopicRow(msgspec.Struct, frozen=True):
     channels: list[ChannelRow]
 
 
-class Journal:
-    def __init__(self, directory: pathlib.Path) -> None:
-        """Opens or begins the journal in `directory`, which is made where it is missing.
+class QueueJournal:
+    """The open journal. Every method may raise `JournalError`, and has then written nothing."""
 
-        Raises JournalLocked, NotAJournal, JournalTooNew, or JournalError for anything else.
+    def __init__(self, directory: pathlib.Path) -> None:
+        """Open the journal in `directory`, or begin one; the directory is made if it is missing.
+
+        Raises `JournalLocked`, `NotAJournal`, `JournalTooNew`, or `JournalError` for anything else.
         """
         self.path = directory / FILE_NAME
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._lock = locked(directory / LOCK_NAME, self.path)
+            self._lock = take_lock(directory / LOCK_NAME, self.path)
         except OSError as error:
             raise JournalError(
                 f"{directory}: cannot keep the queue's journal here ({error.strerror}); give the "
                 "embedded nsqd a directory that it may write to"
             ) from error
         try:
-            self._connection = opened(self.path)
+            self._connection = open_database(self.path)
         except JournalError:
             os.close(self._lock)
             raise
         self._is_shrinking = False
 
     def close(self) -> None:
-        """Writes everything into the one file and lets go of the lock."""
+        """Copy the write-ahead log into the file, and let go of the lock."""
         try:
             self._connection.close()
         except sqlite3.Error as error:
@@ -103,24 +116,30 @@ class Journal:
         return last
 
     def topics(self) -> list[TopicRow]:
+        """All topics with their channels, oldest first."""
         rows = self._query("SELECT id, name, paused, distributed FROM topics ORDER BY id")
         return [self._topic(*row) for row in rows]
 
     def add_topic(self, name: str) -> int:
+        """Write down a new topic; returns its row."""
         return self._insert("INSERT INTO topics (name) VALUES (?)", (name,))
 
     def add_channel(self, topic: int, name: str, cursor: int) -> int:
+        """Write down a new channel of the topic in row `topic`; returns its row."""
         insert = "INSERT INTO channels (topic, name, cursor) VALUES (?, ?, ?)"
         return self._insert(insert, (topic, name, cursor))
 
     def pause_topic(self, topic: int, is_paused: bool, distributed_sequence: int) -> None:
+        """Write down that a topic is paused or not, and the last segment that its channels have."""
         update = "UPDATE topics SET paused = ?, distributed = ? WHERE id = ?"
         self._write([(update, (is_paused, distributed_sequence, topic))])
 
     def pause_channel(self, channel: int, is_paused: bool) -> None:
+        """Write down that a channel is paused or not."""
         self._write([("UPDATE channels SET paused = ? WHERE id = ?", (is_paused, channel))])
 
     def delete_topic(self, topic: int) -> None:
+        """Delete a topic, its channels and its messages."""
         self._write(
             [
                 (REMEMBER_TICK, ()),
@@ -132,11 +151,12 @@ class Journal:
         )
 
     def empty_topic(self, topic: int, distributed_sequence: int) -> None:
-        """Deletes what waits at the topic."""
+        """Delete the messages that no channel has yet: those after `distributed_sequence`."""
         delete = "DELETE FROM segments WHERE topic = ? AND sequence > ?"
         self._write([(REMEMBER_TICK, ()), (delete, (topic, distributed_sequence))])
 
     def delete_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
+        """Delete a channel, and the messages that no other channel needs."""
         self._write(
             [
                 (REMEMBER_TICK, ()),
@@ -148,6 +168,7 @@ class Journal:
         )
 
     def empty_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
+        """Count all messages up to `distributed_sequence` as finished by the channel."""
         self._write(
             [
                 (REMEMBER_TICK, ()),
@@ -161,7 +182,7 @@ class Journal:
     # Messages.
 
     def append(self, segments: Iterable[tuple[int, Segment]]) -> None:
-        """Writes (topic row, segment) pairs, all or none. They are durable when it returns."""
+        """Write (topic row, segment) pairs, all or none. They are durable when this returns."""
         insert = "INSERT INTO segments VALUES (?, ?, ?, ?, ?)"
         self._write(
             [
@@ -170,8 +191,8 @@ class Journal:
             ]
         )
 
-    def record(self, changes: Iterable[Changes]) -> None:
-        """Writes what was finished, all or none."""
+    def record(self, changes: Iterable[TopicProgress]) -> None:
+        """Write down which messages were finished, all or none."""
         statements: list[tuple[str, Parameters]] = [(REMEMBER_TICK, ())]
         for change in changes:
             for sequence in change.deleted:
@@ -183,8 +204,10 @@ class Journal:
     def read(
         self, topic: int, channel: int, after: int, through: int
     ) -> Iterator[tuple[Segment, bytes | None]]:
-        """A channel's segments with a sequence in (after, through], in order, with what it has
-        finished of each; read no further than the caller iterates."""
+        """The segments of a channel with a sequence number in (after, through], in order.
+
+        Each comes with its finished messages, as in `Progress`. Reads no further than the caller iterates.
+        """
         try:
             rows = self._connection.execute(_READ, (channel, topic, after, through))
             for sequence, count, payload, due_ms, has_progress, finished in rows:
@@ -197,7 +220,7 @@ class Journal:
             raise self._error("read", error) from error
 
     def reclaim_space(self) -> None:
-        """Gives some of the space of finished messages back to the file system."""
+        """Give some of the space of finished messages back to the file system."""
         try:
             (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
             if free > _FREE_PAGES_KEPT:
@@ -255,26 +278,21 @@ class Journal:
             raise self._error("read", error) from error
 
     def _insert(self, statement: str, params: Parameters) -> int:
-        """Writes one row; its id."""
+        """Write one row; returns its id."""
         row = self._write([(statement, params)])
         assert row is not None, "it inserts nothing"
         return row
 
     def _write(self, statements: Iterable[tuple[str, Parameters]]) -> int | None:
-        """Runs the statements in one transaction; the row id that the last of them made, if any."""
-        connection = self._connection
+        """Run the statements in one transaction; returns the row id that the last one made, if any."""
+        row = None
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            row = None
-            for statement, params in statements:
-                row = connection.execute(statement, params).lastrowid
-            connection.execute("COMMIT")
-            return row
+            with transaction(self._connection):
+                for statement, params in statements:
+                    row = self._connection.execute(statement, params).lastrowid
         except sqlite3.Error as error:
-            # SQLite has rolled back by itself after some errors, and not after others.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
             raise self._error("write", error) from error
+        return row
 
     def _error(self, verb: str, error: Exception) -> JournalError:
         return JournalError(f"{self.path}: cannot {verb} the queue's journal: {error}")

@@ -1,14 +1,14 @@
-"""The journal's file: its format, its lock, and what is refused.
+"""The journal's file: its format, its lock, and which files are refused.
 
 Promises that a file which is no journal, or a newer one, is refused and left as it is, that only
 one process has it open, and that a commit survives a kill of the process (WAL, synchronous
 NORMAL).
 
     meta      the highest tick of the id clock in segments deleted: ids rise over a restart
-    topics    name, pause; `distributed`: where waiting begins, meaningful in a pause only
+    topics    name, pause; `distributed`: the last segment that the channels have, only kept in a pause
     channels  name, pause; `cursor`: the last segment that is not this channel's
-    segments  one row a segment; deleted when every channel finished all of it
-    progress  what one channel finished of one segment: a byte a message, NULL when all
+    segments  one row per segment; deleted when every channel has finished all of it
+    progress  one row per channel and segment: one byte per message, 1 if finished; NULL if all are finished
 """
 
 import fcntl
@@ -16,6 +16,7 @@ import os
 import pathlib
 import sqlite3
 
+from ..system.exits import StoreFailure
 from .ids import TICK_SHIFT
 from .names import EPHEMERAL_SUFFIX
 
@@ -67,7 +68,7 @@ DELETE FROM progress WHERE NOT EXISTS (
 """
 
 
-class JournalError(Exception):
+class JournalError(StoreFailure):
     """The journal could not be read or written."""
 
 
@@ -83,7 +84,11 @@ class JournalTooNew(JournalError):
     """A newer version of this program wrote the journal."""
 
 
-def locked(lock_path: pathlib.Path, path: pathlib.Path) -> int:
+def take_lock(lock_path: pathlib.Path, path: pathlib.Path) -> int:
+    """Lock the journal at `path` until the descriptor that this returns is closed.
+
+    Raises `JournalLocked` if another process has it, and `OSError`.
+    """
     lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,7 +104,8 @@ def locked(lock_path: pathlib.Path, path: pathlib.Path) -> int:
     return lock
 
 
-def opened(path: pathlib.Path) -> sqlite3.Connection:
+def open_database(path: pathlib.Path) -> sqlite3.Connection:
+    """Open the journal's file, or begin one. Raises `NotAJournal`, `JournalTooNew` or `JournalError`."""
     try:
         connection = sqlite3.connect(path, isolation_level=None, cached_statements=32)
         try:
@@ -130,7 +136,7 @@ def _prepare(connection: sqlite3.Connection, path: pathlib.Path) -> None:
 
 
 def _check_format(connection: sqlite3.Connection, path: pathlib.Path) -> None:
-    """Only reads: a file that is refused stays as it is."""
+    """Raise if the file is refused. Only reads: such a file stays as it is."""
     ((application,),) = connection.execute("PRAGMA application_id").fetchall()
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     ((tables,),) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
@@ -146,7 +152,7 @@ def _check_format(connection: sqlite3.Connection, path: pathlib.Path) -> None:
 
 
 def _forget_ephemeral(connection: sqlite3.Connection) -> None:
-    """Ephemeral channels do not outlive their process; what others finished goes with them."""
+    """Delete ephemeral channels, which end with their process, and messages that only they needed."""
     pattern = f"%{EPHEMERAL_SUFFIX}"
     connection.execute("BEGIN IMMEDIATE")
     gone = connection.execute("DELETE FROM channels WHERE name LIKE ?", (pattern,)).rowcount

@@ -1,7 +1,7 @@
 """Every limit of the embedded nsqd, with its reason. Knows nothing else.
 
-Those under "as nsqd" are the defaults of nsqd 1.3.0 (nsqd/options.go): clients are told of
-some of them in the answer to IDENTIFY, and depend on the rest.
+Those under "As nsqd" are the defaults of nsqd 1.3.0 (nsqd/options.go): the answer to IDENTIFY tells
+clients some of them, and clients depend on the rest.
 """
 
 # As nsqd: what clients may send and ask for.
@@ -28,32 +28,32 @@ SAMPLE_RATE_MAX = 99
 DEFLATE_LEVEL_MAX = 6
 ATTEMPTS_MAX = 65_535
 
-# Timeouts, due times and heartbeats are looked at this often, as nsqd's queue scan does.
+# Timeouts, due times and heartbeats are checked this often, as by nsqd's queue scan.
 SCAN_INTERVAL_MS = 100
 
-# A finish is written down at the latest this long after it, so that one commit covers many.
+# A FIN is written down within this time, so that one commit covers many.
 FINISH_FLUSH_MS = 50
 
 # One journal row holds at most the messages of one tick of the id clock (12 bits of sequence)
 # and about this many bytes, so that reading a row back never takes long.
 SEGMENT_BYTES_MAX = 1024 * 1024
 
-# A channel holds at most this much of its backlog in memory, as nsqd's mem-queue-size does;
-# the rest stays in the journal and is read in as there is room. Messages in flight (bounded
+# A channel holds at most this much of its backlog in memory, as nsqd's mem-queue-size bounds it.
+# The rest stays in the journal and is read when there is room. Messages in flight (bounded
 # by RDY) and deferred ones come on top, as in nsqd.
 MEMORY_MESSAGES_MAX = 50_000
 MEMORY_BYTES_MAX = 64 * 1024 * 1024
-# Read in from the journal below this many, at most that many at a time: the loop stays quick.
+# Below this many ready messages the journal is read, at most REFILL_* at a time: the loop stays quick.
 REFILL_BELOW_MESSAGES = 5_000
 REFILL_MESSAGES = 10_000
 REFILL_BYTES = 4 * 1024 * 1024
 
-# A client is given nothing more while this much waits in its socket buffer.
+# A client gets no more messages while this many bytes wait in its socket buffer.
 WRITE_BUFFER_MAX = 1024 * 1024
 # One gift to a client: large enough that a write is cheap, small enough to be fair.
 GIFT_BYTES_MAX = 256 * 1024
-# Only answers can push a buffer this far. Reading from the client stops until it reads them.
+# Only answers can fill a buffer this far. Nothing more is read from the client until it reads them.
 ANSWER_BUFFER_MAX = 4 * 1024 * 1024
 
-# Commit early when one turn of the loop has read this much, so that staging stays bounded.
+# Commit early when one turn of the loop has read this many bytes, so that staging stays bounded.
 STAGED_BYTES_MAX = 16 * 1024 * 1024

@@ -1,8 +1,8 @@
-"""The body of an MPUB, which comes by TCP and by HTTP: bytes in, messages out. Pure.
+"""The body of an MPUB, by TCP or by HTTP: bytes in, messages out (nsqd/protocol_v2.go). Pure.
 
     | 4 bytes: count | 4 bytes: size | message | 4 bytes: size | message | ...
 
-One strictness of its own: messages that do not fill the body exactly are refused. nsqd would
+Stricter than nsqd in one thing: messages that do not fill the body exactly are refused. nsqd would
 take the rest of the body for the next command.
 """
 
@@ -14,7 +14,7 @@ _SIZE = struct.Struct(">i")
 
 
 class Refused(Exception):
-    """What a client sent is not well-formed: nsqd's error code and text, and always fatal."""
+    """A client's bytes are not well-formed. Carries nsqd's error code and text; always fatal."""
 
     def __init__(self, code: str, description: str) -> None:
         super().__init__(code, description)
@@ -23,7 +23,7 @@ class Refused(Exception):
 
 
 def split_multi(body: bytes) -> list[bytes]:
-    """The messages of the body. Raises Refused."""
+    """The messages of the body, at least one. Raises `Refused`."""
     if len(body) < 4:
         raise Refused("E_BAD_BODY", "MPUB failed to read message count")
     (count,) = _SIZE.unpack_from(body)

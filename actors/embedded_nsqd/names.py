@@ -1,4 +1,4 @@
-"""Which topic and channel names are valid, and how Go would quote one. Pure."""
+"""Which names of topics and channels are valid, and how Go quotes one. Pure."""
 
 import re
 
@@ -20,12 +20,12 @@ _ESCAPES = {
 
 
 def is_valid_name(name: bytes) -> bool:
-    """The rule of nsqd's internal/protocol/names.go, for topics and channels alike."""
+    """Whether a topic or channel may be called so: the rule of nsqd's internal/protocol/names.go."""
     return 1 <= len(name) <= NAME_LENGTH_MAX and _VALID.fullmatch(name) is not None
 
 
 def is_ephemeral(name: str) -> bool:
-    """An ephemeral topic or channel lives in memory and goes with its last client."""
+    """Whether the topic or channel lives in memory only, and goes with its last client."""
     return name.endswith(EPHEMERAL_SUFFIX)
 
 

@@ -1,8 +1,7 @@
-"""All topics and their journal: what may be done to them, and in which order it is written.
+"""All topics and their journal.
 
 Owns the order of journal and memory: a change is committed first and made in memory after, so
-that a failed commit changes nothing. Callers pass the time; it knows no socket and no loop.
-Every method may raise JournalError, and has then done nothing.
+that a failed commit changes nothing. Callers pass the time. Knows no socket and no loop.
 """
 
 import logging
@@ -11,18 +10,24 @@ import random
 from . import limits
 from .channel import Channel
 from .ids import IdFactory
-from .journal import Journal, TopicRow
+from .journal import QueueJournal, TopicRow
 from .names import is_ephemeral
 from .segment import Publication, build_segments
 from .topic import Topic
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
-_NO_ROW = 0  # of what lives in memory only
+_NO_ROW = 0  # of topics and channels that live in memory only
 
 
 class Queue:
-    def __init__(self, journal: Journal, node_id: int, sampler: random.Random) -> None:
+    """The topics by name. Every method may raise `JournalError`, and has then changed nothing.
+
+    `now_ms` is monotonic, `now_wall_ms` and `now_wall_ns` count since 1970. `staged_bytes`: message bodies
+    that wait for `commit`.
+    """
+
+    def __init__(self, journal: QueueJournal, node_id: int, sampler: random.Random) -> None:
         self._journal = journal
         self._sampler = sampler
         self._ids = IdFactory(node_id, journal.last_tick())
@@ -35,16 +40,16 @@ class Queue:
     # Topics and channels.
 
     def topic(self, name: str) -> Topic:
-        """The topic, made where there is none."""
+        """The topic; made if it is missing."""
         topic = self.topics.get(name)
         if topic is None:
             row = _NO_ROW if is_ephemeral(name) else self._journal.add_topic(name)
             topic = self.topics[name] = Topic(name, row, self._sampler)
-            logger.info("topic %s: created", name)
+            log.info("topic %s: created", name)
         return topic
 
     def channel(self, topic: Topic, name: str, now_ms: int, now_wall_ms: int) -> Channel:
-        """The channel, made where there is none; it gets what waits at the topic."""
+        """The channel; made if it is missing. The first one of a topic gets all that waits there."""
         channel = topic.channels.get(name)
         if channel is None:
             row = _NO_ROW
@@ -52,43 +57,48 @@ class Queue:
                 row = self._journal.add_channel(topic.row, name, topic.distributed_sequence)
             channel = topic.add_channel(name, row)
             topic.release(now_ms, now_wall_ms)
-            logger.info("topic %s: channel %s created", topic.name, name)
+            log.info("topic %s: channel %s created", topic.name, name)
         return channel
 
     def delete_topic(self, topic: Topic) -> None:
+        """Delete a topic with its channels, its messages, and those staged for it."""
         if not topic.is_ephemeral:
             self._journal.delete_topic(topic.row)
         del self.topics[topic.name]
         self._unstage(topic)
-        logger.info("topic %s: deleted", topic.name)
+        log.info("topic %s: deleted", topic.name)
 
     def delete_channel(self, topic: Topic, channel: Channel) -> None:
-        """An ephemeral topic goes with its last channel."""
+        """Delete a channel. An ephemeral topic goes with its last channel."""
         if not topic.is_ephemeral:
             self._journal.delete_channel(topic.row, channel.row, topic.distributed_sequence)
         topic.remove_channel(channel.name)
-        logger.info("topic %s: channel %s deleted", topic.name, channel.name)
+        log.info("topic %s: channel %s deleted", topic.name, channel.name)
         if topic.is_ephemeral and not topic.channels:
             self.delete_topic(topic)
 
     def empty_topic(self, topic: Topic) -> None:
+        """Delete the messages that wait for a first channel or the end of a pause."""
         if not topic.is_ephemeral:
             self._journal.empty_topic(topic.row, topic.distributed_sequence)
         topic.empty()
 
     def empty_channel(self, topic: Topic, channel: Channel) -> None:
+        """Delete all messages of a channel, those in flight too."""
         through = topic.distributed_sequence
         if not topic.is_ephemeral:
             self._journal.empty_channel(topic.row, channel.row, through)
         channel.empty(through)
 
     def pause_topic(self, topic: Topic, is_paused: bool, now_ms: int, now_wall_ms: int) -> None:
+        """Stop or resume the flow from a topic to its channels."""
         if not topic.is_ephemeral:
             self._journal.pause_topic(topic.row, is_paused, topic.distributed_sequence)
         topic.is_paused = is_paused
         topic.release(now_ms, now_wall_ms)
 
     def pause_channel(self, topic: Topic, channel: Channel, is_paused: bool) -> None:
+        """Stop or resume deliveries from a channel."""
         if not topic.is_ephemeral:
             self._journal.pause_channel(channel.row, is_paused)
         channel.is_paused = is_paused
@@ -96,16 +106,19 @@ class Queue:
     # Messages.
 
     def stage(self, topic: Topic, bodies: list[bytes], stamp_ns: int, delay_ms: int = 0) -> None:
-        """Holds messages for the next commit(): until then they are nowhere else."""
+        """Keep messages for the next `commit`: until then they are nowhere else.
+
+        `stamp_ns` is their arrival, since 1970. They become ready `delay_ms` after it.
+        """
         due_wall_ms = stamp_ns // 1_000_000 + delay_ms if delay_ms else 0
         publications = self._staged.setdefault((topic, due_wall_ms), [])
         publications.append(Publication(stamp_ns, bodies))
         self.staged_bytes += sum(map(len, bodies))
 
     def commit(self, now_ms: int, now_wall_ns: int) -> list[Topic]:
-        """Writes down all that is staged, in one transaction; the topics that have more now.
+        """Publish all staged messages in one transaction. Returns the topics that have more now.
 
-        When it raises, none of it is published, and nothing is staged any more.
+        If it raises, none of them is published, and none is staged any more.
         """
         staged, self._staged, self.staged_bytes = self._staged, {}, 0
         segments = [
@@ -122,10 +135,11 @@ class Queue:
         return list(dict.fromkeys(topic for topic, _ in segments))
 
     def has_changes(self) -> bool:
+        """Whether messages were finished since the last `flush`."""
         return any(topic.has_changes() for topic in self.topics.values())
 
     def flush(self) -> None:
-        """Writes down what was finished since the last flush."""
+        """Write down which messages were finished since the last call."""
         changed = [topic for topic in self.topics.values() if topic.has_changes()]
         durable = [topic.changes() for topic in changed if not topic.is_ephemeral]
         if durable:
@@ -134,7 +148,7 @@ class Queue:
             topic.changes_written()
 
     def refill(self, topic: Topic, channel: Channel, now_ms: int, now_wall_ms: int) -> None:
-        """Reads the next of a channel's backlog into memory."""
+        """Read the next part of a channel's backlog into memory, REFILL_MESSAGES or REFILL_BYTES of it."""
         loaded_messages = loaded_bytes = 0
         through = topic.distributed_sequence
         read = self._journal.read(topic.row, channel.row, channel.cursor, through)
@@ -150,7 +164,7 @@ class Queue:
             channel.skip_to(through)
 
     def reclaim_space(self) -> None:
-        """Gives some of the space of finished messages back to the file system."""
+        """Give some of the space of finished messages back to the file system."""
         self._journal.reclaim_space()
 
     # Helpers.

@@ -2,7 +2,7 @@
 
 A segment is what the journal stores in one row and what channels hand out. Its payload is the
 messages' frames exactly as a first delivery sends them (attempts 1), one after another, so
-that giving a client a run of messages is one slice. All its ids are consecutive; the first,
+that giving a client consecutive messages is one slice. All its ids are consecutive; the first,
 as a number, is the segment's sequence number: it rises from segment to segment for ever.
 """
 
@@ -22,14 +22,18 @@ Offsets: TypeAlias = "array[int]"  # a text, as `array` takes no parameter befor
 
 
 class Publication(msgspec.Struct, frozen=True):
-    """Messages that arrived together, at `stamp_ns` wall time."""
+    """The bodies of messages that arrived together, `stamp_ns` nanoseconds after 1970."""
 
     stamp_ns: int
     bodies: list[bytes]
 
 
 class Segment:
-    """Immutable. `due_wall_ms` is when its messages may first be delivered; 0: at once."""
+    """Immutable. Messages are named by their index, from 0; (start, stop) is start to before stop.
+
+    `offsets`: where the frame of each message begins in `payload`, and where the last one ends.
+    `due_wall_ms`: when the messages may first be delivered, in milliseconds since 1970; 0 for at once.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -53,33 +57,43 @@ class Segment:
 
     @property
     def body_bytes(self) -> int:
+        """The bytes of all message bodies, without frames."""
         return len(self.payload) - self.count * MESSAGE_HEAD_SIZE
 
     def ids(self, start: int, stop: int) -> list[bytes]:
+        """The ids of these messages, 16 hexadecimal digits each."""
         prefix, first = self._prefix, self._first
         return [prefix + suffix for suffix in SUFFIXES[first + start : first + stop]]
 
     def frames(self, start: int, stop: int) -> bytes:
+        """The frames of these messages, one after another."""
         return self.payload[self.offsets[start] : self.offsets[stop]]
 
     def size(self, start: int, stop: int) -> int:
+        """The bytes of these messages' frames."""
         return self.offsets[stop] - self.offsets[start]
 
     def stop_within(self, start: int, stop: int, bytes_max: int) -> int:
-        """The furthest end of a run from `start` within `bytes_max`; at least one message."""
+        """The largest stop, up to `stop`, so that the frames from `start` take at most `bytes_max`.
+
+        It always covers at least one message.
+        """
         furthest = bisect_right(self.offsets, self.offsets[start] + bytes_max, start + 1, stop + 1)
         return max(start + 1, furthest - 1)
 
 
 def segment_from_row(sequence: int, count: int, payload: bytes, due_wall_ms: int) -> Segment:
-    """A segment read back. Raises ValueError when the payload is not `count` whole frames."""
+    """A segment from its journal row. Raises `ValueError` if the payload is not `count` whole frames."""
     return Segment(sequence, payload, _offsets(payload, count), due_wall_ms)
 
 
 def build_segments(
     publications: Iterable[Publication], ids: IdFactory, now_ns: int, due_wall_ms: int = 0
 ) -> list[Segment]:
-    """Gives every message its id, in order, in as few segments as the limits allow."""
+    """Give every message its id, in order, in as few segments as the limits allow.
+
+    `now_ns` is the wall clock for the ids. `due_wall_ms` as in `Segment`.
+    """
     publications = list(publications)
     waiting = sum(len(publication.bodies) for publication in publications)
     segments: list[Segment] = []
@@ -114,7 +128,7 @@ class _Draft:
         self._pieces: list[bytes] = []
 
     def add(self, publication: Publication, start: int) -> int:
-        """Takes messages from the publication's `start` on; how many it took, at least one."""
+        """Take messages from the publication's `start` on. Returns how many it took, at least one."""
         count = self.granted - len(self._frame_sizes)
         bodies = publication.bodies[start : start + count]
         sizes = [len(body) + MESSAGE_HEAD_SIZE for body in bodies]

@@ -1,8 +1,8 @@
-"""The embedded nsqd as its users see it: start, stop, stats. Owns the loop's side of things.
+"""The embedded nsqd as its users see it: start, stop, stats. Owns timers, listening sockets and shutdown.
 
 Group commit: everything that all sockets brought in one turn of the loop is committed in one
-transaction, and only then answered. Timers, listening sockets and the order of shutdown are
-here; the rules of the queue are in queue, topic and channel, the protocol's in connection.
+transaction, and only then answered. The rules of the queue are in `queue.py`, `topic.py` and `channel.py`,
+those of the protocol in `connection.py`.
 """
 
 import asyncio
@@ -13,58 +13,54 @@ import random
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from . import limits
 from .channel import Channel
-from .connection import Connection
+from .connection import ClientConnection
+from .edge import CommitWaiter, ConnectedClient
+from .http import http_server
 from .ids import node_id_of
-from .journal import Journal
+from .journal import QueueJournal
 from .journal_file import JournalError
-from .listening import LISTEN_BACKLOG, listening
+from .listener import LISTEN_BACKLOG, open_listener
 from .queue import Queue
 from .stats import stats_of
 from .subscriber import Subscriber
 from .topic import Subscription, Topic
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 # How long stop() waits for clients to read their last answers.
 _STOP_GRACE_MS = 1_000
 
 
-class Publisher(Protocol):
-    """Who waits for a commit."""
-
-    def settle(self, failure: JournalError | None) -> None: ...
-
-
 class EmbeddedNsqd:
-    """One nsqd in the current asyncio loop, from `start` to `stop`. `tcp_port`, `http_port`: those taken."""
+    """One nsqd in the current asyncio loop, from `start` to `stop`. Implements `Edge`.
+
+    `tcp_port` and `http_port` are the ports that were taken.
+    """
 
     def __init__(
         self,
-        journal: Journal,
+        journal: QueueJournal,
         tcp_server: asyncio.Server,
         tcp_socket: socket.socket,
         http_socket: socket.socket,
     ) -> None:
-        """`start` makes one, of what it has opened."""
-        # Imported here: whoever only reads the queue's limits or errors needs no HTTP server.
-        from .http import http_server
-
+        """Called by `start`, with what it has opened."""
         self._loop = asyncio.get_running_loop()
         self.tcp_port: int = tcp_socket.getsockname()[1]
         self.http_port: int = http_socket.getsockname()[1]
         self.hostname = socket.gethostname()
         self.start_s = self.now_wall_ns() // 1_000_000_000
         self.health = "OK"
-        self.connections: set[Connection] = set()
+        self.connections: set[ConnectedClient] = set()
         sampler = random.Random()
         self.queue = Queue(journal, node_id_of(self.hostname), sampler)
         self._journal = journal
-        self._subscribed: dict[Subscriber, Connection] = {}
-        self._awaiting: dict[Publisher, None] = {}
+        self._subscribed: dict[Subscriber, ConnectedClient] = {}
+        self._awaiting: dict[CommitWaiter, None] = {}
         self._commit_handle: asyncio.Handle | None = None
         self._flush_handle: asyncio.TimerHandle | None = None
         self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
@@ -75,17 +71,18 @@ class EmbeddedNsqd:
 
     @classmethod
     async def start(cls, path: pathlib.Path, tcp_address: str, http_address: str) -> Self:
-        """Listens on both addresses. Raises ListenError, or JournalError and its kinds; nothing is left.
+        """Open the journal in the directory `path` and listen on both addresses.
 
-        `path` is the directory of its files; the addresses are "host:port", port 0 takes a free one.
+        The addresses are "host:port"; port 0 takes a free one. Raises `AddressFailure`, or `JournalError` and
+        its kinds, and then leaves nothing open.
         """
         nsqd: Self
         with contextlib.ExitStack() as opened:
-            tcp_socket = opened.enter_context(listening("tcp_address", tcp_address))
-            http_socket = opened.enter_context(listening("http_address", http_address))
-            journal = opened.enter_context(contextlib.closing(Journal(path)))
+            tcp_socket = opened.enter_context(open_listener("tcp_address", tcp_address))
+            http_socket = opened.enter_context(open_listener("http_address", http_address))
+            journal = opened.enter_context(contextlib.closing(QueueJournal(path)))
             tcp_server = await asyncio.get_running_loop().create_server(
-                lambda: Connection(nsqd), sock=tcp_socket, backlog=LISTEN_BACKLOG, start_serving=False
+                lambda: ClientConnection(nsqd), sock=tcp_socket, backlog=LISTEN_BACKLOG, start_serving=False
             )
             nsqd = cls(journal, tcp_server, tcp_socket, http_socket)
             opened.pop_all()  # they are the nsqd's to close from now on
@@ -94,7 +91,7 @@ class EmbeddedNsqd:
             topic.waiting_count + sum(channel.depth for channel in topic.channels.values())
             for topic in nsqd.queue.topics.values()
         )
-        logger.info(
+        log.info(
             "embedded nsqd: tcp port %d, http port %d, %s, %d topics, %d messages",
             nsqd.tcp_port,
             nsqd.http_port,
@@ -105,8 +102,10 @@ class EmbeddedNsqd:
         return nsqd
 
     async def stop(self) -> None:
-        """Commits what it has read, writes down what was finished, and lets go of everything. Safe to call
-        twice."""
+        """Commit all that was read, write down what was finished, and close everything.
+
+        A second call does nothing. Raises `JournalError` if the journal cannot be closed.
+        """
         if self._is_stopped:
             return
         self._is_stopped = True
@@ -130,49 +129,56 @@ class EmbeddedNsqd:
         if self._flush_handle is not None:
             self._flush_handle.cancel()
         self._journal.close()
-        logger.info("embedded nsqd: stopped")
+        log.info("embedded nsqd: stopped")
 
     def stats(self) -> dict[str, Any]:
-        """What GET /stats?format=json answers."""
+        """The answer to GET /stats?format=json."""
         return stats_of(self)
 
-    # Time. Monotonic for durations, wall for stamps and due times.
-
     def now_ms(self) -> int:
+        """See `Edge`."""
         return time.monotonic_ns() // 1_000_000
 
     def now_wall_ns(self) -> int:
+        """See `Edge`."""
         return time.time_ns()
 
-    # What connections and the HTTP interface ask for. Each may raise JournalError.
+    # What connections and the HTTP interface ask for: `Edge`.
 
-    def stage(self, publisher: Publisher, topic_name: str, bodies: list[bytes], delay_ms: int) -> None:
-        """Messages for the next commit; `publisher` will be settled after it."""
+    def stage(self, waiter: CommitWaiter, topic_name: str, bodies: list[bytes], delay_ms: int) -> None:
+        """See `Edge`."""
         topic = self.queue.topic(topic_name)
         if bodies:
             self.queue.stage(topic, bodies, self.now_wall_ns(), delay_ms)
-        self._awaiting[publisher] = None
+        self._awaiting[waiter] = None
         if self._commit_handle is None:
             self._commit_handle = self._loop.call_soon(self._commit)
 
     def stage_done(self) -> None:
+        """See `Edge`."""
         if self.queue.staged_bytes > limits.STAGED_BYTES_MAX:
             self._commit()
 
+    def enter(self, client: ConnectedClient) -> None:
+        """See `Edge`."""
+        self.connections.add(client)
+
     def join(
-        self, connection: Connection, subscriber: Subscriber, topic_name: str, channel_name: str
+        self, client: ConnectedClient, subscriber: Subscriber, topic_name: str, channel_name: str
     ) -> Subscription:
+        """See `Edge`."""
         topic = self.queue.topic(topic_name)
         channel = self._channel(topic, channel_name)
         channel.add_subscriber(subscriber)
-        self._subscribed[subscriber] = connection
+        self._subscribed[subscriber] = client
         return Subscription(topic, channel, subscriber)
 
-    def leave(self, connection: Connection) -> None:
-        """The client is gone: what it had in flight goes to others."""
-        if connection.subscription is None:
+    def leave(self, client: ConnectedClient) -> None:
+        """See `Edge`. An ephemeral channel goes with its last client."""
+        self.connections.discard(client)
+        if client.subscription is None:
             return
-        topic, channel, subscriber = connection.subscription
+        topic, channel, subscriber = client.subscription
         if self._subscribed.pop(subscriber, None) is None:
             return
         channel.remove_subscriber(subscriber)
@@ -182,32 +188,37 @@ class EmbeddedNsqd:
             self.pump(topic, channel)
 
     def create_channel(self, topic: Topic, name: str) -> None:
+        """See `Edge`."""
         self.pump(topic, self._channel(topic, name))
 
     def delete_topic(self, topic: Topic) -> None:
+        """See `Edge`."""
         self.queue.delete_topic(topic)
         for channel in topic.channels.values():
             self._evict(channel)
 
     def delete_channel(self, topic: Topic, channel: Channel) -> None:
+        """See `Edge`."""
         self.queue.delete_channel(topic, channel)
         self._evict(channel)
 
     def pause_topic(self, topic: Topic, is_paused: bool) -> None:
+        """See `Edge`."""
         self.queue.pause_topic(topic, is_paused, self.now_ms(), self._now_wall_ms())
         self._pump_all(topic)
 
     def pause_channel(self, topic: Topic, channel: Channel, is_paused: bool) -> None:
+        """See `Edge`."""
         self.queue.pause_channel(topic, channel, is_paused)
         self.pump(topic, channel)
 
     def finished(self) -> None:
-        """Something was finished: it is written down soon."""
+        """See `Edge`."""
         if self._flush_handle is None:
             self._flush_handle = self._loop.call_later(limits.FINISH_FLUSH_MS / 1000, self._flush)
 
     def pump(self, topic: Topic, channel: Channel) -> None:
-        """Gives the channel's clients all that they are ready for."""
+        """See `Edge`. Reads on in the journal as far as the clients are ready for more."""
         now_ms = self.now_ms()
         while True:
             if channel.wants_more():
@@ -229,7 +240,7 @@ class EmbeddedNsqd:
         return self.queue.channel(topic, name, self.now_ms(), self._now_wall_ms())
 
     def _evict(self, channel: Channel) -> None:
-        """The channel is gone: so are its clients, as in nsqd."""
+        """The channel is deleted: disconnect its clients, as nsqd does."""
         for subscriber in channel.subscribers:
             self._subscribed.pop(subscriber).close()
 
@@ -249,12 +260,12 @@ class EmbeddedNsqd:
             if topics:
                 self.health = "OK"
         except JournalError as error:
-            logger.error("%s", error)
+            log.error("%s", error)
             failure = error
             self.health = f"NOK - {error}"
-        # Commit before OK: whoever gets the OK forgets the message.
-        for publisher in awaiting:
-            publisher.settle(failure)
+        # Commit before OK: a publisher that gets the OK forgets the message.
+        for waiter in awaiting:
+            waiter.settle(failure)
         for topic in topics:
             self._pump_all(topic)
 
@@ -278,14 +289,14 @@ class EmbeddedNsqd:
         self._logged(self.queue.reclaim_space)
 
     def _logged(self, write: Callable[[], object]) -> bool:
-        """Does what nobody waits for, and says whether it could. A failure is logged once, and
-        shown by GET /ping until something is written again."""
+        """Do what no client waits for; returns whether it could. A failure is logged once, and GET /ping
+        shows it until something is written again."""
         try:
             write()
             return True
         except JournalError as error:
             health = f"NOK - {error}"
             if health != self.health:
-                logger.error("%s", error)
+                log.error("%s", error)
             self.health = health
             return False

@@ -1,25 +1,24 @@
-"""What GET /stats answers: the fields of nsqd's stats.go and http.go, and its text form.
+"""The answer to GET /stats: the fields of nsqd/stats.go and nsqd/http.go, as JSON and as text.
 
-Reads everything, changes nothing. End-to-end latency percentiles are always null, as in nsqd
-without --e2e-processing-latency-percentile.
+Reads everything, changes nothing. End-to-end latency percentiles are always null, as in an nsqd without
+--e2e-processing-latency-percentile.
 """
 
 import gc
 import resource
 import sys
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from .channel import Channel
-from .connection import Connection
+from .edge import ConnectedClient, Edge
 from .identify import VERSION
 from .subscriber import Subscriber
 from .topic import Topic
 
-if TYPE_CHECKING:
-    from .server import EmbeddedNsqd
+BySubscriber: TypeAlias = dict[Subscriber, ConnectedClient]
 
-BySubscriber: TypeAlias = dict[Subscriber, Connection]
+_NOT_SUBSCRIBED = Subscriber(0)  # its counts are 0
 
 BANNER = f"nsqd v{VERSION} (embedded in playtally)"
 _PLAIN = {
@@ -34,27 +33,30 @@ _PLAIN = {
 
 
 def stats_of(
-    server: "EmbeddedNsqd",
+    edge: Edge,
     topic: str = "",
     channel: str = "",
     include_clients: bool = True,
     include_memory: bool = True,
 ) -> dict[str, Any]:
-    """`topic` and `channel`: only these; "" is all. Lists are null where nsqd's are."""
-    topics = [server.queue.topics[topic]] if topic in server.queue.topics else []
+    """All figures, or those of one topic and channel; "" stands for all. Lists are null where nsqd's are.
+
+    `include_clients` and `include_memory` are the arguments of the same meaning that GET /stats takes.
+    """
+    topics = [edge.queue.topics[topic]] if topic in edge.queue.topics else []
     if not topic:
-        topics = [server.queue.topics[name] for name in sorted(server.queue.topics)]
+        topics = [edge.queue.topics[name] for name in sorted(edge.queue.topics)]
     by_subscriber: BySubscriber | None = None
     if include_clients:
         by_subscriber = {
             connection.subscription.subscriber: connection
-            for connection in server.connections
+            for connection in edge.connections
             if connection.subscription is not None
         }
     answer: dict[str, Any] = {
         "version": VERSION,
-        "health": server.health,
-        "start_time": server.start_s,
+        "health": edge.health,
+        "start_time": edge.start_s,
         "topics": [
             _topic_stats(each, channel, topic, by_subscriber)
             for each in topics
@@ -67,7 +69,7 @@ def stats_of(
         answer["memory"] = _memory_stats()
     producers = [
         _client_stats(connection, topic)
-        for connection in sorted(server.connections, key=lambda each: each.remote_address)
+        for connection in sorted(edge.connections, key=lambda each: each.remote_address)
         if connection.publish_counts
     ]
     answer["producers"] = producers if producers and include_clients else None
@@ -75,7 +77,7 @@ def stats_of(
 
 
 def stats_text(stats: dict[str, Any]) -> str:
-    """The text form, as nsqd prints it."""
+    """What `stats_of` returned, as text in nsqd's layout."""
     now_s = int(time.time())
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stats["start_time"]))
     lines = [BANNER, f"start_time {started}", f"uptime {now_s - stats['start_time']}s", ""]
@@ -128,28 +130,28 @@ def _channel_stats(channel: Channel, only_topic: str, by_subscriber: BySubscribe
     }
 
 
-def _client_stats(connection: Connection, only_topic: str) -> dict[str, Any]:
-    subscription, settings = connection.subscription, connection.settings
-    subscriber = None if subscription is None else subscription.subscriber
+def _client_stats(client: ConnectedClient, only_topic: str) -> dict[str, Any]:
+    agreement = client.agreement
+    subscriber = _NOT_SUBSCRIBED if client.subscription is None else client.subscription.subscriber
     stats: dict[str, Any] = {
-        "client_id": settings.client_id,
-        "hostname": settings.hostname,
+        "client_id": agreement.client_id,
+        "hostname": agreement.hostname,
         "version": "V2",
-        "remote_address": connection.remote_address,
-        "state": int(connection.state),
-        "ready_count": subscriber.ready_count if subscriber else 0,
-        "in_flight_count": len(subscriber.in_flight) if subscriber else 0,
-        "message_count": subscriber.message_count if subscriber else 0,
-        "finish_count": subscriber.finish_count if subscriber else 0,
-        "requeue_count": subscriber.requeue_count if subscriber else 0,
-        "connect_ts": connection.connect_s,
-        "sample_rate": settings.sample_rate,
-        "user_agent": settings.user_agent,
+        "remote_address": client.remote_address,
+        "state": int(client.state),
+        "ready_count": subscriber.ready_count,
+        "in_flight_count": len(subscriber.in_flight),
+        "message_count": subscriber.message_count,
+        "finish_count": subscriber.finish_count,
+        "requeue_count": subscriber.requeue_count,
+        "connect_ts": client.connect_s,
+        "sample_rate": agreement.sample_rate,
+        "user_agent": agreement.user_agent,
         **_PLAIN,
     }
     counts = [
         {"topic": topic, "count": count}
-        for topic, count in connection.publish_counts.items()
+        for topic, count in client.publish_counts.items()
         if only_topic in ("", topic)
     ]
     if counts:
@@ -158,8 +160,8 @@ def _client_stats(connection: Connection, only_topic: str) -> dict[str, Any]:
 
 
 def _memory_stats() -> dict[str, Any]:
-    """nsqd's fields, with what Python has in their place: the bytes in use are the most there
-    were. What Python has not is 0."""
+    """nsqd's fields, with Python's nearest figure, or 0 if it has none. The bytes in use are the most that
+    this process ever had."""
     unit = 1 if sys.platform == "darwin" else 1024
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {

@@ -6,21 +6,43 @@ from .segment import Segment
 class Progress:
     """Which messages of one segment one channel has finished.
 
-    `attempts` holds the deliveries so far of those that came back unfinished.
+    `finished`: one byte a message, 1 where it is finished. `remaining`: how many messages are not finished.
+    `attempts`: index of each message that came back unfinished, to how often it was delivered.
     """
 
     __slots__ = ("attempts", "finished", "remaining", "segment")
 
     def __init__(self, segment: Segment, finished: bytes | None = None) -> None:
-        """`finished`: one byte a message, 1 where the journal says that it is finished."""
+        """`finished` is what the journal has; None means that nothing is finished."""
         self.segment = segment
         self.finished = bytearray(segment.count) if finished is None else bytearray(finished)
         self.remaining = self.finished.count(0)
         self.attempts: dict[int, int] | None = None
 
+    def count_attempt(self, index: int) -> None:
+        """The message at `index` came back unfinished: its next delivery carries one attempt more."""
+        if self.attempts is None:
+            self.attempts = {}
+        self.attempts[index] = self.attempts.get(index, 0) + 1
 
-class Run:
-    """Consecutive messages given to one subscriber at once: they share one timeout."""
+    def unfinished_spans(self) -> list[tuple[int, int]]:
+        """The indices of the unfinished messages, as (start, stop) pairs in order."""
+        spans = []
+        start = self.finished.find(0)
+        while start >= 0:
+            stop = self.finished.find(1, start)
+            stop = len(self.finished) if stop < 0 else stop
+            spans.append((start, stop))
+            start = self.finished.find(0, stop)
+        return spans
+
+
+class Lease:
+    """Consecutive messages of one segment that one subscriber got at once: they share one timeout.
+
+    It covers the indices from `start` to before `stop`. `given_ms` is monotonic. `outstanding`: how many of
+    its messages are still in flight.
+    """
 
     __slots__ = ("given_ms", "outstanding", "progress", "start", "stop", "subscriber")
 
@@ -34,12 +56,33 @@ class Run:
         self.given_ms = given_ms
         self.outstanding = stop - start
 
+    def take_back(self) -> list[tuple[int, int]]:
+        """Take what is still in flight from its subscriber: (start, stop) pairs, as few as can be."""
+        in_flight = self.subscriber.in_flight
+        spans = []
+        begun = -1
+        for index, id in enumerate(self.progress.segment.ids(self.start, self.stop), self.start):
+            entry = in_flight.get(id)
+            if entry is not None and entry[0] is self:
+                del in_flight[id]
+                self.progress.count_attempt(index)
+                begun = index if begun < 0 else begun
+            elif begun >= 0:
+                spans.append((begun, index))
+                begun = -1
+        if begun >= 0:
+            spans.append((begun, self.stop))
+        self.outstanding = 0
+        return spans
+
 
 class Subscriber:
-    """A client as its channel sees it. Identified by object; the edge keeps its socket.
+    """A client as its channel sees it. Two are the same only when they are one object.
 
-    `in_flight` maps a message's id to its run and its index there: only its owner can finish a
-    message. `is_writable` is the edge's word on whether the client keeps up with its socket.
+    `in_flight` maps the id of a message to its lease and its index in the segment: only its owner can finish
+    a message. `is_writable`: whether the client keeps up with its socket; its connection sets it.
+    `ready_count` is the client's last RDY, `message_timeout_ms` and `sample_rate` (in %, 0 for all messages)
+    are what it asked for in IDENTIFY.
     """
 
     __slots__ = (
@@ -58,11 +101,11 @@ class Subscriber:
         self.message_timeout_ms = message_timeout_ms
         self.sample_rate = sample_rate
         self.is_writable = True
-        self.in_flight: dict[bytes, tuple[Run, int]] = {}
+        self.in_flight: dict[bytes, tuple[Lease, int]] = {}
         self.message_count = 0
         self.finish_count = 0
         self.requeue_count = 0
 
     def room(self) -> int:
-        """How many messages it may be given now."""
+        """How many messages it may be given now; 0 or less for none."""
         return self.ready_count - len(self.in_flight) if self.is_writable else 0

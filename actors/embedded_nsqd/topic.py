@@ -1,8 +1,8 @@
-"""One topic: its channels, and what waits for the first of them or for the end of a pause. Pure.
+"""One topic: its channels, and the messages that wait for the first of them or the end of a pause. Pure.
 
-Owns which segments belong to which channel: every channel gets a copy of each segment published
-while it exists and the topic is not paused; while there is no channel, or a pause, segments wait
-here (in the journal, where the topic has one) for all channels that exist when they move on.
+Owns which segments belong to which channel, by the rules of nsqd/topic.go: every channel gets each segment
+that is published while it exists and the topic is not paused. While there is no channel, or a pause,
+segments wait here (in the journal, if the topic has one) for all channels that exist when they move on.
 """
 
 import random
@@ -19,11 +19,12 @@ from .segment import Segment
 from .subscriber import Subscriber
 
 
-class Changes(msgspec.Struct, frozen=True):
-    """What channels have finished since it was last written down.
+class TopicProgress(msgspec.Struct, frozen=True):
+    """What the channels of one topic have finished and the journal does not know yet.
 
-    `deleted`: segments that no channel needs. `progress`: (segment, channel row, messages
-    finished, one byte a message or None when all are finished).
+    `deleted`: sequence numbers of segments that no channel needs. `progress`: per segment and channel, the
+    sequence number, the channel's row, how many messages are finished, and one byte per message, 1 if it is
+    finished, or None if all are.
     """
 
     deleted: list[int]
@@ -31,14 +32,22 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 class Topic:
+    """The channels of one topic by name, and its sequence numbers.
+
+    `last_sequence`: of the last segment published; `distributed_sequence`: of the last one that the channels
+    have. `waiting_count`: messages between the two. `message_count` and `message_bytes` only grow, as in
+    GET /stats. `resident`: segments that some channel has in memory.
+    """
+
     def __init__(self, name: str, row: int, sampler: random.Random) -> None:
+        """`row` names it in the journal; `sampler` is the chance for clients with a sample rate."""
         self.name = name
         self.row = row
         self.is_ephemeral = is_ephemeral(name)
         self.is_paused = False
         self.channels: dict[str, Channel] = {}
         self.last_sequence = 0
-        self.distributed_sequence = 0  # up to here, segments are the channels' alone
+        self.distributed_sequence = 0
         self.waiting_count = 0
         self.message_count = 0
         self.message_bytes = 0
@@ -47,17 +56,18 @@ class Topic:
         self._sampler = sampler
 
     def add_channel(self, name: str, row: int, cursor: int | None = None) -> Channel:
-        """`cursor`: the last segment that is not this channel's; by default all distributed."""
+        """A new channel. It gets the segments after `cursor`; by default, those not distributed yet."""
         cursor = self.distributed_sequence if cursor is None else cursor
         channel = Channel(name, row, cursor, self._sampler, is_durable=not self.is_ephemeral)
         self.channels[name] = channel
         return channel
 
     def remove_channel(self, name: str) -> Channel:
+        """Forget a channel, which must exist; returns it."""
         return self.channels.pop(name)
 
     def publish(self, segment: Segment, now_ms: int, delay_ms: int) -> None:
-        """A segment that is committed."""
+        """Take in a segment that is committed; its messages are ready in `delay_ms`."""
         self.last_sequence = segment.sequence
         self.message_count += segment.count
         self.message_bytes += segment.body_bytes
@@ -73,7 +83,7 @@ class Topic:
             self._waiting.append(segment)
 
     def release(self, now_ms: int, now_wall_ms: int) -> None:
-        """Moves what waits on to the channels, where there are any and no pause."""
+        """Give the waiting messages to the channels, if there is a channel and no pause."""
         if not self.channels or self.is_paused:
             return
         for channel in self.channels.values():
@@ -88,11 +98,12 @@ class Topic:
         self.distributed_sequence = self.last_sequence
 
     def empty(self) -> None:
-        """Forgets what waits here. The channels keep theirs."""
+        """Forget the waiting messages. The channels keep theirs."""
         self._waiting.clear()
         self.waiting_count = 0
 
-    def changes(self) -> Changes:
+    def changes(self) -> TopicProgress:
+        """What was finished since the last `changes_written`."""
         deleted: list[int] = []
         progress: list[tuple[int, int, int, bytes | None]] = []
         for channel in self.channels.values():
@@ -105,14 +116,15 @@ class Topic:
                     progress.append((sequence, channel.row, finished, None))
                 else:
                     deleted.append(sequence)
-        return Changes(deleted, progress)
+        return TopicProgress(deleted, progress)
 
     def changes_written(self) -> None:
-        """What changes() said is in the journal now."""
+        """Note that the journal has what `changes` returned."""
         for channel in self.channels.values():
             channel.changed.clear()
 
     def has_changes(self) -> bool:
+        """Whether anything was finished since the last `changes_written`."""
         return any(channel.changed for channel in self.channels.values())
 
     def _is_needed(self, sequence: int) -> bool:
@@ -120,7 +132,7 @@ class Topic:
 
 
 class Subscription(NamedTuple):
-    """A client in one channel of one topic."""
+    """One client's place in one channel of one topic."""
 
     topic: Topic
     channel: Channel

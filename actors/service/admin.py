@@ -1,10 +1,8 @@
 """The service's own HTTP: /status, /metrics, /healthz, and OTP's functions on children.
 
-Figures are asked for fresh each time; how they add up is `status.py`'s. What changes something takes
-a header that a web page elsewhere can't send, as there is no authentication: only loopback by default.
+Every answer is made from fresh figures; how they add up is `status.py`'s. Without authentication, it binds
+to loopback by default, and a request that changes something needs a header that no other web page can send.
 """
-
-from typing import Protocol
 
 import tornado.web
 
@@ -12,25 +10,19 @@ from ..supervision.restarts import SpecError
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed, State
 from ..system.http_server import BoundedHTTPServer
-from .status import Service as Shown
-from .status import metrics, status
+from .metrics import metrics
+from .status import ServiceView, status
 
 ACTION_HEADER = "X-Playtally-Action"
-# The supervisor must not be where somebody's upload is kept: nothing here takes a body.
+# No request here has a body, and the supervisor must not keep an upload.
 BODY_BYTES_MAX = 16 * 1024
 HEADER_BYTES_MAX = 16 * 1024
 BODY_TIMEOUT_S = 10
 IDLE_CONNECTION_TIMEOUT_S = 300
 
 
-class Service(Shown, Protocol):
-    """What is served. `polled`: the ids of the children with stats, in groups (`Application.poll`)."""
-
-    polled: list[list[str]]
-
-
-def server(service: Service) -> BoundedHTTPServer:
-    """The HTTP server; the caller adds its sockets."""
+def server(service: ServiceView) -> BoundedHTTPServer:
+    """Return the HTTP server; the caller adds its sockets."""
     arguments = {"service": service}
     application = tornado.web.Application(
         [
@@ -51,7 +43,7 @@ def server(service: Service) -> BoundedHTTPServer:
 
 
 class _Handler(tornado.web.RequestHandler):
-    def initialize(self, service: Service) -> None:
+    def initialize(self, service: ServiceView) -> None:
         self.service = service
 
     def set_default_headers(self) -> None:

@@ -1,7 +1,7 @@
-"""The service as a whole: one supervisor, its tree, its admin HTTP, its run file; from start to end.
+"""The service as a whole, from start to end: one supervisor, its tree, its admin HTTP, its run file.
 
-Promises: one service a state folder, a second is refused; what goes to stdout is publishes only; it
-ends with one of the codes in `exits.py`.
+Promises: a second service on a state folder is refused; stdout gets publishes only; the service ends with one
+of the codes in `exits.py`.
 """
 
 import asyncio
@@ -12,26 +12,26 @@ import time
 from typing import Any
 
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets
 
 from ..config import Settings
 from ..supervision import processes
-from ..supervision.actor import configure_log
+from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
 from ..supervision.restarts import Exit
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed
 from ..system import runfile
+from ..system.addresses import with_port
 from ..system.exits import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTENSITY,
     EXIT_STORE,
-    AddressFailure,
     Failure,
     StoreFailure,
 )
 from ..system.installation import environment, service_command
+from ..system.listeners import open_listeners
 from ..system.locks import lock_file
 from ..system.logs import quiet_libraries
 from ..tree import groups_to_poll, root_spec, with_addresses
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, log_level: str = "INFO") -> int:
-    """Run the service until it is told to stop. The exit code."""
+    """Run the service until it is told to stop. Returns its exit code."""
     configure_log("supervisor", log_level)
     quiet_libraries()
     os.environ.update(environment())  # the forkserver does not get our sys.path
@@ -56,7 +56,7 @@ def run(settings: Settings, log_level: str = "INFO") -> int:
 async def _live(settings: Settings) -> int:
     state_dir = settings.supervisor.state_dir
     _hold(state_dir)
-    service = Service(settings)
+    service = Lifecycle(settings)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(service.broken)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -73,8 +73,8 @@ async def _live(settings: Settings) -> int:
         server.stop()
 
 
-class Service:
-    """The application with its tree, and how it ends."""
+class Lifecycle:
+    """One life of the service: starts the tree, runs it, and stops it. A `ServiceView`."""
 
     def __init__(self, settings: Settings):
         self.application = Application(
@@ -89,7 +89,7 @@ class Service:
         self._stopping = False
 
     async def live(self) -> int:
-        """Start all, run until the end, stop all. The exit code."""
+        """Start all children, run until the end, stop all. Returns the exit code."""
         starting = asyncio.ensure_future(self.application.root.start())
         either: list[asyncio.Future[None] | asyncio.Future[int]] = [starting, self._end]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -119,7 +119,7 @@ class Service:
         return code
 
     def ask_to_stop(self) -> None:
-        """Stop in order; asked a second time, at once."""
+        """Stop in order; a second call kills what is left."""
         if self._end.done():
             log.warning("asked to stop again: killing what is left")
             for worker in self.application.workers():
@@ -130,7 +130,7 @@ class Service:
         self._end.set_result(EXIT_DONE)
 
     def addresses(self) -> dict[str, str]:
-        """Where the parts of the service are reached, with the ports that were really taken."""
+        """Return the "host:port" of each part that listens, with the ports that were really taken."""
         settings = self.application.options
         addresses = {"admin_address": self.admin_address}
         if settings.embedded:
@@ -141,7 +141,7 @@ class Service:
         return addresses
 
     def broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """An exception that nobody waits for: a bug of ours, so the service ends."""
+        """Handle an exception that no code catches: a bug of ours, so the service ends."""
         log.error("%s", context["message"], exc_info=context.get("exception"))
         if not self._end.done():
             self._end.set_result(EXIT_FAILED)
@@ -162,7 +162,7 @@ class Service:
             )
 
     def _start_code(self) -> int:
-        """The code of a service that could not start: its child's, where a store is why."""
+        """Return the exit code after a failed start: `EXIT_STORE` if a child ended with it."""
         exits = [worker.last_exit for worker in self.application.workers() if worker.last_exit]
         return EXIT_STORE if any(exit.code == EXIT_STORE for exit in exits) else EXIT_FAILED
 
@@ -174,7 +174,7 @@ class Service:
 
 
 def _hold(state_dir: str) -> None:
-    """Hold the state folder until this process ends."""
+    """Lock the state folder until this process ends. Raises `StoreFailure` if another service holds it."""
     running = runfile.read(state_dir)
     try:
         lock_file(runfile.lock_path(state_dir), timeout_s=0.0 if running else 3.0)
@@ -188,13 +188,7 @@ def _hold(state_dir: str) -> None:
 
 
 def _listen(server: HTTPServer, address: str) -> str:
-    host, _, port = address.rpartition(":")
-    try:
-        sockets = bind_sockets(int(port), host.strip("[]"))
-    except OSError as error:
-        raise AddressFailure(
-            f"admin.address = {address!r} can't be had ({error.strerror}); expected a free address: "
-            "stop what listens there, or set another, port 0 for any free one"
-        ) from error
+    """Listen on `address`. Returns it with the port that was taken."""
+    sockets = open_listeners("admin.address", address)
     server.add_sockets(sockets)
-    return f"{host}:{sockets[0].getsockname()[1]}"
+    return with_port(address, sockets[0].getsockname()[1])

@@ -1,18 +1,16 @@
-"""Where a publish goes: the client over HTTP, an NSQ topic, or stdout. Knows how a batch is sent, not when.
+"""Where publishes go: to the client over HTTP, to an NSQ topic, or to stdout. A sink knows how to send, not
+when.
 
-One client, one confirmed total a video: its 2xx, or nsqd's OK, confirms a batch; stdout mirrors what was
-confirmed. With neither URL nor topic the line on stdout is the publish.
+There is one client, and one accepted total per video. The client's 2xx, or nsqd's OK, accepts a batch; stdout
+mirrors what was accepted. With neither URL nor topic, the line on stdout is the publish.
 
-Promises: `REFUSED` is said only of a batch that was not sent or that the client answered with a refusal;
-whatever else goes wrong once sending has begun is `UNKNOWN`. Nothing that a client answers, or a reader
-of stdout leaves undone, takes more than a bounded time, a bounded memory, or the event loop.
+Promises: the outcome is `REFUSED` only if the batch was not sent, or if the client answered with a refusal.
+Whatever else goes wrong after sending has begun is `UNKNOWN`. A bad answer, or a slow reader of stdout, never
+takes more than a bounded time and memory, and never blocks the event loop.
 """
 
-import os
-
-from ..config import Publish, Settings
-from ..sources.lookup import ask_lookupd
-from ..system.exits import Failure
+from ..config import Settings, SinkKind, secret_of
+from ..sources.lookup import nsqds_of
 from .delivery import Delivery, Sink
 from .http import HttpSink
 from .nsq_topic import NsqSink
@@ -29,36 +27,16 @@ __all__ = [
     "StdoutWriter",
     "open_sink",
     "reason_of",
-    "secret_of",
 ]
 
 
 def open_sink(settings: Settings) -> Sink:
     """The sink that the settings ask for. Raises `Failure` when they can't be followed."""
     publish = settings.publish
-    if publish.nsq_topic:
-        sink: Sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: _nsqds(settings))
-    elif publish.url:
-        sink = HttpSink(publish, secret_of(publish))
-    else:
+    if publish.sink_kind is SinkKind.STDOUT:
         return StdoutSink()
+    if publish.sink_kind is SinkKind.URL:
+        sink: Sink = HttpSink(publish, secret_of(publish))
+    else:
+        sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: nsqds_of(settings))
     return MirroredSink(sink) if publish.stdout else sink
-
-
-def _nsqds(settings: Settings) -> list[str]:
-    """The nsqds that the plays come from: what is passed on goes to one of them."""
-    lookupds = settings.nsq.lookupd_http_addresses
-    return settings.nsqd_addresses or [found for address in lookupds for found in ask_lookupd(address)]
-
-
-def secret_of(publish: Publish) -> bytes | None:
-    """The secret that publishes are signed with. Raises `Failure` when it is named and not there."""
-    if not publish.secret_env:
-        return None
-    secret = os.environ.get(publish.secret_env)
-    if not secret:
-        raise Failure(
-            f"publish.secret_env = {publish.secret_env!r}, but that environment variable is not set or "
-            "is empty; expected the secret in it"
-        )
-    return secret.encode()

@@ -1,6 +1,6 @@
-"""What a client answers over HTTP: taken off the stream within bounds, and what it means for a batch.
+"""The client's answers over HTTP: read within bounds, and judged.
 
-Heads are parsed by tornado's parsers. Refuses to know connections, and what was asked.
+Tornado's parsers parse the heads. Connections and requests are not this module's business.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from .delivery import Delivery
 
 log = logging.getLogger(__name__)
 
-# Answers that a proxy gives when it does not know whether the client behind it took the batch.
+# Answers of a proxy that does not know whether the client behind it took the batch.
 UNKNOWN_STATUSES = {408, 502, 504}
-# 4xx that say "not now"; all others say that the request itself is wrong.
+# 4xx that mean "not now". All others mean that the request itself is wrong.
 PASSING_STATUSES = {408, 425, 429}
 RETRY_AFTER_S_MAX = 3600
 ANSWER_HEAD_BYTES_MAX = 64 * 1024
@@ -35,9 +35,9 @@ class NothingCame(EOFError):
 
 
 class Answer(NamedTuple):
-    """What a client answered. `keeps`: the connection can carry the next request.
+    """An answer. `keeps`: whether the connection can carry the next request.
 
-    `body`: its beginning, `ANSWER_BODY_BYTES_MAX` at most.
+    `body`: the first `ANSWER_BODY_BYTES_MAX` bytes of it.
     """
 
     status: int
@@ -48,8 +48,9 @@ class Answer(NamedTuple):
 
 
 async def read_head(reader: asyncio.StreamReader) -> Answer:
-    """The head of the final answer. Raises `NothingCame`, `EOFError` when it breaks off, `ValueError`
-    when it is no HTTP.
+    """Read the head of the final answer.
+
+    Raises `NothingCame`, `EOFError` if it breaks off, `ValueError` if it is not HTTP.
     """
     for number in range(INTERIM_ANSWERS_MAX):
         try:
@@ -76,10 +77,10 @@ async def read_head(reader: asyncio.StreamReader) -> Answer:
 
 
 async def read_answer(reader: asyncio.StreamReader, ends_s: float) -> Answer:
-    """The whole of it: the head by `ends_s` (the loop's time), of the body what comes in a moment.
+    """Read an answer: the head until `ends_s` (the loop's time), and the part of the body that comes soon.
 
-    The head has said all: a body that is long, slow or broken off costs the connection only. Raises as
-    `read_head` does, and `TimeoutError`.
+    The head decides. A body that is long, slow or broken off only costs the connection. Raises what
+    `read_head` raises, and `TimeoutError`.
     """
     async with asyncio.timeout_at(ends_s):
         answer = await read_head(reader)
@@ -93,7 +94,7 @@ async def read_answer(reader: asyncio.StreamReader, ends_s: float) -> Answer:
 
 
 async def _read_body(reader: asyncio.StreamReader, answer: Answer, body: bytearray) -> bool:
-    """Put what follows the head into `body`, up to a size. Whether that was all."""
+    """Read the body into `body`, up to a size. Returns whether that was all."""
     if answer.status in (204, 304):
         return True
     if answer.headers.get("Transfer-Encoding", "").lower() == "chunked":
@@ -105,7 +106,7 @@ async def _read_body(reader: asyncio.StreamReader, answer: Answer, body: bytearr
 
 
 async def _read_chunks(reader: asyncio.StreamReader, body: bytearray) -> bool:
-    """A body in chunks (RFC 9112, section 7.1); it tells its end by itself, so the connection stays."""
+    """Read a chunked body (RFC 9112, section 7.1). Returns whether that was all."""
     while True:
         size = int((await _read_line(reader)).partition(";")[0], 16)
         if size == 0:
@@ -147,7 +148,7 @@ def judge(answer: Answer) -> Delivery:
 
 
 def _page_notice(answer: Answer, told: str) -> str:
-    """A page for people is what a proxy or a login answers in a client's place, with 200 at times."""
+    """A notice if the answer is an HTML page: a proxy or a login may have answered in the client's place."""
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind != "text/html":
         return ""
@@ -158,14 +159,14 @@ def _page_notice(answer: Answer, told: str) -> str:
 
 
 def first_line(body: bytes) -> str:
-    """The first line of a body that says something, fit for a log: no control characters, not long."""
+    """The first line of a body that is not empty, fit for a log: short, and without control characters."""
     lines = (line.strip() for line in body.decode("utf-8", "replace").splitlines())
     line = next((line for line in lines if line), "")
     return "".join(one if one.isprintable() else " " for one in line[:LINE_CHARACTERS_MAX])
 
 
 def _retry_after_ms(headers: HTTPHeaders) -> int | None:
-    """The pause that the client asks for with Retry-After (RFC 9110, section 10.2.3): seconds, or a date."""
+    """The pause of a Retry-After header in ms, if there is one (RFC 9110, section 10.2.3)."""
     value = headers.get("Retry-After", "")
     if _is_number(value):
         return min(int(value), RETRY_AFTER_S_MAX) * 1000
@@ -177,7 +178,7 @@ def _retry_after_ms(headers: HTTPHeaders) -> int | None:
 
 
 def accepts_gzip(headers: HTTPHeaders) -> bool | None:
-    """Whether an answer says that requests may come in gzip (RFC 7694); None when it says nothing."""
+    """Whether the client takes requests in gzip (RFC 7694); None if it does not say."""
     value = headers.get("Accept-Encoding")
     if value is None:
         return None
@@ -189,5 +190,5 @@ def accepts_gzip(headers: HTTPHeaders) -> bool | None:
 
 
 def _is_number(text: str) -> bool:
-    # No longer than that: `int` refuses thousands of digits with an error.
+    # `int` raises for thousands of digits.
     return text.isascii() and text.isdigit() and len(text) <= 18

@@ -1,4 +1,7 @@
-"""What a sink is, and what became of one attempt to send a batch."""
+"""What a sink offers, and the result of one attempt to send a batch.
+
+tests/unit/sinks/test_contract.py puts every sink through this.
+"""
 
 from typing import NamedTuple, Protocol
 
@@ -7,10 +10,10 @@ from ..core.dispatcher.outbox import Batch
 
 
 class Delivery(NamedTuple):
-    """What became of one attempt: the outcome, why, and the pause that the client asked for.
+    """The result of one attempt: the outcome, why it failed, and the pause that the client asked for in ms.
 
-    `rejected`: the client said that the request itself is wrong, so that trying again may not help.
-    `notice`: what somebody should look at though the batch was accepted.
+    `rejected`: the client said that the request itself is wrong, so another attempt may not help.
+    `notice`: something to look into, although the batch was accepted.
     """
 
     outcome: Outcome
@@ -21,18 +24,18 @@ class Delivery(NamedTuple):
 
 
 class Sink(Protocol):
-    """Sends batches. `name`: where to, for people; without passwords."""
+    """Sends batches. `name`: where to, for people, without passwords."""
 
     name: str
 
     async def deliver(self, batch: Batch) -> Delivery:
-        """Send a batch once. Never raises for what a client or a network does."""
+        """Send a batch once. It never raises because of a client or a network."""
 
     async def reach(self) -> None:
         """Connect and publish nothing. Raises `OSError` (its text is the reason) or `TimeoutError`."""
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait, so long at most, for what was taken over and is not written yet."""
+        """Wait up to `timeout_s` seconds until everything that was taken over is written."""
 
     def close(self) -> None:
-        """Let go of a connection that is kept for the next batch."""
+        """Close the connection that is kept for the next batch; harmless if there is none."""

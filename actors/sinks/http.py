@@ -1,8 +1,8 @@
-"""One POST a batch.
+"""The client over HTTP: one POST per batch.
 
-Written on plain streams because it has to tell what was never sent from what may have been taken:
-tornado's simple client says the same of both (docs/decisions/0008). How the client is reached is
-`route.py`'s, what it answers `answers.py`'s.
+Written on plain streams, because it must tell a batch that was never sent from one that may have been taken.
+Tornado's simple client reports the same error for both (docs/decisions/0008). `route.py` connects,
+`answers.py` reads and judges the answer.
 """
 
 import asyncio
@@ -12,29 +12,29 @@ import hashlib
 import hmac
 import json
 
-from ..config import Publish
+from ..config import PublishSection
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from .answers import NothingCame, accepts_gzip, judge, read_answer
 from .delivery import Delivery
-from .route import Connection, Route, reason_of
+from .route import Route, SinkConnection, reason_of
 
 GZIP_BYTES_MIN = 500  # a body below this fits into one packet as it is
 UNSUPPORTED_MEDIA_TYPE = 415
 
 
 class HttpSink:
-    """POSTs a batch to the client, signed if there is a secret; the connection is kept for the next."""
+    """POSTs batches to the client, signed if there is a secret, and keeps the connection."""
 
-    def __init__(self, publish: Publish, secret: bytes | None = None):
-        """Raises `Failure` when the settings can't be followed."""
+    def __init__(self, publish: PublishSection, secret: bytes | None = None):
+        """Raises `Failure` if a setting can't be used."""
         self._route = Route(publish)
         self.name = self._route.name
         self._timeout_s = publish.timeout_s
         self._secret = secret
         self._gzip = publish.gzip
         self._gzip_accepted = False
-        self._kept: Connection | None = None
+        self._kept: SinkConnection | None = None
         self._failing_since_s: float | None = None
 
     async def deliver(self, batch: Batch) -> Delivery:
@@ -56,8 +56,8 @@ class HttpSink:
                 with contextlib.suppress(NothingCame):
                     return await self._exchange(kept, request, ends_s)
             kept.close()
-            # The client had closed it meanwhile. Whether it took the batch first is not known; the key
-            # makes sending it again safe (RFC 9110, section 9.2.2, allows that for what is idempotent).
+            # The client closed it meanwhile, maybe after it took the batch. Its key makes it safe to send it
+            # again (RFC 9110, section 9.2.2, allows that for idempotent requests).
         try:
             async with asyncio.timeout_at(ends_s):
                 fresh = await self._route.connect()
@@ -65,7 +65,7 @@ class HttpSink:
             outcome = Outcome.UNKNOWN if kept else Outcome.REFUSED
             return Delivery(outcome, f"no connection within {self._timeout_s:g} s")
         except (OSError, UnicodeError) as error:
-            # Nobody listens, the name does not resolve, the certificate is not trusted.
+            # SinkConnection refused, an unknown name, a certificate that is not trusted.
             return Delivery(Outcome.UNKNOWN if kept else Outcome.REFUSED, reason_of(error))
         try:
             return await self._exchange(fresh, request, ends_s)
@@ -73,22 +73,22 @@ class HttpSink:
             return Delivery(Outcome.UNKNOWN, f"no answer: {reason_of(error)}")
 
     async def reach(self) -> None:
-        """Connect, TLS and proxy included, and publish nothing."""
+        """Connect, with TLS and proxy, and publish nothing. Raises `OSError`, `TimeoutError`."""
         try:
             (await self._route.connect()).close()
         except OSError as error:
             raise OSError(reason_of(error)) from error
 
     async def flush(self, timeout_s: float) -> None:
-        """Nothing: what was delivered has been answered."""
+        """Nothing to wait for: every delivery was answered."""
 
     def close(self) -> None:
-        """Close the connection that is kept."""
+        """Close the kept connection."""
         kept, self._kept = self._kept, None
         if kept is not None:
             kept.close()
 
-    async def _exchange(self, connection: Connection, request: bytes, ends_s: float) -> Delivery:
+    async def _exchange(self, connection: SinkConnection, request: bytes, ends_s: float) -> Delivery:
         """Send, and judge the answer. Raises `NothingCame`."""
         # From here on the client may have the batch, whatever happens, unless it says that it has not.
         try:
@@ -128,7 +128,7 @@ class HttpSink:
             headers["Content-Encoding"] = "gzip"
         headers["Content-Length"] = str(len(body))
         if self._secret is not None:
-            # Of the bytes as they travel: a client can check them before it unpacks anything.
+            # Signed are the bytes that travel: a client can check them before it unpacks anything.
             digest = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
             headers["X-Playtally-Signature"] = f"sha256={digest}"
         lines = [f"POST {self._route.target} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]

@@ -1,8 +1,8 @@
-"""A publish as one message on an NSQ topic; nsqd's OK to the PUB confirms it.
+"""An NSQ topic: one message per batch. nsqd's OK to the PUB accepts it.
 
-On plain streams, as `http.py` is and for the same reason: pynsq's Writer doesn't tell what was never
-sent from what may have been taken. Heartbeats are switched off, since only who subscribes needs them: a
-connection that died in between shows at the next PUB.
+Written on plain streams for the same reason as `http.py`: pynsq's Writer does not tell a batch that was never
+sent from one that may have been taken. Heartbeats are switched off, because only subscribers need them: the
+next PUB notices a dead connection.
 """
 
 import asyncio
@@ -14,10 +14,11 @@ from nsq import protocol
 
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
+from ..system.addresses import split_address
 from ..system.exits import Failure
 from .answers import first_line
 from .delivery import Delivery
-from .route import Connection, reason_of
+from .route import SinkConnection, reason_of
 
 FRAME_BYTES_MAX = 64 * 1024  # nsqd's answers are a few bytes, its longest the one to IDENTIFY
 IDENTITY = {
@@ -29,19 +30,19 @@ IDENTITY = {
 
 
 class NotNsqd(ValueError):
-    """What answers is no nsqd."""
+    """The other end does not speak NSQ's protocol."""
 
 
 class NsqSink:
-    """PUBs a batch to an nsqd; the connection is kept for the next."""
+    """PUBs batches to an nsqd, and keeps the connection."""
 
     def __init__(self, topic: str, timeout_s: float, locate: Callable[[], list[str]]):
-        """`locate`: the "host:port" of every nsqd, one or more; may block. Raises `Failure`, `OSError`."""
+        """`locate`: returns the "host:port" of every nsqd; it may block, and raise `Failure` or `OSError`."""
         self.name = f"NSQ topic {topic}"
         self._topic = topic
         self._timeout_s = timeout_s
         self._locate = locate
-        self._kept: Connection | None = None
+        self._kept: SinkConnection | None = None
 
     async def deliver(self, batch: Batch) -> Delivery:
         """Send a batch once."""
@@ -72,27 +73,27 @@ class NsqSink:
         return Delivery(Outcome.REFUSED, f"nsqd answered {first_line(told)}")
 
     async def reach(self) -> None:
-        """Connect and say who we are, and publish nothing."""
+        """Connect and IDENTIFY, and publish nothing. Raises `OSError`, `TimeoutError`."""
         try:
             (await self._connect()).close()
         except (EOFError, ValueError, Failure) as error:
             raise OSError(reason_of(error)) from error
 
     async def flush(self, timeout_s: float) -> None:
-        """Nothing: what was delivered has been answered."""
+        """Nothing to wait for: every delivery was answered."""
 
     def close(self) -> None:
-        """Close the connection that is kept."""
+        """Close the kept connection."""
         kept, self._kept = self._kept, None
         if kept is not None:
             kept.close()
 
-    def _unknown(self, connection: Connection, why: str) -> Delivery:
+    def _unknown(self, connection: SinkConnection, why: str) -> Delivery:
         connection.close()
         return Delivery(Outcome.UNKNOWN, why)
 
-    async def _connect(self) -> Connection:
-        """To the first nsqd that answers. Raises why the last of them does not."""
+    async def _connect(self) -> SinkConnection:
+        """Connect to the first nsqd that answers. Raises the error of the last one if none does."""
         failed: Exception = OSError("there is no nsqd")
         for address in await asyncio.to_thread(self._locate):
             try:
@@ -102,9 +103,8 @@ class NsqSink:
         raise failed
 
 
-async def _greeted(address: str) -> Connection:
-    host, _, port = address.rpartition(":")
-    connection = Connection(*await asyncio.open_connection(host.strip("[]"), int(port)))
+async def _greeted(address: str) -> SinkConnection:
+    connection = SinkConnection(*await asyncio.open_connection(*split_address(address)))
     try:
         connection.writer.write(protocol.MAGIC_V2 + protocol.identify(IDENTITY))
         kind, told = await _read_frame(connection)
@@ -116,10 +116,10 @@ async def _greeted(address: str) -> Connection:
         raise
 
 
-async def _read_frame(connection: Connection) -> tuple[int, bytes]:
-    """One frame: its kind and what it says. Raises `EOFError`, `OSError`, `NotNsqd`."""
+async def _read_frame(connection: SinkConnection) -> tuple[int, bytes]:
+    """Read one frame: its type and its data. Raises `EOFError`, `OSError`, `NotNsqd`."""
     size = int.from_bytes(await connection.reader.readexactly(4), "big")
     if not 4 <= size <= FRAME_BYTES_MAX:
-        raise NotNsqd("what answers there is no nsqd; expected its TCP port, often 4150")
+        raise NotNsqd("the answer does not come from an nsqd; expected its TCP port, often 4150")
     kind, told = struct.unpack(f">l{size - 4}s", await connection.reader.readexactly(size))
     return kind, told

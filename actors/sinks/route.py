@@ -1,8 +1,8 @@
-"""How the client is reached over HTTP: its address, TLS, and a proxy if one is set.
+"""How the client is reached over HTTP: address, TLS, and a proxy if one is set.
 
-Owns what `publish.url`, `publish.ca_file` and `publish.proxy` mean, and the connections made so. The
-environment's proxies are read as the standard library reads them (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
-NO_PROXY); a client on this machine's loopback is reached directly, because no proxy elsewhere can.
+This module decides what `publish.url`, `publish.ca_file` and `publish.proxy` mean. The proxies of the
+environment are read like the standard library reads them (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY). A
+client on loopback is reached directly, because a proxy elsewhere could not reach it.
 """
 
 import asyncio
@@ -15,14 +15,15 @@ import urllib.parse
 import urllib.request
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed leaves it out
 
-from ..config import Publish, without_password
+from ..config import PublishSection, without_password
+from ..system.addresses import join_address
 from ..system.exits import Failure
 from .answers import ANSWER_HEAD_BYTES_MAX, read_head
 
-HAPPY_EYEBALLS_S = 0.25  # RFC 8305, section 8: a host's next address is tried after so long
+HAPPY_EYEBALLS_S = 0.25  # until a host's next address is tried (RFC 8305, section 8)
 
 
-class Connection:
+class SinkConnection:
     """A connection to the client."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
@@ -31,13 +32,14 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        """Whether another request may go on it: open, and nothing lies in it that nobody asked for,
-        as that would be taken for the next answer."""
+        """Whether it can carry another request: it is open, and holds no bytes that would be taken for the
+        answer.
+        """
         return not (self.unasked or self.reader.at_eof() or self.writer.is_closing())
 
     @property
     def unasked(self) -> bool:
-        """Whether something lies in it that nobody has read."""
+        """Whether bytes came that nobody has read."""
         return bool(self.reader._buffer)  # type: ignore[attr-defined]  # asyncio has no other way to peek
 
     def close(self) -> None:
@@ -46,10 +48,10 @@ class Connection:
 
 
 class Route:
-    """The way to one URL. `target`: the request's target; `headers`: those that the way asks for."""
+    """The way to one URL. `target`: the request's target. `headers`: the headers that this way needs."""
 
-    def __init__(self, publish: Publish):
-        """Raises `Failure` when a setting can't be followed."""
+    def __init__(self, publish: PublishSection):
+        """Raises `Failure` if a setting can't be used."""
         url = publish.url
         self.name = without_password(url)
         try:
@@ -72,8 +74,8 @@ class Route:
             self.target = f"http://{where}{self.target}"
             self.headers |= _basic("Proxy-Authorization", self._proxy)
 
-    async def connect(self) -> Connection:
-        """A fresh connection. Raises `OSError` when there is none; nothing was asked then."""
+    async def connect(self) -> SinkConnection:
+        """Make a connection. Raises `OSError` if that fails; nothing was sent to the client then."""
         if self._proxy is None:
             return await self._open(self._host, self._port, self._tls)
         assert self._proxy.hostname is not None
@@ -89,19 +91,19 @@ class Route:
                 raise
         return connection
 
-    async def _open(self, host: str, port: int, tls: ssl.SSLContext | None) -> Connection:
-        return Connection(
+    async def _open(self, host: str, port: int, tls: ssl.SSLContext | None) -> SinkConnection:
+        return SinkConnection(
             *await asyncio.open_connection(
                 host, port, ssl=tls, limit=ANSWER_HEAD_BYTES_MAX, happy_eyeballs_delay=HAPPY_EYEBALLS_S
             )
         )
 
-    async def _tunnel(self, connection: Connection, tls: ssl.SSLContext) -> None:
-        """Through the proxy to the client (RFC 9110, section 9.3.6), and TLS with the client itself."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
+    async def _tunnel(self, connection: SinkConnection, tls: ssl.SSLContext) -> None:
+        """CONNECT through the proxy (RFC 9110, section 9.3.6), then TLS with the client itself."""
+        address = join_address(self._host, self._port)
         assert self._proxy is not None
-        headers = {"Host": f"{host}:{self._port}"} | _basic("Proxy-Authorization", self._proxy)
-        lines = [f"CONNECT {host}:{self._port} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
+        headers = {"Host": address} | _basic("Proxy-Authorization", self._proxy)
+        lines = [f"CONNECT {address} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
         connection.writer.write("\r\n".join([*lines, "", ""]).encode())
         try:
             answer = await read_head(connection.reader)
@@ -119,7 +121,7 @@ class Route:
 
 
 def _tls(ca_file: str) -> ssl.SSLContext:
-    """TLS that believes the system's authorities, or only those in a file. Raises `Failure`."""
+    """A TLS context that trusts the system's authorities, or those of a file. Raises `Failure`."""
     try:
         return ssl.create_default_context(cafile=ca_file or None)
     except OSError as error:  # ssl.SSLError is one
@@ -130,12 +132,11 @@ def _tls(ca_file: str) -> ssl.SSLContext:
 
 
 def _proxy(setting: str, scheme: str, host: str, port: int) -> urllib.parse.SplitResult | None:
-    """The proxy on the way to a host, or None. Raises `Failure` for one of a kind that we don't speak."""
+    """The proxy for a host, or None. Raises `Failure` if the proxy is not an HTTP one."""
     url, named = setting, f"publish.proxy = {without_password(setting)!r}"
     if setting == "environment":
         found = urllib.request.getproxies_environment()
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        if _is_loopback(host) or proxy_bypass_environment(where, found):
+        if _is_loopback(host) or proxy_bypass_environment(join_address(host, port), found):
             return None
         url = found.get(scheme) or found.get("all") or ""
         named = f"the environment's proxy for {scheme} is {without_password(url)!r}"
@@ -159,7 +160,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _basic(header: str, parts: urllib.parse.SplitResult) -> dict[str, str]:
-    """A user and a password in a URL, as a header."""
+    """The user and the password of a URL as a header."""
     if parts.username is None:
         return {}
     pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
@@ -167,7 +168,7 @@ def _basic(header: str, parts: urllib.parse.SplitResult) -> dict[str, str]:
 
 
 def reason_of(error: Exception) -> str:
-    """Why there is no connection, in words."""
+    """The reason why there is no connection, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
     if isinstance(error, ConnectionRefusedError):

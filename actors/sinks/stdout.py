@@ -19,7 +19,7 @@ STDOUT_LINES_MAX = 1000  # lines that wait for a reader; what comes on top is le
 
 
 class StdoutWriter:
-    """Lines to stdout, from a thread of its own: who reads it may stop, and the event loop must not."""
+    """Writes lines to stdout from a thread: a reader that stops must not stop the event loop."""
 
     def __init__(self, descriptor: int = STDOUT):
         self._waiting: set[asyncio.Future[str]] = set()
@@ -29,11 +29,11 @@ class StdoutWriter:
 
     @property
     def lines_waiting(self) -> int:
-        """Lines that the operating system does not have yet."""
+        """The number of lines that were not written yet."""
         return len(self._waiting)
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait for the lines that wait, so long at most; say how many are lost then."""
+        """Wait up to `timeout_s` seconds until all lines are written, and log how many are lost then."""
         if not self._waiting:
             return
         _, left = await asyncio.wait(self._waiting, timeout=timeout_s)
@@ -41,7 +41,7 @@ class StdoutWriter:
             log.warning("nobody read stdout within %.1f s: %d lines are lost there", timeout_s, len(left))
 
     def write(self, batch: Batch) -> "asyncio.Future[str]":
-        """Write a batch as one line of JSON. Why it can't be; "" once the operating system has it."""
+        """Write a batch as one line of JSON. The result is "" once it is written, else why it can't be."""
         line = (json.dumps(payload(batch)) + "\n").encode()
         written = asyncio.get_running_loop().run_in_executor(self._thread, self._put, line)
         self._waiting.add(written)
@@ -49,15 +49,15 @@ class StdoutWriter:
         return written
 
     def _put(self, line: bytes) -> str:
-        # In one piece: a pipe takes up to PIPE_BUF bytes (4096 on Linux) as a whole or not at all, so
-        # a kill tears no line. One that an error tore nonetheless is ended first.
+        # A pipe takes up to PIPE_BUF bytes (4096 on Linux) as a whole or not at all, so a kill does not tear
+        # a line. A line that an error has torn is ended first.
         rest = b"\n" + line if self._torn else line
         size = len(rest)
         try:
             while rest:
                 try:
                     rest = rest[os.write(self._descriptor, rest) :]
-                except BlockingIOError:  # somebody who shares it has made it so
+                except BlockingIOError:  # another process that shares it made it non-blocking
                     select.select([], [self._descriptor], [])
         except (OSError, ValueError) as error:
             self._torn = self._torn or len(rest) < size
@@ -67,7 +67,7 @@ class StdoutWriter:
 
 
 class StdoutSink:
-    """Writes a batch as one line of JSON on stdout, and waits for whoever reads it."""
+    """Publishes a batch as one line of JSON on stdout, and waits for the reader."""
 
     name = "stdout"
 
@@ -75,7 +75,7 @@ class StdoutSink:
         self._writer = StdoutWriter(descriptor)
 
     async def deliver(self, batch: Batch) -> Delivery:
-        """Write the line. Confirmed once the operating system has it, however long that takes."""
+        """Write the line. The batch is accepted once it is written, however long that takes."""
         written = self._writer.write(batch)
         done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
         if not done:
@@ -87,17 +87,17 @@ class StdoutSink:
         return Delivery(Outcome.ACCEPTED)
 
     async def reach(self) -> None:
-        """Nothing: it is there."""
+        """Nothing to do: stdout is there."""
 
     async def flush(self, timeout_s: float) -> None:
-        """Nothing: a line that waits is a batch on its way, which is sent again."""
+        """Nothing to wait for: a batch whose line is not written is sent again."""
 
     def close(self) -> None:
-        """Nothing: stdout is not ours to close."""
+        """Nothing to do: stdout stays open."""
 
 
 class MirroredSink:
-    """Another sink, and what it confirmed on stdout too, as far as somebody reads that."""
+    """Another sink, and a mirror of the accepted batches on stdout, as far as that is read."""
 
     def __init__(self, sink: Sink, descriptor: int = STDOUT):
         self.name = sink.name
@@ -118,8 +118,7 @@ class MirroredSink:
         await self._sink.reach()
 
     async def flush(self, timeout_s: float) -> None:
-        """Wait for a reader of the lines that wait, so long at most: the client has those batches, so
-        they don't come again."""
+        """Wait up to `timeout_s` seconds until all lines are written: the client has their batches."""
         await self._writer.flush(timeout_s)
 
     def close(self) -> None:
@@ -139,7 +138,7 @@ class MirroredSink:
             return
         written = self._writer.write(batch)
         written.add_done_callback(self._written)
-        if not stalled:  # then the line is there before the batch counts as published
+        if not stalled:  # so that the line is there before the batch counts as published
             await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
 
     def _written(self, written: "asyncio.Future[str]") -> None:

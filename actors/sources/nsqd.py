@@ -1,10 +1,11 @@
-"""pynsq's Reader, made fast by subclassing: a whole socket read at a time, many FINs in one write.
+"""The source on nsqd: pynsq's Reader, made fast by reading a whole socket buffer at a time.
 
-pynsq gives connections, discovery, feature negotiation, heartbeats. Three of its habits are replaced,
-with the measurements in docs/decisions/0004: two futures a frame become one a read; a fixed RDY becomes
-one that follows the traffic (`core/consumer/ready_count.py`); a lost nsqd is tried again after a second
-instead of fifteen. Nothing is given up on after a number of attempts, and nothing puts the reader in
-back-off. What no nsqd says ends its connection, with one line in the log, and it is tried again.
+pynsq does connections, discovery, feature negotiation and heartbeats. Some of its habits are replaced
+(docs/decisions/0004 has the measurements): one future per read instead of two per frame; many FINs in one
+write; a RDY that follows the traffic (`core/consumer/ready_count.py`) instead of a fixed one; a lost nsqd is
+tried again after a quarter of a second instead of fifteen seconds. No message is given up after a number of
+attempts, and nothing puts the reader into back-off. If the other end does not speak NSQ's protocol, the
+connection is closed with one line in the log and tried again.
 """
 
 import asyncio
@@ -33,9 +34,9 @@ READ_BYTES_MAX = 256 * 1024
 RECONNECT_S = 0.25
 FINISH_DELAY_S = 0.002
 LOOKUP_INTERVAL_S = 5
-HANDSHAKE_TIMEOUT_S = 5  # from connecting until subscribed; later on heartbeats tell
-# The least that nsqd allows by default (min-output-buffer-timeout): how long a message may wait in its
-# buffer when fewer than RDY are in flight.
+HANDSHAKE_TIMEOUT_S = 5  # from connecting until subscribed; after that, heartbeats tell
+# How long a message may wait in nsqd's buffer if fewer than RDY are in flight. This is the least that nsqd
+# allows by default (min-output-buffer-timeout).
 OUTPUT_BUFFER_TIMEOUT_MS = 25
 OUTPUT_BUFFER_BYTES = 64 * 1024
 LETTER_BYTES_MAX = 4 * 1024 * 1024  # an MPUB of dead letters; nsqd's max-body-size is 5 MiB
@@ -45,7 +46,7 @@ _FIN = np.array([(b"FIN ", bytes(HEX_ID_BYTES), b"\n")], [("word", "S4"), ("id",
 
 
 class BatchConnection(nsq.AsyncConn):
-    """One connection to an nsqd. Frame by frame until subscribed, then read by read."""
+    """One connection to an nsqd. It reads frame by frame until it is subscribed, then buffer by buffer."""
 
     def __init__(self, host: str, port: int, **options: Any):
         super().__init__(host, port, **options)
@@ -58,13 +59,15 @@ class BatchConnection(nsq.AsyncConn):
     def read_in_batches(
         self, parser: FrameParser, on_read: Callable[["BatchConnection", Parsed], None]
     ) -> None:
-        """From the next read on give `on_read` all frames of a read at once."""
+        """From the next read on, give all frames of a read to `on_read` at once."""
         self._batches = _Batches(self, parser, on_read)
 
     def finish(self, ids: bytes) -> None:
-        """FIN these messages, 16 hexadecimal digits each: at once when few are allowed in flight, as nsqd
-        then waits for it; else together with more, in one write, because a write costs more than a thousand
-        FINs in it."""
+        """FIN these messages, 16 hexadecimal digits each.
+
+        They are written at once if few messages are allowed in flight, because nsqd then waits for them. Else
+        they wait for more: a write costs more than a thousand FINs in it.
+        """
         self._finished += ids
         if count(self._finished, HEX_ID_BYTES) >= self.last_rdy // 4:
             self.flush()
@@ -72,7 +75,7 @@ class BatchConnection(nsq.AsyncConn):
             self._finish_timer = IOLoop.current().call_later(FINISH_DELAY_S, self.flush)
 
     def flush(self) -> None:
-        """Write the FINs that wait."""
+        """Write the waiting FINs."""
         if self._finish_timer is not None:
             IOLoop.current().remove_timeout(self._finish_timer)
             self._finish_timer = None
@@ -81,7 +84,7 @@ class BatchConnection(nsq.AsyncConn):
             self._write(_fins(finished))
 
     def publish(self, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
-        """Publish on this connection; `done` once nsqd has answered OK to all."""
+        """Publish on this connection. `done` is called once nsqd has answered OK to all of them."""
         groups = _groups(bodies)
         for group in groups:
             last = group is groups[-1]
@@ -89,12 +92,12 @@ class BatchConnection(nsq.AsyncConn):
             self._write(protocol.mpub(topic, group))
 
     def set_ready_count(self, ready_count: int) -> None:
-        """RDY, when it differs from what nsqd knows."""
+        """Send RDY if it differs from the last one."""
         if ready_count != self.last_rdy and not self.stream.closed():
             self.send_rdy(ready_count)
 
     def answered(self, kind: int, data: bytes) -> None:
-        """A frame that is no message."""
+        """Handle a frame that is not a message."""
         if kind == protocol.FRAME_TYPE_RESPONSE and data == b"_heartbeat_":
             self._write(protocol.nop())
         elif kind == protocol.FRAME_TYPE_RESPONSE:
@@ -106,12 +109,12 @@ class BatchConnection(nsq.AsyncConn):
             self.trigger(event.ERROR, conn=self, error=protocol.Error(data))
 
     def _connect_callback(self, fut: asyncio.Future[IOStream]) -> None:
-        # Of a connection that failed, or ended in between, the close callback tells; pynsq would raise.
+        # If the connection failed, or ended meanwhile, the close callback handles it; pynsq would raise.
         if fut.exception() is None and not self.stream.closed():
             super()._connect_callback(fut)
 
     def refuse(self, why: object) -> None:
-        """Close a connection to what is no nsqd."""
+        """Close a connection whose other end does not speak NSQ's protocol."""
         log.error("%s: %s; closing the connection", self, why)
         self.close()
 
@@ -134,13 +137,13 @@ class BatchConnection(nsq.AsyncConn):
             self.refuse(f"not understood before it was subscribed ({error!r})")
 
     def _write(self, data: bytes) -> None:
-        # On a connection that is gone a FIN is of no use: nsqd gives the message again.
+        # On a lost connection a FIN is of no use: nsqd gives the message again.
         if not self.stream.closed():
-            _ = self.send(data)  # nobody waits for it to leave
+            _ = self.send(data)  # nobody awaits the write
 
 
 class _Batches:
-    """The reading of a connection that is subscribed: all frames of a read at once."""
+    """Reads a subscribed connection: all frames of a buffer at once."""
 
     def __init__(
         self,
@@ -154,7 +157,7 @@ class _Batches:
         self._buffer = bytearray(READ_BYTES_MAX)
 
     def read_on(self) -> None:
-        """Read what comes next, and so on until the connection is closed."""
+        """Read on until the connection is closed."""
         try:
             read = asyncio.ensure_future(self._conn.stream.read_into(self._buffer, partial=True))
         except StreamClosedError:
@@ -163,7 +166,7 @@ class _Batches:
 
     def _on_chunk(self, read: asyncio.Future[int]) -> None:
         if read.exception() is not None:
-            return  # closed, and the close callback has told
+            return  # closed; the close callback handles it
         conn = self._conn
         conn.last_recv_timestamp = conn.last_msg_timestamp = time.time()
         try:
@@ -179,12 +182,13 @@ class _Batches:
 
 
 class BatchReader(nsq.Reader):
-    """A Reader that hands over whole reads, and leaves finishing to the caller."""
+    """A `Source`: a pynsq Reader that hands over whole reads."""
 
     conns: dict[str, BatchConnection]
 
     def __init__(
         self,
+        *,
         topic: str,
         channel: str,
         max_in_flight: int,
@@ -221,7 +225,7 @@ class BatchReader(nsq.Reader):
         )
 
     def connect_to_nsqd(self, host: str, port: int) -> BatchConnection | None:
-        """Connect, unless there is a connection already or one is being made."""
+        """Connect, unless there is a connection or one is being made."""
         conn = BatchConnection(host, port, **self.conn_kwargs)
         if self._closed or conn.id in self.conns or conn.id in self._connecting:
             return None
@@ -297,26 +301,26 @@ class BatchReader(nsq.Reader):
 
     def _on_connection_error(self, conn: BatchConnection, error: protocol.Error, **kwargs: object) -> None:
         if b"E_FIN_FAILED" in (error.args[0] if error.args and isinstance(error.args[0], bytes) else b""):
-            return  # the message timed out meanwhile, and comes again: the ledger knows it
+            return  # the message timed out and comes again; the ledger knows its id
         log.error("nsqd %s: %s", conn, error)
 
     def _redistribute_rdy_state(self) -> nsq.AsyncConn | None:
-        # With fewer messages allowed than there are nsqds, pynsq's rotation serves them in turn.
+        # If fewer messages are allowed than there are nsqds, pynsq's rotation serves them in turn.
         return super()._redistribute_rdy_state() if len(self.conns) > self.max_in_flight else None
 
 
 def open_source(settings: Settings, listener: Listener) -> Source:
-    """The source that the settings ask for. It connects from now on, and tells the listener."""
+    """The source that the settings ask for. It begins to connect, and tells the listener."""
     nsq = settings.nsq
     return BatchReader(
-        nsq.topic,
-        nsq.channel,
-        nsq.max_in_flight,
-        nsq.msg_timeout_s,
-        settings.nsqd_addresses,
-        list(nsq.lookupd_http_addresses),
-        listener,
-        # It keeps its messages and their ids, whatever port it has next time.
+        topic=nsq.topic,
+        channel=nsq.channel,
+        max_in_flight=nsq.max_in_flight,
+        msg_timeout_s=nsq.msg_timeout_s,
+        nsqd_tcp_addresses=settings.nsqd_addresses,
+        lookupd_http_addresses=list(nsq.lookupd_http_addresses),
+        listener=listener,
+        # The embedded nsqd keeps its messages and their ids, even if it has another port next time.
         name="embedded" if settings.embedded else "",
     )
 
@@ -332,7 +336,7 @@ def _fins(ids: Column) -> bytes:
 
 
 def _groups(bodies: list[bytes]) -> list[list[bytes]]:
-    """The bodies in MPUBs of a size that nsqd takes."""
+    """Divide the bodies into MPUBs of a size that nsqd takes."""
     groups: list[list[bytes]] = [[]]
     size = 0
     for body in bodies:

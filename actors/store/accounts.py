@@ -1,12 +1,12 @@
 """The accounts in a ledger's file: a journal of what each commit changed, and parts of the whole table.
 
-A commit adds one row to `journal`, whatever number of videos it changes: a row a video would rewrite a
-page of the file for each. Now and then it also writes one `part` of all accounts (core/counter/accounts.py),
-the next in turn, in place of the same part before. What the journal says up to the oldest part is
-then in the parts, and is deleted, a few rows a commit. To read the accounts is to read journal and parts
-in the order in which they were written: whatever was written later is right.
+A commit adds one row to `journal`, however many videos it changes: one row per video would rewrite one page
+of the file per video. Some commits also write the next part of the table (core/counter/accounts.py) to
+`parts`, in place of its older version. All journal rows up to the oldest part are then in the parts too, and
+are deleted, a few per commit. To load the accounts, read journal and parts in the order in which they were
+written: the later value is right.
 
-Each value carries a CRC-32, because SQLite does not check what is in a value.
+Each value starts with a CRC-32, because SQLite does not check the content of a value.
 """
 
 import os
@@ -19,7 +19,7 @@ import msgspec
 
 from ..core.columns import narrow, widen
 from ..core.counter.accounts import PART_ROWS, AccountColumns, Accounts, Part
-from .database import unusable
+from .database import refused
 
 DELETED_A_COMMIT_MAX = 16
 _CRC_BYTES = 4
@@ -30,8 +30,8 @@ ORDER BY number, kind
 """
 
 
-class Journal:
-    """Writes both, and knows what of the journal the parts cover."""
+class AccountJournal:
+    """Writes journal and parts, and deletes the journal rows that the parts cover."""
 
     def __init__(self, connection: sqlite3.Connection):
         self._parts: dict[int, int] = dict(connection.execute("SELECT part, number FROM parts"))
@@ -40,14 +40,14 @@ class Journal:
 
     @property
     def next_part(self) -> int:
-        """The part to be written next: one that never was, else the one that was not for longest."""
+        """The part to write next: the first that was never written, else the one written longest ago."""
         missing = next(part for part in range(len(self._parts) + 1) if part not in self._parts)
         return missing or min(self._parts, key=self._parts.__getitem__, default=0)
 
     def write(
         self, connection: sqlite3.Connection, number: int, changed: AccountColumns, part: Part | None
     ) -> None:
-        """Write what the `number`th commit changed, in its transaction. Call `wrote` after that."""
+        """Write the changes of the `number`th commit, in its transaction. Call `wrote` after the commit."""
         connection.execute("INSERT INTO journal VALUES (?, ?)", (number, _encode(changed)))
         if part is not None:
             row = (part.number, number, _encode(part.accounts))
@@ -56,7 +56,7 @@ class Journal:
             connection.execute("DELETE FROM journal WHERE number <= ?", (self._deleted_until(),))
 
     def wrote(self, number: int, part: Part | None) -> None:
-        """That transaction is committed."""
+        """Record that the `number`th commit is done."""
         if self._oldest <= self._covered:
             self._oldest = self._deleted_until() + 1
         if part is not None:
@@ -69,14 +69,14 @@ class Journal:
 
 
 def read_accounts(path: Path, connection: sqlite3.Connection) -> Accounts:
-    """All accounts of a ledger. Raises `StoreFailure` where they are damaged."""
+    """Load all accounts of a ledger. Raises `StoreFailure` if they are damaged."""
     accounts = Accounts(salt=os.urandom(16))
     try:
         for _, _, content in connection.execute(_IN_ORDER):
             accounts.load(_decode(content))
         accounts.loaded()
     except (TypeError, ValueError) as error:
-        raise unusable(path, f"its accounts: {error}") from error
+        raise refused(path, f"its accounts: {error}") from error
     return accounts
 
 
@@ -93,7 +93,7 @@ def _encode(columns: AccountColumns) -> bytes:
 
 
 def _decode(content: bytes) -> AccountColumns:
-    """Raises `ValueError`."""
+    """The columns in a value. Raises `ValueError` if it is damaged."""
     if crc32(content[_CRC_BYTES:]) != int.from_bytes(content[:_CRC_BYTES], "big"):
         raise ValueError("a checksum does not match")
     return _each_column(_decoder.decode(content[_CRC_BYTES:]), widen)

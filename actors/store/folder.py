@@ -1,9 +1,8 @@
-"""Which ledgers a state folder has: one JSON file that names them, and the folder that they are in.
+"""The set of ledgers of a state folder: a JSON file says how many there are, and in which folder.
 
-A ledger that is gone must not begin again at zero. So all files of a state are made together, once,
-before any of them is used, and `ledgers.json` says that they were: from then on one that is missing was
-lost. `reshard` makes another set in a folder of its own; to put its name into `ledgers.json` is the one
-step with which it takes the place of the old.
+A lost ledger must not begin again at zero. So all files of a state are made together, once, before any of
+them is used, and `ledgers.json` records that: a file that is missing later was lost. `reshard` makes another
+set in a folder of its own. It replaces the old set in one step, when its name is written to `ledgers.json`.
 
     making ──all files made──▶ made ──reshard──▶ made, of another folder and number
 """
@@ -17,10 +16,10 @@ import msgspec
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file
-from .database import Facts, check_facts, looking_at, make, unusable
+from .database import Facts, check_facts, make, open_read_only, refused
 
 NAME = "ledgers.json"
-RESHARDED = "ledgers-"  # and a number: the folder of a set that `reshard` made
+RESHARDED = "ledgers-"  # followed by a number: the folder of a set made by `reshard`
 
 LEDGER_SCHEMA = """
 CREATE TABLE journal (number INTEGER PRIMARY KEY, accounts BLOB);
@@ -37,54 +36,54 @@ INSERT INTO totals VALUES (NULL);
 """
 
 
-class Stage(StrEnum):
-    """Making: the files may be half made, and nothing was ever counted in them."""
+class LedgerSetStage(StrEnum):
+    """While a set is in the making, its files may be half made, and nothing was ever counted in them."""
 
     MAKING = "making"
     MADE = "made"
 
 
 class LedgerSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The ledgers of a state and the dispatcher's store: `folder` is "" for the state folder itself.
+    """The ledgers of a state, and the dispatcher's store.
 
-    `state` is the id that every file of the state bears.
+    `state`: an id that every file of the state has. `folder`: "" means the state folder itself.
     """
 
     state: str
     shards: int
     folder: str = ""
-    stage: Stage = Stage.MADE
+    stage: LedgerSetStage = LedgerSetStage.MADE
 
     def ledger(self, state_dir: str | Path, shard: int) -> Path:
-        """Where a shard's ledger is."""
+        """The path of a shard's ledger."""
         return Path(state_dir) / self.folder / f"counter-{shard}.sqlite"
 
     def outbox(self, state_dir: str | Path) -> Path:
-        """Where the dispatcher's batches are."""
+        """The path of the dispatcher's store."""
         return Path(state_dir) / self.folder / "dispatcher.sqlite"
 
     def files(self, state_dir: str | Path) -> list[Path]:
-        """All of them."""
+        """The paths of all files of the set."""
         return [*(self.ledger(state_dir, one) for one in range(self.shards)), self.outbox(state_dir)]
 
     def facts(self, shard: int | None = None) -> Facts:
-        """What a file of the set says of itself; the dispatcher's without a shard."""
+        """What a file of the set says about itself. `shard` is None for the dispatcher's store."""
         own: Facts = {} if shard is None else {"shard": shard}
         return {**own, "shards": self.shards, "state": self.state}
 
 
 def ledger_path(state_dir: str, shard: int) -> Path:
-    """Where a shard's ledger is, or would be."""
+    """The path of a shard's ledger, which may not exist yet."""
     return (find(state_dir) or LedgerSet("", 0)).ledger(state_dir, shard)
 
 
 def outbox_path(state_dir: str) -> Path:
-    """Where the dispatcher's batches are, or would be."""
+    """The path of the dispatcher's store, which may not exist yet."""
     return (find(state_dir) or LedgerSet("", 0)).outbox(state_dir)
 
 
 def find(state_dir: str | Path) -> LedgerSet | None:
-    """The ledgers that a state folder has; None where nothing was ever counted. Raises `StoreFailure`."""
+    """The ledgers of a state folder, or None if nothing was ever counted there. Raises `StoreFailure`."""
     path = Path(state_dir) / NAME
     try:
         found = msgspec.json.decode(path.read_bytes(), type=LedgerSet)
@@ -95,12 +94,13 @@ def find(state_dir: str | Path) -> LedgerSet | None:
             f"{path}: cannot be read ({error}), expected the file that says which ledgers there are: "
             "restore it from a backup, or delete it, and the ledgers are looked at themselves"
         ) from error
-    return found if found.stage is Stage.MADE else None
+    return found if found.stage is LedgerSetStage.MADE else None
 
 
 def claim(state_dir: str, shards: int) -> LedgerSet:
-    """The ledgers of a state folder, made where none ever were. Raises `StoreFailure` where one is gone,
-    or where they are of another number of shards.
+    """The ledgers of a state folder, which are made if nothing was ever counted there.
+
+    Raises `StoreFailure` if a ledger is gone, or if the state has another number of shards.
     """
     lock = lock_file(Path(state_dir) / "ledgers.lock")
     try:
@@ -122,7 +122,7 @@ def claim(state_dir: str, shards: int) -> LedgerSet:
 
 
 def check_complete(state_dir: str | Path, found: LedgerSet) -> None:
-    """Raises `StoreFailure` when a file of a set is gone."""
+    """Raise `StoreFailure` if a file of a set is gone."""
     gone = [str(path) for path in found.files(state_dir) if not path.exists()]
     if gone:
         raise StoreFailure(
@@ -141,7 +141,7 @@ def make_files(state_dir: str | Path, new: LedgerSet) -> None:
 
 
 def write(state_dir: str | Path, ledgers: LedgerSet) -> None:
-    """Say which ledgers there are: the one step in which that changes, also through a power cut."""
+    """Write `ledgers.json`, replacing it in one step even if the power is cut."""
     target = Path(state_dir) / NAME
     draft = target.with_suffix(".draft")
     with open(draft, "wb") as file:
@@ -153,7 +153,7 @@ def write(state_dir: str | Path, ledgers: LedgerSet) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -162,12 +162,12 @@ def sync(path: Path) -> None:
 
 
 def _make(state_dir: str, shards: int) -> LedgerSet:
-    new = LedgerSet(os.urandom(16).hex(), shards, stage=Stage.MAKING)
+    new = LedgerSet(os.urandom(16).hex(), shards, stage=LedgerSetStage.MAKING)
     try:
-        # Said before: whoever is killed in between has made nothing that anybody counted in.
+        # Write MAKING first: if this process is killed in between, nothing was counted in its files.
         write(state_dir, new)
         make_files(state_dir, new)
-        new = msgspec.structs.replace(new, stage=Stage.MADE)
+        new = msgspec.structs.replace(new, stage=LedgerSetStage.MADE)
         write(state_dir, new)
     except OSError as error:
         raise StoreFailure(f"{state_dir}: cannot be written ({error}), see supervisor.state_dir") from error
@@ -175,7 +175,7 @@ def _make(state_dir: str, shards: int) -> LedgerSet:
 
 
 def _found_without_name(state_dir: Path) -> LedgerSet | None:
-    """The one set of ledgers that lies there without `ledgers.json`: of a backup, or an earlier version."""
+    """The only set of ledgers in a folder without `ledgers.json`: from a backup, or an earlier version."""
     folders = ["", *sorted(path.name for path in state_dir.glob(f"{RESHARDED}*") if path.is_dir())]
     names = ("counter-*.sqlite", "dispatcher.sqlite")
     files = {
@@ -191,9 +191,9 @@ def _found_without_name(state_dir: Path) -> LedgerSet | None:
             "all but the folder that is to count"
         )
     [(folder, paths)] = files.items()
-    with looking_at(paths[-1]) as connection:  # the dispatcher's, where it is there
+    with open_read_only(paths[-1]) as connection:  # the dispatcher's, if it exists
         facts = check_facts(paths[-1], connection, {})
     shards = facts.get("shards")
     if type(shards) is not int:
-        raise unusable(paths[-1], f"it is of {shards} shards")
+        raise refused(paths[-1], f"it is of {shards} shards")
     return LedgerSet(str(facts.get("state") or os.urandom(16).hex()), shards, folder)

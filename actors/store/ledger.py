@@ -1,9 +1,9 @@
-"""One shard's ledger on disk: accounts, which messages were seen, tallies.
+"""One shard's ledger on disk: accounts, seen message ids, tallies.
 
-Seen ids are appended, a row a commit and bucket: cheap to write, and slow to read when a million of
-them have piled up. So the rows of a bucket are made one when it is loaded, when it has
-`ROWS_A_BUCKET_MAX`, and, one bucket every `COMMITS_A_COMPACTION` commits, when nothing comes into it
-any more. No commit does more than the rows of one bucket.
+A commit appends seen ids, one row per bucket: cheap to write, but a million rows are slow to read. So the
+rows of a bucket are merged into one when the bucket is loaded and when it has `ROWS_A_BUCKET_MAX` rows. Every
+`COMMITS_A_COMPACTION` commits, one bucket that gets no more ids is merged too. A commit merges at most one
+bucket.
 """
 
 import logging
@@ -14,11 +14,11 @@ from pathlib import Path
 from pyroaring import BitMap64
 
 from ..core.counter.accounts import PUBLISHED, TOTAL, Accounts
-from ..core.counter.ledger import Changes, Tallies
+from ..core.counter.ledger import LedgerChanges, Tallies
 from ..core.counter.seen_ids import BUCKET_SHIFT, SeenChunk, union
-from ..system.exits import NotWritten, StoreFailure
-from .accounts import Journal, read_accounts
-from .database import Database, check_facts, locked, looking_at, unusable
+from ..system.exits import StoreFailure, WriteUnavailable
+from .accounts import AccountJournal, read_accounts
+from .database import Database, check_facts, locked, open_read_only, refused
 from .folder import claim
 from .mark import Mark, mark_path, read_mark
 
@@ -29,13 +29,13 @@ COMMITS_A_COMPACTION = 16
 
 
 class SqliteLedgerStore:
-    """One shard's ledger. Raises `StoreFailure` when it can't be used."""
+    """One shard's ledger. Raises `StoreFailure` if it can't be used."""
 
     def __init__(self, state_dir: str, shard: int, shards: int, synchronous: str):
         ledgers = claim(state_dir, shards)
         path = ledgers.ledger(state_dir, shard)
         with locked(path) as lock:
-            with looking_at(path) as connection:
+            with open_read_only(path) as connection:
                 check_facts(path, connection, ledgers.facts(shard))
                 self._commits, self._tallies = read_tallies(path, connection)
                 check_commits(path, self._commits, synchronous)
@@ -43,7 +43,7 @@ class SqliteLedgerStore:
                 check_accounts(path, self._accounts, self._tallies)
             self._database = Database(path, synchronous, lock)
         self._mark = Mark(path)
-        self._journal = Journal(self._database.connection)
+        self._journal = AccountJournal(self._database.connection)
         self._accounts.next_part = self._journal.next_part
         self._rows: dict[tuple[str, int], int] = {}
         with self._database.transaction() as connection:
@@ -51,11 +51,11 @@ class SqliteLedgerStore:
         self._mark.write(self._commits)
 
     def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
-        """All that was committed: accounts, seen ids, tallies. Once, for they are the caller's then."""
+        """Accounts, seen ids and tallies as committed. Call it once: they belong to the caller then."""
         return self._accounts, self._load_seen(), self._tallies
 
-    def commit(self, changes: Changes) -> None:
-        """Write the changes in one transaction. Raises `NotWritten`, `StoreFailure`."""
+    def commit(self, changes: LedgerChanges) -> None:
+        """Write the changes in one transaction. Raises `WriteUnavailable`, `StoreFailure`."""
         number = self._commits + 1
         with self._database.transaction() as connection:
             self._journal.write(connection, number, changes.accounts, changes.part)
@@ -66,7 +66,7 @@ class SqliteLedgerStore:
             connection.executemany("DELETE FROM seen WHERE source = ? AND bucket = ?", changes.expired)
             rows = self._rows_after(changes)
             touched = {(one.source, one.bucket) for one in changes.seen}
-            full = None if changes.expired else self._to_compact(rows, touched)  # one long thing a commit
+            full = None if changes.expired else self._to_compact(rows, touched)  # one slow step per commit
             if full is not None:
                 _compact(connection, full)
                 rows[full] = 1
@@ -77,19 +77,19 @@ class SqliteLedgerStore:
             )
         self._commits = number
         self._journal.wrote(number, changes.part)
-        # Commit before the mark: a mark that is ahead would have a ledger refused that lost nothing.
+        # Commit before the mark: if the mark were ahead, a ledger that lost nothing would be refused.
         self._mark.write(number)
         self._rows.update(rows)
         for key in changes.expired:
             self._rows.pop(key, None)
 
     def close(self) -> None:
-        """Close it in order."""
+        """Close the mark, then the file."""
         self._mark.close()
         self._database.close()
 
     def _load_seen(self) -> list[SeenChunk]:
-        """One chunk a bucket, also on disk from now on."""
+        """Load one chunk per bucket, and merge the rows on disk too."""
         rows = self._database.query(
             "SELECT source, bucket, received_ms, ids FROM seen ORDER BY bucket, source"
         )
@@ -103,11 +103,11 @@ class SqliteLedgerStore:
                 if count > 1:
                     merged.append(chunk)
         except (TypeError, ValueError) as error:
-            raise unusable(self._database.path, f"seen ids: {error}") from error
+            raise refused(self._database.path, f"seen ids: {error}") from error
         try:
             self._write_merged(merged)
-        except NotWritten as failure:
-            # On a full disk: merged in memory they are, and on disk another time.
+        except WriteUnavailable as failure:
+            # A full disk: the rows are merged in memory now, and on disk at a later start.
             log.warning("%s; the rows of seen ids stay as they are", failure)
         return chunks
 
@@ -120,8 +120,8 @@ class SqliteLedgerStore:
         for one in merged:
             self._rows[one.source, one.bucket] = 1
 
-    def _rows_after(self, changes: Changes) -> dict[tuple[str, int], int]:
-        """Rows of the buckets that a commit touches, once it is done."""
+    def _rows_after(self, changes: LedgerChanges) -> dict[tuple[str, int], int]:
+        """How many rows the buckets that a commit touches have after it."""
         rows: dict[tuple[str, int], int] = {}
         for one in changes.seen:
             key = (one.source, one.bucket)
@@ -133,7 +133,7 @@ class SqliteLedgerStore:
     def _to_compact(
         self, rows: dict[tuple[str, int], int], touched: set[tuple[str, int]]
     ) -> tuple[str, int] | None:
-        """The bucket whose rows this commit makes one."""
+        """The bucket whose rows this commit merges, or None."""
         for key, count in rows.items():
             if count >= ROWS_A_BUCKET_MAX:
                 return key
@@ -144,7 +144,7 @@ class SqliteLedgerStore:
 
 
 def merge_chunks(chunks: list[SeenChunk]) -> tuple[SeenChunk, int]:
-    """The rows of one bucket as one, and how many they were. Raises `ValueError` when one is damaged."""
+    """Merge the rows of one bucket. Returns the new row, and how many there were. Raises `ValueError`."""
     first, maps = chunks[0], [ids_of(one) for one in chunks]
     if len(chunks) == 1:
         return first, 1
@@ -153,7 +153,7 @@ def merge_chunks(chunks: list[SeenChunk]) -> tuple[SeenChunk, int]:
 
 
 def ids_of(chunk: SeenChunk) -> BitMap64:
-    """The ids in a row. Raises `ValueError` when they are damaged."""
+    """The ids in a row. Raises `ValueError` if they are damaged."""
     ids = BitMap64.deserialize(chunk.ids)
     if not ids or ids.min() >> BUCKET_SHIFT != chunk.bucket or ids.max() >> BUCKET_SHIFT != chunk.bucket:
         raise ValueError(f"a row of bucket {chunk.bucket} holds no ids of it")
@@ -161,16 +161,16 @@ def ids_of(chunk: SeenChunk) -> BitMap64:
 
 
 def read_tallies(path: Path, connection: sqlite3.Connection) -> tuple[int, Tallies]:
-    """How many commits a ledger holds, and what it counted in them. Raises `StoreFailure`."""
+    """How many commits a ledger has, and what it counted in them. Raises `StoreFailure`."""
     rows = connection.execute("SELECT commits, counted, redelivered, dead_lettered FROM tallies").fetchall()
     if len(rows) != 1 or any(type(one) is not int or one < 0 for one in rows[0]):
-        raise unusable(path, f"its tallies are {rows}")
+        raise refused(path, f"its tallies are {rows}")
     commits, *tallies = rows[0]
     return commits, Tallies(*tallies)
 
 
 def _compact(connection: sqlite3.Connection, key: tuple[str, int]) -> None:
-    """Raises `sqlite3.DatabaseError` when a row is damaged."""
+    """Merge the rows of a bucket on disk. Raises `sqlite3.DatabaseError` if a row is damaged."""
     rows = connection.execute(
         "SELECT source, bucket, received_ms, ids FROM seen WHERE source = ? AND bucket = ?", key
     ).fetchall()
@@ -182,7 +182,7 @@ def _compact(connection: sqlite3.Connection, key: tuple[str, int]) -> None:
 
 
 def _replace(connection: sqlite3.Connection, chunk: SeenChunk) -> None:
-    """Make the rows of a bucket this one."""
+    """Replace the rows of a bucket with this one."""
     connection.execute("DELETE FROM seen WHERE source = ? AND bucket = ?", (chunk.source, chunk.bucket))
     connection.execute(
         "INSERT INTO seen VALUES (?, ?, ?, ?)", (chunk.source, chunk.bucket, chunk.received_ms, chunk.ids)
@@ -190,7 +190,7 @@ def _replace(connection: sqlite3.Connection, chunk: SeenChunk) -> None:
 
 
 def check_commits(path: Path, commits: int, synchronous: str) -> None:
-    """Raises `StoreFailure` when a ledger has lost commits that were promised."""
+    """Raise `StoreFailure` if a ledger has lost commits that were promised."""
     promised, same_boot = read_mark(path)
     if commits >= promised:
         return
@@ -211,13 +211,13 @@ def check_commits(path: Path, commits: int, synchronous: str) -> None:
 
 
 def check_accounts(path: Path, accounts: Accounts, tallies: Tallies) -> None:
-    """Raises `StoreFailure` when the columns contradict one another."""
+    """Raise `StoreFailure` if the columns contradict one another or the tallies."""
     totals, published = accounts.cells[:, TOTAL], accounts.cells[:, PUBLISHED]
     if (accounts.cells[:, TOTAL:] < 0).any():
-        raise unusable(path, "one of its accounts holds less than nothing")
+        raise refused(path, "one of its accounts holds less than nothing")
     plays = int(totals.sum())
     if plays != tallies.counted:
-        raise unusable(path, f"its accounts hold {plays} plays, and it counted {tallies.counted}")
+        raise refused(path, f"its accounts hold {plays} plays, and it counted {tallies.counted}")
     ahead = int((published > totals).sum())
     if ahead:
         log.warning(

@@ -1,12 +1,12 @@
-"""How many commits a ledger has promised, in a small file beside it.
+"""The mark of a ledger: a small file beside it that says how many commits were promised.
 
-SQLite begins where its files end: without its -wal, or with one that a bad byte cuts short, or with
-a file from a backup, a ledger is merely older, and SQLite has no way to say so. What the queue was told
-is done would be lost in silence. So after each commit its number is written here, which a kill of the
-process does not undo. A ledger that is behind its mark has lost commits.
+If a ledger's -wal is missing or cut short by a bad byte, or if the ledger is from a backup, then it is merely
+older, and SQLite can't notice that. Plays that were finished on the queue would be lost in silence. So the
+number of each commit is written here after it, and a kill of the process does not undo that. A ledger that is
+behind its mark has lost commits.
 
-A power cut may take commits (with `synchronous = NORMAL`) and keep the mark, so the mark names the boot
-of the machine that it was written in.
+A power cut may undo commits (with `synchronous = NORMAL`) but not the mark. So the mark names the boot of the
+machine in which it was written.
 """
 
 import contextlib
@@ -26,22 +26,22 @@ class Mark:
         self._boot = _boot()
 
     def write(self, commits: int) -> None:
-        """Say that so many commits are promised. On a full disk the mark stays behind, which is safe."""
+        """Promise this many commits. On a full disk the mark stays behind, which is safe."""
         with contextlib.suppress(OSError):
             os.pwrite(self._descriptor, _LAYOUT.pack(commits, self._boot), 0)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         os.close(self._descriptor)
 
 
 def mark_path(ledger: Path) -> Path:
-    """Where a ledger's mark is."""
+    """The path of a ledger's mark."""
     return ledger.with_suffix(".mark")
 
 
 def read_mark(ledger: Path) -> tuple[int, bool]:
-    """How many commits are promised (0 where nothing says so), and whether the machine ran since."""
+    """How many commits are promised (0 if there is no mark), and whether this boot wrote the mark."""
     try:
         content = mark_path(ledger).read_bytes()
     except OSError:
@@ -53,7 +53,7 @@ def read_mark(ledger: Path) -> tuple[int, bool]:
 
 
 def _boot() -> bytes:
-    """This boot of the machine; the same for all where it can't be told (macOS)."""
+    """The id of this boot (16 bytes); always the same where the system has none (macOS)."""
     try:
         return bytes.fromhex(_BOOT_FILE.read_text(encoding="ascii").strip().replace("-", ""))[:16]
     except (OSError, ValueError):

@@ -1,18 +1,19 @@
-"""Divides the ledgers of a state folder anew, for another `counters.shards`, while no service runs.
+"""Redistributes the ledgers of a state folder over another number of shards, while no service runs.
 
-The new set is written into a folder of its own and is on the disk before `ledgers.json` names it, in
-one rename: killed at any moment, whoever comes next sees the old set complete or the new set complete.
-What was half written is written anew. The old files are deleted last.
+The new set is written into a folder of its own, and is on the disk before `ledgers.json` names it, in one
+rename. If `reshard` is killed at any moment, the next process finds either set complete. A half written set
+is deleted and written again. The old files are deleted last.
 
-Nothing is forgotten: accounts go as they are to the shard that their video has now. An id that was seen
-carries no video, so each new shard is given all of them: a redelivery is known wherever its video is
-counted now. The dispatcher's batches and its service id go along, so that what is on its way keeps its
-key.
+Nothing is lost. An account is moved unchanged to the new shard of its video. A seen id has no video, so every
+new shard gets all seen ids and recognizes any redelivery. The dispatcher's batches and service id are copied,
+so a batch in doubt keeps its key.
 """
 
+import contextlib
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
@@ -27,8 +28,9 @@ from ..system import runfile
 from ..system.exits import Failure, StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file
+from ..system.transactions import transaction
 from .accounts import read_accounts, write_whole
-from .database import looking_at, unusable
+from .database import open_read_only, refused
 from .folder import RESHARDED, LedgerSet, find, make_files, sync, write
 from .ledger import ids_of, merge_chunks, read_tallies
 from .mark import mark_path
@@ -36,7 +38,7 @@ from .verify import verify
 
 
 class Resharded(Struct, frozen=True):
-    """What was divided anew."""
+    """The counts of what was redistributed."""
 
     shards_before: int
     shards: int
@@ -47,7 +49,10 @@ class Resharded(Struct, frozen=True):
 
 
 def reshard(state_dir: str, shards: int) -> Resharded | None:
-    """Divide the ledgers into so many; None where they are. Raises `Failure` with nothing changed."""
+    """Redistribute the ledgers over `shards` shards. Returns None if they have that number already.
+
+    Raises `Failure`, leaving the ledgers as they were.
+    """
     if not Path(state_dir).is_dir():
         raise Failure(f"no ledgers in {state_dir}, expected those of a service that has run")
     lock = _hold(state_dir)
@@ -55,7 +60,7 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
         old = find(state_dir)
         if old is None:
             raise Failure(f"no ledgers in {state_dir}, expected those of a service that has run")
-        # A counter that outlives its killed supervisor for a moment commits until it sees that.
+        # A counter may outlive its killed supervisor for a moment, and commit.
         for path in old.files(state_dir):
             if path.exists():
                 os.close(lock_file(path.with_suffix(".lock")))
@@ -67,7 +72,7 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
             raise StoreFailure("the ledgers are not divided, for they are not right:\n" + "\n".join(wrong))
         new = LedgerSet(old.state, shards, _next_folder(old))
         done = _write_set(state_dir, old, new)
-        # On the disk before it is named: a power cut after the name must find it whole.
+        # Flush before the name is written: after a power cut, a named set must be whole.
         for path in new.files(state_dir):
             sync(path)
         sync(Path(state_dir) / new.folder)
@@ -95,11 +100,11 @@ def _hold(state_dir: str) -> int:
 def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
     make_files(state_dir, new)
     divided: list[list[tuple[bytes, Account]]] = [[] for _ in range(new.shards)]
-    redelivered = dead_lettered = 0  # of the whole, so they lie with the first
+    redelivered = dead_lettered = 0  # they have no video, so the first new shard gets them
     chunks: dict[tuple[int, str], list[SeenChunk]] = {}
     for shard in range(old.shards):
         path = old.ledger(state_dir, shard)
-        with looking_at(path) as connection:
+        with open_read_only(path) as connection:
             for video, account in read_accounts(path, connection).items():
                 divided[shard_of(video, new.shards)].append((video, account))
             _, tallies = read_tallies(path, connection)
@@ -124,21 +129,21 @@ def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
 
 
 def _write_ledger(path: Path, accounts: Accounts, seen: list[SeenChunk], tallies: Tallies) -> None:
-    """One commit, with all of it."""
-    writer = _writer(path)
-    write_whole(writer, accounts)
-    writer.executemany(
-        "INSERT INTO seen VALUES (?, ?, ?, ?)",
-        [(one.source, one.bucket, one.received_ms, one.ids) for one in seen],
-    )
-    numbers = (1, tallies.counted, tallies.redelivered, tallies.dead_lettered)
-    writer.execute("UPDATE tallies SET commits = ?, counted = ?, redelivered = ?, dead_lettered = ?", numbers)
-    _close(writer)
+    """Write a ledger in one commit."""
+    with _commit(path) as writer:
+        write_whole(writer, accounts)
+        writer.executemany(
+            "INSERT INTO seen VALUES (?, ?, ?, ?)",
+            [(one.source, one.bucket, one.received_ms, one.ids) for one in seen],
+        )
+        writer.execute(
+            "UPDATE tallies SET commits = ?, counted = ?, redelivered = ?, dead_lettered = ?",
+            (1, tallies.counted, tallies.redelivered, tallies.dead_lettered),
+        )
 
 
 def _copy_outbox(old: Path, new: Path) -> int:
-    writer = _writer(new)
-    with looking_at(old) as connection:
+    with open_read_only(old) as connection, _commit(new) as writer:
         batches = connection.execute("SELECT key, content FROM batches ORDER BY rowid").fetchall()
         writer.executemany("INSERT INTO batches VALUES (?, ?)", batches)
         totals = connection.execute("SELECT content FROM totals").fetchone()
@@ -146,23 +151,17 @@ def _copy_outbox(old: Path, new: Path) -> int:
         service = connection.execute("SELECT value FROM meta WHERE key = 'service'").fetchone()
         if service is not None:
             writer.execute("INSERT INTO meta VALUES ('service', ?)", service)
-    _close(writer)
     return len(batches)
 
 
-def _writer(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    return connection
-
-
-def _close(writer: sqlite3.Connection) -> None:
-    """Commit, and leave one file: to close the last connection takes in the -wal."""
-    path = Path(writer.execute("PRAGMA database_list").fetchone()[2])
-    writer.execute("COMMIT")
-    writer.close()
+@contextlib.contextmanager
+def _commit(path: Path) -> Iterator[sqlite3.Connection]:
+    """Write a file in one transaction, and leave one file: closing the last connection takes in the -wal."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with transaction(connection):
+            yield connection
     if Path(f"{path}-wal").exists():
-        raise unusable(path, "its -wal is still there after it was closed")
+        raise refused(path, "its -wal is still there after it was closed")
 
 
 def _next_folder(old: LedgerSet) -> str:
@@ -171,7 +170,7 @@ def _next_folder(old: LedgerSet) -> str:
 
 
 def _remove_others(state_dir: str, kept: LedgerSet) -> None:
-    """Delete the sets that `ledgers.json` does not name: half written, or replaced."""
+    """Delete the sets that `ledgers.json` does not name: half written or replaced ones."""
     for folder in Path(state_dir).glob(f"{RESHARDED}*"):
         if folder.is_dir() and folder.name != kept.folder:
             shutil.rmtree(folder)

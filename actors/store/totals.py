@@ -1,12 +1,12 @@
-"""The totals of all shards as committed, read beside a running service or without one."""
+"""The totals of all shards as committed, read while a service runs or while none does."""
 
 from .accounts import read_accounts
-from .database import looking_at
+from .database import open_read_only
 from .folder import check_complete, find
 
 
 class TotalsReader:
-    """Reads all ledgers of a state folder. Raises `StoreFailure` when one is missing or damaged."""
+    """Reads all ledgers of a state folder. Raises `StoreFailure` if one is missing or damaged."""
 
     def __init__(self, state_dir: str):
         self._state_dir = state_dir
@@ -14,18 +14,18 @@ class TotalsReader:
 
     @property
     def found(self) -> bool:
-        """Whether there is any ledger."""
+        """Whether the folder has ledgers."""
         return self._ledgers is not None
 
     def read(self) -> list[tuple[bytes, int, int]]:
-        """Video, total, published; every video once. Raises `StoreFailure`."""
+        """One row per video: video (16 bytes), total, published. Raises `StoreFailure`."""
         rows: list[tuple[bytes, int, int]] = []
         if self._ledgers is None:
             return rows
         check_complete(self._state_dir, self._ledgers)
         for shard in range(self._ledgers.shards):
             path = self._ledgers.ledger(self._state_dir, shard)
-            with looking_at(path) as connection:
+            with open_read_only(path) as connection:
                 accounts = read_accounts(path, connection)
             rows += [(video, one.total, one.published) for video, one in accounts.items()]
         return rows

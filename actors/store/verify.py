@@ -1,8 +1,8 @@
-"""Checks everything that the ledgers of a state folder promise, without changing a byte of it.
+"""Checks everything that the ledgers of a state folder promise, without changing a byte.
 
-One line a file, and what is wrong with it. A service may run meanwhile: each file is read as of one
-commit. What it can't see is a bit that turned into another number of the same kind where nothing else
-holds that number: an arrival, or what was published.
+The result is one finding per file. A service may run meanwhile: each file is read as of one commit. A changed
+bit goes unnoticed only if it makes another valid number and nothing else holds that number: an arrival, or a
+published total.
 """
 
 import sqlite3
@@ -20,17 +20,17 @@ from ..core.dispatcher.outbox import Batch
 from ..core.shards import shard_of
 from ..system.exits import StoreFailure
 from .accounts import read_accounts
-from .database import check_facts, looking_at
+from .database import check_facts, open_read_only
 from .folder import LedgerSet, find
 from .ledger import check_accounts, ids_of, read_tallies
 from .mark import mark_path, read_mark
 from .outbox import decode_totals
 
-FINDINGS_MAX = 20  # a file that is wrong throughout is known as well by twenty lines
+FINDINGS_MAX = 20  # twenty lines are enough to recognize a file that is wrong throughout
 
 
-class Finding(Struct, frozen=True):
-    """One file: what is in it, and what is wrong with it."""
+class FileFinding(Struct, frozen=True):
+    """The result for one file: what it holds, and what is wrong with it."""
 
     path: Path
     holds: str
@@ -40,9 +40,9 @@ class Finding(Struct, frozen=True):
         return f"{self.path}: {'; '.join(self.wrong) or 'ok, ' + self.holds}"
 
 
-def verify(state_dir: str) -> list[Finding]:
-    """A finding a file; none where nothing was ever counted. Raises `StoreFailure` where the file that
-    says which ledgers there are is damaged itself.
+def verify(state_dir: str) -> list[FileFinding]:
+    """One finding per file, or none if nothing was ever counted. Raises `StoreFailure` if `ledgers.json` is
+    damaged.
     """
     ledgers = find(state_dir)
     if ledgers is None:
@@ -52,12 +52,12 @@ def verify(state_dir: str) -> list[Finding]:
     return [*findings, _verify_outbox(ledgers.outbox(state_dir), ledgers)]
 
 
-def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> Finding:
+def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> FileFinding:
     holds, wrong = "", []
-    promised, _ = read_mark(path)  # before: a service that runs goes on meanwhile
+    promised, _ = read_mark(path)  # before the ledger: a running service goes on committing
     try:
         _check_there(path)
-        with looking_at(path) as connection:
+        with open_read_only(path) as connection:
             connection.execute("BEGIN")
             wrong += _integrity(connection)
             check_facts(path, connection, ledgers.facts(shard))
@@ -72,14 +72,14 @@ def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> Finding:
             holds = f"{tallies.counted} plays of {len(accounts)} videos, {seen} message ids"
     except (StoreFailure, sqlite3.Error) as error:
         wrong.append(str(error).removeprefix(f"{path}: "))
-    return Finding(path, holds, wrong)
+    return FileFinding(path, holds, wrong)
 
 
-def _verify_outbox(path: Path, ledgers: LedgerSet) -> Finding:
+def _verify_outbox(path: Path, ledgers: LedgerSet) -> FileFinding:
     holds, wrong = "", []
     try:
         _check_there(path)
-        with looking_at(path) as connection:
+        with open_read_only(path) as connection:
             connection.execute("BEGIN")
             wrong += _integrity(connection)
             check_facts(path, connection, ledgers.facts())
@@ -93,7 +93,7 @@ def _verify_outbox(path: Path, ledgers: LedgerSet) -> Finding:
             holds = f"{len(batches)} batches to confirm"
     except (StoreFailure, TypeError, ValueError) as error:
         wrong.append(str(error).removeprefix(f"{path}: "))
-    return Finding(path, holds, wrong)
+    return FileFinding(path, holds, wrong)
 
 
 def _check_there(path: Path) -> None:

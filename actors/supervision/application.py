@@ -1,7 +1,7 @@
-"""Who runs, who is linked to whom, who answers: the service's children as one picture.
+"""The tree of one program: its children, the links between them, and the watchdog.
 
-Owns the links between running children: a fresh pipe for every pair, whenever one of the two has
-started. Kills a child that does not answer for the liveness timeout; its supervisor takes it from there.
+Two running children that are peers get a fresh pipe whenever one of them has started. A child that does not
+answer pings for the liveness timeout is killed; its supervisor then restarts it.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ PING_INTERVAL_S = 1.0
 
 
 class Application(Generic[Options]):
-    """The tree of one service, and what goes on between its children."""
+    """The tree of one program."""
 
     def __init__(
         self,
@@ -97,7 +97,8 @@ class Application(Generic[Options]):
                     continue
                 since_s = worker.unanswered_since_s
                 if since_s is not None and stalled_s > interval_s:
-                    worker.unanswered_since_s = since_s + stalled_s  # we slept, so nobody is to blame
+                    # this process did not run meanwhile, so the child is not to blame
+                    worker.unanswered_since_s = since_s + stalled_s
                 elif since_s is not None and now_s - since_s > timeout_s:
                     worker.process.kill_hung(f"no answer for {now_s - since_s:.1f} s")
                 worker.ping()
@@ -107,7 +108,7 @@ class Application(Generic[Options]):
 
 
 def _link(one: Worker, other: Worker) -> None:
-    """A fresh pipe between two running children, one end each."""
+    """Link two running children: a fresh pipe, one end for each."""
     ends = pipe()
     for worker, peer, end in ((one, other, ends[0]), (other, one, ends[1])):
         assert worker.process is not None

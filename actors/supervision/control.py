@@ -1,8 +1,8 @@
 """The control pipe between the supervisor and one child: messages, and descriptors of new links.
 
-Promises: a child that sees it close knows that its supervisor is gone, and the supervisor that its
-child is. A `Linked` message carries one descriptor; descriptors arrive with the first byte of the
-message they were sent with (unix(7), SCM_RIGHTS), so the nth `Linked` has the nth descriptor.
+Promises: when one process ends, the other sees the pipe close. A `Linked` message carries one descriptor.
+Descriptors arrive with the first byte of the message that they were sent with (unix(7), SCM_RIGHTS), so the
+nth `Linked` has the nth descriptor.
 """
 
 import os
@@ -28,7 +28,7 @@ class PeerStuck(Exception):
 
 
 class ControlPipe(Generic[Inbox]):
-    """One end. Never blocks; the owner watches `fileno()` for reading."""
+    """One end of the pipe. It never blocks; the owner watches `fileno()` for reading."""
 
     def __init__(self, end: socket.socket, inbox: Any):
         end.setblocking(False)
@@ -72,7 +72,7 @@ class ControlPipe(Generic[Inbox]):
         ]
 
     def close(self) -> None:
-        """Close our end, and descriptors that nobody took."""
+        """Close our end, and descriptors that were not received."""
         self._end.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())

@@ -1,9 +1,9 @@
-"""Mailboxes: messages as msgpack over a multiprocessing pipe, in order, never half.
+"""Mailboxes: msgpack messages over a multiprocessing pipe, whole and in order.
 
-A link is one pipe between two incarnations of two actors, and is never used again once it broke: a
-writer that was killed may have left half a message in it. Writes never block, because two actors that
-both block in a write deadlock. The actors bound what waits to be written; a message is bounded by
-`MESSAGE_BYTES_MAX`.
+A link is one pipe between two incarnations of two actors. It is never used again after it broke, because a
+killed writer may have left half a message in it. Writes never block, because two actors that both block in a
+write deadlock. A message has at most `MESSAGE_BYTES_MAX`, and at most `UNWRITTEN_BYTES_MAX` wait for a slow
+reader.
 """
 
 import fcntl
@@ -28,23 +28,23 @@ Inbox = TypeVar("Inbox", bound=msgspec.Struct)  # the union of the messages that
 
 
 class BadMail(ValueError):
-    """Bytes that are no message of this mailbox: a bug, or not one of our actors."""
+    """Bytes that are not a message of this mailbox: a bug, or a sender that is not one of our actors."""
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    """The bytes of a message."""
+    """A message as msgpack."""
     return msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
 
 
 class MailboxFull(Exception):
-    """A peer has not read for so long that more than `UNWRITTEN_BYTES_MAX` wait for it."""
+    """More than `UNWRITTEN_BYTES_MAX` wait for a peer that does not read."""
 
 
 class Decoder(Generic[Inbox]):
-    """Bytes to messages of one mailbox, however the bytes are cut."""
+    """Decodes the messages of one mailbox from bytes that are cut anywhere."""
 
     def __init__(self, inbox: Any):
-        """`inbox`: what `Inbox` is, for msgspec, which checks each message against it."""
+        """`inbox`: the type `Inbox`; msgspec checks each message against it."""
         self._inbox = inbox
         self._unpacker = msgpack.Unpacker(max_buffer_size=MESSAGE_BYTES_MAX, read_size=READ_BYTES)
 
@@ -70,9 +70,9 @@ class Link(Generic[Inbox]):
         on_messages: Callable[["Link[Inbox]", list[Inbox]], None],
         on_lost: Callable[["Link[Inbox]"], None],
     ):
-        """Reads until the peer is gone or `close` is called; then `on_lost`, unless closed by us.
+        """Reads until the peer is gone, and then calls `on_lost`; or until `close` is called.
 
-        Bytes that are no message of this mailbox raise `BadMail` in the loop.
+        Bytes that are not a message of this mailbox raise `BadMail` in the loop.
         """
         end.setblocking(False)
         self.peer = peer
@@ -91,10 +91,7 @@ class Link(Generic[Inbox]):
         return f"{self.peer}#{self.incarnation}"
 
     def send(self, message: msgspec.Struct) -> None:
-        """Put a message into the peer's mailbox. To one that is gone, it is dropped.
-
-        Raises `MailboxFull` when the peer has not read for so long that too much waits for it.
-        """
+        """Put a message into the peer's mailbox; dropped if the peer is gone. Raises `MailboxFull`."""
         if self._closed:
             return
         data = encode(message)
@@ -109,7 +106,7 @@ class Link(Generic[Inbox]):
             raise MailboxFull(f"{self} does not read: {len(self._unwritten)} bytes wait for it")
 
     def waiting_bytes(self) -> int:
-        """What has arrived in the pipe and was not read yet."""
+        """The number of bytes that arrived and were not read yet."""
         if self._closed:
             return 0
         waiting = array("i", [0])
@@ -117,7 +114,7 @@ class Link(Generic[Inbox]):
         return waiting[0]
 
     def close(self) -> None:
-        """Close our end; nobody is told."""
+        """Close our end. `on_lost` is not called."""
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._fd)
@@ -140,12 +137,14 @@ class Link(Generic[Inbox]):
             self._on_messages(self, messages)
 
     def _write(self, data: bytes | bytearray) -> int:
-        """How many bytes need no more writing: the peer has them, or is gone."""
+        """Write. Returns the number of bytes that are done with: written, or dropped with a peer that is
+        gone.
+        """
         try:
             return self._end.send(data)
         except BlockingIOError:
             return 0
-        except OSError:  # that the peer is gone shows in `_read`
+        except OSError:  # `_read` notices that the peer is gone
             return len(data)
 
     def _write_on(self) -> None:

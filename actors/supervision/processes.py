@@ -1,10 +1,10 @@
-"""Child processes: the only place that starts, waits for or signals one.
+"""Child processes. This is the only place that starts, awaits or signals one.
 
-Children come from a `forkserver` that has the imports done, never from a plain `fork`: a sibling that
-inherited a copy of a pipe end would hide its closing. The closing of the control pipe is a child's
-death; its exit status comes from the forkserver. When the forkserver itself is killed, multiprocessing
-takes all its children for dead: they are not, and go on. The next start makes a new forkserver; how the
-children of the old one end can then not be told, only that they do.
+Children are forked by a `forkserver` that has done the imports, never by a plain `fork`: a sibling that
+inherits a copy of a pipe end would hide that the end was closed. A child is dead when its control pipe is
+closed; its exit status comes from the forkserver. If the forkserver is killed, multiprocessing takes all its
+children for dead, although they go on. The next start makes a new forkserver. For a child of the old one,
+only the end is known then, not the exit status.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from multiprocessing.process import BaseProcess
 
 from msgspec import Struct
 
-from .actor import StartArgs, run
+from .actor import StartArgs
+from .actor_host import run
 from .control import ControlPipe, PeerLost, PeerStuck
 from .mailbox import end_of
 from .protocol import SupervisorInbox
@@ -35,7 +36,7 @@ _context = multiprocessing.get_context("forkserver")
 
 
 def prepare(preload: Iterable[str]) -> None:
-    """Let the forkserver import these modules. Call it before the first start."""
+    """Have the forkserver import these modules. Call this before the first start."""
     _context.set_forkserver_preload(list(preload))
 
 
@@ -48,7 +49,7 @@ class ChildProcess:
         on_message: Callable[["ChildProcess", SupervisorInbox], None],
         on_exit: Callable[["ChildProcess", Exit], None],
     ):
-        """Starts it. `on_exit` is called once, when the process is gone and reaped."""
+        """Starts the process. `on_exit` is called once, when the process is gone and reaped."""
         self.start_args = start_args
         self.started_s = time.monotonic()
         self.hung = ""
@@ -69,16 +70,16 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it has not been reaped yet."""
+        """Whether the process was not reaped yet."""
         return not self._exited
 
     def send(self, message: Struct, descriptor: int | None = None) -> None:
-        """Tell the child something. One that is gone or stuck is dealt with when that shows."""
+        """Send a message to the child; dropped if the child is gone, or stuck: the watchdog notices."""
         with contextlib.suppress(PeerLost, PeerStuck):
             self._control.send(message, descriptor)
 
     def signal(self, number: int) -> None:
-        """Send a signal; nothing when it is gone already."""
+        """Send a signal; ignored if the process is gone."""
         if not self._exited:
             send_signal(self.pid, number)
 
@@ -99,7 +100,7 @@ class ChildProcess:
             self._end_if_gone()
 
     def _status(self) -> None:
-        """The forkserver says how it ended, or is gone itself."""
+        """Take the exit status from the forkserver, which may be gone itself."""
         self._process.join(0)
         self._code = self._process.exitcode
         if self._code is None:
@@ -121,7 +122,7 @@ class ChildProcess:
 
 
 def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
-    """Start a child. The process, and our end of its control pipe. Raises `OSError`."""
+    """Start a child. Returns the process and our end of its control pipe. Raises `OSError`."""
     for tries_left in reversed(range(START_TRIES)):
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)

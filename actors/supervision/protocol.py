@@ -1,4 +1,4 @@
-"""The messages between a supervisor and a child, on the control pipe; one union a direction."""
+"""The messages between a supervisor and a child, on the control pipe; one union per direction."""
 
 from typing import TypeAlias
 
@@ -13,20 +13,20 @@ class Linked(Struct, frozen=True, array_like=True, tag="linked"):
 
 
 class Ping(Struct, frozen=True, array_like=True, tag="ping"):
-    """Supervisor to child: are you alive, and what are your stats?"""
+    """Supervisor to child: answer with `Pong`."""
 
     number: int
 
 
 class Drain(Struct, frozen=True, array_like=True, tag="drain"):
-    """Supervisor to child: finish what you hold, take nothing new, then say `Drained`."""
+    """Supervisor to child: finish what you hold, take nothing new, then send `Drained`."""
 
 
 class Stopping(Struct, frozen=True, array_like=True, tag="stopping"):
-    """Supervisor to every child: the service stops; end when told `Shutdown`, not on a SIGTERM.
+    """Supervisor to every child: the service stops; end on `Shutdown`, not on SIGTERM.
 
-    A service manager sends SIGTERM to all processes of a service at once, and what is pending could
-    not be published if all ended at once.
+    A service manager sends SIGTERM to all processes of a service at once. If all ended at once, pending
+    videos could not be published.
     """
 
 
@@ -35,26 +35,32 @@ class Shutdown(Struct, frozen=True, array_like=True, tag="shutdown"):
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):
-    """Child to supervisor: `init` is done. `addresses`: what it listens on, by setting key."""
+    """Child to supervisor: `init` is done. `addresses`: "host:port" by the key of the setting. `note`: for
+    the log.
+    """
 
     addresses: dict[str, str] = {}
     note: str = ""
 
 
 class Resumed(Struct, frozen=True, array_like=True, tag="resumed"):
-    """Child to supervisor, once in an incarnation: it does again what it is for. `note`: what it did."""
+    """Child to supervisor, once per incarnation: it does its work again. `note`: what it did."""
 
     note: str = ""
 
 
 class MayEnd(Struct, frozen=True, array_like=True, tag="may_end"):
-    """Child to supervisor: a SIGTERM came. Was it for this child alone? Answered with `Shutdown`, or with
-    `Stopping` where the whole service was told."""
+    """Child to supervisor: a SIGTERM came.
+
+    The answer is `Shutdown` if it was for this child alone, and `Stopping` if it was for the whole service.
+    """
 
 
 class Pong(Struct, frozen=True, array_like=True, tag="pong"):
-    """Child to supervisor: alive. `stats`: what `Actor.stats` gave, opaque here. `mailbox_bytes`: what waits
-    unread in its links."""
+    """Child to supervisor: the answer to `Ping`.
+
+    `stats`: what `Actor.stats` returned, opaque here. `mailbox_bytes`: bytes that are unread in its links.
+    """
 
     number: int
     stats: bytes
@@ -62,7 +68,7 @@ class Pong(Struct, frozen=True, array_like=True, tag="pong"):
 
 
 class Drained(Struct, frozen=True, array_like=True, tag="drained"):
-    """Child to supervisor: nothing is held any more. `left` says what could not be finished."""
+    """Child to supervisor: nothing is held any more. `left`: what could not be finished."""
 
     left: str = ""
 

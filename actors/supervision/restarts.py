@@ -1,4 +1,4 @@
-"""When a child exits: what is stopped, what is started, or whether to end. A table of OTP's rules.
+"""OTP's restart rules: what to stop and to start when a child exits, or whether to end.
 
 Pure: callers pass the time, in milliseconds that only grow. Words and rules are OTP's (stdlib, module
 `supervisor`, and its Design Principles):
@@ -106,7 +106,7 @@ class Exit(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """What follows from an exit: stop these in this order, forget those, wait, start these in order."""
+    """What to do after an exit: stop these in this order, forget those, wait, start these in this order."""
 
     stop: tuple[str, ...] = ()
     start: tuple[str, ...] = ()
@@ -122,7 +122,7 @@ class End(Struct, frozen=True):
 
 
 class Restarts:
-    """The rules of one supervisor, and what they have to remember."""
+    """The rules of one supervisor, with its recent restarts."""
 
     def __init__(self, spec: SupervisorSpec):
         """Raises `SpecError`."""
@@ -138,7 +138,7 @@ class Restarts:
         return list(self._children.values())
 
     def add(self, child: ChildSpec) -> None:
-        """A new child, after the others. Raises `SpecError`."""
+        """Add a child after the others. Raises `SpecError`."""
         if child.id in self._children:
             raise SpecError(f"a child {child.id!r} is there already, expected another id")
         if child.significant and self.spec.auto_shutdown is AutoShutdown.NEVER:
@@ -153,11 +153,11 @@ class Restarts:
         self._ended.discard(child_id)
 
     def started(self, child_id: str) -> None:
-        """A child runs (again)."""
+        """Note that a child was started."""
         self._ended.discard(child_id)
 
     def exited(self, child_id: str, exit: Exit, now_ms: int) -> Plan | End:
-        """A child exited that nobody had told to. What to do."""
+        """What to do about a child that exited without having been told to. `now_ms` is monotonic."""
         child = self._children[child_id]
         if child.restart is Restart.PERMANENT:
             return self._restart(child, exit, now_ms)
@@ -194,7 +194,7 @@ class Restarts:
         return Plan(tuple(reversed(others)), start, forget, min(delay_ms, self.spec.max_ms))
 
     def _affected(self, child_id: str) -> list[str]:
-        """Who goes down and comes up with that child, itself too, in the order of their start."""
+        """The children that are restarted with that child, itself too, in the order of their start."""
         ids = list(self._children)
         match self.spec.strategy:
             case Strategy.ONE_FOR_ONE:

@@ -1,8 +1,8 @@
 """Supervisors at work: a tree of them over worker processes, each with its own rules.
 
-What follows from an exit is decided in `restarts.py`; this carries it out. A supervisor is itself
-a child of the one above: when it gives up it stops its children and exits, which is for the one above
-to decide upon. All supervisors live in one process; only workers are processes of their own.
+`restarts.py` decides what follows from an exit; this carries it out. A supervisor is itself a child of the
+one above: when it gives up, it stops its children and exits, and the one above decides. All supervisors live
+in one process; only workers are processes of their own.
 """
 
 import asyncio
@@ -19,8 +19,7 @@ MakeWorker = Callable[[ChildSpec, Callable[[Worker, Exit], None]], Worker]
 
 
 class Supervisor:
-    """One supervisor. Its functions are OTP's: start, terminate, restart and delete a child, which and
-    count children."""
+    """One supervisor, with OTP's functions: start, terminate, restart, delete, which and count children."""
 
     def __init__(
         self,
@@ -28,7 +27,7 @@ class Supervisor:
         make_worker: MakeWorker,
         on_exit: Callable[["Supervisor", Exit], None],
     ):
-        """`on_exit` is called when it ended by itself. Raises `SpecError`."""
+        """`on_exit` is called when the supervisor ended by itself. Raises `SpecError`."""
         if spec.supervisor is None:
             raise SpecError(f"{spec.id!r} is a worker, expected the spec of a supervisor")
         self.spec = spec

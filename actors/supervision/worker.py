@@ -1,10 +1,12 @@
-"""One child process through all its incarnations: started, linked, asked, drained, stopped.
+"""One child process through all its incarnations: started, linked, pinged, drained, stopped.
 
-Owns a worker's state and its present process. What follows from its exit is its supervisor's to decide
-(`supervisor.py`), whom it is linked to the application's.
+A worker has a state and a present process. Its supervisor decides what follows from an exit
+(`supervisor.py`), the application whom it is linked to.
 
     STOPPED ──start──▶ STARTING ──Ready──▶ RUNNING ──stop──▶ STOPPING ──exit──▶ STOPPED
                           └───────exit───────┴──▶ STOPPED, and the supervisor is told
+
+`NEXT` is the whole table; an event that it does not have is refused.
 """
 
 import asyncio
@@ -16,7 +18,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Protocol
 
-from .actor import EXIT_FAILED, StartArgs
+from .actor import StartArgs
+from .actor_host import EXIT_FAILED
 from .processes import ChildProcess
 from .protocol import (
     Drain,
@@ -36,7 +39,7 @@ log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 60.0
 ANSWER_TIMEOUT_S = 1.0
-SIGTERM_PAUSE_S = 0.2  # after a child asked if it was meant alone, our own SIGTERM has come, or none will
+SIGTERM_PAUSE_S = 0.2  # time for our own SIGTERM to come, after a child asked if it alone got one
 EXITS_KEPT_MAX = 20
 
 
@@ -49,19 +52,43 @@ class State(StrEnum):
     STOPPED = "stopped"
 
 
+class Event(StrEnum):
+    """What changes that."""
+
+    START = "start"
+    READY = "ready"
+    STOP = "stop"
+    EXIT = "exit"
+
+
+NEXT = {
+    (State.STOPPED, Event.START): State.STARTING,
+    (State.STARTING, Event.READY): State.RUNNING,
+    (State.STARTING, Event.STOP): State.STOPPING,
+    (State.RUNNING, Event.STOP): State.STOPPING,
+    (State.STARTING, Event.EXIT): State.STOPPED,
+    (State.RUNNING, Event.EXIT): State.STOPPED,
+    (State.STOPPING, Event.EXIT): State.STOPPED,
+    (State.STOPPING, Event.READY): State.STOPPING,  # it was on its way when it was told to stop
+    (State.STOPPING, Event.STOP): State.STOPPING,
+    (State.STOPPED, Event.STOP): State.STOPPED,
+    (State.STOPPED, Event.READY): State.STOPPED,  # it ended before anyone could hear that it was ready
+}
+
+
 class StartFailed(Exception):
     """A child ended, or hung, before it was ready."""
 
 
-class Host(Protocol):
-    """What a worker needs of the application that it is in."""
+class WorkerOwner(Protocol):
+    """What a worker needs of its application."""
 
     name: str
     options: Any
     exits: deque[str]
 
     def ready(self, worker: "Worker", ready: Ready) -> None:
-        """A worker runs: link it."""
+        """Link a worker that runs."""
 
 
 class Worker:
@@ -70,10 +97,10 @@ class Worker:
     def __init__(
         self,
         spec: ChildSpec,
-        host: Host,
+        host: WorkerOwner,
         on_exit: Callable[["Worker", Exit], None],
     ):
-        """`on_exit` is called when it had started, ended, and nobody had told it to."""
+        """`on_exit` is called when the child had started and ended without being told to."""
         self.spec = spec
         self.state = State.STOPPED
         self.incarnation = 0
@@ -101,9 +128,9 @@ class Worker:
     # Its life
 
     async def start(self) -> None:
-        """Start its next incarnation, and wait until it is ready. Raises `StartFailed`."""
+        """Start the next incarnation and wait until it is ready. Raises `StartFailed`."""
+        self._move(Event.START)
         self.incarnation += 1
-        self.state = State.STARTING
         self.stats = self.unanswered_since_s = None
         self.came_back_ms = self.resumed_ms = None
         self._ready = asyncio.get_running_loop().create_future()
@@ -129,8 +156,7 @@ class Worker:
             self.process.kill_hung(f"not ready after {START_TIMEOUT_S:g} s")
             await self._gone.wait()
             raise StartFailed(f"{self} was not ready after {START_TIMEOUT_S:g} s") from None
-        if self.state is State.STARTING:  # and not told to stop meanwhile
-            self.state = State.RUNNING
+        if self._move(Event.READY) is State.RUNNING:  # and not told to stop meanwhile
             took_ms = (time.monotonic() - self.process.started_s) * 1000
             self._host.ready(self, ready)
             self.came_back_ms = self._since_death_ms()
@@ -139,11 +165,9 @@ class Worker:
             log.info("%s started, pid %d, ready in %.0f ms%s%s", self, self.process.pid, took_ms, back, note)
 
     async def stop(self) -> None:
-        """Tell it to end, and kill it if it has not within its spec's shutdown time."""
-        if self.process is None or self._gone.is_set():
-            self.state = State.STOPPED
+        """Tell it to end, and kill it if it does not within the shutdown time of its spec."""
+        if self._move(Event.STOP) is State.STOPPED or self.process is None:
             return
-        self.state = State.STOPPING
         if self.spec.shutdown_ms == 0:
             self.process.signal(signal.SIGKILL)
         else:
@@ -157,7 +181,9 @@ class Worker:
         log.info("%s stopped", self)
 
     async def drain(self, timeout_s: float) -> bool:
-        """Let it finish what it holds, for `timeout_s` seconds at most. Whether it did, or does not run."""
+        """Let it finish what it holds, for up to `timeout_s` seconds. Returns whether it holds nothing any
+        more.
+        """
         if self.state is not State.RUNNING or self.process is None:
             return True
         self.process.send(Drain())
@@ -171,7 +197,7 @@ class Worker:
         return bool(done)
 
     def say_stopping(self) -> None:
-        """The service stops: see `Stopping`."""
+        """Tell it that the service stops: see `Stopping`."""
         self._stopping = True
         if self.process is not None:
             self.process.send(Stopping())
@@ -181,13 +207,21 @@ class Worker:
         if self.process is not None:
             self.process.signal(signal.SIGKILL)
 
+    def _move(self, event: Event) -> State:
+        """The state after an event. Raises `AssertionError` for one that can't happen now."""
+        state = NEXT.get((self.state, event))
+        if state is None:
+            raise AssertionError(f"{event} can't happen to {self}, which is {self.state}")
+        self.state = state
+        return state
+
     def _since_death_ms(self) -> float | None:
         return None if self._died_s is None else (time.monotonic() - self._died_s) * 1000
 
     # Whether it lives
 
     def ping(self) -> int:
-        """Ask it whether it lives. The number of the question."""
+        """Send a `Ping`. Returns its number."""
         assert self.process is not None
         self._pings += 1
         if self.unanswered_since_s is None:
@@ -196,7 +230,7 @@ class Worker:
         return self._pings
 
     async def refresh(self) -> None:
-        """Ask for its stats, and wait for them, but not for ever."""
+        """Ask for its stats, and wait for them up to `ANSWER_TIMEOUT_S`."""
         if self.state is not State.RUNNING:
             return
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -242,7 +276,7 @@ class Worker:
 
     def _ended(self, exit: Exit, pid: int) -> None:
         told = self.state is State.STOPPING
-        self.state = State.STOPPED
+        self._move(Event.EXIT)
         self._gone.set()
         for answer in self._answers.values():
             answer.cancel()
@@ -250,7 +284,7 @@ class Worker:
         starting = not self._ready.done()
         if starting:
             self._ready.set_exception(StartFailed(f"{self} {exit} before it was ready"))
-            self._ready.exception()  # it was told here, should nobody wait for it
+            self._ready.exception()  # mark it as retrieved, in case nobody waits for it
         if told:
             return
         self.last_exit, self._died_s = exit, time.monotonic()

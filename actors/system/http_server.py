@@ -1,4 +1,4 @@
-"""tornado's HTTP server, holding no more connections than it may (`connections.py` says why)."""
+"""Tornado's HTTP server with a bound on its connections; `connections.py` says why."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from .connections import connections_max
 
 
 class BoundedHTTPServer(HTTPServer):
-    """tornado's, with `connections_max`."""
+    """Holds at most `connections_max` connections."""
 
     def initialize(self, *arguments: Any, **named: Any) -> None:
-        """As tornado's."""
+        """Takes tornado's arguments."""
         super().initialize(*arguments, **named)
         self._connections_max = connections_max()
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Take a connection, or close it."""
+        """Take a connection, or close it if there are too many."""
         if len(self._connections) < self._connections_max:
             super().handle_stream(stream, address)
         else:

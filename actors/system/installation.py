@@ -1,7 +1,7 @@
-"""Where this code is, a checkout or what pip installed, and which commands its user has for it.
+"""Where this code is, in a checkout or installed by pip, and which commands its user has.
 
-A text that tells people what to run takes the command from here. So does whatever starts another Python
-that has to find this code, and not a module of the same name in the working directory.
+Texts that tell people what to run take the command from here. Code that starts another Python takes the
+environment from here, so that it finds this code and not a module of the same name in the working directory.
 """
 
 import os
@@ -23,15 +23,13 @@ def service_command() -> str:
 
 
 def producer_command() -> str:
-    """The producer's, in the same manner."""
+    """The producer's command line, without arguments."""
     return "playtally-producer" if _by_script() else "python -m producer"
 
 
 def environment() -> dict[str, str]:
-    """The environment for another Python that runs this code, wherever that is and whatever its working
-    directory holds.
-    """
-    changed = {"PYTHONSAFEPATH": "1"}  # its working directory is not looked into for modules
+    """The environment for another Python that has to run this code, whatever its working directory holds."""
+    changed = {"PYTHONSAFEPATH": "1"}  # no modules from its working directory
     if not INSTALLED:
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         changed["PYTHONPATH"] = os.pathsep.join(paths)

@@ -1,4 +1,4 @@
-"""Files that one process at a time may hold: a ledger, a state folder. The lock ends with the process."""
+"""Lock files: one process at a time holds a ledger, a state folder. A lock ends with its process."""
 
 import fcntl
 import os
@@ -11,25 +11,54 @@ LOCK_TIMEOUT_S = 5.0  # as long as a former process may need to see that its sup
 
 
 def lock_file(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> int:
-    """Hold a lock until the process ends; its descriptor. Raises `StoreFailure` if another has it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StoreFailure(
-            f"{path}: cannot be written ({error.strerror}); expected a folder of ours, see "
-            "supervisor.state_dir"
-        ) from error
+    """Lock a file, making it and its folder if need be, and return the descriptor that holds the lock.
+
+    Waits up to `timeout_s` seconds for another process. Raises `StoreFailure` if that one keeps the lock, or
+    if the file can't be written.
+    """
     deadline_s = time.monotonic() + timeout_s
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = try_lock(path)
+        except OSError as error:
+            raise StoreFailure(
+                f"{path}: cannot be written ({error.strerror}); expected a folder of ours, see "
+                "supervisor.state_dir"
+            ) from error
+        if descriptor is not None:
             return descriptor
-        except BlockingIOError:
-            if time.monotonic() > deadline_s:
-                os.close(descriptor)
-                raise StoreFailure(
-                    f"{path}: is held by another process, expected it free: another service runs on "
-                    "this supervisor.state_dir; stop it, or use another folder"
-                ) from None
-            time.sleep(0.02)
+        if time.monotonic() > deadline_s:
+            raise StoreFailure(
+                f"{path}: is held by another process, expected it free: another service runs on "
+                "this supervisor.state_dir; stop it, or use another folder"
+            )
+        time.sleep(0.02)
+
+
+def try_lock(path: Path) -> int | None:
+    """Lock a file, making it if need be, and return the descriptor that holds the lock.
+
+    Returns None if another process holds it. Raises `OSError` if the file can't be opened for writing.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock. Leaves no trace: a file that is missing stays missing."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,4 +1,4 @@
-"""The log of libraries: playtally says in words of its own what they would say."""
+"""The logs of libraries, which are silenced: playtally logs the same events in its own words."""
 
 import logging
 

@@ -1,22 +1,22 @@
-"""Where a running service says how to reach it: one JSON file in its state folder.
+"""How to reach a running service: one JSON file in its state folder.
 
-The supervisor writes it once everything is up, with the ports that were really taken; commands and
-the producer read it. The supervisor holds a lock beside it as long as it lives, so a file that a killed
-one left behind is not believed, whoever has its pid by now.
+The supervisor writes it when everything is up, with the ports that were really taken; commands and the
+producer read it. While it lives, the supervisor holds a lock beside the file. So the file of a killed
+supervisor is not believed, even if another process has its pid by now.
 """
 
-import fcntl
 import json
 from pathlib import Path
 from typing import Any
 
 from .exits import Failure
+from .locks import is_locked
 
 NAME = "service.json"
 
 
 def write(state_dir: str, facts: dict[str, Any]) -> None:
-    """Replace the file at once: a reader sees the old facts or the new, never half. Raises `Failure`."""
+    """Replace the file: a reader sees the old facts or the new ones. Raises `Failure`."""
     target = Path(state_dir) / NAME
     draft = target.with_suffix(".draft")
     try:
@@ -30,11 +30,11 @@ def write(state_dir: str, facts: dict[str, Any]) -> None:
 
 
 def read(state_dir: str | Path) -> dict[str, Any] | None:
-    """What the running service says of itself; None when none runs on that folder.
+    """The facts of the running service; None if none runs on that folder.
 
-    What is no run file of ours is not believed: a signal to a pid of 0 or less would go to many.
+    A file that is not ours is not believed: a signal to a pid of 0 or less would reach many processes.
     """
-    if not _held(lock_path(state_dir)):
+    if not is_locked(lock_path(state_dir)):
         return None
     try:
         facts = json.loads((Path(state_dir) / NAME).read_text(encoding="utf-8"))
@@ -46,22 +46,10 @@ def read(state_dir: str | Path) -> dict[str, Any] | None:
 
 
 def remove(state_dir: str) -> None:
-    """Say that the service no longer runs."""
+    """Remove the file, because the service no longer runs."""
     (Path(state_dir) / NAME).unlink(missing_ok=True)
 
 
 def lock_path(state_dir: str | Path) -> Path:
-    """What the running service holds a lock on."""
+    """The file that the running service holds a lock on."""
     return Path(state_dir) / "service.lock"
-
-
-def _held(path: Path) -> bool:
-    """Whether a living process holds the lock."""
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False

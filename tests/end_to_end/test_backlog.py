@@ -8,7 +8,7 @@ import pytest
 from actors.cli.audit_run import examine
 from actors.cli.launch import Service
 from actors.cli.recordings import read_publishes
-from actors.core.client.audit import Promises
+from actors.core.client.promises import Promises
 from tests.support.queues import QUEUES, open_queue
 from tests.support.services import ANY_PORTS, Load, ledger_totals, wait_caught_up, wait_counted
 

@@ -30,6 +30,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from actors import config
 from actors.cli import commands
 from actors.cli.launch import Service, wait_for
+from actors.core.triggers import Trigger
 from actors.system import runfile
 from actors.system.exits import Failure
 from actors.system.installation import ROOT
@@ -49,7 +50,6 @@ from tests.support.services import (
 
 COMMANDS = ["run", "status", "kill", "config", "totals", "check", "stop", "demo"]
 CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
-TRIGGERS = ["realtime", "deadline", "overdue", "drain"]
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 31)]
 
 # The outside of playtally, as it is documented: typed in here by hand.
@@ -289,8 +289,8 @@ def test_status_as_json_has_the_documented_shape_and_is_what_the_http_says(servi
     plays = {"received": 238, "counted": 237, "redelivered": 0, "dead_lettered": 1}
     assert {name: status["plays"][name] for name in plays} == plays
     publishes = status["publishes"]
-    assert set(publishes) >= {"total", *TRIGGERS, "videos", "late", "failed"}
-    assert publishes["total"] == sum(publishes[trigger] for trigger in TRIGGERS)
+    assert set(publishes) >= {"total", *Trigger, "videos", "late", "failed"}
+    assert publishes["total"] == sum(publishes[trigger] for trigger in Trigger)
     assert publishes["total"] == len(service.publishes())
     assert publishes["videos"] == sum(len(one["videos"]) for one in service.publishes())
     assert (publishes["late"], publishes["failed"]) == (0, 0)
@@ -419,7 +419,7 @@ def test_metrics_are_prometheus_text_and_agree_with_the_status(service):
     status = service.status()
     for outcome in ("counted", "redelivered", "dead_lettered"):
         assert found["playtally_plays_total", outcome] == status["plays"][outcome]
-    for trigger in TRIGGERS:
+    for trigger in Trigger:
         assert found["playtally_publishes_total", trigger] == status["publishes"][trigger]
     for name in ("videos", "late", "failed"):
         assert found[f"playtally_published_{name}_total",] == status["publishes"][name]
@@ -706,7 +706,7 @@ def test_stdout_of_the_service_is_publishes_one_a_line_and_nothing_else(service)
         publish = json.loads(line)
         assert set(publish) == {"batch", "trigger", "videos"}
         assert isinstance(publish["batch"], str) and publish["batch"]
-        assert publish["trigger"] in TRIGGERS
+        assert publish["trigger"] in list(Trigger)
         assert 1 <= len(publish["videos"]) <= 20
         for video in publish["videos"]:
             assert set(video) >= {"video_id", "plays", "arrived_at_ns"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.cli.commands import _parser
+from actors.cli.parser import command_parser
 from actors.system.exits import EXIT_DONE, EXIT_USAGE
 from actors.system.installation import ROOT
 from producer.command import main as produce
@@ -57,7 +57,7 @@ OPTIONS = [
     "--help",
 ]
 VALUES = ["", "1", "-1", "nan", "inf", "1e999", "9" * 5000, "KILL", "0", "²", "x=y", "a.b=c", "\udcff", "\0"]
-PARSER = _parser()
+PARSER = command_parser()
 words = st.lists(
     st.sampled_from(COMMANDS) | st.sampled_from(OPTIONS) | st.sampled_from(VALUES) | st.text(max_size=8),
     max_size=6,

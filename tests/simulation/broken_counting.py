@@ -3,18 +3,18 @@
 from msgspec import structs
 
 from actors.core.consumer.effects import DeadLetter
-from actors.core.consumer.ready_count import Pace, ReadyCounts
-from actors.core.consumer.rules import Deliveries
+from actors.core.consumer.ready_count import ReadyCount, ReadyCounts
+from actors.core.consumer.rules import ConsumerRules
 from actors.core.counter.effects import Commit
 from actors.core.counter.ledger import Ledger
-from actors.core.counter.rules import Counting
+from actors.core.counter.rules import CounterRules
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.messages import Recall
 
 # The consumer
 
 
-class FinishesBeforeCommit(Deliveries):
+class FinishesBeforeCommit(ConsumerRules):
     """FIN on receipt."""
 
     def received(self, connection, parsed, now_ms, wall_ns):
@@ -24,14 +24,14 @@ class FinishesBeforeCommit(Deliveries):
         return effects
 
 
-class DoesNotResend(Deliveries):
+class DoesNotResend(ConsumerRules):
     """What a counter that died has not answered is not sent to the next."""
 
     def linked(self, shard):
         return []
 
 
-class FinishesOnALostConnection(Deliveries):
+class FinishesOnALostConnection(ConsumerRules):
     """What came on a connection that is gone is finished on it."""
 
     def disconnected(self, connection):
@@ -39,7 +39,7 @@ class FinishesOnALostConnection(Deliveries):
         return []
 
 
-class FinishesLettersEarly(Deliveries):
+class FinishesLettersEarly(ConsumerRules):
     """A message that is no play is counted, and so finished, before nsqd has its dead letter."""
 
     def received(self, connection, parsed, now_ms, wall_ns):
@@ -52,7 +52,7 @@ class FinishesLettersEarly(Deliveries):
 class WantsTooMuch(ReadyCounts):
     """RDY beyond the share of max_in_flight."""
 
-    class pace(Pace):
+    class ready_count_type(ReadyCount):
         def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
             super().after_read(in_flight, now_ms, newest_age_ms, oldest_age_ms)
             return 4 * self.ready_count_max
@@ -62,8 +62,8 @@ class DoesNotShare(ReadyCounts):
     """Each connection is allowed all of max_in_flight."""
 
     def _share(self):
-        for connection, pace in self._paces.items():
-            pace.limit(min(self._max_in_flight, self._limits[connection]))
+        for connection, one in self._by_connection.items():
+            one.limit(min(self._max_in_flight, self._limits[connection]))
         return []
 
 
@@ -84,14 +84,14 @@ class NeverResumes(ReadyCounts):
 # The counters
 
 
-class AnswersBeforeCommit(Counting):
+class AnswersBeforeCommit(CounterRules):
     """`Counted` first, then the commit."""
 
     def handle(self, inbox, now_ms):
         return sorted(super().handle(inbox, now_ms), key=lambda effect: isinstance(effect, Commit))
 
 
-class ForgetsSeenIds(Counting):
+class ForgetsSeenIds(CounterRules):
     """The ids are not in the commit."""
 
     def handle(self, inbox, now_ms):
@@ -102,14 +102,14 @@ class ForgetsSeenIds(Counting):
         ]
 
 
-class IgnoresRecall(Counting):
+class IgnoresRecall(CounterRules):
     """A dispatcher that asks for all that is pending hears nothing."""
 
     def handle(self, inbox, now_ms):
         return super().handle([one for one in inbox if not isinstance(one, Recall)], now_ms)
 
 
-class KeepsWhatItHeld(Counting):
+class KeepsWhatItHeld(CounterRules):
     """What can wait is never said by itself."""
 
     def wakeup_ms(self):

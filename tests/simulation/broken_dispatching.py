@@ -2,60 +2,64 @@
 
 from msgspec import structs
 
+from actors.core.dispatcher.batches import ON_ITS_WAY, BatchEvent, BatchState
 from actors.core.dispatcher.effects import Deliver, Forget, Store
-from actors.core.dispatcher.outbox import Trigger
-from actors.core.dispatcher.rules import Dispatching, Outcome
+from actors.core.dispatcher.rules import DispatcherRules, Outcome
 from actors.core.dispatcher.schedule import Schedule
 from actors.core.effects import Send
 from actors.core.messages import Recall
+from actors.core.triggers import Trigger
 
 # The dispatcher
 
 
-class DeliversBeforeStore(Dispatching):
+class DeliversBeforeStore(DispatcherRules):
     """A batch leaves before it is written down."""
 
     def handle(self, shard, inbox, now_ms):
         return sorted(super().handle(shard, inbox, now_ms), key=lambda one: not isinstance(one, Deliver))
 
 
-class TakesUnknownForRefused(Dispatching):
+class TakesUnknownForRefused(DispatcherRules):
     """A batch without an answer is made anew."""
 
-    def delivered(self, outcome, *more):
+    def delivered(self, key, outcome, *more):
         outcome = Outcome.REFUSED if outcome is Outcome.UNKNOWN else outcome
-        return super().delivered(outcome, *more)
+        return super().delivered(key, outcome, *more)
 
 
-class ForgetsItsDoubt(Dispatching):
+class ForgetsItsDoubt(DispatcherRules):
     """A refusal is believed, though an attempt before it may have got through."""
 
-    def delivered(self, outcome, *more):
-        self._doubtful = self._doubtful and outcome is not Outcome.REFUSED
-        return super().delivered(outcome, *more)
+    def delivered(self, key, outcome, *more):
+        held = self.batches.find(key, *ON_ITS_WAY)
+        if outcome is Outcome.REFUSED:
+            held.state = BatchState.SENT  # as if for the first time
+        return super().delivered(key, outcome, *more)
 
 
-class ForgetsBeforeRecorded(Dispatching):
+class ForgetsBeforeRecorded(DispatcherRules):
     """A batch that was accepted is forgotten before the ledgers have recorded it."""
 
-    def delivered(self, outcome, *more):
-        key = self._batch.key
-        effects = super().delivered(outcome, *more)
+    def delivered(self, key, outcome, *more):
+        effects = super().delivered(key, outcome, *more)
         if outcome is Outcome.ACCEPTED:
-            self._unrecorded.clear()
+            for held in self.batches.within(BatchState.ACCEPTED):
+                self.batches.move(held, BatchEvent.ALL_RECORDED)
             effects.insert(1, Forget(key))
         return effects
 
 
-class RecordsBeforeTheAnswer(Dispatching):
+class RecordsBeforeTheAnswer(DispatcherRules):
     """`Published` is said when a batch leaves."""
 
-    def _deliver(self, batch, now_ms):
-        told = [self._tell(batch, shard) for shard in sorted(self._shards_of(batch) & self._linked)]
-        return [*super()._deliver(batch, now_ms), *told]
+    def _deliver(self, held, now_ms):
+        shards = self._shards_of(held.content) & self._linked
+        told = [self._tell(held.content, shard) for shard in sorted(shards)]
+        return [*super()._deliver(held, now_ms), *told]
 
 
-class LossDropsPending(Dispatching):
+class LossDropsPending(DispatcherRules):
     """A counter that is back is not asked what is pending."""
 
     def linked(self, shard, now_ms):
@@ -63,29 +67,30 @@ class LossDropsPending(Dispatching):
         return [one for one in effects if not (isinstance(one, Send) and isinstance(one.message, Recall))]
 
 
-class TakesTwentyOne(Dispatching):
+class TakesTwentyOne(DispatcherRules):
     """One too many."""
 
-    def __init__(self, rule, shards, batch_size_max, *rest):
-        super().__init__(rule, shards, batch_size_max + 1, *rest)
+    def __init__(self, rule, shards, batch_size_max, **rest):
+        super().__init__(rule, shards, batch_size_max + 1, **rest)
 
 
-class CallsStepsOverdue(Dispatching):
+class CallsStepsOverdue(DispatcherRules):
     """A total is called overdue because a later play of its video is."""
 
-    def _collected(self, shard, message, now_ms):
-        return super()._collected(shard, message, 1 << 60)
+    def _take_totals(self, collection, shard, message, now_ms):
+        super()._take_totals(collection, shard, message, 1 << 60)
 
 
-class _OtherKeys(Dispatching):
+class _OtherKeys(DispatcherRules):
     """A batch under a key of its own making."""
 
     def _leave_if_collected(self, now_ms):
         effects = super()._leave_if_collected(now_ms)
         if not effects or not isinstance(effects[0], Store):
             return effects
-        batch = self._batch = structs.replace(self._batch, key=self._key(self._batch))
-        return [Store(batch, self.totals), Deliver(batch)]
+        (held,) = self.batches.within(BatchState.SENT)
+        held.batch = structs.replace(held.batch, key=self._key(held.batch))
+        return [Store(held.batch, self.totals), Deliver(held.batch)]
 
 
 class CountsItsKeys(_OtherKeys):
@@ -105,12 +110,12 @@ class KeysByVideo(_OtherKeys):
 # The schedule
 
 
-class _OtherSchedule(Dispatching):
+class _OtherSchedule(DispatcherRules):
     schedule: type[Schedule]
 
-    def __init__(self, rule, shards, batch_size_max, *rest):
-        super().__init__(rule, shards, batch_size_max, *rest)
-        self._schedule = self.schedule(rule, batch_size_max, self._margin)
+    def __init__(self, rule, shards, batch_size_max, **rest):
+        super().__init__(rule, shards, batch_size_max, **rest)
+        self._schedule = self.schedule(rule, batch_size_max, self._lead_time)
 
 
 class DeadlineFromReceipt(_OtherSchedule):

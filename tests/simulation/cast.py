@@ -38,9 +38,9 @@ def make_actor(process: Process) -> Any:
 def settings_of(plan: Plan) -> Settings:
     """The settings of a run, as a config file would have them."""
     return config.Settings(
-        nsq=config.Nsq(max_in_flight=plan.max_in_flight),
-        counters=config.Counters(shards=plan.shards, dedupe_window_s=plan.window_ms / 1000),
-        dispatch=config.Dispatch(
+        nsq=config.NsqSection(max_in_flight=plan.max_in_flight),
+        counters=config.CountersSection(shards=plan.shards, dedupe_window_s=plan.window_ms / 1000),
+        dispatch=config.DispatchSection(
             realtime_below=plan.realtime_below,
             deadline_s=plan.deadline_ms / 1000,
             batch_size_max=BATCH_SIZE_MAX,

@@ -1,7 +1,7 @@
 """What the actors have on disk: what was committed, whole, and nothing else. Both are stores."""
 
 from actors.core.counter.accounts import Account, Accounts
-from actors.core.counter.ledger import Changes, Tallies
+from actors.core.counter.ledger import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenChunk
 from actors.core.dispatcher.outbox import Batch, PublishTotals
 
@@ -14,7 +14,7 @@ class LedgerDisk:
         self.tallies = Tallies()
         self._chunks: list[SeenChunk] = []
 
-    def commit(self, changes: Changes) -> None:
+    def commit(self, changes: LedgerChanges) -> None:
         """Write the changes, whole."""
         self.accounts |= dict(changes.accounts.items())
         self._chunks += changes.seen

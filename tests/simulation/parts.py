@@ -13,7 +13,7 @@ from actors.core.consumer.effects import DeadLetter, Finish, SetReadyCount
 from actors.core.consumer.frames import FrameParser, Parsed
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.effects import Commit
-from actors.core.counter.ledger import Changes, Tallies
+from actors.core.counter.ledger import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenChunk
 from actors.core.dispatcher.effects import Deliver, Forget, Store
 from actors.core.dispatcher.outbox import Batch, PublishTotals
@@ -40,7 +40,7 @@ class Ledger:
         """What was committed."""
         return self.disk.load()
 
-    def commit(self, changes: Changes) -> None:
+    def commit(self, changes: LedgerChanges) -> None:
         """Write the changes."""
         self._process.world.write(self._process)
         with self._process.world.effect(self._process, "Commit", Commit(changes)):

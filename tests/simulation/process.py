@@ -10,19 +10,19 @@ from typing import Any
 from msgspec import Struct
 
 from actors.core.consumer.ready_count import ReadyCounts
-from actors.core.consumer.rules import Deliveries
+from actors.core.consumer.rules import ConsumerRules
 from actors.core.counter.ledger import Ledger
-from actors.core.counter.rules import Counting
+from actors.core.counter.rules import CounterRules
 from actors.core.counter.seen_ids import SeenIds
-from actors.core.dispatcher.rules import Dispatching
+from actors.core.dispatcher.rules import DispatcherRules
 
 
 class Machines(Struct, frozen=True):
     """Of which classes the rules are: the real ones, or broken on purpose."""
 
-    counting: type[Counting] = Counting
-    deliveries: type[Deliveries] = Deliveries
-    dispatching: type[Dispatching] = Dispatching
+    counting: type[CounterRules] = CounterRules
+    deliveries: type[ConsumerRules] = ConsumerRules
+    dispatching: type[DispatcherRules] = DispatcherRules
     ledger: type[Ledger] = Ledger
     ready_counts: type[ReadyCounts] = ReadyCounts
     seen: type[SeenIds] = SeenIds

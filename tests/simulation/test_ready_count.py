@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from msgspec import Struct
 
-from actors.core.consumer.ready_count import BACKLOG_MS, Pace, ReadyCounts
+from actors.core.consumer.ready_count import BACKLOG_MS, ReadyCount, ReadyCounts
 from actors.sources.nsqd import OUTPUT_BUFFER_TIMEOUT_MS, BatchConnection
 from tests.simulation import buffering_nsqd, reading
 from tests.simulation.broken_counting import DoesNotShare
@@ -147,7 +147,7 @@ def test_when_the_backlog_is_over_rdy_comes_down_and_lone_plays_are_read_soon(na
 # What these tests are worth: mistakes made on purpose.
 
 
-class SeesNoBacklog(Pace):
+class SeesNoBacklog(ReadyCount):
     """Falls as lone messages in nsqd's buffer ask for, in the pieces of a backlog too."""
 
     def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
@@ -155,7 +155,7 @@ class SeesNoBacklog(Pace):
         return super().after_read(in_flight, now_ms, newest_age_ms, oldest_age_ms)
 
 
-class NeverFalls(Pace):
+class NeverFalls(ReadyCount):
     """What was asked for once is asked for ever."""
 
     def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
@@ -165,13 +165,13 @@ class NeverFalls(Pace):
 
 
 def test_a_pace_that_sees_no_backlog_is_found_out(monkeypatch):
-    monkeypatch.setattr(ReadyCounts, "pace", SeesNoBacklog)
+    monkeypatch.setattr(ReadyCounts, "ready_count_type", SeesNoBacklog)
     assert drain("nsqd slow").falls
     assert drain("all quick").falls
 
 
 def test_a_pace_that_never_falls_is_found_out(monkeypatch):
-    monkeypatch.setattr(ReadyCounts, "pace", NeverFalls)
+    monkeypatch.setattr(ReadyCounts, "ready_count_type", NeverFalls)
     assert drain("all quick").after == []
 
 

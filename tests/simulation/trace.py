@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from actors.core.counter.ledger import Changes
+from actors.core.counter.ledger import LedgerChanges
 from actors.core.dispatcher.outbox import Batch
 
 
@@ -32,7 +32,7 @@ def describe(what: Any) -> str:
             entries = ", ".join(f"{one.video.hex()[:4]}={one.plays}" for one in what.entries[:6])
             more = f", {len(what.entries) - 6} more" if len(what.entries) > 6 else ""
             return f"batch {what.key[:6]} {what.trigger} {what.stage}: {entries}{more}"
-        case Changes():
+        case LedgerChanges():
             accounts = [
                 f"{video.hex()[:4]}={account.total}/{account.published}/{account.taken}"
                 for video, account in sorted(what.accounts.items(), key=lambda one: one[0])[:6]

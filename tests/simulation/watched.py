@@ -8,11 +8,12 @@ from typing import Any
 
 from actors.consumer import Consumer
 from actors.core.counter.effects import Commit
-from actors.core.counter.ledger import Changes
-from actors.core.counter.rules import Counting
+from actors.core.counter.ledger import LedgerChanges
+from actors.core.counter.rules import CounterRules
 from actors.core.dispatcher.attempts import Outcome
+from actors.core.dispatcher.batches import Phase
 from actors.core.dispatcher.effects import Forget
-from actors.core.dispatcher.rules import Dispatching, Effect, Phase
+from actors.core.dispatcher.rules import DispatcherRules, Effect
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Pending
 from actors.core.shards import shard_number
@@ -24,7 +25,7 @@ from .oracle import FreshPlay, Name, Oracle
 from .waiting import Waiting
 
 
-def watched_counting(kind: type[Counting], actor: "WatchedCounter", oracle: Oracle) -> type[Counting]:
+def watched_counting(kind: type[CounterRules], actor: "WatchedCounter", oracle: Oracle) -> type[CounterRules]:
     """Those rules, and the actor is told which plays each of their commits counts."""
 
     class Watched(kind):  # type: ignore[misc,valid-type]
@@ -44,13 +45,13 @@ class WatchedCounter(Counter):
 
     def __init__(self, *arguments: Any, **more: Any):
         super().__init__(*arguments, **more)
-        self.expected: deque[tuple[Changes, list[FreshPlay]]] = deque()
+        self.expected: deque[tuple[LedgerChanges, list[FreshPlay]]] = deque()
 
     def uncommitted(self) -> set[Name]:
         """The messages of commits that the disk has yet to take."""
         return {play.name for _, fresh in self.expected for play in fresh}
 
-    def fresh_of(self, changes: Changes) -> list[FreshPlay]:
+    def fresh_of(self, changes: LedgerChanges) -> list[FreshPlay]:
         """What the commit counts that is carried out now."""
         expected, fresh = self.expected.popleft()
         assert expected is changes, "commits are carried out in order"
@@ -65,7 +66,7 @@ class WatchedConsumer(Consumer):
         return self._source
 
 
-class WatchedDispatching(Dispatching):
+class WatchedDispatching(DispatcherRules):
     """Rules of the dispatcher; `waiting` is told of all that happens to them. See `watched_dispatching`."""
 
     waiting: Waiting
@@ -91,10 +92,10 @@ class WatchedDispatching(Dispatching):
                     self.waiting.answered(shard, message.number)
         return self._watch(super().handle, shard, inbox, now_ms)
 
-    def delivered(self, outcome: Outcome, *more: Any) -> list[Effect]:
+    def delivered(self, key: str, outcome: Outcome, *more: Any) -> list[Effect]:
         batch, self.sink.on_its_way = self.sink.on_its_way, None
         self.inside = True
-        effects = super().delivered(outcome, *more)
+        effects = super().delivered(key, outcome, *more)
         self.inside = False
         if outcome is Outcome.ACCEPTED:
             self.waiting.accepted({entry.video: entry.plays for entry in batch.entries})
@@ -132,8 +133,8 @@ class WatchedDispatching(Dispatching):
 
 
 def watched_dispatching(
-    kind: type[Dispatching], waiting: Waiting, sink: Any, clock: Clock
-) -> type[Dispatching]:
+    kind: type[DispatcherRules], waiting: Waiting, sink: Any, clock: Clock
+) -> type[DispatcherRules]:
     """Those rules, and `waiting` is told of all that happens to them."""
     facts = {"waiting": waiting, "sink": sink, "clock": clock, "called_ms": clock.wall_ms}
     return type(f"Watched{kind.__name__}", (WatchedDispatching, kind), facts)

@@ -11,11 +11,11 @@ from random import Random
 from typing import Any
 
 from actors.core.columns import unpack_videos
-from actors.core.counter.ledger import Changes
+from actors.core.counter.ledger import LedgerChanges
 from actors.core.counter.rules import CONSUMER, DISPATCHER
 from actors.core.shards import counter_of
 from actors.supervision.loop import run_at_once
-from actors.system.exits import NotWritten
+from actors.system.exits import WriteUnavailable
 
 from .cast import make_actor
 from .checks import Invariant, Violation
@@ -91,10 +91,10 @@ class World:
         self.spring(process, name, after=True)
 
     def write(self, process: Process) -> None:
-        """A process writes to its disk. Raises `NotWritten` while that fails."""
+        """A process writes to its disk. Raises `WriteUnavailable` while that fails."""
         if self._disk_fails_until_ms.get(process.name, 0) > self.clock.now_ms:
             self.log(process, "cannot write")
-            raise NotWritten("the disk is full")
+            raise WriteUnavailable("the disk is full")
 
     def log(self, who: Any, what: Any) -> None:
         """For the trace, when there is one."""
@@ -188,7 +188,7 @@ class World:
         """Whether anything that excuses a lateness happened since then."""
         return self.outside.client_fails or since_ms <= self._troubled_until_ms
 
-    def committed(self, process: Process, disk: LedgerDisk, changes: Changes) -> None:
+    def committed(self, process: Process, disk: LedgerDisk, changes: LedgerChanges) -> None:
         """A counter has written these down."""
         fresh = process.actor.fresh_of(changes)
         videos = unpack_videos(changes.accounts.videos)

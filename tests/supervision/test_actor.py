@@ -10,7 +10,8 @@ import stat
 import pytest
 from msgspec import Struct
 
-from actors.supervision.actor import Actor, ActorHost, StartArgs
+from actors.supervision.actor import Actor, StartArgs
+from actors.supervision.actor_host import ActorHost
 from actors.supervision.loop import PlainLoop
 from actors.supervision.mailbox import Link, encode
 from actors.supervision.protocol import Linked

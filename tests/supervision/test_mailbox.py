@@ -5,8 +5,6 @@ import contextlib
 import resource
 import socket
 import time
-import types
-import typing
 
 import msgpack
 import msgspec
@@ -14,18 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.core import messages
-from actors.core.messages import (
-    Collect,
-    ConsumerInbox,
-    Counted,
-    CounterInbox,
-    DispatcherInbox,
-    Message,
-    Plays,
-    Recall,
-)
-from actors.supervision import protocol
 from actors.supervision.loop import PlainLoop
 from actors.supervision.mailbox import (
     MESSAGE_BYTES_MAX,
@@ -37,70 +23,47 @@ from actors.supervision.mailbox import (
     encode,
 )
 from actors.supervision.protocol import ChildInbox, SupervisorInbox
+from tests.support.mail import assert_survives_every_cut, kinds_of
 from tests.support.patience import PATIENCE_S
 
-ACTORS_INBOXES = [ConsumerInbox, CounterInbox, DispatcherInbox]
-INBOXES = [*ACTORS_INBOXES, ChildInbox, SupervisorInbox]
+
+class Counted(msgspec.Struct, frozen=True, array_like=True, tag="counted"):
+    """Numbers."""
+
+    numbers: list[int]
 
 
-def kinds_of(inbox):
-    return typing.get_args(inbox) or (inbox,)
+class Plays(msgspec.Struct, frozen=True, array_like=True, tag="plays"):
+    """A great deal of bytes."""
+
+    number: int
+    source: str
+    ids: bytes
+    videos: bytes
+    arrived_ns: bytes
 
 
-def strategy_of(annotation):
-    """Values of a field's type."""
-    if typing.get_origin(annotation) is list:
-        return st.lists(strategy_of(typing.get_args(annotation)[0]), max_size=5)
-    if typing.get_origin(annotation) is dict:
-        key, value = map(strategy_of, typing.get_args(annotation))
-        return st.dictionaries(key, value, max_size=4)
-    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        return st.one_of(*map(strategy_of, typing.get_args(annotation)))
-    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        fields = typing.get_type_hints(annotation)
-        return st.builds(annotation, **{name: strategy_of(kind) for name, kind in fields.items()})
-    if annotation is type(None):
-        return st.none()
-    return {
-        int: st.integers(-(2**63), 2**64 - 1),
-        float: st.floats(allow_nan=False),
-        bool: st.booleans(),
-        str: st.text(max_size=20),
-        bytes: st.binary(max_size=40),
-    }[annotation]
+class Collect(msgspec.Struct, frozen=True, array_like=True, tag="collect"):
+    """A number and bytes."""
+
+    number: int
+    videos: bytes
 
 
-def mail(inbox):
-    return st.lists(st.one_of(*map(strategy_of, kinds_of(inbox))), max_size=6)
+class Recall(msgspec.Struct, frozen=True, array_like=True, tag="recall"):
+    """Nothing but itself."""
+
+
+ConsumerInbox = Counted
+CounterInbox = Plays | Collect | Recall
+INBOXES = [ConsumerInbox, CounterInbox, ChildInbox, SupervisorInbox]
 
 
 @pytest.mark.parametrize("inbox", INBOXES, ids=lambda inbox: str(kinds_of(inbox)[0].__name__))
 @settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_every_message_comes_out_as_it_went_in_however_the_bytes_are_cut(inbox, data):
-    sent = data.draw(mail(inbox))
-    stream = b"".join(map(encode, sent))
-    assert Decoder(inbox).feed(stream) == sent
-    by_byte = Decoder(inbox)
-    assert [one for byte in stream for one in by_byte.feed(bytes([byte]))] == sent
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
-    decoder = Decoder(inbox)
-    pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert [one for piece in pieces for one in decoder.feed(piece)] == sent
-
-
-def test_every_kind_of_message_is_in_a_mailbox_and_frozen():
-    in_mailboxes = {kind for inbox in INBOXES for kind in kinds_of(inbox)}
-    of_actors = {kind for inbox in ACTORS_INBOXES for kind in kinds_of(inbox)}
-    assert set(kinds_of(Message)) == of_actors
-    for kind in in_mailboxes:
-        assert kind.__struct_config__.frozen, f"{kind.__name__} can be changed after it was made"
-        assert kind.__struct_config__.array_like
-    tags = [kind.__struct_config__.tag for kind in in_mailboxes]
-    assert len(tags) == len(set(tags)), "two kinds of message with one tag"
-    for kind in [*vars(messages).values(), *vars(protocol).values()]:
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            assert kind.__doc__, f"{kind.__name__} says nothing of itself"
+    assert_survives_every_cut(inbox, data)
 
 
 def test_a_message_of_another_mailbox_is_bad_mail():

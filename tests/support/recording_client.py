@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
 
+from actors.core.triggers import Trigger
+
 
 class Received(NamedTuple):
     """One request: when (ns), its headers and body, and the status that it was answered with."""
@@ -119,7 +121,7 @@ class RecordingClient:
         ids = [video["video_id"] for video in videos]
         if not 1 <= len(ids) <= 20 or len(set(ids)) != len(ids):
             self.wrong.append(f"{key}: {len(ids)} videos, {len(set(ids))} distinct")
-        if publish["trigger"] not in ("realtime", "deadline", "overdue", "drain"):
+        if publish["trigger"] not in list(Trigger):
             self.wrong.append(f"{key}: trigger {publish['trigger']}")
         if takes and key not in self._taken:
             for video in videos:

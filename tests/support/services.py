@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from actors.cli.launch import Service, produce, wait_for
 from actors.core import guids
-from actors.core.client.audit import Promise
+from actors.core.client.promises import Promise
 from actors.store import TotalsReader
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QueueHttp, RawClient, open_queue

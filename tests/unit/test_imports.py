@@ -12,7 +12,7 @@ import pytest
 import actors
 
 ROOT = Path(actors.__file__).resolve().parent.parent
-ACTORS = {"consumer", "counter", "dispatcher", "services"}
+ACTORS = {"consumer", "counter", "dispatcher", "client", "embedded_nsqd"}
 
 # The standard library's parts that neither touch the world nor depend on its state.
 PURE = {
@@ -186,6 +186,15 @@ def test_supervision_is_a_library_that_imports_nothing_of_the_rest():
     assert not strangers
 
 
+def test_the_tests_of_supervision_use_it_alone():
+    tests = sorted((ROOT / "tests" / "supervision").glob("test_*.py"))
+    lines = [line for file in tests for line in file.read_text().splitlines()]
+    assert len(tests) >= 8
+    imported = [line for line in lines if re.match(r"\s*(from|import) actors", line)]
+    assert imported
+    assert [line for line in imported if not line.strip().startswith("from actors.supervision")] == []
+
+
 @pytest.mark.parametrize("folder", sorted(CORE_FOLDERS))
 def test_the_folders_of_the_core_never_import_one_another(folder):
     found = {name.split(".")[2] for name in imports_of_folder(f"core/{folder}") if name.count(".") >= 2}
@@ -259,7 +268,7 @@ def test_a_pure_line_passes_in_every_folder(tmp_path):
 
 
 def test_the_producer_shares_what_is_said_of_the_service_and_none_of_its_parts():
-    shared = {"config", "system", "version"}
+    shared = {"config", "sources", "system", "version"}
     for path in sorted((ROOT / "producer").glob("*.py")):
         units_used = {unit_of(name) for name in imported(path)} - {None}
         assert units_used <= shared, f"{path.name} imports {sorted(units_used)}"

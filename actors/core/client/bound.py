@@ -1,10 +1,10 @@
-"""A number of publishes below which no processor can go, whatever it knows of the future.
+"""A lower bound on the number of publishes, even for a processor that knows the future.
 
-Pure. Owns what a play demands (`Demand`: be told in a publish between two instants) and the bound over
-many of them. Promises a number that is never above the true minimum; docs/publishing.md has the proof,
-and tests hold it against the exact minimum. Refuses to know the schedule: it shares no rule with it.
+Pure. Owns what a play demands (`Demand`: a publish of its video between two instants) and the bound over many
+demands. The bound is never above the true minimum: docs/publishing.md has the proof, and tests compare it
+with the exact minimum. Refuses to know the schedule: it shares no rule with it.
 
-Times are whole numbers of any one unit; demands are closed at both ends, and a publish takes no time.
+Times are whole numbers in any one unit. A demand includes both of its ends, and a publish takes no time.
 """
 
 from bisect import bisect_left
@@ -15,15 +15,16 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-# How many calls a window proves before another takes over, at every 2nd, 4th, 8th … start twice as many:
-# short windows follow bursts, long ones lose less at their ends. More takes longer and gains little.
+# A window proves this many calls before the next one takes over; every 2nd start proves twice as many, every
+# 4th four times, and so on. Short windows follow bursts; long ones lose less at their ends. A larger number
+# takes longer and gains little.
 REACH_MIN = 8
-# Steps over demands, some 0.2 µs each; when they are used up, the bound is what was proved until then.
+# Steps over demands, some 0.2 µs each. When they are used up, the bound is what was proved so far.
 STEPS_MAX = 30_000_000
 
 
 class Play(NamedTuple):
-    """One play: when it came on the queue, when it was received, and the total that it made."""
+    """One play: its video, its arrival on the queue, when it was received, and the total that it made."""
 
     video: object
     arrived: int
@@ -32,7 +33,7 @@ class Play(NamedTuple):
 
 
 class Mode(Struct, frozen=True, kw_only=True):
-    """What the user chose, by the names of the settings; times in the unit of the plays."""
+    """The settings with these names. Times are in the unit of the plays."""
 
     deadline: int
     realtime_linger: int = 0
@@ -43,7 +44,7 @@ class Mode(Struct, frozen=True, kw_only=True):
 
 
 class Demand(NamedTuple):
-    """A publish from `first` to `last` has to carry the video. `alone`: and nothing but this play of it."""
+    """A publish between `first` and `last` has to carry the video. `alone`: with only this one play of it."""
 
     video: object
     first: int
@@ -52,9 +53,9 @@ class Demand(NamedTuple):
 
 
 def demand(play: Play, mode: Mode) -> Demand:
-    """What one play demands.
+    """The demand of one play.
 
-    One whose deadline had passed when it was received is granted `overdue_linger`, as the service is.
+    A play that was received after its deadline may wait for `overdue_linger`, as in the service.
     """
     video, arrived, received, total = play
     realtime = total < mode.realtime_below
@@ -68,12 +69,12 @@ def demand(play: Play, mode: Mode) -> Demand:
 
 
 def demands(plays: Iterable[Play], mode: Mode) -> list[Demand]:
-    """What plays demand in a mode, as `publishes_min` takes it."""
+    """The demands of plays in a mode, without implied ones, sorted by `last`."""
     return needed(demand(play, mode) for play in plays)
 
 
 def needed(wanted: Iterable[Demand]) -> list[Demand]:
-    """Those that no other of the same video implies, by `last`."""
+    """Drop demands implied by another demand of the same video; sorted by `last`."""
     by_video: dict[object, list[Demand]] = {}
     for one in wanted:
         by_video.setdefault(one.video, []).append(one)
@@ -83,18 +84,18 @@ def needed(wanted: Iterable[Demand]) -> list[Demand]:
 
 
 def publishes_min(wanted: Iterable[Demand], batch_size_max: int, steps_max: int = STEPS_MAX) -> int:
-    """Publishes of at most `batch_size_max` videos that are needed for all of these, at the least.
+    """A lower bound on the publishes that meet all of these demands, each of at most `batch_size_max` videos.
 
-    `wanted`: by `last`, as `demands` and `needed` return them.
+    `wanted`: sorted by `last`, as `demands` and `needed` return them.
     """
     chain = _Chain(list(wanted), batch_size_max, steps_max)
     return chain.longest()
 
 
 def timer_publishes(plays: Sequence[Play], mode: Mode) -> int:
-    """What a plain timer makes: every `deadline`, from the first play on, all that changed, in batches.
+    """The publishes of a plain timer, which sends all changed videos every `deadline` after the first play.
 
-    No rival: it tells the first plays of a video up to `deadline` late.
+    Such a timer is no rival: it publishes the first plays of a video up to `deadline` late.
     """
     begin = min((play.received for play in plays), default=0)
     changed = {((play.received - begin) // mode.deadline, play.video) for play in plays}
@@ -103,7 +104,7 @@ def timer_publishes(plays: Sequence[Play], mode: Mode) -> int:
 
 
 class _Chain:
-    """The best chain of disjoint windows. `proved[i]`: calls proved by demands up to the `i`th alone."""
+    """The best chain of disjoint windows. `_proved[i]`: calls proved by the demands up to the `i`th."""
 
     def __init__(self, wanted: list[Demand], batch_size_max: int, steps_max: int):
         self._videos = [one.video for one in wanted]
@@ -119,7 +120,7 @@ class _Chain:
         self._open(-1, 0, inf)
         calls = starts = 0
         for at, proved in enumerate(self._proved):
-            # A window opens only where another call was just proved: opening it earlier is as good.
+            # A window opens only where one more call was just proved: opening it later gains nothing.
             if proved > calls:
                 calls = proved
                 starts += 1
@@ -128,18 +129,18 @@ class _Chain:
         return calls
 
     def _open(self, at: int, before: int, calls_max: float) -> None:
-        """A window that opens just after the `at`th demand ends, when `before` calls are proved.
+        """Open a window just after the `at`th demand ends, where `before` calls are proved.
 
-        Demands come in by `last`. `forced`: pairwise disjoint ones, so a call each. `need`: those of
-        one video pairwise disjoint, so a place each. `matched`: how many of `need` the places of the
-        forced calls can serve at most; the others need further calls.
+        Demands are taken by `last`. `forced` counts pairwise disjoint demands, which need a call each. `need`
+        counts demands that are pairwise disjoint within their video, which need a place each. `matched`: how
+        many of `need` the places of the forced calls can serve at most; the others need further calls.
         """
         firsts, lasts, videos, alone = self._firsts, self._lasts, self._videos, self._alone
         proved, batch_size_max = self._proved, self._batch_size_max
         opened = lasts[at] if at >= 0 else -inf
         forced = need = matched = calls = 0
         forced_until = opened
-        told_until: dict[object, float] = {}
+        published_until: dict[object, float] = {}
         places = _Places(batch_size_max)
         place = at
         for place in range(at + 1, len(lasts)):
@@ -150,8 +151,8 @@ class _Chain:
             if first > forced_until:
                 forced, forced_until = forced + 1, last
                 matched += places.add(first, last)
-            if not counts and first > told_until.get(video, opened):
-                told_until[video] = last
+            if not counts and first > published_until.get(video, opened):
+                published_until[video] = last
                 counts = True
             if counts:
                 need += 1
@@ -166,21 +167,21 @@ class _Chain:
 
 
 class _Places:
-    """The places of the forced calls, and how many needs can have one: a matching that is never too small.
+    """The places of the forced calls, matched with needs. The matching is a largest one.
 
-    Needs come by `last`, and each gets the earliest place that it can have. No matching is larger: where
-    another gives that place to a need that ends later, or leaves it empty, the two can be exchanged.
+    Needs are added by `last`, and each gets the earliest place that it can have. No matching is larger: if
+    another one gives that place to a need that ends later, or leaves it empty, the two can be exchanged.
     """
 
     def __init__(self, batch_size_max: int):
         self._batch_size_max = batch_size_max
         self._lasts: list[int] = []
         self._free: list[int] = []
-        self._next: list[int] = [0]  # the first that may have a place, from here on
-        self._waiting: deque[int] = deque()  # the ends of needs without a place
+        self._next: list[int] = [0]  # the first call from here on that may have a free place
+        self._waiting: deque[int] = deque()  # the ends of needs that have no place yet
 
     def add(self, first: int, last: int) -> int:
-        """A forced call between these two, after all others. How many needs that waited get a place."""
+        """Add a forced call, later than all others. Returns how many needs without a place get one in it."""
         waiting = self._waiting
         while waiting and waiting[0] < first:
             waiting.popleft()
@@ -195,7 +196,7 @@ class _Places:
         return used
 
     def use(self, first: int, last: int) -> int:
-        """A need between these two. 1 when there is a place for it, else 0, and it waits for one."""
+        """Add a need. Returns 1 if it gets a place; else 0, and a later call may have one for it."""
         at = self._with_place(bisect_left(self._lasts, first))
         if at == len(self._lasts):
             self._waiting.append(last)
@@ -214,7 +215,7 @@ class _Places:
 
 
 def _innermost(wanted: list[Demand]) -> list[Demand]:
-    """Those of one video that contain no other: whoever meets the inner one has met the outer."""
+    """The demands of one video that contain no other: a publish that meets the inner one meets the outer."""
     kept = [one for one in wanted if one.alone]
     opened: float = -inf
     for one in sorted(wanted, key=lambda one: (one.last, -one.first)):

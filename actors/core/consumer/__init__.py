@@ -1,1 +1,1 @@
-"""The consumer's rules: bytes from nsqd to plays, what is held until it is counted, RDY."""
+"""The consumer's rules: parsing nsqd's bytes into plays, tracking messages until they are counted, RDY."""

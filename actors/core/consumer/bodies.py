@@ -1,7 +1,7 @@
-"""Message bodies: which are plays, of which video; and what is wrong with the others.
+"""Decodes message bodies: a play gives its video; any other body gives a reason and dead letters.
 
-Pure. A play is a JSON object whose `video_id` is a GUID in any of its forms; other keys are ignored,
-as senders add some.
+Pure. A play is a JSON object whose `video_id` is a GUID in any of its forms. Other keys are ignored, because
+senders add some.
 """
 
 import base64
@@ -11,16 +11,16 @@ import json
 import msgspec
 
 from .. import guids
-from .templates import Shape
+from .templates import Template
 
 LETTER_BYTES_MAX = 1024 * 1024  # nsqd's max-msg-size, unless set otherwise
-SHAPES_MAX = 256
-SHAPED_BODY_BYTES_MAX = 4096
-LETTER_PART_BYTES = 512 * 1024  # so that with base64 a part fits into that
+TEMPLATES_MAX = 256
+TEMPLATE_BODY_BYTES_MAX = 4096
+LETTER_PART_BYTES = 512 * 1024  # with base64, a part fits into LETTER_BYTES_MAX
 
 
 class NotAPlay(ValueError):
-    """A body that is no play; the text is the reason."""
+    """The body is not a play; the text is the reason."""
 
 
 class _Play(msgspec.Struct):
@@ -31,9 +31,9 @@ _decoder = msgspec.json.Decoder(_Play)
 
 
 def decode(body: bytes) -> bytes:
-    """The video, 16 bytes, that a body says was played. Raises `NotAPlay` with the reason."""
+    """The video (16 bytes) that was played. Raises `NotAPlay` with the reason."""
     try:
-        body.decode("utf-8")  # the decoder does not look at what it skips
+        body.decode("utf-8")  # the decoder does not check the text that it skips
         return guids.parse(_decoder.decode(body).video_id)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise NotAPlay(_reason(body)) from None
@@ -42,51 +42,52 @@ def decode(body: bytes) -> bytes:
 
 
 class Bodies:
-    """Reads bodies. Most are alike but for the GUID, so one that has the shape of the last of its size that
-    was decoded is read without decoding.
+    """Reads bodies. Most bodies differ only in the GUID. So `Bodies` remembers a template of the last decoded
+    body of each size, and reads a body that matches it without decoding.
     """
 
     def __init__(self) -> None:
-        self._shapes: dict[int, Shape] = {}
+        self._templates: dict[int, Template] = {}
 
     def video(self, body: bytes) -> bytes | None:
-        """The video that a body says was played, or None when it is no play."""
-        shape = self._shapes.get(len(body))
-        video = shape and shape.video(body)
+        """The video (16 bytes) that was played, or None if the body is not a play."""
+        template = self._templates.get(len(body))
+        video = template and template.video(body)
         if not video:
             try:
                 video = decode(body)
             except NotAPlay:
                 return None
-            if len(body) <= SHAPED_BODY_BYTES_MAX:
-                self._remember_shape(body, video)
+            if len(body) <= TEMPLATE_BODY_BYTES_MAX:
+                self._remember_template(body, video)
         return video
 
     def videos(self, data: bytes, at: int, size: int, stride: int, count: int) -> bytes | None:
-        """The videos of so many bodies of one size, 16 bytes each; None when one has to be looked at alone.
+        """The videos of `count` bodies of `size` bytes: 16 bytes each, packed. None if one does not match.
 
-        The first body begins at `at`, at least 8 bytes from the start of `data`; the next `stride` bytes on.
+        The first body begins at `at`, at least 8 bytes from the start of `data`. Each body begins `stride`
+        bytes after the one before.
         """
-        shape = self._shapes.get(size)
-        return None if shape is None else shape.videos(data, at, stride, count)
+        template = self._templates.get(size)
+        return None if template is None else template.videos(data, at, stride, count)
 
-    def _remember_shape(self, body: bytes, video: bytes) -> None:
+    def _remember_template(self, body: bytes, video: bytes) -> None:
         text = guids.text(video).encode()
         at = body.lower().find(text)
         if at < 0:
             return
         head, tail = body[:at], body[at + len(text) :]
-        # The same GUID may stand there under another key: with another one here, it has to be another.
+        # The GUID found may belong to another key: with another GUID in its place, the video has to change.
         other = bytes(255 - byte for byte in video)
         with contextlib.suppress(NotAPlay):
             if decode(head + guids.text(other).encode() + tail) == other:
-                if len(self._shapes) >= SHAPES_MAX:
-                    self._shapes.clear()
-                self._shapes[len(body)] = Shape(head, tail)
+                if len(self._templates) >= TEMPLATES_MAX:
+                    self._templates.clear()
+                self._templates[len(body)] = Template(head, tail)
 
 
 def reason(body: bytes) -> str:
-    """Why a body is no play."""
+    """The reason why a body is not a play. Raises `ValueError` if it is one."""
     try:
         decode(body)
     except NotAPlay as why:
@@ -95,10 +96,10 @@ def reason(body: bytes) -> str:
 
 
 def dead_letters(body: bytes, source: str, message_id: str, arrived_ns: int, why: str) -> list[bytes]:
-    """What to put on the dead-letter topic for a body: JSON with the reason, in parts if it is large.
+    """The dead letters for a body: JSON with the body and the reason, in parts if the body is large.
 
-    `body` in it is the text; `body_base64` where it is not UTF-8, was cut into parts, or would be too
-    large with its control characters escaped: nsqd closes the connection on a message that is.
+    The key `body` holds the text. `body_base64` replaces it if the body is not UTF-8, is cut into parts, or
+    would be too large with its control characters escaped: nsqd closes the connection on such a message.
     """
     facts = {"reason": why, "source": source, "id": message_id, "arrived_at_ns": arrived_ns}
     parts = [body[at : at + LETTER_PART_BYTES] for at in range(0, len(body), LETTER_PART_BYTES)]
@@ -126,7 +127,7 @@ def _json(facts: dict[str, object]) -> bytes:
 def _reason(body: bytes) -> str:
     if not body:
         return "the body is empty"
-    # Values stay raw: a number that no machine holds is JSON all the same.
+    # Values stay raw: a number too large for any machine is valid JSON.
     try:
         body.decode("utf-8")
         msgspec.json.decode(body, type=msgspec.Raw)

@@ -1,19 +1,19 @@
-"""What the consumer's rules ask for beside `Send`."""
+"""The effects of the consumer's rules, beside `Send`."""
 
 from msgspec import Struct
 
 
 class Finish(Struct, frozen=True):
-    """FIN messages on the nsqd connection that gave them. `ids`: 16 hexadecimal digits each, in a row."""
+    """Finish (FIN) messages on the nsqd connection that gave them. `ids`: 16 hex digits each, packed."""
 
     connection: int
     ids: bytes
 
 
 class DeadLetter(Struct, frozen=True):
-    """Put these on the dead-letter topic; the acknowledgement comes back as a call, with `number`.
+    """Publish these letters to the dead-letter topic. The acknowledgement comes back as a call with `number`.
 
-    `reasons`: how many messages for which reason, for the log.
+    `reasons`: the number of messages by reason, for the log.
     """
 
     number: int
@@ -23,7 +23,7 @@ class DeadLetter(Struct, frozen=True):
 
 
 class SetReadyCount(Struct, frozen=True):
-    """RDY: nsqd may have this many messages in flight on the connection."""
+    """Send RDY: nsqd may have this many messages in flight on the connection."""
 
     connection: int
     ready_count: int

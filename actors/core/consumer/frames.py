@@ -1,13 +1,13 @@
-"""What nsqd sends, parsed a whole read at a time into columns: the fast path of the consumer.
+"""Parses nsqd's stream into columns, a whole read at a time: the fast path of the consumer.
 
-Pure: bytes in, columns out. Layouts are NSQ's (clients/tcp_protocol_spec):
+Pure: bytes in, columns out. The layouts are NSQ's (clients/tcp_protocol_spec):
 
     frame     size(4) type(4) data(size - 4)           type 0 response, 1 error, 2 message
     message   stamp ns(8) attempts(2) id(16 hex digits) body
 
-A frame of a size beyond `FRAME_BYTES_MAX`, or less than a frame's own, raises `BadStream` as soon as
-its head is there: what follows can't be trusted, and the connection has to be closed. A large frame is
-put together once, when its last byte is there: joined at every read, it would cost quadratic time.
+A frame larger than `FRAME_BYTES_MAX`, or smaller than its own head, raises `BadStream` as soon as its head is
+received: the bytes after it can't be trusted, and the connection has to be closed. The pieces of a large
+frame are joined once, when its last byte is received: joining them at every read would cost quadratic time.
 """
 
 from functools import lru_cache
@@ -22,8 +22,8 @@ from .plays import PlayColumns
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024  # nsqd's own limit, max-msg-size, is 1 MiB unless set otherwise
 MESSAGE_TYPE = 2
-ALIKE_MIN = 32  # with fewer messages a call for each takes less time
-ALIKE_MAX = 4096  # looked at ahead, each time that messages alike begin
+ALIKE_MIN = 32  # fewer messages are faster one by one
+ALIKE_MAX = 4096  # messages to look ahead at, when a row of similar ones begins
 _frame_head = Layout(">ii")  # size, type
 _message_head = Layout(">iiq")  # size, type, stamp
 _ID_AT = 18
@@ -31,11 +31,11 @@ _BODY_AT = 34
 
 
 class BadStream(ValueError):
-    """What no nsqd sends: the connection has to be closed."""
+    """Bytes that no nsqd sends: the connection has to be closed."""
 
 
 class BadMessage(msgspec.Struct, frozen=True):
-    """A message that is no play."""
+    """A message that is not a play."""
 
     id: bytes
     arrived_ns: int
@@ -43,7 +43,7 @@ class BadMessage(msgspec.Struct, frozen=True):
 
 
 class Parsed(msgspec.Struct):
-    """What one read held: plays, messages that are none, other frames (type and data)."""
+    """The content of one read: plays, other messages (`bad`), other frames (type and data)."""
 
     plays: PlayColumns = msgspec.field(default_factory=PlayColumns)
     bad: list[BadMessage] = []
@@ -51,27 +51,27 @@ class Parsed(msgspec.Struct):
 
     @property
     def messages(self) -> int:
-        """How many messages it held."""
+        """The number of messages in the read."""
         return len(self.plays) + len(self.bad)
 
     def ages_ms(self, now_ns: int) -> tuple[float, float]:
-        """How old the last and the first play are, by nsqd's stamps, in milliseconds."""
+        """The ages of the last and the first play in ms, by nsqd's stamps; 0 if there is no play."""
         arrived_ns = self.plays.arrived_ns or (now_ns,)
         return (now_ns - arrived_ns[-1]) / 1e6, (now_ns - arrived_ns[0]) / 1e6
 
 
 class FrameParser:
-    """Cuts a stream of bytes into frames; what is left of the last one waits for the next read."""
+    """Cuts a stream of bytes into frames. Keeps the start of an incomplete frame for the next read."""
 
     def __init__(self, bodies: Bodies):
-        """`bodies` says of which video a message is a play."""
+        """`bodies` finds the video of a message."""
         self._bodies = bodies
         self._rest: list[bytes] = []
         self._rest_bytes = 0
         self._awaited_bytes = _frame_head.size
 
     def feed(self, arrived: bytes | memoryview) -> Parsed:
-        """Parse what arrived. Raises `BadStream` on a size that no frame can have."""
+        """Parse the bytes of one read. Raises `BadStream` if a frame has an impossible size."""
         parsed = Parsed()
         if self._rest_bytes + len(arrived) < self._awaited_bytes:
             self._rest.append(bytes(arrived))
@@ -98,10 +98,10 @@ class FrameParser:
         return parsed
 
     def _messages_alike(self, data: bytes, at: int, end: int, size: int, plays: PlayColumns) -> int:
-        """Take the plays of one size and shape that stand in a row; where the next frame begins.
+        """Parse consecutive plays of one size and template. Returns where the next frame begins.
 
-        0 when they are few, or not all alike. Plays mostly are, as GUIDs are of one size, so a whole read
-        becomes columns in a dozen calls; the tests hold this against a plain parser.
+        Returns 0, with nothing parsed, if the plays are few or differ in more than the GUID. Most plays don't
+        differ, so a whole read becomes columns in a dozen calls. The tests compare this with a plain parser.
         """
         total = size + 4
         count = min((end - at) // total, ALIKE_MAX)
@@ -120,7 +120,7 @@ class FrameParser:
         return at + count * total
 
     def _messages(self, data: bytes, at: int, end: int, size: int, parsed: Parsed) -> int:
-        """Take the messages of one size that stand in a row, one by one; where the next frame begins."""
+        """Parse consecutive messages of one size, one by one. Returns where the next frame begins."""
         total = size + 4
         row = memoryview(data)[at : at + (end - at) // total * total]
         plays, video_of = parsed.plays, self._bodies.video
@@ -138,7 +138,10 @@ class FrameParser:
         return at
 
     def _short_frames(self, data: bytes, at: int, end: int, parsed: Parsed) -> int:
-        """The last frames of a read when shorter than a message's head, such as a lone OK."""
+        """Parse the last frames of a read, which may be shorter than a message's head, such as a lone OK.
+
+        Returns where the first incomplete frame begins.
+        """
         self._awaited_bytes = _frame_head.size
         while at + _frame_head.size <= end:
             size, kind = _frame_head.unpack_from(data, at)
@@ -154,12 +157,12 @@ class FrameParser:
 
 @lru_cache(maxsize=4096)
 def _layout(size: int) -> Layout:
-    """A message frame of that size: size, type, stamp, (attempts), id, body."""
+    """The layout of a message frame of this size: size, type, stamp, (attempts), id, body."""
     return Layout(f">iiq2x16s{size - (_BODY_AT - 4)}s")
 
 
 def _size_min(kind: int) -> int:
-    """The least that the size of a frame of that type can be: its head counts, but for the size."""
+    """The least possible size of a frame of this type. The four bytes of the size itself do not count."""
     return _BODY_AT - 4 if kind == MESSAGE_TYPE else 4
 
 

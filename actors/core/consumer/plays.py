@@ -1,6 +1,6 @@
-"""Plays of one read from one nsqd, in columns, and which counter each is for.
+"""The plays of one read from one nsqd, in columns, and their division among the counters.
 
-Pure. Within a shard plays keep the order in which they arrived.
+Pure. Within a shard, plays keep the order of their arrival.
 """
 
 from array import array
@@ -16,8 +16,8 @@ from ..shards import shard_of
 _HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
 _VIDEO = np.dtype((np.void, VIDEO_BYTES))
 
-# The CRC of a video is that of sixteen zeros, and of each byte what it changes: none of the other bytes has
-# a part in that.
+# The CRC of a video is the CRC of sixteen zero bytes, XORed with one change per byte. A byte's change depends
+# only on its value and its place, so the changes are looked up in a table.
 _ZERO = crc32(bytes(VIDEO_BYTES))
 _CHANGES = np.array(
     [
@@ -31,7 +31,7 @@ _STARTS = np.arange(0, VIDEO_BYTES * 256, 256)[:, None]
 
 
 class PlayColumns:
-    """Of each play: its message's id (16 hexadecimal digits), its video (16 bytes), its arrival in ns."""
+    """One row per play: message id (16 hex digits), video (16 bytes), arrival (ns)."""
 
     __slots__ = ("arrived_ns", "ids", "videos")
 
@@ -44,7 +44,7 @@ class PlayColumns:
         return len(self.arrived_ns)
 
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes, bytes, bytes]]:
-        """Shard, and ids, videos and arrivals of its plays; only of shards that have any."""
+        """For each shard that has plays: its number, and the columns of ids, videos and arrivals."""
         if len(self) == 1:
             video = bytes(self.videos)
             yield shard_of(video, shards), bytes(self.ids), video, self.arrived_ns.tobytes()
@@ -68,7 +68,7 @@ class PlayColumns:
 
 
 def shards_of(videos: Column, shards: int) -> npt.NDArray[np.uint16]:
-    """The shard of each video of a column, 16 bytes each: what `shard_of` says of it."""
+    """The shard of each video in a packed column (16 bytes each), as `shard_of` computes it for one."""
     by_place = np.frombuffer(videos, np.uint8).reshape(-1, VIDEO_BYTES).T
     changes = _CHANGES.take(np.add(by_place, _STARTS, order="C"))
     crcs: npt.NDArray[np.uint32] = np.bitwise_xor.reduce(changes) ^ np.uint32(_ZERO)

@@ -1,9 +1,13 @@
-"""What the consumer has outstanding: messages that nsqd gave and that are not finished yet.
+"""The consumer's rules: it tracks the outstanding messages, which nsqd gave and which are not finished yet.
 
-Pure. Promises: a message is finished only when a counter said `Counted`, on the connection that gave
-it; what a counter has not answered is sent again on its next link, in the same order; what is no play
-goes to the dead-letter topic first, and is then counted as such; no more than `max_in_flight` messages are
-asked for. Refuses to know what a play means.
+Pure. Promises:
+
+- A message is finished only after a counter sent `Counted` for it, on the connection that gave it.
+- A parcel that a counter has not answered is sent again on the counter's next link, in the same order.
+- A message that is not a play is moved to the dead-letter topic first, and then counted as a dead letter.
+- The connections together ask for at most `max_in_flight` messages.
+
+Refuses to know what a play means.
 """
 
 from binascii import unhexlify
@@ -25,18 +29,18 @@ REJECTS_SHARD = 0  # the ledger that counts dead letters
 
 
 class Parcel(Struct, frozen=True):
-    """Messages of one connection on their way to one counter. `ids` are hexadecimal, 16 bytes each."""
+    """Messages of one connection on their way to one counter. `ids`: 16 hex digits each, packed."""
 
     connection: int
     ids: bytes
     message: Plays | Rejected
 
 
-class Deliveries:
+class ConsumerRules:
     """The outstanding messages of one consumer, by shard and by connection."""
 
     def __init__(self, shards: int, max_in_flight: int, ready_counts: type[ReadyCounts] = ReadyCounts):
-        """`max_in_flight`: messages that nsqd is asked for at most, over all connections."""
+        """`max_in_flight`: the most messages to ask for, over all connections."""
         self._shards = shards
         self._ready_counts = ready_counts(max_in_flight)
         self._sources: dict[int, str] = {}
@@ -48,23 +52,23 @@ class Deliveries:
 
     @property
     def outstanding(self) -> int:
-        """Messages received and not answered for, also those whose connection is gone."""
+        """Messages received that no counter has answered, including those of lost connections."""
         return self._outstanding
 
     def in_flight(self, connection: int) -> int:
-        """Messages that nsqd waits for on that connection."""
+        """Messages received on a connection and not finished."""
         return self._in_flight.get(connection, 0)
 
     def connected(self, connection: int, source: str, ready_count_max: int) -> list[SetReadyCount]:
-        """A connection is there; its number is never used again. Message ids are unique in `source`."""
+        """Add a connection. Its number is never used again. Message ids are unique within `source`."""
         self._in_flight[connection] = 0
         self._sources[connection] = source
         return self._ready_counts.connected(connection, ready_count_max)
 
     def disconnected(self, connection: int) -> list[SetReadyCount]:
-        """nsqd gives what was in flight on it again, so nothing of it is to be finished here.
+        """Forget a lost connection. nsqd delivers its messages again, so they are not finished here.
 
-        What the counters have of it they count, once: the redelivery is told by its id.
+        The counters still count the messages that they were sent. They know a redelivery by its id.
         """
         self._in_flight.pop(connection, None)
         self._sources.pop(connection, None)
@@ -76,9 +80,9 @@ class Deliveries:
     def received(
         self, connection: int, parsed: Parsed, now_ms: int, wall_ns: int
     ) -> list[Send | DeadLetter | SetReadyCount]:
-        """Pass on what one read from a connection held, and set its RDY. `now_ms` is monotonic.
+        """Pass on the messages of one read from a connection, and set its RDY. `now_ms` is monotonic.
 
-        Raises `BadStream`, leaving the state unchanged, if a message id is not 16 hexadecimal digits.
+        Raises `BadStream`, leaving the state unchanged, if a message id is not 16 hex digits.
         """
         source = self._sources[connection]
         plays = [
@@ -101,23 +105,23 @@ class Deliveries:
         )
 
     def dead_lettered(self, number: int) -> list[Send]:
-        """nsqd has acknowledged these dead letters: count them."""
+        """Count dead letters that nsqd has acknowledged."""
         if number not in self._letters:
             return []
         connection, ids, rejected = self._letters.pop(number)
         return [self._send(REJECTS_SHARD, connection, ids, rejected)]
 
     def drain(self) -> list[SetReadyCount]:
-        """Ask for nothing new."""
+        """Ask for no more messages."""
         return self._ready_counts.stop()
 
     def counted(self, shard: int, numbers: Iterable[int]) -> list[Finish | SetReadyCount]:
-        """A counter has committed these parcels: finish their messages."""
+        """Finish the messages of parcels that a counter has committed."""
         effects: list[Finish | SetReadyCount] = []
         for number in numbers:
             parcel = self._parcels[shard].pop(number, None)
             if parcel is None:
-                continue  # answered twice, by two lives of the counter
+                continue  # answered twice, by two incarnations of the counter
             messages = count(parcel.ids, HEX_ID_BYTES)
             self._outstanding -= messages
             if parcel.connection in self._in_flight:
@@ -126,15 +130,15 @@ class Deliveries:
         return effects + self._ready_counts.after_finish(self._outstanding)
 
     def linked(self, shard: int) -> list[Send]:
-        """A counter is there, for the first time or again: send it what it has not answered."""
+        """Send a newly linked counter the parcels that it, or its earlier incarnation, has not answered."""
         return [Send(counter_of(shard), parcel.message) for parcel in self._parcels[shard].values()]
 
     def unanswered(self, shard: int) -> int:
-        """Messages that a counter has not answered for."""
+        """Messages that a counter has not answered."""
         return sum(count(parcel.ids, HEX_ID_BYTES) for parcel in self._parcels[shard].values())
 
     def stats(self, ready_count: int) -> ConsumerStats:
-        """What this consumer holds."""
+        """The statistics of this consumer. `ready_count`: the RDY of all connections."""
         return ConsumerStats(self._outstanding, len(self._in_flight), ready_count)
 
     def _send(self, shard: int, connection: int, ids: bytes, message: Plays | Rejected) -> Send:

@@ -1,6 +1,6 @@
-"""The shape of a body: all of it but the digits of its GUID. Bodies that have one are read without decoding.
+"""Templates of bodies: all bytes but the GUID's digits. A body that matches one is read without decoding.
 
-Pure. Whether a GUID that stands there is the video's, `bodies.py` has to know before it makes a shape.
+Pure. `bodies.py` makes a template only where it knows that this GUID is the video's.
 """
 
 from binascii import unhexlify
@@ -12,15 +12,16 @@ _DIGITS = np.flatnonzero(np.frombuffer(_FORM, np.uint8) == ord("0"))
 _WORD_BYTES = 8
 
 
-class Shape:
-    """Bodies with the same before and behind a GUID in its form with hyphens."""
+class Template:
+    """Bodies that differ only in a GUID, which is in its form with hyphens."""
 
     def __init__(self, head: bytes, tail: bytes):
-        """`head`, `tail`: what stands before the GUID, and behind it."""
+        """`head` and `tail`: the bytes before and after the GUID."""
         self._head, self._tail = head, tail
         self._size = len(head) + len(_FORM) + len(tail)
         self._guid = slice(len(head), len(head) + len(_FORM))
-        # Compared in whole words, the first of which may begin before the body: 0 in the mask is ignored.
+        # Bodies are compared in whole words. The first word may begin before the body; the mask has 0 for
+        # bytes to ignore.
         self._lead = -self._size % _WORD_BYTES
         mask = np.full(self._lead + self._size, 0xFF, np.uint8)
         mask[: self._lead] = 0
@@ -29,7 +30,7 @@ class Shape:
         self._fixed = np.frombuffer(bytes(self._lead) + head + _FORM + tail, np.uint64) & self._mask
 
     def video(self, body: bytes) -> bytes | None:
-        """The video of a body that has this shape; None for one that has not."""
+        """The video (16 bytes) of a body, or None if the body does not match."""
         if len(body) == self._size and body.startswith(self._head) and body.endswith(self._tail):
             text = body[self._guid]
             digits = text.replace(b"-", b"")
@@ -38,9 +39,10 @@ class Shape:
         return None
 
     def videos(self, data: bytes, at: int, stride: int, count: int) -> bytes | None:
-        """The videos of so many bodies, 16 bytes each; None when one has not this shape.
+        """The videos (16 bytes each, packed) of `count` bodies, or None if one does not match.
 
-        The first body begins at `at`, at least 8 bytes from the start of `data`; the next `stride` bytes on.
+        The first body begins at `at`, at least 8 bytes from the start of `data`. Each body begins `stride`
+        bytes after the one before.
         """
         words = np.ndarray((count, len(self._mask)), np.uint64, data, at - self._lead, (stride, _WORD_BYTES))
         if not ((words & self._mask) == self._fixed).all():

@@ -1,1 +1,1 @@
-"""The counter's rules: one shard's ledger, and what it announces."""
+"""The counter's rules: one shard's ledger, and the pending videos that it announces."""

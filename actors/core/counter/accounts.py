@@ -1,8 +1,8 @@
-"""The accounts of one shard's videos: a row of numbers a video, in the order in which they came.
+"""The accounts of one shard's videos: one row of numbers per video, in the order of their first plays.
 
-Pure. An object a video would cost five times the memory, and a loop over them ten times the time. So what
-changed travels as columns too (`AccountColumns`), and so does a part of the table, `PART_ROWS` rows that
-stand together, of which the store keeps the newest (store/accounts.py).
+Pure. One object per video would cost five times the memory, and a loop over the objects ten times the time.
+So changes are passed on as columns too (`AccountColumns`). A part of the table is `PART_ROWS` consecutive
+rows. It is passed on in the same form; the store keeps the newest version of each (store/accounts.py).
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -15,14 +15,14 @@ from ..columns import VIDEO_BYTES, Int64s, numbers_of, pack_numbers, video_words
 from ..table import EMPTY, VideoTable
 
 PART_ROWS = 4096
-# The columns of `Accounts.cells`; a video is its two words.
+# The columns of `Accounts.cells`. Columns 0 and 1 hold the video, as two words.
 TOTAL, PUBLISHED, ARRIVED_NS = 2, 3, 4
 CELLS = 5
-_Kept = TypeVar("_Kept")  # what few rows have
+_Kept = TypeVar("_Kept")  # a value that few rows have
 
 
 class Account(Struct):
-    """One video's line in the ledger. Times are nanoseconds on the wall clock, 0 for none."""
+    """One video's row in the ledger. Times are nanoseconds of the wall clock; 0 means "no time"."""
 
     total: int = 0
     published: int = 0
@@ -33,14 +33,14 @@ class Account(Struct):
 
     @property
     def pending(self) -> bool:
-        """Whether the client has not been told of all plays."""
+        """Whether some plays are unpublished."""
         return self.total > self.published
 
 
 class AccountColumns(Struct, frozen=True, array_like=True):
-    """Some accounts as they were at one moment: numbers of 8 bytes, videos of 16, in the same order.
+    """Some accounts as they were at one moment: packed columns in one order, 8 bytes a number, 16 a video.
 
-    `taken` (`Account.taken` and `later_ns`) and `steps` are by row, for the few that have them.
+    `taken` (`Account.taken` and `later_ns`) and `steps` are by row, for the few rows that have them.
     """
 
     rows: bytes
@@ -55,9 +55,7 @@ class AccountColumns(Struct, frozen=True, array_like=True):
         return len(self.videos) // VIDEO_BYTES
 
     def rows_and_cells(self) -> tuple[Int64s, Int64s]:
-        """The rows, and their cells as `Accounts` has them. Raises `ValueError` when the columns do not
-        match.
-        """
+        """The rows, and their cells as in `Accounts`. Raises `ValueError` if the columns differ in length."""
         rows, videos = numbers_of(self.rows), video_words(self.videos)
         numbers = [numbers_of(one) for one in (self.totals, self.published, self.arrived_ns)]
         if any(len(one) != len(rows) for one in (videos, *numbers)):
@@ -65,13 +63,13 @@ class AccountColumns(Struct, frozen=True, array_like=True):
         return rows, np.column_stack([videos, *numbers])
 
     def items(self) -> Iterator[tuple[bytes, Account]]:
-        """Each video and its account. Raises `ValueError` when the columns do not match."""
+        """Each video and its account. Raises `ValueError` if the columns differ in length."""
         rows, cells = self.rows_and_cells()
         return _items(rows.tolist(), cells, self.taken, self.steps)
 
 
 class Part(Struct, frozen=True):
-    """The `number`th of so many `parts` of all accounts, whole."""
+    """The `number`th part of the table, which has `parts` of them. `accounts` has every row of the part."""
 
     number: int
     parts: int
@@ -79,12 +77,10 @@ class Part(Struct, frozen=True):
 
 
 class Accounts(VideoTable):
-    """The table. Its cells, `TOTAL`, `PUBLISHED` and `ARRIVED_NS`, are open to the ledger, which alone
-    changes them.
-    """
+    """The table of accounts. Only the ledger changes its cells (`TOTAL`, `PUBLISHED`, `ARRIVED_NS`)."""
 
     def __init__(self, accounts: Iterable[tuple[bytes, Account]] = (), salt: bytes = bytes(16)):
-        """`accounts`: of videos that differ. `salt`: the table's."""
+        """`accounts`: one per video. `salt`: 16 bytes for the table's hashes."""
         super().__init__(CELLS - TOTAL, salt)
         self.taken: dict[int, tuple[int, int]] = {}
         self.steps: dict[int, tuple[int, ...]] = {}
@@ -95,7 +91,7 @@ class Accounts(VideoTable):
             self.put(row, account)
 
     def __getitem__(self, video: bytes) -> Account:
-        """Raises `KeyError` for a video that has none."""
+        """The account of a video. Raises `KeyError` if there is none."""
         row = self.row(video)
         if row == EMPTY:
             raise KeyError(video)
@@ -106,13 +102,13 @@ class Accounts(VideoTable):
         return _items(range(len(self)), self.cells, self.taken, self.steps)
 
     def get(self, row: int) -> Account:
-        """An account, as it is now."""
+        """A copy of the account in a row."""
         total, published, arrived_ns = self.numbers(row)
         taken, later_ns = self.taken.get(row, (0, 0))
         return Account(total, published, taken, arrived_ns, later_ns, self.steps.get(row, ()))
 
     def put(self, row: int, account: Account) -> None:
-        """Replace an account."""
+        """Replace the account in a row."""
         self.set_numbers(row, account.total, account.published, account.arrived_ns)
         _set(self.taken, row, (account.taken, account.later_ns), account.taken or account.later_ns)
         _set(self.steps, row, account.steps, account.steps)
@@ -122,7 +118,7 @@ class Accounts(VideoTable):
         return self._columns(rows, self.cells.take(rows, axis=0))
 
     def columns_of_few(self, rows: Collection[int]) -> AccountColumns:
-        """The same, without numpy's calls."""
+        """The accounts of a few rows, without numpy's calls."""
         totals, published, arrived_ns = list(zip(*map(self.numbers, rows), strict=True)) or [(), (), ()]
         return AccountColumns(
             pack_numbers(rows),
@@ -135,7 +131,7 @@ class Accounts(VideoTable):
         )
 
     def take_part(self) -> Part:
-        """The next part in turn, whole."""
+        """The next part, in turn."""
         parts = max(1, -(-len(self) // PART_ROWS))
         number = self.next_part if self.next_part < parts else 0
         self.next_part = number + 1
@@ -143,8 +139,9 @@ class Accounts(VideoTable):
         return Part(number, parts, self._columns(np.arange(start, end), self.cells[start:end]))
 
     def load(self, columns: AccountColumns) -> None:
-        """Take in accounts as they were at a later moment; then call `loaded`. Raises `ValueError` when
-        the columns do not match.
+        """Replace accounts by a later version of them. Call `loaded` after the last ones.
+
+        Raises `ValueError` if the columns differ in length, or if a row is negative.
         """
         rows, cells = columns.rows_and_cells()
         if not len(rows):
@@ -152,7 +149,7 @@ class Accounts(VideoTable):
         if rows.min() < 0:
             raise ValueError(f"an account in row {rows.min()}")
         end = int(rows.max()) + 1
-        if end > len(self):  # with gaps, maybe, that a later one fills: what filled them first is in a part
+        if end > len(self):  # maybe with gaps; a part, which is written later than they were, fills them
             self.lengthen(end)
         self.cells[rows] = cells
         for kept in (self.taken, self.steps):
@@ -163,7 +160,7 @@ class Accounts(VideoTable):
         self.steps |= columns.steps
 
     def loaded(self) -> None:
-        """All is there. Raises `ValueError` when that can't be."""
+        """Complete the loading. Raises `ValueError` if an account has no plays or a video has two rows."""
         if (self.cells[:, TOTAL] < 1).any():
             raise ValueError("an account without plays")
         if not self.reindex():

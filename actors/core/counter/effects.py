@@ -1,11 +1,11 @@
-"""What a counter's rules ask for beside `Send`."""
+"""The effects of the counter's rules, beside `Send`."""
 
 from msgspec import Struct
 
-from .ledger import Changes
+from .ledger import LedgerChanges
 
 
 class Commit(Struct, frozen=True):
-    """Write a ledger's changes durably."""
+    """Write a ledger's changes to its store, durably."""
 
-    changes: Changes
+    changes: LedgerChanges

@@ -1,23 +1,23 @@
-"""One shard's truth: what was counted, what of it the client knows, which messages were seen.
+"""One shard's truth: which plays were counted, which of them are published, which messages were seen.
 
-Pure: it changes itself in memory and says what changed; the store commits that, and only then may
-anybody be told (`rules.py` holds that order). Owns the totals; nobody else keeps one. Refuses to
-know when something is published.
+Pure: the ledger changes in memory and returns its changes; the store commits them, and only then may another
+actor hear of them (`rules.py` keeps that order). Owns the totals; no other part keeps one. Refuses to know
+when a total is published.
 
-A video's plays are told to the client up to `published`. Those after it are pending, in two parts,
-because a batch that leaves takes the total of that moment and plays go on arriving meanwhile:
+The plays of a video up to `published` are known to the client. The later ones are pending, in two parts,
+because a batch takes the total of the moment at which it leaves, and plays go on arriving:
 
     ──── published ────┬──── taken ────┬──── total
         the client     │  in a batch   │  not in it
         knows these    │  on its way   │
                        └ arrived_ns    └ later_ns      arrival of the oldest play of each part
 
-What a batch takes is committed before the batch hears of it: else a counter that starts again would
-tell the plays after it with the arrival of those in it.
+`taken` is committed before the batch hears of it. Else a counter that restarts would publish the plays after
+the batch with the arrival of the plays in it.
 
-With `steps_below` > 0 (every total below it is to be published on its own) a batch takes only the
-next play, and the arrivals of the waiting ones are kept in `steps`: one each for the totals below
-`steps_below`, and in the last place the oldest of all from `steps_below` on.
+With `steps_below` > 0 every total below it is published on its own. A batch then takes only the next play,
+and `steps` keeps the arrivals of the pending plays: one for each total below `steps_below`, and in the last
+place the oldest of all plays from `steps_below` on.
 """
 
 from collections.abc import Iterable
@@ -43,23 +43,23 @@ from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, AccountC
 from .announcements import Announcements
 from .seen_ids import SeenChunk, SeenIds
 
-FEW = 16  # plays that are added one by one: a lone play finds numpy's code in no cache of the processor
-# A part is written for so many changes: a quarter more bytes, and a journal of some four times the table.
+FEW = 16  # up to this many plays are added one by one: a lone play finds numpy's code in no CPU cache
+# Changes per part. A part then adds a quarter to the bytes written; the journal is some four times the table.
 CHANGES_A_PART = 4 * PART_ROWS
 
 
 class Tallies(Struct, frozen=True):
-    """What the ledger has counted since it began."""
+    """The counts of a ledger since it was made."""
 
     counted: int = 0
     redelivered: int = 0
     dead_lettered: int = 0
 
 
-class Changes(Struct, frozen=True):
-    """What one commit writes: accounts, seen ids, buckets of them to delete, the tallies.
+class LedgerChanges(Struct, frozen=True):
+    """The changes that one commit writes: accounts, seen ids, buckets of seen ids to delete, the tallies.
 
-    `part`: now and then a part of all accounts, with these changes in it.
+    `part`: in some commits, one part of all accounts, which has these changes too.
     """
 
     accounts: AccountColumns
@@ -79,36 +79,36 @@ class Ledger:
         tallies: Tallies = Tallies(),
         steps_below: int = 0,
     ):
-        """`accounts`: the ledger's own from now on."""
+        """Takes over `accounts`: no other code may change them from now on."""
         self._seen = seen
         self._accounts = Accounts() if accounts is None else accounts
         self._tallies = tallies
         self._steps_below = steps_below
         self._dirty: list[Int64s] = []
         self._dirty_few: set[int] = set()
-        self._dirty_since_part = CHANGES_A_PART  # lives that are all short write parts too
+        self._dirty_since_part = CHANGES_A_PART  # so that a counter that never lives long writes parts too
         self._announced = Announcements()
         self._pending_count = len(self._pending_rows())
 
     @property
     def tallies(self) -> Tallies:
-        """Plays, redeliveries and dead letters counted so far."""
+        """The plays, redeliveries and dead letters counted so far."""
         return self._tallies
 
     @property
     def pending_count(self) -> int:
-        """How many videos have plays that the client was not told of."""
+        """How many videos have unpublished plays."""
         return self._pending_count
 
     def __len__(self) -> int:
         return len(self._accounts)
 
     def apply(self, plays: Plays, now_ms: int) -> None:
-        """Count the plays of a batch that were not counted before. Raises `ValueError` when its
-        columns do not match, with nothing counted.
+        """Count the plays of a batch that were not counted before.
 
-        A stamp from the future (nsqd's clock is ahead) counts as now: a deadline must not move out. One of
-        less than nothing counts as 1 ns: 0 stands for none.
+        A stamp in the future (nsqd's clock is ahead) is clamped to now, because a deadline must not move out.
+        A negative stamp is clamped to 1 ns, because 0 means "no arrival". Raises `ValueError`, leaving the
+        state unchanged, if the columns differ in length.
         """
         plays_count = count(plays.ids, ID_BYTES)
         columns = count(plays.videos, VIDEO_BYTES), count(plays.arrived_ns, NUMBER_BYTES)
@@ -129,14 +129,14 @@ class Ledger:
         self._count(counted=plays_count)
 
     def reject(self, rejected: Rejected, now_ms: int) -> None:
-        """Count the dead letters that were not counted before."""
+        """Count dead letters that were not counted before."""
         places = self._seen.admit(rejected.source, rejected.ids, now_ms)
         messages = count(rejected.ids, ID_BYTES)
         fresh = messages if places is None else len(places)
         self._count(dead_lettered=fresh, redelivered=messages - fresh)
 
     def collect(self, number: int, videos: Iterable[bytes]) -> Collected:
-        """Take the totals of these videos into a batch that leaves now."""
+        """Put the totals of these videos into the batch with this number, which leaves now."""
         found = [
             (video, account.taken, account.arrived_ns)
             for video in videos
@@ -150,23 +150,23 @@ class Ledger:
         )
 
     def publish(self, videos: Iterable[bytes], totals: Iterable[int]) -> None:
-        """Note that the client has confirmed these totals. What it knew already changes nothing."""
+        """Record totals that the client confirmed. A total that is already published changes nothing."""
         for video, total in zip(videos, totals, strict=True):
             row = self._accounts.row(video)
             account = self._accounts.get(row) if row != EMPTY else None
             if account is None or total <= account.published:
                 continue
             self._pending_count -= account.pending
-            steps_told = total - account.published
+            steps_published = total - account.published
             account.published = total
-            account.steps = account.steps[steps_told:]
+            account.steps = account.steps[steps_published:]
             if not account.pending:
                 account.taken = account.arrived_ns = account.later_ns = 0
             elif account.taken <= total:
                 account.arrived_ns = account.later_ns or account.arrived_ns
                 account.taken = account.later_ns = 0
-            # else: a batch of an earlier life of the dispatcher, which ended inside the taken part.
-            # Its oldest untold play is not known, so the older arrival stays: early, never late.
+            # else: a batch of an earlier incarnation of the dispatcher, which ended inside the taken part.
+            # The oldest unpublished play is not known, so the older arrival stays: early, never late.
             self._pending_count += account.pending
             self._put(row, account)
             if account.pending:
@@ -174,16 +174,16 @@ class Ledger:
 
     @property
     def least_announced(self) -> int | None:
-        """The least total that was made by a play of which `take_announcements` would say now, or None."""
+        """The least total among the plays that `take_announcements` would announce now, or None."""
         return self._announced.least_ordinal
 
     def take_announcements(self) -> list[Pending]:
-        """What became pending, or pending since earlier, since the last call."""
+        """The videos that became pending since the last call, or got an earlier pending play."""
         announced, self._announced = self._announced, Announcements()
         return list(announced.messages())
 
     def recall(self) -> list[Pending]:
-        """All that is pending."""
+        """All pending videos, for a dispatcher that starts again."""
         found, rows = Announcements(), self._pending_rows()
         cells = self._accounts.cells[rows]
         arrived_ns = cells[:, ARRIVED_NS].copy()
@@ -193,8 +193,8 @@ class Ledger:
         found.add(cells[:, :TOTAL], arrived_ns, cells[:, PUBLISHED] + 1)
         return list(found.messages())
 
-    def take_changes(self, now_ms: int) -> Changes | None:
-        """What changed since the last call and is to be committed, or None."""
+    def take_changes(self, now_ms: int) -> LedgerChanges | None:
+        """The changes since the last call, to be committed, or None."""
         seen = self._seen.take_chunks()
         if not self._dirty and not self._dirty_few and not seen:
             return None
@@ -210,21 +210,21 @@ class Ledger:
         if self._dirty_since_part >= CHANGES_A_PART:
             self._dirty_since_part -= CHANGES_A_PART
             part = self._accounts.take_part()
-        return Changes(changed, seen, self._seen.expire(now_ms), self._tallies, part)
+        return LedgerChanges(changed, seen, self._seen.expire(now_ms), self._tallies, part)
 
     def _add_all(self, rows: Int64s, arrived_ns: Int64s) -> None:
-        """What `_add` does, for many plays: the two usual cases here, a column at a time."""
+        """Do for many plays what `_add` does for one: the two usual cases here, a column at a time."""
         rows, plays, oldest_ns = _by_row(rows, arrived_ns)
         accounts = self._accounts
         cells = accounts.cells.take(rows, axis=0)
         totals, published = cells[:, TOTAL], cells[:, PUBLISHED]
-        told = published == totals
-        unusual = ~told & ((published > totals) | (oldest_ns < cells[:, ARRIVED_NS]))
+        all_published = published == totals
+        unusual = ~all_published & ((published > totals) | (oldest_ns < cells[:, ARRIVED_NS]))
         if accounts.taken:
-            unusual |= ~told & np.isin(rows, list(accounts.taken))
-        newly = rows[told]
-        accounts.cells[newly, ARRIVED_NS] = oldest_ns[told]
-        self._announced.add(cells[told, :TOTAL], oldest_ns[told], totals[told] + 1)
+            unusual |= ~all_published & np.isin(rows, list(accounts.taken))
+        newly = rows[all_published]
+        accounts.cells[newly, ARRIVED_NS] = oldest_ns[all_published]
+        self._announced.add(cells[all_published, :TOTAL], oldest_ns[all_published], totals[all_published] + 1)
         self._pending_count += len(newly)
         accounts.cells[rows, TOTAL] += np.where(unusual, 0, plays)
         self._dirty.append(rows)
@@ -232,7 +232,7 @@ class Ledger:
             self._add(int(rows[place]), int(plays[place]), int(oldest_ns[place]))
 
     def _add_each(self, plays: Plays, places: list[int] | None, now_ns: int) -> None:
-        """What `_add_all` does, a play at a time, in the order of arrival."""
+        """Do what `_add_all` does, one play at a time, in the order of arrival."""
         videos, arrived_ns = unpack_videos(plays.videos), unpack_numbers(plays.arrived_ns)
         if places is None:
             places = list(range(len(videos)))
@@ -246,7 +246,7 @@ class Ledger:
         account = self._accounts.get(row)
         first = account.total + 1
         if account.total + plays <= account.published:
-            pass  # a ledger from a backup: the client knows more than it, so there is nothing to tell
+            pass  # a ledger from a backup: the client knows more than it, so nothing is to be published
         elif not account.pending:
             self._pending_count += 1
             account.arrived_ns = oldest_ns
@@ -273,7 +273,7 @@ class Ledger:
         before = (account.taken, account.arrived_ns, account.later_ns)
         step = account.published + 1
         steps_end = account.published + len(account.steps)
-        # Steps may be missing where the setting was off for a while: then all are told at once.
+        # Steps are missing if the setting was off for a while: then all plays are published at once.
         if step < self._steps_below and steps_end >= min(account.total, self._steps_below):
             account.taken = step
             account.arrived_ns, *rest = account.steps
@@ -308,8 +308,8 @@ class Ledger:
 
 
 def _by_row(rows: Int64s, arrived_ns: Int64s) -> tuple[Int64s, Int64s, Int64s]:
-    """Each row once, with how many plays are of it, and the arrival of the oldest."""
-    keys = (rows << 32) | np.arange(len(rows))  # sorted as whole numbers: six times as fast as by argsort
+    """The distinct rows, the number of plays of each, and the arrival (ns) of its oldest play."""
+    keys = (rows << 32) | np.arange(len(rows))  # sorted as numbers: six times as fast as argsort
     keys.sort()
     rows, order = keys >> 32, keys & 0xFFFF_FFFF
     changes = np.flatnonzero(rows[1:] != rows[:-1])
@@ -320,7 +320,7 @@ def _by_row(rows: Int64s, arrived_ns: Int64s) -> tuple[Int64s, Int64s, Int64s]:
 
 
 def _add_step(account: Account, arrived_ns: int, steps_below: int) -> None:
-    """Keep the arrival of the play that is about to make the next total, where that is a step."""
+    """Keep the arrival of the play that makes the next total, if that total is a step."""
     steps_end = account.published + len(account.steps)
     if steps_end == account.total and account.total < steps_below:
         account.steps = (*account.steps, arrived_ns)

@@ -1,11 +1,13 @@
-"""A counter's rules: what it does with each message.
+"""A counter's rules: its effects for each message that it receives.
 
-Pure. Promises that nobody hears of a play before it is committed: every answer stands after the
-`Commit` of everything that came in with it. Messages that arrive together are committed together,
-so the slower the disk, the larger the transactions. What became pending is said before the answers:
-a dispatcher that drains takes an answer to mean that it has heard of everything before. It is said at once
-where it is to be published on receipt; what can wait for a deadline is said in messages that are some
-milliseconds apart, because in a backlog of many videos each commit would else be a message of its own.
+Pure. No actor hears of a play before the play is committed: an answer always follows the `Commit` of all
+messages that were received together with it. Messages that are received together are committed together, so
+a slower disk makes larger transactions.
+
+Pending videos are announced before the answers: a dispatcher that drains takes an answer to mean that it has
+heard of all earlier plays. Videos to be published on receipt are announced at once. Videos that can wait for
+a deadline are announced some milliseconds apart; else a backlog of many videos would make a message of each
+commit.
 """
 
 from ..columns import unpack_numbers, unpack_videos
@@ -18,15 +20,15 @@ from .ledger import Ledger
 CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
 HOLD_MS_MAX = 20
-HOLD_SHARE = 100  # of a deadline; half of what a batch leaves early for what no publish time shows, or less
+HOLD_SHARE = 100  # of a deadline: at most half of the slack with which a batch leaves early
 
 
-class Counting:
+class CounterRules:
     """The state machine of one counter: messages and the time in, effects out."""
 
     def __init__(self, ledger: Ledger, at_once_below: int = 0, deadline_ms: int = 0):
-        """`at_once_below`: totals below it are to be published on receipt, others within `deadline_ms`: what
-        became pending at those may wait a little to be said.
+        """`at_once_below`: totals below it are published on receipt, so their videos are announced at once.
+        Others are published within `deadline_ms`, so their announcements may wait a little.
         """
         self.ledger = ledger
         self._at_once_below = at_once_below
@@ -34,7 +36,7 @@ class Counting:
         self._said_ms = 0
 
     def handle(self, inbox: list[CounterInbox], now_ms: int) -> list[Commit | Send]:
-        """Take in what arrived together. Returns what to do, in order."""
+        """Handle messages that were received together. Returns the effects, in order."""
         ledger = self.ledger
         counted: list[int] = []
         answers: list[Send] = []
@@ -71,16 +73,16 @@ class Counting:
         return effects
 
     def wakeup_ms(self) -> int | None:
-        """When to call `wake` at the latest; None when nothing is held."""
+        """When to call `wake` at the latest, or None if no announcement is held."""
         return None if self.ledger.least_announced is None else self._said_ms + self._hold_ms
 
     def wake(self, now_ms: int) -> list[Commit | Send]:
-        """Say what became pending and was not said."""
+        """Send all announcements that are held."""
         self._said_ms = now_ms
         return [Send(DISPATCHER, pending) for pending in self.ledger.take_announcements()]
 
     def stats(self) -> CounterStats:
-        """What this ledger holds."""
+        """The statistics of this ledger."""
         tallies = self.ledger.tallies
         return CounterStats(
             tallies.counted,

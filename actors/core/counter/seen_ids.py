@@ -1,10 +1,10 @@
-"""Which messages a ledger has counted: the ids seen, so that a redelivery is told from a play.
+"""The ids of the messages that a ledger has counted, by which it recognizes a redelivery.
 
-Pure. A message is named by its source (nsqd and topic) and its 64-bit id; the ids of two nsqds can
-collide, those of one can't. Ids are time-ordered (nsqd/guid.go: pseudo-milliseconds, node, sequence),
-so they are kept in buckets of some seconds of the id's own time, one bitmap each: a batch is looked up
-in one or two bitmaps, and what is too old is dropped a bucket at a time. Memory is bounded by
-`window_ms` times the rate: about 2 bytes an id.
+Pure. A message is identified by its source (nsqd and topic) and its 64-bit id: the ids of two nsqds can
+collide, those of one nsqd can't. Ids are ordered by time (nsqd/guid.go: pseudo-milliseconds, node, sequence).
+So each bucket holds the ids of some seconds of the ids' own time, in one bitmap: a batch is looked up in one
+or two bitmaps, and old ids are dropped a bucket at a time. Memory is bounded by `window_ms` times the rate:
+about 2 bytes an id.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,13 +14,13 @@ from pyroaring import BitMap64
 
 from ..columns import unpack_ids
 
-# 34 bits of an id are 4.3 s of nsqd's time: small enough to drop without a pause.
+# The low 34 bits of an id are 4.3 s of nsqd's time: a bucket is small enough to drop without a pause.
 BUCKET_SHIFT = 34
 EXPIRY_INTERVAL_MS = 1000
 
 
 class SeenChunk(Struct, frozen=True):
-    """Ids seen in one commit, for the store: one row. `ids` is a serialized `BitMap64`."""
+    """The ids that one commit adds to one bucket: a row of the store. `ids` is a serialized `BitMap64`."""
 
     source: str
     bucket: int
@@ -37,7 +37,7 @@ class _Bucket:
 
 
 class SeenIds:
-    """The ids counted within the window, and what of them is not yet stored."""
+    """The ids counted within the window, and which of them are not stored yet."""
 
     def __init__(self, window_ms: int, stored: Iterable[SeenChunk] = ()):
         self.window_ms = window_ms
@@ -55,7 +55,7 @@ class SeenIds:
             self._put(*key, union(maps), received_ms[key])
 
     def admit(self, source: str, column: bytes, now_ms: int) -> list[int] | None:
-        """Take in the ids of a batch. Which places in it are new, or None when all are."""
+        """Add a packed column of ids. Returns the places of the new ids in it, or None if all are new."""
         ids = unpack_ids(column)
         if not ids:
             return None
@@ -76,7 +76,7 @@ class SeenIds:
         return places
 
     def take_chunks(self) -> list[SeenChunk]:
-        """What was admitted since the last call, to be stored."""
+        """The ids admitted since the last call, for the store."""
         chunks = [
             SeenChunk(source, bucket, self._received_ms, ids.serialize())
             for (source, bucket), ids in self._fresh.items()
@@ -85,7 +85,7 @@ class SeenIds:
         return chunks
 
     def expire(self, now_ms: int) -> list[tuple[str, int]]:
-        """Drop the buckets in which nothing was counted for the window. Which, to be deleted."""
+        """Drop buckets that got no id for `window_ms`. Returns their keys, for the store to delete them."""
         if now_ms < self._expiry_due_ms:
             return []
         self._expiry_due_ms = now_ms + EXPIRY_INTERVAL_MS
@@ -120,14 +120,14 @@ class SeenIds:
         if bucket is None:
             bucket = self._buckets[source, number] = _Bucket()
             before = self._buckets.get((source, number - 1))
-            if before is not None:  # hardly anything comes into it any more
+            if before is not None:  # it gets hardly any more ids
                 before.ids.shrink_to_fit()
         bucket.ids |= ids
         bucket.received_ms = max(bucket.received_ms, received_ms)
 
 
 def union(maps: list[BitMap64]) -> BitMap64:
-    """All ids of these. Pairwise: to put one after another into a map that grows is quadratic."""
+    """The union of bitmaps, joined in pairs: adding them one by one to a growing map is quadratic."""
     while len(maps) > 1:
         odd = maps[len(maps) & ~1 :]
         maps = [one | other for one, other in zip(maps[::2], maps[1::2], strict=False)] + odd
@@ -138,7 +138,7 @@ def _split(batch: BitMap64, keys: list[tuple[str, int]]) -> Iterator[tuple[tuple
     if len(keys) == 1:
         yield keys[0], batch
         return
-    parts: dict[int, list[int]] = {}  # one pass, however many buckets a batch of old messages touches
+    parts: dict[int, list[int]] = {}  # one pass, even if a batch of old messages touches many buckets
     for number in batch:
         parts.setdefault(number >> BUCKET_SHIFT, []).append(number)
     for key in keys:

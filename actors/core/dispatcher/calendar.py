@@ -1,6 +1,7 @@
-"""Videos by the millisecond, and in it in the order in which they came.
+"""Videos by due time: a calendar queue (Brown 1988) with one column of videos per millisecond.
 
-Pure. A heap of videos could not tell its twentieth, and would keep a line of its own for each.
+Pure. Videos of one millisecond stay in the order in which they were added. A heap could not name its
+twentieth video without taking out nineteen, and would keep one Python object per video.
 """
 
 from bisect import bisect_left
@@ -10,27 +11,29 @@ import numpy as np
 
 from ..columns import VIDEO_BYTES, Guids, Int64s, unpack_videos
 
-BLOCK_BITS = 8  # a block is a quarter of a second: 240 of them in the usual deadline, of 256 times at most
+BLOCK_BITS = 8  # a block has 256 ms, a quarter of a second: the usual deadline has 240 blocks
 
 
 class Calendar:
-    """The videos of each millisecond, a column. `times`: those that have any, in order."""
+    """One packed column of videos (16 bytes each) per millisecond. `times`: the milliseconds that have
+    videos, sorted.
+    """
 
     def __init__(self) -> None:
         self.times: list[int] = []
         self._columns: dict[int, bytearray] = {}
-        self._counts: dict[int, int] = {}  # of each block, by its first time >> BLOCK_BITS
+        self._counts: dict[int, int] = {}  # videos per block; the key is a time >> BLOCK_BITS
         self._len = 0
 
     def __len__(self) -> int:
         return self._len
 
     def count(self, time_ms: int) -> int:
-        """How many videos that time has."""
+        """The number of videos at this millisecond. Raises `KeyError` if there are none."""
         return len(self._columns[time_ms]) // VIDEO_BYTES
 
     def blocks(self) -> Iterator[tuple[list[int], int]]:
-        """Times that are close to one another, and how many videos they have together, in order."""
+        """Yield each block in order: its times, and the number of videos that they have together."""
         start = 0
         while start < len(self.times):
             block = self.times[start] >> BLOCK_BITS
@@ -39,7 +42,7 @@ class Calendar:
             start = end
 
     def first(self, count: int) -> list[tuple[int, bytes]]:
-        """The earliest so many, in order: time and video."""
+        """The earliest `count` videos, or all if there are fewer: (time in ms, video)."""
         found: list[tuple[int, bytes]] = []
         for time_ms in self.times:
             column = self._columns[time_ms][: (count - len(found)) * VIDEO_BYTES]
@@ -49,16 +52,16 @@ class Calendar:
         return found
 
     def column(self) -> bytes:
-        """All, as a column in no order."""
+        """All videos as one packed column, in no particular order."""
         return b"".join(self._columns.values())
 
     def add(self, time_ms: int, videos: bytes) -> None:
-        """Put in a video, or a column of them, that are not there."""
+        """Add one video, or a packed column of videos, at `time_ms`. None of them may be in the calendar."""
         column = self._columns.get(time_ms)
         if column is None:
             column = self._columns[time_ms] = bytearray()
             if not self.times or time_ms > self.times[-1]:
-                self.times.append(time_ms)  # nearly always: what comes later is due later
+                self.times.append(time_ms)  # the usual case: what is added later is due later
             else:
                 self.times.insert(bisect_left(self.times, time_ms), time_ms)
         column += videos
@@ -67,7 +70,7 @@ class Calendar:
         self._len += added
 
     def add_all(self, times_ms: Int64s, guids: Guids) -> None:
-        """Put in videos that are not there, each at its time."""
+        """Add many videos, each at its time. None of them may be in the calendar."""
         order = np.argsort(times_ms, kind="stable")
         times_ms, column = times_ms[order], guids[order].tobytes()
         (lasts,) = (times_ms[1:] != times_ms[:-1]).nonzero()
@@ -78,10 +81,10 @@ class Calendar:
             start = end
 
     def remove(self, time_ms: int, video: bytes) -> None:
-        """Take out a video that is there."""
+        """Remove a video that is at `time_ms`."""
         column = self._columns[time_ms]
         at = column.find(video)
-        while at % VIDEO_BYTES:  # the end of one and the beginning of the next
+        while at % VIDEO_BYTES:  # found across the border of two videos
             at = column.find(video, at + 1)
         del column[at : at + VIDEO_BYTES]
         self._counts[time_ms >> BLOCK_BITS] -= 1
@@ -93,7 +96,7 @@ class Calendar:
                 del self._counts[time_ms >> BLOCK_BITS]
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:
-        """Take out those."""
+        """Remove every video for which `gone` is true."""
         columns, self._columns = self._columns, {}
         self.times.clear()
         self._counts.clear()

@@ -1,4 +1,4 @@
-"""What the dispatcher's rules ask for beside `Send`."""
+"""The effects of the dispatcher's rules, beside `Send`."""
 
 from msgspec import Struct
 
@@ -6,19 +6,19 @@ from .outbox import Batch, PublishTotals
 
 
 class Store(Struct, frozen=True):
-    """Write a batch down durably, at its present stage, with the totals of all publishes."""
+    """Store a batch durably at its present stage, with the totals of all publishes."""
 
     batch: Batch
     totals: PublishTotals
 
 
 class Forget(Struct, frozen=True):
-    """Delete a batch that was written down: every ledger has it."""
+    """Delete a stored batch: every ledger has recorded it, or the client has none of it."""
 
     key: str
 
 
 class Deliver(Struct, frozen=True):
-    """Send a batch to the client; the outcome comes back as a call."""
+    """Send a batch to the client. The outcome comes back as a call of `delivered`."""
 
     batch: Batch

@@ -1,8 +1,8 @@
-"""One batch on its way to the client: what it carries, under which key, how far it got.
+"""A batch as it is stored and published: its content, its key, its stage.
 
-Pure. A batch is a set of absolute totals, so it is safe to send twice under one key. The key is made
-from the content, and totals only grow: the same key means the same content, whoever made it and
-however often, and other content can't get a key that was used.
+Pure. A batch carries absolute totals, so it is safe to send it twice under one key. The key is a hash of the
+content, and totals only grow: the same key always means the same content, and new content always has a new
+key.
 """
 
 from enum import StrEnum
@@ -11,29 +11,22 @@ from hashlib import blake2b
 from msgspec import Struct, structs
 
 from .. import guids
-from .lead_time import Pace
-
-
-class Trigger(StrEnum):
-    """Why a batch left."""
-
-    REALTIME = "realtime"
-    DEADLINE = "deadline"
-    OVERDUE = "overdue"
-    DRAIN = "drain"
+from ..triggers import Trigger
+from .lead_time import PublishTime
 
 
 class Stage(StrEnum):
-    """How far a batch got. Sending: written down, outcome unknown. Accepted: the client has it."""
+    """How far a stored batch got. SENDING: the client may have it. ACCEPTED: the client has it."""
 
     SENDING = "sending"
     ACCEPTED = "accepted"
 
 
 class Entry(Struct, frozen=True, array_like=True):
-    """One video in a batch: its total, and the arrival of the oldest play the client did not know.
+    """One video in a batch: its total, and the arrival (ns since 1970) of the oldest play that the client
+    lacked.
 
-    `overdue`: that play was received when its deadline had passed already.
+    `overdue`: the deadline of that play had passed when it was received.
     """
 
     video: bytes
@@ -58,10 +51,11 @@ class Batch(Struct, frozen=True, array_like=True):
 class PublishTotals(Struct, frozen=True, array_like=True):
     """What was published since the state began, by trigger, and in all. Stored with each batch.
 
-    `late`: videos after their deadline; `late_by_client`: those of them that would have been in time
-    had the client answered at once. `failed`: attempts; `rejected`: those of them whose answer said that
-    the request itself is wrong. `client`: who was last published to, by name; `pace`: what that took, so
-    that a restarted dispatcher need not guess. New fields go to the end: those that are stored lack them.
+    `late`: videos published after their deadline. `late_by_client`: those of them that would have been in
+    time if the client had answered at once. `failed`: failed attempts. `rejected`: those of them whose answer
+    said that the request itself is wrong. `client`: the name of the last client. `publish_time`: how long it
+    took, so that a restarted dispatcher need not guess. New fields go to the end, because stored totals lack
+    them.
     """
 
     realtime: int = 0
@@ -74,19 +68,21 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     late_by_client: int = 0
     rejected: int = 0
     client: str = ""
-    pace: Pace | None = None
+    publish_time: PublishTime | None = None
 
-    def told_to(self, client: str) -> "PublishTotals":
-        """As one begins with them who publishes to this client: what another took tells nothing of it."""
-        return self if client == self.client else structs.replace(self, client=client, pace=None)
+    def published_to(self, client: str) -> "PublishTotals":
+        """These totals for a dispatcher that publishes to `client`: without the publish time of another
+        client.
+        """
+        return self if client == self.client else structs.replace(self, client=client, publish_time=None)
 
     def plus(self, **more: int) -> "PublishTotals":
-        """These totals with so many more of some fields."""
+        """These totals with some fields increased."""
         return structs.replace(self, **{name: getattr(self, name) + n for name, n in more.items()})
 
 
 def make_batch(service: str, trigger: Trigger, entries: list[Entry]) -> Batch:
-    """A batch under the key that its content has in this service (an id that its state began with)."""
+    """A new batch. Its key is a hash of the content and of `service`, the id that the state began with."""
     digest = blake2b(f"{service} {trigger}".encode(), digest_size=16)
     for entry in entries:
         numbers = f" {entry.plays} {entry.arrived_ns} {entry.overdue:d}"
@@ -95,7 +91,7 @@ def make_batch(service: str, trigger: Trigger, entries: list[Entry]) -> Batch:
 
 
 def payload(batch: Batch) -> dict[str, object]:
-    """The publish as INTERFACE says it: a JSON object."""
+    """The publish as the client gets it: a JSON object."""
     return {
         "batch": batch.key,
         "trigger": str(batch.trigger),

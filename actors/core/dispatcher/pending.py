@@ -1,9 +1,8 @@
-"""What each pending video waits for: its deadline, or its linger.
+"""The due time of each pending video: a deadline, or the end of a linger.
 
-Pure. Videos that come by the thousand, in a backlog or after a start, go into columns outside of Python's
-objects: 32 bytes each with the GUID, and a slot. Those that come one by one go into a dict, which is quicker
-for few, and from there into the columns when they have become many. Refuses to know in which order they
-leave: that is the schedule's.
+Pure. Thousands of videos that come together, in a backlog or after a start, go into columns: 32 bytes per
+video with its GUID, and a slot. Videos that come one by one go into a dict, which is faster for few; it moves
+into the columns when it has grown. The order in which videos leave is the schedule's business.
 """
 
 import numpy as np
@@ -11,24 +10,26 @@ from msgspec import Struct
 
 from ..columns import Bools, Int64s, unpack_videos, video_words
 from ..table import EMPTY, VideoTable
-from .outbox import Trigger
+from ..triggers import Trigger
 
 TRIGGERS = list(Trigger)
 LONE_MAX = 1 << 15  # some four megabytes
-ROWS_A_VIDEO = 4  # of those that wait, before the rows of others are given up; and so many at least:
+# The table is rebuilt when it has more rows than this many per pending video, and this many more.
+ROWS_A_VIDEO = 4
 ROWS_SPARE = 4096
 # The columns of the table's cells, after the video's two words.
 _LATEST_MS, _KIND = 2, 3
-_WAITS = 1 << 6  # in a row's kind, beside the trigger's number; 0 is a row of a video that does not wait
+_WAITS = 1 << 6  # set in the kind of a pending video, beside the trigger's number; a kind of 0 is a free row
 _OVERDUE = 1 << 7
-_ORDINAL_AT = 8  # the bits of a kind from there on are the ordinal
+_ORDINAL_AT = 8  # the bits of a kind from this one on are the ordinal
 
 
-class Waiting(Struct, frozen=True, gc=False):
-    """What a video waits for. `ordinal`: the total that its oldest untold play made.
+class Due(Struct, frozen=True, gc=False):
+    """When a pending video is due, and why.
 
-    `latest_ms` is when the client must have it, or by a linger, when it leaves. `overdue`: that play's
-    deadline had passed when it was received, so nobody could have kept it.
+    `latest_ms`: for a deadline, when the client must have the video; for a linger, when the video leaves.
+    `ordinal`: the total that its oldest unpublished play made. `overdue`: the deadline of that play had
+    passed when it was received, so nothing could have kept it.
     """
 
     latest_ms: int
@@ -37,8 +38,8 @@ class Waiting(Struct, frozen=True, gc=False):
     overdue: bool
 
 
-class WaitingColumns(Struct, frozen=True):
-    """The same of many videos: arrays. `triggers`: their places in `TRIGGERS`."""
+class DueColumns(Struct, frozen=True):
+    """`Due` of many videos, one array per field. `triggers`: indexes into `TRIGGERS`."""
 
     latest_ms: Int64s
     triggers: Int64s
@@ -46,69 +47,71 @@ class WaitingColumns(Struct, frozen=True):
     overdue: Bools
 
 
-class WaitingVideos:
-    """What videos wait for, by GUID."""
+class PendingVideos:
+    """All pending videos, by GUID (16 bytes)."""
 
     def __init__(self, salt: bytes):
         """`salt`: see `VideoTable`."""
         self._salt = salt
-        self._lone: dict[bytes, Waiting] = {}
+        self._lone: dict[bytes, Due] = {}
         self._table = VideoTable(2, salt)
         self._in_rows = 0
 
-    def get(self, video: bytes) -> Waiting | None:
-        """What a video waits for; None when it does not."""
+    def get(self, video: bytes) -> Due | None:
+        """When a video is due; None if it is not pending."""
         waiting = self._lone.get(video)
         if waiting is None and self._in_rows:
             return self._at(self._table.row(video))
         return waiting
 
-    def put(self, video: bytes, waiting: Waiting) -> None:
-        """A video that did not wait does so now."""
+    def put(self, video: bytes, waiting: Due) -> None:
+        """Add a video that is not pending."""
         self._lone[video] = waiting
         if len(self._lone) > LONE_MAX:
             self._settle()
 
-    def pop(self, video: bytes) -> Waiting:
-        """A video that waits does so no more. Returns what it waited for."""
+    def pop(self, video: bytes) -> Due:
+        """Remove a pending video and return its due time. It must be pending."""
         waiting = self._lone.pop(video, None)
         if waiting is None:
             row = self._table.row(video)
             waiting = self._at(row)
-            assert waiting is not None, "it does not wait"
+            assert waiting is not None, "it is not pending"
             self._table.cells[row, _KIND] = 0
             self._in_rows -= 1
             if len(self._table) > ROWS_A_VIDEO * self._in_rows + ROWS_SPARE or not self._in_rows:
                 self._use_rows(self._table.cells[:, _KIND].nonzero()[0])
         return waiting
 
-    def add(self, videos: bytes, waiting: WaitingColumns) -> Int64s:
-        """The videos of a column that did not wait do so now. Returns their places in it, in order.
+    def add(self, videos: bytes, waiting: DueColumns) -> Int64s:
+        """Add those videos of a packed column that are not pending. Returns their indexes in it, sorted.
 
-        Of a video that stands in it twice that is the first.
+        A video that is in the column twice is added with its first index.
         """
         if self._lone and not self._lone.keys().isdisjoint(unpack_videos(videos)):
             self._settle()
         return self._add(videos, waiting)
 
     def keep(self, videos: bytes) -> None:
-        """All but these, which wait, do so no more: a column."""
+        """Keep only these videos (a packed column of 16-byte GUIDs) and drop every other pending one."""
         self._settle()
         self._use_rows(self._table.rows_of(video_words(videos)))
 
-    def _at(self, row: int) -> Waiting | None:
+    def _at(self, row: int) -> Due | None:
         if row == EMPTY:
             return None
         latest_ms, kind = self._table.numbers(row)
         trigger = TRIGGERS[kind & _WAITS - 1]
-        return Waiting(latest_ms, trigger, kind >> _ORDINAL_AT, kind & _OVERDUE > 0) if kind else None
+        return Due(latest_ms, trigger, kind >> _ORDINAL_AT, kind & _OVERDUE > 0) if kind else None
 
-    def _add(self, videos: bytes, waiting: WaitingColumns) -> Int64s:
+    def _add(self, videos: bytes, waiting: DueColumns) -> Int64s:
         rows = self._table.rows_of(video_words(videos), open_new=True)
         cells = self._table.cells
         places: Int64s = (cells[rows, _KIND] == 0).nonzero()[0]
         new = rows[places]
-        cells[new[::-1], _LATEST_MS] = places[::-1]  # for a moment: of one that stands there twice the first
+        cells[new[::-1], _LATEST_MS] = places[
+            ::-1
+        ]  # for a moment: the first index of a video that is there twice
         first = cells[new, _LATEST_MS] == places
         if not first.all():
             places, new = places[first], new[first]
@@ -119,9 +122,9 @@ class WaitingVideos:
         return places
 
     def _settle(self) -> None:
-        """Put the lone ones into rows, too."""
+        """Move the videos of the dict into rows."""
         waiting = self._lone.values()
-        columns = WaitingColumns(
+        columns = DueColumns(
             np.array([one.latest_ms for one in waiting], np.int64),
             np.array([TRIGGERS.index(one.trigger) for one in waiting], np.int64),
             np.array([one.ordinal for one in waiting], np.int64),
@@ -131,7 +134,7 @@ class WaitingVideos:
         self._lone.clear()
 
     def _use_rows(self, rows: Int64s) -> None:
-        """Give up all rows but these, of videos that wait."""
+        """Rebuild the table with only these rows, which are those of pending videos."""
         cells = self._table.cells[rows]
         self._table, self._in_rows = VideoTable(2, self._salt), len(rows)
         self._table.lengthen(len(rows))

@@ -1,61 +1,42 @@
 """A dispatcher's rules: when a batch leaves, what is in it, and what becomes of it.
 
-Pure. Owns the schedule and the one batch on its way. Promises: a batch is written down before it is
-sent and until every ledger has recorded it; a batch whose outcome is unknown is sent again as it is,
-under its key, before anything else, until it is accepted; one that was only ever refused is made
-anew, with newer totals. Keeps no totals of videos: it asks the counters for them when a batch leaves.
-When the client may be tried is `attempts.py`'s.
-
-    IDLE ──due──▶ COLLECTING ──all shards answered──▶ SENDING ──accepted──▶ IDLE
-     ▲                                                │
-     │                                                ├ refused: the videos wait again
-     └──────────pause over─────────── BACKING_OFF ◀───┴ unknown, now or before: the same batch again
+Pure. Owns the schedule and the batches (`batches.py` has their states). Promises: a batch is stored before it
+is sent and until every ledger has recorded it; a batch whose outcome is unknown is sent again as it is, under
+its key, before anything else, until it is accepted; the videos of one that was only ever refused are pending
+again, and leave with newer totals. Keeps no totals of videos: it asks the counters when a batch leaves.
+`attempts.py` says when the client may be tried.
 """
 
 from collections.abc import Callable, Iterable
-from enum import Enum
 from hashlib import blake2b
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from ..columns import by_video, pack_numbers
 from ..effects import Send
 from ..messages import Collect, Collected, DispatcherInbox, Pending, Published, Recall, Recorded
 from ..shards import counter_of, shard_of
 from ..stats import DispatcherStats
+from ..triggers import Trigger
 from .attempts import Attempts, Outcome
-from .client_delays import HoldUps
+from .batches import ON_ITS_WAY, Batches, BatchEvent, BatchState, Collection, HeldBatch, Phase
+from .client_delays import ClientDelays
 from .effects import Deliver, Forget, Store
-from .lead_time import Margin
-from .outbox import Batch, Entry, PublishTotals, Stage, Trigger, make_batch
+from .lead_time import LeadTime
+from .outbox import Batch, Entry, PublishTotals, Stage, make_batch
 from .schedule import Rule, Schedule
 
 COLLECT_TIMEOUT_MS = 1000  # a counter that is slower is passed over until it says something
 
 Effect = Send | Store | Forget | Deliver
+_EVENTS = {
+    Outcome.ACCEPTED: BatchEvent.CLIENT_ACCEPTED,
+    Outcome.REFUSED: BatchEvent.CLIENT_REFUSED,
+    Outcome.UNKNOWN: BatchEvent.OUTCOME_UNKNOWN,
+}
 
 
-class Phase(Enum):
-    """What the dispatcher is doing."""
-
-    IDLE = "idle"
-    COLLECTING = "collecting"
-    SENDING = "sending"
-    BACKING_OFF = "backing off"
-
-
-class Collection(Struct):
-    """The totals of a batch that leaves, as far as the counters have answered."""
-
-    number: int
-    trigger: Trigger
-    asked: dict[int, list[bytes]]
-    unanswered: set[int]
-    expires_ms: int
-    entries: dict[bytes, Entry] = {}
-
-
-class Dispatching:
+class DispatcherRules:
     """The state machine of the dispatcher: messages and the time in, effects out."""
 
     def __init__(
@@ -63,6 +44,7 @@ class Dispatching:
         rule: Rule,
         shards: int,
         batch_size_max: int,
+        *,
         service: str,
         jitter: Callable[[], float],
         stored: Iterable[Batch] = (),
@@ -74,30 +56,27 @@ class Dispatching:
         `stored`: the batches that were written down and not yet recorded by every ledger.
         `rate_max_per_s`: attempts to publish a second that the client allows; 0 for any number.
         """
-        self.phase = Phase.IDLE
+        self.batches = Batches()
         self.totals = totals
         self.attempts = Attempts(jitter, rate_max_per_s)
-        self._margin = Margin(rule.deadline_ms, interval_ms=self.attempts.interval_ms, pace=totals.pace)
+        self._lead_time = LeadTime(
+            rule.deadline_ms, interval_ms=self.attempts.interval_ms, publish_time=totals.publish_time
+        )
         salt = blake2b(service.encode(), digest_size=16).digest()
-        self._schedule = Schedule(rule, batch_size_max, self._margin, salt)
-        self._holdups = HoldUps()
+        self._schedule = Schedule(rule, batch_size_max, self._lead_time, salt)
+        self._client_delays = ClientDelays()
         self._shards = shards
         self._service = service
         self._linked: set[int] = set()
         self._silent: set[int] = set()
         self._collections = 0
-        self._collection: Collection | None = None
-        self._batch: Batch | None = None
-        self._doubtful = False  # whether the client may have the batch on its way already
-        self._left_ms = 0
         self._draining = False
         self._barrier_due = False
-        self._unrecorded: dict[str, tuple[Batch, set[int]]] = {}
         for batch in stored:
-            if batch.stage is Stage.ACCEPTED:
-                self._unrecorded[batch.key] = (batch, self._shards_of(batch))
-            else:
-                self._batch, self.phase, self._doubtful = batch, Phase.BACKING_OFF, True
+            state = BatchState.ACCEPTED if batch.stage is Stage.ACCEPTED else BatchState.IN_DOUBT
+            nobody = Collection(0, batch.trigger, {}, set(), 0, 0)
+            unrecorded = self._shards_of(batch) if state is BatchState.ACCEPTED else set()
+            self.batches.begin(HeldBatch(nobody, 0, state, batch, unrecorded))
 
     # What happens to it
 
@@ -107,7 +86,9 @@ class Dispatching:
         self._linked.add(shard)
         self._barrier_due = self._draining  # not drained before it has answered the Recall
         effects += [
-            self._tell(batch, shard) for batch, shards in self._unrecorded.values() if shard in shards
+            self._tell(held.content, shard)
+            for held in self.batches.within(BatchState.ACCEPTED)
+            if shard in held.unrecorded
         ]
         return [*effects, Send(counter_of(shard), Recall()), *self.wake(now_ms)]
 
@@ -139,29 +120,29 @@ class Dispatching:
 
     def delivered(
         self,
+        key: str,
         outcome: Outcome,
         now_ms: int,
         retry_after_ms: int | None = None,
         rejected: bool = False,
     ) -> list[Effect]:
-        """What became of the batch on its way. `retry_after_ms`: the pause that the client asks for.
+        """What became of the batch with this key, which was on its way.
 
-        `rejected`: the client said that the request itself is wrong; that is counted apart.
+        `retry_after_ms`: the pause that the client asks for. `rejected`: the client said that the request
+        itself is wrong; that is counted apart.
         """
-        batch = self._batch
-        if batch is None or self.phase is not Phase.SENDING:
-            raise AssertionError(f"an outcome while {self.phase.value}")
-        if outcome is Outcome.ACCEPTED:
-            return self._accepted(batch, now_ms)
+        held = self.batches.find(key, *ON_ITS_WAY)
+        if held is None:
+            raise AssertionError(f"an outcome of {key}, and no such batch is on its way")
+        state = self.batches.move(held, _EVENTS[outcome])
+        if state is BatchState.ACCEPTED:
+            return self._accepted(held, now_ms)
         self.totals = self.totals.plus(failed=1, rejected=int(rejected))
         self.attempts.failed(now_ms, retry_after_ms)
-        self.phase = Phase.BACKING_OFF
-        # A refusal says nothing of the attempts before it, and one of those may have got through.
-        self._doubtful = self._doubtful or outcome is Outcome.UNKNOWN
-        if self._doubtful:
+        if state is BatchState.IN_DOUBT:
             return []
         # The client has none of it: newer totals go along next time, under their own key.
-        self._batch = None
+        batch = held.content
         for entry in batch.entries:
             if shard_of(entry.video, self._shards) in self._linked:
                 self._schedule.fail(entry.video)
@@ -177,20 +158,19 @@ class Dispatching:
     def wake(self, now_ms: int) -> list[Effect]:
         """Do what is due: call it when `wakeup_ms` has come."""
         effects: list[Effect] = []
-        collection = self._collection
-        if collection is not None and not self._left_ms <= now_ms < collection.expires_ms:
-            for shard in sorted(collection.unanswered):
-                self._silent.add(shard)
-                self._set_aside(shard)
-            effects += self._leave_if_collected(now_ms)
+        for held in self.batches.within(BatchState.ASKED):
+            if held.collection.is_expired(now_ms):
+                for shard in sorted(held.collection.unanswered):
+                    self._silent.add(shard)
+                    self._set_aside(shard)
+        effects += self._leave_if_collected(now_ms)
         may_leave = self.attempts.may_leave(now_ms)
         if self.phase is Phase.BACKING_OFF and may_leave:
-            if self._batch is not None:
-                self._left_ms = now_ms
-                return [*effects, *self._deliver(self._batch, now_ms)]
+            for held in self.batches.within(BatchState.IN_DOUBT)[:1]:
+                self.batches.move(held, BatchEvent.RESENT)
+                return [*effects, *self._deliver(held, now_ms)]
             self.attempts.resumed()
-            self._holdups.end(now_ms)
-            self.phase = Phase.IDLE
+            self._client_delays.end(now_ms)
         if self.phase is Phase.IDLE and self._barrier_due:
             # What the counters said before they answer this has then arrived.
             self._barrier_due = False
@@ -209,8 +189,9 @@ class Dispatching:
 
     def wakeup_ms(self) -> int | None:
         """When to call `wake` at the latest; None when only a message can change anything."""
-        if self._collection is not None:
-            return self._collection.expires_ms
+        asked = self.batches.within(BatchState.ASKED)
+        if asked:
+            return min(held.collection.expires_ms for held in asked)
         match self.phase:
             case Phase.BACKING_OFF:
                 return self.attempts.next_ms()
@@ -221,15 +202,26 @@ class Dispatching:
                 return None
 
     @property
+    def phase(self) -> Phase:
+        """What it is doing."""
+        if self.batches.within(BatchState.ASKED):
+            return Phase.COLLECTING
+        if self.batches.within(*ON_ITS_WAY):
+            return Phase.SENDING
+        if self.attempts.backing_off or self.batches.within(BatchState.IN_DOUBT):
+            return Phase.BACKING_OFF
+        return Phase.IDLE
+
+    @property
     def drained(self) -> bool:
         """Whether all that the linked counters have is published, and recorded by them."""
-        nothing_held = not len(self._schedule) and not self._unrecorded
+        nothing_held = not len(self._schedule) and not self.batches.within(BatchState.ACCEPTED)
         everything_heard = not self._barrier_due and not self._silent
         return self.phase is Phase.IDLE and nothing_held and everything_heard
 
     def stats(self) -> DispatcherStats:
         """What was published, and what is not yet."""
-        on_its_way = len(self._unrecorded) + (self.phase is not Phase.IDLE)
+        on_its_way = len(self.batches.within(BatchState.ACCEPTED)) + (self.phase is not Phase.IDLE)
         names = DispatcherStats.__struct_fields__
         counts = {name: getattr(self.totals, name) for name in names if hasattr(self.totals, name)}
         return DispatcherStats(
@@ -243,29 +235,33 @@ class Dispatching:
     # How it does that
 
     def _collect(self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int) -> list[Effect]:
-        self.phase = Phase.COLLECTING
-        self._left_ms = now_ms
         self._collections += 1
-        self._collection = Collection(
+        collection = Collection(
             self._collections,
             Trigger.DRAIN if self._draining else trigger,
             asked,
             set(asked),
+            now_ms,
             now_ms + COLLECT_TIMEOUT_MS,
         )
+        self.batches.begin(HeldBatch(collection, now_ms))
         asks: list[Effect] = [
-            Send(counter_of(shard), Collect(self._collections, b"".join(videos)))
+            Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
             for shard, videos in sorted(asked.items())
         ]
         return asks or self._leave_if_collected(now_ms)
 
     def _collected(self, shard: int, message: Collected, now_ms: int) -> list[Effect]:
-        collection = self._collection
-        if collection is None or message.number != collection.number:
-            return []  # of a collection that went on without it; its videos are offered again
+        for held in self.batches.within(BatchState.ASKED):
+            if held.collection.number == message.number:
+                self._take_totals(held.collection, shard, message, now_ms)
+                return self._leave_if_collected(now_ms)
+        return []  # of a collection that went on without it; its videos are offered again
+
+    def _take_totals(self, collection: Collection, shard: int, message: Collected, now_ms: int) -> None:
         for video, total, arrived_ns in by_video(message.videos, message.totals, message.arrived_ns):
             taken = self._schedule.taken(video)
-            # Of several plays that wait one may be overdue and another, told first, not: every_play.
+            # With every_play one pending play may be overdue and another, published first, not.
             latest_ms = arrived_ns // 1_000_000 + self._schedule.rule.deadline_ms
             overdue = taken is not None and taken.overdue and latest_ms <= now_ms
             collection.entries[video] = Entry(video, total, arrived_ns, overdue)
@@ -273,71 +269,70 @@ class Dispatching:
             if video not in collection.entries:
                 self._schedule.release(video)
         collection.unanswered.discard(shard)
-        return self._leave_if_collected(now_ms)
 
     def _leave_if_collected(self, now_ms: int) -> list[Effect]:
-        collection = self._collection
-        if collection is None or collection.unanswered:
-            return []
-        self._collection = None
-        entries = list(collection.entries.values())
-        if not entries:
-            self.phase = Phase.IDLE
-            return []
-        batch = make_batch(self._service, collection.trigger, entries)
-        self._doubtful = False
-        # Store before Deliver: after a crash in between, the same batch goes under the same key.
-        return [Store(batch, self.totals), *self._deliver(batch, now_ms)]
+        effects: list[Effect] = []
+        for held in self.batches.within(BatchState.ASKED):
+            collection = held.collection
+            if collection.unanswered:
+                continue
+            if not collection.entries:
+                self.batches.move(held, BatchEvent.NOTHING_COLLECTED)
+                continue
+            held.batch = make_batch(self._service, collection.trigger, list(collection.entries.values()))
+            self.batches.move(held, BatchEvent.COLLECTED)
+            # Store before Deliver: after a crash in between, the same batch goes under the same key.
+            effects += [Store(held.batch, self.totals), *self._deliver(held, now_ms)]
+        return effects
 
-    def _deliver(self, batch: Batch, now_ms: int) -> list[Effect]:
-        self.phase = Phase.SENDING
-        self._holdups.add(*self.attempts.rate_wait_ms())
-        self._holdups.begin(now_ms)
+    def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
+        if held.state is BatchState.SENT_AGAIN:
+            held.left_ms = now_ms
+        self._client_delays.add(*self.attempts.rate_wait_ms())
+        self._client_delays.begin(now_ms)
         self.attempts.left(now_ms)
-        self._batch = batch
-        return [Deliver(batch)]
+        return [Deliver(held.content)]
 
-    def _accepted(self, batch: Batch, now_ms: int) -> list[Effect]:
-        lead_ms = self._margin.lead_ms()
-        self._margin.measure(max(0, now_ms - self._left_ms))
+    def _accepted(self, held: HeldBatch, now_ms: int) -> list[Effect]:
+        lead_ms = self._lead_time.lead_ms()
+        self._lead_time.measure(max(0, now_ms - held.left_ms))
         self.attempts.accepted()
-        self._holdups.end(now_ms)
-        self._batch = None
-        self.phase = Phase.IDLE
+        self._client_delays.end(now_ms)
+        batch = held.content
         late = late_by_client = 0
         for entry in batch.entries:
             taken = self._schedule.taken(entry.video)
             if taken is not None and taken.trigger is Trigger.DEADLINE:
                 late_ms = now_ms - taken.latest_ms
                 late += late_ms > 0
-                late_by_client += 0 < late_ms <= self._holdups.since(taken.latest_ms - lead_ms)
+                late_by_client += 0 < late_ms <= self._client_delays.since(taken.latest_ms - lead_ms)
             self._schedule.confirm(entry.video, entry.plays)
         counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late}
         counts["late_by_client"] = late_by_client
-        self.totals = structs.replace(self.totals.plus(**counts), pace=self._margin.pace)
-        accepted, shards = batch.accepted(), self._shards_of(batch)
-        self._unrecorded[batch.key] = (accepted, shards)
-        told = [self._tell(accepted, shard) for shard in sorted(shards & self._linked)]
+        self.totals = structs.replace(self.totals.plus(**counts), publish_time=self._lead_time.publish_time)
+        held.batch, held.unrecorded = batch.accepted(), self._shards_of(batch)
+        told = [self._tell(held.batch, shard) for shard in sorted(held.unrecorded & self._linked)]
         # Kept until Recorded: a ledger that missed Published would offer what the client has.
-        return [Store(accepted, self.totals), *told, *self.wake(now_ms)]
+        return [Store(held.batch, self.totals), *told, *self.wake(now_ms)]
 
     def _recorded(self, shard: int, key: str) -> list[Effect]:
-        if key not in self._unrecorded:
+        held = self.batches.find(key, BatchState.ACCEPTED)
+        if held is None:
             return []
-        shards = self._unrecorded[key][1]
-        shards.discard(shard)
-        if shards:
+        held.unrecorded.discard(shard)
+        if held.unrecorded:
             return []
-        del self._unrecorded[key]
+        self.batches.move(held, BatchEvent.ALL_RECORDED)
         return [Forget(key)]
 
     def _set_aside(self, shard: int) -> None:
         """A counter can't be asked: take its videos out, also of a batch that waits for it."""
         self._schedule.forget(lambda video: shard_of(video, self._shards) == shard)
-        if self._collection is not None and shard in self._collection.unanswered:
-            self._collection.unanswered.discard(shard)
-            for video in self._collection.asked[shard]:
-                self._schedule.release(video)
+        for held in self.batches.within(BatchState.ASKED):
+            if shard in held.collection.unanswered:
+                held.collection.unanswered.discard(shard)
+                for video in held.collection.asked[shard]:
+                    self._schedule.release(video)
 
     def _tell(self, batch: Batch, shard: int) -> Send:
         entries = [one for one in batch.entries if shard_of(one.video, self._shards) == shard]

@@ -3,14 +3,14 @@
 import pytest
 
 from actors.cli.audit_run import Result
-from actors.cli.report import Run, findings, render
-from actors.core.client.audit import Promise
+from actors.cli.report import DemoRun, findings, render
+from actors.core.client.promises import Promise
 
 GUID = "5fec8982-705f-4a15-8228-3d03c74803e5"
 NO_LATENCY = {"count": 0, "p50": None, "p99": None, "max": None}
 
 
-def run_of(total, *, realtime=NO_LATENCY, hot=NO_LATENCY) -> Run:
+def run_of(total, *, realtime=NO_LATENCY, hot=NO_LATENCY) -> DemoRun:
     """One publish of one video, with those latencies as the client's report has them."""
     economy = Result(
         publishes=1,
@@ -34,7 +34,7 @@ def run_of(total, *, realtime=NO_LATENCY, hot=NO_LATENCY) -> Run:
         promises_broken={},
         broken=[],
     )
-    return Run(
+    return DemoRun(
         manifest={"plays": total, "totals": {GUID: total}},
         status={
             "publishes": {"total": 1, "realtime": 1, "deadline": 0, "overdue": 0, "drain": 0, "late": 0},

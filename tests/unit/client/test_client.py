@@ -28,11 +28,14 @@ from tornado.iostream import IOStream
 
 from actors.cli.recordings import read_publishes
 from actors.client import events
-from actors.client.errors import AddressError, MalformedPublish, StoreError
+from actors.client.errors import MalformedPublish
 from actors.client.publishes import BODY_BYTES_MAX, parse
 from actors.client.server import ReferenceClient
 from actors.client.store import FILE_NAME, ClientStore
-from actors.core.client.audit import Audit, Entry, Promises, Publish, Trigger
+from actors.core.client.audit import Audit
+from actors.core.client.promises import Promises, Publish, PublishedVideo
+from actors.core.triggers import Trigger
+from actors.system.exits import AddressFailure, StoreFailure
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.virtual_time import run_virtually
 
@@ -434,12 +437,12 @@ def test_the_store_keeps_only_as_many_keys_as_the_audit(tmp_path):
     store = ClientStore(tmp_path)
     audit = Audit(Promises(), keys_max=3)
     for number in range(1, 9):
-        publish = Publish(f"k{number}", Trigger.DRAIN, (Entry(A, number, number),))
+        publish = Publish(f"k{number}", Trigger.DRAIN, (PublishedVideo(A, number, number),))
         store.commit(publish, audit.receive(publish, number), audit)
     loaded = store.load(Promises())
     store.close()
     again = [
-        loaded.receive(Publish(f"k{n}", Trigger.DRAIN, (Entry(A, n, n),)), 9).verdict.name
+        loaded.receive(Publish(f"k{n}", Trigger.DRAIN, (PublishedVideo(A, n, n),)), 9).verdict.name
         for n in (6, 7, 8, 5)
     ]
     assert again == ["DUPLICATE", "DUPLICATE", "DUPLICATE", "ACCEPTED"]
@@ -459,7 +462,7 @@ def test_what_it_takes_is_recorded_as_an_audit_reads_it_through_a_restart(tmp_pa
             assert tell(process.port, b"no publish")[0] == 400
     received = read_publishes(str(record), None)
     assert [one.publish.batch for one in received] == ["k1", "k2", "k2"]
-    assert received[1].publish.videos == (Entry(A, 2, publish["videos"][0]["arrived_at_ns"]),)
+    assert received[1].publish.videos == (PublishedVideo(A, 2, publish["videos"][0]["arrived_at_ns"]),)
     times_ns = [one.received_at_ns for one in received]
     assert times_ns == sorted(times_ns) and before_ns < times_ns[0] and times_ns[-1] < time.time_ns()
 
@@ -483,7 +486,7 @@ def test_an_address_in_use_is_named_and_the_store_is_let_go(client, tmp_path):
     address = f"127.0.0.1:{client.port}"
 
     async def start():
-        with pytest.raises(AddressError, match=f"{address}.*in use.*port 0"):
+        with pytest.raises(AddressFailure, match=f"{address}.*in use.*port 0"):
             ReferenceClient.start(tmp_path / "other", address)
         free = ReferenceClient.start(tmp_path / "other", "127.0.0.1:0")
         assert free.port > 0
@@ -495,13 +498,13 @@ def test_an_address_in_use_is_named_and_the_store_is_let_go(client, tmp_path):
 
 @pytest.mark.parametrize("address", ["8080", ":8080", "127.0.0.1:", "127.0.0.1:65536", "h:http"])
 def test_an_address_that_is_none_is_refused(tmp_path, address):
-    with pytest.raises(AddressError, match='expected "host:port"'):
+    with pytest.raises(AddressFailure, match='expected "host:port"'):
         ReferenceClient.start(tmp_path, address)
 
 
 def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(tmp_path):
     (tmp_path / FILE_NAME).write_bytes(b"no database " * 100)
-    with pytest.raises(StoreError, match=f"{FILE_NAME} cannot be opened.*move the file away"):
+    with pytest.raises(StoreFailure, match=f"{FILE_NAME} cannot be opened.*move the file away"):
         ReferenceClient.start(tmp_path, "127.0.0.1:0")
     assert (tmp_path / FILE_NAME).read_bytes() == b"no database " * 100
 
@@ -643,7 +646,7 @@ def test_many_publishes_are_few_events_and_the_last_total_is_told(tmp_path):
     async def scene():
         async with in_this_loop(tmp_path) as client, Stream(client) as stream:
             for number in range(1, 301):
-                client.receive(Publish(f"k{number}", Trigger.DRAIN, (Entry(A, number, number),)))
+                client.receive(Publish(f"k{number}", Trigger.DRAIN, (PublishedVideo(A, number, number),)))
                 await asyncio.sleep(0.01)
             last_s = asyncio.get_running_loop().time() - 0.01
             await asyncio.sleep(events.EVENT_INTERVAL_S)
@@ -672,7 +675,7 @@ def change_everything(client, number, videos=10_000):
     """An event of 600 kB, which overfills a socket's buffers."""
     for batch in range(videos // 20):
         names = (str(uuid.UUID(int=batch * 20 + n)) for n in range(20))
-        rows = tuple(Entry(name, number, time.time_ns()) for name in names)
+        rows = tuple(PublishedVideo(name, number, time.time_ns()) for name in names)
         client.receive(Publish(f"{number}-{batch}", Trigger.DRAIN, rows))
 
 
@@ -701,7 +704,7 @@ def test_an_event_is_bounded_to_the_videos_with_the_most_plays(tmp_path, monkeyp
 
     async def scene():
         async with in_this_loop(tmp_path) as client:
-            rows = tuple(Entry(str(uuid.UUID(int=n)), n, time.time_ns()) for n in (5, 9, 1, 7))
+            rows = tuple(PublishedVideo(str(uuid.UUID(int=n)), n, time.time_ns()) for n in (5, 9, 1, 7))
             client.receive(Publish("k", Trigger.DRAIN, rows))
             async with Stream(client) as stream:
                 await asyncio.sleep(1)

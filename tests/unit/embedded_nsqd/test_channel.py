@@ -176,9 +176,9 @@ class ChannelMachine(RuleBasedStateMachine):
         assert self.channel.deferred_count == states.count("deferred")
 
     @invariant()
-    def settled_runs_do_not_pile_up(self) -> None:
+    def settled_leases_do_not_pile_up(self) -> None:
         outstanding = self.channel.in_flight_count
-        assert len(self.channel._runs) <= 2 * outstanding + 64 + len(self.channel.subscribers)
+        assert len(self.channel._leases) <= 2 * outstanding + 64 + len(self.channel.subscribers)
 
     def owned_by(self, subscriber: Subscriber) -> dict[bytes, Record]:
         return {

@@ -11,16 +11,16 @@ from actors.embedded_nsqd import limits
 from actors.embedded_nsqd.commands import (
     Authenticate,
     CommandParser,
-    Finish,
+    FinishMessages,
     Identify,
     Nothing,
-    Publish,
-    Ready,
+    PublishMessages,
     Refusal,
-    Requeue,
+    RequeueMessage,
+    SetReady,
     StartClose,
     Subscribe,
-    Touch,
+    TouchMessage,
 )
 from actors.embedded_nsqd.multi import Refused, split_multi
 from tests.support.queues import multi, sized
@@ -30,28 +30,34 @@ bodies = st.binary(min_size=1, max_size=40)
 names = st.text("abz.AZ09_-", min_size=1, max_size=10)
 
 commands = st.one_of(
-    st.builds(lambda id: (b"FIN %s\n" % id, [Finish([id])]), ids),
+    st.builds(lambda id: (b"FIN %s\n" % id, [FinishMessages([id])]), ids),
     st.builds(
-        lambda id, delay: (b"REQ %s %d\n" % (id, delay), [Requeue(id, delay)]),
+        lambda id, delay: (b"REQ %s %d\n" % (id, delay), [RequeueMessage(id, delay)]),
         ids,
         st.integers(0, limits.REQUEUE_DELAY_MAX_MS),
     ),
-    st.builds(lambda id: (b"TOUCH %s\r\n" % id, [Touch(id)]), ids),
-    st.builds(lambda count: (b"RDY %d\n" % count, [Ready(count)]), st.integers(0, 2500)),
+    st.builds(lambda id: (b"TOUCH %s\r\n" % id, [TouchMessage(id)]), ids),
+    st.builds(lambda count: (b"RDY %d\n" % count, [SetReady(count)]), st.integers(0, 2500)),
     st.builds(
-        lambda topic, body: (f"PUB {topic}\n".encode() + sized(body), [Publish("PUB", topic, [body])]),
+        lambda topic, body: (
+            f"PUB {topic}\n".encode() + sized(body),
+            [PublishMessages("PUB", topic, [body])],
+        ),
         names,
         bodies,
     ),
     st.builds(
-        lambda topic, many: (f"MPUB {topic}\n".encode() + sized(multi(many)), [Publish("MPUB", topic, many)]),
+        lambda topic, many: (
+            f"MPUB {topic}\n".encode() + sized(multi(many)),
+            [PublishMessages("MPUB", topic, many)],
+        ),
         names,
         st.lists(bodies, min_size=1, max_size=5),
     ),
     st.builds(
         lambda topic, body, delay: (
             f"DPUB {topic} {delay}\n".encode() + sized(body),
-            [Publish("DPUB", topic, [body], delay)],
+            [PublishMessages("DPUB", topic, [body], delay)],
         ),
         names,
         bodies,
@@ -74,7 +80,9 @@ def flat(parsed: list) -> list:
     return [
         single
         for command in parsed
-        for single in ([Finish([id]) for id in command.ids] if isinstance(command, Finish) else [command])
+        for single in (
+            [FinishMessages([id]) for id in command.ids] if isinstance(command, FinishMessages) else [command]
+        )
     ]
 
 
@@ -114,7 +122,7 @@ def test_every_single_cut_of_a_stream_with_every_command_gives_the_same():
 def test_many_finishes_of_one_read_are_one_command():
     many = [b"%016x" % number for number in range(1000)]
     parsed = CommandParser().feed(b"".join(b"FIN %s\n" % id for id in many) + b"NOP\n")
-    assert parsed == [Finish(many), Nothing()]
+    assert parsed == [FinishMessages(many), Nothing()]
 
 
 @pytest.mark.parametrize("head", [b"PUB t\n", b"MPUB t\n", b"DPUB t 1\n", b"IDENTIFY\n", b"AUTH\n"])
@@ -150,7 +158,7 @@ def test_nothing_comes_after_a_refusal():
 
 def test_requeue_delay_is_cut_to_the_highest():
     parsed = CommandParser().feed(b"REQ 0123456789abcdef 99999999999999999999999\n")
-    assert parsed == [Requeue(b"0123456789abcdef", limits.REQUEUE_DELAY_MAX_MS)]
+    assert parsed == [RequeueMessage(b"0123456789abcdef", limits.REQUEUE_DELAY_MAX_MS)]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=9), min_size=1, max_size=30))
@@ -186,11 +194,11 @@ def test_any_bytes_are_parsed_or_refused(stream):
                 Refusal,
                 Nothing,
                 StartClose,
-                Finish,
-                Ready,
-                Publish,
-                Requeue,
-                Touch,
+                FinishMessages,
+                SetReady,
+                PublishMessages,
+                RequeueMessage,
+                TouchMessage,
                 Subscribe,
                 Identify,
                 Authenticate,

@@ -15,10 +15,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actors.embedded_nsqd import JournalError, JournalLocked, JournalTooNew, NotAJournal, limits
+from actors.embedded_nsqd import limits
 from actors.embedded_nsqd.channel import Channel
-from actors.embedded_nsqd.journal import Journal
-from actors.embedded_nsqd.journal_file import FILE_NAME, FORMAT
+from actors.embedded_nsqd.journal import QueueJournal
+from actors.embedded_nsqd.journal_file import (
+    FILE_NAME,
+    FORMAT,
+    JournalError,
+    JournalLocked,
+    JournalTooNew,
+    NotAJournal,
+)
 from actors.embedded_nsqd.queue import Queue
 from actors.embedded_nsqd.subscriber import Subscriber
 from actors.embedded_nsqd.topic import Topic
@@ -29,7 +36,7 @@ NOW_MS = NOW_NS // 1_000_000
 TIMES = {"now_ms": 0, "now_wall_ms": NOW_MS}
 
 
-def queue_on(journal: Journal) -> Queue:
+def queue_on(journal: QueueJournal) -> Queue:
     return Queue(journal, 1, random.Random(1))
 
 
@@ -75,8 +82,8 @@ def bodies_of(queue: Queue, topic: str, channel: str, now_ms: int = 0) -> list[b
 
 
 @pytest.fixture
-def journal(tmp_path) -> Journal:
-    journal = Journal(tmp_path / "queue")
+def journal(tmp_path) -> QueueJournal:
+    journal = QueueJournal(tmp_path / "queue")
     yield journal
     journal.close()
 
@@ -86,14 +93,14 @@ def reopened() -> Iterator[Callable[..., Queue]]:
     """Gives what a process would find that started after a kill at this moment."""
     with contextlib.ExitStack() as opened:
 
-        def reopen(journal: Journal, tmp_path: pathlib.Path, name: str = "copy") -> Queue:
+        def reopen(journal: QueueJournal, tmp_path: pathlib.Path, name: str = "copy") -> Queue:
             shutil.copytree(journal.path.parent, tmp_path / name)
-            return queue_on(opened.enter_context(contextlib.closing(Journal(tmp_path / name))))
+            return queue_on(opened.enter_context(contextlib.closing(QueueJournal(tmp_path / name))))
 
         yield reopen
 
 
-def rows(journal: Journal, table: str) -> int:
+def rows(journal: QueueJournal, table: str) -> int:
     with contextlib.closing(sqlite3.connect(journal.path)) as connection:
         return connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]
 
@@ -315,7 +322,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.directory = tempfile.TemporaryDirectory()
         self.path = pathlib.Path(self.directory.name) / "0"
         self.kills = 0
-        self.journal = Journal(self.path)
+        self.journal = QueueJournal(self.path)
         self.queue = queue_on(self.journal)
         self.next_body = 0
         self.unfinished: dict[str, set[bytes]] = {}
@@ -390,7 +397,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.journal.close()
         shutil.rmtree(self.path)
         self.path = path
-        self.journal = Journal(path)
+        self.journal = QueueJournal(path)
         self.queue = queue_on(self.journal)
         for name, unfinished in self.unfinished.items():
             unfinished.update(self.unflushed[name])
@@ -417,9 +424,9 @@ TestQueueAgainstItsModel = QueueMachine.TestCase
 def test_journal_that_is_open_is_refused_to_another_process(journal):
     code = (
         "import pathlib, sys\n"
-        "from actors.embedded_nsqd import JournalLocked\n"
-        "from actors.embedded_nsqd.journal import Journal\n"
-        "try:\n    Journal(pathlib.Path(sys.argv[1]))\n"
+        "from actors.embedded_nsqd.journal_file import JournalLocked\n"
+        "from actors.embedded_nsqd.journal import QueueJournal\n"
+        "try:\n    QueueJournal(pathlib.Path(sys.argv[1]))\n"
         "except JournalLocked as error:\n    print(error)\n"
     )
     ended = subprocess.run(
@@ -431,14 +438,14 @@ def test_journal_that_is_open_is_refused_to_another_process(journal):
     )
     assert "has this journal open; stop it, or give this one another directory" in ended.stdout
     with pytest.raises(JournalLocked):
-        Journal(journal.path.parent)
+        QueueJournal(journal.path.parent)
 
 
 @pytest.mark.parametrize("content", [b"not a database, but someone's text", b"\0" * 8192])
 def test_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path, content):
     (tmp_path / FILE_NAME).write_bytes(content)
     with pytest.raises(NotAJournal, match="is not a journal of the embedded nsqd"):
-        Journal(tmp_path)
+        QueueJournal(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
 
@@ -447,32 +454,32 @@ def test_database_of_another_program_is_refused_and_left_as_it_is(tmp_path):
         connection.execute("CREATE TABLE theirs (x)")
     content = (tmp_path / FILE_NAME).read_bytes()
     with pytest.raises(NotAJournal):
-        Journal(tmp_path)
+        QueueJournal(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
 
 def test_journal_of_a_newer_format_is_refused_and_left_as_it_is(tmp_path):
-    journal = Journal(tmp_path)
+    journal = QueueJournal(tmp_path)
     journal._connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
     journal.close()
     content = (tmp_path / FILE_NAME).read_bytes()
     with pytest.raises(JournalTooNew, match=f"format is {FORMAT + 1}, expected at most {FORMAT}"):
-        Journal(tmp_path)
+        QueueJournal(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
 
 def test_refused_journal_can_be_opened_once_the_reason_is_gone(tmp_path):
     (tmp_path / FILE_NAME).write_bytes(b"not a database, but someone's text")
     with pytest.raises(NotAJournal):
-        Journal(tmp_path)
+        QueueJournal(tmp_path)
     (tmp_path / FILE_NAME).unlink()
-    Journal(tmp_path).close()
+    QueueJournal(tmp_path).close()
 
 
 def test_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(JournalError, match="give the embedded nsqd a directory"):
-        Journal(tmp_path / "file" / "queue")
+        QueueJournal(tmp_path / "file" / "queue")
 
 
 def test_damaged_segment_is_an_error_that_names_the_file(journal):

@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from actors.embedded_nsqd import EmbeddedNsqd, ListenError, limits
+from actors.embedded_nsqd import limits
+from actors.embedded_nsqd.server import EmbeddedNsqd
+from actors.system.exits import AddressFailure
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import Message, multi, sized
 
@@ -167,7 +169,7 @@ def test_address_in_use_leaves_nothing_open(tmp_path):
     async def test() -> None:
         async with running(tmp_path / "first") as first:
             in_use = f"127.0.0.1:{first.http_port}"
-            with pytest.raises(ListenError, match=f"http_address = '{in_use}'.*already in use"):
+            with pytest.raises(AddressFailure, match=f"http_address = '{in_use}'.*already in use"):
                 await EmbeddedNsqd.start(tmp_path / "second", "127.0.0.1:0", in_use)
             second = await EmbeddedNsqd.start(tmp_path / "second", "127.0.0.1:0", "127.0.0.1:0")
             await second.stop()
@@ -202,7 +204,7 @@ def test_client_that_never_reads_its_answers_is_no_longer_read_from(tmp_path):
             client.send(b"SUB t c\n" + b"TOUCH 0123456789abcdef\n" * touches)
             await until(lambda: bool(nsqd.connections))
             (connection,) = nsqd.connections
-            await until(lambda: connection._reading_paused)
+            await until(lambda: connection._answers.is_reading_paused)
             waiting = connection._transport.get_write_buffer_size()
             assert waiting < limits.ANSWER_BUFFER_MAX + 2_000_000
             client.writer.transport.resume_reading()
@@ -212,7 +214,7 @@ def test_client_that_never_reads_its_answers_is_no_longer_read_from(tmp_path):
             frame = (4 + len(complaint)).to_bytes(4, "big") + kind.to_bytes(4, "big") + complaint
             rest = await client.reader.readexactly(len(frame) * (touches - 1))
             assert rest == frame * (touches - 1)
-            assert not connection._reading_paused
+            assert not connection._answers.is_reading_paused
 
     run(test)
 
@@ -246,7 +248,7 @@ def test_client_that_does_not_read_its_messages_for_a_heartbeat_is_dropped(tmp_p
 
 def test_importing_it_is_cheap_and_prints_nothing():
     code = (
-        "import sys, actors.embedded_nsqd\n"
+        "import sys, actors.embedded_nsqd.journal, actors.embedded_nsqd.limits\n"
         "assert not [name for name in sys.modules if name.startswith('tornado')]"
     )
     ended = subprocess.run(

@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from actors.embedded_nsqd import EmbeddedNsqd, limits
-from actors.embedded_nsqd.connection import Connection
+from actors.embedded_nsqd import limits
+from actors.embedded_nsqd.connection import ClientConnection
+from actors.embedded_nsqd.server import EmbeddedNsqd
 from tests.support.queues import MESSAGE, RESPONSE, Message, multi, sized
 from tests.support.virtual_time import run_virtually
 
@@ -40,7 +41,7 @@ class Client(asyncio.Transport):
         self.closed_ms: int | None = None
         self.answers_heartbeats = True
         self._nsqd = nsqd
-        self._connection = Connection(nsqd)
+        self._connection = ClientConnection(nsqd)
         self._connection.connection_made(self)
         self.send(b"  V2IDENTIFY\n" + sized(json.dumps(settings).encode()))
 

@@ -10,7 +10,7 @@ import pytest
 from producer import publisher, workload
 from producer.pace import LAG_MAX_S, Pace
 from producer.publisher import IN_FLIGHT_MAX, LAST_ANSWERS_MAX_S, TICK_S, Publisher
-from producer.writer import Outcome
+from producer.writer import PublishOutcome
 from tests.support.virtual_time import run_virtually
 
 PLAYS = 4000
@@ -22,7 +22,7 @@ class Queue:
 
     def __init__(
         self,
-        settled: Callable[[Any, Outcome], None],
+        settled: Callable[[Any, PublishOutcome], None],
         opened: Callable[[str], None],
         closed: Callable[[str, str, bool], None],
         refused: Callable[[str, str], None],
@@ -54,11 +54,11 @@ class Queue:
 
     def answer(self) -> None:
         while self.unanswered:
-            self._settled(self.unanswered.pop(0), Outcome.ACKNOWLEDGED)
+            self._settled(self.unanswered.pop(0), PublishOutcome.ACKNOWLEDGED)
 
     def close(self) -> None:
         while self.unanswered:
-            self._settled(self.unanswered.pop(0), Outcome.UNKNOWN)
+            self._settled(self.unanswered.pop(0), PublishOutcome.UNKNOWN)
 
 
 def now_s() -> float:

@@ -7,9 +7,10 @@ import os
 
 import pytest
 
-from actors.config import Nsq, Publish, Settings
+from actors.config import NsqSection, PublishSection, Settings
 from actors.core.dispatcher.attempts import Outcome
-from actors.core.dispatcher.outbox import Entry, Trigger, make_batch, payload
+from actors.core.dispatcher.outbox import Entry, make_batch, payload
+from actors.core.triggers import Trigger
 from actors.sinks import MirroredSink, StdoutSink, open_sink
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES, RawClient, open_queue
@@ -28,7 +29,7 @@ class Http:
         self._client = RecordingClient()
         self._listening = stack.enter_context(contextlib.ExitStack())
         self._listening.enter_context(self._client)
-        self.sink = open_sink(Settings(publish=Publish(url=self._client.url, timeout_s=PATIENCE_S)))
+        self.sink = open_sink(Settings(publish=PublishSection(url=self._client.url, timeout_s=PATIENCE_S)))
 
     def received(self):
         return [one.publish for one in self._client.received]
@@ -44,8 +45,8 @@ class Topic:
         self._queue = stack.enter_context(open_queue(kind, path))
         self._queue.post("/topic/create?topic=totals")
         self._queue.post("/channel/create?topic=totals&channel=reader")
-        publish = Publish(nsq_topic="totals", timeout_s=PATIENCE_S)
-        nsq = Nsq(nsqd_tcp_addresses=[self._queue.tcp_address])
+        publish = PublishSection(nsq_topic="totals", timeout_s=PATIENCE_S)
+        nsq = NsqSection(nsqd_tcp_addresses=[self._queue.tcp_address])
         self.sink = open_sink(Settings(nsq=nsq, publish=publish))
 
     def received(self):

@@ -26,9 +26,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.config import Publish, Settings
+from actors.config import PublishSection, Settings
 from actors.core.dispatcher.attempts import Outcome
-from actors.core.dispatcher.outbox import Entry, Trigger, make_batch
+from actors.core.dispatcher.outbox import Entry, make_batch
+from actors.core.triggers import Trigger
 from actors.sinks import Delivery, HttpSink, MirroredSink, StdoutSink, answers, open_sink, stdout
 from actors.sinks.answers import ANSWER_BODY_BYTES_MAX, ANSWER_HEAD_BYTES_MAX
 from actors.sinks.stdout import STDOUT_LINES_MAX
@@ -49,7 +50,7 @@ def patient(monkeypatch):
 
 def http_sink(url, timeout_s=PATIENCE_S, secret=None, **settings):
     """A sink to that URL."""
-    return HttpSink(Publish(url=url, timeout_s=timeout_s, **settings), secret)
+    return HttpSink(PublishSection(url=url, timeout_s=timeout_s, **settings), secret)
 
 
 async def delivered(sink, *batches):
@@ -474,16 +475,16 @@ def test_no_line_can_be_put_into_the_request_by_the_url():
 @pytest.mark.parametrize("url", ["http://host:99999/", "http://host:port/", "http://[::1/", "http://:80/"])
 def test_a_url_that_cannot_be_is_a_failure_at_the_start(url):
     with pytest.raises(Failure, match=r"publish\.url = .*expected http://host:port/path"):
-        open_sink(Settings(publish=Publish(url=url)))
+        open_sink(Settings(publish=PublishSection(url=url)))
 
 
 def test_a_secret_that_is_not_there_is_a_failure_at_the_start(monkeypatch):
     monkeypatch.delenv("PLAYTALLY_TEST_SECRET", raising=False)
     with pytest.raises(Failure, match=r"PLAYTALLY_TEST_SECRET.*not set or is empty"):
-        open_sink(Settings(publish=Publish(secret_env="PLAYTALLY_TEST_SECRET")))
+        open_sink(Settings(publish=PublishSection(secret_env="PLAYTALLY_TEST_SECRET")))
     monkeypatch.setenv("PLAYTALLY_TEST_SECRET", "")
     with pytest.raises(Failure):
-        open_sink(Settings(publish=Publish(secret_env="PLAYTALLY_TEST_SECRET")))
+        open_sink(Settings(publish=PublishSection(secret_env="PLAYTALLY_TEST_SECRET")))
 
 
 # TLS

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from actors.config import Nsq, Settings
+from actors.config import NsqSection, Settings
 from actors.core.columns import HEX_ID_BYTES
 from actors.sources.nsqd import open_source
 from tests.simulation import parts
@@ -59,7 +59,7 @@ class QueueStage:
         asyncio.set_event_loop(self._loop)
 
     def open(self, listener):
-        nsq = Nsq(nsqd_tcp_addresses=[self._queue.tcp_address], topic="plays", max_in_flight=100)
+        nsq = NsqSection(nsqd_tcp_addresses=[self._queue.tcp_address], topic="plays", max_in_flight=100)
 
         async def make():
             return open_source(Settings(nsq=nsq), listener)

@@ -1,4 +1,4 @@
-"""What `actors/store/protocols.py` promises, of every store that there is. A new one is added to `STORES`."""
+"""The promises of `actors/store/protocols.py`, tested on every store. Add a new store to `STORES`."""
 
 import contextlib
 
@@ -7,11 +7,12 @@ import pytest
 from msgspec import structs
 
 from actors.core.counter.accounts import Account, Accounts
-from actors.core.counter.ledger import Changes, Tallies
+from actors.core.counter.ledger import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenIds
-from actors.core.dispatcher.outbox import Entry, PublishTotals, Trigger, make_batch
+from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
+from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore
-from actors.system.exits import NotWritten
+from actors.system.exits import WriteUnavailable
 from tests.simulation.disks import LedgerDisk, OutboxDisk
 
 V, W = b"v" * 16, b"w" * 16
@@ -20,7 +21,7 @@ OTHER = make_batch("service", Trigger.DEADLINE, [Entry(W, 2, 6)])
 
 
 class Sqlite:
-    """The real ones."""
+    """The real stores."""
 
     def __init__(self, path):
         self._state_dir = str(path)
@@ -33,7 +34,7 @@ class Sqlite:
 
     @contextlib.contextmanager
     def full(self, store):
-        """A disk that takes no page more."""
+        """A disk that takes no more pages."""
         connection = store._database.connection
         ((before,),) = connection.execute("PRAGMA max_page_count").fetchall()
         connection.execute("PRAGMA max_page_count = 1")
@@ -42,7 +43,7 @@ class Sqlite:
 
 
 class Simulated:
-    """The simulation's. When its disk fails is the world's business: `world.write`."""
+    """The simulation's stores. The world decides when their disk fails: `world.write`."""
 
     def __init__(self, path):
         self._ledger, self._outbox = LedgerDisk(), OutboxDisk()
@@ -63,7 +64,7 @@ def stores(request, tmp_path):
 
 
 def columns(*pairs, after=0):
-    """Accounts as a commit carries them: the rows of one table, those `after` the first ones."""
+    """Accounts as a commit has them: rows of one table, `after` this many rows."""
     table = Accounts([(b"%016d" % row, Account()) for row in range(after)] + list(pairs))
     return table.columns(np.arange(after, len(table)))
 
@@ -76,11 +77,11 @@ def chunks(source, *ids, at_ms=77):
 
 def changes(total=5, ids=(1, 2), source="a/plays", expired=(), counted=5):
     accounts = columns((V, Account(total, 2, 3, 10**18, 10**18 + 1, (7, 8))))
-    return Changes(accounts, chunks(source, *ids), list(expired), Tallies(counted, 6, 7))
+    return LedgerChanges(accounts, chunks(source, *ids), list(expired), Tallies(counted, 6, 7))
 
 
 def loaded(stores):
-    """What a process finds that starts now: accounts, how many ids it has seen, tallies."""
+    """What a process that starts now would load: accounts, number of seen ids, tallies."""
     with contextlib.closing(stores.ledger()) as store:
         accounts, seen, tallies = store.load()
     return dict(accounts.items()), len(SeenIds(1000, seen)), tallies
@@ -101,7 +102,7 @@ def test_what_was_committed_is_there_again(stores):
 def test_a_commit_replaces_accounts_adds_ids_and_leaves_the_rest(stores):
     with contextlib.closing(stores.ledger()) as store:
         store.commit(changes())
-        store.commit(Changes(columns((W, Account(1)), after=1), chunks("a/plays", 3), [], Tallies(6)))
+        store.commit(LedgerChanges(columns((W, Account(1)), after=1), chunks("a/plays", 3), [], Tallies(6)))
         store.commit(changes(total=9, ids=(4,), counted=10))
     accounts, seen, tallies = loaded(stores)
     assert (accounts[V].total, accounts[W].total, seen, tallies.counted) == (9, 1, 4, 10)
@@ -141,15 +142,14 @@ def test_the_stages_of_a_batch_replace_each_other_in_its_place_until_it_is_forgo
         assert store.load() == ([OTHER], totals)
 
 
+@pytest.mark.parametrize("stores", [Sqlite], indirect=True)  # the simulation's fail in `World.write`
 def test_a_write_that_fails_for_now_leaves_nothing_and_can_be_tried_again(stores):
-    if not hasattr(stores, "full"):
-        pytest.skip("the simulation's disks fail in the world around them")
     many = changes(ids=range(100_000), counted=5005)
     accounts = {number.to_bytes(16, "big"): Account(1) for number in range(5000)}
     many = structs.replace(many, accounts=columns(*accounts.items(), after=1))
     with contextlib.closing(stores.ledger()) as store:
         store.commit(changes())
-        with stores.full(store), pytest.raises(NotWritten):
+        with stores.full(store), pytest.raises(WriteUnavailable):
             store.commit(many)
         assert loaded_beside(store) == 5
         store.commit(many)
@@ -158,6 +158,6 @@ def test_a_write_that_fails_for_now_leaves_nothing_and_can_be_tried_again(stores
 
 
 def loaded_beside(store):
-    """The tally in the file of a store that is open."""
+    """The tally in the file of an open store."""
     ((counted,),) = store._database.query("SELECT counted FROM tallies")
     return counted

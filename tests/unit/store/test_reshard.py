@@ -1,4 +1,4 @@
-"""Ledgers divided anew: nothing lost, nothing told twice, and whole whenever it is killed."""
+"""Redistributed ledgers: nothing lost, nothing published twice, and whole whenever it is killed."""
 
 import contextlib
 import json
@@ -16,10 +16,11 @@ import pytest
 from actors.core.columns import ID_BYTES, pack_numbers
 from actors.core.counter.ledger import Ledger
 from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenIds
-from actors.core.dispatcher.lead_time import Pace
-from actors.core.dispatcher.outbox import Entry, PublishTotals, Trigger, make_batch
+from actors.core.dispatcher.lead_time import PublishTime
+from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
 from actors.core.messages import Plays, Rejected
 from actors.core.shards import shard_of
+from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore
 from actors.store.reshard import reshard
 from actors.store.verify import verify
@@ -36,7 +37,7 @@ BATCH = make_batch("s", Trigger.REALTIME, [Entry(VIDEOS[0], 3, 17), Entry(VIDEOS
 
 
 def plays(number, shards, shard):
-    """A play of each video of a shard, each a message of its own."""
+    """One play of each video of a shard, each in its own message."""
     videos = [video for video in VIDEOS if shard_of(video, shards) == shard]
     ids = [(number << BUCKET_SHIFT) + video[0] for video in videos]
     return Plays(
@@ -53,7 +54,7 @@ def rejected(number):
 
 
 class Opened:
-    """One shard's ledger as a counter has it."""
+    """One shard's ledger, as a counter opens it."""
 
     def __init__(self, state_dir, shard, shards, steps_below=0):
         self.store = SqliteLedgerStore(state_dir, shard, shards, "NORMAL")
@@ -72,10 +73,10 @@ class Opened:
 
 @pytest.fixture
 def state_dir(tmp_path):
-    """Two ledgers in every stage of publishing, with seen ids, dead letters and a batch on its way."""
+    """Two ledgers with videos in every stage of publishing, seen ids, dead letters and a batch on its way."""
     folder = str(tmp_path / "state")
     outbox = SqliteOutboxStore(folder, 2, "NORMAL")
-    outbox.store(BATCH, PublishTotals(realtime=4, failed=1, client="http://a", pace=Pace(5)))
+    outbox.store(BATCH, PublishTotals(realtime=4, failed=1, client="http://a", publish_time=PublishTime(5)))
     outbox.close()
     for shard in (0, 1):
         opened = Opened(folder, shard, 2, steps_below=100)
@@ -94,7 +95,7 @@ def state_dir(tmp_path):
 
 
 def whole(state_dir, shards):
-    """Everything in the ledgers and the outbox, however it is divided."""
+    """Everything in the ledgers and the outbox, over any number of shards."""
     accounts, tallies = {}, [0, 0, 0]
     for shard in range(shards):
         opened = Opened(state_dir, shard, shards)

@@ -1,4 +1,4 @@
-"""The stores: a commit is whole or not at all; what can't be used is refused and left as it is."""
+"""The stores: a commit is whole or not at all; a store that can't be used is refused and left as it is."""
 
 import contextlib
 import os
@@ -18,12 +18,13 @@ from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.counter.accounts import PART_ROWS, TOTAL, Account, Accounts
-from actors.core.counter.ledger import Changes, Ledger, Tallies
+from actors.core.counter.ledger import Ledger, LedgerChanges, Tallies
 from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenChunk, SeenIds
-from actors.core.dispatcher.lead_time import Pace
-from actors.core.dispatcher.outbox import Entry, PublishTotals, Trigger, make_batch
+from actors.core.dispatcher.lead_time import PublishTime
+from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
 from actors.core.messages import Plays
 from actors.core.shards import shard_of
+from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, folder, ledger_path, outbox_path
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
@@ -60,7 +61,7 @@ def outbox(state_dir, shards=2):
 
 
 def columns(*pairs):
-    """Accounts as a commit carries them, in the first rows of a ledger."""
+    """Accounts as a commit has them, in the first rows of a ledger."""
     table = Accounts(pairs)
     return table.columns(np.arange(len(table)))
 
@@ -69,7 +70,7 @@ def changes(total=5, ids=(1, 2), expired=()):
     seen = SeenIds(1000)
     seen.admit("a/plays", b"".join(one.to_bytes(8, "big") for one in ids), 77)
     accounts = columns((V, Account(total, 2, 3, 10**18, 10**18 + 1, (7, 8))), (W, Account(1)))
-    return Changes(accounts, seen.take_chunks(), list(expired), Tallies(total + 1, 6, 7))
+    return LedgerChanges(accounts, seen.take_chunks(), list(expired), Tallies(total + 1, 6, 7))
 
 
 def loaded(state_dir):
@@ -109,7 +110,7 @@ def test_expired_buckets_are_deleted_of_their_source_only(state_dir):
     with ledger(state_dir) as store:
         store.commit(changes())
         other = SeenChunk("b/plays", 0, 1, changes().seen[0].ids)
-        store.commit(Changes(columns(), [other], [("a/plays", 0)], Tallies(6)))
+        store.commit(LedgerChanges(columns(), [other], [("a/plays", 0)], Tallies(6)))
     _, chunks, _ = loaded(state_dir)
     assert [one.source for one in chunks] == ["b/plays"]
 
@@ -128,7 +129,7 @@ def test_the_stages_of_a_batch_replace_each_other_until_it_is_forgotten(state_di
 
 
 def test_a_store_without_the_newer_fields_of_the_totals_opens_and_says_nothing_of_the_pace(state_dir):
-    totals = PublishTotals(1, 2, 3, 4, 5, 6, 7, 8, 9, "http://client", Pace(5.5, 0.25))
+    totals = PublishTotals(1, 2, 3, 4, 5, 6, 7, 8, 9, "http://client", PublishTime(5.5, 0.25))
     with outbox(state_dir) as store:
         store.store(BATCH, totals)
         assert store.load()[1] == totals
@@ -159,7 +160,7 @@ def test_the_totals_can_be_read_beside_a_service_that_runs(state_dir):
     assert not TotalsReader(state_dir).found
     with ledger(state_dir, 0) as one, ledger(state_dir, 1) as two:
         one.commit(changes(total=5))
-        two.commit(Changes(columns((b"x" * 16, Account(8, 8))), [], [], Tallies(8)))
+        two.commit(LedgerChanges(columns((b"x" * 16, Account(8, 8))), [], [], Tallies(8)))
         reader = TotalsReader(state_dir)
         assert reader.found
         assert sorted(reader.read()) == [(V, 5, 2), (W, 1, 0), (b"x" * 16, 8, 8)]
@@ -173,7 +174,7 @@ class Killed(Exception):
 
 
 class DyingConnection:
-    """A connection that ends at its nth statement, before or after it is carried out."""
+    """A connection that dies at its nth statement, before or after carrying it out."""
 
     def __init__(self, connection, statement, after):
         self._connection, self._left, self._after = connection, statement, after
@@ -197,7 +198,7 @@ class DyingConnection:
 
 
 def commit_and_die(store, write, statement, after):
-    """Let the nth statement of a write be its last. Whether there was one."""
+    """Kill a write at its nth statement. Returns whether there was one."""
     database = store._database
     database.connection = DyingConnection(database.connection, statement, after)
     try:
@@ -257,13 +258,13 @@ def test_a_store_works_on_after_a_write_that_failed(state_dir):
     assert loaded(state_dir)[0][V].total == 8
 
 
-# Commits to one new ledger after the other, each in a fork that kills itself after one more statement,
-# until a whole commit has fewer. Says how each ended.
+# Commits to new ledgers, one after another. Each commit runs in a fork that kills itself one statement later
+# than the one before, until a commit has fewer statements. Prints how each fork ended.
 DIES_IN_A_COMMIT = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from actors.core.counter.accounts import Account, Accounts
-from actors.core.counter.ledger import Changes, Tallies
+from actors.core.counter.ledger import LedgerChanges, Tallies
 from actors.store import SqliteLedgerStore
 
 class Dying:
@@ -284,7 +285,7 @@ def commit(state_dir, statements):
     store._database.connection = Dying(store._database.connection, statements)
     accounts = Accounts((bytes([n]) * 16, Account(9)) for n in range(200))
     part = accounts.take_part()
-    store.commit(Changes(part.accounts, [], [], Tallies(1800), part))
+    store.commit(LedgerChanges(part.accounts, [], [], Tallies(1800), part))
 
 for number in range(1, 99):
     child = os.fork()
@@ -317,7 +318,7 @@ def test_a_process_that_is_killed_in_a_commit_leaves_it_whole_or_not_at_all(tmp_
 
 
 def refusal(open_store, path):
-    """The text with which a store is refused; its file is as it was."""
+    """The text with which a store is refused. Checks that its file is unchanged."""
     before = path.read_bytes()
     with pytest.raises(StoreFailure) as caught:
         open_store()
@@ -479,21 +480,21 @@ KILLED = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from actors.core.counter.accounts import Account, Accounts
-from actors.core.counter.ledger import Changes, Tallies
+from actors.core.counter.ledger import LedgerChanges, Tallies
 from actors.store import SqliteLedgerStore, SqliteOutboxStore
 SqliteOutboxStore(sys.argv[2], 2, "NORMAL").close()
 stores = [SqliteLedgerStore(sys.argv[2], shard, 2, "NORMAL") for shard in (0, 1)]
 for store in stores:
     for total in range(1, 51):
         accounts = Accounts([(b"v" * 16, Account(total))])
-        store.commit(Changes(accounts.take_part().accounts, [], [], Tallies(total)))
+        store.commit(LedgerChanges(accounts.take_part().accounts, [], [], Tallies(total)))
 os._exit(0)
 """
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """Ledgers as a killed process leaves them after 50 commits: all but the first is in the -wal alone."""
+    """Ledgers of a process killed after 50 commits: all commits but the first are only in the -wal."""
     folder = tmp_path_factory.mktemp("killed") / "state"
     words = [sys.executable, "-c", KILLED, str(ROOT), str(folder)]
     subprocess.run(words, check=True, timeout=PATIENCE_S)
@@ -502,7 +503,7 @@ def killed(tmp_path_factory):
 
 @pytest.fixture
 def killed_ledger(killed, state_dir):
-    """The first of such ledgers, in a folder of its own."""
+    """The first of these ledgers, in its own folder."""
     shutil.copytree(killed, state_dir)
     return ledger_path(state_dir, 0)
 
@@ -565,7 +566,7 @@ def test_commits_that_a_power_cut_took_are_refused_with_full_and_said_with_norma
 
 def test_a_client_that_was_told_more_than_the_ledger_has_is_said(state_dir, caplog):
     with ledger(state_dir) as store:
-        store.commit(Changes(columns((V, Account(3, 7))), [], [], Tallies(3)))
+        store.commit(LedgerChanges(columns((V, Account(3, 7))), [], [], Tallies(3)))
     with ledger(state_dir) as store:
         store.load()
     assert "the client was told more plays of 1 videos" in caplog.text
@@ -609,7 +610,7 @@ def test_a_damaged_file_of_names_is_refused_and_the_ledgers_name_themselves_with
 
 def test_a_process_killed_while_it_makes_the_first_ledgers_is_no_loss(state_dir):
     Path(state_dir).mkdir()
-    folder.write(state_dir, folder.LedgerSet("s", 2, stage=folder.Stage.MAKING))
+    folder.write(state_dir, folder.LedgerSet("s", 2, stage=folder.LedgerSetStage.MAKING))
     (Path(state_dir) / "counter-0.sqlite").write_bytes(b"")
     assert not TotalsReader(state_dir).found
     assert loaded(state_dir) == ({}, [], Tallies())
@@ -644,7 +645,7 @@ def test_a_ledger_of_another_state_is_refused(state_dir, tmp_path):
 )
 def test_values_that_are_damaged_are_refused(state_dir, statement):
     with ledger(state_dir) as store:
-        store.commit(Changes(columns((V, Account(5))), changes().seen, [], Tallies(5)))
+        store.commit(LedgerChanges(columns((V, Account(5))), changes().seen, [], Tallies(5)))
     path = ledger_path(state_dir, 0)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(statement)
@@ -692,7 +693,7 @@ def test_an_account_of_which_one_byte_became_another_is_refused(state_dir):
 def test_columns_that_contradict_one_another_are_refused(state_dir, changed):
     good = columns((V, Account(5)))
     with ledger(state_dir) as store:
-        store.commit(Changes(structs.replace(good, **changed), [], [], Tallies(5)))
+        store.commit(LedgerChanges(structs.replace(good, **changed), [], [], Tallies(5)))
     path = ledger_path(state_dir, 0)
     assert "its accounts" in refusal(open_ledger(state_dir), path)
     assert any(finding.wrong for finding in verify(state_dir))
@@ -702,7 +703,7 @@ def test_columns_that_contradict_one_another_are_refused(state_dir, changed):
 
 
 def plays(number, videos):
-    """A play of each of these, with ids that no other number has."""
+    """One play of each video, with ids that no other number has."""
     ids = b"".join((number << 20 | at).to_bytes(8, "big") for at in range(len(videos)))
     return Plays(number, "a", ids, b"".join(videos), pack_numbers([number] * len(videos)))
 
@@ -728,8 +729,8 @@ def test_in_parts_and_opened_again_at_any_time_all_accounts_are_there(state_dir,
                 one.publish(some, [accounts[video].taken for video in some])
                 store.commit(one.take_changes(10**9))
             known = dict(accounts.items())
-        told = {(video, one.total, one.published) for video, one in known.items()}
-        assert set(TotalsReader(state_dir).read()) == told
+        expected = {(video, one.total, one.published) for video, one in known.items()}
+        assert set(TotalsReader(state_dir).read()) == expected
         with ledger(state_dir) as store:
             recalled = Ledger(SeenIds(WINDOW_MS), store.load()[0]).recall()
         pending = {(video, one.published + 1) for video, one in known.items() if one.pending}
@@ -776,8 +777,8 @@ def test_what_is_right_is_a_line_each_and_what_is_wrong_says_what(state_dir):
     with ledger(state_dir, 0) as zero, ledger(state_dir, 1) as one, outbox(state_dir):
         for shard, store in enumerate((zero, one)):
             own = [(video, Account(3, 3)) for video in videos if shard_of(video, 2) == shard]
-            store.commit(Changes(columns(*own), changes().seen, [], Tallies(3 * len(own))))
-        found = verify(state_dir)  # beside a service that runs
+            store.commit(LedgerChanges(columns(*own), changes().seen, [], Tallies(3 * len(own))))
+        found = verify(state_dir)  # while a service runs
     assert [one.path.name for one in found] == ["counter-0.sqlite", "counter-1.sqlite", "dispatcher.sqlite"]
     assert not any(one.wrong for one in found), found
     assert sum(int(one.holds.split()[0]) for one in found[:2]) == 120
@@ -786,7 +787,7 @@ def test_what_is_right_is_a_line_each_and_what_is_wrong_says_what(state_dir):
         accounts, _, tallies = zero.load()
         accounts = Accounts([*accounts.items(), (stranger, Account(2, 5, 9))])
         added = accounts.columns(np.array([len(accounts) - 1]))
-        zero.commit(Changes(added, [], [], Tallies(tallies.counted + 2)))
+        zero.commit(LedgerChanges(added, [], [], Tallies(tallies.counted + 2)))
     outbox_path(state_dir).unlink()
     found = verify(state_dir)
     assert "belongs to shard 1" in str(found[0])
@@ -802,7 +803,9 @@ def test_a_page_that_is_overwritten_anywhere_is_found_or_harmless(state_dir, see
     with ledger(state_dir) as store:
         accounts = [(n.to_bytes(16, "big"), Account(n, n)) for n in range(1, 4000)]
         own = [one for one in accounts if shard_of(one[0], 2) == 0]
-        store.commit(Changes(columns(*own), changes().seen, [], Tallies(sum(one.total for _, one in own))))
+        store.commit(
+            LedgerChanges(columns(*own), changes().seen, [], Tallies(sum(one.total for _, one in own)))
+        )
     path = ledger_path(state_dir, 0)
     content = bytearray(path.read_bytes())
     page = chance.randrange(1, len(content) // 4096) * 4096
@@ -817,7 +820,7 @@ def test_a_page_that_is_overwritten_anywhere_is_found_or_harmless(state_dir, see
 def seen_commit(number, shift=0):
     seen = SeenIds(10**9)
     seen.admit("a/plays", (number | shift << BUCKET_SHIFT).to_bytes(8, "big"), 77 + number)
-    return Changes(columns(), seen.take_chunks(), [], Tallies())
+    return LedgerChanges(columns(), seen.take_chunks(), [], Tallies())
 
 
 def rows_of(path):
@@ -842,6 +845,6 @@ def test_buckets_that_nothing_comes_into_become_one_row_each_in_time(state_dir):
         for number in range(2000):
             store.commit(seen_commit(number, shift=number // 50))
         assert rows_of(ledger_path(state_dir, 0)) < 40 + 3 * 50
-        store.commit(Changes(columns(), [], [("a/plays", bucket) for bucket in range(39)], Tallies()))
+        store.commit(LedgerChanges(columns(), [], [("a/plays", bucket) for bucket in range(39)], Tallies()))
     with ledger(state_dir) as store:
         assert [one.bucket for one in store.load()[1]] == [39]

@@ -23,7 +23,7 @@ SEEDS = 36
 
 
 def instance(seed):
-    """A small trace where twenty places are not what binds but two to four are, and its mode."""
+    """A small trace and its mode, with two to four places in a publish, so that places are scarce."""
     random = Random(seed)
     videos, plays = random.randint(3, 9), random.randint(15, 40)
     mode = Mode(
@@ -143,14 +143,14 @@ def test_the_schedule_is_never_below_the_bound_and_leaves_nothing_out(trace, eve
     mode = Mode(
         deadline=60_000 * MS, realtime_linger=100 * MS, overdue_linger=1000 * MS, every_play=every_play
     )
-    told = replay(plays, mode)
+    sent = replay(plays, mode)
     totals = {play.video: play.total for play in plays}
-    published = {entry.video.hex(): entry.plays for one in told for entry in one.batch.entries}
+    published = {entry.video.hex(): entry.plays for one in sent for entry in one.batch.entries}
     assert published == {str(video).replace("-", ""): total for video, total in totals.items()}
     bound = publishes_min(demands(plays, mode), 20)
-    assert bound <= len(told)
+    assert bound <= len(sent)
     if not every_play:
-        assert len(told) <= 1.1 * bound
+        assert len(sent) <= 1.1 * bound
 
 
 @needs_scipy

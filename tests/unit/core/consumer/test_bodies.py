@@ -1,4 +1,4 @@
-"""Message bodies: plays in all forms, a reason for all else, dead letters that nsqd takes."""
+"""Message bodies: plays in all forms, a reason for anything else, dead letters that nsqd accepts."""
 
 import base64
 import json
@@ -203,9 +203,9 @@ def test_shapes_of_several_sizes_are_known_side_by_side(monkeypatch):
 
 def test_the_shapes_that_are_remembered_are_bounded():
     read = Bodies()
-    for spaces in range(2 * bodies.SHAPES_MAX):
+    for spaces in range(2 * bodies.TEMPLATES_MAX):
         assert read.video(body_of(TEXT) + b" " * spaces) == VIDEO
-    assert len(read._shapes) <= bodies.SHAPES_MAX
+    assert len(read._templates) <= bodies.TEMPLATES_MAX
 
 
 def letters_of(body):

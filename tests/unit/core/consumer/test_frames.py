@@ -1,4 +1,4 @@
-"""NSQ's frames, however the stream is cut, against a parser that goes byte by byte."""
+"""NSQ's frames, in a stream cut anywhere, against a parser that reads byte by byte."""
 
 import struct
 import uuid
@@ -25,7 +25,7 @@ def message(number, body, stamp=17, attempts=1):
 
 
 def play(number, form='{"video_id":"%s"}'):
-    """The body of a play of the video of that number."""
+    """The body of a play of the video with this number."""
     return (form % uuid.UUID(int=number)).encode()
 
 
@@ -38,7 +38,7 @@ def parser():
 
 
 def naive(data):
-    """What a stream holds, as (kind, data) by the book; None for the rest when a size is wrong."""
+    """The frames of a stream as (kind, data), parsed by the specification; None at the first wrong size."""
     found = []
     while len(data) >= 8:
         size, kind = struct.unpack(">ii", data[:8])
@@ -60,7 +60,7 @@ def rows_of(plays):
 
 
 def feed_all(pieces):
-    """What the reads gave; the order is kept within a kind."""
+    """The frames that the reads returned; the order is kept within a kind."""
     one, plays, bad, others, messages = parser(), [], [], [], 0
     for piece in pieces:
         parsed = one.feed(piece)
@@ -181,7 +181,7 @@ def test_a_large_frame_in_small_reads_is_put_together_once():
 
 
 class Heads:
-    """The layout of a message's head, which notes where it is read."""
+    """The layout of a message's head; records where it is read."""
 
     def __init__(self, monkeypatch):
         self.read = []
@@ -202,7 +202,7 @@ def test_many_short_frames_in_one_read_are_gone_through_once_where_they_stand(mo
 
 
 class Arrays:
-    """numpy, which notes how far ahead the stream is looked at."""
+    """numpy; records how far ahead the stream is read."""
 
     def __init__(self, monkeypatch):
         self.lengths = []
@@ -269,7 +269,7 @@ def test_any_number_of_messages_in_a_row_is_taken(count):
 
 @st.composite
 def runs(draw):
-    """Messages of one form in a row, some of them odd, of another type or cut short by another frame."""
+    """Consecutive messages of one form; some are odd, of another type, or cut short by another frame."""
     form = draw(st.sampled_from(FORMS))
     count = draw(st.integers(0, 3 * ALIKE_MIN))
     made = []

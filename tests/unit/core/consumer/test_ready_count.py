@@ -7,7 +7,7 @@ from actors.core.consumer.ready_count import (
     CLOCKS_DIFFER_MS_MAX,
     FALL_AFTER_MS,
     WAITED_MS,
-    Pace,
+    ReadyCount,
     ReadyCounts,
 )
 
@@ -15,108 +15,108 @@ OLD_MS = 60_000.0  # of a message that has waited for certain
 
 
 def test_it_starts_at_one_so_that_a_lone_message_is_flushed_at_once():
-    assert Pace(2500).ready_count == 1
+    assert ReadyCount(2500).ready_count == 1
 
 
 def test_it_doubles_while_it_is_the_limit_up_to_its_share():
-    pace = Pace(100)
-    asked = [pace.after_read(pace.ready_count, now_ms, OLD_MS, OLD_MS) for now_ms in range(9)]
+    rdy = ReadyCount(100)
+    asked = [rdy.after_read(rdy.ready_count, now_ms, OLD_MS, OLD_MS) for now_ms in range(9)]
     assert asked == [1, 2, 4, 8, 16, 32, 64, 100, 100]
 
 
 def test_it_falls_to_what_was_in_flight_when_for_a_while_it_was_not_the_limit():
-    pace = Pace(100, ready_count=64)
-    assert pace.after_read(5, FALL_AFTER_MS - 1, 0.1, 0.1) == 64
-    assert pace.after_read(3, FALL_AFTER_MS, OLD_MS, OLD_MS) == 5
-    assert pace.after_read(1, 2 * FALL_AFTER_MS, OLD_MS, OLD_MS) == 1
+    rdy = ReadyCount(100, ready_count=64)
+    assert rdy.after_read(5, FALL_AFTER_MS - 1, 0.1, 0.1) == 64
+    assert rdy.after_read(3, FALL_AFTER_MS, OLD_MS, OLD_MS) == 5
+    assert rdy.after_read(1, 2 * FALL_AFTER_MS, OLD_MS, OLD_MS) == 1
 
 
 def test_it_falls_to_one_at_the_least():
-    assert Pace(100, ready_count=64).after_read(0, FALL_AFTER_MS, OLD_MS, OLD_MS) == 1
+    assert ReadyCount(100, ready_count=64).after_read(0, FALL_AFTER_MS, OLD_MS, OLD_MS) == 1
 
 
 def test_it_does_not_fall_just_after_it_was_the_limit():
-    pace = Pace(100, ready_count=8, waits=1)
-    assert pace.after_read(8, 1000, OLD_MS, OLD_MS) == 16
-    assert pace.after_read(1, 1000 + FALL_AFTER_MS - 1, 0.1, 0.1) == 16
+    rdy = ReadyCount(100, ready_count=8, waits=1)
+    assert rdy.after_read(8, 1000, OLD_MS, OLD_MS) == 16
+    assert rdy.after_read(1, 1000 + FALL_AFTER_MS - 1, 0.1, 0.1) == 16
 
 
 def test_less_is_asked_for_as_soon_as_less_is_allowed():
-    pace = Pace(100, ready_count=64)
-    assert pace.limit(10) == 10
-    assert pace.limit(0) == 1
-    assert pace.limit(50) == 1
-    assert [pace.after_read(1, 0, OLD_MS, OLD_MS) for _ in range(2)] == [1, 2]
+    rdy = ReadyCount(100, ready_count=64)
+    assert rdy.limit(10) == 10
+    assert rdy.limit(0) == 1
+    assert rdy.limit(50) == 1
+    assert [rdy.after_read(1, 0, OLD_MS, OLD_MS) for _ in range(2)] == [1, 2]
 
 
 def test_messages_that_did_not_wait_ask_for_no_more():
-    pace = Pace(100)
-    assert [pace.after_read(1, now_ms, 0.2, 0.2) for now_ms in range(0, 5000, 5)] == [1] * 1000
+    rdy = ReadyCount(100)
+    assert [rdy.after_read(1, now_ms, 0.2, 0.2) for now_ms in range(0, 5000, 5)] == [1] * 1000
 
 
 def test_messages_that_waited_for_room_ask_for_more_whatever_the_clocks_differ():
     for difference_ms in (-5000.0, 0.0, CLOCKS_DIFFER_MS_MAX / 2):
-        pace = Pace(100)
+        rdy = ReadyCount(100)
         for now_ms in range(0, 100, 5):
-            assert pace.after_read(1, now_ms, *[difference_ms + 0.2] * 2) == 1
+            assert rdy.after_read(1, now_ms, *[difference_ms + 0.2] * 2) == 1
         waited_ms = difference_ms + 0.3 + WAITED_MS
-        assert [pace.after_read(1, 100, waited_ms, waited_ms) for _ in range(2)] == [1, 2]
+        assert [rdy.after_read(1, 100, waited_ms, waited_ms) for _ in range(2)] == [1, 2]
 
 
 def test_one_message_that_waited_may_be_the_machines_doing():
-    pace = Pace(100)
+    rdy = ReadyCount(100)
     for now_ms in range(0, 1000, 10):
-        assert pace.after_read(1, now_ms, 0.2, 0.2) == 1
-        assert pace.after_read(1, now_ms + 5, 5.0, 5.0) == 1
+        assert rdy.after_read(1, now_ms, 0.2, 0.2) == 1
+        assert rdy.after_read(1, now_ms + 5, 5.0, 5.0) == 1
 
 
 def test_messages_that_lay_in_nsqds_buffer_bring_it_down_at_once():
-    pace = Pace(100, ready_count=4, least_age_ms=0.1, limited_ms=1000)
-    assert pace.after_read(1, 1001, 0.2, 25.2) == 1
+    rdy = ReadyCount(100, ready_count=4, least_age_ms=0.1, limited_ms=1000)
+    assert rdy.after_read(1, 1001, 0.2, 25.2) == 1
 
 
 def test_a_read_that_filled_up_by_and_by_is_just_right():
-    pace = Pace(100, ready_count=16, least_age_ms=0.1)
-    assert [pace.after_read(16, now_ms, 0.1, 9.0) for now_ms in range(100)] == [16] * 100
+    rdy = ReadyCount(100, ready_count=16, least_age_ms=0.1)
+    assert [rdy.after_read(16, now_ms, 0.1, 9.0) for now_ms in range(100)] == [16] * 100
 
 
 def test_a_backlog_of_messages_all_of_one_age_asks_for_more():
-    pace = Pace(100)
+    rdy = ReadyCount(100)
     for now_ms in range(9):
-        pace.after_read(pace.ready_count, now_ms, 10_000.0, 10_000.0)
-    assert pace.ready_count == 100
+        rdy.after_read(rdy.ready_count, now_ms, 10_000.0, 10_000.0)
+    assert rdy.ready_count == 100
 
 
 def test_reads_of_a_backlog_come_in_pieces_and_bring_nothing_down():
-    pace = Pace(1250, ready_count=1250)
+    rdy = ReadyCount(1250, ready_count=1250)
     for now_ms in range(0, 2000, 10):
-        assert pace.after_read(1250 if now_ms % 300 == 0 else now_ms % 70, now_ms, OLD_MS, OLD_MS) == 1250
+        assert rdy.after_read(1250 if now_ms % 300 == 0 else now_ms % 70, now_ms, OLD_MS, OLD_MS) == 1250
     for step in range(1, 4):
-        pace.after_read(4, 2000 + step * FALL_AFTER_MS, 0.2, 0.2)
-    assert pace.ready_count == 4, "it is over"
+        rdy.after_read(4, 2000 + step * FALL_AFTER_MS, 0.2, 0.2)
+    assert rdy.ready_count == 4, "it is over"
 
 
 def test_pieces_of_a_backlog_that_clocks_that_differ_could_explain_bring_nothing_down():
-    pace = Pace(1250, ready_count=1250, least_age_ms=CLOCKS_DIFFER_MS_MAX)
+    rdy = ReadyCount(1250, ready_count=1250, least_age_ms=CLOCKS_DIFFER_MS_MAX)
     for now_ms in range(0, 2000, 20):
-        pace.after_read(1250, now_ms, 1040.0, 1050.0)
+        rdy.after_read(1250, now_ms, 1040.0, 1050.0)
         for after_ms, in_flight in ((2, 762), (3, 4), (5, 488), (8, 1)):
-            assert pace.after_read(in_flight, now_ms + after_ms, 1040.0, 1050.0) == 1250
+            assert rdy.after_read(in_flight, now_ms + after_ms, 1040.0, 1050.0) == 1250
 
 
 def test_the_pieces_of_a_backlog_are_judged_by_the_largest_of_late_however_many_they_are():
-    pace = Pace(1250, ready_count=1250)
+    rdy = ReadyCount(1250, ready_count=1250)
     for now_ms in range(2000):
         in_flight = 600 if now_ms % 100 == 0 else 3
-        assert pace.after_read(in_flight, now_ms, OLD_MS, OLD_MS) == 1250
+        assert rdy.after_read(in_flight, now_ms, OLD_MS, OLD_MS) == 1250
 
 
 def test_lone_messages_of_an_nsqd_whose_clock_is_wrong_are_no_backlog():
-    pace = Pace(2500, ready_count=1250)
-    pace.after_read(1250, 0, OLD_MS, OLD_MS)
+    rdy = ReadyCount(2500, ready_count=1250)
+    rdy.after_read(1250, 0, OLD_MS, OLD_MS)
     for now_ms in range(0, 1000, 20):
-        pace.after_read(1, now_ms, OLD_MS, OLD_MS)
-    assert pace.ready_count < 8
+        rdy.after_read(1, now_ms, OLD_MS, OLD_MS)
+    assert rdy.ready_count < 8
 
 
 reads = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 200)), max_size=60)
@@ -124,21 +124,21 @@ reads = st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 200)), max_size=
 
 @given(st.integers(1, 2500), reads)
 def test_it_is_always_between_one_and_what_is_allowed(ready_count_max, steps):
-    pace, now_ms = Pace(ready_count_max), 0
+    rdy, now_ms = ReadyCount(ready_count_max), 0
     for in_flight, pause_ms in steps:
         now_ms += pause_ms
-        assert 1 <= pace.after_read(in_flight, now_ms, OLD_MS, OLD_MS) <= ready_count_max
+        assert 1 <= rdy.after_read(in_flight, now_ms, OLD_MS, OLD_MS) <= ready_count_max
 
 
 @given(st.integers(1, 2500))
 def test_a_backlog_reaches_the_share_within_thirteen_reads_and_a_trickle_comes_back(ready_count_max):
-    pace = Pace(ready_count_max)
+    rdy = ReadyCount(ready_count_max)
     for now_ms in range(13):
-        pace.after_read(pace.ready_count, now_ms, OLD_MS, OLD_MS)
-    assert pace.ready_count == ready_count_max
+        rdy.after_read(rdy.ready_count, now_ms, OLD_MS, OLD_MS)
+    assert rdy.ready_count == ready_count_max
     for step in range(1, 4):
-        pace.after_read(0, 13 + step * FALL_AFTER_MS, 0.2, 0.2)
-    assert pace.ready_count == 1
+        rdy.after_read(0, 13 + step * FALL_AFTER_MS, 0.2, 0.2)
+    assert rdy.ready_count == 1
 
 
 # All connections
@@ -160,7 +160,7 @@ def read(one, connection, outstanding, in_flight, now_ms=0):
 
 
 def filled(one, connection):
-    """The RDY of a connection after many reads that it was the limit of."""
+    """The RDY of a connection after many reads in which it was the limit."""
     ready_count = 1
     for now_ms in range(20):
         ready_count = read(one, connection, 0, 2500, now_ms).get(connection, ready_count)

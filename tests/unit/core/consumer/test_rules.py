@@ -1,4 +1,4 @@
-"""What the consumer has outstanding: finished once counted, resent until answered."""
+"""The consumer's outstanding messages: finished once counted, resent until answered."""
 
 import json
 
@@ -10,7 +10,7 @@ from actors.core.columns import unpack_ids, unpack_numbers, unpack_videos
 from actors.core.consumer.effects import DeadLetter, Finish, SetReadyCount
 from actors.core.consumer.frames import BadMessage, BadStream, Parsed
 from actors.core.consumer.ready_count import ReadyCounts
-from actors.core.consumer.rules import REJECTS_SHARD, Deliveries
+from actors.core.consumer.rules import REJECTS_SHARD, ConsumerRules
 from actors.core.effects import Send
 from actors.core.messages import Plays, Rejected
 from actors.core.shards import counter_of, shard_of
@@ -28,7 +28,7 @@ def message_id(number):
 
 
 def read(*numbers, shard=0, bad=()):
-    """What one read held: plays of one shard by the number of their id, and bad messages."""
+    """The content of one read: plays of one shard, by the numbers of their ids, and bad messages."""
     parsed = Parsed()
     for number in numbers:
         parsed.plays.ids += message_id(number)
@@ -39,13 +39,13 @@ def read(*numbers, shard=0, bad=()):
 
 
 class AsksForNothing(ReadyCounts):
-    """RDY has tests of its own."""
+    """Sets no RDY, which has tests of its own."""
 
     def _ask(self, connection, ready_count):
         return []
 
 
-class Held(Deliveries):
+class Held(ConsumerRules):
     """The rules, at one moment."""
 
     def __init__(self):
@@ -200,7 +200,7 @@ steps = st.one_of(
 def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
     one = Held()
     connections, made, numbers = [], 0, 0
-    # A row: (state, connection, shard, number of what it went out in, ids)
+    # A row: (state, connection, shard, number of its parcel, ids)
     letters, parcels = {}, []
     for happening, facts in happenings:
         match happening:
@@ -254,7 +254,7 @@ def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
 
 
 def test_dead_letters_that_go_with_their_connection_end_a_pause():
-    one = Deliveries(SHARDS, 1)
+    one = ConsumerRules(SHARDS, 1)
     one.connected(1, SOURCE, 2500)
     effects = one.received(1, read(bad=(5, 6)), 0, 0)
     assert SetReadyCount(1, 0) in effects, "two are outstanding, and one is allowed"

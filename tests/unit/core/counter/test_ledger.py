@@ -1,4 +1,4 @@
-"""One shard's truth by example: what is counted, announced, taken, told."""
+"""One shard's ledger by example: plays are counted, announced, taken, published."""
 
 import pytest
 
@@ -15,7 +15,7 @@ NOW_MS = 1_000_000
 
 
 class Ids:
-    """Message ids that nobody else has."""
+    """Message ids that were not used before."""
 
     def __init__(self):
         self.last = 0
@@ -69,7 +69,7 @@ def pending(messages):
 
 
 def again(before, steps_below=0):
-    """The ledger that a counter has after a kill: what was committed, all of it."""
+    """The ledger that a counter loads after a kill: everything that was committed."""
     changes = before.take_changes(NOW_MS)
     accounts = Accounts(changes.accounts.items())
     return Ledger(SeenIds(3_600_000, changes.seen), accounts, changes.tallies, steps_below)
@@ -113,7 +113,7 @@ def test_a_stamp_from_the_future_counts_as_now():
 
 @pytest.mark.parametrize("steps_below", [0, 100])
 def test_a_stamp_from_before_all_time_counts_as_the_first_nanosecond(steps_below):
-    # Less than nothing in an account is damage to whoever reads the ledger.
+    # A reader of the ledger takes a negative number in an account for damage.
     one = ledger(steps_below)
     one.apply(plays((V, -5000), (V, 0), (W, 7)), NOW_MS)
     (announced,) = one.take_announcements()
@@ -183,7 +183,7 @@ def test_a_total_above_what_is_counted_is_not_told_again_until_it_is_passed():
 
 
 def test_the_ends_of_the_taken_part_outlive_a_kill():
-    """Else the plays after a batch would be told with the arrival of those in it."""
+    """Else the plays after a batch would be published with the arrival of those in it."""
     one = ledger()
     one.apply(plays((V, 10)), NOW_MS)
     one.collect(1, [V])
@@ -276,11 +276,11 @@ def test_columns_of_unequal_length_are_refused():
 def test_with_steps_each_total_below_the_bound_is_taken_on_its_own_in_order():
     one = ledger(steps_below=3)
     one.apply(plays((V, 10), (V, 20), (V, 30), (V, 40)), NOW_MS)
-    told = []
+    taken = []
     for number in range(4):
-        told += collected(one.collect(number, [V]))
-        one.publish([V], [told[-1][1]]) if told else None
-    assert told == [(V, 1, 10), (V, 2, 20), (V, 4, 30)]
+        taken += collected(one.collect(number, [V]))
+        one.publish([V], [taken[-1][1]]) if taken else None
+    assert taken == [(V, 1, 10), (V, 2, 20), (V, 4, 30)]
     assert one.pending_count == 0
 
 
@@ -295,7 +295,7 @@ def test_the_next_step_is_announced_when_one_leaves():
 
 
 def test_from_the_bound_on_the_oldest_arrival_counts_whichever_play_it_was():
-    """A play that came late is older than the one that made the first total without a step."""
+    """A late play is older than the play that made the first total without a step."""
     one = ledger(steps_below=2)
     one.apply(plays((V, 10)), NOW_MS)
     one.apply(plays((V, 30)), NOW_MS)

@@ -1,7 +1,7 @@
 """The ledger against a model of plain lists: plays, redeliveries, batches, failures, kills.
 
 The model keeps, for each video, the arrivals of its plays in the order in which they were counted.
-Whatever a batch takes must be a count of them, and the oldest arrival of those not told.
+A batch must always take the number of these arrivals, and the oldest unpublished one.
 """
 
 from unittest.mock import patch
@@ -21,7 +21,7 @@ NOW_MS = 1_000_000
 
 
 class Model:
-    """A ledger, what it has committed, a naive account of it, and a dispatcher of a few lines."""
+    """A ledger, its commits, a naive model of it, and a dispatcher of a few lines."""
 
     def __init__(self, steps_below):
         self.steps_below = steps_below
@@ -72,7 +72,7 @@ class Model:
         self.commit()
 
     def collect(self, number):
-        """A batch leaves, with what waits; or the one that failed is made anew."""
+        """A batch leaves with the pending videos; or the batch that failed is collected again."""
         self.fail()
         asked = sorted(self.waiting)
         taken = {video: self.waiting.pop(video) for video in asked}
@@ -82,13 +82,13 @@ class Model:
         facts = zip(totals, arrived, strict=True)
         found = dict(zip(unpack_videos(answer.videos), facts, strict=True))
         for video in asked:
-            count, told = len(self.arrivals[video]), self.published[video]
-            if count == told:
-                assert video not in found, "nothing to tell, and it told"
+            count, published = len(self.arrivals[video]), self.published[video]
+            if count == published:
+                assert video not in found, "nothing to publish, and it is taken"
                 continue
             total, arrived_ns = found[video]
-            assert total == (told + 1 if told + 1 < self.steps_below else count)
-            assert arrived_ns == min(self.arrivals[video][told:total]), "not the oldest untold play"
+            assert total == (published + 1 if published + 1 < self.steps_below else count)
+            assert arrived_ns == min(self.arrivals[video][published:total]), "not the oldest unpublished play"
         self.batch = {video: (found[video][0], taken[video]) for video in found}
 
     def fail(self):
@@ -108,13 +108,13 @@ class Model:
         self.commit()
 
     def kill_counter(self):
-        """It starts from what was committed; the dispatcher forgets what waited, and asks."""
+        """The ledger starts from its commits; the dispatcher forgets the pending videos, and recalls them."""
         self.ledger = self.start()
         self.waiting = {}
         self.hear(self.ledger.recall())
 
     def kill_dispatcher(self, stored):
-        """The batch on its way was written down, or not."""
+        """The dispatcher restarts; it had stored the batch on its way, or not."""
         if not stored:
             self.batch = {}
         self.waiting = {}
@@ -123,11 +123,11 @@ class Model:
     def check(self):
         pending = 0
         for video in VIDEOS:
-            arrivals, told = self.arrivals[video], self.published[video]
-            pending += len(arrivals) > told
-            on_its_way = self.batch[video][0] if video in self.batch else told
+            arrivals, published = self.arrivals[video], self.published[video]
+            pending += len(arrivals) > published
+            on_its_way = self.batch[video][0] if video in self.batch else published
             if len(arrivals) > on_its_way:
-                assert video in self.waiting, "a pending video that nobody is told of"
+                assert video in self.waiting, "a pending video that is not announced"
                 arrived_ns, ordinal = self.waiting[video]
                 assert arrived_ns <= min(arrivals[on_its_way:]), "due later than its oldest play"
                 assert ordinal <= on_its_way + 1
@@ -179,7 +179,7 @@ def follow(model, happenings):
 
 
 class OneByOne(Ledger):
-    """Adds the plays of a batch as the rules say it, a video at a time."""
+    """Add the plays of a batch by the rules, one video at a time."""
 
     def _add_all(self, rows, arrived_ns):
         for row in sorted(set(rows.tolist())):

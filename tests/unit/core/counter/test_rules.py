@@ -1,4 +1,4 @@
-"""A counter's rules: the commit stands before every answer, and what is pending before the rest."""
+"""A counter's rules: the commit precedes every answer, and announcements precede the other answers."""
 
 import pytest
 from hypothesis import given, settings
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from actors.core.columns import pack_numbers
 from actors.core.counter.effects import Commit
 from actors.core.counter.ledger import Ledger
-from actors.core.counter.rules import CONSUMER, DISPATCHER, Counting
+from actors.core.counter.rules import CONSUMER, DISPATCHER, CounterRules
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.effects import Send
 from actors.core.messages import (
@@ -27,7 +27,7 @@ NOW_MS = 1_000_000
 
 
 def counting():
-    return Counting(Ledger(SeenIds(3_600_000)))
+    return CounterRules(Ledger(SeenIds(3_600_000)))
 
 
 def plays(number, message_id, *videos):
@@ -90,7 +90,7 @@ def test_the_confirmed_totals_are_committed_before_recorded_is_said():
 
 
 def test_what_is_pending_is_said_before_recorded():
-    """A dispatcher that drains ends on Recorded when it knows of nothing pending."""
+    """A dispatcher that drains ends on Recorded if it knows of no pending video."""
     machine = counting()
     machine.handle([plays(1, 10, V)], NOW_MS)
     machine.handle([Collect(1, V)], NOW_MS)
@@ -166,8 +166,8 @@ def test_whatever_comes_one_commit_stands_before_all_answers_and_every_question_
 
 
 def holding():
-    """One that says at once what is below 3, and the rest every 20 ms at the most; V has 5 plays, and W 1."""
-    one = Counting(Ledger(SeenIds(3_600_000)), at_once_below=3, deadline_ms=60_000)
+    """A counter that announces totals below 3 at once, others every 20 ms; V has 5 plays, and W has 1."""
+    one = CounterRules(Ledger(SeenIds(3_600_000)), at_once_below=3, deadline_ms=60_000)
     one.handle([plays(1, 10, *[V] * 5, W)], NOW_MS)
     one.handle([published("x", V, 5), published("x", W, 1)], NOW_MS)
     return one

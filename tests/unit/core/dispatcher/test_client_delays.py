@@ -3,12 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.dispatcher.client_delays import KEPT_MAX, HoldUps
+from actors.core.dispatcher.client_delays import KEPT_MAX, ClientDelays
 
 
 @given(st.lists(st.tuples(st.integers(-25, 25), st.integers(0, 50)), max_size=50), st.integers(0, 500))
 def test_each_millisecond_of_the_hold_ups_counts_once(spans, from_ms):
-    holdups, held, now_ms = HoldUps(), set(), 1000
+    holdups, held, now_ms = ClientDelays(), set(), 1000
     for gap_ms, took_ms in spans:
         began_ms = now_ms + gap_ms  # may reach back, but not behind the first
         now_ms = max(now_ms, began_ms + took_ms)
@@ -19,7 +19,7 @@ def test_each_millisecond_of_the_hold_ups_counts_once(spans, from_ms):
 
 
 def test_only_what_is_after_an_instant_counts():
-    holdups = HoldUps()
+    holdups = ClientDelays()
     holdups.add(100, 200)
     holdups.add(150, 250)  # 200 to 250
     holdups.add(300, 400)
@@ -27,7 +27,7 @@ def test_only_what_is_after_an_instant_counts():
 
 
 def test_a_hold_up_that_goes_on_begins_once():
-    holdups = HoldUps()
+    holdups = ClientDelays()
     holdups.end(50)
     holdups.begin(100)
     holdups.begin(150)
@@ -36,7 +36,7 @@ def test_a_hold_up_that_goes_on_begins_once():
 
 
 def test_of_very_many_only_the_last_are_kept():
-    holdups = HoldUps()
+    holdups = ClientDelays()
     for number in range(1000):
         holdups.add(number * 10, number * 10 + 1)
     assert holdups.since(0) == KEPT_MAX

@@ -3,35 +3,35 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.dispatcher.lead_time import BATCHES_MAX, SLACK_MS_MIN, Margin
+from actors.core.dispatcher.lead_time import BATCHES_MAX, SLACK_MS_MIN, LeadTime
 
 SLACK_MS = 600  # a hundredth of a minute
 times_ms = st.lists(st.floats(0, 100_000), max_size=30)
 
 
 def measured(*times, deadline_ms=60_000, interval_ms=0):
-    margin = Margin(deadline_ms, interval_ms=interval_ms)
+    lead_time = LeadTime(deadline_ms, interval_ms=interval_ms)
     for took_ms in times:
-        margin.measure(took_ms)
-    return margin
+        lead_time.measure(took_ms)
+    return lead_time
 
 
 def test_before_any_publish_a_guess_stands_in_that_is_too_long_for_most_clients():
-    assert Margin(60_000).lead_ms() == SLACK_MS + 6000
-    assert Margin(1000).lead_ms() == SLACK_MS_MIN + 200
+    assert LeadTime(60_000).lead_ms() == SLACK_MS + 6000
+    assert LeadTime(1000).lead_ms() == SLACK_MS_MIN + 200
 
 
 def test_the_guess_has_time_for_five_publishes_of_two_seconds_in_half_a_minute():
-    assert Margin(30_000).lead_ms(4) >= 5 * 2000
+    assert LeadTime(30_000).lead_ms(4) >= 5 * 2000
 
 
 def test_with_a_pace_from_before_nothing_is_guessed_and_it_goes_on_from_there():
     before = measured(40, 90, 60)
-    after = Margin(60_000, pace=before.pace)
+    after = LeadTime(60_000, publish_time=before.publish_time)
     assert after.lead_ms(4) == before.lead_ms(4)
     before.measure(2000)
     after.measure(2000)
-    assert after.pace == before.pace
+    assert after.publish_time == before.publish_time
 
 
 def test_steady_publishes_leave_little_more_than_their_time_and_the_slack():
@@ -43,14 +43,14 @@ def test_after_one_publish_half_as_long_again_is_allowed_for():
 
 
 def test_it_follows_slower_publishes_within_a_few_and_faster_ones_after_more():
-    margin = measured(*[10] * 50)
-    before_ms = margin.lead_ms()
+    lead_time = measured(*[10] * 50)
+    before_ms = lead_time.lead_ms()
     for _ in range(4):
-        margin.measure(2000)
-    assert margin.lead_ms() > before_ms + 2000
+        lead_time.measure(2000)
+    assert lead_time.lead_ms() > before_ms + 2000
     for _ in range(100):
-        margin.measure(10)
-    assert margin.lead_ms() <= before_ms + 20
+        lead_time.measure(10)
+    assert lead_time.lead_ms() <= before_ms + 20
 
 
 def test_publishes_that_vary_leave_earlier_than_steady_ones_of_the_same_mean():
@@ -58,8 +58,8 @@ def test_publishes_that_vary_leave_earlier_than_steady_ones_of_the_same_mean():
 
 
 def test_each_batch_before_it_adds_its_publish_time():
-    margin = measured(*[100] * 100)
-    assert margin.lead_ms(4) - margin.lead_ms() in range(400, 421)
+    lead_time = measured(*[100] * 100)
+    assert lead_time.lead_ms(4) - lead_time.lead_ms() in range(400, 421)
 
 
 def test_where_the_client_has_a_rate_limit_each_batch_before_it_adds_that_interval():
@@ -79,16 +79,16 @@ def test_it_is_at_most_half_the_deadline_or_all_with_a_rate_and_at_least_a_slack
 
 @given(times_ms, st.integers(0, 60))
 def test_more_batches_never_leave_later(times, before):
-    margin = measured(*times)
-    assert margin.lead_ms(before) <= margin.lead_ms(before + 1)
+    lead_time = measured(*times)
+    assert lead_time.lead_ms(before) <= lead_time.lead_ms(before + 1)
 
 
 @given(times_ms, st.integers(0, 29_999), st.sampled_from((0.0, 700.0)))
 def test_so_many_batches_are_answered_by_then_and_not_one_more(times, within_ms, interval_ms):
-    margin = measured(*times, interval_ms=interval_ms)
-    batches = margin.batches(within_ms)
-    assert batches == 0 or margin.lead_ms(batches - 1) <= within_ms
-    assert batches == BATCHES_MAX or margin.lead_ms(batches) > within_ms
+    lead_time = measured(*times, interval_ms=interval_ms)
+    batches = lead_time.batches(within_ms)
+    assert batches == 0 or lead_time.lead_ms(batches - 1) <= within_ms
+    assert batches == BATCHES_MAX or lead_time.lead_ms(batches) > within_ms
 
 
 def test_there_is_time_for_any_number_by_half_a_deadline_for_nothing_helps_beyond():
@@ -96,7 +96,7 @@ def test_there_is_time_for_any_number_by_half_a_deadline_for_nothing_helps_beyon
 
 
 def test_of_many_that_vary_the_slow_and_the_quick_even_out():
-    margin = measured(*[10, 190] * 50)
-    alone_ms = margin.lead_ms() - SLACK_MS - 100
-    together_ms = margin.lead_ms(8) - SLACK_MS - 900
+    lead_time = measured(*[10, 190] * 50)
+    alone_ms = lead_time.lead_ms() - SLACK_MS - 100
+    together_ms = lead_time.lead_ms(8) - SLACK_MS - 900
     assert 2 * alone_ms < together_ms < 4 * alone_ms

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.dispatcher.lead_time import Pace
-from actors.core.dispatcher.outbox import Batch, Entry, PublishTotals, Stage, Trigger, make_batch, payload
+from actors.core.dispatcher.lead_time import PublishTime
+from actors.core.dispatcher.outbox import Batch, Entry, PublishTotals, Stage, make_batch, payload
+from actors.core.triggers import Trigger
 
 V, W = bytes(range(16)), b"w" * 16
 
@@ -98,6 +99,6 @@ def test_totals_grow_by_what_is_named():
 
 
 def test_what_one_client_took_is_forgotten_when_there_is_another():
-    totals = PublishTotals(realtime=1, client="http://a", pace=Pace(5, 1))
-    assert totals.told_to("http://a") == totals
-    assert totals.told_to("http://b") == PublishTotals(realtime=1, client="http://b")
+    totals = PublishTotals(realtime=1, client="http://a", publish_time=PublishTime(5, 1))
+    assert totals.published_to("http://a") == totals
+    assert totals.published_to("http://b") == PublishTotals(realtime=1, client="http://b")

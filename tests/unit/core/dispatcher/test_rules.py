@@ -6,13 +6,15 @@ import pytest
 
 from actors.core.columns import pack_numbers, unpack_videos
 from actors.core.dispatcher.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, CIRCUIT_FAILURES, Circuit
+from actors.core.dispatcher.batches import ON_ITS_WAY, Phase
 from actors.core.dispatcher.effects import Deliver, Forget, Store
-from actors.core.dispatcher.outbox import Entry, PublishTotals, Stage, Trigger, make_batch
-from actors.core.dispatcher.rules import COLLECT_TIMEOUT_MS, Dispatching, Outcome, Phase
+from actors.core.dispatcher.outbox import Entry, PublishTotals, Stage, make_batch
+from actors.core.dispatcher.rules import COLLECT_TIMEOUT_MS, DispatcherRules, Outcome
 from actors.core.dispatcher.schedule import Rule
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Counted, Pending, Published, Recall, Recorded
 from actors.core.shards import counter_of, shard_of
+from actors.core.triggers import Trigger
 
 SHARDS = 2
 MS = 1_000_000
@@ -38,7 +40,16 @@ B, B2 = videos_of(1, 2)  # of counter 1
 def dispatching(
     *linked, stored=(), totals=PublishTotals(), jitter=1.0, batch_size_max=20, rate_max_per_s=0.0
 ):
-    one = Dispatching(RULE, SHARDS, batch_size_max, "service", lambda: jitter, stored, totals, rate_max_per_s)
+    one = DispatcherRules(
+        RULE,
+        SHARDS,
+        batch_size_max,
+        service="service",
+        jitter=lambda: jitter,
+        stored=stored,
+        totals=totals,
+        rate_max_per_s=rate_max_per_s,
+    )
     for shard in linked:
         one.linked(shard, NOW_MS)
     return one
@@ -107,6 +118,12 @@ def sending(one, *facts, now_ms=NOW_MS):
     return one.handle(0, [collected(number, *facts)], now_ms)
 
 
+def delivered(one, *outcome, **more):
+    """What became of the batch on its way."""
+    (held,) = one.batches.within(*ON_ITS_WAY)
+    return one.delivered(held.content.key, *outcome, **more)
+
+
 # A batch that goes well
 
 
@@ -137,7 +154,7 @@ def test_a_batch_waits_for_all_counters_that_were_asked():
 def test_an_accepted_batch_is_stored_as_accepted_before_the_counters_are_told():
     one = dispatching(0, 1)
     key = key_of(sending(one, (A, 1)))
-    effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
+    effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert isinstance(effects[0], Store)
     assert (effects[0].batch.key, effects[0].batch.stage) == (key, Stage.ACCEPTED)
     assert told(effects) == [(counter_of(0), [A])]
@@ -149,7 +166,7 @@ def test_a_batch_is_kept_until_every_ledger_has_recorded_it():
     number = number_of(one.handle(0, [pending((A, 100))], NOW_MS) + one.handle(1, [pending((B, 1))], NOW_MS))
     one.handle(0, [collected(number, (A, 100))], NOW_MS)
     key = key_of(one.handle(1, [collected(number, (B, 1))], NOW_MS))
-    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert not one.drained
     assert one.handle(0, [Recorded(key)], NOW_MS) == []
     assert one.handle(0, [Recorded(key)], NOW_MS) == []
@@ -162,7 +179,7 @@ def test_the_next_batch_leaves_as_soon_as_one_is_accepted_and_after_its_counters
     one = dispatching(0)
     sending(one, (A, 1))
     assert one.handle(0, [pending((A, 2))], NOW_MS) == []
-    effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
+    effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
     kinds = [type(effect.message) for effect in effects if isinstance(effect, Send)]
     assert kinds == [Published, Collect]
 
@@ -189,7 +206,7 @@ def test_what_the_client_knows_already_does_not_go_along():
     one = dispatching(0)
     number = number_of(one.handle(0, [pending((A, 1), (A2, 1))], NOW_MS))
     assert content(one.handle(0, [collected(number, (A2, 1))], NOW_MS)) == {A2: 1}
-    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert one.stats().pending_videos == 0
 
 
@@ -205,14 +222,14 @@ def test_plays_that_came_while_the_batch_was_on_its_way_wait_for_the_next():
     one = dispatching(0)
     sending(one, (A, 1))
     one.handle(0, [pending((A, 2))], NOW_MS)
-    assert asked(one.delivered(Outcome.ACCEPTED, NOW_MS)) == [(counter_of(0), [A])]
+    assert asked(delivered(one, Outcome.ACCEPTED, NOW_MS)) == [(counter_of(0), [A])]
 
 
 def test_plays_that_came_before_the_total_was_taken_are_covered_by_it():
     one = dispatching(0)
     number = number_of(one.handle(0, [pending((A, 1))], NOW_MS))
     one.handle(0, [pending((A, 2)), collected(number, (A, 5))], NOW_MS)
-    assert asked(one.delivered(Outcome.ACCEPTED, NOW_MS)) == []
+    assert asked(delivered(one, Outcome.ACCEPTED, NOW_MS)) == []
     assert one.stats().pending_videos == 0
 
 
@@ -222,7 +239,7 @@ def test_plays_that_came_before_the_total_was_taken_are_covered_by_it():
 def test_a_refused_batch_is_forgotten_and_made_anew_with_newer_totals_after_a_pause():
     one = dispatching(0)
     key = key_of(sending(one, (A, 1)))
-    assert one.delivered(Outcome.REFUSED, NOW_MS) == [Forget(key)]
+    assert delivered(one, Outcome.REFUSED, NOW_MS) == [Forget(key)]
     assert one.phase is Phase.BACKING_OFF
     assert one.wakeup_ms() == NOW_MS + BACK_OFF_MS_FIRST
     assert one.wake(NOW_MS + BACK_OFF_MS_FIRST - 1) == []
@@ -234,7 +251,7 @@ def test_a_refused_batch_is_forgotten_and_made_anew_with_newer_totals_after_a_pa
 def test_what_became_due_during_a_pause_goes_along_after_it():
     one = dispatching(0, 1)
     sending(one, (A, 1))
-    one.delivered(Outcome.REFUSED, NOW_MS)
+    delivered(one, Outcome.REFUSED, NOW_MS)
     assert one.handle(1, [pending((B, 1))], NOW_MS) == []
     assert len(asked(one.wake(NOW_MS + BACK_OFF_MS_FIRST))) == 2
 
@@ -242,11 +259,11 @@ def test_what_became_due_during_a_pause_goes_along_after_it():
 def test_a_batch_without_an_answer_is_sent_again_as_it_is_before_anything_else():
     one = dispatching(0, 1)
     first = sending(one, (A, 1))
-    assert one.delivered(Outcome.UNKNOWN, NOW_MS) == []
+    assert delivered(one, Outcome.UNKNOWN, NOW_MS) == []
     assert one.handle(1, [pending((B, 1))], NOW_MS) == []
     effects = one.wake(NOW_MS + BACK_OFF_MS_FIRST)
     assert effects == [Deliver(first[1].batch)]
-    effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
+    effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert asked(effects) == [(counter_of(1), [B])]
 
 
@@ -254,37 +271,37 @@ def test_a_refusal_after_an_attempt_without_an_answer_does_not_make_the_batch_an
     """That attempt may have got through: the same totals under another key would be told twice."""
     one = dispatching(0)
     first = sending(one, (A, 1))
-    one.delivered(Outcome.UNKNOWN, NOW_MS)
+    delivered(one, Outcome.UNKNOWN, NOW_MS)
     one.wake(one.wakeup_ms())
-    assert one.delivered(Outcome.REFUSED, one.wakeup_ms() or NOW_MS) == []
+    assert delivered(one, Outcome.REFUSED, one.wakeup_ms() or NOW_MS) == []
     assert one.wake(one.wakeup_ms()) == [Deliver(first[1].batch)]
-    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert one.phase is Phase.IDLE
 
 
 def test_doubt_ends_with_the_batch_that_it_was_about():
     one = dispatching(0)
     sending(one, (A, 1))
-    one.delivered(Outcome.UNKNOWN, NOW_MS)
+    delivered(one, Outcome.UNKNOWN, NOW_MS)
     one.wake(one.wakeup_ms())
-    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
     key = key_of(sending(one, (A2, 1)))
-    assert one.delivered(Outcome.REFUSED, NOW_MS) == [Forget(key)]
+    assert delivered(one, Outcome.REFUSED, NOW_MS) == [Forget(key)]
 
 
 def test_pauses_double_up_to_a_bound_and_start_anew_after_a_success():
     one, now_ms, pauses = dispatching(0), NOW_MS, []
     sending(one, (A, 1))
     for _ in range(12):
-        one.delivered(Outcome.UNKNOWN, now_ms)
+        delivered(one, Outcome.UNKNOWN, now_ms)
         pauses.append(one.wakeup_ms() - now_ms)
         now_ms = one.wakeup_ms()
         one.wake(now_ms)
     assert pauses[:4] == [100, 200, 400, 800]
     assert pauses[-1] == BACK_OFF_MS_MAX
-    one.delivered(Outcome.ACCEPTED, now_ms)
+    delivered(one, Outcome.ACCEPTED, now_ms)
     sending(one, (A2, 1), now_ms=now_ms)
-    one.delivered(Outcome.UNKNOWN, now_ms)
+    delivered(one, Outcome.UNKNOWN, now_ms)
     assert one.wakeup_ms() - now_ms == BACK_OFF_MS_FIRST
 
 
@@ -292,7 +309,7 @@ def test_pauses_double_up_to_a_bound_and_start_anew_after_a_success():
 def test_a_pause_is_jittered_between_nothing_and_all_of_it(jitter, pause_ms):
     one = dispatching(0, jitter=jitter)
     sending(one, (A, 1))
-    one.delivered(Outcome.UNKNOWN, NOW_MS)
+    delivered(one, Outcome.UNKNOWN, NOW_MS)
     assert one.wakeup_ms() == NOW_MS + pause_ms
 
 
@@ -300,20 +317,20 @@ def test_a_pause_is_jittered_between_nothing_and_all_of_it(jitter, pause_ms):
 def test_a_pause_that_the_client_asks_for_is_kept(outcome):
     one = dispatching(0)
     sending(one, (A, 1))
-    one.delivered(outcome, NOW_MS, retry_after_ms=30_000)
+    delivered(one, outcome, NOW_MS, retry_after_ms=30_000)
     assert one.wakeup_ms() == NOW_MS + 30_000
 
 
 def test_a_clock_that_is_set_back_does_not_make_a_pause_longer():
     one = dispatching(0)
     first = sending(one, (A, 1))
-    one.delivered(Outcome.UNKNOWN, NOW_MS)
+    delivered(one, Outcome.UNKNOWN, NOW_MS)
     assert one.wake(NOW_MS - 3_600_000) == [Deliver(first[1].batch)]
 
 
 def test_an_outcome_of_nothing_is_a_bug():
-    with pytest.raises(AssertionError, match="idle"):
-        dispatching(0).delivered(Outcome.ACCEPTED, NOW_MS)
+    with pytest.raises(AssertionError, match="an outcome of no such key"):
+        dispatching(0).delivered("no such key", Outcome.ACCEPTED, NOW_MS)
 
 
 # Counters that go, come back, or are silent
@@ -327,7 +344,7 @@ def test_a_counter_that_links_is_asked_for_all_that_is_pending():
 def test_a_counter_that_links_hears_what_was_published_before_it_is_asked():
     one = dispatching(0)
     sending(one, (A, 1))
-    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
     one.lost(0, NOW_MS)
     effects = one.linked(0, NOW_MS)
     assert [type(effect.message) for effect in effects] == [Published, Recall]
@@ -359,7 +376,7 @@ def test_the_totals_of_a_counter_that_answered_and_then_died_are_sent_for_they_a
     assert one.lost(0, NOW_MS) == []
     effects = one.handle(1, [collected(number, (B, 1))], NOW_MS)
     assert content(effects) == {A: 100, B: 1}
-    assert told(one.delivered(Outcome.ACCEPTED, NOW_MS)) == [(counter_of(1), [B])]
+    assert told(delivered(one, Outcome.ACCEPTED, NOW_MS)) == [(counter_of(1), [B])]
     assert told(one.linked(0, NOW_MS)) == [(counter_of(0), [A])]
 
 
@@ -367,7 +384,7 @@ def test_a_refused_batch_does_not_wait_for_videos_of_a_counter_that_is_gone():
     one = dispatching(0, 1)
     sending(one, (A, 1))
     one.lost(0, NOW_MS)
-    one.delivered(Outcome.REFUSED, NOW_MS)
+    delivered(one, Outcome.REFUSED, NOW_MS)
     assert one.wake(one.wakeup_ms()) == []
     assert one.stats().pending_videos == 0
     assert one.wakeup_ms() is None
@@ -381,7 +398,7 @@ def test_a_silent_counter_is_passed_over_until_it_says_something():
     assert one.wakeup_ms() == NOW_MS + COLLECT_TIMEOUT_MS
     assert one.wake(NOW_MS + COLLECT_TIMEOUT_MS - 1) == []
     assert content(one.wake(NOW_MS + COLLECT_TIMEOUT_MS)) == {B: 1}
-    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert one.stats().pending_videos == 0
     effects = one.handle(0, [collected(number, (A, 100), (A2, 100))], NOW_MS)
     assert effects == [Send(counter_of(0), Recall())]
@@ -425,7 +442,7 @@ def test_a_drain_sends_what_is_not_due_and_ends_when_it_is_recorded():
     effects = one.handle(0, [collected(number_of(one.drain(NOW_MS)))], NOW_MS)
     effects = one.handle(0, [collected(number_of(effects), (A, 100))], NOW_MS)
     assert effects[0].batch.trigger is Trigger.DRAIN
-    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert not one.drained
     one.handle(0, [Recorded(key_of(effects))], NOW_MS)
     assert one.drained
@@ -441,7 +458,7 @@ def test_a_drain_ends_a_batch_on_its_way_first():
     one = dispatching(0)
     sending(one, (A, 1))
     assert one.drain(NOW_MS) == []
-    assert asked(one.delivered(Outcome.ACCEPTED, NOW_MS)) == [(counter_of(0), [])]
+    assert asked(delivered(one, Outcome.ACCEPTED, NOW_MS)) == [(counter_of(0), [])]
     assert not one.drained
 
 
@@ -479,7 +496,7 @@ def test_a_batch_that_was_written_down_is_sent_again_first_and_under_its_key():
     assert one.wake(NOW_MS) == [Deliver(batch)]
     assert one.linked(0, NOW_MS) == [Send(counter_of(0), Recall())]
     assert one.handle(0, [pending((A, 1))], NOW_MS) == []
-    effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
+    effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert told(effects) == [(counter_of(0), [A])]
     assert one.stats().pending_videos == 0
 
@@ -489,7 +506,7 @@ def test_a_batch_that_was_written_down_is_kept_through_refusals_for_its_sender_m
     one = dispatching(0, stored=[batch])
     one.wake(NOW_MS)
     for _ in range(5):
-        assert one.delivered(Outcome.REFUSED, NOW_MS) == []
+        assert delivered(one, Outcome.REFUSED, NOW_MS) == []
         assert one.wake(one.wakeup_ms()) == [Deliver(batch)]
 
 
@@ -509,7 +526,7 @@ def test_a_stored_batch_of_either_stage_at_once():
     one = dispatching(stored=[accepted, sent])
     assert one.wake(NOW_MS) == [Deliver(sent)]
     one.linked(0, NOW_MS)
-    one.delivered(Outcome.ACCEPTED, NOW_MS)
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert one.handle(0, [Recorded(accepted.key)], NOW_MS) == [Forget(accepted.key)]
     assert one.handle(0, [Recorded(sent.key)], NOW_MS) == [Forget(sent.key)]
 
@@ -520,9 +537,9 @@ def test_a_stored_batch_of_either_stage_at_once():
 def test_the_totals_of_publishes_say_what_left_and_why_and_go_with_what_is_stored():
     one = dispatching(0)
     sending(one, (A, 1), (A2, 1))
-    one.delivered(Outcome.UNKNOWN, NOW_MS)
+    delivered(one, Outcome.UNKNOWN, NOW_MS)
     one.wake(one.wakeup_ms())
-    effects = one.delivered(Outcome.ACCEPTED, NOW_MS)
+    effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
     figures = one.stats()
     assert (figures.realtime, figures.videos, figures.failed, figures.late) == (1, 2, 1, 0)
     assert effects[0].totals == one.totals
@@ -535,7 +552,7 @@ def test_a_deadline_that_was_missed_is_counted_as_late():
     late_ms = NOW_MS + RULE.deadline_ms + 1
     effects = one.wake(late_ms)
     one.handle(0, [collected(number_of(effects), (A, 100))], late_ms)
-    one.delivered(Outcome.ACCEPTED, late_ms)
+    delivered(one, Outcome.ACCEPTED, late_ms)
     assert one.stats().late == 1
     assert one.stats().deadline == 1
 
@@ -544,7 +561,7 @@ def test_a_slow_client_makes_batches_leave_earlier():
     one = dispatching(0)
     for _ in range(10):
         sending(one, (A, 1))
-        one.delivered(Outcome.ACCEPTED, NOW_MS + 5000)
+        delivered(one, Outcome.ACCEPTED, NOW_MS + 5000)
     one.handle(0, [pending((A2, 100))], NOW_MS)
     assert one.wakeup_ms() < NOW_MS + RULE.deadline_ms - 5000
 
@@ -553,13 +570,13 @@ def test_the_next_dispatcher_begins_with_the_publish_time_that_was_written_down_
     one = dispatching(0)
     for took_ms in (40, 90, 60):
         sending(one, (A, 1))
-        effects = one.delivered(Outcome.ACCEPTED, NOW_MS + took_ms)
+        effects = delivered(one, Outcome.ACCEPTED, NOW_MS + took_ms)
     after = dispatching(0, totals=effects[0].totals)
     for _ in range(2):
         due_ms = []
         for each in (one, after):
             sending(each, (A, 1))
-            each.delivered(Outcome.ACCEPTED, NOW_MS + 2000)
+            delivered(each, Outcome.ACCEPTED, NOW_MS + 2000)
             each.handle(0, [pending((A2, 100))], NOW_MS)
             due_ms.append(each.wakeup_ms())
         assert due_ms[0] == due_ms[1]
@@ -569,7 +586,7 @@ def test_the_first_deadline_after_a_restart_is_used_as_fully_as_the_others():
     one = dispatching(0)
     for _ in range(10):
         sending(one, (A, 1))
-        effects = one.delivered(Outcome.ACCEPTED, NOW_MS + 5)
+        effects = delivered(one, Outcome.ACCEPTED, NOW_MS + 5)
     after = dispatching(0, totals=effects[0].totals)
     after.handle(0, [pending((A2, 100))], NOW_MS)
     assert after.wakeup_ms() >= NOW_MS + 0.98 * RULE.deadline_ms
@@ -589,7 +606,7 @@ def publish_all(one, until_ms, took_ms=5):
             one.handle(0, [collected(number_of(effects), *((video, 100) for video in videos))], now_ms)
             left_ms.append(now_ms)
             now_ms += took_ms
-            effects = one.delivered(Outcome.ACCEPTED, now_ms)
+            effects = delivered(one, Outcome.ACCEPTED, now_ms)
     return left_ms
 
 
@@ -597,7 +614,7 @@ def publish_all(one, until_ms, took_ms=5):
 def test_with_a_hundred_videos_due_at_once_all_five_batches_are_in_time_at_any_rate(rate_max_per_s):
     one = dispatching(0, rate_max_per_s=rate_max_per_s)
     for _ in range(100):
-        one._margin.measure(5)
+        one._lead_time.measure(5)
     one.handle(0, [pending(*((video, 100) for video in videos_of(0, 100)))], NOW_MS)
     left_ms = publish_all(one, NOW_MS + 2 * RULE.deadline_ms)
     assert len(left_ms) == 5
@@ -611,7 +628,7 @@ def test_with_a_hundred_videos_due_at_once_all_five_batches_are_in_time_at_any_r
 def test_the_wake_up_waits_for_the_next_moment_that_the_rate_permits():
     one = dispatching(0, rate_max_per_s=2)
     sending(one, (A, 1))
-    one.delivered(Outcome.ACCEPTED, NOW_MS + 10)
+    delivered(one, Outcome.ACCEPTED, NOW_MS + 10)
     assert one.handle(0, [pending((A2, 1))], NOW_MS + 20) == []
     assert one.wakeup_ms() == NOW_MS + 500
     assert asked(one.wake(NOW_MS + 499)) == []
@@ -621,7 +638,7 @@ def test_the_wake_up_waits_for_the_next_moment_that_the_rate_permits():
 def test_a_rate_holds_for_attempts_that_fail_too():
     one = dispatching(0, rate_max_per_s=2)
     sending(one, (A, 1))
-    one.delivered(Outcome.UNKNOWN, NOW_MS + 10)
+    delivered(one, Outcome.UNKNOWN, NOW_MS + 10)
     assert one.wakeup_ms() == NOW_MS + 500
 
 
@@ -638,7 +655,7 @@ def late_batch(one, leaves_ms):
 def test_what_was_offered_in_time_and_taken_late_is_late_by_the_client():
     one = dispatching(0)
     late_batch(one, NOW_MS + 59_500)
-    one.delivered(Outcome.ACCEPTED, NOW_MS + 61_000)
+    delivered(one, Outcome.ACCEPTED, NOW_MS + 61_000)
     figures = one.stats()
     assert (figures.late, figures.late_by_client) == (1, 1)
 
@@ -646,7 +663,7 @@ def test_what_was_offered_in_time_and_taken_late_is_late_by_the_client():
 def test_what_was_offered_late_is_our_own_however_slow_the_client():
     one = dispatching(0)
     late_batch(one, NOW_MS + 60_001)
-    one.delivered(Outcome.ACCEPTED, NOW_MS + 70_000)
+    delivered(one, Outcome.ACCEPTED, NOW_MS + 70_000)
     figures = one.stats()
     assert (figures.late, figures.late_by_client) == (1, 0)
 
@@ -655,11 +672,11 @@ def test_what_waited_for_a_batch_that_the_client_kept_is_late_by_the_client():
     one = dispatching(0, batch_size_max=1)
     one.handle(0, [pending((A, 100))], NOW_MS)
     sending(one, (A2, 1), now_ms=NOW_MS + 45_000)
-    one.delivered(Outcome.UNKNOWN, NOW_MS + 55_000)
+    delivered(one, Outcome.UNKNOWN, NOW_MS + 55_000)
     one.wake(NOW_MS + 65_000)
-    effects = one.delivered(Outcome.ACCEPTED, NOW_MS + 65_001)
+    effects = delivered(one, Outcome.ACCEPTED, NOW_MS + 65_001)
     one.handle(0, [collected(number_of(effects), (A, 100))], NOW_MS + 65_002)
-    one.delivered(Outcome.ACCEPTED, NOW_MS + 65_003)
+    delivered(one, Outcome.ACCEPTED, NOW_MS + 65_003)
     figures = one.stats()
     assert (figures.late, figures.late_by_client) == (1, 1)
 
@@ -667,7 +684,7 @@ def test_what_waited_for_a_batch_that_the_client_kept_is_late_by_the_client():
 def test_rejections_are_counted_apart_and_among_the_failed():
     one = dispatching(0)
     sending(one, (A, 1))
-    one.delivered(Outcome.REFUSED, NOW_MS, rejected=True)
+    delivered(one, Outcome.REFUSED, NOW_MS, rejected=True)
     figures = one.stats()
     assert (figures.failed, figures.rejected) == (1, 1)
 
@@ -676,11 +693,11 @@ def test_the_circuit_is_among_the_figures():
     one, now_ms = dispatching(0), NOW_MS
     sending(one, (A, 1))
     for _ in range(CIRCUIT_FAILURES):
-        one.delivered(Outcome.UNKNOWN, now_ms)
+        delivered(one, Outcome.UNKNOWN, now_ms)
         now_ms = one.wakeup_ms()
         failures, circuit = one.stats().failures, one.stats().circuit
         one.wake(now_ms)
     assert (failures, circuit) == (CIRCUIT_FAILURES, Circuit.OPEN)
     assert one.stats().circuit == Circuit.HALF_OPEN
-    one.delivered(Outcome.ACCEPTED, now_ms)
+    delivered(one, Outcome.ACCEPTED, now_ms)
     assert (one.stats().failures, one.stats().circuit) == (0, Circuit.CLOSED)

@@ -10,10 +10,10 @@ from actors.core.columns import pack_numbers
 from actors.core.dispatcher import calendar
 from actors.core.dispatcher import pending as waiting
 from actors.core.dispatcher import schedule as schedules
-from actors.core.dispatcher.lead_time import Margin, Pace
-from actors.core.dispatcher.outbox import Trigger
+from actors.core.dispatcher.lead_time import LeadTime, PublishTime
 from actors.core.dispatcher.schedule import MANY, Rule, Schedule
 from actors.core.messages import Pending
+from actors.core.triggers import Trigger
 from tests.support.work import lines_run
 
 RULE = Rule(realtime_below=100, deadline_ms=60_000, realtime_linger_ms=0, overdue_linger_ms=1000)
@@ -28,8 +28,8 @@ V, W, X = video(1), video(2), video(3)
 
 
 def schedule(rule=RULE, batch_size_max=20, publish_ms=0, slack_ms=0):
-    margin = Margin(rule.deadline_ms, slack_ms=slack_ms, pace=Pace(publish_ms))
-    return Schedule(rule, batch_size_max, margin)
+    lead_time = LeadTime(rule.deadline_ms, slack_ms=slack_ms, publish_time=PublishTime(publish_ms))
+    return Schedule(rule, batch_size_max, lead_time)
 
 
 def test_a_video_under_the_bound_is_due_on_receipt():
@@ -234,7 +234,7 @@ def test_the_deadlines_of_many_and_of_one_are_the_same():
         alone.take(NOW_MS)
         together.take(NOW_MS)
         assert alone.taken(X) == together.taken(X)
-        assert together.taken(W) == RULE.waiting(NOW_MS - 50_000, 101, NOW_MS)
+        assert together.taken(W) == RULE.due(NOW_MS - 50_000, 101, NOW_MS)
 
 
 def hot(one, *deadlines_ms, first=10):
@@ -253,10 +253,10 @@ def test_a_deadline_leaves_by_the_publish_time_and_the_slack_before_it_and_a_lin
 
 
 def test_a_slower_client_moves_the_deadlines_of_all_that_wait():
-    margin = Margin(60_000, slack_ms=0)
-    one = Schedule(RULE, 20, margin)
+    lead_time = LeadTime(60_000, slack_ms=0)
+    one = Schedule(RULE, 20, lead_time)
     hot(one, 59_000)
-    margin.measure(2000)
+    lead_time.measure(2000)
     assert one.next_due_ms() == NOW_MS + 59_000 - 3000
 
 
@@ -335,8 +335,8 @@ def test_what_a_video_takes_does_not_grow_with_how_many_are_pending():
 class Naive:
     """The same in a list that is sorted each time, with every deadline looked at."""
 
-    def __init__(self, margin):
-        self.waiting, self.taken, self.order, self.margin = {}, {}, 0, margin
+    def __init__(self, lead_time):
+        self.waiting, self.taken, self.order, self.lead_time = {}, {}, 0, lead_time
 
     def offer(self, each, age_ms, ordinal, now_ms):
         self.order += 1
@@ -345,7 +345,7 @@ class Naive:
 
     def due(self, one):
         latest_ms, trigger, _, _ = one
-        return latest_ms - (self.margin.lead_ms() if trigger is Trigger.DEADLINE else 0)
+        return latest_ms - (self.lead_time.lead_ms() if trigger is Trigger.DEADLINE else 0)
 
     def wait(self, each, one):
         before = self.waiting.get(each)
@@ -364,7 +364,7 @@ class Naive:
     def in_time(self, begin_ms, left_out=0):
         """Whether batches from then on keep all deadlines but the first so many."""
         return all(
-            begin_ms + self.margin.lead_ms(place // SIZE) <= latest_ms
+            begin_ms + self.lead_time.lead_ms(place // SIZE) <= latest_ms
             for place, (latest_ms, _) in enumerate(self.deadlines()[left_out:])
         )
 
@@ -375,7 +375,7 @@ class Naive:
         dues = [self.due(one) for one in self.others()]
         latest = [latest_ms for latest_ms, _ in self.deadlines()]
         if latest:
-            dues.append(min(ms - self.margin.lead_ms(at // SIZE) for at, ms in enumerate(latest)))
+            dues.append(min(ms - self.lead_time.lead_ms(at // SIZE) for at, ms in enumerate(latest)))
             assert self.in_time(dues[-1]) and not self.in_time(dues[-1] + 1)
         return min(dues, default=None)
 
@@ -383,7 +383,7 @@ class Naive:
         """What leaves next, in its order."""
         ahead, lingering = [], [self.due(one) for one in self.others()]
         if lingering:
-            next_ms = now_ms + ceil(max(self.margin.publish_ms, self.margin.interval_ms))
+            next_ms = now_ms + ceil(max(self.lead_time.publish_ms, self.lead_time.interval_ms))
             while len(ahead) < SIZE and not self.in_time(next_ms, len(ahead)):
                 latest_ms, each = self.deadlines()[len(ahead)]
                 if latest_ms > min(lingering) + RULE.deadline_ms // 2:
@@ -429,8 +429,10 @@ def test_it_does_what_a_list_sorted_each_time_does(happenings, interval_ms, lone
 
 
 def check_against_the_naive(happenings, interval_ms):
-    margin = Margin(RULE.deadline_ms, interval_ms=interval_ms, slack_ms=50, pace=Pace(1000))
-    one, naive, now_ms = Schedule(RULE, SIZE, margin), Naive(margin), NOW_MS
+    lead_time = LeadTime(
+        RULE.deadline_ms, interval_ms=interval_ms, slack_ms=50, publish_time=PublishTime(1000)
+    )
+    one, naive, now_ms = Schedule(RULE, SIZE, lead_time), Naive(lead_time), NOW_MS
     for happening, *facts in happenings:
         now_ms += 7
         match happening:
@@ -469,6 +471,6 @@ def check_against_the_naive(happenings, interval_ms):
                 one.forget(lambda each, gone=facts[0]: each == gone)
                 naive.waiting.pop(facts[0], None)
             case "measure":
-                margin.measure(facts[0])
+                lead_time.measure(facts[0])
         assert one.next_due_ms() == naive.next_due()
         assert len(one) == len(naive.waiting.keys() | naive.taken.keys())

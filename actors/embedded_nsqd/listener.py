@@ -1,27 +1,31 @@
-"""Sockets that listen on a "host:port" from the config, or an error that says what to do."""
+"""Sockets that listen on a "host:port" of the settings, or an error that says what to do."""
 
 import socket
 
-# nsqd's own listen backlog is the system's; this is what Linux caps it to by default.
+from ..system.addresses import split_address
+from ..system.exits import AddressFailure
+
+# nsqd takes the system's own maximum; this is the default of Linux.
 LISTEN_BACKLOG = 4096
 
 
-class ListenError(Exception):
-    """An address cannot be listened on; the text says which, why, and what to do."""
+def open_listener(setting: str, address: str) -> socket.socket:
+    """A non-blocking TCP socket that listens on `address`, "host:port"; port 0 takes a free one.
 
-
-def listening(setting: str, address: str) -> socket.socket:
-    host, _, port_text = address.rpartition(":")
-    host = host.strip("[]")
-    if not port_text.isdigit() or int(port_text) > 65535:
-        raise ListenError(f"{setting} = {address!r}, expected host:port, the port from 0 to 65535")
-    port = int(port_text)
+    `setting` names the address in the error. Raises `AddressFailure`.
+    """
+    try:
+        host, port = split_address(address)
+    except ValueError:
+        raise AddressFailure(
+            f"{setting} = {address!r}, expected host:port, the port from 0 to 65535"
+        ) from None
     try:
         family, kind, protocol, _, name = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        raise ListenError(
+        raise AddressFailure(
             f"{setting} = {address!r}: the host {host!r} is not known ({error.strerror}); name one "
             "of this machine's addresses, such as 127.0.0.1"
         ) from error
@@ -33,7 +37,7 @@ def listening(setting: str, address: str) -> socket.socket:
         listener.listen(LISTEN_BACKLOG)
     except OSError as error:
         listener.close()
-        raise ListenError(f"{setting} = {address!r}: {_advice(error, port)}") from error
+        raise AddressFailure(f"{setting} = {address!r}: {_advice(error, port)}") from error
     return listener
 
 

@@ -1,0 +1,59 @@
+"""What commands ask of a running service over its admin HTTP.
+
+Its address is in the run file of the state folder. Every function raises `Failure` when no service runs
+there or it does not answer.
+"""
+
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+from ..config import Settings
+from ..system import runfile
+from ..system.exits import Failure
+from ..system.installation import service_command
+
+STATUS_TIMEOUT_S = 10
+ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
+
+
+def facts_of_service(settings: Settings) -> dict[str, Any]:
+    """Return the run file of the service that runs on the state folder."""
+    facts = runfile.read(settings.supervisor.state_dir)
+    if facts is None:
+        raise Failure(
+            f"no service runs on {settings.supervisor.state_dir}; start one with "
+            f"`{service_command()}`, or name its --config"
+        )
+    return facts
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """Return a fresh GET /status."""
+    url = f"http://{facts_of_service(settings)['admin_address']}/status"
+    try:
+        with urllib.request.urlopen(url, timeout=STATUS_TIMEOUT_S) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise Failure(f"the service does not answer at {url} ({error})") from error
+
+
+def act(settings: Settings, child_id: str, action: str) -> str:
+    """Have a child's supervisor "terminate" or "restart" it. Returns what was done, in words."""
+    address = facts_of_service(settings)["admin_address"]
+    request = urllib.request.Request(
+        f"http://{address}/children/{child_id}/{action}",
+        method="POST",
+        headers={"X-Playtally-Action": action},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=ACTION_TIMEOUT_S) as answer:
+            done: str = json.load(answer)["done"]
+            return done
+    except urllib.error.HTTPError as error:
+        with error:
+            raise Failure(json.load(error)["error"]) from error
+    except (urllib.error.URLError, OSError) as error:
+        raise Failure(f"the service does not answer at http://{address} ({error})") from error

@@ -1,0 +1,197 @@
+"""The words of the command line: every command, its options, and the function that runs it."""
+
+import argparse
+import copy
+import signal
+from collections.abc import Callable
+from typing import TypeAlias
+
+from .. import config
+from ..config import Settings
+from ..system.installation import service_command
+from ..version import VERSION
+from . import argument_types, children, configuration, running, state, trials
+
+Command: TypeAlias = Callable[[Settings, argparse.Namespace], int]
+
+EPILOG = (
+    "Exit codes: 0 done, 1 failed, 2 bad arguments or config, 3 restart intensity exceeded, "
+    "4 a store that can't be used."
+)
+CHILD_HELP = "its id, as in status, or the beginning of it"
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line. What it parses has `command`, a `Command`."""
+    shared, run_options = _shared_options(), _run_options()
+    parser = argparse.ArgumentParser(
+        prog=service_command(),
+        description="Counts video plays from NSQ exactly once and publishes totals in few batches.",
+        epilog=EPILOG,
+        parents=[shared, run_options],
+    )
+    parser.add_argument("--version", action="version", version=f"playtally {VERSION}")
+    parser.set_defaults(command=running.run)
+    commands = _Commands(parser, shared)
+    commands.add("run", running.run, "run the service (the default)", _without_defaults(run_options))
+    _add_status_and_kill(commands)
+    _add_config(commands)
+    _add_state(commands)
+    commands.add("check", trials.run_check, "try the queue, the client and the state folder; say what works")
+    _add_audit(commands)
+    commands.add("stop", running.stop, "stop the service: publish what is pending, then end")
+    _add_actions(commands)
+    _add_drill(commands)
+    _add_demo(commands)
+    return parser
+
+
+class _Commands:
+    """The commands of a parser; each takes the shared options too."""
+
+    def __init__(self, parser: argparse.ArgumentParser, shared: argparse.ArgumentParser):
+        self._parsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+        self._shared = _without_defaults(shared)
+
+    def add(
+        self, name: str, function: Command, text: str, *parents: argparse.ArgumentParser
+    ) -> argparse.ArgumentParser:
+        """Add a command. `text`: its help; `parents`: parsers whose options it takes. Returns its parser."""
+        command = self._parsers.add_parser(
+            name, help=text, description=text, epilog=EPILOG, parents=[self._shared, *parents]
+        )
+        command.set_defaults(command=function)
+        return command
+
+
+def _shared_options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--config", metavar="FILE", help=f"the config file (default: {config.LOOKED_FOR})")
+    options.add_argument(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting to use instead of the file's; may be repeated",
+    )
+    return options
+
+
+def _run_options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument(
+        "--log-level",
+        default="INFO",
+        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        help="how much the service says on stderr",
+    )
+    return options
+
+
+def _json_option() -> argparse.ArgumentParser:
+    option = argparse.ArgumentParser(add_help=False)
+    option.add_argument("--json", action="store_true", help="print JSON")
+    return option
+
+
+def _without_defaults(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Copy the options without their defaults, which would replace a value given before the command."""
+    options = copy.deepcopy(parser)
+    for action in options._actions:
+        action.default = argparse.SUPPRESS
+    return options
+
+
+def _add_status_and_kill(commands: _Commands) -> None:
+    status = commands.add("status", running.status, "what the service is doing", _json_option())
+    status.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
+    kill = commands.add("kill", children.kill, "send a signal to a child, to see it restart")
+    kill.add_argument("child", metavar="CHILD", help=CHILD_HELP)
+    kill.add_argument(
+        "--signal",
+        type=argument_types.signal_named,
+        default=signal.SIGKILL,
+        help="its name or number (default: KILL)",
+    )
+
+
+def _add_actions(commands: _Commands) -> None:
+    for action, text in (
+        ("terminate", "stop a child; it stays stopped until `restart`"),
+        ("restart", "start a child that was terminated"),
+    ):
+        command = commands.add(action, children.act, text)
+        command.set_defaults(action=action)
+        command.add_argument("child", metavar="CHILD", help=CHILD_HELP)
+
+
+def _add_config(commands: _Commands) -> None:
+    shown = commands.add(
+        "config", configuration.show, "every setting in force, and where it came from", _json_option()
+    )
+    shown.add_argument(
+        "--example",
+        action=configuration.Example,
+        nargs=0,
+        help="print a config.toml to begin with: every default, explained",
+    )
+
+
+def _add_state(commands: _Commands) -> None:
+    totals = commands.add(
+        "totals", state.totals, "the totals in the ledgers; needs no running service", _json_option()
+    )
+    totals.add_argument("--verify", action="store_true", help="check every ledger instead, one line for each")
+    commands.add(
+        "reshard",
+        state.reshard,
+        "divide the ledgers again after a change of counters.shards, while no service runs",
+    )
+
+
+def _add_audit(commands: _Commands) -> None:
+    text = "judge recorded publishes: were the promises kept, how few could there be"
+    audit = commands.add("audit", trials.run_audit, text, _json_option())
+    audit.add_argument("publishes", metavar="PUBLISHES", help="JSON lines as the service prints; - for stdin")
+    audit.add_argument(
+        "--plays", metavar="FILE", help='what was played, in the order counted: {"video_id", "arrived_at_ns"}'
+    )
+    audit.add_argument(
+        "--record", metavar="FILE", help="write each line to this file as it comes, with its received_at_ns"
+    )
+    audit.add_argument(
+        "--deadline-s",
+        metavar="S",
+        type=argument_types.positive,
+        help="the promised deadline in seconds (default: dispatch.deadline_s)",
+    )
+    audit.add_argument(
+        "--linger-ms",
+        metavar="MS",
+        type=argument_types.not_negative,
+        help="the bound lets a realtime play wait this long (default: the slowest of this run)",
+    )
+
+
+def _add_drill(commands: _Commands) -> None:
+    text = "kill children at random under load, and prove that no play was lost"
+    drill = commands.add("drill", trials.run_drill, text)
+    drill.add_argument("--kills", type=int, default=50, help="how many kills (default 50)")
+    drill.add_argument("--seed", type=int, help="seed of the order of kills (default: random, and printed)")
+
+
+def _add_demo(commands: _Commands) -> None:
+    text = "the whole job once, on its own queue and folder, with a report"
+    demo = commands.add("demo", trials.run_demo, text)
+    # Kept as strings: the producer checks them, and reports all problems at once.
+    demo.add_argument("--plays", metavar="N", default="100000", help="number of plays (default: 100000)")
+    demo.add_argument("--videos", metavar="N", default="100", help="number of videos (default: 100)")
+    demo.add_argument(
+        "--quiet-videos",
+        metavar="N",
+        help="videos that stay below 100 plays (default: 15; of fewer than 100 videos 15 %%)",
+    )
+    demo.add_argument(
+        "--seconds", metavar="S", default="0", help="spread the plays over S seconds; 0: flat out (default)"
+    )
+    demo.add_argument("--seed", metavar="N", default="1", help="seed of the plays (default: 1)")

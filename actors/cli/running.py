@@ -1,0 +1,55 @@
+"""Commands about the service as a whole: run, status, stop."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+
+from ..config import Settings, SinkKind
+from ..system import runfile
+from ..system.exits import EXIT_DONE, Failure
+
+
+def run(settings: Settings, options: argparse.Namespace) -> int:
+    """Run the service until it is told to stop."""
+    from ..service import lifecycle
+
+    if sys.stdout is None and settings.publish.sink_kind is SinkKind.STDOUT:
+        raise Failure('stdout is closed and publish.url = ""; expected one of them to publish to')
+    return lifecycle.run(settings, options.log_level)
+
+
+def status(settings: Settings, options: argparse.Namespace) -> int:
+    """Print what the service is doing."""
+    from . import admin_client, screen
+
+    if options.watch:
+        return screen.watch(lambda: admin_client.status(settings))
+    status = admin_client.status(settings)
+    print(json.dumps(status, indent=2)) if options.json else screen.show_status(status)
+    return EXIT_DONE
+
+
+def stop(settings: Settings, options: argparse.Namespace) -> int:
+    """Stop the service, and wait until it has ended."""
+    from ..supervision.processes import send_signal
+    from . import admin_client
+
+    facts = admin_client.facts_of_service(settings)
+    # Ask first: the file may be a killed supervisor's, and its pid another's by now.
+    found = admin_client.status(settings)["supervisor"]["pid"]
+    if found != facts["pid"]:
+        raise Failure(
+            f"{settings.supervisor.state_dir} names pid {facts['pid']}, and pid {found} answers at "
+            f"{facts['admin_address']}: not stopped; name the --config of the service that you mean"
+        )
+    send_signal(found, signal.SIGTERM)
+    # Two drains and the children's stops, each at most shutdown_timeout_s.
+    deadline_s = time.monotonic() + 8 * settings.supervisor.shutdown_timeout_s + 10
+    while (runfile.read(settings.supervisor.state_dir) or {}).get("pid") == found:
+        if time.monotonic() > deadline_s:
+            raise Failure(f"the service (pid {facts['pid']}) still runs; see its log")
+        time.sleep(0.05)
+    print(f"stopped the service (pid {facts['pid']})", file=sys.stderr)
+    return EXIT_DONE

@@ -1,0 +1,58 @@
+"""Commands about the ledgers in the state folder: totals, reshard."""
+
+import argparse
+import json
+import sys
+
+from ..config import Settings
+from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
+
+
+def totals(settings: Settings, options: argparse.Namespace) -> int:
+    """Print the totals in the ledgers, or with --verify check every ledger."""
+    from ..core import guids
+    from ..store import TotalsReader
+    from . import screen
+
+    if options.verify:
+        return _verify(settings)
+    reader = TotalsReader(settings.supervisor.state_dir)
+    if not reader.found:
+        raise Failure(
+            f"no ledgers in {settings.supervisor.state_dir}, expected those of a service that has run: "
+            "see supervisor.state_dir"
+        )
+    rows = sorted(reader.read(), key=lambda row: (-row[1], row[0]))
+    if options.json:
+        print(json.dumps({guids.text(video): total for video, total, _ in rows}, indent=2))
+    else:
+        screen.show_totals([(guids.text(video), total, published) for video, total, published in rows])
+    return EXIT_DONE
+
+
+def reshard(settings: Settings, options: argparse.Namespace) -> int:
+    """Divide the ledgers for the number of shards in the settings."""
+    from ..store.reshard import reshard
+
+    shards = settings.counters.shards
+    done = reshard(settings.supervisor.state_dir, shards)
+    if done is None:
+        print(f"the ledgers are of counters.shards = {shards} already: nothing to do", file=sys.stderr)
+    else:
+        print(
+            f"divided {done.plays} plays of {done.videos} videos from {done.shards_before} ledgers into "
+            f"{done.shards}; each knows all {done.ids} message ids; batches to confirm: {done.batches}",
+            file=sys.stderr,
+        )
+    return EXIT_DONE
+
+
+def _verify(settings: Settings) -> int:
+    from ..store.verify import verify
+
+    findings = verify(settings.supervisor.state_dir)
+    if not findings:
+        raise Failure(f"no ledgers in {settings.supervisor.state_dir}: see supervisor.state_dir")
+    for finding in findings:
+        print(finding)
+    return EXIT_FAILED if any(finding.wrong for finding in findings) else EXIT_DONE

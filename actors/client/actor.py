@@ -1,0 +1,38 @@
+"""The reference client as a child of the supervisor. It talks to no other actor: publishes come by HTTP."""
+
+from pathlib import Path
+from typing import Never
+
+from ..config import Settings, secret_of
+from ..config.promises import promises_of
+from ..supervision.actor import Actor
+from ..supervision.protocol import Ready
+from ..system.addresses import with_port
+from ..system.connections import is_shortage
+from .server import ReferenceClient
+
+
+class Client(Actor[Never, Settings]):
+    """The actor that is the client."""
+
+    async def init(self) -> Ready:
+        """Open the store and listen. Raises `AddressFailure` or `StoreFailure`."""
+        settings = self.options.client
+        self._client = ReferenceClient.start(
+            Path(self.options.supervisor.state_dir) / "client",
+            settings.address,
+            promises_of(self.options),
+            secret=secret_of(self.options.publish),
+            record=Path(settings.record) if settings.record else None,
+        )
+        self.host.say_resumed()
+        address = with_port(settings.address, self._client.port)
+        return Ready({"client.address": address}, f"page at http://{address}/")
+
+    def survives(self, error: BaseException) -> bool:
+        """It goes on while its process has no descriptor left for a connection."""
+        return super().survives(error) or is_shortage(error)
+
+    async def terminate(self) -> None:
+        """End the page's streams and close everything."""
+        await self._client.stop()

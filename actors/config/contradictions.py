@@ -1,0 +1,57 @@
+"""Values that are valid alone but cannot be used together."""
+
+from urllib.parse import urlsplit
+
+from .secrets import without_password
+from .sections import Settings
+
+
+def contradictions(settings: Settings) -> list[str]:
+    """Return one line for each contradiction; empty when there is none."""
+    problems = []
+    dispatch, publish = settings.dispatch, settings.publish
+    if not (publish.url or publish.nsq_topic or publish.stdout):
+        problems.append(
+            'publish.url = "", publish.nsq_topic = "" and publish.stdout = false, expected one of them: '
+            "nothing would be published"
+        )
+    if publish.url and publish.nsq_topic:
+        problems.append(
+            f"publish.url = {without_password(publish.url)!r} and publish.nsq_topic = "
+            f'{publish.nsq_topic!r}, expected one of them: set publish.url = "" to publish to the topic'
+        )
+    if publish.nsq_topic in (settings.nsq.topic, f"{settings.nsq.topic}.dead"):
+        problems.append(
+            f"publish.nsq_topic = {publish.nsq_topic!r}, expected another than nsq.topic and its dead "
+            "letters: publishes would be taken for plays"
+        )
+    if publish.nsq_topic and publish.secret_env:
+        problems.append(
+            f'publish.secret_env = {publish.secret_env!r} with publish.nsq_topic, expected "": a message '
+            "has no header for a signature"
+        )
+    try:
+        urlsplit(publish.url).port  # noqa: B018 - raises on one that can't be
+    except ValueError as error:
+        problems.append(f"publish.url = {publish.url!r}, expected a port of 0 to 65535 ({error})")
+    if dispatch.realtime_linger_ms > dispatch.deadline_s * 1000:
+        problems.append(
+            f"dispatch.realtime_linger_ms = {dispatch.realtime_linger_ms:g}, expected at most "
+            f"dispatch.deadline_s = {dispatch.deadline_s:g} s"
+        )
+    taken: dict[str, str] = {}
+    for name, address in _listeners(settings):
+        if not address.endswith(":0") and address in taken:
+            problems.append(f"{name} = {address!r}, expected another than {taken[address]}'s")
+        taken[address] = name
+    return problems
+
+
+def _listeners(settings: Settings) -> list[tuple[str, str]]:
+    listeners = [("admin.address", settings.admin.address)]
+    if settings.client.enabled:
+        listeners.append(("client.address", settings.client.address))
+    if settings.embedded:
+        listeners.append(("embedded_nsqd.tcp_address", settings.embedded_nsqd.tcp_address))
+        listeners.append(("embedded_nsqd.http_address", settings.embedded_nsqd.http_address))
+    return listeners

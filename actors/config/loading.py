@@ -1,0 +1,258 @@
+"""The settings in force: read from the file and the command line, checked, and explained.
+
+Sources, each over the one before: the defaults, the file, `--set SECTION.KEY=VALUE`. Refuses what it does
+not know rather than guess, and reports all problems at once.
+"""
+
+import functools
+import os
+import re
+import tomllib
+import types
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from ..system.installation import INSTALLED, ROOT, service_command
+from .contradictions import contradictions
+from .sections import Settings
+
+NAME = "config.toml"
+PROJECT_FILE = ROOT / NAME
+EXAMPLE = ROOT / "actors" / NAME  # in a checkout a link to PROJECT_FILE
+LOOKED_FOR = f"config.toml here, else {'every default' if INSTALLED else 'that of the checkout'}"
+DESCRIPTOR = r"/dev/stdin|/dev/fd/[0-9]+|/proc/.+/fd/[0-9]+"
+PATHS = (("supervisor", "state_dir"), ("publish", "ca_file"), ("client", "record"))
+SHOWN_CHARACTERS_MAX = 300  # of a value quoted in a problem
+
+
+class ConfigError(ValueError):
+    """The settings can't be used. `problems`: all of them, one line each."""
+
+    def __init__(self, problems: list[str]):
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class Setting(NamedTuple):
+    """One setting as shown to people. `key`: "section.key"; `source`: a file, "--set" or "default"."""
+
+    key: str
+    value: Any
+    unit: str
+    expected: str
+    source: str
+    is_default: bool
+
+
+def load(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+    """Return the settings in force. Raises `ConfigError` with every problem.
+
+    `path`: the file; None for the one that `find` returns.
+    `overrides`: texts "SECTION.KEY=VALUE"; VALUE as in TOML, but a string needs no quotes.
+    """
+    return _read(path, overrides)[0]
+
+
+def explain(path: str | Path | None = None, overrides: Iterable[str] = ()) -> list[Setting]:
+    """Return every setting in force, with its source. Raises `ConfigError` with every problem."""
+    settings, sources = _read(path, overrides)
+    default = Settings()
+    found = []
+    for (section, key), annotation in _known().items():
+        part = settings.counters_rules if section == "counters_supervisor" else getattr(settings, section)
+        value = getattr(part, key)
+        is_default = value == getattr(getattr(default, section), key)
+        source = sources.get((section, key), "default")
+        found.append(Setting(f"{section}.{key}", value, *_meaning(annotation), source, is_default))
+    return found
+
+
+def example() -> str:
+    """Return the text of a config file that has every setting, its default and its meaning."""
+    return EXAMPLE.read_text(encoding="utf-8").replace("python supervisor.py", service_command())
+
+
+def find(path: str | Path | None = None) -> Path | None:
+    """Return the config file to read, as it was named; None when every default holds.
+
+    `path`: the file that the user named. Without one: config.toml in the working directory, else in a
+    checkout the one beside supervisor.py. An installation by pip has none, and nothing is written beside it.
+    Raises `ConfigError` for a name that no file can have.
+    """
+    if path is None and not os.path.isfile(NAME):
+        return None if INSTALLED else PROJECT_FILE
+    file = Path(NAME if path is None else path)
+    if "\0" in str(file):
+        raise ConfigError([f"--config {path!r}: expected the path of a file, which has no NUL in it"])
+    return file if file.is_absolute() else _working_directory() / file
+
+
+def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, dict[tuple[str, str], str]]:
+    problems: list[str] = []
+    file = find(path)
+    values: dict[tuple[str, str], Any] = {}
+    sources: dict[tuple[str, str], str] = {}
+    if file is not None:
+        for setting, value in _from_file(file, problems).items():
+            values[setting], sources[setting] = value, _short(file)
+    for setting, value in _from_overrides(overrides, problems).items():
+        values[setting], sources[setting] = value, "--set"
+    checked: dict[str, dict[str, Any]] = {}
+    for (section, key), value in values.items():
+        annotation = _known()[section, key]
+        try:
+            checked.setdefault(section, {})[key] = msgspec.convert(value, annotation)
+        except msgspec.ValidationError:
+            expected = _meaning(annotation)[1]
+            where = sources[section, key]
+            problems.append(f"{where}: {section}.{key} = {_shown(value)}, expected {expected}")
+    sections = get_type_hints(Settings)
+    settings = Settings(**{name: sections[name](**keys) for name, keys in checked.items()})
+    if not problems:
+        problems.extend(contradictions(settings))
+    if problems:
+        raise ConfigError(problems)
+    for setting in PATHS:
+        settings = _absolute(settings, setting, None if sources.get(setting) == "--set" else file)
+    return settings, sources
+
+
+def _absolute(settings: Settings, setting: tuple[str, str], file: Path | None) -> Settings:
+    """Make the path in `setting` absolute. Raises `ConfigError` if the working directory is needed and gone.
+
+    `file`: the file whose folder, as it was named, a relative path starts from. With None, or a file that is
+    a stream, it starts from the working directory.
+    """
+    section, key = setting
+    part = getattr(settings, section)
+    path = Path(getattr(part, key))
+    if not getattr(part, key):
+        return settings
+    if not path.is_absolute():
+        path = (_working_directory() if file is None or _is_stream(file) else file.parent) / path
+    part = msgspec.structs.replace(part, **{key: os.path.realpath(path)})
+    return msgspec.structs.replace(settings, **{section: part})
+
+
+def _shown(value: object) -> str:
+    """Quote a value in a problem, at most `SHOWN_CHARACTERS_MAX` of it."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError) as error:
+        return f"({error})"
+    return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise ConfigError(["the working directory is gone, expected one that is there"]) from error
+
+
+def _is_stream(file: Path) -> bool:
+    """Whether it is a pipe or names an open descriptor: such a file lies in no folder."""
+    return re.fullmatch(DESCRIPTOR, str(file)) is not None or not os.path.isfile(file)
+
+
+def _short(file: Path) -> str:
+    """The name of a file in a problem that names the key too."""
+    return str(file) if _is_stream(file) else file.name
+
+
+@functools.cache
+def _text_of_stream(file: Path) -> str:
+    """Read a stream and keep its text: it can be read only once, and a command may load settings twice."""
+    return file.read_text(encoding="utf-8")
+
+
+def _from_file(file: Path, problems: list[str]) -> dict[tuple[str, str], Any]:
+    try:
+        text = _text_of_stream(file) if _is_stream(file) else file.read_text(encoding="utf-8")
+        tree = tomllib.loads(text)
+    except OSError as error:
+        problems.append(f"{file}: cannot be read ({error.strerror}), expected a config file")
+        return {}
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{file}: is not TOML that can be read: {error}")
+        return {}
+    found = {}
+    for section, keys in tree.items():
+        if section not in get_type_hints(Settings) or not isinstance(keys, dict):
+            problems.append(f"{_short(file)}: unknown section [{section}], expected {_list_sections()}")
+            continue
+        for key, value in keys.items():
+            if (section, key) in _known():
+                found[section, key] = value
+            else:
+                problems.append(_unknown_key(_short(file), section, key))
+    return found
+
+
+def _from_overrides(overrides: Iterable[str], problems: list[str]) -> dict[tuple[str, str], Any]:
+    found = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not equals or not dot:
+            problems.append(f"--set {override!r}, expected SECTION.KEY=VALUE")
+        elif section not in get_type_hints(Settings):
+            problems.append(f"--set: unknown section {section!r}, expected {_list_sections()}")
+        elif (section, key) not in _known():
+            problems.append(_unknown_key("--set", section, key))
+        else:
+            found[section, key] = _typed(text.strip(), _known()[section, key])
+    return found
+
+
+def _typed(text: str, annotation: Any) -> Any:
+    """Return the value of `text` for a setting of that type: TOML, or a string without quotes."""
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        value = text
+    kind = _bare(annotation)
+    if kind is list and not isinstance(value, list):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if (kind is str or get_origin(kind) is Literal) and not isinstance(value, str):
+        return text
+    return value
+
+
+@functools.cache
+def _known() -> dict[tuple[str, str], Any]:
+    """The annotated type of every (section, key)."""
+    return {
+        (section, field.name): field.type
+        for section, kind in get_type_hints(Settings).items()
+        for field in msgspec.structs.fields(kind)
+    }
+
+
+def _meaning(annotation: Any) -> tuple[str, str]:
+    """The unit of a setting, and what it accepts, in words."""
+    if get_origin(annotation) is list:
+        return "", f"a list, each {_meaning(get_args(annotation)[0])[1]}"
+    for note in get_args(annotation)[1:]:
+        if isinstance(note, Meta) and note.extra:
+            return note.extra["unit"], note.extra["expected"]
+    raise AssertionError(f"a setting without a note of what it expects: {annotation}")
+
+
+def _bare(annotation: Any) -> Any:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return list if isinstance(annotation, types.GenericAlias) else annotation
+
+
+def _list_sections() -> str:
+    return "one of " + ", ".join(get_type_hints(Settings))
+
+
+def _unknown_key(where: str, section: str, key: str) -> str:
+    keys = ", ".join(name for kind, name in _known() if kind == section)
+    return f"{where}: unknown key {section}.{key}, expected one of {keys}"

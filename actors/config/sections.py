@@ -1,0 +1,206 @@
+"""The sections of `config.toml`: every setting with its type, default, unit and bounds.
+
+Owns what may be set. Knows nothing of where a value comes from (`loading.py`) or what it is used for.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+DEFAULT_URL = "http://127.0.0.1:8080/plays"
+TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}\Z"
+CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?\Z"
+_PORT = r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
+# A host name has labels of 1 to 63 characters: for others a socket raises something that is no OSError.
+_HOST = r"(\[[0-9a-fA-F:]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
+ADDRESS = rf"^{_HOST}:{_PORT}\Z"
+
+
+def _note(expected: str, unit: str = "", **bounds: Any) -> Meta:
+    return Meta(extra={"expected": expected, "unit": unit}, **bounds)
+
+
+def _whole(low: int, high: int, unit: str) -> Meta:
+    return _note(f"a whole number, {low} to {high}", unit, ge=low, le=high)
+
+
+def _number(low: float, high: float, unit: str) -> Meta:
+    return _note(f"a number, {low:g} to {high:g}", unit, ge=low, le=high)
+
+
+def _or_inherit(expected: str, unit: str) -> Meta:
+    return _note(f'{expected}, or "inherit"', unit)
+
+
+def _text(expected: str, pattern: str) -> Meta:
+    return _note(expected, pattern=pattern)
+
+
+def _choice(*words: str) -> Meta:
+    return _note(" or ".join(f'"{word}"' for word in words))
+
+
+Address: TypeAlias = Annotated[
+    str, _text('"host:port" with a port of 0 to 65535, 0 for any free one', ADDRESS)
+]
+NsqdAddress: TypeAlias = Annotated[str, _text('"host:port"', ADDRESS)]
+HttpAddress: TypeAlias = Annotated[
+    str, _text('"host:port" or "http://host:port"', r"^(https?://)?[^\s/]+:[0-9]{1,5}/?\Z")
+]
+Switch: TypeAlias = Annotated[bool, _note("true or false")]
+Inherit: TypeAlias = Literal["inherit"]
+
+
+class NsqSection(Struct, frozen=True, kw_only=True):
+    """Where the plays come from: the topic, the channel, and the nsqds or nsqlookupds that have them."""
+
+    topic: Annotated[
+        str, _text('1 to 59 of a-z A-Z 0-9 . _ - (NSQ allows 64; ".dead" is added)', TOPIC_NAME)
+    ] = "plays"
+    channel: Annotated[str, _text("1 to 64 of a-z A-Z 0-9 . _ -", CHANNEL_NAME)] = "playtally"
+    nsqd_tcp_addresses: list[NsqdAddress] = []
+    lookupd_http_addresses: list[HttpAddress] = []
+    max_in_flight: Annotated[int, _whole(1, 1_000_000, "messages")] = 2500
+    msg_timeout_s: Annotated[float, _number(1, 900, "s")] = 5.0
+
+
+class EmbeddedNsqdSection(Struct, frozen=True, kw_only=True):
+    """The queue in Python that stands in for nsqd on a machine without one."""
+
+    tcp_address: Address = "127.0.0.1:4150"
+    http_address: Address = "127.0.0.1:4151"
+
+
+class CountersSection(Struct, frozen=True, kw_only=True):
+    """The counter processes and their ledgers."""
+
+    shards: Annotated[int, _whole(1, 64, "processes")] = 2
+    synchronous: Annotated[Literal["NORMAL", "FULL"], _choice("NORMAL", "FULL")] = "NORMAL"
+    dedupe_window_s: Annotated[float, _number(1, 604_800, "s")] = 3600.0
+
+
+class DispatchSection(Struct, frozen=True, kw_only=True):
+    """When totals are published, and how many in one publish."""
+
+    realtime_below: Annotated[int, _whole(0, 1_000_000, "plays")] = 100
+    deadline_s: Annotated[float, _number(0.1, 86_400, "s")] = 60.0
+    batch_size_max: Annotated[int, _whole(1, 20, "videos")] = 20
+    realtime: Annotated[Literal["coalesce", "every_play"], _choice("coalesce", "every_play")] = "coalesce"
+    realtime_linger_ms: Annotated[float, _number(0, 60_000, "ms")] = 0.0
+    overdue_linger_ms: Annotated[float, _number(0, 60_000, "ms")] = 1000.0
+
+
+class SinkKind(StrEnum):
+    """What confirms a publish, by the key that names it."""
+
+    URL = "url"
+    NSQ_TOPIC = "nsq_topic"
+    STDOUT = "stdout"
+
+
+class PublishSection(Struct, frozen=True, kw_only=True):
+    """Where publishes go, and what the client requires of them."""
+
+    url: Annotated[str, _text('"" or "http://…" or "https://…"', r"^(https?://[^\s/]+\S*)?\Z")] = DEFAULT_URL
+    nsq_topic: Annotated[str, _text('"" or 1 to 64 of a-z A-Z 0-9 . _ -', r"^([.a-zA-Z0-9_-]{1,64})?\Z")] = ""
+    stdout: Switch = True
+    timeout_s: Annotated[float, _number(0.05, 600, "s")] = 10.0
+    secret_env: Annotated[
+        str, _text('"" or the name of an environment variable', r"^([A-Za-z_][A-Za-z0-9_]*)?\Z")
+    ] = ""
+    rate_max_per_s: Annotated[float, _number(0, 1000, "publishes/s")] = 0.0
+    gzip: Switch = True
+    ca_file: Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")] = ""
+    proxy: Annotated[str, _text('"environment", "" or "http://host:port"', PROXY)] = "environment"
+
+    @property
+    def sink_kind(self) -> SinkKind:
+        """What confirms a publish: the topic or the URL, whichever is set, else stdout."""
+        if self.nsq_topic:
+            return SinkKind.NSQ_TOPIC
+        return SinkKind.URL if self.url else SinkKind.STDOUT
+
+
+class ClientSection(Struct, frozen=True, kw_only=True):
+    """The reference client: takes publishes over HTTP and shows them as a page."""
+
+    enabled: Switch = True
+    address: Address = "127.0.0.1:8080"
+    record: Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")] = ""
+
+
+class AdminSection(Struct, frozen=True, kw_only=True):
+    """The service's own HTTP: status, metrics, health."""
+
+    address: Address = "127.0.0.1:8081"
+
+
+class SupervisorSection(Struct, frozen=True, kw_only=True):
+    """How children are restarted, and where everything durable is kept."""
+
+    state_dir: Annotated[str, _text("the path of a folder", r"^[^\0\n]+\Z")] = "state"
+    strategy: Annotated[
+        Literal["one_for_one", "rest_for_one", "one_for_all"],
+        _choice("one_for_one", "rest_for_one", "one_for_all"),
+    ] = "one_for_one"
+    max_restarts: Annotated[int, _whole(0, 10_000, "restarts")] = 5
+    max_seconds: Annotated[float, _number(0.1, 86_400, "s")] = 10.0
+    back_off_ms: Annotated[float, _number(0, 60_000, "ms")] = 0.0
+    liveness_timeout_s: Annotated[float, _number(0.5, 3600, "s")] = 10.0
+    shutdown_timeout_s: Annotated[float, _number(0.1, 3600, "s")] = 10.0
+
+
+class CountersSupervisorSection(Struct, frozen=True, kw_only=True):
+    """How counters are restarted by their own supervisor. "inherit" takes the value of [supervisor]."""
+
+    strategy: Annotated[
+        Literal["one_for_one", "rest_for_one", "one_for_all", "inherit"],
+        _choice("one_for_one", "rest_for_one", "one_for_all", "inherit"),
+    ] = "one_for_one"
+    max_restarts: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000)] | Inherit, _or_inherit("a whole number, 0 to 10000", "restarts")
+    ] = "inherit"
+    max_seconds: Annotated[
+        Annotated[float, Meta(ge=0.1, le=86_400)] | Inherit, _or_inherit("a number, 0.1 to 86400", "s")
+    ] = "inherit"
+    back_off_ms: Annotated[
+        Annotated[float, Meta(ge=0, le=60_000)] | Inherit, _or_inherit("a number, 0 to 60000", "ms")
+    ] = "inherit"
+    shutdown_timeout_s: Annotated[
+        Annotated[float, Meta(ge=0.1, le=3600)] | Inherit, _or_inherit("a number, 0.1 to 3600", "s")
+    ] = "inherit"
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """All settings in force, by section."""
+
+    nsq: NsqSection = NsqSection()
+    embedded_nsqd: EmbeddedNsqdSection = EmbeddedNsqdSection()
+    counters: CountersSection = CountersSection()
+    dispatch: DispatchSection = DispatchSection()
+    publish: PublishSection = PublishSection()
+    client: ClientSection = ClientSection()
+    admin: AdminSection = AdminSection()
+    supervisor: SupervisorSection = SupervisorSection()
+    counters_supervisor: CountersSupervisorSection = CountersSupervisorSection()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedded nsqd is used: only when neither an nsqd nor an nsqlookupd is named."""
+        return not (self.nsq.nsqd_tcp_addresses or self.nsq.lookupd_http_addresses)
+
+    @property
+    def nsqd_addresses(self) -> list[str]:
+        """The "host:port" of every nsqd that plays come from; empty when nsqlookupds name them."""
+        return [self.embedded_nsqd.tcp_address] if self.embedded else list(self.nsq.nsqd_tcp_addresses)
+
+    @property
+    def counters_rules(self) -> SupervisorSection:
+        """How the counters are restarted: `counters_supervisor`, with inherited values filled in."""
+        own = msgspec.structs.asdict(self.counters_supervisor)
+        return msgspec.structs.replace(
+            self.supervisor, **{key: value for key, value in own.items() if value != "inherit"}
+        )

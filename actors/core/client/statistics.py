@@ -1,0 +1,103 @@
+"""Statistics of all publishes that one client received. Their size doesn't grow with plays or publishes.
+
+Pure: callers pass the time, in nanoseconds of the wall clock.
+"""
+
+import math
+
+import msgspec
+
+from ..triggers import Trigger
+from .promises import Promise, Promises
+
+_NS_PER_S = 1_000_000_000
+_NS_PER_MS = 1_000_000
+_LOG_GROWTH = math.log(1.02)  # each bucket is 2 % wider than the one before
+
+
+class Durations(msgspec.Struct):
+    """A histogram of durations. Each bucket is 2 % wider than the one before; the maximum is exact.
+
+    A quantile is the middle of its bucket, so it is at most 1 % off. All durations below 1 µs share one
+    bucket, and 2**63 ns is in bucket 1856, so memory is bounded.
+    """
+
+    buckets: dict[int, int] = {}
+    count: int = 0
+    max_ns: int = 0
+
+    def add(self, duration_ns: int) -> None:
+        """Count a duration. A negative one (two clocks disagree) counts as zero."""
+        bucket = int(math.log(max(duration_ns, 1000) / 1000) / _LOG_GROWTH)
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+        self.count += 1
+        self.max_ns = max(self.max_ns, duration_ns)
+
+    def quantile_ms(self, share: float) -> float | None:
+        """The nearest-rank quantile in milliseconds, or None if nothing was counted."""
+        rank = max(1, math.ceil(share * self.count))
+        seen = 0
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
+            if seen >= rank:
+                middle_ns = 1000 * math.exp((bucket + 0.5) * _LOG_GROWTH)
+                return round(min(middle_ns, self.max_ns) / _NS_PER_MS, 3)
+        return None
+
+    def max_ms(self) -> float | None:
+        """The longest duration in milliseconds, or None if nothing was counted."""
+        return round(self.max_ns / _NS_PER_MS, 3) if self.count else None
+
+
+class PlainTimer(msgspec.Struct):
+    """Counts the publishes that a plain timer would have made of the same plays, as the client sees them.
+
+    The timer fires every `deadline_s` seconds after the first publish. It sends every video that changed
+    since it last fired, `batch_size_max` videos a publish. A video changed in a window if a changed total of
+    it was received in that window, so a window costs ceil(distinct videos changed / batch_size_max). The open
+    window is counted as if its timer fired now. The count is a lower bound of what the naive way costs, not a
+    rival: such a timer also publishes the first plays of a video up to `deadline_s` late.
+    """
+
+    window: int = 0
+    started_at_ns: int = 0
+    videos_changed: int = 0
+    publishes_before: int = 0
+
+    def turn(self, now_ns: int, promises: Promises) -> None:
+        """Close the open window if its time is over. A window without a change costs nothing."""
+        if self.window == 0:
+            self.window, self.started_at_ns = 1, now_ns
+            return
+        period_ns = round(promises.deadline_s * _NS_PER_S)
+        elapsed = (now_ns - self.started_at_ns) // period_ns
+        if elapsed > 0:
+            self.publishes_before = self.publishes(promises)
+            self.window += 1
+            self.videos_changed = 0
+            self.started_at_ns += elapsed * period_ns
+
+    def publishes(self, promises: Promises) -> int:
+        """Publishes of all windows, the open one included."""
+        return self.publishes_before + -(-self.videos_changed // promises.batch_size_max)
+
+
+class Statistics(msgspec.Struct):
+    """All statistics of one client, without the totals."""
+
+    publishes: dict[Trigger, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Trigger, 0))
+    duplicates: int = 0
+    widths: dict[int, int] = {}
+    late: int = 0
+    late_by_client: int = 0
+    overdue: int = 0
+    broken: dict[Promise, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Promise, 0))
+    realtime: Durations = msgspec.field(default_factory=Durations)
+    hot: Durations = msgspec.field(default_factory=Durations)
+    timer: PlainTimer = msgspec.field(default_factory=PlainTimer)
+    first_received_at_ns: int = 0
+    last_received_at_ns: int = 0
+
+    def publishes_total(self) -> int:
+        """Publishes of all triggers; a publish received again is not counted."""
+        return sum(self.publishes.values())

@@ -1,0 +1,144 @@
+"""The batches that a dispatcher holds, each in its state. Which state follows which is one table.
+
+    ASKED ──collected──▶ SENT ──accepted──▶ ACCEPTED ──recorded──▶ RECORDED
+      │                  │  └──refused──▶ REFUSED          ▲
+      └──nothing──▶ EMPTY│                                 │accepted
+                         └──unknown──▶ IN_DOUBT ──resent──▶ SENT_AGAIN
+                                           ▲──refused, unknown──┘
+
+Pure. A batch that was refused while it was in doubt stays in doubt: a refusal says nothing of the attempts
+before it, and one of those may have got through.
+"""
+
+from collections.abc import Iterator
+from enum import Enum, StrEnum
+
+from msgspec import Struct
+
+from ..triggers import Trigger
+from .outbox import Batch, Entry
+
+
+class Phase(Enum):
+    """What the dispatcher is doing."""
+
+    IDLE = "idle"
+    COLLECTING = "collecting"
+    SENDING = "sending"
+    BACKING_OFF = "backing off"
+
+
+class BatchState(StrEnum):
+    """How far a batch got."""
+
+    ASKED = "asked for"  # the counters are asked for its totals
+    EMPTY = "empty"  # no counter had a total for it
+    SENT = "sent"  # stored, and on its way for the first time
+    REFUSED = "refused"  # the client has none of it
+    IN_DOUBT = "in doubt"  # the client may have it; it goes again as it is
+    SENT_AGAIN = "sent again"
+    ACCEPTED = "accepted"  # the client has it, and not every ledger has recorded that
+    RECORDED = "recorded"
+
+
+class BatchEvent(StrEnum):
+    """What can happen to a batch."""
+
+    COLLECTED = "collected"
+    NOTHING_COLLECTED = "nothing collected"
+    CLIENT_ACCEPTED = "accepted"
+    CLIENT_REFUSED = "refused"
+    OUTCOME_UNKNOWN = "unknown"
+    RESENT = "resent"
+    ALL_RECORDED = "recorded"
+
+
+NEXT = {
+    (BatchState.ASKED, BatchEvent.COLLECTED): BatchState.SENT,
+    (BatchState.ASKED, BatchEvent.NOTHING_COLLECTED): BatchState.EMPTY,
+    (BatchState.SENT, BatchEvent.CLIENT_ACCEPTED): BatchState.ACCEPTED,
+    (BatchState.SENT, BatchEvent.CLIENT_REFUSED): BatchState.REFUSED,
+    (BatchState.SENT, BatchEvent.OUTCOME_UNKNOWN): BatchState.IN_DOUBT,
+    (BatchState.IN_DOUBT, BatchEvent.RESENT): BatchState.SENT_AGAIN,
+    (BatchState.SENT_AGAIN, BatchEvent.CLIENT_ACCEPTED): BatchState.ACCEPTED,
+    (BatchState.SENT_AGAIN, BatchEvent.CLIENT_REFUSED): BatchState.IN_DOUBT,
+    (BatchState.SENT_AGAIN, BatchEvent.OUTCOME_UNKNOWN): BatchState.IN_DOUBT,
+    (BatchState.ACCEPTED, BatchEvent.ALL_RECORDED): BatchState.RECORDED,
+}
+OVER = frozenset({BatchState.EMPTY, BatchState.REFUSED, BatchState.RECORDED})
+ON_ITS_WAY = frozenset({BatchState.SENT, BatchState.SENT_AGAIN})
+
+
+class Collection(Struct):
+    """The totals of a batch that leaves, as far as the counters have answered.
+
+    `asked`: the videos (16 bytes each) by shard. `unanswered`: the shards that have not answered.
+    """
+
+    number: int
+    trigger: Trigger
+    asked: dict[int, list[bytes]]
+    unanswered: set[int]
+    left_ms: int
+    expires_ms: int
+    entries: dict[bytes, Entry] = {}
+
+    def is_expired(self, now_ms: int) -> bool:
+        """Whether the counters have had their time. A clock that was set back ends it too."""
+        return not self.left_ms <= now_ms < self.expires_ms
+
+
+class HeldBatch(Struct):
+    """One batch in its state. `left_ms`: when it left, or was sent again, in ms on the wall clock.
+
+    `unrecorded`: the shards whose ledgers have yet to record it.
+    """
+
+    collection: Collection
+    left_ms: int
+    state: BatchState = BatchState.ASKED
+    batch: Batch | None = None
+    unrecorded: set[int] = set()
+
+    @property
+    def content(self) -> Batch:
+        """What it carries. Raises `AssertionError` while the counters are asked for it."""
+        assert self.batch is not None, f"a batch that is {self.state} has no content"
+        return self.batch
+
+
+class Batches:
+    """All batches that are not over, in the order in which they began."""
+
+    def __init__(self) -> None:
+        self._held: list[HeldBatch] = []
+
+    def __iter__(self) -> Iterator[HeldBatch]:
+        return iter(list(self._held))
+
+    def begin(self, held: HeldBatch) -> HeldBatch:
+        """Hold a batch from now on."""
+        self._held.append(held)
+        return held
+
+    def move(self, held: HeldBatch, event: BatchEvent) -> BatchState:
+        """The state of a batch after an event. One that is over is held no more.
+
+        Raises `AssertionError` for an event that can't happen to it.
+        """
+        state = NEXT.get((held.state, event))
+        if state is None:
+            raise AssertionError(f"{event} can't happen to a batch that is {held.state}")
+        held.state = state
+        if state in OVER:
+            self._held.remove(held)
+        return state
+
+    def within(self, *states: BatchState) -> list[HeldBatch]:
+        """The batches in one of these states."""
+        return [held for held in self._held if held.state in states]
+
+    def find(self, key: str, *states: BatchState) -> HeldBatch | None:
+        """The batch with that key, if it is in one of these states."""
+        found = (one for one in self.within(*states) if one.batch is not None and one.batch.key == key)
+        return next(found, None)

@@ -1,0 +1,36 @@
+"""The embedded nsqd as a child of the supervisor. It talks to no other actor."""
+
+from pathlib import Path
+from typing import Never
+
+from ..config import Settings
+from ..supervision.actor import Actor
+from ..supervision.protocol import Ready
+from ..system.addresses import with_port
+from ..system.connections import is_shortage
+from .server import EmbeddedNsqd
+
+
+class Nsqd(Actor[Never, Settings]):
+    """The actor that is the queue."""
+
+    async def init(self) -> Ready:
+        """Open the journal and listen. Raises `AddressFailure` or `JournalError`."""
+        settings = self.options.embedded_nsqd
+        path = Path(self.options.supervisor.state_dir) / "nsqd"
+        self._nsqd = await EmbeddedNsqd.start(path, settings.tcp_address, settings.http_address)
+        self.host.say_resumed()
+        tcp = with_port(settings.tcp_address, self._nsqd.tcp_port)
+        http = with_port(settings.http_address, self._nsqd.http_port)
+        return Ready(
+            {"embedded_nsqd.tcp_address": tcp, "embedded_nsqd.http_address": http},
+            f"nsqd protocol on {tcp}, http://{http}",
+        )
+
+    def survives(self, error: BaseException) -> bool:
+        """It goes on while its process has no descriptor left for a connection."""
+        return super().survives(error) or is_shortage(error)
+
+    async def terminate(self) -> None:
+        """Write down what was finished, and close everything."""
+        await self._nsqd.stop()

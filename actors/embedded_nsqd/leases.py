@@ -1,0 +1,68 @@
+"""The leases of one channel, by the time at which each times out. Pure.
+
+Owns how long a lease is remembered: one whose messages are all settled stays in the heap until its
+deadline, and the heap never holds many more settled leases than live ones. So its size follows what is in
+flight, and not what was ever delivered.
+"""
+
+from heapq import heapify, heappop, heappush
+
+from .subscriber import Lease, Progress, Subscriber
+
+_SETTLED_KEPT = 64  # so that a channel with little in flight does not rebuild its heap all the time
+
+
+class Leases:
+    """A heap of leases. Its length counts the settled ones too."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Lease]] = []
+        self._live = 0
+        self._order = 0  # breaks ties
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def start(
+        self,
+        progress: Progress,
+        subscriber: Subscriber,
+        start: int,
+        stop: int,
+        given_ms: int,
+        deadline_ms: int,
+    ) -> Lease:
+        """A new lease of the messages from `start` to before `stop`; it times out at `deadline_ms`."""
+        lease = Lease(progress, subscriber, start, stop, given_ms)
+        self._order += 1
+        self._live += 1
+        heappush(self._heap, (deadline_ms, self._order, lease))
+        return lease
+
+    def settle_one(self, lease: Lease) -> None:
+        """One message of the lease is no longer in flight."""
+        lease.outstanding -= 1
+        if not lease.outstanding:
+            self.settled(1)
+
+    def settled(self, leases: int) -> None:
+        """That many leases have just lost their last message in flight."""
+        self._live -= leases
+        if len(self._heap) > 2 * self._live + _SETTLED_KEPT:
+            self._heap = [entry for entry in self._heap if entry[2].outstanding]
+            heapify(self._heap)
+
+    def take_expired(self, now_ms: int) -> list[Lease]:
+        """Forget the leases that have timed out; those with messages in flight, earliest deadline first."""
+        expired = []
+        while self._heap and (self._heap[0][0] <= now_ms or not self._heap[0][2].outstanding):
+            lease = heappop(self._heap)[2]
+            if lease.outstanding:
+                self._live -= 1
+                expired.append(lease)
+        return expired
+
+    def clear(self) -> None:
+        """Forget all leases."""
+        self._heap.clear()
+        self._live = 0

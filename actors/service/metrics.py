@@ -1,0 +1,87 @@
+"""The status as Prometheus text (exposition format 0.0.4)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from ..core.dispatcher.attempts import Circuit
+from ..core.triggers import Trigger
+
+
+def metrics(status: dict[str, Any]) -> bytes:
+    """Return the metrics of a status, as `status.status` returns it."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(status))
+    return generate_latest(registry)
+
+
+class _Collector:
+    def __init__(self, status: dict[str, Any]):
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric once; called by prometheus_client."""
+        yield _plays(self._status["plays"])
+        yield from _publishes(self._status["publishes"])
+        yield from _client(self._status["client"])
+        yield from _progress(self._status)
+        yield from _children(self._status["children"])
+
+
+def _plays(plays: dict[str, int]) -> Metric:
+    metric = CounterMetricFamily("playtally_plays", "Messages by what became of them.", labels=["outcome"])
+    for outcome in ("counted", "redelivered", "dead_lettered"):
+        metric.add_metric([outcome], plays[outcome])
+    return metric
+
+
+def _publishes(publishes: dict[str, int]) -> Iterator[Metric]:
+    accepted = CounterMetricFamily(
+        "playtally_publishes", "Publishes that the client accepted.", labels=["trigger"]
+    )
+    for trigger in Trigger:
+        accepted.add_metric([trigger], publishes[trigger])
+    yield accepted
+    for name, text in (
+        ("videos", "Videos in accepted publishes."),
+        ("late", "Videos published after their deadline."),
+        ("late_by_client", "Those of them that were late because the client was slow or failing."),
+        ("failed", "Attempts to publish that failed."),
+        ("rejected", "Those of them that the client called wrong: 4xx but for 408, 425 and 429."),
+    ):
+        yield CounterMetricFamily(f"playtally_published_{name}", text, value=publishes[name])
+
+
+def _client(client: dict[str, Any]) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "playtally_client_failures_in_a_row",
+        "Attempts that failed since the last that did not.",
+        value=client["failures_in_a_row"],
+    )
+    circuit = GaugeMetricFamily(
+        "playtally_client_circuit", "1 for the state that the circuit is in.", labels=["state"]
+    )
+    for state in Circuit:
+        circuit.add_metric([state], float(client["circuit"] == state))
+    yield circuit
+
+
+def _progress(status: dict[str, Any]) -> Iterator[Metric]:
+    for name, text in (
+        ("pending_videos", "Videos with unpublished plays."),
+        ("in_flight_messages", "Messages received and not finished."),
+        ("caught_up", "1 when nothing is in flight and all is published."),
+    ):
+        yield GaugeMetricFamily(f"playtally_{name}", text, value=float(status[name]))
+
+
+def _children(children: list[dict[str, Any]]) -> Iterator[Metric]:
+    up = GaugeMetricFamily("playtally_child_up", "1 when the child runs.", labels=["child"])
+    restarts = CounterMetricFamily("playtally_child_restarts", "Restarts of the child.", labels=["child"])
+    for child in children:
+        up.add_metric([child["id"]], float(child["state"] == "running"))
+        restarts.add_metric([child["id"]], child["restarts"])
+    yield up
+    yield restarts

@@ -1,0 +1,258 @@
+"""The process around an actor: it starts it, links it, hands it messages, and ends with its supervisor.
+
+Owns the child's end of the control pipe, the links, the signals and the log. Promises: `Ready` is sent once
+`init` is done, and the process ends when its supervisor does.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Collection
+from multiprocessing.connection import Connection
+from typing import Any, Generic
+
+import msgspec
+import setproctitle
+
+from .actor import Actor, Host, Options, Result, StartArgs
+from .control import ControlPipe, PeerLost, PeerStuck
+from .loop import Loop, PlainLoop, Timer
+from .mailbox import Inbox, Link, end_of
+from .protocol import (
+    ChildInbox,
+    Drain,
+    Drained,
+    Linked,
+    MayEnd,
+    Ping,
+    Pong,
+    Resumed,
+    Shutdown,
+    Stopping,
+)
+
+log = logging.getLogger(__name__)
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+
+
+class ActorHost(Generic[Inbox, Options]):
+    """The process around one actor. Implements `Host`."""
+
+    def __init__(
+        self,
+        start_args: StartArgs,
+        control: ControlPipe[ChildInbox],
+        loop: Loop,
+        kind: Callable[[StartArgs, Host], Actor[Inbox, Options]],
+    ):
+        self._control = control
+        self._loop = loop
+        self._links: dict[str, Link[Inbox]] = {}
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._error: BaseException | None = None
+        self._ready = self._running = self._stopping = self._drained = False
+        self._resumed: str | None = None
+        self.actor = kind(start_args, self)
+
+    def run(self) -> int:
+        """Live until told to stop, until the supervisor is gone, or until something breaks."""
+        loop = self._loop
+        loop.set_exception_handler(self._unexpected)
+        loop.add_signal_handler(signal.SIGTERM, self._sigterm)
+        # What the supervisor says while `init` runs is read after it: links are of no use before.
+        ready = loop.run_until_complete(self.actor.init())
+        loop.add_reader(self._control.fileno(), self._on_readable)
+        self._tell(ready)
+        self._ready = True
+        if self._resumed is not None:
+            self._tell(Resumed(self._resumed))
+        if self._error is None:
+            self._running = True
+            loop.run_forever()
+            self._running = False
+        if self._error is not None:
+            raise self._error
+        loop.run_until_complete(self.actor.terminate())
+        return EXIT_DONE
+
+    # What the actor may ask for: see `Host`
+
+    def wall_ns(self) -> int:
+        """See `Host`."""
+        return time.time_ns()
+
+    def monotonic_ms(self) -> int:
+        """See `Host`."""
+        return time.monotonic_ns() // 1_000_000
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        """See `Host`."""
+        return self._loop.call_later(delay_s, call)
+
+    def spawn(self, awaitable: Awaitable[Result], done: Callable[[Result], None]) -> None:
+        """See `Host`."""
+
+        async def wait() -> None:
+            done(await awaitable)
+
+        task = asyncio.ensure_future(wait())
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned_ended)
+
+    def send(self, peer: str, message: msgspec.Struct) -> None:
+        """See `Host`."""
+        link = self._links.get(peer)
+        if link is not None:
+            link.send(message)
+
+    def peers(self) -> Collection[str]:
+        """See `Host`."""
+        return self._links.keys()
+
+    def link_name(self, peer: str) -> str:
+        """See `Host`."""
+        return str(self._links.get(peer, peer))
+
+    def say_resumed(self, note: str = "") -> None:
+        """See `Host`."""
+        if self._resumed is None:
+            self._resumed = note
+            if self._ready:
+                self._tell(Resumed(note))
+
+    def say_drained(self, left: str = "") -> None:
+        """See `Host`."""
+        if not self._drained:
+            self._drained = True
+            self._tell(Drained(left))
+
+    # What the supervisor and the peers say
+
+    def _on_readable(self) -> None:
+        try:
+            for message, descriptor in self._control.receive():
+                self._handle_control(message, descriptor)
+        except PeerLost:
+            self._supervisor_gone()
+
+    def _handle_control(self, message: ChildInbox, descriptor: int | None) -> None:
+        match message:
+            case Ping():
+                waiting = sum(link.waiting_bytes() for link in self._links.values())
+                self._tell(Pong(message.number, self.actor.stats(), waiting))
+            case Linked():
+                assert descriptor is not None
+                self._link(message, socket.socket(fileno=descriptor))
+            case Drain():
+                self.actor.drain()
+            case Stopping():
+                self._stopping = True
+            case Shutdown():
+                self._end()
+            case _:
+                raise AssertionError(f"not for a child: {message!r}")
+
+    def _link(self, message: Linked, end: socket.socket) -> None:
+        if message.peer in self._links:
+            self._lost(self._links[message.peer])
+        link = Link(
+            message.peer, message.incarnation, end, self.actor.inbox, self._loop, self._deliver, self._lost
+        )
+        self._links[message.peer] = link
+        self.actor.linked(message.peer)
+
+    def _deliver(self, link: Link[Inbox], messages: list[Inbox]) -> None:
+        self.actor.handle(link.peer, messages)
+
+    def _lost(self, link: Link[Inbox]) -> None:
+        if self._links.get(link.peer) is link:
+            link.close()
+            del self._links[link.peer]
+            self.actor.lost(link.peer)
+
+    def _tell(self, message: msgspec.Struct) -> None:
+        try:
+            self._control.send(message)
+        except (PeerLost, PeerStuck):
+            self._supervisor_gone()
+
+    def _supervisor_gone(self) -> None:
+        # No farewell: what is not committed comes again, and a new supervisor may be waiting.
+        log.warning("the supervisor is gone, so this ends too")
+        os._exit(EXIT_FAILED)
+
+    def _sigterm(self) -> None:
+        # Meant for us alone, or for the whole service? However busy this machine is, the supervisor knows.
+        if not self._stopping:
+            self._tell(MayEnd())
+
+    def _spawned_ended(self, task: "asyncio.Future[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._fail(task.exception())
+
+    def _unexpected(self, loop: Any, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is None or self.actor.survives(error):
+            log.warning("%s", context.get("message"))
+            return
+        self._fail(error)
+
+    def _fail(self, error: BaseException | None) -> None:
+        self._error = self._error or error
+        self._end()
+
+    def _end(self) -> None:
+        if self._running:
+            self._loop.stop()
+
+
+def run(start_args: StartArgs, connection: Connection) -> None:
+    """The main function of a child process."""
+    setproctitle.setproctitle(start_args.title or start_args.name)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor stops us in order
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the forkserver ignores it, and we come from there
+    configure_log(start_args.name, start_args.log_level)
+    control: ControlPipe[ChildInbox] = ControlPipe(end_of(connection), ChildInbox)
+    try:
+        code = _live(start_args, control)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it ends this process in words
+        code = getattr(error, "exit_code", EXIT_FAILED)
+        if hasattr(error, "exit_code"):
+            log.error("%s", error)
+        else:
+            log.error("stopped by a bug:\n%s", traceback.format_exc().rstrip())
+    # Not sys.exit: a worker thread that hangs in a write must not keep a process that is done.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never open
+            stream.flush()
+    os._exit(code)
+
+
+def configure_log(name: str, level: str) -> None:
+    """One line an event on stderr: time, who, what."""
+    handler = logging.StreamHandler(sys.stderr)
+    line = f"%(asctime)s.%(msecs)03d %(levelname).1s {name:<12} %(message)s"
+    handler.setFormatter(logging.Formatter(line, "%H:%M:%S"))
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+
+
+def _live(start_args: StartArgs, control: ControlPipe[ChildInbox]) -> int:
+    module, _, name = start_args.start.partition(":")
+    kind: type[Actor[Any, Any]] = getattr(importlib.import_module(module), name)
+    loop: Loop
+    if kind.needs_asyncio:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+    else:
+        loop = PlainLoop()
+    return ActorHost(start_args, control, loop, kind).run()

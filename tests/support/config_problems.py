@@ -1,0 +1,19 @@
+"""What `load` refuses."""
+
+import pytest
+
+from actors.config import ConfigError, load
+
+
+def problems(path, *overrides):
+    """The problems of a config file with these overrides; it must have some."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, overrides)
+    assert str(caught.value) == "\n".join(caught.value.problems)
+    return caught.value.problems
+
+
+def value_of(settings, key):
+    """The value of "section.key"."""
+    section, _, name = key.partition(".")
+    return getattr(getattr(settings, section), name)

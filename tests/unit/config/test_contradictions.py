@@ -1,0 +1,47 @@
+"""Values that are valid alone but cannot be used together."""
+
+import pytest
+
+from actors.config import load
+from tests.support.config_problems import problems
+
+
+def test_what_is_right_alone_and_cannot_go_together_is_a_problem(file):
+    found = problems(
+        file(
+            "[publish]\nurl = ''\nstdout = false\n"
+            "[dispatch]\ndeadline_s = 1\nrealtime_linger_ms = 1500\n"
+            "[admin]\naddress = '127.0.0.1:8080'\n"
+        )
+    )
+    assert len(found) == 3
+    assert any('publish.url = ""' in line and "publish.stdout = false" in line for line in found)
+    assert any("realtime_linger_ms = 1500" in line and "deadline_s = 1" in line for line in found)
+    assert any("client.address" in line and "admin.address" in line for line in found)
+
+
+def test_two_listeners_may_both_ask_for_any_free_port(file):
+    load(file(), ["admin.address=127.0.0.1:0", "client.address=127.0.0.1:0"])
+
+
+def test_a_listener_that_is_not_used_takes_no_address(file):
+    load(file(), ["client.enabled=false", "admin.address=127.0.0.1:8080"])
+    load(file(), ["nsq.nsqd_tcp_addresses=a:4150", "admin.address=127.0.0.1:4150"])
+
+
+def test_a_url_and_a_topic_cannot_both_be_the_client(file):
+    (problem,) = problems(file(), "publish.nsq_topic=totals")
+    assert problem.startswith("publish.url = 'http://127.0.0.1:8080/plays' and publish.nsq_topic = 'totals'")
+    assert 'expected one of them: set publish.url = ""' in problem
+    assert load(file(), ["publish.nsq_topic=totals", "publish.url="]).publish.nsq_topic == "totals"
+
+
+@pytest.mark.parametrize("topic", ["plays", "plays.dead"])
+def test_publishes_do_not_go_where_plays_come_from(file, topic):
+    (problem,) = problems(file(), f"publish.nsq_topic={topic}", "publish.url=")
+    assert "publishes would be taken for plays" in problem
+
+
+def test_a_message_has_no_place_for_a_signature(file):
+    (problem,) = problems(file(), "publish.nsq_topic=totals", "publish.url=", "publish.secret_env=S")
+    assert "a message has no header for a signature" in problem

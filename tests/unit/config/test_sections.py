@@ -1,0 +1,137 @@
+"""Every setting: its default, and what it refuses."""
+
+import tomllib
+
+import msgspec
+import pytest
+
+from actors.config import PROJECT_FILE, PublishSection, Settings, SinkKind, load
+from tests.support.config_problems import problems, value_of
+
+# Sections and settings of which INTERFACE promises these defaults.
+PROMISED = {
+    "nsq.topic": "plays",
+    "nsq.channel": "playtally",
+    "nsq.nsqd_tcp_addresses": [],
+    "nsq.lookupd_http_addresses": [],
+    "nsq.max_in_flight": 2500,
+    "embedded_nsqd.tcp_address": "127.0.0.1:4150",
+    "embedded_nsqd.http_address": "127.0.0.1:4151",
+    "counters.shards": 2,
+    "counters.synchronous": "NORMAL",
+    "counters.dedupe_window_s": 3600,
+    "dispatch.realtime_below": 100,
+    "dispatch.deadline_s": 60,
+    "dispatch.batch_size_max": 20,
+    "dispatch.realtime": "coalesce",
+    "dispatch.realtime_linger_ms": 0,
+    "dispatch.overdue_linger_ms": 1000,
+    "publish.url": "http://127.0.0.1:8080/plays",
+    "publish.stdout": True,
+    "publish.timeout_s": 10,
+    "publish.secret_env": "",
+    "publish.nsq_topic": "",
+    "publish.rate_max_per_s": 0,
+    "client.enabled": True,
+    "client.address": "127.0.0.1:8080",
+    "client.record": "",
+    "admin.address": "127.0.0.1:8081",
+    "supervisor.strategy": "one_for_one",
+    "supervisor.max_restarts": 5,
+    "supervisor.max_seconds": 10,
+    "supervisor.liveness_timeout_s": 10,
+    "supervisor.shutdown_timeout_s": 10,
+}
+
+
+@pytest.mark.parametrize("key", PROMISED)
+def test_an_empty_file_keeps_the_promised_defaults(file, key):
+    assert value_of(load(file()), key) == PROMISED[key]
+
+
+def test_the_projects_own_file_names_every_setting_with_its_default():
+    """The commented file is the reference, and the code is held against it."""
+    named = tomllib.loads(PROJECT_FILE.read_text(encoding="utf-8"))
+    defaults = msgspec.to_builtins(Settings())
+    assert named.keys() == defaults.keys()
+    for section in named:
+        assert named[section] == defaults[section], f"[{section}]"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "nsq.topic=a b",
+        "nsq.topic=",
+        "nsq.topic=" + "x" * 60,
+        "nsq.channel=a/b",
+        "nsq.topic=x\ny = 1",
+        "nsq.nsqd_tcp_addresses=a",
+        'nsq.nsqd_tcp_addresses=["a:1", 5]',
+        "nsq.max_in_flight=0",
+        "nsq.max_in_flight=1.5",
+        "nsq.max_in_flight=many",
+        "counters.shards=1.5",
+        "counters.shards=65",
+        "counters.shards=2024-01-01",
+        "counters.synchronous=OFF",
+        "counters.synchronous=full",
+        "dispatch.deadline_s=0",
+        "dispatch.deadline_s=inf",
+        "dispatch.deadline_s=" + "9" * 400,
+        "dispatch.batch_size_max=0",
+        "dispatch.batch_size_max=21",
+        "publish.url=ftp://x",
+        "publish.url=http://",
+        "publish.stdout=no",
+        "publish.timeout_s=0",
+        "publish.secret_env=A B",
+        "client.address=8080",
+        "client.address=:8080",
+        "client.address=a:b",
+        "admin.address=::1:9",
+        "admin.address=a:65536",
+        "supervisor.strategy=all",
+        "supervisor.max_restarts=-1",
+        "supervisor.max_seconds=0",
+        "supervisor.state_dir=",
+    ],
+)
+def test_a_value_that_can_not_be_is_refused_with_its_key(file, override):
+    (line,) = problems(file(), override)
+    key = override.partition("=")[0]
+    assert line.startswith("--set")
+    assert key in line
+    assert "expected" in line
+
+
+@pytest.mark.parametrize("url", ["example.org/plays", "127.0.0.1:8080/plays", "//example.org", "ftp://x/"])
+def test_a_url_without_its_scheme_is_told_what_is_missing(file, url):
+    (problem,) = problems(file(), f"publish.url={url}")
+    assert problem == f'--set: publish.url = \'{url}\', expected "" or "http://…" or "https://…"'
+
+
+@pytest.mark.parametrize("proxy", ["environment", "", "http://proxy:3128", "http://me:you@proxy:3128/"])
+def test_a_proxy_is_the_environments_none_or_one(file, proxy):
+    assert load(file(), [f"publish.proxy={proxy}"]).publish.proxy == proxy
+    assert problems(file(), f"publish.proxy=x{proxy}")
+
+
+def test_the_embedded_queue_is_used_when_no_nsqd_is_named(file):
+    assert load(file()).embedded
+    assert not load(file(), ["nsq.nsqd_tcp_addresses=a:1"]).embedded
+    assert not load(file(), ["nsq.lookupd_http_addresses=a:1"]).embedded
+
+
+@pytest.mark.parametrize(
+    ("publish", "kind"),
+    [
+        (PublishSection(), SinkKind.URL),
+        (PublishSection(stdout=False), SinkKind.URL),
+        (PublishSection(url=""), SinkKind.STDOUT),
+        (PublishSection(url="", nsq_topic="totals"), SinkKind.NSQ_TOPIC),
+        (PublishSection(url="", nsq_topic="totals", stdout=False), SinkKind.NSQ_TOPIC),
+    ],
+)
+def test_the_topic_or_the_url_confirms_a_publish_and_else_stdout(publish, kind):
+    assert publish.sink_kind is kind
