@@ -16,7 +16,7 @@ from .core.effects import Send
 from .core.messages import ConsumerInbox
 from .core.shards import shard_number
 from .core.stats import encode
-from .sources.nsqd import open_source
+from .sources import open_source
 from .sources.source import Listener, Source
 from .supervision.actor import Actor, Host, StartArgs
 from .supervision.protocol import Ready

@@ -17,6 +17,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 from . import consumer, counter, dispatcher  # noqa: F401
 from .client import actor as client  # noqa: F401
 from .embedded_nsqd import actor as embedded_nsqd  # noqa: F401
+from .sources import nsqd  # noqa: F401
 from .system.logs import quiet_libraries
 
 quiet_libraries()

@@ -1,16 +1,16 @@
-"""The producer: puts plays on the queue, and knows afterwards exactly which.
+"""The producer puts plays on the queue, and knows exactly which plays the queue acknowledged.
 
-`python -m producer` makes a load whose totals are known before the first play is sent, sends it to
-the queue that the service reads, and writes down what the queue acknowledged. That file is what the
-totals of the service are held against.
+`python -m producer` makes a load whose totals are known before the first play is sent. It sends the
+load to the queue that the service reads. It writes what the queue acknowledged to a file, the
+manifest. The service's totals are compared with that file.
 
-    arguments   what was asked for; every problem with it at once
-    workload    which videos, how many plays each, in which order (pure, seeded: the oracle)
+    arguments   the command line and the settings; it reports all problems at once
+    workload    the videos, their numbers of plays and the order (pure; a seed decides all)
     pace        when each play is due (pure: callers pass the time)
-    deliveries  what is waiting, in flight, acknowledged, of unknown outcome (pure)
+    deliveries  the plays waiting, in flight, acknowledged, or of unknown outcome (pure)
     discovery   where the queue is
-    writer      pynsq's Writer, quick to connect and quick to send
-    publisher   carries the deliveries over the writer, at the pace
+    writer      a subclass of pynsq's Writer that connects and sends faster
+    publisher   sends the plays with the writer, at the pace
     manifest    the file with what the queue acknowledged
-    progress    what is said on stderr meanwhile
+    progress    the progress shown on stderr
 """

@@ -1,6 +1,6 @@
 """`python -m producer`, and the command `playtally-producer` that pip installs.
 
-Kept readable by any Python since 2.7, so that one that is too old can say so.
+Any Python since 2.7 can parse this file, so a Python that is too old can say so.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 
 def main():
     # type: () -> int
-    """Run the producer, with the arguments of this process. The exit code."""
+    """Run the producer with the arguments of this process. Returns the exit code."""
     from actors.system.environment import require
 
     require()
@@ -19,6 +19,6 @@ def main():
 
 
 if __name__ == "__main__":
-    if not __package__:  # by its path: `python producer`
+    if not __package__:  # started by its path: `python producer`
         sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
     sys.exit(main())

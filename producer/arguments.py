@@ -1,7 +1,7 @@
 """What the producer was asked to do: the command line and the settings, checked together.
 
-Owns the options and their defaults. Promises to report every problem at once, and to have checked
-everything that can be known before the first play, so that a run does not fail late. Starts nothing.
+It defines the options and their defaults, and reports all problems at once. It checks everything that
+can be checked before the first play, so that a run does not fail late. It starts nothing.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from actors.system.installation import producer_command
 from actors.version import VERSION
 from producer import manifest, workload
 
-SEED_DRAWN_MAX = 2**32  # A drawn seed is short enough to be typed again.
-RATE_MAX = 10_000_000.0  # Plays a second: above, a run is not paced.
+SEED_DRAWN_MAX = 2**32  # A random seed is short enough for a person to type again.
+RATE_MAX = 10_000_000.0  # Plays a second. A run at a higher rate is not paced.
 
 
 class ArgumentsError(ValueError):
-    """What is wrong with the arguments and settings: one line a problem, all of them."""
+    """All problems with the arguments and the settings, one line for each."""
 
     def __init__(self, problems: list[str]):
         self.problems = problems
@@ -30,7 +30,7 @@ class ArgumentsError(ValueError):
 
 @dataclass(frozen=True)
 class Arguments:
-    """A run that can be started. `plays_per_second` None is as fast as it goes."""
+    """The checked arguments of a run. `plays_per_second`: None means as fast as possible."""
 
     settings: config.Settings
     plays: int
@@ -44,7 +44,7 @@ class Arguments:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that raises what it has to complain about rather than exit with it."""
+    """A parser that raises `ArgumentsError` where argparse would exit."""
 
     def error(self, message: str) -> NoReturn:
         raise ArgumentsError([message])
@@ -80,7 +80,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     if given.manifest is not None and (unwritable := manifest.problem(given.manifest)):
         problems.append(unwritable)
     settings = _settings(given, problems)
-    # What could not be read is None, and has its problem among them.
+    # A value that could not be read is None, and its problem is in `problems`.
     if problems or plays is None or videos is None or quiet_videos is None or seed is None or not settings:
         raise ArgumentsError(problems)
     return Arguments(
@@ -109,10 +109,11 @@ def _parser() -> argparse.ArgumentParser:
         prog=producer_command(),
         allow_abbrev=False,
         description="Put plays with known totals on the queue that the service reads.",
-        epilog="Ends with 0 when the queue acknowledged every play, 1 when not (with the reason), "
-        "2 when arguments or settings are wrong (with every problem). The queue is waited for.",
+        epilog="The producer waits until the queue can be reached. Exit code 0: the queue acknowledged "
+        "every play. 1: it did not (stderr has the reason). 2: arguments or settings are wrong (stderr "
+        "has all problems).",
     )
-    # All are read as texts: argparse's own checks stop at the first problem.
+    # All values are read as text, because argparse's own checks stop at the first problem.
     add = parser.add_argument
     add("--version", action="version", version=f"playtally {VERSION}")
     add("--config", metavar="FILE", help=f"the settings (default: {config.LOOKED_FOR})")
@@ -121,19 +122,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECTION.KEY=VALUE",
         action="append",
         default=[],
-        help="a setting that goes over the file's; may be repeated",
+        help="a setting to use instead of the file's; may be repeated",
     )
-    add("--plays", metavar="N", default="100000", help="plays in all (default: 100000)")
-    add("--videos", metavar="N", default="100", help="videos that they are of (default: 100)")
+    add("--plays", metavar="N", default="100000", help="number of plays (default: 100000)")
+    add("--videos", metavar="N", default="100", help="number of videos (default: 100)")
     add(
         "--quiet-videos",
         metavar="N",
-        help="videos with 1 to 99 plays, at least (default: 15; of fewer than 100 videos 15 %%)",
+        help="least number of videos with 1 to 99 plays (default: 15, or 15 %% of fewer than 100 videos)",
     )
     add(
         "--seconds",
         metavar="S",
-        help="spread the plays evenly over that time; 0 for as fast as it goes (default: 0)",
+        help="spread the plays evenly over S seconds; 0 for as fast as possible (default: 0)",
     )
     add("--rate", metavar="N", help="plays a second, instead of --seconds")
     add(
@@ -143,8 +144,8 @@ def _parser() -> argparse.ArgumentParser:
         help="how the videos that are not quiet share the plays: "
         f"{', '.join(workload.DISTRIBUTIONS)} (default: zipf)",
     )
-    add("--seed", metavar="N", help="makes the same plays again (default: a new one, told on stderr)")
-    add("--manifest", metavar="FILE", help="write what the queue acknowledged as JSON; - for stdout")
+    add("--seed", metavar="N", help="a seed always makes the same plays (default: random, shown on stderr)")
+    add("--manifest", metavar="FILE", help="write what the queue acknowledged to FILE as JSON; - for stdout")
     return parser
 
 
@@ -159,12 +160,12 @@ def _plays_per_second(
     seconds = read.number("--seconds", given.seconds, "0 or more", lambda value: value >= 0)
     if seconds and plays:
         rate = plays / seconds
-    # What no queue takes anyway needs no pace.
+    # No queue takes plays at more than RATE_MAX, so such a run needs no pace.
     return rate if rate is not None and rate <= RATE_MAX else None
 
 
 class _Reader:
-    """Turns texts into numbers and collects what is wrong with them."""
+    """Turns texts into numbers and adds what is wrong with them to `problems`."""
 
     def __init__(self, problems: list[str]):
         self._problems = problems

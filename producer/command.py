@@ -1,8 +1,8 @@
-"""The producer's command line: reads what was asked, runs it, says how it went, and ends with a code.
+"""The producer's command line: reads the arguments, runs the producer, and prints the result.
 
-Owns stdout (the manifest, when asked for there, and nothing else), the signals and the exit codes:
-0 every play acknowledged, 1 not every play (with the reason), 2 wrong arguments or settings (every
-problem). Decides nothing about plays.
+stdout gets only the manifest, and only if that was asked for. stderr gets everything else. The exit
+code is 0 if every play was acknowledged, 1 if not (with the reason), and 2 if arguments or settings
+are wrong (with all problems). SIGINT and SIGTERM stop a run. This module decides nothing about plays.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ SHOW_EVERY_S = 0.2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the producer; returns the exit code."""
+    """Run the producer with `argv`, by default this process's arguments. Returns the exit code."""
     try:
         asked = arguments.parse(sys.argv[1:] if argv is None else argv)
     except arguments.ArgumentsError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return WRONG_ARGUMENTS
-    # The producer says itself what happens to connections, once and in its own words.
+    # The producer itself reports what happens to connections, so the libraries need not.
     logging.getLogger("nsq").setLevel(logging.ERROR)
     logging.getLogger("tornado.general").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -77,7 +77,7 @@ async def _show(shown: progress.Bar | progress.Lines, publisher: Publisher) -> N
 
 
 def _conclude(asked: arguments.Arguments, load: workload.Workload, publisher: Publisher) -> int:
-    """Write the manifest, say how it went, and tell the exit code."""
+    """Write the manifest, print the result, and return the exit code."""
     deliveries = publisher.deliveries
     totals = deliveries.acknowledged(load.videos)
     problems = _problems(load, publisher)
@@ -104,12 +104,12 @@ def _conclude(asked: arguments.Arguments, load: workload.Workload, publisher: Pu
 
 
 def _problems(load: workload.Workload, publisher: Publisher) -> list[str]:
-    """Why not every play is acknowledged; empty when every one is."""
+    """The reasons why plays are not acknowledged. Empty if all plays are acknowledged."""
     deliveries = publisher.deliveries
     problems = []
     if deliveries.unknown_plays:
         problems.append(
-            f"{deliveries.unknown_plays} plays are of unknown outcome: the connection to the queue"
+            f"{deliveries.unknown_plays} plays have an unknown outcome: the connection to the queue"
             " ended after they were sent and before the answer. They may or may not be on the"
             ' queue; the manifest counts them under "unacknowledged", not in the totals'
         )

@@ -1,8 +1,9 @@
-"""What became of each play: waiting, in flight, acknowledged, or of unknown outcome.
+"""The state of each play: waiting, in flight, acknowledged, or of unknown outcome.
 
-Owns the truth that the manifest is written from. A play is sent again only when it is certain that
-the queue does not have it; one that may or may not be on the queue is neither counted as there nor
-sent again, for that could put it there twice. Pure: sends nothing, knows no connection.
+The manifest is written from these states. A play is sent again only if the queue certainly does not
+have it. A play of unknown outcome may be on the queue: it is not counted as acknowledged, and it is
+not sent again, because then the queue could have it twice. Pure: it sends nothing and knows no
+connection.
 """
 
 from array import array
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 
 class MessageBatch(NamedTuple):
-    """Plays that travel in one MPUB: those at `start` to before `stop` of the order of plays."""
+    """The plays of one MPUB: positions `start` to `stop - 1` in the order of plays."""
 
     start: int
     stop: int
@@ -23,9 +24,9 @@ class MessageBatch(NamedTuple):
 
 
 class Deliveries:
-    """Hands out the plays of `order` (video indexes) in batches, and keeps what became of each.
+    """Hands out the plays of `order` (video indexes) in batches, and keeps the state of each play.
 
-    Every batch from `take` is ended by exactly one of `acknowledge`, `give_back` and `lose`.
+    Each batch from `take` must be passed once to `acknowledge`, `give_back` or `lose`.
     """
 
     def __init__(self, order: "array[int]"):
@@ -41,13 +42,13 @@ class Deliveries:
 
     @property
     def waiting_plays(self) -> int:
-        """Plays that the queue certainly does not have and that nobody is sending."""
+        """The number of plays that the queue certainly does not have and that are not in flight."""
         settled = self.acknowledged_plays + self.unknown_plays
         return len(self._order) - settled - self.in_flight_plays
 
     @property
     def released_plays(self) -> int:
-        """Plays that have left for the queue and did not come back."""
+        """The number of plays that were taken and not given back."""
         return len(self._order) - self.waiting_plays
 
     @property
@@ -56,7 +57,7 @@ class Deliveries:
         return self.waiting_plays == 0 and self.in_flight_plays == 0
 
     def take(self, size_max: int) -> MessageBatch | None:
-        """The next plays to send, at most `size_max`; None when none waits."""
+        """Take the next plays to send, at most `size_max`. Returns None if no play is waiting."""
         if self._given_back:
             batch = self._given_back.popleft()
             if batch.size > size_max:
@@ -76,28 +77,28 @@ class Deliveries:
         return self._order[batch.start : batch.stop]
 
     def acknowledge(self, batch: MessageBatch) -> None:
-        """The queue said OK: it has these plays."""
+        """Record that the queue has these plays: it said OK."""
         self._land(batch)
         self._acknowledged.update(self.videos_of(batch))
         self.acknowledged_plays += batch.size
 
     def give_back(self, batch: MessageBatch) -> None:
-        """The queue certainly does not have these plays: they will be sent again."""
+        """Record that the queue certainly does not have these plays. `take` returns them again."""
         self._land(batch)
         self._given_back.append(batch)
 
     def lose(self, batch: MessageBatch) -> None:
-        """The queue may or may not have these plays: nobody will ever know."""
+        """Record that the outcome of these plays is unknown: the queue may or may not have them."""
         self._land(batch)
         self._unknown.update(self.videos_of(batch))
         self.unknown_plays += batch.size
 
     def acknowledged(self, videos: tuple[str, ...]) -> dict[str, int]:
-        """Acknowledged plays by video, in the order of `videos`, those without any left out."""
+        """Acknowledged plays by video, in the order of `videos`. Videos without any are left out."""
         return _by_name(videos, self._acknowledged)
 
     def unknown(self, videos: tuple[str, ...]) -> dict[str, int]:
-        """Plays of unknown outcome by video, in the order of `videos`."""
+        """Plays of unknown outcome by video, in the order of `videos`. Others are left out."""
         return _by_name(videos, self._unknown)
 
     def _land(self, batch: MessageBatch) -> None:

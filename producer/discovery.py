@@ -1,8 +1,8 @@
 """Where the queue is: the addresses of the nsqds that plays are published to.
 
-Owns the order in which the settings are asked: the nsqds named there, else those that the
-nsqlookupds know, else the embedded one, whose port the running service has written down if it was
-free to choose. Asks once and says what is missing; waiting and asking again is the caller's.
+The settings decide: plays go to the nsqds that are set, else to the nsqds that the nsqlookupds know,
+else to the embedded nsqd. If the embedded nsqd may take any free port, the running service's run file
+has the port. One call asks once. If something is missing, the caller waits and calls again.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,11 +22,11 @@ Locate = Callable[[], Awaitable[list[str]]]
 
 
 class NotThereYet(Exception):
-    """The queue cannot be located for now; says what is waited for and where."""
+    """The queue cannot be located yet. The message says what to wait for, and where."""
 
 
 def locator(settings: Settings) -> Locate:
-    """A function that returns the "host:port" of every nsqd, one or more, or raises NotThereYet."""
+    """A function that returns the "host:port" of one or more nsqds, or raises `NotThereYet`."""
     if settings.nsq.nsqd_tcp_addresses:
         return _fixed(settings.nsq.nsqd_tcp_addresses)
     if settings.nsq.lookupd_http_addresses:
@@ -48,7 +48,7 @@ def _as_the_service_says(state_dir: str) -> Locate:
         facts = runfile.read(state_dir)
         if facts is None or not facts.get("nsqd_tcp_address"):
             raise NotThereYet(
-                f"the service with its state in {state_dir}, whose queue takes any free port: "
+                f"the service with its state in {state_dir}, because only it knows the port of its queue: "
                 f"start it with `{service_command()}`"
             )
         return [facts["nsqd_tcp_address"]]
@@ -69,7 +69,7 @@ def _asking(lookupds: list[str]) -> Locate:
                 problems.append(f"{lookupd}: {error}")
         if not found:
             because = f" ({'; '.join(problems)})" if problems else ""
-            raise NotThereYet(f"an nsqd that nsqlookupd at {', '.join(lookupds)} knows{because}")
+            raise NotThereYet(f"an nsqd to appear at nsqlookupd {', '.join(lookupds)}{because}")
         return list(found)
 
     return locate

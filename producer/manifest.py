@@ -1,7 +1,7 @@
-"""The manifest: what the queue acknowledged, as JSON, for others to hold totals against.
+"""The manifest: what the queue acknowledged, as JSON. The service's totals can be compared with it.
 
-Promises that a file of that name is a whole manifest or not there, and finds out before the first
-play whether it can be written at all. `-` is stdout.
+The file is never half written. `problem` finds out before the first play whether it can be written.
+The file name "-" means stdout.
 """
 
 import json
@@ -14,7 +14,7 @@ STDOUT = "-"
 
 
 def problem(target: str) -> str | None:
-    """Why the manifest could not be written to `target`; None if it can. Leaves nothing behind."""
+    """Why the manifest cannot be written to `target`, None if it can. Leaves no file behind."""
     if target == STDOUT:
         return None
     path = Path(target)
@@ -26,7 +26,7 @@ def problem(target: str) -> str | None:
                 f"--manifest {target!r}: there is no folder {str(path.parent)!r}, expected a file "
                 "in an existing one; make the folder first"
             )
-        # Trying is the only honest question: access rights alone say nothing of a read-only disk.
+        # Only a try is sure to tell: access rights do not show that a disk is read-only.
         draft = _draft(path)
         draft.touch(exist_ok=True)
         draft.unlink()
@@ -45,7 +45,7 @@ def describe(seed: int, totals: dict[str, int], unacknowledged: dict[str, int]) 
 
 
 def write(target: str, manifest: dict[str, Any]) -> None:
-    """Write it whole: a reader sees the old file or the new, never half. Raises `OSError`."""
+    """Replace the file: a reader sees the old manifest or the new one. Raises `OSError`."""
     text = json.dumps(manifest, indent=1) + "\n"
     if target == STDOUT:
         sys.stdout.write(text)

@@ -1,16 +1,16 @@
 """When each play of a paced run is due. Pure: callers pass the time, in seconds of any one clock.
 
-Promises an even spread and never a burst: a run that fell behind (the queue was away, the machine
-was busy) goes on from there at its pace, later by that much, and does not make up for it at once.
+Plays are spread evenly, without bursts. A run may fall behind: the queue was away, or the machine was
+busy. Such a run goes on at the same pace and ends later. It makes up for `LAG_MAX_S` at most.
 """
 
 import math
 
-LAG_MAX_S = 0.25  # Below this a late tick is caught up with; a longer stall moves the plan instead.
+LAG_MAX_S = 0.25  # A run that is late by more moves its plan by the rest.
 
 
 class Pace:
-    """`plays_per_second` plays a second; the first is due when `due` is first asked."""
+    """A pace of `plays_per_second`. The first play is due at the first call of `due`."""
 
     def __init__(self, plays_per_second: float):
         self.plays_per_second = plays_per_second
@@ -21,9 +21,9 @@ class Pace:
         return play / self.plays_per_second
 
     def due(self, now_s: float, released: int) -> int:
-        """How many plays are due at `now_s` beyond the `released` ones.
+        """How many plays are due at `now_s`, not counting the first `released` plays.
 
-        What is more than `LAG_MAX_S` late is not due at once: the plan moves by the rest.
+        If the run is late by more than `LAG_MAX_S`, the plan of all further plays moves by the rest.
         """
         if self._started_s is None:
             self._started_s = now_s - self.offset_s(released)

@@ -1,7 +1,7 @@
-"""What the producer says on stderr: a progress bar on a terminal, a plain line now and then else.
+"""What the producer shows on stderr: a progress bar on a terminal, else a plain line every 2 s.
 
-Owns stderr while plays are produced, so that lines and bar do not write over each other. Knows
-nothing of where the figures come from; callers pass them and the time.
+While plays are produced, only this module writes to stderr. So lines and bar do not overwrite each
+other. Callers pass the figures and the time.
 """
 
 import os
@@ -10,17 +10,17 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-LINE_EVERY_S = 2.0  # Without a terminal: often enough to see it move, seldom enough for a log.
+LINE_EVERY_S = 2.0  # Without a terminal: often enough to show progress, seldom enough for a log.
 
 
 def on_stderr(plays: int) -> "Bar | Lines":
-    """What suits stderr as it is, for a run of `plays` plays."""
+    """A bar if stderr is a terminal that can show one, else lines. `plays`: the plays of the run."""
     live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     return Bar(plays) if live else Lines(plays)
 
 
 def speed_text(plays_per_second: float) -> str:
-    """A speed for people: whole, but for slow ones, which would all be 0 or 1."""
+    """A speed for people: a whole number, or two digits if it is below 10."""
     slow = 0 < plays_per_second < 10
     return f"{plays_per_second:.2g}" if slow else f"{plays_per_second:.0f}"
 
@@ -37,7 +37,7 @@ class Lines:
         print(line, file=sys.stderr, flush=True)
 
     def update(self, acknowledged_plays: int, now_s: float) -> None:
-        """Tell how far it is, if it is time for it. `now_s` is monotonic."""
+        """Print the progress if the last line is `LINE_EVERY_S` old. `now_s` is monotonic."""
         if self._shown is None:
             self._shown = (now_s, acknowledged_plays)
         then_s, then_plays = self._shown
@@ -54,7 +54,7 @@ class Lines:
         )
 
     def close(self) -> None:
-        """Nothing to clear away."""
+        """Do nothing: lines stay as they are."""
 
 
 class Bar:
@@ -78,10 +78,10 @@ class Bar:
         self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def update(self, acknowledged_plays: int, now_s: float) -> None:
-        """Move the bar. `now_s` is not needed: the bar keeps its own time."""
+        """Move the bar. `now_s` is not used: the bar measures time itself."""
         speed = self._progress.tasks[0].speed
         self._progress.update(self._task, completed=acknowledged_plays, speed=speed_text(speed or 0.0))
 
     def close(self) -> None:
-        """Take the bar off the screen; what was said stays."""
+        """Remove the bar from the screen. The lines above it stay."""
         self._progress.stop()

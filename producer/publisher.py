@@ -1,8 +1,8 @@
-"""Carries a workload to the queue: keeps connected, sends what is due, books every outcome.
+"""Sends a workload to the queue: keeps connections, sends the plays that are due, records outcomes.
 
-Owns when something is sent and how much may be in flight. Promises to end only when every play has
-an outcome, when it is stopped, or when the queue will not have the plays; `deliveries` then says
-what became of each. What an outcome means for a play is `deliveries`' affair, the wire `writer`'s.
+It decides when plays are sent and how many may be in flight. A run ends when every play has an
+outcome, when it is stopped, or when the queue keeps refusing plays. Then `deliveries` has the state
+of each play. `writer` does the talking to nsqd.
 """
 
 import asyncio
@@ -15,17 +15,17 @@ from producer.pace import Pace
 from producer.workload import Workload
 from producer.writer import PublishOutcome, Writer, frame, mpub
 
-MPUB_PLAYS_MAX = 1000  # 55 kB a command: nsqd takes 5 MB, and a larger one is no faster.
-IN_FLIGHT_MAX = 8  # MPUBs a connection: enough that nsqd never waits for the producer.
-TICK_S = 0.005  # How often a paced run looks for what is due.
-RETRY_S = 0.5  # How often a connection that is not there is tried.
+MPUB_PLAYS_MAX = 1000  # 55 kB a command. nsqd takes up to 5 MB, but a larger command is no faster.
+IN_FLIGHT_MAX = 8  # MPUBs on each connection: enough that nsqd never waits for the producer.
+TICK_S = 0.005  # A paced run looks this often whether plays are due.
+RETRY_S = 0.5  # The producer tries this often to make missing connections.
 LAST_ANSWERS_MAX_S = 2.0  # How long a stopped run waits for the answers still under way.
-REFUSALS_MAX = 3  # In a row. A queue that refuses three times will refuse the fourth.
-QUEUE = "the queue"  # What is waited for while no address is known.
+REFUSALS_MAX = 3  # In a row. After that many, the queue is expected to refuse always.
+QUEUE = "the queue"  # The name for what the run waits for while no address is known.
 
 
 class Publisher:
-    """One run. `say` takes a line for the user; `pace` None is as fast as the queue takes it."""
+    """One run. `say` prints a line for the user. `pace`: None means as fast as the queue allows."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class Publisher:
 
     @property
     def seconds(self) -> float:
-        """How long the run took from its first connection on; 0 when there was none, or before the end."""
+        """The duration of the run since its first connection; 0 without one, or before the end."""
         if self.started_s is None or self.ended_s is None:
             return 0.0
         return self.ended_s - self.started_s
 
     async def run(self) -> None:
-        """Until every play has an outcome, or `stop`. Called once, inside the loop."""
+        """Send plays until each has an outcome, or until `stop`. Call it once, inside the loop."""
         self._writer: Writer[MessageBatch] = Writer(
             self._on_settled, self._on_opened, self._on_closed, self._on_refused
         )
@@ -65,7 +65,7 @@ class Publisher:
         try:
             done, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                task.result()  # A task that fails must not leave a run that never ends.
+                task.result()  # Raises if a task failed: otherwise the run would never end.
             await self._await_last_answers()
         finally:
             for task in [ended, *tasks]:
@@ -74,7 +74,7 @@ class Publisher:
             self.ended_s = time.monotonic()
 
     def stop(self, because: str) -> None:
-        """Send nothing more; `run` ends when the answers under way are in, or after 2 s."""
+        """Send nothing more. `run` ends after the last answers, or after `LAST_ANSWERS_MAX_S`."""
         self.stopped_because = self.stopped_because or because
         self._ended.set()
 
@@ -85,7 +85,7 @@ class Publisher:
         try:
             await asyncio.wait_for(self._settled_all.wait(), LAST_ANSWERS_MAX_S)
         except TimeoutError:
-            pass  # Closing the connection settles the rest, as unknown.
+            pass  # Closing the connections settles the MPUBs that have no answer.
 
     async def _keep_connected(self) -> None:
         addresses: list[str] = []
@@ -105,9 +105,9 @@ class Publisher:
             await asyncio.sleep(TICK_S)
 
     def _pump(self) -> None:
-        """Send what may be sent now."""
+        """Send all plays that are due, as far as `IN_FLIGHT_MAX` allows."""
         if self.started_s is None and self._writer.connecting:
-            return  # The first plays wait until all nsqds had their chance to get some.
+            return  # Wait until each nsqd is connected or has failed, so that all get the first plays.
         while not self._ended.is_set() and (open_connections := len(self._writer.open)):
             self.started_s = self.started_s or time.monotonic()
             if self._writer.in_flight >= IN_FLIGHT_MAX * open_connections:
@@ -151,11 +151,11 @@ class Publisher:
             return
         if was_open:
             unknown_plays = self.deliveries.unknown_plays
-            lost = f"; {unknown_plays} plays are of unknown outcome by now" if unknown_plays else ""
+            lost = f"; {unknown_plays} plays have an unknown outcome so far" if unknown_plays else ""
             self._say(f"lost nsqd at {address} ({reason}){lost}; connecting again")
         else:
             self._say_waiting(address, f"nsqd at {address} ({reason})")
-        self._pump()  # What came back may go to another nsqd.
+        self._pump()  # Plays that were given back may go to another nsqd.
 
     def _on_refused(self, address: str, error: str) -> None:
         self._refusals += 1
@@ -163,7 +163,7 @@ class Publisher:
             self.stop(f"nsqd at {address} refused the plays {self._refusals} times: {error}")
 
     def _say_waiting(self, what: str, description: str) -> None:
-        """Once for each thing that is waited for, until a connection is there."""
+        """Say once what the run waits for. `what` names it; a connection to it ends the wait."""
         if what not in self._waited_for:
             self._waited_for.add(what)
             self._say(f"waiting for {description}")

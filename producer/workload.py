@@ -1,9 +1,9 @@
-"""Which videos are played, how often each, and in which order: the oracle of the tests.
+"""Which videos are played, how often, and in which order. Tests compare the service's totals with it.
 
-Owns the totals and promises them exactly: the plays add up, the quiet videos are quiet, and the
-same seed makes the same workload on every machine and Python. To keep that, everything random comes
-from `Random.random()`, the one method whose sequence Python guarantees for ever, and totals are
-divided in whole numbers. Pure: knows nothing of queues, of the clock, or of what is sent.
+The totals are exact: they add up to the plays asked for, and enough videos are quiet. The same seed
+makes the same workload on every machine and in every Python. So all random numbers come from
+`Random.random()`, the only method whose sequence Python guarantees for ever, and plays are divided in
+whole numbers. Pure: it knows nothing of queues, of the clock, or of what is sent.
 """
 
 import uuid
@@ -15,20 +15,20 @@ from random import Random
 
 QUIET_MAX = 99  # The task's bound: a video with fewer than 100 plays is published at once.
 BUSY_MIN = QUIET_MAX + 1
-PLAYS_MAX = 50_000_000  # Four bytes a play are held in memory: 200 MB.
+PLAYS_MAX = 50_000_000  # A play takes four bytes of memory, so this many take 200 MB.
 VIDEOS_MAX = 1_000_000
 SEED_MAX = 2**63 - 1
-VIRAL_SHARE = 9  # The viral video takes nine times what all the other busy ones take together.
-WEIGHT = 10**12  # Whole-number weights: fine enough for the millionth rank, exact everywhere.
+VIRAL_SHARE = 9  # The viral video gets nine times the plays of all other busy videos together.
+WEIGHT = 10**12  # Weights are whole numbers: exact everywhere, and fine enough for rank 1,000,000.
 
 
 class ImpossibleWorkload(ValueError):
-    """The numbers asked for cannot go together; says what was asked, what is possible, what to do."""
+    """The numbers asked for exclude each other. The message says which do not, and what to do."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A fixed list of plays. `order[i]` is the index in `videos` of the video of play `i`."""
+    """A fixed list of plays. Play `i` is of the video `videos[order[i]]`."""
 
     seed: int
     videos: tuple[str, ...]
@@ -37,7 +37,7 @@ class Workload:
 
     @property
     def plays(self) -> int:
-        """How many plays there are in all."""
+        """The number of plays of all videos."""
         return len(self.order)
 
     @property
@@ -53,11 +53,11 @@ def make(
     quiet_videos: int = 15,
     distribution: str = "zipf",
 ) -> Workload:
-    """The workload of that seed: `plays` plays of `videos` videos, in a shuffled order.
+    """The workload of `seed`: `plays` plays of `videos` videos, in a shuffled order.
 
-    At least `quiet_videos` videos have 1 to 99 plays. The others share the rest by `distribution`
-    and have 100 or more each where the numbers allow. Every video has a play; with fewer plays than
-    videos, each play is of a video of its own and the videos left over do not exist.
+    At least `quiet_videos` videos have 1 to 99 plays. The others share the rest by `distribution`.
+    They have 100 plays or more each, if there are enough plays for that. Every video has at least
+    one play. If there are fewer plays than videos, only as many videos are made as there are plays.
     Raises `ImpossibleWorkload`.
     """
     check(plays, videos, quiet_videos, distribution)
@@ -71,12 +71,12 @@ def make(
 
 
 def quiet_videos_default(plays: int, videos: int) -> int:
-    """The task's 15 quiet videos of 100; of fewer videos 15 %, and never more than there are plays."""
+    """15 as in the task, or 15 % of fewer than 100 videos, but at most one for each play."""
     return max(0, min(15, videos * 15 // 100, plays))
 
 
 def check(plays: int, videos: int, quiet_videos: int, distribution: str) -> None:
-    """Raises `ImpossibleWorkload` if `make` would, without making anything."""
+    """Raise `ImpossibleWorkload` if `make` would. It makes nothing."""
     asked = f"{plays} plays of {videos} videos, {quiet_videos} of them quiet"
     if not (1 <= plays <= PLAYS_MAX and 1 <= videos <= VIDEOS_MAX and quiet_videos >= 0):
         raise ImpossibleWorkload(
@@ -96,8 +96,8 @@ def check(plays: int, videos: int, quiet_videos: int, distribution: str) -> None
         )
     if quiet_videos == videos and plays > QUIET_MAX * videos:
         raise ImpossibleWorkload(
-            f"{asked}: a quiet video has at most {QUIET_MAX} plays and no other video is left to "
-            f"take the rest; ask for at most {QUIET_MAX * videos} plays, "
+            f"{asked}: a quiet video has at most {QUIET_MAX} plays, and there is no other video "
+            f"for the rest; ask for at most {QUIET_MAX * videos} plays, "
             f"or for fewer quiet videos than videos"
         )
 
@@ -119,14 +119,14 @@ def _divide(
     quiet_videos: int,
     weigh: Callable[[int], list[int]],
 ) -> list[int]:
-    """Plays of each video: the busy ones, most played first, then the quiet ones."""
+    """The plays of each video: first the busy videos, most played first, then the quiet ones."""
     busy_videos = videos - quiet_videos
     if busy_videos == 0:
         return _all_quiet(random, plays, quiet_videos)
     busy_min = BUSY_MIN if plays >= quiet_videos + BUSY_MIN * busy_videos else 1
     quiet: list[int] = []
     if quiet_videos:
-        # What the quiet ones draw must leave the busy ones their minimum.
+        # The quiet videos must leave `busy_min` plays for each busy video.
         room = (plays - busy_min * busy_videos) // quiet_videos
         quiet = [1 + _below(random, min(QUIET_MAX, room)) for _ in range(quiet_videos)]
     spare = plays - sum(quiet) - busy_min * busy_videos
@@ -134,7 +134,7 @@ def _divide(
 
 
 def _all_quiet(random: Random, plays: int, videos: int) -> list[int]:
-    """Totals of 1 to 99 that add up to `plays`: each is drawn from what leaves the rest possible."""
+    """Random totals of 1 to 99 that add up to `plays`. Each draw leaves the rest possible."""
     counts = []
     for left in range(videos - 1, -1, -1):
         low = max(1, plays - QUIET_MAX * left)
@@ -145,7 +145,10 @@ def _all_quiet(random: Random, plays: int, videos: int) -> list[int]:
 
 
 def _apportion(amount: int, weights: list[int]) -> list[int]:
-    """`amount` divided by weight into whole numbers, exactly (largest remainders, ties in order)."""
+    """Divide `amount` by weight into whole numbers that add up to it.
+
+    The shares with the largest remainders get one more; of equal remainders, the first.
+    """
     whole = sum(weights)
     shares = [amount * weight // whole for weight in weights]
     by_remainder = sorted(range(len(weights)), key=lambda rank: (-(amount * weights[rank] % whole), rank))
@@ -175,7 +178,7 @@ DISTRIBUTIONS: dict[str, Callable[[int], list[int]]] = {
 
 
 def _shuffle(random: Random, order: "array[int]") -> None:
-    """Fisher and Yates. `Random.shuffle` may draw differently in another Python, `random()` not."""
+    """Shuffle by Fisher and Yates. `Random.shuffle` may draw differently in another Python."""
     draw = random.random
     for last in range(len(order) - 1, 0, -1):
         other = int(draw() * (last + 1))

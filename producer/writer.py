@@ -1,14 +1,16 @@
-"""pynsq's Writer, quick to send, quick to connect, and exact about what became of each MPUB.
+"""A subclass of pynsq's Writer that sends and connects faster, and reports the outcome of each MPUB.
 
-Keeps pynsq's connections, handshake, heartbeats and callback queue, and replaces by subclassing:
+It keeps pynsq's connections, handshake, heartbeats and callback queue. It differs in three ways:
 
-- MPUBs come ready made. `protocol.mpub` copies the command once a message.
-- A refused connection is an ordinary event, not a traceback, and whoever owns the writer decides
-  when to try again; the stock writer waits for 15 s.
-- An MPUB ends in one of four outcomes. The stock writer passes on "an error", which does not tell
+- The caller passes complete MPUB commands. pynsq's `protocol.mpub` copies the command once for each
+  message.
+- A connection that fails calls `closed` and logs no traceback. The caller decides when to connect
+  again. pynsq's Writer waits for 15 s.
+- An MPUB ends in one of four outcomes. pynsq's Writer reports only "an error", which does not tell
   whether the queue has the messages.
 
-Knows nothing of plays: what it sends belongs to a `ticket` that it hands back with the outcome.
+The writer knows nothing of plays: the caller passes a `ticket` with each MPUB, and gets it back with
+the outcome.
 """
 
 import struct
@@ -24,8 +26,8 @@ from tornado.iostream import IOStream
 
 from actors.system.addresses import split_address
 
-HANDSHAKE_TIMEOUT_S = 5.0  # From connect to ready; the stock connection waits for ever.
-HEARTBEAT_S = 10  # nsqd says something this often, so three times as long in silence means gone.
+HANDSHAKE_TIMEOUT_S = 5.0  # From connect to ready. pynsq's own connection waits for ever.
+HEARTBEAT_S = 10  # nsqd sends a heartbeat this often.
 SILENCE_MAX_S = 3.0 * HEARTBEAT_S
 PARTIAL = b"E_MPUB_FAILED"
 
@@ -43,25 +45,25 @@ Ticket = TypeVar("Ticket")
 
 
 class Sent(NamedTuple, Generic[Ticket]):
-    """An MPUB on its way. `written` is done when the kernel has all of it."""
+    """An MPUB without an outcome yet. `written` is done when the kernel has the whole command."""
 
     ticket: Ticket
     written: "Future[None]"
 
 
 class NsqdConnection(nsq.AsyncConn):
-    """A connection that can fail quietly. `reason` says why it ended, once it did."""
+    """A connection that logs no traceback when it fails. `reason`: why we closed it, "" if we did not."""
 
     reason = ""
     sent_count = 0
 
     def _connect_callback(self, fut: "Future[IOStream]") -> None:
-        # When connecting failed, the stream's close callback tells the writer.
+        # If connecting failed, the stream's close callback tells the writer.
         if fut.exception() is None:
             super()._connect_callback(fut)
 
     def end(self, reason: str) -> None:
-        """Close it for that reason; the first reason stays."""
+        """Close the connection. Only the `reason` of the first call is kept."""
         self.reason = self.reason or reason
         self.close()
 
@@ -69,9 +71,10 @@ class NsqdConnection(nsq.AsyncConn):
 class Writer(nsq.Writer, Generic[Ticket]):
     """Publishes ready-made MPUBs to the nsqds that `connect_to` names.
 
-    `settled(ticket, outcome)` is called once for each MPUB, `opened(address)` when a connection is
-    ready, `closed(address, reason, was_open)` when one ended or did not come about, and
-    `refused(address, error)` when an nsqd answers with an error. Needs a running loop.
+    `settled(ticket, outcome)` is called once for each MPUB. `opened(address)` is called when a
+    connection is ready. `closed(address, reason, was_open)` is called when a connection ended or
+    could not be made. `refused(address, error)` is called when an nsqd answers with an error.
+    Needs a running asyncio loop.
     """
 
     conns: dict[str, NsqdConnection]
@@ -83,7 +86,7 @@ class Writer(nsq.Writer, Generic[Ticket]):
         closed: Callable[[str, str, bool], None],
         refused: Callable[[str, str], None],
     ):
-        # The addresses come later, and may change; pynsq wants one for its name.
+        # pynsq requires an address here. `connect_to` gives the real ones later.
         super().__init__(["not known yet"], heartbeat_interval=HEARTBEAT_S)
         self._settled, self._opened = settled, opened
         self._closed, self._refused = closed, refused
@@ -91,29 +94,29 @@ class Writer(nsq.Writer, Generic[Ticket]):
 
     @property
     def open(self) -> list[NsqdConnection]:
-        """The connections that plays can be sent on."""
+        """The connections that can send now."""
         return [conn for conn in self.conns.values() if conn.connected() and not conn.stream.closed()]
 
     @property
     def connecting(self) -> bool:
-        """Whether a connection is neither ready nor given up yet."""
+        """Whether a connection is being made: it is not ready yet and has not failed."""
         return bool(self._connecting)
 
     @property
     def in_flight(self) -> int:
-        """MPUBs without an outcome."""
+        """The number of MPUBs that have no outcome yet."""
         return sum(len(conn.callback_queue) for conn in self.conns.values())
 
     def connect(self) -> None:
-        """Nothing by itself: `connect_to` says where, and whoever calls it says when."""
+        """Do nothing. pynsq calls this at its start, but only `connect_to` makes connections."""
 
     def connect_to(self, addresses: Iterable[str]) -> None:
-        """Start connecting to each "host:port" that is not connected or about to be."""
+        """Start connecting to each "host:port" that has no connection, ready or being made."""
         for address in addresses:
             self.connect_to_nsqd(*split_address(address))
 
     def connect_to_nsqd(self, host: str, port: int) -> None:
-        """As in pynsq, with a connection that fails quietly and within `HANDSHAKE_TIMEOUT_S`."""
+        """Connect as pynsq does, but fail without a traceback, after `HANDSHAKE_TIMEOUT_S` at most."""
         conn = NsqdConnection(host, port, **self.conn_kwargs)
         if conn.id in self.conns or conn.id in self._connecting:
             return
@@ -127,25 +130,25 @@ class Writer(nsq.Writer, Generic[Ticket]):
         conn.connect()
 
     def publish(self, command: bytes, ticket: Ticket) -> None:
-        """Send an MPUB on the open connection with the least to do. One must be open."""
+        """Send an MPUB on the open connection with the fewest in flight. One must be open."""
         conn = min(self.open, key=lambda conn: (len(conn.callback_queue), conn.sent_count))
         try:
             written = conn.send(command)
-        except OSError:  # tornado's StreamClosedError is one; the close callback is on its way.
+        except OSError:  # tornado's StreamClosedError is an OSError. The close callback follows.
             self._settled(ticket, PublishOutcome.NOT_SENT)
             return
         conn.sent_count += 1
         conn.callback_queue.append(Sent(ticket, written))
 
     def end_silent_connections(self) -> None:
-        """Close what has not said anything for so long that its nsqd must be gone."""
+        """Close each connection that received nothing for `SILENCE_MAX_S`: its nsqd must be gone."""
         for conn in list(self.conns.values()):
             silence_s = time.time() - conn.last_recv_timestamp
             if silence_s > SILENCE_MAX_S:
                 conn.end(f"silent for {silence_s:.0f} s")
 
     def close(self) -> None:
-        """Close all connections; what has no answer by now is settled before this returns."""
+        """Close all connections. Every MPUB without an answer is settled before this returns."""
         for conn in [*self.conns.values(), *self._connecting.values()]:
             self._settle_unanswered(conn)
             conn.end("closed by the producer")
@@ -156,16 +159,16 @@ class Writer(nsq.Writer, Generic[Ticket]):
         self._opened(conn.id)
 
     def _on_connection_response(self, conn: NsqdConnection, **_: object) -> None:
-        # The answer to IDENTIFY comes this way too, when nothing is in flight yet.
+        # The answer to IDENTIFY arrives here too, before any MPUB is in flight.
         if conn.callback_queue:
             self._settled(conn.callback_queue.pop(0).ticket, PublishOutcome.ACKNOWLEDGED)
 
     def _on_connection_error(self, conn: NsqdConnection, error: Error, **_: object) -> None:
-        if type(error) is not Error:  # The connection broke: the close that follows settles it.
+        if type(error) is not Error:  # The connection broke: its close callback settles the MPUBs.
             return
         text = error.args[0].decode("utf-8", "replace")
-        # nsqd answers in order, and every error that it has for an MPUB ends its reading of the
-        # connection: the first in flight is the refused one, and those behind it were never read.
+        # nsqd answers in order, and stops reading the connection after it refused an MPUB. So the
+        # first MPUB in flight is the refused one, and nsqd never read those behind it.
         unanswered, conn.callback_queue = conn.callback_queue, []
         for position, sent in enumerate(unanswered):
             partly_taken = position == 0 and error.args[0].startswith(PARTIAL)
@@ -185,7 +188,7 @@ class Writer(nsq.Writer, Generic[Ticket]):
     def _settle_unanswered(self, conn: NsqdConnection) -> None:
         unanswered, conn.callback_queue = conn.callback_queue, []
         for sent in unanswered:
-            # nsqd acts on a whole command only: what the kernel never had, nsqd cannot have.
+            # nsqd acts on whole commands only. It can't have one that the kernel did not get whole.
             whole = sent.written.done() and sent.written.exception() is None
             self._settled(sent.ticket, PublishOutcome.UNKNOWN if whole else PublishOutcome.NOT_SENT)
 
@@ -195,19 +198,19 @@ class Writer(nsq.Writer, Generic[Ticket]):
 
 
 def _reason(broken: BaseException | None) -> str:
-    """Why a stream was closed that we did not close."""
+    """Why a stream ended that we did not close. `broken`: its error, None if nsqd closed it."""
     if broken is None:
         return "closed by nsqd"
     return (isinstance(broken, OSError) and broken.strerror) or str(broken)
 
 
 def frame(body: bytes) -> bytes:
-    """One message of an MPUB: its size, then itself."""
+    """One message of an MPUB: the size of the body in 4 bytes, then the body."""
     return struct.pack(">l", len(body)) + body
 
 
 def mpub(topic: str, frames: Iterable[bytes], count: int) -> bytes:
-    """The MPUB command of `count` frames (the NSQ protocol: sizes and count as 4 bytes each)."""
+    """The MPUB command of `count` frames. NSQ's protocol has its size and the count in 4 bytes each."""
     messages = b"".join(frames)
     head = struct.pack(">ll", 4 + len(messages), count)
     return b"".join((b"MPUB ", topic.encode("ascii"), b"\n", head, messages))

@@ -1,7 +1,7 @@
-"""What commands ask of a running service over its admin HTTP.
+"""The requests of commands to a running service, over its admin HTTP.
 
-Its address is in the run file of the state folder. Every function raises `Failure` when no service runs
-there or it does not answer.
+The run file of the state folder has the address. Every function raises `Failure` if no service runs on the
+folder or the service does not answer.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""A recorded run, audited: were the promises kept, and how near were its publishes to the fewest possible.
+"""Audits a recorded run: was every promise kept, and how close was it to the fewest possible publishes?
 
-Judges with `core/client/audit.py` and `core/client/bound.py` alone, which share no rule with the code that
+It judges only with `core/client/audit.py` and `core/client/bound.py`. They share no rule with the code that
 publishes.
 """
 
@@ -31,7 +31,7 @@ BROKEN_SHOWN_MAX = 5
 
 
 class _Total(NamedTuple):
-    """A total of a video that a publish told the client, larger than every one before. `received`: in ns."""
+    """A video's total in a publish, larger than all totals before. `received`: by the client, in ns."""
 
     total: int
     received: int
@@ -39,17 +39,18 @@ class _Total(NamedTuple):
 
 
 class _FirstTold(NamedTuple):
-    """A play, and the first total told to the client that includes it."""
+    """A play, and the first total received by the client that includes it."""
 
     play: Play
     told: _Total
 
 
 class _Replay(NamedTuple):
-    """What the client knew of a recording. `totals`: the totals of each video, in the order received.
+    """What the publishes of a recording say.
 
-    `first_told`: for each total the one play that it names, the oldest of those that it added.
-    `timed`: whether every publish was recorded with its time.
+    `totals`: the growing totals of each video, in the order received. `first_told`: for each total the oldest
+    play that it added, because only that play's arrival is published. `timed`: whether every publish was
+    recorded with its time.
     """
 
     audit: Audit
@@ -59,7 +60,10 @@ class _Replay(NamedTuple):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """The verdict on a recording. Times in ms; None where the recording does not have them."""
+    """The verdict on a recording.
+
+    `ratio` is None if the bound is 0. `realtime_slowest_ms` is None if the recording has no times.
+    """
 
     publishes: int
     by_trigger: dict[str, int]
@@ -84,14 +88,14 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> bool:
-        """Whether no broken promise shows in the recording."""
+        """Whether the recording shows no broken promise."""
         return not any(self.promises_broken.values())
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Read, judge and print a recording. Returns 0 if every promise was kept, else 1.
 
-    Raises `Failure` for a line that is no publish or play.
+    Raises `Failure` if a line is not a publish or not a play.
     """
     dispatch, promises = settings.dispatch, promises_of(settings)
     if options.deadline_s is not None:
@@ -122,10 +126,10 @@ def examine(
     realtime_linger_ms: float = 0,
     overdue_linger_ms: float = 0,
 ) -> Result:
-    """Judge a recording. `plays`: None when they were not recorded.
+    """Judge a recording. `plays`: None if they were not recorded.
 
-    `linger_ms`: how long the bound lets a realtime play wait. None takes the slowest realtime play of this
-    recording, or `realtime_linger_ms` if it has no times.
+    `linger_ms`: how long the bound lets a realtime play wait. None means as long as the slowest realtime play
+    of this recording, or `realtime_linger_ms` if the recording has no times.
     """
     replay = _replay(received, promises)
     first_told = replay.first_told if plays is None else list(_match(plays, replay.totals))
@@ -163,19 +167,19 @@ def examine(
 
 
 def show(result: Result) -> None:
-    """Print it for people."""
+    """Print the result as a table for people."""
     page = Page()
     rows = Table(box=None, pad_edge=False, show_header=False)
     rows.add_column(style="dim", no_wrap=True)
     rows.add_column()
     triggers = ", ".join(f"{count:,} {name}" for name, count in result.by_trigger.items() if count)
-    again = f"; {result.duplicates:,} more came again under their key" if result.duplicates else ""
-    source = "recorded" if result.plays_recorded else "by the totals"
+    again = f"; {result.duplicates:,} more came again with a known key" if result.duplicates else ""
+    source = "recorded" if result.plays_recorded else "taken from the totals"
     rows.add_row("plays", f"{result.plays:,} of {result.videos:,} videos, {source}")
     rows.add_row("publishes", f"{result.publishes:,} ({triggers or 'none'}){again}")
     rows.add_row("fewest possible", _bound(result))
     rows.add_row("one a play", f"{result.one_a_play:,}")
-    timer = f"{result.plain_timer:,}, but a quiet video waits for it"
+    timer = f"{result.plain_timer:,}, but the plays of a quiet video wait for the timer"
     rows.add_row(f"a {result.deadline_s:g} s timer", timer)
     share = result.places_empty / result.places if result.places else 0
     rows.add_row(
@@ -192,24 +196,24 @@ def show(result: Result) -> None:
     for one in result.broken:
         page.print(Text(f"  {one.batch} {one.video_id or ''}: expected {one.expected}, found {one.found}"))
     if result.held:
-        blind = "" if result.times_recorded else ", as far as a recording without times shows"
+        blind = "" if result.times_recorded else ", as far as a recording without times can show"
         page.print(Text(f"every promise was kept{blind}", style="bold green"))
 
 
 def _bound(result: Result) -> str:
-    ratio = f", of which the run made {result.ratio:g} times as many" if result.ratio else ""
-    waited = f"with each realtime play told within {result.bound_linger_ms:,.4g} ms"
+    ratio = f"; the run made {result.ratio:g} times as many" if result.ratio else ""
+    waited = f"if each realtime play is published within {result.bound_linger_ms:,.4g} ms"
     return f"{result.bound:,} {waited}{ratio}"
 
 
 def _replay(received: list[Received], promises: Promises) -> _Replay:
-    """Give a recording to an audit, publish by publish."""
+    """Give each publish of a recording to a new audit."""
     audit = Audit(promises, keys_max=len(received) + 1)
     timed = all(one.received_at_ns is not None for one in received)
     replay = _Replay(audit, {}, [], timed)
     now = 0
     for publish, received_at_ns in received:
-        # Without a recorded time: the newest play had arrived by then. The earliest time that is possible.
+        # Without a recorded time: the earliest possible one. All plays that the publish names had arrived.
         newest = max((entry.arrived_at_ns for entry in publish.videos), default=0)
         now = max(now, newest) if received_at_ns is None else received_at_ns
         if audit.receive(publish, now).verdict is Verdict.ACCEPTED:
@@ -223,7 +227,8 @@ def _add_totals(replay: _Replay, publish: Publish, now: int, promises: Promises)
         last = before[-1].total if before else 0
         if entry.plays <= last:
             continue
-        # A first total of 100 or more: the recording may begin late, and that play need not be the first.
+        # The oldest play that a total adds is number `last + 1`. But a recording may begin late: then a first
+        # total need not have added play 1. So one of 100 or more counts as a play that is not realtime.
         total = entry.plays if not before and entry.plays >= promises.realtime_below else last + 1
         told = _Total(entry.plays, now, entry.overdue or publish.trigger == Trigger.OVERDUE)
         before.append(told)
@@ -232,7 +237,7 @@ def _add_totals(replay: _Replay, publish: Publish, now: int, promises: Promises)
 
 
 def _match(plays: list[Play], totals: dict[str, list[_Total]]) -> Iterator[_FirstTold]:
-    """Each recorded play that the client was told, with the first total that includes it."""
+    """Each recorded play that was published to the client, with the first total that includes it."""
     for play in plays:
         of_video = totals.get(str(play.video), [])
         at = bisect_left(of_video, play.total, key=lambda one: one.total)
@@ -243,7 +248,7 @@ def _match(plays: list[Play], totals: dict[str, list[_Total]]) -> Iterator[_Firs
 def _broken(
     replay: _Replay, plays: list[Play] | None, first_told: list[_FirstTold], promises: Promises
 ) -> dict[str, int]:
-    """How often each promise was broken; with recorded plays those count too that no publish named."""
+    """How often each promise was broken. `plays` also show what no publish can show."""
     broken = {promise.value: count for promise, count in replay.audit.statistics.broken.items()}
     if plays is not None:
         broken["every_play_told"] = _untold(plays, replay.totals)
@@ -254,7 +259,7 @@ def _broken(
 
 
 def _realtime_slowest_ms(first_told: list[_FirstTold], promises: Promises) -> float:
-    """The longest that a realtime play waited until the client was told it."""
+    """The longest time from the receipt of a realtime play until the client had it, in ms."""
     waits = (
         told.received - play.received for play, told in first_told if play.total < promises.realtime_below
     )
@@ -273,23 +278,23 @@ def _mode(promises: Promises, linger_ms: float, overdue_linger_ms: float) -> Mod
 
 
 def _granted(first_told: _FirstTold, mode: Mode) -> Demand:
-    """What the play demands, relaxed to when it was told here if that was later.
+    """The demand of a play, extended to include the instant at which the client had it in this run.
 
-    So the run itself meets every demand, and the bound can't be above the publishes that it made.
+    So the run itself meets every demand, and the bound can't be above the number of publishes in the run.
     """
     one, received = demand(first_told.play, mode), first_told.told.received
     return one._replace(first=min(one.first, received), last=max(one.last, received))
 
 
 def _untold(plays: list[Play], totals: dict[str, list[_Total]]) -> int:
-    """How many plays the client was never told."""
+    """How many plays were never published to the client."""
     return sum(
         str(play.video) not in totals or totals[str(play.video)][-1].total < play.total for play in plays
     )
 
 
 def _excess(plays: list[Play], totals: dict[str, list[_Total]]) -> int:
-    """By how much the last totals exceed what was played."""
+    """By how many plays the last totals exceed the recorded plays, summed over all videos."""
     played: dict[str, int] = {}
     for play in plays:
         played[str(play.video)] = max(played.get(str(play.video), 0), play.total)

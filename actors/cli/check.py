@@ -75,7 +75,7 @@ async def _state_folder(settings: Settings) -> str:
             folder.rmdir()
     except OSError as error:
         raise Failure(
-            f"{folder} cannot be written ({error.strerror}), expected a folder of ours: see "
+            f"{folder} cannot be written ({error.strerror}), expected a folder that this user can write: see "
             "supervisor.state_dir"
         ) from error
     return f"{folder} can be written"
@@ -84,14 +84,14 @@ async def _state_folder(settings: Settings) -> str:
 async def _service(settings: Settings) -> str:
     facts = runfile.read(settings.supervisor.state_dir)
     if facts is None:
-        raise Skipped(f"none runs on this state folder; start it with `{service_command()}`")
+        raise Skipped(f"no service runs on this state folder; start one with `{service_command()}`")
     url = f"http://{facts['admin_address']}"
     try:
         with urllib.request.urlopen(f"{url}/healthz", timeout=TIMEOUT_S):
             return f"runs, pid {facts['pid']}, status at {url}/status"
     except urllib.error.HTTPError as error:
         down = ", ".join(json.load(error).get("down", []))
-        raise Failure(f"pid {facts['pid']} runs, but not all of it: {down} is down; see its log") from error
+        raise Failure(f"pid {facts['pid']} runs, but these children are down: {down}; see its log") from error
     except OSError as error:
         raise Failure(f"pid {facts['pid']} does not answer at {url} ({reason_of(error)})") from error
 
@@ -99,7 +99,7 @@ async def _service(settings: Settings) -> str:
 async def _queue(settings: Settings) -> str:
     addresses = await _nsqds(settings)
     took_ms = [await _round_trip_ms(address) for address in addresses]
-    return f"nsqd {', '.join(addresses)} took and gave a message, the last in {took_ms[-1]:.1f} ms"
+    return f"nsqd {', '.join(addresses)} took a message and gave it back, the last in {took_ms[-1]:.1f} ms"
 
 
 async def _nsqds(settings: Settings) -> list[str]:
@@ -139,19 +139,21 @@ async def _round_trip(address: str) -> None:
         while True:
             size = int.from_bytes(await reader.readexactly(4), "big")
             if size > FRAME_BYTES_MAX:
-                raise Failure(f"what answers at {address} is no nsqd; expected its TCP port, often 4150")
+                raise Failure(
+                    f"the program at {address} is not an nsqd; expected nsqd's TCP port, often 4150"
+                )
             kind, data = nsq.protocol.unpack_response(await reader.readexactly(size))
             if kind == nsq.protocol.FRAME_TYPE_ERROR:
                 raise Failure(f"nsqd {address} refused: {data.decode(errors='replace')}")
             if kind == nsq.protocol.FRAME_TYPE_MESSAGE:
                 message = nsq.protocol.decode_message(data)
                 if message.body != body:
-                    raise Failure(f"nsqd {address} gave another message than it was given")
+                    raise Failure(f"nsqd {address} gave back a different message")
                 writer.write(nsq.protocol.finish(message.id))
                 await writer.drain()
                 return
     except (EOFError, OSError) as error:
-        raise Failure(f"what answers at {address} closed the connection; expected an nsqd there") from error
+        raise Failure(f"the program at {address} closed the connection; expected an nsqd there") from error
     finally:
         writer.close()
 

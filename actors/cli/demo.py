@@ -38,7 +38,7 @@ def run(settings: config.Settings, config_file: str | None, overrides: list[str]
     try:
         asked = parse(load)
     except ArgumentsError as error:
-        print(f"the arguments are not right:\n{error}", file=sys.stderr)
+        print(f"wrong arguments:\n{error}", file=sys.stderr)
         return EXIT_USAGE
     console = Console(stderr=True, highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="playtally-demo-"))
@@ -66,7 +66,7 @@ def run(settings: config.Settings, config_file: str | None, overrides: list[str]
         result.exit_code = code
     except (Failure, OSError, TimeoutExpired) as error:
         console.print(f"the demo ended early: {error}", style="red", markup=False)
-        console.print(f"its log is {service.log_file}", style="red", markup=False)
+        console.print(f"the service's log is {service.log_file}", style="red", markup=False)
         return EXIT_FAILED
     except KeyboardInterrupt:
         console.print("the demo was interrupted")
@@ -98,7 +98,7 @@ def _work(
         if producer.wait() != 0:
             raise Failure(f"the producer failed:\n{log_file.read_text()}")
     finally:
-        producer.terminate()  # does nothing after it has ended, which it has unless something failed
+        producer.terminate()  # does nothing if it has ended, as it has unless something failed
         producer.wait()
     status = wait_for(
         lambda: _caught_up(service), "the last publish to be recorded", 10 + settings.publish.timeout_s

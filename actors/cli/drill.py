@@ -1,7 +1,7 @@
 """A drill: kill children at random under load, and prove that no play was lost or counted twice.
 
-It uses the running service, or starts one. Its load is of videos that have no other plays, so its plays can
-be told from all others. It sends SIGKILL from outside the service, as any user can.
+It uses the running service, or starts one. It plays only videos that have no other plays, so the plays of the
+drill are known from all others. It sends SIGKILL from outside the service, as any user can.
 """
 
 import argparse
@@ -39,7 +39,7 @@ OWN_SETTINGS = [
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """One kill: the child, and the times until it was linked and until it worked again."""
+    """One kill: the child, its pid, and the times in ms until it was linked and until it worked again."""
 
     child: str
     pid: int
@@ -48,7 +48,7 @@ class Kill(msgspec.Struct, frozen=True):
 
 
 class _Drill(NamedTuple):
-    """What one drill is to do.
+    """The plan of one drill.
 
     `folder`: where the producer's manifest goes. `pause_s`: the least time from one kill to the next.
     `patience_s`: how long the service may take to catch up.
@@ -73,11 +73,11 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         patience_s = settings.dispatch.deadline_s + settings.nsq.msg_timeout_s + 60
         drill = _Drill(service, folder, options.kills, seed, 0.0, patience_s, console)
         if service.facts() is not None:
-            console.print(f"on the service that runs on {service.state_dir}; seed {seed}")
+            console.print(f"the drill uses the service that runs on {service.state_dir}; seed {seed}")
             pause_s = settings.supervisor.max_seconds / max(1, settings.supervisor.max_restarts)
             return _run(drill._replace(pause_s=pause_s * 1.1))
         service = Service(folder / "state", [*options.set, *OWN_SETTINGS], options.config)
-        console.print(f"no service runs, so on one of its own; seed {seed}")
+        console.print(f"no service runs, so the drill starts one of its own; seed {seed}")
         with service:
             return _run(drill._replace(service=service))
 
@@ -114,13 +114,13 @@ def _kill_under_load(drill: _Drill, counted_before: int) -> tuple[list[Kill], di
             drill.console.print(_line(number, drill.kills, done[-1]))
             time.sleep(max(drill.pause_s, chance.uniform(*PAUSE_S)))
     finally:
-        producer.send_signal(signal.SIGINT)  # it stops, and writes down what the queue acknowledged
+        producer.send_signal(signal.SIGINT)  # the producer stops, and writes down what the queue acknowledged
         producer.wait()
     return done, json.loads(manifest_file.read_text(encoding="utf-8"))
 
 
 def _wait_caught_up(drill: _Drill, counted_before: int, acknowledged: int) -> dict[str, Any]:
-    """Wait until all acknowledged plays are counted and published, or nothing more comes. The status then."""
+    """Wait until all acknowledged plays are counted and published, or no more come. Returns the status."""
     service = drill.service
     try:
         return wait_for(
@@ -214,7 +214,9 @@ def _show(kills: list[Kill], proof: dict[str, int], status: dict[str, Any]) -> N
         f"{dropped:,} redeliveries recognised"
     )
     if proof["unknown"]:
-        console.print(f"{proof['unknown']:,} more had no answer when the queue was killed, and count or not")
+        console.print(
+            f"{proof['unknown']:,} more plays had no answer from the queue; each may be counted or not"
+        )
     broken = proof["lost"] or proof["doubled"] or proof["untold"]
     console.print(
         Text(

@@ -1,6 +1,7 @@
-"""A service started and watched from outside, as its users do.
+"""Starts a service and watches it from outside, as its users do.
 
-For the demo, the drill, the benchmarks and the tests. Knows the service by its command line and HTTP alone.
+For the demo, the drill, the benchmarks and the tests. It uses only the service's command line, run file and
+HTTP.
 """
 
 import contextlib
@@ -30,10 +31,10 @@ Found = TypeVar("Found")
 
 
 class Service:
-    """A supervisor in a process of its own, with its state in `state_dir`.
+    """A service in processes of its own, with its state in `state_dir`.
 
-    stdout goes to `publishes.jsonl` there and stderr to `service.log`, both appended to, so that they
-    hold the whole story through restarts.
+    stdout is appended to `publishes.jsonl` in `state_dir`, and stderr to `service.log`. So both files cover
+    all starts of the service.
     """
 
     def __init__(self, state_dir: Path, overrides: Iterable[str] = (), config_file: str | Path | None = None):
@@ -48,9 +49,10 @@ class Service:
         self.arguments = [*config_arguments, *(word for one in settings for word in ("--set", one))]
 
     def start(self, stdout: int | None = None) -> None:
-        """Start it, and wait until all its children run. Raises `Failure` with its log if it ends.
+        """Start the service, and wait until all its children run.
 
-        `stdout`: a descriptor for the publishes to go to instead of the file.
+        `stdout`: a file descriptor that gets the publishes instead of `publishes.jsonl`. Raises `Failure`
+        with the log if the service ends, or does not start within `START_TIMEOUT_S`.
         """
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with open(self.publishes_file, "ab") as out, open(self.log_file, "ab") as err:
@@ -60,7 +62,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
                 stderr=err,
-                start_new_session=True,  # so that Ctrl-C at the terminal does not reach it
+                start_new_session=True,  # Ctrl-C at the terminal must not reach the service
             )
         pid = self.process.pid
         wait_for(
@@ -89,11 +91,11 @@ class Service:
         return self.process is None or self.process.poll() is not None
 
     def facts(self) -> dict[str, Any] | None:
-        """Return its run file, None while it does not run."""
+        """Return the content of the run file, None while the service does not run."""
         return runfile.read(self.state_dir)
 
     def address(self, name: str) -> str:
-        """Return the "host:port" that the run file has under `name`. Raises `OSError` while nothing runs."""
+        """Return the "host:port" that the run file has under `name`. Raises `OSError` if no service runs."""
         facts = self.facts()
         if facts is None:
             raise ConnectionError("the service does not run")
@@ -101,34 +103,34 @@ class Service:
         return address
 
     def log(self) -> str:
-        """Return everything that it wrote to stderr."""
+        """Return everything that the service wrote to stderr."""
         return self.log_file.read_text() if self.log_file.exists() else ""
 
     def publishes(self) -> list[dict[str, Any]]:
-        """Return the publishes that it wrote to stdout."""
+        """Return the publishes that the service wrote to stdout."""
         return [json.loads(line) for line in self.publishes_file.read_text().splitlines()]
 
     def status(self) -> dict[str, Any]:
-        """Return GET /status. Raises `OSError` if it does not answer."""
+        """Return the answer to GET /status. Raises `OSError` if there is none."""
         status: dict[str, Any] = self._get("admin_address", "/status")
         return status
 
     def totals(self) -> dict[str, int]:
-        """Return the totals that its reference client has, by video."""
+        """Return the totals that the reference client has, by video."""
         totals: dict[str, int] = self._get("client_address", "/totals")
         return totals
 
     def report(self) -> dict[str, Any]:
-        """Return GET /report of its reference client."""
+        """Return the reference client's answer to GET /report."""
         report: dict[str, Any] = self._get("client_address", "/report")
         return report
 
     def child(self, child_id: str) -> dict[str, Any]:
-        """Return one child of the status."""
+        """Return one child's entry in the status."""
         return next(child for child in self.status()["children"] if child["id"] == child_id)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run one of its commands."""
+        """Run a command of `supervisor.py` on this service. `words`: its name, then its arguments."""
         return subprocess.run(
             [*COMMAND, words[0], *self.arguments, *words[1:]],
             env=environment(),
@@ -138,7 +140,7 @@ class Service:
         )
 
     def stop(self) -> int:
-        """Stop it in order. Returns its exit code."""
+        """Stop the service with SIGTERM, and wait until it ended. Returns its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_TIMEOUT_S)
@@ -150,7 +152,7 @@ class Service:
         self.process.wait()
 
     def end(self) -> None:
-        """End all its processes, whatever state it is in."""
+        """End a running service: with SIGTERM, or with SIGKILL for all if it takes `STOP_TIMEOUT_S`."""
         if self.process is None or self.process.poll() is not None:
             return
         self.process.terminate()
@@ -169,7 +171,10 @@ class Service:
 def produce(
     service: Service, *words: str, manifest: Path, log_file: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start the producer on a service's queue. Its stderr goes to `log_file`, or to ours without one."""
+    """Start the producer on a service's queue. `words`: its options.
+
+    Its stderr goes to `log_file`, or to our stderr if that is None.
+    """
     with open(log_file or os.devnull, "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "producer", *service.arguments, *words, "--manifest", str(manifest)],
@@ -181,9 +186,9 @@ def produce(
 def wait_for(
     condition: Callable[[], Found | None], what: str, timeout_s: float, tell: Callable[[], str] = str
 ) -> Found:
-    """Wait until `condition` returns a true value, and return that. An `OSError` in it counts as false.
+    """Wait until `condition` returns a true value, and return it. An `OSError` in it counts as false.
 
-    Raises `Failure` with `what` and the text of `tell()` after `timeout_s`.
+    After `timeout_s` seconds it raises `Failure`, which says `what` was waited for and adds `tell()`.
     """
     deadline_s = time.monotonic() + timeout_s
     while True:
@@ -197,7 +202,7 @@ def wait_for(
 
 
 def free_or_any(address: str) -> str:
-    """Return `address` if it is free now, else the same host with port 0."""
+    """Return `address` ("host:port") if it is free now, else the same host with port 0."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -18,11 +18,11 @@ EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 bad arguments or config, 3 restart intensity exceeded, "
     "4 a store that can't be used."
 )
-CHILD_HELP = "its id, as in status, or the beginning of it"
+CHILD_HELP = "the child's id, as in status, or the start of it"
 
 
 def command_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line. What it parses has `command`, a `Command`."""
+    """Return the parser of the whole command line. Its result has the `Command` to run as `command`."""
     shared, run_options = _shared_options(), _run_options()
     parser = argparse.ArgumentParser(
         prog=service_command(),
@@ -83,7 +83,7 @@ def _run_options() -> argparse.ArgumentParser:
         "--log-level",
         default="INFO",
         choices=["DEBUG", "INFO", "WARNING", "ERROR"],
-        help="how much the service says on stderr",
+        help="how much the service logs on stderr",
     )
     return options
 
@@ -150,14 +150,16 @@ def _add_state(commands: _Commands) -> None:
 
 
 def _add_audit(commands: _Commands) -> None:
-    text = "judge recorded publishes: were the promises kept, how few could there be"
+    text = "judge recorded publishes: which promises were broken, and how few publishes were possible"
     audit = commands.add("audit", trials.run_audit, text, _json_option())
     audit.add_argument("publishes", metavar="PUBLISHES", help="JSON lines as the service prints; - for stdin")
     audit.add_argument(
-        "--plays", metavar="FILE", help='what was played, in the order counted: {"video_id", "arrived_at_ns"}'
+        "--plays",
+        metavar="FILE",
+        help='JSON lines of plays, in the order counted: {"video_id", "arrived_at_ns"}',
     )
     audit.add_argument(
-        "--record", metavar="FILE", help="write each line to this file as it comes, with its received_at_ns"
+        "--record", metavar="FILE", help="write each line to this new file when it comes, with received_at_ns"
     )
     audit.add_argument(
         "--deadline-s",
@@ -169,7 +171,7 @@ def _add_audit(commands: _Commands) -> None:
         "--linger-ms",
         metavar="MS",
         type=argument_types.not_negative,
-        help="the bound lets a realtime play wait this long (default: the slowest of this run)",
+        help="how long the bound lets a realtime play wait, in ms (default: the longest wait in this run)",
     )
 
 
@@ -177,7 +179,9 @@ def _add_drill(commands: _Commands) -> None:
     text = "kill children at random under load, and prove that no play was lost"
     drill = commands.add("drill", trials.run_drill, text)
     drill.add_argument("--kills", type=int, default=50, help="how many kills (default 50)")
-    drill.add_argument("--seed", type=int, help="seed of the order of kills (default: random, and printed)")
+    drill.add_argument(
+        "--seed", type=int, help="seed of the order of kills (default: a random one, which is printed)"
+    )
 
 
 def _add_demo(commands: _Commands) -> None:
@@ -189,9 +193,9 @@ def _add_demo(commands: _Commands) -> None:
     demo.add_argument(
         "--quiet-videos",
         metavar="N",
-        help="videos that stay below 100 plays (default: 15; of fewer than 100 videos 15 %%)",
+        help="videos that stay below 100 plays (default: 15, or 15 %% if there are fewer than 100 videos)",
     )
     demo.add_argument(
-        "--seconds", metavar="S", default="0", help="spread the plays over S seconds; 0: flat out (default)"
+        "--seconds", metavar="S", default="0", help="spread the plays over S seconds; 0 (default): no pauses"
     )
     demo.add_argument("--seed", metavar="N", default="1", help="seed of the plays (default: 1)")

@@ -1,9 +1,9 @@
-"""Recordings of a run: publishes and plays, one JSON object on each line; read, checked, and written.
+"""Reads, checks and writes recordings of a run: publishes and plays, one JSON object per line.
 
-Owns the two forms. Publishes: what the service prints on stdout, with or without `received_at_ns`, when
-the client had it. Plays, in the order in which they were counted: `{"video_id", "arrived_at_ns"}`, and
-where they are known `received_at_ns` (by the service) and `total` (that the play made; else it is counted
-from 1).
+Owns the two forms. Publishes: the lines that the service prints on stdout, with or without `received_at_ns`
+(when the client received it). Plays, in the order in which they were counted: `{"video_id", "arrived_at_ns"}`
+and, if known, `received_at_ns` (when the service received it) and `total` (the total that the play made).
+Plays without `total` are counted from 1.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
-"""The demo's report: what a run was, and whether every promise held.
+"""The demo's report: the facts of a run, and whether every promise was kept.
 
-It judges by what the client was told, not by what the service says of itself.
+It judges by what the client received. The service's own count of late totals must be 0 too.
 """
 
 import json
@@ -12,6 +12,7 @@ import msgspec
 from rich.table import Table
 from rich.text import Text
 
+from ..config import BATCH_SIZE_MAX
 from ..core.triggers import Trigger
 from ..system.installation import INSTALLED, ROOT, producer_command, service_command
 from .audit_run import Result
@@ -21,7 +22,12 @@ REALTIME_PATIENCE_S = 1.0
 
 
 class DemoRun(msgspec.Struct, kw_only=True):
-    """The facts of one run of the demo. `told`: the totals that the client has."""
+    """The facts of one run of the demo.
+
+    `manifest`: what the producer wrote. `status` is the service's, `report` the reference client's. `told`:
+    the totals that the client has. `economy`: the verdict of the audit. `count_seconds`: until every play was
+    counted. `produce_seconds`: the time over which plays were spread; 0 means as fast as possible.
+    """
 
     manifest: dict[str, Any]
     status: dict[str, Any]
@@ -37,7 +43,7 @@ class DemoRun(msgspec.Struct, kw_only=True):
 
     @staticmethod
     def read_manifest(path: Path) -> dict[str, Any]:
-        """Return what the producer wrote down: the plays that the queue acknowledged."""
+        """Return the producer's manifest: the plays that the queue acknowledged."""
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return manifest
 
@@ -59,18 +65,18 @@ def findings(run: DemoRun) -> list[JudgedPromise]:
     widest = max((len(publish["videos"]) for publish in run.publishes), default=0)
     late = run.status["publishes"]["late"]
     quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
-    # Published flat out, a play first waits behind the backlog; nothing else may delay it.
+    # If plays were produced as fast as possible, a play may also wait behind the queue's backlog.
     patience_s = REALTIME_PATIENCE_S + (0 if run.produce_seconds else run.count_seconds)
     return [
         JudgedPromise(
             "every play counted exactly once",
             wrong == 0 and sum(run.told.values()) == run.manifest["plays"],
-            f"the client's totals of {len(expected)} videos are the producer's, {wrong} differ",
+            f"{len(expected)} of the producer's totals compared with the client's, {wrong} differ",
         ),
         JudgedPromise(
-            "at most 20 videos a publish, each once",
-            widest <= 20 and not broken["width"] and not broken["once_a_batch"],
-            f"the widest of {len(run.publishes)} had {widest}",
+            f"at most {BATCH_SIZE_MAX} videos a publish, each once",
+            widest <= BATCH_SIZE_MAX and not broken["width"] and not broken["once_a_batch"],
+            f"the widest of {len(run.publishes)} publishes had {widest} videos",
         ),
         JudgedPromise(
             "only totals that changed, none ever falls",
@@ -80,14 +86,14 @@ def findings(run: DemoRun) -> list[JudgedPromise]:
         JudgedPromise(
             f"under {run.realtime_below} plays: published as received",
             not quiet["count"] or quiet["max"] <= patience_s * 1000,
-            f"{quiet['count']:,} such totals, the slowest {quiet['max']:,.0f} ms after it was queued"
+            f"{quiet['count']:,} such totals, the slowest arrived {quiet['max']:,.0f} ms after its play"
             if quiet["count"]
             else "no such total",
         ),
         JudgedPromise(
             f"{run.realtime_below} or more: within {run.deadline_s:g} s of arrival",
             not broken["deadline"] and not late,
-            f"the oldest was {hot['max'] / 1000:.2f} s old when the client had it"
+            f"the oldest play was {hot['max'] / 1000:.2f} s old when the client had it"
             if hot["count"]
             else "no such total",
         ),
@@ -118,7 +124,7 @@ def render(run: DemoRun, found: list[JudgedPromise]) -> None:
 
 
 def _facts(run: DemoRun) -> Table:
-    """What was played and published, one row a fact."""
+    """What was played and published, one row for each fact."""
     report, publishes = run.report, run.status["publishes"]
     plays = run.manifest["plays"]
     rows = Table(box=None, pad_edge=False, show_header=False)
@@ -130,7 +136,7 @@ def _facts(run: DemoRun) -> Table:
     by_trigger = ", ".join(f"{publishes[name]} {name}" for name in Trigger if publishes[name])
     rows.add_row("publishes", f"{publishes['total']} ({by_trigger})")
     width, plays_each = report["videos_per_publish"]["mean"], report["plays_per_publish"]
-    rows.add_row("videos a publish", f"{width:.1f} of 20; {plays_each:,.0f} plays a publish")
+    rows.add_row("videos a publish", f"{width:.1f} of {BATCH_SIZE_MAX}; {plays_each:,.0f} plays a publish")
     _add_economy(rows, run)
     quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
     if quiet["count"]:
@@ -145,11 +151,12 @@ def _facts(run: DemoRun) -> Table:
 
 
 def _add_economy(rows: Table, run: DemoRun) -> None:
-    """Add how many publishes there were beside how many there could have been."""
+    """Add rows that compare the number of publishes with the fewest possible and with simpler ways."""
     economy = run.economy
     rows.add_row(
         "fewest possible",
-        f"{economy.bound:,}, whoever tells each of these plays as soon: {economy.ratio:g} times as many here",
+        f"{economy.bound:,} if each play is published as early as here; "
+        f"this run made {economy.ratio:g} times as many",
     )
     rows.add_row("spare capacity", f"{economy.places_empty:,} of {economy.places:,} places were left empty")
     rows.add_row(
@@ -163,7 +170,7 @@ def _add_economy(rows: Table, run: DemoRun) -> None:
 
 
 def _where_next() -> list[tuple[str, str]]:
-    """What to run next. After `make demo` nothing of .venv is on PATH."""
+    """What to run next, and what it shows. `make demo` does not put .venv on PATH, so paths are shown."""
     run = service = service_command()
     producer = producer_command()
     if not INSTALLED and Path(sys.prefix).resolve() == (ROOT / ".venv").resolve():

@@ -16,7 +16,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     from ..service import lifecycle
 
     if sys.stdout is None and settings.publish.sink_kind is SinkKind.STDOUT:
-        raise Failure('stdout is closed and publish.url = ""; expected one of them to publish to')
+        raise Failure('stdout is closed and publish.url = "": open stdout, or set a URL to publish to')
     return lifecycle.run(settings, options.log_level)
 
 
@@ -37,15 +37,15 @@ def stop(settings: Settings, options: argparse.Namespace) -> int:
     from . import admin_client
 
     facts = admin_client.facts_of_service(settings)
-    # Ask first: the file may be a killed supervisor's, and its pid another's by now.
+    # Ask first: the run file may be a killed supervisor's, and another process may have that pid now.
     found = admin_client.status(settings)["supervisor"]["pid"]
     if found != facts["pid"]:
         raise Failure(
-            f"{settings.supervisor.state_dir} names pid {facts['pid']}, and pid {found} answers at "
-            f"{facts['admin_address']}: not stopped; name the --config of the service that you mean"
+            f"not stopped: the run file in {settings.supervisor.state_dir} names pid {facts['pid']}, but pid "
+            f"{found} answers at {facts['admin_address']}; name the --config of the service that you mean"
         )
     send_signal(found, signal.SIGTERM)
-    # Two drains and the children's stops, each at most shutdown_timeout_s.
+    # The stop has two drains and the stops of the children, each of at most shutdown_timeout_s.
     deadline_s = time.monotonic() + 8 * settings.supervisor.shutdown_timeout_s + 10
     while (runfile.read(settings.supervisor.state_dir) or {}).get("pid") == found:
         if time.monotonic() > deadline_s:

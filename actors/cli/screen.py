@@ -1,9 +1,8 @@
-"""Tables on stdout for people. Owns no facts: it gets the same that commands print as JSON.
+"""Prints tables on stdout for people. It gets the same data that commands print as JSON.
 
-rich draws the tables, because widths, wide characters and colours in terminals are a trade of their
-own; it leaves colours away by itself where stdout is no terminal. What people must be able to copy (a
-setting, an id, a path) is never cut: it is continued on the next line, or where stdout is no terminal,
-the line is as long as it has to be.
+rich draws the tables: it knows widths, wide characters and colours in terminals, and leaves colours away
+where stdout is no terminal. Text that people copy (a setting, an id, a path) is never cut. It continues on
+the next line. Where stdout is no terminal, a line may have `PIPE_COLUMNS` characters before that.
 """
 
 import time
@@ -21,14 +20,14 @@ from ..system.exits import EXIT_DONE, Failure
 
 WATCH_INTERVAL_S = 1.0
 PIPE_COLUMNS = 500  # the width of a page that goes to a file or another program
-EXPECTED_COLUMNS_MIN = 132  # in less, `config` leaves out what a setting accepts
-WORK_COLUMNS_MIN = 104  # in less, `status` leaves out the columns in `WORK`
+EXPECTED_COLUMNS_MIN = 132  # on a narrower page, `config` leaves out the column "expected"
+WORK_COLUMNS_MIN = 104  # on a narrower page, `status` leaves out the columns in `WORK`
 WORK = ("CPU", "mailbox")
 _STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "red"}
 
 
 class Page(Console):
-    """stdout. It leaves a broken pipe to the command line, which handles it for every command."""
+    """stdout, for rich. A broken pipe raises, because the command line handles it for every command."""
 
     def __init__(self) -> None:
         super().__init__(highlight=False)
@@ -36,7 +35,7 @@ class Page(Console):
             self.width = PIPE_COLUMNS
 
     def on_broken_pipe(self) -> None:
-        """Called by rich while it handles the `BrokenPipeError`."""
+        """Raise. rich calls this when it has caught a `BrokenPipeError`."""
         raise BrokenPipeError
 
 
@@ -79,7 +78,7 @@ def show_config(settings: list[Setting]) -> None:
 
 
 def show_totals(rows: list[tuple[str, int, int]]) -> None:
-    """Print rows of video, total, and the total that the client confirmed."""
+    """Print `rows` of a video, its total, and its last total that the client confirmed."""
     table = Table(box=None, pad_edge=False)
     table.add_column("video", no_wrap=True)
     table.add_column("plays", justify="right")
@@ -127,7 +126,7 @@ def _status(status: dict[str, Any], columns: int) -> Group:
 
 
 def _progress(status: dict[str, Any]) -> Text:
-    """Say whether all is done, or what is left."""
+    """Say that every play is published, or what is still to do."""
     if status["caught_up"]:
         return Text("caught up: nothing in flight, every play published", style="green")
     waits = []

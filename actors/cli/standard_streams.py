@@ -1,4 +1,4 @@
-"""stdin, stdout and stderr of a command: always open, and a failure of stdout told from any other."""
+"""stdin, stdout and stderr of a command: all are open, and a failed write to stdout has its own error."""
 
 import io
 import os
@@ -14,10 +14,10 @@ class OutputError(OSError):
 
 
 def open_standard_streams() -> None:
-    """Open descriptors 0 to 2 where they are closed, and make errors of stdout an `OutputError`.
+    """Open those of the descriptors 0 to 2 that are closed, and make stdout raise `OutputError`.
 
-    None of the three may stay free, here or in a child: a file or pipe that got the number of stdout would
-    have publishes written into it.
+    None of the three may stay closed, here or in a child. The next file or pipe would get the number of
+    stdout, and publishes would be written into it.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)

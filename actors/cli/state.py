@@ -37,7 +37,7 @@ def reshard(settings: Settings, options: argparse.Namespace) -> int:
     shards = settings.counters.shards
     done = reshard(settings.supervisor.state_dir, shards)
     if done is None:
-        print(f"the ledgers are of counters.shards = {shards} already: nothing to do", file=sys.stderr)
+        print(f"the ledgers already have counters.shards = {shards}: nothing to do", file=sys.stderr)
     else:
         print(
             f"divided {done.plays} plays of {done.videos} videos from {done.shards_before} ledgers into "

@@ -1,4 +1,4 @@
-"""The reference client as a child of the supervisor. It talks to no other actor: publishes come by HTTP."""
+"""The reference client as a child of the supervisor. It gets publishes by HTTP, and talks to no actor."""
 
 from pathlib import Path
 from typing import Never
@@ -13,7 +13,7 @@ from .server import ReferenceClient
 
 
 class Client(Actor[Never, Settings]):
-    """The actor that is the client."""
+    """The actor that runs the reference client."""
 
     async def init(self) -> Ready:
         """Open the store and listen. Raises `AddressFailure` or `StoreFailure`."""
@@ -30,7 +30,7 @@ class Client(Actor[Never, Settings]):
         return Ready({"client.address": address}, f"page at http://{address}/")
 
     def survives(self, error: BaseException) -> bool:
-        """It goes on while its process has no descriptor left for a connection."""
+        """Go on also if the process has no file descriptor left for a new connection."""
         return super().survives(error) or is_shortage(error)
 
     async def terminate(self) -> None:

@@ -1,4 +1,4 @@
-"""The page's live streams: Server-Sent Events of what changed.
+"""The page's live streams: Server-Sent Events with every change.
 
 Promises that this process never holds more than one event for a stream: a stream asks for the
 changes since the number that it has, so a slow browser gets fewer and larger events. A browser
@@ -23,7 +23,7 @@ from tornado.iostream import StreamClosedError
 from ..system.exits import StoreFailure
 from .reference import Reference
 
-# Each open page costs a connection and an encoding now and then; a browser has few of them.
+# Each open page costs a connection and some encoding. Few pages are open at a time.
 STREAMS_MAX = 64
 
 # Ten events a second look live, and cost the same for ten publishes as for ten thousand.
@@ -65,15 +65,15 @@ class ChangedVideos:
         self._numbers: dict[str, int] = {}
 
     def add(self, video_ids: Iterable[str]) -> None:
-        """The totals of these videos have changed, with one number for all of them."""
+        """Record that the totals of these videos have changed. All of them get one number."""
         self.number += 1
         for video_id in video_ids:
-            # Taken out first, so that it goes to the end.
+            # Removed first, so that it moves to the end.
             self._numbers.pop(video_id, None)
             self._numbers[video_id] = self.number
 
     def since(self, number: int) -> list[str]:
-        """The videos that changed after this number, newest first; all of them after 0."""
+        """The videos that changed after this number, newest first. 0 gives all videos."""
         newest = []
         for video_id in reversed(self._numbers):
             if self._numbers[video_id] <= number:
@@ -124,13 +124,13 @@ class Streams:
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(waker.wait(), PULSE_INTERVAL_S)
         except (TimeoutError, StreamClosedError, StoreFailure):
-            # Gone, too slow, or no figures to send: the browser comes back by itself.
+            # The browser is gone or too slow, or the store fails. The browser reconnects by itself.
             stream.drop()
         finally:
             self._wakers.discard(waker)
 
     async def end(self, timeout_s: float) -> None:
-        """End all streams; after `timeout_s` those still open are left to the closing of their sockets."""
+        """End all streams. Those still open after `timeout_s` end when their sockets are closed."""
         self._ending = True
         deadline = time.monotonic() + timeout_s
         while self._wakers and time.monotonic() < deadline:
@@ -144,7 +144,7 @@ class Streams:
         return b'event: %s\ndata: {"now_ms":%d,%s\n\n' % (name, now_ms, self._content(since)[1:])
 
     def _content(self, since: int) -> bytes:
-        # Streams that read along ask for the same span, so one encoding serves all of them.
+        # Streams that keep up ask for the same changes, so one encoding serves all of them.
         span = (since, self._changes.number)
         if self._encoded is None or self._encoded[0] != span:
             self._encoded = (span, self._encode(since))
@@ -159,7 +159,7 @@ class Streams:
         if len(rows) > VIDEOS_PER_EVENT_MAX:
             rows = heapq.nlargest(VIDEOS_PER_EVENT_MAX, rows, key=lambda row: row[1])
         report = audit.report()
-        # The page asks for these when there are any.
+        # The page asks GET /report for these if there are any.
         del report["promises_broken"]
         videos = [(video_id, plays, at_ns // _NS_PER_MS) for video_id, plays, at_ns in rows]
         return msgspec.json.encode({"report": report, "videos": videos})

@@ -65,7 +65,7 @@ class AnswerHandler(RequestHandler):
     """What all answers have in common: their headers, and errors as JSON."""
 
     def set_default_headers(self) -> None:
-        """As tornado calls it."""
+        """Called by tornado."""
         self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Security-Policy", _SECURITY_POLICY)
@@ -79,10 +79,10 @@ class AnswerHandler(RequestHandler):
         _ = self.finish(msgspec.json.encode(content) + b"\n")  # sent by itself
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """As tornado calls it, with the exception if there was one."""
+        """Called by tornado, with the exception if there was one."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, StoreFailure):
-            # Not committed and not lost: the service tries again until there is room.
+            # The publish is not committed, but not lost: the service tries again until there is room.
             self.answer({"error": str(error)}, 503)
         elif status_code == 404:
             self.answer({"error": f"nothing at {self.request.path[:200]}"}, 404)
@@ -92,7 +92,7 @@ class AnswerHandler(RequestHandler):
             self.answer({"error": self._reason}, status_code)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """As tornado calls it. A store that fails is one line; a bug is a traceback."""
+        """Called by tornado. Logs one line for a store that fails, and a traceback for a bug."""
         if isinstance(value, StoreFailure):
             log.error("client %s", value)
         elif not isinstance(value, HTTPError):
@@ -103,7 +103,7 @@ class ReferenceHandler(AnswerHandler):
     """A handler that asks the client."""
 
     def initialize(self, client: Reference) -> None:
-        """As tornado calls it, with the dictionary of the route."""
+        """Called by tornado with the dictionary of the route."""
         self.client = client
 
 
@@ -112,17 +112,18 @@ class PlaysHandler(ReferenceHandler):
     """POST /plays: takes publishes. 200 means that the publish is committed."""
 
     def prepare(self) -> None:
-        """As tornado calls it, before the body."""
+        """Called by tornado before the body."""
         self._body = bytearray()
 
     def data_received(self, chunk: bytes) -> None:
-        """As tornado calls it, with the next part of the body."""
-        # One byte over is enough to tell; the rest is read, so that the answer gets through.
+        """Called by tornado with the next part of the body."""
+        # One byte too many shows that the body is too long. The rest is read and dropped, so that the
+        # sender gets the answer.
         room = publishes.BODY_BYTES_MAX + 1 - len(self._body)
         self._body += chunk[:room]
 
     def post(self) -> None:
-        """As tornado calls it, after the body."""
+        """Called by tornado after the body."""
         body = bytes(self._body)
         if len(body) > publishes.BODY_BYTES_MAX:
             self._refuse(publishes.too_long())
@@ -150,7 +151,7 @@ class PlaysHandler(ReferenceHandler):
         if receipt.verdict is Verdict.CONFLICT:
             self.answer(
                 {
-                    "error": f"batch: {publish.batch!r} came before with other content, "
+                    "error": f"batch: {publish.batch!r} was received before with other content, "
                     "expected a new key for new content",
                     "field": "batch",
                 },
@@ -169,7 +170,7 @@ class TotalsHandler(ReferenceHandler):
     """GET /totals."""
 
     def get(self) -> None:
-        """As tornado calls it."""
+        """Called by tornado."""
         self.answer(self.client.audit.totals())
 
 
@@ -177,7 +178,7 @@ class ReportHandler(ReferenceHandler):
     """GET /report."""
 
     def get(self) -> None:
-        """As tornado calls it."""
+        """Called by tornado."""
         self.answer(self.client.report())
 
 
@@ -185,7 +186,7 @@ class HealthHandler(ReferenceHandler):
     """GET /healthz: 200, or 503 if the store can't be read."""
 
     def get(self) -> None:
-        """As tornado calls it."""
+        """Called by tornado."""
         self.client.stats()
         self.answer({"healthy": True})
 
@@ -196,7 +197,7 @@ class EventsHandler(AnswerHandler):
     is_closed = False
 
     def initialize(self, streams: Streams) -> None:
-        """As tornado calls it, with the dictionary of the route."""
+        """Called by tornado with the dictionary of the route."""
         self._streams = streams
         self.waker = asyncio.Event()
 
@@ -208,14 +209,14 @@ class EventsHandler(AnswerHandler):
         return connection
 
     async def get(self) -> None:
-        """As tornado calls it; returns when the stream ends."""
+        """Called by tornado. Returns when the stream ends."""
         if self._streams.is_full():
             self.answer({"error": "too many pages are open, expected fewer; close some"}, 503)
             return
         self.set_header("Content-Type", "text/event-stream")
-        # For a proxy in front, which would otherwise hold events back until it has a pageful.
+        # Without this header, a proxy in front holds events back until it has many of them.
         self.set_header("X-Accel-Buffering", "no")
-        # A small event goes out at once, and doesn't wait for the answer to the one before.
+        # With this, a small event goes out before the browser's system has confirmed the one before.
         self.connection.stream.set_nodelay(True)
         await self._streams.serve(self)
 
@@ -224,7 +225,7 @@ class EventsHandler(AnswerHandler):
         self.connection.close()
 
     def on_connection_close(self) -> None:
-        """As tornado calls it: the browser has gone."""
+        """Called by tornado when the browser has gone."""
         self.is_closed = True
         self.waker.set()
 
@@ -233,19 +234,19 @@ class PageHandler(AnswerHandler):
     """One file of the page, as it was when the client started."""
 
     def initialize(self, content: bytes, content_type: str) -> None:
-        """As tornado calls it, with the dictionary of the route."""
+        """Called by tornado with the dictionary of the route."""
         self._content, self._content_type = content, content_type
 
     def get(self) -> None:
-        """As tornado calls it."""
-        # Kept by the browser, but asked for each time (tornado answers 304 by the Etag), so that
-        # a page and the client it talks to are of one version.
+        """Called by tornado."""
+        # The browser keeps the file, but asks each time whether it has changed (tornado answers 304
+        # by the Etag), so that the page and its client are of one version.
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Content-Type", self._content_type)
         _ = self.finish(self._content)
 
     def head(self) -> None:
-        """As tornado calls it, which leaves the content out."""
+        """Called by tornado, which leaves the content out of the answer."""
         self.get()
 
 
@@ -253,7 +254,7 @@ class UnknownPathHandler(AnswerHandler):
     """Every other path: 404."""
 
     def prepare(self) -> None:
-        """As tornado calls it, whatever the method is."""
+        """Called by tornado for every method."""
         raise HTTPError(404)
 
 

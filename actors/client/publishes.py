@@ -1,8 +1,8 @@
-"""Publishes as they come over HTTP, to the audit's structs, or to one line that says what is wrong.
+"""Parses publishes that come over HTTP into the audit's structs, or says in one line what is wrong.
 
-Promises that any bytes are a `Publish` or a `MalformedPublish`. Refuses to judge promises: a publish of
-50 videos is well formed, and the audit counts it as a broken promise. Unknown members are ignored, so that
-a newer service can add some.
+Promises that any bytes give a `Publish` or raise `MalformedPublish`. Refuses to judge promises: a publish of
+50 videos is well formed, and the audit counts it as a broken promise. Unknown keys are ignored, so that a
+newer service can add some.
 """
 
 import hashlib
@@ -56,8 +56,10 @@ _decoder = msgspec.json.Decoder(_PublishBody)
 
 
 def held_up_ms(header: str | None) -> int:
-    """For how many milliseconds, as the sender says, attempts to reach this client had failed; 0 if it says
-    nothing."""
+    """How long attempts to reach this client had failed, in ms, as the sender's header says.
+
+    0 without a valid header.
+    """
     if header is None or not (header.isascii() and header.isdigit() and len(header) <= 12):
         return 0
     return int(header)
@@ -65,8 +67,8 @@ def held_up_ms(header: str | None) -> int:
 
 def parse(body: bytes, *, content_type: str, idempotency_key: str | None) -> Publish:
     """The publish in this request. Raises `MalformedPublish`, which names the field."""
-    # Checked also because a web page elsewhere cannot send this type to a loopback address
-    # without asking first, and is then refused.
+    # This check also stops other web pages: a browser lets them send this type only after it has
+    # asked this client, which does not allow it.
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise MalformedPublish("Content-Type", "application/json", f"is {media_type[:80]!r}")
@@ -92,9 +94,12 @@ def too_long() -> MalformedPublish:
 
 
 def is_signed(body: bytes, signature: str | None, secret: bytes) -> bool:
-    """Whether `X-Playtally-Signature` is this body's. Takes the same time for every signature."""
+    """Whether `signature`, the header X-Playtally-Signature, is right for this body and secret.
+
+    Takes the same time for every signature.
+    """
     expected = "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
-    # As bytes: compare_digest refuses text that is not ASCII, and a header may hold such.
+    # Compared as bytes: compare_digest refuses text that is not ASCII, which a header may have.
     return hmac.compare_digest(expected.encode(), (signature or "").strip().encode("utf-8"))
 
 
@@ -119,6 +124,6 @@ def _named(problem: str) -> MalformedPublish:
         path = f"{path}.{missing.group(1)}" if path else missing.group(1)
     name = re.sub(r"\[[^\]]*\]", "", path).rpartition(".")[2] if path else "body"
     if path.endswith("]"):
-        return MalformedPublish(path, '{"video_id", "plays", "arrived_at_ns"}', "is no object")
+        return MalformedPublish(path, '{"video_id", "plays", "arrived_at_ns"}', "is not an object")
     found = "is missing" if missing else "is something else"
     return MalformedPublish(path or "body", _EXPECTED[name], found)

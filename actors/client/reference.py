@@ -7,7 +7,7 @@ from ..core.client.promises import Publish
 
 
 class Reference(Protocol):
-    """Takes publishes, and knows what they add up to.
+    """Takes publishes and audits them.
 
     `secret`: publishes must be signed with it; None if they need no signature.
     """
@@ -16,16 +16,16 @@ class Reference(Protocol):
 
     @property
     def audit(self) -> Audit:
-        """The audit of all committed publishes. Raises `StoreFailure` if it had to be read and can't be."""
+        """The audit of all committed publishes. Raises `StoreFailure` if the store can't be read for it."""
 
     def receive(self, publish: Publish, held_up_ms: int = 0) -> Receipt:
-        """Audit and commit a publish. Raises `StoreFailure`, and has taken nothing then.
+        """Audit and commit a publish. Raises `StoreFailure`, leaving the state unchanged.
 
-        `held_up_ms`: for how long this client did not answer, as the sender says.
+        `held_up_ms`: how long this client failed to take it, as the sender says.
         """
 
     def report(self) -> dict[str, Any]:
         """The answer to GET /report. Raises `StoreFailure`."""
 
     def stats(self) -> dict[str, int]:
-        """The few figures of a status line. Raises `StoreFailure`."""
+        """The figures for a status line. Raises `StoreFailure`."""

@@ -24,8 +24,8 @@ from . import handlers
 from .events import Streams
 from .store import ClientStore
 
-# Above the limit of a publish, so that a publish which is too long gets an answer in words; its rest is
-# read and dropped, never held.
+# Larger than a publish may be, so that a publish that is too long gets an answer with the reason. The rest
+# of such a publish is read and dropped, never held.
 REQUEST_BYTES_MAX = 1024 * 1024
 HEADER_BYTES_MAX = 16 * 1024
 BODY_TIMEOUT_S = 10
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 class ReferenceClient:
     """Takes publishes at POST /plays and shows them, in the running asyncio loop, from `start` to `stop`.
 
-    Implements `Reference`. `port` is the one that was taken. `streams` are those of the page.
+    Implements `Reference`. `port`: the port that was taken. `streams`: the streams of the page.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ReferenceClient:
         self.secret = secret
         self.streams = Streams(self)
         self._store = store
-        self._audit: Audit | None = audit  # None while it is ahead of the store
+        self._audit: Audit | None = audit  # None after a failed commit: the store has to be read again
         self._record = record
         self._server = BoundedHTTPServer(
             handlers.application(self, self.streams),
@@ -82,14 +82,14 @@ class ReferenceClient:
 
         The address is "host:port"; port 0 takes a free one. With a `secret`, publishes must be signed with
         it. `record` is a file to which each publish is added as a line of JSON with `received_at_ns`, for
-        `supervisor.py audit`. Raises `AddressFailure` or `StoreFailure`, and then leaves nothing open.
+        `supervisor.py audit`. If it raises (`AddressFailure` or `StoreFailure`), it leaves nothing open.
         """
         with contextlib.ExitStack() as opened:
             store = opened.enter_context(contextlib.closing(ClientStore(path)))
             audit = store.load(promises or Promises())
             recording = opened.enter_context(_opened(record)) if record else None
             client = cls(store, audit, open_listeners("client.address", address), secret, recording)
-            opened.pop_all()  # they are the client's to close from now on
+            opened.pop_all()  # from now on the client closes them
         return client
 
     async def stop(self) -> None:
@@ -99,7 +99,7 @@ class ReferenceClient:
         try:
             await asyncio.wait_for(self._server.close_all_connections(), CLOSE_TIMEOUT_S)
         finally:
-            # The store last: until the connections are closed, a publish may still arrive.
+            # The store is closed last, because a publish may arrive until the connections are closed.
             self._store.close()
             if self._record is not None:
                 self._record.close()
@@ -120,7 +120,8 @@ class ReferenceClient:
             # Commit before the answer: the service never sends a total again that was confirmed.
             self._store.commit(publish, receipt, audit)
         except StoreFailure:
-            # The audit is ahead of the disk now, and the disk is right: read the audit again.
+            # The audit has a publish that the disk does not have. The disk is right, so the next use of
+            # the audit loads it again.
             self._audit = None
             raise
         self._write_down(publish, received_at_ns)
@@ -143,8 +144,8 @@ class ReferenceClient:
         try:
             self._record.write(line + b"\n")
         except OSError as error:
-            # The publish is committed: a recording with a hole is no reason to have it sent again.
-            log.error("client %s: cannot be added to (%s)", self._record.name, error.strerror)
+            # The publish is committed: a line missing in the recording is no reason to send it again.
+            log.error("client %s: a publish cannot be recorded (%s)", self._record.name, error.strerror)
 
     def report(self) -> dict[str, Any]:
         """See `Reference`."""
@@ -165,7 +166,7 @@ class ReferenceClient:
 
 def _opened(path: pathlib.Path) -> BinaryIO:
     try:
-        # Unbuffered: what was recorded is there, whatever ends this process.
+        # Unbuffered, so that recorded publishes are in the file however this process ends.
         return open(path, "ab", buffering=0)
     except OSError as error:
         raise StoreFailure(

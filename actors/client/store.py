@@ -1,15 +1,15 @@
-"""The publishes that the reference client received, on disk: one SQLite file, one process.
+"""Stores the publishes that the reference client received in one SQLite file, used by one process.
 
-Promises that a publish survives a kill of this process once `commit` has returned (WAL,
-synchronous=NORMAL), because the service never sends a confirmed total again. A publish and all
-that the audit made of it are one transaction:
+Once `commit` has returned, a publish survives a kill of this process (WAL, synchronous=NORMAL). It must
+survive, because the service never sends a confirmed total again. One transaction holds a publish and
+everything that the audit changed for it:
 
     videos       one row per video: the last total received
     batches      the keys of the last publishes, to tell a retry from a new publish
     broken       the first broken promises
-    statistics   one row: every other figure, as msgpack
+    statistics   one row: all other statistics, as msgpack
 
-Refuses to judge anything: it writes down receipts and reads the audit.
+The store judges nothing: it writes receipts and loads the audit.
 """
 
 import fcntl
@@ -49,13 +49,13 @@ class ClientStore:
     """The open store. Every method but `close` may raise `StoreFailure`."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        """Open the store in this directory, or make one, and lock it until `close`."""
+        """Open or make the store in the directory `path`, and lock it until `close`."""
         self._file = path / FILE_NAME
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreFailure(
-                f"{path}: {error.strerror}; expected a directory to write to; name another"
+                f"{path}: {error.strerror}; expected a writable directory; name another"
             ) from error
         self._lock = _locked(path / LOCK_NAME)
         try:
@@ -65,7 +65,7 @@ class ClientStore:
             raise
 
     def load(self, promises: Promises) -> Audit:
-        """The audit of all committed publishes, which judges by these promises from now on."""
+        """The audit of all committed publishes. From now on it judges by `promises`."""
         try:
             rows = self._database.execute("SELECT video_id, plays, received_at_ns, timer_window FROM videos")
             videos = {video_id: Video(*values) for video_id, *values in rows}
@@ -85,7 +85,7 @@ class ClientStore:
             raise self._failed("read", error) from error
 
     def commit(self, publish: Publish, receipt: Receipt, audit: Audit) -> None:
-        """Write down what this publish changed. If it raises, nothing is written."""
+        """Write what this publish changed. If this raises, nothing is written."""
         try:
             with transaction(self._database):
                 self._write(publish, receipt, audit)
@@ -93,7 +93,7 @@ class ClientStore:
             raise self._failed("written", error) from error
 
     def close(self) -> None:
-        """Close the file and let go of the lock. A second call does nothing."""
+        """Close the file and release the lock. A second call does nothing."""
         self._database.close()
         if self._lock >= 0:
             os.close(self._lock)
@@ -109,7 +109,7 @@ class ClientStore:
             ],
         )
         if receipt.fingerprint is not None:
-            # Publishes are numbered without gaps, so the oldest key kept is known without looking.
+            # Publishes are numbered without gaps, so no query is needed to find the keys to delete.
             number = audit.statistics.publishes_total()
             execute("DELETE FROM batches WHERE number <= ?", (number - audit.keys_max,))
             execute(
@@ -127,9 +127,9 @@ class ClientStore:
         database = None
         try:
             database = sqlite3.connect(self._file, isolation_level=None)
-            # A publish touches up to twenty rows all over the file, and each one costs its page:
-            # small pages make wide publishes a quarter faster. Four times as many between
-            # checkpoints, because SQLite counts that in pages.
+            # A publish changes up to twenty rows, each in another page, and SQLite writes whole pages.
+            # So small pages make wide publishes a quarter faster. wal_autocheckpoint counts pages: it is
+            # four times its default, because pages are a quarter of theirs.
             database.execute("PRAGMA page_size = 1024")
             database.execute("PRAGMA wal_autocheckpoint = 4000")
             database.execute("PRAGMA journal_mode = WAL")
@@ -139,7 +139,7 @@ class ClientStore:
                 database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
                 version = SCHEMA_VERSION
             if version != SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"is of version {version}, not {SCHEMA_VERSION}")
+                raise sqlite3.DatabaseError(f"its schema version is {version}, expected {SCHEMA_VERSION}")
         except sqlite3.Error as error:
             if database is not None:
                 database.close()
@@ -148,25 +148,25 @@ class ClientStore:
 
     def _failed(self, done: str, error: Exception) -> StoreFailure:
         return StoreFailure(
-            f"{self._file} cannot be {done}: {error}; expected the reference client's store, with "
-            f"room to write; free the disk, or move the file away to start from nothing"
+            f"{self._file} cannot be {done}: {error}; expected the reference client's store on a disk with "
+            f"free space; make room, or move the file away to start with an empty store"
         )
 
 
 def _locked(path: pathlib.Path) -> int:
-    """A descriptor that holds the lock. The kernel lets go of it when the process ends, even by a kill."""
+    """A descriptor that holds the lock. The kernel releases it when the process ends, even by a kill."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise StoreFailure(
-            f"{path}: {error.strerror}; expected a file to write to; name another directory"
+            f"{path}: {error.strerror}; expected a writable file; name another directory"
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
         raise StoreFailure(
-            f"{path} is locked; expected one reference client a store; stop the other, or name "
-            f"another directory"
+            f"{path} is locked; expected only one reference client to use this store; stop the other one, "
+            f"or name another directory"
         ) from error
     return descriptor

@@ -6,6 +6,7 @@
 from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, load
 from .secrets import secret_of, without_password
 from .sections import (
+    BATCH_SIZE_MAX,
     DEFAULT_URL,
     CountersSection,
     DispatchSection,
@@ -16,6 +17,7 @@ from .sections import (
 )
 
 __all__ = [
+    "BATCH_SIZE_MAX",
     "DEFAULT_URL",
     "LOOKED_FOR",
     "PROJECT_FILE",

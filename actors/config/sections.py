@@ -1,6 +1,6 @@
 """The sections of `config.toml`: every setting with its type, default, unit and bounds.
 
-Owns what may be set. Knows nothing of where a value comes from (`loading.py`) or what it is used for.
+It defines what may be set. `loading.py` knows where a value comes from.
 """
 
 from enum import StrEnum
@@ -14,7 +14,7 @@ TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}\Z"
 CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?\Z"
 _PORT = r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
-# A host name has labels of 1 to 63 characters: for others a socket raises something that is no OSError.
+# Labels of a host name have 1 to 63 characters. For others a socket raises UnicodeError, no OSError.
 _HOST = r"(\[[0-9a-fA-F:]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
 ADDRESS = rf"^{_HOST}:{_PORT}\Z"
 
@@ -54,8 +54,11 @@ Switch: TypeAlias = Annotated[bool, _note("true or false")]
 Inherit: TypeAlias = Literal["inherit"]
 
 
+BATCH_SIZE_MAX = 20  # videos in one publish, as promised to the client
+
+
 class NsqSection(Struct, frozen=True, kw_only=True):
-    """Where the plays come from: the topic, the channel, and the nsqds or nsqlookupds that have them."""
+    """Where the plays come from: topic, channel, and the nsqds or the nsqlookupds that know the nsqds."""
 
     topic: Annotated[
         str, _text('1 to 59 of a-z A-Z 0-9 . _ - (NSQ allows 64; ".dead" is added)', TOPIC_NAME)
@@ -87,14 +90,14 @@ class DispatchSection(Struct, frozen=True, kw_only=True):
 
     realtime_below: Annotated[int, _whole(0, 1_000_000, "plays")] = 100
     deadline_s: Annotated[float, _number(0.1, 86_400, "s")] = 60.0
-    batch_size_max: Annotated[int, _whole(1, 20, "videos")] = 20
+    batch_size_max: Annotated[int, _whole(1, BATCH_SIZE_MAX, "videos")] = BATCH_SIZE_MAX
     realtime: Annotated[Literal["coalesce", "every_play"], _choice("coalesce", "every_play")] = "coalesce"
     realtime_linger_ms: Annotated[float, _number(0, 60_000, "ms")] = 0.0
     overdue_linger_ms: Annotated[float, _number(0, 60_000, "ms")] = 1000.0
 
 
 class SinkKind(StrEnum):
-    """What confirms a publish, by the key that names it."""
+    """What confirms a publish. Each value is the key in [publish] that chooses it."""
 
     URL = "url"
     NSQ_TOPIC = "nsq_topic"
@@ -118,14 +121,14 @@ class PublishSection(Struct, frozen=True, kw_only=True):
 
     @property
     def sink_kind(self) -> SinkKind:
-        """What confirms a publish: the topic or the URL, whichever is set, else stdout."""
+        """What confirms a publish: the topic if it is set, else the URL if it is set, else stdout."""
         if self.nsq_topic:
             return SinkKind.NSQ_TOPIC
         return SinkKind.URL if self.url else SinkKind.STDOUT
 
 
 class ClientSection(Struct, frozen=True, kw_only=True):
-    """The reference client: takes publishes over HTTP and shows them as a page."""
+    """The reference client: it takes publishes over HTTP and shows them on a page."""
 
     enabled: Switch = True
     address: Address = "127.0.0.1:8080"
@@ -133,7 +136,7 @@ class ClientSection(Struct, frozen=True, kw_only=True):
 
 
 class AdminSection(Struct, frozen=True, kw_only=True):
-    """The service's own HTTP: status, metrics, health."""
+    """The service's own HTTP server, for status, metrics and health."""
 
     address: Address = "127.0.0.1:8081"
 
@@ -189,7 +192,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def embedded(self) -> bool:
-        """Whether the embedded nsqd is used: only when neither an nsqd nor an nsqlookupd is named."""
+        """Whether the embedded nsqd is used: only if neither an nsqd nor an nsqlookupd is set."""
         return not (self.nsq.nsqd_tcp_addresses or self.nsq.lookupd_http_addresses)
 
     @property

@@ -2,14 +2,14 @@
 
 It speaks nsqd 1.3.0's TCP protocol V2 and its HTTP interface, keeps what it acknowledged in
 one SQLite journal, and lives in the asyncio or tornado loop that starts it. Use it to run
-playtally where no nsqd is installed. It has no TLS, no compression, no authentication, no
-nsqlookupd, no second machine, and one core: for any of these, run the real nsqd and name it
+playtally where no nsqd is installed. It has no TLS, no compression, no authentication and no
+nsqlookupd, and it uses one core of one machine. If you need more, run the real nsqd and name it
 in config.toml; nothing else changes.
 
-What it promises, and the real one does not all promise:
+Its promises, some of which nsqd does not make:
 
-- A message that it answered with OK survives its own kill -9: the commit comes before the OK. nsqd
-  keeps up to mem-queue-size messages in memory only. A power cut may still take the last moments.
+- A message that was answered with OK survives a kill -9 of this process: the commit comes before the
+  OK. nsqd keeps up to mem-queue-size messages in memory only. A power cut may still take the last moments.
 - A FIN is durable within FINISH_FLUSH_MS. After a kill, messages finished in that last moment
   are delivered again, with attempts starting from 1.
 - Messages in flight to a client that disconnects are delivered again at once. nsqd waits for
@@ -21,12 +21,12 @@ What it promises, and the real one does not all promise:
 
 Modules, each importing only those before it:
 
-    limits names ids frames multi    what is allowed, and how it looks as bytes
+    limits names ids frames multi    what is allowed, and its form in bytes
     commands identify                bytes in, commands out
     segment subscriber leases        the parts of the queue; no socket, clock or disk
-    channel topic                    the queue itself, as pure
-    journal_file journal queue       what is written, in which order
-    edge                             what the following know of one another
+    channel topic                    the queue itself, also without socket, clock or disk
+    journal_file journal queue       what is written, and in which order
+    edge                             the interfaces between the modules below
     answers connection               TCP
     stats http_request http_routes http
     listener server                  the loop, and the commits

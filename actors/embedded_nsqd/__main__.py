@@ -52,7 +52,7 @@ def _arguments() -> argparse.Namespace:
         type=pathlib.Path,
         required=True,
         metavar="DIR",
-        help="the directory of its journal; made where it is missing",
+        help="the directory of its journal; it is made if it is missing",
     )
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     return parser.parse_args()

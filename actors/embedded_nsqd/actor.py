@@ -12,7 +12,7 @@ from .server import EmbeddedNsqd
 
 
 class Nsqd(Actor[Never, Settings]):
-    """The actor that is the queue."""
+    """The actor that runs the embedded nsqd."""
 
     async def init(self) -> Ready:
         """Open the journal and listen. Raises `AddressFailure` or `JournalError`."""
@@ -28,9 +28,9 @@ class Nsqd(Actor[Never, Settings]):
         )
 
     def survives(self, error: BaseException) -> bool:
-        """It goes on while its process has no descriptor left for a connection."""
+        """Keep running while the process has no file descriptor left for a new connection."""
         return super().survives(error) or is_shortage(error)
 
     async def terminate(self) -> None:
-        """Write down what was finished, and close everything."""
+        """Write down which messages were finished, and close everything."""
         await self._nsqd.stop()

@@ -1,4 +1,4 @@
-"""What one client is sent: its answers in order, its messages, and the limits of its socket buffer.
+"""Sends one client its answers, in order, and its messages, within the limits of its socket buffer.
 
 Promises that the OK for a publish waits for the commit, that every later answer waits behind it, and that
 the answers to one read leave in one write. Knows frames and bytes, not commands.
@@ -29,7 +29,7 @@ class Answers:
         return bool(self._held)
 
     def add(self, frame: bytes) -> None:
-        """Send an answer, or keep it behind those that wait for a commit."""
+        """Send an answer now, or after the answers that wait for a commit."""
         if self._held:
             self._held.append(frame)
         else:
@@ -40,9 +40,10 @@ class Answers:
         self._held.append(verb)
 
     def release(self, failure: JournalError | None) -> bool:
-        """Send all that waited for the commit; returns whether the publishes among it are committed.
+        """Send the answers that waited for the commit. Returns False if one of the publishes failed.
 
-        If they are not, the first of them is answered with nsqd's error, and nothing after it.
+        `failure`: the error of the commit, or None. The first failed publish is answered with nsqd's error,
+        and the answers after it are not sent.
         """
         held, self._held = self._held, []
         answers = []
@@ -60,7 +61,7 @@ class Answers:
         return is_committed
 
     def send(self, data: bytes) -> None:
-        """Send frames at once, or with the others of this read."""
+        """Send frames at once, or together with the other answers to this read."""
         if self._is_gathering:
             self._gathered.append(data)
         else:
@@ -73,7 +74,7 @@ class Answers:
         self._transport.write(message_frames[0] if only else b"".join(message_frames))
 
     def begin_read(self) -> None:
-        """Gather answers until `end_read`: asyncio's work for each write grows with those that wait."""
+        """Gather answers until `end_read`, because each write costs asyncio more the more writes wait."""
         self._is_gathering = True
 
     def end_read(self) -> None:
@@ -97,7 +98,7 @@ class Answers:
         if self._transport.is_closing():
             return
         self._transport.write(data)
-        # Messages stop at WRITE_BUFFER_MAX; only answers that the client does not read come this far.
+        # No message is sent above WRITE_BUFFER_MAX, so only unread answers can fill the buffer this far.
         waiting = self._transport.get_write_buffer_size()
         if waiting > limits.ANSWER_BUFFER_MAX and not self.is_reading_paused:
             self.is_reading_paused = True

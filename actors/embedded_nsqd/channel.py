@@ -1,9 +1,9 @@
 """One channel: which messages are ready, which are in flight to whom, which are deferred. Pure.
 
-Callers pass monotonic milliseconds; no method touches a socket, a clock or a disk. `deliver` says
-what to send to whom. `changed` collects the progress that the journal does not have yet. Memory is
-bounded: messages that do not fit are counted in `unread` and stay in the journal, until the caller
-reads them back and passes them to `load`, in order.
+Callers pass monotonic milliseconds; no method touches a socket, a clock or a disk. `deliver` returns
+the frames to send to each subscriber. `changed` collects the progress that the journal does not have
+yet. Memory is bounded: messages that do not fit are counted in `unread` and stay in the journal, until
+the caller reads them back and passes them to `load`, in order.
 
 The rules are nsqd's (nsqd/channel.go), with one exception: the messages in flight to a subscriber that
 leaves are ready again at once.
@@ -28,18 +28,18 @@ NOT_OWNED = "client does not own message"
 class Channel:
     """The messages of one channel, and its subscribers.
 
-    `cursor`: sequence number of the last segment that it has taken in or that is not its own. `ready_count`,
-    `ready_bytes` (of frames) and `deferred_count` are what memory holds, `unread` is what only the journal
-    holds. `message_count`, `requeue_count` and `timeout_count` only grow, as in GET /stats.
+    `cursor`: a sequence number. The channel has taken in all of its segments up to it. `ready_count`,
+    `ready_bytes` (of frames) and `deferred_count` count what is in memory; `unread` counts the messages that
+    only the journal has. `message_count`, `requeue_count` and `timeout_count` only grow, as in GET /stats.
     """
 
     def __init__(
         self, name: str, row: int, cursor: int, sampler: random.Random, is_durable: bool = True
     ) -> None:
-        """`row` names it in the journal. Segments up to `cursor` are not its own.
+        """`row`: its id in the journal. `cursor`: the channel does not get the segments up to it.
 
-        `is_durable` false: its topic has no journal to leave a backlog in, so messages that do not fit in
-        memory are dropped, as nsqd does for an ephemeral topic.
+        `is_durable`: whether its topic has a journal, which keeps the backlog. Without one, messages that do
+        not fit in memory are dropped, as nsqd does for an ephemeral topic.
         """
         self.name = name
         self.row = row
@@ -66,7 +66,7 @@ class Channel:
     # What comes in.
 
     def offer(self, segment: Segment, now_ms: int, delay_ms: int = 0) -> None:
-        """Take in a segment that was just published. Without room it is left for `load`."""
+        """Take in a segment that was just published. If memory has no room, it is left for `load`."""
         if not self.unread and self._has_room():
             self.message_count += segment.count
             self._hold(Progress(segment), now_ms, delay_ms)
@@ -76,7 +76,7 @@ class Channel:
         self.cursor = segment.sequence if not self.unread else self.cursor
 
     def load(self, segment: Segment, finished: bytes | None, now_ms: int, delay_ms: int = 0) -> None:
-        """Take in the next segment after `cursor`, read back; `finished` as in `Progress`."""
+        """Take in the next segment after `cursor`, read from the journal. `finished`: as in `Progress`."""
         progress = Progress(segment, finished)
         self.unread -= progress.remaining
         self.cursor = segment.sequence
@@ -84,7 +84,7 @@ class Channel:
             self._hold(progress, now_ms, delay_ms)
 
     def skip_to(self, sequence: int) -> None:
-        """Note that nothing is left unread up to `sequence`."""
+        """Record that nothing is left to read up to `sequence`."""
         self.cursor = max(self.cursor, sequence)
         self.unread = 0
 
@@ -101,10 +101,10 @@ class Channel:
     # What goes out.
 
     def deliver(self, now_ms: int) -> list[tuple[Subscriber, list[bytes]]]:
-        """Give each ready subscriber its share, in turn. Returns the frames to send to each.
+        """Give each ready subscriber its share, in turn. Returns (subscriber, frames to send) pairs.
 
-        One call gives a subscriber at most GIFT_BYTES_MAX, or one message that is larger. Call again until
-        the result is empty: a subscriber that does not keep up with its socket then gets no more.
+        One call gives a subscriber at most GIFT_BYTES_MAX, or one larger message. Send them, and call again
+        until the result is empty: a subscriber whose socket buffer is full then gets no more.
         """
         if self.is_paused or not self._ready:
             return []
@@ -115,7 +115,7 @@ class Channel:
             frames = self._take(subscriber, min(share, subscriber.room()), now_ms)
             if frames:
                 gifts.append((subscriber, frames))
-                # To the end of the line: the next message is another's.
+                # Moved to the end of the line, so that another subscriber gets the next message.
                 del self.subscribers[subscriber]
                 self.subscribers[subscriber] = None
             if not self._ready:
@@ -123,7 +123,7 @@ class Channel:
         return gifts
 
     def finish(self, subscriber: Subscriber, ids: list[bytes]) -> list[tuple[bytes, str]]:
-        """FIN messages. Returns the ids that it could not finish, each with the reason in nsqd's words."""
+        """Finish (FIN) messages. Returns the ids that could not be finished, each with nsqd's reason."""
         pop = subscriber.in_flight.pop
         failures = []
         settled_leases = 0
@@ -134,7 +134,7 @@ class Channel:
                 failures.append((id, self._why_not(id)))
                 continue
             lease, index = entry
-            # As `Leases.settle_one` does; a call for each message would cost more than all of the rest.
+            # This repeats `Leases.settle_one`: a call per message would cost more than all the rest.
             lease.outstanding -= 1
             if not lease.outstanding:
                 settled_leases += 1
@@ -151,7 +151,7 @@ class Channel:
         return failures
 
     def requeue(self, subscriber: Subscriber, id: bytes, delay_ms: int, now_ms: int) -> str | None:
-        """REQ: put a message back, to be ready in `delay_ms`. Returns the reason if it could not."""
+        """Put a message back (REQ), ready after `delay_ms`. Returns None, or why it is not possible."""
         entry = subscriber.in_flight.pop(id, None)
         if entry is None:
             return self._why_not(id)
@@ -167,9 +167,9 @@ class Channel:
         return None
 
     def touch(self, subscriber: Subscriber, id: bytes, now_ms: int) -> str | None:
-        """TOUCH: start the timeout of a message again, up to MESSAGE_TIMEOUT_MAX_MS after its delivery.
+        """Restart the timeout of a message (TOUCH). Returns None, or why it is not possible.
 
-        Returns the reason if it could not.
+        The new timeout ends at most MESSAGE_TIMEOUT_MAX_MS after the delivery.
         """
         entry = subscriber.in_flight.pop(id, None)
         if entry is None:
@@ -183,7 +183,7 @@ class Channel:
         return None
 
     def expire(self, now_ms: int) -> None:
-        """Make the messages ready that have timed out, and the deferred ones that are due."""
+        """Make ready the messages that have timed out, and the deferred ones that are due."""
         for lease in self._leases.take_expired(now_ms):
             self.timeout_count += lease.outstanding
             self._take_back(lease)
@@ -192,7 +192,7 @@ class Channel:
             self.deferred_count -= stop - start
             self._make_ready(progress, start, stop)
 
-    # Who reads it.
+    # Subscribers.
 
     def add_subscriber(self, subscriber: Subscriber) -> None:
         """Give messages to this client too."""
@@ -218,7 +218,7 @@ class Channel:
         for subscriber in self.subscribers:
             subscriber.in_flight.clear()
 
-    # What can be asked.
+    # Facts.
 
     def has_finished(self, sequence: int) -> bool:
         """Whether every message of that segment is finished here."""
@@ -314,7 +314,7 @@ class Channel:
         now_ms: int,
         frames: list[bytes],
     ) -> None:
-        """As nsqd: a message that a sampling client is not sent counts as finished."""
+        """Give a sample. The messages that the sampling client does not get count as finished, as in nsqd."""
         for index in range(start, stop):
             if self._sampler.randrange(100) <= subscriber.sample_rate:
                 self._give(progress, subscriber, index, index + 1, now_ms, frames)

@@ -1,10 +1,10 @@
 """The commands of nsqd's protocol V2: bytes in, commands out. Pure.
 
 Owns the framing of commands and every check that needs only the bytes. Knows no socket, state or
-topic. Bytes may be cut anywhere. The bytes held of an unfinished command never exceed one line and one
-body within the limits, because a size is checked before its body is waited for. Codes and texts of the
-refusals are those of nsqd 1.3.0 (nsqd/protocol_v2.go). All of them are fatal: after a `Refusal` the parser
-returns nothing more.
+topic. A read may end anywhere in a command. The parser never holds more than one line and one body within
+the limits, because it checks a size before it waits for the body. Codes and texts of the refusals are
+those of nsqd 1.3.0 (nsqd/protocol_v2.go). Every refusal is fatal: after a `Refusal` the parser returns
+nothing more.
 """
 
 import re
@@ -60,7 +60,7 @@ class SetReady(msgspec.Struct, frozen=True):
 
 
 class FinishMessages(msgspec.Struct, frozen=True):
-    """Consecutive FINs: they come by the thousand, so they travel together."""
+    """Consecutive FINs as one command, because they come by the thousand."""
 
     ids: list[bytes]
 
@@ -87,10 +87,10 @@ class Nothing(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Bytes that are no valid command. With an empty code the connection ends without an answer.
+    """Bytes that are not a valid command. If `code` is empty, the connection is closed without an answer.
 
-    `verb` is the command that was refused: in a state that forbids the command, nsqd's error names the state
-    and nothing else that is wrong.
+    `verb`: the refused command. If the client's state forbids the command, nsqd's error is about the state
+    alone.
     """
 
     code: str
@@ -136,7 +136,7 @@ class CommandParser:
         return self._held
 
     def feed(self, chunk: bytes) -> list[Command]:
-        """Take the next bytes. Returns the commands that are complete with them, a `Refusal` at the end."""
+        """Take the next bytes. Returns the commands that they complete; the last may be a `Refusal`."""
         if self._refused:
             return []
         if self._held:
@@ -220,7 +220,7 @@ def _parse_pub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, 
 def _parse_mpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
     _demand(params, 2, "MPUB insufficient number of parameters")
     if not is_valid_name(params[1]):
-        # The code stands twice in nsqd's text too.
+        # nsqd's text repeats the code too.
         text = f"E_BAD_TOPIC MPUB topic name {quoted(params[1])} is not valid"
         raise Refused("E_BAD_TOPIC", text)
     body, end = _body(chunk, start, "MPUB", "E_BAD_BODY", "body", limits.BODY_SIZE_MAX)
@@ -306,7 +306,7 @@ def _id(params: list[bytes]) -> bytes:
 
 
 def _base10(digits: bytes, refusal: str) -> int:
-    """As nsqd's ByteToBase10 (internal/protocol): digits only, and no digits are 0."""
+    """The number, as in nsqd's ByteToBase10 (internal/protocol): only digits, and an empty text is 0."""
     if digits.strip(b"0123456789"):
         raise Refused("E_INVALID", f"{refusal} {_text(digits)}")
     if len(digits) > 19:  # beyond any 64-bit number, and beyond any limit
@@ -319,7 +319,7 @@ def _message(chunk: bytes, start: int, verb: str) -> tuple[bytes, int]:
 
 
 def _body(chunk: bytes, start: int, verb: str, code: str, what: str, size_max: int) -> tuple[bytes, int]:
-    """The sized body at `start`, and where it ends. Its size is checked before it is waited for."""
+    """The sized body at `start`, and where it ends. Checks the size before it waits for the body."""
     body_start = start + 4
     if body_start > len(chunk):
         raise _Incomplete(body_start)

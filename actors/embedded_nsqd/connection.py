@@ -1,7 +1,7 @@
 """One client's TCP connection: reads commands, keeps the protocol's state, notices a client that is gone.
 
-The rules are those of nsqd/protocol_v2.go. In which order answers leave is in `answers.py`; what a command
-does to topics and channels is the server's business.
+The rules are those of nsqd/protocol_v2.go. `answers.py` owns the order of the answers. `server.py` changes
+topics and channels.
 """
 
 import asyncio
@@ -55,8 +55,8 @@ class ClientConnection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """As asyncio calls it: the client is there."""
-        assert isinstance(transport, asyncio.Transport)  # a socket's is one
+        """Called by asyncio when the client has connected."""
+        assert isinstance(transport, asyncio.Transport)  # every socket's transport is one
         self._transport = transport
         self._answers = Answers(transport)
         host, port = transport.get_extra_info("peername")[:2]
@@ -67,10 +67,10 @@ class ClientConnection(asyncio.Protocol):
         self._edge.enter(self)
         log.info("client %s: connected", self.remote_address)
         if len(self._edge.connections) > connections_max():
-            self.abort(f"comes when there are {connections_max()} already")
+            self.abort(f"connected when {connections_max()} connections were open already")
 
     def data_received(self, chunk: bytes) -> None:
-        """As asyncio calls it: carry out the commands in these bytes; they may be cut anywhere."""
+        """Called by asyncio with the next bytes, which may end anywhere: carry out their commands."""
         if self._closing_ms is not None:
             return
         self._read_ms = self._edge.now_ms()
@@ -88,18 +88,18 @@ class ClientConnection(asyncio.Protocol):
             self._edge.pump(self.subscription.topic, self.subscription.channel)
 
     def pause_writing(self) -> None:
-        """As asyncio calls it: the socket buffer is full."""
+        """Called by asyncio when the socket buffer is full."""
         self._blocked_ms = self._edge.now_ms()
         self._update_writable()
 
     def resume_writing(self) -> None:
-        """As asyncio calls it: the client has read what it was sent."""
+        """Called by asyncio when the client has read enough of the socket buffer."""
         self._blocked_ms = None
         self._answers.resume_reading()
         self._update_writable()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """As asyncio calls it: the client is gone."""
+        """Called by asyncio when the client is gone."""
         reason = f": {error}" if error else ""
         log.info("client %s: disconnected%s", self.remote_address, reason)
         self._closing_ms = self._closing_ms or self._edge.now_ms()
@@ -132,9 +132,9 @@ class ClientConnection(asyncio.Protocol):
         if not interval_ms:
             return
         if now_ms - self._read_ms > 2 * interval_ms:
-            self.abort("answers no heartbeat")
+            self.abort("does not answer heartbeats")
         elif self._blocked_ms is not None and now_ms - self._blocked_ms > interval_ms:
-            self.abort("does not read what it is sent")
+            self.abort("does not read its messages")
         elif now_ms - self._beat_ms >= interval_ms:
             self._beat_ms = now_ms
             self._answers.send(frames.HEARTBEAT)
@@ -148,7 +148,7 @@ class ClientConnection(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """See `ConnectedClient`."""
-        log.warning("client %s: dropped, it %s", self.remote_address, reason)
+        log.warning("client %s: dropped, because it %s", self.remote_address, reason)
         self.close()
         self._transport.abort()
 
@@ -220,7 +220,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self.state = ClientState.SUBSCRIBED
         self._answers.add(frames.OK)
-        # Where that OK is held behind a publish, no message may overtake it.
+        # If that OK waits behind a publish, no message may be sent before it.
         self._is_joined = not self._answers.is_held()
         self._update_writable()
 
@@ -278,7 +278,7 @@ class ClientConnection(asyncio.Protocol):
             self._fail(refusal.code, refusal.description)
 
     def _may(self, verb: str) -> bool:
-        """Whether the state allows the command. If not, the client is told, and disconnected."""
+        """Whether the state allows the command. If not, the client gets an error and is disconnected."""
         allowed = _ALLOWED.get(verb)
         if allowed is None or self.state in allowed:
             return True
@@ -286,7 +286,7 @@ class ClientConnection(asyncio.Protocol):
         return False
 
     def _subscribed(self, verb: str) -> Subscription | None:
-        """The subscription, if the state allows the command, which must be one that only comes after SUB."""
+        """The subscription, or None if the state forbids the command. `verb`: one allowed only after SUB."""
         return self.subscription if self._may(verb) else None
 
     def _fail(self, code: str, description: str) -> None:
@@ -296,12 +296,12 @@ class ClientConnection(asyncio.Protocol):
         self.close()
 
     def _complain(self, verb: str, id: bytes, reason: str) -> None:
-        """Answer with an error; the connection goes on."""
+        """Answer with an error; the connection stays open."""
         text = id.decode("utf-8", "surrogateescape")
         self._answers.add(frames.error(f"E_{verb}_FAILED {verb} {text} failed {reason}"))
 
     def _update_writable(self) -> None:
-        """The one place that says whether the client can be given messages."""
+        """Decide whether the client can be given messages. No other method decides it."""
         if self.subscription is None:
             return
         topic, channel, subscriber = self.subscription

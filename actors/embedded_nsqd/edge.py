@@ -1,6 +1,6 @@
-"""What the parts that face clients know of one another: the connections, the HTTP interface, the server.
+"""The interfaces between the parts that face clients: the connections, the HTTP interface, the server.
 
-Protocols only, so that each of these parts can be read, and replaced in a test, without the others.
+All are protocols, so that each of these parts can be read, and replaced in a test, without the others.
 `server.py` implements `Edge`; `connection.py` implements `ConnectedClient`; `http_request.py` and
 `connection.py` implement `CommitWaiter`.
 """
@@ -18,7 +18,7 @@ from .topic import Subscription, Topic
 
 
 class ClientState(enum.IntEnum):
-    """What a client may do, with nsqd's numbers (nsqd/client_v2.go), which GET /stats shows."""
+    """The state of a client, with nsqd's numbers (nsqd/client_v2.go), which GET /stats shows."""
 
     INIT = 0
     SUBSCRIBED = 3
@@ -26,10 +26,10 @@ class ClientState(enum.IntEnum):
 
 
 class CommitWaiter(Protocol):
-    """Somebody who has published and waits for the commit."""
+    """A publisher that waits for the commit of its messages."""
 
     def settle(self, failure: JournalError | None) -> None:
-        """The commit was made, or failed with `failure`."""
+        """Called after the commit. `failure`: the error if it failed, else None."""
 
 
 class ConnectedClient(CommitWaiter, Protocol):
@@ -53,10 +53,10 @@ class ConnectedClient(CommitWaiter, Protocol):
         """Send a heartbeat if one is due; drop a client that does not answer or read."""
 
     def close(self) -> None:
-        """End the connection after what was written has gone out."""
+        """End the connection after the answers written so far are sent."""
 
     def abort(self, reason: str) -> None:
-        """End the connection at once; the log says that the client "was dropped, it <reason>"."""
+        """End the connection at once. The log says "dropped, because it <reason>"."""
 
 
 class Edge(Protocol):
@@ -83,10 +83,10 @@ class Edge(Protocol):
         """Nanoseconds since 1970, for stamps and due times."""
 
     def enter(self, client: ConnectedClient) -> None:
-        """A client has connected."""
+        """Add a client that has connected."""
 
     def leave(self, client: ConnectedClient) -> None:
-        """A client is gone: its messages in flight go to others."""
+        """Remove a client that is gone. Other clients get its messages in flight."""
 
     def join(
         self, client: ConnectedClient, subscriber: Subscriber, topic_name: str, channel_name: str
@@ -94,16 +94,16 @@ class Edge(Protocol):
         """Subscribe a client; topic and channel are made if missing. Raises `JournalError`."""
 
     def stage(self, waiter: CommitWaiter, topic_name: str, bodies: list[bytes], delay_ms: int) -> None:
-        """Take messages for the next commit, after which `waiter` is settled. Raises `JournalError`."""
+        """Add messages to the next commit. After it, `waiter` is settled. Raises `JournalError`."""
 
     def stage_done(self) -> None:
-        """Commit early if a great deal is staged."""
+        """Commit at once if more than STAGED_BYTES_MAX is staged."""
 
     def finished(self) -> None:
-        """Messages were finished: write that down within FINISH_FLUSH_MS."""
+        """Write the finished messages down within FINISH_FLUSH_MS."""
 
     def pump(self, topic: Topic, channel: Channel) -> None:
-        """Give the channel's clients all that they are ready for."""
+        """Give the channel's clients all messages that they are ready for."""
 
     def create_channel(self, topic: Topic, name: str) -> None:
         """Make a channel if it is missing. Raises `JournalError`."""

@@ -22,7 +22,7 @@ _BODY_LIMITS = {
     "/mpub": (limits.BODY_SIZE_MAX, "BODY_TOO_BIG"),
 }
 _DEFAULT_LIMIT = (limits.MESSAGE_SIZE_MAX, "BODY_TOO_BIG")
-# An upload is at most this large to tornado; the limits above are checked here, as nsqd does.
+# tornado's limit on a body is never reached: this module checks the limits above, as nsqd does.
 _UPLOAD_SIZE_MAX = 1 << 40
 _IDLE_TIMEOUT_S = 600
 
@@ -58,7 +58,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
         start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
         headers: httputil.HTTPHeaders,
     ) -> None:
-        assert isinstance(start_line, httputil.RequestStartLine)  # a server gets no other
+        assert isinstance(start_line, httputil.RequestStartLine)  # a server receives only requests
         self._start = start_line
         path = start_line.path.partition("?")[0]
         self._size_max, self._too_big = _BODY_LIMITS.get(path, _DEFAULT_LIMIT)
@@ -69,7 +69,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
     def data_received(self, chunk: bytes) -> None:
         self._size += len(chunk)
         if self._size > self._size_max:
-            self._chunks.clear()  # refused in finish(); nothing of it is kept until then
+            self._chunks.clear()  # `finish` refuses the body, so its bytes are not kept
         else:
             self._chunks.append(chunk)
 

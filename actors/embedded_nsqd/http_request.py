@@ -1,6 +1,6 @@
-"""One HTTP request that is complete, and how it is answered, in nsqd's form.
+"""One complete HTTP request, and its answer in nsqd's form.
 
-Knows what an answer and an error look like (nsqd's internal/http_api), not what the paths mean.
+Knows the form of an answer and of an error (nsqd's internal/http_api), not the meaning of the paths.
 """
 
 import json
@@ -15,7 +15,7 @@ from .journal_file import JournalError
 
 
 class HttpError(Exception):
-    """The request is answered with this status, and `message` as nsqd words it (nsqd/http.go)."""
+    """The error to answer a request with: its status, and the `message` of nsqd/http.go."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(status, message)
@@ -26,7 +26,7 @@ class HttpError(Exception):
 class Request:
     """A request that is complete, its arguments, and its answer. Implements `CommitWaiter`.
 
-    `path` is without the query.
+    `path` does not include the query.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Request:
         self._connection = connection
 
     def arguments(self) -> dict[str, str]:
-        """The query's arguments; the first value of each. Raises `HttpError`."""
+        """The arguments in the query, by name; the first value counts. Raises `HttpError`."""
         try:
             given = parse_qs(self._query, keep_blank_values=True, errors="surrogateescape")
         except ValueError:
@@ -51,7 +51,7 @@ class Request:
         return {name: values[0] for name, values in given.items()}
 
     def answer(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
-        """Answer, once."""
+        """Answer the request. Call it once."""
         respond(self._connection, status, body, content_type)
 
     def answer_json(self, value: dict[str, Any]) -> None:
@@ -64,7 +64,7 @@ class Request:
         if failure is None:
             self.answer(200, b"OK")
         else:
-            # nsqd has one text for everything that keeps a publish from its queue.
+            # nsqd has one text for every reason why a publish does not reach its queue.
             self.answer(*error_answer(503, "EXITING"))
 
 

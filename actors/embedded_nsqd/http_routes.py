@@ -21,7 +21,7 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def route(request: Request) -> None:
-    """Carry out a request and answer it. Raises `HttpError` or `JournalError`, and has not answered then."""
+    """Carry out a request and answer it. Raises `HttpError` or `JournalError` before any answer."""
     methods = _ROUTES.get(request.path)
     if methods is None:
         raise HttpError(404, "NOT_FOUND")
@@ -81,7 +81,7 @@ def _pub(request: Request) -> None:
 def _mpub(request: Request) -> None:
     arguments = request.arguments()
     topic_name = _topic_argument(arguments, "INVALID_TOPIC")
-    # A value that is no boolean counts as true, as in nsqd.
+    # A value that is not a boolean counts as true, as in nsqd.
     if "binary" in arguments and _BOOLEANS.get(arguments["binary"], True):
         try:
             bodies = split_multi(request.body)
@@ -171,7 +171,7 @@ _ROUTES: dict[str, dict[str, Callable[[Request], None]]] = {
 
 
 def _topic_argument(arguments: dict[str, str], invalid: str | None) -> str:
-    """`invalid` is the message for a name that is not valid; None where nsqd does not check it."""
+    """The topic's name. `invalid`: the error for an invalid name; None does not check it, as in nsqd."""
     if "topic" not in arguments:
         raise HttpError(400, "MISSING_ARG_TOPIC")
     name = arguments["topic"]

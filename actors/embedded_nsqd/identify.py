@@ -4,7 +4,7 @@ import msgspec
 
 from . import limits
 
-VERSION = "1.3.0"  # the nsqd that this behaves like; clients tell its features by it
+VERSION = "1.3.0"  # of the nsqd that this module copies; clients conclude its features from it
 
 
 class IdentifyRefused(Exception):
@@ -12,9 +12,9 @@ class IdentifyRefused(Exception):
 
 
 class Agreement(msgspec.Struct):
-    """What one client and the server have agreed on. An interval or timeout of 0 ms means none.
+    """What one client and the server have agreed on. An interval or timeout of 0 ms means that it is off.
 
-    `output_buffer_size` is in bytes, `sample_rate` in %, 0 for all messages.
+    `output_buffer_size` is in bytes. `sample_rate` is in %; 0 means all messages.
     """
 
     client_id: str
@@ -28,7 +28,7 @@ class Agreement(msgspec.Struct):
 
 
 class _Asked(msgspec.Struct):
-    """The body. A null means the same as a missing key, as in Go."""
+    """The body of an IDENTIFY. A null means the same as a missing key, as in Go."""
 
     client_id: str | None = None
     hostname: str | None = None

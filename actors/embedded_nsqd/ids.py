@@ -3,8 +3,8 @@
     | 42 bits: ticks of 2^20 ns since an epoch | 10 bits: node | 12 bits: sequence |
 
 An id travels as 16 hexadecimal digits; the last three are the sequence. Callers pass the wall
-clock. When the clock went back, or a tick's sequence is used up, nsqd waits; this takes the next tick.
-So ids keep rising, over a restart too if it begins with the last tick used.
+clock. When the clock went back, or a tick's sequence is used up, nsqd waits; this module takes the next
+tick. So ids keep rising, after a restart too if the factory gets the last tick used.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ SUFFIXES = tuple(b"%03x" % sequence for sequence in range(SEQUENCES))
 ID_EPOCH_TICKS = 1288834974288
 _SEQUENCE_BITS = 12
 _NODE_BITS = 10
-TICK_SHIFT = _SEQUENCE_BITS + _NODE_BITS  # an id without this many bits is its tick
+TICK_SHIFT = _SEQUENCE_BITS + _NODE_BITS  # an id, shifted right by this many bits, is its tick
 
 
 class IdFactory:
@@ -29,7 +29,7 @@ class IdFactory:
         self._next_sequence = SEQUENCES
 
     def take(self, count: int, now_ns: int) -> tuple[int, int]:
-        """Take up to `count` ids, at least one. Returns the first, as a number, and how many there are."""
+        """Take up to `count` ids, at least one. Returns the first, as a number, and how many were taken."""
         tick = (now_ns >> 20) - ID_EPOCH_TICKS
         if tick > self.last_tick:
             self.last_tick, self._next_sequence = tick, 0

@@ -1,6 +1,6 @@
 """The embedded nsqd's journal: one SQLite file that holds what was acknowledged.
 
-Promises that what a method wrote is there after a kill of the process, whole or not at all.
+Promises that a write survives a kill of the process, whole or not at all.
 Knows nothing of sockets, clocks or deliveries: segments go in, and come out in order. The file, its
 format and its lock are in `journal_file.py`.
 """
@@ -28,7 +28,7 @@ from .journal_file import (
 from .segment import Segment, segment_from_row
 from .topic import TopicProgress
 
-# Give free space back to the file system above this much, that much at a time.
+# Above this many free pages, pages go back to the file system, at most this many at a time.
 _FREE_PAGES_KEPT = 2048
 _FREE_PAGES_AT_ONCE = 1024
 
@@ -77,7 +77,7 @@ class QueueJournal:
     """The open journal. Every method may raise `JournalError`, and has then written nothing."""
 
     def __init__(self, directory: pathlib.Path) -> None:
-        """Open the journal in `directory`, or begin one; the directory is made if it is missing.
+        """Open the journal in `directory`. Directory and journal are made if they are missing.
 
         Raises `JournalLocked`, `NotAJournal`, `JournalTooNew`, or `JournalError` for anything else.
         """
@@ -98,7 +98,7 @@ class QueueJournal:
         self._is_shrinking = False
 
     def close(self) -> None:
-        """Copy the write-ahead log into the file, and let go of the lock."""
+        """Copy the write-ahead log into the file, and release the lock."""
         try:
             self._connection.close()
         except sqlite3.Error as error:
@@ -109,7 +109,7 @@ class QueueJournal:
     # Topics and channels.
 
     def last_tick(self) -> int:
-        """The highest tick of the id clock that any incarnation has used."""
+        """The highest tick of the id clock that any process has used with this journal."""
         ((tick,),) = self._query("SELECT last_tick FROM meta")
         ((sequence,),) = self._query("SELECT COALESCE(MAX(sequence), 0) FROM segments")
         last: int = max(tick, sequence >> TICK_SHIFT)
@@ -224,7 +224,7 @@ class QueueJournal:
         try:
             (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
             if free > _FREE_PAGES_KEPT:
-                # As a script: execute() stops at this pragma's first row, which is one page.
+                # Run as a script, because execute() stops after this pragma's first row: one page.
                 vacuum = f"PRAGMA incremental_vacuum({_FREE_PAGES_AT_ONCE})"
                 self._connection.executescript(vacuum)
                 self._is_shrinking = True
@@ -280,7 +280,7 @@ class QueueJournal:
     def _insert(self, statement: str, params: Parameters) -> int:
         """Write one row; returns its id."""
         row = self._write([(statement, params)])
-        assert row is not None, "it inserts nothing"
+        assert row is not None, "the statement inserted no row"
         return row
 
     def _write(self, statements: Iterable[tuple[str, Parameters]]) -> int | None:

@@ -1,12 +1,12 @@
 """The journal's file: its format, its lock, and which files are refused.
 
-Promises that a file which is no journal, or a newer one, is refused and left as it is, that only
-one process has it open, and that a commit survives a kill of the process (WAL, synchronous
+Promises that a file which is not a journal, or is of a newer version, is refused and left as it is,
+that only one process has it open, and that a commit survives a kill of the process (WAL, synchronous
 NORMAL).
 
-    meta      the highest tick of the id clock in segments deleted: ids rise over a restart
-    topics    name, pause; `distributed`: the last segment that the channels have, only kept in a pause
-    channels  name, pause; `cursor`: the last segment that is not this channel's
+    meta      the highest tick of the id clock in deleted segments, so that ids rise after a restart too
+    topics    name, pause; `distributed`: the last segment that the channels have, kept only during a pause
+    channels  name, pause; `cursor`: the channel does not get the segments up to this one
     segments  one row per segment; deleted when every channel has finished all of it
     progress  one row per channel and segment: one byte per message, 1 if finished; NULL if all are finished
 """
@@ -25,7 +25,7 @@ APPLICATION_ID = 0x706C6179  # "play": marks the file as a journal of this progr
 FILE_NAME = "journal.sqlite"
 LOCK_NAME = "journal.lock"
 
-# Large pages, because rows are large; fewer pages a checkpoint.
+# Large pages, because rows are large. A checkpoint then has fewer of them.
 _PAGE_SIZE = 8 * 1024
 _CHECKPOINT_PAGES = 2048
 _WAL_SIZE_MAX = 64 * 1024 * 1024
@@ -50,12 +50,12 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """
 
-# Before segments are deleted: the highest of them may be the only trace of the last id.
+# Runs before segments are deleted, because the highest may be the only trace of the last id.
 REMEMBER_TICK = f"""
 UPDATE meta SET last_tick = MAX(
     last_tick, (SELECT COALESCE(MAX(sequence), 0) FROM segments) >> {TICK_SHIFT})
 """
-# Segments that no channel needs: not its own, or finished by it.
+# Deletes the segments that no channel needs: every channel has finished them or does not get them.
 RECLAIM = """
 DELETE FROM segments WHERE topic = :topic AND sequence <= :through AND NOT EXISTS (
     SELECT 1 FROM channels WHERE channels.topic = :topic AND segments.sequence > channels.cursor
@@ -85,9 +85,9 @@ class JournalTooNew(JournalError):
 
 
 def take_lock(lock_path: pathlib.Path, path: pathlib.Path) -> int:
-    """Lock the journal at `path` until the descriptor that this returns is closed.
+    """Lock the journal at `path`. Returns the descriptor that holds the lock until it is closed.
 
-    Raises `JournalLocked` if another process has it, and `OSError`.
+    Raises `JournalLocked` if another process holds the lock, or `OSError`.
     """
     lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -105,7 +105,7 @@ def take_lock(lock_path: pathlib.Path, path: pathlib.Path) -> int:
 
 
 def open_database(path: pathlib.Path) -> sqlite3.Connection:
-    """Open the journal's file, or begin one. Raises `NotAJournal`, `JournalTooNew` or `JournalError`."""
+    """Open the journal's file, or make it. Raises `NotAJournal`, `JournalTooNew` or `JournalError`."""
     try:
         connection = sqlite3.connect(path, isolation_level=None, cached_statements=32)
         try:
@@ -122,7 +122,7 @@ def open_database(path: pathlib.Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: pathlib.Path) -> None:
     _check_format(connection, path)
-    # The page size and vacuum mode only take in a file that is still empty.
+    # The page size and the vacuum mode can only be set while the file is empty.
     connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
@@ -136,12 +136,12 @@ def _prepare(connection: sqlite3.Connection, path: pathlib.Path) -> None:
 
 
 def _check_format(connection: sqlite3.Connection, path: pathlib.Path) -> None:
-    """Raise if the file is refused. Only reads: such a file stays as it is."""
+    """Raise if the file must be refused. Only reads, so a refused file stays as it is."""
     ((application,),) = connection.execute("PRAGMA application_id").fetchall()
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     ((tables,),) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
     if not application and not version and not tables:
-        return  # new, or begun and killed before the schema was committed
+        return  # new, or its process was killed before the schema was committed
     if application != APPLICATION_ID:
         raise NotAJournal(_not_a_journal(path))
     if version > FORMAT:

@@ -1,8 +1,8 @@
 """The leases of one channel, by the time at which each times out. Pure.
 
-Owns how long a lease is remembered: one whose messages are all settled stays in the heap until its
-deadline, and the heap never holds many more settled leases than live ones. So its size follows what is in
-flight, and not what was ever delivered.
+Owns how long a lease is kept. A lease whose messages are all settled stays in the heap until its deadline,
+or until the settled leases outnumber the live ones: then the heap is rebuilt without them. So its size
+follows the messages in flight, not all messages ever delivered.
 """
 
 from heapq import heapify, heappop, heappush
@@ -32,7 +32,7 @@ class Leases:
         given_ms: int,
         deadline_ms: int,
     ) -> Lease:
-        """A new lease of the messages from `start` to before `stop`; it times out at `deadline_ms`."""
+        """Start a lease of the messages from `start` to before `stop`. It times out at `deadline_ms`."""
         lease = Lease(progress, subscriber, start, stop, given_ms)
         self._order += 1
         self._live += 1
@@ -40,20 +40,20 @@ class Leases:
         return lease
 
     def settle_one(self, lease: Lease) -> None:
-        """One message of the lease is no longer in flight."""
+        """Record that one message of the lease is no longer in flight."""
         lease.outstanding -= 1
         if not lease.outstanding:
             self.settled(1)
 
     def settled(self, leases: int) -> None:
-        """That many leases have just lost their last message in flight."""
+        """Record that `leases` leases have just lost their last message in flight."""
         self._live -= leases
         if len(self._heap) > 2 * self._live + _SETTLED_KEPT:
             self._heap = [entry for entry in self._heap if entry[2].outstanding]
             heapify(self._heap)
 
     def take_expired(self, now_ms: int) -> list[Lease]:
-        """Forget the leases that have timed out; those with messages in flight, earliest deadline first."""
+        """Remove the leases that have timed out. Returns those with messages in flight, by deadline."""
         expired = []
         while self._heap and (self._heap[0][0] <= now_ms or not self._heap[0][2].outstanding):
             lease = heappop(self._heap)[2]

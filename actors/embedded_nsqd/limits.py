@@ -1,6 +1,6 @@
 """Every limit of the embedded nsqd, with its reason. Knows nothing else.
 
-Those under "As nsqd" are the defaults of nsqd 1.3.0 (nsqd/options.go): the answer to IDENTIFY tells
+The limits under "As nsqd" are the defaults of nsqd 1.3.0 (nsqd/options.go): the answer to IDENTIFY tells
 clients some of them, and clients depend on the rest.
 """
 
@@ -43,14 +43,15 @@ SEGMENT_BYTES_MAX = 1024 * 1024
 # by RDY) and deferred ones come on top, as in nsqd.
 MEMORY_MESSAGES_MAX = 50_000
 MEMORY_BYTES_MAX = 64 * 1024 * 1024
-# Below this many ready messages the journal is read, at most REFILL_* at a time: the loop stays quick.
+# The journal is read while fewer messages than this are ready. One read stops after REFILL_MESSAGES or
+# REFILL_BYTES, so that the loop stays quick.
 REFILL_BELOW_MESSAGES = 5_000
 REFILL_MESSAGES = 10_000
 REFILL_BYTES = 4 * 1024 * 1024
 
 # A client gets no more messages while this many bytes wait in its socket buffer.
 WRITE_BUFFER_MAX = 1024 * 1024
-# One gift to a client: large enough that a write is cheap, small enough to be fair.
+# The most bytes given to a client at once: large enough that a write is cheap, small enough to be fair.
 GIFT_BYTES_MAX = 256 * 1024
 # Only answers can fill a buffer this far. Nothing more is read from the client until it reads them.
 ANSWER_BUFFER_MAX = 4 * 1024 * 1024

@@ -2,8 +2,8 @@
 
     | 4 bytes: count | 4 bytes: size | message | 4 bytes: size | message | ...
 
-Stricter than nsqd in one thing: messages that do not fill the body exactly are refused. nsqd would
-take the rest of the body for the next command.
+It is stricter than nsqd in one point: it refuses messages that do not fill the body exactly. nsqd would
+read the rest of the body as the next command.
 """
 
 import struct
@@ -31,7 +31,7 @@ def split_multi(body: bytes) -> list[bytes]:
         raise Refused("E_BAD_BODY", f"MPUB invalid message count {count}")
     size, rest = divmod(len(body) - 4, count)
     if not rest and 4 < size <= 4 + limits.MESSAGE_SIZE_MAX:
-        # Plays are all of one size: then one C loop splits the body.
+        # Plays usually have one size. Then one C loop splits the body.
         records = struct.Struct(f">i{size - 4}s").iter_unpack(memoryview(body)[4:])
         bodies = [record for length, record in records if length == size - 4]
         if len(bodies) == count:
@@ -58,5 +58,5 @@ def _split_unequal(body: bytes, count: int) -> list[bytes]:
             raise Refused("E_BAD_MESSAGE", "MPUB failed to read message body")
         bodies.append(body[start:position])
     if position != total:
-        raise Refused("E_BAD_BODY", f"MPUB body size {total}, its messages take {position}")
+        raise Refused("E_BAD_BODY", f"MPUB body size {total}, but its messages end at {position}")
     return bodies

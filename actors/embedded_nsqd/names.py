@@ -20,12 +20,12 @@ _ESCAPES = {
 
 
 def is_valid_name(name: bytes) -> bool:
-    """Whether a topic or channel may be called so: the rule of nsqd's internal/protocol/names.go."""
+    """Whether a topic or channel may have this name, by nsqd's internal/protocol/names.go."""
     return 1 <= len(name) <= NAME_LENGTH_MAX and _VALID.fullmatch(name) is not None
 
 
 def is_ephemeral(name: str) -> bool:
-    """Whether the topic or channel lives in memory only, and goes with its last client."""
+    """Whether the topic or channel is kept in memory only, and deleted after its last client left."""
     return name.endswith(EPHEMERAL_SUFFIX)
 
 

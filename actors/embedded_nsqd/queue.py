@@ -17,14 +17,14 @@ from .topic import Topic
 
 log = logging.getLogger(__name__)
 
-_NO_ROW = 0  # of topics and channels that live in memory only
+_NO_ROW = 0  # the row of topics and channels that are kept in memory only
 
 
 class Queue:
     """The topics by name. Every method may raise `JournalError`, and has then changed nothing.
 
-    `now_ms` is monotonic, `now_wall_ms` and `now_wall_ns` count since 1970. `staged_bytes`: message bodies
-    that wait for `commit`.
+    `now_ms` is monotonic, `now_wall_ms` and `now_wall_ns` count since 1970. `staged_bytes`: the bytes of the
+    message bodies that wait for `commit`.
     """
 
     def __init__(self, journal: QueueJournal, node_id: int, sampler: random.Random) -> None:
@@ -40,7 +40,7 @@ class Queue:
     # Topics and channels.
 
     def topic(self, name: str) -> Topic:
-        """The topic; made if it is missing."""
+        """The topic with this name, which is made if it is missing."""
         topic = self.topics.get(name)
         if topic is None:
             row = _NO_ROW if is_ephemeral(name) else self._journal.add_topic(name)
@@ -49,7 +49,7 @@ class Queue:
         return topic
 
     def channel(self, topic: Topic, name: str, now_ms: int, now_wall_ms: int) -> Channel:
-        """The channel; made if it is missing. The first one of a topic gets all that waits there."""
+        """The channel, which is made if it is missing. A topic's first channel gets all waiting messages."""
         channel = topic.channels.get(name)
         if channel is None:
             row = _NO_ROW
@@ -69,7 +69,7 @@ class Queue:
         log.info("topic %s: deleted", topic.name)
 
     def delete_channel(self, topic: Topic, channel: Channel) -> None:
-        """Delete a channel. An ephemeral topic goes with its last channel."""
+        """Delete a channel. An ephemeral topic is deleted with its last channel."""
         if not topic.is_ephemeral:
             self._journal.delete_channel(topic.row, channel.row, topic.distributed_sequence)
         topic.remove_channel(channel.name)
@@ -84,7 +84,7 @@ class Queue:
         topic.empty()
 
     def empty_channel(self, topic: Topic, channel: Channel) -> None:
-        """Delete all messages of a channel, those in flight too."""
+        """Delete all messages of a channel, including those in flight."""
         through = topic.distributed_sequence
         if not topic.is_ephemeral:
             self._journal.empty_channel(topic.row, channel.row, through)
@@ -106,9 +106,9 @@ class Queue:
     # Messages.
 
     def stage(self, topic: Topic, bodies: list[bytes], stamp_ns: int, delay_ms: int = 0) -> None:
-        """Keep messages for the next `commit`: until then they are nowhere else.
+        """Keep messages for the next `commit`. Until then they are only in memory.
 
-        `stamp_ns` is their arrival, since 1970. They become ready `delay_ms` after it.
+        `stamp_ns`: their arrival, in ns since 1970. They become ready `delay_ms` after it.
         """
         due_wall_ms = stamp_ns // 1_000_000 + delay_ms if delay_ms else 0
         publications = self._staged.setdefault((topic, due_wall_ms), [])
@@ -116,9 +116,9 @@ class Queue:
         self.staged_bytes += sum(map(len, bodies))
 
     def commit(self, now_ms: int, now_wall_ns: int) -> list[Topic]:
-        """Publish all staged messages in one transaction. Returns the topics that have more now.
+        """Publish all staged messages in one transaction. Returns the topics that got messages.
 
-        If it raises, none of them is published, and none is staged any more.
+        If it raises, the staged messages are dropped and none of them is published.
         """
         staged, self._staged, self.staged_bytes = self._staged, {}, 0
         segments = [
@@ -148,7 +148,7 @@ class Queue:
             topic.changes_written()
 
     def refill(self, topic: Topic, channel: Channel, now_ms: int, now_wall_ms: int) -> None:
-        """Read the next part of a channel's backlog into memory, REFILL_MESSAGES or REFILL_BYTES of it."""
+        """Read a channel's backlog into memory until REFILL_MESSAGES or REFILL_BYTES are reached."""
         loaded_messages = loaded_bytes = 0
         through = topic.distributed_sequence
         read = self._journal.read(topic.row, channel.row, channel.cursor, through)

@@ -18,7 +18,7 @@ from .frames import MESSAGE, MESSAGE_HEAD, MESSAGE_HEAD_SIZE
 from .ids import PREFIX_LENGTH, SUFFIXES, IdFactory, id_prefix, id_sequence
 from .limits import SEGMENT_BYTES_MAX
 
-Offsets: TypeAlias = "array[int]"  # a text, as `array` takes no parameter before Python 3.12
+Offsets: TypeAlias = "array[int]"  # a string, because `array` takes no parameter before Python 3.12
 
 
 class Publication(msgspec.Struct, frozen=True):
@@ -29,10 +29,10 @@ class Publication(msgspec.Struct, frozen=True):
 
 
 class Segment:
-    """Immutable. Messages are named by their index, from 0; (start, stop) is start to before stop.
+    """Immutable. A message is named by its index, from 0. (start, stop): from `start` to before `stop`.
 
     `offsets`: where the frame of each message begins in `payload`, and where the last one ends.
-    `due_wall_ms`: when the messages may first be delivered, in milliseconds since 1970; 0 for at once.
+    `due_wall_ms`: when the messages may first be delivered, in ms since 1970; 0 means at once.
     """
 
     __slots__ = (
@@ -128,7 +128,7 @@ class _Draft:
         self._pieces: list[bytes] = []
 
     def add(self, publication: Publication, start: int) -> int:
-        """Take messages from the publication's `start` on. Returns how many it took, at least one."""
+        """Take messages of the publication from index `start` on. Returns how many, at least one."""
         count = self.granted - len(self._frame_sizes)
         bodies = publication.bodies[start : start + count]
         sizes = [len(body) + MESSAGE_HEAD_SIZE for body in bodies]
@@ -162,7 +162,7 @@ class _Draft:
 def _offsets(payload: bytes, count: int) -> Offsets:
     if count > 0 and len(payload) % count == 0:
         size = len(payload) // count
-        # Plays are all of one size: four strided looks tell, without a loop over messages.
+        # Plays usually have one size. Four strided comparisons prove it, without a loop over messages.
         length = (size - 4).to_bytes(4, "big") if size >= MESSAGE_HEAD_SIZE else b""
         if length and all(payload[i::size] == length[i : i + 1] * count for i in range(4)):
             return array("I", range(0, len(payload) + 1, size))

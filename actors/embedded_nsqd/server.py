@@ -73,8 +73,8 @@ class EmbeddedNsqd:
     async def start(cls, path: pathlib.Path, tcp_address: str, http_address: str) -> Self:
         """Open the journal in the directory `path` and listen on both addresses.
 
-        The addresses are "host:port"; port 0 takes a free one. Raises `AddressFailure`, or `JournalError` and
-        its kinds, and then leaves nothing open.
+        The addresses are "host:port"; port 0 takes a free one. If it raises (`AddressFailure` or
+        `JournalError`), it leaves nothing open.
         """
         nsqd: Self
         with contextlib.ExitStack() as opened:
@@ -85,7 +85,7 @@ class EmbeddedNsqd:
                 lambda: ClientConnection(nsqd), sock=tcp_socket, backlog=LISTEN_BACKLOG, start_serving=False
             )
             nsqd = cls(journal, tcp_server, tcp_socket, http_socket)
-            opened.pop_all()  # they are the nsqd's to close from now on
+            opened.pop_all()  # from now on the nsqd closes them
         await tcp_server.start_serving()
         backlog = sum(
             topic.waiting_count + sum(channel.depth for channel in topic.channels.values())
@@ -102,7 +102,7 @@ class EmbeddedNsqd:
         return nsqd
 
     async def stop(self) -> None:
-        """Commit all that was read, write down what was finished, and close everything.
+        """Commit all messages that were read, write down which were finished, and close everything.
 
         A second call does nothing. Raises `JournalError` if the journal cannot be closed.
         """
@@ -121,7 +121,7 @@ class EmbeddedNsqd:
         while self.connections and self.now_ms() < deadline_ms:
             await asyncio.sleep(0.005)
         for connection in list(self.connections):
-            connection.abort("does not take its last answers")
+            connection.abort("does not read its last answers")
         for handle in (self._commit_handle, self._flush_handle, self._scan_handle):
             if handle is not None:
                 handle.cancel()
@@ -174,7 +174,7 @@ class EmbeddedNsqd:
         return Subscription(topic, channel, subscriber)
 
     def leave(self, client: ConnectedClient) -> None:
-        """See `Edge`. An ephemeral channel goes with its last client."""
+        """See `Edge`. An ephemeral channel is deleted after its last client left."""
         self.connections.discard(client)
         if client.subscription is None:
             return
@@ -218,7 +218,7 @@ class EmbeddedNsqd:
             self._flush_handle = self._loop.call_later(limits.FINISH_FLUSH_MS / 1000, self._flush)
 
     def pump(self, topic: Topic, channel: Channel) -> None:
-        """See `Edge`. Reads on in the journal as far as the clients are ready for more."""
+        """See `Edge`. Reads more of the journal while the clients are ready for more."""
         now_ms = self.now_ms()
         while True:
             if channel.wants_more():
@@ -228,7 +228,7 @@ class EmbeddedNsqd:
                 break
             for subscriber, frames in gifts:
                 self._subscribed[subscriber].send(frames)
-        if channel.changed:  # a sampling client skips messages
+        if channel.changed:  # messages that a sampling client did not get
             self.finished()
 
     # Helpers.
@@ -240,7 +240,7 @@ class EmbeddedNsqd:
         return self.queue.channel(topic, name, self.now_ms(), self._now_wall_ms())
 
     def _evict(self, channel: Channel) -> None:
-        """The channel is deleted: disconnect its clients, as nsqd does."""
+        """Disconnect the clients of a deleted channel, as nsqd does."""
         for subscriber in channel.subscribers:
             self._subscribed.pop(subscriber).close()
 
@@ -271,7 +271,7 @@ class EmbeddedNsqd:
 
     def _flush(self) -> None:
         self._flush_handle = None
-        # Where it fails the changes are still there, and the next scan starts another flush.
+        # If it fails, the changes are kept, and the next scan starts another flush.
         if self._logged(self.queue.flush):
             self.health = "OK"
 
@@ -289,8 +289,10 @@ class EmbeddedNsqd:
         self._logged(self.queue.reclaim_space)
 
     def _logged(self, write: Callable[[], object]) -> bool:
-        """Do what no client waits for; returns whether it could. A failure is logged once, and GET /ping
-        shows it until something is written again."""
+        """Call `write`, for which no client waits. Returns whether it succeeded.
+
+        A failure is logged once, and GET /ping shows it until messages are written again.
+        """
         try:
             write()
             return True

@@ -77,7 +77,7 @@ def stats_of(
 
 
 def stats_text(stats: dict[str, Any]) -> str:
-    """What `stats_of` returned, as text in nsqd's layout."""
+    """Format the result of `stats_of` as text in nsqd's layout."""
     now_s = int(time.time())
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stats["start_time"]))
     lines = [BANNER, f"start_time {started}", f"uptime {now_s - stats['start_time']}s", ""]
@@ -160,8 +160,10 @@ def _client_stats(client: ConnectedClient, only_topic: str) -> dict[str, Any]:
 
 
 def _memory_stats() -> dict[str, Any]:
-    """nsqd's fields, with Python's nearest figure, or 0 if it has none. The bytes in use are the most that
-    this process ever had."""
+    """nsqd's fields, each with Python's nearest figure, or 0 if Python has none.
+
+    The bytes in use are the most that this process ever used.
+    """
     unit = 1 if sys.platform == "darwin" else 1024
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return {

@@ -6,8 +6,8 @@ from .segment import Segment
 class Progress:
     """Which messages of one segment one channel has finished.
 
-    `finished`: one byte a message, 1 where it is finished. `remaining`: how many messages are not finished.
-    `attempts`: index of each message that came back unfinished, to how often it was delivered.
+    `finished`: one byte per message, 1 if it is finished. `remaining`: how many messages are not finished.
+    `attempts`: how often a message came back unfinished, by its index; None if none came back.
     """
 
     __slots__ = ("attempts", "finished", "remaining", "segment")
@@ -20,7 +20,7 @@ class Progress:
         self.attempts: dict[int, int] | None = None
 
     def count_attempt(self, index: int) -> None:
-        """The message at `index` came back unfinished: its next delivery carries one attempt more."""
+        """Record that a message came back unfinished. Its next delivery says one attempt more."""
         if self.attempts is None:
             self.attempts = {}
         self.attempts[index] = self.attempts.get(index, 0) + 1
@@ -40,8 +40,8 @@ class Progress:
 class Lease:
     """Consecutive messages of one segment that one subscriber got at once: they share one timeout.
 
-    It covers the indices from `start` to before `stop`. `given_ms` is monotonic. `outstanding`: how many of
-    its messages are still in flight.
+    It covers the indices from `start` to before `stop`. `given_ms`: when they were delivered (monotonic).
+    `outstanding`: how many of its messages are still in flight.
     """
 
     __slots__ = ("given_ms", "outstanding", "progress", "start", "stop", "subscriber")
@@ -57,7 +57,7 @@ class Lease:
         self.outstanding = stop - start
 
     def take_back(self) -> list[tuple[int, int]]:
-        """Take what is still in flight from its subscriber: (start, stop) pairs, as few as can be."""
+        """Take the messages still in flight from the subscriber. Returns the fewest (start, stop) pairs."""
         in_flight = self.subscriber.in_flight
         spans = []
         begun = -1
@@ -77,12 +77,12 @@ class Lease:
 
 
 class Subscriber:
-    """A client as its channel sees it. Two are the same only when they are one object.
+    """A client as its channel sees it. Two subscribers are equal only if they are one object.
 
-    `in_flight` maps the id of a message to its lease and its index in the segment: only its owner can finish
-    a message. `is_writable`: whether the client keeps up with its socket; its connection sets it.
-    `ready_count` is the client's last RDY, `message_timeout_ms` and `sample_rate` (in %, 0 for all messages)
-    are what it asked for in IDENTIFY.
+    `in_flight` maps the id of a message to its lease and its index in the segment. Only the subscriber that
+    has a message in it can finish the message. `is_writable`: whether the client keeps up with its socket;
+    its connection sets it. `ready_count` is the client's last RDY. `message_timeout_ms` and `sample_rate` (in
+    %, 0 means all messages) are what it asked for in IDENTIFY.
     """
 
     __slots__ = (
@@ -107,5 +107,5 @@ class Subscriber:
         self.requeue_count = 0
 
     def room(self) -> int:
-        """How many messages it may be given now; 0 or less for none."""
+        """How many messages it may be given now. 0 or less means that it may be given no message."""
         return self.ready_count - len(self.in_flight) if self.is_writable else 0

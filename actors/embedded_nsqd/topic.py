@@ -1,8 +1,8 @@
-"""One topic: its channels, and the messages that wait for the first of them or the end of a pause. Pure.
+"""One topic: its channels, and the messages that wait for a first channel or the end of a pause. Pure.
 
 Owns which segments belong to which channel, by the rules of nsqd/topic.go: every channel gets each segment
-that is published while it exists and the topic is not paused. While there is no channel, or a pause,
-segments wait here (in the journal, if the topic has one) for all channels that exist when they move on.
+that is published while it exists and the topic is not paused. While the topic has no channel or is paused,
+segments wait here (in the journal, if the topic has one). Then all channels that exist get them.
 """
 
 import random
@@ -40,7 +40,7 @@ class Topic:
     """
 
     def __init__(self, name: str, row: int, sampler: random.Random) -> None:
-        """`row` names it in the journal; `sampler` is the chance for clients with a sample rate."""
+        """`row`: its id in the journal. `sampler`: draws the messages of clients with a sample rate."""
         self.name = name
         self.row = row
         self.is_ephemeral = is_ephemeral(name)
@@ -67,7 +67,7 @@ class Topic:
         return self.channels.pop(name)
 
     def publish(self, segment: Segment, now_ms: int, delay_ms: int) -> None:
-        """Take in a segment that is committed; its messages are ready in `delay_ms`."""
+        """Take in a segment that is committed. Its messages are ready after `delay_ms`."""
         self.last_sequence = segment.sequence
         self.message_count += segment.count
         self.message_bytes += segment.body_bytes
@@ -103,7 +103,7 @@ class Topic:
         self.waiting_count = 0
 
     def changes(self) -> TopicProgress:
-        """What was finished since the last `changes_written`."""
+        """The messages that were finished since the last `changes_written`."""
         deleted: list[int] = []
         progress: list[tuple[int, int, int, bytes | None]] = []
         for channel in self.channels.values():
@@ -119,7 +119,7 @@ class Topic:
         return TopicProgress(deleted, progress)
 
     def changes_written(self) -> None:
-        """Note that the journal has what `changes` returned."""
+        """Record that the journal has what `changes` returned."""
         for channel in self.channels.values():
             channel.changed.clear()
 

@@ -1,7 +1,8 @@
 """The service's own HTTP: /status, /metrics, /healthz, and OTP's functions on children.
 
-Every answer is made from fresh figures; how they add up is `status.py`'s. Without authentication, it binds
-to loopback by default, and a request that changes something needs a header that no other web page can send.
+Every answer is made from fresh figures; `status.py` adds them up. There is no authentication, so the address
+is a loopback one by default, and a request that changes something needs a header that no other web page can
+send.
 """
 
 import tornado.web

@@ -66,7 +66,7 @@ async def _live(settings: Settings) -> int:
     try:
         return await service.live()
     except BaseException:
-        await service.application.root.stop()  # Python would wait for the children before it ends
+        await service.application.root.stop()  # else Python waits for the children before it ends
         raise
     finally:
         runfile.remove(state_dir)
@@ -103,7 +103,7 @@ class Lifecycle:
                 self._state_dir,
             )
         elif isinstance(starting.exception(), StartFailed):
-            log.error("%s; its own lines above say why. Everything is stopped", starting.exception())
+            log.error("%s; its own log lines above say why. The service ends", starting.exception())
             return self._start_code()
         else:
             starting.result()

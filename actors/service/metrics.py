@@ -31,7 +31,7 @@ class _Collector:
 
 
 def _plays(plays: dict[str, int]) -> Metric:
-    metric = CounterMetricFamily("playtally_plays", "Messages by what became of them.", labels=["outcome"])
+    metric = CounterMetricFamily("playtally_plays", "Messages by outcome.", labels=["outcome"])
     for outcome in ("counted", "redelivered", "dead_lettered"):
         metric.add_metric([outcome], plays[outcome])
     return metric
@@ -47,9 +47,9 @@ def _publishes(publishes: dict[str, int]) -> Iterator[Metric]:
     for name, text in (
         ("videos", "Videos in accepted publishes."),
         ("late", "Videos published after their deadline."),
-        ("late_by_client", "Those of them that were late because the client was slow or failing."),
+        ("late_by_client", "Videos published late because the client was slow or failing."),
         ("failed", "Attempts to publish that failed."),
-        ("rejected", "Those of them that the client called wrong: 4xx but for 408, 425 and 429."),
+        ("rejected", "Attempts that the client refused as wrong: 4xx other than 408, 425 and 429."),
     ):
         yield CounterMetricFamily(f"playtally_published_{name}", text, value=publishes[name])
 
@@ -57,11 +57,11 @@ def _publishes(publishes: dict[str, int]) -> Iterator[Metric]:
 def _client(client: dict[str, Any]) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "playtally_client_failures_in_a_row",
-        "Attempts that failed since the last that did not.",
+        "Attempts that failed since the last success.",
         value=client["failures_in_a_row"],
     )
     circuit = GaugeMetricFamily(
-        "playtally_client_circuit", "1 for the state that the circuit is in.", labels=["state"]
+        "playtally_client_circuit", "1 for the present state of the circuit, 0 for others.", labels=["state"]
     )
     for state in Circuit:
         circuit.add_metric([state], float(client["circuit"] == state))

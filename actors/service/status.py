@@ -1,7 +1,6 @@
-"""The children's figures as one picture: what `status --json` prints, and what `metrics.py` shows.
+"""Adds up the children's figures: `status --json` prints the result, and `metrics.py` shows it.
 
-Owns how the figures add up; knows nothing of how they were asked for. Memory and CPU come from psutil,
-because /proc is Linux only.
+Refuses to know how the children were asked. Memory and CPU come from psutil, because only Linux has /proc.
 """
 
 import time
@@ -18,7 +17,7 @@ from ..supervision.worker import State, Worker
 
 
 class ServiceView(Protocol):
-    """A service as it is shown. `polled`: ids of the children with stats, in groups (`Application.poll`)."""
+    """The parts of a service to show. `polled`: children with stats, in groups (see `Application.poll`)."""
 
     application: Application[Settings]
     pid: int
@@ -40,7 +39,7 @@ def status(service: ServiceView) -> dict[str, Any]:
     outstanding = sum(one.outstanding for one in consumers)
     pending = sum(one.pending_videos for one in counters)
     in_flight = sum(one.in_flight for one in dispatchers)
-    # A service that only serves an address is not asked for stats: that it runs is enough.
+    # A child that only serves an address is not asked for stats: it is enough that it runs.
     heard_all = all(worker.state is State.RUNNING for worker in workers) and (
         len(counters) == application.options.counters.shards and consumers and dispatchers
     )
@@ -74,7 +73,7 @@ def _plays(counters: list[CounterStats], outstanding: int) -> dict[str, int]:
     redelivered = sum(one.redelivered for one in counters)
     dead_lettered = sum(one.dead_lettered for one in counters)
     return {
-        # Every message received is one of these, so it is their sum, through restarts too.
+        # Every received message is counted in one of these, so their sum is right after restarts too.
         "received": counted + redelivered + dead_lettered + outstanding,
         "counted": counted,
         "redelivered": redelivered,

@@ -1,5 +1,4 @@
-"""Where publishes go: to the client over HTTP, to an NSQ topic, or to stdout. A sink knows how to send, not
-when.
+"""Where publishes go: the client over HTTP, an NSQ topic, or stdout. A sink knows how to send, not when.
 
 There is one client, and one accepted total per video. The client's 2xx, or nsqd's OK, accepts a batch; stdout
 mirrors what was accepted. With neither URL nor topic, the line on stdout is the publish.
@@ -8,6 +7,8 @@ Promises: the outcome is `REFUSED` only if the batch was not sent, or if the cli
 Whatever else goes wrong after sending has begun is `UNKNOWN`. A bad answer, or a slow reader of stdout, never
 takes more than a bounded time and memory, and never blocks the event loop.
 """
+
+from typing import assert_never
 
 from ..config import Settings, SinkKind, secret_of
 from ..sources.lookup import nsqds_of
@@ -33,10 +34,14 @@ __all__ = [
 def open_sink(settings: Settings) -> Sink:
     """The sink that the settings ask for. Raises `Failure` when they can't be followed."""
     publish = settings.publish
-    if publish.sink_kind is SinkKind.STDOUT:
-        return StdoutSink()
-    if publish.sink_kind is SinkKind.URL:
-        sink: Sink = HttpSink(publish, secret_of(publish))
-    else:
-        sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: nsqds_of(settings))
+    sink: Sink
+    match publish.sink_kind:
+        case SinkKind.STDOUT:
+            return StdoutSink()
+        case SinkKind.URL:
+            sink = HttpSink(publish, secret_of(publish))
+        case SinkKind.NSQ_TOPIC:
+            sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: nsqds_of(settings))
+        case other:
+            assert_never(other)
     return MirroredSink(sink) if publish.stdout else sink

@@ -1,1 +1,22 @@
 """Where plays come from: what a source offers (`source.py`), and the fast reader of nsqd."""
+
+from ..config import Settings
+from .source import Listener, Source
+
+
+def open_source(settings: Settings, listener: Listener) -> Source:
+    """The source that the settings ask for. It begins to connect, and tells the listener."""
+    from .nsqd import BatchReader  # `lookup.py` is for commands too, which need no pynsq
+
+    nsq = settings.nsq
+    return BatchReader(
+        topic=nsq.topic,
+        channel=nsq.channel,
+        max_in_flight=nsq.max_in_flight,
+        msg_timeout_s=nsq.msg_timeout_s,
+        nsqd_tcp_addresses=settings.nsqd_addresses,
+        lookupd_http_addresses=list(nsq.lookupd_http_addresses),
+        listener=listener,
+        # The embedded nsqd keeps its messages and their ids, even if it has another port next time.
+        name="embedded" if settings.embedded else "",
+    )

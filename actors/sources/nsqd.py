@@ -22,11 +22,10 @@ from nsq import event, protocol
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, StreamClosedError
 
-from ..config import Settings
 from ..core.columns import HEX_ID_BYTES, Column, count
 from ..core.consumer.bodies import Bodies
 from ..core.consumer.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
-from .source import Listener, Source
+from .source import Listener
 
 log = logging.getLogger(__name__)
 
@@ -307,22 +306,6 @@ class BatchReader(nsq.Reader):
     def _redistribute_rdy_state(self) -> nsq.AsyncConn | None:
         # If fewer messages are allowed than there are nsqds, pynsq's rotation serves them in turn.
         return super()._redistribute_rdy_state() if len(self.conns) > self.max_in_flight else None
-
-
-def open_source(settings: Settings, listener: Listener) -> Source:
-    """The source that the settings ask for. It begins to connect, and tells the listener."""
-    nsq = settings.nsq
-    return BatchReader(
-        topic=nsq.topic,
-        channel=nsq.channel,
-        max_in_flight=nsq.max_in_flight,
-        msg_timeout_s=nsq.msg_timeout_s,
-        nsqd_tcp_addresses=settings.nsqd_addresses,
-        lookupd_http_addresses=list(nsq.lookupd_http_addresses),
-        listener=listener,
-        # The embedded nsqd keeps its messages and their ids, even if it has another port next time.
-        name="embedded" if settings.embedded else "",
-    )
 
 
 def _unused(message: nsq.Message) -> None:

@@ -16,7 +16,7 @@ from ..system.locks import LOCK_TIMEOUT_S, lock_file
 from ..system.transactions import transaction
 
 FORMAT = 3
-# Errors that may pass by themselves: the low 8 bits of SQLite's code; the others are details.
+# Errors that may pass by themselves, by the low 8 bits of SQLite's code. The higher bits are details.
 PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 WHAT_TO_DO = "It is left as it is: restore it from a backup, or use another supervisor.state_dir"
 
@@ -108,12 +108,12 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def check_facts(path: Path, connection: sqlite3.Connection, expected: Facts) -> Facts:
-    """What a store says about itself. Raises `StoreFailure` if that differs from what is expected."""
+    """The facts that a store keeps about itself. Raises `StoreFailure` if they differ from `expected`."""
     found = dict(connection.execute("SELECT key, value FROM meta"))
     if found.get("format") != FORMAT:
         raise StoreFailure(
-            f"{path}: is of format {found.get('format')}, expected {FORMAT}: it was written by another "
-            "version of playtally; use that, or another supervisor.state_dir"
+            f"{path}: has format {found.get('format')}, expected {FORMAT}: another version of playtally "
+            "wrote it; use that version, or another supervisor.state_dir"
         )
     for key, value in expected.items():
         if key == "state" and key not in found:

@@ -37,7 +37,7 @@ INSERT INTO totals VALUES (NULL);
 
 
 class LedgerSetStage(StrEnum):
-    """While a set is in the making, its files may be half made, and nothing was ever counted in them."""
+    """Whether all files of a set are made. Before, some may be half made, and no play is counted in them."""
 
     MAKING = "making"
     MADE = "made"
@@ -67,7 +67,7 @@ class LedgerSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [*(self.ledger(state_dir, one) for one in range(self.shards)), self.outbox(state_dir)]
 
     def facts(self, shard: int | None = None) -> Facts:
-        """What a file of the set says about itself. `shard` is None for the dispatcher's store."""
+        """The facts that a file of the set keeps about itself. `shard`: None for the dispatcher's store."""
         own: Facts = {} if shard is None else {"shard": shard}
         return {**own, "shards": self.shards, "state": self.state}
 
@@ -92,7 +92,7 @@ def find(state_dir: str | Path) -> LedgerSet | None:
     except (OSError, msgspec.MsgspecError) as error:
         raise StoreFailure(
             f"{path}: cannot be read ({error}), expected the file that says which ledgers there are: "
-            "restore it from a backup, or delete it, and the ledgers are looked at themselves"
+            "restore it from a backup, or delete it, and the service finds the ledgers without it"
         ) from error
     return found if found.stage is LedgerSetStage.MADE else None
 
@@ -114,7 +114,7 @@ def claim(state_dir: str, shards: int) -> LedgerSet:
     if found.shards != shards:
         raise StoreFailure(
             f"{state_dir}: its ledgers are made for counters.shards = {found.shards}, and now it is "
-            f"{shards}: divide them anew with `{service_command()} reshard`, with the same settings, or set "
+            f"{shards}: divide them again with `{service_command()} reshard`, with the same settings, or set "
             f"counters.shards back to {found.shards}"
         )
     check_complete(state_dir, found)
@@ -127,7 +127,7 @@ def check_complete(state_dir: str | Path, found: LedgerSet) -> None:
     if gone:
         raise StoreFailure(
             f"{', '.join(gone)}: missing, expected with the other ledgers of {state_dir}: it was deleted or "
-            "moved, and is not begun anew, for its plays would be lost. Put it back or restore it from a "
+            "moved. It is not made again, because its plays would be lost. Put it back or restore it from a "
             "backup, or use another supervisor.state_dir"
         )
 
@@ -188,12 +188,12 @@ def _found_without_name(state_dir: Path) -> LedgerSet | None:
         raise StoreFailure(
             f"{state_dir / NAME}: missing, and there are ledgers in {len(files)} folders "
             f"({', '.join(str(state_dir / one) for one in files)}): restore it from a backup, or move away "
-            "all but the folder that is to count"
+            "all folders but the one to use"
         )
     [(folder, paths)] = files.items()
     with open_read_only(paths[-1]) as connection:  # the dispatcher's, if it exists
         facts = check_facts(paths[-1], connection, {})
     shards = facts.get("shards")
     if type(shards) is not int:
-        raise refused(paths[-1], f"it is of {shards} shards")
+        raise refused(paths[-1], f"its number of shards is {shards}")
     return LedgerSet(str(facts.get("state") or os.urandom(16).hex()), shards, folder)

@@ -121,7 +121,7 @@ class SqliteLedgerStore:
             self._rows[one.source, one.bucket] = 1
 
     def _rows_after(self, changes: LedgerChanges) -> dict[tuple[str, int], int]:
-        """How many rows the buckets that a commit touches have after it."""
+        """The number of rows after a commit, for each bucket that the commit touches."""
         rows: dict[tuple[str, int], int] = {}
         for one in changes.seen:
             key = (one.source, one.bucket)
@@ -156,7 +156,7 @@ def ids_of(chunk: SeenChunk) -> BitMap64:
     """The ids in a row. Raises `ValueError` if they are damaged."""
     ids = BitMap64.deserialize(chunk.ids)
     if not ids or ids.min() >> BUCKET_SHIFT != chunk.bucket or ids.max() >> BUCKET_SHIFT != chunk.bucket:
-        raise ValueError(f"a row of bucket {chunk.bucket} holds no ids of it")
+        raise ValueError(f"a row of bucket {chunk.bucket} has no ids, or ids of another bucket")
     return ids
 
 
@@ -197,15 +197,15 @@ def check_commits(path: Path, commits: int, synchronous: str) -> None:
     lost = f"ends at commit {commits}, and {mark_path(path).name} says that {promised} were made"
     if not same_boot and synchronous == "NORMAL":
         log.error(
-            '%s: %s, before the machine was started anew: a power cut took them, as synchronous = "NORMAL" '
-            'allows; "FULL" does not. Going on without them',
+            "%s: %s, before the last start of the machine: a power cut took them, which synchronous = "
+            '"NORMAL" allows and "FULL" does not. The service goes on without them',
             path,
             lost,
         )
         return
     raise StoreFailure(
-        f"{path}: {lost}: its -wal is missing or damaged, or it is from an older backup, and plays that the "
-        f"queue was told are done are not in it. It is left as it is: restore what is missing; or delete "
+        f"{path}: {lost}: its -wal is missing or damaged, or it is from an older backup. It lacks plays that "
+        f"were finished on the queue. It is left as it is: restore what is missing; or delete "
         f"{mark_path(path).name} to go on without those plays; or use another supervisor.state_dir"
     )
 
@@ -214,15 +214,16 @@ def check_accounts(path: Path, accounts: Accounts, tallies: Tallies) -> None:
     """Raise `StoreFailure` if the columns contradict one another or the tallies."""
     totals, published = accounts.cells[:, TOTAL], accounts.cells[:, PUBLISHED]
     if (accounts.cells[:, TOTAL:] < 0).any():
-        raise refused(path, "one of its accounts holds less than nothing")
+        raise refused(path, "one of its accounts has a negative number")
     plays = int(totals.sum())
     if plays != tallies.counted:
-        raise refused(path, f"its accounts hold {plays} plays, and it counted {tallies.counted}")
+        raise refused(path, f"its accounts have {plays} plays, but its tallies {tallies.counted}")
     ahead = int((published > totals).sum())
     if ahead:
         log.warning(
-            "%s: the client was told more plays of %d videos than this ledger has: it is from an older "
-            "backup, or the client's state is another's. They are published again once they have more",
+            "%s: the client was told more plays of %d videos than this ledger has: the ledger is from an "
+            "older backup, or the client's state is of another service. These videos are published again "
+            "once the ledger has more plays of them",
             path,
             ahead,
         )

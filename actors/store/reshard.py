@@ -1,12 +1,12 @@
 """Redistributes the ledgers of a state folder over another number of shards, while no service runs.
 
-The new set is written into a folder of its own, and is on the disk before `ledgers.json` names it, in one
-rename. If `reshard` is killed at any moment, the next process finds either set complete. A half written set
-is deleted and written again. The old files are deleted last.
+The new set of ledgers is written into a new folder and flushed to the disk. Then one rename makes
+`ledgers.json` name that folder. If `reshard` is killed, `ledgers.json` names a complete set at every moment,
+the old one or the new one. The next `reshard` deletes a half written set. The old files are deleted last.
 
 Nothing is lost. An account is moved unchanged to the new shard of its video. A seen id has no video, so every
 new shard gets all seen ids and recognizes any redelivery. The dispatcher's batches and service id are copied,
-so a batch in doubt keeps its key.
+so a batch whose outcome is unknown keeps its key.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from .verify import verify
 
 
 class Resharded(Struct, frozen=True):
-    """The counts of what was redistributed."""
+    """What was redistributed: the old and the new number of shards, and the counts of what was moved."""
 
     shards_before: int
     shards: int
@@ -54,13 +54,13 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
     Raises `Failure`, leaving the ledgers as they were.
     """
     if not Path(state_dir).is_dir():
-        raise Failure(f"no ledgers in {state_dir}, expected those of a service that has run")
+        raise Failure(f"no ledgers in {state_dir}, expected the state folder of a service that has run")
     lock = _hold(state_dir)
     try:
         old = find(state_dir)
         if old is None:
-            raise Failure(f"no ledgers in {state_dir}, expected those of a service that has run")
-        # A counter may outlive its killed supervisor for a moment, and commit.
+            raise Failure(f"no ledgers in {state_dir}, expected the state folder of a service that has run")
+        # A counter may outlive its killed supervisor for a moment, and commit: wait for its lock.
         for path in old.files(state_dir):
             if path.exists():
                 os.close(lock_file(path.with_suffix(".lock")))
@@ -69,7 +69,7 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
             return None
         wrong = [str(finding) for finding in verify(state_dir) if finding.wrong]
         if wrong:
-            raise StoreFailure("the ledgers are not divided, for they are not right:\n" + "\n".join(wrong))
+            raise StoreFailure("not redistributed, because the ledgers have errors:\n" + "\n".join(wrong))
         new = LedgerSet(old.state, shards, _next_folder(old))
         done = _write_set(state_dir, old, new)
         # Flush before the name is written: after a power cut, a named set must be whole.
@@ -80,9 +80,9 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
         _remove_others(state_dir, new)
         return done
     except sqlite3.Error as error:
-        raise Failure(f"{state_dir}: not divided ({error}); the ledgers are as they were") from error
+        raise Failure(f"{state_dir}: not redistributed ({error}); the ledgers are unchanged") from error
     except OSError as error:
-        raise Failure(f"{state_dir}: {error}; run it again") from error
+        raise Failure(f"{state_dir}: {error}; run reshard again") from error
     finally:
         os.close(lock)
 
@@ -92,15 +92,15 @@ def _hold(state_dir: str) -> int:
         return lock_file(runfile.lock_path(state_dir), timeout_s=0.5)
     except StoreFailure as failure:
         raise Failure(
-            f"a service (or another reshard) runs on {state_dir}: stop it with "
-            f"`{service_command()} stop`, with the settings that it was started with"
+            f"a service (or another reshard) uses {state_dir}: stop it with "
+            f"`{service_command()} stop` and the settings that it was started with"
         ) from failure
 
 
 def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
     make_files(state_dir, new)
     divided: list[list[tuple[bytes, Account]]] = [[] for _ in range(new.shards)]
-    redelivered = dead_lettered = 0  # they have no video, so the first new shard gets them
+    redelivered = dead_lettered = 0  # these counts belong to no video: the first new shard gets them
     chunks: dict[tuple[int, str], list[SeenChunk]] = {}
     for shard in range(old.shards):
         path = old.ledger(state_dir, shard)
@@ -156,7 +156,7 @@ def _copy_outbox(old: Path, new: Path) -> int:
 
 @contextlib.contextmanager
 def _commit(path: Path) -> Iterator[sqlite3.Connection]:
-    """Write a file in one transaction, and leave one file: closing the last connection takes in the -wal."""
+    """Write a database in one transaction. Closing its only connection merges the -wal into the file."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         with transaction(connection):
             yield connection
@@ -170,7 +170,7 @@ def _next_folder(old: LedgerSet) -> str:
 
 
 def _remove_others(state_dir: str, kept: LedgerSet) -> None:
-    """Delete the sets that `ledgers.json` does not name: half written or replaced ones."""
+    """Delete all sets but `kept`, which `ledgers.json` names: half written and replaced ones."""
     for folder in Path(state_dir).glob(f"{RESHARDED}*"):
         if folder.is_dir() and folder.name != kept.folder:
             shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""The totals of all shards as committed, read while a service runs or while none does."""
+"""The committed totals of all shards, whether or not a service runs."""
 
 from .accounts import read_accounts
 from .database import open_read_only

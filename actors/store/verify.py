@@ -1,8 +1,8 @@
 """Checks everything that the ledgers of a state folder promise, without changing a byte.
 
 The result is one finding per file. A service may run meanwhile: each file is read as of one commit. A changed
-bit goes unnoticed only if it makes another valid number and nothing else holds that number: an arrival, or a
-published total.
+bit goes unnoticed only if it makes another valid number, and only in a number that is stored once: an arrival
+or a published total.
 """
 
 import sqlite3
@@ -41,8 +41,9 @@ class FileFinding(Struct, frozen=True):
 
 
 def verify(state_dir: str) -> list[FileFinding]:
-    """One finding per file, or none if nothing was ever counted. Raises `StoreFailure` if `ledgers.json` is
-    damaged.
+    """Return one finding per file; an empty list if no play was ever counted.
+
+    Raises `StoreFailure` if `ledgers.json` is damaged.
     """
     ledgers = find(state_dir)
     if ledgers is None:
@@ -54,7 +55,7 @@ def verify(state_dir: str) -> list[FileFinding]:
 
 def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> FileFinding:
     holds, wrong = "", []
-    promised, _ = read_mark(path)  # before the ledger: a running service goes on committing
+    promised, _ = read_mark(path)  # read before the ledger, because a running service goes on committing
     try:
         _check_there(path)
         with open_read_only(path) as connection:
@@ -115,9 +116,9 @@ def _account_faults(accounts: Accounts, shard: int, shards: int) -> Iterator[str
             yield f"{name} has {one.published} plays published of {one.total} counted: from an older backup?"
         elif not one.pending:
             if one.taken or one.arrived_ns or one.later_ns:
-                yield f"{name} has nothing to publish, and says since when"
+                yield f"{name} has no plays to publish, but an arrival or a batch of such plays"
         elif not one.arrived_ns:
-            yield f"{name} has {one.total - one.published} plays to publish, and says not since when"
+            yield f"{name} has {one.total - one.published} plays to publish, but not their arrival"
         if one.taken > one.total:
             yield f"{name} has {one.taken} plays in a batch of {one.total} counted"
 

@@ -337,7 +337,7 @@ def contents(folder: Path) -> dict[Path, int]:
 def test_a_drill_without_a_service_runs_one_of_its_own(commands, folder):
     told = run(commands / "playtally", "drill", "--kills", "1", "--seed", "1", cwd=folder)
     assert told.returncode == 0, told.stdout + told.stderr
-    assert "no service runs, so on one of its own" in told.stderr
+    assert "no service runs, so the drill starts one of its own" in told.stderr
     assert "lost 0, counted twice 0" in told.stdout
 
 

@@ -1,6 +1,6 @@
 """A simulated process: its actor is the real one, and finds in it all that a process gives.
 
-What `actors/supervision/actor.py` does with a loop, this does with the virtual clock. A process does one
+What `actors/supervision/actor_host.py` does with a loop, this does with the virtual clock. A process does one
 thing at a time, and what is for it while it is stopped happens when it continues.
 """
 

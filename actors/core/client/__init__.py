@@ -1,1 +1,1 @@
-"""What is promised to a client, and how few publishes there could be."""
+"""The promises to a client, their audit, and a lower bound on the number of publishes."""

@@ -20,7 +20,7 @@ from ..triggers import Trigger
 from .promises import Broken, Promise, Promises, Publish, PublishedVideo
 from .statistics import Statistics
 
-# A retry follows seconds later, after its back-off; this many publishes take hours.
+# A retry follows seconds later, after its back-off. This many publishes take hours, so its key is still kept.
 KEYS_MAX = 10_000
 
 # The first broken promises show what is wrong; the count by promise shows how often.
@@ -39,7 +39,7 @@ class Video(msgspec.Struct, frozen=True):
 
 
 class Verdict(enum.Enum):
-    """What the audit made of a publish."""
+    """The audit's verdict on a publish."""
 
     ACCEPTED = "new key: its totals are taken over"
     DUPLICATE = "known key, same content: counted apart, nothing else changes"
@@ -256,7 +256,7 @@ class Audit:
 
 def _is_excused(publish: Publish, entry: PublishedVideo) -> bool:
     """Whether the play was received after its deadline. Such a play may also be in a batch that left for
-    another reason, so the trigger alone does not say it.
+    another reason, so the trigger alone does not show it.
     """
     return entry.overdue or publish.trigger == Trigger.OVERDUE
 

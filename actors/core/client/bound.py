@@ -33,7 +33,7 @@ class Play(NamedTuple):
 
 
 class Mode(Struct, frozen=True, kw_only=True):
-    """The settings with these names. Times are in the unit of the plays."""
+    """The values of the settings with these names. Times are in the same unit as the plays' times."""
 
     deadline: int
     realtime_linger: int = 0
@@ -44,7 +44,7 @@ class Mode(Struct, frozen=True, kw_only=True):
 
 
 class Demand(NamedTuple):
-    """A publish between `first` and `last` has to carry the video. `alone`: with only this one play of it."""
+    """A publish between `first` and `last` must have the video. `alone`: with only this one play of it."""
 
     video: object
     first: int
@@ -95,7 +95,7 @@ def publishes_min(wanted: Iterable[Demand], batch_size_max: int, steps_max: int 
 def timer_publishes(plays: Sequence[Play], mode: Mode) -> int:
     """The publishes of a plain timer, which sends all changed videos every `deadline` after the first play.
 
-    Such a timer is no rival: it publishes the first plays of a video up to `deadline` late.
+    Such a timer is not a fair rival: it publishes the first plays of a video up to `deadline` late.
     """
     begin = min((play.received for play in plays), default=0)
     changed = {((play.received - begin) // mode.deadline, play.video) for play in plays}

@@ -36,7 +36,7 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
 class PublishedVideo(msgspec.Struct, frozen=True):
     """One video of a publish: its total, and the arrival of its oldest unpublished play on the queue.
 
-    `overdue`: that play was received after its deadline, so no service could have kept it.
+    `overdue`: that play was received after its deadline, so no service could have kept the deadline.
     """
 
     video_id: str

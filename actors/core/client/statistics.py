@@ -1,4 +1,4 @@
-"""Statistics of all publishes that one client received. Their size doesn't grow with plays or publishes.
+"""Statistics of all publishes that one client received. Their size doesn't grow with their number.
 
 Pure: callers pass the time, in nanoseconds of the wall clock.
 """
@@ -50,13 +50,14 @@ class Durations(msgspec.Struct):
 
 
 class PlainTimer(msgspec.Struct):
-    """Counts the publishes that a plain timer would have made of the same plays, as the client sees them.
+    """Counts the publishes that a plain timer would have needed for the same plays.
 
-    The timer fires every `deadline_s` seconds after the first publish. It sends every video that changed
-    since it last fired, `batch_size_max` videos a publish. A video changed in a window if a changed total of
-    it was received in that window, so a window costs ceil(distinct videos changed / batch_size_max). The open
-    window is counted as if its timer fired now. The count is a lower bound of what the naive way costs, not a
-    rival: such a timer also publishes the first plays of a video up to `deadline_s` late.
+    The timer fires every `deadline_s` seconds after the first publish. It then sends every video that changed
+    since it last fired, at most `batch_size_max` videos a publish. A window is the time between two firings.
+    Here a video changed in a window if the client received a changed total of it in that window. So a window
+    costs ceil(videos changed / batch_size_max) publishes. The open window is counted as if the timer fired
+    now. The count is a lower bound: the real timer would not need fewer publishes. It is no fair comparison,
+    because such a timer publishes the first plays of a video up to `deadline_s` late.
     """
 
     window: int = 0
@@ -78,12 +79,16 @@ class PlainTimer(msgspec.Struct):
             self.started_at_ns += elapsed * period_ns
 
     def publishes(self, promises: Promises) -> int:
-        """Publishes of all windows, the open one included."""
+        """The timer's publishes in all windows, including the open one."""
         return self.publishes_before + -(-self.videos_changed // promises.batch_size_max)
 
 
 class Statistics(msgspec.Struct):
-    """All statistics of one client, without the totals."""
+    """All statistics of one client, without the totals.
+
+    `widths`: the number of publishes by their number of videos. `late`, `late_by_client` and `overdue` count
+    totals that came after their deadline. `realtime` and `hot`: from arrival on the queue to the client.
+    """
 
     publishes: dict[Trigger, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Trigger, 0))
     duplicates: int = 0
@@ -99,5 +104,5 @@ class Statistics(msgspec.Struct):
     last_received_at_ns: int = 0
 
     def publishes_total(self) -> int:
-        """Publishes of all triggers; a publish received again is not counted."""
+        """The publishes of all triggers. A publish that is received again is not counted again."""
         return sum(self.publishes.values())

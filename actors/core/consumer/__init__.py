@@ -1,1 +1,1 @@
-"""The consumer's rules: parsing nsqd's bytes into plays, tracking messages until they are counted, RDY."""
+"""The consumer's rules: parse nsqd's bytes into plays, track messages until they are counted, set RDY."""

@@ -23,7 +23,7 @@ from .plays import PlayColumns
 FRAME_BYTES_MAX = 16 * 1024 * 1024  # nsqd's own limit, max-msg-size, is 1 MiB unless set otherwise
 MESSAGE_TYPE = 2
 ALIKE_MIN = 32  # fewer messages are faster one by one
-ALIKE_MAX = 4096  # messages to look ahead at, when a row of similar ones begins
+ALIKE_MAX = 4096  # the most messages to compare at once, where similar ones begin
 _frame_head = Layout(">ii")  # size, type
 _message_head = Layout(">iiq")  # size, type, stamp
 _ID_AT = 18
@@ -100,8 +100,9 @@ class FrameParser:
     def _messages_alike(self, data: bytes, at: int, end: int, size: int, plays: PlayColumns) -> int:
         """Parse consecutive plays of one size and template. Returns where the next frame begins.
 
-        Returns 0, with nothing parsed, if the plays are few or differ in more than the GUID. Most plays don't
-        differ, so a whole read becomes columns in a dozen calls. The tests compare this with a plain parser.
+        Returns 0, with nothing parsed, if the plays are few or differ in more than the GUID. Most plays
+        differ only in the GUID, so a dozen calls parse a whole read. The tests compare this with a plain
+        parser.
         """
         total = size + 4
         count = min((end - at) // total, ALIKE_MAX)

@@ -1,24 +1,25 @@
-"""The RDY of each nsqd connection, from how many messages a read leaves in flight and how old they are.
+"""Chooses the RDY of each nsqd connection, by the number of messages in flight after a read and their age.
 
-Pure. `ReadyCounts` shares `max_in_flight` among the connections. It sets every RDY to 0 while more messages
-than that are outstanding: messages that time out while a counter is down are delivered again. `ReadyCount`
-finds the RDY of one connection within its share.
+Pure. `ReadyCounts` shares `max_in_flight` among the connections. It sets every RDY to 0 when more messages
+than `max_in_flight` are outstanding. This can happen while a counter is down: its messages time out, and nsqd
+delivers them again. `ReadyCount` finds the RDY of one connection within its share.
 
-nsqd flushes its output buffer at once if a client has as many messages in flight as its RDY. Else it flushes
-only after `output_buffer_timeout` (nsqd/protocol_v2.go, messagePump). So a small RDY makes a lone message
-fast, and a large one makes a backlog fast. The rules that choose between them:
+nsqd flushes its output buffer at once if a client has as many messages in flight as its RDY. Otherwise it
+flushes only after `output_buffer_timeout` (nsqd/protocol_v2.go, messagePump). So a small RDY makes a lone
+message fast, and a large RDY makes a backlog fast. These rules choose the RDY. A message "waited" if it was
+held in nsqd before nsqd sent it. RDY is "reached" if that many messages are in flight after a read.
 
-- RDY doubles if it was the limit and even the newest message had waited, in two reads in a row. One such read
-  may be due to a busy machine.
-- RDY stays if it was the limit and the newest message had not waited.
-- RDY falls to the number of messages really in flight if it was not the limit for a while, or at once if
-  messages had waited in nsqd's buffer.
-- RDY does not fall in a backlog, that is if even the newest message is older than the buffer can have made
-  it. A backlog arrives in the pieces in which nsqd writes, and the messages that a FIN makes room for are
-  still on their way.
+- RDY doubles after two reads in a row that reached it and whose newest message waited. A single such read may
+  only mean that the machine is busy.
+- RDY stays the same after a read that reached it and whose newest message did not wait.
+- RDY falls to the highest number of messages lately in flight if no read has reached it for `FALL_AFTER_MS`.
+  It falls at once if a message waited in nsqd's buffer.
+- RDY does not fall during a backlog: the newest message is older than nsqd's buffer can explain. nsqd writes
+  a backlog in pieces, so a read may reach less than RDY only because the next piece is still on its way.
 
-The age of a message, nsqd's stamp against our clock, shows whether it waited. The clocks may differ, so the
-lowest age seen lately counts as 0, up to `CLOCKS_DIFFER_MS_MAX`: an older message has certainly waited.
+The age of a message is our clock minus nsqd's stamp. It shows whether the message waited. The clocks may
+differ, so ages are measured from the lowest age seen lately. That lowest age is at most
+`CLOCKS_DIFFER_MS_MAX`: an older message has certainly waited.
 """
 
 from typing import ClassVar
@@ -32,14 +33,19 @@ FALL_AFTER_MS = 50
 WAITED_MS = 1.0
 WAITS_IN_A_ROW = 2
 BACKLOG_MS = 50.0  # twice the longest wait under our output_buffer_timeout
-BACKLOG_MESSAGES = 16  # fewer in flight, in many reads, may be lone messages of an nsqd with a wrong clock
-BUFFERED_MS = 10.0  # less than nsqd's least output_buffer_timeout (25 ms), more than our own handling
+BACKLOG_MESSAGES = 16  # below this peak, old messages may be lone ones from an nsqd whose clock is wrong
+BUFFERED_MS = 10.0  # below nsqd's smallest output_buffer_timeout (25 ms), above our own handling time
 CLOCKS_DIFFER_MS_MAX = 1000.0
-LEAST_AGE_RISES_MS = 0.01  # with each read, to follow a clock that was set
+LEAST_AGE_RISES_MS = 0.01  # added at each read, to follow a clock that was set
 
 
 class ReadyCount(Struct):
-    """The RDY of one connection. `ready_count_max`: its share of `max_in_flight`, or nsqd's limit if less."""
+    """The RDY of one connection.
+
+    `ready_count_max`: the connection's share of `max_in_flight`, or nsqd's limit if that is smaller. `peak`:
+    the most messages lately in flight. `limited_ms`: the time of the last read that reached the RDY. `waits`:
+    the reads in a row that reached it and whose newest message waited.
+    """
 
     ready_count_max: int
     ready_count: int = 1
@@ -49,7 +55,7 @@ class ReadyCount(Struct):
     least_age_ms: float = CLOCKS_DIFFER_MS_MAX
 
     def after_read(self, in_flight: int, now_ms: int, newest_age_ms: float, oldest_age_ms: float) -> int:
-        """The RDY after a read that left `in_flight` messages in flight. Ages are in milliseconds."""
+        """The RDY after a read that left `in_flight` messages in flight. `now_ms` is monotonic."""
         least_ms = min(newest_age_ms, self.least_age_ms + LEAST_AGE_RISES_MS, CLOCKS_DIFFER_MS_MAX)
         self.least_age_ms = least_ms
         self.peak = max(self.peak, in_flight)
@@ -64,11 +70,11 @@ class ReadyCount(Struct):
         elif now_ms - self.limited_ms >= FALL_AFTER_MS:
             self.ready_count, self.peak, self.limited_ms = max(1, self.peak), 0, now_ms
         elif oldest_age_ms - least_ms >= BUFFERED_MS:
-            self.ready_count = max(1, self.peak)  # `peak` stays: the next reads may be pieces of a full one
+            self.ready_count = max(1, self.peak)  # `peak` stays: the next reads may be pieces of a full read
         return self.limit(self.ready_count_max)
 
     def limit(self, ready_count_max: int) -> int:
-        """Set the largest RDY allowed (at least 1). Returns the RDY to have now."""
+        """Set the largest RDY allowed (at least 1). Returns the RDY to use now."""
         self.ready_count_max = max(1, ready_count_max)
         self.ready_count = min(self.ready_count, self.ready_count_max)
         return self.ready_count
@@ -80,7 +86,7 @@ class ReadyCounts:
     ready_count_type: ClassVar[type[ReadyCount]] = ReadyCount
 
     def __init__(self, max_in_flight: int):
-        """`max_in_flight`: the messages that may be outstanding on all connections together."""
+        """`max_in_flight`: how many messages may be outstanding on all connections together."""
         self.paused = False
         self._max_in_flight = max_in_flight
         self._by_connection: dict[int, ReadyCount] = {}

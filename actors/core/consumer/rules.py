@@ -1,4 +1,4 @@
-"""The consumer's rules: it tracks the outstanding messages, which nsqd gave and which are not finished yet.
+"""The consumer's rules: they track the outstanding messages, received from nsqd and not finished yet.
 
 Pure. Promises:
 

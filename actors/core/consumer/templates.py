@@ -1,6 +1,6 @@
 """Templates of bodies: all bytes but the GUID's digits. A body that matches one is read without decoding.
 
-Pure. `bodies.py` makes a template only where it knows that this GUID is the video's.
+Pure. `bodies.py` makes a template only if it knows that this GUID is the video's.
 """
 
 from binascii import unhexlify
@@ -55,4 +55,4 @@ def _bytes_of(digits: bytes | memoryview) -> bytes | None:
     try:
         return unhexlify(digits)
     except ValueError:
-        return None  # no GUID, or one in another form
+        return None  # not a GUID, or a GUID in another form

@@ -131,7 +131,7 @@ class Accounts(VideoTable):
         )
 
     def take_part(self) -> Part:
-        """The next part, in turn."""
+        """The next part. Repeated calls return all parts in turn."""
         parts = max(1, -(-len(self) // PART_ROWS))
         number = self.next_part if self.next_part < parts else 0
         self.next_part = number + 1
@@ -147,9 +147,9 @@ class Accounts(VideoTable):
         if not len(rows):
             return
         if rows.min() < 0:
-            raise ValueError(f"an account in row {rows.min()}")
+            raise ValueError(f"an account has the negative row {rows.min()}")
         end = int(rows.max()) + 1
-        if end > len(self):  # maybe with gaps; a part, which is written later than they were, fills them
+        if end > len(self):  # this may leave gaps, which a part that is loaded later fills
             self.lengthen(end)
         self.cells[rows] = cells
         for kept in (self.taken, self.steps):
@@ -162,9 +162,9 @@ class Accounts(VideoTable):
     def loaded(self) -> None:
         """Complete the loading. Raises `ValueError` if an account has no plays or a video has two rows."""
         if (self.cells[:, TOTAL] < 1).any():
-            raise ValueError("an account without plays")
+            raise ValueError("an account has no plays")
         if not self.reindex():
-            raise ValueError("one video in several rows")
+            raise ValueError("one video has several rows")
 
     def _columns(self, rows: Int64s, cells: Int64s) -> AccountColumns:
         return AccountColumns(

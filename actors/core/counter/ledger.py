@@ -43,7 +43,7 @@ from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, AccountC
 from .announcements import Announcements
 from .seen_ids import SeenChunk, SeenIds
 
-FEW = 16  # up to this many plays are added one by one: a lone play finds numpy's code in no CPU cache
+FEW = 16  # up to this many plays are added one by one: for a lone play, the CPU caches have no numpy code
 # Changes per part. A part then adds a quarter to the bytes written; the journal is some four times the table.
 CHANGES_A_PART = 4 * PART_ROWS
 
@@ -136,7 +136,7 @@ class Ledger:
         self._count(dead_lettered=fresh, redelivered=messages - fresh)
 
     def collect(self, number: int, videos: Iterable[bytes]) -> Collected:
-        """Put the totals of these videos into the batch with this number, which leaves now."""
+        """Put the totals of these videos into the batch with this `number`, which leaves now."""
         found = [
             (video, account.taken, account.arrived_ns)
             for video in videos
@@ -166,7 +166,8 @@ class Ledger:
                 account.arrived_ns = account.later_ns or account.arrived_ns
                 account.taken = account.later_ns = 0
             # else: a batch of an earlier incarnation of the dispatcher, which ended inside the taken part.
-            # The oldest unpublished play is not known, so the older arrival stays: early, never late.
+            # The oldest unpublished play is not known, so the older arrival stays: the video is published
+            # early, never late.
             self._pending_count += account.pending
             self._put(row, account)
             if account.pending:
@@ -213,7 +214,7 @@ class Ledger:
         return LedgerChanges(changed, seen, self._seen.expire(now_ms), self._tallies, part)
 
     def _add_all(self, rows: Int64s, arrived_ns: Int64s) -> None:
-        """Do for many plays what `_add` does for one: the two usual cases here, a column at a time."""
+        """Do for many plays what `_add` does for one. The two usual cases are done a column at a time."""
         rows, plays, oldest_ns = _by_row(rows, arrived_ns)
         accounts = self._accounts
         cells = accounts.cells.take(rows, axis=0)
@@ -246,7 +247,7 @@ class Ledger:
         account = self._accounts.get(row)
         first = account.total + 1
         if account.total + plays <= account.published:
-            pass  # a ledger from a backup: the client knows more than it, so nothing is to be published
+            pass  # this ledger is from a backup: the client knows a larger total, so nothing is pending
         elif not account.pending:
             self._pending_count += 1
             account.arrived_ns = oldest_ns

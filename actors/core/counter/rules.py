@@ -6,8 +6,8 @@ a slower disk makes larger transactions.
 
 Pending videos are announced before the answers: a dispatcher that drains takes an answer to mean that it has
 heard of all earlier plays. Videos to be published on receipt are announced at once. Videos that can wait for
-a deadline are announced some milliseconds apart; else a backlog of many videos would make a message of each
-commit.
+a deadline are announced some milliseconds apart; otherwise, during a backlog of many videos, every commit
+would send a message.
 """
 
 from ..columns import unpack_numbers, unpack_videos
@@ -20,7 +20,9 @@ from .ledger import Ledger
 CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
 HOLD_MS_MAX = 20
-HOLD_SHARE = 100  # of a deadline: at most half of the slack with which a batch leaves early
+# Announcements wait at most 1/HOLD_SHARE of a deadline: less than half of the slack with which a batch leaves
+# early.
+HOLD_SHARE = 100
 
 
 class CounterRules:

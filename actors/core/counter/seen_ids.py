@@ -4,7 +4,7 @@ Pure. A message is identified by its source (nsqd and topic) and its 64-bit id: 
 collide, those of one nsqd can't. Ids are ordered by time (nsqd/guid.go: pseudo-milliseconds, node, sequence).
 So each bucket holds the ids of some seconds of the ids' own time, in one bitmap: a batch is looked up in one
 or two bitmaps, and old ids are dropped a bucket at a time. Memory is bounded by `window_ms` times the rate:
-about 2 bytes an id.
+about 2 bytes per id.
 """
 
 from collections.abc import Iterable, Iterator

@@ -8,7 +8,7 @@ import pytest
 
 from actors.config import NsqSection, Settings
 from actors.core.columns import HEX_ID_BYTES
-from actors.sources.nsqd import open_source
+from actors.sources import open_source
 from tests.simulation import parts
 from tests.simulation.plan import Kind, Play, draw
 from tests.simulation.process import Process

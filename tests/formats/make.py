@@ -1,0 +1,64 @@
+"""Makes a stored state of the present formats, for tests/end_to_end/test_formats.py.
+
+    python -m tests.formats.make NAME
+
+Writes `NAME.tar.xz`, the state folder of a service that was killed, and `NAME.json`, what is in it. Run it when a
+format changes. A state that is there is never made again: it was written by the code of its time.
+"""
+
+import json
+import shutil
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from actors.store import TotalsReader
+from tests.support.recording_client import RecordingClient, Reply
+from tests.support.services import PATIENT, open_service, wait_caught_up, wait_counted, wait_status
+
+HERE = Path(__file__).parent
+VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 6)]
+HOT = 120  # plays of the first video
+LEFT = 5  # messages that nobody has read
+NOT_STATE = {"publishes.jsonl", "service.log", "service.json", "service.lock"}
+
+
+def main(name: str) -> None:
+    """Make the two files."""
+    if (HERE / f"{name}.json").exists():
+        raise SystemExit(f"{name} is there already, expected another name")
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder) / "state"
+        facts = _live(Path(folder))
+        for one in NOT_STATE:
+            (state / one).unlink(missing_ok=True)
+        with tarfile.open(HERE / f"{name}.tar.xz", "w:xz") as archive:
+            archive.add(state, "state")
+    (HERE / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _live(folder: Path) -> dict[str, object]:
+    """A service with plays published, one batch in doubt, and messages that wait; then killed."""
+    with open_service("embedded", folder, *PATIENT, "dispatch.deadline_s=2") as service:
+        service.start()
+        bodies = [b'{"video_id": "%b"}' % video.encode() for video in VIDEOS]
+        service.queue.put("plays", *bodies[:1] * HOT, *bodies, b"no play")
+        wait_caught_up(service, HOT + len(VIDEOS))
+        service.stop()
+    silent = RecordingClient(lambda number, publish: Reply(0))
+    with silent, open_service("embedded", folder, *PATIENT, f"publish.url={silent.url}") as service:
+        service.start()
+        service.queue.put("later", *bodies[:1] * LEFT)
+        service.queue.put("plays", bodies[1])
+        wait_counted(service, HOT + len(VIDEOS) + 1)
+        wait_status(service, lambda status: status["publishes"]["failed"] > 0, "a batch in doubt")
+        assert service.process is not None
+        service.kill()
+        rows = TotalsReader(str(service.state_dir)).read()
+    shutil.rmtree(folder / "state" / "playtally", ignore_errors=True)
+    return {"totals": {video.hex(): total for video, total, _ in rows}, "left": LEFT}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
