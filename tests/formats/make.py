@@ -2,8 +2,8 @@
 
     python -m tests.formats.make NAME
 
-Writes `NAME.tar.xz`, the state folder of a service that was killed, and `NAME.json`, what is in it. Run it when a
-format changes. A state that is there is never made again: it was written by the code of its time.
+Writes `NAME.tar.xz`, the state folder of a service that was killed, and `NAME.json`, what is in it. Run it
+when a format changes. A state that is there is never made again: it was written by the code of its time.
 """
 
 import json
