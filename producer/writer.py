@@ -111,12 +111,14 @@ class Writer(nsq.Writer, Generic[Ticket]):
         """Do nothing. pynsq calls this at its start, but only `connect_to` makes connections."""
 
     def connect_to(self, addresses: Iterable[str]) -> None:
-        """Start connecting to each "host:port" that has no connection, ready or being made."""
+        """Start connecting to each "host:port" that has neither a ready connection nor one being made."""
         for address in addresses:
             self.connect_to_nsqd(*split_address(address))
 
     def connect_to_nsqd(self, host: str, port: int) -> None:
-        """Connect as pynsq does, but fail without a traceback, after `HANDSHAKE_TIMEOUT_S` at most."""
+        """Connect as pynsq does. A failed attempt logs no traceback and ends after `HANDSHAKE_TIMEOUT_S` at
+        most.
+        """
         conn = NsqdConnection(host, port, **self.conn_kwargs)
         if conn.id in self.conns or conn.id in self._connecting:
             return
@@ -188,7 +190,8 @@ class Writer(nsq.Writer, Generic[Ticket]):
     def _settle_unanswered(self, conn: NsqdConnection) -> None:
         unanswered, conn.callback_queue = conn.callback_queue, []
         for sent in unanswered:
-            # nsqd acts on whole commands only. It can't have one that the kernel did not get whole.
+            # nsqd acts on whole commands only. If the kernel did not get the whole command, nsqd can't have
+            # it.
             whole = sent.written.done() and sent.written.exception() is None
             self._settled(sent.ticket, PublishOutcome.UNKNOWN if whole else PublishOutcome.NOT_SENT)
 
@@ -198,7 +201,7 @@ class Writer(nsq.Writer, Generic[Ticket]):
 
 
 def _reason(broken: BaseException | None) -> str:
-    """Why a stream ended that we did not close. `broken`: its error, None if nsqd closed it."""
+    """Why a stream that we did not close has ended. `broken`: its error, None if nsqd closed it."""
     if broken is None:
         return "closed by nsqd"
     return (isinstance(broken, OSError) and broken.strerror) or str(broken)
@@ -210,7 +213,9 @@ def frame(body: bytes) -> bytes:
 
 
 def mpub(topic: str, frames: Iterable[bytes], count: int) -> bytes:
-    """The MPUB command of `count` frames. NSQ's protocol has its size and the count in 4 bytes each."""
+    """The MPUB command of `count` frames. Two numbers of 4 bytes each come first: the size of all that
+    follows, and the count.
+    """
     messages = b"".join(frames)
     head = struct.pack(">ll", 4 + len(messages), count)
     return b"".join((b"MPUB ", topic.encode("ascii"), b"\n", head, messages))

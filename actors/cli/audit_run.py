@@ -31,7 +31,9 @@ BROKEN_SHOWN_MAX = 5
 
 
 class _Total(NamedTuple):
-    """A video's total in a publish, larger than all totals before. `received`: by the client, in ns."""
+    """A video's total in a publish, larger than all totals before. `received`: when the client received it,
+    in ns.
+    """
 
     total: int
     received: int
@@ -48,9 +50,9 @@ class _FirstTold(NamedTuple):
 class _Replay(NamedTuple):
     """What the publishes of a recording say.
 
-    `totals`: the growing totals of each video, in the order received. `first_told`: for each total the oldest
-    play that it added, because only that play's arrival is published. `timed`: whether every publish was
-    recorded with its time.
+    `totals`: the growing totals of each video, in the order received. `first_told`: the oldest play that each
+    total added. The publish has the arrival of no other play. `timed`: whether every publish was recorded
+    with its time.
     """
 
     audit: Audit
@@ -213,7 +215,7 @@ def _replay(received: list[Received], promises: Promises) -> _Replay:
     replay = _Replay(audit, {}, [], timed)
     now = 0
     for publish, received_at_ns in received:
-        # Without a recorded time: the earliest possible one. All plays that the publish names had arrived.
+        # Without a recorded time, take the earliest possible one: the newest arrival in the publish.
         newest = max((entry.arrived_at_ns for entry in publish.videos), default=0)
         now = max(now, newest) if received_at_ns is None else received_at_ns
         if audit.receive(publish, now).verdict is Verdict.ACCEPTED:
@@ -227,8 +229,9 @@ def _add_totals(replay: _Replay, publish: Publish, now: int, promises: Promises)
         last = before[-1].total if before else 0
         if entry.plays <= last:
             continue
-        # The oldest play that a total adds is number `last + 1`. But a recording may begin late: then a first
-        # total need not have added play 1. So one of 100 or more counts as a play that is not realtime.
+        # The oldest play that a total adds is number `last + 1`. But if the recording begins late, a video's
+        # first total may have added only later plays, not play 1. So a first total of `realtime_below` or
+        # more is taken as a play that is not realtime.
         total = entry.plays if not before and entry.plays >= promises.realtime_below else last + 1
         told = _Total(entry.plays, now, entry.overdue or publish.trigger == Trigger.OVERDUE)
         before.append(told)
@@ -248,7 +251,9 @@ def _match(plays: list[Play], totals: dict[str, list[_Total]]) -> Iterator[_Firs
 def _broken(
     replay: _Replay, plays: list[Play] | None, first_told: list[_FirstTold], promises: Promises
 ) -> dict[str, int]:
-    """How often each promise was broken. `plays` also show what no publish can show."""
+    """How often each promise was broken. `plays`, if they were recorded, also show plays that were never
+    published, totals that are too high, and more late plays.
+    """
     broken = {promise.value: count for promise, count in replay.audit.statistics.broken.items()}
     if plays is not None:
         broken["every_play_told"] = _untold(plays, replay.totals)

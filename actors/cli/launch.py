@@ -152,7 +152,7 @@ class Service:
         self.process.wait()
 
     def end(self) -> None:
-        """End a running service: with SIGTERM, or with SIGKILL for all if it takes `STOP_TIMEOUT_S`."""
+        """End a running service with SIGTERM. After `STOP_TIMEOUT_S`, SIGKILL its process group."""
         if self.process is None or self.process.poll() is not None:
             return
         self.process.terminate()

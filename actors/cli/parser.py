@@ -22,7 +22,7 @@ CHILD_HELP = "the child's id, as in status, or the start of it"
 
 
 def command_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line. Its result has the `Command` to run as `command`."""
+    """Build the parser of the whole command line. After parsing, `command` is the `Command` to run."""
     shared, run_options = _shared_options(), _run_options()
     parser = argparse.ArgumentParser(
         prog=service_command(),

@@ -45,7 +45,8 @@ def stop(settings: Settings, options: argparse.Namespace) -> int:
             f"{found} answers at {facts['admin_address']}; name the --config of the service that you mean"
         )
     send_signal(found, signal.SIGTERM)
-    # The stop has two drains and the stops of the children, each of at most shutdown_timeout_s.
+    # The service drains twice and then stops its children. Each drain, and the stop of each child, takes at
+    # most shutdown_timeout_s.
     deadline_s = time.monotonic() + 8 * settings.supervisor.shutdown_timeout_s + 10
     while (runfile.read(settings.supervisor.state_dir) or {}).get("pid") == found:
         if time.monotonic() > deadline_s:

@@ -2,7 +2,8 @@
 
 rich draws the tables: it knows widths, wide characters and colours in terminals, and leaves colours away
 where stdout is no terminal. Text that people copy (a setting, an id, a path) is never cut. It continues on
-the next line. Where stdout is no terminal, a line may have `PIPE_COLUMNS` characters before that.
+the next line. Where stdout is no terminal, a text continues on the next line only after `PIPE_COLUMNS`
+characters.
 """
 
 import time
@@ -78,7 +79,7 @@ def show_config(settings: list[Setting]) -> None:
 
 
 def show_totals(rows: list[tuple[str, int, int]]) -> None:
-    """Print `rows` of a video, its total, and its last total that the client confirmed."""
+    """Print `rows`: a video, its total, and the last total of it that the client confirmed."""
     table = Table(box=None, pad_edge=False)
     table.add_column("video", no_wrap=True)
     table.add_column("plays", justify="right")

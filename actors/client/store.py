@@ -1,4 +1,4 @@
-"""Stores the publishes that the reference client received in one SQLite file, used by one process.
+"""Stores what the reference client received. The store is one SQLite file, and only one process uses it.
 
 Once `commit` has returned, a publish survives a kill of this process (WAL, synchronous=NORMAL). It must
 survive, because the service never sends a confirmed total again. One transaction holds a publish and
@@ -12,7 +12,6 @@ everything that the audit changed for it:
 The store judges nothing: it writes receipts and loads the audit.
 """
 
-import fcntl
 import os
 import pathlib
 import sqlite3
@@ -23,6 +22,7 @@ from ..core.client.audit import Audit, Receipt, Video
 from ..core.client.promises import Broken, Promise, Promises, Publish
 from ..core.client.statistics import Statistics
 from ..system.exits import StoreFailure
+from ..system.locks import try_lock
 from ..system.transactions import transaction
 
 FILE_NAME = "client.sqlite"
@@ -127,9 +127,9 @@ class ClientStore:
         database = None
         try:
             database = sqlite3.connect(self._file, isolation_level=None)
-            # A publish changes up to twenty rows, each in another page, and SQLite writes whole pages.
-            # So small pages make wide publishes a quarter faster. wal_autocheckpoint counts pages: it is
-            # four times its default, because pages are a quarter of theirs.
+            # A publish changes up to twenty rows, each in another page, and SQLite writes whole pages. So
+            # small pages make wide publishes a quarter faster. wal_autocheckpoint counts pages. It is four
+            # times its default, because a page has a quarter of the default size.
             database.execute("PRAGMA page_size = 1024")
             database.execute("PRAGMA wal_autocheckpoint = 4000")
             database.execute("PRAGMA journal_mode = WAL")
@@ -156,17 +156,14 @@ class ClientStore:
 def _locked(path: pathlib.Path) -> int:
     """A descriptor that holds the lock. The kernel releases it when the process ends, even by a kill."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = try_lock(path)
     except OSError as error:
         raise StoreFailure(
             f"{path}: {error.strerror}; expected a writable file; name another directory"
         ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
+    if descriptor is None:
         raise StoreFailure(
             f"{path} is locked; expected only one reference client to use this store; stop the other one, "
-            f"or name another directory"
-        ) from error
+            "or name another directory"
+        )
     return descriptor

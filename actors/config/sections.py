@@ -14,7 +14,8 @@ TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}\Z"
 CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?\Z"
 _PORT = r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
-# Labels of a host name have 1 to 63 characters. For others a socket raises UnicodeError, no OSError.
+# Labels of a host name have 1 to 63 characters. With a label of any other length, a socket raises
+# UnicodeError instead of OSError.
 _HOST = r"(\[[0-9a-fA-F:]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
 ADDRESS = rf"^{_HOST}:{_PORT}\Z"
 

@@ -19,7 +19,6 @@ from .names import is_valid_name, quoted
 
 MAGIC = b"  V2"
 ID_LENGTH = 16
-_FINISH_SIZE = len("FIN \n") + ID_LENGTH
 _FINISH_RUN = re.compile(rb"(?:FIN [^ \r\n]{16}\n)+")
 _FINISH = struct.Struct("4x16sx")
 _SIZE = struct.Struct(">i")

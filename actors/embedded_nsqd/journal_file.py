@@ -11,12 +11,12 @@ NORMAL).
     progress  one row per channel and segment: one byte per message, 1 if finished; NULL if all are finished
 """
 
-import fcntl
 import os
 import pathlib
 import sqlite3
 
 from ..system.exits import StoreFailure
+from ..system.locks import try_lock
 from .ids import TICK_SHIFT
 from .names import EPHEMERAL_SUFFIX
 
@@ -89,16 +89,13 @@ def take_lock(lock_path: pathlib.Path, path: pathlib.Path) -> int:
 
     Raises `JournalLocked` if another process holds the lock, or `OSError`.
     """
-    lock = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
-        os.close(lock)
+    lock = try_lock(lock_path)
+    if lock is None:
+        holder = lock_path.read_text("ascii", "replace").strip() or "unknown"
         raise JournalLocked(
             f"{path}: another embedded nsqd (process {holder}) has this journal open; stop it, "
             "or give this one another directory"
-        ) from None
+        )
     os.truncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock

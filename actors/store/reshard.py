@@ -1,8 +1,9 @@
 """Redistributes the ledgers of a state folder over another number of shards, while no service runs.
 
-The new set of ledgers is written into a new folder and flushed to the disk. Then one rename makes
-`ledgers.json` name that folder. If `reshard` is killed, `ledgers.json` names a complete set at every moment,
-the old one or the new one. The next `reshard` deletes a half written set. The old files are deleted last.
+The new set of ledgers is written into a new folder and flushed to the disk. Then one rename replaces
+`ledgers.json` with a file that names the new folder. If `reshard` is killed, `ledgers.json` names a complete
+set at every moment, the old one or the new one. The next `reshard` deletes a half written set. The old files
+are deleted last.
 
 Nothing is lost. An account is moved unchanged to the new shard of its video. A seen id has no video, so every
 new shard gets all seen ids and recognizes any redelivery. The dispatcher's batches and service id are copied,
@@ -60,7 +61,7 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
         old = find(state_dir)
         if old is None:
             raise Failure(f"no ledgers in {state_dir}, expected the state folder of a service that has run")
-        # A counter may outlive its killed supervisor for a moment, and commit: wait for its lock.
+        # If the supervisor was killed, a counter may still run for a moment and commit. So wait for its lock.
         for path in old.files(state_dir):
             if path.exists():
                 os.close(lock_file(path.with_suffix(".lock")))
@@ -170,7 +171,7 @@ def _next_folder(old: LedgerSet) -> str:
 
 
 def _remove_others(state_dir: str, kept: LedgerSet) -> None:
-    """Delete all sets but `kept`, which `ledgers.json` names: half written and replaced ones."""
+    """Delete the half written and the replaced sets. Only `kept` stays, the set that `ledgers.json` names."""
     for folder in Path(state_dir).glob(f"{RESHARDED}*"):
         if folder.is_dir() and folder.name != kept.folder:
             shutil.rmtree(folder)

@@ -1,4 +1,5 @@
-"""Statistics of all publishes that one client received. Their size doesn't grow with their number.
+"""Statistics of all publishes that one client received. The size of the statistics doesn't grow with the
+number of publishes.
 
 Pure: callers pass the time, in nanoseconds of the wall clock.
 """
@@ -86,8 +87,9 @@ class PlainTimer(msgspec.Struct):
 class Statistics(msgspec.Struct):
     """All statistics of one client, without the totals.
 
-    `widths`: the number of publishes by their number of videos. `late`, `late_by_client` and `overdue` count
-    totals that came after their deadline. `realtime` and `hot`: from arrival on the queue to the client.
+    `widths`: for each number of videos in a publish, how many publishes had that number. `late`,
+    `late_by_client` and `overdue` count totals that came after their deadline. `realtime` and `hot`: the
+    times from a play's arrival on the queue until the client received it.
     """
 
     publishes: dict[Trigger, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Trigger, 0))

@@ -22,8 +22,8 @@ from .plays import PlayColumns
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024  # nsqd's own limit, max-msg-size, is 1 MiB unless set otherwise
 MESSAGE_TYPE = 2
-ALIKE_MIN = 32  # fewer messages are faster one by one
-ALIKE_MAX = 4096  # the most messages to compare at once, where similar ones begin
+ALIKE_MIN = 32  # fewer messages than this are parsed faster one by one
+ALIKE_MAX = 4096  # compare at most this many messages at once, beginning with the current one
 _frame_head = Layout(">ii")  # size, type
 _message_head = Layout(">iiq")  # size, type, stamp
 _ID_AT = 18
@@ -139,7 +139,7 @@ class FrameParser:
         return at
 
     def _short_frames(self, data: bytes, at: int, end: int, parsed: Parsed) -> int:
-        """Parse the last frames of a read, which may be shorter than a message's head, such as a lone OK.
+        """Parse the last frames of a read. A frame like OK may be shorter than a message's head.
 
         Returns where the first incomplete frame begins.
         """

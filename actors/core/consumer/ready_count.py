@@ -9,17 +9,18 @@ flushes only after `output_buffer_timeout` (nsqd/protocol_v2.go, messagePump). S
 message fast, and a large RDY makes a backlog fast. These rules choose the RDY. A message "waited" if it was
 held in nsqd before nsqd sent it. RDY is "reached" if that many messages are in flight after a read.
 
-- RDY doubles after two reads in a row that reached it and whose newest message waited. A single such read may
-  only mean that the machine is busy.
+- RDY doubles if a read reaches it and its newest message waited, and the same was true of the last read
+  before it that reached RDY. A single such read may only mean that the machine is busy.
 - RDY stays the same after a read that reached it and whose newest message did not wait.
-- RDY falls to the highest number of messages lately in flight if no read has reached it for `FALL_AFTER_MS`.
-  It falls at once if a message waited in nsqd's buffer.
-- RDY does not fall during a backlog: the newest message is older than nsqd's buffer can explain. nsqd writes
-  a backlog in pieces, so a read may reach less than RDY only because the next piece is still on its way.
+- If no read has reached RDY for `FALL_AFTER_MS`, it falls to the highest number of messages lately in flight.
+  If a message waited in nsqd's buffer, it falls to that number at once.
+- RDY does not fall during a backlog. A backlog shows in a newest message that is older than nsqd's buffer
+  can explain. nsqd writes a backlog in pieces, so a read may reach less than RDY only because the next piece
+  is still on its way.
 
 The age of a message is our clock minus nsqd's stamp. It shows whether the message waited. The clocks may
-differ, so ages are measured from the lowest age seen lately. That lowest age is at most
-`CLOCKS_DIFFER_MS_MAX`: an older message has certainly waited.
+differ, so the lowest age seen lately is subtracted from each age, but at most `CLOCKS_DIFFER_MS_MAX`: a
+message older than that has certainly waited.
 """
 
 from typing import ClassVar
@@ -33,10 +34,12 @@ FALL_AFTER_MS = 50
 WAITED_MS = 1.0
 WAITS_IN_A_ROW = 2
 BACKLOG_MS = 50.0  # twice the longest wait under our output_buffer_timeout
-BACKLOG_MESSAGES = 16  # below this peak, old messages may be lone ones from an nsqd whose clock is wrong
+# a smaller peak is no backlog: messages that look old may be lone ones of an nsqd with a wrong clock
+BACKLOG_MESSAGES = 16
 BUFFERED_MS = 10.0  # below nsqd's smallest output_buffer_timeout (25 ms), above our own handling time
 CLOCKS_DIFFER_MS_MAX = 1000.0
-LEAST_AGE_RISES_MS = 0.01  # added at each read, to follow a clock that was set
+# added to the least age at each read, so that it can rise again after someone set a clock
+LEAST_AGE_RISES_MS = 0.01
 
 
 class ReadyCount(Struct):
@@ -70,7 +73,8 @@ class ReadyCount(Struct):
         elif now_ms - self.limited_ms >= FALL_AFTER_MS:
             self.ready_count, self.peak, self.limited_ms = max(1, self.peak), 0, now_ms
         elif oldest_age_ms - least_ms >= BUFFERED_MS:
-            self.ready_count = max(1, self.peak)  # `peak` stays: the next reads may be pieces of a full read
+            # `peak` is not reset, because the next reads may be pieces of a full read
+            self.ready_count = max(1, self.peak)
         return self.limit(self.ready_count_max)
 
     def limit(self, ready_count_max: int) -> int:
