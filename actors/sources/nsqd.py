@@ -208,6 +208,8 @@ class BatchReader(nsq.Reader):
         self._connecting: dict[str, BatchConnection] = {}
         self._waited_for: set[str] = set()
         self._closed = False
+        # Where nsqlookupds name the nsqds, the next lookup is the next try.
+        self._retry_s = LOOKUP_INTERVAL_S if lookupd_http_addresses else RECONNECT_S
         super().__init__(
             topic,
             channel,
@@ -289,14 +291,14 @@ class BatchReader(nsq.Reader):
             del self.conns[conn.id], self._numbered[conn.number]
             if not self._closed:
                 self._listener.disconnected(conn.number)
-                log.warning("lost nsqd %s; trying again every %g s", conn, RECONNECT_S)
+                log.warning("lost nsqd %s; trying again every %g s", conn, self._retry_s)
         elif conn.id not in self._waited_for:
             self._waited_for.add(conn.id)
-            log.warning("no nsqd at %s; trying again every %g s", conn, RECONNECT_S)
+            log.warning("no nsqd at %s; trying again every %g s", conn, self._retry_s)
         if self._connecting.get(conn.id) is conn:
             del self._connecting[conn.id]
         if not self._closed and not self.lookupd_http_addresses:
-            self.io_loop.call_later(RECONNECT_S, self.connect_to_nsqd, conn.host, conn.port)
+            self.io_loop.call_later(self._retry_s, self.connect_to_nsqd, conn.host, conn.port)
 
     def _on_connection_error(self, conn: BatchConnection, error: protocol.Error, **kwargs: object) -> None:
         if b"E_FIN_FAILED" in (error.args[0] if error.args and isinstance(error.args[0], bytes) else b""):

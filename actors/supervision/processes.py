@@ -23,7 +23,7 @@ from msgspec import Struct
 from .actor import StartArgs
 from .actor_host import run
 from .control import ControlPipe, PeerLost, PeerStuck
-from .mailbox import end_of
+from .mailbox import BadMail, end_of
 from .protocol import SupervisorInbox
 from .restarts import Exit
 
@@ -98,6 +98,8 @@ class ChildProcess:
             # It may hang in exiting: make sure of its death.
             self._reaper = self._loop.call_later(REAP_TIMEOUT_S, self.signal, signal.SIGKILL)
             self._end_if_gone()
+        except BadMail as error:
+            self.kill_hung(str(error))  # what follows in the pipe can't be read any more
 
     def _status(self) -> None:
         """Take the exit status from the forkserver, which may be gone itself."""

@@ -147,6 +147,20 @@ def test_a_permanent_child_is_restarted_however_it_ends(tmp_path, number):
     run(scenario())
 
 
+def test_a_child_that_says_what_is_no_message_is_killed_and_restarted_and_no_other(tmp_path):
+    async def scenario():
+        tree = Tree(tmp_path, child("a", "Garbled"), child("b"))
+        await tree.root.start()
+        os.kill(tree.worker("a").process.pid, signal.SIGUSR1)
+        await tree.until(lambda: tree.worker("a").incarnation == 2, "a restart")
+        await tree.runs("a")
+        assert "hung (not a message" in str(tree.worker("a").last_exit)
+        assert tree.worker("b").incarnation == 1
+        await tree.root.stop()
+
+    run(scenario())
+
+
 def test_a_transient_child_is_restarted_after_a_kill_and_not_after_a_normal_exit(tmp_path):
     async def scenario():
         tree = Tree(tmp_path, child("a", "Ends", restart=Restart.TRANSIENT), child("b"))

@@ -63,6 +63,17 @@ class Stubborn(Calm):
             signal.pause()
 
 
+class Garbled(Calm):
+    """Says what is no message to its supervisor when it is told SIGUSR1."""
+
+    async def init(self) -> Ready:
+        signal.signal(signal.SIGUSR1, self.garble)
+        return await super().init()
+
+    def garble(self, *_: object) -> None:
+        self.host._control._end.send(b"\xc1" * 50)  # type: ignore[attr-defined]
+
+
 class Busy(Calm):
     """Spins for ever when it is told SIGUSR1."""
 
