@@ -132,7 +132,7 @@ class Writer(nsq.Writer, Generic[Ticket]):
         conn.connect()
 
     def publish(self, command: bytes, ticket: Ticket) -> None:
-        """Send an MPUB on the open connection with the fewest in flight. One must be open."""
+        """Send an MPUB on the open connection that has the fewest in flight. At least one must be open."""
         conn = min(self.open, key=lambda conn: (len(conn.callback_queue), conn.sent_count))
         try:
             written = conn.send(command)
@@ -213,8 +213,8 @@ def frame(body: bytes) -> bytes:
 
 
 def mpub(topic: str, frames: Iterable[bytes], count: int) -> bytes:
-    """The MPUB command of `count` frames. Two numbers of 4 bytes each come first: the size of all that
-    follows, and the count.
+    """The MPUB command of `count` frames. After the line with the topic come two numbers of 4 bytes each: the
+    size of everything after this number, and the count.
     """
     messages = b"".join(frames)
     head = struct.pack(">ll", 4 + len(messages), count)

@@ -1,4 +1,6 @@
-"""Types of command-line arguments. Each raises `argparse.ArgumentTypeError` with what was expected."""
+"""Types of command-line arguments. For a wrong argument, each raises `argparse.ArgumentTypeError` with a text
+that says what was expected.
+"""
 
 import argparse
 import math
@@ -7,7 +9,7 @@ from collections.abc import Callable
 
 
 def signal_named(name: str) -> signal.Signals:
-    """Return the signal of a name, with or without SIG, or of a number."""
+    """Return the signal that `name` means: a signal's name, with or without SIG, or its number."""
     text = name.upper().removeprefix("SIG")
     try:
         return signal.Signals(int(text)) if text.isdecimal() else signal.Signals[f"SIG{text}"]

@@ -41,7 +41,7 @@ class _Total(NamedTuple):
 
 
 class _FirstTold(NamedTuple):
-    """A play, and the first total received by the client that includes it."""
+    """A play, and the first total that includes it among those that the client received."""
 
     play: Play
     told: _Total
@@ -51,8 +51,8 @@ class _Replay(NamedTuple):
     """What the publishes of a recording say.
 
     `totals`: the growing totals of each video, in the order received. `first_told`: the oldest play that each
-    total added. The publish has the arrival of no other play. `timed`: whether every publish was recorded
-    with its time.
+    total added. A publish carries the arrival time of that play only. `timed`: whether every publish was
+    recorded with its time.
     """
 
     audit: Audit
@@ -229,9 +229,9 @@ def _add_totals(replay: _Replay, publish: Publish, now: int, promises: Promises)
         last = before[-1].total if before else 0
         if entry.plays <= last:
             continue
-        # The oldest play that a total adds is number `last + 1`. But if the recording begins late, a video's
-        # first total may have added only later plays, not play 1. So a first total of `realtime_below` or
-        # more is taken as a play that is not realtime.
+        # The oldest play that a total adds is number `last + 1`. But a recording may begin after a video's
+        # first plays were published. Then the first recorded total did not add play 1. So if it is
+        # `realtime_below` or more, its oldest play counts as not realtime.
         total = entry.plays if not before and entry.plays >= promises.realtime_below else last + 1
         told = _Total(entry.plays, now, entry.overdue or publish.trigger == Trigger.OVERDUE)
         before.append(told)
@@ -283,7 +283,7 @@ def _mode(promises: Promises, linger_ms: float, overdue_linger_ms: float) -> Mod
 
 
 def _granted(first_told: _FirstTold, mode: Mode) -> Demand:
-    """The demand of a play, extended to include the instant at which the client had it in this run.
+    """The demand of a play, extended to include the moment when the client received its total in this run.
 
     So the run itself meets every demand, and the bound can't be above the number of publishes in the run.
     """

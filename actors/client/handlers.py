@@ -4,9 +4,9 @@
     GET  /totals    {"<GUID>": 123, …}             GET /events    what changed, live
     GET  /report    what the audit found           GET /healthz   200 while it serves
 
-Promises that everything but the page answers in JSON, errors too (one line that says what is
-wrong), and that no request makes it hold more than `publishes.BODY_BYTES_MAX`. Refuses to decide:
-it turns requests into calls of `Reference` and results into answers.
+Promises that everything but the page answers in JSON, errors too (one line that says what is wrong), and that
+no request makes it hold more than `publishes.BODY_BYTES_MAX`. It decides nothing about publishes: it turns
+requests into calls of `Reference`, and results into answers.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ _SECURITY_POLICY = (
 
 
 def application(client: Reference, streams: Streams) -> Application:
-    """The tornado application of this client and the streams of its page."""
+    """The tornado application that serves this client and its page's streams of events."""
     routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (r"/plays", PlaysHandler, {"client": client}),
         (r"/totals", TotalsHandler, {"client": client}),
@@ -117,8 +117,8 @@ class PlaysHandler(ReferenceHandler):
 
     def data_received(self, chunk: bytes) -> None:
         """Called by tornado with the next part of the body."""
-        # One byte too many shows that the body is too long. The rest is read and dropped, so that the
-        # sender gets the answer.
+        # Keep one byte more than the limit: it shows that the body is too long. Read the rest and drop it, so
+        # that the sender gets the answer.
         room = publishes.BODY_BYTES_MAX + 1 - len(self._body)
         self._body += chunk[:room]
 
@@ -216,7 +216,8 @@ class EventsHandler(AnswerHandler):
         self.set_header("Content-Type", "text/event-stream")
         # Without this header, a proxy in front holds events back until it has many of them.
         self.set_header("X-Accel-Buffering", "no")
-        # With this, a small event goes out before the browser's system has confirmed the one before.
+        # Without this, the kernel holds a small event back until the browser's machine has confirmed the
+        # event before it.
         self.connection.stream.set_nodelay(True)
         await self._streams.serve(self)
 
@@ -239,8 +240,8 @@ class PageHandler(AnswerHandler):
 
     def get(self) -> None:
         """Called by tornado."""
-        # The browser keeps the file, but asks each time whether it has changed (tornado answers 304
-        # by the Etag), so that the page and its client are of one version.
+        # The browser keeps the file, but asks each time whether it has changed; tornado compares the Etag and
+        # answers 304 if not. So the page always has the same version as its client.
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Content-Type", self._content_type)
         _ = self.finish(self._content)

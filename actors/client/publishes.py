@@ -1,8 +1,8 @@
 """Parses publishes that come over HTTP into the audit's structs, or says in one line what is wrong.
 
-Promises that any bytes give a `Publish` or raise `MalformedPublish`. Refuses to judge promises: a publish of
-50 videos is well formed, and the audit counts it as a broken promise. Unknown keys are ignored, so that a
-newer service can add some.
+For any bytes, it returns a `Publish` or raises `MalformedPublish`, and nothing else. It does not judge
+promises: it accepts a publish of 50 videos, and the audit counts that as a broken promise. Unknown keys are
+ignored, so that a newer service can add some.
 """
 
 import hashlib
@@ -24,7 +24,8 @@ PLAYS_MAX = 2**53 - 1
 
 _GUID = r"\A[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\Z"
 
-# A key travels in a header: printable ASCII, and spaces at the ends would not survive.
+# A key is also sent in an HTTP header. So it must be printable ASCII, without a space at either end: HTTP
+# would drop such a space.
 _KEY = r"\A[!-~]([ -~]{0,198}[!-~])?\Z"
 
 _EXPECTED = {
@@ -56,7 +57,7 @@ _decoder = msgspec.json.Decoder(_PublishBody)
 
 
 def held_up_ms(header: str | None) -> int:
-    """How long attempts to reach this client had failed, in ms, as the sender's header says.
+    """For how long the sender failed to reach this client, in ms. The value comes from the sender's header.
 
     0 without a valid header.
     """
@@ -67,8 +68,8 @@ def held_up_ms(header: str | None) -> int:
 
 def parse(body: bytes, *, content_type: str, idempotency_key: str | None) -> Publish:
     """The publish in this request. Raises `MalformedPublish`, which names the field."""
-    # This check also stops other web pages: a browser lets them send this type only after it has
-    # asked this client, which does not allow it.
+    # This check also stops pages of other web sites: before such a page may send this type, its browser asks
+    # this client for permission, and this client gives none.
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise MalformedPublish("Content-Type", "application/json", f"is {media_type[:80]!r}")
@@ -116,7 +117,9 @@ def _decoded(body: bytes) -> _PublishBody:
 
 
 def _named(problem: str) -> MalformedPublish:
-    """The refusal for msgspec's text, such as "Expected `int` >= 0 - at `$.videos[0].plays`"."""
+    """Turn msgspec's error text into our error. Such a text is "Expected `int` >= 0 - at
+    `$.videos[0].plays`".
+    """
     what, _, where = problem.partition(" - at ")
     path = where.strip("`").removeprefix("$").removeprefix(".")
     missing = re.search(r"missing required field `(\w+)`", what)

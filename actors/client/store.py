@@ -128,8 +128,8 @@ class ClientStore:
         try:
             database = sqlite3.connect(self._file, isolation_level=None)
             # A publish changes up to twenty rows, each in another page, and SQLite writes whole pages. So
-            # small pages make wide publishes a quarter faster. wal_autocheckpoint counts pages. It is four
-            # times its default, because a page has a quarter of the default size.
+            # with small pages, a publish of many videos is written a quarter faster. wal_autocheckpoint
+            # counts pages. It is four times its default, because a page has a quarter of the default size.
             database.execute("PRAGMA page_size = 1024")
             database.execute("PRAGMA wal_autocheckpoint = 4000")
             database.execute("PRAGMA journal_mode = WAL")

@@ -1,8 +1,8 @@
 """Redistributes the ledgers of a state folder over another number of shards, while no service runs.
 
 The new set of ledgers is written into a new folder and flushed to the disk. Then one rename replaces
-`ledgers.json` with a file that names the new folder. If `reshard` is killed, `ledgers.json` names a complete
-set at every moment, the old one or the new one. The next `reshard` deletes a half written set. The old files
+`ledgers.json` with a file that names the new folder. Whenever `reshard` is killed, `ledgers.json` names a
+complete set: either the old one or the new one. The next `reshard` deletes a half written set. The old files
 are deleted last.
 
 Nothing is lost. An account is moved unchanged to the new shard of its video. A seen id has no video, so every
@@ -73,7 +73,8 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
             raise StoreFailure("not redistributed, because the ledgers have errors:\n" + "\n".join(wrong))
         new = LedgerSet(old.state, shards, _next_folder(old))
         done = _write_set(state_dir, old, new)
-        # Flush before the name is written: after a power cut, a named set must be whole.
+        # Flush the new set before `ledgers.json` names it. Otherwise a power cut could leave `ledgers.json`
+        # with the name of an incomplete set.
         for path in new.files(state_dir):
             sync(path)
         sync(Path(state_dir) / new.folder)

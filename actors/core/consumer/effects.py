@@ -4,7 +4,9 @@ from msgspec import Struct
 
 
 class Finish(Struct, frozen=True):
-    """Finish (FIN) messages on the nsqd connection that gave them. `ids`: 16 hex digits each, packed."""
+    """Finish (FIN) messages on the nsqd connection that gave them. `ids`: the ids of the messages, 16 hex
+    digits each, one directly after the other.
+    """
 
     connection: int
     ids: bytes

@@ -100,9 +100,9 @@ class FrameParser:
     def _messages_alike(self, data: bytes, at: int, end: int, size: int, plays: PlayColumns) -> int:
         """Parse consecutive plays of one size and template. Returns where the next frame begins.
 
-        Returns 0, with nothing parsed, if the plays are few or differ in more than the GUID. Most plays
-        differ only in the GUID, so a dozen calls parse a whole read. The tests compare this with a plain
-        parser.
+        Parses nothing and returns 0 if there are fewer than `ALIKE_MIN` plays, or if their bodies differ in
+        more than the GUID. Most bodies differ only in the GUID, so a dozen calls parse a whole read. The
+        tests compare this with a plain parser.
         """
         total = size + 4
         count = min((end - at) // total, ALIKE_MAX)
@@ -158,7 +158,9 @@ class FrameParser:
 
 @lru_cache(maxsize=4096)
 def _layout(size: int) -> Layout:
-    """The layout of a message frame of this size: size, type, stamp, (attempts), id, body."""
+    """The layout of a message frame of this size: size, type, stamp, id, body. The attempts before the id are
+    skipped.
+    """
     return Layout(f">iiq2x16s{size - (_BODY_AT - 4)}s")
 
 
