@@ -23,4 +23,5 @@ def test_the_documented_program_sees_its_killed_child_come_back(tmp_path):
         timeout=PATIENCE_S,
     )
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines()[-1] == "taker#2 got 7"  # the first may have been killed before it got it
+    # The first may have been killed before it got it, or in the middle of its line.
+    assert ran.stdout.endswith("taker#2 got 7\n")
