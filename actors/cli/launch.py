@@ -111,7 +111,7 @@ class Service:
         return [json.loads(line) for line in self.publishes_file.read_text().splitlines()]
 
     def status(self) -> dict[str, Any]:
-        """Return the answer to GET /status. Raises `OSError` if there is none."""
+        """Return the answer to GET /status. Raises `OSError` if the service does not answer."""
         status: dict[str, Any] = self._get("admin_address", "/status")
         return status
 

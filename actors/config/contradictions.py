@@ -7,7 +7,7 @@ from .sections import Settings
 
 
 def contradictions(settings: Settings) -> list[str]:
-    """Return one line for each contradiction; empty when there is none."""
+    """Return one line for each contradiction between the settings."""
     problems = []
     dispatch, publish = settings.dispatch, settings.publish
     if not (publish.url or publish.nsq_topic or publish.stdout):

@@ -38,4 +38,4 @@ class Sink(Protocol):
         """Wait up to `timeout_s` seconds until everything that was taken over is written."""
 
     def close(self) -> None:
-        """Close the connection that is kept for the next batch; harmless if there is none."""
+        """Close the connection that is kept for the next batch. A second call does nothing."""

@@ -305,9 +305,8 @@ class BatchReader(nsq.Reader):
             return  # the message timed out and comes again; the ledger knows its id
         log.error("nsqd %s: %s", conn, error)
 
-    def _redistribute_rdy_state(self) -> nsq.AsyncConn | None:
-        # If fewer messages are allowed than there are nsqds, pynsq's rotation serves them in turn.
-        return super()._redistribute_rdy_state() if len(self.conns) > self.max_in_flight else None
+    def _redistribute_rdy_state(self) -> None:
+        """Do nothing: RDY is set by the listener alone, and pynsq would take it from an idle nsqd."""
 
 
 def _unused(message: nsq.Message) -> None:

@@ -25,7 +25,7 @@ class Listener(Protocol):
         """
 
     def disconnected(self, connection: int) -> None:
-        """A connection is lost: what was in flight on it comes again. The source connects anew by itself."""
+        """A connection was lost. Its messages in flight come again. The source reconnects by itself."""
 
 
 class Source(Protocol):

@@ -1,7 +1,7 @@
 """The loop of a process: it waits for descriptors, timers and signals, and calls who asked for them.
 
 `Loop` is the part of asyncio's loop that supervision needs, so asyncio's is one. `PlainLoop` does the same
-without futures and tasks, for actors that only read their pipes: a message costs it about a third.
+without futures and tasks, for actors that have no other I/O than their pipes.
 """
 
 import heapq

@@ -8,7 +8,7 @@ import errno
 import resource
 
 SHARE = 4  # a quarter of the descriptors: room for two listeners, and for what the process itself opens
-CONNECTIONS_MAX = 1000  # if the limit of descriptors is high, or there is none
+CONNECTIONS_MAX = 1000  # if the limit of descriptors is high or unlimited
 
 
 def connections_max() -> int:

@@ -8,7 +8,6 @@ import hmac
 import itertools
 import json
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -22,7 +21,7 @@ import pytest
 
 from actors.cli.launch import wait_for
 from actors.system.exits import Failure
-from tests.support.needed import lacking
+from tests.support.certificates import make_certificate
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES
 from tests.support.recording_client import RecordingClient, Reply
@@ -327,34 +326,7 @@ def test_a_secret_that_is_not_there_is_told_and_nothing_runs(tmp_path, monkeypat
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A key and a certificate for 127.0.0.1 that nobody trusts, in one file; the certificate alone."""
-    if not shutil.which("openssl"):
-        lacking("no openssl on PATH: it makes the certificate")
-    key, certificate = (tmp_path_factory.mktemp("tls") / name for name in ("key.pem", "certificate.pem"))
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-keyout",
-            key,
-            "-out",
-            certificate,
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return key, certificate
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 def test_a_certificate_that_is_not_trusted_gets_no_publish_until_it_is(certificate, tmp_path, monkeypatch):

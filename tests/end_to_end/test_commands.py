@@ -35,6 +35,7 @@ from actors.system import runfile
 from actors.system.exits import Failure
 from actors.system.installation import ROOT
 from actors.version import VERSION
+from tests.support.interface import DEFAULTS
 from tests.support.patience import PATIENCE_S
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
@@ -51,39 +52,6 @@ from tests.support.services import (
 COMMANDS = ["run", "status", "kill", "config", "totals", "check", "stop", "demo"]
 CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 31)]
-
-# The outside of playtally, as it is documented: typed in here by hand.
-DEFAULTS = {
-    "nsq.topic": "plays",
-    "nsq.channel": "playtally",
-    "nsq.nsqd_tcp_addresses": [],
-    "nsq.lookupd_http_addresses": [],
-    "nsq.max_in_flight": 2500,
-    "embedded_nsqd.tcp_address": "127.0.0.1:4150",
-    "embedded_nsqd.http_address": "127.0.0.1:4151",
-    "counters.shards": 2,
-    "counters.synchronous": "NORMAL",
-    "counters.dedupe_window_s": 3600,
-    "dispatch.realtime_below": 100,
-    "dispatch.deadline_s": 60,
-    "dispatch.batch_size_max": 20,
-    "dispatch.realtime": "coalesce",
-    "dispatch.realtime_linger_ms": 0,
-    "dispatch.overdue_linger_ms": 1000,
-    "publish.url": "http://127.0.0.1:8080/plays",
-    "publish.stdout": True,
-    "publish.timeout_s": 10,
-    "publish.secret_env": "",
-    "client.enabled": True,
-    "client.address": "127.0.0.1:8080",
-    "admin.address": "127.0.0.1:8081",
-    "supervisor.state_dir": "state",
-    "supervisor.strategy": "one_for_one",
-    "supervisor.max_restarts": 5,
-    "supervisor.max_seconds": 10,
-    "supervisor.liveness_timeout_s": 10,
-    "supervisor.shutdown_timeout_s": 10,
-}
 
 
 def run(*words, **options):

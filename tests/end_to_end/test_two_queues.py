@@ -1,6 +1,6 @@
 """Two nsqds, one with a backlog that does not end: the other's plays are told while it lasts, and all count.
 
-How soon, and how RDY moves, is judged in virtual time: tests/simulation/test_pacing.py.
+How soon, and how RDY moves, is judged in virtual time: tests/simulation/test_ready_count.py.
 """
 
 import contextlib

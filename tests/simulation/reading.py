@@ -214,17 +214,18 @@ class _Watched(Consumer):
     """The consumer; when each message came is written down."""
 
     nsqds: list[BufferingNsqd]
+    read_from: dict[int, BufferingNsqd]  # by connection
 
     def connected(self, connection: int, source: str, ready_count_max: int) -> None:
         port = int(source.partition("/")[0].rpartition(":")[2])
-        self._read_from = {**getattr(self, "_read_from", {}), connection: self.nsqds[port - PORT]}
+        self.read_from[connection] = self.nsqds[port - PORT]
         super().connected(connection, source, ready_count_max)
 
     def received(self, connection: int, parsed: Any) -> None:
         ids = bytes(parsed.plays.ids)
         now_s = asyncio.get_running_loop().time()
         for at in range(0, len(ids), 16):
-            self._read_from[connection].received_s[int(ids[at : at + 16], 16)] = now_s
+            self.read_from[connection].received_s[int(ids[at : at + 16], 16)] = now_s
         super().received(connection, parsed)
 
 
@@ -246,7 +247,7 @@ class Reading:
         self._links = {counter_of(shard): one for shard, one in enumerate(self.counters)}
         host: Any = _Host(self._links)
         self.consumer = _Watched(StartArgs("consumer", 1, "", settings), host)
-        self.consumer.nsqds = nsqds
+        self.consumer.nsqds, self.consumer.read_from = nsqds, {}
 
     async def start(self) -> None:
         """The counters are there, so it connects."""

@@ -144,6 +144,28 @@ def test_when_the_backlog_is_over_rdy_comes_down_and_lone_plays_are_read_soon(na
     assert max(found.lone_after_s) < 2.5 * BUFFER_S
 
 
+def test_with_more_nsqds_than_messages_allowed_none_waits_for_another():
+    """pynsq would take turns by a timer: an nsqd that is idle for 10 s gets none until the others are."""
+
+    async def scene():
+        loop = asyncio.get_running_loop()
+        busy, quiet = (BufferingNsqd(MACHINES["all quick"].nsqd, Random(1), VIDEOS) for _ in range(2))
+        world = Reading([busy, quiet], MACHINES["all quick"].ours, patch, "nsq.max_in_flight=1")
+        await world.start()
+        waits_s = []
+        for _ in range(30):
+            for _ in range(10):
+                busy.put(1)
+                await asyncio.sleep(0.2)
+            number, put_s = quiet.put(1), loop.time()
+            await world.until(functools.partial(quiet.received_s.__contains__, number), "the lone play")
+            waits_s.append(quiet.received_s[number] - put_s)
+        return waits_s
+
+    with pytest.MonkeyPatch.context() as patch:
+        assert max(run_virtually(scene)) < 2.5 * BUFFER_S
+
+
 # What these tests are worth: mistakes made on purpose.
 
 

@@ -85,7 +85,7 @@ class ReadyCount(Struct):
 
 
 class ReadyCounts:
-    """The RDY of every connection."""
+    """The RDY of every connection: its share of `max_in_flight`, or 1 if there are more connections."""
 
     ready_count_type: ClassVar[type[ReadyCount]] = ReadyCount
 

@@ -91,7 +91,7 @@ class Accounts(VideoTable):
             self.put(row, account)
 
     def __getitem__(self, video: bytes) -> Account:
-        """The account of a video. Raises `KeyError` if there is none."""
+        """The account of a video. Raises `KeyError` if the video has no account."""
         row = self.row(video)
         if row == EMPTY:
             raise KeyError(video)

@@ -24,7 +24,7 @@ class ClientDelays:
             self._began_ms = now_ms
 
     def end(self, now_ms: int) -> None:
-        """End the running delay; ignored if there is none."""
+        """End the running delay; ignored if no delay is running."""
         if self._began_ms is not None:
             self.add(self._began_ms, now_ms)
             self._began_ms = None

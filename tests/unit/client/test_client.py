@@ -36,6 +36,7 @@ from actors.core.client.audit import Audit
 from actors.core.client.promises import Promises, Publish, PublishedVideo
 from actors.core.triggers import Trigger
 from actors.system.exits import AddressFailure, StoreFailure
+from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.virtual_time import run_virtually
 
@@ -265,7 +266,7 @@ def test_a_key_in_the_header_must_be_the_batch_and_the_type_must_be_json(client)
 def memory_peak_kib(process):
     status = pathlib.Path(f"/proc/{process.pid}/status")
     if not status.exists():
-        pytest.skip("no /proc to read the memory of a process from")
+        lacking("no /proc to read the memory of a process from")
     return int(re.search(r"VmHWM:\s+(\d+)", status.read_text()).group(1))
 
 
@@ -419,7 +420,7 @@ def test_the_report_is_the_same_after_a_kill(tmp_path):
 
 def test_a_publish_that_the_disk_refuses_is_not_taken_and_works_when_there_is_room(process):
     if not hasattr(resource, "prlimit"):
-        pytest.skip("no prlimit here to make the disk seem full")
+        lacking("no prlimit here to make the disk seem full")
     assert tell(process.port, content("k1", {A: 1}))[0] == 200
     soft, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
     refused = content("k2", {A: 2})

@@ -7,46 +7,13 @@ import pytest
 
 from actors.config import PROJECT_FILE, PublishSection, Settings, SinkKind, load
 from tests.support.config_problems import problems, value_of
-
-# Sections and settings of which INTERFACE promises these defaults.
-PROMISED = {
-    "nsq.topic": "plays",
-    "nsq.channel": "playtally",
-    "nsq.nsqd_tcp_addresses": [],
-    "nsq.lookupd_http_addresses": [],
-    "nsq.max_in_flight": 2500,
-    "embedded_nsqd.tcp_address": "127.0.0.1:4150",
-    "embedded_nsqd.http_address": "127.0.0.1:4151",
-    "counters.shards": 2,
-    "counters.synchronous": "NORMAL",
-    "counters.dedupe_window_s": 3600,
-    "dispatch.realtime_below": 100,
-    "dispatch.deadline_s": 60,
-    "dispatch.batch_size_max": 20,
-    "dispatch.realtime": "coalesce",
-    "dispatch.realtime_linger_ms": 0,
-    "dispatch.overdue_linger_ms": 1000,
-    "publish.url": "http://127.0.0.1:8080/plays",
-    "publish.stdout": True,
-    "publish.timeout_s": 10,
-    "publish.secret_env": "",
-    "publish.nsq_topic": "",
-    "publish.rate_max_per_s": 0,
-    "client.enabled": True,
-    "client.address": "127.0.0.1:8080",
-    "client.record": "",
-    "admin.address": "127.0.0.1:8081",
-    "supervisor.strategy": "one_for_one",
-    "supervisor.max_restarts": 5,
-    "supervisor.max_seconds": 10,
-    "supervisor.liveness_timeout_s": 10,
-    "supervisor.shutdown_timeout_s": 10,
-}
+from tests.support.interface import DEFAULTS
 
 
-@pytest.mark.parametrize("key", PROMISED)
+# Where the state folder is, is asked in test_paths.py.
+@pytest.mark.parametrize("key", sorted(DEFAULTS.keys() - {"supervisor.state_dir"}))
 def test_an_empty_file_keeps_the_promised_defaults(file, key):
-    assert value_of(load(file()), key) == PROMISED[key]
+    assert value_of(load(file()), key) == DEFAULTS[key]
 
 
 def test_the_projects_own_file_names_every_setting_with_its_default():

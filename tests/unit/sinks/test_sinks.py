@@ -14,11 +14,9 @@ import os
 import re
 import resource
 import select
-import shutil
 import socket
 import ssl
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -34,6 +32,8 @@ from actors.sinks import Delivery, HttpSink, MirroredSink, StdoutSink, answers, 
 from actors.sinks.answers import ANSWER_BODY_BYTES_MAX, ANSWER_HEAD_BYTES_MAX
 from actors.sinks.stdout import STDOUT_LINES_MAX
 from actors.system.exits import Failure
+from tests.support.certificates import make_certificate
+from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.virtual_time import run_virtually
 
@@ -493,32 +493,9 @@ def test_a_secret_that_is_not_there_is_a_failure_at_the_start(monkeypatch):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     """A key and a certificate for 127.0.0.1 that nobody trusts, in one file."""
-    if not shutil.which("openssl"):
-        pytest.skip("needs openssl to make a certificate")
-    file = tmp_path_factory.mktemp("tls") / "both.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
-            "-keyout",
-            file,
-            "-out",
-            file.with_suffix(".crt"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    file.write_bytes(file.read_bytes() + file.with_suffix(".crt").read_bytes())
+    key, certificate = make_certificate(tmp_path_factory.mktemp("tls"))
+    file = key.with_name("both.pem")
+    file.write_bytes(key.read_bytes() + certificate.read_bytes())
     return file
 
 
@@ -536,7 +513,7 @@ def test_a_certificate_that_is_not_trusted_is_refused_and_named(certificate):
 
 
 def test_a_certificate_that_is_trusted_is_taken(certificate, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_suffix(".crt")))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.with_name("certificate.pem")))
     assert over_tls(certificate).outcome is Outcome.ACCEPTED
 
 
@@ -721,7 +698,7 @@ def test_a_stdout_that_does_not_block_is_waited_for_all_the_same(pipe, monkeypat
 
 def test_a_full_disk_is_unknown_and_says_why():
     if not os.path.exists("/dev/full"):
-        pytest.skip("needs /dev/full")
+        lacking("needs /dev/full")
     with open("/dev/full", "wb", buffering=0) as full:
         delivery = asyncio.run(StdoutSink(full.fileno()).deliver(BATCH))
     assert delivery == Delivery(Outcome.UNKNOWN, "stdout can't be written (No space left on device)")
@@ -871,7 +848,7 @@ def test_a_client_that_takes_gzip_no_more_is_sent_the_batch_plain():
 def test_a_certificate_whose_file_is_named_is_taken_and_no_other(certificate, tmp_path):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    url, named = "https://127.0.0.1:{port}/", str(certificate.with_suffix(".crt"))
+    url, named = "https://127.0.0.1:{port}/", str(certificate.with_name("certificate.pem"))
     (refused,) = deliveries_to(answering(OK), 1, tls=context, url=url)
     assert refused.why == "its certificate is not trusted (self-signed certificate)"
     (taken,) = deliveries_to(answering(OK), 1, tls=context, url=url, ca_file=named)
@@ -959,7 +936,7 @@ def test_https_goes_through_a_proxy_in_a_tunnel_that_the_client_ends(monkeypatch
         "https://127.0.0.9:8443/plays" if variable == "" else "https://client.example:8443/",
         variable,
         context,
-        ca_file=str(certificate.with_suffix(".crt")),
+        ca_file=str(certificate.with_name("certificate.pem")),
     )
     # The certificate is for 127.0.0.1: the name that was asked for is checked, not where the proxy went.
     assert all("its certificate is not trusted" in one.why for one in deliveries)
@@ -972,7 +949,11 @@ def test_https_through_a_named_proxy_reaches_a_client_of_the_right_name(monkeypa
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     deliveries, asked = through_proxy(
-        monkeypatch, "https://127.0.0.1:8443/plays", "", context, ca_file=str(certificate.with_suffix(".crt"))
+        monkeypatch,
+        "https://127.0.0.1:8443/plays",
+        "",
+        context,
+        ca_file=str(certificate.with_name("certificate.pem")),
     )
     assert deliveries == [Delivery(Outcome.ACCEPTED)] * 2
     assert len(asked) == 1
