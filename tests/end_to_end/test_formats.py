@@ -27,7 +27,9 @@ def test_a_state_of_an_earlier_format_is_opened_and_goes_on(facts, tmp_path):
     with tarfile.open(facts.with_suffix(".tar.xz")) as archive:
         archive.extractall(tmp_path, filter="data")
     totals = {bytes.fromhex(video): total for video, total in expected["totals"].items()}
-    with open_service("embedded", tmp_path, *PATIENT, "dispatch.deadline_s=2") as service:
+    # However old the state is: the message ids in it are forgotten at once.
+    settings = ["dispatch.deadline_s=2", "counters.dedupe_window_s=1"]
+    with open_service("embedded", tmp_path, *PATIENT, *settings) as service:
         service.start()
         service.queue.put("plays", b'{"video_id": "%b"}' % TOLD_ABOUT.encode())
         wait_caught_up(service, sum(totals.values()) + 1)
