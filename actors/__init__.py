@@ -5,7 +5,7 @@
     ├── nsqd            embedded queue; only where the config names no nsqd and no nsqlookupd
     ├── client          the reference client
     ├── dispatcher      deadline heap, batches of twenty, sinks
-    ├── counters        a supervisor of its own for them
+    ├── counters        the counters' own supervisor
     │   └── counter-0 … N   one SQLite ledger each
     └── consumer        nsqd -> counters
 

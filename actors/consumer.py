@@ -48,12 +48,12 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._letters_logged_ms: dict[str, int] = {}
 
     async def init(self) -> Ready:
-        """Take nothing yet: the source is opened when all counters are linked."""
+        """Be ready. The source is opened later, when all counters are linked."""
         where = self.options.nsqd_addresses or self.options.nsq.lookupd_http_addresses
         return Ready(note=f"topic {self.options.nsq.topic} at {', '.join(where)}")
 
     def linked(self, peer: str) -> None:
-        """Send a counter what it has not answered. With the last counter, open the source."""
+        """Send a counter its unanswered messages again. When all counters are linked, open the source."""
         shard = shard_number(peer)
         unanswered = self.rules.unanswered(shard)
         if unanswered:
@@ -90,11 +90,11 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._check_drained()
 
     def stats(self) -> bytes:
-        """The number of outstanding messages, and more."""
+        """The statistics of the consumer."""
         return encode(self.rules.stats(self._source.ready_count if self._source else 0))
 
     def drain(self) -> None:
-        """Take nothing new. Drained means that everything that was taken is finished."""
+        """Ask for no more messages. The consumer is drained when all received messages are finished."""
         self._draining = True
         self._perform(self.rules.drain())
         self._check_drained()

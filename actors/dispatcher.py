@@ -99,7 +99,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self.effects.perform(self.rules.lost(shard_number(peer), self._now_ms()))
 
     def handle(self, peer: str, messages: list[DispatcherInbox]) -> None:
-        """Take in what a counter says."""
+        """Handle the messages of a counter."""
         self.effects.perform(self.rules.handle(shard_number(peer), messages, self._now_ms()))
 
     def stats(self) -> bytes:
@@ -114,7 +114,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
     async def terminate(self) -> None:
         """Give a slow reader of stdout some time, and close the store in order.
 
-        The next dispatcher sends a batch that is still on its way again, under its key.
+        If a batch is still on its way, the next dispatcher sends it again under the same key.
         """
         await self._sink.flush(FLUSH_SHARE * self.options.supervisor.shutdown_timeout_s)
         self._sink.close()
@@ -147,7 +147,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self.effects.perform(effects)
 
     def _report(self, batch: Batch, delivery: Delivery, before: Circuit) -> None:
-        """Log a line per reason when the client fails, one when the circuit opens, one when it is back."""
+        """Log one line per reason of failure, one when the circuit opens, one when the client is back."""
         if delivery.notice and not self._notice_told:
             self._notice_told = True
             log.warning("batch %s to %s: %s", batch.key, self._sink.name, delivery.notice)
@@ -182,7 +182,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             self._timer = None
         due_ms = self.rules.wakeup_ms()
         if due_ms is not None:
-            # Timers follow the monotonic clock; look at the wall clock now and then.
+            # Timers follow the monotonic clock, so look at the wall clock now and then.
             delay_s = min(max(0.0, (due_ms - self.host.wall_ns() / 1e6) / 1000), LOOK_AGAIN_S)
             self._timer = self.host.call_later(delay_s, self._wake)
 

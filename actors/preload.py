@@ -1,8 +1,8 @@
 """What every actor imports, imported once in the forkserver: a restarted child then starts in
 milliseconds instead of importing for a tenth of a second.
 
-The forkserver also learns to ignore SIGTERM here: a service manager sends that to every process of a
-service, and without its forkserver the supervisor could not tell how its children end.
+From here on the forkserver also ignores SIGTERM. A service manager sends SIGTERM to every process of a
+service. Without the forkserver, the supervisor could not find out how its children end.
 """
 
 import asyncio  # noqa: F401
@@ -10,8 +10,8 @@ import os
 import signal
 import sqlite3  # noqa: F401
 
-# Before numpy is imported: its linear algebra, which nobody here uses, would start threads, and the
-# forkserver has to fork without any.
+# Set this before numpy is imported. Otherwise numpy's linear algebra, which is not used here, would start
+# threads, and the forkserver must fork without threads.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 from . import consumer, counter, dispatcher  # noqa: F401

@@ -1,13 +1,13 @@
 """Which children there are, in which order they start, and which are linked.
 
-Each child starts when the one before is ready. They stop in reverse order: what gives plays starts last and
-stops first.
+Each child starts when the one before it is ready. They stop in reverse order: the consumer, which gives plays
+to the others, starts last and stops first.
 
     root
     ├── nsqd            only when the settings name no nsqd and no nsqlookupd
     ├── client          only when it is enabled
     ├── dispatcher
-    ├── counters        a supervisor: with rules of their own, as they are alike and many
+    ├── counters        their own supervisor, with its own restart rules: they are many and alike
     │   └── counter-0 … counter-N-1
     └── consumer
 """
@@ -67,7 +67,7 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
     """The spec of the counters' supervisor.
 
     It is significant: when it gives up, the service has no ledger to count in, and another restart would not
-    help; so the root ends too.
+    help. So the root ends too.
     """
     rules = settings.counters_rules
     shutdown_ms = int(rules.shutdown_timeout_s * 1000)
@@ -92,15 +92,14 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
 
 
 def groups_to_poll(settings: Settings) -> list[list[str]]:
-    """The ids of the children with stats; those that give plays come before those that take them."""
+    """The ids of the children with stats. A child that gives plays comes before the child that gets them."""
     return [[CONSUMER], [counter_of(shard) for shard in range(settings.counters.shards)], [DISPATCHER]]
 
 
 def with_addresses(settings: Settings, addresses: dict[str, str]) -> Settings:
-    """The settings with the addresses that were really taken, where they ask for any free port.
+    """The settings with `addresses` in place of those that ask for any free port.
 
-    The publish URL follows the reference client where it means it: when it is the default, or has
-    port 0.
+    The publish URL gets the address of the enabled reference client if it is the default or has port 0.
     """
     for key, address in addresses.items():
         section, _, name = key.partition(".")

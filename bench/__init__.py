@@ -1,1 +1,1 @@
-"""Benchmarks: what was measured, as commands that anyone can run. `python -m bench` runs them all."""
+"""Benchmarks, as commands that anyone can run. `python -m bench` runs the main ones."""

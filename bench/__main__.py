@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: `python -m bench`. Ratios within one run, not promises."""
+"""The main benchmarks, one after the other: `python -m bench`. Compare figures of one run only."""
 
 from tests.support.queues import nsqd_path
 

@@ -1,7 +1,7 @@
-"""Two checkouts of this project, and a service of either as its users run it.
+"""Checkouts of this project, and a service started from a checkout as its users start it.
 
-Owns how a checkout comes to be a folder of its own, and a service's processes. Knows a checkout only by what
-must not change: its command line, its settings, GET /status. What is inside it may be laid out in any way.
+Owns the copying of a checkout into its own folder, and the processes of a service. Uses only those parts of a
+checkout that must not change: its command line, its settings, GET /status. Its modules may be anywhere.
 """
 
 import contextlib
@@ -36,22 +36,22 @@ TOP_LEVEL = ("actors", "supervisor")
 
 
 class CannotCompare(Exception):
-    """Why there is nothing to say about the two: for people, in a few lines."""
+    """The two checkouts can't be compared. The text says why, for people, in a few lines."""
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A folder with one version of the project. `label`: what it is, for people."""
+    """A folder with one version of the project. `label` describes the version for people."""
 
     folder: Path
     label: str
 
     def environment(self) -> dict[str, str]:
-        """Ours, with the folder first in the path of its modules and nothing else of ours in it."""
+        """The environment of this process, with this checkout's folder as the only entry of PYTHONPATH."""
         return {**os.environ, "PYTHONPATH": str(self.folder)}
 
     def check(self) -> None:
-        """Raises `CannotCompare` where this environment cannot run it, or would run another one's modules."""
+        """Raise `CannotCompare` if this environment can't run the checkout, or would run other modules."""
         lacking = missing(requirements(self.folder))
         if lacking:
             raise CannotCompare(f"{self.label} needs what this environment lacks: {', '.join(lacking)}")
@@ -67,11 +67,11 @@ class Checkout:
             raise CannotCompare(f"{self.label} cannot be imported:\n{found.stderr}")
         for file in (Path(line).resolve() for line in found.stdout.splitlines()):
             if not file.is_relative_to(self.folder.resolve()):
-                raise CannotCompare(f"{self.label} would run {file}, expected what is in {self.folder}")
+                raise CannotCompare(f"{self.label} would run {file}, expected a file in {self.folder}")
 
 
 def commit(ref: str, folder: Path) -> Checkout:
-    """What was committed as `ref`, in a new folder. Raises `CannotCompare` when there is no such commit."""
+    """Copy the commit `ref` into a new folder. Raises `CannotCompare` if there is no such commit."""
     found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
     if found is None and not (ROOT / ".git").exists():
         raise CannotCompare(f"{ROOT} is no clone, expected one: other commits are read from its .git")
@@ -88,7 +88,7 @@ def commit(ref: str, folder: Path) -> Checkout:
 
 
 def working_tree(folder: Path) -> Checkout:
-    """The files as they are now, copied, so that nobody edits them between two pairs."""
+    """Copy the files of the working tree, so that an edit between two pairs changes nothing."""
     names = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     changed = _git("status", "--porcelain")
     if names is None or changed is None:
@@ -100,18 +100,18 @@ def working_tree(folder: Path) -> Checkout:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     label = _described("HEAD")
-    return Checkout(folder, f"{label}, and what is not committed" if changed else label)
+    return Checkout(folder, f"{label}, with uncommitted changes" if changed else label)
 
 
 def requirements(folder: Path) -> list[str]:
-    """What a checkout asks to have installed."""
+    """The requirements in a checkout's setup.cfg."""
     parser = ConfigParser(interpolation=None)
     parser.read(folder / "setup.cfg", encoding="utf-8")
     return parser.get("options", "install_requires", fallback="").split("\n")
 
 
 def missing(needed: Iterable[str]) -> list[str]:
-    """Those requirements that this environment does not fulfil."""
+    """The requirements that this environment does not fulfil."""
     return [line for line in map(str.strip, needed) if line and not _fulfilled(Requirement(line))]
 
 
@@ -126,7 +126,7 @@ def _fulfilled(requirement: Requirement) -> bool:
 
 
 def _git(*words: str) -> str | None:
-    """What git says; None when it refuses."""
+    """The output of git; None if git fails."""
     ended = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True)
     return ended.stdout if ended.returncode == 0 else None
 
@@ -136,10 +136,10 @@ def _described(ref: str) -> str:
 
 
 class Service:
-    """One service of a checkout: started with the context, and gone with it."""
+    """One service of a checkout. The context starts it and stops it."""
 
     def __init__(self, checkout: Checkout, folder: Path, settings: Iterable[str]):
-        """Its state and its log are in `folder`. `settings`: as for --set."""
+        """`folder` gets the state and the log. `settings` are as for --set."""
         self._checkout = checkout
         self._folder = folder
         self._admin = f"{HOST}:{free_ports(1)[0]}"
@@ -161,7 +161,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is ours: we stop it in order
+                start_new_session=True,  # Ctrl-C reaches only this process, which stops the service in order
             )
         try:
             self.wait_for(self._runs, "start", START_TIMEOUT_S)
@@ -174,14 +174,14 @@ class Service:
         self._end()
 
     def status(self) -> dict[str, Any]:
-        """GET /status. Raises `OSError` when it does not answer."""
+        """The answer to GET /status. Raises `OSError` if there is none."""
         with urllib.request.urlopen(f"http://{self._admin}/status", timeout=HTTP_TIMEOUT_S) as answer:
             found = json.load(answer)
         assert isinstance(found, dict)
         return found
 
     def cpu_s(self) -> dict[int, float]:
-        """CPU seconds, user and system, that each of its processes has used, by pid."""
+        """CPU seconds (user and system) that each process of the service has used, by pid."""
         assert self._process is not None
         try:
             supervisor = psutil.Process(self._process.pid)
@@ -190,7 +190,10 @@ class Service:
             raise CannotCompare(f"a process of {self._checkout.label} ended:\n{self._log()}") from error
 
     def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float) -> None:
-        """Wait until it is so. Raises `CannotCompare` with its log when it ends or takes too long."""
+        """Wait until `condition` is true.
+
+        Raises `CannotCompare`, with the service's log, if the service ends or does not `what` in time.
+        """
         assert self._process is not None
         end_s = time.monotonic() + timeout_s
         while True:
@@ -209,13 +212,13 @@ class Service:
         return all(child["state"] == "running" for child in self.status()["children"])
 
     def _end(self) -> None:
-        """Stop it in order, and make sure that no process of it is left."""
+        """Stop the service in order, and make sure that none of its processes is left."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_TIMEOUT_S)
-        with contextlib.suppress(OSError):  # as it should be: nobody is left
+        with contextlib.suppress(OSError):  # raised if, as expected, no process is left
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
@@ -224,7 +227,10 @@ class Service:
 
 
 def used_s(before: dict[int, float], after: dict[int, float]) -> float:
-    """CPU seconds of a service between two looks at it. Raises `CannotCompare` when a process has ended."""
+    """CPU seconds that a service used between two results of `Service.cpu_s`.
+
+    Raises `CannotCompare` if a process has ended in between.
+    """
     if not before.keys() <= after.keys():
         raise CannotCompare("a process of the service ended while it was measured, and its CPU time with it")
     return sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())

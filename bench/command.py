@@ -1,4 +1,4 @@
-"""What the commands of all benchmarks have in common: arguments, a folder, a table, a file of figures."""
+"""Code that all benchmarks share: arguments, a folder, a table, a file of figures."""
 
 import argparse
 import contextlib
@@ -18,24 +18,24 @@ NO_NSQD = "no nsqd on PATH: `make nsqd` builds one and says where"
 
 
 def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Arguments of a benchmark whose help begins with that text."""
+    """An argument parser for a benchmark. Its help begins with `doc`."""
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawTextHelpFormatter)
 
 
 def add_json(arguments: argparse.ArgumentParser) -> None:
-    """The option for `write_json`."""
-    arguments.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    """Add the option `--json`, whose value goes to `write_json`."""
+    arguments.add_argument("--json", metavar="FILE", help="write the figures to FILE, too")
 
 
 def write_json(file: str | None, figures: object) -> None:
-    """Write structs, lists and dicts of them; nothing without a file."""
+    """Write figures (structs, or lists and dicts of structs) to the file, if one is given."""
     if file is not None:
         Path(file).write_text(json.dumps(to_builtins(figures), indent=1) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """An empty folder, gone afterwards."""
+    """An empty folder, which is deleted afterwards."""
     with tempfile.TemporaryDirectory(prefix="playtally-bench-") as path:
         yield Path(path)
 
@@ -43,7 +43,7 @@ def folder() -> Iterator[Path]:
 def show(
     columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None, texts: int = 1
 ) -> None:
-    """Print a table. `texts`: how many of the first columns are no figures, and stand at the left."""
+    """Print a table. The first `texts` columns hold text and are aligned left; the others hold figures."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place < texts else "right", no_wrap=True)
@@ -53,7 +53,7 @@ def show(
 
 
 def kinds() -> list[str]:
-    """The kinds of queues that are there: the embedded one, and a real nsqd where one is on PATH."""
+    """The kinds of queues on this machine: the embedded one, and a real nsqd if one is on PATH."""
     if nsqd_path() is None:
         print(NO_NSQD, file=sys.stderr)
         return ["embedded"]
@@ -61,6 +61,6 @@ def kinds() -> list[str]:
 
 
 def need_nsqd() -> None:
-    """Ends the command where there is no nsqd."""
+    """End the command if there is no nsqd."""
     if nsqd_path() is None:
         sys.exit(NO_NSQD)

@@ -1,15 +1,15 @@
-"""Whether our own changes made the service slower: an old commit and the working tree, side by side.
+"""Whether our own changes made the service slower: compares an old commit and the working tree.
 
     PATH="$(make -s nsqd):$PATH" python -m bench.compare REF [--pairs 9] [--plays 200000]
 
-For each pair a service of the commit REF and one of the working tree run beside each other, each from a
-folder and with a state of its own, on one real nsqd (or each on its embedded queue), and measured by the
-working tree's harness alone. Two figures of each: the CPU time a play of all its processes, user and system,
-while it drains a backlog of plays of 100 videos; and the median wait of lone plays of quiet videos, from
-their arrival on the queue to their receipt. The ratios new/old are judged, not the figures: "slower" is said
-only where the lower quartile of one of them is above 1.03.
+In each pair a service of the commit REF and a service of the working tree run at the same time. Each has its
+own folder and its own state. Both use one real nsqd, or each uses its embedded queue. Only the harness of the
+working tree measures. It measures two figures of each service: the CPU time per play of all its processes
+(user and system) while it drains a backlog of plays of 100 videos; and the median wait of lone plays of quiet
+videos, from their arrival on the queue to their receipt by the client. The ratios new/old are judged, not the
+figures: the result is "slower" only if the lower quartile of a figure's ratios is above 1.03.
 
-Exit codes: 0 not slower, 1 slower, 2 nothing could be compared (with the reason).
+Exit codes: 0 not slower, 1 slower, 2 not compared (with the reason).
 """
 
 import argparse
@@ -35,7 +35,7 @@ Pair = dict[str, BySide]
 
 
 def main(words: list[str] | None = None) -> int:
-    """Measure and print. The exit code."""
+    """Measure and print. Returns the exit code."""
     options = _parser().parse_args(words)
     try:
         with folder() as path:
@@ -97,7 +97,7 @@ def _compare(options: argparse.Namespace, path: Path) -> int:
 def _conclude(
     options: argparse.Namespace, checkouts: dict[str, Checkout], queue: str, pairs: list[Pair]
 ) -> int:
-    """Print what the pairs say. The exit code."""
+    """Judge the pairs and print the result. Returns the exit code."""
     judged = {figure: judge([_ratio(pair[figure]) for pair in pairs]) for figure in FIGURES}
     rows = []
     for figure, one in judged.items():
@@ -132,5 +132,5 @@ def _ratio(figure: BySide) -> float:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left running
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the contexts stop the services
     sys.exit(main())

@@ -1,13 +1,13 @@
-"""How fast a backlog is drained from a real nsqd, against a stock pynsq reader and nsqd's own in Go.
+"""How fast a backlog is drained from a real nsqd, compared with a stock pynsq reader and nsqd's reader in Go.
 
     PATH="$(make -s nsqd):$PATH" python -m bench.drain [--plays 1000000] [--shards 1 2 4 8]
 
-Each reader gets an nsqd of its own that holds the plays of 100 videos already, in memory, at its
-default --max-rdy-count and RDY 2500. Ours goes through consumer, ledgers, dispatcher and HTTP client,
-everything durable and counted exactly once. Stock pynsq and Go's bench_reader only finish; the plain
-counter is what one would write with pynsq in ten minutes: it decodes, counts in memory, and would publish
-every 60 s, in twenties, and lose what it has when it dies. The clock runs until the last
-message is finished. Believe the ratios, which are of one run on one machine.
+Each reader gets its own nsqd, which already holds the plays of 100 videos in memory, with its default
+--max-rdy-count and RDY 2500. Our plays go through consumer, ledgers, dispatcher and HTTP client; all is
+durable, and each play is counted exactly once. Stock pynsq and Go's bench_reader only finish messages. The
+plain counter is a program that anyone could write with pynsq in ten minutes: it decodes, counts in memory,
+publishes every 60 s, twenty videos each, and loses its counts when it dies. The clock runs until the last
+message is finished. Believe the ratios only, because the figures are of one run on one machine.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ STOCK, PLAIN, GO = "stock pynsq", "pynsq, a plain counter", "bench_reader (Go)"
 
 
 class Drained(Struct, frozen=True, omit_defaults=True):
-    """How fast a backlog was drained; of ours also the CPU time, by process, and the publishes."""
+    """How fast a backlog was drained. Only our reader has CPU times (by process) and publishes."""
 
     plays_per_s: float
     cpu_us_a_play: dict[str, float] = {}
@@ -45,11 +45,11 @@ class Drained(Struct, frozen=True, omit_defaults=True):
 
 
 def main() -> None:
-    """Run it and print the table."""
+    """Measure and print the table."""
     arguments = parser(__doc__)
     arguments.add_argument("--plays", type=int, default=1_000_000)
-    arguments.add_argument("--shards", type=int, nargs="+", metavar="N", help="ours with so many, each")
-    arguments.add_argument("--set", action="append", default=[], help="a setting of ours, as supervisor.py's")
+    arguments.add_argument("--shards", type=int, nargs="+", metavar="N", help="drain with N shards")
+    arguments.add_argument("--set", action="append", default=[], help="a setting, as for supervisor.py")
     add_json(arguments)
     options = arguments.parse_args()
     need_nsqd()
@@ -72,7 +72,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def preloaded(path: Path, plays: int, channel: str = CHANNEL) -> Iterator[tuple[QueueProcess, Queue]]:
-    """An nsqd that holds the plays in memory, for that channel."""
+    """An nsqd that holds `plays` plays in memory, for that channel."""
     with open_queue("nsqd", path, f"--mem-queue-size={2 * plays}") as process:
         queue = Queue.of(process, channel)
         words = ["--plays", str(plays), "--seed", "1", "--set", reading(queue.tcp_address)]
@@ -117,7 +117,7 @@ def _ours(path: Path, plays: int, overrides: list[str]) -> Drained:
 
 
 def drain(queue: Queue, pids: dict[str, int], plays: int) -> Drained:
-    """Let the service have the plays that its paused channel holds, until the last of them is finished."""
+    """Unpause the service's channel, and wait until the last of its plays is finished."""
     cpu, started_s = CpuUse(pids), time.monotonic()
     queue.unpause()
     wait_by_pace(queue.unfinished, plays)
@@ -125,15 +125,15 @@ def drain(queue: Queue, pids: dict[str, int], plays: int) -> Drained:
 
 
 def wait_by_pace(left: Callable[[], int], whole: int) -> None:
-    """Wait until nothing is left of a whole that is worked off from now on.
+    """Wait until `left()` is 0. `whole`: what it was at first.
 
-    Whoever knows what is left is asked seldom, since its answers cost CPU that is measured, and oftener where
-    by the pace so far the end is near.
+    An answer of `left` costs CPU time that is measured. So it is called seldom at first, and more often when
+    the end is near by the pace so far.
     """
     started_s = time.monotonic()
     while still := left():
         passed_s = time.monotonic() - started_s
-        assert passed_s < TIMEOUT_S, f"{still} of {whole} are left after {passed_s:.0f} s"
+        assert passed_s < TIMEOUT_S, f"{still} of {whole} plays are left after {passed_s:.0f} s"
         expected_s = passed_s * still / max(1, whole - still)
         time.sleep(min(max(POLL_MIN_S, min(expected_s / 2, passed_s / 4)), POLL_MAX_S))
 
@@ -147,7 +147,7 @@ def _show(results: dict[str, Drained]) -> None:
     for name, one in results.items():
         if one.publishes:
             cpu = ", ".join(f"{process} {us:.2f}" for process, us in one.cpu_us_a_play.items())
-            print(f"{name}: {one.publishes} publishes; CPU a play, µs: {cpu}")
+            print(f"{name}: {one.publishes} publishes; CPU per play, µs: {cpu}")
 
 
 if __name__ == "__main__":

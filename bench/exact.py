@@ -1,10 +1,10 @@
-"""Where the schedule makes more than the bound: is the bound low, or does the future matter?
+"""Why the schedule makes more publishes than the bound: the bound is too low, or knowing the future helps.
 
     python -m bench.exact            cut-down traces, for which the exact minimum can be found (needs scipy)
-    python -m bench.exact --rates    "all hot" at several rates: the rule against the bound
+    python -m bench.exact --rates    the trace "all hot" at several rates: the rule beside the bound
 
 exact: the fewest publishes, by an integer programme that knows all plays beforehand. Where bound and exact
-agree, what the rule makes more is the price of not knowing the future.
+agree, the rule makes more publishes only because it does not know the future.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ SECONDS = (600, 1200, 1800, 3600, 7200, 21_600)
 
 
 def burst(videos: int, seed: int) -> list[Play]:
-    """A burst of the trace "bursts": five plays a video within 50 ms."""
+    """A burst of the trace "bursts": five plays per video on average, within 50 ms."""
     random, plays = Random(seed), []
     counted: Counter[int] = Counter()
     for at_ms in sorted(int(random.random() * BURST_MS) for _ in range(5 * videos)):
@@ -37,7 +37,7 @@ def burst(videos: int, seed: int) -> list[Play]:
 
 
 def all_hot(videos: int, seconds: float, seed: int) -> list[Play]:
-    """Plays of the rates of the trace "all hot", so that some videos rest for a third of a deadline."""
+    """Plays at the rates of the trace "all hot". Some videos rest for a third of a deadline between plays."""
     random = Random(seed)
     found: list[tuple[int, int]] = []
     for video in range(1, videos + 1):
@@ -48,16 +48,16 @@ def all_hot(videos: int, seconds: float, seed: int) -> list[Play]:
 
 
 def exact_minimum(wanted: Sequence[Demand], batch_size_max: int) -> int:
-    """The fewest publishes, by an integer programme; it shares nothing with the bound.
+    """The fewest publishes, by an integer programme. Shares no code with the bound.
 
-    A publish can wait until the first end of what it serves, so only ends matter as times. Of each time:
-    how many publishes, and which videos they carry. A play that goes alone is a video of its own that
-    keeps its video's place to itself.
+    A publish can wait until the earliest `last` of the demands that it serves, so no other times matter. The
+    variables, for each of these times: the number of publishes, and the videos that they carry. A play that
+    has to go alone counts as a separate video, which shares its video's place with no other play.
     """
-    from scipy import optimize, sparse  # a test's library: nothing else here needs it
+    from scipy import optimize, sparse  # a library of the tests: no other benchmark needs it
 
     times = sorted({one.last for one in wanted})
-    columns: dict[_Carried, int] = {}  # behind those of the times, which are their publishes
+    columns: dict[_Carried, int] = {}  # numbered after the columns of the times: their publishes
     rows: list[dict[int, int]] = []
     for number, one in enumerate(wanted):
         alone = number if one.alone else None
@@ -69,7 +69,7 @@ def exact_minimum(wanted: Sequence[Demand], batch_size_max: int) -> int:
             if each.time == time:
                 places.setdefault(each.video, []).append(column)
         rows.append({publishes: batch_size_max} | dict.fromkeys(chain.from_iterable(places.values()), -1))
-        # A publish carries a video once.
+        # A publish carries a video at most once.
         rows += ({publishes: 1} | dict.fromkeys(of_video, -1) for of_video in places.values())
     at_least = [1] * len(wanted) + [0] * (len(rows) - len(wanted))
     matrix = sparse.dok_array((len(rows), len(times) + len(columns)))
@@ -88,7 +88,7 @@ def exact_minimum(wanted: Sequence[Demand], batch_size_max: int) -> int:
 
 
 class _Carried(NamedTuple):
-    """That a publish of that time carries the video: of all plays that wait, or of one alone (its number)."""
+    """A publish at this time carries the video, for all its pending plays or for one that goes `alone`."""
 
     time: int
     video: object
@@ -98,11 +98,11 @@ class _Carried(NamedTuple):
 def main() -> None:
     """Measure and print one of the tables."""
     arguments = parser(__doc__)
-    arguments.add_argument("--rates", action="store_true", help="how all hot depends on the rate of plays")
+    arguments.add_argument("--rates", action="store_true", help='how "all hot" depends on the rate of plays')
     if arguments.parse_args().rates:
         show(("all hot", "rule", "bound", "ratio"), _rates())
     else:
-        show(("cut down", "of so many", "linger", "rule", "exact", "bound"), _cut_down())
+        show(("cut down", "batch size", "linger", "rule", "exact", "bound"), _cut_down())
 
 
 def _rates() -> Iterator[tuple[str, ...]]:

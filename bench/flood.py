@@ -1,11 +1,11 @@
-"""A flood of new videos: each play is of a video that was never seen before, and is to be told at once.
+"""A flood of new videos: each play is of a video that was never seen before, and has to be published at once.
 
     python -m bench.flood [--videos 200000]
 
-The plays go into the embedded queue as fast as it takes them, and a client takes every publish at once
-and keeps what it got. Printed: how long until the client knows all, how many publishes that took and how
-many of them were full (20 videos), and what the processes of the service hold more than before, in all
-and for each video: their proportional share of memory (PSS).
+The plays go into the embedded queue as fast as it takes them. A client accepts every publish at once and
+keeps it. Printed: the time until the client knows all videos, the number of publishes, how many of them were
+full (20 videos), and how much the memory of the service's processes grew (proportional share, PSS), in all
+and per video.
 """
 
 import random
@@ -25,11 +25,11 @@ from .processes import memory_mb_of, pids_of
 
 VIDEOS_A_PUBLISH_MAX = 20
 TIMEOUT_S = 600.0
-COLUMNS = ("videos", "told in s", "publishes", "of them full", "the fewest", "MB more", "bytes a video")
+COLUMNS = ("videos", "seconds", "publishes", "full ones", "fewest possible", "MB more", "bytes a video")
 
 
 class Flood(NamedTuple):
-    """What came of it. `memory_mb`: by process, more than before."""
+    """The result of a flood. `memory_mb`: how much the memory of each process grew, by name."""
 
     videos: int
     seconds: float
@@ -45,9 +45,9 @@ class Flood(NamedTuple):
 
 
 def flood(path: Path, videos: int, *, held: bool = False) -> Flood:
-    """Let that many plays of as many videos loose on a service of its own.
+    """Start a service and send it one play of each of `videos` new videos.
 
-    `held`: the client answers nothing before the service waits to tell it all the rest.
+    `held`: the client answers no publish until all videos are pending.
     """
     chance = random.Random(videos)
     bodies = [body(str(UUID(bytes=chance.randbytes(16)))) for _ in range(videos)]
@@ -68,14 +68,18 @@ def flood(path: Path, videos: int, *, held: bool = False) -> Flood:
             Queue.embedded(service).put(bodies)
             wait_for(
                 lambda: answers.is_set() or service.status()["pending_videos"] >= videos,
-                "all to wait for the client",
+                "all videos to be pending",
                 TIMEOUT_S,
                 service.log,
             )
             answers.set()
-            wait_for(lambda: len(client.totals) >= videos, "all to be told", TIMEOUT_S, service.log)
+            wait_for(
+                lambda: len(client.totals) >= videos, "the client to know all videos", TIMEOUT_S, service.log
+            )
             seconds = time.monotonic() - started_s
-            wait_for(lambda: service.status()["caught_up"], "all to be recorded", TIMEOUT_S, service.log)
+            wait_for(
+                lambda: service.status()["caught_up"], "all publishes to be recorded", TIMEOUT_S, service.log
+            )
             after_mb = memory_mb_of(pids)
     widths = [len(one.publish["videos"]) for one in client.accepted()]
     grown_mb = {name: after_mb[name] - before_mb[name] for name in pids}

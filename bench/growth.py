@@ -1,15 +1,15 @@
-"""What many videos cost: CPU a play, memory and start-up, with 100, 10,000 and 1,000,000 videos.
+"""What many videos cost: CPU per play, memory and start-up, with 100, 10,000 and 1,000,000 videos.
 
     PATH="$(make -s nsqd):$PATH" python -m bench.growth [--plays 1000000] [--videos 100 10000 1000000]
 
-For each number of videos a real nsqd holds plays of videos drawn at random, all equally often, so that
-with a million of them nearly every play is another video's: the worst case. `dispatch.realtime_below`
-is 1 and the deadline an hour, so that while the backlog is drained nothing is published and every
-video that was played is pending: the most memory that so many videos take. CPU is that of consumer,
-counters and dispatcher until the last message is finished: once while the videos are new to the
-ledgers, and once more, with as many plays, when they are known. Memory is the proportional share (PSS)
-of all processes of the service after that, against that with no video. Then the service is killed and
-started again: how long until it is ready, and its memory.
+For each number of videos a real nsqd holds plays of videos drawn at random, all with the same chance. With a
+million videos nearly every play is of another video: the worst case. `dispatch.realtime_below` is 1 and the
+deadline is an hour. So nothing is published while the backlog is drained, every played video is pending, and
+the videos take the most memory that they can. CPU is the time of consumer, counters and dispatcher until the
+last message is finished. It is measured twice, with equally many plays: while the videos are new to the
+ledgers, and when they are known. Memory is the growth of the proportional share (PSS) of all processes of
+the service, from no video to all of them. Then the service is killed and started again, for the time until
+it is ready, and for its memory.
 """
 
 import random
@@ -44,7 +44,7 @@ COLUMNS = (
 
 
 class Grown(Struct, frozen=True):
-    """The figures for so many videos. Memory: by process, more than with no video; and after a start."""
+    """The figures for this number of videos. Memory: growth by process; `memory_again_mb` after a restart."""
 
     videos: int
     new: Drained
@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--plays", type=int, default=1_000_000)
     arguments.add_argument("--videos", type=int, nargs="+", default=VIDEOS)
-    arguments.add_argument("--set", action="append", default=[], help="a setting, as supervisor.py's")
+    arguments.add_argument("--set", action="append", default=[], help="a setting, as for supervisor.py")
     add_json(arguments)
     options = arguments.parse_args()
     need_nsqd()
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def measure(path: Path, videos: int, plays: int, overrides: list[str]) -> Grown:
-    """The figures for so many videos."""
+    """The figures for this number of videos."""
     with open_queue("nsqd", path, f"--mem-queue-size={2 * plays}") as process:
         queue = Queue.of(process)
         settings = [*ANY_PORTS, *HELD_BACK, reading(queue.tcp_address), *overrides]
@@ -104,7 +104,7 @@ def measure(path: Path, videos: int, plays: int, overrides: list[str]) -> Grown:
 
 
 def _drain(queue: Queue, pids: dict[str, int], plays: list[bytes]) -> Drained:
-    """Put plays on the queue, and have them counted."""
+    """Put plays on the queue, and let the service count them."""
     queue.pause()
     queue.put(plays)
     counting = {name: pid for name, pid in pids.items() if name.startswith(COUNTING)}

@@ -1,4 +1,4 @@
-"""What the service costs when nothing happens: CPU of the whole tree, as a share of one core.
+"""What the service costs when nothing happens: CPU time of all its processes, as a share of one core.
 
 python -m bench.idle [--seconds 20]
 """

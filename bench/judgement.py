@@ -1,8 +1,8 @@
-"""When one of two checkouts is slower: a rule over ratios that were measured in pairs. Pure.
+"""Decides whether the new one of two checkouts is slower, by ratios that were measured in pairs. Pure.
 
-A pair's ratio is new/old. One noisy pair decides nothing: "slower" needs the lower quartile above the limit,
-which of nine ratios is the middle between the second and the third from below. Who goes first alternates, so
-that what the first one always pays falls on both.
+A pair's ratio is new/old. One noisy pair decides nothing: the result is "slower" only if the lower quartile
+is above the limit. The lower quartile of nine ratios is the middle between the second and the third from
+below. The side that goes first alternates, so that both pay the cost of going first equally often.
 """
 
 import statistics
@@ -15,7 +15,7 @@ SIDES = ("old", "new")
 
 @dataclass(frozen=True)
 class Judged:
-    """Ratios by their median and quartiles."""
+    """The median and the quartiles of the ratios."""
 
     lower: float
     median: float
@@ -23,18 +23,19 @@ class Judged:
 
     @property
     def slower(self) -> bool:
-        """Whether three quarters of the ratios say so."""
+        """Whether the new side is slower: the lower quartile is above the limit."""
         return self.lower > SLOWER_ABOVE
 
     @property
     def verdict(self) -> str:
-        """The same in words."""
+        """`slower` in words."""
         return "slower" if self.slower else "not slower"
 
 
 def judge(ratios: Sequence[float]) -> Judged:
-    """The quartiles of at least one ratio, as `statistics.quantiles` has them: those of all the ratios that
-    could have been measured, of which these are a few.
+    """The quartiles of at least one ratio.
+
+    As `statistics.quantiles` does by default, this takes the ratios as a sample of all possible ones.
     """
     if len(ratios) == 1:
         return Judged(ratios[0], ratios[0], ratios[0])
@@ -42,6 +43,6 @@ def judge(ratios: Sequence[float]) -> Judged:
 
 
 def turns(pair: int, rounds: int) -> list[tuple[str, str]]:
-    """Who goes first and who second in each round of a pair; both are counted from 0."""
+    """Which side goes first and which second in each round of a pair. Pairs and rounds count from 0."""
     old, new = SIDES
     return [(old, new) if (pair + number) % 2 == 0 else (new, old) for number in range(rounds)]

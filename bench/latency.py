@@ -2,10 +2,10 @@
 
     PATH="$(make -s nsqd):$PATH" python -m bench.latency [--plays 2000] [--rate 200] [--background 0]
 
-Plays of videos under 100 go to the queue one by one, at a steady rate, each with its own PUB; with
-`--background N` a producer puts N plays a second of other videos beside them. The whole service is in
-between, durable, with its defaults, and a client in a process of its own. Beside it the same for a stock
-pynsq reader that only looks at its clock. Both clocks are this machine's.
+Plays of videos with fewer than 100 plays go to the queue one by one, at a steady rate, each with its own PUB.
+With `--background N` a producer also puts N plays per second of other videos there. They pass the whole
+service, which is durable and has its default settings, to a client in its own process. For comparison, a
+stock pynsq reader only looks at the clock when a play arrives. All clocks are this machine's.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from .receipts import Receiver
 
 
 def main() -> None:
-    """Run it and print the table."""
+    """Measure and print the table."""
     arguments = parser(__doc__)
     arguments.add_argument("--plays", type=int, default=2000)
     arguments.add_argument("--rate", type=float, default=200.0)
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _ours(kind: str, path: Path, options: argparse.Namespace) -> list[float]:
-    """Milliseconds, one a publish that left because of a play of ours."""
+    """Waits in milliseconds, one for each publish of a video that this benchmark played."""
     videos = [str(uuid.uuid4()) for _ in range(-(-options.plays // PLAYS_A_VIDEO))]
     with open_queue(kind, path) as queue, Receiver() as receiver:
         settings = [*ANY_PORTS, reading(queue.tcp_address), f"publish.url={receiver.url}"]
@@ -76,7 +76,7 @@ def _stock(path: Path, options: argparse.Namespace) -> list[float]:
 
 
 def _put(address: str, videos: Iterable[str], rate: float) -> None:
-    """Put a play of each, one by one at that rate."""
+    """Put one play of each video on the queue, at `rate` plays per second."""
     with RawClient(address) as client:
         started_s = time.monotonic()
         for number, video in enumerate(videos, 1):

@@ -1,19 +1,20 @@
-"""How late the batches of deadlines leave: as late as possible is what makes them few, and none too late.
+"""How late the batches of deadlines leave: the later they leave the fewer they are, but none may be too late.
 
     python -m bench.lateness [--client-ms MS …] [--vary PERCENT] [--trace NAME]     in virtual time
     python -m bench.lateness --live [--deadline-s S] [--client-ms MS …]             a real service and client
                              [--realtime-below N] [--restart]
 
---restart kills the dispatcher before its first deadlines: the next one does not have to guess what a publish
-takes. With --realtime-below 1 there are no realtime publishes, so the first of all has to guess.
+--restart kills the dispatcher before its first deadlines. The restarted one need not guess how long a publish
+takes. With --realtime-below 1 there are no realtime publishes, so the first batch of all needs a guess.
 
-age: of the oldest hot play of a batch that a deadline triggers, when the client answers it, as a share of
-the deadline. Where several are due together and go one after the other, the first cannot be that old. So
-used: the share with what followed taken into account. A batch could have left later by
+age: the age of the oldest hot play of a batch that a deadline triggers, when the client answers the batch, as
+a share of the deadline. Where several batches are due together and leave one after the other, the first
+cannot be that old. So there is also a share that takes the following batches into account, used. A batch
+could have left later by
 
     spare = min(its deadline - when it was answered, the pause after it + spare of the batch after the pause)
 
-without anything being late; used is 1 - spare / deadline. late: hot plays that were answered too late.
+without making any batch late; used is 1 - spare / deadline. late: the hot plays that were answered too late.
 """
 
 import math
@@ -52,7 +53,7 @@ class Sent(Struct, frozen=True):
 
 
 class Lateness(Struct, frozen=True):
-    """What was found of one client. Shares of the deadline, 0 to 1 and above where late."""
+    """The result for one client. `ages` and `used` are shares of the deadline: 0 to 1, above 1 if late."""
 
     batches: int
     ages: list[float]
@@ -61,7 +62,7 @@ class Lateness(Struct, frozen=True):
 
 
 def judge(sent: Sequence[Sent], deadline_s: float, realtime_below: int = REALTIME_BELOW) -> Lateness:
-    """How late the batches left that a deadline triggered. `sent`: in the order in which they left."""
+    """How late the batches left that a deadline triggered. `sent` is in the order of leaving."""
     deadline_ns = round(deadline_s * 1e9)
     ages, used, late = [], [], 0
     spare_ns, begin_ns = math.inf, math.inf
@@ -83,7 +84,7 @@ def judge(sent: Sequence[Sent], deadline_s: float, realtime_below: int = REALTIM
 
 
 def virtual(name: str, plays: int, seed: int, client_ms: int, vary: float) -> list[Sent]:
-    """A trace replayed, with a client that takes `client_ms`, a share of `vary` more or less."""
+    """Replay a trace with a client that takes `client_ms`, give or take a share of `vary`."""
     mode = Mode(
         deadline=DEADLINE_MS * MS, overdue_linger=OVERDUE_LINGER_MS * MS, batch_size_max=BATCH_SIZE_MAX
     )
@@ -99,9 +100,9 @@ def live(
     realtime_below: int,
     restart: bool,
 ) -> list[Sent]:
-    """A real service while 100 hot videos are played on and on, and now and then one for the first time.
+    """Run a real service while 100 hot videos are played again and again, and now and then a new video.
 
-    `restart`: before the first deadlines the dispatcher is killed, in place of such plays.
+    `restart`: play no new videos; kill the dispatcher once, before the first deadlines.
     """
     reply = Reply(200, after_s=client_ms / 1000)
     with (
@@ -137,7 +138,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--client-ms", nargs="+", type=int, default=CLIENTS_MS, metavar="MS")
     arguments.add_argument(
-        "--vary", type=float, default=10, metavar="PERCENT", help="publish times by this: 10"
+        "--vary", type=float, default=10, metavar="PERCENT", help="vary publish times by this (default: 10)"
     )
     arguments.add_argument(
         "--trace", choices=TRACES, default="10 min", metavar="NAME", help=", ".join(TRACES)

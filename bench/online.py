@@ -1,15 +1,15 @@
-"""How few publishes the best rule can make that does not know the future, beside the bound, which does.
+"""How few publishes a rule that does not know the future can make, compared with the bound, which knows it.
 
     python -m bench.online
 
-online: the best of all rules that know how often each video is played, but not when. rule: ours, which
-knows neither (`Schedule` without a margin). bound: fewer are impossible even knowing the future. All are
-expected numbers: means over traces drawn at random, but for "online" in the last part, which is computed.
+online: the best of all rules that know how often each video is played, but not when. rule: our rule, which
+knows neither (`Schedule` without a lead time). bound: fewer are impossible, even knowing the future. All
+figures are expected numbers: means over random traces. Only "online" in the part "few" is computed.
 
-alike:    each play is of any of the videos with the same chance. There our rule is the best
-          (docs/publishing.md has the proof), so "online" is what it makes.
-all hot:  the shares of that trace. "online" is not known, and this is a number that it is not below:
-          of plays left out at random until all videos are alike, the best rule makes no more.
+alike:    every play has the same chance to be of any video. There our rule is the best one
+          (docs/publishing.md has the proof), so "online" is the figure of our rule.
+all hot:  the shares of that trace. "online" is not known; the figure is a lower bound of it. It comes from
+          leaving out plays at random until all videos are alike: the best rule then makes no more publishes.
 few:      so few videos and moments that the best rule is found exactly, as a Markov decision process.
 """
 
@@ -31,15 +31,15 @@ from .traces import BURST_MS, MS, PLAYS, make_trace
 VIDEOS = 100
 SEEDS = 4
 BURSTS = 40
-BURST_SLOTS, BURST_WAIT = 20, 4  # 10 ms of 50
-MIXED = 0.5  # of the new values, with as much of the old: a rule may go round in circles for ever
-SLOTS = 40_000  # the bound of as many takes some seconds
-HOT = 1000  # a total with which a video is a hot one
-TOO_LATE = 1e9  # publishes: more than any rule makes, so that none is late
+BURST_SLOTS, BURST_WAIT = 20, 4  # a burst of 50 ms, and a linger of 10 ms
+MIXED = 0.5  # the share of the new values: with all of them, the values could alternate for ever
+SLOTS = 40_000  # computing the bound for this many slots takes some seconds
+HOT = 1000  # a total that makes a video hot
+TOO_LATE = 1e9  # the price of being late, in publishes: more than any rule makes, so that no play is late
 
 
 class Found(Struct, frozen=True):
-    """One line of the table: expected publishes. `at_least`: "online" may be more than that."""
+    """One line of the table: expected publishes. `at_least`: `online` is only a lower bound."""
 
     trace: str
     bound: float
@@ -68,21 +68,22 @@ def main() -> None:
 
 
 def best_rate(chances: Sequence[float], wait: int, places: int, within: float = 1e-4) -> float:
-    """Publishes a slot of the best rule, in the long run; at most `within` too low, and never too high.
+    """Publishes per slot that the best rule makes in the long run; at most `within` too low, never too high.
 
-    Time goes in slots: in each, video i is played with the chance `chances[i]`, independently; then there
-    may be publishes of up to `places` videos. A play is told in its slot or one of `wait` after it.
+    Time is divided into slots. In each slot, video i is played with the chance `chances[i]`, independently of
+    the others. Then there may be publishes of up to `places` videos each. A play has to be published in its
+    slot or in one of the `wait` slots after it.
     """
     values = np.zeros((wait + 2,) * len(chances))
     while True:
         gained = _decide(_slot_begins(values, chances), places) - values
         if gained.max() - gained.min() <= within:
-            return float(gained.min())  # no rule is below the least that any state gains
+            return float(gained.min())  # no rule makes fewer than the least gain of any state
         values += MIXED * (gained - gained.flat[0])
 
 
 def best_total(chances: Sequence[float], wait: int, places: int, slots: int) -> float:
-    """Publishes that the best rule is expected to make when plays end after so many slots."""
+    """Publishes that the best rule is expected to make if plays come in the first `slots` slots only."""
     values = np.zeros((wait + 2,) * len(chances))
     for _ in range(wait + 1):
         values = _decide(_slot_begins(values, [0.0] * len(chances)), places)
@@ -92,9 +93,10 @@ def best_total(chances: Sequence[float], wait: int, places: int, slots: int) -> 
 
 
 def _slot_begins(values: np.ndarray, chances: Sequence[float]) -> np.ndarray:
-    """What the states are worth before a slot begins, by what they are worth when its plays have come.
+    """The values of the states before a slot begins, from their values after the plays of the slot.
 
-    An axis is a video: how many slots it may still wait, from 0 to `wait`, and last: it is not pending.
+    Each axis is a video. An index is the number of slots that the video may still wait, from 0 to `wait`. The
+    last index means that the video is not pending.
     """
     for axis, chance in enumerate(chances):
         after = np.moveaxis(values, axis, 0)
@@ -107,18 +109,18 @@ def _slot_begins(values: np.ndarray, chances: Sequence[float]) -> np.ndarray:
 
 
 def _decide(values: np.ndarray, places: int) -> np.ndarray:
-    """What states are worth before it is decided who is told, by what they are worth after it."""
+    """The values of the states before the publishes of a slot are chosen, from their values afterwards."""
     videos = range(values.ndim)
-    for _ in range(-(-len(videos) // places)):  # so many publishes tell everybody
+    for _ in range(-(-len(videos) // places)):  # this many publishes cover all videos
         before = values
-        for told in combinations(videos, min(places, len(videos))):  # who is not pending may be among them
+        for told in combinations(videos, min(places, len(videos))):  # some of them may not be pending
             idle = tuple(slice(-1, None) if video in told else slice(None) for video in videos)
             values = np.minimum(values, 1 + before[idle])
     return values
 
 
 def slotted(chances: Sequence[float], slots: int, random: Random) -> list[Play]:
-    """Plays of hot videos, a slot being a millisecond."""
+    """Plays of hot videos. A slot is a millisecond."""
     return [
         Play(video, slot * MS, slot * MS, HOT)
         for slot in range(slots)
@@ -128,7 +130,7 @@ def slotted(chances: Sequence[float], slots: int, random: Random) -> list[Play]:
 
 
 def drawn(shares: Sequence[float], offsets_ms: Sequence[int], total: int, random: Random) -> list[Play]:
-    """Plays at these times, each of a video that is drawn by its share."""
+    """Plays at these times. The video of each is drawn at random, by its share."""
     videos = random.choices(range(len(shares)), cum_weights=list(accumulate(shares)), k=len(offsets_ms))
     return [Play(video, at * MS, at * MS, total) for video, at in zip(videos, offsets_ms, strict=True)]
 
@@ -161,7 +163,7 @@ def _hot(shares: Sequence[float], minutes: int, seed: int) -> list[Play]:
 
 
 def _burst(seed: int) -> list[Play]:
-    """As many plays within 50 ms as one of the trace "bursts" has, of videos that are played first now."""
+    """As many plays within 50 ms as a burst of the trace "bursts" has, all of videos with no earlier play."""
     random = Random(seed)
     offsets_ms = sorted(int(random.random() * BURST_MS) for _ in range(5 * VIDEOS))
     return drawn([1.0] * VIDEOS, offsets_ms, 1, random)
@@ -173,7 +175,7 @@ def _thinned(trace: list[Play], shares: Sequence[float], random: Random) -> list
 
 
 def _few_hot(videos: int, places: int, wait: int) -> Found:
-    """As often played as those of the trace "all hot", in a minute of `wait` slots."""
+    """Videos played as often as those of the trace "all hot", where a minute has `wait` slots."""
     chances = [1 - exp(-60 / wait / (18.7 / videos * rank)) for rank in range(1, videos + 1)]
     mode = Mode(deadline=wait * MS, batch_size_max=places)
     trace = [slotted(chances, SLOTS, Random(1))]
@@ -183,7 +185,7 @@ def _few_hot(videos: int, places: int, wait: int) -> Found:
 
 
 def _few_burst(videos: int, places: int) -> Found:
-    """Five plays a video in a burst, by the shares 1, 1/2, 1/3 …"""
+    """A burst of five plays per video on average, with the shares 1, 1/2, 1/3 …"""
     weights = [1 / rank for rank in range(1, videos + 1)]
     chances = [1 - exp(-5 * videos * weight / sum(weights) / BURST_SLOTS) for weight in weights]
     mode = Mode(deadline=BURST_WAIT * MS, batch_size_max=places)

@@ -1,7 +1,7 @@
-"""One pair: a service of each of two checkouts beside each other, given the same to do in turn.
+"""One pair: a service of each of two checkouts, which run at the same time and get the same work in turn.
 
-Owns what is measured, and how. A busy machine is slower now and faster then, for seconds: so a drain is cut
-into many small rounds, in each of which both have a turn, and their lone plays take turns, too.
+Owns what is measured, and how. A busy machine may be slower for some seconds. So a drain is cut into many
+small rounds, and both services have a turn in each round. Their lone plays take turns, too.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from .checkouts import HOST, CannotCompare, Checkout, Service, used_s
 from .judgement import SIDES, turns
 from .receipts import Receiver
 
-ROUNDS = 20  # of a drain; even, so that in a pair either side goes first equally often
-LONE_PLAY_EVERY_S = 0.005  # of the two in turn: 100 a second of each
-SETTLE_S = 0.1  # what is said or written a moment after the last play belongs to the drain
+ROUNDS = 20  # of a drain; even, so that each side goes first equally often in a pair
+LONE_PLAY_EVERY_S = 0.005  # the sides take turns, so each gets 100 per second
+SETTLE_S = 0.1  # messages and writes shortly after the last play belong to the drain
 TIMEOUT_S = 120.0
 _chance = Random(1)
 VIDEOS = [str(uuid.UUID(bytes=_chance.randbytes(16))) for _ in range(100)]
-# A deadline's publish would fall into the turn of one side and not into that of the other.
+# No deadline falls due while a pair is measured: its publish would count for one side only.
 SETTINGS = ["client.enabled=false", "publish.stdout=false", "dispatch.deadline_s=3600"]
 
 BySide = dict[str, float]
@@ -43,18 +43,19 @@ class Side:
 
 
 class Bench:
-    """All that pairs need. `nsqd`: its TCP and HTTP address, None for the embedded queue of each checkout."""
+    """Measures pairs. `nsqd`: its TCP and HTTP address; None for the embedded queue of each checkout."""
 
     def __init__(self, checkouts: Mapping[str, Checkout], nsqd: tuple[str, str] | None, folder: Path):
-        """The services have their files in `folder`."""
+        """`folder` gets the files of the services."""
         self._checkouts = checkouts
         self._nsqd = nsqd
         self._folder = folder
 
     def measure(self, pair: int, plays: int, lone_plays: int) -> tuple[BySide, BySide]:
-        """CPU time a play (µs) of `plays` drained, and the median wait (ms) of so many lone plays.
+        """CPU time per play (µs) while `plays` plays are drained, and the median wait (ms) of the lone plays.
 
-        `pair`: its number, from 0; it says who goes first. Raises `CannotCompare` and `OSError`.
+        `pair` is the number of the pair, from 0; it decides which side goes first. Raises `CannotCompare` and
+        `OSError`.
         """
         with contextlib.ExitStack() as stack:
             order = turns(pair, 1)[0]
@@ -63,7 +64,7 @@ class Bench:
 
     @contextlib.contextmanager
     def _side(self, name: str, pair: int) -> Iterator[Side]:
-        """A service that runs, is connected to its queue, and has nothing to do."""
+        """A running service that is connected to its queue and has nothing to do."""
         topic = f"plays-{name}-{pair}"
         with Receiver() as receiver:
             settings = [*SETTINGS, f"publish.url={receiver.url}", f"nsq.topic={topic}"]
@@ -83,7 +84,7 @@ class Bench:
 
 
 def _drain(sides: Mapping[str, Side], pair: int, plays: int) -> BySide:
-    """CPU time a play, µs."""
+    """CPU time per play, µs."""
     used = dict.fromkeys(SIDES, 0.0)
     plays_a_round = plays // ROUNDS
     for number, order in enumerate(turns(pair, 1 + ROUNDS)):
@@ -99,11 +100,11 @@ def _drain(sides: Mapping[str, Side], pair: int, plays: int) -> BySide:
 
 
 def _drain_once(side: Side, plays: int) -> float:
-    """CPU seconds that the service uses for so many plays that wait for it."""
+    """CPU seconds that the service uses to drain the `plays` plays on its queue."""
     counted = side.service.status()["plays"]["counted"] + plays
     before = side.service.cpu_s()
     side.queue.unpause()
-    # The queue is asked: to answer would be work of the service. What is finished on the queue is counted.
+    # Ask the queue, not the service: an answer would cost the service CPU time. A finished play is counted.
     side.service.wait_for(side.queue.is_drained, "drain its queue", TIMEOUT_S)
     time.sleep(SETTLE_S)
     after = side.service.cpu_s()
@@ -114,7 +115,7 @@ def _drain_once(side: Side, plays: int) -> float:
 
 
 def _publish(sides: Mapping[str, Side], pair: int, plays: int) -> BySide:
-    """The median wait from a lone play's arrival to its receipt, ms. Never more than one is on its way."""
+    """The median wait (ms) from a lone play's arrival to its receipt. Only one lone play is on its way."""
     waits_ms: dict[str, list[float]] = {name: [] for name in SIDES}
     videos = [str(uuid.uuid4()) for _ in range(-(-plays // PLAYS_A_VIDEO))]
     with contextlib.ExitStack() as stack:

@@ -1,12 +1,13 @@
-"""What a pending video costs the dispatcher: CPU an offer, by videos a message, and memory.
+"""What a pending video costs the dispatcher: CPU per offer, by the number of videos in a message, and memory.
 
     python -m bench.pending [--videos 1000000]
 
-`Pending` messages of that many new videos each go through the mailbox's decoder into the dispatcher's
-rules, until so many videos wait, fifty of a millisecond, as in a backlog that is drained; each time it is
-asked when to wake, as its timer does. With "publishes of 2 ms" the deadlines have to leave earlier the more
-there are; until one is measured, all are early alike. Then the same for a batch: twenty videos are offered
-under the bound, taken and confirmed, while that many deadlines wait, spread over half a minute.
+`Pending` messages with new videos go through the mailbox's decoder into the dispatcher's rules, until
+`--videos` are pending (or a bound on messages is reached). Fifty videos arrived in each millisecond, as in a
+backlog. After each message the rules are asked for the next wake-up, as the timer does in the service. In the
+column "publishes of 2 ms" the rules have measured publishes, so deadlines leave the earlier the more there
+are; in the other columns all leave equally early. Then a batch is measured: twenty realtime videos are
+offered, taken and confirmed while a number of deadlines, spread over half a minute, is pending.
 """
 
 import gc
@@ -58,13 +59,13 @@ def main() -> None:
 
 
 def _apart(size: int, messages: int, publishes_ms: list[float]) -> tuple[float, float]:
-    """`offers` in a process of its own, for the memory."""
+    """`offers` in a new process, so that the memory is that of the offers alone."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as processes:
         return processes.submit(offers, size, messages, publishes_ms).result()
 
 
 def offers(size: int, messages: int, publishes_ms: list[float]) -> tuple[float, float]:
-    """CPU µs and bytes a video."""
+    """CPU time (µs) and memory (bytes) per video."""
     chance = random.Random(1)
     mails = [_mail(chance, size, number * size) for number in range(messages)]
     dispatching = DispatcherRules(Rule(1), 1, BATCH, service="bench", jitter=chance.random)
@@ -91,7 +92,7 @@ def _mail(chance: random.Random, size: int, first: int) -> bytes:
 
 
 def batch_us(waiting: int) -> float:
-    """CPU µs that a batch of realtime videos takes."""
+    """CPU time (µs) of a batch of realtime videos while `waiting` deadlines are pending."""
     chance, lead_time = random.Random(1), LeadTime(Rule().deadline_ms)
     for _ in range(10):
         lead_time.measure(2.0)

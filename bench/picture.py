@@ -1,4 +1,4 @@
-"""Publishes against linger, as an SVG that reads in light and dark. Pure: figures in, text out."""
+"""Draws publishes against linger, as an SVG that is readable in light and dark mode. Pure."""
 
 from math import log10
 
@@ -10,7 +10,7 @@ COLOURS_DARK = ["6cb0ff", "ff9e5e", "56d364", "c9a2ff", "ff85b3", "4fd1e0"]
 
 
 def draw(series: dict[str, list[tuple[int, int]]]) -> str:
-    """One line a trace: (linger in ms, publishes), on a logarithmic scale of publishes."""
+    """Draw one line per trace: points (linger in ms, publishes), with a logarithmic scale of publishes."""
     lingers = sorted({linger for points in series.values() for linger, _ in points})
     most = max(publishes for points in series.values() for _, publishes in points)
     decades = len(str(most))
@@ -74,7 +74,7 @@ def _y(publishes: int, decades: int) -> float:
 
 
 def _label_heights(wanted: dict[str, float]) -> dict[str, float]:
-    """Heights from the top down, none nearer to the one above than a line of text."""
+    """Heights of the labels, from the top down. Each is at least one line of text below the label above."""
     placed: dict[str, float] = {}
     below = 0.0
     for name, y in sorted(wanted.items(), key=lambda one: one[1]):

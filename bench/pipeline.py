@@ -1,11 +1,11 @@
-"""How fast the whole service counts, against what people would use instead, in one run.
+"""How fast the whole service counts, compared with a stock pynsq reader in the same run.
 
     python -m bench.pipeline [--plays 300000]
 
-For each queue (the embedded one, and a real nsqd where one is on PATH): the producer puts plays flat
-out while the service runs, and the clock stops when every play is counted and finished on the queue.
-Everything is durable and exactly once. Beside it a stock pynsq reader that does nothing but finish, on
-the same kind of queue. Timings vary from machine to machine and hour to hour: believe the ratios.
+For each queue (the embedded one, and a real nsqd if one is on PATH), the producer puts plays as fast as it
+can while the service runs. The clock stops when every play is counted, and finished on the queue. All is
+durable, and each play is counted exactly once. For comparison, a stock pynsq reader only finishes messages,
+on the same kind of queue. Timings vary from machine to machine and from hour to hour: believe the ratios.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ COLUMNS = ("queue", "stock pynsq, only FIN", "playtally", "ratio", "CPU a play, 
 
 
 class Measured(Struct, frozen=True):
-    """The figures of one kind of queue. CPU: by process."""
+    """The figures of one kind of queue. `cpu_us_a_play` is by process."""
 
     stock_plays_per_s: float
     plays_per_s: float
@@ -39,12 +39,12 @@ class Measured(Struct, frozen=True):
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as the stock reader."""
+        """How many times as fast as the stock reader the service is."""
         return self.plays_per_s / self.stock_plays_per_s
 
 
 def main() -> None:
-    """Run it and print the table."""
+    """Measure and print the table."""
     arguments = parser(__doc__)
     arguments.add_argument("--plays", type=int, default=300_000)
     add_json(arguments)
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _stock(kind: str, path: Path, plays: int) -> float:
-    """Plays a second of a stock pynsq reader, from a queue that holds them already."""
+    """Plays per second of a stock pynsq reader, from a queue that already holds them."""
     with open_queue(kind, path) as process:
         queue = Queue.of(process, stock.CHANNEL)
         queue.put([body(str(UUID(int=0)))] * plays)
@@ -67,7 +67,7 @@ def _stock(kind: str, path: Path, plays: int) -> float:
 
 
 def _ours(kind: str, path: Path, plays: int, stock_plays_per_s: float) -> Measured:
-    """Plays a second of the whole service, and the CPU time of each of its processes."""
+    """Plays per second of the whole service, and the CPU time of each of its processes."""
     with contextlib.ExitStack() as stack:
         if kind == "nsqd":
             process = stack.enter_context(open_queue(kind, path))

@@ -1,4 +1,4 @@
-"""What the processes of a service use: CPU time and memory, as the system counts them."""
+"""The CPU time and the memory that the processes of a service use, as the system counts them."""
 
 import sys
 import time
@@ -23,31 +23,31 @@ class CpuUse:
         return {name: cpu_s(pid) - self._before_s[name] for name, pid in self._pids.items()}
 
     def used_us_a_play(self, plays: int) -> dict[str, float]:
-        """Microseconds so far, a play."""
+        """Microseconds so far, per play."""
         return {name: seconds / plays * 1e6 for name, seconds in self.used_s().items()}
 
 
 def cpu_s(pid: int) -> float:
     """CPU seconds, user and system, that a process has used so far."""
     if sys.platform == "linux":
-        # The process's own clock (clock_getcpuclockid): /proc and psutil know hundredths of a second only.
+        # The process's own clock (clock_getcpuclockid): /proc and psutil count in hundredths of a second.
         return time.clock_gettime((~pid << 3) | 2)
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
 
 
 def pids_of(service: Service) -> dict[str, int]:
-    """The processes of a service that runs, by name."""
+    """The pids of a running service's processes, by name."""
     children = {child["id"]: child["pid"] for child in service.status()["children"]}
     return children | {"supervisor": facts_of(service)["pid"]}
 
 
 def memory_mb_of(pids: dict[str, int]) -> dict[str, float]:
-    """The proportional share of memory (PSS) of each, in millions of bytes."""
+    """The proportional share of memory (PSS) of each process, in millions of bytes."""
     return {name: psutil.Process(pid).memory_full_info().pss / MB for name, pid in pids.items()}
 
 
 def own_memory_bytes() -> int:
-    """What this process has in memory now."""
+    """The resident memory of this process, in bytes."""
     resident: int = psutil.Process().memory_info().rss
     return resident

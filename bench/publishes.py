@@ -1,17 +1,18 @@
-"""How many publishes the schedule makes of a trace, beside the fewest that anybody could make of it.
+"""How many publishes the schedule makes of a trace, compared with the fewest that any schedule could make.
 
     python -m bench.publishes [--trace NAME …] [--linger-ms MS …] [--client-ms MS]
                               [--json FILE] [--picture FILE] [--record FILE]
 
-The rules of a counter and of the dispatcher (`actors/core`) run as they do in the service, in virtual
-time: nothing else takes time but the client, which answers each publish after `--client-ms`. At 0, the
-default, every play is told within its linger, so the bound holds for the schedule too and the ratio is
-1 or more. With a slower client, plays wait for the batch before theirs and go out together: the bound is
-then one for that linger and one publish time more, which is what such a client makes everybody wait.
+The rules of a counter and of the dispatcher (`actors/core`) run as they do in the service, in virtual time.
+Only the client takes time: it answers each publish after `--client-ms`. At 0, the default, every play is
+published within its linger, so the bound holds for the schedule too, and the ratio is 1 or more. With a
+slower client, plays wait for the batch before theirs and leave together. The bound then allows one publish
+time more than the linger, because such a client makes every schedule wait that long.
 
-publishes: of the dispatcher, with its lead_time before deadlines. rule: of its schedule alone, without one.
-bound: fewer are impossible, even knowing the future (docs/publishing.md); ratio: publishes to it. timer:
-every 60 s all that changed, in twenties, with the first plays of a video told late.
+publishes: those of the dispatcher, which leaves a lead time before deadlines. rule: those of its schedule
+alone, without a lead time. bound: fewer are impossible, even knowing the future (docs/publishing.md). ratio:
+publishes / bound. 60 s timer: every 60 s all changed totals, twenty in a publish; it is late for realtime
+plays.
 """
 
 import json
@@ -49,11 +50,11 @@ DEADLINE_MS = 60_000
 OVERDUE_LINGER_MS = 1000
 BATCH_SIZE_MAX = 20
 DEDUPE_WINDOW_MS = 3_600_000
-PLAYS_MAX = 2**53  # more than any video has
+PLAYS_MAX = 2**53  # more plays than any video has
 
 
 class Told(Struct, frozen=True):
-    """One publish that the client has: when it left, when the client had it, and what."""
+    """One publish that the client has accepted: when it left, when the client had it, and its batch."""
 
     left_ms: int
     received_ms: int
@@ -86,11 +87,11 @@ def main() -> None:
     arguments.add_argument("--plays", type=int, default=PLAYS)
     arguments.add_argument("--seed", type=int, default=1)
     add_json(arguments)
-    arguments.add_argument("--picture", metavar="FILE", help="draw publishes against linger there, as SVG")
+    arguments.add_argument("--picture", metavar="FILE", help="draw publishes against linger, as SVG")
     arguments.add_argument(
         "--record",
         metavar="FILE",
-        help="write the publishes of one trace and one linger there, as `supervisor.py audit` reads them",
+        help="write the publishes of one trace and one linger, as `supervisor.py audit` reads them",
     )
     options = arguments.parse_args()
     names, lingers_ms = options.trace or list(TRACES), options.linger_ms or LINGERS_MS
@@ -113,7 +114,7 @@ def main() -> None:
 
 
 def measure(name: str, trace: list[Play], mode: Mode, client_ms: int, told: list[Told]) -> Measured:
-    """What a replay made of a trace, beside the bound."""
+    """The figures of a replay. `told`: its publishes."""
     linger_ms = mode.realtime_linger // MS
     granted = structs.replace(mode, realtime_linger=mode.realtime_linger + client_ms * MS)
     started_s = time.monotonic()
@@ -138,14 +139,14 @@ def measure(name: str, trace: list[Play], mode: Mode, client_ms: int, told: list
 def replay(trace: list[Play], mode: Mode, client_ms: int = 0, vary: float = 0.0) -> list[Told]:
     """Every publish that one counter and the dispatcher make of a trace, until nothing is pending.
 
-    `vary`: the share of `client_ms` by which a publish may take more or less, at random.
+    `vary`: a publish takes `client_ms`, plus or minus a random time up to this share of it.
     """
     world = _World(trace, mode, client_ms, vary)
     return list(world.run())
 
 
 def rule_publishes(trace: list[Play], mode: Mode) -> int:
-    """How many the rule alone makes: `Schedule` without a lead time, and nothing around it."""
+    """How many publishes the rule alone makes: `Schedule` without a lead time and without a dispatcher."""
     rule = _rule_of(mode)
     schedule = Schedule(
         rule, mode.batch_size_max, LeadTime(rule.deadline_ms, slack_ms=0, publish_time=PublishTime(0))
@@ -161,14 +162,14 @@ def rule_publishes(trace: list[Play], mode: Mode) -> int:
 
 
 def _rule_of(mode: Mode) -> Rule:
-    """The same as the schedule has it, in milliseconds."""
+    """The mode as a rule of the schedule, in milliseconds."""
     return Rule(
         mode.realtime_below, mode.deadline // MS, mode.realtime_linger // MS, mode.overdue_linger // MS
     )
 
 
 def _fire(schedule: Schedule, until_ms: int | None) -> int:
-    """Publish all that is due until then, or all. How many publishes that took."""
+    """Publish all that is due by `until_ms`; if it is None, all. Returns the number of publishes."""
     publishes = 0
     while (due_ms := schedule.next_due_ms()) is not None and (until_ms is None or due_ms <= until_ms):
         publishes += 1
@@ -195,7 +196,7 @@ class _World:
         self._left_ms = self._answered_ms = 0
 
     def run(self) -> Iterator[Told]:
-        """The publishes in their order."""
+        """The publishes in the order in which they leave."""
         if not self._trace:
             return
         arrivals = groupby(enumerate(self._trace), lambda numbered: numbered[1].received // MS)
@@ -223,7 +224,7 @@ class _World:
     def _count(self, numbered: Iterable[tuple[int, Play]], now_ms: int) -> None:
         ids, videos, arrived_ns = [], [], []
         for number, play in numbered:
-            # Like nsqd's: the time in units of 2**20 ns above, and what makes it unique below.
+            # As nsqd does: the time, in units of 2**20 ns, in the high bits, and a number in the low bits.
             ids.append(((play.arrived >> 20) << 22 | number & 0x3FFFFF).to_bytes(8, "big"))
             videos.append(guids.parse(str(play.video)))
             arrived_ns.append(play.arrived)
@@ -231,7 +232,7 @@ class _World:
         self._perform([Send("counter-0", message)], now_ms)
 
     def _perform(self, effects: Iterable[object], now_ms: int) -> None:
-        """Carry effects out, and those that follow from them, in order."""
+        """Carry out the effects and all effects that follow from them, in order."""
         waiting = list(effects)
         for effect in waiting:
             match effect:
@@ -246,7 +247,7 @@ class _World:
 
 
 def _counted_before(trace: list[Play]) -> Accounts:
-    """What a ledger held whose videos' first plays here are not their first ones ever: told already."""
+    """Accounts of the videos that were played before the trace: all those plays are published."""
     accounts: dict[object, Account] = {}
     for play in trace:
         if play.video not in accounts:
@@ -255,7 +256,7 @@ def _counted_before(trace: list[Play]) -> Accounts:
 
 
 def _late(told: Told, mode: Mode) -> int:
-    """How many of its videos were told after a deadline that could be kept."""
+    """How many videos of the publish were late, where the deadline could be kept."""
     return sum(
         not entry.overdue and told.received_ms > (entry.arrived_ns + mode.deadline) // MS
         for entry in told.batch.entries
@@ -278,7 +279,7 @@ def _measure(asked: tuple[str, int, int, int, int, str | None]) -> Measured:
 
 
 def recorded(told: Iterable[Told]) -> Iterator[str]:
-    """Publishes as JSON lines, as the service prints them, and when the client had them."""
+    """Publishes as JSON lines, as the service prints them, with the time at which the client had them."""
     for one in told:
         yield json.dumps({**payload(one.batch), "received_at_ns": one.received_ms * MS})
 

@@ -1,11 +1,11 @@
-"""How fast the embedded nsqd is: plays in, plays out, both at once, and beside a real nsqd.
+"""How fast the embedded nsqd is: plays in, plays out, and both at once; compared with a real nsqd.
 
     python -m bench.queue [--plays 200000] [--kind embedded] [--profile FILE]
 
-In: one client publishes MPUBs of 1,000 plays and waits for each OK, a few MPUBs ahead. Out: one
-raw reader at RDY 2500 reads as much as there is and finishes it with one write. Both: the two at
-once. The client is the same for both kinds, in its own process as a real one is; the ratio is
-against the nsqd on PATH, measured in the same run, where there is one.
+In: one client publishes MPUBs of 1,000 plays, with at most four unanswered. Out: one raw reader with RDY 2500
+reads as much as there is and finishes it with one write. Both: publisher and reader at once. Each client has
+its own process, as real clients do, and is the same for both kinds of queue. The ratio compares with the nsqd
+on PATH, if there is one, measured in the same run.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--plays", type=int, default=200_000)
     arguments.add_argument("--kind", choices=QUEUES, action="append")
-    arguments.add_argument("--profile", metavar="FILE", help="write a cProfile of the embedded nsqd here")
+    arguments.add_argument("--profile", metavar="FILE", help="write a cProfile of the embedded nsqd to FILE")
     options = arguments.parse_args()
     rates = {kind: _measured(kind, options.plays, options.profile) for kind in options.kind or kinds()}
     _show(rates, options.plays)
@@ -63,7 +63,7 @@ def _measured(kind: str, plays: int, profile: str | None) -> dict[str, float]:
 
 
 def _rate(plays: int, clients: tuple[Client, ...], queue: QueueProcess) -> float:
-    """Plays a second, from when all clients are connected until the last one is done."""
+    """Plays per second, from when all clients are connected until the last client is done."""
     context = multiprocessing.get_context("spawn")
     together = context.Barrier(len(clients) + 1)
     processes = [context.Process(target=client, args=(queue.tcp_port, plays, together)) for client in clients]
@@ -126,7 +126,7 @@ def _consume(port: int, plays: int, together: Barrier) -> None:
 
 
 def _in_step(together: Barrier) -> None:
-    """Waits for all clients. One that fails breaks the barrier, and so ends the others."""
+    """Wait for all clients. A client that fails breaks the barrier, which ends the others."""
     together.wait(_STALL_S)
 
 

@@ -1,7 +1,7 @@
-"""A light client in a process of its own, which notes when each publish came.
+"""A light client in its own process, which notes when each publish came.
 
-Owns the process (`python -m bench.receipts`) and what it noted. The clock is stopped in that process, before
-anything is done with the publish, and both clocks, its and the queue's, are this machine's.
+Owns the process (`python -m bench.receipts`) and its notes. That process reads the clock before it does
+anything with the publish. Its clock and the queue's clock are both this machine's.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ TIMEOUT_S = 120.0
 
 
 class Receiver:
-    """The client, from the beginning of the context to its end. `url`: where it takes publishes."""
+    """The client. It runs while the context is open. `url`: where it takes publishes."""
 
     def __init__(self) -> None:
         self.url = ""
-        # The pipe is emptied at once: a client that cannot note a publish does not answer it.
+        # A thread empties the pipe at once: the client could not answer while the pipe is full.
         self._noted: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def __enter__(self) -> Self:
@@ -38,7 +38,7 @@ class Receiver:
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # Ctrl-C is ours
+            start_new_session=True,  # Ctrl-C reaches only this process
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
@@ -56,9 +56,9 @@ class Receiver:
         self._process.stdout.close()
 
     def wait_ms(self, video: str, plays: int) -> float:
-        """Until so many plays of the video are told: from the arrival of the oldest of them to the receipt.
+        """Wait for a publish with at least this total of the video. The milliseconds from arrival to receipt.
 
-        Raises `TimeoutError`. What else was told before is forgotten.
+        Forgets the publishes before that one. Raises `TimeoutError`.
         """
         try:
             while True:
@@ -70,7 +70,7 @@ class Receiver:
             raise TimeoutError(f"{plays} plays of {video} were not published in {TIMEOUT_S:g} s") from None
 
     def waits_ms(self) -> Iterator[tuple[str, float]]:
-        """The videos of all publishes that nobody looked at yet, and their waits. After the context."""
+        """(video, wait in ms) of all publishes that `wait_ms` has not read. Call it after the context."""
         while not self._noted.empty():
             noted = self._noted.get()
             for told in noted["publish"]["videos"]:

@@ -1,14 +1,14 @@
-"""What it costs to know every message of the dedupe window: bytes an id in memory and on disk, and pauses.
+"""What it costs to know every message id of the dedupe window: bytes per id, in memory and on disk; pauses.
 
     python -m bench.seen [--rate 100000] [--window-s 150] [--seconds 200]
 
-One counter's seen ids and its store, fed with ids as nsqd makes them (nsqd/guid.go), every second of them
-at random, as if another shard had the others: at that rate, for `--seconds` of the ids' own time, faster
-than that. After `--window-s` buckets expire at the pace at which
-new ones come, so bytes an id no longer change with a longer window: multiply. In memory: what the process
-grew by, divided by the ids that it knows at the end. On disk: the size of the ledger after a checkpoint,
-free pages included. Pauses: the longest that one call of each kind kept the processor, so that what
-else the machine does is not in them.
+The seen ids of one counter and their store get ids as nsqd makes them (nsqd/guid.go). A random half of nsqd's
+ids is left out, as if another shard had it. The ids have the rate `--rate` and span `--seconds` of their own
+time; the benchmark feeds them faster than that. After `--window-s`, buckets expire as fast as new ones come.
+So the bytes per id are the same for a longer window: multiply them. In memory: the growth of the process,
+divided by the number of ids known at the end. On disk: the size of the ledger after a checkpoint, free pages
+included. Pauses: the longest CPU time of one call of each kind, so that other work of the machine is not in
+them.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from .processes import own_memory_bytes
 
 SOURCE = "127.0.0.1:4150/plays"
 IDS_A_COMMIT = 500
-NSQD_MS_NS = 1 << 20  # nsqd's own millisecond
+NSQD_MS_NS = 1 << 20  # nsqd counts in units of 2**20 ns, about a millisecond
 BEGIN_NS = 1_795_500_000 * 10**9
 
 
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _ids(chance: random.Random, rate: int) -> Iterator[int]:
-    """Ids as one nsqd makes them at twice the rate, every second one, at random."""
+    """A random half of the ids that one nsqd makes at twice the rate."""
     last, number = 0, 0
     for at in count():
         moment = (BEGIN_NS + at * 10**9 // (2 * rate)) // NSQD_MS_NS

@@ -1,11 +1,12 @@
-"""Stock pynsq readers, for comparison with ours, as programs.
+"""Stock pynsq readers, as programs, to compare our service with.
 
     python -m bench.stock finish | count | look   ADDRESS PLAYS
 
-finish: does nothing but finish. count: what one would write with pynsq in ten minutes: it decodes, counts in
-memory, would publish every 60 s, in twenties, and loses what it has when it dies. look: only looks at its
-clock. Each reads that many messages of the topic "plays" on the channel "stock" and ends; the first two print
-plays a second from the first message to the last, the third how old each message was, in ms, as JSON.
+finish: only finishes messages. count: a program that anyone could write with pynsq in ten minutes. It
+decodes, counts in memory, prints publishes every 60 s, twenty videos each, and loses its counts when it dies.
+look: only looks at the clock. Each reads PLAYS messages of the topic "plays" on the channel "stock" and ends.
+The first two print plays per second, from the first message to the last. The third prints the age of each
+message, in ms, as JSON.
 """
 
 import json
@@ -23,31 +24,31 @@ from actors.system.installation import ROOT
 from .command import parser
 
 CHANNEL = "stock"
-PLAYS_MAX = 60_000  # of a measurement, which would take minutes with as many as ours gets
+PLAYS_MAX = 60_000  # per measurement: with as many plays as our service gets, it would take minutes
 PUBLISH_EVERY_MS = 60_000
 TIMEOUT_S = 300.0
 
 
 def start(what: str, address: str, plays: int) -> "subprocess.Popen[str]":
-    """Start such a reader in a process of its own."""
+    """Start one of these readers in its own process."""
     command = [sys.executable, "-m", "bench.stock", what, address, str(plays)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def result(reader: "subprocess.Popen[str]") -> str:
-    """What it printed, once it has ended."""
+    """Wait until the reader has ended. Returns its output."""
     said, _ = reader.communicate(timeout=TIMEOUT_S)
     assert reader.returncode == 0, f"the stock reader ended with {reader.returncode}"
     return said
 
 
 def rate(what: str, address: str, plays: int) -> float:
-    """Plays a second of such a reader."""
+    """Plays per second of one of these readers."""
     return float(result(start(what, address, plays)))
 
 
 def read(address: str, plays: int, handle: Callable[[nsq.Message], None], max_in_flight: int) -> float:
-    """Seconds from the first message to the last."""
+    """Read this many messages. Returns the seconds from the first message to the last."""
     seen, started_s = 0, 0.0
 
     def take(message: nsq.Message) -> bool:
@@ -66,7 +67,7 @@ def read(address: str, plays: int, handle: Callable[[nsq.Message], None], max_in
 
 
 def main() -> None:
-    """Read, and print what came of it."""
+    """Read, and print the figures."""
     arguments = parser(__doc__)
     arguments.add_argument("what", choices=["finish", "count", "look"])
     arguments.add_argument("address")

@@ -2,10 +2,10 @@
 
     python -m bench.store [--videos 1000000] [--seen 1000000] [--shards 2] [--commits 200]
 
-Loading is what a counter does until it is ready: open, check, accounts, seen ids. The shards load at the
-same time, each in a process of its own, as the counters do. A commit is of 1,000 plays of videos drawn
-at random, in a ledger of that size: counted in memory and written, as `synchronous = "NORMAL"` does.
-The last line has a row of the file for each seen id, which no commit leaves behind: the worst there is.
+Loading is all that a counter does until it is ready: open and check the file, load accounts and seen ids. The
+shards load at the same time, each in its own process, as the counters do. A commit counts 1,000 plays of
+videos drawn at random in memory and writes them, with `synchronous = "NORMAL"`, in a ledger of that size. In
+the last line each seen id has its own row of the file. No commit leaves such a file: it is the worst case.
 """
 
 import argparse
@@ -37,7 +37,7 @@ COLUMNS = ("videos", "seen ids", "in rows", "loaded in s", "a commit, ms", "95 %
 
 
 class Shard:
-    """One ledger of a state folder, open, with the videos that are played."""
+    """One open ledger of a state folder, and the videos that are played."""
 
     def __init__(self, state_dir: str, shards: int, videos: int, number: int):
         self.store = SqliteLedgerStore(state_dir, number, shards, "NORMAL")
@@ -107,7 +107,7 @@ def measure(state_dir: str, videos: int, options: argparse.Namespace, scattered:
 
 
 def _fill(state_dir: str, shards: int, videos: int, plays: int, number: int) -> None:
-    """Plays of all videos in turn, evenly over the hour before."""
+    """Commit plays of all videos in turn, spread evenly over the last hour."""
     shard = Shard(state_dir, shards, videos, number)
     for start in range(0, plays, PLAYS_A_COMMIT):
         places = range(start, min(start + PLAYS_A_COMMIT, plays))
@@ -117,7 +117,7 @@ def _fill(state_dir: str, shards: int, videos: int, plays: int, number: int) -> 
 
 
 def _rows(state_dir: str, scattered: bool, number: int) -> int:
-    """How many rows the seen ids are in; one each from now on when they are to be scattered."""
+    """The number of rows that hold the seen ids. `scattered`: first give each id its own row."""
     with contextlib.closing(sqlite3.connect(ledger_path(state_dir, number))) as connection:
         if scattered:
             with connection:
@@ -131,14 +131,14 @@ def _rows(state_dir: str, scattered: bool, number: int) -> int:
 
 
 def _load(state_dir: str, shards: int, videos: int, number: int) -> tuple[int, int]:
-    """Videos and ids of a ledger, once it is loaded."""
+    """Load a ledger. Returns the numbers of its videos and of its seen ids."""
     shard = Shard(state_dir, shards, 0, number)
     shard.store.close()
     return len(shard.ledger), len(shard.seen)
 
 
 def _commit(state_dir: str, shards: int, videos: int, commits: int, number: int) -> list[float]:
-    """What so many commits took, in ms each."""
+    """Make `commits` commits. Returns how long each took, in ms."""
     shard, costs_ms = Shard(state_dir, shards, videos, number), []
     chance = random.Random(number)
     for place in range(commits):

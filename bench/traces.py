@@ -1,9 +1,9 @@
-"""Traces of plays: what arrived on the queue when, and when it was received. Pure, seeded.
+"""Traces of plays: when each play arrived on the queue, and when it was received. Pure, seeded.
 
-    python -m bench.traces [NAME]     the list of them, or one as JSON lines, as `audit --plays` reads it
+    python -m bench.traces [NAME]     list the traces, or print one as JSON lines for `audit --plays`
 
-Every trace has 100,000 plays unless its name says otherwise. Times are whole milliseconds, as the
-dispatcher's are, so plays of one millisecond are received together.
+Every trace has 100,000 plays by default. Times are whole milliseconds, as the dispatcher's times are. So the
+plays of one millisecond are received together.
 """
 
 import json
@@ -20,7 +20,7 @@ from .command import parser
 PLAYS = 100_000
 START_MS = 1_795_500_000_000
 MS = 1_000_000
-READ_PLAYS = 2_500  # of a backlog come at one read, and a read takes 10 ms: 250,000 plays a second
+READ_PLAYS = 2_500  # per read of a backlog, and a read takes 10 ms: 250,000 plays per second
 READ_MS = 10
 BURST_MS = 50
 
@@ -31,7 +31,7 @@ def make_trace(name: str, plays: int = PLAYS, seed: int = 1) -> list[Play]:
 
 
 def lines(trace: list[Play]) -> Iterator[str]:
-    """A trace as JSON lines. `received_at_ns` and `total` only where they can't be told from the rest."""
+    """A trace as JSON lines. `received_at_ns` and `total` are left out where the other fields imply them."""
     counted: Counter[object] = Counter()
     for play in trace:
         counted[play.video] += 1
@@ -46,7 +46,7 @@ def lines(trace: list[Play]) -> Iterator[str]:
 def _steady(
     seconds: float, workload: Callable[[int, int], Workload] = make
 ) -> Callable[[int, int], list[Play]]:
-    """Plays at random times, spread evenly. `workload`: of a seed, and so many plays."""
+    """Plays at random times, all equally likely. `workload` makes their videos from (seed, plays)."""
 
     def trace(plays: int, seed: int) -> list[Play]:
         random = Random(seed)
@@ -57,7 +57,7 @@ def _steady(
 
 
 def _bursts(plays: int, seed: int) -> list[Play]:
-    """200 moments in an hour at which a two-hundredth of all plays comes within 50 ms."""
+    """200 bursts in an hour. In each, a two-hundredth of all plays comes within 50 ms."""
     random = Random(seed)
     moments = [random.random() * 3_600_000 for _ in range(200)]
     offsets = sorted(int(moments[i % 200] + random.random() * BURST_MS) for i in range(plays))
@@ -65,19 +65,19 @@ def _bursts(plays: int, seed: int) -> list[Play]:
 
 
 def _all_quiet(plays: int, seed: int) -> list[Play]:
-    """No video ever has 100 plays; an hour."""
+    """An hour in which no video reaches 100 plays."""
     videos = -(-plays // 90)
     return _steady(3600, partial(make, videos=videos, quiet_videos=videos))(plays, seed)
 
 
 def _all_hot(plays: int, seed: int) -> list[Play]:
-    """An hour of videos that had 100 plays before."""
+    """An hour of plays of videos that each had 100 plays before."""
     trace = _steady(3600, partial(make, quiet_videos=0))(plays, seed)
     return [play._replace(total=play.total + 100) for play in trace]
 
 
 def _backlog(seconds: float) -> Callable[[int, int], list[Play]]:
-    """All arrived in these seconds before the service started, and are received as fast as it goes."""
+    """All plays arrived within `seconds` before the service started, which receives them at full speed."""
 
     def trace(plays: int, seed: int) -> list[Play]:
         random = Random(seed)
@@ -115,7 +115,7 @@ TRACES: dict[str, Callable[[int, int], list[Play]]] = {
 
 
 def main() -> None:
-    """Print the list, or one trace."""
+    """Print the list of traces, or one trace."""
     arguments = parser(__doc__)
     arguments.add_argument("name", nargs="?", choices=TRACES, metavar="NAME", help=", ".join(TRACES))
     arguments.add_argument("--plays", type=int, default=PLAYS)

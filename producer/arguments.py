@@ -72,14 +72,18 @@ def parse(argv: Sequence[str]) -> Arguments:
         problems.append(f"--distribution {given.distribution!r}, expected one of {known}")
     elif plays is not None and videos is not None and quiet_videos is not None:
         try:
-            workload.check(plays, videos, quiet_videos, given.distribution)
+            workload.check(plays, videos, quiet_videos)
         except workload.ImpossibleWorkload as impossible:
             problems.append(str(impossible))
 
     plays_per_second = _plays_per_second(given, plays, read, problems)
     if given.manifest is not None and (unwritable := manifest.problem(given.manifest)):
         problems.append(unwritable)
-    settings = _settings(given, problems)
+    settings = None
+    try:
+        settings = config.load(given.config, given.set)
+    except config.ConfigError as error:
+        problems.extend(str(error).splitlines())
     # A value that could not be read is None, and its problem is in `problems`.
     if problems or plays is None or videos is None or quiet_videos is None or seed is None or not settings:
         raise ArgumentsError(problems)
@@ -94,14 +98,6 @@ def parse(argv: Sequence[str]) -> Arguments:
         seed_was_drawn,
         given.manifest,
     )
-
-
-def _settings(given: argparse.Namespace, problems: list[str]) -> config.Settings | None:
-    try:
-        return config.load(given.config, given.set)
-    except config.ConfigError as error:
-        problems.extend(str(error).splitlines())
-        return None
 
 
 def _parser() -> argparse.ArgumentParser:

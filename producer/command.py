@@ -52,7 +52,8 @@ async def _produce(asked: arguments.Arguments, load: workload.Workload) -> int:
             Pace(asked.plays_per_second) if asked.plays_per_second else None,
             shown.say,
         )
-        _stop_on_signals(publisher)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, publisher.stop, f"stopped by {number.name}")
         showing = asyncio.create_task(_show(shown, publisher))
         try:
             await publisher.run()
@@ -61,12 +62,6 @@ async def _produce(asked: arguments.Arguments, load: workload.Workload) -> int:
     finally:
         shown.close()
     return _conclude(asked, load, publisher)
-
-
-def _stop_on_signals(publisher: Publisher) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, publisher.stop, f"stopped by {number.name}")
 
 
 async def _show(shown: progress.Bar | progress.Lines, publisher: Publisher) -> None:
@@ -85,7 +80,7 @@ def _conclude(asked: arguments.Arguments, load: workload.Workload, publisher: Pu
     if asked.manifest is not None:
         unknown = deliveries.unknown(load.videos)
         try:
-            manifest.write(asked.manifest, manifest.describe(load.seed, totals, unknown))
+            manifest.write(asked.manifest, manifest.describe(asked.seed, totals, unknown))
             where = "on stdout" if asked.manifest == manifest.STDOUT else asked.manifest
         except OSError as error:
             problems.append(f"--manifest {asked.manifest}: could not be written: {error}")
@@ -95,7 +90,7 @@ def _conclude(asked: arguments.Arguments, load: workload.Workload, publisher: Pu
         speed = f", {progress.speed_text(deliveries.acknowledged_plays / publisher.seconds)} plays/s"
     print(
         f"produced {deliveries.acknowledged_plays} plays of {len(totals)} videos"
-        f" ({quiet_videos} quiet) in {publisher.seconds:.2f} s{speed}; seed {load.seed}; manifest: {where}",
+        f" ({quiet_videos} quiet) in {publisher.seconds:.2f} s{speed}; seed {asked.seed}; manifest: {where}",
         file=sys.stderr,
     )
     for problem in problems:

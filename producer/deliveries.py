@@ -43,13 +43,12 @@ class Deliveries:
     @property
     def waiting_plays(self) -> int:
         """The number of plays that the queue certainly does not have and that are not in flight."""
-        settled = self.acknowledged_plays + self.unknown_plays
-        return len(self._order) - settled - self.in_flight_plays
+        return len(self._order) - self.released_plays
 
     @property
     def released_plays(self) -> int:
         """The number of plays that were taken and not given back."""
-        return len(self._order) - self.waiting_plays
+        return self.acknowledged_plays + self.unknown_plays + self.in_flight_plays
 
     @property
     def finished(self) -> bool:

@@ -6,6 +6,7 @@ has the port. One call asks once. If something is missing, the caller waits and 
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from tornado.httpclient import AsyncHTTPClient, HTTPError
 
@@ -28,53 +29,40 @@ class NotThereYet(Exception):
 def locator(settings: Settings) -> Locate:
     """A function that returns the "host:port" of one or more nsqds, or raises `NotThereYet`."""
     if settings.nsq.nsqd_tcp_addresses:
-        return _fixed(settings.nsq.nsqd_tcp_addresses)
+        return partial(_fixed, settings.nsq.nsqd_tcp_addresses)
     if settings.nsq.lookupd_http_addresses:
-        return _asking(settings.nsq.lookupd_http_addresses)
+        return partial(_known_to, settings.nsq.lookupd_http_addresses)
     if split_address(settings.embedded_nsqd.tcp_address)[1] == 0:
-        return _as_the_service_says(settings.supervisor.state_dir)
-    return _fixed([settings.embedded_nsqd.tcp_address])
+        return partial(_as_the_service_says, settings.supervisor.state_dir)
+    return partial(_fixed, [settings.embedded_nsqd.tcp_address])
 
 
-def _fixed(addresses: list[str]) -> Locate:
-    async def locate() -> list[str]:
-        return list(dict.fromkeys(addresses))
-
-    return locate
+async def _fixed(addresses: list[str]) -> list[str]:
+    return addresses
 
 
-def _as_the_service_says(state_dir: str) -> Locate:
-    async def locate() -> list[str]:
-        facts = runfile.read(state_dir)
-        if facts is None or not facts.get("nsqd_tcp_address"):
-            raise NotThereYet(
-                f"the service with its state in {state_dir}, because only it knows the port of its queue: "
-                f"start it with `{service_command()}`"
-            )
-        return [facts["nsqd_tcp_address"]]
-
-    return locate
+async def _as_the_service_says(state_dir: str) -> list[str]:
+    facts = runfile.read(state_dir)
+    if facts is None or not facts.get("nsqd_tcp_address"):
+        raise NotThereYet(
+            f"the service with its state in {state_dir}, because only it knows the port of its queue: "
+            f"start it with `{service_command()}`"
+        )
+    return [facts["nsqd_tcp_address"]]
 
 
-def _asking(lookupds: list[str]) -> Locate:
-    async def locate() -> list[str]:
-        found: dict[str, None] = {}
-        problems = []
-        for lookupd in lookupds:
-            try:
-                found.update(dict.fromkeys(await _nodes(lookupd)))
-            except Failure as failure:
-                problems.append(str(failure))
-            except (OSError, HTTPError, ValueError) as error:
-                problems.append(f"{lookupd}: {error}")
-        if not found:
-            because = f" ({'; '.join(problems)})" if problems else ""
-            raise NotThereYet(f"an nsqd to appear at nsqlookupd {', '.join(lookupds)}{because}")
-        return list(found)
-
-    return locate
-
-
-async def _nodes(lookupd: str) -> list[str]:
-    answer = await AsyncHTTPClient().fetch(nodes_url(lookupd), request_timeout=LOOKUP_TIMEOUT_S)
-    return nsqds_in(answer.body, lookupd)
+async def _known_to(lookupds: list[str]) -> list[str]:
+    found: list[str] = []
+    problems = []
+    for lookupd in lookupds:
+        try:
+            answer = await AsyncHTTPClient().fetch(nodes_url(lookupd), request_timeout=LOOKUP_TIMEOUT_S)
+            found += nsqds_in(answer.body, lookupd)
+        except Failure as failure:
+            problems.append(str(failure))
+        except (OSError, HTTPError, ValueError) as error:
+            problems.append(f"{lookupd}: {error}")
+    if not found:
+        because = f" ({'; '.join(problems)})" if problems else ""
+        raise NotThereYet(f"an nsqd to appear at nsqlookupd {', '.join(lookupds)}{because}")
+    return found

@@ -16,18 +16,15 @@ class Pace:
         self.plays_per_second = plays_per_second
         self._started_s: float | None = None
 
-    def offset_s(self, play: int) -> float:
-        """When play number `play` (from 0) is due, in seconds from the start of the run."""
-        return play / self.plays_per_second
-
     def due(self, now_s: float, released: int) -> int:
         """How many plays are due at `now_s`, not counting the first `released` plays.
 
         If the run is late by more than `LAG_MAX_S`, the plan of all further plays moves by the rest.
         """
+        planned_s = released / self.plays_per_second
         if self._started_s is None:
-            self._started_s = now_s - self.offset_s(released)
-        lag_s = now_s - self._started_s - self.offset_s(released)
+            self._started_s = now_s - planned_s
+        lag_s = now_s - self._started_s - planned_s
         if lag_s > LAG_MAX_S:
             self._started_s += lag_s - LAG_MAX_S
             lag_s = LAG_MAX_S

@@ -113,23 +113,17 @@ class Writer(nsq.Writer, Generic[Ticket]):
     def connect_to(self, addresses: Iterable[str]) -> None:
         """Start connecting to each "host:port" that has neither a ready connection nor one being made."""
         for address in addresses:
-            self.connect_to_nsqd(*split_address(address))
-
-    def connect_to_nsqd(self, host: str, port: int) -> None:
-        """Connect as pynsq does. A failed attempt logs no traceback and ends after `HANDSHAKE_TIMEOUT_S` at
-        most.
-        """
-        conn = NsqdConnection(host, port, **self.conn_kwargs)
-        if conn.id in self.conns or conn.id in self._connecting:
-            return
-        conn.on("ready", self._on_connection_ready)
-        conn.on("response", self._on_connection_response)
-        conn.on("error", self._on_connection_error)
-        conn.on("close", self._on_connection_close)
-        conn.on("heartbeat", self.heartbeat)
-        self._connecting[conn.id] = conn
-        self.io_loop.call_later(HANDSHAKE_TIMEOUT_S, self._give_up_unless_ready, conn)
-        conn.connect()
+            conn = NsqdConnection(*split_address(address), **self.conn_kwargs)
+            if conn.id in self.conns or conn.id in self._connecting:
+                continue
+            conn.on("ready", self._on_connection_ready)
+            conn.on("response", self._on_connection_response)
+            conn.on("error", self._on_connection_error)
+            conn.on("close", self._on_connection_close)
+            conn.on("heartbeat", self.heartbeat)
+            self._connecting[conn.id] = conn
+            self.io_loop.call_later(HANDSHAKE_TIMEOUT_S, self._give_up_unless_ready, conn)
+            conn.connect()
 
     def publish(self, command: bytes, ticket: Ticket) -> None:
         """Send an MPUB on the open connection that has the fewest in flight. At least one must be open."""
@@ -213,9 +207,7 @@ def frame(body: bytes) -> bytes:
 
 
 def mpub(topic: str, frames: Iterable[bytes], count: int) -> bytes:
-    """The MPUB command of `count` frames. After the line with the topic come two numbers of 4 bytes each: the
-    size of everything after this number, and the count.
-    """
+    """The MPUB command: a line with the topic, then the size of the rest and `count` in 4 bytes each."""
     messages = b"".join(frames)
     head = struct.pack(">ll", 4 + len(messages), count)
     return b"".join((b"MPUB ", topic.encode("ascii"), b"\n", head, messages))

@@ -1,4 +1,4 @@
-"""What holds for all tests: no clock of hypothesis' own, and the options of `support/trouble.py`."""
+"""Setup for all tests: no deadline per example in hypothesis, and the options of `support/trouble.py`."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ hypothesis.settings.register_profile("playtally", deadline=None, print_blob=True
 hypothesis.settings.load_profile("playtally")
 
 
-# The folders with the files that take longest, which begin first: else one of them goes on alone at the end.
+# The folders with the slowest files. They start first, so that no slow file runs alone at the end.
 SLOW_FIRST = ("package", "chaos", "end_to_end", "fuzz", "supervision", "simulation", "browser")
 
 
@@ -31,17 +31,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # What nohup and a shell's background ignore would be ignored by every process of the tests, too.
+    # nohup, or a shell's background, ignores these signals. The processes of the tests would inherit that.
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # The tests start hundreds of processes; without compiled modules each would compile the checkout again.
+    # The tests start hundreds of processes. Without compiled modules each one would compile the checkout.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
     distributes = config.getoption("numprocesses", None) is not None
     is_worker = hasattr(config, "workerinput")
     if config.option.busy and not is_worker:
         config.pluginmanager.register(BusyLoops(config.option.busy))
-    # The process that hands tests out starts none, but for the workers, which are not to be halted.
+    # The process that distributes the tests starts only the workers, which must not be halted.
     if config.option.halts and (is_worker or not distributes):
         config.pluginmanager.register(Halts())

@@ -1,6 +1,4 @@
-"""Types of command-line arguments. For a wrong argument, each raises `argparse.ArgumentTypeError` with a text
-that says what was expected.
-"""
+"""Types of command-line arguments. Each raises `argparse.ArgumentTypeError` that says what was expected."""
 
 import argparse
 import math

@@ -31,9 +31,7 @@ BROKEN_SHOWN_MAX = 5
 
 
 class _Total(NamedTuple):
-    """A video's total in a publish, larger than all totals before. `received`: when the client received it,
-    in ns.
-    """
+    """A video's total in a publish, larger than all before. `received`: by the client, in ns."""
 
     total: int
     received: int
@@ -62,10 +60,7 @@ class _Replay(NamedTuple):
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """The verdict on a recording.
-
-    `ratio` is None if the bound is 0. `realtime_slowest_ms` is None if the recording has no times.
-    """
+    """A verdict on a recording. `ratio` is None for a bound of 0, `realtime_slowest_ms` without times."""
 
     publishes: int
     by_trigger: dict[str, int]
@@ -95,10 +90,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Read, judge and print a recording. Returns 0 if every promise was kept, else 1.
-
-    Raises `Failure` if a line is not a publish or not a play.
-    """
+    """Read, judge and print a recording. Returns 0 if every promise was kept, else 1. Raises `Failure`."""
     dispatch, promises = settings.dispatch, promises_of(settings)
     if options.deadline_s is not None:
         promises = msgspec.structs.replace(promises, deadline_s=options.deadline_s)
@@ -256,8 +248,9 @@ def _broken(
     """
     broken = {promise.value: count for promise, count in replay.audit.statistics.broken.items()}
     if plays is not None:
-        broken["every_play_told"] = _untold(plays, replay.totals)
-        broken["no_more_than_played"] = _excess(plays, replay.totals)
+        last = {video: of_video[-1].total for video, of_video in replay.totals.items() if of_video}
+        broken["every_play_told"] = sum(last.get(str(play.video), 0) < play.total for play in plays)
+        broken["no_more_than_played"] = _excess(plays, last)
         late = sum(_is_late(one, promises) for one in first_told) if replay.timed else 0
         broken[Promise.DEADLINE.value] = max(broken[Promise.DEADLINE.value], late)
     return broken
@@ -291,19 +284,11 @@ def _granted(first_told: _FirstTold, mode: Mode) -> Demand:
     return one._replace(first=min(one.first, received), last=max(one.last, received))
 
 
-def _untold(plays: list[Play], totals: dict[str, list[_Total]]) -> int:
-    """How many plays were never published to the client."""
-    return sum(
-        str(play.video) not in totals or totals[str(play.video)][-1].total < play.total for play in plays
-    )
-
-
-def _excess(plays: list[Play], totals: dict[str, list[_Total]]) -> int:
+def _excess(plays: list[Play], last: dict[str, int]) -> int:
     """By how many plays the last totals exceed the recorded plays, summed over all videos."""
     played: dict[str, int] = {}
     for play in plays:
         played[str(play.video)] = max(played.get(str(play.video), 0), play.total)
-    last = {video: of_video[-1].total for video, of_video in totals.items() if of_video}
     return sum(max(0, total - played.get(video, 0)) for video, total in last.items())
 
 

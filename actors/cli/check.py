@@ -3,6 +3,7 @@
 It touches none of the service's data: the queue gets a temporary topic, the client gets no publish.
 """
 
+import argparse
 import asyncio
 import json
 import os
@@ -11,9 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
 
 import nsq
 from rich.table import Table
@@ -37,9 +36,9 @@ class Skipped(Exception):
     """There is nothing to check; the text says why."""
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, _: argparse.Namespace) -> int:
     """Print one line for each check on stdout. Returns 0 if none failed, else 1."""
-    checks: list[tuple[str, Callable[[Settings], Coroutine[Any, Any, str]]]] = [
+    checks = [
         ("state folder", _state_folder),
         ("service", _service),
         ("queue", _queue),

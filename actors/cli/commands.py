@@ -1,7 +1,6 @@
 """The command line: arguments to calls, results to stdout, talk to stderr, and exit codes.
 
-Owns no logic of its own: every command is a few lines over the module that does it. Each imports what it
-alone needs inside its function, so that every command starts fast.
+Each command imports what it alone needs inside its function, so that every command starts fast.
 """
 
 import sys

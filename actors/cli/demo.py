@@ -4,13 +4,14 @@ Everything in it is real: processes, queue, disk, HTTP. It asks the service only
 judges only by what the client was told.
 """
 
+import argparse
+import json
 import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -30,11 +31,12 @@ POLL_S = 0.1
 LINE_INTERVAL_S = 5.0
 
 
-def run(settings: config.Settings, config_file: str | None, overrides: list[str], load: list[str]) -> int:
-    """Do the job and print the report on stdout. Returns 0 if every promise held, else 1 or 2.
-
-    `load`: the producer's arguments.
-    """
+def run(settings: config.Settings, options: argparse.Namespace) -> int:
+    """Do the job and print the report on stdout. Returns 0 if every promise held, else 1 or 2."""
+    load = ["--plays", options.plays, "--videos", options.videos, "--seconds", options.seconds]
+    if options.quiet_videos is not None:
+        load += ["--quiet-videos", options.quiet_videos]
+    load += ["--seed", options.seed]
     try:
         asked = parse(load)
     except ArgumentsError as error:
@@ -43,7 +45,7 @@ def run(settings: config.Settings, config_file: str | None, overrides: list[str]
     console = Console(stderr=True, highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="playtally-demo-"))
     overrides = [
-        *overrides,
+        *options.set,
         "nsq.nsqd_tcp_addresses=[]",
         "nsq.lookupd_http_addresses=[]",
         f"embedded_nsqd.tcp_address={free_or_any(settings.embedded_nsqd.tcp_address)}",
@@ -56,14 +58,13 @@ def run(settings: config.Settings, config_file: str | None, overrides: list[str]
         "publish.nsq_topic=",
         "publish.stdout=true",
     ]
-    service = Service(folder / "state", overrides, config_file)
+    service = Service(folder / "state", overrides, options.config)
     try:
         with service:
             page = f"http://{service.address('client_address')}/"
             console.print(f"the service runs; watch it at [link={page}]{page}[/link]")
             result = _work(service, folder / "manifest.json", settings, asked, load, console)
-            code = service.stop()
-        result.exit_code = code
+            result.exit_code = service.stop()
     except (Failure, OSError, TimeoutExpired) as error:
         console.print(f"the demo ended early: {error}", style="red", markup=False)
         console.print(f"the service's log is {service.log_file}", style="red", markup=False)
@@ -100,12 +101,10 @@ def _work(
     finally:
         producer.terminate()  # does nothing if it has ended, as it has unless something failed
         producer.wait()
-    status = wait_for(
-        lambda: _caught_up(service), "the last publish to be recorded", 10 + settings.publish.timeout_s
-    )
+    status = wait_for(service.caught_up, "the last publish to be recorded", 10 + settings.publish.timeout_s)
     received = read_publishes(str(manifest.with_name(RECORD)), None)
     return DemoRun(
-        manifest=DemoRun.read_manifest(manifest),
+        manifest=json.loads(manifest.read_text(encoding="utf-8")),
         status=status,
         report=service.report(),
         told=service.totals(),
@@ -172,8 +171,3 @@ def _follow(
             if producer.poll() not in (None, 0):
                 return counted_s
             time.sleep(POLL_S)
-
-
-def _caught_up(service: Service) -> dict[str, Any] | None:
-    status = service.status()
-    return status if status["caught_up"] else None

@@ -85,8 +85,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 def _run(drill: _Drill) -> int:
     counted_before = drill.service.status()["plays"]["counted"]
     kills, manifest = _kill_under_load(drill, counted_before)
-    status = _wait_caught_up(drill, counted_before, manifest["plays"])
-    proof = _prove(drill.service, manifest, manifest.get("unacknowledged", {}))
+    status = _wait_caught_up(drill, counted_before + manifest["plays"])
+    proof = _prove(drill.service, manifest)
     _show(kills, proof, status)
     return EXIT_FAILED if proof["lost"] or proof["doubled"] or proof["untold"] else EXIT_DONE
 
@@ -119,16 +119,14 @@ def _kill_under_load(drill: _Drill, counted_before: int) -> tuple[list[Kill], di
     return done, json.loads(manifest_file.read_text(encoding="utf-8"))
 
 
-def _wait_caught_up(drill: _Drill, counted_before: int, acknowledged: int) -> dict[str, Any]:
-    """Wait until all acknowledged plays are counted and published, or no more come. Returns the status."""
-    service = drill.service
+def _wait_caught_up(drill: _Drill, plays: int) -> dict[str, Any]:
+    """Wait until so many plays are counted and published, or no more come. Returns the status.
+
+    Without that number, a service that does not know the plays still on the queue would seem to be done.
+    """
+    service, what = drill.service, "the service to catch up"
     try:
-        return wait_for(
-            lambda: _caught_up(service, counted_before, acknowledged),
-            "the service to catch up",
-            drill.patience_s,
-            service.log,
-        )
+        return wait_for(lambda: service.caught_up(plays), what, drill.patience_s, service.log)
     except Failure:
         status = service.status()
         if not status["caught_up"]:
@@ -163,22 +161,13 @@ def _resumed(service: Service, child_id: str) -> dict[str, Any] | None:
     return child if child["resumed_ms"] is not None else None
 
 
-def _caught_up(service: Service, counted_before: int, acknowledged: int) -> dict[str, Any] | None:
-    # Plays still on the queue are unknown to the service, which then looks as if it had caught up.
-    status = service.status()
-    counted = status["plays"]["counted"] - counted_before
-    return status if status["caught_up"] and counted >= acknowledged else None
-
-
-def _prove(service: Service, manifest: dict[str, Any], unknown: dict[str, int]) -> dict[str, int]:
-    """Compare the drill's videos in the ledgers and at the client with what the queue acknowledged.
-
-    `unknown`: plays by video that the producer sent without an answer; they may be counted or not.
-    """
+def _prove(service: Service, manifest: dict[str, Any]) -> dict[str, int]:
+    """Compare the drill's videos in the ledgers and at the client with what the queue acknowledged."""
     result = service.command("totals", "--json")
     if result.returncode != 0:
         raise Failure(f"the ledgers cannot be read:\n{result.stderr}")
     ledgers, expected = json.loads(result.stdout), manifest["totals"]
+    unknown = manifest.get("unacknowledged", {})  # sent without an answer: they may be counted or not
     told = service.totals() if "client_address" in (service.facts() or {}) else ledgers
     videos = expected.keys() | unknown.keys()
     return {
@@ -228,8 +217,6 @@ def _show(kills: list[Kill], proof: dict[str, int], status: dict[str, Any]) -> N
 
 
 def _quantile(times: list[float], share: float) -> float:
-    if len(times) == 1 or share == 1.0:
-        return times[-1]
     if share == 0.5:
         return statistics.median(times)
     return times[min(len(times) - 1, int(share * len(times)))]

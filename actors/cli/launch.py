@@ -1,8 +1,4 @@
-"""Starts a service and watches it from outside, as its users do.
-
-For the demo, the drill, the benchmarks and the tests. It uses only the service's command line, run file and
-HTTP.
-"""
+"""Starts a service and watches it from outside, by its command line, its run file and HTTP."""
 
 import contextlib
 import json
@@ -31,11 +27,7 @@ Found = TypeVar("Found")
 
 
 class Service:
-    """A service in processes of its own, with its state in `state_dir`.
-
-    stdout is appended to `publishes.jsonl` in `state_dir`, and stderr to `service.log`. So both files cover
-    all starts of the service.
-    """
+    """A service in processes of its own. `publishes_file` and `log_file` get the output of all its starts."""
 
     def __init__(self, state_dir: Path, overrides: Iterable[str] = (), config_file: str | Path | None = None):
         self.state_dir = state_dir
@@ -99,8 +91,7 @@ class Service:
         facts = self.facts()
         if facts is None:
             raise ConnectionError("the service does not run")
-        address: str = facts[name]
-        return address
+        return str(facts[name])
 
     def log(self) -> str:
         """Return everything that the service wrote to stderr."""
@@ -112,18 +103,20 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """Return the answer to GET /status. Raises `OSError` if the service does not answer."""
-        status: dict[str, Any] = self._get("admin_address", "/status")
-        return status
+        return self._get("admin_address", "/status")
 
     def totals(self) -> dict[str, int]:
         """Return the totals that the reference client has, by video."""
-        totals: dict[str, int] = self._get("client_address", "/totals")
-        return totals
+        return self._get("client_address", "/totals")
 
     def report(self) -> dict[str, Any]:
         """Return the reference client's answer to GET /report."""
-        report: dict[str, Any] = self._get("client_address", "/report")
-        return report
+        return self._get("client_address", "/report")
+
+    def caught_up(self, plays: int = 0) -> dict[str, Any] | None:
+        """Return the status if it has counted so many plays and published them all, else None."""
+        status = self.status()
+        return status if status["caught_up"] and status["plays"]["counted"] >= plays else None
 
     def child(self, child_id: str) -> dict[str, Any]:
         """Return one child's entry in the status."""
@@ -142,7 +135,7 @@ class Service:
     def stop(self) -> int:
         """Stop the service with SIGTERM, and wait until it ended. Returns its exit code."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        self.process.terminate()
         return self.process.wait(STOP_TIMEOUT_S)
 
     def kill(self) -> None:
@@ -153,28 +146,25 @@ class Service:
 
     def end(self) -> None:
         """End a running service with SIGTERM. After `STOP_TIMEOUT_S`, SIGKILL its process group."""
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None or self.ended:
             return
-        self.process.terminate()
         try:
-            self.process.wait(STOP_TIMEOUT_S)
+            self.stop()
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
-    def _get(self, name: str, path: str) -> Any:
+    def _get(self, name: str, path: str) -> dict[str, Any]:
         with urllib.request.urlopen(f"http://{self.address(name)}{path}", timeout=ANSWER_TIMEOUT_S) as answer:
-            return json.load(answer)
+            found: dict[str, Any] = json.load(answer)
+            return found
 
 
 def produce(
     service: Service, *words: str, manifest: Path, log_file: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start the producer on a service's queue. `words`: its options.
-
-    Its stderr goes to `log_file`, or to our stderr if that is None.
-    """
+    """Start the producer, with these options, on a service's queue. `log_file`: of its stderr; None: ours."""
     with open(log_file or os.devnull, "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "producer", *service.arguments, *words, "--manifest", str(manifest)],

@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import pkgutil
 import signal
 from collections.abc import Callable
 from typing import TypeAlias
@@ -10,7 +11,7 @@ from .. import config
 from ..config import Settings
 from ..system.installation import service_command
 from ..version import VERSION
-from . import argument_types, children, configuration, running, state, trials
+from . import argument_types, children, configuration, running, state
 
 Command: TypeAlias = Callable[[Settings, argparse.Namespace], int]
 
@@ -37,7 +38,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add_status_and_kill(commands)
     _add_config(commands)
     _add_state(commands)
-    commands.add("check", trials.run_check, "try the queue, the client and the state folder; say what works")
+    commands.add("check", _run_of("check"), "try the queue, the client and the state folder; say what works")
     _add_audit(commands)
     commands.add("stop", running.stop, "stop the service: publish what is pending, then end")
     _add_actions(commands)
@@ -62,6 +63,16 @@ class _Commands:
         )
         command.set_defaults(command=function)
         return command
+
+
+def _run_of(module: str) -> Command:
+    """The function `run` of a module beside this one, which is imported only when the command runs."""
+
+    def run(settings: Settings, options: argparse.Namespace) -> int:
+        command: Command = pkgutil.resolve_name(f"{__package__}.{module}:run")
+        return command(settings, options)
+
+    return run
 
 
 def _shared_options() -> argparse.ArgumentParser:
@@ -151,7 +162,7 @@ def _add_state(commands: _Commands) -> None:
 
 def _add_audit(commands: _Commands) -> None:
     text = "judge recorded publishes: which promises were broken, and how few publishes were possible"
-    audit = commands.add("audit", trials.run_audit, text, _json_option())
+    audit = commands.add("audit", _run_of("audit_run"), text, _json_option())
     audit.add_argument("publishes", metavar="PUBLISHES", help="JSON lines as the service prints; - for stdin")
     audit.add_argument(
         "--plays",
@@ -177,7 +188,7 @@ def _add_audit(commands: _Commands) -> None:
 
 def _add_drill(commands: _Commands) -> None:
     text = "kill children at random under load, and prove that no play was lost"
-    drill = commands.add("drill", trials.run_drill, text)
+    drill = commands.add("drill", _run_of("drill"), text)
     drill.add_argument("--kills", type=int, default=50, help="how many kills (default 50)")
     drill.add_argument(
         "--seed", type=int, help="seed of the order of kills (default: a random one, which is printed)"
@@ -186,7 +197,7 @@ def _add_drill(commands: _Commands) -> None:
 
 def _add_demo(commands: _Commands) -> None:
     text = "the whole job once, on its own queue and folder, with a report"
-    demo = commands.add("demo", trials.run_demo, text)
+    demo = commands.add("demo", _run_of("demo"), text)
     # Kept as strings: the producer checks them, and reports all problems at once.
     demo.add_argument("--plays", metavar="N", default="100000", help="number of plays (default: 100000)")
     demo.add_argument("--videos", metavar="N", default="100", help="number of videos (default: 100)")

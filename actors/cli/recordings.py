@@ -103,18 +103,14 @@ def read_publishes(path: str, record: str | None) -> list[Received]:
     return found
 
 
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
+def _opened(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
     if path == "-":
-        yield sys.stdin.buffer
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            stream = stack.enter_context(open(path, "rb"))
-        except OSError as error:
-            found = f"{path}: cannot be read ({error.strerror}), expected a file of JSON lines"
-            raise Failure(found) from error
-        yield stream
+        return contextlib.nullcontext(sys.stdin.buffer)
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        found = f"{path}: cannot be read ({error.strerror}), expected a file of JSON lines"
+        raise Failure(found) from error
 
 
 def _created(path: str) -> BinaryIO:

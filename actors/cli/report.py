@@ -3,7 +3,6 @@
 It judges by what the client received. The service's own count of late totals must be 0 too.
 """
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,10 @@ REALTIME_PATIENCE_S = 1.0
 class DemoRun(msgspec.Struct, kw_only=True):
     """The facts of one run of the demo.
 
-    `manifest`: what the producer wrote. `status` is the service's, `report` the reference client's. `told`:
-    the totals that the client has. `economy`: the verdict of the audit. `count_seconds`: until every play was
-    counted. `produce_seconds`: the time over which plays were spread; 0 means as fast as possible.
+    `manifest`: the producer's, with the plays that the queue acknowledged. `status`: the service's. `report`:
+    the reference client's. `told`: the totals that the client has. `economy`: the verdict of the audit.
+    `count_seconds`: until every play was counted. `produce_seconds`: the time over which plays were spread;
+    0 means as fast as possible.
     """
 
     manifest: dict[str, Any]
@@ -40,12 +40,6 @@ class DemoRun(msgspec.Struct, kw_only=True):
     deadline_s: float
     realtime_below: int
     exit_code: int = 0
-
-    @staticmethod
-    def read_manifest(path: Path) -> dict[str, Any]:
-        """Return the producer's manifest: the plays that the queue acknowledged."""
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return manifest
 
 
 class JudgedPromise(msgspec.Struct, frozen=True):

@@ -1,9 +1,7 @@
 """Prints tables on stdout for people. It gets the same data that commands print as JSON.
 
-rich draws the tables: it knows widths, wide characters and colours in terminals, and leaves colours away
-where stdout is no terminal. Text that people copy (a setting, an id, a path) is never cut. It continues on
-the next line. Where stdout is no terminal, a text continues on the next line only after `PIPE_COLUMNS`
-characters.
+Text that people copy (a setting, an id, a path) is never cut. It continues on the next line, where stdout is
+no terminal only after `PIPE_COLUMNS` characters.
 """
 
 import time

@@ -1,8 +1,8 @@
 """The reference client: receives publishes, keeps their totals, audits them, shows them live.
 
     actor.py        the child of the supervisor
-    server.py       ReferenceClient: start, stop, and the order of audit, commit and answer
-    reference.py    the part of ReferenceClient that handlers.py and events.py may use
+    server.py       ReferenceClient: start and stop
+    reference.py    the part of it that handlers.py may use: the order of audit, commit and answer
     handlers.py     HTTP, one handler per path
     events.py       the live streams of the page
     publishes.py    bytes -> Publish

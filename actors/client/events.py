@@ -14,14 +14,14 @@ import asyncio
 import contextlib
 import heapq
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 import msgspec
 from tornado.iostream import StreamClosedError
 
+from ..core.client.audit import Audit
 from ..system.exits import StoreFailure
-from .reference import Reference
 
 # Each open page costs a connection and some encoding. Few pages are open at a time.
 STREAMS_MAX = 64
@@ -83,10 +83,10 @@ class ChangedVideos:
 
 
 class Streams:
-    """All open streams of one reference client."""
+    """All open streams of one reference client. `audit` returns its audit, or raises `StoreFailure`."""
 
-    def __init__(self, client: Reference) -> None:
-        self._client = client
+    def __init__(self, audit: Callable[[], Audit]) -> None:
+        self._audit = audit
         self._changes = ChangedVideos()
         self._wakers: set[asyncio.Event] = set()
         self._ending = False
@@ -139,19 +139,16 @@ class Streams:
             await asyncio.sleep(0.01)
 
     def _event(self, since: int) -> bytes:
-        name = b"change" if since else b"snapshot"
-        now_ms = time.time_ns() // _NS_PER_MS
-        return b'event: %s\ndata: {"now_ms":%d,%s\n\n' % (name, now_ms, self._content(since)[1:])
-
-    def _content(self, since: int) -> bytes:
         # Streams that keep up ask for the same changes, so one encoding serves all of them.
         span = (since, self._changes.number)
         if self._encoded is None or self._encoded[0] != span:
             self._encoded = (span, self._encode(since))
-        return self._encoded[1]
+        name = b"change" if since else b"snapshot"
+        now_ms = time.time_ns() // _NS_PER_MS
+        return b'event: %s\ndata: {"now_ms":%d,%s\n\n' % (name, now_ms, self._encoded[1][1:])
 
     def _encode(self, since: int) -> bytes:
-        audit = self._client.audit
+        audit = self._audit()
         rows = [
             (video_id, audit.videos[video_id].plays, audit.videos[video_id].received_at_ns)
             for video_id in self._changes.since(since)

@@ -24,7 +24,6 @@ from ..system.exits import StoreFailure
 from ..system.installation import producer_command
 from . import publishes
 from .errors import MalformedPublish
-from .events import Streams
 from .reference import Reference
 
 log = logging.getLogger(__name__)
@@ -41,31 +40,26 @@ _SECURITY_POLICY = (
 )
 
 
-def application(client: Reference, streams: Streams) -> Application:
-    """The tornado application that serves this client and its page's streams of events."""
+def application(client: Reference) -> Application:
+    """The tornado application that serves this client and its page."""
     routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (r"/plays", PlaysHandler, {"client": client}),
         (r"/totals", TotalsHandler, {"client": client}),
         (r"/report", ReportHandler, {"client": client}),
-        (r"/events", EventsHandler, {"streams": streams}),
+        (r"/events", EventsHandler, {"client": client}),
         (r"/healthz", HealthHandler, {"client": client}),
     ]
     for path, (name, content_type) in _PAGE_FILES.items():
         content = (_PAGE_PATH / name).read_bytes()
         content = content.replace(b"python -m producer", producer_command().encode())
         routes.append((path, PageHandler, {"content": content, "content_type": content_type}))
-    return Application(
-        routes,
-        default_handler_class=UnknownPathHandler,
-        log_function=_log_request,
-    )
+    return Application(routes, default_handler_class=UnknownPathHandler, log_function=_log_request)
 
 
 class AnswerHandler(RequestHandler):
     """What all answers have in common: their headers, and errors as JSON."""
 
     def set_default_headers(self) -> None:
-        """Called by tornado."""
         self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
         self.set_header("Content-Security-Policy", _SECURITY_POLICY)
@@ -79,7 +73,6 @@ class AnswerHandler(RequestHandler):
         _ = self.finish(msgspec.json.encode(content) + b"\n")  # sent by itself
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Called by tornado, with the exception if there was one."""
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, StoreFailure):
             # The publish is not committed, but not lost: the service tries again until there is room.
@@ -92,7 +85,7 @@ class AnswerHandler(RequestHandler):
             self.answer({"error": self._reason}, status_code)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Called by tornado. Logs one line for a store that fails, and a traceback for a bug."""
+        """Log one line for a store that fails, and a traceback for a bug."""
         if isinstance(value, StoreFailure):
             log.error("client %s", value)
         elif not isinstance(value, HTTPError):
@@ -103,7 +96,6 @@ class ReferenceHandler(AnswerHandler):
     """A handler that asks the client."""
 
     def initialize(self, client: Reference) -> None:
-        """Called by tornado with the dictionary of the route."""
         self.client = client
 
 
@@ -112,21 +104,18 @@ class PlaysHandler(ReferenceHandler):
     """POST /plays: takes publishes. 200 means that the publish is committed."""
 
     def prepare(self) -> None:
-        """Called by tornado before the body."""
         self._body = bytearray()
 
     def data_received(self, chunk: bytes) -> None:
-        """Called by tornado with the next part of the body."""
         # Keep one byte more than the limit: it shows that the body is too long. Read the rest and drop it, so
         # that the sender gets the answer.
         room = publishes.BODY_BYTES_MAX + 1 - len(self._body)
         self._body += chunk[:room]
 
     def post(self) -> None:
-        """Called by tornado after the body."""
         body = bytes(self._body)
         if len(body) > publishes.BODY_BYTES_MAX:
-            self._refuse(publishes.too_long())
+            self._refuse(MalformedPublish("body", f"at most {publishes.BODY_BYTES_MAX} bytes", "is longer"))
         signature = self.request.headers.get("X-Playtally-Signature")
         secret = self.client.secret
         if secret is not None and not publishes.is_signed(body, signature, secret):
@@ -158,8 +147,7 @@ class PlaysHandler(ReferenceHandler):
                 409,
             )
             return
-        duplicate = receipt.verdict is Verdict.DUPLICATE
-        self.answer({"batch": publish.batch, "duplicate": duplicate})
+        self.answer({"batch": publish.batch, "duplicate": receipt.verdict is Verdict.DUPLICATE})
 
     def _refuse(self, error: MalformedPublish) -> NoReturn:
         self.answer({"error": str(error), "field": error.field, "expected": error.expected}, 400)
@@ -170,7 +158,6 @@ class TotalsHandler(ReferenceHandler):
     """GET /totals."""
 
     def get(self) -> None:
-        """Called by tornado."""
         self.answer(self.client.audit.totals())
 
 
@@ -178,27 +165,24 @@ class ReportHandler(ReferenceHandler):
     """GET /report."""
 
     def get(self) -> None:
-        """Called by tornado."""
-        self.answer(self.client.report())
+        self.answer(self.client.audit.report())
 
 
 class HealthHandler(ReferenceHandler):
     """GET /healthz: 200, or 503 if the store can't be read."""
 
     def get(self) -> None:
-        """Called by tornado."""
-        self.client.stats()
+        _ = self.client.audit  # raises if the store can't be read
         self.answer({"healthy": True})
 
 
-class EventsHandler(AnswerHandler):
+class EventsHandler(ReferenceHandler):
     """GET /events: one stream. Implements `LiveStream`."""
 
     is_closed = False
 
-    def initialize(self, streams: Streams) -> None:
-        """Called by tornado with the dictionary of the route."""
-        self._streams = streams
+    def initialize(self, client: Reference) -> None:
+        super().initialize(client)
         self.waker = asyncio.Event()
 
     @property
@@ -209,8 +193,8 @@ class EventsHandler(AnswerHandler):
         return connection
 
     async def get(self) -> None:
-        """Called by tornado. Returns when the stream ends."""
-        if self._streams.is_full():
+        """Returns when the stream ends."""
+        if self.client.streams.is_full():
             self.answer({"error": "too many pages are open, expected fewer; close some"}, 503)
             return
         self.set_header("Content-Type", "text/event-stream")
@@ -219,14 +203,13 @@ class EventsHandler(AnswerHandler):
         # Without this, the kernel holds a small event back until the browser's machine has confirmed the
         # event before it.
         self.connection.stream.set_nodelay(True)
-        await self._streams.serve(self)
+        await self.client.streams.serve(self)
 
     def drop(self) -> None:
         """See `LiveStream`."""
         self.connection.close()
 
     def on_connection_close(self) -> None:
-        """Called by tornado when the browser has gone."""
         self.is_closed = True
         self.waker.set()
 
@@ -235,11 +218,9 @@ class PageHandler(AnswerHandler):
     """One file of the page, as it was when the client started."""
 
     def initialize(self, content: bytes, content_type: str) -> None:
-        """Called by tornado with the dictionary of the route."""
         self._content, self._content_type = content, content_type
 
     def get(self) -> None:
-        """Called by tornado."""
         # The browser keeps the file, but asks each time whether it has changed; tornado compares the Etag and
         # answers 304 if not. So the page always has the same version as its client.
         self.set_header("Cache-Control", "no-cache")
@@ -247,7 +228,6 @@ class PageHandler(AnswerHandler):
         _ = self.finish(self._content)
 
     def head(self) -> None:
-        """Called by tornado, which leaves the content out of the answer."""
         self.get()
 
 
@@ -255,7 +235,6 @@ class UnknownPathHandler(AnswerHandler):
     """Every other path: 404."""
 
     def prepare(self) -> None:
-        """Called by tornado for every method."""
         raise HTTPError(404)
 
 

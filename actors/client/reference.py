@@ -1,31 +1,86 @@
-"""The reference client as its HTTP handlers and live streams see it. `server.py` implements it."""
+"""The reference client as its HTTP handlers see it: the order in which a publish is taken.
 
-from typing import Any, Protocol
+Promises that a publish is answered with 2xx only after it is committed, and that a publish which could
+not be committed leaves nothing in memory. Refuses to know what a promise is
+(`actors/core/client/promises.py`).
+"""
+
+import logging
+import time
+from typing import BinaryIO
+
+import msgspec
 
 from ..core.client.audit import Audit, Receipt
 from ..core.client.promises import Publish
+from ..system.exits import StoreFailure
+from .events import Streams
+from .store import ClientStore
+
+log = logging.getLogger(__name__)
 
 
-class Reference(Protocol):
+class Reference:
     """Takes publishes and audits them.
 
-    `secret`: publishes must be signed with it; None if they need no signature.
+    `secret`: publishes must be signed with it; None if they need no signature. `streams`: the streams of the
+    page.
     """
 
-    secret: bytes | None
+    def __init__(
+        self, store: ClientStore, audit: Audit, secret: bytes | None, record: BinaryIO | None
+    ) -> None:
+        """`audit`: what `store` has loaded. `record`: the open file that publishes are added to."""
+        self.secret = secret
+        self.streams = Streams(lambda: self.audit)
+        self._promises = audit.promises
+        self._store = store
+        self._audit: Audit | None = audit  # None after a failed commit: the store has to be read again
+        self._record = record
+        self.streams.changed(audit.videos)
 
     @property
     def audit(self) -> Audit:
         """The audit of all committed publishes. Raises `StoreFailure` if the store can't be read for it."""
+        if self._audit is None:
+            self._audit = self._store.load(self._promises)
+        return self._audit
 
     def receive(self, publish: Publish, held_up_ms: int = 0) -> Receipt:
         """Audit and commit a publish. Raises `StoreFailure`, leaving the state unchanged.
 
         `held_up_ms`: how long this client failed to take it, as the sender says.
         """
+        audit = self.audit
+        received_at_ns = time.time_ns()
+        receipt = audit.receive(publish, received_at_ns, held_up_ms)
+        try:
+            # Commit before the answer: the service never sends a total again that was confirmed.
+            self._store.commit(publish, receipt, audit)
+        except StoreFailure:
+            # The audit has a publish that the disk does not have. The disk is right, so the next use of
+            # the audit loads it again.
+            self._audit = None
+            raise
+        self._write_down(publish, received_at_ns)
+        for broken in receipt.broken:
+            log.warning(
+                "client broken promise %s batch %s video %s expected %s found %s",
+                broken.promise,
+                broken.batch,
+                broken.video_id,
+                broken.expected,
+                broken.found,
+            )
+        self.streams.changed(receipt.videos)
+        return receipt
 
-    def report(self) -> dict[str, Any]:
-        """The answer to GET /report. Raises `StoreFailure`."""
-
-    def stats(self) -> dict[str, int]:
-        """The figures for a status line. Raises `StoreFailure`."""
+    def _write_down(self, publish: Publish, received_at_ns: int) -> None:
+        if self._record is None:
+            return
+        line = msgspec.json.encode(msgspec.to_builtins(publish) | {"received_at_ns": received_at_ns})
+        try:
+            self._record.write(line + b"\n")
+        except OSError as error:
+            # The publish is committed: a line missing in the recording is no reason to send it again.
+            log.error("client %s: a publish cannot be recorded (%s)", self._record.name, error.strerror)

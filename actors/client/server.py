@@ -1,27 +1,18 @@
-"""The reference client's life: its address, its store, and the order in which a publish is taken.
-
-Promises that a publish is answered with 2xx only after it is committed, and that a publish which could
-not be committed leaves nothing in memory. Refuses to know HTTP beyond listening (`handlers.py`) and what
-a promise is (`actors/core/client/promises.py`).
-"""
+"""The reference client's life: its address and its store. `handlers.py` knows HTTP beyond listening."""
 
 import asyncio
 import contextlib
-import logging
 import pathlib
 import socket
-import time
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
-import msgspec
-
-from ..core.client.audit import Audit, Receipt
-from ..core.client.promises import Promises, Publish
+from ..core.client.audit import Audit
+from ..core.client.promises import Promises
 from ..system.exits import StoreFailure
 from ..system.http_server import BoundedHTTPServer
 from ..system.listeners import open_listeners
 from . import handlers
-from .events import Streams
+from .reference import Reference
 from .store import ClientStore
 
 # Larger than a publish may be, so that a publish that is too long gets an answer with the reason. The rest
@@ -33,14 +24,9 @@ IDLE_CONNECTION_TIMEOUT_S = 300
 STREAMS_END_TIMEOUT_S = 1
 CLOSE_TIMEOUT_S = 2
 
-log = logging.getLogger(__name__)
 
-
-class ReferenceClient:
-    """Takes publishes at POST /plays and shows them, in the running asyncio loop, from `start` to `stop`.
-
-    Implements `Reference`. `port`: the port that was taken. `streams`: the streams of the page.
-    """
+class ReferenceClient(Reference):
+    """One client in the running asyncio loop, from `start` to `stop`; `port` is the port that was taken."""
 
     def __init__(
         self,
@@ -51,22 +37,16 @@ class ReferenceClient:
         record: BinaryIO | None,
     ) -> None:
         """Called by `start`, with what it has opened."""
+        super().__init__(store, audit, secret, record)
         self.port: int = sockets[0].getsockname()[1]
-        self.promises = audit.promises
-        self.secret = secret
-        self.streams = Streams(self)
-        self._store = store
-        self._audit: Audit | None = audit  # None after a failed commit: the store has to be read again
-        self._record = record
         self._server = BoundedHTTPServer(
-            handlers.application(self, self.streams),
+            handlers.application(self),
             max_body_size=REQUEST_BYTES_MAX,
             max_header_size=HEADER_BYTES_MAX,
             body_timeout=BODY_TIMEOUT_S,
             idle_connection_timeout=IDLE_CONNECTION_TIMEOUT_S,
         )
         self._server.add_sockets(sockets)
-        self.streams.changed(audit.videos)
 
     @classmethod
     def start(
@@ -103,65 +83,6 @@ class ReferenceClient:
             self._store.close()
             if self._record is not None:
                 self._record.close()
-
-    @property
-    def audit(self) -> Audit:
-        """See `Reference`."""
-        if self._audit is None:
-            self._audit = self._store.load(self.promises)
-        return self._audit
-
-    def receive(self, publish: Publish, held_up_ms: int = 0) -> Receipt:
-        """See `Reference`. A committed publish is recorded, and shown on the page."""
-        audit = self.audit
-        received_at_ns = time.time_ns()
-        receipt = audit.receive(publish, received_at_ns, held_up_ms)
-        try:
-            # Commit before the answer: the service never sends a total again that was confirmed.
-            self._store.commit(publish, receipt, audit)
-        except StoreFailure:
-            # The audit has a publish that the disk does not have. The disk is right, so the next use of
-            # the audit loads it again.
-            self._audit = None
-            raise
-        self._write_down(publish, received_at_ns)
-        for broken in receipt.broken:
-            log.warning(
-                "client broken promise %s batch %s video %s expected %s found %s",
-                broken.promise,
-                broken.batch,
-                broken.video_id,
-                broken.expected,
-                broken.found,
-            )
-        self.streams.changed(receipt.videos)
-        return receipt
-
-    def _write_down(self, publish: Publish, received_at_ns: int) -> None:
-        if self._record is None:
-            return
-        line = msgspec.json.encode(msgspec.to_builtins(publish) | {"received_at_ns": received_at_ns})
-        try:
-            self._record.write(line + b"\n")
-        except OSError as error:
-            # The publish is committed: a line missing in the recording is no reason to send it again.
-            log.error("client %s: a publish cannot be recorded (%s)", self._record.name, error.strerror)
-
-    def report(self) -> dict[str, Any]:
-        """See `Reference`."""
-        return self.audit.report()
-
-    def stats(self) -> dict[str, int]:
-        """See `Reference`."""
-        statistics = self.audit.statistics
-        return {
-            "publishes": statistics.publishes_total(),
-            "duplicates": statistics.duplicates,
-            "plays": self.audit.plays,
-            "videos": len(self.audit.videos),
-            "promises_broken": sum(statistics.broken.values()),
-            "streams": self.streams.count(),
-        }
 
 
 def _opened(path: pathlib.Path) -> BinaryIO:

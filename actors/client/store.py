@@ -53,11 +53,17 @@ class ClientStore:
         self._file = path / FILE_NAME
         try:
             path.mkdir(parents=True, exist_ok=True)
+            lock = try_lock(path / LOCK_NAME)
         except OSError as error:
             raise StoreFailure(
                 f"{path}: {error.strerror}; expected a writable directory; name another"
             ) from error
-        self._lock = _locked(path / LOCK_NAME)
+        if lock is None:
+            raise StoreFailure(
+                f"{path / LOCK_NAME} is locked; expected only one reference client to use this store; stop "
+                "the other one, or name another directory"
+            )
+        self._lock = lock  # the kernel releases it when the process ends, even by a kill
         try:
             self._database = self._opened()
         except StoreFailure:
@@ -137,8 +143,7 @@ class ClientStore:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-                version = SCHEMA_VERSION
-            if version != SCHEMA_VERSION:
+            elif version != SCHEMA_VERSION:
                 raise sqlite3.DatabaseError(f"its schema version is {version}, expected {SCHEMA_VERSION}")
         except sqlite3.Error as error:
             if database is not None:
@@ -151,19 +156,3 @@ class ClientStore:
             f"{self._file} cannot be {done}: {error}; expected the reference client's store on a disk with "
             f"free space; make room, or move the file away to start with an empty store"
         )
-
-
-def _locked(path: pathlib.Path) -> int:
-    """A descriptor that holds the lock. The kernel releases it when the process ends, even by a kill."""
-    try:
-        descriptor = try_lock(path)
-    except OSError as error:
-        raise StoreFailure(
-            f"{path}: {error.strerror}; expected a writable file; name another directory"
-        ) from error
-    if descriptor is None:
-        raise StoreFailure(
-            f"{path} is locked; expected only one reference client to use this store; stop the other one, "
-            "or name another directory"
-        )
-    return descriptor

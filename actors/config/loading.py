@@ -8,13 +8,11 @@ import functools
 import os
 import re
 import tomllib
-import types
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Meta
 
 from ..system.installation import INSTALLED, ROOT, service_command
 from .contradictions import contradictions
@@ -94,13 +92,11 @@ def find(path: str | Path | None = None) -> Path | None:
 def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, dict[tuple[str, str], str]]:
     problems: list[str] = []
     file = find(path)
-    values: dict[tuple[str, str], Any] = {}
-    sources: dict[tuple[str, str], str] = {}
-    if file is not None:
-        for setting, value in _from_file(file, problems).items():
-            values[setting], sources[setting] = value, _short(file)
-    for setting, value in _from_overrides(overrides, problems).items():
-        values[setting], sources[setting] = value, "--set"
+    from_file = {} if file is None else _from_file(file, problems)
+    from_overrides = _from_overrides(overrides, problems)
+    values = from_file | from_overrides
+    sources = dict.fromkeys(from_file, "" if file is None else _short(file))
+    sources |= dict.fromkeys(from_overrides, "--set")
     checked: dict[str, dict[str, Any]] = {}
     for (section, key), value in values.items():
         annotation = _known()[section, key]
@@ -215,10 +211,10 @@ def _typed(text: str, annotation: Any) -> Any:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         value = text
-    kind = _bare(annotation)
+    kind = get_origin(annotation)
     if kind is list and not isinstance(value, list):
         return [part.strip() for part in text.split(",") if part.strip()]
-    if (kind is str or get_origin(kind) is Literal) and not isinstance(value, str):
+    if (kind is Literal or get_args(annotation)[0] is str) and not isinstance(value, str):
         return text
     return value
 
@@ -235,18 +231,15 @@ def _known() -> dict[tuple[str, str], Any]:
 
 def _meaning(annotation: Any) -> tuple[str, str]:
     """The unit of a setting, and what it accepts, in words."""
-    if get_origin(annotation) is list:
-        return "", f"a list, each {_meaning(get_args(annotation)[0])[1]}"
-    for note in get_args(annotation)[1:]:
-        if isinstance(note, Meta) and note.extra:
-            return note.extra["unit"], note.extra["expected"]
-    raise AssertionError(f"a setting without a note of what it expects: {annotation}")
-
-
-def _bare(annotation: Any) -> Any:
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return list if isinstance(annotation, types.GenericAlias) else annotation
+    kind, parts = get_origin(annotation), get_args(annotation)
+    if kind is list:
+        return "", f"a list, each {_meaning(parts[0])[1]}"
+    if kind is Literal:
+        return "", " or ".join(f'"{word}"' for word in parts)
+    if kind is Union:
+        unit, expected = _meaning(parts[0])
+        return unit, f"{expected}, or {_meaning(parts[1])[1]}"
+    return parts[1].extra["unit"], parts[1].extra["expected"]
 
 
 def _list_sections() -> str:

@@ -1,7 +1,4 @@
-"""The sections of `config.toml`: every setting with its type, default, unit and bounds.
-
-It defines what may be set. `loading.py` knows where a value comes from.
-"""
+"""The sections of `config.toml`: every setting with its type, default, unit and bounds."""
 
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
@@ -32,16 +29,8 @@ def _number(low: float, high: float, unit: str) -> Meta:
     return _note(f"a number, {low:g} to {high:g}", unit, ge=low, le=high)
 
 
-def _or_inherit(expected: str, unit: str) -> Meta:
-    return _note(f'{expected}, or "inherit"', unit)
-
-
 def _text(expected: str, pattern: str) -> Meta:
     return _note(expected, pattern=pattern)
-
-
-def _choice(*words: str) -> Meta:
-    return _note(" or ".join(f'"{word}"' for word in words))
 
 
 Address: TypeAlias = Annotated[
@@ -82,7 +71,7 @@ class CountersSection(Struct, frozen=True, kw_only=True):
     """The counter processes and their ledgers."""
 
     shards: Annotated[int, _whole(1, 64, "processes")] = 2
-    synchronous: Annotated[Literal["NORMAL", "FULL"], _choice("NORMAL", "FULL")] = "NORMAL"
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
     dedupe_window_s: Annotated[float, _number(1, 604_800, "s")] = 3600.0
 
 
@@ -92,7 +81,7 @@ class DispatchSection(Struct, frozen=True, kw_only=True):
     realtime_below: Annotated[int, _whole(0, 1_000_000, "plays")] = 100
     deadline_s: Annotated[float, _number(0.1, 86_400, "s")] = 60.0
     batch_size_max: Annotated[int, _whole(1, BATCH_SIZE_MAX, "videos")] = BATCH_SIZE_MAX
-    realtime: Annotated[Literal["coalesce", "every_play"], _choice("coalesce", "every_play")] = "coalesce"
+    realtime: Literal["coalesce", "every_play"] = "coalesce"
     realtime_linger_ms: Annotated[float, _number(0, 60_000, "ms")] = 0.0
     overdue_linger_ms: Annotated[float, _number(0, 60_000, "ms")] = 1000.0
 
@@ -146,10 +135,7 @@ class SupervisorSection(Struct, frozen=True, kw_only=True):
     """How children are restarted, and where everything durable is kept."""
 
     state_dir: Annotated[str, _text("the path of a folder", r"^[^\0\n]+\Z")] = "state"
-    strategy: Annotated[
-        Literal["one_for_one", "rest_for_one", "one_for_all"],
-        _choice("one_for_one", "rest_for_one", "one_for_all"),
-    ] = "one_for_one"
+    strategy: Literal["one_for_one", "rest_for_one", "one_for_all"] = "one_for_one"
     max_restarts: Annotated[int, _whole(0, 10_000, "restarts")] = 5
     max_seconds: Annotated[float, _number(0.1, 86_400, "s")] = 10.0
     back_off_ms: Annotated[float, _number(0, 60_000, "ms")] = 0.0
@@ -160,22 +146,11 @@ class SupervisorSection(Struct, frozen=True, kw_only=True):
 class CountersSupervisorSection(Struct, frozen=True, kw_only=True):
     """How counters are restarted by their own supervisor. "inherit" takes the value of [supervisor]."""
 
-    strategy: Annotated[
-        Literal["one_for_one", "rest_for_one", "one_for_all", "inherit"],
-        _choice("one_for_one", "rest_for_one", "one_for_all", "inherit"),
-    ] = "one_for_one"
-    max_restarts: Annotated[
-        Annotated[int, Meta(ge=0, le=10_000)] | Inherit, _or_inherit("a whole number, 0 to 10000", "restarts")
-    ] = "inherit"
-    max_seconds: Annotated[
-        Annotated[float, Meta(ge=0.1, le=86_400)] | Inherit, _or_inherit("a number, 0.1 to 86400", "s")
-    ] = "inherit"
-    back_off_ms: Annotated[
-        Annotated[float, Meta(ge=0, le=60_000)] | Inherit, _or_inherit("a number, 0 to 60000", "ms")
-    ] = "inherit"
-    shutdown_timeout_s: Annotated[
-        Annotated[float, Meta(ge=0.1, le=3600)] | Inherit, _or_inherit("a number, 0.1 to 3600", "s")
-    ] = "inherit"
+    strategy: Literal["one_for_one", "rest_for_one", "one_for_all", "inherit"] = "one_for_one"
+    max_restarts: Annotated[int, _whole(0, 10_000, "restarts")] | Inherit = "inherit"
+    max_seconds: Annotated[float, _number(0.1, 86_400, "s")] | Inherit = "inherit"
+    back_off_ms: Annotated[float, _number(0, 60_000, "ms")] | Inherit = "inherit"
+    shutdown_timeout_s: Annotated[float, _number(0.1, 3600, "s")] | Inherit = "inherit"
 
 
 class Settings(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Columns: many values of one kind, packed into one buffer, as messages carry them.
 
-Pure. A buffer with a part of a value at its end raises `ValueError`.
+Pure. A buffer that ends within a value raises `ValueError`.
 """
 
 import sys
@@ -84,7 +84,7 @@ def video_words(column: Column) -> Int64s:
 def by_video(videos: Column, first: Column, second: Column) -> Iterator[tuple[bytes, int, int]]:
     """Yield each GUID of a column with its numbers in two other columns.
 
-    Raises `ValueError`, at the end of the shortest column, if their lengths differ.
+    If their lengths differ, raises `ValueError` after the last value of the shortest column.
     """
     return zip(unpack_videos(videos), unpack_numbers(first), unpack_numbers(second), strict=True)
 

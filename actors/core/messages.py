@@ -17,7 +17,7 @@ from msgspec import Struct
 class Plays(Struct, frozen=True, array_like=True, tag="plays"):
     """Consumer to counter: plays of that counter's videos, from one read of one nsqd.
 
-    `number`: the answer, `Counted`, refers to it. `source`: "host:port/topic", or "embedded/topic"; message
+    `number`: `Counted` answers with it. `source`: "host:port/topic", or "embedded/topic"; message
     ids are unique per source only. The columns have one value per play.
     """
 
@@ -31,7 +31,7 @@ class Plays(Struct, frozen=True, array_like=True, tag="plays"):
 class Rejected(Struct, frozen=True, array_like=True, tag="rejected"):
     """Consumer to counter: messages that are not plays; they are on the dead-letter topic now.
 
-    They are counted like plays, so that their number is exact through kills too.
+    They are counted like plays, so that their number stays exact through kills.
     """
 
     number: int
@@ -49,7 +49,7 @@ class Pending(Struct, frozen=True, array_like=True, tag="pending"):
     """Counter to dispatcher: these videos have unpublished plays.
 
     `arrived_ns`: when the oldest such play arrived on the queue (NSQ's stamp). `ordinals`: the total that
-    this play made; the dispatcher chooses by it whether the video is realtime or has a deadline.
+    this play made; with it the dispatcher decides whether the video is realtime or has a deadline.
     """
 
     videos: bytes

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
-    """A consumer: messages received and not finished, connections to nsqds, and their RDY together."""
+    """A consumer: messages received and not finished, connections to nsqds, and the sum of their RDYs."""
 
     outstanding: int
     connections: int

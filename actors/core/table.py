@@ -1,10 +1,11 @@
 """A hash table from videos to rows of numbers, which looks up a whole column of videos at once.
 
 Pure. A row is a few 64-bit words outside of Python's objects: two are the video, the others are its owner's
-numbers. Rows are found by open addressing: a slot holds a row number, 12 to 24 bytes per video in all. A
-column of videos is looked up in rounds: all of them look into their first slot, those that find another video
-there look into the next, and so on. A dict would take 112 bytes per video and wait for memory once per video.
-A single video can't be removed: an owner that needs few of its videos makes a new table.
+numbers. Rows are found by open addressing: a slot holds a row number, and the slots take 12 to 24 bytes per
+video. A column of videos is looked up in rounds. In the first round each video looks into its first slot. A
+video that finds another video there looks into the next slot in the next round. A dict would take 112 bytes
+per video and wait for memory once per video. A single video can't be removed: an owner that needs few of its
+videos makes a new table.
 """
 
 from array import array
@@ -16,7 +17,7 @@ from .columns import Bools, Int32s, Int64s, Numbers
 
 EMPTY = -1  # no row
 SLOTS_A_ROW = 3  # at least: a fuller table needs more rounds
-FEW = 6  # up to this many are looked up one by one: two microseconds each, where a round takes ten
+FEW = 6  # up to this many are looked up one by one: two microseconds each; a round takes ten
 _SLOTS_MIN = 256
 _MIX = 0xBF58476D1CE4E5B9  # of splitmix64 (Steele, Lea, Flood: Fast splittable generators)
 _SHIFT = 29
@@ -86,7 +87,7 @@ class VideoTable:
         return bool((rows == np.arange(len(self))).all())
 
     def _open(self, videos: Int64s, at: Int64s) -> Int32s | Int64s:
-        """Add rows for videos that have none; `at` are their free slots. Equal videos share one row."""
+        """Add rows for videos without a row; `at` are their free slots. Equal videos share one row."""
         start, end = len(self), len(self) + len(videos)
         if end * SLOTS_A_ROW > len(self._slots):
             self._use_slots(1 << (end * SLOTS_A_ROW - 1).bit_length())
@@ -96,7 +97,7 @@ class VideoTable:
         self.cells[start:, :2] = videos
         rows = self._put_in(start, at)
         firsts = (rows == np.arange(start, end)).nonzero()[0]
-        if len(firsts) < len(videos):  # close the gaps that the others leave
+        if len(firsts) < len(videos):  # close the gaps that repeated videos leave
             del self._words[(start + len(firsts)) * self._width :]
             self.cells[start:, :2] = videos[firsts]
             self._slots[at[firsts]] = np.arange(start, len(self))
@@ -127,7 +128,7 @@ class VideoTable:
         return found
 
     def _find(self, videos: Int64s) -> tuple[Int32s, Int64s]:
-        """The row of each video or `EMPTY`, and the slot that says so."""
+        """The row of each video, or `EMPTY`, and the slot where its search ended."""
         cells, slots = self.cells, self._slots
         at = self._first_slots(videos)
         rows = slots.take(at)
@@ -170,7 +171,7 @@ class VideoTable:
 
 
 def _others(cells: Int64s, rows: Int32s, videos: Int64s) -> Bools:
-    """Which of these rows exist and belong to another video than the one given."""
+    """For each row: whether it exists and belongs to another video than the given one."""
     if not len(cells):
         return np.zeros(len(rows), bool)
     found = cells.take(rows, axis=0)

@@ -26,9 +26,9 @@ Modules, each importing only those before it:
     segment subscriber leases        the parts of the queue; no socket, clock or disk
     channel topic                    the queue itself, also without socket, clock or disk
     journal_file journal queue       what is written, and in which order
-    edge                             the interfaces between the modules below
+    edge                             the queue as TCP and HTTP see it: commits, deliveries
     answers connection               TCP
     stats http_request http_routes http
-    listener server                  the loop, and the commits
+    listener server                  start and stop
     actor                            the child of the supervisor
 """

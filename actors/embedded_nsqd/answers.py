@@ -70,8 +70,7 @@ class Answers:
     def send_messages(self, message_frames: list[bytes]) -> None:
         """Send messages at once, behind the answers gathered so far."""
         self.flush()
-        only = len(message_frames) == 1
-        self._transport.write(message_frames[0] if only else b"".join(message_frames))
+        self._transport.write(b"".join(message_frames))
 
     def begin_read(self) -> None:
         """Gather answers until `end_read`, because each write costs asyncio more the more writes wait."""

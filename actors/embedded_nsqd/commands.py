@@ -113,39 +113,34 @@ Command = (
 
 
 class _Incomplete(Exception):
-    """Not an error: the command needs `size` bytes in all."""
+    """Not an error: the command ends at `end` in the chunk, or later."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.size = size
+    def __init__(self, end: int) -> None:
+        super().__init__(end)
+        self.end = end
 
 
 class CommandParser:
-    """The parser of one client's bytes."""
+    """The parser of one client's bytes. `held_bytes`: how many bytes of an unfinished command it holds."""
 
     def __init__(self) -> None:
+        self.held_bytes = 0
         self._chunks: list[bytes] = []
-        self._held = 0
         self._needed = 1
         self._refused = False
-
-    @property
-    def held_bytes(self) -> int:
-        """How many bytes of an unfinished command are held."""
-        return self._held
 
     def feed(self, chunk: bytes) -> list[Command]:
         """Take the next bytes. Returns the commands that they complete; the last may be a `Refusal`."""
         if self._refused:
             return []
-        if self._held:
+        if self.held_bytes:
             self._chunks.append(chunk)
-            self._held += len(chunk)
-            if self._held < self._needed:
+            self.held_bytes += len(chunk)
+            if self.held_bytes < self._needed:
                 return []
             chunk = b"".join(self._chunks)
             self._chunks.clear()
-            self._held = 0
+            self.held_bytes = 0
         commands: list[Command] = []
         position = 0
         try:
@@ -154,8 +149,8 @@ class CommandParser:
         except _Incomplete as incomplete:
             rest = chunk[position:]
             self._chunks = [rest]
-            self._held = len(rest)
-            self._needed = incomplete.size
+            self.held_bytes = len(rest)
+            self._needed = incomplete.end - position
         return commands
 
     def _parse_one(self, chunk: bytes, position: int, commands: list[Command]) -> int:
@@ -169,18 +164,13 @@ class CommandParser:
                 self._refused = True
                 commands.append(Refusal("", "a line is longer than nsqd's read buffer"))
                 return len(chunk)
-            raise _Incomplete(len(chunk) - position + 1)
-        line = chunk[position:line_end]
-        if line.endswith(b"\r"):
-            line = line[:-1]
-        params = line.split(b" ")
+            raise _Incomplete(len(chunk) + 1)
+        params = chunk[position:line_end].removesuffix(b"\r").split(b" ")
         parse = _PARSERS.get(params[0])
         try:
             if parse is None:
                 raise Refused("E_INVALID", f"invalid command {_text(params[0])}")
             command, end = parse(params, chunk, line_end + 1)
-        except _Incomplete as incomplete:
-            raise _Incomplete(incomplete.size - position) from None
         except Refused as refused:
             self._refused = True
             commands.append(Refusal(refused.code, refused.description, _text(params[0])))
@@ -218,12 +208,9 @@ def _parse_pub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, 
 
 def _parse_mpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
     _demand(params, 2, "MPUB insufficient number of parameters")
-    if not is_valid_name(params[1]):
-        # nsqd's text repeats the code too.
-        text = f"E_BAD_TOPIC MPUB topic name {quoted(params[1])} is not valid"
-        raise Refused("E_BAD_TOPIC", text)
+    topic = _topic(params, "E_BAD_TOPIC MPUB")  # nsqd's text repeats the code too
     body, end = _body(chunk, start, "MPUB", "E_BAD_BODY", "body", limits.BODY_SIZE_MAX)
-    return PublishMessages("MPUB", params[1].decode(), split_multi(body)), end
+    return PublishMessages("MPUB", topic, split_multi(body)), end
 
 
 def _parse_dpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
@@ -231,8 +218,7 @@ def _parse_dpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command,
     topic = _topic(params, "DPUB")
     delay_ms = _base10(params[2], "DPUB could not parse timeout")
     if delay_ms > limits.REQUEUE_DELAY_MAX_MS:
-        text = f"DPUB timeout {delay_ms} out of range 0-{limits.REQUEUE_DELAY_MAX_MS}"
-        raise Refused("E_INVALID", text)
+        raise Refused("E_INVALID", f"DPUB timeout {delay_ms} out of range 0-{limits.REQUEUE_DELAY_MAX_MS}")
     body, end = _message(chunk, start, "DPUB")
     return PublishMessages("DPUB", topic, [body], delay_ms), end
 
@@ -240,8 +226,7 @@ def _parse_dpub(params: list[bytes], chunk: bytes, start: int) -> tuple[Command,
 def _parse_rdy(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
     count = _base10(params[1], "RDY could not parse count") if len(params) > 1 else 1
     if count > limits.READY_COUNT_MAX:
-        text = f"RDY count {count} out of range 0-{limits.READY_COUNT_MAX}"
-        raise Refused("E_INVALID", text)
+        raise Refused("E_INVALID", f"RDY count {count} out of range 0-{limits.READY_COUNT_MAX}")
     return SetReady(count), start
 
 
@@ -262,14 +247,6 @@ def _parse_touch(params: list[bytes], chunk: bytes, start: int) -> tuple[Command
     return TouchMessage(_id(params)), start
 
 
-def _parse_cls(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
-    return StartClose(), start
-
-
-def _parse_nop(params: list[bytes], chunk: bytes, start: int) -> tuple[Command, int]:
-    return Nothing(), start
-
-
 _Parser = Callable[[list[bytes], bytes, int], tuple[Command, int]]
 _PARSERS: dict[bytes, _Parser] = {
     b"IDENTIFY": _parse_identify,
@@ -282,8 +259,8 @@ _PARSERS: dict[bytes, _Parser] = {
     b"FIN": _parse_fin,
     b"REQ": _parse_req,
     b"TOUCH": _parse_touch,
-    b"CLS": _parse_cls,
-    b"NOP": _parse_nop,
+    b"CLS": lambda params, chunk, start: (StartClose(), start),
+    b"NOP": lambda params, chunk, start: (Nothing(), start),
 }
 
 

@@ -1,6 +1,6 @@
 """One client's TCP connection: reads commands, keeps the protocol's state, notices a client that is gone.
 
-The rules are those of nsqd/protocol_v2.go. `answers.py` owns the order of the answers. `server.py` changes
+The rules are those of nsqd/protocol_v2.go. `answers.py` owns the order of the answers. `edge.py` changes
 topics and channels.
 """
 
@@ -13,6 +13,7 @@ from . import commands, frames, identify
 from .answers import Answers
 from .edge import ClientState, Edge
 from .journal_file import JournalError
+from .multi import Refused
 from .subscriber import Subscriber
 from .topic import Subscription
 
@@ -55,7 +56,6 @@ class ClientConnection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by asyncio when the client has connected."""
         assert isinstance(transport, asyncio.Transport)  # every socket's transport is one
         self._transport = transport
         self._answers = Answers(transport)
@@ -64,13 +64,12 @@ class ClientConnection(asyncio.Protocol):
         self.agreement = identify.Agreement(client_id=host, hostname=host)
         self.connect_s = self._edge.now_wall_ns() // 1_000_000_000
         self._read_ms = self._beat_ms = self._edge.now_ms()
-        self._edge.enter(self)
+        self._edge.connections.add(self)
         log.info("client %s: connected", self.remote_address)
         if len(self._edge.connections) > connections_max():
             self.abort(f"connected when {connections_max()} connections were open already")
 
     def data_received(self, chunk: bytes) -> None:
-        """Called by asyncio with the next bytes, which may end anywhere: carry out their commands."""
         if self._closing_ms is not None:
             return
         self._read_ms = self._edge.now_ms()
@@ -88,18 +87,15 @@ class ClientConnection(asyncio.Protocol):
             self._edge.pump(self.subscription.topic, self.subscription.channel)
 
     def pause_writing(self) -> None:
-        """Called by asyncio when the socket buffer is full."""
         self._blocked_ms = self._edge.now_ms()
         self._update_writable()
 
     def resume_writing(self) -> None:
-        """Called by asyncio when the client has read enough of the socket buffer."""
         self._blocked_ms = None
         self._answers.resume_reading()
         self._update_writable()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Called by asyncio when the client is gone."""
         reason = f": {error}" if error else ""
         log.info("client %s: disconnected%s", self.remote_address, reason)
         self._closing_ms = self._closing_ms or self._edge.now_ms()
@@ -200,8 +196,8 @@ class ClientConnection(asyncio.Protocol):
             return
         try:
             self.agreement, answer = identify.identify(self.agreement, body)
-        except identify.IdentifyRefused as refused:
-            self._fail("E_BAD_BODY", str(refused))
+        except Refused as refused:
+            self._fail(refused.code, refused.description)
             return
         self._beat_ms = self._edge.now_ms()
         self._answers.add(frames.response(answer))

@@ -24,10 +24,7 @@ class HttpError(Exception):
 
 
 class Request:
-    """A request that is complete, its arguments, and its answer. Implements `CommitWaiter`.
-
-    `path` does not include the query.
-    """
+    """A complete request, and its answer. `path` is without the query. Implements `CommitWaiter`."""
 
     def __init__(
         self,
@@ -83,7 +80,6 @@ def respond(connection: httputil.HTTPConnection, status: int, body: bytes, conte
             "X-NSQ-Content-Type": "nsq; version=1.0",
         }
     )
-    reason = responses.get(status, "Unknown")
-    start = httputil.ResponseStartLine("HTTP/1.1", status, reason)
+    start = httputil.ResponseStartLine("HTTP/1.1", status, responses[status])
     _ = connection.write_headers(start, headers, body)
     connection.finish()

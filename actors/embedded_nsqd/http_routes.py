@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 
 from . import limits
+from .channel import Channel
 from .http_request import HttpError, Request
 from .identify import VERSION
 from .journal_file import JournalError
@@ -22,11 +23,10 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 def route(request: Request) -> None:
     """Carry out a request and answer it. Raises `HttpError` or `JournalError` before any answer."""
-    methods = _ROUTES.get(request.path)
-    if methods is None:
+    if request.path not in _ROUTES:
         raise HttpError(404, "NOT_FOUND")
-    handle = methods.get(request.method)
-    if handle is None:
+    method, handle = _ROUTES[request.path]
+    if request.method != method:
         raise HttpError(405, "METHOD_NOT_ALLOWED")
     handle(request)
 
@@ -74,7 +74,7 @@ def _pub(request: Request) -> None:
         raise HttpError(400, "MSG_EMPTY")
     arguments = request.arguments()
     topic_name = _topic_argument(arguments, "INVALID_TOPIC")
-    delay_ms = _defer_argument(arguments.get("defer"))
+    delay_ms = _defer_argument(arguments.get("defer", "0"))
     _publish(request, topic_name, [request.body], delay_ms)
 
 
@@ -120,8 +120,8 @@ def _empty_topic(request: Request) -> None:
 
 
 def _pause_topic(request: Request) -> None:
-    is_paused = request.path == "/topic/pause"
-    request.edge.pause_topic(_existing_topic(request, None), is_paused)
+    topic = _existing_topic(request, None)
+    request.edge.pause_topic(topic, is_paused=request.path == "/topic/pause")
     request.answer(200, b"")
 
 
@@ -132,41 +132,40 @@ def _create_channel(request: Request) -> None:
 
 
 def _delete_channel(request: Request) -> None:
-    topic, channel_name = _topic_with_channel(request)
-    request.edge.delete_channel(topic, topic.channels[channel_name])
+    topic, channel = _existing_channel(request)
+    request.edge.delete_channel(topic, channel)
     request.answer(200, b"")
 
 
 def _empty_channel(request: Request) -> None:
-    topic, channel_name = _topic_with_channel(request)
-    request.edge.queue.empty_channel(topic, topic.channels[channel_name])
-    request.edge.pump(topic, topic.channels[channel_name])
+    topic, channel = _existing_channel(request)
+    request.edge.queue.empty_channel(topic, channel)
+    request.edge.pump(topic, channel)
     request.answer(200, b"")
 
 
 def _pause_channel(request: Request) -> None:
-    topic, channel_name = _topic_with_channel(request)
-    is_paused = request.path == "/channel/pause"
-    request.edge.pause_channel(topic, topic.channels[channel_name], is_paused)
+    topic, channel = _existing_channel(request)
+    request.edge.pause_channel(topic, channel, is_paused=request.path == "/channel/pause")
     request.answer(200, b"")
 
 
-_ROUTES: dict[str, dict[str, Callable[[Request], None]]] = {
-    "/ping": {"GET": _ping},
-    "/info": {"GET": _info},
-    "/stats": {"GET": _stats},
-    "/pub": {"POST": _pub},
-    "/mpub": {"POST": _mpub},
-    "/topic/create": {"POST": _create_topic},
-    "/topic/delete": {"POST": _delete_topic},
-    "/topic/empty": {"POST": _empty_topic},
-    "/topic/pause": {"POST": _pause_topic},
-    "/topic/unpause": {"POST": _pause_topic},
-    "/channel/create": {"POST": _create_channel},
-    "/channel/delete": {"POST": _delete_channel},
-    "/channel/empty": {"POST": _empty_channel},
-    "/channel/pause": {"POST": _pause_channel},
-    "/channel/unpause": {"POST": _pause_channel},
+_ROUTES: dict[str, tuple[str, Callable[[Request], None]]] = {
+    "/ping": ("GET", _ping),
+    "/info": ("GET", _info),
+    "/stats": ("GET", _stats),
+    "/pub": ("POST", _pub),
+    "/mpub": ("POST", _mpub),
+    "/topic/create": ("POST", _create_topic),
+    "/topic/delete": ("POST", _delete_topic),
+    "/topic/empty": ("POST", _empty_topic),
+    "/topic/pause": ("POST", _pause_topic),
+    "/topic/unpause": ("POST", _pause_topic),
+    "/channel/create": ("POST", _create_channel),
+    "/channel/delete": ("POST", _delete_channel),
+    "/channel/empty": ("POST", _empty_channel),
+    "/channel/pause": ("POST", _pause_channel),
+    "/channel/unpause": ("POST", _pause_channel),
 }
 
 
@@ -199,23 +198,20 @@ def _topic_and_channel(request: Request) -> tuple[Topic, str]:
     return request.edge.queue.topics[topic_name], arguments["channel"]
 
 
-def _topic_with_channel(request: Request) -> tuple[Topic, str]:
+def _existing_channel(request: Request) -> tuple[Topic, Channel]:
     topic, channel_name = _topic_and_channel(request)
     if channel_name not in topic.channels:
         raise HttpError(404, "CHANNEL_NOT_FOUND")
-    return topic, channel_name
+    return topic, topic.channels[channel_name]
 
 
 def _is_valid(name: str) -> bool:
     return is_valid_name(name.encode("utf-8", "surrogateescape"))
 
 
-def _defer_argument(text: str | None) -> int:
-    if text is None:
-        return 0
+def _defer_argument(text: str) -> int:
     digits = text.removeprefix("+")
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
-        raise HttpError(400, "INVALID_DEFER")
-    if int(digits) > limits.REQUEUE_DELAY_MAX_MS:
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 18
+    if not is_number or int(digits) > limits.REQUEUE_DELAY_MAX_MS:
         raise HttpError(400, "INVALID_DEFER")
     return int(digits)

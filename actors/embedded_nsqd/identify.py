@@ -3,12 +3,9 @@
 import msgspec
 
 from . import limits
+from .multi import Refused
 
 VERSION = "1.3.0"  # of the nsqd that this module copies; clients conclude its features from it
-
-
-class IdentifyRefused(Exception):
-    """The request is refused with E_BAD_BODY and this text; the connection ends."""
 
 
 class Agreement(msgspec.Struct):
@@ -49,30 +46,57 @@ def identify(before: Agreement, body: bytes) -> tuple[Agreement, bytes]:
     """The agreement after an IDENTIFY with this body, and the body of the answer.
 
     Intervals, timeouts and the buffer size stay as in `before` if the client does not ask for others.
-    `before` is never changed. TLS, snappy and deflate are always answered false. Raises `IdentifyRefused`.
+    `before` is never changed. TLS, snappy and deflate are always answered false. Raises `Refused`.
     """
     try:
         asked = msgspec.json.decode(body, type=_Asked | None) or _Asked()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise IdentifyRefused("IDENTIFY failed to decode JSON body") from None
+        raise Refused("E_BAD_BODY", "IDENTIFY failed to decode JSON body") from None
     agreed = Agreement(
         client_id=asked.client_id or "",
         hostname=asked.hostname or "",
         user_agent=asked.user_agent or "",
-        heartbeat_interval_ms=_heartbeat_interval_ms(before, asked.heartbeat_interval or 0),
-        output_buffer_timeout_ms=_buffer_timeout_ms(before, asked.output_buffer_timeout or 0),
-        output_buffer_size=_buffer_size(before, asked.output_buffer_size or 0),
-        sample_rate=_sample_rate(asked.sample_rate or 0),
-        message_timeout_ms=_message_timeout_ms(before, asked.msg_timeout or 0),
+        heartbeat_interval_ms=_agreed(
+            "heartbeat interval",
+            asked.heartbeat_interval,
+            before.heartbeat_interval_ms,
+            limits.HEARTBEAT_MIN_MS,
+            limits.HEARTBEAT_MAX_MS,
+            off=0,
+        ),
+        output_buffer_timeout_ms=_agreed(
+            "output buffer timeout",
+            asked.output_buffer_timeout,
+            before.output_buffer_timeout_ms,
+            limits.OUTPUT_BUFFER_TIMEOUT_MIN_MS,
+            limits.OUTPUT_BUFFER_TIMEOUT_MAX_MS,
+            off=0,
+        ),
+        output_buffer_size=_agreed(
+            "output buffer size",
+            asked.output_buffer_size,
+            before.output_buffer_size,
+            limits.OUTPUT_BUFFER_SIZE_MIN,
+            limits.OUTPUT_BUFFER_SIZE_MAX,
+            off=1,
+        ),
+        sample_rate=_agreed("sample rate", asked.sample_rate, 0, 0, limits.SAMPLE_RATE_MAX),
+        message_timeout_ms=_agreed(
+            "msg timeout",
+            asked.msg_timeout,
+            before.message_timeout_ms,
+            limits.MESSAGE_TIMEOUT_MIN_MS,
+            limits.MESSAGE_TIMEOUT_MAX_MS,
+        ),
     )
     if asked.output_buffer_size == -1:
         agreed.output_buffer_timeout_ms = 0
     if not asked.feature_negotiation:
         return agreed, b"OK"
-    return agreed, msgspec.json.encode(_answer(agreed, asked))
+    return agreed, msgspec.json.encode(_answer(agreed))
 
 
-def _answer(agreed: Agreement, asked: _Asked) -> dict[str, object]:
+def _answer(agreed: Agreement) -> dict[str, object]:
     return {
         "max_rdy_count": limits.READY_COUNT_MAX,
         "version": VERSION,
@@ -90,46 +114,12 @@ def _answer(agreed: Agreement, asked: _Asked) -> dict[str, object]:
     }
 
 
-def _heartbeat_interval_ms(before: Agreement, asked: int) -> int:
-    if asked == -1:
-        return 0
-    if asked == 0:
-        return before.heartbeat_interval_ms
-    if limits.HEARTBEAT_MIN_MS <= asked <= limits.HEARTBEAT_MAX_MS:
+def _agreed(what: str, asked: int | None, before: int, least: int, most: int, off: int | None = None) -> int:
+    """What the client asked for, or `before` if that is nothing. `off`: what -1 stands for, None: refused."""
+    if not asked:
+        return before
+    if asked == -1 and off is not None:
+        return off
+    if least <= asked <= most:
         return asked
-    raise IdentifyRefused(f"IDENTIFY heartbeat interval ({asked}) is invalid")
-
-
-def _buffer_timeout_ms(before: Agreement, asked: int) -> int:
-    if asked == -1:
-        return 0
-    if asked == 0:
-        return before.output_buffer_timeout_ms
-    lowest = limits.OUTPUT_BUFFER_TIMEOUT_MIN_MS
-    if lowest <= asked <= limits.OUTPUT_BUFFER_TIMEOUT_MAX_MS:
-        return asked
-    raise IdentifyRefused(f"IDENTIFY output buffer timeout ({asked}) is invalid")
-
-
-def _buffer_size(before: Agreement, asked: int) -> int:
-    if asked == -1:
-        return 1
-    if asked == 0:
-        return before.output_buffer_size
-    if limits.OUTPUT_BUFFER_SIZE_MIN <= asked <= limits.OUTPUT_BUFFER_SIZE_MAX:
-        return asked
-    raise IdentifyRefused(f"IDENTIFY output buffer size ({asked}) is invalid")
-
-
-def _sample_rate(asked: int) -> int:
-    if 0 <= asked <= limits.SAMPLE_RATE_MAX:
-        return asked
-    raise IdentifyRefused(f"IDENTIFY sample rate ({asked}) is invalid")
-
-
-def _message_timeout_ms(before: Agreement, asked: int) -> int:
-    if asked == 0:
-        return before.message_timeout_ms
-    if limits.MESSAGE_TIMEOUT_MIN_MS <= asked <= limits.MESSAGE_TIMEOUT_MAX_MS:
-        return asked
-    raise IdentifyRefused(f"IDENTIFY msg timeout ({asked}) is invalid")
+    raise Refused("E_BAD_BODY", f"IDENTIFY {what} ({asked}) is invalid")

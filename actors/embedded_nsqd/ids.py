@@ -11,7 +11,6 @@ import hashlib
 import zlib
 
 SEQUENCES = 4096
-PREFIX_LENGTH = 13
 SUFFIXES = tuple(b"%03x" % sequence for sequence in range(SEQUENCES))
 ID_EPOCH_TICKS = 1288834974288
 _SEQUENCE_BITS = 12

@@ -7,11 +7,10 @@ format and its lock are in `journal_file.py`.
 
 import os
 import pathlib
+import random
 import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
-
-import msgspec
 
 from ..system.transactions import transaction
 from .ids import TICK_SHIFT
@@ -26,7 +25,7 @@ from .journal_file import (
     take_lock,
 )
 from .segment import Segment, segment_from_row
-from .topic import TopicProgress
+from .topic import Topic, TopicProgress
 
 # Above this many free pages, pages go back to the file system, at most this many at a time.
 _FREE_PAGES_KEPT = 2048
@@ -41,46 +40,14 @@ FROM segments s LEFT JOIN progress p ON p.sequence = s.sequence AND p.channel = 
 WHERE s.topic = ? AND s.sequence > ? AND s.sequence <= ? ORDER BY s.sequence
 """
 
-
 Parameters: TypeAlias = tuple[int | str | bytes | None, ...] | dict[str, int]
-
-
-class ChannelRow(msgspec.Struct, frozen=True):
-    """One channel as the journal has it. `unfinished_count`: messages that it must still deliver.
-
-    `cursor` as in `Channel`; `row` is the id of the row.
-    """
-
-    row: int
-    name: str
-    is_paused: bool
-    cursor: int
-    unfinished_count: int
-
-
-class TopicRow(msgspec.Struct, frozen=True):
-    """One topic as the journal has it. `waiting_count`: messages that no channel has yet.
-
-    `distributed_sequence` and `last_sequence` as in `Topic`; `row` is the id of the row.
-    """
-
-    row: int
-    name: str
-    is_paused: bool
-    distributed_sequence: int
-    last_sequence: int
-    waiting_count: int
-    channels: list[ChannelRow]
 
 
 class QueueJournal:
     """The open journal. Every method may raise `JournalError`, and has then written nothing."""
 
     def __init__(self, directory: pathlib.Path) -> None:
-        """Open the journal in `directory`. Directory and journal are made if they are missing.
-
-        Raises `JournalLocked`, `NotAJournal`, `JournalTooNew`, or `JournalError` for anything else.
-        """
+        """Open the journal in `directory`. Directory and journal are made if they are missing."""
         self.path = directory / FILE_NAME
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -115,19 +82,19 @@ class QueueJournal:
         last: int = max(tick, sequence >> TICK_SHIFT)
         return last
 
-    def topics(self) -> list[TopicRow]:
-        """All topics with their channels, oldest first."""
+    def topics(self, sampler: random.Random) -> list[Topic]:
+        """All topics with their channels, oldest first. `sampler`: as in `Topic`."""
         rows = self._query("SELECT id, name, paused, distributed FROM topics ORDER BY id")
-        return [self._topic(*row) for row in rows]
+        return [self._topic(sampler, *row) for row in rows]
 
     def add_topic(self, name: str) -> int:
         """Write down a new topic; returns its row."""
-        return self._insert("INSERT INTO topics (name) VALUES (?)", (name,))
+        return self._write([("INSERT INTO topics (name) VALUES (?)", (name,))])
 
     def add_channel(self, topic: int, name: str, cursor: int) -> int:
         """Write down a new channel of the topic in row `topic`; returns its row."""
         insert = "INSERT INTO channels (topic, name, cursor) VALUES (?, ?, ?)"
-        return self._insert(insert, (topic, name, cursor))
+        return self._write([(insert, (topic, name, cursor))])
 
     def pause_topic(self, topic: int, is_paused: bool, distributed_sequence: int) -> None:
         """Write down that a topic is paused or not, and the last segment that its channels have."""
@@ -157,27 +124,13 @@ class QueueJournal:
 
     def delete_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
         """Delete a channel, and the messages that no other channel needs."""
-        self._write(
-            [
-                (REMEMBER_TICK, ()),
-                ("DELETE FROM channels WHERE id = ?", (channel,)),
-                ("DELETE FROM progress WHERE channel = ?", (channel,)),
-                (RECLAIM, {"topic": topic, "through": distributed_sequence}),
-                (FORGET_PROGRESS, ()),
-            ]
-        )
+        delete = "DELETE FROM channels WHERE id = ?"
+        self._release((delete, (channel,)), topic, channel, distributed_sequence)
 
     def empty_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
         """Count all messages up to `distributed_sequence` as finished by the channel."""
-        self._write(
-            [
-                (REMEMBER_TICK, ()),
-                ("UPDATE channels SET cursor = ? WHERE id = ?", (distributed_sequence, channel)),
-                ("DELETE FROM progress WHERE channel = ?", (channel,)),
-                (RECLAIM, {"topic": topic, "through": distributed_sequence}),
-                (FORGET_PROGRESS, ()),
-            ]
-        )
+        update = "UPDATE channels SET cursor = ? WHERE id = ?"
+        self._release((update, (distributed_sequence, channel)), topic, channel, distributed_sequence)
 
     # Messages.
 
@@ -237,8 +190,10 @@ class QueueJournal:
 
     # Helpers.
 
-    def _topic(self, row: int, name: str, paused: int, distributed: int) -> TopicRow:
-        channels = self._query("SELECT id, name, paused, cursor FROM channels WHERE topic=?", row)
+    def _topic(self, sampler: random.Random, row: int, name: str, paused: int, distributed: int) -> Topic:
+        topic = Topic(name, row, sampler)
+        topic.is_paused = bool(paused)
+        channels = self._query("SELECT name, id, cursor, paused FROM channels WHERE topic=?", row)
         ((last_sequence,),) = self._query(
             "SELECT COALESCE(MAX(sequence), 0) FROM segments WHERE topic = ?", row
         )
@@ -246,24 +201,18 @@ class QueueJournal:
             distributed = last_sequence
         elif not channels:
             distributed = 0
-        return TopicRow(
-            row=row,
-            name=name,
-            is_paused=bool(paused),
-            distributed_sequence=distributed,
-            last_sequence=max(last_sequence, distributed),
-            waiting_count=self._message_count(row, distributed, last_sequence),
-            channels=[self._channel(row, distributed, *channel) for channel in channels],
-        )
-
-    def _channel(
-        self, topic: int, distributed: int, row: int, name: str, paused: int, cursor: int
-    ) -> ChannelRow:
-        ((finished,),) = self._query(
-            "SELECT COALESCE(SUM(finished_count), 0) FROM progress WHERE channel = ?", row
-        )
-        unfinished = self._message_count(topic, cursor, distributed) - finished
-        return ChannelRow(row, name, bool(paused), cursor, unfinished)
+        topic.distributed_sequence = distributed
+        topic.last_sequence = max(last_sequence, distributed)
+        topic.waiting_count = topic.message_count = self._message_count(row, distributed, last_sequence)
+        for channel_name, channel_row, cursor, is_paused in channels:
+            channel = topic.add_channel(channel_name, channel_row, cursor)
+            channel.is_paused = bool(is_paused)
+            ((finished,),) = self._query(
+                "SELECT COALESCE(SUM(finished_count), 0) FROM progress WHERE channel = ?", channel_row
+            )
+            unfinished = self._message_count(row, cursor, distributed) - finished
+            channel.unread = channel.message_count = unfinished
+        return topic
 
     def _message_count(self, topic: int, after: int, through: int) -> int:
         total = "SELECT COALESCE(SUM(count), 0) FROM segments"
@@ -271,25 +220,31 @@ class QueueJournal:
         ((count,),) = self._query(total + where, topic, after, through)
         return int(count)
 
+    def _release(self, change: tuple[str, Parameters], topic: int, channel: int, through: int) -> None:
+        """Run a statement after which a channel needs no message, and delete what no other needs."""
+        self._write(
+            [
+                (REMEMBER_TICK, ()),
+                change,
+                ("DELETE FROM progress WHERE channel = ?", (channel,)),
+                (RECLAIM, {"topic": topic, "through": through}),
+                (FORGET_PROGRESS, ()),
+            ]
+        )
+
     def _query(self, statement: str, *params: int) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(statement, params).fetchall()
         except sqlite3.Error as error:
             raise self._error("read", error) from error
 
-    def _insert(self, statement: str, params: Parameters) -> int:
-        """Write one row; returns its id."""
-        row = self._write([(statement, params)])
-        assert row is not None, "the statement inserted no row"
-        return row
-
-    def _write(self, statements: Iterable[tuple[str, Parameters]]) -> int | None:
-        """Run the statements in one transaction; returns the row id that the last one made, if any."""
-        row = None
+    def _write(self, statements: Iterable[tuple[str, Parameters]]) -> int:
+        """Run the statements in one transaction; returns the row id that the last one made, or 0."""
+        row = 0
         try:
             with transaction(self._connection):
                 for statement, params in statements:
-                    row = self._connection.execute(statement, params).lastrowid
+                    row = self._connection.execute(statement, params).lastrowid or 0
         except sqlite3.Error as error:
             raise self._error("write", error) from error
         return row

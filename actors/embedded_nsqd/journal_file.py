@@ -72,27 +72,15 @@ class JournalError(StoreFailure):
     """The journal could not be read or written."""
 
 
-class JournalLocked(JournalError):
-    """Another process has the journal open."""
-
-
-class NotAJournal(JournalError):
-    """The file is not a journal of the embedded nsqd."""
-
-
-class JournalTooNew(JournalError):
-    """A newer version of this program wrote the journal."""
-
-
 def take_lock(lock_path: pathlib.Path, path: pathlib.Path) -> int:
     """Lock the journal at `path`. Returns the descriptor that holds the lock until it is closed.
 
-    Raises `JournalLocked` if another process holds the lock, or `OSError`.
+    Raises `JournalError` if another process holds the lock, or `OSError`.
     """
     lock = try_lock(lock_path)
     if lock is None:
         holder = lock_path.read_text("ascii", "replace").strip() or "unknown"
-        raise JournalLocked(
+        raise JournalError(
             f"{path}: another embedded nsqd (process {holder}) has this journal open; stop it, "
             "or give this one another directory"
         )
@@ -102,7 +90,7 @@ def take_lock(lock_path: pathlib.Path, path: pathlib.Path) -> int:
 
 
 def open_database(path: pathlib.Path) -> sqlite3.Connection:
-    """Open the journal's file, or make it. Raises `NotAJournal`, `JournalTooNew` or `JournalError`."""
+    """Open the journal's file, or make it. Raises `JournalError`."""
     try:
         connection = sqlite3.connect(path, isolation_level=None, cached_statements=32)
         try:
@@ -112,7 +100,7 @@ def open_database(path: pathlib.Path) -> sqlite3.Connection:
             raise
     except sqlite3.Error as error:
         if "not a database" in str(error):
-            raise NotAJournal(_not_a_journal(path)) from error
+            raise _not_a_journal(path) from error
         raise JournalError(f"{path}: cannot open the queue's journal: {error}") from error
     return connection
 
@@ -140,9 +128,9 @@ def _check_format(connection: sqlite3.Connection, path: pathlib.Path) -> None:
     if not application and not version and not tables:
         return  # new, or its process was killed before the schema was committed
     if application != APPLICATION_ID:
-        raise NotAJournal(_not_a_journal(path))
+        raise _not_a_journal(path)
     if version > FORMAT:
-        raise JournalTooNew(
+        raise JournalError(
             f"{path}: the journal's format is {version}, expected at most {FORMAT}: a newer "
             "version of this program wrote it. Run that version, or use another directory"
         )
@@ -166,8 +154,8 @@ def _forget_ephemeral(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _not_a_journal(path: pathlib.Path) -> str:
-    return (
+def _not_a_journal(path: pathlib.Path) -> JournalError:
+    return JournalError(
         f"{path}: this file is not a journal of the embedded nsqd, and is left as it is; "
         "move it away, or use another directory"
     )

@@ -13,15 +13,12 @@ _SETTLED_KEPT = 64  # so that a channel with little in flight does not rebuild i
 
 
 class Leases:
-    """A heap of leases. Its length counts the settled ones too."""
+    """A heap of leases."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Lease]] = []
         self._live = 0
         self._order = 0  # breaks ties
-
-    def __len__(self) -> int:
-        return len(self._heap)
 
     def start(
         self,

@@ -51,8 +51,7 @@ def _split_unequal(body: bytes, count: int) -> list[bytes]:
         if size <= 0:
             raise Refused("E_BAD_MESSAGE", f"MPUB invalid message({number}) body size {size}")
         if size > limits.MESSAGE_SIZE_MAX:
-            text = f"MPUB message too big {size} > {limits.MESSAGE_SIZE_MAX}"
-            raise Refused("E_BAD_MESSAGE", text)
+            raise Refused("E_BAD_MESSAGE", f"MPUB message too big {size} > {limits.MESSAGE_SIZE_MAX}")
         position = start + size
         if position > total:
             raise Refused("E_BAD_MESSAGE", "MPUB failed to read message body")

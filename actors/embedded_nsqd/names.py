@@ -6,17 +6,7 @@ from .limits import NAME_LENGTH_MAX
 
 EPHEMERAL_SUFFIX = "#ephemeral"
 _VALID = re.compile(rb"[.a-zA-Z0-9_-]+(#ephemeral)?")
-_ESCAPES = {
-    0x07: "\\a",
-    0x08: "\\b",
-    0x09: "\\t",
-    0x0A: "\\n",
-    0x0B: "\\v",
-    0x0C: "\\f",
-    0x0D: "\\r",
-    0x22: '\\"',
-    0x5C: "\\\\",
-}
+_ESCAPES = dict(zip('\a\b\t\n\v\f\r"\\', 'abtnvfr"\\', strict=True))  # what is written after a backslash
 
 
 def is_valid_name(name: bytes) -> bool:
@@ -37,8 +27,8 @@ def quoted(name: bytes) -> str:
 
 def _quoted_character(character: str) -> str:
     code = ord(character)
-    if code in _ESCAPES:
-        return _ESCAPES[code]
+    if character in _ESCAPES:
+        return "\\" + _ESCAPES[character]
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     if character.isprintable():

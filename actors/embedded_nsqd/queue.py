@@ -10,7 +10,7 @@ import random
 from . import limits
 from .channel import Channel
 from .ids import IdFactory
-from .journal import QueueJournal, TopicRow
+from .journal import QueueJournal
 from .names import is_ephemeral
 from .segment import Publication, build_segments
 from .topic import Topic
@@ -33,9 +33,7 @@ class Queue:
         self._ids = IdFactory(node_id, journal.last_tick())
         self._staged: dict[tuple[Topic, int], list[Publication]] = {}
         self.staged_bytes = 0
-        self.topics: dict[str, Topic] = {}
-        for row in journal.topics():
-            self._restore(row)
+        self.topics = {topic.name: topic for topic in journal.topics(sampler)}
 
     # Topics and channels.
 
@@ -65,14 +63,15 @@ class Queue:
         if not topic.is_ephemeral:
             self._journal.delete_topic(topic.row)
         del self.topics[topic.name]
-        self._unstage(topic)
+        for key in [key for key in self._staged if key[0] is topic]:
+            del self._staged[key]
         log.info("topic %s: deleted", topic.name)
 
     def delete_channel(self, topic: Topic, channel: Channel) -> None:
         """Delete a channel. An ephemeral topic is deleted with its last channel."""
         if not topic.is_ephemeral:
             self._journal.delete_channel(topic.row, channel.row, topic.distributed_sequence)
-        topic.remove_channel(channel.name)
+        del topic.channels[channel.name]
         log.info("topic %s: channel %s deleted", topic.name, channel.name)
         if topic.is_ephemeral and not topic.channels:
             self.delete_topic(topic)
@@ -162,24 +161,3 @@ class Queue:
                 break
         else:
             channel.skip_to(through)
-
-    def reclaim_space(self) -> None:
-        """Give some of the space of finished messages back to the file system."""
-        self._journal.reclaim_space()
-
-    # Helpers.
-
-    def _unstage(self, topic: Topic) -> None:
-        for key in [key for key in self._staged if key[0] is topic]:
-            del self._staged[key]
-
-    def _restore(self, row: TopicRow) -> None:
-        topic = self.topics[row.name] = Topic(row.name, row.row, self._sampler)
-        topic.is_paused = row.is_paused
-        topic.distributed_sequence = row.distributed_sequence
-        topic.last_sequence = row.last_sequence
-        topic.waiting_count = topic.message_count = row.waiting_count
-        for channel_row in row.channels:
-            channel = topic.add_channel(channel_row.name, channel_row.row, channel_row.cursor)
-            channel.is_paused = channel_row.is_paused
-            channel.unread = channel.message_count = channel_row.unfinished_count

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from .frames import MESSAGE, MESSAGE_HEAD, MESSAGE_HEAD_SIZE
-from .ids import PREFIX_LENGTH, SUFFIXES, IdFactory, id_prefix, id_sequence
+from .ids import SUFFIXES, IdFactory, id_prefix, id_sequence
 from .limits import SEGMENT_BYTES_MAX
 
 Offsets: TypeAlias = "array[int]"  # a string, because `array` takes no parameter before Python 3.12
@@ -88,13 +88,12 @@ def segment_from_row(sequence: int, count: int, payload: bytes, due_wall_ms: int
 
 
 def build_segments(
-    publications: Iterable[Publication], ids: IdFactory, now_ns: int, due_wall_ms: int = 0
+    publications: list[Publication], ids: IdFactory, now_ns: int, due_wall_ms: int = 0
 ) -> list[Segment]:
     """Give every message its id, in order, in as few segments as the limits allow.
 
     `now_ns` is the wall clock for the ids. `due_wall_ms` as in `Segment`.
     """
-    publications = list(publications)
     waiting = sum(len(publication.bodies) for publication in publications)
     segments: list[Segment] = []
     draft: _Draft | None = None
@@ -174,6 +173,3 @@ def _offsets(payload: bytes, count: int) -> Offsets:
     if count < 1 or position != len(payload):
         raise ValueError(f"a payload of {len(payload)} bytes is not {count} frames")
     return offsets
-
-
-assert PREFIX_LENGTH + len(SUFFIXES[0]) == 16, "an id is 16 digits"

@@ -8,7 +8,7 @@ import gc
 import resource
 import sys
 import time
-from typing import Any, TypeAlias
+from typing import Any
 
 from .channel import Channel
 from .edge import ConnectedClient, Edge
@@ -16,11 +16,8 @@ from .identify import VERSION
 from .subscriber import Subscriber
 from .topic import Topic
 
-BySubscriber: TypeAlias = dict[Subscriber, ConnectedClient]
-
 _NOT_SUBSCRIBED = Subscriber(0)  # its counts are 0
 
-BANNER = f"nsqd v{VERSION} (embedded in playtally)"
 _PLAIN = {
     "deflate": False,
     "snappy": False,
@@ -39,26 +36,15 @@ def stats_of(
     include_clients: bool = True,
     include_memory: bool = True,
 ) -> dict[str, Any]:
-    """All figures, or those of one topic and channel; "" stands for all. Lists are null where nsqd's are.
-
-    `include_clients` and `include_memory` are the arguments of the same meaning that GET /stats takes.
-    """
-    topics = [edge.queue.topics[topic]] if topic in edge.queue.topics else []
-    if not topic:
-        topics = [edge.queue.topics[name] for name in sorted(edge.queue.topics)]
-    by_subscriber: BySubscriber | None = None
-    if include_clients:
-        by_subscriber = {
-            connection.subscription.subscriber: connection
-            for connection in edge.connections
-            if connection.subscription is not None
-        }
+    """All figures, or those of one topic and channel; "" stands for all. Lists are null where nsqd's are."""
+    topics = [edge.queue.topics[name] for name in sorted(edge.queue.topics) if topic in ("", name)]
+    subscribed = edge.subscribed if include_clients else None
     answer: dict[str, Any] = {
         "version": VERSION,
         "health": edge.health,
         "start_time": edge.start_s,
         "topics": [
-            _topic_stats(each, channel, topic, by_subscriber)
+            _topic_stats(each, channel, topic, subscribed)
             for each in topics
             if not channel or channel in each.channels
         ],
@@ -80,8 +66,13 @@ def stats_text(stats: dict[str, Any]) -> str:
     """Format the result of `stats_of` as text in nsqd's layout."""
     now_s = int(time.time())
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(stats["start_time"]))
-    lines = [BANNER, f"start_time {started}", f"uptime {now_s - stats['start_time']}s", ""]
-    lines += [f"Health: {stats['health']}"]
+    lines = [
+        f"nsqd v{VERSION} (embedded in playtally)",
+        f"start_time {started}",
+        f"uptime {now_s - stats['start_time']}s",
+        "",
+        f"Health: {stats['health']}",
+    ]
     if "memory" in stats:
         lines += ["", "Memory:"]
         lines += [f"   {name:<25}\t{value}" for name, value in stats["memory"].items()]
@@ -94,12 +85,12 @@ def stats_text(stats: dict[str, Any]) -> str:
 
 
 def _topic_stats(
-    topic: Topic, channel: str, only_topic: str, by_subscriber: BySubscriber | None
+    topic: Topic, channel: str, only_topic: str, subscribed: dict[Subscriber, ConnectedClient] | None
 ) -> dict[str, Any]:
     channels = [topic.channels[name] for name in sorted(topic.channels) if channel in ("", name)]
     return {
         "topic_name": topic.name,
-        "channels": [_channel_stats(each, only_topic, by_subscriber) for each in channels],
+        "channels": [_channel_stats(each, only_topic, subscribed) for each in channels],
         "depth": topic.waiting_count,
         "backend_depth": 0 if topic.is_ephemeral else topic.waiting_count,
         "message_count": topic.message_count,
@@ -109,11 +100,12 @@ def _topic_stats(
     }
 
 
-def _channel_stats(channel: Channel, only_topic: str, by_subscriber: BySubscriber | None) -> dict[str, Any]:
+def _channel_stats(
+    channel: Channel, only_topic: str, subscribed: dict[Subscriber, ConnectedClient] | None
+) -> dict[str, Any]:
     clients = None
-    if by_subscriber is not None:
-        connections = [by_subscriber[each] for each in channel.subscribers if each in by_subscriber]
-        clients = [_client_stats(connection, only_topic) for connection in connections]
+    if subscribed is not None:
+        clients = [_client_stats(subscribed[each], only_topic) for each in channel.subscribers]
     return {
         "channel_name": channel.name,
         "depth": channel.depth,

@@ -62,10 +62,6 @@ class Topic:
         self.channels[name] = channel
         return channel
 
-    def remove_channel(self, name: str) -> Channel:
-        """Forget a channel, which must exist; returns it."""
-        return self.channels.pop(name)
-
     def publish(self, segment: Segment, now_ms: int, delay_ms: int) -> None:
         """Take in a segment that is committed. Its messages are ready after `delay_ms`."""
         self.last_sequence = segment.sequence

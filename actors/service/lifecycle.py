@@ -86,7 +86,6 @@ class Lifecycle:
         self.started_s = time.monotonic()
         self._state_dir = settings.supervisor.state_dir
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._stopping = False
 
     async def live(self) -> int:
         """Start all children, run until the end, stop all. Returns the exit code."""
@@ -110,7 +109,6 @@ class Lifecycle:
         rules = self.application.options.supervisor
         watching = asyncio.ensure_future(self.application.watch(rules.liveness_timeout_s))
         code = await self._end
-        self._say_stopping()
         if code == EXIT_DONE:
             await self._drain()
         await self.application.root.stop()
@@ -126,8 +124,7 @@ class Lifecycle:
                 worker.kill()
             return
         log.info("stopping: finishing what is held, then the children in reverse order")
-        self._say_stopping()
-        self._end.set_result(EXIT_DONE)
+        self._end_with(EXIT_DONE)
 
     def addresses(self) -> dict[str, str]:
         """Return the "host:port" of each part that listens, with the ports that were really taken."""
@@ -143,13 +140,17 @@ class Lifecycle:
     def broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Handle an exception that no code catches: a bug of ours, so the service ends."""
         log.error("%s", context["message"], exc_info=context.get("exception"))
-        if not self._end.done():
-            self._end.set_result(EXIT_FAILED)
+        self._end_with(EXIT_FAILED)
 
     def _root_ended(self, root: Supervisor, exit: Exit) -> None:
         log.error("the exits so far:\n  %s", "\n  ".join(self.application.exits))
+        self._end_with(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
+
+    def _end_with(self, code: int) -> None:
         if not self._end.done():
-            self._end.set_result(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
+            for worker in self.application.workers():
+                worker.say_stopping()
+            self._end.set_result(code)
 
     async def _drain(self) -> None:
         timeout_s = self.application.options.supervisor.shutdown_timeout_s
@@ -165,12 +166,6 @@ class Lifecycle:
         """Return the exit code after a failed start: `EXIT_STORE` if a child ended with it."""
         exits = [worker.last_exit for worker in self.application.workers() if worker.last_exit]
         return EXIT_STORE if any(exit.code == EXIT_STORE for exit in exits) else EXIT_FAILED
-
-    def _say_stopping(self) -> None:
-        if not self._stopping:
-            self._stopping = True
-            for worker in self.application.workers():
-                worker.say_stopping()
 
 
 def _hold(state_dir: str) -> None:

@@ -1,8 +1,6 @@
-"""Adds up the children's figures: `status --json` prints the result, and `metrics.py` shows it.
+"""Adds up the children's figures: `status --json` prints the result, and `metrics.py` shows it."""
 
-Refuses to know how the children were asked. Memory and CPU come from psutil, because only Linux has /proc.
-"""
-
+import contextlib
 import time
 from typing import Any, Protocol
 
@@ -107,19 +105,19 @@ def _supervisor(supervisor: Supervisor) -> dict[str, Any]:
 
 
 def _child(worker: Worker) -> dict[str, Any]:
-    runs = worker.process is not None and worker.state is not State.STOPPED
+    process = None if worker.state is State.STOPPED else worker.process
     return {
         "id": worker.spec.id,
-        "pid": worker.process.pid if worker.process and runs else None,
+        "pid": process.pid if process else None,
         "state": str(worker.state),
         "incarnation": worker.incarnation,
         "restarts": max(0, worker.incarnation - 1),
-        "uptime_s": round(time.monotonic() - worker.process.started_s, 1) if worker.process and runs else 0.0,
+        "uptime_s": round(time.monotonic() - process.started_s, 1) if process else 0.0,
         "last_exit": str(worker.last_exit) if worker.last_exit else None,
         "came_back_ms": _rounded(worker.came_back_ms),
         "resumed_ms": _rounded(worker.resumed_ms),
         "mailbox_bytes": worker.mailbox_bytes,
-        **_resources(worker.process.pid if worker.process and runs else None),
+        **_resources(process.pid if process else None),
     }
 
 
@@ -128,12 +126,10 @@ def _rounded(milliseconds: float | None) -> float | None:
 
 
 def _resources(pid: int | None) -> dict[str, Any]:
-    """Resident memory, and CPU seconds used, of a process."""
-    try:
-        process = psutil.Process(pid) if pid is not None else None
-        if process is not None:
+    """Resident memory, and CPU seconds used, of a process. From psutil, because only Linux has /proc."""
+    if pid is not None:
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            process = psutil.Process(pid)
             times = process.cpu_times()
             return {"memory_bytes": process.memory_info().rss, "cpu_s": round(times.user + times.system, 2)}
-    except psutil.Error:
-        pass  # it has just ended
     return {"memory_bytes": 0, "cpu_s": 0.0}

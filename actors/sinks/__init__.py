@@ -8,8 +8,6 @@ Whatever else goes wrong after sending has begun is `UNKNOWN`. A bad answer, or 
 takes more than a bounded time and memory, and never blocks the event loop.
 """
 
-from typing import assert_never
-
 from ..config import Settings, SinkKind, secret_of
 from ..sources.lookup import nsqds_of
 from .delivery import Delivery, Sink
@@ -42,6 +40,4 @@ def open_sink(settings: Settings) -> Sink:
             sink = HttpSink(publish, secret_of(publish))
         case SinkKind.NSQ_TOPIC:
             sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: nsqds_of(settings))
-        case other:
-            assert_never(other)
     return MirroredSink(sink) if publish.stdout else sink

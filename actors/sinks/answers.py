@@ -35,10 +35,7 @@ class NothingCame(EOFError):
 
 
 class Answer(NamedTuple):
-    """An answer. `keeps`: whether the connection can carry the next request.
-
-    `body`: the first `ANSWER_BODY_BYTES_MAX` bytes of it.
-    """
+    """An answer. `keeps`: whether the connection can carry the next request. `body`: its first bytes."""
 
     status: int
     reason: str
@@ -48,10 +45,7 @@ class Answer(NamedTuple):
 
 
 async def read_head(reader: asyncio.StreamReader) -> Answer:
-    """Read the head of the final answer.
-
-    Raises `NothingCame`, `EOFError` if it breaks off, `ValueError` if it is not HTTP.
-    """
+    """Read the final answer's head. Raises `NothingCame`, `EOFError`, or `ValueError` if it is not HTTP."""
     for number in range(INTERIM_ANSWERS_MAX):
         try:
             first = await _read_line(reader)
@@ -86,7 +80,7 @@ async def read_answer(reader: asyncio.StreamReader, ends_s: float) -> Answer:
         answer = await read_head(reader)
     body, whole = bytearray(), False
     try:
-        async with asyncio.timeout_at(asyncio.get_running_loop().time() + ANSWER_BODY_PATIENCE_S):
+        async with asyncio.timeout(ANSWER_BODY_PATIENCE_S):
             whole = await _read_body(reader, answer, body)
     except (TimeoutError, EOFError, OSError, ValueError):
         log.debug("what followed the client's %d was not read to its end", answer.status)
@@ -101,8 +95,10 @@ async def _read_body(reader: asyncio.StreamReader, answer: Answer, body: bytearr
         return await _read_chunks(reader, body)
     length = answer.headers.get("Content-Length", "")
     known = _is_number(length) and int(length) <= ANSWER_BODY_BYTES_MAX
-    await _read_up_to(reader, int(length) if known else ANSWER_BODY_BYTES_MAX, body)
-    return known and len(body) == int(length)
+    size = int(length) if known else ANSWER_BODY_BYTES_MAX
+    while len(body) < size and (piece := await reader.read(size - len(body))):
+        body += piece
+    return known and len(body) == size
 
 
 async def _read_chunks(reader: asyncio.StreamReader, body: bytearray) -> bool:
@@ -118,11 +114,6 @@ async def _read_chunks(reader: asyncio.StreamReader, body: bytearray) -> bool:
         body += await reader.readexactly(size)
         if (await _read_line(reader)).strip():
             return False
-
-
-async def _read_up_to(reader: asyncio.StreamReader, size: int, body: bytearray) -> None:
-    while size > len(body) and (piece := await reader.read(size - len(body))):
-        body += piece
 
 
 async def _read_line(reader: asyncio.StreamReader) -> str:

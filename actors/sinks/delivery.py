@@ -3,7 +3,7 @@
 tests/unit/sinks/test_contract.py puts every sink through this.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch
@@ -23,13 +23,17 @@ class Delivery(NamedTuple):
     notice: str = ""
 
 
-class Sink(Protocol):
-    """Sends batches. `name`: where to, for people, without passwords."""
+class Sink:
+    """Sends batches. `name`: where to, for people, without passwords.
+
+    Subclass it. One that keeps nothing open, and writes nothing later, needs `deliver` only.
+    """
 
     name: str
 
     async def deliver(self, batch: Batch) -> Delivery:
         """Send a batch once. It never raises because of a client or a network."""
+        raise NotImplementedError
 
     async def reach(self) -> None:
         """Connect and publish nothing. Raises `OSError` (its text is the reason) or `TimeoutError`."""

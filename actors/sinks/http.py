@@ -16,14 +16,14 @@ from ..config import PublishSection
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from .answers import NothingCame, accepts_gzip, judge, read_answer
-from .delivery import Delivery
+from .delivery import Delivery, Sink
 from .route import Route, SinkConnection, reason_of
 
 GZIP_BYTES_MIN = 500  # a body below this fits into one packet as it is
 UNSUPPORTED_MEDIA_TYPE = 415
 
 
-class HttpSink:
+class HttpSink(Sink):
     """POSTs batches to the client, signed if there is a secret, and keeps the connection."""
 
     def __init__(self, publish: PublishSection, secret: bytes | None = None):
@@ -65,7 +65,7 @@ class HttpSink:
             outcome = Outcome.UNKNOWN if kept else Outcome.REFUSED
             return Delivery(outcome, f"no connection within {self._timeout_s:g} s")
         except (OSError, UnicodeError) as error:
-            # SinkConnection refused, an unknown name, a certificate that is not trusted.
+            # Connection refused, an unknown name, a certificate that is not trusted.
             return Delivery(Outcome.UNKNOWN if kept else Outcome.REFUSED, reason_of(error))
         try:
             return await self._exchange(fresh, request, ends_s)
@@ -79,14 +79,10 @@ class HttpSink:
         except OSError as error:
             raise OSError(reason_of(error)) from error
 
-    async def flush(self, timeout_s: float) -> None:
-        """Nothing to wait for: every delivery was answered."""
-
     def close(self) -> None:
         """Close the kept connection."""
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            kept.close()
+        if self._kept is not None:
+            self._kept.close()
 
     async def _exchange(self, connection: SinkConnection, request: bytes, ends_s: float) -> Delivery:
         """Send, and judge the answer. Raises `NothingCame`."""

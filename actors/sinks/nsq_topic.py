@@ -17,7 +17,7 @@ from ..core.dispatcher.outbox import Batch, payload
 from ..system.addresses import split_address
 from ..system.exits import Failure
 from .answers import first_line
-from .delivery import Delivery
+from .delivery import Delivery, Sink
 from .route import SinkConnection, reason_of
 
 FRAME_BYTES_MAX = 64 * 1024  # nsqd's answers are a few bytes, its longest the one to IDENTIFY
@@ -29,11 +29,7 @@ IDENTITY = {
 }
 
 
-class NotNsqd(ValueError):
-    """The other end does not speak NSQ's protocol."""
-
-
-class NsqSink:
+class NsqSink(Sink):
     """PUBs batches to an nsqd, and keeps the connection."""
 
     def __init__(self, topic: str, timeout_s: float, locate: Callable[[], list[str]]):
@@ -62,15 +58,17 @@ class NsqSink:
             connection.writer.write(protocol.pub(self._topic, json.dumps(payload(batch)).encode()))
             async with asyncio.timeout_at(ends_s):
                 kind, told = await _read_frame(connection)
+            if kind == protocol.FRAME_TYPE_RESPONSE and told == b"OK":
+                self._kept = connection
+                return Delivery(Outcome.ACCEPTED)
+            return Delivery(Outcome.REFUSED, f"nsqd answered {first_line(told)}")
         except TimeoutError:
-            return self._unknown(connection, f"no answer within {self._timeout_s:g} s")
+            return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
         except (OSError, EOFError, ValueError) as error:
-            return self._unknown(connection, f"no answer: {reason_of(error)}")
-        if kind == protocol.FRAME_TYPE_RESPONSE and told == b"OK":
-            self._kept = connection
-            return Delivery(Outcome.ACCEPTED)
-        connection.close()  # nsqd closes it too after an error of this kind
-        return Delivery(Outcome.REFUSED, f"nsqd answered {first_line(told)}")
+            return Delivery(Outcome.UNKNOWN, f"no answer: {reason_of(error)}")
+        finally:
+            if self._kept is not connection:  # nsqd closes it too after an error
+                connection.close()
 
     async def reach(self) -> None:
         """Connect and IDENTIFY, and publish nothing. Raises `OSError`, `TimeoutError`."""
@@ -79,18 +77,10 @@ class NsqSink:
         except (EOFError, ValueError, Failure) as error:
             raise OSError(reason_of(error)) from error
 
-    async def flush(self, timeout_s: float) -> None:
-        """Nothing to wait for: every delivery was answered."""
-
     def close(self) -> None:
         """Close the kept connection."""
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            kept.close()
-
-    def _unknown(self, connection: SinkConnection, why: str) -> Delivery:
-        connection.close()
-        return Delivery(Outcome.UNKNOWN, why)
+        if self._kept is not None:
+            self._kept.close()
 
     async def _connect(self) -> SinkConnection:
         """Connect to the first nsqd that answers. Raises the error of the last one if none does."""
@@ -109,7 +99,7 @@ async def _greeted(address: str) -> SinkConnection:
         connection.writer.write(protocol.MAGIC_V2 + protocol.identify(IDENTITY))
         kind, told = await _read_frame(connection)
         if kind != protocol.FRAME_TYPE_RESPONSE:
-            raise NotNsqd(f"it answered {first_line(told)}")
+            raise ValueError(f"it answered {first_line(told)}")
         return connection
     except BaseException:
         connection.close()
@@ -117,9 +107,9 @@ async def _greeted(address: str) -> SinkConnection:
 
 
 async def _read_frame(connection: SinkConnection) -> tuple[int, bytes]:
-    """Read one frame: its type and its data. Raises `EOFError`, `OSError`, `NotNsqd`."""
+    """Read one frame: its type and its data. Raises `EOFError`, `OSError`, `ValueError`."""
     size = int.from_bytes(await connection.reader.readexactly(4), "big")
     if not 4 <= size <= FRAME_BYTES_MAX:
-        raise NotNsqd("the answer does not come from an nsqd; expected its TCP port, often 4150")
+        raise ValueError("the answer does not come from an nsqd; expected its TCP port, often 4150")
     kind, told = struct.unpack(f">l{size - 4}s", await connection.reader.readexactly(size))
     return kind, told

@@ -32,9 +32,7 @@ class SinkConnection:
 
     @property
     def usable(self) -> bool:
-        """Whether it can carry another request: it is open, and holds no bytes that would be taken for the
-        answer.
-        """
+        """Whether it is open, and holds no bytes that would be taken for the answer to another request."""
         return not (self.unasked or self.reader.at_eof() or self.writer.is_closing())
 
     @property

@@ -66,7 +66,7 @@ class StdoutWriter:
         return ""
 
 
-class StdoutSink:
+class StdoutSink(Sink):
     """Publishes a batch as one line of JSON on stdout, and waits for the reader."""
 
     name = "stdout"
@@ -86,17 +86,8 @@ class StdoutSink:
             return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({why})")
         return Delivery(Outcome.ACCEPTED)
 
-    async def reach(self) -> None:
-        """Nothing to do: stdout is there."""
 
-    async def flush(self, timeout_s: float) -> None:
-        """Nothing to wait for: a batch whose line is not written is sent again."""
-
-    def close(self) -> None:
-        """Nothing to do: stdout stays open."""
-
-
-class MirroredSink:
+class MirroredSink(Sink):
     """Another sink, and a mirror of the accepted batches on stdout, as far as that is read."""
 
     def __init__(self, sink: Sink, descriptor: int = STDOUT):

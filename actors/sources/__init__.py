@@ -5,8 +5,8 @@ from .source import Listener, Source
 
 
 def open_source(settings: Settings, listener: Listener) -> Source:
-    """The source that the settings ask for. It begins to connect, and tells the listener."""
-    from .nsqd import BatchReader  # `lookup.py` is for commands too, which need no pynsq
+    """Open the source that the settings ask for. It connects, and calls the listener."""
+    from .nsqd import BatchReader  # here, because commands import `lookup.py` and need no pynsq
 
     nsq = settings.nsq
     return BatchReader(
@@ -17,6 +17,6 @@ def open_source(settings: Settings, listener: Listener) -> Source:
         nsqd_tcp_addresses=settings.nsqd_addresses,
         lookupd_http_addresses=list(nsq.lookupd_http_addresses),
         listener=listener,
-        # The embedded nsqd keeps its messages and their ids, even if it has another port next time.
+        # The embedded nsqd keeps its message ids when its port changes, so its name has no port.
         name="embedded" if settings.embedded else "",
     )

@@ -1,4 +1,4 @@
-"""Where the nsqds are: as the settings name them, or as nsqlookupds do (GET /nodes)."""
+"""Finds the nsqds: the settings name them, or nsqlookupds do (GET /nodes)."""
 
 import http.client
 import urllib.request
@@ -29,7 +29,7 @@ _decoder = msgspec.json.Decoder(_Nodes)
 def nsqds_of(settings: Settings) -> list[str]:
     """Return the "host:port" of every nsqd that plays come from, one or more. Raises `Failure`.
 
-    Blocks while it asks nsqlookupds, if the settings name those.
+    Blocks while it asks nsqlookupds, if the settings name nsqlookupds.
     """
     lookupds = settings.nsq.lookupd_http_addresses
     return settings.nsqd_addresses or [nsqd for address in lookupds for nsqd in ask_lookupd(address)]
@@ -60,7 +60,7 @@ def nodes_url(address: str) -> str:
 def nsqds_in(answer: bytes, address: str) -> list[str]:
     """Return the "host:port" of every nsqd in the body of an answer to GET /nodes.
 
-    `address` names the nsqlookupd in the `Failure` that a body of another form raises.
+    A body of another form raises a `Failure` that names the nsqlookupd by its `address`.
     """
     try:
         nodes = _decoder.decode(answer).producers

@@ -1,10 +1,10 @@
 """The source on nsqd: pynsq's Reader, made fast by reading a whole socket buffer at a time.
 
 pynsq does connections, discovery, feature negotiation and heartbeats. Some of its habits are replaced
-(docs/decisions/0004 has the measurements): one future per read instead of two per frame; many FINs in one
-write; a RDY that follows the traffic (`core/consumer/ready_count.py`) instead of a fixed one; a lost nsqd is
-tried again after a quarter of a second instead of fifteen seconds. No message is given up after a number of
-attempts, and nothing puts the reader into back-off. If the other end does not speak NSQ's protocol, the
+(docs/decisions/0004 has the measurements). A read takes one future, instead of two per frame. One write sends
+many FINs. RDY follows the traffic (`core/consumer/ready_count.py`) and is not fixed. A lost nsqd is tried
+again after a quarter of a second instead of fifteen seconds. No message is given up after a number of
+attempts, and the reader never goes into back-off. If the other end does not speak NSQ's protocol, the
 connection is closed with one line in the log and tried again.
 """
 
@@ -33,7 +33,7 @@ READ_BYTES_MAX = 256 * 1024
 RECONNECT_S = 0.25
 FINISH_DELAY_S = 0.002
 LOOKUP_INTERVAL_S = 5
-HANDSHAKE_TIMEOUT_S = 5  # from connecting until subscribed; after that, heartbeats tell
+HANDSHAKE_TIMEOUT_S = 5  # from connecting until subscribed; after that, heartbeats find a dead nsqd
 # How long a message may wait in nsqd's buffer if fewer than RDY are in flight. This is the least that nsqd
 # allows by default (min-output-buffer-timeout).
 OUTPUT_BUFFER_TIMEOUT_MS = 25
@@ -64,8 +64,8 @@ class BatchConnection(nsq.AsyncConn):
     def finish(self, ids: bytes) -> None:
         """FIN these messages, 16 hexadecimal digits each.
 
-        They are written at once if few messages are allowed in flight, because nsqd then waits for them. Else
-        they wait for more: a write costs more than a thousand FINs in it.
+        If few messages are allowed in flight, the FINs are written at once, because nsqd waits for them.
+        Otherwise they wait for more FINs, because one write costs more time than the thousand FINs in it.
         """
         self._finished += ids
         if count(self._finished, HEX_ID_BYTES) >= self.last_rdy // 4:
@@ -136,7 +136,7 @@ class BatchConnection(nsq.AsyncConn):
             self.refuse(f"not understood before it was subscribed ({error!r})")
 
     def _write(self, data: bytes) -> None:
-        # On a lost connection a FIN is of no use: nsqd gives the message again.
+        # On a lost connection a FIN is of no use: nsqd delivers the message again.
         if not self.stream.closed():
             _ = self.send(data)  # nobody awaits the write
 
@@ -197,9 +197,9 @@ class BatchReader(nsq.Reader):
         listener: Listener,
         name: str = "",
     ):
-        """Connects to the nsqds given, or to those that the nsqlookupds name.
+        """Connects to the given nsqds, or to the nsqds that the nsqlookupds name.
 
-        `name`: what one nsqd is called that may have another address next time; else it is its address.
+        `name`: the name of an nsqd whose address may change. Without it, an nsqd is named by its address.
         """
         self._listener = listener
         self._name = name
@@ -208,7 +208,7 @@ class BatchReader(nsq.Reader):
         self._connecting: dict[str, BatchConnection] = {}
         self._waited_for: set[str] = set()
         self._closed = False
-        # Where nsqlookupds name the nsqds, the next lookup is the next try.
+        # If nsqlookupds name the nsqds, a lost nsqd is tried again after the next lookup.
         self._retry_s = LOOKUP_INTERVAL_S if lookupd_http_addresses else RECONNECT_S
         super().__init__(
             topic,
@@ -306,7 +306,7 @@ class BatchReader(nsq.Reader):
         log.error("nsqd %s: %s", conn, error)
 
     def _redistribute_rdy_state(self) -> None:
-        """Do nothing: RDY is set by the listener alone, and pynsq would take it from an idle nsqd."""
+        """Do nothing: only the listener sets RDY. pynsq would take RDY away from an idle nsqd."""
 
 
 def _unused(message: nsq.Message) -> None:

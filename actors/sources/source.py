@@ -1,6 +1,6 @@
 """What a source of plays offers: numbered connections that are read in batches.
 
-`nsqd.py` is the real one. tests/unit/sources/test_contract.py puts an implementation through all of this.
+`nsqd.py` is the real one. tests/unit/sources/test_contract.py tests every implementation.
 """
 
 from collections.abc import Callable
@@ -10,22 +10,22 @@ from ..core.consumer.frames import Parsed
 
 
 class Listener(Protocol):
-    """Who is told what happens on the connections of a source."""
+    """The owner of a source, which the source calls when something happens on a connection."""
 
     def connected(self, connection: int, source: str, ready_count_max: int) -> None:
-        """A connection is there; its number was never used before. It gets no message before its RDY is set.
+        """A connection is subscribed. Its number is new. nsqd sends no message on it before its RDY is set.
 
-        `source` names where its message ids are unique. `ready_count_max` is the greatest RDY allowed.
+        Message ids are unique within `source`. `ready_count_max` is the greatest RDY allowed.
         """
 
     def received(self, connection: int, parsed: Parsed) -> None:
         """The messages of one read, at least one.
 
-        May raise `BadStream`, with nothing taken in: the source then closes the connection.
+        May raise `BadStream`, leaving the state unchanged: the source then closes the connection.
         """
 
     def disconnected(self, connection: int) -> None:
-        """A connection was lost. Its messages in flight come again. The source reconnects by itself."""
+        """A connection was lost. Its messages in flight are delivered again. The source reconnects itself."""
 
 
 class Source(Protocol):
@@ -33,7 +33,7 @@ class Source(Protocol):
 
     @property
     def ready_count(self) -> int:
-        """The RDY of all connections together, as the source has it now."""
+        """The present RDYs of all connections, added up."""
 
     def set_ready_count(self, connection: int, ready_count: int) -> None:
         """Allow this many messages in flight on a connection, 0 or more."""
@@ -42,7 +42,7 @@ class Source(Protocol):
         """Finish messages that this connection gave. `ids`: 16 hexadecimal digits each, in a row."""
 
     def publish(self, connection: int, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
-        """Publish on this connection; `done` is called once all of them are acknowledged, or never."""
+        """Publish on this connection. Call `done` when all bodies are acknowledged, which may be never."""
 
     def close(self) -> None:
-        """Close all connections, without a word to the listener. What is in flight goes to others."""
+        """Close all connections without calling the listener. nsqd delivers what is in flight to others."""

@@ -2,8 +2,9 @@
 
 Promises: a commit is written whole or not at all. It survives a kill -9 of any process, and with
 `synchronous = FULL` a power cut too. One process opens a store; a second one is refused. A file that is
-missing, damaged, older than promised, or of another format, shard or state is refused with its name and what
-to do. It is left as it is and never replaced by an empty one. Refuses to know what the numbers mean.
+missing or damaged, that has fewer commits than its mark promises, or that is of another format, shard or
+state, is refused. The error names it and says what to do. A refused file is left as it is, and never replaced
+by an empty one. This package does not know what the numbers mean.
 
     protocols.py  what a store offers
     folder.py     the set of ledgers of a state folder: made together, once

@@ -1,7 +1,7 @@
 """One SQLite file, written by one process: made once, and locked while it is open.
 
 Opening never makes a file. A refused file is left as it is, because it is checked through a read-only
-connection before a writing one is opened. Owns the texts of the refusals.
+connection before a writing one is opened. This module owns the texts of the refusals.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from ..system.locks import LOCK_TIMEOUT_S, lock_file
 from ..system.transactions import transaction
 
 FORMAT = 3
-# Errors that may pass by themselves, by the low 8 bits of SQLite's code. The higher bits are details.
+# Errors that may pass by themselves: the low 8 bits of SQLite's codes. The higher bits are details.
 PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 WHAT_TO_DO = "It is left as it is: restore it from a backup, or use another supervisor.state_dir"
 
@@ -117,7 +117,7 @@ def check_facts(path: Path, connection: sqlite3.Connection, expected: Facts) -> 
         )
     for key, value in expected.items():
         if key == "state" and key not in found:
-            continue  # made by an earlier version, which had no such id
+            continue  # a file of an earlier version has no such id
         if found.get(key) != value:
             raise StoreFailure(
                 f"{path}: was made with {key} = {found.get(key)}, expected {value}: a file of another "
@@ -132,9 +132,9 @@ def refused(path: Path, why: object) -> StoreFailure:
 
 
 def _check_whole(path: Path) -> None:
-    """Raise `StoreFailure` for a file that ends within a page, which SQLite would fill up with zeros.
+    """Raise `StoreFailure` for a file that ends within a page. SQLite would fill that page with zeros.
 
-    A file with a -wal need not be whole: the -wal has what is missing.
+    A file with a -wal may end within a page: the -wal has what is missing.
     """
     wal = Path(f"{path}-wal")
     if wal.exists() and wal.stat().st_size:

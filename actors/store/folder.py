@@ -1,8 +1,8 @@
 """The set of ledgers of a state folder: a JSON file says how many there are, and in which folder.
 
 A lost ledger must not begin again at zero. So all files of a state are made together, once, before any of
-them is used, and `ledgers.json` records that: a file that is missing later was lost. `reshard` makes another
-set in a folder of its own. It replaces the old set in one step, when its name is written to `ledgers.json`.
+them is used, and `ledgers.json` records that. If a file is missing later, it was lost. `reshard` makes
+another set in a folder of its own. The new set replaces the old one when `ledgers.json` names its folder.
 
     making ──all files made──▶ made ──reshard──▶ made, of another folder and number
 """
@@ -37,7 +37,10 @@ INSERT INTO totals VALUES (NULL);
 
 
 class LedgerSetStage(StrEnum):
-    """Whether all files of a set are made. Before, some may be half made, and no play is counted in them."""
+    """Whether all files of a set are made.
+
+    While it is MAKING, some may be half made, and no play is counted in any of them.
+    """
 
     MAKING = "making"
     MADE = "made"
@@ -98,7 +101,7 @@ def find(state_dir: str | Path) -> LedgerSet | None:
 
 
 def claim(state_dir: str, shards: int) -> LedgerSet:
-    """The ledgers of a state folder, which are made if nothing was ever counted there.
+    """Return the ledgers of a state folder. Make them if nothing was ever counted there.
 
     Raises `StoreFailure` if a ledger is gone, or if the state has another number of shards.
     """
@@ -175,7 +178,7 @@ def _make(state_dir: str, shards: int) -> LedgerSet:
 
 
 def _found_without_name(state_dir: Path) -> LedgerSet | None:
-    """The only set of ledgers in a folder without `ledgers.json`: from a backup, or an earlier version."""
+    """The only set of ledgers in a folder without `ledgers.json`, from a backup or an earlier version."""
     folders = ["", *sorted(path.name for path in state_dir.glob(f"{RESHARDED}*") if path.is_dir())]
     names = ("counter-*.sqlite", "dispatcher.sqlite")
     files = {
@@ -191,7 +194,7 @@ def _found_without_name(state_dir: Path) -> LedgerSet | None:
             "all folders but the one to use"
         )
     [(folder, paths)] = files.items()
-    with open_read_only(paths[-1]) as connection:  # the dispatcher's, if it exists
+    with open_read_only(paths[-1]) as connection:  # the dispatcher's store, if it exists
         facts = check_facts(paths[-1], connection, {})
     shards = facts.get("shards")
     if type(shards) is not int:

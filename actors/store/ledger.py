@@ -1,9 +1,9 @@
 """One shard's ledger on disk: accounts, seen message ids, tallies.
 
-A commit appends seen ids, one row per bucket: cheap to write, but a million rows are slow to read. So the
-rows of a bucket are merged into one when the bucket is loaded and when it has `ROWS_A_BUCKET_MAX` rows. Every
-`COMMITS_A_COMPACTION` commits, one bucket that gets no more ids is merged too. A commit merges at most one
-bucket.
+A commit appends one row of seen ids per bucket. That is cheap to write, but a million rows are slow to read.
+So the rows of a bucket are merged into one when the bucket is loaded and when it has `ROWS_A_BUCKET_MAX`
+rows. Every `COMMITS_A_COMPACTION` commits, one bucket that gets no more ids is merged too. A commit merges at
+most one bucket.
 """
 
 import logging
@@ -51,7 +51,7 @@ class SqliteLedgerStore:
         self._mark.write(self._commits)
 
     def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
-        """Accounts, seen ids and tallies as committed. Call it once: they belong to the caller then."""
+        """Accounts, seen ids and tallies as committed. Call it once: the caller owns them afterwards."""
         return self._accounts, self._load_seen(), self._tallies
 
     def commit(self, changes: LedgerChanges) -> None:

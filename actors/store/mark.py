@@ -1,9 +1,9 @@
 """The mark of a ledger: a small file beside it that says how many commits were promised.
 
-If a ledger's -wal is missing or cut short by a bad byte, or if the ledger is from a backup, then it is merely
-older, and SQLite can't notice that. Plays that were finished on the queue would be lost in silence. So the
-number of each commit is written here after it, and a kill of the process does not undo that. A ledger that is
-behind its mark has lost commits.
+A ledger is older than it should be if its -wal is missing or cut short by a bad byte, or if it is from a
+backup. SQLite can't notice that. Plays that were finished on the queue would be lost in silence. So after
+each commit, its number is written to the mark. A kill of the process does not undo that write. A ledger that
+is behind its mark has lost commits.
 
 A power cut may undo commits (with `synchronous = NORMAL`) but not the mark. So the mark names the boot of the
 machine in which it was written.
@@ -53,7 +53,7 @@ def read_mark(ledger: Path) -> tuple[int, bool]:
 
 
 def _boot() -> bytes:
-    """The id of this boot (16 bytes); always the same where the system has none (macOS)."""
+    """The id of this boot (16 bytes). On a system without such an id (macOS) it is always the same."""
     try:
         return bytes.fromhex(_BOOT_FILE.read_text(encoding="ascii").strip().replace("-", ""))[:16]
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The dispatcher's batches on disk: those that some ledger has not recorded yet, and the publish totals."""
+"""The dispatcher's store on disk: the batches that some ledger has not recorded yet, and publish totals."""
 
 import uuid
 

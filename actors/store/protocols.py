@@ -20,7 +20,7 @@ class LedgerStore(Protocol):
     """One shard's ledger, which one process at a time has open."""
 
     def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
-        """Accounts, seen ids and tallies as committed. Call it once: they belong to the caller then."""
+        """Accounts, seen ids and tallies as committed. Call it once: the caller owns them afterwards."""
 
     def commit(self, changes: LedgerChanges) -> None:
         """Write the changes in one transaction."""

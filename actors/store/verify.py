@@ -1,8 +1,8 @@
 """Checks everything that the ledgers of a state folder promise, without changing a byte.
 
 The result is one finding per file. A service may run meanwhile: each file is read as of one commit. A changed
-bit goes unnoticed only if it makes another valid number, and only in a number that is stored once: an arrival
-or a published total.
+bit goes unnoticed only in a number that is stored once (an arrival or a published total), and only if the
+changed number is valid too.
 """
 
 import sqlite3

@@ -6,9 +6,9 @@ Owns the child's end of the control pipe, the links, the signals and the log. Pr
 
 import asyncio
 import contextlib
-import importlib
 import logging
 import os
+import pkgutil
 import signal
 import socket
 import sys
@@ -165,13 +165,16 @@ class ActorHost(Generic[Inbox, Options]):
         if message.peer in self._links:
             self._lost(self._links[message.peer])
         link = Link(
-            message.peer, message.incarnation, end, self.actor.inbox, self._loop, self._deliver, self._lost
+            message.peer,
+            message.incarnation,
+            end,
+            self.actor.inbox,
+            self._loop,
+            self.actor.handle,
+            self._lost,
         )
         self._links[message.peer] = link
         self.actor.linked(message.peer)
-
-    def _deliver(self, link: Link[Inbox], messages: list[Inbox]) -> None:
-        self.actor.handle(link.peer, messages)
 
     def _lost(self, link: Link[Inbox]) -> None:
         if self._links.get(link.peer) is link:
@@ -240,15 +243,12 @@ def run(start_args: StartArgs, connection: Connection) -> None:
 
 def configure_log(name: str, level: str) -> None:
     """One line an event on stderr: time, who, what."""
-    handler = logging.StreamHandler(sys.stderr)
     line = f"%(asctime)s.%(msecs)03d %(levelname).1s {name:<12} %(message)s"
-    handler.setFormatter(logging.Formatter(line, "%H:%M:%S"))
-    logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.basicConfig(format=line, datefmt="%H:%M:%S", level=level, force=True)
 
 
 def _live(start_args: StartArgs, control: ControlPipe[ChildInbox]) -> int:
-    module, _, name = start_args.start.partition(":")
-    kind: type[Actor[Any, Any]] = getattr(importlib.import_module(module), name)
+    kind: type[Actor[Any, Any]] = pkgutil.resolve_name(start_args.start)
     loop: Loop
     if kind.needs_asyncio:
         loop = asyncio.new_event_loop()

@@ -45,7 +45,7 @@ class Application(Generic[Options]):
         self.name = name
         self.options = options
         self.exits: deque[str] = deque(maxlen=EXITS_KEPT_MAX)
-        self.root = Supervisor(root, self._make_worker, on_end)
+        self.root = Supervisor(root, lambda spec, on_exit: Worker(spec, self, on_exit), on_end)
         self._with_addresses = with_addresses
 
     def workers(self) -> list[Worker]:
@@ -77,10 +77,7 @@ class Application(Generic[Options]):
             await asyncio.gather(*(worker.refresh() for worker in asked))
 
     async def drain(self, timeout_s: float) -> list[Worker]:
-        """Let the children finish what they hold, in reverse order of their start.
-
-        Each gets `timeout_s` seconds. Returns those that still hold something then.
-        """
+        """Give each child, last first, `timeout_s` seconds to finish what it holds. Returns who did not."""
         drained = [one for one in reversed(self.workers()) if one.spec.drains]
         return [one for one in drained if not await one.drain(timeout_s)]
 
@@ -102,9 +99,6 @@ class Application(Generic[Options]):
                 elif since_s is not None and now_s - since_s > timeout_s:
                     worker.process.kill_hung(f"no answer for {now_s - since_s:.1f} s")
                 worker.ping()
-
-    def _make_worker(self, spec: ChildSpec, on_exit: Callable[[Worker, Exit], None]) -> Worker:
-        return Worker(spec, self, on_exit)
 
 
 def _link(one: Worker, other: Worker) -> None:

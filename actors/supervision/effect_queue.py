@@ -38,16 +38,8 @@ class EffectQueue(Generic[Effect]):
         self._todo: deque[Effect] = deque()
         self._retry: Timer | None = None
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether all effects were carried out."""
-        return not self._todo
-
     def perform(self, effects: Iterable[Effect]) -> None:
-        """Carry these out after all that were given before.
-
-        Raises what `carry_out` raises, but for `retry_on`.
-        """
+        """Carry these out after all given before. Raises what `carry_out` raises, but for `retry_on`."""
         self._todo.extend(effects)
         if self._retry is None:
             self._go_on()

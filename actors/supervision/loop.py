@@ -1,9 +1,9 @@
 """The loop of a process: it waits for descriptors, timers and signals, and calls who asked for them.
 
-`Loop` is the part of asyncio's loop that supervision needs, so asyncio's is one. `PlainLoop` does the same
-without futures and tasks, for actors that have no other I/O than their pipes.
+It is asyncio's, or a `PlainLoop`, without futures and tasks, for an actor with no other I/O than its pipes.
 """
 
+import asyncio
 import heapq
 import selectors
 import signal
@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 Result = TypeVar("Result")
 
@@ -23,42 +23,8 @@ class Timer(Protocol):
         """Don't call it."""
 
 
-class Loop(Protocol):
-    """See asyncio's loop, which has the same methods. Descriptors are ints."""
-
-    def add_reader(self, fd: int, callback: Callable[[], None], /) -> object:
-        """Call that whenever the descriptor can be read."""
-
-    def remove_reader(self, fd: int, /) -> bool:
-        """No more."""
-
-    def add_writer(self, fd: int, callback: Callable[[], None], /) -> object:
-        """Call that whenever the descriptor can be written."""
-
-    def remove_writer(self, fd: int, /) -> bool:
-        """No more."""
-
-    def call_later(self, delay: float, callback: Callable[[], None], /) -> Timer:
-        """Call that once, after this many seconds."""
-
-    def add_signal_handler(self, sig: int, callback: Callable[[], None], /) -> None:
-        """Call that when the signal comes, in turn with everything else."""
-
-    def set_exception_handler(self, handler: Callable[[Any, dict[str, Any]], object], /) -> None:
-        """Who is told what a call raised."""
-
-    def run_until_complete(self, future: Coroutine[Any, Any, Result], /) -> Result:
-        """Run a coroutine to its end."""
-
-    def run_forever(self) -> None:
-        """Run until `stop`."""
-
-    def stop(self) -> None:
-        """Let `run_forever` return."""
-
-
 class PlainLoop:
-    """A `Loop` over one selector. What a call raises leaves `run_forever`."""
+    """The methods of asyncio's loop that supervision needs, over one selector. Descriptors are ints."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -70,29 +36,29 @@ class PlainLoop:
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
 
     def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
-        """See `Loop`."""
+        """Call that whenever the descriptor can be read."""
         self._add(fd, selectors.EVENT_READ, callback)
 
-    def remove_reader(self, fd: int) -> bool:
-        """See `Loop`."""
-        return self._remove(fd, selectors.EVENT_READ)
+    def remove_reader(self, fd: int) -> None:
+        """Take back `add_reader`."""
+        self._remove(fd, selectors.EVENT_READ)
 
     def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
-        """See `Loop`."""
+        """Call that whenever the descriptor can be written."""
         self._add(fd, selectors.EVENT_WRITE, callback)
 
-    def remove_writer(self, fd: int) -> bool:
-        """See `Loop`."""
-        return self._remove(fd, selectors.EVENT_WRITE)
+    def remove_writer(self, fd: int) -> None:
+        """Take back `add_writer`."""
+        self._remove(fd, selectors.EVENT_WRITE)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
-        """See `Loop`."""
+        """Call that once, after this many seconds."""
         timer = _PlainTimer(callback)
         heapq.heappush(self._timers, (time.monotonic() + delay, next(self._sequence), timer))
         return timer
 
     def add_signal_handler(self, sig: int, callback: Callable[[], None]) -> None:
-        """See `Loop`."""
+        """Call that when the signal comes, in turn with everything else."""
         if self._wakeup is None:
             self._wakeup = socket.socketpair()
             for end in self._wakeup:
@@ -111,7 +77,7 @@ class PlainLoop:
         return run_at_once(future)
 
     def run_forever(self) -> None:
-        """See `Loop`."""
+        """Run until `stop`. Raises what a call raises."""
         self._stopped = False
         while not self._stopped:
             for key, ready in self._selector.select(self._timeout_s()):
@@ -122,10 +88,12 @@ class PlainLoop:
                         call()
             now_s = time.monotonic()
             while self._timers and self._timers[0][0] <= now_s:
-                heapq.heappop(self._timers)[2].fire()
+                timer = heapq.heappop(self._timers)[2]
+                if not timer.cancelled:
+                    timer.call()
 
     def stop(self) -> None:
-        """See `Loop`."""
+        """Let `run_forever` return."""
         self._stopped = True
 
     def _timeout_s(self) -> float | None:
@@ -142,16 +110,15 @@ class PlainLoop:
         elif sum(calls) != known:
             self._selector.modify(fd, sum(calls))
 
-    def _remove(self, fd: int, event: int) -> bool:
+    def _remove(self, fd: int, event: int) -> None:
         calls = self._calls.get(fd, {})
         if calls.pop(event, None) is None:
-            return False
+            return
         if calls:
             self._selector.modify(fd, sum(calls))
         else:
             del self._calls[fd]
             self._selector.unregister(fd)
-        return True
 
     def _on_signal(self) -> None:
         assert self._wakeup is not None
@@ -162,15 +129,14 @@ class PlainLoop:
 
 class _PlainTimer:
     def __init__(self, call: Callable[[], None]):
-        self._call = call
+        self.call = call
         self.cancelled = False
 
     def cancel(self) -> None:
         self.cancelled = True
 
-    def fire(self) -> None:
-        if not self.cancelled:
-            self._call()
+
+Loop: TypeAlias = asyncio.AbstractEventLoop | PlainLoop
 
 
 def run_at_once(coroutine: Coroutine[Any, Any, Result]) -> Result:

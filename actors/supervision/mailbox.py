@@ -67,12 +67,13 @@ class Link(Generic[Inbox]):
         end: socket.socket,
         inbox: Any,
         loop: Loop,
-        on_messages: Callable[["Link[Inbox]", list[Inbox]], None],
+        on_messages: Callable[[str, list[Inbox]], None],
         on_lost: Callable[["Link[Inbox]"], None],
     ):
         """Reads until the peer is gone, and then calls `on_lost`; or until `close` is called.
 
-        Bytes that are not a message of this mailbox raise `BadMail` in the loop.
+        `on_messages` gets the peer's name and the messages that arrived together. Bytes that are not a
+        message of this mailbox raise `BadMail` in the loop.
         """
         end.setblocking(False)
         self.peer = peer
@@ -134,12 +135,10 @@ class Link(Generic[Inbox]):
             return
         messages = self._decoder.feed(data)
         if messages:
-            self._on_messages(self, messages)
+            self._on_messages(self.peer, messages)
 
     def _write(self, data: bytes | bytearray) -> int:
-        """Write. Returns the number of bytes that are done with: written, or dropped with a peer that is
-        gone.
-        """
+        """Returns the number of bytes that are done with: written, or dropped with a peer that is gone."""
         try:
             return self._end.send(data)
         except BlockingIOError:

@@ -46,16 +46,16 @@ class ChildProcess:
     def __init__(
         self,
         start_args: StartArgs,
-        on_message: Callable[["ChildProcess", SupervisorInbox], None],
-        on_exit: Callable[["ChildProcess", Exit], None],
+        on_message: Callable[[SupervisorInbox], None],
+        on_exit: Callable[[Exit], None],
     ):
         """Starts the process. `on_exit` is called once, when the process is gone and reaped."""
         self.start_args = start_args
         self.started_s = time.monotonic()
+        self.alive = True  # and False once it is reaped
         self.hung = ""
         self._on_message = on_message
         self._on_exit = on_exit
-        self._exited = False
         self._closed = False
         self._code: int | None = None
         self._reaper: asyncio.TimerHandle | None = None
@@ -68,35 +68,30 @@ class ChildProcess:
         self._loop.add_reader(self._control.fileno(), self._on_readable)
         self._loop.add_reader(self._sentinel, self._status)
 
-    @property
-    def alive(self) -> bool:
-        """Whether the process was not reaped yet."""
-        return not self._exited
-
     def send(self, message: Struct, descriptor: int | None = None) -> None:
         """Send a message to the child; dropped if the child is gone, or stuck: the watchdog notices."""
         with contextlib.suppress(PeerLost, PeerStuck):
             self._control.send(message, descriptor)
 
-    def signal(self, number: int) -> None:
-        """Send a signal; ignored if the process is gone."""
-        if not self._exited:
-            send_signal(self.pid, number)
+    def kill(self) -> None:
+        """SIGKILL; ignored if the process is gone."""
+        if self.alive:
+            send_signal(self.pid, signal.SIGKILL)
 
     def kill_hung(self, why: str) -> None:
         """SIGKILL for a child that does not answer."""
         self.hung = why
-        self.signal(signal.SIGKILL)
+        self.kill()
 
     def _on_readable(self) -> None:
         try:
             for message, _ in self._control.receive():
-                self._on_message(self, message)
+                self._on_message(message)
         except PeerLost:
             self._closed = True
             self._loop.remove_reader(self._control.fileno())
             # It may hang in exiting: make sure of its death.
-            self._reaper = self._loop.call_later(REAP_TIMEOUT_S, self.signal, signal.SIGKILL)
+            self._reaper = self._loop.call_later(REAP_TIMEOUT_S, self.kill)
             self._end_if_gone()
         except BadMail as error:
             self.kill_hung(str(error))  # what follows in the pipe can't be read any more
@@ -113,14 +108,14 @@ class ChildProcess:
         self._end_if_gone()
 
     def _end_if_gone(self) -> None:
-        if self._exited or not self._closed or self._code is None:
+        if not self.alive or not self._closed or self._code is None:
             return
-        self._exited = True
+        self.alive = False
         if self._reaper is not None:
             self._reaper.cancel()
         self._control.close()
         self._process.close()
-        self._on_exit(self, _exit(self._code, self.hung))
+        self._on_exit(_exit(self._code, self.hung))
 
 
 def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:

@@ -35,9 +35,7 @@ class Shutdown(Struct, frozen=True, array_like=True, tag="shutdown"):
 
 
 class Ready(Struct, frozen=True, array_like=True, tag="ready"):
-    """Child to supervisor: `init` is done. `addresses`: "host:port" by the key of the setting. `note`: for
-    the log.
-    """
+    """Child to supervisor: `init` is done. `addresses`: "host:port" by setting. `note`: for the log."""
 
     addresses: dict[str, str] = {}
     note: str = ""

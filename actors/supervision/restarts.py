@@ -80,10 +80,7 @@ class ChildSpec(Struct, frozen=True):
 
 
 class Exit(Struct, frozen=True):
-    """How a child ended: its exit code, the signal that killed it, or the shutdown of a supervisor.
-
-    `hung`: why we killed it, if we did.
-    """
+    """How a child ended: exit code, signal, or the shutdown of a supervisor. `hung`: why we killed it."""
 
     code: int | None = None
     signal: str | None = None
@@ -133,10 +130,6 @@ class Restarts:
         for child in spec.children:
             self.add(child)
 
-    def specs(self) -> list[ChildSpec]:
-        """The children's specs, in the order in which they start."""
-        return list(self._children.values())
-
     def add(self, child: ChildSpec) -> None:
         """Add a child after the others. Raises `SpecError`."""
         if child.id in self._children:
@@ -159,16 +152,13 @@ class Restarts:
     def exited(self, child_id: str, exit: Exit, now_ms: int) -> Plan | End:
         """What to do about a child that exited without having been told to. `now_ms` is monotonic."""
         child = self._children[child_id]
-        if child.restart is Restart.PERMANENT:
-            return self._restart(child, exit, now_ms)
-        if child.restart is Restart.TRANSIENT and not exit.normal:
+        broke = child.restart is Restart.TRANSIENT and not exit.normal
+        if child.restart is Restart.PERMANENT or broke:
             return self._restart(child, exit, now_ms)
         self._ended.add(child_id)
-        shuts_down = child.significant and self._all_that_matter_ended()
-        forget = (child_id,) if child.restart is Restart.TEMPORARY else ()
-        if shuts_down:
+        if child.significant and self._all_that_matter_ended():
             return End(f"{child_id} {exit}, and it is significant", gave_up=False)
-        return Plan(forget=forget)
+        return Plan(forget=(child_id,) if child.restart is Restart.TEMPORARY else ())
 
     def _all_that_matter_ended(self) -> bool:
         if self.spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT:

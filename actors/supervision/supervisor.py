@@ -49,10 +49,11 @@ class Supervisor:
 
     async def start(self) -> None:
         """Start the children in order. Raises `StartFailed`, with all stopped again, if one can't."""
-        if self.state is State.STOPPED and self.spec.supervisor is not None:
-            self._rules = Restarts(self.spec.supervisor)  # a fresh incarnation remembers nothing
-            for spec in [one for one in self.spec.supervisor.children if one.id not in self._children]:
-                self._children[spec.id] = self._make(spec)
+        if self.state is State.STOPPED:
+            self._rules = Restarts(self._rules.spec)  # a fresh incarnation remembers nothing
+            for spec in self._rules.spec.children:
+                if spec.id not in self._children:
+                    self._children[spec.id] = self._make(spec)
         self.state = State.STARTING
         self._early = []
         for child in list(self._children.values()):

@@ -11,7 +11,6 @@ A worker has a state and a present process. Its supervisor decides what follows 
 
 import asyncio
 import logging
-import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -148,7 +147,8 @@ class Worker:
         try:
             self.process = ChildProcess(start_args, self._heard, self._exited)
         except OSError as error:
-            self._ended(Exit(code=EXIT_FAILED), 0)
+            self.process = None
+            self._exited(Exit(code=EXIT_FAILED))
             raise StartFailed(str(error)) from error
         try:
             ready = await asyncio.wait_for(asyncio.shield(self._ready), START_TIMEOUT_S)
@@ -169,7 +169,7 @@ class Worker:
         if self._move(Event.STOP) is State.STOPPED or self.process is None:
             return
         if self.spec.shutdown_ms == 0:
-            self.process.signal(signal.SIGKILL)
+            self.process.kill()
         else:
             self.process.send(Shutdown())
         timeout_s = self.spec.shutdown_ms / 1000 if self.spec.shutdown_ms else None
@@ -181,20 +181,15 @@ class Worker:
         log.info("%s stopped", self)
 
     async def drain(self, timeout_s: float) -> bool:
-        """Let it finish what it holds, for up to `timeout_s` seconds. Returns whether it holds nothing any
-        more.
-        """
+        """Let it finish what it holds, for up to `timeout_s` seconds. Returns whether it did, or is gone."""
         if self.state is not State.RUNNING or self.process is None:
             return True
         self.process.send(Drain())
-        waits = [
-            asyncio.ensure_future(self._drained.wait()),
-            asyncio.ensure_future(self._gone.wait()),
-        ]
-        done, waiting = await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        for one in waiting:
-            one.cancel()
-        return bool(done)
+        try:
+            await asyncio.wait_for(self._drained.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
 
     def say_stopping(self) -> None:
         """Tell it that the service stops: see `Stopping`."""
@@ -205,7 +200,7 @@ class Worker:
     def kill(self) -> None:
         """SIGKILL."""
         if self.process is not None:
-            self.process.signal(signal.SIGKILL)
+            self.process.kill()
 
     def _move(self, event: Event) -> State:
         """The state after an event. Raises `AssertionError` for one that can't happen now."""
@@ -241,9 +236,7 @@ class Worker:
 
     # What its process does
 
-    def _heard(self, process: ChildProcess, message: SupervisorInbox) -> None:
-        if process is not self.process:
-            return
+    def _heard(self, message: SupervisorInbox) -> None:
         match message:
             case Ready():
                 if not self._ready.done():
@@ -258,7 +251,8 @@ class Worker:
                 if answer is not None and not answer.done():
                     answer.set_result(None)
             case MayEnd():
-                asyncio.get_running_loop().call_later(SIGTERM_PAUSE_S, self._let_end, process)
+                assert self.process is not None
+                asyncio.get_running_loop().call_later(SIGTERM_PAUSE_S, self._let_end, self.process)
             case Drained():
                 self._drained.set()
                 if message.left:
@@ -270,14 +264,11 @@ class Worker:
         if process is self.process and not self._stopping:
             process.send(Shutdown())
 
-    def _exited(self, process: ChildProcess, exit: Exit) -> None:
-        if process is self.process:
-            self._ended(exit, process.pid)
-
-    def _ended(self, exit: Exit, pid: int) -> None:
+    def _exited(self, exit: Exit) -> None:
         told = self.state is State.STOPPING
         self._move(Event.EXIT)
         self._gone.set()
+        self._drained.set()  # a process that is gone holds nothing
         for answer in self._answers.values():
             answer.cancel()
         self._answers.clear()
@@ -288,6 +279,7 @@ class Worker:
         if told:
             return
         self.last_exit, self._died_s = exit, time.monotonic()
+        pid = self.process.pid if self.process is not None else 0
         self._host.exits.append(f"{time.strftime('%H:%M:%S')} {self} (pid {pid}) {exit}")
         log.warning("%s %s (pid %d)", self, exit, pid)
         if not starting:  # else `start` raises

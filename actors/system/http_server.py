@@ -11,14 +11,9 @@ from .connections import connections_max
 class BoundedHTTPServer(HTTPServer):
     """Holds at most `connections_max` connections."""
 
-    def initialize(self, *arguments: Any, **named: Any) -> None:
-        """Takes tornado's arguments."""
-        super().initialize(*arguments, **named)
-        self._connections_max = connections_max()
-
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a connection, or close it if there are too many."""
-        if len(self._connections) < self._connections_max:
+        if len(self._connections) < connections_max():
             super().handle_stream(stream, address)
         else:
             stream.close()

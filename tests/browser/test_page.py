@@ -115,7 +115,7 @@ def browser(begun):
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """The client of the next test, which gets ready while this one runs."""
+    """The client of the next test. It starts while this test runs."""
     begun = [Client(tmp_path_factory.mktemp("client"))]
     yield begun
     begun.pop().kill()
@@ -132,7 +132,7 @@ def client(begun, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tab(browser):
-    """A tab of the browser, and what is written to its console as an error."""
+    """A tab of the browser, and the errors that are written to its console."""
     tab = browser.new_page()
     tab.set_default_timeout(PATIENCE_S * 1000)
     tab.errors = []
@@ -144,9 +144,9 @@ def tab(browser):
 
 @pytest.fixture
 def page(tab, client):
-    """The page, open and live. Whatever it writes to the console as an error fails the test."""
+    """The page, open and live. An error on its console fails the test."""
     tab.set_viewport_size({"width": 1100, "height": 800})
-    # With motion the page is drawn sixty times a second, whatever happens on it.
+    # With motion, the page is drawn sixty times a second all the time.
     tab.emulate_media(reduced_motion="reduce")
     tab.errors.clear()
     tab.goto(f"http://127.0.0.1:{client.port}/")
@@ -157,7 +157,7 @@ def page(tab, client):
 
 
 def shows(page, selector, text):
-    """Waits until the element shows exactly this text."""
+    """Wait until the element shows exactly this text."""
     page.wait_for_function(
         "([selector, text]) => document.querySelector(selector)?.innerText.trim() === text",
         arg=[selector, text],
@@ -186,7 +186,7 @@ def test_totals_appear_and_change_without_a_reload(page, client):
     client.tell({VIDEOS[0]: 9001})
     shows(page, plays_of(VIDEOS[0]), "9,001")
     shows(page, "#publishes", "2")
-    # Sorted by plays again, and no longer marked as one that is published at once.
+    # Sorted by plays again, and not marked as published at once any more.
     assert page.locator("#rows tr").first.get_attribute("data-id") == VIDEOS[0]
     assert page.locator("#rows tr.realtime").count() == 0
     assert page.evaluate("window.isTheSamePage") is True
@@ -249,7 +249,7 @@ def test_the_page_comes_back_by_itself_when_the_client_is_killed_and_restarted(p
     shows(page, plays_of(VIDEOS[0]), "6")
     shows(page, plays_of(VIDEOS[1]), "8")
     assert page.evaluate("window.isTheSamePage") is True
-    # The browser itself says that the connection was lost; that is no error of the page.
+    # The browser itself reports that the connection was lost. That is not an error of the page.
     page.errors[:] = [text for text in page.errors if "net::ERR_" not in text]
 
 
@@ -307,7 +307,7 @@ def test_nothing_moves_while_totals_change(page, client):
 
 def test_a_changed_row_flashes_unless_less_motion_is_wanted(page, client):
     page.emulate_media(reduced_motion="no-preference")
-    # A flash is over before a slow machine has looked, so the page notes them.
+    # A flash may be over before a slow machine looks. So the page records its flashes.
     page.evaluate(
         """() => { window.flashes = []; const animate = Element.prototype.animate;
              Element.prototype.animate = function (...how) {

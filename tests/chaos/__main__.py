@@ -1,9 +1,9 @@
-"""A service under fire: kills, halts, a bad client, full disks, torn files; and exact totals in the end.
+"""A service under fire: kills, halts, a bad client, full disks, torn files; and exact totals at the end.
 
     python -m tests.chaos --kills 500 [--seed S] [--queue embedded|nsqd] [--json FILE]
 
-Without --queue on the embedded queue, and on a real nsqd too where one is on PATH, half of the kills each.
-Ends with 1 when a play was lost or counted twice, or anything else was not as promised.
+Without --queue, half of the kills run on the embedded queue, and half on a real nsqd if PATH has one. Exits
+with 1 if a play was lost or counted twice, or if another promise was broken.
 """
 
 import argparse
@@ -29,9 +29,9 @@ def main(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--kills", type=int, default=100, metavar="N", help="processes to kill (100)")
-    parser.add_argument("--seed", type=int, metavar="S", help="of the faults and the plays (at random)")
-    parser.add_argument("--queue", choices=QUEUES, help="only on this (on all that there are)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the report, as JSON too")
+    parser.add_argument("--seed", type=int, metavar="S", help="the seed of the faults and the plays (random)")
+    parser.add_argument("--queue", choices=QUEUES, help="use only this queue (all that are available)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
     options = parser.parse_args(arguments)
     if options.kills < 1:
         parser.error(f"--kills is {options.kills}, expected 1 or more")

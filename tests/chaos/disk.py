@@ -1,5 +1,5 @@
-"""A disk for a state folder that can be filled: a small tmpfs where mounting is permitted, else a limit on
-the size of files in the running children (Linux), else none.
+"""A disk for a state folder that can be filled: a small tmpfs if mounting is permitted; otherwise a limit on
+the size of files in the running children (Linux); otherwise nothing.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ SIZE = "96m"
 
 
 class Tmpfs:
-    """A file system of its own. Full for everybody: ledgers, batches, the queue, the log."""
+    """A file system of its own. When it is full, ledgers, batches, the queue and the log all fail."""
 
     how = f"a tmpfs of {SIZE}"
 
@@ -23,7 +23,7 @@ class Tmpfs:
         self._ballast = path / "ballast"
 
     def fill(self, pids: list[int]) -> None:
-        """Leave no byte."""
+        """Leave no free byte."""
         with open(self._ballast, "ab", buffering=0) as file:
             for size in (1 << 20, 1 << 12, 1):
                 with contextlib.suppress(OSError):
@@ -31,31 +31,31 @@ class Tmpfs:
                         file.write(b"\0" * size)
 
     def free(self, pids: list[int]) -> None:
-        """Give the space back."""
+        """Free the space."""
         self._ballast.unlink(missing_ok=True)
 
 
 class Limit:
-    """No file of these processes may be written, for it would be too long."""
+    """A limit on the size of files: these processes can write no file."""
 
     how = "RLIMIT_FSIZE in the children, as mounting is not permitted"
 
     def fill(self, pids: list[int]) -> None:
-        """From now on."""
+        """Set the limit."""
         _limit(pids, 0)
 
     def free(self, pids: list[int]) -> None:
-        """Until now. Processes that are younger have no limit."""
+        """Remove the limit. Younger processes have none."""
         _limit(pids, None)
 
 
 class NoFill:
-    """Nothing here can be filled."""
+    """No disk that can be filled."""
 
     how = "not tried: neither mounting nor prlimit is possible here"
 
     def fill(self, pids: list[int]) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     free = fill
 
@@ -65,7 +65,7 @@ Disk = Tmpfs | Limit | NoFill
 
 @contextlib.contextmanager
 def open_disk(path: Path) -> Iterator[Disk]:
-    """The best that this machine permits, at that path."""
+    """The best disk at this path that the machine permits."""
     path.mkdir(parents=True, exist_ok=True)
     if not _mount(path):
         yield Limit() if hasattr(psutil.Process, "rlimit") else NoFill()

@@ -1,8 +1,8 @@
 """What can go wrong, and how often: faults drawn from a seed. Pure: nothing is harmed here.
 
-A kill is SIGKILL, a halt SIGSTOP and after a while SIGCONT. A target that is not there at the moment, for
-it is being restarted, is passed over. So a seed stands for what is drawn in which order, not for what that
-meets: real processes keep no seed. What fails here is looked for in the simulation, which does.
+A kill is SIGKILL; a halt is SIGSTOP and later SIGCONT. If the target is being restarted, the fault is
+skipped. So a seed fixes which faults are drawn in which order, but not what they meet: real processes are not
+repeatable. To find the cause of a failure, use the simulation, which is repeatable.
 """
 
 from enum import StrEnum
@@ -22,19 +22,19 @@ class Kind(StrEnum):
 
 
 class Mood(StrEnum):
-    """How a client can be for a while."""
+    """A client's behaviour for a while."""
 
     FINE = "fine"
     DOWN = "is down"
     FAILS = "answers 500"
     BUSY = "answers 429, Retry-After: 1"
-    SLOW = "takes it, answers too late"
-    TORN = "takes it, closes in mid-answer"
-    LOST = "takes it, its answer is lost"
+    SLOW = "takes a batch, answers too late"
+    TORN = "takes a batch, closes in mid-answer"
+    LOST = "takes a batch, its answer is lost"
 
 
 class Fault(NamedTuple):
-    """One fault: what, to whom or how, and for how long (s); a kill has no end."""
+    """One fault: its kind, its target or mood, and its length in s. A kill has no end."""
 
     kind: Kind
     target: str
@@ -42,12 +42,12 @@ class Fault(NamedTuple):
 
     @property
     def name(self) -> str:
-        """In the report: all counters are one line."""
+        """The name for the report. All counters share one line."""
         target = "counter" if self.target.startswith("counter-") else self.target
         return f"{self.kind} {target}".strip()
 
 
-# Of a hundred faults; and within kills and halts, of those that are there.
+# Out of a hundred faults. Within kills and halts: out of the targets that exist.
 KINDS = {Kind.KILL: 74, Kind.HALT: 10, Kind.CLIENT: 13, Kind.DISK: 3}
 TARGETS = {
     CONSUMER: 20,
@@ -60,16 +60,16 @@ TARGETS = {
     SERVICE: 4,
 }
 HALT_S = (0.05, 0.8)
-LONG_HALT_S = 3.5  # longer than a child may be silent, so its supervisor kills it
+LONG_HALT_S = 3.5  # longer than a child may be silent, so the supervisor kills the child
 LONG_HALT_SHARE = 0.15
 MOOD_S = (0.2, 1.5)
-DISK_S = (0.3, 4.0)  # also longer than a child may be silent
-PAUSE_S = (0.02, 0.6)  # short enough that the next fault meets the recovery from the last
-AT_ONCE_SHARE = 0.35  # of faults come together with the one before
+DISK_S = (0.3, 4.0)  # some are longer than a child may be silent
+PAUSE_S = (0.02, 0.6)  # short, so that the next fault meets the recovery from the last one
+AT_ONCE_SHARE = 0.35  # the share of faults that come together with the one before
 
 
 def draw(chance: Random) -> Fault:
-    """The next fault."""
+    """Draw the next fault."""
     kind = chance.choices(list(KINDS), list(KINDS.values()))[0]
     match kind:
         case Kind.CLIENT:
@@ -85,5 +85,5 @@ def draw(chance: Random) -> Fault:
 
 
 def pause_s(chance: Random) -> float:
-    """Until the next fault."""
+    """Draw the time until the next fault."""
     return 0.0 if chance.random() < AT_ONCE_SHARE else chance.uniform(*PAUSE_S)

@@ -1,8 +1,8 @@
-"""Continuous plays whose exact number is known in the end, whatever happens to the queue.
+"""Continuous plays whose exact number is known at the end, whatever happens to the queue.
 
-Each batch (one MPUB) has a witness: one play of a video that is in no other batch. A batch that got no
-answer may be on the queue or not, and counts if its witness was counted: the queue takes an MPUB as a
-whole. So there is no play of which nobody knows whether it has to be in the totals.
+Each batch (one MPUB) has a witness: one play of a video that is in no other batch. If a batch got no answer,
+it may be on the queue or not. It counts if its witness was counted, because the queue takes an MPUB as a
+whole. So it is known for each play whether the totals must have it.
 """
 
 import contextlib
@@ -27,17 +27,17 @@ PAUSE_S = 0.05
 
 
 class Batch(NamedTuple):
-    """Plays by video, and the video that only this batch has."""
+    """Plays by video, and the witness: the video that only this batch has."""
 
     plays: Counter[str]
     witness: str
 
 
 class Load:
-    """A producer in a thread of its own."""
+    """A producer in its own thread."""
 
     def __init__(self, address: Callable[[], str], seed: int):
-        """`address`: the queue's "host:port" now; may raise `OSError` while there is none."""
+        """`address`: returns the queue's present "host:port"; may raise `OSError` while there is no queue."""
         self.acknowledged: list[Batch] = []
         self.unanswered: list[Batch] = []
         self._address = address
@@ -47,22 +47,22 @@ class Load:
         self._hot, self._quiet = self._videos(HOT_VIDEOS), self._videos(QUIET_VIDEOS)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     @property
     def plays(self) -> int:
-        """How many were acknowledged so far."""
+        """The number of acknowledged plays so far."""
         return len(self.acknowledged) * PLAYS_A_BATCH
 
     def stop(self) -> None:
-        """End, once the batch on its way has its answer or its connection is gone."""
+        """Stop after the batch on its way has its answer, or its connection is lost."""
         self._stopped.set()
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), "the load did not end"
 
     def expected(self, totals: dict[str, int]) -> Counter[str]:
-        """What the totals have to be, given which witnesses they have."""
+        """The right totals, given which witnesses are in `totals`."""
         taken = [batch for batch in self.unanswered if totals.get(batch.witness)]
         expected: Counter[str] = Counter()
         for batch in self.acknowledged + taken:
@@ -80,13 +80,13 @@ class Load:
             self._stopped.wait(PAUSE_S)
 
     def _put(self, queue: RawClient) -> bool:
-        """Whether the queue took a batch."""
+        """Put one batch. Returns whether the queue acknowledged it."""
         batch = self._batch()
         bodies = [b'{"video_id": "%b"}' % video.encode() for video in batch.plays.elements()]
         self._chance.shuffle(bodies)
         try:
             queue.publish(TOPIC, *bodies)
-        except (OSError, EOFError, AssertionError):  # gone, or it said that it can't
+        except (OSError, EOFError, AssertionError):  # the queue is gone, or answered with an error
             self.unanswered.append(batch)
             return False
         self.acknowledged.append(batch)

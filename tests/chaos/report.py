@@ -1,4 +1,4 @@
-"""What a run was, as one table, or as JSON."""
+"""The report of runs, as a table or as JSON."""
 
 from rich.console import Console
 from rich.table import Table
@@ -10,7 +10,7 @@ WRONG_MAX = 20
 
 
 def show(outcomes: list[Outcome]) -> None:
-    """One column a run, on stdout; what was wrong below it."""
+    """Print one column per run, and below it what was wrong."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     for outcome in outcomes:
@@ -28,7 +28,7 @@ def show(outcomes: list[Outcome]) -> None:
     }
     for title, field in rows.items():
         table.add_row(title, *(f"{getattr(outcome, field):,}" for outcome in outcomes))
-    for title, field in {"lost": "lost", "counted twice": "doubled", "totals not told": "untold"}.items():
+    for title, field in {"lost": "lost", "counted twice": "doubled", "totals missing": "untold"}.items():
         table.add_row(title, *(_verdict(getattr(outcome, field)) for outcome in outcomes))
     table.add_row("other promises broken", *(_verdict(len(outcome.wrong)) for outcome in outcomes))
     table.add_row("seconds", *(f"{outcome.seconds:.0f}" for outcome in outcomes))

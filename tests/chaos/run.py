@@ -1,7 +1,7 @@
-"""One run: a service under load, faults from a seed until so many processes were killed, and the proof.
+"""One run: a service under load, faults from a seed until enough processes were killed, and the proof.
 
-Faults with an end overlap with those that follow. Whatever ended the service, it is started again, as a
-service manager would. When the faults are over all has to become exact, in `PATIENCE_S`.
+Faults with an end overlap with later faults. If the service has ended, it is started again, as a service
+manager would do. When the faults are over, everything must become exact within `PATIENCE_S`.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from .moods import PUBLISH_TIMEOUT_S, MoodyClient
 
 PATIENCE_S = 120.0
 PLAYS_MIN = 1000
-LONGER_THAN_A_MESSAGE_MAY_TAKE_S = 1.5  # HURRIED's msg_timeout_s, and what nsqd takes to see that it is over
+LONGER_THAN_A_MESSAGE_MAY_TAKE_S = 1.5  # HURRIED's msg_timeout_s, and the time until nsqd notices its end
 START_TRIES = 10
 CHANNEL = "playtally"
 SETTINGS = [
@@ -43,7 +43,7 @@ SETTINGS = [
 
 
 class Outcome(msgspec.Struct):
-    """What a run was and what became of it."""
+    """What a run did, and its result."""
 
     seed: int
     queue: str
@@ -51,7 +51,7 @@ class Outcome(msgspec.Struct):
     kills: int = 0
     faults: Counter[str] = msgspec.field(default_factory=Counter)
     plays: int = 0
-    unanswered: int = 0  # of them, plays whose acknowledgement never came, and which were counted
+    unanswered: int = 0  # of them: plays that were counted without an acknowledgement
     lost: int = 0
     doubled: int = 0
     untold: int = 0
@@ -68,10 +68,10 @@ class Outcome(msgspec.Struct):
 
 
 class Chaos:
-    """The service and all that surrounds it."""
+    """The service and everything around it."""
 
     def __init__(self, service: Service, nsqd: QueueProcess | None, client: MoodyClient, disk: Disk):
-        """`nsqd`: the real one; None for the embedded queue, which is a child of the service."""
+        """`nsqd`: the real one, or None if the embedded queue is a child of the service."""
         self.done: Counter[str] = Counter()
         self.kills = 0
         self._service, self._nsqd, self._client, self._disk = service, nsqd, client, disk
@@ -80,7 +80,7 @@ class Chaos:
         self._is_full = False
 
     def harm(self, fault: Fault) -> bool:
-        """Do it. Whether it was possible."""
+        """Apply a fault. Returns whether that was possible."""
         match fault.kind:
             case Kind.CLIENT:
                 self._client.turn(Mood(fault.target))
@@ -97,20 +97,20 @@ class Chaos:
         return True
 
     def go_on(self) -> None:
-        """End the faults whose time is over, and start the service if it ended."""
+        """End the faults whose time is over. Start the service if it has ended."""
         while self._ends and self._ends[0][0] <= time.monotonic():
             heapq.heappop(self._ends)[2]()
         if self._service.ended:
             self.start()
 
     def end_all(self) -> None:
-        """The end of every fault."""
+        """End every fault."""
         while self._ends:
             heapq.heappop(self._ends)[2]()
         self.go_on()
 
     def start(self) -> None:
-        """Start the service. It may fail while a fault lasts. Raises `Failure` when it goes on failing."""
+        """Start the service. It may fail while a fault lasts. Raises `Failure` if it goes on failing."""
         for tries_left in reversed(range(START_TRIES)):
             try:
                 self._service.start()
@@ -134,7 +134,7 @@ class Chaos:
         if fault.target == SERVICE:
             orphans = victims.find(self._service)
             self._service.kill()
-            for orphan in orphans.values():  # one that is halted would keep its ledger from the next
+            for orphan in orphans.values():  # a halted orphan would keep its ledger locked
                 victims.resume(orphan)
         else:
             victims.kill(pid)
@@ -147,7 +147,7 @@ class Chaos:
             return True
         self.done[fault.name] += 1
         victims.halt(nsqd.pid)
-        time.sleep(fault.seconds)  # not beside other faults: it may have to answer a restart
+        time.sleep(fault.seconds)  # other faults have to wait, because nsqd may have to answer a restart
         victims.resume(nsqd.pid)
         return True
 
@@ -167,8 +167,10 @@ class Chaos:
 
 
 def run(kind: str, kills: int, seed: int, path: Path, say: Callable[[str], None] = lambda _: None) -> Outcome:
-    """A run on a queue of that kind (see `queues.QUEUES`), in that folder. Raises `Failure` when it does
-    not come to an end: the service can't be started, or does not catch up."""
+    """Run on a queue of this kind (see `queues.QUEUES`), in this folder.
+
+    Raises `Failure` if the service can't be started, or does not catch up.
+    """
     started_s = time.monotonic()
     chance = Random(seed)
     with open_world(kind, path) as (chaos, service, client, disk):
@@ -203,7 +205,7 @@ def open_world(kind: str, path: Path) -> Iterator[tuple[Chaos, Service, MoodyCli
     """A service that is not started yet, its queue, its client and its disk."""
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(MoodyClient())
-        stack.callback(client.turn, Mood.FINE)  # one that is down can't be left
+        stack.callback(client.turn, Mood.FINE)  # a client that is down can't be closed
         disk = stack.enter_context(open_disk(path / "state"))
         tcp, http = (f"127.0.0.1:{port}" for port in free_ports(2))
         settings = [
@@ -224,8 +226,9 @@ def open_world(kind: str, path: Path) -> Iterator[tuple[Chaos, Service, MoodyCli
 
 
 def go_on_until_it_shows(chaos: Chaos, service: Service, load: Load) -> None:
-    """Until there were enough plays, and one came twice: where no fault so far has made one, the consumer is
-    halted until nsqd gives again what it holds.
+    """Wait until there are enough plays, and a redelivery among them.
+
+    If no fault has made a redelivery, halt the consumer until nsqd delivers its messages again.
     """
 
     def has_redelivered() -> bool:
@@ -243,15 +246,15 @@ def go_on_until_it_shows(chaos: Chaos, service: Service, load: Load) -> None:
 def is_at_rest(service: Service) -> bool:
     """Whether every play is counted and published.
 
-    The queue is asked first: a play that it still has then may be counted, and not published, when the
-    service is asked.
+    The queue is asked first. If the service were asked first, a play that was still on the queue then could
+    be counted and not yet published when the queue is asked.
     """
     return service.queue.unfinished(TOPIC, CHANNEL) == 0 and bool(service.status()["caught_up"])
 
 
 def prove(outcome: Outcome, service: Service, client: MoodyClient, load: Load) -> None:
-    """Wait until all is counted and told, and put down what is not as it should be."""
-    with contextlib.suppress(Failure):  # a lost play may be the one that it waits for
+    """Wait until everything is counted and published. Note everything that is wrong."""
+    with contextlib.suppress(Failure):  # if a play was lost, this waits for it in vain
         wait_for(lambda: is_at_rest(service), "all to be counted and published", PATIENCE_S)
     status = service.status()
     totals = ledger_totals(service)

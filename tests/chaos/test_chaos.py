@@ -1,4 +1,4 @@
-"""A small fire each on the embedded queue and on a real nsqd; `make chaos` is the large one."""
+"""A small run on the embedded queue, and one on a real nsqd. `make chaos` is the large one."""
 
 import random
 
@@ -25,7 +25,7 @@ def test_every_play_is_counted_and_told_once_under_kills_and_every_other_fault(k
 
 
 class ServiceThatReadsOnePlay:
-    """One play is on its queue. Whichever is asked first, the play is counted before the other is asked."""
+    """A service with one play on its queue. Between the two questions, the play is counted."""
 
     def __init__(self) -> None:
         self.queue = self
@@ -37,7 +37,7 @@ class ServiceThatReadsOnePlay:
 
     def status(self) -> dict[str, bool]:
         self._asked += 1
-        return {"caught_up": self._asked == 1}  # later the play is counted, and not published
+        return {"caught_up": self._asked == 1}  # asked second: the play is counted, not published
 
 
 def test_a_play_that_is_read_while_the_parts_are_asked_is_not_at_rest():

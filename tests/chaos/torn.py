@@ -1,4 +1,4 @@
-"""Torn database files: copies of a state folder, one file damaged in each, and what a service says of it."""
+"""Torn database files: copies of a state folder with one damaged file each. The service must refuse them."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ PAGE = 4096
 
 
 class Verdict(NamedTuple):
-    """What was done to a file, and why the service did not refuse it as it should; "" when it did."""
+    """The damage to a file, and why the refusal was wrong; "" if it was right."""
 
     damage: str
     wrong: str
@@ -33,7 +33,7 @@ def _garble(content: bytes, chance: Random) -> bytes:
 
 
 def _flip_heads(content: bytes, chance: Random) -> bytes:
-    """The file's head stays; the kind of each other page is no kind that there is."""
+    """Keep the file's head, and give every other page a kind that does not exist."""
     pages = [content[start : start + PAGE] for start in range(0, len(content), PAGE)]
     return pages[0] + b"".join(b"\xff" + page[1:] for page in pages[1:])
 
@@ -46,9 +46,9 @@ DAMAGES: dict[str, Callable[[bytes, Random], bytes]] = {
 
 
 def check(state_dir: Path, folder: Path, settings: list[str], chance: Random) -> list[Verdict]:
-    """Each damage to a ledger, and one to the dispatcher's store, each in a copy of a service at rest.
+    """Try each damage on a ledger, and one on the dispatcher's store, each in a copy of a service at rest.
 
-    `settings` are the service's, with free ports.
+    `settings`: the service's, with free ports.
     """
     ledger = Path(ledger_path(str(state_dir), chance.randrange(2))).relative_to(state_dir)
     outbox = Path(outbox_path(str(state_dir))).relative_to(state_dir)
@@ -77,10 +77,10 @@ def _try(
 
 def _wrong(service: Service, path: Path) -> str:
     if not service.ended:
-        return "it was taken"
+        return "it was not refused"
     if service.process is not None and service.process.returncode != EXIT_STORE:
         return f"ended with {service.process.returncode}, expected {EXIT_STORE}\n{service.log()}"
     said = [line for line in service.log().splitlines() if f"{path}: " in line]
     if not any(os.fspath(path) in line and "supervisor.state_dir" in line for line in said):
-        return f"nothing said which file and what to do\n{service.log()}"
+        return f"the log does not say which file it is and what to do\n{service.log()}"
     return ""

@@ -1,4 +1,4 @@
-"""The processes of a service, found from outside, and signals to them."""
+"""Finds the processes of a service from outside, and signals them."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ _OF_THE_QUEUE = "nsqd"
 
 
 def find(service: Service) -> dict[str, int]:
-    """Pids by name. All are in the session that the service's top process leads, also its orphans."""
+    """Pids by name. All of them, and orphans too, are in the session of the service's top process."""
     assert service.process is not None
     found = {} if service.ended else {SERVICE: service.process.pid}
     for pid in psutil.pids():
@@ -32,15 +32,15 @@ def find(service: Service) -> dict[str, int]:
 
 
 def kill(pid: int) -> None:
-    """SIGKILL."""
+    """Send SIGKILL."""
     send_signal(pid, signal.SIGKILL)
 
 
 def halt(pid: int) -> None:
-    """SIGSTOP."""
+    """Send SIGSTOP."""
     send_signal(pid, signal.SIGSTOP)
 
 
 def resume(pid: int) -> None:
-    """SIGCONT."""
+    """Send SIGCONT."""
     send_signal(pid, signal.SIGCONT)

@@ -1,6 +1,6 @@
-"""100,000 plays wait on the queue when the service starts: all are counted, and told as promised.
+"""100,000 plays wait on the queue when the service starts: all are counted, and published as promised.
 
-In how few publishes is judged in virtual time: tests/simulation/test_backlog.py.
+How many publishes that takes is tested in virtual time: tests/simulation/test_backlog.py.
 """
 
 import pytest
@@ -15,14 +15,14 @@ from tests.support.services import ANY_PORTS, Load, ledger_totals, wait_caught_u
 PLAYS = 100_000
 BATCH_SIZE_MAX = 20
 BATCHES = 5  # of 100 videos
-FRESH_S, OLD_S = 3600.0, 0.1  # deadlines: of plays that are in time for certain, and too late for certain
+FRESH_S, OLD_S = 3600.0, 0.1  # deadlines that every play keeps, and that no play keeps
 
 
 @pytest.mark.parametrize("kind", QUEUES)
 def test_a_backlog_is_told_exactly_be_it_in_time_or_too_old_already(kind, tmp_path):
     with open_queue(kind, tmp_path) as queue:
         settings = [*ANY_PORTS, f'nsq.nsqd_tcp_addresses=["{queue.tcp_address}"]']
-        # A channel from the start, so that each of the services finds the same backlog in its own.
+        # Make each channel first, so that each service finds the same backlog in its own channel.
         queue.post("/topic/create?topic=plays")
         for deadline_s in (FRESH_S, OLD_S):
             queue.post(f"/channel/create?topic=plays&channel=backlog-{deadline_s:g}")
@@ -43,13 +43,13 @@ def test_a_backlog_is_told_exactly_be_it_in_time_or_too_old_already(kind, tmp_pa
                 if deadline_s == OLD_S:
                     wait_caught_up(service, PLAYS)
                 else:
-                    wait_counted(service, PLAYS)  # what is pending leaves when the service is stopped
+                    wait_counted(service, PLAYS)  # pending totals leave when the service is stopped
                 assert service.stop() == 0
                 assert ledger_totals(service) == expected
             received = read_publishes(str(record), None)
             told = {
                 entry.video_id: entry.plays for publish, _ in received for entry in publish.videos
-            }  # the newest
+            }  # the newest totals
             assert told == expected
             found = examine(received, None, Promises(deadline_s=deadline_s))
             assert found.held, found.broken

@@ -1,5 +1,5 @@
-"""Clients that fail, hang, lie or die, and readers of stdout that sleep or go: nothing is lost, nothing is
-told twice, and the service goes on. Real processes, real sockets.
+"""Clients that fail, hang, lie or die, and readers of stdout that pause or go away: nothing is lost, nothing
+is published twice, and the service goes on. Real processes, real sockets.
 """
 
 import contextlib
@@ -42,12 +42,12 @@ SECRET = "a sécret"
 
 
 def put(service: ServiceWithQueue, *videos: str) -> None:
-    """A play of each of these."""
+    """Put one play of each video on the queue."""
     service.queue.put("plays", *[b'{"video_id": "%b"}' % video.encode() for video in videos])
 
 
 class Job:
-    """Plays for a service, and what its client has to be told of them in the end."""
+    """Plays for a service, and the totals that its client must have in the end."""
 
     def __init__(self, service: ServiceWithQueue, client: RecordingClient):
         self.service, self.client = service, client
@@ -67,13 +67,13 @@ class Job:
         return wait_for(condition, what, PATIENCE_S, self.service.log)
 
     def holds(self) -> None:
-        """Whatever happened: the client was told what was played, and none of its rules was broken."""
+        """Check that the client has the right totals, and that no promise was broken."""
         assert self.client.totals == self.put
         assert self.client.wrong == []
 
 
 class Answers:
-    """What a client answers, anew for each test."""
+    """A client's answers, which each test sets."""
 
     def __init__(self) -> None:
         self.give: Callable[[int], int | Reply] = lambda number: 200
@@ -84,7 +84,7 @@ class Answers:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
-    """A job, and its client's answers, for all tests that leave the service as it is."""
+    """A job and its client's answers, for all tests that leave the service unchanged."""
     answers = Answers()
     with pytest.MonkeyPatch.context() as patch, RecordingClient(answers) as client:
         patch.setenv("PLAYTALLY_TEST_SECRET", SECRET)
@@ -96,7 +96,7 @@ def shared(tmp_path_factory):
 
 @pytest.fixture
 def job(shared):
-    """The shared job; what its client received before is forgotten."""
+    """The shared job; its client has forgotten what it received before."""
     job, answers = shared
     job.client.received.clear()
     yield job
@@ -107,11 +107,11 @@ def job(shared):
 
 @pytest.fixture
 def answers(shared):
-    """The answers of its client: `give` says what the nth request of a test gets, from 0."""
+    """The answers of the job's client: `give` returns the answer to the nth request of a test, from 0."""
     return shared[1]
 
 
-# Answers that say no
+# Refusals
 
 
 @pytest.mark.parametrize("kind", QUEUES)
@@ -134,12 +134,12 @@ def test_an_outage_loses_nothing_and_ends_with_the_newest_totals(kind, tmp_path)
 
         status = job.wait_counted()
         assert status["publishes"]["total"] == 0 and not status["caught_up"]
-        job.wait_for(lambda: has_all(client.received[-1].publish), "an attempt with all that waits")
+        job.wait_for(lambda: has_all(client.received[-1].publish), "an attempt with all pending totals")
         answers.give = lambda number: 200
         status = job.wait_caught_up()
 
         (accepted,) = client.accepted()
-        assert has_all(accepted.publish), "what waits goes out together"
+        assert has_all(accepted.publish), "pending totals go out together"
         assert status["publishes"]["total"] == 1
         assert status["publishes"]["failed"] == len(client.received) - 1
         log = service.log()
@@ -170,7 +170,7 @@ def test_a_redirect_is_not_followed_and_accepts_nothing(job, answers):
         assert f"(to {other.url}); redirects are not followed: set publish.url" in job.service.log()
 
 
-# Answers that do not come
+# Missing answers
 
 
 def comes_again_as_it_was(job: Job, answers: Answers, silence: Reply) -> None:
@@ -192,13 +192,13 @@ def comes_again_as_it_was(job: Job, answers: Answers, silence: Reply) -> None:
     assert again.body == one.body
     assert again.headers["Idempotency-Key"] == one.headers["Idempotency-Key"]
     bodies = [body for body, _ in itertools.groupby(request.body for request in job.client.received)]
-    assert len(bodies) == len(set(bodies)) >= 2, "it came between others"
+    assert len(bodies) == len(set(bodies)) >= 2, "it came between other batches"
 
 
 @pytest.mark.parametrize(
     "silence",
     [Reply(0), Reply(0, raw=[b"HTTP/1.1 200 OK\r\nContent-Le"])],
-    ids=["closes", "dies in its answer"],
+    ids=["closes", "dies during its answer"],
 )
 def test_a_batch_without_an_answer_comes_again_as_it_was_before_anything_else(silence, job, answers):
     comes_again_as_it_was(job, answers, silence)
@@ -231,7 +231,7 @@ def test_nobody_listens_at_first_and_then_somebody_does(tmp_path):
             reserved.close()
             with client:
                 job.wait_caught_up()
-                assert len(client.received) <= 2, "what waited did not go out together"
+                assert len(client.received) <= 2, "pending totals did not go out together"
                 assert "nobody listens there (connection refused); trying again" in service.log()
                 job.holds()
 
@@ -261,7 +261,7 @@ def test_answers_without_end_and_garbage_take_no_memory_and_stop_nobody(job, ans
     dispatcher = service.child("dispatcher")
     assert dispatcher["incarnation"] == 1
     assert peak_memory_kb(dispatcher["pid"]) - before_kb < 20_000
-    # Nothing new came in: whether unknown or refused, it is the same content under the same key.
+    # No play arrived since: unknown or refused, the batch has the same content under the same key.
     assert len({request.body for request in client.received}) == 1
     job.play(5)
     job.wait_caught_up()
@@ -277,7 +277,7 @@ def test_client_and_dispatcher_die_in_the_middle_of_an_answer_and_both_come_back
         dead.set()
 
     answers = Answers()
-    # The next dispatcher may be there before the client is gone.
+    # The next dispatcher may start before the client is gone.
     answers.give = lambda number: (
         Reply(0, raw=half_an_answer()) if number == 0 else 200 if is_back.is_set() else 503
     )
@@ -325,7 +325,7 @@ def test_a_secret_that_is_not_there_is_told_and_nothing_runs(tmp_path, monkeypat
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
-    """A key and a certificate for 127.0.0.1 that nobody trusts, in one file; the certificate alone."""
+    """A self-signed key and certificate for 127.0.0.1 in one file, and the certificate alone."""
     return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
@@ -360,14 +360,14 @@ def test_a_certificate_that_is_not_trusted_gets_no_publish_until_it_is(certifica
 
 
 class Pipe:
-    """A pipe to be the stdout of a service, read as slowly as a test likes."""
+    """A pipe as the stdout of a service. The test decides when it is read."""
 
     def __init__(self):
         self.reads, self.writes = os.pipe()
         self._read = b""
 
     def fill(self) -> None:
-        """Write until it takes no byte more."""
+        """Write until the pipe takes no more."""
         os.set_blocking(self.writes, False)
         for piece in (b"\n" * 4096, b"\n"):
             with contextlib.suppress(BlockingIOError):
@@ -381,7 +381,7 @@ class Pipe:
         self.writes = -1
 
     def lines(self) -> list[dict]:
-        """What came out so far, without waiting."""
+        """The lines so far, without waiting."""
         os.set_blocking(self.reads, False)
         with contextlib.suppress(BlockingIOError):
             while piece := os.read(self.reads, 65536):
@@ -389,7 +389,7 @@ class Pipe:
         return [json.loads(line) for line in self._read.split(b"\n")[:-1] if line]
 
     def close(self) -> None:
-        """Both ends."""
+        """Close both ends."""
         for end in (self.reads, self.writes):
             if end >= 0:
                 with contextlib.suppress(OSError):
@@ -483,14 +483,14 @@ def test_without_a_url_a_stdout_that_nobody_reads_is_waited_for(pipe, tmp_path):
         pipe.fill()
         put(service, VIDEOS[0])
         wait_counted(service, 6)
-        assert service.stop() == 0, "who does not read does not keep it from ending"
+        assert service.stop() == 0, "a reader that does not read must not keep the service from ending"
         service.start()
         wait_caught_up(service, 6)
         assert [video["plays"] for line in service.publishes() for video in line["videos"]] == [6]
 
 
 def peak_memory_kb(pid: int) -> int:
-    """The most memory that a process ever had; what it has now where the system keeps no record of it."""
+    """The peak memory of a process, or its present memory if the system keeps no peak."""
     with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
     return int(subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=True).stdout)

@@ -1,7 +1,7 @@
 """The command line and the service's own HTTP, as people and scripts use them.
 
-The services are processes. A command is one where that is what is looked at: its streams, its terminal,
-its exit; else it is called `here`, in this process, as each start of Python costs a third of a second.
+The services are processes. A command is a process too if its streams, its terminal or its exit are tested.
+Otherwise it is called `here`, in this process, because each start of Python costs a third of a second.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 31)]
 
 
 def run(*words, **options):
-    """One command that has nothing to do with a running service."""
+    """Run a command that needs no running service."""
     return subprocess.run(
         [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, **options
     )
@@ -67,7 +67,7 @@ def playtally(*words, **options):
 
 @pytest.fixture
 def here(capsys, monkeypatch):
-    """Calls a command in this process, `of` a service."""
+    """Call a command in this process, for the service `of`."""
     monkeypatch.setenv("COLUMNS", "80")
 
     def call(*words, of=None):
@@ -98,7 +98,7 @@ def get(service, path: str) -> tuple[int, bytes]:
 
 
 def session(leader: int) -> list[int]:
-    """The processes of a service that still run: it is the leader of their group."""
+    """The processes of a service that still run. The service leads their group."""
     words = ["ps", "-A", "-o", "pid=,pgid=,stat="]
     listed = subprocess.run(words, capture_output=True, text=True, check=True)
     rows = (line.split() for line in listed.stdout.splitlines())
@@ -111,8 +111,8 @@ def nothing_is_left(service) -> None:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    """One that has counted and published: 150 plays of a video, 3 each of 29 more. Tests leave it so."""
-    # All of them are told as they come, so nothing waits for its deadline and nothing can be late.
+    """A service that has counted and published: 150 plays of a video, 3 each of 29 more. Not for changes."""
+    # All plays are published on receipt, so no play waits for a deadline and no play can be late.
     at_once = "dispatch.realtime_below=1000"
     with open_service("embedded", tmp_path_factory.mktemp("commands"), *UNHURRIED, at_once) as service:
         service.start()
@@ -133,7 +133,7 @@ def _living(tmp_path_factory):
 
 @pytest.fixture
 def living(_living):
-    """One that runs, and that tests may kill, stop and start."""
+    """A running service that tests may kill, stop and start."""
     if _living.ended:
         _living.start()
     return _living
@@ -141,7 +141,7 @@ def living(_living):
 
 @pytest.fixture(scope="module", autouse=True)
 def demo():
-    """What the demo told at its end; it runs from the beginning on, as it waits for a deadline."""
+    """The demo's output. The demo runs from the start of these tests on, because it waits for a deadline."""
     words = ["demo", "--plays", "3000", "--videos", "40", "--set", "dispatch.deadline_s=20"]
     process = subprocess.Popen(
         [sys.executable, "supervisor.py", *words, *(f"--set={one}" for one in ANY_PORTS)],
@@ -266,7 +266,7 @@ def test_status_as_json_has_the_documented_shape_and_is_what_the_http_says(servi
 
 
 def without_moments(value):
-    """Without what is another a moment later: times, memory, work."""
+    """Without what differs a moment later: times, memory, work."""
     if isinstance(value, dict):
         return {
             key: without_moments(one)
@@ -286,7 +286,7 @@ def test_status_shows_every_child_and_what_was_done(service):
 
 
 def on_a_terminal(service, *words, columns=80):
-    """Start a command on a terminal of its own. The process, and our end of the terminal."""
+    """Start a command on a terminal of its own. Returns the process, and our end of the terminal."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "CI")}
@@ -304,14 +304,14 @@ def on_a_terminal(service, *words, columns=80):
 
 
 def read_terminal(ours, until) -> str:
-    """What a terminal shows, until that holds of it or the command ends."""
+    """What a terminal shows, until `until` accepts it or the command ends."""
     text, deadline_s = "", time.monotonic() + PATIENCE_S
     while not until(text):
         assert time.monotonic() < deadline_s, text
         if select.select([ours], [], [], 0.05)[0]:
             try:
                 text += os.read(ours, 65536).decode(errors="replace")
-            except OSError:  # how Linux says that the other end is closed
+            except OSError:  # this is how Linux says that the other end is closed
                 break
     return text
 
@@ -406,11 +406,11 @@ def test_healthz_is_200_while_all_run_and_an_unknown_path_is_404(service):
 
 
 def test_healthz_is_503_while_a_child_is_down(living, here):
-    # Who waits for the ledger's lock gets it when the counter dies; so its next can't start.
+    # When the counter dies, this thread gets the ledger's lock, so the next counter can't start.
     lock = os.open(living.state_dir / "counter-0.lock", os.O_RDWR)
     waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
     waiting.start()
-    while waiting.is_alive():  # again, should the next counter have been there first
+    while waiting.is_alive():  # try again if the next counter got the lock first
         if (pid := living.child("counter-0")["pid"]) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -437,7 +437,7 @@ def test_whatever_the_service_listens_on_is_on_loopback(service):
             words = line.split()
             if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
                 listening.append(words[1].rpartition(":")[0])
-    assert len(listening) >= 4  # the queue's two, the client's, the admin's
+    assert len(listening) >= 4  # the queue's two, the client's, the admin address
     assert set(listening) == {"0100007F"}
 
 
@@ -577,7 +577,7 @@ def test_the_run_file_of_a_killed_supervisor_is_not_believed(living, here):
     ],
 )
 def test_a_run_file_that_is_none_of_ours_is_not_believed(text, tmp_path):
-    # Only asked, never signalled: a pid of -1 is everybody's.
+    # The pid is only looked up and never signalled: -1 would signal every process.
     (tmp_path / runfile.NAME).write_text(text)
     with open(runfile.lock_path(tmp_path), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -609,7 +609,7 @@ def test_ctrl_c_publishes_what_is_pending_and_ends_in_order_with_0(tmp_path):
         play(service, 1, VIDEOS[1])
         status = wait_counted(service, 151)
         assert (status["pending_videos"], status["publishes"]["total"]) == (2, 0)
-        os.killpg(service.process.pid, signal.SIGINT)  # as a terminal does: everybody gets it
+        os.killpg(service.process.pid, signal.SIGINT)  # as a terminal does: every process gets it
         assert service.process.wait(PATIENCE_S) == 0
         assert client.totals == {VIDEOS[0]: 150, VIDEOS[1]: 1}
         assert {one.publish["trigger"] for one in client.received} == {"drain"}
@@ -716,7 +716,7 @@ def test_with_stdout_closed_it_publishes_to_the_client_and_writes_into_no_other_
 
 
 def verdicts(result) -> dict[str, str]:
-    """What `check` says of each thing that it tried."""
+    """The verdict of `check` on each thing that it tried."""
     found = {}
     for line in result.stdout.splitlines():
         mark, what, _ = re.split(r"\s{2,}", line.strip() + "  ", maxsplit=2)
@@ -728,7 +728,7 @@ def test_check_finds_everything_working_while_the_service_runs(service):
     result = service.command("check")
     assert (result.returncode, result.stderr) == (0, "")
     assert verdicts(result) == dict.fromkeys(["state folder", "service", "queue", "client"], "works")
-    # It left nothing on the queue, and told the client nothing.
+    # `check` left nothing on the queue, and published nothing to the client.
     assert service.totals() == ledger_totals(service)
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench.compare` as people run it: two checkouts are compared, and nothing is left of them."""
+"""`python -m bench.compare` from the command line: it compares two checkouts, and leaves nothing behind."""
 
 import contextlib
 import json
@@ -30,7 +30,7 @@ pytestmark = [
 
 @pytest.fixture
 def folder():
-    """Where its temporary files go. Not pytest's: the path of a socket must be short."""
+    """The folder for its temporary files. It is not pytest's, because the path of a socket must be short."""
     with tempfile.TemporaryDirectory(prefix="cmp-") as name:
         yield Path(name)
 
@@ -47,7 +47,7 @@ def start(folder, *words):
 
 
 def processes_of(folder):
-    """Those that were started with that folder for their temporary files."""
+    """The processes that were started with this folder for their temporary files."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

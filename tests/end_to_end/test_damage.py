@@ -1,5 +1,5 @@
-"""Stores that can't be used: the processes end with the code for it and say which file, what and what to do.
-One that only can't be written for now is waited for."""
+"""Stores that can't be used: the process ends with the exit code for it, and says which file it is, what is
+wrong and what to do. If a store only can't be written for now, the process waits."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ def play(service, plays: int) -> None:
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory):
-    """The state of a service that has counted and told 200 plays."""
+    """The state of a service that has counted and published 200 plays."""
     with open_service("embedded", tmp_path_factory.mktemp("counted"), *PATIENT, *HASTY) as service:
         service.start()
         play(service, 200)
@@ -39,7 +39,7 @@ def counted(tmp_path_factory):
 
 @pytest.fixture
 def service(counted, tmp_path):
-    """One with a copy of that state, not started yet."""
+    """A service with a copy of that state, not started yet."""
     with open_service("embedded", tmp_path, *PATIENT, *HASTY) as service:
         shutil.copytree(counted, service.state_dir, ignore=shutil.ignore_patterns("service.log"))
         yield service
@@ -89,20 +89,20 @@ def test_a_service_that_cannot_say_where_it_is_ends_with_its_children(tmp_path):
             service.start()
         assert "service.json: cannot be written (Is a directory)" in str(caught.value)
         assert "Traceback" not in str(caught.value)
-        assert service.ended, "it waits for children that nobody has stopped"
+        assert service.ended, "it still waits for its children"
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="needs Linux, to fill a running process's disk")
 @pytest.mark.parametrize("child_id", STORES)
 def test_a_store_that_can_not_be_written_for_now_is_waited_for(service, child_id):
-    """That who waits so goes on to answer, and is not taken for hung: tests/supervision/test_effect_queue.py,
-    test_supervisor.py.
+    """tests/supervision/test_effect_queue.py and test_supervisor.py test that a child that waits for its disk
+    still answers and is not taken for hung.
     """
     service.start()
     play(service, 40)
     wait_caught_up(service, 240)
     child, path = service.child(child_id), STORES[child_id](str(service.state_dir))
-    size = path.with_name(f"{path.name}-wal").stat().st_size  # the log, which is shorter, can be written
+    size = path.with_name(f"{path.name}-wal").stat().st_size  # the log is shorter, so it can be written
     _, most = resource.prlimit(child["pid"], resource.RLIMIT_FSIZE)
     resource.prlimit(child["pid"], resource.RLIMIT_FSIZE, (size, most))
     play(service, 200)

@@ -1,8 +1,8 @@
-"""docs/supervision.md says what happens: its commands are run, in its order, and their output compared.
+"""docs/supervision.md says what happens: this test runs its commands in order and compares their output.
 
-A block's lines that begin with `$ ` are commands, and what follows is their output; after a line `log`
-stand lines that the service's log must have by then. Numbers may differ, and so may addresses and
-paths; `...` stands for anything.
+In a block, a line that begins with `$ ` is a command, and the lines after it are its output. After a line
+`log` come lines that the service's log must have by then. Numbers, addresses and paths may differ; `...`
+stands for anything.
 """
 
 import re
@@ -20,13 +20,13 @@ from tests.support.services import ANY_PORTS
 
 DOCUMENT = ROOT / "docs" / "supervision.md"
 COMMAND = f"{sys.executable} supervisor.py"
-# The document's last kills, five of which are allowed; and five restarts of the root's children before them.
+# The document's last kills. Five are allowed; five restarts of the root's children come before them.
 TOO_OFTEN = "for i in 1 2 3 4 5 6; do python supervisor.py kill consumer; sleep 0.4; done"
 QUICK = [
     "supervisor.liveness_timeout_s=2",
     "dispatch.deadline_s=0.3",
     "supervisor.max_restarts=10",
-    "supervisor.max_seconds=3600",  # however long it takes on this machine
+    "supervisor.max_seconds=3600",  # so that the speed of this machine does not matter
 ]
 PACE_OF_THE_DRILL = ["--set", "supervisor.max_seconds=1"]
 
@@ -62,7 +62,7 @@ def matches(expected: list[str], output: str) -> bool:
 
 
 def run(line: str, service: Service, home: Path) -> str:
-    """What a command of the document says, with this test's settings after its own words."""
+    """The output of a command of the document. This test's settings are added to its words."""
     settings = [*service.arguments, *(PACE_OF_THE_DRILL if " drill " in line else ())]
     words = " ".join(f"'{word}'" for word in settings)
     done = subprocess.run(
@@ -95,14 +95,14 @@ def test_the_documents_commands_do_what_it_says(tmp_path):
                 output = run(line, service, tmp_path)
                 assert matches(expected, output), (text, output)
                 while line == TOO_OFTEN and not gives_up(service):
-                    run(line, service, tmp_path)  # a child was not back when it was to be killed
+                    run(line, service, tmp_path)  # when it was to be killed, the child was not back
         assert service.process.wait(PATIENCE_S) == 3
     finally:
         service.end()
 
 
 def gives_up(service: Service) -> bool:
-    """Whether a supervisor of it does, or is about to."""
+    """Whether one of the service's supervisors gives up, or is about to."""
     try:
         return bool(wait_for(lambda: "gives up" in service.log(), "the end", 2.0))
     except Failure:

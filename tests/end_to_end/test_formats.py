@@ -1,6 +1,6 @@
-"""A stored state of every format that ever was: today's service opens it, loses nothing, and goes on.
+"""A stored state of each format that ever was: today's service opens it, loses nothing, and goes on.
 
-`tests/formats/make.py` made them.
+`tests/formats/make.py` made these states.
 """
 
 import json
@@ -27,7 +27,7 @@ def test_a_state_of_an_earlier_format_is_opened_and_goes_on(facts, tmp_path):
     with tarfile.open(facts.with_suffix(".tar.xz")) as archive:
         archive.extractall(tmp_path, filter="data")
     totals = {bytes.fromhex(video): total for video, total in expected["totals"].items()}
-    # However old the state is: the message ids in it are forgotten at once.
+    # With this window the stored message ids are forgotten at once, so the age of the state does not matter.
     settings = ["dispatch.deadline_s=2", "counters.dedupe_window_s=1"]
     with open_service("embedded", tmp_path, *PATIENT, *settings) as service:
         service.start()

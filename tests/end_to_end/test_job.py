@@ -1,6 +1,6 @@
-"""The whole job on real processes: what was produced is what the client was told, and how.
+"""The whole job on real processes: the client gets exactly the totals of what was produced.
 
-How soon is judged in virtual time: tests/simulation/test_lateness.py.
+How soon is tested in virtual time: tests/simulation/test_lateness.py.
 """
 
 import base64
@@ -38,11 +38,11 @@ def client(kind):
 
 @pytest.fixture(scope="module")
 def service(kind, client, tmp_path_factory):
-    """A service on a queue of that kind: for all tests that leave it as it is."""
+    """A service on a queue of that kind, for all tests that leave it unchanged."""
     settings = [
         f"publish.url={client.url}",
         f"dispatch.deadline_s={DEADLINE_S}",
-        f"nsq.msg_timeout_s={PATIENCE_S}",  # however busy this machine is, nothing is given twice
+        f"nsq.msg_timeout_s={PATIENCE_S}",  # so that nothing is redelivered, however busy this machine is
     ]
     with open_service(kind, tmp_path_factory.mktemp("job"), *settings) as service:
         service.start()
@@ -58,7 +58,7 @@ def test_a_message_that_is_alone_is_told_at_once(service, client):
     video = str(uuid.uuid4())
     for number in range(1, 11):
         service.queue.put("plays", play_of(video))
-        wait_for(lambda n=number: client.totals.get(video) == n, "it to be told", PATIENCE_S, service.log)
+        wait_for(lambda n=number: client.totals.get(video) == n, "its total", PATIENCE_S, service.log)
     assert [one.publish["trigger"] for one in client.accepted()[already:]] == ["realtime"] * 10
 
 
@@ -80,16 +80,16 @@ def test_a_paced_load_is_told_exactly_and_no_deadline_early(service, client, tmp
     assert client.wrong == []
     accepted = client.accepted()
     batches = [one.publish["batch"] for one in accepted]
-    # A thread writes the lines.
+    # A thread writes the lines, so they may come later.
     wait_for(
         lambda: [one["batch"] for one in service.publishes()] == batches, "stdout to mirror it", PATIENCE_S
     )
-    # Overdue where this machine was too busy to receive them in time.
+    # Plays are overdue if this machine was too busy to receive them in time.
     assert {one.publish["trigger"] for one in accepted[already:]} <= {"deadline", "overdue"}
     for one in accepted:
         if one.publish["trigger"] == "deadline":
             oldest_ns = min(video["arrived_at_ns"] for video in one.publish["videos"])
-            assert (one.at_ns - oldest_ns) / 1e9 >= DEADLINE_S / 2, "a deadline's batch left early"
+            assert (one.at_ns - oldest_ns) / 1e9 >= DEADLINE_S / 2, "a deadline batch left too early"
 
 
 def test_bodies_that_are_no_plays_are_dead_lettered_and_counted_once(service):
@@ -115,7 +115,7 @@ def test_bodies_that_are_no_plays_are_dead_lettered_and_counted_once(service):
     assert reasons == sorted(bad.values())
     assert letters_to_bodies(letters) == set(bad)
     assert service.log().count("messages are no plays (the body is not JSON)") == 1
-    # Nothing is in flight any more, so none of it comes again.
+    # Nothing is in flight any more, so no message comes again.
     wait_status(service, lambda _: queue.unfinished("plays", "playtally") == 0, "all finished")
 
 
@@ -130,7 +130,7 @@ def test_what_is_pending_is_published_when_the_service_is_stopped(kind, tmp_path
         wait_counted(service, 9000)
         wait_for(
             lambda: all(client.totals.get(video, 0) >= min(99, total) for video, total in expected.items()),
-            "all that is realtime to be told",
+            "all realtime totals to be published",
             PATIENCE_S,
         )
         hot = [video for video, total in expected.items() if total >= 100][:25]
@@ -176,7 +176,7 @@ def test_every_play_of_a_quiet_video_is_told_on_its_own_when_asked(tmp_path):
 
 
 def told(client, videos):
-    """What the client knows of these."""
+    """The totals of these videos that the client has."""
     return {video: client.totals.get(video) for video in videos}
 
 

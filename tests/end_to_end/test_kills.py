@@ -1,4 +1,4 @@
-"""kill -9 of anything, on real processes under load: every play counted once, told once, none lost."""
+"""kill -9 of any process, under load: every play is counted once and published once, and none is lost."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ from tests.support.trouble import halt
 
 CHILDREN = ["consumer", "counter-0", "counter-1", "dispatcher"]
 HASTY = ["dispatch.deadline_s=0.3"]
-ENDLESS = ["--plays", "300000"]  # and stopped when the test has what it needs
+ENDLESS = ["--plays", "300000"]  # the test stops it when it has enough
 
 
 @pytest.fixture(params=QUEUES)
@@ -101,7 +101,7 @@ def test_a_killed_supervisor_leaves_no_orphan_and_its_successor_goes_on(kind, tm
         pids = [child["pid"] for child in service.status()["children"]]
         service.kill()
         wait_for(lambda: not any(map(alive, pids)), "the children to end", PATIENCE_S)
-        if kind == "nsqd":  # the embedded queue ends with its supervisor
+        if kind == "nsqd":  # the embedded queue ends with its supervisor; this one does not
             service.queue.put("plays", *bodies(500))
         service.start()
         if kind == "embedded":
@@ -140,11 +140,11 @@ def test_too_many_kills_stop_everything_with_code_3_and_say_why(tmp_path):
         log = service.log()
         assert "supervisor counters gives up, restart intensity exceeded: counter-1 killed(SIGKILL)" in log
         assert "supervisor root ends: counters shutdown" in log
-        assert log.count(" counter-1#") > 3, "the history of exits is told"
+        assert log.count(" counter-1#") > 3, "the log has the history of exits"
         assert not any(map(alive, pids))
 
 
-@pytest.mark.parametrize("busy_s", [0.0, 1.0], ids=["", "while the supervisor is held up"])
+@pytest.mark.parametrize("busy_s", [0.0, 1.0], ids=["", "while the supervisor is busy"])
 def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending(busy_s, tmp_path):
     with (
         RecordingClient() as client,
@@ -155,7 +155,7 @@ def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending
         service.start()
         service.queue.put("plays", *bodies(150, videos=1))
         wait_status(service, lambda status: status["plays"]["counted"] == 150, "all counted")
-        wait_for(lambda: client.totals.get(VIDEOS[0], 0) >= 99, "all that is realtime to be told", PATIENCE_S)
+        wait_for(lambda: client.totals.get(VIDEOS[0], 0) >= 99, "all realtime totals", PATIENCE_S)
         service.queue.put("plays", *bodies(1, videos=1))
         wait_status(service, lambda status: status["pending_videos"] == 1, "one pending")
         if busy_s:
@@ -176,7 +176,7 @@ def bodies(plays: int, videos: int = 50) -> list[bytes]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs still (one that waits to be reaped does not)."""
+    """Whether a process still runs. A process that waits to be reaped does not."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(")")[2].split()[0] != "Z"
@@ -190,14 +190,15 @@ def child_pid(service, child_id: str) -> int | None:
 
 
 def wait_counted_more(service) -> None:
-    """More than now: that work goes on."""
+    """Wait until more plays are counted: work goes on."""
     before = service.status()["plays"]["counted"]
     wait_status(service, lambda status: status["plays"]["counted"] > before, "more plays to be counted")
 
 
 def prove(service, manifest: dict) -> dict[str, int]:
-    """The ledgers' totals, once all is counted and told, and exactly those of the manifest."""
-    # What the queue had no time to answer may be on it or not; the manifest says how much that is.
+    """Wait until all is counted and published. Returns the ledgers' totals, which must be the manifest's."""
+    # If the queue had no time to acknowledge a play, the play may be on it or not. The manifest says how many
+    # such plays there are.
     unknown = manifest.get("unacknowledged", {})
     wait_status(
         service,
@@ -217,7 +218,7 @@ def prove(service, manifest: dict) -> dict[str, int]:
 
 
 def wait_back(service, child_id: str, incarnation: int) -> dict[str, dict]:
-    """The children by id, once that one is back as its next incarnation."""
+    """The children by id, once this one is back in this incarnation."""
     status = wait_status(
         service,
         lambda status: any(
@@ -248,7 +249,7 @@ def test_the_loss_of_a_helper_process_of_multiprocessing_harms_nobody(helper, tm
 
 
 def helper_pid(service, helper: str) -> int:
-    """The process of multiprocessing that serves this service."""
+    """The pid of a helper process of multiprocessing that serves this service."""
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
             with open(f"/proc/{pid}/stat") as stat, open(f"/proc/{pid}/cmdline") as cmdline:

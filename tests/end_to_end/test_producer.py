@@ -1,4 +1,4 @@
-"""`python -m producer` as a process, against a real nsqd: what it says it did is what is there."""
+"""`python -m producer` as a process, on a real nsqd: what it reports is what the queue holds."""
 
 import fcntl
 import json
@@ -28,7 +28,7 @@ TOPIC = "plays"
 
 
 class Run:
-    """A running producer. `said` grows with what it writes on stderr."""
+    """A running producer. `said` is what it has written on stderr so far."""
 
     def __init__(self, folder: Path, *arguments: str):
         self.manifest_path = folder / "manifest.json"
@@ -59,7 +59,7 @@ class Run:
             self.said += line
 
     def ends(self) -> int:
-        """The exit code, once it ended by itself."""
+        """Wait until it ends by itself. Returns its exit code."""
         try:
             code = self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -109,13 +109,14 @@ def test_the_manifest_is_exactly_what_the_queue_then_holds(nsqd, tmp_path):
     asked = ["--plays", "5000", "--videos", "40", "--quiet-videos", "9", "--seed", "5"]
     with producing(tmp_path, *at(nsqd.tcp_address), *asked) as run:
         assert run.ends() == 0, run.said
-        assert run.process.stdout.read() == "", "stdout is for results alone"
+        assert run.process.stdout.read() == "", "stdout must only have results"
     expected = workload.make(5, 5000, 40, 9)
     assert run.manifest == {"plays": 5000, "seed": 5, "totals": expected.totals}
     messages = nsqd.drain(TOPIC)
     bodies = Counter(message.body for message in messages)
     assert bodies == {b'{"video_id":"%s"}' % guid.encode(): total for guid, total in expected.totals.items()}
-    for told in ("5000 plays", "40 videos", f"{expected.quiet_videos} quiet", "seed 5"):
+    quiet = sum(1 for total in expected.totals.values() if total <= workload.QUIET_MAX)
+    for told in ("5000 plays", "40 videos", f"{quiet} quiet", "seed 5"):
         assert told in run.said
     assert not list(tmp_path.glob(".manifest*")), "no draft of the manifest is left behind"
 
@@ -145,7 +146,7 @@ def test_a_queue_that_is_not_there_yet_is_waited_for_and_said_once(nsqd, tmp_pat
     with producing(tmp_path, *at(nsqd.tcp_address), "--plays", "2000") as run:
         wait_until(lambda: nsqd.tcp_address in run.said, "it says what it waits for")
         with pytest.raises(subprocess.TimeoutExpired):
-            run.process.wait(1.2)  # Time to be refused again, twice.
+            run.process.wait(1.2)  # Time to be refused twice more.
         nsqd.start()
         assert run.ends() == 0, run.said
     assert run.said.count("waiting for") == 1, run.said
@@ -175,7 +176,7 @@ def test_the_embedded_queue_on_any_free_port_is_found_through_the_running_servic
     with producing(tmp_path, *asked) as run:
         wait_until(lambda: str(state_dir) in run.said, "it says which service it waits for")
         with open(runfile.lock_path(state_dir), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # as a supervisor does as long as it lives
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as a supervisor does while it lives
             facts = {"pid": os.getpid(), "admin_address": "127.0.0.1:1"}
             runfile.write(str(state_dir), {**facts, "nsqd_tcp_address": nsqd.tcp_address})
             assert run.ends() == 0, run.said
@@ -190,7 +191,7 @@ def test_two_nsqds_share_the_plays(tmp_path):
         with producing(tmp_path, *asked) as run:
             assert run.ends() == 0, run.said
         held = [one.plays(TOPIC), two.plays(TOPIC)]
-    assert all(held), "each nsqd got some"
+    assert all(held), "each nsqd must get some plays"
     assert total_of(*held) == run.manifest["totals"]
 
 
@@ -216,7 +217,7 @@ def test_plays_whose_answer_is_lost_are_neither_counted_nor_sent_again(nsqd, tmp
     with Cut(nsqd.tcp_address, answers_before=5, answers_only=answers_only) as cut:
         asked = ["--plays", "16000", "--seed", "9"]
         with producing(tmp_path, *at(cut.address), *asked) as run:
-            # Five MPUBs of a thousand were acknowledged, and eight are in flight at most.
+            # Five MPUBs of a thousand plays are acknowledged. At most eight MPUBs are in flight.
             arrived = 13_000 if answers_only else 5000
             wait_until(
                 lambda: nsqd.messages_put(TOPIC) >= arrived and cut.reached,
@@ -265,7 +266,7 @@ def test_a_stopped_run_writes_down_what_it_had_produced(nsqd, tmp_path, number):
         run.process.send_signal(number)
         assert run.ends() == 1, run.said
     assert f"stopped by {number.name}" in run.said
-    # Answers that came too late, if any.
+    # The plays whose answers came too late, if any.
     totals, unknown = run.manifest["totals"], run.manifest.get("unacknowledged", {})
     assert 200 < total_of(totals, unknown).total() < 100000
     assert Counter(totals) <= Counter(nsqd.plays(TOPIC)) <= total_of(totals, unknown)
@@ -280,10 +281,10 @@ def test_all_that_is_wrong_is_listed_before_anything_is_produced(tmp_path):
 
 
 class Cut:
-    """A line to nsqd that goes dumb after some answers, is cut, and works for those after that.
+    """A connection to nsqd that falls silent after some answers, and is then cut. Later connections work.
 
-    With `answers_only` what the producer sends still reaches nsqd while no answer comes back;
-    without, nothing passes either way any more.
+    With `answers_only`, nsqd still gets what the producer sends, and no answer comes back. Without it,
+    nothing passes either way.
     """
 
     def __init__(self, nsqd_address: str, answers_before: int, answers_only: bool):
@@ -317,7 +318,7 @@ class Cut:
                 try:
                     end.shutdown(socket.SHUT_RDWR)
                 except OSError:
-                    pass  # The other side was quicker.
+                    pass  # The other side closed first.
 
     def _serve(self) -> None:
         while True:

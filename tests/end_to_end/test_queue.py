@@ -1,7 +1,7 @@
-"""The embedded nsqd and the real one, held to the same tests; and what only the former promises.
+"""The embedded nsqd and the real one pass the same tests. The embedded one has more promises to test.
 
-What comes too early is seen here; how late it may be at most, in `tests/unit/embedded_nsqd/test_time.py`,
-in virtual time.
+These tests check that nothing comes too early. `tests/unit/embedded_nsqd/test_time.py` checks in virtual time
+that nothing comes too late.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ from tests.support.queues import (
     sized,
 )
 
-# nsqd looks at a new channel's timeouts only up to 5 s later: the tests that wait for one are
-# the last of those on the shared process, and their channels are there from the beginning.
+# nsqd looks at a new channel's timeouts up to 5 s later. So the tests that wait for a timeout come last on
+# the shared process, and their channels are made at its start.
 SCANNED = ("times_out", "delayed")
-# Stamps of two processes, and what nsqd cuts off where it counts in ms, differ by less.
+# Two processes' stamps, with nsqd's rounding to ms, differ by less.
 EARLY_S = 0.05
 HOUR_MS = 3_600_000
 UNKNOWN_ID = b"0123456789abcdef"
@@ -48,7 +48,7 @@ UNKNOWN_ID = b"0123456789abcdef"
 
 @pytest.fixture(scope="module", params=QUEUES)
 def queue(request, tmp_path_factory) -> Iterator[QueueProcess]:
-    """One process for all tests that neither kill nor restart it; each has its own topic."""
+    """One process for all tests that neither kill nor restart it. Each test has its own topic."""
     with open_queue(request.param, tmp_path_factory.mktemp("queue")) as queue:
         for topic in SCANNED:
             queue.post(f"/topic/create?topic={topic}")
@@ -70,7 +70,7 @@ def embedded(tmp_path) -> Iterator[QueueProcess]:
 
 @pytest.fixture(scope="module")
 def standing(tmp_path_factory) -> Iterator[QueueProcess]:
-    """One embedded queue for all tests that leave it as it is."""
+    """One embedded queue for all tests that leave it unchanged."""
     with open_queue("embedded", tmp_path_factory.mktemp("standing")) as queue:
         yield queue
 
@@ -80,7 +80,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def topic(request) -> str:
-    """A topic of its own for every test."""
+    """Each test gets its own topic."""
     return f"{request.node.originalname[:40]}_{next(_numbers)}"
 
 
@@ -96,7 +96,7 @@ def client_of(queue: QueueProcess, **settings: object) -> Iterator[RawClient]:
 def subscriber_of(
     queue: QueueProcess, topic: str, channel: str = "c", ready: int = 1, **settings: object
 ) -> Iterator[RawClient]:
-    # nsqd holds a message back this long where there is room for more than one.
+    # nsqd may hold a message back this long if more than one may be in flight.
     settings.setdefault("output_buffer_timeout", 25)
     with client_of(queue, **settings) as client:
         client.subscribe(topic, channel, ready)
@@ -194,7 +194,7 @@ def test_fatal_error_has_nsqds_code_and_text_and_ends_the_connection(queue, sent
     with client_of(queue) as client:
         client.send(sent)
         kind, text = client.frame()
-        while kind != ERROR:  # the answers to what led up to it
+        while kind != ERROR:  # skip the answers to the commands before
             kind, text = client.frame()
         assert text.decode() == FATAL[sent]
         assert client.is_closed()
@@ -343,7 +343,7 @@ def test_messages_are_shared_among_the_ready_clients_of_a_channel(queue, topic):
         clients = [stack.enter_context(subscriber_of(queue, topic, ready=100)) for _ in range(3)]
         publish(queue, topic, *(b"%d" % number for number in range(90)))
 
-        wait_until(lambda: queue.channel(topic, "c")["in_flight_count"] == 90, "all to be given")
+        wait_until(lambda: queue.channel(topic, "c")["in_flight_count"] == 90, "all to be delivered")
         given = [each["message_count"] for each in queue.channel(topic, "c")["clients"]]
         bodies = [
             message.body
@@ -351,12 +351,12 @@ def test_messages_are_shared_among_the_ready_clients_of_a_channel(queue, topic):
             for message in client.messages(count)
         ]
         assert sorted(bodies, key=int) == [b"%d" % number for number in range(90)]
-        # nsqd leaves it to chance who gets how many.
+        # nsqd decides by chance how many each client gets.
         assert queue.kind == "nsqd" or given == [30, 30, 30]
 
 
 def _in_order_of(clients: list[RawClient], queue: QueueProcess, topic: str) -> list[int]:
-    """How many messages the queue says that each of the clients was given."""
+    """The number of messages that the queue gave to each client, by the queue's statistics."""
     counts = {each["remote_address"]: each["message_count"] for each in queue.channel(topic, "c")["clients"]}
     return [counts["{}:{}".format(*client.socket.getsockname())] for client in clients]
 
@@ -697,14 +697,14 @@ def test_message_that_times_out_comes_again_with_one_more_attempt_and_a_touched_
 
 
 def comes_again_and_touched_later(queue: QueueProcess, topic: str) -> bool:
-    """False where the machine was so slow that the touch may have come after the timeout."""
+    """Returns False if the machine was so slow that the touch may have come after the timeout."""
     with subscriber_of(queue, topic, ready=0, msg_timeout=1000) as client:
         begin = time.monotonic()
         client.ready(2)
         given = {message.body: message for message in client.messages(2)}
         time.sleep(0.3)  # so that a touch makes a difference
         touched_s = time.monotonic()
-        # The complaint about the second is there once the first has been dealt with.
+        # The error for the second TOUCH comes after the first TOUCH was handled.
         client.send(b"TOUCH " + given[b"touched"].id + b"\nTOUCH " + UNKNOWN_ID + b"\n")
         kind, data = client.frame()
         if kind == MESSAGE or time.monotonic() - begin > 0.9:
@@ -757,7 +757,7 @@ def test_clean_restart_keeps_messages_channels_and_pauses(own_queue, topic):
     publish(own_queue, topic, b"1", b"2", b"3")
     with subscriber_of(own_queue, topic, ready=2) as client:
         first, _ = client.messages(2)
-        client.finish(first.id)  # so that the third is given too
+        client.finish(first.id)  # so that the third message is delivered too
         wait_until(lambda: own_queue.channel(topic, "c")["depth"] == 0, "the finish")
         own_queue.post(f"/channel/create?topic={topic}&channel=paused")
         own_queue.post(f"/channel/pause?topic={topic}&channel=paused")
@@ -790,7 +790,7 @@ def test_what_was_acknowledged_survives_a_kill_in_the_middle_of_publishing(embed
     assert acknowledged >= 1500
     bodies = [int(message.body) for message in read_all(embedded, topic)]
     assert bodies[:acknowledged] == list(range(acknowledged))
-    assert len(bodies) in (acknowledged, acknowledged + 10), "a publish is whole or not there"
+    assert len(bodies) in (acknowledged, acknowledged + 10), "a publish must be there whole or not at all"
 
 
 def read_all(queue: QueueProcess, topic: str, channel: str = "c") -> list[Message]:
@@ -800,7 +800,7 @@ def read_all(queue: QueueProcess, topic: str, channel: str = "c") -> list[Messag
 
 
 def finished_on_disk(queue: QueueProcess) -> int:
-    """How many messages the journal says are finished, of segments that are not finished as a whole."""
+    """The number of finished messages in the journal, for segments that are not finished as a whole."""
     with contextlib.closing(sqlite3.connect(f"file:{queue.path / FILE_NAME}?mode=ro", uri=True)) as journal:
         return journal.execute("SELECT SUM(finished_count) FROM progress").fetchone()[0] or 0
 
@@ -811,7 +811,7 @@ def test_after_a_kill_what_the_journal_has_as_finished_does_not_come_again(embed
         messages = client.messages(1000)
         client.finish(*(message.id for message in messages[:400]))
         wait_until(lambda: embedded.channel(topic, "c")["in_flight_count"] == 600, "the finishes")
-        wait_until(lambda: finished_on_disk(embedded) == 400, "the finishes to be written down")
+        wait_until(lambda: finished_on_disk(embedded) == 400, "the finishes to be on disk")
         embedded.kill()
     embedded.start()
     messages = read_all(embedded, topic)
@@ -876,8 +876,8 @@ def test_client_that_does_not_read_costs_no_more_than_its_buffer(standing, topic
         for _ in range(10):
             publish(standing, topic, *([body] * 50))
         stuck, alive = (each["in_flight_count"] for each in standing.channel(topic, "c")["clients"])
-        assert stuck + alive < 200, "50 MB would have gone into the buffer of who reads nothing"
-        # The others are served meanwhile.
+        assert stuck + alive < 200, "the queue buffered 50 MB for a client that does not read"
+        # The other clients are served meanwhile.
         for _ in range(100):
             message = ok.message()
             ok.finish(message.id)
@@ -945,4 +945,4 @@ def test_address_that_cannot_be_is_named(tmp_path, address, problem):
     assert ended.returncode == 1
     assert f"http_address = '{address}'" in ended.stderr
     assert problem in ended.stderr
-    assert not list(tmp_path.iterdir()), "it left files behind though it did not start"
+    assert not list(tmp_path.iterdir()), "it did not start, but left files behind"

@@ -1,4 +1,4 @@
-"""The real tree under every signal, and the ways in which restarts can cross each other."""
+"""The real tree under every signal, and restarts that cross each other."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def play(service, plays: int) -> None:
 
 
 def prove_that_it_works(service, plays: int = 200) -> None:
-    """New plays are counted once and told, whatever has happened before."""
+    """Check that new plays are counted once and published, whatever has happened before."""
     before = sum(ledger_totals(service).values())
     play(service, plays)
     wait_caught_up(service, before + plays)
@@ -54,7 +54,7 @@ def children(service) -> dict[str, dict]:
 
 
 def wait_running(service, lives: dict[str, int]) -> dict[str, dict]:
-    """The children, once each of these is in that life or a later one, and all run."""
+    """The children, once all of them run, and each of these is in this life or a later one."""
 
     def found():
         now = children(service)
@@ -79,7 +79,7 @@ def test_a_child_comes_back_after_every_signal_and_says_how_it_ended(service, ch
 def test_a_stopped_child_that_goes_on_is_left_alone(service):
     before = children(service)
     halt(before["counter-0"]["pid"])
-    children(service)  # which asks it
+    children(service)  # this asks the child
     os.kill(before["counter-0"]["pid"], signal.SIGCONT)
     prove_that_it_works(service)
     assert pids_of(children(service)) == pids_of(before)
@@ -127,11 +127,11 @@ def test_everybody_killed_in_a_row_while_the_one_before_restarts(service):
 
 
 def test_restarts_leave_descriptors_and_memory_where_they_were(service):
-    """Of everybody whose links to counters come and go, while plays are on their way.
+    """This is tested for all processes whose links to counters come and go, while plays are on their way.
 
-    Sixty restarts are enough: two descriptors may be open at that moment, so one that every twentieth restart
-    leaves shows, and so do 35 kB that each leaves; a link has a buffer of 64 kB. That not one link is left is
-    shown in tests/unit/test_behaviour.py.
+    Sixty restarts are enough. Two descriptors may be open at that moment. So a leak of one descriptor in
+    twenty restarts shows, and a leak of 35 kB per restart shows too; a link has a buffer of 64 kB.
+    tests/supervision/test_actor.py tests that no old link is left.
     """
     counters = ("counter-0", "counter-1")
 
@@ -150,11 +150,11 @@ def test_restarts_leave_descriptors_and_memory_where_they_were(service):
         }
         return {one: (it.num_fds(), it.memory_info().rss) for one, it in processes.items()}
 
-    restart(20)  # what grows once has grown
+    restart(20)  # what grows only once has grown now
     before = sizes()
     restart(30)
     for name, (descriptors, memory) in sizes().items():
-        assert descriptors <= before[name][0] + 2, name  # a connection may be open at that moment
+        assert descriptors <= before[name][0] + 2, name  # connections may be open at that moment
         assert memory <= before[name][1] + 2_000_000, name
     prove_that_it_works(service)
 
@@ -172,13 +172,13 @@ def pids_of(children: dict[str, dict]) -> dict[str, int]:
 
 
 def actor_pids(service) -> list[int]:
-    """The pids of all actors, whether the supervisor knows them as running yet or not."""
+    """The pids of all actors, even of those that the supervisor does not know as running yet."""
     family = psutil.Process(service.process.pid).children(recursive=True)
     return [one.pid for one in family if title(one).startswith("playtally: ")]
 
 
 def starting(service, old_pid: int, child_id: str) -> int | None:
-    """The pid of a child's next life, as early as the operating system shows it."""
+    """The pid of a child's next life, as soon as the operating system shows it."""
     for process in psutil.Process(service.process.pid).children(recursive=True):
         if process.pid != old_pid and title(process) == f"playtally: {child_id}":
             return process.pid

@@ -1,6 +1,6 @@
-"""Two nsqds, one with a backlog that does not end: the other's plays are told while it lasts, and all count.
+"""Two nsqds, one with an endless backlog: the plays of the other are published meanwhile. All are counted.
 
-How soon, and how RDY moves, is judged in virtual time: tests/simulation/test_ready_count.py.
+How soon, and how RDY moves, is tested in virtual time: tests/simulation/test_ready_count.py.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def _body(video):
 
 
 class Flood(contextlib.AbstractContextManager):
-    """A backlog that is kept up while the context lasts, by a thread. `put`: how many plays that took."""
+    """Keeps a backlog up while the context lasts, in a thread. `put`: the number of plays sent."""
 
     def __init__(self, queue):
         self.put = 0
@@ -48,7 +48,7 @@ class Flood(contextlib.AbstractContextManager):
         self._client.close()
 
     def depth(self):
-        """How many messages wait beyond those in flight."""
+        """How many messages wait, without those in flight."""
         return self._queue.channel("plays", "playtally")["depth"]
 
     def _put(self):
@@ -83,9 +83,9 @@ def test_plays_on_one_queue_are_told_while_the_backlog_on_the_other_lasts(kind, 
                 for video in lone_videos:
                     producer.publish("plays", _body(video))
                     wait_for(
-                        lambda one=str(video): one in client.totals, "a lone play to be told", PATIENCE_S
+                        lambda one=str(video): one in client.totals, "a lone play to be published", PATIENCE_S
                     )
-                wait_for(flood.depth, "the backlog to be seen", PATIENCE_S)
+                wait_for(flood.depth, "the backlog to show", PATIENCE_S)
             plays = flood.put + LONE
             wait_status(service, lambda status: status["plays"]["counted"] == plays, "all counted")
             expected = {str(BUSY): flood.put} | {str(video): 1 for video in lone_videos}

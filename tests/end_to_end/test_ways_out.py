@@ -1,5 +1,5 @@
-"""The ways a publish can leave, and clients that ask something of it: a topic, a rate, a circuit, a stdout
-whose reader is slow to the last. Real processes, real sockets.
+"""The ways by which a publish can leave, and what a client can ask for: a topic, a rate, a circuit, a stdout
+with a reader that is slow to the end. Real processes, real sockets.
 """
 
 import json
@@ -34,7 +34,7 @@ def play(service, plays: int, *videos: str) -> None:
 
 
 def told(publishes) -> dict[str, int]:
-    """The totals that these publishes tell, each one more than before."""
+    """The client's totals after these publishes. Each total must be larger than the one before."""
     totals: dict[str, int] = {}
     for publish in publishes:
         assert 1 <= len(publish["videos"]) <= 20
@@ -57,7 +57,7 @@ def test_a_topic_is_told_every_total_and_stdout_mirrors_it(kind, tmp_path):
         bodies = service.queue.take("totals", status["publishes"]["total"])
         publishes = [json.loads(body) for body in bodies]
         assert told(publishes) == ledger_totals(service) == dict.fromkeys(VIDEOS[:30], 5)
-        # A thread writes the lines.
+        # A thread writes the lines, so they may come later.
         wait_for(lambda: service.publishes() == publishes, "stdout to mirror it", PATIENCE_S)
         assert status["publishes"]["failed"] == 0
         assert service.totals() == {}, "one client"
@@ -87,7 +87,7 @@ def test_a_queue_that_dies_in_between_loses_nothing_of_what_a_topic_is_told(tmp_
         newest: dict[str, dict] = {}
         for body in service.queue.take("totals", service.status()["publishes"]["total"]):
             newest[json.loads(body)["batch"]] = json.loads(body)
-        # A PUB whose OK was lost comes again under its key.
+        # A PUB whose OK was lost is sent again under its key.
         assert max(video["plays"] for one in newest.values() for video in one["videos"]) == 4
         assert "Traceback" not in service.log()
 
@@ -103,11 +103,11 @@ def test_a_url_and_a_topic_at_once_are_told_and_nothing_starts(tmp_path):
         ) in service.log()
 
 
-# What a client says
+# A client's answers
 
 
 class Audience(RecordingClient):
-    """A client whose answers are set while it listens: `answers`, one after the other, and then `answer`."""
+    """A client with answers that a test sets at any time: first each of `answers`, then `answer`."""
 
     def __init__(self):
         super().__init__(lambda number, publish: next(self.answers, self.answer))
@@ -130,7 +130,7 @@ def served(audience, tmp_path_factory):
 
 
 def play_and_wait(service, plays: int) -> dict:
-    """So many plays more. The status, once the client was told of them."""
+    """Put this many more plays. Returns the status after the client got their totals."""
     before = service.status()["plays"]["counted"]
     play(service, plays)
     return wait_caught_up(service, before + plays)
@@ -171,7 +171,7 @@ def test_a_circuit_opens_probes_and_closes_and_is_seen(served, audience):
 
 
 def test_a_rate_is_kept(tmp_path):
-    """That deadlines are kept at any rate: tests/unit/core/test_dispatching.py."""
+    """tests/unit/core/dispatcher/test_rules.py tests that deadlines are kept at any rate."""
     with (
         RecordingClient() as client,
         open_service(
@@ -183,14 +183,14 @@ def test_a_rate_is_kept(tmp_path):
         wait_caught_up(service, 100)
         assert client.totals == ledger_totals(service)
         assert client.wrong == []
-        # Four a second leave; the first may have been on its way for longer than the last.
+        # Four publishes leave per second. The first may have taken longer than the last.
         times_s = [one.at_ns / 1e9 for one in client.received]
         assert len(times_s) >= 5
         assert times_s[-1] - times_s[0] > (len(times_s) - 1) / 4 / 2
 
 
 def test_what_a_slow_client_makes_late_is_told_from_our_own(tmp_path):
-    """By how much who is late: tests/unit/core/test_dispatching.py."""
+    """tests/unit/core/dispatcher/test_rules.py tests how much lateness counts for whom."""
     deadline_s = 1.0
     with (
         RecordingClient(lambda number, publish: Reply(200, after_s=1.5 * deadline_s)) as client,
@@ -205,7 +205,7 @@ def test_what_a_slow_client_makes_late_is_told_from_our_own(tmp_path):
         service.start()
         play(service, 1, *VIDEOS[:3])
         publishes = wait_caught_up(service, 3)["publishes"]
-        # Three, but for those that a busy machine was too slow to receive in time.
+        # All three, except those that a busy machine received too late.
         entries = [entry for one in client.accepted() for entry in one.publish["videos"]]
         assert publishes["late"] == sum(not entry.get("overdue") for entry in entries)
         assert publishes["late_by_client"] <= publishes["late"]
@@ -214,7 +214,7 @@ def test_what_a_slow_client_makes_late_is_told_from_our_own(tmp_path):
             assert found in service.command("status").stdout
 
 
-# Stdout to the last
+# Stdout until the end
 
 
 def test_mirrored_lines_that_wait_for_a_slow_reader_at_the_end_are_not_lost(tmp_path):
@@ -242,7 +242,7 @@ def test_mirrored_lines_that_wait_for_a_slow_reader_at_the_end_are_not_lost(tmp_
             "embedded",
             tmp_path,
             f"publish.url={client.url}",
-            f"supervisor.shutdown_timeout_s={PATIENCE_S}",  # so that a busy machine has time to read
+            f"supervisor.shutdown_timeout_s={PATIENCE_S}",  # time to read, even on a busy machine
         ) as service,
     ):
         service.start(stdout=writes)

@@ -1,9 +1,9 @@
-"""Makes a stored state of the present formats, for tests/end_to_end/test_formats.py.
+"""Makes a stored state in the present formats, for tests/end_to_end/test_formats.py.
 
     python -m tests.formats.make NAME
 
-Writes `NAME.tar.xz`, the state folder of a service that was killed, and `NAME.json`, what is in it. Run it
-when a format changes. A state that is there is never made again: it was written by the code of its time.
+Writes `NAME.tar.xz`, the state folder of a killed service, and `NAME.json`, the expected content. Run it when
+a format changes. Never make an existing state again: it was written by the code of its time.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from tests.support.services import PATIENT, open_service, wait_caught_up, wait_c
 HERE = Path(__file__).parent
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 6)]
 HOT = 120  # plays of the first video
-LEFT = 5  # messages that nobody has read
+LEFT = 5  # messages that no consumer has read
 NOT_STATE = {"publishes.jsonl", "service.log", "service.json", "service.lock"}
 
 
@@ -44,7 +44,7 @@ def main(name: str) -> None:
 
 
 def _live(folder: Path) -> dict[str, object]:
-    """A service with plays published, one batch in doubt, and messages that wait; then killed."""
+    """A service with published plays, one batch in doubt, and waiting messages; then it is killed."""
     with open_service("embedded", folder, *PATIENT, "dispatch.deadline_s=2") as service:
         service.start()
         bodies = [b'{"video_id": "%b"}' % video.encode() for video in VIDEOS]
@@ -58,16 +58,16 @@ def _live(folder: Path) -> dict[str, object]:
         service.queue.put("plays", bodies[1])
         wait_counted(service, HOT + len(VIDEOS) + 1)
         wait_status(service, lambda status: status["publishes"]["failed"] > 0, "a batch in doubt")
-        time.sleep(1)  # until the queue has written down what is finished: see `_unfinished`
+        time.sleep(1)  # until the queue has written what is finished: see `_unfinished`
         service.kill()
         rows = TotalsReader(str(service.state_dir)).read()
-    # A play that the queue would give again is only known for `counters.dedupe_window_s`.
+    # A play that the queue would redeliver is only known for `counters.dedupe_window_s`.
     assert _unfinished(folder / "state" / "nsqd", folder / "copy") == 0
     return {"totals": {video.hex(): total for video, total, _ in rows}, "left": LEFT}
 
 
 def _unfinished(journal: Path, copy: Path) -> int:
-    """Plays that the queue would give again after a start, by its journal."""
+    """The number of plays that the queue would redeliver after a start, by its journal."""
     shutil.copytree(journal, copy)
     with contextlib.closing(QueueJournal(copy)) as opened:
         return Queue(opened, 1, random.Random(1)).topics["plays"].channels["playtally"].depth

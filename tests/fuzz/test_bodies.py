@@ -1,4 +1,4 @@
-"""Message bodies against json.loads and uuid: the same verdict for any bytes, and never anything raised."""
+"""Bodies of any bytes are judged as json.loads and uuid judge them, and no other exception is raised."""
 
 import json
 import uuid
@@ -11,7 +11,7 @@ from tests.support.fuzzing import spoilt, tries
 
 
 def video_by_the_book(body: bytes) -> bytes | None:
-    """The video of a play, by the standard library; None for what is none."""
+    """The video of a play, by the standard library; None if the body is no play."""
 
     def no_number(text):
         raise ValueError(text)
@@ -58,7 +58,7 @@ bodies = st.one_of(
 
 def check(body: bytes, memory: Bodies) -> None:
     expected = {video_by_the_book(body)}
-    if b"\\ud" in body.lower():  # half a surrogate pair in what is ignored: some read it and some do not
+    if b"\\ud" in body.lower():  # half a surrogate pair in an ignored value: some JSON readers accept it
         expected.add(None)
     assert memory.video(body) in expected
     try:

@@ -1,4 +1,4 @@
-"""Command lines of any words: understood, or refused with exit code 2 and a message; never a traceback."""
+"""A command line of any words is understood, or refused with exit code 2 and a message; never a traceback."""
 
 import contextlib
 import io

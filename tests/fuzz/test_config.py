@@ -1,4 +1,4 @@
-"""Config files: any bytes, any value of any key. Accepted and usable, or a ConfigError that says why."""
+"""A config file of any bytes, with any value of any key, is usable or refused with a `ConfigError`."""
 
 import json
 import math
@@ -68,19 +68,19 @@ def toml(value: object) -> str:
 
 
 def load(path: Path, content: bytes, *overrides: str) -> Settings | None:
-    """The settings, or None where they are refused in words."""
+    """The settings; None if `load` refuses them with a message."""
     file = path / "config.toml"
     file.write_bytes(content)
     try:
         return config.load(file, overrides)
     except ConfigError as error:
         assert error.problems and all(error.problems)
-        assert len(str(error)) < 20_000, "nobody reads that much"
+        assert len(str(error)) < 20_000, "the message is too long to read"
         return None
 
 
 def check_usable(settings: Settings) -> None:
-    """What no check may let through."""
+    """Check that the settings hold no value that would break the service."""
     for section in msgspec.structs.astuple(settings):
         for value in msgspec.structs.astuple(section):
             if isinstance(value, float):
@@ -94,7 +94,7 @@ def check_usable(settings: Settings) -> None:
         *settings.nsq.nsqd_tcp_addresses,
     ]
     for address in addresses:
-        address.rpartition(":")[0].encode("idna")  # as a socket does, and no OSError if it fails
+        address.rpartition(":")[0].encode("idna")  # a socket does this too; an error of it is no OSError
     Path(settings.supervisor.state_dir).exists()
 
 

@@ -1,4 +1,4 @@
-"""More connections than there are descriptors: whoever has the most, the service lives and counts on."""
+"""With more connections than file descriptors, on any port, the service lives and goes on counting."""
 
 import contextlib
 import socket
@@ -35,7 +35,7 @@ def test_a_crowd_at_one_door_leaves_the_service_alive(tmp_path, door):
 
 
 def _put(service) -> bool:
-    with contextlib.suppress(EOFError):  # turned away: the queue still has all the connections that it takes
+    with contextlib.suppress(EOFError):  # refused: the queue still has as many connections as it can take
         service.queue.put("plays", *[PLAY] * 10)
         return True
     return False

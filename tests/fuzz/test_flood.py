@@ -1,4 +1,4 @@
-"""A flood of videos that nobody saw before: nothing is lost, publishes stay full, memory stays bounded."""
+"""A flood of new videos: nothing is lost, publishes are full, memory is bounded."""
 
 import pytest
 
@@ -15,6 +15,6 @@ def test_a_flood_of_new_videos_is_told_whole_in_full_publishes(tmp_path):
     assert not found.wrong
     assert len(found.totals) == found.videos
     assert set(found.totals.values()) == {1}
-    assert len(found.widths) - found.full <= 2, "the first, before it is a flood, and the last"
+    assert len(found.widths) - found.full <= 2, "only the first and the last publish may not be full"
     assert max(found.widths) == VIDEOS_A_PUBLISH_MAX
     assert sum(found.memory_mb.values()) < GROWTH_MB_MAX * RUNS

@@ -1,4 +1,4 @@
-"""HTTP from people who mean no good: client, admin and embedded queue go on answering, in bounded memory."""
+"""Hostile HTTP requests: client, admin and embedded queue go on answering, in bounded memory."""
 
 import contextlib
 import gzip
@@ -17,10 +17,10 @@ from tests.support.services import ANY_PORTS, UNHURRIED, Service
 
 SEED = 3
 PIECE = bytes(1 << 20)
-PIECES = 64  # as much as that is sent to whoever takes it, in MB
+PIECES = 64  # the size of an endless request, in MB, if the server reads all of it
 GROWTH_MB_MAX = 48
 SLOW_CONNECTIONS = 100
-SERVERS = {  # child whose memory counts, its address in the facts, a path, what is honest
+SERVERS = {  # the child whose memory is checked, the name of its address, the attacked path, an honest path
     "client": ("client", "client_address", "/plays", "/totals"),
     "admin": ("", "admin_address", "/status", "/healthz"),
     "queue": ("nsqd", "nsqd_http_address", "/pub?topic=t", "/ping"),
@@ -38,14 +38,14 @@ def endless(start: bytes, piece: bytes = PIECE) -> Iterator[bytes]:
 
 
 def attacks(path: str) -> dict[str, Iterator[bytes] | list[bytes]]:
-    """What is said on one connection each, piece by piece, until nobody takes it any more."""
+    """Requests, each sent on its own connection, piece by piece, until the server reads no more."""
     bomb = gzip.compress(PIECE * 64)
     as_json = "Content-Type: application/json"
     return {
         "one endless line": endless(b"GET /", b"a" * len(PIECE)),
         "one endless header": endless(b"GET / HTTP/1.1\r\nHost: ", b"a" * len(PIECE)),
         "headers without end": endless(b"GET / HTTP/1.1\r\n", b"X-Y: z\r\n" * 10_000),
-        "a great body as it said": endless(post(path, as_json, f"Content-Length: {1 << 40}")),
+        "a great body of the announced length": endless(post(path, as_json, f"Content-Length: {1 << 40}")),
         "a body of great chunks": endless(
             post(path, as_json, "Transfer-Encoding: chunked"), b"100000\r\n" + PIECE + b"\r\n"
         ),
@@ -61,9 +61,9 @@ def attacks(path: str) -> dict[str, Iterator[bytes] | list[bytes]]:
         "a wrong type": [post(path, "Content-Type: text/plain", "Content-Length: 2"), b"{}"],
         "a body of deep arrays": [post(path, as_json, "Content-Length: 60000"), b"[" * 60_000],
         "no method": [b" / HTTP/1.1\r\n\r\n"],
-        "a method of its own": [b"\xff\xfe / HTTP/1.1\r\n\r\n"],
-        "a method that none knows": [b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n"],
-        "a path that is none": [b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n"],
+        "a method of bytes": [b"\xff\xfe / HTTP/1.1\r\n\r\n"],
+        "an unknown method": [b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n"],
+        "an invalid path": [b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n"],
         "a path of bytes": [b"GET /%00/../\xff%ff?%zz=\xff&a=%ff HTTP/1.1\r\nHost: x\r\n\r\n"],
         "a path upwards": [b"GET /../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n"],
         "no HTTP": [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200)],
@@ -80,7 +80,7 @@ def service(tmp_path_factory):
 
 
 class Server:
-    """One of SERVERS in a service: where it is, what it takes, how much memory it had at most."""
+    """One of SERVERS in a service: its address, its paths, its peak memory."""
 
     def __init__(self, service: Service, name: str):
         self.child, key, self.path, self._honest = SERVERS[name]
@@ -104,15 +104,15 @@ class Server:
         return found[0] if found else 1
 
     def bear(self, pieces, ends=True) -> bytes:
-        """Say all that on one connection. What comes back first, or nothing once the server hangs up.
+        """Send all pieces on one connection. Returns the start of the answer; b"" if the server hangs up.
 
-        `ends`: say too that it is all. A server that hears that before it has answered may hang up.
+        `ends`: also shut down our side for writing. A server that sees that before its answer may hang up.
         """
         with self.connect() as connection, contextlib.suppress(ConnectionError):
             for piece in pieces:
                 connection.sendall(piece)
             if ends:
-                with contextlib.suppress(OSError):  # where the server has reset it
+                with contextlib.suppress(OSError):  # the server may have reset the connection
                     connection.shutdown(socket.SHUT_WR)
             return connection.recv(1 << 16)
         return b""

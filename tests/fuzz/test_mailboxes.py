@@ -1,4 +1,4 @@
-"""Real actors that are sent garbage: each ends with code 1, counted nothing of it, and is started again."""
+"""A real actor that is sent garbage ends with code 1, counts nothing of it, and is started again."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ from tests.support.fuzzing import RUNS, memory_mb
 from tests.support.patience import PATIENCE_S
 
 SEED = 7
-GROWTH_MB_MAX = 100  # one message may have MESSAGE_BYTES_MAX, and is held by the stream and by the decoder
+GROWTH_MB_MAX = 100  # a message may have MESSAGE_BYTES_MAX, and both the stream and the decoder hold it
 ACTORS = {
     "counter-0": ("actors.counter:Counter", "consumer"),
     "dispatcher": ("actors.dispatcher:Dispatcher", "counter-0"),
@@ -31,8 +31,8 @@ GARBAGE = {
     "no msgpack": b"\xc1",
     "a number": b"\x00",
     "a text": b"\xa5hello",
-    "a message of nobody": b"\x92\xa7unknown\x01",
-    "a message for another": encode(Counted([1])),
+    "an unknown message": b"\x92\xa7unknown\x01",
+    "a message of another mailbox": encode(Counted([1])),
     "a field too few": b"\x92\xa5plays\x01",
     "bytes where a number belongs": b"\x96\xa5plays\xc4\x01x\xa1a\xc4\x00\xc4\x00\xc4\x00",
     "an array without end": b"\xdd\xff\xff\xff\xff",
@@ -54,11 +54,11 @@ def _prepared():
 
 
 def link_to(tree: Tree, name: str, peer: str) -> socket.socket:
-    """Our end of a link between that peer and a real actor, as its supervisor would make one."""
+    """Link the actor `name` to this test as if the test were `peer`. Returns the test's end of the link."""
     ours, theirs = processes.pipe()
     tree.worker(name).process.send(Linked(peer, 1), theirs)
     with socket.socket(fileno=theirs):
-        pass  # theirs is in the message
+        pass  # closes our copy: the message has carried this end to the actor
     end = socket.socket(fileno=ours)
     end.setblocking(False)
     return end
@@ -69,7 +69,7 @@ def any_garbage(number: int) -> bytes:
     content = bytearray(GOOD * 3)
     for _ in range(chance.randrange(1, 4)):
         content[chance.randrange(len(GOOD))] = chance.randrange(256)
-    return bytes(content) + b"\xc1" * 2 * MESSAGE_BYTES_MAX  # more than any length that it may claim
+    return bytes(content) + b"\xc1" * 2 * MESSAGE_BYTES_MAX  # longer than any announced length
 
 
 @pytest.mark.timeout(600 + RUNS)

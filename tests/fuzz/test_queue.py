@@ -1,4 +1,4 @@
-"""The embedded queue among people who mean no good: honest clients are served, in bounded memory."""
+"""The embedded queue with hostile clients: honest clients are served, in bounded memory."""
 
 import contextlib
 import random
@@ -16,7 +16,9 @@ from tests.support.queues import RawClient, multi, open_queue, sized
 SEED = 11
 MEGABYTE = bytes(1 << 20)
 GROWTH_MB_MAX = 64
-SERVED_MEANWHILE = 50  # requests of others, after which whoever was not read from is not going to be
+# If the queue answers this many other requests and still reads nothing from a client, it has stopped reading
+# from that client.
+SERVED_MEANWHILE = 50
 NAME = st.sampled_from([b"plays", b"a" * 65, b"", b"#ephemeral", b"\xff", b"a#ephemeral"])
 NUMBER = st.sampled_from([b"", b"0", b"1", b"-1", b"9" * 30, b"x", b"2500", b"2501"])
 PUB = st.sampled_from([b"PUB", b"MPUB"])
@@ -58,7 +60,7 @@ def test_any_bytes_are_commands_or_one_refusal_however_they_are_cut(stream, data
 
 
 def flat(commands):
-    """Commands one by one: a run of FINs is cut where the bytes were."""
+    """The FINs one by one, and the other commands: a cut in the stream splits a group of FINs."""
     return [("FIN", id) for one in commands for id in getattr(one, "ids", [])], [
         one for one in commands if not hasattr(one, "ids")
     ]
@@ -81,10 +83,10 @@ ATTACKS = {
     "identify a great number": greeted(b"IDENTIFY\n" + sized(b'{"msg_timeout":' + b"9" * 100_000 + b"}")),
     "half a surrogate": greeted(b"IDENTIFY\n" + sized(b'{"client_id":"\\ud800"}') + b"SUB t c\n"),
     "names of bytes": greeted(b"SUB \xff\xfe \xff\n"),
-    "before its time": greeted(*[b"FIN 0123456789abcdef\n" * 1000] * 3),
+    "FIN before SUB": greeted(*[b"FIN 0123456789abcdef\n" * 1000] * 3),
     "answers that nobody reads": greeted(b"SUB t c\n", *[b"TOUCH 0123456789abcdef\n" * 40_000] * 40),
-    "finished by another": greeted(b"SUB t c\n", *[b"FIN 0123456789abcdef\n" * 40_000] * 3),
-    "no end of nothing": greeted(b"NOP\n" * 150_000),
+    "FIN of messages never given": greeted(b"SUB t c\n", *[b"FIN 0123456789abcdef\n" * 40_000] * 3),
+    "NOP without end": greeted(b"NOP\n" * 150_000),
 }
 
 
@@ -96,7 +98,7 @@ def queue(tmp_path):
 
 
 def say(queue, pieces) -> None:
-    """Say all that, until the queue hangs up on us or reads no more: it goes on serving others then."""
+    """Send all pieces, until the queue hangs up or reads no more while it serves others."""
     with contextlib.suppress(ConnectionError), RawClient(queue.tcp_address, magic=b"") as client:
         client.socket.setblocking(False)
         for piece in pieces:

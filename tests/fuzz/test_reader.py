@@ -1,7 +1,6 @@
-"""A whole service on nsqds that lie: every lie ends the connection, and the reader comes back.
+"""A whole service on nsqds that lie: every lie ends the connection, and the reader connects again.
 
-What a connection is told is also cut at every byte and read by the frame parser itself, in
-tests/unit/core/test_frames.py.
+tests/unit/core/consumer/test_frames.py tests the frame parser alone, with streams cut at every byte.
 """
 
 import contextlib
@@ -20,11 +19,11 @@ from tests.support.queues import RawClient, open_queue
 from tests.support.services import ANY_PORTS, UNHURRIED, Service, wait_caught_up
 
 SEED = 5
-LIARS = 16  # nsqds at a time: each tells two or three lies, and the reader has to come back for the next
+LIARS = 16  # nsqds at a time. Each tells two or three lies; the reader has to connect again for each.
 TOLD_WITHIN_S = 10 * PATIENCE_S  # the reader waits longer after each lie
 PLAY = json.dumps({"video_id": str(uuid.UUID(int=7))}).encode()
 ID = b"0123456789abcdef"
-GROWTH_MB_MAX = 150  # the largest frame is 16 MB, held twice while it is put together
+GROWTH_MB_MAX = 150  # the largest frame is 16 MB, and is in memory twice while it is put together
 
 
 def identified(**answer: object) -> bytes:
@@ -32,7 +31,7 @@ def identified(**answer: object) -> bytes:
 
 
 def endless(connection) -> None:
-    """One frame after the other, each as large as can be, with no end of the last."""
+    """A frame of the largest possible size, which never ends."""
     connection.sendall(struct.pack(">ii", 2**31 - 1, 0))
     while True:
         connection.sendall(bytes(1 << 20))
@@ -49,7 +48,7 @@ LIES = {
     "an answer nested for ever": at_once(frame(0, b"[" * 100_000)),
     "RDY counts in words": once_subscribed(message(ID, PLAY), identified(max_rdy_count="many")),
     "RDY counts below zero": once_subscribed(message(ID, PLAY), identified(max_rdy_count=-3)),
-    "a message before its time": at_once(message(ID, PLAY) + bytes(4)),
+    "a message before SUB": at_once(message(ID, PLAY) + bytes(4)),
     "a play from before all time": once_subscribed(message(ID, PLAY, -(2**63)) + bytes(8)),
     "half a frame": once_subscribed(struct.pack(">ii", 1000, 2) + bytes(20), hangs_up=True),
     "a frame size below zero": once_subscribed(struct.pack(">ii", -1, 2) + bytes(64)),
@@ -72,7 +71,7 @@ def random_lie(number: int):
         struct.pack(">ii", chance.randrange(-(2**31), 2**31), chance.randrange(-1, 4)),
     ]
     chance.shuffle(parts)
-    end = struct.pack(">ii", -1, 0)  # so that it is over
+    end = struct.pack(">ii", -1, 0)  # a wrong size, so that the reader ends the connection
     how = chance.choice([at_once, once_subscribed])
     return how(b"".join(parts[: chance.randrange(4)]) + end)
 

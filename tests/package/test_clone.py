@@ -1,4 +1,4 @@
-"""A fresh clone, started with whichever Python is at hand: one line that says what to run instead."""
+"""A fresh clone, started with any Python at hand: one line says what to run instead."""
 
 import configparser
 import os
@@ -21,7 +21,7 @@ COMMANDS = [["supervisor.py"], ["supervisor.py", "status"], ["-m", "producer"]]
 
 @pytest.fixture
 def clone(tmp_path):
-    """What a clone has of all that is read before the first library is imported, and no .venv."""
+    """The files of a clone that are read before the first library is imported, without a .venv."""
     folder = tmp_path / "clone"
     for name in ("actors", "producer"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -39,9 +39,9 @@ def interpreter(version):
 
 
 def told(python, words, folder) -> str:
-    """The one line that a start there without the libraries ends with."""
+    """The one line with which a start there ends when the libraries are missing."""
     result = subprocess.run(
-        # Without site-packages: it has no library even where somebody has installed one.
+        # -S leaves out site-packages: so no library is found, even if one is installed.
         [*(python if isinstance(python, list) else [python]), "-S", *words],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
@@ -109,5 +109,5 @@ def test_what_is_looked_for_is_what_setup_cfg_asks_for():
 
 
 def test_a_python_that_leaves_out_the_scripts_folder_is_told_the_same(clone):
-    """`python -P`, and PYTHONSAFEPATH."""
+    """With `python -P`, and with PYTHONSAFEPATH."""
     assert told(sys.executable, ["-P", str(clone / "supervisor.py")], clone).startswith("playtally needs msg")

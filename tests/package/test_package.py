@@ -1,7 +1,7 @@
 """The wheel and the source distribution, installed as users install them, and run from a folder of their own.
 
-Needs setuptools of 77 or newer, and for what pip fetches a package index: without one those tests are skipped
-with the reason, and with CI=true they fail.
+Needs setuptools 77 or newer, and a package index for what pip fetches. Without an index those tests are
+skipped with the reason; with CI=true they fail.
 """
 
 import hashlib
@@ -26,16 +26,16 @@ from tests.support.needed import lacking
 from tests.support.patience import wait_until
 from tests.support.services import ANY_PORTS
 
-TIMEOUT_S = 600  # of one process: pip fetches and unpacks what takes a slow machine its time
+TIMEOUT_S = 600  # of one process: pip may have to fetch and unpack, which takes time on a slow machine
 pytestmark = pytest.mark.timeout(2 * TIMEOUT_S)
 NAME = f"playtally-{VERSION}"
 PAGE = {f"actors/client/page/{name}" for name in ("icon.svg", "index.html", "page.css", "page.js")}
-# All of these in the working directory: none is to be taken for playtally's.
+# Modules with all of these names are in the working directory. None may be taken for playtally's module.
 OTHERS = ("supervisor.py", "actors/__init__.py", "producer/__init__.py", "tornado/__init__.py")
 
 
 def run(*words, cwd=None):
-    """A process to its end. Nothing of this checkout is on its path."""
+    """Run a process to its end. Nothing of this checkout is on its path."""
     return subprocess.run(
         words, capture_output=True, text=True, cwd=cwd, env=environment(), timeout=TIMEOUT_S
     )
@@ -51,7 +51,7 @@ def pip(python: Path, *words) -> subprocess.CompletedProcess[str]:
 
 
 def make_environment(folder: Path, *, with_libraries: bool) -> Path:
-    """An environment with nothing in it, or with the libraries of this one; its folder of commands."""
+    """An empty environment, or one with the libraries of this one. Returns its folder of commands."""
     run(sys.executable, "-m", "venv", "--without-pip", folder).check_returncode()
     if with_libraries:
         site_packages(folder / "bin").joinpath("libraries.pth").write_text(sysconfig.get_path("purelib"))
@@ -63,7 +63,7 @@ def site_packages(commands: Path) -> Path:
 
 
 def build(folder: Path, umask: int = 0o022) -> dict[str, str]:
-    """The hash of each file that a copy of the checkout is built into, by name."""
+    """Build a copy of the checkout. Returns the hash of each built file by name."""
     result = subprocess.run(
         [sys.executable, "tools/build.py"],
         cwd=folder,
@@ -79,7 +79,7 @@ def build(folder: Path, umask: int = 0o022) -> dict[str, str]:
 
 
 def copy_checkout(folder: Path) -> Path:
-    """As an unpacked archive: without .git and what builds and tests leave behind."""
+    """Copy the checkout without .git and the remains of builds and tests, like an unpacked archive."""
     left_behind = (
         ".git",
         ".venv",
@@ -114,7 +114,7 @@ def sdist(built) -> Path:
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory) -> Path:
-    """A folder with PyPI's `supervisor`, which shows that there is an index to install from."""
+    """A folder with PyPI's `supervisor`. Fetching it shows that an index can be reached."""
     folder = tmp_path_factory.mktemp("index")
     fetched = run(
         *(
@@ -136,7 +136,7 @@ def index(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def commands(wheel, tmp_path_factory) -> Path:
-    """The commands of an environment that the wheel is installed in."""
+    """The folder of commands of an environment with the wheel installed."""
     found = make_environment(tmp_path_factory.mktemp("installed") / "environment", with_libraries=True)
     installed = pip(found / "python", "install", "--no-deps", wheel)
     assert installed.returncode == 0, installed.stderr
@@ -145,7 +145,7 @@ def commands(wheel, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A working directory in which other modules have the names of playtally's and its libraries'."""
+    """A working directory with other modules that have the names of playtally's modules and libraries."""
     path = tmp_path / "work"
     for name in OTHERS:
         (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +198,7 @@ def test_pip_gives_an_empty_environment_all_that_a_demo_needs(index, wheel, tmp_
 
 
 def assert_demo_does_its_job(commands: Path, folder: Path) -> None:
-    """All but what is about time: a busy machine may break that."""
+    """Check everything but times: a busy machine may be late."""
     words = ("demo", "--plays", "2000", *sets("dispatch.deadline_s=2"))
     demo = run(commands / "playtally", *words, cwd=folder)
     for promise in (
@@ -222,7 +222,7 @@ def test_the_sdist_installs_what_the_wheel_does(index, sdist, commands, tmp_path
 
 
 def files_of(commands: Path) -> dict[str, str]:
-    """The hash of each file that was installed, but for what tells who built and installed it."""
+    """The hash of each installed file, without what names the builder and installer."""
     place = site_packages(commands)
     files = [path for one in ("actors", "producer") for path in (place / one).rglob("*")]
     files += [
@@ -237,7 +237,7 @@ def files_of(commands: Path) -> dict[str, str]:
     }
 
 
-# As its user has it
+# As a user has it
 
 
 def test_commands_are_named_as_they_were_started(commands, folder):
@@ -330,7 +330,7 @@ def test_a_service_runs_is_asked_killed_and_stopped_and_writes_into_its_state_fo
 
 
 def contents(folder: Path) -> dict[Path, int]:
-    """Every file below, and when it changed, but for what Python compiles."""
+    """Every file below, and when it changed, without what Python compiles."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
@@ -356,7 +356,7 @@ def test_beside_pypis_supervisor_it_says_in_one_line_what_is_wrong_and_what_to_d
 
 
 def test_without_a_library_it_is_said_how_to_install_it(commands, tmp_path):
-    # -S leaves out site-packages, and with it all but what is beside the script.
+    # -S leaves out site-packages. Only what is beside the script is found.
     told = run(commands / "python", "-S", site_packages(commands) / "supervisor.py", cwd=tmp_path)
     assert (told.returncode, told.stdout) == (2, "")
     (line,) = told.stderr.splitlines()

@@ -15,7 +15,7 @@ from actors.core.messages import Recall
 
 
 class FinishesBeforeCommit(ConsumerRules):
-    """FIN on receipt."""
+    """Finishes messages when it receives them."""
 
     def received(self, connection, parsed, now_ms, wall_ns):
         effects = super().received(connection, parsed, now_ms, wall_ns)
@@ -25,22 +25,22 @@ class FinishesBeforeCommit(ConsumerRules):
 
 
 class DoesNotResend(ConsumerRules):
-    """What a counter that died has not answered is not sent to the next."""
+    """Does not send a dead counter's unanswered messages to the next counter."""
 
     def linked(self, shard):
         return []
 
 
 class FinishesOnALostConnection(ConsumerRules):
-    """What came on a connection that is gone is finished on it."""
+    """Finishes the messages of a lost connection on that connection."""
 
     def disconnected(self, connection):
-        """Nothing is forgotten."""
+        """Forget nothing."""
         return []
 
 
 class FinishesLettersEarly(ConsumerRules):
-    """A message that is no play is counted, and so finished, before nsqd has its dead letter."""
+    """Counts and finishes a message that is not a play before nsqd has its dead letter."""
 
     def received(self, connection, parsed, now_ms, wall_ns):
         effects = super().received(connection, parsed, now_ms, wall_ns)
@@ -50,7 +50,7 @@ class FinishesLettersEarly(ConsumerRules):
 
 
 class WantsTooMuch(ReadyCounts):
-    """RDY beyond the share of max_in_flight."""
+    """Asks for more than the share of max_in_flight."""
 
     class ready_count_type(ReadyCount):
         def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
@@ -59,7 +59,7 @@ class WantsTooMuch(ReadyCounts):
 
 
 class DoesNotShare(ReadyCounts):
-    """Each connection is allowed all of max_in_flight."""
+    """Allows each connection all of max_in_flight."""
 
     def _share(self):
         for connection, one in self._by_connection.items():
@@ -68,14 +68,14 @@ class DoesNotShare(ReadyCounts):
 
 
 class NeverPauses(ReadyCounts):
-    """What times out while a counter is away is asked for again and again."""
+    """Asks again and again for messages that time out while a counter is away."""
 
     def pause(self):
         return []
 
 
 class NeverResumes(ReadyCounts):
-    """After a pause nothing is asked for any more."""
+    """Asks for nothing any more after a pause."""
 
     def after_finish(self, outstanding):
         return []
@@ -85,14 +85,14 @@ class NeverResumes(ReadyCounts):
 
 
 class AnswersBeforeCommit(CounterRules):
-    """`Counted` first, then the commit."""
+    """Sends `Counted` before the commit."""
 
     def handle(self, inbox, now_ms):
         return sorted(super().handle(inbox, now_ms), key=lambda effect: isinstance(effect, Commit))
 
 
 class ForgetsSeenIds(CounterRules):
-    """The ids are not in the commit."""
+    """Leaves the ids out of the commit."""
 
     def handle(self, inbox, now_ms):
         effects = super().handle(inbox, now_ms)
@@ -103,42 +103,42 @@ class ForgetsSeenIds(CounterRules):
 
 
 class IgnoresRecall(CounterRules):
-    """A dispatcher that asks for all that is pending hears nothing."""
+    """Does not answer a dispatcher that asks for all pending videos."""
 
     def handle(self, inbox, now_ms):
         return super().handle([one for one in inbox if not isinstance(one, Recall)], now_ms)
 
 
 class KeepsWhatItHeld(CounterRules):
-    """What can wait is never said by itself."""
+    """Never sends by itself the announcements that can wait."""
 
     def wakeup_ms(self):
         return None
 
 
 class SeesWithoutSource(SeenIds):
-    """Ids are taken for unique over all nsqds."""
+    """Takes ids as unique over all nsqds."""
 
     def admit(self, source, column, now_ms):
         return super().admit("", column, now_ms)
 
 
 class ExpiresTooEarly(SeenIds):
-    """Ids are forgotten long before the window is over."""
+    """Forgets ids long before the window is over."""
 
     def __init__(self, window_ms, stored=()):
         super().__init__(500, stored)
 
 
 class LosesLetters(Ledger):
-    """Dead letters are seen and not counted."""
+    """Remembers the ids of dead letters, but does not count the letters."""
 
     def reject(self, rejected, now_ms):
         self._seen.admit(rejected.source, rejected.ids, now_ms)
 
 
 class TellsANewerArrival(Ledger):
-    """A total is told with the arrival of the plays that came after its first part was taken."""
+    """Sends a total with the arrival of the plays that came after the taken part."""
 
     def _take(self, row):
         account = self._accounts.get(row)
@@ -148,7 +148,7 @@ class TellsANewerArrival(Ledger):
 
 
 class SkipsSteps(Ledger):
-    """`every_play` is not heeded."""
+    """Ignores `every_play`."""
 
     def __init__(self, seen, accounts=None, tallies=None, steps_below=0):
         super().__init__(seen, accounts, tallies)

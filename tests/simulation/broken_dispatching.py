@@ -14,14 +14,14 @@ from actors.core.triggers import Trigger
 
 
 class DeliversBeforeStore(DispatcherRules):
-    """A batch leaves before it is written down."""
+    """Sends a batch before it is stored."""
 
     def handle(self, shard, inbox, now_ms):
         return sorted(super().handle(shard, inbox, now_ms), key=lambda one: not isinstance(one, Deliver))
 
 
 class TakesUnknownForRefused(DispatcherRules):
-    """A batch without an answer is made anew."""
+    """Makes a new batch in place of one that got no answer."""
 
     def delivered(self, key, outcome, *more):
         outcome = Outcome.REFUSED if outcome is Outcome.UNKNOWN else outcome
@@ -29,17 +29,17 @@ class TakesUnknownForRefused(DispatcherRules):
 
 
 class ForgetsItsDoubt(DispatcherRules):
-    """A refusal is believed, though an attempt before it may have got through."""
+    """Believes a refusal, though an attempt before it may have reached the client."""
 
     def delivered(self, key, outcome, *more):
         held = self.batches.find(key, *ON_ITS_WAY)
         if outcome is Outcome.REFUSED:
-            held.state = BatchState.SENT  # as if for the first time
+            held.state = BatchState.SENT  # as if it were sent for the first time
         return super().delivered(key, outcome, *more)
 
 
 class ForgetsBeforeRecorded(DispatcherRules):
-    """A batch that was accepted is forgotten before the ledgers have recorded it."""
+    """Forgets an accepted batch before the ledgers have recorded it."""
 
     def delivered(self, key, outcome, *more):
         effects = super().delivered(key, outcome, *more)
@@ -51,7 +51,7 @@ class ForgetsBeforeRecorded(DispatcherRules):
 
 
 class RecordsBeforeTheAnswer(DispatcherRules):
-    """`Published` is said when a batch leaves."""
+    """Sends `Published` when the batch leaves."""
 
     def _deliver(self, held, now_ms):
         shards = self._shards_of(held.content) & self._linked
@@ -60,7 +60,7 @@ class RecordsBeforeTheAnswer(DispatcherRules):
 
 
 class LossDropsPending(DispatcherRules):
-    """A counter that is back is not asked what is pending."""
+    """Does not ask a restarted counter for its pending videos."""
 
     def linked(self, shard, now_ms):
         effects = super().linked(shard, now_ms)
@@ -68,21 +68,21 @@ class LossDropsPending(DispatcherRules):
 
 
 class TakesTwentyOne(DispatcherRules):
-    """One too many."""
+    """Puts one video too many into a batch."""
 
     def __init__(self, rule, shards, batch_size_max, **rest):
         super().__init__(rule, shards, batch_size_max + 1, **rest)
 
 
 class CallsStepsOverdue(DispatcherRules):
-    """A total is called overdue because a later play of its video is."""
+    """Calls a total overdue because a later play of its video is overdue."""
 
     def _take_totals(self, collection, shard, message, now_ms):
         super()._take_totals(collection, shard, message, 1 << 60)
 
 
 class _OtherKeys(DispatcherRules):
-    """A batch under a key of its own making."""
+    """Gives batches keys of its own."""
 
     def _leave_if_collected(self, now_ms):
         effects = super()._leave_if_collected(now_ms)
@@ -94,14 +94,14 @@ class _OtherKeys(DispatcherRules):
 
 
 class CountsItsKeys(_OtherKeys):
-    """A counter that begins anew in every life."""
+    """Numbers its keys, beginning at the same number in every life."""
 
     def _key(self, batch):
         return f"batch {self._collections}"
 
 
 class KeysByVideo(_OtherKeys):
-    """The same videos, the same key: newer totals under a key that was used."""
+    """Makes the key from the videos only, so newer totals get a used key."""
 
     def _key(self, batch):
         return b"".join(entry.video for entry in batch.entries).hex()
@@ -119,7 +119,7 @@ class _OtherSchedule(DispatcherRules):
 
 
 class DeadlineFromReceipt(_OtherSchedule):
-    """The deadline counts from when a play was received, not from when it arrived on the queue."""
+    """Counts the deadline from the receipt of a play, not from its arrival on the queue."""
 
     class schedule(Schedule):
         def offer(self, video, arrived_ms, ordinal, now_ms):
@@ -127,7 +127,7 @@ class DeadlineFromReceipt(_OtherSchedule):
 
 
 class IgnoresWhatIsOnItsWay(_OtherSchedule):
-    """A video in a batch on its way is not taken in again."""
+    """Does not take in a video that is in a batch on its way."""
 
     class schedule(Schedule):
         def offer(self, video, arrived_ms, ordinal, now_ms):
@@ -136,7 +136,7 @@ class IgnoresWhatIsOnItsWay(_OtherSchedule):
 
 
 class HotFirst(_OtherSchedule):
-    """Hot videos have the right of way."""
+    """Puts hot videos first."""
 
     class schedule(Schedule):
         def take(self, now_ms):
@@ -154,7 +154,7 @@ class HotFirst(_OtherSchedule):
 
 
 class LeavesRoom(_OtherSchedule):
-    """A video a batch, while others wait."""
+    """Puts one video into each batch, while others wait."""
 
     class schedule(Schedule):
         def take(self, now_ms):

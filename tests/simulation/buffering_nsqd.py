@@ -1,9 +1,9 @@
 """nsqd's way of writing, in virtual time: its output buffer, and how RDY and FIN make it write.
 
-As nsqd/protocol_v2.go has it: one goroutine takes a connection's commands in order, another pumps
-messages into a buffer. The buffer is flushed when it is full, at once when as many messages are in flight
-as RDY allows, and else when a ticker of `output_buffer_timeout` comes. So a FIN of many messages makes the
-pump write what it makes room for in pieces, as it comes to run.
+As in nsqd/protocol_v2.go: one goroutine takes a connection's commands in order, another pumps messages into a
+buffer. The buffer is flushed when it is full, at once when RDY messages are in flight, and otherwise by a
+ticker every `output_buffer_timeout`. So when a FIN of many messages makes room, the pump writes that many
+messages in pieces, whenever it gets to run.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from .clock import START_MS
 
 MAX_RDY = 2500
 FIN_BYTES = len(b"FIN 0123456789abcdef\n")
-GOES_ON_FOR = 64  # messages, at the most, before the other goroutine is looked at
+GOES_ON_FOR = 64  # messages at most, before the other goroutine runs
 RESPONSE, MESSAGE = 0, 2
 
 
 class Speed(NamedTuple):
-    """What nsqd needs, in seconds."""
+    """How long the steps of nsqd take, in seconds."""
 
-    send_s: float  # a message
-    finish_s: float  # a FIN
+    send_s: float  # per message
+    finish_s: float  # per FIN
     wire_s: float = 50e-6  # from one process to the other
 
 
 class Ready(NamedTuple):
-    """An RDY that came: when, how many, and how many messages waited on the queue."""
+    """An RDY that nsqd received: when, its count, and how many messages waited on the queue."""
 
     at_s: float
     ready_count: int
@@ -43,7 +43,7 @@ class BufferingNsqd:
     def __init__(self, speed: Speed, random: Random, videos: list[str]):
         self.speed = speed
         self.ready_counts: list[Ready] = []
-        self.received_s: dict[int, float] = {}  # by number, when its connection read it
+        self.received_s: dict[int, float] = {}  # by number: when the connection read it
         self.finished_s: dict[int, float] = {}
         self.waiting: deque[tuple[int, int]] = deque()  # number and stamp
         self._random = random
@@ -52,7 +52,7 @@ class BufferingNsqd:
         self._pump: _Pump | None = None
 
     def put(self, messages: int, age_s: float = 0.0) -> int:
-        """So many arrive, or did so long ago. The number of the last."""
+        """Put messages that arrived `age_s` ago. Returns the number of the last one."""
         stamp_ns = START_MS * 1_000_000 + round((asyncio.get_running_loop().time() - age_s) * 1e9)
         for _ in range(messages):
             self._numbers += 1
@@ -62,12 +62,12 @@ class BufferingNsqd:
         return self._numbers
 
     def connect(self, stream: Any) -> "_Pump":
-        """A consumer is there: whom it talks to."""
+        """Connect a consumer. Returns the object that it talks to."""
         self._pump = _Pump(self, stream, self._random)
         return self._pump
 
     def frame(self, number: int, stamp_ns: int) -> bytes:
-        """A message as it is sent."""
+        """The frame of a message."""
         data = struct.pack(">qH", stamp_ns, 1) + b"%016x" % number + self._bodies[number % len(self._bodies)]
         return _frame(MESSAGE, data)
 
@@ -90,7 +90,7 @@ class _Pump:
         self._fins: deque[int] = deque()
 
     def take(self, data: bytes) -> None:
-        """Commands, whole ones."""
+        """Take whole commands."""
         word = data[:4].strip()
         if word == b"FIN":
             is_idle = not self._fins
@@ -114,7 +114,7 @@ class _Pump:
             assert word in (b"V2", b"NOP"), data
 
     def go_on(self) -> None:
-        """Pump, or flush because the consumer is not ready for more."""
+        """Pump, or flush if the consumer takes no more messages."""
         if self._pumps:
             return
         room = self._ready_count - self._in_flight

@@ -1,4 +1,4 @@
-"""Who plays whom: the real actors, with the rules of a run's machines, on its stores, source and sink."""
+"""Makes the actors of a run: the real ones, with the rules, stores, source and sink of the run."""
 
 import functools
 from random import Random
@@ -23,7 +23,7 @@ from .watched import (
 
 
 def make_actor(process: Process) -> Any:
-    """The actor of a process that starts."""
+    """The actor of a starting process."""
     start_args = StartArgs(process.name, process.incarnation, "", settings_of(process.world.plan))
     match process.name:
         case "consumer":

@@ -1,4 +1,4 @@
-"""The simulated client: it honours keys, and objects to a broken promise at the moment it is broken."""
+"""The simulated client: it honours keys, and raises at the moment when a promise is broken."""
 
 from collections.abc import Callable
 
@@ -13,13 +13,13 @@ BATCH_SIZE_MAX = 20
 
 
 class Client:
-    """Takes batches; knows the total of each video, and the content of each key."""
+    """Takes batches. Knows the total of each video, and the content of each key."""
 
     def __init__(self, plan: Plan, clock: Clock, oracle: Oracle, is_troubled: Callable[[int], bool]):
-        """`is_troubled(since_ms)`: whether anything that excuses a lateness happened since then."""
+        """`is_troubled(since_ms)`: whether anything happened since then that excuses a late publish."""
         self.totals: dict[bytes, int] = {}
         self.plays_judged = 0
-        self.realtime_ms = 0  # the longest from commit to here, of a play under the limit, without trouble
+        self.realtime_ms = 0  # the longest from commit to client, of a play below the limit without trouble
         self._plan = plan
         self._clock = clock
         self._oracle = oracle
@@ -27,7 +27,7 @@ class Client:
         self._contents: dict[str, list[Entry]] = {}
 
     def take(self, batch: Batch) -> None:
-        """A batch arrives, for the first time or again under its key."""
+        """Take a batch, which may be sent again under its key."""
         entries = batch.entries
         if not 1 <= len({entry.video for entry in entries}) == len(entries) <= BATCH_SIZE_MAX:
             raise Violation(Invariant.WIDTH, f"{len(entries)} entries")
@@ -55,7 +55,7 @@ class Client:
         untroubled = not self._is_troubled(min(play.produced.at_ms for play in plays))
         on_time = START_MS + self._clock.now_ms < oldest_ns // 1_000_000 + self._plan.deadline_ms
         if entry.overdue and untroubled and on_time:
-            raise Violation(Invariant.OLDEST_ARRIVAL, "called overdue, and its deadline is not over")
+            raise Violation(Invariant.OLDEST_ARRIVAL, "called overdue, but its deadline is not over")
         for ordinal, play in enumerate(plays, known + 1):
             if ordinal >= self._plan.realtime_below:
                 self._judge(play)
@@ -64,7 +64,7 @@ class Client:
         self.totals[entry.video] = entry.plays
 
     def _judge(self, play: Counted) -> None:
-        """The deadline of a hot play, where it is promised: see `checks.py`."""
+        """Check the deadline of a hot play, if it is promised: see `checks.py`."""
         produced, deadline_ms = play.produced, self._plan.deadline_ms
         latest_ms = produced.at_ms - produced.age_ms + deadline_ms
         if play.received_ms > latest_ms - deadline_ms // 2 or self._is_troubled(produced.at_ms):
@@ -72,4 +72,4 @@ class Client:
         self.plays_judged += 1
         late_ms = self._clock.now_ms - latest_ms
         if late_ms > 0:
-            raise Violation(Invariant.DEADLINE, f"told {late_ms} ms late")
+            raise Violation(Invariant.DEADLINE, f"published {late_ms} ms late")

@@ -1,4 +1,4 @@
-"""What the actors have on disk: what was committed, whole, and nothing else. Both are stores."""
+"""The actors' disks: each holds what was committed, and nothing else. Both classes are stores."""
 
 from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.ledger import LedgerChanges, Tallies
@@ -15,7 +15,7 @@ class LedgerDisk:
         self._chunks: list[SeenChunk] = []
 
     def commit(self, changes: LedgerChanges) -> None:
-        """Write the changes, whole."""
+        """Write the changes in one step."""
         self.accounts |= dict(changes.accounts.items())
         self._chunks += changes.seen
         if changes.expired:
@@ -24,15 +24,15 @@ class LedgerDisk:
         self.tallies = changes.tallies
 
     def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
-        """What a counter that starts reads."""
+        """What a starting counter reads."""
         return Accounts(self.accounts.items()), list(self._chunks), self.tallies
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class OutboxDisk:
-    """What the dispatcher has written down."""
+    """What the dispatcher has stored."""
 
     service = "service"
 
@@ -50,8 +50,8 @@ class OutboxDisk:
         self.batches.pop(key, None)
 
     def load(self) -> tuple[list[Batch], PublishTotals]:
-        """What a dispatcher that starts reads."""
+        """What a starting dispatcher reads."""
         return list(self.batches.values()), self.totals
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""

@@ -1,8 +1,9 @@
-"""The pipes between the simulated actors: real bytes of real messages, cut anywhere, broken for good.
+"""The pipes between the simulated actors: real bytes of real messages, which may be cut at any byte.
 
-What a killed actor had written may be read to the end, or breaks off at any byte; what was written to
-it is lost. The supervisor hands the ends of a fresh link to two actors at two moments, and an end may
-come before the end of the old link was noticed: then the old one is lost first, as `actor.py` has it.
+After a kill, the bytes that the killed actor had written are read to the end or break off anywhere. The
+bytes that were written to it are lost. The supervisor hands the two ends of a new link to two actors at two
+moments. So an end may come before its actor has noticed the end of the old link. Then the old link is lost
+first, as in `actor.py`.
 """
 
 from random import Random
@@ -16,7 +17,7 @@ INBOXES = {CONSUMER: ConsumerInbox, DISPATCHER: DispatcherInbox}
 
 
 class End:
-    """One end of a link: what its owner has yet to read of what the other wrote."""
+    """One end of a link: the bytes that its owner has not read yet."""
 
     def __init__(self, owner: Any):
         self.owner = owner
@@ -28,40 +29,40 @@ class End:
 
     @property
     def peer(self) -> str:
-        """Whose the other end is."""
+        """The owner of the other end."""
         return self.other.owner.name
 
     @property
     def is_over(self) -> bool:
-        """Whether the next read finds the end."""
+        """Whether the next read finds the end of the link."""
         return self.ended and not self._unread
 
     @property
     def has_unread(self) -> bool:
-        """Whether something waits, be it the end."""
+        """Whether there is something to read, or the end of the link."""
         return self.ended or bool(self._unread)
 
     def write(self, message: Any) -> None:
-        """Put a message into the pipe. To an end that is closed it is dropped."""
+        """Put a message into the pipe. It is dropped if the other end is closed."""
         if not self.ended:
             self.other._unread += encode(message)
 
     def read(self, random: Random) -> list[Any]:
-        """What is there, or the first part of it: the messages that it completes."""
+        """Read all bytes, or the first part of them. Returns the messages that they complete."""
         size = len(self._unread)
         cut = size if random.random() < 0.7 else random.randint(0, size)
         data, self._unread = self._unread[:cut], self._unread[cut:]
         return self._decoder.feed(data) if data else []
 
     def break_off(self, random: Random) -> None:
-        """The other end's owner was killed: some of what it wrote may not have got into the pipe."""
+        """The other end's owner was killed: drop a random part of its last bytes."""
         self.ended = True
         if random.random() < 0.5:
             self._unread = self._unread[: random.randint(0, len(self._unread))]
 
 
 def link(one: Any, other: Any) -> tuple[End, End]:
-    """A fresh link between two incarnations."""
+    """A new link between two incarnations."""
     first, second = End(one), End(other)
     first.other, second.other = second, first
     return first, second

@@ -1,6 +1,6 @@
-"""Protocols broken on purpose, one bug each: the proof that the simulation can fail.
+"""Rules broken on purpose, one bug each: they prove that the simulation can fail.
 
-Each is the real machine with one habit changed, and is to be caught by the invariants named with it.
+Each is the real class with one change. The invariants named with it must catch it.
 """
 
 from msgspec import Struct
@@ -11,7 +11,7 @@ from .process import Machines
 
 
 class Mutant(Struct, frozen=True):
-    """Machines with one bug, and the invariants that it breaks: each of them in some run."""
+    """Rules with one bug, and the invariants that it breaks, each in some run."""
 
     machines: Machines
     caught_by: tuple[Invariant, ...]

@@ -1,7 +1,7 @@
-"""nsqd as far as the protocol can tell: it gives messages at least once, on connections that break.
+"""A simulated nsqd: it delivers messages at least once, on connections that break.
 
-In memory: real frames out, FINs in. It forgets a message only when it is finished on the connection
-that holds it, and not for good: a restart brings back what it finished last.
+It is in memory: real frames out, FINs in. It forgets a message only when the message is finished on the
+connection that holds it. A restart brings back the messages that were finished last.
 """
 
 import struct
@@ -11,7 +11,7 @@ from .clock import START_MS
 
 MESSAGE_TYPE = 2
 MAX_READY_COUNT = 2500
-NODE = 7  # of both: the ids of two nsqds collide, only their names tell the messages apart
+NODE = 7  # the same for both nsqds, so their ids collide: only the source tells such messages apart
 
 
 class Message:
@@ -33,7 +33,7 @@ class Message:
 
 
 class Nsqd:
-    """One nsqd with one channel. `source` is what the consumer calls it."""
+    """One nsqd with one channel. `source` is the consumer's name for it."""
 
     def __init__(self, source: str):
         self.source = source
@@ -45,7 +45,7 @@ class Nsqd:
         self._number = 0
 
     def put(self, now_ms: int, age_ms: int, body: bytes) -> int:
-        """A message arrives and is acknowledged: its number. Numbers grow with time, as NSQ's do."""
+        """Add a message. Returns its number. Numbers grow with time, as NSQ's do."""
         pseudo_ms = (START_MS + now_ms) * 1_000_000 >> 20
         self._number = max(self._number + 1, pseudo_ms << 22 | NODE << 12)
         message = Message(self._number, (START_MS + now_ms - age_ms) * 1_000_000, body)
@@ -54,17 +54,17 @@ class Nsqd:
         return self._number
 
     def connect(self, connection: int) -> None:
-        """A consumer is there; it is given nothing before its RDY."""
+        """Connect a consumer. It gets no message before its RDY."""
         self._held[connection] = {}
         self.ready[connection] = 0
 
     def disconnect(self, connection: int) -> None:
-        """A consumer is gone: what it held waits again."""
+        """Disconnect a consumer: the messages that it held wait again."""
         self.ready.pop(connection, None)
         self._waiting += self._held.pop(connection, {}).values()
 
     def give(self, connection: int, random: Random) -> list[Message]:
-        """What waits, as far as RDY allows; often in order, as nsqd's is not promised."""
+        """Deliver waiting messages, as many as RDY allows. Often in order, which nsqd does not promise."""
         held = self._held[connection]
         room = self.ready[connection] - len(held)
         if room <= 0 or not self._waiting:
@@ -76,23 +76,23 @@ class Nsqd:
         return given
 
     def time_out(self, connection: int, given: list[Message]) -> None:
-        """These were held too long: what of them is not finished waits again."""
+        """The timeout of these messages is over: those that are not finished wait again."""
         held = self._held.get(connection, {})
         self._waiting += [held.pop(message.id) for message in given if message.id in held]
 
     def held(self, connection: int) -> list[Message]:
-        """What is in flight on a connection."""
+        """The messages in flight on a connection."""
         return list(self._held.get(connection, {}).values())
 
     def finish(self, connection: int, ids: list[bytes]) -> None:
-        """FIN. Of a message that this connection does not hold it fails, as nsqd's E_FIN_FAILED."""
+        """FIN. It fails for a message that this connection does not hold, as nsqd's E_FIN_FAILED does."""
         held = self._held.get(connection, {})
         for message_id in ids:
             if held.pop(message_id, None) is not None:
                 self._finished.append(self.messages.pop(message_id))
 
     def restart(self, replayed: int) -> None:
-        """It dies and is back: no connection, and the last that it finished wait again."""
+        """Die and come back: no connection is left, and the messages that were finished last wait again."""
         for connection in list(self._held):
             self.disconnect(connection)
         for message in self._finished[len(self._finished) - min(replayed, len(self._finished)) :]:

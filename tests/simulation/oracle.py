@@ -1,7 +1,7 @@
-"""The truth, kept apart from the ledgers and by the simplest means: what was acknowledged, counted, told.
+"""The truth, kept apart from the ledgers in the simplest way: what was acknowledged, counted, published.
 
-A set of message names and, for each video, its plays in the order in which they were committed: a
-total is a count of them, and the oldest of some is their minimum.
+It is a set of message names and, for each video, its plays in the order of their commits. A total is the
+number of plays. The oldest of some plays is their minimum.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ Name = tuple[str, int]
 
 
 class Produced(NamedTuple):
-    """A message that an nsqd acknowledged; without a video when it is no play."""
+    """A message that an nsqd acknowledged. `video` is empty if the message is not a play."""
 
     video: bytes
     at_ms: int
@@ -33,7 +33,7 @@ class FreshPlay(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """A play of a total: its stamp, when it arrived and when it was received."""
+    """A counted play: its stamp, its arrival, and when it was received."""
 
     arrived_ns: int
     produced: Produced
@@ -41,7 +41,7 @@ class Counted(NamedTuple):
 
 
 class Oracle:
-    """All shards together."""
+    """The truth for all shards together."""
 
     def __init__(self) -> None:
         self.produced: dict[Name, Produced] = {}
@@ -51,7 +51,7 @@ class Oracle:
 
     @property
     def totals(self) -> dict[bytes, int]:
-        """What the totals have to be in the end."""
+        """The right totals at the end."""
         totals: dict[bytes, int] = {}
         for one in self.produced.values():
             if one.video:
@@ -60,11 +60,11 @@ class Oracle:
 
     @property
     def bad(self) -> int:
-        """How many messages are no plays."""
+        """The number of messages that are not plays."""
         return sum(not one.video for one in self.produced.values())
 
     def fresh_plays(self, messages: Iterable[Any], wall_ms: int, known: set[Name]) -> list[FreshPlay]:
-        """What a ledger has to count of these messages, without those known, in its order."""
+        """The plays that a ledger has to count of these messages, in its order, without the `known` ones."""
         fresh: list[FreshPlay] = []
         names = set(known)
         for message in messages:
@@ -78,7 +78,7 @@ class Oracle:
         return fresh
 
     def committed(self, fresh: list[FreshPlay], changed: list[bytes], disk: LedgerDisk, now_ms: int) -> None:
-        """A ledger has committed these, and changed the accounts of those videos."""
+        """A ledger has committed these plays and changed the accounts of these videos."""
         for play in fresh:
             self._committed.add(play.name)
             if play.video:
@@ -91,19 +91,19 @@ class Oracle:
                 raise Violation(Invariant.EXACT_TOTALS, f"a total of {total} for {plays} distinct plays")
 
     def finished(self, source: str, ids: list[bytes]) -> None:
-        """The consumer finishes these."""
+        """The consumer finishes these messages."""
         for text in ids:
             name = (source, int(text, 16))
             if not self.produced[name].video and name not in self.letters:
-                raise Violation(Invariant.LETTER_BEFORE_FIN, f"{name} has none")
+                raise Violation(Invariant.LETTER_BEFORE_FIN, f"{name} has no dead letter")
             if name not in self._committed:
                 raise Violation(Invariant.FIN_AFTER_COMMIT, f"{name} is in no ledger")
 
     def told(self, video: bytes, known: int, total: int) -> list[Counted]:
-        """The plays after the total that the client knows, up to this one."""
+        """The plays of the totals after `known`, up to `total`."""
         plays = self._plays.get(video, [])
         if total > len(plays):
-            raise Violation(Invariant.EXACT_TOTALS, f"told {total} of {len(plays)} that are committed")
+            raise Violation(Invariant.EXACT_TOTALS, f"published {total}, but {len(plays)} are committed")
         return plays[known:total]
 
 
@@ -112,7 +112,7 @@ def _plays_of(message: Any, wall_ns: int) -> list[FreshPlay]:
         return [FreshPlay(0, b"", (message.source, number)) for number in unpack_ids(message.ids)]
     if not isinstance(message, Plays):
         return []
-    # A stamp from the future counts as now.
+    # A stamp in the future counts as now.
     stamps_ns = [min(stamp_ns, wall_ns) for stamp_ns in unpack_numbers(message.arrived_ns)]
     names = [(message.source, number) for number in unpack_ids(message.ids)]
     return [FreshPlay(*facts) for facts in zip(stamps_ns, unpack_videos(message.videos), names, strict=True)]

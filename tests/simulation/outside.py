@@ -1,4 +1,4 @@
-"""What is outside of the service: two nsqds, the wires to them, the way to the client; and their faults."""
+"""What is outside of the service, and its faults: two nsqds, the wires to them, the way to the client."""
 
 import json
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from .oracle import Produced
 from .plan import BAD, CLIENT_FAULTS, QUEUES, Fault, Kind, Play
 
 MESSAGE_TIMEOUT_MS = 1500
-STOPPED_MS_MAX = 3000  # then it is taken for hung, and killed
+STOPPED_MS_MAX = 3000  # a process that is stopped for longer is taken for hung, and killed
 RECONNECT_MS = 250
 NO_PLAYS = (b"", b"[]", b'{"video_id":1}', b"\xff" * 9)
 
@@ -42,27 +42,27 @@ class Outside:
         for play in world.plan.plays:
             self._clock.at(play.at_ms, self._put, play)
 
-    # nsqd, as a consumer sees it
+    # nsqd, as the consumer sees it
 
     def connect(self, source: Any, connection: Any) -> None:
-        """A consumer is connected; it is given nothing before its RDY."""
+        """Connect a consumer. It gets no message before its RDY."""
         self._connections[connection.number] = (source, connection)
         connection.queue.connect(connection.number)
 
     def set_ready_count(self, connection: Any, ready_count: int) -> None:
-        """RDY, on its way to nsqd."""
+        """Send RDY to nsqd."""
         self._reach(connection, self._ready, connection, ready_count)
 
     def finish(self, connection: Any, ids: list[bytes]) -> None:
-        """FIN, on its way to nsqd."""
+        """Send FINs to nsqd."""
         self._reach(connection, connection.queue.finish, connection.number, ids)
 
     def dead_letter(self, source: Any, connection: Any, letters: list[bytes], done: Any) -> None:
-        """Dead letters, on their way to nsqd and its answer back."""
+        """Send dead letters to nsqd, and nsqd's answer back."""
         self._reach(connection, self._letters, source, connection, letters, done)
 
     def check_outstanding(self, outstanding: int) -> None:
-        """What a consumer holds. One that is stopped is given all of it again at each message timeout."""
+        """Check how many messages a consumer holds. A stopped one gets all of them again at each timeout."""
         limit = self._world.plan.max_in_flight
         if self._world.is_troubled(self._clock.now_ms):
             again = STOPPED_MS_MAX // MESSAGE_TIMEOUT_MS
@@ -72,13 +72,13 @@ class Outside:
             raise Violation(Invariant.IN_FLIGHT, f"{outstanding} outstanding, {limit} allowed")
 
     def consumer_is_gone(self, source: Any) -> None:
-        """It was killed: nsqd sees that at once, or after some heartbeats."""
+        """The consumer was killed: nsqd notices at once, or after some heartbeats."""
         for connection in source.connections.values() if source is not None else ():
             connection.is_broken = True
             self._clock.after(self._random.choice((5, 5, 800)), self._hang_up, connection)
 
     def strike(self, fault: Fault) -> None:
-        """A fault of an nsqd. Those of the client are looked up when it is asked."""
+        """Apply a fault of an nsqd. The client's faults are looked up at each publish."""
         if fault.kind in CLIENT_FAULTS or not fault.who.isdigit():
             return
         queue = self.queues[int(fault.who)]
@@ -154,7 +154,7 @@ class Outside:
     def _cut(self, queue: Nsqd) -> None:
         for source, connection in list(self._connections.values()):
             if connection.queue is queue:
-                connection.is_broken = self._random.random() < 0.5  # else what it had sent still arrives
+                connection.is_broken = self._random.random() < 0.5  # otherwise nsqd's last bytes still arrive
                 self._hang_up(connection)
                 delay_ms = self._random.randint(5, 200)
                 self._clock.after(delay_ms, self._world.run, source.process, self._lost, source, connection)
@@ -168,7 +168,7 @@ class Outside:
     # The client, as the dispatcher sees it
 
     def deliver(self, process: Any, batch: Batch, answer: Any) -> None:
-        """A batch, on its way to the client; and its answer, if one comes."""
+        """Send a batch to the client, and its answer back, if there is one."""
         plan, now_ms = self._world.plan, self._clock.now_ms
         latency_ms = plan.latency_ms
         if plan.latency_varies_ms:
@@ -193,7 +193,7 @@ class Outside:
         self._clock.after(latency_ms, self._world.run, process, self._answer, *arguments)
 
     def _take(self, process: Any, batch: Batch) -> None:
-        # What a process that was killed had sent may arrive or not.
+        # A batch that a killed process had sent may arrive or not.
         if process.alive or self._random.random() < 0.5:
             self._world.log("the client", batch)
             self._world.client.take(batch)

@@ -1,6 +1,6 @@
-"""What the simulation hands to the real actors in place of SQLite, nsqd and the client: stores, source, sink.
+"""The stores, the source and the sink that the simulation gives to the real actors.
 
-Before and after each effect on them the process can be killed.
+A process can be killed before and after each effect on them.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class Ledger:
         self.disk: LedgerDisk = process.world.ledgers[shard_number(process.name)]
 
     def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
-        """What was committed."""
+        """Read what was committed."""
         return self.disk.load()
 
     def commit(self, changes: LedgerChanges) -> None:
@@ -48,7 +48,7 @@ class Ledger:
             self._process.world.committed(self._process, self.disk, changes)
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Outbox:
@@ -60,7 +60,7 @@ class Outbox:
         self.service = self._disk.service
 
     def load(self) -> tuple[list[Batch], PublishTotals]:
-        """What was written down."""
+        """Read what was stored."""
         return self._disk.load()
 
     def store(self, batch: Batch, totals: PublishTotals) -> None:
@@ -76,17 +76,17 @@ class Outbox:
             self._disk.forget(key)
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class Answer:
-    """The answer of the client, in place of something to await."""
+    """The client's answer, in place of an awaitable."""
 
     def __init__(self) -> None:
         self.call: Callable[[Delivery], None]
 
     def then(self, call: Callable[[Delivery], None]) -> None:
-        """Whom to tell."""
+        """Call this with the answer."""
         self.call = call
 
 
@@ -119,7 +119,7 @@ class Connection:
         self.queue = queue
         self.parser = FrameParser(_bodies)
         self.is_broken = False
-        self.arrives_ms = self.reaches_ms = 0  # when the last bytes do: here, and at nsqd
+        self.arrives_ms = self.reaches_ms = 0  # when the last bytes arrive: here, and at nsqd
 
 
 class Source:
@@ -136,11 +136,11 @@ class Source:
 
     @property
     def ready_count(self) -> int:
-        """Nobody asks."""
+        """Not used here."""
         raise AssertionError
 
     def connect(self, queue: Any) -> None:
-        """A connection, unless there is one."""
+        """Connect, unless there is a connection."""
         if any(one.queue is queue for one in self.connections.values()):
             return
         connection = Connection(next(self._numbers), queue)
@@ -149,26 +149,26 @@ class Source:
         self._listener.connected(connection.number, queue.source, MAX_READY_COUNT)
 
     def disconnected(self, connection: Connection) -> None:
-        """A connection is lost."""
+        """Handle a lost connection."""
         del self.connections[connection.number]
         self._listener.disconnected(connection.number)
 
     def received(self, connection: Connection, data: bytes) -> None:
-        """One read."""
+        """Hand over one read."""
         parsed: Parsed = connection.parser.feed(data)
         if parsed.messages:
             self._listener.received(connection.number, parsed)
             self._world.outside.check_outstanding(self.process.actor.rules.outstanding)
 
-    # What a consumer asks for: stricter than `Source` is, for one that knows which connections there are
+    # Calls of a consumer. Unlike `Source`, these raise for a connection that is gone.
 
     def set_ready_count(self, connection: int, ready_count: int) -> None:
-        """RDY."""
+        """Send RDY."""
         with self._world.effect(self.process, "SetReadyCount", SetReadyCount(connection, ready_count)):
             self._world.outside.set_ready_count(self.connections[connection], ready_count)
 
     def finish(self, connection: int, ids: bytes) -> None:
-        """FIN."""
+        """Send FINs."""
         with self._world.effect(self.process, "Finish", Finish(connection, ids)):
             one = self.connections[connection]
             texts = [ids[at : at + HEX_ID_BYTES] for at in range(0, len(ids), HEX_ID_BYTES)]
@@ -176,9 +176,9 @@ class Source:
             self._world.outside.finish(one, texts)
 
     def publish(self, connection: int, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
-        """Dead letters."""
+        """Publish dead letters."""
         with self._world.effect(self.process, "DeadLetter", DeadLetter(0, connection, bodies, {})):
             self._world.outside.dead_letter(self, self.connections[connection], bodies, done)
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""

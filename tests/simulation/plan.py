@@ -1,7 +1,7 @@
-"""All that a run is: its settings, its plays, its faults; drawn from one seed, and nothing else.
+"""The plan of a run: its settings, its plays and its faults, all drawn from one seed.
 
-A plan is a plain list of what happens, so that a shrinker can leave things out of it. What is not in
-it (how long a message travels, where a read is cut) comes from `Random(luck)`.
+A plan is a plain list of events, so that a shrinker can leave some out. What the plan does not have (how long
+a message travels, where a read is cut) comes from `Random(luck)`.
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 BUSY_MS = 5000  # how long plays and faults go on
 QUEUES = 2
-BAD = -1  # in place of a video: a message that is no play
+BAD = -1  # in place of a video: a message that is not a play
 
 
 class Kind(StrEnum):
@@ -24,16 +24,16 @@ class Kind(StrEnum):
     DISK = "disk fails"
     CUT = "connection to nsqd breaks"
     NSQD_RESTART = "nsqd restarts"
-    REDELIVER = "nsqd gives again what is in flight"
+    REDELIVER = "nsqd redelivers what is in flight"
     CLIENT_SLOW = "client is slow"
     CLIENT_REFUSES = "client refuses"
-    CLIENT_LIES = "client takes, its 2xx is lost"
+    CLIENT_LIES = "client takes a batch, its 2xx is lost"
     CLIENT_DEAF = "nothing reaches the client"
     CLOCK = "clock jumps"
 
 
 CLIENT_FAULTS = (Kind.CLIENT_SLOW, Kind.CLIENT_REFUSES, Kind.CLIENT_LIES, Kind.CLIENT_DEAF)
-# Effects by the name of their class; "answer" is the moment in which the client's answer is read.
+# Effects by the name of their class; "answer" is the moment when the client's answer is read.
 EFFECTS = {
     "consumer": ("Send", "Finish", "DeadLetter", "SetReadyCount"),
     "counter": ("Commit", "Send"),
@@ -44,7 +44,7 @@ EFFECTS = {
 class Fault(Struct, frozen=True):
     """One fault. `who`: the child. `amount`: ms of latency or of a jump, or messages replayed.
 
-    At an effect: the first of that kind from `at_ms` on, before it or after it.
+    At an effect: before or after the first effect of that kind from `at_ms` on.
     """
 
     kind: Kind
@@ -73,7 +73,7 @@ class Play(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """A run. Times in milliseconds."""
+    """A run. Times are in milliseconds."""
 
     luck: int
     shards: int
@@ -90,7 +90,7 @@ class Plan(Struct, frozen=True):
     deadline_ms: int = 2000
     recovery_ms: int = 3000
     publish_timeout_ms: int = 1000
-    latency_varies_ms: int = 0  # by so much the client takes more or less than latency_ms
+    latency_varies_ms: int = 0  # the latency of the client differs from latency_ms by at most this much
 
     @property
     def heals_ms(self) -> int:
@@ -99,7 +99,7 @@ class Plan(Struct, frozen=True):
 
     @property
     def ends_ms(self) -> int:
-        """When no more plays come and nothing fails any more."""
+        """When no more plays come and no more faults happen."""
         return max(self.heals_ms, max((play.at_ms for play in self.plays), default=0))
 
 
@@ -112,8 +112,8 @@ def draw(seed: int) -> Plan:
     faults = [_fault(random, random.choice(kinds), shards) for _ in range(random.choice((0, 2, 4, 8, 14)))]
     faults.sort(key=lambda fault: fault.at_ms)
     heals_ms = max((fault.at_ms + fault.lasts_ms for fault in faults), default=0)
-    # The plays after the faults show that all is as it was: their deadlines hold. Some come so late
-    # that the ids of the first were forgotten meanwhile.
+    # The plays after the faults show that everything works again: their deadlines hold. Some come so late
+    # that the ids of the first plays were forgotten meanwhile.
     calm_ms = max(heals_ms, BUSY_MS) + 3500 + random.choice((0, 0, 25_000))
     busy, bad = random.choice((15, 30, 60)), random.choice((0.02, 0.02, 0.3))
     plays = _plays(random, videos, 0, BUSY_MS, busy, bad)
@@ -162,7 +162,7 @@ def _fault(random: Random, kind: Kind, shards: int) -> Fault:
 def _plays(random: Random, videos: int, start_ms: int, lasts_ms: int, number: int, bad: float) -> list[Play]:
     plays: list[Play] = []
     while len(plays) < number:
-        # The same instants for both queues, so that they give the same ids.
+        # The same instants for both queues, so that both give the same ids.
         at_ms = start_ms + random.randrange(lasts_ms) // 100 * 100
         for _ in range(random.choice((1, 1, 3, videos))):
             video = BAD if random.random() < bad else random.randrange(videos)

@@ -1,7 +1,7 @@
-"""A simulated process: its actor is the real one, and finds in it all that a process gives.
+"""A simulated process: its actor is the real one, and this is its `Host`.
 
-What `actors/supervision/actor_host.py` does with a loop, this does with the virtual clock. A process does one
-thing at a time, and what is for it while it is stopped happens when it continues.
+It does with the virtual clock what `actors/supervision/actor_host.py` does with a loop. A process does one
+thing at a time. Events of a stopped process wait until it continues.
 """
 
 from collections.abc import Awaitable, Callable, Collection
@@ -18,7 +18,7 @@ from actors.core.dispatcher.rules import DispatcherRules
 
 
 class Machines(Struct, frozen=True):
-    """Of which classes the rules are: the real ones, or broken on purpose."""
+    """The classes of the rules: the real ones, or broken ones."""
 
     counting: type[CounterRules] = CounterRules
     deliveries: type[ConsumerRules] = ConsumerRules
@@ -29,23 +29,23 @@ class Machines(Struct, frozen=True):
 
 
 class Timer:
-    """Something that a process does later, unless it is cancelled."""
+    """A call that a process makes later, unless it is cancelled."""
 
     def __init__(self, call: Callable[[], None]):
         self._call: Callable[[], None] | None = call
 
     def cancel(self) -> None:
-        """Don't."""
+        """Cancel the call."""
         self._call = None
 
     def fire(self) -> None:
-        """Its time has come."""
+        """Make the call."""
         if self._call is not None:
             self._call()
 
 
 class Process:
-    """One life of one process; `alive` is False once it was killed. A `Host` to its actor."""
+    """One life of one process; `alive` is False after a kill. Its actor uses it as a `Host`."""
 
     def __init__(self, world: Any, name: str, incarnation: int):
         self.world = world
@@ -54,8 +54,8 @@ class Process:
         self.alive = True
         self.stopped_until_ms = 0
         self.ends: list[Any] = []
-        self.control_ms = 0  # when the last message of the supervisor arrives: they stay in order
-        self.mail: list[tuple[Any, tuple[Any, ...]]] = []  # what happens to it, in order
+        self.control_ms = 0  # when the supervisor's last message arrives: messages stay in order
+        self.mail: list[tuple[Any, tuple[Any, ...]]] = []  # the calls that wait for it, in order
         self.links: dict[str, Any] = {}
         self.actor: Any = None
 
@@ -63,7 +63,7 @@ class Process:
         return f"{self.name}#{self.incarnation}"
 
     def wall_ns(self) -> int:
-        """The clock of the machine that the service is on."""
+        """The wall clock of the service's machine."""
         wall_ms: int = self.world.clock.wall_ms
         return wall_ms * 1_000_000
 
@@ -73,31 +73,31 @@ class Process:
         return now_ms
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
-        """By the virtual clock, as far as the process is not stopped then."""
+        """Call after this time of the virtual clock, or when the process continues after a stop."""
         timer = Timer(call)
         self.world.clock.after(round(delay_s * 1000), self.world.run, self, timer.fire)
         return timer
 
     def spawn(self, awaitable: Awaitable[Any], done: Callable[[Any], None]) -> None:
-        """Of what the simulation gives, nothing is awaited: it calls by itself."""
+        """Call `done` with the result. The simulation calls by itself; nothing is awaited."""
         awaitable.then(done)  # type: ignore[attr-defined]
 
     def send(self, peer: str, message: Any) -> None:
-        """Write to a peer; without a link to it that is dropped."""
+        """Write to a peer. Without a link the message is dropped."""
         with self.world.effect(self, "Send", message):
             self.world.send(self, peer, message)
 
     def peers(self) -> Collection[str]:
-        """Who is linked."""
+        """The linked peers."""
         return self.links.keys()
 
     def link_name(self, peer: str) -> str:
-        """For the log."""
+        """The name of a link, for the log."""
         return peer
 
     def say_resumed(self, note: str = "") -> None:
-        """The supervisor's business."""
+        """Do nothing: this is for the supervisor."""
 
     def say_drained(self, left: str = "") -> None:
-        """What was promised then, holds."""
+        """Check what must hold when the actor is drained."""
         self.world.drained(self)

@@ -1,8 +1,8 @@
-"""The real consumer in virtual time: its reader, its connections, its pacing; on nsqds and counters that
-take time. Only sockets are replaced, and the links to the counters.
+"""The real consumer in virtual time: its reader, its connections and its RDY, on nsqds and counters that take
+time. Only the sockets and the links to the counters are replaced.
 
-A process does one thing at a time, reads in the order in which something arrived, and takes time for it;
-and it can be stopped, as by SIGSTOP or by a busy machine.
+A process does one thing at a time, takes time for it, and reads in the order of arrival. It can be stopped,
+as by SIGSTOP or by a busy machine.
 """
 
 import asyncio
@@ -26,22 +26,22 @@ from .buffering_nsqd import BufferingNsqd
 from .clock import START_MS
 
 ID_BYTES = 8
-FRAME_BYTES = 90  # of a play, about
+FRAME_BYTES = 90  # of a play, roughly
 PATIENCE_S = 20.0  # of virtual time
-PORT = 4150  # of the first nsqd; the others' follow
+PORT = 4150  # of the first nsqd; the next nsqds have the next ports
 
 
 class Speed(NamedTuple):
-    """What a consumer and its counters need, in seconds."""
+    """How long the steps of a consumer and its counters take, in seconds."""
 
     read_s: float = 50e-6
-    play_s: float = 0.5e-6  # of a read
+    play_s: float = 0.5e-6  # per play of a read
     commit_s: float = 1e-3
     committed_play_s: float = 1e-6
 
 
 class Process:
-    """What one process has to do, in order."""
+    """The jobs of one process, in order."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -50,14 +50,14 @@ class Process:
         self._stopped_until_s = 0.0
 
     def do(self, job: Callable[[], tuple[float, Callable[[], None]]]) -> None:
-        """After all that was there before: `job` says how long it takes, and what happens then."""
+        """Do a job after all earlier jobs. It returns how long it takes, and what happens at its end."""
         self._jobs.append(job)
         if not self._works:
             self._works = True
             self._begin()
 
     def stop(self, seconds: float) -> None:
-        """Nothing new is begun for so long."""
+        """Begin no job for this long."""
         self._stopped_until_s = self._loop.time() + seconds
 
     def _begin(self) -> None:
@@ -71,11 +71,11 @@ class Process:
 
     def _end(self, end: Callable[[], None]) -> None:
         end()
-        self._loop.call_soon(self._begin)  # after what `end` made others ask for
+        self._loop.call_soon(self._begin)  # after the jobs that `end` added
 
 
 class Stream:
-    """In place of tornado's stream over a socket."""
+    """In place of tornado's stream on a socket."""
 
     def __init__(self, reading: "Reading", socket: Any):
         socket.close()
@@ -88,22 +88,22 @@ class Stream:
         self._nsqd: BufferingNsqd
 
     def connect(self, address: tuple[str, int]) -> "asyncio.Future[Any]":
-        """To the nsqd of that port."""
+        """Connect to the nsqd of this port."""
         self._nsqd = self._reading.nsqds[address[1] - PORT]
         self._peer = self._nsqd.connect(self)
         return self._done()
 
     def write(self, data: bytes) -> "asyncio.Future[Any]":
-        """On its way at once, and there soon."""
+        """Send at once; the bytes arrive soon."""
         self._loop.call_later(self._nsqd.speed.wire_s, self._peer.take, bytes(data))
         return self._done()
 
     def read_bytes(self, size: int) -> "asyncio.Future[Any]":
-        """So many, when they are there."""
+        """Read this many bytes, when they are there."""
         return self._ask(size, None)
 
     def read_into(self, buffer: bytearray, partial: bool) -> "asyncio.Future[Any]":
-        """What is there, as far as there is room."""
+        """Read what is there into the buffer."""
         assert partial
         return self._ask(1, memoryview(buffer))
 
@@ -113,14 +113,14 @@ class Stream:
         self._offer()
 
     def closed(self) -> bool:
-        """Nobody closes it."""
+        """Always false: nothing closes it."""
         return False
 
     def set_close_callback(self, callback: Callable[[], None]) -> None:
-        """Never called."""
+        """The callback is never called."""
 
     def set_nodelay(self, value: bool) -> None:
-        """There is no delay."""
+        """Do nothing: there is no delay."""
 
     def _ask(self, size: int, buffer: memoryview | None) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -153,7 +153,7 @@ class Stream:
 
 
 class Counter:
-    """Commits what came while it committed, and says so."""
+    """Commits the plays that came during the last commit, and answers them."""
 
     def __init__(self, reading: "Reading", shard: int):
         self._reading = reading
@@ -162,7 +162,7 @@ class Counter:
         self.process = Process()
 
     def receive(self, message: Plays) -> None:
-        """Plays."""
+        """Take plays."""
         self._inbox.append(message)
         if len(self._inbox) == 1:
             self.process.do(self._commit)
@@ -185,7 +185,7 @@ class Counter:
 
 
 class _Host:
-    """In place of the consumer's process: the virtual loop, and links to counters of ours."""
+    """In place of the consumer's process: the virtual loop, and links to our counters."""
 
     def __init__(self, counters: dict[str, Counter]):
         self._counters = counters
@@ -207,11 +207,11 @@ class _Host:
         return peer
 
     def say_resumed(self, note: str = "") -> None:
-        """Nobody is to be told."""
+        """Do nothing."""
 
 
 class _Watched(Consumer):
-    """The consumer; when each message came is written down."""
+    """The consumer. It notes when each message came."""
 
     nsqds: list[BufferingNsqd]
     read_from: dict[int, BufferingNsqd]  # by connection
@@ -230,7 +230,7 @@ class _Watched(Consumer):
 
 
 class Reading:
-    """A consumer that is about to connect to these nsqds, on a `VirtualLoop`."""
+    """A consumer that will connect to these nsqds, on a `VirtualLoop`."""
 
     def __init__(self, nsqds: list[BufferingNsqd], speed: Speed, patch: pytest.MonkeyPatch, *overrides: str):
         self.nsqds = nsqds
@@ -250,13 +250,13 @@ class Reading:
         self.consumer.nsqds, self.consumer.read_from = nsqds, {}
 
     async def start(self) -> None:
-        """The counters are there, so it connects."""
+        """Link the counters, so that the consumer connects."""
         await self.consumer.init()
         for name in self._links:
             self.consumer.linked(name)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Let time pass until then."""
+        """Let time pass until the condition holds."""
         end_s = asyncio.get_running_loop().time() + PATIENCE_S
         while not condition():
             assert asyncio.get_running_loop().time() < end_s, f"waited {PATIENCE_S:g} s for {what}"

@@ -1,6 +1,6 @@
-"""A failure as text: its seed, the shortest plan found that fails the same way, and the end of its trace.
+"""A failure as text: its seed, the shortest plan that fails in the same way, and the end of its trace.
 
-And the seeds that are kept: `seeds.txt`, one a line with what it found.
+The seeds that ever failed are kept in `seeds.txt`, one per line with what it found.
 """
 
 from pathlib import Path
@@ -23,16 +23,16 @@ def kept_seeds() -> list[int]:
 
 
 def explain(seed: int, violation: Violation, machines: Machines = Machines()) -> str:
-    """All that somebody needs who looks for the bug."""
+    """Everything that is needed to look for the bug."""
     plan = shrink(draw(seed), violation.invariant, machines)
     trace = Trace()
     shrunk = failure_of(plan, machines, trace)
     return "\n".join(
         [
             f"seed {seed} fails: {violation}",
-            f"so does this, shorter: {shrunk}",
+            f"this shorter plan fails too: {shrunk}",
             *describe(plan),
-            f"the last that happened (ms, who, what), {TRACE_LINES} lines at most:",
+            f"the end of the trace (ms, who, what), at most {TRACE_LINES} lines:",
             *trace.lines(TRACE_LINES),
             (
                 "keep the seed in tests/simulation/seeds.txt; the whole trace: "
@@ -43,7 +43,7 @@ def explain(seed: int, violation: Violation, machines: Machines = Machines()) ->
 
 
 def describe(plan: Plan) -> list[str]:
-    """A plan, one fact a line."""
+    """A plan, one fact per line."""
     settings = [
         f"{name}={getattr(plan, name)}" for name in plan.__struct_fields__ if name not in ("plays", "faults")
     ]

@@ -1,4 +1,4 @@
-"""One run with its trace, or many, side by side. What fails is printed with its seed, made short."""
+"""Runs one seed with its trace, or many seeds in parallel. A failure is printed with its seed, shortened."""
 
 import concurrent.futures
 import multiprocessing
@@ -15,12 +15,12 @@ CHUNK = 25
 
 
 def failing(seeds: Iterable[int]) -> list[int]:
-    """Which of these fail."""
+    """The seeds that fail."""
     return [seed for seed in seeds if failure_of(draw(seed)) is not None]
 
 
 def run_one(seed: int) -> int:
-    """One run with all that happens in it."""
+    """Run one seed and print its whole trace."""
     plan, trace = draw(seed), Trace()
     violation = failure_of(plan, trace=trace)
     print("\n".join([f"seed {seed}", *describe(plan), *trace.lines(1_000_000)]))
@@ -29,7 +29,7 @@ def run_one(seed: int) -> int:
 
 
 def run_many(first: int, number: int, jobs: int) -> int:
-    """So many runs; what fails is explained."""
+    """Run this many seeds, and explain each failure."""
     started_s = time.monotonic()
     chunks = [range(at, min(at + CHUNK, first + number)) for at in range(first, first + number, CHUNK)]
     failed: list[int] = []
@@ -44,7 +44,7 @@ def run_many(first: int, number: int, jobs: int) -> int:
     minutes = (time.monotonic() - started_s) / 60
     for seed in failed[:FAILURES_EXPLAINED_MAX]:
         violation = failure_of(draw(seed))
-        assert violation is not None, f"seed {seed} failed once and then not: something is not in the seed"
+        assert violation is not None, f"seed {seed} failed only once: a run depends on more than its seed"
         print(explain(seed, violation), end="\n\n")
     print(f"{number} seeds from {first}, {jobs} at a time: {number / minutes:.0f} seeds a minute")
     print(f"failed: {' '.join(map(str, failed)) or 'none'}")

@@ -1,4 +1,4 @@
-"""Makes a failing plan shorter: leaves out faults and plays, and simplifies, while it fails the same way."""
+"""Makes a failing plan shorter: removes faults and plays, and simplifies, while it fails in the same way."""
 
 from collections.abc import Callable, Iterator
 
@@ -49,7 +49,7 @@ def _shortest(plan: Plan, fails: Callable[[Plan], bool]) -> Plan:
 
 
 def _shorter_plans(plan: Plan) -> Iterator[Plan]:
-    """What is a little shorter, the largest steps first."""
+    """Plans that are a little shorter, the largest steps first."""
     for field in ("faults", "plays"):
         items = getattr(plan, field)
         size = len(items)

@@ -1,4 +1,4 @@
-"""One run of a plan: faults first, safety at every step; then none, and everything must converge."""
+"""One run of a plan, first with faults, then without: always safe, and in the end everything converges."""
 
 import logging
 
@@ -14,12 +14,12 @@ from .trace import Trace
 from .world import World
 
 LOOK_MS = 100
-# And a deadline. The longest back-off is 10 s; a restart, a message timeout and a clock that was wrong: 8 s.
+# Added to a deadline. The longest back-off is 10 s; a restart, a message timeout and a wrong clock: 8 s.
 CONVERGES_WITHIN_MS = 23_000
 
 
 class Result(Struct, frozen=True):
-    """What a run covered, for those who ask whether it tests anything."""
+    """What a run covered. It shows whether the run tests anything."""
 
     killed: tuple[str, ...]
     ended_ms: int
@@ -29,8 +29,8 @@ class Result(Struct, frozen=True):
 
 
 def simulate(plan: Plan, machines: Machines = Machines(), trace: Trace | None = None) -> Result:
-    """Run it. Raises `Violation` at the first invariant that does not hold."""
-    logging.disable()  # what the actors say of faults that were planned
+    """Run a plan. Raises `Violation` at the first invariant that does not hold."""
+    logging.disable()  # the actors log the planned faults
     try:
         world = World(plan, machines, trace)
         _run(world)
@@ -45,7 +45,7 @@ def simulate(plan: Plan, machines: Machines = Machines(), trace: Trace | None = 
 
 
 def failure_of(plan: Plan, machines: Machines = Machines(), trace: Trace | None = None) -> Violation | None:
-    """The invariant that a plan breaks, if it does."""
+    """The invariant that a plan breaks, or None."""
     try:
         simulate(plan, machines, trace)
     except Violation as violation:
@@ -72,12 +72,12 @@ def _run(world: World) -> None:
             _compare(world)
             return
         if still:
-            break  # nothing will ever happen any more
+            break  # no event is left
     raise Violation(Invariant.CONVERGES, _leftovers(world))
 
 
 def _is_counted(world: World) -> bool:
-    """Whether nothing is on the queues or held by the consumer, and all are there."""
+    """Whether all processes are linked, and neither the queues nor the consumer hold a message."""
     processes = world.processes
     links = sum(len(process.links) for process in processes.values() if process.alive)
     return (
@@ -88,13 +88,13 @@ def _is_counted(world: World) -> bool:
 
 
 def _is_published(world: World) -> bool:
-    """Whether nothing is held, waits or is on its way between the counters and the client."""
+    """Whether nothing is held, pending or on its way between the counters and the client."""
     counters = [process for name, process in world.processes.items() if name.startswith("counter")]
     return (
         world.processes[DISPATCHER].actor.rules.drained
         and not world.outbox.batches
         and not any(process.actor.rules.ledger.pending_count for process in counters)
-        and all(one.actor.effects.is_empty for one in [world.processes[DISPATCHER], *counters])
+        and all(not one.actor.effects._todo for one in [world.processes[DISPATCHER], *counters])
     )
 
 

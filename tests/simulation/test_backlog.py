@@ -1,7 +1,7 @@
-"""Plays that are received together are told together: a backlog at the start, in virtual time.
+"""Plays that are received together are published together: a backlog at the start, in virtual time.
 
-The rules of a counter and of the dispatcher as `bench/publishes.py` runs them; a read of 2,500 plays takes
-10 ms, and the client 2 ms.
+It runs the rules of a counter and of the dispatcher, as `bench/publishes.py` does. A read of 2,500 plays
+takes 10 ms, and the client takes 2 ms.
 """
 
 import functools
@@ -19,7 +19,7 @@ CLIENT_MS = 2
 
 @functools.cache
 def publishes(name, linger_ms):
-    """Publishes by trigger, and how long the plays took to be received, in s."""
+    """The number of publishes by trigger, and the seconds in which the plays were received."""
     trace = make_trace(name)
     mode = Mode(
         deadline=DEADLINE_MS * MS,

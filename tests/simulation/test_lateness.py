@@ -1,5 +1,5 @@
-"""Deadlines are used up, and kept: the whole service in virtual time, clients that take their time, a
-dispatcher that is killed. `python -m bench.lateness --live` does the same with real processes.
+"""Deadlines are used up, and kept. The whole service runs in virtual time, with clients that take their time
+and a dispatcher that is killed. `python -m bench.lateness --live` does the same with real processes.
 """
 
 from random import Random
@@ -15,15 +15,15 @@ from tests.simulation.simulate import simulate
 MS = 1_000_000
 DEADLINE_MS = 30_000
 REALTIME_BELOW = 2
-HOT = 100  # videos, so five batches are due together
-ROUND_MS = 2500  # each of them is played again
+HOT = 100  # videos: five batches are due together
+ROUND_MS = 2500  # between two plays of a hot video
 ROUNDS = 2 * DEADLINE_MS // ROUND_MS + 1
-NEW_MS = 12_500  # another one is played for the first time
+NEW_MS = 12_500  # between two new videos
 RESTART_MS = 20_000  # before the first deadlines
 
 
 def plays():
-    """All hot videos on and on, and now and then one for the first time, which is realtime."""
+    """Plays of all hot videos again and again; now and then a new video, which is realtime."""
     found = []
     for at_ms in range(ROUND_MS, (ROUNDS + 1) * ROUND_MS, ROUND_MS):
         found += [Play(at_ms, video % 2, video) for video in range(HOT)]
@@ -51,7 +51,7 @@ def plan(plays, client_ms, **settings):
 
 
 def found(client_ms, restart, varies=0.0):
-    """What there is to say of the batches that a client had which takes so long, a share more or less."""
+    """The lateness of the batches to a client that takes `client_ms`, plus or minus the share `varies`."""
     faults = (Fault(Kind.KILL, RESTART_MS, "dispatcher"),) if restart else ()
     settings = {"realtime_below": REALTIME_BELOW, "latency_varies_ms": round(client_ms * varies)}
     result = simulate(plan(plays(), client_ms, faults=faults, **settings))
@@ -69,7 +69,7 @@ def test_batches_of_deadlines_leave_as_late_as_possible_and_none_too_late(client
     lateness = found(client_ms, restart)
     assert len(lateness.used) >= 9
     assert lateness.late == 0
-    # What is left of it: a hundredth of slack, and what the first publish times are allowed to vary by.
+    # The rest is a hundredth of slack, and the deviation that is assumed before the first measurements.
     assert lateness.used[0] >= 0.97
 
 
@@ -87,7 +87,7 @@ def test_first_plays_are_told_once_the_client_is_free_and_those_that_wait_togeth
         Play(number // 3, number % 2, min(int(random.expovariate(0.12)), 39)) for number in range(3000)
     )
     result = simulate(plan(paced, client_ms, realtime_below=100))
-    # The batch on its way, and two for the forty videos; and what pipes take.
+    # The batch on its way, two batches for the forty videos, and the time in the pipes.
     assert result.realtime_ms <= 3 * client_ms + 20
     assert len(result.accepted) <= len(paced) / 10
 

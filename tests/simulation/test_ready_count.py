@@ -1,5 +1,6 @@
-"""Two nsqds, one with a backlog, in virtual time: the other's plays do not wait for it, and RDY, which goes
-up to its share of max_in_flight, stays there. The real consumer with its reader: see `reading.py`.
+"""Two nsqds, one with a backlog, in virtual time: the plays of the other nsqd do not wait for the backlog,
+and RDY rises to its share of max_in_flight and stays there. The real consumer with its reader: see
+`reading.py`.
 """
 
 import asyncio
@@ -22,14 +23,14 @@ VIDEOS = [str(UUID(int=number)) for number in range(1, 101)]
 BACKLOG = 20_000
 SHARE = 1250  # half of max_in_flight
 LONE_EVERY_S = 0.023
-OLD_S = 60.0  # a backlog for certain
+OLD_S = 60.0  # so old that it must be a backlog
 STOP_S = 0.1
-STOPS_SHARE = 0.2  # of the moments at which a lone play comes
+STOPS_SHARE = 0.2  # the share of lone plays at which a process is stopped
 BUFFER_S = OUTPUT_BUFFER_TIMEOUT_MS / 1000
 
 
 class Machine(Struct, frozen=True):
-    """Who is the slow one."""
+    """How fast each process is."""
 
     nsqd: buffering_nsqd.Speed = buffering_nsqd.Speed(send_s=5e-6, finish_s=3e-6)
     ours: reading.Speed = reading.Speed()
@@ -47,7 +48,7 @@ MACHINES = {
 
 
 class Found(Struct):
-    """What became of it. `ready_counts`: what RDY the busy nsqd was told while it had more. `after`: then."""
+    """What was found. `ready_counts`: RDYs of the busy nsqd during the backlog. `after`: those after it."""
 
     ready_counts: list[int]
     after: list[int]
@@ -58,14 +59,15 @@ class Found(Struct):
 
     @property
     def falls(self) -> list[tuple[int, int]]:
-        """From where to where RDY fell while the backlog lasted."""
+        """Each fall of RDY during the backlog: from, to."""
         pairs = zip(self.ready_counts, self.ready_counts[1:], strict=False)
         return [(before, after) for before, after in pairs if after < before]
 
 
 def drain(name, age_s=OLD_S, stops=False):
-    """A backlog so old on one nsqd, lone plays on the other, and when it is over on the one. `stops`: now and
-    then a process is stopped for a while.
+    """Drain a backlog of this age from one nsqd. Lone plays come on the other, and later on the first one.
+
+    `stops`: now and then a process is stopped for a while.
     """
     machine = MACHINES[name]
 
@@ -126,7 +128,7 @@ def test_where_clocks_that_differ_could_explain_a_backlog_rdy_dips_to_half_and_i
 def test_a_lone_play_on_another_nsqd_does_not_wait_for_the_backlog(name):
     found = drained(name, OLD_S, False)
     assert len(found.lone_s) >= 5
-    # Two of them that waited for a commit raise its RDY, and cost the next ones a turn in nsqd's buffer.
+    # Two lone plays that waited for a commit raise RDY. The next lone plays then wait in nsqd's buffer once.
     assert sorted(found.lone_s)[len(found.lone_s) // 2] < BUFFER_S
     assert max(found.lone_s) < 2.5 * BUFFER_S
 
@@ -145,7 +147,7 @@ def test_when_the_backlog_is_over_rdy_comes_down_and_lone_plays_are_read_soon(na
 
 
 def test_with_more_nsqds_than_messages_allowed_none_waits_for_another():
-    """pynsq would take turns by a timer: an nsqd that is idle for 10 s gets none until the others are."""
+    """pynsq would share RDY by a timer: one that is idle for 10 s gets none until all are idle."""
 
     async def scene():
         loop = asyncio.get_running_loop()
@@ -166,11 +168,11 @@ def test_with_more_nsqds_than_messages_allowed_none_waits_for_another():
         assert max(run_virtually(scene)) < 2.5 * BUFFER_S
 
 
-# What these tests are worth: mistakes made on purpose.
+# Mistakes made on purpose, which these tests must find.
 
 
 class SeesNoBacklog(ReadyCount):
-    """Falls as lone messages in nsqd's buffer ask for, in the pieces of a backlog too."""
+    """Lets RDY fall during a backlog, as for lone messages in nsqd's buffer."""
 
     def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
         newest_age_ms = min(newest_age_ms, self.least_age_ms + BACKLOG_MS - 1)
@@ -178,7 +180,7 @@ class SeesNoBacklog(ReadyCount):
 
 
 class NeverFalls(ReadyCount):
-    """What was asked for once is asked for ever."""
+    """Never lets RDY fall."""
 
     def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
         before = self.ready_count
@@ -201,7 +203,7 @@ def test_shares_that_are_all_of_it_are_found_out(monkeypatch):
     monkeypatch.setattr(ReadyCounts, "_share", DoesNotShare._share)
     found = drain("counters slow")
     assert max(found.ready_counts) > SHARE
-    assert found.falls, "too much is outstanding now and then, and nothing is asked for"
+    assert found.falls, "at times too much is outstanding, and nothing is asked for"
 
 
 def test_an_nsqd_that_is_asked_for_nothing_is_found_out(monkeypatch):

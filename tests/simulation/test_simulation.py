@@ -1,5 +1,5 @@
 """The protocol proved by simulation: hundreds of seeds, every seed that ever failed, and bugs made on
-purpose, each of which must be caught by the invariant that it breaks.
+purpose. The invariant that a bug breaks must catch it.
 """
 
 import functools
@@ -21,8 +21,8 @@ from tests.simulation.trace import Trace
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(300)
-# By which of them a bug was found that the first ones don't find: they are looked at first, so that it need
-# not be searched for. Where `plan.draw` changes, it is.
+# Seeds that find a bug that the first seeds do not find. They are tried first, to save the search. The search
+# is made when `plan.draw` has changed.
 FOUND_BY = {
     "FinishesOnALostConnection": (13,),
     "NeverPauses": (125,),
@@ -158,7 +158,7 @@ def test_a_kill_hits_the_effect_that_it_names(after):
 
 
 def test_links_reach_a_process_that_was_stopped_twice_in_order():
-    # Found by a seed, as a fault of the simulation itself: the older link was handed over last.
+    # A seed found this fault of the simulation itself: the older link was handed over last.
     faults = (
         Fault(Kind.STOP, 1182, "counter-0", 2500),
         Fault(Kind.KILL, 1425, "dispatcher"),

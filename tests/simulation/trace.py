@@ -1,4 +1,4 @@
-"""What happened in a run, one short line each: to be read by somebody who looks for a bug."""
+"""What happened in a run, one short line each, for a person who looks for a bug."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class Trace:
         self._facts: list[tuple[int, str, str]] = []
 
     def add(self, now_ms: int, who: Any, what: Any) -> None:
-        """Something happened. It is described at once: what is described may change."""
+        """Add an event. It is described at once, because `what` may change later."""
         kind = "" if isinstance(what, str | list) else type(what).__name__
         text = f"{kind} {describe(what)}" if kind in ("Commit", "Forget", "Finish") else describe(what)
         self._facts.append((now_ms, str(who), f"{'reads ' if isinstance(what, list) else ''}{text}"))
@@ -26,7 +26,7 @@ class Trace:
 
 
 def describe(what: Any) -> str:
-    """A value in few characters: videos, ids and stamps by what tells them apart."""
+    """A value in few characters: for videos, ids and stamps only what tells them apart."""
     match what:
         case Batch():
             entries = ", ".join(f"{one.video.hex()[:4]}={one.plays}" for one in what.entries[:6])

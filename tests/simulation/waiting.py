@@ -1,8 +1,8 @@
-"""What waits at the dispatcher, kept apart from its schedule: a check of which videos a batch takes.
+"""The videos pending at the dispatcher, kept apart from its schedule, to check which videos a batch takes.
 
-The rule of the schedule in its simplest form: of all that waits the earliest due are taken, and twenty
-whenever so many wait. The margin of a deadline is the schedule's own business, so a due time is known
-here as an interval: half a deadline wide where a margin applies, a point elsewhere.
+The rule of the schedule in its simplest form: a batch takes the pending videos that are due earliest, twenty
+of them if there are twenty. Only the schedule knows how long before its deadline a video is due. So a due
+time is an interval here: half a deadline wide for a deadline, and a point for a linger.
 """
 
 from collections.abc import Iterable
@@ -19,21 +19,21 @@ from .plan import Plan
 
 
 class Due(Struct):
-    """When a video is due: between these. `ordinal`: the total that its oldest untold play made."""
+    """The interval in which a video is due. `ordinal`: the total that its oldest unpublished play made."""
 
     low_ms: int
     high_ms: int
     ordinal: int
 
     def merge(self, other: "Due") -> None:
-        """Both: the earlier counts."""
+        """Merge both: the earlier times count."""
         self.low_ms = min(self.low_ms, other.low_ms)
         self.high_ms = min(self.high_ms, other.high_ms)
         self.ordinal = min(self.ordinal, other.ordinal)
 
 
 class Waiting:
-    """One life of the dispatcher."""
+    """The pending videos in one life of the dispatcher."""
 
     def __init__(self, plan: Plan):
         self._plan = plan
@@ -43,7 +43,7 @@ class Waiting:
         self._unanswered: dict[int, list[bytes]] = {}
 
     def offer(self, pending: Pending, wall_ms: int) -> None:
-        """A counter says that these are pending."""
+        """A counter announces pending videos."""
         stamps_ns, ordinals = unpack_numbers(pending.arrived_ns), unpack_numbers(pending.ordinals)
         for video, stamp_ns, ordinal in zip(unpack_videos(pending.videos), stamps_ns, ordinals, strict=True):
             self._wait(video, self._due_of(stamp_ns // 1_000_000, ordinal, wall_ms))
@@ -57,7 +57,7 @@ class Waiting:
             return
         strangers = [video for video in leaving if video not in self._due]
         if strangers:
-            raise Violation(Invariant.EARLIEST_FIRST, f"{len(strangers)} in a batch that do not wait")
+            raise Violation(Invariant.EARLIEST_FIRST, f"{len(strangers)} videos leave and are not pending")
         for video in leaving:
             self._taken[video] = self._due.pop(video)
         lowest_ms = min((due.high_ms for due in self._due.values()), default=None)
@@ -67,44 +67,44 @@ class Waiting:
             raise Violation(Invariant.EARLIEST_FIRST, f"{len(leaving)} leave and {len(self._due)} stay")
         later_ms = max(self._taken[video].low_ms for video in leaving) - lowest_ms
         if later_ms > 0:
-            raise Violation(Invariant.EARLIEST_FIRST, f"one that leaves is due {later_ms} ms after one left")
+            raise Violation(Invariant.EARLIEST_FIRST, f"a video due {later_ms} ms earlier stays")
 
     def answered(self, shard: int, number: int) -> None:
-        """A counter has said its totals."""
+        """A counter has sent its totals."""
         if number == self._number:
             self._unanswered.pop(shard, None)
 
     def give_up(self) -> None:
-        """The batch leaves without those who have not answered: they offer theirs again."""
+        """The batch leaves without the counters that have not answered. They announce their videos again."""
         for shard in self._unanswered:
             self._forget(shard)
         self._unanswered = {}
 
     def lost(self, shard: int) -> None:
-        """A counter is gone."""
+        """A counter is lost."""
         self._forget(shard)
         self._unanswered.pop(shard, None)
 
     def refused(self, videos: Iterable[bytes], linked: set[int]) -> None:
-        """The client has none of these: they wait as before."""
+        """The client refused these videos: they are pending as before."""
         for video in videos:
             taken = self._taken.pop(video, None)
             if taken is not None and shard_of(video, self._plan.shards) in linked:
                 self._wait(video, taken)
 
     def accepted(self, totals: dict[bytes, int]) -> None:
-        """The client knows these totals."""
+        """The client has these totals."""
         for video, total in totals.items():
             self._taken.pop(video, None)
             if video in self._due and self._due[video].ordinal <= total:
                 del self._due[video]
 
     def idle(self, wall_ms: int) -> None:
-        """The dispatcher does nothing: so nothing can be due."""
+        """The dispatcher does nothing, so no video may be due."""
         self.give_up()
         due = [due for due in self._due.values() if due.high_ms <= wall_ms]
         if due:
-            raise Violation(Invariant.EARLIEST_FIRST, f"{len(due)} videos are due and nothing is done")
+            raise Violation(Invariant.EARLIEST_FIRST, f"{len(due)} videos are due, but nothing is done")
 
     def _due_of(self, arrived_ms: int, ordinal: int, wall_ms: int) -> Due:
         if ordinal < self._plan.realtime_below:

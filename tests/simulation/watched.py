@@ -1,5 +1,5 @@
-"""The real actors with somebody who looks on: which plays a counter has yet to commit, and what waits at the
-dispatcher, kept apart from its schedule.
+"""The real actors, watched: which plays a counter has yet to commit, and what is pending at the dispatcher,
+kept apart from its schedule.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ from .waiting import Waiting
 
 
 def watched_counting(kind: type[CounterRules], actor: "WatchedCounter", oracle: Oracle) -> type[CounterRules]:
-    """Those rules, and the actor is told which plays each of their commits counts."""
+    """These rules. The actor also learns which plays each of their commits counts."""
 
     class Watched(kind):  # type: ignore[misc,valid-type]
         def handle(self, inbox: list[Any], now_ms: int) -> list[Any]:
@@ -48,18 +48,18 @@ class WatchedCounter(Counter):
         self.expected: deque[tuple[LedgerChanges, list[FreshPlay]]] = deque()
 
     def uncommitted(self) -> set[Name]:
-        """The messages of commits that the disk has yet to take."""
+        """The messages of commits that the disk has not taken yet."""
         return {play.name for _, fresh in self.expected for play in fresh}
 
     def fresh_of(self, changes: LedgerChanges) -> list[FreshPlay]:
-        """What the commit counts that is carried out now."""
+        """The plays that this commit counts. It is the one that is carried out now."""
         expected, fresh = self.expected.popleft()
         assert expected is changes, "commits are carried out in order"
         return fresh
 
 
 class WatchedConsumer(Consumer):
-    """The consumer, whose source can be asked for."""
+    """The consumer, with its source."""
 
     @property
     def source(self) -> Any:
@@ -67,13 +67,13 @@ class WatchedConsumer(Consumer):
 
 
 class WatchedDispatching(DispatcherRules):
-    """Rules of the dispatcher; `waiting` is told of all that happens to them. See `watched_dispatching`."""
+    """The dispatcher's rules. `waiting` learns of everything that happens. See `watched_dispatching`."""
 
     waiting: Waiting
     sink: Any
     clock: Clock
-    called_ms = 0  # a disk that fails may hold its effects up after that
-    inside = False  # what the rules call of themselves is part of the call that came from outside
+    called_ms = 0  # a failing disk may delay the effects of this call
+    inside = False  # true during a call: calls that the rules make to themselves are part of it
 
     def linked(self, shard: int, now_ms: int) -> list[Effect]:
         self.waiting.lost(shard)
@@ -135,13 +135,13 @@ class WatchedDispatching(DispatcherRules):
 def watched_dispatching(
     kind: type[DispatcherRules], waiting: Waiting, sink: Any, clock: Clock
 ) -> type[DispatcherRules]:
-    """Those rules, and `waiting` is told of all that happens to them."""
+    """These rules. `waiting` learns of everything that happens to them."""
     facts = {"waiting": waiting, "sink": sink, "clock": clock, "called_ms": clock.wall_ms}
     return type(f"Watched{kind.__name__}", (WatchedDispatching, kind), facts)
 
 
 class WatchedDispatcher(Dispatcher):
-    """The dispatcher; once it has done all, nothing may be due."""
+    """The dispatcher. When it is idle, no video may be due."""
 
     waiting: Waiting
 

@@ -1,8 +1,8 @@
-"""The whole service in memory: the supervisor, the three actors, their pipes and disks; and the faults.
-What is outside of it (nsqds, client) is `outside.py`'s. The same plan is the same run.
+"""The whole service in memory: the supervisor, the three actors, their pipes and disks, and the faults. What
+is outside of it (nsqds, client) is in `outside.py`. The same plan always gives the same run.
 
-A process does one thing at a time, and what is for it while it is stopped happens when it continues.
-It can be killed before and after every single effect; it starts again from what its disk has.
+A process does one thing at a time. Events of a stopped process wait until it continues. A process can be
+killed before and after every single effect. It starts again from what its disk has.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ TRAP_MS = 3000  # how long a kill waits for its effect
 
 
 class Killed(Exception):
-    """The actor was killed in the middle of what it did."""
+    """The actor was killed in the middle of a call."""
 
 
 class World:
@@ -63,7 +63,7 @@ class World:
             self.clock.at(fault.at_ms, self._strike, fault)
 
     def run(self, process: Process, call: Any, *arguments: Any) -> None:
-        """A process does something, as soon as it can and in order; never, when it is dead."""
+        """Make a call in a process as soon as it can, in order. Never, if the process is dead."""
         if not process.alive:
             return
         process.mail.append((call, arguments))
@@ -84,20 +84,20 @@ class World:
 
     @contextmanager
     def effect(self, process: Process, name: str, what: Any) -> Iterator[None]:
-        """A process carries out an effect of its rules. Raises `Killed` before or after it."""
+        """A process carries out an effect of its rules. Raises `Killed` before or after the effect."""
         self.spring(process, name, after=False)
         self.log(process, what)
         yield
         self.spring(process, name, after=True)
 
     def write(self, process: Process) -> None:
-        """A process writes to its disk. Raises `WriteUnavailable` while that fails."""
+        """A process writes to its disk. Raises `WriteUnavailable` while the disk fails."""
         if self._disk_fails_until_ms.get(process.name, 0) > self.clock.now_ms:
             self.log(process, "cannot write")
             raise WriteUnavailable("the disk is full")
 
     def log(self, who: Any, what: Any) -> None:
-        """For the trace, when there is one."""
+        """Add to the trace, if there is one."""
         if self._trace is not None:
             self._trace.add(self.clock.now_ms, who, what)
 
@@ -171,7 +171,7 @@ class World:
         self.clock.offset_ms -= jump_ms
 
     def spring(self, process: Process, effect: str, after: bool) -> None:
-        """Where a process can be killed. Raises `Killed`."""
+        """Kill the process here, if a fault says so. Raises `Killed`."""
         for trap in self._traps:
             if trap.who != process.name or trap.effect != effect or trap.after is not after:
                 continue
@@ -185,30 +185,30 @@ class World:
         self._troubled_until_ms = max(self._troubled_until_ms, until_ms)
 
     def is_troubled(self, since_ms: int) -> bool:
-        """Whether anything that excuses a lateness happened since then."""
+        """Whether anything happened since then that excuses a late publish."""
         return self.outside.client_fails or since_ms <= self._troubled_until_ms
 
     def committed(self, process: Process, disk: LedgerDisk, changes: LedgerChanges) -> None:
-        """A counter has written these down."""
+        """A counter has committed these changes."""
         fresh = process.actor.fresh_of(changes)
         videos = unpack_videos(changes.accounts.videos)
         self.oracle.committed(fresh, videos, disk, self.clock.now_ms)
         for video, account in changes.accounts.items():
             has = self.client.totals.get(video, 0)
             if account.published > has:
-                found = f"published {account.published}, and the client has {has}"
+                found = f"published {account.published}, but the client has {has}"
                 raise Violation(Invariant.RECORDED_AFTER, found)
 
     def drained(self, process: Process) -> None:
-        """The dispatcher says that all is published."""
+        """The dispatcher says that it is drained."""
         assert process.name == DISPATCHER
         if self.client.totals != self.oracle.totals:
-            raise Violation(Invariant.DRAINED, "not all is published")
+            raise Violation(Invariant.DRAINED, "a counted play is not published")
 
     # Pipes
 
     def send(self, process: Process, peer: str, message: Any) -> None:
-        """A process writes to a peer; without a link to it that is dropped."""
+        """Write to a peer. Without a link the message is dropped."""
         end = process.links.get(peer)
         if end is not None:
             end.write(message)
@@ -237,5 +237,5 @@ class World:
 
 
 def _children(shards: int) -> list[str]:
-    """In the order in which the supervisor starts them."""
+    """The children in the order in which the supervisor starts them."""
     return [DISPATCHER, *map(counter_of, range(shards)), CONSUMER]

@@ -1,4 +1,4 @@
-"""An actor's process from inside: what links leave behind when a peer comes back again and again."""
+"""Inside an actor's process: what the links of a peer leave behind when the peer comes back many times."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ class Word(Struct, frozen=True, array_like=True, tag="word"):
 
 
 class Listener(Actor):
-    """Hears words, and ends its loop when it has what the test waits for."""
+    """Takes words, and ends its loop when it has what the test waits for."""
 
     inbox = Word
 
@@ -50,10 +50,10 @@ def links():
 
 
 def open_sockets():
-    """Not all descriptors: what else this process does meanwhile opens files of its own."""
+    """Sockets only, because this process may meanwhile open other files."""
     found = 0
     for name in os.listdir("/dev/fd"):
-        with contextlib.suppress(OSError):  # the folder's own
+        with contextlib.suppress(OSError):  # the descriptor of the folder itself
             found += stat.S_ISSOCK(os.fstat(int(name)).st_mode)
     return found
 
@@ -73,7 +73,7 @@ def test_of_two_hundred_lives_of_a_peer_only_the_last_ones_link_is_left(make_loo
             loop.run_forever()
         gone = actor.gone
         theirs.close()
-        if incarnation % 2 and incarnation < INCARNATIONS:  # else the next one is there first
+        if incarnation % 2 and incarnation < INCARNATIONS:  # in the other cases the next link is there first
             while actor.gone == gone:
                 loop.run_forever()
             assert not actor.host.peers()

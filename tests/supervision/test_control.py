@@ -1,4 +1,4 @@
-"""The control pipe: messages and descriptors in order, and the loss of the other end is noticed."""
+"""The control pipe: messages and descriptors come in order, and an end notices that the other end is lost."""
 
 import os
 import select
@@ -14,7 +14,7 @@ from tests.support.patience import PATIENCE_S
 
 @pytest.fixture
 def pipe():
-    """The supervisor's end and the child's."""
+    """The supervisor's end and the child's end."""
     ends = socket.socketpair()
     supervisor, child = ControlPipe(ends[0], SupervisorInbox), ControlPipe(ends[1], ChildInbox)
     yield supervisor, child
@@ -23,7 +23,7 @@ def pipe():
 
 
 def heard(end, count):
-    """The next messages at one end, so many, waited for with a deadline."""
+    """Wait for `count` messages at one end, with a deadline."""
     found = []
     while len(found) < count:
         ready, _, _ = select.select([end.fileno()], [], [], PATIENCE_S)
@@ -111,7 +111,7 @@ def test_a_descriptor_that_nobody_took_is_closed_with_the_pipe():
     before = open_descriptors()
     gift, other = socket.socketpair()
     message = encode(Linked("counter-0", 1))
-    socket.send_fds(ends[0], [message[:-1]], [other.fileno()])  # the rest never comes
+    socket.send_fds(ends[0], [message[:-1]], [other.fileno()])  # the rest of the message never comes
     other.close()
     assert child.receive() == []
     assert len(child._descriptors) == 1

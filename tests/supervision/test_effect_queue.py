@@ -1,4 +1,4 @@
-"""Effects are carried out in order; behind one that the disk does not take they wait. In virtual time."""
+"""Effects are carried out in order. They wait behind a write that fails. In virtual time."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ class Full(Exception):
 
 
 class Disk:
-    """What was carried out; it takes no `WRITE` while it is full."""
+    """The effects that were carried out. A full disk takes no `WRITE`."""
 
     def __init__(self):
         self.done, self.full, self.ended = [], False, 0

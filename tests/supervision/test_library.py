@@ -1,4 +1,4 @@
-"""The program in docs/supervision.md, as it stands there: supervision used alone."""
+"""The program in docs/supervision.md, word by word: supervision used alone."""
 
 import re
 import subprocess
@@ -23,5 +23,5 @@ def test_the_documented_program_sees_its_killed_child_come_back(tmp_path):
         timeout=PATIENCE_S,
     )
     assert ran.returncode == 0, ran.stderr
-    # The first may have been killed before it got it, or in the middle of its line.
+    # The first taker may have been killed before it got the number, or in the middle of its line.
     assert ran.stdout.endswith("taker#2 got 7\n")

@@ -1,4 +1,4 @@
-"""Mailboxes: every message survives every cut, garbage is BadMail, and a lost peer is told once."""
+"""Mailboxes: a message survives any cut, garbage is BadMail, and the loss of a peer is reported once."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ class Counted(msgspec.Struct, frozen=True, array_like=True, tag="counted"):
 
 
 class Plays(msgspec.Struct, frozen=True, array_like=True, tag="plays"):
-    """A great deal of bytes."""
+    """Many bytes."""
 
     number: int
     source: str
@@ -51,7 +51,7 @@ class Collect(msgspec.Struct, frozen=True, array_like=True, tag="collect"):
 
 
 class Recall(msgspec.Struct, frozen=True, array_like=True, tag="recall"):
-    """Nothing but itself."""
+    """No fields."""
 
 
 ConsumerInbox = Counted
@@ -74,21 +74,21 @@ def test_a_message_of_another_mailbox_is_bad_mail():
 @pytest.mark.parametrize(
     "garbage",
     [
-        b"\xc1",  # no msgpack
+        b"\xc1",  # not msgpack
         b"\x00",  # a number
         b"\x90",  # an empty array
         b"\x91\xa7unknown",
-        b"\x92\xa7collect\x01",  # a field is missing
-        b"\x93\xa7collect\xa1x\xc4\x00",  # a text where a number belongs
-        b"\x93\xa7collect\x01\xa1x",  # a text where bytes belong
-        b"\x93\xa7collect\xca\x7f\xc0\x00\x00\xc4\x00",  # NaN where a number belongs
+        b"\x92\xa7collect\x01",  # a missing field
+        b"\x93\xa7collect\xa1x\xc4\x00",  # a text in place of a number
+        b"\x93\xa7collect\x01\xa1x",  # a text in place of bytes
+        b"\x93\xa7collect\xca\x7f\xc0\x00\x00\xc4\x00",  # NaN in place of a number
         b"\x81\xa1a\x01",  # a map
         b"\x81\x91\x01\x02",  # a key that no map can have
         b"\xa1\xff",  # a text that is not UTF-8
         b"\xd6\xff\x00\x00\x00\x00",  # a timestamp
         b"\xd4\xff\x00",  # a timestamp of a wrong length
         b"\xd7\x05" + bytes(8),  # an extension
-        b"\x91" * 2000,  # nested deeper than anything of ours
+        b"\x91" * 2000,  # nested deeper than any of our messages
         b"\xdd\xff\xff\xff\xff",  # an array of four thousand million
         b"\xdf\x00\xff\xff\xff",  # a map of sixteen million
     ],
@@ -169,11 +169,11 @@ class End:
         self._on_messages = on_messages
         self.link = Link("peer", 3, end, inbox, loop, self._take, self._lose)
 
-    def _take(self, link, found):
+    def _take(self, peer, found):
         self.read += found
         self._loop.stop()
         if self._on_messages is not None:
-            self._on_messages(link)
+            self._on_messages(self.link)
 
     def _lose(self, link):
         self.lost += 1
@@ -225,14 +225,14 @@ def test_a_peer_that_is_gone_is_told_once_after_all_that_it_wrote(loop, ends):
     run_until(loop, lambda: two.lost)
     assert two.read == [Recall()] * 3
     assert two.lost == 1
-    two.link.send(Counted([1]))  # to one that is gone: dropped
+    two.link.send(Counted([1]))  # to an end that is gone: dropped
     assert two.link.waiting_bytes() == 0
 
 
 def test_what_is_sent_to_a_peer_that_died_is_dropped(loop, ends):
     one = End(loop, ends[0], ConsumerInbox)
     one.link.send(Recall())
-    ends[1].close()  # with something unread: a reset
+    ends[1].close()  # with unread bytes, so that the peer gets a reset
     for _ in range(100):
         one.link.send(Collect(1, bytes(10_000)))
     run_until(loop, lambda: one.lost)

@@ -1,7 +1,7 @@
-"""What follows from an exit, clause by clause as OTP's `supervisor` documents it.
+"""What follows from an exit, tested clause by clause of the documentation of OTP's `supervisor`.
 
-Children in the order of their start: one permanent, one transient, one temporary, and permanent
-ones around them.
+The children in the order of their start: permanent ones, and between them one permanent, one transient and
+one temporary child.
 """
 
 import pytest
@@ -253,7 +253,7 @@ def test_a_child_that_is_added_starts_last_and_one_that_is_deleted_is_not_starte
     rules = restarts(Strategy.REST_FOR_ONE)
     rules.add(ChildSpec("added", "m:C"))
     rules.delete("transient")
-    assert [spec.id for spec in rules.specs()] == [
+    assert list(rules._children) == [
         "first",
         "permanent",
         "temporary",

@@ -1,9 +1,8 @@
-"""When a child is taken for hung, killed, and started again, exactly: real supervisors, workers and watch in
-virtual time, over processes that are none.
+"""When exactly a child is taken for hung, killed and started again. Real supervisors, workers and watch in
+virtual time, over fake processes.
 """
 
 import asyncio
-import signal
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,7 +24,7 @@ LIVENESS_S = 10.0
 
 
 class Habits(NamedTuple):
-    """How long a child takes for what; None: for ever."""
+    """How long each step of a child takes. None: for ever."""
 
     ready_s: float | None = 0.0
     answer_s: float | None = 0.0
@@ -34,7 +33,7 @@ class Habits(NamedTuple):
 
 
 class Process:
-    """What `ChildProcess` is to a worker, as its child's habits say. Kept in `started`, with the time."""
+    """In place of `ChildProcess`: does as its child's habits say. `started` has each one, with the time."""
 
     habits: dict[str, Habits]
     started: list[tuple[float, "Process"]]
@@ -42,8 +41,8 @@ class Process:
     def __init__(
         self,
         start_args: StartArgs,
-        on_message: Callable[["Process", Struct], None],
-        on_exit: Callable[["Process", Exit], None],
+        on_message: Callable[[Struct], None],
+        on_exit: Callable[[Exit], None],
     ):
         self.pid = len(self.started) + 1
         self.id = start_args.id
@@ -64,13 +63,12 @@ class Process:
             case Shutdown():
                 self._after(self._habits.end_s, self._end, Exit(code=0))
 
-    def signal(self, number: int) -> None:
-        assert number == signal.SIGKILL
+    def kill(self) -> None:
         asyncio.get_running_loop().call_soon(self._end, Exit(signal="SIGKILL", hung=self.hung))
 
     def kill_hung(self, why: str) -> None:
         self.hung = why
-        self.signal(signal.SIGKILL)
+        self.kill()
 
     def die(self) -> None:
         self._end(Exit(code=1))
@@ -81,12 +79,12 @@ class Process:
 
     def _say(self, message: Struct) -> None:
         if self.ended_s is None:
-            self._on_message(self, message)
+            self._on_message(message)
 
     def _end(self, exit: Exit) -> None:
         if self.ended_s is None:
             self.ended_s = now_s()
-            self._on_exit(self, exit)
+            self._on_exit(exit)
 
 
 class Tree:
@@ -106,7 +104,7 @@ class Tree:
         )
 
     def ready(self, worker: Worker, ready: Ready) -> None:
-        """Nobody is linked here."""
+        """Do nothing: there are no links here."""
 
     def workers(self) -> list[Worker]:
         return list(self.root.workers())
@@ -115,7 +113,7 @@ class Tree:
         return next(one for one in self.workers() if one.spec.id == name)
 
     async def until_restarted(self) -> float:
-        """Kills the only child. How long it took until its next incarnation was started."""
+        """Kill the only child. Returns the time until its next incarnation was started."""
         (one,) = self.workers()
         died_s = now_s()
         one.process.die()
@@ -125,7 +123,7 @@ class Tree:
 
 
 class Clock:
-    """What `time` is to the code: the loop's, and for how long the whole process was halted."""
+    """In place of `time`: the loop's time, and how long the whole process was halted."""
 
     halted_s = 0.0
 
@@ -143,7 +141,7 @@ now_s = Clock.monotonic
 
 @pytest.fixture
 def play(monkeypatch):
-    """Plays a scene in virtual time."""
+    """Run a scene in virtual time."""
     monkeypatch.setattr(Clock, "halted_s", 0.0)
     monkeypatch.setattr(worker, "ChildProcess", Process)
     for module in (supervision, application, worker):
@@ -157,7 +155,7 @@ def test_who_does_not_answer_is_killed_with_the_first_look_after_the_timeout(pla
         await tree.root.start()
         watching = asyncio.ensure_future(Application.watch(tree, LIVENESS_S))
         await asyncio.sleep(100)
-        # The first question is asked after an interval; 10 s later it is not too late yet.
+        # The first question is asked after an interval. 10 s later the answer is not too late yet.
         (_, silent), (_, slow), (again_s, again), *_ = Process.started
         assert silent.ended_s == pytest.approx(2 * PING_INTERVAL_S + LIVENESS_S)
         assert silent.hung == f"no answer for {LIVENESS_S + PING_INTERVAL_S:.1f} s"
@@ -193,7 +191,7 @@ def test_who_was_not_asked_because_the_supervisor_was_halted_is_not_to_blame(pla
         (None, 0, 0.0, ""),
         (100_000.0, None, 100_000.0, ""),
     ],
-    ids=["in time", "killed when its time is over", "killed at once", "waited for for ever"],
+    ids=["in time", "killed when its time is over", "killed at once", "allowed for ever"],
 )
 def test_a_child_has_its_shutdown_time_to_end(play, end_s, shutdown_ms, ended_s, hung):
     async def scene() -> None:

@@ -38,7 +38,7 @@ class Tree:
         )
 
     def ready(self, worker, ready) -> None:
-        """Nobody is linked here."""
+        """Do nothing: there are no links here."""
 
     def workers(self) -> list[Worker]:
         return list(self.root.workers())
@@ -57,7 +57,7 @@ class Tree:
             await asyncio.sleep(0.005)
 
     async def kill(self, name: str, number: int = signal.SIGKILL) -> None:
-        """Signal a child, and wait until its supervisor knows that it ended."""
+        """Signal a child, and wait until its supervisor knows that it has ended."""
         before = self.worker(name).process
         os.kill(before.pid, number)
         await self.until(lambda: not before.alive, f"{name} to end")
@@ -310,7 +310,7 @@ def test_a_child_that_spins_for_ever_is_killed_and_restarted(tmp_path):
         await tree.root.start()
         watching = asyncio.ensure_future(Application.watch(tree, 0.5))
         os.kill(tree.worker("a").process.pid, signal.SIGUSR1)
-        # Where the machine is slow its next incarnation may be taken for hung too.
+        # On a slow machine, its next incarnation may be taken for hung too.
         await tree.until(lambda: tree.worker("a").incarnation > 1, "a restart")
         await tree.runs("a")
         silent_s = re.search(r"hung \(no answer for ([\d.]+) s\)", tree.exits[0])[1]
@@ -349,13 +349,13 @@ def test_a_hundred_restarts_leave_no_descriptor_no_zombie_and_no_memory_behind(t
                 await asyncio.gather(*map(tree.kill, names))
                 await tree.runs(*names)
 
-        await restart(20)  # what grows once has grown
+        await restart(20)  # what grows only once has grown now
         before = [(one.num_fds(), one.memory_info().rss) for one in (ours, other)]
         await restart(100)
         after = [(one.num_fds(), one.memory_info().rss) for one in (ours, other)]
         for (fds_before, rss_before), (fds_after, rss_after) in zip(before, after, strict=True):
             assert fds_after <= fds_before
-            assert rss_after <= rss_before + 1_000_000, "10 kB a restart"
+            assert rss_after <= rss_before + 1_000_000, "10 kB per restart"
         family = [one for one in ours.children(recursive=True) if one.status() == psutil.STATUS_ZOMBIE]
         assert family == []
         await tree.root.stop()

@@ -1,4 +1,4 @@
-"""The states of a worker: what the table has happens, and everything else is refused."""
+"""The states of a worker: what the table has can happen, and everything else is refused."""
 
 import asyncio
 from collections import deque

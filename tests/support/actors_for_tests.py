@@ -1,4 +1,4 @@
-"""Actors that do what a test of the supervisor needs, as real processes."""
+"""Actors for the tests of the supervisor, which run as real processes."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from actors.supervision.protocol import Ready
 
 
 class Calm(Actor[Never, str]):
-    """Starts, and waits. Writes its id to a file whenever it starts or ends."""
+    """Starts and waits. Writes its id to a file when it starts and when it ends."""
 
     async def init(self) -> Ready:
         self.note("start")
@@ -26,7 +26,7 @@ class Calm(Actor[Never, str]):
 
 
 class Refused(Exception):
-    """Ends an actor in one line."""
+    """Ends an actor with one line in the log."""
 
     exit_code = 1
 
@@ -39,7 +39,7 @@ class Broken(Calm):
 
 
 class BrokenOnce(Calm):
-    """Starts the first time, and not the second."""
+    """Starts the first time, and fails to start the second time."""
 
     async def init(self) -> Ready:
         if self.start_args.incarnation == 2:
@@ -48,7 +48,7 @@ class BrokenOnce(Calm):
 
 
 class Ends(Calm):
-    """Ends by itself, well, when it is told SIGUSR1."""
+    """Ends by itself, with exit code 0, on SIGUSR1."""
 
     async def init(self) -> Ready:
         signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
@@ -56,7 +56,7 @@ class Ends(Calm):
 
 
 class Stubborn(Calm):
-    """Does not end when it is told to."""
+    """Does not end when its supervisor tells it to."""
 
     async def terminate(self) -> None:
         while True:
@@ -64,7 +64,7 @@ class Stubborn(Calm):
 
 
 class Garbled(Calm):
-    """Says what is no message to its supervisor when it is told SIGUSR1."""
+    """Sends its supervisor bytes that are no message, on SIGUSR1."""
 
     async def init(self) -> Ready:
         signal.signal(signal.SIGUSR1, self.garble)
@@ -75,7 +75,7 @@ class Garbled(Calm):
 
 
 class Busy(Calm):
-    """Spins for ever when it is told SIGUSR1."""
+    """Spins for ever, on SIGUSR1."""
 
     async def init(self) -> Ready:
         signal.signal(signal.SIGUSR1, self.spin)

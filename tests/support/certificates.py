@@ -8,7 +8,7 @@ from tests.support.needed import lacking
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """The files of a fresh key and its certificate."""
+    """Make a new key and its certificate. Returns the paths of the two files."""
     if not shutil.which("openssl"):
         lacking("no openssl on PATH: it makes the certificate")
     key, certificate = folder / "key.pem", folder / "certificate.pem"

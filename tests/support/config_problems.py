@@ -1,4 +1,4 @@
-"""What `load` refuses."""
+"""The problems that `load` finds in a configuration, and the values that it reads."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from actors.config import ConfigError, load
 
 
 def problems(path, *overrides):
-    """The problems of a config file with these overrides; it must have some."""
+    """The problems of a config file with these overrides. There must be at least one."""
     with pytest.raises(ConfigError) as caught:
         load(path, overrides)
     assert str(caught.value) == "\n".join(caught.value.problems)

@@ -1,4 +1,4 @@
-"""How much the fuzz tests try, bytes that are nearly right, and what hostile peers have in common."""
+"""Helpers of the fuzz tests: the number of examples, spoilt bytes, cut streams, memory of a process."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,12 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-# FUZZ_RUNS=100 tries a hundred times as much as an ordinary test run does.
+# FUZZ_RUNS=100 tries a hundred times as many examples as an ordinary test run.
 RUNS = int(os.environ.get("FUZZ_RUNS", "1"))
 
 
 def tries(examples: int) -> settings:
-    """The settings of one fuzz test: so many examples, times FUZZ_RUNS."""
+    """The settings of one fuzz test: `examples` times FUZZ_RUNS examples."""
     return settings(
         deadline=None,
         max_examples=examples * RUNS,
@@ -21,7 +21,7 @@ def tries(examples: int) -> settings:
 
 @st.composite
 def spoilt(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
-    """Bytes of `whole`, with a few of them changed, left out, doubled or put in."""
+    """Bytes of `whole` after up to three changes: bytes replaced, left out, doubled or added."""
     content = bytearray(draw(whole))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(content)))
@@ -45,7 +45,7 @@ def cut(draw: st.DrawFn, content: bytes) -> list[bytes]:
 
 
 def memory_mb(pid: int | str = "self") -> float:
-    """What a process has in memory at most since it began, in MB."""
+    """The peak memory of a process since it started, in MB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024

@@ -1,5 +1,5 @@
-"""An nsqd that is not one: each connection is treated by a script, until there are no more of them; then
-it hands connections on to a real queue, so that one can see whether its reader is still well.
+"""A fake nsqd. A script answers each connection. When all scripts are used, it hands connections on to a real
+queue, so that a test can check whether the reader still works.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ IDENTIFIED = json.dumps({"max_rdy_count": 2500, "msg_timeout": 1000}).encode()
 
 
 class HostileNsqd:
-    """Listens on 127.0.0.1, in threads of its own, until it is left."""
+    """Listens on 127.0.0.1, in threads, while the context is open."""
 
     def __init__(self, queue_address: str, scripts: list[Script]):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -27,7 +27,7 @@ class HostileNsqd:
 
     @property
     def played(self) -> bool:
-        """Whether every script has had its connection."""
+        """Whether every script has got a connection."""
         return self._taken >= len(self._scripts)
 
     def __enter__(self) -> Self:
@@ -68,17 +68,17 @@ def _pour(source: socket.socket, target: socket.socket) -> None:
 
 
 def frame(kind: int, content: bytes) -> bytes:
-    """A frame by the book."""
+    """A correct frame."""
     return struct.pack(">ii", 4 + len(content), kind) + content
 
 
 def message(identity: bytes, body: bytes, stamp: int = 1) -> bytes:
-    """A message frame; `identity` by the book is 16 hexadecimal digits."""
+    """A message frame. It is correct if `identity` is 16 hexadecimal digits."""
     return frame(2, struct.pack(">qH", stamp, 1) + identity + body)
 
 
 def at_once(content: bytes) -> Script:
-    """Says that as soon as somebody connects, and waits until they hang up."""
+    """Send `content` as soon as a client connects, then wait until the client hangs up."""
 
     def script(connection: socket.socket) -> None:
         connection.sendall(content)
@@ -88,7 +88,7 @@ def at_once(content: bytes) -> Script:
 
 
 def once_subscribed(content: bytes, identified: bytes = IDENTIFIED, hangs_up: bool = False) -> Script:
-    """Lets them subscribe, then says that, and waits until they hang up, unless it is to do so itself."""
+    """Let the client subscribe, and send `content`. Then wait for the client to hang up, or hang up first."""
 
     def script(connection: socket.socket) -> None:
         connection.sendall(frame(0, identified))
@@ -106,6 +106,6 @@ def once_subscribed(content: bytes, identified: bytes = IDENTIFIED, hangs_up: bo
 
 
 def wait_for_end(connection: socket.socket) -> None:
-    """Until the other side hangs up."""
+    """Read until the other side hangs up."""
     while connection.recv(1 << 16):
         pass

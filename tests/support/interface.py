@@ -1,4 +1,4 @@
-"""The outside of playtally, as it is documented: typed in here by hand."""
+"""The documented interface of playtally, typed in here by hand."""
 
 DEFAULTS: dict[str, object] = {
     "nsq.topic": "plays",

@@ -1,4 +1,4 @@
-"""Any messages of a mailbox, for properties of what carries them."""
+"""Hypothesis strategies for the messages of a mailbox."""
 
 import types
 import typing
@@ -14,7 +14,7 @@ def kinds_of(inbox):
 
 
 def strategy_of(annotation):
-    """Values of a field's type."""
+    """A strategy for values of a field's type."""
     if typing.get_origin(annotation) is list:
         return st.lists(strategy_of(typing.get_args(annotation)[0]), max_size=5)
     if typing.get_origin(annotation) is dict:
@@ -41,7 +41,7 @@ def mail(inbox):
 
 
 def assert_survives_every_cut(inbox, data):
-    """Any messages of that mailbox come out as they went in, however their bytes are cut."""
+    """Check that messages of that mailbox are decoded unchanged, however their bytes are cut."""
     sent = data.draw(mail(inbox))
     stream = b"".join(map(encode, sent))
     assert Decoder(inbox).feed(stream) == sent

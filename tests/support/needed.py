@@ -1,4 +1,4 @@
-"""What a test needs of the machine and does not find there."""
+"""What a test does when the machine lacks a thing that the test needs."""
 
 import os
 from typing import NoReturn
@@ -7,7 +7,7 @@ import pytest
 
 
 def lacking(reason: str) -> NoReturn:
-    """Skip the test with the reason. With CI=true it fails: CI has all that the tests need."""
+    """Skip the test with this reason. With CI=true fail it, because CI must have all that the tests need."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

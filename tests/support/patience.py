@@ -1,18 +1,18 @@
-"""How long a test waits for what must come. No promise that anything is quick is made or checked here."""
+"""How long a test waits for an event that must come. Does not check that anything is quick."""
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-# A slow or busy machine may not fail a test, so nothing here expects to be waited for less;
-# a hang is cut by pytest's own timeout, which also shows the stacks.
+# No test may fail because the machine is slow or busy, so every wait is at least this long. pytest's own
+# timeout ends a test that hangs, and shows the stacks.
 PATIENCE_S = 60.0
 
 Found = TypeVar("Found")
 
 
 def wait_until(condition: Callable[[], Found | None], what: str, patience_s: float = PATIENCE_S) -> Found:
-    """Wait until a condition is true; what it returned. Fails with `what` it waited for."""
+    """Wait until `condition` returns a true value, and return that value. Fails with `what` it waited for."""
     end_s = time.monotonic() + patience_s
     while True:
         found = condition()

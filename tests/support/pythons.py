@@ -1,9 +1,9 @@
-"""Runs the unit tests and the simulation on every Python that playtally is for, as far as it is there.
+"""Runs the unit tests and the simulation on every supported Python that is on this machine.
 
     make test-pythons [ARGS="tests/unit"]
 
-Looks for python3.11 to python3.14 on PATH and among pyenv's versions. Each gets an environment of its own
-in .pythons/, with what constraints.txt says. Fails if one of them fails, or if none is there.
+Looks for python3.11 to python3.14 on PATH and among pyenv's versions. Each gets its own environment in
+.pythons/, with the versions in constraints.txt. Fails if the tests fail on a Python, or if none is found.
 """
 
 import argparse
@@ -19,20 +19,20 @@ TESTS = ("tests/unit", "tests/simulation")
 
 
 def find(version: str) -> Path | None:
-    """The interpreter of a version such as "3.12"; None if there is none that runs."""
+    """The interpreter of a version such as "3.12"; None if no interpreter of it runs here."""
     name = f"python{version}"
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     on_path = shutil.which(name)
     candidates = [Path(on_path)] if on_path else []
     for candidate in [*candidates, *sorted(pyenv.glob(f"versions/{version}.*/bin/{name}"), reverse=True)]:
-        # pyenv's shim on PATH is there for every version, and fails for those that are not chosen.
+        # PATH has a shim of pyenv for every version. The shim fails for a version that is not chosen.
         if subprocess.run([candidate, "-c", ""], capture_output=True, check=False).returncode == 0:
             return candidate
     return None
 
 
 def environment(version: str, interpreter: Path) -> Path:
-    """The interpreter of an environment with playtally and its tests' libraries, made if it is not there."""
+    """The Python of an environment with playtally and the libraries of its tests. Makes it if necessary."""
     folder = ROOT / ".pythons" / version
     python = folder / "bin" / "python"
     if not python.exists():
@@ -43,7 +43,7 @@ def environment(version: str, interpreter: Path) -> Path:
 
 
 def main() -> int:
-    """Run them all. The exit code."""
+    """Run the tests on each Python. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("arguments", nargs="*", default=TESTS, help="for pytest (default: %(default)s)")
     options, more = parser.parse_known_args()

@@ -1,13 +1,13 @@
-"""Queues for tests: the embedded nsqd and a real one, as processes; and a bare protocol client.
+"""Queues for tests: the embedded nsqd and a real one, as processes. Also a bare client of the protocol.
 
     @pytest.fixture(params=QUEUES)
     def queue(request, tmp_path):
         with open_queue(request.param, tmp_path) as queue:
             yield queue
 
-Each process has free ports on 127.0.0.1 and its files under the path it is given; `kill()` is
-SIGKILL, `restart()` starts it again on the same ports and files. Without an nsqd on PATH the
-"nsqd" parameter is skipped with its reason; where CI is set to true it fails instead.
+Each process has free ports on 127.0.0.1, and its files under the given path. `kill()` is SIGKILL. `restart()`
+starts the process again on the same ports and files. Without an nsqd on PATH, tests with the parameter "nsqd"
+are skipped with a reason; with CI=true they fail.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ from tests.support.patience import PATIENCE_S, wait_until
 QUEUES = ["embedded", "nsqd"]
 RESPONSE, ERROR, MESSAGE = 0, 1, 2
 _HOST = "127.0.0.1"
-# Below what systems hand out by themselves, so that nobody gets such a port between our look and its use.
+# Below the ports that systems choose by themselves, so that no process gets a port before the test uses it.
 _PORTS = range(20_000, 32_000)
-_chance = random.SystemRandom()  # Seeds are for what tests decide; two of them at a time must not agree here.
+_chance = random.SystemRandom()  # no seed: two tests that run at the same time must not choose the same ports
 
 
 class QueueHttp:
@@ -45,7 +45,7 @@ class QueueHttp:
         self.http_address = http_address
 
     def http(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """The status and the body of the answer, also where the status is an error."""
+        """The status and the body of the answer, even if the status is an error."""
         request = urllib.request.Request(f"http://{self.http_address}{path}", data=body, method=method)
         if body is not None:
             request.add_header("Content-Type", "application/octet-stream")
@@ -75,7 +75,7 @@ class QueueHttp:
         return next((each for each in channels if each["channel_name"] == name), None)
 
     def unfinished(self, topic: str, channel: str) -> int:
-        """Messages that the channel still has, in flight or not."""
+        """The number of messages that the channel still has: waiting, in flight or deferred."""
         found = self.channel(topic, channel)
         assert found is not None, f"no channel {channel} of topic {topic}"
         return int(found["depth"] + found["in_flight_count"] + found["deferred_count"])
@@ -87,7 +87,7 @@ class QueueProcess(QueueHttp):
     def __init__(
         self, kind: str, path: pathlib.Path, profile: str | None = None, options: Sequence[str] = ()
     ) -> None:
-        """`profile`: where the embedded nsqd leaves a cProfile when it stops."""
+        """`profile`: the file to which the embedded nsqd writes a cProfile when it stops."""
         self.kind = kind
         self._options = options
         self._profile = ["-m", "cProfile", "-o", profile] if profile else []
@@ -128,7 +128,7 @@ class QueueProcess(QueueHttp):
         self._started.wait()
 
     def stop(self) -> None:
-        """A clean stop: SIGTERM, and until it is gone."""
+        """Send SIGTERM, and wait until the process has ended."""
         self._started.send_signal(signal.SIGTERM)
         self._started.wait(PATIENCE_S)
 
@@ -154,7 +154,7 @@ class QueueProcess(QueueHttp):
 
 @contextlib.contextmanager
 def open_queue(kind: str, path: pathlib.Path, *options: str) -> Iterator[QueueProcess]:
-    """A running queue of one of QUEUES, with such options of nsqd's; killed at the end."""
+    """A running queue of a kind in QUEUES, with these options of nsqd. It is killed at the end."""
     if kind == "nsqd":
         require_nsqd()
     queue = QueueProcess(kind, path, options=options)
@@ -170,8 +170,7 @@ def nsqd_path() -> str | None:
 
 
 def require_nsqd(program: str = "nsqd") -> str:
-    """The path of nsqd, or of another of NSQ's programs. Skips the test where it is missing; fails it
-    where CI=true, which must have it."""
+    """The path of nsqd or another NSQ program. Without it the test is skipped; with CI=true it fails."""
     found = shutil.which(program)
     if found is None:
         lacking(f"no {program} on PATH: install NSQ 1.3.0 to run this against the real one")
@@ -179,7 +178,7 @@ def require_nsqd(program: str = "nsqd") -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now, each another one."""
+    """`count` different ports that are free now."""
     found: list[int] = []
     while len(found) < count:
         port = _chance.choice(_PORTS)
@@ -191,7 +190,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Message:
-    """A message's frame, taken apart."""
+    """A message, decoded from the data of its frame."""
 
     def __init__(self, data: bytes) -> None:
         self.stamp_ns, self.attempts = struct.unpack_from(">QH", data)
@@ -203,9 +202,9 @@ class Message:
 
 
 class RawClient:
-    """A client that shows frames as they come: for exact errors, and for misbehaving.
+    """A client that returns frames as they come: for tests of exact errors, and of clients that misbehave.
 
-    Heartbeats are answered while it waits for frames, unless `answers_heartbeats` is False.
+    It answers heartbeats while it waits for frames, unless `answers_heartbeats` is False.
     """
 
     def __init__(self, address: str, magic: bytes = b"  V2") -> None:
@@ -229,8 +228,10 @@ class RawClient:
         self.socket.sendall(data)
 
     def frame(self, patience_s: float = PATIENCE_S) -> tuple[int, bytes]:
-        """The next frame that is no heartbeat. Raises EOFError when the connection ends, and
-        TimeoutError when nothing comes."""
+        """The next frame that is no heartbeat.
+
+        Raises `EOFError` if the connection ends, and `TimeoutError` if no frame comes in time.
+        """
         end = time.monotonic() + patience_s
         while True:
             kind, data = self._any_frame(end)
@@ -281,7 +282,7 @@ class RawClient:
         return [self.message() for _ in range(count)]
 
     def gets_nothing(self, for_s: float = 0.1) -> bool:
-        """Whether no frame comes: the one wait here that has to be waited out."""
+        """Whether no frame comes within `for_s` seconds. Always waits that long if none comes."""
         try:
             self.frame(for_s)
         except TimeoutError:
@@ -289,7 +290,7 @@ class RawClient:
         return False
 
     def is_closed(self) -> bool:
-        """Whether the other side ends the connection with nothing more to say."""
+        """Whether the other side ends the connection without another frame."""
         try:
             self.frame()
         except EOFError:
@@ -315,7 +316,7 @@ class RawClient:
         self.send(b"".join(b"FIN " + id + b"\n" for id in ids))
 
     def publish(self, topic: str, *bodies: bytes) -> None:
-        """PUB of one body, MPUB of several; until the OK."""
+        """Send a PUB of one body or an MPUB of several, and wait for the OK."""
         if len(bodies) == 1:
             self.send(f"PUB {topic}\n".encode() + sized(bodies[0]))
         else:

@@ -1,8 +1,7 @@
-"""A real nsqd (or nsqlookupd) as a process of a test, and what it holds in the end.
+"""A real nsqd (or nsqlookupd) as a process of a test, and the messages that it holds in the end.
 
-Promises that what was started is gone when the `with` ends, and that a test without the binaries
-skips with the reason, or fails where `CI=true` says that they must be there. Speaks to nsqd with
-sockets of its own, not with the code under test.
+Each process ends with its `with`. Without the binaries a test is skipped with a reason; with CI=true it
+fails. This module speaks to nsqd with its own sockets, not with the code under test.
 """
 
 import collections
@@ -21,10 +20,10 @@ LAST = b"the last message of the test"
 
 
 class RealNsqd(QueueProcess):
-    """One nsqd whose ports and data outlive its process: it can be killed and started again.
+    """One nsqd. After a kill it can be started again with the same ports and data.
 
-    It keeps messages on disk alone, in order, so that a kill -9 loses nothing that it acknowledged
-    once it wrote down how far it is (every 500 messages), and `drain` knows when it has seen all.
+    It keeps messages only on disk, in order, and writes its position every 500 messages. So a kill -9 loses
+    no acknowledged message before that position, and `drain` knows when it has seen all messages.
     """
 
     def __init__(self, path: Path, *options: str):
@@ -38,12 +37,12 @@ class RealNsqd(QueueProcess):
         self.close()
 
     def messages_put(self, topic: str) -> int:
-        """How many messages nsqd took on that topic since it was started."""
+        """The number of messages that nsqd got on that topic since it was started."""
         found = self.topic(topic)
         return int(found["message_count"]) if found else 0
 
     def drain(self, topic: str) -> list[Message]:
-        """Everything on the topic, taken from it, in order."""
+        """Take all messages from the topic, in order."""
         self.post(f"/pub?topic={topic}", LAST)
         messages: list[Message] = []
         with RawClient(self.tcp_address) as client:
@@ -55,7 +54,7 @@ class RealNsqd(QueueProcess):
         return messages
 
     def plays(self, topic: str) -> dict[str, int]:
-        """Plays by video of everything on the topic, taken from it."""
+        """Take all messages from the topic. Returns the number of plays by video."""
         bodies = [message.body for message in self.drain(topic)]
         return dict(collections.Counter(json.loads(body)["video_id"] for body in bodies))
 

@@ -1,6 +1,6 @@
-"""A client of our publishes that keeps what it got, answers as told, and audits it by its own rules.
+"""A client that keeps the publishes it gets, answers as a test wants, and audits them by its own rules.
 
-Written apart from the reference client and its audit, so that one checks the other.
+Written independently of the reference client and its audit, so that each checks the other.
 """
 
 import json
@@ -16,7 +16,7 @@ from actors.core.triggers import Trigger
 
 
 class Received(NamedTuple):
-    """One request: when (ns), its headers and body, and the status that it was answered with."""
+    """One request: its time (ns), its headers, its body, and the status of the answer."""
 
     at_ns: int
     headers: dict[str, str]
@@ -31,10 +31,10 @@ class Received(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer with more to it than its status.
+    """An answer that is more than a status.
 
-    `status` 0 closes without an answer. `after_s`: when it is given. `raw`: what is written in place of
-    an answer, however little that looks like one; then the connection is closed.
+    `status` 0 closes the connection without an answer. `after_s`: the delay of the answer, in seconds. `raw`:
+    any bytes to write in place of an answer; then the connection is closed.
     """
 
     status: int
@@ -47,11 +47,11 @@ Answer = Callable[[int, dict[str, Any]], int | Reply]
 
 
 class RecordingClient:
-    """Listens on 127.0.0.1. `answer` is asked for a status, or a `Reply`, a request.
+    """Listens on 127.0.0.1. Calls `answer` for each request, which returns a status or a `Reply`.
 
-    It takes a batch when it answers 2xx, and when it closes without an answer (status 0): the worst that
-    a client can do. Left and entered again, it is a client that was down: it listens where it did and
-    knows what it knew.
+    It accepts a batch when it answers 2xx. It also accepts a batch when it closes without an answer (status
+    0): the worst that a client can do. If its context is left and entered again, it is a client that was
+    down: it listens at the same port and still knows its totals.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RecordingClient:
         self._taken: set[str] = set()
         self._server: _Server | None = None
         self.port = port
-        if not port:  # Any free one, which is ours from now on.
+        if not port:  # any free port; this client keeps it
             self._server = self._listen(0)
             self.port = self._server.server_port
         self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}/plays"
@@ -88,7 +88,7 @@ class RecordingClient:
         self._server = None
 
     def accepted(self) -> list[Received]:
-        """The requests that were answered with 2xx, each key once."""
+        """The requests that were answered with 200, one for each key, in order."""
         found = {one.publish["batch"]: one for one in reversed(self.received) if one.status == 200}
         return sorted(found.values(), key=lambda one: one.at_ns)
 
@@ -137,7 +137,7 @@ class _Server(ThreadingHTTPServer):
     take: Callable[[dict[str, str], bytes], Reply]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Nothing: whoever hangs up on us is what the tests are about."""
+        """Ignore it: tests hang up on this client on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A whole service for a test, on the embedded queue or on a real nsqd, by the same code."""
+"""A whole service for a test, on the embedded queue or on a real nsqd."""
 
 import contextlib
 import json
@@ -20,11 +20,11 @@ ANY_PORTS = [
     "client.address=127.0.0.1:0",
     "admin.address=127.0.0.1:0",
 ]
-# What a killed consumer held is given again soon.
+# The queue gives the messages of a killed consumer again after one second.
 HURRIED = ["nsq.msg_timeout_s=1"]
-# Nobody is too slow: for tests that say what did not come twice, and who was not killed for it.
+# No timeout ends early: for tests that check that no message came twice and no actor was restarted.
 UNHURRIED = ["nsq.msg_timeout_s=600", "publish.timeout_s=600", "supervisor.liveness_timeout_s=600"]
-# Deaths in tests are no sign of a broken system.
+# For tests that kill actors: however often actors die, the service does not give up.
 PATIENT = ["supervisor.max_restarts=1000", "supervisor.max_seconds=1"]
 
 Status: TypeAlias = dict[str, Any]
@@ -32,7 +32,7 @@ Status: TypeAlias = dict[str, Any]
 
 @contextlib.contextmanager
 def open_service(kind: str, path: Path, *overrides: str) -> Iterator["ServiceWithQueue"]:
-    """A service that is not started yet, on a queue of that kind (see `queues.QUEUES`)."""
+    """A service on a queue of that kind (see `queues.QUEUES`). It is not started yet."""
     with contextlib.ExitStack() as stack:
         settings = [*ANY_PORTS, *HURRIED, *overrides]
         if kind == "nsqd":
@@ -47,7 +47,7 @@ def open_service(kind: str, path: Path, *overrides: str) -> Iterator["ServiceWit
 
 
 class ServiceWithQueue(Service):
-    """A service with its queue at hand: the embedded one, unless another is put in its place."""
+    """A service and its `queue`: the embedded one, unless a test sets another."""
 
     def __init__(self, state_dir: Path, overrides: Iterable[str] = ()):
         super().__init__(state_dir, overrides)
@@ -55,40 +55,40 @@ class ServiceWithQueue(Service):
 
 
 class Queue:
-    """The queue of a service, for messages that no producer of ours would send."""
+    """The queue of a service, for messages that our producer would not send."""
 
     def __init__(self, addresses: Callable[[], tuple[str, str]]):
-        """`addresses`: where it is now, for NSQ's protocol and for HTTP."""
+        """`addresses` returns the present addresses: for NSQ's protocol, and for HTTP."""
         self._addresses = addresses
 
     def address(self) -> str:
-        """Its "host:port" for NSQ's protocol."""
+        """The "host:port" for NSQ's protocol."""
         return self._addresses()[0]
 
     def put(self, topic: str, *bodies: bytes) -> None:
-        """Publish; acknowledged when it returns."""
+        """Publish messages. The queue has acknowledged them when this returns."""
         with RawClient(self._addresses()[0]) as client:
             client.publish(topic, *bodies)
 
     def take(self, topic: str, messages: int) -> list[bytes]:
-        """So many bodies of a topic, from a channel of its own."""
+        """The bodies of this many messages of a topic, read on a channel of the test's own."""
         with RawClient(self._addresses()[0]) as client:
             client.identify(heartbeat_interval=30_000)
             client.subscribe(topic, "a-test", messages)
             return [message.body for message in client.messages(messages)]
 
     def unfinished(self, topic: str, channel: str) -> int:
-        """Messages that the channel still has, in flight or not."""
+        """The number of messages that the channel still has: waiting, in flight or deferred."""
         return QueueHttp(self._addresses()[1]).unfinished(topic, channel)
 
 
 def reading(tcp_address: str) -> str:
-    """The setting with which a service, or a producer, uses the nsqd at that address."""
+    """The setting that makes a service, or a producer, use the nsqd at that address."""
     return f'nsq.nsqd_tcp_addresses=["{tcp_address}"]'
 
 
 def embedded_queue(service: Service) -> Queue:
-    """The queue that a service brings along, wherever it listens now."""
+    """The embedded queue of a service, at the address where it listens now."""
 
     def addresses() -> tuple[str, str]:
         facts = facts_of(service)
@@ -98,14 +98,14 @@ def embedded_queue(service: Service) -> Queue:
 
 
 def facts_of(service: Service) -> dict[str, Any]:
-    """What a service that runs says of itself."""
+    """The facts that a running service wrote about itself."""
     facts = service.facts()
     assert facts is not None, f"no service runs:\n{service.log()}"
     return facts
 
 
 class Load:
-    """A producer at work on a service's queue."""
+    """A producer that puts plays on a service's queue."""
 
     def __init__(self, service: Service, path: Path, *words: str):
         self.manifest_file = path / "manifest.json"
@@ -113,14 +113,14 @@ class Load:
         self.process = produce(service, *words, manifest=self.manifest_file, log_file=self._log_file)
 
     def wait(self, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
-        """The manifest, once all is produced."""
+        """Wait until all plays are produced. Returns the manifest."""
         self.process.wait(timeout_s)
         assert self.manifest_file.exists(), self._log_file.read_text()
         manifest: dict[str, Any] = json.loads(self.manifest_file.read_text())
         return manifest
 
     def stop(self) -> dict[str, Any]:
-        """End it before its time, though not before some of its plays were counted: the manifest."""
+        """End the producer early, but call this only once some plays are counted. Returns the manifest."""
         self.process.send_signal(signal.SIGINT)
         return self.wait()
 
@@ -128,7 +128,7 @@ class Load:
 def wait_status(
     service: Service, condition: Callable[[Status], bool], what: str, timeout_s: float = PATIENCE_S
 ) -> Status:
-    """The status, once it is as wanted."""
+    """Wait until `condition` is true for the status. Returns the status."""
 
     def found() -> Status | None:
         status = service.status()
@@ -138,12 +138,12 @@ def wait_status(
 
 
 def wait_counted(service: Service, plays: int) -> Status:
-    """The status, once so many plays are counted."""
+    """Wait until `plays` plays are counted. Returns the status."""
     return wait_status(service, lambda s: s["plays"]["counted"] >= plays, f"{plays} plays counted")
 
 
 def wait_caught_up(service: Service, plays: int, timeout_s: float = PATIENCE_S) -> Status:
-    """The status, once so many plays are counted and all of them published."""
+    """Wait until `plays` plays are counted and all counted plays are published. Returns the status."""
 
     return wait_status(
         service,
@@ -160,8 +160,9 @@ def ledger_totals(service: Service) -> dict[str, int]:
 
 
 def promises_broken(service: Service) -> dict[str, int]:
-    """What the reference client saw of broken promises, by promise. Lateness aside: a busy machine is late,
-    and what the rules make of deadlines is judged in virtual time.
+    """How often the service broke each promise, as the reference client saw it.
+
+    The deadline is left out, because a busy machine is late. Tests in virtual time check the deadline.
     """
     found: dict[str, int] = service.report()["promises_broken_by_promise"]
     return {promise: count for promise, count in found.items() if count and promise != Promise.DEADLINE}

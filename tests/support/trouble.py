@@ -1,9 +1,9 @@
-"""A busy machine, made on purpose: pytest options under which every test must stay green.
+"""Pytest options that make the machine busy on purpose. Every test must pass with them.
 
     pytest --busy 2     two endless loops run beside the tests, so that no test has a core for itself
-    pytest --halts      processes that a test started are halted for a tenth of a second now and then
+    pytest --halts      now and then, a process that a test started is halted for a tenth of a second
 
-A test that halts a process itself does so with `halt`, so that these halts can't end its own early.
+A test that halts a process itself must use `halt`. Otherwise `--halts` could let the process go on too early.
 """
 
 import os
@@ -24,13 +24,13 @@ _halting = threading.Lock()
 
 
 def halt(pid: int) -> None:
-    """SIGSTOP, for good: `--halts` leaves alone what is halted already."""
+    """Halt a process with SIGSTOP, for good: `--halts` does not touch a process that is halted already."""
     with _halting:
         os.kill(pid, signal.SIGSTOP)
 
 
 def add_options(parser: pytest.Parser) -> None:
-    """The two options."""
+    """Add the two options."""
     group = parser.getgroup("trouble", "a busy machine, made on purpose")
     group.addoption("--busy", type=int, default=0, metavar="N", help="run N endless loops beside the tests")
     group.addoption(
@@ -55,7 +55,7 @@ class BusyLoops:
 
 
 class Halts:
-    """Halts one process after the other of those that the tests of this process started."""
+    """Again and again halts one of the descendants of this process, chosen at random, for a moment."""
 
     def __init__(self) -> None:
         self._ended = threading.Event()
@@ -76,7 +76,7 @@ class Halts:
                 if victims:
                     self._halt_for_a_moment(self._random.choice(victims))
             except psutil.Error:
-                continue  # it ended meanwhile
+                continue  # the process has ended meanwhile
 
     def _halt_for_a_moment(self, victim: psutil.Process) -> None:
         with _halting:

@@ -1,13 +1,13 @@
-"""An event loop with a clock of its own, which stands still while anything happens and goes on to the next
-timer when nothing does. What is awaited costs no time, and what is measured is exact on any machine.
+"""An event loop with a virtual clock. The clock stands still while any callback or I/O is ready; otherwise it
+jumps to the next timer. So waiting takes no real time, and measured times are exact on any machine.
 
     took_s, answer = run_virtually(scene, peer)
 
-Connections made on it, to whatever address, are answered by `peer`, a coroutine of (reader, writer) on the
-same loop. They are socket pairs: what one end wrote is there for the other at once. Of TCP, bytes may be on
-their way in the kernel while the clock goes on.
+`peer`, a coroutine of (reader, writer) on the same loop, answers every connection made on the loop, to any
+address. Such a connection is a socket pair: one end can read at once what the other end wrote. With a real
+TCP connection the clock may go on while bytes are still in the kernel.
 
-A thread's work is not waited for while there is a timer: it counts as nothing that happens.
+The loop does not wait for the work of a thread while there is a timer: the clock jumps.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """The loop. Timers are due on its clock, which begins at 0."""
+    """The loop. Its clock begins at 0."""
 
     def __init__(self, peer: Peer | None = None) -> None:
         self._jumping = _JumpingSelector()
@@ -30,17 +30,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._peers: set[asyncio.Task[None]] = set()
 
     def time(self) -> float:
-        """Seconds on its clock."""
+        """Seconds on the virtual clock."""
         return self._jumping.now_s
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio calls it so
-        """Without the limit that `asyncio.run` gives since Python 3.12: on this clock it is over at once."""
+        """Ignore the timeout that asyncio sets since Python 3.12: on this clock it would end at once."""
         await super().shutdown_default_executor()
 
-    async def create_connection(  # type: ignore[override]  # the forms of it that open a connection
+    async def create_connection(  # type: ignore[override]  # only the forms that open a connection
         self, protocol_factory: Callable[[], asyncio.BaseProtocol], *address: Any, **options: Any
     ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        """A connection to the peer; without one it never comes about."""
+        """Connect to the peer. Without a peer this waits for ever."""
         if "sock" in options:
             return await super().create_connection(protocol_factory, **options)
         if self._peer is None:
@@ -63,7 +63,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """In place of waiting for the next timer it says that its time has come."""
+    """Does not wait for the next timer, but moves the clock to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,17 +79,17 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 
 class LoopTime:
-    """In place of the module `time` where code under test asks it: the running loop's clock.
+    """Replaces the module `time` in code under test by the running loop's clock.
 
     monkeypatch.setattr(consumer, "time", LoopTime())
     """
 
     def __init__(self, start_s: int = 0) -> None:
-        """`start_s`: what the wall clock says when the loop's says 0."""
+        """`start_s`: the time of the wall clock when the loop's clock is 0."""
         self._start_s = start_s
 
     def monotonic(self) -> float:
-        """Seconds."""
+        """Seconds of the loop's clock."""
         return asyncio.get_running_loop().time()
 
     def time(self) -> float:
@@ -97,11 +97,11 @@ class LoopTime:
         return self._start_s + self.monotonic()
 
     def time_ns(self) -> int:
-        """The same in ns."""
+        """Nanoseconds of the wall clock."""
         return self._start_s * 1_000_000_000 + round(self.monotonic() * 1e9)
 
 
 def run_virtually(scene: Callable[[], Coroutine[Any, Any, Result]], peer: Peer | None = None) -> Result:
-    """What a scene returned, on a loop of its own."""
+    """Run a scene on a new virtual loop. Returns the result of the scene."""
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(peer)) as runner:
         return runner.run(scene())

@@ -1,4 +1,4 @@
-"""What a piece of work costs, counted in place of timed: the same on every machine, however busy."""
+"""The cost of a piece of work, counted and not timed, so that it is the same on every machine."""
 
 import sys
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def lines_run(work: Callable[[], object]) -> int:
-    """How many lines of Python it runs. What C does within one of them counts once."""
+    """The number of lines of Python that `work` runs. A line that calls C code counts once."""
     count = 0
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -26,7 +26,7 @@ def lines_run(work: Callable[[], object]) -> int:
 
 
 def builtin_calls(work: Callable[[], object]) -> Counter[str]:
-    """How often it calls each function that is written in C, by name."""
+    """How often `work` calls each function that is written in C, by name."""
     calls: Counter[str] = Counter()
 
     def profile(frame: FrameType, event: str, argument: Any) -> None:

@@ -1,4 +1,4 @@
-"""docs/guarantees.md names only what exists: files, names in them, invariants, mutants and tests."""
+"""Everything that docs/guarantees.md names exists: files, names in them, invariants, mutants and tests."""
 
 import ast
 import re
@@ -38,7 +38,7 @@ def rows(text: str) -> list[Row]:
 
 
 def identifiers(file: Path) -> set[str]:
-    """Every name that stands in the code of a file, and `Class.member` of its classes."""
+    """Every name in the code of a file, and "Class.member" for the methods of its classes."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         match node:
@@ -57,7 +57,7 @@ def identifiers(file: Path) -> set[str]:
 
 
 def names_of_tests(root: Path = ROOT) -> set[str]:
-    """Every test function under tests/."""
+    """The name of every test function under tests/."""
     return {
         node.name
         for file in (root / "tests").rglob("test_*.py")
@@ -70,7 +70,7 @@ TESTS = names_of_tests()
 
 
 def faults_of_names(row: Row) -> list[str]:
-    """What the second cell names and is not there."""
+    """Faults of the second cell: names of things that do not exist."""
     found = [f"{name} without backticks" for name in _BARE_NAME.findall(_CODE.sub("", row.rests_on))]
     named = _CODE.findall(row.rests_on)
     files = [name for name in named if name.endswith(".py")]
@@ -87,7 +87,7 @@ def is_file_of_tests(name: str) -> bool:
 
 
 def faults_of_proof(part: str) -> list[str]:
-    """What one part of the third cell names and is not there: `Mutant`: INVARIANT, or `test_name`."""
+    """Faults of one part of the third cell, which has to be "`Mutant`: INVARIANT" or "`test_name`"."""
     parts = _FAILS.fullmatch(part)
     if parts is None:
         return [f"{part!r} is neither `Mutant`, ...: INVARIANT, ... nor `test_name`, ..."]
@@ -107,7 +107,7 @@ def faults_of_proof(part: str) -> list[str]:
 
 
 def faults(row: Row) -> list[str]:
-    """What the row names and is not there; empty when all of it is."""
+    """Faults of a row: names of things that do not exist. Empty if there are none."""
     if not all(row):
         return ["an empty cell"]
     return faults_of_names(row) + [found for part in row.fails.split("; ") for found in faults_of_proof(part)]

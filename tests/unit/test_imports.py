@@ -1,4 +1,4 @@
-"""Imports go one way, as `actors` draws it in its docstring; the core is pure."""
+"""Imports go one way, as the docstring of `actors` draws it. The core is pure."""
 
 import ast
 import functools
@@ -14,7 +14,7 @@ import actors
 ROOT = Path(actors.__file__).resolve().parent.parent
 ACTORS = {"consumer", "counter", "dispatcher", "client", "embedded_nsqd"}
 
-# The standard library's parts that neither touch the world nor depend on its state.
+# The modules of the standard library that do no I/O and do not depend on the state of the machine.
 PURE = {
     "array",
     "base64",
@@ -41,7 +41,7 @@ PURE = {
 CORE_LIBRARIES = {"msgspec", "numpy", "pyroaring"}
 PURE_OF_SYS = {"byteorder", "maxsize"}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
-LEANS_ON_ADDRESSES = {"hash", "id"}  # they differ from run to run
+LEANS_ON_ADDRESSES = {"hash", "id"}  # their results differ from run to run
 IMPURE_ATTRIBUTES = {"now", "utcnow", "today", "urandom"}
 
 
@@ -51,7 +51,7 @@ def tree_of(path):
 
 @functools.cache
 def pure_files(root=ROOT):
-    """What has to be pure: the core with all its folders, and the restart rules wherever they are."""
+    """The files that have to be pure: the core with all its folders, and the restart rules in any folder."""
     core = (root / "actors" / "core").rglob("*.py")
     rules = [path for path in (root / "actors").rglob("*.py") if "Restarts" in classes_of(path)]
     return sorted({*core, *rules})
@@ -63,7 +63,7 @@ def classes_of(path):
 
 
 def imported(path, root=ROOT):
-    """The modules that a file imports, by their full names, wherever in it the import stands."""
+    """The full names of the modules that a file imports, at the top or inside functions."""
     package = path.relative_to(root).parent.parts
     names = set()
     for node in ast.walk(tree_of(path)):
@@ -78,7 +78,7 @@ def imported(path, root=ROOT):
 
 
 def unit_of(name):
-    """The module or package right under `actors` that a full name belongs to, or None."""
+    """The module or package directly under `actors` that a full name belongs to, or None."""
     parts = name.split(".")
     if parts[0] != "actors" or len(parts) < 2:
         return None
@@ -86,13 +86,13 @@ def unit_of(name):
     return parts[1] if folder.is_dir() or folder.with_suffix(".py").is_file() else None
 
 
-# It tests that a row with a file that is not there is found.
+# This file names missing files on purpose.
 NAMES_WHAT_IS_NOT_THERE = {"test_guarantees.py"}
 
 
 @functools.cache
 def units():
-    """Each module or package right under `actors`, and which of the others it imports."""
+    """Each module or package directly under `actors`, and the others that it imports."""
     graph = {}
     for path in sorted((ROOT / "actors").rglob("*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -106,7 +106,7 @@ def units():
 
 @functools.cache
 def layers():
-    """The order that the docstring of `actors` draws: each named unit, and how high it stands."""
+    """The height of each unit in the drawing of `actors`' docstring. `core` has height 0."""
     drawing = re.search(r"\n    (core <-.*?)\n\n", actors.__doc__, re.DOTALL).group(1)
     found = {}
     for height, layer in enumerate(drawing.split("<-")):
@@ -116,7 +116,7 @@ def layers():
 
 
 def reached_from(unit, graph):
-    """All units that importing one imports, with those in between."""
+    """All units that `unit` imports, directly or through other units."""
     seen, left = set(), [unit]
     while left:
         for name in graph.get(left.pop(), ()):
@@ -202,7 +202,7 @@ def test_the_folders_of_the_core_never_import_one_another(folder):
 
 
 def impurities(path, root=ROOT):
-    """What a file that has to be pure imports, calls or reads and must not."""
+    """The imports, calls and attributes in a file that a pure file must not have."""
     pure = {".".join(one.relative_to(root).with_suffix("").parts) for one in pure_files(root)}
     packages = {one.removesuffix(".__init__") for one in pure}
     found = []
@@ -275,7 +275,7 @@ def test_the_producer_shares_what_is_said_of_the_service_and_none_of_its_parts()
 
 
 def test_the_supervisor_does_without_what_only_its_children_need():
-    """It starts in half the time, and nothing of theirs can break it."""
+    """Without these modules it starts in half the time, and none of them can break it."""
     script = "import sys, actors.service.lifecycle; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60

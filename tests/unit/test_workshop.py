@@ -1,4 +1,4 @@
-"""The tools that catch mistakes are set as CONTRIBUTING.md says, and nothing goes around them."""
+"""The tools that catch mistakes are set as CONTRIBUTING.md says, and no file is left out of their checks."""
 
 import configparser
 import re
@@ -16,7 +16,7 @@ _WITH_REASON = re.compile(r"# type: ignore\[[a-z-]+(, [a-z-]+)*\]  # \w.*")
 
 
 def lines_with(pattern: str, *places: str) -> list[str]:
-    """Each line of the Python files there that the pattern is found in, as "file:line: text"."""
+    """The lines of the Python files in `places` that match the pattern, as "file:line: text"."""
     found = []
     for place in places:
         path = ROOT / place
@@ -38,7 +38,7 @@ def pins() -> dict[str, str]:
 
 
 def requirements() -> list[Requirement]:
-    """What setup.cfg asks for, the extras included, but for extras that name one another."""
+    """The requirements in setup.cfg with all extras. Lines that refer to other extras are left out."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     lines = setup["options"]["install_requires"].splitlines()
@@ -60,7 +60,7 @@ def test_no_file_is_left_out_of_the_checks():
 
 
 def test_types_are_strict_and_nothing_is_switched_off():
-    """The settings whole: one that is added here is thought about."""
+    """All settings are listed here, so that nobody adds one without changing this test."""
     assert settings_of("mypy") == {
         "strict": True,
         "files": ["supervisor.py", "actors", "producer", "bench"],

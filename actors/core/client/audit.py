@@ -5,8 +5,8 @@ same publishes at the same instants always give the same report, even if the aud
 between. Pure: callers pass the time, in nanoseconds of the wall clock, because arrivals are NSQ's
 wall-clock stamps.
 
-Refuses to know how a publish travels and where anything is stored. It shares no rule with the code
-that publishes, on purpose: a mistake made in one place only cannot hide in both.
+The audit does not know how a publish travels or where anything is stored. It shares no rule with the code
+that publishes, on purpose: a mistake in one of the two can't hide in the other.
 """
 
 import collections
@@ -49,8 +49,8 @@ class Verdict(enum.Enum):
 class Receipt(msgspec.Struct, frozen=True):
     """What one publish changed, for the store.
 
-    `videos` has the new values. `fingerprint` is None unless the key is new. `broken` has only promises among
-    the first `BROKEN_KEPT_MAX` broken ones.
+    `videos` has the new values. `fingerprint` is None unless the key is new. `broken` has only those
+    broken promises that are among the first `BROKEN_KEPT_MAX`.
     """
 
     verdict: Verdict

@@ -1,8 +1,9 @@
 """A lower bound on the number of publishes, even for a processor that knows the future.
 
-Pure. Owns what a play demands (`Demand`: a publish of its video between two instants) and the bound over many
-demands. The bound is never above the true minimum: docs/publishing.md has the proof, and tests compare it
-with the exact minimum. Refuses to know the schedule: it shares no rule with it.
+Pure. Defines what a play demands (`Demand`: a publish of its video between two instants) and the bound for
+many demands. A "call" is a publish, and a "place" is room for one video in it. The bound is never above the
+true minimum: docs/publishing.md has the proof, and tests compare it with the exact minimum. It shares no rule
+with the schedule.
 
 Times are whole numbers in any one unit. A demand includes both of its ends, and a publish takes no time.
 """
@@ -16,8 +17,8 @@ from typing import NamedTuple
 from msgspec import Struct
 
 # A window proves this many calls before the next one takes over; every 2nd start proves twice as many, every
-# 4th four times, and so on. Short windows follow bursts; long ones lose less at their ends. A larger number
-# takes longer and gains little.
+# 4th four times, and so on. Short windows follow bursts; long windows lose less at their ends. A larger
+# number takes longer and gains little.
 REACH_MIN = 8
 # Steps over demands, some 0.2 µs each. When they are used up, the bound is what was proved so far.
 STEPS_MAX = 30_000_000
@@ -167,10 +168,10 @@ class _Chain:
 
 
 class _Places:
-    """The places of the forced calls, matched with needs. The matching is a largest one.
+    """The places of the forced calls, matched with as many needs as possible.
 
     Needs are added by `last`, and each gets the earliest place that it can have. No matching is larger: if
-    another one gives that place to a need that ends later, or leaves it empty, the two can be exchanged.
+    another matching gives that place to a need that ends later, or leaves it empty, the two can be exchanged.
     """
 
     def __init__(self, batch_size_max: int):

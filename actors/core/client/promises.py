@@ -1,7 +1,7 @@
 """The promises that playtally makes to a client about publishes, and the record of a broken one.
 
-Pure: only data; `audit.py` judges. It shares no rule with the code that publishes, on purpose: a mistake
-made in one place only cannot hide in both.
+Pure: only data; `audit.py` judges. It shares no rule with the code that publishes, on purpose: a mistake in
+one of the two can't hide in the other.
 """
 
 import enum
@@ -13,10 +13,10 @@ from ..triggers import Trigger
 
 
 class Promise(enum.StrEnum):
-    """Each promise that is audited; the report counts broken ones under its value."""
+    """A promise that is audited. The report counts how often it was broken under its value."""
 
     WIDTH = "width"  # 1 to batch_size_max videos in a publish
-    ONCE = "once_a_batch"  # a video is in a publish once
+    ONCE = "once_a_batch"  # a video is in a publish at most once
     CHANGED = "only_changed"  # a total differs from the last one published; before the first, that is 0
     NEVER_FALLS = "never_falls"  # a total is not below the last one published
     DEADLINE = "deadline"  # received by arrived_at_ns + deadline_s; not judged if overdue

@@ -92,18 +92,23 @@ class Statistics(msgspec.Struct):
     times from a play's arrival on the queue until the client received it.
     """
 
-    publishes: dict[Trigger, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Trigger, 0))
+    publishes: dict[Trigger, int] = {}
     duplicates: int = 0
     widths: dict[int, int] = {}
     late: int = 0
     late_by_client: int = 0
     overdue: int = 0
-    broken: dict[Promise, int] = msgspec.field(default_factory=lambda: dict.fromkeys(Promise, 0))
+    broken: dict[Promise, int] = {}
     realtime: Durations = msgspec.field(default_factory=Durations)
     hot: Durations = msgspec.field(default_factory=Durations)
     timer: PlainTimer = msgspec.field(default_factory=PlainTimer)
     first_received_at_ns: int = 0
     last_received_at_ns: int = 0
+
+    def __post_init__(self) -> None:
+        """Statistics that an earlier version stored have no count of a trigger or promise of today."""
+        self.publishes = dict.fromkeys(Trigger, 0) | self.publishes
+        self.broken = dict.fromkeys(Promise, 0) | self.broken
 
     def publishes_total(self) -> int:
         """The publishes of all triggers. A publish that is received again is not counted again."""

@@ -13,7 +13,7 @@ class Finish(Struct, frozen=True):
 
 
 class DeadLetter(Struct, frozen=True):
-    """Publish these letters to the dead-letter topic. The acknowledgement comes back as a call with `number`.
+    """Publish these letters to the dead-letter topic. nsqd's answer is a call of `dead_lettered(number)`.
 
     `reasons`: the number of messages by reason, for the log.
     """

@@ -9,14 +9,14 @@ flushes only after `output_buffer_timeout` (nsqd/protocol_v2.go, messagePump). S
 message fast, and a large RDY makes a backlog fast. These rules choose the RDY. A message "waited" if it was
 held in nsqd before nsqd sent it. RDY is "reached" if that many messages are in flight after a read.
 
-- RDY doubles if a read reaches it and its newest message waited, and the same was true of the last read
-  before it that reached RDY. A single such read may only mean that the machine is busy.
+- RDY doubles if two reads in a row reach it and the newest message of each waited. Reads that do not reach
+  RDY do not count. A single such read may only mean that the machine is busy.
 - RDY stays the same after a read that reached it and whose newest message did not wait.
 - If no read has reached RDY for `FALL_AFTER_MS`, it falls to the highest number of messages lately in flight.
   If a message waited in nsqd's buffer, it falls to that number at once.
-- RDY does not fall during a backlog. A backlog shows in a newest message that is older than nsqd's buffer
-  can explain. nsqd writes a backlog in pieces, so a read may reach less than RDY only because the next piece
-  is still on its way.
+- RDY does not fall during a backlog. During a backlog, the newest message of a read is older than nsqd's
+  buffer can explain. nsqd writes a backlog in pieces, so a read may reach less than RDY only because the next
+  piece is still on its way.
 
 The age of a message is our clock minus nsqd's stamp. It shows whether the message waited. The clocks may
 differ, so the lowest age seen lately is subtracted from each age, but at most `CLOCKS_DIFFER_MS_MAX`: a
@@ -34,7 +34,7 @@ FALL_AFTER_MS = 50
 WAITED_MS = 1.0
 WAITS_IN_A_ROW = 2
 BACKLOG_MS = 50.0  # twice the longest wait under our output_buffer_timeout
-# a smaller peak is no backlog: messages that look old may be lone ones of an nsqd with a wrong clock
+# a smaller peak is no backlog: its messages may be lone ones that only look old, because a clock is wrong
 BACKLOG_MESSAGES = 16
 BUFFERED_MS = 10.0  # below nsqd's smallest output_buffer_timeout (25 ms), above our own handling time
 CLOCKS_DIFFER_MS_MAX = 1000.0
@@ -47,7 +47,7 @@ class ReadyCount(Struct):
 
     `ready_count_max`: the connection's share of `max_in_flight`, or nsqd's limit if that is smaller. `peak`:
     the most messages lately in flight. `limited_ms`: the time of the last read that reached the RDY. `waits`:
-    the reads in a row that reached it and whose newest message waited.
+    how many reads in a row reached it with a newest message that waited.
     """
 
     ready_count_max: int
@@ -85,7 +85,7 @@ class ReadyCount(Struct):
 
 
 class ReadyCounts:
-    """The RDY of every connection: its share of `max_in_flight`, or 1 if there are more connections."""
+    """The RDY of every connection: its share of `max_in_flight`, or 1 if connections outnumber it."""
 
     ready_count_type: ClassVar[type[ReadyCount]] = ReadyCount
 

@@ -1,13 +1,13 @@
-"""The consumer's rules: they track the outstanding messages, received from nsqd and not finished yet.
+"""The consumer's rules: they track the outstanding messages, those received from nsqd and not finished.
 
 Pure. Promises:
 
-- A message is finished only after a counter sent `Counted` for it, on the connection that gave it.
+- A message is finished on the connection that delivered it, and only after a counter sent `Counted` for it.
 - A parcel that a counter has not answered is sent again on the counter's next link, in the same order.
 - A message that is not a play is moved to the dead-letter topic first, and then counted as a dead letter.
-- The connections together ask for at most `max_in_flight` messages.
+- The connections together ask for at most `max_in_flight` messages, or one each if they outnumber it.
 
-Refuses to know what a play means.
+The rules do not know what a play means.
 """
 
 from binascii import unhexlify

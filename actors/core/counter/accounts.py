@@ -38,7 +38,7 @@ class Account(Struct):
 
 
 class AccountColumns(Struct, frozen=True, array_like=True):
-    """Some accounts as they were at one moment: packed columns in one order, 8 bytes a number, 16 a video.
+    """Some accounts at one moment: packed columns in one order. A number has 8 bytes, a video 16.
 
     `taken` (`Account.taken` and `later_ns`) and `steps` are by row, for the few rows that have them.
     """
@@ -69,7 +69,7 @@ class AccountColumns(Struct, frozen=True, array_like=True):
 
 
 class Part(Struct, frozen=True):
-    """The `number`th part of the table, which has `parts` of them. `accounts` has every row of the part."""
+    """One part of the table: number `number` of `parts`. `accounts` has every row of the part."""
 
     number: int
     parts: int

@@ -1,23 +1,23 @@
 """One shard's truth: which plays were counted, which of them are published, which messages were seen.
 
 Pure: the ledger changes in memory and returns its changes; the store commits them, and only then may another
-actor hear of them (`rules.py` keeps that order). Owns the totals; no other part keeps one. Refuses to know
-when a total is published.
+actor hear of them (`rules.py` keeps that order). The ledger owns the totals; no other rules keep them. It
+does not decide when a total is published.
 
-The plays of a video up to `published` are known to the client. The later ones are pending, in two parts,
-because a batch takes the total of the moment at which it leaves, and plays go on arriving:
+The plays of a video up to `published` are known to the client. The later ones are pending, in two parts. A
+batch takes the total at the moment when it leaves, and more plays arrive afterwards:
 
     ──── published ────┬──── taken ────┬──── total
         the client     │  in a batch   │  not in it
         knows these    │  on its way   │
                        └ arrived_ns    └ later_ns      arrival of the oldest play of each part
 
-`taken` is committed before the batch hears of it. Else a counter that restarts would publish the plays after
-the batch with the arrival of the plays in it.
+`taken` is committed before the dispatcher gets the batch's totals. Otherwise a restarted counter would
+publish the plays after the batch with the arrival of the plays in the batch.
 
-With `steps_below` > 0 every total below it is published on its own. A batch then takes only the next play,
-and `steps` keeps the arrivals of the pending plays: one for each total below `steps_below`, and in the last
-place the oldest of all plays from `steps_below` on.
+With `steps_below` > 0 every total below `steps_below` is published on its own. A batch then takes only the
+next play. `steps` keeps the arrivals of the pending plays, one for each total below `steps_below`. Its last
+value is the oldest arrival of all plays from `steps_below` on.
 """
 
 from collections.abc import Iterable
@@ -59,7 +59,7 @@ class Tallies(Struct, frozen=True):
 class LedgerChanges(Struct, frozen=True):
     """The changes that one commit writes: accounts, seen ids, buckets of seen ids to delete, the tallies.
 
-    `part`: in some commits, one part of all accounts, which has these changes too.
+    `part`: in some commits, one part of the table of accounts, with these changes made.
     """
 
     accounts: AccountColumns
@@ -86,7 +86,7 @@ class Ledger:
         self._steps_below = steps_below
         self._dirty: list[Int64s] = []
         self._dirty_few: set[int] = set()
-        self._dirty_since_part = CHANGES_A_PART  # so that a counter that never lives long writes parts too
+        self._dirty_since_part = CHANGES_A_PART  # so that even a counter that never lives long writes parts
         self._announced = Announcements()
         self._pending_count = len(self._pending_rows())
 
@@ -165,8 +165,8 @@ class Ledger:
             elif account.taken <= total:
                 account.arrived_ns = account.later_ns or account.arrived_ns
                 account.taken = account.later_ns = 0
-            # else: a batch of an earlier incarnation of the dispatcher, which ended inside the taken part.
-            # The oldest unpublished play is not known, so the older arrival stays: the video is published
+            # else: the total is inside the taken part, because an earlier incarnation of the dispatcher sent
+            # it. The oldest unpublished play is not known, so the older arrival stays: the video is published
             # early, never late.
             self._pending_count += account.pending
             self._put(row, account)

@@ -120,7 +120,7 @@ class SeenIds:
         if bucket is None:
             bucket = self._buckets[source, number] = _Bucket()
             before = self._buckets.get((source, number - 1))
-            if before is not None:  # it gets hardly any more ids
+            if before is not None:  # the bucket before gets hardly any more ids
                 before.ids.shrink_to_fit()
         bucket.ids |= ids
         bucket.received_ms = max(bucket.received_ms, received_ms)

@@ -1,6 +1,6 @@
 """When the client may be tried again: back-off after failures, circuit breaker, rate limit.
 
-Pure; callers pass the time in milliseconds on the wall clock. One attempt is on its way at a time.
+Pure; callers pass the time in milliseconds on the wall clock. At most one attempt is on its way.
 
     CLOSED ──CIRCUIT_FAILURES in a row──▶ OPEN ──pause over──▶ HALF_OPEN ──accepted──▶ CLOSED
                                            ▲                       │
@@ -64,7 +64,7 @@ class Attempts:
         """Note that an attempt leaves."""
         self._on_its_way = True
         # The interval counts from when the attempt was allowed, not from when it left: timers are late, and
-        # the rate is to be exact. A delay of up to one interval is made up for.
+        # the rate must be exact. So a delay of up to one interval is made up for.
         late_ms = now_ms - self._permitted_ms
         start_ms = self._permitted_ms if 0 <= late_ms < self.interval_ms else now_ms
         self._permitted_ms = start_ms + self.interval_ms

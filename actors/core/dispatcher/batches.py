@@ -1,4 +1,4 @@
-"""The batches that a dispatcher holds, each in its state. Which state follows which is one table.
+"""The batches that a dispatcher holds, each in a state. One table says which state follows which.
 
     ASKED ──collected──▶ SENT ──accepted──▶ ACCEPTED ──recorded──▶ RECORDED
       │                  │  └──refused──▶ REFUSED          ▲
@@ -6,8 +6,8 @@
                          └──unknown──▶ IN_DOUBT ──resent──▶ SENT_AGAIN
                                            ▲──refused, unknown──┘
 
-Pure. A batch that was refused while it was in doubt stays in doubt: a refusal says nothing of the attempts
-before it, and one of those may have got through.
+Pure. A batch that was refused while it was in doubt stays in doubt: a refusal says nothing about the
+attempts before it, and one of them may have reached the client.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class BatchState(StrEnum):
     EMPTY = "empty"  # no counter had a total for it
     SENT = "sent"  # stored, and on its way for the first time
     REFUSED = "refused"  # the client has none of it
-    IN_DOUBT = "in doubt"  # the client may have it; it goes again as it is
+    IN_DOUBT = "in doubt"  # the client may have it; it is sent again unchanged
     SENT_AGAIN = "sent again"
     ACCEPTED = "accepted"  # the client has it, and not every ledger has recorded that
     RECORDED = "recorded"
@@ -84,7 +84,7 @@ class Collection(Struct):
     entries: dict[bytes, Entry] = {}
 
     def is_expired(self, now_ms: int) -> bool:
-        """Whether the counters have had their time. A clock that was set back ends it too."""
+        """Whether the time for the counters' answers is over. A clock that was set back also ends it."""
         return not self.left_ms <= now_ms < self.expires_ms
 
 
@@ -102,7 +102,7 @@ class HeldBatch(Struct):
 
     @property
     def content(self) -> Batch:
-        """What it carries. Raises `AssertionError` while the counters are asked for it."""
+        """The content of the batch. Raises `AssertionError` while the counters are still asked for totals."""
         assert self.batch is not None, f"a batch that is {self.state} has no content"
         return self.batch
 
@@ -122,9 +122,9 @@ class Batches:
         return held
 
     def move(self, held: HeldBatch, event: BatchEvent) -> BatchState:
-        """The state of a batch after an event. One that is over is held no more.
+        """Apply an event to a batch. Returns its new state. A batch that is over is not held any more.
 
-        Raises `AssertionError` for an event that can't happen to it.
+        Raises `AssertionError` for an event that can't happen in the batch's state.
         """
         state = NEXT.get((held.state, event))
         if state is None:

@@ -1,8 +1,8 @@
-"""How long the client has delayed publishing, to tell lateness by the client from our own.
+"""How long the client has delayed publishing. This separates lateness by the client from our own.
 
 Pure; times are milliseconds on the wall clock. A delay lasts from when a batch leaves until the client has
-accepted it, with all failures and pauses in between; or it is the wait that the client's rate limit asks for.
-A video that would have been in time without the delays is late by the client.
+accepted it; failures and pauses in between count too. A wait for the client's rate limit is also a delay. A
+video that would have been in time without the delays is late by the client.
 """
 
 from collections import deque
@@ -37,7 +37,7 @@ class ClientDelays:
             self._past.append((began_ms, ended_ms))
 
     def since(self, from_ms: int) -> int:
-        """How many milliseconds since `from_ms` were delays that are over."""
+        """How many milliseconds since `from_ms` belong to delays that are over."""
         total_ms = 0
         for began_ms, ended_ms in reversed(self._past):
             if ended_ms <= from_ms:

@@ -2,7 +2,7 @@
 
 Pure. Estimates the publish time the way TCP's retransmission timer estimates round trips (RFC 6298: smoothed
 mean plus four deviations), because a mean alone would be too short half of the time. The schedule knows how
-many batches there are; this knows how long they take.
+many batches there are; this module knows how long they take.
 """
 
 from bisect import bisect_right
@@ -14,8 +14,8 @@ from msgspec import Struct
 # least this.
 SLACK_MS_MIN = 50
 # The guess before the first publish was measured: a tenth of the deadline, at least this. It is needed once
-# in the life of a state. A guess that is too long makes one batch early, one that is too short makes several
-# late.
+# in the life of a state. A guess that is too long makes one batch early; a guess that is too short makes
+# several batches late.
 GUESS_MS_MIN = 200.0
 BATCHES_MAX = 1 << 16  # more than fit before any deadline
 
@@ -38,7 +38,7 @@ class LeadTime:
         slack_ms: int | None = None,
         publish_time: PublishTime | None = None,
     ):
-        """`interval_ms`: the least time between two batches, where the client has a rate limit.
+        """`interval_ms`: the least time between two batches, by the client's rate limit; 0 for no limit.
 
         `slack_ms`: None for the usual slack. `publish_time`: what was measured before; None for a guess.
         """
@@ -52,7 +52,7 @@ class LeadTime:
 
     @property
     def publish_ms(self) -> float:
-        """The longest that a publish takes, by what was measured so far."""
+        """An estimate of the longest time that a publish takes, from the measurements so far."""
         return self._mean_ms + 4 * self._deviation_ms
 
     def measure(self, took_ms: float) -> None:
@@ -68,11 +68,11 @@ class LeadTime:
         self.publish_time = PublishTime(self._mean_ms, self._deviation_ms)
 
     def lead_ms(self, batches_before: int = 0) -> int:
-        """How long before its deadline a batch leaves; with `batches_before`, the first of those before it.
+        """How long before its deadline a batch, or the first of `batches_before` before it, must leave.
 
         The means of the batches add up. Their deviations grow with the square root of their number, because
-        slow and quick ones even out. The result is at most half the deadline: a slower client is not helped
-        by leaving earlier. A rate limit is known and not guessed, so it may take the whole deadline.
+        slow and quick batches even out. The result is at most half the deadline: leaving earlier doesn't help
+        a slower client. A rate limit is known, not guessed, so its waits may take the whole deadline.
         """
         publishes_ms = self._mean_ms + batches_before * max(self._mean_ms, self.interval_ms)
         deviation_ms = 4 * self._deviation_ms * sqrt(batches_before + 1)

@@ -44,7 +44,7 @@ class Batch(Struct, frozen=True, array_like=True):
     stage: Stage = Stage.SENDING
 
     def accepted(self) -> "Batch":
-        """The same batch, known to the client."""
+        """The same batch, at the stage ACCEPTED."""
         return structs.replace(self, stage=Stage.ACCEPTED)
 
 
@@ -53,9 +53,9 @@ class PublishTotals(Struct, frozen=True, array_like=True):
 
     `late`: videos published after their deadline. `late_by_client`: those of them that would have been in
     time if the client had answered at once. `failed`: failed attempts. `rejected`: those of them whose answer
-    said that the request itself is wrong. `client`: the name of the last client. `publish_time`: how long it
-    took, so that a restarted dispatcher need not guess. New fields go to the end, because stored totals lack
-    them.
+    said that the request itself is wrong. `client`: the last client's name. `publish_time`: how long
+    publishes took, so that a restarted dispatcher need not guess. New fields go to the end, because stored
+    totals lack them.
     """
 
     realtime: int = 0

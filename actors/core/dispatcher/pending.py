@@ -1,8 +1,8 @@
 """The due time of each pending video: a deadline, or the end of a linger.
 
 Pure. Thousands of videos that come together, in a backlog or after a start, go into columns: 32 bytes per
-video with its GUID, and a slot. Videos that come one by one go into a dict, which is faster for few; it moves
-into the columns when it has grown. The order in which videos leave is the schedule's business.
+video, including its GUID, and a slot. Videos that come one by one go into a dict, which is faster for few
+videos. A large dict is moved into the columns. The order in which videos leave is the schedule's business.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from ..triggers import Trigger
 
 TRIGGERS = list(Trigger)
 LONE_MAX = 1 << 15  # some four megabytes
-# The table is rebuilt when it has more rows than this many per pending video, and this many more.
+# The table is rebuilt when it has more than ROWS_A_VIDEO rows per pending video and ROWS_SPARE more.
 ROWS_A_VIDEO = 4
 ROWS_SPARE = 4096
 # The columns of the table's cells, after the video's two words.

@@ -1,10 +1,13 @@
 """A dispatcher's rules: when a batch leaves, what is in it, and what becomes of it.
 
-Pure. Owns the schedule and the batches (`batches.py` has their states). Promises: a batch is stored before it
-is sent and until every ledger has recorded it; a batch whose outcome is unknown is sent again as it is, under
-its key, before anything else, until it is accepted; the videos of one that was only ever refused are pending
-again, and leave with newer totals. Keeps no totals of videos: it asks the counters when a batch leaves.
-`attempts.py` says when the client may be tried.
+Pure. Owns the schedule and the batches (`batches.py` has their states). Promises:
+
+- A batch is stored before it is sent, and stays stored until every ledger has recorded it.
+- A batch whose outcome is unknown is sent again unchanged, before any other batch, until it is accepted.
+- If a batch was only ever refused, its videos are pending again, and leave with newer totals.
+
+The dispatcher keeps no totals: it asks the counters for them when a batch leaves. `attempts.py` says when the
+client may be tried.
 """
 
 from collections.abc import Callable, Iterable
@@ -26,7 +29,7 @@ from .lead_time import LeadTime
 from .outbox import Batch, Entry, PublishTotals, Stage, make_batch
 from .schedule import Rule, Schedule
 
-COLLECT_TIMEOUT_MS = 1000  # a counter that is slower is passed over until it says something
+COLLECT_TIMEOUT_MS = 1000  # a slower counter is passed over until it sends a message
 
 Effect = Send | Store | Forget | Deliver
 _EVENTS = {
@@ -51,10 +54,10 @@ class DispatcherRules:
         totals: PublishTotals = PublishTotals(),
         rate_max_per_s: float = 0.0,
     ):
-        """`service`: the id that the state began with. `jitter`: 0 to 1, at random, for back-off.
+        """`service`: the id that the state began with. `jitter`: returns a random number from 0 to 1.
 
-        `stored`: the batches that were written down and not yet recorded by every ledger.
-        `rate_max_per_s`: attempts to publish a second that the client allows; 0 for any number.
+        `stored`: the stored batches that some ledger has not recorded yet.
+        `rate_max_per_s`: the attempts per second that the client allows; 0 for no limit.
         """
         self.batches = Batches()
         self.totals = totals
@@ -78,10 +81,10 @@ class DispatcherRules:
             unrecorded = self._shards_of(batch) if state is BatchState.ACCEPTED else set()
             self.batches.begin(HeldBatch(nobody, 0, state, batch, unrecorded))
 
-    # What happens to it
+    # Events
 
     def linked(self, shard: int, now_ms: int) -> list[Effect]:
-        """A counter is there, for the first time or again: tell it what it missed, then ask."""
+        """Send a newly linked counter each `Published` that it may have missed, then `Recall`."""
         effects = self.lost(shard, now_ms)
         self._linked.add(shard)
         self._barrier_due = self._draining  # not drained before it has answered the Recall
@@ -93,14 +96,14 @@ class DispatcherRules:
         return [*effects, Send(counter_of(shard), Recall()), *self.wake(now_ms)]
 
     def lost(self, shard: int, now_ms: int) -> list[Effect]:
-        """A counter is gone. It offers its videos again when it is back."""
+        """Drop the videos of a lost counter. It announces them again when it is back."""
         self._linked.discard(shard)
         self._silent.discard(shard)
         self._set_aside(shard)
         return self._leave_if_collected(now_ms) + self.wake(now_ms)
 
     def handle(self, shard: int, inbox: list[DispatcherInbox], now_ms: int) -> list[Effect]:
-        """Take in what arrived together from one counter. Returns what to do, in order."""
+        """Handle messages that arrived together from one counter. Returns the effects, in order."""
         effects: list[Effect] = []
         if shard in self._silent:
             self._silent.discard(shard)
@@ -126,10 +129,10 @@ class DispatcherRules:
         retry_after_ms: int | None = None,
         rejected: bool = False,
     ) -> list[Effect]:
-        """What became of the batch with this key, which was on its way.
+        """Handle the outcome of the batch with this key, which is on its way.
 
         `retry_after_ms`: the pause that the client asks for. `rejected`: the client said that the request
-        itself is wrong; that is counted apart.
+        itself is wrong; this is counted apart.
         """
         held = self.batches.find(key, *ON_ITS_WAY)
         if held is None:
@@ -141,7 +144,7 @@ class DispatcherRules:
         self.attempts.failed(now_ms, retry_after_ms)
         if state is BatchState.IN_DOUBT:
             return []
-        # The client has none of it: newer totals go along next time, under their own key.
+        # The client has nothing of this batch: the next one has newer totals, under another key.
         batch = held.content
         for entry in batch.entries:
             if shard_of(entry.video, self._shards) in self._linked:
@@ -151,12 +154,12 @@ class DispatcherRules:
         return [Forget(batch.key)]
 
     def drain(self, now_ms: int) -> list[Effect]:
-        """From now on publish what is pending at once, due or not."""
+        """From now on, publish pending videos at once, due or not."""
         self._draining = self._barrier_due = True
         return self.wake(now_ms)
 
     def wake(self, now_ms: int) -> list[Effect]:
-        """Do what is due: call it when `wakeup_ms` has come."""
+        """Do what is due. Call it at `wakeup_ms`."""
         effects: list[Effect] = []
         for held in self.batches.within(BatchState.ASKED):
             if held.collection.is_expired(now_ms):
@@ -172,7 +175,7 @@ class DispatcherRules:
             self.attempts.resumed()
             self._client_delays.end(now_ms)
         if self.phase is Phase.IDLE and self._barrier_due:
-            # What the counters said before they answer this has then arrived.
+            # When a counter answers this, everything that it sent before has arrived.
             self._barrier_due = False
             return effects + self._collect(Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms)
         if self.phase is Phase.IDLE and may_leave:
@@ -185,10 +188,10 @@ class DispatcherRules:
                 effects += self._collect(trigger, asked, now_ms)
         return effects
 
-    # What can be asked of it
+    # Questions
 
     def wakeup_ms(self) -> int | None:
-        """When to call `wake` at the latest; None when only a message can change anything."""
+        """When to call `wake` at the latest; None if only a message can change anything."""
         asked = self.batches.within(BatchState.ASKED)
         if asked:
             return min(held.collection.expires_ms for held in asked)
@@ -203,7 +206,7 @@ class DispatcherRules:
 
     @property
     def phase(self) -> Phase:
-        """What it is doing."""
+        """What the dispatcher is doing."""
         if self.batches.within(BatchState.ASKED):
             return Phase.COLLECTING
         if self.batches.within(*ON_ITS_WAY):
@@ -214,13 +217,13 @@ class DispatcherRules:
 
     @property
     def drained(self) -> bool:
-        """Whether all that the linked counters have is published, and recorded by them."""
+        """Whether all plays of the linked counters are published, and recorded in their ledgers."""
         nothing_held = not len(self._schedule) and not self.batches.within(BatchState.ACCEPTED)
         everything_heard = not self._barrier_due and not self._silent
         return self.phase is Phase.IDLE and nothing_held and everything_heard
 
     def stats(self) -> DispatcherStats:
-        """What was published, and what is not yet."""
+        """The statistics of the dispatcher."""
         on_its_way = len(self.batches.within(BatchState.ACCEPTED)) + (self.phase is not Phase.IDLE)
         names = DispatcherStats.__struct_fields__
         counts = {name: getattr(self.totals, name) for name in names if hasattr(self.totals, name)}
@@ -232,7 +235,7 @@ class DispatcherRules:
             failures=self.attempts.failures,
         )
 
-    # How it does that
+    # Steps
 
     def _collect(self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int) -> list[Effect]:
         self._collections += 1
@@ -256,12 +259,12 @@ class DispatcherRules:
             if held.collection.number == message.number:
                 self._take_totals(held.collection, shard, message, now_ms)
                 return self._leave_if_collected(now_ms)
-        return []  # of a collection that went on without it; its videos are offered again
+        return []  # too late: the batch left without this counter, which announces its videos again
 
     def _take_totals(self, collection: Collection, shard: int, message: Collected, now_ms: int) -> None:
         for video, total, arrived_ns in by_video(message.videos, message.totals, message.arrived_ns):
             taken = self._schedule.taken(video)
-            # With every_play one pending play may be overdue and another, published first, not.
+            # With every_play one pending play may be overdue, while another, published first, is not.
             latest_ms = arrived_ns // 1_000_000 + self._schedule.rule.deadline_ms
             overdue = taken is not None and taken.overdue and latest_ms <= now_ms
             collection.entries[video] = Entry(video, total, arrived_ns, overdue)
@@ -281,7 +284,7 @@ class DispatcherRules:
                 continue
             held.batch = make_batch(self._service, collection.trigger, list(collection.entries.values()))
             self.batches.move(held, BatchEvent.COLLECTED)
-            # Store before Deliver: after a crash in between, the same batch goes under the same key.
+            # Store before Deliver: after a crash in between, the same batch is sent under the same key.
             effects += [Store(held.batch, self.totals), *self._deliver(held, now_ms)]
         return effects
 
@@ -312,7 +315,7 @@ class DispatcherRules:
         self.totals = structs.replace(self.totals.plus(**counts), publish_time=self._lead_time.publish_time)
         held.batch, held.unrecorded = batch.accepted(), self._shards_of(batch)
         told = [self._tell(held.batch, shard) for shard in sorted(held.unrecorded & self._linked)]
-        # Kept until Recorded: a ledger that missed Published would offer what the client has.
+        # Keep the batch until Recorded: a ledger that missed Published would announce what the client has.
         return [Store(held.batch, self.totals), *told, *self.wake(now_ms)]
 
     def _recorded(self, shard: int, key: str) -> list[Effect]:
@@ -326,7 +329,7 @@ class DispatcherRules:
         return [Forget(key)]
 
     def _set_aside(self, shard: int) -> None:
-        """A counter can't be asked: take its videos out, also of a batch that waits for it."""
+        """Drop the videos of a counter that can't be asked. A batch that waits for it goes without them."""
         self._schedule.forget(lambda video: shard_of(video, self._shards) == shard)
         for held in self.batches.within(BatchState.ASKED):
             if shard in held.collection.unanswered:

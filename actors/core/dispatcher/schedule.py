@@ -5,20 +5,20 @@ due time; a batch leaves at the earliest due time, with the twenty videos that a
 earlier never saves a publish, and neither does an empty place in a batch (docs/decisions/0003). What sets the
 due time gives the batch its trigger: see `Rule`.
 
-A due time is when a batch leaves. A deadline is when the client must have it, and batches go one after
-the other; so a deadline's due time depends on how many wait. Of deadlines in order, number i (from 0) can
-be in no batch before number i // 20, and in that one it is when each batch is full. So all are kept by
-whoever begins by
+A due time is when a video leaves in a batch. A deadline is when the client must have the video. Batches leave
+one after the other, so a deadline's due time depends on how many deadlines come before it. Sort the deadlines
+and number them from 0. Deadline i can't be in a batch before batch i // 20, and it is in that batch if every
+batch is full. So all deadlines are kept if the first batch leaves by
 
-    min over i of  deadline[i] - lead(i // 20)       lead(k): what k batches before it and its own take
+    min over i of  deadline[i] - lead(i // 20)       lead(k): the time that k + 1 batches take
 
-and by nobody who begins later: the first i // 20 + 1 batches cannot be answered sooner. Only each
-batch's first matters, as it is the earliest of its twenty.
+If the first batch leaves later, a deadline is missed: i // 20 + 1 batches can't be answered sooner. Only the
+first deadline of each batch matters, because it is the earliest of its twenty.
 
-Batches are not interrupted. Where a realtime video is due first and its batch would be on its way when
-the deadlines have to begin, as many of them as could not wait for its answer go ahead of it.
+Batches are not interrupted. A realtime video may be due first, while its batch would still be on its way when
+the deadlines have to begin. Then the deadlines that could not wait for its answer go ahead of it.
 
-Totals are not kept here: a batch collects them from the ledgers when it leaves.
+This module keeps no totals: a batch collects them from the ledgers when it leaves.
 """
 
 from collections.abc import Callable
@@ -81,7 +81,7 @@ class Schedule:
     """The pending videos by due time. Its verbs are offer, take, confirm, fail, release, forget."""
 
     def __init__(self, rule: Rule, batch_size_max: int, lead_time: LeadTime, salt: bytes = bytes(16)):
-        """`lead_time`: how long batches take. Its owner measures, and the due times follow at once.
+        """`lead_time`: how long batches take. A new measurement in it changes the due times at once.
 
         `salt`: see `VideoTable`.
         """
@@ -92,7 +92,7 @@ class Schedule:
         self._taken: dict[bytes, Due] = {}
         self._deadlines = Calendar()
         self._lingering = Calendar()
-        self._begin: tuple[int, int] | None = None  # when deadlines begin, as of that number of measurements
+        self._begin: tuple[int, int] | None = None  # when deadlines begin, after how many measurements
 
     def __len__(self) -> int:
         """The number of videos that are pending or in a batch on its way."""
@@ -130,7 +130,7 @@ class Schedule:
         return min(dues_ms, default=None)
 
     def take(self, now_ms: int) -> tuple[Trigger, list[bytes]]:
-        """The trigger and the videos of the next batch, which are no longer pending.
+        """Take the next batch. Returns its trigger and its videos, which are no longer pending.
 
         They are in a batch on its way until `confirm`, `fail` or `release`. Raises `LookupError` if nothing
         is pending.
@@ -202,14 +202,14 @@ class Schedule:
                 self.offer(guids[place].tobytes(), int(arrived_ms[place]), int(ordinals[place]), now_ms)
 
     def _begin_ms(self) -> int:
-        """When the first batch must leave so that all deadlines are kept: the formula above."""
+        """When the first batch must leave so that all deadlines are kept: the formula at the top."""
         size, lead_ms = self._batch_size_max, self._lead_time.lead_ms
         begin_ms = self._deadlines.times[0] - lead_ms()
         longest_ms = lead_ms(max(0, len(self._deadlines) - 1) // size)
         doubtful, place = [], 0
         for times_ms, videos in self._deadlines.blocks():
             if times_ms[0] - longest_ms >= begin_ms:
-                break  # nothing after it can be sooner
+                break  # no later deadline can begin sooner
             block_ms = lead_ms((place + videos - 1) // size)
             doubtful.append((times_ms[0] - block_ms, times_ms, place))
             begin_ms = min(begin_ms, times_ms[-1] - block_ms)
@@ -227,8 +227,8 @@ class Schedule:
     def _pressing(self, now_ms: int) -> int:
         """How many deadlines would be missed if a batch without them left now. They go first.
 
-        A deadline never goes ahead of a video that was due half a deadline before it, so that everything gets
-        on where the client is too slow.
+        A deadline never goes ahead of a video that was due half a deadline before it. So every video is
+        published, even if the client is too slow.
         """
         if not self._lingering.times or not self._deadlines.times:
             return 0
@@ -237,7 +237,7 @@ class Schedule:
         fair_ms = self._lingering.times[0] + self.rule.deadline_ms // 2
 
         def in_time(latest_ms: int, place: int) -> bool:
-            """Whether the deadlines up to `place`, without the pressing ones, are answered by then."""
+            """Whether the deadlines up to `place`, without the pressing ones, are answered by `latest_ms`."""
             return next_ms + lead_time.lead_ms((place - pressing - 1) // size) <= latest_ms
 
         safe_ms = next_ms + lead_time.lead_ms(len(self._deadlines) // size)
@@ -246,7 +246,7 @@ class Schedule:
             if times_ms[0] >= min(safe_ms, fair_ms + 1) or pressing >= size:
                 break
             end = place + videos
-            if not in_time(times_ms[0], end):  # else all of them are
+            if not in_time(times_ms[0], end):  # else all of this block are in time
                 for latest_ms in times_ms:
                     place += self._deadlines.count(latest_ms)
                     if latest_ms <= fair_ms and not in_time(latest_ms, place):

@@ -1,4 +1,4 @@
-"""Comparing two checkouts: the rule that calls one slower, whose turn it is, and what is refused."""
+"""Comparing two checkouts: the rule that calls one slower, the order of turns, and the refusals."""
 
 import pytest
 
@@ -25,8 +25,8 @@ def test_a_single_ratio_is_its_own_quartiles():
         ([1.0] * 9, "not slower"),
         ([SLOWER_ABOVE] * 9, "not slower"),  # the limit itself is allowed
         ([1.04] * 9, "slower"),
-        ([0.5] + [1.04] * 8, "slower"),  # one pair does not take it back
-        ([0.99] * 3 + [1.5] * 6, "not slower"),  # the median alone does not say so
+        ([0.5] + [1.04] * 8, "slower"),  # one fast pair changes nothing
+        ([0.99] * 3 + [1.5] * 6, "not slower"),  # a slow median alone is not enough
         ([1.0] * 8 + [9.0], "not slower"),
         ([0.5] * 9, "not slower"),
     ],

@@ -1,4 +1,4 @@
-"""The best rule that does not know the future, and that ours is the best where the videos are alike."""
+"""The best rule that does not know the future. Our rule is the best where all videos are alike."""
 
 from functools import cache
 from itertools import combinations, cycle, product
@@ -14,9 +14,10 @@ from bench.traces import MS
 
 
 def searched_total(chances, wait, places, slots):
-    """The same as `best_total`, by trying every rule out; it shares nothing with it.
+    """The same figure as `best_total`, by trying every choice. Shares no code with `best_total`.
 
-    A state: how long each video may still wait, or None. Time ends when the last play must be told.
+    A state has, for each video, how long it may still wait, or None if it is not pending. Time ends when the
+    last play must be published.
     """
 
     @cache
@@ -53,7 +54,7 @@ def searched_total(chances, wait, places, slots):
 
 @cache
 def rule_makes(videos, wait, places, slots):
-    """How many publishes our rule makes of every trace there can be: of each place, whether it is a play."""
+    """Every possible trace (for each video in each slot, play or not), and the publishes of our rule."""
     mode, found = Mode(deadline=wait * MS, batch_size_max=places), []
     for played in product((False, True), repeat=videos * slots):
         plays = []
@@ -66,7 +67,7 @@ def rule_makes(videos, wait, places, slots):
 
 
 def rule_total(chances, wait, places, slots):
-    """What our rule is expected to make: over every trace there can be."""
+    """The publishes that our rule is expected to make: the mean over all possible traces."""
     total = 0.0
     for played, publishes in rule_makes(len(chances), wait, places, slots):
         each = zip(played, cycle(chances), strict=False)

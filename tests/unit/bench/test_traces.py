@@ -1,4 +1,4 @@
-"""The traces: what their names say, the same on every machine, and readable back."""
+"""The traces are as their names say, the same on every machine, and readable from their lines."""
 
 import itertools
 import json

@@ -5,6 +5,7 @@ import tempfile
 from actors import config
 from actors.cli import demo
 from actors.cli.launch import Service
+from actors.cli.parser import command_parser
 from actors.system.exits import EXIT_FAILED
 
 
@@ -13,5 +14,5 @@ def test_a_service_that_is_gone_as_soon_as_it_runs_ends_the_demo_with_the_reason
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(Service, "start", lambda self: None)  # it ran, and is gone: it left no run file
-    assert demo.run(config.Settings(), None, [], []) == EXIT_FAILED
+    assert demo.run(config.Settings(), command_parser().parse_args(["demo"])) == EXIT_FAILED
     assert "the demo ended early: the service does not run" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.cli import drill
+from actors.cli.launch import Service
 
 
 @pytest.mark.parametrize(
@@ -14,4 +14,4 @@ from actors.cli import drill
 def test_plays_that_wait_on_the_queue_are_waited_for_before_any_is_called_lost(counted, caught_up, done):
     status = {"plays": {"counted": counted}, "caught_up": caught_up}
     service = SimpleNamespace(status=lambda: status)
-    assert drill._caught_up(service, counted_before=1000, acknowledged=500) == (status if done else None)
+    assert Service.caught_up(service, 1000 + 500) == (status if done else None)

@@ -1,5 +1,5 @@
-"""The reference client as real processes and over real sockets: what it confirms, it keeps. When its streams
-speak, and whom they drop, is told by the clock of a loop of its own (`virtual_time.py`).
+"""The reference client, in real processes and over real sockets: it keeps all that it confirms. The tests of
+when a stream sends an event, and when it is dropped, use a virtual clock (`virtual_time.py`).
 """
 
 import asyncio
@@ -45,7 +45,7 @@ A, B = (str(uuid.UUID(int=number)) for number in (1, 2))
 
 
 class Process:
-    """`python -m actors.client` as a process of its own."""
+    """`python -m actors.client` in its own process."""
 
     def __init__(self, path, *arguments, port=0, environment=None):
         self._process = subprocess.Popen(
@@ -70,7 +70,7 @@ class Process:
         if not ready:
             raise RuntimeError(line + self._process.communicate()[1])
         self.port = int(ready.group(1))
-        # Read on, so that a full pipe never stops the client.
+        # Go on reading, so that a full pipe never stops the client.
         self._reading = threading.Thread(target=self._process.stderr.read, daemon=True)
         self._reading.start()
 
@@ -98,7 +98,7 @@ def process(tmp_path):
 
 
 class Served:
-    """A client in a thread of this process: the same over its sockets, and there at once."""
+    """A client in a thread of this process, which starts faster than a process and has real sockets."""
 
     def __init__(self, path):
         self._path = path
@@ -273,7 +273,7 @@ def memory_peak_kib(process):
 def test_a_huge_body_is_refused_without_being_held(process):
     before = memory_peak_kib(process)
     for _ in range(4):
-        # Refused while it is sent: the answer, or the end of the connection, both are an answer.
+        # The client refuses the body while it is sent: with an answer, or by ending the connection.
         with contextlib.suppress(ConnectionError):
             parts = (b" " * 65536 for _ in range(1024))
             status, _, _ = request(process.port, "POST", "/plays", parts, Content_Type="application/json")
@@ -298,7 +298,7 @@ def test_many_long_bodies_at_once_are_refused_in_json_without_being_held(process
             answer = http.client.HTTPResponse(sender)
             answer.begin()
             assert (answer.status, json.loads(answer.read())["field"]) == (400, "body")
-    # 30 MB were sent; what may be held is 64 KiB of each, and as much again in its buffer.
+    # 30 MB were sent. The client may hold 64 KiB of each body, and as much again in its buffer.
     assert memory_peak_kib(process) - before < 12 * 1024
 
 
@@ -343,11 +343,11 @@ def test_whatever_the_bytes_are_they_are_a_publish_or_malformed(body):
         assert isinstance(publish, Publish)
 
 
-# --- Kept, whatever is killed --------------------------------------------------------------
+# --- Confirmed publishes are kept through kills --------------------------------------------
 
 
 def test_nothing_confirmed_is_lost_when_the_client_is_killed_in_mid_load(tmp_path):
-    """Two senders, each with its own video, that repeat what was not confirmed under its key."""
+    """Two senders, each with its own video, repeat each unconfirmed publish under the same key."""
     videos = [str(uuid.UUID(int=number)) for number in (11, 12)]
     confirmed = dict.fromkeys(videos, 0)
     problems, stopping = [], threading.Event()
@@ -362,7 +362,7 @@ def test_nothing_confirmed_is_lost_when_the_client_is_killed_in_mid_load(tmp_pat
                 try:
                     status, answer = tell(port[0], publish, Idempotency_Key=publish["batch"])
                 except (OSError, http.client.HTTPException):
-                    time.sleep(0.01)  # Back-off: the client is dead just now.
+                    time.sleep(0.01)  # a pause: the client is dead now
                     continue
                 if status != 200:
                     problems.append(answer)
@@ -481,7 +481,7 @@ def test_a_second_client_on_one_store_is_refused(client, tmp_path):
         pass
 
 
-# tornado leaves a socket that it can't bind to the garbage collector.
+# tornado does not close a socket that it can't bind; the garbage collector does.
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_an_address_in_use_is_named_and_the_store_is_let_go(client, tmp_path):
     address = f"127.0.0.1:{client.port}"
@@ -539,7 +539,7 @@ def test_the_page_is_of_this_origin_only_and_cached_by_its_tag(client):
 
 
 class EventReader:
-    """Reads one stream in a thread, to its end; `events` are (name, content)."""
+    """Reads one stream in a thread, to the end of the stream. `events` are (name, content)."""
 
     def __init__(self, port):
         self.events, self.ended = [], False
@@ -595,7 +595,7 @@ def test_no_more_streams_than_the_bound_and_a_closed_one_makes_room(client):
         connection.close()
 
 
-# --- The streams by a clock of their own ---------------------------------------------------
+# --- The streams on a virtual clock ---------------------------------------------------------
 
 
 @contextlib.asynccontextmanager
@@ -609,7 +609,7 @@ async def in_this_loop(path):
 
 
 class Stream:
-    """One stream of a client in this loop; `events` are (when, name, content)."""
+    """One stream of a client that runs in this loop. `events` are (time in s, name, content)."""
 
     def __init__(self, client):
         self.events = []
@@ -673,7 +673,7 @@ def test_a_stream_that_has_nothing_to_tell_says_so_now_and_then(tmp_path):
 
 
 def change_everything(client, number, videos=10_000):
-    """An event of 600 kB, which overfills a socket's buffers."""
+    """Publish new totals of all videos. The event has 600 kB, which is more than a socket's buffers hold."""
     for batch in range(videos // 20):
         names = (str(uuid.UUID(int=batch * 20 + n)) for n in range(20))
         rows = tuple(PublishedVideo(name, number, time.time_ns()) for name in names)
@@ -711,6 +711,6 @@ def test_an_event_is_bounded_to_the_videos_with_the_most_plays(tmp_path, monkeyp
                 await asyncio.sleep(1)
                 assert sorted(stream.totals().values()) == [7, 9]
                 assert stream.events[0][2]["report"]["videos"] == 4
-                assert client.stats()["streams"] == 1
+                assert client.streams.count() == 1
 
     run_virtually(scene)

@@ -1,4 +1,4 @@
-"""Columns: what is packed comes out again, and half a value is refused."""
+"""Columns: packed values are unpacked unchanged, and half a value is refused."""
 
 import pytest
 from hypothesis import given
@@ -47,7 +47,7 @@ def test_what_was_narrowed_is_the_same_when_widened(values):
 )
 def test_a_column_is_as_narrow_as_its_largest_number_allows(largest, size):
     assert len(columns.narrow(columns.pack_numbers([*[0] * 99, largest]))) == 1 + 100 * size
-    assert len(columns.narrow(columns.pack_numbers([0, largest]))) == 1 + 2 * 8, "short, so not worth it"
+    assert len(columns.narrow(columns.pack_numbers([0, largest]))) == 1 + 2 * 8, "too short to narrow"
 
 
 @pytest.mark.parametrize("narrowed", [b"", b"\0", b"\x03abc", b"\x02abc", b"\x08" + bytes(9)])

@@ -1,4 +1,4 @@
-"""GUIDs in every form that people write, and what is none."""
+"""GUIDs in every form that people write, and texts that are no GUID."""
 
 import uuid
 
@@ -42,7 +42,7 @@ def test_all_forms_of_a_guid_are_one_video(form):
         TEXT.replace("-", "", 1),
         TEXT.replace("-", "_"),
         TEXT[:-1] + "\uff41",  # a full-width letter
-        "\u0666" + TEXT[1:],  # an Arabic digit, which int() would take
+        "\u0666" + TEXT[1:],  # an Arabic digit, which int() would accept
         TEXT + "\x00",
     ],
 )

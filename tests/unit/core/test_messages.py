@@ -1,4 +1,4 @@
-"""The messages between the actors: they survive their pipes, and are frozen, told apart and documented."""
+"""The messages between the actors: decoded unchanged, frozen, with different tags, documented."""
 
 import msgspec
 import pytest
@@ -33,7 +33,7 @@ def test_every_kind_of_message_is_in_a_mailbox_and_frozen():
     assert len(tags) == len(set(tags)), "two kinds of message with one tag"
     for kind in [*vars(messages).values(), *vars(protocol).values()]:
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            assert kind.__doc__, f"{kind.__name__} says nothing of itself"
+            assert kind.__doc__, f"{kind.__name__} has no docstring"
 
 
 def test_a_message_of_another_mailbox_is_bad_mail():

@@ -1,4 +1,4 @@
-"""Shards: the same for ever, and spread whatever the GUIDs look like."""
+"""A video stays in the same shard for ever. Videos spread over all shards, whatever their GUIDs look like."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 from actors.core.shards import counter_of, shard_number, shard_of
 
-# Written down once. If one of these changes, every ledger there is becomes wrong.
+# Never change these: if one shard here changes, every existing ledger becomes wrong.
 GOLDEN = {
     "00000000-0000-0000-0000-000000000000": {1: 0, 2: 1, 3: 1, 8: 5, 64: 21},
     "00010203-0405-0607-0809-0a0b0c0d0e0f": {1: 0, 2: 0, 3: 0, 8: 0, 64: 8},

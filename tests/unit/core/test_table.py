@@ -1,4 +1,4 @@
-"""The table of videos, held against a dict."""
+"""The table of videos, compared with a dict."""
 
 import random
 
@@ -11,7 +11,7 @@ from actors.core.columns import video_words
 from actors.core.counter.accounts import Accounts
 from actors.core.table import EMPTY, FEW, VideoTable
 
-# Few, and alike in their low bits or high ones, so that they meet in the slots too.
+# Few values, which differ only in their low or only in their high bits, so that their slots collide.
 likely = st.one_of(
     st.integers(0, 300).map(lambda n: n.to_bytes(16, "big")),
     st.integers(0, 300).map(lambda n: n.to_bytes(16, "little")),
@@ -21,7 +21,7 @@ columns = st.lists(st.lists(likely, max_size=120), max_size=6)
 
 
 class Unfair(VideoTable):
-    """All videos want the last slot."""
+    """A table in which every video has the last slot as its first choice."""
 
     def _first_slots(self, videos):
         return np.full(len(videos), len(self._slots) - 1)
@@ -35,7 +35,7 @@ def video(number):
 
 
 def check(table, model, videos):
-    """Look for a column of videos, then let it have rows; `model`: the number of each, as it came first."""
+    """Look up a column of videos, then give them rows. `model`: each video's row, by order of first use."""
     column = video_words(b"".join(videos))
     assert table.rows_of(column).tolist() == [model.get(each, EMPTY) for each in videos]
     for each in videos:
@@ -80,7 +80,7 @@ def test_videos_that_all_want_one_slot_are_told_apart():
     table, model = Unfair(0), {}
     for start in (0, 150):
         check(table, model, [video(number) for number in range(start, start + 200)])
-    for start in range(0, 350, FEW):  # and few at a time
+    for start in range(0, 350, FEW):  # again, few at a time
         check(table, model, [video(number) for number in range(start, start + FEW)])
 
 
@@ -102,7 +102,7 @@ def test_rows_that_were_filled_are_found_once_that_is_said(count):
     assert table.reindex()
     assert (table.rows_of(table.cells[:, :2]) == np.arange(count)).all()
     table.lengthen(count + 1)
-    assert not table.reindex(), "the first video's words are zeros, as those of the new row"
+    assert not table.reindex(), "the words of the first row and of the new row are all 0"
 
 
 def test_rows_are_not_added_under_cells_that_somebody_holds():

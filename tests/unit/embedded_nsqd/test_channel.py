@@ -178,7 +178,7 @@ class ChannelMachine(RuleBasedStateMachine):
     @invariant()
     def settled_leases_do_not_pile_up(self) -> None:
         outstanding = self.channel.in_flight_count
-        assert len(self.channel._leases) <= 2 * outstanding + 64 + len(self.channel.subscribers)
+        assert len(self.channel._leases._heap) <= 2 * outstanding + 64 + len(self.channel.subscribers)
 
     def owned_by(self, subscriber: Subscriber) -> dict[bytes, Record]:
         return {

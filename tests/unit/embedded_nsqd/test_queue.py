@@ -22,9 +22,6 @@ from actors.embedded_nsqd.journal_file import (
     FILE_NAME,
     FORMAT,
     JournalError,
-    JournalLocked,
-    JournalTooNew,
-    NotAJournal,
 )
 from actors.embedded_nsqd.queue import Queue
 from actors.embedded_nsqd.subscriber import Subscriber
@@ -424,10 +421,10 @@ TestQueueAgainstItsModel = QueueMachine.TestCase
 def test_journal_that_is_open_is_refused_to_another_process(journal):
     code = (
         "import pathlib, sys\n"
-        "from actors.embedded_nsqd.journal_file import JournalLocked\n"
+        "from actors.embedded_nsqd.journal_file import JournalError\n"
         "from actors.embedded_nsqd.journal import QueueJournal\n"
         "try:\n    QueueJournal(pathlib.Path(sys.argv[1]))\n"
-        "except JournalLocked as error:\n    print(error)\n"
+        "except JournalError as error:\n    print(error)\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code, str(journal.path.parent)],
@@ -437,14 +434,14 @@ def test_journal_that_is_open_is_refused_to_another_process(journal):
         cwd=pathlib.Path(__file__).parents[3],
     )
     assert "has this journal open; stop it, or give this one another directory" in ended.stdout
-    with pytest.raises(JournalLocked):
+    with pytest.raises(JournalError, match="has this journal open"):
         QueueJournal(journal.path.parent)
 
 
 @pytest.mark.parametrize("content", [b"not a database, but someone's text", b"\0" * 8192])
 def test_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path, content):
     (tmp_path / FILE_NAME).write_bytes(content)
-    with pytest.raises(NotAJournal, match="is not a journal of the embedded nsqd"):
+    with pytest.raises(JournalError, match="is not a journal of the embedded nsqd"):
         QueueJournal(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
@@ -453,7 +450,7 @@ def test_database_of_another_program_is_refused_and_left_as_it_is(tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
         connection.execute("CREATE TABLE theirs (x)")
     content = (tmp_path / FILE_NAME).read_bytes()
-    with pytest.raises(NotAJournal):
+    with pytest.raises(JournalError, match="is not a journal of the embedded nsqd"):
         QueueJournal(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
@@ -463,14 +460,14 @@ def test_journal_of_a_newer_format_is_refused_and_left_as_it_is(tmp_path):
     journal._connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
     journal.close()
     content = (tmp_path / FILE_NAME).read_bytes()
-    with pytest.raises(JournalTooNew, match=f"format is {FORMAT + 1}, expected at most {FORMAT}"):
+    with pytest.raises(JournalError, match=f"format is {FORMAT + 1}, expected at most {FORMAT}"):
         QueueJournal(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
 
 def test_refused_journal_can_be_opened_once_the_reason_is_gone(tmp_path):
     (tmp_path / FILE_NAME).write_bytes(b"not a database, but someone's text")
-    with pytest.raises(NotAJournal):
+    with pytest.raises(JournalError, match="is not a journal of the embedded nsqd"):
         QueueJournal(tmp_path)
     (tmp_path / FILE_NAME).unlink()
     QueueJournal(tmp_path).close()

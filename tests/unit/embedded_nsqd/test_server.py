@@ -13,6 +13,7 @@ import pytest
 
 from actors.embedded_nsqd import limits
 from actors.embedded_nsqd.server import EmbeddedNsqd
+from actors.embedded_nsqd.stats import stats_of
 from actors.system.exits import AddressFailure
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import Message, multi, sized
@@ -122,7 +123,7 @@ def test_finish_that_a_full_disk_kept_from_the_journal_is_written_later(tmp_path
             await until(lambda: not nsqd.queue.has_changes())
             assert nsqd.health == "OK"
         async with running(tmp_path) as nsqd:
-            assert nsqd.stats()["topics"][0]["channels"][0]["depth"] == 1
+            assert stats_of(nsqd)["topics"][0]["channels"][0]["depth"] == 1
 
     run(test)
 
@@ -142,7 +143,7 @@ def test_publishes_of_one_turn_of_the_loop_share_a_commit(tmp_path):
                 assert [await client.frame() for _ in range(2)] == [(0, b"OK")] * 2
             nsqd._journal._connection.set_trace_callback(None)
             assert len(commits) <= 10, "40 publishes; one commit makes the topic"
-            assert nsqd.stats()["topics"][0]["depth"] == 40
+            assert stats_of(nsqd)["topics"][0]["depth"] == 40
 
     run(test)
 
@@ -160,7 +161,7 @@ def test_stop_writes_down_what_was_finished_and_start_finds_it(tmp_path):
             await nsqd.stop()  # once more does nothing
             assert await client.reader.read() == b""
         async with running(tmp_path) as nsqd:
-            assert nsqd.stats()["topics"][0]["channels"][0]["depth"] == 2
+            assert stats_of(nsqd)["topics"][0]["channels"][0]["depth"] == 2
 
     run(test)
 

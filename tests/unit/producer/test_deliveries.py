@@ -96,7 +96,3 @@ def test_plays_that_came_back_are_due_again_at_the_pace():
     released = pace.due(0.0, 0) + pace.due(0.2, 1)
     assert pace.due(0.2, released) == 0
     assert pace.due(0.2, released - 10) == 10
-
-
-def test_the_offset_of_each_play_is_its_share_of_the_time():
-    assert [Pace(4).offset_s(play) for play in (0, 1, 8)] == [0.0, 0.25, 2.0]

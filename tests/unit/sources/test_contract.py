@@ -1,4 +1,4 @@
-"""What `actors/sources/source.py` promises, of every source that there is. A new one is added to `STAGES`."""
+"""The promises of `actors/sources/source.py`, tested for every source. Add a new source to `STAGES`."""
 
 import asyncio
 import contextlib
@@ -21,13 +21,13 @@ BODY = b'{"video_id":"%b"}' % VIDEO.encode()
 
 
 class Listener:
-    """Keeps what it is told; nothing more than it may be told is let pass."""
+    """Keeps what it hears, and fails if it hears what it must not hear."""
 
     def __init__(self):
         self.connections, self.lost, self.ids, self.limits = [], [], {}, {}
 
     def connected(self, connection, source, ready_count_max):
-        assert connection not in self.connections, "a number is used once"
+        assert connection not in self.connections, "a connection's number must be new"
         assert source and ready_count_max >= 1
         self.connections.append(connection)
         self.limits[connection] = ready_count_max
@@ -50,7 +50,7 @@ class Listener:
 
 
 class QueueStage:
-    """`BatchReader`, on one queue in a process of its own."""
+    """`BatchReader`, on a queue in its own process."""
 
     def __init__(self, kind, path):
         self._stack = contextlib.ExitStack()
@@ -87,7 +87,7 @@ class QueueStage:
         self._loop.run_until_complete(wait())
 
     def settle(self):
-        """Long enough for what should not come."""
+        """Wait long enough for messages that must not come."""
         self._loop.run_until_complete(asyncio.sleep(0.15))
 
     def close(self):
@@ -99,12 +99,12 @@ class QueueStage:
 
 
 class SimulatedStage:
-    """The simulation's, on one of its nsqds."""
+    """The simulation's source, on one of its nsqds."""
 
     def __init__(self, kind, path):
         self._world = World(draw(0))
-        self._world.clock._heap.clear()  # no other process, no play, no fault
-        self._world.oracle.finished = lambda source, ids: None  # whether they are counted is not asked here
+        self._world.clock._heap.clear()  # no other process, play or fault
+        self._world.oracle.finished = lambda source, ids: None  # whether plays are counted is not tested here
         self._world.outside.check_outstanding = lambda outstanding: None
         del self._world.outside.queues[1:]
         self._process = Process(self._world, "consumer", 1)
@@ -131,10 +131,10 @@ class SimulatedStage:
     def until(self, condition):
         while not condition():
             assert self._world.clock.now_ms < 10_000
-            assert self._world.clock.step(), "nothing will happen any more"
+            assert self._world.clock.step(), "no event is left"
 
     def settle(self):
-        """All that is on its way, but no message timeout."""
+        """Let everything arrive that is on its way, but no message time out."""
         ends_ms = self._world.clock.now_ms + 500
         self._world.clock.at(ends_ms, lambda: None)
         self.until(lambda: self._world.clock.now_ms >= ends_ms)

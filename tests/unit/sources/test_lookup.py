@@ -1,4 +1,4 @@
-"""What an nsqlookupd answers: the nsqds that it knows, or a failure that says what is wrong."""
+"""An nsqlookupd's answer gives the nsqds that it knows, or a failure that says what is wrong."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ NODE = {"broadcast_address": "10.0.0.5", "tcp_port": 4150, "http_port": 4151, "t
 
 @contextlib.contextmanager
 def lookupd(answer):
-    """Something that answers one request with these bytes; its address."""
+    """Answer one request with these bytes. Yields the address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve():

@@ -1,4 +1,4 @@
-"""One connection to an nsqd, where pynsq and a connection that ends early meet."""
+"""One connection to an nsqd that ends early, while pynsq still sets it up."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ def test_a_connection_that_ends_before_it_is_set_up_is_closed_and_no_error():
             connection.connect()
             connected = asyncio.get_running_loop().create_future()
             connected.set_result(connection.stream)
-            connection.stream.close()  # between the connecting and what is done then
+            connection.stream.close()  # after it has connected, before it is set up
             connection._connect_callback(connected)
             await asyncio.sleep(0)
             assert ended == [connection]

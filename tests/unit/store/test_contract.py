@@ -34,7 +34,7 @@ class Sqlite:
 
     @contextlib.contextmanager
     def full(self, store):
-        """A disk that takes no more pages."""
+        """While the context is open, the disk of the store takes no more pages."""
         connection = store._database.connection
         ((before,),) = connection.execute("PRAGMA max_page_count").fetchall()
         connection.execute("PRAGMA max_page_count = 1")
@@ -64,7 +64,7 @@ def stores(request, tmp_path):
 
 
 def columns(*pairs, after=0):
-    """Accounts as a commit has them: rows of one table, `after` this many rows."""
+    """Accounts as a commit has them: rows of one table, which come after `after` other rows."""
     table = Accounts([(b"%016d" % row, Account()) for row in range(after)] + list(pairs))
     return table.columns(np.arange(after, len(table)))
 
@@ -81,7 +81,7 @@ def changes(total=5, ids=(1, 2), source="a/plays", expired=(), counted=5):
 
 
 def loaded(stores):
-    """What a process that starts now would load: accounts, number of seen ids, tallies."""
+    """What a process that starts now loads: accounts, number of seen ids, tallies."""
     with contextlib.closing(stores.ledger()) as store:
         accounts, seen, tallies = store.load()
     return dict(accounts.items()), len(SeenIds(1000, seen)), tallies
@@ -142,7 +142,7 @@ def test_the_stages_of_a_batch_replace_each_other_in_its_place_until_it_is_forgo
         assert store.load() == ([OTHER], totals)
 
 
-@pytest.mark.parametrize("stores", [Sqlite], indirect=True)  # the simulation's fail in `World.write`
+@pytest.mark.parametrize("stores", [Sqlite], indirect=True)  # simulated writes fail in `World.write`
 def test_a_write_that_fails_for_now_leaves_nothing_and_can_be_tried_again(stores):
     many = changes(ids=range(100_000), counted=5005)
     accounts = {number.to_bytes(16, "big"): Account(1) for number in range(5000)}
@@ -158,6 +158,6 @@ def test_a_write_that_fails_for_now_leaves_nothing_and_can_be_tried_again(stores
 
 
 def loaded_beside(store):
-    """The tally in the file of an open store."""
+    """The number of counted plays in the file of an open store."""
     ((counted,),) = store._database.query("SELECT counted FROM tallies")
     return counted

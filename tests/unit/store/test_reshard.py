@@ -1,4 +1,4 @@
-"""Redistributed ledgers: nothing lost, nothing published twice, and whole whenever it is killed."""
+"""Resharding: nothing is lost or published twice, and after a kill at any moment the ledgers are whole."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ BATCH = make_batch("s", Trigger.REALTIME, [Entry(VIDEOS[0], 3, 17), Entry(VIDEOS
 
 
 def plays(number, shards, shard):
-    """One play of each video of a shard, each in its own message."""
+    """One play of each video of a shard, each with its own message id."""
     videos = [video for video in VIDEOS if shard_of(video, shards) == shard]
     ids = [(number << BUCKET_SHIFT) + video[0] for video in videos]
     return Plays(
@@ -73,7 +73,7 @@ class Opened:
 
 @pytest.fixture
 def state_dir(tmp_path):
-    """Two ledgers with videos in every stage of publishing, seen ids, dead letters and a batch on its way."""
+    """Two ledgers with videos in every stage of publishing, seen ids, dead letters, and a stored batch."""
     folder = str(tmp_path / "state")
     outbox = SqliteOutboxStore(folder, 2, "NORMAL")
     outbox.store(BATCH, PublishTotals(realtime=4, failed=1, client="http://a", publish_time=PublishTime(5)))
@@ -95,7 +95,7 @@ def state_dir(tmp_path):
 
 
 def whole(state_dir, shards):
-    """Everything in the ledgers and the outbox, over any number of shards."""
+    """The content of all ledgers together, and of the outbox. It is the same for any number of shards."""
     accounts, tallies = {}, [0, 0, 0]
     for shard in range(shards):
         opened = Opened(state_dir, shard, shards)
@@ -189,7 +189,7 @@ def files(state_dir):
     return {name: content for name, content in found.items() if content or not name.endswith("-wal")}
 
 
-# Divides one folder after the other, each in a fork that kills itself at a step of its own.
+# For each line of stdin, [folder, step], reshards the folder in a fork that kills itself at that step.
 DIES = """
 import json, os, signal, sys
 sys.path.insert(0, sys.argv[1])
@@ -232,12 +232,12 @@ def test_killed_at_any_step_the_old_or_the_new_set_is_whole_and_the_next_run_end
             assert not any(finding.wrong for finding in found)
             shards = len(found) - 1
             outcomes.append(shards)
-            if step % 2:  # a service is the next
+            if step % 2:  # in half of the runs, a service opens the ledgers before the next reshard
                 assert whole(copy, shards) == before
             reshard(copy, 3)
             assert whole(copy, 3) == before
             shutil.rmtree(copy)
-    assert code == 0, "every step was one to be killed at"
+    assert code == 0, "no run came to its end: try more steps"
     assert outcomes == sorted(outcomes)
     assert set(outcomes) == {2, 3}
 
@@ -252,7 +252,7 @@ def test_killed_at_random_moments_it_starts_over(state_dir):
         )
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=chance.uniform(0.2, 1) * takes_s)
-            takes_s = time.monotonic() - started_s  # to the end: the next are killed before
+            takes_s = time.monotonic() - started_s  # it came to its end: kill the next ones earlier
         process.kill()
         process.communicate()
         kills += process.returncode == -signal.SIGKILL
@@ -294,7 +294,7 @@ def test_a_service_killed_under_load_is_divided_into_three_and_one_and_goes_on(t
             for start in range(0, len(BODIES), 500):
                 service.queue.put("plays", *BODIES[start : start + 500])
             put += len(BODIES)
-            # Killed under load: what was counted and not finished comes again, to other shards.
+            # Kill it under load: plays that were counted and not finished come again, to other shards.
             if shards != 1:
                 wait_counted(service, put - 3500)
                 service.kill()

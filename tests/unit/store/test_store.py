@@ -1,4 +1,4 @@
-"""The stores: a commit is whole or not at all; a store that can't be used is refused and left as it is."""
+"""The stores: a commit is written whole or not at all. An unusable store is refused and left unchanged."""
 
 import contextlib
 import os
@@ -174,7 +174,7 @@ class Killed(Exception):
 
 
 class DyingConnection:
-    """A connection that dies at its nth statement, before or after carrying it out."""
+    """A connection that raises `Killed` at its nth statement, before or after the statement is run."""
 
     def __init__(self, connection, statement, after):
         self._connection, self._left, self._after = connection, statement, after
@@ -198,7 +198,7 @@ class DyingConnection:
 
 
 def commit_and_die(store, write, statement, after):
-    """Kill a write at its nth statement. Returns whether there was one."""
+    """Kill a write at its nth statement. Returns whether the write has that many statements."""
     database = store._database
     database.connection = DyingConnection(database.connection, statement, after)
     try:
@@ -224,9 +224,9 @@ def test_a_ledger_commit_that_fails_at_any_statement_is_whole_or_not_at_all(tmp_
         outcomes.append(committed)
         assert tallies.counted == (10 if committed else 6)
         assert len(chunks) == (0 if committed else 1)
-    assert len(outcomes) >= 6, "begin, four writes and commit at the least"
+    assert len(outcomes) >= 6, "at least begin, four writes and commit"
     assert not any(outcomes[:-1])
-    assert outcomes[-1] is after, "committed only once the commit itself was carried out"
+    assert outcomes[-1] is after, "only the last statement, the commit, makes it durable"
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -314,7 +314,7 @@ def test_a_process_that_is_killed_in_a_commit_leaves_it_whole_or_not_at_all(tmp_
     assert outcomes == [False] * (len(outcomes) - 1) + [True]
 
 
-# What can't be used is refused, and left as it is
+# Unusable files are refused, and left unchanged
 
 
 def refusal(open_store, path):
@@ -322,9 +322,9 @@ def refusal(open_store, path):
     before = path.read_bytes()
     with pytest.raises(StoreFailure) as caught:
         open_store()
-    assert path.read_bytes() == before, "a file that can't be used is left as it is"
+    assert path.read_bytes() == before, "an unusable file is left unchanged"
     text = str(caught.value)
-    assert str(path.with_suffix("")) in text, "it says which file"
+    assert str(path.with_suffix("")) in text, "the text names the file"
     return text
 
 
@@ -473,7 +473,7 @@ def test_a_store_that_was_closed_can_be_opened_again_at_once(state_dir):
             two.load()
 
 
-# What was promised is not lost in silence
+# Lost commits are not lost in silence
 
 
 KILLED = """
@@ -503,7 +503,7 @@ def killed(tmp_path_factory):
 
 @pytest.fixture
 def killed_ledger(killed, state_dir):
-    """The first of these ledgers, in its own folder."""
+    """The path of the first of these ledgers, copied into the test's own folder."""
     shutil.copytree(killed, state_dir)
     return ledger_path(state_dir, 0)
 
@@ -535,9 +535,9 @@ def test_a_wal_that_lost_commits_is_refused_and_left_as_it_is(state_dir, killed_
     assert "counter-0.mark says that 50 were made" in text
     assert "delete counter-0.mark to go on without those plays" in text
     if left is not None:
-        assert wal(path).read_bytes() == left, "what can be saved of it is still there"
+        assert wal(path).read_bytes() == left, "the rest of the -wal must stay, because it may be saved"
     path.with_suffix(".mark").unlink()
-    assert loaded(state_dir)[2].counted < 50, "and only when it is told to does it go on"
+    assert loaded(state_dir)[2].counted < 50, "without the mark the ledger opens, with fewer plays"
 
 
 def test_a_ledger_from_an_older_backup_is_refused(state_dir):
@@ -703,7 +703,7 @@ def test_columns_that_contradict_one_another_are_refused(state_dir, changed):
 
 
 def plays(number, videos):
-    """One play of each video, with ids that no other number has."""
+    """One play of each video, with ids that differ for every `number`."""
     ids = b"".join((number << 20 | at).to_bytes(8, "big") for at in range(len(videos)))
     return Plays(number, "a", ids, b"".join(videos), pack_numbers([number] * len(videos)))
 
@@ -743,7 +743,7 @@ def test_in_parts_and_opened_again_at_any_time_all_accounts_are_there(state_dir,
             journal_rows.append(connection.execute("SELECT count(*) FROM journal").fetchone()[0])
     assert next(finding.wrong for finding in verify(state_dir)) == []
     if videos > 3:
-        assert journal_rows[-1] < 32, "what the parts cover is deleted"
+        assert journal_rows[-1] < 32, "journal rows that all parts cover are deleted"
 
 
 def test_the_journal_of_few_videos_is_bounded(state_dir):

@@ -1,4 +1,4 @@
-"""The audit against a naive one that keeps everything, and each promise by example."""
+"""The audit, by an example of each promise, and compared with a naive audit that keeps everything."""
 
 import math
 import uuid
@@ -190,9 +190,9 @@ def test_a_clock_that_went_back_gives_no_negative_duration():
 def test_the_plain_timer_pays_for_each_twenty_videos_of_each_window():
     audit = Audit(Promises(batch_size_max=2, deadline_s=10))
     audit.receive(publish("1", (VIDEOS[0], 1), (VIDEOS[1], 1)), T0)
-    audit.receive(publish("2", (VIDEOS[2], 1), (VIDEOS[0], 2)), T0 + 9 * S)  # 3 videos: 2
-    audit.receive(publish("3", (VIDEOS[0], 3)), T0 + 10 * S)  # 1 video: 1
-    audit.receive(publish("4", (VIDEOS[0], 4)), T0 + 95 * S)  # 1 video: 1
+    audit.receive(publish("2", (VIDEOS[2], 1), (VIDEOS[0], 2)), T0 + 9 * S)  # 3 videos: 2 publishes
+    audit.receive(publish("3", (VIDEOS[0], 3)), T0 + 10 * S)  # 1 video: 1 publish
+    audit.receive(publish("4", (VIDEOS[0], 4)), T0 + 95 * S)  # 1 video: 1 publish
     assert audit.report()["publishes_if_plain_timer"] == 4
     assert audit.report()["publishes_if_one_a_play"] == 6
 
@@ -219,7 +219,7 @@ promises = st.builds(
 
 
 def naive(kept, promised):
-    """Audit again everything that was ever received, at any cost."""
+    """The same figures from all publishes that were received, however slow."""
     published, keys = {}, {}
     broken = dict.fromkeys((promise.value for promise in Promise), 0)
     late = overdue = duplicates = 0
@@ -301,7 +301,7 @@ def test_an_audit_rebuilt_from_receipts_after_each_publish_is_the_same(steps, pr
     videos, fingerprints, broken = {}, {}, []
     for one, at_ns in received(steps):
         audit.receive(one, at_ns)
-        # Keep of the receipts only what a store would keep.
+        # Keep only those parts of the receipts that a store would keep.
         receipt = rebuilt.receive(one, at_ns)
         videos |= receipt.videos
         broken += receipt.broken

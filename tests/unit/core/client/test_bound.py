@@ -1,4 +1,4 @@
-"""The bound on publishes: never above the exact minimum, and near it."""
+"""The bound on publishes is never above the exact minimum, and near it."""
 
 import os
 from functools import cache
@@ -23,7 +23,7 @@ SEEDS = 36
 
 
 def instance(seed):
-    """A small trace and its mode, with two to four places in a publish, so that places are scarce."""
+    """A small trace and its mode. A publish has only two to four places, so that places are scarce."""
     random = Random(seed)
     videos, plays = random.randint(3, 9), random.randint(15, 40)
     mode = Mode(
@@ -69,7 +69,7 @@ def test_over_many_instances_the_bound_is_mostly_the_minimum():
         bound, minimum = bound_and_minimum(seed)
         found.append((bound, minimum))
         binding += publishes_min(demands(*instance(seed)), 1000) < bound
-    assert binding >= 12, "capacity has to bind, or this shows nothing"
+    assert binding >= 12, "the size of publishes matters in too few instances, so this test shows nothing"
     assert sum(bound == minimum for bound, minimum in found) >= 0.75 * SEEDS, found
     assert sum(bound for bound, _ in found) >= 0.97 * sum(minimum for _, minimum in found), found
 

@@ -1,4 +1,4 @@
-"""Message bodies: plays in all forms, a reason for anything else, dead letters that nsqd accepts."""
+"""Message bodies: plays in all forms; a reason for every other body; dead letters that nsqd accepts."""
 
 import base64
 import json
@@ -177,7 +177,7 @@ def test_many_bodies_of_the_shape_that_was_learnt_are_read_at_once():
     assert read.videos(data, 8, size, size, 2) is None
     assert read.video(body_of(TEXT)) == VIDEO
     assert read.videos(data, 8, size, size, 2) == VIDEO + VIDEO
-    assert read.videos(data, 8, size, size, 3) is None  # the hyphens of the third stand elsewhere
+    assert read.videos(data, 8, size, size, 3) is None  # the third has its hyphens at other places
 
 
 @pytest.mark.parametrize("body", [body_of(TEXT) + b" " * spaces for spaces in range(8)], ids=len)

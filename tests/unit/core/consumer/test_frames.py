@@ -1,4 +1,4 @@
-"""NSQ's frames, in a stream cut anywhere, against a parser that reads byte by byte."""
+"""NSQ's frames, in a stream cut anywhere, compared with a naive parser."""
 
 import struct
 import uuid
@@ -60,7 +60,7 @@ def rows_of(plays):
 
 
 def feed_all(pieces):
-    """The frames that the reads returned; the order is kept within a kind."""
+    """Feed all pieces to one parser. Returns what it found, each kind in its order."""
     one, plays, bad, others, messages = parser(), [], [], [], 0
     for piece in pieces:
         parsed = one.feed(piece)
@@ -176,7 +176,7 @@ def test_a_large_frame_in_small_reads_is_put_together_once():
     def read():
         messages.extend(one.feed(data[at : at + 1024]).messages for at in range(0, len(data), 1024))
 
-    assert builtin_calls(read)["join"] <= 2, "the first read, and the frame when its last byte is there"
+    assert builtin_calls(read)["join"] <= 2, "one join for the first read, and one when the frame is complete"
     assert sum(messages) == 1
 
 
@@ -196,13 +196,13 @@ class Heads:
 def test_many_short_frames_in_one_read_are_gone_through_once_where_they_stand(monkeypatch):
     heads, count = Heads(monkeypatch), 1000
     assert len(parser().feed(frame(0, b"") * count).others) == count
-    assert len({data for data, _ in heads.read}) == 1, "the rest is not copied"
+    assert len({data for data, _ in heads.read}) == 1, "the parser copied the rest of the read"
     places = [at for _, at in heads.read]
     assert places == sorted(set(places))
 
 
 class Arrays:
-    """numpy; records how far ahead the stream is read."""
+    """numpy, but records how many messages ahead of a position the parser looks."""
 
     def __init__(self, monkeypatch):
         self.lengths = []
@@ -237,7 +237,7 @@ FORMS = ['{"video_id":"%s"}', '{"video_id": "%s"}', '{"x":"y","video_id":"%s"}',
 ODD = {
     "none": lambda body: body,
     "upper case": lambda body: body[:12] + body[12:].upper(),
-    "a digit is none": lambda body: body.replace(b"-", b"-g", 1)[: len(body) - 2] + b'"}',
+    "a letter for a digit": lambda body: body.replace(b"-", b"-g", 1)[: len(body) - 2] + b'"}',
     "a hyphen is elsewhere": lambda body: body[:21] + body[22:25] + b"-" + body[25:],
     "a hyphen is a digit": lambda body: body.replace(b"-", b"0", 1),
     "no hyphens": lambda body: body.replace(b"-", b"") + b"    ",

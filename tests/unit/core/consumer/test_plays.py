@@ -1,4 +1,4 @@
-"""Columns of plays, divided among shards: the same as play by play, in the order of arrival."""
+"""Dividing columns of plays among shards gives the same as dividing play by play, in the order of arrival."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

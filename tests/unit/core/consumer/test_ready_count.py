@@ -1,4 +1,4 @@
-"""RDY: small for a lone message, large for a backlog, never beyond what is allowed."""
+"""RDY is small for a lone message, large for a backlog, and never above its limit."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ from actors.core.consumer.ready_count import (
     ReadyCounts,
 )
 
-OLD_MS = 60_000.0  # of a message that has waited for certain
+OLD_MS = 60_000.0  # the age of a message that has certainly waited
 
 
 def test_it_starts_at_one_so_that_a_lone_message_is_flushed_at_once():
@@ -93,7 +93,7 @@ def test_reads_of_a_backlog_come_in_pieces_and_bring_nothing_down():
         assert rdy.after_read(1250 if now_ms % 300 == 0 else now_ms % 70, now_ms, OLD_MS, OLD_MS) == 1250
     for step in range(1, 4):
         rdy.after_read(4, 2000 + step * FALL_AFTER_MS, 0.2, 0.2)
-    assert rdy.ready_count == 4, "it is over"
+    assert rdy.ready_count == 4, "the backlog is over"
 
 
 def test_pieces_of_a_backlog_that_clocks_that_differ_could_explain_bring_nothing_down():

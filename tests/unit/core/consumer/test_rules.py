@@ -1,4 +1,4 @@
-"""The consumer's outstanding messages: finished once counted, resent until answered."""
+"""The consumer's outstanding messages: finished once they are counted, sent again until they are answered."""
 
 import json
 
@@ -28,7 +28,7 @@ def message_id(number):
 
 
 def read(*numbers, shard=0, bad=()):
-    """The content of one read: plays of one shard, by the numbers of their ids, and bad messages."""
+    """The content of one read: plays of one shard, and bad messages, with these numbers as ids."""
     parsed = Parsed()
     for number in numbers:
         parsed.plays.ids += message_id(number)
@@ -39,14 +39,14 @@ def read(*numbers, shard=0, bad=()):
 
 
 class AsksForNothing(ReadyCounts):
-    """Sets no RDY, which has tests of its own."""
+    """Never sets RDY. test_ready_count.py tests RDY."""
 
     def _ask(self, connection, ready_count):
         return []
 
 
 class Held(ConsumerRules):
-    """The rules, at one moment."""
+    """The rules, with the time fixed and RDY never set."""
 
     def __init__(self):
         super().__init__(SHARDS, 2500, AsksForNothing)
@@ -128,7 +128,7 @@ def test_nothing_is_finished_on_a_connection_that_is_gone():
     one = deliveries(1)
     (send,) = one.received(1, read(1))
     one.disconnected(1)
-    assert one.outstanding == 1, "the counter may count it; it is not forgotten"
+    assert one.outstanding == 1, "the message stays outstanding, because the counter may still count it"
     assert one.counted(0, [send.message.number]) == []
     assert one.outstanding == 0
     assert one.in_flight(1) == 0
@@ -200,7 +200,7 @@ steps = st.one_of(
 def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
     one = Held()
     connections, made, numbers = [], 0, 0
-    # A row: (state, connection, shard, number of its parcel, ids)
+    # letters: number -> (connection, ids). parcels: (connection, shard, the `Send`, ids).
     letters, parcels = {}, []
     for happening, facts in happenings:
         match happening:
@@ -257,6 +257,6 @@ def test_dead_letters_that_go_with_their_connection_end_a_pause():
     one = ConsumerRules(SHARDS, 1)
     one.connected(1, SOURCE, 2500)
     effects = one.received(1, read(bad=(5, 6)), 0, 0)
-    assert SetReadyCount(1, 0) in effects, "two are outstanding, and one is allowed"
+    assert SetReadyCount(1, 0) in effects, "two messages are outstanding, and only one is allowed"
     one.disconnected(1)
     assert one.connected(2, SOURCE, 2500) == [SetReadyCount(2, 1)]

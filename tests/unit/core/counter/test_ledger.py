@@ -1,4 +1,4 @@
-"""One shard's ledger by example: plays are counted, announced, taken, published."""
+"""One shard's ledger, by examples: plays are counted, announced, taken and published."""
 
 import pytest
 
@@ -15,7 +15,7 @@ NOW_MS = 1_000_000
 
 
 class Ids:
-    """Message ids that were not used before."""
+    """A source of message ids that were not used before."""
 
     def __init__(self):
         self.last = 0
@@ -33,7 +33,7 @@ def ledger(steps_below=0):
 
 
 def plays(*facts, ids=None, source="a/plays"):
-    """Plays as (video, arrival in ms)."""
+    """The message for these plays: (video, arrival in ms)."""
     ids = ids or IDS.take(len(facts))
     return Plays(
         1,
@@ -45,7 +45,7 @@ def plays(*facts, ids=None, source="a/plays"):
 
 
 def collected(answer):
-    """What a batch takes: (video, total, arrival in ms)."""
+    """The totals that a batch takes: (video, total, arrival in ms)."""
     columns = (
         unpack_videos(answer.videos),
         unpack_numbers(answer.totals),
@@ -55,7 +55,7 @@ def collected(answer):
 
 
 def pending(messages):
-    """What is announced: (video, arrival in ms, ordinal)."""
+    """The announced videos: (video, arrival in ms, ordinal)."""
     return [
         (video, ns // MS, ordinal)
         for one in messages
@@ -69,7 +69,7 @@ def pending(messages):
 
 
 def again(before, steps_below=0):
-    """The ledger that a counter loads after a kill: everything that was committed."""
+    """The ledger that a counter loads after a kill, with all that was committed."""
     changes = before.take_changes(NOW_MS)
     accounts = Accounts(changes.accounts.items())
     return Ledger(SeenIds(3_600_000, changes.seen), accounts, changes.tallies, steps_below)
@@ -113,7 +113,7 @@ def test_a_stamp_from_the_future_counts_as_now():
 
 @pytest.mark.parametrize("steps_below", [0, 100])
 def test_a_stamp_from_before_all_time_counts_as_the_first_nanosecond(steps_below):
-    # A reader of the ledger takes a negative number in an account for damage.
+    # Whoever reads the ledger considers a negative number in an account to be damage.
     one = ledger(steps_below)
     one.apply(plays((V, -5000), (V, 0), (W, 7)), NOW_MS)
     (announced,) = one.take_announcements()
@@ -171,7 +171,7 @@ def test_published_of_a_video_that_it_does_not_have_is_passed_over():
 
 
 def test_a_total_above_what_is_counted_is_not_told_again_until_it_is_passed():
-    """A ledger from a backup: the client knows more than it, and must never see a total fall."""
+    """The ledger is from a backup. The client knows a higher total, and must never see a total fall."""
     one = ledger()
     one.apply(plays((V, 10)), NOW_MS)
     one.publish([V], [3])
@@ -183,7 +183,7 @@ def test_a_total_above_what_is_counted_is_not_told_again_until_it_is_passed():
 
 
 def test_the_ends_of_the_taken_part_outlive_a_kill():
-    """Else the plays after a batch would be published with the arrival of those in it."""
+    """Otherwise the plays after a batch would be published with the arrival of the plays in it."""
     one = ledger()
     one.apply(plays((V, 10)), NOW_MS)
     one.collect(1, [V])
@@ -208,7 +208,7 @@ def test_a_total_inside_the_taken_part_keeps_the_older_arrival_early_and_never_l
     one.collect(1, [V])
     one.apply(plays((V, 20)), NOW_MS)
     one.collect(2, [V])
-    one.apply(plays((V, 5)), NOW_MS)  # came late: older than all before it
+    one.apply(plays((V, 5)), NOW_MS)  # a late play: older than all plays before it
     one.take_announcements()
     one.publish([V], [1])
     assert pending(one.take_announcements()) == [(V, 5, 2)]
@@ -290,12 +290,12 @@ def test_the_next_step_is_announced_when_one_leaves():
     one.take_announcements()
     one.collect(1, [V])
     assert pending(one.take_announcements()) == [(V, 20, 2)]
-    one.collect(2, [V])  # the first had failed: the same step again
+    one.collect(2, [V])  # the first batch failed, so the second takes the same step again
     assert collected(one.collect(3, [V])) == [(V, 1, 10)]
 
 
 def test_from_the_bound_on_the_oldest_arrival_counts_whichever_play_it_was():
-    """A late play is older than the play that made the first total without a step."""
+    """A late play is older than the play that made the first total without its own step."""
     one = ledger(steps_below=2)
     one.apply(plays((V, 10)), NOW_MS)
     one.apply(plays((V, 30)), NOW_MS)
@@ -317,7 +317,7 @@ def test_steps_outlive_a_kill():
 
 
 def test_steps_that_were_not_kept_are_told_at_once_with_the_oldest_arrival():
-    """The setting was off for a while."""
+    """`dispatch.realtime` was not "every_play" for a while, so no steps were kept."""
     one = ledger(steps_below=9)
     one.apply(plays((V, 30)), NOW_MS)
     one = again(one)

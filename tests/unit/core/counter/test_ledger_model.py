@@ -1,7 +1,7 @@
-"""The ledger against a model of plain lists: plays, redeliveries, batches, failures, kills.
+"""The ledger compared with a model of plain lists, through plays, redeliveries, batches, failures and kills.
 
-The model keeps, for each video, the arrivals of its plays in the order in which they were counted.
-A batch must always take the number of these arrivals, and the oldest unpublished one.
+The model keeps, for each video, the arrivals of its plays in the order in which they were counted. A batch
+must always take the number of these arrivals as the total, and the oldest unpublished arrival.
 """
 
 from unittest.mock import patch
@@ -72,7 +72,7 @@ class Model:
         self.commit()
 
     def collect(self, number):
-        """A batch leaves with the pending videos; or the batch that failed is collected again."""
+        """Let a batch leave with the pending videos. A batch that is on its way fails first."""
         self.fail()
         asked = sorted(self.waiting)
         taken = {video: self.waiting.pop(video) for video in asked}
@@ -84,7 +84,7 @@ class Model:
         for video in asked:
             count, published = len(self.arrivals[video]), self.published[video]
             if count == published:
-                assert video not in found, "nothing to publish, and it is taken"
+                assert video not in found, "a batch took a video that has no unpublished plays"
                 continue
             total, arrived_ns = found[video]
             assert total == (published + 1 if published + 1 < self.steps_below else count)
@@ -114,7 +114,7 @@ class Model:
         self.hear(self.ledger.recall())
 
     def kill_dispatcher(self, stored):
-        """The dispatcher restarts; it had stored the batch on its way, or not."""
+        """The dispatcher restarts. `stored`: whether it had stored the batch that is on its way."""
         if not stored:
             self.batch = {}
         self.waiting = {}
@@ -179,7 +179,7 @@ def follow(model, happenings):
 
 
 class OneByOne(Ledger):
-    """Add the plays of a batch by the rules, one video at a time."""
+    """A ledger that adds the plays of a message one video at a time."""
 
     def _add_all(self, rows, arrived_ns):
         for row in sorted(set(rows.tolist())):
@@ -210,7 +210,7 @@ def follow_both(happenings):
         for one in ledgers:
             one.apply(plays, 0 if number % 3 == 2 else NOW_MS)
             answer = one.collect(number, column)
-            if confirmed:  # also more than it has: of a ledger that is older than its client
+            if confirmed:  # with `more` > 0 the ledger is from a backup, and the client knows higher totals
                 totals = unpack_numbers(answer.totals)
                 one.publish(unpack_videos(answer.videos), [total + more for total in totals])
             accounts = dict(one.take_changes(NOW_MS).accounts.items())

@@ -1,4 +1,4 @@
-"""A counter's rules: the commit precedes every answer, and announcements precede the other answers."""
+"""A counter's rules: it commits before it answers, and it announces before it answers the dispatcher."""
 
 import pytest
 from hypothesis import given, settings
@@ -90,7 +90,7 @@ def test_the_confirmed_totals_are_committed_before_recorded_is_said():
 
 
 def test_what_is_pending_is_said_before_recorded():
-    """A dispatcher that drains ends on Recorded if it knows of no pending video."""
+    """A draining dispatcher ends when it hears `Recorded` and knows of no pending video."""
     machine = counting()
     machine.handle([plays(1, 10, V)], NOW_MS)
     machine.handle([Collect(1, V)], NOW_MS)

@@ -1,4 +1,4 @@
-"""Seen ids: a redelivery is recognized, per source, within the window, through restarts."""
+"""Seen ids: a redelivery from the same source is recognized within the window, also after restarts."""
 
 import pytest
 from hypothesis import given, settings
@@ -107,7 +107,7 @@ def test_expiry_looks_once_in_its_interval():
 
 
 class CountedMap(BitMap64):
-    """A bitmap that counts the ids that are added to or read from bitmaps one by one."""
+    """A bitmap that counts the ids that are added to bitmaps or read from them one by one."""
 
     handled = 0
 

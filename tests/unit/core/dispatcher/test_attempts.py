@@ -1,4 +1,4 @@
-"""When the client is tried again: pauses, the circuit, the rate."""
+"""When the next attempt may leave: pauses, the circuit, the rate limit."""
 
 import pytest
 
@@ -14,7 +14,7 @@ NOW_MS = 1_000_000
 
 
 def failed(times, jitter=1.0):
-    """Attempts of which so many failed, all of them now."""
+    """An `Attempts` after `times` failures in a row, all at NOW_MS."""
     attempts = Attempts(lambda: jitter)
     for _ in range(times):
         attempts.left(NOW_MS)

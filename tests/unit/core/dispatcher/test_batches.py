@@ -1,4 +1,4 @@
-"""The states of a batch: what the table has happens, and everything else is refused."""
+"""The states of a batch: an event that the table has for a state is allowed, every other event is refused."""
 
 import pytest
 

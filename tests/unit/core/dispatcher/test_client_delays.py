@@ -1,4 +1,4 @@
-"""How long the client held publishing up, against the plain sum over milliseconds."""
+"""How long the client delayed publishing, compared with a plain count of milliseconds."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +10,7 @@ from actors.core.dispatcher.client_delays import KEPT_MAX, ClientDelays
 def test_each_millisecond_of_the_hold_ups_counts_once(spans, from_ms):
     holdups, held, now_ms = ClientDelays(), set(), 1000
     for gap_ms, took_ms in spans:
-        began_ms = now_ms + gap_ms  # may reach back, but not behind the first
+        began_ms = now_ms + gap_ms  # may overlap the delay before
         now_ms = max(now_ms, began_ms + took_ms)
         holdups.add(began_ms, now_ms)
         floor_ms = max(held, default=began_ms - 1) + 1
@@ -21,7 +21,7 @@ def test_each_millisecond_of_the_hold_ups_counts_once(spans, from_ms):
 def test_only_what_is_after_an_instant_counts():
     holdups = ClientDelays()
     holdups.add(100, 200)
-    holdups.add(150, 250)  # 200 to 250
+    holdups.add(150, 250)  # adds only 200 to 250
     holdups.add(300, 400)
     assert [holdups.since(at_ms) for at_ms in (0, 150, 225, 275, 350, 400)] == [250, 200, 125, 100, 50, 0]
 

@@ -1,4 +1,4 @@
-"""How long before its deadline a video leaves: as the measured publishes ask for, within bounds."""
+"""How long before its deadline a video leaves: by the measured publish times, within bounds."""
 
 from hypothesis import given
 from hypothesis import strategies as st

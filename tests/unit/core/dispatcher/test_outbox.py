@@ -1,4 +1,4 @@
-"""A batch: its key comes from its content, and its payload is what INTERFACE says."""
+"""A batch: its key comes from its content, and its payload is the documented publish."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A dispatcher's rules, phase by phase and fault by fault."""
+"""A dispatcher's rules: each phase, and each fault."""
 
 import itertools
 
@@ -56,7 +56,7 @@ def dispatching(
 
 
 def pending(*facts):
-    """Videos as (video, ordinal), arrived now."""
+    """The message for videos that arrived now: (video, ordinal)."""
     return Pending(
         b"".join(video for video, _ in facts),
         pack_numbers(NOW_MS * MS for _ in facts),
@@ -65,7 +65,7 @@ def pending(*facts):
 
 
 def collected(number, *facts):
-    """The answer of a counter, as (video, total)."""
+    """A counter's answer with these totals: (video, total)."""
     return Collected(
         number,
         b"".join(video for video, _ in facts),
@@ -75,7 +75,7 @@ def collected(number, *facts):
 
 
 def asked(effects):
-    """What is collected: (counter, videos)."""
+    """The collected videos: (counter, videos)."""
     return [
         (effect.peer, unpack_videos(effect.message.videos))
         for effect in effects
@@ -94,7 +94,7 @@ def number_of(effects):
 
 
 def content(effects):
-    """What is delivered: video to total."""
+    """The content of the delivered batch: video to total."""
     (deliver,) = (effect for effect in effects if isinstance(effect, Deliver))
     return {entry.video: entry.plays for entry in deliver.batch.entries}
 
@@ -113,13 +113,13 @@ def told(effects):
 
 
 def sending(one, *facts, now_ms=NOW_MS):
-    """Let these (video, total) of counter 0 leave. The effects that send the batch."""
+    """Let a batch of these (video, total) of counter 0 leave. Returns the effects that send it."""
     number = number_of(one.handle(0, [pending(*facts)], now_ms))
     return one.handle(0, [collected(number, *facts)], now_ms)
 
 
 def delivered(one, *outcome, **more):
-    """What became of the batch on its way."""
+    """Give the batch on its way this outcome. Returns the effects."""
     (held,) = one.batches.within(*ON_ITS_WAY)
     return one.delivered(held.content.key, *outcome, **more)
 
@@ -268,7 +268,7 @@ def test_a_batch_without_an_answer_is_sent_again_as_it_is_before_anything_else()
 
 
 def test_a_refusal_after_an_attempt_without_an_answer_does_not_make_the_batch_anew():
-    """That attempt may have got through: the same totals under another key would be told twice."""
+    """The client may have accepted that attempt. Another key would publish the same totals twice."""
     one = dispatching(0)
     first = sending(one, (A, 1))
     delivered(one, Outcome.UNKNOWN, NOW_MS)
@@ -486,7 +486,7 @@ def test_a_drain_waits_for_a_counter_that_comes_back_in_the_middle_of_it():
     assert not one.drained
 
 
-# A new life
+# A dispatcher that starts with stored batches
 
 
 def test_a_batch_that_was_written_down_is_sent_again_first_and_under_its_key():
@@ -592,11 +592,11 @@ def test_the_first_deadline_after_a_restart_is_used_as_fully_as_the_others():
     assert after.wakeup_ms() >= NOW_MS + 0.98 * RULE.deadline_ms
 
 
-# A client that allows so many publishes a second
+# A client with a rate limit
 
 
 def publish_all(one, until_ms, took_ms=5):
-    """Let time pass until then, with a client that answers in `took_ms`. When each batch left."""
+    """Let time pass until `until_ms`; the client answers in `took_ms`. Returns when each batch left."""
     left_ms, now_ms = [], NOW_MS
     while (due_ms := one.wakeup_ms()) is not None and due_ms <= until_ms:
         now_ms = max(now_ms, due_ms)
@@ -646,7 +646,7 @@ def test_a_rate_holds_for_attempts_that_fail_too():
 
 
 def late_batch(one, leaves_ms):
-    """Let A, due by the deadline, leave at that time."""
+    """Let A, which has a deadline, leave at `leaves_ms`."""
     one.handle(0, [pending((A, 100))], NOW_MS)
     effects = one.wake(leaves_ms)
     one.handle(0, [collected(number_of(effects), (A, 100))], leaves_ms)

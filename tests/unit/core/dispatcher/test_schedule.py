@@ -1,4 +1,4 @@
-"""The deadlines of pending videos: by example, and against a list that is sorted each time."""
+"""The schedule of pending videos: by examples, and compared with a list that is sorted each time."""
 
 from math import ceil
 
@@ -164,7 +164,7 @@ def test_videos_whose_counter_is_gone_are_forgotten_but_not_those_on_their_way()
 
 
 def pending(offers, now_ms):
-    """The message for these (video, ms since it arrived, as a negative number, ordinal)."""
+    """The message for these offers: (video, arrival in ms relative to `now_ms`, ordinal)."""
     return Pending(
         b"".join(each for each, _, _ in offers),
         pack_numbers((now_ms + age_ms) * 1_000_000 + 999_999 for _, age_ms, _ in offers),
@@ -197,7 +197,7 @@ def test_of_deadlines_in_one_quarter_second_neither_first_nor_last_may_be_what_c
 
 def test_of_deadlines_in_one_quarter_second_as_many_go_ahead_as_must():
     one = schedule(batch_size_max=4, publish_ms=10)
-    hot(one, *[25] * 5, 150)  # one of them is too many for the one batch that is in time
+    hot(one, *[25] * 5, 150)  # one of the five does not fit into the only batch that is in time
     for number in range(4):
         one.offer(video(number), NOW_MS, 1, NOW_MS)
     assert one.take(NOW_MS)[1] == [video(10), *map(video, range(3))]
@@ -238,7 +238,7 @@ def test_the_deadlines_of_many_and_of_one_are_the_same():
 
 
 def hot(one, *deadlines_ms, first=10):
-    """Videos whose deadlines are so long after now."""
+    """Offer videos with these deadlines, in ms after now."""
     for number, deadline_ms in enumerate(deadlines_ms, first):
         one.offer(video(number), NOW_MS + deadline_ms - 60_000, 100, NOW_MS)
 
@@ -281,7 +281,7 @@ def test_batches_due_apart_do_not_hurry_one_another():
     one = schedule(batch_size_max=2, publish_ms=1000)
     hot(one, 10_000, 30_000, 30_500, 50_000)
     assert one.next_due_ms() == NOW_MS + 9000
-    hot(one, 10_500, 10_500, first=20)  # now the second batch holds one of these
+    hot(one, 10_500, 10_500, first=20)  # now the second batch holds one of these two
     assert one.next_due_ms() == NOW_MS + 8500
 
 
@@ -300,7 +300,7 @@ def test_deadlines_that_cannot_wait_for_a_realtime_batch_go_ahead_of_it():
 
 def test_of_several_batches_only_as_many_go_ahead_as_must():
     one = schedule(batch_size_max=4, publish_ms=1000)
-    hot(one, *[3500] * 9)  # when the next batch leaves after this one, two can still be in time: eight
+    hot(one, *[3500] * 9)  # the two batches after this one take eight in time: one goes ahead
     for number in range(4):
         one.offer(video(number), NOW_MS, 1, NOW_MS)
     assert one.take(NOW_MS)[1] == [video(10), *map(video, range(3))]
@@ -333,7 +333,7 @@ def test_what_a_video_takes_does_not_grow_with_how_many_are_pending():
 
 
 class Naive:
-    """The same in a list that is sorted each time, with every deadline looked at."""
+    """A naive schedule: it sorts its list each time and looks at every deadline."""
 
     def __init__(self, lead_time):
         self.waiting, self.taken, self.order, self.lead_time = {}, {}, 0, lead_time
@@ -362,7 +362,7 @@ class Naive:
         return [(line[0], line[2]) for line in sorted(lines)]
 
     def in_time(self, begin_ms, left_out=0):
-        """Whether batches from then on keep all deadlines but the first so many."""
+        """Whether batches from `begin_ms` on keep all deadlines except the first `left_out`."""
         return all(
             begin_ms + self.lead_time.lead_ms(place // SIZE) <= latest_ms
             for place, (latest_ms, _) in enumerate(self.deadlines()[left_out:])
@@ -380,7 +380,7 @@ class Naive:
         return min(dues, default=None)
 
     def ordered(self, now_ms):
-        """What leaves next, in its order."""
+        """The videos of the next batch, in order."""
         ahead, lingering = [], [self.due(one) for one in self.others()]
         if lingering:
             next_ms = now_ms + ceil(max(self.lead_time.publish_ms, self.lead_time.interval_ms))
@@ -445,7 +445,7 @@ def check_against_the_naive(happenings, interval_ms):
                 known = set(naive.waiting)
                 new = [not (line[0] in known or known.add(line[0])) for line in facts[0]]
                 for line, _ in sorted(zip(facts[0], new, strict=True), key=lambda pair: not pair[1]):
-                    naive.offer(*line, now_ms)  # those that did not wait first
+                    naive.offer(*line, now_ms)  # first the videos that were not pending
             case "take":
                 expected = naive.ordered(now_ms)
                 if not expected:
