@@ -28,6 +28,8 @@ from .system.exits import WriteUnavailable
 
 log = logging.getLogger(__name__)
 
+REUSED_LOG_INTERVAL_MS = 60_000
+
 
 class Counter(Actor[CounterInbox, Settings]):
     """The actor of one shard."""
@@ -51,6 +53,8 @@ class Counter(Actor[CounterInbox, Settings]):
         self._open = opener
         self._kinds = rules, ledger, seen_ids
         self._timer: Timer | None = None
+        self._reused_said = 0
+        self._say_reused_ms = 0
 
     async def init(self) -> Ready:
         """Read the ledger."""
@@ -60,7 +64,8 @@ class Counter(Actor[CounterInbox, Settings]):
         accounts, chunks, tallies = self._store.load()
         seen = seen_ids(int(settings.counters.dedupe_window_s * 1000), chunks)
         steps_below = dispatch.realtime_below if dispatch.realtime == "every_play" else 0
-        ledger = make_ledger(seen, accounts, tallies, steps_below)
+        ledger = make_ledger(seen, accounts, tallies, steps_below, self._now_ms())
+        self._reused_said = tallies.reused
         self.rules = rules(ledger, dispatch.realtime_below, int(dispatch.deadline_s * 1000))
         return Ready(
             note=f"{tallies.counted} plays of {len(ledger)} videos, {ledger.pending_count} of them pending; "
@@ -69,13 +74,14 @@ class Counter(Actor[CounterInbox, Settings]):
 
     def handle(self, peer: str, messages: list[CounterInbox]) -> None:
         """Count, commit and answer, as the rules say."""
-        self.effects.perform(self.rules.handle(messages, self._now_ms()))
+        self.effects.perform(self.rules.handle(messages, self._now_ms(), self.host.wall_ns()))
         due_ms = self.rules.wakeup_ms()
         if due_ms is not None and self._timer is None:
             delay_s = min(max(0, due_ms - self._now_ms()), HOLD_MS_MAX) / 1000
             self._timer = self.host.call_later(delay_s, self._wake)
         if peer == CONSUMER:
             self.host.say_resumed()
+            self._say_reused()
 
     def lost(self, peer: str) -> None:
         """Drop the messages for a lost peer: its next incarnation asks or sends again."""
@@ -91,6 +97,17 @@ class Counter(Actor[CounterInbox, Settings]):
         """Close the ledger in order."""
         self._store.close()
 
+    def _say_reused(self) -> None:
+        reused, now_ms = self.rules.ledger.tallies.reused, self._now_ms()
+        if reused > self._reused_said and now_ms >= self._say_reused_ms:
+            log.warning(
+                "%d messages came with an id that another message had before: an nsqd's clock was set "
+                "back before it started again, or two nsqds have one address. They are counted. Said once a "
+                "minute",
+                reused - self._reused_said,
+            )
+            self._reused_said, self._say_reused_ms = reused, now_ms + REUSED_LOG_INTERVAL_MS
+
     def _wake(self) -> None:
         self._timer = None
         self.effects.perform(self.rules.wake(self._now_ms()))
@@ -103,4 +120,4 @@ class Counter(Actor[CounterInbox, Settings]):
                 self.host.send(effect.peer, effect.message)
 
     def _now_ms(self) -> int:
-        return self.host.wall_ns() // 1_000_000
+        return self.host.monotonic_ms()

@@ -21,9 +21,10 @@ from itertools import count, islice
 
 import numpy as np
 
+from actors.core.columns import pack_numbers
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.ledger import LedgerChanges, Tallies
-from actors.core.counter.seen_ids import SeenIds
+from actors.core.counter.seen_ids import Admitted, SeenIds
 from actors.store import SqliteLedgerStore, ledger_path
 
 from .command import folder, parser
@@ -59,11 +60,11 @@ def main() -> None:
         numbers = _ids(random.Random(1), options.rate)
         ids = int(options.rate * options.seconds)
         for first in range(0, ids, IDS_A_COMMIT):
-            column = _column(numbers)
+            ids_column, stamps = _columns(numbers)
             now_ms = (BEGIN_NS + first * 10**9 // options.rate) // 1_000_000
             with timed("admit"):
-                redelivered = seen.admit(SOURCE, column, now_ms)
-            assert redelivered is None
+                admitted = seen.admit(SOURCE, ids_column, stamps, now_ms)
+            assert admitted == Admitted()
             with timed("expire"):
                 expired = seen.expire(now_ms)
             changes = LedgerChanges(nothing, seen.take_chunks(), expired, Tallies())
@@ -90,10 +91,12 @@ def _ids(chance: random.Random, rate: int) -> Iterator[int]:
             yield (moment << 22) | (77 << 12) | number
 
 
-def _column(ids: Iterator[int]) -> bytes:
+def _columns(ids: Iterator[int]) -> tuple[bytes, bytes]:
+    """Ids, and stamps in their milliseconds."""
     column = array("Q", islice(ids, IDS_A_COMMIT))
+    stamps = pack_numbers((id >> 22) * NSQD_MS_NS + place for place, id in enumerate(column))
     column.byteswap()
-    return column.tobytes()
+    return column.tobytes(), stamps
 
 
 if __name__ == "__main__":

@@ -19,13 +19,14 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from pyroaring import BitMap64
+import msgspec
 
-from actors.core.columns import pack_numbers
+from actors.core.columns import ID_BYTES, pack_numbers
 from actors.core.counter.ledger import Ledger
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.messages import Plays
 from actors.store import SqliteLedgerStore, ledger_path
+from actors.store.seen import INSERT, in_buckets, row_of
 
 from .command import folder, parser, show
 
@@ -60,7 +61,7 @@ class Shard:
             b"".join(played),
             pack_numbers([now_ms * 1_000_000] * len(played)),
         )
-        self.ledger.apply(plays, now_ms)
+        self.ledger.apply(plays, now_ms, now_ms * 1_000_000)
         changes = self.ledger.take_changes(now_ms)
         assert changes is not None
         self.store.commit(changes)
@@ -121,11 +122,12 @@ def _rows(state_dir: str, scattered: bool, number: int) -> int:
     with contextlib.closing(sqlite3.connect(ledger_path(state_dir, number))) as connection:
         if scattered:
             with connection:
-                together = connection.execute("SELECT * FROM seen").fetchall()
+                together = [one for rows in in_buckets(connection) for one in rows]
                 connection.execute("DELETE FROM seen")
-                for *name, ids in together:
-                    alone = ((*name, BitMap64([one]).serialize()) for one in BitMap64.deserialize(ids))
-                    connection.executemany("INSERT INTO seen VALUES (?, ?, ?, ?)", alone)
+                for chunk in together:
+                    keys = (chunk.keys[at : at + ID_BYTES] for at in range(0, len(chunk.keys), ID_BYTES))
+                    alone = (row_of(msgspec.structs.replace(chunk, keys=one)) for one in keys)
+                    connection.executemany(INSERT, alone)
         rows: int = connection.execute("SELECT count(*) FROM seen").fetchone()[0]
         return rows
 

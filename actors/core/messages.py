@@ -17,8 +17,9 @@ from msgspec import Struct
 class Plays(Struct, frozen=True, array_like=True, tag="plays"):
     """Consumer to counter: plays of that counter's videos, from one read of one nsqd.
 
-    `number`: `Counted` answers with it. `source`: "host:port/topic", or "embedded/topic"; message
-    ids are unique per source only. The columns have one value per play.
+    `number`: the answer, `Counted`, refers to it. `source`: all names of the nsqd, and the topic, as in
+    "127.0.0.1:4150 localhost:4150/plays"; message ids are unique per source only. The columns have one value
+    per play; `arrived_ns` is NSQ's stamp.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Rejected(Struct, frozen=True, array_like=True, tag="rejected"):
     number: int
     source: str
     ids: bytes
+    arrived_ns: bytes
 
 
 class Counted(Struct, frozen=True, array_like=True, tag="counted"):

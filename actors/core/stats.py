@@ -15,13 +15,17 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
 
 
 class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):
-    """A ledger: plays, redeliveries and dead letters since it began; its videos, and how many are pending."""
+    """A ledger: plays, redeliveries and dead letters since it began; its videos, and how many are pending.
+
+    `reused`: messages whose id had come before with another stamp.
+    """
 
     counted: int
     redelivered: int
     dead_lettered: int
     videos: int
     pending_videos: int
+    reused: int = 0
 
 
 class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):

@@ -23,18 +23,23 @@ class _Collector:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric once; called by prometheus_client."""
-        yield _plays(self._status["plays"])
+        yield from _plays(self._status["plays"])
         yield from _publishes(self._status["publishes"])
         yield from _client(self._status["client"])
         yield from _progress(self._status)
         yield from _children(self._status["children"])
 
 
-def _plays(plays: dict[str, int]) -> Metric:
+def _plays(plays: dict[str, int]) -> Iterator[Metric]:
     metric = CounterMetricFamily("playtally_plays", "Messages by outcome.", labels=["outcome"])
     for outcome in ("counted", "redelivered", "dead_lettered"):
         metric.add_metric([outcome], plays[outcome])
-    return metric
+    yield metric
+    yield CounterMetricFamily(
+        "playtally_reused_ids",
+        "Messages whose id came before with another stamp: an nsqd's clock was set back.",
+        value=plays["reused_ids"],
+    )
 
 
 def _publishes(publishes: dict[str, int]) -> Iterator[Metric]:

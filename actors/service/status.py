@@ -76,6 +76,8 @@ def _plays(counters: list[CounterStats], outstanding: int) -> dict[str, int]:
         "counted": counted,
         "redelivered": redelivered,
         "dead_lettered": dead_lettered,
+        # Counted as other messages: an nsqd whose clock was set back over a restart gives ids again.
+        "reused_ids": sum(one.reused for one in counters),
     }
 
 

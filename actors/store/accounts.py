@@ -6,23 +6,22 @@ of the file per video. Some commits also write the next part of the table (core/
 are deleted, a few per commit. To load the accounts, read journal and parts in the order in which they were
 written: the later value is right.
 
-Each value starts with a CRC-32, because SQLite does not check the content of a value.
+Each value has a checksum.
 """
 
 import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from zlib import crc32
 
 import msgspec
 
 from ..core.columns import narrow, widen
 from ..core.counter.accounts import PART_ROWS, AccountColumns, Accounts, Part
+from .checksum import seal, unseal
 from .database import refused
 
 DELETED_A_COMMIT_MAX = 16
-_CRC_BYTES = 4
 _decoder = msgspec.msgpack.Decoder(AccountColumns)
 _IN_ORDER = """
 SELECT number, 0 AS kind, accounts FROM journal UNION ALL SELECT number, 1, accounts FROM parts
@@ -88,15 +87,12 @@ def write_whole(connection: sqlite3.Connection, accounts: Accounts) -> None:
 
 
 def _encode(columns: AccountColumns) -> bytes:
-    content = msgspec.msgpack.encode(_each_column(columns, narrow))
-    return crc32(content).to_bytes(_CRC_BYTES, "big") + content
+    return seal(msgspec.msgpack.encode(_each_column(columns, narrow)))
 
 
 def _decode(content: bytes) -> AccountColumns:
     """The columns in a value. Raises `ValueError` if it is damaged."""
-    if crc32(content[_CRC_BYTES:]) != int.from_bytes(content[:_CRC_BYTES], "big"):
-        raise ValueError("a checksum does not match")
-    return _each_column(_decoder.decode(content[_CRC_BYTES:]), widen)
+    return _each_column(_decoder.decode(unseal(content)), widen)
 
 
 def _each_column(one: AccountColumns, change: Callable[[bytes], bytes]) -> AccountColumns:

@@ -14,9 +14,9 @@ from typing import Any
 from ..system.exits import StoreFailure, WriteUnavailable
 from ..system.locks import LOCK_TIMEOUT_S, lock_file
 from ..system.transactions import transaction
+from .formats import FORMAT, OLDEST_FORMAT, is_earlier, upgrade
 
-FORMAT = 3
-# Errors that may pass by themselves: the low 8 bits of SQLite's codes. The higher bits are details.
+# Errors that may pass by themselves, by the low 8 bits of SQLite's code. The higher bits are details.
 PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 WHAT_TO_DO = "It is left as it is: restore it from a backup, or use another supervisor.state_dir"
 
@@ -29,7 +29,10 @@ class Database:
     """An open SQLite file that only this process writes."""
 
     def __init__(self, path: Path, synchronous: str, lock: int):
-        """`lock`: the descriptor that holds the file's lock, which `close` releases."""
+        """Open a file that was checked, and rewrite it if it has an earlier format.
+
+        `lock`: the descriptor that holds the file's lock, which `close` releases.
+        """
         self.path = path
         self._lock = lock
         try:
@@ -37,7 +40,10 @@ class Database:
             try:
                 self.connection.execute("PRAGMA journal_mode = WAL")
                 self.connection.execute(f"PRAGMA synchronous = {synchronous}")
-            except sqlite3.Error:
+                if is_earlier(self.connection):
+                    with self.transaction() as connection:
+                        upgrade(connection)
+            except BaseException:
                 self.connection.close()
                 raise
         except sqlite3.Error as error:
@@ -96,13 +102,22 @@ def locked(path: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads, and leaves no trace. SQLite errors in the block raise `StoreFailure`."""
+    """A connection that only reads, and leaves no trace. SQLite errors in the block raise `StoreFailure`.
+
+    A store of an earlier format is read as if it had the newest: the connection is to a copy in memory.
+    """
     try:
         _check_whole(path)
         with contextlib.closing(
             sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=LOCK_TIMEOUT_S)
         ) as connection:
-            yield connection
+            if not is_earlier(connection):
+                yield connection
+                return
+            with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+                connection.backup(copy)
+                upgrade(copy)
+                yield copy
     except (OSError, sqlite3.Error) as error:
         raise refused(path, error) from error
 
@@ -110,10 +125,13 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
 def check_facts(path: Path, connection: sqlite3.Connection, expected: Facts) -> Facts:
     """The facts that a store keeps about itself. Raises `StoreFailure` if they differ from `expected`."""
     found = dict(connection.execute("SELECT key, value FROM meta"))
-    if found.get("format") != FORMAT:
+    number = found.get("format")
+    if number != FORMAT:
+        newer = type(number) is int and number > FORMAT
         raise StoreFailure(
-            f"{path}: has format {found.get('format')}, expected {FORMAT}: another version of playtally "
-            "wrote it; use that version, or another supervisor.state_dir"
+            f"{path}: has format {number}, expected {OLDEST_FORMAT} to {FORMAT}: "
+            f"{'a newer' if newer else 'another'} version of playtally wrote it; "
+            "use that version, or another supervisor.state_dir"
         )
     for key, value in expected.items():
         if key == "state" and key not in found:

@@ -1,31 +1,25 @@
-"""One shard's ledger on disk: accounts, seen message ids, tallies.
-
-A commit appends one row of seen ids per bucket. That is cheap to write, but a million rows are slow to read.
-So the rows of a bucket are merged into one when the bucket is loaded and when it has `ROWS_A_BUCKET_MAX`
-rows. Every `COMMITS_A_COMPACTION` commits, one bucket that gets no more ids is merged too. A commit merges at
-most one bucket.
-"""
+"""One shard's ledger on disk: accounts (`accounts.py`), seen messages (`seen.py`), tallies."""
 
 import logging
 import sqlite3
-from itertools import groupby
 from pathlib import Path
 
-from pyroaring import BitMap64
+import msgspec
 
 from ..core.counter.accounts import PUBLISHED, TOTAL, Accounts
 from ..core.counter.ledger import LedgerChanges, Tallies
-from ..core.counter.seen_ids import BUCKET_SHIFT, SeenChunk, union
+from ..core.counter.seen_ids import SeenChunk
 from ..system.exits import StoreFailure, WriteUnavailable
 from .accounts import AccountJournal, read_accounts
 from .database import Database, check_facts, locked, open_read_only, refused
 from .folder import claim
 from .mark import Mark, mark_path, read_mark
+from .seen import SeenRows
 
 log = logging.getLogger(__name__)
 
-ROWS_A_BUCKET_MAX = 64
-COMMITS_A_COMPACTION = 16
+_TALLIES = Tallies.__struct_fields__
+WRITE_TALLIES = f"UPDATE tallies SET commits = ?, {', '.join(f'{name} = ?' for name in _TALLIES)}"
 
 
 class SqliteLedgerStore:
@@ -45,7 +39,7 @@ class SqliteLedgerStore:
         self._mark = Mark(path)
         self._journal = AccountJournal(self._database.connection)
         self._accounts.next_part = self._journal.next_part
-        self._rows: dict[tuple[str, int], int] = {}
+        self._seen = SeenRows()
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('state', ?)", (ledgers.state,))
         self._mark.write(self._commits)
@@ -59,29 +53,17 @@ class SqliteLedgerStore:
         number = self._commits + 1
         with self._database.transaction() as connection:
             self._journal.write(connection, number, changes.accounts, changes.part)
-            connection.executemany(
-                "INSERT INTO seen VALUES (?, ?, ?, ?)",
-                [(one.source, one.bucket, one.received_ms, one.ids) for one in changes.seen],
-            )
-            connection.executemany("DELETE FROM seen WHERE source = ? AND bucket = ?", changes.expired)
-            rows = self._rows_after(changes)
-            touched = {(one.source, one.bucket) for one in changes.seen}
-            full = None if changes.expired else self._to_compact(rows, touched)  # one slow step per commit
-            if full is not None:
-                _compact(connection, full)
-                rows[full] = 1
+            try:
+                self._seen.write(connection, changes, self._commits)
+            except (TypeError, ValueError) as error:
+                raise sqlite3.DatabaseError(f"seen ids: {error}") from error
             tallies = changes.tallies
-            connection.execute(
-                "UPDATE tallies SET commits = ?, counted = ?, redelivered = ?, dead_lettered = ?",
-                (number, tallies.counted, tallies.redelivered, tallies.dead_lettered),
-            )
+            connection.execute(WRITE_TALLIES, (number, *msgspec.structs.astuple(tallies)))
         self._commits = number
         self._journal.wrote(number, changes.part)
+        self._seen.wrote(changes)
         # Commit before the mark: if the mark were ahead, a ledger that lost nothing would be refused.
         self._mark.write(number)
-        self._rows.update(rows)
-        for key in changes.expired:
-            self._rows.pop(key, None)
 
     def close(self) -> None:
         """Close the mark, then the file."""
@@ -90,103 +72,29 @@ class SqliteLedgerStore:
 
     def _load_seen(self) -> list[SeenChunk]:
         """Load one chunk per bucket, and merge the rows on disk too."""
-        rows = self._database.query(
-            "SELECT source, bucket, received_ms, ids FROM seen ORDER BY bucket, source"
-        )
-        chunks: list[SeenChunk] = []
-        merged: list[SeenChunk] = []
         try:
-            for key, group in groupby(rows, key=lambda row: (row[0], row[1])):
-                chunk, count = merge_chunks([SeenChunk(*row) for row in group])
-                chunks.append(chunk)
-                self._rows[key] = count
-                if count > 1:
-                    merged.append(chunk)
-        except (TypeError, ValueError) as error:
+            chunks, several = self._seen.load(self._database.connection)
+        except (TypeError, ValueError, sqlite3.Error) as error:
             raise refused(self._database.path, f"seen ids: {error}") from error
-        try:
-            self._write_merged(merged)
-        except WriteUnavailable as failure:
-            # A full disk: the rows are merged in memory now, and on disk at a later start.
-            log.warning("%s; the rows of seen ids stay as they are", failure)
+        if several:
+            try:
+                with self._database.transaction() as connection:
+                    for one in several:
+                        self._seen.replace(connection, one)
+                self._seen.merged(several)
+            except WriteUnavailable as failure:
+                # A full disk: the rows are merged in memory now, and on disk at a later start.
+                log.warning("%s; the rows of seen ids stay as they are", failure)
         return chunks
-
-    def _write_merged(self, merged: list[SeenChunk]) -> None:
-        if not merged:
-            return
-        with self._database.transaction() as connection:
-            for one in merged:
-                _replace(connection, one)
-        for one in merged:
-            self._rows[one.source, one.bucket] = 1
-
-    def _rows_after(self, changes: LedgerChanges) -> dict[tuple[str, int], int]:
-        """The number of rows after a commit, for each bucket that the commit touches."""
-        rows: dict[tuple[str, int], int] = {}
-        for one in changes.seen:
-            key = (one.source, one.bucket)
-            rows[key] = rows.get(key, self._rows.get(key, 0)) + 1
-        for key in changes.expired:
-            rows.pop(key, None)
-        return rows
-
-    def _to_compact(
-        self, rows: dict[tuple[str, int], int], touched: set[tuple[str, int]]
-    ) -> tuple[str, int] | None:
-        """The bucket whose rows this commit merges, or None."""
-        for key, count in rows.items():
-            if count >= ROWS_A_BUCKET_MAX:
-                return key
-        if self._commits % COMMITS_A_COMPACTION:
-            return None
-        closed = ((count, key) for key, count in self._rows.items() if count > 1 and key not in touched)
-        return max(closed, default=(0, None))[1]
-
-
-def merge_chunks(chunks: list[SeenChunk]) -> tuple[SeenChunk, int]:
-    """Merge the rows of one bucket. Returns the new row, and how many there were. Raises `ValueError`."""
-    first, maps = chunks[0], [ids_of(one) for one in chunks]
-    if len(chunks) == 1:
-        return first, 1
-    received_ms = max(one.received_ms for one in chunks)
-    return SeenChunk(first.source, first.bucket, received_ms, union(maps).serialize()), len(chunks)
-
-
-def ids_of(chunk: SeenChunk) -> BitMap64:
-    """The ids in a row. Raises `ValueError` if they are damaged."""
-    ids = BitMap64.deserialize(chunk.ids)
-    if not ids or ids.min() >> BUCKET_SHIFT != chunk.bucket or ids.max() >> BUCKET_SHIFT != chunk.bucket:
-        raise ValueError(f"a row of bucket {chunk.bucket} has no ids, or ids of another bucket")
-    return ids
 
 
 def read_tallies(path: Path, connection: sqlite3.Connection) -> tuple[int, Tallies]:
     """How many commits a ledger has, and what it counted in them. Raises `StoreFailure`."""
-    rows = connection.execute("SELECT commits, counted, redelivered, dead_lettered FROM tallies").fetchall()
+    rows = connection.execute(f"SELECT commits, {', '.join(_TALLIES)} FROM tallies").fetchall()
     if len(rows) != 1 or any(type(one) is not int or one < 0 for one in rows[0]):
         raise refused(path, f"its tallies are {rows}")
     commits, *tallies = rows[0]
     return commits, Tallies(*tallies)
-
-
-def _compact(connection: sqlite3.Connection, key: tuple[str, int]) -> None:
-    """Merge the rows of a bucket on disk. Raises `sqlite3.DatabaseError` if a row is damaged."""
-    rows = connection.execute(
-        "SELECT source, bucket, received_ms, ids FROM seen WHERE source = ? AND bucket = ?", key
-    ).fetchall()
-    if len(rows) > 1:
-        try:
-            _replace(connection, merge_chunks([SeenChunk(*row) for row in rows])[0])
-        except (TypeError, ValueError) as error:
-            raise sqlite3.DatabaseError(f"seen ids: {error}") from error
-
-
-def _replace(connection: sqlite3.Connection, chunk: SeenChunk) -> None:
-    """Replace the rows of a bucket with this one."""
-    connection.execute("DELETE FROM seen WHERE source = ? AND bucket = ?", (chunk.source, chunk.bucket))
-    connection.execute(
-        "INSERT INTO seen VALUES (?, ?, ?, ?)", (chunk.source, chunk.bucket, chunk.received_ms, chunk.ids)
-    )
 
 
 def check_commits(path: Path, commits: int, synchronous: str) -> None:

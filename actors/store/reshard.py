@@ -15,15 +15,15 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from ..core.columns import ID_BYTES
 from ..core.counter.accounts import Account, Accounts
 from ..core.counter.ledger import Tallies
-from ..core.counter.seen_ids import SeenChunk
+from ..core.counter.seen_ids import SeenChunk, merged
 from ..core.shards import shard_of
 from ..system import runfile
 from ..system.exits import Failure, StoreFailure
@@ -33,8 +33,9 @@ from ..system.transactions import transaction
 from .accounts import read_accounts, write_whole
 from .database import open_read_only, refused
 from .folder import RESHARDED, LedgerSet, find, make_files, sync, write
-from .ledger import ids_of, merge_chunks, read_tallies
+from .ledger import WRITE_TALLIES, read_tallies
 from .mark import mark_path
+from .seen import INSERT, in_buckets, row_of
 from .verify import verify
 
 
@@ -102,8 +103,9 @@ def _hold(state_dir: str) -> int:
 def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
     make_files(state_dir, new)
     divided: list[list[tuple[bytes, Account]]] = [[] for _ in range(new.shards)]
-    redelivered = dead_lettered = 0  # these counts belong to no video: the first new shard gets them
-    chunks: dict[tuple[int, str], list[SeenChunk]] = {}
+    redelivered = dead_lettered = reused = 0  # these counts belong to no video: the first new shard gets them
+    ran_ms = 0
+    seen: dict[tuple[str, int, bool], list[tuple[int, SeenChunk]]] = {}
     for shard in range(old.shards):
         path = old.ledger(state_dir, shard)
         with open_read_only(path) as connection:
@@ -112,21 +114,22 @@ def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
             _, tallies = read_tallies(path, connection)
             redelivered += tallies.redelivered
             dead_lettered += tallies.dead_lettered
-            seen = connection.execute(
-                "SELECT source, bucket, received_ms, ids FROM seen ORDER BY bucket, source"
-            )
-            for (source, bucket), group in groupby(seen, key=lambda row: (row[0], row[1])):
-                chunk, _ = merge_chunks([SeenChunk(*row) for row in group])
-                chunks.setdefault((bucket, source), []).append(chunk)
-    merged = [merge_chunks(parts)[0] for parts in chunks.values()]
+            reused, ran_ms = reused + tallies.reused, max(ran_ms, tallies.ran_ms)
+            for rows in in_buckets(connection):
+                one = merged(rows)
+                age_ms = tallies.ran_ms - one.received_ms
+                seen.setdefault((one.source, one.bucket, one.stamped), []).append((age_ms, one))
+    chunks = [
+        merged([msgspec.structs.replace(one, received_ms=ran_ms - age_ms) for age_ms, one in parts])
+        for parts in seen.values()
+    ]
     for shard, accounts in enumerate(divided):
-        tallies = Tallies(sum(account.total for _, account in accounts))
-        if shard == 0:
-            tallies = Tallies(tallies.counted, redelivered, dead_lettered)
-        _write_ledger(new.ledger(state_dir, shard), Accounts(accounts), merged, tallies)
+        others = (redelivered, dead_lettered, reused) if shard == 0 else (0, 0, 0)
+        tallies = Tallies(sum(account.total for _, account in accounts), *others, ran_ms)
+        _write_ledger(new.ledger(state_dir, shard), Accounts(accounts), chunks, tallies)
     batches = _copy_outbox(old.outbox(state_dir), new.outbox(state_dir))
     plays = sum(account.total for accounts in divided for _, account in accounts)
-    ids = sum(len(ids_of(chunk)) for chunk in merged)
+    ids = sum(len(chunk.keys) // ID_BYTES for chunk in chunks)
     return Resharded(old.shards, new.shards, plays, sum(map(len, divided)), ids, batches)
 
 
@@ -134,14 +137,8 @@ def _write_ledger(path: Path, accounts: Accounts, seen: list[SeenChunk], tallies
     """Write a ledger in one commit."""
     with _commit(path) as writer:
         write_whole(writer, accounts)
-        writer.executemany(
-            "INSERT INTO seen VALUES (?, ?, ?, ?)",
-            [(one.source, one.bucket, one.received_ms, one.ids) for one in seen],
-        )
-        writer.execute(
-            "UPDATE tallies SET commits = ?, counted = ?, redelivered = ?, dead_lettered = ?",
-            (1, tallies.counted, tallies.redelivered, tallies.dead_lettered),
-        )
+        writer.executemany(INSERT, map(row_of, seen))
+        writer.execute(WRITE_TALLIES, (1, *msgspec.structs.astuple(tallies)))
 
 
 def _copy_outbox(old: Path, new: Path) -> int:

@@ -14,17 +14,18 @@ import msgspec
 from msgspec import Struct
 
 from ..core import guids
+from ..core.columns import ID_BYTES
 from ..core.counter.accounts import Accounts
-from ..core.counter.seen_ids import SeenChunk
 from ..core.dispatcher.outbox import Batch
 from ..core.shards import shard_of
 from ..system.exits import StoreFailure
 from .accounts import read_accounts
 from .database import check_facts, open_read_only
 from .folder import LedgerSet, find
-from .ledger import check_accounts, ids_of, read_tallies
+from .ledger import check_accounts, read_tallies
 from .mark import mark_path, read_mark
 from .outbox import decode_totals
+from .seen import SELECT, chunk_of
 
 FINDINGS_MAX = 20  # twenty lines are enough to recognize a file that is wrong throughout
 
@@ -125,11 +126,9 @@ def _account_faults(accounts: Accounts, shard: int, shards: int) -> Iterator[str
 
 def _seen(connection: sqlite3.Connection) -> tuple[int, list[str]]:
     ids, faults = 0, []
-    for row in connection.execute("SELECT source, bucket, received_ms, ids FROM seen"):
+    for row in connection.execute(SELECT):
         try:
-            if not isinstance(row[0], str) or type(row[1]) is not int or type(row[2]) is not int:
-                raise ValueError(f"a row of seen ids holds {row[:3]}")
-            ids += len(ids_of(SeenChunk(*row)))
+            ids += len(chunk_of(*row).keys) // ID_BYTES
         except (TypeError, ValueError) as error:
             faults.append(f"seen ids: {error}")
     return ids, _first(iter(faults))

@@ -87,15 +87,15 @@ class NeverResumes(ReadyCounts):
 class AnswersBeforeCommit(CounterRules):
     """Sends `Counted` before the commit."""
 
-    def handle(self, inbox, now_ms):
-        return sorted(super().handle(inbox, now_ms), key=lambda effect: isinstance(effect, Commit))
+    def handle(self, inbox, now_ms, wall_ns):
+        return sorted(super().handle(inbox, now_ms, wall_ns), key=lambda effect: isinstance(effect, Commit))
 
 
 class ForgetsSeenIds(CounterRules):
     """Leaves the ids out of the commit."""
 
-    def handle(self, inbox, now_ms):
-        effects = super().handle(inbox, now_ms)
+    def handle(self, inbox, now_ms, wall_ns):
+        effects = super().handle(inbox, now_ms, wall_ns)
         return [
             Commit(structs.replace(one.changes, seen=[])) if isinstance(one, Commit) else one
             for one in effects
@@ -105,8 +105,8 @@ class ForgetsSeenIds(CounterRules):
 class IgnoresRecall(CounterRules):
     """Does not answer a dispatcher that asks for all pending videos."""
 
-    def handle(self, inbox, now_ms):
-        return super().handle([one for one in inbox if not isinstance(one, Recall)], now_ms)
+    def handle(self, inbox, now_ms, wall_ns):
+        return super().handle([one for one in inbox if not isinstance(one, Recall)], now_ms, wall_ns)
 
 
 class KeepsWhatItHeld(CounterRules):
@@ -119,8 +119,15 @@ class KeepsWhatItHeld(CounterRules):
 class SeesWithoutSource(SeenIds):
     """Takes ids as unique over all nsqds."""
 
-    def admit(self, source, column, now_ms):
-        return super().admit("", column, now_ms)
+    def admit(self, source, ids, stamps, now_ms):
+        return super().admit("", ids, stamps, now_ms)
+
+
+class SeesWithoutStamp(SeenIds):
+    """An id that an nsqd gave again counts as a redelivery."""
+
+    def admit(self, source, ids, stamps, now_ms):
+        return super().admit(source, ids, bytes(len(stamps)), now_ms)
 
 
 class ExpiresTooEarly(SeenIds):
@@ -134,7 +141,7 @@ class LosesLetters(Ledger):
     """Remembers the ids of dead letters, but does not count the letters."""
 
     def reject(self, rejected, now_ms):
-        self._seen.admit(rejected.source, rejected.ids, now_ms)
+        self._seen.admit(rejected.source, rejected.ids, rejected.arrived_ns, now_ms)
 
 
 class TellsANewerArrival(Ledger):
@@ -150,5 +157,5 @@ class TellsANewerArrival(Ledger):
 class SkipsSteps(Ledger):
     """Ignores `every_play`."""
 
-    def __init__(self, seen, accounts=None, tallies=None, steps_below=0):
-        super().__init__(seen, accounts, tallies)
+    def __init__(self, seen, accounts, tallies, steps_below, now_ms):
+        super().__init__(seen, accounts, tallies, now_ms=now_ms)

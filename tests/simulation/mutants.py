@@ -33,6 +33,7 @@ MUTANTS = {
         ("counting", broken_counting.IgnoresRecall, Invariant.CONVERGES, Invariant.DRAINED),
         ("counting", broken_counting.KeepsWhatItHeld, Invariant.CONVERGES),
         ("seen", broken_counting.SeesWithoutSource, Invariant.EXACT_TOTALS),
+        ("seen", broken_counting.SeesWithoutStamp, Invariant.FIN_AFTER_COMMIT),
         ("seen", broken_counting.ExpiresTooEarly, Invariant.EXACT_TOTALS),
         ("ledger", broken_counting.LosesLetters, Invariant.EXACT_TOTALS),
         ("ledger", broken_counting.TellsANewerArrival, Invariant.OLDEST_ARRIVAL),

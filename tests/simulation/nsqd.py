@@ -43,15 +43,29 @@ class Nsqd:
         self._held: dict[int, dict[bytes, Message]] = {}
         self._finished: list[Message] = []
         self._number = 0
+        self._back_ms = 0
+        self._times_set_back = 0
 
-    def put(self, now_ms: int, age_ms: int, body: bytes) -> int:
-        """Add a message. Returns its number. Numbers grow with time, as NSQ's do."""
-        pseudo_ms = (START_MS + now_ms) * 1_000_000 >> 20
+    def put(self, now_ms: int, age_ms: int, body: bytes) -> Message:
+        """Add a message. Ids grow with nsqd's clock, as NSQ's do.
+
+        Messages that get the same id after the clock was set back have stamps that differ by a nanosecond.
+        """
+        pseudo_ms = (START_MS + now_ms - self._back_ms) * 1_000_000 >> 20
         self._number = max(self._number + 1, pseudo_ms << 22 | NODE << 12)
-        message = Message(self._number, (START_MS + now_ms - age_ms) * 1_000_000, body)
+        while b"%016x" % self._number in self.messages:
+            self._number += 1  # a real nsqd would mix up two that it has at once
+        stamp_ns = (START_MS + now_ms - age_ms) * 1_000_000 + self._times_set_back
+        message = Message(self._number, stamp_ns, body)
         self.messages[message.id] = message
         self._waiting.append(message)
-        return self._number
+        return message
+
+    def set_back(self, by_ms: int) -> None:
+        """Its clock was set back while it did not run: from now on it gives ids again."""
+        self._back_ms += by_ms
+        self._times_set_back += 1
+        self._number = 0
 
     def connect(self, connection: int) -> None:
         """Connect a consumer. It gets no message before its RDY."""

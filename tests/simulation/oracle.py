@@ -13,7 +13,7 @@ from actors.core.messages import Plays, Rejected
 from .checks import Invariant, Violation
 from .disks import LedgerDisk
 
-Name = tuple[str, int]
+Name = tuple[str, int, int]  # source, id, stamp
 
 
 class Produced(NamedTuple):
@@ -63,13 +63,13 @@ class Oracle:
         """The number of messages that are not plays."""
         return sum(not one.video for one in self.produced.values())
 
-    def fresh_plays(self, messages: Iterable[Any], wall_ms: int, known: set[Name]) -> list[FreshPlay]:
-        """The plays that a ledger has to count of these messages, in its order, without the `known` ones."""
+    def fresh_plays(self, messages: Iterable[Any], wall_ns: int, known: set[Name]) -> list[FreshPlay]:
+        """What a ledger has to count of these messages, without those known, in its order."""
         fresh: list[FreshPlay] = []
         names = set(known)
         for message in messages:
             new = []
-            for play in _plays_of(message, wall_ms * 1_000_000):
+            for play in _plays_of(message, wall_ns):
                 if play.name not in self._committed and play.name not in names:
                     names.add(play.name)
                     new.append(play)
@@ -90,10 +90,9 @@ class Oracle:
             if total != plays:
                 raise Violation(Invariant.EXACT_TOTALS, f"a total of {total} for {plays} distinct plays")
 
-    def finished(self, source: str, ids: list[bytes]) -> None:
-        """The consumer finishes these messages."""
-        for text in ids:
-            name = (source, int(text, 16))
+    def finished(self, names: list[Name]) -> None:
+        """The consumer finishes these."""
+        for name in names:
             if not self.produced[name].video and name not in self.letters:
                 raise Violation(Invariant.LETTER_BEFORE_FIN, f"{name} has no dead letter")
             if name not in self._committed:
@@ -108,11 +107,12 @@ class Oracle:
 
 
 def _plays_of(message: Any, wall_ns: int) -> list[FreshPlay]:
-    if isinstance(message, Rejected):
-        return [FreshPlay(0, b"", (message.source, number)) for number in unpack_ids(message.ids)]
-    if not isinstance(message, Plays):
+    if not isinstance(message, Plays | Rejected):
         return []
-    # A stamp in the future counts as now.
-    stamps_ns = [min(stamp_ns, wall_ns) for stamp_ns in unpack_numbers(message.arrived_ns)]
-    names = [(message.source, number) for number in unpack_ids(message.ids)]
-    return [FreshPlay(*facts) for facts in zip(stamps_ns, unpack_videos(message.videos), names, strict=True)]
+    ids, stamps_ns = unpack_ids(message.ids), unpack_numbers(message.arrived_ns)
+    names = [(message.source, *one) for one in zip(ids, stamps_ns, strict=True)]
+    if isinstance(message, Rejected):
+        return [FreshPlay(0, b"", name) for name in names]
+    # A stamp from the future counts as now.
+    arrived_ns = [min(stamp_ns, wall_ns) for stamp_ns in stamps_ns]
+    return [FreshPlay(*facts) for facts in zip(arrived_ns, unpack_videos(message.videos), names, strict=True)]

@@ -89,14 +89,18 @@ class Outside:
             self._cut(queue)
         if fault.kind is Kind.NSQD_RESTART:
             queue.restart(fault.amount)
+        if fault.kind is Kind.NSQD_CLOCK:
+            queue.restart(0)
+            queue.set_back(fault.amount)
         self._pump(queue)
 
     def _put(self, play: Play) -> None:
         queue = self.queues[play.queue]
         video = self._videos[play.video] if play.video != BAD else b""
         body = b'{"video_id":"%b"}' % video.hex().encode() if video else self._random.choice(NO_PLAYS)
-        number = queue.put(self._clock.now_ms, play.age_ms, body)
-        self._world.oracle.produced[queue.source, number] = Produced(video, self._clock.now_ms, play.age_ms)
+        message = queue.put(self._clock.now_ms, play.age_ms, body)
+        name = (queue.source, int(message.id, 16), message.stamp_ns)
+        self._world.oracle.produced[name] = Produced(video, self._clock.now_ms, play.age_ms)
         self._pump(queue)
 
     def _pump(self, queue: Nsqd) -> None:
@@ -138,7 +142,7 @@ class Outside:
 
     def _letters(self, source: Any, connection: Any, letters: list[bytes], done: Any) -> None:
         for letter in map(json.loads, letters):
-            self._world.oracle.letters.add((letter["source"], int(letter["id"], 16)))
+            self._world.oracle.letters.add((letter["source"], int(letter["id"], 16), letter["arrived_at_ns"]))
         delay_ms = self._random.choice((1, 4, 60, 400))
         self._clock.after(delay_ms, self._world.run, source.process, self._lettered, source, connection, done)
 

@@ -119,7 +119,8 @@ class Connection:
         self.queue = queue
         self.parser = FrameParser(_bodies)
         self.is_broken = False
-        self.arrives_ms = self.reaches_ms = 0  # when the last bytes arrive: here, and at nsqd
+        self.stamps: dict[bytes, int] = {}  # of the messages that came, by their ids
+        self.arrives_ms = self.reaches_ms = 0  # when the last bytes do: here, and at nsqd
 
 
 class Source:
@@ -157,6 +158,7 @@ class Source:
         """Hand over one read."""
         parsed: Parsed = connection.parser.feed(data)
         if parsed.messages:
+            connection.stamps.update(_stamps(parsed))
             self._listener.received(connection.number, parsed)
             self._world.outside.check_outstanding(self.process.actor.rules.outstanding)
 
@@ -171,8 +173,9 @@ class Source:
         """Send FINs."""
         with self._world.effect(self.process, "Finish", Finish(connection, ids)):
             one = self.connections[connection]
-            texts = [ids[at : at + HEX_ID_BYTES] for at in range(0, len(ids), HEX_ID_BYTES)]
-            self._world.oracle.finished(one.queue.source, texts)
+            texts = _texts(ids)
+            names = [(one.queue.source, int(text, 16), one.stamps[text]) for text in texts]
+            self._world.oracle.finished(names)
             self._world.outside.finish(one, texts)
 
     def publish(self, connection: int, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
@@ -181,4 +184,13 @@ class Source:
             self._world.outside.dead_letter(self, self.connections[connection], bodies, done)
 
     def close(self) -> None:
-        """Do nothing."""
+        """Nothing."""
+
+
+def _texts(ids: bytes | bytearray) -> list[bytes]:
+    return [bytes(ids[at : at + HEX_ID_BYTES]) for at in range(0, len(ids), HEX_ID_BYTES)]
+
+
+def _stamps(parsed: Parsed) -> dict[bytes, int]:
+    stamps = dict(zip(_texts(parsed.plays.ids), parsed.plays.arrived_ns, strict=True))
+    return stamps | {one.id: one.arrived_ns for one in parsed.bad}

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     DISK = "disk fails"
     CUT = "connection to nsqd breaks"
     NSQD_RESTART = "nsqd restarts"
+    NSQD_CLOCK = "nsqd restarts with its clock set back"
     REDELIVER = "nsqd redelivers what is in flight"
     CLIENT_SLOW = "client is slow"
     CLIENT_REFUSES = "client refuses"
@@ -42,7 +43,7 @@ EFFECTS = {
 
 
 class Fault(Struct, frozen=True):
-    """One fault. `who`: the child. `amount`: ms of latency or of a jump, or messages replayed.
+    """One fault. `who`: the child or the nsqd. `amount`: ms of latency or of a jump, or messages replayed.
 
     At an effect: before or after the first effect of that kind from `at_ms` on.
     """
@@ -148,6 +149,10 @@ def _fault(random: Random, kind: Kind, shards: int) -> Fault:
             return Fault(kind, at_ms, who, lasts_ms=random.choice((200, 1200, 4000, 15_000)))
         case Kind.CUT | Kind.REDELIVER | Kind.NSQD_RESTART:
             return Fault(kind, at_ms, f"{random.randrange(QUEUES)}", amount=random.choice((0, 2, 30)))
+        case Kind.NSQD_CLOCK:
+            # In steps of the instants at which plays come: so it gives the same ids again.
+            back_ms = random.choice((100, 300, 1000))
+            return Fault(kind, at_ms, f"{random.randrange(QUEUES)}", amount=back_ms)
         case Kind.CLIENT_SLOW:
             return Fault(kind, at_ms, lasts_ms=random.randrange(2000), amount=random.choice((300, 1500)))
         case Kind.CLOCK:

@@ -29,9 +29,9 @@ def watched_counting(kind: type[CounterRules], actor: "WatchedCounter", oracle: 
     """These rules. The actor also learns which plays each of their commits counts."""
 
     class Watched(kind):  # type: ignore[misc,valid-type]
-        def handle(self, inbox: list[Any], now_ms: int) -> list[Any]:
-            fresh = oracle.fresh_plays(inbox, now_ms, actor.uncommitted())
-            effects: list[Any] = super().handle(inbox, now_ms)
+        def handle(self, inbox: list[Any], now_ms: int, wall_ns: int) -> list[Any]:
+            fresh = oracle.fresh_plays(inbox, wall_ns, actor.uncommitted())
+            effects: list[Any] = super().handle(inbox, now_ms, wall_ns)
             for effect in effects:
                 if isinstance(effect, Commit):
                     actor.expected.append((effect.changes, fresh))

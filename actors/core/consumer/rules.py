@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from ..columns import HEX_ID_BYTES, count
+from ..columns import HEX_ID_BYTES, count, pack_numbers
 from ..effects import Send
 from ..messages import Plays, Rejected
 from ..shards import counter_of
@@ -90,7 +90,8 @@ class ConsumerRules:
             for shard, ids, videos, arrived_ns in parsed.plays.by_shard(self._shards)
         ]
         bad_ids = b"".join(one.id for one in parsed.bad)
-        rejected = Rejected(self._next_number(), source, _binary(bad_ids))
+        stamps = pack_numbers(one.arrived_ns for one in parsed.bad)
+        rejected = Rejected(self._next_number(), source, _binary(bad_ids), stamps)
         self._in_flight[connection] += parsed.messages
         self._outstanding += parsed.messages
         effects: list[Send | DeadLetter | SetReadyCount] = [

@@ -23,7 +23,7 @@ value is the oldest arrival of all plays from `steps_below` on.
 from collections.abc import Iterable
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ..columns import (
     ID_BYTES,
@@ -49,11 +49,17 @@ CHANGES_A_PART = 4 * PART_ROWS
 
 
 class Tallies(Struct, frozen=True):
-    """The counts of a ledger since it was made."""
+    """The counts of a ledger since it was made.
+
+    `reused`: messages, counted or dead-lettered, whose id had come before with another stamp. `ran_ms`: the
+    clock of the ledger, which runs only while a counter does.
+    """
 
     counted: int = 0
     redelivered: int = 0
     dead_lettered: int = 0
+    reused: int = 0
+    ran_ms: int = 0
 
 
 class LedgerChanges(Struct, frozen=True):
@@ -78,11 +84,13 @@ class Ledger:
         accounts: Accounts | None = None,
         tallies: Tallies = Tallies(),
         steps_below: int = 0,
+        now_ms: int = 0,
     ):
-        """Takes over `accounts`: no other code may change them from now on."""
+        """Takes over `accounts`: no other code may change them from now on. `now_ms` is monotonic."""
         self._seen = seen
         self._accounts = Accounts() if accounts is None else accounts
         self._tallies = tallies
+        self._clock_began_ms = now_ms - tallies.ran_ms
         self._steps_below = steps_below
         self._dirty: list[Int64s] = []
         self._dirty_few: set[int] = set()
@@ -103,8 +111,8 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._accounts)
 
-    def apply(self, plays: Plays, now_ms: int) -> None:
-        """Count the plays of a batch that were not counted before.
+    def apply(self, plays: Plays, now_ms: int, wall_ns: int) -> None:
+        """Count the plays of a batch that were not counted before. `now_ms` is monotonic.
 
         A stamp in the future (nsqd's clock is ahead) is clamped to now, because a deadline must not move out.
         A negative stamp is clamped to 1 ns, because 0 means "no arrival". Raises `ValueError`, leaving the
@@ -114,26 +122,28 @@ class Ledger:
         columns = count(plays.videos, VIDEO_BYTES), count(plays.arrived_ns, NUMBER_BYTES)
         if columns != (plays_count, plays_count):
             raise ValueError(f"{plays_count} ids, {columns[0]} videos, {columns[1]} arrivals")
-        places = self._seen.admit(plays.source, plays.ids, now_ms)
+        admitted = self._seen.admit(plays.source, plays.ids, plays.arrived_ns, self._ran_ms(now_ms))
+        places = admitted.places
         if places is not None:
             self._count(redelivered=plays_count - len(places))
             plays_count = len(places)
         if plays_count and (self._steps_below or plays_count <= FEW):
-            self._add_each(plays, places, now_ms * 1_000_000)
+            self._add_each(plays, places, wall_ns)
         elif plays_count:
             videos, arrived_ns = video_words(plays.videos), numbers_of(plays.arrived_ns)
             if places is not None:
                 videos, arrived_ns = videos[places], arrived_ns[places]
-            arrived_ns = np.maximum(np.minimum(arrived_ns, now_ms * 1_000_000), 1)
+            arrived_ns = np.maximum(np.minimum(arrived_ns, wall_ns), 1)
             self._add_all(self._accounts.rows_of(videos, open_new=True), arrived_ns)
-        self._count(counted=plays_count)
+        self._count(counted=plays_count, reused=admitted.reused)
 
     def reject(self, rejected: Rejected, now_ms: int) -> None:
-        """Count dead letters that were not counted before."""
-        places = self._seen.admit(rejected.source, rejected.ids, now_ms)
+        """Count dead letters that were not counted before. `now_ms` is monotonic."""
+        ran_ms = self._ran_ms(now_ms)
+        admitted = self._seen.admit(rejected.source, rejected.ids, rejected.arrived_ns, ran_ms)
         messages = count(rejected.ids, ID_BYTES)
-        fresh = messages if places is None else len(places)
-        self._count(dead_lettered=fresh, redelivered=messages - fresh)
+        fresh = messages if admitted.places is None else len(admitted.places)
+        self._count(dead_lettered=fresh, redelivered=messages - fresh, reused=admitted.reused)
 
     def collect(self, number: int, videos: Iterable[bytes]) -> Collected:
         """Put the totals of these videos into the batch with this `number`, which leaves now."""
@@ -197,6 +207,7 @@ class Ledger:
     def take_changes(self, now_ms: int) -> LedgerChanges | None:
         """The changes since the last call, to be committed, or None."""
         seen = self._seen.take_chunks()
+        self._tallies = structs.replace(self._tallies, ran_ms=self._ran_ms(now_ms))
         if not self._dirty and not self._dirty_few and not seen:
             return None
         dirty, self._dirty = self._dirty, []
@@ -211,7 +222,8 @@ class Ledger:
         if self._dirty_since_part >= CHANGES_A_PART:
             self._dirty_since_part -= CHANGES_A_PART
             part = self._accounts.take_part()
-        return LedgerChanges(changed, seen, self._seen.expire(now_ms), self._tallies, part)
+        expired = self._seen.expire(self._tallies.ran_ms)
+        return LedgerChanges(changed, seen, expired, self._tallies, part)
 
     def _add_all(self, rows: Int64s, arrived_ns: Int64s) -> None:
         """Do for many plays what `_add` does for one. The two usual cases are done a column at a time."""
@@ -299,12 +311,17 @@ class Ledger:
         cells = self._accounts.cells
         return np.flatnonzero(cells[:, PUBLISHED] < cells[:, TOTAL])
 
-    def _count(self, counted: int = 0, redelivered: int = 0, dead_lettered: int = 0) -> None:
+    def _ran_ms(self, now_ms: int) -> int:
+        return now_ms - self._clock_began_ms
+
+    def _count(self, counted: int = 0, redelivered: int = 0, dead_lettered: int = 0, reused: int = 0) -> None:
         before = self._tallies
         self._tallies = Tallies(
             before.counted + counted,
             before.redelivered + redelivered,
             before.dead_lettered + dead_lettered,
+            before.reused + reused,
+            before.ran_ms,
         )
 
 

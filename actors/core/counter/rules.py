@@ -37,15 +37,18 @@ class CounterRules:
         self._hold_ms = min(HOLD_MS_MAX, deadline_ms // HOLD_SHARE)
         self._said_ms = 0
 
-    def handle(self, inbox: list[CounterInbox], now_ms: int) -> list[Commit | Send]:
-        """Handle messages that were received together. Returns the effects, in order."""
+    def handle(self, inbox: list[CounterInbox], now_ms: int, wall_ns: int) -> list[Commit | Send]:
+        """Handle messages that were received together. Returns the effects, in order.
+
+        `now_ms` is monotonic.
+        """
         ledger = self.ledger
         counted: list[int] = []
         answers: list[Send] = []
         for message in inbox:
             match message:
                 case Plays():
-                    ledger.apply(message, now_ms)
+                    ledger.apply(message, now_ms, wall_ns)
                     counted.append(message.number)
                 case Rejected():
                     ledger.reject(message, now_ms)
@@ -68,7 +71,7 @@ class CounterRules:
         if counted:
             effects.append(Send(CONSUMER, Counted(counted)))
         least = ledger.least_announced
-        held = 0 <= now_ms - self._said_ms < self._hold_ms and not answers
+        held = now_ms - self._said_ms < self._hold_ms and not answers
         if least is not None and (least < self._at_once_below or not held):
             effects += self.wake(now_ms)
         effects.extend(answers)
@@ -92,4 +95,5 @@ class CounterRules:
             tallies.dead_lettered,
             len(self.ledger),
             self.ledger.pending_count,
+            tallies.reused,
         )

@@ -1,146 +1,301 @@
-"""The ids of the messages that a ledger has counted, by which it recognizes a redelivery.
+"""The messages that a ledger has counted, by which it recognizes a redelivery.
 
-Pure. A message is identified by its source (nsqd and topic) and its 64-bit id: the ids of two nsqds can
-collide, those of one nsqd can't. Ids are ordered by time (nsqd/guid.go: pseudo-milliseconds, node, sequence).
-So each bucket holds the ids of some seconds of the ids' own time, in one bitmap: a batch is looked up in one
-or two bitmaps, and old ids are dropped a bucket at a time. Memory is bounded by `window_ms` times the rate:
-about 2 bytes per id.
+Pure. A message is identified by its source (nsqd and topic), its 64-bit id and its stamp, the nanosecond in
+which nsqd received it. A redelivery has the id and the stamp of the first delivery. An nsqd whose clock was
+set back over a restart gives ids again: those are other messages, and they have other stamps.
+
+Ids are ordered by time (nsqd/guid.go: pseudo-milliseconds, node, sequence). So each bucket holds the messages
+of some seconds of the ids' own time, and old messages are dropped a bucket at a time. A key is a message in
+64 bits: the low bits of its id, which its bucket completes, then the low bits of its stamp. A bucket keeps
+its keys in a few sorted runs, as a log-structured merge tree does (O'Neil 1996). So a message takes 8 bytes
+in memory and on disk, at any rate of messages.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
+import numpy as np
+import numpy.typing as npt
 from msgspec import Struct
-from pyroaring import BitMap64
 
-from ..columns import unpack_ids
+from ..columns import Bools, count, numbers_of, unpack_ids, unpack_numbers
 
 # The low 34 bits of an id are 4.3 s of nsqd's time: a bucket is small enough to drop without a pause.
 BUCKET_SHIFT = 34
+# The low 30 bits of a stamp are 1.07 s; the id says which second, because nsqd makes both at once.
+STAMP_BITS = 30
 EXPIRY_INTERVAL_MS = 1000
+FEW = 16  # up to this many are looked up one by one: for a lone play, the CPU caches have no numpy code
+LATEST_MAX = 256  # single messages that a bucket keeps before it makes a run of them
+
+Keys = npt.NDArray[np.uint64]
+_ID_MASK, _STAMP_MASK = (1 << BUCKET_SHIFT) - 1, (1 << STAMP_BITS) - 1
+_ID_IN_KEY = np.uint64(_ID_MASK << STAMP_BITS)
+_STORED = np.dtype("<u8")
+_NONE: Keys = np.zeros(0, np.uint64)
 
 
 class SeenChunk(Struct, frozen=True):
-    """The ids that one commit adds to one bucket: a row of the store. `ids` is a serialized `BitMap64`."""
+    """The messages that one commit adds to one bucket: a row of the store.
+
+    `received_ms`: when the last of them was received, on the clock of the ledger. `keys`: 8 bytes per
+    message, little-endian. `stamped`: False for messages that an earlier version stored, which kept no
+    stamps.
+    """
 
     source: str
     bucket: int
     received_ms: int
-    ids: bytes
+    keys: bytes
+    stamped: bool = True
+
+
+class Admitted(Struct, frozen=True):
+    """Which messages of a column are new: their places, or None if all are.
+
+    `reused`: how many of the new ones have an id that came before with another stamp.
+    """
+
+    places: list[int] | None = None
+    reused: int = 0
 
 
 class _Bucket:
-    __slots__ = ("ids", "received_ms")
+    """The messages of one bucket.
+
+    `runs`: sorted, each at least twice as long as the next. `latest`: stamp by id, of single messages that
+    are in no run yet. `unstamped`: a run of keys whose stamp is 0.
+    """
+
+    __slots__ = ("latest", "received_ms", "runs", "unstamped")
 
     def __init__(self) -> None:
-        self.ids = BitMap64()
+        self.runs: list[Keys] = []
+        self.latest: dict[int, int] = {}
+        self.unstamped = _NONE
         self.received_ms = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self.runs)) + len(self.latest) + len(self.unstamped)
+
+    def find(self, keys: Keys) -> tuple[Bools, Bools]:
+        """For each of these sorted keys: whether it is in a run, and whether a key with its id is."""
+        known, same_id = np.zeros((2, len(keys)), np.bool_)
+        ids = keys & _ID_IN_KEY
+        for run in self.runs:
+            if run[0] & _ID_IN_KEY <= ids[-1] and ids[0] <= run[-1]:
+                found = (_not_below(run, ids) & _ID_IN_KEY) == ids
+                if found.any():
+                    same_id |= found
+                    known |= _not_below(run, keys) == keys
+        if len(self.unstamped):
+            known |= _not_below(self.unstamped, ids) == ids
+        return known, same_id
+
+    def add(self, run: Keys) -> None:
+        """Add sorted keys that are not here."""
+        while self.runs and len(self.runs[-1]) < 2 * len(run):
+            run = np.concatenate((self.runs.pop(), run))
+            run.sort(kind="stable")  # it merges sorted runs
+        self.runs.append(run)
+
+    def add_one(self, id: int, stamp: int) -> tuple[bool, bool]:
+        """Add a message, unless it is here. Both parts are the low bits.
+
+        Returns whether it is new, and whether a message with its id and another stamp was here.
+        """
+        latest = self.latest.get(id)
+        if latest == stamp:
+            return False, False
+        key = id << STAMP_BITS | stamp
+        known = reused = False
+        if len(self.unstamped) or any(
+            run[0] >> STAMP_BITS <= id <= run[-1] >> STAMP_BITS for run in self.runs
+        ):
+            known, reused = (bool(one[0]) for one in self.find(np.array([key], np.uint64)))
+        if known:
+            return False, False
+        if latest is not None or len(self.latest) == LATEST_MAX:
+            self.settle()
+        self.latest[id] = stamp
+        return True, reused or latest is not None
+
+    def settle(self) -> None:
+        """Make a run of the latest messages."""
+        if self.latest:
+            keys = np.array([id << STAMP_BITS | stamp for id, stamp in self.latest.items()], np.uint64)
+            self.latest.clear()
+            keys.sort()
+            self.add(keys)
+
+    def take_over(self, other: "_Bucket") -> None:
+        """Add all that another bucket of the same number has."""
+        self.settle()
+        other.settle()
+        for run in other.runs:
+            missing = run[~self.find(run)[0]]
+            if len(missing):
+                self.add(missing)
+        self.unstamped = np.union1d(self.unstamped, other.unstamped)
+        self.received_ms = max(self.received_ms, other.received_ms)
 
 
 class SeenIds:
-    """The ids counted within the window, and which of them are not stored yet."""
+    """The messages counted within the window, and which of them are not stored yet.
+
+    A source is a text with all names of an nsqd, and a topic: "127.0.0.1:4150 localhost:4150/plays". Two
+    texts that share a name are one source.
+    """
 
     def __init__(self, window_ms: int, stored: Iterable[SeenChunk] = ()):
+        """`window_ms`: how long a message is known at least after the last of its bucket was received."""
         self.window_ms = window_ms
+        self._sources: dict[str, str] = {}  # by text: the text that all of the source's buckets are under
+        self._names: dict[str, str] = {}  # the same by name and topic
         self._buckets: dict[tuple[str, int], _Bucket] = {}
-        self._fresh: dict[tuple[str, int], BitMap64] = {}
+        self._fresh: dict[tuple[str, int], list[bytes]] = {}
         self._received_ms = 0
         self._expiry_due_ms = 0
-        parts: dict[tuple[str, int], list[BitMap64]] = {}
-        received_ms: dict[tuple[str, int], int] = {}
+        parts: dict[tuple[str, int, bool], list[Keys]] = {}
         for chunk in stored:
-            key = (chunk.source, chunk.bucket)
-            parts.setdefault(key, []).append(BitMap64.deserialize(chunk.ids))
-            received_ms[key] = max(received_ms.get(key, 0), chunk.received_ms)
-        for key, maps in parts.items():
-            self._put(*key, union(maps), received_ms[key])
+            source = self._source(chunk.source)
+            parts.setdefault((source, chunk.bucket, chunk.stamped), []).append(keys_of(chunk))
+            bucket = self._bucket(source, chunk.bucket)
+            bucket.received_ms = max(bucket.received_ms, chunk.received_ms)
+        for (source, number, stamped), keys in parts.items():
+            bucket = self._bucket(self._sources[source], number)
+            if stamped:
+                bucket.add(np.unique(np.concatenate(keys)))
+            else:
+                bucket.unstamped = np.union1d(bucket.unstamped, np.concatenate(keys))
 
-    def admit(self, source: str, column: bytes, now_ms: int) -> list[int] | None:
-        """Add a packed column of ids. Returns the places of the new ids in it, or None if all are new."""
-        ids = unpack_ids(column)
-        if not ids:
-            return None
+    def admit(self, source: str, ids: bytes, stamps: bytes, now_ms: int) -> Admitted:
+        """Add the messages of two packed columns, but for those that are known.
+
+        Raises `ValueError`, leaving the state unchanged, if the columns differ in length.
+        """
+        messages = count(ids, 8)
+        if (len(ids), len(stamps)) != (8 * messages, 8 * messages):
+            raise ValueError(f"{len(ids)} bytes of ids, {len(stamps)} of stamps, expected 8 per message")
+        if not messages:
+            return Admitted()
         self._received_ms = max(self._received_ms, now_ms)
-        batch = BitMap64(ids)
-        keys = self._keys(source, batch)
-        if len(batch) == len(ids) and not any(self._known(key, batch) for key in keys):
-            self._remember(source, batch, keys, now_ms)
-            return None
-        new, places = BitMap64(), []
-        for place, number in enumerate(ids):
-            bucket = self._buckets.get((source, number >> BUCKET_SHIFT))
-            if number not in new and (bucket is None or number not in bucket.ids):
-                new.add(number)
-                places.append(place)
-        if new:
-            self._remember(source, new, self._keys(source, new), now_ms)
-        return places
+        if messages <= FEW:
+            return self._admit_few(source, ids, stamps)
+        return self._admit_many(source, ids, stamps)
 
     def take_chunks(self) -> list[SeenChunk]:
-        """The ids admitted since the last call, for the store."""
+        """The messages admitted since the last call, for the store."""
         chunks = [
-            SeenChunk(source, bucket, self._received_ms, ids.serialize())
-            for (source, bucket), ids in self._fresh.items()
+            SeenChunk(source, number, self._received_ms, b"".join(keys))
+            for (source, number), keys in self._fresh.items()
         ]
         self._fresh = {}
         return chunks
 
     def expire(self, now_ms: int) -> list[tuple[str, int]]:
-        """Drop buckets that got no id for `window_ms`. Returns their keys, for the store to delete them."""
+        """Drop buckets that got no message for `window_ms`.
+
+        Returns under which source and bucket the store has rows of them.
+        """
         if now_ms < self._expiry_due_ms:
             return []
         self._expiry_due_ms = now_ms + EXPIRY_INTERVAL_MS
         old = [key for key, bucket in self._buckets.items() if bucket.received_ms + self.window_ms < now_ms]
         for key in old:
             del self._buckets[key]
-        return old
+        texts = self._sources.items() if old else ()
+        return [(text, number) for source, number in old for text, one in texts if one == source]
 
     def __len__(self) -> int:
-        return sum(len(bucket.ids) for bucket in self._buckets.values())
+        return sum(map(len, self._buckets.values()))
 
-    def _keys(self, source: str, batch: BitMap64) -> list[tuple[str, int]]:
-        low, high = batch.min() >> BUCKET_SHIFT, batch.max() >> BUCKET_SHIFT
-        if high - low <= 1:
-            return [(source, bucket) for bucket in range(low, high + 1)]
-        return [(source, bucket) for bucket in sorted({number >> BUCKET_SHIFT for number in batch})]
+    def _admit_few(self, source: str, ids: bytes, stamps: bytes) -> Admitted:
+        under = self._source(source)
+        places, reused = [], 0
+        for place, (id, stamp) in enumerate(zip(unpack_ids(ids), unpack_numbers(stamps), strict=True)):
+            bucket = self._bucket(under, id >> BUCKET_SHIFT)
+            low_id, low_stamp = id & _ID_MASK, stamp & _STAMP_MASK
+            is_new, is_reused = bucket.add_one(low_id, low_stamp)
+            if is_new:
+                places.append(place)
+                reused += is_reused
+                key = (low_id << STAMP_BITS | low_stamp).to_bytes(8, "little")
+                self._remember(bucket, (source, id >> BUCKET_SHIFT), key)
+        return Admitted(None if place + 1 == len(places) else places, reused)
 
-    def _known(self, key: tuple[str, int], batch: BitMap64) -> bool:
-        bucket = self._buckets.get(key)
-        return bucket is not None and batch.intersect(bucket.ids)
+    def _admit_many(self, source: str, ids: bytes, stamps: bytes) -> Admitted:
+        under = self._source(source)
+        whole = np.frombuffer(ids, ">u8").astype(np.uint64)
+        low_stamps = numbers_of(stamps).view(np.uint64) & np.uint64(_STAMP_MASK)
+        keys = (whole & np.uint64(_ID_MASK)) << np.uint64(STAMP_BITS) | low_stamps
+        numbers = whole >> np.uint64(BUCKET_SHIFT)
+        in_order = (whole[1:] > whole[:-1]).all()
+        # lexsort is stable: of equal messages, the first one stays first
+        order = np.arange(len(keys)) if in_order else np.lexsort((keys, numbers))
+        keys, numbers = keys[order], numbers[order]
+        starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] ^ np.uint64(1)))
+        new, reused = np.ones(len(keys), np.bool_), 0
+        for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(keys)], strict=True):
+            number = int(numbers[start])
+            bucket, part = self._bucket(under, number), keys[start:end]
+            bucket.settle()
+            known, same_id = bucket.find(part)
+            same = part[1:] & _ID_IN_KEY == part[:-1] & _ID_IN_KEY
+            known[1:] |= part[1:] == part[:-1]
+            same_id[1:] |= same
+            new[start:end] = ~known
+            added = part[~known]
+            reused += int((same_id & ~known).sum())
+            if len(added):
+                bucket.add(added)
+                self._remember(bucket, (source, number), added.astype(_STORED, copy=False).tobytes())
+        if new.all():
+            return Admitted(None, reused)
+        return Admitted(np.sort(order[new]).tolist(), reused)
 
-    def _remember(self, source: str, batch: BitMap64, keys: list[tuple[str, int]], now_ms: int) -> None:
-        for key, part in _split(batch, keys):
-            self._put(source, key[1], part, now_ms)
-            if key in self._fresh:
-                self._fresh[key] |= part
-            else:
-                self._fresh[key] = part
+    def _remember(self, bucket: _Bucket, key: tuple[str, int], keys: bytes) -> None:
+        bucket.received_ms = max(bucket.received_ms, self._received_ms)
+        self._fresh.setdefault(key, []).append(keys)
 
-    def _put(self, source: str, number: int, ids: BitMap64, received_ms: int) -> None:
-        bucket = self._buckets.get((source, number))
-        if bucket is None:
-            bucket = self._buckets[source, number] = _Bucket()
-            before = self._buckets.get((source, number - 1))
-            if before is not None:  # the bucket before gets hardly any more ids
-                before.ids.shrink_to_fit()
-        bucket.ids |= ids
-        bucket.received_ms = max(bucket.received_ms, received_ms)
+    def _bucket(self, source: str, number: int) -> _Bucket:
+        return self._buckets.setdefault((source, number), _Bucket())
+
+    def _source(self, text: str) -> str:
+        """The text that the buckets of this source are under."""
+        known = self._sources.get(text)
+        if known is not None:
+            return known
+        addresses, _, topic = text.rpartition("/")
+        names = [f"{address}/{topic}" for address in addresses.split()]
+        same = list(dict.fromkeys(self._names[name] for name in names if name in self._names))
+        under = same[0] if same else text
+        self._names |= dict.fromkeys(names, under)
+        self._sources[text] = under
+        for other in same[1:]:
+            self._join(other, under)
+        return under
+
+    def _join(self, other: str, source: str) -> None:
+        """Two sources turned out to be one."""
+        for known in (self._sources, self._names):
+            known.update({key: source for key, one in known.items() if one == other})
+        for key in [key for key in self._buckets if key[0] == other]:
+            self._bucket(source, key[1]).take_over(self._buckets.pop(key))
 
 
-def union(maps: list[BitMap64]) -> BitMap64:
-    """The union of bitmaps, joined in pairs: adding them one by one to a growing map is quadratic."""
-    while len(maps) > 1:
-        odd = maps[len(maps) & ~1 :]
-        maps = [one | other for one, other in zip(maps[::2], maps[1::2], strict=False)] + odd
-    return maps[0]
+def keys_of(chunk: SeenChunk) -> Keys:
+    """The keys of a row, in the order in which they are stored. Raises `ValueError`."""
+    return np.frombuffer(chunk.keys, _STORED).astype(np.uint64)
 
 
-def _split(batch: BitMap64, keys: list[tuple[str, int]]) -> Iterator[tuple[tuple[str, int], BitMap64]]:
-    if len(keys) == 1:
-        yield keys[0], batch
-        return
-    parts: dict[int, list[int]] = {}  # one pass, even if a batch of old messages touches many buckets
-    for number in batch:
-        parts.setdefault(number >> BUCKET_SHIFT, []).append(number)
-    for key in keys:
-        if key[1] in parts:
-            yield key, BitMap64(parts[key[1]])
+def merged(chunks: list[SeenChunk]) -> SeenChunk:
+    """One row in place of several, which have the same source and bucket and are stamped alike."""
+    keys = np.unique(np.concatenate([keys_of(one) for one in chunks]))
+    received_ms = max(one.received_ms for one in chunks)
+    first = chunks[0]
+    return SeenChunk(first.source, first.bucket, received_ms, keys.astype(_STORED).tobytes(), first.stamped)
+
+
+def _not_below(run: Keys, keys: Keys) -> Keys:
+    """For each key the first of the run that is not below it, or the last of the run."""
+    return run.take(run.searchsorted(keys), mode="clip")

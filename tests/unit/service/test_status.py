@@ -61,7 +61,13 @@ def test_the_words_of_the_triggers_are_what_users_know():
 
 def test_every_message_received_is_counted_redelivered_dead_lettered_or_in_flight():
     found = status_of(msgspec.structs.replace(CONSUMER, outstanding=4), COUNTER, COUNTER)
-    assert found["plays"] == {"received": 20, "counted": 10, "redelivered": 4, "dead_lettered": 2}
+    plays = found["plays"]
+    assert (plays["received"], plays["counted"], plays["redelivered"], plays["dead_lettered"]) == (
+        20,
+        10,
+        4,
+        2,
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from msgspec import structs
 
+from actors.core.columns import pack_numbers
 from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.ledger import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenIds
@@ -71,7 +72,7 @@ def columns(*pairs, after=0):
 
 def chunks(source, *ids, at_ms=77):
     seen = SeenIds(1000)
-    seen.admit(source, b"".join(one.to_bytes(8, "big") for one in ids), at_ms)
+    seen.admit(source, b"".join(one.to_bytes(8, "big") for one in ids), pack_numbers(ids), at_ms)
     return seen.take_chunks()
 
 

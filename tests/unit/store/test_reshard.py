@@ -50,7 +50,8 @@ def plays(number, shards, shard):
 
 
 def rejected(number):
-    return Rejected(number, "a/plays", (number << BUCKET_SHIFT | 999).to_bytes(ID_BYTES, "big"))
+    id = (number << BUCKET_SHIFT | 999).to_bytes(ID_BYTES, "big")
+    return Rejected(number, "a/plays", id, pack_numbers([number]))
 
 
 class Opened:
@@ -81,13 +82,13 @@ def state_dir(tmp_path):
     for shard in (0, 1):
         opened = Opened(folder, shard, 2, steps_below=100)
         for number in range(1, 6):
-            opened.ledger.apply(plays(number, 2, shard), NOW_MS)
+            opened.ledger.apply(plays(number, 2, shard), NOW_MS, NOW_MS * 1_000_000)
             if number == 3:
                 own = [video for video in VIDEOS if shard_of(video, 2) == shard]
                 opened.ledger.collect(1, own[::2])
                 opened.ledger.publish(own[::3], [2] * len(own[::3]))
             opened.commit()
-        opened.ledger.apply(plays(1, 2, shard), NOW_MS)  # a redelivery
+        opened.ledger.apply(plays(1, 2, shard), NOW_MS, NOW_MS * 1_000_000)  # a redelivery
         opened.ledger.reject(rejected(7), NOW_MS)
         opened.commit()
         opened.close()
@@ -133,7 +134,7 @@ def test_redeliveries_are_known_wherever_their_video_is_counted_now(state_dir, s
         before = opened.ledger.tallies
         messages = [plays(number, shards, shard) for number in range(1, 6)]
         for message in messages:
-            opened.ledger.apply(message, NOW_MS)
+            opened.ledger.apply(message, NOW_MS, NOW_MS * 1_000_000)
         opened.ledger.reject(rejected(7), NOW_MS)
         after = opened.ledger.tallies
         assert after.counted == before.counted

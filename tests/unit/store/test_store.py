@@ -26,6 +26,7 @@ from actors.core.messages import Plays
 from actors.core.shards import shard_of
 from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, folder, ledger_path, outbox_path
+from actors.store.formats import FORMAT, OLDEST_FORMAT
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
 from actors.system.locks import lock_file
@@ -68,7 +69,7 @@ def columns(*pairs):
 
 def changes(total=5, ids=(1, 2), expired=()):
     seen = SeenIds(1000)
-    seen.admit("a/plays", b"".join(one.to_bytes(8, "big") for one in ids), 77)
+    seen.admit("a/plays", b"".join(one.to_bytes(8, "big") for one in ids), pack_numbers(ids), 77)
     accounts = columns((V, Account(total, 2, 3, 10**18, 10**18 + 1, (7, 8))), (W, Account(1)))
     return LedgerChanges(accounts, seen.take_chunks(), list(expired), Tallies(total + 1, 6, 7))
 
@@ -109,7 +110,7 @@ def test_a_later_commit_replaces_accounts_and_adds_seen_ids(state_dir):
 def test_expired_buckets_are_deleted_of_their_source_only(state_dir):
     with ledger(state_dir) as store:
         store.commit(changes())
-        other = SeenChunk("b/plays", 0, 1, changes().seen[0].ids)
+        other = SeenChunk("b/plays", 0, 1, changes().seen[0].keys)
         store.commit(LedgerChanges(columns(), [other], [("a/plays", 0)], Tallies(6)))
     _, chunks, _ = loaded(state_dir)
     assert [one.source for one in chunks] == ["b/plays"]
@@ -367,7 +368,7 @@ def test_another_format_is_refused_and_says_both(state_dir):
     set_meta(path, "format", 99)
     text = refusal(open_ledger(state_dir), path)
     assert "format 99" in text
-    assert "expected 3" in text
+    assert f"expected {OLDEST_FORMAT} to {FORMAT}: a newer version" in text
     assert "supervisor.state_dir" in text
 
 
@@ -638,8 +639,10 @@ def test_a_ledger_of_another_state_is_refused(state_dir, tmp_path):
         "INSERT INTO parts VALUES (0, 1, x'')",
         "DELETE FROM journal",
         "DELETE FROM tallies",
-        "UPDATE seen SET ids = x'00'",
-        "UPDATE seen SET ids = 'text'",
+        "UPDATE seen SET keys = x'00'",
+        "UPDATE seen SET keys = 'text'",
+        "UPDATE seen SET keys = substr(keys, 1, length(keys) - 1)",
+        "UPDATE seen SET stamped = 0",
         "UPDATE seen SET bucket = 7",
     ],
 )
@@ -722,7 +725,7 @@ def test_in_parts_and_opened_again_at_any_time_all_accounts_are_there(state_dir,
             for _ in range(4):
                 number += 1
                 drawn = chance.choices(shard_videos, k=videos // 2 + 1)
-                one.apply(plays(number, drawn), 10**9)
+                one.apply(plays(number, drawn), 10**9, 10**18)
                 some = drawn[: videos // 4 + 1]
                 one.collect(number, some)
                 store.commit(one.take_changes(10**9))
@@ -751,7 +754,7 @@ def test_the_journal_of_few_videos_is_bounded(state_dir):
         accounts, _, _ = store.load()
         one = Ledger(SeenIds(WINDOW_MS), accounts)
         for number in range(1, 400):
-            one.apply(plays(number, [bytes([n]) * 16 for n in range(100)]), 10**9)
+            one.apply(plays(number, [bytes([n]) * 16 for n in range(100)]), 10**9, 10**18)
             store.commit(one.take_changes(10**9))
     with contextlib.closing(sqlite3.connect(ledger_path(state_dir, 0))) as connection:
         rows = connection.execute("SELECT count(*) FROM journal").fetchone()[0]
@@ -819,7 +822,8 @@ def test_a_page_that_is_overwritten_anywhere_is_found_or_harmless(state_dir, see
 
 def seen_commit(number, shift=0):
     seen = SeenIds(10**9)
-    seen.admit("a/plays", (number | shift << BUCKET_SHIFT).to_bytes(8, "big"), 77 + number)
+    id = (number | shift << BUCKET_SHIFT).to_bytes(8, "big")
+    seen.admit("a/plays", id, pack_numbers([number]), 77 + number)
     return LedgerChanges(columns(), seen.take_chunks(), [], Tallies())
 
 

@@ -12,6 +12,7 @@ from actors.core.messages import Plays, Rejected
 V, W = b"v" * 16, b"w" * 16
 MS = 1_000_000
 NOW_MS = 1_000_000
+WALL_NS = NOW_MS * 1_000_000
 
 
 class Ids:
@@ -77,7 +78,7 @@ def again(before, steps_below=0):
 
 def test_a_play_is_counted_and_announced_with_its_arrival_and_the_total_that_it_made():
     one = ledger()
-    one.apply(plays((V, 10), (W, 20), (V, 5)), NOW_MS)
+    one.apply(plays((V, 10), (W, 20), (V, 5)), NOW_MS, WALL_NS)
     assert sorted(pending(one.take_announcements())) == [(V, 5, 1), (W, 20, 1)]
     assert one.pending_count == 2
     assert one.tallies.counted == 3
@@ -87,27 +88,27 @@ def test_a_play_is_counted_and_announced_with_its_arrival_and_the_total_that_it_
 def test_a_redelivery_counts_nothing_and_announces_nothing():
     one = ledger()
     play = plays((V, 10), ids=[500_001])
-    one.apply(play, NOW_MS)
+    one.apply(play, NOW_MS, WALL_NS)
     one.take_announcements()
-    one.apply(play, NOW_MS)
-    one.apply(plays((V, 10), ids=[500_001], source="b/plays"), NOW_MS)
+    one.apply(play, NOW_MS, WALL_NS)
+    one.apply(plays((V, 10), ids=[500_001], source="b/plays"), NOW_MS, WALL_NS)
     assert collected(one.collect(1, [V])) == [(V, 2, 10)]
     assert one.tallies.redelivered == 1
 
 
 def test_further_plays_of_a_pending_video_are_not_announced_unless_older():
     one = ledger()
-    one.apply(plays((V, 10)), NOW_MS)
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
     one.take_announcements()
-    one.apply(plays((V, 11)), NOW_MS)
+    one.apply(plays((V, 11)), NOW_MS, WALL_NS)
     assert one.take_announcements() == []
-    one.apply(plays((V, 3)), NOW_MS)
+    one.apply(plays((V, 3)), NOW_MS, WALL_NS)
     assert pending(one.take_announcements()) == [(V, 3, 1)]
 
 
 def test_a_stamp_from_the_future_counts_as_now():
     one = ledger()
-    one.apply(plays((V, NOW_MS + 5000), (W, 7)), NOW_MS)
+    one.apply(plays((V, NOW_MS + 5000), (W, 7)), NOW_MS, WALL_NS)
     assert sorted(pending(one.take_announcements())) == [(V, NOW_MS, 1), (W, 7, 1)]
 
 
@@ -115,7 +116,7 @@ def test_a_stamp_from_the_future_counts_as_now():
 def test_a_stamp_from_before_all_time_counts_as_the_first_nanosecond(steps_below):
     # Whoever reads the ledger considers a negative number in an account to be damage.
     one = ledger(steps_below)
-    one.apply(plays((V, -5000), (V, 0), (W, 7)), NOW_MS)
+    one.apply(plays((V, -5000), (V, 0), (W, 7)), NOW_MS, WALL_NS)
     (announced,) = one.take_announcements()
     assert sorted(unpack_numbers(announced.arrived_ns)) == [1, 7 * MS]
     assert min(unpack_numbers(one.take_changes(NOW_MS).accounts.arrived_ns)) == 1
@@ -123,17 +124,17 @@ def test_a_stamp_from_before_all_time_counts_as_the_first_nanosecond(steps_below
 
 def test_a_batch_takes_the_total_of_its_moment_and_the_oldest_untold_arrival():
     one = ledger()
-    one.apply(plays((V, 10), (V, 4), (V, 30)), NOW_MS)
+    one.apply(plays((V, 10), (V, 4), (V, 30)), NOW_MS, WALL_NS)
     assert collected(one.collect(7, [V, W])) == [(V, 3, 4)]
     assert one.collect(7, [V]).number == 7
 
 
 def test_plays_after_a_batch_left_wait_with_their_own_arrival():
     one = ledger()
-    one.apply(plays((V, 10)), NOW_MS)
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
     one.collect(1, [V])
     one.take_announcements()
-    one.apply(plays((V, 25), (V, 20)), NOW_MS)
+    one.apply(plays((V, 25), (V, 20)), NOW_MS, WALL_NS)
     assert pending(one.take_announcements()) == [(V, 20, 2)]
     one.publish([V], [1])
     assert pending(one.take_announcements()) == [(V, 20, 2)]
@@ -145,15 +146,15 @@ def test_plays_after_a_batch_left_wait_with_their_own_arrival():
 
 def test_a_batch_that_failed_is_taken_again_with_what_came_since_and_the_older_arrival():
     one = ledger()
-    one.apply(plays((V, 10)), NOW_MS)
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
     one.collect(1, [V])
-    one.apply(plays((V, 20)), NOW_MS)
+    one.apply(plays((V, 20)), NOW_MS, WALL_NS)
     assert collected(one.collect(2, [V])) == [(V, 2, 10)]
 
 
 def test_published_twice_changes_nothing():
     one = ledger()
-    one.apply(plays((V, 10)), NOW_MS)
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
     one.collect(1, [V])
     one.publish([V], [1])
     one.take_announcements()
@@ -173,29 +174,29 @@ def test_published_of_a_video_that_it_does_not_have_is_passed_over():
 def test_a_total_above_what_is_counted_is_not_told_again_until_it_is_passed():
     """The ledger is from a backup. The client knows a higher total, and must never see a total fall."""
     one = ledger()
-    one.apply(plays((V, 10)), NOW_MS)
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
     one.publish([V], [3])
-    one.apply(plays((V, 11), (V, 12)), NOW_MS)
+    one.apply(plays((V, 11), (V, 12)), NOW_MS, WALL_NS)
     assert one.pending_count == 0
     assert collected(one.collect(1, [V])) == []
-    one.apply(plays((V, 13)), NOW_MS)
+    one.apply(plays((V, 13)), NOW_MS, WALL_NS)
     assert collected(one.collect(1, [V])) == [(V, 4, 13)]
 
 
 def test_the_ends_of_the_taken_part_outlive_a_kill():
     """Otherwise the plays after a batch would be published with the arrival of the plays in it."""
     one = ledger()
-    one.apply(plays((V, 10)), NOW_MS)
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
     one.collect(1, [V])
     one = again(one)
-    one.apply(plays((V, 20)), NOW_MS)
+    one.apply(plays((V, 20)), NOW_MS, WALL_NS)
     one.publish([V], [1])
     assert collected(one.collect(2, [V])) == [(V, 2, 20)]
 
 
 def test_a_collect_that_changes_nothing_commits_nothing():
     one = ledger()
-    one.apply(plays((V, 10)), NOW_MS)
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
     one.collect(1, [V])
     one.take_changes(NOW_MS)
     one.collect(2, [V])
@@ -204,11 +205,11 @@ def test_a_collect_that_changes_nothing_commits_nothing():
 
 def test_a_total_inside_the_taken_part_keeps_the_older_arrival_early_and_never_late():
     one = ledger()
-    one.apply(plays((V, 10)), NOW_MS)
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
     one.collect(1, [V])
-    one.apply(plays((V, 20)), NOW_MS)
+    one.apply(plays((V, 20)), NOW_MS, WALL_NS)
     one.collect(2, [V])
-    one.apply(plays((V, 5)), NOW_MS)  # a late play: older than all plays before it
+    one.apply(plays((V, 5)), NOW_MS, WALL_NS)  # came late: older than all before it
     one.take_announcements()
     one.publish([V], [1])
     assert pending(one.take_announcements()) == [(V, 5, 2)]
@@ -217,9 +218,9 @@ def test_a_total_inside_the_taken_part_keeps_the_older_arrival_early_and_never_l
 
 def test_recall_says_all_that_is_pending_with_the_oldest_arrival():
     one = ledger()
-    one.apply(plays((V, 10), (W, 20)), NOW_MS)
+    one.apply(plays((V, 10), (W, 20)), NOW_MS, WALL_NS)
     one.collect(1, [V])
-    one.apply(plays((V, 3)), NOW_MS)
+    one.apply(plays((V, 3)), NOW_MS, WALL_NS)
     assert sorted(pending(one.recall())) == [(V, 3, 1), (W, 20, 1)]
     one.publish([W], [1])
     assert sorted(pending(one.recall())) == [(V, 3, 1)]
@@ -228,7 +229,7 @@ def test_recall_says_all_that_is_pending_with_the_oldest_arrival():
 def test_what_is_pending_is_said_in_messages_of_bounded_size():
     one = ledger()
     videos = [number.to_bytes(16, "big") for number in range(PENDING_VIDEOS_MAX + 1)]
-    one.apply(plays(*((video, 1) for video in videos)), NOW_MS)
+    one.apply(plays(*((video, 1) for video in videos)), NOW_MS, WALL_NS)
     sizes = [len(message.videos) // 16 for message in one.recall()]
     assert sizes == [PENDING_VIDEOS_MAX, 1]
     assert len(pending(one.take_announcements())) == len(videos)
@@ -236,7 +237,7 @@ def test_what_is_pending_is_said_in_messages_of_bounded_size():
 
 def test_dead_letters_are_counted_once_too():
     one = ledger()
-    rejected = Rejected(1, "a/plays", (9).to_bytes(8, "big") + (8).to_bytes(8, "big"))
+    rejected = Rejected(1, "a/plays", (9).to_bytes(8, "big") + (8).to_bytes(8, "big"), bytes(16))
     one.reject(rejected, NOW_MS)
     one.reject(rejected, NOW_MS)
     assert (one.tallies.dead_lettered, one.tallies.redelivered) == (2, 2)
@@ -246,7 +247,7 @@ def test_dead_letters_are_counted_once_too():
 def test_without_change_there_is_nothing_to_commit():
     one = ledger()
     assert one.take_changes(NOW_MS) is None
-    one.apply(plays((V, 1)), NOW_MS)
+    one.apply(plays((V, 1)), NOW_MS, WALL_NS)
     changes = one.take_changes(NOW_MS)
     assert unpack_videos(changes.accounts.videos) == [V]
     assert changes.tallies.counted == 1
@@ -256,18 +257,18 @@ def test_without_change_there_is_nothing_to_commit():
 def test_a_redelivery_alone_writes_nothing_but_its_number_goes_with_the_next_commit():
     one = ledger()
     play = plays((V, 1), ids=[600_001])
-    one.apply(play, NOW_MS)
+    one.apply(play, NOW_MS, WALL_NS)
     one.take_changes(NOW_MS)
-    one.apply(play, NOW_MS)
+    one.apply(play, NOW_MS, WALL_NS)
     assert one.take_changes(NOW_MS) is None
-    one.apply(plays((V, 1)), NOW_MS)
+    one.apply(plays((V, 1)), NOW_MS, WALL_NS)
     assert one.take_changes(NOW_MS).tallies.redelivered == 1
 
 
 def test_columns_of_unequal_length_are_refused():
     broken = Plays(1, "a/plays", bytes(8) + b"\1" * 8, V, pack_numbers([1]))
     with pytest.raises(ValueError):
-        ledger(steps_below=5).apply(broken, NOW_MS)
+        ledger(steps_below=5).apply(broken, NOW_MS, WALL_NS)
 
 
 # Every play on its own
@@ -275,7 +276,7 @@ def test_columns_of_unequal_length_are_refused():
 
 def test_with_steps_each_total_below_the_bound_is_taken_on_its_own_in_order():
     one = ledger(steps_below=3)
-    one.apply(plays((V, 10), (V, 20), (V, 30), (V, 40)), NOW_MS)
+    one.apply(plays((V, 10), (V, 20), (V, 30), (V, 40)), NOW_MS, WALL_NS)
     taken = []
     for number in range(4):
         taken += collected(one.collect(number, [V]))
@@ -286,7 +287,7 @@ def test_with_steps_each_total_below_the_bound_is_taken_on_its_own_in_order():
 
 def test_the_next_step_is_announced_when_one_leaves():
     one = ledger(steps_below=5)
-    one.apply(plays((V, 10), (V, 20)), NOW_MS)
+    one.apply(plays((V, 10), (V, 20)), NOW_MS, WALL_NS)
     one.take_announcements()
     one.collect(1, [V])
     assert pending(one.take_announcements()) == [(V, 20, 2)]
@@ -297,9 +298,9 @@ def test_the_next_step_is_announced_when_one_leaves():
 def test_from_the_bound_on_the_oldest_arrival_counts_whichever_play_it_was():
     """A late play is older than the play that made the first total without its own step."""
     one = ledger(steps_below=2)
-    one.apply(plays((V, 10)), NOW_MS)
-    one.apply(plays((V, 30)), NOW_MS)
-    one.apply(plays((V, 20)), NOW_MS)
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
+    one.apply(plays((V, 30)), NOW_MS, WALL_NS)
+    one.apply(plays((V, 20)), NOW_MS, WALL_NS)
     assert collected(one.collect(1, [V])) == [(V, 1, 10)]
     assert min(ms for _, ms, _ in pending(one.take_announcements())) == 10
     one.publish([V], [1])
@@ -309,7 +310,7 @@ def test_from_the_bound_on_the_oldest_arrival_counts_whichever_play_it_was():
 
 def test_steps_outlive_a_kill():
     one = ledger(steps_below=9)
-    one.apply(plays((V, 10), (V, 20), (V, 30)), NOW_MS)
+    one.apply(plays((V, 10), (V, 20), (V, 30)), NOW_MS, WALL_NS)
     one.collect(1, [V])
     one = again(one, steps_below=9)
     one.publish([V], [1])
@@ -319,19 +320,19 @@ def test_steps_outlive_a_kill():
 def test_steps_that_were_not_kept_are_told_at_once_with_the_oldest_arrival():
     """`dispatch.realtime` was not "every_play" for a while, so no steps were kept."""
     one = ledger(steps_below=9)
-    one.apply(plays((V, 30)), NOW_MS)
+    one.apply(plays((V, 30)), NOW_MS, WALL_NS)
     one = again(one)
-    one.apply(plays((V, 10), (V, 40)), NOW_MS)
+    one.apply(plays((V, 10), (V, 40)), NOW_MS, WALL_NS)
     one = again(one, steps_below=9)
     assert collected(one.collect(1, [V])) == [(V, 3, 10)]
     one.publish([V], [3])
-    one.apply(plays((V, 50), (V, 60)), NOW_MS)
+    one.apply(plays((V, 50), (V, 60)), NOW_MS, WALL_NS)
     assert collected(one.collect(2, [V])) == [(V, 4, 50)]
 
 
 def test_the_arrivals_that_are_kept_are_bounded_by_the_steps():
     one = ledger(steps_below=4)
     for _ in range(50):
-        one.apply(plays((V, 1), (V, 2)), NOW_MS)
+        one.apply(plays((V, 1), (V, 2)), NOW_MS, WALL_NS)
     ((_, account),) = one.take_changes(NOW_MS).accounts.items()
     assert len(account.steps) == 4

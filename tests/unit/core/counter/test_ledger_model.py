@@ -18,6 +18,7 @@ from actors.core.messages import Plays
 
 VIDEOS = [bytes([n]) * 16 for n in (1, 2, 3)]
 NOW_MS = 1_000_000
+WALL_NS = NOW_MS * 1_000_000
 
 
 class Model:
@@ -29,6 +30,7 @@ class Model:
         self.arrivals = {video: [] for video in VIDEOS}
         self.published = dict.fromkeys(VIDEOS, 0)
         self.counted_ids = set()
+        self.stamps = {}
         self.waiting = {}
         self.batch = {}
         self.ledger = self.start()
@@ -58,7 +60,8 @@ class Model:
     def play(self, facts):
         ids = [number for number, _, _ in facts]
         videos = [VIDEOS[number % len(VIDEOS)] for number in ids]  # an id is always of one video
-        arrived = [arrived_ns for _, arrived_ns, _ in facts]
+        # and has always the same stamp
+        arrived = [self.stamps.setdefault(number, arrived_ns) for number, arrived_ns, _ in facts]
         new = []
         for number, video, ns in zip(ids, videos, arrived, strict=True):
             if number not in self.counted_ids:
@@ -68,7 +71,7 @@ class Model:
             self.arrivals[video].append(ns)
         column = b"".join(number.to_bytes(8, "big") for number in ids)
         plays = Plays(1, "a/plays", column, b"".join(videos), pack_numbers(arrived))
-        self.ledger.apply(plays, NOW_MS)
+        self.ledger.apply(plays, NOW_MS, WALL_NS)
         self.commit()
 
     def collect(self, number):
@@ -204,11 +207,11 @@ def follow_both(happenings):
     for number, (batch, asked, confirmed, more) in enumerate(happenings):
         ids = b"".join((number * 100 + place).to_bytes(8, "big") for place in range(len(batch)))
         videos = b"".join(bytes([video]) * 16 for video, _ in batch)
-        plays = Plays(number, "a", ids, videos, pack_numbers(arrived for _, arrived in batch))
+        plays = Plays(number, "a/plays", ids, videos, pack_numbers(arrived for _, arrived in batch))
         column = [bytes([video]) * 16 for video in sorted(asked)]
         said = []
         for one in ledgers:
-            one.apply(plays, 0 if number % 3 == 2 else NOW_MS)
+            one.apply(plays, NOW_MS, 0 if number % 3 == 2 else WALL_NS)
             answer = one.collect(number, column)
             if confirmed:  # with `more` > 0 the ledger is from a backup, and the client knows higher totals
                 totals = unpack_numbers(answer.totals)

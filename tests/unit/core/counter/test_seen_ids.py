@@ -1,67 +1,131 @@
-"""Seen ids: a redelivery from the same source is recognized within the window, also after restarts."""
+"""Seen ids: a redelivery is recognized by source, id and stamp, within the window, through restarts."""
+
+import itertools
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyroaring import BitMap64
 
+from actors.core.columns import pack_numbers
 from actors.core.counter import seen_ids
-from actors.core.counter.seen_ids import BUCKET_SHIFT, EXPIRY_INTERVAL_MS, SeenIds
+from actors.core.counter.seen_ids import BUCKET_SHIFT, EXPIRY_INTERVAL_MS, FEW, SeenChunk, SeenIds
 
 HOUR_MS = 3_600_000
 A, B = "a:4150/plays", "b:4150/plays"
+MANY = 4 * FEW
 
 
 def column(*ids):
     return b"".join(one.to_bytes(8, "big") for one in ids)
 
 
+def admit(seen, source, ids, now_ms=0, stamps=None):
+    """The places of the new ones; all are [0, 1, 2, …]. Without `stamps` an id always has the same one."""
+    stamps = [id % 1_000_003 for id in ids] if stamps is None else stamps
+    places = seen.admit(source, column(*ids), pack_numbers(stamps), now_ms).places
+    return list(range(len(ids))) if places is None else places
+
+
 def test_new_ids_are_all_new_and_come_again_as_redeliveries():
     seen = SeenIds(HOUR_MS)
-    assert seen.admit(A, column(1, 2, 3), 0) is None
-    assert seen.admit(A, column(1, 2, 3), 1) == []
-    assert seen.admit(A, column(3, 4, 2, 5), 2) == [1, 3]
+    assert admit(seen, A, [1, 2, 3]) == [0, 1, 2]
+    assert admit(seen, A, [1, 2, 3]) == []
+    assert admit(seen, A, [3, 4, 2, 5]) == [1, 3]
     assert len(seen) == 5
 
 
 def test_an_id_twice_in_one_batch_is_new_once():
-    seen = SeenIds(HOUR_MS)
-    assert seen.admit(A, column(7, 8, 7, 7), 0) == [0, 1]
+    assert admit(SeenIds(HOUR_MS), A, [7, 8, 7, 7]) == [0, 1]
+    assert admit(SeenIds(HOUR_MS), A, [*range(MANY), *range(MANY)]) == list(range(MANY))
 
 
-def test_equal_ids_of_two_sources_are_two_messages():
+@pytest.mark.parametrize("messages", [1, FEW, MANY])
+@pytest.mark.parametrize("together", [True, False])
+def test_an_id_with_another_stamp_is_another_message(messages, together):
+    seen, ids = SeenIds(HOUR_MS), list(range(1, messages + 1))
+    again = [10**18 + id for id in ids]
+    if together:
+        found = seen.admit(A, column(*ids, *ids), pack_numbers([*ids, *again]), 0)
+        assert (found.places, found.reused) == (None, messages)
+    else:
+        assert seen.admit(A, column(*ids), pack_numbers(ids), 0).reused == 0
+        found = seen.admit(A, column(*ids), pack_numbers(again), 0)
+        assert (found.places, found.reused) == (None, messages)
+    for stamps in (ids, again):
+        found = seen.admit(A, column(*ids), pack_numbers(stamps), 0)
+        assert (found.places, found.reused) == ([], 0)
+    assert len(seen) == 2 * messages
+
+
+def test_equal_messages_of_two_sources_are_two():
     seen = SeenIds(HOUR_MS)
-    assert seen.admit(A, column(1, 2), 0) is None
-    assert seen.admit(B, column(1, 2), 0) is None
-    assert seen.admit("a:4150/other", column(1, 2), 0) is None
+    for source in (A, B, "a:4150/other"):
+        assert admit(seen, source, [1, 2]) == [0, 1]
+
+
+@pytest.mark.parametrize("messages", [2, MANY])
+def test_two_texts_that_share_a_name_are_one_source(messages):
+    seen, ids = SeenIds(HOUR_MS), list(range(messages))
+    admit(seen, "localhost:4150/plays", ids)
+    admit(seen, "10.0.0.7:4150/plays", [number + messages for number in ids])
+    assert admit(seen, "10.0.0.7:4150 host:4150 localhost:4150/plays", range(2 * messages + 1)) == [
+        2 * messages
+    ]
+    for text in ("host:4150/plays", "localhost:4150/plays", "10.0.0.7:4150/plays"):
+        assert admit(seen, text, range(2 * messages + 1)) == []
+    assert len(seen) == 2 * messages + 1
+    assert len(admit(seen, "host:4150/other", ids)) == messages
+
+
+def test_sources_stay_joined_in_what_is_stored_and_expire_under_every_text():
+    seen = SeenIds(HOUR_MS)
+    admit(seen, "localhost:1/plays", [1])
+    admit(seen, "1.2.3.4:1 localhost:1/plays", [2])
+    again = SeenIds(HOUR_MS, seen.take_chunks())
+    assert admit(again, "1.2.3.4:1/plays", [1, 2, 3]) == [2]
+    assert set(again.expire(3 * HOUR_MS)) == {
+        ("localhost:1/plays", 0),
+        ("1.2.3.4:1 localhost:1/plays", 0),
+        ("1.2.3.4:1/plays", 0),
+    }
+
+
+def test_a_message_stored_without_a_stamp_is_a_redelivery_whatever_its_stamp():
+    keys = b"".join((id << 30).to_bytes(8, "little") for id in range(MANY))
+    seen = SeenIds(HOUR_MS, [SeenChunk(A, 0, 5, keys, stamped=False)])
+    assert len(seen) == MANY
+    assert admit(seen, A, [3], stamps=[77]) == []
+    assert admit(seen, A, range(MANY + 1), stamps=[7] * (MANY + 1)) == [MANY]
+    assert admit(seen, A, [MANY], stamps=[8]) == [0]
 
 
 def test_an_empty_batch_changes_nothing():
     seen = SeenIds(HOUR_MS)
-    assert seen.admit(A, b"", 0) is None
+    assert admit(seen, A, []) == []
     assert seen.take_chunks() == []
 
 
-def test_half_an_id_is_refused():
-    with pytest.raises(ValueError):
-        SeenIds(HOUR_MS).admit(A, b"1234567", 0)
+@pytest.mark.parametrize(("ids", "stamps"), [(b"1234567", bytes(8)), (bytes(16), bytes(8)), (b"", bytes(8))])
+def test_columns_of_other_lengths_are_refused(ids, stamps):
+    with pytest.raises(ValueError, match="8 per message"):
+        SeenIds(HOUR_MS).admit(A, ids, stamps, 0)
 
 
 def test_what_was_admitted_is_given_to_the_store_once():
     seen = SeenIds(HOUR_MS)
-    seen.admit(A, column(1, 2, 5 << BUCKET_SHIFT), 10)
+    admit(seen, A, [1, 2, 5 << BUCKET_SHIFT], 10)
     chunks = seen.take_chunks()
     assert [(one.source, one.bucket, one.received_ms) for one in chunks] == [(A, 0, 10), (A, 5, 10)]
     assert seen.take_chunks() == []
-    seen.admit(A, column(1), 11)
+    admit(seen, A, [1], 11)
     assert seen.take_chunks() == []
 
 
 def test_a_ledger_that_starts_again_knows_what_was_stored():
     seen = SeenIds(HOUR_MS)
-    seen.admit(A, column(1, 2, 9 << BUCKET_SHIFT), 10)
+    admit(seen, A, [1, 2, 9 << BUCKET_SHIFT], 10)
     again = SeenIds(HOUR_MS, seen.take_chunks())
-    assert again.admit(A, column(1, 2, 3, 9 << BUCKET_SHIFT), 11) == [2]
+    assert admit(again, A, [1, 2, 3, 9 << BUCKET_SHIFT], 11) == [2]
     assert [one.bucket for one in again.take_chunks()] == [0]
 
 
@@ -69,11 +133,11 @@ def test_a_ledger_that_starts_again_knows_what_was_stored():
 def test_a_bucket_stored_in_many_commits_is_whole_again_and_as_young_as_its_last(commits):
     seen, chunks = SeenIds(HOUR_MS), []
     for number in range(commits):
-        seen.admit(A, column(number, 1000 + number), number)
+        admit(seen, A, [number, 1000 + number], number)
         chunks += seen.take_chunks()
     again = SeenIds(HOUR_MS, reversed(chunks))
     assert len(again) == 2 * commits
-    assert again.admit(A, column(*range(commits), 5000), HOUR_MS) == [commits]
+    assert admit(again, A, [*range(commits), 5000], HOUR_MS) == [commits]
     again = SeenIds(HOUR_MS, chunks)
     assert again.expire(commits - 1 + HOUR_MS) == []
     assert again.expire(commits + HOUR_MS + EXPIRY_INTERVAL_MS) == [(A, 0)]
@@ -81,87 +145,79 @@ def test_a_bucket_stored_in_many_commits_is_whole_again_and_as_young_as_its_last
 
 def test_ids_are_kept_for_the_window_and_dropped_after_it():
     seen = SeenIds(HOUR_MS)
-    seen.admit(A, column(1), 1000)
-    seen.admit(A, column(9 << BUCKET_SHIFT), 2000)
+    admit(seen, A, [1], 1000)
+    admit(seen, A, [9 << BUCKET_SHIFT], 2000)
     assert seen.expire(1000 + HOUR_MS) == []
     assert seen.expire(1000 + HOUR_MS + EXPIRY_INTERVAL_MS) == [(A, 0)]
-    assert seen.admit(A, column(9 << BUCKET_SHIFT), 3000) == []
-    assert seen.admit(A, column(1), 3000) is None
+    assert admit(seen, A, [9 << BUCKET_SHIFT], 3000) == []
+    assert admit(seen, A, [1], 3000) == [0]
 
 
 def test_a_bucket_in_which_ids_still_come_is_not_dropped():
     seen = SeenIds(HOUR_MS)
-    seen.admit(A, column(1), 0)
-    seen.admit(A, column(2), HOUR_MS)
+    admit(seen, A, [1], 0)
+    admit(seen, A, [2], HOUR_MS)
     assert seen.expire(HOUR_MS + 5000) == []
-    assert seen.admit(A, column(1), HOUR_MS + 5000) == []
+    assert admit(seen, A, [1], HOUR_MS + 5000) == []
 
 
 def test_expiry_looks_once_in_its_interval():
     seen = SeenIds(0)
-    seen.admit(A, column(1), 0)
+    admit(seen, A, [1], 0)
     assert seen.expire(10) == [(A, 0)]
-    seen.admit(A, column(2), 20)
+    admit(seen, A, [2], 20)
     assert seen.expire(30) == []
     assert seen.expire(10 + EXPIRY_INTERVAL_MS) == [(A, 0)]
 
 
-class CountedMap(BitMap64):
-    """A bitmap that counts the ids that are added to bitmaps or read from them one by one."""
-
-    handled = 0
-
-    def __init__(self, *ids):
-        super().__init__(*ids)
-        CountedMap.handled += len(self)
-
-    def __iter__(self):
-        for number in super().__iter__():
-            CountedMap.handled += 1
-            yield number
-
-
-def test_a_batch_of_old_messages_is_gone_through_as_often_however_many_buckets_it_touches(monkeypatch):
-    monkeypatch.setattr(seen_ids, "BitMap64", CountedMap)
-    messages = 5000
-
-    def handled(buckets):
-        ids = column(*((n % buckets << BUCKET_SHIFT) + n for n in range(messages)))
-        seen, CountedMap.handled = SeenIds(HOUR_MS), 0
-        assert seen.admit(A, ids, 0) is None
-        assert seen.admit(A, ids, 1) == []
-        assert len(seen) == messages
-        return CountedMap.handled
-
-    assert handled(messages) <= 2 * handled(10) <= 20 * messages
+def test_a_bucket_has_few_runs_however_its_messages_come():
+    seen = SeenIds(HOUR_MS)
+    for first in range(0, 2000, 2):
+        admit(seen, A, [first, 4001 - first])
+    (bucket,) = seen._buckets.values()
+    lengths = [len(run) for run in bucket.runs]
+    assert all(long >= 2 * short for long, short in itertools.pairwise(lengths))
+    assert len(bucket.latest) <= seen_ids.LATEST_MAX
+    assert sum(lengths) + len(bucket.latest) == len(seen) == 2000
 
 
 few = st.integers(0, 6)
 ids = st.integers(0, 2**64 - 1) | few | few.map(lambda number: number << BUCKET_SHIFT)
-batches = st.tuples(st.just("admit"), st.sampled_from((A, B)), st.lists(ids, max_size=12))
+batches = st.tuples(
+    st.just("admit"), st.sampled_from((A, B)), st.lists(st.tuples(ids, st.integers(0, 2)), max_size=40)
+)
 restarts = st.tuples(st.just("restart"), st.booleans(), st.none())
 
 
-@settings(deadline=None)
-@given(st.lists(batches | restarts, max_size=25))
-def test_it_answers_as_a_plain_set_does_through_commits_and_kills(steps):
-    seen, stored = SeenIds(HOUR_MS), []
-    model, committed = set(), set()
-    for now_ms, (step, first, second) in enumerate(steps):
-        if step == "restart":
-            if first:  # committed before it was killed
-                stored += seen.take_chunks()
-                committed = set(model)
-            seen, model = SeenIds(HOUR_MS, stored), set(committed)
-            continue
-        places = seen.admit(first, column(*second), now_ms)
-        expected = []
-        for place, number in enumerate(second):
-            if (first, number) not in model:
-                model.add((first, number))
-                expected.append(place)
-        assert (list(range(len(second))) if places is None else places) == expected
-        assert len(seen) == len(model)
+@pytest.mark.parametrize("one_by_one", [0, 1000])
+def test_it_answers_as_a_plain_set_does_through_commits_and_kills(one_by_one, monkeypatch):
+    monkeypatch.setattr(seen_ids, "FEW", one_by_one)
+
+    @settings(deadline=None)
+    @given(st.lists(batches | restarts, max_size=25))
+    def check(steps):
+        seen, stored = SeenIds(HOUR_MS), []
+        model, committed = set(), set()
+        for now_ms, (step, first, second) in enumerate(steps):
+            if step == "restart":
+                if first:  # committed before it was killed
+                    stored += seen.take_chunks()
+                    committed = set(model)
+                seen, model = SeenIds(HOUR_MS, stored), set(committed)
+                continue
+            expected, reused = [], 0
+            for place, (number, stamp) in enumerate(second):
+                if (first, number, stamp) not in model:
+                    reused += any(one[:2] == (first, number) for one in model)
+                    model.add((first, number, stamp))
+                    expected.append(place)
+            stamps = pack_numbers(stamp for _, stamp in second)
+            found = seen.admit(first, column(*(number for number, _ in second)), stamps, now_ms)
+            assert (list(range(len(second))) if found.places is None else found.places) == expected
+            assert found.reused == reused
+            assert len(seen) == len(model)
+
+    check()
 
 
 @settings(deadline=None)
@@ -177,6 +233,6 @@ def test_no_id_is_dropped_within_the_window(steps):
             assert all(at + window_ms < now_ms for at in old)
             admitted = {o: at for o, at in admitted.items() if o >> BUCKET_SHIFT != number}
         one = bucket << BUCKET_SHIFT
-        assert (seen.admit(A, column(one), now_ms) == []) == (one in admitted)
+        assert (admit(seen, A, [one], now_ms) == []) == (one in admitted)
         admitted.setdefault(one, now_ms)
-    assert all(seen.admit(A, column(one), now_ms) == [] for one in admitted)
+    assert all(admit(seen, A, [one], now_ms) == [] for one in admitted)

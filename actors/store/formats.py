@@ -1,0 +1,73 @@
+"""The formats of ledgers and outbox, and the steps from each to the next.
+
+A store of an earlier format is read through a copy in memory that has gone through the steps, and rewritten
+by its first commit, in one transaction. A step is never changed: stores of its format may be anywhere. What a
+step reads and writes is therefore spelled out in it.
+
+    3  the first that is still read
+    4  seen messages have stamps; a ledger has a clock, and counts message ids that were given again
+"""
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from pyroaring import BitMap64
+
+from .checksum import seal
+
+FORMAT = 4
+OLDEST_FORMAT = 3
+
+
+def format_of(connection: sqlite3.Connection) -> Any:
+    """The format that a store says it has; None if it says nothing."""
+    row = connection.execute("SELECT value FROM meta WHERE key = 'format'").fetchone()
+    return row and row[0]
+
+
+def is_earlier(connection: sqlite3.Connection) -> bool:
+    """Whether a store has an earlier format, from which `upgrade` leads to the newest."""
+    return format_of(connection) in _STEPS
+
+
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Take a store of an earlier format through all steps to the newest, in the caller's transaction.
+
+    Raises `sqlite3.Error`, also if what is stored is damaged.
+    """
+    number = format_of(connection)
+    try:
+        for step in range(int(number), FORMAT):
+            _STEPS[step](connection)
+    except (TypeError, ValueError) as error:
+        raise sqlite3.DatabaseError(f"format {number}: {error}") from error
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'format'", (FORMAT,))
+
+
+def _from_3(connection: sqlite3.Connection) -> None:
+    """Bitmaps of ids become keys without stamps; the clock begins where the last id was received."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'seen'").fetchone():
+        return  # the outbox has not changed
+    rows = connection.execute("SELECT source, bucket, received_ms, ids FROM seen").fetchall()
+    connection.execute("DROP TABLE seen")
+    connection.execute(
+        "CREATE TABLE seen (source TEXT, bucket INTEGER, received_ms INTEGER, stamped INTEGER, keys BLOB)"
+    )
+    connection.execute("CREATE INDEX seen_by_bucket ON seen (bucket, source)")
+    for source, bucket, received_ms, ids in rows:
+        numbers = np.array(list(BitMap64.deserialize(ids)), np.uint64)
+        if not len(numbers) or (numbers >> np.uint64(34) != bucket).any():
+            raise ValueError(f"a row of bucket {bucket} has no ids, or ids of another bucket")
+        keys = (numbers << np.uint64(30)).astype("<u8").tobytes()  # the high bits of an id are its bucket's
+        connection.execute(
+            "INSERT INTO seen VALUES (?, ?, ?, ?, ?)",
+            (source, bucket, received_ms, False, seal(keys, f"{source} {bucket} 0")),
+        )
+    connection.execute("ALTER TABLE tallies ADD COLUMN reused INTEGER DEFAULT 0")
+    connection.execute("ALTER TABLE tallies ADD COLUMN ran_ms INTEGER DEFAULT 0")
+    connection.execute("UPDATE tallies SET ran_ms = ?", (max((row[2] for row in rows), default=0),))
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {3: _from_3}
