@@ -104,7 +104,7 @@ class SimulatedStage:
     def __init__(self, kind, path):
         self._world = World(draw(0))
         self._world.clock._heap.clear()  # no other process, play or fault
-        self._world.oracle.finished = lambda source, ids: None  # whether plays are counted is not tested here
+        self._world.oracle.finished = lambda names: None  # whether plays are counted is not tested here
         self._world.outside.check_outstanding = lambda outstanding: None
         del self._world.outside.queues[1:]
         self._process = Process(self._world, "consumer", 1)
@@ -222,7 +222,7 @@ def test_a_connection_that_is_lost_is_told_once_and_what_it_held_comes_on_the_ne
 def test_what_is_published_is_acknowledged_once_it_is_there(stage, listener):
     source, connection = connected(stage, listener)
     there = []
-    letter = b'{"source": "a:4150/plays", "id": "%016x"}'
+    letter = b'{"source": "a:4150/plays", "id": "%016x", "arrived_at_ns": 1}'
     source.publish(connection, "plays.dead", [letter % 1, letter % 2], lambda: there.append(stage.letters()))
     stage.until(lambda: there)
     assert there == [2]
