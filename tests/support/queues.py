@@ -12,6 +12,7 @@ are skipped with a reason; with CI=true they fail.
 
 import contextlib
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -24,7 +25,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from actors.system.installation import ROOT
 from tests.support.needed import lacking
@@ -82,7 +83,13 @@ class QueueHttp:
 
 
 class QueueProcess(QueueHttp):
-    """One nsqd, embedded or real, in its own process."""
+    """One nsqd, embedded or real, in its own process.
+
+    `environment`: variables that the process gets beside those of the test.
+    """
+
+    program = "nsqd"
+    environment: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self, kind: str, path: pathlib.Path, profile: str | None = None, options: Sequence[str] = ()
@@ -118,9 +125,10 @@ class QueueProcess(QueueHttp):
         if self.kind == "embedded":
             command = [sys.executable, *self._profile, "-m", "actors.embedded_nsqd", *arguments]
         else:
-            command = [require_nsqd(), "--broadcast-address=127.0.0.1", *arguments]
+            command = [require_nsqd(self.program), "--broadcast-address=127.0.0.1", *arguments]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log)
+            environment = os.environ | self.environment
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log, stdout=log)
         wait_until(self._answers, f"{self.kind} to answer /ping")
 
     def kill(self) -> None:
