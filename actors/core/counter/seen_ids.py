@@ -300,7 +300,9 @@ def _distinct(columns: list[Keys]) -> Keys:
     """The different keys of these columns, sorted. (`np.unique` takes twenty times as long for new keys.)"""
     keys = np.concatenate(columns)
     keys.sort()
-    return keys[np.append(True, keys[1:] != keys[:-1])[: len(keys)]]
+    different = np.ones(len(keys), np.bool_)
+    different[1:] = keys[1:] != keys[:-1]
+    return keys[different]
 
 
 def _not_below(run: Keys, keys: Keys) -> Keys:
