@@ -1,7 +1,7 @@
 """Decodes message bodies: a play gives its video; any other body gives a reason and dead letters.
 
 Pure. A play is a JSON object whose `video_id` is a GUID in any of its forms. Other keys are ignored, because
-senders add some.
+senders add some. msgspec reads nearly all bodies. Those that it refuses are read by `tolerant.py`.
 """
 
 import base64
@@ -11,16 +11,14 @@ import json
 import msgspec
 
 from .. import guids
+from . import tolerant
 from .templates import Template
+from .tolerant import NotAPlay
 
 LETTER_BYTES_MAX = 1024 * 1024  # nsqd's max-msg-size, unless set otherwise
 TEMPLATES_MAX = 256
 TEMPLATE_BODY_BYTES_MAX = 4096
 LETTER_PART_BYTES = 512 * 1024  # with base64, a part fits into LETTER_BYTES_MAX
-
-
-class NotAPlay(ValueError):
-    """The body is not a play; the text is the reason."""
 
 
 class _Play(msgspec.Struct):
@@ -33,10 +31,11 @@ _decoder = msgspec.json.Decoder(_Play)
 def decode(body: bytes) -> bytes:
     """The video (16 bytes) that was played. Raises `NotAPlay` with the reason."""
     try:
-        body.decode("utf-8")  # the decoder does not check the text that it skips
-        return guids.parse(_decoder.decode(body).video_id)
+        text = _decoder.decode(body).video_id
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise NotAPlay(_reason(body)) from None
+        text = tolerant.video_id(body)
+    try:
+        return guids.parse(text)
     except ValueError:
         raise NotAPlay("video_id is not a GUID") from None
 
@@ -122,20 +121,3 @@ def _text_letter(facts: dict[str, object], body: bytes) -> bytes | None:
 
 def _json(facts: dict[str, object]) -> bytes:
     return json.dumps(facts, ensure_ascii=False).encode()
-
-
-def _reason(body: bytes) -> str:
-    if not body:
-        return "the body is empty"
-    # Values stay raw: a number too large for any machine is valid JSON.
-    try:
-        body.decode("utf-8")
-        msgspec.json.decode(body, type=msgspec.Raw)
-        value = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except msgspec.ValidationError:
-        return "the body is not a JSON object"
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "the body is not JSON"
-    if "video_id" not in value:
-        return "the object has no video_id"
-    return "video_id is not a text"
