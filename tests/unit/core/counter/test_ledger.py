@@ -336,3 +336,19 @@ def test_the_arrivals_that_are_kept_are_bounded_by_the_steps():
         one.apply(plays((V, 1), (V, 2)), NOW_MS, WALL_NS)
     ((_, account),) = one.take_changes(NOW_MS).accounts.items()
     assert len(account.steps) == 4
+
+
+def test_the_window_does_not_run_while_no_counter_does():
+    one, play = ledger(), plays((V, 10))
+    one.apply(play, NOW_MS, WALL_NS)
+    changes = one.take_changes(NOW_MS)
+    window_ms = 1000
+    # The service starts again a day later. Its monotonic clock begins anywhere.
+    for started_ms, ran_ms, redelivered in ((5, 900, 1), (10**9, 900, 1), (7, 1200, 0)):
+        accounts = Accounts(changes.accounts.items())
+        seen = SeenIds(window_ms, changes.seen)
+        again = Ledger(seen, accounts, changes.tallies, now_ms=started_ms)
+        again.apply(plays((W, 1), source="b/plays"), started_ms + ran_ms, WALL_NS)
+        again.take_changes(started_ms + ran_ms)
+        again.apply(play, started_ms + ran_ms, WALL_NS + 10**15)
+        assert again.tallies.redelivered == redelivered
