@@ -1,4 +1,4 @@
-"""Draws publishes against linger, as an SVG that is readable in light and dark mode. Pure."""
+"""Draws how the number of publishes depends on the linger: an SVG for light and dark mode. Pure."""
 
 from math import log10
 
@@ -10,7 +10,10 @@ COLOURS_DARK = ["6cb0ff", "ff9e5e", "56d364", "c9a2ff", "ff85b3", "4fd1e0"]
 
 
 def draw(series: dict[str, list[tuple[int, int]]]) -> str:
-    """Draw one line per trace: points (linger in ms, publishes), with a logarithmic scale of publishes."""
+    """Draw one line per trace. A point of a line is (linger in ms, number of publishes).
+
+    The scale of publishes is logarithmic.
+    """
     lingers = sorted({linger for points in series.values() for linger, _ in points})
     most = max(publishes for points in series.values() for _, publishes in points)
     decades = len(str(most))
@@ -51,7 +54,7 @@ def _head() -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
         f'height="{HEIGHT}" role="img" aria-labelledby="title">\n'
-        '<title id="title">Publishes of 100,000 plays against the linger of realtime plays</title>\n'
+        '<title id="title">Number of publishes for 100,000 plays, by the linger of realtime plays</title>\n'
         "<style>\n"
         "text{font:13px system-ui,sans-serif}.back{fill:#ffffff}.strong{fill:#1c2128;font-size:16px;"
         "font-weight:600}.soft{fill:#57606a}.grid{stroke:#d8dee4}.line{fill:none;stroke-width:2.5}"
@@ -60,8 +63,8 @@ def _head() -> str:
         f".grid{{stroke:#30363d}}{dark}}}\n"
         "</style>\n"
         f'<rect class="back" width="{WIDTH}" height="{HEIGHT}"/>\n'
-        f'<text class="strong" x="{LEFT}" y="30">Publishes of 100,000 plays, by how long a realtime play '
-        "may wait</text>"
+        f'<text class="strong" x="{LEFT}" y="30">Number of publishes for 100,000 plays, '
+        "by how long a realtime play may wait</text>"
     )
 
 
@@ -74,7 +77,7 @@ def _y(publishes: int, decades: int) -> float:
 
 
 def _label_heights(wanted: dict[str, float]) -> dict[str, float]:
-    """Heights of the labels, from the top down. Each is at least one line of text below the label above."""
+    """The y of each label. Labels are at least one line of text apart."""
     placed: dict[str, float] = {}
     below = 0.0
     for name, y in sorted(wanted.items(), key=lambda one: one[1]):

@@ -1,11 +1,13 @@
-"""What the ledgers' files cost: start-up with a million videos and a million seen ids, and a commit.
+"""What the ledgers' files cost: loading a million videos and a million seen ids, and making a commit.
 
     python -m bench.store [--videos 1000000] [--seen 1000000] [--shards 2] [--commits 200]
 
-Loading is all that a counter does until it is ready: open and check the file, load accounts and seen ids. The
-shards load at the same time, each in its own process, as the counters do. A commit counts 1,000 plays of
-videos drawn at random in memory and writes them, with `synchronous = "NORMAL"`, in a ledger of that size. In
-the last line each seen id has its own row of the file. No commit leaves such a file: it is the worst case.
+Loading is all that a counter does until it is ready: it opens and checks the file, and loads accounts and
+seen ids. The shards load at the same time, each in its own process, as the counters do. A commit counts 1,000
+plays of random videos in memory and writes the changes to the loaded ledger, with `synchronous = "NORMAL"`.
+
+The first line of the table is for 100 videos, the other lines are for `--videos`. In the last line each seen
+id has its own row of the file. That is the worst case: real commits merge the rows of a bucket.
 """
 
 import argparse
@@ -50,7 +52,7 @@ class Shard:
         self._sequence = 0
 
     def count(self, videos: Iterable[bytes], now_ms: int) -> None:
-        """Count a play of each, and commit."""
+        """Count one play of each of `videos`, and commit."""
         played = list(videos)
         ids = [(now_ms << 22) + self._sequence + place for place in range(len(played))]
         self._sequence = (self._sequence + len(played)) % (1 << 21)
@@ -72,7 +74,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--videos", type=int, default=1_000_000)
     arguments.add_argument(
-        "--seen", type=int, default=1_000_000, help="message ids known, over the last hour"
+        "--seen", type=int, default=1_000_000, help="message ids that were seen in the last hour"
     )
     arguments.add_argument("--shards", type=int, default=2)
     arguments.add_argument("--commits", type=int, default=200)
@@ -108,7 +110,7 @@ def measure(state_dir: str, videos: int, options: argparse.Namespace, scattered:
 
 
 def _fill(state_dir: str, shards: int, videos: int, plays: int, number: int) -> None:
-    """Commit plays of all videos in turn, spread evenly over the last hour."""
+    """Commit `plays` plays of the videos in turn. Their times are spread evenly over the last hour."""
     shard = Shard(state_dir, shards, videos, number)
     for start in range(0, plays, PLAYS_A_COMMIT):
         places = range(start, min(start + PLAYS_A_COMMIT, plays))
@@ -133,7 +135,7 @@ def _rows(state_dir: str, scattered: bool, number: int) -> int:
 
 
 def _load(state_dir: str, shards: int, videos: int, number: int) -> tuple[int, int]:
-    """Load a ledger. Returns the numbers of its videos and of its seen ids."""
+    """Load a ledger. Returns how many videos and how many seen ids the ledger has."""
     shard = Shard(state_dir, shards, 0, number)
     shard.store.close()
     return len(shard.ledger), len(shard.seen)

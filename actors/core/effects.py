@@ -1,8 +1,9 @@
-"""Effects: plain data that say what an actor's rules want done, in this order.
+"""Effects: plain data that say what an actor has to do.
 
-Rules take a message and the time and return effects; the actor carries them out. The order is the guarantee:
-an effect after a `Commit` must wait until the commit has succeeded. All actors have `Send`; the others are
-in `consumer/effects.py`, `counter/effects.py` and `dispatcher/effects.py`.
+Rules take a message and the time, and return a list of effects. The actor carries out the effects in the
+order of the list: an effect after a `Commit` must wait until the commit has succeeded. All actors have
+`Send`. The effects of a single actor are in `consumer/effects.py`, `counter/effects.py` or
+`dispatcher/effects.py`.
 """
 
 from msgspec import Struct
@@ -11,7 +12,10 @@ from .messages import Message
 
 
 class Send(Struct, frozen=True):
-    """Put a message into a peer's mailbox. Without a link it is dropped; a new link repeats it."""
+    """Put a message into a peer's mailbox. Without a link to the peer the message is dropped.
+
+    After the next link is made, the two actors repeat what is still needed.
+    """
 
     peer: str
     message: Message

@@ -1,4 +1,4 @@
-"""One client of one channel: how much it may be given, and what it was given. Pure."""
+"""How many messages one client of a channel may be given, and which messages the client has. Pure."""
 
 from .segment import Segment
 
@@ -7,20 +7,20 @@ class Progress:
     """Which messages of one segment one channel has finished.
 
     `finished`: one byte per message, 1 if it is finished. `remaining`: how many messages are not finished.
-    `attempts`: how often a message came back unfinished, by its index; None if none came back.
+    `attempts`: how often each message came back unfinished, by its index; None if no message came back.
     """
 
     __slots__ = ("attempts", "finished", "remaining", "segment")
 
     def __init__(self, segment: Segment, finished: bytes | None = None) -> None:
-        """`finished` is what the journal has; None means that nothing is finished."""
+        """`finished`: the bytes from the journal. None means that no message is finished."""
         self.segment = segment
         self.finished = bytearray(segment.count) if finished is None else bytearray(finished)
         self.remaining = self.finished.count(0)
         self.attempts: dict[int, int] | None = None
 
     def count_attempt(self, index: int) -> None:
-        """Record that a message came back unfinished. Its next delivery says one attempt more."""
+        """Record that a message came back unfinished: its next delivery has a higher number of attempts."""
         if self.attempts is None:
             self.attempts = {}
         self.attempts[index] = self.attempts.get(index, 0) + 1
@@ -38,10 +38,10 @@ class Progress:
 
 
 class Lease:
-    """Consecutive messages of one segment that one subscriber got at once: they share one timeout.
+    """Consecutive messages of one segment that one subscriber got together. The messages share one timeout.
 
-    It covers the indices from `start` to before `stop`. `given_ms`: when they were delivered (monotonic).
-    `outstanding`: how many of its messages are still in flight.
+    Their indices go from `start` to before `stop`. `given_ms`: when the messages were delivered (monotonic).
+    `outstanding`: how many of the messages are still in flight.
     """
 
     __slots__ = ("given_ms", "outstanding", "progress", "start", "stop", "subscriber")
@@ -57,7 +57,10 @@ class Lease:
         self.outstanding = stop - start
 
     def take_back(self) -> list[tuple[int, int]]:
-        """Take the messages still in flight from the subscriber. Returns the fewest (start, stop) pairs."""
+        """Take the messages that are still in flight from the subscriber, and count an attempt for each.
+
+        Returns the indices of these messages as (start, stop) pairs. Consecutive indices are in one pair.
+        """
         in_flight = self.subscriber.in_flight
         spans = []
         begun = -1
@@ -79,10 +82,11 @@ class Lease:
 class Subscriber:
     """A client as its channel sees it. Two subscribers are equal only if they are one object.
 
-    `in_flight` maps the id of a message to its lease and its index in the segment. Only the subscriber that
-    has a message in it can finish the message. `is_writable`: whether the client keeps up with its socket;
-    its connection sets it. `ready_count` is the client's last RDY. `message_timeout_ms` and `sample_rate` (in
-    %, 0 means all messages) are what it asked for in IDENTIFY.
+    `in_flight`: the messages that the client has and may finish, as a dict from a message's id to its lease
+    and its index in the segment. `is_writable`: whether messages may be sent to the client. The connection
+    sets `is_writable` to False until the answer to SUB can be sent, while the client's socket takes no more
+    bytes, and while the connection closes. `ready_count`: the client's last RDY. `message_timeout_ms` and
+    `sample_rate` (in %, 0 means all messages): what the client asked for in IDENTIFY.
     """
 
     __slots__ = (
@@ -107,5 +111,5 @@ class Subscriber:
         self.requeue_count = 0
 
     def room(self) -> int:
-        """How many messages it may be given now. 0 or less means that it may be given no message."""
+        """How many messages the client may be given now. 0 or less means no message."""
         return self.ready_count - len(self.in_flight) if self.is_writable else 0

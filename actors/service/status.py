@@ -1,4 +1,4 @@
-"""Adds up the children's figures: `status --json` prints the result, and `metrics.py` shows it."""
+"""Adds up the children's figures. `status --json` prints the sums, and `metrics.py` makes metrics of them."""
 
 import contextlib
 import time
@@ -15,7 +15,7 @@ from ..supervision.worker import State, Worker
 
 
 class ServiceView(Protocol):
-    """The parts of a service to show. `polled`: children with stats, in groups (see `Application.poll`)."""
+    """The parts of a service that are shown. `polled`: groups of children, for `Application.poll`."""
 
     application: Application[Settings]
     pid: int
@@ -37,7 +37,7 @@ def status(service: ServiceView) -> dict[str, Any]:
     outstanding = sum(one.outstanding for one in consumers)
     pending = sum(one.pending_videos for one in counters)
     in_flight = sum(one.in_flight for one in dispatchers)
-    # A child that only serves an address is not asked for stats: it is enough that it runs.
+    # A child that only serves an address has no stats: it only has to be RUNNING.
     heard_all = all(worker.state is State.RUNNING for worker in workers) and (
         len(counters) == application.options.counters.shards and consumers and dispatchers
     )
@@ -52,7 +52,7 @@ def status(service: ServiceView) -> dict[str, Any]:
         "children": [_child(worker) for worker in workers],
         "plays": _plays(counters, outstanding),
         "publishes": _publishes(dispatchers),
-        # There is one dispatcher; the circuit is None until it has reported.
+        # There is one dispatcher; the circuit is None until the dispatcher has reported.
         "client": {
             "circuit": next((one.circuit for one in dispatchers), None),
             "failures_in_a_row": sum(one.failures for one in dispatchers),
@@ -71,12 +71,14 @@ def _plays(counters: list[CounterStats], outstanding: int) -> dict[str, int]:
     redelivered = sum(one.redelivered for one in counters)
     dead_lettered = sum(one.dead_lettered for one in counters)
     return {
-        # Every received message is counted in one of these, so their sum is right after restarts too.
+        # Each received message belongs to one of these four counts. The ledgers store the first three, so the
+        # sum is right after a restart too.
         "received": counted + redelivered + dead_lettered + outstanding,
         "counted": counted,
         "redelivered": redelivered,
         "dead_lettered": dead_lettered,
-        # Counted as other messages: an nsqd whose clock was set back over a restart gives ids again.
+        # New messages that have the id of an earlier message, because an nsqd's clock was set back before its
+        # restart. `counted` and `dead_lettered` include these messages.
         "reused_ids": sum(one.reused for one in counters),
     }
 
@@ -128,9 +130,9 @@ def _rounded(milliseconds: float | None) -> float | None:
 
 
 def _resources(pid: int | None) -> dict[str, Any]:
-    """Resident memory, and CPU seconds used, of a process. From psutil, because only Linux has /proc."""
+    """The resident memory and used CPU seconds of a process. Uses psutil: only Linux has /proc."""
     if pid is not None:
-        with contextlib.suppress(psutil.Error):  # it has just ended
+        with contextlib.suppress(psutil.Error):  # the process has just ended
             process = psutil.Process(pid)
             times = process.cpu_times()
             return {"memory_bytes": process.memory_info().rss, "cpu_s": round(times.user + times.system, 2)}

@@ -1,1 +1,1 @@
-"""OTP's supervision over operating system processes."""
+"""Supervision of operating system processes, as OTP supervises Erlang processes."""

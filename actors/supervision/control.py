@@ -1,8 +1,8 @@
-"""The control pipe between the supervisor and one child: messages, and descriptors of new links.
+"""The control pipe between the supervisor and one child. It carries messages, and descriptors of new links.
 
-Promises: when one process ends, the other sees the pipe close. A `Linked` message carries one descriptor.
-Descriptors arrive with the first byte of the message that they were sent with (unix(7), SCM_RIGHTS), so the
-nth `Linked` has the nth descriptor.
+When one process ends, the other process sees the pipe close. Each `Linked` message is sent with one
+descriptor. A descriptor arrives with the first byte of its message (unix(7), SCM_RIGHTS), so the nth `Linked`
+message has the nth descriptor.
 """
 
 import os
@@ -20,15 +20,15 @@ DESCRIPTORS_MAX = 16
 
 
 class PeerLost(Exception):
-    """The other end is closed: its process is gone."""
+    """The other end of the pipe is closed: the other process is gone."""
 
 
 class PeerStuck(Exception):
-    """The other end has not read for so long that its pipe is full."""
+    """The pipe is full: the other process has not read from the pipe for too long."""
 
 
 class ControlPipe(Generic[Inbox]):
-    """One end of the pipe. It never blocks; the owner watches `fileno()` for reading."""
+    """One end of the pipe. Its methods never block. The owner waits until `fileno()` is readable."""
 
     def __init__(self, end: socket.socket, inbox: Any):
         end.setblocking(False)
@@ -56,7 +56,7 @@ class ControlPipe(Generic[Inbox]):
             raise PeerStuck
 
     def receive(self) -> list[tuple[Inbox, int | None]]:
-        """The messages that have arrived, each with its descriptor. Raises `PeerLost`."""
+        """The messages that have arrived, each `Linked` with its descriptor. Raises `PeerLost`."""
         try:
             data, descriptors, _, _ = socket.recv_fds(self._end, READ_BYTES, DESCRIPTORS_MAX)
         except BlockingIOError:
@@ -72,7 +72,7 @@ class ControlPipe(Generic[Inbox]):
         ]
 
     def close(self) -> None:
-        """Close our end, and descriptors that were not received."""
+        """Close this end, and each descriptor that arrived but that `receive` has not returned."""
         self._end.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())

@@ -1,5 +1,7 @@
-"""A disk for a state folder that can be filled: a small tmpfs if mounting is permitted; otherwise a limit on
-the size of files in the running children (Linux); otherwise nothing.
+"""A disk for a state folder. The disk can be filled and freed.
+
+The disk is a small tmpfs if mounting is permitted. Otherwise, on Linux, a limit stops the service's children
+from writing files. Otherwise no disk can be filled.
 """
 
 import contextlib
@@ -15,7 +17,7 @@ SIZE = "96m"
 
 
 class Tmpfs:
-    """A file system of its own. When it is full, ledgers, batches, the queue and the log all fail."""
+    """A file system for the state folder alone. When it is full, no file in the state folder can grow."""
 
     how = f"a tmpfs of {SIZE}"
 
@@ -23,7 +25,7 @@ class Tmpfs:
         self._ballast = path / "ballast"
 
     def fill(self, pids: list[int]) -> None:
-        """Leave no free byte."""
+        """Fill the file system to the last byte."""
         with open(self._ballast, "ab", buffering=0) as file:
             for size in (1 << 20, 1 << 12, 1):
                 with contextlib.suppress(OSError):
@@ -31,26 +33,29 @@ class Tmpfs:
                         file.write(b"\0" * size)
 
     def free(self, pids: list[int]) -> None:
-        """Free the space."""
+        """Delete the file that fills the file system."""
         self._ballast.unlink(missing_ok=True)
 
 
 class Limit:
-    """A limit on the size of files: these processes can write no file."""
+    """A limit of 0 bytes on the size of files. A process with this limit can write to no file."""
 
-    how = "RLIMIT_FSIZE in the children, as mounting is not permitted"
+    how = "RLIMIT_FSIZE in the children, because mounting is not permitted"
 
     def fill(self, pids: list[int]) -> None:
-        """Set the limit."""
+        """Set the limit for the processes `pids`."""
         _limit(pids, 0)
 
     def free(self, pids: list[int]) -> None:
-        """Remove the limit. Younger processes have none."""
+        """Remove the limit from the processes `pids`.
+
+        If the forkserver has the limit, children that it starts before `free` inherit the limit and keep it.
+        """
         _limit(pids, None)
 
 
 class NoFill:
-    """No disk that can be filled."""
+    """The disk on a machine that permits neither a tmpfs nor a limit."""
 
     how = "not tried: neither mounting nor prlimit is possible here"
 
@@ -65,7 +70,7 @@ Disk = Tmpfs | Limit | NoFill
 
 @contextlib.contextmanager
 def open_disk(path: Path) -> Iterator[Disk]:
-    """The best disk at this path that the machine permits."""
+    """Yield the first of `Tmpfs`, `Limit` and `NoFill` that the machine permits, for the folder `path`."""
     path.mkdir(parents=True, exist_ok=True)
     if not _mount(path):
         yield Limit() if hasattr(psutil.Process, "rlimit") else NoFill()

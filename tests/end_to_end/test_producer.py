@@ -1,4 +1,4 @@
-"""`python -m producer` as a process, on a real nsqd: what it reports is what the queue holds."""
+"""`python -m producer` as a process, on a real nsqd: its manifest must be exactly what the queue holds."""
 
 import fcntl
 import json
@@ -28,7 +28,7 @@ TOPIC = "plays"
 
 
 class Run:
-    """A running producer. `said` is what it has written on stderr so far."""
+    """A producer as a process. `said`: what the producer has written to stderr so far."""
 
     def __init__(self, folder: Path, *arguments: str):
         self.manifest_path = folder / "manifest.json"
@@ -59,16 +59,16 @@ class Run:
             self.said += line
 
     def ends(self) -> int:
-        """Wait until it ends by itself. Returns its exit code."""
+        """Wait until the producer ends by itself. Returns its exit code."""
         try:
             code = self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"the producer did not end within {PATIENCE_S:g} s; it said:\n{self.said}")
+            pytest.fail(f"the producer did not end within {PATIENCE_S:g} s; its stderr:\n{self.said}")
         self._listener.join()
         return code
 
     def end(self) -> None:
-        """Kill it if it still runs, and close its pipes."""
+        """Kill the producer if it still runs, and close the pipes."""
         self.process.kill()
         self.process.wait()
         self._listener.join()
@@ -109,7 +109,7 @@ def test_the_manifest_is_exactly_what_the_queue_then_holds(nsqd, tmp_path):
     asked = ["--plays", "5000", "--videos", "40", "--quiet-videos", "9", "--seed", "5"]
     with producing(tmp_path, *at(nsqd.tcp_address), *asked) as run:
         assert run.ends() == 0, run.said
-        assert run.process.stdout.read() == "", "stdout must only have results"
+        assert run.process.stdout.read() == "", "stdout must be empty, because the manifest goes to a file"
     expected = workload.make(5, 5000, 40, 9)
     assert run.manifest == {"plays": 5000, "seed": 5, "totals": expected.totals}
     messages = nsqd.drain(TOPIC)
@@ -118,7 +118,7 @@ def test_the_manifest_is_exactly_what_the_queue_then_holds(nsqd, tmp_path):
     quiet = sum(1 for total in expected.totals.values() if total <= workload.QUIET_MAX)
     for told in ("5000 plays", "40 videos", f"{quiet} quiet", "seed 5"):
         assert told in run.said
-    assert not list(tmp_path.glob(".manifest*")), "no draft of the manifest is left behind"
+    assert not list(tmp_path.glob(".manifest*")), "no draft of the manifest may be left behind"
 
 
 def test_the_same_seed_produces_the_same_manifest_and_a_drawn_seed_can_be_used_again(nsqd, tmp_path):
@@ -144,9 +144,9 @@ def test_a_manifest_named_minus_is_all_there_is_on_stdout(nsqd, tmp_path):
 
 def test_a_queue_that_is_not_there_yet_is_waited_for_and_said_once(nsqd, tmp_path):
     with producing(tmp_path, *at(nsqd.tcp_address), "--plays", "2000") as run:
-        wait_until(lambda: nsqd.tcp_address in run.said, "it says what it waits for")
+        wait_until(lambda: nsqd.tcp_address in run.said, "the producer to say what it waits for")
         with pytest.raises(subprocess.TimeoutExpired):
-            run.process.wait(1.2)  # Time to be refused twice more.
+            run.process.wait(1.2)  # Meanwhile the producer tries to connect two more times.
         nsqd.start()
         assert run.ends() == 0, run.said
     assert run.said.count("waiting for") == 1, run.said
@@ -161,7 +161,7 @@ def test_an_nsqd_that_nsqlookupd_does_not_know_yet_is_waited_for(tmp_path):
     ):
         asked = ["--set", f"nsq.lookupd_http_addresses=http://{lookupd_http}/"]
         with producing(tmp_path, *asked, "--plays", "2000") as run:
-            wait_until(lambda: lookupd_http in run.said, "it says whom it asked")
+            wait_until(lambda: lookupd_http in run.said, "the producer to name the nsqlookupd that it asked")
             nsqd.start()
             assert run.ends() == 0, run.said
         assert nsqd.plays(TOPIC) == run.manifest["totals"]
@@ -174,9 +174,9 @@ def test_the_embedded_queue_on_any_free_port_is_found_through_the_running_servic
     asked = ["--set", "embedded_nsqd.tcp_address=127.0.0.1:0"]
     asked += ["--set", f"supervisor.state_dir={state_dir}", "--plays", "2000"]
     with producing(tmp_path, *asked) as run:
-        wait_until(lambda: str(state_dir) in run.said, "it says which service it waits for")
+        wait_until(lambda: str(state_dir) in run.said, "the producer to say which service it waits for")
         with open(runfile.lock_path(state_dir), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # as a supervisor does while it lives
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a supervisor holds this lock while it runs
             facts = {"pid": os.getpid(), "admin_address": "127.0.0.1:1"}
             runfile.write(str(state_dir), {**facts, "nsqd_tcp_address": nsqd.tcp_address})
             assert run.ends() == 0, run.said
@@ -199,9 +199,9 @@ def test_every_play_is_accounted_for_when_nsqd_is_killed_and_comes_back_midway(n
     nsqd.start()
     asked = ["--plays", "20000", "--seed", "8", "--rate", "10000"]
     with producing(tmp_path, *at(nsqd.tcp_address), *asked) as run:
-        wait_until(lambda: nsqd.messages_put(TOPIC) > 1000, "nsqd has some of the plays")
+        wait_until(lambda: nsqd.messages_put(TOPIC) > 1000, "nsqd to have some of the plays")
         nsqd.kill()
-        wait_until(lambda: "lost nsqd" in run.said, "it says that nsqd is lost")
+        wait_until(lambda: "lost nsqd" in run.said, "the producer to say that nsqd is lost")
         nsqd.start()
         code = run.ends()
     totals, unknown = run.manifest["totals"], run.manifest.get("unacknowledged", {})
@@ -217,11 +217,11 @@ def test_plays_whose_answer_is_lost_are_neither_counted_nor_sent_again(nsqd, tmp
     with Cut(nsqd.tcp_address, answers_before=5, answers_only=answers_only) as cut:
         asked = ["--plays", "16000", "--seed", "9"]
         with producing(tmp_path, *at(cut.address), *asked) as run:
-            # Five MPUBs of a thousand plays are acknowledged. At most eight MPUBs are in flight.
+            # Five MPUBs of a thousand plays each are acknowledged. At most eight more MPUBs are in flight.
             arrived = 13_000 if answers_only else 5000
             wait_until(
                 lambda: nsqd.messages_put(TOPIC) >= arrived and cut.reached,
-                "nsqd has the plays that were let through",
+                "nsqd to have the plays that were let through",
             )
             cut.cut()
             assert run.ends() == 1, run.said
@@ -262,11 +262,11 @@ def test_a_stopped_run_writes_down_what_it_had_produced(nsqd, tmp_path, number):
     nsqd.start()
     asked = ["--rate", "2000", "--plays", "100000"]
     with producing(tmp_path, *at(nsqd.tcp_address), *asked) as run:
-        wait_until(lambda: nsqd.messages_put(TOPIC) > 200, "nsqd has some of the plays")
+        wait_until(lambda: nsqd.messages_put(TOPIC) > 200, "nsqd to have some of the plays")
         run.process.send_signal(number)
         assert run.ends() == 1, run.said
     assert f"stopped by {number.name}" in run.said
-    # The plays whose answers came too late, if any.
+    # `unknown`: plays that nsqd did not acknowledge before the producer ended. It may be empty.
     totals, unknown = run.manifest["totals"], run.manifest.get("unacknowledged", {})
     assert 200 < total_of(totals, unknown).total() < 100000
     assert Counter(totals) <= Counter(nsqd.plays(TOPIC)) <= total_of(totals, unknown)
@@ -281,10 +281,11 @@ def test_all_that_is_wrong_is_listed_before_anything_is_produced(tmp_path):
 
 
 class Cut:
-    """A connection to nsqd that falls silent after some answers, and is then cut. Later connections work.
+    """A proxy in front of nsqd that loses answers.
 
-    With `answers_only`, nsqd still gets what the producer sends, and no answer comes back. Without it,
-    nothing passes either way.
+    After `answers_before` answers the proxy is silent: the producer gets no more answers. With
+    `answers_only`, nsqd still gets the plays that the producer sends. Without `answers_only`, nsqd gets no
+    more plays either. `cut` closes the connections. Connections that are made after `cut` work.
     """
 
     def __init__(self, nsqd_address: str, answers_before: int, answers_only: bool):

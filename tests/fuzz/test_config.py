@@ -1,4 +1,4 @@
-"""A config file of any bytes, with any value of any key, is usable or refused with a `ConfigError`."""
+"""A config file of any bytes, or with any value of any key, is usable or refused with a `ConfigError`."""
 
 import json
 import math
@@ -51,7 +51,7 @@ values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3), max_le
 
 
 def toml(value: object) -> str:
-    """A value as TOML writes it."""
+    """The TOML text of a value."""
     match value:
         case bool():
             return str(value).lower()
@@ -68,7 +68,7 @@ def toml(value: object) -> str:
 
 
 def load(path: Path, content: bytes, *overrides: str) -> Settings | None:
-    """The settings; None if `load` refuses them with a message."""
+    """The settings; None if `config.load` refuses the file or the overrides with a message."""
     file = path / "config.toml"
     file.write_bytes(content)
     try:
@@ -94,7 +94,8 @@ def check_usable(settings: Settings) -> None:
         *settings.nsq.nsqd_tcp_addresses,
     ]
     for address in addresses:
-        address.rpartition(":")[0].encode("idna")  # a socket does this too; an error of it is no OSError
+        # A socket encodes the host too. For a wrong host this raises a UnicodeError, which is no OSError.
+        address.rpartition(":")[0].encode("idna")
     Path(settings.supervisor.state_dir).exists()
 
 

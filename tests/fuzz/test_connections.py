@@ -1,4 +1,4 @@
-"""With more connections than file descriptors, on any port, the service lives and goes on counting."""
+"""If a port gets more connections than there are file descriptors, the service goes on counting plays."""
 
 import contextlib
 import socket
@@ -26,8 +26,8 @@ def test_a_crowd_at_one_door_leaves_the_service_alive(tmp_path, door):
                     crowd.enter_context(_connected(service.facts()[door]))
             if door != "nsqd_tcp_address":
                 service.queue.put("plays", *[PLAY] * 10)
-        wait_for(service.status, "the crowd to be gone", PATIENCE_S, service.log)
-        wait_for(lambda: _put(service), "the queue to see that the crowd is gone", PATIENCE_S, service.log)
+        wait_for(service.status, "the service to answer after the crowd is gone", PATIENCE_S, service.log)
+        wait_for(lambda: _put(service), "the queue to take plays after the crowd", PATIENCE_S, service.log)
         wait_caught_up(service, 10)
         restarted = [child for child in service.status()["children"] if child["incarnation"] > 1]
         assert not restarted, service.log()
@@ -35,7 +35,7 @@ def test_a_crowd_at_one_door_leaves_the_service_alive(tmp_path, door):
 
 
 def _put(service) -> bool:
-    with contextlib.suppress(EOFError):  # refused: the queue still has as many connections as it can take
+    with contextlib.suppress(EOFError):  # the queue refuses the connection, because it still has too many
         service.queue.put("plays", *[PLAY] * 10)
         return True
     return False

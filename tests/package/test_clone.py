@@ -1,4 +1,4 @@
-"""A fresh clone, started with any Python at hand: one line says what to run instead."""
+"""A fresh clone, started with an unsuitable Python, prints one line with the command to run instead."""
 
 import configparser
 import os
@@ -21,7 +21,7 @@ COMMANDS = [["supervisor.py"], ["supervisor.py", "status"], ["-m", "producer"]]
 
 @pytest.fixture
 def clone(tmp_path):
-    """The files of a clone that are read before the first library is imported, without a .venv."""
+    """A clone without a .venv. It has only the files that are read before the first library is imported."""
     folder = tmp_path / "clone"
     for name in ("actors", "producer"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -39,9 +39,9 @@ def interpreter(version):
 
 
 def told(python, words, folder) -> str:
-    """The one line with which a start there ends when the libraries are missing."""
+    """Run `python words` in `folder`, where no library is found. Returns the one line on stderr."""
     result = subprocess.run(
-        # -S leaves out site-packages: so no library is found, even if one is installed.
+        # -S leaves out site-packages, so Python finds no library, even if it is installed.
         [*(python if isinstance(python, list) else [python]), "-S", *words],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
@@ -109,5 +109,5 @@ def test_what_is_looked_for_is_what_setup_cfg_asks_for():
 
 
 def test_a_python_that_leaves_out_the_scripts_folder_is_told_the_same(clone):
-    """With `python -P`, and with PYTHONSAFEPATH."""
+    """`python -P` leaves out the folder of the script, as PYTHONSAFEPATH does."""
     assert told(sys.executable, ["-P", str(clone / "supervisor.py")], clone).startswith("playtally needs msg")

@@ -1,6 +1,6 @@
-"""A failure as text: its seed, the shortest plan that fails in the same way, and the end of its trace.
+"""A failure as text: its seed, a shorter plan that fails in the same way, and the end of that plan's trace.
 
-The seeds that ever failed are kept in `seeds.txt`, one per line with what it found.
+`seeds.txt` keeps every seed that ever failed. Each line has one seed and the bug that the seed found.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ def kept_seeds() -> list[int]:
 
 
 def explain(seed: int, violation: Violation, machines: Machines = Machines()) -> str:
-    """Everything that is needed to look for the bug."""
+    """Describe a failure, for a person who looks for the bug."""
     plan = shrink(draw(seed), violation.invariant, machines)
     trace = Trace()
     shrunk = failure_of(plan, machines, trace)
@@ -43,7 +43,7 @@ def explain(seed: int, violation: Violation, machines: Machines = Machines()) ->
 
 
 def describe(plan: Plan) -> list[str]:
-    """A plan, one fact per line."""
+    """The lines that describe a plan: its settings, its first plays, its faults."""
     settings = [
         f"{name}={getattr(plan, name)}" for name in plan.__struct_fields__ if name not in ("plays", "faults")
     ]

@@ -1,4 +1,4 @@
-"""What happened in a run, one short line each, for a person who looks for a bug."""
+"""What happened in a run, one short line per event, for a person who looks for a bug."""
 
 from typing import Any
 
@@ -15,18 +15,18 @@ class Trace:
         self._facts: list[tuple[int, str, str]] = []
 
     def add(self, now_ms: int, who: Any, what: Any) -> None:
-        """Add an event. It is described at once, because `what` may change later."""
+        """Add an event. `what` is described at once, because it may change later."""
         kind = "" if isinstance(what, str | list) else type(what).__name__
         text = f"{kind} {describe(what)}" if kind in ("Commit", "Forget", "Finish") else describe(what)
         self._facts.append((now_ms, str(who), f"{'reads ' if isinstance(what, list) else ''}{text}"))
 
     def lines(self, last: int) -> list[str]:
-        """The last lines: the time in ms, who, what."""
+        """The last `last` lines. Each line has the time in ms, who, and what."""
         return [f"{ms:>7} {who:<13} {what}" for ms, who, what in self._facts[-last:]]
 
 
 def describe(what: Any) -> str:
-    """A value in few characters: for videos, ids and stamps only what tells them apart."""
+    """Describe a value in few characters. Bytes are shown as their first four hex digits."""
     match what:
         case Batch():
             entries = ", ".join(f"{one.video.hex()[:4]}={one.plays}" for one in what.entries[:6])

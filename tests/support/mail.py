@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the messages of a mailbox."""
+"""Hypothesis strategies for the messages of a mailbox, and a check of how they are decoded."""
 
 import types
 import typing
@@ -14,7 +14,7 @@ def kinds_of(inbox):
 
 
 def strategy_of(annotation):
-    """A strategy for values of a field's type."""
+    """The strategy for values of this type."""
     if typing.get_origin(annotation) is list:
         return st.lists(strategy_of(typing.get_args(annotation)[0]), max_size=5)
     if typing.get_origin(annotation) is dict:
@@ -41,7 +41,7 @@ def mail(inbox):
 
 
 def assert_survives_every_cut(inbox, data):
-    """Check that messages of that mailbox are decoded unchanged, however their bytes are cut."""
+    """Check that messages for `inbox` are decoded unchanged, wherever their bytes are cut."""
     sent = data.draw(mail(inbox))
     stream = b"".join(map(encode, sent))
     assert Decoder(inbox).feed(stream) == sent

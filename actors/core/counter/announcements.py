@@ -1,27 +1,30 @@
-"""Announcements of pending videos that a ledger has not sent to the dispatcher yet. Pure."""
+"""Collects the pending videos that a ledger has to announce to the dispatcher. Pure."""
 
 from collections.abc import Iterator
 
 from ..columns import NUMBER_BYTES, VIDEO_BYTES, Int64s, count, pack_numbers
 from ..messages import Pending
 
-PENDING_VIDEOS_MAX = 4096  # videos in a `Pending` message: some 130 KB, so that no mailbox is flooded
+PENDING_VIDEOS_MAX = 4096  # videos per `Pending` message: some 130 KB, so that no mailbox is flooded
 
 
 class Announcements:
-    """Columns of pending videos. A video may be in them twice; the dispatcher then takes the earlier one."""
+    """Columns of pending videos. If a video is in them twice, the dispatcher uses the earlier due time."""
 
     def __init__(self) -> None:
         self._columns: tuple[list[bytes], ...] = ([], [], [])
         self.least_ordinal: int | None = None
 
     def add(self, videos: Int64s, arrived_ns: Int64s, ordinals: Int64s) -> None:
-        """Add videos, each with its oldest unpublished play: the arrival (ns) and the total that it made."""
+        """Add videos. The other two columns describe the oldest unpublished play of each video.
+
+        `arrived_ns`: when the play arrived. `ordinals`: the total of the video that the play made.
+        """
         if len(ordinals):
             self._add(int(ordinals.min()), videos.tobytes(), arrived_ns.tobytes(), ordinals.tobytes())
 
     def add_one(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
-        """Add one video, without numpy's calls."""
+        """Do what `add` does, for one video, without numpy's calls."""
         self._add(ordinal, video, pack_numbers([arrived_ns]), pack_numbers([ordinal]))
 
     def _add(self, least: int, *columns: bytes) -> None:

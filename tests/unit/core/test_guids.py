@@ -1,4 +1,4 @@
-"""GUIDs in every form that people write, and texts that are no GUID."""
+"""GUIDs in every form that people write, and texts that are not GUIDs."""
 
 import uuid
 
