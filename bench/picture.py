@@ -10,9 +10,9 @@ COLOURS_DARK = ["6cb0ff", "ff9e5e", "56d364", "c9a2ff", "ff85b3", "4fd1e0"]
 
 
 def draw(series: dict[str, list[tuple[int, int]]]) -> str:
-    """Draw one line per trace. A point of a line is (linger in ms, number of publishes).
+    """Draw one line for each entry of `series`, which has a name and points.
 
-    The scale of publishes is logarithmic.
+    A point is (linger in ms, number of publishes). The scale of publishes is logarithmic.
     """
     lingers = sorted({linger for points in series.values() for linger, _ in points})
     most = max(publishes for points in series.values() for _, publishes in points)

@@ -3,8 +3,9 @@
     python -m bench.store [--videos 1000000] [--seen 1000000] [--shards 2] [--commits 200]
 
 Loading is all that a counter does until it is ready: it opens and checks the file, and loads accounts and
-seen ids. The shards load at the same time, each in its own process, as the counters do. A commit counts 1,000
-plays of random videos in memory and writes the changes to the loaded ledger, with `synchronous = "NORMAL"`.
+seen ids. The shards load at the same time, each in its own process, as the counters do. For a
+commit, the loaded ledger counts 1,000 plays of random videos, and then its changes are written to the file,
+with `synchronous = "NORMAL"`.
 
 The first line of the table is for 100 videos, the other lines are for `--videos`. In the last line each seen
 id has its own row of the file. That is the worst case: real commits merge the rows of a bucket.

@@ -18,7 +18,7 @@ class Announcements:
     def add(self, videos: Int64s, arrived_ns: Int64s, ordinals: Int64s) -> None:
         """Add videos. The other two columns describe the oldest unpublished play of each video.
 
-        `arrived_ns`: when the play arrived. `ordinals`: the total of the video just after the play was counted.
+        `arrived_ns`: when the play arrived. `ordinals`: the video's total just after the play was counted.
         """
         if len(ordinals):
             self._add(int(ordinals.min()), videos.tobytes(), arrived_ns.tobytes(), ordinals.tobytes())
