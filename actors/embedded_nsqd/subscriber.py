@@ -38,7 +38,7 @@ class Progress:
 
 
 class Lease:
-    """Consecutive messages of one segment that were delivered to one subscriber at once. They share one timeout.
+    """Consecutive messages of one segment that one subscriber was given at once. They share one timeout.
 
     Their indices go from `start` to before `stop`. `given_ms`: when the messages were delivered (monotonic).
     `outstanding`: how many of the messages are still in flight.
