@@ -91,7 +91,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
 
     def stats(self) -> bytes:
         """The statistics of the consumer."""
-        return encode(self.rules.stats(self._source.ready_count if self._source else 0))
+        ready_count = self._source.ready_count if self._source else 0
+        return encode(self.rules.stats(ready_count, self.host.monotonic_ms()))
 
     def drain(self) -> None:
         """Ask for no more messages. The consumer is drained when all received messages are finished."""

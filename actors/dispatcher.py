@@ -6,18 +6,19 @@ their effects in order.
 
 import logging
 import random
+import time
 from collections.abc import Callable
 from functools import partial
 
 from .config import Settings
-from .core.dispatcher.attempts import Circuit, Outcome
+from .core.dispatcher.attempts import BACK_OFF_MS_MAX, Circuit, Outcome
 from .core.dispatcher.effects import Deliver, Forget, Store
 from .core.dispatcher.outbox import Batch
 from .core.dispatcher.rules import DispatcherRules, Effect
 from .core.dispatcher.schedule import Rule
 from .core.effects import Send, is_for
 from .core.messages import DispatcherInbox
-from .core.shards import shard_number
+from .core.shards import is_counter, shard_number
 from .core.stats import encode
 from .sinks import Delivery, Sink, open_sink
 from .store import open_outbox
@@ -31,8 +32,8 @@ from .system.exits import WriteUnavailable
 log = logging.getLogger(__name__)
 
 REASONS_TOLD_MAX = 10  # different reasons logged in one outage
-LOOK_AGAIN_S = 1.0
 FLUSH_SHARE = 0.5  # of the time that a child has to end
+RATE_SHARE = 0.5  # of the time that a drain has: the drain waits no longer for the rate limit
 
 
 class Dispatcher(Actor[DispatcherInbox, Settings]):
@@ -85,22 +86,28 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             stored=batches,
             totals=totals.published_to(self._sink.name),
             rate_max_per_s=settings.publish.rate_max_per_s,
+            retry_after_max_ms=int(settings.publish.retry_after_max_s * 1000),
         )
         self._set_timer()
         return Ready(note=f"publishing to {self._sink.name}, batches to confirm: {len(batches)}")
 
     def linked(self, peer: str) -> None:
-        """Ask a counter for its pending videos."""
-        self.effects.perform(self.rules.linked(shard_number(peer), self._now_ms()))
+        """Ask a counter for its pending videos. Any other peer receives the publishes: try it at once."""
+        now_ms = self._now_ms()
+        linked = self.rules.linked(shard_number(peer), now_ms) if is_counter(peer) else None
+        self.effects.perform(self.rules.client_started(now_ms) if linked is None else linked)
 
     def lost(self, peer: str) -> None:
         """Drop the videos of a lost counter, and the messages for it."""
+        if not is_counter(peer):
+            return
         self.effects.forget(partial(is_for, peer))
         self.effects.perform(self.rules.lost(shard_number(peer), self._now_ms()))
 
     def handle(self, peer: str, messages: list[DispatcherInbox]) -> None:
         """Handle the messages of a counter."""
-        self.effects.perform(self.rules.handle(shard_number(peer), messages, self._now_ms()))
+        wall_ms = self.host.wall_ns() // 1_000_000
+        self.effects.perform(self.rules.handle(shard_number(peer), messages, self._now_ms(), wall_ms))
 
     def stats(self) -> bytes:
         """The figures of what was published and what is pending."""
@@ -109,7 +116,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
     def drain(self) -> None:
         """Publish everything that is pending, due or not."""
         self._draining = True
-        self.effects.perform(self.rules.drain(self._now_ms()))
+        patience_ms = RATE_SHARE * self.options.supervisor.shutdown_timeout_s * 1000
+        self.effects.perform(self.rules.drain(self._now_ms(), int(patience_ms)))
 
     async def terminate(self) -> None:
         """Give a slow reader of stdout some time, and close the store in order.
@@ -129,7 +137,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             case Forget():
                 self._store.forget(effect.key)
             case Deliver():
-                delivery = self._sink.deliver(effect.batch)
+                held_up_ms = self.rules.departs(effect.batch.key, self._now_ms())
+                delivery = self._sink.deliver(effect.batch, held_up_ms)
                 self.host.spawn(delivery, partial(self._delivered, effect.batch))
 
     def _performed(self) -> None:
@@ -160,6 +169,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             return
         if self._failing_since_ms is None:
             self._failing_since_ms = self.host.monotonic_ms()
+        told_before = delivery.why in self._reasons_told
         if delivery.why not in self._reasons_told and len(self._reasons_told) < REASONS_TOLD_MAX:
             self._reasons_told.add(delivery.why)
             log.warning(
@@ -168,6 +178,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 self._sink.name,
                 delivery.why,
             )
+        self._report_pause(delivery, told_before)
         attempts = self.rules.attempts
         if before is Circuit.CLOSED and attempts.circuit is Circuit.OPEN:
             log.warning(
@@ -176,14 +187,34 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 attempts.failures,
             )
 
+    def _report_pause(self, delivery: Delivery, told_before: bool) -> None:
+        """Log a pause that the client asked for; each time if it is longer than `BACK_OFF_MS_MAX`."""
+        attempts, asked_ms = self.rules.attempts, delivery.retry_after_ms
+        if not asked_ms or (told_before and asked_ms <= BACK_OFF_MS_MAX):
+            return
+        wait_ms = attempts.next_ms() - self._now_ms()
+        if wait_ms <= 0:
+            return
+        limit = ""
+        if asked_ms > attempts.retry_after_max_ms:
+            limit = f"; publish.retry_after_max_s = {attempts.retry_after_max_ms / 1000:g} is the most"
+        next_s = self.host.wall_ns() / 1e9 + wait_ms / 1000
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(next_s))
+        log.warning(
+            "the client asks for a pause of %.0f s (Retry-After)%s: the next attempt is at %s, in %.1f s",
+            asked_ms / 1000,
+            limit,
+            at,
+            wait_ms / 1000,
+        )
+
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         due_ms = self.rules.wakeup_ms()
         if due_ms is not None:
-            # Timers follow the monotonic clock, so look at the wall clock now and then.
-            delay_s = min(max(0.0, (due_ms - self.host.wall_ns() / 1e6) / 1000), LOOK_AGAIN_S)
+            delay_s = max(0, due_ms - self._now_ms()) / 1000
             self._timer = self.host.call_later(delay_s, self._wake)
 
     def _wake(self) -> None:
@@ -191,4 +222,4 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self.effects.perform(self.rules.wake(self._now_ms()))
 
     def _now_ms(self) -> int:
-        return self.host.wall_ns() // 1_000_000
+        return self.host.monotonic_ms()

@@ -12,9 +12,11 @@ to the others, starts last and stops first.
     └── consumer
 """
 
+from urllib.parse import urlsplit
+
 from msgspec.structs import replace
 
-from .config import DEFAULT_URL, Settings
+from .config import DEFAULT_URL, Settings, SinkKind
 from .core.shards import counter_of
 from .supervision.restarts import AutoShutdown, ChildSpec, Restart, Strategy, SupervisorSpec
 
@@ -23,6 +25,7 @@ DISPATCHER = "dispatcher"
 CLIENT = "client"
 NSQD = "nsqd"
 COUNTERS = "counters"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def root_spec(settings: Settings) -> ChildSpec:
@@ -30,17 +33,18 @@ def root_spec(settings: Settings) -> ChildSpec:
     rules = settings.supervisor
     shutdown_ms = int(rules.shutdown_timeout_s * 1000)
     counters = [counter_of(shard) for shard in range(settings.counters.shards)]
+    receiver = _receiver(settings)
     children = []
     if settings.embedded:
-        children.append(ChildSpec(NSQD, "actors.embedded_nsqd.actor:Nsqd", shutdown_ms=shutdown_ms))
+        children.append(_receiver_spec(NSQD, "actors.embedded_nsqd.actor:Nsqd", receiver, shutdown_ms))
     if settings.client.enabled:
-        children.append(ChildSpec(CLIENT, "actors.client.actor:Client", shutdown_ms=shutdown_ms))
+        children.append(_receiver_spec(CLIENT, "actors.client.actor:Client", receiver, shutdown_ms))
     children += [
         ChildSpec(
             DISPATCHER,
             "actors.dispatcher:Dispatcher",
             shutdown_ms=shutdown_ms,
-            peers=tuple(counters),
+            peers=(*([receiver] if receiver else []), *counters),
             drains=True,
         ),
         _counters_spec(settings, counters),
@@ -61,6 +65,29 @@ def root_spec(settings: Settings) -> ChildSpec:
         AutoShutdown.ANY_SIGNIFICANT,
     )
     return ChildSpec("root", shutdown_ms=None, supervisor=supervisor)
+
+
+def _receiver(settings: Settings) -> str | None:
+    """The child that receives the publishes, if any. The link tells the dispatcher that it has started."""
+    kind = settings.publish.sink_kind
+    if kind is SinkKind.NSQ_TOPIC:
+        return NSQD if settings.embedded else None
+    if kind is SinkKind.URL and settings.client.enabled:
+        url = settings.publish.url
+        return CLIENT if follows_client(url) or _leads_to(url, settings.client.address) else None
+    return None
+
+
+def _leads_to(url: str, address: str) -> bool:
+    """Whether a URL leads to a listener of this machine at `address`, judged by their texts."""
+    parts, (host, _, port) = urlsplit(url), address.rpartition(":")
+    here = {*LOOPBACK, host.strip("[]").lower()}
+    return (parts.port or 80) == int(port) and parts.hostname in here
+
+
+def _receiver_spec(child_id: str, start: str, receiver: str | None, shutdown_ms: int) -> ChildSpec:
+    peers = (DISPATCHER,) if child_id == receiver else ()
+    return ChildSpec(child_id, start, shutdown_ms=shutdown_ms, peers=peers)
 
 
 def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
@@ -96,6 +123,11 @@ def groups_to_poll(settings: Settings) -> list[list[str]]:
     return [[CONSUMER], [counter_of(shard) for shard in range(settings.counters.shards)], [DISPATCHER]]
 
 
+def follows_client(url: str) -> bool:
+    """Whether this `publish.url` means the reference client, wherever the client listens."""
+    return url == DEFAULT_URL or ":0/" in url
+
+
 def with_addresses(settings: Settings, addresses: dict[str, str]) -> Settings:
     """The settings with `addresses` in place of those that ask for any free port.
 
@@ -106,7 +138,7 @@ def with_addresses(settings: Settings, addresses: dict[str, str]) -> Settings:
         part = replace(getattr(settings, section), **{name: address})
         settings = replace(settings, **{section: part})
     url = settings.publish.url
-    if settings.client.enabled and (url == DEFAULT_URL or ":0/" in url):
+    if settings.client.enabled and follows_client(url):
         path = url.split("/", 3)[3]
         url = f"http://{settings.client.address}/{path}"
         settings = replace(settings, publish=replace(settings.publish, url=url))

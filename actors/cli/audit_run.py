@@ -31,10 +31,15 @@ BROKEN_SHOWN_MAX = 5
 
 
 class _Total(NamedTuple):
-    """A video's total in a publish, larger than all before. `received`: by the client, in ns."""
+    """A video's total in a publish, larger than all totals before. Times are in ns.
+
+    `received`: when the client received it. `offered`: when the client would have received it without the
+    delays that the client caused.
+    """
 
     total: int
     received: int
+    offered: int
     overdue: bool
 
 
@@ -206,16 +211,16 @@ def _replay(received: list[Received], promises: Promises) -> _Replay:
     timed = all(one.received_at_ns is not None for one in received)
     replay = _Replay(audit, {}, [], timed)
     now = 0
-    for publish, received_at_ns in received:
+    for publish, received_at_ns, held_up_ms in received:
         # Without a recorded time, take the earliest possible one: the newest arrival in the publish.
         newest = max((entry.arrived_at_ns for entry in publish.videos), default=0)
         now = max(now, newest) if received_at_ns is None else received_at_ns
-        if audit.receive(publish, now).verdict is Verdict.ACCEPTED:
-            _add_totals(replay, publish, now, promises)
+        if audit.receive(publish, now, held_up_ms).verdict is Verdict.ACCEPTED:
+            _add_totals(replay, publish, now, now - held_up_ms * NS_PER_MS, promises)
     return replay
 
 
-def _add_totals(replay: _Replay, publish: Publish, now: int, promises: Promises) -> None:
+def _add_totals(replay: _Replay, publish: Publish, now: int, offered: int, promises: Promises) -> None:
     for entry in publish.videos:
         before = replay.totals.setdefault(entry.video_id, [])
         last = before[-1].total if before else 0
@@ -225,7 +230,7 @@ def _add_totals(replay: _Replay, publish: Publish, now: int, promises: Promises)
         # first plays were published. Then the first recorded total did not add play 1. So if it is
         # `realtime_below` or more, its oldest play counts as not realtime.
         total = entry.plays if not before and entry.plays >= promises.realtime_below else last + 1
-        told = _Total(entry.plays, now, entry.overdue or publish.trigger == Trigger.OVERDUE)
+        told = _Total(entry.plays, now, offered, entry.overdue or publish.trigger == Trigger.OVERDUE)
         before.append(told)
         play = Play(entry.video_id, entry.arrived_at_ns, entry.arrived_at_ns, total)
         replay.first_told.append(_FirstTold(play, told))
@@ -296,4 +301,4 @@ def _is_late(first_told: _FirstTold, promises: Promises) -> bool:
     play, told = first_told
     deadline = play.arrived + round(promises.deadline_s * NS_PER_S)
     hot = play.total >= promises.realtime_below
-    return hot and told.received > deadline and not told.overdue and play.received < deadline
+    return hot and told.offered > deadline and not told.overdue and play.received < deadline

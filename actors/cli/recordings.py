@@ -1,9 +1,9 @@
 """Reads, checks and writes recordings of a run: publishes and plays, one JSON object per line.
 
 Owns the two forms. Publishes: the lines that the service prints on stdout, with or without `received_at_ns`
-(when the client received it). Plays, in the order in which they were counted: `{"video_id", "arrived_at_ns"}`
-and, if known, `received_at_ns` (when the service received it) and `total` (the total that the play made).
-Plays without `total` are counted from 1.
+(when the client received it) and `held_up_ms` (for how long the client had delayed it by then). Plays, in the
+order in which they were counted: `{"video_id", "arrived_at_ns"}` and, if known, `received_at_ns` (when the
+service received it) and `total` (the total that the play made). Plays without `total` are counted from 1.
 """
 
 import contextlib
@@ -29,14 +29,19 @@ _Stamp = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Received(NamedTuple):
-    """One recorded publish. `received_at_ns`: None if the line does not have it."""
+    """One recorded publish. `received_at_ns`: None if the line does not have it.
+
+    `held_up_ms`: for how long the client had delayed it by then; 0 if the line does not have it.
+    """
 
     publish: Publish
     received_at_ns: int | None
+    held_up_ms: int = 0
 
 
 class _Time(Struct, frozen=True):
     received_at_ns: _Stamp | None = None
+    held_up_ms: Annotated[int, Meta(ge=0, le=10**15)] = 0
 
 
 class _PlayLine(Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,10 +75,10 @@ def read_publish_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[byt
     for number, line in _lines(stream):
         try:
             publish = wire.parse(line, content_type="application/json", idempotency_key=None)
-            received_at_ns = decoder.decode(line).received_at_ns
+            times = decoder.decode(line)
         except (MalformedPublish, msgspec.MsgspecError) as error:
             raise _wrong(name, number, str(error), "a publish as the service prints it") from None
-        yield line, Received(publish, received_at_ns)
+        yield line, Received(publish, times.received_at_ns, times.held_up_ms)
 
 
 def read_publishes(path: str, record: str | None) -> list[Received]:

@@ -111,6 +111,7 @@ def _status(status: dict[str, Any], columns: int) -> Group:
             f"plays      {plays['counted']:,} counted of {status['videos']:,} videos; "
             f"{plays['redelivered']:,} redeliveries dropped, {plays['dead_lettered']:,} dead letters"
         ),
+        *_oldest(plays["oldest_age_ms"]),
         f"publishes  {publishes['total']:,} of {publishes['videos']:,} totals: {triggers}",
         (
             f"           {publishes['late']:,} totals late, {publishes['late_by_client']:,} by the client; "
@@ -122,6 +123,11 @@ def _status(status: dict[str, Any], columns: int) -> Group:
         circuit = client["circuit"].replace("_", " ")
         lines.append(f"client     failed {client['failures_in_a_row']:,} times in a row; circuit {circuit}")
     return Group(table, *(Text(line) for line in lines), _progress(status))
+
+
+def _oldest(age_ms: int) -> list[str]:
+    """The line that says how long plays wait on the queue; none if no play of the last minute waited."""
+    return [f"           the oldest of the last minute was {_duration(age_ms / 1000)} old"] if age_ms else []
 
 
 def _progress(status: dict[str, Any]) -> Text:

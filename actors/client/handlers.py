@@ -12,6 +12,7 @@ requests into calls of `Reference`, and results into answers.
 import asyncio
 import logging
 import pathlib
+import time
 import traceback
 from typing import Any, NoReturn
 
@@ -135,7 +136,12 @@ class PlaysHandler(ReferenceHandler):
             )
         except MalformedPublish as error:
             self._refuse(error)
-        held_up_ms = publishes.held_up_ms(self.request.headers.get("X-Playtally-Held-Up-Ms"))
+        headers = self.request.headers
+        held_up_ms = publishes.held_up_ms(
+            headers.get("X-Playtally-Held-Up-Ms"),
+            headers.get("X-Playtally-Sent-At-Ms"),
+            time.time_ns() // 1_000_000,
+        )
         receipt = self.client.receive(publish, held_up_ms)
         if receipt.verdict is Verdict.CONFLICT:
             self.answer(

@@ -56,10 +56,20 @@ class _PublishBody(Struct, frozen=True):
 _decoder = msgspec.json.Decoder(_PublishBody)
 
 
-def held_up_ms(header: str | None) -> int:
-    """For how many ms the sender failed to reach this client, as its header says; 0 if that is not valid."""
-    if header is None or not (header.isascii() and header.isdigit() and len(header) <= 12):
-        return 0
+def held_up_ms(held_up: str | None, sent_at: str | None, now_ms: int) -> int:
+    """For how many ms this client has delayed a publish, as the headers of its sender say.
+
+    `held_up`: the delay until this attempt was sent. `sent_at`: when the attempt was sent, in ms since 1970.
+    The client caused the time from then until now too: it was halted or slow. A missing or invalid header
+    counts as 0.
+    """
+    before_ms, sent_ms = _number(held_up), _number(sent_at)
+    return (before_ms or 0) + (max(0, now_ms - sent_ms) if sent_ms else 0)
+
+
+def _number(header: str | None) -> int | None:
+    if header is None or not (header.isascii() and header.isdigit() and len(header) <= 15):
+        return None
     return int(header)
 
 

@@ -49,7 +49,7 @@ class Reference:
     def receive(self, publish: Publish, held_up_ms: int = 0) -> Receipt:
         """Audit and commit a publish. Raises `StoreFailure`, leaving the state unchanged.
 
-        `held_up_ms`: how long this client failed to take it, as the sender says.
+        `held_up_ms`: for how many ms this client has delayed it, as the sender says.
         """
         audit = self.audit
         received_at_ns = time.time_ns()
@@ -62,7 +62,7 @@ class Reference:
             # the audit loads it again.
             self._audit = None
             raise
-        self._write_down(publish, received_at_ns)
+        self._write_down(publish, received_at_ns, held_up_ms)
         for broken in receipt.broken:
             log.warning(
                 "client broken promise %s batch %s video %s expected %s found %s",
@@ -75,10 +75,11 @@ class Reference:
         self.streams.changed(receipt.videos)
         return receipt
 
-    def _write_down(self, publish: Publish, received_at_ns: int) -> None:
+    def _write_down(self, publish: Publish, received_at_ns: int, held_up_ms: int) -> None:
         if self._record is None:
             return
-        line = msgspec.json.encode(msgspec.to_builtins(publish) | {"received_at_ns": received_at_ns})
+        facts = {"received_at_ns": received_at_ns, "held_up_ms": held_up_ms}
+        line = msgspec.json.encode(msgspec.to_builtins(publish) | facts)
         try:
             self._record.write(line + b"\n")
         except OSError as error:

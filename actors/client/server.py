@@ -61,8 +61,9 @@ class ReferenceClient(Reference):
         """Open the store in the directory `path` and listen on `address`.
 
         The address is "host:port"; port 0 takes a free one. With a `secret`, publishes must be signed with
-        it. `record` is a file to which each publish is added as a line of JSON with `received_at_ns`, for
-        `supervisor.py audit`. If it raises (`AddressFailure` or `StoreFailure`), it leaves nothing open.
+        it. `record` is a file to which each publish is added as a line of JSON with `received_at_ns` and
+        `held_up_ms`, for `supervisor.py audit`. If it raises (`AddressFailure` or `StoreFailure`), it leaves
+        nothing open.
         """
         with contextlib.ExitStack() as opened:
             store = opened.enter_context(contextlib.closing(ClientStore(path)))

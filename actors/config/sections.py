@@ -105,6 +105,7 @@ class PublishSection(Struct, frozen=True, kw_only=True):
         str, _text('"" or the name of an environment variable', r"^([A-Za-z_][A-Za-z0-9_]*)?\Z")
     ] = ""
     rate_max_per_s: Annotated[float, _number(0, 1000, "publishes/s")] = 0.0
+    retry_after_max_s: Annotated[float, _number(0, 86_400, "s")] = 60.0
     gzip: Switch = True
     ca_file: Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")] = ""
     proxy: Annotated[str, _text('"environment", "" or "http://host:port"', PROXY)] = "environment"

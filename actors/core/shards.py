@@ -4,6 +4,7 @@ The built-in `hash` of bytes differs from process to process, so it can't be use
 mixed, because GUIDs that people or sequences make are not random in every byte.
 """
 
+from collections.abc import Iterable
 from zlib import crc32
 
 
@@ -15,6 +16,19 @@ def shard_of(video: bytes, shards: int) -> int:
 def counter_of(shard: int) -> str:
     """The child id of a shard's counter."""
     return f"counter-{shard}"
+
+
+def by_shard(videos: Iterable[bytes], shards: int) -> dict[int, list[bytes]]:
+    """The videos (16 bytes each) by shard, in their order."""
+    found: dict[int, list[bytes]] = {}
+    for video in videos:
+        found.setdefault(shard_of(video, shards), []).append(video)
+    return found
+
+
+def is_counter(child_id: str) -> bool:
+    """Whether a child is a counter."""
+    return child_id.startswith("counter-")
 
 
 def shard_number(child_id: str) -> int:

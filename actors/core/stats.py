@@ -7,11 +7,15 @@ from msgspec import Struct
 
 
 class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
-    """A consumer: messages received and not finished, connections to nsqds, and the sum of their RDYs."""
+    """A consumer: messages received and not finished, connections to nsqds, and the sum of their RDYs.
+
+    `oldest_age_ms`: how old the oldest play of the last minute was when it was received.
+    """
 
     outstanding: int
     connections: int
     ready_count: int
+    oldest_age_ms: int = 0
 
 
 class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):

@@ -24,6 +24,11 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric once; called by prometheus_client."""
         yield from _plays(self._status["plays"])
+        yield GaugeMetricFamily(
+            "playtally_oldest_play_age_seconds",
+            "How old the oldest play of the last minute was when it was received.",
+            value=self._status["plays"]["oldest_age_ms"] / 1000,
+        )
         yield from _publishes(self._status["publishes"])
         yield from _client(self._status["client"])
         yield from _progress(self._status)
@@ -51,7 +56,10 @@ def _publishes(publishes: dict[str, int]) -> Iterator[Metric]:
     yield accepted
     for name, text in (
         ("videos", "Videos in accepted publishes."),
-        ("late", "Videos published after their deadline."),
+        (
+            "late",
+            "Videos published late: after their deadline, or held for as long as a deadline after receipt.",
+        ),
         ("late_by_client", "Videos published late because the client was slow or failing."),
         ("failed", "Attempts to publish that failed."),
         ("rejected", "Attempts that the client refused as wrong: 4xx other than 408, 425 and 429."),

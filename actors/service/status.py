@@ -50,7 +50,11 @@ def status(service: ServiceView) -> dict[str, Any]:
         },
         "supervisors": [_supervisor(one) for one in application.root.supervisors()],
         "children": [_child(worker) for worker in workers],
-        "plays": _plays(counters, outstanding),
+        "plays": {
+            **_plays(counters, outstanding),
+            # The age by NSQ's stamp when the play was received: it shows how long plays wait on the queue.
+            "oldest_age_ms": max((one.oldest_age_ms for one in consumers), default=0),
+        },
         "publishes": _publishes(dispatchers),
         # There is one dispatcher; the circuit is None until the dispatcher has reported.
         "client": {

@@ -8,6 +8,7 @@ import email.utils
 import logging
 import math
 import time
+from datetime import UTC
 from typing import NamedTuple
 
 from tornado.httputil import HTTPHeaders, HTTPInputError, parse_response_start_line
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 UNKNOWN_STATUSES = {408, 502, 504}
 # 4xx that mean "not now". All others mean that the request itself is wrong.
 PASSING_STATUSES = {408, 425, 429}
-RETRY_AFTER_S_MAX = 3600
+RETRY_AFTER_S_MAX = 10**9  # a longer pause is a mistake; publish.retry_after_max_s limits the pause further
 ANSWER_HEAD_BYTES_MAX = 64 * 1024
 ANSWER_BODY_BYTES_MAX = 64 * 1024
 ANSWER_BODY_PATIENCE_S = 0.5
@@ -157,15 +158,28 @@ def first_line(body: bytes) -> str:
 
 
 def _retry_after_ms(headers: HTTPHeaders) -> int | None:
-    """The pause of a Retry-After header in ms, if there is one (RFC 9110, section 10.2.3)."""
-    value = headers.get("Retry-After", "")
+    """The pause of a Retry-After header in ms, if there is one (RFC 9110, section 10.2.3).
+
+    A date is by the client's clock. So the pause counts from the answer's own Date, if it has one.
+    """
+    value = headers.get("Retry-After", "").strip()
     if _is_number(value):
         return min(int(value), RETRY_AFTER_S_MAX) * 1000
-    try:
-        at_s = email.utils.parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError, OSError):
+    at_s = _date_s(value)
+    if at_s is None:
         return None
-    return math.ceil(min(max(0.0, at_s - time.time()), RETRY_AFTER_S_MAX) * 1000)
+    answered_s = _date_s(headers.get("Date", ""))
+    pause_s = at_s - (time.time() if answered_s is None else answered_s)
+    return math.ceil(min(max(0.0, pause_s), RETRY_AFTER_S_MAX) * 1000)
+
+
+def _date_s(value: str) -> float | None:
+    """An HTTP date in seconds since 1970; None if it is not a date. A date without a time zone is in UTC."""
+    try:
+        at = email.utils.parsedate_to_datetime(value)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError, OSError):
+        return None
 
 
 def accepts_gzip(headers: HTTPHeaders) -> bool | None:

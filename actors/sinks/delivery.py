@@ -31,8 +31,11 @@ class Sink:
 
     name: str
 
-    async def deliver(self, batch: Batch) -> Delivery:
-        """Send a batch once. It never raises because of a client or a network."""
+    async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
+        """Send a batch once. It never raises because of a client or a network.
+
+        `held_up_ms`: for how long the client has delayed the batch. A sink tells the client if it can.
+        """
         raise NotImplementedError
 
     async def reach(self) -> None:

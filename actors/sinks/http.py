@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import hmac
 import json
+import time
 
 from ..config import PublishSection
 from ..core.dispatcher.attempts import Outcome
@@ -35,21 +36,11 @@ class HttpSink(Sink):
         self._gzip = publish.gzip
         self._gzip_accepted = False
         self._kept: SinkConnection | None = None
-        self._failing_since_s: float | None = None
 
-    async def deliver(self, batch: Batch) -> Delivery:
-        """Send a batch once."""
-        started_s = asyncio.get_running_loop().time()
-        delivery = await self._deliver(batch)
-        if delivery.outcome is Outcome.ACCEPTED:
-            self._failing_since_s = None
-        elif self._failing_since_s is None:
-            self._failing_since_s = started_s
-        return delivery
-
-    async def _deliver(self, batch: Batch) -> Delivery:
+    async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
+        """Send a batch once. Its headers say when it was sent and for how long the client has delayed it."""
         ends_s = asyncio.get_running_loop().time() + self._timeout_s
-        request = self._request(batch)
+        request = self._request(batch, held_up_ms)
         kept, self._kept = self._kept, None
         if kept is not None:
             if kept.usable:
@@ -108,17 +99,17 @@ class HttpSink(Sink):
             if self._kept is not connection:
                 connection.close()
 
-    def _request(self, batch: Batch) -> bytes:
+    def _request(self, batch: Batch, held_up_ms: int) -> bytes:
         body = json.dumps(payload(batch), separators=(",", ":")).encode()
         headers = {
             **self._route.headers,
             "User-Agent": "playtally",
             "Content-Type": "application/json",
             "Idempotency-Key": batch.key,
+            "X-Playtally-Sent-At-Ms": str(time.time_ns() // 1_000_000),
         }
-        if self._failing_since_s is not None:
-            held_up_s = asyncio.get_running_loop().time() - self._failing_since_s
-            headers["X-Playtally-Held-Up-Ms"] = str(int(held_up_s * 1000))
+        if held_up_ms:
+            headers["X-Playtally-Held-Up-Ms"] = str(held_up_ms)
         if self._gzip and self._gzip_accepted and len(body) >= GZIP_BYTES_MIN:
             body = gzip.compress(body, mtime=0)
             headers["Content-Encoding"] = "gzip"

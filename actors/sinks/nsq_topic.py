@@ -40,7 +40,7 @@ class NsqSink(Sink):
         self._locate = locate
         self._kept: SinkConnection | None = None
 
-    async def deliver(self, batch: Batch) -> Delivery:
+    async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
         """Send a batch once."""
         ends_s = asyncio.get_running_loop().time() + self._timeout_s
         kept, self._kept = self._kept, None

@@ -74,7 +74,7 @@ class StdoutSink(Sink):
     def __init__(self, descriptor: int = STDOUT):
         self._writer = StdoutWriter(descriptor)
 
-    async def deliver(self, batch: Batch) -> Delivery:
+    async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
         """Write the line. The batch is accepted once it is written, however long that takes."""
         written = self._writer.write(batch)
         done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
@@ -97,9 +97,9 @@ class MirroredSink(Sink):
         self._mirrors = True
         self._left_out = 0
 
-    async def deliver(self, batch: Batch) -> Delivery:
+    async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
         """Send a batch once, and mirror it if it was accepted."""
-        delivery = await self._sink.deliver(batch)
+        delivery = await self._sink.deliver(batch, held_up_ms)
         if delivery.outcome is Outcome.ACCEPTED and self._mirrors:
             await self._mirror(batch)
         return delivery

@@ -209,6 +209,7 @@ def test_what_is_late_because_of_the_client_is_told_apart(page, client):
     shows(page, "#hot-note", "when told; 60 s promised, 1 late")
     client.tell({VIDEOS[1]: 700}, age_s=61, **{"X-Playtally-Held-Up-Ms": "5000"})
     shows(page, "#hot-note", "when told; 60 s promised, 2 late (1 by this client)")
+    shows(page, "#broken-total", "1")
 
 
 def test_videos_that_are_published_at_once_are_marked(page, client):

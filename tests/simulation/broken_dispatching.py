@@ -16,8 +16,8 @@ from actors.core.triggers import Trigger
 class DeliversBeforeStore(DispatcherRules):
     """Sends a batch before it is stored."""
 
-    def handle(self, shard, inbox, now_ms):
-        return sorted(super().handle(shard, inbox, now_ms), key=lambda one: not isinstance(one, Deliver))
+    def handle(self, shard, inbox, *now):
+        return sorted(super().handle(shard, inbox, *now), key=lambda one: not isinstance(one, Deliver))
 
 
 class TakesUnknownForRefused(DispatcherRules):

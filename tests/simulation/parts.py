@@ -99,7 +99,7 @@ class Sink:
         self._process = process
         self.on_its_way: Batch | None = None
 
-    def deliver(self, batch: Batch) -> Answer:
+    def deliver(self, batch: Batch, held_up_ms: int = 0) -> Answer:
         """Send a batch once."""
         world = self._process.world
         answer = Answer()

@@ -42,11 +42,12 @@ class Waiting:
         self._number = 0
         self._unanswered: dict[int, list[bytes]] = {}
 
-    def offer(self, pending: Pending, wall_ms: int) -> None:
-        """A counter announces pending videos."""
+    def offer(self, pending: Pending, now_ms: int, wall_ms: int) -> None:
+        """A counter announces pending videos. Their stamps are of the wall clock."""
         stamps_ns, ordinals = unpack_numbers(pending.arrived_ns), unpack_numbers(pending.ordinals)
         for video, stamp_ns, ordinal in zip(unpack_videos(pending.videos), stamps_ns, ordinals, strict=True):
-            self._wait(video, self._due_of(stamp_ns // 1_000_000, ordinal, wall_ms))
+            arrived_ms = now_ms - max(0, wall_ms - stamp_ns // 1_000_000)
+            self._wait(video, self._due_of(arrived_ms, ordinal, now_ms))
 
     def leave(self, number: int, asked: dict[int, list[bytes]]) -> None:
         """A batch leaves with these videos, by shard."""
@@ -99,20 +100,20 @@ class Waiting:
             if video in self._due and self._due[video].ordinal <= total:
                 del self._due[video]
 
-    def idle(self, wall_ms: int) -> None:
+    def idle(self, now_ms: int) -> None:
         """The dispatcher does nothing, so no video may be due."""
         self.give_up()
-        due = [due for due in self._due.values() if due.high_ms <= wall_ms]
+        due = [due for due in self._due.values() if due.high_ms <= now_ms]
         if due:
             raise Violation(Invariant.EARLIEST_FIRST, f"{len(due)} videos are due, but nothing is done")
 
-    def _due_of(self, arrived_ms: int, ordinal: int, wall_ms: int) -> Due:
+    def _due_of(self, arrived_ms: int, ordinal: int, now_ms: int) -> Due:
         if ordinal < self._plan.realtime_below:
-            due_ms = wall_ms + self._plan.linger_ms
+            due_ms = now_ms + self._plan.linger_ms
             return Due(due_ms, due_ms, ordinal)
         latest_ms = arrived_ms + self._plan.deadline_ms
-        if latest_ms <= wall_ms:
-            due_ms = wall_ms + OVERDUE_LINGER_MS
+        if latest_ms <= now_ms:
+            due_ms = now_ms + OVERDUE_LINGER_MS
             return Due(due_ms, due_ms, ordinal)
         return Due(latest_ms - self._plan.deadline_ms // 2, latest_ms, ordinal)
 

@@ -72,7 +72,7 @@ class WatchedDispatching(DispatcherRules):
     waiting: Waiting
     sink: Any
     clock: Clock
-    called_ms = 0  # a failing disk may delay the effects of this call
+    called_ms = 0  # on the virtual clock; a failing disk may delay the effects of this call
     inside = False  # true during a call: calls that the rules make to themselves are part of it
 
     def linked(self, shard: int, now_ms: int) -> list[Effect]:
@@ -83,14 +83,17 @@ class WatchedDispatching(DispatcherRules):
         self.waiting.lost(shard)
         return self._watch(super().lost, shard, now_ms)
 
-    def handle(self, shard: int, inbox: Iterable[Any], now_ms: int) -> list[Effect]:
+    def handle(
+        self, shard: int, inbox: Iterable[Any], now_ms: int, wall_ms: int | None = None
+    ) -> list[Effect]:
+        assert wall_ms is not None
         for message in inbox:
             match message:
                 case Pending():
-                    self.waiting.offer(message, now_ms)
+                    self.waiting.offer(message, now_ms, wall_ms)
                 case Collected():
                     self.waiting.answered(shard, message.number)
-        return self._watch(super().handle, shard, inbox, now_ms)
+        return self._watch(super().handle, shard, inbox, now_ms, wall_ms)
 
     def delivered(self, key: str, outcome: Outcome, *more: Any) -> list[Effect]:
         batch, self.sink.on_its_way = self.sink.on_its_way, None
@@ -103,8 +106,11 @@ class WatchedDispatching(DispatcherRules):
             self.waiting.refused([entry.video for entry in batch.entries], self._linked)
         return self._seen(effects)
 
-    def drain(self, now_ms: int) -> list[Effect]:
-        return self._watch(super().drain, now_ms)
+    def drain(self, now_ms: int, patience_ms: int | None = None) -> list[Effect]:
+        return self._watch(super().drain, now_ms, patience_ms)
+
+    def client_started(self, now_ms: int) -> list[Effect]:
+        return self._watch(super().client_started, now_ms)
 
     def wake(self, now_ms: int) -> list[Effect]:
         return self._watch(super().wake, now_ms)
@@ -118,7 +124,7 @@ class WatchedDispatching(DispatcherRules):
         return self._seen(effects)
 
     def _seen(self, effects: list[Effect]) -> list[Effect]:
-        self.called_ms = self.clock.wall_ms
+        self.called_ms = self.clock.now_ms
         if self.phase is not Phase.COLLECTING:
             self.waiting.give_up()
         leaving: dict[int, dict[int, list[bytes]]] = {}
@@ -136,7 +142,7 @@ def watched_dispatching(
     kind: type[DispatcherRules], waiting: Waiting, sink: Any, clock: Clock
 ) -> type[DispatcherRules]:
     """These rules. `waiting` learns of everything that happens to them."""
-    facts = {"waiting": waiting, "sink": sink, "clock": clock, "called_ms": clock.wall_ms}
+    facts = {"waiting": waiting, "sink": sink, "clock": clock, "called_ms": clock.now_ms}
     return type(f"Watched{kind.__name__}", (WatchedDispatching, kind), facts)
 
 

@@ -85,9 +85,9 @@ class Audit:
     def receive(self, publish: Publish, received_at_ns: int, held_up_ms: int = 0) -> Receipt:
         """Audit one publish and take over its totals. Returns everything that changed.
 
-        `held_up_ms`: how long the client failed to take the publish, as its sender says. A late publish is a
-        broken promise all the same, but is also counted in `late_by_client` if it would have been in time
-        without that delay.
+        `held_up_ms`: for how long the client has delayed the publish, as its sender says. A total that would
+        have been in time without that delay breaks no promise. It is counted in `late`, and also in
+        `late_by_client`.
         """
         fingerprint = publish.fingerprint()
         known = self._fingerprints.get(publish.batch)
@@ -156,14 +156,15 @@ class Audit:
 
     def _accept(self, publish: Publish, fingerprint: bytes, received_at_ns: int, held_up_ms: int) -> Receipt:
         self._count(publish, received_at_ns)
+        offered_at_ns = received_at_ns - held_up_ms * _NS_PER_MS
         broken = list(self._broken_as_a_whole(publish))
         touched: dict[str, Video] = {}
         for entry in publish.videos:
             if entry.video_id in touched:
                 broken.append(_broken(Promise.ONCE, publish, entry, "once", "again"))
-            broken += self._broken_by_entry(publish, entry, received_at_ns)
+            broken += self._broken_by_entry(publish, entry, received_at_ns, offered_at_ns)
             touched[entry.video_id] = self._take_over(entry, received_at_ns)
-            self._measure(publish, entry, received_at_ns, held_up_ms)
+            self._measure(publish, entry, received_at_ns, offered_at_ns)
         self._fingerprints[publish.batch] = fingerprint
         while len(self._fingerprints) > self.keys_max:
             self._fingerprints.popitem(last=False)
@@ -184,7 +185,7 @@ class Audit:
             yield Broken(Promise.WIDTH, publish.batch, None, f"1 to {width_max} videos", f"{width}")
 
     def _broken_by_entry(
-        self, publish: Publish, entry: PublishedVideo, received_at_ns: int
+        self, publish: Publish, entry: PublishedVideo, received_at_ns: int, offered_at_ns: int
     ) -> Iterable[Broken]:
         last = self._last_published(entry.video_id)
         if entry.plays == last:
@@ -193,7 +194,7 @@ class Audit:
             yield _broken(Promise.NEVER_FALLS, publish, entry, f"over {last}", f"{entry.plays}")
         elif self._is_step_promised(last) and entry.plays != last + 1:
             yield _broken(Promise.EVERY_PLAY, publish, entry, f"{last + 1}", f"{entry.plays}")
-        if self._is_past_deadline(entry, received_at_ns) and not _is_excused(publish, entry):
+        if self._is_past_deadline(entry, offered_at_ns) and not _is_excused(publish, entry):
             age_s = (received_at_ns - entry.arrived_at_ns) / _NS_PER_S
             yield _broken(
                 Promise.DEADLINE,
@@ -215,7 +216,9 @@ class Audit:
         video = self.videos[entry.video_id] = Video(entry.plays, received_at_ns, window)
         return video
 
-    def _measure(self, publish: Publish, entry: PublishedVideo, received_at_ns: int, held_up_ms: int) -> None:
+    def _measure(
+        self, publish: Publish, entry: PublishedVideo, received_at_ns: int, offered_at_ns: int
+    ) -> None:
         age_ns = received_at_ns - entry.arrived_at_ns
         if entry.plays >= self.promises.realtime_below:
             self.statistics.hot.add(age_ns)
@@ -228,7 +231,6 @@ class Audit:
                 self.statistics.overdue += 1
             else:
                 self.statistics.late += 1
-                offered_at_ns = received_at_ns - held_up_ms * _NS_PER_MS
                 self.statistics.late_by_client += not self._is_past_deadline(entry, offered_at_ns)
 
     def _record(self, broken: list[Broken]) -> tuple[Broken, ...]:

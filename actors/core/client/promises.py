@@ -19,7 +19,7 @@ class Promise(enum.StrEnum):
     ONCE = "once_a_batch"  # a video is in a publish at most once
     CHANGED = "only_changed"  # a total differs from the last one published; before the first, that is 0
     NEVER_FALLS = "never_falls"  # a total is not below the last one published
-    DEADLINE = "deadline"  # received by arrived_at_ns + deadline_s; not judged if overdue
+    DEADLINE = "deadline"  # received by arrived_at_ns + deadline_s, unless overdue or late by the client
     ONE_CONTENT = "one_content_a_key"  # a key that is received again has the same content
     EVERY_PLAY = "every_play"  # no total below realtime_below is skipped; only where promised
 

@@ -59,6 +59,13 @@ class Parsed(msgspec.Struct):
         arrived_ns = self.plays.arrived_ns or (now_ns,)
         return (now_ns - arrived_ns[-1]) / 1e6, (now_ns - arrived_ns[0]) / 1e6
 
+    def oldest_age_ms(self, now_ns: int) -> int:
+        """The age of the oldest play in ms, by nsqd's stamps; 0 if there is no play."""
+        arrived_ns = self.plays.arrived_ns
+        if len(arrived_ns) < ALIKE_MIN:
+            return (now_ns - min(arrived_ns, default=now_ns)) // 1_000_000
+        return (now_ns - int(np.frombuffer(arrived_ns, np.int64).min())) // 1_000_000
+
 
 class FrameParser:
     """Cuts a stream of bytes into frames. Keeps the start of an incomplete frame for the next read."""

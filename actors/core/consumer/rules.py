@@ -21,6 +21,7 @@ from ..messages import Plays, Rejected
 from ..shards import counter_of
 from ..stats import ConsumerStats
 from . import bodies
+from .ages import OldestOfAMinute
 from .effects import DeadLetter, Finish, SetReadyCount
 from .frames import BadMessage, BadStream, Parsed
 from .ready_count import ReadyCounts
@@ -47,6 +48,7 @@ class ConsumerRules:
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
         self._letters: dict[int, tuple[int, bytes, Rejected]] = {}
         self._in_flight: dict[int, int] = {}
+        self._oldest = OldestOfAMinute()
         self._numbers = 0
         self._outstanding = 0
 
@@ -94,6 +96,8 @@ class ConsumerRules:
         rejected = Rejected(self._next_number(), source, _binary(bad_ids), stamps)
         self._in_flight[connection] += parsed.messages
         self._outstanding += parsed.messages
+        if len(parsed.plays):
+            self._oldest.add(parsed.oldest_age_ms(wall_ns), now_ms)
         effects: list[Send | DeadLetter | SetReadyCount] = [
             self._send(shard, connection, ids, message) for shard, ids, message in plays
         ]
@@ -138,9 +142,10 @@ class ConsumerRules:
         """Messages that a counter has not answered."""
         return sum(count(parcel.ids, HEX_ID_BYTES) for parcel in self._parcels[shard].values())
 
-    def stats(self, ready_count: int) -> ConsumerStats:
+    def stats(self, ready_count: int, now_ms: int) -> ConsumerStats:
         """The statistics of this consumer. `ready_count`: the RDY of all connections."""
-        return ConsumerStats(self._outstanding, len(self._in_flight), ready_count)
+        oldest_ms = self._oldest.at(now_ms)
+        return ConsumerStats(self._outstanding, len(self._in_flight), ready_count, oldest_ms)
 
     def _send(self, shard: int, connection: int, ids: bytes, message: Plays | Rejected) -> Send:
         self._parcels[shard][message.number] = Parcel(connection, ids, message)

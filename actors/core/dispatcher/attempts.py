@@ -1,6 +1,6 @@
 """When the client may be tried again: back-off after failures, circuit breaker, rate limit.
 
-Pure; callers pass the time in milliseconds on the wall clock. At most one attempt is on its way.
+Pure; callers pass the time in milliseconds on a clock that is never set. At most one attempt is on its way.
 
     CLOSED ──CIRCUIT_FAILURES in a row──▶ OPEN ──pause over──▶ HALF_OPEN ──accepted──▶ CLOSED
                                            ▲                       │
@@ -9,15 +9,21 @@ Pure; callers pass the time in milliseconds on the wall clock. At most one attem
 A pause is exponential with full jitter: a random time from 0 to a bound that doubles with each failure, so
 that services which failed together do not come back together. While the circuit is open, a pause is at least
 half of the bound: a client that is down gets a probe now and then, and no flood.
+
+A client may ask for a longer pause, up to a limit. At a drain, and when the client has just started, one
+attempt leaves whatever the pause.
 """
 
 from collections.abc import Callable
 from enum import StrEnum
 from math import ceil
 
+from .client_delays import ClientDelays
+
 BACK_OFF_MS_FIRST = 100
 BACK_OFF_MS_MAX = 10_000
 CIRCUIT_FAILURES = 5
+RETRY_AFTER_MS_MAX = 60_000
 
 
 class Outcome(StrEnum):
@@ -39,19 +45,25 @@ class Circuit(StrEnum):
 class Attempts:
     """The outcome of the last attempts, and when the next may leave."""
 
-    def __init__(self, jitter: Callable[[], float], rate_max_per_s: float = 0.0):
+    def __init__(
+        self,
+        jitter: Callable[[], float],
+        rate_max_per_s: float = 0.0,
+        retry_after_max_ms: int = RETRY_AFTER_MS_MAX,
+    ):
         """`jitter`: returns a random number from 0 to 1. `rate_max_per_s`: attempts per second; 0 for no
-        limit.
+        limit. `retry_after_max_ms`: the longest pause that the client can ask for.
         """
         self.failures = 0
+        self.delays = ClientDelays()
         self.backing_off = False  # from a failure until `resumed` or `accepted`
+        self.retry_after_max_ms = retry_after_max_ms
         self.interval_ms = 1000 / rate_max_per_s if rate_max_per_s else 0.0
         self._jitter = jitter
         self._on_its_way = False
-        self._left_ms = 0
         self._permitted_ms = 0.0
-        self._failed_ms = 0
         self._resume_ms = 0
+        self._once_more = False
 
     @property
     def circuit(self) -> Circuit:
@@ -63,26 +75,24 @@ class Attempts:
     def left(self, now_ms: int) -> None:
         """Note that an attempt leaves."""
         self._on_its_way = True
+        self._once_more = False
         # The interval counts from when the attempt was allowed, not from when it left: timers are late, and
         # the rate must be exact. So a delay of up to one interval is made up for.
         late_ms = now_ms - self._permitted_ms
         start_ms = self._permitted_ms if 0 <= late_ms < self.interval_ms else now_ms
         self._permitted_ms = start_ms + self.interval_ms
-        self._left_ms = now_ms
 
-    def rate_wait_ms(self) -> tuple[int, int]:
-        """The time (from, to) in which only the rate limit delays the next attempt."""
-        return self._left_ms, ceil(self._permitted_ms) if self.interval_ms else self._left_ms
-
-    def accepted(self) -> None:
-        """Note that the client accepted the batch."""
+    def accepted(self, now_ms: int, offered_ms: int) -> None:
+        """Note that the client accepted the batch. `offered_ms`: see `client_delays.py`."""
         self._on_its_way = False
         self.failures = 0
-        self.backing_off = False
+        self.backing_off = self._once_more = False
         self._resume_ms = 0
+        self.delays.accepted(offered_ms)
+        self.delays.answered(max(now_ms, self.next_ms()))
 
     def failed(self, now_ms: int, retry_after_ms: int | None = None) -> None:
-        """Note a failed attempt. The pause is `retry_after_ms` at least, if the client asks for one."""
+        """Note a failed attempt. The pause is `retry_after_ms` at least, up to `retry_after_max_ms`."""
         self._on_its_way = False
         self.backing_off = True
         self.failures += 1
@@ -90,20 +100,27 @@ class Attempts:
         pause_ms = bound_ms * self._jitter()
         if self.circuit is Circuit.OPEN:
             pause_ms = (bound_ms + pause_ms) / 2
-        self._failed_ms = now_ms
-        self._resume_ms = now_ms + int(max(pause_ms, retry_after_ms or 0))
+        self._resume_ms = now_ms + int(max(pause_ms, min(retry_after_ms or 0, self.retry_after_max_ms)))
+        self.delays.answered(max(now_ms, self.next_ms()))
 
     def resumed(self) -> None:
-        """End the pause, even if the clock is set back afterwards."""
+        """End the pause."""
         self.backing_off = False
         self._resume_ms = 0
 
+    def once_more(self) -> None:
+        """Let one attempt leave whatever the pause: the present one, or that of the attempt on its way."""
+        self._once_more = True
+
+    def bound_rate_wait(self, now_ms: int, longest_ms: int) -> None:
+        """Let one attempt leave now if the rate limit would delay it by more than `longest_ms`."""
+        if self._permitted_ms - now_ms > longest_ms:
+            self._permitted_ms = now_ms
+
     def next_ms(self) -> int:
         """When the next attempt may leave; a time in the past means now."""
-        return max(self._resume_ms, ceil(self._permitted_ms))
+        return max(0 if self._once_more else self._resume_ms, ceil(self._permitted_ms))
 
     def may_leave(self, now_ms: int) -> bool:
         """Whether an attempt may leave now."""
-        # A clock that was set back must not make a wait longer.
-        paused = self._failed_ms <= now_ms < self._resume_ms
-        return not paused and not self._left_ms <= now_ms < self._permitted_ms
+        return now_ms >= self.next_ms()

@@ -16,7 +16,10 @@ from enum import Enum, StrEnum
 from msgspec import Struct
 
 from ..triggers import Trigger
-from .outbox import Batch, Entry
+from .attempts import Outcome
+from .outbox import Batch, Entry, Stage
+
+NEVER_MS = 1 << 62
 
 
 class Phase(Enum):
@@ -65,6 +68,11 @@ NEXT = {
     (BatchState.SENT_AGAIN, BatchEvent.OUTCOME_UNKNOWN): BatchState.IN_DOUBT,
     (BatchState.ACCEPTED, BatchEvent.ALL_RECORDED): BatchState.RECORDED,
 }
+EVENTS = {
+    Outcome.ACCEPTED: BatchEvent.CLIENT_ACCEPTED,
+    Outcome.REFUSED: BatchEvent.CLIENT_REFUSED,
+    Outcome.UNKNOWN: BatchEvent.OUTCOME_UNKNOWN,
+}
 OVER = frozenset({BatchState.EMPTY, BatchState.REFUSED, BatchState.RECORDED})
 ON_ITS_WAY = frozenset({BatchState.SENT, BatchState.SENT_AGAIN})
 
@@ -79,19 +87,20 @@ class Collection(Struct):
     trigger: Trigger
     asked: dict[int, list[bytes]]
     unanswered: set[int]
-    left_ms: int
     expires_ms: int
     entries: dict[bytes, Entry] = {}
 
     def is_expired(self, now_ms: int) -> bool:
-        """Whether the time for the counters' answers is over. A clock that was set back also ends it."""
-        return not self.left_ms <= now_ms < self.expires_ms
+        """Whether the time for the counters' answers is over."""
+        return now_ms >= self.expires_ms
 
 
 class HeldBatch(Struct):
-    """One batch in its state. `left_ms`: when it left, or was sent again, in ms on the wall clock.
+    """One batch in its state.
 
-    `unrecorded`: the shards whose ledgers have yet to record it.
+    `left_ms`: when the counters were asked, or it was sent again. `unrecorded`: the shards whose ledgers have
+    yet to record it. `due_ms`: when it was due; `NEVER_MS` if an earlier dispatcher made it. `offered_ms`:
+    see `client_delays.py`; None until it is sent. `sent_ms`: when it was last sent.
     """
 
     collection: Collection
@@ -99,6 +108,24 @@ class HeldBatch(Struct):
     state: BatchState = BatchState.ASKED
     batch: Batch | None = None
     unrecorded: set[int] = set()
+    due_ms: int = NEVER_MS
+    offered_ms: int | None = None
+    sent_ms: int = 0
+
+    @classmethod
+    def stored(cls, batch: Batch, shards: set[int]) -> "HeldBatch":
+        """A batch that an earlier dispatcher stored. `shards`: the shards whose videos are in it."""
+        nobody = Collection(0, batch.trigger, {}, set(), 0)
+        if batch.stage is Stage.ACCEPTED:
+            return cls(nobody, 0, BatchState.ACCEPTED, batch, shards)
+        return cls(nobody, 0, BatchState.IN_DOUBT, batch)
+
+    def waited(self, ms: int) -> None:
+        """Note that the batch left `ms` later than it was sent, for a reason of ours."""
+        assert self.offered_ms is not None, "the batch was not sent"
+        self.left_ms += ms
+        self.sent_ms += ms
+        self.offered_ms += ms
 
     @property
     def content(self) -> Batch:

@@ -1,46 +1,36 @@
-"""How long the client has delayed publishing. This separates lateness by the client from our own.
+"""When each batch would have left if the client had answered all batches at once.
 
-Pure; times are milliseconds on the wall clock. A delay lasts from when a batch leaves until the client has
-accepted it; failures and pauses in between count too. A wait for the client's rate limit is also a delay. A
-video that would have been in time without the delays is late by the client.
+Pure; times are milliseconds on a clock that is never set. If such a client would have had a video in time,
+the video is late by the client. The client causes all failures, pauses and waits for the rate limit. It also
+causes the backlog that they leave: while the backlog is published, batches wait for one another.
+
+Batch number i was due at `due[i]`. When it was due and the client was free, it still took `ours[i]` on our
+side: timers, questions to the counters, a full disk. With a client that answers at once, the batch would have
+left at
+
+    offered[i] = max(due[i], offered[i - 1]) + ours[i]
+
+(Lindley's recursion for a queue with one server). So one number holds the whole past, and the number is exact
+however long the client was away.
 """
-
-from collections import deque
-
-# Delays kept. Lateness from before them counts as our own.
-KEPT_MAX = 256
 
 
 class ClientDelays:
-    """The last delays, in order. They do not overlap."""
+    """The past of all batches that the client accepted."""
 
     def __init__(self) -> None:
-        self._past: deque[tuple[int, int]] = deque(maxlen=KEPT_MAX)
-        self._began_ms: int | None = None
+        self._offered_ms = 0
+        self._free_ms = 0
 
-    def begin(self, now_ms: int) -> None:
-        """Start a delay; ignored if one is already running."""
-        if self._began_ms is None:
-            self._began_ms = now_ms
+    def offered_ms(self, due_ms: int, now_ms: int) -> int:
+        """When a batch that leaves now and was due at `due_ms` would have left; never later than now."""
+        ours_ms = max(0, now_ms - max(due_ms, self._free_ms))
+        return min(now_ms, max(due_ms, self._offered_ms) + ours_ms)
 
-    def end(self, now_ms: int) -> None:
-        """End the running delay; ignored if no delay is running."""
-        if self._began_ms is not None:
-            self.add(self._began_ms, now_ms)
-            self._began_ms = None
+    def answered(self, next_ms: int) -> None:
+        """Note that an attempt was answered or failed. The client allows the next attempt at `next_ms`."""
+        self._free_ms = max(self._free_ms, next_ms)
 
-    def add(self, began_ms: int, ended_ms: int) -> None:
-        """Add a delay that is over. The part that an earlier delay covers is left out."""
-        if self._past:
-            began_ms = max(began_ms, self._past[-1][1])
-        if began_ms < ended_ms:
-            self._past.append((began_ms, ended_ms))
-
-    def since(self, from_ms: int) -> int:
-        """How many milliseconds since `from_ms` belong to delays that are over."""
-        total_ms = 0
-        for began_ms, ended_ms in reversed(self._past):
-            if ended_ms <= from_ms:
-                break
-            total_ms += ended_ms - max(began_ms, from_ms)
-        return total_ms
+    def accepted(self, offered_ms: int) -> None:
+        """Note that the client accepted the batch that would have left at `offered_ms`."""
+        self._offered_ms = max(self._offered_ms, offered_ms)

@@ -11,6 +11,10 @@ from hashlib import blake2b
 from msgspec import Struct, structs
 
 from .. import guids
+from ..columns import pack_numbers
+from ..messages import Published
+from ..shards import shard_of
+from ..stats import DispatcherStats
 from ..triggers import Trigger
 from .lead_time import PublishTime
 
@@ -43,6 +47,17 @@ class Batch(Struct, frozen=True, array_like=True):
     entries: list[Entry]
     stage: Stage = Stage.SENDING
 
+    @property
+    def videos(self) -> list[bytes]:
+        """The videos in the batch (16 bytes each)."""
+        return [entry.video for entry in self.entries]
+
+    def published(self, shard: int, shards: int) -> Published:
+        """The message to the counter of a shard: its totals in this batch are published."""
+        entries = [one for one in self.entries if shard_of(one.video, shards) == shard]
+        videos = b"".join(entry.video for entry in entries)
+        return Published(self.key, videos, pack_numbers(entry.plays for entry in entries))
+
     def accepted(self) -> "Batch":
         """The same batch, at the stage ACCEPTED."""
         return structs.replace(self, stage=Stage.ACCEPTED)
@@ -51,11 +66,11 @@ class Batch(Struct, frozen=True, array_like=True):
 class PublishTotals(Struct, frozen=True, array_like=True):
     """What was published since the state began, by trigger, and in all. Stored with each batch.
 
-    `late`: videos published after their deadline. `late_by_client`: those of them that would have been in
-    time if the client had answered at once. `failed`: failed attempts. `rejected`: those of them whose answer
-    said that the request itself is wrong. `client`: the last client's name. `publish_time`: how long
-    publishes took, so that a restarted dispatcher need not guess. New fields go to the end, because stored
-    totals lack them.
+    `late`: videos published after their deadline, or held for longer than a deadline after receipt.
+    `late_by_client`: those of them that would have been in time if the client had answered at once. `failed`:
+    failed attempts. `rejected`: those of them whose answer said that the request itself is wrong. `client`:
+    the last client's name. `publish_time`: how long publishes took, so that a restarted dispatcher need not
+    guess. New fields go to the end, because stored totals lack them.
     """
 
     realtime: int = 0
@@ -75,6 +90,18 @@ class PublishTotals(Struct, frozen=True, array_like=True):
         client.
         """
         return self if client == self.client else structs.replace(self, client=client, publish_time=None)
+
+    def stats(self, pending_videos: int, in_flight: int, circuit: str, failures: int) -> DispatcherStats:
+        """The statistics of a dispatcher with these totals."""
+        names = DispatcherStats.__struct_fields__
+        counts = {name: getattr(self, name) for name in names if hasattr(self, name)}
+        return DispatcherStats(
+            **counts,
+            pending_videos=pending_videos,
+            in_flight=in_flight,
+            circuit=circuit,
+            failures=failures,
+        )
 
     def plus(self, **more: int) -> "PublishTotals":
         """These totals with some fields increased."""

@@ -7,7 +7,7 @@ Pure. Owns the schedule and the batches (`batches.py` has their states). Promise
 - If a batch was only ever refused, its videos are pending again, and leave with newer totals.
 
 The dispatcher keeps no totals: it asks the counters for them when a batch leaves. `attempts.py` says when the
-client may be tried.
+client may be tried. Times are on a clock that is never set. Only arrivals are stamps of the wall clock.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,28 +15,22 @@ from hashlib import blake2b
 
 from msgspec import structs
 
-from ..columns import by_video, pack_numbers
+from ..columns import by_video
 from ..effects import Send
-from ..messages import Collect, Collected, DispatcherInbox, Pending, Published, Recall, Recorded
-from ..shards import counter_of, shard_of
+from ..messages import Collect, Collected, DispatcherInbox, Pending, Recall, Recorded
+from ..shards import by_shard, counter_of, shard_of
 from ..stats import DispatcherStats
 from ..triggers import Trigger
-from .attempts import Attempts, Outcome
-from .batches import ON_ITS_WAY, Batches, BatchEvent, BatchState, Collection, HeldBatch, Phase
-from .client_delays import ClientDelays
+from .attempts import RETRY_AFTER_MS_MAX, Attempts, Outcome
+from .batches import EVENTS, ON_ITS_WAY, Batches, BatchEvent, BatchState, Collection, HeldBatch, Phase
 from .effects import Deliver, Forget, Store
 from .lead_time import LeadTime
-from .outbox import Batch, Entry, PublishTotals, Stage, make_batch
+from .outbox import Batch, Entry, PublishTotals, make_batch
 from .schedule import Rule, Schedule
 
 COLLECT_TIMEOUT_MS = 1000  # a slower counter is passed over until it sends a message
 
 Effect = Send | Store | Forget | Deliver
-_EVENTS = {
-    Outcome.ACCEPTED: BatchEvent.CLIENT_ACCEPTED,
-    Outcome.REFUSED: BatchEvent.CLIENT_REFUSED,
-    Outcome.UNKNOWN: BatchEvent.OUTCOME_UNKNOWN,
-}
 
 
 class DispatcherRules:
@@ -53,33 +47,31 @@ class DispatcherRules:
         stored: Iterable[Batch] = (),
         totals: PublishTotals = PublishTotals(),
         rate_max_per_s: float = 0.0,
+        retry_after_max_ms: int = RETRY_AFTER_MS_MAX,
     ):
         """`service`: the id that the state began with. `jitter`: returns a random number from 0 to 1.
 
         `stored`: the stored batches that some ledger has not recorded yet.
         `rate_max_per_s`: the attempts per second that the client allows; 0 for no limit.
+        `retry_after_max_ms`: the longest pause that the client can ask for.
         """
         self.batches = Batches()
         self.totals = totals
-        self.attempts = Attempts(jitter, rate_max_per_s)
+        self.attempts = Attempts(jitter, rate_max_per_s, retry_after_max_ms)
         self._lead_time = LeadTime(
             rule.deadline_ms, interval_ms=self.attempts.interval_ms, publish_time=totals.publish_time
         )
         salt = blake2b(service.encode(), digest_size=16).digest()
         self._schedule = Schedule(rule, batch_size_max, self._lead_time, salt)
-        self._client_delays = ClientDelays()
         self._shards = shards
         self._service = service
         self._linked: set[int] = set()
         self._silent: set[int] = set()
-        self._collections = 0
+        self._collections = self._wall_ahead_ms = 0  # ahead of the clock that is never set
         self._draining = False
         self._barrier_due = False
         for batch in stored:
-            state = BatchState.ACCEPTED if batch.stage is Stage.ACCEPTED else BatchState.IN_DOUBT
-            nobody = Collection(0, batch.trigger, {}, set(), 0, 0)
-            unrecorded = self._shards_of(batch) if state is BatchState.ACCEPTED else set()
-            self.batches.begin(HeldBatch(nobody, 0, state, batch, unrecorded))
+            self.batches.begin(HeldBatch.stored(batch, self._shards_of(batch)))
 
     # Events
 
@@ -102,8 +94,14 @@ class DispatcherRules:
         self._set_aside(shard)
         return self._leave_if_collected(now_ms) + self.wake(now_ms)
 
-    def handle(self, shard: int, inbox: list[DispatcherInbox], now_ms: int) -> list[Effect]:
-        """Handle messages that arrived together from one counter. Returns the effects, in order."""
+    def handle(
+        self, shard: int, inbox: list[DispatcherInbox], now_ms: int, wall_ms: int | None = None
+    ) -> list[Effect]:
+        """Handle messages that arrived together from one counter. Returns the effects, in order.
+
+        `wall_ms`: the wall clock, in milliseconds since 1970; None if it shows `now_ms`.
+        """
+        self._wall_ahead_ms = 0 if wall_ms is None else wall_ms - now_ms
         effects: list[Effect] = []
         if shard in self._silent:
             self._silent.discard(shard)
@@ -112,7 +110,7 @@ class DispatcherRules:
         for message in inbox:
             match message:
                 case Pending():
-                    self._schedule.offer_all(message, now_ms)
+                    self._schedule.offer_all(message, now_ms, self._wall_ahead_ms)
                 case Collected():
                     effects += self._collected(shard, message, now_ms)
                 case Recorded():
@@ -120,6 +118,18 @@ class DispatcherRules:
                 case _:
                     raise AssertionError(f"the dispatcher does not understand {message!r}")
         return effects + self.wake(now_ms)
+
+    def departs(self, key: str, now_ms: int) -> int:
+        """Note that the batch with this key leaves now. Storing it may have taken some time.
+
+        Returns for how many ms the client has delayed it: see `client_delays.py`.
+        """
+        (held,) = self.batches.within(*ON_ITS_WAY)
+        assert held.content.key == key and held.offered_ms is not None, "another batch is on its way"
+        if now_ms > held.sent_ms:
+            held.waited(now_ms - held.sent_ms)
+            self.attempts.left(now_ms)
+        return now_ms - held.offered_ms
 
     def delivered(
         self,
@@ -137,7 +147,7 @@ class DispatcherRules:
         held = self.batches.find(key, *ON_ITS_WAY)
         if held is None:
             raise AssertionError(f"an outcome of {key}, and no such batch is on its way")
-        state = self.batches.move(held, _EVENTS[outcome])
+        state = self.batches.move(held, EVENTS[outcome])
         if state is BatchState.ACCEPTED:
             return self._accepted(held, now_ms)
         self.totals = self.totals.plus(failed=1, rejected=int(rejected))
@@ -153,9 +163,20 @@ class DispatcherRules:
                 self._schedule.release(entry.video)
         return [Forget(batch.key)]
 
-    def drain(self, now_ms: int) -> list[Effect]:
-        """From now on, publish pending videos at once, due or not."""
+    def client_started(self, now_ms: int) -> list[Effect]:
+        """Try the client, which has just started, whatever the pause."""
+        self.attempts.once_more()
+        return self.wake(now_ms)
+
+    def drain(self, now_ms: int, patience_ms: int | None = None) -> list[Effect]:
+        """From now on, publish pending videos at once, due or not. Try once more, whatever the pause.
+
+        `patience_ms`: the longest wait for the rate limit before that attempt; None for any wait.
+        """
         self._draining = self._barrier_due = True
+        self.attempts.once_more()
+        if patience_ms is not None:
+            self.attempts.bound_rate_wait(now_ms, patience_ms)
         return self.wake(now_ms)
 
     def wake(self, now_ms: int) -> list[Effect]:
@@ -173,19 +194,17 @@ class DispatcherRules:
                 self.batches.move(held, BatchEvent.RESENT)
                 return [*effects, *self._deliver(held, now_ms)]
             self.attempts.resumed()
-            self._client_delays.end(now_ms)
         if self.phase is Phase.IDLE and self._barrier_due:
             # When a counter answers this, everything that it sent before has arrived.
             self._barrier_due = False
-            return effects + self._collect(Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms)
+            return effects + self._collect(
+                Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms, now_ms
+            )
         if self.phase is Phase.IDLE and may_leave:
             due_ms = self._schedule.next_due_ms()
             if due_ms is not None and (due_ms <= now_ms or self._draining):
                 trigger, videos = self._schedule.take(now_ms)
-                asked: dict[int, list[bytes]] = {}
-                for video in videos:
-                    asked.setdefault(shard_of(video, self._shards), []).append(video)
-                effects += self._collect(trigger, asked, now_ms)
+                effects += self._collect(trigger, by_shard(videos, self._shards), now_ms, due_ms)
         return effects
 
     # Questions
@@ -225,29 +244,23 @@ class DispatcherRules:
     def stats(self) -> DispatcherStats:
         """The statistics of the dispatcher."""
         on_its_way = len(self.batches.within(BatchState.ACCEPTED)) + (self.phase is not Phase.IDLE)
-        names = DispatcherStats.__struct_fields__
-        counts = {name: getattr(self.totals, name) for name in names if hasattr(self.totals, name)}
-        return DispatcherStats(
-            **counts,
-            pending_videos=len(self._schedule),
-            in_flight=on_its_way,
-            circuit=self.attempts.circuit,
-            failures=self.attempts.failures,
-        )
+        circuit, failures = self.attempts.circuit, self.attempts.failures
+        return self.totals.stats(len(self._schedule), on_its_way, circuit, failures)
 
     # Steps
 
-    def _collect(self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int) -> list[Effect]:
+    def _collect(
+        self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int, due_ms: int
+    ) -> list[Effect]:
         self._collections += 1
         collection = Collection(
             self._collections,
             Trigger.DRAIN if self._draining else trigger,
             asked,
             set(asked),
-            now_ms,
             now_ms + COLLECT_TIMEOUT_MS,
         )
-        self.batches.begin(HeldBatch(collection, now_ms))
+        self.batches.begin(HeldBatch(collection, now_ms, due_ms=due_ms))
         asks: list[Effect] = [
             Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
             for shard, videos in sorted(asked.items())
@@ -266,7 +279,7 @@ class DispatcherRules:
             taken = self._schedule.taken(video)
             # With every_play one pending play may be overdue, while another, published first, is not.
             latest_ms = arrived_ns // 1_000_000 + self._schedule.rule.deadline_ms
-            overdue = taken is not None and taken.overdue and latest_ms <= now_ms
+            overdue = taken is not None and taken.overdue and latest_ms <= now_ms + self._wall_ahead_ms
             collection.entries[video] = Entry(video, total, arrived_ns, overdue)
         for video in collection.asked[shard]:
             if video not in collection.entries:
@@ -291,27 +304,22 @@ class DispatcherRules:
     def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
         if held.state is BatchState.SENT_AGAIN:
             held.left_ms = now_ms
-        self._client_delays.add(*self.attempts.rate_wait_ms())
-        self._client_delays.begin(now_ms)
+        if held.offered_ms is None:
+            held.offered_ms = self.attempts.delays.offered_ms(min(now_ms, held.due_ms), now_ms)
+        held.sent_ms = now_ms
         self.attempts.left(now_ms)
         return [Deliver(held.content)]
 
     def _accepted(self, held: HeldBatch, now_ms: int) -> list[Effect]:
-        lead_ms = self._lead_time.lead_ms()
+        assert held.offered_ms is not None, "the batch was sent"
         self._lead_time.measure(max(0, now_ms - held.left_ms))
-        self.attempts.accepted()
-        self._client_delays.end(now_ms)
+        self.attempts.accepted(now_ms, held.offered_ms)
         batch = held.content
-        late = late_by_client = 0
-        for entry in batch.entries:
-            taken = self._schedule.taken(entry.video)
-            if taken is not None and taken.trigger is Trigger.DEADLINE:
-                late_ms = now_ms - taken.latest_ms
-                late += late_ms > 0
-                late_by_client += 0 < late_ms <= self._client_delays.since(taken.latest_ms - lead_ms)
-            self._schedule.confirm(entry.video, entry.plays)
+        late, ours = (self._schedule.late(batch.videos, told_ms) for told_ms in (now_ms, held.offered_ms))
         counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late}
-        counts["late_by_client"] = late_by_client
+        counts["late_by_client"] = late - ours
+        for entry in batch.entries:
+            self._schedule.confirm(entry.video, entry.plays)
         self.totals = structs.replace(self.totals.plus(**counts), publish_time=self._lead_time.publish_time)
         held.batch, held.unrecorded = batch.accepted(), self._shards_of(batch)
         told = [self._tell(held.batch, shard) for shard in sorted(held.unrecorded & self._linked)]
@@ -338,9 +346,7 @@ class DispatcherRules:
                     self._schedule.release(video)
 
     def _tell(self, batch: Batch, shard: int) -> Send:
-        entries = [one for one in batch.entries if shard_of(one.video, self._shards) == shard]
-        videos = b"".join(entry.video for entry in entries)
-        return Send(counter_of(shard), Published(batch.key, videos, pack_numbers(e.plays for e in entries)))
+        return Send(counter_of(shard), batch.published(shard, self._shards))
 
     def _shards_of(self, batch: Batch) -> set[int]:
-        return {shard_of(entry.video, self._shards) for entry in batch.entries}
+        return set(by_shard(batch.videos, self._shards))

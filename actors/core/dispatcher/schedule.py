@@ -1,9 +1,9 @@
 """Deadlines of videos awaiting publication: earliest due first, twenty at a time.
 
-Pure; callers pass the time in whole milliseconds on the wall clock. The one rule: every pending video has a
-due time; a batch leaves at the earliest due time, with the twenty videos that are due earliest. To leave
-earlier never saves a publish, and neither does an empty place in a batch (docs/decisions/0003). What sets the
-due time gives the batch its trigger: see `Rule`.
+Pure; callers pass the time in whole milliseconds on a clock that is never set. The one rule: every pending
+video has a due time; a batch leaves at the earliest due time, with the twenty videos that are due earliest.
+To leave earlier never saves a publish, and neither does an empty place in a batch (docs/decisions/0003). What
+sets the due time gives the batch its trigger: see `Rule`.
 
 A due time is when a video leaves in a batch. A deadline is when the client must have the video. Batches leave
 one after the other, so a deadline's due time depends on how many deadlines come before it. Sort the deadlines
@@ -21,7 +21,7 @@ the deadlines have to begin. Then the deadlines that could not wait for its answ
 This module keeps no totals: a batch collects them from the ledgers when it leaves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import ceil
 from operator import itemgetter
 
@@ -64,6 +64,19 @@ class Rule(Struct, frozen=True):
         """`latest` as a `Due`."""
         latest_ms, trigger = self.latest(arrived_ms, ordinal, now_ms)
         return Due(latest_ms, trigger, ordinal, arrived_ms + self.deadline_ms <= now_ms)
+
+    def late_after_ms(self, due: Due) -> int:
+        """The last moment at which the client has the video in time.
+
+        This is the deadline of the video. A video without a deadline has `deadline_ms` after receipt: the
+        dispatcher does not cause the wait on the queue.
+        """
+        match due.trigger:
+            case Trigger.REALTIME:
+                return due.latest_ms - self.realtime_linger_ms + self.deadline_ms
+            case Trigger.OVERDUE:
+                return due.latest_ms - self.overdue_linger_ms + self.deadline_ms
+        return due.latest_ms
 
     def due_columns(self, arrived_ms: Int64s, ordinals: Int64s, now_ms: int) -> DueColumns:
         """`due` of many videos at once."""
@@ -109,16 +122,18 @@ class Schedule:
         """
         self._wait(video, self.rule.due(arrived_ms, ordinal, now_ms))
 
-    def offer_all(self, pending: Pending, now_ms: int) -> None:
+    def offer_all(self, pending: Pending, now_ms: int, ahead_ms: int = 0) -> None:
         """Add all pending videos that a counter names. Raises `ValueError` if the columns differ in length.
 
-        Of videos with the same due time, those that were not pending before go first.
+        `ahead_ms`: how far the wall clock is ahead of `now_ms`. Arrivals are stamps of the wall clock. A
+        stamp in the future counts as now. Of videos with the same due time, those that were not pending
+        before go first.
         """
         if count(pending.videos, VIDEO_BYTES) >= MANY:
-            self._offer_many(pending, now_ms)
+            self._offer_many(pending, now_ms, ahead_ms)
             return
         for video, arrived_ns, ordinal in by_video(pending.videos, pending.arrived_ns, pending.ordinals):
-            self.offer(video, arrived_ns // 1_000_000, ordinal, now_ms)
+            self.offer(video, min(arrived_ns // 1_000_000 - ahead_ms, now_ms), ordinal, now_ms)
 
     def next_due_ms(self) -> int | None:
         """When the next batch is due; None if nothing is pending."""
@@ -157,6 +172,11 @@ class Schedule:
         """The due time of a video in a batch on its way; None if it is in none."""
         return self._taken.get(video)
 
+    def late(self, videos: Iterable[bytes], told_ms: int) -> int:
+        """How many of these videos, in a batch on its way, are late if the client has them at `told_ms`."""
+        dues = [self._taken[video] for video in videos if video in self._taken]
+        return sum(self.rule.late_after_ms(due) < told_ms for due in dues)
+
     def confirm(self, video: bytes, total: int) -> None:
         """Note that the client has this total. A video is no longer pending if it covers all of its plays."""
         self._taken.pop(video, None)
@@ -184,8 +204,9 @@ class Schedule:
             calendar.forget(gone)
         self._waiting.keep(self._deadlines.column() + self._lingering.column())
 
-    def _offer_many(self, pending: Pending, now_ms: int) -> None:
-        arrived_ms = np.frombuffer(pending.arrived_ns, np.int64) // 1_000_000
+    def _offer_many(self, pending: Pending, now_ms: int, ahead_ms: int) -> None:
+        arrived_ms = np.frombuffer(pending.arrived_ns, np.int64) // 1_000_000 - ahead_ms
+        arrived_ms = np.minimum(arrived_ms, now_ms)
         ordinals = np.frombuffer(pending.ordinals, np.int64)
         guids = np.frombuffer(pending.videos, _GUID)
         if not len(guids) == len(arrived_ms) == len(ordinals):

@@ -114,6 +114,14 @@ def test_a_broken_promise_is_found_and_ends_with_1(audit, promise, rows):
     assert found["promises_broken"][promise] == 1
 
 
+@pytest.mark.parametrize(("plays", "late"), [(None, 1), ([play(A, 0)] * 500, 401)], ids=["", "plays"])
+def test_what_the_client_itself_held_up_is_no_broken_promise(audit, plays, late):
+    for held_up_ms, broken in ((999, 1), (1000, 0)):
+        rows = [publish("1", (A, 500, 0), trigger="deadline", received=61) | {"held_up_ms": held_up_ms}]
+        code, found, _ = audit(rows, plays)
+        assert (code, found["promises_broken"]["deadline"]) == (broken, late * broken)
+
+
 def test_a_deadline_is_judged_by_the_plays_not_by_what_the_publish_says_of_them(audit):
     plays = [play(A, 0) for _ in range(100)]
     rows = [publish("1", (A, 99, 0), received=0), publish("2", (A, 100, 30), received=70)]

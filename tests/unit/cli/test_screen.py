@@ -48,7 +48,8 @@ def status(*children, **facts):
             },
         ],
         "children": list(children),
-        "plays": {"received": 1234, "counted": 1234, "redelivered": 5, "dead_lettered": 6},
+        "plays": {"received": 1234, "counted": 1234, "redelivered": 5, "dead_lettered": 6}
+        | {"oldest_age_ms": 35_040},
         "publishes": {
             "total": 1000,
             "realtime": 900,
@@ -93,6 +94,7 @@ def test_the_status_names_every_child_its_life_and_what_was_done(capsys):
     assert any("counter-0  running  4711    #2  1 min 01 s" in line for line in lines)
     assert "killed(SIGKILL)" in text
     assert "1,234 counted of 100 videos; 5 redeliveries dropped, 6 dead letters" in text
+    assert "the oldest of the last minute was 35.0 s old" in text
     assert "1,000 of 12,345 totals: 900 realtime, 80 deadline, 15 overdue, 5 drain" in text
     assert "2 totals late, 1 by the client; 3 attempts failed, 1 rejected" in text
     assert lines[-1] == "caught up: nothing in flight, every play published"

@@ -173,6 +173,34 @@ def test_what_was_published_is_in_the_totals_and_the_report(client):
     assert report["promises_broken"] == []
 
 
+@pytest.mark.parametrize(
+    ("held_up_ms", "sent_s_ago", "by_client"),
+    [
+        (None, None, 0),
+        ("9000", None, 0),
+        ("31000", None, 1),
+        (None, 29, 0),
+        (None, 31, 1),
+        ("16000", 15, 1),
+        ("16000", -3600, 0),
+        ("-31000", None, 0),
+        ("3.1e4", None, 0),
+        ("9" * 400, None, 0),
+        ("²", None, 0),
+    ],
+)
+def test_what_came_late_because_of_this_client_is_no_broken_promise(
+    client, held_up_ms, sent_s_ago, by_client
+):
+    headers = {} if held_up_ms is None else {"X_Playtally_Held_Up_Ms": held_up_ms}
+    if sent_s_ago is not None:
+        headers["X_Playtally_Sent_At_Ms"] = str(time.time_ns() // 1_000_000 - sent_s_ago * 1000)
+    tell(client.port, content("k1", {A: 100}, arrived_at_ns=time.time_ns() - 90 * 10**9), **headers)
+    report = get(client.port, "/report")
+    assert (report["late"], report["late_by_client"]) == (1, by_client)
+    assert report["promises_broken_by_promise"]["deadline"] == 1 - by_client
+
+
 def test_the_same_key_and_content_again_is_a_duplicate_and_changes_nothing(client):
     publish = content("k1", {A: 5})
     tell(client.port, publish)

@@ -70,6 +70,12 @@ def test_every_message_received_is_counted_redelivered_dead_lettered_or_in_fligh
     )
 
 
+def test_how_old_the_oldest_play_of_the_last_minute_was_is_shown():
+    found = status_of(msgspec.structs.replace(CONSUMER, oldest_age_ms=35_040))
+    assert found["plays"]["oldest_age_ms"] == 35_040
+    assert "playtally_oldest_play_age_seconds 35.04" in metrics(found).decode()
+
+
 @pytest.mark.parametrize(
     ("stats", "caught_up"),
     [

@@ -230,11 +230,18 @@ def test_an_answer_in_single_bytes_is_put_together():
         ("2", 2000),
         ("0", 0),
         ("3600", 3_600_000),
-        ("999999999", 3_600_000),
+        ("7200", 7_200_000),
+        (" 5 ", 5000),
+        ("999999999", 999_999_999_000),
+        ("9" * 18, 10**12),
+        ("5, 7", None),
+        ("Wed, 21 Oct", None),
+        ("Wednesday, 21-Oct-15 07:28:00 GMT", 0),
         ("-1", None),
         ("1.5", None),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
-        ("Fri, 01 Jan 2100 00:00:00 GMT", 3_600_000),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 10**12),
+        ("Fri, 01 Jan 99999 00:00:00 GMT", None),
         ("Fri, 99 Jan 2100 00:00:00 GMT", None),
         ("9" * 5000, None),
         ("²", None),
@@ -542,7 +549,7 @@ class Accepting:
     def __init__(self):
         self.taken = 0
 
-    async def deliver(self, batch):
+    async def deliver(self, batch, held_up_ms=0):
         self.taken += 1
         return Delivery(Outcome.ACCEPTED)
 
@@ -779,20 +786,41 @@ def test_a_date_to_come_back_at_is_a_pause_until_then(monkeypatch):
     assert pause_ms == 99_750
 
 
-def test_an_attempt_after_failures_says_how_long_the_client_held_it_up():
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati"])
+def test_a_date_without_a_time_zone_is_in_utc(monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    at = time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(time.time() + 100))
+    pause_ms = outcome_of(answering(f"HTTP/1.1 503 No\r\nRetry-After: {at}\r\n\r\n".encode())).retry_after_ms
+    monkeypatch.undo()
+    time.tzset()
+    assert 90_000 < pause_ms <= 100_000
+
+
+def test_a_date_to_come_back_at_is_by_the_clock_of_the_client():
+    answer = (
+        b"HTTP/1.1 503 No\r\nDate: Wed, 21 Oct 2065 07:28:00 GMT\r\n"
+        b"Retry-After: Wed, 21 Oct 2065 07:28:30 GMT\r\n\r\n"
+    )
+    assert outcome_of(answering(answer)).retry_after_ms == 30_000
+
+
+def test_an_attempt_says_when_it_is_made_and_for_how_long_the_client_held_it_up():
     asked = []
-    no = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
 
     async def attempt():
         sink = http_sink("http://127.0.0.1:8080/")
-        for _ in range(4):
-            await sink.deliver(BATCH)
-            await asyncio.sleep(0.05)
+        for held_up_ms in (0, 50):
+            await sink.deliver(BATCH, held_up_ms)
         sink.close()
 
-    run_virtually(attempt, recording(asked, no, no, OK, OK))
+    before_ms = time.time_ns() // 1_000_000
+    run_virtually(attempt, recording(asked, OK, OK))
     held_ms = [re.findall(rb"X-Playtally-Held-Up-Ms: (\d+)", head) for _, head, _ in asked]
-    assert held_ms == [[], [b"50"], [b"100"], []]
+    assert held_ms == [[], [b"50"]]
+    for _, head, _ in asked:
+        (sent_ms,) = re.findall(rb"X-Playtally-Sent-At-Ms: (\d+)", head)
+        assert before_ms <= int(sent_ms) <= time.time_ns() // 1_000_000
 
 
 # Gzip

@@ -180,7 +180,7 @@ def test_an_acknowledgement_that_comes_twice_counts_once():
 def test_the_figures_are_what_is_held():
     one = deliveries(1, 2)
     one.received(1, read(1, 2, bad=(3,)))
-    figures = one.stats(9)
+    figures = one.stats(9, 0)
     assert (figures.outstanding, figures.connections, figures.ready_count) == (3, 2, 9)
 
 

@@ -48,7 +48,7 @@ def test_the_circuit_opens_probes_and_closes():
     attempts.failed(NOW_MS)
     assert attempts.circuit is Circuit.OPEN
     attempts.left(NOW_MS)
-    attempts.accepted()
+    attempts.accepted(NOW_MS, NOW_MS)
     assert attempts.circuit is Circuit.CLOSED
     assert attempts.may_leave(NOW_MS)
 
@@ -61,7 +61,7 @@ def test_the_rate_is_kept_exactly_and_never_exceeded(rate_max_per_s):
             now_ms = max(now_ms + 1, attempts.next_ms())
         attempts.left(now_ms)
         left_ms.append(now_ms)
-        attempts.accepted()
+        attempts.accepted(now_ms, now_ms)
     took_s = (left_ms[-1] - left_ms[0]) / 1000
     assert 199 / rate_max_per_s <= took_s + 0.001 <= 199 / rate_max_per_s + 0.003
 
@@ -77,12 +77,63 @@ def test_a_rate_saves_up_nothing_while_nothing_leaves():
 def test_no_rate_and_no_failure_is_no_wait():
     attempts = Attempts(lambda: 1.0)
     attempts.left(NOW_MS)
-    attempts.accepted()
+    attempts.accepted(NOW_MS, NOW_MS)
     assert attempts.may_leave(NOW_MS)
 
 
-def test_a_clock_that_is_set_back_makes_no_wait_longer():
-    attempts = Attempts(lambda: 1.0, 0.01)
+@pytest.mark.parametrize(
+    ("asked_ms", "pause_ms"), [(None, 100), (0, 100), (99, 100), (60_000, 60_000), (10**15, 60_000)]
+)
+def test_a_pause_that_the_client_asks_for_is_kept_up_to_a_limit(asked_ms, pause_ms):
+    attempts = Attempts(lambda: 1.0, retry_after_max_ms=60_000)
     attempts.left(NOW_MS)
+    attempts.failed(NOW_MS, asked_ms)
+    assert attempts.next_ms() - NOW_MS == pause_ms
+
+
+@pytest.mark.parametrize("failures", [1, CIRCUIT_FAILURES])
+def test_one_attempt_may_leave_in_a_pause_and_after_it_pauses_go_on(failures):
+    attempts = failed(failures)
     assert not attempts.may_leave(NOW_MS)
-    assert attempts.may_leave(NOW_MS - 1)
+    attempts.once_more()
+    assert attempts.may_leave(NOW_MS)
+    attempts.left(NOW_MS)
+    attempts.failed(NOW_MS, 60_000)
+    assert not attempts.may_leave(NOW_MS + 59_999)
+
+
+def test_an_attempt_that_is_on_its_way_does_not_use_up_the_one_that_may_leave():
+    attempts = failed(0)
+    attempts.left(NOW_MS)
+    attempts.once_more()
+    attempts.failed(NOW_MS, 60_000)
+    assert attempts.may_leave(NOW_MS)
+
+
+def test_a_pause_after_a_success_is_not_cut_short_by_what_was_before():
+    attempts = failed(1)
+    attempts.left(NOW_MS)
+    attempts.once_more()
+    attempts.accepted(NOW_MS, NOW_MS)
+    attempts.left(NOW_MS)
+    attempts.failed(NOW_MS)
+    assert not attempts.may_leave(NOW_MS)
+
+
+def test_one_attempt_in_a_pause_keeps_the_rate():
+    attempts = Attempts(lambda: 1.0, 10)
+    attempts.left(NOW_MS)
+    attempts.failed(NOW_MS, 60_000)
+    attempts.once_more()
+    assert attempts.next_ms() == NOW_MS + 100
+
+
+@pytest.mark.parametrize(("longest_ms", "wait_ms"), [(999, 0), (1000, 1000)])
+def test_the_wait_that_a_rate_causes_can_be_bounded_for_one_attempt(longest_ms, wait_ms):
+    attempts = Attempts(lambda: 1.0, 1)
+    attempts.left(NOW_MS)
+    attempts.accepted(NOW_MS, NOW_MS)
+    attempts.bound_rate_wait(NOW_MS, longest_ms)
+    assert attempts.next_ms() - NOW_MS == wait_ms
+    attempts.left(NOW_MS + wait_ms)
+    assert attempts.next_ms() - NOW_MS == wait_ms + 1000

@@ -263,7 +263,7 @@ def test_a_batch_without_an_answer_is_sent_again_as_it_is_before_anything_else()
     assert one.handle(1, [pending((B, 1))], NOW_MS) == []
     effects = one.wake(NOW_MS + BACK_OFF_MS_FIRST)
     assert effects == [Deliver(first[1].batch)]
-    effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
+    effects = delivered(one, Outcome.ACCEPTED, NOW_MS + BACK_OFF_MS_FIRST)
     assert asked(effects) == [(counter_of(1), [B])]
 
 
@@ -283,10 +283,11 @@ def test_doubt_ends_with_the_batch_that_it_was_about():
     one = dispatching(0)
     sending(one, (A, 1))
     delivered(one, Outcome.UNKNOWN, NOW_MS)
-    one.wake(one.wakeup_ms())
-    delivered(one, Outcome.ACCEPTED, NOW_MS)
-    key = key_of(sending(one, (A2, 1)))
-    assert delivered(one, Outcome.REFUSED, NOW_MS) == [Forget(key)]
+    later_ms = one.wakeup_ms()
+    one.wake(later_ms)
+    delivered(one, Outcome.ACCEPTED, later_ms)
+    key = key_of(sending(one, (A2, 1), now_ms=later_ms))
+    assert delivered(one, Outcome.REFUSED, later_ms) == [Forget(key)]
 
 
 def test_pauses_double_up_to_a_bound_and_start_anew_after_a_success():
@@ -321,11 +322,33 @@ def test_a_pause_that_the_client_asks_for_is_kept(outcome):
     assert one.wakeup_ms() == NOW_MS + 30_000
 
 
-def test_a_clock_that_is_set_back_does_not_make_a_pause_longer():
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.UNKNOWN])
+def test_a_pause_that_the_client_asks_for_ends_in_time_however_long_it_is(outcome):
     one = dispatching(0)
-    first = sending(one, (A, 1))
-    delivered(one, Outcome.UNKNOWN, NOW_MS)
-    assert one.wake(NOW_MS - 3_600_000) == [Deliver(first[1].batch)]
+    sending(one, (A, 1))
+    delivered(one, outcome, NOW_MS, retry_after_ms=999_999_999_000)
+    assert one.wakeup_ms() == NOW_MS + 60_000
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.UNKNOWN])
+def test_a_client_that_has_started_is_tried_at_once_whatever_it_said_before(outcome):
+    one = dispatching(0)
+    sending(one, (A, 1))
+    for _ in range(CIRCUIT_FAILURES + 1):
+        delivered(one, outcome, NOW_MS, retry_after_ms=60_000)
+        effects = one.client_started(NOW_MS)
+        if outcome is Outcome.REFUSED:
+            effects = one.handle(0, [collected(number_of(effects), (A, 1))], NOW_MS)
+        assert content(effects) == {A: 1}
+
+
+def test_a_client_that_starts_while_an_attempt_fails_is_tried_at_once_after_that():
+    one = dispatching(0)
+    sending(one, (A, 1))
+    assert one.client_started(NOW_MS) == []
+    delivered(one, Outcome.UNKNOWN, NOW_MS, retry_after_ms=60_000)
+    assert one.wakeup_ms() <= NOW_MS
+    assert content(one.wake(NOW_MS)) == {A: 1}
 
 
 def test_an_outcome_of_nothing_is_a_bug():
@@ -397,12 +420,13 @@ def test_a_silent_counter_is_passed_over_until_it_says_something():
     one.handle(1, [collected(number, (B, 1))], NOW_MS)
     assert one.wakeup_ms() == NOW_MS + COLLECT_TIMEOUT_MS
     assert one.wake(NOW_MS + COLLECT_TIMEOUT_MS - 1) == []
-    assert content(one.wake(NOW_MS + COLLECT_TIMEOUT_MS)) == {B: 1}
-    delivered(one, Outcome.ACCEPTED, NOW_MS)
+    later_ms = NOW_MS + COLLECT_TIMEOUT_MS
+    assert content(one.wake(later_ms)) == {B: 1}
+    delivered(one, Outcome.ACCEPTED, later_ms)
     assert one.stats().pending_videos == 0
-    effects = one.handle(0, [collected(number, (A, 100), (A2, 100))], NOW_MS)
+    effects = one.handle(0, [collected(number, (A, 100), (A2, 100))], later_ms)
     assert effects == [Send(counter_of(0), Recall())]
-    assert one.handle(0, [pending((A, 1))], NOW_MS)[0].message.videos == A
+    assert one.handle(0, [pending((A, 1))], later_ms)[0].message.videos == A
 
 
 def test_a_late_answer_to_a_collection_that_went_on_is_passed_over():
@@ -446,6 +470,49 @@ def test_a_drain_sends_what_is_not_due_and_ends_when_it_is_recorded():
     assert not one.drained
     one.handle(0, [Recorded(key_of(effects))], NOW_MS)
     assert one.drained
+
+
+def drained_of_what_is_pending(one, now_ms=NOW_MS, **more):
+    """Drain, with a counter that has one play of A. Returns what is delivered at once."""
+    effects = one.drain(now_ms, **more)
+    for _ in range(2):
+        if asked(effects):
+            facts = [(A, 1)] if asked(effects)[0][1] else []
+            effects = one.handle(0, [collected(number_of(effects), *facts)], now_ms)
+    return [content([effect]) for effect in effects if isinstance(effect, Deliver)]
+
+
+@pytest.mark.parametrize("failures", [1, CIRCUIT_FAILURES + 1])
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.UNKNOWN])
+def test_a_drain_tries_once_more_whatever_the_pause(outcome, failures):
+    one = dispatching(0)
+    sending(one, (A, 1))
+    for number in range(failures):
+        if number:
+            one.attempts.left(NOW_MS)
+            one.attempts.failed(NOW_MS)
+    delivered(one, outcome, NOW_MS, retry_after_ms=60_000)
+    assert drained_of_what_is_pending(one) == [{A: 1}]
+    delivered(one, outcome, NOW_MS, retry_after_ms=30_000)
+    assert one.wakeup_ms() == NOW_MS + 30_000
+
+
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.UNKNOWN])
+def test_a_drain_tries_once_more_after_an_attempt_that_was_on_its_way(outcome):
+    one = dispatching(0)
+    sending(one, (A, 1))
+    assert drained_of_what_is_pending(one) == []
+    delivered(one, outcome, NOW_MS, retry_after_ms=60_000)
+    assert one.wakeup_ms() <= NOW_MS
+
+
+@pytest.mark.parametrize(("patience_ms", "left"), [(99_999, [{A: 1}]), (100_000, []), (None, [])])
+def test_a_drain_waits_for_a_rate_limit_only_as_long_as_it_has_time(patience_ms, left):
+    one = dispatching(0, rate_max_per_s=0.01)
+    sending(one, (A2, 1))
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
+    one.handle(0, [pending((A, 100))], NOW_MS)
+    assert drained_of_what_is_pending(one, patience_ms=patience_ms) == left
 
 
 def test_a_drain_with_no_counter_is_done_at_once():
@@ -679,6 +746,38 @@ def test_what_waited_for_a_batch_that_the_client_kept_is_late_by_the_client():
     delivered(one, Outcome.ACCEPTED, NOW_MS + 65_003)
     figures = one.stats()
     assert (figures.late, figures.late_by_client) == (1, 1)
+
+
+def test_a_batch_that_waited_for_a_disk_is_late_by_us_and_its_wait_is_no_publish_time():
+    one = dispatching(0, rate_max_per_s=1)
+    late_batch(one, NOW_MS + 59_000)
+    (held,) = one.batches.within(*ON_ITS_WAY)
+    assert one.departs(held.content.key, NOW_MS + 61_000) == 0
+    delivered(one, Outcome.ACCEPTED, NOW_MS + 61_005)
+    figures = one.stats()
+    assert (figures.late, figures.late_by_client) == (1, 0)
+    assert one.totals.publish_time.mean_ms == 5
+    assert one.attempts.next_ms() == NOW_MS + 62_000
+
+
+def test_a_batch_says_for_how_long_the_client_held_it_up():
+    one = dispatching(0)
+    first = key_of(sending(one, (A, 1)))
+    assert one.departs(first, NOW_MS) == 0
+    delivered(one, Outcome.UNKNOWN, NOW_MS + 10_000)
+    later_ms = one.wakeup_ms()
+    one.wake(later_ms)
+    assert one.departs(first, later_ms) == later_ms - NOW_MS
+
+
+def test_of_a_batch_that_another_dispatcher_made_only_the_time_since_is_known():
+    batch = make_batch("service", Trigger.REALTIME, [Entry(A, 3, 1)])
+    one = dispatching(stored=[batch])
+    one.wake(NOW_MS)
+    assert one.departs(batch.key, NOW_MS) == 0
+    delivered(one, Outcome.UNKNOWN, NOW_MS)
+    one.wake(NOW_MS + 100)
+    assert one.departs(batch.key, NOW_MS + 100) == 100
 
 
 def test_rejections_are_counted_apart_and_among_the_failed():

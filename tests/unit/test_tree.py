@@ -1,0 +1,51 @@
+"""Which children are linked: the dispatcher to the counters and to the child that receives the publishes."""
+
+import pytest
+
+from actors.config import NsqSection, PublishSection, Settings
+from actors.config.sections import ClientSection
+from actors.tree import root_spec
+
+COUNTERS = {"counter-0", "counter-1"}
+NSQD = NsqSection(nsqd_tcp_addresses=["127.0.0.1:5150"])
+
+
+def peers(settings):
+    """The peers of each child of the root, by id."""
+    spec = root_spec(settings).supervisor
+    assert spec is not None
+    return {child.id: set(child.peers) for child in spec.children if child.supervisor is None}
+
+
+@pytest.mark.parametrize(
+    ("settings", "receiver"),
+    [
+        (Settings(), "client"),
+        (Settings(publish=PublishSection(url="http://127.0.0.1:8080/plays")), "client"),
+        (Settings(publish=PublishSection(url="http://user:word@127.0.0.1:8080/plays")), "client"),
+        (Settings(publish=PublishSection(url="http://127.0.0.1:0/plays")), "client"),
+        (Settings(publish=PublishSection(url="http://localhost:8080/plays")), "client"),
+        (
+            Settings(
+                publish=PublishSection(url="http://[::1]:9000/plays"),
+                client=ClientSection(address="[::]:9000"),
+            ),
+            "client",
+        ),
+        (Settings(publish=PublishSection(url="http://127.0.0.1:8082/plays")), None),
+        (Settings(publish=PublishSection(url="http://example.com:8080/plays")), None),
+        (Settings(client=ClientSection(enabled=False)), None),
+        (Settings(publish=PublishSection(url="")), None),
+        (Settings(publish=PublishSection(url="", nsq_topic="totals")), "nsqd"),
+        (Settings(publish=PublishSection(url="", nsq_topic="totals"), nsq=NSQD), None),
+    ],
+)
+def test_the_dispatcher_hears_when_the_child_that_publishes_go_to_has_started(settings, receiver):
+    found = peers(settings)
+    assert found["dispatcher"] == COUNTERS | ({receiver} if receiver else set())
+    for child in {"client", "nsqd"} & set(found):
+        assert found[child] == ({"dispatcher"} if child == receiver else set())
+
+
+def test_the_consumer_is_linked_to_the_counters_alone():
+    assert peers(Settings())["consumer"] == COUNTERS
