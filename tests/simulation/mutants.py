@@ -31,7 +31,7 @@ MUTANTS = {
         ("counting", broken_counting.AnswersBeforeCommit, Invariant.FIN_AFTER_COMMIT),
         ("counting", broken_counting.ForgetsSeenIds, Invariant.EXACT_TOTALS),
         ("counting", broken_counting.IgnoresRecall, Invariant.CONVERGES, Invariant.DRAINED),
-        ("counting", broken_counting.KeepsWhatItHeld, Invariant.CONVERGES),
+        ("counting", broken_counting.KeepsWhatItHeld, Invariant.DEADLINE),
         ("seen", broken_counting.SeesWithoutSource, Invariant.EXACT_TOTALS),
         ("seen", broken_counting.SeesWithoutStamp, Invariant.FIN_AFTER_COMMIT),
         ("seen", broken_counting.ExpiresTooEarly, Invariant.EXACT_TOTALS),

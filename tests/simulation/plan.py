@@ -111,6 +111,7 @@ def draw(seed: int) -> Plan:
     videos = random.choice((1, 3, 3, 12, 45))
     kinds = [kind for kind in Kind if random.random() < 0.4] or [Kind.KILL_AT_EFFECT]
     faults = [_fault(random, random.choice(kinds), shards) for _ in range(random.choice((0, 2, 4, 8, 14)))]
+    faults.append(_fault(random, Kind.CLOCK, shards))  # in every run
     faults.sort(key=lambda fault: fault.at_ms)
     heals_ms = max((fault.at_ms + fault.lasts_ms for fault in faults), default=0)
     # The plays after the faults show that everything works again: their deadlines hold. Some come so late
@@ -156,7 +157,7 @@ def _fault(random: Random, kind: Kind, shards: int) -> Fault:
         case Kind.CLIENT_SLOW:
             return Fault(kind, at_ms, lasts_ms=random.randrange(2000), amount=random.choice((300, 1500)))
         case Kind.CLOCK:
-            jump_ms = random.choice((-3000, -400, 400, 3000))
+            jump_ms = random.choice((-3_600_000, -3000, -400, 400, 3000, 3_600_000))
             return Fault(kind, at_ms, lasts_ms=random.choice((100, 1500)), amount=jump_ms)
         case Kind.KILL_ALL:
             return Fault(kind, at_ms)
