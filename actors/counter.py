@@ -25,6 +25,7 @@ from .supervision.effect_queue import EffectQueue
 from .supervision.loop import Timer
 from .supervision.protocol import Ready
 from .system.exits import WriteUnavailable
+from .system.logs import WriteOutage
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class Counter(Actor[CounterInbox, Settings]):
     ):
         super().__init__(start_args, host)
         self.rules: CounterRules
-        self.effects = EffectQueue(self._carry_out, WriteUnavailable, host.call_later)
+        outage = WriteOutage(host.monotonic_ms)
+        self.effects = EffectQueue(self._carry_out, WriteUnavailable, host.call_later, outage.tried)
         self._store: LedgerStore
         self._open = opener
         self._kinds = rules, ledger, seen_ids

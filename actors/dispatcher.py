@@ -28,6 +28,7 @@ from .supervision.effect_queue import EffectQueue
 from .supervision.loop import Timer
 from .supervision.protocol import Ready
 from .system.exits import WriteUnavailable
+from .system.logs import WriteOutage
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,10 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
     ):
         super().__init__(start_args, host)
         self.rules: DispatcherRules
-        self.effects = EffectQueue(self._carry_out, WriteUnavailable, host.call_later, self._performed)
+        outage = WriteOutage(host.monotonic_ms)
+        self.effects = EffectQueue(
+            self._carry_out, WriteUnavailable, host.call_later, outage.tried, self._performed
+        )
         self._store: OutboxStore
         self._sink: Sink
         self._openers = sink_opener, store_opener

@@ -4,14 +4,11 @@ While one can't be carried out for now (a full disk), the others wait behind it,
 answer.
 """
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from .loop import Timer
-
-log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
 
@@ -26,14 +23,17 @@ class EffectQueue(Generic[Effect]):
         carry_out: Callable[[Effect], None],
         retry_on: type[Exception],
         call_later: Callable[[float, Callable[[], None]], Timer],
+        tried: Callable[[Exception | None], None],
         done: Callable[[], None] = lambda: None,
     ):
         """`carry_out` that raises `retry_on` is called again with the same effect, after `RETRY_S` seconds by
-        `call_later`, which is `Host.call_later`. `done` is called when no effect is left.
+        `call_later`, which is `Host.call_later`. `tried` is called with each such failure, and with None when
+        the effect is carried out after failures. `done` is called when no effect is left.
         """
         self._carry_out = carry_out
         self._retry_on = retry_on
         self._call_later = call_later
+        self._tried = tried
         self._done = done
         self._todo: deque[Effect] = deque()
         self._retry: Timer | None = None
@@ -49,13 +49,16 @@ class EffectQueue(Generic[Effect]):
         self._todo = deque(one for one in self._todo if not is_obsolete(one))
 
     def _go_on(self) -> None:
-        self._retry = None
+        failed, self._retry = self._retry is not None, None
         while self._todo:
             try:
                 self._carry_out(self._todo[0])
             except self._retry_on as failure:
-                log.error("%s, trying again: nothing is lost", failure)
                 self._retry = self._call_later(RETRY_S, self._go_on)
+                self._tried(failure)
                 return
             self._todo.popleft()
+            if failed:
+                failed = False
+                self._tried(None)
         self._done()

@@ -1,12 +1,37 @@
-"""Silences the logs of libraries: playtally logs the same events in its own words."""
+"""What all actors log in the same way. It also silences the logs of libraries."""
 
 import logging
+from collections.abc import Callable
+
+from ..core.recurring import Recurring
+
+log = logging.getLogger(__name__)
 
 
 def quiet_libraries() -> None:
-    """Keep pynsq's log and tornado's access log out of playtally's log.
+    """Keep pynsq's log and tornado's access log out of playtally's log, which has the same events.
 
     The forkserver calls this function too, so the children that it forks inherit the quiet loggers.
     """
     for name in ("nsq", "tornado.access"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+class WriteOutage:
+    """Logs that a store can't be written for now: at once, once a minute, and when it works again."""
+
+    def __init__(self, monotonic_ms: Callable[[], int]):
+        """`monotonic_ms` is `Host.monotonic_ms`."""
+        self._monotonic_ms = monotonic_ms
+        self._trouble = Recurring()
+
+    def tried(self, failure: Exception | None) -> None:
+        """Note that a write failed. None: the write that had failed works."""
+        now_ms = self._monotonic_ms()
+        if failure is not None:
+            if self._trouble.seen(now_ms):
+                log.error("%s, trying again: nothing is lost", failure)
+            return
+        lasted_ms = self._trouble.over(now_ms)
+        if lasted_ms is not None:
+            log.info("the store can be written again, after %.1f s; nothing is lost", lasted_ms / 1000)

@@ -17,6 +17,7 @@ class Disk:
 
     def __init__(self):
         self.done, self.full, self.ended = [], False, 0
+        self.tried = []  # what came of the writes that were tried again
 
     def carry_out(self, effect):
         if self.full and effect == WRITE:
@@ -37,7 +38,7 @@ WRITE, COUNTED, RECALL = "write", "tell the consumer", "tell the counter"
 def test_what_stands_behind_a_write_that_fails_waits_for_it():
     async def run():
         disk = Disk()
-        one = EffectQueue(disk.carry_out, Full, later, disk.end)
+        one = EffectQueue(disk.carry_out, Full, later, disk.tried.append, disk.end)
         disk.full = True
         one.perform([RECALL, WRITE, COUNTED])
         one.perform([WRITE, RECALL])
@@ -52,10 +53,29 @@ def test_what_stands_behind_a_write_that_fails_waits_for_it():
     run_virtually(run)
 
 
+def test_each_failure_is_told_and_that_the_write_worked_at_last_is_told_once():
+    async def run():
+        disk = Disk()
+        one = EffectQueue(disk.carry_out, Full, later, disk.tried.append)
+        one.perform([WRITE])
+        assert disk.tried == []
+        disk.full = True
+        one.perform([RECALL, WRITE, WRITE])
+        await asyncio.sleep(2.5 * RETRY_S)
+        assert [type(one) for one in disk.tried] == [Full] * 3
+        disk.full = False
+        await asyncio.sleep(2 * RETRY_S)
+        assert disk.tried[3:] == [None]
+        one.perform([WRITE])
+        assert disk.tried[3:] == [None]
+
+    run_virtually(run)
+
+
 def test_what_a_peer_that_is_gone_was_to_be_told_is_not_told_to_the_next():
     async def run():
         disk = Disk()
-        one = EffectQueue(disk.carry_out, Full, later)
+        one = EffectQueue(disk.carry_out, Full, later, disk.tried.append)
         disk.full = True
         one.perform([WRITE, COUNTED, RECALL])
         one.forget(lambda effect: effect == COUNTED)
@@ -71,4 +91,4 @@ def test_damage_is_not_waited_for():
         raise ValueError("damaged")
 
     with pytest.raises(ValueError):
-        EffectQueue(carry_out, Full, later).perform([WRITE])
+        EffectQueue(carry_out, Full, later, print).perform([WRITE])
