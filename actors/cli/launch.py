@@ -40,11 +40,12 @@ class Service:
         settings = [*overrides, f"supervisor.state_dir={state_dir}"]
         self.arguments = [*config_arguments, *(word for one in settings for word in ("--set", one))]
 
-    def start(self, stdout: int | None = None) -> None:
+    def start(self, stdout: int | None = None, stderr: int | None = None) -> None:
         """Start the service, and wait until all its children run.
 
-        `stdout`: a file descriptor that gets the publishes instead of `publishes.jsonl`. Raises `Failure`
-        with the log if the service ends, or does not start within `START_TIMEOUT_S`.
+        `stdout`: a file descriptor that gets the publishes instead of `publishes.jsonl`. `stderr`: one that
+        gets the log instead of `service.log`. Raises `Failure` with the log if the service ends, or does not
+        start within `START_TIMEOUT_S`.
         """
         self.state_dir.mkdir(parents=True, exist_ok=True)
         with open(self.publishes_file, "ab") as out, open(self.log_file, "ab") as err:
@@ -53,7 +54,7 @@ class Service:
                 env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
-                stderr=err,
+                stderr=err if stderr is None else stderr,
                 start_new_session=True,  # Ctrl-C at the terminal must not reach the service
             )
         pid = self.process.pid

@@ -122,6 +122,8 @@ def _status(status: dict[str, Any], columns: int) -> Group:
     if client["failures_in_a_row"]:
         circuit = client["circuit"].replace("_", " ")
         lines.append(f"client     failed {client['failures_in_a_row']:,} times in a row; circuit {circuit}")
+    if dropped := status["log_lines_dropped"]:
+        lines.append(f"log        {dropped:,} lines dropped, because stderr could not be written")
     return Group(table, *(Text(line) for line in lines), _progress(status))
 
 

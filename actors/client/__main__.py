@@ -13,6 +13,7 @@ import signal
 import sys
 
 from ..core.client.promises import Promises
+from ..supervision import log_writer
 from ..system.addresses import with_port
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
@@ -22,7 +23,7 @@ from .server import ReferenceClient
 def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal; returns the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    log_writer.install(logging.Formatter("%(asctime)s %(message)s"), "INFO")
     secret = os.environ.get(options.secret_env, "").encode() if options.secret_env else None
     if secret == b"":
         print(f"--secret-env: {options.secret_env} is empty, expected a secret", file=sys.stderr)

@@ -10,6 +10,7 @@ import pathlib
 import signal
 import sys
 
+from ..supervision import log_writer
 from ..system.exits import Failure
 from .server import EmbeddedNsqd
 
@@ -17,11 +18,8 @@ from .server import EmbeddedNsqd
 def main() -> int:
     """Serve until a signal; returns the exit code."""
     arguments = _arguments()
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=arguments.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_writer.install(form, arguments.log_level.upper())
     try:
         asyncio.run(_serve(arguments))
     except Failure as error:

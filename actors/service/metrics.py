@@ -33,6 +33,11 @@ class _Collector:
         yield from _client(self._status["client"])
         yield from _progress(self._status)
         yield from _children(self._status["children"])
+        yield CounterMetricFamily(
+            "playtally_log_lines_dropped",
+            "Log lines dropped because stderr could not be written.",
+            value=self._status["log_lines_dropped"],
+        )
 
 
 def _plays(plays: dict[str, int]) -> Iterator[Metric]:

@@ -9,6 +9,7 @@ import psutil
 from ..config import Settings
 from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, decode
 from ..core.triggers import Trigger
+from ..supervision import log_writer
 from ..supervision.application import Application
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import State, Worker
@@ -65,6 +66,7 @@ def status(service: ServiceView) -> dict[str, Any]:
         "pending_videos": pending,
         "in_flight_messages": outstanding,
         "nsqd_connections": sum(one.connections for one in consumers),
+        "log_lines_dropped": log_writer.lines_dropped() + sum(worker.log_lines_dropped for worker in workers),
         "addresses": service.addresses(),
         "caught_up": bool(heard_all) and not (outstanding or pending or in_flight),
     }

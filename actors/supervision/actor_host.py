@@ -21,6 +21,7 @@ from typing import Any, Generic
 import msgspec
 import setproctitle
 
+from . import log_writer
 from .actor import Actor, Host, Options, Result, StartArgs
 from .control import ControlPipe, PeerLost, PeerStuck
 from .loop import Loop, PlainLoop, Timer
@@ -148,7 +149,8 @@ class ActorHost(Generic[Inbox, Options]):
         match message:
             case Ping():
                 waiting = sum(link.waiting_bytes() for link in self._links.values())
-                self._tell(Pong(message.number, self.actor.stats(), waiting))
+                dropped = log_writer.lines_dropped()
+                self._tell(Pong(message.number, self.actor.stats(), waiting, dropped))
             case Linked():
                 assert descriptor is not None
                 self._link(message, socket.socket(fileno=descriptor))
@@ -191,6 +193,7 @@ class ActorHost(Generic[Inbox, Options]):
     def _supervisor_gone(self) -> None:
         # No farewell: what is not committed comes again, and a new supervisor may be waiting.
         log.warning("the supervisor is gone, so this ends too")
+        log_writer.flush()
         os._exit(EXIT_FAILED)
 
     def _sigterm(self) -> None:
@@ -235,16 +238,16 @@ def run(start_args: StartArgs, connection: Connection) -> None:
         else:
             log.error("stopped by a bug:\n%s", traceback.format_exc().rstrip())
     # Not sys.exit: a worker thread that hangs in a write must not keep a process that is done.
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never open
-            stream.flush()
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never open
+        sys.stdout.flush()
+    log_writer.flush()
     os._exit(code)
 
 
 def configure_log(name: str, level: str) -> None:
     """One line an event on stderr: time, who, what."""
     line = f"%(asctime)s.%(msecs)03d %(levelname).1s {name:<12} %(message)s"
-    logging.basicConfig(format=line, datefmt="%H:%M:%S", level=level, force=True)
+    log_writer.install(logging.Formatter(line, "%H:%M:%S"), level)
 
 
 def _live(start_args: StartArgs, control: ControlPipe[ChildInbox]) -> int:

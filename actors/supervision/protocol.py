@@ -58,11 +58,13 @@ class Pong(Struct, frozen=True, array_like=True, tag="pong"):
     """Child to supervisor: the answer to `Ping`.
 
     `stats`: what `Actor.stats` returned, opaque here. `mailbox_bytes`: bytes that are unread in its links.
+    `log_lines_dropped`: lines of this incarnation's log that could not be written.
     """
 
     number: int
     stats: bytes
     mailbox_bytes: int = 0
+    log_lines_dropped: int = 0
 
 
 class Drained(Struct, frozen=True, array_like=True, tag="drained"):

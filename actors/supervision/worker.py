@@ -120,9 +120,15 @@ class Worker:
         self._drained = asyncio.Event()
         self._pings = 0
         self._answers: dict[int, asyncio.Future[None]] = {}
+        self._dropped_before = self._dropped_now = 0  # log lines: of former incarnations, of the present one
 
     def __str__(self) -> str:
         return f"{self.spec.id}#{self.incarnation}"
+
+    @property
+    def log_lines_dropped(self) -> int:
+        """The log lines of all its incarnations that could not be written, as far as they have told."""
+        return self._dropped_before + self._dropped_now
 
     # Its life
 
@@ -247,6 +253,7 @@ class Worker:
                 self.unanswered_since_s = None
                 self.stats = message.stats
                 self.mailbox_bytes = message.mailbox_bytes
+                self._dropped_now = message.log_lines_dropped
                 answer = self._answers.pop(message.number, None)
                 if answer is not None and not answer.done():
                     answer.set_result(None)
@@ -267,6 +274,7 @@ class Worker:
     def _exited(self, exit: Exit) -> None:
         told = self.state is State.STOPPING
         self._move(Event.EXIT)
+        self._dropped_before, self._dropped_now = self.log_lines_dropped, 0
         self._gone.set()
         self._drained.set()  # a process that is gone holds nothing
         for answer in self._answers.values():

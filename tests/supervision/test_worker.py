@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.supervision.restarts import ChildSpec
+from actors.supervision.protocol import Pong
+from actors.supervision.restarts import ChildSpec, Exit
 from actors.supervision.worker import NEXT, Event, State, Worker
 
 
@@ -28,6 +29,20 @@ def test_what_the_table_has_happens_and_everything_else_is_refused(state, event)
             with pytest.raises(AssertionError, match=f"{event} can't happen to one#0, which is {state}"):
                 worker._move(event)
             assert worker.state is state
+
+    asyncio.run(happen())
+
+
+def test_the_log_lines_that_a_child_dropped_are_not_forgotten_when_it_dies():
+    async def happen():
+        worker = worker_in(State.RUNNING)
+        worker._heard(Pong(1, b"", log_lines_dropped=3))
+        worker._heard(Pong(2, b"", log_lines_dropped=7))
+        assert worker.log_lines_dropped == 7
+        worker._exited(Exit(signal="SIGKILL"))
+        assert worker.log_lines_dropped == 7
+        worker._heard(Pong(3, b"", log_lines_dropped=2))
+        assert worker.log_lines_dropped == 9
 
     asyncio.run(happen())
 

@@ -66,6 +66,7 @@ def status(*children, **facts):
         "pending_videos": 0,
         "in_flight_messages": 0,
         "caught_up": True,
+        "log_lines_dropped": 0,
         "client": {"circuit": "closed", "failures_in_a_row": 0},
         **facts,
     }
@@ -104,6 +105,12 @@ def test_a_client_that_fails_is_told(capsys):
     facts = {"client": {"circuit": "half_open", "failures_in_a_row": 1234}}
     lines = shown(capsys, screen.show_status, status(**facts))
     assert "client     failed 1,234 times in a row; circuit half open" in lines
+
+
+def test_lost_log_lines_are_told_and_without_any_there_is_no_word_of_them(capsys):
+    told = "log        1,234 lines dropped, because stderr could not be written"
+    assert told in shown(capsys, screen.show_status, status(log_lines_dropped=1234))
+    assert not any(line.startswith("log ") for line in shown(capsys, screen.show_status, status()))
 
 
 @pytest.mark.parametrize(

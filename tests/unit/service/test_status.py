@@ -11,6 +11,7 @@ from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, enco
 from actors.core.triggers import Trigger
 from actors.service.metrics import metrics
 from actors.service.status import status
+from actors.supervision import log_writer
 from actors.supervision.worker import State
 
 CONSUMER = ConsumerStats(outstanding=0, connections=1, ready_count=10)
@@ -19,7 +20,7 @@ NO_FIGURES = dict.fromkeys(DispatcherStats.__struct_fields__, 0)
 DISPATCHER = DispatcherStats(**NO_FIGURES | {"circuit": "closed"})
 
 
-def worker(child_id, stats):
+def worker(child_id, stats, log_lines_dropped=0):
     """A child that runs and has reported."""
     return SimpleNamespace(
         spec=SimpleNamespace(id=child_id),
@@ -31,13 +32,14 @@ def worker(child_id, stats):
         came_back_ms=None,
         resumed_ms=None,
         mailbox_bytes=0,
+        log_lines_dropped=log_lines_dropped,
     )
 
 
-def status_of(*stats, shards=2):
+def status_of(*stats, shards=2, log_lines_dropped=0):
     """The status of a service whose children reported these figures."""
     application = SimpleNamespace(
-        workers=lambda: [worker(str(number), one) for number, one in enumerate(stats)],
+        workers=lambda: [worker(str(number), one, log_lines_dropped) for number, one in enumerate(stats)],
         options=Settings(counters=CountersSection(shards=shards)),
         root=SimpleNamespace(supervisors=list),
     )
@@ -74,6 +76,13 @@ def test_how_old_the_oldest_play_of_the_last_minute_was_is_shown():
     found = status_of(msgspec.structs.replace(CONSUMER, oldest_age_ms=35_040))
     assert found["plays"]["oldest_age_ms"] == 35_040
     assert "playtally_oldest_play_age_seconds 35.04" in metrics(found).decode()
+
+
+def test_the_log_lines_that_every_process_dropped_are_added_up(monkeypatch):
+    monkeypatch.setattr(log_writer, "lines_dropped", lambda: 5)
+    found = status_of(COUNTER, COUNTER, log_lines_dropped=10)
+    assert found["log_lines_dropped"] == 25
+    assert "playtally_log_lines_dropped_total 25.0" in metrics(found).decode()
 
 
 @pytest.mark.parametrize(
