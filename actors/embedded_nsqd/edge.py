@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from ..core.recurring import Recurring
 from . import limits
 from .channel import Channel
 from .identify import Agreement
@@ -83,6 +84,7 @@ class Edge:
         self.hostname = socket.gethostname()
         self.start_s = self.now_wall_ns() // 1_000_000_000
         self.health = "OK"
+        self._trouble = Recurring()
         self.connections: set[ConnectedClient] = set()
         self.subscribed: dict[Subscriber, ConnectedClient] = {}
         self.queue = Queue(journal, node_id_of(self.hostname), random.Random())
@@ -211,11 +213,10 @@ class Edge:
         try:
             topics = self.queue.commit(self.now_ms(), self.now_wall_ns())
             if topics:
-                self.health = "OK"
+                self._worked()
         except JournalError as error:
-            log.error("%s", error)
             failure = error
-            self.health = f"NOK - {error}"
+            self.failed(error)
         # Commit before OK: a publisher that gets the OK forgets the message.
         for waiter in awaiting:
             waiter.settle(failure)
@@ -226,19 +227,25 @@ class Edge:
         self._flush_handle = None
         # If it fails, the changes are kept, and the next scan starts another flush.
         if self._logged(self.queue.flush):
-            self.health = "OK"
+            self._worked()
 
     def _logged(self, write: Callable[[], object]) -> bool:
-        """Call `write`, for which no client waits. Returns whether it succeeded.
-
-        A failure is logged once, and GET /ping shows it until messages are written again.
-        """
+        """Call `write`, for which no client waits. Returns whether it succeeded."""
         try:
             write()
             return True
         except JournalError as error:
-            health = f"NOK - {error}"
-            if health != self.health:
-                log.error("%s", error)
-            self.health = health
+            self.failed(error)
             return False
+
+    def failed(self, error: JournalError) -> None:
+        """Log that the journal fails: at once, and once a minute. GET /ping shows it until a write works."""
+        self.health = f"NOK - {error}"
+        if self._trouble.seen(self.now_ms()):
+            log.error("%s", error)
+
+    def _worked(self) -> None:
+        self.health = "OK"
+        lasted_ms = self._trouble.over(self.now_ms())
+        if lasted_ms is not None:
+            log.info("the journal can be written again, after %.1f s", lasted_ms / 1000)

@@ -3,7 +3,6 @@
 A publish is answered after its commit, every other request at once.
 """
 
-import logging
 from collections.abc import Callable
 
 from . import limits
@@ -15,8 +14,6 @@ from .multi import Refused, split_multi
 from .names import is_valid_name
 from .stats import stats_of, stats_text
 from .topic import Topic
-
-log = logging.getLogger(__name__)
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -98,7 +95,7 @@ def _publish(request: Request, topic_name: str, bodies: list[bytes], delay_ms: i
     try:
         request.edge.stage(request, topic_name, bodies, delay_ms)
     except JournalError as error:
-        log.error("%s", error)
+        request.edge.failed(error)
         request.settle(error)
         return
     request.edge.stage_done()

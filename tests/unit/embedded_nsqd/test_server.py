@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -106,6 +107,30 @@ def test_full_disk_fails_the_publishes_and_nothing_else(tmp_path):
             assert (kind, Message(data).body) == (2, b"after"), "only what was OK'd is delivered"
 
     run(test)
+
+
+def test_a_full_disk_is_one_line_however_many_publishes_it_refuses(tmp_path, caplog):
+    caplog.set_level("INFO")
+
+    async def test() -> None:
+        async with running(tmp_path) as nsqd:
+            clock = SimpleNamespace(ms=nsqd.now_ms())
+            nsqd.now_ms = lambda: clock.ms
+            assert await http(nsqd, "POST", "/pub?topic=t", b"before") == (200, b"OK")
+            fill_disk(nsqd, True)
+            for _ in range(5):
+                assert (await http(nsqd, "POST", "/pub?topic=t", b"x" * 100_000))[0] == 503
+            clock.ms += 60_000
+            assert (await http(nsqd, "POST", "/pub?topic=t", b"x" * 100_000))[0] == 503
+            fill_disk(nsqd, False)
+            assert await http(nsqd, "POST", "/pub?topic=t", b"after") == (200, b"OK")
+
+    run(test)
+    assert sum("database or disk is full" in one.getMessage() for one in caplog.records) == 2
+    assert (
+        sum("the journal can be written again, after 60.0 s" in one.getMessage() for one in caplog.records)
+        == 1
+    )
 
 
 def test_finish_that_a_full_disk_kept_from_the_journal_is_written_later(tmp_path):
