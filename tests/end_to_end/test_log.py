@@ -4,12 +4,16 @@ import contextlib
 import os
 import pty
 import re
+import socket
+import subprocess
+import sys
 import termios
 import threading
 import urllib.request
 
 import pytest
 
+from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.services import (
     PATIENT,
@@ -178,3 +182,35 @@ def test_a_reader_of_both_that_reads_neither_stops_neither_publishing_nor_the_en
         wait_caught_up(service, 500)
         assert sum(service.totals().values()) == 500
         assert service.stop() == 0
+
+
+ALONE = {
+    "client": ["--data-path", "{path}", "--address", "{address}"],
+    "embedded_nsqd": ["--data-path", "{path}", "--http-address", "{address}", "--tcp-address", "127.0.0.1:0"],
+}
+
+
+@pytest.mark.parametrize("place", [FullPipe], indirect=True)
+@pytest.mark.parametrize("module", ALONE)
+def test_a_part_that_runs_alone_serves_and_ends_though_nobody_reads_its_log(module, place, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [one.format(path=tmp_path, address=f"127.0.0.1:{port}") for one in ALONE[module]]
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"actors.{module}", *words], cwd=ROOT, stderr=place.writes
+    )
+
+    def serves() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE_S) as one:
+            one.sendall(b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            return one.recv(4) == b"HTTP"
+        return False
+
+    try:
+        wait_until(serves, "an answer")
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
