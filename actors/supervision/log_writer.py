@@ -62,7 +62,7 @@ class LogWriter:
                 self._late = not self._changed.wait_for(self._is_idle, WAIT_S)
 
     def flush(self) -> None:
-        """Wait until all lines are written, for up to `FLUSH_S` seconds after the last one that was."""
+        """Wait up to `FLUSH_S` seconds until all lines are written, less if a write hangs already."""
         with self._changed:
             now_s = time.monotonic()
             since_s = now_s if self._busy_since_s is None else self._busy_since_s
@@ -223,7 +223,7 @@ def install(formatter: logging.Formatter, level: str) -> None:
 
 
 def flush() -> None:
-    """Wait until the log is written, for up to `FLUSH_S` seconds."""
+    """Wait up to `FLUSH_S` seconds until the log is written."""
     sys.stderr.flush()
     for handler in logging.getLogger().handlers:
         handler.flush()
