@@ -47,6 +47,7 @@ def run(settings: config.Settings, options: argparse.Namespace) -> int:
     overrides = [
         *options.set,
         "nsq.nsqd_tcp_addresses=[]",
+        "nsq.nsqd_http_addresses=[]",
         "nsq.lookupd_http_addresses=[]",
         f"embedded_nsqd.tcp_address={free_or_any(settings.embedded_nsqd.tcp_address)}",
         f"embedded_nsqd.http_address={free_or_any(settings.embedded_nsqd.http_address)}",

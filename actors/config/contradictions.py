@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from .secrets import without_password
-from .sections import Settings
+from .sections import NsqSection, Settings
 
 
 def contradictions(settings: Settings) -> list[str]:
@@ -39,12 +39,23 @@ def contradictions(settings: Settings) -> list[str]:
             f"dispatch.realtime_linger_ms = {dispatch.realtime_linger_ms:g}, expected at most "
             f"dispatch.deadline_s = {dispatch.deadline_s:g} s"
         )
+    problems += _unpaired(settings.nsq)
     taken: dict[str, str] = {}
     for name, address in _listeners(settings):
         if not address.endswith(":0") and address in taken:
             problems.append(f"{name} = {address!r}, expected another than {taken[address]}'s")
         taken[address] = name
     return problems
+
+
+def _unpaired(nsq: NsqSection) -> list[str]:
+    tcp, http = nsq.nsqd_tcp_addresses, nsq.nsqd_http_addresses
+    if not http or len(http) == len(tcp):
+        return []
+    return [
+        f"nsq.nsqd_http_addresses = {http}, expected [] or one address for each of nsq.nsqd_tcp_addresses = "
+        f"{tcp}, in their order"
+    ]
 
 
 def _listeners(settings: Settings) -> list[tuple[str, str]]:

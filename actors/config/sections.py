@@ -40,6 +40,10 @@ NsqdAddress: TypeAlias = Annotated[str, _text('"host:port"', ADDRESS)]
 HttpAddress: TypeAlias = Annotated[
     str, _text('"host:port" or "http://host:port"', r"^(https?://)?[^\s/]+:[0-9]{1,5}/?\Z")
 ]
+NsqdHttpAddress: TypeAlias = Annotated[
+    str,
+    _text('"host:port", "http://host:port" or "https://host:port"', rf"^(https?://)?{_HOST}:{_PORT}/?\Z"),
+]
 Switch: TypeAlias = Annotated[bool, _note("true or false")]
 Inherit: TypeAlias = Literal["inherit"]
 
@@ -55,6 +59,7 @@ class NsqSection(Struct, frozen=True, kw_only=True):
     ] = "plays"
     channel: Annotated[str, _text("1 to 64 of a-z A-Z 0-9 . _ -", CHANNEL_NAME)] = "playtally"
     nsqd_tcp_addresses: list[NsqdAddress] = []
+    nsqd_http_addresses: list[NsqdHttpAddress] = []
     lookupd_http_addresses: list[HttpAddress] = []
     max_in_flight: Annotated[int, _whole(1, 1_000_000, "messages")] = 2500
     msg_timeout_s: Annotated[float, _number(1, 900, "s")] = 5.0

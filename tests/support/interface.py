@@ -4,6 +4,7 @@ DEFAULTS: dict[str, object] = {
     "nsq.topic": "plays",
     "nsq.channel": "playtally",
     "nsq.nsqd_tcp_addresses": [],
+    "nsq.nsqd_http_addresses": [],
     "nsq.lookupd_http_addresses": [],
     "nsq.max_in_flight": 2500,
     "embedded_nsqd.tcp_address": "127.0.0.1:4150",

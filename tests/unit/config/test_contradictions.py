@@ -29,6 +29,20 @@ def test_a_listener_that_is_not_used_takes_no_address(file):
     load(file(), ["nsq.nsqd_tcp_addresses=a:4150", "admin.address=127.0.0.1:4150"])
 
 
+@pytest.mark.parametrize(
+    ("tcp", "http"),
+    [('["a:4150", "b:4150"]', '["a:4151"]'), ('["a:4150"]', '["a:1", "b:1"]'), ("[]", '["a:1"]')],
+)
+def test_each_nsqd_has_its_http_address_or_none_has(file, tcp, http):
+    lists = [f"nsq.nsqd_tcp_addresses={tcp}", f"nsq.nsqd_http_addresses={http}"]
+    (problem,) = problems(file(), *lists)
+    assert problem.startswith("nsq.nsqd_http_addresses = [")
+    assert "expected [] or one address for each of nsq.nsqd_tcp_addresses = [" in problem
+    load(file(), lists[:1])
+    # the embedded nsqd has its own setting, and nsqlookupd says where the HTTP of its nsqds is
+    assert len(problems(file(), "nsq.lookupd_http_addresses=a:4161", *lists)) == 1
+
+
 def test_a_url_and_a_topic_cannot_both_be_the_client(file):
     (problem,) = problems(file(), "publish.nsq_topic=totals")
     assert problem.startswith("publish.url = 'http://127.0.0.1:8080/plays' and publish.nsq_topic = 'totals'")

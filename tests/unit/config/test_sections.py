@@ -35,6 +35,12 @@ def test_the_projects_own_file_names_every_setting_with_its_default():
         "nsq.topic=x\ny = 1",
         "nsq.nsqd_tcp_addresses=a",
         'nsq.nsqd_tcp_addresses=["a:1", 5]',
+        "nsq.nsqd_http_addresses=[4151]",
+        'nsq.nsqd_http_addresses=["4151"]',
+        'nsq.nsqd_http_addresses=["ftp://a:4151"]',
+        'nsq.nsqd_http_addresses=["a"]',
+        'nsq.nsqd_http_addresses=["http://a:4151/stats"]',
+        'nsq.nsqd_http_addresses=["a:65536"]',
         "nsq.max_in_flight=0",
         "nsq.max_in_flight=1.5",
         "nsq.max_in_flight=many",
@@ -70,6 +76,14 @@ def test_a_value_that_can_not_be_is_refused_with_its_key(file, override):
     assert line.startswith("--set")
     assert key in line
     assert "expected" in line
+
+
+@pytest.mark.parametrize(
+    "address", ["a:4151", "10.0.0.5:4151", "[::1]:4151", "http://a:4151", "https://nsqd.example.org:4152/"]
+)
+def test_the_http_of_an_nsqd_is_a_host_and_a_port_or_a_url_of_them(file, address):
+    lists = ["nsq.nsqd_tcp_addresses=a:4150", f'nsq.nsqd_http_addresses=["{address}"]']
+    assert load(file(), lists).nsq.nsqd_http_addresses == [address]
 
 
 @pytest.mark.parametrize("url", ["example.org/plays", "127.0.0.1:8080/plays", "//example.org", "ftp://x/"])
