@@ -1,0 +1,148 @@
+"""Asks an nsqd over HTTP: what waits on a channel, and which TCP port the nsqd has.
+
+It only reads. It asks no proxy, because an nsqd is an inner address. Every question ends within `TIMEOUT_S`.
+"""
+
+import asyncio
+import re
+from http import HTTPStatus
+from typing import Annotated, TypeVar
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Meta, Struct
+from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
+
+from .resolver import ThreadResolver
+
+TIMEOUT_S = 1.0
+BODY_BYTES_MAX = 1024 * 1024
+
+_Count = Annotated[int, Meta(ge=0)]
+_Answer = TypeVar("_Answer")
+
+
+class QueueStats(Struct, frozen=True):
+    """What an nsqd says of a topic and one channel of it. Without the topic or the channel: nothing waits.
+
+    `depth`, `topic_depth`: messages that wait. `in_flight`, `deferred`: messages of the channel that nsqd has
+    sent and that are not finished, and messages that nsqd will send later. `clients`: the consumers of the
+    channel.
+    """
+
+    topic_depth: int = 0
+    topic_paused: bool = False
+    depth: int = 0
+    in_flight: int = 0
+    deferred: int = 0
+    paused: bool = False
+    clients: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """The messages that wait for a consumer of the channel, and that a consumer may have now."""
+        if self.paused:
+            return 0
+        return self.depth + (0 if self.topic_paused else self.topic_depth)
+
+
+class _Channel(Struct):
+    channel_name: str
+    depth: _Count
+    in_flight_count: _Count
+    deferred_count: _Count
+    paused: bool
+    client_count: _Count = 0
+
+
+class _Topic(Struct):
+    topic_name: str
+    depth: _Count
+    paused: bool
+    channels: list[_Channel] | None = None
+
+
+class _Stats(Struct):
+    topics: list[_Topic] | None = None
+
+
+class _Info(Struct):
+    tcp_port: int
+
+
+async def stats(address: str, topic: str, channel: str) -> QueueStats | None:
+    """Return what the nsqd at `address` says of a channel; None without an answer that can be understood.
+
+    `address`: "host:port", or a URL with "http://" or "https://". Takes `TIMEOUT_S` at most.
+    """
+    asked = {"format": "json", "topic": topic, "channel": channel}
+    asked |= {"include_clients": "false", "include_mem": "false"}
+    return _of(await _get(address, f"/stats?{urlencode(asked)}", _Stats), topic, channel)
+
+
+async def tcp_port(address: str) -> int | None:
+    """Return the TCP port of the nsqd whose HTTP is at `address`; None without an answer of an nsqd.
+
+    `address`: as in `stats`. Takes `TIMEOUT_S` at most.
+    """
+    info = await _get(address, "/info", _Info)
+    return info.tcp_port if info else None
+
+
+def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:
+    if found is None:
+        return None
+    of_topic = next((one for one in found.topics or () if one.topic_name == topic), None)
+    if of_topic is None:
+        return QueueStats()
+    of_channel = next((one for one in of_topic.channels or () if one.channel_name == channel), None)
+    if of_channel is None:
+        return QueueStats(topic_depth=of_topic.depth, topic_paused=of_topic.paused)
+    return QueueStats(
+        topic_depth=of_topic.depth,
+        topic_paused=of_topic.paused,
+        depth=of_channel.depth,
+        in_flight=of_channel.in_flight_count,
+        deferred=of_channel.deferred_count,
+        paused=of_channel.paused,
+        clients=of_channel.client_count,
+    )
+
+
+async def _get(address: str, path: str, kind: type[_Answer]) -> _Answer | None:
+    url = (address if re.match("https?://", address) else f"http://{address}").rstrip("/") + path
+    body = await get(url, TIMEOUT_S, BODY_BYTES_MAX)
+    try:
+        return None if isinstance(body, OSError) else msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+async def get(url: str, timeout_s: float, body_bytes_max: int) -> bytes | OSError:
+    """Return the body of a 200 answer to a GET, or the reason why there is no such answer.
+
+    No proxy is asked and no redirect is followed. Takes `timeout_s` at most.
+    """
+    client = SimpleAsyncHTTPClient(
+        force_instance=True, resolver=ThreadResolver(), max_buffer_size=body_bytes_max
+    )
+    request = HTTPRequest(
+        url,
+        headers={"Accept": "application/vnd.nsq; version=1.0"},
+        connect_timeout=timeout_s,
+        request_timeout=timeout_s,
+        follow_redirects=False,
+        decompress_response=False,
+    )
+    try:
+        answer = await asyncio.wait_for(client.fetch(request), timeout_s)
+    except TimeoutError:
+        return OSError(f"no answer within {timeout_s:g} s")
+    except HTTPClientError as error:
+        return OSError(f"HTTP {error.code}" if error.code < 599 else f"no answer ({error.message})")
+    except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one, odd bytes
+        return OSError(str(error) or type(error).__name__)
+    finally:
+        client.close()
+    return answer.body if answer.code == HTTPStatus.OK else OSError(f"HTTP {answer.code}")

@@ -1,0 +1,165 @@
+"""What an nsqd says over HTTP, and what counts as no answer. Every question ends in bounded time."""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+
+import pytest
+
+from actors.sources import nsqd_http
+from actors.sources.nsqd_http import QueueStats
+from tests.support.queues import QUEUES, RawClient, open_queue
+
+CHANNEL = {
+    "channel_name": "playtally",
+    "depth": 7,
+    "in_flight_count": 2,
+    "deferred_count": 1,
+    "client_count": 3,
+    "paused": False,
+}
+TOPIC = {"topic_name": "plays", "depth": 5, "paused": False, "channels": [CHANNEL]}
+
+
+@pytest.fixture(params=QUEUES)
+def queue(request, tmp_path):
+    with open_queue(request.param, tmp_path) as queue:
+        yield queue
+
+
+def ask(address):
+    return asyncio.run(nsqd_http.stats(address, "plays", "playtally"))
+
+
+def test_a_queue_says_what_waits_and_what_is_in_flight(queue):
+    assert ask(queue.http_address) == QueueStats()
+    queue.post("/topic/create?topic=plays")
+    assert ask(queue.http_address) == QueueStats()
+    queue.post("/channel/create?topic=plays&channel=playtally")
+    queue.post("/mpub?topic=plays", b"a\nb\nc")
+    with RawClient(queue.tcp_address) as client:
+        client.subscribe("plays", "playtally", ready=1)
+        client.message()
+        assert ask(f"http://{queue.http_address}/") == QueueStats(depth=2, in_flight=1, clients=1)
+        queue.post("/channel/pause?topic=plays&channel=playtally")
+        found = ask(queue.http_address)
+        assert found.paused and found.waiting == 0
+
+
+def test_a_paused_topic_keeps_what_waits_on_it(queue):
+    queue.post("/topic/create?topic=plays")
+    queue.post("/channel/create?topic=plays&channel=playtally")
+    queue.post("/topic/pause?topic=plays")
+    queue.post("/mpub?topic=plays", b"a\nb\nc")
+    found = ask(queue.http_address)
+    assert (found.topic_paused, found.topic_depth, found.waiting) == (True, 3, 0)
+
+
+def test_a_queue_says_its_tcp_port(queue):
+    assert asyncio.run(nsqd_http.tcp_port(queue.http_address)) == queue.tcp_port
+    assert asyncio.run(nsqd_http.tcp_port(queue.tcp_address)) is None
+
+
+def http(body):
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def answer_of(**stats):
+    return http(json.dumps(stats).encode())
+
+
+def asked(answer):
+    """What `stats` gives for this answer; None as the answer: the peer says nothing."""
+
+    async def serve(reader, writer):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            if answer is not None:
+                writer.write(answer)
+                await writer.drain()
+            await reader.read()
+        writer.close()
+
+    async def scene():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await nsqd_http.stats(f"127.0.0.1:{port}", "plays", "playtally")
+
+    return asyncio.run(scene())
+
+
+def test_an_answer_is_read_by_the_names_of_topic_and_channel():
+    others = [TOPIC | {"topic_name": "other", "depth": 99}, TOPIC]
+    expected = QueueStats(topic_depth=5, depth=7, in_flight=2, deferred=1, clients=3)
+    assert asked(answer_of(topics=others)) == expected
+    assert expected.waiting == 12
+    assert asked(answer_of(topics=[TOPIC | {"channels": None}])) == QueueStats(topic_depth=5)
+
+
+@pytest.mark.parametrize("topics", [[], None, [TOPIC | {"topic_name": "other"}]])
+def test_without_the_topic_nothing_waits(topics):
+    assert asked(answer_of(topics=topics)) == QueueStats()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        b"",
+        b"not HTTP\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        http(b""),
+        http(b"<html>"),
+        http(b"[]"),
+        http(b"\xff"),
+        http(b"[" * 100_000),
+        http(b'{"topics": []}' + b" " * nsqd_http.BODY_BYTES_MAX),
+        answer_of(topics=5),
+        answer_of(topics=[TOPIC | {"depth": -1}]),
+        answer_of(topics=[TOPIC | {"channels": [CHANNEL | {"paused": None}]}]),
+    ],
+)
+def test_what_no_nsqd_answers_is_no_answer(answer):
+    assert asked(answer) is None
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "a-name-that-is-not.invalid:4151", "a..b:1"])
+def test_an_address_without_an_nsqd_gives_no_answer(address):
+    assert ask(address) is None
+
+
+def test_no_proxy_is_asked(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.setblocking(False)
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        assert ask("127.0.0.1:1") is None
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+def test_a_name_server_that_says_nothing_holds_up_nothing_else(monkeypatch):
+    """The lookups of two hanging names and of an address go on side by side; the loop turns meanwhile."""
+    answers = threading.Event()
+    real = socket.getaddrinfo
+
+    def slow(host, *more):
+        if host.endswith(".example"):
+            assert answers.wait(60)
+        return real("127.0.0.1" if host.endswith(".example") else host, *more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+
+    async def scene():
+        hung = [asyncio.ensure_future(nsqd_http.stats(f"{name}.example:1", "plays", "c")) for name in "abc"]
+        assert await nsqd_http.stats("127.0.0.1:1", "plays", "c") is None
+        assert not any(one.done() for one in hung)
+        assert await asyncio.gather(*hung) == [None, None, None]
+
+    try:
+        asyncio.run(scene())
+    finally:
+        answers.set()
