@@ -11,6 +11,7 @@ from typing import Any
 
 from ..config import Settings
 from ..system import runfile
+from ..system.direct_http import open_directly
 from ..system.exits import Failure
 from ..system.installation import service_command
 
@@ -33,7 +34,7 @@ def status(settings: Settings) -> dict[str, Any]:
     """Return a fresh GET /status."""
     url = f"http://{facts_of_service(settings)['admin_address']}/status"
     try:
-        with urllib.request.urlopen(url, timeout=STATUS_TIMEOUT_S) as answer:
+        with open_directly(url, STATUS_TIMEOUT_S) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
     except (urllib.error.URLError, OSError, ValueError) as error:
@@ -49,7 +50,7 @@ def act(settings: Settings, child_id: str, action: str) -> str:
         headers={"X-Playtally-Action": action},
     )
     try:
-        with urllib.request.urlopen(request, timeout=ACTION_TIMEOUT_S) as answer:
+        with open_directly(request, ACTION_TIMEOUT_S) as answer:
             done: str = json.load(answer)["done"]
             return done
     except urllib.error.HTTPError as error:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -16,6 +15,7 @@ from typing import Any, Self, TypeVar
 from .. import config
 from ..system import runfile
 from ..system.addresses import split_address, with_port
+from ..system.direct_http import open_directly
 from ..system.exits import Failure
 from ..system.installation import ROOT, environment
 
@@ -157,7 +157,7 @@ class Service:
             self.process.wait()
 
     def _get(self, name: str, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{self.address(name)}{path}", timeout=ANSWER_TIMEOUT_S) as answer:
+        with open_directly(f"http://{self.address(name)}{path}", ANSWER_TIMEOUT_S) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
