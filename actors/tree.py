@@ -118,6 +118,13 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
     )
 
 
+def children_of(spec: ChildSpec) -> list[str]:
+    """The ids of all processes below a supervisor's spec, in the order in which they start."""
+    if spec.supervisor is None:
+        return [spec.id]
+    return [child_id for child in spec.supervisor.children for child_id in children_of(child)]
+
+
 def groups_to_poll(settings: Settings) -> list[list[str]]:
     """The ids of the children with stats. A child that gives plays comes before the child that gets them."""
     return [[CONSUMER], [counter_of(shard) for shard in range(settings.counters.shards)], [DISPATCHER]]

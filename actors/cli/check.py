@@ -10,7 +10,6 @@ import os
 import tempfile
 import time
 import urllib.error
-import urllib.request
 import uuid
 from pathlib import Path
 
@@ -23,12 +22,14 @@ from ..sinks import open_sink, reason_of
 from ..sources.lookup import nsqds_of
 from ..system import runfile
 from ..system.addresses import split_address
+from ..system.direct_http import open_directly
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
 from ..tree import with_addresses
 from .screen import Page
 
 TIMEOUT_S = 5.0
+CONNECTING_S = 3.0  # a service that has just started is connected to its nsqds by then
 FRAME_BYTES_MAX = 1024 * 1024  # far above any frame that a check receives
 
 
@@ -84,15 +85,26 @@ async def _service(settings: Settings) -> str:
     facts = runfile.read(settings.supervisor.state_dir)
     if facts is None:
         raise Skipped(f"no service runs on this state folder; start one with `{service_command()}`")
-    url = f"http://{facts['admin_address']}"
+    url, pid = f"http://{facts['admin_address']}", facts["pid"]
+    deadline_s = time.monotonic() + CONNECTING_S
+    while reasons := _ill(url, pid):
+        if time.monotonic() > deadline_s:
+            raise Failure(f"pid {pid} runs, but {'; '.join(reasons)}; see its log")
+        await asyncio.sleep(0.1)
+    return f"runs, pid {pid}, status at {url}/status"
+
+
+def _ill(url: str, pid: int) -> list[str]:
+    """Return why the service at `url` is not healthy; empty if it is. Raises `Failure` without an answer."""
     try:
-        with urllib.request.urlopen(f"{url}/healthz", timeout=TIMEOUT_S):
-            return f"runs, pid {facts['pid']}, status at {url}/status"
+        with open_directly(f"{url}/healthz", TIMEOUT_S):
+            return []
     except urllib.error.HTTPError as error:
-        down = ", ".join(json.load(error).get("down", []))
-        raise Failure(f"pid {facts['pid']} runs, but these children are down: {down}; see its log") from error
+        with error:
+            told = json.load(error)
+        return list(told.get("reasons") or [f"it answers {error.code}"])
     except OSError as error:
-        raise Failure(f"pid {facts['pid']} does not answer at {url} ({reason_of(error)})") from error
+        raise Failure(f"pid {pid} does not answer at {url} ({reason_of(error)})") from error
 
 
 async def _queue(settings: Settings) -> str:

@@ -124,7 +124,21 @@ def _status(status: dict[str, Any], columns: int) -> Group:
         lines.append(f"client     failed {client['failures_in_a_row']:,} times in a row; circuit {circuit}")
     if dropped := status["log_lines_dropped"]:
         lines.append(f"log        {dropped:,} lines dropped, because stderr could not be written")
-    return Group(table, *(Text(line) for line in lines), _progress(status))
+    return Group(table, *(Text(line) for line in [*lines, *_nsqds(status["nsq"])]), _progress(status))
+
+
+def _nsqds(nsq: dict[str, Any]) -> list[str]:
+    """One line for each nsqd, and one if others read our channel."""
+    lines = []
+    for nsqd in nsq["nsqds"]:
+        depth = "its depth is not known" if nsqd["depth"] is None else f"depth {nsqd['depth']:,}"
+        state = "connected" if nsqd["connected"] else "NOT connected"
+        lines.append(
+            f"{nsqd['address']} {state}, RDY {nsqd['rdy']:,}, {nsqd['in_flight']:,} in flight, {depth}"
+        )
+    if others := nsq["others_on_channel"]:
+        lines.append(f"other consumers on our channel: {others:,}, which take a part of the plays")
+    return [f"{'' if number else 'nsqd':<10} {line}" for number, line in enumerate(lines)]
 
 
 def _oldest(age_ms: int) -> list[str]:
@@ -134,16 +148,12 @@ def _oldest(age_ms: int) -> list[str]:
 
 def _progress(status: dict[str, Any]) -> Text:
     """Say that every play is published, or what is still to do."""
-    if status["caught_up"]:
+    if not status["caught_up"]:
+        return Text(f"not caught up: {', '.join(status['why_not_caught_up'])}", style="yellow")
+    if status["caught_up_is"] == "queue":
         return Text("caught up: nothing in flight, every play published", style="green")
-    waits = []
-    if messages := status["in_flight_messages"]:
-        waits.append(f"{messages:,} messages in flight")
-    if videos := status["pending_videos"]:
-        waits.append(f"{videos:,} videos to publish")
-    if down := [child["id"] for child in status["children"] if child["state"] != "running"]:
-        waits.append(f"not running: {', '.join(down)}")
-    return Text(", ".join(waits) or "a batch is being confirmed", style="yellow")
+    unknown = "but not every nsqd says what waits there (nsq.nsqd_http_addresses)"
+    return Text(f"caught up: nothing in flight, every play published, {unknown}", style="yellow")
 
 
 def _add_branches(

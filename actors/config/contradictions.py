@@ -52,10 +52,8 @@ def _unpaired(nsq: NsqSection) -> list[str]:
     tcp, http = nsq.nsqd_tcp_addresses, nsq.nsqd_http_addresses
     if not http or len(http) == len(tcp):
         return []
-    return [
-        f"nsq.nsqd_http_addresses = {http}, expected [] or one address for each of nsq.nsqd_tcp_addresses = "
-        f"{tcp}, in their order"
-    ]
+    expected = f"[] or one address for each of nsq.nsqd_tcp_addresses = {tcp}, in their order"
+    return [f"nsq.nsqd_http_addresses = {http}, expected {expected}"]
 
 
 def _listeners(settings: Settings) -> list[tuple[str, str]]:

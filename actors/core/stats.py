@@ -6,16 +6,35 @@ import msgspec
 from msgspec import Struct
 
 
+class NsqdStats(Struct, frozen=True, array_like=True):
+    """An nsqd that a consumer reads, or tries to.
+
+    `address`: its TCP address, as configured or discovered. `http_address`: where its HTTP is, "" if that is
+    not known. `in_flight`: messages received from it and not finished.
+    """
+
+    address: str
+    http_address: str
+    connected: bool
+    ready_count: int
+    in_flight: int
+
+
 class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     """A consumer: messages received and not finished, connections to nsqds, and the sum of their RDYs.
 
     `oldest_age_ms`: how old the oldest play of the last minute was when it was received.
+    `failed_finishes`: how many FINs its nsqds refused. `reconnects`: how many connections it replaced because
+    nsqd's count of the messages in flight may have been wrong. Both since the consumer was started.
     """
 
     outstanding: int
     connections: int
     ready_count: int
     oldest_age_ms: int = 0
+    nsqds: list[NsqdStats] = []
+    failed_finishes: int = 0
+    reconnects: int = 0
 
 
 class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):

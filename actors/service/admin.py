@@ -1,16 +1,17 @@
-"""The service's own HTTP: /status, /metrics, /healthz, and OTP's functions on children.
+"""The service's own HTTP: /status, /metrics, OTP's functions on children, and the probes of `health.py`.
 
-Every answer is made from fresh figures; `status.py` adds them up. There is no authentication, so the address
-is a loopback one by default, and a request that changes something needs a header that no other web page can
-send.
+/status and /metrics are made from a fresh look; `status.py` adds it up. There is no authentication, so the
+address is a loopback one by default, and a request that changes something needs a header that no other web
+page can send.
 """
 
 import tornado.web
 
 from ..supervision.restarts import SpecError
 from ..supervision.supervisor import Supervisor
-from ..supervision.worker import StartFailed, State
+from ..supervision.worker import StartFailed
 from ..system.http_server import BoundedHTTPServer
+from . import health
 from .metrics import metrics
 from .status import ServiceView, status
 
@@ -20,6 +21,7 @@ BODY_BYTES_MAX = 16 * 1024
 HEADER_BYTES_MAX = 16 * 1024
 BODY_TIMEOUT_S = 10
 IDLE_CONNECTION_TIMEOUT_S = 300
+PATHS = "/status, /metrics, /healthz, /readyz or /livez"
 
 
 def server(service: ServiceView) -> BoundedHTTPServer:
@@ -29,7 +31,7 @@ def server(service: ServiceView) -> BoundedHTTPServer:
         [
             (r"/status", _Status, arguments),
             (r"/metrics", _Metrics, arguments),
-            (r"/healthz", _Health, arguments),
+            *health.routes(service),
             (r"/children/([a-z0-9-]+)/(terminate|restart|delete)", _Action, arguments),
         ],
         default_handler_class=_NotFound,
@@ -54,23 +56,20 @@ class _Handler(tornado.web.RequestHandler):
 
 class _Status(_Handler):
     async def get(self) -> None:
-        await self.service.application.poll(self.service.polled)
-        self.write(status(self.service))
+        self.write(status(self.service, await self.service.looks.fresh()))
+
+    async def head(self) -> None:
+        await self.get()
 
 
 class _Metrics(_Handler):
     async def get(self) -> None:
-        await self.service.application.poll(self.service.polled)
+        found = status(self.service, await self.service.looks.fresh())
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-        self.write(metrics(status(self.service)))
+        self.write(metrics(found))
 
-
-class _Health(_Handler):
-    async def get(self) -> None:
-        children = self.service.application.workers()
-        down = [child.spec.id for child in children if child.state is not State.RUNNING]
-        self.set_status(503 if down else 200)
-        self.write({"healthy": not down, "down": down})
+    async def head(self) -> None:
+        await self.get()
 
 
 class _Action(_Handler):
@@ -106,4 +105,4 @@ async def _act(supervisor: Supervisor, action: str, child_id: str) -> None:
 class _NotFound(tornado.web.RequestHandler):
     def prepare(self) -> None:
         self.set_status(404)
-        _ = self.finish({"error": f"no {self.request.path} here, expected /status, /metrics or /healthz"})
+        _ = self.finish({"error": f"no {self.request.path} here, expected {PATHS}"})

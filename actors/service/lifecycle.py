@@ -34,8 +34,9 @@ from ..system.installation import environment, service_command
 from ..system.listeners import open_listeners
 from ..system.locks import lock_file
 from ..system.logs import quiet_libraries
-from ..tree import groups_to_poll, root_spec, with_addresses
+from ..tree import children_of, groups_to_poll, root_spec, with_addresses
 from . import admin
+from .queue_look import Looks
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +78,10 @@ class Lifecycle:
     """One life of the service: starts the tree, runs it, and stops it. A `ServiceView`."""
 
     def __init__(self, settings: Settings):
-        self.application = Application(
-            "playtally", settings, root_spec(settings), with_addresses, self._root_ended
-        )
-        self.polled = groups_to_poll(settings)
+        root = root_spec(settings)
+        self.application = Application("playtally", settings, root, with_addresses, self._root_ended)
+        self.asked_for = children_of(root)
+        self.looks = Looks(self.application, groups_to_poll(settings))
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
         self.started_s = time.monotonic()

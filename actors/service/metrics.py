@@ -32,6 +32,7 @@ class _Collector:
         yield from _publishes(self._status["publishes"])
         yield from _client(self._status["client"])
         yield from _progress(self._status)
+        yield from _nsq(self._status["nsq"])
         yield from _children(self._status["children"])
         yield CounterMetricFamily(
             "playtally_log_lines_dropped",
@@ -90,9 +91,38 @@ def _progress(status: dict[str, Any]) -> Iterator[Metric]:
     for name, text in (
         ("pending_videos", "Videos with unpublished plays."),
         ("in_flight_messages", "Messages received and not finished."),
-        ("caught_up", "1 when nothing is in flight and all is published."),
+        ("caught_up", "1 when nothing waits on the queue or is in flight, and all is published."),
     ):
         yield GaugeMetricFamily(f"playtally_{name}", text, value=float(status[name]))
+    judge = GaugeMetricFamily(
+        "playtally_caught_up_is",
+        "1 for what caught_up is judged by: the queue too, or the service alone.",
+        labels=["judge"],
+    )
+    for name in ("queue", "service"):
+        judge.add_metric([name], float(status["caught_up_is"] == name))
+    yield judge
+
+
+def _nsq(nsq: dict[str, Any]) -> Iterator[Metric]:
+    for name, text in (
+        ("connections", "Connections to nsqds."),
+        ("depth", "Messages that wait on the topic and the channel; absent while no nsqd says so."),
+        ("others_on_channel", "Consumers on the channel that are not this service's."),
+    ):
+        if nsq[name] is not None:
+            yield GaugeMetricFamily(f"playtally_nsq_{name}", text, value=nsq[name])
+    for name, text in (
+        ("connected", "1 when there is a connection to the nsqd."),
+        ("rdy", "How many messages the nsqd may have in flight to this service."),
+        ("in_flight", "Messages of the nsqd that were received and not finished."),
+        ("depth", "Messages that wait on the nsqd; absent while the nsqd does not say so."),
+    ):
+        metric = GaugeMetricFamily(f"playtally_nsqd_{name}", text, labels=["nsqd"])
+        for one in nsq["nsqds"]:
+            if one[name] is not None:
+                metric.add_metric([one["address"]], float(one[name]))
+        yield metric
 
 
 def _children(children: list[dict[str, Any]]) -> Iterator[Metric]:

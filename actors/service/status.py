@@ -13,35 +13,34 @@ from ..supervision import log_writer
 from ..supervision.application import Application
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import State, Worker
+from .progress import Look, NsqdLook, why_not_caught_up
+from .queue_look import Looks
 
 
 class ServiceView(Protocol):
-    """The parts of a service that are shown. `polled`: groups of children, for `Application.poll`."""
+    """The parts of a service that are shown. `asked_for`: the ids of the children that the settings ask for."""
 
     application: Application[Settings]
+    asked_for: list[str]
+    looks: Looks
     pid: int
-    polled: list[list[str]]
     started_s: float
 
     def addresses(self) -> dict[str, str]:
         """Return the "host:port" of each part that listens."""
 
 
-def status(service: ServiceView) -> dict[str, Any]:
-    """Return what `status --json` prints, from the last stats of every child."""
+def status(service: ServiceView, look: Look) -> dict[str, Any]:
+    """Return what `status --json` prints, from a look. A child that did not answer has its last stats."""
     application = service.application
     workers = application.workers()
-    stats = [decode(worker.stats) for worker in workers if worker.stats]
+    last = {worker.spec.id: decode(worker.stats) for worker in workers if worker.stats}
+    stats = list((last | look.heard).values())
     consumers = [one for one in stats if isinstance(one, ConsumerStats)]
     counters = [one for one in stats if isinstance(one, CounterStats)]
     dispatchers = [one for one in stats if isinstance(one, DispatcherStats)]
     outstanding = sum(one.outstanding for one in consumers)
-    pending = sum(one.pending_videos for one in counters)
-    in_flight = sum(one.in_flight for one in dispatchers)
-    # A child that only serves an address has no stats: it only has to be RUNNING.
-    heard_all = all(worker.state is State.RUNNING for worker in workers) and (
-        len(counters) == application.options.counters.shards and consumers and dispatchers
-    )
+    why_not = why_not_caught_up(look)
     return {
         "supervisor": {
             "pid": service.pid,
@@ -63,12 +62,32 @@ def status(service: ServiceView) -> dict[str, Any]:
             "failures_in_a_row": sum(one.failures for one in dispatchers),
         },
         "videos": sum(one.videos for one in counters),
-        "pending_videos": pending,
+        "pending_videos": sum(one.pending_videos for one in counters),
         "in_flight_messages": outstanding,
-        "nsqd_connections": sum(one.connections for one in consumers),
         "log_lines_dropped": log_writer.lines_dropped() + sum(worker.log_lines_dropped for worker in workers),
+        "nsqd_connections": look.connections,
+        "nsq": {
+            "connections": look.connections,
+            "depth": look.depth,
+            "others_on_channel": look.others,
+            "nsqds": [_nsqd(one) for one in look.nsqds],
+        },
         "addresses": service.addresses(),
-        "caught_up": bool(heard_all) and not (outstanding or pending or in_flight),
+        "caught_up": not why_not,
+        "caught_up_is": "queue" if look.knows_queue else "service",
+        "why_not_caught_up": why_not,
+    }
+
+
+def _nsqd(look: NsqdLook) -> dict[str, Any]:
+    nsqd = look.nsqd
+    return {
+        "address": nsqd.address,
+        "http_address": nsqd.http_address,
+        "connected": nsqd.connected,
+        "rdy": nsqd.ready_count,
+        "in_flight": nsqd.in_flight,
+        "depth": look.depth,
     }
 
 

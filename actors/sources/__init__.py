@@ -1,7 +1,13 @@
 """Where plays come from: what a source offers (`source.py`), and the fast reader of nsqd."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..config import Settings
-from .source import Listener, Source
+
+if TYPE_CHECKING:  # the supervisor imports `nsqd_http.py`, and needs no numpy
+    from .source import Listener, Source
 
 
 def open_source(settings: Settings, listener: Listener) -> Source:

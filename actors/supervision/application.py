@@ -67,14 +67,19 @@ class Application(Generic[Options]):
             if peer_id in running:
                 _link(worker, running[peer_id])
 
-    async def poll(self, groups: Iterable[Collection[str]]) -> None:
-        """Ask these children, by id, for fresh stats, one group after the other.
+    async def poll(self, groups: Iterable[Collection[str]]) -> dict[str, bytes]:
+        """Ask these children for fresh stats, one group of ids after the other. Returns the stats by id.
 
-        Name those who give messages before those who take them: then none falls between.
+        A child that does not answer is left out. Name those who give messages before those who take them:
+        then none falls between. `Worker.stats` may be newer than what is returned, so that one would.
         """
+        heard: dict[str, bytes] = {}
         for group in groups:
             asked = [one for one in self.workers() if one.spec.id in group]
-            await asyncio.gather(*(worker.refresh() for worker in asked))
+            answers = await asyncio.gather(*(worker.refresh() for worker in asked))
+            pairs = zip(asked, answers, strict=True)
+            heard |= {worker.spec.id: stats for worker, stats in pairs if stats is not None}
+        return heard
 
     async def drain(self, timeout_s: float) -> list[Worker]:
         """Give each child, last first, `timeout_s` seconds to finish what it holds. Returns who did not."""

@@ -119,7 +119,7 @@ class Worker:
         self._gone.set()
         self._drained = asyncio.Event()
         self._pings = 0
-        self._answers: dict[int, asyncio.Future[None]] = {}
+        self._answers: dict[int, asyncio.Future[bytes]] = {}
         self._dropped_before = self._dropped_now = 0  # log lines: of former incarnations, of the present one
 
     def __str__(self) -> str:
@@ -230,15 +230,16 @@ class Worker:
         self.process.send(Ping(self._pings))
         return self._pings
 
-    async def refresh(self) -> None:
-        """Ask for its stats, and wait for them up to `ANSWER_TIMEOUT_S`."""
+    async def refresh(self) -> bytes | None:
+        """Ask for its stats. Returns None if it does not run or does not answer within `ANSWER_TIMEOUT_S`."""
         if self.state is not State.RUNNING:
-            return
-        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            return None
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         number = self.ping()
         self._answers[number] = answer
         await asyncio.wait([answer], timeout=ANSWER_TIMEOUT_S)
         self._answers.pop(number, None)
+        return answer.result() if answer.done() and not answer.cancelled() else None
 
     # What its process does
 
@@ -256,7 +257,7 @@ class Worker:
                 self._dropped_now = message.log_lines_dropped
                 answer = self._answers.pop(message.number, None)
                 if answer is not None and not answer.done():
-                    answer.set_result(None)
+                    answer.set_result(message.stats)
             case MayEnd():
                 assert self.process is not None
                 asyncio.get_running_loop().call_later(SIGTERM_PAUSE_S, self._let_end, self.process)

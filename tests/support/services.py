@@ -37,7 +37,7 @@ def open_service(kind: str, path: Path, *overrides: str) -> Iterator["ServiceWit
         settings = [*ANY_PORTS, *HURRIED, *overrides]
         if kind == "nsqd":
             nsqd = stack.enter_context(open_queue("nsqd", path))
-            settings.append(reading(nsqd.tcp_address))
+            settings += [reading(nsqd.tcp_address), f'nsq.nsqd_http_addresses=["{nsqd.http_address}"]']
             service = ServiceWithQueue(path / "state", settings)
             service.queue = Queue(lambda: (nsqd.tcp_address, nsqd.http_address))
         else:
@@ -65,6 +65,10 @@ class Queue:
         """The "host:port" for NSQ's protocol."""
         return self._addresses()[0]
 
+    def http_address(self) -> str:
+        """The "host:port" for HTTP."""
+        return self._addresses()[1]
+
     def put(self, topic: str, *bodies: bytes) -> None:
         """Publish messages. The queue has acknowledged them when this returns."""
         with RawClient(self._addresses()[0]) as client:
@@ -79,7 +83,7 @@ class Queue:
 
     def unfinished(self, topic: str, channel: str) -> int:
         """The number of messages that the channel still has: waiting, in flight or deferred."""
-        return QueueHttp(self._addresses()[1]).unfinished(topic, channel)
+        return QueueHttp(self.http_address()).unfinished(topic, channel)
 
 
 def reading(tcp_address: str) -> str:

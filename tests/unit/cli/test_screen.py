@@ -27,6 +27,11 @@ def child(child_id, state="running", **facts):
     }
 
 
+def nsqd(address="127.0.0.1:4150", connected=True, rdy=10, in_flight=3, depth: int | None = 0):
+    facts = {"connected": connected, "rdy": rdy, "in_flight": in_flight, "depth": depth}
+    return {"address": address, "http_address": "", **facts}
+
+
 def status(*children, **facts):
     children = children or (child("nsqd"), child("counter-0"), child("consumer"))
     names = [one["id"] for one in children if not one["id"].startswith("counter-")]
@@ -67,6 +72,9 @@ def status(*children, **facts):
         "in_flight_messages": 0,
         "caught_up": True,
         "log_lines_dropped": 0,
+        "caught_up_is": "queue",
+        "why_not_caught_up": [],
+        "nsq": {"connections": 1, "depth": 0, "others_on_channel": 0, "nsqds": [nsqd()]},
         "client": {"circuit": "closed", "failures_in_a_row": 0},
         **facts,
     }
@@ -113,23 +121,29 @@ def test_lost_log_lines_are_told_and_without_any_there_is_no_word_of_them(capsys
     assert not any(line.startswith("log ") for line in shown(capsys, screen.show_status, status()))
 
 
-@pytest.mark.parametrize(
-    ("facts", "told"),
-    [
-        ({"in_flight_messages": 1500}, "1,500 messages in flight"),
-        ({"in_flight_messages": 9, "pending_videos": 20}, "9 messages in flight, 20 videos to publish"),
-        ({"pending_videos": 1}, "1 videos to publish"),
-        ({}, "a batch is being confirmed"),
-    ],
-)
-def test_what_is_not_done_yet_is_told(facts, told, capsys):
-    assert shown(capsys, screen.show_status, status(caught_up=False, **facts))[-1] == told
+def test_why_the_service_has_not_caught_up_is_told_in_one_line(capsys):
+    why_not = ["consumer did not answer", "20 videos to publish"]
+    lines = shown(capsys, screen.show_status, status(caught_up=False, why_not_caught_up=why_not))
+    assert lines[-1] == "not caught up: consumer did not answer, 20 videos to publish"
 
 
-def test_who_is_down_is_named_when_not_all_is_known(capsys):
-    down = child("consumer", "stopped", pid=None, uptime_s=0.0)
-    lines = shown(capsys, screen.show_status, status(child("nsqd"), down, caught_up=False))
-    assert lines[-1] == "not running: consumer"
+def test_it_is_told_when_the_queue_is_not_known(capsys):
+    lines = shown(capsys, screen.show_status, status(caught_up_is="service"))
+    assert lines[-1] == (
+        "caught up: nothing in flight, every play published, but not every nsqd says what waits there "
+        "(nsq.nsqd_http_addresses)"
+    )
+
+
+def test_every_nsqd_has_a_line_and_consumers_of_others_are_told(capsys):
+    nsqds = [nsqd("a:4150", depth=1234), nsqd("b:4150", connected=False, rdy=0, in_flight=0, depth=None)]
+    nsq = {"connections": 1, "depth": 1234, "others_on_channel": 2, "nsqds": nsqds}
+    lines = shown(capsys, screen.show_status, status(nsq=nsq))
+    first = lines.index("nsqd       a:4150 connected, RDY 10, 3 in flight, depth 1,234")
+    assert lines[first + 1 : first + 3] == [
+        "           b:4150 NOT connected, RDY 0, 0 in flight, its depth is not known",
+        "           other consumers on our channel: 2, which take a part of the plays",
+    ]
 
 
 def test_the_status_fits_80_columns_and_cuts_nothing(capsys, at_80_columns):

@@ -7,10 +7,12 @@ import msgspec
 import pytest
 
 from actors.config import CountersSection, Settings
-from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, encode
+from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, encode
 from actors.core.triggers import Trigger
 from actors.service.metrics import metrics
+from actors.service.progress import Look, NsqdLook
 from actors.service.status import status
+from actors.sources.nsqd_http import QueueStats
 from actors.supervision import log_writer
 from actors.supervision.worker import State
 
@@ -36,15 +38,15 @@ def worker(child_id, stats, log_lines_dropped=0):
     )
 
 
-def status_of(*stats, shards=2, log_lines_dropped=0):
-    """The status of a service whose children reported these figures."""
+def status_of(*stats, shards=2, look=None, log_lines_dropped=0):
+    """The status of a service whose children reported these figures, some in this look."""
     application = SimpleNamespace(
         workers=lambda: [worker(str(number), one, log_lines_dropped) for number, one in enumerate(stats)],
         options=Settings(counters=CountersSection(shards=shards)),
         root=SimpleNamespace(supervisors=list),
     )
     service = SimpleNamespace(application=application, pid=os.getpid(), started_s=0.0, addresses=dict)
-    return status(service)
+    return status(service, look or Look([], 1, {str(number): one for number, one in enumerate(stats)}))
 
 
 @pytest.mark.parametrize("trigger", Trigger)
@@ -85,26 +87,44 @@ def test_the_log_lines_that_every_process_dropped_are_added_up(monkeypatch):
     assert "playtally_log_lines_dropped_total 25.0" in metrics(found).decode()
 
 
-@pytest.mark.parametrize(
-    ("stats", "caught_up"),
-    [
-        ([CONSUMER, COUNTER, COUNTER, DISPATCHER], True),
-        ([CONSUMER, COUNTER, DISPATCHER], False),
-        ([COUNTER, COUNTER, DISPATCHER], False),
-        ([CONSUMER, COUNTER, COUNTER], False),
-        ([msgspec.structs.replace(CONSUMER, outstanding=1), COUNTER, COUNTER, DISPATCHER], False),
-        ([CONSUMER, COUNTER, msgspec.structs.replace(COUNTER, pending_videos=1), DISPATCHER], False),
-        ([CONSUMER, COUNTER, COUNTER, msgspec.structs.replace(DISPATCHER, in_flight=1)], False),
-    ],
-    ids=[
-        "all done",
-        "a counter is silent",
-        "no consumer",
-        "no dispatcher",
-        "in flight",
-        "pending",
-        "a batch",
-    ],
-)
-def test_it_has_caught_up_only_when_every_actor_has_said_so(stats, caught_up):
-    assert status_of(*stats)["caught_up"] is caught_up
+def test_a_child_that_did_not_answer_keeps_its_last_figures_and_is_named():
+    found = status_of(CONSUMER, COUNTER, look=Look([], 1, {"0": CONSUMER}, silent=["1"]))
+    assert found["plays"]["counted"] == 5
+    assert (found["caught_up"], found["why_not_caught_up"]) == (False, ["1 did not answer"])
+
+
+def test_the_nsqds_are_told_one_by_one_and_together_in_the_status_and_the_metrics():
+    here = NsqdStats("a:4150", "a:4151", connected=True, ready_count=10, in_flight=4)
+    gone = NsqdStats("b:4150", "", connected=False, ready_count=0, in_flight=0)
+    queue = QueueStats(topic_depth=2, depth=30, in_flight=4, clients=3)
+    found = status_of(DISPATCHER, look=Look([NsqdLook(here, queue), NsqdLook(gone, missed=True)], 1, {}))
+    facts = [
+        {"address": "a:4150", "connected": True, "rdy": 10, "in_flight": 4, "depth": 32},
+        {"address": "b:4150", "connected": False, "rdy": 0, "in_flight": 0, "depth": None},
+    ]
+    nsqds = [facts[0] | {"http_address": "a:4151"}, facts[1] | {"http_address": ""}]
+    assert found["nsq"] == {"connections": 1, "depth": 32, "others_on_channel": 2, "nsqds": nsqds}
+    assert found["nsqd_connections"] == 1
+    told = metrics(found).decode().splitlines()
+    for line in (
+        "playtally_nsq_connections 1.0",
+        "playtally_nsq_depth 32.0",
+        "playtally_nsq_others_on_channel 2.0",
+        'playtally_nsqd_connected{nsqd="a:4150"} 1.0',
+        'playtally_nsqd_connected{nsqd="b:4150"} 0.0',
+        'playtally_nsqd_rdy{nsqd="a:4150"} 10.0',
+        'playtally_nsqd_in_flight{nsqd="a:4150"} 4.0',
+        'playtally_nsqd_depth{nsqd="a:4150"} 32.0',
+        'playtally_caught_up_is{judge="queue"} 1.0',
+        'playtally_caught_up_is{judge="service"} 0.0',
+        "playtally_caught_up 0.0",
+    ):
+        assert line in told
+    assert not [line for line in told if line.startswith('playtally_nsqd_depth{nsqd="b:4150"}')]
+
+
+def test_a_depth_that_nobody_knows_is_null_and_no_metric():
+    nsqd = NsqdStats("a:4150", "", connected=True, ready_count=10, in_flight=0)
+    found = status_of(DISPATCHER, look=Look([NsqdLook(nsqd)], 1, {}))
+    assert (found["nsq"]["depth"], found["caught_up_is"]) == (None, "service")
+    assert "playtally_nsq_depth " not in metrics(found).decode()

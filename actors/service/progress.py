@@ -1,0 +1,104 @@
+"""What a look means: how much waits on the queue, and whether all is published. Pure, no I/O.
+
+A look asks the nsqds first and our children then. A play that was put before the look is therefore on the
+queue, or a child has it, or it is published.
+"""
+
+from msgspec import Struct
+
+from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, Stats
+from ..sources.nsqd_http import QueueStats
+
+
+class NsqdLook(Struct, frozen=True):
+    """An nsqd in a look. `queue`: its answer to GET /stats, None without one.
+
+    `missed`: the nsqd can be asked, and this look has no answer of it.
+    """
+
+    nsqd: NsqdStats
+    queue: QueueStats | None = None
+    missed: bool = False
+
+    @property
+    def depth(self) -> int | None:
+        """The messages that wait on our topic and on our channel."""
+        return None if self.queue is None else self.queue.topic_depth + self.queue.depth
+
+
+class Look(Struct, frozen=True):
+    """What one look saw.
+
+    `connections`: how many nsqds we are connected to. `heard`: the stats of each child that answered.
+    `silent`: the ids of the others.
+    """
+
+    nsqds: list[NsqdLook]
+    connections: int
+    heard: dict[str, Stats]
+    silent: list[str] = []
+
+    @property
+    def depth(self) -> int | None:
+        """The messages that wait on the nsqds that answered; None if none did."""
+        depths = [one.depth for one in self.nsqds if one.depth is not None]
+        return sum(depths) if depths else None
+
+    @property
+    def others(self) -> int:
+        """The consumers on our channel that are not ours."""
+        return sum(
+            max(0, one.queue.clients - one.nsqd.connected) for one in self.nsqds if one.queue is not None
+        )
+
+    @property
+    def knows_queue(self) -> bool:
+        """Whether each nsqd can be asked what waits. Else `caught_up` judges by our side alone."""
+        return bool(self.nsqds) and all(one.queue is not None or one.missed for one in self.nsqds)
+
+
+def why_not_caught_up(look: Look) -> list[str]:
+    """Return what is still to do, and what is not known; empty if all plays are published."""
+    return [
+        *(f"{child} did not answer" for child in look.silent),
+        *_connections(look),
+        *(reason for one in look.nsqds for reason in _queue(one)),
+        *_ours(look),
+    ]
+
+
+def _connections(look: Look) -> list[str]:
+    if not look.connections:
+        return ["no nsqd is connected"]
+    return [f"nsqd {one.nsqd.address} is not connected" for one in look.nsqds if not one.nsqd.connected]
+
+
+def _queue(one: NsqdLook) -> list[str]:
+    nsqd, queue = f"nsqd {one.nsqd.address}", one.queue
+    if queue is None:
+        return [f"{nsqd} did not answer GET /stats"] if one.missed else []
+    found = []
+    if one.depth:
+        paused = " (topic paused)" if queue.topic_paused else " (channel paused)" if queue.paused else ""
+        found.append(f"{_messages(one.depth)} on {nsqd}{paused}")
+    if queue.in_flight:
+        found.append(f"{_messages(queue.in_flight)} of {nsqd} not finished")
+    if queue.deferred:
+        found.append(f"{_messages(queue.deferred)} deferred on {nsqd}")
+    return found
+
+
+def _ours(look: Look) -> list[str]:
+    found = []
+    stats = look.heard.values()
+    if outstanding := sum(one.outstanding for one in stats if isinstance(one, ConsumerStats)):
+        found.append(f"{_messages(outstanding)} in flight")
+    if pending := sum(one.pending_videos for one in stats if isinstance(one, CounterStats)):
+        found.append(f"{pending:,} {'video' if pending == 1 else 'videos'} to publish")
+    if not found and any(one.in_flight for one in stats if isinstance(one, DispatcherStats)):
+        found.append("a batch is being confirmed")
+    return found
+
+
+def _messages(count: int) -> str:
+    return f"{count:,} {'message' if count == 1 else 'messages'}"

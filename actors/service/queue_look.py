@@ -1,0 +1,156 @@
+"""Looks at the queue, then at our children. `progress.py` says what a look means.
+
+Promises: a look begins after the call that it answers. However many calls there are, one look goes on at a
+time. All nsqds together have one second to answer, and each group of children another. Nothing here blocks
+the supervisor.
+"""
+
+import asyncio
+
+from msgspec.structs import replace
+
+from ..config import Settings
+from ..core.stats import ConsumerStats, NsqdStats, decode
+from ..sources.nsqd_http import TIMEOUT_S, QueueStats, stats, tcp_port
+from ..supervision.application import Application
+from ..supervision.worker import State
+from ..system.addresses import join_address, split_address
+from ..tree import CONSUMER
+from .progress import Look, NsqdLook
+
+
+class Looks:
+    """The looks of a service. `polled`: the children with stats, in groups (see `Application.poll`)."""
+
+    def __init__(self, application: Application[Settings], polled: list[list[str]]):
+        self._application = application
+        self._polled = polled
+        self._queue = QueueLooks()
+        self._present: asyncio.Task[Look] | None = None
+        self._next: asyncio.Task[Look] | None = None
+
+    async def fresh(self) -> Look:
+        """Return a look that begins after this call. All calls during a look share the next one."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._look_after(self._present))
+        return await asyncio.shield(self._next)
+
+    async def _look_after(self, present: asyncio.Task[Look] | None) -> Look:
+        if present is not None:
+            await asyncio.wait([present])
+        self._present, self._next = self._next, None
+        return await self._look()
+
+    async def _look(self) -> Look:
+        settings = self._application.options
+        asked = await self._queue.ask(settings, nsqds_known(settings, last_of_consumer(self._application)))
+        stats = await self._application.poll(self._polled)
+        heard = {child_id: decode(one) for child_id, one in stats.items()}
+        silent = [child_id for group in self._polled for child_id in group if child_id not in heard]
+        consumer = heard.get(CONSUMER, last_of_consumer(self._application))
+        assert isinstance(consumer, ConsumerStats)
+        nsqds = self._queue.seen(nsqds_known(settings, consumer), asked)
+        return Look(nsqds, consumer.connections, heard, silent)
+
+
+class QueueLooks:
+    """Asks the nsqds, and remembers which of them can be asked. An nsqd is known by its "host:port"."""
+
+    def __init__(self) -> None:
+        self._guesses: dict[str, asyncio.Task[str]] = {}
+        self._answered: set[str] = set()
+
+    async def ask(self, settings: Settings, nsqds: list[NsqdStats]) -> dict[str, QueueStats | None]:
+        """Ask all nsqds at once what waits. Returns what each said, None for one without an answer."""
+        answers = await asyncio.gather(*(self._ask(settings, one) for one in nsqds))
+        asked = {one.address: answer for one, answer in zip(nsqds, answers, strict=True)}
+        # The embedded nsqd is ours, so it can be asked, even if it has not answered yet.
+        can_be = {address for address, one in asked.items() if settings.embedded or one is not None}
+        self._answered |= can_be
+        return asked
+
+    def seen(self, nsqds: list[NsqdStats], asked: dict[str, QueueStats | None]) -> list[NsqdLook]:
+        """Join what the consumer says of each nsqd with what that nsqd said of the queue."""
+        if nsqds:
+            self._answered &= {one.address for one in nsqds}
+        # An nsqd that the consumer has found since the nsqds were asked counts as one that did not answer.
+        return [
+            NsqdLook(
+                one,
+                queue=asked.get(one.address),
+                missed=asked.get(one.address) is None
+                and (one.address in self._answered or one.address not in asked),
+            )
+            for one in nsqds
+        ]
+
+    async def _ask(self, settings: Settings, nsqd: NsqdStats) -> QueueStats | None:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                http_address = nsqd.http_address or await self._guess(nsqd.address)
+                if not http_address:
+                    return None
+                return await stats(http_address, settings.nsq.topic, settings.nsq.channel)
+        except TimeoutError:
+            return None
+
+    async def _guess(self, address: str) -> str:
+        """Return the HTTP address of an nsqd whose HTTP address nobody told; "" if the guess is wrong.
+
+        Only the first look waits for the guess. After a wrong one, the next look has the next result.
+        """
+        guess = self._guesses.get(address)
+        if guess is None:
+            guess = self._guesses[address] = asyncio.ensure_future(_port_after(address))
+            return await asyncio.shield(guess)
+        found = guess.result() if guess.done() else ""
+        if guess.done() and not found:
+            self._guesses[address] = asyncio.ensure_future(_port_after(address))
+        return found
+
+
+async def _port_after(address: str) -> str:
+    """Return the address with the next port, if an nsqd answers there that its TCP port is this one."""
+    host, port = split_address(address)
+    next_one = join_address(host, port + 1)
+    return next_one if 0 < port < 65535 and await tcp_port(next_one) == port else ""
+
+
+def last_of_consumer(application: Application[Settings]) -> ConsumerStats:
+    """Return what the consumer said last. While it does not run, it has no connection."""
+    worker = next((one for one in application.workers() if one.spec.id == CONSUMER), None)
+    told = decode(worker.stats) if worker is not None and worker.stats else None
+    if not isinstance(told, ConsumerStats):
+        return ConsumerStats(0, 0, 0)
+    if worker is not None and worker.state is State.RUNNING:
+        return told
+    gone = [replace(one, connected=False, ready_count=0, in_flight=0) for one in told.nsqds]
+    return ConsumerStats(0, 0, 0, gone)
+
+
+def nsqds_known(settings: Settings, consumer: ConsumerStats) -> list[NsqdStats]:
+    """Return every nsqd that plays come from, as the consumer says, or else as the settings say."""
+    http = _http_addresses(settings)
+    nsqds = consumer.nsqds or _from_settings(settings, consumer)
+    return [replace(one, http_address=one.http_address or http.get(one.address, "")) for one in nsqds]
+
+
+def _from_settings(settings: Settings, consumer: ConsumerStats) -> list[NsqdStats]:
+    addresses = settings.nsqd_addresses
+    alone = len(addresses) == 1
+    return [
+        NsqdStats(
+            address,
+            http_address="",
+            connected=consumer.connections >= len(addresses),
+            ready_count=consumer.ready_count if alone else 0,
+            in_flight=consumer.outstanding if alone else 0,
+        )
+        for address in addresses
+    ]
+
+
+def _http_addresses(settings: Settings) -> dict[str, str]:
+    if settings.embedded:
+        return {settings.embedded_nsqd.tcp_address: settings.embedded_nsqd.http_address}
+    return dict(zip(settings.nsq.nsqd_tcp_addresses, settings.nsq.nsqd_http_addresses, strict=False))

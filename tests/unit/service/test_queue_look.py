@@ -1,0 +1,281 @@
+"""When the service looks: after the request, one look at a time, and for a second at most."""
+
+import asyncio
+import http.server
+import json
+import socket
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from actors.config import Settings
+from actors.config.sections import EmbeddedNsqdSection, NsqSection
+from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, encode
+from actors.service.queue_look import Looks, QueueLooks, last_of_consumer, nsqds_known
+from actors.supervision.worker import State
+from tests.support.patience import PATIENCE_S
+
+CONNECTED = ConsumerStats(outstanding=0, connections=1, ready_count=10)
+COUNTER = CounterStats(5, 0, 0, 3, 0)
+DISPATCHER = DispatcherStats(**dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed"})
+EMPTY = {"topic_name": "plays", "depth": 0, "paused": False, "channels": []}
+
+
+class FakeNsqd:
+    """The HTTP of an nsqd, and whether it answers. `tcp_port`: what /info says."""
+
+    def __init__(self, tcp_port=4150):
+        self.answers, self.asked, self.depth = True, 0, 0
+        nsqd = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                nsqd.asked += 1
+                if not nsqd.answers:
+                    nsqd.waiting.wait(PATIENCE_S)
+                    return
+                told = {"tcp_port": tcp_port}
+                if self.path.startswith("/stats"):
+                    told = {"topics": [EMPTY | {"depth": nsqd.depth}]}
+                body = json.dumps(told).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.waiting = threading.Event()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.port = self.server.server_address[1]
+        self.address = f"127.0.0.1:{self.port}"
+
+    def close(self):
+        self.waiting.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def nsqd():
+    fake = FakeNsqd()
+    yield fake
+    fake.close()
+
+
+def settings_for(*http_addresses, tcp=None):
+    tcp = tcp or [f"127.0.0.1:{4150 + number}" for number in range(len(http_addresses))]
+    return Settings(nsq=NsqSection(nsqd_tcp_addresses=tcp, nsqd_http_addresses=list(http_addresses)))
+
+
+def worker(child_id, stats, state=State.RUNNING):
+    return SimpleNamespace(spec=SimpleNamespace(id=child_id), stats=stats and encode(stats), state=state)
+
+
+class FakeApplication:
+    """Children that answer a poll with these stats. `polls`: how many polls there were."""
+
+    def __init__(self, settings, **stats):
+        self.options = settings
+        self.polls = 0
+        self.answers = {
+            "consumer": CONNECTED,
+            "counter-0": COUNTER,
+            "counter-1": COUNTER,
+            "dispatcher": DISPATCHER,
+        } | stats
+
+    def workers(self):
+        return [worker(child_id, stats) for child_id, stats in self.answers.items() if stats]
+
+    async def poll(self, groups):
+        self.polls += 1
+        await asyncio.sleep(0)
+        return {one: encode(self.answers[one]) for group in groups for one in group if self.answers[one]}
+
+
+POLLED = [["consumer"], ["counter-0", "counter-1"], ["dispatcher"]]
+
+
+def in_a_loop(work):
+    """Run `work`. Nothing may be left to the loop's handler, because the service ends then."""
+    unhandled = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+        found = await work()
+        await asyncio.sleep(0.05)
+        return found
+
+    found = asyncio.run(asyncio.wait_for(main(), PATIENCE_S))
+    assert unhandled == []
+    return found
+
+
+def test_a_look_asks_the_nsqds_and_then_the_children(nsqd):
+    nsqd.depth = 3
+    look = in_a_loop(Looks(FakeApplication(settings_for(nsqd.address)), POLLED).fresh)
+    assert (look.depth, look.connections, look.silent, look.knows_queue) == (3, 1, [], True)
+    assert set(look.heard) == {"consumer", "counter-0", "counter-1", "dispatcher"}
+
+
+def test_a_child_that_does_not_answer_is_silent(nsqd):
+    application = FakeApplication(settings_for(nsqd.address), **{"counter-1": None})
+    assert in_a_loop(Looks(application, POLLED).fresh).silent == ["counter-1"]
+
+
+def test_calls_during_a_look_share_the_next_one_and_never_get_one_that_began_before(nsqd):
+    application = FakeApplication(settings_for(nsqd.address))
+    looks = Looks(application, POLLED)
+
+    async def work():
+        first = [asyncio.ensure_future(looks.fresh()) for _ in range(5)]
+        while nsqd.asked == 0:
+            await asyncio.sleep(0.01)
+        second = [asyncio.ensure_future(looks.fresh()) for _ in range(5)]
+        return await asyncio.gather(*first), await asyncio.gather(*second), await looks.fresh()
+
+    first, second, third = in_a_loop(work)
+    assert len({id(one) for one in first}) == len({id(one) for one in second}) == 1
+    assert len({id(one) for one in (*first, *second, third)}) == 3
+    assert application.polls == 3
+
+
+def test_a_caller_that_goes_away_takes_the_look_from_no_other(nsqd):
+    looks = Looks(FakeApplication(settings_for(nsqd.address)), POLLED)
+
+    async def work():
+        gone, stays = (asyncio.ensure_future(looks.fresh()) for _ in range(2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        return await stays
+
+    assert in_a_loop(work).connections == 1
+
+
+def test_an_nsqd_that_answered_before_and_does_not_now_is_missed(nsqd):
+    never = FakeNsqd()
+    never.answers = False
+    looks = Looks(FakeApplication(settings_for(nsqd.address, never.address)), POLLED)
+
+    async def work():
+        before = await looks.fresh()
+        nsqd.answers = False
+        return before, await looks.fresh()
+
+    before, after = in_a_loop(work)
+    never.close()
+    assert [(one.queue is not None, one.missed) for one in before.nsqds] == [(True, False), (False, False)]
+    assert [(one.queue is not None, one.missed) for one in after.nsqds] == [(False, True), (False, False)]
+
+
+def test_the_embedded_nsqd_can_always_be_asked():
+    away = f"127.0.0.1:{closed_port()}"
+    embedded = EmbeddedNsqdSection(tcp_address="127.0.0.1:4150", http_address=away)
+    look = in_a_loop(Looks(FakeApplication(Settings(embedded_nsqd=embedded)), POLLED).fresh)
+    assert [one.missed for one in look.nsqds] == [True]
+
+
+def test_an_nsqd_that_is_found_during_a_look_was_not_asked_and_counts_as_missed():
+    queue = QueueLooks()
+    found = NsqdStats("a:4150", "a:4151", connected=True, ready_count=1, in_flight=0)
+    assert [one.missed for one in queue.seen([found], {})] == [True]
+    assert [one.missed for one in queue.seen([found], {"a:4150": None})] == [False]
+
+
+@pytest.mark.parametrize("says", ["ours", "another's", "nothing"])
+def test_the_next_port_is_believed_only_if_it_says_our_tcp_port(says):
+    nsqd = FakeNsqd()
+    tcp_port = nsqd.port - 1
+    nsqd.close()
+    nsqd = FakeNsqdAt(nsqd.port, {"ours": tcp_port, "another's": 4150, "nothing": None}[says])
+    application = FakeApplication(settings_for(tcp=[f"127.0.0.1:{tcp_port}"]))
+    looks = Looks(application, POLLED)
+
+    async def work():
+        return await looks.fresh(), await looks.fresh()
+
+    try:
+        for look in in_a_loop(work):
+            assert look.knows_queue is (says == "ours")
+    finally:
+        nsqd.close()
+
+
+class FakeNsqdAt(FakeNsqd):
+    """A `FakeNsqd` on a certain port."""
+
+    def __init__(self, port, tcp_port):
+        super().__init__(tcp_port)
+        handler = self.server.RequestHandlerClass
+        self.close()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def test_a_guess_that_was_wrong_is_tried_again_and_no_later_look_waits_for_it():
+    port = closed_port()
+    looks = Looks(FakeApplication(settings_for(tcp=[f"127.0.0.1:{port - 1}"])), POLLED)
+
+    async def work():
+        before = await looks.fresh()
+        nsqd = FakeNsqdAt(port, port - 1)
+        try:
+            for _ in range(1000):
+                look = await looks.fresh()
+                if look.knows_queue:
+                    return before, look
+                await asyncio.sleep(0.01)
+        finally:
+            nsqd.close()
+        raise AssertionError("the guess was not tried again")
+
+    before, after = in_a_loop(work)
+    assert not before.knows_queue and after.depth == 0
+
+
+def test_a_name_server_that_hangs_ends_no_loop_and_holds_up_no_end(monkeypatch):
+    answer = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer.wait(PATIENCE_S) and [])
+    looks = Looks(FakeApplication(settings_for("nsqd.example:4151", tcp=["nsqd.example:4150"])), POLLED)
+    look = in_a_loop(looks.fresh)  # returns although the thread still waits for the name server
+    answer.set()
+    assert not look.knows_queue
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+# Which nsqds there are
+
+
+def test_the_nsqds_are_those_that_the_consumer_knows_else_those_of_the_settings():
+    settings = settings_for("a:4151", "b:4151", tcp=["a:4150", "b:4150"])
+    (a, b) = nsqds_known(settings, ConsumerStats(0, 2, 0))
+    assert (a.address, a.http_address, a.connected) == ("a:4150", "a:4151", True)
+    assert (b.address, b.http_address, b.connected) == ("b:4150", "b:4151", True)
+    assert not any(one.connected for one in nsqds_known(settings, ConsumerStats(0, 1, 0)))
+    told = [NsqdStats("b:4150", "", True, 1, 0), NsqdStats("c:1", "c:2", True, 1, 0)]
+    assert [one.http_address for one in nsqds_known(settings, ConsumerStats(0, 2, 0, told))] == [
+        "b:4151",
+        "c:2",
+    ]
+    assert nsqds_known(Settings(), CONNECTED)[0].http_address == "127.0.0.1:4151"
+
+
+def test_a_consumer_that_does_not_run_has_no_connection_and_its_nsqds_stay_known():
+    nsqd = NsqdStats("a:4150", "a:4151", True, 7, 5)
+    stats = ConsumerStats(5, 1, 7, [nsqd])
+    for state in (State.STOPPED, State.STOPPING, State.STARTING):
+        application = SimpleNamespace(workers=lambda state=state: [worker("consumer", stats, state)])
+        gone = NsqdStats("a:4150", "a:4151", False, 0, 0)
+        assert last_of_consumer(application) == ConsumerStats(0, 0, 0, [gone])
+    application = SimpleNamespace(workers=lambda: [worker("consumer", stats)])
+    assert last_of_consumer(application) == stats
+    assert last_of_consumer(SimpleNamespace(workers=list)) == ConsumerStats(0, 0, 0)
