@@ -1,7 +1,6 @@
 """Finds the nsqds: the settings name them, or nsqlookupds do (GET /nodes)."""
 
 import http.client
-import urllib.request
 from typing import Annotated
 
 import msgspec
@@ -9,6 +8,7 @@ from msgspec import Meta, Struct
 
 from ..config import Settings
 from ..system.addresses import join_address
+from ..system.direct_http import open_directly
 from ..system.exits import Failure
 
 TIMEOUT_S = 5.0
@@ -41,7 +41,7 @@ def ask_lookupd(address: str) -> list[str]:
     `address`: "host:port" or a URL. Blocks; waits at most `TIMEOUT_S` for the next bytes. Raises `Failure`.
     """
     try:
-        with urllib.request.urlopen(nodes_url(address), timeout=TIMEOUT_S) as answer:
+        with open_directly(nodes_url(address), TIMEOUT_S) as answer:
             nsqds = nsqds_in(answer.read(), address)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Failure(
