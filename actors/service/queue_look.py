@@ -72,7 +72,9 @@ class QueueLooks:
     def seen(self, nsqds: list[NsqdStats], asked: dict[str, QueueStats | None]) -> list[NsqdLook]:
         """Join what the consumer says of each nsqd with what that nsqd said of the queue."""
         if nsqds:
-            self._answered &= {one.address for one in nsqds}
+            known = {one.address for one in nsqds}
+            self._answered &= known
+            self._guesses = {address: guess for address, guess in self._guesses.items() if address in known}
         # An nsqd that the consumer has found since the nsqds were asked counts as one that did not answer.
         return [
             NsqdLook(

@@ -18,7 +18,7 @@ from .queue_look import Looks
 
 
 class ServiceView(Protocol):
-    """The parts of a service that are shown. `asked_for`: the ids of the children that the settings ask for."""
+    """The parts of a service that are shown. `asked_for`: the children that the settings ask for, by id."""
 
     application: Application[Settings]
     asked_for: list[str]
