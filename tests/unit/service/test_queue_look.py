@@ -77,11 +77,13 @@ def worker(child_id, stats, state=State.RUNNING):
 
 
 class FakeApplication:
-    """Children that answer a poll with these stats. `polls`: how many polls there were."""
+    """Children that answer a poll with these stats, once they may. `polls`: how many polls began."""
 
     def __init__(self, settings, **stats):
         self.options = settings
-        self.polls = 0
+        self.polls = self.polls_now = self.polls_at_once = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.answers = {
             "consumer": CONNECTED,
             "counter-0": COUNTER,
@@ -94,7 +96,10 @@ class FakeApplication:
 
     async def poll(self, groups):
         self.polls += 1
-        await asyncio.sleep(0)
+        self.polls_now += 1
+        self.polls_at_once = max(self.polls_at_once, self.polls_now)
+        await self.may_answer.wait()
+        self.polls_now -= 1
         return {one: encode(self.answers[one]) for group in groups for one in group if self.answers[one]}
 
 
@@ -133,16 +138,20 @@ def test_calls_during_a_look_share_the_next_one_and_never_get_one_that_began_bef
     looks = Looks(application, POLLED)
 
     async def work():
+        application.may_answer.clear()
         first = [asyncio.ensure_future(looks.fresh()) for _ in range(5)]
-        while nsqd.asked == 0:
+        while application.polls == 0:
             await asyncio.sleep(0.01)
         second = [asyncio.ensure_future(looks.fresh()) for _ in range(5)]
+        for _ in range(3):  # a second look at the same time would ask the nsqd now
+            await asyncio.wait(second, timeout=0.05)
+        application.may_answer.set()
         return await asyncio.gather(*first), await asyncio.gather(*second), await looks.fresh()
 
     first, second, third = in_a_loop(work)
     assert len({id(one) for one in first}) == len({id(one) for one in second}) == 1
     assert len({id(one) for one in (*first, *second, third)}) == 3
-    assert application.polls == 3
+    assert (application.polls, application.polls_at_once) == (3, 1)
 
 
 def test_a_caller_that_goes_away_takes_the_look_from_no_other(nsqd):

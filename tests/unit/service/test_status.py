@@ -93,6 +93,13 @@ def test_a_child_that_did_not_answer_keeps_its_last_figures_and_is_named():
     assert (found["caught_up"], found["why_not_caught_up"]) == (False, ["1 did not answer"])
 
 
+def test_the_figures_are_those_of_the_look_and_not_of_a_later_ping():
+    """Else a play could be missed: the consumer has handed it over since, the counter had not heard of it."""
+    look = Look([], 1, {"0": msgspec.structs.replace(CONSUMER, outstanding=1), "1": COUNTER})
+    found = status_of(CONSUMER, COUNTER, look=look)
+    assert (found["in_flight_messages"], found["caught_up"]) == (1, False)
+
+
 def test_the_nsqds_are_told_one_by_one_and_together_in_the_status_and_the_metrics():
     here = NsqdStats("a:4150", "a:4151", connected=True, ready_count=10, in_flight=4)
     gone = NsqdStats("b:4150", "", connected=False, ready_count=0, in_flight=0)
