@@ -112,15 +112,15 @@ def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:
 
 async def _get(address: str, path: str, kind: type[_Answer]) -> _Answer | None:
     url = (address if re.match("https?://", address) else f"http://{address}").rstrip("/") + path
-    body = await get(url, TIMEOUT_S, BODY_BYTES_MAX)
     try:
-        return None if isinstance(body, OSError) else msgspec.json.decode(body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        code, body = await fetch(url, TIMEOUT_S, BODY_BYTES_MAX)
+        return msgspec.json.decode(body, type=kind) if code == HTTPStatus.OK else None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
-async def get(url: str, timeout_s: float, body_bytes_max: int) -> bytes | OSError:
-    """Return the body of a 200 answer to a GET, or the reason why there is no such answer.
+async def fetch(url: str, timeout_s: float, body_bytes_max: int) -> tuple[int, bytes]:
+    """Return the code and the body of the answer to a GET. Raises `OSError` with the reason.
 
     No proxy is asked and no redirect is followed. Takes `timeout_s` at most.
     """
@@ -136,13 +136,11 @@ async def get(url: str, timeout_s: float, body_bytes_max: int) -> bytes | OSErro
         decompress_response=False,
     )
     try:
-        answer = await asyncio.wait_for(client.fetch(request), timeout_s)
+        answer = await asyncio.wait_for(client.fetch(request, raise_error=False), timeout_s)
     except TimeoutError:
-        return OSError(f"no answer within {timeout_s:g} s")
-    except HTTPClientError as error:
-        return OSError(f"HTTP {error.code}" if error.code < 599 else f"no answer ({error.message})")
-    except (OSError, ValueError) as error:  # ValueError: a host name that cannot be one, odd bytes
-        return OSError(str(error) or type(error).__name__)
+        raise OSError(f"no answer within {timeout_s:g} s") from None
+    except (HTTPClientError, ValueError) as error:  # ValueError: a host name that cannot be one, odd bytes
+        raise OSError(str(error) or type(error).__name__) from None
     finally:
         client.close()
-    return answer.body if answer.code == HTTPStatus.OK else OSError(f"HTTP {answer.code}")
+    return answer.code, answer.body

@@ -15,24 +15,21 @@ from tornado.netutil import Resolver
 TIMEOUT_S = 5.0
 LOOKUPS_MAX = 64  # threads that wait for name servers at the same time
 
-Address = tuple[int, tuple[Any, ...]]  # family, and what a socket of that family connects to
-
-_lookups: dict[tuple[str, asyncio.AbstractEventLoop], asyncio.Future[list[Address]]] = {}
+_lookups: dict[tuple[str, asyncio.AbstractEventLoop], asyncio.Future[list[str]]] = {}
 
 
-async def resolve(host: str, port: int, timeout_s: float = TIMEOUT_S) -> list[Address]:
+async def resolve(host: str, timeout_s: float = TIMEOUT_S) -> list[str]:
     """Return the addresses of a host, in the order to try them, one at least. `host`: without brackets.
 
-    Raises `OSError` if the host has no address, or if no name server says so within `timeout_s`.
+    IPv4 addresses come first. Raises `OSError` if the host has no address, or if no name server says so
+    within `timeout_s`.
     """
     if is_address(host):
-        found = _look_up(host)  # reads the text; asks no name server
-    else:
-        try:
-            found = await asyncio.wait_for(asyncio.shield(_lookup(host)), timeout_s)
-        except TimeoutError:
-            raise OSError(f"no name server gave an address of {host} within {timeout_s:g} s") from None
-    return [(family, (where[0], port, *where[2:])) for family, where in found]
+        return [host]
+    try:
+        return await asyncio.wait_for(asyncio.shield(_lookup(host)), timeout_s)
+    except TimeoutError:
+        raise OSError(f"no name server gave an address of {host} within {timeout_s:g} s") from None
 
 
 def is_address(host: str) -> bool:
@@ -50,13 +47,15 @@ class ThreadResolver(Resolver):
     def initialize(self) -> None:
         """Tornado calls this in place of a constructor. There is nothing to do."""
 
-    async def resolve(self, host: str, port: int, family: Any = socket.AF_UNSPEC) -> list[Address]:
+    async def resolve(
+        self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[tuple[int, Any]]:
         """See `resolve` of this module. `family` limits the addresses."""
-        found = await resolve(host, port)
-        return [one for one in found if family in (socket.AF_UNSPEC, one[0])]
+        found = [(_family(address), (address, port)) for address in await resolve(host)]
+        return [(int(its_own), where) for its_own, where in found if family in (socket.AF_UNSPEC, its_own)]
 
 
-def _lookup(host: str) -> asyncio.Future[list[Address]]:
+def _lookup(host: str) -> asyncio.Future[list[str]]:
     loop = asyncio.get_running_loop()
     key = (host, loop)
     found = _lookups.get(key)
@@ -70,13 +69,13 @@ def _lookup(host: str) -> asyncio.Future[list[Address]]:
     return found
 
 
-def _ended(key: tuple[str, asyncio.AbstractEventLoop], lookup: asyncio.Future[list[Address]]) -> None:
+def _ended(key: tuple[str, asyncio.AbstractEventLoop], lookup: asyncio.Future[list[str]]) -> None:
     del _lookups[key]
     if not lookup.cancelled():
         lookup.exception()  # marked as seen: no caller may be left that waits
 
 
-def _run(host: str, future: asyncio.Future[list[Address]]) -> None:
+def _run(host: str, future: asyncio.Future[list[str]]) -> None:
     try:
         found = _look_up(host)
     except (OSError, UnicodeError) as error:
@@ -91,7 +90,7 @@ def _failure(host: str, error: OSError | UnicodeError) -> OSError:
     return OSError(f"{host} has no address: {why or error}")
 
 
-def _tell(future: asyncio.Future[list[Address]], result: list[Address] | OSError) -> None:
+def _tell(future: asyncio.Future[list[str]], result: list[str] | OSError) -> None:
     def settle() -> None:
         if future.done():
             return
@@ -108,6 +107,10 @@ def _tell(future: asyncio.Future[list[Address]], result: list[Address] | OSError
             pass  # the loop was closed meanwhile
 
 
-def _look_up(host: str) -> list[Address]:
+def _look_up(host: str) -> list[str]:
     found = socket.getaddrinfo(host, 0, socket.AF_UNSPEC, socket.SOCK_STREAM)
-    return list(dict.fromkeys((int(family), where) for family, _, _, _, where in found))
+    return sorted(dict.fromkeys(str(where[0]) for *_, where in found), key=lambda one: ":" in one)
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
