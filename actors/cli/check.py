@@ -20,6 +20,7 @@ from rich.text import Text
 from ..config import Settings, SinkKind
 from ..sinks import open_sink, reason_of
 from ..sources.lookup import nsqds_of
+from ..sources.nsqd_http import tcp_port
 from ..system import runfile
 from ..system.addresses import split_address
 from ..system.direct_http import open_directly
@@ -109,6 +110,12 @@ def _ill(url: str, pid: int) -> list[str]:
 
 async def _queue(settings: Settings) -> str:
     addresses = await _nsqds(settings)
+    for http_address in settings.nsq.nsqd_http_addresses:
+        if await tcp_port(http_address) is None:
+            raise Failure(
+                f"no HTTP of an nsqd answers at {http_address} (nsq.nsqd_http_addresses); expected nsqd's "
+                "HTTP port, often 4151: /status asks there what waits on the queue"
+            )
     took_ms = [await _round_trip_ms(address) for address in addresses]
     return f"nsqd {', '.join(addresses)} took a message and gave it back, the last in {took_ms[-1]:.1f} ms"
 

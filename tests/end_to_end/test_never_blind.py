@@ -272,6 +272,16 @@ def test_where_stats_can_not_be_asked_our_side_alone_decides_and_that_is_told(tm
         assert "its depth is not known" in service.command("status").stdout
 
 
+def test_check_finds_an_http_address_where_no_nsqd_is(service):
+    tcp, wrong = service.queue.address(), service.queue.address()
+    right = service.queue.http_address()
+    for http_address, code in ((wrong, 1), (right, 0)):
+        lists = [reading(tcp), f'nsq.nsqd_http_addresses=["{http_address}"]']
+        result = service.command("check", *(f"--set={one}" for one in lists))
+        assert result.returncode == code, result.stdout
+        assert (f"no HTTP of an nsqd answers at {wrong}" in result.stdout) is (code == 1)
+
+
 def test_http_at_the_next_port_is_believed_if_it_is_the_same_nsqds(tmp_path):
     for ours in (True, False):
         with contextlib.ExitStack() as stack:
