@@ -31,10 +31,10 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     outstanding: int
     connections: int
     ready_count: int
-    oldest_age_ms: int = 0
     nsqds: list[NsqdStats] = []
     failed_finishes: int = 0
     reconnects: int = 0
+    oldest_age_ms: int = 0
 
 
 class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):

@@ -145,7 +145,7 @@ class ConsumerRules:
     def stats(self, ready_count: int, now_ms: int) -> ConsumerStats:
         """The statistics of this consumer. `ready_count`: the RDY of all connections."""
         oldest_ms = self._oldest.at(now_ms)
-        return ConsumerStats(self._outstanding, len(self._in_flight), ready_count, oldest_ms)
+        return ConsumerStats(self._outstanding, len(self._in_flight), ready_count, oldest_age_ms=oldest_ms)
 
     def _send(self, shard: int, connection: int, ids: bytes, message: Plays | Rejected) -> Send:
         self._parcels[shard][message.number] = Parcel(connection, ids, message)
