@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from .config import Settings
-from .core.consumer.effects import DeadLetter, Finish, SetReadyCount
+from .core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .core.consumer.frames import Parsed
 from .core.consumer.ready_count import ReadyCounts
 from .core.consumer.rules import ConsumerRules
+from .core.consumer.stalls import Stalls
 from .core.effects import Send
 from .core.messages import ConsumerInbox
 from .core.shards import shard_number
-from .core.stats import encode
+from .core.stats import NsqdStats, encode
 from .sources import open_source
 from .sources.source import Listener, Source
 from .supervision.actor import Actor, Host, StartArgs
@@ -23,7 +24,9 @@ from .supervision.protocol import Ready
 
 log = logging.getLogger(__name__)
 
-LETTER_LOG_INTERVAL_MS = 60_000
+LOG_INTERVAL_MS = 60_000
+TICK_S = 0.5
+Effect = Send | DeadLetter | Finish | SetReadyCount | Reconnect | Look
 
 
 class Consumer(Actor[ConsumerInbox, Settings]):
@@ -38,14 +41,17 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         opener: Callable[[Settings, Listener], Source] = open_source,
         rules: type[ConsumerRules] = ConsumerRules,
         ready_counts: type[ReadyCounts] = ReadyCounts,
+        stalls: type[Stalls] = Stalls,
     ):
         super().__init__(start_args, host)
         self._shards = self.options.counters.shards
-        self.rules = rules(self._shards, self.options.nsq.max_in_flight, ready_counts)
+        self.rules = rules(self._shards, self.options.nsq.max_in_flight, ready_counts, stalls)
         self._open = opener
         self._source: Source | None = None
         self._draining = False
         self._letters_logged_ms: dict[str, int] = {}
+        self._refused_logged_ms: int | None = None
+        self._refused_logged = 0
 
     async def init(self) -> Ready:
         """Be ready. The source is opened later, when all counters are linked."""
@@ -61,12 +67,13 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._perform(self.rules.linked(shard))
         if self._source is None and len(self.host.peers()) == self._shards:
             self._source = self._open(self.options, self)
+            self.host.call_later(TICK_S, self._tick)
 
     def handle(self, peer: str, messages: list[ConsumerInbox]) -> None:
         """Finish what a counter has committed."""
         shard = shard_number(peer)
         for message in messages:
-            self._perform(self.rules.counted(shard, message.numbers))
+            self._perform(self.rules.counted(shard, message.numbers, self.host.monotonic_ms()))
         self.host.say_resumed()
         self._check_drained()
 
@@ -75,14 +82,23 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         unanswered = self.rules.unanswered(shard_number(peer))
         log.info("%s is gone; keeping %d unanswered messages for it", peer, unanswered)
 
-    def connected(self, connection: int, source: str, ready_count_max: int) -> None:
+    def connected(self, connection: int, source: str, ready_count_max: int, msg_timeout_ms: int) -> None:
         """See `Listener`."""
-        self._perform(self.rules.connected(connection, source, ready_count_max))
+        now_ms = self.host.monotonic_ms()
+        self._perform(self.rules.connected(connection, source, ready_count_max, msg_timeout_ms, now_ms))
+
+    def renamed(self, connection: int, source: str) -> None:
+        """See `Listener`."""
+        self.rules.renamed(connection, source)
 
     def received(self, connection: int, parsed: Parsed) -> None:
         """See `Listener`."""
         now_ms, wall_ns = self.host.monotonic_ms(), self.host.wall_ns()
         self._perform(self.rules.received(connection, parsed, now_ms, wall_ns))
+
+    def refused(self, connection: int, error: bytes) -> None:
+        """See `Listener`."""
+        self._perform(self.rules.refused(connection, error, self.host.monotonic_ms()))
 
     def disconnected(self, connection: int) -> None:
         """See `Listener`."""
@@ -91,8 +107,20 @@ class Consumer(Actor[ConsumerInbox, Settings]):
 
     def stats(self) -> bytes:
         """The statistics of the consumer."""
-        ready_count = self._source.ready_count if self._source else 0
-        return encode(self.rules.stats(ready_count, self.host.monotonic_ms()))
+        now_ms = self.host.monotonic_ms()
+        if self._source is None:
+            return encode(self.rules.stats(0, [], now_ms))
+        nsqds = [
+            NsqdStats(
+                one.address,
+                one.http_address,
+                one.connection is not None,
+                one.ready_count,
+                self.rules.in_flight(one.connection) if one.connection is not None else 0,
+            )
+            for one in self._source.nsqds
+        ]
+        return encode(self.rules.stats(self._source.ready_count, nsqds, now_ms))
 
     def drain(self) -> None:
         """Ask for no more messages. The consumer is drained when all received messages are finished."""
@@ -105,7 +133,17 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         if self._source is not None:
             self._source.close()
 
-    def _perform(self, effects: Iterable[Send | DeadLetter | Finish | SetReadyCount]) -> None:
+    def _tick(self) -> None:
+        """Look for stalled connections, now and again."""
+        now_ms = self.host.monotonic_ms()
+        self.host.call_later(TICK_S, self._tick)
+        self._perform(self.rules.tick(now_ms))
+        self._log_refused(now_ms)
+
+    def _looked(self, connection: int, waiting: int | None) -> None:
+        self._perform(self.rules.looked(connection, waiting, self.host.monotonic_ms()))
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Send):
                 self.host.send(effect.peer, effect.message)
@@ -118,13 +156,29 @@ class Consumer(Actor[ConsumerInbox, Settings]):
                     self._source.set_ready_count(effect.connection, effect.ready_count)
                 case DeadLetter():
                     self._dead_letter(self._source, effect)
+                case Reconnect():
+                    self._source.reconnect(effect.connection)
+                case Look():
+                    self._source.look(effect.connection, partial(self._looked, effect.connection))
+
+    def _log_refused(self, now_ms: int) -> None:
+        refused = self.rules.failed_finishes - self._refused_logged
+        last_ms = self._refused_logged_ms
+        if refused and (last_ms is None or now_ms - last_ms >= LOG_INTERVAL_MS):
+            self._refused_logged_ms, self._refused_logged = now_ms, self.rules.failed_finishes
+            log.warning(
+                "nsqd refused %d FINs. It does so if a message timed out (nsq.msg_timeout_s): the message "
+                "comes again, and is counted once. If no timeout explains it, the connection is replaced. "
+                "Said once a minute",
+                refused,
+            )
 
     def _dead_letter(self, source: Source, effect: DeadLetter) -> None:
         topic = f"{self.options.nsq.topic}.dead"
         now_ms = self.host.monotonic_ms()
         for why, messages in effect.reasons.items():
             logged_ms = self._letters_logged_ms.get(why)
-            if logged_ms is None or now_ms - logged_ms >= LETTER_LOG_INTERVAL_MS:
+            if logged_ms is None or now_ms - logged_ms >= LOG_INTERVAL_MS:
                 self._letters_logged_ms[why] = now_ms
                 log.warning(
                     "%d messages are no plays (%s); they go to topic %s. Said once a minute",

@@ -12,17 +12,24 @@ if TYPE_CHECKING:  # the supervisor imports `nsqd_http.py`, and needs no numpy
 
 def open_source(settings: Settings, listener: Listener) -> Source:
     """Open the source that the settings ask for. It connects, and calls the listener."""
-    from .nsqd import BatchReader  # here, because commands import `lookup.py` and need no pynsq
+    from .nsqd import NsqdSource  # here, because commands import `lookup.py` and need no pynsq
 
     nsq = settings.nsq
-    return BatchReader(
+    return NsqdSource(
         topic=nsq.topic,
         channel=nsq.channel,
-        max_in_flight=nsq.max_in_flight,
         msg_timeout_s=nsq.msg_timeout_s,
-        nsqd_tcp_addresses=settings.nsqd_addresses,
+        nsqds=list(zip(settings.nsqd_addresses, http_addresses(settings), strict=True)),
         lookupd_http_addresses=list(nsq.lookupd_http_addresses),
         listener=listener,
         # The embedded nsqd keeps its message ids when its port changes, so its name has no port.
         name="embedded" if settings.embedded else "",
     )
+
+
+def http_addresses(settings: Settings) -> list[str]:
+    """Return the HTTP address of each of `settings.nsqd_addresses`; "" for an nsqd that has none set."""
+    if settings.embedded:
+        return [settings.embedded_nsqd.http_address]
+    given: list[str] = getattr(settings.nsq, "nsqd_http_addresses", [])
+    return [*given, *[""] * len(settings.nsqd_addresses)][: len(settings.nsqd_addresses)]

@@ -6,23 +6,45 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec import Struct
+
 from ..core.consumer.frames import Parsed
+
+
+class NsqdState(Struct, frozen=True):
+    """An nsqd that a source reads, or tries to. `connection`: None if there is none.
+
+    `address`: its TCP address as configured or discovered. `http_address`: "" if it is not known.
+    """
+
+    address: str
+    http_address: str
+    connection: int | None
+    ready_count: int
 
 
 class Listener(Protocol):
     """The owner of a source, which the source calls when something happens on a connection."""
 
-    def connected(self, connection: int, source: str, ready_count_max: int) -> None:
+    def connected(self, connection: int, source: str, ready_count_max: int, msg_timeout_ms: int) -> None:
         """A connection is subscribed. Its number is new. nsqd sends no message on it before its RDY is set.
 
-        Message ids are unique within `source`. `ready_count_max` is the greatest RDY allowed.
+        `source`: every name of the nsqd, sorted, separated by single spaces; then "/" and the topic. Message
+        ids are unique within one nsqd, and two sources with a common name are one nsqd. `ready_count_max` is
+        the greatest RDY allowed. nsqd gives a message again that is not finished within `msg_timeout_ms`.
         """
+
+    def renamed(self, connection: int, source: str) -> None:
+        """A new name of the nsqd of this connection is known. `source`: as in `connected`, with all names."""
 
     def received(self, connection: int, parsed: Parsed) -> None:
         """The messages of one read, at least one.
 
         May raise `BadStream`, leaving the state unchanged: the source then closes the connection.
         """
+
+    def refused(self, connection: int, error: bytes) -> None:
+        """nsqd refused a FIN, a REQ or a TOUCH. `error`: its words, such as b"E_FIN_FAILED FIN <id> …"."""
 
     def disconnected(self, connection: int) -> None:
         """A connection was lost. Its messages in flight are delivered again. The source reconnects itself."""
@@ -35,6 +57,10 @@ class Source(Protocol):
     def ready_count(self) -> int:
         """The present RDYs of all connections, added up."""
 
+    @property
+    def nsqds(self) -> list[NsqdState]:
+        """Every nsqd that the source knows of, once each."""
+
     def set_ready_count(self, connection: int, ready_count: int) -> None:
         """Allow this many messages in flight on a connection, 0 or more."""
 
@@ -43,6 +69,15 @@ class Source(Protocol):
 
     def publish(self, connection: int, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
         """Publish on this connection. Call `done` when all bodies are acknowledged, which may be never."""
+
+    def reconnect(self, connection: int) -> None:
+        """Close this connection and open another to the same nsqd at once. Calls `disconnected`."""
+
+    def look(self, connection: int, done: Callable[[int | None], None]) -> None:
+        """Ask how many messages wait that nsqd could send on this connection, and call `done` with that.
+
+        `done` gets None if that is not known. It is called once, after this call has returned.
+        """
 
     def close(self) -> None:
         """Close all connections without calling the listener. nsqd delivers what is in flight to others."""

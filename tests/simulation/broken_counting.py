@@ -2,9 +2,10 @@
 
 from msgspec import structs
 
-from actors.core.consumer.effects import DeadLetter
+from actors.core.consumer.effects import DeadLetter, Look
 from actors.core.consumer.ready_count import ReadyCount, ReadyCounts
 from actors.core.consumer.rules import ConsumerRules
+from actors.core.consumer.stalls import Stalls
 from actors.core.counter.effects import Commit
 from actors.core.counter.ledger import Ledger
 from actors.core.counter.rules import CounterRules
@@ -20,7 +21,7 @@ class FinishesBeforeCommit(ConsumerRules):
     def received(self, connection, parsed, now_ms, wall_ns):
         effects = super().received(connection, parsed, now_ms, wall_ns)
         for shard, parcels in enumerate(self._parcels):
-            effects += self.counted(shard, list(parcels))
+            effects += self.counted(shard, list(parcels), now_ms)
         return effects
 
 
@@ -79,6 +80,20 @@ class NeverResumes(ReadyCounts):
 
     def after_finish(self, outstanding):
         return []
+
+
+class TakesEveryRefusalForATimeout(Stalls):
+    """Does nothing about a FIN that nsqd refuses, as if the message had timed out."""
+
+    def refused(self, connection, error, now_ms):
+        return []
+
+
+class NeverLooks(Stalls):
+    """Does not ask whether messages wait while nothing comes."""
+
+    def tick(self, now_ms, room):
+        return [effect for effect in super().tick(now_ms, room) if not isinstance(effect, Look)]
 
 
 # The counters

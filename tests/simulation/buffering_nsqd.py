@@ -88,6 +88,7 @@ class _Pump:
         self._ticks_s = 0.25
         self._ticker: asyncio.TimerHandle | None = None
         self._fins: deque[int] = deque()
+        self._beats_s = 30.0
 
     def take(self, data: bytes) -> None:
         """Take whole commands."""
@@ -107,11 +108,17 @@ class _Pump:
             asked = json.loads(data[data.index(b"{") :])
             self._buffer_bytes = asked["output_buffer_size"]
             self._ticks_s = asked["output_buffer_timeout"] / 1000
+            self._beats_s = asked["heartbeat_interval"] / 1000
+            self._loop.call_later(self._beats_s, self._beat)
             self._write(_frame(RESPONSE, json.dumps({"max_rdy_count": MAX_RDY}).encode()))
         elif word == b"SUB":
             self._write(_frame(RESPONSE, b"OK"))
         else:
             assert word in (b"V2", b"NOP"), data
+
+    def _beat(self) -> None:
+        self._write(_frame(RESPONSE, b"_heartbeat_"))
+        self._loop.call_later(self._beats_s, self._beat)
 
     def go_on(self) -> None:
         """Pump, or flush if the consumer takes no more messages."""

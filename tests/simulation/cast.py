@@ -59,6 +59,7 @@ def _consumer(process: Process, start_args: StartArgs) -> WatchedConsumer:
         lambda settings, listener: parts.Source(process, listener),
         machines.deliveries,
         machines.ready_counts,
+        machines.stalls,
     )
 
 

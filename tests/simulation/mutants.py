@@ -28,6 +28,8 @@ MUTANTS = {
         ("ready_counts", broken_counting.DoesNotShare, Invariant.IN_FLIGHT),
         ("ready_counts", broken_counting.NeverPauses, Invariant.IN_FLIGHT),
         ("ready_counts", broken_counting.NeverResumes, Invariant.CONVERGES),
+        ("stalls", broken_counting.TakesEveryRefusalForATimeout, Invariant.CONVERGES),
+        ("stalls", broken_counting.NeverLooks, Invariant.CONVERGES),
         ("counting", broken_counting.AnswersBeforeCommit, Invariant.FIN_AFTER_COMMIT),
         ("counting", broken_counting.ForgetsSeenIds, Invariant.EXACT_TOTALS),
         ("counting", broken_counting.IgnoresRecall, Invariant.CONVERGES, Invariant.DRAINED),

@@ -2,6 +2,10 @@
 
 It is in memory: real frames out, FINs in. It forgets a message only when the message is finished on the
 connection that holds it. A restart brings back the messages that were finished last.
+
+It counts the messages in flight on each connection, and that count can be wrong. After a crash it may have
+messages twice under one id. When both copies are in flight on one connection, it counts both, and the FIN of
+the second copy fails, so that one copy stays counted for ever. It counts anew for a new connection.
 """
 
 import struct
@@ -41,6 +45,7 @@ class Nsqd:
         self.ready: dict[int, int] = {}
         self._waiting: list[Message] = []
         self._held: dict[int, dict[bytes, Message]] = {}
+        self._in_flight: dict[int, int] = {}
         self._finished: list[Message] = []
         self._number = 0
         self._back_ms = 0
@@ -70,46 +75,73 @@ class Nsqd:
     def connect(self, connection: int) -> None:
         """Connect a consumer. It gets no message before its RDY."""
         self._held[connection] = {}
+        self._in_flight[connection] = 0
         self.ready[connection] = 0
 
     def disconnect(self, connection: int) -> None:
         """Disconnect a consumer: the messages that it held wait again."""
         self.ready.pop(connection, None)
+        self._in_flight.pop(connection, None)
         self._waiting += self._held.pop(connection, {}).values()
 
     def give(self, connection: int, random: Random) -> list[Message]:
         """Deliver waiting messages, as many as RDY allows. Often in order, which nsqd does not promise."""
-        held = self._held[connection]
-        room = self.ready[connection] - len(held)
+        room = self.ready[connection] - self._in_flight[connection]
         if room <= 0 or not self._waiting:
             return []
         if random.random() < 0.2:
             random.shuffle(self._waiting)
         given, self._waiting = self._waiting[:room], self._waiting[room:]
-        held.update((message.id, message) for message in given)
+        self._in_flight[connection] += len(given)
+        for message in given:
+            if not any(message.id in held for held in self._held.values()):
+                self._held[connection][message.id] = message
         return given
 
     def time_out(self, connection: int, given: list[Message]) -> None:
         """The timeout of these messages is over: those that are not finished wait again."""
         held = self._held.get(connection, {})
-        self._waiting += [held.pop(message.id) for message in given if message.id in held]
+        timed_out = [held.pop(message.id) for message in given if message.id in held]
+        self._waiting += timed_out
+        if connection in self._in_flight:
+            self._in_flight[connection] -= len(timed_out)
 
     def held(self, connection: int) -> list[Message]:
         """The messages in flight on a connection."""
         return list(self._held.get(connection, {}).values())
 
-    def finish(self, connection: int, ids: list[bytes]) -> None:
-        """FIN. It fails for a message that this connection does not hold, as nsqd's E_FIN_FAILED does."""
-        held = self._held.get(connection, {})
+    def finish(self, connection: int, ids: list[bytes]) -> list[bytes]:
+        """FIN. It fails for a message that this connection does not hold. Returns the ids of those."""
+        held, failed = self._held.get(connection, {}), []
         for message_id in ids:
-            if held.pop(message_id, None) is not None:
-                self._finished.append(self.messages.pop(message_id))
+            message = held.pop(message_id, None)
+            if message is None:
+                failed.append(message_id)
+                continue
+            self._in_flight[connection] -= 1
+            if self.messages.pop(message_id, None) is not None:  # else its other copy was finished before
+                self._finished.append(message)
+        return failed
 
-    def restart(self, replayed: int) -> None:
-        """Die and come back: no connection is left, and the messages that were finished last wait again."""
+    def leak(self, connection: int, messages: int) -> None:
+        """Count so many messages too many in flight on a connection."""
+        self._in_flight[connection] += messages
+
+    @property
+    def depth(self) -> int:
+        """The messages that wait, as /stats says."""
+        return len(self._waiting)
+
+    def restart(self, replayed: int, twice: bool = False) -> None:
+        """Die and come back: no connection is left, and the messages that were finished last wait again.
+
+        `twice`: this was a crash, and each message that waits is there twice.
+        """
         for connection in list(self._held):
             self.disconnect(connection)
         for message in self._finished[len(self._finished) - min(replayed, len(self._finished)) :]:
             self.messages[message.id] = message
             self._waiting.append(message)
         self._finished.clear()
+        if twice:
+            self._waiting = [message for message in self._waiting for _ in range(2)]

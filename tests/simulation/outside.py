@@ -15,6 +15,7 @@ from .plan import BAD, CLIENT_FAULTS, QUEUES, Fault, Kind, Play
 MESSAGE_TIMEOUT_MS = 1500
 STOPPED_MS_MAX = 3000  # a process that is stopped for longer is taken for hung, and killed
 RECONNECT_MS = 250
+LOOK_TAKES_MS = 3
 NO_PLAYS = (b"", b"[]", b'{"video_id":1}', b"\xff" * 9)
 
 
@@ -55,7 +56,17 @@ class Outside:
 
     def finish(self, connection: Any, ids: list[bytes]) -> None:
         """Send FINs to nsqd."""
-        self._reach(connection, connection.queue.finish, connection.number, ids)
+        self._reach(connection, self._finish, connection, ids)
+
+    def reconnect(self, connection: Any) -> None:
+        """The consumer closes a connection. nsqd hears of that after all that came before."""
+        connection.is_broken = True
+        self._reach(connection, self._hang_up, connection)
+
+    def look(self, source: Any, connection: Any, done: Any) -> None:
+        """Answer how many messages wait, if the nsqds of this run answer that."""
+        waiting = connection.queue.depth if self._world.plan.stats_answer else None
+        self._clock.after(LOOK_TAKES_MS, self._world.run, source.process, done, waiting)
 
     def dead_letter(self, source: Any, connection: Any, letters: list[bytes], done: Any) -> None:
         """Send dead letters to nsqd, and nsqd's answer back."""
@@ -85,6 +96,9 @@ class Outside:
         if fault.kind is Kind.REDELIVER:
             for number in list(queue.ready):
                 queue.time_out(number, queue.held(number))
+        elif fault.kind is Kind.LEAK:
+            for number in list(queue.ready):
+                queue.leak(number, fault.amount)
         else:
             self._cut(queue)
         if fault.kind is Kind.NSQD_RESTART:
@@ -92,6 +106,8 @@ class Outside:
         if fault.kind is Kind.NSQD_CLOCK:
             queue.restart(0)
             queue.set_back(fault.amount)
+        if fault.kind is Kind.NSQD_CRASH:
+            queue.restart(fault.amount, twice=True)
         self._pump(queue)
 
     def _put(self, play: Play) -> None:
@@ -136,6 +152,18 @@ class Outside:
         if connection.number in self._connections:
             call(*arguments)
             self._pump(connection.queue)
+
+    def _finish(self, connection: Any, ids: list[bytes]) -> None:
+        source = self._connections[connection.number][0]
+        for message_id in connection.queue.finish(connection.number, ids):
+            error = b"E_FIN_FAILED FIN %b failed ID not in flight" % message_id
+            connection.arrives_ms = max(connection.arrives_ms, self._clock.now_ms + 2)
+            arguments = self._world.run, source.process, self._refuse, source, connection, error
+            self._clock.at(connection.arrives_ms, *arguments)
+
+    def _refuse(self, source: Any, connection: Any, error: bytes) -> None:
+        if not connection.is_broken and connection.number in source.connections:
+            source.refused(connection, error)
 
     def _ready(self, connection: Any, ready_count: int) -> None:
         connection.queue.ready[connection.number] = ready_count

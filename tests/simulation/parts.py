@@ -9,7 +9,7 @@ from typing import Any
 
 from actors.core.columns import HEX_ID_BYTES
 from actors.core.consumer.bodies import Bodies
-from actors.core.consumer.effects import DeadLetter, Finish, SetReadyCount
+from actors.core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from actors.core.consumer.frames import FrameParser, Parsed
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.effects import Commit
@@ -24,6 +24,7 @@ from actors.sources.source import Listener
 from .checks import Invariant, Violation
 from .disks import LedgerDisk, OutboxDisk
 from .nsqd import MAX_READY_COUNT
+from .outside import MESSAGE_TIMEOUT_MS
 from .process import Process
 
 _bodies = Bodies()  # what a body means does not depend on the run
@@ -140,6 +141,11 @@ class Source:
         """Not used here."""
         raise AssertionError
 
+    @property
+    def nsqds(self) -> list[Any]:
+        """Not used here."""
+        raise AssertionError
+
     def connect(self, queue: Any) -> None:
         """Connect, unless there is a connection."""
         if any(one.queue is queue for one in self.connections.values()):
@@ -147,12 +153,16 @@ class Source:
         connection = Connection(next(self._numbers), queue)
         self.connections[connection.number] = connection
         self._world.outside.connect(self, connection)
-        self._listener.connected(connection.number, queue.source, MAX_READY_COUNT)
+        self._listener.connected(connection.number, queue.source, MAX_READY_COUNT, MESSAGE_TIMEOUT_MS)
 
     def disconnected(self, connection: Connection) -> None:
         """Handle a lost connection."""
         del self.connections[connection.number]
         self._listener.disconnected(connection.number)
+
+    def refused(self, connection: Connection, error: bytes) -> None:
+        """Hand over nsqd's refusal of a FIN."""
+        self._listener.refused(connection.number, error)
 
     def received(self, connection: Connection, data: bytes) -> None:
         """Hand over one read."""
@@ -182,6 +192,19 @@ class Source:
         """Publish dead letters."""
         with self._world.effect(self.process, "DeadLetter", DeadLetter(0, connection, bodies, {})):
             self._world.outside.dead_letter(self, self.connections[connection], bodies, done)
+
+    def reconnect(self, connection: int) -> None:
+        """Replace a connection."""
+        with self._world.effect(self.process, "Reconnect", Reconnect(connection)):
+            one = self.connections[connection]
+            self._world.outside.reconnect(one)
+            self.disconnected(one)
+            self.connect(one.queue)
+
+    def look(self, connection: int, done: Callable[[int | None], None]) -> None:
+        """Ask how many messages wait."""
+        with self._world.effect(self.process, "Look", Look(connection)):
+            self._world.outside.look(self, self.connections[connection], done)
 
     def close(self) -> None:
         """Nothing."""

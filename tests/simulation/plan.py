@@ -26,6 +26,8 @@ class Kind(StrEnum):
     NSQD_RESTART = "nsqd restarts"
     NSQD_CLOCK = "nsqd restarts with its clock set back"
     REDELIVER = "nsqd redelivers what is in flight"
+    NSQD_CRASH = "nsqd crashes, and has messages twice"
+    LEAK = "nsqd counts too many messages in flight"
     CLIENT_SLOW = "client is slow"
     CLIENT_REFUSES = "client refuses"
     CLIENT_LIES = "client takes a batch, its 2xx is lost"
@@ -33,6 +35,10 @@ class Kind(StrEnum):
     CLOCK = "clock jumps"
 
 
+STALLS = (Kind.NSQD_CRASH, Kind.LEAK)
+KINDS = tuple(kind for kind in Kind if kind not in STALLS)
+# A connection is replaced 5 s after the one before it, and after 5 s of silence and two looks.
+STALLS_FOR_MS = 12_000
 CLIENT_FAULTS = (Kind.CLIENT_SLOW, Kind.CLIENT_REFUSES, Kind.CLIENT_LIES, Kind.CLIENT_DEAF)
 # Effects by the name of their class; "answer" is the moment when the client's answer is read.
 EFFECTS = {
@@ -91,6 +97,7 @@ class Plan(Struct, frozen=True):
     deadline_ms: int = 2000
     recovery_ms: int = 3000
     publish_timeout_ms: int = 1000
+    stats_answer: bool = True  # whether an nsqd can be asked how many messages wait
     latency_varies_ms: int = 0  # the latency of the client differs from latency_ms by at most this much
 
     @property
@@ -109,9 +116,13 @@ def draw(seed: int) -> Plan:
     random = Random(seed)
     shards = random.choice((1, 2, 2, 3))
     videos = random.choice((1, 3, 3, 12, 45))
-    kinds = [kind for kind in Kind if random.random() < 0.4] or [Kind.KILL_AT_EFFECT]
+    kinds = [kind for kind in KINDS if random.random() < 0.4] or [Kind.KILL_AT_EFFECT]
     faults = [_fault(random, random.choice(kinds), shards) for _ in range(random.choice((0, 2, 4, 8, 14)))]
     faults.append(_fault(random, Kind.CLOCK, shards))  # in every run
+    # Drawn apart, so that the rest of a plan does not depend on it.
+    own_random = Random(f"in flight {seed}")
+    stats_answer = own_random.random() < 0.5
+    faults += _stalls(own_random, stats_answer)
     faults.sort(key=lambda fault: fault.at_ms)
     heals_ms = max((fault.at_ms + fault.lasts_ms for fault in faults), default=0)
     # The plays after the faults show that everything works again: their deadlines hold. Some come so late
@@ -132,6 +143,7 @@ def draw(seed: int) -> Plan:
         drains=random.random() < 0.3,
         plays=tuple(sorted(plays, key=lambda play: play.at_ms)),
         faults=tuple(faults),
+        stats_answer=stats_answer,
     )
 
 
@@ -163,6 +175,21 @@ def _fault(random: Random, kind: Kind, shards: int) -> Fault:
             return Fault(kind, at_ms)
         case _:
             return Fault(kind, at_ms, lasts_ms=random.randrange(2000))
+
+
+def _stalls(random: Random, stats_answer: bool) -> list[Fault]:
+    """Faults of an nsqd's count of messages in flight. Only /stats shows a count that nothing explains."""
+    if random.random() < 0.7:
+        return []
+    faults = [
+        Fault(Kind.NSQD_CRASH, random.randrange(BUSY_MS), "0", STALLS_FOR_MS, random.choice((2, 5, 30)))
+    ]
+    if stats_answer:
+        at_ms, leaked = random.randrange(BUSY_MS), random.choice((1, 4, 100))
+        faults.append(Fault(Kind.LEAK, at_ms, "1", STALLS_FOR_MS, leaked))
+    if random.random() < 0.3:
+        faults.append(Fault(Kind.KILL_AT_EFFECT, faults[0].at_ms, "consumer", effect="Reconnect", after=True))
+    return faults
 
 
 def _plays(random: Random, videos: int, start_ms: int, lasts_ms: int, number: int, bad: float) -> list[Play]:

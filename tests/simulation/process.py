@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from actors.core.consumer.ready_count import ReadyCounts
 from actors.core.consumer.rules import ConsumerRules
+from actors.core.consumer.stalls import Stalls
 from actors.core.counter.ledger import Ledger
 from actors.core.counter.rules import CounterRules
 from actors.core.counter.seen_ids import SeenIds
@@ -26,6 +27,7 @@ class Machines(Struct, frozen=True):
     ledger: type[Ledger] = Ledger
     ready_counts: type[ReadyCounts] = ReadyCounts
     seen: type[SeenIds] = SeenIds
+    stalls: type[Stalls] = Stalls
 
 
 class Timer:

@@ -209,6 +209,9 @@ class _Host:
     def say_resumed(self, note: str = "") -> None:
         """Do nothing."""
 
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(delay_s, call)
+
 
 class _Watched(Consumer):
     """The consumer. It notes when each message came."""
@@ -216,10 +219,10 @@ class _Watched(Consumer):
     nsqds: list[BufferingNsqd]
     read_from: dict[int, BufferingNsqd]  # by connection
 
-    def connected(self, connection: int, source: str, ready_count_max: int) -> None:
+    def connected(self, connection: int, source: str, ready_count_max: int, msg_timeout_ms: int) -> None:
         port = int(source.partition("/")[0].rpartition(":")[2])
         self.read_from[connection] = self.nsqds[port - PORT]
-        super().connected(connection, source, ready_count_max)
+        super().connected(connection, source, ready_count_max, msg_timeout_ms)
 
     def received(self, connection: int, parsed: Any) -> None:
         ids = bytes(parsed.plays.ids)

@@ -12,7 +12,8 @@ import pytest
 from msgspec import Struct
 
 from actors.core.consumer.ready_count import BACKLOG_MS, ReadyCount, ReadyCounts
-from actors.sources.nsqd import OUTPUT_BUFFER_TIMEOUT_MS, BatchConnection
+from actors.sources.connection import BatchConnection
+from actors.sources.offers import OUTPUT_BUFFER_TIMEOUT_MS
 from tests.simulation import buffering_nsqd, reading
 from tests.simulation.broken_counting import DoesNotShare
 from tests.simulation.buffering_nsqd import BufferingNsqd
@@ -136,7 +137,8 @@ def test_a_lone_play_on_another_nsqd_does_not_wait_for_the_backlog(name):
 @pytest.mark.parametrize("name", MACHINES)
 def test_stops_hold_a_lone_play_up_for_as_long_as_they_last(name):
     found = drained(name, OLD_S, True)
-    assert max(found.lone_s) < 2 * STOP_S + 2.5 * BUFFER_S
+    # The consumer and both counters may be stopped one after the other.
+    assert max(found.lone_s) < 3 * STOP_S + 2.5 * BUFFER_S
 
 
 @pytest.mark.parametrize("name", MACHINES)

@@ -26,6 +26,8 @@ SEEDS = range(300)
 FOUND_BY = {
     "FinishesOnALostConnection": (13,),
     "NeverPauses": (125,),
+    "TakesEveryRefusalForATimeout": (31,),
+    "NeverLooks": (26,),
     "NeverResumes": (13,),
     "ForgetsSeenIds": (12,),
     "IgnoresRecall": (1, 12),

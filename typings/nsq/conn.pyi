@@ -1,5 +1,6 @@
 from asyncio import Future
 from collections.abc import Callable
+from socket import socket
 from typing import Any
 
 from tornado.iostream import IOStream
@@ -11,6 +12,7 @@ class AsyncConn(EventedMixin):
     port: int
     # None until `connect`, which comes before all else that is done with one, and while TLS begins.
     stream: IOStream
+    socket: socket
     last_recv_timestamp: float
     last_msg_timestamp: float
     in_flight: int

@@ -29,3 +29,15 @@ class SetReadyCount(Struct, frozen=True):
 
     connection: int
     ready_count: int
+
+
+class Reconnect(Struct, frozen=True):
+    """Close this connection, and open a new one to the same nsqd at once."""
+
+    connection: int
+
+
+class Look(Struct, frozen=True):
+    """Ask the nsqd of this connection how many messages wait. The answer is a call of `looked`."""
+
+    connection: int

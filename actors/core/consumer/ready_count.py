@@ -134,6 +134,10 @@ class ReadyCounts:
         self.paused = False
         return [] if self._stopped else self._ask_all(1)
 
+    def asked(self, connection: int) -> int:
+        """The RDY that was last set on a connection."""
+        return self._asked[connection]
+
     def pause(self) -> list[SetReadyCount]:
         """Set every RDY to 0 until `after_finish` ends the pause."""
         self.paused = True

@@ -6,6 +6,7 @@ Pure. Promises:
 - A parcel that a counter has not answered is sent again on the counter's next link, in the same order.
 - A message that is not a play is moved to the dead-letter topic first, and then counted as a dead letter.
 - The connections together ask for at most `max_in_flight` messages, or one each if they outnumber it.
+- A connection on which nsqd may count too many messages in flight is replaced (`stalls.py`).
 
 The rules do not know what a play means.
 """
@@ -19,34 +20,46 @@ from ..columns import HEX_ID_BYTES, count, pack_numbers
 from ..effects import Send
 from ..messages import Plays, Rejected
 from ..shards import counter_of
-from ..stats import ConsumerStats
+from ..stats import ConsumerStats, NsqdStats
 from . import bodies
 from .ages import OldestOfAMinute
-from .effects import DeadLetter, Finish, SetReadyCount
+from .effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .frames import BadMessage, BadStream, Parsed
 from .ready_count import ReadyCounts
+from .stalls import Stalls
 
 REJECTS_SHARD = 0  # the ledger that counts dead letters
 
 
 class Parcel(Struct, frozen=True):
-    """Messages of one connection on their way to one counter. `ids`: 16 hex digits each, packed."""
+    """Messages of one connection on their way to one counter. `ids`: 16 hex digits each, packed.
+
+    `since_ms`: when nsqd sent the messages, as far as is known.
+    """
 
     connection: int
     ids: bytes
+    since_ms: int
     message: Plays | Rejected
 
 
 class ConsumerRules:
     """The outstanding messages of one consumer, by shard and by connection."""
 
-    def __init__(self, shards: int, max_in_flight: int, ready_counts: type[ReadyCounts] = ReadyCounts):
+    def __init__(
+        self,
+        shards: int,
+        max_in_flight: int,
+        ready_counts: type[ReadyCounts] = ReadyCounts,
+        stalls: type[Stalls] = Stalls,
+    ):
         """`max_in_flight`: the most messages to ask for, over all connections."""
         self._shards = shards
         self._ready_counts = ready_counts(max_in_flight)
+        self._stalls = stalls()
         self._sources: dict[int, str] = {}
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
-        self._letters: dict[int, tuple[int, bytes, Rejected]] = {}
+        self._letters: dict[int, Parcel] = {}
         self._in_flight: dict[int, int] = {}
         self._oldest = OldestOfAMinute()
         self._numbers = 0
@@ -57,15 +70,30 @@ class ConsumerRules:
         """Messages received that no counter has answered, including those of lost connections."""
         return self._outstanding
 
+    @property
+    def failed_finishes(self) -> int:
+        """How many FINs (or REQs, or TOUCHes) the nsqds have refused."""
+        return self._stalls.failed_finishes
+
     def in_flight(self, connection: int) -> int:
         """Messages received on a connection and not finished."""
         return self._in_flight.get(connection, 0)
 
-    def connected(self, connection: int, source: str, ready_count_max: int) -> list[SetReadyCount]:
-        """Add a connection. Its number is never used again. Message ids are unique within `source`."""
+    def connected(
+        self, connection: int, source: str, ready_count_max: int, msg_timeout_ms: int, now_ms: int
+    ) -> list[SetReadyCount]:
+        """Add a connection. Its number is never used again. Message ids are unique within `source`.
+
+        nsqd gives a message again that is not finished within `msg_timeout_ms`. `now_ms` is monotonic.
+        """
         self._in_flight[connection] = 0
         self._sources[connection] = source
+        self._stalls.connected(connection, msg_timeout_ms, now_ms)
         return self._ready_counts.connected(connection, ready_count_max)
+
+    def renamed(self, connection: int, source: str) -> None:
+        """The nsqd of a connection has one more name."""
+        self._sources[connection] = source
 
     def disconnected(self, connection: int) -> list[SetReadyCount]:
         """Forget a lost connection. nsqd delivers its messages again, so they are not finished here.
@@ -74,8 +102,9 @@ class ConsumerRules:
         """
         self._in_flight.pop(connection, None)
         self._sources.pop(connection, None)
-        for number in [n for n, letter in self._letters.items() if letter[0] == connection]:
-            self._outstanding -= count(self._letters.pop(number)[1], HEX_ID_BYTES)
+        self._stalls.disconnected(connection)
+        for number in [n for n, letter in self._letters.items() if letter.connection == connection]:
+            self._outstanding -= count(self._letters.pop(number).ids, HEX_ID_BYTES)
         effects = self._ready_counts.disconnected(connection)
         return effects + self._ready_counts.after_finish(self._outstanding)
 
@@ -98,11 +127,12 @@ class ConsumerRules:
         self._outstanding += parsed.messages
         if len(parsed.plays):
             self._oldest.add(parsed.oldest_age_ms(wall_ns), now_ms)
+        since_ms = self._stalls.received(connection, now_ms)
         effects: list[Send | DeadLetter | SetReadyCount] = [
-            self._send(shard, connection, ids, message) for shard, ids, message in plays
+            self._send(shard, Parcel(connection, ids, since_ms, message)) for shard, ids, message in plays
         ]
         if parsed.bad:
-            self._letters[rejected.number] = (connection, bad_ids, rejected)
+            self._letters[rejected.number] = Parcel(connection, bad_ids, since_ms, rejected)
             effects.append(_dead_letter(rejected, connection, parsed.bad))
         in_flight, ages_ms = self._in_flight[connection], parsed.ages_ms(wall_ns)
         return effects + self._ready_counts.after_read(
@@ -113,15 +143,15 @@ class ConsumerRules:
         """Count dead letters that nsqd has acknowledged."""
         if number not in self._letters:
             return []
-        connection, ids, rejected = self._letters.pop(number)
-        return [self._send(REJECTS_SHARD, connection, ids, rejected)]
+        return [self._send(REJECTS_SHARD, self._letters.pop(number))]
 
     def drain(self) -> list[SetReadyCount]:
         """Ask for no more messages."""
+        self._stalls.stop()
         return self._ready_counts.stop()
 
-    def counted(self, shard: int, numbers: Iterable[int]) -> list[Finish | SetReadyCount]:
-        """Finish the messages of parcels that a counter has committed."""
+    def counted(self, shard: int, numbers: Iterable[int], now_ms: int) -> list[Finish | SetReadyCount]:
+        """Finish the messages of parcels that a counter has committed. `now_ms` is monotonic."""
         effects: list[Finish | SetReadyCount] = []
         for number in numbers:
             parcel = self._parcels[shard].pop(number, None)
@@ -131,6 +161,7 @@ class ConsumerRules:
             self._outstanding -= messages
             if parcel.connection in self._in_flight:
                 self._in_flight[parcel.connection] -= messages
+                self._stalls.finished(parcel.connection, parcel.ids, parcel.since_ms, now_ms)
                 effects.append(Finish(parcel.connection, parcel.ids))
         return effects + self._ready_counts.after_finish(self._outstanding)
 
@@ -142,14 +173,39 @@ class ConsumerRules:
         """Messages that a counter has not answered."""
         return sum(count(parcel.ids, HEX_ID_BYTES) for parcel in self._parcels[shard].values())
 
-    def stats(self, ready_count: int, now_ms: int) -> ConsumerStats:
-        """The statistics of this consumer. `ready_count`: the RDY of all connections."""
-        oldest_ms = self._oldest.at(now_ms)
-        return ConsumerStats(self._outstanding, len(self._in_flight), ready_count, oldest_age_ms=oldest_ms)
+    def refused(self, connection: int, error: bytes, now_ms: int) -> list[Reconnect]:
+        """nsqd refused a FIN on this connection, and says why. `now_ms` is monotonic."""
+        if connection not in self._in_flight:
+            return []
+        return self._stalls.refused(connection, error, now_ms)
 
-    def _send(self, shard: int, connection: int, ids: bytes, message: Plays | Rejected) -> Send:
-        self._parcels[shard][message.number] = Parcel(connection, ids, message)
-        return Send(counter_of(shard), message)
+    def tick(self, now_ms: int) -> list[Reconnect | Look]:
+        """Find connections that may be stalled. Call this every second or sooner. `now_ms` is monotonic."""
+        room = {
+            connection: self._ready_counts.asked(connection) - in_flight
+            for connection, in_flight in self._in_flight.items()
+        }
+        return self._stalls.tick(now_ms, room)
+
+    def looked(self, connection: int, waiting: int | None, now_ms: int) -> list[Reconnect]:
+        """A look has found how many messages wait in the nsqd of this connection; None: nobody can say."""
+        return self._stalls.looked(connection, waiting, now_ms)
+
+    def stats(self, ready_count: int, nsqds: list[NsqdStats], now_ms: int) -> ConsumerStats:
+        """The statistics of this consumer. `ready_count`: the RDY of all connections. `now_ms` is monotonic."""
+        return ConsumerStats(
+            self._outstanding,
+            len(self._in_flight),
+            ready_count,
+            nsqds,
+            self._stalls.failed_finishes,
+            self._stalls.reconnects,
+            self._oldest.at(now_ms),
+        )
+
+    def _send(self, shard: int, parcel: Parcel) -> Send:
+        self._parcels[shard][parcel.message.number] = parcel
+        return Send(counter_of(shard), parcel.message)
 
     def _next_number(self) -> int:
         self._numbers += 1

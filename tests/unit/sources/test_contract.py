@@ -24,11 +24,11 @@ class Listener:
     """Keeps what it hears, and fails if it hears what it must not hear."""
 
     def __init__(self):
-        self.connections, self.lost, self.ids, self.limits = [], [], {}, {}
+        self.connections, self.lost, self.ids, self.limits, self.errors = [], [], {}, {}, []
 
-    def connected(self, connection, source, ready_count_max):
+    def connected(self, connection, source, ready_count_max, msg_timeout_ms):
         assert connection not in self.connections, "a connection's number must be new"
-        assert source and ready_count_max >= 1
+        assert source and ready_count_max >= 1 and msg_timeout_ms >= 1
         self.connections.append(connection)
         self.limits[connection] = ready_count_max
         self.ids[connection] = []
@@ -38,6 +38,13 @@ class Listener:
         assert parsed.messages >= 1
         ids = bytes(parsed.plays.ids)
         self.ids[connection] += [ids[at : at + HEX_ID_BYTES] for at in range(0, len(ids), HEX_ID_BYTES)]
+
+    def renamed(self, connection, source):
+        assert connection in self.connections and connection not in self.lost
+
+    def refused(self, connection, error):
+        assert connection in self.connections and connection not in self.lost
+        self.errors.append(error)
 
     def disconnected(self, connection):
         assert connection in self.connections and connection not in self.lost
@@ -50,7 +57,7 @@ class Listener:
 
 
 class QueueStage:
-    """`BatchReader`, on a queue in its own process."""
+    """`NsqdSource`, on a queue in its own process."""
 
     def __init__(self, kind, path):
         self._stack = contextlib.ExitStack()

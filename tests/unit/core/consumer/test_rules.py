@@ -52,10 +52,13 @@ class Held(ConsumerRules):
         super().__init__(SHARDS, 2500, AsksForNothing)
 
     def connected(self, connection):
-        return super().connected(connection, SOURCE, 2500)
+        return super().connected(connection, SOURCE, 2500, 5000, 0)
 
     def received(self, connection, parsed):
         return super().received(connection, parsed, 0, 0)
+
+    def counted(self, shard, numbers):
+        return super().counted(shard, numbers, 0)
 
 
 def deliveries(*connections):
@@ -180,7 +183,7 @@ def test_an_acknowledgement_that_comes_twice_counts_once():
 def test_the_figures_are_what_is_held():
     one = deliveries(1, 2)
     one.received(1, read(1, 2, bad=(3,)))
-    figures = one.stats(9, 0)
+    figures = one.stats(9, [], 0)
     assert (figures.outstanding, figures.connections, figures.ready_count) == (3, 2, 9)
 
 
@@ -255,8 +258,8 @@ def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
 
 def test_dead_letters_that_go_with_their_connection_end_a_pause():
     one = ConsumerRules(SHARDS, 1)
-    one.connected(1, SOURCE, 2500)
+    one.connected(1, SOURCE, 2500, 5000, 0)
     effects = one.received(1, read(bad=(5, 6)), 0, 0)
     assert SetReadyCount(1, 0) in effects, "two messages are outstanding, and only one is allowed"
     one.disconnected(1)
-    assert one.connected(2, SOURCE, 2500) == [SetReadyCount(2, 1)]
+    assert one.connected(2, SOURCE, 2500, 5000, 0) == [SetReadyCount(2, 1)]

@@ -1,0 +1,282 @@
+"""One connection to an nsqd: pynsq's, made fast by reading a whole socket buffer at a time.
+
+pynsq does the feature negotiation. Until the connection is subscribed, pynsq reads it frame by frame. From
+then on a read takes one future, instead of two per frame, and one write sends many FINs (docs/decisions/0004
+has the measurements). The other end may be no nsqd at all, or hang: `reason` says why a connection ended.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from itertools import count as numbers_from
+from typing import Any, Protocol
+
+import nsq
+import numpy as np
+from nsq import event, protocol
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream, StreamClosedError
+
+from ..core.columns import HEX_ID_BYTES, Column, count
+from ..core.consumer.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
+from .offers import Offers
+
+READ_BYTES_MAX = 256 * 1024
+FINISH_DELAY_S = 0.002
+SILENT_TICKS_MAX = 8  # two heartbeats; a tick is a second
+LETTER_BYTES_MAX = 4 * 1024 * 1024  # an MPUB of dead letters; nsqd's max-body-size is 5 MiB
+MSG_TIMEOUT_MS = 60_000  # nsqd's own, for an nsqd that does not state it
+HTTP_WORD = int.from_bytes(b"HTTP")  # what a web server says, read as the size of a frame
+_NOT_FATAL = (b"E_FIN_FAILED", b"E_REQ_FAILED", b"E_TOUCH_FAILED")
+_serial = numbers_from(1)
+_HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
+_FIN = np.array([(b"FIN ", bytes(HEX_ID_BYTES), b"\n")], [("word", "S4"), ("id", _HEX_ID), ("end", "S1")])
+
+
+class Owner(Protocol):
+    """What a connection tells."""
+
+    def received(self, conn: "BatchConnection", parsed: Parsed) -> None:
+        """The messages of one read. May raise `BadStream`."""
+
+    def refused(self, conn: "BatchConnection", error: bytes) -> None:
+        """nsqd refused a FIN, a REQ or a TOUCH."""
+
+    def closed(self, conn: "BatchConnection") -> None:
+        """A subscribed connection has ended."""
+
+
+class BatchConnection(nsq.AsyncConn):
+    """One connection to an nsqd. It reads frame by frame until it is subscribed, then buffer by buffer."""
+
+    def __init__(self, host: str, port: int, offers: Offers):
+        """`host`: an address, because pynsq would look a name up and hold up the loop meanwhile."""
+        super().__init__(host, port, user_agent="playtally")
+        self.number = next(_serial)
+        self.reason = ""
+        self.error = b""
+        self.msg_timeout_ms = MSG_TIMEOUT_MS
+        self.acknowledgements: deque[Callable[[], None] | None] = deque()
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._offers = offers
+        self._owner: Owner | None = None
+        self._identified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._batches: _Batches | None = None
+        self._finished = bytearray()
+        self._finish_timer: object | None = None
+        self._silent_ticks = 0
+        self._has_read = False
+        self.on(event.IDENTIFY, lambda data, **_: offers.put_into(data))
+        self.on(event.IDENTIFY_RESPONSE, self._on_agreed)
+        self.on(event.READY, self._on_ready)
+        self.on(event.ERROR, self._on_error)
+        self.on(event.CLOSE, self._on_close)
+
+    async def open(self) -> None:
+        """Connect and IDENTIFY. Raises `OSError` with the reason if that fails. May be cancelled."""
+        try:
+            self.connect()
+            await self._identified
+        except BaseException:
+            self.close()
+            raise
+
+    def subscribe(self, topic: str, channel: str, parser: FrameParser, owner: Owner) -> None:
+        """Subscribe. From now on, `owner` gets all frames of a read at once."""
+        self._owner = owner
+        self.acknowledgements.append(None)  # SUB's OK
+        self._batches = _Batches(self, parser, owner)
+        self._write(protocol.subscribe(topic, channel))
+        self._batches.read_on()
+
+    def finish(self, ids: bytes) -> None:
+        """FIN these messages, 16 hexadecimal digits each.
+
+        If few messages are allowed in flight, the FINs are written at once, because nsqd waits for them.
+        Otherwise they wait for more FINs, because one write costs more time than the thousand FINs in it.
+        """
+        self._finished += ids
+        if count(self._finished, HEX_ID_BYTES) >= self.last_rdy // 4:
+            self.flush()
+        elif self._finish_timer is None:
+            self._finish_timer = IOLoop.current().call_later(FINISH_DELAY_S, self.flush)
+
+    def flush(self) -> None:
+        """Write the waiting FINs."""
+        if self._finish_timer is not None:
+            IOLoop.current().remove_timeout(self._finish_timer)
+            self._finish_timer = None
+        finished, self._finished = self._finished, bytearray()
+        if finished:
+            self._write(_fins(finished))
+
+    def publish(self, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
+        """Publish on this connection. `done` is called once nsqd has answered OK to all of them."""
+        groups = _groups(bodies)
+        for group in groups:
+            last = group is groups[-1]
+            self.acknowledgements.append(done if last else None)
+            self._write(protocol.mpub(topic, group))
+
+    def set_ready_count(self, ready_count: int) -> None:
+        """Send RDY if it differs from the last one."""
+        if ready_count != self.last_rdy and not self.stream.closed():
+            self.send_rdy(ready_count)
+
+    def answered(self, kind: int, data: bytes) -> None:
+        """Handle a frame that is not a message."""
+        if kind == protocol.FRAME_TYPE_RESPONSE and data == b"_heartbeat_":
+            self._write(protocol.nop())
+        elif kind == protocol.FRAME_TYPE_RESPONSE:
+            if self.acknowledgements:
+                done = self.acknowledgements.popleft()
+                if done is not None:
+                    done()
+        elif data.startswith(_NOT_FATAL) and self._owner is not None:
+            self._owner.refused(self, data)
+        else:
+            self._on_error(protocol.Error(data))
+
+    def tick(self) -> None:
+        """Close the connection if nothing has come for long. Call this every second.
+
+        It counts calls, not seconds: while this process is halted, nobody reads, and nsqd is not silent.
+        """
+        self._silent_ticks = 0 if self._has_read else self._silent_ticks + 1
+        self._has_read = False
+        heartbeats = 2 * self._offers.heartbeat_ms // 1000
+        if self._silent_ticks >= max(SILENT_TICKS_MAX, heartbeats):
+            self.refuse(f"no sign of life for {self._silent_ticks} s")
+
+    def has_read(self) -> None:
+        """Bytes came: nsqd lives."""
+        self._has_read = True
+
+    def refuse(self, why: str) -> None:
+        """Close a connection whose other end does not do what an nsqd does."""
+        self.reason = self.reason or why
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, if it is open."""
+        if self.stream is not None:  # None before `connect`
+            super().close()
+
+    def _on_agreed(self, data: Any, **_: object) -> None:
+        timeout_ms = data.get("msg_timeout")
+        if type(timeout_ms) is int and timeout_ms > 0:
+            self.msg_timeout_ms = timeout_ms
+
+    def _on_ready(self, **_: object) -> None:
+        if type(self.max_rdy_count) is not int or self.max_rdy_count < 1:
+            self.refuse(f"max_rdy_count = {self.max_rdy_count!r}, expected a whole number from 1")
+        elif not self._identified.done():
+            self._identified.set_result(None)
+
+    def _on_error(self, error: Exception, **_: object) -> None:
+        told = error.args[0] if error.args else b""
+        if isinstance(told, bytes):
+            self.error = told
+            self.reason = self.reason or f"nsqd says {told[:300].decode(errors='replace')}"
+        elif not self.stream.closed():  # of a closed one, pynsq says what follows from that
+            self.reason = self.reason or str(told)
+        if not self._identified.done():
+            self.close()
+
+    def _on_close(self, **_: object) -> None:
+        error = getattr(self.stream, "error", None)
+        self.reason = self.reason or str(error or "the other end closed the connection")
+        if not self._identified.done():
+            self._identified.set_exception(OSError(self.reason))
+        if self._owner is not None:
+            self._owner.closed(self)
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def _connect_callback(self, fut: asyncio.Future[IOStream]) -> None:
+        # If the connection failed, or ended meanwhile, the close callback handles it; pynsq would raise.
+        if fut.exception() is None and not self.stream.closed():
+            super()._connect_callback(fut)
+
+    def _start_read(self) -> None:
+        # Once it is identified, `subscribe` reads on. The close callback handles what is closed.
+        if not self._identified.done() and not self.stream.closed():
+            super()._start_read()
+
+    def _read_bytes(self, size: int, callback: Callable[[asyncio.Future[bytes]], None]) -> None:
+        self.has_read()
+        if 4 <= size <= FRAME_BYTES_MAX:
+            super()._read_bytes(size, callback)
+        elif size == HTTP_WORD:
+            self.refuse("a web server answers; expected nsqd's TCP port, often 4150")
+        else:
+            self.refuse(f"a frame of {size} bytes, expected 4 to {FRAME_BYTES_MAX}")
+
+    def _on_data(self, data: bytes, **kwargs: object) -> None:
+        try:
+            super()._on_data(data, **kwargs)
+        except Exception as error:  # noqa: BLE001 - pynsq would swallow it, and wait for ever
+            self.refuse(f"not understood before it was subscribed ({error!r})")
+
+    def _write(self, data: bytes) -> None:
+        # On a lost connection a FIN is of no use: nsqd delivers the message again.
+        if not self.stream.closed():
+            _ = self.send(data)  # nobody awaits the write
+
+
+class _Batches:
+    """Reads a subscribed connection: all frames of a buffer at once."""
+
+    def __init__(
+        self,
+        conn: BatchConnection,
+        parser: FrameParser,
+        owner: Owner,
+    ):
+        self._conn = conn
+        self._parser = parser
+        self._owner = owner
+        self._buffer = bytearray(READ_BYTES_MAX)
+
+    def read_on(self) -> None:
+        """Read on until the connection is closed."""
+        try:
+            read = asyncio.ensure_future(self._conn.stream.read_into(self._buffer, partial=True))
+        except StreamClosedError:
+            return
+        IOLoop.current().add_future(read, self._on_chunk)
+
+    def _on_chunk(self, read: asyncio.Future[int]) -> None:
+        if read.exception() is not None:
+            return  # closed; the close callback handles it
+        conn = self._conn
+        conn.has_read()
+        try:
+            parsed = self._parser.feed(memoryview(self._buffer)[: read.result()])
+            for kind, data in parsed.others:
+                conn.answered(kind, data)
+            if parsed.messages:
+                self._owner.received(conn, parsed)
+        except BadStream as error:
+            conn.refuse(str(error))
+        else:
+            self.read_on()
+
+
+def _fins(ids: Column) -> bytes:
+    commands = _FIN.repeat(count(ids, HEX_ID_BYTES))
+    commands["id"] = np.frombuffer(ids, _HEX_ID)
+    return commands.tobytes()
+
+
+def _groups(bodies: list[bytes]) -> list[list[bytes]]:
+    """Divide the bodies into MPUBs of a size that nsqd takes."""
+    groups: list[list[bytes]] = [[]]
+    size = 0
+    for body in bodies:
+        if groups[-1] and size + len(body) > LETTER_BYTES_MAX:
+            groups.append([])
+            size = 0
+        groups[-1].append(body)
+        size += len(body) + 4
+    return groups

@@ -1,0 +1,122 @@
+"""One "host:port" of an nsqd: it is tried for ever, and a connection to it is replaced when it is lost.
+
+Two routes may lead to one nsqd. Then one has the connection. The other closes its own before it subscribes,
+and waits until the nsqd is lost.
+"""
+
+import asyncio
+from typing import Protocol
+
+from ..system.addresses import split_address
+from .connection import BatchConnection
+from .offers import Offers
+from .places import Place, ends_of, place_of
+from .resolver import resolve
+
+HANDSHAKE_TIMEOUT_S = 5.0  # from looking the name up until nsqd has agreed; then heartbeats find a dead nsqd
+CONNECT_TIMEOUT_S = 2.0  # for one address of several
+RETRY_S = 0.25
+RETRY_S_MAX = 4.0
+STEADY_S = 10.0  # after a connection of this age, the first retry comes soon
+
+
+class Routes(Protocol):
+    """The owner of routes."""
+
+    def found(self, route: "Route", conn: BatchConnection, place: Place) -> asyncio.Event | None:
+        """A connection is agreed on. Subscribe it, or return an event if another route has that nsqd.
+
+        The event is set when that route has lost the nsqd.
+        """
+
+    def failed(self, route: "Route", reason: str) -> None:
+        """There is no connection; the route tries again."""
+
+
+class Route:
+    """One address. `place`: where it led the last time."""
+
+    def __init__(self, address: str, routes: Routes, msg_timeout_s: float, http_address: str = ""):
+        self.address = address
+        self.http_address = http_address
+        self.offers = Offers(msg_timeout_s)
+        self.place: Place | None = None
+        self.conn: BatchConnection | None = None
+        self.wants_at_once = False
+        self.was_connected = False
+        self._host, self._port = split_address(address)
+        self._routes = routes
+        self._retry_s = RETRY_S
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def cause(self) -> str:
+        """What trouble with this nsqd is called: all its routes have the same trouble."""
+        return self.place.key if self.place else self.address
+
+    async def run(self) -> None:
+        """Connect, and connect again, for ever."""
+        while True:
+            if not await self._serve():
+                await asyncio.sleep(self._retry_s)
+                self._retry_s = min(2 * self._retry_s, RETRY_S_MAX)
+
+    async def _serve(self) -> bool:
+        """Be connected as long as it lasts. Returns whether to try again at once."""
+        try:
+            conn = await self._open()
+        except OSError as error:
+            self._routes.failed(self, str(error))
+            return False
+        if conn is None:
+            return True
+        place = await self._place_of(conn)
+        if conn.ended.done():
+            self._routes.failed(self, conn.reason)
+            return False
+        lost = self._routes.found(self, conn, place)
+        if lost is not None:
+            conn.close()
+            await lost.wait()
+            return True
+        began_s = asyncio.get_running_loop().time()
+        await conn.ended
+        if asyncio.get_running_loop().time() - began_s >= STEADY_S:
+            self._retry_s = RETRY_S
+        at_once, self.wants_at_once = self.wants_at_once, False
+        return at_once
+
+    async def _open(self) -> BatchConnection | None:
+        """Return a connection that is agreed on; None if another IDENTIFY may succeed. Raises `OSError`."""
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                return await self._first_of(await resolve(self._host))
+        except TimeoutError:
+            raise OSError(f"no answer of an nsqd within {HANDSHAKE_TIMEOUT_S:g} s") from None
+
+    async def _first_of(self, addresses: list[str]) -> BatchConnection | None:
+        failed = OSError("no address")
+        for address in addresses:
+            conn = BatchConnection(address, self._port, self.offers)
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_S if address != addresses[-1] else None):
+                    await conn.open()
+                return conn
+            except TimeoutError:
+                failed = OSError(f"no answer of an nsqd within {CONNECT_TIMEOUT_S:g} s")
+            except OSError as error:
+                if self.offers.learn(conn.error):
+                    return None
+                failed = error
+        raise failed
+
+    async def _place_of(self, conn: BatchConnection) -> Place:
+        ends = ends_of(conn.socket)
+        if ends is None:
+            return Place(self.address, frozenset())
+        own, peer, port = ends
+        if own != peer:
+            return place_of(own, peer, port)
+        return await asyncio.to_thread(place_of, own, peer, port)  # reads files

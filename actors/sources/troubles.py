@@ -1,0 +1,37 @@
+"""Says what is wrong, once a minute for each cause while it lasts, and says once that it is over."""
+
+import logging
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+REPEAT_S = 60.0
+
+
+class Troubles:
+    """The causes of trouble. A cause that comes and goes is said once a minute at most, too."""
+
+    def __init__(self, clock: Callable[[], float]):
+        """`clock`: seconds since some moment, never set."""
+        self._clock = clock
+        self._said_s: dict[str, float] = {}
+        self._lasting: set[str] = set()
+
+    def wrong(self, cause: str, text: str) -> None:
+        """Something is wrong. `text` says why, and what to do."""
+        now_s = self._clock()
+        if cause not in self._said_s or now_s - self._said_s[cause] >= REPEAT_S:
+            self._said_s[cause] = now_s
+            self._lasting.add(cause)
+            log.warning("%s (said once a minute)", text)
+
+    def over(self, cause: str, text: str) -> None:
+        """It is over. Says so if it was said to be wrong."""
+        if cause in self._lasting:
+            self._lasting.discard(cause)
+            log.info("%s", text)
+
+    def forget(self, cause: str) -> None:
+        """The cause can't come any more."""
+        self._lasting.discard(cause)
+        self._said_s.pop(cause, None)
