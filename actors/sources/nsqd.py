@@ -145,9 +145,8 @@ class NsqdSource:
             return
         self._listener.disconnected(conn.number)
         if not route.wants_at_once:
-            self._troubles.wrong(
-                route.address, f"lost nsqd {route} ({conn.reason}); trying again until it answers"
-            )
+            text = f"lost nsqd {route} ({conn.reason}); trying again until it answers"
+            self._troubles.wrong(route.cause, text)
 
     # What a route tells
 

@@ -136,9 +136,14 @@ async def fetch(url: str, timeout_s: float, body_bytes_max: int) -> tuple[int, b
         decompress_response=False,
     )
     try:
-        answer = await asyncio.wait_for(client.fetch(request, raise_error=False), timeout_s)
-    except TimeoutError:
-        raise OSError(f"no answer within {timeout_s:g} s") from None
+        fetching = client.fetch(request, raise_error=False)
+        fetching.add_done_callback(lambda done: done.cancelled() or done.exception())  # then it is not logged
+        done, _ = await asyncio.wait(
+            {fetching}, timeout=timeout_s
+        )  # tornado logs what happens after a cancel
+        if not done:
+            raise OSError(f"no answer within {timeout_s:g} s")
+        answer = fetching.result()
     except (HTTPClientError, ValueError) as error:  # ValueError: a host name that cannot be one, odd bytes
         raise OSError(str(error) or type(error).__name__) from None
     finally:

@@ -37,8 +37,13 @@ def ends_of(connection: socket.socket) -> tuple[str, str, int] | None:
 
 
 def place_of(own: str, peer: str, port: int) -> Place:
-    """Return the place of a connection from our address to a peer's. Reads files if both are this machine."""
-    return found_among(listeners(port) if own == peer else set(), peer, port)
+    """Return the place of a connection from our address to a peer's. Reads files if it leads here."""
+    return found_among(listeners(port) if is_this_machine(own, peer) else set(), peer, port)
+
+
+def is_this_machine(own: str, peer: str) -> bool:
+    """Whether a connection from our address to a peer's stays on this machine."""
+    return own == peer or ipaddress.ip_address(peer.partition("%")[0]).is_loopback
 
 
 def found_among(listening: set[str], peer: str, port: int) -> Place:

@@ -10,7 +10,7 @@ from typing import Protocol
 from ..system.addresses import split_address
 from .connection import BatchConnection
 from .offers import Offers
-from .places import Place, ends_of, place_of
+from .places import Place, ends_of, is_this_machine, place_of
 from .resolver import resolve
 
 HANDSHAKE_TIMEOUT_S = 5.0  # from looking the name up until nsqd has agreed; then heartbeats find a dead nsqd
@@ -117,6 +117,9 @@ class Route:
         if ends is None:
             return Place(self.address, frozenset())
         own, peer, port = ends
-        if own != peer:
+        if not is_this_machine(own, peer):
             return place_of(own, peer, port)
-        return await asyncio.to_thread(place_of, own, peer, port)  # reads files
+        place = await asyncio.to_thread(place_of, own, peer, port)  # reads files
+        # An nsqd that ends closes its listener first, so that nobody tells which one it was.
+        known = self.place
+        return known if known is not None and place.key in known.names else place

@@ -192,7 +192,7 @@ class ConsumerRules:
         return self._stalls.looked(connection, waiting, now_ms)
 
     def stats(self, ready_count: int, nsqds: list[NsqdStats], now_ms: int) -> ConsumerStats:
-        """The statistics of this consumer. `ready_count`: the RDY of all connections. `now_ms` is monotonic."""
+        """The statistics of this consumer. `ready_count`: the sum of all RDYs. `now_ms` is monotonic."""
         return ConsumerStats(
             self._outstanding,
             len(self._in_flight),
