@@ -317,6 +317,24 @@ def test_with_an_nsqlookupd_that_is_away_or_does_not_know_the_topic_nothing_is_c
         ]
 
 
+def test_an_nsqd_that_nsqlookupd_names_is_asked_where_nsqlookupd_says_that_its_http_is(tmp_path):
+    with (
+        real_lookupd() as (tcp, lookupd),
+        open_queue("nsqd", tmp_path, f"-lookupd-tcp-address={tcp}") as nsqd,
+        open_service("embedded", tmp_path, AT_ONCE) as service,
+    ):
+        with RawClient(nsqd.tcp_address) as client:
+            client.publish("plays", PLAY)
+        service.arguments += ["--set", f'nsq.lookupd_http_addresses=["{lookupd}"]']
+        service.start()
+        status = wait_caught_up(service, 1)
+        assert (status["caught_up_is"], status["nsq"]["depth"]) == ("queue", 0)
+        assert [one["address"] for one in status["nsq"]["nsqds"]] == [nsqd.tcp_address]
+        nsqd.kill()
+        status = wait_status(service, lambda status: status["nsq"]["connections"] == 0, "the lost nsqd")
+        assert not status["caught_up"]
+
+
 # Parts of this file
 
 
