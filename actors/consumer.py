@@ -13,6 +13,7 @@ from .core.consumer.frames import Parsed
 from .core.consumer.ready_count import ReadyCounts
 from .core.consumer.rules import ConsumerRules
 from .core.consumer.stalls import Stalls
+from .core.consumer.terms import Terms
 from .core.effects import Send
 from .core.messages import ConsumerInbox
 from .core.shards import shard_number
@@ -82,10 +83,9 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         unanswered = self.rules.unanswered(shard_number(peer))
         log.info("%s is gone; keeping %d unanswered messages for it", peer, unanswered)
 
-    def connected(self, connection: int, source: str, ready_count_max: int, msg_timeout_ms: int) -> None:
+    def connected(self, connection: int, source: str, terms: Terms) -> None:
         """See `Listener`."""
-        now_ms = self.host.monotonic_ms()
-        self._perform(self.rules.connected(connection, source, ready_count_max, msg_timeout_ms, now_ms))
+        self._perform(self.rules.connected(connection, source, terms, self.host.monotonic_ms()))
 
     def renamed(self, connection: int, source: str) -> None:
         """See `Listener`."""

@@ -19,12 +19,12 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from ..core.columns import HEX_ID_BYTES, Column, count
 from ..core.consumer.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
+from .limits import Limits
 from .offers import Offers
 
 READ_BYTES_MAX = 256 * 1024
 FINISH_DELAY_S = 0.002
 SILENT_TICKS_MAX = 8  # two heartbeats; a tick is a second
-LETTER_BYTES_MAX = 4 * 1024 * 1024  # an MPUB of dead letters; nsqd's max-body-size is 5 MiB
 MSG_TIMEOUT_MS = 60_000  # nsqd's own, for an nsqd that does not state it
 HTTP_WORD = int.from_bytes(b"HTTP")  # what a web server says, read as the size of a frame
 _NOT_FATAL = (b"E_FIN_FAILED", b"E_REQ_FAILED", b"E_TOUCH_FAILED")
@@ -49,7 +49,7 @@ class Owner(Protocol):
 class BatchConnection(nsq.AsyncConn):
     """One connection to an nsqd. It reads frame by frame until it is subscribed, then buffer by buffer."""
 
-    def __init__(self, host: str, port: int, offers: Offers):
+    def __init__(self, host: str, port: int, offers: Offers, limits: Limits):
         """`host`: an address, because pynsq would look a name up and hold up the loop meanwhile."""
         super().__init__(host, port, user_agent="playtally")
         self.number = next(_serial)
@@ -59,6 +59,7 @@ class BatchConnection(nsq.AsyncConn):
         self.acknowledgements: deque[Callable[[], None] | None] = deque()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._offers = offers
+        self._limits = limits
         self._owner: Owner | None = None
         self._identified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._batches: _Batches | None = None
@@ -112,7 +113,7 @@ class BatchConnection(nsq.AsyncConn):
 
     def publish(self, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
         """Publish on this connection. `done` is called once nsqd has answered OK to all of them."""
-        groups = _groups(bodies)
+        groups = _groups(bodies, self._limits.body_bytes)
         for group in groups:
             last = group is groups[-1]
             self.acknowledgements.append(done if last else None)
@@ -269,14 +270,14 @@ def _fins(ids: Column) -> bytes:
     return commands.tobytes()
 
 
-def _groups(bodies: list[bytes]) -> list[list[bytes]]:
-    """Divide the bodies into MPUBs of a size that nsqd takes."""
+def _groups(bodies: list[bytes], bytes_max: int) -> list[list[bytes]]:
+    """Divide the bodies into MPUBs of a size that nsqd takes: a count, and each body after its size."""
     groups: list[list[bytes]] = [[]]
-    size = 0
+    size = 4
     for body in bodies:
-        if groups[-1] and size + len(body) > LETTER_BYTES_MAX:
+        if groups[-1] and size + 4 + len(body) > bytes_max:
             groups.append([])
-            size = 0
+            size = 4
         groups[-1].append(body)
-        size += len(body) + 4
+        size += 4 + len(body)
     return groups

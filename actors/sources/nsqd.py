@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core.consumer.bodies import Bodies
 from ..core.consumer.frames import FrameParser, Parsed
+from ..core.consumer.terms import Terms
 from ..system.addresses import join_address, split_address
 from . import nsqd_http
 from .connection import BatchConnection
@@ -138,6 +139,7 @@ class NsqdSource:
     def closed(self, conn: BatchConnection) -> None:
         """See `Owner`."""
         route = self._numbered.pop(conn.number)
+        route.limits.learn(conn.error)
         route.conn = None
         assert route.place is not None, "a route with a connection has a place"
         self._lost.pop(route.place.key).set()
@@ -190,7 +192,10 @@ class NsqdSource:
         route.conn = conn
         conn.subscribe(self._topic, self._channel, FrameParser(self._bodies), self)
         source = self._source_at(place)
-        self._listener.connected(conn.number, source, conn.max_rdy_count, conn.msg_timeout_ms)
+        # A message of an MPUB has a count and a size before it.
+        letter_bytes_max = max(1, min(route.limits.message_bytes, route.limits.body_bytes - 8))
+        terms = Terms(conn.max_rdy_count, conn.msg_timeout_ms, letter_bytes_max)
+        self._listener.connected(conn.number, source, terms)
         if not route.http_address:
             _ = self._spawn(self._find_http(route))
 

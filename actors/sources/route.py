@@ -9,6 +9,7 @@ from typing import Protocol
 
 from ..system.addresses import split_address
 from .connection import BatchConnection
+from .limits import Limits
 from .offers import Offers
 from .places import Place, ends_of, is_this_machine, place_of
 from .resolver import resolve
@@ -40,6 +41,7 @@ class Route:
         self.address = address
         self.http_address = http_address
         self.offers = Offers(msg_timeout_s)
+        self.limits = Limits()
         self.place: Place | None = None
         self.conn: BatchConnection | None = None
         self.wants_at_once = False
@@ -99,7 +101,7 @@ class Route:
     async def _first_of(self, addresses: list[str]) -> BatchConnection | None:
         failed = OSError("no address")
         for address in addresses:
-            conn = BatchConnection(address, self._port, self.offers)
+            conn = BatchConnection(address, self._port, self.offers, self.limits)
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S if address != addresses[-1] else None):
                     await conn.open()

@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from ..core.consumer.frames import Parsed
+from ..core.consumer.terms import Terms
 
 
 class NsqdState(Struct, frozen=True):
@@ -26,12 +27,11 @@ class NsqdState(Struct, frozen=True):
 class Listener(Protocol):
     """The owner of a source, which the source calls when something happens on a connection."""
 
-    def connected(self, connection: int, source: str, ready_count_max: int, msg_timeout_ms: int) -> None:
+    def connected(self, connection: int, source: str, terms: Terms) -> None:
         """A connection is subscribed. Its number is new. nsqd sends no message on it before its RDY is set.
 
         `source`: every name of the nsqd, sorted, separated by single spaces; then "/" and the topic. Message
-        ids are unique within one nsqd, and two sources with a common name are one nsqd. `ready_count_max` is
-        the greatest RDY allowed. nsqd gives a message again that is not finished within `msg_timeout_ms`.
+        ids are unique within one nsqd, and two sources with a common name are one nsqd.
         """
 
     def renamed(self, connection: int, source: str) -> None:

@@ -1,7 +1,9 @@
 """The source on real nsqds that crash, hang, have several names, refuse our settings, or are none at all."""
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -18,7 +20,7 @@ from actors.sources.nsqd import NsqdSource
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.queues import QueueProcess, RawClient, free_ports, open_queue, require_nsqd
 from tests.support.real_nsqd import real_lookupd
-from tests.support.services import ANY_PORTS, UNHURRIED, reading, wait_counted
+from tests.support.services import ANY_PORTS, UNHURRIED, reading, wait_counted, wait_status
 from tests.support.trouble import halt
 
 VIDEO = uuid.UUID(int=7)
@@ -116,9 +118,9 @@ class Listener:
         self.names, self.lost, self.received_by, self.timeouts_ms, self.errors = {}, [], {}, {}, []
         self.source = None
 
-    def connected(self, connection, source, ready_count_max, msg_timeout_ms):
+    def connected(self, connection, source, terms):
         self.names[connection] = source
-        self.timeouts_ms[connection] = msg_timeout_ms
+        self.timeouts_ms[connection] = terms.msg_timeout_ms
         self.received_by[connection] = 0
         self.source.set_ready_count(connection, 1)
 
@@ -440,3 +442,26 @@ def test_ipv6_addresses_are_read(tmp_path):
 
     with open_queue("nsqd", tmp_path, f"--tcp-address=[::1]:{port}") as queue:
         asyncio.run(scene(queue))
+
+
+@pytest.mark.parametrize(
+    ("option", "size"), [("--max-msg-size=1024", 1000), ("--max-msg-size=20000000", 17 << 20)]
+)
+def test_a_message_that_can_be_no_dead_letter_as_it_is_is_cut_finished_and_counted(option, size, tmp_path):
+    body = b"\xff" * size
+    with (
+        open_queue("nsqd", tmp_path, option) as queue,
+        Service(tmp_path / "state", [*ANY_PORTS, reading(queue.tcp_address)]) as service,
+    ):
+        queue.post("/pub?topic=plays", body)
+        put(queue, 3)
+        wait_status(service, lambda status: status["plays"]["dead_lettered"] == 1, "the letter to be counted")
+        wait_counted(service, 3)
+        wait_until(lambda: queue.unfinished("plays", "playtally") == 0, "all to be finished")
+        with RawClient(queue.tcp_address) as client:
+            client.subscribe("plays.dead", "a-test", 1)
+            letter = json.loads(client.message().body)
+        assert (letter["body_bytes"], letter["body_sha256"]) == (size, hashlib.sha256(body).hexdigest())
+        assert body.startswith(base64.b64decode(letter["body_start_base64"]))
+        (consumer,) = [one for one in service.status()["children"] if one["id"] == "consumer"]
+        assert consumer["incarnation"] == 1

@@ -11,6 +11,7 @@ from actors.core.columns import HEX_ID_BYTES
 from actors.core.consumer.bodies import Bodies
 from actors.core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from actors.core.consumer.frames import FrameParser, Parsed
+from actors.core.consumer.terms import Terms
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.effects import Commit
 from actors.core.counter.ledger import LedgerChanges, Tallies
@@ -27,6 +28,7 @@ from .nsqd import MAX_READY_COUNT
 from .outside import MESSAGE_TIMEOUT_MS
 from .process import Process
 
+TERMS = Terms(MAX_READY_COUNT, MESSAGE_TIMEOUT_MS)
 _bodies = Bodies()  # what a body means does not depend on the run
 
 
@@ -153,7 +155,7 @@ class Source:
         connection = Connection(next(self._numbers), queue)
         self.connections[connection.number] = connection
         self._world.outside.connect(self, connection)
-        self._listener.connected(connection.number, queue.source, MAX_READY_COUNT, MESSAGE_TIMEOUT_MS)
+        self._listener.connected(connection.number, queue.source, TERMS)
 
     def disconnected(self, connection: Connection) -> None:
         """Handle a lost connection."""

@@ -219,10 +219,10 @@ class _Watched(Consumer):
     nsqds: list[BufferingNsqd]
     read_from: dict[int, BufferingNsqd]  # by connection
 
-    def connected(self, connection: int, source: str, ready_count_max: int, msg_timeout_ms: int) -> None:
+    def connected(self, connection: int, source: str, terms: Any) -> None:
         port = int(source.partition("/")[0].rpartition(":")[2])
         self.read_from[connection] = self.nsqds[port - PORT]
-        super().connected(connection, source, ready_count_max, msg_timeout_ms)
+        super().connected(connection, source, terms)
 
     def received(self, connection: int, parsed: Any) -> None:
         ids = bytes(parsed.plays.ids)

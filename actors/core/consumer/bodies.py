@@ -6,6 +6,7 @@ senders add some. msgspec reads nearly all bodies. Those that it refuses are rea
 
 import base64
 import contextlib
+import hashlib
 import json
 
 import msgspec
@@ -19,6 +20,13 @@ LETTER_BYTES_MAX = 1024 * 1024  # nsqd's max-msg-size, unless set otherwise
 TEMPLATES_MAX = 256
 TEMPLATE_BODY_BYTES_MAX = 4096
 LETTER_PART_BYTES = 512 * 1024  # with base64, a part fits into LETTER_BYTES_MAX
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """What is known of a body of which only the start was kept: its length and its SHA-256."""
+
+    body_bytes: int
+    sha256: str
 
 
 class _Play(msgspec.Struct):
@@ -94,13 +102,25 @@ def reason(body: bytes) -> str:
     raise ValueError("it is a play")
 
 
-def dead_letters(body: bytes, source: str, message_id: str, arrived_ns: int, why: str) -> list[bytes]:
-    """The dead letters for a body: JSON with the body and the reason, in parts if the body is large.
+def dead_letters(
+    body: bytes, facts: dict[str, object], bytes_max: int = LETTER_BYTES_MAX, cut: Cut | None = None
+) -> list[bytes]:
+    """The dead letters for a body: JSON with the facts and the body, in parts if the body is large.
 
     The key `body` holds the text. `body_base64` replaces it if the body is not UTF-8, is cut into parts, or
     would be too large with its control characters escaped: nsqd closes the connection on such a message.
+
+    nsqd may take no letter of more than `bytes_max`, and of a `cut` body only the start is known. Then there
+    is one letter, with the start of the body in `body_start_base64`, its length and its SHA-256.
     """
-    facts = {"reason": why, "source": source, "id": message_id, "arrived_at_ns": arrived_ns}
+    letters = _whole_letters(body, facts) if cut is None else []
+    if letters and all(len(letter) <= bytes_max for letter in letters):
+        return letters
+    whole = cut or Cut(len(body), hashlib.sha256(body).hexdigest())
+    return [_cut_letter(body, facts, whole, min(bytes_max, LETTER_BYTES_MAX))]
+
+
+def _whole_letters(body: bytes, facts: dict[str, object]) -> list[bytes]:
     parts = [body[at : at + LETTER_PART_BYTES] for at in range(0, len(body), LETTER_PART_BYTES)]
     if len(parts) <= 1:
         letter = _text_letter(facts, body)
@@ -109,6 +129,19 @@ def dead_letters(body: bytes, source: str, message_id: str, arrived_ns: int, why
         _json(facts | {"part": number, "parts": len(parts), "body_base64": base64.b64encode(part).decode()})
         for number, part in enumerate(parts, 1)
     ]
+
+
+def _cut_letter(start: bytes, facts: dict[str, object], cut: Cut, bytes_max: int) -> bytes:
+    """One letter of at most `bytes_max`. It leaves out what does not fit, last the message's id."""
+    facts = facts | {"body_bytes": cut.body_bytes, "body_sha256": cut.sha256, "body_start_base64": ""}
+    for key in ("", "source", "reason", "body_start_base64", "arrived_at_ns", "body_bytes", "body_sha256"):
+        facts.pop(key, None)
+        room = bytes_max - len(_json(facts))
+        if room >= 0:
+            if "body_start_base64" in facts:
+                facts["body_start_base64"] = base64.b64encode(start[: room // 4 * 3]).decode()
+            return _json(facts)
+    return _json(facts)[:bytes_max]
 
 
 def _text_letter(facts: dict[str, object], body: bytes) -> bytes | None:

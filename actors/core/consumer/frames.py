@@ -5,11 +5,14 @@ Pure: bytes in, columns out. The layouts are NSQ's (clients/tcp_protocol_spec):
     frame     size(4) type(4) data(size - 4)           type 0 response, 1 error, 2 message
     message   stamp ns(8) attempts(2) id(16 hex digits) body
 
-A frame larger than `FRAME_BYTES_MAX`, or smaller than its own head, raises `BadStream` as soon as its head is
-received: the bytes after it can't be trusted, and the connection has to be closed. The pieces of a large
-frame are joined once, when its last byte is received: joining them at every read would cost quadratic time.
+A frame that is smaller than its own head, or larger than `FRAME_BYTES_MAX` and no message, raises `BadStream`
+as soon as its head is received: the bytes after it can't be trusted, and the connection has to be closed. A
+message that is larger is read through: only its start, its length and its SHA-256 are kept. The pieces of a
+large frame are joined once, when its last byte is received: joining them at every read would cost quadratic
+time.
 """
 
+import hashlib
 from functools import lru_cache
 from struct import Struct as Layout
 
@@ -17,13 +20,14 @@ import msgspec
 import numpy as np
 
 from ..columns import HEX_ID_BYTES
-from .bodies import Bodies
+from .bodies import Bodies, Cut
 from .plays import PlayColumns
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024  # nsqd's own limit, max-msg-size, is 1 MiB unless set otherwise
 MESSAGE_TYPE = 2
 ALIKE_MIN = 32  # fewer messages than this are parsed faster one by one
 ALIKE_MAX = 4096  # compare at most this many messages at once, beginning with the current one
+START_BYTES = 64 * 1024  # how much is kept of a body that is too large
 _frame_head = Layout(">ii")  # size, type
 _message_head = Layout(">iiq")  # size, type, stamp
 _ID_AT = 18
@@ -35,11 +39,12 @@ class BadStream(ValueError):
 
 
 class BadMessage(msgspec.Struct, frozen=True):
-    """A message that is not a play."""
+    """A message that is not a play. `cut`: the body is only the start of a body that is too large to keep."""
 
     id: bytes
     arrived_ns: int
     body: bytes
+    cut: Cut | None = None
 
 
 class Parsed(msgspec.Struct):
@@ -76,20 +81,34 @@ class FrameParser:
         self._rest: list[bytes] = []
         self._rest_bytes = 0
         self._awaited_bytes = _frame_head.size
+        self._large: _LargeMessage | None = None
 
     def feed(self, arrived: bytes | memoryview) -> Parsed:
         """Parse the bytes of one read. Raises `BadStream` if a frame has an impossible size."""
         parsed = Parsed()
+        rest: bytes | memoryview | None = arrived
+        while rest is not None:
+            if self._large is not None:
+                rest = self._read_through(self._large, rest, parsed)
+            else:
+                rest = self._parse(rest, parsed)
+        return parsed
+
+    def _parse(self, arrived: bytes | memoryview, parsed: Parsed) -> bytes | None:
+        """Parse bytes that begin where a frame begins, or go on where the last ones ended.
+
+        Returns the bytes after the head of a message that is too large to keep, if there is one.
+        """
         if self._rest_bytes + len(arrived) < self._awaited_bytes:
             self._rest.append(bytes(arrived))
             self._rest_bytes += len(arrived)
-            return parsed
+            return None
         data = b"".join([*self._rest, arrived])
         end, at = len(data), 0
         while at + 16 <= end:
             size, kind, _ = _message_head.unpack_from(data, at)
             if size > FRAME_BYTES_MAX or size < _size_min(kind):
-                raise _wrong_size(size, kind)
+                break
             if at + 4 + size > end:
                 break
             if kind == MESSAGE_TYPE:
@@ -100,9 +119,25 @@ class FrameParser:
                 parsed.others.append((kind, data[at + 8 : at + 4 + size]))
                 at += 4 + size
         at = self._short_frames(data, at, end, parsed)
+        if self._awaited_bytes == _BODY_AT <= end - at:
+            self._large = _LargeMessage(data[at : at + _BODY_AT])
+            self._rest, self._rest_bytes, self._awaited_bytes = [], 0, _frame_head.size
+            return data[at + _BODY_AT :]
         self._rest = [data[at:]] if at < end else []
         self._rest_bytes = end - at
-        return parsed
+        return None
+
+    def _read_through(
+        self, large: "_LargeMessage", arrived: bytes | memoryview, parsed: Parsed
+    ) -> bytes | memoryview | None:
+        """Read on in a message that is too large. Returns the bytes after the message, when it has ended."""
+        taken = min(len(arrived), large.left_bytes)
+        large.take(arrived[:taken])
+        if large.left_bytes:
+            return None
+        parsed.bad.append(large.message())
+        self._large = None
+        return arrived[taken:]
 
     def _messages_alike(self, data: bytes, at: int, end: int, size: int, plays: PlayColumns) -> int:
         """Parse consecutive plays of one size and template. Returns where the next frame begins.
@@ -153,6 +188,9 @@ class FrameParser:
         self._awaited_bytes = _frame_head.size
         while at + _frame_head.size <= end:
             size, kind = _frame_head.unpack_from(data, at)
+            if kind == MESSAGE_TYPE and size > FRAME_BYTES_MAX:
+                self._awaited_bytes = _BODY_AT
+                break
             if not _size_min(kind) <= size <= FRAME_BYTES_MAX:
                 raise _wrong_size(size, kind)
             if at + 4 + size > end:
@@ -161,6 +199,28 @@ class FrameParser:
             parsed.others.append((kind, data[at + 8 : at + 4 + size]))
             at += 4 + size
         return at
+
+
+class _LargeMessage:
+    """A message that is too large to keep: its body is read through, and its start is kept."""
+
+    def __init__(self, head: bytes):
+        size, _, self._stamp = _message_head.unpack_from(head, 0)
+        self._id = head[_ID_AT:]
+        self._body_bytes = self.left_bytes = size + 4 - len(head)
+        self._start = bytearray()
+        self._digest = hashlib.sha256()
+
+    def take(self, piece: bytes | memoryview) -> None:
+        """Take the next bytes of the body."""
+        self.left_bytes -= len(piece)
+        self._digest.update(piece)
+        self._start += piece[: START_BYTES - len(self._start)]
+
+    def message(self) -> BadMessage:
+        """The message, when the whole body was taken."""
+        cut = Cut(self._body_bytes, self._digest.hexdigest())
+        return BadMessage(self._id, self._stamp, bytes(self._start), cut)
 
 
 @lru_cache(maxsize=4096)

@@ -24,10 +24,12 @@ from ..stats import ConsumerStats, NsqdStats
 from . import bodies
 from .ages import OldestOfAMinute
 from .effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
-from .frames import BadMessage, BadStream, Parsed
+from .frames import FRAME_BYTES_MAX, BadMessage, BadStream, Parsed
 from .ready_count import ReadyCounts
 from .stalls import Stalls
+from .terms import Terms
 
+TOO_LARGE = f"the message is larger than {FRAME_BYTES_MAX // 2**20} MiB"
 REJECTS_SHARD = 0  # the ledger that counts dead letters
 
 
@@ -58,6 +60,7 @@ class ConsumerRules:
         self._ready_counts = ready_counts(max_in_flight)
         self._stalls = stalls()
         self._sources: dict[int, str] = {}
+        self._letter_bytes_max: dict[int, int] = {}
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
         self._letters: dict[int, Parcel] = {}
         self._in_flight: dict[int, int] = {}
@@ -79,17 +82,16 @@ class ConsumerRules:
         """Messages received on a connection and not finished."""
         return self._in_flight.get(connection, 0)
 
-    def connected(
-        self, connection: int, source: str, ready_count_max: int, msg_timeout_ms: int, now_ms: int
-    ) -> list[SetReadyCount]:
+    def connected(self, connection: int, source: str, terms: Terms, now_ms: int) -> list[SetReadyCount]:
         """Add a connection. Its number is never used again. Message ids are unique within `source`.
 
-        nsqd gives a message again that is not finished within `msg_timeout_ms`. `now_ms` is monotonic.
+        `now_ms` is monotonic.
         """
         self._in_flight[connection] = 0
         self._sources[connection] = source
-        self._stalls.connected(connection, msg_timeout_ms, now_ms)
-        return self._ready_counts.connected(connection, ready_count_max)
+        self._letter_bytes_max[connection] = terms.letter_bytes_max
+        self._stalls.connected(connection, terms.msg_timeout_ms, now_ms)
+        return self._ready_counts.connected(connection, terms.ready_count_max)
 
     def renamed(self, connection: int, source: str) -> None:
         """The nsqd of a connection has one more name."""
@@ -102,6 +104,7 @@ class ConsumerRules:
         """
         self._in_flight.pop(connection, None)
         self._sources.pop(connection, None)
+        self._letter_bytes_max.pop(connection, None)
         self._stalls.disconnected(connection)
         for number in [n for n, letter in self._letters.items() if letter.connection == connection]:
             self._outstanding -= count(self._letters.pop(number).ids, HEX_ID_BYTES)
@@ -133,7 +136,7 @@ class ConsumerRules:
         ]
         if parsed.bad:
             self._letters[rejected.number] = Parcel(connection, bad_ids, since_ms, rejected)
-            effects.append(_dead_letter(rejected, connection, parsed.bad))
+            effects.append(_dead_letter(rejected, connection, parsed.bad, self._letter_bytes_max[connection]))
         in_flight, ages_ms = self._in_flight[connection], parsed.ages_ms(wall_ns)
         return effects + self._ready_counts.after_read(
             connection, self._outstanding, in_flight, now_ms, ages_ms
@@ -212,13 +215,19 @@ class ConsumerRules:
         return self._numbers
 
 
-def _dead_letter(rejected: Rejected, connection: int, bad: list[BadMessage]) -> DeadLetter:
+def _dead_letter(rejected: Rejected, connection: int, bad: list[BadMessage], bytes_max: int) -> DeadLetter:
     reasons: dict[str, int] = {}
     letters: list[bytes] = []
     for one in bad:
-        why = bodies.reason(one.body)
+        why = bodies.reason(one.body) if one.cut is None else TOO_LARGE
         reasons[why] = reasons.get(why, 0) + 1
-        letters += bodies.dead_letters(one.body, rejected.source, one.id.decode(), one.arrived_ns, why)
+        facts = {
+            "reason": why,
+            "source": rejected.source,
+            "id": one.id.decode(),
+            "arrived_at_ns": one.arrived_ns,
+        }
+        letters += bodies.dead_letters(one.body, facts, bytes_max, one.cut)
     return DeadLetter(rejected.number, connection, letters, reasons)
 
 

@@ -26,11 +26,11 @@ class Listener:
     def __init__(self):
         self.connections, self.lost, self.ids, self.limits, self.errors = [], [], {}, {}, []
 
-    def connected(self, connection, source, ready_count_max, msg_timeout_ms):
+    def connected(self, connection, source, terms):
         assert connection not in self.connections, "a connection's number must be new"
-        assert source and ready_count_max >= 1 and msg_timeout_ms >= 1
+        assert source and min(terms.ready_count_max, terms.msg_timeout_ms, terms.letter_bytes_max) >= 1
         self.connections.append(connection)
-        self.limits[connection] = ready_count_max
+        self.limits[connection] = terms.ready_count_max
         self.ids[connection] = []
 
     def received(self, connection, parsed):

@@ -1,6 +1,7 @@
 """Message bodies: plays in all forms; a reason for every other body; dead letters that nsqd accepts."""
 
 import base64
+import hashlib
 import json
 
 import pytest
@@ -206,8 +207,16 @@ def test_the_shapes_that_are_remembered_are_bounded():
     assert len(read._templates) <= bodies.TEMPLATES_MAX
 
 
+FACTS = {
+    "reason": "because",
+    "source": "127.0.0.1:4150/plays",
+    "id": "0123456789abcdef",
+    "arrived_at_ns": 17,
+}
+
+
 def letters_of(body):
-    letters = dead_letters(body, "127.0.0.1:4150/plays", "0123456789abcdef", 17, "because")
+    letters = dead_letters(body, FACTS)
     assert all(len(letter) <= NSQD_MESSAGE_BYTES_MAX for letter in letters)
     return [json.loads(letter) for letter in letters]
 
@@ -228,6 +237,38 @@ def test_a_dead_letter_of_bytes_that_are_no_text_carries_them_as_base64():
     (letter,) = letters_of(b"\xff\x00")
     assert base64.b64decode(letter["body_base64"]) == b"\xff\x00"
     assert "body" not in letter
+
+
+@pytest.mark.parametrize("size", [1000, 1024, 100_000, 2_000_000])
+@pytest.mark.parametrize("bytes_max", [1024, 400, 250, 150, 100, 30, 1])
+def test_a_letter_that_nsqd_would_not_take_is_cut_and_says_length_and_hash(size, bytes_max):
+    body = b"x" * size
+    (text,) = dead_letters(body, FACTS, bytes_max)
+    assert 0 < len(text) <= bytes_max
+    if bytes_max >= 250:
+        letter = json.loads(text)
+        assert letter["id"] == FACTS["id"]
+        assert letter["body_bytes"] == size
+        assert letter["body_sha256"] == hashlib.sha256(body).hexdigest()
+        start = base64.b64decode(letter.get("body_start_base64", ""))
+        assert body.startswith(start)
+        assert bytes_max < 400 or len(text) > bytes_max - 8, "as much of the body as there is room for"
+    elif bytes_max >= 30:
+        assert b'"id": "0123456789abcdef"' in text
+
+
+def test_a_letter_that_fits_is_not_cut():
+    (text,) = dead_letters(b"x" * 100, FACTS, 1024)
+    assert json.loads(text)["body"] == "x" * 100
+
+
+def test_of_a_body_that_was_not_kept_the_start_is_told():
+    cut = bodies.Cut(20_000_000, "ab" * 32)
+    (text,) = dead_letters(b"\xff" * 1000, FACTS, 1024 * 1024, cut)
+    letter = json.loads(text)
+    assert (letter["body_bytes"], letter["body_sha256"]) == (20_000_000, "ab" * 32)
+    assert base64.b64decode(letter["body_start_base64"]) == b"\xff" * 1000
+    assert letter["reason"] == "because"
 
 
 def test_an_empty_body_makes_one_letter():

@@ -1,5 +1,6 @@
 """NSQ's frames, in a stream cut anywhere, compared with a naive parser."""
 
+import hashlib
 import struct
 import uuid
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.core.consumer import frames
-from actors.core.consumer.bodies import Bodies, NotAPlay, decode
+from actors.core.consumer.bodies import Bodies, Cut, NotAPlay, decode
 from actors.core.consumer.frames import ALIKE_MAX, ALIKE_MIN, FRAME_BYTES_MAX, MESSAGE_TYPE, FrameParser
 from tests.support.work import builtin_calls, lines_run
 
@@ -42,7 +43,7 @@ def naive(data):
     found = []
     while len(data) >= 8:
         size, kind = struct.unpack(">ii", data[:8])
-        if size > FRAME_BYTES_MAX or size < (30 if kind == MESSAGE_TYPE else 4):
+        if (size > FRAME_BYTES_MAX and kind != MESSAGE_TYPE) or size < (30 if kind == MESSAGE_TYPE else 4):
             return [*found, None]
         if len(data) < 4 + size:
             break
@@ -143,6 +144,8 @@ def test_every_cut_of_a_stream_gives_the_same():
 @pytest.mark.parametrize("size", [-(2**31), -1, 0, 3, FRAME_BYTES_MAX + 1, 2**31 - 1])
 @pytest.mark.parametrize("kind", [0, 1, MESSAGE_TYPE, -1])
 def test_a_size_that_no_frame_can_have_is_refused_as_soon_as_it_is_there(size, kind):
+    if kind == MESSAGE_TYPE and size > FRAME_BYTES_MAX:
+        return  # a message of any size is read through
     head = struct.pack(">ii", size, kind)
     for before in (b"", message(1, play(1)), frame(0, b"OK")):
         for behind in (b"", bytes(30)):
@@ -168,6 +171,33 @@ def test_a_message_with_no_body_is_a_message():
 def test_the_largest_frame_is_taken():
     body = bytes(FRAME_BYTES_MAX - 30)
     assert parser().feed(message(1, body)).messages == 1
+
+
+@pytest.mark.parametrize("piece_bytes", [64 * 1024, 256 * 1024, 1 << 30])
+@pytest.mark.parametrize("cut", [0, 7, 8, 16, 33, 34, 35])
+def test_a_message_that_is_too_large_is_read_through_and_its_start_kept(piece_bytes, cut):
+    body = b"0123456789abcdef" * (FRAME_BYTES_MAX // 16) + b"!"
+    before, behind = message(1, play(1)), message(3, play(3)) + frame(0, b"OK")
+    data = before + message(2, body) + behind
+    at = len(before) + cut
+    pieces = [data[:at], *(data[one : one + piece_bytes] for one in range(at, len(data), piece_bytes))]
+    one, bad, plays, others = parser(), [], 0, []
+    for piece in pieces:
+        parsed = one.feed(memoryview(piece))
+        bad += parsed.bad
+        plays += len(parsed.plays)
+        others += parsed.others
+        assert one._rest_bytes <= 100, "nothing of it is kept"
+    (large,) = bad
+    assert (large.id, large.body) == (b"%016x" % 2, body[: frames.START_BYTES])
+    assert large.cut == Cut(len(body), hashlib.sha256(body).hexdigest())
+    assert (plays, others) == (2, [(0, b"OK")])
+
+
+def test_two_messages_that_are_too_large_in_a_row_are_two():
+    body = bytes(FRAME_BYTES_MAX)
+    parsed = parser().feed(message(1, body) + message(2, body + b"x"))
+    assert [one.cut.body_bytes for one in parsed.bad] == [len(body), len(body) + 1]
 
 
 def test_a_large_frame_in_small_reads_is_put_together_once():

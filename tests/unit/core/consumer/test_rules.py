@@ -11,6 +11,7 @@ from actors.core.consumer.effects import DeadLetter, Finish, SetReadyCount
 from actors.core.consumer.frames import BadMessage, BadStream, Parsed
 from actors.core.consumer.ready_count import ReadyCounts
 from actors.core.consumer.rules import REJECTS_SHARD, ConsumerRules
+from actors.core.consumer.terms import Terms
 from actors.core.effects import Send
 from actors.core.messages import Plays, Rejected
 from actors.core.shards import counter_of, shard_of
@@ -52,7 +53,7 @@ class Held(ConsumerRules):
         super().__init__(SHARDS, 2500, AsksForNothing)
 
     def connected(self, connection):
-        return super().connected(connection, SOURCE, 2500, 5000, 0)
+        return super().connected(connection, SOURCE, Terms(), 0)
 
     def received(self, connection, parsed):
         return super().received(connection, parsed, 0, 0)
@@ -258,8 +259,8 @@ def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
 
 def test_dead_letters_that_go_with_their_connection_end_a_pause():
     one = ConsumerRules(SHARDS, 1)
-    one.connected(1, SOURCE, 2500, 5000, 0)
+    one.connected(1, SOURCE, Terms(), 0)
     effects = one.received(1, read(bad=(5, 6)), 0, 0)
     assert SetReadyCount(1, 0) in effects, "two messages are outstanding, and only one is allowed"
     one.disconnected(1)
-    assert one.connected(2, SOURCE, 2500, 5000, 0) == [SetReadyCount(2, 1)]
+    assert one.connected(2, SOURCE, Terms(), 0) == [SetReadyCount(2, 1)]
