@@ -147,7 +147,7 @@ def check(body: bytes, memory: Bodies) -> None:
     except NotAPlay as why:
         assert expected is None, why
         assert reason(body) == str(why)
-        (letter,) = dead_letters(body, "nsqd/plays", "0" * 16, 1, str(why))
+        (letter,) = dead_letters(body, {"reason": str(why)})
         assert json.loads(letter)["reason"] == str(why)
 
 

@@ -201,7 +201,7 @@ def test_two_messages_that_are_too_large_in_a_row_are_two():
 
 
 def test_a_large_frame_in_small_reads_is_put_together_once():
-    data, one, messages = message(1, bytes(1 << 20)), parser(), []
+    data, one, messages = message(1, b"x" * (1 << 20)), parser(), []
 
     def read():
         messages.extend(one.feed(data[at : at + 1024]).messages for at in range(0, len(data), 1024))
