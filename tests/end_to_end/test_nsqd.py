@@ -95,7 +95,12 @@ def test_a_connection_on_which_nsqd_counts_too_many_is_replaced_and_read_at_once
             reading.source.finish(first, listener.ids)
             await until(lambda: len(listener.errors) == 20, "20 refusals")
             assert all(error.startswith(b"E_FIN_FAILED FIN ") for error in listener.errors)
+            assert in_flight(queue) == 20
             reading.source.set_ready_count(first, 1)
+            await until(
+                lambda: queue.channel("plays", "playtally")["clients"][0]["ready_count"] == 1, "RDY to arrive"
+            )
+            await asyncio.sleep(0.5)  # nsqd's other goroutine learns of it
             await asyncio.to_thread(put, queue, 1)
             await asyncio.sleep(0.5)
             assert listener.received_plays == 40, "nsqd is stalled"
@@ -465,3 +470,20 @@ def test_a_message_that_can_be_no_dead_letter_as_it_is_is_cut_finished_and_count
         assert body.startswith(base64.b64decode(letter["body_start_base64"]))
         (consumer,) = [one for one in service.status()["children"] if one["id"] == "consumer"]
         assert consumer["incarnation"] == 1
+
+
+def test_a_port_that_is_no_nsqds_is_said_once_with_what_to_do(tmp_path, caplog):
+    async def scene(queue):
+        async with Reading(queue.http_address, "a..b:4150", "127.0.0.1:1", queue.tcp_address) as reading:
+            await until(lambda: reading.listener.open, "a connection")
+            await asyncio.sleep(3)  # many more attempts
+            assert [state.address for state in reading.source.nsqds if state.connection] == [
+                queue.tcp_address
+            ]
+
+    with open_queue("nsqd", tmp_path) as queue:
+        asyncio.run(scene(queue))
+        said = warnings_of(caplog)
+        assert len(said) == 3, said
+        (web,) = [line for line in said if queue.http_address in line]
+    assert "a web server answers; expected nsqd's TCP port, often 4150" in web
