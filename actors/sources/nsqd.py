@@ -79,10 +79,10 @@ class NsqdSource:
         for route in self._routes.values():
             key = route.place.key if route.place else route.address
             if route.conn is not None:
-                state = NsqdState(route.address, route.http_address, route.conn.number, route.conn.last_rdy)
+                state = NsqdState(route.address, self._http_of(route), route.conn.number, route.conn.last_rdy)
                 states[key] = state
             else:
-                states.setdefault(key, NsqdState(route.address, route.http_address, None, 0))
+                states.setdefault(key, NsqdState(route.address, self._http_of(route), None, 0))
         return list(states.values())
 
     def set_ready_count(self, connection: int, ready_count: int) -> None:
@@ -211,11 +211,18 @@ class NsqdSource:
     async def _ask(self, route: Route | None, done: Callable[[int | None], None]) -> None:
         stats = None
         if route is not None:
-            if not route.http_address:
+            if not self._http_of(route):
                 await self._find_http(route)
-            if route.http_address:
-                stats = await nsqd_http.stats(route.http_address, self._topic, self._channel)
+            if http_address := self._http_of(route):
+                stats = await nsqd_http.stats(http_address, self._topic, self._channel)
         done(stats.waiting if stats else None)
+
+    def _http_of(self, route: Route) -> str:
+        """The HTTP address of a route's nsqd: the route's, or that of another route to it; "" without one."""
+        same = [
+            one for one in self._routes.values() if route.place and one.place and one.cause == route.cause
+        ]
+        return next((one.http_address for one in (route, *same) if one.http_address), "")
 
     async def _find_http(self, route: Route) -> None:
         """Take the port after an nsqd's TCP port for its HTTP port only if what answers there says so."""

@@ -74,7 +74,11 @@ class Route:
             return False
         if conn is None:
             return True
-        place = await self._place_of(conn)
+        try:
+            place = await self._place_of(conn)
+        except BaseException:
+            conn.close()
+            raise
         if conn.ended.done():
             self._routes.failed(self, conn.reason)
             return False

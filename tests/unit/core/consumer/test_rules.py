@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.core.columns import unpack_ids, unpack_numbers, unpack_videos
-from actors.core.consumer.effects import DeadLetter, Finish, SetReadyCount
+from actors.core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from actors.core.consumer.frames import BadMessage, BadStream, Parsed
 from actors.core.consumer.ready_count import ReadyCounts
 from actors.core.consumer.rules import REJECTS_SHARD, ConsumerRules
@@ -264,3 +264,27 @@ def test_dead_letters_that_go_with_their_connection_end_a_pause():
     assert SetReadyCount(1, 0) in effects, "two messages are outstanding, and only one is allowed"
     one.disconnected(1)
     assert one.connected(2, SOURCE, Terms(), 0) == [SetReadyCount(2, 1)]
+
+
+def test_plays_that_come_after_a_new_name_is_known_carry_it():
+    one = deliveries(1)
+    one.renamed(1, "127.0.0.1:4150 localhost:4150/plays")
+    (send,) = one.received(1, read(1))
+    assert send.message.source == "127.0.0.1:4150 localhost:4150/plays"
+
+
+def test_a_connection_on_which_nsqd_counts_too_many_is_replaced():
+    one = deliveries(1)
+    assert one.refused(1, b"E_FIN_FAILED FIN %b failed" % message_id(1), 10_000) == [Reconnect(1)]
+    assert one.refused(2, b"E_FIN_FAILED", 10_000) == [], "that connection is gone"
+    figures = one.stats(0, [])
+    assert (figures.failed_finishes, figures.reconnects) == (1, 1)
+
+
+def test_nsqd_is_asked_what_waits_only_if_it_may_send_more():
+    one = ConsumerRules(SHARDS, 2500)
+    one.connected(1, SOURCE, Terms(), 0)
+    (send,) = [effect for effect in one.received(1, read(1), 0, 0) if isinstance(effect, Send)]
+    assert one.tick(10_000) == [], "one message is in flight, and RDY is 1"
+    one.counted(0, [send.message.number], 10_000)
+    assert one.tick(10_500) == [Look(1)]
