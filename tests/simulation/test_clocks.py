@@ -31,6 +31,12 @@ def test_a_deadline_is_kept_whatever_the_clock_is_set_to(jump_ms):
     assert max(told_after_ms(jump_ms)) <= DEADLINE_MS
 
 
+@pytest.mark.parametrize("jump_ms", [-HOUR_MS, -5000, 5000, HOUR_MS])
+def test_a_deadline_is_kept_when_the_dispatcher_starts_again_after_the_clock_was_set(jump_ms):
+    killed = Fault(Kind.KILL, SET_MS + 1000, "dispatcher")
+    assert max(told_after_ms(jump_ms, killed)) <= DEADLINE_MS
+
+
 @pytest.mark.parametrize("jump_ms", [-HOUR_MS, HOUR_MS])
 def test_a_client_that_fails_is_tried_again_as_soon_as_ever_when_the_clock_is_set_meanwhile(jump_ms):
     refuses = Fault(Kind.CLIENT_REFUSES, 0, lasts_ms=10_000)

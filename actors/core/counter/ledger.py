@@ -43,6 +43,7 @@ from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, AccountC
 from .announcements import Announcements
 from .seen_ids import SeenChunk, SeenIds
 
+NEVER_NS = (1 << 63) - 1
 FEW = 16  # up to this many plays are added one by one: for a lone play, the CPU caches have no numpy code
 # Changes per part. A part then adds a quarter to the bytes written; the journal is some four times the table.
 CHANGES_A_PART = 4 * PART_ROWS
@@ -193,14 +194,19 @@ class Ledger:
         announced, self._announced = self._announced, Announcements()
         return list(announced.messages())
 
-    def recall(self) -> list[Pending]:
-        """All pending videos, for a dispatcher that starts again."""
+    def recall(self, wall_ns: int = NEVER_NS, set_back_ns: int = 0) -> list[Pending]:
+        """All pending videos, for a dispatcher that starts again.
+
+        `set_back_ns`: by how much the wall clock was set back. `apply` clamps stamps to the wall clock. So an
+        arrival after `wall_ns` is from before that, and is moved back too.
+        """
         found, rows = Announcements(), self._pending_rows()
         cells = self._accounts.cells[rows]
         arrived_ns = cells[:, ARRIVED_NS].copy()
         for place in np.flatnonzero(np.isin(rows, list(self._accounts.taken))):
             later_ns = self._accounts.taken[int(rows[place])][1]
             arrived_ns[place] = _earliest(int(arrived_ns[place]), later_ns)
+        arrived_ns[arrived_ns > wall_ns] -= set_back_ns
         found.add(cells[:, :TOTAL], arrived_ns, cells[:, PUBLISHED] + 1)
         return list(found.messages())
 

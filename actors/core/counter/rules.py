@@ -36,13 +36,16 @@ class CounterRules:
         self._at_once_below = at_once_below
         self._hold_ms = min(HOLD_MS_MAX, deadline_ms // HOLD_SHARE)
         self._said_ms = 0
+        self._ahead_max_ns: int | None = None
 
     def handle(self, inbox: list[CounterInbox], now_ms: int, wall_ns: int) -> list[Commit | Send]:
         """Handle messages that were received together. Returns the effects, in order.
 
         `now_ms` is monotonic.
         """
-        ledger = self.ledger
+        ledger, ahead_ns = self.ledger, wall_ns - now_ms * 1_000_000
+        self._ahead_max_ns = ahead_ns if self._ahead_max_ns is None else max(self._ahead_max_ns, ahead_ns)
+        set_back_ns = self._ahead_max_ns - ahead_ns
         counted: list[int] = []
         answers: list[Send] = []
         for message in inbox:
@@ -60,7 +63,9 @@ class CounterRules:
                     ledger.publish(unpack_videos(message.videos), unpack_numbers(message.totals))
                     answers.append(Send(DISPATCHER, Recorded(message.batch)))
                 case Recall():
-                    answers.extend(Send(DISPATCHER, pending) for pending in ledger.recall())
+                    answers.extend(
+                        Send(DISPATCHER, pending) for pending in ledger.recall(wall_ns, set_back_ns)
+                    )
                 case _:
                     raise AssertionError(f"a counter does not understand {message!r}")
         changes = ledger.take_changes(now_ms)
