@@ -48,7 +48,7 @@ def test_a_backlog_is_told_exactly_be_it_in_time_or_too_old_already(kind, tmp_pa
                 assert ledger_totals(service) == expected
             received = read_publishes(str(record), None)
             told = {
-                entry.video_id: entry.plays for publish, _ in received for entry in publish.videos
+                entry.video_id: entry.plays for publish, *_ in received for entry in publish.videos
             }  # the newest totals
             assert told == expected
             found = examine(received, None, Promises(deadline_s=deadline_s))
@@ -58,7 +58,7 @@ def test_a_backlog_is_told_exactly_be_it_in_time_or_too_old_already(kind, tmp_pa
                 assert found.by_trigger["overdue"] >= 1
                 assert found.by_trigger["drain"] == 0
             else:
-                drains = [publish for publish, _ in received if publish.trigger == "drain"]
+                drains = [publish for publish, *_ in received if publish.trigger == "drain"]
                 assert all(len(one.videos) == BATCH_SIZE_MAX for one in drains[:-1])
                 assert found.by_trigger["overdue"] == 0
             assert found.publishes >= BATCHES

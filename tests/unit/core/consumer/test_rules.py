@@ -277,7 +277,7 @@ def test_a_connection_on_which_nsqd_counts_too_many_is_replaced():
     one = deliveries(1)
     assert one.refused(1, b"E_FIN_FAILED FIN %b failed" % message_id(1), 10_000) == [Reconnect(1)]
     assert one.refused(2, b"E_FIN_FAILED", 10_000) == [], "that connection is gone"
-    figures = one.stats(0, [])
+    figures = one.stats(0, [], 0)
     assert (figures.failed_finishes, figures.reconnects) == (1, 1)
 
 
