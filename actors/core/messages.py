@@ -19,7 +19,8 @@ class Plays(Struct, frozen=True, array_like=True, tag="plays"):
 
     `number`: the answer, `Counted`, refers to it. `source`: all names of the nsqd, and the topic, as in
     "127.0.0.1:4150 localhost:4150/plays"; message ids are unique per source only. The columns have one value
-    per play; `arrived_ns` is NSQ's stamp.
+    per play; `arrived_ns` is NSQ's stamp. `received_ms`: when the consumer received them, on the machine's
+    monotonic clock; 0 if that is not known.
     """
 
     number: int
@@ -27,6 +28,7 @@ class Plays(Struct, frozen=True, array_like=True, tag="plays"):
     ids: bytes
     videos: bytes
     arrived_ns: bytes
+    received_ms: int = 0
 
 
 class Rejected(Struct, frozen=True, array_like=True, tag="rejected"):
@@ -52,11 +54,13 @@ class Pending(Struct, frozen=True, array_like=True, tag="pending"):
 
     `arrived_ns`: when the oldest such play arrived on the queue (NSQ's stamp). `ordinals`: the total that
     this play made; with it the dispatcher decides whether the video is realtime or has a deadline.
+    `received_ms`: when the consumer received the oldest of these plays, as in `Plays`.
     """
 
     videos: bytes
     arrived_ns: bytes
     ordinals: bytes
+    received_ms: int = 0
 
 
 class Collect(Struct, frozen=True, array_like=True, tag="collect"):

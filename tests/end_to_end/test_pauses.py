@@ -18,6 +18,7 @@ from tests.support.trouble import halt
 
 VIDEO = "00000000-0000-4000-8000-000000000001"
 PLAY = b'{"video_id": "%b"}' % VIDEO.encode()
+HELD_S = 6
 ROUNDS = 3  # a slow machine may miss some
 FAILURES = 8  # then a pause is 5 s or more
 SOON_S = 4.0
@@ -110,3 +111,28 @@ def test_the_status_says_how_long_plays_waited_on_the_queue(tmp_path):
         assert service.command("restart", "consumer").returncode == EXIT_DONE
         assert wait_caught_up(service, 2)["plays"]["oldest_age_ms"] >= 1500
         assert "the oldest of the last minute was" in service.command("status").stdout
+
+
+@pytest.mark.parametrize("child", ["dispatcher", "counter-0"])
+def test_plays_that_a_halted_child_of_ours_held_are_late_and_not_the_clients(child, tmp_path):
+    with (
+        RecordingClient() as client,
+        open_service(
+            "embedded",
+            tmp_path,
+            *UNHURRIED,
+            "counters.shards=1",
+            f"dispatch.deadline_s={DEADLINE_S}",
+            f"publish.url={client.url}",
+        ) as service,
+    ):
+        service.start()
+        pid = service.child(child)["pid"]
+        halt(pid)
+        service.queue.put("plays", PLAY)
+        time.sleep(HELD_S)
+        os.kill(pid, signal.SIGCONT)
+        wait_for(lambda: client.totals == {VIDEO: 1}, "the total", PATIENCE_S)
+        found = wait_status(service, lambda status: status["publishes"]["late"], "a late total")
+        assert (found["publishes"]["late"], found["publishes"]["late_by_client"]) == (1, 0)
+        assert "overdue" not in client.received[0].publish["videos"][0]

@@ -44,10 +44,11 @@ class Waiting:
 
     def offer(self, pending: Pending, now_ms: int, wall_ms: int) -> None:
         """A counter announces pending videos. Their stamps are of the wall clock."""
+        received_ms = min(pending.received_ms or now_ms, now_ms)
         stamps_ns, ordinals = unpack_numbers(pending.arrived_ns), unpack_numbers(pending.ordinals)
         for video, stamp_ns, ordinal in zip(unpack_videos(pending.videos), stamps_ns, ordinals, strict=True):
             arrived_ms = now_ms - max(0, wall_ms - stamp_ns // 1_000_000)
-            self._wait(video, self._due_of(arrived_ms, ordinal, now_ms))
+            self._wait(video, self._due_of(arrived_ms, ordinal, received_ms))
 
     def leave(self, number: int, asked: dict[int, list[bytes]]) -> None:
         """A batch leaves with these videos, by shard."""

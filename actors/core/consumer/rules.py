@@ -120,7 +120,7 @@ class ConsumerRules:
         """
         source = self._sources[connection]
         plays = [
-            (shard, ids, Plays(self._next_number(), source, _binary(ids), videos, arrived_ns))
+            (shard, ids, Plays(self._next_number(), source, _binary(ids), videos, arrived_ns, now_ms))
             for shard, ids, videos, arrived_ns in parsed.plays.by_shard(self._shards)
         ]
         bad_ids = b"".join(one.id for one in parsed.bad)

@@ -9,11 +9,15 @@ PENDING_VIDEOS_MAX = 4096  # videos per `Pending` message: some 130 KB, so that 
 
 
 class Announcements:
-    """Columns of pending videos. If a video is in them twice, the dispatcher uses the earlier due time."""
+    """Columns of pending videos. If a video is in them twice, the dispatcher uses the earlier due time.
+
+    `received_ms`: when the consumer received the oldest play; 0 if that is not known.
+    """
 
     def __init__(self) -> None:
         self._columns: tuple[list[bytes], ...] = ([], [], [])
         self.least_ordinal: int | None = None
+        self.received_ms = 0
 
     def add(self, videos: Int64s, arrived_ns: Int64s, ordinals: Int64s) -> None:
         """Add videos. The other two columns describe the oldest unpublished play of each video.
@@ -32,6 +36,11 @@ class Announcements:
         for parts, more in zip(self._columns, columns, strict=True):
             parts.append(more)
 
+    def received(self, received_ms: int) -> None:
+        """Note when plays were received that may be announced."""
+        if received_ms:
+            self.received_ms = min(received_ms, self.received_ms or received_ms)
+
     def messages(self) -> Iterator[Pending]:
         """All announcements, as messages to the dispatcher."""
         videos, arrived_ns, ordinals = map(b"".join, self._columns)
@@ -39,4 +48,4 @@ class Announcements:
             end = start + PENDING_VIDEOS_MAX
             numbers = slice(start * NUMBER_BYTES, end * NUMBER_BYTES)
             part = videos[start * VIDEO_BYTES : end * VIDEO_BYTES]
-            yield Pending(part, arrived_ns[numbers], ordinals[numbers])
+            yield Pending(part, arrived_ns[numbers], ordinals[numbers], self.received_ms)

@@ -128,6 +128,8 @@ class Ledger:
         if places is not None:
             self._count(redelivered=plays_count - len(places))
             plays_count = len(places)
+        if plays_count:
+            self._announced.received(plays.received_ms)
         if plays_count and (self._steps_below or plays_count <= FEW):
             self._add_each(plays, places, wall_ns)
         elif plays_count:

@@ -126,14 +126,16 @@ class Schedule:
         """Add all pending videos that a counter names. Raises `ValueError` if the columns differ in length.
 
         `ahead_ms`: how far the wall clock is ahead of `now_ms`. Arrivals are stamps of the wall clock. A
-        stamp in the future counts as now. Of videos with the same due time, those that were not pending
-        before go first.
+        stamp in the future counts as now. What is overdue, and until when a quiet video is in time, counts
+        from when the consumer received the plays. Of videos with the same due time, those that were not
+        pending before go first.
         """
+        received_ms = min(pending.received_ms or now_ms, now_ms)
         if count(pending.videos, VIDEO_BYTES) >= MANY:
-            self._offer_many(pending, now_ms, ahead_ms)
+            self._offer_many(pending, received_ms, now_ms, ahead_ms)
             return
         for video, arrived_ns, ordinal in by_video(pending.videos, pending.arrived_ns, pending.ordinals):
-            self.offer(video, min(arrived_ns // 1_000_000 - ahead_ms, now_ms), ordinal, now_ms)
+            self.offer(video, min(arrived_ns // 1_000_000 - ahead_ms, now_ms), ordinal, received_ms)
 
     def next_due_ms(self) -> int | None:
         """When the next batch is due; None if nothing is pending."""
@@ -204,7 +206,7 @@ class Schedule:
             calendar.forget(gone)
         self._waiting.keep(self._deadlines.column() + self._lingering.column())
 
-    def _offer_many(self, pending: Pending, now_ms: int, ahead_ms: int) -> None:
+    def _offer_many(self, pending: Pending, received_ms: int, now_ms: int, ahead_ms: int) -> None:
         arrived_ms = np.frombuffer(pending.arrived_ns, np.int64) // 1_000_000 - ahead_ms
         arrived_ms = np.minimum(arrived_ms, now_ms)
         ordinals = np.frombuffer(pending.ordinals, np.int64)
@@ -212,7 +214,7 @@ class Schedule:
         if not len(guids) == len(arrived_ms) == len(ordinals):
             raise ValueError(f"{len(guids)} videos, {len(arrived_ms)} arrivals, {len(ordinals)} ordinals")
         self._begin = None
-        waiting = self.rule.due_columns(arrived_ms, ordinals, now_ms)
+        waiting = self.rule.due_columns(arrived_ms, ordinals, received_ms)
         new = self._waiting.add(pending.videos, waiting)
         late = waiting.triggers[new] == _DEADLINE
         for calendar, places in ((self._deadlines, new[late]), (self._lingering, new[~late])):
@@ -220,7 +222,7 @@ class Schedule:
                 calendar.add_all(waiting.latest_ms[places], guids[places])
         if len(new) < len(guids):
             for place in np.delete(np.arange(len(guids)), new).tolist():
-                self.offer(guids[place].tobytes(), int(arrived_ms[place]), int(ordinals[place]), now_ms)
+                self.offer(guids[place].tobytes(), int(arrived_ms[place]), int(ordinals[place]), received_ms)
 
     def _begin_ms(self) -> int:
         """When the first batch must leave so that all deadlines are kept: the formula at the top."""

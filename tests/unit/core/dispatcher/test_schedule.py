@@ -163,13 +163,27 @@ def test_videos_whose_counter_is_gone_are_forgotten_but_not_those_on_their_way()
     assert W not in one
 
 
-def pending(offers, now_ms):
+def pending(offers, now_ms, received_ms=0):
     """The message for these offers: (video, arrival in ms relative to `now_ms`, ordinal)."""
     return Pending(
         b"".join(each for each, _, _ in offers),
         pack_numbers((now_ms + age_ms) * 1_000_000 + 999_999 for _, age_ms, _ in offers),
         pack_numbers(ordinal for _, _, ordinal in offers),
+        received_ms,
     )
+
+
+@pytest.mark.parametrize("videos", [1, MANY])
+@pytest.mark.parametrize(("ordinal", "age_ms"), [(1, 0), (100, 55_000)], ids=["quiet", "hot"])
+def test_what_we_held_before_the_dispatcher_heard_of_it_is_late_and_not_overdue(videos, ordinal, age_ms):
+    """A halted counter or dispatcher, or a full disk: the plays were received 70 s ago."""
+    one, held_ms = schedule(), 70_000
+    names = [video(number) for number in range(videos)]
+    message = pending([(name, -held_ms - age_ms, ordinal) for name in names], NOW_MS, NOW_MS - held_ms)
+    one.offer_all(message, NOW_MS)
+    _, taken = one.take(NOW_MS)
+    assert not any(one.taken(name).overdue for name in taken)
+    assert one.late(taken, NOW_MS) == len(taken)
 
 
 def test_a_deadline_that_is_forgotten_is_not_due():
