@@ -82,10 +82,12 @@ class BatchConnection(nsq.AsyncConn):
             self.close()
             raise
 
-    def subscribe(self, topic: str, channel: str, parser: FrameParser, owner: Owner) -> None:
-        """Subscribe. From now on, `owner` gets all frames of a read at once."""
+    def subscribe(
+        self, topic: str, channel: str, parser: FrameParser, owner: Owner, done: Callable[[], None]
+    ) -> None:
+        """Subscribe. From now on, `owner` gets all frames of a read at once. `done`: nsqd has agreed."""
         self._owner = owner
-        self.acknowledgements.append(None)  # SUB's OK
+        self.acknowledgements.append(done)
         self._batches = _Batches(self, parser, owner)
         self._write(protocol.subscribe(topic, channel))
         self._batches.read_on()

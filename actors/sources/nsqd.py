@@ -7,6 +7,7 @@ tried again, for ever. A discovered nsqd is tried as long as the last answer of 
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from ..core.consumer.bodies import Bodies
@@ -154,7 +155,6 @@ class NsqdSource:
 
     def found(self, route: Route, conn: BatchConnection, place: Place) -> asyncio.Event | None:
         """See `Routes`."""
-        self._say_found(route)
         if route.place is not None and route.place.key != place.key:
             self._names[route.place.key].discard(route.address)
         route.place = place
@@ -162,6 +162,7 @@ class NsqdSource:
         is_new = not names >= {route.address, *place.names}
         names |= {route.address, *place.names}
         if place.key in self._lost:
+            self._say_found(route)
             if is_new:
                 self._rename(place)
             return self._lost[place.key]
@@ -190,7 +191,8 @@ class NsqdSource:
     def _subscribe(self, route: Route, conn: BatchConnection, place: Place) -> None:
         self._numbered[conn.number] = route
         route.conn = conn
-        conn.subscribe(self._topic, self._channel, FrameParser(self._bodies), self)
+        subscribed = partial(self._say_found, route)
+        conn.subscribe(self._topic, self._channel, FrameParser(self._bodies), self, subscribed)
         source = self._source_at(place)
         # A message of an MPUB has a count and a size before it.
         letter_bytes_max = max(1, min(route.limits.message_bytes, route.limits.body_bytes - 8))

@@ -487,3 +487,19 @@ def test_a_port_that_is_no_nsqds_is_said_once_with_what_to_do(tmp_path, caplog):
         assert len(said) == 3, said
         (web,) = [line for line in said if queue.http_address in line]
     assert "a web server answers; expected nsqd's TCP port, often 4150" in web
+
+
+def test_an_nsqd_that_lets_us_in_and_refuses_to_subscribe_us_is_never_called_connected(tmp_path, caplog):
+    async def scene(queue):
+        caplog.set_level(logging.INFO)
+        async with Reading(queue.tcp_address) as reading:
+            await until(lambda: "E_SUB_FAILED" in caplog.text or "max" in caplog.text, "the refusal")
+            await asyncio.sleep(2)
+            assert not [one for one in caplog.messages if one.startswith("connected")]
+            assert len(warnings_of(caplog)) == 1
+            assert reading.listener.received_plays == 0
+
+    with open_queue("nsqd", tmp_path, "--max-channel-consumers=1") as queue:
+        with RawClient(queue.tcp_address) as other:
+            other.subscribe("plays", "playtally", ready=1)
+            asyncio.run(scene(queue))
