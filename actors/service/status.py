@@ -52,7 +52,7 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
         "children": [_child(worker) for worker in workers],
         "plays": {
             **_plays(counters, outstanding),
-            # The age by NSQ's stamp when the play was received: it shows how long plays wait on the queue.
+            # How old the play was when it was received, by NSQ's stamp. It shows how long plays wait in nsqd.
             "oldest_age_ms": max((one.oldest_age_ms for one in consumers), default=0),
         },
         "publishes": _publishes(dispatchers),

@@ -18,7 +18,7 @@ def quiet_libraries() -> None:
 
 
 class WriteOutage:
-    """Logs that a store can't be written for now: at once, once a minute, and when it works again."""
+    """Logs an outage of a store: when it begins, once a minute while it lasts, and when it is over."""
 
     def __init__(self, monotonic_ms: Callable[[], int]):
         """`monotonic_ms` is `Host.monotonic_ms`."""
@@ -26,7 +26,7 @@ class WriteOutage:
         self._trouble = Recurring()
 
     def tried(self, failure: Exception | None) -> None:
-        """Note that a write failed. None: the write that had failed works."""
+        """Note the result of a write. `failure`: why it failed; None if it succeeded after it had failed."""
         now_ms = self._monotonic_ms()
         if failure is not None:
             if self._trouble.seen(now_ms):

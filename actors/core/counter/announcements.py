@@ -37,7 +37,7 @@ class Announcements:
             parts.append(more)
 
     def received(self, received_ms: int) -> None:
-        """Note when plays were received that may be announced."""
+        """Note when the consumer received some of the plays that are announced."""
         if received_ms:
             self.received_ms = min(received_ms, self.received_ms or received_ms)
 
