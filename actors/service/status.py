@@ -31,7 +31,7 @@ class ServiceView(Protocol):
 
 
 def status(service: ServiceView, look: Look) -> dict[str, Any]:
-    """Return what `status --json` prints, from a look. A child that did not answer has its last stats."""
+    """Return what `status --json` prints. Of a child that did not answer the look, use its last stats."""
     application = service.application
     workers = application.workers()
     last = {worker.spec.id: decode(worker.stats) for worker in workers if worker.stats}
@@ -52,7 +52,7 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
         "children": [_child(worker) for worker in workers],
         "plays": {
             **_plays(counters, outstanding),
-            # How old the play was when it was received, by NSQ's stamp. It shows how long plays wait in nsqd.
+            # The age of the oldest play when the consumer received it, counted from NSQ's stamp.
             "oldest_age_ms": max((one.oldest_age_ms for one in consumers), default=0),
         },
         "publishes": _publishes(dispatchers),
@@ -96,8 +96,8 @@ def _plays(counters: list[CounterStats], outstanding: int) -> dict[str, int]:
     redelivered = sum(one.redelivered for one in counters)
     dead_lettered = sum(one.dead_lettered for one in counters)
     return {
-        # Each received message belongs to one of these four counts. The ledgers store the first three, so the
-        # sum is right after a restart too.
+        # Each received message is counted in exactly one of these four numbers. The ledgers store the first
+        # three, and nsqd delivers `outstanding` messages again. So the sum is right after a restart too.
         "received": counted + redelivered + dead_lettered + outstanding,
         "counted": counted,
         "redelivered": redelivered,

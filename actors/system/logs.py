@@ -1,4 +1,4 @@
-"""What all actors log in the same way. It also silences the logs of libraries."""
+"""Log lines that all actors write in the same way. This module also silences the logs of libraries."""
 
 import logging
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class WriteOutage:
         self._trouble = Recurring()
 
     def tried(self, failure: Exception | None) -> None:
-        """Note the result of a write. `failure`: why it failed; None if it succeeded after it had failed."""
+        """Note the result of a write. `failure`: why the write failed; None if it succeeded."""
         now_ms = self._monotonic_ms()
         if failure is not None:
             if self._trouble.seen(now_ms):

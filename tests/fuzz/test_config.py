@@ -94,7 +94,7 @@ def check_usable(settings: Settings) -> None:
         *settings.nsq.nsqd_tcp_addresses,
     ]
     for address in addresses:
-        # A socket does the same. For a wrong host it raises a UnicodeError, and `except OSError` misses that.
+        # A socket encodes its host in this way. A wrong host raises a UnicodeError, which is not an OSError.
         address.rpartition(":")[0].encode("idna")
     Path(settings.supervisor.state_dir).exists()
 
