@@ -31,7 +31,7 @@ class ServiceView(Protocol):
 
 
 def status(service: ServiceView, look: Look) -> dict[str, Any]:
-    """Return what `status --json` prints. Of a child that did not answer the look, use its last stats."""
+    """Return what `status --json` prints. For a child that did not answer, use its last stats."""
     application = service.application
     workers = application.workers()
     last = {worker.spec.id: decode(worker.stats) for worker in workers if worker.stats}
@@ -97,7 +97,7 @@ def _plays(counters: list[CounterStats], outstanding: int) -> dict[str, int]:
     dead_lettered = sum(one.dead_lettered for one in counters)
     return {
         # Each received message is counted in exactly one of these four numbers. The ledgers store the first
-        # three, and nsqd delivers `outstanding` messages again. So the sum is right after a restart too.
+        # three, and nsqd delivers `outstanding` messages again. So the sum is correct even after a restart.
         "received": counted + redelivered + dead_lettered + outstanding,
         "counted": counted,
         "redelivered": redelivered,
