@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 def quiet_libraries() -> None:
-    """Keep pynsq's log and tornado's access log out of playtally's log, which has the same events.
+    """Keep pynsq's log and tornado's access log out of playtally's log: playtally logs these events itself.
 
     The forkserver calls this function too, so the children that it forks inherit the quiet loggers.
     """

@@ -283,7 +283,7 @@ def test_all_that_is_wrong_is_listed_before_anything_is_produced(tmp_path):
 class Cut:
     """A proxy in front of nsqd that loses answers.
 
-    After `answers_before` answers the proxy is silent: the producer gets no more answers. With
+    The proxy lets `answers_before` answers through. Then it is silent: the producer gets no more. With
     `answers_only`, nsqd still gets the plays that the producer sends. Without `answers_only`, nsqd gets no
     more plays either. `cut` closes the connections. Connections that are made after `cut` work.
     """
