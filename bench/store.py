@@ -7,8 +7,8 @@ seen ids. The shards load at the same time, each in its own process, as the coun
 commit, the loaded ledger counts 1,000 plays of random videos, and then its changes are written to the file,
 with `synchronous = "NORMAL"`.
 
-The first line of the table is for 100 videos, the other lines are for `--videos`. In the last line each seen
-id has its own row of the file. That is the worst case: real commits merge the rows of a bucket.
+The first line of the table is for 100 videos, the other lines are for `--videos`. For the last line,
+each seen id is in a database row of its own. That is the worst case: real commits merge the rows of a bucket.
 """
 
 import argparse

@@ -84,9 +84,9 @@ class Subscriber:
 
     `in_flight`: the messages that the client has and may finish, as a dict from a message's id to its lease
     and its index in the segment. `is_writable`: whether messages may be sent to the client. The connection
-    sets `is_writable` to False until the answer to SUB can be sent, while the client's socket takes no more
-    bytes, and while the connection closes. `ready_count`: the client's last RDY. `message_timeout_ms` and
-    `sample_rate` (in %, 0 means all messages): what the client asked for in IDENTIFY.
+    decides that: not before the answer to SUB is sent, not if the client's socket is full, not when it closes.
+    `ready_count`: the client's last RDY. `message_timeout_ms` and `sample_rate` (in %, 0 means all messages):
+    what the client asked for in IDENTIFY.
     """
 
     __slots__ = (

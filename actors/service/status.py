@@ -96,8 +96,8 @@ def _plays(counters: list[CounterStats], outstanding: int) -> dict[str, int]:
     redelivered = sum(one.redelivered for one in counters)
     dead_lettered = sum(one.dead_lettered for one in counters)
     return {
-        # Each received message is counted in exactly one of these four summands. The ledgers store the first
-        # three, and nsqd delivers the `outstanding` messages again. So a restart does not change the sum.
+        # Each received message is counted in exactly one of these four summands. A restart does not change
+        # the sum: the ledgers store the first three, and then nsqd delivers the `outstanding` messages again.
         "received": counted + redelivered + dead_lettered + outstanding,
         "counted": counted,
         "redelivered": redelivered,
