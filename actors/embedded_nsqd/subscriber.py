@@ -83,10 +83,10 @@ class Subscriber:
     """A client as its channel sees it. Two subscribers are equal only if they are one object.
 
     `in_flight`: the messages that the client has and may finish, as a dict from a message's id to its lease
-    and its index in the segment. `is_writable`: whether messages may be sent to the client. The connection
-    decides that: not before the answer to SUB is sent, not if the client's socket is full, not when it closes.
-    `ready_count`: the client's last RDY. `message_timeout_ms` and `sample_rate` (in %, 0 means all messages):
-    what the client asked for in IDENTIFY.
+    and its index in the segment. `is_writable`: whether messages may be sent to the client. It is False until
+    the answer to SUB is sent, while the client's socket is full, and while the connection closes. The
+    connection sets it. `ready_count`: the client's last RDY. `message_timeout_ms` and `sample_rate` (in %, 0 means all
+    messages): what the client asked for in IDENTIFY.
     """
 
     __slots__ = (
