@@ -85,8 +85,8 @@ class Subscriber:
     `in_flight`: the messages that the client has and may finish, as a dict from a message's id to its lease
     and its index in the segment. `is_writable`: whether messages may be sent to the client. It is False until
     the answer to SUB is sent, while the client's socket is full, and while the connection closes. The
-    connection sets it. `ready_count`: the client's last RDY. `message_timeout_ms` and `sample_rate` (in %, 0 means all
-    messages): what the client asked for in IDENTIFY.
+    connection sets it. `ready_count`: the client's last RDY. `message_timeout_ms` and `sample_rate` (in %, 0
+    means all messages): what the client asked for in IDENTIFY.
     """
 
     __slots__ = (

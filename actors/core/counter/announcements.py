@@ -9,7 +9,7 @@ PENDING_VIDEOS_MAX = 4096  # videos per `Pending` message: some 130 KB, so that 
 
 
 class Announcements:
-    """Columns of pending videos. If a video is in them twice, the dispatcher uses the earlier due time.
+    """Columns of pending videos. A video may be in them twice: then its earlier due time counts.
 
     `received_ms`: when the consumer received the oldest play; 0 if that is not known.
     """
