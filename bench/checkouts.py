@@ -174,7 +174,7 @@ class Service:
         self._end()
 
     def status(self) -> dict[str, Any]:
-        """The answer to GET /status. Raises `OSError` if there is none."""
+        """The answer to GET /status. Raises `OSError` without an answer."""
         with urllib.request.urlopen(f"http://{self._admin}/status", timeout=HTTP_TIMEOUT_S) as answer:
             found = json.load(answer)
         assert isinstance(found, dict)

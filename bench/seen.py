@@ -23,7 +23,7 @@ import numpy as np
 
 from actors.core.columns import pack_numbers
 from actors.core.counter.accounts import Accounts
-from actors.core.counter.ledger import LedgerChanges, Tallies
+from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import Admitted, SeenIds
 from actors.store import SqliteLedgerStore, ledger_path
 

@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _git(*words: str) -> str:
-    """What git says of this checkout; nothing where it is none."""
+    """What git says of this checkout; nothing if git does not know it."""
     if not (ROOT / ".git").exists():
         return ""
     return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True).stdout

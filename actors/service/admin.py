@@ -10,7 +10,7 @@ import tornado.web
 from ..supervision.restarts import SpecError
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed
-from ..system.http_server import BoundedHTTPServer
+from ..system.http_server import BoundedHTTPServer, OwnHandler
 from . import health
 from .metrics import metrics
 from .status import ServiceView, status
@@ -45,21 +45,14 @@ def server(service: ServiceView) -> BoundedHTTPServer:
     )
 
 
-class _Handler(tornado.web.RequestHandler):
+class _Handler(OwnHandler):
     def initialize(self, service: ServiceView) -> None:
         self.service = service
-
-    def set_default_headers(self) -> None:
-        self.set_header("Server", "playtally")
-        self.set_header("Cache-Control", "no-store")
 
 
 class _Status(_Handler):
     async def get(self) -> None:
         self.write(status(self.service, await self.service.looks.fresh()))
-
-    async def head(self) -> None:
-        await self.get()
 
 
 class _Metrics(_Handler):
@@ -67,9 +60,6 @@ class _Metrics(_Handler):
         found = status(self.service, await self.service.looks.fresh())
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
         self.write(metrics(found))
-
-    async def head(self) -> None:
-        await self.get()
 
 
 class _Action(_Handler):
@@ -102,7 +92,7 @@ async def _act(supervisor: Supervisor, action: str, child_id: str) -> None:
             supervisor.delete_child(child_id)
 
 
-class _NotFound(tornado.web.RequestHandler):
+class _NotFound(OwnHandler):
     def prepare(self) -> None:
         self.set_status(404)
         _ = self.finish({"error": f"no {self.request.path} here, expected {PATHS}"})

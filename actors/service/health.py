@@ -11,6 +11,7 @@ import tornado.web
 from ..config import Settings
 from ..supervision.application import Application
 from ..supervision.worker import State
+from ..system.http_server import OwnHandler
 from .queue_look import last_of_consumer
 
 
@@ -53,19 +54,9 @@ def _where(settings: Settings) -> str:
     return f"one of {addresses}" if len(settings.nsqd_addresses) > 1 else addresses
 
 
-class _Probe(tornado.web.RequestHandler):
+class _Probe(OwnHandler):
     def initialize(self, service: HealthView) -> None:
         self.service = service
-
-    def set_default_headers(self) -> None:
-        self.set_header("Server", "playtally")
-        self.set_header("Cache-Control", "no-store")
-
-    async def head(self) -> None:
-        await self.get()
-
-    async def get(self) -> None:
-        raise NotImplementedError
 
 
 class _Live(_Probe):

@@ -36,7 +36,7 @@ class Sink:
 
         `held_up_ms`: for how long the client has delayed the batch. A sink tells the client if it can.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # the one method that every sink has of its own
 
     async def reach(self) -> None:
         """Connect and publish nothing. Raises `OSError` (its text is the reason) or `TimeoutError`."""

@@ -13,7 +13,7 @@ from ..core.consumer.terms import Terms
 
 
 class NsqdState(Struct, frozen=True):
-    """An nsqd that a source reads, or tries to. `connection`: None if there is none.
+    """An nsqd that a source reads, or tries to. `connection`: its number; None without a connection.
 
     `address`: its TCP address as configured or discovered. `http_address`: "" if it is not known.
     """

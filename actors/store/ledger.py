@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ..core.counter.accounts import PUBLISHED, TOTAL, Accounts
-from ..core.counter.ledger import LedgerChanges, Tallies
+from ..core.counter.changes import LedgerChanges, Tallies
 from ..core.counter.seen_ids import SeenChunk
 from ..system.exits import StoreFailure, WriteUnavailable
 from .accounts import AccountJournal, read_accounts

@@ -11,7 +11,7 @@ tries again.
 from typing import Protocol
 
 from ..core.counter.accounts import Accounts
-from ..core.counter.ledger import LedgerChanges, Tallies
+from ..core.counter.changes import LedgerChanges, Tallies
 from ..core.counter.seen_ids import SeenChunk
 from ..core.dispatcher.outbox import Batch, PublishTotals
 

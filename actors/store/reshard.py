@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from ..core.columns import ID_BYTES
 from ..core.counter.accounts import Account, Accounts
-from ..core.counter.ledger import Tallies
+from ..core.counter.changes import Tallies
 from ..core.counter.seen_ids import SeenChunk, merged
 from ..core.shards import shard_of
 from ..system import runfile

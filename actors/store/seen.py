@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
-from ..core.counter.ledger import LedgerChanges
+from ..core.counter.changes import LedgerChanges
 from ..core.counter.seen_ids import SeenChunk, merged
 from .checksum import seal, unseal
 

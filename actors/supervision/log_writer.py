@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 STDERR = 2
 WAITING_BYTES_MAX = 65_536  # of lines that wait to be written; further lines are dropped
-PIECE_BYTES_MAX = select.PIPE_BUF  # a pipe takes this many bytes as a whole, whoever else writes to it
+PIECE_BYTES_MAX = select.PIPE_BUF  # a pipe takes this many bytes as a whole, also if others write to it
 WAIT_S = 0.02  # the caller waits this long for its line, so that a SIGKILL loses at most the last one
 RETRY_S = 1.0
 FLUSH_S = 1.0

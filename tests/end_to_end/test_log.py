@@ -14,6 +14,7 @@ import urllib.request
 import pytest
 
 from actors.system.installation import ROOT
+from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.services import (
     PATIENT,
@@ -71,7 +72,7 @@ class FullDisk(Place):
 
     def __init__(self) -> None:
         if not os.path.exists("/dev/full"):
-            pytest.skip("needs /dev/full")
+            lacking("no /dev/full: it stands for a full disk here")
         self.writes = os.open("/dev/full", os.O_WRONLY)
 
 

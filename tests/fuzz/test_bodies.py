@@ -22,7 +22,7 @@ PLAY = b'{"video_id":"%s"}' % GUID.encode()
 
 
 def video_in(value: object) -> bytes | None:
-    """The video of a decoded body that is a play, by the standard library; None if it is none."""
+    """The video of a decoded body, by the standard library; None if the body is not a play."""
     if not isinstance(value, dict) or not isinstance(value.get("video_id"), str):
         return None
     text = value["video_id"].strip().lower()

@@ -35,7 +35,7 @@ class Clock:
         heappush(self._heap, (self.now_ms + delay_ms, next(self._sequence), call, arguments))
 
     def step(self) -> bool:
-        """Make the next call. False if there is none."""
+        """Make the next call. Returns False if no call is left."""
         if not self._heap:
             return False
         self.now_ms, _, call, arguments = heappop(self._heap)

@@ -1,7 +1,7 @@
 """The actors' disks: each holds what was committed, and nothing else. Both classes are stores."""
 
 from actors.core.counter.accounts import Account, Accounts
-from actors.core.counter.ledger import LedgerChanges, Tallies
+from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenChunk
 from actors.core.dispatcher.outbox import Batch, PublishTotals
 

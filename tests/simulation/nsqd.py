@@ -5,7 +5,7 @@ connection that holds it. A restart brings back the messages that were finished 
 
 It counts the messages in flight on each connection, and that count can be wrong. After a crash it may have
 messages twice under one id. When both copies are in flight on one connection, it counts both, and the FIN of
-the second copy fails, so that one copy stays counted for ever. It counts anew for a new connection.
+the second copy fails, so that one copy stays counted for ever. For a new connection the count begins at 0.
 """
 
 import struct

@@ -13,8 +13,8 @@ from actors.core.consumer.effects import DeadLetter, Finish, Look, Reconnect, Se
 from actors.core.consumer.frames import FrameParser, Parsed
 from actors.core.consumer.terms import Terms
 from actors.core.counter.accounts import Accounts
+from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.effects import Commit
-from actors.core.counter.ledger import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenChunk
 from actors.core.dispatcher.effects import Deliver, Forget, Store
 from actors.core.dispatcher.outbox import Batch, PublishTotals

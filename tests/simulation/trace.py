@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from actors.core.counter.ledger import LedgerChanges
+from actors.core.counter.changes import LedgerChanges
 from actors.core.dispatcher.outbox import Batch
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from actors.consumer import Consumer
+from actors.core.counter.changes import LedgerChanges
 from actors.core.counter.effects import Commit
-from actors.core.counter.ledger import LedgerChanges
 from actors.core.counter.rules import CounterRules
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.batches import Phase

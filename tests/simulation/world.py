@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from actors.core.columns import unpack_videos
-from actors.core.counter.ledger import LedgerChanges
+from actors.core.counter.changes import LedgerChanges
 from actors.core.counter.rules import CONSUMER, DISPATCHER
 from actors.core.shards import counter_of
 from actors.supervision.loop import run_at_once

@@ -117,7 +117,7 @@ def test_a_flush_ends_though_nobody_reads(pipe):
     writer.write(LINE)
     writer.flush()
     began_s = time.monotonic()
-    for _ in range(100):  # each would take a second if it waited anew for the same write
+    for _ in range(100):  # each would take a second if it waited again for the same write
         writer.flush()
     assert time.monotonic() - began_s < 50
 

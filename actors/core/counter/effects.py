@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from .ledger import LedgerChanges
+from .changes import LedgerChanges
 
 
 class Commit(Struct, frozen=True):

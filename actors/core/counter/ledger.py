@@ -23,7 +23,7 @@ value is the oldest arrival of all plays from `steps_below` on.
 from collections.abc import Iterable
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import structs
 
 from ..columns import (
     ID_BYTES,
@@ -39,41 +39,15 @@ from ..columns import (
 )
 from ..messages import Collected, Pending, Plays, Rejected
 from ..table import EMPTY
-from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, AccountColumns, Accounts, Part
+from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, Accounts
 from .announcements import Announcements
-from .seen_ids import SeenChunk, SeenIds
+from .changes import LedgerChanges, Tallies
+from .seen_ids import SeenIds
 
 NEVER_NS = (1 << 63) - 1
 FEW = 16  # up to this many plays are added one by one: for a lone play, the CPU caches have no numpy code
 # Changes per part. A part then adds a quarter to the bytes written; the journal is some four times the table.
 CHANGES_A_PART = 4 * PART_ROWS
-
-
-class Tallies(Struct, frozen=True):
-    """The counts of a ledger since it was made.
-
-    `reused`: messages, counted or dead-lettered, whose id had come before with another stamp. `ran_ms`: the
-    clock of the ledger, which runs only while a counter does.
-    """
-
-    counted: int = 0
-    redelivered: int = 0
-    dead_lettered: int = 0
-    reused: int = 0
-    ran_ms: int = 0
-
-
-class LedgerChanges(Struct, frozen=True):
-    """The changes that one commit writes: accounts, seen ids, buckets of seen ids to delete, the tallies.
-
-    `part`: in some commits, one part of the table of accounts, with these changes made.
-    """
-
-    accounts: AccountColumns
-    seen: list[SeenChunk]
-    expired: list[tuple[str, int]]
-    tallies: Tallies
-    part: Part | None = None
 
 
 class Ledger:

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from ..triggers import Trigger
 from .attempts import Outcome
+from .client_delays import ClientDelays
 from .outbox import Batch, Entry, Stage
 
 NEVER_MS = 1 << 62
@@ -119,6 +120,14 @@ class HeldBatch(Struct):
         if batch.stage is Stage.ACCEPTED:
             return cls(nobody, 0, BatchState.ACCEPTED, batch, shards)
         return cls(nobody, 0, BatchState.IN_DOUBT, batch)
+
+    def sent(self, delays: ClientDelays, now_ms: int) -> None:
+        """Note that the batch is sent now, for the first time or again."""
+        if self.state is BatchState.SENT_AGAIN:
+            self.left_ms = now_ms
+        if self.offered_ms is None:
+            self.offered_ms = delays.offered_ms(min(now_ms, self.due_ms), now_ms)
+        self.sent_ms = now_ms
 
     def waited(self, ms: int) -> None:
         """Note that the batch left `ms` later than it was sent, for a reason of ours."""

@@ -58,6 +58,10 @@ class Batch(Struct, frozen=True, array_like=True):
         videos = b"".join(entry.video for entry in entries)
         return Published(self.key, videos, pack_numbers(entry.plays for entry in entries))
 
+    def shards(self, shards: int) -> set[int]:
+        """Those of `shards` shards whose videos are in the batch."""
+        return {shard_of(entry.video, shards) for entry in self.entries}
+
     def accepted(self) -> "Batch":
         """The same batch, at the stage ACCEPTED."""
         return structs.replace(self, stage=Stage.ACCEPTED)

@@ -71,7 +71,7 @@ class DispatcherRules:
         self._draining = False
         self._barrier_due = False
         for batch in stored:
-            self.batches.begin(HeldBatch.stored(batch, self._shards_of(batch)))
+            self.batches.begin(HeldBatch.stored(batch, batch.shards(self._shards)))
 
     # Events
 
@@ -302,11 +302,7 @@ class DispatcherRules:
         return effects
 
     def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
-        if held.state is BatchState.SENT_AGAIN:
-            held.left_ms = now_ms
-        if held.offered_ms is None:
-            held.offered_ms = self.attempts.delays.offered_ms(min(now_ms, held.due_ms), now_ms)
-        held.sent_ms = now_ms
+        held.sent(self.attempts.delays, now_ms)
         self.attempts.left(now_ms)
         return [Deliver(held.content)]
 
@@ -321,7 +317,7 @@ class DispatcherRules:
         for entry in batch.entries:
             self._schedule.confirm(entry.video, entry.plays)
         self.totals = structs.replace(self.totals.plus(**counts), publish_time=self._lead_time.publish_time)
-        held.batch, held.unrecorded = batch.accepted(), self._shards_of(batch)
+        held.batch, held.unrecorded = batch.accepted(), batch.shards(self._shards)
         told = [self._tell(held.batch, shard) for shard in sorted(held.unrecorded & self._linked)]
         # Keep the batch until Recorded: a ledger that missed Published would announce what the client has.
         return [Store(held.batch, self.totals), *told, *self.wake(now_ms)]
@@ -347,6 +343,3 @@ class DispatcherRules:
 
     def _tell(self, batch: Batch, shard: int) -> Send:
         return Send(counter_of(shard), batch.published(shard, self._shards))
-
-    def _shards_of(self, batch: Batch) -> set[int]:
-        return set(by_shard(batch.videos, self._shards))

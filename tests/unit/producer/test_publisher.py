@@ -1,4 +1,4 @@
-"""When the producer sends what, exactly: the real publisher in virtual time, before a queue that is none."""
+"""When the producer sends what, exactly: the real publisher in virtual time, with a queue that is only played."""
 
 import asyncio
 from collections.abc import Callable

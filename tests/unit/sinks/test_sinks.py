@@ -790,11 +790,13 @@ def test_a_date_to_come_back_at_is_a_pause_until_then(monkeypatch):
 def test_a_date_without_a_time_zone_is_in_utc(monkeypatch, zone):
     monkeypatch.setenv("TZ", zone)
     time.tzset()
-    at = time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(time.time() + 100))
+    now_s = 1_795_502_904.25
+    monkeypatch.setattr(answers, "time", SimpleNamespace(time=lambda: now_s))
+    at = time.strftime("%a %b %e %H:%M:%S %Y", time.gmtime(now_s + 100))
     pause_ms = outcome_of(answering(f"HTTP/1.1 503 No\r\nRetry-After: {at}\r\n\r\n".encode())).retry_after_ms
     monkeypatch.undo()
     time.tzset()
-    assert 90_000 < pause_ms <= 100_000
+    assert pause_ms == 99_750
 
 
 def test_a_date_to_come_back_at_is_by_the_clock_of_the_client():

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from actors.core.columns import pack_numbers
 from actors.core.counter.accounts import Account, Accounts
-from actors.core.counter.ledger import LedgerChanges, Tallies
+from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
 from actors.core.triggers import Trigger

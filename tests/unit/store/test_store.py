@@ -18,7 +18,8 @@ from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.counter.accounts import PART_ROWS, TOTAL, Account, Accounts
-from actors.core.counter.ledger import Ledger, LedgerChanges, Tallies
+from actors.core.counter.changes import LedgerChanges, Tallies
+from actors.core.counter.ledger import Ledger
 from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenChunk, SeenIds
 from actors.core.dispatcher.lead_time import PublishTime
 from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
@@ -265,7 +266,7 @@ DIES_IN_A_COMMIT = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from actors.core.counter.accounts import Account, Accounts
-from actors.core.counter.ledger import LedgerChanges, Tallies
+from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.store import SqliteLedgerStore
 
 class Dying:
@@ -481,7 +482,7 @@ KILLED = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from actors.core.counter.accounts import Account, Accounts
-from actors.core.counter.ledger import LedgerChanges, Tallies
+from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.store import SqliteLedgerStore, SqliteOutboxStore
 SqliteOutboxStore(sys.argv[2], 2, "NORMAL").close()
 stores = [SqliteLedgerStore(sys.argv[2], shard, 2, "NORMAL") for shard in (0, 1)]
