@@ -1,4 +1,4 @@
-"""When the producer sends what, exactly: the real publisher in virtual time, with a queue that is only played."""
+"""When the producer sends what, exactly: the real publisher in virtual time, with a queue made for the test."""
 
 import asyncio
 from collections.abc import Callable
