@@ -11,10 +11,9 @@ from msgspec.structs import replace
 
 from ..config import Settings
 from ..core.stats import ConsumerStats, NsqdStats, decode
-from ..sources.nsqd_http import TIMEOUT_S, QueueStats, stats, tcp_port
+from ..sources.nsqd_http import TIMEOUT_S, QueueStats, next_port, stats
 from ..supervision.application import Application
 from ..supervision.worker import State
-from ..system.addresses import join_address, split_address
 from ..tree import CONSUMER
 from .progress import Look, NsqdLook
 
@@ -103,19 +102,12 @@ class QueueLooks:
         """
         guess = self._guesses.get(address)
         if guess is None:
-            guess = self._guesses[address] = asyncio.ensure_future(_port_after(address))
+            guess = self._guesses[address] = asyncio.ensure_future(next_port(address))
             return await asyncio.shield(guess)
         found = guess.result() if guess.done() else ""
         if guess.done() and not found:
-            self._guesses[address] = asyncio.ensure_future(_port_after(address))
+            self._guesses[address] = asyncio.ensure_future(next_port(address))
         return found
-
-
-async def _port_after(address: str) -> str:
-    """Return the address with the next port, if an nsqd answers there that its TCP port is this one."""
-    host, port = split_address(address)
-    next_one = join_address(host, port + 1)
-    return next_one if 0 < port < 65535 and await tcp_port(next_one) == port else ""
 
 
 def last_of_consumer(application: Application[Settings]) -> ConsumerStats:

@@ -13,7 +13,6 @@ from typing import Any
 from ..core.consumer.bodies import Bodies
 from ..core.consumer.frames import FrameParser, Parsed
 from ..core.consumer.terms import Terms
-from ..system.addresses import join_address, split_address
 from . import nsqd_http
 from .connection import BatchConnection
 from .discovery import Discovery, Found
@@ -23,7 +22,6 @@ from .source import Listener, NsqdState
 from .troubles import Troubles, log
 
 TICK_S = 1.0
-HTTP_PORT_AFTER_TCP = 1  # nsqd's ports are 4150 and 4151, unless set otherwise
 
 
 class NsqdSource:
@@ -227,11 +225,7 @@ class NsqdSource:
         return next((one.http_address for one in (route, *same) if one.http_address), "")
 
     async def _find_http(self, route: Route) -> None:
-        """Take the port after an nsqd's TCP port for its HTTP port only if what answers there says so."""
-        host, port = split_address(route.address)
-        guess = join_address(host, port + HTTP_PORT_AFTER_TCP)
-        if await nsqd_http.tcp_port(guess) == port:
-            route.http_address = guess
+        route.http_address = await nsqd_http.next_port(route.address) or route.http_address
 
     # What nsqlookupds say
 

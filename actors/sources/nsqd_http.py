@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
+from ..system.addresses import join_address, split_address
 from .resolver import ThreadResolver
 
 TIMEOUT_S = 1.0
@@ -88,6 +89,16 @@ async def tcp_port(address: str) -> int | None:
     """
     info = await _get(address, "/info", _Info)
     return info.tcp_port if info else None
+
+
+async def next_port(tcp_address: str) -> str:
+    """Return the address with the port after an nsqd's TCP port, where its HTTP usually is.
+
+    Returns "" if no nsqd answers there that says that its TCP port is this one. Takes `TIMEOUT_S` at most.
+    """
+    host, port = split_address(tcp_address)
+    guess = join_address(host, port + 1)
+    return guess if 0 < port < 65535 and await tcp_port(guess) == port else ""
 
 
 def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:

@@ -1,4 +1,4 @@
-"""When the producer sends what, exactly: the real publisher in virtual time, with a queue made for the test."""
+"""When the producer sends what, exactly: the real publisher in virtual time, with a made-up queue."""
 
 import asyncio
 from collections.abc import Callable
