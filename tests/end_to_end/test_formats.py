@@ -4,13 +4,13 @@
 """
 
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from actors.core import guids
 from actors.store import TotalsReader
+from tests.formats.make import unpack
 from tests.support.services import PATIENT, open_service, wait_caught_up
 
 FORMATS = sorted((Path(__file__).parents[1] / "formats").glob("*.json"))
@@ -24,8 +24,7 @@ def test_there_is_a_state_of_the_first_format():
 @pytest.mark.parametrize("facts", FORMATS, ids=lambda path: path.stem)
 def test_a_state_of_an_earlier_format_is_opened_and_goes_on(facts, tmp_path):
     expected = json.loads(facts.read_text())
-    with tarfile.open(facts.with_suffix(".tar.xz")) as archive:
-        archive.extractall(tmp_path, filter="data")
+    unpack(facts.stem, tmp_path)
     totals = {bytes.fromhex(video): total for video, total in expected["totals"].items()}
     # With this window the stored message ids are forgotten at once, so the age of the state does not matter.
     settings = ["dispatch.deadline_s=2", "counters.dedupe_window_s=1"]

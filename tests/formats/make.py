@@ -29,6 +29,14 @@ LEFT = 5  # messages that no consumer has read
 NOT_STATE = {"publishes.jsonl", "service.log", "service.json", "service.lock"}
 
 
+def unpack(name: str, folder: Path) -> Path:
+    """Unpack a stored state. Returns the state folder."""
+    with tarfile.open(HERE / f"{name}.tar.xz") as archive:
+        # The filter came with Python 3.11.4, and is asked for from 3.12 on.
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    return folder / "state"
+
+
 def main(name: str) -> None:
     """Make the two files."""
     if (HERE / f"{name}.json").exists():

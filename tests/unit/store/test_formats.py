@@ -6,7 +6,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from actors.store.reshard import reshard
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
 from actors.system.installation import ROOT
+from tests.formats.make import unpack
 from tests.support.patience import PATIENCE_S
 
 FORMATS = Path(__file__).parents[2] / "formats"
@@ -31,9 +31,7 @@ def state_dir(tmp_path):
 
 
 def unpacked(path):
-    with tarfile.open(FORMATS / "first.tar.xz") as archive:
-        archive.extractall(path, filter="data")
-    return str(path / "state")
+    return str(unpack("first", path))
 
 
 def totals_of_first():
