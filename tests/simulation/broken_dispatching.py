@@ -54,7 +54,7 @@ class RecordsBeforeTheAnswer(DispatcherRules):
     """Sends `Published` when the batch leaves."""
 
     def _deliver(self, held, now_ms):
-        shards = self._shards_of(held.content) & self._linked
+        shards = held.content.shards(self._shards) & self._linked
         told = [self._tell(held.content, shard) for shard in sorted(shards)]
         return [*super()._deliver(held, now_ms), *told]
 
