@@ -1,9 +1,9 @@
 """The seen messages of a ledger on disk.
 
-A commit appends one row per bucket: cheap to write, but a million rows are slow to read. So the rows of a
-bucket are merged into one when the bucket is loaded and when it has `ROWS_A_BUCKET_MAX` rows. Every
-`COMMITS_A_COMPACTION` commits, one bucket that gets no more messages is merged too. A commit merges at most
-one bucket.
+A commit appends one row per bucket: cheap to write, but a million rows are slow to read. So the latest rows
+of a bucket are merged into one when they are `LATEST_ROWS_MAX`. All its rows are merged into one when the
+bucket is loaded, or gets no more messages: one such bucket every `COMMITS_A_COMPACTION` commits. A commit
+merges at most one bucket. So each message is written three times.
 """
 
 import sqlite3
@@ -11,11 +11,14 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from ..core.counter.changes import LedgerChanges
 from ..core.counter.seen_ids import SeenChunk, merged
 from .checksum import seal, unseal
 
-ROWS_A_BUCKET_MAX = 64
+LATEST_ROWS_MAX = 64
 COMMITS_A_COMPACTION = 16
 INSERT = "INSERT INTO seen VALUES (?, ?, ?, ?, ?)"
 SELECT = "SELECT source, bucket, received_ms, stamped, keys FROM seen"
@@ -23,12 +26,23 @@ SELECT = "SELECT source, bucket, received_ms, stamped, keys FROM seen"
 _Bucket = tuple[str, int]
 
 
+class _Rows(Struct, frozen=True):
+    """The rows of one bucket: how many were merged, the last rowid of those, how many came later."""
+
+    merged: int = 0
+    merged_to: int = 0
+    latest: int = 0
+
+    def __len__(self) -> int:
+        return self.merged + self.latest
+
+
 class SeenRows:
     """Writes the rows of one ledger. Counts those of each bucket that have stamps, to merge them in time."""
 
     def __init__(self) -> None:
-        self._rows: dict[_Bucket, int] = {}
-        self._rows_after: dict[_Bucket, int] = {}
+        self._rows: dict[_Bucket, _Rows] = {}
+        self._rows_after: dict[_Bucket, _Rows] = {}
 
     def load(self, connection: sqlite3.Connection) -> tuple[list[SeenChunk], list[SeenChunk]]:
         """One chunk per bucket, and those of them that were merged from several rows.
@@ -41,31 +55,31 @@ class SeenRows:
             chunk = merged(rows) if len(rows) > 1 else rows[0]
             chunks.append(chunk)
             if chunk.stamped:
-                self._rows[chunk.source, chunk.bucket] = len(rows)
+                self._rows[chunk.source, chunk.bucket] = _Rows(latest=len(rows))
             if len(rows) > 1:
                 several.append(chunk)
         return chunks, several
 
-    def replace(self, connection: sqlite3.Connection, chunk: SeenChunk) -> None:
-        """Write one row in place of all rows of its bucket that are stamped alike."""
-        where = "DELETE FROM seen WHERE source = ? AND bucket = ? AND stamped = ?"
-        connection.execute(where, (chunk.source, chunk.bucket, chunk.stamped))
-        connection.execute(INSERT, row_of(chunk))
+    def replace(self, connection: sqlite3.Connection, chunk: SeenChunk, after: int = 0) -> int:
+        """Write one row in place of the rows of its bucket that are stamped alike. Returns the new rowid.
+
+        `after`: only rows with a higher rowid are replaced.
+        """
+        where = "DELETE FROM seen WHERE source = ? AND bucket = ? AND stamped = ? AND rowid > ?"
+        connection.execute(where, (chunk.source, chunk.bucket, chunk.stamped, after))
+        # the highest rowid of the table, plus 1: later rows of the bucket have higher ones
+        return connection.execute(INSERT, row_of(chunk)).lastrowid or 0
 
     def write(self, connection: sqlite3.Connection, changes: LedgerChanges, commits: int) -> None:
         """Write the changes of one commit, in its transaction. Call `wrote` after the commit."""
         connection.executemany(INSERT, map(row_of, changes.seen))
         connection.executemany("DELETE FROM seen WHERE source = ? AND bucket = ?", changes.expired)
-        after = {(one.source, one.bucket): 0 for one in changes.seen}
-        for key in after:
-            after[key] = self._rows.get(key, 0) + 1
-        full = None if changes.expired else self._to_merge(after, commits)  # one slow step per commit
-        if full is not None:
-            where = f"{SELECT} WHERE source = ? AND bucket = ? AND stamped"
-            rows = [chunk_of(*row) for row in connection.execute(where, full)]
-            if rows:
-                self.replace(connection, merged(rows))
-            after[full] = 1
+        after: dict[_Bucket, _Rows] = {}
+        for one in changes.seen:
+            rows = self._rows.get((one.source, one.bucket), _Rows())
+            after[one.source, one.bucket] = replace(rows, latest=rows.latest + 1)
+        if not changes.expired:  # one slow step per commit
+            after |= self._merge(connection, after, commits)
         self._rows_after = after
 
     def wrote(self, changes: LedgerChanges) -> None:
@@ -76,17 +90,25 @@ class SeenRows:
 
     def merged(self, chunks: Iterable[SeenChunk]) -> None:
         """Record that each of these is one row now."""
-        self._rows |= {(one.source, one.bucket): 1 for one in chunks if one.stamped}
+        self._rows |= {(one.source, one.bucket): _Rows(latest=1) for one in chunks if one.stamped}
 
-    def _to_merge(self, after: dict[_Bucket, int], commits: int) -> _Bucket | None:
-        """The bucket whose rows this commit merges, or None."""
+    def _merge(
+        self, connection: sqlite3.Connection, after: dict[_Bucket, _Rows], commits: int
+    ) -> dict[_Bucket, _Rows]:
+        """Merge the latest rows of a bucket that has many, or all rows of one that gets no more messages."""
         for key, rows in after.items():
-            if rows >= ROWS_A_BUCKET_MAX:
-                return key
+            if rows.latest >= LATEST_ROWS_MAX:
+                return {key: _Rows(rows.merged + 1, self._merge_rows(connection, key, rows.merged_to))}
         if commits % COMMITS_A_COMPACTION:
-            return None
-        closed = ((rows, key) for key, rows in self._rows.items() if rows > 1 and key not in after)
-        return max(closed, default=(0, None))[1]
+            return {}
+        closed = ((len(rows), key) for key, rows in self._rows.items() if len(rows) > 1 and key not in after)
+        most, key = max(closed, default=(0, ("", 0)))
+        return {key: _Rows(1, self._merge_rows(connection, key))} if most else {}
+
+    def _merge_rows(self, connection: sqlite3.Connection, key: _Bucket, after: int = 0) -> int:
+        where = f"{SELECT} WHERE source = ? AND bucket = ? AND stamped AND rowid > ?"
+        rows = [chunk_of(*row) for row in connection.execute(where, (*key, after))]
+        return self.replace(connection, merged(rows), after) if rows else after
 
 
 def in_buckets(connection: sqlite3.Connection) -> Iterator[list[SeenChunk]]:

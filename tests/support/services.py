@@ -133,12 +133,13 @@ def wait_status(
     service: Service, condition: Callable[[Status], bool], what: str, timeout_s: float = PATIENCE_S
 ) -> Status:
     """Wait until `condition` is true for the status. Returns the status."""
+    last: list[Status] = []
 
     def found() -> Status | None:
-        status = service.status()
-        return status if condition(status) else None
+        last[:] = [service.status()]
+        return last[0] if condition(last[0]) else None
 
-    return wait_for(found, what, timeout_s, service.log)
+    return wait_for(found, what, timeout_s, lambda: f"{service.log()}\nThe last status: {last}")
 
 
 def wait_counted(service: Service, plays: int) -> Status:

@@ -24,12 +24,13 @@ BUCKET_SHIFT = 34
 # The low 30 bits of a stamp are 1.07 s; the id says which second, because nsqd makes both at once.
 STAMP_BITS = 30
 EXPIRY_INTERVAL_MS = 1000
-FEW = 16  # up to this many are looked up one by one: for a lone play, the CPU caches have no numpy code
+FEW = 8  # up to this many are looked up one by one: for a lone play, the CPU caches have no numpy code
 LATEST_MAX = 256  # single messages that a bucket keeps before it makes a run of them
 
 Keys = npt.NDArray[np.uint64]
 _ID_MASK, _STAMP_MASK = (1 << BUCKET_SHIFT) - 1, (1 << STAMP_BITS) - 1
-_ID_IN_KEY = np.uint64(_ID_MASK << STAMP_BITS)
+_ID_IN_KEY, _STAMP_IN_KEY = np.uint64(_ID_MASK << STAMP_BITS), np.uint64(_STAMP_MASK)
+_STAMP_SHIFT, _BUCKET_SHIFT = np.uint64(STAMP_BITS), np.uint64(BUCKET_SHIFT)
 _STORED = np.dtype("<u8")
 _NONE: Keys = np.zeros(0, np.uint64)
 
@@ -63,15 +64,17 @@ class _Bucket:
     """The messages of one bucket.
 
     `runs`: sorted, each at least twice as long as the next. `latest`: stamp by id, of single messages that
-    are in no run yet. `unstamped`: a run of keys whose stamp is 0.
+    are in no run yet. `unstamped`: a run of keys whose stamp is 0. `highest_id`: of all these. Most messages
+    have a higher id, and need no lookup.
     """
 
-    __slots__ = ("latest", "received_ms", "runs", "unstamped")
+    __slots__ = ("highest_id", "latest", "received_ms", "runs", "unstamped")
 
     def __init__(self) -> None:
         self.runs: list[Keys] = []
         self.latest: dict[int, int] = {}
         self.unstamped = _NONE
+        self.highest_id = -1
         self.received_ms = 0
 
     def __len__(self) -> int:
@@ -93,30 +96,37 @@ class _Bucket:
 
     def add(self, run: Keys) -> None:
         """Add sorted keys that are not here."""
+        self.highest_id = max(self.highest_id, int(run[-1]) >> STAMP_BITS)
         while self.runs and len(self.runs[-1]) < 2 * len(run):
-            run = np.concatenate((self.runs.pop(), run))
-            run.sort(kind="stable")  # it merges sorted runs
+            former = self.runs.pop()
+            in_order = former[-1] < run[0]
+            run = np.concatenate((former, run))
+            if not in_order:
+                run.sort(kind="stable")  # it merges sorted runs
         self.runs.append(run)
+
+    def add_unstamped(self, columns: list[Keys]) -> None:
+        """Add keys whose stamp is 0."""
+        self.unstamped = _distinct([self.unstamped, *columns])
+        if len(self.unstamped):
+            self.highest_id = max(self.highest_id, int(self.unstamped[-1]) >> STAMP_BITS)
 
     def add_one(self, id: int, stamp: int) -> tuple[bool, bool]:
         """Add a message, unless it is here. Both parts are the low bits.
 
         Returns whether it is new, and whether a message with its id and another stamp was here.
         """
-        latest = self.latest.get(id)
-        if latest == stamp:
-            return False, False
-        key = id << STAMP_BITS | stamp
-        known = reused = False
-        if len(self.unstamped) or any(
-            run[0] >> STAMP_BITS <= id <= run[-1] >> STAMP_BITS for run in self.runs
-        ):
-            known, reused = (bool(one[0]) for one in self.find(np.array([key], np.uint64)))
-        if known:
+        latest, known, reused = None, False, False
+        if id <= self.highest_id:
+            latest = self.latest.get(id)
+            key = np.array([id << STAMP_BITS | stamp], np.uint64)
+            known, reused = (bool(one[0]) for one in self.find(key))
+        if known or latest == stamp:
             return False, False
         if latest is not None or len(self.latest) == LATEST_MAX:
             self.settle()
         self.latest[id] = stamp
+        self.highest_id = max(self.highest_id, id)
         return True, reused or latest is not None
 
     def settle(self) -> None:
@@ -135,7 +145,7 @@ class _Bucket:
             missing = run[~self.find(run)[0]]
             if len(missing):
                 self.add(missing)
-        self.unstamped = _distinct([self.unstamped, other.unstamped])
+        self.add_unstamped([other.unstamped])
         self.received_ms = max(self.received_ms, other.received_ms)
 
 
@@ -166,7 +176,7 @@ class SeenIds:
             if stamped:
                 bucket.add(_distinct(keys))
             else:
-                bucket.unstamped = _distinct([bucket.unstamped, *keys])
+                bucket.add_unstamped(keys)
 
     def admit(self, source: str, ids: bytes, stamps: bytes, now_ms: int) -> Admitted:
         """Add the messages of two packed columns, but for those that are known.
@@ -226,10 +236,20 @@ class SeenIds:
     def _admit_many(self, source: str, ids: bytes, stamps: bytes) -> Admitted:
         under = self._source(source)
         whole = np.frombuffer(ids, ">u8").astype(np.uint64)
-        low_stamps = numbers_of(stamps).view(np.uint64) & np.uint64(_STAMP_MASK)
-        keys = (whole & np.uint64(_ID_MASK)) << np.uint64(STAMP_BITS) | low_stamps
-        numbers = whole >> np.uint64(BUCKET_SHIFT)
-        in_order = (whole[1:] > whole[:-1]).all()
+        low_stamps = numbers_of(stamps).view(np.uint64) & _STAMP_IN_KEY
+        keys = whole << _STAMP_SHIFT & _ID_IN_KEY | low_stamps
+        number, last_number = int(whole[0]) >> BUCKET_SHIFT, int(whole[-1]) >> BUCKET_SHIFT
+        in_order = bool((whole[1:] > whole[:-1]).all())
+        if in_order and number == last_number:
+            bucket = self._bucket(under, number)
+            if int(whole[0]) & _ID_MASK > bucket.highest_id:  # the usual case
+                self._add(bucket, (source, number), keys)
+                return Admitted()
+        return self._admit_any(source, keys, whole >> _BUCKET_SHIFT, in_order)
+
+    def _admit_any(self, source: str, keys: Keys, numbers: Keys, in_order: bool) -> Admitted:
+        """`numbers`: the bucket of each key. `in_order`: the whole ids ascend."""
+        under = self._source(source)
         # lexsort is stable: of equal messages, the first one stays first
         order = np.arange(len(keys)) if in_order else np.lexsort((keys, numbers))
         keys, numbers = keys[order], numbers[order]
@@ -247,18 +267,25 @@ class SeenIds:
             added = part[~known]
             reused += int((same_id & ~known).sum())
             if len(added):
-                bucket.add(added)
-                self._remember(bucket, (source, number), added.astype(_STORED, copy=False).tobytes())
+                self._add(bucket, (source, number), added)
         if new.all():
             return Admitted(None, reused)
         return Admitted(np.sort(order[new]).tolist(), reused)
+
+    def _add(self, bucket: _Bucket, key: tuple[str, int], run: Keys) -> None:
+        bucket.settle()
+        bucket.add(run)
+        self._remember(bucket, key, run.astype(_STORED, copy=False).tobytes())
 
     def _remember(self, bucket: _Bucket, key: tuple[str, int], keys: bytes) -> None:
         bucket.received_ms = max(bucket.received_ms, self._received_ms)
         self._fresh.setdefault(key, []).append(keys)
 
     def _bucket(self, source: str, number: int) -> _Bucket:
-        return self._buckets.setdefault((source, number), _Bucket())
+        bucket = self._buckets.get((source, number))
+        if bucket is None:
+            bucket = self._buckets[source, number] = _Bucket()
+        return bucket
 
     def _source(self, text: str) -> str:
         """The text that the buckets of this source are under."""

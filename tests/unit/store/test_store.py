@@ -28,6 +28,7 @@ from actors.core.shards import shard_of
 from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, folder, ledger_path, outbox_path
 from actors.store.formats import FORMAT, OLDEST_FORMAT
+from actors.store.seen import LATEST_ROWS_MAX
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
 from actors.system.locks import lock_file
@@ -843,6 +844,16 @@ def test_rows_of_a_bucket_become_one_and_no_id_is_lost(state_dir):
         assert rows_of(ledger_path(state_dir, 0)) == 1
     assert len(SeenIds(10**9, chunks)) == 1000
     assert chunks[0].received_ms == 77 + 999
+
+
+def test_a_bucket_that_still_gets_messages_is_not_merged_as_a_whole(state_dir):
+    with ledger(state_dir) as store:
+        for number in range(10 * LATEST_ROWS_MAX):
+            store.commit(seen_commit(number))
+        with contextlib.closing(sqlite3.connect(ledger_path(state_dir, 0))) as connection:
+            sizes = [size for (size,) in connection.execute("SELECT length(keys) FROM seen ORDER BY rowid")]
+    assert len(sizes) == 10
+    assert max(sizes) < 9 * LATEST_ROWS_MAX  # a checksum is less than a byte per message
 
 
 def test_buckets_that_nothing_comes_into_become_one_row_each_in_time(state_dir):
