@@ -75,7 +75,7 @@ def test_ids_that_an_nsqd_gives_again_after_its_clock_was_set_back_are_of_other_
             messages = nsqd.drain("plays")
             assert len(messages) == 2 * PLAYS
             assert len({one.id for one in messages}) < 2 * PLAYS
-            # In one run of a hundred, two messages have one id and one nanosecond: nobody can tell them apart.
+            # In one run of 100, two messages have one id and one nanosecond: nobody can tell them apart.
             plays = len({(one.id, one.stamp_ns) for one in messages})
             wait_counted(service, plays)
             found = wait_status(service, lambda status: status["plays"]["reused_ids"] > 0, "ids given again")
