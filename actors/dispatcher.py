@@ -27,7 +27,7 @@ from .supervision.actor import Actor, Host, StartArgs
 from .supervision.effect_queue import EffectQueue
 from .supervision.loop import Timer
 from .supervision.protocol import Ready
-from .system.exits import WriteUnavailable
+from .system.exits import Failure, WriteUnavailable
 from .system.logs import WriteOutage
 
 log = logging.getLogger(__name__)
@@ -122,6 +122,13 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._draining = True
         patience_ms = RATE_SHARE * self.options.supervisor.shutdown_timeout_s * 1000
         self.effects.perform(self.rules.drain(self._now_ms(), int(patience_ms)))
+
+    def reload(self) -> None:
+        """Have the sink read its files again."""
+        try:
+            self._sink.reload()
+        except Failure as failure:
+            log.error("%s; what was read before holds", failure)
 
     async def terminate(self) -> None:
         """Give a slow reader of stdout some time, and close the store in order.

@@ -13,17 +13,20 @@ import signal
 import sys
 
 from ..core.client.promises import Promises
-from ..supervision import log_writer
+from ..supervision import log_writer, signals
 from ..system.addresses import with_port
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
 from .server import ReferenceClient
+
+log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal; returns the exit code."""
     options = _parser().parse_args(arguments)
     log_writer.install(logging.Formatter("%(asctime)s %(message)s"), "INFO")
+    signals.watch(_hangup)
     secret = os.environ.get(options.secret_env, "").encode() if options.secret_env else None
     if secret == b"":
         print(f"--secret-env: {options.secret_env} is empty, expected a secret", file=sys.stderr)
@@ -40,6 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return EXIT_FAILED
     return EXIT_DONE
+
+
+def _hangup() -> None:
+    log.info("SIGHUP: there is no file to read again")
 
 
 async def _serve(options: argparse.Namespace, promises: Promises, secret: bytes | None) -> None:

@@ -10,9 +10,11 @@ import pathlib
 import signal
 import sys
 
-from ..supervision import log_writer
+from ..supervision import log_writer, signals
 from ..system.exits import Failure
 from .server import EmbeddedNsqd
+
+log = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -20,12 +22,17 @@ def main() -> int:
     arguments = _arguments()
     form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     log_writer.install(form, arguments.log_level.upper())
+    signals.watch(_hangup)
     try:
         asyncio.run(_serve(arguments))
     except Failure as error:
         print(f"embedded nsqd: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _hangup() -> None:
+    log.info("SIGHUP: there is no file to read again")
 
 
 async def _serve(arguments: argparse.Namespace) -> None:

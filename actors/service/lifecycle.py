@@ -5,16 +5,18 @@ of the codes in `exits.py`.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tornado.httpserver import HTTPServer
 
 from ..config import Settings
-from ..supervision import processes
+from ..supervision import processes, signals
 from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
 from ..supervision.restarts import Exit
@@ -40,6 +42,8 @@ from .queue_look import Looks
 
 log = logging.getLogger(__name__)
 
+READ_AGAIN = [("publish", "ca_file")]  # settings that name a file which may change while the service runs
+
 
 def run(settings: Settings, log_level: str = "INFO") -> int:
     """Run the service until it is told to stop. Returns its exit code."""
@@ -56,10 +60,11 @@ def run(settings: Settings, log_level: str = "INFO") -> int:
 
 async def _live(settings: Settings) -> int:
     state_dir = settings.supervisor.state_dir
-    _hold(state_dir)
     service = Lifecycle(settings)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(service.broken)
+    signals.watch(lambda: _call_soon(loop, service.reload), lambda: _call_soon(loop, service.ask_for_stacks))
+    _hold(state_dir)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.ask_to_stop)
     server = admin.server(service)
@@ -103,7 +108,7 @@ class Lifecycle:
                 self._state_dir,
             )
         elif isinstance(starting.exception(), StartFailed):
-            log.error("%s; its own log lines above say why. The service ends", starting.exception())
+            log.error("%s. The service ends", _why_not_started(starting.exception()))
             return self._start_code()
         else:
             starting.result()
@@ -122,10 +127,21 @@ class Lifecycle:
         if self._end.done():
             log.warning("asked to stop again: killing what is left")
             for worker in self.application.workers():
-                worker.kill()
+                worker.kill_for_good()
             return
         log.info("stopping: finishing what is held, then the children in reverse order")
         self._end_with(EXIT_DONE)
+
+    def reload(self) -> None:
+        """Have the children read again the files that may change while they run."""
+        named = [f"{section}.{key}" for section, key in READ_AGAIN if self._names(section, key)]
+        what = f"reading {', '.join(named)} again" if named else "no setting names a file to read again"
+        log.info("SIGHUP: %s; a changed config.toml needs a restart", what)
+        self.application.reload()
+
+    def ask_for_stacks(self) -> None:
+        """Have each child log its stacks, also one that hangs."""
+        self.application.signal(signal.SIGQUIT)
 
     def addresses(self) -> dict[str, str]:
         """Return the "host:port" of each part that listens, with the ports that were really taken."""
@@ -147,6 +163,9 @@ class Lifecycle:
         log.error("the exits so far:\n  %s", "\n  ".join(self.application.exits))
         self._end_with(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
 
+    def _names(self, section: str, key: str) -> bool:
+        return bool(getattr(getattr(self.application.options, section), key))
+
     def _end_with(self, code: int) -> None:
         if not self._end.done():
             for worker in self.application.workers():
@@ -167,6 +186,17 @@ class Lifecycle:
         """Return the exit code after a failed start: `EXIT_STORE` if a child ended with it."""
         exits = [worker.last_exit for worker in self.application.workers() if worker.last_exit]
         return EXIT_STORE if any(exit.code == EXIT_STORE for exit in exits) else EXIT_FAILED
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Call that in the loop, from another thread; dropped when the loop is closed: the process ends."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)
+
+
+def _why_not_started(error: BaseException | None) -> str:
+    logged = isinstance(error, StartFailed) and error.logged
+    return f"{error}; its own log lines above say why" if logged else str(error)
 
 
 def _hold(state_dir: str) -> None:

@@ -44,5 +44,8 @@ class Sink:
     async def flush(self, timeout_s: float) -> None:
         """Wait up to `timeout_s` seconds until everything that was taken over is written."""
 
+    def reload(self) -> None:
+        """Read again the files that the settings name. Raises `Failure`: then what was read before holds."""
+
     def close(self) -> None:
         """Close the connection that is kept for the next batch. A second call does nothing."""

@@ -70,6 +70,12 @@ class HttpSink(Sink):
         except OSError as error:
             raise OSError(reason_of(error)) from error
 
+    def reload(self) -> None:
+        """Read `publish.ca_file` again, for every connection from now on."""
+        self._route.reload()
+        self.close()
+        self._kept = None
+
     def close(self) -> None:
         """Close the kept connection."""
         if self._kept is not None:

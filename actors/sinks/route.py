@@ -61,7 +61,8 @@ class Route:
             raise Failure(f"publish.url = {self.name!r} names no host; expected http://host:port/path")
         scheme = parts.scheme.lower()
         self._host, self._port = host, port or (443 if scheme == "https" else 80)
-        self._tls = _tls(publish.ca_file) if scheme == "https" else None
+        self._ca_file = publish.ca_file
+        self._tls = _tls(self._ca_file) if scheme == "https" else None
         self._proxy = _proxy(publish.proxy, scheme, self._host, self._port)
         where = parts.netloc.rpartition("@")[2]
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -71,6 +72,11 @@ class Route:
         if self._proxy is not None and self._tls is None:
             self.target = f"http://{where}{self.target}"
             self.headers |= _basic("Proxy-Authorization", self._proxy)
+
+    def reload(self) -> None:
+        """Read `publish.ca_file` again. Raises `Failure`, with what was trusted before still trusted."""
+        if self._tls is not None:
+            self._tls = _tls(self._ca_file)
 
     async def connect(self) -> SinkConnection:
         """Make a connection. Raises `OSError` if that fails; nothing was sent to the client then."""

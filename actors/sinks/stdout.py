@@ -112,6 +112,10 @@ class MirroredSink(Sink):
         """Wait up to `timeout_s` seconds until all lines are written: the client has their batches."""
         await self._writer.flush(timeout_s)
 
+    def reload(self) -> None:
+        """Have the other sink read its files again."""
+        self._sink.reload()
+
     def close(self) -> None:
         """Close the other sink."""
         self._sink.close()

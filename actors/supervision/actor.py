@@ -115,5 +115,8 @@ class Actor(Generic[Inbox, Options]):
         """Finish what is held, take nothing new, then call `host.say_drained`."""
         self.host.say_drained()
 
+    def reload(self) -> None:
+        """Read again the files that the options name and that may change while this runs."""
+
     async def terminate(self) -> None:
         """The last call before the process ends in order."""

@@ -21,7 +21,7 @@ from typing import Any, Generic
 import msgspec
 import setproctitle
 
-from . import log_writer
+from . import log_writer, signals
 from .actor import Actor, Host, Options, Result, StartArgs
 from .control import ControlPipe, PeerLost, PeerStuck
 from .loop import Loop, PlainLoop, Timer
@@ -34,6 +34,7 @@ from .protocol import (
     MayEnd,
     Ping,
     Pong,
+    Reload,
     Resumed,
     Shutdown,
     Stopping,
@@ -156,6 +157,8 @@ class ActorHost(Generic[Inbox, Options]):
                 self._link(message, socket.socket(fileno=descriptor))
             case Drain():
                 self.actor.drain()
+            case Reload():
+                self.actor.reload()
             case Stopping():
                 self._stopping = True
             case Shutdown():
@@ -228,6 +231,7 @@ def run(start_args: StartArgs, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor stops us in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the forkserver ignores it, and we come from there
     configure_log(start_args.name, start_args.log_level)
+    signals.watch(_hangup)
     control: ControlPipe[ChildInbox] = ControlPipe(end_of(connection), ChildInbox)
     try:
         code = _live(start_args, control)
@@ -242,6 +246,10 @@ def run(start_args: StartArgs, connection: Connection) -> None:
         sys.stdout.flush()
     log_writer.flush()
     os._exit(code)
+
+
+def _hangup() -> None:
+    log.info("SIGHUP is for the supervisor, which has all children read their files again: ignored")
 
 
 def configure_log(name: str, level: str) -> None:

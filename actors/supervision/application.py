@@ -14,7 +14,7 @@ from typing import Generic
 
 from .actor import Options
 from .processes import pipe
-from .protocol import Linked, Ready
+from .protocol import Linked, Ready, Reload
 from .restarts import ChildSpec, Exit
 from .supervisor import Supervisor
 from .worker import EXITS_KEPT_MAX, State, Worker
@@ -85,6 +85,18 @@ class Application(Generic[Options]):
         """Give each child, last first, `timeout_s` seconds to finish what it holds. Returns who did not."""
         drained = [one for one in reversed(self.workers()) if one.spec.drains]
         return [one for one in drained if not await one.drain(timeout_s)]
+
+    def reload(self) -> None:
+        """Have each running child read its files again: see `Actor.reload`."""
+        for worker in self.workers():
+            if worker.state is State.RUNNING and worker.process is not None:
+                worker.process.send(Reload())
+
+    def signal(self, number: int) -> None:
+        """Send a signal to each child that has a process."""
+        for worker in self.workers():
+            if worker.process is not None:
+                worker.process.signal(number)
 
     async def watch(self, timeout_s: float) -> None:
         """Ping all, for ever; kill a child that has not answered for `timeout_s` seconds."""

@@ -73,10 +73,14 @@ class ChildProcess:
         with contextlib.suppress(PeerLost, PeerStuck):
             self._control.send(message, descriptor)
 
+    def signal(self, number: int) -> None:
+        """Send it a signal; ignored if the process is gone."""
+        if self.alive:
+            send_signal(self.pid, number)
+
     def kill(self) -> None:
         """SIGKILL; ignored if the process is gone."""
-        if self.alive:
-            send_signal(self.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
 
     def kill_hung(self, why: str) -> None:
         """SIGKILL for a child that does not answer."""

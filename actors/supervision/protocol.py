@@ -22,6 +22,10 @@ class Drain(Struct, frozen=True, array_like=True, tag="drain"):
     """Supervisor to child: finish what you hold, take nothing new, then send `Drained`."""
 
 
+class Reload(Struct, frozen=True, array_like=True, tag="reload"):
+    """Supervisor to every child: read again the files that may have changed. See `Actor.reload`."""
+
+
 class Stopping(Struct, frozen=True, array_like=True, tag="stopping"):
     """Supervisor to every child: the service stops; end on `Shutdown`, not on SIGTERM.
 
@@ -73,5 +77,5 @@ class Drained(Struct, frozen=True, array_like=True, tag="drained"):
     left: str = ""
 
 
-ChildInbox: TypeAlias = Linked | Ping | Drain | Stopping | Shutdown
+ChildInbox: TypeAlias = Linked | Ping | Drain | Reload | Stopping | Shutdown
 SupervisorInbox: TypeAlias = Ready | Resumed | Pong | Drained | MayEnd

@@ -76,7 +76,9 @@ NEXT = {
 
 
 class StartFailed(Exception):
-    """A child ended, or hung, before it was ready."""
+    """A child ended, or hung, before it was ready. `logged`: it said itself, in its log, why it ended."""
+
+    logged = False
 
 
 class WorkerOwner(Protocol):
@@ -208,6 +210,11 @@ class Worker:
         if self.process is not None:
             self.process.kill()
 
+    def kill_for_good(self) -> None:
+        """SIGKILL as a stop: its supervisor does not start it again."""
+        if self._move(Event.STOP) is State.STOPPING:
+            self.kill()
+
     def _move(self, event: Event) -> State:
         """The state after an event. Raises `AssertionError` for one that can't happen now."""
         state = NEXT.get((self.state, event))
@@ -283,7 +290,9 @@ class Worker:
         self._answers.clear()
         starting = not self._ready.done()
         if starting:
-            self._ready.set_exception(StartFailed(f"{self} {exit} before it was ready"))
+            failed = StartFailed(f"{self} {exit} before it was ready")
+            failed.logged = bool(exit.code) and not exit.hung
+            self._ready.set_exception(failed)
             self._ready.exception()  # mark it as retrieved, in case nobody waits for it
         if told:
             return

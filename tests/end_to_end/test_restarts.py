@@ -19,8 +19,7 @@ ENDS = {
     signal.SIGTERM: "exited(0)",
     signal.SIGSEGV: "killed(SIGSEGV)",
     signal.SIGABRT: "killed(SIGABRT)",
-    signal.SIGHUP: "killed(SIGHUP)",
-    signal.SIGUSR1: "killed(SIGUSR1)",
+    signal.SIGALRM: "killed(SIGALRM)",
 }
 
 

@@ -132,7 +132,18 @@ def test_the_strategy_says_who_is_restarted(tmp_path, strategy, killed, restarte
     run(scenario())
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT, signal.SIGUSR1])
+@pytest.mark.parametrize(("kind", "logged"), [("Broken", True), ("Killed", False)])
+def test_a_child_that_was_killed_before_it_was_ready_is_not_said_to_have_logged_why(tmp_path, kind, logged):
+    async def scenario():
+        tree = Tree(tmp_path, child("a", kind))
+        with pytest.raises(StartFailed) as failed:
+            await tree.root.start()
+        assert failed.value.logged == logged
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT, signal.SIGALRM])
 def test_a_permanent_child_is_restarted_however_it_ends(tmp_path, number):
     async def scenario():
         tree = Tree(tmp_path, child("a", "Ends"))
@@ -140,7 +151,7 @@ def test_a_permanent_child_is_restarted_however_it_ends(tmp_path, number):
         await tree.kill("a", number)
         await tree.until(lambda: tree.worker("a").incarnation == 2, "a restart")
         await tree.runs("a")
-        expected = {signal.SIGTERM: "exited(0)", signal.SIGUSR1: "exited(0)"}
+        expected = {signal.SIGTERM: "exited(0)", signal.SIGALRM: "exited(0)"}
         assert str(tree.worker("a").last_exit) == expected.get(number, f"killed({number.name})")
         await tree.root.stop()
 
@@ -151,7 +162,7 @@ def test_a_child_that_says_what_is_no_message_is_killed_and_restarted_and_no_oth
     async def scenario():
         tree = Tree(tmp_path, child("a", "Garbled"), child("b"))
         await tree.root.start()
-        os.kill(tree.worker("a").process.pid, signal.SIGUSR1)
+        os.kill(tree.worker("a").process.pid, signal.SIGALRM)
         await tree.until(lambda: tree.worker("a").incarnation == 2, "a restart")
         await tree.runs("a")
         assert "hung (not a message" in str(tree.worker("a").last_exit)
@@ -168,7 +179,7 @@ def test_a_transient_child_is_restarted_after_a_kill_and_not_after_a_normal_exit
         await tree.kill("a")
         await tree.until(lambda: tree.worker("a").incarnation == 2, "a restart")
         await tree.runs("a")
-        await tree.kill("a", signal.SIGUSR1)
+        await tree.kill("a", signal.SIGALRM)
         await tree.kill("b")
         await tree.until(lambda: tree.worker("b").incarnation == 2, "a restart of b")
         assert tree.worker("a").incarnation == 2
@@ -258,7 +269,7 @@ def test_the_end_of_a_significant_child_ends_the_supervisor(tmp_path):
             auto_shutdown=AutoShutdown.ANY_SIGNIFICANT,
         )
         await tree.root.start()
-        await tree.kill("b", signal.SIGUSR1)
+        await tree.kill("b", signal.SIGALRM)
         await tree.until(lambda: tree.ended, "the end")
         assert not tree.root.gave_up
         assert tree.story()[-1] == "end a"
@@ -309,7 +320,7 @@ def test_a_child_that_spins_for_ever_is_killed_and_restarted(tmp_path):
         tree = Tree(tmp_path, child("a", "Busy"), max_restarts=1000)
         await tree.root.start()
         watching = asyncio.ensure_future(Application.watch(tree, 0.5))
-        os.kill(tree.worker("a").process.pid, signal.SIGUSR1)
+        os.kill(tree.worker("a").process.pid, signal.SIGALRM)
         # On a slow machine, its next incarnation may be taken for hung too.
         await tree.until(lambda: tree.worker("a").incarnation > 1, "a restart")
         await tree.runs("a")

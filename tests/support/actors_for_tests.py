@@ -38,6 +38,14 @@ class Broken(Calm):
         raise Refused("this child never starts")
 
 
+class Killed(Calm):
+    """Is killed before it is ready, and so says nothing."""
+
+    async def init(self) -> Ready:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return Ready()
+
+
 class BrokenOnce(Calm):
     """Starts the first time, and fails to start the second time."""
 
@@ -48,10 +56,10 @@ class BrokenOnce(Calm):
 
 
 class Ends(Calm):
-    """Ends by itself, with exit code 0, on SIGUSR1."""
+    """Ends by itself, with exit code 0, on SIGALRM."""
 
     async def init(self) -> Ready:
-        signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         return await super().init()
 
 
@@ -64,10 +72,10 @@ class Stubborn(Calm):
 
 
 class Garbled(Calm):
-    """Sends its supervisor bytes that are no message, on SIGUSR1."""
+    """Sends its supervisor bytes that are no message, on SIGALRM."""
 
     async def init(self) -> Ready:
-        signal.signal(signal.SIGUSR1, self.garble)
+        signal.signal(signal.SIGALRM, self.garble)
         return await super().init()
 
     def garble(self, *_: object) -> None:
@@ -75,10 +83,10 @@ class Garbled(Calm):
 
 
 class Busy(Calm):
-    """Spins for ever, on SIGUSR1."""
+    """Spins for ever, on SIGALRM."""
 
     async def init(self) -> Ready:
-        signal.signal(signal.SIGUSR1, self.spin)
+        signal.signal(signal.SIGALRM, self.spin)
         return await super().init()
 
     def spin(self, *_: object) -> None:

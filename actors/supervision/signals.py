@@ -1,0 +1,84 @@
+"""Signals that ask a process for something and never end it: SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2.
+
+A thread of its own waits for them, and they are blocked in all other threads. So a process whose main thread
+hangs still tells where it hangs. What this process starts has them blocked too: they end no helper process of
+multiprocessing.
+"""
+
+import logging
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+WATCHED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+STACKS_INTERVAL_S = 1.0  # Ctrl-\ reaches a child, and its supervisor sends the child one more: that is one
+
+
+def watch(on_hangup: Callable[[], None], on_quit: Callable[[], None] = lambda: None) -> None:
+    """Take these signals from now on. Call it once, in the main thread, before other threads are started.
+
+    SIGHUP calls `on_hangup`. SIGQUIT logs the stacks of all threads, at most once in `STACKS_INTERVAL_S`, and
+    calls `on_quit`. Both are called in the thread that waits. SIGUSR1 and SIGUSR2 do nothing, and the log
+    says so the first time.
+    """
+    watcher = _Watcher(on_hangup, on_quit)
+    for number in WATCHED:
+        # A library's thread that was there before may be given one, and it must not end the process.
+        signal.signal(number, lambda came, _: watcher.came(came))
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
+    threading.Thread(target=watcher.run, name="signals", daemon=True).start()
+
+
+def stacks() -> str:
+    """Where each thread of this process is now, the innermost call last."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    own = threading.get_ident()
+    return "\n".join(
+        f"thread {names.get(ident, ident)}:\n{''.join(traceback.format_stack(frame)).rstrip()}"
+        for ident, frame in sys._current_frames().items()
+        if ident != own
+    )
+
+
+class _Watcher:
+    """Does what each signal asks for."""
+
+    def __init__(self, on_hangup: Callable[[], None], on_quit: Callable[[], None]):
+        self._on_hangup = on_hangup
+        self._on_quit = on_quit
+        self._ignored: set[int] = set()
+        self._stacks_s: float | None = None
+
+    def run(self) -> None:
+        """Wait for signals, for ever."""
+        while True:
+            self.came(signal.sigwait(WATCHED))
+
+    def came(self, number: int) -> None:
+        """A signal came. A bug in what it asks for ends neither this thread nor the process."""
+        try:
+            self._take(number)
+        except Exception:  # noqa: BLE001 - whatever it is, the next signal has to be taken too
+            log.error("%s: %s", signal.Signals(number).name, traceback.format_exc().rstrip())
+
+    def _take(self, number: int) -> None:
+        match number:
+            case signal.SIGHUP:
+                self._on_hangup()
+            case signal.SIGQUIT:
+                self._tell_stacks()
+                self._on_quit()
+            case _ if number not in self._ignored:
+                self._ignored.add(number)
+                log.info("%s asks for nothing here: ignored, now and later", signal.Signals(number).name)
+
+    def _tell_stacks(self) -> None:
+        now_s = time.monotonic()
+        if self._stacks_s is None or now_s - self._stacks_s >= STACKS_INTERVAL_S:
+            self._stacks_s = now_s
+            log.warning("SIGQUIT: the stacks of this process, which goes on:\n%s", stacks())

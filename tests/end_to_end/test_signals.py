@@ -1,0 +1,175 @@
+"""SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 end no process, and SIGTERM twice starts none."""
+
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from actors.cli.launch import wait_for
+from actors.system.installation import ROOT
+from tests.support.certificates import make_certificate
+from tests.support.patience import PATIENCE_S
+from tests.support.queues import free_ports
+from tests.support.recording_client import RecordingClient
+from tests.support.services import open_service, wait_caught_up, wait_counted
+
+CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
+VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(20)]
+BODIES = [b'{"video_id": "%b"}' % video.encode() for video in VIDEOS]
+WATCHED = [signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2]
+SAID = {
+    signal.SIGHUP: "SIGHUP: no setting names a file to read again; a changed config.toml needs a restart",
+    signal.SIGQUIT: "supervisor   SIGQUIT: the stacks of this process",
+    signal.SIGUSR1: "SIGUSR1 asks for nothing here: ignored, now and later",
+    signal.SIGUSR2: "SIGUSR2 asks for nothing here: ignored, now and later",
+}
+STACKS = "SIGQUIT: the stacks of this process, which goes on:"
+
+
+@pytest.fixture
+def service(tmp_path):
+    with open_service("embedded", tmp_path, "dispatch.deadline_s=0.5") as service:
+        service.start()
+        yield service
+
+
+def pids(service) -> dict[str, int]:
+    """The pid of every process, of multiprocessing's helpers too."""
+    children = {child["id"]: child["pid"] for child in service.status()["children"]}
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    return children | {f"process {one.pid}": one.pid for one in family}
+
+
+def wait_said(service, what: str, times: int = 1) -> None:
+    wait_for(lambda: service.log().count(what) >= times, f"{times} of {what!r}", PATIENCE_S, service.log)
+
+
+@pytest.mark.parametrize("number", WATCHED)
+def test_a_signal_to_the_supervisor_ends_nothing_loses_nothing_and_is_told_once(number, service):
+    before = pids(service)
+    service.queue.put("plays", *BODIES)
+    for _ in range(2):
+        os.kill(service.process.pid, number)
+        wait_said(service, SAID[number])
+    service.queue.put("plays", *BODIES)
+    wait_caught_up(service, 2 * len(BODIES))
+    assert pids(service) == before
+    assert service.totals() == dict.fromkeys(VIDEOS, 2)
+    assert service.stop() == 0
+    if number in (signal.SIGUSR1, signal.SIGUSR2):
+        assert service.log().count(number.name) == 1
+
+
+def test_sigquit_to_the_supervisor_tells_the_stacks_of_all_processes(service):
+    os.kill(service.process.pid, signal.SIGQUIT)
+    wait_said(service, STACKS, 1 + len(CHILDREN))
+    for name in ("supervisor  ", *(f"{child}#1" for child in CHILDREN)):
+        assert re.search(rf"W {name} +{STACKS}\nthread ", service.log()), name
+    assert service.log().count("thread MainThread:") == 1 + len(CHILDREN)
+
+
+@pytest.mark.parametrize("number", WATCHED)
+def test_a_signal_to_every_process_of_the_service_ends_none(number, service):
+    """As Ctrl-\\ in a terminal does, or the end of the terminal."""
+    before = pids(service)
+    os.killpg(service.process.pid, number)
+    for name in ("supervisor", *(f"{child}#1" for child in CHILDREN)):
+        wait_for(lambda name=name: re.search(rf"{name} +{number.name}", service.log()), name, PATIENCE_S)
+    service.queue.put("plays", *BODIES)
+    wait_caught_up(service, len(BODIES))
+    assert pids(service) == before
+    if number is not signal.SIGQUIT:  # which a child gets twice, and on a slow machine maybe not at once
+        assert service.log().count(f" {number.name}") == 1 + len(CHILDREN), service.log()
+
+
+def test_a_child_that_does_not_answer_tells_its_stacks(service):
+    """The supervisor sends it the signal itself: a process that is halted reads no message."""
+    pid = service.child("counter-0")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    os.kill(service.process.pid, signal.SIGQUIT)
+    wait_said(service, STACKS, len(CHILDREN))
+    os.kill(pid, signal.SIGCONT)
+    wait_said(service, STACKS, 1 + len(CHILDREN))
+    assert service.child("counter-0")["pid"] == pid
+
+
+def test_sighup_reads_the_authorities_again_and_a_file_that_is_none_changes_nothing(tmp_path):
+    folders = [tmp_path / "right", tmp_path / "wrong"]
+    for folder in folders:
+        folder.mkdir()
+    (key, right), (_, wrong) = (make_certificate(folder) for folder in folders)
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_bytes(wrong.read_bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(right, key)
+    with (
+        RecordingClient(tls=context) as client,
+        open_service(
+            "embedded", tmp_path, f"publish.url={client.url}", f"publish.ca_file={ca_file}"
+        ) as service,
+    ):
+        service.start()
+        service.queue.put("plays", *BODIES)
+        wait_said(service, "its certificate is not trusted")
+        ca_file.write_bytes(right.read_bytes())
+        os.kill(service.process.pid, signal.SIGHUP)
+        wait_said(service, "SIGHUP: reading publish.ca_file again; a changed config.toml needs a restart")
+        wait_caught_up(service, len(BODIES))
+        ca_file.write_text("no certificate")
+        os.kill(service.process.pid, signal.SIGHUP)
+        wait_said(service, "can't be used (it holds no certificate)")
+        wait_said(service, "what was read before holds")
+        service.queue.put("plays", *BODIES)
+        wait_caught_up(service, 2 * len(BODIES))
+        assert client.totals == dict.fromkeys(VIDEOS, 2)
+
+
+def alone(kind: str, folder) -> tuple[list[str], str]:
+    """The command that starts that part alone, and what it logs when it can be used."""
+    one, other = (f"127.0.0.1:{port}" for port in free_ports(2))
+    addresses = [f"--address={one}"]
+    if kind == "embedded_nsqd":
+        addresses = [f"--tcp-address={one}", f"--http-address={other}"]
+    return [sys.executable, "-m", f"actors.{kind}", *addresses, f"--data-path={folder / 'data'}"], other
+
+
+@pytest.mark.parametrize("kind", ["client", "embedded_nsqd"])
+def test_the_client_and_the_queue_alone_take_every_signal_and_go_on(kind, tmp_path):
+    command, _ = alone(kind, tmp_path)
+    file = tmp_path / "log"
+    with file.open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stderr=log)
+    try:
+        wait_for(file.read_text, "the first line of its log", PATIENCE_S)
+        for number in WATCHED:
+            process.send_signal(number)
+            wait_for(lambda number=number: number.name in file.read_text(), number.name, PATIENCE_S)
+        assert process.poll() is None
+        assert "thread MainThread:" in file.read_text()
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_second_sigterm_kills_what_is_left_and_starts_nothing(tmp_path):
+    with open_service("embedded", tmp_path, "supervisor.shutdown_timeout_s=600") as service:
+        service.start()
+        service.queue.put("plays", *BODIES)
+        wait_counted(service, len(BODIES))
+        consumer = service.child("consumer")["pid"]
+        os.kill(consumer, signal.SIGSTOP)  # the drain waits for it
+        os.kill(service.process.pid, signal.SIGTERM)
+        wait_said(service, "stopping: finishing what is held")
+        os.kill(service.process.pid, signal.SIGTERM)
+        assert service.process.wait(PATIENCE_S) == 0
+        log = service.log()
+        assert "asked to stop again: killing what is left" in log
+        assert "#2 started" not in log, log
+        assert not [line for line in log.splitlines() if "killed(SIGKILL)" in line], log

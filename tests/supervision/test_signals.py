@@ -1,0 +1,88 @@
+"""What a process does on SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2, whatever its main thread does."""
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from actors.supervision import signals
+
+ROOT = Path(__file__).resolve().parents[2]
+HANGS = """
+import logging, sys
+from actors.supervision import signals
+logging.basicConfig(level="INFO")
+signals.watch(lambda: print("hangup", flush=True), lambda: print("quit", flush=True))
+print("ready", flush=True)
+def hang():
+    while True:
+        pass
+hang()
+"""
+
+
+@pytest.fixture
+def watcher():
+    calls = []
+    watcher = signals._Watcher(lambda: calls.append("hangup"), lambda: calls.append("quit"))
+    watcher.calls = calls
+    return watcher
+
+
+def test_a_process_that_hangs_tells_where_and_goes_on():
+    process = subprocess.Popen([sys.executable, "-c", HANGS], cwd=ROOT, stdout=-1, stderr=-1, text=True)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGQUIT)
+        assert process.stdout.readline() == "quit\n"
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "hangup\n"
+        process.send_signal(signal.SIGUSR1)
+        process.send_signal(signal.SIGUSR2)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        _, told = process.communicate()
+    assert "thread MainThread:" in told
+    assert "in hang" in told
+
+
+def test_stacks_are_told_once_in_a_second_and_each_signal_is_passed_on(watcher, caplog, monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now_s[0])
+    for _ in range(3):
+        watcher.came(signal.SIGQUIT)
+    assert (caplog.text.count("SIGQUIT"), watcher.calls) == (1, ["quit"] * 3)
+    now_s[0] += signals.STACKS_INTERVAL_S
+    watcher.came(signal.SIGQUIT)
+    assert caplog.text.count("SIGQUIT") == 2
+
+
+def test_each_signal_that_asks_for_nothing_is_told_once(watcher, caplog):
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        watcher.came(signal.SIGUSR1)
+        watcher.came(signal.SIGUSR2)
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["SIGUSR1", "SIGUSR2"]
+    assert watcher.calls == []
+
+
+def test_a_bug_in_what_a_signal_asks_for_is_told_and_the_next_is_taken(caplog):
+    watcher = signals._Watcher(lambda: 1 / 0, lambda: None)
+    watcher.came(signal.SIGHUP)
+    assert "ZeroDivisionError" in caplog.text
+    watcher.came(signal.SIGQUIT)
+    assert "SIGQUIT: the stacks" in caplog.text
+
+
+def test_the_thread_itself_is_in_no_stacks():
+    told: list[str] = []
+    thread = threading.Thread(target=lambda: told.append(signals.stacks()), name="asks")
+    thread.start()
+    thread.join()
+    assert "thread MainThread:" in told[0]
+    assert "thread asks:" not in told[0]
