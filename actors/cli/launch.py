@@ -35,10 +35,10 @@ class Service:
         self.log_file = state_dir / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.program = [*COMMAND, "run"]
-        file = config.find(config_file)
-        config_arguments = [] if file is None else ["--config", str(file)]
-        settings = [*overrides, f"supervisor.state_dir={state_dir}"]
-        self.arguments = [*config_arguments, *(word for one in settings for word in ("--set", one))]
+        self.arguments = [
+            *_settings_of(config_file),
+            *_set([*overrides, f"supervisor.state_dir={state_dir}"]),
+        ]
 
     def start(self, stdout: int | None = None, stderr: int | None = None) -> None:
         """Start the service, and wait until all its children run.
@@ -160,6 +160,25 @@ class Service:
         with open_directly(f"http://{self.address(name)}{path}", ANSWER_TIMEOUT_S) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
+
+
+def _settings_of(config_file: str | Path | None) -> list[str]:
+    """The words that give another process the settings of a config file, None for the one that is found.
+
+    A stream can't be read twice. So its settings are given one by one, and the file is an empty one.
+    """
+    file = config.find(config_file)
+    if file is None:
+        return []
+    if not config.is_stream(file):
+        return ["--config", str(file)]
+    named = [one for one in config.explain(file) if one.source != "default"]
+    words = _set(f"{one.key}={json.dumps(one.value, ensure_ascii=False)}" for one in named)
+    return ["--config", os.devnull, *words]
+
+
+def _set(settings: Iterable[str]) -> list[str]:
+    return [word for one in settings for word in ("--set", one)]
 
 
 def produce(

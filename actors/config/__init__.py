@@ -15,6 +15,7 @@ from .sections import (
     Settings,
     SinkKind,
 )
+from .text import is_stream
 
 __all__ = [
     "BATCH_SIZE_MAX",
@@ -32,6 +33,7 @@ __all__ = [
     "example",
     "explain",
     "find",
+    "is_stream",
     "load",
     "secret_of",
     "without_password",

@@ -6,7 +6,6 @@ not know rather than guess, and reports all problems at once.
 
 import functools
 import os
-import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,12 +16,12 @@ import msgspec
 from ..system.installation import INSTALLED, ROOT, service_command
 from .contradictions import contradictions
 from .sections import Settings
+from .text import is_stream, text_of
 
 NAME = "config.toml"
 PROJECT_FILE = ROOT / NAME
 EXAMPLE = ROOT / "actors" / NAME  # in a checkout a link to PROJECT_FILE
 LOOKED_FOR = f"config.toml here, else {'every default' if INSTALLED else 'that of the checkout'}"
-DESCRIPTOR = r"/dev/stdin|/dev/fd/[0-9]+|/proc/.+/fd/[0-9]+"
 PATHS = (("supervisor", "state_dir"), ("publish", "ca_file"), ("client", "record"))
 SHOWN_CHARACTERS_MAX = 300  # of a value quoted in a problem
 
@@ -129,7 +128,7 @@ def _absolute(settings: Settings, setting: tuple[str, str], file: Path | None) -
     if not getattr(part, key):
         return settings
     if not path.is_absolute():
-        path = (_working_directory() if file is None or _is_stream(file) else file.parent) / path
+        path = (_working_directory() if file is None or is_stream(file) else file.parent) / path
     part = msgspec.structs.replace(part, **{key: os.path.realpath(path)})
     return msgspec.structs.replace(settings, **{section: part})
 
@@ -150,26 +149,14 @@ def _working_directory() -> Path:
         raise ConfigError(["the working directory is gone, expected one that is there"]) from error
 
 
-def _is_stream(file: Path) -> bool:
-    """Whether it is a pipe or names an open descriptor: such a file lies in no folder."""
-    return re.fullmatch(DESCRIPTOR, str(file)) is not None or not os.path.isfile(file)
-
-
 def _short(file: Path) -> str:
     """The name of a file in a problem that names the key too."""
-    return str(file) if _is_stream(file) else file.name
-
-
-@functools.cache
-def _text_of_stream(file: Path) -> str:
-    """Read a stream and keep its text: it can be read only once, and a command may load settings twice."""
-    return file.read_text(encoding="utf-8")
+    return str(file) if is_stream(file) else file.name
 
 
 def _from_file(file: Path, problems: list[str]) -> dict[tuple[str, str], Any]:
     try:
-        text = _text_of_stream(file) if _is_stream(file) else file.read_text(encoding="utf-8")
-        tree = tomllib.loads(text)
+        tree = tomllib.loads(text_of(file))
     except OSError as error:
         problems.append(f"{file}: cannot be read ({error.strerror}), expected a config file")
         return {}
@@ -179,7 +166,7 @@ def _from_file(file: Path, problems: list[str]) -> dict[tuple[str, str], Any]:
     found = {}
     for section, keys in tree.items():
         if section not in get_type_hints(Settings) or not isinstance(keys, dict):
-            problems.append(f"{_short(file)}: unknown section [{section}], expected {_list_sections()}")
+            problems.append(f"{_short(file)}: {_no_section(section, keys)}")
             continue
         for key, value in keys.items():
             if (section, key) in _known():
@@ -240,6 +227,20 @@ def _meaning(annotation: Any) -> tuple[str, str]:
         unit, expected = _meaning(parts[0])
         return unit, f"{expected}, or {_meaning(parts[1])[1]}"
     return parts[1].extra["unit"], parts[1].extra["expected"]
+
+
+def _no_section(name: str, value: object) -> str:
+    """What is wrong with a name at the top of the file that is no section of ours."""
+    of_tables = isinstance(value, list) and any(isinstance(one, dict) for one in value)
+    found = f"[[{name}]]" if of_tables else f"{name} = {_shown(value)}"
+    if name in get_type_hints(Settings):
+        return f"{found}, expected the section [{name}]"
+    if isinstance(value, dict) or of_tables:
+        return f"unknown section [{name}], expected {_list_sections()}"
+    meant = [f"[{section}]" for section, key in _known() if key == name]
+    if not meant:
+        return f"unknown key {name} before the first section, expected a section: {_list_sections()}"
+    return f"{found} before the first section, expected it under {' or '.join(meant)}"
 
 
 def _list_sections() -> str:

@@ -1,5 +1,7 @@
 """Settings: every problem at once, each with its key, its value and what was expected."""
 
+import os
+import threading
 from pathlib import Path
 
 import msgspec
@@ -120,10 +122,57 @@ def test_a_broken_file_does_not_hide_the_problems_of_overrides(tmp_path):
     assert len(problems(tmp_path / "none.toml", "nsq.topic=a b", "x")) == 3
 
 
-@pytest.mark.parametrize("text", ["nsq = 1", "[[nsq]]\ntopic = 'a'", "topic = 'a'"])
-def test_what_is_no_section_is_refused(file, text):
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("nsq = 1", "nsq = 1, expected the section [nsq]"),
+        ("[[nsq]]\ntopic = 'a'", "[[nsq]], expected the section [nsq]"),
+        ("topic = 'a'", "topic = 'a' before the first section, expected it under [nsq]"),
+        ("max_restarts = 1", "expected it under [supervisor] or [counters_supervisor]"),
+        ("nope = 1", "unknown key nope before the first section, expected a section: one of nsq"),
+        ("[[nope]]", "unknown section [nope], expected one of nsq"),
+    ],
+)
+def test_what_is_no_section_is_refused_and_what_is_meant_is_named(file, text, expected):
     (line,) = problems(file(text))
-    assert "expected one of nsq" in line
+    assert line.startswith("config.toml: ")
+    assert expected in line
+
+
+def test_a_byte_order_mark_before_the_text_is_left_out(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbf[nsq]\r\ntopic = 'views'\r\n")
+    assert load(path).nsq.topic == "views"
+
+
+TEXT = "[nsq]\n# caf\u00e9\ntopic = 'views'\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (TEXT.encode("utf-16"), "it is UTF-16, expected UTF-8: save it as UTF-8"),
+        (b"\xfe\xff" + TEXT.encode("utf-16-be"), "it is UTF-16, expected UTF-8: save it as UTF-8"),
+        (TEXT.encode("utf-16-le"), "it has NUL bytes, as UTF-16 has, expected UTF-8: save it as UTF-8"),
+        (TEXT.encode("latin-1"), "line 2 has the byte 0xe9, which is not UTF-8 (is it Latin-1?), expected"),
+    ],
+)
+def test_a_file_in_another_encoding_is_a_problem_that_says_what_to_do(tmp_path, content, expected):
+    path = tmp_path / "config.toml"
+    path.write_bytes(content)
+    (line,) = problems(path)
+    assert f"{path}: is not TOML that can be read: {expected}" in line
+
+
+def test_a_named_pipe_is_read_as_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writing = threading.Thread(target=path.write_text, args=("[nsq]\ntopic = 'views'\n",))
+    writing.start()
+    assert load(path).nsq.topic == "views"
+    writing.join()
+    assert {one.key: one.value for one in explain(path)}["nsq.topic"] == "views"
 
 
 def test_it_is_explained_where_each_value_came_from(file):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from actors import config
-from actors.config import PROJECT_FILE, ConfigError, explain, load, loading
+from actors.config import PROJECT_FILE, ConfigError, explain, load, loading, text
 from actors.system.installation import ROOT
 from tests.support.config_problems import value_of
 
@@ -79,7 +79,7 @@ def test_paths_in_a_pipe_are_meant_from_the_current_folder_and_it_is_read_once(t
         path = f"/dev/fd/{reads}"
         assert load(path).supervisor.state_dir == str((tmp_path / "state").resolve())
         assert {one.key: one.value for one in explain(path)}["nsq.topic"] == "piped"
-    loading._text_of_stream.cache_clear()
+    text._text_of_stream.cache_clear()
 
 
 def test_paths_in_a_file_that_is_standard_input_are_meant_from_the_current_folder(file, tmp_path):
