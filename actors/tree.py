@@ -78,6 +78,11 @@ def _receiver(settings: Settings) -> str | None:
     return None
 
 
+def publishes_to_client(settings: Settings) -> bool:
+    """Whether the reference client is the one that gets the publishes."""
+    return _receiver(settings) == CLIENT
+
+
 def _leads_to(url: str, address: str) -> bool:
     """Whether a URL leads to a listener of this machine at `address`, judged by their texts."""
     parts, (host, _, port) = urlsplit(url), address.rpartition(":")

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from actors.system import lifeline
 from producer import arguments, discovery, manifest, progress, workload
 from producer.pace import Pace
 from producer.publisher import Publisher
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("nsq").setLevel(logging.ERROR)
     logging.getLogger("tornado.general").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    lifeline.hold()
     try:
         load = workload.make(asked.seed, asked.plays, asked.videos, asked.quiet_videos, asked.distribution)
         return asyncio.run(_produce(asked, load))

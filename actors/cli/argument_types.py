@@ -17,6 +17,13 @@ def signal_named(name: str) -> signal.Signals:
         ) from None
 
 
+def whole(text: str) -> int:
+    """Return a whole number, 0 or more, below 10⁹."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, 0 to 999999999")
+    return int(text)
+
+
 def positive(text: str) -> float:
     """Return a number above 0."""
     return _number(text, "above 0", lambda number: number > 0)

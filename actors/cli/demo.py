@@ -22,7 +22,8 @@ from .. import config
 from ..config.promises import promises_of
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from . import audit_run
-from .launch import Service, free_or_any, produce, wait_for
+from .launch import Service, produce, wait_for
+from .own_service import interruptible, own_service
 from .recordings import read_publishes
 from .report import DemoRun, findings, render
 
@@ -44,24 +45,9 @@ def run(settings: config.Settings, options: argparse.Namespace) -> int:
         return EXIT_USAGE
     console = Console(stderr=True, highlight=False)
     folder = Path(tempfile.mkdtemp(prefix="playtally-demo-"))
-    overrides = [
-        *options.set,
-        "nsq.nsqd_tcp_addresses=[]",
-        "nsq.nsqd_http_addresses=[]",
-        "nsq.lookupd_http_addresses=[]",
-        f"embedded_nsqd.tcp_address={free_or_any(settings.embedded_nsqd.tcp_address)}",
-        f"embedded_nsqd.http_address={free_or_any(settings.embedded_nsqd.http_address)}",
-        f"client.address={free_or_any(settings.client.address)}",
-        f"admin.address={free_or_any(settings.admin.address)}",
-        "client.enabled=true",
-        f"client.record={folder / RECORD}",
-        f"publish.url={config.DEFAULT_URL}",
-        "publish.nsq_topic=",
-        "publish.stdout=true",
-    ]
-    service = Service(folder / "state", overrides, options.config)
+    service = own_service(folder, options.set, options.config, f"client.record={folder / RECORD}")
     try:
-        with service:
+        with interruptible(), service:
             page = f"http://{service.address('client_address')}/"
             console.print(f"the service runs; watch it at [link={page}]{page}[/link]")
             result = _work(service, folder / "manifest.json", settings, asked, load, console)

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,8 +12,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from .. import config
-from ..system import runfile
-from ..system.addresses import split_address, with_port
+from ..system import lifeline, runfile
 from ..system.direct_http import open_directly
 from ..system.exits import Failure
 from ..system.installation import ROOT, environment
@@ -27,7 +25,10 @@ Found = TypeVar("Found")
 
 
 class Service:
-    """A service in processes of its own. `publishes_file` and `log_file` get the output of all its starts."""
+    """A service in processes of its own. It ends when this process does, however this one ends.
+
+    `publishes_file` and `log_file` get the output of all its starts.
+    """
 
     def __init__(self, state_dir: Path, overrides: Iterable[str] = (), config_file: str | Path | None = None):
         self.state_dir = state_dir
@@ -51,7 +52,8 @@ class Service:
         with open(self.publishes_file, "ab") as out, open(self.log_file, "ab") as err:
             self.process = subprocess.Popen(
                 [*self.program, *self.arguments],
-                env=environment(),
+                env=lifeline.hand_on(environment()),
+                pass_fds=[lifeline.descriptor()],
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
                 stderr=err if stderr is None else stderr,
@@ -184,11 +186,15 @@ def _set(settings: Iterable[str]) -> list[str]:
 def produce(
     service: Service, *words: str, manifest: Path, log_file: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start the producer, with these options, on a service's queue. `log_file`: of its stderr; None: ours."""
+    """Start the producer, with these options, on a service's queue. It ends when this process does.
+
+    `log_file` gets its stderr; None: ours does.
+    """
     with open(log_file or os.devnull, "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "producer", *service.arguments, *words, "--manifest", str(manifest)],
-            env=environment(),
+            env=lifeline.hand_on(environment()),
+            pass_fds=[lifeline.descriptor()],
             stderr=log if log_file else None,
         )
 
@@ -209,14 +215,3 @@ def wait_for(
         if time.monotonic() > deadline_s:
             raise Failure(f"waited {timeout_s:g} s for {what}\n{tell()}")
         time.sleep(0.02)
-
-
-def free_or_any(address: str) -> str:
-    """Return `address` ("host:port") if it is free now, else the same host with port 0."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(split_address(address))
-        except OSError:
-            return with_port(address, 0)
-    return address

@@ -189,10 +189,22 @@ def _add_audit(commands: _Commands) -> None:
 def _add_drill(commands: _Commands) -> None:
     text = "kill children at random under load, and prove that no play was lost"
     drill = commands.add("drill", _run_of("drill"), text)
-    drill.add_argument("--kills", type=int, default=50, help="how many kills (default 50)")
     drill.add_argument(
-        "--seed", type=int, help="seed of the order of kills (default: a random one, which is printed)"
+        "--kills", metavar="N", type=argument_types.whole, default=50, help="how many kills (default: 50)"
     )
+    drill.add_argument(
+        "--seed",
+        metavar="N",
+        type=argument_types.whole,
+        help="seed of the order of kills (default: a random one, which is printed)",
+    )
+    drill.add_argument(
+        "--here",
+        action="store_true",
+        help="kill the children of the running service, under the load that is there, and make no plays; "
+        "else the drill brings a service, a queue, a client and a load of its own",
+    )
+    drill.add_argument("--yes", action="store_true", help="with --here: don't ask")
 
 
 def _add_demo(commands: _Commands) -> None:

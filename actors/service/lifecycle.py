@@ -22,7 +22,7 @@ from ..supervision.application import Application
 from ..supervision.restarts import Exit
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed
-from ..system import runfile
+from ..system import lifeline, runfile
 from ..system.addresses import with_port
 from ..system.exits import (
     EXIT_DONE,
@@ -67,6 +67,7 @@ async def _live(settings: Settings) -> int:
     _hold(state_dir)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.ask_to_stop)
+    lifeline.hold()
     server = admin.server(service)
     service.admin_address = _listen(server, settings.admin.address)
     try:

@@ -88,6 +88,10 @@ def _nsqd(look: NsqdLook) -> dict[str, Any]:
         "rdy": nsqd.ready_count,
         "in_flight": nsqd.in_flight,
         "depth": look.depth,
+        # Of our channel: all messages since that nsqd started, and those of them that are not finished.
+        "messages": None if look.queue is None else look.queue.messages,
+        "unfinished": None if look.queue is None else look.queue.unfinished,
+        "started_s": None if look.queue is None else look.queue.started_s,
     }
 
 

@@ -29,7 +29,7 @@ class QueueStats(Struct, frozen=True):
 
     `depth`, `topic_depth`: messages that wait. `in_flight`, `deferred`: messages of the channel that nsqd has
     sent and that are not finished, and messages that nsqd will send later. `clients`: the consumers of the
-    channel.
+    channel. `messages`: all that the channel has had since the nsqd started, at `started_s` (Unix seconds).
     """
 
     topic_depth: int = 0
@@ -39,6 +39,13 @@ class QueueStats(Struct, frozen=True):
     deferred: int = 0
     paused: bool = False
     clients: int = 0
+    messages: int = 0
+    started_s: int = 0
+
+    @property
+    def unfinished(self) -> int:
+        """The messages of the channel that are not finished, wherever they are."""
+        return self.depth + self.in_flight + self.deferred
 
     @property
     def waiting(self) -> int:
@@ -55,6 +62,7 @@ class _Channel(Struct):
     deferred_count: _Count
     paused: bool
     client_count: _Count = 0
+    message_count: _Count = 0
 
 
 class _Topic(Struct):
@@ -66,6 +74,7 @@ class _Topic(Struct):
 
 class _Stats(Struct):
     topics: list[_Topic] | None = None
+    start_time: _Count = 0
 
 
 class _Info(Struct):
@@ -106,10 +115,12 @@ def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:
         return None
     of_topic = next((one for one in found.topics or () if one.topic_name == topic), None)
     if of_topic is None:
-        return QueueStats()
+        return QueueStats(started_s=found.start_time)
     of_channel = next((one for one in of_topic.channels or () if one.channel_name == channel), None)
     if of_channel is None:
-        return QueueStats(topic_depth=of_topic.depth, topic_paused=of_topic.paused)
+        return QueueStats(
+            topic_depth=of_topic.depth, topic_paused=of_topic.paused, started_s=found.start_time
+        )
     return QueueStats(
         topic_depth=of_topic.depth,
         topic_paused=of_topic.paused,
@@ -118,6 +129,8 @@ def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:
         deferred=of_channel.deferred_count,
         paused=of_channel.paused,
         clients=of_channel.client_count,
+        messages=of_channel.message_count,
+        started_s=found.start_time,
     )
 
 

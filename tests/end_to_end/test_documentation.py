@@ -20,15 +20,14 @@ from tests.support.services import ANY_PORTS
 
 DOCUMENT = ROOT / "docs" / "supervision.md"
 COMMAND = f"{sys.executable} supervisor.py"
-# The document's last kills. Five are allowed; five restarts of the root's children come before them.
+# The document's last kills. Five are allowed; two restarts of the root's children come before them.
 TOO_OFTEN = "for i in 1 2 3 4 5 6; do python supervisor.py kill consumer; sleep 0.4; done"
 QUICK = [
     "supervisor.liveness_timeout_s=2",
     "dispatch.deadline_s=0.3",
-    "supervisor.max_restarts=10",
+    "supervisor.max_restarts=7",
     "supervisor.max_seconds=3600",  # so that the speed of this machine does not matter
 ]
-PACE_OF_THE_DRILL = ["--set", "supervisor.max_seconds=1"]
 
 
 def steps() -> list[tuple[str, list[str]]]:
@@ -63,8 +62,7 @@ def matches(expected: list[str], output: str) -> bool:
 
 def run(line: str, service: Service, home: Path) -> str:
     """The output of a command of the document. This test's settings are added to its words."""
-    settings = [*service.arguments, *(PACE_OF_THE_DRILL if " drill " in line else ())]
-    words = " ".join(f"'{word}'" for word in settings)
+    words = " ".join(f"'{word}'" for word in service.arguments)
     done = subprocess.run(
         ["sh", "-c", re.sub(r"python supervisor\.py (\w+)([^;]*)", rf"{COMMAND} \1\2 {words}", line)],
         cwd=ROOT,

@@ -158,14 +158,6 @@ def test_restarts_leave_descriptors_and_memory_where_they_were(service):
     prove_that_it_works(service)
 
 
-def test_a_drill_of_its_own_proves_that_nothing_was_lost(tmp_path):
-    with open_service("embedded", tmp_path) as service:
-        result = service.command("drill", "--kills", "6", "--seed", "3")
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "lost 0, counted twice 0, totals that the client does not have 0" in result.stdout
-    assert result.stderr.count(" killed ") == 6
-
-
 def pids_of(children: dict[str, dict]) -> dict[str, int]:
     return {one: child["pid"] for one, child in children.items()}
 

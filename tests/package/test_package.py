@@ -334,10 +334,10 @@ def contents(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
-def test_a_drill_without_a_service_runs_one_of_its_own(commands, folder):
+def test_a_drill_runs_a_service_of_its_own(commands, folder):
     told = run(commands / "playtally", "drill", "--kills", "1", "--seed", "1", cwd=folder)
     assert told.returncode == 0, told.stdout + told.stderr
-    assert "no service runs, so the drill starts one of its own" in told.stderr
+    assert "the drill starts a service, a queue and a client of its own" in told.stderr
     assert "lost 0, counted twice 0" in told.stdout
 
 

@@ -103,13 +103,15 @@ def test_the_figures_are_those_of_the_look_and_not_of_a_later_ping():
 def test_the_nsqds_are_told_one_by_one_and_together_in_the_status_and_the_metrics():
     here = NsqdStats("a:4150", "a:4151", connected=True, ready_count=10, in_flight=4)
     gone = NsqdStats("b:4150", "", connected=False, ready_count=0, in_flight=0)
-    queue = QueueStats(topic_depth=2, depth=30, in_flight=4, clients=3)
+    queue = QueueStats(topic_depth=2, depth=30, in_flight=4, deferred=1, clients=3, messages=99, started_s=7)
     found = status_of(DISPATCHER, look=Look([NsqdLook(here, queue), NsqdLook(gone, missed=True)], 1, {}))
     facts = [
         {"address": "a:4150", "connected": True, "rdy": 10, "in_flight": 4, "depth": 32},
         {"address": "b:4150", "connected": False, "rdy": 0, "in_flight": 0, "depth": None},
     ]
-    nsqds = [facts[0] | {"http_address": "a:4151"}, facts[1] | {"http_address": ""}]
+    facts[0] |= {"http_address": "a:4151", "messages": 99, "unfinished": 35, "started_s": 7}
+    facts[1] |= {"http_address": "", "messages": None, "unfinished": None, "started_s": None}
+    nsqds = facts
     assert found["nsq"] == {"connections": 1, "depth": 32, "others_on_channel": 2, "nsqds": nsqds}
     assert found["nsqd_connections"] == 1
     told = metrics(found).decode().splitlines()

@@ -5,6 +5,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 
 import pytest
 
@@ -18,6 +19,7 @@ CHANNEL = {
     "in_flight_count": 2,
     "deferred_count": 1,
     "client_count": 3,
+    "message_count": 99,
     "paused": False,
 }
 TOPIC = {"topic_name": "plays", "depth": 5, "paused": False, "channels": [CHANNEL]}
@@ -34,15 +36,19 @@ def ask(address):
 
 
 def test_a_queue_says_what_waits_and_what_is_in_flight(queue):
-    assert ask(queue.http_address) == QueueStats()
+    nothing = ask(queue.http_address)
+    assert abs(nothing.started_s - time.time()) < 3600
+    assert nothing == QueueStats(started_s=nothing.started_s)
     queue.post("/topic/create?topic=plays")
-    assert ask(queue.http_address) == QueueStats()
+    assert ask(queue.http_address) == nothing
     queue.post("/channel/create?topic=plays&channel=playtally")
     queue.post("/mpub?topic=plays", b"a\nb\nc")
     with RawClient(queue.tcp_address) as client:
         client.subscribe("plays", "playtally", ready=1)
         client.message()
-        assert ask(f"http://{queue.http_address}/") == QueueStats(depth=2, in_flight=1, clients=1)
+        found = ask(f"http://{queue.http_address}/")
+        assert (found.depth, found.in_flight, found.clients, found.messages) == (2, 1, 1, 3)
+        assert (found.unfinished, found.started_s) == (3, nothing.started_s)
         queue.post("/channel/pause?topic=plays&channel=playtally")
         found = ask(queue.http_address)
         assert found.paused and found.waiting == 0
@@ -92,9 +98,11 @@ def asked(answer):
 
 def test_an_answer_is_read_by_the_names_of_topic_and_channel():
     others = [TOPIC | {"topic_name": "other", "depth": 99}, TOPIC]
-    expected = QueueStats(topic_depth=5, depth=7, in_flight=2, deferred=1, clients=3)
-    assert asked(answer_of(topics=others)) == expected
-    assert expected.waiting == 12
+    expected = QueueStats(
+        topic_depth=5, depth=7, in_flight=2, deferred=1, clients=3, messages=99, started_s=17
+    )
+    assert asked(answer_of(topics=others, start_time=17)) == expected
+    assert (expected.waiting, expected.unfinished) == (12, 10)
     assert asked(answer_of(topics=[TOPIC | {"channels": None}])) == QueueStats(topic_depth=5)
 
 
