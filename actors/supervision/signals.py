@@ -26,12 +26,14 @@ def watch(on_hangup: Callable[[], None], on_quit: Callable[[], None] = lambda: N
     calls `on_quit`. Both are called in the thread that waits. SIGUSR1 and SIGUSR2 do nothing, and the log
     says so the first time.
     """
-    watcher = _Watcher(on_hangup, on_quit)
-    for number in WATCHED:
-        # A library's thread that was there before may be given one, and it must not end the process.
-        signal.signal(number, lambda came, _: watcher.came(came))
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
-    threading.Thread(target=watcher.run, name="signals", daemon=True).start()
+    thread = threading.Thread(target=_Watcher(on_hangup, on_quit).run, name="signals", daemon=True)
+    thread.start()
+    assert thread.ident is not None
+    waiting: int = thread.ident
+    for number in WATCHED:
+        # A library's thread that was there before may be given one. It must not end the process.
+        signal.signal(number, lambda came, _: signal.pthread_kill(waiting, came))
 
 
 def stacks() -> str:

@@ -13,9 +13,11 @@ from actors.supervision import signals
 
 ROOT = Path(__file__).resolve().parents[2]
 HANGS = """
-import logging, sys
+import logging, sys, threading
 from actors.supervision import signals
 logging.basicConfig(level="INFO")
+if sys.argv[1] == "early":
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
 signals.watch(lambda: print("hangup", flush=True), lambda: print("quit", flush=True))
 print("ready", flush=True)
 def hang():
@@ -33,14 +35,17 @@ def watcher():
     return watcher
 
 
-def test_a_process_that_hangs_tells_where_and_goes_on():
-    process = subprocess.Popen([sys.executable, "-c", HANGS], cwd=ROOT, stdout=-1, stderr=-1, text=True)
+@pytest.mark.parametrize("when", ["", "early"], ids=["alone", "beside a thread that was there before"])
+def test_a_process_that_hangs_tells_where_and_goes_on(when):
+    command = [sys.executable, "-c", HANGS, when]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
     try:
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGQUIT)
-        assert process.stdout.readline() == "quit\n"
-        process.send_signal(signal.SIGHUP)
-        assert process.stdout.readline() == "hangup\n"
+        for _ in range(20):
+            process.send_signal(signal.SIGQUIT)
+            assert process.stdout.readline() == "quit\n"
+            process.send_signal(signal.SIGHUP)
+            assert process.stdout.readline() == "hangup\n"
         process.send_signal(signal.SIGUSR1)
         process.send_signal(signal.SIGUSR2)
         assert process.poll() is None
