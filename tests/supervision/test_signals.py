@@ -19,8 +19,8 @@ logging.basicConfig(level="INFO")
 if sys.argv[1] == "early":
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 signals.watch(lambda: print("hangup", flush=True), lambda: print("quit", flush=True))
-print("ready", flush=True)
 def hang():
+    print("ready", flush=True)
     while True:
         pass
 hang()
