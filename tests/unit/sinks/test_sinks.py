@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import hashlib
 import hmac
+import itertools
 import json
 import logging
 import os
@@ -28,8 +29,8 @@ from actors.config import PublishSection, Settings
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.outbox import Entry, make_batch
 from actors.core.triggers import Trigger
-from actors.sinks import Delivery, HttpSink, MirroredSink, StdoutSink, answers, open_sink, stdout
-from actors.sinks.answers import ANSWER_BODY_BYTES_MAX, ANSWER_HEAD_BYTES_MAX
+from actors.sinks import Delivery, HttpSink, MirroredSink, StdoutSink, answers, connection, open_sink, stdout
+from actors.sinks.connection import ANSWER_BODY_BYTES_MAX, ANSWER_HEAD_BYTES_MAX
 from actors.sinks.stdout import STDOUT_LINES_MAX
 from actors.system.exits import Failure
 from tests.support.certificates import make_certificate
@@ -44,13 +45,17 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
     """A machine may be slow between a head and its body, or a line and its end: that is no sign here."""
-    monkeypatch.setattr(answers, "ANSWER_BODY_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(connection, "ANSWER_BODY_PATIENCE_S", PATIENCE_S)
     monkeypatch.setattr(stdout, "STDOUT_PATIENCE_S", PATIENCE_S)
 
 
 def http_sink(url, timeout_s=PATIENCE_S, secret=None, **settings):
     """A sink to that URL."""
-    return HttpSink(PublishSection(url=url, timeout_s=timeout_s, **settings), secret)
+    with pytest.MonkeyPatch.context() as patch:
+        if secret is not None:
+            patch.setenv("PLAYTALLY_TEST_SECRET", secret.decode())
+            settings["secret_env"] = "PLAYTALLY_TEST_SECRET"
+        return HttpSink(PublishSection(url=url, timeout_s=timeout_s, **settings))
 
 
 async def delivered(sink, *batches):
@@ -303,8 +308,8 @@ def test_no_answer_in_time_is_unknown():
 def test_an_answer_that_comes_a_byte_at_a_time_does_not_stretch_the_timeout():
     async def act(reader, writer):
         await read_request(reader)
-        while True:
-            writer.write(b"H")
+        for byte in itertools.chain(b"HTTP/1.1 200 OK\r\nX: ", itertools.repeat(ord("x"))):
+            writer.write(bytes([byte]))
             await writer.drain()
             await asyncio.sleep(0.75)
 
@@ -416,7 +421,7 @@ def test_a_body_that_never_comes_does_not_hold_up_what_the_head_said():
 
     deliveries, took_s = timed(act, timeout_s=1000)
     assert deliveries == [Delivery(Outcome.ACCEPTED)]
-    assert took_s == answers.ANSWER_BODY_PATIENCE_S
+    assert took_s == connection.ANSWER_BODY_PATIENCE_S
 
 
 # What is sent
@@ -1053,3 +1058,29 @@ def test_a_reader_that_never_comes_is_not_waited_for_longer_than_that(pipe, capl
 
     assert run_virtually(deliver) == 3
     assert "nobody read stdout within 3.0 s: 3 lines are lost there" in caplog.text
+
+
+# One attempt is one request
+
+
+@pytest.mark.parametrize("ends_by", ["closing", "a reset"])
+def test_an_attempt_on_a_kept_connection_that_ends_without_an_answer_is_one_request(ends_by):
+    asked = []
+
+    async def act(reader, writer):  # answers the first request of each connection, and ends at the second
+        asked.append(await read_request(reader))
+        writer.write(OK)
+        with contextlib.suppress(EOFError):
+            asked.append(await read_request(reader))
+        if ends_by == "a reset":
+            await reset(writer)
+
+    deliveries = deliveries_to(act, 5)
+    assert [one.outcome for one in deliveries] == [
+        Outcome.ACCEPTED,
+        Outcome.UNKNOWN,
+        Outcome.ACCEPTED,
+        Outcome.UNKNOWN,
+        Outcome.ACCEPTED,
+    ]
+    assert len(asked) == 5
