@@ -17,7 +17,6 @@ import resource
 import select
 import socket
 import ssl
-import struct
 import sys
 import threading
 import time
@@ -29,17 +28,28 @@ from actors.config import PublishSection, Settings
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.outbox import Entry, make_batch
 from actors.core.triggers import Trigger
-from actors.sinks import Delivery, HttpSink, MirroredSink, StdoutSink, answers, connection, open_sink, stdout
+from actors.sinks import Delivery, MirroredSink, StdoutSink, answers, connection, open_sink, stdout
 from actors.sinks.connection import ANSWER_BODY_BYTES_MAX, ANSWER_HEAD_BYTES_MAX
 from actors.sinks.stdout import STDOUT_LINES_MAX
 from actors.system.exits import Failure
+from tests.support.acting_clients import (
+    BATCH,
+    OK,
+    answering,
+    client_that,
+    delivered,
+    deliveries_to,
+    http_sink,
+    outcome_of,
+    read_request,
+    recording,
+    reset,
+    timed,
+)
 from tests.support.certificates import make_certificate
 from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.virtual_time import run_virtually
-
-BATCH = make_batch("a-service", Trigger.REALTIME, [Entry(bytes(range(16)), 7, 1_795_502_904_123_456_789)])
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.fixture(autouse=True)
@@ -49,119 +59,10 @@ def patient(monkeypatch):
     monkeypatch.setattr(stdout, "STDOUT_PATIENCE_S", PATIENCE_S)
 
 
-def http_sink(url, timeout_s=PATIENCE_S, secret=None, **settings):
-    """A sink to that URL."""
-    with pytest.MonkeyPatch.context() as patch:
-        if secret is not None:
-            patch.setenv("PLAYTALLY_TEST_SECRET", secret.decode())
-            settings["secret_env"] = "PLAYTALLY_TEST_SECRET"
-        return HttpSink(PublishSection(url=url, timeout_s=timeout_s, **settings))
-
-
-async def delivered(sink, *batches):
-    """What became of these batches, one after the other; then the sink lets go of its connection."""
-    try:
-        return [await sink.deliver(batch) for batch in batches]
-    finally:
-        sink.close()
-
-
-async def read_request(reader):
-    """The head and the body of one request."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
-    return head, await reader.readexactly(int(length.split(b":")[1]))
-
-
-@contextlib.asynccontextmanager
-async def client_that(act, tls=None):
-    """A listener that does `act(reader, writer)` with each connection. Its port."""
-    serving = set()
-
-    async def serve(reader, writer):
-        serving.add(asyncio.current_task())
-        try:
-            await act(reader, writer)
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-        await asyncio.gather(*serving, return_exceptions=True)  # the sink has closed its connection
-
-
-def outcome_of(act, secret=None):
-    """What one attempt at a client that acts so becomes."""
-    (delivery,) = deliveries_to(act, 1, secret=secret)
-    return delivery
-
-
-def deliveries_to(
-    act, count=2, batch=BATCH, tls=None, url="http://127.0.0.1:{port}/", secret=None, **settings
-):
-    """So many attempts at one client that acts so, one after the other."""
-
-    async def attempt():
-        async with client_that(act, tls) as port:
-            sink = http_sink(url.format(port=port), secret=secret, **settings)
-            return await delivered(sink, *[batch] * count)
-
-    return asyncio.run(attempt())
-
-
-def timed(act, count=1, timeout_s=10.0):
-    """The same, and how long it took by the clock of their loop."""
-
-    async def attempt():
-        sink = http_sink("http://127.0.0.1:8080/", timeout_s)
-        deliveries = await delivered(sink, *[BATCH] * count)
-        return deliveries, asyncio.get_running_loop().time()
-
-    return run_virtually(attempt, act)
-
-
-def answering(*pieces):
-    """A client that reads the whole request, then says these bytes and closes."""
-
-    async def act(reader, writer):
-        await read_request(reader)
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-
-    return act
-
-
-def recording(asked, *answers):
-    """A client that notes each request in `asked` as (connection, head, body), and answers in turn."""
-
-    async def act(reader, writer):
-        me = object()
-        while True:
-            try:
-                asked.append((me, *await read_request(reader)))
-            except asyncio.IncompleteReadError:
-                return
-            writer.write(answers[min(len(asked), len(answers)) - 1])
-            await writer.drain()
-
-    return act
-
-
 def peak_memory_kb():
     """The most memory that this process ever had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // 1024 if sys.platform == "darwin" else peak  # bytes there, kilobytes elsewhere
-
-
-async def reset(writer):
-    """Close as a machine that crashed does: RST, not FIN."""
-    end = writer.get_extra_info("socket")
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 # What was answered
@@ -1058,29 +959,3 @@ def test_a_reader_that_never_comes_is_not_waited_for_longer_than_that(pipe, capl
 
     assert run_virtually(deliver) == 3
     assert "nobody read stdout within 3.0 s: 3 lines are lost there" in caplog.text
-
-
-# One attempt is one request
-
-
-@pytest.mark.parametrize("ends_by", ["closing", "a reset"])
-def test_an_attempt_on_a_kept_connection_that_ends_without_an_answer_is_one_request(ends_by):
-    asked = []
-
-    async def act(reader, writer):  # answers the first request of each connection, and ends at the second
-        asked.append(await read_request(reader))
-        writer.write(OK)
-        with contextlib.suppress(EOFError):
-            asked.append(await read_request(reader))
-        if ends_by == "a reset":
-            await reset(writer)
-
-    deliveries = deliveries_to(act, 5)
-    assert [one.outcome for one in deliveries] == [
-        Outcome.ACCEPTED,
-        Outcome.UNKNOWN,
-        Outcome.ACCEPTED,
-        Outcome.UNKNOWN,
-        Outcome.ACCEPTED,
-    ]
-    assert len(asked) == 5
