@@ -70,7 +70,8 @@ def _who_is_calling(publish: PublishSection) -> list[str]:
             f'publish.signature = "{publish.signature}", expected a secret to sign with: set '
             "publish.secret_env or publish.secret_file"
         )
-    if (publish.token_env or publish.token_file) and "@" in urlsplit(publish.url).netloc:
+    _, at, _ = publish.url.partition("//")[2].partition("/")[0].rpartition("@")
+    if at and (publish.token_env or publish.token_file):
         problems.append(
             f"publish.url = {without_password(publish.url)!r} with a bearer token, expected a user in the "
             "URL or a token: a request has one Authorization header"

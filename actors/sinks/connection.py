@@ -16,15 +16,13 @@ ANSWER_HEAD_BYTES_MAX = 64 * 1024  # with all interim answers before it
 ANSWER_BODY_BYTES_MAX = 64 * 1024
 ANSWER_BODY_PATIENCE_S = 0.5
 # What RFC 9112 lets a recipient take, and clients send: folded headers (5.2), a length beside chunks (6.3),
-# an interim answer of HTTP/1.0, a later minor version (2.3), lines without CR (2.2), spaces after a chunk's
-# size.
+# an interim answer of HTTP/1.0, a later minor version (2.3), lines without CR (2.2).
 LENIENT = {
     "lenient_headers": True,
     "lenient_chunked_length": True,
     "lenient_keep_alive": True,
     "lenient_version": True,
     "lenient_optional_cr_before_lf": True,
-    "lenient_spaces_after_chunk_size": True,
 }
 
 

@@ -94,3 +94,4 @@ def test_a_request_has_one_authorization(file):
     (problem,) = problems(file(), "publish.url=http://me:word@a/", "publish.token_env=T")
     assert "http://…@a/' with a bearer token, expected a user in the URL or a token" in problem
     assert "word" not in problem
+    assert problems(file(), "publish.url=http://[::1/@", "publish.token_env=T")

@@ -217,8 +217,8 @@ def test_connections_that_are_not_needed_run_out():
         sink = http_sink("http://127.0.0.1:8080/")
         await asyncio.gather(*(sink.deliver(batch) for batch in BATCHES))
         before = len(sink._idle)
-        for _ in range(4):
-            await asyncio.sleep(http.IDLE_S_MAX / 2)
+        for _ in range(20):
+            await asyncio.sleep(http.IDLE_S_MAX / 10)
             await sink.deliver(BATCH)
         after = len(sink._idle)
         sink.close()
@@ -294,6 +294,11 @@ def test_a_lawful_answer_is_believed(answer, in_pieces):
     assert outcome_of(answering(*pieces)) == ACCEPTED
 
 
+def test_trailers_mean_nothing():
+    answer = CHUNKED.replace(b"200 OK", b"503 Busy") + b"0\r\nRetry-After: 5\r\n\r\n"
+    assert outcome_of(answering(answer)) == Delivery(Outcome.REFUSED, "it answered 503 Busy")
+
+
 def test_a_client_that_switches_to_another_protocol_gave_no_answer():
     switches = b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\nxxx"
     delivery = outcome_of(answering(switches))
@@ -311,6 +316,8 @@ def test_a_client_that_speaks_first_gave_no_answer():
             found = await sink._route.connect(asyncio.get_running_loop().time() + PATIENCE_S)
             while found.usable:
                 await asyncio.sleep(0)
+            await asyncio.sleep(0)  # now it is closed
+            await asyncio.sleep(0)
             with pytest.raises(ValueError, match="it spoke before it was asked"):
                 await found.ask(b"POST / HTTP/1.1\r\n\r\n", 0)
 

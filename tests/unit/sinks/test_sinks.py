@@ -580,6 +580,26 @@ def test_without_a_client_the_line_waits_for_its_reader_and_the_loop_goes_on(pip
     assert "stdout is read again" in caplog.text
 
 
+def test_without_a_client_several_lines_that_wait_are_said_once_and_stay_in_order(pipe, caplog):
+    caplog.set_level(logging.INFO)
+    fill(pipe[1])
+    batches = [make_batch("a-service", Trigger.REALTIME, [Entry(bytes([n]) * 16, n, n)]) for n in range(8)]
+
+    async def deliver():
+        sink = StdoutSink(pipe[1])
+        deliveries = asyncio.gather(*(sink.deliver(batch) for batch in batches))
+        while "nobody reads stdout" not in caplog.text:
+            await asyncio.sleep(1)
+        lines = await asyncio.to_thread(read_lines, pipe[0], len(batches))
+        return await deliveries, lines
+
+    deliveries, lines = run_virtually(deliver)
+    assert [one.outcome for one in deliveries] == [Outcome.ACCEPTED] * len(batches)
+    assert [line["batch"] for line in lines] == [batch.key for batch in batches]
+    assert caplog.text.count("nobody reads stdout") == 1
+    assert caplog.text.count("stdout is read again") == 1
+
+
 def test_without_a_client_a_reader_that_is_gone_makes_the_batch_wait(pipe):
     os.close(pipe[0])
     delivery = asyncio.run(StdoutSink(pipe[1]).deliver(BATCH))
@@ -916,6 +936,15 @@ def test_a_proxy_that_says_no_is_refused_and_named_without_its_password(monkeypa
     assert {one.outcome for one in deliveries} == {Outcome.REFUSED}
     assert "answered CONNECT with 407 Who are you" in deliveries[0].why
     assert "the proxy http://…@127.0.0.1:" in deliveries[0].why
+
+
+def test_a_proxy_that_says_more_than_that_there_is_a_tunnel_makes_none(monkeypatch):
+    deliveries, asked = through_proxy(
+        monkeypatch, "https://client.example/", "https_proxy", answer=CONNECTED + b"hello"
+    )
+    assert {one.outcome for one in deliveries} == {Outcome.REFUSED}
+    assert "answered CONNECT with 200 Connected" in deliveries[0].why
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "https://127.0.0.1:1", "http://127.0.0.1:x"])
