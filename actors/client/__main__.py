@@ -18,6 +18,7 @@ from ..system.addresses import with_port
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
 from .server import ReferenceClient
+from .signed import Signed
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,10 @@ async def _serve(options: argparse.Namespace, promises: Promises, secret: bytes 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_asked.set)
+    secrets = () if secret is None else (secret,)
+    signed = Signed(options.signature, lambda: secrets)
     client = ReferenceClient.start(
-        options.data_path, options.address, promises, secret=secret, record=options.record
+        options.data_path, options.address, promises, signed=signed, record=options.record
     )
     try:
         address = with_port(options.address, client.port)
@@ -77,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"add each publish to it, with when it came, as `{service_command()} audit` reads them",
     )
     parser.add_argument("--secret-env", default="", help="variable that holds the signing secret")
+    parser.add_argument("--signature", choices=("body", "timestamp", "standard"), default="body")
     parser.add_argument("--realtime-below", type=_at_least_one, default=defaults.realtime_below)
     parser.add_argument("--deadline-s", type=_positive, default=defaults.deadline_s)
     parser.add_argument("--batch-size-max", type=_at_least_one, default=defaults.batch_size_max)

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Never
 
-from ..config import Settings, secret_of
+from ..config import Settings, credentials_of
 from ..config.promises import promises_of
 from ..supervision.actor import Actor
 from ..supervision.protocol import Ready
 from ..system.addresses import with_port
 from ..system.connections import is_shortage
 from .server import ReferenceClient
+from .signed import Signed
 
 
 class Client(Actor[Never, Settings]):
@@ -17,12 +18,13 @@ class Client(Actor[Never, Settings]):
 
     async def init(self) -> Ready:
         """Open the store and listen. Raises `AddressFailure` or `StoreFailure`."""
-        settings = self.options.client
+        settings, publish = self.options.client, self.options.publish
+        credentials = credentials_of(publish)
         self._client = ReferenceClient.start(
             Path(self.options.supervisor.state_dir) / "client",
             settings.address,
             promises_of(self.options),
-            secret=secret_of(self.options.publish),
+            signed=Signed(publish.signature, lambda: credentials.value().secrets),
             record=Path(settings.record) if settings.record else None,
         )
         self.host.say_resumed()

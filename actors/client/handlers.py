@@ -117,16 +117,8 @@ class PlaysHandler(ReferenceHandler):
         body = bytes(self._body)
         if len(body) > publishes.BODY_BYTES_MAX:
             self._refuse(MalformedPublish("body", f"at most {publishes.BODY_BYTES_MAX} bytes", "is longer"))
-        signature = self.request.headers.get("X-Playtally-Signature")
-        secret = self.client.secret
-        if secret is not None and not publishes.is_signed(body, signature, secret):
-            self.answer(
-                {
-                    "error": "X-Playtally-Signature: expected this body's HMAC, as in "
-                    '"sha256=<hex>"; is the secret the same on both sides?'
-                },
-                401,
-            )
+        if problem := self.client.signed.problem(body, self.request.headers):
+            self.answer({"error": problem}, 401)
             return
         try:
             publish = publishes.parse(

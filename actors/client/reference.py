@@ -15,6 +15,7 @@ from ..core.client.audit import Audit, Receipt
 from ..core.client.promises import Publish
 from ..system.exits import StoreFailure
 from .events import Streams
+from .signed import Signed
 from .store import ClientStore
 
 log = logging.getLogger(__name__)
@@ -23,15 +24,12 @@ log = logging.getLogger(__name__)
 class Reference:
     """Takes publishes and audits them.
 
-    `secret`: publishes must be signed with it; None if they need no signature. `streams`: the streams of the
-    page.
+    `signed`: how publishes must be signed. `streams`: the streams of the page.
     """
 
-    def __init__(
-        self, store: ClientStore, audit: Audit, secret: bytes | None, record: BinaryIO | None
-    ) -> None:
+    def __init__(self, store: ClientStore, audit: Audit, signed: Signed, record: BinaryIO | None) -> None:
         """`audit`: what `store` has loaded. `record`: the open file that publishes are added to."""
-        self.secret = secret
+        self.signed = signed
         self.streams = Streams(lambda: self.audit)
         self._promises = audit.promises
         self._store = store

@@ -13,6 +13,7 @@ from ..system.http_server import BoundedHTTPServer
 from ..system.listeners import open_listeners
 from . import handlers
 from .reference import Reference
+from .signed import Signed
 from .store import ClientStore
 
 # Larger than a publish may be, so that a publish that is too long gets an answer with the reason. The rest
@@ -33,11 +34,11 @@ class ReferenceClient(Reference):
         store: ClientStore,
         audit: Audit,
         sockets: list[socket.socket],
-        secret: bytes | None,
+        signed: Signed,
         record: BinaryIO | None,
     ) -> None:
         """Called by `start`, with what it has opened."""
-        super().__init__(store, audit, secret, record)
+        super().__init__(store, audit, signed, record)
         self.port: int = sockets[0].getsockname()[1]
         self._server = BoundedHTTPServer(
             handlers.application(self),
@@ -55,21 +56,20 @@ class ReferenceClient(Reference):
         address: str,
         promises: Promises | None = None,
         *,
-        secret: bytes | None = None,
+        signed: Signed = Signed(),
         record: pathlib.Path | None = None,
     ) -> Self:
         """Open the store in the directory `path` and listen on `address`.
 
-        The address is "host:port"; port 0 takes a free one. With a `secret`, publishes must be signed with
-        it. `record` is a file to which each publish is added as a line of JSON with `received_at_ns` and
-        `held_up_ms`, for `supervisor.py audit`. If it raises (`AddressFailure` or `StoreFailure`), it leaves
-        nothing open.
+        The address is "host:port"; port 0 takes a free one. `signed`: how publishes must be signed. `record`
+        is a file to which each publish is added as a line of JSON with `received_at_ns` and `held_up_ms`, for
+        `supervisor.py audit`. If it raises (`AddressFailure` or `StoreFailure`), it leaves nothing open.
         """
         with contextlib.ExitStack() as opened:
             store = opened.enter_context(contextlib.closing(ClientStore(path)))
             audit = store.load(promises or Promises())
             recording = opened.enter_context(_opened(record)) if record else None
-            client = cls(store, audit, open_listeners("client.address", address), secret, recording)
+            client = cls(store, audit, open_listeners("client.address", address), signed, recording)
             opened.pop_all()  # from now on the client closes them
         return client
 

@@ -4,7 +4,7 @@
 """
 
 from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, load
-from .secrets import secret_of, without_password
+from .secrets import Credentials, credentials_of, parts_of, without_password
 from .sections import (
     BATCH_SIZE_MAX,
     DEFAULT_URL,
@@ -24,17 +24,19 @@ __all__ = [
     "PROJECT_FILE",
     "ConfigError",
     "CountersSection",
+    "Credentials",
     "DispatchSection",
     "NsqSection",
     "PublishSection",
     "Setting",
     "Settings",
     "SinkKind",
+    "credentials_of",
     "example",
     "explain",
     "find",
     "is_stream",
     "load",
-    "secret_of",
+    "parts_of",
     "without_password",
 ]

@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from .secrets import without_password
-from .sections import NsqSection, Settings
+from .sections import NsqSection, PublishSection, Settings
 
 
 def contradictions(settings: Settings) -> list[str]:
@@ -25,11 +25,7 @@ def contradictions(settings: Settings) -> list[str]:
             f"publish.nsq_topic = {publish.nsq_topic!r}, expected another than nsq.topic and its dead "
             "letters: publishes would be taken for plays"
         )
-    if publish.nsq_topic and publish.secret_env:
-        problems.append(
-            f'publish.secret_env = {publish.secret_env!r} with publish.nsq_topic, expected "": a message '
-            "has no header for a signature"
-        )
+    problems += _who_is_calling(publish)
     try:
         urlsplit(publish.url).port  # noqa: B018 - raises on one that can't be
     except ValueError as error:
@@ -45,6 +41,41 @@ def contradictions(settings: Settings) -> list[str]:
         if not address.endswith(":0") and address in taken:
             problems.append(f"{name} = {address!r}, expected another than {taken[address]}'s")
         taken[address] = name
+    return problems
+
+
+def _who_is_calling(publish: PublishSection) -> list[str]:
+    """What can't be used together in the settings that tell the client who publishes."""
+    problems = []
+    for env, file in (("secret_env", "secret_file"), ("token_env", "token_file")):
+        if getattr(publish, env) and getattr(publish, file):
+            problems.append(
+                f"publish.{env} = {getattr(publish, env)!r} and publish.{file} = {getattr(publish, file)!r}, "
+                'expected one of them: set the other to ""'
+            )
+    for key in ("secret_env", "secret_file", "token_env", "token_file", "cert_file"):
+        value = getattr(publish, key)
+        if publish.nsq_topic and value:
+            what = "certificate" if key == "cert_file" else f"header for a {key.partition('_')[0]}"
+            problems.append(
+                f'publish.{key} = {value!r} with publish.nsq_topic, expected "": a message has no {what}'
+            )
+    if publish.key_file and not publish.cert_file:
+        problems.append(
+            f"publish.key_file = {publish.key_file!r}, expected publish.cert_file too: the certificate of "
+            "this key"
+        )
+    if publish.signature != "body" and not (publish.secret_env or publish.secret_file):
+        problems.append(
+            f'publish.signature = "{publish.signature}", expected a secret to sign with: set '
+            "publish.secret_env or publish.secret_file"
+        )
+    _, at, _ = publish.url.partition("//")[2].partition("/")[0].rpartition("@")
+    if at and (publish.token_env or publish.token_file):
+        problems.append(
+            f"publish.url = {without_password(publish.url)!r} with a bearer token, expected a user in the "
+            "URL or a token: a request has one Authorization header"
+        )
     return problems
 
 

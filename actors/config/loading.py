@@ -15,6 +15,7 @@ import msgspec
 
 from ..system.installation import INSTALLED, ROOT, service_command
 from .contradictions import contradictions
+from .secrets import parts_of
 from .sections import Settings
 from .text import is_stream, text_of
 
@@ -22,7 +23,17 @@ NAME = "config.toml"
 PROJECT_FILE = ROOT / NAME
 EXAMPLE = ROOT / "actors" / NAME  # in a checkout a link to PROJECT_FILE
 LOOKED_FOR = f"config.toml here, else {'every default' if INSTALLED else 'that of the checkout'}"
-PATHS = (("supervisor", "state_dir"), ("publish", "ca_file"), ("client", "record"))
+PATHS = (
+    ("supervisor", "state_dir"),
+    ("publish", "ca_file"),
+    ("publish", "cert_file"),
+    ("publish", "key_file"),
+    ("publish", "secret_file"),
+    ("publish", "token_file"),
+    ("client", "record"),
+)
+REREAD = {path for path in PATHS if path[0] == "publish"}
+SEVERAL_PATHS = {("publish", "secret_file")}  # separated by a comma
 SHOWN_CHARACTERS_MAX = 300  # of a value quoted in a problem
 
 
@@ -124,12 +135,17 @@ def _absolute(settings: Settings, setting: tuple[str, str], file: Path | None) -
     """
     section, key = setting
     part = getattr(settings, section)
-    path = Path(getattr(part, key))
-    if not getattr(part, key):
+    value = getattr(part, key)
+    if not value:
         return settings
-    if not path.is_absolute():
-        path = (_working_directory() if file is None or is_stream(file) else file.parent) / path
-    part = msgspec.structs.replace(part, **{key: os.path.realpath(path)})
+    found = []
+    for name in parts_of(value) if setting in SEVERAL_PATHS else [value]:
+        path = Path(name)
+        if not path.is_absolute():
+            path = (_working_directory() if file is None or is_stream(file) else file.parent) / path
+        # Kubernetes replaces a secret by moving the link to it: it is followed at each reading.
+        found.append(os.path.abspath(path) if setting in REREAD else os.path.realpath(path))
+    part = msgspec.structs.replace(part, **{key: ",".join(found)})
     return msgspec.structs.replace(settings, **{section: part})
 
 

@@ -1,9 +1,22 @@
-"""What is secret in the settings: kept out of logs and screens, and read from the environment."""
+"""What is secret in the settings: kept out of logs and screens, read from the environment or from files."""
 
+import base64
+import binascii
 import os
+from typing import NamedTuple
 
 from ..system.exits import Failure
+from ..system.watched_files import WatchedFiles
 from .sections import PublishSection
+
+BASE64_SECRET = "whsec_"  # how a secret of Standard Webhooks begins that is base64 after it
+
+
+class Credentials(NamedTuple):
+    """What publishes are signed with, one or two secrets or none; and the bearer token, or ""."""
+
+    secrets: tuple[bytes, ...] = ()
+    token: str = ""
 
 
 def without_password(url: str) -> str:
@@ -12,14 +25,80 @@ def without_password(url: str) -> str:
     return f"{head.partition('//')[0]}//…@{tail}" if at else url
 
 
-def secret_of(publish: PublishSection) -> bytes | None:
-    """The secret that publishes are signed with, or None. Raises `Failure` if it is named but not set."""
-    if not publish.secret_env:
-        return None
-    secret = os.environ.get(publish.secret_env)
-    if not secret:
+def parts_of(text: str) -> list[str]:
+    """The names or paths in a setting that takes several, separated by a comma."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def credentials_of(publish: PublishSection) -> WatchedFiles[Credentials]:
+    """Who calls the client. What is in files is read again when they change.
+
+    Raises `Failure` if something is named and not there.
+    """
+
+    def read() -> Credentials:
+        secrets = [
+            *_from_environment("publish.secret_env", publish.secret_env, "the secret"),
+            *_from_files("publish.secret_file", publish.secret_file, "the secret"),
+        ]
+        if publish.signature == "standard":
+            secrets = [_unpacked(secret) for secret in secrets]
+        tokens = [
+            *_from_environment("publish.token_env", publish.token_env, "the bearer token"),
+            *_from_files("publish.token_file", publish.token_file, "the bearer token"),
+        ]
+        return Credentials(tuple(secrets), _as_header(tokens[0]) if tokens else "")
+
+    return WatchedFiles([*parts_of(publish.secret_file), publish.token_file], read)
+
+
+def _from_environment(key: str, names: str, what: str) -> list[bytes]:
+    found = []
+    for name in parts_of(names):
+        value = os.environ.get(name)
+        if not value:
+            which = "that environment variable" if names == name else f"the environment variable {name}"
+            raise Failure(f"{key} = {names!r}, but {which} is not set or is empty; expected {what} in it")
+        found.append(os.fsencode(value))
+    return found
+
+
+def _from_files(key: str, paths: str, what: str) -> list[bytes]:
+    found = []
+    for path in parts_of(paths):
+        try:
+            with open(path, "rb") as file:
+                value = file.read()
+        except OSError as error:
+            raise Failure(
+                f"{key} = {paths!r}: {path} can't be read ({error.strerror}); expected a file with {what}"
+            ) from error
+        value = value.removesuffix(b"\n").removesuffix(b"\r")
+        if not value:
+            raise Failure(f"{key} = {paths!r}: {path} is empty; expected a file with {what}")
+        found.append(value)
+    return found
+
+
+def _unpacked(secret: bytes) -> bytes:
+    """A secret of Standard Webhooks. Raises `Failure`, which does not quote it."""
+    packed = secret.removeprefix(BASE64_SECRET.encode())
+    if packed == secret:
+        return secret
+    try:
+        return base64.b64decode(packed, validate=True)
+    except binascii.Error as error:
         raise Failure(
-            f"publish.secret_env = {publish.secret_env!r}, but that environment variable is not set or "
-            "is empty; expected the secret in it"
+            f"the secret of publish.secret_env or publish.secret_file begins with {BASE64_SECRET} and is not "
+            f"base64 after that ({error}); expected it as its issuer gave it"
+        ) from error
+
+
+def _as_header(token: bytes) -> str:
+    """A token that fits into a header. Raises `Failure`, which does not quote it."""
+    if not all(0x21 <= one <= 0x7E for one in token):
+        raise Failure(
+            "the bearer token of publish.token_env or publish.token_file has a space, a line end or a "
+            "character that is not ASCII; expected one word"
         )
-    return secret.encode()
+    return token.decode()

@@ -14,6 +14,7 @@ PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
 # Labels of a host name have 1 to 63 characters. With a label of any other length, a socket raises
 # UnicodeError instead of OSError.
 _HOST = r"(\[[0-9a-fA-F:]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
+_VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 ADDRESS = rf"^{_HOST}:{_PORT}\Z"
 
 
@@ -45,6 +46,7 @@ NsqdHttpAddress: TypeAlias = Annotated[
     _text('"host:port", "http://host:port" or "https://host:port"', rf"^(https?://)?{_HOST}:{_PORT}/?\Z"),
 ]
 Switch: TypeAlias = Annotated[bool, _note("true or false")]
+FilePath: TypeAlias = Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")]
 Inherit: TypeAlias = Literal["inherit"]
 
 
@@ -106,13 +108,26 @@ class PublishSection(Struct, frozen=True, kw_only=True):
     nsq_topic: Annotated[str, _text('"" or 1 to 64 of a-z A-Z 0-9 . _ -', r"^([.a-zA-Z0-9_-]{1,64})?\Z")] = ""
     stdout: Switch = True
     timeout_s: Annotated[float, _number(0.05, 600, "s")] = 10.0
+    token_env: Annotated[str, _text('"" or the name of an environment variable', rf"^({_VARIABLE})?\Z")] = ""
+    token_file: FilePath = ""
+    cert_file: FilePath = ""
+    key_file: FilePath = ""
     secret_env: Annotated[
-        str, _text('"" or the name of an environment variable', r"^([A-Za-z_][A-Za-z0-9_]*)?\Z")
+        str,
+        _text(
+            '"" or the names of one or two environment variables, separated by a comma',
+            rf"^({_VARIABLE}( *, *{_VARIABLE})?)?\Z",
+        ),
     ] = ""
+    secret_file: Annotated[
+        str,
+        _text('"" or the paths of one or two files, separated by a comma', r"^([^\0\n,]+(,[^\0\n,]+)?)?\Z"),
+    ] = ""
+    signature: Literal["body", "timestamp", "standard"] = "body"
     rate_max_per_s: Annotated[float, _number(0, 1000, "publishes/s")] = 0.0
     retry_after_max_s: Annotated[float, _number(0, 86_400, "s")] = 60.0
     gzip: Switch = True
-    ca_file: Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")] = ""
+    ca_file: FilePath = ""
     proxy: Annotated[str, _text('"environment", "" or "http://host:port"', PROXY)] = "environment"
 
     @property
@@ -128,7 +143,7 @@ class ClientSection(Struct, frozen=True, kw_only=True):
 
     enabled: Switch = True
     address: Address = "127.0.0.1:8080"
-    record: Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")] = ""
+    record: FilePath = ""
 
 
 class AdminSection(Struct, frozen=True, kw_only=True):

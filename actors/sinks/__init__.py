@@ -8,7 +8,7 @@ Whatever else goes wrong after sending has begun is `UNKNOWN`. A bad answer, or 
 takes more than a bounded time and memory, and never blocks the event loop.
 """
 
-from ..config import Settings, SinkKind, secret_of
+from ..config import Settings, SinkKind
 from ..sources.lookup import nsqds_of
 from .delivery import Delivery, Sink
 from .http import HttpSink
@@ -37,7 +37,7 @@ def open_sink(settings: Settings) -> Sink:
         case SinkKind.STDOUT:
             return StdoutSink()
         case SinkKind.URL:
-            sink = HttpSink(publish, secret_of(publish))
+            sink = HttpSink(publish)
         case SinkKind.NSQ_TOPIC:
             sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: nsqds_of(settings))
     return MirroredSink(sink) if publish.stdout else sink

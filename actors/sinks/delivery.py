@@ -26,13 +26,14 @@ class Delivery(NamedTuple):
 class Sink:
     """Sends batches. `name`: where to, for people, without passwords.
 
-    Subclass it. One that keeps nothing open, and writes nothing later, needs `deliver` only.
+    Subclass it. One that keeps nothing open, and writes nothing later, needs `deliver` only. Several calls of
+    `deliver` may be under way at once.
     """
 
     name: str
 
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
-        """Send a batch once. It never raises because of a client or a network.
+        """Send a batch once: at most one request leaves. It never raises because of a client or a network.
 
         `held_up_ms`: for how long the client has delayed the batch. A sink tells the client if it can.
         """
@@ -48,4 +49,4 @@ class Sink:
         """Read again the files that the settings name. Raises `Failure`: then what was read before holds."""
 
     def close(self) -> None:
-        """Close the connection that is kept for the next batch. A second call does nothing."""
+        """Close the connections that are kept for the next batches. A second call does nothing."""

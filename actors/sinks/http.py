@@ -1,118 +1,138 @@
-"""The client over HTTP: one POST per batch.
+"""The client over HTTP: one POST per batch, and one batch per POST. Several may be on their way at once.
 
-Written on plain streams, because it must tell a batch that was never sent from one that may have been taken.
-Tornado's simple client reports the same error for both (docs/decisions/0008). `route.py` connects,
-`answers.py` reads and judges the answer.
+It must tell a batch that was never sent from one that may have been taken (docs/decisions/0008). `route.py`
+connects, `connection.py` sends and reads, `answers.py` judges.
 """
 
 import asyncio
-import contextlib
 import gzip
-import hashlib
-import hmac
 import json
+import re
 import time
 
-from ..config import PublishSection
+from ..config import PublishSection, credentials_of
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
-from .answers import NothingCame, accepts_gzip, judge, read_answer
+from ..system.exits import Failure
+from .answers import Answer, accepts_gzip, judge
+from .connection import ClientConnection
 from .delivery import Delivery, Sink
-from .route import Route, SinkConnection, reason_of
+from .route import Route, reason_of
+from .signatures import signature_headers
 
 GZIP_BYTES_MIN = 500  # a body below this fits into one packet as it is
 UNSUPPORTED_MEDIA_TYPE = 415
+IDLE_S_MAX = 50.0  # load balancers drop a connection that is idle for a minute, some without a word
+IDLE_MARGIN_S = 1.0  # a client that says how long it keeps a connection counts from before we know
 
 
 class HttpSink(Sink):
-    """POSTs batches to the client, signed if there is a secret, and keeps the connection."""
+    """POSTs batches to the client, signed if there is a secret.
 
-    def __init__(self, publish: PublishSection, secret: bytes | None = None):
+    A connection carries one batch at a time, and is kept for the next. A new one is made only if every other
+    is busy.
+    """
+
+    def __init__(self, publish: PublishSection):
         """Raises `Failure` if a setting can't be used."""
         self._route = Route(publish)
+        self._credentials = credentials_of(publish)
         self.name = self._route.name
         self._timeout_s = publish.timeout_s
-        self._secret = secret
+        self._signature = publish.signature
         self._gzip = publish.gzip
         self._gzip_accepted = False
-        self._kept: SinkConnection | None = None
+        self._idle: list[tuple[float, ClientConnection]] = []  # until when each is kept; the last used last
+        self._closed = False
 
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
         """Send a batch once. Its headers say when it was sent and for how long the client has delayed it."""
         ends_s = asyncio.get_running_loop().time() + self._timeout_s
-        request = self._request(batch, held_up_ms)
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            if kept.usable:
-                with contextlib.suppress(NothingCame):
-                    return await self._exchange(kept, request, ends_s)
-            kept.close()
-            # The client closed it meanwhile, maybe after it took the batch. Its key makes it safe to send it
-            # again (RFC 9110, section 9.2.2, allows that for idempotent requests).
         try:
-            async with asyncio.timeout_at(ends_s):
-                fresh = await self._route.connect()
+            connection = self._take_idle() or await self._route.connect(ends_s)
         except TimeoutError:
-            outcome = Outcome.UNKNOWN if kept else Outcome.REFUSED
-            return Delivery(outcome, f"no connection within {self._timeout_s:g} s")
+            return Delivery(Outcome.REFUSED, f"no connection within {self._timeout_s:g} s")
         except (OSError, UnicodeError) as error:
             # Connection refused, an unknown name, a certificate that is not trusted.
-            return Delivery(Outcome.UNKNOWN if kept else Outcome.REFUSED, reason_of(error))
+            return Delivery(Outcome.REFUSED, reason_of(error))
+        # From here on the client may have the batch, whatever happens, unless it says that it has not. So the
+        # batch is never sent again from here, not even if a kept connection turns out to be closed: the next
+        # attempt is the dispatcher's, which counts and paces it.
         try:
-            return await self._exchange(fresh, request, ends_s)
-        except NothingCame as error:
-            return Delivery(Outcome.UNKNOWN, f"no answer: {reason_of(error)}")
-
-    async def reach(self) -> None:
-        """Connect, with TLS and proxy, and publish nothing. Raises `OSError`, `TimeoutError`."""
-        try:
-            (await self._route.connect()).close()
-        except OSError as error:
-            raise OSError(reason_of(error)) from error
-
-    def reload(self) -> None:
-        """Read `publish.ca_file` again, for every connection from now on."""
-        self._route.reload()
-        self.close()
-        self._kept = None
-
-    def close(self) -> None:
-        """Close the kept connection."""
-        if self._kept is not None:
-            self._kept.close()
-
-    async def _exchange(self, connection: SinkConnection, request: bytes, ends_s: float) -> Delivery:
-        """Send, and judge the answer. Raises `NothingCame`."""
-        # From here on the client may have the batch, whatever happens, unless it says that it has not.
-        try:
-            connection.writer.write(request)
-            answer = await read_answer(connection.reader, ends_s)
-            if answer.keeps:
-                self._kept = connection
-            said = accepts_gzip(answer.headers)
-            if said is not None or answer.status == UNSUPPORTED_MEDIA_TYPE:
-                self._gzip_accepted = bool(said) and answer.status != UNSUPPORTED_MEDIA_TYPE
-            return judge(answer)
-        except NothingCame:
-            raise
+            answer = await connection.ask(self._request(batch, held_up_ms), ends_s)
         except TimeoutError:
             return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
         except (EOFError, OSError) as error:
             return Delivery(Outcome.UNKNOWN, f"no answer: {reason_of(error)}")
         except ValueError as error:
             return Delivery(Outcome.UNKNOWN, f"the answer is no HTTP ({error})")
-        finally:
-            if self._kept is not connection:
+        if answer.keeps:
+            self._keep(connection, answer)
+        said = accepts_gzip(answer.headers)
+        if said is not None or answer.status == UNSUPPORTED_MEDIA_TYPE:
+            self._gzip_accepted = bool(said) and answer.status != UNSUPPORTED_MEDIA_TYPE
+        return judge(answer)
+
+    async def reach(self) -> None:
+        """Connect, with TLS and proxy, and publish nothing. Raises `OSError`, `TimeoutError`."""
+        try:
+            connection = await self._route.connect(asyncio.get_running_loop().time() + self._timeout_s)
+        except TimeoutError:
+            raise
+        except (OSError, UnicodeError) as error:
+            raise OSError(reason_of(error)) from error
+        connection.close()
+
+    def reload(self) -> None:
+        """Read secrets, token and certificates again. Raises `Failure`; the old ones stay in force then."""
+        problems = []
+        for files in (self._credentials, self._route.tls):
+            try:
+                files.reload()
+            except Failure as error:
+                problems.append(str(error))
+        if problems:
+            raise Failure("; ".join(problems))
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop()[1].close()
+
+    def _take_idle(self) -> ClientConnection | None:
+        """The connection that was used last, so that those that are not needed run out."""
+        now_s, tls = asyncio.get_running_loop().time(), self._route.tls.value()
+        found = None
+        while self._idle and found is None:
+            ends_s, connection = self._idle.pop()
+            if connection.usable and now_s < ends_s and connection.tls is tls:
+                found = connection
+            else:
                 connection.close()
+        return found
+
+    def _keep(self, connection: ClientConnection, answer: Answer) -> None:
+        now_s = asyncio.get_running_loop().time()
+        kept_s = IDLE_S_MAX
+        if hint := re.search(r"timeout=(\d{1,9})", answer.headers.get("keep-alive", "")):
+            kept_s = min(kept_s, int(hint[1]) - IDLE_MARGIN_S)
+        while self._idle and (self._idle[0][0] <= now_s or not self._idle[0][1].usable):
+            self._idle.pop(0)[1].close()
+        if self._closed or kept_s <= 0:
+            connection.close()
+        else:
+            self._idle.append((now_s + kept_s, connection))
 
     def _request(self, batch: Batch, held_up_ms: int) -> bytes:
         body = json.dumps(payload(batch), separators=(",", ":")).encode()
+        now_ns = time.time_ns()
         headers = {
             **self._route.headers,
             "User-Agent": "playtally",
             "Content-Type": "application/json",
             "Idempotency-Key": batch.key,
-            "X-Playtally-Sent-At-Ms": str(time.time_ns() // 1_000_000),
+            "X-Playtally-Sent-At-Ms": str(now_ns // 1_000_000),
         }
         if held_up_ms:
             headers["X-Playtally-Held-Up-Ms"] = str(held_up_ms)
@@ -120,9 +140,10 @@ class HttpSink(Sink):
             body = gzip.compress(body, mtime=0)
             headers["Content-Encoding"] = "gzip"
         headers["Content-Length"] = str(len(body))
-        if self._secret is not None:
-            # Signed are the bytes that travel: a client can check them before it unpacks anything.
-            digest = hmac.new(self._secret, body, hashlib.sha256).hexdigest()
-            headers["X-Playtally-Signature"] = f"sha256={digest}"
+        credentials = self._credentials.value()
+        if credentials.token:
+            headers["Authorization"] = f"Bearer {credentials.token}"
+        now_s = now_ns // 1_000_000_000
+        headers |= signature_headers(self._signature, credentials.secrets, batch.key, body, now_s)
         lines = [f"POST {self._route.target} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
         return "\r\n".join([*lines, "", ""]).encode() + body

@@ -18,7 +18,7 @@ from ..system.addresses import split_address
 from ..system.exits import Failure
 from .answers import first_line
 from .delivery import Delivery, Sink
-from .route import SinkConnection, reason_of
+from .route import reason_of
 
 FRAME_BYTES_MAX = 64 * 1024  # nsqd's answers are a few bytes, its longest the one to IDENTIFY
 IDENTITY = {
@@ -29,8 +29,26 @@ IDENTITY = {
 }
 
 
+class NsqConnection:
+    """A connection to an nsqd."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        self.reader = reader
+        self.writer = writer
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open, and holds no bytes that would be taken for the answer to another PUB."""
+        unasked = self.reader._buffer  # type: ignore[attr-defined]  # asyncio has no other way to peek
+        return not (unasked or self.reader.at_eof() or self.writer.is_closing())
+
+    def close(self) -> None:
+        """Close it at once."""
+        self.writer.transport.abort()
+
+
 class NsqSink(Sink):
-    """PUBs batches to an nsqd, and keeps the connection."""
+    """PUBs batches to an nsqd, one after the other on one connection, so that they stay in order."""
 
     def __init__(self, topic: str, timeout_s: float, locate: Callable[[], list[str]]):
         """`locate`: returns the "host:port" of every nsqd; it may block, and raise `Failure` or `OSError`."""
@@ -38,10 +56,15 @@ class NsqSink(Sink):
         self._topic = topic
         self._timeout_s = timeout_s
         self._locate = locate
-        self._kept: SinkConnection | None = None
+        self._kept: NsqConnection | None = None
+        self._turn = asyncio.Lock()
 
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
-        """Send a batch once."""
+        """Send a batch once, after those before it. The time-out begins when its turn comes."""
+        async with self._turn:
+            return await self._deliver(batch)
+
+    async def _deliver(self, batch: Batch) -> Delivery:
         ends_s = asyncio.get_running_loop().time() + self._timeout_s
         kept, self._kept = self._kept, None
         if kept is not None and not kept.usable:
@@ -82,7 +105,7 @@ class NsqSink(Sink):
         if self._kept is not None:
             self._kept.close()
 
-    async def _connect(self) -> SinkConnection:
+    async def _connect(self) -> NsqConnection:
         """Connect to the first nsqd that answers. Raises the error of the last one if none does."""
         failed: Exception = OSError("there is no nsqd")
         for address in await asyncio.to_thread(self._locate):
@@ -93,8 +116,8 @@ class NsqSink(Sink):
         raise failed
 
 
-async def _greeted(address: str) -> SinkConnection:
-    connection = SinkConnection(*await asyncio.open_connection(*split_address(address)))
+async def _greeted(address: str) -> NsqConnection:
+    connection = NsqConnection(*await asyncio.open_connection(*split_address(address)))
     try:
         connection.writer.write(protocol.MAGIC_V2 + protocol.identify(IDENTITY))
         kind, told = await _read_frame(connection)
@@ -106,7 +129,7 @@ async def _greeted(address: str) -> SinkConnection:
         raise
 
 
-async def _read_frame(connection: SinkConnection) -> tuple[int, bytes]:
+async def _read_frame(connection: NsqConnection) -> tuple[int, bytes]:
     """Read one frame: its type and its data. Raises `EOFError`, `OSError`, `ValueError`."""
     size = int.from_bytes(await connection.reader.readexactly(4), "big")
     if not 4 <= size <= FRAME_BYTES_MAX:

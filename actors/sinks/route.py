@@ -1,8 +1,8 @@
 """How the client is reached over HTTP: address, TLS, and a proxy if one is set.
 
-This module decides what `publish.url`, `publish.ca_file` and `publish.proxy` mean. The proxies of the
-environment are read like the standard library reads them (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY). A
-client on loopback is reached directly, because a proxy elsewhere could not reach it.
+This module decides what `url`, `ca_file`, `cert_file`, `key_file` and `proxy` mean in [publish]. The proxies
+of the environment are read like the standard library reads them (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
+NO_PROXY). A client on loopback is reached directly, because a proxy elsewhere could not reach it.
 """
 
 import asyncio
@@ -18,35 +18,18 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 from ..config import PublishSection, without_password
 from ..system.addresses import join_address
 from ..system.exits import Failure
-from .answers import ANSWER_HEAD_BYTES_MAX, read_head
+from ..system.watched_files import WatchedFiles
+from .connection import ClientConnection
 
 HAPPY_EYEBALLS_S = 0.25  # until a host's next address is tried (RFC 8305, section 8)
 
 
-class SinkConnection:
-    """A connection to the client."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
-        self.reader = reader
-        self.writer = writer
-
-    @property
-    def usable(self) -> bool:
-        """Whether it is open, and holds no bytes that would be taken for the answer to another request."""
-        return not (self.unasked or self.reader.at_eof() or self.writer.is_closing())
-
-    @property
-    def unasked(self) -> bool:
-        """Whether bytes came that nobody has read."""
-        return bool(self.reader._buffer)  # type: ignore[attr-defined]  # asyncio has no other way to peek
-
-    def close(self) -> None:
-        """Close it at once."""
-        self.writer.transport.abort()
-
-
 class Route:
-    """The way to one URL. `target`: the request's target. `headers`: the headers that this way needs."""
+    """The way to one URL.
+
+    `target`: the request's target. `headers`: the headers that this way needs. `tls`: the newest TLS context,
+    None for http.
+    """
 
     def __init__(self, publish: PublishSection):
         """Raises `Failure` if a setting can't be used."""
@@ -61,62 +44,62 @@ class Route:
             raise Failure(f"publish.url = {self.name!r} names no host; expected http://host:port/path")
         scheme = parts.scheme.lower()
         self._host, self._port = host, port or (443 if scheme == "https" else 80)
-        self._ca_file = publish.ca_file
-        self._tls = _tls(self._ca_file) if scheme == "https" else None
+        self.tls: WatchedFiles[ssl.SSLContext | None] = WatchedFiles([], lambda: None)
+        if scheme == "https":
+            files = (publish.ca_file, publish.cert_file, publish.key_file)
+            self.tls = WatchedFiles(files, lambda: _tls(*files))
         self._proxy = _proxy(publish.proxy, scheme, self._host, self._port)
         where = parts.netloc.rpartition("@")[2]
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.target = urllib.parse.quote(target, safe="/?:@!$&'()*+,;=%~-._[]")
         self.headers = {"Host": where}
         self.headers |= _basic("Authorization", parts)
-        if self._proxy is not None and self._tls is None:
+        if self._proxy is not None and scheme == "http":
             self.target = f"http://{where}{self.target}"
             self.headers |= _basic("Proxy-Authorization", self._proxy)
 
-    def reload(self) -> None:
-        """Read `publish.ca_file` again. Raises `Failure`, with what was trusted before still trusted."""
-        if self._tls is not None:
-            self._tls = _tls(self._ca_file)
+    async def connect(self, ends_s: float) -> ClientConnection:
+        """Make a connection by `ends_s` (the loop's time).
 
-    async def connect(self) -> SinkConnection:
-        """Make a connection. Raises `OSError` if that fails; nothing was sent to the client then."""
-        if self._proxy is None:
-            return await self._open(self._host, self._port, self._tls)
-        assert self._proxy.hostname is not None
-        try:
-            connection = await self._open(self._proxy.hostname, self._proxy.port or 80, None)
-        except OSError as error:
-            raise OSError(f"{self._proxy_name}: {reason_of(error)}") from error
-        if self._tls is not None:
+        Raises `OSError`, `TimeoutError` or `UnicodeError` if that fails; nothing was sent to the client then.
+        """
+        tls = self.tls.value()
+        async with asyncio.timeout_at(ends_s):
+            if self._proxy is None:
+                return await self._open(self._host, self._port, tls)
+            assert self._proxy.hostname is not None
             try:
-                await self._tunnel(connection, self._tls)
-            except BaseException:
-                connection.close()
-                raise
+                connection = await self._open(self._proxy.hostname, self._proxy.port or 80, None)
+            except OSError as error:
+                raise OSError(f"{self._proxy_name}: {reason_of(error)}") from error
+            if tls is not None:
+                try:
+                    await self._tunnel(connection, tls, ends_s)
+                except BaseException:
+                    connection.close()
+                    raise
+            return connection
+
+    async def _open(self, host: str, port: int, tls: ssl.SSLContext | None) -> ClientConnection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            lambda: ClientConnection(tls), host, port, ssl=tls, happy_eyeballs_delay=HAPPY_EYEBALLS_S
+        )
         return connection
 
-    async def _open(self, host: str, port: int, tls: ssl.SSLContext | None) -> SinkConnection:
-        return SinkConnection(
-            *await asyncio.open_connection(
-                host, port, ssl=tls, limit=ANSWER_HEAD_BYTES_MAX, happy_eyeballs_delay=HAPPY_EYEBALLS_S
-            )
-        )
-
-    async def _tunnel(self, connection: SinkConnection, tls: ssl.SSLContext) -> None:
+    async def _tunnel(self, connection: ClientConnection, tls: ssl.SSLContext, ends_s: float) -> None:
         """CONNECT through the proxy (RFC 9110, section 9.3.6), then TLS with the client itself."""
         address = join_address(self._host, self._port)
         assert self._proxy is not None
         headers = {"Host": address} | _basic("Proxy-Authorization", self._proxy)
         lines = [f"CONNECT {address} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
-        connection.writer.write("\r\n".join([*lines, "", ""]).encode())
         try:
-            answer = await read_head(connection.reader)
+            answer = await connection.ask("\r\n".join([*lines, "", ""]).encode(), ends_s, head_only=True)
         except (EOFError, ValueError) as error:
             raise OSError(f"{self._proxy_name} gave no answer to CONNECT ({error})") from error
-        if not 200 <= answer.status < 300 or connection.unasked:
-            told = f"{answer.status} {answer.reason}".rstrip()
-            raise OSError(f"{self._proxy_name} answered CONNECT with {told}")
-        await connection.writer.start_tls(tls, server_hostname=self._host)
+        if not 200 <= answer.status < 300 or not answer.keeps:
+            raise OSError(f"{self._proxy_name} answered CONNECT with {answer.told}")
+        await connection.start_tls(tls, self._host)
 
     @property
     def _proxy_name(self) -> str:
@@ -124,15 +107,29 @@ class Route:
         return f"the proxy {without_password(self._proxy.geturl())}"
 
 
-def _tls(ca_file: str) -> ssl.SSLContext:
-    """A TLS context that trusts the system's authorities, or those of a file. Raises `Failure`."""
+def _tls(ca_file: str, cert_file: str, key_file: str) -> ssl.SSLContext:
+    """A TLS context that trusts the system's authorities or a file's, and shows our certificate, if any.
+
+    Raises `Failure`.
+    """
     try:
-        return ssl.create_default_context(cafile=ca_file or None)
+        context = ssl.create_default_context(cafile=ca_file or None)
     except OSError as error:  # ssl.SSLError is one
         why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise Failure(
             f"publish.ca_file = {ca_file!r} can't be used ({why}); expected a file of certificates in PEM"
         ) from error
+    if cert_file:
+        named = f"publish.cert_file = {cert_file!r}" + (f" with key_file = {key_file!r}" if key_file else "")
+        try:
+            # Without a password here, OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(cert_file, key_file or None, password="")
+        except OSError as error:
+            why = "not a certificate and its key" if isinstance(error, ssl.SSLError) else error.strerror
+            raise Failure(
+                f"{named} can't be used ({why}); expected a certificate and its key in PEM without a password"
+            ) from error
+    return context
 
 
 def _proxy(setting: str, scheme: str, host: str, port: int) -> urllib.parse.SplitResult | None:

@@ -73,14 +73,21 @@ class StdoutSink(Sink):
 
     def __init__(self, descriptor: int = STDOUT):
         self._writer = StdoutWriter(descriptor)
+        self._stalled = False
 
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
-        """Write the line. The batch is accepted once it is written, however long that takes."""
+        """Write the line, after those before it. The batch is accepted once it is written, however long that
+        takes.
+        """
         written = self._writer.write(batch)
         done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
         if not done:
-            log.warning("nobody reads stdout: publishing waits until somebody does; nothing is lost")
+            if not self._stalled:
+                self._stalled = True
+                log.warning("nobody reads stdout: publishing waits until somebody does; nothing is lost")
             await asyncio.wait({written})
+        if self._stalled and not self._writer.lines_waiting:
+            self._stalled = False
             log.info("stdout is read again")
         if why := written.result():
             return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({why})")
@@ -95,6 +102,7 @@ class MirroredSink(Sink):
         self._sink = sink
         self._writer = StdoutWriter(descriptor)
         self._mirrors = True
+        self._stalled = False
         self._left_out = 0
 
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
@@ -121,7 +129,6 @@ class MirroredSink(Sink):
         self._sink.close()
 
     async def _mirror(self, batch: Batch) -> None:
-        stalled = self._writer.lines_waiting > 0
         if self._writer.lines_waiting >= STDOUT_LINES_MAX:
             if not self._left_out:
                 log.warning(
@@ -133,11 +140,14 @@ class MirroredSink(Sink):
             return
         written = self._writer.write(batch)
         written.add_done_callback(self._written)
-        if not stalled:  # so that the line is there before the batch counts as published
-            await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
+        if not self._stalled:  # so that the line is there before the batch counts as published
+            done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
+            self._stalled = not done
 
     def _written(self, written: "asyncio.Future[str]") -> None:
         why = written.result()
+        if not self._writer.lines_waiting:
+            self._stalled = False
         if why and self._mirrors:
             self._mirrors = False
             log.warning("stdout can't be written (%s); publishes go on to the client only", why)

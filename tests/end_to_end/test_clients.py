@@ -8,6 +8,7 @@ import hmac
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -300,6 +301,28 @@ def test_client_and_dispatcher_die_in_the_middle_of_an_answer_and_both_come_back
             job.holds()
 
 
+def test_what_leaves_is_what_is_counted_if_the_client_ends_every_second_request_without_an_answer(tmp_path):
+    answers, rate_per_s, plays = Answers(), 20, 12
+    answers.give = lambda number: Reply(0) if number % 2 else Reply(200)
+    with (
+        RecordingClient(answers) as client,
+        open_service(
+            "embedded", tmp_path, f"publish.url={client.url}", f"publish.rate_max_per_s={rate_per_s}"
+        ) as service,
+    ):
+        service.start()
+        job = Job(service, client)
+        for number in range(plays):
+            job.play(1, VIDEOS[number])
+            job.wait_for(lambda n=number: len(client.received) > n, "a publish")
+        publishes = job.wait_caught_up()["publishes"]
+        assert publishes["total"] + publishes["failed"] == len(client.received)
+        assert publishes["failed"] > 0
+        took_s = (client.received[-1].at_ns - client.received[0].at_ns) / 1e9
+        assert took_s >= (len(client.received) - 2) / rate_per_s
+        job.holds()
+
+
 # Secrets and certificates
 
 
@@ -321,6 +344,34 @@ def test_a_secret_that_is_not_there_is_told_and_nothing_runs(tmp_path, monkeypat
         assert service.process.returncode == 1
         assert "publish.secret_env = 'PLAYTALLY_TEST_SECRET', but that environment variable" in service.log()
         assert "Traceback" not in service.log()
+
+
+@pytest.mark.parametrize("signature", ["timestamp", "standard"])
+def test_a_secret_is_replaced_while_the_service_runs_and_no_publish_is_refused(signature, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("an old secret\n")
+    second.write_text("a new secret\n")
+    settings = [f"publish.secret_file={first},{second}", f"publish.signature={signature}", *UNHURRIED]
+    with open_service("embedded", tmp_path, *settings) as service:
+        service.start()
+        plays = 0
+
+        def both_have_read(times: int) -> bool:
+            nonlocal plays
+            plays += 1
+            put(service, VIDEOS[0])  # they look at the file when a publish leaves and when it comes
+            wait_caught_up(service, plays)
+            told = rf"(\S+)#1 +{re.escape(f'{first}, {second}')} changed and was read again"
+            readers = Counter(re.findall(told, service.log()))
+            return min(readers["dispatcher"], readers["client"]) >= times
+
+        for times in (1, 2, 3):
+            # The two read it at different times. The other secret fits meanwhile.
+            first.write_text(f"a newer secret, {times}\n")
+            wait_for(lambda n=times: both_have_read(n), "two readings", PATIENCE_S, service.log)
+        status = wait_caught_up(service, plays)
+        assert status["publishes"]["failed"] == 0
+        assert service.totals() == {VIDEOS[0]: plays}
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,7 @@ class RecordingClient:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # with 5, one of many connections at once waits a second for its next SYN
     take: Callable[[dict[str, str], bytes], Reply]
 
     def handle_error(self, request: object, client_address: object) -> None:

@@ -30,7 +30,12 @@ OTHERS = {
     "supervisor.state_dir": "/state",
 }
 # Other texts, which lead nowhere: names within the own queue, and what is used with a URL of https alone.
-WITHIN = {"nsq.topic", "nsq.channel", "publish.secret_env", "publish.ca_file"}
+WITHIN = {
+    "nsq.topic",
+    "nsq.channel",
+    *(f"publish.{key}" for key in ("secret_env", "secret_file", "token_env", "token_file")),
+    *(f"publish.{key}" for key in ("ca_file", "cert_file", "key_file")),
+}
 
 
 def settings_of(folder: Path, *overrides: str, text: str = "") -> Settings:

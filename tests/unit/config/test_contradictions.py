@@ -56,6 +56,42 @@ def test_publishes_do_not_go_where_plays_come_from(file, topic):
     assert "publishes would be taken for plays" in problem
 
 
-def test_a_message_has_no_place_for_a_signature(file):
-    (problem,) = problems(file(), "publish.nsq_topic=totals", "publish.url=", "publish.secret_env=S")
-    assert "a message has no header for a signature" in problem
+@pytest.mark.parametrize(
+    ("key", "lacks"),
+    [
+        ("secret_env", "header for a secret"),
+        ("secret_file", "header for a secret"),
+        ("token_env", "header for a token"),
+        ("token_file", "header for a token"),
+        ("cert_file", "certificate"),
+    ],
+)
+def test_a_message_has_no_place_for_a_signature_a_token_or_a_certificate(file, key, lacks):
+    (problem,) = problems(file(), "publish.nsq_topic=totals", "publish.url=", f"publish.{key}=S")
+    assert problem.endswith(
+        f"publish.{key} = 'S' with publish.nsq_topic, expected \"\": a message has no {lacks}"
+    )
+
+
+@pytest.mark.parametrize("what", ["secret", "token"])
+def test_what_is_in_a_variable_is_not_in_a_file_too(file, what):
+    (problem,) = problems(file(), f"publish.{what}_env=S", f"publish.{what}_file=f")
+    assert f"publish.{what}_env = 'S' and publish.{what}_file = 'f', expected one of them" in problem
+
+
+def test_a_key_has_a_certificate(file):
+    (problem,) = problems(file(), "publish.key_file=key.pem")
+    assert "publish.key_file = 'key.pem', expected publish.cert_file too" in problem
+
+
+@pytest.mark.parametrize("signature", ["timestamp", "standard"])
+def test_what_is_signed_needs_a_secret(file, signature):
+    (problem,) = problems(file(), f"publish.signature={signature}")
+    assert f'publish.signature = "{signature}", expected a secret to sign with' in problem
+
+
+def test_a_request_has_one_authorization(file):
+    (problem,) = problems(file(), "publish.url=http://me:word@a/", "publish.token_env=T")
+    assert "http://…@a/' with a bearer token, expected a user in the URL or a token" in problem
+    assert "word" not in problem
+    assert problems(file(), "publish.url=http://[::1/@", "publish.token_env=T")

@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import hashlib
 import hmac
+import itertools
 import json
 import logging
 import os
@@ -16,7 +17,6 @@ import resource
 import select
 import socket
 import ssl
-import struct
 import sys
 import threading
 import time
@@ -28,135 +28,41 @@ from actors.config import PublishSection, Settings
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.outbox import Entry, make_batch
 from actors.core.triggers import Trigger
-from actors.sinks import Delivery, HttpSink, MirroredSink, StdoutSink, answers, open_sink, stdout
-from actors.sinks.answers import ANSWER_BODY_BYTES_MAX, ANSWER_HEAD_BYTES_MAX
+from actors.sinks import Delivery, MirroredSink, StdoutSink, answers, connection, open_sink, stdout
+from actors.sinks.connection import ANSWER_BODY_BYTES_MAX, ANSWER_HEAD_BYTES_MAX
 from actors.sinks.stdout import STDOUT_LINES_MAX
 from actors.system.exits import Failure
+from tests.support.acting_clients import (
+    BATCH,
+    OK,
+    answering,
+    client_that,
+    delivered,
+    deliveries_to,
+    http_sink,
+    outcome_of,
+    read_request,
+    recording,
+    reset,
+    timed,
+)
 from tests.support.certificates import make_certificate
 from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.virtual_time import run_virtually
 
-BATCH = make_batch("a-service", Trigger.REALTIME, [Entry(bytes(range(16)), 7, 1_795_502_904_123_456_789)])
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
     """A machine may be slow between a head and its body, or a line and its end: that is no sign here."""
-    monkeypatch.setattr(answers, "ANSWER_BODY_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(connection, "ANSWER_BODY_PATIENCE_S", PATIENCE_S)
     monkeypatch.setattr(stdout, "STDOUT_PATIENCE_S", PATIENCE_S)
-
-
-def http_sink(url, timeout_s=PATIENCE_S, secret=None, **settings):
-    """A sink to that URL."""
-    return HttpSink(PublishSection(url=url, timeout_s=timeout_s, **settings), secret)
-
-
-async def delivered(sink, *batches):
-    """What became of these batches, one after the other; then the sink lets go of its connection."""
-    try:
-        return [await sink.deliver(batch) for batch in batches]
-    finally:
-        sink.close()
-
-
-async def read_request(reader):
-    """The head and the body of one request."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
-    return head, await reader.readexactly(int(length.split(b":")[1]))
-
-
-@contextlib.asynccontextmanager
-async def client_that(act, tls=None):
-    """A listener that does `act(reader, writer)` with each connection. Its port."""
-    serving = set()
-
-    async def serve(reader, writer):
-        serving.add(asyncio.current_task())
-        try:
-            await act(reader, writer)
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-        await asyncio.gather(*serving, return_exceptions=True)  # the sink has closed its connection
-
-
-def outcome_of(act, secret=None):
-    """What one attempt at a client that acts so becomes."""
-    (delivery,) = deliveries_to(act, 1, secret=secret)
-    return delivery
-
-
-def deliveries_to(
-    act, count=2, batch=BATCH, tls=None, url="http://127.0.0.1:{port}/", secret=None, **settings
-):
-    """So many attempts at one client that acts so, one after the other."""
-
-    async def attempt():
-        async with client_that(act, tls) as port:
-            sink = http_sink(url.format(port=port), secret=secret, **settings)
-            return await delivered(sink, *[batch] * count)
-
-    return asyncio.run(attempt())
-
-
-def timed(act, count=1, timeout_s=10.0):
-    """The same, and how long it took by the clock of their loop."""
-
-    async def attempt():
-        sink = http_sink("http://127.0.0.1:8080/", timeout_s)
-        deliveries = await delivered(sink, *[BATCH] * count)
-        return deliveries, asyncio.get_running_loop().time()
-
-    return run_virtually(attempt, act)
-
-
-def answering(*pieces):
-    """A client that reads the whole request, then says these bytes and closes."""
-
-    async def act(reader, writer):
-        await read_request(reader)
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-
-    return act
-
-
-def recording(asked, *answers):
-    """A client that notes each request in `asked` as (connection, head, body), and answers in turn."""
-
-    async def act(reader, writer):
-        me = object()
-        while True:
-            try:
-                asked.append((me, *await read_request(reader)))
-            except asyncio.IncompleteReadError:
-                return
-            writer.write(answers[min(len(asked), len(answers)) - 1])
-            await writer.drain()
-
-    return act
 
 
 def peak_memory_kb():
     """The most memory that this process ever had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // 1024 if sys.platform == "darwin" else peak  # bytes there, kilobytes elsewhere
-
-
-async def reset(writer):
-    """Close as a machine that crashed does: RST, not FIN."""
-    end = writer.get_extra_info("socket")
-    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 # What was answered
@@ -303,8 +209,8 @@ def test_no_answer_in_time_is_unknown():
 def test_an_answer_that_comes_a_byte_at_a_time_does_not_stretch_the_timeout():
     async def act(reader, writer):
         await read_request(reader)
-        while True:
-            writer.write(b"H")
+        for byte in itertools.chain(b"HTTP/1.1 200 OK\r\nX: ", itertools.repeat(ord("x"))):
+            writer.write(bytes([byte]))
             await writer.drain()
             await asyncio.sleep(0.75)
 
@@ -416,7 +322,7 @@ def test_a_body_that_never_comes_does_not_hold_up_what_the_head_said():
 
     deliveries, took_s = timed(act, timeout_s=1000)
     assert deliveries == [Delivery(Outcome.ACCEPTED)]
-    assert took_s == answers.ANSWER_BODY_PATIENCE_S
+    assert took_s == connection.ANSWER_BODY_PATIENCE_S
 
 
 # What is sent
@@ -672,6 +578,26 @@ def test_without_a_client_the_line_waits_for_its_reader_and_the_loop_goes_on(pip
     assert line["batch"] == BATCH.key
     assert rounds == stdout.STDOUT_PATIENCE_S
     assert "stdout is read again" in caplog.text
+
+
+def test_without_a_client_several_lines_that_wait_are_said_once_and_stay_in_order(pipe, caplog):
+    caplog.set_level(logging.INFO)
+    fill(pipe[1])
+    batches = [make_batch("a-service", Trigger.REALTIME, [Entry(bytes([n]) * 16, n, n)]) for n in range(8)]
+
+    async def deliver():
+        sink = StdoutSink(pipe[1])
+        deliveries = asyncio.gather(*(sink.deliver(batch) for batch in batches))
+        while "nobody reads stdout" not in caplog.text:
+            await asyncio.sleep(1)
+        lines = await asyncio.to_thread(read_lines, pipe[0], len(batches))
+        return await deliveries, lines
+
+    deliveries, lines = run_virtually(deliver)
+    assert [one.outcome for one in deliveries] == [Outcome.ACCEPTED] * len(batches)
+    assert [line["batch"] for line in lines] == [batch.key for batch in batches]
+    assert caplog.text.count("nobody reads stdout") == 1
+    assert caplog.text.count("stdout is read again") == 1
 
 
 def test_without_a_client_a_reader_that_is_gone_makes_the_batch_wait(pipe):
@@ -1010,6 +936,15 @@ def test_a_proxy_that_says_no_is_refused_and_named_without_its_password(monkeypa
     assert {one.outcome for one in deliveries} == {Outcome.REFUSED}
     assert "answered CONNECT with 407 Who are you" in deliveries[0].why
     assert "the proxy http://…@127.0.0.1:" in deliveries[0].why
+
+
+def test_a_proxy_that_says_more_than_that_there_is_a_tunnel_makes_none(monkeypatch):
+    deliveries, asked = through_proxy(
+        monkeypatch, "https://client.example/", "https_proxy", answer=CONNECTED + b"hello"
+    )
+    assert {one.outcome for one in deliveries} == {Outcome.REFUSED}
+    assert "answered CONNECT with 200 Connected" in deliveries[0].why
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1080", "https://127.0.0.1:1", "http://127.0.0.1:x"])

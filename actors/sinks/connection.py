@@ -1,0 +1,210 @@
+"""A connection to an HTTP client: one request at a time, and the answer to it. Nothing is ever sent twice.
+
+httptools (Node's llhttp) parses the answer. This module decides how long an answer may take, and how much of
+it is read. It does not know what an answer means (`answers.py`).
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from .answers import Answer
+
+ANSWER_HEAD_BYTES_MAX = 64 * 1024  # with all interim answers before it
+ANSWER_BODY_BYTES_MAX = 64 * 1024
+ANSWER_BODY_PATIENCE_S = 0.5
+# What RFC 9112 lets a recipient take, and clients send: folded headers (5.2), a length beside chunks (6.3),
+# an interim answer of HTTP/1.0, a later minor version (2.3), lines without CR (2.2).
+LENIENT = {
+    "lenient_headers": True,
+    "lenient_chunked_length": True,
+    "lenient_keep_alive": True,
+    "lenient_version": True,
+    "lenient_optional_cr_before_lf": True,
+}
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What came of one answer. `head_only`: no body follows its head."""
+
+    head_only: bool
+    head_bytes: int = 0
+    status: int = 0
+    reason: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytearray = field(default_factory=bytearray)
+    has_head: bool = False
+    keeps: bool = False
+    whole: bool = False
+    unasked: bool = False  # something came after it
+
+    def answer(self) -> Answer:
+        keeps = self.keeps and self.whole and not self.unasked
+        return Answer(self.status, self.reason.decode("latin1"), self.headers, keeps, bytes(self.body))
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection, for requests one after the other. `tls`: the TLS context that it was made with."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None):
+        self.tls = tls
+        self._transport: asyncio.Transport
+        self._parser = _parser_for(self)
+        self._lost: Exception | None = None
+        self._reading = _Reading(head_only=False)
+        self._waiting: asyncio.Future[Answer] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can carry a request: it is open, and waits for no answer."""
+        return not (self._lost or self._waiting or self._transport.is_closing())
+
+    def close(self) -> None:
+        """Close it at once."""
+        self._transport.abort()
+
+    async def ask(self, request: bytes, ends_s: float, *, head_only: bool = False) -> Answer:
+        """Send a request and return the answer, whose head must have come by `ends_s` (the loop's time).
+
+        The head decides. A body that is long, slow or broken off only costs the connection. `head_only`: no
+        body follows, as after a CONNECT; the connection then carries something else.
+
+        Raises `TimeoutError`; `EOFError` or `OSError` if the connection ends before the head is there;
+        `ValueError` if the answer is not HTTP. The connection is closed then, and after an answer that does
+        not keep it.
+        """
+        if self._lost is not None:
+            raise self._lost
+        loop = asyncio.get_running_loop()
+        self._reading = _Reading(head_only)
+        self._waiting = loop.create_future()
+        self._timer = loop.call_at(ends_s, self._fail, TimeoutError())
+        self._transport.write(request)
+        keeps = False
+        try:
+            answer = await self._waiting
+            keeps = answer.keeps
+            return answer
+        finally:
+            self._waiting = None
+            self._timer.cancel()
+            if not keeps:
+                self.close()
+
+    async def start_tls(self, context: ssl.SSLContext, host: str) -> None:
+        """Speak TLS from here on, as with `host`. Raises `OSError`."""
+        loop = asyncio.get_running_loop()
+        transport = await loop.start_tls(self._transport, self, context, server_hostname=host)
+        if transport is None:
+            raise ConnectionResetError("the connection closed")
+        self._transport, self._parser, self.tls = transport, _parser_for(self), context
+
+    # What asyncio calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came. Bytes that nobody asked for would be taken for the next answer: close."""
+        if self._waiting is None or self._waiting.done():
+            self._lost = ValueError("it spoke before it was asked")
+            self.close()
+            return
+        reading = self._reading
+        try:
+            self._feed(data)
+        except HttpParserUpgrade:
+            self._fail(ValueError("it switches to another protocol"))
+        except (HttpParserError, ValueError) as error:
+            self._fail(ValueError(str(error)))
+        if reading.whole or len(reading.body) > ANSWER_BODY_BYTES_MAX:
+            self._give()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the wait for the answer, if there is one."""
+        torn = " in the middle of one" if self._reading.head_bytes else ""
+        self._lost = self._lost or exc or EOFError(f"the connection closed{torn}")
+        self._fail(self._lost)
+
+    # What httptools calls
+
+    def on_message_begin(self) -> None:
+        """A message: the answer, an interim one before it, or one that nobody asked for after it."""
+        reading = self._reading
+        if reading.has_head:
+            reading.unasked = True
+        else:
+            reading.reason, reading.headers = b"", {}
+
+    def on_status(self, reason: bytes) -> None:
+        """Take a piece of the reason."""
+        if not self._reading.has_head:
+            self._reading.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header. After the head they are trailers, which mean nothing here."""
+        if not self._reading.has_head:
+            headers = self._reading.headers
+            key, text = name.decode("latin1").lower(), value.decode("latin1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+
+    def on_headers_complete(self) -> None:
+        """Take the head, unless it is that of an interim answer. From now on the body is waited for."""
+        reading, status = self._reading, self._parser.get_status_code()
+        if reading.has_head or status < 200:
+            return
+        reading.has_head, reading.status = True, status
+        if reading.head_only:
+            reading.keeps = reading.whole = True
+            return
+        reading.keeps = self._parser.should_keep_alive()
+        assert self._timer is not None
+        self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(ANSWER_BODY_PATIENCE_S, self._give)
+
+    def on_body(self, piece: bytes) -> None:
+        """Take a piece of the body."""
+        reading = self._reading
+        reading.unasked = reading.unasked or reading.head_only
+        if len(reading.body) <= ANSWER_BODY_BYTES_MAX:
+            reading.body += piece
+
+    def on_message_complete(self) -> None:
+        """Note that the answer is there."""
+        self._reading.whole = self._reading.has_head
+
+    def _feed(self, data: bytes) -> None:
+        """Give the parser what came. Raises `ValueError` for a head without end."""
+        reading, rest = self._reading, b""
+        if not reading.has_head:
+            room = ANSWER_HEAD_BYTES_MAX - reading.head_bytes
+            data, rest = data[:room], data[room:]
+            reading.head_bytes += len(data)
+        self._parser.feed_data(data)
+        if rest:
+            if not reading.has_head:
+                raise ValueError(f"its headers are longer than {ANSWER_HEAD_BYTES_MAX} bytes")
+            self._parser.feed_data(rest)
+
+    def _fail(self, error: Exception) -> None:
+        """End the wait. A head that came stands."""
+        if self._reading.has_head:
+            self._give()
+        elif self._waiting is not None and not self._waiting.done():
+            self._waiting.set_exception(error)
+
+    def _give(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(self._reading.answer())
+
+
+def _parser_for(connection: ClientConnection) -> HttpResponseParser:
+    parser = HttpResponseParser(connection)
+    parser.set_dangerous_leniencies(**LENIENT)
+    return parser
