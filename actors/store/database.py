@@ -101,17 +101,18 @@ def locked(path: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+def open_read_only(path: Path, upgraded: bool = True) -> Iterator[sqlite3.Connection]:
     """A connection that only reads, and leaves no trace. SQLite errors in the block raise `StoreFailure`.
 
     A store of an earlier format is read as if it had the newest: the connection is to a copy in memory.
+    `upgraded`: False to read it as it is.
     """
     try:
         _check_whole(path)
         with contextlib.closing(
             sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=LOCK_TIMEOUT_S)
         ) as connection:
-            if not is_earlier(connection):
+            if not upgraded or not is_earlier(connection):
                 yield connection
                 return
             with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
