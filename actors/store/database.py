@@ -36,7 +36,7 @@ class Database:
         self.path = path
         self._lock = lock
         try:
-            self.connection = sqlite3.connect(_uri(path, "rw"), uri=True, isolation_level=None)
+            self.connection = sqlite3.connect(uri_of(path, "rw"), uri=True, isolation_level=None)
             try:
                 self.connection.execute("PRAGMA journal_mode = WAL")
                 self.connection.execute(f"PRAGMA synchronous = {synchronous}")
@@ -110,7 +110,7 @@ def open_read_only(path: Path, upgraded: bool = True) -> Iterator[sqlite3.Connec
     try:
         _check_whole(path)
         with contextlib.closing(
-            sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=LOCK_TIMEOUT_S)
+            sqlite3.connect(uri_of(path, "ro"), uri=True, isolation_level=None, timeout=LOCK_TIMEOUT_S)
         ) as connection:
             if not upgraded or not is_earlier(connection):
                 yield connection
@@ -166,5 +166,6 @@ def _check_whole(path: Path) -> None:
         raise refused(path, f"it ends within a page, after {size} bytes: it was cut short")
 
 
-def _uri(path: Path, mode: str) -> str:
+def uri_of(path: Path, mode: str) -> str:
+    """SQLite's name for a file. `mode`: "ro" or "rw"."""
     return f"{path.absolute().as_uri()}?mode={mode}"

@@ -69,6 +69,15 @@ class SqliteOutboxStore:
         self._database.close()
 
 
+def request_republish_of_all(connection: sqlite3.Connection, why: str) -> int:
+    """Request in a dispatcher's store that the next start publishes every total again. `why`: for the log.
+
+    Call it while no dispatcher has the store open, in a transaction of the caller's.
+    """
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('republish', ?)", (why,))
+    return 1
+
+
 def _totals(path: Path, connection: sqlite3.Connection) -> PublishTotals:
     try:
         return read_totals(connection)

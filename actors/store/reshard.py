@@ -57,7 +57,7 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
     """
     if not Path(state_dir).is_dir():
         raise Failure(f"no ledgers in {state_dir}, expected the state folder of a service that has run")
-    lock = _hold(state_dir)
+    lock = hold(state_dir)
     try:
         old = find(state_dir)
         if old is None:
@@ -90,12 +90,13 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
         os.close(lock)
 
 
-def _hold(state_dir: str) -> int:
+def hold(state_dir: str) -> int:
+    """Lock a state folder, so that no service starts. Raises `Failure` if one runs."""
     try:
         return lock_file(runfile.lock_path(state_dir), timeout_s=0.5)
     except StoreFailure as failure:
         raise Failure(
-            f"a service (or another reshard) uses {state_dir}: stop it with "
+            f"a service (or another command) uses {state_dir}: stop it with "
             f"`{service_command()} stop` and the settings that it was started with"
         ) from failure
 
