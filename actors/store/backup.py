@@ -31,6 +31,8 @@ from .verify import verify
 
 MANIFEST = "backup.json"
 MANIFEST_FORMAT = 1
+WRITE_LOCK_TIMEOUT_S = 10.0
+WRITE_LOCK_RETRY_S = 0.0005  # the actors wait meanwhile
 
 
 class BackedUpFile(Struct, frozen=True):
@@ -140,7 +142,7 @@ def _copy(sources: dict[Path, Path]) -> str:
         with contextlib.ExitStack() as locks:
             for path in sources.values():
                 writer = locks.enter_context(open_sqlite(path, "rw"))
-                writer.execute("BEGIN IMMEDIATE")
+                _take_write_lock(writer)
                 locks.callback(writer.execute, "ROLLBACK")
             for reader in readers:
                 reader.execute("BEGIN")
@@ -151,6 +153,23 @@ def _copy(sources: dict[Path, Path]) -> str:
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
                 reader.backup(copy)
     return made_at
+
+
+def _take_write_lock(writer: sqlite3.Connection) -> None:
+    """Begin a write transaction, between two commits of a busy actor. Raises `sqlite3.Error`."""
+    writer.execute("PRAGMA busy_timeout = 0")  # SQLite's own waits are so long that an actor is always first
+    deadline_s = time.monotonic() + WRITE_LOCK_TIMEOUT_S
+    while True:
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if (
+                getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY
+                or time.monotonic() > deadline_s
+            ):
+                raise
+        time.sleep(WRITE_LOCK_RETRY_S)
 
 
 def _plays(ledger: Path) -> int:

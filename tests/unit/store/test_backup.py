@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from actors.core.dispatcher.outbox import PublishTotals
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, ledger_path
 from actors.store.backup import MANIFEST, backup
 from actors.store.folder import LedgerSetStage, find
@@ -26,7 +27,7 @@ from actors.system.exits import Failure, StoreFailure
 from actors.system.installation import ROOT
 from actors.system.locks import lock_file
 from tests.support.patience import PATIENCE_S
-from tests.unit.store.test_older import BATCH, SHARDS, V, outbox, work
+from tests.unit.store.test_older import BATCH, SHARDS, V, ledger, outbox, plays_of, work
 
 OTHER = "queue/journal.sqlite"
 
@@ -132,20 +133,24 @@ def test_every_backup_of_stores_that_are_written_is_of_one_moment(state_dir, tmp
     writer = threading.Thread(target=keep_working, args=(state_dir, over))
     writer.start()
     try:
-        for number in range(20):
+        for number in range(8):
             backup(state_dir, tmp_path / f"copy-{number}", [OTHER])
     finally:
         over.set()
         writer.join()
-    plays = [totals(tmp_path / f"copy-{number}")[V] for number in range(20)]
+    plays = [totals(tmp_path / f"copy-{number}")[V] for number in range(8)]
     assert plays == sorted(plays)
     assert plays[-1] > plays[0], "nothing was written meanwhile"
     assert find_older(state_dir, find(state_dir), range(SHARDS)) == []
 
 
 def keep_working(state_dir, over):
-    while not over.is_set():
-        work(state_dir, commits=2, stores=2)
+    with outbox(state_dir) as sender, ledger(state_dir) as counter:
+        stores = sender.load()[1].stores
+        while not over.is_set():
+            counter.commit(plays_of(counter, stores))
+            stores += 1
+            sender.store(BATCH, PublishTotals(stores=stores, commits={0: counter.commits}))
 
 
 # Restore

@@ -45,21 +45,20 @@ def outbox(state_dir):
 def work(state_dir, commits, stores):
     """Commit and store as the actors do. Each hears of all that the other one did."""
     with outbox(state_dir) as sender, ledger(state_dir) as counter:
+        made = sender.load()[1].stores
         for _ in range(stores):
-            before = sender.load()[1]
-            sender.store(BATCH, PublishTotals(stores=before.stores + 1, commits={0: counter.commits}))
+            made += 1
+            sender.store(BATCH, PublishTotals(stores=made, commits={0: counter.commits}))
         for _ in range(commits):
-            table = Accounts([(V, Account(counter.commits + 1, counter.commits + 1))])
-            counter.commit(
-                LedgerChanges(
-                    table.columns(np.arange(1)),
-                    [],
-                    [],
-                    Tallies(counter.commits + 1, stores=sender.load()[1].stores),
-                )
-            )
-        before = sender.load()[1]
-        sender.store(BATCH, PublishTotals(stores=before.stores + 1, commits={0: counter.commits}))
+            counter.commit(plays_of(counter, made))
+        sender.store(BATCH, PublishTotals(stores=made + 1, commits={0: counter.commits}))
+
+
+def plays_of(counter, stores):
+    """One more play of the video, from a ledger that has heard of this many stores."""
+    plays = counter.commits + 1
+    table = Accounts([(V, Account(plays, plays))])
+    return LedgerChanges(table.columns(np.arange(1)), [], [], Tallies(plays, stores=stores))
 
 
 def copied(state_dir, path, to):
