@@ -61,8 +61,8 @@ class Route:
             raise Failure(f"publish.url = {self.name!r} names no host; expected http://host:port/path")
         scheme = parts.scheme.lower()
         self._host, self._port = host, port or (443 if scheme == "https" else 80)
-        self._tls = _tls(publish.ca_file) if scheme == "https" else None
-        self._proxy = _proxy(publish.proxy, scheme, self._host, self._port)
+        self._tls = tls_context(publish.ca_file) if scheme == "https" else None
+        self._proxy = proxy_of(publish.proxy, scheme, self._host, self._port)
         where = parts.netloc.rpartition("@")[2]
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.target = urllib.parse.quote(target, safe="/?:@!$&'()*+,;=%~-._[]")
@@ -118,7 +118,7 @@ class Route:
         return f"the proxy {without_password(self._proxy.geturl())}"
 
 
-def _tls(ca_file: str) -> ssl.SSLContext:
+def tls_context(ca_file: str) -> ssl.SSLContext:
     """A TLS context that trusts the system's authorities, or those of a file. Raises `Failure`."""
     try:
         return ssl.create_default_context(cafile=ca_file or None)
@@ -129,7 +129,7 @@ def _tls(ca_file: str) -> ssl.SSLContext:
         ) from error
 
 
-def _proxy(setting: str, scheme: str, host: str, port: int) -> urllib.parse.SplitResult | None:
+def proxy_of(setting: str, scheme: str, host: str, port: int) -> urllib.parse.SplitResult | None:
     """The proxy for a host, or None. Raises `Failure` if the proxy is not an HTTP one."""
     url, named = setting, f"publish.proxy = {without_password(setting)!r}"
     if setting == "environment":

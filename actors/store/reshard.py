@@ -30,6 +30,7 @@ from ..system.installation import service_command
 from ..system.locks import lock_file
 from ..system.transactions import transaction
 from .accounts import read_accounts, write_whole
+from .client_ahead import RESTORED
 from .database import open_read_only, refused
 from .folder import RESHARDED, LedgerSet, find, make_files, sync, write
 from .ledger import WRITE_TALLIES, read_tallies
@@ -151,9 +152,8 @@ def _copy_outbox(old: Path, new: Path, shards: int) -> int:
         write_totals(
             writer, structs.replace(read_totals(connection), commits=dict.fromkeys(range(shards), 1))
         )
-        service = connection.execute("SELECT value FROM meta WHERE key = 'service'").fetchone()
-        if service is not None:
-            writer.execute("INSERT INTO meta VALUES ('service', ?)", service)
+        facts = connection.execute("SELECT * FROM meta WHERE key IN ('service', ?)", (RESTORED,)).fetchall()
+        writer.executemany("INSERT INTO meta VALUES (?, ?)", facts)
     return len(batches)
 
 

@@ -21,6 +21,7 @@ from msgspec import Struct, structs
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import lock_file
 from .backup import MANIFEST, Manifest, check_copy, digest_of, private_files
+from .client_ahead import RESTORED
 from .database import Database, locked
 from .folder import NAME, RESHARDED, LedgerSet, LedgerSetStage, read, sync, write
 from .outbox import request_republish_of_all
@@ -100,6 +101,7 @@ def _begin_anew(path: Path, ledgers: LedgerSet, is_outbox: bool) -> None:
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('state', ?)", (ledgers.state,))
         if is_outbox:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('service', ?)", (uuid.uuid4().hex,))
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (RESTORED, 1))
             request_republish_of_all(connection, "the state was restored from a backup")
 
 

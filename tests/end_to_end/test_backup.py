@@ -124,3 +124,36 @@ def test_an_older_copy_of_one_store_with_its_mark_is_refused(tmp_path, child_id)
         wrong = service.command("totals", "--verify")
         assert wrong.returncode == 1
         assert f"{path}: ends at commit " in wrong.stdout
+
+
+def test_a_state_that_is_older_than_the_reference_clients_totals_is_refused_until_a_backup_is_restored(
+    tmp_path,
+):
+    with open_service("embedded", tmp_path, *PATIENT, *HASTY) as service:
+        service.start()
+        play(service, 200)
+        wait_caught_up(service, 200)
+        assert service.stop() == 0
+        copy = tmp_path / "copy"
+        shutil.copytree(service.state_dir, copy)
+        service.start()
+        play(service, 80)
+        wait_caught_up(service, 280)
+        assert service.stop() == 0
+        client = tmp_path / "client"
+        shutil.move(service.state_dir / "client", client)
+        shutil.rmtree(service.state_dir)
+        shutil.copytree(copy, service.state_dir)  # all of the service's own is older
+        shutil.rmtree(service.state_dir / "client")
+        shutil.copytree(client, service.state_dir / "client")
+        with pytest.raises(Failure):
+            service.start()
+        assert service.process.returncode == EXIT_STORE
+        assert "has more plays of 20 videos than the ledgers; of " in service.log()
+        assert " it has 14, and they have 10: all of the state is an older copy" in service.log()
+        kept = tmp_path / "kept"
+        settings = ["--set", "client.enabled=false"]  # so that the client's own store is not in it
+        assert service.command("backup", *settings, str(kept)).returncode == 0
+        assert service.command("restore", str(kept)).returncode == 0
+        service.start()
+        assert "because a backup was restored: all totals are published again" in service.log()
