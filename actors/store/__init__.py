@@ -14,6 +14,10 @@ by an empty one. This package does not know what the numbers mean.
     accounts.py   one shard's accounts: a journal of changes, and parts of the table
     ledger.py     one shard's ledger: accounts, seen ids and tallies
     outbox.py     the dispatcher's batches
+    publish_totals.py  the one row with the totals of all publishes
+    client_ahead.py    whether all of a state is older than the client's totals
+    backup.py     a copy of all stores as of one moment
+    restore.py    a copy in the place of the state
     totals.py     the totals of all shards, also while a service runs
 """
 

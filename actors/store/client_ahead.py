@@ -62,8 +62,8 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> No
         return
     raise StoreFailure(
         f"{found}: all of the state is an older copy, or another service publishes to this client. It is "
-        "left as it is: put the newer state back; or restore a backup, which publishes all totals again, with "
-        f"`{service_command()} restore DIR`; or use another supervisor.state_dir"
+        "left as it is: put the newer state back; or restore a backup, so that all totals are published "
+        f"again, with `{service_command()} restore DIR`; or use another supervisor.state_dir"
     )
 
 

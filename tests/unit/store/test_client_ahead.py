@@ -45,7 +45,7 @@ def test_a_state_that_is_older_than_the_clients_totals_is_refused(state_dir):
         f"{state_dir}: the client ({CLIENT}) has more plays of 1 videos than the ledgers; of "
     )
     assert " it has 5, and they have 3: all of the state is an older copy" in text
-    assert "restore a backup, which publishes all totals again" in text
+    assert "restore a backup, so that all totals are published again" in text
     assert "restore DIR`; or use another supervisor.state_dir" in text
 
 
