@@ -75,8 +75,11 @@ def _ahead(state_dir: str, ledgers: LedgerSet, totals: Mapping[bytes, int]) -> I
         if not videos:
             continue
         path = ledgers.ledger(state_dir, shard)
-        with open_read_only(path) as connection:
-            accounts = read_accounts(path, connection)
+        try:
+            with open_read_only(path) as connection:
+                accounts = read_accounts(path, connection)
+        except StoreFailure:
+            continue  # its counter refuses it
         for video in videos:
             row = accounts.row(video)
             if row != EMPTY and totals[video] > accounts.cells[row, TOTAL]:

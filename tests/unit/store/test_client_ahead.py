@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from actors.store import outbox_path
+from actors.store import ledger_path, outbox_path
 from actors.store.backup import backup
 from actors.store.client_ahead import RESTORED, check_client
 from actors.store.reshard import reshard
@@ -47,6 +47,11 @@ def test_a_state_that_is_older_than_the_clients_totals_is_refused(state_dir):
     assert " it has 5, and they have 3: all of the state is an older copy" in text
     assert "restore a backup, so that all totals are published again" in text
     assert "restore DIR`; or use another supervisor.state_dir" in text
+
+
+def test_a_ledger_that_can_not_be_read_is_left_to_its_counter(state_dir):
+    ledger_path(state_dir, 0).write_bytes(b"no store")
+    check_client(state_dir, CLIENT, {V: 5})
 
 
 def test_nothing_is_compared_where_nothing_was_counted(tmp_path):
