@@ -82,5 +82,6 @@ def _ahead(state_dir: str, ledgers: LedgerSet, totals: Mapping[bytes, int]) -> I
             continue  # its counter refuses it
         for video in videos:
             row = accounts.row(video)
-            if row != EMPTY and totals[video] > accounts.cells[row, TOTAL]:
-                yield Ahead(video, totals[video], int(accounts.cells[row, TOTAL]))
+            has = int(accounts.cells[row, TOTAL]) if row != EMPTY else None
+            if has is not None and totals[video] > has:
+                yield Ahead(video, totals[video], has)
