@@ -68,7 +68,9 @@ class Counter(Actor[CounterInbox, Settings]):
         steps_below = dispatch.realtime_below if dispatch.realtime == "every_play" else 0
         ledger = make_ledger(seen, accounts, tallies, steps_below, self._now_ms())
         self._reused_said = tallies.reused
-        self.rules = rules(ledger, dispatch.realtime_below, int(dispatch.deadline_s * 1000))
+        self.rules = rules(
+            ledger, dispatch.realtime_below, int(dispatch.deadline_s * 1000), self._store.commits
+        )
         return Ready(
             note=f"{tallies.counted} plays of {len(ledger)} videos, {ledger.pending_count} of them pending; "
             f"knows {len(seen)} message ids"

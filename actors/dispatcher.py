@@ -21,7 +21,9 @@ from .core.messages import DispatcherInbox
 from .core.shards import is_counter, shard_number
 from .core.stats import encode
 from .sinks import Delivery, Sink, open_sink
+from .sinks.client_totals import ask_totals
 from .store import open_outbox
+from .store.client_ahead import check_client
 from .store.protocols import OutboxStore
 from .supervision.actor import Actor, Host, StartArgs
 from .supervision.effect_queue import EffectQueue
@@ -50,6 +52,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         store_opener: Callable[[Settings], OutboxStore] = open_outbox,
         rules: type[DispatcherRules] = DispatcherRules,
         jitter: Callable[[], float] = random.random,
+        ask_client: Callable[[Settings], dict[bytes, int] | None] = ask_totals,
     ):
         super().__init__(start_args, host)
         self.rules: DispatcherRules
@@ -62,6 +65,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._openers = sink_opener, store_opener
         self._kind = rules
         self._jitter = jitter
+        self._ask_client = ask_client
         self._timer: Timer | None = None
         self._failing_since_ms: int | None = None
         self._reasons_told: set[str] = set()
@@ -74,6 +78,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         open_sink, open_store = self._openers
         self._sink = open_sink(settings)
         self._store = open_store(settings)
+        if self.start_args.incarnation == 1:
+            self._compare_with_client()
         batches, totals = self._store.load()
         dispatch = settings.dispatch
         self.rules = self._kind(
@@ -138,6 +144,12 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         await self._sink.flush(FLUSH_SHARE * self.options.supervisor.shutdown_timeout_s)
         self._sink.close()
         self._store.close()
+
+    def _compare_with_client(self) -> None:
+        """Ask the client for its totals, if it can be asked. Raises `StoreFailure` if it has greater ones."""
+        totals = self._ask_client(self.options)
+        if totals is not None:
+            check_client(self.options.supervisor.state_dir, self._sink.name, totals)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -31,6 +31,7 @@ OWN_SETTINGS = [
     "publish.nsq_topic=",
     "publish.stdout=true",
     "publish.proxy=",
+    "publish.totals_url=",
 ]
 
 

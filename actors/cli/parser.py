@@ -11,7 +11,7 @@ from .. import config
 from ..config import Settings
 from ..system.installation import service_command
 from ..version import VERSION
-from . import argument_types, children, configuration, running, state
+from . import argument_types, backup, children, configuration, running, state
 
 Command: TypeAlias = Callable[[Settings, argparse.Namespace], int]
 
@@ -158,6 +158,12 @@ def _add_state(commands: _Commands) -> None:
         state.reshard,
         "divide the ledgers again after a change of counters.shards, while no service runs",
     )
+    text = "copy the state to a folder, while the service runs or not"
+    made = commands.add("backup", backup.backup, text)
+    made.add_argument("folder", metavar="DIR", help="an empty or a new folder")
+    text = "put a backup in the place of the state, while no service runs"
+    restored = commands.add("restore", backup.restore, text)
+    restored.add_argument("folder", metavar="DIR", help="the folder of the backup")
 
 
 def _add_audit(commands: _Commands) -> None:

@@ -71,26 +71,38 @@ class Collect(Struct, frozen=True, array_like=True, tag="collect"):
 
 
 class Collected(Struct, frozen=True, array_like=True, tag="collected"):
-    """Counter to dispatcher: the answer to `Collect`, without videos whose total the client has already."""
+    """Counter to dispatcher: the answer to `Collect`, without videos whose total the client has already.
+
+    `commits`: how many commits the ledger has.
+    """
 
     number: int
     videos: bytes
     totals: bytes
     arrived_ns: bytes
+    commits: int = 0
 
 
 class Published(Struct, frozen=True, array_like=True, tag="published"):
-    """Dispatcher to counter: the client has accepted these totals."""
+    """Dispatcher to counter: the client has accepted these totals.
+
+    `stores`: how many stores the dispatcher has made.
+    """
 
     batch: str
     videos: bytes
     totals: bytes
+    stores: int = 0
 
 
 class Recorded(Struct, frozen=True, array_like=True, tag="recorded"):
-    """Counter to dispatcher: the published totals of this batch are committed to the ledger."""
+    """Counter to dispatcher: the published totals of this batch are committed to the ledger.
+
+    `commits`: how many commits the ledger has.
+    """
 
     batch: str
+    commits: int = 0
 
 
 class Recall(Struct, frozen=True, array_like=True, tag="recall"):

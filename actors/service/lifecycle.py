@@ -42,7 +42,8 @@ from .queue_look import Looks
 
 log = logging.getLogger(__name__)
 
-READ_AGAIN = [("publish", "ca_file")]  # settings that name a file which may change while the service runs
+# settings that name files which may change while the service runs
+READ_AGAIN = [("publish", key) for key in ("ca_file", "cert_file", "key_file", "token_file", "secret_file")]
 
 
 def run(settings: Settings, log_level: str = "INFO") -> int:

@@ -9,10 +9,15 @@ by an empty one. This package does not know what the numbers mean.
     protocols.py  what a store offers
     folder.py     the set of ledgers of a state folder: made together, once
     database.py   one SQLite file, its lock, and the refusals
-    mark.py       how many commits a ledger has promised, in a file beside it
+    mark.py       how many commits a store has promised, in a file beside it
+    older.py      which store is older than another one says
     accounts.py   one shard's accounts: a journal of changes, and parts of the table
     ledger.py     one shard's ledger: accounts, seen ids and tallies
     outbox.py     the dispatcher's batches
+    publish_totals.py  the one row with the totals of all publishes
+    client_ahead.py    whether all of a state is older than the client's totals
+    backup.py     a copy of all stores as of one moment
+    restore.py    a copy in the place of the state
     totals.py     the totals of all shards, also while a service runs
 """
 

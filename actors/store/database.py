@@ -36,7 +36,7 @@ class Database:
         self.path = path
         self._lock = lock
         try:
-            self.connection = sqlite3.connect(_uri(path, "rw"), uri=True, isolation_level=None)
+            self.connection = sqlite3.connect(uri_of(path, "rw"), uri=True, isolation_level=None)
             try:
                 self.connection.execute("PRAGMA journal_mode = WAL")
                 self.connection.execute(f"PRAGMA synchronous = {synchronous}")
@@ -101,17 +101,18 @@ def locked(path: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
+def open_read_only(path: Path, upgraded: bool = True) -> Iterator[sqlite3.Connection]:
     """A connection that only reads, and leaves no trace. SQLite errors in the block raise `StoreFailure`.
 
     A store of an earlier format is read as if it had the newest: the connection is to a copy in memory.
+    `upgraded`: False to read it as it is.
     """
     try:
         _check_whole(path)
         with contextlib.closing(
-            sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None, timeout=LOCK_TIMEOUT_S)
+            sqlite3.connect(uri_of(path, "ro"), uri=True, isolation_level=None, timeout=LOCK_TIMEOUT_S)
         ) as connection:
-            if not is_earlier(connection):
+            if not upgraded or not is_earlier(connection):
                 yield connection
                 return
             with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
@@ -165,5 +166,6 @@ def _check_whole(path: Path) -> None:
         raise refused(path, f"it ends within a page, after {size} bytes: it was cut short")
 
 
-def _uri(path: Path, mode: str) -> str:
+def uri_of(path: Path, mode: str) -> str:
+    """SQLite's name for a file. `mode`: "ro" or "rw"."""
     return f"{path.absolute().as_uri()}?mode={mode}"

@@ -5,6 +5,7 @@ them is used, and `ledgers.json` records that. If a file is missing later, it wa
 another set in a folder of its own. The new set replaces the old one when `ledgers.json` names its folder.
 
     making ──all files made──▶ made ──reshard──▶ made, of another folder and number
+    any, or none ──restore──▶ restoring ──all files in their place──▶ made, of another id
 """
 
 import os
@@ -27,8 +28,8 @@ CREATE TABLE parts (part INTEGER PRIMARY KEY, number INTEGER, accounts BLOB);
 CREATE TABLE seen (source TEXT, bucket INTEGER, received_ms INTEGER, stamped INTEGER, keys BLOB);
 CREATE INDEX seen_by_bucket ON seen (bucket, source);
 CREATE TABLE tallies (commits INTEGER, counted INTEGER, redelivered INTEGER, dead_lettered INTEGER,
-                      reused INTEGER, ran_ms INTEGER);
-INSERT INTO tallies VALUES (0, 0, 0, 0, 0, 0);
+                      reused INTEGER, ran_ms INTEGER, stores INTEGER);
+INSERT INTO tallies VALUES (0, 0, 0, 0, 0, 0, 0);
 """
 OUTBOX_SCHEMA = """
 CREATE TABLE batches (key TEXT PRIMARY KEY, content BLOB);
@@ -40,17 +41,20 @@ INSERT INTO totals VALUES (NULL);
 class LedgerSetStage(StrEnum):
     """Whether all files of a set are made.
 
-    While it is MAKING, some may be half made, and no play is counted in any of them.
+    While it is MAKING, some may be half made, and no play is counted in any of them. While it is RESTORING,
+    some are those of a backup, and some are not in their place yet.
     """
 
     MAKING = "making"
     MADE = "made"
+    RESTORING = "restoring"
 
 
 class LedgerSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The ledgers of a state, and the dispatcher's store.
 
-    `state`: an id that every file of the state has. `folder`: "" means the state folder itself.
+    `state`: an id that every file of the state has. `folder`: "" means the state folder itself. While it is
+    RESTORING, the folder of what is replaced.
     """
 
     state: str
@@ -88,17 +92,29 @@ def outbox_path(state_dir: str) -> Path:
 
 def find(state_dir: str | Path) -> LedgerSet | None:
     """The ledgers of a state folder, or None if nothing was ever counted there. Raises `StoreFailure`."""
+    found = read(state_dir)
+    if found is None:
+        return _found_without_name(Path(state_dir))
+    if found.stage is LedgerSetStage.RESTORING:
+        raise StoreFailure(
+            f"{Path(state_dir) / NAME}: a restore was not finished, expected all files of the backup in "
+            f"place: run `{service_command()} restore DIR` again; what was there before is in {found.folder}"
+        )
+    return found if found.stage is LedgerSetStage.MADE else None
+
+
+def read(state_dir: str | Path) -> LedgerSet | None:
+    """What `ledgers.json` says, or None if it is missing. Raises `StoreFailure`."""
     path = Path(state_dir) / NAME
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=LedgerSet)
+        return msgspec.json.decode(path.read_bytes(), type=LedgerSet)
     except FileNotFoundError:
-        return _found_without_name(Path(state_dir))
+        return None
     except (OSError, msgspec.MsgspecError) as error:
         raise StoreFailure(
             f"{path}: cannot be read ({error}), expected the file that says which ledgers there are: "
             "restore it from a backup, or delete it, and the service finds the ledgers without it"
         ) from error
-    return found if found.stage is LedgerSetStage.MADE else None
 
 
 def claim(state_dir: str, shards: int) -> LedgerSet:

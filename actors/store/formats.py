@@ -6,6 +6,7 @@ step reads and writes is therefore spelled out in it.
 
     3  the first that is still read
     4  seen messages have stamps; a ledger has a clock, and counts message ids that were given again
+    5  a ledger knows how many stores the dispatcher has made
 """
 
 import sqlite3
@@ -17,7 +18,7 @@ from pyroaring import BitMap64
 
 from .checksum import seal
 
-FORMAT = 4
+FORMAT = 5
 OLDEST_FORMAT = 3
 
 
@@ -70,4 +71,10 @@ def _from_3(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE tallies SET ran_ms = ?", (max((row[2] for row in rows), default=0),))
 
 
-_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {3: _from_3}
+def _from_4(connection: sqlite3.Connection) -> None:
+    """A ledger knows of no store of the dispatcher yet."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tallies'").fetchone():
+        connection.execute("ALTER TABLE tallies ADD COLUMN stores INTEGER DEFAULT 0")
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {3: _from_3, 4: _from_4}

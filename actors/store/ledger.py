@@ -10,10 +10,12 @@ from ..core.counter.accounts import PUBLISHED, TOTAL, Accounts
 from ..core.counter.changes import LedgerChanges, Tallies
 from ..core.counter.seen_ids import SeenChunk
 from ..system.exits import StoreFailure, WriteUnavailable
+from ..system.installation import service_command
 from .accounts import AccountJournal, read_accounts
 from .database import Database, check_facts, locked, open_read_only, refused
 from .folder import claim
-from .mark import Mark, mark_path, read_mark
+from .mark import Mark, mark_path, power_cut_lost, read_mark
+from .older import check_ages
 from .seen import SeenRows
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ class SqliteLedgerStore:
                 check_commits(path, self._commits, synchronous)
                 self._accounts = read_accounts(path, connection)
                 check_accounts(path, self._accounts, self._tallies)
+            check_ages(state_dir, ledgers, [shard], synchronous)
             self._database = Database(path, synchronous, lock)
         self._mark = Mark(path)
         self._journal = AccountJournal(self._database.connection)
@@ -43,6 +46,11 @@ class SqliteLedgerStore:
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('state', ?)", (ledgers.state,))
         self._mark.write(self._commits)
+
+    @property
+    def commits(self) -> int:
+        """How many commits the ledger has."""
+        return self._commits
 
     def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
         """Accounts, seen ids and tallies as committed. Call it once: the caller owns them afterwards."""
@@ -97,13 +105,15 @@ def read_tallies(path: Path, connection: sqlite3.Connection) -> tuple[int, Talli
     return commits, Tallies(*tallies)
 
 
-def check_commits(path: Path, commits: int, synchronous: str) -> None:
-    """Raise `StoreFailure` if a ledger has lost commits that were promised."""
+def check_commits(
+    path: Path, commits: int, synchronous: str, lacks: str = "plays that were finished on the queue"
+) -> None:
+    """Raise `StoreFailure` if a store has lost commits that were promised. `lacks`: what was in them."""
     promised, same_boot = read_mark(path)
     if commits >= promised:
         return
     lost = f"ends at commit {commits}, and {mark_path(path).name} says that {promised} were made"
-    if not same_boot and synchronous == "NORMAL":
+    if power_cut_lost(promised - commits, same_boot, synchronous):
         log.error(
             "%s: %s, before the last start of the machine: a power cut took them, which synchronous = "
             '"NORMAL" allows and "FULL" does not. The service goes on without them',
@@ -112,9 +122,10 @@ def check_commits(path: Path, commits: int, synchronous: str) -> None:
         )
         return
     raise StoreFailure(
-        f"{path}: {lost}: its -wal is missing or damaged, or it is from an older backup. It lacks plays that "
-        f"were finished on the queue. It is left as it is: restore what is missing; or delete "
-        f"{mark_path(path).name} to go on without those plays; or use another supervisor.state_dir"
+        f"{path}: {lost}: its -wal is missing or damaged, or it is from an older backup. It lacks {lacks}. "
+        f"It is left as it is: put back what is missing; or restore the whole state from a backup with "
+        f"`{service_command()} restore DIR`; or empty {mark_path(path).name} to go on without them; or use "
+        "another supervisor.state_dir"
     )
 
 

@@ -1,9 +1,9 @@
-"""The mark of a ledger: a small file beside it that says how many commits were promised.
+"""The mark of a store: a small file beside it that says how many commits were promised.
 
-A ledger is older than it should be if its -wal is missing or cut short by a bad byte, or if it is from a
+A store is older than it should be if its -wal is missing or cut short by a bad byte, or if it is from a
 backup. SQLite can't notice that. Plays that were finished on the queue would be lost in silence. So after
-each commit, its number is written to the mark. A kill of the process does not undo that write. A ledger that
-is behind its mark has lost commits.
+each commit, its number is written to the mark. A kill of the process does not undo that write. A store that
+is behind its mark has lost commits. The dispatcher's store counts only the commits that store a batch.
 
 A power cut may undo commits (with `synchronous = NORMAL`) but not the mark. So the mark names the boot of the
 machine in which it was written.
@@ -14,15 +14,17 @@ import os
 import struct
 from pathlib import Path
 
+# SQLite syncs a -wal when it has 1,000 pages, and a commit writes one page or more.
+POWER_CUT_COMMITS_MAX = 1000
 _LAYOUT = struct.Struct("<Q16s")
 _BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Mark:
-    """The open mark of one ledger."""
+    """The open mark of one store."""
 
-    def __init__(self, ledger: Path):
-        self._descriptor = os.open(mark_path(ledger), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def __init__(self, store: Path):
+        self._descriptor = os.open(mark_path(store), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._boot = _boot()
 
     def write(self, commits: int) -> None:
@@ -35,21 +37,37 @@ class Mark:
         os.close(self._descriptor)
 
 
-def mark_path(ledger: Path) -> Path:
-    """The path of a ledger's mark."""
-    return ledger.with_suffix(".mark")
+def mark_path(store: Path) -> Path:
+    """The path of a store's mark."""
+    return store.with_suffix(".mark")
 
 
-def read_mark(ledger: Path) -> tuple[int, bool]:
+def power_cut_lost(lost: int, same_boot: bool, synchronous: str) -> bool:
+    """Whether a power cut explains that a store has lost commits. `lost`: how many.
+
+    `same_boot`: whether the machine has not started since they were made.
+    """
+    return not same_boot and synchronous == "NORMAL" and lost <= POWER_CUT_COMMITS_MAX
+
+
+def read_mark(store: Path) -> tuple[int, bool]:
     """How many commits are promised (0 if there is no mark), and whether this boot wrote the mark."""
     try:
-        content = mark_path(ledger).read_bytes()
+        content = mark_path(store).read_bytes()
     except OSError:
         return 0, True
     if len(content) != _LAYOUT.size:
         return 0, True
     commits, boot = _LAYOUT.unpack(content)
     return commits, boot == _boot()
+
+
+def is_emptied(store: Path) -> bool:
+    """Whether somebody emptied the mark, to go on without commits that are lost."""
+    try:
+        return mark_path(store).stat().st_size == 0
+    except OSError:
+        return False
 
 
 def _boot() -> bytes:

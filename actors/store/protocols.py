@@ -19,6 +19,10 @@ from ..core.dispatcher.outbox import Batch, PublishTotals
 class LedgerStore(Protocol):
     """One shard's ledger, which one process at a time has open."""
 
+    @property
+    def commits(self) -> int:
+        """How many commits the ledger has."""
+
     def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
         """Accounts, seen ids and tallies as committed. Call it once: the caller owns them afterwards."""
 

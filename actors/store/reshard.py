@@ -17,8 +17,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from ..core.columns import ID_BYTES
 from ..core.counter.accounts import Account, Accounts
@@ -31,10 +30,12 @@ from ..system.installation import service_command
 from ..system.locks import lock_file
 from ..system.transactions import transaction
 from .accounts import read_accounts, write_whole
+from .client_ahead import RESTORED
 from .database import open_read_only, refused
 from .folder import RESHARDED, LedgerSet, find, make_files, sync, write
 from .ledger import WRITE_TALLIES, read_tallies
 from .mark import mark_path
+from .publish_totals import read_totals, write_totals
 from .seen import INSERT, in_buckets, row_of
 from .verify import verify
 
@@ -57,7 +58,7 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
     """
     if not Path(state_dir).is_dir():
         raise Failure(f"no ledgers in {state_dir}, expected the state folder of a service that has run")
-    lock = _hold(state_dir)
+    lock = hold(state_dir)
     try:
         old = find(state_dir)
         if old is None:
@@ -90,12 +91,13 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
         os.close(lock)
 
 
-def _hold(state_dir: str) -> int:
+def hold(state_dir: str) -> int:
+    """Lock a state folder, so that no service starts. Raises `Failure` if one runs."""
     try:
         return lock_file(runfile.lock_path(state_dir), timeout_s=0.5)
     except StoreFailure as failure:
         raise Failure(
-            f"a service (or another reshard) uses {state_dir}: stop it with "
+            f"a service (or another command) uses {state_dir}: stop it with "
             f"`{service_command()} stop` and the settings that it was started with"
         ) from failure
 
@@ -104,7 +106,7 @@ def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
     make_files(state_dir, new)
     divided: list[list[tuple[bytes, Account]]] = [[] for _ in range(new.shards)]
     redelivered = dead_lettered = reused = 0  # these counts belong to no video: the first new shard gets them
-    ran_ms = 0
+    ran_ms = stores = 0
     seen: dict[tuple[str, int, bool], list[tuple[int, SeenChunk]]] = {}
     for shard in range(old.shards):
         path = old.ledger(state_dir, shard)
@@ -115,19 +117,20 @@ def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
             redelivered += tallies.redelivered
             dead_lettered += tallies.dead_lettered
             reused, ran_ms = reused + tallies.reused, max(ran_ms, tallies.ran_ms)
+            stores = max(stores, tallies.stores)
             for rows in in_buckets(connection):
                 one = merged(rows)
                 age_ms = tallies.ran_ms - one.received_ms
                 seen.setdefault((one.source, one.bucket, one.stamped), []).append((age_ms, one))
     chunks = [
-        merged([msgspec.structs.replace(one, received_ms=ran_ms - age_ms) for age_ms, one in parts])
+        merged([structs.replace(one, received_ms=ran_ms - age_ms) for age_ms, one in parts])
         for parts in seen.values()
     ]
     for shard, accounts in enumerate(divided):
         others = (redelivered, dead_lettered, reused) if shard == 0 else (0, 0, 0)
-        tallies = Tallies(sum(account.total for _, account in accounts), *others, ran_ms)
+        tallies = Tallies(sum(account.total for _, account in accounts), *others, ran_ms, stores)
         _write_ledger(new.ledger(state_dir, shard), Accounts(accounts), chunks, tallies)
-    batches = _copy_outbox(old.outbox(state_dir), new.outbox(state_dir))
+    batches = _copy_outbox(old.outbox(state_dir), new.outbox(state_dir), new.shards)
     plays = sum(account.total for accounts in divided for _, account in accounts)
     ids = sum(len(chunk.keys) // ID_BYTES for chunk in chunks)
     return Resharded(old.shards, new.shards, plays, sum(map(len, divided)), ids, batches)
@@ -138,18 +141,19 @@ def _write_ledger(path: Path, accounts: Accounts, seen: list[SeenChunk], tallies
     with _commit(path) as writer:
         write_whole(writer, accounts)
         writer.executemany(INSERT, map(row_of, seen))
-        writer.execute(WRITE_TALLIES, (1, *msgspec.structs.astuple(tallies)))
+        writer.execute(WRITE_TALLIES, (1, *structs.astuple(tallies)))
 
 
-def _copy_outbox(old: Path, new: Path) -> int:
+def _copy_outbox(old: Path, new: Path, shards: int) -> int:
     with open_read_only(old) as connection, _commit(new) as writer:
         batches = connection.execute("SELECT key, content FROM batches ORDER BY rowid").fetchall()
         writer.executemany("INSERT INTO batches VALUES (?, ?)", batches)
-        totals = connection.execute("SELECT content FROM totals").fetchone()
-        writer.execute("UPDATE totals SET content = ?", totals)
-        service = connection.execute("SELECT value FROM meta WHERE key = 'service'").fetchone()
-        if service is not None:
-            writer.execute("INSERT INTO meta VALUES ('service', ?)", service)
+        # Each of the new ledgers has one commit.
+        write_totals(
+            writer, structs.replace(read_totals(connection), commits=dict.fromkeys(range(shards), 1))
+        )
+        facts = connection.execute("SELECT * FROM meta WHERE key IN ('service', ?)", (RESTORED,)).fetchall()
+        writer.executemany("INSERT INTO meta VALUES (?, ?)", facts)
     return len(batches)
 
 
@@ -175,7 +179,7 @@ def _remove_others(state_dir: str, kept: LedgerSet) -> None:
             shutil.rmtree(folder)
     if not kept.folder:
         return
-    root = msgspec.structs.replace(kept, folder="")
+    root = structs.replace(kept, folder="")
     for path in [*Path(state_dir).glob("counter-*.sqlite"), root.outbox(state_dir)]:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)

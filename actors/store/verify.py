@@ -24,7 +24,8 @@ from .database import check_facts, open_read_only
 from .folder import LedgerSet, find
 from .ledger import check_accounts, read_tallies
 from .mark import mark_path, read_mark
-from .outbox import decode_totals
+from .older import find_older
+from .publish_totals import read_totals
 from .seen import SELECT, chunk_of
 
 FINDINGS_MAX = 20  # twenty lines are enough to recognize a file that is wrong throughout
@@ -51,7 +52,11 @@ def verify(state_dir: str) -> list[FileFinding]:
         return []
     shards = range(ledgers.shards)
     findings = [_verify_ledger(ledgers.ledger(state_dir, one), ledgers, one) for one in shards]
-    return [*findings, _verify_outbox(ledgers.outbox(state_dir), ledgers)]
+    findings.append(_verify_outbox(ledgers.outbox(state_dir), ledgers))
+    for older in find_older(state_dir, ledgers, shards):
+        (finding,) = (one for one in findings if one.path == older.path)
+        finding.wrong.append(str(older))
+    return findings
 
 
 def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> FileFinding:
@@ -89,9 +94,7 @@ def _verify_outbox(path: Path, ledgers: LedgerSet) -> FileFinding:
                 msgspec.msgpack.decode(row[0], type=Batch)
                 for row in connection.execute("SELECT content FROM batches")
             ]
-            [(content,)] = connection.execute("SELECT content FROM totals")
-            if content is not None:
-                decode_totals(content)
+            read_totals(connection)
             holds = f"{len(batches)} batches to confirm"
     except (StoreFailure, TypeError, ValueError) as error:
         wrong.append(str(error).removeprefix(f"{path}: "))

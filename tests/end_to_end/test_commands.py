@@ -52,7 +52,8 @@ from tests.support.services import (
     wait_status,
 )
 
-COMMANDS = ["run", "status", "kill", "config", "totals", "check", "stop", "demo"]
+COMMANDS = ["run", "status", "kill", "config", "totals", "check", "stop", "demo", "backup", "restore"]
+NEEDS = {"kill": ["consumer"], "backup": ["folder"], "restore": ["folder"]}  # arguments
 CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 31)]
 
@@ -227,8 +228,7 @@ def test_a_config_with_six_mistakes_lists_all_six_to_every_command_and_the_produ
     for result in (
         run("supervisor.py", "--config", str(file)),
         run("-m", "producer", "--config", str(file)),
-        *(here(name, "--config", str(file)) for name in COMMANDS if name != "kill"),
-        here("kill", "consumer", "--config", str(file)),
+        *(here(name, *NEEDS.get(name, []), "--config", str(file)) for name in COMMANDS),
     ):
         assert (result.returncode, result.stdout) == (2, ""), result.args
         for mistake in mistakes:

@@ -28,6 +28,8 @@ COMMANDS = [
     "demo",
     "drill",
     "reshard",
+    "backup",
+    "restore",
     "terminate",
     "restart",
 ]

@@ -131,6 +131,14 @@ class KeepsWhatItHeld(CounterRules):
         return None
 
 
+class CountsACommitToCome(CounterRules):
+    """Tells the dispatcher of one commit more than the ledger has."""
+
+    def _with_commits(self, answer):
+        answer = super()._with_commits(answer)
+        return structs.replace(answer, commits=answer.commits + 1) if hasattr(answer, "commits") else answer
+
+
 class SeesWithoutSource(SeenIds):
     """Takes ids as unique over all nsqds."""
 

@@ -59,6 +59,14 @@ class RecordsBeforeTheAnswer(DispatcherRules):
         return [*super()._deliver(held, now_ms), *told]
 
 
+class CountsAStoreToCome(DispatcherRules):
+    """Tells the counters of one store more than was made."""
+
+    def _tell(self, batch, shard):
+        told = super()._tell(batch, shard)
+        return structs.replace(told, message=structs.replace(told.message, stores=told.message.stores + 1))
+
+
 class LossDropsPending(DispatcherRules):
     """Does not ask a restarted counter for its pending videos."""
 

@@ -28,6 +28,7 @@ class Invariant(StrEnum):
     OLDEST_ARRIVAL = "a total has the arrival of its oldest unpublished play, and whether it is overdue"
     WRITTEN_FIRST = "a batch is stored before it is sent, and only one is on its way at a time"
     RECORDED_AFTER = "a ledger records as published only what the client has"
+    NEVER_AHEAD = "no store knows of a commit that another one has not made"
     EARLIEST_FIRST = "a batch has the videos that are due earliest, and no due video waits without a reason"
     DEADLINE = "no hot play is published after its deadline"
     IN_FLIGHT = "no more messages are outstanding than max_in_flight"

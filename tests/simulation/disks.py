@@ -12,6 +12,7 @@ class LedgerDisk:
     def __init__(self) -> None:
         self.accounts: dict[bytes, Account] = {}
         self.tallies = Tallies()
+        self.commits = 0
         self._chunks: list[SeenChunk] = []
 
     def commit(self, changes: LedgerChanges) -> None:
@@ -22,6 +23,7 @@ class LedgerDisk:
             expired = set(changes.expired)
             self._chunks = [one for one in self._chunks if (one.source, one.bucket) not in expired]
         self.tallies = changes.tallies
+        self.commits += 1
 
     def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
         """What a starting counter reads."""

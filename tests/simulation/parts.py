@@ -39,6 +39,11 @@ class Ledger:
         self._process = process
         self.disk: LedgerDisk = process.world.ledgers[shard_number(process.name)]
 
+    @property
+    def commits(self) -> int:
+        """How many commits the ledger has."""
+        return self.disk.commits
+
     def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
         """Read what was committed."""
         return self.disk.load()
@@ -71,6 +76,7 @@ class Outbox:
         self._process.world.write(self._process)
         with self._process.world.effect(self._process, "Store", Store(batch, totals)):
             self._disk.store(batch, totals)
+            self._process.world.check_ages()
 
     def forget(self, key: str) -> None:
         """Delete a batch."""

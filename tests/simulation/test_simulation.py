@@ -31,7 +31,7 @@ FOUND_BY = {
     "NeverResumes": (13,),
     "ForgetsSeenIds": (12,),
     "IgnoresRecall": (1, 12),
-    "KeepsWhatItHeld": (61,),
+    "KeepsWhatItHeld": (762,),
     "TakesUnknownForRefused": (0, 47),
     "ForgetsBeforeRecorded": (30,),
     "TakesTwentyOne": (9,),

@@ -193,11 +193,26 @@ class World:
         fresh = process.actor.fresh_of(changes)
         videos = unpack_videos(changes.accounts.videos)
         self.oracle.committed(fresh, videos, disk, self.clock.now_ms)
+        self.check_ages()
         for video, account in changes.accounts.items():
             has = self.client.totals.get(video, 0)
             if account.published > has:
                 found = f"published {account.published}, but the client has {has}"
                 raise Violation(Invariant.RECORDED_AFTER, found)
+
+    def check_ages(self) -> None:
+        """Check that no disk would be taken for an older copy."""
+        made, known = [disk.commits for disk in self.ledgers], self.outbox.totals.commits
+        heard = max(disk.tallies.stores for disk in self.ledgers)
+        if any(commits > made[shard] for shard, commits in known.items()):
+            raise Violation(
+                Invariant.NEVER_AHEAD, f"the dispatcher knows of {known}, and the ledgers have {made}"
+            )
+        if heard > self.outbox.totals.stores:
+            found = (
+                f"a ledger knows of {heard} stores, and the dispatcher has made {self.outbox.totals.stores}"
+            )
+            raise Violation(Invariant.NEVER_AHEAD, found)
 
     def drained(self, process: Process) -> None:
         """The dispatcher says that it is drained."""

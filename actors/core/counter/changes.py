@@ -10,7 +10,8 @@ class Tallies(Struct, frozen=True):
     """The counts of a ledger since it was made.
 
     `reused`: messages, counted or dead-lettered, whose id had come before with another stamp. `ran_ms`: the
-    clock of the ledger, which runs only while a counter does.
+    clock of the ledger, which runs only while a counter does. `stores`: how many stores the dispatcher had
+    made when this ledger last heard of it.
     """
 
     counted: int = 0
@@ -18,6 +19,7 @@ class Tallies(Struct, frozen=True):
     dead_lettered: int = 0
     reused: int = 0
     ran_ms: int = 0
+    stores: int = 0
 
 
 class LedgerChanges(Struct, frozen=True):

@@ -136,6 +136,11 @@ class Ledger:
             pack_numbers(arrived for _, _, arrived in found),
         )
 
+    def heard_of(self, stores: int) -> None:
+        """Keep how many stores the dispatcher has made. The next commit writes it."""
+        if stores > self._tallies.stores:
+            self._tallies = structs.replace(self._tallies, stores=stores)
+
     def publish(self, videos: Iterable[bytes], totals: Iterable[int]) -> None:
         """Record totals that the client confirmed. A total that is already published changes nothing."""
         for video, total in zip(videos, totals, strict=True):
@@ -304,6 +309,7 @@ class Ledger:
             before.dead_lettered + dead_lettered,
             before.reused + reused,
             before.ran_ms,
+            before.stores,
         )
 
 

@@ -10,9 +10,22 @@ a deadline are announced some milliseconds apart; otherwise, during a backlog of
 would send a message.
 """
 
+from msgspec import structs
+
 from ..columns import unpack_numbers, unpack_videos
 from ..effects import Send
-from ..messages import Collect, Counted, CounterInbox, Plays, Published, Recall, Recorded, Rejected
+from ..messages import (
+    Collect,
+    Collected,
+    Counted,
+    CounterInbox,
+    Pending,
+    Plays,
+    Published,
+    Recall,
+    Recorded,
+    Rejected,
+)
 from ..stats import CounterStats
 from .effects import Commit
 from .ledger import Ledger
@@ -28,11 +41,13 @@ HOLD_SHARE = 100
 class CounterRules:
     """The state machine of one counter: messages and the time in, effects out."""
 
-    def __init__(self, ledger: Ledger, at_once_below: int = 0, deadline_ms: int = 0):
+    def __init__(self, ledger: Ledger, at_once_below: int = 0, deadline_ms: int = 0, commits: int = 0):
         """`at_once_below`: totals below it are published on receipt, so their videos are announced at once.
         Others are published within `deadline_ms`, so their announcements may wait a little.
+        `commits`: how many commits the ledger has.
         """
         self.ledger = ledger
+        self._commits = commits
         self._at_once_below = at_once_below
         self._hold_ms = min(HOLD_MS_MAX, deadline_ms // HOLD_SHARE)
         self._said_ms = 0
@@ -47,7 +62,7 @@ class CounterRules:
         self._ahead_max_ns = ahead_ns if self._ahead_max_ns is None else max(self._ahead_max_ns, ahead_ns)
         set_back_ns = self._ahead_max_ns - ahead_ns
         counted: list[int] = []
-        answers: list[Send] = []
+        answers: list[Collected | Recorded | Pending] = []
         for message in inbox:
             match message:
                 case Plays():
@@ -57,21 +72,20 @@ class CounterRules:
                     ledger.reject(message, now_ms)
                     counted.append(message.number)
                 case Collect():
-                    collected = ledger.collect(message.number, unpack_videos(message.videos))
-                    answers.append(Send(DISPATCHER, collected))
+                    answers.append(ledger.collect(message.number, unpack_videos(message.videos)))
                 case Published():
                     ledger.publish(unpack_videos(message.videos), unpack_numbers(message.totals))
-                    answers.append(Send(DISPATCHER, Recorded(message.batch)))
+                    ledger.heard_of(message.stores)
+                    answers.append(Recorded(message.batch))
                 case Recall():
-                    answers.extend(
-                        Send(DISPATCHER, pending) for pending in ledger.recall(wall_ns, set_back_ns)
-                    )
+                    answers.extend(ledger.recall(wall_ns, set_back_ns))
                 case _:
                     raise AssertionError(f"a counter does not understand {message!r}")
         changes = ledger.take_changes(now_ms)
         effects: list[Commit | Send] = []
         if changes is not None:
             effects.append(Commit(changes))
+            self._commits += 1
         # Commit before Counted: the consumer FINs on it, and nsqd forgets a message once it sees FIN.
         if counted:
             effects.append(Send(CONSUMER, Counted(counted)))
@@ -79,8 +93,7 @@ class CounterRules:
         held = now_ms - self._said_ms < self._hold_ms and not answers
         if least is not None and (least < self._at_once_below or not held):
             effects += self.wake(now_ms)
-        effects.extend(answers)
-        return effects
+        return effects + [Send(DISPATCHER, self._with_commits(answer)) for answer in answers]
 
     def wakeup_ms(self) -> int | None:
         """When to call `wake` at the latest, or None if no announcement is held."""
@@ -90,6 +103,11 @@ class CounterRules:
         """Send all announcements that are held."""
         self._said_ms = now_ms
         return [Send(DISPATCHER, pending) for pending in self.ledger.take_announcements()]
+
+    def _with_commits(self, answer: Collected | Recorded | Pending) -> Collected | Recorded | Pending:
+        if isinstance(answer, Pending):
+            return answer
+        return structs.replace(answer, commits=self._commits)
 
     def stats(self) -> CounterStats:
         """The statistics of this ledger."""

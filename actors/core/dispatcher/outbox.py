@@ -52,11 +52,14 @@ class Batch(Struct, frozen=True, array_like=True):
         """The videos in the batch (16 bytes each)."""
         return [entry.video for entry in self.entries]
 
-    def published(self, shard: int, shards: int) -> Published:
-        """The message to the counter of a shard: its totals in this batch are published."""
+    def published(self, shard: int, shards: int, stores: int = 0) -> Published:
+        """The message to the counter of a shard: its totals in this batch are published.
+
+        `stores`: how many stores the dispatcher has made.
+        """
         entries = [one for one in self.entries if shard_of(one.video, shards) == shard]
         videos = b"".join(entry.video for entry in entries)
-        return Published(self.key, videos, pack_numbers(entry.plays for entry in entries))
+        return Published(self.key, videos, pack_numbers(entry.plays for entry in entries), stores)
 
     def shards(self, shards: int) -> set[int]:
         """Those of `shards` shards whose videos are in the batch."""
@@ -74,7 +77,8 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     `late_by_client`: those of them that would have been in time if the client had answered at once. `failed`:
     failed attempts. `rejected`: those of them whose answer said that the request itself is wrong. `client`:
     the last client's name. `publish_time`: how long publishes took, so that a restarted dispatcher need not
-    guess. New fields go to the end, because stored totals lack them.
+    guess. `stores`: how many stores the dispatcher has made. `commits`: by shard, how many commits its ledger
+    had when the dispatcher last heard of it. New fields go to the end, because stored totals lack them.
     """
 
     realtime: int = 0
@@ -88,6 +92,8 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     rejected: int = 0
     client: str = ""
     publish_time: PublishTime | None = None
+    stores: int = 0
+    commits: dict[int, int] = {}
 
     def published_to(self, client: str) -> "PublishTotals":
         """These totals for a dispatcher that publishes to `client`: without the publish time of another
@@ -106,6 +112,12 @@ class PublishTotals(Struct, frozen=True, array_like=True):
             circuit=circuit,
             failures=failures,
         )
+
+    def heard_of(self, shard: int, commits: int) -> "PublishTotals":
+        """These totals, with the commits that a shard's ledger has."""
+        if commits <= self.commits.get(shard, 0):
+            return self
+        return structs.replace(self, commits=self.commits | {shard: commits})
 
     def plus(self, **more: int) -> "PublishTotals":
         """These totals with some fields increased."""

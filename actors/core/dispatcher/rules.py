@@ -114,7 +114,7 @@ class DispatcherRules:
                 case Collected():
                     effects += self._collected(shard, message, now_ms)
                 case Recorded():
-                    effects += self._recorded(shard, message.batch)
+                    effects += self._recorded(shard, message)
                 case _:
                     raise AssertionError(f"the dispatcher does not understand {message!r}")
         return effects + self.wake(now_ms)
@@ -268,6 +268,7 @@ class DispatcherRules:
         return asks or self._leave_if_collected(now_ms)
 
     def _collected(self, shard: int, message: Collected, now_ms: int) -> list[Effect]:
+        self.totals = self.totals.heard_of(shard, message.commits)
         for held in self.batches.within(BatchState.ASKED):
             if held.collection.number == message.number:
                 self._take_totals(held.collection, shard, message, now_ms)
@@ -298,6 +299,7 @@ class DispatcherRules:
             held.batch = make_batch(self._service, collection.trigger, list(collection.entries.values()))
             self.batches.move(held, BatchEvent.COLLECTED)
             # Store before Deliver: after a crash in between, the same batch is sent under the same key.
+            self.totals = self.totals.plus(stores=1)
             effects += [Store(held.batch, self.totals), *self._deliver(held, now_ms)]
         return effects
 
@@ -312,7 +314,7 @@ class DispatcherRules:
         self.attempts.accepted(now_ms, held.offered_ms)
         batch = held.content
         late, ours = (self._schedule.late(batch.videos, told_ms) for told_ms in (now_ms, held.offered_ms))
-        counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late}
+        counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late, "stores": 1}
         counts["late_by_client"] = late - ours
         for entry in batch.entries:
             self._schedule.confirm(entry.video, entry.plays)
@@ -322,15 +324,16 @@ class DispatcherRules:
         # Keep the batch until Recorded: a ledger that missed Published would announce what the client has.
         return [Store(held.batch, self.totals), *told, *self.wake(now_ms)]
 
-    def _recorded(self, shard: int, key: str) -> list[Effect]:
-        held = self.batches.find(key, BatchState.ACCEPTED)
+    def _recorded(self, shard: int, message: Recorded) -> list[Effect]:
+        self.totals = self.totals.heard_of(shard, message.commits)
+        held = self.batches.find(message.batch, BatchState.ACCEPTED)
         if held is None:
             return []
         held.unrecorded.discard(shard)
         if held.unrecorded:
             return []
         self.batches.move(held, BatchEvent.ALL_RECORDED)
-        return [Forget(key)]
+        return [Forget(message.batch)]
 
     def _set_aside(self, shard: int) -> None:
         """Drop the videos of a counter that can't be asked. A batch that waits for it goes without them."""
@@ -342,4 +345,4 @@ class DispatcherRules:
                     self._schedule.release(video)
 
     def _tell(self, batch: Batch, shard: int) -> Send:
-        return Send(counter_of(shard), batch.published(shard, self._shards))
+        return Send(counter_of(shard), batch.published(shard, self._shards, self.totals.stores))

@@ -24,6 +24,7 @@ OTHERS = {
     "publish.url": "http://client:80/plays",
     "publish.nsq_topic": "",  # not with a URL: below
     "publish.proxy": "http://proxy:3128",
+    "publish.totals_url": "http://client:80/totals",
     "client.record": "/record.jsonl",
     "client.address": "0.0.0.0:8080",
     "admin.address": "0.0.0.0:8081",

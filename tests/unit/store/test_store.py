@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
 from itertools import islice
@@ -28,6 +29,7 @@ from actors.core.shards import shard_of
 from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, folder, ledger_path, outbox_path
 from actors.store.formats import FORMAT, OLDEST_FORMAT
+from actors.store.mark import POWER_CUT_COMMITS_MAX
 from actors.store.seen import LATEST_ROWS_MAX
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
@@ -536,11 +538,11 @@ def test_a_wal_that_lost_commits_is_refused_and_left_as_it_is(state_dir, killed_
     left = wal(path).read_bytes() if wal(path).exists() else None
     text = refusal(open_ledger(state_dir), path)
     assert "counter-0.mark says that 50 were made" in text
-    assert "delete counter-0.mark to go on without those plays" in text
+    assert "empty counter-0.mark to go on without them" in text
     if left is not None:
         assert wal(path).read_bytes() == left, "the rest of the -wal must stay, because it may be saved"
-    path.with_suffix(".mark").unlink()
-    assert loaded(state_dir)[2].counted < 50, "without the mark the ledger opens, with fewer plays"
+    path.with_suffix(".mark").write_bytes(b"")
+    assert loaded(state_dir)[2].counted < 50, "with an empty mark the ledger opens, with fewer plays"
 
 
 def test_a_ledger_from_an_older_backup_is_refused(state_dir):
@@ -565,6 +567,21 @@ def test_commits_that_a_power_cut_took_are_refused_with_full_and_said_with_norma
     with ledger(state_dir) as store:
         assert store.load()[2].counted < 50
     assert "a power cut took them" in caplog.text
+
+
+def test_more_commits_than_a_power_cut_can_take_are_refused_with_normal_too(state_dir):
+    with ledger(state_dir) as store:
+        store.commit(changes())
+    path = ledger_path(state_dir, 0)
+    path.with_suffix(".mark").write_bytes(
+        struct.pack("<Q16s", 1 + POWER_CUT_COMMITS_MAX, b"another boot....")
+    )
+    with ledger(state_dir):
+        pass  # as many as a power cut can take
+    path.with_suffix(".mark").write_bytes(
+        struct.pack("<Q16s", 2 + POWER_CUT_COMMITS_MAX, b"another boot....")
+    )
+    assert f"says that {2 + POWER_CUT_COMMITS_MAX} were made" in refusal(open_ledger(state_dir), path)
 
 
 def test_a_client_that_was_told_more_than_the_ledger_has_is_said(state_dir, caplog):

@@ -87,7 +87,7 @@ def test_the_confirmed_totals_are_committed_before_recorded_is_said():
     machine.handle([Collect(1, V)], NOW_MS, WALL_NS)
     effects = machine.handle([published("b", V, 1)], NOW_MS, WALL_NS)
     assert kinds(effects) == [Commit, (DISPATCHER, Recorded)]
-    assert machine.handle([published("b", V, 1)], NOW_MS, WALL_NS) == [Send(DISPATCHER, Recorded("b"))]
+    assert machine.handle([published("b", V, 1)], NOW_MS, WALL_NS) == [Send(DISPATCHER, Recorded("b", 3))]
 
 
 def test_what_is_pending_is_said_before_recorded():

@@ -1,0 +1,161 @@
+"""Puts a backup in the place of a state, while no service runs.
+
+Nothing is replaced before the backup is copied beside the state and checked. Then `ledgers.json` says that a
+restore goes on, what is replaced is moved to a folder of its own, and the copy is moved in. If `restore` is
+killed in between, every start is refused until it is run again.
+
+The state gets a new id, and so do the batches' keys: plays that were counted after the backup are gone, so
+the client may have greater totals, and every total is published again.
+"""
+
+import contextlib
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct, structs
+
+from ..system.exits import Failure, StoreFailure
+from ..system.locks import lock_file
+from .backup import MANIFEST, Manifest, check_copy, digest_of, private_files
+from .client_ahead import RESTORED
+from .database import Database, locked
+from .folder import NAME, RESHARDED, LedgerSet, LedgerSetStage, read, sync, write
+from .outbox import request_republish_of_all
+from .reshard import hold
+
+STAGED = "restoring"
+REPLACED = "replaced-"  # followed by the time
+
+
+class Restored(Struct, frozen=True):
+    """What was restored. `replaced`: the folder with what was there before; None if there was nothing."""
+
+    manifest: Manifest
+    replaced: Path | None
+
+
+def restore(source: Path, state_dir: str) -> Restored:
+    """Replace the state by a backup. Raises `Failure`: if the backup is damaged, the state is as it was."""
+    manifest = read_manifest(source)
+    folder = Path(state_dir)
+    try:
+        with private_files():
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = hold(state_dir)
+            try:
+                ledgers = _stage(source, manifest, folder / STAGED)
+                return Restored(manifest, _replace(folder, manifest, ledgers))
+            finally:
+                os.close(lock)
+    except OSError as error:
+        raise Failure(f"{state_dir}: not restored ({error}); run restore again") from error
+
+
+def read_manifest(source: Path) -> Manifest:
+    """The manifest of a backup. Raises `Failure`."""
+    path = source / MANIFEST
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise Failure(
+            f"{path}: cannot be read ({error}), expected the folder of a finished backup, which has this file"
+        ) from error
+    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in manifest.files):
+        raise Failure(f"{path}: names files outside of its folder, expected files in it")
+    return manifest
+
+
+def _stage(source: Path, manifest: Manifest, staged: Path) -> LedgerSet:
+    """Copy a backup to the folder `staged`, check the copy, and make it the state of a new id."""
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir()
+    for name, expected in manifest.files.items():
+        (staged / name).parent.mkdir(exist_ok=True)
+        try:
+            shutil.copyfile(source / name, staged / name)
+        except FileNotFoundError as error:
+            raise StoreFailure(f"{source / name}: missing, expected with the rest of the backup") from error
+        if digest_of(staged / name) != expected:
+            raise StoreFailure(
+                f"{source / name}: its length or its SHA-256 is not as {MANIFEST} says: it was changed. "
+                "Nothing is restored: use another backup"
+            )
+    check_copy(staged, [staged / name for name in manifest.files if name != NAME])
+    ledgers = LedgerSet(os.urandom(16).hex(), manifest.shards)
+    for path in ledgers.files(staged):
+        _begin_anew(path, ledgers, path == ledgers.outbox(staged))
+    for name in manifest.files:
+        sync(staged / name)
+    return ledgers
+
+
+def _begin_anew(path: Path, ledgers: LedgerSet, is_outbox: bool) -> None:
+    """Give a store the new state's id. The dispatcher's gets other keys, and publishes every total again."""
+    with locked(path) as lock:
+        database = Database(path, "FULL", lock)
+    with contextlib.closing(database), database.transaction() as connection:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('state', ?)", (ledgers.state,))
+        if is_outbox:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('service', ?)", (uuid.uuid4().hex,))
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (RESTORED, 1))
+            request_republish_of_all(connection, "the state was restored from a backup")
+
+
+def _replace(folder: Path, manifest: Manifest, ledgers: LedgerSet) -> Path | None:
+    """Move the present state away and the staged one in. Returns the folder with what was there before."""
+    staged, before = folder / STAGED, read(folder)
+    goes_on = before is not None and before.stage is LedgerSetStage.RESTORING
+    replaced = folder / before.folder if before is not None and goes_on else _new_folder(folder)
+    present = _present(folder, manifest)
+    _wait_for_actors(present)
+    if present:
+        replaced.mkdir(exist_ok=True)
+    if before is not None and not goes_on:
+        shutil.copyfile(folder / NAME, replaced / NAME)
+    write(folder, structs.replace(ledgers, stage=LedgerSetStage.RESTORING, folder=replaced.name))
+    for path in present:
+        if not (replaced / path.name).exists():
+            path.rename(replaced / path.name)
+        elif path.name != NAME:
+            _remove(path)  # a restore that was killed has moved it in: all that was there before it is moved
+    for path in staged.iterdir():
+        if path.name != NAME:
+            path.rename(folder / path.name)
+    for one in (folder, *([replaced] if present else [])):
+        sync(one)
+    write(folder, ledgers)
+    shutil.rmtree(staged)
+    return replaced if present else None
+
+
+def _wait_for_actors(present: list[Path]) -> None:
+    """Wait until no actor has a store open: one may not have noticed that its supervisor was killed."""
+    for path in present:
+        for one in path.rglob("*.lock") if path.is_dir() else [path.with_suffix(".lock")]:
+            if one.exists():
+                os.close(lock_file(one))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _present(folder: Path, manifest: Manifest) -> list[Path]:
+    """The files and folders of the state that the backup replaces."""
+    tops = {Path(name).parts[0] for name in manifest.files if "/" in name}
+    patterns = ["counter-*", "dispatcher.*", f"{RESHARDED}*"]
+    patterns += [pattern for top in tops for pattern in (top, f"{top}.mark")]
+    return sorted({path for pattern in patterns for path in folder.glob(pattern)})
+
+
+def _new_folder(folder: Path) -> Path:
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    names = (f"{REPLACED}{stamp}{more}" for more in ("", *(f"-{number}" for number in range(2, 100))))
+    return next(folder / name for name in names if not (folder / name).exists())

@@ -1,0 +1,78 @@
+"""A state with smaller totals than the client's is refused, unless a backup was restored."""
+
+import contextlib
+import sqlite3
+
+import pytest
+
+from actors.store import ledger_path, outbox_path
+from actors.store.backup import backup
+from actors.store.client_ahead import RESTORED, check_client
+from actors.store.reshard import reshard
+from actors.store.restore import restore
+from actors.system.exits import StoreFailure
+from tests.unit.store.test_older import V, outbox, work
+
+UNKNOWN = b"u" * 16
+CLIENT = "http://client/plays"
+
+
+@pytest.fixture
+def state_dir(tmp_path):
+    """The state of a service that has counted three plays of one video."""
+    state_dir = str(tmp_path / "state")
+    with outbox(state_dir):
+        pass
+    work(state_dir, commits=3, stores=1)
+    return state_dir
+
+
+def is_restored(state_dir):
+    with contextlib.closing(sqlite3.connect(outbox_path(state_dir))) as connection:
+        return connection.execute("SELECT 1 FROM meta WHERE key = ?", (RESTORED,)).fetchone() is not None
+
+
+@pytest.mark.parametrize("totals", [{}, {V: 2}, {V: 3}, {UNKNOWN: 9}, {V: 3, UNKNOWN: 9}])
+def test_a_client_that_has_no_more_than_the_ledgers_is_taken(state_dir, totals):
+    check_client(state_dir, CLIENT, totals)
+
+
+def test_a_state_that_is_older_than_the_clients_totals_is_refused(state_dir):
+    with pytest.raises(StoreFailure) as caught:
+        check_client(state_dir, CLIENT, {V: 5, UNKNOWN: 9})
+    text = str(caught.value)
+    assert text.startswith(
+        f"{state_dir}: the client ({CLIENT}) has more plays of 1 videos than the ledgers; of "
+    )
+    assert " it has 5, and they have 3: all of the state is an older copy" in text
+    assert "restore a backup, so that all totals are published again" in text
+    assert "restore DIR`; or use another supervisor.state_dir" in text
+
+
+def test_a_ledger_that_can_not_be_read_is_left_to_its_counter(state_dir):
+    ledger_path(state_dir, 0).write_bytes(b"no store")
+    check_client(state_dir, CLIENT, {V: 5})
+
+
+def test_nothing_is_compared_where_nothing_was_counted(tmp_path):
+    check_client(str(tmp_path), CLIENT, {V: 5})
+
+
+def test_after_a_restore_it_is_said_until_the_client_has_no_more(state_dir, tmp_path, caplog):
+    backup(state_dir, tmp_path / "copy")
+    restore(tmp_path / "copy", state_dir)
+    check_client(state_dir, CLIENT, {V: 5})
+    assert "because a backup was restored: all totals are published again" in caplog.text
+    check_client(state_dir, CLIENT, {V: 5})
+    assert is_restored(state_dir)
+    check_client(state_dir, CLIENT, {V: 3})
+    assert not is_restored(state_dir)
+    with pytest.raises(StoreFailure):
+        check_client(state_dir, CLIENT, {V: 5})
+
+
+def test_a_restored_state_that_is_divided_again_is_still_one(state_dir, tmp_path):
+    backup(state_dir, tmp_path / "copy")
+    restore(tmp_path / "copy", state_dir)
+    reshard(state_dir, 3)
+    check_client(state_dir, CLIENT, {V: 5})

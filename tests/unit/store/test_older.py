@@ -1,0 +1,185 @@
+"""A store that is older than another store of its state says is refused, by whoever opens either."""
+
+import contextlib
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from actors.core.counter.accounts import Account, Accounts
+from actors.core.counter.changes import LedgerChanges, Tallies
+from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
+from actors.core.shards import shard_of
+from actors.core.triggers import Trigger
+from actors.store import SqliteLedgerStore, SqliteOutboxStore, ledger_path, outbox_path
+from actors.store.mark import POWER_CUT_COMMITS_MAX, mark_path
+from actors.store.reshard import reshard
+from actors.store.verify import verify
+from actors.system.exits import StoreFailure
+
+SHARDS = 2
+V = next(bytes([one]) * 16 for one in range(256) if shard_of(bytes([one]) * 16, SHARDS) == 0)
+BATCH = make_batch("service", Trigger.REALTIME, [Entry(V, 3, 17)])
+
+
+@pytest.fixture
+def state_dir(tmp_path):
+    """The state of a service that has counted and published."""
+    state_dir = str(tmp_path / "state")
+    with outbox(state_dir):
+        pass
+    work(state_dir, commits=3, stores=2)
+    return state_dir
+
+
+def ledger(state_dir, shard=0):
+    return contextlib.closing(SqliteLedgerStore(state_dir, shard, SHARDS, "NORMAL"))
+
+
+def outbox(state_dir):
+    return contextlib.closing(SqliteOutboxStore(state_dir, SHARDS, "NORMAL"))
+
+
+def work(state_dir, commits, stores):
+    """Commit and store as the actors do. Each hears of all that the other one did."""
+    with outbox(state_dir) as sender, ledger(state_dir) as counter:
+        made = sender.load()[1].stores
+        for _ in range(stores):
+            made += 1
+            sender.store(BATCH, PublishTotals(stores=made, commits={0: counter.commits}))
+        for _ in range(commits):
+            counter.commit(plays_of(counter, made))
+        sender.store(BATCH, PublishTotals(stores=made + 1, commits={0: counter.commits}))
+
+
+def plays_of(counter, stores):
+    """One more play of the video, from a ledger that has heard of this many stores."""
+    plays = counter.commits + 1
+    table = Accounts([(V, Account(plays, plays))])
+    return LedgerChanges(table.columns(np.arange(1)), [], [], Tallies(plays, stores=stores))
+
+
+def copied(state_dir, path, to):
+    """Copy a store and its mark, as a person would."""
+    Path(to).mkdir(exist_ok=True)
+    for one in (path, mark_path(path)):
+        shutil.copy(one, to)
+
+
+def older(state_dir, path, tmp_path):
+    """Put back a store and its mark as they were before the service did more."""
+    copied(state_dir, path, tmp_path / "copy")
+    work(state_dir, commits=2, stores=2)
+    for one in (tmp_path / "copy").iterdir():
+        shutil.copy(one, state_dir)
+
+
+def refusals(state_dir):
+    """What the openings of the dispatcher's store and of the ledger say."""
+    said = []
+    for opened in (outbox, ledger):
+        try:
+            with opened(state_dir):
+                pass
+        except StoreFailure as failure:
+            said.append(str(failure))
+    return said
+
+
+def wrong(state_dir):
+    return [finding.path for finding in verify(state_dir) if finding.wrong]
+
+
+def test_stores_of_one_time_are_taken(state_dir):
+    assert refusals(state_dir) == []
+    assert wrong(state_dir) == []
+
+
+def test_a_ledger_that_is_older_than_the_dispatchers_record_is_refused_by_both(state_dir, tmp_path):
+    path = ledger_path(state_dir, 0)
+    older(state_dir, path, tmp_path)
+    before = path.read_bytes()
+    texts = refusals(state_dir)
+    assert len(texts) == 2
+    for text in texts:
+        assert text.startswith(f"{path}: ends at commit 3, and dispatcher.sqlite knows of 5: ")
+        assert "put the newer files back" in text
+        assert "restore DIR`; or use another supervisor.state_dir; or empty counter-0.mark" in text
+    assert path.read_bytes() == before, "it is left as it is"
+    assert wrong(state_dir) == [path]
+
+
+def test_a_dispatchers_store_that_is_older_than_a_ledgers_record_is_refused_by_both(state_dir, tmp_path):
+    path = outbox_path(state_dir)
+    older(state_dir, path, tmp_path)
+    texts = refusals(state_dir)
+    assert len(texts) == 2
+    for text in texts:
+        assert text.startswith(f"{path}: ends at commit 3, and counter-0.sqlite knows of 5: ")
+    assert wrong(state_dir) == [path]
+
+
+def test_a_dispatchers_store_that_lost_its_last_commits_is_refused(state_dir, tmp_path):
+    path = outbox_path(state_dir)
+    shutil.copy(path, tmp_path)
+    with outbox(state_dir) as sender:
+        sender.store(BATCH, PublishTotals(stores=9))
+    shutil.copy(tmp_path / path.name, path)
+    with pytest.raises(StoreFailure, match=r"dispatcher.mark says that 9 .* lacks publishes that the"):
+        SqliteOutboxStore(state_dir, SHARDS, "NORMAL")
+
+
+def test_an_older_copy_of_everything_agrees_with_itself(state_dir, tmp_path):
+    shutil.copytree(state_dir, tmp_path / "copy")
+    work(state_dir, commits=2, stores=2)
+    assert refusals(str(tmp_path / "copy")) == []
+
+
+@pytest.mark.parametrize("path_of", [lambda state_dir: ledger_path(state_dir, 0), outbox_path])
+def test_who_empties_the_mark_goes_on_and_the_stores_agree_from_then_on(state_dir, tmp_path, path_of, caplog):
+    older(state_dir, path_of(state_dir), tmp_path)
+    mark_path(path_of(state_dir)).write_bytes(b"")
+    assert refusals(state_dir) == []
+    assert "goes on without" in caplog.text
+    assert refusals(state_dir) == []
+    work(state_dir, commits=1, stores=1)
+    assert refusals(state_dir) == []
+    assert wrong(state_dir) == []
+
+
+@pytest.mark.parametrize("path_of", [lambda state_dir: ledger_path(state_dir, 0), outbox_path])
+def test_a_missing_mark_accepts_nothing(state_dir, tmp_path, path_of):
+    older(state_dir, path_of(state_dir), tmp_path)
+    mark_path(path_of(state_dir)).unlink()
+    assert len(refusals(state_dir)) == 2
+
+
+def test_what_a_power_cut_took_is_said_and_more_is_refused(state_dir, tmp_path, caplog):
+    path = ledger_path(state_dir, 0)
+    older(state_dir, path, tmp_path)
+    newer = mark_path(outbox_path(state_dir))
+    newer.write_bytes(newer.read_bytes()[:8] + b"another boot....")
+    assert refusals(state_dir) == []
+    assert "counter-0.sqlite: ends at commit 3" in caplog.text
+    with outbox(state_dir) as sender:
+        sender.store(BATCH, PublishTotals(stores=6, commits={0: 4 + POWER_CUT_COMMITS_MAX}))
+    newer.write_bytes(struct.pack("<Q16s", 6, b"another boot...."))
+    assert len(refusals(state_dir)) == 2
+
+
+def test_ledgers_that_were_divided_again_agree(state_dir):
+    reshard(state_dir, 3)
+    assert wrong(state_dir) == []
+    with contextlib.closing(SqliteOutboxStore(state_dir, 3, "NORMAL")):
+        pass
+
+
+def test_a_store_that_can_not_be_read_is_left_to_its_own_refusal(state_dir):
+    path = ledger_path(state_dir, 0)
+    path.write_bytes(b"no store")
+    with outbox(state_dir):
+        pass
+    with pytest.raises(StoreFailure, match="expected a store of playtally"):
+        SqliteLedgerStore(state_dir, 0, SHARDS, "NORMAL")
