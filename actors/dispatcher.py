@@ -161,7 +161,12 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self.host.say_resumed()
         before = self.rules.attempts.circuit
         effects = self.rules.delivered(
-            batch.key, delivery.outcome, self._now_ms(), delivery.retry_after_ms, delivery.rejected
+            batch.key,
+            delivery.outcome,
+            self._now_ms(),
+            delivery.retry_after_ms,
+            delivery.rejected,
+            delivery.server_error,
         )
         self._report(batch, delivery, before)
         self.effects.perform(effects)

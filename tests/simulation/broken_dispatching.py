@@ -4,6 +4,7 @@ from msgspec import structs
 
 from actors.core.dispatcher.batches import ON_ITS_WAY, BatchEvent, BatchState
 from actors.core.dispatcher.effects import Deliver, Forget, Store
+from actors.core.dispatcher.refused import SERVER_ERRORS_MAX
 from actors.core.dispatcher.rules import DispatcherRules, Outcome
 from actors.core.dispatcher.schedule import Schedule
 from actors.core.effects import Send
@@ -36,6 +37,23 @@ class ForgetsItsDoubt(DispatcherRules):
         if outcome is Outcome.REFUSED:
             held.state = BatchState.SENT  # as if it were sent for the first time
         return super().delivered(key, outcome, *more)
+
+
+class NeverChangesItsKey(DispatcherRules):
+    """Sends the same content under the same key for ever, whatever the client answers."""
+
+    def delivered(self, key, outcome, now_ms, retry_after_ms=None, rejected=False, server_error=False):
+        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected)
+
+
+class ChangesItsKeyInDoubt(DispatcherRules):
+    """Gives up a key at the first 5xx, though an attempt before it may have reached the client."""
+
+    def delivered(self, key, outcome, now_ms, retry_after_ms=None, rejected=False, server_error=False):
+        held = self.batches.find(key, *ON_ITS_WAY)
+        if server_error:
+            held.batch = structs.replace(held.batch, server_errors=SERVER_ERRORS_MAX)
+        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected, server_error)
 
 
 class ForgetsBeforeRecorded(DispatcherRules):

@@ -48,6 +48,8 @@ MUTANTS = {
             Invariant.NEVER_FALLS,
         ),
         ("dispatching", broken_dispatching.ForgetsItsDoubt, Invariant.ONLY_CHANGED),
+        ("dispatching", broken_dispatching.NeverChangesItsKey, Invariant.CONVERGES),
+        ("dispatching", broken_dispatching.ChangesItsKeyInDoubt, Invariant.ONLY_CHANGED),
         ("dispatching", broken_dispatching.ForgetsBeforeRecorded, Invariant.ONLY_CHANGED),
         ("dispatching", broken_dispatching.RecordsBeforeTheAnswer, Invariant.RECORDED_AFTER),
         ("dispatching", broken_dispatching.LossDropsPending, Invariant.CONVERGES),

@@ -33,6 +33,8 @@ FOUND_BY = {
     "IgnoresRecall": (1, 12),
     "KeepsWhatItHeld": (61,),
     "TakesUnknownForRefused": (0, 47),
+    "NeverChangesItsKey": (16,),
+    "ChangesItsKeyInDoubt": (23,),
     "ForgetsBeforeRecorded": (30,),
     "TakesTwentyOne": (9,),
     "CallsStepsOverdue": (11,),

@@ -2,7 +2,7 @@
 
 Pure. A batch carries absolute totals, so it is safe to send it twice under one key. The key is a hash of the
 content, and totals only grow: the same key always means the same content, and new content always has a new
-key.
+key. The same content gets a new key only if its key has a new number (`refused.py`).
 """
 
 from enum import StrEnum
@@ -20,10 +20,13 @@ from .lead_time import PublishTime
 
 
 class Stage(StrEnum):
-    """How far a stored batch got. SENDING: the client may have it. ACCEPTED: the client has it."""
+    """How far a stored batch got. SENDING: the client may have it. ACCEPTED: the client has it. REFUSED: the
+    client has none of it, and has answered with a 5xx (`refused.py`).
+    """
 
     SENDING = "sending"
     ACCEPTED = "accepted"
+    REFUSED = "refused"
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -40,12 +43,18 @@ class Entry(Struct, frozen=True, array_like=True):
 
 
 class Batch(Struct, frozen=True, array_like=True):
-    """What one publish carries: up to twenty videos, each once."""
+    """What one publish carries: up to twenty videos, each once.
+
+    `key_number`: how many keys this content had before. `server_errors`: how many 5xx in a row the client has
+    answered under this key.
+    """
 
     key: str
     trigger: Trigger
     entries: list[Entry]
     stage: Stage = Stage.SENDING
+    key_number: int = 0
+    server_errors: int = 0
 
     @property
     def videos(self) -> list[bytes]:
@@ -112,13 +121,17 @@ class PublishTotals(Struct, frozen=True, array_like=True):
         return structs.replace(self, **{name: getattr(self, name) + n for name, n in more.items()})
 
 
-def make_batch(service: str, trigger: Trigger, entries: list[Entry]) -> Batch:
-    """A new batch. Its key is a hash of the content and of `service`, the id that the state began with."""
-    digest = blake2b(f"{service} {trigger}".encode(), digest_size=16)
+def make_batch(service: str, trigger: Trigger, entries: list[Entry], key_number: int = 0) -> Batch:
+    """A new batch. Its key is a hash of the content and of `service`, the id that the state began with.
+
+    `key_number`: how many keys the same content had before.
+    """
+    number = f" key {key_number}" if key_number else ""
+    digest = blake2b(f"{service} {trigger}{number}".encode(), digest_size=16)
     for entry in entries:
         numbers = f" {entry.plays} {entry.arrived_ns} {entry.overdue:d}"
         digest.update(entry.video + numbers.encode())
-    return Batch(digest.hexdigest(), trigger, entries)
+    return Batch(digest.hexdigest(), trigger, entries, key_number=key_number)
 
 
 def payload(batch: Batch) -> dict[str, object]:

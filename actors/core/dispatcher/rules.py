@@ -15,7 +15,6 @@ from hashlib import blake2b
 
 from msgspec import structs
 
-from ..columns import by_video
 from ..effects import Send
 from ..messages import Collect, Collected, DispatcherInbox, Pending, Recall, Recorded
 from ..shards import by_shard, counter_of, shard_of
@@ -25,7 +24,8 @@ from .attempts import RETRY_AFTER_MS_MAX, Attempts, Outcome
 from .batches import EVENTS, ON_ITS_WAY, Batches, BatchEvent, BatchState, Collection, HeldBatch, Phase
 from .effects import Deliver, Forget, Store
 from .lead_time import LeadTime
-from .outbox import Batch, Entry, PublishTotals, make_batch
+from .outbox import Batch, PublishTotals, Stage
+from .refused import RefusedBatches, answered
 from .schedule import Rule, Schedule
 
 COLLECT_TIMEOUT_MS = 1000  # a slower counter is passed over until it sends a message
@@ -51,7 +51,7 @@ class DispatcherRules:
     ):
         """`service`: the id that the state began with. `jitter`: returns a random number from 0 to 1.
 
-        `stored`: the stored batches that some ledger has not recorded yet.
+        `stored`: the stored batches: some ledger has not recorded them yet, or the client refused them.
         `rate_max_per_s`: the attempts per second that the client allows; 0 for no limit.
         `retry_after_max_ms`: the longest pause that the client can ask for.
         """
@@ -70,7 +70,9 @@ class DispatcherRules:
         self._collections = self._wall_ahead_ms = 0  # ahead of the clock that is never set
         self._draining = False
         self._barrier_due = False
-        for batch in stored:
+        stored = list(stored)
+        self._refused = RefusedBatches(service, (one for one in stored if one.stage is Stage.REFUSED))
+        for batch in (one for one in stored if one.stage is not Stage.REFUSED):
             self.batches.begin(HeldBatch.stored(batch, batch.shards(self._shards)))
 
     # Events
@@ -138,30 +140,28 @@ class DispatcherRules:
         now_ms: int,
         retry_after_ms: int | None = None,
         rejected: bool = False,
+        server_error: bool = False,
     ) -> list[Effect]:
         """Handle the outcome of the batch with this key, which is on its way.
 
         `retry_after_ms`: the pause that the client asks for. `rejected`: the client said that the request
-        itself is wrong; this is counted apart.
+        itself is wrong; this is counted apart. `server_error`: the client answered with a 5xx.
         """
         held = self.batches.find(key, *ON_ITS_WAY)
         if held is None:
             raise AssertionError(f"an outcome of {key}, and no such batch is on its way")
-        state = self.batches.move(held, EVENTS[outcome])
-        if state is BatchState.ACCEPTED:
+        if outcome is Outcome.ACCEPTED:
+            self.batches.move(held, BatchEvent.CLIENT_ACCEPTED)
             return self._accepted(held, now_ms)
+        before = held.content
+        held.batch = answered(self._service, before, server_error)
+        key_given_up = held.batch.key != before.key
+        state = self.batches.move(held, BatchEvent.KEY_GIVEN_UP if key_given_up else EVENTS[outcome])
         self.totals = self.totals.plus(failed=1, rejected=int(rejected))
         self.attempts.failed(now_ms, retry_after_ms)
         if state is BatchState.IN_DOUBT:
-            return []
-        # The client has nothing of this batch: the next one has newer totals, under another key.
-        batch = held.content
-        for entry in batch.entries:
-            if shard_of(entry.video, self._shards) in self._linked:
-                self._schedule.fail(entry.video)
-            else:
-                self._schedule.release(entry.video)
-        return [Forget(batch.key)]
+            return [Store(held.batch, self.totals)] if held.batch != before else []
+        return self._refuse(held.batch, before.key)
 
     def client_started(self, now_ms: int) -> list[Effect]:
         """Try the client, which has just started, whatever the pause."""
@@ -275,16 +275,7 @@ class DispatcherRules:
         return []  # too late: the batch left without this counter, which announces its videos again
 
     def _take_totals(self, collection: Collection, shard: int, message: Collected, now_ms: int) -> None:
-        for video, total, arrived_ns in by_video(message.videos, message.totals, message.arrived_ns):
-            taken = self._schedule.taken(video)
-            # With every_play one pending play may be overdue, while another, published first, is not.
-            latest_ms = arrived_ns // 1_000_000 + self._schedule.rule.deadline_ms
-            overdue = taken is not None and taken.overdue and latest_ms <= now_ms + self._wall_ahead_ms
-            collection.entries[video] = Entry(video, total, arrived_ns, overdue)
-        for video in collection.asked[shard]:
-            if video not in collection.entries:
-                self._schedule.release(video)
-        collection.unanswered.discard(shard)
+        collection.take(shard, message, self._schedule, now_ms + self._wall_ahead_ms)
 
     def _leave_if_collected(self, now_ms: int) -> list[Effect]:
         effects: list[Effect] = []
@@ -295,10 +286,10 @@ class DispatcherRules:
             if not collection.entries:
                 self.batches.move(held, BatchEvent.NOTHING_COLLECTED)
                 continue
-            held.batch = make_batch(self._service, collection.trigger, list(collection.entries.values()))
+            held.batch, gone = self._refused.make(collection.trigger, list(collection.entries.values()))
             self.batches.move(held, BatchEvent.COLLECTED)
             # Store before Deliver: after a crash in between, the same batch is sent under the same key.
-            effects += [Store(held.batch, self.totals), *self._deliver(held, now_ms)]
+            effects += [Store(held.batch, self.totals), *self._deliver(held, now_ms), *map(Forget, gone)]
         return effects
 
     def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
@@ -321,6 +312,20 @@ class DispatcherRules:
         told = [self._tell(held.batch, shard) for shard in sorted(held.unrecorded & self._linked)]
         # Keep the batch until Recorded: a ledger that missed Published would announce what the client has.
         return [Store(held.batch, self.totals), *told, *self.wake(now_ms)]
+
+    def _refuse(self, batch: Batch, key: str) -> list[Effect]:
+        """Make the videos of a refused batch pending again. `key`: the key under which it was refused."""
+        # The client has nothing of this batch: the next one has newer totals, under another key.
+        for entry in batch.entries:
+            if shard_of(entry.video, self._shards) in self._linked:
+                self._schedule.fail(entry.video)
+            else:
+                self._schedule.release(entry.video)
+        kept, gone = self._refused.keep(batch)
+        effects: list[Effect] = [] if kept is None else [Store(kept, self.totals)]
+        if batch.key != key:
+            gone = [key, *gone]
+        return [*effects, *map(Forget, gone)]
 
     def _recorded(self, shard: int, key: str) -> list[Effect]:
         held = self.batches.find(key, BatchState.ACCEPTED)
