@@ -6,6 +6,7 @@ step reads and writes is therefore spelled out in it.
 
     3  the first that is still read
     4  seen messages have stamps; a ledger has a clock, and counts message ids that were given again
+    5  the dispatcher's store has requests to publish totals again
 """
 
 import sqlite3
@@ -17,7 +18,7 @@ from pyroaring import BitMap64
 
 from .checksum import seal
 
-FORMAT = 4
+FORMAT = 5
 OLDEST_FORMAT = 3
 
 
@@ -70,4 +71,12 @@ def _from_3(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE tallies SET ran_ms = ?", (max((row[2] for row in rows), default=0),))
 
 
-_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {3: _from_3}
+def _from_4(connection: sqlite3.Connection) -> None:
+    """The dispatcher's store gets a table of requests to publish totals again."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone():
+        connection.execute(
+            "CREATE TABLE republishes (number INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB)"
+        )
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {3: _from_3, 4: _from_4}

@@ -1,10 +1,14 @@
-"""The dispatcher's store on disk: the batches that some ledger has not recorded yet, and publish totals."""
+"""The dispatcher's store on disk: the batches that some ledger has not recorded yet, publish totals, and
+requests to publish totals again.
+"""
 
+import sqlite3
 import uuid
 
 import msgspec
 
 from ..core.dispatcher.outbox import Batch, PublishTotals
+from ..core.dispatcher.republish import Republish
 from .database import Database, check_facts, locked, open_read_only, refused
 from .folder import claim
 
@@ -51,6 +55,31 @@ class SqliteOutboxStore:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM batches WHERE key = ?", (key,))
 
+    def load_republishes(self) -> tuple[list[Republish], int]:
+        """The requests to publish totals again, and the greatest number that one ever had."""
+        rows = self._database.query("SELECT number, content FROM republishes ORDER BY number")
+        last = self._database.query("SELECT seq FROM sqlite_sequence WHERE name = 'republishes'")
+        try:
+            requests = [msgspec.msgpack.decode(content, type=Republish) for _, content in rows]
+            return [
+                msgspec.structs.replace(request, number=number)
+                for request, (number, _) in zip(requests, rows, strict=True)
+            ], last[0][0] if last else 0
+        except (TypeError, ValueError) as error:
+            raise refused(self._database.path, error) from error
+
+    def store_republish(
+        self, request: Republish | None, totals: PublishTotals, over: tuple[int, ...] = (), forget: str = ""
+    ) -> None:
+        """Write a request and the totals, delete others. Raises `WriteUnavailable`, `StoreFailure`."""
+        with self._database.transaction() as connection:
+            if request is not None:
+                row = request.number, msgspec.msgpack.encode(request)
+                connection.execute("INSERT OR REPLACE INTO republishes VALUES (?, ?)", row)
+            connection.executemany("DELETE FROM republishes WHERE number = ?", [(one,) for one in over])
+            connection.execute("DELETE FROM batches WHERE key = ?", (forget,))
+            connection.execute("UPDATE totals SET content = ?", (msgspec.msgpack.encode(totals),))
+
     def close(self) -> None:
         """Close the file."""
         self._database.close()
@@ -59,3 +88,18 @@ class SqliteOutboxStore:
 def decode_totals(content: bytes) -> PublishTotals:
     """Decode the stored totals. Raises `ValueError`."""
     return msgspec.msgpack.decode(content, type=PublishTotals)
+
+
+def request_republish_of_all(connection: sqlite3.Connection, why: str) -> int:
+    """Request in a dispatcher's store of the newest format that every total is published again.
+
+    The next start does that. Call it while no dispatcher has the store open, in a transaction of the caller.
+    `why`: for the log, as in "republish 3 of all videos: the state was restored". Returns the request's
+    number, which is part of the keys of its batches. So is the state's `service` in `meta`: a state that goes
+    back in time needs another, or a client that knows keys takes its batches for earlier ones.
+    """
+    request = msgspec.msgpack.encode(Republish(0, why))  # the row has the number
+    number = connection.execute("INSERT INTO republishes (content) VALUES (?)", (request,)).lastrowid
+    connection.execute("DELETE FROM republishes WHERE number <> ?", (number,))
+    assert number is not None
+    return number

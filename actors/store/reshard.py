@@ -145,6 +145,11 @@ def _copy_outbox(old: Path, new: Path) -> int:
     with open_read_only(old) as connection, _commit(new) as writer:
         batches = connection.execute("SELECT key, content FROM batches ORDER BY rowid").fetchall()
         writer.executemany("INSERT INTO batches VALUES (?, ?)", batches)
+        requests = connection.execute("SELECT number, content FROM republishes").fetchall()
+        writer.executemany("INSERT INTO republishes VALUES (?, ?)", requests)
+        numbers = connection.execute("SELECT * FROM sqlite_sequence").fetchall()
+        writer.execute("DELETE FROM sqlite_sequence")
+        writer.executemany("INSERT INTO sqlite_sequence VALUES (?, ?)", numbers)
         totals = connection.execute("SELECT content FROM totals").fetchone()
         writer.execute("UPDATE totals SET content = ?", totals)
         service = connection.execute("SELECT value FROM meta WHERE key = 'service'").fetchone()

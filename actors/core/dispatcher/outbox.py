@@ -17,6 +17,7 @@ from ..shards import shard_of
 from ..stats import DispatcherStats
 from ..triggers import Trigger
 from .lead_time import PublishTime
+from .republish import Place
 
 
 class Stage(StrEnum):
@@ -31,7 +32,7 @@ class Stage(StrEnum):
 
 class Entry(Struct, frozen=True, array_like=True):
     """One video in a batch: its total, and the arrival (ns since 1970) of the oldest play that the client
-    lacked.
+    lacked; 0 in a republish.
 
     `overdue`: the deadline of that play had passed when it was received.
     """
@@ -46,7 +47,7 @@ class Batch(Struct, frozen=True, array_like=True):
     """What one publish carries: up to twenty videos, each once.
 
     `key_number`: how many keys this content had before. `server_errors`: how many 5xx in a row the client has
-    answered under this key.
+    answered under this key. `place`: of a republish: how far it has got once the client has this batch.
     """
 
     key: str
@@ -55,6 +56,7 @@ class Batch(Struct, frozen=True, array_like=True):
     stage: Stage = Stage.SENDING
     key_number: int = 0
     server_errors: int = 0
+    place: Place | None = None
 
     @property
     def videos(self) -> list[bytes]:
@@ -83,7 +85,8 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     `late_by_client`: those of them that would have been in time if the client had answered at once. `failed`:
     failed attempts. `rejected`: those of them whose answer said that the request itself is wrong. `client`:
     the last client's name. `publish_time`: how long publishes took, so that a restarted dispatcher need not
-    guess. New fields go to the end, because stored totals lack them.
+    guess. `receiver`: who the last client was, wherever it listened; "" in totals of an earlier version. New
+    fields go to the end, because stored totals lack them.
     """
 
     realtime: int = 0
@@ -97,12 +100,15 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     rejected: int = 0
     client: str = ""
     publish_time: PublishTime | None = None
+    republish: int = 0
+    receiver: str = ""
 
-    def published_to(self, client: str) -> "PublishTotals":
+    def published_to(self, client: str, receiver: str = "") -> "PublishTotals":
         """These totals for a dispatcher that publishes to `client`: without the publish time of another
         client.
         """
-        return self if client == self.client else structs.replace(self, client=client, publish_time=None)
+        here = self if client == self.client else structs.replace(self, client=client, publish_time=None)
+        return structs.replace(here, receiver=receiver)
 
     def stats(self, pending_videos: int, in_flight: int, circuit: str, failures: int) -> DispatcherStats:
         """The statistics of a dispatcher with these totals."""
@@ -121,17 +127,21 @@ class PublishTotals(Struct, frozen=True, array_like=True):
         return structs.replace(self, **{name: getattr(self, name) + n for name, n in more.items()})
 
 
-def make_batch(service: str, trigger: Trigger, entries: list[Entry], key_number: int = 0) -> Batch:
+def make_batch(
+    service: str, trigger: Trigger, entries: list[Entry], key_number: int = 0, place: Place | None = None
+) -> Batch:
     """A new batch. Its key is a hash of the content and of `service`, the id that the state began with.
 
-    `key_number`: how many keys the same content had before.
+    `key_number`: how many keys the same content had before. `place`: of a republish. Its number is in the key
+    too: a second republish of the same totals is sent on purpose.
     """
     number = f" key {key_number}" if key_number else ""
-    digest = blake2b(f"{service} {trigger}{number}".encode(), digest_size=16)
+    republish = "" if place is None else f" republish {place.republish}"
+    digest = blake2b(f"{service} {trigger}{number}{republish}".encode(), digest_size=16)
     for entry in entries:
         numbers = f" {entry.plays} {entry.arrived_ns} {entry.overdue:d}"
         digest.update(entry.video + numbers.encode())
-    return Batch(digest.hexdigest(), trigger, entries, key_number=key_number)
+    return Batch(digest.hexdigest(), trigger, entries, key_number=key_number, place=place)
 
 
 def payload(batch: Batch) -> dict[str, object]:
@@ -139,13 +149,11 @@ def payload(batch: Batch) -> dict[str, object]:
     return {
         "batch": batch.key,
         "trigger": str(batch.trigger),
-        "videos": [
-            {
-                "video_id": guids.text(entry.video),
-                "plays": entry.plays,
-                "arrived_at_ns": entry.arrived_ns,
-                **({"overdue": True} if entry.overdue else {}),
-            }
-            for entry in batch.entries
-        ],
+        "videos": [_payload_of(entry) for entry in batch.entries],
     }
+
+
+def _payload_of(entry: Entry) -> dict[str, object]:
+    arrived = {"arrived_at_ns": entry.arrived_ns} if entry.arrived_ns else {}
+    overdue = {"overdue": True} if entry.overdue else {}
+    return {"video_id": guids.text(entry.video), "plays": entry.plays, **arrived, **overdue}

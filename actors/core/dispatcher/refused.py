@@ -12,6 +12,7 @@ from msgspec import structs
 
 from ..triggers import Trigger
 from .outbox import Batch, Entry, Stage, make_batch
+from .republish import Place
 
 SERVER_ERRORS_MAX = 5
 REFUSED_MAX = 64  # batches; a batch is dropped when another one carries any of its videos
@@ -26,7 +27,7 @@ def answered(service: str, batch: Batch, server_error: bool) -> Batch:
         return structs.replace(batch, server_errors=0)
     if batch.server_errors + 1 < SERVER_ERRORS_MAX:
         return structs.replace(batch, server_errors=batch.server_errors + 1)
-    return make_batch(service, batch.trigger, batch.entries, batch.key_number + 1)
+    return make_batch(service, batch.trigger, batch.entries, batch.key_number + 1, batch.place)
 
 
 class RefusedBatches:
@@ -53,12 +54,14 @@ class RefusedBatches:
             return refused, []
         return refused, [self._by_content.pop(next(iter(self._by_content))).key]
 
-    def make(self, trigger: Trigger, entries: list[Entry]) -> tuple[Batch, list[str]]:
+    def make(
+        self, trigger: Trigger, entries: list[Entry], place: Place | None = None
+    ) -> tuple[Batch, list[str]]:
         """A batch that leaves now. If the same content was refused, it goes on under that batch's key.
 
         Returns the batch, and the keys that are not needed any more.
         """
-        batch = make_batch(self._service, trigger, entries)
+        batch = make_batch(self._service, trigger, entries, place=place)
         refused = self._by_content.pop(batch.key, None)
         videos = set(batch.videos)
         others = [one for one in self._by_content.items() if not videos.isdisjoint(one[1].videos)]
@@ -69,4 +72,4 @@ class RefusedBatches:
         return batch, [one.key for _, one in others]
 
     def _content_of(self, batch: Batch) -> str:
-        return make_batch(self._service, batch.trigger, batch.entries).key
+        return make_batch(self._service, batch.trigger, batch.entries, place=batch.place).key

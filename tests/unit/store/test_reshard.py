@@ -18,6 +18,7 @@ from actors.core.counter.ledger import Ledger
 from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenIds
 from actors.core.dispatcher.lead_time import PublishTime
 from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
+from actors.core.dispatcher.republish import Place, Republish
 from actors.core.messages import Plays, Rejected
 from actors.core.shards import shard_of
 from actors.core.triggers import Trigger
@@ -77,7 +78,10 @@ def state_dir(tmp_path):
     """Two ledgers with videos in every stage of publishing, seen ids, dead letters, and a stored batch."""
     folder = str(tmp_path / "state")
     outbox = SqliteOutboxStore(folder, 2, "NORMAL")
-    outbox.store(BATCH, PublishTotals(realtime=4, failed=1, client="http://a", publish_time=PublishTime(5)))
+    totals = PublishTotals(realtime=4, failed=1, client="http://a", publish_time=PublishTime(5))
+    outbox.store(BATCH, totals)
+    outbox.store_republish(Republish(1, "asked for", VIDEOS[0], Place(1, 2, 1, 7, 20, 1)), totals)
+    outbox.store_republish(Republish(2, "asked for"), totals, over=(2,))
     outbox.close()
     for shard in (0, 1):
         opened = Opened(folder, shard, 2, steps_below=100)
@@ -109,7 +113,7 @@ def whole(state_dir, shards):
         tallies = [a + b for a, b in zip(tallies, numbers, strict=True)]
         opened.close()
     outbox = SqliteOutboxStore(state_dir, shards, "NORMAL")
-    batches = outbox.load()
+    batches = outbox.load(), outbox.load_republishes()
     outbox.close()
     return accounts, tallies, batches, outbox.service
 
