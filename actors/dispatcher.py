@@ -12,9 +12,10 @@ from functools import partial
 
 from .config import Settings
 from .core.dispatcher.attempts import BACK_OFF_MS_MAX, Circuit, Outcome
-from .core.dispatcher.effects import Deliver, Forget, Store
+from .core.dispatcher.collecting import Effect
+from .core.dispatcher.effects import Deliver, Forget, Store, StoreRepublish
 from .core.dispatcher.outbox import Batch
-from .core.dispatcher.rules import DispatcherRules, Effect
+from .core.dispatcher.rules import DispatcherRules
 from .core.dispatcher.schedule import Rule
 from .core.effects import Send, is_for
 from .core.messages import DispatcherInbox
@@ -91,6 +92,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             totals=totals.published_to(self._sink.name),
             rate_max_per_s=settings.publish.rate_max_per_s,
             retry_after_max_ms=int(settings.publish.retry_after_max_s * 1000),
+            republishes=self._store.load_republishes(),
         )
         self._set_timer()
         return Ready(note=f"publishing to {self._sink.name}, batches to confirm: {len(batches)}")
@@ -130,6 +132,11 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         except Failure as failure:
             log.error("%s; what was read before holds", failure)
 
+    def republish(self, why: str, videos: bytes = b"") -> None:
+        """Tell the client totals again. `why`: for the log. `videos`: GUIDs, packed; empty for all."""
+        self.effects.perform(self.rules.request_republish(why, videos, self._now_ms()))
+
+
     async def terminate(self) -> None:
         """Give a slow reader of stdout some time, and close the store in order.
 
@@ -145,12 +152,23 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 self.host.send(effect.peer, effect.message)
             case Store():
                 self._store.store(effect.batch, effect.totals)
+            case StoreRepublish():
+                self._store.store_republish(effect.request, effect.totals, effect.over, effect.forget)
+                self._republish_stored(effect)
             case Forget():
                 self._store.forget(effect.key)
             case Deliver():
                 held_up_ms = self.rules.departs(effect.batch.key, self._now_ms())
                 delivery = self._sink.deliver(effect.batch, held_up_ms)
                 self.host.spawn(delivery, partial(self._delivered, effect.batch))
+
+    def _republish_stored(self, effect: StoreRepublish) -> None:
+        """Log that a request came, or that it is over."""
+        request = effect.request
+        if request is not None and request.place is not None and not request.place.batches:
+            log.info("republish %d of %s: %s", request.number, request.wanted, request.why)
+        for number in effect.over:
+            log.info("republish %d is over", number)
 
     def _performed(self) -> None:
         self._set_timer()

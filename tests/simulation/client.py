@@ -10,6 +10,8 @@ from collections.abc import Callable
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.outbox import Batch, Entry
 from actors.core.dispatcher.refused import SERVER_ERRORS_MAX
+from actors.core.dispatcher.republish import Republish
+from actors.core.triggers import Trigger
 
 from .checks import Invariant, Violation
 from .clock import START_MS, Clock
@@ -38,6 +40,9 @@ class Client:
         self._row: Counter[str] = Counter()  # by key: the 5xx in a row that the dispatcher has heard
         self._said_no: set[str] = set()  # the keys that the dispatcher may give up
         self._before: dict[str, dict[bytes, int]] = {}  # by key: the totals before it
+        self._accepted: dict[bytes, int] = {}  # totals of which the dispatcher has heard a 2xx
+        self._asked: dict[int, dict[bytes, int]] = {}  # by republish: the totals when it was asked for
+        self._told_again: dict[int, dict[bytes, int]] = {}  # by republish: the totals that it told
         self._sure: dict[bytes, int] = {}  # the totals, without those that a 5xx took back
 
     def arrived(self, batch: Batch, takes: bool = True, breaks: bool = False) -> None:
@@ -55,6 +60,11 @@ class Client:
         if self._plan.keeps_answers and batch.key in self._breaks:
             return
         self._breaks[batch.key] = breaks
+        if batch.trigger is Trigger.REPUBLISH:
+            if takes and batch.key not in self._before:
+                self._before[batch.key] = {}
+                self._take_again(batch)
+            return
         if takes and batch.key not in self._before:
             self._before[batch.key] = {one.video: self._sure.get(one.video, 0) for one in entries}
             for entry in entries:
@@ -82,9 +92,34 @@ class Client:
         """
         self._unanswered[batch.key] -= outcome is not Outcome.UNKNOWN
         self._row[batch.key] = self._row[batch.key] + 1 if server_error else 0
+        if outcome is Outcome.ACCEPTED:
+            self._accepted |= {entry.video: entry.plays for entry in batch.entries}
         if server_error and (not self._unanswered[batch.key] or self._row[batch.key] >= SERVER_ERRORS_MAX):
             self._said_no.add(batch.key)
             self._sure |= self._before.get(batch.key, {})
+
+    def republish_stored(self, request: Republish) -> None:
+        """The dispatcher has stored a request to publish all totals again, or how far it has got."""
+        if request.place is None or not request.place.batches:
+            # What the dispatcher knows to be accepted.
+            self._asked.setdefault(request.number, dict(self._accepted))
+
+    def check_republishes(self) -> None:
+        """Check that the last request told everything."""
+        for number in sorted(self._asked)[-1:]:
+            told = self._told_again.get(number, {})
+            missing = [v for v, total in self._asked[number].items() if told.get(v, 0) < total]
+            if missing:
+                found = f"{len(missing)} of {len(self._asked[number])} totals were not told again"
+                raise Violation(Invariant.REPUBLISHED, found)
+
+    def _take_again(self, batch: Batch) -> None:
+        assert batch.place is not None, "it is a republish"
+        for entry in batch.entries:
+            if entry.arrived_ns or entry.plays > self.totals.get(entry.video, 0):
+                raise Violation(Invariant.REPUBLISHED, f"a total of {entry.plays} is new")
+            told = self._told_again.setdefault(batch.place.republish, {})
+            told[entry.video] = max(entry.plays, told.get(entry.video, 0))
 
     def _take_entry(self, entry: Entry) -> None:
         highest, known = self.totals.get(entry.video, 0), self._sure.get(entry.video, 0)

@@ -35,11 +35,12 @@ class Kind(StrEnum):
     CLIENT_BREAKS = "client answers 5xx"
     CLIENT_TAKES_AND_BREAKS = "client takes a batch, and answers 5xx all the same"
     CLOCK = "clock jumps"
+    REPUBLISH = "somebody asks to publish all totals again"
 
 
 STALLS = (Kind.NSQD_CRASH, Kind.LEAK)
 SERVER_ERRORS = (Kind.CLIENT_BREAKS, Kind.CLIENT_TAKES_AND_BREAKS)
-KINDS = tuple(kind for kind in Kind if kind not in (*STALLS, *SERVER_ERRORS))
+KINDS = tuple(kind for kind in Kind if kind not in (*STALLS, *SERVER_ERRORS, Kind.REPUBLISH))
 # A connection is replaced 5 s after the one before it, and after 5 s of silence and two looks.
 STALLS_FOR_MS = 12_000
 CLIENT_FAULTS = (
@@ -54,6 +55,10 @@ EFFECTS = {
     "consumer": ("Send", "Finish", "DeadLetter", "SetReadyCount"),
     "counter": ("Commit", "Send"),
     "dispatcher": ("Store", "Deliver", "Send", "Forget", "answer"),
+}
+REPUBLISH_EFFECTS = {
+    "counter-0": ("Send",),
+    "dispatcher": ("StoreRepublish", "Deliver", "answer"),
 }
 
 
@@ -140,6 +145,7 @@ def draw(seed: int) -> Plan:
             _fault(key_random, key_random.choice(SERVER_ERRORS), shards)
             for _ in range(key_random.choice((1, 3)))
         ]
+    faults += _republishes(Random(f"republish {seed}"))
     faults.sort(key=lambda fault: fault.at_ms)
     heals_ms = max((fault.at_ms + fault.lasts_ms for fault in faults), default=0)
     # The plays after the faults show that everything works again: their deadlines hold. Some come so late
@@ -207,6 +213,18 @@ def _stalls(random: Random, stats_answer: bool) -> list[Fault]:
         faults.append(Fault(Kind.LEAK, at_ms, "1", STALLS_FOR_MS, leaked))
     if random.random() < 0.3:
         faults.append(Fault(Kind.KILL_AT_EFFECT, faults[0].at_ms, "consumer", effect="Reconnect", after=True))
+    return faults
+
+
+def _republishes(random: Random) -> list[Fault]:
+    """Requests to publish all totals again, with kills in the middle of them."""
+    if random.random() < 0.6:
+        return []
+    faults = [Fault(Kind.REPUBLISH, random.randrange(1000, BUSY_MS)) for _ in range(random.choice((1, 1, 2)))]
+    for _ in range(random.choice((0, 1, 3))):
+        who = random.choice(list(REPUBLISH_EFFECTS))
+        effect, after = random.choice(REPUBLISH_EFFECTS[who]), random.random() < 0.5
+        faults.append(Fault(Kind.KILL_AT_EFFECT, faults[0].at_ms, who, effect=effect, after=after))
     return faults
 
 

@@ -73,6 +73,8 @@ def _run(world: World) -> None:
             continue
         if not drains and _is_counted(world) and _is_published(world):
             _compare(world)
+            if not plan.drains:
+                world.client.check_republishes()
             return
         if still:
             break  # no event is left
@@ -96,6 +98,7 @@ def _is_published(world: World) -> bool:
     return (
         world.processes[DISPATCHER].actor.rules.drained
         and not world.outbox.batches
+        and (world.plan.drains or not world.outbox.republishes)  # a drain leaves them for the next start
         and not any(process.actor.rules.ledger.pending_count for process in counters)
         and all(not one.actor.effects._todo for one in [world.processes[DISPATCHER], *counters])
     )

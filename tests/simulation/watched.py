@@ -12,7 +12,8 @@ from actors.core.counter.effects import Commit
 from actors.core.counter.rules import CounterRules
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.batches import BatchState, Phase
-from actors.core.dispatcher.rules import DispatcherRules, Effect
+from actors.core.dispatcher.collecting import Effect
+from actors.core.dispatcher.rules import DispatcherRules
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Pending
 from actors.core.shards import shard_number

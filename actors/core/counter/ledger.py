@@ -37,11 +37,12 @@ from ..columns import (
     unpack_videos,
     video_words,
 )
-from ..messages import Collected, Pending, Plays, Rejected
+from ..messages import Collected, CollectedPublished, CollectPublished, Pending, Plays, Rejected
 from ..table import EMPTY
 from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, Accounts
 from .announcements import Announcements
 from .changes import LedgerChanges, Tallies
+from .handout import hand_out
 from .seen_ids import SeenIds
 
 NEVER_NS = (1 << 63) - 1
@@ -135,6 +136,10 @@ class Ledger:
             pack_numbers(total for _, total, _ in found),
             pack_numbers(arrived for _, _, arrived in found),
         )
+
+    def hand_out(self, asked: CollectPublished) -> CollectedPublished:
+        """Totals that the client had, to be published again."""
+        return hand_out(self._accounts, asked)
 
     def publish(self, videos: Iterable[bytes], totals: Iterable[int]) -> None:
         """Record totals that the client confirmed. A total that is already published changes nothing."""

@@ -12,7 +12,17 @@ would send a message.
 
 from ..columns import unpack_numbers, unpack_videos
 from ..effects import Send
-from ..messages import Collect, Counted, CounterInbox, Plays, Published, Recall, Recorded, Rejected
+from ..messages import (
+    Collect,
+    CollectPublished,
+    Counted,
+    CounterInbox,
+    Plays,
+    Published,
+    Recall,
+    Recorded,
+    Rejected,
+)
 from ..stats import CounterStats
 from .effects import Commit
 from .ledger import Ledger
@@ -59,6 +69,8 @@ class CounterRules:
                 case Collect():
                     collected = ledger.collect(message.number, unpack_videos(message.videos))
                     answers.append(Send(DISPATCHER, collected))
+                case CollectPublished():
+                    answers.append(Send(DISPATCHER, ledger.hand_out(message)))
                 case Published():
                     ledger.publish(unpack_videos(message.videos), unpack_numbers(message.totals))
                     answers.append(Send(DISPATCHER, Recorded(message.batch)))

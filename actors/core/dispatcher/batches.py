@@ -22,6 +22,7 @@ from ..triggers import Trigger
 from .attempts import Outcome
 from .client_delays import ClientDelays
 from .outbox import Batch, Entry, Stage
+from .republish import Place
 from .schedule import Schedule
 
 NEVER_MS = 1 << 62
@@ -88,7 +89,8 @@ ON_ITS_WAY = frozenset({BatchState.SENT, BatchState.SENT_AGAIN})
 class Collection(Struct):
     """The totals of a batch that leaves, as far as the counters have answered.
 
-    `asked`: the videos (16 bytes each) by shard. `unanswered`: the shards that have not answered.
+    `asked`: the videos (16 bytes each) by shard. `unanswered`: the shards that have not answered. `place`: of
+    a republish: where it goes on after these totals.
     """
 
     number: int
@@ -97,6 +99,7 @@ class Collection(Struct):
     unanswered: set[int]
     expires_ms: int
     entries: dict[bytes, Entry] = {}
+    place: Place | None = None
 
     def is_expired(self, now_ms: int) -> bool:
         """Whether the time for the counters' answers is over."""

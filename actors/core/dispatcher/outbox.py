@@ -110,7 +110,9 @@ class PublishTotals(Struct, frozen=True, array_like=True):
         here = self if client == self.client else structs.replace(self, client=client, publish_time=None)
         return structs.replace(here, receiver=receiver)
 
-    def stats(self, pending_videos: int, in_flight: int, circuit: str, failures: int) -> DispatcherStats:
+    def stats(
+        self, pending_videos: int, in_flight: int, circuit: str, failures: int, republishing: int = 0
+    ) -> DispatcherStats:
         """The statistics of a dispatcher with these totals."""
         names = DispatcherStats.__struct_fields__
         counts = {name: getattr(self, name) for name in names if hasattr(self, name)}
@@ -120,6 +122,7 @@ class PublishTotals(Struct, frozen=True, array_like=True):
             in_flight=in_flight,
             circuit=circuit,
             failures=failures,
+            republishing=republishing,
         )
 
     def plus(self, **more: int) -> "PublishTotals":

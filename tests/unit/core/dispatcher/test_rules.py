@@ -7,9 +7,10 @@ import pytest
 from actors.core.columns import pack_numbers, unpack_videos
 from actors.core.dispatcher.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, CIRCUIT_FAILURES, Circuit
 from actors.core.dispatcher.batches import ON_ITS_WAY, Phase
+from actors.core.dispatcher.collecting import COLLECT_TIMEOUT_MS
 from actors.core.dispatcher.effects import Deliver, Forget, Store
 from actors.core.dispatcher.outbox import Entry, PublishTotals, Stage, make_batch
-from actors.core.dispatcher.rules import COLLECT_TIMEOUT_MS, DispatcherRules, Outcome
+from actors.core.dispatcher.rules import DispatcherRules, Outcome
 from actors.core.dispatcher.schedule import Rule
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Counted, Pending, Published, Recall, Recorded
