@@ -11,10 +11,12 @@ from collections.abc import Callable
 from functools import partial
 
 from .config import Settings
+from .core import calls
 from .core.dispatcher.attempts import BACK_OFF_MS_MAX, Circuit, Outcome
 from .core.dispatcher.collecting import Effect
 from .core.dispatcher.effects import Deliver, Forget, Store, StoreRepublish
 from .core.dispatcher.outbox import Batch
+from .core.dispatcher.republish import Republish
 from .core.dispatcher.rules import DispatcherRules
 from .core.dispatcher.schedule import Rule
 from .core.effects import Send, is_for
@@ -33,6 +35,7 @@ from .system.logs import WriteOutage
 
 log = logging.getLogger(__name__)
 
+REPUBLISHES_MAX = 100  # requests that wait
 REASONS_TOLD_MAX = 10  # different reasons logged in one outage
 FLUSH_SHARE = 0.5  # of the time that a child has to end
 RATE_SHARE = 0.5  # of the time that a drain has: the drain waits no longer for the rate limit
@@ -68,6 +71,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._reasons_told: set[str] = set()
         self._notice_told = False
         self._draining = False
+        self._replies: dict[int, Callable[[bytes], None]] = {}  # by republish that is not stored yet
 
     async def init(self) -> Ready:
         """Read the stored batches."""
@@ -76,6 +80,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._sink = open_sink(settings)
         self._store = open_store(settings)
         batches, totals = self._store.load()
+        republishes = self._store.load_republishes()
         dispatch = settings.dispatch
         self.rules = self._kind(
             Rule(
@@ -92,8 +97,9 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             totals=totals.published_to(self._sink.name),
             rate_max_per_s=settings.publish.rate_max_per_s,
             retry_after_max_ms=int(settings.publish.retry_after_max_s * 1000),
-            republishes=self._store.load_republishes(),
+            republishes=republishes,
         )
+        self._log_republishes(republishes[0])
         self._set_timer()
         return Ready(note=f"publishing to {self._sink.name}, batches to confirm: {len(batches)}")
 
@@ -132,10 +138,23 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         except Failure as failure:
             log.error("%s; what was read before holds", failure)
 
-    def republish(self, why: str, videos: bytes = b"") -> None:
-        """Tell the client totals again. `why`: for the log. `videos`: GUIDs, packed; empty for all."""
-        self.effects.perform(self.rules.request_republish(why, videos, self._now_ms()))
+    def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
+        """Handle the request of a command. It is answered once it is stored."""
+        if len(self.rules.republishing.requests) >= REPUBLISHES_MAX:
+            text = f"{REPUBLISHES_MAX} requests to publish again wait already; try again later"
+            reply(calls.encode(calls.Answer(text, refused=True)))
+            return
+        self.republish("a command asked for it", calls.decode_call(request).videos, reply)
 
+    def republish(self, why: str, videos: bytes = b"", reply: Callable[[bytes], None] | None = None) -> None:
+        """Tell the client totals again. `why`: for the log. `videos`: GUIDs, packed; empty for all.
+
+        `reply`: called with the answer when the request is stored.
+        """
+        effects = self.rules.request_republish(why, videos, self._now_ms())
+        if reply is not None:
+            self._replies[self.rules.republishing.last_number] = reply
+        self.effects.perform(effects)
 
     async def terminate(self) -> None:
         """Give a slow reader of stdout some time, and close the store in order.
@@ -163,12 +182,32 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 self.host.spawn(delivery, partial(self._delivered, effect.batch))
 
     def _republish_stored(self, effect: StoreRepublish) -> None:
-        """Log that a request came, or that it is over."""
-        request = effect.request
+        """Log and answer a new request, and log one that is over."""
+        request, done = effect.request, effect.done
         if request is not None and request.place is not None and not request.place.batches:
-            log.info("republish %d of %s: %s", request.number, request.wanted, request.why)
-        for number in effect.over:
-            log.info("republish %d is over", number)
+            text = f"republish {request.number} of {request.wanted}"
+            log.info("%s: %s", text, request.why)
+            if (reply := self._replies.pop(request.number, None)) is not None:
+                reply(calls.encode(calls.Answer(text)))
+        if done is not None and done.place is not None:
+            place = done.place
+            log.info(
+                "republish %d is done: %d videos in %d batches", done.number, place.videos, place.batches
+            )
+        elif effect.over:
+            log.info("it replaces republish %s", ", ".join(map(str, effect.over)))
+
+    def _log_republishes(self, stored: list[Republish]) -> None:
+        """Log what becomes of the requests that an earlier dispatcher left."""
+        for request in stored:
+            begun = request.place is not None and request.place.batches > 0
+            place = request.begun(self.options.counters.shards).place
+            goes_on = "begins"
+            if begun and place is not None and place.batches:
+                goes_on = f"goes on after {place.videos} videos"
+            elif begun:
+                goes_on = "begins anew, because counters.shards has changed"
+            log.info("republish %d of %s %s: %s", request.number, request.wanted, goes_on, request.why)
 
     def _performed(self) -> None:
         self._set_timer()

@@ -28,6 +28,7 @@ COMMANDS = [
     "demo",
     "drill",
     "reshard",
+    "republish",
     "terminate",
     "restart",
 ]
@@ -39,6 +40,7 @@ OPTIONS = [
     "--signal",
     "--log-level",
     "--verify",
+    "--all",
     "--plays",
     "--seconds",
     "--deadline-s",

@@ -42,7 +42,7 @@ class Republishing:
         self.requests = [request.begun(shards) for request in stored]
         self._shards = shards
         self._batch_size_max = batch_size_max
-        self._last_number = last_number
+        self.last_number = last_number
         self._since_ms = 0  # when the request under way began, or its last attempt ended
 
     @property
@@ -55,8 +55,8 @@ class Republishing:
 
         `why`: for the log. `videos`: GUIDs, packed; empty for all.
         """
-        self._last_number += 1
-        added = Republish(self._last_number, why, videos).begun(self._shards)
+        self.last_number += 1
+        added = Republish(self.last_number, why, videos).begun(self._shards)
         over = () if videos else tuple(one.number for one in self.requests)
         if not videos:
             self.requests.clear()
@@ -138,7 +138,8 @@ class Republishing:
             return [StoreRepublish(None, totals, forget=key)] if key else []
         self.requests[0] = structs.replace(self.requests[0], place=place)
         if place.is_last:
-            return [StoreRepublish(None, totals, (self.requests.pop(0).number,), key)]
+            done = self.requests.pop(0)
+            return [StoreRepublish(None, totals, (done.number,), key, done)]
         return [StoreRepublish(self.requests[0], totals, forget=key)] if stores else []
 
     def _is_under_way(self, place: Place | None) -> TypeGuard[Place]:
