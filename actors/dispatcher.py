@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from .config import Settings
+from .config import Settings, SinkKind
 from .core import calls
 from .core.dispatcher.attempts import BACK_OFF_MS_MAX, Circuit, Outcome
 from .core.dispatcher.collecting import Effect
 from .core.dispatcher.effects import Deliver, Forget, Store, StoreRepublish
-from .core.dispatcher.outbox import Batch
+from .core.dispatcher.outbox import Batch, PublishTotals
 from .core.dispatcher.republish import Republish
 from .core.dispatcher.rules import DispatcherRules
 from .core.dispatcher.schedule import Rule
@@ -24,12 +24,15 @@ from .core.messages import DispatcherInbox
 from .core.shards import is_counter, shard_number
 from .core.stats import encode
 from .sinks import Delivery, Sink, open_sink
+from .sinks.client_totals import ask_totals
 from .store import open_outbox
+from .store.client_behind import videos_behind
 from .store.protocols import OutboxStore
 from .supervision.actor import Actor, Host, StartArgs
 from .supervision.effect_queue import EffectQueue
 from .supervision.loop import Timer
 from .supervision.protocol import Ready
+from .system.addresses import leads_to
 from .system.exits import Failure, WriteUnavailable
 from .system.logs import WriteOutage
 
@@ -54,6 +57,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         store_opener: Callable[[Settings], OutboxStore] = open_outbox,
         rules: type[DispatcherRules] = DispatcherRules,
         jitter: Callable[[], float] = random.random,
+        ask_client: Callable[[Settings], dict[bytes, int] | None] = ask_totals,
     ):
         super().__init__(start_args, host)
         self.rules: DispatcherRules
@@ -66,6 +70,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._openers = sink_opener, store_opener
         self._kind = rules
         self._jitter = jitter
+        self._ask_client = ask_client
         self._timer: Timer | None = None
         self._failing_since_ms: int | None = None
         self._reasons_told: set[str] = set()
@@ -81,6 +86,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._store = open_store(settings)
         batches, totals = self._store.load()
         republishes = self._store.load_republishes()
+        receiver = _receiver_of(settings, self._sink.name)
+        why = self._why_republish(totals, receiver)
         dispatch = settings.dispatch
         self.rules = self._kind(
             Rule(
@@ -94,12 +101,14 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             service=self._store.service,
             jitter=self._jitter,
             stored=batches,
-            totals=totals.published_to(self._sink.name),
+            totals=totals.published_to(self._sink.name, receiver),
             rate_max_per_s=settings.publish.rate_max_per_s,
             retry_after_max_ms=int(settings.publish.retry_after_max_s * 1000),
             republishes=republishes,
         )
         self._log_republishes(republishes[0])
+        if why:
+            self.republish(why)
         self._set_timer()
         return Ready(note=f"publishing to {self._sink.name}, batches to confirm: {len(batches)}")
 
@@ -196,6 +205,22 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             )
         elif effect.over:
             log.info("it replaces republish %s", ", ".join(map(str, effect.over)))
+
+    def _why_republish(self, totals: PublishTotals, receiver: str) -> str:
+        """Why the client has to be told everything again; "" if it has what was published.
+
+        `receiver`: who the client is now.
+        """
+        if totals.receiver not in ("", receiver):
+            return f"publishes went to {totals.receiver} before, and go to {receiver} now"
+        if self.start_args.incarnation > 1:
+            return ""
+        # No counter runs yet, so what the ledgers know as published was published before the client is asked.
+        has = self._ask_client(self.options)
+        behind = 0 if has is None else videos_behind(self.options.supervisor.state_dir, has)
+        if not behind:
+            return ""
+        return f"the client has less of {behind} videos than was published to it: it lost its store"
 
     def _log_republishes(self, stored: list[Republish]) -> None:
         """Log what becomes of the requests that an earlier dispatcher left."""
@@ -296,3 +321,10 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     def _now_ms(self) -> int:
         return self.host.monotonic_ms()
+
+
+def _receiver_of(settings: Settings, name: str) -> str:
+    """Who the client is. The reference client is known by its store, which is ours, and not by its port."""
+    publish, client = settings.publish, settings.client
+    own = publish.sink_kind is SinkKind.URL and client.enabled and leads_to(publish.url, client.address)
+    return "the reference client" if own else name

@@ -12,20 +12,18 @@ to the others, starts last and stops first.
     └── consumer
 """
 
-from urllib.parse import urlsplit
-
 from msgspec.structs import replace
 
 from .config import DEFAULT_URL, Settings, SinkKind
 from .core.shards import counter_of
 from .supervision.restarts import AutoShutdown, ChildSpec, Restart, Strategy, SupervisorSpec
+from .system.addresses import leads_to
 
 CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
 CLIENT = "client"
 NSQD = "nsqd"
 COUNTERS = "counters"
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def root_spec(settings: Settings) -> ChildSpec:
@@ -74,20 +72,13 @@ def _receiver(settings: Settings) -> str | None:
         return NSQD if settings.embedded else None
     if kind is SinkKind.URL and settings.client.enabled:
         url = settings.publish.url
-        return CLIENT if follows_client(url) or _leads_to(url, settings.client.address) else None
+        return CLIENT if follows_client(url) or leads_to(url, settings.client.address) else None
     return None
 
 
 def publishes_to_client(settings: Settings) -> bool:
     """Whether the reference client is the one that gets the publishes."""
     return _receiver(settings) == CLIENT
-
-
-def _leads_to(url: str, address: str) -> bool:
-    """Whether a URL leads to a listener of this machine at `address`, judged by their texts."""
-    parts, (host, _, port) = urlsplit(url), address.rpartition(":")
-    here = {*LOOPBACK, host.strip("[]").lower()}
-    return (parts.port or 80) == int(port) and parts.hostname in here
 
 
 def _receiver_spec(child_id: str, start: str, receiver: str | None, shutdown_ms: int) -> ChildSpec:

@@ -128,6 +128,7 @@ class PublishSection(Struct, frozen=True, kw_only=True):
     retry_after_max_s: Annotated[float, _number(0, 86_400, "s")] = 60.0
     gzip: Switch = True
     ca_file: FilePath = ""
+    totals_url: Annotated[str, _text('"" or "http://…" or "https://…"', r"^(https?://[^\s/]+\S*)?\Z")] = ""
     proxy: Annotated[str, _text('"environment", "" or "http://host:port"', PROXY)] = "environment"
 
     @property

@@ -47,8 +47,8 @@ class Route:
         self.tls: WatchedFiles[ssl.SSLContext | None] = WatchedFiles([], lambda: None)
         if scheme == "https":
             files = (publish.ca_file, publish.cert_file, publish.key_file)
-            self.tls = WatchedFiles(files, lambda: _tls(*files))
-        self._proxy = _proxy(publish.proxy, scheme, self._host, self._port)
+            self.tls = WatchedFiles(files, lambda: tls_context(*files))
+        self._proxy = proxy_of(publish.proxy, scheme, self._host, self._port)
         where = parts.netloc.rpartition("@")[2]
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.target = urllib.parse.quote(target, safe="/?:@!$&'()*+,;=%~-._[]")
@@ -107,7 +107,7 @@ class Route:
         return f"the proxy {without_password(self._proxy.geturl())}"
 
 
-def _tls(ca_file: str, cert_file: str, key_file: str) -> ssl.SSLContext:
+def tls_context(ca_file: str, cert_file: str = "", key_file: str = "") -> ssl.SSLContext:
     """A TLS context that trusts the system's authorities or a file's, and shows our certificate, if any.
 
     Raises `Failure`.
@@ -132,7 +132,7 @@ def _tls(ca_file: str, cert_file: str, key_file: str) -> ssl.SSLContext:
     return context
 
 
-def _proxy(setting: str, scheme: str, host: str, port: int) -> urllib.parse.SplitResult | None:
+def proxy_of(setting: str, scheme: str, host: str, port: int) -> urllib.parse.SplitResult | None:
     """The proxy for a host, or None. Raises `Failure` if the proxy is not an HTTP one."""
     url, named = setting, f"publish.proxy = {without_password(setting)!r}"
     if setting == "environment":

@@ -1,6 +1,7 @@
 """Totals that are published again, on real processes: asked for, after another client, through kills."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,57 @@ def test_the_reference_client_counts_a_republish_as_no_broken_promise(tmp_path):
         wait_caught_up(service, len(VIDEOS))
         assert service.report()["publishes"]["republish"] == 3
         assert promises_broken(service) == {}
+
+
+def test_another_client_is_told_everything_once_and_the_first_one_too_when_it_is_back(tmp_path):
+    with RecordingClient() as first, RecordingClient() as second:
+
+        def live(client, plays=len(VIDEOS)):
+            with open_service("embedded", tmp_path, f"publish.url={client.url}") as service:
+                service.start()
+                if plays != len(VIDEOS):
+                    play(service, VIDEOS[:1])
+                wait_caught_up(service, plays)
+                client.totals_now = ledger_totals(service)
+                log = service.log()
+                service.stop()
+            told = [one.publish for one in client.received]
+            client.received.clear()
+            return told, log
+
+        with open_service("embedded", tmp_path, f"publish.url={first.url}") as service:
+            service.start()
+            play(service)
+            wait_caught_up(service, len(VIDEOS))
+            service.stop()
+        first.received.clear()
+        told, log = live(second)
+        assert (len(republished(told)), totals_of(told)) == (3, second.totals_now)
+        assert f"publishes went to {first.url} before, and go to {second.url} now" in log
+        assert republished(live(second, len(VIDEOS) + 1)[0]) == []
+        told, _ = live(first, len(VIDEOS) + 2)
+        assert len(republished(told)) == 3
+        assert first.totals == first.totals_now
+        assert first.wrong == second.wrong == []
+
+
+def test_a_reference_client_that_lost_its_store_is_told_everything_and_another_port_changes_nothing(tmp_path):
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        play(service)
+        wait_caught_up(service, len(VIDEOS))
+        service.stop()
+        service.start()  # on another port
+        assert wait_caught_up(service, len(VIDEOS))["publishes"]["republish"] == 0
+        service.stop()
+        shutil.rmtree(service.state_dir / "client")
+        service.start()
+        assert wait_caught_up(service, len(VIDEOS))["publishes"]["republish"] == 3
+        assert service.totals() == ledger_totals(service)
+        assert "the client has less of 45 videos than was published to it" in service.log()
+        service.stop()
+        service.start()
+        assert wait_caught_up(service, len(VIDEOS))["publishes"]["republish"] == 3
 
 
 def test_a_stopped_service_takes_no_command(tmp_path):

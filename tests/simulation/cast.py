@@ -91,6 +91,7 @@ def _dispatcher(process: Process, start_args: StartArgs) -> WatchedDispatcher:
         lambda settings: parts.Outbox(process),
         watched_dispatching(world.machines.dispatching, waiting, sink, world.clock),
         Random(world.plan.luck).random,
+        lambda settings: None,
     )
     actor.waiting = waiting
     return actor

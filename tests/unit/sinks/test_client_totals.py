@@ -1,0 +1,100 @@
+"""The client is asked for its totals where it can be asked; whatever it answers, the service goes on."""
+
+import contextlib
+import http.server
+import json
+import logging
+import threading
+
+import pytest
+
+from actors.config import Settings
+from actors.config.sections import ClientSection, PublishSection
+from actors.sinks import client_totals
+from actors.sinks.client_totals import ask_totals, totals_url_of
+
+VIDEO = "00000000-0000-4000-8000-000000000001"
+
+
+def settings(client=True, **publish):
+    return Settings(publish=PublishSection(**publish), client=ClientSection(enabled=client))
+
+
+@contextlib.contextmanager
+def answering(body, code=200):
+    """The URL of a server that gives this answer."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/totals"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("changed", "url"),
+    [
+        ({}, "http://127.0.0.1:8080/totals"),
+        ({"url": "http://localhost:8080/plays"}, "http://127.0.0.1:8080/totals"),
+        ({"client": False}, ""),
+        ({"url": "http://elsewhere/plays"}, ""),
+        ({"url": "http://elsewhere/plays", "totals_url": "http://elsewhere/all"}, "http://elsewhere/all"),
+        ({"url": "", "nsq_topic": "totals"}, ""),
+        ({"url": "", "nsq_topic": "totals", "totals_url": "http://reader/all"}, "http://reader/all"),
+        ({"url": ""}, ""),
+    ],
+)
+def test_the_reference_client_is_asked_if_it_gets_the_publishes_and_another_at_its_url(changed, url):
+    assert totals_url_of(settings(**changed)) == url
+
+
+def test_a_client_that_can_not_be_asked_has_no_totals():
+    assert ask_totals(settings(url="")) is None
+
+
+def test_its_totals_are_those_that_it_answers():
+    with answering(json.dumps({VIDEO: 7}).encode()) as url:
+        assert ask_totals(settings(totals_url=url)) == {bytes.fromhex(VIDEO.replace("-", "")): 7}
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "why"),
+    [
+        (b"{}", 404, "HTTP 404 Not Found"),
+        (b"<html>", 200, "JSON is malformed"),
+        (b"\xff\xfe\xfd", 200, ""),
+        (b"[]", 200, "Expected `object`, got `array`"),
+        (json.dumps({VIDEO: 1.5}).encode(), 200, "Expected `int`, got `float`"),
+        (json.dumps({VIDEO: True}).encode(), 200, "Expected `int`, got `bool`"),
+        (b'{"no guid": 1}', 200, "not a GUID"),
+        (b"{" + b" " * 200 + b"}", 200, "more than 99 bytes"),
+        (b"[" * 90, 200, ""),
+    ],
+)
+def test_an_answer_that_is_none_is_said_and_the_service_goes_on(monkeypatch, caplog, body, code, why):
+    monkeypatch.setattr(client_totals, "TOTALS_BYTES_MAX", 99)
+    with answering(body, code) as url, caplog.at_level(logging.WARNING):
+        assert ask_totals(settings(totals_url=url)) is None
+    (record,) = caplog.records
+    assert f"{url}: the client can't be asked for its totals (" in record.message
+    assert why in record.message
+
+
+def test_a_client_that_is_away_is_said(caplog):
+    with answering(b"{}") as url:
+        pass
+    assert ask_totals(settings(totals_url=url)) is None
+    assert "nobody listens there" in caplog.text
