@@ -169,6 +169,11 @@ def _add_state(commands: _Commands) -> None:
         state.reshard,
         "divide the ledgers again after a change of counters.shards, while no service runs",
     )
+    commands.add(
+        "accept-topic",
+        state.accept_topic,
+        "count the plays of a changed nsq.topic in the same ledgers, while no service runs",
+    )
 
 
 def _add_audit(commands: _Commands) -> None:

@@ -13,6 +13,7 @@ by an empty one. This package does not know what the numbers mean.
     accounts.py   one shard's accounts: a journal of changes, and parts of the table
     ledger.py     one shard's ledger: accounts, seen ids and tallies
     outbox.py     the dispatcher's batches
+    topic.py      the topic whose plays a state counts
     totals.py     the totals of all shards, also while a service runs
 """
 
@@ -45,4 +46,6 @@ def open_ledger(settings: Settings, shard: int) -> LedgerStore:
 def open_outbox(settings: Settings) -> OutboxStore:
     """Open the dispatcher's batches, as the settings say. Raises `StoreFailure` if they can't be used."""
     counters = settings.counters
-    return SqliteOutboxStore(settings.supervisor.state_dir, counters.shards, counters.synchronous)
+    return SqliteOutboxStore(
+        settings.supervisor.state_dir, counters.shards, counters.synchronous, settings.nsq.topic
+    )

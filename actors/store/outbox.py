@@ -11,21 +11,26 @@ from ..core.dispatcher.outbox import Batch, PublishTotals
 from ..core.dispatcher.republish import Republish
 from .database import Database, check_facts, locked, open_read_only, refused
 from .folder import claim
+from .topic import TOPIC, check_topic
 
 
 class SqliteOutboxStore:
     """The dispatcher's batches. Raises `StoreFailure` if they can't be used."""
 
-    def __init__(self, state_dir: str, shards: int, synchronous: str):
+    def __init__(self, state_dir: str, shards: int, synchronous: str, topic: str = ""):
+        """`topic`: whose plays are counted; "" if that does not matter here."""
         ledgers = claim(state_dir, shards)
         path = ledgers.outbox(state_dir)
         with locked(path) as lock:
             with open_read_only(path) as connection:
                 check_facts(path, connection, ledgers.facts())
+                if topic:
+                    check_topic(path, connection, topic)
             self._database = Database(path, synchronous, lock)
         # An id of this state, so that a client never confuses our keys with those of an earlier state.
         with self._database.transaction() as connection:
             more = [("service", uuid.uuid4().hex), ("state", ledgers.state)]
+            more += [(TOPIC, topic)] if topic else []
             connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", more)
         self.service: str = self._database.query("SELECT value FROM meta WHERE key = 'service'")[0][0]
 

@@ -36,6 +36,7 @@ from .folder import RESHARDED, LedgerSet, find, make_files, sync, write
 from .ledger import WRITE_TALLIES, read_tallies
 from .mark import mark_path
 from .seen import INSERT, in_buckets, row_of
+from .topic import TOPIC
 from .verify import verify
 
 
@@ -152,9 +153,8 @@ def _copy_outbox(old: Path, new: Path) -> int:
         writer.executemany("INSERT INTO sqlite_sequence VALUES (?, ?)", numbers)
         totals = connection.execute("SELECT content FROM totals").fetchone()
         writer.execute("UPDATE totals SET content = ?", totals)
-        service = connection.execute("SELECT value FROM meta WHERE key = 'service'").fetchone()
-        if service is not None:
-            writer.execute("INSERT INTO meta VALUES ('service', ?)", service)
+        facts = connection.execute("SELECT * FROM meta WHERE key IN ('service', ?)", (TOPIC,)).fetchall()
+        writer.executemany("INSERT INTO meta VALUES (?, ?)", facts)
     return len(batches)
 
 

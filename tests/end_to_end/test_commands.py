@@ -52,7 +52,7 @@ from tests.support.services import (
     wait_status,
 )
 
-COMMANDS = ["run", "status", "kill", "config", "totals", "check", "stop", "demo", "republish"]
+COMMANDS = ["run", "status", "kill", "config", "totals", "check", "stop", "demo", "republish", "accept-topic"]
 CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 31)]
 

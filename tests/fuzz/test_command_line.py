@@ -29,6 +29,7 @@ COMMANDS = [
     "drill",
     "reshard",
     "republish",
+    "accept-topic",
     "terminate",
     "restart",
 ]

@@ -77,7 +77,7 @@ class Opened:
 def state_dir(tmp_path):
     """Two ledgers with videos in every stage of publishing, seen ids, dead letters, and a stored batch."""
     folder = str(tmp_path / "state")
-    outbox = SqliteOutboxStore(folder, 2, "NORMAL")
+    outbox = SqliteOutboxStore(folder, 2, "NORMAL", "plays")
     totals = PublishTotals(realtime=4, failed=1, client="http://a", publish_time=PublishTime(5))
     outbox.store(BATCH, totals)
     outbox.store_republish(Republish(1, "asked for", VIDEOS[0], Place(1, 2, 1, 7, 20, 1)), totals)
@@ -112,7 +112,7 @@ def whole(state_dir, shards):
         numbers = (found.counted, found.redelivered, found.dead_lettered)
         tallies = [a + b for a, b in zip(tallies, numbers, strict=True)]
         opened.close()
-    outbox = SqliteOutboxStore(state_dir, shards, "NORMAL")
+    outbox = SqliteOutboxStore(state_dir, shards, "NORMAL", "plays")
     batches = outbox.load(), outbox.load_republishes()
     outbox.close()
     return accounts, tallies, batches, outbox.service
