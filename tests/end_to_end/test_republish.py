@@ -1,10 +1,13 @@
 """Totals that are published again, on real processes: asked for, after another client, through kills."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -13,6 +16,7 @@ from tests.support.patience import PATIENCE_S
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
     PATIENT,
+    facts_of,
     ledger_totals,
     open_service,
     promises_broken,
@@ -184,6 +188,37 @@ def test_a_reference_client_that_lost_its_store_is_told_everything_and_another_p
         service.stop()
         service.start()
         assert wait_caught_up(service, len(VIDEOS))["publishes"]["republish"] == 3
+
+
+def post(service, body, **headers):
+    """POST /republish to admin. Returns the status and the answer."""
+    request = urllib.request.Request(
+        f"http://{facts_of(service)['admin_address']}/republish", body, headers, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_admin_takes_a_republish_only_with_its_header_and_says_what_it_expects(tmp_path):
+    header = {"X-Playtally-Action": "republish"}
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        assert post(service, b'{"all": true}')[0] == 403
+        both = json.dumps({"all": True, "videos": VIDEOS[:1]}).encode()
+        for body in (b"", b"{}", b"[]", b'{"videos": ["x"]}', b'{"all": 1}', b'{"x": 1}', both):
+            status, answer = post(service, body, **header)
+            assert (status, 'expected {"all": true} or' in answer["error"]) == (400, True), body
+        assert post(service, b'{"all": true}', **header) == (200, {"done": "republish 1 of all videos"})
+        pids = {one["id"]: one["pid"] for one in service.status()["children"]}
+        os.kill(pids["dispatcher"], signal.SIGSTOP)
+        try:
+            assert post(service, b'{"all": true}', **header)[0] == 503
+        finally:
+            os.kill(pids["dispatcher"], signal.SIGCONT)
 
 
 def test_a_stopped_service_takes_no_command(tmp_path):
