@@ -42,7 +42,7 @@ FOUND_BY = {
     "TakesTwentyOne": (9,),
     "CallsStepsOverdue": (11,),
     "DeadlineFromReceipt": (36,),
-    "HotFirst": (9,),
+    "HotFirst": (91,),
 }
 
 
