@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from .config import Settings
+from .config import Settings, SinkKind
+from .core import calls
 from .core.dispatcher.attempts import BACK_OFF_MS_MAX, Circuit, Outcome
-from .core.dispatcher.effects import Deliver, Forget, Store
-from .core.dispatcher.outbox import Batch
-from .core.dispatcher.rules import DispatcherRules, Effect
+from .core.dispatcher.collecting import Effect
+from .core.dispatcher.effects import Deliver, Forget, Store, StoreRepublish
+from .core.dispatcher.outbox import Batch, PublishTotals
+from .core.dispatcher.republish import Republish
+from .core.dispatcher.rules import DispatcherRules
 from .core.dispatcher.schedule import Rule
 from .core.effects import Send, is_for
 from .core.messages import DispatcherInbox
@@ -24,16 +27,19 @@ from .sinks import Delivery, Sink, open_sink
 from .sinks.client_totals import ask_totals
 from .store import open_outbox
 from .store.client_ahead import check_client
+from .store.client_behind import videos_behind
 from .store.protocols import OutboxStore
 from .supervision.actor import Actor, Host, StartArgs
 from .supervision.effect_queue import EffectQueue
 from .supervision.loop import Timer
 from .supervision.protocol import Ready
+from .system.addresses import leads_to
 from .system.exits import Failure, WriteUnavailable
 from .system.logs import WriteOutage
 
 log = logging.getLogger(__name__)
 
+REPUBLISHES_MAX = 100  # requests that wait
 REASONS_TOLD_MAX = 10  # different reasons logged in one outage
 FLUSH_SHARE = 0.5  # of the time that a child has to end
 RATE_SHARE = 0.5  # of the time that a drain has: the drain waits no longer for the rate limit
@@ -71,6 +77,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._reasons_told: set[str] = set()
         self._notice_told = False
         self._draining = False
+        self._replies: dict[int, Callable[[bytes], None]] = {}  # by republish that is not stored yet
 
     async def init(self) -> Ready:
         """Read the stored batches."""
@@ -78,9 +85,11 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         open_sink, open_store = self._openers
         self._sink = open_sink(settings)
         self._store = open_store(settings)
-        if self.start_args.incarnation == 1:
-            self._compare_with_client()
+        has = self._client_has()
         batches, totals = self._store.load()
+        republishes = self._store.load_republishes()
+        receiver = _receiver_of(settings, self._sink.name)
+        why = self._why_republish(totals, receiver, has)
         dispatch = settings.dispatch
         self.rules = self._kind(
             Rule(
@@ -94,10 +103,14 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             service=self._store.service,
             jitter=self._jitter,
             stored=batches,
-            totals=totals.published_to(self._sink.name),
+            totals=totals.published_to(self._sink.name, receiver),
             rate_max_per_s=settings.publish.rate_max_per_s,
             retry_after_max_ms=int(settings.publish.retry_after_max_s * 1000),
+            republishes=republishes,
         )
+        self._log_republishes(republishes[0])
+        if why:
+            self.republish(why)
         self._set_timer()
         return Ready(note=f"publishing to {self._sink.name}, batches to confirm: {len(batches)}")
 
@@ -136,6 +149,24 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         except Failure as failure:
             log.error("%s; what was read before holds", failure)
 
+    def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
+        """Handle the request of a command. It is answered once it is stored."""
+        if len(self.rules.republishing.requests) >= REPUBLISHES_MAX:
+            text = f"{REPUBLISHES_MAX} requests to publish again wait already; try again later"
+            reply(calls.encode(calls.Answer(text, refused=True)))
+            return
+        self.republish("a command asked for it", calls.decode_call(request).videos, reply)
+
+    def republish(self, why: str, videos: bytes = b"", reply: Callable[[bytes], None] | None = None) -> None:
+        """Tell the client totals again. `why`: for the log. `videos`: GUIDs, packed; empty for all.
+
+        `reply`: called with the answer when the request is stored.
+        """
+        effects = self.rules.request_republish(why, videos, self._now_ms())
+        if reply is not None:
+            self._replies[self.rules.republishing.last_number] = reply
+        self.effects.perform(effects)
+
     async def terminate(self) -> None:
         """Give a slow reader of stdout some time, and close the store in order.
 
@@ -145,11 +176,17 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._sink.close()
         self._store.close()
 
-    def _compare_with_client(self) -> None:
-        """Ask the client for its totals, if it can be asked. Raises `StoreFailure` if it has greater ones."""
-        totals = self._ask_client(self.options)
-        if totals is not None:
-            check_client(self.options.supervisor.state_dir, self._sink.name, totals)
+    def _client_has(self) -> dict[bytes, int] | None:
+        """The client's totals at the first start, if it can be asked. Raises `StoreFailure` if one is greater
+        than in the ledgers.
+        """
+        if self.start_args.incarnation > 1:
+            return None
+        # No counter runs yet, so what the ledgers know as published was published before the client is asked.
+        has = self._ask_client(self.options)
+        if has is not None:
+            check_client(self.options.supervisor.state_dir, self._sink.name, has)
+        return has
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -157,12 +194,55 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 self.host.send(effect.peer, effect.message)
             case Store():
                 self._store.store(effect.batch, effect.totals)
+            case StoreRepublish():
+                self._store.store_republish(effect.request, effect.totals, effect.over, effect.forget)
+                self._republish_stored(effect)
             case Forget():
                 self._store.forget(effect.key)
             case Deliver():
                 held_up_ms = self.rules.departs(effect.batch.key, self._now_ms())
                 delivery = self._sink.deliver(effect.batch, held_up_ms)
                 self.host.spawn(delivery, partial(self._delivered, effect.batch))
+
+    def _republish_stored(self, effect: StoreRepublish) -> None:
+        """Log and answer a new request, and log one that is over."""
+        request, done = effect.request, effect.done
+        if request is not None and request.place is not None and not request.place.batches:
+            text = f"republish {request.number} of {request.wanted}"
+            log.info("%s: %s", text, request.why)
+            if (reply := self._replies.pop(request.number, None)) is not None:
+                reply(calls.encode(calls.Answer(text)))
+        if done is not None and done.place is not None:
+            place = done.place
+            log.info(
+                "republish %d is done: %d videos in %d batches", done.number, place.videos, place.batches
+            )
+        elif effect.over:
+            log.info("it replaces republish %s", ", ".join(map(str, effect.over)))
+
+    def _why_republish(self, totals: PublishTotals, receiver: str, has: dict[bytes, int] | None) -> str:
+        """Why the client has to be told everything again; "" if it has what was published.
+
+        `receiver`: who the client is now. `has`: its totals; None if it was not asked.
+        """
+        if totals.receiver not in ("", receiver):
+            return f"publishes went to {totals.receiver} before, and go to {receiver} now"
+        behind = 0 if has is None else videos_behind(self.options.supervisor.state_dir, has)
+        if not behind:
+            return ""
+        return f"the client has less of {behind} videos than was published to it: it lost its store"
+
+    def _log_republishes(self, stored: list[Republish]) -> None:
+        """Log what becomes of the requests that an earlier dispatcher left."""
+        for request in stored:
+            begun = request.place is not None and request.place.batches > 0
+            place = request.begun(self.options.counters.shards).place
+            goes_on = "begins"
+            if begun and place is not None and place.batches:
+                goes_on = f"goes on after {place.videos} videos"
+            elif begun:
+                goes_on = "begins anew, because counters.shards has changed"
+            log.info("republish %d of %s %s: %s", request.number, request.wanted, goes_on, request.why)
 
     def _performed(self) -> None:
         self._set_timer()
@@ -173,7 +253,12 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self.host.say_resumed()
         before = self.rules.attempts.circuit
         effects = self.rules.delivered(
-            batch.key, delivery.outcome, self._now_ms(), delivery.retry_after_ms, delivery.rejected
+            batch.key,
+            delivery.outcome,
+            self._now_ms(),
+            delivery.retry_after_ms,
+            delivery.rejected,
+            delivery.server_error,
         )
         self._report(batch, delivery, before)
         self.effects.perform(effects)
@@ -246,3 +331,10 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     def _now_ms(self) -> int:
         return self.host.monotonic_ms()
+
+
+def _receiver_of(settings: Settings, name: str) -> str:
+    """Who the client is. The reference client is known by its store, which is ours, and not by its port."""
+    publish, client = settings.publish, settings.client
+    own = publish.sink_kind is SinkKind.URL and client.enabled and leads_to(publish.url, client.address)
+    return "the reference client" if own else name

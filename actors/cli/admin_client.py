@@ -10,6 +10,7 @@ import urllib.request
 from typing import Any
 
 from ..config import Settings
+from ..core import guids
 from ..system import runfile
 from ..system.direct_http import open_directly
 from ..system.exits import Failure
@@ -43,11 +44,19 @@ def status(settings: Settings) -> dict[str, Any]:
 
 def act(settings: Settings, child_id: str, action: str) -> str:
     """Have a child's supervisor "terminate" or "restart" it. Returns what was done, in words."""
+    return _post(settings, f"children/{child_id}/{action}", action)
+
+
+def republish(settings: Settings, videos: list[bytes]) -> str:
+    """Have the dispatcher publish totals again: of these videos, or of all. Returns what begins, in words."""
+    body = {"videos": [guids.text(video) for video in videos]} if videos else {"all": True}
+    return _post(settings, "republish", "republish", json.dumps(body).encode())
+
+
+def _post(settings: Settings, path: str, action: str, body: bytes = b"") -> str:
     address = facts_of_service(settings)["admin_address"]
     request = urllib.request.Request(
-        f"http://{address}/children/{child_id}/{action}",
-        method="POST",
-        headers={"X-Playtally-Action": action},
+        f"http://{address}/{path}", body, method="POST", headers={"X-Playtally-Action": action}
     )
     try:
         with open_directly(request, ACTION_TIMEOUT_S) as answer:

@@ -5,6 +5,8 @@ import math
 import signal
 from collections.abc import Callable
 
+from ..core import guids
+
 
 def signal_named(name: str) -> signal.Signals:
     """Return the signal that `name` means: a signal's name, with or without SIG, or its number."""
@@ -22,6 +24,15 @@ def whole(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, 0 to 999999999")
     return int(text)
+
+
+def video(text: str) -> bytes:
+    """Return the 16 bytes of a video's GUID."""
+    try:
+        return guids.parse(text)
+    except ValueError:
+        found = f"{text!r} is not a GUID, expected a video as 8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3e"
+        raise argparse.ArgumentTypeError(found) from None
 
 
 def positive(text: str) -> float:

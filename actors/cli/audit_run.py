@@ -152,7 +152,7 @@ def examine(
         times_recorded=replay.timed,
         bound=bound,
         bound_linger_ms=linger_ms,
-        ratio=round(publishes / bound, 4) if bound else None,
+        ratio=round((publishes - statistics.publishes[Trigger.REPUBLISH]) / bound, 4) if bound else None,
         one_a_play=played,
         plain_timer=statistics.timer.publishes(promises) if plays is None else timer_publishes(plays, mode),
         deadline_s=promises.deadline_s,
@@ -225,6 +225,9 @@ def _add_totals(replay: _Replay, publish: Publish, now: int, offered: int, promi
         before = replay.totals.setdefault(entry.video_id, [])
         last = before[-1].total if before else 0
         if entry.plays <= last:
+            continue
+        if publish.trigger is Trigger.REPUBLISH:  # it demands nothing: the client had the total before
+            before.append(_Total(entry.plays, now, offered, True))
             continue
         # The oldest play that a total adds is number `last + 1`. But a recording may begin after a video's
         # first plays were published. Then the first recorded total did not add play 1. So if it is

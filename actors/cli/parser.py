@@ -42,6 +42,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add_audit(commands)
     commands.add("stop", running.stop, "stop the service: publish what is pending, then end")
     _add_actions(commands)
+    _add_republish(commands)
     _add_drill(commands)
     _add_demo(commands)
     return parser
@@ -136,6 +137,16 @@ def _add_actions(commands: _Commands) -> None:
         command.add_argument("child", metavar="CHILD", help=CHILD_HELP)
 
 
+def _add_republish(commands: _Commands) -> None:
+    text = "have the running service tell the client totals again"
+    command = commands.add("republish", _run_of("republish"), text)
+    command.add_argument("--all", action="store_true", help="of every video")
+    command.add_argument(
+        "videos", metavar="VIDEO", nargs="*", type=argument_types.video, help="a GUID: of this video"
+    )
+    command.set_defaults(usage_error=command.error)
+
+
 def _add_config(commands: _Commands) -> None:
     shown = commands.add(
         "config", configuration.show, "every setting in force, and where it came from", _json_option()
@@ -164,6 +175,11 @@ def _add_state(commands: _Commands) -> None:
     text = "put a backup in the place of the state, while no service runs"
     restored = commands.add("restore", backup.restore, text)
     restored.add_argument("folder", metavar="DIR", help="the folder of the backup")
+    commands.add(
+        "accept-topic",
+        state.accept_topic,
+        "count the plays of a changed nsq.topic in the same ledgers, while no service runs",
+    )
 
 
 def _add_audit(commands: _Commands) -> None:

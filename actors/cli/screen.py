@@ -104,7 +104,8 @@ def _status(status: dict[str, Any], columns: int) -> Group:
     supervisors = {one["id"]: one for one in status["supervisors"]}
     _add_branches(table, supervisors["root"], supervisors, children, "")
     plays, publishes = status["plays"], status["publishes"]
-    triggers = ", ".join(f"{publishes[name]:,} {name}" for name in Trigger)
+    shown = [name for name in Trigger if publishes[name] or name is not Trigger.REPUBLISH]
+    triggers = ", ".join(f"{publishes[name]:,} {name}" for name in shown)
     lines = [
         "",
         (

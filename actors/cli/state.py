@@ -1,4 +1,4 @@
-"""Commands about the ledgers in the state folder: totals, reshard."""
+"""Commands about the ledgers in the state folder: totals, reshard, accept-topic."""
 
 import argparse
 import json
@@ -44,6 +44,20 @@ def reshard(settings: Settings, options: argparse.Namespace) -> int:
             f"{done.shards}; each knows all {done.ids} message ids; batches to confirm: {done.batches}",
             file=sys.stderr,
         )
+    return EXIT_DONE
+
+
+def accept_topic(settings: Settings, options: argparse.Namespace) -> int:
+    """Have the ledgers count the plays of the topic in the settings."""
+    from ..store.topic import accept_topic
+
+    topic = settings.nsq.topic
+    before = accept_topic(settings.supervisor.state_dir, topic)
+    if before == topic:
+        print(f"the ledgers count the plays of nsq.topic = {topic!r} already: nothing to do", file=sys.stderr)
+    else:
+        had = "" if before is None else f"; they have those of {before!r}, and both add up"
+        print(f"the ledgers count the plays of nsq.topic = {topic!r} from now on{had}", file=sys.stderr)
     return EXIT_DONE
 
 

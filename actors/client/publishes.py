@@ -9,7 +9,7 @@ import re
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ..core.client.promises import Publish, PublishedVideo
 from ..core.triggers import Trigger
@@ -41,7 +41,7 @@ _EXPECTED = {
 class _VideoMember(Struct, frozen=True):
     video_id: Annotated[str, Meta(pattern=_GUID)]
     plays: Annotated[int, Meta(ge=0, le=PLAYS_MAX)]
-    arrived_at_ns: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    arrived_at_ns: Annotated[int, Meta(ge=0, le=2**63 - 1)] | UnsetType = UNSET  # only in a republish
     overdue: bool = False
 
 
@@ -85,10 +85,14 @@ def parse(body: bytes, *, content_type: str, idempotency_key: str | None) -> Pub
             f'the same as "batch", {publish.batch!r}',
             f"is {idempotency_key[:200]!r}",
         )
-    entries = (
-        PublishedVideo(one.video_id.lower(), one.plays, one.arrived_at_ns, one.overdue)
-        for one in publish.videos
-    )
+    again = publish.trigger is Trigger.REPUBLISH
+    entries = []
+    for place, one in enumerate(publish.videos):
+        arrived_at_ns = 0 if again else one.arrived_at_ns
+        if arrived_at_ns is UNSET:
+            field = f"videos[{place}].arrived_at_ns"
+            raise MalformedPublish(field, _EXPECTED["arrived_at_ns"], "is missing")
+        entries.append(PublishedVideo(one.video_id.lower(), one.plays, arrived_at_ns, one.overdue))
     return Publish(publish.batch, publish.trigger, tuple(entries))
 
 

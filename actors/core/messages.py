@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+NO_ROW = -1
+
 
 class Plays(Struct, frozen=True, array_like=True, tag="plays"):
     """Consumer to counter: plays of that counter's videos, from one read of one nsqd.
@@ -83,6 +85,31 @@ class Collected(Struct, frozen=True, array_like=True, tag="collected"):
     commits: int = 0
 
 
+class CollectPublished(Struct, frozen=True, array_like=True, tag="collect_published"):
+    """Dispatcher to counter: send totals that the client had, to be published again.
+
+    `videos`: of these; empty: of the videos from row `row` of the ledger on, at most `videos_max`.
+    """
+
+    number: int
+    videos_max: int
+    row: int
+    videos: bytes = b""
+
+
+class CollectedPublished(Struct, frozen=True, array_like=True, tag="collected_published"):
+    """Counter to dispatcher: the answer to `CollectPublished`, without videos that were never published.
+
+    `totals`: the last ones that the client confirmed. `next_row`: where to go on; `NO_ROW` after the last
+    row.
+    """
+
+    number: int
+    videos: bytes
+    totals: bytes
+    next_row: int
+
+
 class Published(Struct, frozen=True, array_like=True, tag="published"):
     """Dispatcher to counter: the client has accepted these totals.
 
@@ -110,6 +137,6 @@ class Recall(Struct, frozen=True, array_like=True, tag="recall"):
 
 
 ConsumerInbox: TypeAlias = Counted
-CounterInbox: TypeAlias = Plays | Rejected | Collect | Published | Recall
-DispatcherInbox: TypeAlias = Pending | Collected | Recorded
+CounterInbox: TypeAlias = Plays | Rejected | Collect | CollectPublished | Published | Recall
+DispatcherInbox: TypeAlias = Pending | Collected | CollectedPublished | Recorded
 Message: TypeAlias = ConsumerInbox | CounterInbox | DispatcherInbox

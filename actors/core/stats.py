@@ -55,6 +55,7 @@ class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
     """The dispatcher: publishes since the state began, by trigger; pending videos, and batches in flight.
 
     `circuit`: the state of the circuit breaker (`attempts.Circuit`). `failures`: failed attempts in a row.
+    `republishing`: requests to publish totals again that are not done.
     """
 
     realtime: int
@@ -70,6 +71,8 @@ class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
     in_flight: int
     circuit: str
     failures: int
+    republish: int = 0
+    republishing: int = 0
 
 
 Stats: TypeAlias = ConsumerStats | CounterStats | DispatcherStats

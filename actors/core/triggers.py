@@ -10,3 +10,4 @@ class Trigger(StrEnum):
     DEADLINE = "deadline"  # the oldest unpublished play had to be published now
     OVERDUE = "overdue"  # plays were past their deadline when they were received
     DRAIN = "drain"  # the service is being stopped
+    REPUBLISH = "republish"  # totals that the client had are published again, as somebody asked for

@@ -1,25 +1,31 @@
-"""The service's own HTTP: /status, /metrics, OTP's functions on children, and the probes of `health.py`.
+"""The service's own HTTP: /status, /metrics, OTP's functions on children, the probes of `health.py`, and
+/republish, by which the dispatcher tells the client totals again.
 
 /status and /metrics are made from a fresh look; `status.py` adds it up. There is no authentication, so the
 address is a loopback one by default, and a request that changes something needs a header that no other web
 page can send.
 """
 
+import msgspec
 import tornado.web
+from msgspec import Struct
 
+from ..core import calls, guids
 from ..supervision.restarts import SpecError
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed
 from ..system.http_server import BoundedHTTPServer, OwnHandler
+from ..tree import DISPATCHER
 from . import health
 from .metrics import metrics
 from .status import ServiceView, status
 
 ACTION_HEADER = "X-Playtally-Action"
-# No request here has a body, and the supervisor must not keep an upload.
+# Only a republish has a body, with its videos, and the supervisor must not keep an upload.
 BODY_BYTES_MAX = 16 * 1024
 HEADER_BYTES_MAX = 16 * 1024
 BODY_TIMEOUT_S = 10
+CALL_TIMEOUT_S = 10
 IDLE_CONNECTION_TIMEOUT_S = 300
 PATHS = "/status, /metrics, /healthz, /readyz or /livez"
 
@@ -32,6 +38,7 @@ def server(service: ServiceView) -> BoundedHTTPServer:
             (r"/status", _Status, arguments),
             (r"/metrics", _Metrics, arguments),
             *health.routes(service),
+            (r"/republish", _Republish, arguments),
             (r"/children/([a-z0-9-]+)/(terminate|restart|delete)", _Action, arguments),
         ],
         default_handler_class=_NotFound,
@@ -48,6 +55,10 @@ def server(service: ServiceView) -> BoundedHTTPServer:
 class _Handler(OwnHandler):
     def initialize(self, service: ServiceView) -> None:
         self.service = service
+
+    def _refuse(self, code: int, why: str) -> None:
+        self.set_status(code)
+        self.write({"error": why})
 
 
 class _Status(_Handler):
@@ -77,10 +88,6 @@ class _Action(_Handler):
             except (SpecError, StartFailed) as error:
                 self._refuse(409, str(error))
 
-    def _refuse(self, code: int, why: str) -> None:
-        self.set_status(code)
-        self.write({"error": why})
-
 
 async def _act(supervisor: Supervisor, action: str, child_id: str) -> None:
     match action:
@@ -90,6 +97,39 @@ async def _act(supervisor: Supervisor, action: str, child_id: str) -> None:
             await supervisor.restart_child(child_id)
         case "delete":
             supervisor.delete_child(child_id)
+
+
+class _RepublishBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a republish is asked for with: either all, or some videos."""
+
+    all: bool = False
+    videos: list[str] = []
+
+
+class _Republish(_Handler):
+    async def post(self) -> None:
+        if self.request.headers.get(ACTION_HEADER) != "republish":
+            self._refuse(403, f"expected the header {ACTION_HEADER}: republish")
+            return
+        try:
+            body = msgspec.json.decode(self.request.body, type=_RepublishBody)
+            videos = b"".join(dict.fromkeys(map(guids.parse, body.videos)))
+            if body.all is bool(videos):
+                raise ValueError("it names neither or both")
+        except ValueError as error:
+            self._refuse(400, f'{error}; expected {{"all": true}} or {{"videos": ["<GUID>", …]}}')
+            return
+        workers = [one for one in self.service.application.workers() if one.spec.id == DISPATCHER]
+        request = calls.encode(calls.RepublishCall(videos))
+        answers = [await one.call(request, CALL_TIMEOUT_S) for one in workers]
+        if not answers or answers[0] is None:
+            self._refuse(503, "the dispatcher did not answer; the log says whether the republish began")
+            return
+        answer = calls.decode_answer(answers[0])
+        if answer.refused:
+            self._refuse(409, answer.text)
+        else:
+            self.write({"done": answer.text})
 
 
 class _NotFound(OwnHandler):

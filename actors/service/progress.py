@@ -97,6 +97,8 @@ def _ours(look: Look) -> list[str]:
         found.append(f"{pending:,} {'video' if pending == 1 else 'videos'} to publish")
     if not found and any(one.in_flight for one in stats if isinstance(one, DispatcherStats)):
         found.append("a batch is being confirmed")
+    if any(one.republishing for one in stats if isinstance(one, DispatcherStats)):
+        found.append("totals are published again")
     return found
 
 

@@ -10,8 +10,6 @@ from typing import NamedTuple
 from ..core.dispatcher.attempts import Outcome
 from .delivery import Delivery
 
-# Answers of a proxy that does not know whether the client behind it took the batch.
-UNKNOWN_STATUSES = {408, 502, 504}
 # 4xx that mean "not now". All others mean that the request itself is wrong.
 PASSING_STATUSES = {408, 425, 429}
 RETRY_AFTER_S_MAX = 10**9  # a longer pause is a mistake; publish.retry_after_max_s limits the pause further
@@ -46,9 +44,10 @@ def judge(answer: Answer) -> Delivery:
         told += f" (to {leads}); redirects are not followed: set publish.url to where it leads"
     elif line := first_line(answer.body):
         told += f": {line}"
-    outcome = Outcome.UNKNOWN if answer.status in UNKNOWN_STATUSES else Outcome.REFUSED
+    # An answer means that the batch was not taken, a proxy's 502 or 504 too: only no answer is unknown.
     rejected = 400 <= answer.status < 500 and answer.status not in PASSING_STATUSES
-    return Delivery(outcome, told, _retry_after_ms(answer.headers), rejected)
+    pause_ms, server_error = _retry_after_ms(answer.headers), answer.status >= 500
+    return Delivery(Outcome.REFUSED, told, pause_ms, rejected, server_error=server_error)
 
 
 def _page_notice(answer: Answer, told: str) -> str:

@@ -13,7 +13,8 @@ class Delivery(NamedTuple):
     """The result of one attempt: the outcome, why it failed, and the pause that the client asked for in ms.
 
     `rejected`: the client said that the request itself is wrong, so another attempt may not help.
-    `notice`: something to look into, although the batch was accepted.
+    `notice`: something to look into, although the batch was accepted. `server_error`: the client answered
+    with a 5xx. It may keep that answer under the batch's key.
     """
 
     outcome: Outcome
@@ -21,6 +22,7 @@ class Delivery(NamedTuple):
     retry_after_ms: int | None = None
     rejected: bool = False
     notice: str = ""
+    server_error: bool = False
 
 
 class Sink:

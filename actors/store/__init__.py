@@ -18,6 +18,7 @@ by an empty one. This package does not know what the numbers mean.
     client_ahead.py    whether all of a state is older than the client's totals
     backup.py     a copy of all stores as of one moment
     restore.py    a copy in the place of the state
+    topic.py      the topic whose plays a state counts
     totals.py     the totals of all shards, also while a service runs
 """
 
@@ -50,4 +51,6 @@ def open_ledger(settings: Settings, shard: int) -> LedgerStore:
 def open_outbox(settings: Settings) -> OutboxStore:
     """Open the dispatcher's batches, as the settings say. Raises `StoreFailure` if they can't be used."""
     counters = settings.counters
-    return SqliteOutboxStore(settings.supervisor.state_dir, counters.shards, counters.synchronous)
+    return SqliteOutboxStore(
+        settings.supervisor.state_dir, counters.shards, counters.synchronous, settings.nsq.topic
+    )

@@ -35,6 +35,7 @@ OUTBOX_SCHEMA = """
 CREATE TABLE batches (key TEXT PRIMARY KEY, content BLOB);
 CREATE TABLE totals (content BLOB);
 INSERT INTO totals VALUES (NULL);
+CREATE TABLE republishes (number INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB);
 """
 
 

@@ -6,7 +6,8 @@ step reads and writes is therefore spelled out in it.
 
     3  the first that is still read
     4  seen messages have stamps; a ledger has a clock, and counts message ids that were given again
-    5  a ledger knows how many stores the dispatcher has made
+    5  the dispatcher's store has requests to publish totals again; a ledger knows how many stores the
+       dispatcher has made
 """
 
 import sqlite3
@@ -72,7 +73,11 @@ def _from_3(connection: sqlite3.Connection) -> None:
 
 
 def _from_4(connection: sqlite3.Connection) -> None:
-    """A ledger knows of no store of the dispatcher yet."""
+    """The dispatcher's store gets a table of requests to publish totals again, a ledger a number of stores."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone():
+        connection.execute(
+            "CREATE TABLE republishes (number INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB)"
+        )
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tallies'").fetchone():
         connection.execute("ALTER TABLE tallies ADD COLUMN stores INTEGER DEFAULT 0")
 

@@ -1,4 +1,6 @@
-"""The dispatcher's store on disk: the batches that some ledger has not recorded yet, and publish totals."""
+"""The dispatcher's store on disk: the batches that some ledger has not recorded yet, publish totals, and
+requests to publish totals again.
+"""
 
 import sqlite3
 import uuid
@@ -7,30 +9,36 @@ from pathlib import Path
 import msgspec
 
 from ..core.dispatcher.outbox import Batch, PublishTotals
+from ..core.dispatcher.republish import Republish
 from .database import Database, check_facts, locked, open_read_only, refused
 from .folder import claim
 from .ledger import check_commits
 from .mark import Mark
 from .older import agreed, check_ages
 from .publish_totals import read_totals, write_totals
+from .topic import TOPIC, check_topic
 
 
 class SqliteOutboxStore:
     """The dispatcher's batches. Raises `StoreFailure` if they can't be used."""
 
-    def __init__(self, state_dir: str, shards: int, synchronous: str):
+    def __init__(self, state_dir: str, shards: int, synchronous: str, topic: str = ""):
+        """`topic`: whose plays are counted; "" if that does not matter here."""
         ledgers = claim(state_dir, shards)
         path = ledgers.outbox(state_dir)
         with locked(path) as lock:
             with open_read_only(path) as connection:
                 check_facts(path, connection, ledgers.facts())
                 totals = _totals(path, connection)
+                if topic:
+                    check_topic(path, connection, topic)
             check_commits(path, totals.stores, synchronous, "publishes that the client may have")
             older = check_ages(state_dir, ledgers, range(shards), synchronous)
             self._database = Database(path, synchronous, lock)
         # An id of this state, so that a client never confuses our keys with those of an earlier state.
         with self._database.transaction() as connection:
             more = [("service", uuid.uuid4().hex), ("state", ledgers.state)]
+            more += [(TOPIC, topic)] if topic else []
             connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", more)
             if older:
                 write_totals(connection, agreed(totals, older))
@@ -63,6 +71,31 @@ class SqliteOutboxStore:
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM batches WHERE key = ?", (key,))
 
+    def load_republishes(self) -> tuple[list[Republish], int]:
+        """The requests to publish totals again, and the greatest number that one ever had."""
+        rows = self._database.query("SELECT number, content FROM republishes ORDER BY number")
+        last = self._database.query("SELECT seq FROM sqlite_sequence WHERE name = 'republishes'")
+        try:
+            requests = [msgspec.msgpack.decode(content, type=Republish) for _, content in rows]
+            return [
+                msgspec.structs.replace(request, number=number)
+                for request, (number, _) in zip(requests, rows, strict=True)
+            ], last[0][0] if last else 0
+        except (TypeError, ValueError) as error:
+            raise refused(self._database.path, error) from error
+
+    def store_republish(
+        self, request: Republish | None, totals: PublishTotals, over: tuple[int, ...] = (), forget: str = ""
+    ) -> None:
+        """Write a request and the totals, delete others. Raises `WriteUnavailable`, `StoreFailure`."""
+        with self._database.transaction() as connection:
+            if request is not None:
+                row = request.number, msgspec.msgpack.encode(request)
+                connection.execute("INSERT OR REPLACE INTO republishes VALUES (?, ?)", row)
+            connection.executemany("DELETE FROM republishes WHERE number = ?", [(one,) for one in over])
+            connection.execute("DELETE FROM batches WHERE key = ?", (forget,))
+            write_totals(connection, totals)
+
     def close(self) -> None:
         """Close the mark, then the file."""
         self._mark.close()
@@ -70,12 +103,18 @@ class SqliteOutboxStore:
 
 
 def request_republish_of_all(connection: sqlite3.Connection, why: str) -> int:
-    """Request in a dispatcher's store that the next start publishes every total again. `why`: for the log.
+    """Request in a dispatcher's store of the newest format that every total is published again.
 
-    Call it while no dispatcher has the store open, in a transaction of the caller's.
+    The next start does that. Call it while no dispatcher has the store open, in a transaction of the caller.
+    `why`: for the log, as in "republish 3 of all videos: the state was restored". Returns the request's
+    number, which is part of the keys of its batches. So is the state's `service` in `meta`: a state that goes
+    back in time needs another, or a client that knows keys takes its batches for earlier ones.
     """
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('republish', ?)", (why,))
-    return 1
+    request = msgspec.msgpack.encode(Republish(0, why))  # the row has the number
+    number = connection.execute("INSERT INTO republishes (content) VALUES (?)", (request,)).lastrowid
+    connection.execute("DELETE FROM republishes WHERE number <> ?", (number,))
+    assert number is not None
+    return number
 
 
 def _totals(path: Path, connection: sqlite3.Connection) -> PublishTotals:

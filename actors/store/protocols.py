@@ -14,6 +14,7 @@ from ..core.counter.accounts import Accounts
 from ..core.counter.changes import LedgerChanges, Tallies
 from ..core.counter.seen_ids import SeenChunk
 from ..core.dispatcher.outbox import Batch, PublishTotals
+from ..core.dispatcher.republish import Republish
 
 
 class LedgerStore(Protocol):
@@ -50,6 +51,16 @@ class OutboxStore(Protocol):
 
     def forget(self, key: str) -> None:
         """Delete a batch."""
+
+    def load_republishes(self) -> tuple[list[Republish], int]:
+        """The requests to publish totals again, in their order, and the greatest number that one ever had."""
+
+    def store_republish(
+        self, request: Republish | None, totals: PublishTotals, over: tuple[int, ...] = (), forget: str = ""
+    ) -> None:
+        """Write a request, replacing its earlier version, and the totals. Delete the requests with the
+        numbers `over`, and the batch with the key `forget`.
+        """
 
     def close(self) -> None:
         """Close the store."""

@@ -37,6 +37,7 @@ from .ledger import WRITE_TALLIES, read_tallies
 from .mark import mark_path
 from .publish_totals import read_totals, write_totals
 from .seen import INSERT, in_buckets, row_of
+from .topic import TOPIC
 from .verify import verify
 
 
@@ -148,11 +149,17 @@ def _copy_outbox(old: Path, new: Path, shards: int) -> int:
     with open_read_only(old) as connection, _commit(new) as writer:
         batches = connection.execute("SELECT key, content FROM batches ORDER BY rowid").fetchall()
         writer.executemany("INSERT INTO batches VALUES (?, ?)", batches)
+        requests = connection.execute("SELECT number, content FROM republishes").fetchall()
+        writer.executemany("INSERT INTO republishes VALUES (?, ?)", requests)
+        numbers = connection.execute("SELECT * FROM sqlite_sequence").fetchall()
+        writer.execute("DELETE FROM sqlite_sequence")
+        writer.executemany("INSERT INTO sqlite_sequence VALUES (?, ?)", numbers)
         # Each of the new ledgers has one commit.
         write_totals(
             writer, structs.replace(read_totals(connection), commits=dict.fromkeys(range(shards), 1))
         )
-        facts = connection.execute("SELECT * FROM meta WHERE key IN ('service', ?)", (RESTORED,)).fetchall()
+        kept = "SELECT * FROM meta WHERE key IN ('service', ?, ?)"
+        facts = connection.execute(kept, (RESTORED, TOPIC)).fetchall()
         writer.executemany("INSERT INTO meta VALUES (?, ?)", facts)
     return len(batches)
 

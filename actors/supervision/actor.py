@@ -107,6 +107,10 @@ class Actor(Generic[Inbox, Options]):
         """What the supervisor is told with every answer to a ping, in a form of the actor's own."""
         return b""
 
+    def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
+        """A request from outside of the tree, as OTP's handle_call. Call `reply` once, now or later."""
+        raise AssertionError(f"{self.start_args.id} takes no calls")
+
     def survives(self, error: BaseException) -> bool:
         """Whether this goes on after an exception that nobody waited for; else it ends the process."""
         return isinstance(error, ConnectionError)

@@ -27,6 +27,7 @@ from .control import ControlPipe, PeerLost, PeerStuck
 from .loop import Loop, PlainLoop, Timer
 from .mailbox import Inbox, Link, end_of
 from .protocol import (
+    Call,
     ChildInbox,
     Drain,
     Drained,
@@ -35,6 +36,7 @@ from .protocol import (
     Ping,
     Pong,
     Reload,
+    Reply,
     Resumed,
     Shutdown,
     Stopping,
@@ -155,6 +157,9 @@ class ActorHost(Generic[Inbox, Options]):
             case Linked():
                 assert descriptor is not None
                 self._link(message, socket.socket(fileno=descriptor))
+            case Call():
+                number = message.number
+                self.actor.handle_call(message.request, lambda reply: self._tell(Reply(number, reply)))
             case Drain():
                 self.actor.drain()
             case Reload():

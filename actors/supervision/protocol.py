@@ -26,6 +26,13 @@ class Reload(Struct, frozen=True, array_like=True, tag="reload"):
     """Supervisor to every child: read again the files that may have changed. See `Actor.reload`."""
 
 
+class Call(Struct, frozen=True, array_like=True, tag="call"):
+    """Supervisor to child: a request for the actor, opaque here; the answer is `Reply`."""
+
+    number: int
+    request: bytes
+
+
 class Stopping(Struct, frozen=True, array_like=True, tag="stopping"):
     """Supervisor to every child: the service stops; end on `Shutdown`, not on SIGTERM.
 
@@ -71,11 +78,18 @@ class Pong(Struct, frozen=True, array_like=True, tag="pong"):
     log_lines_dropped: int = 0
 
 
+class Reply(Struct, frozen=True, array_like=True, tag="reply"):
+    """Child to supervisor: the actor's answer to the `Call` with this number, opaque here."""
+
+    number: int
+    reply: bytes
+
+
 class Drained(Struct, frozen=True, array_like=True, tag="drained"):
     """Child to supervisor: nothing is held any more. `left`: what could not be finished."""
 
     left: str = ""
 
 
-ChildInbox: TypeAlias = Linked | Ping | Drain | Reload | Stopping | Shutdown
-SupervisorInbox: TypeAlias = Ready | Resumed | Pong | Drained | MayEnd
+ChildInbox: TypeAlias = Linked | Ping | Call | Drain | Reload | Stopping | Shutdown
+SupervisorInbox: TypeAlias = Ready | Resumed | Pong | Reply | Drained | MayEnd

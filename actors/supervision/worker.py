@@ -21,12 +21,14 @@ from .actor import StartArgs
 from .actor_host import EXIT_FAILED
 from .processes import ChildProcess
 from .protocol import (
+    Call,
     Drain,
     Drained,
     MayEnd,
     Ping,
     Pong,
     Ready,
+    Reply,
     Resumed,
     Shutdown,
     Stopping,
@@ -248,6 +250,19 @@ class Worker:
         self._answers.pop(number, None)
         return answer.result() if answer.done() and not answer.cancelled() else None
 
+    async def call(self, request: bytes, timeout_s: float) -> bytes | None:
+        """Have its actor handle a request. Returns None if it does not run, or does not reply in time."""
+        if self.state is not State.RUNNING or self.process is None:
+            return None
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._pings += 1
+        number = self._pings
+        self._answers[number] = answer
+        self.process.send(Call(number, request))
+        await asyncio.wait([answer], timeout=timeout_s)
+        self._answers.pop(number, None)
+        return answer.result() if answer.done() and not answer.cancelled() else None
+
     # What its process does
 
     def _heard(self, message: SupervisorInbox) -> None:
@@ -265,6 +280,10 @@ class Worker:
                 answer = self._answers.pop(message.number, None)
                 if answer is not None and not answer.done():
                     answer.set_result(message.stats)
+            case Reply():
+                answer = self._answers.pop(message.number, None)
+                if answer is not None and not answer.done():
+                    answer.set_result(message.reply)
             case MayEnd():
                 assert self.process is not None
                 asyncio.get_running_loop().call_later(SIGTERM_PAUSE_S, self._let_end, self.process)

@@ -78,8 +78,10 @@ class Answers:
 
     def __init__(self) -> None:
         self.give: Callable[[int], int | Reply] = lambda number: 200
+        self.publish: dict[str, Any] = {}  # the present request
 
     def __call__(self, number: int, publish: dict[str, Any]) -> int | Reply:
+        self.publish = publish
         return self.give(number)
 
 
@@ -148,6 +150,23 @@ def test_an_outage_loses_nothing_and_ends_with_the_newest_totals(kind, tmp_path)
         assert log.count("the client takes batches again") == 1
         job.holds()
         assert ledger_totals(service) == job.put
+
+
+def test_a_client_that_keeps_its_first_answer_to_a_key_gets_the_batch_under_another(job, answers):
+    kept: dict[str, int] = {}
+
+    def give(number):
+        # The answer to a key for ever: a 500 to the first key, a 200 to every other.
+        key = answers.publish["batch"]
+        return kept.setdefault(key, 200 if kept else 500)
+
+    answers.give = give
+    job.play(1)
+    job.wait_caught_up()
+    assert list(kept.values()) == [500, 200]
+    first, second = kept
+    keys = [one.publish["batch"] for one in job.client.received]
+    assert keys == [first] * 5 + [second]
 
 
 def test_a_client_that_asks_for_a_pause_gets_it(job, answers):

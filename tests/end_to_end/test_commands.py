@@ -52,8 +52,14 @@ from tests.support.services import (
     wait_status,
 )
 
-COMMANDS = ["run", "status", "kill", "config", "totals", "check", "stop", "demo", "backup", "restore"]
-NEEDS = {"kill": ["consumer"], "backup": ["folder"], "restore": ["folder"]}  # arguments
+COMMANDS = ["run", "status", "kill", "config", "totals", "check", "stop", "demo"]
+COMMANDS += ["republish", "accept-topic", "backup", "restore"]
+NEEDS = {
+    "kill": ["consumer"],
+    "backup": ["folder"],
+    "restore": ["folder"],
+    "republish": ["--all"],
+}  # arguments
 CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 31)]
 

@@ -30,6 +30,8 @@ COMMANDS = [
     "reshard",
     "backup",
     "restore",
+    "republish",
+    "accept-topic",
     "terminate",
     "restart",
 ]
@@ -41,6 +43,7 @@ OPTIONS = [
     "--signal",
     "--log-level",
     "--verify",
+    "--all",
     "--plays",
     "--seconds",
     "--deadline-s",

@@ -2,6 +2,7 @@
 
 from msgspec import structs
 
+from actors.core.columns import pack_numbers, unpack_videos
 from actors.core.consumer.effects import DeadLetter, Look
 from actors.core.consumer.ready_count import ReadyCount, ReadyCounts
 from actors.core.consumer.rules import ConsumerRules
@@ -182,3 +183,12 @@ class SkipsSteps(Ledger):
 
     def __init__(self, seen, accounts, tallies, steps_below, now_ms):
         super().__init__(seen, accounts, tallies, now_ms=now_ms)
+
+
+class HandsOutNewTotals(Ledger):
+    """Hands out totals that the client does not have yet, to be published again."""
+
+    def hand_out(self, asked):
+        answer = super().hand_out(asked)
+        totals = pack_numbers(self._accounts[video].total for video in unpack_videos(answer.videos))
+        return structs.replace(answer, totals=totals)

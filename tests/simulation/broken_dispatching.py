@@ -4,6 +4,8 @@ from msgspec import structs
 
 from actors.core.dispatcher.batches import ON_ITS_WAY, BatchEvent, BatchState
 from actors.core.dispatcher.effects import Deliver, Forget, Store
+from actors.core.dispatcher.outbox import make_batch
+from actors.core.dispatcher.refused import SERVER_ERRORS_MAX
 from actors.core.dispatcher.rules import DispatcherRules, Outcome
 from actors.core.dispatcher.schedule import Schedule
 from actors.core.effects import Send
@@ -36,6 +38,23 @@ class ForgetsItsDoubt(DispatcherRules):
         if outcome is Outcome.REFUSED:
             held.state = BatchState.SENT  # as if it were sent for the first time
         return super().delivered(key, outcome, *more)
+
+
+class NeverChangesItsKey(DispatcherRules):
+    """Sends the same content under the same key for ever, whatever the client answers."""
+
+    def delivered(self, key, outcome, now_ms, retry_after_ms=None, rejected=False, server_error=False):
+        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected)
+
+
+class ChangesItsKeyInDoubt(DispatcherRules):
+    """Gives up a key at the first 5xx, though an attempt before it may have reached the client."""
+
+    def delivered(self, key, outcome, now_ms, retry_after_ms=None, rejected=False, server_error=False):
+        held = self.batches.find(key, *ON_ITS_WAY)
+        if server_error:
+            held.batch = structs.replace(held.batch, server_errors=SERVER_ERRORS_MAX)
+        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected, server_error)
 
 
 class ForgetsBeforeRecorded(DispatcherRules):
@@ -113,6 +132,34 @@ class KeysByVideo(_OtherKeys):
 
     def _key(self, batch):
         return b"".join(entry.video for entry in batch.entries).hex()
+
+
+# Totals that are published again
+
+
+class AdvancesWhenItLeaves(DispatcherRules):
+    """Goes on after a batch that left, though the client may refuse it."""
+
+    def _deliver(self, held, now_ms):
+        if held.content.place is not None and self.republishing.requests:
+            self.republishing.requests[0] = structs.replace(
+                self.republishing.requests[0], place=held.content.place
+            )
+        return super()._deliver(held, now_ms)
+
+
+class LeavesTheRepublishOutOfTheKey(_OtherKeys):
+    """Gives the same totals the same key, whichever republish they are of."""
+
+    def _key(self, batch):
+        return make_batch(self._service, batch.trigger, batch.entries).key
+
+
+class ForgetsTheRepublish(DispatcherRules):
+    """Drops a request when the dispatcher starts again."""
+
+    def __init__(self, rule, shards, batch_size_max, republishes=((), 0), **rest):
+        super().__init__(rule, shards, batch_size_max, republishes=([], republishes[1]), **rest)
 
 
 # The schedule

@@ -32,6 +32,7 @@ class Invariant(StrEnum):
     EARLIEST_FIRST = "a batch has the videos that are due earliest, and no due video waits without a reason"
     DEADLINE = "no hot play is published after its deadline"
     IN_FLIGHT = "no more messages are outstanding than max_in_flight"
+    REPUBLISHED = "a republish tells every total that the client had, and no other"
     DRAINED = "when the dispatcher is drained, every counted play is published"
     CONVERGES = "soon after the faults stop, every play is counted, published and recorded"
     NO_CRASH = "no rule raises"

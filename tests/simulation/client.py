@@ -1,12 +1,22 @@
-"""The simulated client: it honours keys, and raises at the moment when a promise is broken."""
+"""The simulated client: it honours keys, and raises at the moment when a promise is broken.
 
+It answers a 5xx now and then, with or without having taken the batch. It may keep its first answer to a key,
+a 5xx too. After a 5xx it may get the totals of the batch again under another key: see `heard`.
+"""
+
+from collections import Counter
 from collections.abc import Callable
 
+from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.outbox import Batch, Entry
+from actors.core.dispatcher.refused import SERVER_ERRORS_MAX
+from actors.core.dispatcher.republish import Republish
+from actors.core.triggers import Trigger
 
 from .checks import Invariant, Violation
 from .clock import START_MS, Clock
-from .oracle import Counted, Oracle
+from .oracle import Counted as CountedPlay
+from .oracle import Oracle
 from .plan import Plan
 
 BATCH_SIZE_MAX = 20
@@ -25,26 +35,98 @@ class Client:
         self._oracle = oracle
         self._is_troubled = is_troubled
         self._contents: dict[str, list[Entry]] = {}
+        self._breaks: dict[str, bool] = {}  # by key: whether the answer is a 5xx
+        self._unanswered: Counter[str] = Counter()  # by key: attempts of which the dispatcher has no answer
+        self._row: Counter[str] = Counter()  # by key: the 5xx in a row that the dispatcher has heard
+        self._said_no: set[str] = set()  # the keys that the dispatcher may give up
+        self._before: dict[str, dict[bytes, int]] = {}  # by key: the totals before it
+        self._accepted: dict[bytes, int] = {}  # totals of which the dispatcher has heard a 2xx
+        self._asked: dict[int, dict[bytes, int]] = {}  # by republish: the totals when it was asked for
+        self._told_again: dict[int, dict[bytes, int]] = {}  # by republish: the totals that it told
+        self._sure: dict[bytes, int] = {}  # the totals, without those that a 5xx took back
 
-    def take(self, batch: Batch) -> None:
-        """Take a batch, which may be sent again under its key."""
+    def arrived(self, batch: Batch, takes: bool = True, breaks: bool = False) -> None:
+        """Take a batch, which may be sent again under its key, and choose the answer.
+
+        `breaks`: the answer is a 5xx, unless the client keeps its first answer. `takes`: whether it takes the
+        batch all the same.
+        """
         entries = batch.entries
         if not 1 <= len({entry.video for entry in entries}) == len(entries) <= BATCH_SIZE_MAX:
             raise Violation(Invariant.WIDTH, f"{len(entries)} entries")
-        known = self._contents.get(batch.key)
-        if known is None:
-            self._contents[batch.key] = entries
-            for entry in entries:
-                self._take_entry(entry)
-        elif known != entries:
+        if self._contents.setdefault(batch.key, entries) != entries:
+            known = self._contents[batch.key]
             raise Violation(Invariant.ONE_CONTENT_A_KEY, f"{batch.key}: {known}, then {entries}")
+        if self._plan.keeps_answers and batch.key in self._breaks:
+            return
+        self._breaks[batch.key] = breaks
+        if batch.trigger is Trigger.REPUBLISH:
+            if takes and batch.key not in self._before:
+                self._before[batch.key] = {}
+                self._take_again(batch)
+            return
+        if takes and batch.key not in self._before:
+            self._before[batch.key] = {one.video: self._sure.get(one.video, 0) for one in entries}
+            for entry in entries:
+                # After a 5xx the batch may go again with newer totals, and an earlier attempt come later: the
+                # client keeps the greatest.
+                if batch.key not in self._said_no or entry.plays > self.totals.get(entry.video, 0):
+                    self._take_entry(entry)
+        elif takes and not breaks:
+            for entry in entries:
+                self._sure[entry.video] = max(entry.plays, self._sure.get(entry.video, 0))
+
+    def sent(self, batch: Batch) -> None:
+        """The dispatcher sends a batch."""
+        self._unanswered[batch.key] += 1
+
+    def says_no(self, batch: Batch) -> bool:
+        """Whether the answer to a batch is a 5xx."""
+        return self._breaks.get(batch.key, False)
+
+    def heard(self, batch: Batch, outcome: Outcome, server_error: bool) -> None:
+        """The dispatcher hears the outcome of an attempt.
+
+        A 5xx says that the client has nothing of the batch. If another attempt had no answer, only
+        `SERVER_ERRORS_MAX` in a row say so.
+        """
+        self._unanswered[batch.key] -= outcome is not Outcome.UNKNOWN
+        self._row[batch.key] = self._row[batch.key] + 1 if server_error else 0
+        if outcome is Outcome.ACCEPTED:
+            self._accepted |= {entry.video: entry.plays for entry in batch.entries}
+        if server_error and (not self._unanswered[batch.key] or self._row[batch.key] >= SERVER_ERRORS_MAX):
+            self._said_no.add(batch.key)
+            self._sure |= self._before.get(batch.key, {})
+
+    def republish_stored(self, request: Republish) -> None:
+        """The dispatcher has stored a request to publish all totals again, or how far it has got."""
+        if request.place is None or not request.place.batches:
+            # What the dispatcher knows to be accepted.
+            self._asked.setdefault(request.number, dict(self._accepted))
+
+    def check_republishes(self) -> None:
+        """Check that the last request told everything."""
+        for number in sorted(self._asked)[-1:]:
+            told = self._told_again.get(number, {})
+            missing = [v for v, total in self._asked[number].items() if told.get(v, 0) < total]
+            if missing:
+                found = f"{len(missing)} of {len(self._asked[number])} totals were not told again"
+                raise Violation(Invariant.REPUBLISHED, found)
+
+    def _take_again(self, batch: Batch) -> None:
+        assert batch.place is not None, "it is a republish"
+        for entry in batch.entries:
+            if entry.arrived_ns or entry.plays > self.totals.get(entry.video, 0):
+                raise Violation(Invariant.REPUBLISHED, f"a total of {entry.plays} is new")
+            told = self._told_again.setdefault(batch.place.republish, {})
+            told[entry.video] = max(entry.plays, told.get(entry.video, 0))
 
     def _take_entry(self, entry: Entry) -> None:
-        known = self.totals.get(entry.video, 0)
+        highest, known = self.totals.get(entry.video, 0), self._sure.get(entry.video, 0)
         if entry.plays == known:
             raise Violation(Invariant.ONLY_CHANGED, f"a total of {known} again")
-        if entry.plays < known:
-            raise Violation(Invariant.NEVER_FALLS, f"{entry.plays} after {known}")
+        if entry.plays < highest:
+            raise Violation(Invariant.NEVER_FALLS, f"{entry.plays} after {highest}")
         if self._plan.every_play and known + 1 < self._plan.realtime_below and entry.plays != known + 1:
             raise Violation(Invariant.EVERY_STEP, f"{entry.plays} after {known}")
         plays = self._oracle.told(entry.video, known, entry.plays)
@@ -61,9 +143,9 @@ class Client:
                 self._judge(play)
             elif untroubled:
                 self.realtime_ms = max(self.realtime_ms, self._clock.now_ms - play.received_ms)
-        self.totals[entry.video] = entry.plays
+        self.totals[entry.video] = self._sure[entry.video] = entry.plays
 
-    def _judge(self, play: Counted) -> None:
+    def _judge(self, play: CountedPlay) -> None:
         """Check the deadline of a hot play, if it is promised: see `checks.py`."""
         produced, deadline_ms = play.produced, self._plan.deadline_ms
         latest_ms = produced.at_ms - produced.age_ms + deadline_ms

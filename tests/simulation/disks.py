@@ -4,6 +4,7 @@ from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenChunk
 from actors.core.dispatcher.outbox import Batch, PublishTotals
+from actors.core.dispatcher.republish import Republish
 
 
 class LedgerDisk:
@@ -41,6 +42,8 @@ class OutboxDisk:
     def __init__(self) -> None:
         self.batches: dict[str, Batch] = {}
         self.totals = PublishTotals()
+        self.republishes: dict[int, Republish] = {}
+        self._last_republish = 0
 
     def store(self, batch: Batch, totals: PublishTotals) -> None:
         """Write a batch at its stage."""
@@ -50,6 +53,22 @@ class OutboxDisk:
     def forget(self, key: str) -> None:
         """Delete a batch."""
         self.batches.pop(key, None)
+
+    def load_republishes(self) -> tuple[list[Republish], int]:
+        """The requests to publish totals again, and the greatest number that one ever had."""
+        return list(self.republishes.values()), self._last_republish
+
+    def store_republish(
+        self, request: Republish | None, totals: PublishTotals, over: tuple[int, ...] = (), forget: str = ""
+    ) -> None:
+        """Write a request and the totals; delete others."""
+        if request is not None:
+            self.republishes[request.number] = request
+            self._last_republish = max(self._last_republish, request.number)
+        for number in over:
+            self.republishes.pop(number, None)
+        self.batches.pop(forget, None)
+        self.totals = totals
 
     def load(self) -> tuple[list[Batch], PublishTotals]:
         """What a starting dispatcher reads."""

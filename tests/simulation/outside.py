@@ -10,7 +10,7 @@ from actors.sinks.delivery import Delivery as SinkDelivery
 from .checks import Invariant, Violation
 from .nsqd import Nsqd
 from .oracle import Produced
-from .plan import BAD, CLIENT_FAULTS, QUEUES, Fault, Kind, Play
+from .plan import BAD, CLIENT_FAULTS, QUEUES, SERVER_ERRORS, Fault, Kind, Play
 
 MESSAGE_TIMEOUT_MS = 1500
 STOPPED_MS_MAX = 3000  # a process that is stopped for longer is taken for hung, and killed
@@ -202,6 +202,7 @@ class Outside:
     def deliver(self, process: Any, batch: Batch, answer: Any) -> None:
         """Send a batch to the client, and its answer back, if there is one."""
         plan, now_ms = self._world.plan, self._clock.now_ms
+        self._world.client.sent(batch)
         latency_ms = plan.latency_ms
         if plan.latency_varies_ms:
             latency_ms += self._random.randint(-plan.latency_varies_ms, plan.latency_varies_ms)
@@ -217,20 +218,29 @@ class Outside:
                 outcome = Outcome.UNKNOWN
             case Kind.CLIENT_DEAF:
                 outcome, arrives = self._random.choice((Outcome.REFUSED, Outcome.UNKNOWN)), False
+        kind = None if fault is None else fault.kind
         if arrives:
-            self._clock.after(self._random.randint(latency_ms // 2, latency_ms), self._take, process, batch)
+            takes, breaks = kind is not Kind.CLIENT_BREAKS, kind in SERVER_ERRORS
+            takes_ms = self._random.randint(latency_ms // 2, latency_ms)
+            self._clock.after(takes_ms, self._arrived, process, batch, takes, breaks)
         if latency_ms > plan.publish_timeout_ms:
             latency_ms, outcome = plan.publish_timeout_ms, Outcome.UNKNOWN
-        arguments = process, batch, answer, outcome, now_ms
+        arguments = process, batch, answer, outcome, arrives and outcome is Outcome.ACCEPTED, now_ms
         self._clock.after(latency_ms, self._world.run, process, self._answer, *arguments)
 
-    def _take(self, process: Any, batch: Batch) -> None:
+    def _arrived(self, process: Any, batch: Batch, takes: bool, breaks: bool) -> None:
         # A batch that a killed process had sent may arrive or not.
         if process.alive or self._random.random() < 0.5:
             self._world.log("the client", batch)
-            self._world.client.take(batch)
+            self._world.client.arrived(batch, takes, breaks)
 
-    def _answer(self, process: Any, batch: Batch, answer: Any, outcome: Outcome, left_ms: int) -> None:
+    def _answer(
+        self, process: Any, batch: Batch, answer: Any, outcome: Outcome, is_answer: bool, left_ms: int
+    ) -> None:
+        server_error = is_answer and self._world.client.says_no(batch)
+        if server_error:
+            outcome = Outcome.REFUSED
+        self._world.client.heard(batch, outcome, server_error)
         self._world.log(process, f"has the answer {outcome} to {batch.key[:6]}")
         self._world.spring(process, "answer", after=False)
         if outcome is Outcome.ACCEPTED and self.client_fails:
@@ -238,5 +248,5 @@ class Outside:
         self.client_fails = outcome is not Outcome.ACCEPTED
         if outcome is Outcome.ACCEPTED:
             self.accepted.append(Delivery(left_ms, self._clock.now_ms, batch))
-        answer.call(SinkDelivery(outcome))
+        answer.call(SinkDelivery(outcome, server_error=server_error))
         self._world.spring(process, "answer", after=True)

@@ -16,8 +16,9 @@ from actors.core.counter.accounts import Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.effects import Commit
 from actors.core.counter.seen_ids import SeenChunk
-from actors.core.dispatcher.effects import Deliver, Forget, Store
+from actors.core.dispatcher.effects import Deliver, Forget, Store, StoreRepublish
 from actors.core.dispatcher.outbox import Batch, PublishTotals
+from actors.core.dispatcher.republish import Republish
 from actors.core.shards import shard_number
 from actors.sinks.delivery import Delivery
 from actors.sources.source import Listener
@@ -77,6 +78,21 @@ class Outbox:
         with self._process.world.effect(self._process, "Store", Store(batch, totals)):
             self._disk.store(batch, totals)
             self._process.world.check_ages()
+
+    def load_republishes(self) -> tuple[list[Republish], int]:
+        """Read the requests to publish totals again."""
+        return self._disk.load_republishes()
+
+    def store_republish(
+        self, request: Republish | None, totals: PublishTotals, over: tuple[int, ...] = (), forget: str = ""
+    ) -> None:
+        """Write a request and the totals; delete others."""
+        self._process.world.write(self._process)
+        effect = StoreRepublish(request, totals, over, forget)
+        with self._process.world.effect(self._process, "StoreRepublish", effect):
+            self._disk.store_republish(request, totals, over, forget)
+            if request is not None:
+                self._process.world.client.republish_stored(request)
 
     def forget(self, key: str) -> None:
         """Delete a batch."""

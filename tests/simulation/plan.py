@@ -32,19 +32,33 @@ class Kind(StrEnum):
     CLIENT_REFUSES = "client refuses"
     CLIENT_LIES = "client takes a batch, its 2xx is lost"
     CLIENT_DEAF = "nothing reaches the client"
+    CLIENT_BREAKS = "client answers 5xx"
+    CLIENT_TAKES_AND_BREAKS = "client takes a batch, and answers 5xx all the same"
     CLOCK = "clock jumps"
+    REPUBLISH = "somebody asks to publish all totals again"
 
 
 STALLS = (Kind.NSQD_CRASH, Kind.LEAK)
-KINDS = tuple(kind for kind in Kind if kind not in STALLS)
+SERVER_ERRORS = (Kind.CLIENT_BREAKS, Kind.CLIENT_TAKES_AND_BREAKS)
+KINDS = tuple(kind for kind in Kind if kind not in (*STALLS, *SERVER_ERRORS, Kind.REPUBLISH))
 # A connection is replaced 5 s after the one before it, and after 5 s of silence and two looks.
 STALLS_FOR_MS = 12_000
-CLIENT_FAULTS = (Kind.CLIENT_SLOW, Kind.CLIENT_REFUSES, Kind.CLIENT_LIES, Kind.CLIENT_DEAF)
+CLIENT_FAULTS = (
+    Kind.CLIENT_SLOW,
+    Kind.CLIENT_REFUSES,
+    Kind.CLIENT_LIES,
+    Kind.CLIENT_DEAF,
+    *SERVER_ERRORS,
+)
 # Effects by the name of their class; "answer" is the moment when the client's answer is read.
 EFFECTS = {
     "consumer": ("Send", "Finish", "DeadLetter", "SetReadyCount"),
     "counter": ("Commit", "Send"),
     "dispatcher": ("Store", "Deliver", "Send", "Forget", "answer"),
+}
+REPUBLISH_EFFECTS = {
+    "counter-0": ("Send",),
+    "dispatcher": ("StoreRepublish", "Deliver", "answer"),
 }
 
 
@@ -98,6 +112,7 @@ class Plan(Struct, frozen=True):
     recovery_ms: int = 3000
     publish_timeout_ms: int = 1000
     stats_answer: bool = True  # whether an nsqd can be asked how many messages wait
+    keeps_answers: bool = False  # whether the client keeps its first answer to a key, a 5xx too
     latency_varies_ms: int = 0  # the latency of the client differs from latency_ms by at most this much
 
     @property
@@ -123,6 +138,14 @@ def draw(seed: int) -> Plan:
     own_random = Random(f"in flight {seed}")
     stats_answer = own_random.random() < 0.5
     faults += _stalls(own_random, stats_answer)
+    key_random = Random(f"keys {seed}")
+    keeps_answers = key_random.random() < 0.4
+    if key_random.random() < 0.3:
+        faults += [
+            _fault(key_random, key_random.choice(SERVER_ERRORS), shards)
+            for _ in range(key_random.choice((1, 3)))
+        ]
+    faults += _republishes(Random(f"republish {seed}"))
     faults.sort(key=lambda fault: fault.at_ms)
     heals_ms = max((fault.at_ms + fault.lasts_ms for fault in faults), default=0)
     # The plays after the faults show that everything works again: their deadlines hold. Some come so late
@@ -144,6 +167,7 @@ def draw(seed: int) -> Plan:
         plays=tuple(sorted(plays, key=lambda play: play.at_ms)),
         faults=tuple(faults),
         stats_answer=stats_answer,
+        keeps_answers=keeps_answers,
     )
 
 
@@ -189,6 +213,18 @@ def _stalls(random: Random, stats_answer: bool) -> list[Fault]:
         faults.append(Fault(Kind.LEAK, at_ms, "1", STALLS_FOR_MS, leaked))
     if random.random() < 0.3:
         faults.append(Fault(Kind.KILL_AT_EFFECT, faults[0].at_ms, "consumer", effect="Reconnect", after=True))
+    return faults
+
+
+def _republishes(random: Random) -> list[Fault]:
+    """Requests to publish all totals again, with kills in the middle of them."""
+    if random.random() < 0.6:
+        return []
+    faults = [Fault(Kind.REPUBLISH, random.randrange(1000, BUSY_MS)) for _ in range(random.choice((1, 1, 2)))]
+    for _ in range(random.choice((0, 1, 3))):
+        who = random.choice(list(REPUBLISH_EFFECTS))
+        effect, after = random.choice(REPUBLISH_EFFECTS[who]), random.random() < 0.5
+        faults.append(Fault(Kind.KILL_AT_EFFECT, faults[0].at_ms, who, effect=effect, after=after))
     return faults
 
 

@@ -33,11 +33,16 @@ FOUND_BY = {
     "IgnoresRecall": (1, 12),
     "KeepsWhatItHeld": (762,),
     "TakesUnknownForRefused": (0, 47),
+    "NeverChangesItsKey": (16,),
+    "ChangesItsKeyInDoubt": (23,),
+    "AdvancesWhenItLeaves": (19,),
+    "LeavesTheRepublishOutOfTheKey": (66,),
+    "ForgetsTheRepublish": (4,),
     "ForgetsBeforeRecorded": (30,),
     "TakesTwentyOne": (9,),
     "CallsStepsOverdue": (11,),
     "DeadlineFromReceipt": (36,),
-    "HotFirst": (9,),
+    "HotFirst": (91,),
 }
 
 

@@ -11,9 +11,9 @@ from actors.core.counter.changes import LedgerChanges
 from actors.core.counter.effects import Commit
 from actors.core.counter.rules import CounterRules
 from actors.core.dispatcher.attempts import Outcome
-from actors.core.dispatcher.batches import Phase
-from actors.core.dispatcher.effects import Forget
-from actors.core.dispatcher.rules import DispatcherRules, Effect
+from actors.core.dispatcher.batches import BatchState, Phase
+from actors.core.dispatcher.collecting import Effect
+from actors.core.dispatcher.rules import DispatcherRules
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Pending
 from actors.core.shards import shard_number
@@ -102,7 +102,7 @@ class WatchedDispatching(DispatcherRules):
         self.inside = False
         if outcome is Outcome.ACCEPTED:
             self.waiting.accepted({entry.video: entry.plays for entry in batch.entries})
-        elif any(isinstance(effect, Forget) for effect in effects):
+        elif self.batches.find(key, *BatchState) is None:
             self.waiting.refused([entry.video for entry in batch.entries], self._linked)
         return self._seen(effects)
 

@@ -142,7 +142,8 @@ class World:
 
     def _strike(self, fault: Fault) -> None:
         self.log("fault:", fault)
-        self.trouble(fault.lasts_ms)
+        if fault.kind is not Kind.REPUBLISH:  # which excuses nothing
+            self.trouble(fault.lasts_ms)
         now_ms, process = self.clock.now_ms, self.processes.get(fault.who)
         match fault.kind:
             case Kind.KILL if process is not None and process.alive:
@@ -157,6 +158,9 @@ class World:
                     self.clock.after(LIVENESS_TIMEOUT_MS, self._kill_stuck, process)
             case Kind.DISK:
                 self._disk_fails_until_ms[fault.who] = now_ms + fault.lasts_ms
+            case Kind.REPUBLISH:
+                dispatcher = self.processes[DISPATCHER]
+                self.run(dispatcher, dispatcher.actor.republish, "asked for")
             case Kind.CLOCK:
                 self.clock.offset_ms += fault.amount
                 self.clock.after(fault.lasts_ms, self._correct_clock, fault.amount)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.supervision.protocol import Pong
+from actors.supervision.protocol import Pong, Reply
 from actors.supervision.restarts import ChildSpec, Exit
 from actors.supervision.worker import NEXT, Event, State, Worker
 
@@ -49,3 +49,23 @@ def test_the_log_lines_that_a_child_dropped_are_not_forgotten_when_it_dies():
 
 def test_every_state_is_reached_and_left():
     assert {before for before, _ in NEXT} == set(NEXT.values()) == set(State)
+
+
+def test_a_call_gets_the_reply_with_its_number_or_none():
+    async def happen():
+        worker, sent = worker_in(State.RUNNING), []
+        worker.process = SimpleNamespace(send=sent.append, pid=1)
+        one, two = (asyncio.ensure_future(worker.call(request, 60)) for request in (b"1", b"2"))
+        await asyncio.sleep(0)
+        for call in reversed(sent):
+            worker._heard(Reply(call.number, b"to " + call.request))
+        assert (await one, await two) == (b"to 1", b"to 2")
+        assert await worker.call(b"3", 0.01) is None  # no reply in time
+        worker._heard(Reply(sent[-1].number, b"too late"))
+        asked = asyncio.ensure_future(worker.call(b"4", 60))
+        await asyncio.sleep(0)
+        worker._exited(Exit(signal="SIGKILL"))
+        assert await asked is None
+        assert await worker.call(b"5", 60) is None
+
+    asyncio.run(happen())

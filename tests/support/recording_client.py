@@ -126,7 +126,7 @@ class RecordingClient:
         if takes and key not in self._taken:
             for video in videos:
                 before = self.totals.get(video["video_id"], 0)
-                if video["plays"] <= before:
+                if video["plays"] <= before and publish["trigger"] != Trigger.REPUBLISH:
                     self.wrong.append(f"{key}: {video['video_id']} {before} -> {video['plays']}")
                 self.totals[video["video_id"]] = video["plays"]
             self._taken.add(key)

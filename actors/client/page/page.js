@@ -128,7 +128,7 @@ function drawFigures() {
 }
 
 function drawTriggers() {
-  for (const trigger of ["realtime", "deadline", "overdue", "drain"]) {
+  for (const trigger of ["realtime", "deadline", "overdue", "drain", "republish"]) {
     const count = report.publishes[trigger];
     document.querySelector(`.stack .${trigger}`).style.flexGrow = count;
     setText(document.querySelector(`.triggers li.${trigger} b`), whole.format(count));

@@ -162,9 +162,12 @@ class Audit:
         for entry in publish.videos:
             if entry.video_id in touched:
                 broken.append(_broken(Promise.ONCE, publish, entry, "once", "again"))
-            broken += self._broken_by_entry(publish, entry, received_at_ns, offered_at_ns)
+            again = publish.trigger is Trigger.REPUBLISH  # any total may come again, and none has an arrival
+            if not again:
+                broken += self._broken_by_entry(publish, entry, received_at_ns, offered_at_ns)
             touched[entry.video_id] = self._take_over(entry, received_at_ns)
-            self._measure(publish, entry, received_at_ns, offered_at_ns)
+            if not again:
+                self._measure(publish, entry, received_at_ns, offered_at_ns)
         self._fingerprints[publish.batch] = fingerprint
         while len(self._fingerprints) > self.keys_max:
             self._fingerprints.popitem(last=False)

@@ -17,6 +17,7 @@ class Promise(enum.StrEnum):
 
     WIDTH = "width"  # 1 to batch_size_max videos in a publish
     ONCE = "once_a_batch"  # a video is in a publish at most once
+    # These two are promised for every trigger but republish.
     CHANGED = "only_changed"  # a total differs from the last one published; before the first, that is 0
     NEVER_FALLS = "never_falls"  # a total is not below the last one published
     DEADLINE = "deadline"  # received by arrived_at_ns + deadline_s, unless overdue or late by the client
@@ -34,7 +35,8 @@ class Promises(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PublishedVideo(msgspec.Struct, frozen=True):
-    """One video of a publish: its total, and the arrival of its oldest unpublished play on the queue.
+    """One video of a publish: its total, and the arrival of its oldest unpublished play on the queue; 0 in a
+    republish.
 
     `overdue`: that play was received after its deadline, so no service could have kept the deadline.
     """

@@ -37,11 +37,12 @@ from ..columns import (
     unpack_videos,
     video_words,
 )
-from ..messages import Collected, Pending, Plays, Rejected
+from ..messages import Collected, CollectedPublished, CollectPublished, Pending, Plays, Rejected
 from ..table import EMPTY
 from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, Accounts
 from .announcements import Announcements
 from .changes import LedgerChanges, Tallies
+from .handout import hand_out
 from .seen_ids import SeenIds
 
 NEVER_NS = (1 << 63) - 1
@@ -140,6 +141,10 @@ class Ledger:
         """Keep how many stores the dispatcher has made. The next commit writes it."""
         if stores > self._tallies.stores:
             self._tallies = structs.replace(self._tallies, stores=stores)
+
+    def hand_out(self, asked: CollectPublished) -> CollectedPublished:
+        """Totals that the client had, to be published again."""
+        return hand_out(self._accounts, asked)
 
     def publish(self, videos: Iterable[bytes], totals: Iterable[int]) -> None:
         """Record totals that the client confirmed. A total that is already published changes nothing."""

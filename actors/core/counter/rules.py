@@ -10,6 +10,8 @@ a deadline are announced some milliseconds apart; otherwise, during a backlog of
 would send a message.
 """
 
+from typing import TypeAlias
+
 from msgspec import structs
 
 from ..columns import unpack_numbers, unpack_videos
@@ -17,6 +19,8 @@ from ..effects import Send
 from ..messages import (
     Collect,
     Collected,
+    CollectedPublished,
+    CollectPublished,
     Counted,
     CounterInbox,
     Pending,
@@ -29,6 +33,8 @@ from ..messages import (
 from ..stats import CounterStats
 from .effects import Commit
 from .ledger import Ledger
+
+Answer: TypeAlias = Collected | CollectedPublished | Pending | Recorded
 
 CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
@@ -62,7 +68,7 @@ class CounterRules:
         self._ahead_max_ns = ahead_ns if self._ahead_max_ns is None else max(self._ahead_max_ns, ahead_ns)
         set_back_ns = self._ahead_max_ns - ahead_ns
         counted: list[int] = []
-        answers: list[Collected | Recorded | Pending] = []
+        answers: list[Answer] = []
         for message in inbox:
             match message:
                 case Plays():
@@ -73,6 +79,8 @@ class CounterRules:
                     counted.append(message.number)
                 case Collect():
                     answers.append(ledger.collect(message.number, unpack_videos(message.videos)))
+                case CollectPublished():
+                    answers.append(ledger.hand_out(message))
                 case Published():
                     ledger.publish(unpack_videos(message.videos), unpack_numbers(message.totals))
                     ledger.heard_of(message.stores)
@@ -104,8 +112,8 @@ class CounterRules:
         self._said_ms = now_ms
         return [Send(DISPATCHER, pending) for pending in self.ledger.take_announcements()]
 
-    def _with_commits(self, answer: Collected | Recorded | Pending) -> Collected | Recorded | Pending:
-        if isinstance(answer, Pending):
+    def _with_commits(self, answer: Answer) -> Answer:
+        if isinstance(answer, Pending | CollectedPublished):
             return answer
         return structs.replace(answer, commits=self._commits)
 

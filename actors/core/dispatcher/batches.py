@@ -2,12 +2,13 @@
 
     ASKED ──collected──▶ SENT ──accepted──▶ ACCEPTED ──recorded──▶ RECORDED
       │                  │  └──refused──▶ REFUSED          ▲
-      └──nothing──▶ EMPTY│                                 │accepted
+      └──nothing──▶ EMPTY│                   ▲key given up │accepted
                          └──unknown──▶ IN_DOUBT ──resent──▶ SENT_AGAIN
                                            ▲──refused, unknown──┘
 
 Pure. A batch that was refused while it was in doubt stays in doubt: a refusal says nothing about the
-attempts before it, and one of them may have reached the client.
+attempts before it, and one of them may have reached the client. It is not in doubt any more when its key is
+given up, after several 5xx in a row (`refused.py`).
 """
 
 from collections.abc import Iterator
@@ -15,10 +16,14 @@ from enum import Enum, StrEnum
 
 from msgspec import Struct
 
+from ..columns import by_video
+from ..messages import Collected
 from ..triggers import Trigger
 from .attempts import Outcome
 from .client_delays import ClientDelays
 from .outbox import Batch, Entry, Stage
+from .republish import Place
+from .schedule import Schedule
 
 NEVER_MS = 1 << 62
 
@@ -53,6 +58,7 @@ class BatchEvent(StrEnum):
     CLIENT_ACCEPTED = "accepted"
     CLIENT_REFUSED = "refused"
     OUTCOME_UNKNOWN = "unknown"
+    KEY_GIVEN_UP = "key given up"
     RESENT = "resent"
     ALL_RECORDED = "recorded"
 
@@ -63,10 +69,12 @@ NEXT = {
     (BatchState.SENT, BatchEvent.CLIENT_ACCEPTED): BatchState.ACCEPTED,
     (BatchState.SENT, BatchEvent.CLIENT_REFUSED): BatchState.REFUSED,
     (BatchState.SENT, BatchEvent.OUTCOME_UNKNOWN): BatchState.IN_DOUBT,
+    (BatchState.SENT, BatchEvent.KEY_GIVEN_UP): BatchState.REFUSED,
     (BatchState.IN_DOUBT, BatchEvent.RESENT): BatchState.SENT_AGAIN,
     (BatchState.SENT_AGAIN, BatchEvent.CLIENT_ACCEPTED): BatchState.ACCEPTED,
     (BatchState.SENT_AGAIN, BatchEvent.CLIENT_REFUSED): BatchState.IN_DOUBT,
     (BatchState.SENT_AGAIN, BatchEvent.OUTCOME_UNKNOWN): BatchState.IN_DOUBT,
+    (BatchState.SENT_AGAIN, BatchEvent.KEY_GIVEN_UP): BatchState.REFUSED,
     (BatchState.ACCEPTED, BatchEvent.ALL_RECORDED): BatchState.RECORDED,
 }
 EVENTS = {
@@ -81,7 +89,8 @@ ON_ITS_WAY = frozenset({BatchState.SENT, BatchState.SENT_AGAIN})
 class Collection(Struct):
     """The totals of a batch that leaves, as far as the counters have answered.
 
-    `asked`: the videos (16 bytes each) by shard. `unanswered`: the shards that have not answered.
+    `asked`: the videos (16 bytes each) by shard. `unanswered`: the shards that have not answered. `place`: of
+    a republish: where it goes on after these totals.
     """
 
     number: int
@@ -90,10 +99,27 @@ class Collection(Struct):
     unanswered: set[int]
     expires_ms: int
     entries: dict[bytes, Entry] = {}
+    place: Place | None = None
 
     def is_expired(self, now_ms: int) -> bool:
         """Whether the time for the counters' answers is over."""
         return now_ms >= self.expires_ms
+
+    def take(self, shard: int, message: Collected, schedule: Schedule, wall_ms: int) -> None:
+        """Take the answer of a shard. Videos of which it had no new total leave the batch.
+
+        `wall_ms`: the wall clock, in milliseconds since 1970.
+        """
+        for video, total, arrived_ns in by_video(message.videos, message.totals, message.arrived_ns):
+            taken = schedule.taken(video)
+            # With every_play one pending play may be overdue, while another, published first, is not.
+            latest_ms = arrived_ns // 1_000_000 + schedule.rule.deadline_ms
+            overdue = taken is not None and taken.overdue and latest_ms <= wall_ms
+            self.entries[video] = Entry(video, total, arrived_ns, overdue)
+        for video in self.asked[shard]:
+            if video not in self.entries:
+                schedule.release(video)
+        self.unanswered.discard(shard)
 
 
 class HeldBatch(Struct):

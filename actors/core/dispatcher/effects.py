@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from .outbox import Batch, PublishTotals
+from .republish import Republish
 
 
 class Store(Struct, frozen=True):
@@ -16,6 +17,20 @@ class Forget(Struct, frozen=True):
     """Delete a stored batch: every ledger has recorded it, or the client has none of it."""
 
     key: str
+
+
+class StoreRepublish(Struct, frozen=True):
+    """Store a request to publish totals again, with how far it has got, and the totals of all publishes.
+
+    `over`: the numbers of requests to delete. `forget`: the key of a batch to delete with that, or "".
+    `done`: the request that is over because all is told; for the log.
+    """
+
+    request: Republish | None
+    totals: PublishTotals
+    over: tuple[int, ...] = ()
+    forget: str = ""
+    done: Republish | None = None
 
 
 class Deliver(Struct, frozen=True):

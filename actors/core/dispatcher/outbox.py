@@ -2,7 +2,7 @@
 
 Pure. A batch carries absolute totals, so it is safe to send it twice under one key. The key is a hash of the
 content, and totals only grow: the same key always means the same content, and new content always has a new
-key.
+key. The same content gets a new key only if its key has a new number (`refused.py`).
 """
 
 from enum import StrEnum
@@ -17,18 +17,22 @@ from ..shards import shard_of
 from ..stats import DispatcherStats
 from ..triggers import Trigger
 from .lead_time import PublishTime
+from .republish import Place
 
 
 class Stage(StrEnum):
-    """How far a stored batch got. SENDING: the client may have it. ACCEPTED: the client has it."""
+    """How far a stored batch got. SENDING: the client may have it. ACCEPTED: the client has it. REFUSED: the
+    client has none of it, and has answered with a 5xx (`refused.py`).
+    """
 
     SENDING = "sending"
     ACCEPTED = "accepted"
+    REFUSED = "refused"
 
 
 class Entry(Struct, frozen=True, array_like=True):
     """One video in a batch: its total, and the arrival (ns since 1970) of the oldest play that the client
-    lacked.
+    lacked; 0 in a republish.
 
     `overdue`: the deadline of that play had passed when it was received.
     """
@@ -40,12 +44,19 @@ class Entry(Struct, frozen=True, array_like=True):
 
 
 class Batch(Struct, frozen=True, array_like=True):
-    """What one publish carries: up to twenty videos, each once."""
+    """What one publish carries: up to twenty videos, each once.
+
+    `key_number`: how many keys this content had before. `server_errors`: how many 5xx in a row the client has
+    answered under this key. `place`: of a republish: how far it has got once the client has this batch.
+    """
 
     key: str
     trigger: Trigger
     entries: list[Entry]
     stage: Stage = Stage.SENDING
+    key_number: int = 0
+    server_errors: int = 0
+    place: Place | None = None
 
     @property
     def videos(self) -> list[bytes]:
@@ -77,8 +88,9 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     `late_by_client`: those of them that would have been in time if the client had answered at once. `failed`:
     failed attempts. `rejected`: those of them whose answer said that the request itself is wrong. `client`:
     the last client's name. `publish_time`: how long publishes took, so that a restarted dispatcher need not
-    guess. `stores`: how many stores the dispatcher has made. `commits`: by shard, how many commits its ledger
-    had when the dispatcher last heard of it. New fields go to the end, because stored totals lack them.
+    guess. `receiver`: who the last client was, wherever it listened; "" in totals of an earlier version.
+    `stores`: how many stores the dispatcher has made. `commits`: by shard, how many commits its ledger had
+    when the dispatcher last heard of it. New fields go to the end, because stored totals lack them.
     """
 
     realtime: int = 0
@@ -92,16 +104,21 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     rejected: int = 0
     client: str = ""
     publish_time: PublishTime | None = None
+    republish: int = 0
+    receiver: str = ""
     stores: int = 0
     commits: dict[int, int] = {}
 
-    def published_to(self, client: str) -> "PublishTotals":
+    def published_to(self, client: str, receiver: str = "") -> "PublishTotals":
         """These totals for a dispatcher that publishes to `client`: without the publish time of another
         client.
         """
-        return self if client == self.client else structs.replace(self, client=client, publish_time=None)
+        here = self if client == self.client else structs.replace(self, client=client, publish_time=None)
+        return structs.replace(here, receiver=receiver)
 
-    def stats(self, pending_videos: int, in_flight: int, circuit: str, failures: int) -> DispatcherStats:
+    def stats(
+        self, pending_videos: int, in_flight: int, circuit: str, failures: int, republishing: int = 0
+    ) -> DispatcherStats:
         """The statistics of a dispatcher with these totals."""
         names = DispatcherStats.__struct_fields__
         counts = {name: getattr(self, name) for name in names if hasattr(self, name)}
@@ -111,6 +128,7 @@ class PublishTotals(Struct, frozen=True, array_like=True):
             in_flight=in_flight,
             circuit=circuit,
             failures=failures,
+            republishing=republishing,
         )
 
     def heard_of(self, shard: int, commits: int) -> "PublishTotals":
@@ -124,13 +142,21 @@ class PublishTotals(Struct, frozen=True, array_like=True):
         return structs.replace(self, **{name: getattr(self, name) + n for name, n in more.items()})
 
 
-def make_batch(service: str, trigger: Trigger, entries: list[Entry]) -> Batch:
-    """A new batch. Its key is a hash of the content and of `service`, the id that the state began with."""
-    digest = blake2b(f"{service} {trigger}".encode(), digest_size=16)
+def make_batch(
+    service: str, trigger: Trigger, entries: list[Entry], key_number: int = 0, place: Place | None = None
+) -> Batch:
+    """A new batch. Its key is a hash of the content and of `service`, the id that the state began with.
+
+    `key_number`: how many keys the same content had before. `place`: of a republish. Its number is in the key
+    too: a second republish of the same totals is sent on purpose.
+    """
+    number = f" key {key_number}" if key_number else ""
+    republish = "" if place is None else f" republish {place.republish}"
+    digest = blake2b(f"{service} {trigger}{number}{republish}".encode(), digest_size=16)
     for entry in entries:
         numbers = f" {entry.plays} {entry.arrived_ns} {entry.overdue:d}"
         digest.update(entry.video + numbers.encode())
-    return Batch(digest.hexdigest(), trigger, entries)
+    return Batch(digest.hexdigest(), trigger, entries, key_number=key_number, place=place)
 
 
 def payload(batch: Batch) -> dict[str, object]:
@@ -138,13 +164,11 @@ def payload(batch: Batch) -> dict[str, object]:
     return {
         "batch": batch.key,
         "trigger": str(batch.trigger),
-        "videos": [
-            {
-                "video_id": guids.text(entry.video),
-                "plays": entry.plays,
-                "arrived_at_ns": entry.arrived_ns,
-                **({"overdue": True} if entry.overdue else {}),
-            }
-            for entry in batch.entries
-        ],
+        "videos": [_payload_of(entry) for entry in batch.entries],
     }
+
+
+def _payload_of(entry: Entry) -> dict[str, object]:
+    arrived = {"arrived_at_ns": entry.arrived_ns} if entry.arrived_ns else {}
+    overdue = {"overdue": True} if entry.overdue else {}
+    return {"video_id": guids.text(entry.video), "plays": entry.plays, **arrived, **overdue}

@@ -10,68 +10,23 @@ The dispatcher keeps no totals: it asks the counters for them when a batch leave
 client may be tried. Times are on a clock that is never set. Only arrivals are stamps of the wall clock.
 """
 
-from collections.abc import Callable, Iterable
-from hashlib import blake2b
-
 from msgspec import structs
 
-from ..columns import by_video
 from ..effects import Send
-from ..messages import Collect, Collected, DispatcherInbox, Pending, Recall, Recorded
+from ..messages import Collected, CollectedPublished, DispatcherInbox, Pending, Recall, Recorded
 from ..shards import by_shard, counter_of, shard_of
 from ..stats import DispatcherStats
 from ..triggers import Trigger
-from .attempts import RETRY_AFTER_MS_MAX, Attempts, Outcome
-from .batches import EVENTS, ON_ITS_WAY, Batches, BatchEvent, BatchState, Collection, HeldBatch, Phase
-from .effects import Deliver, Forget, Store
-from .lead_time import LeadTime
-from .outbox import Batch, Entry, PublishTotals, make_batch
-from .schedule import Rule, Schedule
-
-COLLECT_TIMEOUT_MS = 1000  # a slower counter is passed over until it sends a message
-
-Effect = Send | Store | Forget | Deliver
+from .attempts import Outcome
+from .batches import EVENTS, ON_ITS_WAY, BatchEvent, BatchState, HeldBatch, Phase
+from .collecting import Collecting, Effect
+from .effects import Forget, Store, StoreRepublish
+from .outbox import Batch
+from .refused import answered
 
 
-class DispatcherRules:
+class DispatcherRules(Collecting):
     """The state machine of the dispatcher: messages and the time in, effects out."""
-
-    def __init__(
-        self,
-        rule: Rule,
-        shards: int,
-        batch_size_max: int,
-        *,
-        service: str,
-        jitter: Callable[[], float],
-        stored: Iterable[Batch] = (),
-        totals: PublishTotals = PublishTotals(),
-        rate_max_per_s: float = 0.0,
-        retry_after_max_ms: int = RETRY_AFTER_MS_MAX,
-    ):
-        """`service`: the id that the state began with. `jitter`: returns a random number from 0 to 1.
-
-        `stored`: the stored batches that some ledger has not recorded yet.
-        `rate_max_per_s`: the attempts per second that the client allows; 0 for no limit.
-        `retry_after_max_ms`: the longest pause that the client can ask for.
-        """
-        self.batches = Batches()
-        self.totals = totals
-        self.attempts = Attempts(jitter, rate_max_per_s, retry_after_max_ms)
-        self._lead_time = LeadTime(
-            rule.deadline_ms, interval_ms=self.attempts.interval_ms, publish_time=totals.publish_time
-        )
-        salt = blake2b(service.encode(), digest_size=16).digest()
-        self._schedule = Schedule(rule, batch_size_max, self._lead_time, salt)
-        self._shards = shards
-        self._service = service
-        self._linked: set[int] = set()
-        self._silent: set[int] = set()
-        self._collections = self._wall_ahead_ms = 0  # ahead of the clock that is never set
-        self._draining = False
-        self._barrier_due = False
-        for batch in stored:
-            self.batches.begin(HeldBatch.stored(batch, batch.shards(self._shards)))
 
     # Events
 
@@ -113,6 +68,8 @@ class DispatcherRules:
                     self._schedule.offer_all(message, now_ms, self._wall_ahead_ms)
                 case Collected():
                     effects += self._collected(shard, message, now_ms)
+                case CollectedPublished():
+                    effects += self._collected_published(shard, message, now_ms)
                 case Recorded():
                     effects += self._recorded(shard, message)
                 case _:
@@ -138,30 +95,35 @@ class DispatcherRules:
         now_ms: int,
         retry_after_ms: int | None = None,
         rejected: bool = False,
+        server_error: bool = False,
     ) -> list[Effect]:
         """Handle the outcome of the batch with this key, which is on its way.
 
         `retry_after_ms`: the pause that the client asks for. `rejected`: the client said that the request
-        itself is wrong; this is counted apart.
+        itself is wrong; this is counted apart. `server_error`: the client answered with a 5xx.
         """
         held = self.batches.find(key, *ON_ITS_WAY)
         if held is None:
             raise AssertionError(f"an outcome of {key}, and no such batch is on its way")
-        state = self.batches.move(held, EVENTS[outcome])
-        if state is BatchState.ACCEPTED:
+        if outcome is Outcome.ACCEPTED:
+            self.batches.move(held, BatchEvent.CLIENT_ACCEPTED)
             return self._accepted(held, now_ms)
+        before = held.content
+        held.batch = answered(self._service, before, server_error)
+        key_given_up = held.batch.key != before.key
+        state = self.batches.move(held, BatchEvent.KEY_GIVEN_UP if key_given_up else EVENTS[outcome])
         self.totals = self.totals.plus(failed=1, rejected=int(rejected))
         self.attempts.failed(now_ms, retry_after_ms)
+        if before.place is not None:
+            self.republishing.waits_from(now_ms)
         if state is BatchState.IN_DOUBT:
-            return []
-        # The client has nothing of this batch: the next one has newer totals, under another key.
-        batch = held.content
-        for entry in batch.entries:
-            if shard_of(entry.video, self._shards) in self._linked:
-                self._schedule.fail(entry.video)
-            else:
-                self._schedule.release(entry.video)
-        return [Forget(batch.key)]
+            return [Store(held.batch, self.totals)] if held.batch != before else []
+        return self._refuse(held.batch, before.key)
+
+    def request_republish(self, why: str, videos: bytes, now_ms: int) -> list[Effect]:
+        """Tell the client totals again. `why`: for the log. `videos`: GUIDs, packed; empty for all."""
+        request, over = self.republishing.request(why, videos, now_ms)
+        return [StoreRepublish(request, self.totals, over), *self.wake(now_ms)]
 
     def client_started(self, now_ms: int) -> list[Effect]:
         """Try the client, which has just started, whatever the pause."""
@@ -201,7 +163,12 @@ class DispatcherRules:
                 Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms, now_ms
             )
         if self.phase is Phase.IDLE and may_leave:
+            self._looked_ms = now_ms
             due_ms = self._schedule.next_due_ms()
+            if not self._draining:
+                effects += self._republish(now_ms, due_ms)
+            if self.phase is not Phase.IDLE:
+                return effects
             if due_ms is not None and (due_ms <= now_ms or self._draining):
                 trigger, videos = self._schedule.take(now_ms)
                 effects += self._collect(trigger, by_shard(videos, self._shards), now_ms, due_ms)
@@ -218,8 +185,10 @@ class DispatcherRules:
             case Phase.BACKING_OFF:
                 return self.attempts.next_ms()
             case Phase.IDLE:
-                due_ms = self._schedule.next_due_ms()
-                return None if due_ms is None else max(due_ms, self.attempts.next_ms())
+                due_ms, next_ms = self._schedule.next_due_ms(), self.attempts.next_ms()
+                if next_ms > self._looked_ms and self.republishing.requests and not self._draining:
+                    return next_ms  # the rate limit holds up a batch that is not due
+                return None if due_ms is None else max(due_ms, next_ms)
             case _:
                 return None
 
@@ -245,74 +214,18 @@ class DispatcherRules:
         """The statistics of the dispatcher."""
         on_its_way = len(self.batches.within(BatchState.ACCEPTED)) + (self.phase is not Phase.IDLE)
         circuit, failures = self.attempts.circuit, self.attempts.failures
-        return self.totals.stats(len(self._schedule), on_its_way, circuit, failures)
+        requests = len(self.republishing.requests)
+        return self.totals.stats(len(self._schedule), on_its_way, circuit, failures, requests)
 
     # Steps
-
-    def _collect(
-        self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int, due_ms: int
-    ) -> list[Effect]:
-        self._collections += 1
-        collection = Collection(
-            self._collections,
-            Trigger.DRAIN if self._draining else trigger,
-            asked,
-            set(asked),
-            now_ms + COLLECT_TIMEOUT_MS,
-        )
-        self.batches.begin(HeldBatch(collection, now_ms, due_ms=due_ms))
-        asks: list[Effect] = [
-            Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
-            for shard, videos in sorted(asked.items())
-        ]
-        return asks or self._leave_if_collected(now_ms)
-
-    def _collected(self, shard: int, message: Collected, now_ms: int) -> list[Effect]:
-        self.totals = self.totals.heard_of(shard, message.commits)
-        for held in self.batches.within(BatchState.ASKED):
-            if held.collection.number == message.number:
-                self._take_totals(held.collection, shard, message, now_ms)
-                return self._leave_if_collected(now_ms)
-        return []  # too late: the batch left without this counter, which announces its videos again
-
-    def _take_totals(self, collection: Collection, shard: int, message: Collected, now_ms: int) -> None:
-        for video, total, arrived_ns in by_video(message.videos, message.totals, message.arrived_ns):
-            taken = self._schedule.taken(video)
-            # With every_play one pending play may be overdue, while another, published first, is not.
-            latest_ms = arrived_ns // 1_000_000 + self._schedule.rule.deadline_ms
-            overdue = taken is not None and taken.overdue and latest_ms <= now_ms + self._wall_ahead_ms
-            collection.entries[video] = Entry(video, total, arrived_ns, overdue)
-        for video in collection.asked[shard]:
-            if video not in collection.entries:
-                self._schedule.release(video)
-        collection.unanswered.discard(shard)
-
-    def _leave_if_collected(self, now_ms: int) -> list[Effect]:
-        effects: list[Effect] = []
-        for held in self.batches.within(BatchState.ASKED):
-            collection = held.collection
-            if collection.unanswered:
-                continue
-            if not collection.entries:
-                self.batches.move(held, BatchEvent.NOTHING_COLLECTED)
-                continue
-            held.batch = make_batch(self._service, collection.trigger, list(collection.entries.values()))
-            self.batches.move(held, BatchEvent.COLLECTED)
-            # Store before Deliver: after a crash in between, the same batch is sent under the same key.
-            self.totals = self.totals.plus(stores=1)
-            effects += [Store(held.batch, self.totals), *self._deliver(held, now_ms)]
-        return effects
-
-    def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
-        held.sent(self.attempts.delays, now_ms)
-        self.attempts.left(now_ms)
-        return [Deliver(held.content)]
 
     def _accepted(self, held: HeldBatch, now_ms: int) -> list[Effect]:
         assert held.offered_ms is not None, "the batch was sent"
         self._lead_time.measure(max(0, now_ms - held.left_ms))
         self.attempts.accepted(now_ms, held.offered_ms)
         batch = held.content
+        if batch.place is not None:
+            return self._republished(held, batch, now_ms)
         late, ours = (self._schedule.late(batch.videos, told_ms) for told_ms in (now_ms, held.offered_ms))
         counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late, "stores": 1}
         counts["late_by_client"] = late - ours
@@ -324,6 +237,29 @@ class DispatcherRules:
         # Keep the batch until Recorded: a ledger that missed Published would announce what the client has.
         return [Store(held.batch, self.totals), *told, *self.wake(now_ms)]
 
+    def _republished(self, held: HeldBatch, batch: Batch, now_ms: int) -> list[Effect]:
+        """The client has a batch of totals that it had before, so no ledger has to record it."""
+        self.batches.move(held, BatchEvent.ALL_RECORDED)
+        self.totals = structs.replace(
+            self.totals.plus(republish=1, videos=len(batch.entries)),
+            publish_time=self._lead_time.publish_time,
+        )
+        return [*self.republishing.accepted(batch, self.totals, now_ms), *self.wake(now_ms)]
+
+    def _refuse(self, batch: Batch, key: str) -> list[Effect]:
+        """Make the videos of a refused batch pending again. `key`: the key under which it was refused."""
+        # The client has nothing of this batch: the next one has newer totals, under another key.
+        for entry in batch.entries:
+            if shard_of(entry.video, self._shards) in self._linked:
+                self._schedule.fail(entry.video)
+            else:
+                self._schedule.release(entry.video)
+        kept, gone = self._refused.keep(batch)
+        effects: list[Effect] = [] if kept is None else [Store(kept, self.totals)]
+        if batch.key != key:
+            gone = [key, *gone]
+        return [*effects, *map(Forget, gone)]
+
     def _recorded(self, shard: int, message: Recorded) -> list[Effect]:
         self.totals = self.totals.heard_of(shard, message.commits)
         held = self.batches.find(message.batch, BatchState.ACCEPTED)
@@ -334,15 +270,6 @@ class DispatcherRules:
             return []
         self.batches.move(held, BatchEvent.ALL_RECORDED)
         return [Forget(message.batch)]
-
-    def _set_aside(self, shard: int) -> None:
-        """Drop the videos of a counter that can't be asked. A batch that waits for it goes without them."""
-        self._schedule.forget(lambda video: shard_of(video, self._shards) == shard)
-        for held in self.batches.within(BatchState.ASKED):
-            if shard in held.collection.unanswered:
-                held.collection.unanswered.discard(shard)
-                for video in held.collection.asked[shard]:
-                    self._schedule.release(video)
 
     def _tell(self, batch: Batch, shard: int) -> Send:
         return Send(counter_of(shard), batch.published(shard, self._shards, self.totals.stores))

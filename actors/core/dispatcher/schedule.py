@@ -139,12 +139,16 @@ class Schedule:
 
     def next_due_ms(self) -> int | None:
         """When the next batch is due; None if nothing is pending."""
-        dues_ms = self._lingering.times[:1]
-        if self._deadlines.times:
-            if self._begin is None or self._begin[1] != self._lead_time.measured:
-                self._begin = self._begin_ms(), self._lead_time.measured
-            dues_ms.append(self._begin[0])
-        return min(dues_ms, default=None)
+        begin_ms = self.begin_ms()
+        return min([*self._lingering.times[:1], *([] if begin_ms is None else [begin_ms])], default=None)
+
+    def begin_ms(self) -> int | None:
+        """When the deadlines must begin to leave; None if none is pending."""
+        if not self._deadlines.times:
+            return None
+        if self._begin is None or self._begin[1] != self._lead_time.measured:
+            self._begin = self._begin_ms(), self._lead_time.measured
+        return self._begin[0]
 
     def take(self, now_ms: int) -> tuple[Trigger, list[bytes]]:
         """Take the next batch. Returns its trigger and its videos, which are no longer pending.

@@ -5,6 +5,7 @@ import pytest
 from actors.cli.audit_run import Result
 from actors.cli.report import DemoRun, findings, render
 from actors.core.client.promises import Promise
+from actors.core.triggers import Trigger
 
 GUID = "5fec8982-705f-4a15-8228-3d03c74803e5"
 NO_LATENCY = {"count": 0, "p50": None, "p99": None, "max": None}
@@ -37,7 +38,7 @@ def run_of(total, *, realtime=NO_LATENCY, hot=NO_LATENCY) -> DemoRun:
     return DemoRun(
         manifest={"plays": total, "totals": {GUID: total}},
         status={
-            "publishes": {"total": 1, "realtime": 1, "deadline": 0, "overdue": 0, "drain": 0, "late": 0},
+            "publishes": {"total": 1, "late": 0, **dict.fromkeys(Trigger, 0), "realtime": 1},
         },
         report={
             "promises_broken_by_promise": {promise.value: 0 for promise in Promise},

@@ -61,6 +61,7 @@ def status(*children, **facts):
             "deadline": 80,
             "overdue": 15,
             "drain": 5,
+            "republish": 0,
             "videos": 12_345,
             "late": 2,
             "late_by_client": 1,

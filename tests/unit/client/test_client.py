@@ -284,6 +284,20 @@ def test_malformed_publishes_are_refused_in_one_line_that_names_the_field(client
     assert get(client.port, "/report")["publishes"]["total"] == 0
 
 
+def test_a_republish_has_no_arrival_and_any_total_may_come_again(client):
+    tell(client.port, content("k1", {A: 5, B: 1}))
+    again = {"batch": "k2", "trigger": "republish", "videos": [entry(plays=5, arrived_at_ns=None)]}
+    assert tell(client.port, again)[0] == 200
+    assert (
+        tell(client.port, again | {"batch": "k3", "videos": [entry(plays=4, arrived_at_ns=None)]})[0] == 200
+    )
+    assert get(client.port, "/totals") == {A: 4, B: 1}
+    report = get(client.port, "/report")
+    assert report["publishes"]["republish"] == 2
+    assert report["promises_broken_total"] == 0
+    assert (report["late"], report["realtime_latency_ms"]["count"]) == (0, 0)
+
+
 def test_a_key_in_the_header_must_be_the_batch_and_the_type_must_be_json(client):
     publish = content("k1", {A: 1})
     assert tell(client.port, publish, Idempotency_Key="k2")[1]["field"] == "Idempotency-Key"

@@ -58,7 +58,7 @@ def test_every_trigger_is_in_the_total_and_in_the_metrics(trigger):
 
 def test_the_words_of_the_triggers_are_what_users_know():
     assert list(status_of(DISPATCHER)["publishes"]) == [
-        *("total", "realtime", "deadline", "overdue", "drain"),
+        *("total", "realtime", "deadline", "overdue", "drain", "republish"),
         *("videos", "late", "late_by_client", "failed", "rejected"),
     ]
 

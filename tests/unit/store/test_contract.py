@@ -11,6 +11,7 @@ from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
+from actors.core.dispatcher.republish import Place, Republish
 from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore
 from actors.system.exits import WriteUnavailable
@@ -141,6 +142,24 @@ def test_the_stages_of_a_batch_replace_each_other_in_its_place_until_it_is_forgo
         store.forget("no such batch")
     with contextlib.closing(stores.outbox()) as store:
         assert store.load() == ([OTHER], totals)
+
+
+def test_a_request_to_publish_again_is_kept_with_its_place_until_it_is_over(stores):
+    first, second = Republish(1, "asked for"), Republish(2, "asked for", V)
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.load_republishes() == ([], 0)
+        store.store_republish(first, PublishTotals(failed=1))
+        store.store_republish(second, PublishTotals(failed=2))
+        store.store(BATCH, PublishTotals(failed=2))
+        gone_on = structs.replace(first, place=Place(1, 2, 1, 20, 20, 1))
+        store.store_republish(gone_on, PublishTotals(republish=1), forget=BATCH.key)
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.load_republishes() == ([gone_on, second], 2)
+        assert store.load() == ([], PublishTotals(republish=1))
+        store.store_republish(None, PublishTotals(republish=2), over=(1, 2))
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.load_republishes() == ([], 2), "a number is never used again"
+        assert store.load() == ([], PublishTotals(republish=2))
 
 
 @pytest.mark.parametrize("stores", [Sqlite], indirect=True)  # simulated writes fail in `World.write`

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from actors.core.counter.seen_ids import SeenIds
+from actors.core.dispatcher.outbox import PublishTotals
+from actors.core.dispatcher.republish import Republish
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, ledger_path, outbox_path
 from actors.store.formats import FORMAT
+from actors.store.outbox import request_republish_of_all
 from actors.store.reshard import reshard
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
@@ -154,3 +157,17 @@ def test_an_earlier_store_that_is_damaged_is_refused_and_left_as_it_is(state_dir
         SqliteLedgerStore(state_dir, 0, SHARDS, "NORMAL")
     assert path.read_bytes() == before
     assert formats(state_dir)[0] == FIRST
+
+
+def test_a_store_of_an_earlier_format_takes_requests_to_publish_again(state_dir):
+    with contextlib.closing(SqliteOutboxStore(state_dir, SHARDS, "NORMAL")) as store:
+        assert store.load_republishes() == ([], 0)
+
+
+def test_a_republish_can_be_requested_while_no_service_runs(state_dir):
+    with contextlib.closing(SqliteOutboxStore(state_dir, SHARDS, "NORMAL")) as store:
+        store.store_republish(Republish(7, "asked for", b"v" * 16), PublishTotals())
+    with contextlib.closing(sqlite3.connect(outbox_path(state_dir))) as connection, connection:
+        assert request_republish_of_all(connection, "the state was restored") == 8
+    with contextlib.closing(SqliteOutboxStore(state_dir, SHARDS, "NORMAL")) as store:
+        assert store.load_republishes() == ([Republish(8, "the state was restored")], 8)

@@ -19,6 +19,7 @@ from actors.core.counter.ledger import Ledger
 from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenIds
 from actors.core.dispatcher.lead_time import PublishTime
 from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
+from actors.core.dispatcher.republish import Place, Republish
 from actors.core.messages import Plays, Rejected
 from actors.core.shards import shard_of
 from actors.core.triggers import Trigger
@@ -77,8 +78,11 @@ class Opened:
 def state_dir(tmp_path):
     """Two ledgers with videos in every stage of publishing, seen ids, dead letters, and a stored batch."""
     folder = str(tmp_path / "state")
-    outbox = SqliteOutboxStore(folder, 2, "NORMAL")
-    outbox.store(BATCH, PublishTotals(realtime=4, failed=1, client="http://a", publish_time=PublishTime(5)))
+    outbox = SqliteOutboxStore(folder, 2, "NORMAL", "plays")
+    totals = PublishTotals(realtime=4, failed=1, client="http://a", publish_time=PublishTime(5))
+    outbox.store(BATCH, totals)
+    outbox.store_republish(Republish(1, "asked for", VIDEOS[0], Place(1, 2, 1, 7, 20, 1)), totals)
+    outbox.store_republish(Republish(2, "asked for"), totals, over=(2,))
     outbox.close()
     for shard in (0, 1):
         opened = Opened(folder, shard, 2, steps_below=100)
@@ -109,12 +113,13 @@ def whole(state_dir, shards):
         numbers = (found.counted, found.redelivered, found.dead_lettered)
         tallies = [a + b for a, b in zip(tallies, numbers, strict=True)]
         opened.close()
-    outbox = SqliteOutboxStore(state_dir, shards, "NORMAL")
+    outbox = SqliteOutboxStore(state_dir, shards, "NORMAL", "plays")
     batches, totals = outbox.load()
+    requests = outbox.load_republishes()
     outbox.close()
     if totals.commits:
         assert totals.commits == dict.fromkeys(range(shards), 1), "each new ledger has one commit"
-    return accounts, tallies, batches, structs.replace(totals, commits={}), outbox.service
+    return accounts, tallies, batches, requests, structs.replace(totals, commits={}), outbox.service
 
 
 @pytest.mark.parametrize("shards", [1, 3, 7])

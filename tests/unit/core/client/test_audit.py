@@ -240,6 +240,12 @@ def naive(kept, promised):
         broken["once_a_batch"] += len(ids) - len(set(ids))
         for entry in one.videos:
             last = published.get(entry.video_id, 0)
+            if entry.plays != last:
+                window = (at_ns - origin) // int(promised.deadline_s * S)
+                windows.setdefault(window, set()).add(entry.video_id)
+            published[entry.video_id] = entry.plays
+            if one.trigger == "republish":
+                continue  # any total may come again
             steps_missing = set(range(last + 1, promised.realtime_below)) & set(range(entry.plays))
             broken["only_changed"] += entry.plays == last
             broken["never_falls"] += entry.plays < last
@@ -247,10 +253,6 @@ def naive(kept, promised):
             is_past = at_ns - entry.arrived_at_ns > promised.deadline_s * S
             overdue += is_past and one.trigger == "overdue"
             late += is_past and one.trigger != "overdue"
-            if entry.plays != last:
-                window = (at_ns - origin) // int(promised.deadline_s * S)
-                windows.setdefault(window, set()).add(entry.video_id)
-            published[entry.video_id] = entry.plays
     broken["deadline"] = late
     return {
         "totals": published,

@@ -47,6 +47,12 @@ def test_content_that_differs_in_one_thing_only_has_another_key(other):
     assert len(keys) == 2
 
 
+def test_each_number_gives_the_same_content_another_key():
+    batches = [make_batch("s", Trigger.DRAIN, [Entry(V, 1, 1)], number) for number in (0, 1, 2, 11)]
+    assert len({batch.key for batch in batches}) == 4
+    assert [batch.key_number for batch in batches] == [0, 1, 2, 11]
+
+
 def test_another_service_has_other_keys():
     content = Trigger.DRAIN, [Entry(V, 1, 1)]
     assert make_batch("a", *content).key != make_batch("b", *content).key

@@ -7,9 +7,10 @@ import pytest
 from actors.core.columns import pack_numbers, unpack_videos
 from actors.core.dispatcher.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, CIRCUIT_FAILURES, Circuit
 from actors.core.dispatcher.batches import ON_ITS_WAY, Phase
+from actors.core.dispatcher.collecting import COLLECT_TIMEOUT_MS
 from actors.core.dispatcher.effects import Deliver, Forget, Store
 from actors.core.dispatcher.outbox import Entry, PublishTotals, Stage, make_batch
-from actors.core.dispatcher.rules import COLLECT_TIMEOUT_MS, DispatcherRules, Outcome
+from actors.core.dispatcher.rules import DispatcherRules, Outcome
 from actors.core.dispatcher.schedule import Rule
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Counted, Pending, Published, Recall, Recorded
@@ -800,3 +801,88 @@ def test_the_circuit_is_among_the_figures():
     assert one.stats().circuit == Circuit.HALF_OPEN
     delivered(one, Outcome.ACCEPTED, now_ms)
     assert (one.stats().failures, one.stats().circuit) == (0, Circuit.CLOSED)
+
+
+# A client that keeps its first answer to a key
+
+
+def fails(one, now_ms, *facts, outcome=Outcome.REFUSED, **more):
+    """The attempt that is on its way fails. Returns the effects, and those of the next attempt."""
+    effects = delivered(one, outcome, now_ms, **more)
+    again = one.wake(one.wakeup_ms())
+    if asked(again):
+        again = one.handle(0, [collected(number_of(again), *facts)], one.wakeup_ms() or now_ms)
+    return effects, again
+
+
+def test_the_same_content_leaves_under_a_new_key_after_five_5xx_in_a_row():
+    one = dispatching(0)
+    keys = [key_of(sending(one, (A, 1)))]
+    for _ in range(11):
+        _, again = fails(one, NOW_MS, (A, 1), server_error=True)
+        keys.append(key_of(again))
+        assert content(again) == {A: 1}
+    assert [len(list(same)) for _, same in itertools.groupby(keys)] == [5, 5, 2]
+    assert len(set(keys)) == 3
+
+
+def test_a_new_key_is_stored_before_the_old_one_is_forgotten():
+    one = dispatching(0)
+    first = key_of(sending(one, (A, 1)))
+    for _ in range(4):
+        effects, _ = fails(one, NOW_MS, (A, 1), server_error=True)
+        assert [type(effect) for effect in effects] == [Store]
+    effects, again = fails(one, NOW_MS, (A, 1), server_error=True)
+    assert [type(effect) for effect in effects] == [Store, Forget]
+    assert effects[0].batch.stage is Stage.REFUSED
+    assert effects[0].batch.key == key_of(again) != first
+    assert effects[1] == Forget(first)
+
+
+def test_a_restarted_dispatcher_knows_the_key_of_refused_content():
+    one = dispatching(0)
+    sending(one, (A, 1))
+    for _ in range(6):
+        effects, again = fails(one, NOW_MS, (A, 1), server_error=True)
+    (stored,) = (effect.batch for effect in effects if isinstance(effect, Store))
+    another = dispatching(0, stored=[stored])
+    assert another.phase is Phase.IDLE  # the client has none of it: it is not in doubt
+    assert key_of(sending(another, (A, 1))) == key_of(again) == stored.key
+
+
+def test_newer_totals_have_a_key_of_their_own_and_end_what_is_known_of_the_older():
+    one = dispatching(0)
+    first = key_of(sending(one, (A, 1)))
+    _, again = fails(one, NOW_MS, (A, 2), server_error=True)
+    assert key_of(again) != first
+    assert again[-1] == Forget(first)
+    assert again[0].batch.server_errors == 0
+
+
+def test_a_batch_in_doubt_goes_again_as_it_was_until_five_5xx_in_a_row():
+    one = dispatching(0)
+    first = key_of(sending(one, (A, 1)))
+    now_ms = NOW_MS
+    outcomes = [{"outcome": Outcome.UNKNOWN}, *[{"server_error": True}] * 4]
+    for more in [*outcomes, {}, *[{"server_error": True}] * 4]:
+        _, again = fails(one, now_ms, (A, 9), **more)
+        assert key_of(again) == first
+        assert content(again) == {A: 1}
+    effects, again = fails(one, now_ms, (A, 9), server_error=True)
+    assert effects[-1] == Forget(first)
+    assert content(again) == {A: 9}
+
+
+def test_a_restarted_dispatcher_goes_on_counting_the_5xx_of_a_batch_in_doubt():
+    one = dispatching(0)
+    sending(one, (A, 1))
+    fails(one, NOW_MS, (A, 1), outcome=Outcome.UNKNOWN)
+    for _ in range(4):
+        effects, again = fails(one, NOW_MS, (A, 1), server_error=True)
+    (stored,) = (effect.batch for effect in effects if isinstance(effect, Store))
+    another = dispatching(stored=[stored])
+    assert key_of(another.linked(0, NOW_MS)) == key_of(again)
+    another.handle(0, [pending((A, 1))], NOW_MS)
+    _, again = fails(another, NOW_MS, (A, 1), server_error=True)
+    assert key_of(again) != stored.key
+    assert content(again) == {A: 1}

@@ -1,0 +1,167 @@
+"""How a batch of a dispatcher is filled, stored and sent: the state of the rules, and their first steps.
+
+Pure. `rules.py` says when a batch leaves and what becomes of it.
+"""
+
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+
+from ..effects import Send
+from ..messages import Collect, Collected, CollectedPublished
+from ..shards import counter_of, shard_of
+from ..triggers import Trigger
+from .attempts import RETRY_AFTER_MS_MAX, Attempts
+from .batches import Batches, BatchEvent, BatchState, Collection, HeldBatch
+from .effects import Deliver, Forget, Store, StoreRepublish
+from .lead_time import LeadTime
+from .outbox import Batch, PublishTotals, Stage
+from .refused import RefusedBatches
+from .republish import Republish
+from .republishing import Republishing
+from .schedule import Rule, Schedule
+
+COLLECT_TIMEOUT_MS = 1000  # a slower counter is passed over until it sends a message
+
+Effect = Send | Store | StoreRepublish | Forget | Deliver
+
+
+class Collecting:
+    """The state of a dispatcher's rules."""
+
+    def __init__(
+        self,
+        rule: Rule,
+        shards: int,
+        batch_size_max: int,
+        *,
+        service: str,
+        jitter: Callable[[], float],
+        stored: Iterable[Batch] = (),
+        totals: PublishTotals = PublishTotals(),
+        rate_max_per_s: float = 0.0,
+        retry_after_max_ms: int = RETRY_AFTER_MS_MAX,
+        republishes: tuple[Iterable[Republish], int] = ((), 0),
+    ):
+        """`service`: the id that the state began with. `jitter`: returns a random number from 0 to 1.
+
+        `stored`: the stored batches: some ledger has not recorded them yet, or the client refused them.
+        `rate_max_per_s`: the attempts per second that the client allows; 0 for no limit.
+        `retry_after_max_ms`: the longest pause that the client can ask for. `republishes`: the stored
+        requests to publish totals again, and the greatest number that one ever had.
+        """
+        self.batches = Batches()
+        self.totals = totals
+        self.attempts = Attempts(jitter, rate_max_per_s, retry_after_max_ms)
+        self._lead_time = LeadTime(
+            rule.deadline_ms, interval_ms=self.attempts.interval_ms, publish_time=totals.publish_time
+        )
+        salt = blake2b(service.encode(), digest_size=16).digest()
+        self._schedule = Schedule(rule, batch_size_max, self._lead_time, salt)
+        self.republishing = Republishing(shards, batch_size_max, *republishes)
+        self._deadline_ms = rule.deadline_ms
+        self._shards = shards
+        self._service = service
+        self._linked: set[int] = set()
+        self._silent: set[int] = set()
+        self._looked_ms = 0  # when it was last decided what leaves
+        self._collections = self._wall_ahead_ms = 0  # ahead of the clock that is never set
+        self._draining = False
+        self._barrier_due = False
+        stored = list(stored)
+        self._refused = RefusedBatches(service, (one for one in stored if one.stage is Stage.REFUSED))
+        for batch in (one for one in stored if one.stage is not Stage.REFUSED):
+            self.batches.begin(HeldBatch.stored(batch, batch.shards(self._shards)))
+
+    def _collect(
+        self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int, due_ms: int
+    ) -> list[Effect]:
+        self._collections += 1
+        collection = Collection(
+            self._collections,
+            Trigger.DRAIN if self._draining else trigger,
+            asked,
+            set(asked),
+            now_ms + COLLECT_TIMEOUT_MS,
+        )
+        self.batches.begin(HeldBatch(collection, now_ms, due_ms=due_ms))
+        asks: list[Effect] = [
+            Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
+            for shard, videos in sorted(asked.items())
+        ]
+        return asks or self._leave_if_collected(now_ms)
+
+    def _collected(self, shard: int, message: Collected, now_ms: int) -> list[Effect]:
+        self.totals = self.totals.heard_of(shard, message.commits)
+        for held in self.batches.within(BatchState.ASKED):
+            if held.collection.number == message.number:
+                self._take_totals(held.collection, shard, message, now_ms)
+                return self._leave_if_collected(now_ms)
+        return []  # too late: the batch left without this counter, which announces its videos again
+
+    def _republish(self, now_ms: int, due_ms: int | None) -> list[Effect]:
+        """Begin a batch of the request to publish totals again, if one may leave now.
+
+        `due_ms`: when anything else is due.
+        """
+        publish_ms = max(self._lead_time.publish_ms, self._lead_time.interval_ms)
+        askable = self._linked - self._silent
+        place = self.republishing.place
+        if place is None or (not place.is_last and place.shard not in askable):
+            return []
+        deadlines_ms = self._schedule.begin_ms()
+        if not self.republishing.may_leave(now_ms, due_ms, deadlines_ms, publish_ms, self._deadline_ms):
+            return []
+        self._collections += 1
+        expires_ms = now_ms + COLLECT_TIMEOUT_MS
+        collection = Collection(self._collections, Trigger.REPUBLISH, {}, set(), expires_ms, place=place)
+        self.batches.begin(HeldBatch(collection, now_ms, due_ms=now_ms))
+        return self._ask_published(collection, now_ms)
+
+    def _ask_published(self, collection: Collection, now_ms: int) -> list[Effect]:
+        asks = self.republishing.ask(collection, self._linked - self._silent)
+        if asks is None:
+            return self._leave_if_collected(now_ms)
+        collection.expires_ms = now_ms + COLLECT_TIMEOUT_MS
+        return [asks]
+
+    def _collected_published(self, shard: int, message: CollectedPublished, now_ms: int) -> list[Effect]:
+        for held in self.batches.within(BatchState.ASKED):
+            if held.collection.number == message.number:
+                self.republishing.take(held.collection, shard, message)
+                return self._ask_published(held.collection, now_ms)
+        return []  # too late: it is asked for again
+
+    def _take_totals(self, collection: Collection, shard: int, message: Collected, now_ms: int) -> None:
+        collection.take(shard, message, self._schedule, now_ms + self._wall_ahead_ms)
+
+    def _leave_if_collected(self, now_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for held in self.batches.within(BatchState.ASKED):
+            collection = held.collection
+            if collection.unanswered:
+                continue
+            if not collection.entries:
+                self.batches.move(held, BatchEvent.NOTHING_COLLECTED)
+                effects += self.republishing.collected_nothing(collection, self.totals)
+                continue
+            entries, place = list(collection.entries.values()), collection.place
+            held.batch, gone = self._refused.make(collection.trigger, entries, place)
+            self.batches.move(held, BatchEvent.COLLECTED)
+            self.totals = self.totals.plus(stores=1)
+            # Store before Deliver: after a crash in between, the same batch is sent under the same key.
+            effects += [Store(held.batch, self.totals), *self._deliver(held, now_ms), *map(Forget, gone)]
+        return effects
+
+    def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
+        held.sent(self.attempts.delays, now_ms)
+        self.attempts.left(now_ms)
+        return [Deliver(held.content)]
+
+    def _set_aside(self, shard: int) -> None:
+        """Drop the videos of a counter that can't be asked. A batch that waits for it goes without them."""
+        self._schedule.forget(lambda video: shard_of(video, self._shards) == shard)
+        for held in self.batches.within(BatchState.ASKED):
+            if shard in held.collection.unanswered:
+                held.collection.unanswered.discard(shard)
+                for video in held.collection.asked.get(shard, []):
+                    self._schedule.release(video)

@@ -1,0 +1,70 @@
+"""A state counts the plays of one topic. Another topic is refused until it is accepted."""
+
+import contextlib
+import os
+
+import pytest
+
+from actors.store import SqliteOutboxStore, outbox_path
+from actors.store.reshard import reshard
+from actors.store.topic import accept_topic
+from actors.system import runfile
+from actors.system.exits import Failure, StoreFailure
+from actors.system.locks import lock_file
+
+
+def opened(state_dir, topic, shards=2):
+    """Open the dispatcher's store, and close it."""
+    with contextlib.closing(SqliteOutboxStore(state_dir, shards, "NORMAL", topic)) as store:
+        return store.service
+
+
+def test_another_topic_is_refused_names_both_and_the_command_and_changes_nothing(tmp_path):
+    state_dir = str(tmp_path)
+    opened(state_dir, "plays")
+    before = outbox_path(state_dir).read_bytes()
+    for _ in range(2):
+        with pytest.raises(StoreFailure, match=r"'plays', and now it is 'clicks'.*accept-topic"):
+            opened(state_dir, "clicks")
+    assert outbox_path(state_dir).read_bytes() == before
+    opened(state_dir, "plays")
+
+
+def test_an_accepted_topic_is_taken_and_the_one_before_is_refused(tmp_path):
+    state_dir = str(tmp_path)
+    service = opened(state_dir, "plays")
+    assert accept_topic(state_dir, "clicks") == "plays"
+    assert opened(state_dir, "clicks") == service
+    with pytest.raises(StoreFailure):
+        opened(state_dir, "plays")
+    assert accept_topic(state_dir, "clicks") == "clicks"
+
+
+def test_a_state_of_an_earlier_version_takes_the_topic_of_its_next_start(tmp_path):
+    state_dir = str(tmp_path)
+    opened(state_dir, "")
+    opened(state_dir, "plays")
+    with pytest.raises(StoreFailure):
+        opened(state_dir, "clicks")
+
+
+def test_a_resharded_state_keeps_its_topic(tmp_path):
+    state_dir = str(tmp_path)
+    opened(state_dir, "plays")
+    reshard(state_dir, 3)
+    with pytest.raises(StoreFailure):
+        opened(state_dir, "clicks", 3)
+    opened(state_dir, "plays", 3)
+
+
+def test_a_topic_is_not_accepted_while_a_service_runs_or_without_a_state(tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(Failure, match="no ledgers"):
+            accept_topic(str(folder), "clicks")
+    opened(str(tmp_path), "plays")
+    held = lock_file(runfile.lock_path(str(tmp_path)))
+    try:
+        with pytest.raises(Failure, match="stop it with"):
+            accept_topic(str(tmp_path), "clicks")
+    finally:
+        os.close(held)
