@@ -1,8 +1,8 @@
 """A copy of a store in memory, for who reads it beside its process: `totals` and `totals --verify`.
 
 SQLite can't shorten a -wal while a reader is inside a transaction. So a snapshot copies the file, which takes
-milliseconds, and then nothing holds the store. A snapshot takes as much memory as the file has bytes. The file
-may be on a medium that can't be written. A store of an earlier format is upgraded in the copy.
+milliseconds, and then nothing holds the store. It takes as much memory as the file has bytes. The file may
+be on a medium that can't be written. A store of an earlier format is upgraded in the copy.
 """
 
 import contextlib

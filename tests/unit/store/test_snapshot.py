@@ -174,7 +174,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(state_dir, monkeypatc
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("builtins.open", refuse)
-    with pytest.raises(StoreFailure, match="cannot be read .Permission denied.") as caught:
+    with pytest.raises(StoreFailure, match=r"cannot be read .Permission denied.") as caught:
         TotalsReader.read(TotalsReader(state_dir))
     assert "backup" not in str(caught.value)
 
