@@ -30,6 +30,7 @@ from actors.cli.recordings import read_publishes
 from actors.client import events
 from actors.client.errors import MalformedPublish
 from actors.client.publishes import BODY_BYTES_MAX, parse
+from actors.client.reference import Reference
 from actors.client.server import ReferenceClient
 from actors.client.store import FILE_NAME, ClientStore
 from actors.core.client.audit import Audit
@@ -462,6 +463,46 @@ def test_a_publish_that_the_disk_refuses_is_not_taken_and_works_when_there_is_ro
     assert get(process.port, "/totals") == {A: 2}
 
 
+def test_a_full_disk_is_one_line_and_one_when_it_is_over(client, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    real = ClientStore.commit
+
+    def full(*arguments):
+        raise StoreFailure("client.sqlite cannot be written: database or disk is full")
+
+    monkeypatch.setattr(ClientStore, "commit", full)
+    for _ in range(9):
+        assert tell(client.port, content("k1", {A: 1}))[0] == 503
+    monkeypatch.setattr(ClientStore, "commit", real)
+    for number in range(2, 9):
+        assert tell(client.port, content(f"k{number}", {A: number}))[0] == 200
+    lines = [one.getMessage() for one in caplog.records if one.name.startswith("actors")]
+    assert len(lines) == 2
+    assert "disk is full" in lines[0] and "can be written again" in lines[1]
+
+
+class FullFile:
+    """A file that takes no byte while `is_full`."""
+
+    name, is_full = "plays.jsonl", True
+
+    def write(self, line):
+        if self.is_full:
+            raise OSError(28, "No space left on device")
+
+
+def test_a_recording_that_can_not_be_written_is_one_line_and_one_when_it_is_over(tmp_path, caplog):
+    caplog.set_level("INFO")
+    with contextlib.closing(ClientStore(tmp_path)) as store:
+        client = Reference(store, store.load(Promises()), None, file := FullFile())
+        for number in range(1, 20):
+            file.is_full = number < 10
+            client.receive(Publish(f"k{number}", Trigger.DRAIN, (PublishedVideo(A, number, number),)))
+    lines = [one.getMessage() for one in caplog.records]
+    assert len(lines) == 2
+    assert "cannot be recorded" in lines[0] and "are recorded again" in lines[1]
+
+
 def test_the_store_keeps_only_as_many_keys_as_the_audit(tmp_path):
     store = ClientStore(tmp_path)
     audit = Audit(Promises(), keys_max=3)
@@ -609,13 +650,17 @@ def test_a_client_told_to_stop_ends_its_open_streams_and_exits_cleanly(process):
     wait_until(lambda: all(reader.ended for reader in readers), "the end of the streams")
 
 
-def test_no_more_streams_than_the_bound_and_a_closed_one_makes_room(client):
+def test_no_more_streams_than_the_bound_and_a_closed_one_makes_room(client, caplog):
     held = []
     for _ in range(events.STREAMS_MAX):
         held.append(socket.create_connection(("127.0.0.1", client.port)))
         held[-1].sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
         assert held[-1].recv(12) == b"HTTP/1.1 200"
-    assert request(client.port, "GET", "/events")[0] == 503
+    for _ in range(3):
+        assert request(client.port, "GET", "/events")[0] == 503
+    assert ["too many" in one.getMessage() for one in caplog.records if one.name.startswith("actors")] == [
+        True
+    ]
     held.pop().close()
     freed = wait_until(lambda: (reader := EventReader(client.port)).status == 200 and reader, "room for one")
     wait_until(lambda: freed.events, "its snapshot")
