@@ -37,6 +37,7 @@ from actors.core.client.audit import Audit
 from actors.core.client.promises import Promises, Publish, PublishedVideo
 from actors.core.triggers import Trigger
 from actors.system.exits import AddressFailure, StoreFailure
+from tests.support.dying_connection import DyingConnection, Killed
 from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.virtual_time import run_virtually
@@ -501,6 +502,39 @@ def test_a_recording_that_can_not_be_written_is_one_line_and_one_when_it_is_over
     lines = [one.getMessage() for one in caplog.records if "record" in one.getMessage()]
     assert len(lines) == 2
     assert "cannot be recorded" in lines[0] and "are recorded again" in lines[1]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_publish_is_written_whole_or_not_at_all(tmp_path, after):
+    outcomes = []
+    for statement in range(1, 99):
+        with contextlib.closing(ClientStore(tmp_path / f"{statement}")) as store:
+            audit = store.load(Promises())
+            first = Publish("k1", Trigger.DRAIN, (PublishedVideo(A, 2, 1), PublishedVideo(B, 1, 1)))
+            store.commit(first, audit.receive(first, 1), audit)
+            before = stored_in(store)
+            # it falls, so that a broken promise is written too
+            second = Publish("k2", Trigger.DRAIN, (PublishedVideo(A, 1, 1), PublishedVideo(B, 5, 1)))
+            receipt = audit.receive(second, 2)
+            store._database = DyingConnection(store._database, statement, after)
+            try:
+                store.commit(second, receipt, audit)
+            except Killed:
+                outcomes.append(None)
+        with contextlib.closing(ClientStore(tmp_path / f"{statement}")) as store:
+            changed = [old != new for old, new in zip(before, stored_in(store), strict=True)]
+        if len(outcomes) < statement:
+            break
+        outcomes[-1] = changed
+    assert all(changed), "the whole commit changes every table"
+    assert len(outcomes) >= 6, "begin, four writes and commit"
+    assert outcomes == [[False] * 4] * (len(outcomes) - 1) + [[after] * 4]
+
+
+def stored_in(store):
+    """The rows of each table."""
+    tables = ("videos", "batches", "broken", "statistics")
+    return [store._database.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
 
 
 def test_the_store_keeps_only_as_many_keys_as_the_audit(tmp_path):
