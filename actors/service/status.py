@@ -7,12 +7,13 @@ from typing import Any, Protocol
 import psutil
 
 from ..config import Settings
-from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, decode
+from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, Stats, decode
 from ..core.triggers import Trigger
 from ..supervision import log_writer
 from ..supervision.application import Application
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import State, Worker
+from .figures import Figures
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
 
@@ -22,6 +23,7 @@ class ServiceView(Protocol):
 
     application: Application[Settings]
     asked_for: list[str]
+    figures: Figures
     looks: Looks
     pid: int
     started_s: float
@@ -31,11 +33,10 @@ class ServiceView(Protocol):
 
 
 def status(service: ServiceView, look: Look) -> dict[str, Any]:
-    """Return what `status --json` prints. For a child that did not answer, use its last stats."""
+    """Return what `status --json` prints. A child that did not answer is shown with its last figures."""
     application = service.application
     workers = application.workers()
-    last = {worker.spec.id: decode(worker.stats) for worker in workers if worker.stats}
-    stats = list((last | look.heard).values())
+    stats = service.figures.shown(_told(workers, look))
     consumers = [one for one in stats if isinstance(one, ConsumerStats)]
     counters = [one for one in stats if isinstance(one, CounterStats)]
     dispatchers = [one for one in stats if isinstance(one, DispatcherStats)]
@@ -77,6 +78,13 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
         "caught_up_is": "queue" if look.knows_queue else "service",
         "why_not_caught_up": why_not,
     }
+
+
+def _told(workers: list[Worker], look: Look) -> dict[str, tuple[int, Stats]]:
+    """By child, its incarnation, and what it told in this look, or else before."""
+    last = {worker.spec.id: decode(worker.stats) for worker in workers if worker.stats}
+    incarnations = {worker.spec.id: worker.incarnation for worker in workers}
+    return {child: (incarnations.get(child, 0), stats) for child, stats in (last | look.heard).items()}
 
 
 def _nsqd(look: NsqdLook) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ..columns import unpack_numbers, unpack_videos
 from ..effects import Send
 from ..messages import Collect, Counted, CounterInbox, Plays, Published, Recall, Recorded, Rejected
 from ..stats import CounterStats
+from .changes import Tallies
 from .effects import Commit
 from .ledger import Ledger
 
@@ -91,9 +92,9 @@ class CounterRules:
         self._said_ms = now_ms
         return [Send(DISPATCHER, pending) for pending in self.ledger.take_announcements()]
 
-    def stats(self) -> CounterStats:
-        """The statistics of this ledger."""
-        tallies = self.ledger.tallies
+    def stats(self, settled: Tallies | None = None) -> CounterStats:
+        """The statistics of this ledger. `settled`: its tallies without what the disk has not taken yet."""
+        tallies = self.ledger.tallies if settled is None else settled
         return CounterStats(
             tallies.counted,
             tallies.redelivered,

@@ -9,6 +9,7 @@ import pytest
 from actors.config import CountersSection, Settings
 from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, encode
 from actors.core.triggers import Trigger
+from actors.service.figures import Figures
 from actors.service.metrics import metrics
 from actors.service.progress import Look, NsqdLook
 from actors.service.status import status
@@ -45,7 +46,9 @@ def status_of(*stats, shards=2, look=None, log_lines_dropped=0):
         options=Settings(counters=CountersSection(shards=shards)),
         root=SimpleNamespace(supervisors=list),
     )
-    service = SimpleNamespace(application=application, pid=os.getpid(), started_s=0.0, addresses=dict)
+    service = SimpleNamespace(
+        application=application, figures=Figures(), pid=os.getpid(), started_s=0.0, addresses=dict
+    )
     return status(service, look or Look([], 1, {str(number): one for number, one in enumerate(stats)}))
 
 
