@@ -16,6 +16,7 @@ from ..supervision.worker import State, Worker
 from .figures import Figures
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
+from .store_sizes import store_bytes
 
 
 class ServiceView(Protocol):
@@ -42,6 +43,7 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
     dispatchers = [one for one in stats if isinstance(one, DispatcherStats)]
     outstanding = sum(one.outstanding for one in consumers)
     why_not = why_not_caught_up(look)
+    stored = store_bytes(application.options.supervisor.state_dir)
     return {
         "supervisor": {
             "pid": service.pid,
@@ -50,7 +52,7 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
             **_resources(service.pid),
         },
         "supervisors": [_supervisor(one) for one in application.root.supervisors()],
-        "children": [_child(worker) for worker in workers],
+        "children": [_child(worker, stored.get(worker.spec.id, 0)) for worker in workers],
         "plays": {
             **_plays(counters, outstanding),
             # The age of the oldest play when the consumer received it, counted from NSQ's stamp.
@@ -145,7 +147,7 @@ def _supervisor(supervisor: Supervisor) -> dict[str, Any]:
     }
 
 
-def _child(worker: Worker) -> dict[str, Any]:
+def _child(worker: Worker, stored: int) -> dict[str, Any]:
     process = None if worker.state is State.STOPPED else worker.process
     return {
         "id": worker.spec.id,
@@ -158,6 +160,7 @@ def _child(worker: Worker) -> dict[str, Any]:
         "came_back_ms": _rounded(worker.came_back_ms),
         "resumed_ms": _rounded(worker.resumed_ms),
         "mailbox_bytes": worker.mailbox_bytes,
+        "store_bytes": stored,
         **_resources(process.pid if process else None),
     }
 
