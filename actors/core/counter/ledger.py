@@ -48,7 +48,7 @@ NEVER_NS = (1 << 63) - 1
 FEW = 16  # up to this many plays are added one by one: for a lone play, the CPU caches have no numpy code
 # A part is due after this many changes, or after this many commits (plays that come alone). So the journal
 # has at most one row for 16 videos, with one change per video; twice that while new videos come. A start
-# takes some 4 µs per row and 0.3 µs per change: below 1 µs per video. Each change costs 0.1 µs for that.
+# takes time for each row and change: docs/decisions/0011 has the figures. Each change costs 0.1 µs for that.
 CHANGES_A_PART = PART_ROWS
 COMMITS_A_PART = 256
 
