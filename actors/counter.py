@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from .config import Settings
+from .core.counter.changes import Tallies
 from .core.counter.effects import Commit
 from .core.counter.ledger import Ledger
 from .core.counter.rules import CONSUMER, HOLD_MS_MAX, CounterRules
@@ -50,7 +51,10 @@ class Counter(Actor[CounterInbox, Settings]):
         super().__init__(start_args, host)
         self.rules: CounterRules
         outage = WriteOutage(host.monotonic_ms)
-        self.effects = EffectQueue(self._carry_out, WriteUnavailable, host.call_later, outage.tried)
+        self.effects = EffectQueue(
+            self._carry_out, WriteUnavailable, host.call_later, outage.tried, self._performed
+        )
+        self._settled: Tallies
         self._store: LedgerStore
         self._open = opener
         self._kinds = rules, ledger, seen_ids
@@ -68,6 +72,7 @@ class Counter(Actor[CounterInbox, Settings]):
         steps_below = dispatch.realtime_below if dispatch.realtime == "every_play" else 0
         ledger = make_ledger(seen, accounts, tallies, steps_below, self._now_ms())
         self._reused_said = tallies.reused
+        self._settled = tallies
         self.rules = rules(
             ledger, dispatch.realtime_below, int(dispatch.deadline_s * 1000), self._store.commits
         )
@@ -94,8 +99,8 @@ class Counter(Actor[CounterInbox, Settings]):
         log.debug("%s is gone; %s", peer, held)
 
     def stats(self) -> bytes:
-        """The figures of the ledger."""
-        return encode(self.rules.stats())
+        """The figures of the ledger. A play is told once it is committed."""
+        return encode(self.rules.stats(self._settled))
 
     async def terminate(self) -> None:
         """Close the ledger in order."""
@@ -115,6 +120,9 @@ class Counter(Actor[CounterInbox, Settings]):
     def _wake(self) -> None:
         self._timer = None
         self.effects.perform(self.rules.wake(self._now_ms()))
+
+    def _performed(self) -> None:
+        self._settled = self.rules.ledger.tallies
 
     def _carry_out(self, effect: Commit | Send) -> None:
         match effect:

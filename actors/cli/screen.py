@@ -119,6 +119,9 @@ def _status(status: dict[str, Any], columns: int) -> Group:
             f"{publishes['failed']:,} attempts failed, {publishes['rejected']:,} rejected"
         ),
     ]
+    if stored := [one for one in status["children"] if one["store_bytes"]]:
+        sizes = ", ".join(f"{one['id']} {one['store_bytes'] / 1e6:.1f} MB" for one in stored)
+        lines.append(f"stores     {sizes}")
     client = status["client"]
     if client["failures_in_a_row"]:
         circuit = client["circuit"].replace("_", " ")

@@ -86,10 +86,8 @@ class AnswerHandler(RequestHandler):
             self.answer({"error": self._reason}, status_code)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
-        """Log one line for a store that fails, and a traceback for a bug."""
-        if isinstance(value, StoreFailure):
-            log.error("client %s", value)
-        elif not isinstance(value, HTTPError):
+        """Log a traceback for a bug."""
+        if not isinstance(value, HTTPError):
             log.error("client failed\n%s", "".join(traceback.format_exception(typ, value, tb)))
 
 
@@ -98,6 +96,13 @@ class ReferenceHandler(AnswerHandler):
 
     def initialize(self, client: Reference) -> None:
         self.client = client
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Log a store that fails once a minute, and each bug."""
+        if isinstance(value, StoreFailure):
+            self.client.store_failed(value)
+        else:
+            super().log_exception(typ, value, tb)
 
 
 @stream_request_body
@@ -193,6 +198,7 @@ class EventsHandler(ReferenceHandler):
     async def get(self) -> None:
         """Returns when the stream ends."""
         if self.client.streams.is_full():
+            self.client.has_no_room()
             self.answer({"error": "too many pages are open, expected fewer; close some"}, 503)
             return
         self.set_header("Content-Type", "text/event-stream")
@@ -237,6 +243,4 @@ class UnknownPathHandler(AnswerHandler):
 
 
 def _log_request(handler: RequestHandler) -> None:
-    """Log our own failures only: a line for each publish would hide everything else."""
-    if handler.get_status() >= 500:
-        log.error("client %d %s", handler.get_status(), handler.request.path[:200])
+    """Log no request: a line for each publish would hide all others. What fails logs its reason."""

@@ -13,7 +13,9 @@ import msgspec
 
 from ..core.client.audit import Audit, Receipt
 from ..core.client.promises import Publish
+from ..core.recurring import Recurring
 from ..system.exits import StoreFailure
+from ..system.logs import WriteOutage
 from .events import Streams
 from .signed import Signed
 from .store import ClientStore
@@ -35,6 +37,8 @@ class Reference:
         self._store = store
         self._audit: Audit | None = audit  # None after a failed commit: the store has to be read again
         self._record = record
+        self._outage = WriteOutage(_now_ms)
+        self._unrecorded, self._crowd = Recurring(), Recurring()
         self.streams.changed(audit.videos)
 
     @property
@@ -60,6 +64,7 @@ class Reference:
             # the audit loads it again.
             self._audit = None
             raise
+        self._outage.tried(None)
         self._write_down(publish, received_at_ns, held_up_ms)
         for broken in receipt.broken:
             log.warning(
@@ -73,6 +78,15 @@ class Reference:
         self.streams.changed(receipt.videos)
         return receipt
 
+    def store_failed(self, failure: StoreFailure) -> None:
+        """Log that the store fails: at once, once a minute, and when a publish is committed again."""
+        self._outage.tried(failure)
+
+    def has_no_room(self) -> None:
+        """Log once a minute that too many pages are open."""
+        if self._crowd.seen(_now_ms()):
+            log.error("client refuses pages: too many are open; close some")
+
     def _write_down(self, publish: Publish, received_at_ns: int, held_up_ms: int) -> None:
         if self._record is None:
             return
@@ -82,4 +96,18 @@ class Reference:
             self._record.write(line + b"\n")
         except OSError as error:
             # The publish is committed: a line missing in the recording is no reason to send it again.
-            log.error("client %s: a publish cannot be recorded (%s)", self._record.name, error.strerror)
+            if self._unrecorded.seen(_now_ms()):
+                name = self._record.name
+                log.error(
+                    "client %s: publishes cannot be recorded (%s) and are left out", name, error.strerror
+                )
+            return
+        lasted_ms = self._unrecorded.over(_now_ms())
+        if lasted_ms is not None:
+            log.info(
+                "client %s: publishes are recorded again, after %.1f s", self._record.name, lasted_ms / 1000
+            )
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

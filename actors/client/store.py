@@ -23,7 +23,7 @@ from ..core.client.promises import Broken, Promise, Promises, Publish
 from ..core.client.statistics import Statistics
 from ..system.exits import StoreFailure
 from ..system.locks import try_lock
-from ..system.transactions import transaction
+from ..system.transactions import WAL_BYTES_MAX, transaction
 
 FILE_NAME = "client.sqlite"
 LOCK_NAME = "client.lock"
@@ -139,6 +139,7 @@ class ClientStore:
             database.execute("PRAGMA page_size = 1024")
             database.execute("PRAGMA wal_autocheckpoint = 4000")
             database.execute("PRAGMA journal_mode = WAL")
+            database.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
             database.execute("PRAGMA synchronous = NORMAL")
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:

@@ -38,6 +38,7 @@ from ..system.locks import lock_file
 from ..system.logs import quiet_libraries
 from ..tree import children_of, groups_to_poll, root_spec, with_addresses
 from . import admin
+from .figures import Figures
 from .queue_look import Looks
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class Lifecycle:
         root = root_spec(settings)
         self.application = Application("playtally", settings, root, with_addresses, self._root_ended)
         self.asked_for = children_of(root)
+        self.figures = Figures()
         self.looks = Looks(self.application, groups_to_poll(settings))
         self.admin_address = settings.admin.address
         self.pid = os.getpid()

@@ -128,8 +128,14 @@ def _nsq(nsq: dict[str, Any]) -> Iterator[Metric]:
 def _children(children: list[dict[str, Any]]) -> Iterator[Metric]:
     up = GaugeMetricFamily("playtally_child_up", "1 when the child runs.", labels=["child"])
     restarts = CounterMetricFamily("playtally_child_restarts", "Restarts of the child.", labels=["child"])
+    stored = GaugeMetricFamily(
+        "playtally_store_bytes", "Bytes of the child's store, with its -wal.", labels=["child"]
+    )
     for child in children:
         up.add_metric([child["id"]], float(child["state"] == "running"))
         restarts.add_metric([child["id"]], child["restarts"])
+        if child["store_bytes"]:
+            stored.add_metric([child["id"]], child["store_bytes"])
     yield up
     yield restarts
+    yield stored

@@ -7,14 +7,16 @@ from typing import Any, Protocol
 import psutil
 
 from ..config import Settings
-from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, decode
+from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, Stats, decode
 from ..core.triggers import Trigger
 from ..supervision import log_writer
 from ..supervision.application import Application
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import State, Worker
+from .figures import Figures
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
+from .store_sizes import store_bytes
 
 
 class ServiceView(Protocol):
@@ -22,6 +24,7 @@ class ServiceView(Protocol):
 
     application: Application[Settings]
     asked_for: list[str]
+    figures: Figures
     looks: Looks
     pid: int
     started_s: float
@@ -31,16 +34,16 @@ class ServiceView(Protocol):
 
 
 def status(service: ServiceView, look: Look) -> dict[str, Any]:
-    """Return what `status --json` prints. For a child that did not answer, use its last stats."""
+    """Return what `status --json` prints. A child that did not answer is shown with its last figures."""
     application = service.application
     workers = application.workers()
-    last = {worker.spec.id: decode(worker.stats) for worker in workers if worker.stats}
-    stats = list((last | look.heard).values())
+    stats = service.figures.shown(_told(workers, look))
     consumers = [one for one in stats if isinstance(one, ConsumerStats)]
     counters = [one for one in stats if isinstance(one, CounterStats)]
     dispatchers = [one for one in stats if isinstance(one, DispatcherStats)]
     outstanding = sum(one.outstanding for one in consumers)
     why_not = why_not_caught_up(look)
+    stored = store_bytes(application.options.supervisor.state_dir)
     return {
         "supervisor": {
             "pid": service.pid,
@@ -49,7 +52,7 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
             **_resources(service.pid),
         },
         "supervisors": [_supervisor(one) for one in application.root.supervisors()],
-        "children": [_child(worker) for worker in workers],
+        "children": [_child(worker, stored.get(worker.spec.id, 0)) for worker in workers],
         "plays": {
             **_plays(counters, outstanding),
             # The age of the oldest play when the consumer received it, counted from NSQ's stamp.
@@ -77,6 +80,13 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
         "caught_up_is": "queue" if look.knows_queue else "service",
         "why_not_caught_up": why_not,
     }
+
+
+def _told(workers: list[Worker], look: Look) -> dict[str, tuple[int, Stats]]:
+    """By child, its incarnation, and what it told in this look, or else before."""
+    last = {worker.spec.id: decode(worker.stats) for worker in workers if worker.stats}
+    incarnations = {worker.spec.id: worker.incarnation for worker in workers}
+    return {child: (incarnations.get(child, 0), stats) for child, stats in (last | look.heard).items()}
 
 
 def _nsqd(look: NsqdLook) -> dict[str, Any]:
@@ -137,7 +147,7 @@ def _supervisor(supervisor: Supervisor) -> dict[str, Any]:
     }
 
 
-def _child(worker: Worker) -> dict[str, Any]:
+def _child(worker: Worker, stored: int) -> dict[str, Any]:
     process = None if worker.state is State.STOPPED else worker.process
     return {
         "id": worker.spec.id,
@@ -150,6 +160,7 @@ def _child(worker: Worker) -> dict[str, Any]:
         "came_back_ms": _rounded(worker.came_back_ms),
         "resumed_ms": _rounded(worker.resumed_ms),
         "mailbox_bytes": worker.mailbox_bytes,
+        "store_bytes": stored,
         **_resources(process.pid if process else None),
     }
 

@@ -9,6 +9,7 @@ by an empty one. This package does not know what the numbers mean.
     protocols.py  what a store offers
     folder.py     the set of ledgers of a state folder: made together, once
     database.py   one SQLite file, its lock, and the refusals
+    snapshot.py   a copy of a store in memory, for who reads it beside its process
     mark.py       how many commits a store has promised, in a file beside it
     older.py      which store is older than another one says
     accounts.py   one shard's accounts: a journal of changes, and parts of the table

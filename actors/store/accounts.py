@@ -4,24 +4,29 @@ A commit adds one row to `journal`, however many videos it changes: one row per 
 of the file per video. Some commits also write the next part of the table (core/counter/accounts.py) to
 `parts`, in place of its older version. All journal rows up to the oldest part are then in the parts too, and
 are deleted, a few per commit. To load the accounts, read journal and parts in the order in which they were
-written: the later value is right.
+written: the later value is right. A start takes time for each row of the journal. Parts come often enough
+(`COMMITS_A_PART`, `CHANGES_A_PART`) that the number of videos bounds the rows, whatever the commits were.
 
 Each value has a checksum.
 """
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from ..core.columns import narrow, widen
-from ..core.counter.accounts import PART_ROWS, AccountColumns, Accounts, Part
+from ..core.columns import VIDEO_BYTES, narrow, widen_all
+from ..core.counter.accounts import PART_ROWS, AccountColumns, Accounts, Part, last_of
 from .checksum import seal, unseal
 from .database import refused
 
 DELETED_A_COMMIT_MAX = 16
+# Accounts that are joined before they are loaded: a dozen calls of numpy for each row of the journal would
+# take ten times as long as the row.
+JOINED_ROWS = 1 << 12
 _decoder = msgspec.msgpack.Decoder(AccountColumns)
 _IN_ORDER = """
 SELECT number, 0 AS kind, accounts FROM journal UNION ALL SELECT number, 1, accounts FROM parts
@@ -71,10 +76,10 @@ def read_accounts(path: Path, connection: sqlite3.Connection) -> Accounts:
     """Load all accounts of a ledger. Raises `StoreFailure` if they are damaged."""
     accounts = Accounts(salt=os.urandom(16))
     try:
-        for _, _, content in connection.execute(_IN_ORDER):
-            accounts.load(_decode(content))
+        for several in _in_batches(content for _, _, content in connection.execute(_IN_ORDER)):
+            accounts.load(_joined(several))
         accounts.loaded()
-    except (TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError) as error:
         raise refused(path, f"its accounts: {error}") from error
     return accounts
 
@@ -86,15 +91,50 @@ def write_whole(connection: sqlite3.Connection, accounts: Accounts) -> None:
         connection.execute("INSERT INTO parts VALUES (?, 1, ?)", (part.number, _encode(part.accounts)))
 
 
-def _encode(columns: AccountColumns) -> bytes:
-    return seal(msgspec.msgpack.encode(_each_column(columns, narrow)))
+def _encode(one: AccountColumns) -> bytes:
+    rows, totals, published, arrived_ns = map(narrow, (one.rows, one.totals, one.published, one.arrived_ns))
+    narrowed = AccountColumns(rows, one.videos, totals, published, arrived_ns, one.taken, one.steps)
+    return seal(msgspec.msgpack.encode(narrowed))
 
 
-def _decode(content: bytes) -> AccountColumns:
-    """The columns in a value. Raises `ValueError` if it is damaged."""
-    return _each_column(_decoder.decode(unseal(content)), widen)
+def _in_batches(contents: Iterable[bytes]) -> Iterator[list[AccountColumns]]:
+    """Decode the values, and divide them into batches of about `JOINED_ROWS` accounts.
+
+    Raises `ValueError` if a value is damaged.
+    """
+    batch, accounts = [], 0
+    for content in contents:
+        one = _decoder.decode(unseal(content))
+        batch.append(one)
+        accounts += len(one)
+        if accounts >= JOINED_ROWS:
+            yield batch
+            batch, accounts = [], 0
+    if batch:
+        yield batch
 
 
-def _each_column(one: AccountColumns, change: Callable[[bytes], bytes]) -> AccountColumns:
-    totals, published, arrived_ns = map(change, (one.totals, one.published, one.arrived_ns))
-    return AccountColumns(change(one.rows), one.videos, totals, published, arrived_ns, one.taken, one.steps)
+def _joined(several: list[AccountColumns]) -> AccountColumns:
+    """The narrowed columns of several commits as one, in their order, not narrowed. Raises `ValueError`."""
+    rows, lengths = widen_all([one.rows for one in several])
+    numbers = [
+        widen_all(columns)
+        for columns in (
+            [one.totals for one in several],
+            [one.published for one in several],
+            [one.arrived_ns for one in several],
+        )
+    ]
+    videos = np.array([len(one.videos) for one in several])
+    if any((others != lengths).any() for _, others in numbers) or (videos != VIDEO_BYTES * lengths).any():
+        raise ValueError("columns of different lengths")
+    totals, published, arrived_ns = (column.tobytes() for column, _ in numbers)
+    return AccountColumns(
+        rows.tobytes(),
+        b"".join([one.videos for one in several]),
+        totals,
+        published,
+        arrived_ns,
+        last_of(rows, lengths, [one.taken for one in several]),
+        last_of(rows, lengths, [one.steps for one in several]),
+    )

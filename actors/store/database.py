@@ -13,7 +13,7 @@ from typing import Any
 
 from ..system.exits import StoreFailure, WriteUnavailable
 from ..system.locks import LOCK_TIMEOUT_S, lock_file
-from ..system.transactions import transaction
+from ..system.transactions import WAL_BYTES_MAX, transaction
 from .formats import FORMAT, OLDEST_FORMAT, is_earlier, upgrade
 
 # Errors that may pass by themselves, by the low 8 bits of SQLite's code. The higher bits are details.
@@ -40,6 +40,7 @@ class Database:
             try:
                 self.connection.execute("PRAGMA journal_mode = WAL")
                 self.connection.execute(f"PRAGMA synchronous = {synchronous}")
+                self.connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
                 if is_earlier(self.connection):
                     with self.transaction() as connection:
                         upgrade(connection)
@@ -104,11 +105,12 @@ def locked(path: Path) -> Iterator[int]:
 def open_read_only(path: Path, upgraded: bool = True) -> Iterator[sqlite3.Connection]:
     """A connection that only reads, and leaves no trace. SQLite errors in the block raise `StoreFailure`.
 
-    A store of an earlier format is read as if it had the newest: the connection is to a copy in memory.
-    `upgraded`: False to read it as it is.
+    It may hold a transaction for as long as the block takes: for who holds the store's lock. Others use
+    `snapshot.py`. A store of an earlier format is read as if it had the newest: the connection is to a copy
+    in memory. `upgraded`: False to read it as it is.
     """
     try:
-        _check_whole(path)
+        check_whole(path)
         with contextlib.closing(
             sqlite3.connect(uri_of(path, "ro"), uri=True, isolation_level=None, timeout=LOCK_TIMEOUT_S)
         ) as connection:
@@ -150,7 +152,7 @@ def refused(path: Path, why: object) -> StoreFailure:
     return StoreFailure(f"{path}: cannot be used ({why}), expected a store of playtally. {WHAT_TO_DO}")
 
 
-def _check_whole(path: Path) -> None:
+def check_whole(path: Path) -> None:
     """Raise `StoreFailure` for a file that ends within a page. SQLite would fill that page with zeros.
 
     A file with a -wal may end within a page: the -wal has what is missing.

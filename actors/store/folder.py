@@ -17,7 +17,8 @@ import msgspec
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file
-from .database import Facts, check_facts, make, open_read_only, refused
+from .database import Facts, check_facts, make, refused
+from .snapshot import open_snapshot
 
 NAME = "ledgers.json"
 RESHARDED = "ledgers-"  # followed by a number: the folder of a set made by `reshard`
@@ -212,7 +213,7 @@ def _found_without_name(state_dir: Path) -> LedgerSet | None:
             "all folders but the one to use"
         )
     [(folder, paths)] = files.items()
-    with open_read_only(paths[-1]) as connection:  # the dispatcher's store, if it exists
+    with open_snapshot(paths[-1]) as connection:  # the dispatcher's store, if it exists
         facts = check_facts(paths[-1], connection, {})
     shards = facts.get("shards")
     if type(shards) is not int:

@@ -73,7 +73,7 @@ def _from_3(connection: sqlite3.Connection) -> None:
 
 
 def _from_4(connection: sqlite3.Connection) -> None:
-    """The dispatcher's store gets a table of requests to publish totals again, a ledger a number of stores."""
+    """The dispatcher gets requests to publish totals again; a ledger, how many stores that has made."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone():
         connection.execute(
             "CREATE TABLE republishes (number INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB)"

@@ -97,6 +97,8 @@ def hold(state_dir: str) -> int:
     try:
         return lock_file(runfile.lock_path(state_dir), timeout_s=0.5)
     except StoreFailure as failure:
+        if isinstance(failure.__cause__, OSError):  # no process holds the lock: it can't be made
+            raise
         raise Failure(
             f"a service (or another command) uses {state_dir}: stop it with "
             f"`{service_command()} stop` and the settings that it was started with"

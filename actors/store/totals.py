@@ -1,8 +1,8 @@
 """The committed totals of all shards, whether or not a service runs."""
 
 from .accounts import read_accounts
-from .database import open_read_only
 from .folder import check_complete, find
+from .snapshot import open_snapshot
 
 
 class TotalsReader:
@@ -25,7 +25,7 @@ class TotalsReader:
         check_complete(self._state_dir, self._ledgers)
         for shard in range(self._ledgers.shards):
             path = self._ledgers.ledger(self._state_dir, shard)
-            with open_read_only(path) as connection:
+            with open_snapshot(path) as connection:
                 accounts = read_accounts(path, connection)
             rows += [(video, one.total, one.published) for video, one in accounts.items()]
         return rows

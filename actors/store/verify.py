@@ -1,8 +1,8 @@
 """Checks everything that the ledgers of a state folder promise, without changing a byte.
 
-The result is one finding per file. A service may run meanwhile: each file is read as of one commit. A changed
-bit goes unnoticed only in a number that is stored once (an arrival or a published total), and only if the
-changed number is valid too.
+The result is one finding per file. A service may run meanwhile: each file is copied as of one commit. A
+changed bit goes unnoticed only in a number that is stored once (an arrival or a published total), and only if
+the changed number is valid too.
 """
 
 import sqlite3
@@ -20,13 +20,14 @@ from ..core.dispatcher.outbox import Batch
 from ..core.shards import shard_of
 from ..system.exits import StoreFailure
 from .accounts import read_accounts
-from .database import check_facts, open_read_only
+from .database import check_facts
 from .folder import LedgerSet, find
 from .ledger import check_accounts, read_tallies
 from .mark import mark_path, read_mark
 from .older import find_older
 from .publish_totals import read_totals
 from .seen import SELECT, chunk_of
+from .snapshot import open_snapshot
 
 FINDINGS_MAX = 20  # twenty lines are enough to recognize a file that is wrong throughout
 
@@ -64,8 +65,7 @@ def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> FileFinding:
     promised, _ = read_mark(path)  # read before the ledger, because a running service goes on committing
     try:
         _check_there(path)
-        with open_read_only(path) as connection:
-            connection.execute("BEGIN")
+        with open_snapshot(path) as connection:
             wrong += _integrity(connection)
             check_facts(path, connection, ledgers.facts(shard))
             commits, tallies = read_tallies(path, connection)
@@ -86,8 +86,7 @@ def _verify_outbox(path: Path, ledgers: LedgerSet) -> FileFinding:
     holds, wrong = "", []
     try:
         _check_there(path)
-        with open_read_only(path) as connection:
-            connection.execute("BEGIN")
+        with open_snapshot(path) as connection:
             wrong += _integrity(connection)
             check_facts(path, connection, ledgers.facts())
             batches = [

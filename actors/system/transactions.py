@@ -4,6 +4,10 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
+# For `PRAGMA journal_size_limit`. A -wal grows for as long as a reader is inside a transaction. When SQLite
+# begins it again, it is cut to this many bytes. Without readers a -wal of ours has some 4 MB.
+WAL_BYTES_MAX = 8 << 20
+
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:

@@ -263,6 +263,7 @@ def test_status_as_json_has_the_documented_shape_and_is_what_the_http_says(servi
         assert (child["state"], child["incarnation"], child["restarts"]) == ("running", 1, 0)
         assert child["pid"] in session(service.process.pid)
         assert isinstance(child["uptime_s"], float)
+        assert (child["store_bytes"] > 0) == (child["id"] != "consumer")
     plays = {"received": 238, "counted": 237, "redelivered": 0, "dead_lettered": 1, "reused_ids": 0}
     assert {name: status["plays"][name] for name in plays} == plays
     publishes = status["publishes"]

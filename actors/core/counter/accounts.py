@@ -5,13 +5,13 @@ So changes are passed on as columns too (`AccountColumns`). A part of the table 
 rows. It is passed on in the same form; the store keeps the newest version of each (store/accounts.py).
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 from msgspec import Struct
 
-from ..columns import VIDEO_BYTES, Int64s, numbers_of, pack_numbers, video_words
+from ..columns import VIDEO_BYTES, Bools, Int64s, numbers_of, pack_numbers, video_words
 from ..table import EMPTY, VideoTable
 
 PART_ROWS = 4096
@@ -154,7 +154,7 @@ class Accounts(VideoTable):
         self.cells[rows] = cells
         for kept in (self.taken, self.steps):
             if kept:
-                for row in rows.tolist():
+                for row in rows[_marked(kept, end=len(self))[rows]].tolist():
                     kept.pop(row, None)
         self.taken |= columns.taken
         self.steps |= columns.steps
@@ -176,6 +176,29 @@ class Accounts(VideoTable):
             _of_rows(self.taken, rows.tolist()) if self.taken else {},
             _of_rows(self.steps, rows.tolist()) if self.steps else {},
         )
+
+
+def last_of(rows: Int64s, lengths: Int64s, kept: Sequence[dict[int, _Kept]]) -> dict[int, _Kept]:
+    """The values that `rows` have at last: those of the last column with the row, if that column has one.
+
+    `rows`: several columns, joined, of these `lengths`. `kept`: each column's values by row.
+    """
+    named = [row for one in kept for row in one]
+    if not named:
+        return {}
+    places = np.flatnonzero(_marked(named, end=int(rows.max()) + 1)[rows])
+    columns = np.repeat(np.arange(len(lengths)), lengths)[places]
+    last = dict(zip(rows[places].tolist(), columns.tolist(), strict=True))
+    return {
+        row: value for column, one in enumerate(kept) for row, value in one.items() if last.get(row) == column
+    }
+
+
+def _marked(rows: Collection[int], end: int) -> Bools:
+    """For each row below `end`, whether it is one of these."""
+    marked = np.zeros(end, np.bool_)
+    marked[np.fromiter(rows, np.int64, len(rows))] = True
+    return marked
 
 
 def _items(

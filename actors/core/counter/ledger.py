@@ -47,8 +47,11 @@ from .seen_ids import SeenIds
 
 NEVER_NS = (1 << 63) - 1
 FEW = 16  # up to this many plays are added one by one: for a lone play, the CPU caches have no numpy code
-# Changes per part. A part then adds a quarter to the bytes written; the journal is some four times the table.
-CHANGES_A_PART = 4 * PART_ROWS
+# A part is due after this many changes, or after this many commits (plays that come alone). So the journal
+# has at most one row for 16 videos, with one change per video; twice that while new videos come. A start
+# takes time for each row and change: docs/decisions/0011 has the figures. Each change costs 0.1 µs for that.
+CHANGES_A_PART = PART_ROWS
+COMMITS_A_PART = 256
 
 
 class Ledger:
@@ -71,6 +74,7 @@ class Ledger:
         self._dirty: list[Int64s] = []
         self._dirty_few: set[int] = set()
         self._dirty_since_part = CHANGES_A_PART  # so that even a counter that never lives long writes parts
+        self._commits_since_part = 0
         self._announced = Announcements()
         self._pending_count = len(self._pending_rows())
 
@@ -211,8 +215,10 @@ class Ledger:
             changed = self._accounts.columns_of_few(few)
         part = None
         self._dirty_since_part += len(changed)
-        if self._dirty_since_part >= CHANGES_A_PART:
-            self._dirty_since_part -= CHANGES_A_PART
+        self._commits_since_part += 1
+        if self._dirty_since_part >= CHANGES_A_PART or self._commits_since_part >= COMMITS_A_PART:
+            self._dirty_since_part = max(0, self._dirty_since_part - CHANGES_A_PART)
+            self._commits_since_part = 0
             part = self._accounts.take_part()
         expired = self._seen.expire(self._tallies.ran_ms)
         return LedgerChanges(changed, seen, expired, self._tallies, part)

@@ -31,6 +31,7 @@ from ..messages import (
     Rejected,
 )
 from ..stats import CounterStats
+from .changes import Tallies
 from .effects import Commit
 from .ledger import Ledger
 
@@ -117,9 +118,9 @@ class CounterRules:
             return answer
         return structs.replace(answer, commits=self._commits)
 
-    def stats(self) -> CounterStats:
-        """The statistics of this ledger."""
-        tallies = self.ledger.tallies
+    def stats(self, settled: Tallies | None = None) -> CounterStats:
+        """The statistics of this ledger. `settled`: its tallies without what the disk has not taken yet."""
+        tallies = self.ledger.tallies if settled is None else settled
         return CounterStats(
             tallies.counted,
             tallies.redelivered,

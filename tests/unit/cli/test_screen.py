@@ -23,6 +23,7 @@ def child(child_id, state="running", **facts):
         "memory_bytes": 31_000_000,
         "cpu_s": 0.1,
         "mailbox_bytes": 0,
+        "store_bytes": 0,
         **facts,
     }
 
@@ -114,6 +115,16 @@ def test_a_client_that_fails_is_told(capsys):
     facts = {"client": {"circuit": "half_open", "failures_in_a_row": 1234}}
     lines = shown(capsys, screen.show_status, status(**facts))
     assert "client     failed 1,234 times in a row; circuit half open" in lines
+
+
+def test_the_bytes_of_each_store_are_told(capsys):
+    children = (
+        child("nsqd", store_bytes=48_123_456),
+        child("counter-0", store_bytes=60_000),
+        child("consumer"),
+    )
+    assert "stores     nsqd 48.1 MB, counter-0 0.1 MB" in shown(capsys, screen.show_status, status(*children))
+    assert not any(line.startswith("stores") for line in shown(capsys, screen.show_status, status()))
 
 
 def test_lost_log_lines_are_told_and_without_any_there_is_no_word_of_them(capsys):

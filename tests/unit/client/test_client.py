@@ -30,12 +30,14 @@ from actors.cli.recordings import read_publishes
 from actors.client import events
 from actors.client.errors import MalformedPublish
 from actors.client.publishes import BODY_BYTES_MAX, parse
+from actors.client.reference import Reference
 from actors.client.server import ReferenceClient
 from actors.client.store import FILE_NAME, ClientStore
 from actors.core.client.audit import Audit
 from actors.core.client.promises import Promises, Publish, PublishedVideo
 from actors.core.triggers import Trigger
 from actors.system.exits import AddressFailure, StoreFailure
+from tests.support.dying_connection import DyingConnection, Killed
 from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.virtual_time import run_virtually
@@ -476,6 +478,79 @@ def test_a_publish_that_the_disk_refuses_is_not_taken_and_works_when_there_is_ro
     assert get(process.port, "/totals") == {A: 2}
 
 
+def test_a_full_disk_is_one_line_and_one_when_it_is_over(client, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    real = ClientStore.commit
+
+    def full(*arguments):
+        raise StoreFailure("client.sqlite cannot be written: database or disk is full")
+
+    monkeypatch.setattr(ClientStore, "commit", full)
+    for _ in range(9):
+        assert tell(client.port, content("k1", {A: 1}))[0] == 503
+    monkeypatch.setattr(ClientStore, "commit", real)
+    for number in range(2, 9):
+        assert tell(client.port, content(f"k{number}", {A: number}))[0] == 200
+    lines = [one.getMessage() for one in caplog.records if one.name.startswith("actors")]
+    assert len(lines) == 2
+    assert "disk is full" in lines[0] and "can be written again" in lines[1]
+
+
+class FullFile:
+    """A file that takes no byte while `is_full`."""
+
+    name, is_full = "plays.jsonl", True
+
+    def write(self, line):
+        if self.is_full:
+            raise OSError(28, "No space left on device")
+
+
+def test_a_recording_that_can_not_be_written_is_one_line_and_one_when_it_is_over(tmp_path, caplog):
+    caplog.set_level("INFO")
+    with contextlib.closing(ClientStore(tmp_path)) as store:
+        client = Reference(store, store.load(Promises()), None, file := FullFile())
+        for number in range(1, 20):
+            file.is_full = number < 10
+            client.receive(Publish(f"k{number}", Trigger.DRAIN, (PublishedVideo(A, number, number),)))
+    lines = [one.getMessage() for one in caplog.records if "record" in one.getMessage()]
+    assert len(lines) == 2
+    assert "cannot be recorded" in lines[0] and "are recorded again" in lines[1]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_publish_is_written_whole_or_not_at_all(tmp_path, after):
+    outcomes = []
+    for statement in range(1, 99):
+        with contextlib.closing(ClientStore(tmp_path / f"{statement}")) as store:
+            audit = store.load(Promises())
+            first = Publish("k1", Trigger.DRAIN, (PublishedVideo(A, 2, 1), PublishedVideo(B, 1, 1)))
+            store.commit(first, audit.receive(first, 1), audit)
+            before = stored_in(store)
+            # it falls, so that a broken promise is written too
+            second = Publish("k2", Trigger.DRAIN, (PublishedVideo(A, 1, 1), PublishedVideo(B, 5, 1)))
+            receipt = audit.receive(second, 2)
+            store._database = DyingConnection(store._database, statement, after)
+            try:
+                store.commit(second, receipt, audit)
+            except Killed:
+                outcomes.append(None)
+        with contextlib.closing(ClientStore(tmp_path / f"{statement}")) as store:
+            changed = [old != new for old, new in zip(before, stored_in(store), strict=True)]
+        if len(outcomes) < statement:
+            break
+        outcomes[-1] = changed
+    assert all(changed), "the whole commit changes every table"
+    assert len(outcomes) >= 6, "begin, four writes and commit"
+    assert outcomes == [[False] * 4] * (len(outcomes) - 1) + [[after] * 4]
+
+
+def stored_in(store):
+    """The rows of each table."""
+    tables = ("videos", "batches", "broken", "statistics")
+    return [store._database.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+
+
 def test_the_store_keeps_only_as_many_keys_as_the_audit(tmp_path):
     store = ClientStore(tmp_path)
     audit = Audit(Promises(), keys_max=3)
@@ -623,13 +698,17 @@ def test_a_client_told_to_stop_ends_its_open_streams_and_exits_cleanly(process):
     wait_until(lambda: all(reader.ended for reader in readers), "the end of the streams")
 
 
-def test_no_more_streams_than_the_bound_and_a_closed_one_makes_room(client):
+def test_no_more_streams_than_the_bound_and_a_closed_one_makes_room(client, caplog):
     held = []
     for _ in range(events.STREAMS_MAX):
         held.append(socket.create_connection(("127.0.0.1", client.port)))
         held[-1].sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
         assert held[-1].recv(12) == b"HTTP/1.1 200"
-    assert request(client.port, "GET", "/events")[0] == 503
+    for _ in range(3):
+        assert request(client.port, "GET", "/events")[0] == 503
+    assert ["too many" in one.getMessage() for one in caplog.records if one.name.startswith("actors")] == [
+        True
+    ]
     held.pop().close()
     freed = wait_until(lambda: (reader := EventReader(client.port)).status == 200 and reader, "room for one")
     wait_until(lambda: freed.events, "its snapshot")

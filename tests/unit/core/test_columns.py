@@ -37,8 +37,16 @@ def test_half_a_value_is_refused(unpack, size):
 def test_what_was_narrowed_is_the_same_when_widened(values):
     column = columns.pack_numbers(values)
     narrowed = columns.narrow(column)
-    assert columns.widen(narrowed) == column
+    assert columns.widen_all([narrowed])[0].tolist() == values
     assert len(narrowed) <= len(column) + 1
+
+
+@given(st.lists(st.lists(st.one_of(numbers, st.integers(0, 300), st.integers(0, 70_000)), max_size=20)))
+def test_columns_that_are_widened_together_keep_their_order_and_lengths(several):
+    narrowed = [columns.narrow(columns.pack_numbers(one)) for one in several]
+    widened, lengths = columns.widen_all(narrowed)
+    assert widened.tolist() == [number for one in several for number in one]
+    assert lengths.tolist() == list(map(len, several))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +61,7 @@ def test_a_column_is_as_narrow_as_its_largest_number_allows(largest, size):
 @pytest.mark.parametrize("narrowed", [b"", b"\0", b"\x03abc", b"\x02abc", b"\x08" + bytes(9)])
 def test_what_no_column_was_narrowed_to_is_refused(narrowed):
     with pytest.raises(ValueError):
-        columns.widen(narrowed)
+        columns.widen_all([columns.narrow(b""), narrowed])
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1])

@@ -9,9 +9,11 @@ import pytest
 from actors.config import CountersSection, Settings
 from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, encode
 from actors.core.triggers import Trigger
+from actors.service.figures import Figures
 from actors.service.metrics import metrics
 from actors.service.progress import Look, NsqdLook
 from actors.service.status import status
+from actors.service.store_sizes import store_bytes
 from actors.sources.nsqd_http import QueueStats
 from actors.supervision import log_writer
 from actors.supervision.worker import State
@@ -45,7 +47,9 @@ def status_of(*stats, shards=2, look=None, log_lines_dropped=0):
         options=Settings(counters=CountersSection(shards=shards)),
         root=SimpleNamespace(supervisors=list),
     )
-    service = SimpleNamespace(application=application, pid=os.getpid(), started_s=0.0, addresses=dict)
+    service = SimpleNamespace(
+        application=application, figures=Figures(), pid=os.getpid(), started_s=0.0, addresses=dict
+    )
     return status(service, look or Look([], 1, {str(number): one for number, one in enumerate(stats)}))
 
 
@@ -72,6 +76,31 @@ def test_every_message_received_is_counted_redelivered_dead_lettered_or_in_fligh
         4,
         2,
     )
+
+
+def test_the_bytes_of_each_store_are_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, size in {
+        "0.sqlite": 100,
+        "0.sqlite-wal": 20,
+        "0.sqlite-shm": 4000,
+        "0.mark": 24,
+        "ledgers-2/1.sqlite": 300,
+        "client/client.sqlite": 5,
+        "nsqd/journal.sqlite-wal": 6,
+        "elsewhere/0.sqlite": 7000,
+    }.items():
+        path = tmp_path / "state" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(size))
+    assert store_bytes("state") == {"0": 120, "1": 300, "client": 5, "nsqd": 6}
+    found = status_of(COUNTER, COUNTER, DISPATCHER)
+    assert [child["store_bytes"] for child in found["children"]] == [120, 300, 0]
+    lines = metrics(found).decode().splitlines()
+    assert [line for line in lines if line.startswith("playtally_store_bytes")] == [
+        'playtally_store_bytes{child="0"} 120.0',
+        'playtally_store_bytes{child="1"} 300.0',
+    ]
 
 
 def test_how_old_the_oldest_play_of_the_last_minute_was_is_shown():

@@ -15,6 +15,7 @@ import pytest
 from msgspec import structs
 
 from actors.core.columns import ID_BYTES, pack_numbers
+from actors.core.counter.accounts import PART_ROWS
 from actors.core.counter.ledger import Ledger
 from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenIds
 from actors.core.dispatcher.lead_time import PublishTime
@@ -132,6 +133,25 @@ def test_everything_is_there_again_however_it_is_divided(state_dir, shards):
     assert not any(finding.wrong for finding in verify(state_dir))
     reshard(state_dir, 2)
     assert whole(state_dir, 2) == before
+
+
+def test_more_videos_than_a_part_has_are_all_moved(tmp_path):
+    state_dir = str(tmp_path / "many")
+    videos = [number.to_bytes(16, "big") for number in range(5 * PART_ROWS)]
+    for shard in range(2):
+        opened = Opened(state_dir, shard, 2)
+        own = [video for video in videos if shard_of(video, 2) == shard]
+        ids = b"".join((shard << BUCKET_SHIFT | at).to_bytes(8, "big") for at in range(len(own)))
+        stamps = pack_numbers(range(1, len(own) + 1))
+        opened.ledger.apply(Plays(1, "a/plays", ids, b"".join(own), stamps), NOW_MS, NOW_MS * 1_000_000)
+        opened.commit()
+        opened.close()
+    before = whole(state_dir, 2)
+    assert len(before[0]) == len(videos)
+    for shards in (1, 3, 2):
+        reshard(state_dir, shards)
+        assert whole(state_dir, shards) == before
+        assert not any(finding.wrong for finding in verify(state_dir))
 
 
 @pytest.mark.parametrize("shards", [1, 3, 7])

@@ -34,6 +34,7 @@ from actors.store.seen import LATEST_ROWS_MAX
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
 from actors.system.locks import lock_file
+from tests.support.dying_connection import DyingConnection, Killed
 from tests.support.patience import PATIENCE_S
 
 WINDOW_MS = 3_600_000
@@ -172,34 +173,6 @@ def test_the_totals_can_be_read_beside_a_service_that_runs(state_dir):
 
 
 # Whole or not at all
-
-
-class Killed(Exception):
-    """Raised where a process dies."""
-
-
-class DyingConnection:
-    """A connection that raises `Killed` at its nth statement, before or after the statement is run."""
-
-    def __init__(self, connection, statement, after):
-        self._connection, self._left, self._after = connection, statement, after
-        self.statements = 0
-
-    def __getattr__(self, name):
-        real = getattr(self._connection, name)
-        if name not in ("execute", "executemany"):
-            return real
-
-        def run(*arguments):
-            self.statements += 1
-            if self._left == self.statements and not self._after:
-                raise Killed
-            result = real(*arguments)
-            if self._left == self.statements:
-                raise Killed
-            return result
-
-        return run
 
 
 def commit_and_die(store, write, statement, after):
@@ -352,15 +325,16 @@ def set_meta(path, key, value):
 
 
 @pytest.mark.parametrize("open_store", [SqliteLedgerStore, SqliteOutboxStore])
-def test_another_number_of_shards_is_refused_and_says_how_to_divide_anew(state_dir, open_store):
+@pytest.mark.parametrize("shards", [1, 3])
+def test_another_number_of_shards_is_refused_and_says_how_to_divide_anew(state_dir, open_store, shards):
     with ledger(state_dir) as store:
         store.commit(changes())
     before = contents(state_dir)
-    arguments = (state_dir, 0, 3, "NORMAL") if open_store is SqliteLedgerStore else (state_dir, 3, "NORMAL")
+    shard = (0,) if open_store is SqliteLedgerStore else ()
     with pytest.raises(StoreFailure) as caught:
-        open_store(*arguments)
+        open_store(state_dir, *shard, shards, "NORMAL")
     assert contents(state_dir) == before
-    assert "counters.shards = 2, and now it is 3" in str(caught.value)
+    assert f"counters.shards = 2, and now it is {shards}" in str(caught.value)
     assert "python supervisor.py reshard" in str(caught.value)
     assert "counters.shards back to 2" in str(caught.value)
 
@@ -634,6 +608,70 @@ def test_a_process_killed_while_it_makes_the_first_ledgers_is_no_loss(state_dir)
     (Path(state_dir) / "counter-0.sqlite").write_bytes(b"")
     assert not TotalsReader(state_dir).found
     assert loaded(state_dir) == ({}, [], Tallies())
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_a_process_killed_after_any_step_of_making_the_first_ledgers_is_no_loss(
+    state_dir, monkeypatch, steps
+):
+    """The steps are: write MAKING, make three files, write MADE."""
+    done = []
+
+    def dying(step):
+        def run(*arguments):
+            if len(done) == steps:
+                raise Killed
+            done.append(step)
+            step(*arguments)
+
+        return run
+
+    with monkeypatch.context() as patched:
+        for name in ("write", "make"):
+            patched.setattr(folder, name, dying(getattr(folder, name)))
+        with pytest.raises(Killed):
+            SqliteLedgerStore(state_dir, 0, 2, "NORMAL")
+    assert len(done) == steps
+    assert not TotalsReader(state_dir).found
+    assert loaded(state_dir) == ({}, [], Tallies())
+    assert [finding.wrong for finding in verify(state_dir)] == [[], [], []]
+
+
+@pytest.mark.parametrize("content", [b"", b"short", bytes(25)])
+def test_a_mark_that_a_full_disk_cut_short_promises_nothing(state_dir, content):
+    with ledger(state_dir) as store:
+        store.commit(changes())
+    ledger_path(state_dir, 0).with_suffix(".mark").write_bytes(content)
+    assert not any("mark" in one for one in verify(state_dir)[0].wrong)
+    assert loaded(state_dir)[2].counted == 6
+
+
+def test_a_mark_that_can_not_be_written_stays_behind_and_holds_up_no_commit(state_dir, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with ledger(state_dir) as store:
+        store.commit(changes())
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pwrite", full)
+            store.commit(changes(total=9, ids=(3,)))
+    assert loaded(state_dir)[2].counted == 10
+    with ledger(state_dir) as store:
+        store.commit(changes(total=11, ids=(4,)))
+    path = ledger_path(state_dir, 0)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE tallies SET commits = commits - 1")
+    assert "says that 3 were made" in refusal(open_ledger(state_dir), path), "it promises again"
+
+
+@pytest.mark.parametrize(("synchronous", "value"), [("NORMAL", 1), ("FULL", 2)])
+def test_a_store_syncs_as_its_setting_says(state_dir, synchronous, value):
+    with ledger(state_dir, synchronous=synchronous) as store:
+        assert store._database.query("PRAGMA synchronous") == [(value,)]
+        assert store._database.query("PRAGMA journal_mode") == [("wal",)]
+    with contextlib.closing(SqliteOutboxStore(state_dir, 2, synchronous)) as store:
+        assert store._database.query("PRAGMA synchronous") == [(value,)]
+        assert store._database.query("PRAGMA journal_mode") == [("wal",)]
 
 
 def test_a_ledger_of_another_state_is_refused(state_dir, tmp_path):

@@ -5,8 +5,8 @@ import pytest
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.announcements import PENDING_VIDEOS_MAX
-from actors.core.counter.ledger import Ledger
-from actors.core.counter.seen_ids import SeenIds
+from actors.core.counter.ledger import FEW, Ledger
+from actors.core.counter.seen_ids import BUCKET_SHIFT, EXPIRY_INTERVAL_MS, SeenIds
 from actors.core.messages import Plays, Rejected
 
 V, W = b"v" * 16, b"w" * 16
@@ -106,17 +106,23 @@ def test_further_plays_of_a_pending_video_are_not_announced_unless_older():
     assert pending(one.take_announcements()) == [(V, 3, 1)]
 
 
-def test_a_stamp_from_the_future_counts_as_now():
+# Few plays are applied one by one, more of them as columns.
+few_and_many = pytest.mark.parametrize("others", [0, 4 * FEW], ids=["one by one", "by columns"])
+
+
+@few_and_many
+def test_a_stamp_from_the_future_counts_as_now(others):
     one = ledger()
-    one.apply(plays((V, NOW_MS + 5000), (W, 7)), NOW_MS, WALL_NS)
+    one.apply(plays((V, NOW_MS + 5000), (W, 7), *[(W, 8)] * others), NOW_MS, WALL_NS)
     assert sorted(pending(one.take_announcements())) == [(V, NOW_MS, 1), (W, 7, 1)]
 
 
+@few_and_many
 @pytest.mark.parametrize("steps_below", [0, 100])
-def test_a_stamp_from_before_all_time_counts_as_the_first_nanosecond(steps_below):
+def test_a_stamp_from_before_all_time_counts_as_the_first_nanosecond(steps_below, others):
     # Whoever reads the ledger considers a negative number in an account to be damage.
     one = ledger(steps_below)
-    one.apply(plays((V, -5000), (V, 0), (W, 7)), NOW_MS, WALL_NS)
+    one.apply(plays((V, -5000), (V, 0), (W, 7), *[(W, 8)] * others), NOW_MS, WALL_NS)
     (announced,) = one.take_announcements()
     assert sorted(unpack_numbers(announced.arrived_ns)) == [1, 7 * MS]
     assert min(unpack_numbers(one.take_changes(NOW_MS).accounts.arrived_ns)) == 1
@@ -336,6 +342,22 @@ def test_the_arrivals_that_are_kept_are_bounded_by_the_steps():
         one.apply(plays((V, 1), (V, 2)), NOW_MS, WALL_NS)
     ((_, account),) = one.take_changes(NOW_MS).accounts.items()
     assert len(account.steps) == 4
+
+
+def test_ids_expire_while_plays_come():
+    window_ms, now_ms = 1000, 0
+    one = Ledger(SeenIds(window_ms))
+    first = plays((V, 1), ids=[1])
+    expired = []
+    for number in range(100):
+        now_ms = number * 100
+        play = first if number == 0 else plays((V, 1), ids=[number << BUCKET_SHIFT])
+        one.apply(play, now_ms, WALL_NS)
+        expired += one.take_changes(now_ms).expired
+    assert len(one._seen) <= (window_ms + EXPIRY_INTERVAL_MS) // 100 + 2
+    assert expired == [("a/plays", number) for number in range(len(expired))]
+    one.apply(first, now_ms, WALL_NS)
+    assert one.tallies.redelivered == 0, "its id is forgotten"
 
 
 def test_the_window_does_not_run_while_no_counter_does():

@@ -1,0 +1,62 @@
+"""What the counters and the dispatcher have counted, as it is shown: no count falls when a child is killed.
+
+A killed child tells nothing until its next incarnation is ready. Meanwhile its last figures are shown. The
+next incarnation goes on from its store. The store may lack the latest counts, because redeliveries alone are
+not committed. Those counts are added from then on. Pure.
+"""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from msgspec import Struct, structs
+
+from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, Stats
+from ..core.triggers import Trigger
+
+Counting: TypeAlias = CounterStats | DispatcherStats
+# The fields that only grow. `counted` is told once it is committed, so nothing is ever added to it.
+COUNTS: dict[type[Counting], tuple[str, ...]] = {
+    CounterStats: ("counted", "redelivered", "dead_lettered", "reused"),
+    DispatcherStats: (*map(str, Trigger), "videos", "late", "late_by_client", "failed", "rejected"),
+}
+
+
+class _Shown(Struct):
+    """A child's last figures. `lost`: by count, what former incarnations had and their successors do not."""
+
+    incarnation: int
+    stats: Counting
+    lost: dict[str, int]
+
+
+class Figures:
+    """The figures of all children, kept for as long as the service runs."""
+
+    def __init__(self) -> None:
+        self._shown: dict[str, _Shown] = {}
+
+    def shown(self, told: Mapping[str, tuple[int, Stats]]) -> list[Stats]:
+        """The figures to show. `told`: by child, its incarnation and what that has told last."""
+        consumers: list[Stats] = [one for _, one in told.values() if isinstance(one, ConsumerStats)]
+        for child, (incarnation, stats) in told.items():
+            if not isinstance(stats, ConsumerStats):
+                self._take(child, incarnation, stats)
+        return [*consumers, *map(_with_lost, self._shown.values())]
+
+    def _take(self, child: str, incarnation: int, stats: Counting) -> None:
+        shown = self._shown.get(child)
+        if shown is None:
+            self._shown[child] = _Shown(incarnation, stats, {})
+            return
+        for name in COUNTS[type(stats)]:
+            fall = getattr(shown.stats, name) - getattr(stats, name)
+            if fall > 0 and incarnation != shown.incarnation:
+                shown.lost[name] = shown.lost.get(name, 0) + fall
+            elif fall > 0:  # an older answer of the same incarnation
+                stats = structs.replace(stats, **{name: getattr(shown.stats, name)})
+        shown.incarnation, shown.stats = incarnation, stats
+
+
+def _with_lost(shown: _Shown) -> Counting:
+    more = {name: getattr(shown.stats, name) + lost for name, lost in shown.lost.items()}
+    return structs.replace(shown.stats, **more)

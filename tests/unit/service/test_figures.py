@@ -1,0 +1,73 @@
+"""The figures that are shown: no count falls, whichever child is killed, and none is counted twice."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats
+from actors.service.figures import COUNTS, Figures
+
+CONSUMER = ConsumerStats(outstanding=3, connections=1, ready_count=10)
+NONE = DispatcherStats(**dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed"})
+
+
+def counter(counted, redelivered=0, pending=0):
+    return CounterStats(counted, redelivered, 0, videos=1, pending_videos=pending)
+
+
+def test_a_child_that_is_away_is_shown_with_its_last_figures():
+    figures = Figures()
+    assert figures.shown({"a": (1, counter(5)), "b": (1, counter(7))}) == [counter(5), counter(7)]
+    assert figures.shown({"b": (1, counter(8))}) == [counter(5), counter(8)]
+    assert figures.shown({"a": (2, counter(6)), "b": (1, counter(8))}) == [counter(6), counter(8)]
+
+
+def test_a_consumer_that_is_away_has_nothing_in_flight():
+    figures = Figures()
+    assert figures.shown({"consumer": (1, CONSUMER)}) == [CONSUMER]
+    assert figures.shown({}) == []
+
+
+def test_what_a_killed_child_had_not_stored_stays_and_what_the_next_one_counts_is_added():
+    figures = Figures()
+    figures.shown({"a": (1, counter(5, redelivered=9))})
+    assert figures.shown({"a": (2, counter(5, redelivered=6))}) == [counter(5, 9)]
+    assert figures.shown({"a": (2, counter(5, redelivered=8))}) == [counter(5, 11)]
+    assert figures.shown({"a": (3, counter(5, redelivered=7))}) == [counter(5, 11)]
+    assert figures.shown({"a": (3, counter(6, redelivered=8))}) == [counter(6, 12)]
+
+
+def test_an_older_answer_of_one_incarnation_adds_nothing():
+    figures = Figures()
+    figures.shown({"a": (1, counter(5))})
+    assert figures.shown({"a": (1, counter(4))}) == [counter(5)]
+    assert figures.shown({"a": (1, counter(6))}) == [counter(6)]
+
+
+def test_a_gauge_may_fall():
+    figures = Figures()
+    figures.shown({"a": (1, counter(5, pending=4))})
+    assert figures.shown({"a": (2, counter(5, pending=1))}) == [counter(5, pending=1)]
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+def test_each_count_is_a_number_of_its_kind(kind):
+    assert set(COUNTS[kind]) <= set(kind.__struct_fields__)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9), st.integers(0, 9)), max_size=30))
+def test_whatever_is_killed_and_whenever_it_is_asked_no_count_falls_and_all_are_there(steps):
+    """A step: whether the child is killed, how much it stores, how much more it counts but does not store."""
+    figures, incarnation, stored, ahead, shown_before, counted = Figures(), 1, 0, 0, 0, 0
+    for killed, more_stored, more_ahead in steps:
+        if killed:
+            incarnation, ahead = incarnation + 1, 0
+        else:
+            stored += more_stored + ahead
+            ahead = more_ahead
+            counted += more_stored + more_ahead
+        [shown] = figures.shown({"d": (incarnation, msgspec.structs.replace(NONE, failed=stored + ahead))})
+        assert shown_before <= shown.failed
+        assert shown.failed == counted
+        shown_before = shown.failed
