@@ -3,150 +3,21 @@ virtual time, over fake processes.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
 
 import pytest
-from msgspec import Struct
 
-from actors.supervision import application, worker
-from actors.supervision import supervisor as supervision
-from actors.supervision.actor import StartArgs
 from actors.supervision.application import PING_INTERVAL_S, Application
-from actors.supervision.protocol import Drain, Drained, Ping, Pong, Ready, Shutdown
-from actors.supervision.restarts import ChildSpec, Exit, SupervisorSpec
-from actors.supervision.supervisor import Supervisor
-from actors.supervision.worker import START_TIMEOUT_S, StartFailed, State, Worker
-from tests.support.virtual_time import run_virtually
+from actors.supervision.worker import START_TIMEOUT_S, StartFailed
+from tests.support.virtual_tree import Clock, Habits, Process, Tree, now_s, virtual_supervision
 
 LIVENESS_S = 10.0
 
 
-class Habits(NamedTuple):
-    """How long each step of a child takes. None: for ever."""
-
-    ready_s: float | None = 0.0
-    answer_s: float | None = 0.0
-    drain_s: float | None = 0.0
-    end_s: float | None = 0.0
-
-
-class Process:
-    """In place of `ChildProcess`: does as its child's habits say. `started` has each one, with the time."""
-
-    habits: dict[str, Habits]
-    started: list[tuple[float, "Process"]]
-
-    def __init__(
-        self,
-        start_args: StartArgs,
-        on_message: Callable[[Struct], None],
-        on_exit: Callable[[Exit], None],
-    ):
-        self.pid = len(self.started) + 1
-        self.id = start_args.id
-        self.started_s = now_s()
-        self.ended_s: float | None = None
-        self.hung = ""
-        self._habits = self.habits.get(start_args.id, Habits())
-        self._on_message, self._on_exit = on_message, on_exit
-        self.started.append((now_s(), self))
-        self._after(self._habits.ready_s, self._say, Ready())
-
-    def send(self, message: Struct, descriptor: int | None = None) -> None:
-        match message:
-            case Ping():
-                self._after(self._habits.answer_s, self._say, Pong(message.number, b"", 0))
-            case Drain():
-                self._after(self._habits.drain_s, self._say, Drained(""))
-            case Shutdown():
-                self._after(self._habits.end_s, self._end, Exit(code=0))
-
-    def kill(self) -> None:
-        asyncio.get_running_loop().call_soon(self._end, Exit(signal="SIGKILL", hung=self.hung))
-
-    def kill_hung(self, why: str) -> None:
-        self.hung = why
-        self.kill()
-
-    def die(self) -> None:
-        self._end(Exit(code=1))
-
-    def _after(self, delay_s: float | None, call: Callable[..., None], argument: object) -> None:
-        if delay_s is not None:
-            asyncio.get_running_loop().call_later(delay_s, call, argument)
-
-    def _say(self, message: Struct) -> None:
-        if self.ended_s is None:
-            self._on_message(message)
-
-    def _end(self, exit: Exit) -> None:
-        if self.ended_s is None:
-            self.ended_s = now_s()
-            self._on_exit(exit)
-
-
-class Tree:
-    """A supervisor of children with these habits."""
-
-    def __init__(self, habits: dict[str, Habits], shutdown_ms: int | None = 5000, **rules: int):
-        Process.habits, Process.started = habits, []
-        self.name, self.options = "tests", None
-        self.exits: deque[str] = deque()
-        self.ended_s: list[float] = []
-        children = tuple(ChildSpec(name, "none:None", shutdown_ms=shutdown_ms) for name in habits)
-        spec = ChildSpec("root", supervisor=SupervisorSpec(children, **({"max_restarts": 1000} | rules)))
-        self.root = Supervisor(
-            spec,
-            lambda spec, on_exit: Worker(spec, self, on_exit),
-            lambda _, exit: self.ended_s.append(now_s()),
-        )
-
-    def ready(self, worker: Worker, ready: Ready) -> None:
-        """Do nothing: there are no links here."""
-
-    def workers(self) -> list[Worker]:
-        return list(self.root.workers())
-
-    def worker(self, name: str) -> Worker:
-        return next(one for one in self.workers() if one.spec.id == name)
-
-    async def until_restarted(self) -> float:
-        """Kill the only child. Returns the time until its next incarnation was started."""
-        (one,) = self.workers()
-        died_s = now_s()
-        one.process.die()
-        while one.state is not State.RUNNING:
-            await asyncio.sleep(0.001)
-        return one.process.started_s - died_s
-
-
-class Clock:
-    """In place of `time`: the loop's time, and how long the whole process was halted."""
-
-    halted_s = 0.0
-
-    @classmethod
-    def monotonic(cls) -> float:
-        return asyncio.get_running_loop().time() + cls.halted_s
-
-    @staticmethod
-    def strftime(form: str) -> str:
-        return form
-
-
-now_s = Clock.monotonic
-
-
 @pytest.fixture
-def play(monkeypatch):
+def play():
     """Run a scene in virtual time."""
-    monkeypatch.setattr(Clock, "halted_s", 0.0)
-    monkeypatch.setattr(worker, "ChildProcess", Process)
-    for module in (supervision, application, worker):
-        monkeypatch.setattr(module, "time", Clock)
-    return run_virtually
+    with virtual_supervision() as run:
+        yield run
 
 
 def test_who_does_not_answer_is_killed_with_the_first_look_after_the_timeout(play):
