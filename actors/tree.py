@@ -25,6 +25,7 @@ DISPATCHER = "dispatcher"
 CLIENT = "client"
 NSQD = "nsqd"
 COUNTERS = "counters"
+SAME_EVENT_MS = 2000  # what one cause ends or halts (a disk that stalls, a busy machine) is one restart
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -54,6 +55,7 @@ def root_spec(settings: Settings) -> ChildSpec:
             shutdown_ms=shutdown_ms,
             peers=tuple(counters),
             drains=True,
+            intake=True,
         ),
     ]
     supervisor = SupervisorSpec(
@@ -63,6 +65,7 @@ def root_spec(settings: Settings) -> ChildSpec:
         int(rules.max_seconds * 1000),
         int(rules.back_off_ms),
         AutoShutdown.ANY_SIGNIFICANT,
+        same_event_ms=SAME_EVENT_MS,
     )
     return ChildSpec("root", shutdown_ms=None, supervisor=supervisor)
 
@@ -113,6 +116,7 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
         rules.max_restarts,
         int(rules.max_seconds * 1000),
         int(rules.back_off_ms),
+        same_event_ms=SAME_EVENT_MS,
     )
     return ChildSpec(
         COUNTERS,

@@ -4,10 +4,9 @@
 one above: when it gives up, it stops its children and exits, and the one above decides. All supervisors live
 in one process; only workers are processes of their own.
 
-Promises: a child exists once, and no process is forgotten while it lives. A plan (what follows from an exit)
-starts a child only if the child's number in `_pending` is the plan's: a later plan, `terminate_child` and
-`stop` take the number away. Under one_for_all and rest_for_one exits are decided one after the other, as OTP
-does; under one_for_one children are restarted at the same time.
+Promises: a child exists once, and no process is forgotten while it lives. A plan, which follows from an exit,
+starts only children with its number in `_pending`: a later plan, `terminate_child` and `stop` take the number
+away. Under one_for_one plans are carried out at the same time, else one after the other, as OTP does.
 """
 
 import asyncio
@@ -16,6 +15,8 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
+
+from msgspec.structs import replace
 
 from .restarts import ChildSpec, End, Exit, Plan, Restart, Restarts, SpecError, Strategy
 from .worker import StartFailed, State, Worker
@@ -68,7 +69,7 @@ class Supervisor:
         Raises `StartFailed`, with all stopped again, if one can't, and `SpecError` if this is not stopped.
         """
         life = self._begin()
-        for child in list(self._children.values()):
+        for child in self.which_children():
             try:
                 await child.start()
             except StartFailed:
@@ -116,8 +117,7 @@ class Supervisor:
     async def terminate_child(self, child_id: str) -> None:
         """Stop a child, and end its restart if one is pending. It stays stopped until it is restarted.
 
-        As in OTP, that may be by `restart_child`, or by the exit of a sibling, if the strategy says so.
-        Raises `SpecError`.
+        As in OTP, that may be by the exit of a sibling too, if the strategy says so. Raises `SpecError`.
         """
         child = self._find(child_id)
         self._check_runs()
@@ -239,7 +239,7 @@ class Supervisor:
         self._no_pause.set()
 
     async def _stop_all(self) -> None:
-        for child in reversed(list(self._children.values())):
+        for child in reversed(self.which_children()):
             await child.stop()
         if self._plans:
             await asyncio.wait(self._plans)  # they find nothing pending any more
@@ -293,8 +293,7 @@ class Supervisor:
 
     async def _at_work(self, plan: Plan, number: int) -> None:
         for child_id in plan.stop:
-            if child_id in self._children:
-                child = self._children[child_id]
+            if child := self._children.get(child_id):
                 await child.stop()
                 self._exits.pop(child_id, None)  # if it exited before, this plan is what follows from that
                 if child_id in plan.forget:
@@ -320,11 +319,10 @@ class Supervisor:
         try:
             await child.start()
         except StartFailed as error:
-            if self._pending.get(child_id) != number:
-                return True  # it was told to stop
-            log.warning("%s", error)
-            self._try_again(child_id, str(error), number)
-            return False
+            told = self._pending.get(child_id) != number
+            if not told:
+                self._try_again(child_id, str(error), number)
+            return told
         if self._pending.get(child_id) == number:
             del self._pending[child_id]
         self._rules.started(child_id)
@@ -332,12 +330,12 @@ class Supervisor:
 
     def _try_again(self, child_id: str, why: str, number: int) -> None:
         """Follow the decision on a start that failed. What a command terminated meanwhile stays stopped."""
+        log.warning("%s", why)
         decision = self._rules.start_failed(child_id, why, _now_ms())
         if isinstance(decision, Plan):
-            stopped = {one for one, child in self._children.items() if child.state is State.STOPPED}
-            left_out = stopped - {one for one, plan in self._pending.items() if plan == number}
-            start = tuple(one for one in decision.start if one not in left_out)
-            decision = Plan(decision.stop, start, decision.forget, decision.delay_ms)
+            due = {one for one, plan in self._pending.items() if plan == number} | self._exits.keys()
+            due |= {one for one, child in self._children.items() if child.state is not State.STOPPED}
+            decision = replace(decision, start=tuple(one for one in decision.start if one in due))
         self._follow(decision)
 
 

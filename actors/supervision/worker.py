@@ -134,6 +134,14 @@ class Worker:
         """The log lines of all its incarnations that could not be written, as far as they have told."""
         return self._dropped_before + self._dropped_now
 
+    @property
+    def how_far(self) -> str:
+        """How far it is while it starts, in words; empty if it has not said."""
+        if self.loading is None:
+            return ""
+        total = f" of {self.loading.total:,}" if self.loading.total else ""
+        return f"loaded {self.loading.done:,}{total} {self.loading.what}"
+
     # Its life
 
     async def start(self) -> None:
@@ -164,7 +172,8 @@ class Worker:
         while not ready.done() and (left_s := self._got_on_s + START_TIMEOUT_S - time.monotonic()) > 0:
             await asyncio.wait([ready], timeout=left_s)
         if not ready.done():
-            why = f"not ready after {time.monotonic() - process.started_s:.0f} s{self._how_far()}"
+            loaded = f": {self.how_far}" if self.how_far else ""
+            why = f"not ready after {time.monotonic() - process.started_s:.0f} s{loaded}"
             process.kill_hung(why)
             await gone.wait()
             raise StartFailed(f"{start_args.name} was {why}")
@@ -191,13 +200,7 @@ class Worker:
         self.loading = loading
         if now_s - self._said_loading_s >= LOADING_LOG_INTERVAL_S:
             self._said_loading_s = now_s
-            log.info("%s is starting%s", self, self._how_far())
-
-    def _how_far(self) -> str:
-        if self.loading is None:
-            return ""
-        total = f" of {self.loading.total:,}" if self.loading.total else ""
-        return f": it has loaded {self.loading.done:,}{total} {self.loading.what}"
+            log.info("%s is starting: %s", self, self.how_far)
 
     async def stop(self) -> None:
         """Tell it to end, and kill it if it does not within the shutdown time of its spec."""
