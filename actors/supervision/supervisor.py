@@ -196,9 +196,9 @@ class Supervisor:
             raise SpecError(f"{self} is {self.state}, expected running; a command to {self} itself is obeyed")
 
     def _check_may_start(self) -> None:
+        self._check_runs()
         if self._closed or self._frozen:
             raise SpecError(f"{self} stops, and starts nothing any more")
-        self._check_runs()
 
     def _forget(self, child: "Worker | Supervisor") -> None:
         """Forget a child, unless it lives, or another has its place."""

@@ -3,11 +3,21 @@ virtual time, over fake processes.
 """
 
 import asyncio
+from collections import deque
 
 import pytest
 
 from actors.supervision.application import PING_INTERVAL_S, Application
-from actors.supervision.worker import START_TIMEOUT_S, StartFailed
+from actors.supervision.protocol import Loading
+from actors.supervision.restarts import (
+    AutoShutdown,
+    ChildSpec,
+    Restart,
+    SpecError,
+    Strategy,
+    SupervisorSpec,
+)
+from actors.supervision.worker import START_TIMEOUT_S, StartFailed, State
 from tests.support.virtual_tree import Clock, Habits, Process, Tree, now_s, virtual_supervision
 
 LIVENESS_S = 10.0
@@ -126,5 +136,127 @@ def test_restarts_count_for_as_long_as_the_window_is(play, last_s, gives_up):
         await asyncio.sleep(1)
         assert tree.root.gave_up == gives_up
         assert tree.ended_s == ([pytest.approx(last_s)] if gives_up else [])
+
+    play(scene)
+
+
+def test_a_child_that_says_how_far_it_is_may_take_as_long_as_it_gets_on(play):
+    async def scene() -> None:
+        tree = Tree({"a": Habits(ready_s=None)})
+        starting = asyncio.ensure_future(tree.root.start())
+        await asyncio.sleep(0)
+        loads = tree.worker("a")
+        for number in range(10):
+            await asyncio.sleep(START_TIMEOUT_S - 1)
+            loads._heard(Loading(number * 1_000_000, 9_000_000, "rows"))
+        assert loads.how_far == "loaded 9,000,000 of 9,000,000 rows"
+        got_on_s = now_s()
+        for _ in range(2):  # it says the same again, and so does not get on
+            await asyncio.sleep(START_TIMEOUT_S / 2)
+            loads._heard(Loading(9_000_000, 9_000_000, "rows"))
+        with pytest.raises(StartFailed, match=r"a#1 was not ready after 650 s: loaded 9,000,000 of"):
+            await starting
+        assert now_s() == got_on_s + START_TIMEOUT_S
+        assert loads.how_far == ""
+
+    play(scene)
+
+
+def test_tries_that_are_never_ready_end_the_supervisor_however_long_each_takes(play):
+    async def scene() -> None:
+        tree = Tree({"a": Habits()}, max_restarts=3, max_ms=10_000)
+        await tree.root.start()
+        Process.habits["a"] = Habits(ready_s=None)
+        tree.worker("a").process.die()
+        await asyncio.sleep(3 * START_TIMEOUT_S - 1)
+        assert not tree.root.gave_up
+        await asyncio.sleep(2)
+        assert tree.root.gave_up
+        assert len(Process.started) == 4
+
+    play(scene)
+
+
+def test_many_that_hang_at_one_moment_are_one_restart(play):
+    async def scene() -> None:
+        names = [f"counter-{number}" for number in range(8)]
+        tree = Tree(dict.fromkeys(names, Habits()), max_restarts=1, max_ms=60_000, same_event_ms=2000)
+        await tree.root.start()
+        watching = asyncio.ensure_future(Application.watch(tree, LIVENESS_S))
+        for _, process in Process.started:
+            process._habits = Habits(answer_s=None)
+        await asyncio.sleep(30)
+        assert not tree.root.gave_up
+        assert [one.incarnation for one in tree.workers()] == [2] * 8
+        watching.cancel()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_terminate_ends_a_restart_that_is_pending_or_that_loops(play, strategy):
+    async def scene() -> None:
+        tree = Tree({"a": Habits()}, strategy=strategy, back_off_ms=3000)
+        await tree.root.start()
+        tree.worker("a").process.die()
+        with pytest.raises(SpecError, match="a is being restarted, expected stopped"):
+            await tree.root.restart_child("a")
+        await tree.root.terminate_child("a")
+        await asyncio.sleep(1000)
+        assert [one.id for _, one in Process.started] == ["a"]
+        await tree.root.restart_child("a")
+        Process.habits["a"] = Habits(ready_s=None, dies_s=1.0)
+        tree.worker("a").process.die()
+        await asyncio.sleep(13.5)  # in the third of its next lives
+        await tree.root.terminate_child("a")
+        assert len(Process.started) == 4
+        await asyncio.sleep(1000)
+        assert len(Process.started) == 4
+
+    play(scene)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("restart", [Restart.PERMANENT, Restart.TRANSIENT])
+def test_a_nested_supervisor_whose_start_fails_is_tried_again_and_counted(play, strategy, restart):
+    async def scene(fails: int) -> bool:
+        below = SupervisorSpec((ChildSpec("x", "none:None"), ChildSpec("y", "none:None")), max_restarts=0)
+        nested = ChildSpec("n", restart=restart, significant=restart is Restart.TRANSIENT, supervisor=below)
+        children = (ChildSpec("a", "none:None"), nested)
+        end = AutoShutdown.ANY_SIGNIFICANT
+        root = SupervisorSpec(children, strategy, max_restarts=3, auto_shutdown=end)
+        tree = Tree.of_spec(ChildSpec("root", supervisor=root))
+        await tree.root.start()
+        Process.next_habits["y"] = deque([Habits(ready_s=None, dies_s=0.0)] * fails)
+        # A transient one is restarted with a sibling.
+        tree.worker("x" if restart is Restart.PERMANENT else "a").process.die()
+        await asyncio.sleep(1)
+        assert tree.root.gave_up == (fails > 2)
+        return all(one.state is State.RUNNING for one in tree.workers())
+
+    if restart is Restart.PERMANENT or strategy is not Strategy.ONE_FOR_ONE:
+        assert play(lambda: scene(2))
+        assert not play(lambda: scene(3))
+
+
+def test_a_command_under_a_stopped_supervisor_is_refused_and_a_start_is_fresh(play):
+    async def scene() -> None:
+        below = SupervisorSpec((ChildSpec("x", "none:None"),))
+        tree = Tree.of_spec(
+            ChildSpec("root", supervisor=SupervisorSpec((ChildSpec("n", supervisor=below),), max_restarts=9))
+        )
+        await tree.root.start()
+        (nested,) = tree.root.which_children()
+        await nested.start_child(ChildSpec("added", "none:None"))
+        await tree.root.terminate_child("n")
+        for command in (nested.restart_child, nested.terminate_child):
+            with pytest.raises(SpecError, match="n is stopped, expected running"):
+                await command("x")
+        with pytest.raises(SpecError, match="n is stopped, expected running"):
+            nested.delete_child("x")
+        await tree.root.restart_child("n")
+        assert [str(one) for one in tree.workers()] == ["x#2"]
+        with pytest.raises(SpecError, match="n is running, expected stopped"):
+            await tree.root.restart_child("n")
 
     play(scene)
