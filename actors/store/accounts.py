@@ -20,6 +20,7 @@ from ..core.columns import narrow, widen
 from ..core.counter.accounts import PART_ROWS, AccountColumns, Accounts, Part
 from .checksum import seal, unseal
 from .database import refused
+from .loading import SayLoading, in_silence, told
 
 DELETED_A_COMMIT_MAX = 16
 _decoder = msgspec.msgpack.Decoder(AccountColumns)
@@ -27,6 +28,7 @@ _IN_ORDER = """
 SELECT number, 0 AS kind, accounts FROM journal UNION ALL SELECT number, 1, accounts FROM parts
 ORDER BY number, kind
 """
+_ROWS = "SELECT (SELECT count(*) FROM journal) + (SELECT count(*) FROM parts)"
 
 
 class AccountJournal:
@@ -67,11 +69,15 @@ class AccountJournal:
         return min(self._covered, self._oldest + DELETED_A_COMMIT_MAX - 1)
 
 
-def read_accounts(path: Path, connection: sqlite3.Connection) -> Accounts:
+def read_accounts(
+    path: Path, connection: sqlite3.Connection, say_loading: SayLoading = in_silence
+) -> Accounts:
     """Load all accounts of a ledger. Raises `StoreFailure` if they are damaged."""
+    (total,) = connection.execute(_ROWS).fetchone()
+    rows = told(connection.execute(_IN_ORDER), total, "rows of accounts", say_loading)
     accounts = Accounts(salt=os.urandom(16))
     try:
-        for _, _, content in connection.execute(_IN_ORDER):
+        for _, _, content in rows:
             accounts.load(_decode(content))
         accounts.loaded()
     except (TypeError, ValueError) as error:
