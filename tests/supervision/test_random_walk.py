@@ -368,6 +368,24 @@ class Crossing(Walk):
     def command(self, child_id: str, name: str) -> None:
         self.give(self.obey(child_id, name))
 
+    @rule(
+        child_id=st.sampled_from([one for one in WORKERS if one not in ("temporary", "added")]),
+        name=st.sampled_from(["terminate_child", "restart_child"]),
+        seconds=st.sampled_from([0.0, 0.1]),
+    )
+    def one_dies_and_is_commanded(self, child_id: str, name: str, seconds: float) -> None:
+        self.processes_die([child_id], 1)
+        self.run(asyncio.sleep(seconds))
+        self.command(child_id, name)
+
+    @precondition(lambda self: self.stopped_at is None)
+    @rule(child_ids=st.lists(st.sampled_from(WORKERS), min_size=1, max_size=3), chance=st.integers(0, 4))
+    def some_die_and_all_stops(self, child_ids: list[str], chance: int) -> None:
+        self.processes_die(child_ids, 1)
+        if not chance:
+            self.stop(0)
+            self.processes_die(list(INNER), 1)
+
     @rule()
     def add(self) -> None:
         self.give(self.obey("added", "start_child"))
