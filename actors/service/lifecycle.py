@@ -193,12 +193,11 @@ class Lifecycle:
         heard = await self.application.poll([counters])
         stats = [decode(one) for one in heard.values()]
         waiting = sum(one.pending_videos for one in stats if isinstance(one, CounterStats))
-        silent = ", ".join(one for one in counters if one not in heard)
-        if waiting or silent:
+        if waiting:
+            log.warning("%d totals are not published; they wait in the ledgers for the next start", waiting)
+        if silent := [one for one in counters if one not in heard]:
             log.warning(
-                "%d totals are not published; they wait in the ledgers for the next start%s",
-                waiting,
-                f". {silent} did not answer, and may have more" if silent else "",
+                "no answer from %s: what is pending there waits for the next start", ", ".join(silent)
             )
 
     def _start_code(self) -> int:

@@ -295,7 +295,6 @@ class Supervisor:
         for child_id in plan.stop:
             if child := self._children.get(child_id):
                 await child.stop()
-                self._exits.pop(child_id, None)  # if it exited before, this plan is what follows from that
                 if child_id in plan.forget:
                     self._forget(child)
         if plan.delay_ms:
@@ -315,7 +314,7 @@ class Supervisor:
             del self._pending[child_id]
             return True
         self.restarts += 1
-        self._exits.pop(child_id, None)
+        self._exits.pop(child_id, None)  # if it exited before, this is what follows from that
         try:
             await child.start()
         except StartFailed as error:
