@@ -20,6 +20,7 @@ from .core.messages import CounterInbox
 from .core.shards import shard_number
 from .core.stats import encode
 from .store import open_ledger
+from .store.loading import SayLoading
 from .store.protocols import LedgerStore
 from .supervision.actor import Actor, Host, StartArgs
 from .supervision.effect_queue import EffectQueue
@@ -43,7 +44,7 @@ class Counter(Actor[CounterInbox, Settings]):
         self,
         start_args: StartArgs,
         host: Host,
-        opener: Callable[[Settings, int], LedgerStore] = open_ledger,
+        opener: Callable[[Settings, int, SayLoading], LedgerStore] = open_ledger,
         rules: type[CounterRules] = CounterRules,
         ledger: type[Ledger] = Ledger,
         seen_ids: type[SeenIds] = SeenIds,
@@ -66,7 +67,7 @@ class Counter(Actor[CounterInbox, Settings]):
         """Read the ledger."""
         settings, dispatch = self.options, self.options.dispatch
         rules, make_ledger, seen_ids = self._kinds
-        self._store = self._open(settings, shard_number(self.start_args.id))
+        self._store = self._open(settings, shard_number(self.start_args.id), self.host.say_loading)
         accounts, chunks, tallies = self._store.load()
         seen = seen_ids(int(settings.counters.dedupe_window_s * 1000), chunks)
         steps_below = dispatch.realtime_below if dispatch.realtime == "every_play" else 0

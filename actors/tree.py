@@ -24,6 +24,7 @@ DISPATCHER = "dispatcher"
 CLIENT = "client"
 NSQD = "nsqd"
 COUNTERS = "counters"
+SAME_EVENT_MS = 2000  # what one cause ends or halts (a disk that stalls, a busy machine) is one restart
 
 
 def root_spec(settings: Settings) -> ChildSpec:
@@ -52,6 +53,7 @@ def root_spec(settings: Settings) -> ChildSpec:
             shutdown_ms=shutdown_ms,
             peers=tuple(counters),
             drains=True,
+            intake=True,
         ),
     ]
     supervisor = SupervisorSpec(
@@ -61,6 +63,7 @@ def root_spec(settings: Settings) -> ChildSpec:
         int(rules.max_seconds * 1000),
         int(rules.back_off_ms),
         AutoShutdown.ANY_SIGNIFICANT,
+        same_event_ms=SAME_EVENT_MS,
     )
     return ChildSpec("root", shutdown_ms=None, supervisor=supervisor)
 
@@ -104,6 +107,7 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
         rules.max_restarts,
         int(rules.max_seconds * 1000),
         int(rules.back_off_ms),
+        same_event_ms=SAME_EVENT_MS,
     )
     return ChildSpec(
         COUNTERS,

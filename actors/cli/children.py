@@ -1,4 +1,4 @@
-"""Commands about one child: kill, terminate, restart."""
+"""Commands about one child: kill, terminate, restart. A supervisor below the root is a child too."""
 
 import argparse
 import sys
@@ -15,6 +15,11 @@ def kill(settings: Settings, options: argparse.Namespace) -> int:
     from . import admin_client
 
     child = _find_child(admin_client.status(settings), options.child)
+    if "pid" not in child:
+        raise Failure(
+            f"{child['id']} is a supervisor and has no process of its own; kill one of its children "
+            f"({', '.join(child['children'])}), or `{service_command()} terminate {child['id']}`"
+        )
     # A child that is down keeps its last pid, which may belong to another process by now.
     if child["state"] == "stopped" or child["pid"] is None or not send_signal(child["pid"], options.signal):
         raise Failure(f"{child['id']} has no process just now; see `{service_command()} status`")
@@ -32,10 +37,13 @@ def act(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _find_child(status: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the child with that id, or the only one whose id begins with it. Raises `Failure`."""
-    children: dict[str, dict[str, Any]] = {child["id"]: child for child in status["children"]}
-    meant = [name] if name in children else [one for one in children if name and one.startswith(name)]
+    """Return the child with that id, or the only process whose id begins with it. Raises `Failure`."""
+    processes: dict[str, dict[str, Any]] = {child["id"]: child for child in status["children"]}
+    _, *below = status["supervisors"]  # the root is nobody's child
+    children: dict[str, dict[str, Any]] = processes | {supervisor["id"]: supervisor for supervisor in below}
+    meant = [name] if name in children else [one for one in processes if name and one.startswith(name)]
     if len(meant) != 1:
         expected = ", ".join(meant or children)
-        raise Failure(f"no child {name!r}, expected one of {expected}")
+        problem = f"{name!r} is more than one child" if meant else f"no child {name!r}"
+        raise Failure(f"{problem}, expected one of {expected}")
     return children[meant[0]]

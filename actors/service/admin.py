@@ -6,6 +6,8 @@ address is a loopback one by default, and a request that changes something needs
 page can send.
 """
 
+import asyncio
+
 import msgspec
 import tornado.web
 from msgspec import Struct
@@ -27,6 +29,7 @@ HEADER_BYTES_MAX = 16 * 1024
 BODY_TIMEOUT_S = 10
 CALL_TIMEOUT_S = 10
 IDLE_CONNECTION_TIMEOUT_S = 300
+ACTION_ANSWER_S = 60  # an action that takes longer goes on, and the answer says so
 PATHS = "/status, /metrics, /healthz, /readyz or /livez"
 
 
@@ -79,14 +82,26 @@ class _Action(_Handler):
         if self.request.headers.get(ACTION_HEADER) != action:
             self._refuse(403, f"expected the header {ACTION_HEADER}: {action}")
         elif supervisor is None:
-            known = ", ".join(worker.spec.id for worker in self.service.application.workers())
-            self._refuse(404, f"no child {child_id!r}, expected one of {known}")
+            self._refuse(404, f"no child {child_id!r}, expected one of {', '.join(self._known())}")
         else:
-            try:
-                await _act(supervisor, action, child_id)
-                self.write({"done": f"{action} {child_id}"})
-            except (SpecError, StartFailed) as error:
-                self._refuse(409, str(error))
+            await self._answer(asyncio.ensure_future(_act(supervisor, action, child_id)), action, child_id)
+
+    async def _answer(self, acting: asyncio.Future[None], action: str, child_id: str) -> None:
+        acting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait([acting], timeout=ACTION_ANSWER_S)
+        if not acting.done():
+            self._refuse(504, f"{action} {child_id} is not done after {ACTION_ANSWER_S} s; it goes on")
+            return
+        try:
+            acting.result()
+            self.write({"done": f"{action} {child_id}"})
+        except (SpecError, StartFailed) as error:
+            self._refuse(409, str(error))
+
+    def _known(self) -> list[str]:
+        """The ids of all children: processes, and supervisors below the root."""
+        root = self.service.application.root
+        return [child.spec.id for one in root.supervisors() for child in one.which_children()]
 
 
 async def _act(supervisor: Supervisor, action: str, child_id: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from tornado.httpserver import HTTPServer
 
 from ..config import Settings
+from ..core.stats import CounterStats, decode
 from ..supervision import processes, signals
 from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
@@ -95,10 +96,13 @@ class Lifecycle:
         self.pid = os.getpid()
         self.started_s = time.monotonic()
         self._state_dir = settings.supervisor.state_dir
+        self._ending: asyncio.Future[None] | None = None
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def live(self) -> int:
         """Start all children, run until the end, stop all. Returns the exit code."""
+        rules = self.application.options.supervisor
+        watching = asyncio.ensure_future(self.application.watch(rules.liveness_timeout_s))
         starting = asyncio.ensure_future(self.application.root.start())
         either: list[asyncio.Future[None] | asyncio.Future[int]] = [starting, self._end]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -116,11 +120,10 @@ class Lifecycle:
             return self._start_code()
         else:
             starting.result()
-        rules = self.application.options.supervisor
-        watching = asyncio.ensure_future(self.application.watch(rules.liveness_timeout_s))
         code = await self._end
         if code == EXIT_DONE:
             await self._drain()
+            await self._say_what_waits()
         await self.application.root.stop()
         watching.cancel()
         log.info("stopped")
@@ -130,6 +133,7 @@ class Lifecycle:
         """Stop in order; a second call kills what is left."""
         if self._end.done():
             log.warning("asked to stop again: killing what is left")
+            self._ending = asyncio.ensure_future(self.application.root.stop())  # so that none comes back
             for worker in self.application.workers():
                 worker.kill_for_good()
             return
@@ -184,6 +188,19 @@ class Lifecycle:
                 "ledgers and on the queue, and the next start goes on with it",
                 worker,
                 timeout_s,
+            )
+
+    async def _say_what_waits(self) -> None:
+        """Log how many totals the client does not have: the next start publishes them."""
+        counters = groups_to_poll(self.application.options)[1]
+        heard = await self.application.poll([counters])
+        stats = [decode(one) for one in heard.values()]
+        waiting = sum(one.pending_videos for one in stats if isinstance(one, CounterStats))
+        if waiting:
+            log.warning("%d totals are not published; they wait in the ledgers for the next start", waiting)
+        if silent := [one for one in counters if one not in heard]:
+            log.warning(
+                "no answer from %s: what is pending there waits for the next start", ", ".join(silent)
             )
 
     def _start_code(self) -> int:

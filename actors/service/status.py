@@ -153,6 +153,7 @@ def _child(worker: Worker, stored: int) -> dict[str, Any]:
         "id": worker.spec.id,
         "pid": process.pid if process else None,
         "state": str(worker.state),
+        "loading": worker.how_far or None,
         "incarnation": worker.incarnation,
         "restarts": max(0, worker.incarnation - 1),
         "uptime_s": round(time.monotonic() - process.started_s, 1) if process else 0.0,

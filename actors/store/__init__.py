@@ -26,6 +26,7 @@ by an empty one. This package does not know what the numbers mean.
 from ..config import Settings
 from .folder import ledger_path, outbox_path
 from .ledger import SqliteLedgerStore
+from .loading import SayLoading, in_silence
 from .outbox import SqliteOutboxStore
 from .protocols import LedgerStore, OutboxStore
 from .totals import TotalsReader
@@ -43,10 +44,13 @@ __all__ = [
 ]
 
 
-def open_ledger(settings: Settings, shard: int) -> LedgerStore:
-    """Open the ledger of a shard, as the settings say. Raises `StoreFailure` if it can't be used."""
-    counters = settings.counters
-    return SqliteLedgerStore(settings.supervisor.state_dir, shard, counters.shards, counters.synchronous)
+def open_ledger(settings: Settings, shard: int, say_loading: SayLoading = in_silence) -> LedgerStore:
+    """Open the ledger of a shard, as the settings say. Raises `StoreFailure` if it can't be used.
+
+    `say_loading` is called again and again while it loads: how far it is.
+    """
+    counters, state_dir = settings.counters, settings.supervisor.state_dir
+    return SqliteLedgerStore(state_dir, shard, counters.shards, counters.synchronous, say_loading)
 
 
 def open_outbox(settings: Settings) -> OutboxStore:

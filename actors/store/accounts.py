@@ -22,6 +22,7 @@ from ..core.columns import VIDEO_BYTES, narrow, widen_all
 from ..core.counter.accounts import PART_ROWS, AccountColumns, Accounts, Part, last_of
 from .checksum import seal, unseal
 from .database import refused
+from .loading import SayLoading, in_silence, told
 
 DELETED_A_COMMIT_MAX = 16
 # Accounts that are joined before they are loaded: a dozen calls of numpy for each row of the journal would
@@ -32,6 +33,7 @@ _IN_ORDER = """
 SELECT number, 0 AS kind, accounts FROM journal UNION ALL SELECT number, 1, accounts FROM parts
 ORDER BY number, kind
 """
+_ROWS = "SELECT (SELECT count(*) FROM journal) + (SELECT count(*) FROM parts)"
 
 
 class AccountJournal:
@@ -72,11 +74,15 @@ class AccountJournal:
         return min(self._covered, self._oldest + DELETED_A_COMMIT_MAX - 1)
 
 
-def read_accounts(path: Path, connection: sqlite3.Connection) -> Accounts:
+def read_accounts(
+    path: Path, connection: sqlite3.Connection, say_loading: SayLoading = in_silence
+) -> Accounts:
     """Load all accounts of a ledger. Raises `StoreFailure` if they are damaged."""
+    (total,) = connection.execute(_ROWS).fetchone()
+    rows = told(connection.execute(_IN_ORDER), total, "rows of accounts", say_loading)
     accounts = Accounts(salt=os.urandom(16))
     try:
-        for several in _in_batches(content for _, _, content in connection.execute(_IN_ORDER)):
+        for several in _in_batches(content for _, _, content in rows):
             accounts.load(_joined(several))
         accounts.loaded()
     except (IndexError, TypeError, ValueError) as error:

@@ -14,6 +14,7 @@ from ..system.installation import service_command
 from .accounts import AccountJournal, read_accounts
 from .database import Database, check_facts, locked, open_read_only, refused
 from .folder import claim
+from .loading import SayLoading, in_silence
 from .mark import Mark, mark_path, power_cut_lost, read_mark
 from .older import check_ages
 from .seen import SeenRows
@@ -27,7 +28,14 @@ WRITE_TALLIES = f"UPDATE tallies SET commits = ?, {', '.join(f'{name} = ?' for n
 class SqliteLedgerStore:
     """One shard's ledger. Raises `StoreFailure` if it can't be used."""
 
-    def __init__(self, state_dir: str, shard: int, shards: int, synchronous: str):
+    def __init__(
+        self,
+        state_dir: str,
+        shard: int,
+        shards: int,
+        synchronous: str,
+        say_loading: SayLoading = in_silence,
+    ):
         ledgers = claim(state_dir, shards)
         path = ledgers.ledger(state_dir, shard)
         with locked(path) as lock:
@@ -35,7 +43,7 @@ class SqliteLedgerStore:
                 check_facts(path, connection, ledgers.facts(shard))
                 self._commits, self._tallies = read_tallies(path, connection)
                 check_commits(path, self._commits, synchronous)
-                self._accounts = read_accounts(path, connection)
+                self._accounts = read_accounts(path, connection, say_loading)
                 check_accounts(path, self._accounts, self._tallies)
             check_ages(state_dir, ledgers, [shard], synchronous)
             self._database = Database(path, synchronous, lock)

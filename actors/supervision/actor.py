@@ -64,6 +64,12 @@ class Host(Protocol):
     def link_name(self, peer: str) -> str:
         """A linked peer with its incarnation, for the log."""
 
+    def say_loading(self, done: int, total: int, what: str) -> None:
+        """Tell the supervisor how far `init` is, as often as you like: `done` of `total` (0: not known).
+
+        A child that gets on is not taken for hung, however long `init` takes. `what` is counted: "rows", say.
+        """
+
     def say_resumed(self, note: str = "") -> None:
         """Tell the supervisor that this does its work; said once, the first time it is called."""
 
@@ -90,7 +96,10 @@ class Actor(Generic[Inbox, Options]):
         self.host = host
 
     async def init(self) -> Ready:
-        """Take what is needed. The child counts as started when this returns."""
+        """Take what is needed. The child counts as started when this returns.
+
+        It has `START_TIMEOUT_S` of `worker.py`, and longer for as long as it calls `host.say_loading`.
+        """
         return Ready()
 
     def linked(self, peer: str) -> None:

@@ -32,6 +32,7 @@ from .protocol import (
     Drain,
     Drained,
     Linked,
+    Loading,
     MayEnd,
     Ping,
     Pong,
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
+LOADING_INTERVAL_S = 0.5  # the supervisor is told no more often how far `init` is
 
 
 class ActorHost(Generic[Inbox, Options]):
@@ -65,6 +67,7 @@ class ActorHost(Generic[Inbox, Options]):
         self._error: BaseException | None = None
         self._ready = self._running = self._stopping = self._drained = False
         self._resumed: str | None = None
+        self._say_loading_s = 0.0
         self.actor = kind(start_args, self)
 
     def run(self) -> int:
@@ -125,6 +128,13 @@ class ActorHost(Generic[Inbox, Options]):
     def link_name(self, peer: str) -> str:
         """See `Host`."""
         return str(self._links.get(peer, peer))
+
+    def say_loading(self, done: int, total: int, what: str) -> None:
+        """See `Host`."""
+        now_s = time.monotonic()
+        if not self._ready and now_s >= self._say_loading_s:
+            self._say_loading_s = now_s + LOADING_INTERVAL_S
+            self._tell(Loading(done, total, what))
 
     def say_resumed(self, note: str = "") -> None:
         """See `Host`."""

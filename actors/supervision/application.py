@@ -22,6 +22,8 @@ from .worker import EXITS_KEPT_MAX, State, Worker
 log = logging.getLogger(__name__)
 
 PING_INTERVAL_S = 1.0
+RESTART_SHARE = 0.5  # of the time to drain: the longest wait for restarts that are pending
+RESTART_LOOK_S = 0.02
 
 
 class Application(Generic[Options]):
@@ -82,9 +84,42 @@ class Application(Generic[Options]):
         return heard
 
     async def drain(self, timeout_s: float) -> list[Worker]:
-        """Give each child, last first, `timeout_s` seconds to finish what it holds. Returns who did not."""
+        """Give each child, last first, `timeout_s` seconds to finish what it holds. Returns who did not.
+
+        From now on no command starts a child. A child whose restart is pending is started at once, so that it
+        finishes what it holds too; not one that brings in new work (`ChildSpec.intake`).
+        """
+        self.root.close()
         drained = [one for one in reversed(self.workers()) if one.spec.drains]
-        return [one for one in drained if not await one.drain(timeout_s)]
+        return [one for one in drained if not await self._drain(one, timeout_s)]
+
+    async def _drain(self, worker: Worker, timeout_s: float) -> bool:
+        end_s = time.monotonic() + timeout_s
+        while True:
+            if not worker.spec.intake:
+                await self._restarted(end_s - timeout_s * (1 - RESTART_SHARE))
+            left_s = end_s - time.monotonic()
+            done = await worker.drain(max(0.0, left_s))
+            if left_s <= 0 or worker.spec.intake or not self._is_restarting(worker):
+                return done
+
+    async def _restarted(self, until_s: float) -> None:
+        """Wait until no restart is pending, or until that time."""
+        while time.monotonic() < until_s and any(
+            self._is_restarting(one) for one in self.workers() if not one.spec.intake
+        ):
+            await asyncio.sleep(RESTART_LOOK_S)
+
+    def _is_restarting(self, worker: Worker) -> bool:
+        """Whether it, or a supervisor above it, is to be started again."""
+        ids = {worker.spec.id}
+        for supervisor in reversed(list(self.root.supervisors())):
+            below = {child.spec.id for child in supervisor.which_children()}
+            if any(supervisor.is_restarting(one) for one in ids & below):
+                return True
+            if ids & below:
+                ids.add(supervisor.spec.id)
+        return False
 
     def reload(self) -> None:
         """Have each running child read its files again: see `Actor.reload`."""

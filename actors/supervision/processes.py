@@ -30,7 +30,17 @@ from .restarts import Exit
 log = logging.getLogger(__name__)
 
 REAP_TIMEOUT_S = 5.0
-START_TRIES = 3  # the forkserver may be killed while it forks
+# The forkserver may be killed while it does its imports, or while it forks. It refuses connections before the
+# operating system says that it is dead, and only then does multiprocessing make a new one.
+START_PAUSES_S = (
+    0.0,
+    0.01,
+    0.05,
+    0.1,
+    0.2,
+    0.4,
+    0.0,
+)  # after each try; this process does nothing else meanwhile
 LOST_STATUS = 255  # what multiprocessing says when the forkserver, and the status with it, is gone
 _context = multiprocessing.get_context("forkserver")
 
@@ -124,7 +134,7 @@ class ChildProcess:
 
 def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
     """Start a child. Returns the process and our end of its control pipe. Raises `OSError`."""
-    for tries_left in reversed(range(START_TRIES)):
+    for tries, pause_s in enumerate(START_PAUSES_S, start=1):
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)
         try:
@@ -132,10 +142,12 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
             return process, end_of(ours)
         except (OSError, EOFError) as error:
             ours.close()
-            if not tries_left:
+            if tries == len(START_PAUSES_S):
                 raise OSError(f"{start_args.name} cannot be started: {error}") from error
+            log.warning("%s could not be started (%r): trying again", start_args.name, error)
         finally:
             theirs.close()  # at once: a copy of the child's end here would hide its death
+        time.sleep(pause_s)
     raise AssertionError("not reached")
 
 

@@ -52,6 +52,14 @@ class Ready(Struct, frozen=True, array_like=True, tag="ready"):
     note: str = ""
 
 
+class Loading(Struct, frozen=True, array_like=True, tag="loading"):
+    """Child to supervisor, before `Ready`: how far `init` is, `done` of `total` (0: not known) of `what`."""
+
+    done: int
+    total: int
+    what: str
+
+
 class Resumed(Struct, frozen=True, array_like=True, tag="resumed"):
     """Child to supervisor, once per incarnation: it does its work again. `note`: what it did."""
 
@@ -92,4 +100,4 @@ class Drained(Struct, frozen=True, array_like=True, tag="drained"):
 
 
 ChildInbox: TypeAlias = Linked | Ping | Call | Drain | Reload | Stopping | Shutdown
-SupervisorInbox: TypeAlias = Ready | Resumed | Pong | Reply | Drained | MayEnd
+SupervisorInbox: TypeAlias = Loading | Ready | Resumed | Pong | Reply | Drained | MayEnd

@@ -13,9 +13,14 @@ Pure: callers pass the time, in milliseconds that only grow. Words and rules are
     auto_shutdown  any_significant  ends when a significant child ended by itself
                    all_significant  ends when all of them did
 
-Back-off is ours: the nth restart within the window waits back_off_ms * 2**(n - 1), 0 by default.
+Ours, and not OTP's:
+
+    back-off       the nth restart within the window waits back_off_ms * 2**(n - 1), 0 by default
+    one event      different children that exit within same_event_ms count as one restart; by default none do
+    tries in a row of a child that is never ready all count, however long each one takes
 """
 
+import math
 from enum import StrEnum
 from typing import Optional
 
@@ -51,7 +56,11 @@ class SpecError(ValueError):
 
 
 class SupervisorSpec(Struct, frozen=True):
-    """A supervisor: its children in the order in which they start, and its rules."""
+    """A supervisor: its children in the order in which they start, and its rules.
+
+    `same_event_ms`: different children that exit within this time count as one restart, because they have one
+    cause: a disk that stalls, for example. The same child twice is always two. 0: each one counts, as in OTP.
+    """
 
     children: tuple["ChildSpec", ...]
     strategy: Strategy = Strategy.ONE_FOR_ONE
@@ -59,6 +68,7 @@ class SupervisorSpec(Struct, frozen=True):
     max_ms: int = 5000
     back_off_ms: int = 0
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    same_event_ms: int = 0
 
 
 class ChildSpec(Struct, frozen=True):
@@ -66,7 +76,8 @@ class ChildSpec(Struct, frozen=True):
 
     `shutdown_ms`: how long it may take to end in order before it is killed; 0 is OTP's brutal_kill,
     None its infinity. `peers` are the children it has a link to. `drains`: it is told to finish what
-    it holds before anything is stopped.
+    it holds before anything is stopped. `intake`: it brings in new work, so it is not started again once the
+    program stops.
     """
 
     id: str
@@ -77,6 +88,7 @@ class ChildSpec(Struct, frozen=True):
     supervisor: Optional[SupervisorSpec] = None  # noqa: UP045 - msgspec reads it by name
     peers: tuple[str, ...] = ()
     drains: bool = False
+    intake: bool = False
 
 
 class Exit(Struct, frozen=True):
@@ -125,7 +137,9 @@ class Restarts:
         """Raises `SpecError`."""
         self.spec = spec
         self._children: dict[str, ChildSpec] = {}
-        self._restarted_ms: list[int] = []
+        # A restart as the intensity counts it: who was restarted, and when, in ms.
+        self._events: list[dict[str, int]] = []
+        self._unready_since_ms: dict[str, int] = {}
         self._ended: set[str] = set()
         for child in spec.children:
             self.add(child)
@@ -144,21 +158,35 @@ class Restarts:
         """Forget a child."""
         del self._children[child_id]
         self._ended.discard(child_id)
+        self.terminated(child_id)
 
     def started(self, child_id: str) -> None:
-        """Note that a child was started."""
+        """Note that a child was started and is ready."""
         self._ended.discard(child_id)
+        self._unready_since_ms.pop(child_id, None)
+
+    def terminated(self, child_id: str) -> None:
+        """Note that a child is not tried any more, as a command wants."""
+        self._unready_since_ms.pop(child_id, None)
 
     def exited(self, child_id: str, exit: Exit, now_ms: int) -> Plan | End:
         """What to do about a child that exited without having been told to. `now_ms` is monotonic."""
         child = self._children[child_id]
+        self._unready_since_ms.pop(child_id, None)  # it was ready, or its start would have failed
         broke = child.restart is Restart.TRANSIENT and not exit.normal
         if child.restart is Restart.PERMANENT or broke:
-            return self._restart(child, exit, now_ms)
+            return self._restart(child, f"{child_id} {exit}", now_ms)
         self._ended.add(child_id)
         if child.significant and self._all_that_matter_ended():
             return End(f"{child_id} {exit}, and it is significant", gave_up=False)
         return Plan(forget=(child_id,) if child.restart is Restart.TEMPORARY else ())
+
+    def start_failed(self, child_id: str, why: str, now_ms: int) -> Plan | End:
+        """What to do about a child that was to be restarted and was never ready.
+
+        It is tried again whatever its restart type is, as OTP does, and the try counts.
+        """
+        return self._restart(self._children[child_id], why, now_ms)
 
     def _all_that_matter_ended(self) -> bool:
         if self.spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT:
@@ -166,22 +194,38 @@ class Restarts:
         significant = {child.id for child in self._children.values() if child.significant}
         return significant <= self._ended
 
-    def _restart(self, child: ChildSpec, exit: Exit, now_ms: int) -> Plan | End:
-        in_window = [at for at in self._restarted_ms if now_ms - at <= self.spec.max_ms]
-        self._restarted_ms = [*in_window, now_ms]
-        if len(in_window) >= self.spec.max_restarts:
+    def _restart(self, child: ChildSpec, why: str, now_ms: int) -> Plan | End:
+        number = self._count(child.id, now_ms)
+        if number > self.spec.max_restarts:
             return End(
-                f"{child.id} {exit}, and {self.spec.max_restarts} restarts in "
-                f"{self.spec.max_ms / 1000:g} s are allowed",
+                f"{why}, and {self.spec.max_restarts} restarts in {self.spec.max_ms / 1000:g} s are allowed",
                 gave_up=True,
             )
-        delay_ms = self.spec.back_off_ms * 2 ** min(len(in_window), 16)
+        delay_ms = self.spec.back_off_ms * 2 ** min(number - 1, 16)
         affected = self._affected(child.id)
         others = [name for name in affected if name != child.id]
         # A temporary child that goes down with others is not started again, and so is forgotten.
         forget = tuple(name for name in others if self._children[name].restart is Restart.TEMPORARY)
         start = tuple(name for name in affected if name not in forget)
         return Plan(tuple(reversed(others)), start, forget, min(delay_ms, self.spec.max_ms))
+
+    def _count(self, child_id: str, now_ms: int) -> int:
+        """Count a restart. Returns its number among those that count now."""
+        self._events = [event for event in self._events if self._still_counts(event, now_ms)]
+        self._unready_since_ms.setdefault(child_id, now_ms)
+        for number, event in enumerate(self._events, start=1):
+            is_recent = now_ms - min(event.values()) <= self.spec.same_event_ms
+            if self.spec.same_event_ms and is_recent and child_id not in event:
+                event[child_id] = now_ms
+                return number
+        self._events.append({child_id: now_ms})
+        return len(self._events)
+
+    def _still_counts(self, event: dict[str, int], now_ms: int) -> bool:
+        """Whether it is in the window, or one of the tries in a row of a child that was not ready since."""
+        if now_ms - min(event.values()) <= self.spec.max_ms:
+            return True
+        return any(at_ms >= self._unready_since_ms.get(one, math.inf) for one, at_ms in event.items())
 
     def _affected(self, child_id: str) -> list[str]:
         """The children that are restarted with that child, itself too, in the order of their start."""

@@ -24,6 +24,7 @@ from .protocol import (
     Call,
     Drain,
     Drained,
+    Loading,
     MayEnd,
     Ping,
     Pong,
@@ -38,7 +39,8 @@ from .restarts import ChildSpec, Exit
 
 log = logging.getLogger(__name__)
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 60.0  # for `init`, or for the next step of one that says how far it is
+LOADING_LOG_INTERVAL_S = 10.0
 ANSWER_TIMEOUT_S = 1.0
 SIGTERM_PAUSE_S = 0.2  # time for our own SIGTERM to come, after a child asked if it alone got one
 EXITS_KEPT_MAX = 20
@@ -73,7 +75,6 @@ NEXT = {
     (State.STOPPING, Event.READY): State.STOPPING,  # it was on its way when it was told to stop
     (State.STOPPING, Event.STOP): State.STOPPING,
     (State.STOPPED, Event.STOP): State.STOPPED,
-    (State.STOPPED, Event.READY): State.STOPPED,  # it ended before anyone could hear that it was ready
 }
 
 
@@ -114,13 +115,14 @@ class Worker:
         self.came_back_ms: float | None = None  # from its death until it was linked again
         self.resumed_ms: float | None = None  # and until it did its work again
         self.unanswered_since_s: float | None = None
+        self.loading: Loading | None = None  # how far it is, while it starts
         self._host = host
         self._on_exit = on_exit
         self._stopping = False  # the whole service
         self._died_s: float | None = None
         self._ready: asyncio.Future[Ready] = asyncio.Future()
+        self._got_on_s = self._said_loading_s = 0.0
         self._gone = asyncio.Event()
-        self._gone.set()
         self._drained = asyncio.Event()
         self._pings = 0
         self._answers: dict[int, asyncio.Future[bytes]] = {}
@@ -134,16 +136,24 @@ class Worker:
         """The log lines of all its incarnations that could not be written, as far as they have told."""
         return self._dropped_before + self._dropped_now
 
+    @property
+    def how_far(self) -> str:
+        """How far it is while it starts, in words; empty if it has not said."""
+        if self.loading is None:
+            return ""
+        total = f" of {self.loading.total:,}" if self.loading.total else ""
+        return f"loaded {self.loading.done:,}{total} {self.loading.what}"
+
     # Its life
 
     async def start(self) -> None:
-        """Start the next incarnation and wait until it is ready. Raises `StartFailed`."""
+        """Start the next incarnation. Wait until it is ready or told to stop. Raises `StartFailed`."""
         self._move(Event.START)
         self.incarnation += 1
-        self.stats = self.unanswered_since_s = None
+        self.stats = self.unanswered_since_s = self.loading = None
         self.came_back_ms = self.resumed_ms = None
-        self._ready = asyncio.get_running_loop().create_future()
-        self._gone.clear()
+        ready = self._ready = asyncio.get_running_loop().create_future()
+        gone = self._gone = asyncio.Event()
         self._drained.clear()
         level = logging.getLevelName(logging.getLogger().level)
         start_args = StartArgs(
@@ -154,41 +164,62 @@ class Worker:
             level,
             f"{self._host.name}: {self.spec.id}",
         )
+        self._got_on_s = self._said_loading_s = time.monotonic()
         try:
-            self.process = ChildProcess(start_args, self._heard, self._exited)
+            process = self.process = ChildProcess(start_args, self._heard, self._exited)
         except OSError as error:
             self.process = None
             self._exited(Exit(code=EXIT_FAILED))
             raise StartFailed(str(error)) from error
-        try:
-            ready = await asyncio.wait_for(asyncio.shield(self._ready), START_TIMEOUT_S)
-        except TimeoutError:
-            self.process.kill_hung(f"not ready after {START_TIMEOUT_S:g} s")
-            await self._gone.wait()
-            raise StartFailed(f"{self} was not ready after {START_TIMEOUT_S:g} s") from None
-        if self._move(Event.READY) is State.RUNNING:  # and not told to stop meanwhile
-            took_ms = (time.monotonic() - self.process.started_s) * 1000
-            self._host.ready(self, ready)
-            self.came_back_ms = self._since_death_ms()
-            back = f", back {self.came_back_ms:.0f} ms after it died" if self.came_back_ms else ""
-            note = f": {ready.note}" if ready.note else ""
-            log.info("%s started, pid %d, ready in %.0f ms%s%s", self, self.process.pid, took_ms, back, note)
+        while not ready.done() and (left_s := self._got_on_s + START_TIMEOUT_S - time.monotonic()) > 0:
+            await asyncio.wait([ready], timeout=left_s)
+        if not ready.done():
+            loaded = f": {self.how_far}" if self.how_far else ""
+            why = f"not ready after {time.monotonic() - process.started_s:.0f} s{loaded}"
+            process.kill_hung(why)
+            await gone.wait()
+            raise StartFailed(f"{start_args.name} was {why}")
+        ready.result()
+
+    def _became_ready(self, ready: Ready) -> None:
+        """Move on at once: what happens next must find it running."""
+        self._ready.set_result(ready)
+        self.loading = None
+        if self._move(Event.READY) is not State.RUNNING:
+            return  # it was told to stop meanwhile
+        assert self.process is not None
+        took_ms = (time.monotonic() - self.process.started_s) * 1000
+        self.came_back_ms = self._since_death_ms()
+        self._host.ready(self, ready)
+        back = f", back {self.came_back_ms:.0f} ms after it died" if self.came_back_ms else ""
+        note = f": {ready.note}" if ready.note else ""
+        log.info("%s started, pid %d, ready in %.0f ms%s%s", self, self.process.pid, took_ms, back, note)
+
+    def _load(self, loading: Loading) -> None:
+        before, now_s = self.loading, time.monotonic()
+        if before is None or before.what != loading.what or before.done < loading.done:
+            self._got_on_s = now_s
+        self.loading = loading
+        if now_s - self._said_loading_s >= LOADING_LOG_INTERVAL_S:
+            self._said_loading_s = now_s
+            log.info("%s is starting: %s", self, self.how_far)
 
     async def stop(self) -> None:
         """Tell it to end, and kill it if it does not within the shutdown time of its spec."""
         if self._move(Event.STOP) is State.STOPPED or self.process is None:
             return
+        process, gone, name = self.process, self._gone, str(self)
         if self.spec.shutdown_ms == 0:
-            self.process.kill()
+            process.kill()
         else:
-            self.process.send(Shutdown())
+            process.send(Shutdown())
         timeout_s = self.spec.shutdown_ms / 1000 if self.spec.shutdown_ms else None
         try:
-            await asyncio.wait_for(self._gone.wait(), timeout_s)
+            await asyncio.wait_for(gone.wait(), timeout_s)
         except TimeoutError:
-            self.process.kill_hung(f"did not end within {timeout_s:g} s")
-            await self._gone.wait()
-        log.info("%s stopped", self)
+            process.kill_hung(f"did not end within {timeout_s:g} s")
+            await gone.wait()
+        log.info("%s stopped", name)
 
     async def drain(self, timeout_s: float) -> bool:
         """Let it finish what it holds, for up to `timeout_s` seconds. Returns whether it did, or is gone."""
@@ -267,9 +298,11 @@ class Worker:
 
     def _heard(self, message: SupervisorInbox) -> None:
         match message:
+            case Loading():
+                self._load(message)
             case Ready():
                 if not self._ready.done():
-                    self._ready.set_result(message)
+                    self._became_ready(message)
             case Resumed():
                 self.resumed_ms = self._since_death_ms()
             case Pong():
@@ -313,6 +346,7 @@ class Worker:
             failed.logged = bool(exit.code) and not exit.hung
             self._ready.set_exception(failed)
             self._ready.exception()  # mark it as retrieved, in case nobody waits for it
+        self.loading = None
         if told:
             return
         self.last_exit, self._died_s = exit, time.monotonic()

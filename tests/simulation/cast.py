@@ -73,7 +73,7 @@ def _counter(process: Process, start_args: StartArgs) -> WatchedCounter:
     actor = WatchedCounter(
         start_args,
         process,
-        lambda settings, shard: parts.Ledger(process),
+        lambda settings, shard, say_loading: parts.Ledger(process),
         rules,
         machines.ledger,
         machines.seen,

@@ -97,6 +97,9 @@ class Process:
         """The name of a link, for the log."""
         return peer
 
+    def say_loading(self, done: int, total: int, what: str) -> None:
+        """Do nothing: this is for the supervisor."""
+
     def say_resumed(self, note: str = "") -> None:
         """Do nothing: this is for the supervisor."""
 

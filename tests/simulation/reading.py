@@ -206,6 +206,9 @@ class _Host:
     def link_name(self, peer: str) -> str:
         return peer
 
+    def say_loading(self, done: int, total: int, what: str) -> None:
+        """Do nothing: this is for the supervisor."""
+
     def say_resumed(self, note: str = "") -> None:
         """Do nothing."""
 

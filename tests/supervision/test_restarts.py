@@ -161,7 +161,7 @@ def test_the_restarts_that_are_remembered_are_those_in_the_window():
     rules = restarts(max_restarts=5)
     for number in range(1000):
         assert isinstance(rules.exited("first", NORMAL, number * 3000), Plan)
-    assert len(rules._restarted_ms) <= 5
+    assert len(rules._events) <= 5
 
 
 def test_the_intensity_that_nobody_names_is_otps_one_restart_in_five_seconds():
@@ -169,7 +169,76 @@ def test_the_intensity_that_nobody_names_is_otps_one_restart_in_five_seconds():
     assert (spec.strategy, spec.max_restarts, spec.max_ms) == (Strategy.ONE_FOR_ONE, 1, 5000)
 
 
-# Back-off, which OTP does not have
+# What OTP does not have: one event, tries in a row, back-off
+
+
+def together(max_restarts):
+    return Restarts(SupervisorSpec(SPECS, max_restarts=max_restarts, max_ms=MAX_MS, same_event_ms=2000))
+
+
+def test_different_children_that_exit_within_the_time_of_one_event_count_once():
+    rules = together(max_restarts=1)
+    for now_ms, child_id in ((0, "first"), (1000, "permanent"), (2000, "last")):
+        assert rules.exited(child_id, Exit(code=1), now_ms) == Plan((), (child_id,))
+    assert gives_up(rules.exited("transient", Exit(code=1), 2001))
+
+
+def test_the_same_child_twice_is_two_events_whoever_exits_in_between():
+    rules = together(max_restarts=2)
+    for child_id in ("first", "first", "last", "last"):
+        assert isinstance(rules.exited(child_id, Exit(code=1), 0), Plan)
+    assert gives_up(rules.exited("last", Exit(code=1), 1))
+
+
+def test_without_a_time_for_one_event_two_children_at_one_moment_are_two():
+    rules = restarts(max_restarts=1)
+    assert isinstance(rules.exited("first", NORMAL, 0), Plan)
+    assert gives_up(rules.exited("last", NORMAL, 0))
+
+
+@pytest.mark.parametrize("child_id", ["first", "transient"])
+def test_tries_in_a_row_that_are_never_ready_all_count_however_long_each_takes(child_id):
+    rules = restarts(max_restarts=3)
+    assert isinstance(rules.exited(child_id, Exit(code=1), 0), Plan)
+    for number in (1, 2):
+        assert isinstance(rules.start_failed(child_id, "not ready", number * 10 * MAX_MS), Plan)
+    decision = rules.start_failed(child_id, "not ready after 60 s", 30 * MAX_MS)
+    assert gives_up(decision)
+    assert decision.reason == "not ready after 60 s, and 3 restarts in 10 s are allowed"
+
+
+def test_tries_in_a_row_begin_anew_when_the_child_was_ready_or_was_terminated():
+    for note in (Restarts.started, Restarts.terminated):
+        rules = restarts(max_restarts=2)
+        for number in range(0, 30, 3):
+            assert isinstance(rules.exited("first", Exit(code=1), number * MAX_MS), Plan)
+            assert isinstance(rules.start_failed("first", "not ready", (number + 1) * MAX_MS + 1), Plan)
+            note(rules, "first")
+            assert isinstance(rules.exited("last", Exit(code=1), (number + 2) * MAX_MS + 2), Plan)
+            note(rules, "last")
+
+
+def test_what_happened_before_the_tries_in_a_row_is_forgotten_after_its_time():
+    rules = restarts(max_restarts=2)
+    assert isinstance(rules.exited("first", Exit(code=1), 0), Plan)
+    rules.started("first")
+    assert isinstance(rules.exited("first", Exit(code=1), MAX_MS), Plan)
+    assert isinstance(rules.start_failed("first", "not ready", 2 * MAX_MS), Plan)
+    assert gives_up(rules.start_failed("first", "not ready", 20 * MAX_MS))
+
+
+def test_a_child_whose_first_exit_was_part_of_an_event_has_its_tries_counted_too():
+    rules = together(max_restarts=2)
+    assert isinstance(rules.exited("first", Exit(code=1), 0), Plan)
+    assert isinstance(rules.exited("last", Exit(code=1), 1), Plan)
+    rules.started("first")
+    assert isinstance(rules.start_failed("last", "not ready", 10 * MAX_MS), Plan)
+    assert gives_up(rules.start_failed("last", "not ready", 20 * MAX_MS))
+
+
+def test_a_start_that_failed_is_tried_again_whatever_the_restart_type():
+    rules = restarts(Strategy.REST_FOR_ONE)
+    assert rules.start_failed("transient", "shutdown", 0) == PLANS[Strategy.REST_FOR_ONE, "transient"]
 
 
 def test_without_back_off_a_restart_waits_for_nothing():
@@ -324,3 +393,5 @@ def test_any_row_of_exits_is_decided_as_a_model_decides_it(kinds, strategy, max_
         for one in decision.forget:
             rules.delete(one)
             del alive[one]
+        for one in decision.start:
+            rules.started(one)

@@ -4,149 +4,30 @@ virtual time, over fake processes.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
 
 import pytest
-from msgspec import Struct
 
-from actors.supervision import application, worker
-from actors.supervision import supervisor as supervision
-from actors.supervision.actor import StartArgs
 from actors.supervision.application import PING_INTERVAL_S, Application
-from actors.supervision.protocol import Drain, Drained, Ping, Pong, Ready, Shutdown
-from actors.supervision.restarts import ChildSpec, Exit, SupervisorSpec
-from actors.supervision.supervisor import Supervisor
-from actors.supervision.worker import START_TIMEOUT_S, StartFailed, State, Worker
-from tests.support.virtual_time import run_virtually
+from actors.supervision.protocol import Loading
+from actors.supervision.restarts import (
+    AutoShutdown,
+    ChildSpec,
+    Restart,
+    SpecError,
+    Strategy,
+    SupervisorSpec,
+)
+from actors.supervision.worker import START_TIMEOUT_S, StartFailed, State
+from tests.support.virtual_tree import Clock, Habits, Process, Tree, now_s, virtual_supervision
 
 LIVENESS_S = 10.0
 
 
-class Habits(NamedTuple):
-    """How long each step of a child takes. None: for ever."""
-
-    ready_s: float | None = 0.0
-    answer_s: float | None = 0.0
-    drain_s: float | None = 0.0
-    end_s: float | None = 0.0
-
-
-class Process:
-    """In place of `ChildProcess`: does as its child's habits say. `started` has each one, with the time."""
-
-    habits: dict[str, Habits]
-    started: list[tuple[float, "Process"]]
-
-    def __init__(
-        self,
-        start_args: StartArgs,
-        on_message: Callable[[Struct], None],
-        on_exit: Callable[[Exit], None],
-    ):
-        self.pid = len(self.started) + 1
-        self.id = start_args.id
-        self.started_s = now_s()
-        self.ended_s: float | None = None
-        self.hung = ""
-        self._habits = self.habits.get(start_args.id, Habits())
-        self._on_message, self._on_exit = on_message, on_exit
-        self.started.append((now_s(), self))
-        self._after(self._habits.ready_s, self._say, Ready())
-
-    def send(self, message: Struct, descriptor: int | None = None) -> None:
-        match message:
-            case Ping():
-                self._after(self._habits.answer_s, self._say, Pong(message.number, b"", 0))
-            case Drain():
-                self._after(self._habits.drain_s, self._say, Drained(""))
-            case Shutdown():
-                self._after(self._habits.end_s, self._end, Exit(code=0))
-
-    def kill(self) -> None:
-        asyncio.get_running_loop().call_soon(self._end, Exit(signal="SIGKILL", hung=self.hung))
-
-    def kill_hung(self, why: str) -> None:
-        self.hung = why
-        self.kill()
-
-    def die(self) -> None:
-        self._end(Exit(code=1))
-
-    def _after(self, delay_s: float | None, call: Callable[..., None], argument: object) -> None:
-        if delay_s is not None:
-            asyncio.get_running_loop().call_later(delay_s, call, argument)
-
-    def _say(self, message: Struct) -> None:
-        if self.ended_s is None:
-            self._on_message(message)
-
-    def _end(self, exit: Exit) -> None:
-        if self.ended_s is None:
-            self.ended_s = now_s()
-            self._on_exit(exit)
-
-
-class Tree:
-    """A supervisor of children with these habits."""
-
-    def __init__(self, habits: dict[str, Habits], shutdown_ms: int | None = 5000, **rules: int):
-        Process.habits, Process.started = habits, []
-        self.name, self.options = "tests", None
-        self.exits: deque[str] = deque()
-        self.ended_s: list[float] = []
-        children = tuple(ChildSpec(name, "none:None", shutdown_ms=shutdown_ms) for name in habits)
-        spec = ChildSpec("root", supervisor=SupervisorSpec(children, **({"max_restarts": 1000} | rules)))
-        self.root = Supervisor(
-            spec,
-            lambda spec, on_exit: Worker(spec, self, on_exit),
-            lambda _, exit: self.ended_s.append(now_s()),
-        )
-
-    def ready(self, worker: Worker, ready: Ready) -> None:
-        """Do nothing: there are no links here."""
-
-    def workers(self) -> list[Worker]:
-        return list(self.root.workers())
-
-    def worker(self, name: str) -> Worker:
-        return next(one for one in self.workers() if one.spec.id == name)
-
-    async def until_restarted(self) -> float:
-        """Kill the only child. Returns the time until its next incarnation was started."""
-        (one,) = self.workers()
-        died_s = now_s()
-        one.process.die()
-        while one.state is not State.RUNNING:
-            await asyncio.sleep(0.001)
-        return one.process.started_s - died_s
-
-
-class Clock:
-    """In place of `time`: the loop's time, and how long the whole process was halted."""
-
-    halted_s = 0.0
-
-    @classmethod
-    def monotonic(cls) -> float:
-        return asyncio.get_running_loop().time() + cls.halted_s
-
-    @staticmethod
-    def strftime(form: str) -> str:
-        return form
-
-
-now_s = Clock.monotonic
-
-
 @pytest.fixture
-def play(monkeypatch):
+def play():
     """Run a scene in virtual time."""
-    monkeypatch.setattr(Clock, "halted_s", 0.0)
-    monkeypatch.setattr(worker, "ChildProcess", Process)
-    for module in (supervision, application, worker):
-        monkeypatch.setattr(module, "time", Clock)
-    return run_virtually
+    with virtual_supervision() as run:
+        yield run
 
 
 def test_who_does_not_answer_is_killed_with_the_first_look_after_the_timeout(play):
@@ -255,5 +136,127 @@ def test_restarts_count_for_as_long_as_the_window_is(play, last_s, gives_up):
         await asyncio.sleep(1)
         assert tree.root.gave_up == gives_up
         assert tree.ended_s == ([pytest.approx(last_s)] if gives_up else [])
+
+    play(scene)
+
+
+def test_a_child_that_says_how_far_it_is_may_take_as_long_as_it_gets_on(play):
+    async def scene() -> None:
+        tree = Tree({"a": Habits(ready_s=None)})
+        starting = asyncio.ensure_future(tree.root.start())
+        await asyncio.sleep(0)
+        loads = tree.worker("a")
+        for number in range(10):
+            await asyncio.sleep(START_TIMEOUT_S - 1)
+            loads._heard(Loading(number * 1_000_000, 9_000_000, "rows"))
+        assert loads.how_far == "loaded 9,000,000 of 9,000,000 rows"
+        got_on_s = now_s()
+        for _ in range(2):  # it says the same again, and so does not get on
+            await asyncio.sleep(START_TIMEOUT_S / 2)
+            loads._heard(Loading(9_000_000, 9_000_000, "rows"))
+        with pytest.raises(StartFailed, match=r"a#1 was not ready after 650 s: loaded 9,000,000 of"):
+            await starting
+        assert now_s() == got_on_s + START_TIMEOUT_S
+        assert loads.how_far == ""
+
+    play(scene)
+
+
+def test_tries_that_are_never_ready_end_the_supervisor_however_long_each_takes(play):
+    async def scene() -> None:
+        tree = Tree({"a": Habits()}, max_restarts=3, max_ms=10_000)
+        await tree.root.start()
+        Process.habits["a"] = Habits(ready_s=None)
+        tree.worker("a").process.die()
+        await asyncio.sleep(3 * START_TIMEOUT_S - 1)
+        assert not tree.root.gave_up
+        await asyncio.sleep(2)
+        assert tree.root.gave_up
+        assert len(Process.started) == 4
+
+    play(scene)
+
+
+def test_many_that_hang_at_one_moment_are_one_restart(play):
+    async def scene() -> None:
+        names = [f"counter-{number}" for number in range(8)]
+        tree = Tree(dict.fromkeys(names, Habits()), max_restarts=1, max_ms=60_000, same_event_ms=2000)
+        await tree.root.start()
+        watching = asyncio.ensure_future(Application.watch(tree, LIVENESS_S))
+        for _, process in Process.started:
+            process._habits = Habits(answer_s=None)
+        await asyncio.sleep(30)
+        assert not tree.root.gave_up
+        assert [one.incarnation for one in tree.workers()] == [2] * 8
+        watching.cancel()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_terminate_ends_a_restart_that_is_pending_or_that_loops(play, strategy):
+    async def scene() -> None:
+        tree = Tree({"a": Habits()}, strategy=strategy, back_off_ms=3000)
+        await tree.root.start()
+        tree.worker("a").process.die()
+        with pytest.raises(SpecError, match="a is being restarted, expected stopped"):
+            await tree.root.restart_child("a")
+        await tree.root.terminate_child("a")
+        await asyncio.sleep(1000)
+        assert [one.id for _, one in Process.started] == ["a"]
+        await tree.root.restart_child("a")
+        Process.habits["a"] = Habits(ready_s=None, dies_s=1.0)
+        tree.worker("a").process.die()
+        await asyncio.sleep(13.5)  # in the third of its next lives
+        await tree.root.terminate_child("a")
+        assert len(Process.started) == 4
+        await asyncio.sleep(1000)
+        assert len(Process.started) == 4
+
+    play(scene)
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+@pytest.mark.parametrize("restart", [Restart.PERMANENT, Restart.TRANSIENT])
+def test_a_nested_supervisor_whose_start_fails_is_tried_again_and_counted(play, strategy, restart):
+    async def scene(fails: int) -> bool:
+        below = SupervisorSpec((ChildSpec("x", "none:None"), ChildSpec("y", "none:None")), max_restarts=0)
+        nested = ChildSpec("n", restart=restart, significant=restart is Restart.TRANSIENT, supervisor=below)
+        children = (ChildSpec("a", "none:None"), nested)
+        end = AutoShutdown.ANY_SIGNIFICANT
+        root = SupervisorSpec(children, strategy, max_restarts=3, auto_shutdown=end)
+        tree = Tree.of_spec(ChildSpec("root", supervisor=root))
+        await tree.root.start()
+        Process.next_habits["y"] = deque([Habits(ready_s=None, dies_s=0.0)] * fails)
+        # A transient one is restarted with a sibling.
+        tree.worker("x" if restart is Restart.PERMANENT else "a").process.die()
+        await asyncio.sleep(1)
+        assert tree.root.gave_up == (fails > 2)
+        return all(one.state is State.RUNNING for one in tree.workers())
+
+    if restart is Restart.PERMANENT or strategy is not Strategy.ONE_FOR_ONE:
+        assert play(lambda: scene(2))
+        assert not play(lambda: scene(3))
+
+
+def test_a_command_under_a_stopped_supervisor_is_refused_and_a_start_is_fresh(play):
+    async def scene() -> None:
+        below = SupervisorSpec((ChildSpec("x", "none:None"),))
+        tree = Tree.of_spec(
+            ChildSpec("root", supervisor=SupervisorSpec((ChildSpec("n", supervisor=below),), max_restarts=9))
+        )
+        await tree.root.start()
+        (nested,) = tree.root.which_children()
+        await nested.start_child(ChildSpec("added", "none:None"))
+        await tree.root.terminate_child("n")
+        for command in (nested.restart_child, nested.terminate_child):
+            with pytest.raises(SpecError, match="n is stopped, expected running"):
+                await command("x")
+        with pytest.raises(SpecError, match="n is stopped, expected running"):
+            nested.delete_child("x")
+        await tree.root.restart_child("n")
+        assert [str(one) for one in tree.workers()] == ["x#2"]
+        with pytest.raises(SpecError, match="n is running, expected stopped"):
+            await tree.root.restart_child("n")
 
     play(scene)

@@ -315,6 +315,21 @@ def test_children_are_added_terminated_restarted_and_deleted_at_run_time(tmp_pat
     run(scenario())
 
 
+def test_a_child_that_loads_says_how_far_it_is(tmp_path):
+    async def scenario():
+        tree = Tree(tmp_path, child("a", "Loads"))
+        starting = asyncio.ensure_future(tree.root.start())
+        await tree.until(lambda: tree.worker("a").how_far, "what it says")
+        assert tree.worker("a").how_far == "loaded 5 of 10 rows"
+        assert tree.worker("a").state is State.STARTING
+        (tmp_path / "go on").touch()
+        await starting
+        assert tree.worker("a").how_far == ""
+        await tree.root.stop()
+
+    run(scenario())
+
+
 def test_a_child_that_spins_for_ever_is_killed_and_restarted(tmp_path):
     async def scenario():
         tree = Tree(tmp_path, child("a", "Busy"), max_restarts=1000)

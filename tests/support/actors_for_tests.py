@@ -1,5 +1,6 @@
 """Actors for the tests of the supervisor, which run as real processes."""
 
+import asyncio
 import os
 import signal
 import sys
@@ -60,6 +61,17 @@ class Ends(Calm):
 
     async def init(self) -> Ready:
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        return await super().init()
+
+
+class Loads(Calm):
+    """Says how far it is, and starts when a file `go on` is there."""
+
+    async def init(self) -> Ready:
+        self.host.say_loading(5, 10, "rows")
+        self.host.say_loading(6, 10, "rows")  # too soon after the first to be told
+        while not (Path(self.options) / "go on").exists():
+            await asyncio.sleep(0.01)
         return await super().init()
 
 

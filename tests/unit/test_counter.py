@@ -38,6 +38,7 @@ class Host:
         self.sent, self.timers = [], []
         self.monotonic_ms = self.wall_ns = lambda: 10**9
         self.say_resumed = lambda: None
+        self.say_loading = lambda done, total, what: None
 
     def send(self, peer, message):
         self.sent.append(message)

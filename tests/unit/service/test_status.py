@@ -36,6 +36,7 @@ def worker(child_id, stats, log_lines_dropped=0):
         came_back_ms=None,
         resumed_ms=None,
         mailbox_bytes=0,
+        how_far="",
         log_lines_dropped=log_lines_dropped,
     )
 
