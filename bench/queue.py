@@ -8,9 +8,9 @@ reads as much as there is and finishes it with one write. Both: publisher and re
 its own process, as real clients do, and is the same for both kinds of queue. The ratio compares with the nsqd
 on PATH, if there is one, measured in the same run.
 
-With --ref, the embedded nsqd of the commit REF is compared with this one: the CPU time of its process, user and
-system, per play. The two take turns, and the median of the rounds counts. One more phase is measured, "alone":
-one client publishes one play after the other, and each has a commit of its own.
+With --ref, the embedded nsqd of the commit REF is compared with this one: the CPU time of its process, user
+and system, per play. The two take turns, and the median of the rounds counts. One more phase is measured,
+"alone": one client publishes one play after the other, and each has a commit of its own.
 """
 
 import contextlib

@@ -33,13 +33,12 @@ _FREE_PAGES_AT_ONCE = 1024
 
 _INSERT_TOPIC = "INSERT INTO topics VALUES (?, ?, ?, ?, ?)"
 _INSERT_CHANNEL = "INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?)"
-_INSERT_SEGMENT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)"
-_REPLACE_PROGRESS = """
-INSERT INTO progress VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-checksum = excluded.checksum, finished_count = excluded.finished_count, finished = excluded.finished
-"""
+_INSERT_SEGMENT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_REPLACE_PROGRESS = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?)"
+_DELETED_AT_ONCE = 64  # a third of the cost per segment that one statement each has
+_OF_MANY = f"WHERE sequence IN ({', '.join('?' * _DELETED_AT_ONCE)})"
 _READ = """
-SELECT s.checksum, s.sequence, s.topic, s.count, s.due_ms, s.payload,
+SELECT s.checksum, s.sequence, s.topic, s.count, s.due_ms, s.commits, s.digest, s.payload,
        p.checksum, p.channel, p.finished_count, p.finished
 FROM segments s LEFT JOIN progress p ON p.sequence = s.sequence AND p.channel = ?
 WHERE s.topic = ? AND s.sequence > ? AND s.sequence <= ? ORDER BY s.sequence
@@ -143,19 +142,24 @@ class QueueJournal:
 
     def append(self, segments: Iterable[tuple[int, Segment]]) -> None:
         """Write (topic row, segment) pairs, all or none. They are durable when this returns."""
-        rows = (
-            sealed(segment.sequence, topic, segment.count, segment.due_wall_ms, segment.payload)
-            for topic, segment in segments
-        )
-        self._write([(_INSERT_SEGMENT, row) for row in rows])
+        file = self._file
+        number = file.commits + 1
+        with file.append() as connection:
+            for topic, one in segments:
+                columns = (one.sequence, topic, one.count, one.due_wall_ms, number, file.digest, one.payload)
+                seal = checksum(*columns)
+                connection.execute(_INSERT_SEGMENT, (seal, *columns))
+                file.digest += seal
 
     def record(self, changes: Iterable[TopicProgress]) -> None:
         """Write down which messages were finished, all or none."""
         statements: list[Statement] = [(REMEMBER_TICK, ())]
         for change in changes:
-            for sequence in change.deleted:
-                statements.append(("DELETE FROM segments WHERE sequence = ?", (sequence,)))
-                statements.append(("DELETE FROM progress WHERE sequence = ?", (sequence,)))
+            for start in range(0, len(change.deleted), _DELETED_AT_ONCE):
+                some = change.deleted[start : start + _DELETED_AT_ONCE]
+                padded = (*some, *some[-1:] * (_DELETED_AT_ONCE - len(some)))
+                statements.append((f"DELETE FROM segments {_OF_MANY}", padded))
+                statements.append((f"DELETE FROM progress {_OF_MANY}", padded))
             statements.extend((_REPLACE_PROGRESS, sealed(*row)) for row in change.progress)
         self._write(statements)
 
@@ -169,7 +173,7 @@ class QueueJournal:
         try:
             rows = self._file.connection.execute(_READ, (channel, topic, after, through))
             for row in rows:
-                yield self._segment(row[:6]), self._finished(row)
+                yield self._segment(*row[:8]), self._finished(row[1], row[3], *row[8:])
         except sqlite3.Error as error:
             raise self._file.failure("read", error) from error
 
@@ -221,23 +225,28 @@ class QueueJournal:
         ((count,),) = self._query(total + where, topic, after, through)
         return int(count)
 
-    def _segment(self, row: tuple[Any, ...]) -> Segment:
-        stored, sequence, topic, count, due_ms, payload = row
-        if checksum(sequence, topic, count, due_ms, payload) != stored:
+    def _segment(self, stored: int, *columns: Any) -> Segment:
+        """The segment of a row of `_READ`: the stored checksum, and the columns that it covers."""
+        sequence, _, count, due_ms, _, _, payload = columns
+        if checksum(*columns) != stored:
             raise self._file.refused(f"the checksum of segment {sequence} does not match")
         return segment_from_row(sequence, count, payload, due_ms)
 
-    def _finished(self, row: tuple[Any, ...]) -> bytes | None:
-        """The finished messages of a row of `_READ`, as in `Progress`."""
-        sequence, count, (stored, channel, finished_count, finished) = row[1], row[3], row[6:]
+    def _finished(
+        self,
+        sequence: int,
+        count: int,
+        stored: int | None,
+        channel: int,
+        finished_count: int,
+        finished: bytes | None,
+    ) -> bytes | None:
+        """The finished messages of a row of `_READ`, as in `Progress`. `stored`: the checksum of these."""
         if stored is None:
             return None
         if checksum(sequence, channel, finished_count, finished) != stored:
             raise self._file.refused(f"the checksum of the progress of segment {sequence} does not match")
-        if finished is None:
-            finished = b"\1" * count
-        assert isinstance(finished, bytes)  # its checksum is right
-        return finished
+        return b"\1" * count if finished is None else finished
 
     def _forget_ephemeral(self) -> None:
         """Delete ephemeral channels, which end with their process, and messages that only they needed."""

@@ -17,8 +17,8 @@ from ..store.mark import Mark, mark_path
 from ..system.exits import StoreFailure
 from ..system.locks import try_lock
 from ..system.transactions import transaction
-from .journal_check import Damage, check
-from .journal_schema import COUNT_COMMIT, FROM_1, MAKE, checksum
+from .journal_check import Damage, check, state_of
+from .journal_schema import COUNT_COMMIT, FROM_1, MAKE, TRIGGERS, checksum
 
 FILE_NAME = "journal.sqlite"
 LOCK_NAME = "journal.lock"
@@ -34,7 +34,10 @@ class JournalError(StoreFailure):
 
 
 class JournalFile:
-    """The open file. Raises `JournalError` if it can't be used for now, else `StoreFailure`."""
+    """The open file. Raises `JournalError` if it can't be used for now, else `StoreFailure`.
+
+    `commits` and `digest`: of what is committed; within a transaction, `digest` is that of what is written.
+    """
 
     def __init__(self, directory: pathlib.Path, marked: pathlib.Path | None = None) -> None:
         """Open the journal in `directory`. Directory and journal are made if there was never one.
@@ -52,25 +55,36 @@ class JournalFile:
                 f"{directory}: cannot keep the queue's journal here ({error.strerror}); give the "
                 "embedded nsqd a directory that it may write to"
             ) from error
+        self.commits = self.digest = 0
         try:
-            self.connection, self._commits = self._opened()
+            self.connection, self._mark = self._opened()
         except BaseException:
             os.close(self._lock)
             raise
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit what the block writes, whole or not at all."""
+    def append(self) -> Iterator[sqlite3.Connection]:
+        """Commit segments, all or none. Each has the number of this commit and the digest before it."""
+        number, digest = self.commits + 1, self.digest
         try:
             with transaction(self.connection):
                 yield self.connection
-                self.connection.execute(COUNT_COMMIT)
-        except sqlite3.Error as error:
-            raise self.failure("write", error) from error
-        self._commits += 1
+        except BaseException as error:
+            self.digest = digest
+            if isinstance(error, sqlite3.Error):
+                raise self.failure("write", error) from error
+            raise
+        self.commits = number
         # Commit before the mark: if the mark were ahead, a journal that lost nothing would be refused. The
         # mark before the OK: once a message is acknowledged, its journal can't lose it unnoticed.
-        self._mark.write(self._commits)
+        self._mark.write(number)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit what the block writes, all or nothing. It adds no segment."""
+        with self.append() as connection:
+            yield connection
+            connection.execute(COUNT_COMMIT, (self.commits + 1, self.digest) * 2)
 
     def close(self) -> None:
         """Copy the write-ahead log into the file, and release the lock."""
@@ -82,7 +96,7 @@ class JournalFile:
             raise self.failure("close", error) from error
         finally:
             if is_synced:
-                self._mark.write(self._commits, is_synced=True)
+                self._mark.write(self.commits, is_synced=True)
             self._mark.close()
             os.close(self._lock)
 
@@ -115,15 +129,14 @@ class JournalFile:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         return lock
 
-    def _opened(self) -> tuple[sqlite3.Connection, int]:
-        """The connection, and the number of commits. Opens the mark too."""
+    def _opened(self) -> tuple[sqlite3.Connection, Mark]:
         try:
             number = check(self.path, self._marked)
             connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=32)
             try:
                 self._prepare(connection, number)
-                ((commits,),) = connection.execute("SELECT commits FROM meta").fetchall()
-                self._mark = Mark(self._marked)
+                self.commits, self.digest = state_of(connection)
+                mark = Mark(self._marked)
             except BaseException:
                 connection.close()
                 raise
@@ -131,8 +144,8 @@ class JournalFile:
             raise self.refused(damage) from damage
         except (OSError, sqlite3.Error) as error:
             raise self.failure("open", error) from error
-        self._mark.write(commits)
-        return connection, commits
+        mark.write(self.commits)
+        return connection, mark
 
     def _prepare(self, connection: sqlite3.Connection, number: int) -> None:
         """`number`: the format that was found; 0 if the journal is new."""
@@ -153,6 +166,12 @@ class JournalFile:
             sync(self.path.parent.parent)
         elif number == 1:
             connection.executescript(FROM_1)
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.create_function("moved", 1, self._moved)
+        connection.executescript(TRIGGERS)
+
+    def _moved(self, by: int) -> None:
+        self.digest += by
 
     def _checkpoint(self) -> bool:
         """Copy the write-ahead log into the file. Returns whether all of it is on the disk now."""
