@@ -9,8 +9,9 @@ its own process, as real clients do, and is the same for both kinds of queue. Th
 on PATH, if there is one, measured in the same run.
 
 With --ref, the embedded nsqd of the commit REF is compared with this one: the CPU time of its process, user
-and system, per play. The two take turns, and the round that took least counts: whatever else runs only adds to
-it. One more phase is measured, "alone": one client publishes one play after the other, and each has a commit of its own.
+and system, per play. The two take turns, and the round that took least counts: whatever else runs only adds
+to it. One more phase is measured, "alone": one client publishes one play after the other, and each has a
+commit of its own.
 """
 
 import contextlib
