@@ -7,13 +7,14 @@ import os
 import pathlib
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from actors.embedded_nsqd import journal_file
 from actors.embedded_nsqd.journal import QueueJournal
-from actors.embedded_nsqd.journal_file import FILE_NAME, JournalFile
+from actors.embedded_nsqd.journal_file import FILE_NAME, JournalError, JournalFile
 from actors.embedded_nsqd.journal_schema import FORMAT
 from actors.store.mark import Mark
 from actors.system.exits import StoreFailure
@@ -332,3 +333,37 @@ def test_a_queue_alone_has_its_mark_in_its_directory(tmp_path):
     (tmp_path / "queue" / FILE_NAME).unlink()
     with pytest.raises(StoreFailure, match=r"there is none, and .*queue/journal\.mark says that 3 commits"):
         QueueJournal(tmp_path / "queue")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("DELETE FROM segments WHERE sequence = (SELECT MIN(sequence) FROM segments)", "rows are missing"),
+        ("DELETE FROM channels WHERE name = 'd'", "rows are missing"),
+        ("DELETE FROM topics WHERE name = 'waiting'", "rows are missing"),
+        ("UPDATE channels SET name = 'x' WHERE name = 'd'", "the checksums of 1 rows of its table channels"),
+        ("UPDATE meta SET last_tick = 0", "the checksum of its table meta"),
+        ("DROP INDEX segments_by_topic", "its tables were changed"),
+    ],
+)
+def test_a_change_that_sqlite_takes_for_right_is_refused(states, tmp_path, change, why):
+    """A page that was never written, or a program that wrote to the journal."""
+    shutil.copytree(states["stopped"], tmp_path / "state")
+    path = tmp_path / "state" / "nsqd" / FILE_NAME
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(change)
+    assert why in judge(tmp_path / "state")
+
+
+def test_a_commit_that_failed_leaves_a_journal_that_is_taken(states, tmp_path):
+    shutil.copytree(states["stopped"], tmp_path / "state")
+    with contextlib.closing(open_journal(tmp_path / "state")) as journal:
+        queue = queue_on(journal)
+        (pages,) = journal._query("PRAGMA page_count")[0]
+        journal._query(f"PRAGMA max_page_count = {pages}")  # a disk that is full
+        for body in (b"x" * 500_000, b"y" * 500_000):
+            with pytest.raises(JournalError, match="full"):
+                publish(queue, "more", body)
+        journal._query("PRAGMA max_page_count = 100000")
+        publish(queue, "waiting", b"after")
+    assert judge(tmp_path / "state") == ""
