@@ -21,7 +21,7 @@ from actors.system.exits import StoreFailure
 from tests.formats.make import unpack
 from tests.support.fuzzing import RUNS
 
-from .test_queue import TIMES, bodies_of, channel_of, publish, queue_on, read
+from .test_queue import NOW_NS, TIMES, bodies_of, channel_of, publish, queue_on, read
 
 WAL = f"{FILE_NAME}-wal"
 MARK = "../nsqd.mark"
@@ -361,9 +361,11 @@ def test_a_commit_that_failed_leaves_a_journal_that_is_taken(states, tmp_path):
         queue = queue_on(journal)
         (pages,) = journal._query("PRAGMA page_count")[0]
         journal._query(f"PRAGMA max_page_count = {pages}")  # a disk that is full
-        for body in (b"x" * 500_000, b"y" * 500_000):
-            with pytest.raises(JournalError, match="full"):
-                publish(queue, "more", body)
+        waiting = queue.topics["waiting"]
+        queue.stage(waiting, [b"small"], NOW_NS)
+        queue.stage(waiting, [b"x" * 500_000], NOW_NS, delay_ms=1)  # a segment of its own, after the other
+        with pytest.raises(JournalError, match="full"):
+            queue.commit(0, NOW_NS)
         journal._query("PRAGMA max_page_count = 100000")
         publish(queue, "waiting", b"after")
     assert judge(tmp_path / "state") == ""
