@@ -1,11 +1,17 @@
 """How fast the embedded nsqd is: plays in, plays out, and both at once; compared with a real nsqd.
 
     python -m bench.queue [--plays 200000] [--kind embedded] [--profile FILE]
+    python -m bench.queue --ref REF [--rounds 5]
 
 In: one client publishes MPUBs of 1,000 plays, with at most four unanswered. Out: one raw reader with RDY 2500
 reads as much as there is and finishes it with one write. Both: publisher and reader at once. Each client has
 its own process, as real clients do, and is the same for both kinds of queue. The ratio compares with the nsqd
 on PATH, if there is one, measured in the same run.
+
+With --ref, the embedded nsqd of the commit REF is compared with this one: the CPU time of its process, user
+and system, per play. The two take turns, and the round that took least counts: whatever else runs only adds
+to it. One more phase is measured, "alone": one client publishes one play after the other, and each has a
+commit of its own.
 """
 
 import contextlib
@@ -15,10 +21,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 
+from actors.system.installation import ROOT
 from tests.support.queues import QUEUES, QueueProcess, multi, sized
 
+from .checkouts import commit
 from .command import folder, kinds, parser, show
+from .processes import cpu_s
 
 PLAYS_PER_MPUB = 1_000
 MPUBS_AHEAD = 4
@@ -37,7 +47,12 @@ def main() -> None:
     arguments.add_argument("--plays", type=int, default=200_000)
     arguments.add_argument("--kind", choices=QUEUES, action="append")
     arguments.add_argument("--profile", metavar="FILE", help="write a cProfile of the embedded nsqd to FILE")
+    arguments.add_argument("--ref", help="compare with the embedded nsqd of this commit")
+    arguments.add_argument("--rounds", type=int, default=5, help="with --ref (default: 5)")
     options = arguments.parse_args()
+    if options.ref:
+        _compare(options.ref, options.plays, options.rounds)
+        return
     rates = {kind: _measured(kind, options.plays, options.profile) for kind in options.kind or kinds()}
     _show(rates, options.plays)
 
@@ -60,6 +75,46 @@ def _measured(kind: str, plays: int, profile: str | None) -> dict[str, float]:
             return rates
         finally:
             queue.close()
+
+
+def _compare(ref: str, plays: int, rounds: int) -> None:
+    found: dict[str, list[dict[str, float]]] = {"old": [], "new": []}
+    with folder() as path:
+        roots = {"old": commit(ref, path / "checkout").folder, "new": ROOT}
+        for number in range(rounds):
+            for name in sorted(roots, reverse=bool(number % 2)):
+                found[name].append(_cpu_us(roots[name], path / f"{name}-{number}", plays))
+    rows = []
+    for phase in found["new"][0]:
+        old, new = (min(one[phase] for one in found[name]) for name in ("old", "new"))
+        rows.append([phase, f"{old:.2f}", f"{new:.2f}", f"{new / old:.2f}"])
+    show(["phase", "old", "new", "new / old"], rows, f"CPU a play, µs: least of {rounds} rounds")
+
+
+def _cpu_us(root: Path, path: Path, plays: int) -> dict[str, float]:
+    """The queue's CPU time per play in each phase, in microseconds."""
+    queue = QueueProcess("embedded", path)
+    queue.root = root
+    phases: list[tuple[str, int, tuple[Client, ...]]] = [
+        ("in", plays, (_publish,)),
+        ("out", plays, (_consume,)),
+        ("alone", plays // 50, (_publish_alone,)),
+        ("alone, out", plays // 50, (_consume,)),
+        ("both at once", plays, (_publish, _consume)),
+    ]
+    try:
+        queue.start()
+        queue.post(f"/topic/create?topic={TOPIC}")
+        queue.post(f"/channel/create?topic={TOPIC}&channel={CHANNEL}")
+        used = {}
+        for name, count, clients in phases:
+            before = cpu_s(queue.pid)
+            _rate(count, clients, queue)
+            used[name] = (cpu_s(queue.pid) - before) / count * 1e6
+        queue.stop()
+        return used
+    finally:
+        queue.close()
 
 
 def _rate(plays: int, clients: tuple[Client, ...], queue: QueueProcess) -> float:
@@ -95,6 +150,17 @@ def _publish(port: int, plays: int, together: Barrier) -> None:
             answered = client.recv(1 << 16)
             assert answered and not len(answered) % 10, f"not an OK: {answered!r}"
             unanswered -= len(answered) // 10
+        together.wait()
+
+
+def _publish_alone(port: int, plays: int, together: Barrier) -> None:
+    command = b"PUB plays\n" + sized(b'{"video_id":"%s"}' % str(uuid.UUID(int=1)).encode())
+    with _connected(port) as client:
+        _in_step(together)
+        for _ in range(plays):
+            client.sendall(command)
+            answer = client.recv(64)
+            assert answer[8:] == b"OK", f"not an OK: {answer!r}"
         together.wait()
 
 

@@ -1,17 +1,20 @@
 """python -m actors.embedded_nsqd: the embedded nsqd alone, until SIGTERM or SIGINT.
 
-Logs go to stderr. Exit codes: 0 after a clean stop, 1 if it cannot start, 2 for bad arguments.
+Logs go to stderr. Exit codes: 0 after a clean stop, 1 if it cannot start, 2 for bad arguments, 4 if its
+journal can't be used.
 """
 
 import argparse
 import asyncio
+import functools
 import logging
 import pathlib
 import signal
 import sys
+from typing import Any
 
 from ..supervision import log_writer, signals
-from ..system.exits import Failure
+from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_STORE, Failure, StoreFailure
 from .server import EmbeddedNsqd
 
 log = logging.getLogger(__name__)
@@ -27,8 +30,8 @@ def main() -> int:
         asyncio.run(_serve(arguments))
     except Failure as error:
         print(f"embedded nsqd: {error}", file=sys.stderr)
-        return 1
-    return 0
+        return EXIT_STORE if isinstance(error, StoreFailure) else EXIT_FAILED
+    return EXIT_DONE
 
 
 def _hangup() -> None:
@@ -36,13 +39,34 @@ def _hangup() -> None:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
-    stop_asked = asyncio.Event()
     loop = asyncio.get_running_loop()
+    end: asyncio.Future[None] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop_asked.set)
+        loop.add_signal_handler(number, _end_with, end, None)
+    loop.set_exception_handler(functools.partial(_unexpected, end))
     nsqd = await EmbeddedNsqd.start(arguments.data_path, arguments.tcp_address, arguments.http_address)
-    await stop_asked.wait()
+    await end
     await nsqd.stop()
+
+
+def _unexpected(
+    end: "asyncio.Future[None]", loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+) -> None:
+    """End with an error of the journal; any other error is logged."""
+    error = context.get("exception")
+    if isinstance(error, StoreFailure):
+        _end_with(end, error)
+    else:
+        loop.default_exception_handler(context)
+
+
+def _end_with(end: "asyncio.Future[None]", error: StoreFailure | None) -> None:
+    if end.done():
+        return
+    if error is None:
+        end.set_result(None)
+    else:
+        end.set_exception(error)
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,4 +1,8 @@
-"""The embedded nsqd as a child of the supervisor. It talks to no other actor."""
+"""The embedded nsqd as a child of the supervisor. It talks to no other actor.
+
+Its journal is in the folder `nsqd` of the state folder. The mark is beside that folder, so a folder that is
+gone is noticed.
+"""
 
 from pathlib import Path
 from typing import Never
@@ -15,10 +19,10 @@ class Nsqd(Actor[Never, Settings]):
     """The actor that runs the embedded nsqd."""
 
     async def init(self) -> Ready:
-        """Open the journal and listen. Raises `AddressFailure` or `JournalError`."""
+        """Open the journal and listen. Raises `AddressFailure` or `StoreFailure`."""
         settings = self.options.embedded_nsqd
         path = Path(self.options.supervisor.state_dir) / "nsqd"
-        self._nsqd = await EmbeddedNsqd.start(path, settings.tcp_address, settings.http_address)
+        self._nsqd = await EmbeddedNsqd.start(path, settings.tcp_address, settings.http_address, marked=path)
         self.host.say_resumed()
         tcp = with_port(settings.tcp_address, self._nsqd.tcp_port)
         http = with_port(settings.http_address, self._nsqd.http_port)

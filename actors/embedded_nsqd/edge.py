@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..core.recurring import Recurring
+from ..system.exits import StoreFailure
 from . import limits
 from .channel import Channel
 from .identify import Agreement
@@ -72,6 +73,9 @@ class ConnectedClient(CommitWaiter, Protocol):
 
 class Edge:
     """The embedded nsqd as its connections and its HTTP interface see it.
+
+    A journal that fails for now is a `JournalError`, which is answered, logged and got over. A journal that
+    can't be used any more is another `StoreFailure`: nobody catches it, so the process ends.
 
     `connections`: all TCP connections; `subscribed`: those after SUB. `tcp_port` and `http_port` are the
     ports that were taken, `health` is what GET /ping answers, `start_s` a Unix time in seconds.
@@ -237,6 +241,10 @@ class Edge:
         except JournalError as error:
             self.failed(error)
             return False
+
+    def unusable(self, error: StoreFailure) -> None:
+        """The journal can't be used any more: the process ends, by the loop's exception handler."""
+        self._loop.call_exception_handler({"message": str(error), "exception": error})
 
     def failed(self, error: JournalError) -> None:
         """Log that the journal fails: at once, and once a minute. GET /ping shows it until a write works."""

@@ -8,6 +8,7 @@ import logging
 
 from tornado import httputil
 
+from ..system.exits import StoreFailure
 from ..system.http_server import BoundedHTTPServer
 from . import limits
 from .edge import Edge
@@ -86,3 +87,6 @@ class _Exchange(httputil.HTTPMessageDelegate):
         except JournalError as error:
             log.error("%s %s: %s", request.method, request.path, error)
             request.answer(*error_answer(500, "INTERNAL_ERROR"))
+        except StoreFailure as error:
+            request.answer(*error_answer(500, "INTERNAL_ERROR"))
+            self._edge.unusable(error)

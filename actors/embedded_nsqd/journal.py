@@ -1,29 +1,29 @@
 """The embedded nsqd's journal: one SQLite file that holds what was acknowledged.
 
-Promises that a write survives a kill of the process, whole or not at all.
-Knows nothing of sockets, clocks or deliveries: segments go in, and come out in order. The file, its
-format and its lock are in `journal_file.py`.
+Promises that a write survives a kill of the process, whole or not at all, and that a row which is damaged is
+never given out. Knows nothing of sockets, clocks or deliveries: segments go in, and come out in order. The
+file, its lock and its mark are in `journal_file.py`, the tables in `journal_schema.py`.
 """
 
-import os
 import pathlib
 import random
 import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
-from ..system.transactions import transaction
 from .ids import TICK_SHIFT
-from .journal_file import (
-    FILE_NAME,
+from .journal_file import JournalFile
+from .journal_schema import (
     FORGET_PROGRESS,
-    LOCK_NAME,
     RECLAIM,
     REMEMBER_TICK,
-    JournalError,
-    open_database,
-    take_lock,
+    SEAL_CHANNEL,
+    SEAL_TOPIC,
+    Value,
+    checksum,
+    sealed,
 )
+from .names import EPHEMERAL_SUFFIX
 from .segment import Segment, segment_from_row
 from .topic import Topic, TopicProgress
 
@@ -31,47 +31,48 @@ from .topic import Topic, TopicProgress
 _FREE_PAGES_KEPT = 2048
 _FREE_PAGES_AT_ONCE = 1024
 
-_REPLACE_PROGRESS = """
-INSERT OR REPLACE INTO progress (sequence, channel, finished_count, finished) VALUES (?, ?, ?, ?)
-"""
+_INSERT_TOPIC = "INSERT INTO topics VALUES (?, ?, ?, ?, ?)"
+_INSERT_CHANNEL = "INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT_SEGMENT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_REPLACE_PROGRESS = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?)"
+_DELETED_AT_ONCE = 16  # a third of the cost that one statement a segment has; more gains little
+_OF_MANY = f"WHERE sequence IN ({', '.join('?' * _DELETED_AT_ONCE)})"
 _READ = """
-SELECT s.sequence, s.count, s.payload, s.due_ms, p.channel IS NOT NULL, p.finished
+SELECT s.checksum, s.sequence, s.topic, s.count, s.due_ms, s.commits, s.digest, s.payload,
+       p.checksum, p.channel, p.finished_count, p.finished
 FROM segments s LEFT JOIN progress p ON p.sequence = s.sequence AND p.channel = ?
 WHERE s.topic = ? AND s.sequence > ? AND s.sequence <= ? ORDER BY s.sequence
 """
+_EVERY_SEQUENCE = (1 << 63) - 1
 
-Parameters: TypeAlias = tuple[int | str | bytes | None, ...] | dict[str, int]
+Statement: TypeAlias = tuple[str, tuple[Value, ...] | dict[str, int]]
 
 
 class QueueJournal:
-    """The open journal. Every method may raise `JournalError`, and has then written nothing."""
+    """The open journal.
 
-    def __init__(self, directory: pathlib.Path) -> None:
-        """Open the journal in `directory`. Directory and journal are made if they are missing."""
-        self.path = directory / FILE_NAME
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = take_lock(directory / LOCK_NAME, self.path)
-        except OSError as error:
-            raise JournalError(
-                f"{directory}: cannot keep the queue's journal here ({error.strerror}); give the "
-                "embedded nsqd a directory that it may write to"
-            ) from error
-        try:
-            self._connection = open_database(self.path)
-        except JournalError:
-            os.close(self._lock)
-            raise
+    Every method may raise `JournalError`, and has then written nothing; or `StoreFailure`, if the journal
+    can't be used any more.
+    """
+
+    def __init__(self, directory: pathlib.Path, marked: pathlib.Path | None = None) -> None:
+        """Open the journal in `directory`. `marked`: as in `JournalFile`."""
+        self._file = JournalFile(directory, marked)
         self._is_shrinking = False
+        try:
+            self._forget_ephemeral()
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The journal's file."""
+        return self._file.path
 
     def close(self) -> None:
         """Copy the write-ahead log into the file, and release the lock."""
-        try:
-            self._connection.close()
-        except sqlite3.Error as error:
-            raise self._error("close", error) from error
-        finally:
-            os.close(self._lock)
+        self._file.close()
 
     # Topics and channels.
 
@@ -89,21 +90,25 @@ class QueueJournal:
 
     def add_topic(self, name: str) -> int:
         """Write down a new topic; returns its row."""
-        return self._write([("INSERT INTO topics (name) VALUES (?)", (name,))])
+        row = self._next_row("topics")
+        self._write([(_INSERT_TOPIC, sealed(row, name, 0, 0))])
+        return row
 
     def add_channel(self, topic: int, name: str, cursor: int) -> int:
         """Write down a new channel of the topic in row `topic`; returns its row."""
-        insert = "INSERT INTO channels (topic, name, cursor) VALUES (?, ?, ?)"
-        return self._write([(insert, (topic, name, cursor))])
+        row = self._next_row("channels")
+        self._write([(_INSERT_CHANNEL, sealed(row, topic, name, 0, cursor))])
+        return row
 
     def pause_topic(self, topic: int, is_paused: bool, distributed_sequence: int) -> None:
         """Write down that a topic is paused or not, and the last segment that its channels have."""
         update = "UPDATE topics SET paused = ?, distributed = ? WHERE id = ?"
-        self._write([(update, (is_paused, distributed_sequence, topic))])
+        self._write([(update, (is_paused, distributed_sequence, topic)), (SEAL_TOPIC, (topic,))])
 
     def pause_channel(self, channel: int, is_paused: bool) -> None:
         """Write down that a channel is paused or not."""
-        self._write([("UPDATE channels SET paused = ? WHERE id = ?", (is_paused, channel))])
+        update = "UPDATE channels SET paused = ? WHERE id = ?"
+        self._write([(update, (is_paused, channel)), (SEAL_CHANNEL, (channel,))])
 
     def delete_topic(self, topic: int) -> None:
         """Delete a topic, its channels and its messages."""
@@ -125,33 +130,37 @@ class QueueJournal:
     def delete_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
         """Delete a channel, and the messages that no other channel needs."""
         delete = "DELETE FROM channels WHERE id = ?"
-        self._release((delete, (channel,)), topic, channel, distributed_sequence)
+        self._release([(delete, (channel,))], topic, channel, distributed_sequence)
 
     def empty_channel(self, topic: int, channel: int, distributed_sequence: int) -> None:
         """Count all messages up to `distributed_sequence` as finished by the channel."""
         update = "UPDATE channels SET cursor = ? WHERE id = ?"
-        self._release((update, (distributed_sequence, channel)), topic, channel, distributed_sequence)
+        changes: list[Statement] = [(update, (distributed_sequence, channel)), (SEAL_CHANNEL, (channel,))]
+        self._release(changes, topic, channel, distributed_sequence)
 
     # Messages.
 
     def append(self, segments: Iterable[tuple[int, Segment]]) -> None:
         """Write (topic row, segment) pairs, all or none. They are durable when this returns."""
-        insert = "INSERT INTO segments VALUES (?, ?, ?, ?, ?)"
-        self._write(
-            [
-                (insert, (segment.sequence, topic, segment.count, segment.due_wall_ms, segment.payload))
-                for topic, segment in segments
-            ]
-        )
+        file = self._file
+        number = file.commits + 1
+        with file.append() as connection:
+            for topic, one in segments:
+                columns = (one.sequence, topic, one.count, one.due_wall_ms, number, file.digest, one.payload)
+                seal = checksum(*columns)
+                connection.execute(_INSERT_SEGMENT, (seal, *columns))
+                file.digest += seal
 
     def record(self, changes: Iterable[TopicProgress]) -> None:
         """Write down which messages were finished, all or none."""
-        statements: list[tuple[str, Parameters]] = [(REMEMBER_TICK, ())]
+        statements: list[Statement] = [(REMEMBER_TICK, ())]
         for change in changes:
-            for sequence in change.deleted:
-                statements.append(("DELETE FROM segments WHERE sequence = ?", (sequence,)))
-                statements.append(("DELETE FROM progress WHERE sequence = ?", (sequence,)))
-            statements.extend((_REPLACE_PROGRESS, row) for row in change.progress)
+            for start in range(0, len(change.deleted), _DELETED_AT_ONCE):
+                some = change.deleted[start : start + _DELETED_AT_ONCE]
+                padded = (*some, *some[-1:] * (_DELETED_AT_ONCE - len(some)))
+                statements.append((f"DELETE FROM segments {_OF_MANY}", padded))
+                statements.append((f"DELETE FROM progress {_OF_MANY}", padded))
+            statements.extend((_REPLACE_PROGRESS, sealed(*row)) for row in change.progress)
         self._write(statements)
 
     def read(
@@ -162,31 +171,27 @@ class QueueJournal:
         Each comes with its finished messages, as in `Progress`. Reads no further than the caller iterates.
         """
         try:
-            rows = self._connection.execute(_READ, (channel, topic, after, through))
-            for sequence, count, payload, due_ms, has_progress, finished in rows:
-                all_finished = has_progress and finished is None
-                yield (
-                    segment_from_row(sequence, count, payload, due_ms),
-                    b"\1" * count if all_finished else finished,
-                )
-        except (sqlite3.Error, ValueError) as error:
-            raise self._error("read", error) from error
+            rows = self._file.connection.execute(_READ, (channel, topic, after, through))
+            for row in rows:
+                yield self._segment(*row[:8]), self._finished(row[1], row[3], *row[8:])
+        except sqlite3.Error as error:
+            raise self._file.failure("read", error) from error
 
     def reclaim_space(self) -> None:
         """Give some of the space of finished messages back to the file system."""
         try:
-            (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+            (free,) = self._file.connection.execute("PRAGMA freelist_count").fetchone()
             if free > _FREE_PAGES_KEPT:
                 # Run as a script, because execute() stops after this pragma's first row: one page.
                 vacuum = f"PRAGMA incremental_vacuum({_FREE_PAGES_AT_ONCE})"
-                self._connection.executescript(vacuum)
+                self._file.connection.executescript(vacuum)
                 self._is_shrinking = True
             elif self._is_shrinking:
                 # The file itself only shrinks when the write-ahead log is copied into it.
                 self._is_shrinking = False
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error as error:
-            raise self._error("shrink", error) from error
+            raise self._file.failure("shrink", error) from error
 
     # Helpers.
 
@@ -220,34 +225,72 @@ class QueueJournal:
         ((count,),) = self._query(total + where, topic, after, through)
         return int(count)
 
-    def _release(self, change: tuple[str, Parameters], topic: int, channel: int, through: int) -> None:
-        """Run a statement after which a channel needs no message, and delete what no other needs."""
+    def _segment(self, stored: int, *columns: Any) -> Segment:
+        """The segment of a row of `_READ`: the stored checksum, and the columns that it covers."""
+        sequence, _, count, due_ms, _, _, payload = columns
+        if checksum(*columns) != stored:
+            raise self._file.refused(f"the checksum of segment {sequence} does not match")
+        return segment_from_row(sequence, count, payload, due_ms)
+
+    def _finished(
+        self,
+        sequence: int,
+        count: int,
+        stored: int | None,
+        channel: int,
+        finished_count: int,
+        finished: bytes | None,
+    ) -> bytes | None:
+        """The finished messages of a row of `_READ`, as in `Progress`. `stored`: the checksum of these."""
+        if stored is None:
+            return None
+        if checksum(sequence, channel, finished_count, finished) != stored:
+            raise self._file.refused(f"the checksum of the progress of segment {sequence} does not match")
+        return b"\1" * count if finished is None else finished
+
+    def _forget_ephemeral(self) -> None:
+        """Delete ephemeral channels, which end with their process, and messages that only they needed."""
+        pattern = f"%{EPHEMERAL_SUFFIX}"
+        gone = self._query("SELECT id, topic FROM channels WHERE name LIKE ?", pattern)
+        left = self._query(
+            "SELECT DISTINCT t.id, t.paused, t.distributed FROM topics t JOIN channels c ON c.topic = t.id "
+            "WHERE c.name NOT LIKE ?",
+            pattern,
+        )
+        if gone:
+            statements: list[Statement] = [(REMEMBER_TICK, ())]
+            for channel, _ in gone:
+                statements.append(("DELETE FROM channels WHERE id = ?", (channel,)))
+                statements.append(("DELETE FROM progress WHERE channel = ?", (channel,)))
+            for topic, is_paused, distributed in left:
+                through = distributed if is_paused else _EVERY_SEQUENCE
+                statements.append((RECLAIM, {"topic": topic, "through": through}))
+            self._write([*statements, (FORGET_PROGRESS, ())])
+
+    def _release(self, changes: list[Statement], topic: int, channel: int, through: int) -> None:
+        """Run statements after which a channel needs no message, and delete what no other needs."""
         self._write(
             [
                 (REMEMBER_TICK, ()),
-                change,
+                *changes,
                 ("DELETE FROM progress WHERE channel = ?", (channel,)),
                 (RECLAIM, {"topic": topic, "through": through}),
                 (FORGET_PROGRESS, ()),
             ]
         )
 
-    def _query(self, statement: str, *params: int) -> list[tuple[Any, ...]]:
-        try:
-            return self._connection.execute(statement, params).fetchall()
-        except sqlite3.Error as error:
-            raise self._error("read", error) from error
+    def _next_row(self, table: str) -> int:
+        ((row,),) = self._query(f"SELECT COALESCE(MAX(id), 0) + 1 FROM {table}")
+        return int(row)
 
-    def _write(self, statements: Iterable[tuple[str, Parameters]]) -> int:
-        """Run the statements in one transaction; returns the row id that the last one made, or 0."""
-        row = 0
+    def _query(self, statement: str, *params: int | str) -> list[tuple[Any, ...]]:
         try:
-            with transaction(self._connection):
-                for statement, params in statements:
-                    row = self._connection.execute(statement, params).lastrowid or 0
+            return self._file.connection.execute(statement, params).fetchall()
         except sqlite3.Error as error:
-            raise self._error("write", error) from error
-        return row
+            raise self._file.failure("read", error) from error
 
-    def _error(self, verb: str, error: Exception) -> JournalError:
-        return JournalError(f"{self.path}: cannot {verb} the queue's journal: {error}")
+    def _write(self, statements: Iterable[Statement]) -> None:
+        """Run the statements in one transaction."""
+        with self._file.transaction() as connection:
+            for statement, params in statements:
+                connection.execute(statement, params)

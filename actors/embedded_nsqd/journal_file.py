@@ -1,27 +1,25 @@
-"""The journal's file: its format, its lock, and which files are refused.
+"""The journal's file: its lock, its mark, its transactions, and its refusals.
 
-Promises that a file which is not a journal, or is of a newer version, is refused and left as it is,
-that only one process has it open, and that a commit survives a kill of the process (WAL, synchronous
-NORMAL).
-
-    meta      the highest tick of the id clock in deleted segments, so that ids rise after a restart too
-    topics    name, pause; `distributed`: the last segment that the channels have, kept only during a pause
-    channels  name, pause; `cursor`: the channel does not get the segments up to this one
-    segments  one row per segment; deleted when every channel has finished all of it
-    progress  one row per channel and segment: one byte per message, 1 if finished; NULL if all are finished
+Promises that only one process has it open, that a commit survives a kill of the process (WAL, synchronous
+NORMAL), and that a journal that lacks anything is refused by name and left as it is. What is checked before
+it is opened is in `journal_check.py`.
 """
 
+import contextlib
 import os
 import pathlib
 import sqlite3
+from collections.abc import Iterator
 
+from ..store.database import PASSING
+from ..store.folder import sync
+from ..store.mark import Mark, mark_path
 from ..system.exits import StoreFailure
 from ..system.locks import try_lock
-from .ids import TICK_SHIFT
-from .names import EPHEMERAL_SUFFIX
+from ..system.transactions import transaction
+from .journal_check import Damage, check, state_of
+from .journal_schema import COUNT_COMMIT, FROM_1, MAKE, TRIGGERS, checksum
 
-FORMAT = 1
-APPLICATION_ID = 0x706C6179  # "play": marks the file as a journal of this program
 FILE_NAME = "journal.sqlite"
 LOCK_NAME = "journal.lock"
 
@@ -30,132 +28,152 @@ _PAGE_SIZE = 8 * 1024
 _CHECKPOINT_PAGES = 2048
 _WAL_SIZE_MAX = 64 * 1024 * 1024
 
-_SCHEMA = f"""
-CREATE TABLE meta (last_tick INTEGER NOT NULL);
-INSERT INTO meta VALUES (0);
-CREATE TABLE topics (
-    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, paused INTEGER NOT NULL DEFAULT 0,
-    distributed INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE channels (
-    id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, name TEXT NOT NULL,
-    paused INTEGER NOT NULL DEFAULT 0, cursor INTEGER NOT NULL, UNIQUE (topic, name));
-CREATE TABLE segments (
-    sequence INTEGER PRIMARY KEY, topic INTEGER NOT NULL, count INTEGER NOT NULL,
-    due_ms INTEGER NOT NULL, payload BLOB NOT NULL);
-CREATE INDEX segments_by_topic ON segments (topic, sequence, count);
-CREATE TABLE progress (
-    sequence INTEGER NOT NULL, channel INTEGER NOT NULL, finished_count INTEGER NOT NULL,
-    finished BLOB, PRIMARY KEY (sequence, channel)) WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
-"""
-
-# Runs before segments are deleted, because the highest may be the only trace of the last id.
-REMEMBER_TICK = f"""
-UPDATE meta SET last_tick = MAX(
-    last_tick, (SELECT COALESCE(MAX(sequence), 0) FROM segments) >> {TICK_SHIFT})
-"""
-# Deletes the segments that no channel needs: every channel has finished them or does not get them.
-RECLAIM = """
-DELETE FROM segments WHERE topic = :topic AND sequence <= :through AND NOT EXISTS (
-    SELECT 1 FROM channels WHERE channels.topic = :topic AND segments.sequence > channels.cursor
-    AND NOT EXISTS (SELECT 1 FROM progress WHERE progress.sequence = segments.sequence
-                    AND progress.channel = channels.id AND progress.finished IS NULL))
-"""
-FORGET_PROGRESS = """
-DELETE FROM progress WHERE NOT EXISTS (
-    SELECT 1 FROM segments WHERE segments.sequence = progress.sequence)
-"""
-
 
 class JournalError(StoreFailure):
-    """The journal could not be read or written."""
+    """The journal can't be read or written for now: a full disk, an I/O error. Nothing was written."""
 
 
-def take_lock(lock_path: pathlib.Path, path: pathlib.Path) -> int:
-    """Lock the journal at `path`. Returns the descriptor that holds the lock until it is closed.
+class JournalFile:
+    """The open file. Raises `JournalError` if it can't be used for now, else `StoreFailure`.
 
-    Raises `JournalError` if another process holds the lock, or `OSError`.
+    `commits` and `digest`: of what is committed; within a transaction, `digest` is that of what is written.
     """
-    lock = try_lock(lock_path)
-    if lock is None:
-        holder = lock_path.read_text("ascii", "replace").strip() or "unknown"
-        raise JournalError(
-            f"{path}: another embedded nsqd (process {holder}) has this journal open; stop it, "
-            "or give this one another directory"
-        )
-    os.truncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock
 
+    def __init__(self, directory: pathlib.Path, marked: pathlib.Path | None = None) -> None:
+        """Open the journal in `directory`. Directory and journal are made if there was never one.
 
-def open_database(path: pathlib.Path) -> sqlite3.Connection:
-    """Open the journal's file, or make it. Raises `JournalError`."""
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, cached_statements=32)
+        `marked`: the mark is beside this path, and has its name. By default it is in the directory. A mark
+        outside tells that there was a journal when the directory is gone.
+        """
+        self.path = directory / FILE_NAME
+        self._marked = marked or self.path
         try:
-            _prepare(connection, path)
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = self._take_lock()
+        except OSError as error:
+            raise StoreFailure(
+                f"{directory}: cannot keep the queue's journal here ({error.strerror}); give the "
+                "embedded nsqd a directory that it may write to"
+            ) from error
+        self.commits = self.digest = 0
+        try:
+            self.connection, self._mark = self._opened()
         except BaseException:
-            connection.close()
+            os.close(self._lock)
             raise
-    except sqlite3.Error as error:
-        if "not a database" in str(error):
-            raise _not_a_journal(path) from error
-        raise JournalError(f"{path}: cannot open the queue's journal: {error}") from error
-    return connection
 
+    @contextlib.contextmanager
+    def append(self) -> Iterator[sqlite3.Connection]:
+        """Commit segments, all or none. Each has the number of this commit and the digest before it."""
+        number, digest = self.commits + 1, self.digest
+        try:
+            with transaction(self.connection):
+                yield self.connection
+        except BaseException as error:
+            self.digest = digest
+            if isinstance(error, sqlite3.Error):
+                raise self.failure("write", error) from error
+            raise
+        self.commits = number
+        # Commit before the mark: if the mark were ahead, a journal that lost nothing would be refused. The
+        # mark before the OK: once a message is acknowledged, its journal can't lose it unnoticed.
+        self._mark.write(number)
 
-def _prepare(connection: sqlite3.Connection, path: pathlib.Path) -> None:
-    _check_format(connection, path)
-    # The page size and the vacuum mode can only be set while the file is empty.
-    connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA secure_delete = OFF")  # overwriting with zeros is slow
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-    connection.execute(f"PRAGMA journal_size_limit = {_WAL_SIZE_MAX}")
-    if not connection.execute("PRAGMA user_version").fetchone()[0]:
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-    _forget_ephemeral(connection)
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit what the block writes, all or nothing. It adds no segment."""
+        with self.append() as connection:
+            yield connection
+            connection.execute(COUNT_COMMIT, (self.commits + 1, self.digest) * 2)
 
+    def close(self) -> None:
+        """Copy the write-ahead log into the file, and release the lock."""
+        is_synced = False
+        try:
+            is_synced = self._checkpoint()
+            self.connection.close()
+        except sqlite3.Error as error:
+            raise self.failure("close", error) from error
+        finally:
+            if is_synced:
+                self._mark.write(self.commits, is_synced=True)
+            self._mark.close()
+            os.close(self._lock)
 
-def _check_format(connection: sqlite3.Connection, path: pathlib.Path) -> None:
-    """Raise if the file must be refused. Only reads, so a refused file stays as it is."""
-    ((application,),) = connection.execute("PRAGMA application_id").fetchall()
-    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
-    ((tables,),) = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchall()
-    if not application and not version and not tables:
-        return  # new, or its process was killed before the schema was committed
-    if application != APPLICATION_ID:
-        raise _not_a_journal(path)
-    if version > FORMAT:
-        raise JournalError(
-            f"{path}: the journal's format is {version}, expected at most {FORMAT}: a newer "
-            "version of this program wrote it. Run that version, or use another directory"
+    def failure(self, verb: str, error: Exception) -> StoreFailure:
+        """The error to raise when SQLite can't do what `verb` says."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING:
+            return JournalError(f"{self.path}: cannot {verb} the queue's journal for now: {error}")
+        return self.refused(error)
+
+    def refused(self, why: object) -> StoreFailure:
+        """The error that refuses the journal."""
+        mark = mark_path(self._marked)
+        return StoreFailure(
+            f"{self.path}: cannot be used ({why}), expected the whole journal of the embedded nsqd. "
+            "Nothing was changed: restore the journal from a backup; or, to begin with an empty queue, move "
+            f"{self.path.parent} and {mark} away; or use another directory, see supervisor.state_dir"
         )
 
+    def _take_lock(self) -> int:
+        """The descriptor that holds the lock until it is closed. Raises `StoreFailure` or `OSError`."""
+        path = self.path.with_name(LOCK_NAME)
+        lock = try_lock(path)
+        if lock is None:
+            holder = path.read_text("ascii", "replace").strip() or "unknown"
+            raise StoreFailure(
+                f"{self.path}: another embedded nsqd (process {holder}) has this journal open; stop it, "
+                "or give this one another directory"
+            )
+        os.truncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        return lock
 
-def _forget_ephemeral(connection: sqlite3.Connection) -> None:
-    """Delete ephemeral channels, which end with their process, and messages that only they needed."""
-    pattern = f"%{EPHEMERAL_SUFFIX}"
-    connection.execute("BEGIN IMMEDIATE")
-    gone = connection.execute("DELETE FROM channels WHERE name LIKE ?", (pattern,)).rowcount
-    if gone:
-        connection.execute(REMEMBER_TICK)
-        connection.execute("DELETE FROM progress WHERE channel NOT IN (SELECT id FROM channels)")
-        topics = connection.execute(
-            "SELECT DISTINCT t.id, t.paused, t.distributed FROM topics t JOIN channels c ON c.topic = t.id"
-        ).fetchall()
-        for row, paused, distributed in topics:
-            through = distributed if paused else (1 << 63) - 1
-            connection.execute(RECLAIM, {"topic": row, "through": through})
-        connection.execute(FORGET_PROGRESS)
-    connection.execute("COMMIT")
+    def _opened(self) -> tuple[sqlite3.Connection, Mark]:
+        try:
+            number = check(self.path, self._marked)
+            connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=32)
+            try:
+                self._prepare(connection, number)
+                self.commits, self.digest = state_of(connection)
+                mark = Mark(self._marked)
+            except BaseException:
+                connection.close()
+                raise
+        except Damage as damage:
+            raise self.refused(damage) from damage
+        except (OSError, sqlite3.Error) as error:
+            raise self.failure("open", error) from error
+        mark.write(self.commits)
+        return connection, mark
 
+    def _prepare(self, connection: sqlite3.Connection, number: int) -> None:
+        """`number`: the format that was found; 0 if the journal is new."""
+        # The page size and the vacuum mode can only be set while the file is empty.
+        connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = OFF")  # overwriting with zeros is slow
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_SIZE_MAX}")
+        connection.create_function("checksum", -1, checksum, deterministic=True)
+        if number == 0:
+            connection.executescript(MAKE)
+            # Before the mark promises anything, so that no power cut leaves a mark without a journal.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            sync(self.path.parent)
+            sync(self.path.parent.parent)
+        elif number == 1:
+            connection.executescript(FROM_1)
+        connection.execute("PRAGMA temp_store = MEMORY")
+        connection.create_function("moved", 1, self._moved)
+        connection.executescript(TRIGGERS)
 
-def _not_a_journal(path: pathlib.Path) -> JournalError:
-    return JournalError(
-        f"{path}: this file is not a journal of the embedded nsqd, and is left as it is; "
-        "move it away, or use another directory"
-    )
+    def _moved(self, by: int) -> None:
+        self.digest += by
+
+    def _checkpoint(self) -> bool:
+        """Copy the write-ahead log into the file. Returns whether all of it is on the disk now."""
+        ((is_busy, _, _),) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return not is_busy

@@ -21,7 +21,7 @@ _NO_ROW = 0  # the row of topics and channels that are kept in memory only
 
 
 class Queue:
-    """The topics by name. Every method may raise `JournalError`, and has then changed nothing.
+    """The topics by name. A method that raises `JournalError` or `StoreFailure` has changed nothing.
 
     `now_ms` is monotonic, `now_wall_ms` and `now_wall_ns` count since 1970. `staged_bytes`: the bytes of the
     message bodies that wait for `commit`.

@@ -38,17 +38,19 @@ class EmbeddedNsqd(Edge):
         self._is_stopped = False
 
     @classmethod
-    async def start(cls, path: pathlib.Path, tcp_address: str, http_address: str) -> Self:
+    async def start(
+        cls, path: pathlib.Path, tcp_address: str, http_address: str, marked: pathlib.Path | None = None
+    ) -> Self:
         """Open the journal in the directory `path` and listen on both addresses.
 
-        The addresses are "host:port"; port 0 takes a free one. If it raises (`AddressFailure` or
-        `JournalError`), it leaves nothing open.
+        The addresses are "host:port"; port 0 takes a free one. `marked`: as in `JournalFile`. If it raises
+        (`AddressFailure` or `StoreFailure`), it leaves nothing open.
         """
         nsqd: Self
         with contextlib.ExitStack() as opened:
             tcp_socket = opened.enter_context(open_listener("tcp_address", tcp_address))
             http_socket = opened.enter_context(open_listener("http_address", http_address))
-            journal = opened.enter_context(contextlib.closing(QueueJournal(path)))
+            journal = opened.enter_context(contextlib.closing(QueueJournal(path, marked)))
             tcp_server = await asyncio.get_running_loop().create_server(
                 lambda: ClientConnection(nsqd), sock=tcp_socket, backlog=LISTEN_BACKLOG, start_serving=False
             )
@@ -72,7 +74,7 @@ class EmbeddedNsqd(Edge):
     async def stop(self) -> None:
         """Commit all messages that were read, write down which were finished, and close everything.
 
-        A second call does nothing. Raises `JournalError` if the journal cannot be closed.
+        A second call does nothing. Raises `StoreFailure` if the journal cannot be closed.
         """
         if self._is_stopped:
             return

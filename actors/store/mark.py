@@ -6,7 +6,7 @@ each commit, its number is written to the mark. A kill of the process does not u
 is behind its mark has lost commits. The dispatcher's store counts only the commits that store a batch.
 
 A power cut may undo commits (with `synchronous = NORMAL`) but not the mark. So the mark names the boot of the
-machine in which it was written.
+machine in which it was written, or says that the commits were synced: those no power cut may undo.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from pathlib import Path
 POWER_CUT_COMMITS_MAX = 1000
 _LAYOUT = struct.Struct("<Q16s")
 _BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
+_EVERY_BOOT = b"\xff" * 16
 
 
 class Mark:
@@ -27,10 +28,14 @@ class Mark:
         self._descriptor = os.open(mark_path(store), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._boot = _boot()
 
-    def write(self, commits: int) -> None:
-        """Promise this many commits. On a full disk the mark stays behind, which is safe."""
+    def write(self, commits: int, *, is_synced: bool = False) -> None:
+        """Promise this many commits. On a full disk the mark stays behind, which is safe.
+
+        `is_synced`: whether they are on the disk, so that not even a power cut may undo them.
+        """
+        boot = _EVERY_BOOT if is_synced else self._boot
         with contextlib.suppress(OSError):
-            os.pwrite(self._descriptor, _LAYOUT.pack(commits, self._boot), 0)
+            os.pwrite(self._descriptor, _LAYOUT.pack(commits, boot), 0)
 
     def close(self) -> None:
         """Close the file."""
@@ -51,7 +56,7 @@ def power_cut_lost(lost: int, same_boot: bool, synchronous: str) -> bool:
 
 
 def read_mark(store: Path) -> tuple[int, bool]:
-    """How many commits are promised (0 if there is no mark), and whether this boot wrote the mark."""
+    """How many commits are promised (0 if there is no mark), and whether no power cut can have undone any."""
     try:
         content = mark_path(store).read_bytes()
     except OSError:
@@ -59,7 +64,7 @@ def read_mark(store: Path) -> tuple[int, bool]:
     if len(content) != _LAYOUT.size:
         return 0, True
     commits, boot = _LAYOUT.unpack(content)
-    return commits, boot == _boot()
+    return commits, boot in (_boot(), _EVERY_BOOT)
 
 
 def is_emptied(store: Path) -> bool:

@@ -9,6 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from actors.cli.launch import Service
+from actors.embedded_nsqd.journal_file import FILE_NAME
 from actors.store import ledger_path, outbox_path
 from actors.system.exits import EXIT_STORE, Failure
 
@@ -46,13 +47,18 @@ DAMAGES: dict[str, Callable[[bytes, Random], bytes]] = {
 
 
 def check(state_dir: Path, folder: Path, settings: list[str], chance: Random) -> list[Verdict]:
-    """Try each damage on a ledger, and one on the dispatcher's store, each in a copy of a service at rest.
+    """Try each damage on a ledger, one on the dispatcher's store, and one on the embedded queue's journal.
+
+    Each is tried in a copy of a service at rest.
 
     `settings`: the service's, with free ports.
     """
     ledger = Path(ledger_path(str(state_dir), chance.randrange(2))).relative_to(state_dir)
     outbox = Path(outbox_path(str(state_dir))).relative_to(state_dir)
     cases = [*((ledger, damage) for damage in DAMAGES), (outbox, chance.choice(list(DAMAGES)))]
+    journal = Path("nsqd", FILE_NAME)
+    if (state_dir / journal).exists():
+        cases.append((journal, chance.choice(list(DAMAGES))))
     return [
         _try(state_dir, folder / f"copy-{number}", *case, settings, chance)
         for number, case in enumerate(cases)

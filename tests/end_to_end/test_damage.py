@@ -12,6 +12,7 @@ import time
 import pytest
 
 from actors.cli.launch import wait_for
+from actors.embedded_nsqd.journal_file import FILE_NAME
 from actors.store import ledger_path, outbox_path
 from actors.supervision.effect_queue import RETRY_S
 from actors.system.exits import EXIT_STORE, Failure
@@ -82,6 +83,72 @@ def test_a_store_that_breaks_under_its_process_ends_it_and_is_not_tried_for_ever
     assert f"{path}: cannot be used (no such table: {table})" in line
     assert "restore it from a backup, or use another supervisor.state_dir" in line
     service.kill()  # it would try for long to finish what it holds
+
+
+@pytest.fixture(scope="module")
+def waiting(tmp_path_factory):
+    """The state of a service that was killed while 500 plays waited in the embedded queue."""
+    with open_service("embedded", tmp_path_factory.mktemp("waiting"), *PATIENT, *HASTY) as service:
+        service.start()
+        service.queue.put("later", *[b"%d" % number for number in range(500)])
+        service.kill()
+        yield service.state_dir
+
+
+def cut_in_half(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def change_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (FILE_NAME, os.unlink),
+        (f"{FILE_NAME}-wal", os.unlink),
+        (f"{FILE_NAME}-wal", cut_in_half),
+        (f"{FILE_NAME}-wal", change_a_byte),
+        ("", shutil.rmtree),
+    ],
+    ids=["journal removed", "wal removed", "wal cut", "byte changed", "folder removed"],
+)
+def test_a_queue_that_lacks_acknowledged_messages_does_not_start_and_says_what_to_do(
+    waiting, tmp_path, name, damage
+):
+    with open_service("embedded", tmp_path, *PATIENT, *HASTY) as service:
+        shutil.copytree(waiting, service.state_dir, ignore=shutil.ignore_patterns("service.*"))
+        damage(service.state_dir / "nsqd" / name)
+        with pytest.raises(Failure):
+            service.start()
+        assert service.process.returncode == EXIT_STORE
+        (line,) = (line for line in service.log().splitlines() if " E nsqd#1" in line)
+        assert f"{service.state_dir / 'nsqd' / FILE_NAME}: cannot be used (" in line
+        assert "restore the journal from a backup; or, to begin with an empty queue, move" in line
+        assert "Traceback" not in service.log()
+
+
+def test_a_queue_that_was_killed_has_all_acknowledged_messages(waiting, tmp_path):
+    with open_service("embedded", tmp_path, *PATIENT, *HASTY) as service:
+        shutil.copytree(waiting, service.state_dir, ignore=shutil.ignore_patterns("service.*"))
+        service.start()
+        assert len(service.queue.take("later", 500)) == 500
+
+
+def test_a_journal_that_breaks_under_its_process_ends_it(service):
+    service.start()
+    with contextlib.closing(sqlite3.connect(service.state_dir / "nsqd" / FILE_NAME)) as connection:
+        connection.execute("DROP TABLE segments")
+    with contextlib.suppress(OSError, EOFError, AssertionError):
+        service.queue.put("later", b"x")
+    said = f"nsqd#1 exited({EXIT_STORE})"
+    wait_for(lambda: said in service.log(), said, PATIENCE_S, service.log)
+    line = re.search("E nsqd#1 .*", service.log())[0]
+    assert f"{service.state_dir / 'nsqd' / FILE_NAME}: cannot be used (no such table: " in line
+    service.kill()
 
 
 def test_a_service_that_cannot_say_where_it_is_ends_with_its_children(tmp_path):

@@ -23,6 +23,7 @@ import nsq
 import pytest
 
 from actors.embedded_nsqd.journal_file import FILE_NAME
+from actors.system.exits import EXIT_STORE
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.queues import (
     ERROR,
@@ -913,7 +914,7 @@ def test_second_process_on_the_same_journal_is_refused(standing):
     ended = start_alone(
         "--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0", f"--data-path={standing.path}"
     )
-    assert ended.returncode == 1
+    assert ended.returncode == EXIT_STORE
     assert f"another embedded nsqd (process {standing.pid}) has this journal open" in ended.stderr
     assert standing.http("GET", "/ping") == (200, b"OK")
 

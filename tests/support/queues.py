@@ -97,6 +97,7 @@ class QueueProcess(QueueHttp):
         """`profile`: the file to which the embedded nsqd writes a cProfile when it stops."""
         self.kind = kind
         self._options = options
+        self.root = ROOT  # of the checkout whose embedded nsqd this is
         self._profile = ["-m", "cProfile", "-o", profile] if profile else []
         self.path = path / kind
         self.path.mkdir(parents=True, exist_ok=True)
@@ -128,7 +129,7 @@ class QueueProcess(QueueHttp):
             command = [require_nsqd(self.program), "--broadcast-address=127.0.0.1", *arguments]
         with self._log.open("ab") as log:
             environment = os.environ | self.environment
-            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log, stdout=log)
+            self._process = subprocess.Popen(command, cwd=self.root, env=environment, stderr=log, stdout=log)
         wait_until(self._answers, f"{self.kind} to answer /ping")
 
     def kill(self) -> None:

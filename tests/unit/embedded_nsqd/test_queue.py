@@ -18,14 +18,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from actors.embedded_nsqd import limits
 from actors.embedded_nsqd.channel import Channel
 from actors.embedded_nsqd.journal import QueueJournal
-from actors.embedded_nsqd.journal_file import (
-    FILE_NAME,
-    FORMAT,
-    JournalError,
-)
+from actors.embedded_nsqd.journal_file import FILE_NAME, JournalError
+from actors.embedded_nsqd.journal_schema import FORMAT
 from actors.embedded_nsqd.queue import Queue
 from actors.embedded_nsqd.subscriber import Subscriber
 from actors.embedded_nsqd.topic import Topic
+from actors.system.exits import StoreFailure
 from tests.support.queues import Message
 
 NOW_NS = 1_795_502_904_123_456_789
@@ -296,15 +294,15 @@ def test_failed_commit_publishes_nothing_and_the_queue_goes_on(journal, tmp_path
     queue = queue_on(journal)
     channel_of(queue, "t", "c")
     publish(queue, "t", b"before")
-    (pages,) = journal._connection.execute("PRAGMA page_count").fetchone()
-    journal._connection.execute(f"PRAGMA max_page_count = {pages}")  # a disk that is full
+    (pages,) = journal._file.connection.execute("PRAGMA page_count").fetchone()
+    journal._file.connection.execute(f"PRAGMA max_page_count = {pages}")  # a disk that is full
     queue.stage(queue.topic("t"), [b"small"], NOW_NS)
     queue.stage(queue.topic("t"), [b"x" * 100_000], NOW_NS)
     with pytest.raises(JournalError, match="full"):
         queue.commit(0, NOW_NS)
     assert bodies_of(queue, "t", "c") == [b"before"]
     assert queue.topics["t"].message_count == 1
-    journal._connection.execute("PRAGMA max_page_count = 100000")
+    journal._file.connection.execute("PRAGMA max_page_count = 100000")
     publish(queue, "t", b"after")
     assert bodies_of(queue, "t", "c") == [b"before", b"after"]
     assert bodies_of(reopened(journal, tmp_path), "t", "c") == [b"before", b"after"]
@@ -421,10 +419,10 @@ TestQueueAgainstItsModel = QueueMachine.TestCase
 def test_journal_that_is_open_is_refused_to_another_process(journal):
     code = (
         "import pathlib, sys\n"
-        "from actors.embedded_nsqd.journal_file import JournalError\n"
+        "from actors.system.exits import StoreFailure\n"
         "from actors.embedded_nsqd.journal import QueueJournal\n"
         "try:\n    QueueJournal(pathlib.Path(sys.argv[1]))\n"
-        "except JournalError as error:\n    print(error)\n"
+        "except StoreFailure as error:\n    print(error)\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code, str(journal.path.parent)],
@@ -434,14 +432,14 @@ def test_journal_that_is_open_is_refused_to_another_process(journal):
         cwd=pathlib.Path(__file__).parents[3],
     )
     assert "has this journal open; stop it, or give this one another directory" in ended.stdout
-    with pytest.raises(JournalError, match="has this journal open"):
+    with pytest.raises(StoreFailure, match="has this journal open"):
         QueueJournal(journal.path.parent)
 
 
 @pytest.mark.parametrize("content", [b"not a database, but someone's text", b"\0" * 8192])
 def test_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path, content):
     (tmp_path / FILE_NAME).write_bytes(content)
-    with pytest.raises(JournalError, match="is not a journal of the embedded nsqd"):
+    with pytest.raises(StoreFailure, match=f"{FILE_NAME}: cannot be used"):
         QueueJournal(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
@@ -450,24 +448,24 @@ def test_database_of_another_program_is_refused_and_left_as_it_is(tmp_path):
     with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as connection:
         connection.execute("CREATE TABLE theirs (x)")
     content = (tmp_path / FILE_NAME).read_bytes()
-    with pytest.raises(JournalError, match="is not a journal of the embedded nsqd"):
+    with pytest.raises(StoreFailure, match="it is a database of another program"):
         QueueJournal(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
 
 def test_journal_of_a_newer_format_is_refused_and_left_as_it_is(tmp_path):
     journal = QueueJournal(tmp_path)
-    journal._connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    journal._file.connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
     journal.close()
     content = (tmp_path / FILE_NAME).read_bytes()
-    with pytest.raises(JournalError, match=f"format is {FORMAT + 1}, expected at most {FORMAT}"):
+    with pytest.raises(StoreFailure, match=f"format is {FORMAT + 1}, expected at most {FORMAT}"):
         QueueJournal(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == content
 
 
 def test_refused_journal_can_be_opened_once_the_reason_is_gone(tmp_path):
     (tmp_path / FILE_NAME).write_bytes(b"not a database, but someone's text")
-    with pytest.raises(JournalError, match="is not a journal of the embedded nsqd"):
+    with pytest.raises(StoreFailure, match="file is not a database"):
         QueueJournal(tmp_path)
     (tmp_path / FILE_NAME).unlink()
     QueueJournal(tmp_path).close()
@@ -475,14 +473,26 @@ def test_refused_journal_can_be_opened_once_the_reason_is_gone(tmp_path):
 
 def test_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(JournalError, match="give the embedded nsqd a directory"):
+    with pytest.raises(StoreFailure, match="give the embedded nsqd a directory"):
         QueueJournal(tmp_path / "file" / "queue")
 
 
-def test_damaged_segment_is_an_error_that_names_the_file(journal):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE segments SET payload = zeroblob(length(payload))",
+        "UPDATE segments SET due_ms = 1",
+        "UPDATE progress SET finished = x'0101'",
+        "UPDATE progress SET finished = NULL",
+    ],
+)
+def test_damaged_row_is_never_given_out(journal, damage):
     queue = queue_on(journal)
-    channel_of(queue, "t", "c")
+    channel = channel_of(queue, "t", "c")
     publish(queue, "t", b"1", b"2")
-    journal._connection.execute("UPDATE segments SET payload = x'00'")
-    with pytest.raises(JournalError, match=f"{FILE_NAME}: cannot read"):
+    subscriber, messages = read(queue, queue.topics["t"], channel)
+    channel.finish(subscriber, [messages[0].id])
+    queue.flush()
+    journal._file.connection.execute(damage)
+    with pytest.raises(StoreFailure, match=r"cannot be used \(the checksum of .* does not match"):
         list(journal.read(1, 1, 0, 1 << 62))

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import pathlib
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -74,7 +75,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 
 def fill_disk(nsqd: EmbeddedNsqd, is_full: bool) -> None:
-    connection = nsqd._journal._connection
+    connection = nsqd._journal._file.connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages if is_full else 1_000_000}")
 
@@ -139,12 +140,14 @@ def test_finish_that_a_full_disk_kept_from_the_journal_is_written_later(tmp_path
             client.send(b"SUB t c\nRDY 9\nMPUB t\n" + sized(multi([b"1", b"2"])))
             frames = [await client.frame() for _ in range(4)]
             ids = [Message(data).id for kind, data in frames if kind == 2]
-            # A table that is gone fails a write of any size, as a full disk would.
-            nsqd._journal._connection.execute("ALTER TABLE progress RENAME TO hidden")
+            # A lock fails a write of any size, as a full disk would.
+            nsqd._journal._file.connection.execute("PRAGMA busy_timeout = 0")
+            other = sqlite3.connect(nsqd._journal.path, isolation_level=None)
+            other.execute("BEGIN IMMEDIATE")
             client.send(b"FIN %s\n" % ids[0])
             await until(lambda: nsqd.health != "OK")
             assert nsqd.queue.has_changes()
-            nsqd._journal._connection.execute("ALTER TABLE hidden RENAME TO progress")
+            other.close()
             await until(lambda: not nsqd.queue.has_changes())
             assert nsqd.health == "OK"
         async with running(tmp_path) as nsqd:
@@ -159,14 +162,14 @@ def test_publishes_of_one_turn_of_the_loop_share_a_commit(tmp_path):
             clients = [await stack.enter_async_context(connected(nsqd)) for _ in range(20)]
             await until(lambda: len(nsqd.connections) == 20)
             commits = []
-            nsqd._journal._connection.set_trace_callback(
+            nsqd._journal._file.connection.set_trace_callback(
                 lambda statement: commits.append(statement) if statement == "COMMIT" else None
             )
             for client in clients:
                 client.send(b"PUB t\n" + sized(b"x") + b"PUB t\n" + sized(b"y"))
             for client in clients:
                 assert [await client.frame() for _ in range(2)] == [(0, b"OK")] * 2
-            nsqd._journal._connection.set_trace_callback(None)
+            nsqd._journal._file.connection.set_trace_callback(None)
             assert len(commits) <= 10, "40 publishes; one commit makes the topic"
             assert stats_of(nsqd)["topics"][0]["depth"] == 40
 
