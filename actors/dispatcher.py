@@ -106,6 +106,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             totals=totals.published_to(self._sink.name, receiver),
             rate_max_per_s=settings.publish.rate_max_per_s,
             retry_after_max_ms=int(settings.publish.retry_after_max_s * 1000),
+            in_flight_max=settings.publish.in_flight_max if self._sink.takes_several else 1,
+            realtime_wait_max_ms=int(settings.publish.realtime_wait_max_ms),
             republishes=republishes,
         )
         self._log_republishes(republishes[0])
@@ -258,6 +260,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             self._now_ms(),
             delivery.retry_after_ms,
             delivery.rejected,
+            delivery.busy,
             delivery.server_error,
         )
         self._report(batch, delivery, before)

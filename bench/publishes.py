@@ -1,6 +1,6 @@
 """How many publishes the schedule makes of a trace, compared with the fewest that any schedule could make.
 
-    python -m bench.publishes [--trace NAME …] [--linger-ms MS …] [--client-ms MS]
+    python -m bench.publishes [--trace NAME …] [--linger-ms MS …] [--client-ms MS] [--in-flight N]
                               [--json FILE] [--picture FILE] [--record FILE]
 
 The rules of a counter and of the dispatcher (`actors/core`) run as they do in the service, in virtual time.
@@ -49,6 +49,7 @@ LINGERS_MS = (0, 10, 100, 1000)
 DEADLINE_MS = 60_000
 OVERDUE_LINGER_MS = 1000
 BATCH_SIZE_MAX = 20
+REALTIME_WAIT_MAX_MS = 100
 DEDUPE_WINDOW_MS = 3_600_000
 PLAYS_MAX = 2**53  # more plays than any video has
 
@@ -84,6 +85,7 @@ def main() -> None:
     arguments.add_argument("--trace", nargs="+", choices=TRACES, metavar="NAME", help=", ".join(TRACES))
     arguments.add_argument("--linger-ms", nargs="+", type=int, metavar="MS", help="default: 0 10 100 1000")
     arguments.add_argument("--client-ms", type=int, default=0, metavar="MS", help="how long a publish takes")
+    arguments.add_argument("--in-flight", type=int, default=1, metavar="N", help="publishes at once")
     arguments.add_argument("--plays", type=int, default=PLAYS)
     arguments.add_argument("--seed", type=int, default=1)
     add_json(arguments)
@@ -98,7 +100,7 @@ def main() -> None:
     if options.record and len(names) * len(lingers_ms) != 1:
         arguments.error("--record: name one --trace and one --linger-ms")
     asked = [
-        (name, linger_ms, options.client_ms, options.plays, options.seed, options.record)
+        (name, linger_ms, options.client_ms, options.plays, options.seed, options.record, options.in_flight)
         for name in names
         for linger_ms in lingers_ms
     ]
@@ -136,12 +138,15 @@ def measure(name: str, trace: list[Play], mode: Mode, client_ms: int, told: list
     )
 
 
-def replay(trace: list[Play], mode: Mode, client_ms: int = 0, vary: float = 0.0) -> list[Told]:
+def replay(
+    trace: list[Play], mode: Mode, client_ms: int = 0, vary: float = 0.0, in_flight_max: int = 1
+) -> list[Told]:
     """Every publish that one counter and the dispatcher make of a trace, until nothing is pending.
 
-    `vary`: a publish takes `client_ms`, plus or minus a random time up to this share of it.
+    They are in the order of their answers. `vary`: a publish takes `client_ms`, plus or minus a random time
+    up to this share of it. `in_flight_max`: how many publishes may be on their way at once.
     """
-    world = _World(trace, mode, client_ms, vary)
+    world = _World(trace, mode, client_ms, vary, in_flight_max)
     return list(world.run())
 
 
@@ -181,7 +186,7 @@ def _fire(schedule: Schedule, until_ms: int | None) -> int:
 class _World:
     """A counter, the dispatcher, and a client that is never down. Times in whole milliseconds."""
 
-    def __init__(self, trace: list[Play], mode: Mode, client_ms: int, vary: float):
+    def __init__(self, trace: list[Play], mode: Mode, client_ms: int, vary: float, in_flight_max: int):
         self._trace = trace
         self._client_ms = client_ms
         self._vary_ms = client_ms * vary
@@ -190,21 +195,26 @@ class _World:
         ledger = Ledger(SeenIds(DEDUPE_WINDOW_MS), _counted_before(trace), steps_below=steps_below)
         self._counting = CounterRules(ledger)
         self._dispatching = DispatcherRules(
-            _rule_of(mode), 1, mode.batch_size_max, service="trace", jitter=lambda: 1.0
+            _rule_of(mode),
+            1,
+            mode.batch_size_max,
+            service="trace",
+            jitter=lambda: 1.0,
+            in_flight_max=in_flight_max,
+            realtime_wait_max_ms=REALTIME_WAIT_MAX_MS,
         )
-        self._sent: Batch | None = None
-        self._left_ms = self._answered_ms = 0
+        self._sent: list[Told] = []  # on their way, sorted by their answers
 
     def run(self) -> Iterator[Told]:
-        """The publishes in the order in which they leave."""
+        """The publishes in the order of their answers."""
         if not self._trace:
             return
         arrivals = groupby(enumerate(self._trace), lambda numbered: numbered[1].received // MS)
         following = next(arrivals, None)
         self._perform(self._dispatching.linked(0, self._trace[0].received // MS), 0)
         while True:
-            times = [self._answered_ms if self._sent else self._dispatching.wakeup_ms()]
-            times.append(following[0] if following else None)
+            times = [self._dispatching.wakeup_ms(), following[0] if following else None]
+            times += [one.received_ms for one in self._sent[:1]]
             known = [one for one in times if one is not None]
             if not known:
                 return
@@ -212,9 +222,8 @@ class _World:
             if following is not None and following[0] == now_ms:
                 self._count(following[1], now_ms)
                 following = next(arrivals, None)
-            elif self._sent is not None:
-                told = Told(self._left_ms, now_ms, self._sent)
-                self._sent = None
+            elif self._sent and self._sent[0].received_ms == now_ms:
+                told = self._sent.pop(0)
                 effects = self._dispatching.delivered(told.batch.key, Outcome.ACCEPTED, now_ms)
                 self._perform(effects, now_ms)
                 yield told
@@ -238,8 +247,10 @@ class _World:
             match effect:
                 case Deliver(batch):
                     more_ms = self._vary_ms * (2 * self._random.random() - 1)
-                    self._sent, self._left_ms = batch, now_ms
-                    self._answered_ms = now_ms + round(self._client_ms + more_ms)
+                    self._dispatching.departs(batch.key, now_ms)
+                    answered_ms = now_ms + round(self._client_ms + more_ms)
+                    self._sent.append(Told(now_ms, answered_ms, batch))
+                    self._sent.sort(key=lambda one: one.received_ms)
                 case Send(_, message) if isinstance(message, DispatcherInbox):
                     waiting += self._dispatching.handle(0, [message], now_ms)
                 case Send(_, message) if isinstance(message, CounterInbox):
@@ -263,8 +274,8 @@ def _late(told: Told, mode: Mode) -> int:
     )
 
 
-def _measure(asked: tuple[str, int, int, int, int, str | None]) -> Measured:
-    name, linger_ms, client_ms, plays, seed, record = asked
+def _measure(asked: tuple[str, int, int, int, int, str | None, int]) -> Measured:
+    name, linger_ms, client_ms, plays, seed, record, in_flight_max = asked
     trace = make_trace(name, plays, seed)
     mode = Mode(
         deadline=DEADLINE_MS * MS,
@@ -272,7 +283,7 @@ def _measure(asked: tuple[str, int, int, int, int, str | None]) -> Measured:
         overdue_linger=OVERDUE_LINGER_MS * MS,
         batch_size_max=BATCH_SIZE_MAX,
     )
-    told = replay(trace, mode, client_ms)
+    told = replay(trace, mode, client_ms, in_flight_max=in_flight_max)
     if record:
         Path(record).write_text("".join(f"{line}\n" for line in recorded(told)), encoding="utf-8")
     return measure(name, trace, mode, client_ms, told)

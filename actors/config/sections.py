@@ -126,6 +126,8 @@ class PublishSection(Struct, frozen=True, kw_only=True):
     signature: Literal["body", "timestamp", "standard"] = "body"
     rate_max_per_s: Annotated[float, _number(0, 1000, "publishes/s")] = 0.0
     retry_after_max_s: Annotated[float, _number(0, 86_400, "s")] = 60.0
+    in_flight_max: Annotated[int, _number(1, 256, "publishes")] = 8
+    realtime_wait_max_ms: Annotated[float, _number(0, 60_000, "ms")] = 100.0
     gzip: Switch = True
     ca_file: FilePath = ""
     totals_url: Annotated[str, _text('"" or "http://…" or "https://…"', r"^(https?://[^\s/]+\S*)?\Z")] = ""

@@ -12,6 +12,7 @@ from .delivery import Delivery
 
 # 4xx that mean "not now". All others mean that the request itself is wrong.
 PASSING_STATUSES = {408, 425, 429}
+BUSY_STATUSES = {429, 503}
 RETRY_AFTER_S_MAX = 10**9  # a longer pause is a mistake; publish.retry_after_max_s limits the pause further
 LINE_CHARACTERS_MAX = 200
 
@@ -47,7 +48,8 @@ def judge(answer: Answer) -> Delivery:
     # An answer means that the batch was not taken, a proxy's 502 or 504 too: only no answer is unknown.
     rejected = 400 <= answer.status < 500 and answer.status not in PASSING_STATUSES
     pause_ms, server_error = _retry_after_ms(answer.headers), answer.status >= 500
-    return Delivery(Outcome.REFUSED, told, pause_ms, rejected, server_error=server_error)
+    busy = answer.status in BUSY_STATUSES
+    return Delivery(Outcome.REFUSED, told, pause_ms, rejected, busy=busy, server_error=server_error)
 
 
 def _page_notice(answer: Answer, told: str) -> str:

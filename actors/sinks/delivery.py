@@ -13,8 +13,9 @@ class Delivery(NamedTuple):
     """The result of one attempt: the outcome, why it failed, and the pause that the client asked for in ms.
 
     `rejected`: the client said that the request itself is wrong, so another attempt may not help.
-    `notice`: something to look into, although the batch was accepted. `server_error`: the client answered
-    with a 5xx. It may keep that answer under the batch's key.
+    `notice`: something to look into, although the batch was accepted. `busy`: the client said that it has too
+    much to do (429, 503). `server_error`: the client answered with a 5xx. It may keep that answer under the
+    batch's key.
     """
 
     outcome: Outcome
@@ -22,17 +23,22 @@ class Delivery(NamedTuple):
     retry_after_ms: int | None = None
     rejected: bool = False
     notice: str = ""
+    busy: bool = False
     server_error: bool = False
 
 
 class Sink:
     """Sends batches. `name`: where to, for people, without passwords.
 
+    `takes_several`: whether several batches are on their way at once. The other sinks get one at a time, to
+    keep the order of the batches.
+
     Subclass it. One that keeps nothing open, and writes nothing later, needs `deliver` only. Several calls of
     `deliver` may be under way at once.
     """
 
     name: str
+    takes_several = False
 
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
         """Send a batch once: at most one request leaves. It never raises because of a client or a network.

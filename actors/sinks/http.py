@@ -33,6 +33,8 @@ class HttpSink(Sink):
     is busy.
     """
 
+    takes_several = True
+
     def __init__(self, publish: PublishSection):
         """Raises `Failure` if a setting can't be used."""
         self._route = Route(publish)

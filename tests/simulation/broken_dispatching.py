@@ -94,6 +94,24 @@ class LossDropsPending(DispatcherRules):
         return [one for one in effects if not (isinstance(one, Send) and isinstance(one.message, Recall))]
 
 
+class ResendsOneOfSeveral(DispatcherRules):
+    """Of several batches without an answer, sends only one again."""
+
+    def wake(self, now_ms):
+        for held in self.batches.within(BatchState.IN_DOUBT)[1:]:
+            held.state = BatchState.ACCEPTED
+        return super().wake(now_ms)
+
+
+class LimitsEachConnection(DispatcherRules):
+    """Keeps the rate limit for each of the batches that may be on their way."""
+
+    def __init__(self, rule, shards, batch_size_max, *, rate_max_per_s, in_flight_max, **rest):
+        rate_max_per_s *= in_flight_max
+        more = {"rate_max_per_s": rate_max_per_s, "in_flight_max": in_flight_max}
+        super().__init__(rule, shards, batch_size_max, **more, **rest)
+
+
 class TakesTwentyOne(DispatcherRules):
     """Puts one video too many into a batch."""
 
@@ -188,6 +206,16 @@ class IgnoresWhatIsOnItsWay(_OtherSchedule):
         def offer(self, video, arrived_ms, ordinal, now_ms):
             if video not in self._taken:
                 super().offer(video, arrived_ms, ordinal, now_ms)
+
+
+class TakesTwice(_OtherSchedule):
+    """Puts a video into a batch while it is in another one."""
+
+    class schedule(Schedule):
+        def offer(self, video, *pending):
+            taken, self._taken = self._taken, {}
+            super().offer(video, *pending)
+            self._taken = taken
 
 
 class HotFirst(_OtherSchedule):

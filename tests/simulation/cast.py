@@ -48,6 +48,11 @@ def settings_of(plan: Plan) -> Settings:
             overdue_linger_ms=OVERDUE_LINGER_MS,
             realtime="every_play" if plan.every_play else "coalesce",
         ),
+        publish=config.PublishSection(
+            in_flight_max=plan.in_flight_max,
+            realtime_wait_max_ms=plan.realtime_wait_ms,
+            rate_max_per_s=plan.rate_max_per_s,
+        ),
     )
 
 

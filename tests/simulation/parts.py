@@ -119,21 +119,34 @@ class Sink:
     """The way to the client."""
 
     name = "the client"
+    takes_several = True
 
     def __init__(self, process: Process):
         self._process = process
-        self.on_its_way: Batch | None = None
+        self._left_ms: list[int] = []
+        self.on_their_way: dict[str, Batch] = {}
 
     def deliver(self, batch: Batch, held_up_ms: int = 0) -> Answer:
         """Send a batch once."""
         world = self._process.world
         answer = Answer()
         with world.effect(self._process, "Deliver", Deliver(batch)):
-            if world.outbox.batches.get(batch.key) is None or self.on_its_way is not None:
+            if world.outbox.batches.get(batch.key) is None or batch.key in self.on_their_way:
                 raise Violation(Invariant.WRITTEN_FIRST, f"{batch.key} is sent at once")
-            self.on_its_way = batch
+            if len(self.on_their_way) == world.plan.in_flight_max:
+                raise Violation(Invariant.WRITTEN_FIRST, f"{len(self.on_their_way) + 1} are on their way")
+            if any(not set(batch.videos).isdisjoint(one.videos) for one in self.on_their_way.values()):
+                raise Violation(Invariant.ONE_BATCH, f"{batch.key} and {list(self.on_their_way)}")
+            self._check_rate(world.clock.now_ms, world.plan.rate_max_per_s)
+            self.on_their_way[batch.key] = batch
             world.outside.deliver(self._process, batch, answer)
         return answer
+
+    def _check_rate(self, now_ms: int, rate_max_per_s: int) -> None:
+        self._left_ms = [one for one in self._left_ms if now_ms - one < 1000] + [now_ms]
+        # A late timer may make up for one interval, and one attempt leaves whatever the rate at a drain.
+        if rate_max_per_s and len(self._left_ms) > rate_max_per_s + 2:
+            raise Violation(Invariant.RATE, f"{len(self._left_ms)} attempts in a second")
 
 
 class Connection:

@@ -112,6 +112,9 @@ class Plan(Struct, frozen=True):
     recovery_ms: int = 3000
     publish_timeout_ms: int = 1000
     stats_answer: bool = True  # whether an nsqd can be asked how many messages wait
+    in_flight_max: int = 1
+    realtime_wait_ms: int = 0
+    rate_max_per_s: int = 0
     keeps_answers: bool = False  # whether the client keeps its first answer to a key, a 5xx too
     latency_varies_ms: int = 0  # the latency of the client differs from latency_ms by at most this much
 
@@ -168,7 +171,17 @@ def draw(seed: int) -> Plan:
         faults=tuple(faults),
         stats_answer=stats_answer,
         keeps_answers=keeps_answers,
+        **_at_once(Random(f"at once {seed}")),
     )
+
+
+def _at_once(random: Random) -> dict[str, int]:
+    """How many batches may be on their way at once, and how many attempts may leave."""
+    return {
+        "in_flight_max": random.choice((1, 2, 8)),
+        "realtime_wait_ms": random.choice((0, 30)),
+        "rate_max_per_s": random.choice((0, 0, 0, 3)),
+    }
 
 
 def _fault(random: Random, kind: Kind, shards: int) -> Fault:

@@ -31,7 +31,7 @@ FOUND_BY = {
     "NeverResumes": (13,),
     "ForgetsSeenIds": (12,),
     "IgnoresRecall": (1, 12),
-    "KeepsWhatItHeld": (762,),
+    "KeepsWhatItHeld": (309, 762),
     "TakesUnknownForRefused": (0, 47),
     "NeverChangesItsKey": (16,),
     "ChangesItsKeyInDoubt": (23,),

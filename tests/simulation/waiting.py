@@ -39,6 +39,8 @@ class Waiting:
         self._plan = plan
         self._due: dict[bytes, Due] = {}
         self._taken: dict[bytes, Due] = {}
+        self._later: dict[bytes, Due] = {}  # newer plays of videos that are taken
+        self._asked: set[bytes] = set()
         self._number = 0
         self._unanswered: dict[int, list[bytes]] = {}
 
@@ -48,15 +50,38 @@ class Waiting:
         stamps_ns, ordinals = unpack_numbers(pending.arrived_ns), unpack_numbers(pending.ordinals)
         for video, stamp_ns, ordinal in zip(unpack_videos(pending.videos), stamps_ns, ordinals, strict=True):
             arrived_ms = now_ms - max(0, wall_ms - stamp_ns // 1_000_000)
-            self._wait(video, self._due_of(arrived_ms, ordinal, received_ms))
+            due = self._due_of(arrived_ms, ordinal, received_ms)
+            if video not in self._taken:
+                self._wait(video, due)
+            elif video in self._later:
+                self._later[video].merge(due)
+            else:
+                self._later[video] = due
+
+    def hold(self, videos: Iterable[bytes]) -> None:
+        """A batch with these videos is on its way. They may be pending again after it."""
+        for video in videos:
+            self._taken[video] = Due(0, 0, 0)
+            if video in self._due:
+                self._later[video] = self._due.pop(video)
+
+    def left(self, videos: Iterable[bytes]) -> None:
+        """Of the videos that the counters were asked for, these have left in a batch."""
+        self.give_up()
+        for video in self._asked.difference(videos):
+            self._answered(video)
+        self._asked = set()
 
     def leave(self, number: int, asked: dict[int, list[bytes]]) -> None:
         """A batch leaves with these videos, by shard."""
-        self.give_up()
         self._number, self._unanswered = number, asked
         leaving = [video for videos in asked.values() for video in videos]
+        self._asked = set(leaving)
         if not leaving:
             return
+        twice = [video for video in leaving if video in self._taken]
+        if twice:
+            raise Violation(Invariant.ONE_BATCH, f"{len(twice)} videos leave and are on their way")
         strangers = [video for video in leaving if video not in self._due]
         if strangers:
             raise Violation(Invariant.EARLIEST_FIRST, f"{len(strangers)} videos leave and are not pending")
@@ -90,14 +115,15 @@ class Waiting:
     def refused(self, videos: Iterable[bytes], linked: set[int]) -> None:
         """The client refused these videos: they are pending as before."""
         for video in videos:
-            taken = self._taken.pop(video, None)
-            if taken is not None and shard_of(video, self._plan.shards) in linked:
+            taken = self._taken.get(video)
+            self._answered(video)
+            if taken is not None and taken.ordinal and shard_of(video, self._plan.shards) in linked:
                 self._wait(video, taken)
 
     def accepted(self, totals: dict[bytes, int]) -> None:
         """The client has these totals."""
         for video, total in totals.items():
-            self._taken.pop(video, None)
+            self._answered(video)
             if video in self._due and self._due[video].ordinal <= total:
                 del self._due[video]
 
@@ -124,9 +150,16 @@ class Waiting:
         else:
             self._due[video] = due
 
+    def _answered(self, video: bytes) -> None:
+        """A video is in no batch on its way any more."""
+        self._taken.pop(video, None)
+        if video in self._later:
+            self._wait(video, self._later.pop(video))
+
     def _forget(self, shard: int) -> None:
-        for video in [video for video in self._due if shard_of(video, self._plan.shards) == shard]:
-            del self._due[video]
+        for dues in (self._due, self._later):
+            for video in [video for video in dues if shard_of(video, self._plan.shards) == shard]:
+                del dues[video]
 
 
 OVERDUE_LINGER_MS = 100

@@ -13,6 +13,7 @@ from actors.core.counter.rules import CounterRules
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.batches import BatchState, Phase
 from actors.core.dispatcher.collecting import Effect
+from actors.core.dispatcher.effects import Deliver
 from actors.core.dispatcher.rules import DispatcherRules
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Pending
@@ -96,12 +97,13 @@ class WatchedDispatching(DispatcherRules):
         return self._watch(super().handle, shard, inbox, now_ms, wall_ms)
 
     def delivered(self, key: str, outcome: Outcome, *more: Any) -> list[Effect]:
-        batch, self.sink.on_its_way = self.sink.on_its_way, None
+        batch = self.sink.on_their_way.pop(key)
         self.inside = True
         effects = super().delivered(key, outcome, *more)
         self.inside = False
         if outcome is Outcome.ACCEPTED:
-            self.waiting.accepted({entry.video: entry.plays for entry in batch.entries})
+            again = batch.place is not None
+            self.waiting.accepted({entry.video: 0 if again else entry.plays for entry in batch.entries})
         elif self.batches.find(key, *BatchState) is None:
             self.waiting.refused([entry.video for entry in batch.entries], self._linked)
         return self._seen(effects)
@@ -125,8 +127,13 @@ class WatchedDispatching(DispatcherRules):
 
     def _seen(self, effects: list[Effect]) -> list[Effect]:
         self.called_ms = self.clock.now_ms
-        if self.phase is not Phase.COLLECTING:
-            self.waiting.give_up()
+        left = [video for effect in effects if isinstance(effect, Deliver) for video in effect.batch.videos]
+        begins = any(isinstance(one, Send) and isinstance(one.message, Collect) for one in effects)
+        if begins or self.phase is not Phase.COLLECTING:
+            self.waiting.left(left)
+        for effect in effects:
+            if isinstance(effect, Deliver) and effect.batch.place is not None:
+                self.waiting.hold(effect.batch.videos)
         leaving: dict[int, dict[int, list[bytes]]] = {}
         for effect in effects:
             if isinstance(effect, Send) and isinstance(effect.message, Collect):
@@ -153,10 +160,20 @@ class WatchedDispatcher(Dispatcher):
 
     async def init(self) -> Any:
         ready = await super().init()
+        for held in self.rules.batches.within(BatchState.IN_DOUBT):
+            self.waiting.hold(held.content.videos)
         self._performed()
         return ready
 
     def _performed(self) -> None:
-        if self.rules.phase is Phase.IDLE:
-            self.waiting.idle(self.rules.called_ms)  # type: ignore[attr-defined]
+        rules, wait_ms = self.rules, int(self.options.publish.realtime_wait_max_ms)
+        called_ms: int = rules.called_ms  # type: ignore[attr-defined]
+        wakeup_ms = rules.wakeup_ms()
+        is_still = wakeup_ms is None or wakeup_ms > called_ms
+        if is_still and rules.attempts.may_leave(called_ms):
+            match rules.phase:
+                case Phase.IDLE:
+                    self.waiting.idle(called_ms)
+                case Phase.SENDING:
+                    self.waiting.idle(called_ms - wait_ms)
         super()._performed()

@@ -1,6 +1,9 @@
-"""When the client may be tried again: back-off after failures, circuit breaker, rate limit.
+"""When the client may be tried: back-off after failures, circuit breaker, rate limit, attempts at once.
 
-Pure; callers pass the time in milliseconds on a clock that is never set. At most one attempt is on its way.
+Pure; callers pass the time in milliseconds on a clock that is never set. All rules apply to all attempts
+together. At most `in_flight_max` attempts are on their way. While the client says that it has too much to do,
+it is one; each batch that it accepts then allows one more. Attempts that were on their way when another
+failed, and fail too, are one failure: they say nothing new.
 
     CLOSED ──CIRCUIT_FAILURES in a row──▶ OPEN ──pause over──▶ HALF_OPEN ──accepted──▶ CLOSED
                                            ▲                       │
@@ -50,17 +53,21 @@ class Attempts:
         jitter: Callable[[], float],
         rate_max_per_s: float = 0.0,
         retry_after_max_ms: int = RETRY_AFTER_MS_MAX,
+        in_flight_max: int = 1,
     ):
         """`jitter`: returns a random number from 0 to 1. `rate_max_per_s`: attempts per second; 0 for no
-        limit. `retry_after_max_ms`: the longest pause that the client can ask for.
+        limit. `retry_after_max_ms`: the longest pause that the client can ask for. `in_flight_max`: how many
+        attempts may be on their way at once.
         """
         self.failures = 0
+        self.on_their_way = 0
         self.delays = ClientDelays()
         self.backing_off = False  # from a failure until `resumed` or `accepted`
         self.retry_after_max_ms = retry_after_max_ms
         self.interval_ms = 1000 / rate_max_per_s if rate_max_per_s else 0.0
         self._jitter = jitter
-        self._on_its_way = False
+        self._in_flight_max = self._allowed = in_flight_max
+        self._left = self._left_before_failure = 0  # how many attempts
         self._permitted_ms = 0.0
         self._resume_ms = 0
         self._once_more = False
@@ -70,37 +77,75 @@ class Attempts:
         """The state of the circuit breaker, from the last attempts."""
         if self.failures < CIRCUIT_FAILURES:
             return Circuit.CLOSED
-        return Circuit.HALF_OPEN if self._on_its_way else Circuit.OPEN
+        return Circuit.HALF_OPEN if self.on_their_way else Circuit.OPEN
 
-    def left(self, now_ms: int) -> None:
-        """Note that an attempt leaves."""
-        self._on_its_way = True
+    @property
+    def has_room(self) -> bool:
+        """Whether one more attempt may be on its way."""
+        allowed = self._allowed if self.circuit is Circuit.CLOSED else 1
+        return self.on_their_way < allowed
+
+    def left(self, now_ms: int) -> int:
+        """Note that an attempt leaves. Returns its number."""
+        self.on_their_way += 1
+        self._left += 1
         self._once_more = False
+        self._permit_next(now_ms)
+        return self._left
+
+    def left_later(self, now_ms: int) -> None:
+        """Note that the attempt that left last really leaves now."""
+        self._permit_next(now_ms)
+
+    def _permit_next(self, now_ms: int) -> None:
         # The interval counts from when the attempt was allowed, not from when it left: timers are late, and
         # the rate must be exact. So a delay of up to one interval is made up for.
         late_ms = now_ms - self._permitted_ms
         start_ms = self._permitted_ms if 0 <= late_ms < self.interval_ms else now_ms
         self._permitted_ms = start_ms + self.interval_ms
 
-    def accepted(self, now_ms: int, offered_ms: int) -> None:
-        """Note that the client accepted the batch. `offered_ms`: see `client_delays.py`."""
-        self._on_its_way = False
-        self.failures = 0
-        self.backing_off = self._once_more = False
-        self._resume_ms = 0
+    def accepted(self, now_ms: int, offered_ms: int, attempt: int | None = None) -> None:
+        """Note that the client accepted the batch. `offered_ms`: see `client_delays.py`.
+
+        `attempt`: its number; None for the last that left. One that left before the last failure says nothing
+        about the client now.
+        """
+        self.on_their_way -= 1
+        if attempt is None or attempt > self._left_before_failure:
+            self._allowed = min(self._in_flight_max, self._allowed + 1)
+            self.failures = 0
+            self.backing_off = self._once_more = False
+            self._resume_ms = 0
         self.delays.accepted(offered_ms)
         self.delays.answered(max(now_ms, self.next_ms()))
 
-    def failed(self, now_ms: int, retry_after_ms: int | None = None) -> None:
-        """Note a failed attempt. The pause is `retry_after_ms` at least, up to `retry_after_max_ms`."""
-        self._on_its_way = False
+    def failed(
+        self,
+        now_ms: int,
+        retry_after_ms: int | None = None,
+        attempt: int | None = None,
+        busy: bool = False,
+    ) -> None:
+        """Note a failed attempt. `attempt`: its number; None for the last that left.
+
+        `busy`: the client has too much to do. The pause is `retry_after_ms` at least, up to
+        `retry_after_max_ms`.
+        """
+        self.on_their_way -= 1
+        if busy:
+            self._allowed = 1
+        asked_ms = min(retry_after_ms or 0, self.retry_after_max_ms)
+        if attempt is not None and attempt <= self._left_before_failure:
+            self._resume_ms = max(self._resume_ms, now_ms + asked_ms)
+            return
+        self._left_before_failure = self._left
         self.backing_off = True
         self.failures += 1
         bound_ms = min(BACK_OFF_MS_MAX, BACK_OFF_MS_FIRST * 2 ** min(self.failures - 1, 16))
         pause_ms = bound_ms * self._jitter()
         if self.circuit is Circuit.OPEN:
             pause_ms = (bound_ms + pause_ms) / 2
-        self._resume_ms = now_ms + int(max(pause_ms, min(retry_after_ms or 0, self.retry_after_max_ms)))
+        self._resume_ms = now_ms + int(max(pause_ms, asked_ms))
         self.delays.answered(max(now_ms, self.next_ms()))
 
     def resumed(self) -> None:
@@ -123,4 +168,4 @@ class Attempts:
 
     def may_leave(self, now_ms: int) -> bool:
         """Whether an attempt may leave now."""
-        return now_ms >= self.next_ms()
+        return self.has_room and now_ms >= self.next_ms()

@@ -22,10 +22,9 @@ from ..triggers import Trigger
 from .attempts import Outcome
 from .client_delays import ClientDelays
 from .outbox import Batch, Entry, Stage
+from .pending import NEVER_MS
 from .republish import Place
 from .schedule import Schedule
-
-NEVER_MS = 1 << 62
 
 
 class Phase(Enum):
@@ -127,7 +126,8 @@ class HeldBatch(Struct):
 
     `left_ms`: when the counters were asked, or it was sent again. `unrecorded`: the shards whose ledgers have
     yet to record it. `due_ms`: when it was due; `NEVER_MS` if an earlier dispatcher made it. `offered_ms`:
-    see `client_delays.py`; None until it is sent. `sent_ms`: when it was last sent.
+    see `client_delays.py`; None until it is sent. `sent_ms`: when it was last sent. `attempt`: the number of
+    that attempt. `own_from_ms`: from when on our own time for it counts.
     """
 
     collection: Collection
@@ -138,6 +138,8 @@ class HeldBatch(Struct):
     due_ms: int = NEVER_MS
     offered_ms: int | None = None
     sent_ms: int = 0
+    attempt: int = 0
+    own_from_ms: int = 0
 
     @classmethod
     def stored(cls, batch: Batch, shards: set[int]) -> "HeldBatch":
@@ -177,6 +179,9 @@ class Batches:
 
     def __iter__(self) -> Iterator[HeldBatch]:
         return iter(list(self._held))
+
+    def __len__(self) -> int:
+        return len(self._held)
 
     def begin(self, held: HeldBatch) -> HeldBatch:
         """Hold a batch from now on."""

@@ -40,23 +40,33 @@ class Collecting:
         totals: PublishTotals = PublishTotals(),
         rate_max_per_s: float = 0.0,
         retry_after_max_ms: int = RETRY_AFTER_MS_MAX,
+        in_flight_max: int = 1,
+        realtime_wait_max_ms: int = 0,
         republishes: tuple[Iterable[Republish], int] = ((), 0),
     ):
         """`service`: the id that the state began with. `jitter`: returns a random number from 0 to 1.
 
         `stored`: the stored batches: some ledger has not recorded them yet, or the client refused them.
         `rate_max_per_s`: the attempts per second that the client allows; 0 for no limit.
-        `retry_after_max_ms`: the longest pause that the client can ask for. `republishes`: the stored
-        requests to publish totals again, and the greatest number that one ever had.
+        `retry_after_max_ms`: the longest pause that the client can ask for. `in_flight_max`: how many batches
+        may be on their way at once. `realtime_wait_max_ms`: how long a video without a deadline waits for the
+        answer to the batches before it. `republishes`: the stored requests to publish totals again, and the
+        greatest number that one ever had.
         """
         self.batches = Batches()
         self.totals = totals
-        self.attempts = Attempts(jitter, rate_max_per_s, retry_after_max_ms)
+        self.attempts = Attempts(jitter, rate_max_per_s, retry_after_max_ms, in_flight_max)
+        self._realtime_wait_max_ms = realtime_wait_max_ms
+        self._departed_ms = self._full_ms = -1  # when a batch last left, and when there was last no room
         self._lead_time = LeadTime(
-            rule.deadline_ms, interval_ms=self.attempts.interval_ms, publish_time=totals.publish_time
+            rule.deadline_ms,
+            interval_ms=self.attempts.interval_ms,
+            publish_time=totals.publish_time,
+            in_flight_max=in_flight_max,
         )
         salt = blake2b(service.encode(), digest_size=16).digest()
         self._schedule = Schedule(rule, batch_size_max, self._lead_time, salt)
+        self._batch_size_max = batch_size_max
         self.republishing = Republishing(shards, batch_size_max, *republishes)
         self._deadline_ms = rule.deadline_ms
         self._shards = shards
@@ -70,7 +80,9 @@ class Collecting:
         stored = list(stored)
         self._refused = RefusedBatches(service, (one for one in stored if one.stage is Stage.REFUSED))
         for batch in (one for one in stored if one.stage is not Stage.REFUSED):
-            self.batches.begin(HeldBatch.stored(batch, batch.shards(self._shards)))
+            held = self.batches.begin(HeldBatch.stored(batch, batch.shards(self._shards)))
+            if held.state is BatchState.IN_DOUBT:
+                self._schedule.hold(batch.videos)
 
     def _collect(
         self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int, due_ms: int
@@ -83,7 +95,9 @@ class Collecting:
             set(asked),
             now_ms + COLLECT_TIMEOUT_MS,
         )
-        self.batches.begin(HeldBatch(collection, now_ms, due_ms=due_ms))
+        follows = max(due_ms, self._full_ms, self.attempts.next_ms()) <= self._departed_ms
+        own_from_ms = self._departed_ms if follows else now_ms
+        self.batches.begin(HeldBatch(collection, now_ms, due_ms=due_ms, own_from_ms=own_from_ms))
         asks: list[Effect] = [
             Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
             for shard, videos in sorted(asked.items())
@@ -114,7 +128,7 @@ class Collecting:
         self._collections += 1
         expires_ms = now_ms + COLLECT_TIMEOUT_MS
         collection = Collection(self._collections, Trigger.REPUBLISH, {}, set(), expires_ms, place=place)
-        self.batches.begin(HeldBatch(collection, now_ms, due_ms=now_ms))
+        self.batches.begin(HeldBatch(collection, now_ms, due_ms=now_ms, own_from_ms=now_ms))
         return self._ask_published(collection, now_ms)
 
     def _ask_published(self, collection: Collection, now_ms: int) -> list[Effect]:
@@ -148,13 +162,15 @@ class Collecting:
             held.batch, gone = self._refused.make(collection.trigger, entries, place)
             self.batches.move(held, BatchEvent.COLLECTED)
             self.totals = self.totals.plus(stores=1)
+            if place is not None:
+                self._schedule.hold(held.batch.videos)  # newer totals of them leave after this batch
             # Store before Deliver: after a crash in between, the same batch is sent under the same key.
             effects += [Store(held.batch, self.totals), *self._deliver(held, now_ms), *map(Forget, gone)]
         return effects
 
     def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
         held.sent(self.attempts.delays, now_ms)
-        self.attempts.left(now_ms)
+        held.attempt = self.attempts.left(now_ms)
         return [Deliver(held.content)]
 
     def _set_aside(self, shard: int) -> None:

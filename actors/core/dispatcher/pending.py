@@ -13,6 +13,7 @@ from ..table import EMPTY, VideoTable
 from ..triggers import Trigger
 
 TRIGGERS = list(Trigger)
+NEVER_MS = 1 << 62
 LONE_MAX = 1 << 15  # some four megabytes
 # The table is rebuilt when it has more than ROWS_A_VIDEO rows per pending video and ROWS_SPARE more.
 ROWS_A_VIDEO = 4

@@ -81,11 +81,14 @@ class DispatcherRules(Collecting):
 
         Returns for how many ms the client has delayed it: see `client_delays.py`.
         """
-        (held,) = self.batches.within(*ON_ITS_WAY)
-        assert held.content.key == key and held.offered_ms is not None, "another batch is on its way"
+        held = self.batches.find(key, *ON_ITS_WAY)
+        assert held is not None and held.offered_ms is not None, f"{key} is not on its way"
         if now_ms > held.sent_ms:
             held.waited(now_ms - held.sent_ms)
-            self.attempts.left(now_ms)
+            self.attempts.left_later(now_ms)
+        if held.state is BatchState.SENT:
+            self._lead_time.measure_own(now_ms - held.own_from_ms)
+        self._departed_ms = now_ms
         return now_ms - held.offered_ms
 
     def delivered(
@@ -95,16 +98,20 @@ class DispatcherRules(Collecting):
         now_ms: int,
         retry_after_ms: int | None = None,
         rejected: bool = False,
+        busy: bool = False,
         server_error: bool = False,
     ) -> list[Effect]:
         """Handle the outcome of the batch with this key, which is on its way.
 
         `retry_after_ms`: the pause that the client asks for. `rejected`: the client said that the request
-        itself is wrong; this is counted apart. `server_error`: the client answered with a 5xx.
+        itself is wrong; this is counted apart. `busy`: the client said that it has too much to do.
+        `server_error`: the client answered with a 5xx.
         """
         held = self.batches.find(key, *ON_ITS_WAY)
         if held is None:
             raise AssertionError(f"an outcome of {key}, and no such batch is on its way")
+        if not self.attempts.has_room:
+            self._full_ms = now_ms
         if outcome is Outcome.ACCEPTED:
             self.batches.move(held, BatchEvent.CLIENT_ACCEPTED)
             return self._accepted(held, now_ms)
@@ -113,7 +120,7 @@ class DispatcherRules(Collecting):
         key_given_up = held.batch.key != before.key
         state = self.batches.move(held, BatchEvent.KEY_GIVEN_UP if key_given_up else EVENTS[outcome])
         self.totals = self.totals.plus(failed=1, rejected=int(rejected))
-        self.attempts.failed(now_ms, retry_after_ms)
+        self.attempts.failed(now_ms, retry_after_ms, held.attempt, busy)
         if before.place is not None:
             self.republishing.waits_from(now_ms)
         if state is BatchState.IN_DOUBT:
@@ -150,11 +157,15 @@ class DispatcherRules(Collecting):
                     self._silent.add(shard)
                     self._set_aside(shard)
         effects += self._leave_if_collected(now_ms)
+        if self.phase is Phase.COLLECTING:
+            return effects
+        for held in self.batches.within(BatchState.IN_DOUBT):
+            if not self.attempts.may_leave(now_ms):
+                return effects
+            self.batches.move(held, BatchEvent.RESENT)
+            effects += self._deliver(held, now_ms)
         may_leave = self.attempts.may_leave(now_ms)
-        if self.phase is Phase.BACKING_OFF and may_leave:
-            for held in self.batches.within(BatchState.IN_DOUBT)[:1]:
-                self.batches.move(held, BatchEvent.RESENT)
-                return [*effects, *self._deliver(held, now_ms)]
+        if self.attempts.backing_off and may_leave:
             self.attempts.resumed()
         if self.phase is Phase.IDLE and self._barrier_due:
             # When a counter answers this, everything that it sent before has arrived.
@@ -162,14 +173,14 @@ class DispatcherRules(Collecting):
             return effects + self._collect(
                 Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms, now_ms
             )
-        if self.phase is Phase.IDLE and may_leave:
+        if may_leave:
             self._looked_ms = now_ms
-            due_ms = self._schedule.next_due_ms()
-            if not self._draining:
+            due_ms = self._next_due_ms()
+            if self.phase is Phase.IDLE and not self._draining:
                 effects += self._republish(now_ms, due_ms)
-            if self.phase is not Phase.IDLE:
-                return effects
-            if due_ms is not None and (due_ms <= now_ms or self._draining):
+                if self.phase is not Phase.IDLE:
+                    return effects
+            if due_ms is not None and due_ms <= now_ms:
                 trigger, videos = self._schedule.take(now_ms)
                 effects += self._collect(trigger, by_shard(videos, self._shards), now_ms, due_ms)
         return effects
@@ -181,16 +192,16 @@ class DispatcherRules(Collecting):
         asked = self.batches.within(BatchState.ASKED)
         if asked:
             return min(held.collection.expires_ms for held in asked)
-        match self.phase:
-            case Phase.BACKING_OFF:
-                return self.attempts.next_ms()
-            case Phase.IDLE:
-                due_ms, next_ms = self._schedule.next_due_ms(), self.attempts.next_ms()
-                if next_ms > self._looked_ms and self.republishing.requests and not self._draining:
-                    return next_ms  # the rate limit holds up a batch that is not due
-                return None if due_ms is None else max(due_ms, next_ms)
-            case _:
-                return None
+        if not self.attempts.has_room:
+            return None
+        next_ms = self.attempts.next_ms()
+        if self.attempts.backing_off or self.batches.within(BatchState.IN_DOUBT):
+            return next_ms
+        may_republish = self.phase is Phase.IDLE and self.republishing.requests and not self._draining
+        if next_ms > self._looked_ms and may_republish:
+            return next_ms  # the rate limit holds up a batch that is not due
+        due_ms = self._next_due_ms()
+        return None if due_ms is None else max(due_ms, next_ms)
 
     @property
     def phase(self) -> Phase:
@@ -212,17 +223,31 @@ class DispatcherRules(Collecting):
 
     def stats(self) -> DispatcherStats:
         """The statistics of the dispatcher."""
-        on_its_way = len(self.batches.within(BatchState.ACCEPTED)) + (self.phase is not Phase.IDLE)
+        accepted = len(self.batches.within(BatchState.ACCEPTED))
+        on_its_way = accepted + max(len(self.batches) - accepted, self.phase is not Phase.IDLE)
         circuit, failures = self.attempts.circuit, self.attempts.failures
         requests = len(self.republishing.requests)
         return self.totals.stats(len(self._schedule), on_its_way, circuit, failures, requests)
 
     # Steps
 
+    def _next_due_ms(self) -> int | None:
+        """When a new batch has to leave; a time in the past means now. None if nothing is pending.
+
+        While others are on their way, it leaves only when it has to: the answer to one of them is worth
+        waiting for, because what arrives meanwhile leaves together.
+        """
+        others = self.batches.within(*ON_ITS_WAY)
+        due_ms = self._schedule.next_due_ms(self._realtime_wait_max_ms if others else 0)
+        if self._draining and due_ms is not None:
+            is_full = self._schedule.waiting >= self._batch_size_max
+            return 0 if is_full or not others else due_ms
+        return due_ms
+
     def _accepted(self, held: HeldBatch, now_ms: int) -> list[Effect]:
         assert held.offered_ms is not None, "the batch was sent"
         self._lead_time.measure(max(0, now_ms - held.left_ms))
-        self.attempts.accepted(now_ms, held.offered_ms)
+        self.attempts.accepted(now_ms, held.offered_ms, held.attempt)
         batch = held.content
         if batch.place is not None:
             return self._republished(held, batch, now_ms)
@@ -240,6 +265,8 @@ class DispatcherRules(Collecting):
     def _republished(self, held: HeldBatch, batch: Batch, now_ms: int) -> list[Effect]:
         """The client has a batch of totals that it had before, so no ledger has to record it."""
         self.batches.move(held, BatchEvent.ALL_RECORDED)
+        for video in batch.videos:
+            self._schedule.release(video)  # the totals are old ones, and cover no play that is pending
         self.totals = structs.replace(
             self.totals.plus(republish=1, videos=len(batch.entries)),
             publish_time=self._lead_time.publish_time,

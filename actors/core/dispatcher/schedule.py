@@ -33,10 +33,11 @@ from ..messages import Pending
 from ..triggers import Trigger
 from .calendar import Calendar
 from .lead_time import LeadTime
-from .pending import TRIGGERS, Due, DueColumns, PendingVideos
+from .pending import NEVER_MS, TRIGGERS, Due, DueColumns, PendingVideos
 
 MANY = 40  # fewer are offered one by one, because numpy's calls would take longer
 _GUID = np.dtype((np.void, VIDEO_BYTES))
+_HELD = Due(NEVER_MS, Trigger.DEADLINE, 0, False)
 _REALTIME, _DEADLINE, _OVERDUE = map(TRIGGERS.index, (Trigger.REALTIME, Trigger.DEADLINE, Trigger.OVERDUE))
 
 
@@ -103,14 +104,19 @@ class Schedule:
         self._lead_time = lead_time
         self._waiting = PendingVideos(salt)
         self._taken: dict[bytes, Due] = {}
+        self._later: dict[bytes, Due] = {}  # newer plays of videos that are taken
         self._deadlines = Calendar()
         self._lingering = Calendar()
         self._begin: tuple[int, int] | None = None  # when deadlines begin, after how many measurements
 
     def __len__(self) -> int:
         """The number of videos that are pending or in a batch on its way."""
-        waiting = len(self._deadlines) + len(self._lingering)
-        return waiting + sum(self._waiting.get(video) is None for video in self._taken)
+        return self.waiting + len(self._taken)
+
+    @property
+    def waiting(self) -> int:
+        """The number of videos that are pending and in no batch."""
+        return len(self._deadlines) + len(self._lingering)
 
     def __contains__(self, video: bytes) -> bool:
         return video in self._taken or self._waiting.get(video) is not None
@@ -118,9 +124,22 @@ class Schedule:
     def offer(self, video: bytes, arrived_ms: int, ordinal: int, now_ms: int) -> None:
         """Add a pending video (16 bytes). If it is pending already, the earlier due time counts.
 
-        A video in a batch on its way may be offered again: its newer plays wait for the next batch.
+        The newer plays of a video in a batch on its way wait until the client has answered.
         """
-        self._wait(video, self.rule.due(arrived_ms, ordinal, now_ms))
+        waiting = self.rule.due(arrived_ms, ordinal, now_ms)
+        if video in self._taken:
+            before = self._later.get(video)
+            self._later[video] = waiting if before is None else self._sooner(before, waiting)
+        else:
+            self._wait(video, waiting)
+
+    def hold(self, videos: Iterable[bytes]) -> None:
+        """Note that these videos are in a batch on its way that did not come from here.
+
+        It is of an earlier dispatcher, or it tells totals again.
+        """
+        self._taken |= dict.fromkeys(videos, _HELD)
+        self._move_taken()
 
     def offer_all(self, pending: Pending, now_ms: int, ahead_ms: int = 0) -> None:
         """Add all pending videos that a counter names. Raises `ValueError` if the columns differ in length.
@@ -137,10 +156,14 @@ class Schedule:
         for video, arrived_ns, ordinal in by_video(pending.videos, pending.arrived_ns, pending.ordinals):
             self.offer(video, min(arrived_ns // 1_000_000 - ahead_ms, now_ms), ordinal, received_ms)
 
-    def next_due_ms(self) -> int | None:
-        """When the next batch is due; None if nothing is pending."""
+    def next_due_ms(self, wait_ms: int = 0) -> int | None:
+        """When the next batch is due; None if nothing is pending.
+
+        `wait_ms`: how much longer than its linger a video may wait. A deadline does not wait.
+        """
         begin_ms = self.begin_ms()
-        return min([*self._lingering.times[:1], *([] if begin_ms is None else [begin_ms])], default=None)
+        dues_ms = [time_ms + wait_ms for time_ms in self._lingering.times[:1]]
+        return min([*dues_ms, *([] if begin_ms is None else [begin_ms])], default=None)
 
     def begin_ms(self) -> int | None:
         """When the deadlines must begin to leave; None if none is pending."""
@@ -184,8 +207,11 @@ class Schedule:
         return sum(self.rule.late_after_ms(due) < told_ms for due in dues)
 
     def confirm(self, video: bytes, total: int) -> None:
-        """Note that the client has this total. A video is no longer pending if it covers all of its plays."""
+        """Note that the client has this total. Only plays that it does not cover are pending from now on."""
         self._taken.pop(video, None)
+        later = self._later.pop(video, None)
+        if later is not None:
+            self._wait(video, later)
         waiting = self._waiting.get(video)
         if waiting is not None and waiting.ordinal <= total:
             self._remove(video)
@@ -193,11 +219,15 @@ class Schedule:
     def release(self, video: bytes) -> None:
         """Take a video out of its batch: it had no new total, or its counter is gone."""
         self._taken.pop(video, None)
+        later = self._later.pop(video, None)
+        if later is not None:
+            self._wait(video, later)
 
     def fail(self, video: bytes) -> None:
         """Note that the client refused the batch: the video is pending again, with the same due time."""
-        taken = self._taken.pop(video, None)
-        if taken is not None:
+        taken = self._taken.get(video)
+        self.release(video)
+        if taken is not None and taken is not _HELD:
             self._wait(video, taken)
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:
@@ -206,6 +236,7 @@ class Schedule:
         Videos in a batch on its way stay in it.
         """
         self._begin = None
+        self._later = {video: due for video, due in self._later.items() if not gone(video)}
         for calendar in (self._deadlines, self._lingering):
             calendar.forget(gone)
         self._waiting.keep(self._deadlines.column() + self._lingering.column())
@@ -227,6 +258,15 @@ class Schedule:
         if len(new) < len(guids):
             for place in np.delete(np.arange(len(guids)), new).tolist():
                 self.offer(guids[place].tobytes(), int(arrived_ms[place]), int(ordinals[place]), received_ms)
+        self._move_taken()
+
+    def _move_taken(self) -> None:
+        """Let the newer plays of videos in a batch on its way wait for the answer to it."""
+        for video in self._taken:
+            if (due := self._waiting.get(video)) is not None:
+                self._remove(video)
+                before = self._later.get(video)
+                self._later[video] = due if before is None else self._sooner(before, due)
 
     def _begin_ms(self) -> int:
         """When the first batch must leave so that all deadlines are kept: the formula at the top."""
@@ -260,7 +300,7 @@ class Schedule:
         if not self._lingering.times or not self._deadlines.times:
             return 0
         size, lead_time = self._batch_size_max, self._lead_time
-        next_ms = now_ms + ceil(max(lead_time.publish_ms, lead_time.interval_ms))
+        next_ms = now_ms + ceil(lead_time.apart_ms)
         fair_ms = self._lingering.times[0] + self.rule.deadline_ms // 2
 
         def in_time(latest_ms: int, place: int) -> bool:
@@ -291,13 +331,18 @@ class Schedule:
             self._waiting.put(video, waiting)
             self._calendar(waiting).add(waiting.latest_ms, video)
             return
+        sooner = self._sooner(before, waiting)
+        self._waiting.pop(video)
+        self._waiting.put(video, sooner)
+        if (sooner.latest_ms, sooner.trigger) != (before.latest_ms, before.trigger):
+            self._calendar(before).remove(before.latest_ms, video)
+            self._calendar(sooner).add(sooner.latest_ms, video)
+
+    def _sooner(self, before: Due, waiting: Due) -> Due:
+        """The due time of a video that is due at both of these."""
         first, second = sorted((before, waiting), key=self._due_ms)
         ordinal, overdue = min(first.ordinal, second.ordinal), first.overdue or second.overdue
-        self._waiting.pop(video)
-        self._waiting.put(video, Due(first.latest_ms, first.trigger, ordinal, overdue))
-        if first is not before:
-            self._calendar(before).remove(before.latest_ms, video)
-            self._calendar(first).add(first.latest_ms, video)
+        return Due(first.latest_ms, first.trigger, ordinal, overdue)
 
     def _remove(self, video: bytes) -> Due:
         self._begin = None

@@ -67,7 +67,7 @@ def test_the_rate_is_kept_exactly_and_never_exceeded(rate_max_per_s):
 
 
 def test_a_rate_saves_up_nothing_while_nothing_leaves():
-    attempts = Attempts(lambda: 1.0, 10)
+    attempts = Attempts(lambda: 1.0, 10, in_flight_max=3)
     attempts.left(NOW_MS)
     attempts.left(NOW_MS + 5000)
     assert not attempts.may_leave(NOW_MS + 5099)

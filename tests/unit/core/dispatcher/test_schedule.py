@@ -307,7 +307,8 @@ def test_deadlines_that_cannot_wait_for_a_realtime_batch_go_ahead_of_it():
     assert one.take(NOW_MS) == (Trigger.REALTIME, [V, W])
     assert one.next_due_ms() == NOW_MS + 1500
     for each in (V, W):
-        one.offer(each, NOW_MS, 1, NOW_MS + 900)
+        one.confirm(each, 1)
+        one.offer(each, NOW_MS, 2, NOW_MS + 900)
     assert one.take(NOW_MS + 1000) == (Trigger.REALTIME, [video(10), V])
     assert one.take(NOW_MS + 2000) == (Trigger.REALTIME, [W, video(11)])
 
@@ -350,22 +351,34 @@ class Naive:
     """A naive schedule: it sorts its list each time and looks at every deadline."""
 
     def __init__(self, lead_time):
-        self.waiting, self.taken, self.order, self.lead_time = {}, {}, 0, lead_time
+        self.waiting, self.taken, self.later, self.order, self.lead_time = {}, {}, {}, 0, lead_time
 
     def offer(self, each, age_ms, ordinal, now_ms):
         self.order += 1
         latest_ms, trigger = RULE.latest(now_ms + age_ms, ordinal, now_ms)
-        self.wait(each, (latest_ms, trigger, ordinal, self.order))
+        one = (latest_ms, trigger, ordinal, self.order)
+        if each in self.taken:
+            self.later[each] = self.sooner(self.later.get(each, one), one)
+        else:
+            self.wait(each, one)
+
+    def answered(self, each):
+        self.taken.pop(each, None)
+        if each in self.later:
+            self.wait(each, self.later.pop(each))
 
     def due(self, one):
         latest_ms, trigger, _, _ = one
         return latest_ms - (self.lead_time.lead_ms() if trigger is Trigger.DEADLINE else 0)
 
+    def sooner(self, before, one):
+        first, second = sorted((before, one), key=self.due)
+        return (first[0], first[1], min(first[2], second[2]), first[3])
+
     def wait(self, each, one):
         before = self.waiting.get(each)
         if before is not None:
-            first, second = sorted((before, one), key=self.due)
-            one = (first[0], first[1], min(first[2], second[2]), first[3])
+            one = self.sooner(before, one)
         if before is None or one[3] != before[3]:
             self.order += 1
             one = (*one[:3], self.order)
@@ -471,20 +484,24 @@ def check_against_the_naive(happenings, interval_ms):
             case "confirm":
                 each, total = facts
                 one.confirm(each, total)
-                naive.taken.pop(each, None)
+                naive.answered(each)
                 if each in naive.waiting and naive.waiting[each][2] <= total:
                     del naive.waiting[each]
             case "fail":
                 one.fail(facts[0])
-                if facts[0] in naive.taken:
-                    naive.wait(facts[0], naive.taken.pop(facts[0]))
+                taken = naive.taken.get(facts[0])
+                naive.answered(facts[0])
+                if taken is not None:
+                    naive.wait(facts[0], taken)
             case "release":
                 one.release(facts[0])
-                naive.taken.pop(facts[0], None)
+                naive.answered(facts[0])
             case "forget":
                 one.forget(lambda each, gone=facts[0]: each == gone)
                 naive.waiting.pop(facts[0], None)
+                naive.later.pop(facts[0], None)
             case "measure":
                 lead_time.measure(facts[0])
         assert one.next_due_ms() == naive.next_due()
-        assert len(one) == len(naive.waiting.keys() | naive.taken.keys())
+        assert not naive.waiting.keys() & naive.taken.keys()
+        assert len(one) == len(naive.waiting) + len(naive.taken)
