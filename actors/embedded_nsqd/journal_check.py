@@ -106,7 +106,7 @@ def _check_pages(connection: sqlite3.Connection) -> None:
     """Every page, and what the index has of the rows."""
     ((found,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
     if found != "ok":
-        raise Damage(found)
+        raise Damage(" ".join(found.split()))
 
 
 def _check_rows(connection: sqlite3.Connection) -> int:

@@ -8,6 +8,7 @@ from ..core.columns import video_words
 from ..core.counter.accounts import PUBLISHED
 from ..core.shards import shard_of
 from ..core.table import EMPTY
+from ..system.exits import StoreFailure
 from .accounts import read_accounts
 from .database import open_read_only
 from .folder import find
@@ -18,7 +19,7 @@ CLIENT_TOTAL_MAX = (1 << 63) - 1
 def videos_behind(state_dir: str, totals: Mapping[bytes, int]) -> int:
     """Of how many videos the client has less than was published to it, by the ledgers.
 
-    `totals`: those that it has, by video (16 bytes). Call it while no counter runs. Raises `StoreFailure`.
+    `totals`: those that it has, by video (16 bytes). Call it while no counter runs.
     """
     ledgers = find(state_dir)
     if ledgers is None:
@@ -29,8 +30,11 @@ def videos_behind(state_dir: str, totals: Mapping[bytes, int]) -> int:
     behind = 0
     for shard, videos in enumerate(of_shards):
         path = ledgers.ledger(state_dir, shard)
-        with open_read_only(path) as connection:
-            accounts = read_accounts(path, connection)
+        try:
+            with open_read_only(path) as connection:
+                accounts = read_accounts(path, connection)
+        except StoreFailure:
+            continue  # its counter refuses it
         published = accounts.cells[:, PUBLISHED]
         has = np.zeros(len(accounts), np.int64)
         rows = accounts.rows_of(video_words(b"".join(videos)))

@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -228,11 +228,50 @@ def test_a_batch_whose_answer_is_late_comes_again_as_it_was_before_anything_else
     answers = Answers()
     with (
         RecordingClient(answers) as client,
-        open_service("embedded", tmp_path, f"publish.url={client.url}", "publish.timeout_s=0.5") as service,
+        open_service(
+            "embedded",
+            tmp_path,
+            f"publish.url={client.url}",
+            "publish.timeout_s=0.5",
+            "publish.in_flight_max=1",
+        ) as service,
     ):
         service.start()
         job = Job(service, client)
         comes_again_as_it_was(job, answers, Reply(200, after_s=1.0))
+        job.holds()
+
+
+def test_a_publish_that_hangs_holds_up_no_other_video(tmp_path):
+    hangs = threading.Event()
+    goes_on = threading.Event()
+
+    def at_last() -> Iterator[bytes]:
+        hangs.set()
+        goes_on.wait(PATIENCE_S)
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+    def answer(number: int, publish: dict[str, Any]) -> int | Reply:
+        if publish["videos"][0]["video_id"] == VIDEOS[0] and not hangs.is_set():
+            return Reply(200, raw=at_last())
+        return 200
+
+    with (
+        RecordingClient(answer) as client,
+        open_service(
+            "embedded", tmp_path, f"publish.url={client.url}", f"publish.timeout_s={2 * PATIENCE_S}"
+        ) as service,
+    ):
+        service.start()
+        job = Job(service, client)
+        job.play(1)
+        assert hangs.wait(PATIENCE_S)
+        job.play(1)  # waits for the answer: a video is in one batch at a time
+        job.play(2, VIDEOS[1])
+        job.wait_for(lambda: client.totals.get(VIDEOS[1]) == 2, "the other video")
+        assert client.totals[VIDEOS[0]] == 1
+        goes_on.set()
+        job.wait_caught_up()
         job.holds()
 
 

@@ -342,7 +342,7 @@ class Crossing(Walk):
         self.run(self.begin_to_start())
 
     async def begin_to_start(self) -> None:
-        self.start_of_all = asyncio.ensure_future(self.tree.root.start())
+        self.start_of_all = self.runner.get_loop().create_task(self.tree.root.start())
 
     @rule(child_id=st.sampled_from(WORKERS), habits=st.lists(st.sampled_from(CROSSING), max_size=4))
     def next_processes_are_so(self, child_id: str, habits: list[Habits]) -> None:
@@ -392,7 +392,7 @@ class Crossing(Walk):
 
     def give(self, command: Coroutine[Any, Any, None]) -> None:
         async def scene() -> None:
-            task = asyncio.ensure_future(command)
+            task = self.runner.get_loop().create_task(command)
             self.commands.add(task)
             task.add_done_callback(self.commands.discard)
 

@@ -156,7 +156,7 @@ def test_an_answer_in_single_bytes_is_put_together():
 def test_the_pause_that_a_client_asks_for_is_taken_within_bounds(value, pause_ms):
     answer = f"HTTP/1.1 503 Busy\r\nRetry-After: {value}\r\n\r\n".encode()
     assert outcome_of(answering(answer)) == Delivery(
-        Outcome.REFUSED, "it answered 503 Busy", pause_ms, server_error=True
+        Outcome.REFUSED, "it answered 503 Busy", pause_ms, busy=True, server_error=True
     )
 
 
@@ -452,6 +452,7 @@ class Accepting:
     """A client that takes every batch."""
 
     name = "a client"
+    takes_several = True
 
     def __init__(self):
         self.taken = 0
