@@ -43,18 +43,22 @@ class ForgetsItsDoubt(DispatcherRules):
 class NeverChangesItsKey(DispatcherRules):
     """Sends the same content under the same key for ever, whatever the client answers."""
 
-    def delivered(self, key, outcome, now_ms, retry_after_ms=None, rejected=False, server_error=False):
-        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected)
+    def delivered(
+        self, key, outcome, now_ms, retry_after_ms=None, rejected=False, busy=False, server_error=False
+    ):
+        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected, busy)
 
 
 class ChangesItsKeyInDoubt(DispatcherRules):
     """Gives up a key at the first 5xx, though an attempt before it may have reached the client."""
 
-    def delivered(self, key, outcome, now_ms, retry_after_ms=None, rejected=False, server_error=False):
+    def delivered(
+        self, key, outcome, now_ms, retry_after_ms=None, rejected=False, busy=False, server_error=False
+    ):
         held = self.batches.find(key, *ON_ITS_WAY)
         if server_error:
             held.batch = structs.replace(held.batch, server_errors=SERVER_ERRORS_MAX)
-        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected, server_error)
+        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected, busy, server_error)
 
 
 class ForgetsBeforeRecorded(DispatcherRules):
