@@ -10,7 +10,7 @@ import tornado.web
 
 from ..config import Settings
 from ..supervision.application import Application
-from ..supervision.worker import State
+from ..supervision.states import State
 from ..system.http_server import OwnHandler
 from .queue_look import last_of_consumer
 

@@ -13,7 +13,7 @@ from ..config import Settings
 from ..core.stats import ConsumerStats, NsqdStats, decode
 from ..sources.nsqd_http import TIMEOUT_S, QueueStats, next_port, stats
 from ..supervision.application import Application
-from ..supervision.worker import State
+from ..supervision.states import State
 from ..tree import CONSUMER
 from .progress import Look, NsqdLook
 

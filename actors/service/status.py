@@ -11,8 +11,9 @@ from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, Stats, de
 from ..core.triggers import Trigger
 from ..supervision import log_writer
 from ..supervision.application import Application
+from ..supervision.states import State
 from ..supervision.supervisor import Supervisor
-from ..supervision.worker import State, Worker
+from ..supervision.worker import Worker
 from .figures import Figures
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks

@@ -16,8 +16,9 @@ from .actor import Options
 from .processes import pipe
 from .protocol import Linked, Ready, Reload
 from .restarts import ChildSpec, Exit
+from .states import State
 from .supervisor import Supervisor
-from .worker import EXITS_KEPT_MAX, State, Worker
+from .worker import EXITS_KEPT_MAX, Worker
 
 log = logging.getLogger(__name__)
 

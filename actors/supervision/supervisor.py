@@ -19,7 +19,8 @@ from itertools import count
 from msgspec.structs import replace
 
 from .restarts import ChildSpec, End, Exit, Plan, Restart, Restarts, SpecError, Strategy
-from .worker import StartFailed, State, Worker
+from .states import State
+from .worker import StartFailed, Worker
 
 log = logging.getLogger(__name__)
 

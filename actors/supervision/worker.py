@@ -6,7 +6,7 @@ A worker has a state and a present process. Its supervisor decides what follows 
     STOPPED ──start──▶ STARTING ──Ready──▶ RUNNING ──stop──▶ STOPPING ──exit──▶ STOPPED
                           └───────exit───────┴──▶ STOPPED, and the supervisor is told
 
-`NEXT` is the whole table; an event that it does not have is refused.
+`NEXT` in `states.py` is the whole table; an event that it does not have is refused.
 """
 
 import asyncio
@@ -14,7 +14,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any, Protocol
 
 from .actor import StartArgs
@@ -36,6 +35,7 @@ from .protocol import (
     SupervisorInbox,
 )
 from .restarts import ChildSpec, Exit
+from .states import NEXT, Event, State
 
 log = logging.getLogger(__name__)
 
@@ -44,38 +44,6 @@ LOADING_LOG_INTERVAL_S = 10.0
 ANSWER_TIMEOUT_S = 1.0
 SIGTERM_PAUSE_S = 0.2  # time for our own SIGTERM to come, after a child asked if it alone got one
 EXITS_KEPT_MAX = 20
-
-
-class State(StrEnum):
-    """Where a child is in its life."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-
-
-class Event(StrEnum):
-    """What changes that."""
-
-    START = "start"
-    READY = "ready"
-    STOP = "stop"
-    EXIT = "exit"
-
-
-NEXT = {
-    (State.STOPPED, Event.START): State.STARTING,
-    (State.STARTING, Event.READY): State.RUNNING,
-    (State.STARTING, Event.STOP): State.STOPPING,
-    (State.RUNNING, Event.STOP): State.STOPPING,
-    (State.STARTING, Event.EXIT): State.STOPPED,
-    (State.RUNNING, Event.EXIT): State.STOPPED,
-    (State.STOPPING, Event.EXIT): State.STOPPED,
-    (State.STOPPING, Event.READY): State.STOPPING,  # it was on its way when it was told to stop
-    (State.STOPPING, Event.STOP): State.STOPPING,
-    (State.STOPPED, Event.STOP): State.STOPPED,
-}
 
 
 class StartFailed(Exception):

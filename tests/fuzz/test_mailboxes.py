@@ -15,7 +15,7 @@ from actors.supervision import processes
 from actors.supervision.mailbox import MESSAGE_BYTES_MAX, Decoder, encode
 from actors.supervision.protocol import Linked
 from actors.supervision.restarts import ChildSpec
-from actors.supervision.worker import State
+from actors.supervision.states import State
 from tests.supervision.test_tree import Tree
 from tests.support.fuzzing import RUNS, memory_mb
 from tests.support.patience import PATIENCE_S

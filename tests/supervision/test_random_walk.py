@@ -25,8 +25,9 @@ from hypothesis.stateful import (
 )
 
 from actors.supervision.restarts import ChildSpec, Restart, SpecError, Strategy, SupervisorSpec
+from actors.supervision.states import State
 from actors.supervision.supervisor import Supervisor
-from actors.supervision.worker import StartFailed, State, Worker
+from actors.supervision.worker import StartFailed, Worker
 from tests.support.virtual_time import VirtualLoop
 from tests.support.virtual_tree import Habits, Process, Tree, now_s, virtual_supervision
 

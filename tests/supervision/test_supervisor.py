@@ -17,7 +17,8 @@ from actors.supervision.restarts import (
     Strategy,
     SupervisorSpec,
 )
-from actors.supervision.worker import START_TIMEOUT_S, StartFailed, State
+from actors.supervision.states import State
+from actors.supervision.worker import START_TIMEOUT_S, StartFailed
 from tests.support.virtual_tree import Clock, Habits, Process, Tree, now_s, virtual_supervision
 
 LIVENESS_S = 10.0

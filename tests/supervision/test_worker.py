@@ -8,7 +8,8 @@ import pytest
 
 from actors.supervision.protocol import Pong, Reply
 from actors.supervision.restarts import ChildSpec, Exit
-from actors.supervision.worker import NEXT, Event, State, Worker
+from actors.supervision.states import NEXT, Event, State
+from actors.supervision.worker import Worker
 
 
 def worker_in(state):

@@ -8,7 +8,7 @@ from actors.config import Settings
 from actors.config.sections import NsqSection
 from actors.core.stats import ConsumerStats, encode
 from actors.service.health import down, reasons
-from actors.supervision.worker import State
+from actors.supervision.states import State
 
 ASKED_FOR = ["client", "counter-0", "consumer"]
 

@@ -13,7 +13,7 @@ from actors.config import Settings
 from actors.config.sections import EmbeddedNsqdSection, NsqSection
 from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, encode
 from actors.service.queue_look import Looks, QueueLooks, last_of_consumer, nsqds_known
-from actors.supervision.worker import State
+from actors.supervision.states import State
 from tests.support.patience import PATIENCE_S
 
 CONNECTED = ConsumerStats(outstanding=0, connections=1, ready_count=10)

@@ -16,7 +16,7 @@ from actors.service.status import status
 from actors.service.store_sizes import store_bytes
 from actors.sources.nsqd_http import QueueStats
 from actors.supervision import log_writer
-from actors.supervision.worker import State
+from actors.supervision.states import State
 
 CONSUMER = ConsumerStats(outstanding=0, connections=1, ready_count=10)
 COUNTER = CounterStats(counted=5, redelivered=2, dead_lettered=1, videos=3, pending_videos=0)
