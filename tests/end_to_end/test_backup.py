@@ -21,6 +21,7 @@ from tests.support.services import (
     open_service,
     wait_caught_up,
     wait_counted,
+    wait_status,
 )
 
 BACKUPS = int(os.environ.get("BACKUPS", "4"))
@@ -157,3 +158,10 @@ def test_a_state_that_is_older_than_the_reference_clients_totals_is_refused_unti
         assert service.command("restore", str(kept)).returncode == 0
         service.start()
         assert "because a backup was restored: all totals are published again" in service.log()
+        wait_status(service, lambda status: status["publishes"]["republish"], "a republish")
+        wait_caught_up(service, 200)
+        assert service.totals() == ledger_totals(service)
+        assert sum(service.totals().values()) == 200
+        assert service.stop() == 0
+        service.start()
+        assert service.log().count("because a backup was restored") == 1
