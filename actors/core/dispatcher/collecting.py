@@ -75,11 +75,14 @@ class Collecting:
         self._silent: set[int] = set()
         self._looked_ms = 0  # when it was last decided what leaves
         self._collections = self._wall_ahead_ms = 0  # ahead of the clock that is never set
-        self._draining = False
-        self._barrier_due = False
+        self._draining = self._barrier_due = False
         stored = list(stored)
         self._refused = RefusedBatches(service, (one for one in stored if one.stage is Stage.REFUSED))
-        for batch in (one for one in stored if one.stage is not Stage.REFUSED):
+        self._begin_with(one for one in stored if one.stage is not Stage.REFUSED)
+
+    def _begin_with(self, stored: Iterable[Batch]) -> None:
+        """Hold the batches that an earlier dispatcher has sent."""
+        for batch in stored:
             held = self.batches.begin(HeldBatch.stored(batch, batch.shards(self._shards)))
             if held.state is BatchState.IN_DOUBT:
                 self._schedule.hold(batch.videos)
