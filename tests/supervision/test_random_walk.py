@@ -74,6 +74,11 @@ def spec_of(root: SupervisorSpec, nested: SupervisorSpec, nested_restart: Restar
     return ChildSpec("root", shutdown_ms=None, supervisor=spec)
 
 
+async def planted(spec: ChildSpec) -> Tree:
+    """A tree, made while a loop runs: its workers have futures."""
+    return Tree.of_spec(spec)
+
+
 class Walk(RuleBasedStateMachine):
     """What both walks have: the loop, the tree, the parents."""
 
@@ -161,7 +166,7 @@ class AgainstOtp(Walk):
         self.world = World()
         self.model = OtpSupervisor(spec, self.world)
         self.model.start()
-        self.tree = Tree.of_spec(spec)
+        self.tree = self.run(planted(spec))
         self.run(self.tree.root.start())
         self.compare()
 
@@ -332,7 +337,7 @@ class Crossing(Walk):
             SupervisorSpec((), nested, max_restarts, back_off_ms=back_off_ms),
             nested_restart,
         )
-        self.tree = Tree.of_spec(spec)
+        self.tree = self.run(planted(spec))
         self.commands: set[asyncio.Task[None]] = set()
         self.stopped_at: int | None = None
         self.last_command: dict[str, object] = {}
@@ -343,7 +348,7 @@ class Crossing(Walk):
         self.run(self.begin_to_start())
 
     async def begin_to_start(self) -> None:
-        self.start_of_all = self.runner.get_loop().create_task(self.tree.root.start())
+        self.start_of_all = asyncio.create_task(self.tree.root.start())
 
     @rule(child_id=st.sampled_from(WORKERS), habits=st.lists(st.sampled_from(CROSSING), max_size=4))
     def next_processes_are_so(self, child_id: str, habits: list[Habits]) -> None:
