@@ -62,7 +62,7 @@ def test_ids_that_an_nsqd_gives_again_after_its_clock_was_set_back_are_of_other_
         service = Service(tmp_path / "state", [*ANY_PORTS, *PATIENT, reading(nsqd.tcp_address)])
         try:
             service.start()
-            wait_status(service, lambda status: status["nsqd_connections"] == 1, "a connection")
+            wait_for(lambda: nsqd.channel("plays", "playtally"), "the service's channel", PATIENCE_S)
             nsqd.post("/channel/create?topic=plays&channel=the_test")
             began_ns = time.monotonic_ns()
             nsqd.flood()
