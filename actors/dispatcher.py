@@ -17,8 +17,8 @@ from .core.dispatcher.collecting import Effect
 from .core.dispatcher.effects import Deliver, Forget, Store, StoreRepublish
 from .core.dispatcher.outbox import Batch, PublishTotals
 from .core.dispatcher.republish import Republish
+from .core.dispatcher.rule import Rule
 from .core.dispatcher.rules import DispatcherRules
-from .core.dispatcher.schedule import Rule
 from .core.effects import Send, is_for
 from .core.messages import DispatcherInbox
 from .core.shards import is_counter, shard_number
@@ -26,8 +26,7 @@ from .core.stats import encode
 from .sinks import Delivery, Sink, open_sink
 from .sinks.client_totals import ask_totals
 from .store import open_outbox
-from .store.client_ahead import check_client
-from .store.client_behind import videos_behind
+from .store.client_check import check_client
 from .store.protocols import OutboxStore
 from .supervision.actor import Actor, Host, StartArgs
 from .supervision.effect_queue import EffectQueue
@@ -85,11 +84,11 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         open_sink, open_store = self._openers
         self._sink = open_sink(settings)
         self._store = open_store(settings)
-        has = self._client_has()
+        behind = self._client_is_behind()
         batches, totals = self._store.load()
         republishes = self._store.load_republishes()
         receiver = _receiver_of(settings, self._sink.name)
-        why = self._why_republish(totals, receiver, has)
+        why = self._why_republish(totals, receiver, behind)
         dispatch = settings.dispatch
         self.rules = self._kind(
             Rule(
@@ -178,17 +177,16 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._sink.close()
         self._store.close()
 
-    def _client_has(self) -> dict[bytes, int] | None:
-        """The client's totals at the first start, if it can be asked. Raises `StoreFailure` if one is greater
-        than in the ledgers.
+    def _client_is_behind(self) -> int:
+        """Of how many videos the client has less than was published to it, if it can be asked; else 0.
+
+        Raises `StoreFailure` if it has a greater total than the ledgers. A restarted dispatcher does not ask.
         """
         if self.start_args.incarnation > 1:
-            return None
+            return 0
         # No counter runs yet, so what the ledgers know as published was published before the client is asked.
         has = self._ask_client(self.options)
-        if has is not None:
-            check_client(self.options.supervisor.state_dir, self._sink.name, has)
-        return has
+        return 0 if has is None else check_client(self.options.supervisor.state_dir, self._sink.name, has)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
@@ -222,14 +220,13 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         elif effect.over:
             log.info("it replaces republish %s", ", ".join(map(str, effect.over)))
 
-    def _why_republish(self, totals: PublishTotals, receiver: str, has: dict[bytes, int] | None) -> str:
+    def _why_republish(self, totals: PublishTotals, receiver: str, behind: int) -> str:
         """Why the client has to be told everything again; "" if it has what was published.
 
-        `receiver`: who the client is now. `has`: its totals; None if it was not asked.
+        `receiver`: who the client is now. `behind`: of how many videos it has less than was published to it.
         """
         if totals.receiver not in ("", receiver):
             return f"publishes went to {totals.receiver} before, and go to {receiver} now"
-        behind = 0 if has is None else videos_behind(self.options.supervisor.state_dir, has)
         if not behind:
             return ""
         return f"the client has less of {behind} videos than was published to it: it lost its store"
@@ -243,7 +240,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             if begun and place is not None and place.batches:
                 goes_on = f"goes on after {place.videos} videos"
             elif begun:
-                goes_on = "begins anew, because counters.shards has changed"
+                goes_on = "starts from its first video again, because counters.shards has changed"
             log.info("republish %d of %s %s: %s", request.number, request.wanted, goes_on, request.why)
 
     def _performed(self) -> None:

@@ -18,8 +18,9 @@ from concurrent.futures import ProcessPoolExecutor
 
 from actors.core.columns import pack_numbers
 from actors.core.dispatcher.lead_time import LeadTime
+from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.rules import DispatcherRules
-from actors.core.dispatcher.schedule import Rule, Schedule
+from actors.core.dispatcher.schedule import Schedule
 from actors.core.messages import DispatcherInbox, Pending
 from actors.supervision.mailbox import Decoder, encode
 

@@ -36,8 +36,9 @@ from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.effects import Deliver
 from actors.core.dispatcher.lead_time import LeadTime, PublishTime
 from actors.core.dispatcher.outbox import Batch, payload
+from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.rules import DispatcherRules
-from actors.core.dispatcher.schedule import Rule, Schedule
+from actors.core.dispatcher.schedule import Schedule
 from actors.core.effects import Send
 from actors.core.messages import CounterInbox, DispatcherInbox, Plays
 

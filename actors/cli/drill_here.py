@@ -69,7 +69,7 @@ def run(settings: Settings, options: argparse.Namespace, seed: int, console: Con
 
 
 def victims_of(status: dict[str, Any]) -> list[str]:
-    """Return the children that may be killed now. Raises `Failure` if there is none."""
+    """Return the children that may be killed now. Raises `Failure` if no child may."""
     found = [one["id"] for one in status["children"] if one["state"] == "running" and one["id"] != NSQD]
     if not found:
         raise Failure("no child runs that could be killed; see `status`")

@@ -1,7 +1,7 @@
 """Whether a publish is signed by someone who knows the secret. Shares no code with the sink that signs.
 
     body        X-Playtally-Signature: sha256=<hex HMAC-SHA256 of the body>
-    timestamp   the same of "<timestamp>.<body>", with X-Playtally-Timestamp: <Unix seconds>
+    timestamp   the HMAC of "<timestamp>.<body>", with X-Playtally-Timestamp: <Unix seconds>
     standard    Standard Webhooks: webhook-id, webhook-timestamp, webhook-signature: v1,<base64 HMAC-SHA256 of
                 "<id>.<timestamp>.<body>">
 

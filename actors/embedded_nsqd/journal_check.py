@@ -43,7 +43,7 @@ def check(path: pathlib.Path, marked: pathlib.Path) -> int:
         return number
     mark = mark_path(marked)
     if not commits:
-        raise Damage(f"there is none, and {mark} says that {promised} commits were made in it")
+        raise Damage(f"the journal is missing, and {mark} says that {promised} commits were made in it")
     lost = f"it ends at commit {commits}, and {mark} says that {promised} were made"
     if is_same_boot:
         raise Damage(

@@ -16,7 +16,7 @@ by an empty one. This package does not know what the numbers mean.
     ledger.py     one shard's ledger: accounts, seen ids and tallies
     outbox.py     the dispatcher's batches
     publish_totals.py  the one row with the totals of all publishes
-    client_ahead.py    whether all of a state is older than the client's totals
+    client_check.py    whether the client has more than the ledgers, or less than was published
     backup.py     a copy of all stores as of one moment
     restore.py    a copy in the place of the state
     topic.py      the topic whose plays a state counts

@@ -30,7 +30,7 @@ from ..system.installation import service_command
 from ..system.locks import lock_file
 from ..system.transactions import transaction
 from .accounts import read_accounts, write_whole
-from .client_ahead import RESTORED
+from .client_check import RESTORED
 from .database import open_read_only, refused
 from .folder import RESHARDED, LedgerSet, find, make_files, sync, write
 from .ledger import WRITE_TALLIES, read_tallies

@@ -21,7 +21,7 @@ from msgspec import Struct, structs
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import lock_file
 from .backup import MANIFEST, Manifest, check_copy, digest_of, private_files
-from .client_ahead import RESTORED
+from .client_check import RESTORED
 from .database import Database, locked
 from .folder import NAME, RESHARDED, LedgerSet, LedgerSetStage, read, sync, write
 from .outbox import request_republish_of_all

@@ -13,8 +13,8 @@ import pytest
 from actors.core.columns import pack_numbers, unpack_videos
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.effects import Deliver
+from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.rules import DispatcherRules
-from actors.core.dispatcher.schedule import Rule
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Pending
 

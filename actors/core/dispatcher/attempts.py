@@ -135,9 +135,13 @@ class Attempts:
         if busy:
             self._allowed = 1
         asked_ms = min(retry_after_ms or 0, self.retry_after_max_ms)
-        if attempt is not None and attempt <= self._left_before_failure:
-            self._resume_ms = max(self._resume_ms, now_ms + asked_ms)
-            return
+        if attempt is None or attempt > self._left_before_failure:
+            self._back_off(now_ms)
+        self._resume_ms = max(self._resume_ms, now_ms + asked_ms)
+        self.delays.answered(max(now_ms, self.next_ms()))
+
+    def _back_off(self, now_ms: int) -> None:
+        """Begin the pause after one more failure in a row."""
         self._left_before_failure = self._left
         self.backing_off = True
         self.failures += 1
@@ -145,8 +149,7 @@ class Attempts:
         pause_ms = bound_ms * self._jitter()
         if self.circuit is Circuit.OPEN:
             pause_ms = (bound_ms + pause_ms) / 2
-        self._resume_ms = now_ms + int(max(pause_ms, asked_ms))
-        self.delays.answered(max(now_ms, self.next_ms()))
+        self._resume_ms = now_ms + int(pause_ms)
 
     def resumed(self) -> None:
         """End the pause."""

@@ -18,7 +18,8 @@ from .outbox import Batch, PublishTotals, Stage
 from .refused import RefusedBatches
 from .republish import Republish
 from .republishing import Republishing
-from .schedule import Rule, Schedule
+from .rule import Rule
+from .schedule import Schedule
 
 COLLECT_TIMEOUT_MS = 1000  # a slower counter is passed over until it sends a message
 

@@ -48,7 +48,10 @@ class Republish(Struct, frozen=True, array_like=True):
         return f"{count} {'video' if count == 1 else 'videos'}" if count else "all videos"
 
     def begun(self, shards: int) -> "Republish":
-        """This request for a dispatcher with `shards` shards: it begins anew if there were others."""
+        """This request for a dispatcher with `shards` shards.
+
+        If there was another number of shards, it starts from the first video.
+        """
         if self.place is not None and self.place.shards == shards:
             return self
         return structs.replace(self, place=Place(self.number, shards))

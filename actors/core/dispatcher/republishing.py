@@ -134,7 +134,7 @@ class Republishing:
     def _reached(
         self, place: Place, totals: PublishTotals, key: str, stores: bool = True
     ) -> list[StoreRepublish]:
-        if not self._is_under_way(place):  # it was replaced, or began anew
+        if not self._is_under_way(place):  # it was replaced, or started again
             return [StoreRepublish(None, totals, forget=key)] if key else []
         self.requests[0] = structs.replace(self.requests[0], place=place)
         if place.is_last:

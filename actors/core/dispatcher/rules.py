@@ -3,7 +3,9 @@
 Pure. Owns the schedule and the batches (`batches.py` has their states). Promises:
 
 - A batch is stored before it is sent, and stays stored until every ledger has recorded it.
-- A batch whose outcome is unknown is sent again unchanged, before any other batch, until it is accepted.
+- A batch whose outcome is unknown is sent again unchanged, before any new batch. This ends when the client
+  accepts it, or has answered five times in a row with a 5xx.
+- Another batch leaves while some are on their way only if it has to. A video is in one of them at most.
 - If a batch was only ever refused, its videos are pending again, and leave with newer totals.
 
 The dispatcher keeps no totals: it asks the counters for them when a batch leaves. `attempts.py` says when the

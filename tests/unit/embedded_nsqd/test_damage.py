@@ -143,17 +143,18 @@ def test_a_file_that_is_deleted_is_missed_or_not_needed(damaged, state, name):
 
 def test_a_folder_that_is_deleted_is_missed(damaged):
     said = damaged(shutil.rmtree)
-    assert "there is none, and" in said
+    assert "the journal is missing, and" in said
     assert "nsqd.mark says that" in said
     assert "restore the journal from a backup; or, to begin with an empty queue, move" in said
     assert "see supervisor.state_dir" in said
 
 
-@pytest.mark.parametrize("name", [FILE_NAME, WAL, MARK])
+LEFT = [("killed", FILE_NAME), ("killed", WAL), ("killed", MARK), ("stopped", FILE_NAME), ("stopped", MARK)]
+
+
+@pytest.mark.parametrize(("state", "name"), LEFT, indirect=["state"])
 def test_a_file_that_is_cut_anywhere_is_refused_or_lacks_nothing(damaged, state, name):
     path = state / "nsqd" / name
-    if not path.exists():
-        pytest.skip(f"a {state.name} queue leaves no {name}")
     size = path.stat().st_size
     chance = random.Random(1)
     for cut in {0, 1, size // 2, size - 1, *(chance.randrange(size) for _ in range(20 * RUNS))}:
@@ -161,11 +162,9 @@ def test_a_file_that_is_cut_anywhere_is_refused_or_lacks_nothing(damaged, state,
         assert bool(said) or name != WAL or cut == size - 1, f"cut after {cut} of {size} bytes"
 
 
-@pytest.mark.parametrize("name", [FILE_NAME, WAL, MARK])
+@pytest.mark.parametrize(("state", "name"), LEFT, indirect=["state"])
 def test_a_file_with_one_changed_byte_is_refused_or_lacks_nothing(damaged, state, name):
     path = state / "nsqd" / name
-    if not path.exists():
-        pytest.skip(f"a {state.name} queue leaves no {name}")
     size = path.stat().st_size
     chance = random.Random(2)
     for place in {*range(0, min(size, 100), 3), *(chance.randrange(size) for _ in range(100 * RUNS))}:
@@ -222,7 +221,7 @@ def test_no_power_cut_takes_the_whole_journal(states, tmp_path, name):
     rebooted(tmp_path / "state")
     for path in [tmp_path / "state" / "nsqd" / name, tmp_path / "state" / "nsqd" / WAL]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    assert "there is none, and" in judge(tmp_path / "state")
+    assert "the journal is missing, and" in judge(tmp_path / "state")
 
 
 def test_no_power_cut_takes_what_was_there_at_a_stop(states, tmp_path):
@@ -331,7 +330,9 @@ def test_a_queue_alone_has_its_mark_in_its_directory(tmp_path):
     with contextlib.closing(QueueJournal(tmp_path / "queue")) as journal:
         publish(queue_on(journal), "t", b"1")
     (tmp_path / "queue" / FILE_NAME).unlink()
-    with pytest.raises(StoreFailure, match=r"there is none, and .*queue/journal\.mark says that 3 commits"):
+    with pytest.raises(
+        StoreFailure, match=r"journal is missing, and .*queue/journal\.mark says that 3 commits"
+    ):
         QueueJournal(tmp_path / "queue")
 
 

@@ -10,7 +10,7 @@ import pytest
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.outbox import Entry, make_batch
 from actors.core.triggers import Trigger
-from actors.sinks import Delivery, connection, http
+from actors.sinks import Delivery, http
 from tests.support.acting_clients import (
     BATCH,
     OK,
@@ -30,12 +30,6 @@ from tests.support.virtual_time import run_virtually
 
 BATCHES = [make_batch("a-service", Trigger.REALTIME, [Entry(bytes([n]) * 16, n, n)]) for n in range(1, 9)]
 ACCEPTED = Delivery(Outcome.ACCEPTED)
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch):
-    """A machine may be slow between a head and its body: that is no sign here."""
-    monkeypatch.setattr(connection, "ANSWER_BODY_PATIENCE_S", PATIENCE_S)
 
 
 # One attempt is one request

@@ -52,13 +52,6 @@ from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.virtual_time import run_virtually
 
 
-@pytest.fixture(autouse=True)
-def patient(monkeypatch):
-    """A machine may be slow between a head and its body, or a line and its end: that is no sign here."""
-    monkeypatch.setattr(connection, "ANSWER_BODY_PATIENCE_S", PATIENCE_S)
-    monkeypatch.setattr(stdout, "STDOUT_PATIENCE_S", PATIENCE_S)
-
-
 def peak_memory_kb():
     """The most memory that this process ever had."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -137,3 +137,49 @@ def test_the_wait_that_a_rate_causes_can_be_bounded_for_one_attempt(longest_ms, 
     assert attempts.next_ms() - NOW_MS == wait_ms
     attempts.left(NOW_MS + wait_ms)
     assert attempts.next_ms() - NOW_MS == wait_ms + 1000
+
+
+def several(left, in_flight_max=8):
+    """Attempts of which so many are on their way at once, and their numbers."""
+    attempts = Attempts(lambda: 0.0, in_flight_max=in_flight_max)
+    return attempts, [attempts.left(NOW_MS) for _ in range(left)]
+
+
+def test_attempts_that_had_left_before_a_failure_and_fail_too_are_one_failure():
+    attempts, numbers = several(8)
+    for number in numbers:
+        attempts.failed(NOW_MS, attempt=number)
+    assert (attempts.failures, attempts.circuit) == (1, Circuit.CLOSED)
+    for _ in range(CIRCUIT_FAILURES - 1):
+        attempts.failed(NOW_MS, attempt=attempts.left(NOW_MS))
+    assert attempts.circuit is Circuit.OPEN
+
+
+def test_one_that_had_left_before_a_failure_and_is_accepted_does_not_end_the_pause():
+    attempts, (first, second) = several(2)
+    attempts.failed(NOW_MS, 60_000, first)
+    attempts.accepted(NOW_MS + 1, NOW_MS, second)
+    assert attempts.next_ms() == NOW_MS + 60_000
+
+
+def test_a_pause_that_a_second_of_them_asks_for_is_kept_and_is_the_clients():
+    attempts, (first, second) = several(2)
+    attempts.failed(NOW_MS, attempt=first)
+    attempts.failed(NOW_MS + 10, 60_000, second)
+    assert attempts.next_ms() == NOW_MS + 60_010
+    assert attempts.delays.offered_ms(NOW_MS + 20, NOW_MS + 60_010) == NOW_MS + 20
+
+
+def test_a_busy_client_gets_one_at_a_time_and_each_that_it_accepts_allows_one_more():
+    attempts, numbers = several(3, in_flight_max=3)
+    assert not attempts.has_room
+    attempts.failed(NOW_MS, attempt=numbers[0], busy=True)
+    for number in numbers[1:]:
+        attempts.failed(NOW_MS, attempt=number, busy=True)
+    for allowed in (1, 2, 3):
+        left = []
+        while attempts.has_room:
+            left.append(attempts.left(NOW_MS))
+        assert len(left) == allowed
+        for number in left:
+            attempts.accepted(NOW_MS, NOW_MS, number)

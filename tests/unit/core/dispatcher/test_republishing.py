@@ -14,8 +14,8 @@ from actors.core.dispatcher.lead_time import PublishTime
 from actors.core.dispatcher.outbox import PublishTotals
 from actors.core.dispatcher.republish import Place, Republish
 from actors.core.dispatcher.republishing import PATIENCE_PUBLISHES
+from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.rules import DispatcherRules, Outcome
-from actors.core.dispatcher.schedule import Rule
 from actors.core.effects import Send
 from actors.core.messages import (
     NO_ROW,

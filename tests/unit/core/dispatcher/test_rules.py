@@ -10,8 +10,8 @@ from actors.core.dispatcher.batches import ON_ITS_WAY, Phase
 from actors.core.dispatcher.collecting import COLLECT_TIMEOUT_MS
 from actors.core.dispatcher.effects import Deliver, Forget, Store
 from actors.core.dispatcher.outbox import Entry, PublishTotals, Stage, make_batch
+from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.rules import DispatcherRules, Outcome
-from actors.core.dispatcher.schedule import Rule
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Counted, Pending, Published, Recall, Recorded
 from actors.core.shards import counter_of, shard_of

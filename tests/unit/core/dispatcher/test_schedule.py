@@ -11,7 +11,8 @@ from actors.core.dispatcher import calendar
 from actors.core.dispatcher import pending as waiting
 from actors.core.dispatcher import schedule as schedules
 from actors.core.dispatcher.lead_time import LeadTime, PublishTime
-from actors.core.dispatcher.schedule import MANY, Rule, Schedule
+from actors.core.dispatcher.rule import Rule
+from actors.core.dispatcher.schedule import MANY, Schedule
 from actors.core.messages import Pending
 from actors.core.triggers import Trigger
 from tests.support.work import lines_run

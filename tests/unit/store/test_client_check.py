@@ -7,7 +7,7 @@ import pytest
 
 from actors.store import ledger_path, outbox_path
 from actors.store.backup import backup
-from actors.store.client_ahead import RESTORED, check_client
+from actors.store.client_check import RESTORED, check_client
 from actors.store.reshard import reshard
 from actors.store.restore import restore
 from actors.system.exits import StoreFailure
@@ -47,6 +47,10 @@ def test_a_state_that_is_older_than_the_clients_totals_is_refused(state_dir):
     assert " it has 5, and they have 3: all of the state is an older copy" in text
     assert "restore a backup, so that all totals are published again" in text
     assert "restore DIR`; or use another supervisor.state_dir" in text
+
+
+def test_a_client_that_has_less_than_was_published_is_behind(state_dir):
+    assert [check_client(state_dir, CLIENT, totals) for totals in ({V: 3}, {V: 2}, {})] == [0, 1, 1]
 
 
 def test_a_ledger_that_can_not_be_read_is_left_to_its_counter(state_dir):

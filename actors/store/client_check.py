@@ -1,18 +1,21 @@
-"""Refuses a state that is older than the client's totals: all of it is an older copy.
+"""Compares the ledgers with the totals that the client has, at a start.
 
-Only videos that the ledgers have are compared. A client may have totals of another service, or of a state
-before this one.
+If the client has more, all of the state is an older copy. If it has less than was published to it, it has
+lost its store. Only videos that the ledgers have are compared: a client may have totals of another service,
+or of a state before this one.
 """
 
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
+import numpy as np
 from msgspec import Struct
 
 from ..core import guids
-from ..core.counter.accounts import TOTAL
+from ..core.columns import video_words
+from ..core.counter.accounts import PUBLISHED, TOTAL
 from ..core.shards import shard_of
 from ..core.table import EMPTY
 from ..system.exits import StoreFailure
@@ -23,6 +26,7 @@ from .folder import LedgerSet, find
 
 log = logging.getLogger(__name__)
 
+CLIENT_TOTAL_MAX = (1 << 63) - 1
 RESTORED = "restored"  # in the dispatcher's `meta`: the client may be ahead, because a backup was restored
 
 
@@ -34,16 +38,17 @@ class Ahead(Struct, frozen=True):
     ledger: int
 
 
-def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> None:
-    """Raise `StoreFailure` if the client has a greater total of any video than the ledgers.
+def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> int:
+    """Return of how many videos the client has less than was published to it, by the ledgers.
 
-    `client`: its name. `totals`: those that it has, by video (16 bytes). After a restore it may have them:
-    that is logged, until every total was published again.
+    `client`: its name. `totals`: those that it has, by video (16 bytes). Raises `StoreFailure` if it has a
+    greater total of any video than the ledgers. After a restore it may have them: that is logged, until every
+    total was published again. Call it while no counter runs.
     """
     ledgers = find(state_dir)
     if ledgers is None:
-        return
-    ahead = list(_ahead(state_dir, ledgers, totals))
+        return 0
+    ahead, behind = _compare(state_dir, ledgers, totals)
     outbox = ledgers.outbox(state_dir)
     with open_read_only(outbox) as connection:
         restored = connection.execute("SELECT 1 FROM meta WHERE key = ?", (RESTORED,)).fetchone() is not None
@@ -51,7 +56,7 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> No
         if restored:
             with contextlib.closing(sqlite3.connect(outbox)) as connection, connection:
                 connection.execute("DELETE FROM meta WHERE key = ?", (RESTORED,))
-        return
+        return behind
     one = max(ahead, key=lambda one: one.client - one.ledger)
     found = (
         f"{state_dir}: the client ({client}) has more plays of {len(ahead)} videos than the ledgers; of "
@@ -59,7 +64,7 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> No
     )
     if restored:
         log.warning("%s, because a backup was restored: all totals are published again", found)
-        return
+        return behind
     raise StoreFailure(
         f"{found}: all of the state is an older copy, or another service publishes to this client. It is "
         "left as it is: put the newer state back; or restore a backup, so that all totals are published "
@@ -67,21 +72,29 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> No
     )
 
 
-def _ahead(state_dir: str, ledgers: LedgerSet, totals: Mapping[bytes, int]) -> Iterator[Ahead]:
+def _compare(state_dir: str, ledgers: LedgerSet, totals: Mapping[bytes, int]) -> tuple[list[Ahead], int]:
+    """Of which videos the client has more than the ledgers, and of how many less than was published."""
     of_shards: list[list[bytes]] = [[] for _ in range(ledgers.shards)]
     for video in totals:
         of_shards[shard_of(video, ledgers.shards)].append(video)
+    ahead: list[Ahead] = []
+    behind = 0
     for shard, videos in enumerate(of_shards):
-        if not videos:
-            continue
         path = ledgers.ledger(state_dir, shard)
         try:
             with open_read_only(path) as connection:
                 accounts = read_accounts(path, connection)
         except StoreFailure:
             continue  # its counter refuses it
-        for video in videos:
-            row = accounts.row(video)
-            has = int(accounts.cells[row, TOTAL]) if row != EMPTY else None
-            if has is not None and totals[video] > has:
-                yield Ahead(video, totals[video], has)
+        rows = accounts.rows_of(video_words(b"".join(videos)))
+        known = rows != EMPTY
+        told = np.array([min(totals[video], CLIENT_TOTAL_MAX) for video in videos], np.int64)
+        has = np.zeros(len(accounts), np.int64)
+        has[rows[known]] = told[known]
+        cells = accounts.cells
+        behind += int((has < cells[:, PUBLISHED]).sum())
+        ahead += [
+            Ahead(accounts.video(row), int(has[row]), int(cells[row, TOTAL]))
+            for row in np.flatnonzero(has > cells[:, TOTAL]).tolist()
+        ]
+    return ahead, behind
