@@ -87,13 +87,13 @@ def _stage(source: Path, manifest: Manifest, staged: Path) -> LedgerSet:
     check_copy(staged, [staged / name for name in manifest.files if name != NAME])
     ledgers = LedgerSet(os.urandom(16).hex(), manifest.shards)
     for path in ledgers.files(staged):
-        _begin_anew(path, ledgers, path == ledgers.outbox(staged))
+        _renew(path, ledgers, path == ledgers.outbox(staged))
     for name in manifest.files:
         sync(staged / name)
     return ledgers
 
 
-def _begin_anew(path: Path, ledgers: LedgerSet, is_outbox: bool) -> None:
+def _renew(path: Path, ledgers: LedgerSet, is_outbox: bool) -> None:
     """Give a store the new state's id. The dispatcher's gets other keys, and publishes every total again."""
     with locked(path) as lock:
         database = Database(path, "FULL", lock)

@@ -52,9 +52,8 @@ class WatchedFiles(Generic[Value]):
     def reload(self) -> None:
         """Read the files now. Raises `Failure` if they can't be used; the value stays as it was then."""
         self._look_s = self._clock() + LOOK_EVERY_S
-        self._stamps = (
-            self._stamp_all()
-        )  # before the files are read: a change meanwhile shows at the next look
+        # Before the files are read: a change meanwhile shows at the next look.
+        self._stamps = self._stamp_all()
         self._value = self._read()
 
     def _stamp_all(self) -> list[Stamp | None]:
