@@ -47,7 +47,8 @@ class Flood(NamedTuple):
 def flood(path: Path, videos: int, *, held: bool = False) -> Flood:
     """Start a service and send it one play of each of `videos` new videos.
 
-    `held`: the client answers no publish until all videos are pending.
+    `held`: the client answers no publish until all videos are pending, and only one is on its way at a time, so
+    that how full the publishes are does not depend on how fast the plays come.
     """
     chance = random.Random(videos)
     bodies = [body(str(UUID(bytes=chance.randbytes(16)))) for _ in range(videos)]
@@ -61,7 +62,9 @@ def flood(path: Path, videos: int, *, held: bool = False) -> Flood:
 
     with RecordingClient(answer) as client:
         overrides = ["client.enabled=false", f"publish.url={client.url}", "publish.stdout=false"]
-        with Service(path / "state", [*ANY_PORTS, *(UNHURRIED if held else []), *overrides]) as service:
+        if held:
+            overrides += [*UNHURRIED, "publish.in_flight_max=1"]
+        with Service(path / "state", [*ANY_PORTS, *overrides]) as service:
             pids = pids_of(service)
             before_mb = memory_mb_of(pids)
             started_s = time.monotonic()
