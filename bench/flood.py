@@ -47,7 +47,7 @@ class Flood(NamedTuple):
 def flood(path: Path, videos: int, *, held: bool = False) -> Flood:
     """Start a service and send it one play of each of `videos` new videos.
 
-    `held`: the client answers no publish until all videos are pending, and only one is on its way at a time, so
+    `held`: the client answers no publish until all videos are pending. Only one is on its way at a time, so
     that how full the publishes are does not depend on how fast the plays come.
     """
     chance = random.Random(videos)

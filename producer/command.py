@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from actors.supervision.printable import printable
 from actors.system import lifeline
 from producer import arguments, discovery, manifest, progress, workload
 from producer.pace import Pace
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         asked = arguments.parse(sys.argv[1:] if argv is None else argv)
     except arguments.ArgumentsError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            print(f"error: {printable(problem)}", file=sys.stderr)
         return WRONG_ARGUMENTS
     # The producer itself reports what happens to connections, so the libraries need not.
     logging.getLogger("nsq").setLevel(logging.ERROR)
@@ -90,13 +91,14 @@ def _conclude(asked: arguments.Arguments, load: workload.Workload, publisher: Pu
     speed = ""
     if publisher.seconds:
         speed = f", {progress.speed_text(deliveries.acknowledged_plays / publisher.seconds)} plays/s"
+    where = printable(where)
     print(
         f"produced {deliveries.acknowledged_plays} plays of {len(totals)} videos"
         f" ({quiet_videos} quiet) in {publisher.seconds:.2f} s{speed}; seed {asked.seed}; manifest: {where}",
         file=sys.stderr,
     )
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        print(f"error: {printable(problem)}", file=sys.stderr)
     return FAILED if problems else DONE
 
 

@@ -10,6 +10,8 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from actors.supervision.printable import printable
+
 LINE_EVERY_S = 2.0  # Without a terminal: often enough to show progress, seldom enough for a log.
 
 
@@ -34,7 +36,7 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Print a line at once."""
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
     def update(self, acknowledged_plays: int, now_s: float) -> None:
         """Print the progress if the last line is `LINE_EVERY_S` old. `now_s` is monotonic."""
@@ -75,7 +77,7 @@ class Bar:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def update(self, acknowledged_plays: int, now_s: float) -> None:
         """Move the bar. `now_s` is not used: the bar measures time itself."""

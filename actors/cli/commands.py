@@ -7,6 +7,7 @@ import sys
 
 from .. import config
 from ..config import ConfigError
+from ..supervision.printable import printable
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from .parser import command_parser
 from .standard_streams import OutputError, drop_output, open_standard_streams
@@ -25,10 +26,12 @@ def main(arguments: list[str]) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where a reader that is gone is no failure
     except ConfigError as error:
-        print(f"the settings are not right:\n{error}", file=sys.stderr)
+        problems = [printable(problem) for problem in error.problems]
+        print("the settings are not right:", *problems, sep="\n", file=sys.stderr)
         return EXIT_USAGE
     except Failure as failure:
-        print(failure, file=sys.stderr)
+        first, *others = str(failure).split("\n")  # others may be forged: see printable.py
+        print(first, *others, sep="\n  ", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from producer.arguments import Arguments, ArgumentsError, parse
@@ -26,6 +25,7 @@ from .launch import Service, produce, wait_for
 from .own_service import interruptible, own_service
 from .recordings import read_publishes
 from .report import DemoRun, findings, render
+from .screen import Page
 
 RECORD = "received.jsonl"
 POLL_S = 0.1
@@ -43,7 +43,7 @@ def run(settings: config.Settings, options: argparse.Namespace) -> int:
     except ArgumentsError as error:
         print(f"wrong arguments:\n{error}", file=sys.stderr)
         return EXIT_USAGE
-    console = Console(stderr=True, highlight=False)
+    console = Page(stderr=True)
     folder = Path(tempfile.mkdtemp(prefix="playtally-demo-"))
     service = own_service(folder, options.set, options.config, f"client.record={folder / RECORD}")
     try:
@@ -75,7 +75,7 @@ def _work(
     settings: config.Settings,
     asked: Arguments,
     load: list[str],
-    console: Console,
+    console: Page,
 ) -> DemoRun:
     started_s = time.monotonic()
     # Two processes that draw on one terminal would overwrite each other.
@@ -110,9 +110,7 @@ def _work(
     )
 
 
-def _follow(
-    service: Service, plays: int, producer: Popen[bytes], started_s: float, console: Console
-) -> float:
+def _follow(service: Service, plays: int, producer: Popen[bytes], started_s: float, console: Page) -> float:
     """Show the progress until all plays are counted and published. Returns seconds until all were counted."""
     counted_s = 0.0
     progress = Progress(

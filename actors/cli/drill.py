@@ -15,7 +15,6 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.text import Text
 
 from ..config import Settings
@@ -24,6 +23,7 @@ from . import drill_here
 from .kills import Kill, kill, line, table
 from .launch import Service, produce, wait_for
 from .own_service import interruptible, own_service
+from .screen import Page
 
 PAUSE_S = (0.05, 0.4)  # between a child's return and the next kill, at random
 PLAYS_PER_S = 4000
@@ -45,7 +45,7 @@ class _Drill(NamedTuple):
     kills: int
     seed: int
     patience_s: float
-    console: Console
+    console: Page
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -54,7 +54,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         print("--yes without --here: only a drill on the running service asks", file=sys.stderr)
         return EXIT_USAGE
     seed = random.randrange(1_000_000) if options.seed is None else options.seed
-    console = Console(stderr=True, highlight=False)
+    console = Page(stderr=True)
     try:
         with interruptible():
             if options.here:
@@ -65,7 +65,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         return EXIT_FAILED
 
 
-def _run(settings: Settings, options: argparse.Namespace, seed: int, console: Console) -> int:
+def _run(settings: Settings, options: argparse.Namespace, seed: int, console: Page) -> int:
     with tempfile.TemporaryDirectory(prefix="playtally-drill-") as name:
         folder = Path(name)
         service = own_service(folder, options.set, options.config, *HURRIED)
@@ -148,7 +148,7 @@ def _prove(service: Service, manifest: dict[str, Any]) -> dict[str, int]:
 
 
 def _show(kills: list[Kill], proof: dict[str, int], status: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = Page()
     console.print(table(kills))
     dropped = status["plays"]["redelivered"]
     console.print(

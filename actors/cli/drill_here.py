@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.text import Text
 
 from ..config import Settings
@@ -24,6 +23,7 @@ from . import admin_client, agreement
 from .agreement import Bounds, Sample, Told, Verdict
 from .kills import Kill, kill, line, table
 from .launch import Service, wait_for
+from .screen import Page
 
 SPARE = 1.1  # of the pause, so that a window of the restart intensity never has one kill more
 MEASURE_TIMEOUT_S = 15.0
@@ -38,7 +38,7 @@ class Measured(NamedTuple):
     started_s: tuple[int, ...]
 
 
-def run(settings: Settings, options: argparse.Namespace, seed: int, console: Console) -> int:
+def run(settings: Settings, options: argparse.Namespace, seed: int, console: Page) -> int:
     """Run the drill on the running service. Returns 0 if queue, ledgers and client agree afterwards."""
     state_dir = settings.supervisor.state_dir
     pid = admin_client.facts_of_service(settings)["pid"]
@@ -91,7 +91,7 @@ def pause_of(status: dict[str, Any]) -> float:
     return SPARE * float(max(pauses))
 
 
-def _refusal(console: Console) -> int | None:
+def _refusal(console: Page) -> int | None:
     """Ask. Returns the exit code if the answer is no, or there is nobody to ask."""
     if sys.stdin is None or not sys.stdin.isatty():
         print("nothing was done: there is no terminal to ask on, expected --yes", file=sys.stderr)
@@ -132,7 +132,7 @@ def _measure(service: Service, patience_s: float, settles: bool = False) -> Meas
     return Measured(bounds, started_s)
 
 
-def _wait_calm(service: Service, status: dict[str, Any], console: Console) -> None:
+def _wait_calm(service: Service, status: dict[str, Any], console: Page) -> None:
     """Wait until the restarts of before the drill are forgotten."""
     window_s = max(one["max_seconds"] for one in status["supervisors"])
 
@@ -145,9 +145,7 @@ def _wait_calm(service: Service, status: dict[str, Any], console: Console) -> No
         wait_for(calm, "a time without restarts", 2 * window_s + ANSWER_TIMEOUT_S)
 
 
-def _kill(
-    service: Service, kills: int, pause_s: float, chance: random.Random, console: Console
-) -> list[Kill]:
+def _kill(service: Service, kills: int, pause_s: float, chance: random.Random, console: Page) -> list[Kill]:
     done: list[Kill] = []
     for number in range(1, kills + 1):
         next_s = time.monotonic() + pause_s
@@ -172,7 +170,7 @@ def _told(service: Service, state_dir: str) -> Told:
 
 
 def _show(kills: list[Kill], redelivered: int, verdict: Verdict, told: Told | None) -> int:
-    console = Console(highlight=False)
+    console = Page()
     console.print(table(kills))
     console.print(f"\n{len(kills)} kills, {redelivered:,} redeliveries recognised")
     if verdict.unsure:

@@ -4,17 +4,20 @@ Text that people copy (a setting, an id, a path) is never cut. It continues on t
 no terminal only after `PIPE_COLUMNS` characters.
 """
 
+import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import IO, Any, cast
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from ..config import Setting
 from ..core.triggers import Trigger
+from ..supervision.printable import PrintableText, printable
 from ..system.exits import EXIT_DONE, Failure
 
 WATCH_INTERVAL_S = 1.0
@@ -26,12 +29,19 @@ _STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow",
 
 
 class Page(Console):
-    """stdout, for rich. A broken pipe raises, because the command line handles it for every command."""
+    """stdout or stderr, for rich. A broken pipe raises, as the command line handles it for every command."""
 
-    def __init__(self) -> None:
-        super().__init__(highlight=False)
+    def __init__(self, *, stderr: bool = False) -> None:
+        stream = sys.stderr if stderr else sys.stdout
+        file = stream.styled if isinstance(stream, PrintableText) else None
+        super().__init__(highlight=False, stderr=stderr, file=cast("IO[str] | None", file))
         if not self.is_terminal:
             self.width = PIPE_COLUMNS
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render what is printed, with its text escaped: see `printable.py`. Called by rich."""
+        for one in super().render(renderable, options):
+            yield one if one.control else Segment(printable(one.text, kept="\n"), one.style)
 
     def on_broken_pipe(self) -> None:
         """Raise. rich calls this when it has caught a `BrokenPipeError`."""

@@ -5,6 +5,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from ..supervision.printable import PrintableText
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -16,6 +18,8 @@ class OutputError(OSError):
 def open_standard_streams() -> None:
     """Open those of the descriptors 0 to 2 that are closed, and make stdout raise `OutputError`.
 
+    What is printed on stdout and stderr is escaped from now on: see `printable.py`.
+
     None of the three may stay closed, here or in a child. The next file or pipe would get the number of
     stdout, and publishes would be written into it.
     """
@@ -23,10 +27,18 @@ def open_standard_streams() -> None:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     if sys.stderr is None:  # without it, print would write to stdout
-        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True)
+        sys.stderr = PrintableText(io.FileIO(2, "w", closefd=False), write_through=True)
+    theirs = sys.__stderr__
+    if theirs is not None and sys.stderr is theirs:
+        sys.stderr = PrintableText(
+            io.BufferedWriter(io.FileIO(2, "w", closefd=False)),
+            encoding=theirs.encoding,
+            errors=theirs.errors,
+            line_buffering=True,
+        )
     ours = sys.__stdout__
     if ours is not None and sys.stdout is ours:
-        sys.stdout = io.TextIOWrapper(
+        sys.stdout = PrintableText(
             io.BufferedWriter(_Output(1, "w", closefd=False)),
             encoding=ours.encoding,
             errors=ours.errors,

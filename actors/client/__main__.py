@@ -14,6 +14,7 @@ import sys
 
 from ..core.client.promises import Promises
 from ..supervision import log_writer, signals
+from ..supervision.printable import LineFormatter
 from ..system.addresses import with_port
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal; returns the exit code."""
     options = _parser().parse_args(arguments)
-    log_writer.install(logging.Formatter("%(asctime)s %(message)s"), "INFO")
+    log_writer.install(LineFormatter("%(asctime)s %(message)s"), "INFO")
     signals.watch(_hangup)
     secret = os.environ.get(options.secret_env, "").encode() if options.secret_env else None
     if secret == b"":

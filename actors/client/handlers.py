@@ -21,6 +21,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
 from ..core.client.audit import Verdict
+from ..supervision.printable import Lines
 from ..system.exits import StoreFailure
 from ..system.installation import producer_command
 from . import publishes
@@ -88,7 +89,7 @@ class AnswerHandler(RequestHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a traceback for a bug."""
         if not isinstance(value, HTTPError):
-            log.error("client failed\n%s", "".join(traceback.format_exception(typ, value, tb)))
+            log.error("client failed\n%s", Lines("".join(traceback.format_exception(typ, value, tb))))
 
 
 class ReferenceHandler(AnswerHandler):

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from ..supervision import log_writer, signals
+from ..supervision.printable import LineFormatter
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_STORE, Failure, StoreFailure
 from .server import EmbeddedNsqd
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Serve until a signal; returns the exit code."""
     arguments = _arguments()
-    form = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    form = LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     log_writer.install(form, arguments.log_level.upper())
     signals.watch(_hangup)
     try:

@@ -20,6 +20,7 @@ from ..core.stats import CounterStats, decode
 from ..supervision import processes, signals
 from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
+from ..supervision.printable import Lines
 from ..supervision.restarts import Exit
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed
@@ -168,7 +169,7 @@ class Lifecycle:
         self._end_with(EXIT_FAILED)
 
     def _root_ended(self, root: Supervisor, exit: Exit) -> None:
-        log.error("the exits so far:\n  %s", "\n  ".join(self.application.exits))
+        log.error("the exits so far:\n%s", Lines("\n".join(self.application.exits)))
         self._end_with(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
 
     def _names(self, section: str, key: str) -> bool:

@@ -26,6 +26,7 @@ from .actor import Actor, Host, Options, Result, StartArgs
 from .control import ControlPipe, PeerLost, PeerStuck
 from .loop import Loop, PlainLoop, Timer
 from .mailbox import Inbox, Link, end_of
+from .printable import LineFormatter, Lines
 from .protocol import (
     Call,
     ChildInbox,
@@ -255,7 +256,7 @@ def run(start_args: StartArgs, connection: Connection) -> None:
         if hasattr(error, "exit_code"):
             log.error("%s", error)
         else:
-            log.error("stopped by a bug:\n%s", traceback.format_exc().rstrip())
+            log.error("stopped by a bug:\n%s", Lines(traceback.format_exc().rstrip()))
     # Not sys.exit: a worker thread that hangs in a write must not keep a process that is done.
     with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never open
         sys.stdout.flush()
@@ -270,7 +271,7 @@ def _hangup() -> None:
 def configure_log(name: str, level: str) -> None:
     """One line an event on stderr: time, who, what."""
     line = f"%(asctime)s.%(msecs)03d %(levelname).1s {name:<12} %(message)s"
-    log_writer.install(logging.Formatter(line, "%H:%M:%S"), level)
+    log_writer.install(LineFormatter(line, "%H:%M:%S"), level)
 
 
 def _live(start_args: StartArgs, control: ControlPipe[ChildInbox]) -> int:

@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .printable import PrintableText
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -191,6 +193,8 @@ class LogHandler(logging.Handler):
 class LogFile(io.RawIOBase):
     """The file under `sys.stderr`: what Python itself writes there, such as a traceback, goes to the log."""
 
+    name = "<stderr>"
+
     def __init__(self, writer: LogWriter):
         self._writer = writer
 
@@ -219,7 +223,7 @@ def install(formatter: logging.Formatter, level: str) -> None:
     handler = LogHandler(formatter, encoding)
     logging.basicConfig(handlers=[handler], level=level, force=True)
     file = LogFile(handler.writer)
-    sys.stderr = io.TextIOWrapper(file, encoding, "backslashreplace", line_buffering=True)
+    sys.stderr = PrintableText(file, encoding, "backslashreplace", line_buffering=True)
 
 
 def flush() -> None:

@@ -13,6 +13,8 @@ import time
 import traceback
 from collections.abc import Callable
 
+from .printable import Lines
+
 log = logging.getLogger(__name__)
 
 WATCHED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -66,7 +68,7 @@ class _Watcher:
         try:
             self._take(number)
         except Exception:  # noqa: BLE001 - whatever it is, the next signal has to be taken too
-            log.error("%s: %s", signal.Signals(number).name, traceback.format_exc().rstrip())
+            log.error("%s: %s", signal.Signals(number).name, Lines(traceback.format_exc().rstrip()))
 
     def _take(self, number: int) -> None:
         match number:
@@ -83,4 +85,4 @@ class _Watcher:
         now_s = time.monotonic()
         if self._stacks_s is None or now_s - self._stacks_s >= STACKS_INTERVAL_S:
             self._stacks_s = now_s
-            log.warning("SIGQUIT: the stacks of this process, which goes on:\n%s", stacks())
+            log.warning("SIGQUIT: the stacks of this process, which goes on:\n%s", Lines(stacks()))

@@ -1,0 +1,64 @@
+"""What is shown of text from outside can't forge a line of the log, or steer a terminal."""
+
+import io
+import logging
+import sys
+
+import numpy as np
+import pytest
+
+from actors.supervision.printable import LineFormatter, Lines, PrintableText, printable
+
+NASTY = "\x1b]0;X\x07\r\n12:00:00.000 I forged\u2028\u202e\x85\x00\udc80"
+SHOWN = r"\x1b]0;X\x07\r\n12:00:00.000 I forged\u2028\u202e\x85\x00\udc80"
+
+
+def line(message, *args, exc_info=None):
+    record = logging.LogRecord("name", logging.INFO, "file", 1, message, args, exc_info)
+    return LineFormatter("%(levelname).1s %(message)s").format(record)
+
+
+def test_text_that_can_be_printed_stays_as_it_is():
+    assert printable("Tschüß 日本") == "Tschüß 日本"
+
+
+def test_what_is_not_printable_is_escaped():
+    assert printable(NASTY) == SHOWN
+    assert printable("a\nb\tc\x1b", kept="\n\t") == "a\nb\tc\\x1b"
+
+
+@pytest.mark.parametrize(
+    "arg", [NASTY, ValueError(NASTY), {"reason": NASTY}, NASTY.encode("utf-8", "replace")]
+)
+def test_an_argument_of_a_record_is_one_line(arg):
+    assert line("it says %s", arg).isprintable()
+    assert line("it says %r", arg).isprintable()
+    assert line("%(what)s", {"what": arg}).isprintable()
+
+
+def test_numbers_are_formatted_as_numbers():
+    assert line("%d of %5.1f, %3d %s", 7, 2.25, np.int64(4), None) == "I 7 of   2.2,   4 None"
+
+
+def test_lines_that_we_made_are_indented():
+    assert line("stopped:\n%s", Lines("one\ntwo\x07")) == "I stopped:\n  one\n  two\\x07"
+
+
+def test_a_tracebacks_lines_are_indented():
+    try:
+        raise ValueError(NASTY)
+    except ValueError:
+        shown = line("failed", exc_info=sys.exc_info())
+    first, *rest = shown.split("\n")
+    assert first == "I failed"
+    assert all(one.startswith("  ") and one.isprintable() for one in rest)
+
+
+def test_a_stream_escapes_what_is_written_to_it():
+    raw = io.BytesIO()
+    stream = PrintableText(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
+    print(NASTY, "\t.", file=stream)
+    assert raw.getvalue().decode() == SHOWN.replace(r"\n", "\n") + " \t.\n"
+    stream.styled.write("\x1b[1m")
+    assert raw.getvalue().endswith(b"\x1b[1m")
+    assert stream.styled.encoding == "utf-8"
