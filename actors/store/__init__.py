@@ -24,7 +24,7 @@ by an empty one. This package does not know what the numbers mean.
 """
 
 from ..config import Settings
-from .folder import ledger_path, outbox_path
+from .folder import begin, ledger_path, outbox_path
 from .ledger import SqliteLedgerStore
 from .loading import SayLoading, in_silence
 from .outbox import SqliteOutboxStore
@@ -37,11 +37,20 @@ __all__ = [
     "SqliteLedgerStore",
     "SqliteOutboxStore",
     "TotalsReader",
+    "begin_state",
     "ledger_path",
     "open_ledger",
     "open_outbox",
     "outbox_path",
 ]
+
+
+def begin_state(settings: Settings) -> None:
+    """Make the ledgers if the state is new. Whoever keeps anything else in the state folder calls this first.
+
+    Raises `StoreFailure` if the ledgers were lost.
+    """
+    begin(settings.supervisor.state_dir, settings.counters.shards)
 
 
 def open_ledger(settings: Settings, shard: int, say_loading: SayLoading = in_silence) -> LedgerStore:
