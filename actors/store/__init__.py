@@ -12,6 +12,7 @@ by an empty one. This package does not know what the numbers mean.
     snapshot.py   a copy of a store in memory, for who reads it beside its process
     mark.py       how many commits a store has promised, in a file beside it
     older.py      which store is older than another one says
+    elsewhere.py  the dispatcher's mark in the folders of the other stores
     accounts.py   one shard's accounts: a journal of changes, and parts of the table
     ledger.py     one shard's ledger: accounts, seen ids and tallies
     outbox.py     the dispatcher's batches

@@ -27,7 +27,7 @@ from .folder import LedgerSet, find
 log = logging.getLogger(__name__)
 
 CLIENT_TOTAL_MAX = (1 << 63) - 1
-RESTORED = "restored"  # in the dispatcher's `meta`: the client may be ahead, because a backup was restored
+RESTORED = "restored"  # in the dispatcher's `meta`: why the client may be ahead, as "a backup was restored"
 
 
 class Ahead(Struct, frozen=True):
@@ -51,7 +51,7 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> in
     ahead, behind = _compare(state_dir, ledgers, totals)
     outbox = ledgers.outbox(state_dir)
     with open_read_only(outbox) as connection:
-        restored = connection.execute("SELECT 1 FROM meta WHERE key = ?", (RESTORED,)).fetchone() is not None
+        restored = connection.execute("SELECT value FROM meta WHERE key = ?", (RESTORED,)).fetchone()
     if not ahead:
         if restored:
             with contextlib.closing(sqlite3.connect(outbox)) as connection, connection:
@@ -63,7 +63,7 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> in
         f"{guids.text(one.video)} it has {one.client}, and they have {one.ledger}"
     )
     if restored:
-        log.warning("%s, because a backup was restored: all totals are published again", found)
+        log.warning("%s, because %s: all totals are published again", found, restored[0])
         return behind
     raise StoreFailure(
         f"{found}: all of the state is an older copy, or another service publishes to this client. It is "

@@ -27,6 +27,8 @@ from .snapshot import open_snapshot
 log = logging.getLogger(__name__)
 
 NAME = "ledgers.json"
+QUEUE = "nsqd"  # the folder of the embedded queue's journal, and the name of its mark
+CLIENT = "client"  # the folder of the reference client's store
 RESHARDED = "ledgers-"  # followed by a number: the folder of a set made by `reshard`
 
 # Made after the ledgers: where one is, they were there.
@@ -34,9 +36,11 @@ LATER = (
     "counter-*",
     "dispatcher.*",
     f"{RESHARDED}*",
-    "nsqd.mark",
-    "nsqd/journal.sqlite*",
-    "client/client.sqlite*",
+    f"{QUEUE}.mark",
+    f"{QUEUE}/*.sqlite*",
+    f"{QUEUE}/*.mark",
+    f"{CLIENT}/*.sqlite*",
+    f"{CLIENT}/*.mark",
 )
 LEFT_NAMED_MAX = 8
 

@@ -15,7 +15,7 @@ from .accounts import AccountJournal, read_accounts
 from .database import Database, check_facts, locked, open_read_only, refused
 from .folder import claim
 from .loading import SayLoading, in_silence
-from .mark import Mark, mark_path, power_cut_lost, read_mark
+from .mark import Mark, mark_path, power_cut_lost, read_mark, say_if_untold
 from .older import check_ages
 from .seen import SeenRows
 
@@ -46,8 +46,8 @@ class SqliteLedgerStore:
                 self._accounts = read_accounts(path, connection, say_loading)
                 check_accounts(path, self._accounts, self._tallies)
             check_ages(state_dir, ledgers, [shard], synchronous)
+            self._mark = Mark(path)
             self._database = Database(path, synchronous, lock)
-        self._mark = Mark(path)
         self._journal = AccountJournal(self._database.connection)
         self._accounts.next_part = self._journal.next_part
         self._seen = SeenRows()
@@ -118,6 +118,7 @@ def check_commits(
 ) -> None:
     """Raise `StoreFailure` if a store has lost commits that were promised. `lacks`: what was in them."""
     promised, same_boot = read_mark(path)
+    say_if_untold(path, path, commits)
     if commits >= promised:
         return
     lost = f"ends at commit {commits}, and {mark_path(path).name} says that {promised} were made"

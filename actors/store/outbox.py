@@ -10,11 +10,13 @@ import msgspec
 
 from ..core.dispatcher.outbox import Batch, PublishTotals
 from ..core.dispatcher.republish import Republish
+from .client_check import RESTORED
 from .database import Database, check_facts, locked, open_read_only, refused
+from .elsewhere import check_elsewhere, is_emptied_elsewhere, marks_elsewhere
 from .folder import claim
 from .ledger import check_commits
-from .mark import Mark
-from .older import agreed, check_ages
+from .mark import UNTOLD_COMMITS, Mark, is_emptied
+from .older import agreed, check_ages, go_on_without_commits
 from .publish_totals import read_totals, write_totals
 from .topic import TOPIC, check_topic
 
@@ -34,6 +36,11 @@ class SqliteOutboxStore:
                     check_topic(path, connection, topic)
             check_commits(path, totals.stores, synchronous, "publishes that the client may have")
             older = check_ages(state_dir, ledgers, range(shards), synchronous)
+            check_elsewhere(state_dir, path, totals.stores, synchronous)
+            lacking = go_on_without_commits(state_dir, ledgers, older, synchronous)
+            if totals.stores > UNTOLD_COMMITS and (is_emptied(path) or is_emptied_elsewhere(state_dir)):
+                lacking.append(path.name)
+            self._marks = [Mark(path), *marks_elsewhere(state_dir)]
             self._database = Database(path, synchronous, lock)
         # An id of this state, so that a client never confuses our keys with those of an earlier state.
         with self._database.transaction() as connection:
@@ -42,8 +49,9 @@ class SqliteOutboxStore:
             connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", more)
             if older:
                 write_totals(connection, agreed(totals, older))
-        self._mark = Mark(path)
-        self._mark.write(agreed(totals, older).stores)
+            if lacking:
+                go_on_without(connection, f"commits of {', '.join(lacking)} may be lost")
+        self._promise(agreed(totals, older).stores)
         self.service: str = self._database.query("SELECT value FROM meta WHERE key = 'service'")[0][0]
 
     def load(self) -> tuple[list[Batch], PublishTotals]:
@@ -63,8 +71,8 @@ class SqliteOutboxStore:
                 (batch.key, msgspec.msgpack.encode(batch)),
             )
             write_totals(connection, totals)
-        # Commit before the mark: if the mark were ahead, a store that lost nothing would be refused.
-        self._mark.write(totals.stores)
+        # Commit before the marks: if they were ahead, a store that lost nothing would be refused.
+        self._promise(totals.stores)
 
     def forget(self, key: str) -> None:
         """Delete a batch. Raises `WriteUnavailable`, `StoreFailure`."""
@@ -97,9 +105,25 @@ class SqliteOutboxStore:
             write_totals(connection, totals)
 
     def close(self) -> None:
-        """Close the mark, then the file."""
-        self._mark.close()
+        """Close the marks, then the file."""
+        for mark in self._marks:
+            mark.close()
         self._database.close()
+
+    def _promise(self, stores: int) -> None:
+        for mark in self._marks:
+            mark.write(stores)
+
+
+def go_on_without(connection: sqlite3.Connection, why: str) -> None:
+    """Prepare a dispatcher's store for a state that went back in time, in a transaction of the caller.
+
+    Every total is published again, under other keys: the same totals may be made again by other plays. Until
+    then the client may have greater totals. `why`: for the log, as in "a backup was restored".
+    """
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('service', ?)", (uuid.uuid4().hex,))
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (RESTORED, why))
+    request_republish_of_all(connection, why)
 
 
 def request_republish_of_all(connection: sqlite3.Connection, why: str) -> int:

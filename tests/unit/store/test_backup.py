@@ -194,13 +194,22 @@ def test_a_backup_can_be_restored_where_nothing_was(copy, tmp_path):
     assert len(list((tmp_path / "elsewhere").glob(f"{REPLACED}*"))) == 2
 
 
-def test_a_restored_state_asks_for_everything_to_be_published_again(state_dir, copy, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "actors.store.restore.request_republish_of_all", lambda connection, why: asked.append(why)
-    )
+def test_a_restored_state_asks_for_everything_to_be_published_again(state_dir, copy):
     restore(copy, state_dir)
-    assert asked == ["the state was restored from a backup"]
+    with outbox(state_dir) as store:
+        ((request,), _) = store.load_republishes()
+    assert (request.why, request.videos) == ("a backup was restored", b"")
+
+
+def test_a_restored_state_has_marks_and_none_of_what_it_replaced(state_dir, copy, caplog):
+    for folder in ("client", "nsqd"):
+        Path(state_dir, folder).mkdir()
+    opened(state_dir)
+    assert Path(state_dir, "client", "dispatcher.mark").exists()
+    restore(copy, state_dir)
+    assert not Path(state_dir, "client", "dispatcher.mark").exists()
+    opened(state_dir)
+    assert "missing or empty" not in caplog.text
 
 
 @pytest.mark.parametrize("name", ["counter-0.sqlite", "dispatcher.sqlite", OTHER, "ledgers.json"])
