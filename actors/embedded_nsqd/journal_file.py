@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from ..store.database import PASSING
 from ..store.folder import sync
 from ..store.mark import Mark, mark_path
+from ..store.untouched import left_if_refused
 from ..system.exits import StoreFailure
 from ..system.locks import try_lock
 from ..system.transactions import transaction
@@ -134,7 +135,8 @@ class JournalFile:
 
     def _opened(self) -> tuple[sqlite3.Connection, Mark]:
         try:
-            number = check(self.path, self._marked)
+            with left_if_refused([self.path], held=self.path):
+                number = check(self.path, self._marked)
             connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=32)
             try:
                 self._prepare(connection, number)

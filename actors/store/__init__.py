@@ -20,9 +20,12 @@ by an empty one. This package does not know what the numbers mean.
     client_check.py    whether the client has more than the ledgers, or less than was published
     backup.py     a copy of all stores as of one moment
     restore.py    a copy in the place of the state
+    untouched.py  a refused store is left as it was
     topic.py      the topic whose plays a state counts
     totals.py     the totals of all shards, also while a service runs
 """
+
+from collections.abc import Callable
 
 from ..config import Settings
 from .folder import begin, ledger_path, outbox_path
@@ -63,9 +66,13 @@ def open_ledger(settings: Settings, shard: int, say_loading: SayLoading = in_sil
     return SqliteLedgerStore(state_dir, shard, counters.shards, counters.synchronous, say_loading)
 
 
-def open_outbox(settings: Settings) -> OutboxStore:
-    """Open the dispatcher's batches, as the settings say. Raises `StoreFailure` if they can't be used."""
+def open_outbox(settings: Settings, compare: Callable[[str], None] = lambda why: None) -> OutboxStore:
+    """Open the dispatcher's batches, as the settings say. Raises `StoreFailure` if they can't be used.
+
+    `compare`: called when they are checked, before anything is written, to compare the ledgers with others.
+    It is told why the ledgers may be behind, or "". If it raises, the stores are left as they were.
+    """
     counters = settings.counters
     return SqliteOutboxStore(
-        settings.supervisor.state_dir, counters.shards, counters.synchronous, settings.nsq.topic
+        settings.supervisor.state_dir, counters.shards, counters.synchronous, settings.nsq.topic, compare
     )

@@ -38,12 +38,13 @@ class Ahead(Struct, frozen=True):
     ledger: int
 
 
-def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> int:
+def check_client(state_dir: str, client: str, totals: Mapping[bytes, int], why_behind: str = "") -> int:
     """Return of how many videos the client has less than was published to it, by the ledgers.
 
-    `client`: its name. `totals`: those that it has, by video (16 bytes). Raises `StoreFailure` if it has a
-    greater total of any video than the ledgers. After a restore it may have them: that is logged, until every
-    total was published again. Call it while no counter runs.
+    `client`: its name. `totals`: those that it has, by video (16 bytes). `why_behind`: why the ledgers may be
+    behind, or "". Raises `StoreFailure` if it has a greater total of any video than the ledgers. After a
+    restore it may have them: that is logged, until every total was published again. Call it while no counter
+    runs.
     """
     ledgers = find(state_dir)
     if ledgers is None:
@@ -62,8 +63,8 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> in
         f"{state_dir}: the client ({client}) has more plays of {len(ahead)} videos than the ledgers; of "
         f"{guids.text(one.video)} it has {one.client}, and they have {one.ledger}"
     )
-    if restored:
-        log.warning("%s, because %s: all totals are published again", found, restored[0])
+    if why_behind or restored:
+        log.warning("%s, because %s: all totals are published again", found, why_behind or restored[0])
         return behind
     raise StoreFailure(
         f"{found}: all of the state is an older copy, or another service publishes to this client. It is "

@@ -23,6 +23,7 @@ from ..system.installation import service_command
 from ..system.locks import lock_file
 from .database import Facts, check_facts, make, refused
 from .snapshot import open_snapshot
+from .untouched import left_if_refused
 
 log = logging.getLogger(__name__)
 
@@ -145,14 +146,16 @@ def claim(state_dir: str, shards: int) -> LedgerSet:
 
     Raises `StoreFailure` if a ledger is gone, or if the state has another number of shards.
     """
-    found = begin(state_dir, shards)
-    if found.shards != shards:
-        raise StoreFailure(
-            f"{state_dir}: its ledgers are made for counters.shards = {found.shards}, and now it is "
-            f"{shards}: divide them again with `{service_command()} reshard`, with the same settings, or set "
-            f"counters.shards back to {found.shards}"
-        )
-    check_complete(state_dir, found)
+    named = (Path(state_dir) / NAME).exists()
+    with left_if_refused([] if named else sorted(Path(state_dir).rglob("*.sqlite"))):
+        found = begin(state_dir, shards)
+        if found.shards != shards:
+            raise StoreFailure(
+                f"{state_dir}: its ledgers are made for counters.shards = {found.shards}, and now it is "
+                f"{shards}: divide them again with `{service_command()} reshard`, with the same settings, or "
+                f"set counters.shards back to {found.shards}"
+            )
+        check_complete(state_dir, found)
     return found
 
 
@@ -168,6 +171,7 @@ def begin(state_dir: str, shards: int) -> LedgerSet:
             _check_new(Path(state_dir))
             return _make(state_dir, shards)
         if not (Path(state_dir) / NAME).exists():
+            check_complete(state_dir, found)
             write(state_dir, found)
         return found
     except OSError as error:
