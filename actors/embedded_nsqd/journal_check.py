@@ -31,7 +31,8 @@ def check(path: pathlib.Path, marked: pathlib.Path) -> int:
     """
     promised, is_same_boot = read_mark(marked)
     number = commits = 0
-    if path.exists() and path.stat().st_size > 1:  # SQLite takes one byte for nothing
+    is_new = path.with_name(f"{path.name}-journal").exists()  # killed before anything was committed
+    if path.exists() and path.stat().st_size > 1 and not is_new:  # SQLite takes one byte for nothing
         with contextlib.closing(_read_only(path)) as connection:
             number = _format(connection)
             if number:

@@ -42,6 +42,8 @@ def restore(source: Path, state_dir: str) -> Restored:
     """Replace the state by a backup. Raises `Failure`: if the backup is damaged, the state is as it was."""
     manifest = read_manifest(source)
     folder = Path(state_dir)
+    if source.resolve().is_relative_to((folder / STAGED).resolve()):
+        raise Failure(f"{source}: is where restore makes its copy, expected the backup elsewhere: move it")
     try:
         with private_files():
             folder.mkdir(parents=True, exist_ok=True)

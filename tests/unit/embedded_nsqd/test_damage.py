@@ -20,6 +20,7 @@ from actors.store.mark import Mark
 from actors.system.exits import StoreFailure
 from tests.formats.make import unpack
 from tests.support.fuzzing import RUNS
+from tests.unit.client.test_store import half_made
 
 from .test_queue import NOW_NS, TIMES, bodies_of, channel_of, publish, queue_on, read
 
@@ -397,3 +398,10 @@ def test_a_commit_that_failed_leaves_a_journal_that_is_taken(states, tmp_path):
         journal._query("PRAGMA max_page_count = 100000")
         publish(queue, "waiting", b"after")
     assert judge(tmp_path / "state") == ""
+
+
+def test_a_process_that_is_killed_while_sqlite_makes_the_journal_is_no_loss(tmp_path):
+    (tmp_path / "nsqd").mkdir()
+    half_made(tmp_path / "nsqd" / FILE_NAME)
+    with contextlib.closing(open_journal(tmp_path)) as journal:
+        assert queue_on(journal).topics == {}

@@ -1,4 +1,4 @@
-"""A refused state is left byte for byte as it was, whatever the refusal, and whether it was killed or stopped."""
+"""A refused state is left byte for byte as it was, whatever the refusal, whether it was killed or stopped."""
 
 import contextlib
 import shutil
