@@ -14,19 +14,22 @@ from ..system.locks import try_lock
 
 @contextlib.contextmanager
 def left_if_refused(paths: Iterable[Path], held: Path | None = None) -> Iterator[None]:
-    """If the block raises, put back what was beside these stores. The block only reads them.
+    """Put back what was beside these stores when the block, which only reads them, is left.
 
-    `held`: the store of which the caller holds the lock. Stores that another process has open are left alone.
+    `held`: the store of which the caller holds the lock, and which it opens next. What is beside that one is put
+    back only if the block raises. Stores that another process has open are left alone.
     """
     before = {path: _Beside(path) for path in paths}
+    refused = True
     try:
         yield
-    except BaseException:
+        refused = False
+    finally:
         for path, beside in before.items():
-            with _free(path, held) as is_free:
-                if is_free:
-                    beside.put_back()
-        raise
+            if refused or path != held:
+                with _free(path, held) as is_free:
+                    if is_free:
+                        beside.put_back()
 
 
 class _Beside:

@@ -147,6 +147,16 @@ def test_where_the_mark_can_not_be_written_nothing_is_changed_and_a_line_says_so
     assert contents(state_dir) == before
 
 
+def test_a_ledger_that_only_the_dispatcher_looked_at_is_left_as_it_was(state_dir):
+    before = contents(state_dir)
+    open_outbox(state_dir)
+    after = contents(state_dir)
+    assert {name: after.get(name) for name in before if name.startswith("counter")} == {
+        name: content for name, content in before.items() if name.startswith("counter")
+    }
+    assert {name for name in after if name.startswith("counter")} <= set(before)
+
+
 def test_stores_that_a_process_has_open_are_left_alone(state_dir):
     with ledger(state_dir) as counter:
         mark_path(outbox_path(state_dir)).write_bytes((99).to_bytes(8, "little") + b"\xff" * 16)
