@@ -16,7 +16,7 @@ from ..system.locks import try_lock
 def left_if_refused(paths: Iterable[Path], held: Path | None = None) -> Iterator[None]:
     """Put back what was beside these stores when the block, which only reads them, is left.
 
-    `held`: the store of which the caller holds the lock, and which it opens next. What is beside that one is put
+    `held`: the store of which the caller holds the lock, to open it next. What is beside that one is put
     back only if the block raises. Stores that another process has open are left alone.
     """
     before = {path: _Beside(path) for path in paths}
