@@ -54,7 +54,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         start_args: StartArgs,
         host: Host,
         sink_opener: Callable[[Settings], Sink] = open_sink,
-        store_opener: Callable[[Settings], OutboxStore] = open_outbox,
+        store_opener: Callable[[Settings, Callable[[str], None]], OutboxStore] = open_outbox,
         rules: type[DispatcherRules] = DispatcherRules,
         jitter: Callable[[], float] = random.random,
         ask_client: Callable[[Settings], dict[bytes, int] | None] = ask_totals,
@@ -83,12 +83,12 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         settings = self.options
         open_sink, open_store = self._openers
         self._sink = open_sink(settings)
-        self._store = open_store(settings)
-        behind = self._client_is_behind()
+        self._behind = 0
+        self._store = open_store(settings, self._compare_with_client)
         batches, totals = self._store.load()
         republishes = self._store.load_republishes()
         receiver = _receiver_of(settings, self._sink.name)
-        why = self._why_republish(totals, receiver, behind)
+        why = self._why_republish(totals, receiver, self._behind)
         dispatch = settings.dispatch
         self.rules = self._kind(
             Rule(
@@ -177,16 +177,18 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._sink.close()
         self._store.close()
 
-    def _client_is_behind(self) -> int:
-        """Of how many videos the client has less than was published to it, if it can be asked; else 0.
+    def _compare_with_client(self, why_behind: str) -> None:
+        """Find out of how many videos the client has less than was published to it, if it can be asked.
 
         Raises `StoreFailure` if it has a greater total than the ledgers. A restarted dispatcher does not ask.
         """
         if self.start_args.incarnation > 1:
-            return 0
+            return
         # No counter runs yet, so what the ledgers know as published was published before the client is asked.
         has = self._ask_client(self.options)
-        return 0 if has is None else check_client(self.options.supervisor.state_dir, self._sink.name, has)
+        if has is not None:
+            state_dir = self.options.supervisor.state_dir
+            self._behind = check_client(state_dir, self._sink.name, has, why_behind)
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

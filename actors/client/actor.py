@@ -5,6 +5,7 @@ from typing import Never
 
 from ..config import Settings, credentials_of
 from ..config.promises import promises_of
+from ..store import begin_state
 from ..supervision.actor import Actor
 from ..supervision.protocol import Ready
 from ..system.addresses import with_port
@@ -18,6 +19,7 @@ class Client(Actor[Never, Settings]):
 
     async def init(self) -> Ready:
         """Open the store and listen. Raises `AddressFailure` or `StoreFailure`."""
+        begin_state(self.options)
         settings, publish = self.options.client, self.options.publish
         credentials = credentials_of(publish)
         self._client = ReferenceClient.start(

@@ -9,9 +9,13 @@ everything that the audit changed for it:
     broken       the first broken promises
     statistics   one row: all other statistics, as msgpack
 
-The store judges nothing: it writes receipts and loads the audit.
+The store judges nothing: it writes receipts and loads the audit. Before it is opened for writing, SQLite
+checks each of its pages: a damaged store is refused, and left as it was. If the store is lost, the service
+tells the client every total again.
 """
 
+import contextlib
+import logging
 import os
 import pathlib
 import sqlite3
@@ -21,9 +25,13 @@ import msgspec
 from ..core.client.audit import Audit, Receipt, Video
 from ..core.client.promises import Broken, Promise, Promises, Publish
 from ..core.client.statistics import Statistics
+from ..store.database import uri_of
+from ..store.untouched import left_if_refused
 from ..system.exits import StoreFailure
 from ..system.locks import try_lock
 from ..system.transactions import WAL_BYTES_MAX, transaction
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "client.sqlite"
 LOCK_NAME = "client.lock"
@@ -65,6 +73,8 @@ class ClientStore:
             )
         self._lock = lock  # the kernel releases it when the process ends, even by a kill
         try:
+            with left_if_refused([self._file], held=self._file):
+                self._check()
             self._database = self._opened()
         except StoreFailure:
             os.close(self._lock)
@@ -129,6 +139,29 @@ class ClientStore:
         packed = msgspec.msgpack.encode(audit.statistics)
         execute("INSERT OR REPLACE INTO statistics VALUES (1, ?)", (packed,))
 
+    def _check(self) -> None:
+        """Raise `StoreFailure` if SQLite finds a damaged page. Only reads. Log if it is empty."""
+        size = self._file.stat().st_size if self._file.exists() else 0
+        if not size:
+            wal = self._beside("-wal")
+            if wal.exists() and wal.stat().st_size:  # SQLite would delete it
+                raise self._failed("opened", "it is missing or empty, and its -wal is there")
+            if self._file.exists():
+                log.warning("%s: is empty. It is a new store now, without totals", self._file)
+            return
+        if self._beside("-journal").exists():
+            return  # its process was killed before anything was committed: SQLite rolls that back
+        try:
+            with contextlib.closing(sqlite3.connect(uri_of(self._file, "ro"), uri=True)) as connection:
+                ((found,),) = connection.execute("PRAGMA integrity_check(1)").fetchall()
+        except sqlite3.Error as error:
+            raise self._failed("opened", error) from error
+        if found != "ok":
+            raise self._failed("opened", " ".join(found.split()))
+
+    def _beside(self, suffix: str) -> pathlib.Path:
+        return self._file.with_name(self._file.name + suffix)
+
     def _opened(self) -> sqlite3.Connection:
         database = None
         try:
@@ -152,8 +185,8 @@ class ClientStore:
             raise self._failed("opened", error) from error
         return database
 
-    def _failed(self, done: str, error: Exception) -> StoreFailure:
+    def _failed(self, done: str, error: object) -> StoreFailure:
         return StoreFailure(
             f"{self._file} cannot be {done}: {error}; expected the reference client's store on a disk with "
-            f"free space; make room, or move the file away to start with an empty store"
+            f"free space; make room, or restore a backup, or move the file away to start with an empty store"
         )

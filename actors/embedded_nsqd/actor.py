@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Never
 
 from ..config import Settings
+from ..store import begin_state
 from ..supervision.actor import Actor
 from ..supervision.protocol import Ready
 from ..system.addresses import with_port
@@ -20,6 +21,7 @@ class Nsqd(Actor[Never, Settings]):
 
     async def init(self) -> Ready:
         """Open the journal and listen. Raises `AddressFailure` or `StoreFailure`."""
+        begin_state(self.options)
         settings = self.options.embedded_nsqd
         path = Path(self.options.supervisor.state_dir) / "nsqd"
         self._nsqd = await EmbeddedNsqd.start(path, settings.tcp_address, settings.http_address, marked=path)

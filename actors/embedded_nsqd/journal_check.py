@@ -10,11 +10,13 @@ import logging
 import pathlib
 import sqlite3
 
-from ..store.mark import mark_path, read_mark
+from ..store.mark import mark_path, read_mark, say_if_untold
 from .journal_schema import APPLICATION_ID, COLUMNS, DIGESTED, FORMAT, MAKE, META_COLUMNS, checksum
 
 log = logging.getLogger(__name__)
 
+# SQLite syncs the -wal when it has this many pages, and a commit writes one page or more.
+POWER_CUT_COMMITS_MAX = 2048
 _IN_WAL_MODE = b"\2\2"  # SQLite's "file format write version" and "read version"
 
 
@@ -29,7 +31,8 @@ def check(path: pathlib.Path, marked: pathlib.Path) -> int:
     """
     promised, is_same_boot = read_mark(marked)
     number = commits = 0
-    if path.exists() and path.stat().st_size > 1:  # SQLite takes one byte for nothing
+    is_new = path.with_name(f"{path.name}-journal").exists()  # killed before anything was committed
+    if path.exists() and path.stat().st_size > 1 and not is_new:  # SQLite takes one byte for nothing
         with contextlib.closing(_read_only(path)) as connection:
             number = _format(connection)
             if number:
@@ -39,16 +42,19 @@ def check(path: pathlib.Path, marked: pathlib.Path) -> int:
                 commits = _check_rows(connection)
     elif _has_wal(path):
         raise Damage("it is missing or empty, and its -wal is there")  # SQLite would delete the -wal
+    mark = mark_path(marked)
+    if not number and mark.exists():  # the mark is made after the journal
+        raise Damage(
+            f"the journal is missing, and {mark} says that {promised or 'some'} commits were made in it"
+        )
+    say_if_untold(marked, path, commits)
     if commits >= promised:
         return number
-    mark = mark_path(marked)
-    if not commits:
-        raise Damage(f"the journal is missing, and {mark} says that {promised} commits were made in it")
     lost = f"it ends at commit {commits}, and {mark} says that {promised} were made"
-    if is_same_boot:
+    if is_same_boot or promised - commits > POWER_CUT_COMMITS_MAX:
         raise Damage(
             f"{lost}: its -wal is missing or damaged, or it is an older copy. Acknowledged messages are "
-            f"missing; to go on with those that are there, delete {mark}"
+            f"missing; to go on with those that are there, empty {mark}"
         )
     log.error(
         "%s: %s, before the last start of the machine: a power cut took the last moments. Messages that came "

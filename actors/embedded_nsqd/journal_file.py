@@ -6,6 +6,7 @@ it is opened is in `journal_check.py`.
 """
 
 import contextlib
+import logging
 import os
 import pathlib
 import sqlite3
@@ -14,18 +15,21 @@ from collections.abc import Iterator
 from ..store.database import PASSING
 from ..store.folder import sync
 from ..store.mark import Mark, mark_path
+from ..store.untouched import left_if_refused
 from ..system.exits import StoreFailure
 from ..system.locks import try_lock
 from ..system.transactions import transaction
-from .journal_check import Damage, check, state_of
+from .journal_check import POWER_CUT_COMMITS_MAX, Damage, check, state_of
 from .journal_schema import COUNT_COMMIT, FROM_1, MAKE, TRIGGERS, checksum
+
+log = logging.getLogger(__name__)
 
 FILE_NAME = "journal.sqlite"
 LOCK_NAME = "journal.lock"
 
 # Large pages, because rows are large. A checkpoint then has fewer of them.
 _PAGE_SIZE = 8 * 1024
-_CHECKPOINT_PAGES = 2048
+_CHECKPOINT_PAGES = POWER_CUT_COMMITS_MAX
 _WAL_SIZE_MAX = 64 * 1024 * 1024
 
 
@@ -131,7 +135,8 @@ class JournalFile:
 
     def _opened(self) -> tuple[sqlite3.Connection, Mark]:
         try:
-            number = check(self.path, self._marked)
+            with left_if_refused([self.path], held=self.path):
+                number = check(self.path, self._marked)
             connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=32)
             try:
                 self._prepare(connection, number)
@@ -159,6 +164,7 @@ class JournalFile:
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_SIZE_MAX}")
         connection.create_function("checksum", -1, checksum, deterministic=True)
         if number == 0:
+            log.info("%s: a new queue, without messages", self.path)
             connection.executescript(MAKE)
             # Before the mark promises anything, so that no power cut leaves a mark without a journal.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -12,6 +12,7 @@ by an empty one. This package does not know what the numbers mean.
     snapshot.py   a copy of a store in memory, for who reads it beside its process
     mark.py       how many commits a store has promised, in a file beside it
     older.py      which store is older than another one says
+    elsewhere.py  the dispatcher's mark in the folders of the other stores
     accounts.py   one shard's accounts: a journal of changes, and parts of the table
     ledger.py     one shard's ledger: accounts, seen ids and tallies
     outbox.py     the dispatcher's batches
@@ -19,12 +20,15 @@ by an empty one. This package does not know what the numbers mean.
     client_check.py    whether the client has more than the ledgers, or less than was published
     backup.py     a copy of all stores as of one moment
     restore.py    a copy in the place of the state
+    untouched.py  a refused store is left as it was
     topic.py      the topic whose plays a state counts
     totals.py     the totals of all shards, also while a service runs
 """
 
+from collections.abc import Callable
+
 from ..config import Settings
-from .folder import ledger_path, outbox_path
+from .folder import begin, ledger_path, outbox_path
 from .ledger import SqliteLedgerStore
 from .loading import SayLoading, in_silence
 from .outbox import SqliteOutboxStore
@@ -37,11 +41,20 @@ __all__ = [
     "SqliteLedgerStore",
     "SqliteOutboxStore",
     "TotalsReader",
+    "begin_state",
     "ledger_path",
     "open_ledger",
     "open_outbox",
     "outbox_path",
 ]
+
+
+def begin_state(settings: Settings) -> None:
+    """Make the ledgers if the state is new. Whoever keeps anything else in the state folder calls this first.
+
+    Raises `StoreFailure` if the ledgers were lost.
+    """
+    begin(settings.supervisor.state_dir, settings.counters.shards)
 
 
 def open_ledger(settings: Settings, shard: int, say_loading: SayLoading = in_silence) -> LedgerStore:
@@ -53,9 +66,13 @@ def open_ledger(settings: Settings, shard: int, say_loading: SayLoading = in_sil
     return SqliteLedgerStore(state_dir, shard, counters.shards, counters.synchronous, say_loading)
 
 
-def open_outbox(settings: Settings) -> OutboxStore:
-    """Open the dispatcher's batches, as the settings say. Raises `StoreFailure` if they can't be used."""
+def open_outbox(settings: Settings, compare: Callable[[str], None] = lambda why: None) -> OutboxStore:
+    """Open the dispatcher's batches, as the settings say. Raises `StoreFailure` if they can't be used.
+
+    `compare`: called when they are checked, before anything is written, to compare the ledgers with others.
+    It is told why the ledgers may be behind, or "". If it raises, the stores are left as they were.
+    """
     counters = settings.counters
     return SqliteOutboxStore(
-        settings.supervisor.state_dir, counters.shards, counters.synchronous, settings.nsq.topic
+        settings.supervisor.state_dir, counters.shards, counters.synchronous, settings.nsq.topic, compare
     )

@@ -22,11 +22,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..system.exits import Failure, StoreFailure
-from ..system.locks import LOCK_TIMEOUT_S
+from ..system.locks import LOCK_TIMEOUT_S, is_locked
 from ..version import VERSION
 from .database import open_read_only, refused, uri_of
 from .folder import NAME, LedgerSet, check_complete, find, sync, write
 from .ledger import read_tallies
+from .snapshot import open_snapshot
 from .verify import verify
 
 MANIFEST = "backup.json"
@@ -60,6 +61,7 @@ def backup(state_dir: str, target: Path, others: Iterable[str] = ()) -> Manifest
     `others`: the paths, in the state folder, of more SQLite files to copy. A missing one is left out.
     Raises `Failure`, leaving a copy without a manifest or none.
     """
+    _check_apart(target, Path(state_dir))
     ledgers = find(state_dir)
     if ledgers is None:
         raise Failure(f"no ledgers in {state_dir}, expected those of a service that has run")
@@ -70,7 +72,8 @@ def backup(state_dir: str, target: Path, others: Iterable[str] = ()) -> Manifest
     try:
         with private_files():
             _make_empty(target)
-            made_at = _copy(sources)
+            is_writable = all(os.access(path.parent, os.W_OK) for path in sources.values())
+            made_at = _copy(sources) if is_writable else _copy_of_nobody(sources)
             if find(state_dir) != ledgers:
                 raise Failure(f"the ledgers of {state_dir} were replaced meanwhile: run backup again")
             write(target, copied)
@@ -127,6 +130,16 @@ def digest_of(path: Path) -> BackedUpFile:
         return BackedUpFile(file.tell(), digest)
 
 
+def _check_apart(target: Path, state_dir: Path) -> None:
+    """Raise `Failure` if one of the folders is in the other: a backup would be lost with its state."""
+    backup, state = target.resolve(), state_dir.resolve()
+    if backup.is_relative_to(state) or state.is_relative_to(backup):
+        raise Failure(
+            f"{target}: is no place for a backup of {state_dir}, because one of them is in the other: "
+            "expected a folder elsewhere, best on another disk"
+        )
+
+
 def _make_empty(target: Path) -> None:
     """Make the folder, with its parents. Raises `Failure` if there is something in it."""
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -147,12 +160,30 @@ def _copy(sources: dict[Path, Path]) -> str:
             for reader in readers:
                 reader.execute("BEGIN")
                 reader.execute("SELECT 1 FROM sqlite_master").fetchone()  # a transaction begins when it reads
-            made_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            made_at = _now()
         for path, reader in zip(sources, readers, strict=True):
             path.parent.mkdir(exist_ok=True)
             with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
                 reader.backup(copy)
     return made_at
+
+
+def _copy_of_nobody(sources: dict[Path, Path]) -> str:
+    """Copy stores that can't be written here and that no process has open. Returns the moment, in UTC."""
+    for path in sources.values():
+        if is_locked(path.with_suffix(".lock")):
+            raise Failure(
+                f"{path}: is in use, and its folder can't be written here: run backup where the service runs"
+            )
+    for path, source in sources.items():
+        path.parent.mkdir(exist_ok=True)
+        with open_snapshot(source) as snapshot, contextlib.closing(sqlite3.connect(path)) as copy:
+            snapshot.backup(copy)
+    return _now()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _take_write_lock(writer: sqlite3.Connection) -> None:

@@ -27,7 +27,7 @@ from .folder import LedgerSet, find
 log = logging.getLogger(__name__)
 
 CLIENT_TOTAL_MAX = (1 << 63) - 1
-RESTORED = "restored"  # in the dispatcher's `meta`: the client may be ahead, because a backup was restored
+RESTORED = "restored"  # in the dispatcher's `meta`: why the client may be ahead, as "a backup was restored"
 
 
 class Ahead(Struct, frozen=True):
@@ -38,12 +38,13 @@ class Ahead(Struct, frozen=True):
     ledger: int
 
 
-def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> int:
+def check_client(state_dir: str, client: str, totals: Mapping[bytes, int], why_behind: str = "") -> int:
     """Return of how many videos the client has less than was published to it, by the ledgers.
 
-    `client`: its name. `totals`: those that it has, by video (16 bytes). Raises `StoreFailure` if it has a
-    greater total of any video than the ledgers. After a restore it may have them: that is logged, until every
-    total was published again. Call it while no counter runs.
+    `client`: its name. `totals`: those that it has, by video (16 bytes). `why_behind`: why the ledgers may be
+    behind, or "". Raises `StoreFailure` if it has a greater total of any video than the ledgers. After a
+    restore it may have them: that is logged, until every total was published again. Call it while no counter
+    runs.
     """
     ledgers = find(state_dir)
     if ledgers is None:
@@ -51,7 +52,7 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> in
     ahead, behind = _compare(state_dir, ledgers, totals)
     outbox = ledgers.outbox(state_dir)
     with open_read_only(outbox) as connection:
-        restored = connection.execute("SELECT 1 FROM meta WHERE key = ?", (RESTORED,)).fetchone() is not None
+        restored = connection.execute("SELECT value FROM meta WHERE key = ?", (RESTORED,)).fetchone()
     if not ahead:
         if restored:
             with contextlib.closing(sqlite3.connect(outbox)) as connection, connection:
@@ -62,8 +63,8 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int]) -> in
         f"{state_dir}: the client ({client}) has more plays of {len(ahead)} videos than the ledgers; of "
         f"{guids.text(one.video)} it has {one.client}, and they have {one.ledger}"
     )
-    if restored:
-        log.warning("%s, because a backup was restored: all totals are published again", found)
+    if why_behind or restored:
+        log.warning("%s, because %s: all totals are published again", found, why_behind or restored[0])
         return behind
     raise StoreFailure(
         f"{found}: all of the state is an older copy, or another service publishes to this client. It is "

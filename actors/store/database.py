@@ -76,7 +76,7 @@ class Database:
 
 def make(path: Path, schema: str, facts: Facts) -> None:
     """Make an empty store, replacing any file at `path`. Raises `StoreFailure`."""
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-journal"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:

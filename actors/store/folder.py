@@ -4,10 +4,14 @@ A lost ledger must not begin again at zero. So all files of a state are made tog
 them is used, and `ledgers.json` records that. If a file is missing later, it was lost. `reshard` makes
 another set in a folder of its own. The new set replaces the old one when `ledgers.json` names its folder.
 
+The ledgers are made before any other store of the state: the queue's journal, the client's store, any mark.
+So where one of those is and the ledgers are not, they were lost.
+
     making ──all files made──▶ made ──reshard──▶ made, of another folder and number
     any, or none ──restore──▶ restoring ──all files in their place──▶ made, of another id
 """
 
+import logging
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -19,9 +23,27 @@ from ..system.installation import service_command
 from ..system.locks import lock_file
 from .database import Facts, check_facts, make, refused
 from .snapshot import open_snapshot
+from .untouched import left_if_refused
+
+log = logging.getLogger(__name__)
 
 NAME = "ledgers.json"
+QUEUE = "nsqd"  # the folder of the embedded queue's journal, and the name of its mark
+CLIENT = "client"  # the folder of the reference client's store
 RESHARDED = "ledgers-"  # followed by a number: the folder of a set made by `reshard`
+
+# Made after the ledgers: where one is, they were there.
+LATER = (
+    "counter-*",
+    "dispatcher.*",
+    f"{RESHARDED}*",
+    f"{QUEUE}.mark",
+    f"{QUEUE}/*.sqlite*",
+    f"{QUEUE}/*.mark",
+    f"{CLIENT}/*.sqlite*",
+    f"{CLIENT}/*.mark",
+)
+LEFT_NAMED_MAX = 8
 
 LEDGER_SCHEMA = """
 CREATE TABLE journal (number INTEGER PRIMARY KEY, accounts BLOB);
@@ -124,23 +146,62 @@ def claim(state_dir: str, shards: int) -> LedgerSet:
 
     Raises `StoreFailure` if a ledger is gone, or if the state has another number of shards.
     """
+    named = (Path(state_dir) / NAME).exists()
+    with left_if_refused([] if named else sorted(Path(state_dir).rglob("*.sqlite"))):
+        found = begin(state_dir, shards)
+        if found.shards != shards:
+            raise StoreFailure(
+                f"{state_dir}: its ledgers are made for counters.shards = {found.shards}, and now it is "
+                f"{shards}: divide them again with `{service_command()} reshard`, with the same settings, or "
+                f"set counters.shards back to {found.shards}"
+            )
+        check_complete(state_dir, found)
+    return found
+
+
+def begin(state_dir: str, shards: int) -> LedgerSet:
+    """Make the ledgers of a new state, or find those that there are. Raises `StoreFailure` if they were lost.
+
+    Every process that keeps something in the state folder calls this first.
+    """
     lock = lock_file(Path(state_dir) / "ledgers.lock")
     try:
         found = find(state_dir)
         if found is None:
-            found = _make(state_dir, shards)
-        elif not (Path(state_dir) / NAME).exists():
+            _check_new(Path(state_dir))
+            return _make(state_dir, shards)
+        if not (Path(state_dir) / NAME).exists():
+            check_complete(state_dir, found)
             write(state_dir, found)
+        return found
+    except OSError as error:
+        raise StoreFailure(f"{state_dir}: cannot be written ({error}), see supervisor.state_dir") from error
     finally:
         os.close(lock)
-    if found.shards != shards:
+
+
+def _check_new(state_dir: Path) -> None:
+    """Raise `StoreFailure` if the folder has what is made after the ledgers only."""
+    is_making = (state_dir / NAME).exists()  # the files of the set may be half made then
+    found = [path for pattern in LATER for path in sorted(state_dir.glob(pattern))]
+    left = [
+        path.relative_to(state_dir).as_posix()
+        for path in found
+        if not (is_making and path.parent == state_dir and _is_ours(path))
+    ]
+    if left:
         raise StoreFailure(
-            f"{state_dir}: its ledgers are made for counters.shards = {found.shards}, and now it is "
-            f"{shards}: divide them again with `{service_command()} reshard`, with the same settings, or set "
-            f"counters.shards back to {found.shards}"
+            f"{state_dir}: has {', '.join(left[:LEFT_NAMED_MAX])}, but no ledgers, which are made first: "
+            "they were deleted or moved. They are not made again, because their plays would be lost and the "
+            "client's totals would fall. Nothing was changed: put the ledgers back; or restore the whole "
+            f"state from a backup with `{service_command()} restore DIR`; or, to begin at zero, move all of "
+            f"{state_dir} away, or use another supervisor.state_dir"
         )
-    check_complete(state_dir, found)
-    return found
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether `make_files` makes a file of this name, or SQLite beside it."""
+    return ".sqlite" in path.name
 
 
 def check_complete(state_dir: str | Path, found: LedgerSet) -> None:
@@ -185,14 +246,12 @@ def sync(path: Path) -> None:
 
 def _make(state_dir: str, shards: int) -> LedgerSet:
     new = LedgerSet(os.urandom(16).hex(), shards, stage=LedgerSetStage.MAKING)
-    try:
-        # Write MAKING first: if this process is killed in between, nothing was counted in its files.
-        write(state_dir, new)
-        make_files(state_dir, new)
-        new = msgspec.structs.replace(new, stage=LedgerSetStage.MADE)
-        write(state_dir, new)
-    except OSError as error:
-        raise StoreFailure(f"{state_dir}: cannot be written ({error}), see supervisor.state_dir") from error
+    # Write MAKING first: if this process is killed in between, nothing was counted in its files.
+    write(state_dir, new)
+    make_files(state_dir, new)
+    new = msgspec.structs.replace(new, stage=LedgerSetStage.MADE)
+    write(state_dir, new)
+    log.info("%s: %d new ledgers", state_dir, shards)
     return new
 
 

@@ -15,9 +15,10 @@ from .accounts import AccountJournal, read_accounts
 from .database import Database, check_facts, locked, open_read_only, refused
 from .folder import claim
 from .loading import SayLoading, in_silence
-from .mark import Mark, mark_path, power_cut_lost, read_mark
+from .mark import Mark, mark_path, power_cut_lost, read_mark, say_if_untold
 from .older import check_ages
 from .seen import SeenRows
+from .untouched import left_if_refused
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +39,21 @@ class SqliteLedgerStore:
     ):
         ledgers = claim(state_dir, shards)
         path = ledgers.ledger(state_dir, shard)
-        with locked(path) as lock:
+        read = [path, ledgers.outbox(state_dir)]
+        with locked(path) as lock, left_if_refused(read, held=path):
             with open_read_only(path) as connection:
                 check_facts(path, connection, ledgers.facts(shard))
                 self._commits, self._tallies = read_tallies(path, connection)
                 check_commits(path, self._commits, synchronous)
                 self._accounts = read_accounts(path, connection, say_loading)
                 check_accounts(path, self._accounts, self._tallies)
+                self._seen = SeenRows()
+                self._chunks, self._several = _seen_of(path, connection, self._seen)
             check_ages(state_dir, ledgers, [shard], synchronous)
+            self._mark = Mark(path)
             self._database = Database(path, synchronous, lock)
-        self._mark = Mark(path)
         self._journal = AccountJournal(self._database.connection)
         self._accounts.next_part = self._journal.next_part
-        self._seen = SeenRows()
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('state', ?)", (ledgers.state,))
         self._mark.write(self._commits)
@@ -87,11 +90,9 @@ class SqliteLedgerStore:
         self._database.close()
 
     def _load_seen(self) -> list[SeenChunk]:
-        """Load one chunk per bucket, and merge the rows on disk too."""
-        try:
-            chunks, several = self._seen.load(self._database.connection)
-        except (TypeError, ValueError, sqlite3.Error) as error:
-            raise refused(self._database.path, f"seen ids: {error}") from error
+        """Hand over one chunk per bucket, and merge the rows on disk too."""
+        chunks, several = self._chunks, self._several
+        self._chunks, self._several = [], []
         if several:
             try:
                 with self._database.transaction() as connection:
@@ -102,6 +103,15 @@ class SqliteLedgerStore:
                 # A full disk: the rows are merged in memory now, and on disk at a later start.
                 log.warning("%s; the rows of seen ids stay as they are", failure)
         return chunks
+
+
+def _seen_of(
+    path: Path, connection: sqlite3.Connection, rows: SeenRows
+) -> tuple[list[SeenChunk], list[SeenChunk]]:
+    try:
+        return rows.load(connection)
+    except (TypeError, ValueError, sqlite3.Error) as error:
+        raise refused(path, f"seen ids: {error}") from error
 
 
 def read_tallies(path: Path, connection: sqlite3.Connection) -> tuple[int, Tallies]:
@@ -118,6 +128,7 @@ def check_commits(
 ) -> None:
     """Raise `StoreFailure` if a store has lost commits that were promised. `lacks`: what was in them."""
     promised, same_boot = read_mark(path)
+    say_if_untold(path, path, commits)
     if commits >= promised:
         return
     lost = f"ends at commit {commits}, and {mark_path(path).name} says that {promised} were made"

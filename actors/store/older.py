@@ -20,7 +20,7 @@ from ..system.exits import StoreFailure
 from ..system.installation import service_command
 from .database import open_read_only
 from .folder import LedgerSet
-from .mark import is_emptied, mark_path, power_cut_lost, read_mark
+from .mark import UNTOLD_COMMITS, is_emptied, mark_path, power_cut_lost, read_mark
 from .publish_totals import read_totals
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,27 @@ def check_ages(
     for one in found:
         log.error("%s: %s. The service goes on without them", one.path, one)
     return found
+
+
+def go_on_without_commits(
+    state_dir: str | Path, ledgers: LedgerSet, found: Iterable[Older], synchronous: str
+) -> list[str]:
+    """The names of the stores that go on without commits: a power cut took them, or their mark was emptied.
+
+    `found`: what `check_ages` returned.
+    """
+    names = {one.path.name for one in found}
+    for shard in range(ledgers.shards):
+        path = ledgers.ledger(state_dir, shard)
+        promised, same_boot = read_mark(path)  # read first, because a counter may go on committing
+        numbers = _numbers(path)
+        if numbers is None:
+            continue
+        lost = promised - numbers[0]
+        emptied = is_emptied(path) and numbers[0] > UNTOLD_COMMITS
+        if emptied or (lost > 0 and power_cut_lost(lost, same_boot, synchronous)):
+            names.add(path.name)
+    return sorted(names)
 
 
 def agreed(totals: PublishTotals, found: list[Older]) -> PublishTotals:

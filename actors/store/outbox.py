@@ -4,36 +4,56 @@ requests to publish totals again.
 
 import sqlite3
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from ..core.dispatcher.outbox import Batch, PublishTotals
 from ..core.dispatcher.republish import Republish
+from .client_check import RESTORED
 from .database import Database, check_facts, locked, open_read_only, refused
+from .elsewhere import check_elsewhere, is_emptied_elsewhere, marks_elsewhere
 from .folder import claim
 from .ledger import check_commits
-from .mark import Mark
-from .older import agreed, check_ages
+from .mark import UNTOLD_COMMITS, Mark, is_emptied
+from .older import agreed, check_ages, go_on_without_commits
 from .publish_totals import read_totals, write_totals
 from .topic import TOPIC, check_topic
+from .untouched import left_if_refused
 
 
 class SqliteOutboxStore:
     """The dispatcher's batches. Raises `StoreFailure` if they can't be used."""
 
-    def __init__(self, state_dir: str, shards: int, synchronous: str, topic: str = ""):
-        """`topic`: whose plays are counted; "" if that does not matter here."""
+    def __init__(
+        self,
+        state_dir: str,
+        shards: int,
+        synchronous: str,
+        topic: str = "",
+        compare: Callable[[str], None] = lambda why: None,
+    ):
+        """`topic`: whose plays are counted; "" if it does not matter here. `compare`: as in `open_outbox`."""
         ledgers = claim(state_dir, shards)
         path = ledgers.outbox(state_dir)
-        with locked(path) as lock:
+        with locked(path) as lock, left_if_refused(ledgers.files(state_dir), held=path):
             with open_read_only(path) as connection:
                 check_facts(path, connection, ledgers.facts())
                 totals = _totals(path, connection)
+                _batches(path, connection)
+                _republishes(path, connection)
                 if topic:
                     check_topic(path, connection, topic)
             check_commits(path, totals.stores, synchronous, "publishes that the client may have")
             older = check_ages(state_dir, ledgers, range(shards), synchronous)
+            check_elsewhere(state_dir, path, totals.stores, synchronous)
+            lacking = go_on_without_commits(state_dir, ledgers, older, synchronous)
+            if totals.stores > UNTOLD_COMMITS and (is_emptied(path) or is_emptied_elsewhere(state_dir)):
+                lacking.append(path.name)
+            why = f"commits of {', '.join(lacking)} may be lost" if lacking else ""
+            compare(why)
+            self._marks = [Mark(path), *marks_elsewhere(state_dir)]
             self._database = Database(path, synchronous, lock)
         # An id of this state, so that a client never confuses our keys with those of an earlier state.
         with self._database.transaction() as connection:
@@ -42,18 +62,15 @@ class SqliteOutboxStore:
             connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", more)
             if older:
                 write_totals(connection, agreed(totals, older))
-        self._mark = Mark(path)
-        self._mark.write(agreed(totals, older).stores)
+            if why:
+                go_on_without(connection, why)
+        self._promise(agreed(totals, older).stores)
         self.service: str = self._database.query("SELECT value FROM meta WHERE key = 'service'")[0][0]
 
     def load(self) -> tuple[list[Batch], PublishTotals]:
         """The batches that some ledger has not recorded yet, and the totals of all publishes."""
-        rows = self._database.query("SELECT content FROM batches ORDER BY rowid")
-        try:
-            batches = [msgspec.msgpack.decode(row[0], type=Batch) for row in rows]
-        except (TypeError, ValueError) as error:
-            raise refused(self._database.path, error) from error
-        return batches, _totals(self._database.path, self._database.connection)
+        path, connection = self._database.path, self._database.connection
+        return _batches(path, connection), _totals(path, connection)
 
     def store(self, batch: Batch, totals: PublishTotals) -> None:
         """Write a batch at its present stage, with the totals. Raises `WriteUnavailable`, `StoreFailure`."""
@@ -63,8 +80,8 @@ class SqliteOutboxStore:
                 (batch.key, msgspec.msgpack.encode(batch)),
             )
             write_totals(connection, totals)
-        # Commit before the mark: if the mark were ahead, a store that lost nothing would be refused.
-        self._mark.write(totals.stores)
+        # Commit before the marks: if they were ahead, a store that lost nothing would be refused.
+        self._promise(totals.stores)
 
     def forget(self, key: str) -> None:
         """Delete a batch. Raises `WriteUnavailable`, `StoreFailure`."""
@@ -73,16 +90,7 @@ class SqliteOutboxStore:
 
     def load_republishes(self) -> tuple[list[Republish], int]:
         """The requests to publish totals again, and the greatest number that one ever had."""
-        rows = self._database.query("SELECT number, content FROM republishes ORDER BY number")
-        last = self._database.query("SELECT seq FROM sqlite_sequence WHERE name = 'republishes'")
-        try:
-            requests = [msgspec.msgpack.decode(content, type=Republish) for _, content in rows]
-            return [
-                msgspec.structs.replace(request, number=number)
-                for request, (number, _) in zip(requests, rows, strict=True)
-            ], last[0][0] if last else 0
-        except (TypeError, ValueError) as error:
-            raise refused(self._database.path, error) from error
+        return _republishes(self._database.path, self._database.connection)
 
     def store_republish(
         self, request: Republish | None, totals: PublishTotals, over: tuple[int, ...] = (), forget: str = ""
@@ -97,9 +105,25 @@ class SqliteOutboxStore:
             write_totals(connection, totals)
 
     def close(self) -> None:
-        """Close the mark, then the file."""
-        self._mark.close()
+        """Close the marks, then the file."""
+        for mark in self._marks:
+            mark.close()
         self._database.close()
+
+    def _promise(self, stores: int) -> None:
+        for mark in self._marks:
+            mark.write(stores)
+
+
+def go_on_without(connection: sqlite3.Connection, why: str) -> None:
+    """Prepare a dispatcher's store for a state that went back in time, in a transaction of the caller.
+
+    Every total is published again, under other keys: the same totals may be made again by other plays. Until
+    then the client may have greater totals. `why`: for the log, as in "a backup was restored".
+    """
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('service', ?)", (uuid.uuid4().hex,))
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (RESTORED, why))
+    request_republish_of_all(connection, why)
 
 
 def request_republish_of_all(connection: sqlite3.Connection, why: str) -> int:
@@ -115,6 +139,27 @@ def request_republish_of_all(connection: sqlite3.Connection, why: str) -> int:
     connection.execute("DELETE FROM republishes WHERE number <> ?", (number,))
     assert number is not None
     return number
+
+
+def _batches(path: Path, connection: sqlite3.Connection) -> list[Batch]:
+    try:
+        rows = connection.execute("SELECT content FROM batches ORDER BY rowid").fetchall()
+        return [msgspec.msgpack.decode(row[0], type=Batch) for row in rows]
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise refused(path, error) from error
+
+
+def _republishes(path: Path, connection: sqlite3.Connection) -> tuple[list[Republish], int]:
+    try:
+        rows = connection.execute("SELECT number, content FROM republishes ORDER BY number").fetchall()
+        last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'republishes'").fetchone()
+        requests = [msgspec.msgpack.decode(content, type=Republish) for _, content in rows]
+        numbered = zip(requests, rows, strict=True)
+        return [msgspec.structs.replace(request, number=number) for request, (number, _) in numbered], last[
+            0
+        ] if last else 0
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise refused(path, error) from error
 
 
 def _totals(path: Path, connection: sqlite3.Connection) -> PublishTotals:

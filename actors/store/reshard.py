@@ -34,7 +34,7 @@ from .client_check import RESTORED
 from .database import open_read_only, refused
 from .folder import RESHARDED, LedgerSet, find, make_files, sync, write
 from .ledger import WRITE_TALLIES, read_tallies
-from .mark import mark_path
+from .mark import mark_path, promise_nothing
 from .publish_totals import read_totals, write_totals
 from .seen import INSERT, in_buckets, row_of
 from .topic import TOPIC
@@ -79,6 +79,7 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
         # Flush the new set before `ledgers.json` names it. Otherwise a power cut could leave `ledgers.json`
         # with the name of an incomplete set.
         for path in new.files(state_dir):
+            promise_nothing(path)
             sync(path)
         sync(Path(state_dir) / new.folder)
         write(state_dir, new)

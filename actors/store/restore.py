@@ -12,7 +12,6 @@ import contextlib
 import os
 import shutil
 import time
-import uuid
 from pathlib import Path
 
 import msgspec
@@ -21,10 +20,11 @@ from msgspec import Struct, structs
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import lock_file
 from .backup import MANIFEST, Manifest, check_copy, digest_of, private_files
-from .client_check import RESTORED
 from .database import Database, locked
-from .folder import NAME, RESHARDED, LedgerSet, LedgerSetStage, read, sync, write
-from .outbox import request_republish_of_all
+from .elsewhere import forget_elsewhere
+from .folder import NAME, QUEUE, RESHARDED, LedgerSet, LedgerSetStage, read, sync, write
+from .mark import promise_nothing
+from .outbox import go_on_without
 from .reshard import hold
 
 STAGED = "restoring"
@@ -42,6 +42,8 @@ def restore(source: Path, state_dir: str) -> Restored:
     """Replace the state by a backup. Raises `Failure`: if the backup is damaged, the state is as it was."""
     manifest = read_manifest(source)
     folder = Path(state_dir)
+    if source.resolve().is_relative_to((folder / STAGED).resolve()):
+        raise Failure(f"{source}: is where restore makes its copy, expected the backup elsewhere: move it")
     try:
         with private_files():
             folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +90,9 @@ def _stage(source: Path, manifest: Manifest, staged: Path) -> LedgerSet:
     ledgers = LedgerSet(os.urandom(16).hex(), manifest.shards)
     for path in ledgers.files(staged):
         _renew(path, ledgers, path == ledgers.outbox(staged))
+        promise_nothing(path)
+    if (staged / QUEUE).is_dir():
+        promise_nothing(staged / QUEUE)
     for name in manifest.files:
         sync(staged / name)
     return ledgers
@@ -100,9 +105,7 @@ def _renew(path: Path, ledgers: LedgerSet, is_outbox: bool) -> None:
     with contextlib.closing(database), database.transaction() as connection:
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('state', ?)", (ledgers.state,))
         if is_outbox:
-            connection.execute("INSERT OR REPLACE INTO meta VALUES ('service', ?)", (uuid.uuid4().hex,))
-            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (RESTORED, 1))
-            request_republish_of_all(connection, "the state was restored from a backup")
+            go_on_without(connection, "a backup was restored")
 
 
 def _replace(folder: Path, manifest: Manifest, ledgers: LedgerSet) -> Path | None:
@@ -117,6 +120,7 @@ def _replace(folder: Path, manifest: Manifest, ledgers: LedgerSet) -> Path | Non
     if before is not None and not goes_on:
         shutil.copyfile(folder / NAME, replaced / NAME)
     write(folder, structs.replace(ledgers, stage=LedgerSetStage.RESTORING, folder=replaced.name))
+    forget_elsewhere(folder)
     for path in present:
         if not (replaced / path.name).exists():
             path.rename(replaced / path.name)

@@ -147,6 +147,7 @@ def test_a_state_that_is_older_than_the_reference_clients_totals_is_refused_unti
         shutil.copytree(copy, service.state_dir)  # all of the service's own is older
         shutil.rmtree(service.state_dir / "client")
         shutil.copytree(client, service.state_dir / "client")
+        (service.state_dir / "client" / "dispatcher.mark").unlink()  # which would tell it too
         with pytest.raises(Failure):
             service.start()
         assert service.process.returncode == EXIT_STORE

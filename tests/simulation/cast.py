@@ -93,7 +93,7 @@ def _dispatcher(process: Process, start_args: StartArgs) -> WatchedDispatcher:
         start_args,
         process,
         lambda settings: sink,
-        lambda settings: parts.Outbox(process),
+        lambda settings, compare: parts.Outbox(process),
         watched_dispatching(world.machines.dispatching, waiting, sink, world.clock),
         Random(world.plan.luck).random,
         lambda settings: None,

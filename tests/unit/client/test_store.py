@@ -3,11 +3,12 @@
 import contextlib
 import pathlib
 import shutil
+import sqlite3
 import uuid
 
 import pytest
 
-from actors.client.store import ClientStore
+from actors.client.store import FILE_NAME, ClientStore
 from actors.core.client.audit import Audit
 from actors.core.client.promises import Promises, Publish, PublishedVideo
 from actors.core.triggers import Trigger
@@ -75,3 +76,68 @@ def test_the_store_is_as_durable_as_it_says(tmp_path):
     with contextlib.closing(ClientStore(tmp_path / "client")) as store:
         assert store._database.execute("PRAGMA synchronous").fetchone() == (1,)  # NORMAL
         assert store._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def filled(path: pathlib.Path) -> pathlib.Path:
+    """The file of a store with a publish, as a stop leaves it."""
+    with contextlib.closing(ClientStore(path)) as store:
+        take(store, store.load(Promises()), 1)
+    return path / FILE_NAME
+
+
+def contents(path: pathlib.Path) -> dict[str, bytes]:
+    return {one.name: one.read_bytes() for one in path.iterdir()}
+
+
+def test_a_page_that_is_damaged_is_refused_and_left_as_it_was(tmp_path):
+    file = filled(tmp_path / "client")
+    content = bytearray(file.read_bytes())
+    content[1024:1034] = b"x" * 10  # the head of the second page
+    file.write_bytes(content)
+    before = contents(file.parent)
+    with pytest.raises(StoreFailure, match=r"client.sqlite cannot be opened: .*or restore a backup, or move"):
+        ClientStore(file.parent)
+    assert contents(file.parent) == before
+
+
+@pytest.mark.parametrize("left", [0, 1000, 5000])
+def test_a_store_that_was_cut_short_is_refused_or_said_to_be_empty(tmp_path, left, caplog):
+    file = filled(tmp_path / "client")
+    file.write_bytes(file.read_bytes()[:left])
+    before = contents(file.parent)
+    if left:
+        with pytest.raises(StoreFailure, match="cannot be opened"):
+            ClientStore(file.parent)
+        assert contents(file.parent) == before
+    else:
+        ClientStore(file.parent).close()
+        assert "client.sqlite: is empty. It is a new store now, without totals" in caplog.text
+
+
+def test_a_wal_without_its_store_is_not_deleted(tmp_path):
+    filled(tmp_path / "client")
+    with contextlib.closing(ClientStore(tmp_path / "client")) as store:
+        take(store, store.load(Promises()), 2)
+        shutil.copytree(tmp_path / "client", tmp_path / "killed")
+    (tmp_path / "killed" / FILE_NAME).write_bytes(b"")
+    before = contents(tmp_path / "killed")
+    with pytest.raises(StoreFailure, match="it is missing or empty, and its -wal is there"):
+        ClientStore(tmp_path / "killed")
+    assert contents(tmp_path / "killed") == before
+
+
+def test_a_process_that_is_killed_while_sqlite_makes_the_store_is_no_loss(tmp_path):
+    (tmp_path / "client").mkdir()
+    half_made(tmp_path / "client" / FILE_NAME)
+    assert loaded(tmp_path / "client") == (set(), 0, 0)
+
+
+def half_made(file: pathlib.Path) -> None:
+    """A database whose first transaction was cut off by a kill: SQLite rolls its pages back."""
+    with contextlib.closing(sqlite3.connect(file.with_suffix(".made"), isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN")
+        connection.execute("CREATE TABLE t (a)")
+        connection.executemany("INSERT INTO t VALUES (?)", [(bytes(3000),)] * 20)
+        for suffix in ("", "-journal"):
+            shutil.copyfile(f"{file.with_suffix('.made')}{suffix}", f"{file}{suffix}")

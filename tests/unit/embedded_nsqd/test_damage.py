@@ -20,6 +20,7 @@ from actors.store.mark import Mark
 from actors.system.exits import StoreFailure
 from tests.formats.make import unpack
 from tests.support.fuzzing import RUNS
+from tests.unit.client.test_store import half_made
 
 from .test_queue import NOW_NS, TIMES, bodies_of, channel_of, publish, queue_on, read
 
@@ -180,7 +181,7 @@ def change(path: pathlib.Path, place: int, by: int) -> None:
         file.write(bytes([byte ^ by]))
 
 
-def test_an_older_copy_is_refused(states, tmp_path):
+def test_an_older_copy_is_refused(states, tmp_path, caplog):
     shutil.copytree(states["stopped"], tmp_path / "state")
     shutil.copytree(tmp_path / "state", tmp_path / "older")
     with contextlib.closing(open_journal(tmp_path / "state")) as journal:
@@ -189,8 +190,35 @@ def test_an_older_copy_is_refused(states, tmp_path):
     shutil.copytree(tmp_path / "older" / "nsqd", tmp_path / "state" / "nsqd")
     said = judge(tmp_path / "state")
     assert "it is an older copy. Acknowledged messages are missing; to go on with" in said
-    (tmp_path / "state" / "nsqd.mark").unlink()
+    (tmp_path / "state" / "nsqd.mark").write_bytes(b"")
     assert judge(tmp_path / "state") == "", "it goes on when it is told to"
+    assert "nsqd.mark: missing or empty, expected how many commits were made in journal.sqlite" in caplog.text
+
+
+@pytest.mark.parametrize("left", ["missing", "empty"])
+def test_a_journal_without_a_mark_is_said_once(states, tmp_path, left, caplog):
+    shutil.copytree(states["stopped"], tmp_path / "state")
+    mark = tmp_path / "state" / "nsqd.mark"
+    mark.unlink()
+    if left == "empty":
+        mark.touch()
+    open_journal(tmp_path / "state").close()
+    open_journal(tmp_path / "state").close()
+    assert caplog.text.count(f"{mark}: missing or empty, expected how many commits were made in") == 1
+
+
+def test_a_journal_that_is_gone_is_missed_though_its_mark_was_emptied(states, tmp_path):
+    shutil.copytree(states["stopped"], tmp_path / "state")
+    shutil.rmtree(tmp_path / "state" / "nsqd")
+    (tmp_path / "state" / "nsqd.mark").write_bytes(b"")
+    assert "the journal is missing, and" in judge(tmp_path / "state")
+
+
+def test_a_power_cut_excuses_no_more_than_it_can_take(states, tmp_path):
+    shutil.copytree(states["stopped"], tmp_path / "state")
+    mark = tmp_path / "state" / "nsqd.mark"
+    mark.write_bytes((3000).to_bytes(8, "little") + b"another boot....")
+    assert "it is an older copy" in judge(tmp_path / "state")
 
 
 def rebooted(folder: pathlib.Path) -> None:
@@ -370,3 +398,10 @@ def test_a_commit_that_failed_leaves_a_journal_that_is_taken(states, tmp_path):
         journal._query("PRAGMA max_page_count = 100000")
         publish(queue, "waiting", b"after")
     assert judge(tmp_path / "state") == ""
+
+
+def test_a_process_that_is_killed_while_sqlite_makes_the_journal_is_no_loss(tmp_path):
+    (tmp_path / "nsqd").mkdir()
+    half_made(tmp_path / "nsqd" / FILE_NAME)
+    with contextlib.closing(open_journal(tmp_path)) as journal:
+        assert queue_on(journal).topics == {}

@@ -111,6 +111,29 @@ def test_a_folder_that_is_not_empty_is_refused_and_left(state_dir, tmp_path):
     assert list(files(tmp_path / "copy")) == ["mine"]
 
 
+@pytest.mark.parametrize("target", [".", "backup", "deep/in/it", "../state/backup", ".."])
+def test_no_backup_is_made_in_the_state_or_around_it(state_dir, target):
+    before = files(state_dir)
+    with pytest.raises(Failure, match=r"is no place for a backup of .*: expected a folder elsewhere"):
+        backup(state_dir, Path(state_dir, target))
+    assert files(state_dir) == before
+
+
+def test_a_link_into_the_state_is_no_place_for_a_backup_either(state_dir, tmp_path):
+    (tmp_path / "link").symlink_to(state_dir)
+    with pytest.raises(Failure, match="is no place for a backup of"):
+        backup(state_dir, tmp_path / "link" / "backup")
+
+
+def test_a_backup_in_the_place_where_restore_copies_is_not_deleted(state_dir, tmp_path):
+    backup(state_dir, tmp_path / "copy")
+    (tmp_path / "copy").rename(Path(state_dir, STAGED))
+    before = files(state_dir)
+    with pytest.raises(Failure, match="is where restore makes its copy"):
+        restore(Path(state_dir, STAGED), state_dir)
+    assert files(state_dir) == before
+
+
 def test_without_ledgers_there_is_nothing_to_back_up(tmp_path):
     with pytest.raises(Failure, match="no ledgers in"):
         backup(str(tmp_path / "state"), tmp_path / "copy")
@@ -194,13 +217,22 @@ def test_a_backup_can_be_restored_where_nothing_was(copy, tmp_path):
     assert len(list((tmp_path / "elsewhere").glob(f"{REPLACED}*"))) == 2
 
 
-def test_a_restored_state_asks_for_everything_to_be_published_again(state_dir, copy, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "actors.store.restore.request_republish_of_all", lambda connection, why: asked.append(why)
-    )
+def test_a_restored_state_asks_for_everything_to_be_published_again(state_dir, copy):
     restore(copy, state_dir)
-    assert asked == ["the state was restored from a backup"]
+    with outbox(state_dir) as store:
+        ((request,), _) = store.load_republishes()
+    assert (request.why, request.videos) == ("a backup was restored", b"")
+
+
+def test_a_restored_state_has_marks_and_none_of_what_it_replaced(state_dir, copy, caplog):
+    for folder in ("client", "nsqd"):
+        Path(state_dir, folder).mkdir()
+    opened(state_dir)
+    assert Path(state_dir, "client", "dispatcher.mark").exists()
+    restore(copy, state_dir)
+    assert not Path(state_dir, "client", "dispatcher.mark").exists()
+    opened(state_dir)
+    assert "missing or empty" not in caplog.text
 
 
 @pytest.mark.parametrize("name", ["counter-0.sqlite", "dispatcher.sqlite", OTHER, "ledgers.json"])

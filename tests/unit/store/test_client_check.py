@@ -8,6 +8,7 @@ import pytest
 from actors.store import ledger_path, outbox_path
 from actors.store.backup import backup
 from actors.store.client_check import RESTORED, check_client
+from actors.store.mark import mark_path
 from actors.store.reshard import reshard
 from actors.store.restore import restore
 from actors.system.exits import StoreFailure
@@ -73,6 +74,14 @@ def test_after_a_restore_it_is_said_until_the_client_has_no_more(state_dir, tmp_
     assert not is_restored(state_dir)
     with pytest.raises(StoreFailure):
         check_client(state_dir, CLIENT, {V: 5})
+
+
+def test_a_ledger_that_goes_on_without_commits_may_be_behind_the_client(state_dir, caplog):
+    mark_path(ledger_path(state_dir, 0)).write_bytes(b"")
+    with outbox(state_dir):
+        pass
+    check_client(state_dir, CLIENT, {V: 5})
+    assert "because commits of counter-0.sqlite may be lost: all totals are published again" in caplog.text
 
 
 def test_a_restored_state_that_is_divided_again_is_still_one(state_dir, tmp_path):

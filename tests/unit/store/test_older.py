@@ -131,6 +131,66 @@ def test_a_dispatchers_store_that_lost_its_last_commits_is_refused(state_dir, tm
         SqliteOutboxStore(state_dir, SHARDS, "NORMAL")
 
 
+@pytest.mark.parametrize("folder", ["client", "nsqd"])
+def test_dispatcher_and_ledgers_that_are_older_than_another_store_of_the_state_are_refused(
+    state_dir, tmp_path, folder, caplog
+):
+    Path(state_dir, folder).mkdir()
+    work(state_dir, commits=1, stores=1)
+    shutil.copytree(state_dir, tmp_path / "copy")
+    work(state_dir, commits=2, stores=2)
+    shutil.copy(Path(state_dir, folder, "dispatcher.mark"), tmp_path / "copy" / folder)
+    copy = str(tmp_path / "copy")
+    before = files_of(copy)
+    (text,) = refusals(copy)
+    mark = tmp_path / "copy" / folder / "dispatcher.mark"
+    assert text.startswith(f"{outbox_path(copy)}: ends at commit 5, and {mark} says that 8 were made")
+    assert f"or empty {mark} to go on without" in text
+    assert files_of(copy) == before
+    mark.write_bytes(b"")
+    assert refusals(copy) == []
+    assert "because" not in caplog.text
+    assert republish_of(copy) == "commits of dispatcher.sqlite may be lost"
+    assert refusals(copy) == []
+
+
+def files_of(state_dir):
+    """The files that hold something: without the locks, and without what SQLite makes to read."""
+    paths = [path for path in Path(state_dir).rglob("*") if path.is_file() and path.stat().st_size]
+    return {path: path.read_bytes() for path in paths if not path.name.endswith((".lock", "-shm"))}
+
+
+def republish_of(state_dir):
+    """Why all totals are published again, or None if they are not."""
+    with outbox(state_dir) as store:
+        requests, _ = store.load_republishes()
+    return requests[0].why if requests else None
+
+
+@pytest.mark.parametrize("left", ["missing", "empty", "cut"])
+@pytest.mark.parametrize("path_of", [lambda state_dir: ledger_path(state_dir, 0), outbox_path])
+def test_a_mark_that_tells_nothing_is_said_once(state_dir, path_of, left, caplog):
+    mark = mark_path(path_of(state_dir))
+    if left == "missing":
+        mark.unlink()
+    else:
+        mark.write_bytes(b"cut"[: 0 if left == "empty" else 3])
+    assert refusals(state_dir) == []
+    assert caplog.text.count(f"{mark}: missing or empty, expected how many commits were made in") == 1
+    assert refusals(state_dir) == []
+    assert caplog.text.count("missing or empty") == 1
+    assert republish_of(state_dir) == (
+        f"commits of {path_of(state_dir).name} may be lost" if left == "empty" else None
+    )
+
+
+def test_a_ledger_of_which_a_power_cut_took_commits_has_all_totals_published_again(state_dir):
+    path = ledger_path(state_dir, 0)
+    commits, _ = struct.unpack("<Q16s", mark_path(path).read_bytes())
+    mark_path(path).write_bytes(struct.pack("<Q16s", commits + 2, b"another boot...."))
+    assert republish_of(state_dir) == "commits of counter-0.sqlite may be lost"
+
+
 def test_an_older_copy_of_everything_agrees_with_itself(state_dir, tmp_path):
     shutil.copytree(state_dir, tmp_path / "copy")
     work(state_dir, commits=2, stores=2)

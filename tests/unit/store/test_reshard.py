@@ -182,7 +182,7 @@ def test_what_was_replaced_is_gone_and_one_folder_holds_it_all(state_dir):
     reshard(state_dir, 4)
     found = sorted(name for name in files(state_dir) if name.endswith((".sqlite", ".mark", "-wal")))
     names = ["counter-0", "counter-1", "counter-2", "counter-3", "dispatcher"]
-    assert found == [f"ledgers-2/{name}.sqlite" for name in names]
+    assert found == [f"ledgers-2/{name}.{suffix}" for name in names for suffix in ("mark", "sqlite")]
 
 
 def test_a_service_that_runs_is_not_divided(state_dir):

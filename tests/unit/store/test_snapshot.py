@@ -169,6 +169,41 @@ def test_totals_and_verify_read_a_read_only_mount(state_dir, tmp_path, left, nam
     assert {path.name: path.read_bytes() for path in Path(copy).iterdir()} == before
 
 
+BACK_UP = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from actors.store.backup import backup
+from actors.system.exits import Failure
+try:
+    print(backup(sys.argv[2], Path(sys.argv[3])).plays)
+except Failure as failure:
+    print(failure)
+"""
+
+
+@pytest.mark.parametrize("left", ["closed in order", "killed", "in use"])
+def test_a_backup_of_a_read_only_mount_is_made_unless_it_is_in_use(state_dir, tmp_path, left):
+    copy = str(tmp_path / "copy")
+    store, write, _ = writes_of_ledger(state_dir)
+    with contextlib.closing(store):
+        write()
+        if left == "killed":
+            shutil.copytree(state_dir, copy)
+    if left != "killed":
+        shutil.copytree(state_dir, copy)
+    with contextlib.ExitStack() as stack:
+        if left == "in use":
+            stack.enter_context(contextlib.closing(writes_of_ledger(copy)[0]))
+        command = [sys.executable, "-c", BACK_UP, str(ROOT), copy, str(tmp_path / "backup")]
+        run = on_a_read_only_mount(copy, *command)
+    if left == "in use":
+        assert "is in use, and its folder" in run.stdout, run.stderr
+        assert "run backup where the service runs" in run.stdout
+    else:
+        assert run.stdout == f"{sum(t for _, t, _ in TotalsReader(copy).read())}\n", run.stderr
+
+
 def test_a_file_that_may_not_be_read_is_not_called_damaged(state_dir, monkeypatch):
     def refuse(*arguments):
         raise PermissionError(13, "Permission denied")
