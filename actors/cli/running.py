@@ -22,15 +22,11 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _check_named(settings: Settings) -> None:
-    """Raise `ConfigError` if files or variables that the settings name are not there, or can't be used."""
-    from ..sinks import HttpSink
-
+    """Raise `ConfigError` if files or variables that the settings name are not there, or can't be secrets."""
     problems = missing(settings)
     if not problems:
         try:
             credentials_of(settings.publish)
-            if settings.publish.sink_kind is SinkKind.URL:
-                HttpSink(settings.publish).close()
         except Failure as failure:
             problems = [str(failure)]
     if problems:

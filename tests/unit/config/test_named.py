@@ -73,22 +73,19 @@ def test_all_problems_are_told_at_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "override",
+    "overrides",
     [
-        "publish.ca_file={junk}",
-        "publish.cert_file={junk}",
-        "publish.token_file={two}",
-        "publish.proxy=environment",
+        ["publish.token_file={token}"],
+        ["publish.secret_file={secret}", "publish.signature=standard"],
     ],
 )
-def test_what_is_there_and_can_not_be_used_ends_a_run_before_it_starts(override, tmp_path, monkeypatch):
-    (tmp_path / "junk").write_text("no certificate")
-    (tmp_path / "two").write_text("two words")
-    for name in ("https_proxy", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, "socks5://somewhere:1" if "proxy" in override else "")
-    names = {"junk": tmp_path / "junk", "two": tmp_path / "two"}
-    found = settings_with(tmp_path, "publish.url=https://example.invalid/plays", override.format(**names))
+def test_a_secret_that_can_be_none_ends_a_run_before_it_starts(overrides, tmp_path, monkeypatch):
+    names = {"token": tmp_path / "token", "secret": tmp_path / "secret"}
+    names["token"].write_text("two words")
+    names["secret"].write_text("whsec_*")
+    found = settings_with(tmp_path, *(one.format(**names) for one in overrides))
     monkeypatch.setattr("actors.service.lifecycle.run", lambda *_: pytest.fail("it was started"))
     with pytest.raises(ConfigError) as caught:
         running.run(found, None)
     assert len(caught.value.problems) == 1
+    assert "words" not in str(caught.value) and "whsec_*" not in str(caught.value)
