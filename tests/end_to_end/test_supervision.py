@@ -78,8 +78,10 @@ def test_a_child_under_a_stopped_supervisor_can_not_be_started_and_is_never_ther
         assert post(service, "counter-0", "restart")[0] == 409
         assert post(service, "counters", "restart") == (200, "restart counters")
         code, why = post(service, "counters", "restart")
-        assert (code, why) == (409, "counters is running, expected stopped")
-        assert post(service, "counter-0", "restart") == (409, "counter-0 is running, expected stopped")
+        afresh = "to start it afresh, `python supervisor.py terminate"
+        assert (code, why) == (409, f"counters is running, expected stopped; {afresh} counters` first")
+        code, why = post(service, "counter-0", "restart")
+        assert (code, why) == (409, f"counter-0 is running, expected stopped; {afresh} counter-0` first")
         assert ids(service) == sorted(CHILDREN)
         service.queue.put("plays", *bodies(400))
         wait_caught_up(service, 400)
