@@ -11,6 +11,9 @@ if __name__ == "__main__":
     folder = os.path.dirname(os.path.realpath(__file__))
     if folder not in map(os.path.realpath, sys.path):  # `python -P` leaves it out
         sys.path.insert(0, folder)
+    from actors.system import early_signals
+
+    early_signals.hold(sys.argv[1:])
     from actors.system.environment import require
 
     require()

@@ -76,6 +76,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._reasons_told: set[str] = set()
         self._notice_told = False
         self._draining = False
+        self._settled: PublishTotals  # the totals of which everything is stored
         self._replies: dict[int, Callable[[bytes], None]] = {}  # by republish that is not stored yet
 
     async def init(self) -> Ready:
@@ -109,6 +110,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             realtime_wait_max_ms=int(settings.publish.realtime_wait_max_ms),
             republishes=republishes,
         )
+        self._settled = self.rules.totals
         self._log_republishes(republishes[0])
         if why:
             self.republish(why)
@@ -134,8 +136,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self.effects.perform(self.rules.handle(shard_number(peer), messages, self._now_ms(), wall_ms))
 
     def stats(self) -> bytes:
-        """The figures of what was published and what is pending."""
-        return encode(self.rules.stats())
+        """The figures of what was published and what is pending. A publish is told once it is stored."""
+        return encode(self.rules.stats(self._settled))
 
     def drain(self) -> None:
         """Publish everything that is pending, due or not."""
@@ -246,6 +248,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             log.info("republish %d of %s %s: %s", request.number, request.wanted, goes_on, request.why)
 
     def _performed(self) -> None:
+        self._settled = self.rules.totals
         self._set_timer()
         if self._draining and self.rules.drained:
             self.host.say_drained()

@@ -2,7 +2,8 @@
 
 stdout gets only the manifest, and only if that was asked for. stderr gets everything else. The exit
 code is 0 if every play was acknowledged, 1 if not (with the reason), and 2 if arguments or settings
-are wrong (with all problems). SIGINT and SIGTERM stop a run. This module decides nothing about plays.
+are wrong (with all problems). SIGINT, SIGTERM and SIGHUP stop a run. This module decides nothing about
+plays.
 """
 
 import asyncio
@@ -33,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # The producer itself reports what happens to connections, so the libraries need not.
     logging.getLogger("nsq").setLevel(logging.ERROR)
     logging.getLogger("tornado.general").setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in _stopping():
+        signal.signal(number, signal.default_int_handler)
     lifeline.hold()
     try:
         load = workload.make(asked.seed, asked.plays, asked.videos, asked.quiet_videos, asked.distribution)
@@ -41,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: stopped by a signal before anything was produced", file=sys.stderr)
         return FAILED
+
+
+def _stopping() -> list[signal.Signals]:
+    """The signals that stop a run. Under nohup SIGHUP is not one: it is ignored from the start."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
 
 
 async def _produce(asked: arguments.Arguments, load: workload.Workload) -> int:
@@ -55,7 +63,7 @@ async def _produce(asked: arguments.Arguments, load: workload.Workload) -> int:
             Pace(asked.plays_per_second) if asked.plays_per_second else None,
             shown.say,
         )
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _stopping():
             asyncio.get_running_loop().add_signal_handler(number, publisher.stop, f"stopped by {number.name}")
         showing = asyncio.create_task(_show(shown, publisher))
         try:

@@ -23,6 +23,11 @@ ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
 def facts_of_service(settings: Settings) -> dict[str, Any]:
     """Return the run file of the service that runs on the state folder."""
     facts = runfile.read(settings.supervisor.state_dir)
+    if facts is None and runfile.is_held(settings.supervisor.state_dir):
+        raise Failure(
+            f"the service on {settings.supervisor.state_dir} can't be asked yet: it is starting or ending, "
+            "or a restore or reshard works there; try again when its log says that all children run"
+        )
     if facts is None:
         raise Failure(
             f"no service runs on {settings.supervisor.state_dir}; start one with "

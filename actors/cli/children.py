@@ -22,7 +22,10 @@ def kill(settings: Settings, options: argparse.Namespace) -> int:
         )
     # A child that is down keeps its last pid, which may belong to another process by now.
     if child["state"] == "stopped" or child["pid"] is None or not send_signal(child["pid"], options.signal):
-        raise Failure(f"{child['id']} has no process just now; see `{service_command()} status`")
+        raise Failure(
+            f"{child['id']} is {child['state']} and has no process just now; it comes back by itself, unless "
+            f"it was terminated: then `{service_command()} restart {child['id']}`"
+        )
     print(f"sent {options.signal.name} to {child['id']} (pid {child['pid']})", file=sys.stderr)
     return EXIT_DONE
 

@@ -7,12 +7,14 @@ import os
 import sys
 from importlib.util import find_spec
 
+from ..system import early_signals
 from ..system.environment import EXIT_USAGE, require
 from ..system.installation import ROOT
 
 
 def main() -> int:
     """Run one command with the arguments of this process. Returns the exit code."""
+    early_signals.hold(sys.argv[1:])
     require()
     expected = str(ROOT / "supervisor.py")
     spec = find_spec("supervisor")

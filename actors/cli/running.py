@@ -6,18 +6,31 @@ import signal
 import sys
 import time
 
-from ..config import Settings, SinkKind
+from ..config import ConfigError, Settings, SinkKind, credentials_of, missing
 from ..system import runfile
 from ..system.exits import EXIT_DONE, Failure
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
-    """Run the service until it is told to stop."""
+    """Run the service until it is told to stop. Raises `ConfigError` before anything is started."""
+    _check_named(settings)
     from ..service import lifecycle
 
     if sys.stdout is None and settings.publish.sink_kind is SinkKind.STDOUT:
         raise Failure('stdout is closed and publish.url = "": open stdout, or set a URL to publish to')
     return lifecycle.run(settings, options.log_level)
+
+
+def _check_named(settings: Settings) -> None:
+    """Raise `ConfigError` if files or variables that the settings name are not there, or can't be secrets."""
+    problems = missing(settings)
+    if not problems:
+        try:
+            credentials_of(settings.publish)
+        except Failure as failure:
+            problems = [str(failure)]
+    if problems:
+        raise ConfigError(problems)
 
 
 def status(settings: Settings, options: argparse.Namespace) -> int:

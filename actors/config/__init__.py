@@ -4,6 +4,7 @@
 """
 
 from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, load
+from .named import missing
 from .secrets import Credentials, credentials_of, parts_of, without_password
 from .sections import (
     BATCH_SIZE_MAX,
@@ -37,6 +38,7 @@ __all__ = [
     "find",
     "is_stream",
     "load",
+    "missing",
     "parts_of",
     "without_password",
 ]

@@ -19,6 +19,7 @@ from ..supervision.worker import StartFailed
 from ..system.http_server import BoundedHTTPServer, OwnHandler
 from ..tree import DISPATCHER
 from . import health
+from .advice import advice, why_no_republish
 from .metrics import metrics
 from .status import ServiceView, status
 
@@ -84,9 +85,12 @@ class _Action(_Handler):
         elif supervisor is None:
             self._refuse(404, f"no child {child_id!r}, expected one of {', '.join(self._known())}")
         else:
-            await self._answer(asyncio.ensure_future(_act(supervisor, action, child_id)), action, child_id)
+            acting = asyncio.ensure_future(_act(supervisor, action, child_id))
+            await self._answer(acting, supervisor, action, child_id)
 
-    async def _answer(self, acting: asyncio.Future[None], action: str, child_id: str) -> None:
+    async def _answer(
+        self, acting: asyncio.Future[None], supervisor: Supervisor, action: str, child_id: str
+    ) -> None:
         acting.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait([acting], timeout=ACTION_ANSWER_S)
         if not acting.done():
@@ -95,8 +99,10 @@ class _Action(_Handler):
         try:
             acting.result()
             self.write({"done": f"{action} {child_id}"})
-        except (SpecError, StartFailed) as error:
-            self._refuse(409, str(error))
+        except SpecError as error:
+            self._refuse(409, f"{error}{advice(action, supervisor, child_id)}")
+        except StartFailed as error:
+            self._refuse(409, f"{error}; the log says why")
 
     def _known(self) -> list[str]:
         """The ids of all children: processes, and supervisors below the root."""
@@ -134,11 +140,19 @@ class _Republish(_Handler):
         except ValueError as error:
             self._refuse(400, f'{error}; expected {{"all": true}} or {{"videos": ["<GUID>", …]}}')
             return
-        workers = [one for one in self.service.application.workers() if one.spec.id == DISPATCHER]
+        application = self.service.application
+        if why := why_no_republish(application.parent_of(DISPATCHER)):
+            self._refuse(409, why)
+            return
+        workers = [one for one in application.workers() if one.spec.id == DISPATCHER]
         request = calls.encode(calls.RepublishCall(videos))
         answers = [await one.call(request, CALL_TIMEOUT_S) for one in workers]
         if not answers or answers[0] is None:
-            self._refuse(503, "the dispatcher did not answer; the log says whether the republish began")
+            self._refuse(
+                503,
+                f"{DISPATCHER} did not answer within {CALL_TIMEOUT_S} s, or ended meanwhile; if the "
+                "republish began, the log has a line of it, else ask again",
+            )
             return
         answer = calls.decode_answer(answers[0])
         if answer.refused:

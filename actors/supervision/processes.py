@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 
 from msgspec import Struct
 
+from . import forkserver
 from .actor import StartArgs
 from .actor_host import run
 from .control import ControlPipe, PeerLost, PeerStuck
@@ -30,6 +31,7 @@ from .restarts import Exit
 log = logging.getLogger(__name__)
 
 REAP_TIMEOUT_S = 5.0
+STATUS_TIMEOUT_S = 1.0  # from the end of a child until the forkserver is looked at, if it has not told it
 # The forkserver may be killed while it does its imports, or while it forks. It refuses connections before the
 # operating system says that it is dead, and only then does multiprocessing make a new one.
 START_PAUSES_S = (
@@ -69,6 +71,7 @@ class ChildProcess:
         self._closed = False
         self._code: int | None = None
         self._reaper: asyncio.TimerHandle | None = None
+        self._asker: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._process, control = _start(start_args)
         assert self._process.pid is not None
@@ -106,9 +109,16 @@ class ChildProcess:
             self._loop.remove_reader(self._control.fileno())
             # It may hang in exiting: make sure of its death.
             self._reaper = self._loop.call_later(REAP_TIMEOUT_S, self.kill)
+            self._asker = self._loop.call_later(STATUS_TIMEOUT_S, self._ask_again)
             self._end_if_gone()
         except BadMail as error:
             self.kill_hung(str(error))  # what follows in the pipe can't be read any more
+
+    def _ask_again(self) -> None:
+        """Look whether the forkserver is halted and does not tell the status: then nobody will."""
+        if self.alive:
+            forkserver.kill_if_halted()
+            self._asker = self._loop.call_later(STATUS_TIMEOUT_S, self._ask_again)
 
     def _status(self) -> None:
         """Take the exit status from the forkserver, which may be gone itself."""
@@ -125,8 +135,9 @@ class ChildProcess:
         if not self.alive or not self._closed or self._code is None:
             return
         self.alive = False
-        if self._reaper is not None:
-            self._reaper.cancel()
+        for timer in (self._reaper, self._asker):
+            if timer is not None:
+                timer.cancel()
         self._control.close()
         self._process.close()
         self._on_exit(_exit(self._code, self.hung))
@@ -138,7 +149,8 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)
         try:
-            process.start()
+            with forkserver.watched():
+                process.start()
             return process, end_of(ours)
         except (OSError, EOFError) as error:
             ours.close()

@@ -1,7 +1,7 @@
 """What playtally needs of the Python that runs it, and what to do if something is missing.
 
 `supervisor.py` and `producer/__main__.py` call `require` before they import anything else. Any Python since
-2.7 can read these three files, so a start with the wrong Python ends with one line and no traceback.
+2.7 can read these files, so a start with the wrong Python ends with one line and no traceback.
 """
 
 import os

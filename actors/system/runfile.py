@@ -45,6 +45,11 @@ def read(state_dir: str | Path) -> dict[str, Any] | None:
     return facts if isinstance(facts.get("admin_address"), str) else None
 
 
+def is_held(state_dir: str | Path) -> bool:
+    """Whether a living process holds the folder's lock: a service, or a command that none may run beside."""
+    return is_locked(lock_path(state_dir))
+
+
 def remove(state_dir: str) -> None:
     """Remove the file, because the service no longer runs."""
     (Path(state_dir) / NAME).unlink(missing_ok=True)

@@ -399,9 +399,12 @@ def test_a_secret_that_is_not_there_is_told_and_nothing_runs(tmp_path, monkeypat
     with open_service("embedded", tmp_path, "publish.secret_env=PLAYTALLY_TEST_SECRET") as service:
         with pytest.raises(Failure):
             service.start()
-        assert service.process.returncode == 1
-        assert "publish.secret_env = 'PLAYTALLY_TEST_SECRET', but that environment variable" in service.log()
-        assert "Traceback" not in service.log()
+        assert service.process.returncode == 2
+        assert service.log() == (
+            "the settings are not right:\npublish.secret_env = 'PLAYTALLY_TEST_SECRET', but the environment "
+            "variable PLAYTALLY_TEST_SECRET is not set or is empty; set it where the service is started\n"
+        )
+        assert {one.name for one in service.state_dir.iterdir()} == {"publishes.jsonl", "service.log"}
 
 
 @pytest.mark.parametrize("signature", ["timestamp", "standard"])

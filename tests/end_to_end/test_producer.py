@@ -257,7 +257,7 @@ def test_a_paced_run_takes_the_time_that_it_was_given_at_least(nsqd, tmp_path):
     assert nsqd.plays(TOPIC) == run.manifest["totals"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_writes_down_what_it_had_produced(nsqd, tmp_path, number):
     nsqd.start()
     asked = ["--rate", "2000", "--plays", "100000"]
@@ -270,6 +270,19 @@ def test_a_stopped_run_writes_down_what_it_had_produced(nsqd, tmp_path, number):
     totals, unknown = run.manifest["totals"], run.manifest.get("unacknowledged", {})
     assert 200 < total_of(totals, unknown).total() < 100000
     assert Counter(totals) <= Counter(nsqd.plays(TOPIC)) <= total_of(totals, unknown)
+
+
+def test_under_nohup_the_end_of_a_terminal_stops_no_run(nsqd, tmp_path):
+    nsqd.start()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it, for what is started now
+    try:
+        with producing(tmp_path, *at(nsqd.tcp_address), "--rate", "2000", "--plays", "3000") as run:
+            wait_until(lambda: nsqd.messages_put(TOPIC) > 200, "nsqd to have some of the plays")
+            run.process.send_signal(signal.SIGHUP)
+            assert run.ends() == 0, run.said
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert run.manifest["plays"] == 3000
 
 
 def test_all_that_is_wrong_is_listed_before_anything_is_produced(tmp_path):

@@ -226,3 +226,17 @@ def test_a_stopped_service_takes_no_command(tmp_path):
         refused = command(service, "republish", "--all")
         assert refused.returncode == 1
         assert "no service runs" in refused.stderr
+
+
+def test_without_a_dispatcher_a_republish_says_what_to_do(tmp_path):
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        assert service.command("terminate", "dispatcher").returncode == 0
+        for words in (["republish", "--all"], ["kill", "dispatcher"]):
+            result = service.command(*words)
+            assert (result.returncode, result.stdout) == (1, ""), result
+            assert result.stderr.startswith("dispatcher is stopped"), result
+            assert "`python supervisor.py restart dispatcher`" in result.stderr
+            assert result.stderr.count("\n") == 1
+        assert service.command("restart", "dispatcher").returncode == 0
+        assert service.command("republish", "--all").returncode == 0

@@ -6,17 +6,20 @@ import signal
 import ssl
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import psutil
 import pytest
 
-from actors.cli.launch import wait_for
+from actors.cli.launch import Service, wait_for
 from actors.system.installation import ROOT
 from tests.support.certificates import make_certificate
+from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import free_ports
 from tests.support.recording_client import RecordingClient
-from tests.support.services import open_service, wait_caught_up, wait_counted
+from tests.support.services import ANY_PORTS, open_service, wait_caught_up, wait_counted
 
 CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(20)]
@@ -156,6 +159,50 @@ def test_the_client_and_the_queue_alone_take_every_signal_and_go_on(kind, tmp_pa
     finally:
         process.kill()
         process.wait()
+
+
+def wait_held(process: subprocess.Popen[bytes], folder) -> None:
+    """Wait until a service that is just started is ready for signals, long before it takes them."""
+    status = folder / str(process.pid) / "status"
+    number = 1 << (signal.SIGHUP - 1)
+    wait_for(
+        lambda: int(re.search(r"SigBlk:\s*(\w+)", status.read_text())[1], 16) & number, "its mask", PATIENCE_S
+    )
+
+
+@pytest.fixture
+def proc():
+    """The folder in which Linux tells which signals a process has blocked."""
+    folder = Path("/proc")
+    if not (folder / "self" / "status").exists():
+        lacking("this system does not tell which signals a process has blocked")
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_while_python_imports_ends_the_service_before_it_has_begun(number, proc, tmp_path):
+    service = Service(tmp_path / "state", ANY_PORTS)
+    process = subprocess.Popen([*service.program, *service.arguments], stderr=subprocess.PIPE)
+    with process:
+        wait_held(process, proc)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    stopped_early = said == b"stopped by a signal before anything was started\n"
+    assert stopped_early or said.rstrip().endswith(b"stopped"), said  # or just after
+
+
+@pytest.mark.parametrize("number", WATCHED)
+def test_another_signal_while_python_imports_is_taken_when_the_service_runs(number, proc, tmp_path):
+    with open_service("embedded", tmp_path) as service:
+        starting = threading.Thread(target=service.start)
+        starting.start()
+        wait_for(lambda: service.process, "its process", PATIENCE_S)
+        wait_held(service.process, proc)
+        service.process.send_signal(number)
+        starting.join()
+        wait_said(service, SAID[number])
+        assert service.stop() == 0
 
 
 def test_a_second_sigterm_kills_what_is_left_and_starts_nothing(tmp_path):

@@ -78,8 +78,10 @@ def test_a_child_under_a_stopped_supervisor_can_not_be_started_and_is_never_ther
         assert post(service, "counter-0", "restart")[0] == 409
         assert post(service, "counters", "restart") == (200, "restart counters")
         code, why = post(service, "counters", "restart")
-        assert (code, why) == (409, "counters is running, expected stopped")
-        assert post(service, "counter-0", "restart") == (409, "counter-0 is running, expected stopped")
+        afresh = "to start it afresh, `python supervisor.py terminate"
+        assert (code, why) == (409, f"counters is running, expected stopped; {afresh} counters` first")
+        code, why = post(service, "counter-0", "restart")
+        assert (code, why) == (409, f"counter-0 is running, expected stopped; {afresh} counter-0` first")
         assert ids(service) == sorted(CHILDREN)
         service.queue.put("plays", *bodies(400))
         wait_caught_up(service, 400)
@@ -152,6 +154,23 @@ def test_nothing_is_started_once_a_stop_has_begun(tmp_path):
         assert service.ended
         assert (service.process.returncode, obeyed) == (0, 0)
         service.start()  # nobody holds the state folder
+
+
+def test_a_halted_forkserver_holds_up_no_restart_and_no_command(tmp_path):
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        halt(helper_pid(service, "multiprocessing.forkserver"))
+        os.kill(service.child("counter-0")["pid"], signal.SIGKILL)
+        wait_until(lambda: service.child("counter-0")["incarnation"] == 2, "the next counter-0")
+        wait_until(lambda: all_run(service), "all children")
+        halt(helper_pid(service, "multiprocessing.forkserver"))
+        assert post(service, "counter-1", "terminate") == (200, "terminate counter-1")
+        assert post(service, "counter-1", "restart") == (200, "restart counter-1")
+        assert ids(service) == sorted(CHILDREN)
+        service.queue.put("plays", *bodies(400))
+        wait_caught_up(service, 400)
+        assert service.log().count("the forkserver is halted") == 2
+        assert service.stop() == 0
 
 
 def test_the_forkserver_killed_during_the_first_start_does_not_end_the_service(tmp_path):

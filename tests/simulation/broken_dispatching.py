@@ -22,6 +22,23 @@ class DeliversBeforeStore(DispatcherRules):
         return sorted(super().handle(shard, inbox, *now), key=lambda one: not isinstance(one, Deliver))
 
 
+class StoresTheFirstAttemptOnly(DispatcherRules):
+    """Sends a batch again without storing that it leaves once more."""
+
+    def wake(self, now_ms):
+        effects = super().wake(now_ms)
+        again = {held.batch.key for held in self.batches.within(BatchState.SENT_AGAIN)}
+        return [one for one in effects if not (isinstance(one, Store) and one.batch.key in again)]
+
+
+class ForgetsAttemptsOfBefore(DispatcherRules):
+    """Does not count what an earlier dispatcher sent, and got no answer to."""
+
+    def __init__(self, rule, shards, batch_size_max, *, totals, **rest):
+        super().__init__(rule, shards, batch_size_max, totals=totals, **rest)
+        self.totals = totals
+
+
 class TakesUnknownForRefused(DispatcherRules):
     """Makes a new batch in place of one that got no answer."""
 

@@ -28,6 +28,7 @@ class Invariant(StrEnum):
     OLDEST_ARRIVAL = "a total has the arrival of its oldest unpublished play, and whether it is overdue"
     WRITTEN_FIRST = "a batch is stored before it is sent, and no more are on their way than may be"
     ONE_BATCH = "a video is in one batch on its way at most"
+    ATTEMPTS = "each attempt that leaves is stored before, and accepted or failed in the end"
     RATE = "no more attempts leave than the rate limit allows"
     RECORDED_AFTER = "a ledger records as published only what the client has"
     NEVER_AHEAD = "no store knows of a commit that another one has not made"

@@ -46,6 +46,8 @@ MUTANTS = {
         ("dispatching", broken_dispatching.LeavesTheRepublishOutOfTheKey, Invariant.REPUBLISHED),
         ("dispatching", broken_dispatching.ForgetsTheRepublish, Invariant.CONVERGES),
         ("dispatching", broken_dispatching.DeliversBeforeStore, Invariant.WRITTEN_FIRST),
+        ("dispatching", broken_dispatching.StoresTheFirstAttemptOnly, Invariant.ATTEMPTS),
+        ("dispatching", broken_dispatching.ForgetsAttemptsOfBefore, Invariant.ATTEMPTS),
         (
             "dispatching",
             broken_dispatching.TakesUnknownForRefused,

@@ -15,6 +15,7 @@ from actors.core.consumer.terms import Terms
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.effects import Commit
+from actors.core.counter.rules import DISPATCHER
 from actors.core.counter.seen_ids import SeenChunk
 from actors.core.dispatcher.effects import Deliver, Forget, Store, StoreRepublish
 from actors.core.dispatcher.outbox import Batch, PublishTotals
@@ -137,10 +138,19 @@ class Sink:
                 raise Violation(Invariant.WRITTEN_FIRST, f"{len(self.on_their_way) + 1} are on their way")
             if any(not set(batch.videos).isdisjoint(one.videos) for one in self.on_their_way.values()):
                 raise Violation(Invariant.ONE_BATCH, f"{batch.key} and {list(self.on_their_way)}")
+            self._check_attempts()
             self._check_rate(world.clock.now_ms, world.plan.rate_max_per_s)
             self.on_their_way[batch.key] = batch
             world.outside.deliver(self._process, batch, answer)
         return answer
+
+    def _check_attempts(self) -> None:
+        world = self._process.world
+        world.attempts += 1
+        # A kill after an attempt was stored and before it left makes one too many.
+        more, kills = world.outbox.totals.attempts - world.attempts, world.killed.count(DISPATCHER)
+        if not 0 <= more <= kills:
+            raise Violation(Invariant.ATTEMPTS, f"{more} more are stored, {kills} kills")
 
     def _check_rate(self, now_ms: int, rate_max_per_s: int) -> None:
         self._left_ms = [one for one in self._left_ms if now_ms - one < 1000] + [now_ms]

@@ -5,6 +5,7 @@ import logging
 from msgspec import Struct
 
 from actors.core.counter.rules import CONSUMER, DISPATCHER
+from actors.core.triggers import Trigger
 
 from .checks import Invariant, Violation
 from .outside import Delivery
@@ -115,6 +116,11 @@ def _compare(world: World) -> None:
             raise Violation(Invariant.EXACT_TOTALS, f"the {name} are not what was acknowledged")
     if world.client.totals != totals:
         raise Violation(Invariant.EXACT_TOTALS, "the client's totals are not what was acknowledged")
+    stored, stats = world.outbox.totals, world.processes[DISPATCHER].actor.rules.stats()
+    accepted = sum(getattr(stats, trigger) for trigger in Trigger)
+    if accepted + stats.failed != stored.attempts:
+        found = f"{accepted} accepted, {stats.failed} failed, and {stored.attempts} left"
+        raise Violation(Invariant.ATTEMPTS, found)
     counted = sum(disk.tallies.counted for disk in world.ledgers)
     letters = sum(disk.tallies.dead_lettered for disk in world.ledgers)
     if (counted, letters) != (sum(totals.values()), bad):

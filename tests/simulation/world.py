@@ -50,6 +50,7 @@ class World:
         self.client = Client(plan, self.clock, self.oracle, self.is_troubled)
         self.processes: dict[str, Any] = {}
         self.killed: list[str] = []
+        self.attempts = 0  # that left to the client
         self.random = Random(plan.luck)
         self.outside = Outside(self)
         self._trace = trace

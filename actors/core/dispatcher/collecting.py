@@ -55,7 +55,7 @@ class Collecting:
         greatest number that one ever had.
         """
         self.batches = Batches()
-        self.totals = totals
+        self.totals = totals.taken_over()
         self.attempts = Attempts(jitter, rate_max_per_s, retry_after_max_ms, in_flight_max)
         self._realtime_wait_max_ms = realtime_wait_max_ms
         self._departed_ms = self._full_ms = -1  # when a batch last left, and when there was last no room
@@ -168,14 +168,16 @@ class Collecting:
             self.totals = self.totals.plus(stores=1)
             if place is not None:
                 self._schedule.hold(held.batch.videos)  # newer totals of them leave after this batch
-            # Store before Deliver: after a crash in between, the same batch is sent under the same key.
-            effects += [Store(held.batch, self.totals), *self._deliver(held, now_ms), *map(Forget, gone)]
+            effects += [*self._deliver(held, now_ms), *map(Forget, gone)]
         return effects
 
     def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
         held.sent(self.attempts.delays, now_ms)
         held.attempt = self.attempts.left(now_ms)
-        return [Deliver(held.content)]
+        self.totals = self.totals.plus(attempts=1)
+        # Store before Deliver: after a crash in between, the same batch is sent under the same key, and an
+        # attempt whose outcome nobody knows is counted.
+        return [Store(held.content, self.totals), Deliver(held.content)]
 
     def _set_aside(self, shard: int) -> None:
         """Drop the videos of a counter that can't be asked. A batch that waits for it goes without them."""

@@ -85,12 +85,13 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     """What was published since the state began, by trigger, and in all. Stored with each batch.
 
     `late`: videos published after their deadline, or held for longer than a deadline after receipt.
-    `late_by_client`: those of them that would have been in time if the client had answered at once. `failed`:
-    failed attempts. `rejected`: those of them whose answer said that the request itself is wrong. `client`:
-    the last client's name. `publish_time`: how long publishes took, so that a restarted dispatcher need not
-    guess. `receiver`: who the last client was, wherever it listened; "" in totals of an earlier version.
-    `stores`: how many stores the dispatcher has made. `commits`: by shard, how many commits its ledger had
-    when the dispatcher last heard of it. New fields go to the end, because stored totals lack them.
+    `late_by_client`: those of them that would have been in time if the client had answered at once.
+    `failed`: attempts without a 2xx. `rejected`: those of them whose answer said that the request itself is
+    wrong. `client`: the last client's name. `publish_time`: how long publishes took, so that a restarted
+    dispatcher need not guess. `receiver`: who the last client was, wherever it listened; "" in totals of an
+    earlier version. `stores`: how many stores the dispatcher has made. `commits`: by shard, how many commits
+    its ledger had when the dispatcher last heard of it. `attempts`: how many have left; stored before each of
+    them leaves. New fields go to the end, because stored totals lack them.
     """
 
     realtime: int = 0
@@ -108,6 +109,16 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     receiver: str = ""
     stores: int = 0
     commits: dict[int, int] = {}
+    attempts: int = 0
+
+    def taken_over(self) -> "PublishTotals":
+        """These totals for a dispatcher that starts: an attempt that left and was not accepted has failed.
+
+        An earlier version did not store the attempts; then those that it knew of are all.
+        """
+        accepted: int = sum(getattr(self, trigger) for trigger in Trigger)
+        attempts = max(self.attempts, accepted + self.failed)
+        return structs.replace(self, attempts=attempts, failed=attempts - accepted)
 
     def published_to(self, client: str, receiver: str = "") -> "PublishTotals":
         """These totals for a dispatcher that publishes to `client`: without the publish time of another

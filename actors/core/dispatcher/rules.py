@@ -23,7 +23,7 @@ from .attempts import Outcome
 from .batches import EVENTS, ON_ITS_WAY, BatchEvent, BatchState, HeldBatch, Phase
 from .collecting import Collecting, Effect
 from .effects import Forget, Store, StoreRepublish
-from .outbox import Batch
+from .outbox import Batch, PublishTotals
 from .refused import answered
 
 
@@ -223,13 +223,14 @@ class DispatcherRules(Collecting):
         everything_heard = not self._barrier_due and not self._silent
         return self.phase is Phase.IDLE and nothing_held and everything_heard
 
-    def stats(self) -> DispatcherStats:
-        """The statistics of the dispatcher."""
+    def stats(self, stored: PublishTotals | None = None) -> DispatcherStats:
+        """The statistics of the dispatcher. `stored`: the totals to tell; None for the newest."""
         accepted = len(self.batches.within(BatchState.ACCEPTED))
         on_its_way = accepted + max(len(self.batches) - accepted, self.phase is not Phase.IDLE)
         circuit, failures = self.attempts.circuit, self.attempts.failures
         requests = len(self.republishing.requests)
-        return self.totals.stats(len(self._schedule), on_its_way, circuit, failures, requests)
+        totals = self.totals if stored is None else stored
+        return totals.stats(len(self._schedule), on_its_way, circuit, failures, requests)
 
     # Steps
 

@@ -10,14 +10,22 @@ from tornado.testing import bind_unused_port
 
 from actors.service import admin
 from actors.supervision.restarts import SpecError
+from actors.supervision.states import State
 
 
 class Hanging:
     """A supervisor whose child does not end until it is let go."""
 
     def __init__(self) -> None:
+        self.state = State.RUNNING
         self.let_go = asyncio.Event()
         self.ended = False
+
+    def is_restarting(self, child_id: str) -> bool:
+        return False
+
+    def which_children(self) -> list[object]:
+        return []
 
     async def terminate_child(self, child_id: str) -> None:
         await self.let_go.wait()

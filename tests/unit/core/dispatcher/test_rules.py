@@ -263,7 +263,7 @@ def test_a_batch_without_an_answer_is_sent_again_as_it_is_before_anything_else()
     assert delivered(one, Outcome.UNKNOWN, NOW_MS) == []
     assert one.handle(1, [pending((B, 1))], NOW_MS) == []
     effects = one.wake(NOW_MS + BACK_OFF_MS_FIRST)
-    assert effects == [Deliver(first[1].batch)]
+    assert effects == [Store(first[1].batch, one.totals), Deliver(first[1].batch)]
     effects = delivered(one, Outcome.ACCEPTED, NOW_MS + BACK_OFF_MS_FIRST)
     assert asked(effects) == [(counter_of(1), [B])]
 
@@ -275,7 +275,7 @@ def test_a_refusal_after_an_attempt_without_an_answer_does_not_make_the_batch_an
     delivered(one, Outcome.UNKNOWN, NOW_MS)
     one.wake(one.wakeup_ms())
     assert delivered(one, Outcome.REFUSED, one.wakeup_ms() or NOW_MS) == []
-    assert one.wake(one.wakeup_ms()) == [Deliver(first[1].batch)]
+    assert one.wake(one.wakeup_ms())[1:] == [Deliver(first[1].batch)]
     delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert one.phase is Phase.IDLE
 
@@ -561,7 +561,7 @@ def test_a_batch_that_was_written_down_is_sent_again_first_and_under_its_key():
     batch = make_batch("service", Trigger.REALTIME, [Entry(A, 3, 1)])
     one = dispatching(stored=[batch])
     assert one.wakeup_ms() <= NOW_MS
-    assert one.wake(NOW_MS) == [Deliver(batch)]
+    assert one.wake(NOW_MS) == [Store(batch, one.totals), Deliver(batch)]
     assert one.linked(0, NOW_MS) == [Send(counter_of(0), Recall())]
     assert one.handle(0, [pending((A, 1))], NOW_MS) == []
     effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
@@ -575,7 +575,7 @@ def test_a_batch_that_was_written_down_is_kept_through_refusals_for_its_sender_m
     one.wake(NOW_MS)
     for _ in range(5):
         assert delivered(one, Outcome.REFUSED, NOW_MS) == []
-        assert one.wake(one.wakeup_ms()) == [Deliver(batch)]
+        assert one.wake(one.wakeup_ms())[1:] == [Deliver(batch)]
 
 
 def test_a_batch_that_was_accepted_is_told_to_its_counters_and_not_sent_again():
@@ -592,7 +592,7 @@ def test_a_stored_batch_of_either_stage_at_once():
     accepted = make_batch("service", Trigger.REALTIME, [Entry(A, 1, 1)]).accepted()
     sent = make_batch("service", Trigger.REALTIME, [Entry(A, 2, 1)])
     one = dispatching(stored=[accepted, sent])
-    assert one.wake(NOW_MS) == [Deliver(sent)]
+    assert one.wake(NOW_MS)[1:] == [Deliver(sent)]
     one.linked(0, NOW_MS)
     delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert one.handle(0, [Recorded(accepted.key)], NOW_MS) == [Forget(accepted.key)]

@@ -1,0 +1,43 @@
+"""Signals that come before the service can take them: while Python imports what the service needs.
+
+Any Python since 2.7 can read this file, and it imports nothing that is heavy. SIGTERM and SIGINT end a
+service that has begun nothing yet. The others wait until the service takes them (`supervision/signals.py`).
+Other commands do without: signals end them as they end any program.
+"""
+
+import os
+import signal
+
+OPTIONS_WITH_VALUE = ("--config", "--set", "--log-level")
+
+
+def hold(arguments):
+    # type: (list[str]) -> None
+    """Be ready for signals from now on, if these arguments run the service."""
+    if not _runs_service(arguments) or not hasattr(signal, "pthread_sigmask"):
+        return
+    waiting = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+    signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+
+
+def _runs_service(arguments):
+    # type: (list[str]) -> bool
+    """Whether the first word that is no option is "run", or there is none."""
+    words = iter(arguments)
+    for word in words:
+        if word in OPTIONS_WITH_VALUE:
+            next(words, None)
+        elif not word.startswith("-"):
+            return word == "run"
+    return True
+
+
+def _end(number, frame):
+    # type: (int, object) -> None
+    try:
+        os.write(2, b"stopped by a signal before anything was started\n")
+    except OSError:  # nobody reads it
+        pass
+    os._exit(0)  # an import that was interrupted can't be gone on with

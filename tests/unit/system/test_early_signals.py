@@ -1,0 +1,30 @@
+"""Only the command line that runs the service is made ready for signals."""
+
+import signal
+
+import pytest
+
+from actors.system import early_signals
+
+
+@pytest.mark.parametrize(
+    ("words", "runs"),
+    [
+        ("", True),
+        ("run", True),
+        ("--config status run", True),
+        ("--set a.b=1 --log-level=DEBUG run", True),
+        ("--config=run", True),
+        ("--config", True),
+        ("status", False),
+        ("--set a.b=1 status run", False),
+        ("stop --config run", False),
+    ],
+)
+def test_the_command_is_the_first_word_that_is_no_option(words, runs, monkeypatch):
+    taken = []
+    monkeypatch.setattr(signal, "pthread_sigmask", lambda how, numbers: taken.extend(numbers))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: taken.append(number))
+    early_signals.hold(words.split())
+    every = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+    assert set(taken) == (every if runs else set())
