@@ -112,6 +112,13 @@ class PlaysHandler(ReferenceHandler):
 
     def prepare(self) -> None:
         self._body = bytearray()
+        self._together = self.client.together.came()
+
+    def on_finish(self) -> None:
+        self.client.together.gone(self._together)
+
+    def on_connection_close(self) -> None:
+        self.client.together.gone(self._together)
 
     def data_received(self, chunk: bytes) -> None:
         # Keep one byte more than the limit: it shows that the body is too long. Read the rest and drop it, so
@@ -119,7 +126,10 @@ class PlaysHandler(ReferenceHandler):
         room = publishes.BODY_BYTES_MAX + 1 - len(self._body)
         self._body += chunk[:room]
 
-    def post(self) -> None:
+    async def post(self) -> None:
+        """Returns when the publish is answered."""
+        # Give way once, so that the publishes that came at the same time are counted before one is answered.
+        await asyncio.sleep(0)
         body = bytes(self._body)
         if len(body) > publishes.BODY_BYTES_MAX:
             self._refuse(MalformedPublish("body", f"at most {publishes.BODY_BYTES_MAX} bytes", "is longer"))
@@ -140,7 +150,7 @@ class PlaysHandler(ReferenceHandler):
             headers.get("X-Playtally-Sent-At-Ms"),
             time.time_ns() // 1_000_000,
         )
-        receipt = self.client.receive(publish, held_up_ms)
+        receipt = self.client.receive(publish, held_up_ms, self._together.most)
         if receipt.verdict is Verdict.CONFLICT:
             self.answer(
                 {
