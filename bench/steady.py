@@ -3,8 +3,8 @@
     python -m bench.steady hot [--videos 20000] [--client-ms 100] [--in-flight 8] [--deadlines 2.5]
     python -m bench.steady hang [--rate 200] [--client-ms 5] [--in-flight 8] [--hang-s 2]
 
-hot: videos with a deadline of a minute, each played three times in it. late: how many of the totals the client
-confirmed after their deadline.
+hot: videos with a deadline of a minute, each played three times in it. late: how many of the totals the
+client confirmed after their deadline.
 
 hang: plays of quiet videos at a steady rate, each of another video, while the client takes `--hang-s` for one
 publish. Shown are the waits, from a play's arrival on the queue to the client's receipt, of the plays that
