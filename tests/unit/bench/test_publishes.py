@@ -4,6 +4,7 @@ from random import Random
 from uuid import UUID
 
 import pytest
+from msgspec import structs
 
 from actors.core.client.bound import Mode, Play
 from bench.publishes import MS, REALTIME_WAIT_MAX_MS, replay
@@ -14,12 +15,13 @@ START_MS = 1_700_000_000_000
 MODE = Mode(deadline=60_000 * MS, realtime_linger=0, overdue_linger=1000 * MS, batch_size_max=20)
 
 
-@pytest.mark.parametrize("client_ms", [0, 5])
+@pytest.mark.parametrize(("client_ms", "linger_ms"), [(0, 0), (5, 0), (0, 1000)])
 @pytest.mark.parametrize("name", TRACES)
-def test_with_a_quick_client_the_publishes_are_those_with_one_at_a_time(name, client_ms):
+def test_with_a_quick_client_the_publishes_are_those_with_one_at_a_time(name, client_ms, linger_ms):
     trace = make_trace(name, PLAYS, 1)
+    mode = structs.replace(MODE, realtime_linger=linger_ms * MS)
     alone, several = (
-        [(one.left_ms, one.batch.key) for one in replay(trace, MODE, client_ms, in_flight_max=most)]
+        [(one.left_ms, one.batch.key) for one in replay(trace, mode, client_ms, in_flight_max=most)]
         for most in (1, 8)
     )
     assert several == alone
