@@ -55,7 +55,10 @@ WHERE = {
     "own_ms": ("our own time a publish, ms", "python -m bench.publishing"),
     "video_bytes": ("memory a video, bytes", "python -m bench.growth"),
     "seen_bytes": ("memory a play in `counters.dedupe_window_s`, bytes", "python -m bench.seen"),
-    "written_bytes": ("written to disk a play, bytes: 38 of accounts, 8 of seen ids", "python -m bench.seen"),
+    "written_bytes": (
+        "written to disk a play, bytes: 38 of accounts, 8 of seen ids",
+        "python -m bench.growth",
+    ),
     "client_ms": ("the client answers in, ms", "supposed"),
     "cores": ("cores", "supposed"),
     "memory_gb": ("memory, GB", "supposed"),
@@ -139,17 +142,15 @@ def remedy(plays_a_day: float, videos: float, costs: Costs) -> str:
     """What keeps everything below full: the first settings that do, or how many machines are needed."""
     chosen = dict(REMEDIES)
 
-    def fullest(names: Iterable[str]) -> float:
+    def machines(names: Iterable[str]) -> int:
         changes = {key: value for name in names for key, value in REMEDIES[name].items()}
-        return load_of(plays_a_day, videos, costs, structs.replace(Settings(), **changes)).first[1]
+        return ceil(load_of(plays_a_day, videos, costs, structs.replace(Settings(), **changes)).first[1])
 
-    least = max(1.0, fullest(chosen))
+    least = machines(chosen)
     for name in REMEDIES:
-        without = [one for one in chosen if one != name]
-        if fullest(without) <= least * 1.001:
+        if machines(one for one in chosen if one != name) <= least:
             del chosen[name]
-    machines = [f"{ceil(least)} machines"] if least > 1 else []
-    return ", ".join([*chosen, *machines]) or "nothing"
+    return ", ".join([*chosen, *([f"{least} machines"] if least > 1 else [])]) or "nothing"
 
 
 def tables(costs: Costs) -> Iterator[str]:
