@@ -23,8 +23,8 @@ def draw(title: str, panels: Sequence[Panel], across: int) -> str:
     """The charts, `across` of them in a row, with one legend below. All have the same series and xs."""
     width, height = across * WIDTH, HEAD + -(-len(panels) // across) * HEIGHT + FOOT
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'height="{height}" role="img" aria-labelledby="title">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
+        f'width="{width}" height="{height}" role="img" aria-labelledby="title">',
         f'<title id="title">{title}</title>',
         style(),
         f'<rect class="back" width="{width}" height="{height}"/>',
