@@ -1,6 +1,6 @@
 """What publishes at once cost and gain: only where the client is slow."""
 
-import xml.etree.ElementTree as ElementTree
+import xml.etree.ElementTree as ET
 
 from bench.in_flight import Found, draw, measure
 
@@ -21,7 +21,7 @@ def test_with_a_slow_client_hot_videos_are_in_time_only_with_several():
 
 def test_the_picture_has_a_chart_of_publishes_and_one_of_waits_for_each_load():
     found = [Found(load, 10, most, 100.0 * most, 50) for load in ("quiet", "hot") for most in (1, 8)]
-    root = ElementTree.fromstring(draw(found))
+    root = ET.fromstring(draw(found))
     assert len([one for one in root.iter() if one.tag.endswith("polyline")]) == 4
 
 
