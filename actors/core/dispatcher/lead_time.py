@@ -111,10 +111,11 @@ class LeadTime:
 
         As many batches as may be on their way take the time of one, and at least our own time each. These
         times add up. Their deviations grow with the square root of their number, because slow and quick
-        batches even out. The result is at most half the deadline: leaving earlier doesn't help
+        batches even out. A guess is for one after the other: nothing shows yet that the client takes several.
+        The result is at most half the deadline: leaving earlier doesn't help
         a slower client. A rate limit is known, not guessed, so its waits may take the whole deadline.
         """
-        rounds = batches_before // self._in_flight_max
+        rounds = batches_before // (1 if self.publish_time is None else self._in_flight_max)
         apart_ms = self.interval_ms if self._in_flight_max == 1 else max(self._own_ms, self.interval_ms)
         publishes_ms = self._mean_ms + max(rounds * self._mean_ms, batches_before * apart_ms)
         deviation_ms = 4 * self._deviation_ms * sqrt(rounds + 1)
