@@ -33,6 +33,7 @@ class Costs(Struct, frozen=True):
     dispatcher_us: float = 0.25
     nsqd_us: float = 1.8
     publish_ms: float = 1.4
+    apart_ms: float = 2.0
     publish_counters_ms: float = 0.9
     own_ms: float = 2.5
     video_bytes: float = 188.0
@@ -51,6 +52,7 @@ WHERE = {
     "dispatcher_us": ("dispatcher, µs of CPU a play", "python -m bench.growth"),
     "nsqd_us": ("nsqd, µs of CPU a play", "python -m bench.drain"),
     "publish_ms": ("dispatcher, ms of CPU a publish of 20 videos", "python -m bench.publishing"),
+    "apart_ms": ("from one publish to the next at the fastest, ms", "python -m bench.publishing"),
     "publish_counters_ms": ("counters together, ms of CPU a publish", "python -m bench.publishing"),
     "own_ms": ("our own time a publish, ms", "python -m bench.publishing"),
     "video_bytes": ("memory a video, bytes", "python -m bench.growth"),
@@ -113,7 +115,7 @@ def load_of(plays_a_day: float, videos: float, costs: Costs, settings: Settings 
         publishes_per_s,
         {
             "client": publishes_per_s * (costs.client_ms + costs.own_ms) / 1e3 / settings.in_flight_max,
-            "dispatcher": dispatcher_s,
+            "dispatcher": plays_per_s * costs.dispatcher_us / 1e6 + publishes_per_s * costs.apart_ms / 1e3,
             "consumer": consumer_s,
             "counters": counters_s / settings.shards,
             "cores": (dispatcher_s + consumer_s + counters_s + nsqd_s) / costs.cores,
