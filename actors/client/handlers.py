@@ -126,10 +126,7 @@ class PlaysHandler(ReferenceHandler):
         room = publishes.BODY_BYTES_MAX + 1 - len(self._body)
         self._body += chunk[:room]
 
-    async def post(self) -> None:
-        """Returns when the publish is answered."""
-        # Give way once, so that the publishes that came at the same time are counted before one is answered.
-        await asyncio.sleep(0)
+    def post(self) -> None:
         body = bytes(self._body)
         if len(body) > publishes.BODY_BYTES_MAX:
             self._refuse(MalformedPublish("body", f"at most {publishes.BODY_BYTES_MAX} bytes", "is longer"))

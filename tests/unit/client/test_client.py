@@ -21,6 +21,7 @@ import threading
 import time
 import uuid
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -222,6 +223,26 @@ def test_the_report_says_how_many_publishes_were_together(client):
             end.sendall(body)
         assert [end.recv(1000).split()[1] for end in ends] == [b"200"] * 5
     assert get(client.port, "/report")["together"] == {"1": 1, "5": 5}
+
+
+def test_publishes_that_waited_for_a_halted_client_were_together(process):
+    with contextlib.ExitStack() as stack:
+        ends = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", process.port), PATIENCE_S))
+            for _ in range(5)
+        ]
+        for end in ends:
+            end.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert b"200" in end.recv(10_000)
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "the halt")
+        for number, end in enumerate(ends, 1):
+            body = json.dumps(content(f"k{number}", {A: number})).encode()
+            head = "POST /plays HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+            end.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        os.kill(process.pid, signal.SIGCONT)
+        assert [end.recv(10_000).split()[1] for end in ends] == [b"200"] * 5
+    assert get(process.port, "/report")["together"] == {"5": 5}
 
 
 def test_requests_that_are_broken_off_are_together_with_nothing(client):
