@@ -25,6 +25,7 @@ from .core.shards import is_counter, shard_number
 from .core.stats import encode
 from .sinks import Delivery, Sink, open_sink
 from .sinks.client_totals import ask_totals
+from .sinks.shortage_log import ShortageLog
 from .store import open_outbox
 from .store.client_check import check_client
 from .store.protocols import OutboxStore
@@ -91,6 +92,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         receiver = _receiver_of(settings, self._sink.name)
         why = self._why_republish(totals, receiver, self._behind)
         dispatch = settings.dispatch
+        in_flight_max = settings.publish.in_flight_max if self._sink.takes_several else 1
         self.rules = self._kind(
             Rule(
                 dispatch.realtime_below,
@@ -106,11 +108,12 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             totals=totals.published_to(self._sink.name, receiver),
             rate_max_per_s=settings.publish.rate_max_per_s,
             retry_after_max_ms=int(settings.publish.retry_after_max_s * 1000),
-            in_flight_max=settings.publish.in_flight_max if self._sink.takes_several else 1,
+            in_flight_max=in_flight_max,
             realtime_wait_max_ms=int(settings.publish.realtime_wait_max_ms),
             republishes=republishes,
         )
         self._settled = self.rules.totals
+        self._shortage = ShortageLog(self.host.monotonic_ms, in_flight_max)
         self._log_republishes(republishes[0])
         if why:
             self.republish(why)
@@ -250,6 +253,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
     def _performed(self) -> None:
         self._settled = self.rules.totals
         self._set_timer()
+        self._shortage.look(self.rules.shortage)
         if self._draining and self.rules.drained:
             self.host.say_drained()
 

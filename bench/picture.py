@@ -48,20 +48,27 @@ def draw(series: dict[str, list[tuple[int, int]]]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _head() -> str:
+def style() -> str:
+    """The colours and fonts of a picture, for light and dark mode. Line n has the classes cn and tn."""
     light = "".join(f".c{n}{{stroke:#{one}}}.t{n}{{fill:#{one}}}" for n, one in enumerate(COLOURS))
     dark = "".join(f".c{n}{{stroke:#{one}}}.t{n}{{fill:#{one}}}" for n, one in enumerate(COLOURS_DARK))
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
-        f'height="{HEIGHT}" role="img" aria-labelledby="title">\n'
-        '<title id="title">Number of publishes for 100,000 plays, by the linger of realtime plays</title>\n'
         "<style>\n"
         "text{font:13px system-ui,sans-serif}.back{fill:#ffffff}.strong{fill:#1c2128;font-size:16px;"
         "font-weight:600}.soft{fill:#57606a}.grid{stroke:#d8dee4}.line{fill:none;stroke-width:2.5}"
         f".dot{{fill:#ffffff;stroke-width:2.5}}.label{{font-weight:600}}{light}\n"
         "@media (prefers-color-scheme:dark){.back,.dot{fill:#0d1117}.strong{fill:#e6edf3}.soft{fill:#9198a1}"
         f".grid{{stroke:#30363d}}{dark}}}\n"
-        "</style>\n"
+        "</style>"
+    )
+
+
+def _head() -> str:
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+        f'height="{HEIGHT}" role="img" aria-labelledby="title">\n'
+        '<title id="title">Number of publishes for 100,000 plays, by the linger of realtime plays</title>\n'
+        f"{style()}\n"
         f'<rect class="back" width="{WIDTH}" height="{HEIGHT}"/>\n'
         f'<text class="strong" x="{LEFT}" y="30">Number of publishes for 100,000 plays, '
         "by how long a realtime play may wait</text>"

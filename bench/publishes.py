@@ -17,11 +17,12 @@ plays.
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
 from msgspec import Struct, structs
 
@@ -140,14 +141,20 @@ def measure(name: str, trace: list[Play], mode: Mode, client_ms: int, told: list
 
 
 def replay(
-    trace: list[Play], mode: Mode, client_ms: int = 0, vary: float = 0.0, in_flight_max: int = 1
+    trace: list[Play],
+    mode: Mode,
+    client_ms: int = 0,
+    vary: float = 0.0,
+    in_flight_max: int = 1,
+    hangs_ms: Mapping[int, int] = MappingProxyType({}),
 ) -> list[Told]:
     """Every publish that one counter and the dispatcher make of a trace, until nothing is pending.
 
     They are in the order of their answers. `vary`: a publish takes `client_ms`, plus or minus a random time
-    up to this share of it. `in_flight_max`: how many publishes may be on their way at once.
+    up to this share of it. `in_flight_max`: how many publishes may be on their way at once. `hangs_ms`: how
+    long the publish with this number, from 1, takes instead.
     """
-    world = _World(trace, mode, client_ms, vary, in_flight_max)
+    world = _World(trace, mode, client_ms, vary, in_flight_max, hangs_ms)
     return list(world.run())
 
 
@@ -187,8 +194,18 @@ def _fire(schedule: Schedule, until_ms: int | None) -> int:
 class _World:
     """A counter, the dispatcher, and a client that is never down. Times in whole milliseconds."""
 
-    def __init__(self, trace: list[Play], mode: Mode, client_ms: int, vary: float, in_flight_max: int):
+    def __init__(
+        self,
+        trace: list[Play],
+        mode: Mode,
+        client_ms: int,
+        vary: float,
+        in_flight_max: int,
+        hangs_ms: Mapping[int, int],
+    ):
         self._trace = trace
+        self._hangs_ms = hangs_ms
+        self._left = 0
         self._client_ms = client_ms
         self._vary_ms = client_ms * vary
         self._random = Random(1)
@@ -249,7 +266,9 @@ class _World:
                 case Deliver(batch):
                     more_ms = self._vary_ms * (2 * self._random.random() - 1)
                     self._dispatching.departs(batch.key, now_ms)
-                    answered_ms = now_ms + round(self._client_ms + more_ms)
+                    self._left += 1
+                    takes_ms = self._hangs_ms.get(self._left, round(self._client_ms + more_ms))
+                    answered_ms = now_ms + takes_ms
                     self._sent.append(Told(now_ms, answered_ms, batch))
                     self._sent.sort(key=lambda one: one.received_ms)
                 case Send(_, message) if isinstance(message, DispatcherInbox):

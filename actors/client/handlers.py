@@ -112,6 +112,13 @@ class PlaysHandler(ReferenceHandler):
 
     def prepare(self) -> None:
         self._body = bytearray()
+        self._together = self.client.together.came()
+
+    def on_finish(self) -> None:
+        self.client.together.gone(self._together)
+
+    def on_connection_close(self) -> None:
+        self.client.together.gone(self._together)
 
     def data_received(self, chunk: bytes) -> None:
         # Keep one byte more than the limit: it shows that the body is too long. Read the rest and drop it, so
@@ -140,7 +147,7 @@ class PlaysHandler(ReferenceHandler):
             headers.get("X-Playtally-Sent-At-Ms"),
             time.time_ns() // 1_000_000,
         )
-        receipt = self.client.receive(publish, held_up_ms)
+        receipt = self.client.receive(publish, held_up_ms, self._together.most)
         if receipt.verdict is Verdict.CONFLICT:
             self.answer(
                 {

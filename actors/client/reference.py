@@ -16,9 +16,11 @@ from ..core.client.promises import Publish
 from ..core.recurring import Recurring
 from ..system.exits import StoreFailure
 from ..system.logs import WriteOutage
+from .broken_log import BrokenLog
 from .events import Streams
 from .signed import Signed
 from .store import ClientStore
+from .together import Together
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class Reference:
         self._record = record
         self._outage = WriteOutage(_now_ms)
         self._unrecorded, self._crowd = Recurring(), Recurring()
+        self._broken = BrokenLog()
+        self.together = Together()
         self.streams.changed(audit.videos)
 
     @property
@@ -48,14 +52,15 @@ class Reference:
             self._audit = self._store.load(self._promises)
         return self._audit
 
-    def receive(self, publish: Publish, held_up_ms: int = 0) -> Receipt:
+    def receive(self, publish: Publish, held_up_ms: int = 0, together: int = 1) -> Receipt:
         """Audit and commit a publish. Raises `StoreFailure`, leaving the state unchanged.
 
-        `held_up_ms`: for how many ms this client has delayed it, as the sender says.
+        `held_up_ms`: for how many ms this client has delayed it, as the sender says. `together`: how many
+        publishes were here at once, this one included.
         """
         audit = self.audit
         received_at_ns = time.time_ns()
-        receipt = audit.receive(publish, received_at_ns, held_up_ms)
+        receipt = audit.receive(publish, received_at_ns, held_up_ms, together)
         try:
             # Commit before the answer: the service never sends a total again that was confirmed.
             self._store.commit(publish, receipt, audit)
@@ -66,15 +71,7 @@ class Reference:
             raise
         self._outage.tried(None)
         self._write_down(publish, received_at_ns, held_up_ms)
-        for broken in receipt.broken:
-            log.warning(
-                "client broken promise %s batch %s video %s expected %s found %s",
-                broken.promise,
-                broken.batch,
-                broken.video_id,
-                broken.expected,
-                broken.found,
-            )
+        self._broken.note(receipt.found, _now_ms())
         self.streams.changed(receipt.videos)
         return receipt
 

@@ -275,6 +275,22 @@ def test_a_publish_that_hangs_holds_up_no_other_video(tmp_path):
         job.holds()
 
 
+def test_a_rate_limit_that_is_too_low_for_the_deadlines_is_told_with_by_how_much(tmp_path):
+    """2,000 videos need 100 publishes in a minute."""
+    settings = ("dispatch.realtime_below=1", "publish.rate_max_per_s=1", "supervisor.shutdown_timeout_s=1")
+    with open_service("embedded", tmp_path, *settings) as service:
+        service.start()
+        put(service, *[f"00000000-0000-4000-8000-{number:012d}" for number in range(2000)])
+        line = wait_for(
+            lambda: next((one for one in service.log().splitlines() if "publishes/s" in one), None),
+            "the log to say that the limit is too low",
+            PATIENCE_S,
+            service.log,
+        )
+    needed = re.search(r"need ([\d.]+) publishes/s, and publish.rate_max_per_s allows 1:", line)
+    assert needed and float(needed[1]) > 1, line
+
+
 def test_nobody_listens_at_first_and_then_somebody_does(tmp_path):
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -49,14 +49,15 @@ class Verdict(enum.Enum):
 class Receipt(msgspec.Struct, frozen=True):
     """What one publish changed, for the store.
 
-    `videos` has the new values. `fingerprint` is None unless the key is new. `broken` has only those
-    broken promises that are among the first `BROKEN_KEPT_MAX`.
+    `videos` has the new values. `fingerprint` is None unless the key is new. `found` has all promises that it
+    broke, and `broken` only those that are among the first `BROKEN_KEPT_MAX`.
     """
 
     verdict: Verdict
     videos: dict[str, Video] = {}
     fingerprint: bytes | None = None
     broken: tuple[Broken, ...] = ()
+    found: tuple[Broken, ...] = ()
 
 
 class Audit:
@@ -82,16 +83,19 @@ class Audit:
         # An OrderedDict: a plain dict walks over all deleted keys to find its oldest.
         self._fingerprints = collections.OrderedDict(fingerprints or {})
 
-    def receive(self, publish: Publish, received_at_ns: int, held_up_ms: int = 0) -> Receipt:
+    def receive(
+        self, publish: Publish, received_at_ns: int, held_up_ms: int = 0, together: int = 1
+    ) -> Receipt:
         """Audit one publish and take over its totals. Returns everything that changed.
 
         `held_up_ms`: for how long the client has delayed the publish, as its sender says. A total that would
         have been in time without that delay breaks no promise. It is counted in `late`, and also in
-        `late_by_client`.
+        `late_by_client`. `together`: how many publishes the client had at once, this one included.
         """
         fingerprint = publish.fingerprint()
         known = self._fingerprints.get(publish.batch)
         if known is None:
+            self.statistics.together[together] = self.statistics.together.get(together, 0) + 1
             return self._accept(publish, fingerprint, received_at_ns, held_up_ms)
         if known == fingerprint:
             self.statistics.duplicates += 1
@@ -103,7 +107,7 @@ class Audit:
             f"content {known.hex()} as at first",
             f"content {fingerprint.hex()}",
         )
-        return Receipt(Verdict.CONFLICT, broken=self._record([broken]))
+        return Receipt(Verdict.CONFLICT, broken=self._record([broken]), found=(broken,))
 
     def totals(self) -> dict[str, int]:
         """The last published total of each video."""
@@ -127,6 +131,7 @@ class Audit:
                 "mean": _ratio(entries, publishes),
                 "histogram": {str(width): statistics.widths[width] for width in sorted(statistics.widths)},
             },
+            "together": {str(number): statistics.together[number] for number in sorted(statistics.together)},
             "plays_per_publish": _ratio(plays, publishes),
             "promises": msgspec.to_builtins(self.promises),
             "promises_broken": [msgspec.to_builtins(broken) for broken in self.broken],
@@ -171,7 +176,7 @@ class Audit:
         self._fingerprints[publish.batch] = fingerprint
         while len(self._fingerprints) > self.keys_max:
             self._fingerprints.popitem(last=False)
-        return Receipt(Verdict.ACCEPTED, touched, fingerprint, self._record(broken))
+        return Receipt(Verdict.ACCEPTED, touched, fingerprint, self._record(broken), tuple(broken))
 
     def _count(self, publish: Publish, received_at_ns: int) -> None:
         statistics = self.statistics

@@ -89,7 +89,8 @@ class Statistics(msgspec.Struct):
 
     `widths`: for each number of videos in a publish, how many publishes had that number. `late`,
     `late_by_client` and `overdue` count totals that came after their deadline. `realtime` and `hot`: the
-    times from a play's arrival on the queue until the client received it.
+    times from a play's arrival on the queue until the client received it. `together`: for each number of
+    publishes that the client had at once, how many publishes were among so many.
     """
 
     publishes: dict[Trigger, int] = {}
@@ -104,6 +105,7 @@ class Statistics(msgspec.Struct):
     timer: PlainTimer = msgspec.field(default_factory=PlainTimer)
     first_received_at_ns: int = 0
     last_received_at_ns: int = 0
+    together: dict[int, int] = {}
 
     def __post_init__(self) -> None:
         """Statistics that an earlier version stored have no count of a trigger or promise of today."""

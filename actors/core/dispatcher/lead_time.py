@@ -6,7 +6,7 @@ many batches there are; this module knows how long they take.
 """
 
 from bisect import bisect_right
-from math import sqrt
+from math import inf, sqrt
 
 from msgspec import Struct
 
@@ -69,6 +69,27 @@ class LeadTime:
         """The longest time from a batch to the next one that need not wait for a free place."""
         return max(self._own_ms if self._in_flight_max > 1 else self.publish_ms, self.interval_ms)
 
+    @property
+    def mean_ms(self) -> float:
+        """How long a publish takes on average; 0 before the first was measured."""
+        return 0.0 if self.publish_time is None else self._mean_ms
+
+    @property
+    def possible_per_s(self) -> float:
+        """How many publishes a second the client and its rate limit allow, as far as it was measured."""
+        apart_ms = max(self.mean_ms / self._in_flight_max, self.interval_ms)
+        return 1000 / apart_ms if apart_ms else inf
+
+    @property
+    def is_rate_limited(self) -> bool:
+        """Whether the rate limit allows fewer publishes than the time that each takes."""
+        return self.interval_ms > self.mean_ms / self._in_flight_max
+
+    def shortest_ms(self, batches_before: int) -> float:
+        """How long a batch and `batches_before` before it take on average: `lead_ms` with no allowance."""
+        rounds = batches_before // self._in_flight_max
+        return self.mean_ms + max(rounds * self.mean_ms, batches_before * self.interval_ms)
+
     def measure(self, took_ms: float) -> None:
         """Take in a measurement: the time from a batch's leaving to the client's answer."""
         self.measured += 1
@@ -90,10 +111,11 @@ class LeadTime:
 
         As many batches as may be on their way take the time of one, and at least our own time each. These
         times add up. Their deviations grow with the square root of their number, because slow and quick
-        batches even out. The result is at most half the deadline: leaving earlier doesn't help
+        batches even out. A guess is for one after the other: nothing shows yet that the client takes several.
+        The result is at most half the deadline: leaving earlier doesn't help
         a slower client. A rate limit is known, not guessed, so its waits may take the whole deadline.
         """
-        rounds = batches_before // self._in_flight_max
+        rounds = batches_before // (1 if self.publish_time is None else self._in_flight_max)
         apart_ms = self.interval_ms if self._in_flight_max == 1 else max(self._own_ms, self.interval_ms)
         publishes_ms = self._mean_ms + max(rounds * self._mean_ms, batches_before * apart_ms)
         deviation_ms = 4 * self._deviation_ms * sqrt(rounds + 1)

@@ -25,6 +25,7 @@ from .collecting import Collecting, Effect
 from .effects import Forget, Store, StoreRepublish
 from .outbox import Batch, PublishTotals
 from .refused import answered
+from .shortage import Shortage
 
 
 class DispatcherRules(Collecting):
@@ -204,6 +205,10 @@ class DispatcherRules(Collecting):
             return next_ms  # the rate limit holds up a batch that is not due
         due_ms = self._next_due_ms()
         return None if due_ms is None else max(due_ms, next_ms)
+
+    def shortage(self, now_ms: int) -> Shortage | None:
+        """By how much too few publishes can be made for the pending deadlines; None if they are enough."""
+        return self._schedule.shortage(now_ms)
 
     @property
     def phase(self) -> Phase:

@@ -34,6 +34,7 @@ from .calendar import Calendar
 from .lead_time import LeadTime
 from .pending import NEVER_MS, TRIGGERS, Due, PendingVideos
 from .rule import Rule
+from .shortage import Shortage, shortage
 
 MANY = 40  # fewer are offered one by one, because numpy's calls would take longer
 _GUID = np.dtype((np.void, VIDEO_BYTES))
@@ -122,6 +123,17 @@ class Schedule:
         if self._begin is None or self._begin[1] != self._lead_time.measured:
             self._begin = self._begin_ms(), self._lead_time.measured
         return self._begin[0]
+
+    def shortage(self, now_ms: int) -> Shortage | None:
+        """By how much too few publishes can be made for the deadlines; None if they are enough."""
+        return shortage(
+            self._deadlines.blocks(),
+            len(self._deadlines),
+            now_ms,
+            batch_size_max=self._batch_size_max,
+            deadline_ms=self.rule.deadline_ms,
+            lead_time=self._lead_time,
+        )
 
     def take(self, now_ms: int) -> tuple[Trigger, list[bytes]]:
         """Take the next batch. Returns its trigger and its videos, which are no longer pending.

@@ -21,6 +21,7 @@ import threading
 import time
 import uuid
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -201,6 +202,64 @@ def test_what_came_late_because_of_this_client_is_no_broken_promise(
     report = get(client.port, "/report")
     assert (report["late"], report["late_by_client"]) == (1, by_client)
     assert report["promises_broken_by_promise"]["deadline"] == 1 - by_client
+
+
+def test_the_report_says_how_many_publishes_were_together(client):
+    """The heads of five requests come, and each is taken up; then their bodies."""
+    assert tell(client.port, content("alone", {A: 1}))[0] == 200
+    bodies = [json.dumps(content(f"k{number}", {A: number})).encode() for number in range(10, 15)]
+    with contextlib.ExitStack() as stack:
+        ends = []
+        for body in bodies:
+            end = stack.enter_context(socket.create_connection(("127.0.0.1", client.port), PATIENCE_S))
+            head = (
+                "POST /plays HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+            )
+            end.sendall(head.encode())
+            assert b"100" in end.recv(1000)  # from now on it is counted
+            ends.append(end)
+        for end, body in zip(ends, bodies, strict=True):
+            end.sendall(body)
+        assert [end.recv(1000).split()[1] for end in ends] == [b"200"] * 5
+    assert get(client.port, "/report")["together"] == {"1": 1, "5": 5}
+
+
+def test_publishes_that_waited_for_a_halted_client_were_together(process):
+    with contextlib.ExitStack() as stack:
+        ends = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", process.port), PATIENCE_S))
+            for _ in range(5)
+        ]
+        for end in ends:
+            end.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+            assert b"200" in end.recv(10_000)
+        os.kill(process.pid, signal.SIGSTOP)
+        wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "the halt")
+        for number, end in enumerate(ends, 1):
+            body = json.dumps(content(f"k{number}", {A: number})).encode()
+            head = "POST /plays HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+            end.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        os.kill(process.pid, signal.SIGCONT)
+        assert [end.recv(10_000).split()[1] for end in ends] == [b"200"] * 5
+    assert get(process.port, "/report")["together"] == {"5": 5}
+
+
+def test_requests_that_are_broken_off_are_together_with_nothing(client):
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", client.port), PATIENCE_S) as end:
+            end.sendall(
+                b"POST /plays HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+            )
+            assert b"100" in end.recv(1000)
+    numbers = itertools.count(1)
+
+    def is_alone():
+        number = next(numbers)
+        assert tell(client.port, content(f"k{number}", {A: number}))[0] == 200
+        return "1" in get(client.port, "/report")["together"]
+
+    wait_until(is_alone, "the broken requests to be forgotten")
 
 
 def test_the_same_key_and_content_again_is_a_duplicate_and_changes_nothing(client):
