@@ -37,7 +37,9 @@ STACKS = "SIGQUIT: the stacks of this process, which goes on:"
 
 @pytest.fixture
 def service(tmp_path):
-    with open_service("embedded", tmp_path, "dispatch.deadline_s=0.5") as service:
+    # A busy machine may take long to tell all stacks. A child that is halted meanwhile is not killed.
+    settings = ["dispatch.deadline_s=0.5", "supervisor.liveness_timeout_s=600"]
+    with open_service("embedded", tmp_path, *settings) as service:
         service.start()
         yield service
 
