@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import ssl
 import subprocess
 import threading
@@ -24,7 +23,7 @@ from actors.cli.launch import wait_for
 from actors.system.exits import Failure
 from tests.support.certificates import make_certificate
 from tests.support.patience import PATIENCE_S
-from tests.support.queues import QUEUES
+from tests.support.queues import QUEUES, free_ports
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
     PATIENT,
@@ -269,23 +268,19 @@ def test_a_publish_that_hangs_holds_up_no_other_video(tmp_path):
 
 
 def test_nobody_listens_at_first_and_then_somebody_does(tmp_path):
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", 0))
-        client = RecordingClient(port=reserved.getsockname()[1])
-        with open_service("embedded", tmp_path, f"publish.url={client.url}", *UNHURRIED) as service:
-            service.start()
-            job = Job(service, client)
-            job.play(5)
-            wait_status(service, lambda status: status["publishes"]["failed"] >= 3, "attempts")
-            job.play(5, VIDEOS[1])
-            job.wait_counted()
-            reserved.close()
-            with client:
-                job.wait_caught_up()
-                assert len(client.received) <= 2, "pending totals did not go out together"
-                assert "nobody listens there (connection refused); trying again" in service.log()
-                job.holds()
+    client = RecordingClient(port=free_ports(1)[0])
+    with open_service("embedded", tmp_path, f"publish.url={client.url}", *UNHURRIED) as service:
+        service.start()
+        job = Job(service, client)
+        job.play(5)
+        wait_status(service, lambda status: status["publishes"]["failed"] >= 3, "attempts")
+        job.play(5, VIDEOS[1])
+        job.wait_counted()
+        with client:
+            job.wait_caught_up()
+            assert len(client.received) <= 2, "pending totals did not go out together"
+            assert "nobody listens there (connection refused); trying again" in service.log()
+            job.holds()
 
 
 def test_answers_without_end_and_garbage_take_no_memory_and_stop_nobody(job, answers):
