@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import ssl
 import subprocess
 import threading
@@ -24,7 +23,7 @@ from actors.cli.launch import wait_for
 from actors.system.exits import Failure
 from tests.support.certificates import make_certificate
 from tests.support.patience import PATIENCE_S
-from tests.support.queues import QUEUES
+from tests.support.queues import QUEUES, free_ports
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
     PATIENT,
@@ -123,7 +122,10 @@ def test_an_outage_loses_nothing_and_ends_with_the_newest_totals(kind, tmp_path)
     answers.give = lambda number: [500, 503][number % 2]
     with (
         RecordingClient(answers) as client,
-        open_service(kind, tmp_path, f"publish.url={client.url}", *UNHURRIED) as service,
+        # One at a time: of two attempts at once, the answers may come in any order.
+        open_service(
+            kind, tmp_path, f"publish.url={client.url}", "publish.in_flight_max=1", *UNHURRIED
+        ) as service,
     ):
         service.start()
         job = Job(service, client)
@@ -193,52 +195,42 @@ def test_a_redirect_is_not_followed_and_accepts_nothing(job, answers):
 # Missing answers
 
 
-def comes_again_as_it_was(job: Job, answers: Answers, silence: Reply) -> None:
+@pytest.mark.parametrize(
+    ("silence", "timeout_s"),
+    [
+        (Reply(0), PATIENCE_S),
+        (Reply(0, raw=[b"HTTP/1.1 200 OK\r\nContent-Le"]), PATIENCE_S),
+        (Reply(200, after_s=1.0), 0.5),
+    ],
+    ids=["closes", "dies during its answer", "is late"],
+)
+def test_a_batch_without_an_answer_comes_again_as_it_was_before_anything_else(silence, timeout_s, tmp_path):
+    """One at a time: others may leave while the first is on its way, if the client takes long to hang up."""
     first = threading.Event()
 
-    def give(number: int) -> int | Reply:
+    def answer(number: int, publish: dict[str, Any]) -> int | Reply:
         if number == 0:
             first.set()
             return silence
         return 200
 
-    answers.give = give
-    job.play(3)
-    assert first.wait(PATIENCE_S), job.service.log()
-    job.play(2)
-    job.play(4, VIDEOS[1])
-    job.wait_caught_up()
-    one, again, *_ = job.client.received
-    assert again.body == one.body
-    assert again.headers["Idempotency-Key"] == one.headers["Idempotency-Key"]
-    bodies = [body for body, _ in itertools.groupby(request.body for request in job.client.received)]
-    assert len(bodies) == len(set(bodies)) >= 2, "it came between other batches"
-
-
-@pytest.mark.parametrize(
-    "silence",
-    [Reply(0), Reply(0, raw=[b"HTTP/1.1 200 OK\r\nContent-Le"])],
-    ids=["closes", "dies during its answer"],
-)
-def test_a_batch_without_an_answer_comes_again_as_it_was_before_anything_else(silence, job, answers):
-    comes_again_as_it_was(job, answers, silence)
-
-
-def test_a_batch_whose_answer_is_late_comes_again_as_it_was_before_anything_else(tmp_path):
-    answers = Answers()
+    one_at_a_time = ["publish.in_flight_max=1", f"publish.timeout_s={timeout_s}"]
     with (
-        RecordingClient(answers) as client,
-        open_service(
-            "embedded",
-            tmp_path,
-            f"publish.url={client.url}",
-            "publish.timeout_s=0.5",
-            "publish.in_flight_max=1",
-        ) as service,
+        RecordingClient(answer) as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}", *one_at_a_time) as service,
     ):
         service.start()
         job = Job(service, client)
-        comes_again_as_it_was(job, answers, Reply(200, after_s=1.0))
+        job.play(3)
+        assert first.wait(PATIENCE_S), service.log()
+        job.play(2)
+        job.play(4, VIDEOS[1])
+        job.wait_caught_up()
+        one, again, *_ = client.received
+        assert again.body == one.body
+        assert again.headers["Idempotency-Key"] == one.headers["Idempotency-Key"]
+        bodies = [body for body, _ in itertools.groupby(request.body for request in client.received)]
+        assert len(bodies) == len(set(bodies)) >= 2, "it came between other batches"
         job.holds()
 
 
@@ -292,23 +284,19 @@ def test_a_rate_limit_that_is_too_low_for_the_deadlines_is_told_with_by_how_much
 
 
 def test_nobody_listens_at_first_and_then_somebody_does(tmp_path):
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reserved.bind(("127.0.0.1", 0))
-        client = RecordingClient(port=reserved.getsockname()[1])
-        with open_service("embedded", tmp_path, f"publish.url={client.url}", *UNHURRIED) as service:
-            service.start()
-            job = Job(service, client)
-            job.play(5)
-            wait_status(service, lambda status: status["publishes"]["failed"] >= 3, "attempts")
-            job.play(5, VIDEOS[1])
-            job.wait_counted()
-            reserved.close()
-            with client:
-                job.wait_caught_up()
-                assert len(client.received) <= 2, "pending totals did not go out together"
-                assert "nobody listens there (connection refused); trying again" in service.log()
-                job.holds()
+    client = RecordingClient(port=free_ports(1)[0])
+    with open_service("embedded", tmp_path, f"publish.url={client.url}", *UNHURRIED) as service:
+        service.start()
+        job = Job(service, client)
+        job.play(5)
+        wait_status(service, lambda status: status["publishes"]["failed"] >= 3, "attempts")
+        job.play(5, VIDEOS[1])
+        job.wait_counted()
+        with client:
+            job.wait_caught_up()
+            assert len(client.received) <= 2, "pending totals did not go out together"
+            assert "nobody listens there (connection refused); trying again" in service.log()
+            job.holds()
 
 
 def test_answers_without_end_and_garbage_take_no_memory_and_stop_nobody(job, answers):

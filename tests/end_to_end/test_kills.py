@@ -115,7 +115,7 @@ def test_a_killed_supervisor_leaves_no_orphan_and_its_successor_goes_on(kind, tm
 
 
 def test_a_child_that_hangs_is_killed_and_restarted(tmp_path):
-    with open_service("embedded", tmp_path, *PATIENT, "supervisor.liveness_timeout_s=1") as service:
+    with open_service("embedded", tmp_path, *PATIENT, "supervisor.liveness_timeout_s=5") as service:
         service.start()
         halt(service.child("counter-0")["pid"])
         service.queue.put("plays", *bodies(100))

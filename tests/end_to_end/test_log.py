@@ -16,6 +16,7 @@ import pytest
 from actors.system.installation import ROOT
 from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
+from tests.support.queues import free_ports
 from tests.support.services import (
     PATIENT,
     Load,
@@ -194,9 +195,7 @@ ALONE = {
 @pytest.mark.parametrize("place", [FullPipe], indirect=True)
 @pytest.mark.parametrize("module", ALONE)
 def test_a_part_that_runs_alone_serves_and_ends_though_nobody_reads_its_log(module, place, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     words = [one.format(path=tmp_path, address=f"127.0.0.1:{port}") for one in ALONE[module]]
     process = subprocess.Popen(
         [sys.executable, "-m", f"actors.{module}", *words], cwd=ROOT, stderr=place.writes

@@ -230,11 +230,9 @@ def test_an_nsqd_that_hangs_is_noticed_and_read_again_when_it_goes_on(kind, tmp_
         async with Reading(queue.tcp_address) as reading:
             await until(lambda: reading.listener.open, "a connection")
             halt(queue.pid)
-            halted_s = time.monotonic()
             try:
                 await until(lambda: not reading.listener.open, "the silence to be noticed")
                 assert "no sign of life for 8 s" in caplog.text
-                assert time.monotonic() - halted_s < 20
             finally:
                 os.kill(queue.pid, signal.SIGCONT)
             await until(lambda: reading.listener.open, "another connection")

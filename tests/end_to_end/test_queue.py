@@ -370,14 +370,14 @@ def answer_heartbeats(client: RawClient, count: int) -> None:
 def test_client_that_answers_heartbeats_stays_and_a_silent_one_is_dropped_after_two(queue, topic):
     begin = time.monotonic()
     with (
-        client_of(queue, heartbeat_interval=1000) as silent,
-        subscriber_of(queue, topic, heartbeat_interval=1000) as answering,
+        client_of(queue, heartbeat_interval=3000) as silent,
+        subscriber_of(queue, topic, heartbeat_interval=3000) as answering,
     ):
         silent.answers_heartbeats = False
         answers = threading.Thread(target=answer_heartbeats, args=(answering, 2))
         answers.start()
         assert silent.is_closed()
-        assert time.monotonic() - begin >= 2 - EARLY_S
+        assert time.monotonic() - begin >= 6 - EARLY_S
         answers.join()
         publish(queue, topic, b"still here")
         assert answering.message().body == b"still here"
@@ -699,22 +699,22 @@ def test_message_that_times_out_comes_again_with_one_more_attempt_and_a_touched_
 
 def comes_again_and_touched_later(queue: QueueProcess, topic: str) -> bool:
     """Returns False if the machine was so slow that the touch may have come after the timeout."""
-    with subscriber_of(queue, topic, ready=0, msg_timeout=1000) as client:
+    with subscriber_of(queue, topic, ready=0, msg_timeout=4000) as client:
         begin = time.monotonic()
         client.ready(2)
         given = {message.body: message for message in client.messages(2)}
-        time.sleep(0.3)  # so that a touch makes a difference
+        time.sleep(1)  # so that a touch makes a difference
         touched_s = time.monotonic()
         # The error for the second TOUCH comes after the first TOUCH was handled.
         client.send(b"TOUCH " + given[b"touched"].id + b"\nTOUCH " + UNKNOWN_ID + b"\n")
         kind, data = client.frame()
-        if kind == MESSAGE or time.monotonic() - begin > 0.9:
+        if kind == MESSAGE or time.monotonic() - begin > 3.9:
             return False
         assert data.startswith(b"E_TOUCH_FAILED TOUCH " + UNKNOWN_ID)
         slow, slow_s = client.message(), time.monotonic()
         touched = client.message()
-        assert slow_s - begin >= 1 - EARLY_S
-        assert time.monotonic() - touched_s >= 1 - EARLY_S
+        assert slow_s - begin >= 4 - EARLY_S
+        assert time.monotonic() - touched_s >= 4 - EARLY_S
         for again, body in ((slow, b"slow"), (touched, b"touched")):
             before = given[body]
             assert (again.id, again.body, again.stamp_ns) == (before.id, body, before.stamp_ns)

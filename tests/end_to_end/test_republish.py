@@ -16,6 +16,7 @@ from tests.support.patience import PATIENCE_S
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
     PATIENT,
+    UNHURRIED,
     facts_of,
     ledger_totals,
     open_service,
@@ -23,6 +24,7 @@ from tests.support.services import (
     wait_caught_up,
     wait_status,
 )
+from tests.support.trouble import halt
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 46)]
 
@@ -205,7 +207,7 @@ def post(service, body, **headers):
 
 def test_admin_takes_a_republish_only_with_its_header_and_says_what_it_expects(tmp_path):
     header = {"X-Playtally-Action": "republish"}
-    with open_service("embedded", tmp_path) as service:
+    with open_service("embedded", tmp_path, *UNHURRIED) as service:  # a halted child is not killed
         service.start()
         assert post(service, b'{"all": true}')[0] == 403
         both = json.dumps({"all": True, "videos": VIDEOS[:1]}).encode()
@@ -214,7 +216,7 @@ def test_admin_takes_a_republish_only_with_its_header_and_says_what_it_expects(t
             assert (status, 'expected {"all": true} or' in answer["error"]) == (400, True), body
         assert post(service, b'{"all": true}', **header) == (200, {"done": "republish 1 of all videos"})
         pids = {one["id"]: one["pid"] for one in service.status()["children"]}
-        os.kill(pids["dispatcher"], signal.SIGSTOP)
+        halt(pids["dispatcher"])
         try:
             assert post(service, b'{"all": true}', **header)[0] == 503
         finally:

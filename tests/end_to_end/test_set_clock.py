@@ -118,12 +118,15 @@ def test_a_hot_video_that_is_pending_when_the_clock_is_set_is_published(kind, of
         service.start()
         service.queue.put("plays", *[PLAY] * HOT)
         wait_for(lambda: client.totals == {VIDEO: HOT}, "the first total", PATIENCE_S)
+        began_ns = time.time_ns()
         service.queue.put("plays", PLAY)
         wait_counted(service, HOT + 1)
         set_clock(offset_ns)
         service.queue.put("plays", PLAY)
         wait_for(lambda: client.totals == {VIDEO: HOT + 2}, "the pending plays", PATIENCE_S)
-        assert service.status()["publishes"]["late"] == 0
+        # A busy machine may be late, by its own clock too.
+        in_time = client.received[-1].at_ns - began_ns <= DEADLINE_S * 1_000_000_000
+        assert service.status()["publishes"]["late"] == 0 or not in_time
 
 
 @pytest.mark.parametrize("offset_ns", [-HOUR_NS, HOUR_NS], ids=["back", "ahead"])

@@ -20,6 +20,7 @@ from tests.support.patience import PATIENCE_S
 from tests.support.queues import free_ports
 from tests.support.recording_client import RecordingClient
 from tests.support.services import ANY_PORTS, open_service, wait_caught_up, wait_counted
+from tests.support.trouble import halt
 
 CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(20)]
@@ -36,7 +37,9 @@ STACKS = "SIGQUIT: the stacks of this process, which goes on:"
 
 @pytest.fixture
 def service(tmp_path):
-    with open_service("embedded", tmp_path, "dispatch.deadline_s=0.5") as service:
+    # A busy machine may take long to tell all stacks. A child that is halted meanwhile is not killed.
+    settings = ["dispatch.deadline_s=0.5", "supervisor.liveness_timeout_s=600"]
+    with open_service("embedded", tmp_path, *settings) as service:
         service.start()
         yield service
 
@@ -93,7 +96,7 @@ def test_a_signal_to_every_process_of_the_service_ends_none(number, service):
 def test_a_child_that_does_not_answer_tells_its_stacks(service):
     """The supervisor sends it the signal itself: a process that is halted reads no message."""
     pid = service.child("counter-0")["pid"]
-    os.kill(pid, signal.SIGSTOP)
+    halt(pid)
     os.kill(service.process.pid, signal.SIGQUIT)
     wait_said(service, STACKS, len(CHILDREN))
     os.kill(pid, signal.SIGCONT)
@@ -211,7 +214,7 @@ def test_a_second_sigterm_kills_what_is_left_and_starts_nothing(tmp_path):
         service.queue.put("plays", *BODIES)
         wait_counted(service, len(BODIES))
         consumer = service.child("consumer")["pid"]
-        os.kill(consumer, signal.SIGSTOP)  # the drain waits for it
+        halt(consumer)  # the drain waits for it
         os.kill(service.process.pid, signal.SIGTERM)
         wait_said(service, "stopping: finishing what is held")
         os.kill(service.process.pid, signal.SIGTERM)

@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import psutil
 import pytest
@@ -114,7 +115,7 @@ def test_a_supervisor_is_commanded_as_a_child_and_has_no_process_to_kill(tmp_pat
 def test_one_stall_of_all_counters_is_one_restart(tmp_path):
     settings = [
         "counters.shards=8",
-        "supervisor.liveness_timeout_s=2",
+        "supervisor.liveness_timeout_s=6",  # so that no child of a busy machine is taken for hung
         "counters_supervisor.max_restarts=2",
         "counters_supervisor.max_seconds=600",
     ]
@@ -173,24 +174,35 @@ def test_a_halted_forkserver_holds_up_no_restart_and_no_command(tmp_path):
         assert service.stop() == 0
 
 
-def test_the_forkserver_killed_during_the_first_start_does_not_end_the_service(tmp_path):
+# The first forkserver says who it is and waits, before its imports. All other processes start as always.
+DELAY_THE_FIRST = """
+import os, sys, time
+if "multiprocessing.forkserver" in " ".join(sys.orig_argv):
+    try:
+        file = os.open(os.environ["FIRST_FORKSERVER"], os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        pass
+    else:
+        os.write(file, b"%d." % os.getpid())
+        time.sleep(3600)
+"""
+
+
+def test_the_forkserver_killed_during_the_first_start_does_not_end_the_service(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(DELAY_THE_FIRST)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("FIRST_FORKSERVER", str(tmp_path / "forkserver"))
     with open_service("embedded", tmp_path) as service:
-        threading.Thread(target=kill_forkserver_soon, args=(service,)).start()
+        threading.Thread(target=kill_when_it_says, args=(tmp_path / "forkserver",)).start()
         service.start()
         assert ids(service) == sorted(CHILDREN)
         assert "could not be started" in service.log()
 
 
-def kill_forkserver_soon(service: ServiceWithQueue) -> None:
-    """Kill it while it does its imports: it has no children yet."""
-
-    def found() -> int | None:
-        try:
-            return helper_pid(service, "multiprocessing.forkserver") if service.process else None
-        except AssertionError:
-            return None
-
-    os.kill(wait_until(found, "the forkserver"), signal.SIGKILL)
+def kill_when_it_says(file: Path) -> None:
+    """Kill the process that writes its number into this file."""
+    wait_until(lambda: file.exists() and file.read_text().endswith("."), "the forkserver")
+    os.kill(int(file.read_text().rstrip(".")), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("killed", ["dispatcher", "counter-0", "client"])

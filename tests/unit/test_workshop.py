@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-TYPED = ("supervisor.py", "actors", "producer", "bench", "typings", "tools")
+TYPED = ("supervisor.py", "actors", "producer", "bench", "examples", "typings", "tools")
 IGNORES_MAX = 10
 _WITH_REASON = re.compile(r"# type: ignore\[[a-z-]+(, [a-z-]+)*\]  # \w.*")
 
@@ -63,7 +63,7 @@ def test_types_are_strict_and_nothing_is_switched_off():
     """All settings are listed here, so that nobody adds one without changing this test."""
     assert settings_of("mypy") == {
         "strict": True,
-        "files": ["supervisor.py", "actors", "producer", "bench"],
+        "files": ["supervisor.py", "actors", "producer", "bench", "examples"],
         "mypy_path": "typings",
         "python_version": "3.11",
         "enable_error_code": [

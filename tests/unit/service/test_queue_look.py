@@ -15,6 +15,7 @@ from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, Nsqd
 from actors.service.queue_look import Looks, QueueLooks, last_of_consumer, nsqds_known
 from actors.supervision.states import State
 from tests.support.patience import PATIENCE_S
+from tests.support.queues import free_ports
 
 CONNECTED = ConsumerStats(outstanding=0, connections=1, ready_count=10)
 COUNTER = CounterStats(5, 0, 0, 3, 0)
@@ -257,8 +258,8 @@ def test_a_name_server_that_hangs_ends_no_loop_and_holds_up_no_end(monkeypatch):
 
 
 def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    (port,) = free_ports(1)
+    return port
 
 
 # Which nsqds there are
