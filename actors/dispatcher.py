@@ -6,15 +6,13 @@ their effects in order.
 
 import logging
 import random
-import time
 from collections.abc import Callable
 from functools import partial
 
 from .config import Settings, SinkKind
 from .core import calls
-from .core.dispatcher.attempts import BACK_OFF_MS_MAX, Circuit, Outcome
 from .core.dispatcher.collecting import Effect
-from .core.dispatcher.effects import Deliver, Forget, Store, StoreRepublish
+from .core.dispatcher.effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
 from .core.dispatcher.outbox import Batch, PublishTotals
 from .core.dispatcher.republish import Republish
 from .core.dispatcher.rule import Rule
@@ -25,6 +23,7 @@ from .core.shards import is_counter, shard_number
 from .core.stats import encode
 from .sinks import Delivery, Sink, open_sink
 from .sinks.client_totals import ask_totals
+from .sinks.publish_log import PublishLog
 from .sinks.shortage_log import ShortageLog
 from .store import open_outbox
 from .store.client_check import check_client
@@ -40,7 +39,6 @@ from .system.logs import WriteOutage
 log = logging.getLogger(__name__)
 
 REPUBLISHES_MAX = 100  # requests that wait
-REASONS_TOLD_MAX = 10  # different reasons logged in one outage
 FLUSH_SHARE = 0.5  # of the time that a child has to end
 RATE_SHARE = 0.5  # of the time that a drain has: the drain waits no longer for the rate limit
 
@@ -73,9 +71,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._jitter = jitter
         self._ask_client = ask_client
         self._timer: Timer | None = None
-        self._failing_since_ms: int | None = None
-        self._reasons_told: set[str] = set()
-        self._notice_told = False
+        self._log: PublishLog
         self._draining = False
         self._settled: PublishTotals  # the totals of which everything is stored
         self._replies: dict[int, Callable[[bytes], None]] = {}  # by republish that is not stored yet
@@ -91,6 +87,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         republishes = self._store.load_republishes()
         receiver = _receiver_of(settings, self._sink.name)
         why = self._why_republish(totals, receiver, self._behind)
+        refused = self._store.load_refused()
+        others = refused if totals.client not in ("", self._sink.name) else []  # what another client refused
         dispatch = settings.dispatch
         in_flight_max = settings.publish.in_flight_max if self._sink.takes_several else 1
         self.rules = self._kind(
@@ -111,9 +109,13 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             in_flight_max=in_flight_max,
             realtime_wait_max_ms=int(settings.publish.realtime_wait_max_ms),
             republishes=republishes,
+            refused=[] if others else refused,
         )
         self._settled = self.rules.totals
         self._shortage = ShortageLog(self.host.monotonic_ms, in_flight_max)
+        self._log = PublishLog(self.host, self._sink.name, self.rules.attempts, len(self.rules.refused))
+        if others:
+            self.effects.perform([StoreRefused((), self.rules.totals, tuple(one.video for one in others))])
         self._log_republishes(republishes[0])
         if why:
             self.republish(why)
@@ -140,7 +142,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     def stats(self) -> bytes:
         """The figures of what was published and what is pending. A publish is told once it is stored."""
-        return encode(self.rules.stats(self._settled))
+        return encode(self.rules.stats(self._settled, self._now_ms()))
 
     def drain(self) -> None:
         """Publish everything that is pending, due or not."""
@@ -200,7 +202,12 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             case Send():
                 self.host.send(effect.peer, effect.message)
             case Store():
-                self._store.store(effect.batch, effect.totals)
+                self._store.store(effect.batch, effect.totals, effect.taken)
+                self._log.taken(effect.taken)
+            case StoreRefused():
+                self._store.store_refused(effect.refused, effect.totals, effect.gone, effect.forget)
+                self._log.refused(effect.refused)
+                self._log.taken(effect.gone)
             case StoreRepublish():
                 self._store.store_republish(effect.request, effect.totals, effect.over, effect.forget)
                 self._republish_stored(effect)
@@ -268,62 +275,12 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             delivery.rejected,
             delivery.busy,
             delivery.server_error,
+            delivery.about,
+            delivery.answer,
         )
-        self._report(batch, delivery, before)
+        everything = self.rules.halving.refuses_everything
+        self._log.delivered(batch, delivery, before, everything)
         self.effects.perform(effects)
-
-    def _report(self, batch: Batch, delivery: Delivery, before: Circuit) -> None:
-        """Log one line per reason of failure, one when the circuit opens, one when the client is back."""
-        if delivery.notice and not self._notice_told:
-            self._notice_told = True
-            log.warning("batch %s to %s: %s", batch.key, self._sink.name, delivery.notice)
-        if delivery.outcome is Outcome.ACCEPTED:
-            if self._failing_since_ms is not None:
-                seconds = (self.host.monotonic_ms() - self._failing_since_ms) / 1000
-                log.info("the client takes batches again, after %.1f s", seconds)
-            self._failing_since_ms = None
-            self._reasons_told.clear()
-            return
-        if self._failing_since_ms is None:
-            self._failing_since_ms = self.host.monotonic_ms()
-        told_before = delivery.why in self._reasons_told
-        if delivery.why not in self._reasons_told and len(self._reasons_told) < REASONS_TOLD_MAX:
-            self._reasons_told.add(delivery.why)
-            log.warning(
-                "batch %s to %s failed: %s; trying again with back-off, nothing is lost",
-                batch.key,
-                self._sink.name,
-                delivery.why,
-            )
-        self._report_pause(delivery, told_before)
-        attempts = self.rules.attempts
-        if before is Circuit.CLOSED and attempts.circuit is Circuit.OPEN:
-            log.warning(
-                "the client failed %d times in a row: the circuit is open, and one batch now and then "
-                "tries whether it is back",
-                attempts.failures,
-            )
-
-    def _report_pause(self, delivery: Delivery, told_before: bool) -> None:
-        """Log a pause that the client asked for; each time if it is longer than `BACK_OFF_MS_MAX`."""
-        attempts, asked_ms = self.rules.attempts, delivery.retry_after_ms
-        if not asked_ms or (told_before and asked_ms <= BACK_OFF_MS_MAX):
-            return
-        wait_ms = attempts.next_ms() - self._now_ms()
-        if wait_ms <= 0:
-            return
-        limit = ""
-        if asked_ms > attempts.retry_after_max_ms:
-            limit = f"; publish.retry_after_max_s = {attempts.retry_after_max_ms / 1000:g} is the most"
-        next_s = self.host.wall_ns() / 1e9 + wait_ms / 1000
-        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(next_s))
-        log.warning(
-            "the client asks for a pause of %.0f s (Retry-After)%s: the next attempt is at %s, in %.1f s",
-            asked_ms / 1000,
-            limit,
-            at,
-            wait_ms / 1000,
-        )
 
     def _set_timer(self) -> None:
         if self._timer is not None:

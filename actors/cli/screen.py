@@ -21,6 +21,7 @@ from ..supervision.printable import PrintableText, printable
 from ..system.exits import EXIT_DONE, Failure
 
 WATCH_INTERVAL_S = 1.0
+REFUSED_SHOWN_MAX = 10
 PIPE_COLUMNS = 500  # the width of a page that goes to a file or another program
 EXPECTED_COLUMNS_MIN = 132  # on a narrower page, `config` leaves out the column "expected"
 WORK_COLUMNS_MIN = 104  # on a narrower page, `status` leaves out the columns in `WORK`
@@ -136,9 +137,22 @@ def _status(status: dict[str, Any], columns: int) -> Group:
     if client["failures_in_a_row"]:
         circuit = client["circuit"].replace("_", " ")
         lines.append(f"client     failed {client['failures_in_a_row']:,} times in a row; circuit {circuit}")
+    lines += _refused(status["refused_videos"], status["refused_videos_total"])
     if dropped := status["log_lines_dropped"]:
         lines.append(f"log        {dropped:,} lines dropped, because stderr could not be written")
     return Group(table, *(Text(line) for line in [*lines, *_nsqds(status["nsq"])]), _progress(status))
+
+
+def _refused(videos: list[dict[str, Any]], total: int) -> list[str]:
+    """One line for each of the first videos that the client refuses."""
+    lines = [
+        f"{one['video_id']} with {one['plays']:,} plays, {one['attempts']:,} times: {one['answer']}; "
+        f"tried again in {_duration(one['next_attempt_s'])}"
+        for one in videos[:REFUSED_SHOWN_MAX]
+    ]
+    if total > len(lines):
+        lines.append(f"and {total - len(lines):,} more")
+    return [f"{'' if number else 'refused':<10} {line}" for number, line in enumerate(lines)]
 
 
 def _nsqds(nsq: dict[str, Any]) -> list[str]:

@@ -51,11 +51,25 @@ class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):
     reused: int = 0
 
 
+class RefusedVideoStats(Struct, frozen=True, array_like=True):
+    """A video (16 bytes) that the client refuses, alone. `plays`: the total that it refused last.
+
+    `answer`: the client's words. `attempts`: how often it was refused. `next_attempt_ms`: until it is tried.
+    """
+
+    video: bytes
+    plays: int
+    answer: str
+    attempts: int
+    next_attempt_ms: int
+
+
 class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
     """The dispatcher: publishes since the state began, by trigger; pending videos, and batches in flight.
 
     `circuit`: the state of the circuit breaker (`attempts.Circuit`). `failures`: failed attempts in a row.
-    `republishing`: requests to publish totals again that are not done.
+    `republishing`: requests to publish totals again that are not done. `refused`: how many videos the client
+    refuses; `refused_videos`: the first of them. `width`: the widest batch that the client takes; 0 if any.
     """
 
     realtime: int
@@ -73,6 +87,9 @@ class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
     failures: int
     republish: int = 0
     republishing: int = 0
+    width: int = 0
+    refused: int = 0
+    refused_videos: list[RefusedVideoStats] = []
 
 
 Stats: TypeAlias = ConsumerStats | CounterStats | DispatcherStats

@@ -31,6 +31,11 @@ class _Collector:
         )
         yield from _publishes(self._status["publishes"])
         yield from _client(self._status["client"])
+        yield GaugeMetricFamily(
+            "playtally_refused_videos",
+            "Videos that the client refuses, each alone.",
+            value=self._status["refused_videos_total"],
+        )
         yield from _progress(self._status)
         yield from _nsq(self._status["nsq"])
         yield from _children(self._status["children"])

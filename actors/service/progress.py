@@ -95,6 +95,8 @@ def _ours(look: Look) -> list[str]:
         found.append(f"{_messages(outstanding)} in flight")
     if pending := sum(one.pending_videos for one in stats if isinstance(one, CounterStats)):
         found.append(f"{pending:,} {'video' if pending == 1 else 'videos'} to publish")
+    if refused := sum(one.refused for one in stats if isinstance(one, DispatcherStats)):
+        found.append(f"the client refuses {refused:,} {'video' if refused == 1 else 'videos'}")
     if not found and any(one.in_flight for one in stats if isinstance(one, DispatcherStats)):
         found.append("a batch is being confirmed")
     if any(one.republishing for one in stats if isinstance(one, DispatcherStats)):

@@ -7,7 +7,15 @@ from typing import Any, Protocol
 import psutil
 
 from ..config import Settings
-from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, Stats, decode
+from ..core import guids
+from ..core.stats import (
+    ConsumerStats,
+    CounterStats,
+    DispatcherStats,
+    RefusedVideoStats,
+    Stats,
+    decode,
+)
 from ..core.triggers import Trigger
 from ..supervision import log_writer
 from ..supervision.application import Application
@@ -65,6 +73,11 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
             "circuit": next((one.circuit for one in dispatchers), None),
             "failures_in_a_row": sum(one.failures for one in dispatchers),
         },
+        # The widest batch that the client takes, learned from a 413; 0 if it takes any.
+        "videos_per_batch_max": sum(one.width for one in dispatchers),
+        "refused_videos": [_refused(one) for each in dispatchers for one in each.refused_videos],
+        # All of them; the list has the first ones.
+        "refused_videos_total": sum(one.refused for one in dispatchers),
         "videos": sum(one.videos for one in counters),
         "pending_videos": sum(one.pending_videos for one in counters),
         "in_flight_messages": outstanding,
@@ -130,6 +143,16 @@ def _publishes(dispatchers: list[DispatcherStats]) -> dict[str, int]:
         "total": sum(by_trigger.values()),
         **by_trigger,
         **{name: sum(getattr(one, name) for one in dispatchers) for name in others},
+    }
+
+
+def _refused(one: RefusedVideoStats) -> dict[str, Any]:
+    return {
+        "video_id": guids.text(one.video),
+        "plays": one.plays,
+        "answer": one.answer,
+        "attempts": one.attempts,
+        "next_attempt_s": one.next_attempt_ms / 1000,
     }
 
 

@@ -1,18 +1,23 @@
 """What a client's answer over HTTP means for the batch. Connections are not this module's business."""
 
 import email.utils
+import itertools
 import math
 import time
 from collections.abc import Mapping
 from datetime import UTC
 from typing import NamedTuple
 
-from ..core.dispatcher.attempts import Outcome
+from ..core.dispatcher.attempts import About, Outcome
 from .delivery import Delivery
 
 # 4xx that mean "not now". All others mean that the request itself is wrong.
 PASSING_STATUSES = {408, 425, 429}
 BUSY_STATUSES = {429, 503}
+# 4xx that say nothing about the videos: who is calling, where, and how. Any batch would get them.
+ENDPOINT_STATUSES = {401, 402, 403, 404, 405, 406, 407, 410, 411, 417, 421, 426, 428, 431, 451}
+CONFLICT = 409
+TOO_LARGE = 413
 RETRY_AFTER_S_MAX = 10**9  # a longer pause is a mistake; publish.retry_after_max_s limits the pause further
 LINE_CHARACTERS_MAX = 200
 
@@ -48,8 +53,30 @@ def judge(answer: Answer) -> Delivery:
     # An answer means that the batch was not taken, a proxy's 502 or 504 too: only no answer is unknown.
     rejected = 400 <= answer.status < 500 and answer.status not in PASSING_STATUSES
     pause_ms, server_error = _retry_after_ms(answer.headers), answer.status >= 500
-    busy = answer.status in BUSY_STATUSES
-    return Delivery(Outcome.REFUSED, told, pause_ms, rejected, busy=busy, server_error=server_error)
+    busy, about = answer.status in BUSY_STATUSES, _about(answer.status, pause_ms)
+    words = "" if about is About.MOMENT else ": ".join(filter(None, [answer.told, first_line(answer.body)]))
+    return Delivery(
+        Outcome.REFUSED,
+        told,
+        pause_ms,
+        rejected,
+        busy=busy,
+        server_error=server_error,
+        about=about,
+        answer=words,
+    )
+
+
+def _about(status: int, pause_ms: int | None) -> About:
+    """What a refusal with this status is about."""
+    if 300 <= status < 400 or status in ENDPOINT_STATUSES:
+        return About.EVERYTHING
+    if not 400 <= status < 500 or status in PASSING_STATUSES:
+        return About.MOMENT
+    if status == TOO_LARGE:
+        # A 413 with Retry-After is temporary (RFC 9110, section 15.5.14).
+        return About.WIDTH if pause_ms is None else About.MOMENT
+    return About.CONFLICT if status == CONFLICT else About.CONTENT
 
 
 def _page_notice(answer: Answer, told: str) -> str:
@@ -64,14 +91,15 @@ def _page_notice(answer: Answer, told: str) -> str:
 
 
 def first_line(body: bytes) -> str:
-    """The first line of a body that is not empty, fit for a log: short, and without control characters."""
+    """The first line of a body that is not empty, fit for a log: short, with control characters escaped."""
     lines = (line.strip() for line in body.decode("utf-8", "replace").splitlines())
     line = next((line for line in lines if line), "")
     return _fit_for_log(line)
 
 
 def _fit_for_log(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text[:LINE_CHARACTERS_MAX])
+    fit = (one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(itertools.islice(fit, LINE_CHARACTERS_MAX))
 
 
 def _retry_after_ms(headers: Mapping[str, str]) -> int | None:

@@ -5,7 +5,7 @@ tests/unit/sinks/test_contract.py puts every sink through this.
 
 from typing import NamedTuple
 
-from ..core.dispatcher.attempts import Outcome
+from ..core.dispatcher.attempts import About, Outcome
 from ..core.dispatcher.outbox import Batch
 
 
@@ -15,7 +15,8 @@ class Delivery(NamedTuple):
     `rejected`: the client said that the request itself is wrong, so another attempt may not help.
     `notice`: something to look into, although the batch was accepted. `busy`: the client said that it has too
     much to do (429, 503). `server_error`: the client answered with a 5xx. It may keep that answer under the
-    batch's key.
+    batch's key. `about`: what a refusal is about. `answer`: the client's own words, fit for a log,
+    unless it is about the moment.
     """
 
     outcome: Outcome
@@ -25,6 +26,8 @@ class Delivery(NamedTuple):
     notice: str = ""
     busy: bool = False
     server_error: bool = False
+    about: About = About.MOMENT
+    answer: str = ""
 
 
 class Sink:

@@ -11,7 +11,7 @@ import re
 import time
 
 from ..config import PublishSection, credentials_of
-from ..core.dispatcher.attempts import Outcome
+from ..core.dispatcher.attempts import About, Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from ..system.exits import Failure
 from .answers import Answer, accepts_gzip, judge
@@ -70,10 +70,13 @@ class HttpSink(Sink):
             return Delivery(Outcome.UNKNOWN, f"the answer is no HTTP ({error})")
         if answer.keeps:
             self._keep(connection, answer)
-        said = accepts_gzip(answer.headers)
+        said, zipped = accepts_gzip(answer.headers), self._gzip and self._gzip_accepted
         if said is not None or answer.status == UNSUPPORTED_MEDIA_TYPE:
             self._gzip_accepted = bool(said) and answer.status != UNSUPPORTED_MEDIA_TYPE
-        return judge(answer)
+        delivery = judge(answer)
+        if answer.status == UNSUPPORTED_MEDIA_TYPE and zipped:
+            return delivery._replace(about=About.MOMENT)  # the next attempt is not in gzip
+        return delivery
 
     async def reach(self) -> None:
         """Connect, with TLS and proxy, and publish nothing. Raises `OSError`, `TimeoutError`."""

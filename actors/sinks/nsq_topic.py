@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from nsq import protocol
 
-from ..core.dispatcher.attempts import Outcome
+from ..core.dispatcher.attempts import About, Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from ..system.addresses import split_address
 from ..system.exits import Failure
@@ -21,6 +21,14 @@ from .delivery import Delivery, Sink
 from .route import reason_of
 
 FRAME_BYTES_MAX = 64 * 1024  # nsqd's answers are a few bytes, its longest the one to IDENTIFY
+# By nsqd's error code. nsqd refuses a message for its bytes alone, never for the videos in it.
+ABOUT = {
+    b"E_BAD_MESSAGE": About.WIDTH,
+    b"E_BAD_TOPIC": About.EVERYTHING,
+    b"E_UNAUTHORIZED": About.EVERYTHING,
+    b"E_AUTH_FIRST": About.EVERYTHING,
+    b"E_AUTH_FAILED": About.EVERYTHING,
+}
 IDENTITY = {
     "client_id": "playtally",
     "user_agent": "playtally",
@@ -84,7 +92,9 @@ class NsqSink(Sink):
             if kind == protocol.FRAME_TYPE_RESPONSE and told == b"OK":
                 self._kept = connection
                 return Delivery(Outcome.ACCEPTED)
-            return Delivery(Outcome.REFUSED, f"nsqd answered {first_line(told)}")
+            words = first_line(told)
+            about = ABOUT.get(told.split(b" ", 1)[0], About.MOMENT)
+            return Delivery(Outcome.REFUSED, f"nsqd answered {words}", about=about, answer=words)
         except TimeoutError:
             return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
         except (OSError, EOFError, ValueError) as error:

@@ -59,6 +59,7 @@ CREATE TABLE batches (key TEXT PRIMARY KEY, content BLOB);
 CREATE TABLE totals (content BLOB);
 INSERT INTO totals VALUES (NULL);
 CREATE TABLE republishes (number INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB);
+CREATE TABLE refused_videos (video BLOB PRIMARY KEY, content BLOB);
 """
 
 

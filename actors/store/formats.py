@@ -6,8 +6,8 @@ step reads and writes is therefore spelled out in it.
 
     3  the first that is still read
     4  seen messages have stamps; a ledger has a clock, and counts message ids that were given again
-    5  the dispatcher's store has requests to publish totals again; a ledger knows how many stores the
-       dispatcher has made
+    5  the dispatcher's store has requests to publish totals again, and the videos that the client refuses; a
+       ledger knows how many stores the dispatcher has made
 """
 
 import sqlite3
@@ -73,11 +73,14 @@ def _from_3(connection: sqlite3.Connection) -> None:
 
 
 def _from_4(connection: sqlite3.Connection) -> None:
-    """The dispatcher gets requests to publish totals again; a ledger, how many stores that has made."""
+    """The dispatcher gets requests to publish totals again, and the videos that the client refuses; a ledger
+    gets how many stores the dispatcher has made.
+    """
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone():
         connection.execute(
             "CREATE TABLE republishes (number INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB)"
         )
+        connection.execute("CREATE TABLE refused_videos (video BLOB PRIMARY KEY, content BLOB)")
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tallies'").fetchone():
         connection.execute("ALTER TABLE tallies ADD COLUMN stores INTEGER DEFAULT 0")
 

@@ -1,15 +1,16 @@
-"""The dispatcher's store on disk: the batches that some ledger has not recorded yet, publish totals, and
-requests to publish totals again.
+"""The dispatcher's store on disk: the batches that some ledger has not recorded yet, publish totals, requests
+to publish totals again, and the videos that the client refuses.
 """
 
 import sqlite3
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
 from ..core.dispatcher.outbox import Batch, PublishTotals
+from ..core.dispatcher.refused_videos import RefusedVideo
 from ..core.dispatcher.republish import Republish
 from .client_check import RESTORED
 from .database import Database, check_facts, locked, open_read_only, refused
@@ -21,6 +22,9 @@ from .older import agreed, check_ages, go_on_without_commits
 from .publish_totals import read_totals, write_totals
 from .topic import TOPIC, check_topic
 from .untouched import left_if_refused
+
+# It keeps its row, so that the order stays.
+_WRITE_REFUSED = "INSERT INTO refused_videos VALUES (?1, ?2) ON CONFLICT (video) DO UPDATE SET content = ?2"
 
 
 class SqliteOutboxStore:
@@ -72,13 +76,17 @@ class SqliteOutboxStore:
         path, connection = self._database.path, self._database.connection
         return _batches(path, connection), _totals(path, connection)
 
-    def store(self, batch: Batch, totals: PublishTotals) -> None:
-        """Write a batch at its present stage, with the totals. Raises `WriteUnavailable`, `StoreFailure`."""
+    def store(self, batch: Batch, totals: PublishTotals, taken: Iterable[bytes] = ()) -> None:
+        """Write a batch at its present stage, with the totals. Raises `WriteUnavailable`, `StoreFailure`.
+
+        `taken`: videos that are refused no more.
+        """
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO batches VALUES (?, ?)",
                 (batch.key, msgspec.msgpack.encode(batch)),
             )
+            _delete_refused(connection, taken)
             write_totals(connection, totals)
         # Commit before the marks: if they were ahead, a store that lost nothing would be refused.
         self._promise(totals.stores)
@@ -87,6 +95,33 @@ class SqliteOutboxStore:
         """Delete a batch. Raises `WriteUnavailable`, `StoreFailure`."""
         with self._database.transaction() as connection:
             connection.execute("DELETE FROM batches WHERE key = ?", (key,))
+
+    def load_refused(self) -> list[RefusedVideo]:
+        """The videos that the client refuses, in the order in which they were first refused."""
+        rows = self._database.query("SELECT content FROM refused_videos ORDER BY rowid")
+        try:
+            return [msgspec.msgpack.decode(content, type=RefusedVideo) for (content,) in rows]
+        except (TypeError, ValueError) as error:
+            raise refused(self._database.path, error) from error
+
+    def store_refused(
+        self,
+        videos: Iterable[RefusedVideo],
+        totals: PublishTotals,
+        gone: Iterable[bytes] = (),
+        forget: str = "",
+    ) -> None:
+        """Write refused videos and the totals; delete videos that are refused no more, and a batch.
+
+        Raises `WriteUnavailable`, `StoreFailure`.
+        """
+        with self._database.transaction() as connection:
+            for one in videos:
+                row = one.video, msgspec.msgpack.encode(one)
+                connection.execute(_WRITE_REFUSED, row)
+            _delete_refused(connection, gone)
+            connection.execute("DELETE FROM batches WHERE key = ?", (forget,))
+            write_totals(connection, totals)
 
     def load_republishes(self) -> tuple[list[Republish], int]:
         """The requests to publish totals again, and the greatest number that one ever had."""
@@ -124,6 +159,11 @@ def go_on_without(connection: sqlite3.Connection, why: str) -> None:
     connection.execute("INSERT OR REPLACE INTO meta VALUES ('service', ?)", (uuid.uuid4().hex,))
     connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (RESTORED, why))
     request_republish_of_all(connection, why)
+
+
+def _delete_refused(connection: sqlite3.Connection, videos: Iterable[bytes]) -> None:
+    for video in videos:
+        connection.execute("DELETE FROM refused_videos WHERE video = ?", (video,))
 
 
 def request_republish_of_all(connection: sqlite3.Connection, why: str) -> int:

@@ -8,12 +8,14 @@ writes raises `WriteUnavailable` if it can't write for now (a full disk): nothin
 tries again.
 """
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from ..core.counter.accounts import Accounts
 from ..core.counter.changes import LedgerChanges, Tallies
 from ..core.counter.seen_ids import SeenChunk
 from ..core.dispatcher.outbox import Batch, PublishTotals
+from ..core.dispatcher.refused_videos import RefusedVideo
 from ..core.dispatcher.republish import Republish
 
 
@@ -46,11 +48,28 @@ class OutboxStore(Protocol):
         and the totals of all publishes.
         """
 
-    def store(self, batch: Batch, totals: PublishTotals) -> None:
-        """Write a batch at its present stage, replacing its earlier stage, and the totals."""
+    def store(self, batch: Batch, totals: PublishTotals, taken: Iterable[bytes] = ()) -> None:
+        """Write a batch at its present stage, replacing its earlier stage, and the totals.
+
+        `taken`: videos that are refused no more.
+        """
 
     def forget(self, key: str) -> None:
         """Delete a batch."""
+
+    def load_refused(self) -> list[RefusedVideo]:
+        """The videos that the client refuses, in the order in which they were first refused."""
+
+    def store_refused(
+        self,
+        videos: Iterable[RefusedVideo],
+        totals: PublishTotals,
+        gone: Iterable[bytes] = (),
+        forget: str = "",
+    ) -> None:
+        """Write refused videos, replacing what was known of them, and the totals. Delete the videos `gone`,
+        which are refused no more, and the batch with the key `forget`.
+        """
 
     def load_republishes(self) -> tuple[list[Republish], int]:
         """The requests to publish totals again, in their order, and the greatest number that one ever had."""

@@ -154,6 +154,8 @@ def _copy_outbox(old: Path, new: Path, shards: int) -> int:
         writer.executemany("INSERT INTO batches VALUES (?, ?)", batches)
         requests = connection.execute("SELECT number, content FROM republishes").fetchall()
         writer.executemany("INSERT INTO republishes VALUES (?, ?)", requests)
+        refused_videos = connection.execute("SELECT * FROM refused_videos ORDER BY rowid").fetchall()
+        writer.executemany("INSERT INTO refused_videos VALUES (?, ?)", refused_videos)
         numbers = connection.execute("SELECT * FROM sqlite_sequence").fetchall()
         writer.execute("DELETE FROM sqlite_sequence")
         writer.executemany("INSERT INTO sqlite_sequence VALUES (?, ?)", numbers)

@@ -143,7 +143,7 @@ def test_a_rejection_is_logged_with_its_first_line_and_counted_apart(served, aud
     after = play_and_wait(served, 3)["publishes"]
     assert after["failed"] - before["failed"] == 3
     assert after["rejected"] - before["rejected"] == 1
-    assert served.log().count("failed: it answered 422 No: plays: too many; trying again") == 1
+    assert served.log().count(": 422 No: plays: too many; its plays are counted") == 1
     assert "second line" not in served.log()
     assert audience.totals == ledger_totals(served)
 

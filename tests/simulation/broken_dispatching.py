@@ -2,10 +2,11 @@
 
 from msgspec import structs
 
+from actors.core.dispatcher.attempts import About
 from actors.core.dispatcher.batches import ON_ITS_WAY, BatchEvent, BatchState
 from actors.core.dispatcher.effects import Deliver, Forget, Store
+from actors.core.dispatcher.numbered_keys import SERVER_ERRORS_MAX
 from actors.core.dispatcher.outbox import make_batch
-from actors.core.dispatcher.refused import SERVER_ERRORS_MAX
 from actors.core.dispatcher.rules import DispatcherRules, Outcome
 from actors.core.dispatcher.schedule import Schedule
 from actors.core.effects import Send
@@ -60,22 +61,19 @@ class ForgetsItsDoubt(DispatcherRules):
 class NeverChangesItsKey(DispatcherRules):
     """Sends the same content under the same key for ever, whatever the client answers."""
 
-    def delivered(
-        self, key, outcome, now_ms, retry_after_ms=None, rejected=False, busy=False, server_error=False
-    ):
-        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected, busy)
+    def delivered(self, key, outcome, now_ms, *more):
+        retry_after_ms, rejected, busy, _, *rest = more
+        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected, busy, False, *rest)
 
 
 class ChangesItsKeyInDoubt(DispatcherRules):
     """Gives up a key at the first 5xx, though an attempt before it may have reached the client."""
 
-    def delivered(
-        self, key, outcome, now_ms, retry_after_ms=None, rejected=False, busy=False, server_error=False
-    ):
+    def delivered(self, key, outcome, now_ms, *more):
         held = self.batches.find(key, *ON_ITS_WAY)
-        if server_error:
+        if more[3]:
             held.batch = structs.replace(held.batch, server_errors=SERVER_ERRORS_MAX)
-        return super().delivered(key, outcome, now_ms, retry_after_ms, rejected, busy, server_error)
+        return super().delivered(key, outcome, now_ms, *more)
 
 
 class ForgetsBeforeRecorded(DispatcherRules):
@@ -173,6 +171,79 @@ class KeysByVideo(_OtherKeys):
         return b"".join(entry.video for entry in batch.entries).hex()
 
 
+# What the client refuses
+
+
+class _Misunderstands(DispatcherRules):
+    """Takes a refusal for another."""
+
+    def delivered(
+        self,
+        key,
+        outcome,
+        now_ms,
+        retry_after_ms=None,
+        rejected=False,
+        busy=False,
+        server_error=False,
+        about=About.MOMENT,
+        answer="",
+    ):
+        more = retry_after_ms, rejected, busy, server_error, self._takes_for(about), answer
+        return super().delivered(key, outcome, now_ms, *more)
+
+
+class NeverHalves(_Misunderstands):
+    """Sends a batch that is refused for its content again and again, with newer totals."""
+
+    def _takes_for(self, about):
+        return About.MOMENT if about is About.CONTENT else about
+
+
+class TakesA409ForContent(_Misunderstands):
+    """Halves a batch while the client is at work on an attempt that had no answer."""
+
+    def _takes_for(self, about):
+        return About.CONTENT if about is About.CONFLICT else about
+
+
+class ForgetsWhoIsRefused(DispatcherRules):
+    """Begins without the refused videos when the dispatcher starts again."""
+
+    def __init__(self, rule, shards, batch_size_max, refused=(), **rest):
+        super().__init__(rule, shards, batch_size_max, **rest)
+
+
+class HalvesWhenAllIsRefused(DispatcherRules):
+    """Never takes the client to refuse everything."""
+
+    def __init__(self, rule, shards, batch_size_max, **rest):
+        super().__init__(rule, shards, batch_size_max, **rest)
+        self.halving._several = 1 << 30
+
+
+class NeverTriesAgain(DispatcherRules):
+    """Never tries a refused video again."""
+
+    def _try_refused(self, now_ms, due_ms):
+        return []
+
+
+class NeverNarrows(DispatcherRules):
+    """Makes batches as wide as before after a 413."""
+
+    def _narrow(self, width, now_ms):
+        pass
+
+
+class ForgetsTheWidth(DispatcherRules):
+    """Begins with wide batches when the dispatcher starts again."""
+
+    def __init__(self, rule, shards, batch_size_max, totals, **rest):
+        totals = structs.replace(totals, width=0)
+        super().__init__(rule, shards, batch_size_max, totals=totals, **rest)
+
+
 # Totals that are published again
 
 
@@ -243,7 +314,7 @@ class HotFirst(_OtherSchedule):
     """Puts hot videos first."""
 
     class schedule(Schedule):
-        def take(self, now_ms):
+        def take(self, now_ms, width=None):
             def hot_first(video):
                 waiting = self._waiting.get(video)
                 return waiting.trigger is Trigger.REALTIME, waiting.latest_ms
@@ -261,7 +332,7 @@ class LeavesRoom(_OtherSchedule):
     """Puts one video into each batch, while others wait."""
 
     class schedule(Schedule):
-        def take(self, now_ms):
+        def take(self, now_ms, width=None):
             size, self._batch_size_max = self._batch_size_max, 1
             taken = super().take(now_ms)
             self._batch_size_max = size

@@ -6,7 +6,8 @@ play was received with at least half of its deadline left, and if from its arriv
 - no process was down, stopped or unlinked, no connection to an nsqd was lost, and no disk failed; and the
   last such fault ended at least `Plan.recovery_ms` before (a message timeout, and the time of a restart);
 - the clocks of the machines agreed;
-- the client answered: no publish failed since the last accepted one.
+- the client answered: no publish failed since the last accepted one. That it refuses some videos is no
+  excuse, but for the videos of a batch in which they were searched for.
 
 Everything else is always promised.
 """
@@ -35,6 +36,11 @@ class Invariant(StrEnum):
     EARLIEST_FIRST = "a batch has the videos that are due earliest, and no due video waits without a reason"
     DEADLINE = "no hot play is published after its deadline"
     IN_FLIGHT = "no more messages are outstanding than max_in_flight"
+    ALONE = (
+        "a video that the client refuses leaves alone, also after a restart, and no more than are refused do"
+    )
+    ONE_REFUSAL = "once the client refuses everything, nothing more is halved"
+    NARROW = "no batch is wider than the client has said, also after a restart"
     REPUBLISHED = "a republish tells every total that the client had, and no other"
     DRAINED = "when the dispatcher is drained, every counted play is published"
     CONVERGES = "soon after the faults stop, every play is counted, published and recorded"

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from actors.core.dispatcher.attempts import Outcome
+from actors.core.dispatcher.numbered_keys import SERVER_ERRORS_MAX
 from actors.core.dispatcher.outbox import Batch, Entry
-from actors.core.dispatcher.refused import SERVER_ERRORS_MAX
 from actors.core.dispatcher.republish import Republish
 from actors.core.triggers import Trigger
 
@@ -43,6 +43,16 @@ class Client:
         self._accepted: dict[bytes, int] = {}  # totals of which the dispatcher has heard a 2xx
         self._asked: dict[int, dict[bytes, int]] = {}  # by republish: the totals when it was asked for
         self._told_again: dict[int, dict[bytes, int]] = {}  # by republish: the totals that it told
+        self.too_wide = (
+            0,
+            BATCH_SIZE_MAX + 1,
+        )  # the dispatcher's incarnation that last got a 413, for how many
+        self.width = 1 << 30  # the one that the dispatcher has stored
+        self._searched: set[bytes] = set()  # videos of refused batches, until they are taken
+        self._refused_until_ms: dict[bytes, int] = {}
+        self._once_refused: set[bytes] = set()
+        self._taken_ms: dict[bytes, int] = {}  # when a video was last taken
+        self._asked_ms: dict[int, int] = {}  # by republish
         self._sure: dict[bytes, int] = {}  # the totals, without those that a 5xx took back
 
     def arrived(self, batch: Batch, takes: bool = True, breaks: bool = False) -> None:
@@ -76,6 +86,17 @@ class Client:
             for entry in entries:
                 self._sure[entry.video] = max(entry.plays, self._sure.get(entry.video, 0))
 
+    def has(self, batch: Batch) -> bool:
+        """Whether the client has taken a batch with this key."""
+        return batch.key in self._before
+
+    def refuses(self, batch: Batch) -> None:
+        """The dispatcher hears that the client refuses what is in a batch: that the client has none of it."""
+        self._said_no.add(batch.key)
+        self._sure |= self._before.get(batch.key, {})
+        self._searched |= set(batch.videos)
+        self._once_refused |= set(batch.videos)
+
     def sent(self, batch: Batch) -> None:
         """The dispatcher sends a batch."""
         self._unanswered[batch.key] += 1
@@ -94,6 +115,10 @@ class Client:
         self._row[batch.key] = self._row[batch.key] + 1 if server_error else 0
         if outcome is Outcome.ACCEPTED:
             self._accepted |= {entry.video: entry.plays for entry in batch.entries}
+            self._taken_ms |= dict.fromkeys(batch.videos, self._clock.now_ms)
+            for video in self._searched.intersection(batch.videos):
+                self._searched.discard(video)
+                self._refused_until_ms[video] = self._clock.now_ms
         if server_error and (not self._unanswered[batch.key] or self._row[batch.key] >= SERVER_ERRORS_MAX):
             self._said_no.add(batch.key)
             self._sure |= self._before.get(batch.key, {})
@@ -103,15 +128,24 @@ class Client:
         if request.place is None or not request.place.batches:
             # What the dispatcher knows to be accepted.
             self._asked.setdefault(request.number, dict(self._accepted))
+            self._asked_ms.setdefault(request.number, self._clock.now_ms)
 
     def check_republishes(self) -> None:
         """Check that the last request told everything."""
         for number in sorted(self._asked)[-1:]:
             told = self._told_again.get(number, {})
-            missing = [v for v, total in self._asked[number].items() if told.get(v, 0) < total]
+            missing = [
+                v
+                for v, total in self._asked[number].items()
+                if told.get(v, 0) < total and not self._was_told_later(v, number)
+            ]
             if missing:
                 found = f"{len(missing)} of {len(self._asked[number])} totals were not told again"
                 raise Violation(Invariant.REPUBLISHED, found)
+
+    def _was_told_later(self, video: bytes, number: int) -> bool:
+        """Whether a video that the republish passed over, because it was refused, was told after that."""
+        return video in self._once_refused and self._taken_ms.get(video, 0) >= self._asked_ms[number]
 
     def _take_again(self, batch: Batch) -> None:
         assert batch.place is not None, "it is a republish"
@@ -140,7 +174,9 @@ class Client:
             raise Violation(Invariant.OLDEST_ARRIVAL, "called overdue, but its deadline is not over")
         for ordinal, play in enumerate(plays, known + 1):
             if ordinal >= self._plan.realtime_below:
-                self._judge(play)
+                since_ms = self._refused_until_ms.get(entry.video, -1)
+                if entry.video not in self._searched and play.produced.at_ms > since_ms:
+                    self._judge(play)
             elif untroubled:
                 self.realtime_ms = max(self.realtime_ms, self._clock.now_ms - play.received_ms)
         self.totals[entry.video] = self._sure[entry.video] = entry.plays

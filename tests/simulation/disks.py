@@ -1,9 +1,12 @@
 """The actors' disks: each holds what was committed, and nothing else. Both classes are stores."""
 
+from collections.abc import Iterable
+
 from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenChunk
 from actors.core.dispatcher.outbox import Batch, PublishTotals
+from actors.core.dispatcher.refused_videos import RefusedVideo
 from actors.core.dispatcher.republish import Republish
 
 
@@ -26,6 +29,10 @@ class LedgerDisk:
         self.tallies = changes.tallies
         self.commits += 1
 
+    def pending(self) -> list[bytes]:
+        """The videos with unpublished plays."""
+        return [video for video, account in self.accounts.items() if account.pending]
+
     def load(self) -> tuple[Accounts, list[SeenChunk], Tallies]:
         """What a starting counter reads."""
         return Accounts(self.accounts.items()), list(self._chunks), self.tallies
@@ -43,12 +50,35 @@ class OutboxDisk:
         self.batches: dict[str, Batch] = {}
         self.totals = PublishTotals()
         self.republishes: dict[int, Republish] = {}
+        self.refused: dict[bytes, RefusedVideo] = {}
         self._last_republish = 0
 
-    def store(self, batch: Batch, totals: PublishTotals) -> None:
+    def store(self, batch: Batch, totals: PublishTotals, taken: Iterable[bytes] = ()) -> None:
         """Write a batch at its stage."""
         self.batches[batch.key] = batch
+        self._drop(taken)
         self.totals = totals
+
+    def load_refused(self) -> list[RefusedVideo]:
+        """The videos that the client refuses."""
+        return list(self.refused.values())
+
+    def store_refused(
+        self,
+        videos: Iterable[RefusedVideo],
+        totals: PublishTotals,
+        gone: Iterable[bytes] = (),
+        forget: str = "",
+    ) -> None:
+        """Write refused videos and the totals; delete others, and a batch."""
+        self.refused |= {one.video: one for one in videos}
+        self._drop(gone)
+        self.batches.pop(forget, None)
+        self.totals = totals
+
+    def _drop(self, videos: Iterable[bytes]) -> None:
+        for video in videos:
+            self.refused.pop(video, None)
 
     def forget(self, key: str) -> None:
         """Delete a batch."""

@@ -1,8 +1,10 @@
 """What is outside of the service, and its faults: two nsqds, the wires to them, the way to the client."""
 
 import json
+from collections import Counter
 from typing import Any, NamedTuple
 
+from actors.core.dispatcher.attempts import About
 from actors.core.dispatcher.outbox import Batch
 from actors.core.dispatcher.rules import Outcome
 from actors.sinks.delivery import Delivery as SinkDelivery
@@ -16,6 +18,7 @@ MESSAGE_TIMEOUT_MS = 1500
 STOPPED_MS_MAX = 3000  # a process that is stopped for longer is taken for hung, and killed
 RECONNECT_MS = 250
 LOOK_TAKES_MS = 3
+REFUSALS_MAX = 25  # for the content, in a row: fewer than halving two batches whole takes
 NO_PLAYS = (b"", b"[]", b'{"video_id":1}', b"\xff" * 9)
 
 
@@ -39,6 +42,9 @@ class Outside:
         self._clock = world.clock
         self._videos = [self._random.randbytes(16) for _ in range(world.plan.videos)]
         self._connections: dict[int, tuple[Any, Any]] = {}
+        self.never = {self._videos[number] for number in world.plan.refused}  # the client never takes them
+        self._at_work: Counter[str] = Counter()  # by key: attempts that the client has not judged yet
+        self._refusals = 0  # for the content, in a row
         self._client_faults = [fault for fault in world.plan.faults if fault.kind in CLIENT_FAULTS]
         for play in world.plan.plays:
             self._clock.at(play.at_ms, self._put, play)
@@ -209,33 +215,77 @@ class Outside:
         active = [one for one in self._client_faults if one.at_ms <= now_ms < one.at_ms + one.lasts_ms]
         fault = self._random.choice(active) if active else None
         outcome, arrives = Outcome.ACCEPTED, True
+        about = About.MOMENT if self._world.client.has(batch) else self._about(batch, fault)
+        if about is not About.MOMENT:
+            outcome, arrives = Outcome.REFUSED, False
         match fault and fault.kind:
             case Kind.CLIENT_SLOW:
                 latency_ms = fault.amount
             case Kind.CLIENT_REFUSES:
-                outcome, arrives = Outcome.REFUSED, False
+                outcome, arrives, about = Outcome.REFUSED, False, About.MOMENT
             case Kind.CLIENT_LIES:
                 outcome = Outcome.UNKNOWN
             case Kind.CLIENT_DEAF:
                 outcome, arrives = self._random.choice((Outcome.REFUSED, Outcome.UNKNOWN)), False
+                about = About.MOMENT
         kind = None if fault is None else fault.kind
         if arrives:
             takes, breaks = kind is not Kind.CLIENT_BREAKS, kind in SERVER_ERRORS
+            self._at_work[batch.key] += 1
             takes_ms = self._random.randint(latency_ms // 2, latency_ms)
             self._clock.after(takes_ms, self._arrived, process, batch, takes, breaks)
         if latency_ms > plan.publish_timeout_ms:
             latency_ms, outcome = plan.publish_timeout_ms, Outcome.UNKNOWN
-        arguments = process, batch, answer, outcome, arrives and outcome is Outcome.ACCEPTED, now_ms
+        about = about if outcome is Outcome.REFUSED else About.MOMENT
+        arguments = process, batch, answer, outcome, about, arrives and outcome is Outcome.ACCEPTED, now_ms
         self._clock.after(latency_ms, self._world.run, process, self._answer, *arguments)
 
     def _arrived(self, process: Any, batch: Batch, takes: bool, breaks: bool) -> None:
+        self._at_work[batch.key] -= 1
         # A batch that a killed process had sent may arrive or not.
         if process.alive or self._random.random() < 0.5:
             self._world.log("the client", batch)
             self._world.client.arrived(batch, takes, breaks)
 
+    def _is_faulty(self, at_ms: int) -> bool:
+        """Whether the client had a fault at that time, so that more than what it never takes was refused."""
+        return any(one.at_ms <= at_ms < one.at_ms + one.lasts_ms for one in self._client_faults)
+
+    def _about(self, batch: Batch, fault: Fault | None) -> About:
+        """What the client's refusal of a batch is about; MOMENT if it takes the batch."""
+        plan, videos = self._world.plan, set(batch.videos)
+        if plan.conflicts and self._at_work[batch.key]:
+            return About.CONFLICT
+        if fault is not None and fault.kind is Kind.CLIENT_REFUSES_ALL:
+            return About.CONTENT if fault.amount == 422 else About.EVERYTHING
+        if fault is not None and fault.kind is Kind.CLIENT_PICKY and self._videos[fault.amount] in videos:
+            return About.CONTENT
+        if 0 < plan.width_max < len(videos):
+            return About.WIDTH
+        return About.MOMENT if self.never.isdisjoint(videos) else About.CONTENT
+
+    def _judge_refusal(self, process: Any, batch: Batch, about: About, outcome: Outcome) -> None:
+        client = self._world.client
+        if about in (About.CONTENT, About.WIDTH):
+            client.refuses(batch)
+        if about is About.WIDTH:
+            client.too_wide = process.incarnation, len(batch.entries)
+        if outcome is Outcome.ACCEPTED or about is not About.CONTENT or self.never >= set(batch.videos):
+            self._refusals *= outcome is not Outcome.ACCEPTED
+            return
+        self._refusals += 1
+        if self._refusals > REFUSALS_MAX:
+            raise Violation(Invariant.ONE_REFUSAL, f"{self._refusals} refusals in a row")
+
     def _answer(
-        self, process: Any, batch: Batch, answer: Any, outcome: Outcome, is_answer: bool, left_ms: int
+        self,
+        process: Any,
+        batch: Batch,
+        answer: Any,
+        outcome: Outcome,
+        about: About,
+        is_answer: bool,
+        left_ms: int,
     ) -> None:
         server_error = is_answer and self._world.client.says_no(batch)
         if server_error:
@@ -243,10 +293,12 @@ class Outside:
         self._world.client.heard(batch, outcome, server_error)
         self._world.log(process, f"has the answer {outcome} to {batch.key[:6]}")
         self._world.spring(process, "answer", after=False)
+        self._judge_refusal(process, batch, about, outcome)
         if outcome is Outcome.ACCEPTED and self.client_fails:
             self._world.trouble()
-        self.client_fails = outcome is not Outcome.ACCEPTED
+        if about not in (About.CONTENT, About.WIDTH) or self._is_faulty(left_ms):
+            self.client_fails = outcome is not Outcome.ACCEPTED
         if outcome is Outcome.ACCEPTED:
             self.accepted.append(Delivery(left_ms, self._clock.now_ms, batch))
-        answer.call(SinkDelivery(outcome, server_error=server_error))
+        answer.call(SinkDelivery(outcome, server_error=server_error, about=about, answer="422 No"))
         self._world.spring(process, "answer", after=True)

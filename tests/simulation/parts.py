@@ -3,7 +3,7 @@
 A process can be killed before and after each effect on them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -17,8 +17,9 @@ from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.effects import Commit
 from actors.core.counter.rules import DISPATCHER
 from actors.core.counter.seen_ids import SeenChunk
-from actors.core.dispatcher.effects import Deliver, Forget, Store, StoreRepublish
+from actors.core.dispatcher.effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
 from actors.core.dispatcher.outbox import Batch, PublishTotals
+from actors.core.dispatcher.refused_videos import RefusedVideo
 from actors.core.dispatcher.republish import Republish
 from actors.core.shards import shard_number
 from actors.sinks.delivery import Delivery
@@ -73,12 +74,31 @@ class Outbox:
         """Read what was stored."""
         return self._disk.load()
 
-    def store(self, batch: Batch, totals: PublishTotals) -> None:
+    def store(self, batch: Batch, totals: PublishTotals, taken: Iterable[bytes] = ()) -> None:
         """Write a batch at its stage."""
         self._process.world.write(self._process)
-        with self._process.world.effect(self._process, "Store", Store(batch, totals)):
-            self._disk.store(batch, totals)
+        with self._process.world.effect(self._process, "Store", Store(batch, totals, tuple(taken))):
+            self._disk.store(batch, totals, taken)
             self._process.world.check_ages()
+
+    def load_refused(self) -> list[RefusedVideo]:
+        """Read the videos that the client refuses."""
+        return self._disk.load_refused()
+
+    def store_refused(
+        self,
+        videos: Iterable[RefusedVideo],
+        totals: PublishTotals,
+        gone: Iterable[bytes] = (),
+        forget: str = "",
+    ) -> None:
+        """Write refused videos and the totals; delete others, and a batch."""
+        self._process.world.write(self._process)
+        effect = StoreRefused(tuple(videos), totals, tuple(gone), forget)
+        with self._process.world.effect(self._process, "StoreRefused", effect):
+            self._disk.store_refused(videos, totals, gone, forget)
+            client = self._process.world.client
+            client.width = min(client.width, totals.width or client.width)
 
     def load_republishes(self) -> tuple[list[Republish], int]:
         """Read the requests to publish totals again."""
@@ -126,6 +146,7 @@ class Sink:
         self._process = process
         self._left_ms: list[int] = []
         self.on_their_way: dict[str, Batch] = {}
+        self._sent = set(process.world.outbox.batches)  # the keys of batches that may go again
 
     def deliver(self, batch: Batch, held_up_ms: int = 0) -> Answer:
         """Send a batch once."""
@@ -139,6 +160,7 @@ class Sink:
             if any(not set(batch.videos).isdisjoint(one.videos) for one in self.on_their_way.values()):
                 raise Violation(Invariant.ONE_BATCH, f"{batch.key} and {list(self.on_their_way)}")
             self._check_attempts()
+            self._check_refused(batch)
             self._check_rate(world.clock.now_ms, world.plan.rate_max_per_s)
             self.on_their_way[batch.key] = batch
             world.outside.deliver(self._process, batch, answer)
@@ -151,6 +173,20 @@ class Sink:
         more, kills = world.outbox.totals.attempts - world.attempts, world.killed.count(DISPATCHER)
         if not 0 <= more <= kills:
             raise Violation(Invariant.ATTEMPTS, f"{more} more are stored, {kills} kills")
+
+    def _check_refused(self, batch: Batch) -> None:
+        """Check that what is refused leaves alone, and that no batch is too wide, unless it goes again."""
+        world, width = self._process.world, len(batch.entries)
+        if batch.key in self._sent:
+            return
+        self._sent.add(batch.key)
+        refused = [video for video in batch.videos if video in world.outbox.refused]
+        if refused and width > 1:
+            raise Violation(Invariant.ALONE, f"{len(refused)} refused videos leave among {width}")
+        incarnation, too_wide = world.client.too_wide
+        is_known = incarnation == self._process.incarnation and width >= too_wide
+        if is_known or width > world.client.width:
+            raise Violation(Invariant.NARROW, f"{width} videos leave")
 
     def _check_rate(self, now_ms: int, rate_max_per_s: int) -> None:
         self._left_ms = [one for one in self._left_ms if now_ms - one < 1000] + [now_ms]

@@ -6,6 +6,7 @@ a message travels, where a read is cut) comes from `Random(luck)`.
 
 from enum import StrEnum
 from random import Random
+from typing import Any
 
 from msgspec import Struct
 
@@ -34,13 +35,16 @@ class Kind(StrEnum):
     CLIENT_DEAF = "nothing reaches the client"
     CLIENT_BREAKS = "client answers 5xx"
     CLIENT_TAKES_AND_BREAKS = "client takes a batch, and answers 5xx all the same"
+    CLIENT_PICKY = "client refuses some videos"
+    CLIENT_REFUSES_ALL = "client refuses everything"
     CLOCK = "clock jumps"
     REPUBLISH = "somebody asks to publish all totals again"
 
 
 STALLS = (Kind.NSQD_CRASH, Kind.LEAK)
 SERVER_ERRORS = (Kind.CLIENT_BREAKS, Kind.CLIENT_TAKES_AND_BREAKS)
-KINDS = tuple(kind for kind in Kind if kind not in (*STALLS, *SERVER_ERRORS, Kind.REPUBLISH))
+REFUSALS = (Kind.CLIENT_PICKY, Kind.CLIENT_REFUSES_ALL)
+KINDS = tuple(kind for kind in Kind if kind not in (*STALLS, *SERVER_ERRORS, *REFUSALS, Kind.REPUBLISH))
 # A connection is replaced 5 s after the one before it, and after 5 s of silence and two looks.
 STALLS_FOR_MS = 12_000
 CLIENT_FAULTS = (
@@ -49,6 +53,7 @@ CLIENT_FAULTS = (
     Kind.CLIENT_LIES,
     Kind.CLIENT_DEAF,
     *SERVER_ERRORS,
+    *REFUSALS,
 )
 # Effects by the name of their class; "answer" is the moment when the client's answer is read.
 EFFECTS = {
@@ -56,6 +61,7 @@ EFFECTS = {
     "counter": ("Commit", "Send"),
     "dispatcher": ("Store", "Deliver", "Send", "Forget", "answer"),
 }
+REFUSAL_EFFECTS = ("StoreRefused", "Forget", "Store", "Deliver", "answer")
 REPUBLISH_EFFECTS = {
     "counter-0": ("Send",),
     "dispatcher": ("StoreRepublish", "Deliver", "answer"),
@@ -63,7 +69,8 @@ REPUBLISH_EFFECTS = {
 
 
 class Fault(Struct, frozen=True):
-    """One fault. `who`: the child or the nsqd. `amount`: ms of latency or of a jump, or messages replayed.
+    """One fault. `who`: the child or the nsqd. `amount`: ms of latency or of a jump, or messages replayed; of
+    a client that refuses: the status that it answers, or the number of a video.
 
     At an effect: before or after the first effect of that kind from `at_ms` on.
     """
@@ -117,6 +124,9 @@ class Plan(Struct, frozen=True):
     rate_max_per_s: int = 0
     keeps_answers: bool = False  # whether the client keeps its first answer to a key, a 5xx too
     latency_varies_ms: int = 0  # the latency of the client differs from latency_ms by at most this much
+    refused: tuple[int, ...] = ()  # the videos that the client never takes
+    width_max: int = 0  # a wider batch is answered by 413; 0 if none is
+    conflicts: bool = False  # whether the client answers 409 while it is at work on another attempt
 
     @property
     def heals_ms(self) -> int:
@@ -149,6 +159,8 @@ def draw(seed: int) -> Plan:
             for _ in range(key_random.choice((1, 3)))
         ]
     faults += _republishes(Random(f"republish {seed}"))
+    refusals, refuses = _refusals(Random(f"what is refused {seed}"), videos)
+    faults += refusals
     faults.sort(key=lambda fault: fault.at_ms)
     heals_ms = max((fault.at_ms + fault.lasts_ms for fault in faults), default=0)
     # The plays after the faults show that everything works again: their deadlines hold. Some come so late
@@ -171,7 +183,7 @@ def draw(seed: int) -> Plan:
         faults=tuple(faults),
         stats_answer=stats_answer,
         keeps_answers=keeps_answers,
-        **_at_once(Random(f"at once {seed}")),
+        **_at_once(Random(f"at once {seed}")) | refuses,
     )
 
 
@@ -227,6 +239,31 @@ def _stalls(random: Random, stats_answer: bool) -> list[Fault]:
     if random.random() < 0.3:
         faults.append(Fault(Kind.KILL_AT_EFFECT, faults[0].at_ms, "consumer", effect="Reconnect", after=True))
     return faults
+
+
+def _refusals(random: Random, videos: int) -> tuple[list[Fault], dict[str, Any]]:
+    """What the client refuses, for a while or for ever, with kills in the middle of it."""
+    if random.random() < 0.65:
+        return [], {}
+    number = min(random.choice((0, 1, 1, 2)), videos - 1)
+    refuses: dict[str, Any] = {
+        "refused": tuple(sorted(random.sample(range(videos), number))),
+        "width_max": random.choice((0, 0, 2, 7)),
+        "conflicts": random.random() < 0.5,
+    }
+    if refuses["width_max"]:
+        refuses["rate_max_per_s"] = 0  # narrow batches need more attempts than few a second
+    faults = []
+    for kind in random.choice(((), REFUSALS[:1], REFUSALS[1:], REFUSALS)):
+        amount = random.randrange(videos) if kind is Kind.CLIENT_PICKY else random.choice((401, 404, 422))
+        faults.append(Fault(kind, random.randrange(BUSY_MS), lasts_ms=random.randrange(2500), amount=amount))
+    if refuses["conflicts"]:
+        faults.append(Fault(Kind.CLIENT_SLOW, random.randrange(BUSY_MS), lasts_ms=1500, amount=1500))
+    for _ in range(random.choice((0, 1, 3))):
+        effect, after = random.choice(REFUSAL_EFFECTS), random.random() < 0.5
+        at_ms = random.randrange(BUSY_MS)
+        faults.append(Fault(Kind.KILL_AT_EFFECT, at_ms, "dispatcher", effect=effect, after=after))
+    return faults, refuses
 
 
 def _republishes(random: Random) -> list[Fault]:

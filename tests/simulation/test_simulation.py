@@ -43,6 +43,10 @@ FOUND_BY = {
     "CallsStepsOverdue": (11,),
     "DeadlineFromReceipt": (36,),
     "HotFirst": (91,),
+    "TakesA409ForContent": (93,),
+    "ForgetsWhoIsRefused": (13,),
+    "HalvesWhenAllIsRefused": (1886,),
+    "NeverTriesAgain": (27,),
 }
 
 

@@ -41,6 +41,7 @@ class Waiting:
         self._taken: dict[bytes, Due] = {}
         self._later: dict[bytes, Due] = {}  # newer plays of videos that are taken
         self._asked: set[bytes] = set()
+        self._apart: set[bytes] = set()  # taken, and in no batch: refused, or in a half that has not left
         self._number = 0
         self._unanswered: dict[int, list[bytes]] = {}
 
@@ -72,8 +73,27 @@ class Waiting:
             self._answered(video)
         self._asked = set()
 
-    def leave(self, number: int, asked: dict[int, list[bytes]]) -> None:
-        """A batch leaves with these videos, by shard."""
+    def tries(self, video: bytes) -> None:
+        """A refused video is tried: what it waited for is in its batch."""
+        if video in self._later:
+            self._taken[video] = self._later.pop(video)
+
+    def refused_alone(self, video: bytes, linked: set[int]) -> None:
+        """The client refused a video alone: it waits apart for what it waited for."""
+        taken, self._taken[video] = self._taken.get(video, Due(0, 0, 0)), Due(0, 0, 0)
+        if taken.ordinal and shard_of(video, self._plan.shards) in linked:
+            if video in self._later:
+                self._later[video].merge(taken)
+            else:
+                self._later[video] = taken
+
+    def set_apart(self, apart: set[bytes], held: set[bytes], linked: set[int]) -> None:
+        """These are refused, or in halves that have not left. `held`: those in batches."""
+        self.refused(self._apart - apart - held, linked)
+        self._apart = apart
+
+    def leave(self, number: int, asked: dict[int, list[bytes]], width: int = BATCH_SIZE_MAX) -> None:
+        """A batch leaves with these videos, by shard. `width`: how many it may have."""
         self._number, self._unanswered = number, asked
         leaving = [video for videos in asked.values() for video in videos]
         self._asked = set(leaving)
@@ -90,7 +110,7 @@ class Waiting:
         lowest_ms = min((due.high_ms for due in self._due.values()), default=None)
         if lowest_ms is None:
             return
-        if len(leaving) < BATCH_SIZE_MAX:
+        if len(leaving) < width:
             raise Violation(Invariant.EARLIEST_FIRST, f"{len(leaving)} leave and {len(self._due)} stay")
         later_ms = max(self._taken[video].low_ms for video in leaving) - lowest_ms
         if later_ms > 0:

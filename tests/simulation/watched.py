@@ -105,7 +105,10 @@ class WatchedDispatching(DispatcherRules):
             again = batch.place is not None
             self.waiting.accepted({entry.video: 0 if again else entry.plays for entry in batch.entries})
         elif self.batches.find(key, *BatchState) is None:
-            self.waiting.refused([entry.video for entry in batch.entries], self._linked)
+            if len(batch.videos) == 1 and batch.videos[0] in self.refused:
+                self.waiting.refused_alone(batch.videos[0], self._linked)
+            still = self._set_apart() | self._held()
+            self.waiting.refused([video for video in batch.videos if video not in still], self._linked)
         return self._seen(effects)
 
     def drain(self, now_ms: int, patience_ms: int | None = None) -> list[Effect]:
@@ -125,8 +128,17 @@ class WatchedDispatching(DispatcherRules):
         self.inside = False
         return self._seen(effects)
 
+    def _set_apart(self) -> set[bytes]:
+        """The videos that are refused, or in a half that has not left."""
+        return {*self.refused, *(one.video for part in self.halving.parts for one in part.entries)}
+
+    def _held(self) -> set[bytes]:
+        """The videos in batches that are not over."""
+        return {video for one in self.batches if one.batch is not None for video in one.batch.videos}
+
     def _seen(self, effects: list[Effect]) -> list[Effect]:
         self.called_ms = self.clock.now_ms
+        self.waiting.set_apart(self._set_apart(), self._held(), self._linked)
         left = [video for effect in effects if isinstance(effect, Deliver) for video in effect.batch.videos]
         begins = any(isinstance(one, Send) and isinstance(one.message, Collect) for one in effects)
         if begins or self.phase is not Phase.COLLECTING:
@@ -141,7 +153,10 @@ class WatchedDispatching(DispatcherRules):
                 videos = [column[at : at + 16] for at in range(0, len(column), 16)]
                 leaving.setdefault(effect.message.number, {})[shard_number(effect.peer)] = videos
         for number, asked in leaving.items():
-            self.waiting.leave(number, asked)
+            if tried := [video for videos in asked.values() for video in videos if video in self.refused]:
+                self.waiting.tries(*tried)
+            else:
+                self.waiting.leave(number, asked, 1 if self.halving.refuses_everything else self.width)
         return effects
 
 
@@ -162,6 +177,7 @@ class WatchedDispatcher(Dispatcher):
         ready = await super().init()
         for held in self.rules.batches.within(BatchState.IN_DOUBT):
             self.waiting.hold(held.content.videos)
+        self.waiting.hold(self.rules.refused)
         self._performed()
         return ready
 

@@ -37,6 +37,16 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
+class About(StrEnum):
+    """What a refusal is about, and so what helps."""
+
+    MOMENT = "moment"  # the same batch may be taken later
+    CONTENT = "content"  # a video in the batch
+    CONFLICT = "conflict"  # the content; or an attempt without an answer, on which the client is at work
+    WIDTH = "width"  # the batch has too many bytes
+    EVERYTHING = "everything"  # any batch: the address, or who is calling
+
+
 class Circuit(StrEnum):
     """The state of the circuit breaker. HALF_OPEN: one batch is on its way as a probe."""
 
@@ -111,13 +121,30 @@ class Attempts:
         about the client now.
         """
         self.on_their_way -= 1
-        if attempt is None or attempt > self._left_before_failure:
+        if self._is_news(attempt):
             self._allowed = min(self._in_flight_max, self._allowed + 1)
-            self.failures = 0
-            self.backing_off = self._once_more = False
-            self._resume_ms = 0
+            self._well()
         self.delays.accepted(offered_ms)
         self.delays.answered(max(now_ms, self.next_ms()))
+
+    def judged(self, now_ms: int, attempt: int, retry_after_ms: int | None = None) -> None:
+        """Note that the client refused a batch for what is in it: the client itself is well.
+
+        There is no pause, unless the client asks for one.
+        """
+        self.on_their_way -= 1
+        if self._is_news(attempt):
+            self._well()
+        self._resume_ms = max(self._resume_ms, now_ms + min(retry_after_ms or 0, self.retry_after_max_ms))
+        self.delays.answered(max(now_ms, self.next_ms()))
+
+    def _is_news(self, attempt: int | None) -> bool:
+        return attempt is None or attempt > self._left_before_failure
+
+    def _well(self) -> None:
+        self.failures = 0
+        self.backing_off = self._once_more = False
+        self._resume_ms = 0
 
     def failed(
         self,
@@ -125,26 +152,27 @@ class Attempts:
         retry_after_ms: int | None = None,
         attempt: int | None = None,
         busy: bool = False,
+        opens: bool = False,
     ) -> None:
         """Note a failed attempt. `attempt`: its number; None for the last that left.
 
-        `busy`: the client has too much to do. The pause is `retry_after_ms` at least, up to
-        `retry_after_max_ms`.
+        `busy`: the client has too much to do. `opens`: it refuses everything, so the circuit opens at once.
+        The pause is `retry_after_ms` at least, up to `retry_after_max_ms`.
         """
         self.on_their_way -= 1
         if busy:
             self._allowed = 1
         asked_ms = min(retry_after_ms or 0, self.retry_after_max_ms)
-        if attempt is None or attempt > self._left_before_failure:
-            self._back_off(now_ms)
+        if self._is_news(attempt):
+            self._back_off(now_ms, opens)
         self._resume_ms = max(self._resume_ms, now_ms + asked_ms)
         self.delays.answered(max(now_ms, self.next_ms()))
 
-    def _back_off(self, now_ms: int) -> None:
+    def _back_off(self, now_ms: int, opens: bool) -> None:
         """Begin the pause after one more failure in a row."""
         self._left_before_failure = self._left
         self.backing_off = True
-        self.failures += 1
+        self.failures = max(self.failures + 1, CIRCUIT_FAILURES if opens else 0)
         bound_ms = min(BACK_OFF_MS_MAX, BACK_OFF_MS_FIRST * 2 ** min(self.failures - 1, 16))
         pause_ms = bound_ms * self._jitter()
         if self.circuit is Circuit.OPEN:

@@ -8,7 +8,8 @@
 
 Pure. A batch that was refused while it was in doubt stays in doubt: a refusal says nothing about the
 attempts before it, and one of them may have reached the client. It is not in doubt any more when its key is
-given up, after several 5xx in a row (`refused.py`).
+given up, after several 5xx in a row (`numbered_keys.py`), or when the client refuses what is in it: the
+attempts before had the same content.
 """
 
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from ..messages import Collected
 from ..triggers import Trigger
 from .attempts import Outcome
 from .client_delays import ClientDelays
+from .halving import Part
 from .outbox import Batch, Entry, Stage
 from .pending import NEVER_MS
 from .republish import Place
@@ -57,6 +59,7 @@ class BatchEvent(StrEnum):
     CLIENT_ACCEPTED = "accepted"
     CLIENT_REFUSED = "refused"
     OUTCOME_UNKNOWN = "unknown"
+    CONTENT_REFUSED = "refused for its content"
     KEY_GIVEN_UP = "key given up"
     RESENT = "resent"
     ALL_RECORDED = "recorded"
@@ -67,11 +70,13 @@ NEXT = {
     (BatchState.ASKED, BatchEvent.NOTHING_COLLECTED): BatchState.EMPTY,
     (BatchState.SENT, BatchEvent.CLIENT_ACCEPTED): BatchState.ACCEPTED,
     (BatchState.SENT, BatchEvent.CLIENT_REFUSED): BatchState.REFUSED,
+    (BatchState.SENT, BatchEvent.CONTENT_REFUSED): BatchState.REFUSED,
     (BatchState.SENT, BatchEvent.OUTCOME_UNKNOWN): BatchState.IN_DOUBT,
     (BatchState.SENT, BatchEvent.KEY_GIVEN_UP): BatchState.REFUSED,
     (BatchState.IN_DOUBT, BatchEvent.RESENT): BatchState.SENT_AGAIN,
     (BatchState.SENT_AGAIN, BatchEvent.CLIENT_ACCEPTED): BatchState.ACCEPTED,
     (BatchState.SENT_AGAIN, BatchEvent.CLIENT_REFUSED): BatchState.IN_DOUBT,
+    (BatchState.SENT_AGAIN, BatchEvent.CONTENT_REFUSED): BatchState.REFUSED,
     (BatchState.SENT_AGAIN, BatchEvent.OUTCOME_UNKNOWN): BatchState.IN_DOUBT,
     (BatchState.SENT_AGAIN, BatchEvent.KEY_GIVEN_UP): BatchState.REFUSED,
     (BatchState.ACCEPTED, BatchEvent.ALL_RECORDED): BatchState.RECORDED,
@@ -89,7 +94,7 @@ class Collection(Struct):
     """The totals of a batch that leaves, as far as the counters have answered.
 
     `asked`: the videos (16 bytes each) by shard. `unanswered`: the shards that have not answered. `place`: of
-    a republish: where it goes on after these totals.
+    a republish: where it goes on after these totals. `trial`: of one video, which the client refused before.
     """
 
     number: int
@@ -99,6 +104,7 @@ class Collection(Struct):
     expires_ms: int
     entries: dict[bytes, Entry] = {}
     place: Place | None = None
+    trial: bool = False
 
     def is_expired(self, now_ms: int) -> bool:
         """Whether the time for the counters' answers is over."""
@@ -127,7 +133,9 @@ class HeldBatch(Struct):
     `left_ms`: when the counters were asked, or it was sent again. `unrecorded`: the shards whose ledgers have
     yet to record it. `due_ms`: when it was due; `NEVER_MS` if an earlier dispatcher made it. `offered_ms`:
     see `client_delays.py`; None until it is sent. `sent_ms`: when it was last sent. `attempt`: the number of
-    that attempt. `own_from_ms`: from when on our own time for it counts.
+    that attempt. `own_from_ms`: from when on our own time for it counts. `part`: what it is a half of.
+    `conflicts`: how often in a row the client said that it is at work on an attempt without an answer;
+    `again_ms`: when to ask it again.
     """
 
     collection: Collection
@@ -140,6 +148,9 @@ class HeldBatch(Struct):
     sent_ms: int = 0
     attempt: int = 0
     own_from_ms: int = 0
+    part: Part | None = None
+    conflicts: int = 0
+    again_ms: int = 0
 
     @classmethod
     def stored(cls, batch: Batch, shards: set[int]) -> "HeldBatch":

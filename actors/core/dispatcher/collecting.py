@@ -11,19 +11,21 @@ from ..messages import Collect, Collected, CollectedPublished
 from ..shards import counter_of, shard_of
 from ..triggers import Trigger
 from .attempts import RETRY_AFTER_MS_MAX, Attempts
-from .batches import Batches, BatchEvent, BatchState, Collection, HeldBatch
-from .effects import Deliver, Forget, Store, StoreRepublish
+from .batches import ON_ITS_WAY, Batches, BatchEvent, BatchState, Collection, HeldBatch, Phase
+from .effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
+from .halving import Halving
 from .lead_time import LeadTime
-from .outbox import Batch, PublishTotals, Stage
-from .refused import RefusedBatches
-from .republish import Republish
+from .numbered_keys import NumberedKeys
+from .outbox import Batch, Entry, PublishTotals, Stage, make_batch
+from .refused_videos import RefusedVideo, RefusedVideos
+from .republish import Place, Republish
 from .republishing import Republishing
 from .rule import Rule
 from .schedule import Schedule
 
 COLLECT_TIMEOUT_MS = 1000  # a slower counter is passed over until it sends a message
 
-Effect = Send | Store | StoreRepublish | Forget | Deliver
+Effect = Send | Store | StoreRefused | StoreRepublish | Forget | Deliver
 
 
 class Collecting:
@@ -44,6 +46,7 @@ class Collecting:
         in_flight_max: int = 1,
         realtime_wait_max_ms: int = 0,
         republishes: tuple[Iterable[Republish], int] = ((), 0),
+        refused: Iterable[RefusedVideo] = (),
     ):
         """`service`: the id that the state began with. `jitter`: returns a random number from 0 to 1.
 
@@ -52,7 +55,7 @@ class Collecting:
         `retry_after_max_ms`: the longest pause that the client can ask for. `in_flight_max`: how many batches
         may be on their way at once. `realtime_wait_max_ms`: how long a video without a deadline waits for the
         answer to the batches before it. `republishes`: the stored requests to publish totals again, and the
-        greatest number that one ever had.
+        greatest number that one ever had. `refused`: the stored videos that the client refuses.
         """
         self.batches = Batches()
         self.totals = totals.taken_over()
@@ -66,9 +69,13 @@ class Collecting:
             in_flight_max=in_flight_max,
         )
         salt = blake2b(service.encode(), digest_size=16).digest()
-        self._schedule = Schedule(rule, batch_size_max, self._lead_time, salt)
         self._batch_size_max = batch_size_max
-        self.republishing = Republishing(shards, batch_size_max, *republishes)
+        self._schedule = Schedule(rule, self.width, self._lead_time, salt)
+        self._widens_ms: int | None = None  # when a wider batch is tried
+        self.republishing = Republishing(shards, self.width, *republishes)
+        self.halving = Halving()
+        self.refused = RefusedVideos(refused)
+        self._schedule.hold(self.refused)
         self._deadline_ms = rule.deadline_ms
         self._shards = shards
         self._service = service
@@ -78,8 +85,24 @@ class Collecting:
         self._collections = self._wall_ahead_ms = 0  # ahead of the clock that is never set
         self._draining = self._barrier_due = False
         stored = list(stored)
-        self._refused = RefusedBatches(service, (one for one in stored if one.stage is Stage.REFUSED))
+        self._keys = NumberedKeys(service, (one for one in stored if one.stage is Stage.REFUSED))
         self._begin_with(one for one in stored if one.stage is not Stage.REFUSED)
+
+    @property
+    def width(self) -> int:
+        """How many videos a batch has at most: as many as the settings and the client allow."""
+        return min(self._batch_size_max, self.totals.width or self._batch_size_max)
+
+    @property
+    def phase(self) -> Phase:
+        """What the dispatcher is doing."""
+        if self.batches.within(BatchState.ASKED):
+            return Phase.COLLECTING
+        if self.batches.within(*ON_ITS_WAY):
+            return Phase.SENDING
+        if self.attempts.backing_off or self.batches.within(BatchState.IN_DOUBT):
+            return Phase.BACKING_OFF
+        return Phase.IDLE
 
     def _begin_with(self, stored: Iterable[Batch]) -> None:
         """Hold the batches that an earlier dispatcher has sent."""
@@ -89,7 +112,13 @@ class Collecting:
                 self._schedule.hold(batch.videos)
 
     def _collect(
-        self, trigger: Trigger, asked: dict[int, list[bytes]], now_ms: int, due_ms: int
+        self,
+        trigger: Trigger,
+        asked: dict[int, list[bytes]],
+        now_ms: int,
+        due_ms: int,
+        trial: bool = False,
+        offered_ms: int | None = None,
     ) -> list[Effect]:
         self._collections += 1
         collection = Collection(
@@ -98,10 +127,13 @@ class Collecting:
             asked,
             set(asked),
             now_ms + COLLECT_TIMEOUT_MS,
+            trial=trial,
         )
         follows = max(due_ms, self._full_ms, self.attempts.next_ms()) <= self._departed_ms
         own_from_ms = self._departed_ms if follows else now_ms
-        self.batches.begin(HeldBatch(collection, now_ms, due_ms=due_ms, own_from_ms=own_from_ms))
+        self.batches.begin(
+            HeldBatch(collection, now_ms, due_ms=due_ms, own_from_ms=own_from_ms, offered_ms=offered_ms)
+        )
         asks: list[Effect] = [
             Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
             for shard, videos in sorted(asked.items())
@@ -126,6 +158,7 @@ class Collecting:
         place = self.republishing.place
         if place is None or (not place.is_last and place.shard not in askable):
             return []
+        self.republishing.use_width(1 if self.halving.refuses_everything else self.width)
         deadlines_ms = self._schedule.begin_ms()
         if not self.republishing.may_leave(now_ms, due_ms, deadlines_ms, publish_ms, self._deadline_ms):
             return []
@@ -158,17 +191,73 @@ class Collecting:
             collection = held.collection
             if collection.unanswered:
                 continue
+            if collection.place is not None:
+                effects += self._leave_out_refused(collection)
+            if collection.trial and not collection.entries:
+                effects += self._nothing_to_try(collection, now_ms)
             if not collection.entries:
                 self.batches.move(held, BatchEvent.NOTHING_COLLECTED)
                 effects += self.republishing.collected_nothing(collection, self.totals)
                 continue
-            entries, place = list(collection.entries.values()), collection.place
-            held.batch, gone = self._refused.make(collection.trigger, entries, place)
-            self.batches.move(held, BatchEvent.COLLECTED)
-            self.totals = self.totals.plus(stores=1)
-            if place is not None:
-                self._schedule.hold(held.batch.videos)  # newer totals of them leave after this batch
-            effects += [*self._deliver(held, now_ms), *map(Forget, gone)]
+            entries = list(collection.entries.values())
+            if len(entries) > self.width:  # the client has said meanwhile that this is too wide
+                self.batches.move(held, BatchEvent.NOTHING_COLLECTED)
+                self._leave_as_halves(held, entries, now_ms)
+                continue
+            effects += self._leave(held, entries, now_ms)
+        return effects
+
+    def _leave_as_halves(self, held: HeldBatch, entries: list[Entry], now_ms: int) -> None:
+        place, due_ms = held.collection.place, min(now_ms, held.due_ms)
+        if place is not None:
+            self._schedule.hold([entry.video for entry in entries])
+        places = place, self.republishing.begins(place)
+        dues = due_ms, self.attempts.delays.offered_ms(due_ms, now_ms), now_ms
+        self.halving.halve(None, held.collection.trigger, entries, places, *dues)
+
+    def _leave(self, held: HeldBatch, entries: list[Entry], now_ms: int) -> list[Effect]:
+        """Store a batch with these entries, and send it."""
+        collection, gone = held.collection, list[str]()
+        place = collection.place
+        if collection.trial:
+            tried = self.refused.get(entries[0].video)
+            # Each try has a key of its own: a client may keep its first answer to a key.
+            number = 0 if tried is None else tried.attempts
+            held.batch = make_batch(self._service, collection.trigger, entries, number, place)
+        else:
+            held.batch, gone = self._keys.make(collection.trigger, entries, place)
+        self.batches.move(held, BatchEvent.COLLECTED)
+        self.totals = self.totals.plus(stores=1)
+        if place is not None:
+            self._schedule.hold(held.batch.videos)  # newer totals of them leave after this batch
+        return [*self._deliver(held, now_ms), *map(Forget, gone)]
+
+    def _leave_out_refused(self, collection: Collection) -> list[Effect]:
+        """Take the videos that the client refuses out of a republish. They are told when they are tried."""
+        refused = [one for video, one in collection.entries.items() if video in self.refused]
+        for one in refused:
+            del collection.entries[one.video]
+        told = tuple(self.refused.tell_again(one.video, one.plays) for one in refused)
+        return [StoreRefused(told, self.totals)] if told else []
+
+    def _nothing_to_try(self, collection: Collection, now_ms: int) -> list[Effect]:
+        """Go on after no counter had a new total of a video that was to be tried."""
+        effects: list[Effect] = []
+        for shard, videos in collection.asked.items():
+            for video in videos:
+                one = self.refused.get(video)
+                if one is None:
+                    continue
+                if shard not in self._linked - self._silent:
+                    self._schedule.put_aside(video, keep=False)
+                    self.refused.delay(video, now_ms)
+                elif one.again:
+                    collection.entries[video] = Entry(video, one.plays, 0)
+                    collection.trigger = Trigger.REPUBLISH
+                    collection.place = Place(0, self._shards, self._shards)
+                else:
+                    self.refused.drop([video])
+                    effects.append(StoreRefused((), self.totals, (video,)))
         return effects
 
     def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:

@@ -3,14 +3,31 @@
 from msgspec import Struct
 
 from .outbox import Batch, PublishTotals
+from .refused_videos import RefusedVideo
 from .republish import Republish
 
 
 class Store(Struct, frozen=True):
-    """Store a batch durably at its present stage, with the totals of all publishes."""
+    """Store a batch durably at its present stage, with the totals of all publishes.
+
+    `taken`: its videos that the client refused before. They are refused no more.
+    """
 
     batch: Batch
     totals: PublishTotals
+    taken: tuple[bytes, ...] = ()
+
+
+class StoreRefused(Struct, frozen=True):
+    """Store videos that the client refuses, with the totals of all publishes.
+
+    `gone`: videos that are refused no more. `forget`: the key of a batch to delete with that, or "".
+    """
+
+    refused: tuple[RefusedVideo, ...]
+    totals: PublishTotals
+    gone: tuple[bytes, ...] = ()
+    forget: str = ""
 
 
 class Forget(Struct, frozen=True):

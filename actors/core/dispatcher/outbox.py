@@ -2,7 +2,7 @@
 
 Pure. A batch carries absolute totals, so it is safe to send it twice under one key. The key is a hash of the
 content, and totals only grow: the same key always means the same content, and new content always has a new
-key. The same content gets a new key only if its key has a new number (`refused.py`).
+key. The same content gets a new key only if its key has a new number (`numbered_keys.py`).
 """
 
 from enum import StrEnum
@@ -22,7 +22,7 @@ from .republish import Place
 
 class Stage(StrEnum):
     """How far a stored batch got. SENDING: the client may have it. ACCEPTED: the client has it. REFUSED: the
-    client has none of it, and has answered with a 5xx (`refused.py`).
+    client has none of it, and has answered with a 5xx (`numbered_keys.py`).
     """
 
     SENDING = "sending"
@@ -91,7 +91,8 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     dispatcher need not guess. `receiver`: who the last client was, wherever it listened; "" in totals of an
     earlier version. `stores`: how many stores the dispatcher has made. `commits`: by shard, how many commits
     its ledger had when the dispatcher last heard of it. `attempts`: how many have left; stored before each of
-    them leaves. New fields go to the end, because stored totals lack them.
+    them leaves. `width`: the widest batch that the client takes; 0 if it takes any. New fields go to the end,
+    because stored totals lack them.
     """
 
     realtime: int = 0
@@ -110,6 +111,7 @@ class PublishTotals(Struct, frozen=True, array_like=True):
     stores: int = 0
     commits: dict[int, int] = {}
     attempts: int = 0
+    width: int = 0
 
     def taken_over(self) -> "PublishTotals":
         """These totals for a dispatcher that starts: an attempt that left and was not accepted has failed.
@@ -121,10 +123,12 @@ class PublishTotals(Struct, frozen=True, array_like=True):
         return structs.replace(self, attempts=attempts, failed=attempts - accepted)
 
     def published_to(self, client: str, receiver: str = "") -> "PublishTotals":
-        """These totals for a dispatcher that publishes to `client`: without the publish time of another
+        """These totals for a dispatcher that publishes to `client`: without what was learned of another
         client.
         """
-        here = self if client == self.client else structs.replace(self, client=client, publish_time=None)
+        here = self
+        if client != self.client:
+            here = structs.replace(self, client=client, publish_time=None, width=0)
         return structs.replace(here, receiver=receiver)
 
     def stats(

@@ -45,6 +45,10 @@ class Republishing:
         self.last_number = last_number
         self._since_ms = 0  # when the request under way began, or its last attempt ended
 
+    def use_width(self, width: int) -> None:
+        """Fill batches up to `width` videos from now on."""
+        self._batch_size_max = width
+
     @property
     def place(self) -> Place | None:
         """How far the request under way has got; None without a request."""
@@ -121,11 +125,15 @@ class Republishing:
         return [] if place is None else self._reached(place, totals, "", stores=place.is_last)
 
     def accepted(self, batch: Batch, totals: PublishTotals, now_ms: int) -> list[StoreRepublish]:
-        """Go on after a batch that the client accepted."""
+        """Go on after a batch that is over: the client accepted it, or refuses its videos."""
         assert batch.place is not None, "it is no republish"
         self.waits_from(now_ms)
         place = structs.replace(batch.place, batches=batch.place.batches + 1)
         return self._reached(place, totals, batch.key)
+
+    def begins(self, place: Place | None) -> Place | None:
+        """How far a republish has got without the batch that has this place."""
+        return self.requests[0].place if self._is_under_way(place) else place
 
     def waits_from(self, now_ms: int) -> None:
         """Note that an attempt has ended: the next one waits from now on."""

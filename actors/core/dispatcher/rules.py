@@ -4,9 +4,10 @@ Pure. Owns the schedule and the batches (`batches.py` has their states). Promise
 
 - A batch is stored before it is sent, and stays stored until every ledger has recorded it.
 - A batch whose outcome is unknown is sent again unchanged, before any new batch. This ends when the client
-  accepts it, or has answered five times in a row with a 5xx.
+  accepts it, refuses what is in it, or has answered five times in a row with a 5xx.
 - Another batch leaves while some are on their way only if it has to. A video is in one of them at most.
 - If a batch was only ever refused, its videos are pending again, and leave with newer totals.
+- A video that the client refuses does not hold up the others: `refusing.py`.
 
 The dispatcher keeps no totals: it asks the counters for them when a batch leaves. `attempts.py` says when the
 client may be tried. Times are on a clock that is never set. Only arrivals are stamps of the wall clock.
@@ -14,21 +15,23 @@ client may be tried. Times are on a clock that is never set. Only arrivals are s
 
 from msgspec import structs
 
+from ..columns import unpack_videos
 from ..effects import Send
 from ..messages import Collected, CollectedPublished, DispatcherInbox, Pending, Recall, Recorded
-from ..shards import by_shard, counter_of, shard_of
+from ..shards import by_shard, counter_of
 from ..stats import DispatcherStats
 from ..triggers import Trigger
-from .attempts import Outcome
+from .attempts import About, Outcome
 from .batches import EVENTS, ON_ITS_WAY, BatchEvent, BatchState, HeldBatch, Phase
-from .collecting import Collecting, Effect
-from .effects import Forget, Store, StoreRepublish
+from .collecting import Effect
+from .effects import Forget, Store, StoreRefused, StoreRepublish
+from .numbered_keys import answered
 from .outbox import Batch, PublishTotals
-from .refused import answered
+from .refusing import CONFLICTS_MAX, Refusing
 from .shortage import Shortage
 
 
-class DispatcherRules(Collecting):
+class DispatcherRules(Refusing):
     """The state machine of the dispatcher: messages and the time in, effects out."""
 
     # Events
@@ -69,6 +72,7 @@ class DispatcherRules(Collecting):
             match message:
                 case Pending():
                     self._schedule.offer_all(message, now_ms, self._wall_ahead_ms)
+                    self._played(message)
                 case Collected():
                     effects += self._collected(shard, message, now_ms)
                 case CollectedPublished():
@@ -89,7 +93,7 @@ class DispatcherRules(Collecting):
         if now_ms > held.sent_ms:
             held.waited(now_ms - held.sent_ms)
             self.attempts.left_later(now_ms)
-        if held.state is BatchState.SENT:
+        if held.state is BatchState.SENT and held.part is None:
             self._lead_time.measure_own(now_ms - held.own_from_ms)
         self._departed_ms = now_ms
         return now_ms - held.offered_ms
@@ -103,12 +107,14 @@ class DispatcherRules(Collecting):
         rejected: bool = False,
         busy: bool = False,
         server_error: bool = False,
+        about: About = About.MOMENT,
+        answer: str = "",
     ) -> list[Effect]:
         """Handle the outcome of the batch with this key, which is on its way.
 
         `retry_after_ms`: the pause that the client asks for. `rejected`: the client said that the request
         itself is wrong; this is counted apart. `busy`: the client said that it has too much to do.
-        `server_error`: the client answered with a 5xx.
+        `server_error`: the client answered with a 5xx. `about`: of a refusal. `answer`: the client's words.
         """
         held = self.batches.find(key, *ON_ITS_WAY)
         if held is None:
@@ -120,19 +126,29 @@ class DispatcherRules(Collecting):
             return self._accepted(held, now_ms)
         before = held.content
         held.batch = answered(self._service, before, server_error)
-        key_given_up = held.batch.key != before.key
-        state = self.batches.move(held, BatchEvent.KEY_GIVEN_UP if key_given_up else EVENTS[outcome])
         self.totals = self.totals.plus(failed=1, rejected=int(rejected))
-        self.attempts.failed(now_ms, retry_after_ms, held.attempt, busy)
         if before.place is not None:
             self.republishing.waits_from(now_ms)
+        if about is About.CONFLICT and held.state is BatchState.SENT_AGAIN and held.conflicts < CONFLICTS_MAX:
+            self._still_at_work(held, now_ms, retry_after_ms)
+            return self.wake(now_ms)
+        held.conflicts = 0
+        if outcome is Outcome.REFUSED and about in (About.CONTENT, About.CONFLICT, About.WIDTH):
+            effects = self._refused_content(held, before, about, answer, now_ms, retry_after_ms)
+            return effects + self.wake(now_ms)
+        key_given_up = held.batch.key != before.key
+        state = self.batches.move(held, BatchEvent.KEY_GIVEN_UP if key_given_up else EVENTS[outcome])
+        opens = about is About.EVERYTHING
+        self.attempts.failed(now_ms, retry_after_ms, held.attempt, busy, opens)
         if state is BatchState.IN_DOUBT:
             return [Store(held.batch, self.totals)] if held.batch != before else []
-        return self._refuse(held.batch, before.key)
+        return self._refuse(held, before.key, now_ms)
 
     def request_republish(self, why: str, videos: bytes, now_ms: int) -> list[Effect]:
         """Tell the client totals again. `why`: for the log. `videos`: GUIDs, packed; empty for all."""
         request, over = self.republishing.request(why, videos, now_ms)
+        named = set(unpack_videos(videos))
+        self.refused.try_soon(now_ms, lambda one: not named or one.video in named)
         return [StoreRepublish(request, self.totals, over), *self.wake(now_ms)]
 
     def client_started(self, now_ms: int) -> list[Effect]:
@@ -163,10 +179,13 @@ class DispatcherRules(Collecting):
         if self.phase is Phase.COLLECTING:
             return effects
         for held in self.batches.within(BatchState.IN_DOUBT):
+            if held.again_ms > now_ms:
+                continue
             if not self.attempts.may_leave(now_ms):
                 return effects
             self.batches.move(held, BatchEvent.RESENT)
             effects += self._deliver(held, now_ms)
+        self._widen(now_ms)
         may_leave = self.attempts.may_leave(now_ms)
         if self.attempts.backing_off and may_leave:
             self.attempts.resumed()
@@ -176,17 +195,28 @@ class DispatcherRules(Collecting):
             return effects + self._collect(
                 Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms, now_ms
             )
-        if may_leave:
+        effects += self._send_parts(now_ms)
+        if self.attempts.may_leave(now_ms):
+            effects += self._send(now_ms)
+        elif may_leave:
             self._looked_ms = now_ms
-            due_ms = self._next_due_ms()
-            if self.phase is Phase.IDLE and not self._draining:
-                effects += self._republish(now_ms, due_ms)
-                if self.phase is not Phase.IDLE:
-                    return effects
-            if due_ms is not None and due_ms <= now_ms:
-                trigger, videos = self._schedule.take(now_ms)
-                effects += self._collect(trigger, by_shard(videos, self._shards), now_ms, due_ms)
         return effects
+
+    def _send(self, now_ms: int) -> list[Effect]:
+        """Begin the next batch, if one may leave now."""
+        self._looked_ms = now_ms
+        due_ms = self._next_due_ms()
+        is_idle = self.phase is Phase.IDLE and not self.halving.parts
+        if is_idle and not self._draining and (effects := self._republish(now_ms, due_ms)):
+            return effects
+        if self.phase is Phase.COLLECTING:
+            return []
+        if tried := self._try_refused(now_ms, due_ms):
+            return tried
+        if due_ms is None or due_ms > now_ms:
+            return []
+        trigger, videos = self._schedule.take(now_ms, 1 if self.halving.refuses_everything else None)
+        return self._collect(trigger, by_shard(videos, self._shards), now_ms, due_ms)
 
     # Questions
 
@@ -198,44 +228,43 @@ class DispatcherRules(Collecting):
         if not self.attempts.has_room:
             return None
         next_ms = self.attempts.next_ms()
-        if self.attempts.backing_off or self.batches.within(BatchState.IN_DOUBT):
+        if self.attempts.backing_off:
+            return next_ms
+        times_ms = [max(next_ms, held.again_ms) for held in self.batches.within(BatchState.IN_DOUBT)]
+        if any(time_ms <= next_ms for time_ms in times_ms):
             return next_ms
         may_republish = self.phase is Phase.IDLE and self.republishing.requests and not self._draining
         if next_ms > self._looked_ms and may_republish:
             return next_ms  # the rate limit holds up a batch that is not due
+        times_ms += self._refusing_wakeups_ms(next_ms)
         due_ms = self._next_due_ms()
-        return None if due_ms is None else max(due_ms, next_ms)
+        if due_ms is not None:
+            times_ms.append(max(due_ms, next_ms))
+        return min(times_ms, default=None)
 
     def shortage(self, now_ms: int) -> Shortage | None:
         """By how much too few publishes can be made for the pending deadlines; None if they are enough."""
         return self._schedule.shortage(now_ms)
 
     @property
-    def phase(self) -> Phase:
-        """What the dispatcher is doing."""
-        if self.batches.within(BatchState.ASKED):
-            return Phase.COLLECTING
-        if self.batches.within(*ON_ITS_WAY):
-            return Phase.SENDING
-        if self.attempts.backing_off or self.batches.within(BatchState.IN_DOUBT):
-            return Phase.BACKING_OFF
-        return Phase.IDLE
-
-    @property
     def drained(self) -> bool:
-        """Whether all plays of the linked counters are published, and recorded in their ledgers."""
-        nothing_held = not len(self._schedule) and not self.batches.within(BatchState.ACCEPTED)
+        """Whether all plays of the linked counters are published, and recorded in their ledgers, but those of
+        videos that the client refuses.
+        """
+        is_told = len(self._schedule) == len(self.refused)  # those wait apart
+        nothing_held = is_told and not self.batches.within(BatchState.ACCEPTED)
         everything_heard = not self._barrier_due and not self._silent
         return self.phase is Phase.IDLE and nothing_held and everything_heard
 
-    def stats(self, stored: PublishTotals | None = None) -> DispatcherStats:
+    def stats(self, stored: PublishTotals | None = None, now_ms: int = 0) -> DispatcherStats:
         """The statistics of the dispatcher. `stored`: the totals to tell; None for the newest."""
         accepted = len(self.batches.within(BatchState.ACCEPTED))
         on_its_way = accepted + max(len(self.batches) - accepted, self.phase is not Phase.IDLE)
         circuit, failures = self.attempts.circuit, self.attempts.failures
         requests = len(self.republishing.requests)
         totals = self.totals if stored is None else stored
-        return totals.stats(len(self._schedule), on_its_way, circuit, failures, requests)
+        stats = totals.stats(len(self._schedule), on_its_way, circuit, failures, requests)
+        return structs.replace(stats, refused=len(self.refused), refused_videos=self.refused.stats(now_ms))
 
     # Steps
 
@@ -248,7 +277,7 @@ class DispatcherRules(Collecting):
         others = self.batches.within(*ON_ITS_WAY)
         due_ms = self._schedule.next_due_ms(self._realtime_wait_max_ms if others else 0)
         if self._draining and due_ms is not None:
-            is_full = self._schedule.waiting >= self._batch_size_max
+            is_full = self._schedule.waiting >= self.width
             return 0 if is_full or not others else due_ms
         return due_ms
 
@@ -257,8 +286,9 @@ class DispatcherRules(Collecting):
         self._lead_time.measure(max(0, now_ms - held.left_ms))
         self.attempts.accepted(now_ms, held.offered_ms, held.attempt)
         batch = held.content
+        taken = self._taken(held, now_ms)
         if batch.place is not None:
-            return self._republished(held, batch, now_ms)
+            return self._republished(held, batch, taken, now_ms)
         late, ours = (self._schedule.late(batch.videos, told_ms) for told_ms in (now_ms, held.offered_ms))
         counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late, "stores": 1}
         counts["late_by_client"] = late - ours
@@ -268,9 +298,11 @@ class DispatcherRules(Collecting):
         held.batch, held.unrecorded = batch.accepted(), batch.shards(self._shards)
         told = [self._tell(held.batch, shard) for shard in sorted(held.unrecorded & self._linked)]
         # Keep the batch until Recorded: a ledger that missed Published would announce what the client has.
-        return [Store(held.batch, self.totals), *told, *self.wake(now_ms)]
+        return [Store(held.batch, self.totals, taken), *told, *self.wake(now_ms)]
 
-    def _republished(self, held: HeldBatch, batch: Batch, now_ms: int) -> list[Effect]:
+    def _republished(
+        self, held: HeldBatch, batch: Batch, taken: tuple[bytes, ...], now_ms: int
+    ) -> list[Effect]:
         """The client has a batch of totals that it had before, so no ledger has to record it."""
         self.batches.move(held, BatchEvent.ALL_RECORDED)
         for video in batch.videos:
@@ -279,21 +311,8 @@ class DispatcherRules(Collecting):
             self.totals.plus(republish=1, videos=len(batch.entries)),
             publish_time=self._lead_time.publish_time,
         )
-        return [*self.republishing.accepted(batch, self.totals, now_ms), *self.wake(now_ms)]
-
-    def _refuse(self, batch: Batch, key: str) -> list[Effect]:
-        """Make the videos of a refused batch pending again. `key`: the key under which it was refused."""
-        # The client has nothing of this batch: the next one has newer totals, under another key.
-        for entry in batch.entries:
-            if shard_of(entry.video, self._shards) in self._linked:
-                self._schedule.fail(entry.video)
-            else:
-                self._schedule.release(entry.video)
-        kept, gone = self._refused.keep(batch)
-        effects: list[Effect] = [] if kept is None else [Store(kept, self.totals)]
-        if batch.key != key:
-            gone = [key, *gone]
-        return [*effects, *map(Forget, gone)]
+        effects: list[Effect] = [StoreRefused((), self.totals, taken)] if taken else []
+        return [*effects, *self._over(held, batch, now_ms), *self.wake(now_ms)]
 
     def _recorded(self, shard: int, message: Recorded) -> list[Effect]:
         self.totals = self.totals.heard_of(shard, message.commits)

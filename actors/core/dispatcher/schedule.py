@@ -26,6 +26,7 @@ from math import ceil
 from operator import itemgetter
 
 import numpy as np
+from msgspec import structs
 
 from ..columns import VIDEO_BYTES, by_video, count
 from ..messages import Pending
@@ -135,16 +136,20 @@ class Schedule:
             lead_time=self._lead_time,
         )
 
-    def take(self, now_ms: int) -> tuple[Trigger, list[bytes]]:
+    def use_width(self, width: int) -> None:
+        """Fill batches up to `width` videos from now on."""
+        self._batch_size_max, self._begin = width, None
+
+    def take(self, now_ms: int, width: int | None = None) -> tuple[Trigger, list[bytes]]:
         """Take the next batch. Returns its trigger and its videos, which are no longer pending.
 
-        They are in a batch on its way until `confirm`, `fail` or `release`. Raises `LookupError` if nothing
-        is pending.
+        `width`: how many videos this batch takes at most; None for as many as any. They are in a batch on its
+        way until `confirm`, `fail` or `release`. Raises `LookupError` if nothing is pending.
         """
         due_ms = self.next_due_ms()
         if due_ms is None:
             raise LookupError("nothing is pending")
-        size, lead_ms = self._batch_size_max, self._lead_time.lead_ms()
+        size, lead_ms = width or self._batch_size_max, self._lead_time.lead_ms()
         deadlines, lingering = self._deadlines.first(size), self._lingering.first(size)
         trigger = Trigger.DEADLINE
         if lingering and lingering[0][0] <= due_ms:
@@ -191,6 +196,30 @@ class Schedule:
         self.release(video)
         if taken is not None and taken is not _HELD:
             self._wait(video, taken)
+
+    def put_aside(self, video: bytes, keep: bool = True) -> None:
+        """Keep a video that is in a batch out of all others, until `take_alone` or `release`.
+
+        `keep`: whether it stays pending; False if its counter is gone, which offers it again.
+        """
+        taken, later = self._taken.get(video), self._later.pop(video, None)
+        dues = [due for due in (taken, later) if due is not None and due is not _HELD]
+        if dues and keep:
+            self._later[video] = self._sooner(dues[0], dues[-1])
+        self._taken[video] = _HELD
+
+    def postpone(self, video: bytes, now_ms: int) -> None:
+        """Make a video that was put aside pending after all that is due now."""
+        due = self._later.get(video)
+        if due is not None:
+            latest_ms = max(due.latest_ms, now_ms + self.rule.deadline_ms)
+            self._later[video] = structs.replace(due, latest_ms=latest_ms)
+        self.release(video)
+
+    def take_alone(self, video: bytes) -> Trigger:
+        """Take a video that was put aside into a batch of its own. Returns its trigger."""
+        due = self._taken[video] = self._later.pop(video, _HELD)
+        return due.trigger
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:
         """Drop the pending videos for which `gone` is true. Their counter offers them again when it is back.

@@ -70,6 +70,8 @@ def status(*children, **facts):
             "rejected": 1,
         },
         "videos": 100,
+        "refused_videos": [],
+        "refused_videos_total": 0,
         "pending_videos": 0,
         "in_flight_messages": 0,
         "caught_up": True,

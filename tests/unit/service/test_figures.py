@@ -9,7 +9,9 @@ from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats
 from actors.service.figures import COUNTS, Figures
 
 CONSUMER = ConsumerStats(outstanding=3, connections=1, ready_count=10)
-NONE = DispatcherStats(**dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed"})
+NONE = DispatcherStats(
+    **dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed", "refused_videos": []}
+)
 
 
 def counter(counted, redelivered=0, pending=0):

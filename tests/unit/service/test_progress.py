@@ -12,7 +12,9 @@ AWAY = NsqdStats("b:4150", "b:4151", connected=False, ready_count=0, in_flight=0
 EMPTY = NsqdLook(NSQD, QueueStats(clients=1))
 CONSUMER = ConsumerStats(outstanding=0, connections=1, ready_count=10)
 COUNTER = CounterStats(counted=5, redelivered=2, dead_lettered=1, videos=3, pending_videos=0)
-DISPATCHER = DispatcherStats(**dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed"})
+DISPATCHER = DispatcherStats(
+    **dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed", "refused_videos": []}
+)
 HEARD = {"consumer": CONSUMER, "counter-0": COUNTER, "counter-1": COUNTER, "dispatcher": DISPATCHER}
 DONE = Look([EMPTY], 1, HEARD)
 

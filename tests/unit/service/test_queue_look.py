@@ -19,7 +19,9 @@ from tests.support.queues import free_ports
 
 CONNECTED = ConsumerStats(outstanding=0, connections=1, ready_count=10)
 COUNTER = CounterStats(5, 0, 0, 3, 0)
-DISPATCHER = DispatcherStats(**dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed"})
+DISPATCHER = DispatcherStats(
+    **dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed", "refused_videos": []}
+)
 EMPTY = {"topic_name": "plays", "depth": 0, "paused": False, "channels": []}
 
 

@@ -7,7 +7,14 @@ import msgspec
 import pytest
 
 from actors.config import CountersSection, Settings
-from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, encode
+from actors.core.stats import (
+    ConsumerStats,
+    CounterStats,
+    DispatcherStats,
+    NsqdStats,
+    RefusedVideoStats,
+    encode,
+)
 from actors.core.triggers import Trigger
 from actors.service.figures import Figures
 from actors.service.metrics import metrics
@@ -21,7 +28,7 @@ from actors.supervision.states import State
 CONSUMER = ConsumerStats(outstanding=0, connections=1, ready_count=10)
 COUNTER = CounterStats(counted=5, redelivered=2, dead_lettered=1, videos=3, pending_videos=0)
 NO_FIGURES = dict.fromkeys(DispatcherStats.__struct_fields__, 0)
-DISPATCHER = DispatcherStats(**NO_FIGURES | {"circuit": "closed"})
+DISPATCHER = DispatcherStats(**NO_FIGURES | {"circuit": "closed", "refused_videos": []})
 
 
 def worker(child_id, stats, log_lines_dropped=0):
@@ -52,6 +59,25 @@ def status_of(*stats, shards=2, look=None, log_lines_dropped=0):
         application=application, figures=Figures(), pid=os.getpid(), started_s=0.0, addresses=dict
     )
     return status(service, look or Look([], 1, {str(number): one for number, one in enumerate(stats)}))
+
+
+def test_refused_videos_are_shown_with_the_answer_and_keep_the_service_from_having_caught_up():
+    videos = [RefusedVideoStats(bytes(15) + bytes([n]), 7, "422 No: plays", 9, 61_000) for n in range(2)]
+    found = status_of(
+        COUNTER, msgspec.structs.replace(DISPATCHER, refused=5, refused_videos=videos, width=10)
+    )
+    assert found["refused_videos"][1] == {
+        "video_id": "00000000-0000-0000-0000-000000000001",
+        "plays": 7,
+        "answer": "422 No: plays",
+        "attempts": 9,
+        "next_attempt_s": 61.0,
+    }
+    assert (found["refused_videos_total"], found["videos_per_batch_max"]) == (5, 10)
+    assert not found["caught_up"] and "the client refuses 5 videos" in found["why_not_caught_up"]
+    assert b"\nplaytally_refused_videos 5.0\n" in metrics(found)
+    none = status_of(COUNTER, DISPATCHER)
+    assert none["refused_videos"] == [] and b"\nplaytally_refused_videos 0.0\n" in metrics(none)
 
 
 @pytest.mark.parametrize("trigger", Trigger)

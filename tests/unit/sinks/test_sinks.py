@@ -25,7 +25,7 @@ from types import SimpleNamespace
 import pytest
 
 from actors.config import PublishSection, Settings
-from actors.core.dispatcher.attempts import Outcome
+from actors.core.dispatcher.attempts import About, Outcome
 from actors.core.dispatcher.outbox import Entry, make_batch
 from actors.core.triggers import Trigger
 from actors.sinks import Delivery, MirroredSink, StdoutSink, answers, connection, open_sink, stdout
@@ -680,8 +680,41 @@ def test_what_a_client_says_of_its_refusal_is_told_by_its_first_line(status, rej
     body = b"\n  plays: expected a \x1b[31mnumber\x1b[0m \n at line 1\n"
     answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
     delivery = outcome_of(answering(answer))
-    assert delivery.why == f"it answered {status}: plays: expected a  [31mnumber [0m"
+    assert delivery.why == f"it answered {status}: plays: expected a \\x1b[31mnumber\\x1b[0m"
     assert delivery.rejected is rejected
+
+
+@pytest.mark.parametrize(
+    ("statuses", "about"),
+    [
+        ([400, 415, 422, 423, 499], About.CONTENT),
+        ([409], About.CONFLICT),
+        ([413], About.WIDTH),
+        ([301, 401, 403, 404, 405, 407, 410, 421, 426, 431], About.EVERYTHING),
+        ([408, 425, 429, 500, 502, 503, 504], About.MOMENT),
+    ],
+    ids=lambda value: str(value) if isinstance(value, About) else "",
+)
+def test_what_a_refusal_is_about_is_told_apart(statuses, about):
+    for status in statuses:
+        answer = f"HTTP/1.1 {status} No\r\nContent-Length: 4\r\n\r\nwhy\n".encode()
+        delivery = outcome_of(answering(answer))
+        assert (delivery.outcome, delivery.about) == (Outcome.REFUSED, about), status
+        words = "" if about is About.MOMENT else f"{status} No: why"
+        assert delivery.answer == words
+
+
+def test_a_413_that_names_a_pause_is_about_the_moment():
+    answer = b"HTTP/1.1 413 Later\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
+    delivery = outcome_of(answering(answer))
+    assert (delivery.about, delivery.retry_after_ms) == (About.MOMENT, 7000)
+
+
+def test_a_415_to_gzip_is_about_the_moment_and_one_to_plain_bytes_about_the_content():
+    no = b"HTTP/1.1 415 No\r\nContent-Length: 0\r\n\r\n"
+    takes_gzip = b"HTTP/1.1 200 OK\r\nAccept-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"
+    deliveries, _ = timed(recording([], takes_gzip, no), 3)
+    assert [one.about for one in deliveries[1:]] == [About.MOMENT, About.CONTENT]
 
 
 def test_a_long_first_line_is_cut():

@@ -11,6 +11,7 @@ from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
+from actors.core.dispatcher.refused_videos import RefusedVideo
 from actors.core.dispatcher.republish import Place, Republish
 from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore
@@ -142,6 +143,27 @@ def test_the_stages_of_a_batch_replace_each_other_in_its_place_until_it_is_forgo
         store.forget("no such batch")
     with contextlib.closing(stores.outbox()) as store:
         assert store.load() == ([OTHER], totals)
+
+
+def test_refused_videos_are_kept_in_their_order_until_the_client_takes_them(stores):
+    first, second = RefusedVideo(V, 3, "422 No"), RefusedVideo(W, 1, "413 No", 4, True, True)
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.load_refused() == []
+        store.store(BATCH, PublishTotals())
+        store.store_refused([first], PublishTotals(failed=1), forget=BATCH.key)
+        store.store_refused([second], PublishTotals(failed=2))
+        first = structs.replace(first, attempts=2)
+        store.store_refused([first], PublishTotals(failed=3, width=7))
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.load_refused() == [first, second]
+        assert store.load() == ([], PublishTotals(failed=3, width=7))
+        store.store(OTHER.accepted(), PublishTotals(), taken=[V])
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.load_refused() == [second]
+        store.store_refused((), PublishTotals(), gone=[W, b"unknown video 16"])
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.load_refused() == []
+        assert store.load()[0] == [OTHER.accepted()]
 
 
 def test_a_request_to_publish_again_is_kept_with_its_place_until_it_is_over(stores):

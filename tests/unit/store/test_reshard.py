@@ -20,6 +20,7 @@ from actors.core.counter.ledger import Ledger
 from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenIds
 from actors.core.dispatcher.lead_time import PublishTime
 from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
+from actors.core.dispatcher.refused_videos import RefusedVideo
 from actors.core.dispatcher.republish import Place, Republish
 from actors.core.messages import Plays, Rejected
 from actors.core.shards import shard_of
@@ -36,6 +37,7 @@ from tests.support.services import PATIENT, ledger_totals, open_service, wait_ca
 NOW_MS = 1_700_000_000_000
 WINDOW_MS = 3_600_000
 VIDEOS = [bytes([number]) * 16 for number in range(60)]
+REFUSED = RefusedVideo(VIDEOS[0], 7, "422 No", 3)
 BATCH = make_batch("s", Trigger.REALTIME, [Entry(VIDEOS[0], 3, 17), Entry(VIDEOS[1], 1, 5, True)])
 
 
@@ -84,6 +86,7 @@ def state_dir(tmp_path):
     outbox.store(BATCH, totals)
     outbox.store_republish(Republish(1, "asked for", VIDEOS[0], Place(1, 2, 1, 7, 20, 1)), totals)
     outbox.store_republish(Republish(2, "asked for"), totals, over=(2,))
+    outbox.store_refused([REFUSED], totals)
     outbox.close()
     for shard in (0, 1):
         opened = Opened(folder, shard, 2, steps_below=100)
@@ -117,10 +120,12 @@ def whole(state_dir, shards):
     outbox = SqliteOutboxStore(state_dir, shards, "NORMAL", "plays")
     batches, totals = outbox.load()
     requests = outbox.load_republishes()
+    refused = outbox.load_refused()
     outbox.close()
     if totals.commits:
         assert totals.commits == dict.fromkeys(range(shards), 1), "each new ledger has one commit"
-    return accounts, tallies, batches, requests, structs.replace(totals, commits={}), outbox.service
+    totals = structs.replace(totals, commits={})
+    return accounts, tallies, batches, requests, refused, totals, outbox.service
 
 
 @pytest.mark.parametrize("shards", [1, 3, 7])

@@ -15,7 +15,7 @@ from .outbox import Batch, Entry, Stage, make_batch
 from .republish import Place
 
 SERVER_ERRORS_MAX = 5
-REFUSED_MAX = 64  # batches; a batch is dropped when another one carries any of its videos
+KEPT_MAX = 64  # batches; a batch is dropped when another one carries any of its videos
 
 
 def answered(service: str, batch: Batch, server_error: bool) -> Batch:
@@ -30,7 +30,7 @@ def answered(service: str, batch: Batch, server_error: bool) -> Batch:
     return make_batch(service, batch.trigger, batch.entries, batch.key_number + 1, batch.place)
 
 
-class RefusedBatches:
+class NumberedKeys:
     """What has to be known of refused batches if the same content leaves again."""
 
     def __init__(self, service: str, stored: Iterable[Batch] = ()):
@@ -50,7 +50,7 @@ class RefusedBatches:
             return None, [batch.key]
         refused = structs.replace(batch, stage=Stage.REFUSED)
         self._by_content[self._content_of(refused)] = refused
-        if len(self._by_content) <= REFUSED_MAX:
+        if len(self._by_content) <= KEPT_MAX:
             return refused, []
         return refused, [self._by_content.pop(next(iter(self._by_content))).key]
 

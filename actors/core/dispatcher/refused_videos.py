@@ -1,0 +1,169 @@
+"""The videos that the client refuses, each alone, and when each is tried again.
+
+Pure; callers pass the time in milliseconds on a clock that is never set. A video is tried ever more seldom:
+after `PAUSE_MS_FIRST`, then after twice that, up to hourly. If it is played again, it is tried sooner, but at
+most once a minute. Its plays are counted meanwhile, and pending.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct, structs
+
+from ..stats import RefusedVideoStats
+
+PAUSE_MS_FIRST = 10_000
+PAUSE_MS_MAX = 3_600_000
+PLAYED_MS_MIN = 60_000  # from one try to the next, if the video was played again
+VIDEOS_MAX = 10_000  # one more, and the client is taken to refuse everything
+SHOWN_MAX = 100
+
+
+class RefusedVideo(Struct, frozen=True, array_like=True):
+    """A refused video, as it is stored.
+
+    `plays`: the total that was refused last. `answer`: the client's words. `attempts`: how often it was
+    refused alone. `again`: the client had this total before, and a republish tells it again. `unsure`: it was
+    refused while the client refused everything.
+    """
+
+    video: bytes
+    plays: int
+    answer: str
+    attempts: int = 1
+    again: bool = False
+    unsure: bool = False
+
+
+class _Try(Struct):
+    """When a video is tried again. `offered_ms`: see `client_delays.py`; None if that is not known."""
+
+    next_ms: int
+    last_ms: int
+    offered_ms: int | None
+
+
+class RefusedVideos:
+    """All refused videos, by GUID (16 bytes)."""
+
+    def __init__(self, stored: Iterable[RefusedVideo] = (), videos_max: int = VIDEOS_MAX):
+        """`stored`: what an earlier dispatcher knew. Each of them is tried within a minute."""
+        self._videos_max = videos_max
+        self._videos = {one.video: one for one in stored}
+        self._tries: dict[bytes, _Try] = {}
+        self._soonest_ms: int | None = None
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __contains__(self, video: object) -> bool:
+        return video in self._videos
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._videos)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more videos are kept."""
+        return len(self._videos) >= self._videos_max
+
+    def get(self, video: bytes) -> RefusedVideo | None:
+        """What is known of a video; None if it is not refused."""
+        return self._videos.get(video)
+
+    def refuse(
+        self, video: bytes, plays: int, answer: str, now_ms: int, offered_ms: int, again: bool, unsure: bool
+    ) -> RefusedVideo:
+        """Note that the client refused this video alone. Returns what to store."""
+        before = self._videos.get(video)
+        attempts = 1 if before is None else before.attempts + 1
+        one = self._videos[video] = RefusedVideo(video, plays, answer, attempts, again, unsure)
+        known = self._tries.get(video)
+        if known is not None and known.offered_ms is not None:
+            offered_ms = known.offered_ms
+        self._tries[video] = _Try(now_ms + _pause_ms(attempts), now_ms, offered_ms)
+        self._soonest_ms = None
+        return one
+
+    def tell_again(self, video: bytes, plays: int) -> RefusedVideo:
+        """Note that a republish has this total of a refused video. Returns what to store."""
+        one = self._videos[video] = structs.replace(
+            self._videos[video], again=True, plays=max(plays, self._videos[video].plays)
+        )
+        return one
+
+    def drop(self, videos: Iterable[bytes]) -> list[bytes]:
+        """Forget these videos: the client has taken them. Returns those that were refused."""
+        gone = [video for video in videos if self._videos.pop(video, None) is not None]
+        for video in gone:
+            self._tries.pop(video, None)
+            self._soonest_ms = None
+        return gone
+
+    def drop_first(self) -> tuple[bytes, ...]:
+        """Forget the video that was refused first, if there is one too many. Returns it."""
+        if len(self._videos) <= self._videos_max:
+            return ()
+        return tuple(self.drop([next(iter(self._videos))]))
+
+    def played(self, video: bytes, ordinal: int) -> None:
+        """Note that a video has a pending play. `ordinal`: the total that this play made."""
+        one, known = self._videos.get(video), self._tries.get(video)
+        if one is not None and known is not None and ordinal > one.plays:
+            known.next_ms = min(known.next_ms, known.last_ms + PLAYED_MS_MIN)
+            self._soonest_ms = None
+
+    def try_soon(self, now_ms: int, wanted: Callable[[RefusedVideo], bool]) -> None:
+        """Try the videos for which `wanted` is true as soon as possible."""
+        for video, one in self._videos.items():
+            if wanted(one):
+                self._try(video, now_ms).next_ms = now_ms
+        self._soonest_ms = None
+
+    def delay(self, video: bytes, now_ms: int) -> None:
+        """Note that a video could not be tried: it is tried a little later."""
+        if video in self._videos:
+            self._try(video, now_ms).next_ms = now_ms + PAUSE_MS_FIRST
+            self._soonest_ms = None
+
+    def offered_ms(self, video: bytes) -> int | None:
+        """When a client that takes everything would have had the video; None if that is not known."""
+        known = self._tries.get(video)
+        return None if known is None else known.offered_ms
+
+    def soonest_ms(self, now_ms: int) -> int | None:
+        """When the next video is tried; None if none is refused."""
+        if self._soonest_ms is None and self._videos:
+            self._soonest_ms = min(self._try(video, now_ms).next_ms for video in self._videos)
+        return self._soonest_ms
+
+    def due(self, now_ms: int, askable: Callable[[bytes], bool]) -> bytes | None:
+        """The video to try now; None if there is none. `askable`: whether its counter answers."""
+        soonest_ms = self.soonest_ms(now_ms)
+        if soonest_ms is None or soonest_ms > now_ms:
+            return None
+        due = [video for video in self._videos if self._try(video, now_ms).next_ms <= now_ms]
+        return min(filter(askable, due), key=lambda video: self._tries[video].next_ms, default=None)
+
+    def stats(self, now_ms: int) -> list[RefusedVideoStats]:
+        """The first `SHOWN_MAX` of them, for people."""
+        return [
+            RefusedVideoStats(
+                one.video,
+                one.plays,
+                one.answer,
+                one.attempts,
+                max(0, self._try(one.video, now_ms).next_ms - now_ms),
+            )
+            for one in list(self._videos.values())[:SHOWN_MAX]
+        ]
+
+    def _try(self, video: bytes, now_ms: int) -> _Try:
+        known = self._tries.get(video)
+        if known is None:
+            pause_ms = min(_pause_ms(self._videos[video].attempts), PLAYED_MS_MIN)
+            known = self._tries[video] = _Try(now_ms + pause_ms, now_ms, None)
+        return known
+
+
+def _pause_ms(attempts: int) -> int:
+    return min(PAUSE_MS_MAX, PAUSE_MS_FIRST << min(attempts - 1, 16))

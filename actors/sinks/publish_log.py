@@ -1,0 +1,143 @@
+"""The log lines about a client: one for each reason why it takes no batch, one when it is back."""
+
+import logging
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from ..core import guids
+from ..core.dispatcher.attempts import BACK_OFF_MS_MAX, About, Attempts, Circuit, Outcome
+from ..core.dispatcher.outbox import Batch
+from ..core.dispatcher.refused_videos import RefusedVideo
+from .delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+REASONS_TOLD_MAX = 10  # different reasons logged in one outage
+VIDEOS_TOLD_MAX = 100  # refused videos that are logged one by one
+
+
+class Clocks(Protocol):
+    """The clocks of the process."""
+
+    def wall_ns(self) -> int:
+        """Nanoseconds since 1970, by this machine's clock, which may be set at any time."""
+
+    def monotonic_ms(self) -> int:
+        """Milliseconds since some moment, by a clock that is never set."""
+
+
+class PublishLog:
+    """What was logged about the present trouble of a client."""
+
+    def __init__(self, clocks: Clocks, name: str, attempts: Attempts, refused: int):
+        """`name`: of the client. `refused`: how many videos it refuses, as an earlier process stored them."""
+        self._clocks = clocks
+        self._name = name
+        self._attempts = attempts
+        self._failing_since_ms: int | None = None
+        self._reasons_told: set[str] = set()
+        self._notice_told = self._everything_told = False
+        self._videos_told = 0
+        if refused:
+            are = "video is" if refused == 1 else "videos are"
+            log.warning("%d %s refused by %s, and tried again now and then", refused, are, name)
+
+    def delivered(self, batch: Batch, delivery: Delivery, before: Circuit, refuses_everything: bool) -> None:
+        """Log what is new in the outcome of an attempt.
+
+        `before`: the circuit before it. `refuses_everything`: whether the client refuses any batch for what
+        is in it.
+        """
+        if delivery.notice and not self._notice_told:
+            self._notice_told = True
+            log.warning("batch %s to %s: %s", batch.key, self._name, delivery.notice)
+        if delivery.outcome is Outcome.ACCEPTED:
+            self._is_back()
+            return
+        everything = delivery.about is About.EVERYTHING or refuses_everything
+        if delivery.about not in (About.MOMENT, About.EVERYTHING) and not everything:
+            return  # about some videos: see `refused`
+        if self._failing_since_ms is None:
+            self._failing_since_ms = self._clocks.monotonic_ms()
+        told_before = delivery.why in self._reasons_told
+        if everything:
+            self._refuses_everything(delivery)
+        elif not told_before and len(self._reasons_told) < REASONS_TOLD_MAX:
+            self._reasons_told.add(delivery.why)
+            log.warning(
+                "batch %s to %s failed: %s; trying again with back-off, nothing is lost",
+                batch.key,
+                self._name,
+                delivery.why,
+            )
+        self._pause(delivery, told_before)
+        if before is Circuit.CLOSED and self._attempts.circuit is Circuit.OPEN and not everything:
+            log.warning(
+                "the client failed %d times in a row: the circuit is open, and one batch now and then "
+                "tries whether it is back",
+                self._attempts.failures,
+            )
+
+    def refused(self, videos: Iterable[RefusedVideo]) -> None:
+        """Log the videos that the client refuses, each once."""
+        for one in videos:
+            if one.attempts > 1 or one.unsure or one.again:
+                continue
+            self._videos_told += 1
+            if self._videos_told > VIDEOS_TOLD_MAX:
+                continue
+            is_last = self._videos_told == VIDEOS_TOLD_MAX
+            log.warning(
+                "%s refuses video %s: %s; its plays are counted, and it is tried again now and then; all "
+                "other videos go on%s",
+                self._name,
+                guids.text(one.video),
+                one.answer,
+                ". More refused videos are not logged: see status" if is_last else "",
+            )
+
+    def taken(self, videos: Iterable[bytes]) -> None:
+        """Log the videos that the client refused before and has now."""
+        for video in videos:
+            log.info("%s does not refuse video %s any more", self._name, guids.text(video))
+
+    def _is_back(self) -> None:
+        if self._failing_since_ms is not None:
+            seconds = (self._clocks.monotonic_ms() - self._failing_since_ms) / 1000
+            log.info("the client takes batches again, after %.1f s", seconds)
+        self._failing_since_ms = None
+        self._everything_told = False
+        self._reasons_told.clear()
+
+    def _refuses_everything(self, delivery: Delivery) -> None:
+        if not self._everything_told:
+            self._everything_told = True
+            log.error(
+                "%s refuses everything: %s. Check publish.url, the token, secret and certificate in "
+                "[publish], and what the client expects; the circuit is open, one batch now and then tries "
+                "whether it takes them, nothing is lost",
+                self._name,
+                delivery.why,
+            )
+
+    def _pause(self, delivery: Delivery, told_before: bool) -> None:
+        """Log a pause that the client asked for; each time if it is longer than `BACK_OFF_MS_MAX`."""
+        attempts, asked_ms = self._attempts, delivery.retry_after_ms
+        if not asked_ms or (told_before and asked_ms <= BACK_OFF_MS_MAX):
+            return
+        wait_ms = attempts.next_ms() - self._clocks.monotonic_ms()
+        if wait_ms <= 0:
+            return
+        limit = ""
+        if asked_ms > attempts.retry_after_max_ms:
+            limit = f"; publish.retry_after_max_s = {attempts.retry_after_max_ms / 1000:g} is the most"
+        next_s = self._clocks.wall_ns() / 1e9 + wait_ms / 1000
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(next_s))
+        log.warning(
+            "the client asks for a pause of %.0f s (Retry-After)%s: the next attempt is at %s, in %.1f s",
+            asked_ms / 1000,
+            limit,
+            at,
+            wait_ms / 1000,
+        )
