@@ -20,6 +20,7 @@ import msgspec
 from ..supervision import processes
 from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
+from ..supervision.printable import Lines
 from ..supervision.program import PAUSE, RESUME
 from ..supervision.restarts import ChildSpec, Exit, SpecError, SupervisorSpec
 from ..supervision.states import State
@@ -223,7 +224,7 @@ class Cluster:
         self._end_with(EXIT_FAILED)
 
     def _ended(self, root: Supervisor, exit: Exit) -> None:
-        log.error("the exits so far:\n  %s", "\n  ".join(self._application.exits))
+        log.error("the exits so far:\n%s", Lines("\n".join(self._application.exits)))
         self._end_with(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
 
     def _end_with(self, code: int) -> None:

@@ -113,9 +113,9 @@ class Program(Actor[Never, Options]):
             if len(rest) > LINE_BYTES_MAX:
                 lines, rest = [*lines, rest], b""
             for line in lines:
-                self.said(_printable(line))
+                self.said(_text(line))
         if rest:
-            self.said(_printable(rest))
+            self.said(_text(rest))
 
     async def _said_all(self) -> None:
         await asyncio.wait([self._talk], timeout=LAST_LINES_S)
@@ -152,6 +152,5 @@ def _exit(code: int) -> Exit:
     return Exit(code=code) if code >= 0 else Exit(signal=signal.Signals(-code).name)
 
 
-def _printable(line: bytes) -> str:
-    text = line.decode("utf-8", "replace").rstrip()
-    return "".join(one if one.isprintable() else " " for one in text)
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip()

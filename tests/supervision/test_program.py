@@ -69,7 +69,7 @@ def test_a_program_ends_when_its_actor_does_and_its_actor_when_it_does(tmp_path,
     asyncio.run(live())
     said = capfd.readouterr().err
     assert "killed(SIGKILL)" in said
-    assert "one [2J line" in said  # what it says is logged, and can't steer a terminal
+    assert "one\\x1b[2J line" in said  # what it says is logged, and can't steer a terminal
 
 
 def os_kill(pid: int) -> None:
