@@ -56,9 +56,8 @@ def test_no_connection_of_our_own_is_taken_for_anothers(kind, tmp_path):
             wait_until(lambda: http.channel("plays", "playtally")["client_count"] == 2, "two connections")
             assert service.status()["nsq"]["others_on_channel"] == 0
             assert service.command("kill", "consumer").returncode == 0
-            wait_status(
-                service, lambda s: s["nsqd_connections"] == 1 and service.child("consumer")["restarts"], "it"
-            )
+            wait_until(lambda: service.child("consumer")["restarts"], "the next life")
+            wait_status(service, lambda s: s["nsqd_connections"] == 1, "the connection")
             assert service.status()["nsq"]["others_on_channel"] == 0
         service.stop()
         service.start()

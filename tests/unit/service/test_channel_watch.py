@@ -1,4 +1,4 @@
-"""Who else reads the channel is said at the start and every minute, and once when it is over. Virtual time."""
+"""Who else reads the channel is said at the start, every minute, and when it is over. Virtual time."""
 
 import asyncio
 import logging
