@@ -38,7 +38,8 @@ def command_parser() -> argparse.ArgumentParser:
     _add_status_and_kill(commands)
     _add_config(commands)
     _add_state(commands)
-    commands.add("check", _run_of("check"), "try the queue, the client and the state folder; say what works")
+    text = "look at the queue, the client and the state folder; say what works, and what to do"
+    commands.add("check", _run_of("check"), text, _json_option())
     _add_audit(commands)
     commands.add("stop", running.stop, "stop the service: publish what is pending, then end")
     _add_actions(commands)

@@ -45,6 +45,8 @@ class QueueStats(Struct, frozen=True):
     messages: int = 0
     started_s: int = 0
     others: tuple[Reader, ...] | None = None
+    has_topic: bool = False
+    has_channel: bool = False
 
     @property
     def unfinished(self) -> int:
@@ -136,7 +138,10 @@ def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:
     of_channel = next((one for one in of_topic.channels or () if one.channel_name == channel), None)
     if of_channel is None:
         return QueueStats(
-            topic_depth=of_topic.depth, topic_paused=of_topic.paused, started_s=found.start_time
+            topic_depth=of_topic.depth,
+            topic_paused=of_topic.paused,
+            started_s=found.start_time,
+            has_topic=True,
         )
     return QueueStats(
         topic_depth=of_topic.depth,
@@ -148,6 +153,8 @@ def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:
         clients=of_channel.client_count,
         messages=of_channel.message_count,
         started_s=found.start_time,
+        has_topic=True,
+        has_channel=True,
     )
 
 
