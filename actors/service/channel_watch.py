@@ -11,7 +11,7 @@ from .progress import Look
 log = logging.getLogger(__name__)
 
 INTERVAL_S = 60.0
-FIRST_INTERVAL_S = 1.0  # until an nsqd has told it for the first time
+FIRST_INTERVAL_S = 1.0  # doubled as long as no nsqd tells it
 
 
 class ChannelWatch:
@@ -24,12 +24,14 @@ class ChannelWatch:
 
     async def run(self) -> None:
         """Look, and look again."""
+        pause_s = FIRST_INTERVAL_S
         while True:
             look = await self._look()
-            told = any(one.queue is not None for one in look.nsqds)
-            if told:
+            if any(one.queue is not None for one in look.nsqds):
                 self._say(look)
-            await asyncio.sleep(INTERVAL_S if told else FIRST_INTERVAL_S)
+                pause_s = INTERVAL_S
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, INTERVAL_S)
 
     def _say(self, look: Look) -> None:
         if look.others:

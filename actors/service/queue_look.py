@@ -87,6 +87,7 @@ class QueueLooks:
         ]
 
     async def _ask(self, settings: Settings, nsqd: NsqdStats) -> QueueStats | None:
+        found: QueueStats | None = None
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 http_address = nsqd.http_address or await self._guess(nsqd.address)
@@ -95,7 +96,7 @@ class QueueLooks:
                 found = await stats(http_address, settings.nsq.topic, settings.nsq.channel)
                 return await self._with_others(found, http_address, settings, nsqd)
         except TimeoutError:
-            return None
+            return found
 
     async def _with_others(
         self, found: QueueStats | None, http_address: str, settings: Settings, nsqd: NsqdStats

@@ -60,8 +60,9 @@ def test_others_that_come_later_are_said_within_a_minute(caplog):
     assert [at for at, _ in watched({0: look(), 61: look(OTHER, OTHER)}, 121, caplog)] == [120]
 
 
-def test_until_an_nsqd_has_told_it_is_asked_every_second(caplog):
+def test_an_nsqd_that_has_not_told_yet_is_asked_again_soon_and_then_less_often(caplog):
     assert [at for at, _ in watched({0: look(told=False), 2.5: look(OTHER)}, 30, caplog)] == [3]
+    assert [at for at, _ in watched({0: look(told=False), 64: look(OTHER)}, 150, caplog)] == [123]
 
 
 def test_where_nobody_else_reads_nothing_is_said(caplog):
