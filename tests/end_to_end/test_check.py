@@ -181,7 +181,7 @@ def test_all_nsqds_of_both_lists_are_looked_at_and_a_tombstoned_one_is_not(tmp_p
         assert (
             f"1 nsqd with a tombstone, not used: {addresses[2]}" in found[f"nsqlookupd {lookupds[1]}"].found
         )
-        cluster.do("stop", "nsqlookupd-1")
+        cluster.act("stop", "nsqlookupd-1")
         found = checked(*settings)
         assert found[f"nsqlookupd {lookupds[1]}"].verdict is Verdict.FAILS
         assert "nsq.lookupd_http_addresses" in found[f"nsqlookupd {lookupds[1]}"].do

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from actors.cli.launch import COMMAND, Service
+from actors.system.exits import Failure
 from actors.system.installation import environment
 from tests.support.clusters import ClusterProcess, open_cluster
 from tests.support.needed import lacking
@@ -101,7 +102,7 @@ def test_a_node_that_is_killed_comes_back_on_its_port_with_its_data(tmp_path, wh
 @pytest.mark.parametrize("whom", ["supervisor", "all of ours"])
 def test_no_program_outlives_a_cluster_that_is_killed(tmp_path, whom):
     with open_cluster(tmp_path, "--nsqd", "2", "--nsqlookupd", "1") as cluster:
-        cluster.do("pause", "nsqd-1")
+        cluster.act("pause", "nsqd-1")
         processes = processes_of(cluster)
         pids = [one.pid for one in processes]
         programs = {cluster.pid(name) for name in ("nsqd-0", "nsqd-1", "nsqlookupd-0")}
@@ -132,27 +133,28 @@ def test_a_node_whose_guard_is_killed_is_started_again_under_another(tmp_path):
 
 def test_a_node_is_stopped_started_paused_and_resumed_from_another_terminal(tmp_path):
     with open_cluster(tmp_path, "--nsqd", "2", "--nsqlookupd", "1", "--nsqadmin") as cluster:
-        for name in ("nsqd-1", "nsqlookupd-0", "nsqadmin"):
+        for name, do in (("nsqd-1", cluster.do), ("nsqlookupd-0", cluster.act), ("nsqadmin", cluster.act)):
             address, pid = cluster.address(name, "http"), cluster.pid(name)
-            assert f"{name}  paused  pid {pid}" in cluster.do("pause", name)
+            assert f"{name}  paused  pid {pid}" in do("pause", name)
             with socket.create_connection(tuple(address.split(":")), PATIENCE_S) as halted:
                 halted.settimeout(0.2)
                 halted.sendall(b"GET /ping HTTP/1.0\r\n\r\n")
                 with pytest.raises(TimeoutError):
                     halted.recv(1)
-            assert f"{name}  running  pid {pid}" in cluster.do("resume", name)
+            assert f"{name}  running  pid {pid}" in do("resume", name)
             wait_until(lambda address=address: answers(address), f"{name} to answer")
-            cluster.do("pause", name)
-            assert cluster.do("stop", name).startswith(f"{name}  stopped")  # a halted one is stopped too
+            do("pause", name)
+            assert do("stop", name).startswith(f"{name}  stopped")  # a halted one is stopped too
             assert all_gone([pid])
-            refused = cluster.command("pause", name)
-            assert refused.returncode == 1
-            assert refused.stderr == f"{name} is stopped, expected running: start it first\n"
-            assert cluster.do("start", name).startswith(f"{name}  running  pid ")
+            with pytest.raises(Failure, match=f"{name} is stopped, expected running: start it first"):
+                cluster.act("pause", name)
+            assert do("start", name).startswith(f"{name}  running  pid ")
             assert cluster.address(name, "http") == address
             wait_until(lambda address=address: answers(address), f"{name} to answer")
         assert answers(cluster.address("nsqd-0", "http"))
+        cluster.act("stop", "nsqd-1")
         for words, code, error in (
+            (("pause", "nsqd-1"), 1, "nsqd-1 is stopped, expected running: start it first"),
             (("start", "nsqd-0"), 1, "nsqd-0 is running, expected stopped"),
             (
                 ("stop", "nsqd-7"),

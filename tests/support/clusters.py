@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.cli.launch import COMMAND
+from actors.cluster import control
 from actors.system import lifeline
 from actors.system.installation import environment
 from tests.support.patience import PATIENCE_S, wait_until
@@ -92,9 +93,8 @@ class ClusterProcess:
 
     def node(self, name: str) -> list[str]:
         """What `cluster status` says of a node, in words."""
-        status = self.command("status")
-        assert status.returncode == 0, status.stderr
-        return next(words for words in map(str.split, status.stdout.splitlines()) if words[0] == name)
+        lines = control.ask(self.folder, "status").splitlines()
+        return next(words for words in map(str.split, lines) if words[0] == name)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run `cluster stop`, say, on this one. `words`: the action, and the node."""
@@ -105,6 +105,10 @@ class ClusterProcess:
             text=True,
             timeout=2 * PATIENCE_S,
         )
+
+    def act(self, action: str, node: str) -> str:
+        """Do as `do` does, without a process for the command."""
+        return control.ask(self.folder, action, node) + "\n"
 
     def do(self, *words: str) -> str:
         """Run such a command, which has to succeed. Returns what it said."""
