@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from ...config import Settings
+from ...config import Settings, without_password
 from ...sources.lookup import nodes_url
 from ...sources.nsqd_http import fetch
 from ...system.addresses import join_address
@@ -59,7 +59,7 @@ async def check_lookupds(settings: Settings) -> tuple[list[Finding], list[Node]]
 
 
 async def _ask(settings: Settings, address: str) -> tuple[Finding, list[Node]]:
-    what = f"nsqlookupd {address}"
+    what = f"nsqlookupd {without_password(address)}"
     topic = settings.nsq.topic
     try:
         code, body = await fetch(nodes_url(address), TIMEOUT_S, ANSWER_BYTES_MAX)
