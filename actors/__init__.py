@@ -22,7 +22,7 @@ Imports go one way only, and a test checks it:
         <- supervision
         <- consumer, counter, dispatcher, client, embedded_nsqd
         <- preload, tree
-        <- service
+        <- service, cluster
         <- cli
         <- supervisor.py
 

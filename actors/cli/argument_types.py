@@ -5,6 +5,7 @@ import math
 import signal
 from collections.abc import Callable
 
+from ..cluster.plan import NODES_MAX, OWN_FLAGS, PORT_MAX, PROGRAMS, Flag
 from ..core import guids
 
 
@@ -24,6 +25,37 @@ def whole(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, 0 to 999999999")
     return int(text)
+
+
+def nodes(text: str) -> int:
+    """Return how many nodes of a kind a cluster has."""
+    return _bounded(text, NODES_MAX, "nodes")
+
+
+def first_port(text: str) -> int:
+    """Return the first port of a cluster, 0 for free ones."""
+    return _bounded(text, PORT_MAX, "")
+
+
+def _bounded(text: str, most: int, unit: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text[:9]) > most:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, 0 to {most} {unit}".rstrip())
+    return int(text)
+
+
+def flag(text: str) -> Flag:
+    """Return the flag that PROGRAM:NAME=VALUE means. Raises `ArgumentTypeError`."""
+    program, colon, rest = text.partition(":")
+    name, equals, value = rest.partition("=")
+    name = name.lstrip("-")
+    if program not in PROGRAMS or not (colon and equals and name):
+        raise argparse.ArgumentTypeError(
+            f"{text!r}, expected PROGRAM:NAME=VALUE with a PROGRAM of {', '.join(PROGRAMS)}, such as "
+            "nsqd:mem-queue-size=0"
+        )
+    if name in OWN_FLAGS:
+        raise argparse.ArgumentTypeError(f"{text!r}: the cluster sets {name} itself, {OWN_FLAGS[name]}")
+    return Flag(program, name, value)
 
 
 def video(text: str) -> bytes:

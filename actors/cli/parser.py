@@ -38,13 +38,15 @@ def command_parser() -> argparse.ArgumentParser:
     _add_status_and_kill(commands)
     _add_config(commands)
     _add_state(commands)
-    commands.add("check", _run_of("check"), "try the queue, the client and the state folder; say what works")
+    text = "look at the queue, the client and the state folder; say what works, and what to do"
+    commands.add("check", _run_of("check"), text, _json_option())
     _add_audit(commands)
     commands.add("stop", running.stop, "stop the service: publish what is pending, then end")
     _add_actions(commands)
     _add_republish(commands)
     _add_drill(commands)
     _add_demo(commands)
+    _add_cluster(commands, shared, run_options)
     return parser
 
 
@@ -66,11 +68,11 @@ class _Commands:
         return command
 
 
-def _run_of(module: str) -> Command:
-    """The function `run` of a module beside this one, which is imported only when the command runs."""
+def _run_of(module: str, function: str = "run") -> Command:
+    """A function of a module beside this one, which is imported only when the command runs."""
 
     def run(settings: Settings, options: argparse.Namespace) -> int:
-        command: Command = pkgutil.resolve_name(f"{__package__}.{module}:run")
+        command: Command = pkgutil.resolve_name(f"{__package__}.{module}:{function}")
         return command(settings, options)
 
     return run
@@ -244,3 +246,43 @@ def _add_demo(commands: _Commands) -> None:
         "--seconds", metavar="S", default="0", help="spread the plays over S seconds; 0 (default): no pauses"
     )
     demo.add_argument("--seed", metavar="N", default="1", help="seed of the plays (default: 1)")
+
+
+def _add_cluster(
+    commands: _Commands, shared: argparse.ArgumentParser, run_options: argparse.ArgumentParser
+) -> None:
+    text = (
+        "NSQ's own programs on this machine, supervised, until Ctrl-C; prints their addresses for config.toml"
+    )
+    folder = argparse.ArgumentParser(add_help=False)
+    folder.add_argument("--data-dir", metavar="DIR", help="keep the data there (default: it is thrown away)")
+    cluster = commands.add("cluster", _run_of("cluster"), text, folder, run_options)
+    count, port = argument_types.nodes, argument_types.first_port
+    cluster.add_argument("--nsqd", metavar="N", type=count, default=1, help="how many nsqds (default: 1)")
+    cluster.add_argument("--nsqlookupd", metavar="N", type=count, default=0, help="how many nsqlookupds")
+    cluster.add_argument("--nsqadmin", action="store_true", help="an nsqadmin too")
+    cluster.add_argument(
+        "--port",
+        metavar="N",
+        type=port,
+        default=4150,
+        help="the port of nsqd-0 (default: 4150); nsqd-1 has 100 more, nsqlookupd-0 10 more; 0: free ports",
+    )
+    cluster.add_argument("--tls", action="store_true", help="TLS to the nsqds, with a throw-away authority")
+    cluster.add_argument(
+        "--flag",
+        metavar="PROGRAM:NAME=VALUE",
+        type=argument_types.flag,
+        action="append",
+        default=[],
+        help="a flag for all nodes of a program, such as nsqd:mem-queue-size=0; may be repeated",
+    )
+    cluster.set_defaults(usage_error=cluster.error)
+    nodes = _Commands(cluster, shared)
+    for action in ("stop", "start", "pause", "resume"):
+        text = f"{action} one node of the cluster that runs"
+        command = nodes.add(action, _run_of("cluster", "act"), text, _without_defaults(folder))
+        command.set_defaults(action=action)
+        command.add_argument("node", metavar="NODE", help="such as nsqd-0, nsqlookupd-0, nsqadmin")
+    shown = nodes.add("status", _run_of("cluster", "act"), "its nodes", _without_defaults(folder))
+    shown.set_defaults(action="status")

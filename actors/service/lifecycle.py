@@ -40,6 +40,7 @@ from ..system.locks import lock_file
 from ..system.logs import quiet_libraries
 from ..tree import children_of, groups_to_poll, root_spec, with_addresses
 from . import admin
+from .channel_watch import ChannelWatch
 from .figures import Figures
 from .queue_look import Looks
 
@@ -104,6 +105,8 @@ class Lifecycle:
         """Start all children, run until the end, stop all. Returns the exit code."""
         rules = self.application.options.supervisor
         watching = asyncio.ensure_future(self.application.watch(rules.liveness_timeout_s))
+        channel_watch = ChannelWatch(self.application.options, self.looks.fresh)
+        watching_channel = asyncio.ensure_future(channel_watch.run())
         starting = asyncio.ensure_future(self.application.root.start())
         either: list[asyncio.Future[None] | asyncio.Future[int]] = [starting, self._end]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -127,6 +130,7 @@ class Lifecycle:
             await self._say_what_waits()
         await self.application.root.stop()
         watching.cancel()
+        watching_channel.cancel()
         log.info("stopped")
         return code
 

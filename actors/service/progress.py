@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, Stats
 from ..sources.nsqd_http import QueueStats
+from ..sources.readers import Reader
 
 
 class NsqdLook(Struct, frozen=True):
@@ -19,6 +20,15 @@ class NsqdLook(Struct, frozen=True):
     nsqd: NsqdStats
     queue: QueueStats | None = None
     missed: bool = False
+
+    @property
+    def others(self) -> int:
+        """How many consumers of our channel are not ours; guessed if nsqd did not tell who they are."""
+        if self.queue is None:
+            return 0
+        if self.queue.others is not None:
+            return len(self.queue.others)
+        return max(0, self.queue.clients - self.nsqd.connected)
 
     @property
     def depth(self) -> int | None:
@@ -46,10 +56,13 @@ class Look(Struct, frozen=True):
 
     @property
     def others(self) -> int:
-        """The consumers on our channel that are not ours."""
-        return sum(
-            max(0, one.queue.clients - one.nsqd.connected) for one in self.nsqds if one.queue is not None
-        )
+        """How many consumers on our channel are not ours."""
+        return sum(one.others for one in self.nsqds)
+
+    @property
+    def named_others(self) -> list[Reader]:
+        """Those of them of which it is known who they are."""
+        return [each for one in self.nsqds if one.queue is not None for each in one.queue.others or ()]
 
     @property
     def knows_queue(self) -> bool:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from ..config import Settings
 from ..core.stats import ConsumerStats, NsqdStats, decode
-from ..sources.nsqd_http import TIMEOUT_S, QueueStats, next_port, stats
+from ..sources.nsqd_http import TIMEOUT_S, QueueStats, next_port, readers, stats
+from ..sources.readers import client_id_of, others_of
 from ..supervision.application import Application
 from ..supervision.states import State
 from ..tree import CONSUMER
@@ -86,14 +87,27 @@ class QueueLooks:
         ]
 
     async def _ask(self, settings: Settings, nsqd: NsqdStats) -> QueueStats | None:
+        found: QueueStats | None = None
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 http_address = nsqd.http_address or await self._guess(nsqd.address)
                 if not http_address:
                     return None
-                return await stats(http_address, settings.nsq.topic, settings.nsq.channel)
+                found = await stats(http_address, settings.nsq.topic, settings.nsq.channel)
+                return await self._with_others(found, http_address, settings, nsqd)
         except TimeoutError:
-            return None
+            return found
+
+    async def _with_others(
+        self, found: QueueStats | None, http_address: str, settings: Settings, nsqd: NsqdStats
+    ) -> QueueStats | None:
+        """Ask who reads the channel, if the number of its consumers does not tell that only we do."""
+        if found is None or found.clients <= int(nsqd.connected):
+            return found
+        all_readers = await readers(http_address, settings.nsq.topic, settings.nsq.channel)
+        if all_readers is None:
+            return found
+        return replace(found, others=others_of(all_readers, client_id_of(settings.supervisor.state_dir)))
 
     async def _guess(self, address: str) -> str:
         """Return the HTTP address of an nsqd whose HTTP address nobody told; "" if the guess is wrong.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..config import Settings
+from .readers import client_id_of
 
 if TYPE_CHECKING:  # the supervisor imports `nsqd_http.py`, and needs no numpy
     from .source import Listener, Source
@@ -24,6 +25,7 @@ def open_source(settings: Settings, listener: Listener) -> Source:
         listener=listener,
         # The embedded nsqd keeps its message ids when its port changes, so its name has no port.
         name="embedded" if settings.embedded else "",
+        client_id=client_id_of(settings.supervisor.state_dir),
     )
 
 

@@ -37,16 +37,19 @@ class NsqdSource:
         lookupd_http_addresses: list[str],
         listener: Listener,
         name: str = "",
+        client_id: str = "",
     ):
         """Connects to the given nsqds, and to the nsqds that the nsqlookupds name.
 
         `nsqds`: the TCP and the HTTP address of each; "" if the latter is not known. `name`: the name of an
-        nsqd whose address may change. Without it, an nsqd is named by its addresses.
+        nsqd whose address may change. Without it, an nsqd is named by its addresses. `client_id`: see
+        `readers.py`.
         """
         self._topic, self._channel = topic, channel
         self._msg_timeout_s = msg_timeout_s
         self._listener = listener
         self._name = name
+        self._client_id = client_id
         self._bodies = Bodies()
         self._numbered: dict[int, Route] = {}
         self._routes: dict[str, Route] = {}
@@ -243,6 +246,7 @@ class NsqdSource:
     def _add(self, address: str, http_address: str) -> None:
         if address not in self._routes:
             route = self._routes[address] = Route(address, self, self._msg_timeout_s, http_address)
+            route.offers.client_id = self._client_id
             self._tasks[address] = self._spawn(route.run())
 
     def _remove(self, route: Route) -> None:

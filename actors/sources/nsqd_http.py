@@ -15,10 +15,12 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from ..system.addresses import join_address, split_address
+from .readers import Reader
 from .resolver import ThreadResolver
 
 TIMEOUT_S = 1.0
 BODY_BYTES_MAX = 1024 * 1024
+CLIENTS_BYTES_MAX = 16 * 1024 * 1024  # some 25,000 clients, producers among them
 
 _Count = Annotated[int, Meta(ge=0)]
 _Answer = TypeVar("_Answer")
@@ -30,6 +32,7 @@ class QueueStats(Struct, frozen=True):
     `depth`, `topic_depth`: messages that wait. `in_flight`, `deferred`: messages of the channel that nsqd has
     sent and that are not finished, and messages that nsqd will send later. `clients`: the consumers of the
     channel. `messages`: all that the channel has had since the nsqd started, at `started_s` (Unix seconds).
+    `others`: the consumers that are not ours; None if nobody asked who they are.
     """
 
     topic_depth: int = 0
@@ -41,6 +44,9 @@ class QueueStats(Struct, frozen=True):
     clients: int = 0
     messages: int = 0
     started_s: int = 0
+    others: tuple[Reader, ...] | None = None
+    has_topic: bool = False
+    has_channel: bool = False
 
     @property
     def unfinished(self) -> int:
@@ -63,6 +69,7 @@ class _Channel(Struct):
     paused: bool
     client_count: _Count = 0
     message_count: _Count = 0
+    clients: list[Reader] | None = None
 
 
 class _Topic(Struct):
@@ -89,6 +96,18 @@ async def stats(address: str, topic: str, channel: str) -> QueueStats | None:
     asked = {"format": "json", "topic": topic, "channel": channel}
     asked |= {"include_clients": "false", "include_mem": "false"}
     return _of(await _get(address, f"/stats?{urlencode(asked)}", _Stats), topic, channel)
+
+
+async def readers(address: str, topic: str, channel: str) -> list[Reader] | None:
+    """Return the consumers of a channel; None without an answer that can be understood.
+
+    `address`: as in `stats`. Takes `TIMEOUT_S` at most.
+    """
+    asked = {"format": "json", "topic": topic, "channel": channel, "include_mem": "false"}
+    found = await _get(address, f"/stats?{urlencode(asked)}", _Stats, CLIENTS_BYTES_MAX)
+    channels = [one for each in (found.topics or () if found else ()) for one in each.channels or ()]
+    of_channel = [one for one in channels if one.channel_name == channel]
+    return None if found is None else [each for one in of_channel for each in one.clients or ()]
 
 
 async def tcp_port(address: str) -> int | None:
@@ -119,7 +138,10 @@ def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:
     of_channel = next((one for one in of_topic.channels or () if one.channel_name == channel), None)
     if of_channel is None:
         return QueueStats(
-            topic_depth=of_topic.depth, topic_paused=of_topic.paused, started_s=found.start_time
+            topic_depth=of_topic.depth,
+            topic_paused=of_topic.paused,
+            started_s=found.start_time,
+            has_topic=True,
         )
     return QueueStats(
         topic_depth=of_topic.depth,
@@ -131,13 +153,17 @@ def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:
         clients=of_channel.client_count,
         messages=of_channel.message_count,
         started_s=found.start_time,
+        has_topic=True,
+        has_channel=True,
     )
 
 
-async def _get(address: str, path: str, kind: type[_Answer]) -> _Answer | None:
+async def _get(
+    address: str, path: str, kind: type[_Answer], bytes_max: int = BODY_BYTES_MAX
+) -> _Answer | None:
     url = (address if re.match("https?://", address) else f"http://{address}").rstrip("/") + path
     try:
-        code, body = await fetch(url, TIMEOUT_S, BODY_BYTES_MAX)
+        code, body = await fetch(url, TIMEOUT_S, bytes_max)
         return msgspec.json.decode(body, type=kind) if code == HTTPStatus.OK else None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

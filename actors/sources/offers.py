@@ -29,6 +29,7 @@ class Offers:
             "output_buffer_timeout": OUTPUT_BUFFER_TIMEOUT_MS,
         }
         self.refused: list[str] = []
+        self.client_id = ""  # what nsqd shall call our connections; "" leaves pynsq's, this host's name
 
     @property
     def heartbeat_ms(self) -> int:
@@ -40,6 +41,8 @@ class Offers:
         for key in ("heartbeat_interval", "msg_timeout", "output_buffer_size", "output_buffer_timeout"):
             identity.pop(key, None)
         identity |= self.values
+        if self.client_id:
+            identity["client_id"] = self.client_id
 
     def learn(self, error: bytes) -> bool:
         """Leave out the value that this error of nsqd names. Returns whether there is one."""

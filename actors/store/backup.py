@@ -23,9 +23,10 @@ from msgspec import Meta, Struct
 
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import LOCK_TIMEOUT_S, is_locked
+from ..system.state_id import NAME
 from ..version import VERSION
 from .database import open_read_only, refused, uri_of
-from .folder import NAME, LedgerSet, check_complete, find, sync, write
+from .folder import LedgerSet, check_complete, find, sync, write
 from .ledger import read_tallies
 from .snapshot import open_snapshot
 from .verify import verify

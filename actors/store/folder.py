@@ -21,13 +21,13 @@ import msgspec
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file
+from ..system.state_id import NAME
 from .database import Facts, check_facts, make, refused
 from .snapshot import open_snapshot
 from .untouched import left_if_refused
 
 log = logging.getLogger(__name__)
 
-NAME = "ledgers.json"
 QUEUE = "nsqd"  # the folder of the embedded queue's journal, and the name of its mark
 CLIENT = "client"  # the folder of the reference client's store
 RESHARDED = "ledgers-"  # followed by a number: the folder of a set made by `reshard`

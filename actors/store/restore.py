@@ -19,10 +19,11 @@ from msgspec import Struct, structs
 
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import lock_file
+from ..system.state_id import NAME
 from .backup import MANIFEST, Manifest, check_copy, digest_of, private_files
 from .database import Database, locked
 from .elsewhere import forget_elsewhere
-from .folder import NAME, QUEUE, RESHARDED, LedgerSet, LedgerSetStage, read, sync, write
+from .folder import QUEUE, RESHARDED, LedgerSet, LedgerSetStage, read, sync, write
 from .mark import promise_nothing
 from .outbox import go_on_without
 from .reshard import hold

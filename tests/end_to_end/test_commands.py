@@ -579,7 +579,7 @@ def test_no_nsqlookupd_is_asked_through_a_proxy(monkeypatch, tmp_path):
         with proxied(monkeypatch) as got:
             result = service.command("check")
         assert got == []
-        assert f"nsqd 127.0.0.1:{nsqd.tcp_port} took a message and gave it back" in result.stdout
+        assert re.search(rf"works +nsqd 127.0.0.1:{nsqd.tcp_port} +answers as nsqd", result.stdout)
 
 
 def nsqd_ports(lookupd: str) -> list[int]:
@@ -811,7 +811,9 @@ def verdicts(result) -> dict[str, str]:
 def test_check_finds_everything_working_while_the_service_runs(service):
     result = service.command("check")
     assert (result.returncode, result.stderr) == (0, "")
-    assert verdicts(result) == dict.fromkeys(["state folder", "service", "queue", "client"], "works")
+    nsqd = f"nsqd {service.queue.address()}"
+    things = ["state folder", "store", "service", nsqd, "topic", "channel", "client"]
+    assert verdicts(result) == dict.fromkeys(things, "works")
     # `check` left nothing on the queue, and published nothing to the client.
     assert service.totals() == ledger_totals(service)
 
@@ -819,7 +821,8 @@ def test_check_finds_everything_working_while_the_service_runs(service):
 def test_check_without_a_service_skips_what_only_a_service_has(tmp_path, here):
     result = here("check", of=Service(tmp_path / "state", ANY_PORTS))
     assert result.returncode == 0
-    assert verdicts(result) == {"state folder": "works", "service": "-", "queue": "-", "client": "-"}
+    nothing = dict.fromkeys(["store", "service", "queue", "client"], "-")
+    assert verdicts(result) == {"state folder": "works"} | nothing
     assert not (tmp_path / "state").exists()
 
 
@@ -835,18 +838,21 @@ def test_check_names_what_does_not_work(tmp_path, here):
         assert result.returncode == 1
         assert verdicts(result) == {
             "state folder": "works",
+            "store": "-",
             "service": "-",
-            "queue": "FAILS",
+            f"nsqd {nobody}": "FAILS",
+            f"nsqd {nobody} HTTP": "WARNS",
+            "topic": "-",
             "client": "FAILS",
         }
         refused = "nobody listens there (connection refused)"
-        assert f"no nsqd at {nobody}: {refused}; expected one, see [nsq] in the config" in result.stdout
+        assert f"no nsqd at {nobody}: {refused}; expected one: see [nsq] in the config" in result.stdout
         assert f"http://{nobody}/plays: {refused}; expected your client there" in result.stdout
 
         not_nsqd = f"nsq.nsqd_tcp_addresses=127.0.0.1:{http.port}"
         result = here("check", of=Service(tmp_path / "state", [*ANY_PORTS, not_nsqd]))
         assert result.returncode == 1
-        assert verdicts(result)["queue"] == "FAILS"
+        assert verdicts(result)[f"nsqd 127.0.0.1:{http.port}"] == "FAILS"
         assert "Traceback" not in result.stdout + result.stderr
     nowhere = Service(tmp_path / "state", [*ANY_PORTS, "publish.secret_env=PLAYTALLY_NOT_SET"])
     result = here("check", of=nowhere)

@@ -34,8 +34,13 @@ COMMANDS = [
     "accept-topic",
     "terminate",
     "restart",
+    "cluster",
 ]
 OPTIONS = [
+    "--nsqd",
+    "--flag",
+    "--port",
+    "--data-dir",
     "--config",
     "--set",
     "--json",

@@ -1,13 +1,16 @@
 """Actors for the tests of the supervisor, which run as real processes."""
 
 import asyncio
+import logging
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
 from typing import Never
 
 from actors.supervision.actor import Actor
+from actors.supervision.program import Program
 from actors.supervision.protocol import Ready
 
 
@@ -104,3 +107,21 @@ class Busy(Calm):
     def spin(self, *_: object) -> None:
         while True:
             sys.getsizeof(self)
+
+
+class Sleeper(Program[str]):
+    """Runs a program that says a line and then sleeps for long. Says no more than its options: a folder."""
+
+    def command(self) -> list[str]:
+        script = f"echo $$ > {self.options}/pid; echo 'one\x1b[2J line'; exec sleep 600"
+        return [shutil.which("sh") or "/bin/sh", "-c", script]
+
+    def said(self, line: str) -> None:
+        logging.getLogger(__name__).warning("%s", line)  # the level that tests log
+
+
+class NeverReady(Sleeper):
+    """Its program never says that it is ready."""
+
+    async def answers(self) -> bool:
+        return False

@@ -99,11 +99,19 @@ def asked(answer):
 def test_an_answer_is_read_by_the_names_of_topic_and_channel():
     others = [TOPIC | {"topic_name": "other", "depth": 99}, TOPIC]
     expected = QueueStats(
-        topic_depth=5, depth=7, in_flight=2, deferred=1, clients=3, messages=99, started_s=17
+        topic_depth=5,
+        depth=7,
+        in_flight=2,
+        deferred=1,
+        clients=3,
+        messages=99,
+        started_s=17,
+        has_topic=True,
+        has_channel=True,
     )
     assert asked(answer_of(topics=others, start_time=17)) == expected
     assert (expected.waiting, expected.unfinished) == (12, 10)
-    assert asked(answer_of(topics=[TOPIC | {"channels": None}])) == QueueStats(topic_depth=5)
+    assert asked(answer_of(topics=[TOPIC | {"channels": None}])) == QueueStats(topic_depth=5, has_topic=True)
 
 
 @pytest.mark.parametrize("topics", [[], None, [TOPIC | {"topic_name": "other"}]])

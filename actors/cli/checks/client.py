@@ -1,0 +1,46 @@
+"""The client: whether it takes connections. Nothing is published."""
+
+import asyncio
+
+from ...config import Settings, SinkKind
+from ...sinks import open_sink
+from ...system import runfile
+from ...system.exits import Failure
+from ...tree import with_addresses
+from .finding import Finding, fails, skipped, works
+
+CLIENT = "client"
+TIMEOUT_S = 5.0
+
+
+async def check_client(settings: Settings) -> Finding:
+    """Connect to the client, or to the nsqd of `publish.nsq_topic`."""
+    kind = settings.publish.sink_kind
+    if kind is SinkKind.STDOUT:
+        return skipped(CLIENT, 'publish.url = "": publishes go to stdout alone')
+    facts = runfile.read(settings.supervisor.state_dir) or {}
+    addresses = {
+        key: facts[fact]
+        for key, fact in (
+            ("client.address", "client_address"),
+            ("embedded_nsqd.tcp_address", "nsqd_tcp_address"),
+        )
+        if fact in facts and (key != "client.address" or settings.client.enabled)
+    }
+    try:
+        sink = open_sink(with_addresses(settings, addresses))
+    except Failure as failure:
+        return fails(CLIENT, str(failure))
+    if not facts and kind is SinkKind.URL and settings.client.enabled:
+        return skipped(CLIENT, "the reference client runs only while the service does")
+    if not facts and kind is SinkKind.NSQ_TOPIC and settings.embedded:
+        return skipped(CLIENT, "the embedded queue runs only while the service does")
+    try:
+        await asyncio.wait_for(sink.reach(), TIMEOUT_S)
+    except TimeoutError:
+        why = f"no connection within {TIMEOUT_S:g} s"
+    except (Failure, OSError, ValueError) as error:
+        why = str(error)
+    else:
+        return works(CLIENT, f"{sink.name} takes connections (nothing was published)")
+    return fails(CLIENT, f"{sink.name}: {why}; expected your client there", "see [publish]")

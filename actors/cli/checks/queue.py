@@ -1,0 +1,134 @@
+"""The queue as a whole: its nsqds, as the settings mean them, topic, channel, who reads it, and clocks."""
+
+import asyncio
+
+from msgspec import Struct
+
+from ...config import Settings
+from ...sources.nsqd_http import QueueStats, next_port, readers, stats, tcp_port
+from ...sources.readers import Reader, client_id_of, named, others_of
+from ...system import runfile
+from .clock import SKEW_MAX_S, Skew, measure
+from .finding import Finding, fails, skipped, warns, works
+from .lookup import Node, check_lookupds
+from .nsqd import check_nsqd
+
+QUEUE, TOPIC, CHANNEL, CLOCK = "queue", "topic", "channel", "clock"
+
+
+class Told(Struct, frozen=True):
+    """What one nsqd's HTTP tells. `readers`: None if it does not tell."""
+
+    node: Node
+    queue: QueueStats
+    readers: list[Reader] | None
+    skew: Skew | None
+
+
+async def check_queue(settings: Settings) -> list[Finding]:
+    """Look at nsqlookupds, nsqds, topic, channel and clocks."""
+    findings, nodes = await _nodes(settings)
+    if not nodes:
+        return findings
+    greeted, told = await asyncio.gather(
+        asyncio.gather(*(check_nsqd(settings, one.address) for one in nodes)),
+        asyncio.gather(*(_ask(settings, one) for one in nodes)),
+    )
+    heard = [one for one in told if isinstance(one, Told)]
+    findings += [*greeted, *(one for one in told if isinstance(one, Finding))]
+    if not heard:
+        return [*findings, skipped(TOPIC, "no HTTP of an nsqd answers, so nothing more is known of it")]
+    findings += [_topic(settings, heard), _channel(settings, heard)]
+    return findings if settings.embedded else [*findings, *_clocks(heard)]
+
+
+async def _nodes(settings: Settings) -> tuple[list[Finding], list[Node]]:
+    """The nsqds that are read: those that are configured, then those that nsqlookupds know, each once."""
+    if settings.embedded:
+        facts = runfile.read(settings.supervisor.state_dir)
+        if facts is None or "nsqd_tcp_address" not in facts:
+            return [skipped(QUEUE, "the embedded queue runs only while the service does")], []
+        return [], [Node(facts["nsqd_tcp_address"], facts.get("nsqd_http_address", ""))]
+    findings, discovered = await check_lookupds(settings)
+    tcp, http = settings.nsq.nsqd_tcp_addresses, settings.nsq.nsqd_http_addresses
+    nodes = list(_joined([*map(Node, tcp, [*http, *[""] * len(tcp)]), *discovered]).values())
+    if not nodes:
+        findings.append(fails(QUEUE, "there is no nsqd, expected one at least", "see [nsq] in the config"))
+    return findings, nodes
+
+
+def _joined(nodes: list[Node]) -> dict[str, Node]:
+    """Each once, by its address. If one of its entries names its HTTP address, that is kept."""
+    found: dict[str, Node] = {}
+    for one in nodes:
+        if one.address not in found or not found[one.address].http_address:
+            found[one.address] = one
+    return found
+
+
+async def _ask(settings: Settings, node: Node) -> Told | Finding | None:
+    """Ask an nsqd's HTTP. None if it is not known where that is, or nothing answers there."""
+    what = f"nsqd {node.address} HTTP"
+    is_set = node.http_address in settings.nsq.nsqd_http_addresses
+    http = node.http_address or await next_port(node.address)
+    if is_set and await tcp_port(http) is None:
+        found = f"no HTTP of an nsqd answers at {http} (nsq.nsqd_http_addresses); expected nsqd's HTTP port"
+        return fails(what, found, "it is often 4151; /status asks there what waits on the queue")
+    topic, channel = settings.nsq.topic, settings.nsq.channel
+    queue = await stats(http, topic, channel) if http else None
+    if queue is not None and not queue.has_topic:  # nsqd leaves out a topic that has no such channel
+        queue = await stats(http, topic, "")
+    if queue is None:
+        found = "its HTTP does not answer, so nothing is known of what waits there"
+        return warns(what, found, "see nsq.nsqd_http_addresses")
+    skew = None if settings.embedded else await asyncio.to_thread(measure, http)
+    return Told(node, queue, await readers(http, topic, channel), skew)
+
+
+def _topic(settings: Settings, heard: list[Told]) -> Finding:
+    name = settings.nsq.topic
+    have = [one for one in heard if one.queue.has_topic]
+    if not have:
+        do = "is nsq.topic right? The first message of a topic makes it"
+        return warns(TOPIC, f"no nsqd has the topic {name}", do)
+    waiting = sum(one.queue.topic_depth for one in have)
+    found = f"{name} on {len(have)} of {len(heard)} nsqds, {waiting:,} messages wait on it"
+    if paused := [one.node.address for one in have if one.queue.topic_paused]:
+        return warns(TOPIC, f"{found}; paused at {', '.join(paused)}", "unpause it: nothing comes from there")
+    return works(TOPIC, found)
+
+
+def _channel(settings: Settings, heard: list[Told]) -> Finding:
+    name = f"{settings.nsq.channel} of topic {settings.nsq.topic}"
+    have = [one for one in heard if one.queue.has_channel]
+    if not have:
+        return works(CHANNEL, f"no nsqd has the channel {name} yet; the first start of the service makes it")
+    queues = [one.queue for one in have]
+    found = (
+        f"{name}: {sum(one.depth for one in queues):,} messages wait, "
+        f"{sum(one.in_flight for one in queues):,} in flight, "
+        f"{sum(one.deferred for one in queues):,} deferred"
+    )
+    client_id = client_id_of(settings.supervisor.state_dir)
+    others = [other for one in have for other in others_of(one.readers or [], client_id)]
+    if others:
+        do = "stop them, or set another nsq.channel: each gets a part of the plays, and totals are wrong"
+        many = "1 consumer of another" if len(others) == 1 else f"{len(others):,} consumers of others"
+        return fails(CHANNEL, f"{found}; {many}: {named(others)}", do)
+    if paused := [one.node.address for one in have if one.queue.paused]:
+        return warns(
+            CHANNEL, f"{found}; paused at {', '.join(paused)}", "unpause it: no plays come from there"
+        )
+    return works(CHANNEL, f"{found}; nobody else reads it")
+
+
+def _clocks(heard: list[Told]) -> list[Finding]:
+    told = [(one.node.address, one.skew) for one in heard if one.skew is not None]
+    large = [(address, skew) for address, skew in told if skew.is_large]
+    if large:
+        found = "; ".join(f"the clock of nsqd {address} is {skew}" for address, skew in large)
+        do = (
+            f"set the clocks (NTP): deadlines count from nsqd's stamps, and over {SKEW_MAX_S:g} s is too much"
+        )
+        return [warns(CLOCK, found, do)]
+    return [works(CLOCK, "; ".join(f"nsqd {address}: {skew}" for address, skew in told))] if told else []

@@ -1,0 +1,254 @@
+"""A cluster from start to end: its folder, its ports, its tree of nodes, and the commands of other terminals.
+
+Promises: stdout gets the section [nsq] alone, once every node answers; a node that is killed is started again
+on the same port and data; no node outlives the cluster, however that ends.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ..supervision import processes
+from ..supervision.actor_host import configure_log
+from ..supervision.application import Application
+from ..supervision.printable import Lines
+from ..supervision.program import PAUSE, RESUME
+from ..supervision.restarts import ChildSpec, Exit, SpecError, SupervisorSpec
+from ..supervision.states import State
+from ..supervision.supervisor import Supervisor
+from ..supervision.worker import StartFailed, Worker
+from ..system import lifeline
+from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTENSITY, AddressFailure, Failure
+from ..system.installation import INSTALLED, environment
+from .certificates import make_certificates
+from .control import Control, lock
+from .node import NodeStats
+from .paste import config_of
+from .plan import HOST, Plan, Wanted, plan_of, ports_of, programs_of
+
+log = logging.getLogger(__name__)
+
+# Somebody who tries kills out must not end the cluster with them.
+RESTARTS_MAX, RESTARTS_MS = 20, 10_000
+SHUTDOWN_MS = 10_000
+LIVENESS_S = 10.0
+CALL_TIMEOUT_S = 10.0
+# Below the ports that systems choose by themselves.
+FREE_PORTS = range(20_000, 32_000)
+
+
+def default_folder() -> Path:
+    """The folder of a cluster without --data-dir: one for each user, so that its commands find it."""
+    return Path(tempfile.gettempdir()) / f"playtally-cluster-{os.getuid()}"
+
+
+def run(wanted: Wanted, data_dir: Path | None, log_level: str = "INFO") -> int:
+    """Run the cluster until it is told to stop. Returns its exit code. Raises `Failure`.
+
+    `data_dir`: where the data is kept; None throws the data away.
+    """
+    missing = [program for program in programs_of(wanted) if shutil.which(program) is None]
+    if missing:
+        raise Failure(f"no {', '.join(missing)} on PATH, expected NSQ's programs: {_how_to_get_them()}")
+    configure_log("cluster", log_level)
+    os.environ.update(environment())
+    processes.prepare(["actors.cluster.preload"])
+    folder = _claim(data_dir)
+    try:
+        certificates = make_certificates(folder / "tls") if wanted.tls else None
+        plan = plan_of(wanted, folder, _free_ports(), certificates)
+        check_ports(plan)
+        for node in plan.nodes:
+            (folder / node.name).mkdir(exist_ok=True)
+        return asyncio.run(_live(plan, folder))
+    finally:
+        if data_dir is None:
+            _empty(folder)
+
+
+def _how_to_get_them() -> str:
+    if INSTALLED:
+        return "get them from https://nsq.io"
+    return 'build them with Go: export PATH="$(make -s nsqd):$PATH"; or get them from https://nsq.io'
+
+
+def _claim(data_dir: Path | None) -> Path:
+    """Make and lock the folder. It is emptied if nothing is kept."""
+    folder = (data_dir or default_folder()).absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=data_dir is not None, exist_ok=True)
+        owned = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
+    except OSError as error:
+        raise Failure(f"{folder} can't be made ({error.strerror}): see --data-dir") from error
+    if data_dir is None and not owned:
+        raise Failure(f"{folder} is not this user's own folder, expected it so: name another with --data-dir")
+    lock(folder)
+    if data_dir is None:
+        _empty(folder)  # what a cluster that was killed has left
+    return folder
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _free_ports() -> Iterator[int]:
+    ports = random.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS))
+    return (port for port in ports if not _is_taken(port))
+
+
+def check_ports(plan: Plan) -> None:
+    """Raise `AddressFailure` with a line for each port that another program has."""
+    taken = [f"{HOST}:{port} ({node.name}, {flag})" for node, flag, port in ports_of(plan) if _is_taken(port)]
+    if taken:
+        raise AddressFailure(
+            f"taken: {', '.join(taken)}, expected free ports: stop what listens there, another cluster or an "
+            "NSQ of its own, or set --port (0 takes free ones)"
+        )
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as NSQ's programs do
+        try:
+            probe.bind((HOST, port))
+            probe.listen()
+        except OSError:
+            return True
+    return False
+
+
+async def _live(plan: Plan, folder: Path) -> int:
+    cluster = Cluster(plan)
+    control = Control(folder, cluster.act)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(cluster.broken)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, cluster.ask_to_stop)
+    lifeline.hold()
+    try:
+        return await cluster.live(control)
+    finally:
+        await cluster.stop()  # else Python waits for the children before it ends
+
+
+class Cluster:
+    """One life of a cluster."""
+
+    def __init__(self, plan: Plan):
+        children = tuple(
+            ChildSpec(one.name, "actors.cluster.node:NodeActor", shutdown_ms=SHUTDOWN_MS)
+            for one in plan.nodes
+        )
+        rules = SupervisorSpec(children, max_restarts=RESTARTS_MAX, max_ms=RESTARTS_MS)
+        root = ChildSpec("root", shutdown_ms=None, supervisor=rules)
+        self._plan = plan
+        self._application = Application("playtally cluster", plan, root, lambda plan, _: plan, self._ended)
+        self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def live(self, control: Control) -> int:
+        """Start all nodes, print the addresses, and run until the end. Returns the exit code."""
+        watching = asyncio.ensure_future(self._application.watch(LIVENESS_S))
+        starting = asyncio.ensure_future(self._application.root.start())
+        both: list[asyncio.Future[None] | asyncio.Future[int]] = [starting, self._end]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return self._end.result()
+        if isinstance(starting.exception(), StartFailed):
+            log.error("%s. The cluster ends", starting.exception())
+            return EXIT_FAILED
+        starting.result()
+        await control.open()
+        try:
+            print(config_of(self._plan), end="", flush=True)
+            log.info("all %d nodes answer; Ctrl-C ends them", len(self._plan.nodes))
+            return await self._end
+        finally:
+            control.close()
+            watching.cancel()
+
+    async def stop(self) -> None:
+        """Stop the nodes in reverse order."""
+        await self._application.root.stop()
+        log.info("stopped")
+
+    async def act(self, action: str, name: str) -> str:
+        """Carry out a command. Returns what was done. Raises `Failure`."""
+        workers = {one.spec.id: one for one in self._application.workers()}
+        if action == "status":
+            await asyncio.gather(*(one.refresh() for one in workers.values()))
+            return "\n".join(self._line(one) for one in workers.values())
+        if name not in workers:
+            raise Failure(f"no node {name!r}, expected one of {', '.join(workers)}")
+        root = self._application.root
+        try:
+            match action:
+                case "stop":
+                    await root.terminate_child(name)
+                case "start":
+                    await root.restart_child(name)
+                    await workers[name].refresh()
+                case "pause" | "resume":
+                    await _signal(workers[name], PAUSE if action == "pause" else RESUME)
+                case _:
+                    raise Failure(f"no action {action!r}, expected stop, start, pause, resume or status")
+        except (SpecError, StartFailed) as error:
+            raise Failure(str(error)) from error
+        log.info("%s, because a command said so: %s", name, action)
+        return self._line(workers[name])
+
+    def ask_to_stop(self) -> None:
+        """End in order; a second call kills what is left."""
+        if self._end.done():
+            for worker in self._application.workers():
+                worker.kill_for_good()
+        else:
+            self._end.set_result(EXIT_DONE)
+
+    def broken(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """Handle an exception that no code catches: a bug of ours, so the cluster ends."""
+        error = context.get("exception")
+        log.error("%s", context["message"], exc_info=error if isinstance(error, BaseException) else None)
+        self._end_with(EXIT_FAILED)
+
+    def _ended(self, root: Supervisor, exit: Exit) -> None:
+        log.error("the exits so far:\n%s", Lines("\n".join(self._application.exits)))
+        self._end_with(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
+
+    def _end_with(self, code: int) -> None:
+        if not self._end.done():
+            self._end.set_result(code)
+
+    def _line(self, worker: Worker) -> str:
+        node = self._plan.node(worker.spec.id)
+        stats = _stats(worker)
+        words = [node.name, "paused" if stats and stats.paused else str(worker.state)]
+        if stats:
+            words.append(f"pid {stats.pid}")
+        words += [f"{flag.removesuffix('-address')} {address}" for flag, address in node.addresses]
+        return "  ".join(words)
+
+
+def _stats(worker: Worker) -> NodeStats | None:
+    ran = worker.state is State.RUNNING and worker.stats
+    return msgspec.json.decode(worker.stats, type=NodeStats) if ran and worker.stats else None
+
+
+async def _signal(worker: Worker, request: bytes) -> None:
+    if worker.state is not State.RUNNING:
+        raise Failure(f"{worker.spec.id} is {worker.state}, expected running: start it first")
+    if await worker.call(request, CALL_TIMEOUT_S) is None:
+        raise Failure(f"{worker.spec.id} did not answer within {CALL_TIMEOUT_S:g} s; see its log")
+    await worker.refresh()
