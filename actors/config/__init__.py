@@ -5,7 +5,7 @@
 
 from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, load
 from .named import missing
-from .secrets import Credentials, credentials_of, parts_of, without_password
+from .secrets import Credentials, auth_secret_of, credentials_of, parts_of, without_password
 from .sections import (
     BATCH_SIZE_MAX,
     DEFAULT_URL,
@@ -32,6 +32,7 @@ __all__ = [
     "Setting",
     "Settings",
     "SinkKind",
+    "auth_secret_of",
     "credentials_of",
     "example",
     "explain",
