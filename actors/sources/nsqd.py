@@ -18,6 +18,7 @@ from .connection import BatchConnection
 from .discovery import Discovery, Found
 from .places import Place
 from .route import Route
+from .security import PLAIN, Security
 from .source import Listener, NsqdState
 from .troubles import Troubles, log
 
@@ -36,6 +37,7 @@ class NsqdSource:
         nsqds: list[tuple[str, str]],
         lookupd_http_addresses: list[str],
         listener: Listener,
+        security: Security = PLAIN,
         name: str = "",
     ):
         """Connects to the given nsqds, and to the nsqds that the nsqlookupds name.
@@ -46,6 +48,7 @@ class NsqdSource:
         self._topic, self._channel = topic, channel
         self._msg_timeout_s = msg_timeout_s
         self._listener = listener
+        self._security = security
         self._name = name
         self._bodies = Bodies()
         self._numbered: dict[int, Route] = {}
@@ -114,6 +117,10 @@ class NsqdSource:
         """See `Source`."""
         _ = self._spawn(self._ask(self._numbered.get(connection), done))
 
+    def reload(self) -> None:
+        """See `Source`."""
+        self._security.reload()
+
     def close(self) -> None:
         """See `Source`."""
         self._closed = True
@@ -175,6 +182,10 @@ class NsqdSource:
             f"no nsqd at {route} ({reason}); expected its TCP address, see [nsq]; trying again",
         )
 
+    def unsecured(self, route: Route, reason: str) -> None:
+        """See `Routes`."""
+        self._troubles.wrong(route.cause, f"nsqd {route} is not used: {reason}; trying again")
+
     def _say_found(self, route: Route) -> None:
         if route.was_connected:
             self._troubles.over(route.cause, f"connected to nsqd {route} again")
@@ -185,6 +196,10 @@ class NsqdSource:
             if route.offers.refused:
                 left_out = ", ".join(route.offers.refused)
                 log.info("nsqd %s refuses our %s; its own values hold", route, left_out)
+            if self._security.compression and route.conn is not None and not route.conn.compressed:
+                log.info(
+                    "nsqd %s has no %s; its connection is not compressed", route, self._security.compression
+                )
 
     def _subscribe(self, route: Route, conn: BatchConnection, place: Place) -> None:
         self._numbered[conn.number] = route
@@ -242,7 +257,9 @@ class NsqdSource:
 
     def _add(self, address: str, http_address: str) -> None:
         if address not in self._routes:
-            route = self._routes[address] = Route(address, self, self._msg_timeout_s, http_address)
+            route = self._routes[address] = Route(
+                address, self, self._msg_timeout_s, self._security, http_address
+            )
             self._tasks[address] = self._spawn(route.run())
 
     def _remove(self, route: Route) -> None:

@@ -71,3 +71,6 @@ def security_problems(nsq: NsqSection) -> list[str]:
     except Failure as failure:
         return [str(failure)]
     return []
+
+
+PLAIN = Security(NsqSection())  # no TLS, no AUTH, no compression

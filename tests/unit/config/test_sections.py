@@ -45,7 +45,6 @@ def test_the_projects_own_file_names_every_setting_with_its_default():
         "nsq.max_in_flight=1.5",
         "nsq.max_in_flight=many",
         "nsq.tls=1",
-        "nsq.tls_ca_file=5",
         "nsq.tls_server_name=a b",
         "nsq.tls_server_name=nsqd:4150",
         "nsq.tls_verify=maybe",

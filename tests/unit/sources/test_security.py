@@ -50,7 +50,7 @@ def test_files_are_read_again_and_what_can_not_be_used_changes_nothing(tmp_path)
     context = security.nsqd_tls()
     secret.write_bytes(b"second, and longer\n")
     certificate.write_bytes(b"nonsense")
-    with pytest.raises(Failure, match="nsq.tls_ca_file"):
+    with pytest.raises(Failure, match="tls_ca_file"):
         security.reload()
     assert security.nsqd_tls() is context
     assert security.auth_secret() == b"second, and longer"
