@@ -7,6 +7,7 @@ import sys
 import time
 
 from ..config import ConfigError, Settings, SinkKind, credentials_of, missing
+from ..sources.security import security_problems
 from ..system import runfile
 from ..system.exits import EXIT_DONE, Failure
 
@@ -18,6 +19,8 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     if sys.stdout is None and settings.publish.sink_kind is SinkKind.STDOUT:
         raise Failure('stdout is closed and publish.url = "": open stdout, or set a URL to publish to')
+    if problems := security_problems(settings.nsq):
+        raise ConfigError(problems)
     return lifecycle.run(settings, options.log_level)
 
 

@@ -17,6 +17,7 @@ from tornado.httpserver import HTTPServer
 
 from ..config import Settings
 from ..core.stats import CounterStats, decode
+from ..sources.security import Security
 from ..supervision import processes, signals
 from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
@@ -92,7 +93,7 @@ class Lifecycle:
         self.application = Application("playtally", settings, root, with_addresses, self._root_ended)
         self.asked_for = children_of(root)
         self.figures = Figures()
-        self.looks = Looks(self.application, groups_to_poll(settings))
+        self.looks = Looks(self.application, groups_to_poll(settings), Security(settings.nsq))
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
         self.started_s = time.monotonic()

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from ..config import Settings
 from ..core.stats import ConsumerStats, NsqdStats, decode
 from ..sources.nsqd_http import TIMEOUT_S, QueueStats, next_port, stats
+from ..sources.security import PLAIN, Security
 from ..supervision.application import Application
 from ..supervision.states import State
 from ..tree import CONSUMER
@@ -21,10 +22,12 @@ from .progress import Look, NsqdLook
 class Looks:
     """The looks of a service. `polled`: the children with stats, in groups (see `Application.poll`)."""
 
-    def __init__(self, application: Application[Settings], polled: list[list[str]]):
+    def __init__(
+        self, application: Application[Settings], polled: list[list[str]], security: Security = PLAIN
+    ):
         self._application = application
         self._polled = polled
-        self._queue = QueueLooks()
+        self._queue = QueueLooks(security)
         self._present: asyncio.Task[Look] | None = None
         self._next: asyncio.Task[Look] | None = None
 
@@ -55,7 +58,8 @@ class Looks:
 class QueueLooks:
     """Asks the nsqds, and remembers which of them can be asked. An nsqd is known by its "host:port"."""
 
-    def __init__(self) -> None:
+    def __init__(self, security: Security = PLAIN) -> None:
+        self._security = security
         self._guesses: dict[str, asyncio.Task[str]] = {}
         self._answered: set[str] = set()
 
@@ -91,7 +95,8 @@ class QueueLooks:
                 http_address = nsqd.http_address or await self._guess(nsqd.address)
                 if not http_address:
                     return None
-                return await stats(http_address, settings.nsq.topic, settings.nsq.channel)
+                tls = self._security.nsqd_tls()
+                return await stats(http_address, settings.nsq.topic, settings.nsq.channel, tls)
         except TimeoutError:
             return None
 
@@ -102,12 +107,17 @@ class QueueLooks:
         """
         guess = self._guesses.get(address)
         if guess is None:
-            guess = self._guesses[address] = asyncio.ensure_future(next_port(address))
+            guess = self._guesses[address] = asyncio.ensure_future(
+                next_port(address, self._security.nsqd_tls())
+            )
             return await asyncio.shield(guess)
         found = guess.result() if guess.done() else ""
         if guess.done() and not found:
-            self._guesses[address] = asyncio.ensure_future(next_port(address))
+            self._guesses[address] = self._begin_guess(address)
         return found
+
+    def _begin_guess(self, address: str) -> asyncio.Task[str]:
+        return asyncio.ensure_future(next_port(address, self._security.nsqd_tls()))
 
 
 def last_of_consumer(application: Application[Settings]) -> ConsumerStats:

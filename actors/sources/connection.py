@@ -18,10 +18,10 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from ..core.columns import HEX_ID_BYTES, Column, count
 from ..core.consumer.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
-from .handshake import Refused, SecuredConnection
+from .handshake import SecuredConnection
 from .limits import Limits
 from .offers import Offers
-from .security import PLAIN, Security
+from .security import PLAIN, Refused, Security
 
 READ_BYTES_MAX = 256 * 1024
 FINISH_DELAY_S = 0.002
@@ -185,7 +185,8 @@ class BatchConnection(SecuredConnection):
             self.close()
 
     def _on_close(self, **_: object) -> None:
-        self.reason = self.lost_because()
+        error = getattr(self.stream, "error", None)
+        self.reason = self.lost_because() or str(error or "the other end closed the connection")
         if not self._identified.done():
             self._identified.set_exception((Refused if self.refused else OSError)(self.reason))
         if self._owner is not None:

@@ -63,7 +63,9 @@ class NsqdSource:
         for address, http_address in nsqds:
             self._add(address, http_address)
         if lookupd_http_addresses:
-            _ = self._spawn(Discovery(lookupd_http_addresses, topic, self._discovered).run())
+            _ = self._spawn(
+                Discovery(lookupd_http_addresses, topic, self._discovered, security.lookupd_tls).run()
+            )
         self._loop = asyncio.get_running_loop()
         self._ticker = self._loop.call_later(TICK_S, self._tick)
 
@@ -229,7 +231,8 @@ class NsqdSource:
             if not self._http_of(route):
                 await self._find_http(route)
             if http_address := self._http_of(route):
-                stats = await nsqd_http.stats(http_address, self._topic, self._channel)
+                tls = self._security.nsqd_tls()
+                stats = await nsqd_http.stats(http_address, self._topic, self._channel, tls)
         done(stats.waiting if stats else None)
 
     def _http_of(self, route: Route) -> str:
@@ -240,7 +243,8 @@ class NsqdSource:
         return next((one.http_address for one in (route, *same) if one.http_address), "")
 
     async def _find_http(self, route: Route) -> None:
-        route.http_address = await nsqd_http.next_port(route.address) or route.http_address
+        found = await nsqd_http.next_port(route.address, self._security.nsqd_tls())
+        route.http_address = found or route.http_address
 
     # What nsqlookupds say
 

@@ -9,12 +9,11 @@ from typing import Protocol
 
 from ..system.addresses import split_address
 from .connection import BatchConnection
-from .handshake import Refused
 from .limits import Limits
 from .offers import Offers
 from .places import Place, ends_of, is_this_machine, place_of
 from .resolver import resolve
-from .security import PLAIN, Security
+from .security import PLAIN, Refused, Security
 
 HANDSHAKE_TIMEOUT_S = 5.0  # from looking the name up until nsqd has agreed; then heartbeats find a dead nsqd
 CONNECT_TIMEOUT_S = 2.0  # for one address of several

@@ -1,16 +1,25 @@
-"""How nsqds and nsqlookupds are spoken to: TLS, AUTH and compression, as [nsq] says.
+"""How nsqds and nsqlookupds are spoken to: TLS, AUTH and compression, as [nsq] says; what nsqd says of it.
 
 Files are read again when they change, and on SIGHUP. What was read last holds from the next connection on; a
 connection that is open stays as it is.
 """
 
+import json
 import ssl
 from typing import NamedTuple
 
 from ..config import NsqSection, auth_secret_of
 from ..system.exits import Failure
-from ..system.tls import tls_context
+from ..system.tls import tls_context, tls_reason
 from ..system.watched_files import WatchedFiles
+
+_REFUSALS = (b"E_AUTH", b"E_UNAUTHORIZED")
+_NEEDS_TLS = b"(TLS required)"
+_ERROR_BYTES_SHOWN = 300
+
+
+class Refused(OSError):
+    """TLS or AUTH failed: there is an nsqd, and it is not used as it is."""
 
 
 class _Contexts(NamedTuple):
@@ -52,6 +61,15 @@ class Security:
         """The newest secret for AUTH; b"" without one."""
         return self._secret.value()
 
+    def lacks(self, answer: bytes, secret: bytes | None) -> str:
+        """Return what nsqd's answer to IDENTIFY lacks or asks for in vain, in words; "" if all is well."""
+        agreed = agreed_in(answer)
+        if self.tls and agreed.get("tls_v1") is not True:
+            return "it has no TLS, and nsq.tls = true: nothing more was sent to it"
+        if agreed.get("auth_required") and not secret:
+            return "it asks for AUTH: set nsq.auth_secret_env or nsq.auth_secret_file"
+        return ""
+
     def reload(self) -> None:
         """Read all files again now. Raises `Failure`; what was read before holds then."""
         problems = []
@@ -62,6 +80,40 @@ class Security:
                 problems.append(str(error))
         if problems:
             raise Failure("; ".join(problems))
+
+
+def is_refusal(error: bytes) -> bool:
+    """Whether an error of nsqd's is about TLS or AUTH."""
+    return error.startswith(_REFUSALS) or _NEEDS_TLS in error
+
+
+def explained(error: bytes) -> str:
+    """Return an error of nsqd's in words, and what to do about it if it is about TLS or AUTH."""
+    told = f"nsqd says {error[:_ERROR_BYTES_SHOWN].decode(errors='replace')}"
+    if _NEEDS_TLS in error:
+        return f"{told}: set nsq.tls = true"
+    if error.startswith(_REFUSALS):
+        return f"{told}: see nsq.auth_secret_env and nsq.auth_secret_file"
+    return told
+
+
+def tls_trouble(error: BaseException) -> str:
+    """Return why TLS with nsqd failed, and what to do."""
+    why = tls_reason(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{why}; see nsq.tls_ca_file and nsq.tls_server_name"
+    if isinstance(error, ssl.SSLError) and "CERTIFICATE" in (error.reason or ""):
+        return f"{why}; it wants a certificate of ours, or another: see nsq.tls_cert_file"
+    return why if isinstance(error, ssl.SSLError) else "it ended the connection when TLS was to begin"
+
+
+def agreed_in(answer: bytes) -> dict[str, object]:
+    """Return what nsqd answered to IDENTIFY; {} for what is no such answer."""
+    try:
+        agreed = json.loads(answer)
+    except (ValueError, RecursionError):
+        return {}
+    return agreed if isinstance(agreed, dict) else {}
 
 
 def security_problems(nsq: NsqSection) -> list[str]:
