@@ -113,19 +113,18 @@ class Recorder:
         with contextlib.suppress(OSError):
             while True:
                 connection = self._listener.accept()[0]
-                self.heard.append(b"")
-                threading.Thread(
-                    target=self._serve, args=(connection, len(self.heard) - 1), daemon=True
-                ).start()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
-    def _serve(self, connection, number):
-        answered = False
+    def _serve(self, connection):
+        heard, answered = b"", False
         with contextlib.suppress(OSError), connection:
             while piece := connection.recv(1 << 16):
-                self.heard[number] += piece
-                if not answered and self.heard[number].endswith(b"}"):
+                heard += piece
+                if not answered and heard.endswith(b"}"):
                     answered = True
                     connection.sendall(self._answer)
+        if heard:  # not given up before anything was said
+            self.heard.append(heard)
 
 
 def agreed(**features):
