@@ -30,6 +30,16 @@ def parts_of(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def client_variables(publish: PublishSection) -> tuple[str, ...]:
+    """The environment variables with the secrets that the client knows too."""
+    return (*parts_of(publish.secret_env), *parts_of(publish.token_env))
+
+
+def queue_variables(nsq: NsqSection) -> tuple[str, ...]:
+    """The environment variables with the secrets that nsqds know too."""
+    return (nsq.auth_secret_env,) if nsq.auth_secret_env else ()
+
+
 def credentials_of(publish: PublishSection) -> WatchedFiles[Credentials]:
     """Who calls the client. What is in files is read again when they change.
 

@@ -39,7 +39,7 @@ from ..system.installation import environment, service_command
 from ..system.listeners import open_listeners
 from ..system.locks import lock_file
 from ..system.logs import quiet_libraries
-from ..tree import children_of, groups_to_poll, root_spec, with_addresses
+from ..tree import children_of, groups_to_poll, root_spec, secret_variables, with_addresses
 from . import admin
 from .figures import Figures
 from .queue_look import Looks
@@ -55,7 +55,7 @@ def run(settings: Settings, log_level: str = "INFO") -> int:
     configure_log("supervisor", log_level)
     quiet_libraries()
     os.environ.update(environment())  # the forkserver does not get our sys.path
-    processes.prepare(["actors.preload"])
+    processes.prepare(["actors.preload"], secret_variables(settings))
     try:
         return asyncio.run(_live(settings))
     except Failure as failure:
