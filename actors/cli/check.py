@@ -19,10 +19,11 @@ from rich.text import Text
 
 from ..config import Settings, SinkKind
 from ..sinks import open_sink, reason_of
+from ..sources.client import NsqdClient
 from ..sources.lookup import nsqds_of
 from ..sources.nsqd_http import tcp_port
+from ..sources.security import Security, explained
 from ..system import runfile
-from ..system.addresses import split_address
 from ..system.direct_http import open_directly
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
@@ -31,7 +32,6 @@ from .screen import Page
 
 TIMEOUT_S = 5.0
 CONNECTING_S = 3.0  # a service that has just started is connected to its nsqds by then
-FRAME_BYTES_MAX = 1024 * 1024  # far above any frame that a check receives
 
 
 class Skipped(Exception):
@@ -110,13 +110,14 @@ def _ill(url: str, pid: int) -> list[str]:
 
 async def _queue(settings: Settings) -> str:
     addresses = await _nsqds(settings)
+    security = Security(settings.nsq)
     for http_address in settings.nsq.nsqd_http_addresses:
-        if await tcp_port(http_address) is None:
+        if await tcp_port(http_address, security.nsqd_tls()) is None:
             raise Failure(
                 f"no HTTP of an nsqd answers at {http_address} (nsq.nsqd_http_addresses); expected nsqd's "
                 "HTTP port, often 4151: /status asks there what waits on the queue"
             )
-    took_ms = [await _round_trip_ms(address) for address in addresses]
+    took_ms = [await _round_trip_ms(address, security) for address in addresses]
     return f"nsqd {', '.join(addresses)} took a message and gave it back, the last in {took_ms[-1]:.1f} ms"
 
 
@@ -129,51 +130,42 @@ async def _nsqds(settings: Settings) -> list[str]:
     return [facts["nsqd_tcp_address"]]
 
 
-async def _round_trip_ms(address: str) -> float:
+async def _round_trip_ms(address: str, security: Security) -> float:
     started_s = time.monotonic()
     try:
-        await asyncio.wait_for(_round_trip(address), TIMEOUT_S)
+        await asyncio.wait_for(_round_trip(address, security), TIMEOUT_S)
     except TimeoutError:
         raise Failure(f"nsqd {address} gave no message back within {TIMEOUT_S:g} s") from None
     return (time.monotonic() - started_s) * 1000
 
 
-async def _round_trip(address: str) -> None:
+async def _round_trip(address: str, security: Security) -> None:
     """Publish one message to a temporary topic and read it back. Raises `Failure`."""
     topic = f"playtally-check-{uuid.uuid4().hex[:12]}#ephemeral"
     body = b"a message of `supervisor.py check`"
     try:
-        reader, writer = await asyncio.open_connection(*split_address(address))
-    except OSError as error:
+        client = await NsqdClient.open(address, security, {})
+    except (OSError, EOFError, ValueError) as error:
         reason = reason_of(error)
         raise Failure(f"no nsqd at {address}: {reason}; expected one, see [nsq] in the config") from error
     try:
-        writer.write(
-            nsq.protocol.MAGIC_V2
-            + nsq.protocol.subscribe(topic, "check#ephemeral")
-            + nsq.protocol.ready(1)
-            + nsq.protocol.pub(topic, body)
-        )
+        client.write(nsq.protocol.subscribe(topic, "check#ephemeral"))
+        client.write(nsq.protocol.ready(1))
+        client.write(nsq.protocol.pub(topic, body))
         while True:
-            size = int.from_bytes(await reader.readexactly(4), "big")
-            if size > FRAME_BYTES_MAX:
-                raise Failure(
-                    f"the program at {address} is not an nsqd; expected nsqd's TCP port, often 4150"
-                )
-            kind, data = nsq.protocol.unpack_response(await reader.readexactly(size))
+            kind, data = await client.read_frame()
             if kind == nsq.protocol.FRAME_TYPE_ERROR:
-                raise Failure(f"nsqd {address} refused: {data.decode(errors='replace')}")
+                raise Failure(f"nsqd {address} refused: {explained(data)}")
             if kind == nsq.protocol.FRAME_TYPE_MESSAGE:
                 message = nsq.protocol.decode_message(data)
                 if message.body != body:
                     raise Failure(f"nsqd {address} gave back a different message")
-                writer.write(nsq.protocol.finish(message.id))
-                await writer.drain()
+                client.write(nsq.protocol.finish(message.id))
                 return
     except (EOFError, OSError) as error:
         raise Failure(f"the program at {address} closed the connection; expected an nsqd there") from error
     finally:
-        writer.close()
+        client.close()
 
 
 async def _client(settings: Settings) -> str:

@@ -1,15 +1,20 @@
 """A real nsqd with TLS, compression and AUTH: exact totals, whatever is killed meanwhile."""
 
+import contextlib
 import os
 import signal
 
 import pytest
 
-from tests.support.secured_nsqd import COMPRESSIONS, SECRET
-from tests.support.secured_service import secured_service
+from tests.support.certificates import Authority
+from tests.support.secured_nsqd import COMPRESSIONS, SECRET, SecuredNsqd
+from tests.support.secured_service import HASTY, secured_service, settings_of
 from tests.support.services import (
+    ANY_PORTS,
+    HURRIED,
     PATIENT,
     Load,
+    ServiceWithQueue,
     ledger_totals,
     promises_broken,
     wait_caught_up,
@@ -86,15 +91,38 @@ def test_nothing_is_lost_when_consumer_and_nsqd_are_killed_and_dead_letters_are_
 
 
 @pytest.mark.parametrize("required", ["tcp-https", "true"])
-def test_an_nsqd_that_wants_tls_and_our_certificate_is_read_and_asked(tmp_path, required):
-    with secured_service(
-        tmp_path,
-        "nsq.nsqd_http_addresses=[]",
-        options=(f"--tls-required={required}", "--tls-client-auth-policy=require-verify"),
-        needs_certificate=True,
-    ) as secured:
-        service = secured.service
+def test_an_nsqd_that_takes_nobody_without_tls_and_a_certificate_is_read_published_to_and_asked(
+    tmp_path, required
+):
+    authority = Authority(tmp_path)
+    key, certificate = authority.issue("playtally")
+    wants = ["--tls-client-auth-policy=require-verify", f"--tls-root-ca-file={authority.ca_file}"]
+    with contextlib.ExitStack() as stack:
+        nsqd = SecuredNsqd(
+            tmp_path, f"--tls-required={required}", *wants, authority=authority, in_memory=True
+        )
+        stack.callback(nsqd.close)
+        nsqd.start()
+        settings = [
+            *settings_of(tmp_path, nsqd.tcp_address, authority, with_auth=False),
+            f"nsq.tls_cert_file={certificate}",
+            f"nsq.tls_key_file={key}",
+            "nsq.compression=snappy",
+            f'nsq.nsqd_http_addresses=["{nsqd.http_address}"]',  # where --tls-required=true says 403
+            "publish.url=",
+            "publish.nsq_topic=totals",
+        ]
+        service = ServiceWithQueue(tmp_path / "state", [*ANY_PORTS, *HURRIED, *HASTY, *settings])
+        stack.callback(service.end)
         service.start()
         manifest = Load(service, tmp_path, *PLAYS).wait()
-        wait_caught_up(service, 5000)
+        assert manifest["plays"] == 5000
+        status = wait_caught_up(service, 5000)
         assert ledger_totals(service) == manifest["totals"]
+        assert status["caught_up_is"] == "queue"  # its /stats was asked over https
+        assert nsqd.topic("totals")["message_count"] == status["publishes"]["total"] > 0
+        result = service.command("check")
+        assert result.returncode == 0, result.stdout
+        plain = service.command("check", "--set", "nsq.tls_cert_file=", "--set", "nsq.tls_key_file=")
+        assert plain.returncode == 1
+        assert "nsq.tls_cert_file" in " ".join(plain.stdout.split())
