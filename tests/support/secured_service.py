@@ -53,7 +53,7 @@ def secured_service(
     options: tuple[str, ...] = (),
     **more: Any,
 ) -> Iterator[Secured]:
-    """A service that is not started yet, on an nsqd that runs. `options`: nsqd's. `more`: see `SecuredNsqd`."""
+    """A service that is not started yet, on an nsqd that runs. `options`: nsqd's. `more`: `SecuredNsqd`'s."""
     with contextlib.ExitStack() as stack:
         authority = Authority(path) if tls else None
         auth = stack.enter_context(AuthServer()) if with_auth else None
