@@ -9,7 +9,7 @@ durable, and each play is counted exactly once. Stock pynsq and Go's bench_reade
 plain counter is a program that anyone could write with pynsq in ten minutes: it decodes, counts in memory,
 publishes every 60 s, twenty videos each, and loses its counts when it dies. With `--tls` or `--compression`
 our reader alone is compared with itself: in the clear, secured so, and in the clear again. The clock runs
-until the last message is finished. Believe the ratios only, because the figures are of one run on one machine.
+until the last message is finished. Believe the ratios only: the figures are of one run on one machine.
 """
 
 import contextlib

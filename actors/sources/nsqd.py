@@ -286,6 +286,7 @@ class NsqdSource:
 
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(TICK_S, self._tick)
+        self._security.look()
         for conn in self._connections():
             conn.tick()
 

@@ -70,6 +70,11 @@ class Security:
             return "it asks for AUTH: set nsq.auth_secret_env or nsq.auth_secret_file"
         return ""
 
+    def look(self) -> None:
+        """Read files again that have changed, so that the log says soon whether they can be used."""
+        self._contexts.value()
+        self._secret.value()
+
     def reload(self) -> None:
         """Read all files again now. Raises `Failure`; what was read before holds then."""
         problems = []

@@ -1,11 +1,14 @@
 """Secrets are shown nowhere, and a new one is taken while the service runs."""
 
 import os
+import subprocess
+import sys
 import urllib.request
 
 import pytest
 
 from actors.cli.launch import Service
+from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.secured_nsqd import SECRET
 from tests.support.secured_service import descendants, files_with, processes_with, secured_service
@@ -89,6 +92,37 @@ def test_a_new_secret_is_taken_and_what_needs_a_restart_is_said(tmp_path):
             assert f"can't be used: nsq.auth_secret_file = '{secured.secret_file}'" in result.stdout
             assert clients(secured.nsqd)
             assert another not in service.log() + result.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("nsq.tls_ca_file=none.pem", "none.pem' can't be used (No such file or directory)"),
+        ("nsq.tls_cert_file=config.toml", "config.toml' can't be used (not a certificate and its key)"),
+        ("nsq.auth_secret_file=none", "can't be read (No such file or directory)"),
+        ("nsq.auth_secret_env=NO_SUCH_SECRET", "but that environment variable is not set or is empty"),
+    ],
+)
+def test_what_can_not_be_used_is_said_before_anything_starts(tmp_path, monkeypatch, setting, said):
+    monkeypatch.delenv("NO_SUCH_SECRET", raising=False)
+    key, _, value = setting.partition("=")
+    config_file = tmp_path / "config.toml"
+    nsqd = 'tls = true\nnsqd_tcp_addresses = ["127.0.0.1:1"]'
+    config_file.write_text(f'[nsq]\n{nsqd}\n{key.removeprefix("nsq.")} = "{value}"\n')
+    service = Service(tmp_path / "state", ANY_PORTS, config_file)
+    for result in (service.command("run"), run_producer(service)):
+        assert result.returncode == 2, result.stderr
+        (line,) = [line for line in result.stderr.splitlines() if key in line]
+        assert said in line
+    assert not (tmp_path / "state").exists()
+
+
+def run_producer(service):
+    """Run the producer with the settings of the service. Returns what came of it."""
+    command = [sys.executable, "-m", "producer", *service.arguments, "--plays", "1"]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, stdin=subprocess.DEVNULL
+    )
 
 
 def clients(nsqd):

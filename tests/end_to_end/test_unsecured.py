@@ -312,6 +312,42 @@ def test_auth_that_is_withdrawn_while_connected_is_said_once_and_nothing_is_lost
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("how", ["its name is set", "no certificate is looked at"])
+def test_an_nsqd_whose_certificate_is_for_another_name_is_read_if_that_is_asked_for(tmp_path, caplog, how):
+    authority = Authority(tmp_path)
+    certificate = authority.issue("another", "DNS:nsqd.example")
+
+    async def scene():
+        with secured_nsqd(tmp_path, authority=authority, certificate=certificate) as nsqd:
+            nsqd.post("/pub?topic=plays", b"{}")
+            if how == "its name is set":
+                ca_file = str(authority.ca_file)
+                nsq = NsqSection(tls=True, tls_ca_file=ca_file, tls_server_name="nsqd.example")
+            else:
+                nsq = NsqSection(tls=True, tls_verify=False)
+            async with reading(nsqd.tcp_address, nsq, caplog) as listener:
+                await until(lambda: listener.plays == 1, "the play")
+                (client,) = nsqd.channel("plays", "playtally")["clients"]
+                assert client["tls"] is True
+
+    asyncio.run(scene())
+    assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize("compression", ["snappy", "deflate"])
+def test_an_nsqd_without_compression_is_read_and_that_is_said(tmp_path, caplog, compression):
+    async def scene():
+        with secured_nsqd(tmp_path, f"--{compression}=false") as nsqd:
+            nsqd.post("/pub?topic=plays", b"{}")
+            async with reading(nsqd.tcp_address, NsqSection(compression=compression), caplog) as listener:
+                await until(lambda: listener.plays == 1, "the play")
+            return nsqd.tcp_address
+
+    address = asyncio.run(scene())
+    said = [one.getMessage() for one in caplog.records]
+    assert said.count(f"nsqd {address} has no {compression}; its connection is not compressed") == 1
+
+
 def test_a_tls_that_never_begins_is_given_up_and_leaves_no_connection(caplog):
     async def scene():
         with Recorder(agreed(tls_v1=True)) as nsqd:  # it hears the client's hello, and says nothing
