@@ -146,6 +146,7 @@ def _show_secured(results: dict[str, Drained]) -> None:
         (name, f"{one.plays_per_s:,.0f}", f"{one.plays_per_s / plain:.2f}") for name, one in results.items()
     ]
     show(("our reader", "plays/s", "x in the clear"), rows, "a backlog drained from a secured nsqd")
+    _show_cpu(results)
 
 
 def _ours(path: Path, plays: int, overrides: list[str], options: Iterable[str] = ()) -> Drained:
@@ -187,6 +188,10 @@ def _show(results: dict[str, Drained]) -> None:
         ratios = (one.plays_per_s / results[other].plays_per_s for other in (STOCK, GO))
         rows.append((name, f"{one.plays_per_s:,.0f}", *(f"{ratio:.2f}" for ratio in ratios)))
     show(("reader", "plays/s", "x stock pynsq", "x bench_reader"), rows, "a backlog drained from nsqd")
+    _show_cpu(results)
+
+
+def _show_cpu(results: dict[str, Drained]) -> None:
     for name, one in results.items():
         if one.publishes:
             cpu = ", ".join(f"{process} {us:.2f}" for process, us in one.cpu_us_a_play.items())
