@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from ..config import ConfigError, Settings, auth_secret_of, credentials_of, parts_of, without_password
-from ..sources.security import Security
+from ..sources.security import contexts_of
 from ..system.exits import Failure
 from ..system.tls import tls_context
 
@@ -34,7 +34,7 @@ class _Group(NamedTuple):
 
 
 _GROUPS = [
-    _Group("nsq", ("tls_ca_file", "tls_cert_file", "tls_key_file"), lambda one: Security(one.nsq)),
+    _Group("nsq", ("tls_ca_file", "tls_cert_file", "tls_key_file"), lambda one: contexts_of(one.nsq)),
     _Group("nsq", ("auth_secret_file",), lambda one: auth_secret_of(one.nsq)),
     _Group(
         "publish",

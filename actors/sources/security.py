@@ -22,8 +22,8 @@ class Refused(OSError):
     """TLS or AUTH failed: there is an nsqd, and it is not used as it is."""
 
 
-class _Contexts(NamedTuple):
-    """Where no TLS is spoken, both are None."""
+class Contexts(NamedTuple):
+    """TLS contexts for nsqds and for nsqlookupds. Where no TLS is spoken, both are None."""
 
     nsqd: ssl.SSLContext | None = None
     lookupd: ssl.SSLContext | None = None
@@ -36,17 +36,7 @@ class Security:
         """Raises `Failure` if a file or a secret can't be used."""
         self.tls = nsq.tls
         self.compression = nsq.compression
-        files = (nsq.tls_ca_file, nsq.tls_cert_file, nsq.tls_key_file)
-
-        def read() -> _Contexts:
-            if not nsq.uses_tls:
-                return _Contexts()
-            return _Contexts(
-                tls_context("nsq.tls_", *files, verify=nsq.tls_verify, name=nsq.tls_server_name),
-                tls_context("nsq.tls_", *files, verify=nsq.tls_verify),
-            )
-
-        self._contexts = WatchedFiles(files, read)
+        self._contexts = contexts_of(nsq)
         self._secret = auth_secret_of(nsq)
 
     def nsqd_tls(self) -> ssl.SSLContext | None:
@@ -121,13 +111,30 @@ def agreed_in(answer: bytes) -> dict[str, object]:
     return agreed if isinstance(agreed, dict) else {}
 
 
+def contexts_of(nsq: NsqSection) -> WatchedFiles[Contexts]:
+    """The contexts that the settings ask for, read again when a file changes. Raises `Failure`."""
+    files = (nsq.tls_ca_file, nsq.tls_cert_file, nsq.tls_key_file)
+
+    def read() -> Contexts:
+        if not nsq.uses_tls:
+            return Contexts()
+        return Contexts(
+            tls_context("nsq.tls_", *files, verify=nsq.tls_verify, name=nsq.tls_server_name),
+            tls_context("nsq.tls_", *files, verify=nsq.tls_verify),
+        )
+
+    return WatchedFiles(files, read)
+
+
 def security_problems(nsq: NsqSection) -> list[str]:
     """Return what is wrong with the files and the secret that the settings name, one line each."""
-    try:
-        _ = Security(nsq)
-    except Failure as failure:
-        return [str(failure)]
-    return []
+    problems = []
+    for read in (contexts_of, auth_secret_of):
+        try:
+            _ = read(nsq)
+        except Failure as failure:
+            problems.append(str(failure))
+    return problems
 
 
 PLAIN = Security(NsqSection())  # no TLS, no AUTH, no compression
