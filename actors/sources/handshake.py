@@ -7,6 +7,8 @@ of those of the socket, so whoever reads the stream sees no difference.
 
 import asyncio
 import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import nsq
@@ -122,6 +124,8 @@ class SecuredConnection(nsq.AsyncConn):
             return
         self.stream = began.result()
         self.socket = self.stream.socket
+        one_record = self.stream.read_from_fd
+        self.stream.read_from_fd = partial(_read_all, one_record)  # type: ignore[method-assign]  # as below
         self._start_read()
 
     def _decode(self, codec: Codec) -> None:
@@ -158,3 +162,20 @@ class SecuredConnection(nsq.AsyncConn):
     def _start_read(self) -> None:
         if self._tls is None and self._has_socket:
             super()._start_read()
+
+
+def _read_all(
+    read: Callable[[bytearray | memoryview], int | None], buf: bytearray | memoryview
+) -> int | None:
+    """Read every TLS record that is there: by itself, a read gives one, of 16 KiB at most."""
+    count = read(buf)
+    while count and count < len(buf):
+        with memoryview(buf) as whole, whole[count:] as rest:
+            try:
+                more = read(rest)
+            except OSError:
+                break  # the next read raises it again
+        if not more:  # None: no more for now; 0: the end, which the next read finds again
+            break
+        count += more
+    return count

@@ -11,6 +11,7 @@ from actors.core.consumer.bodies import Bodies
 from actors.core.consumer.frames import FrameParser
 from actors.sources.codecs import Deflate, Snappy
 from actors.sources.connection import BatchConnection
+from actors.sources.handshake import _read_all
 from actors.sources.limits import Limits
 from actors.sources.offers import Offers
 from actors.sources.security import Security
@@ -106,3 +107,34 @@ def test_answers_around_an_upgrade_may_come_in_any_pieces(tmp_path, compression,
     asyncio.run(scene(str(tmp_path / "secret")))
     assert b"AUTH\n" in heard[0]
     assert b"NOP\n" in heard[0]
+
+
+@pytest.mark.parametrize(
+    ("reads", "count"),
+    [
+        ([b"abc", b"de", None], 5),
+        ([b"abc", b""], 3),
+        ([b"abc", OSError("a record that is damaged")], 3),
+        ([b"abc", b"defgh"], 8),
+        ([None], None),
+        ([b""], 0),
+    ],
+    ids=["all that is there", "until the end", "until an error", "until it is full", "nothing", "the end"],
+)
+@pytest.mark.parametrize("kind", [bytearray, lambda size: memoryview(bytearray(size))])
+def test_a_read_over_tls_takes_every_record_that_is_there(kind, reads, count):
+    left = list(reads)
+
+    def read_one(buf):
+        record = left.pop(0)
+        if isinstance(record, OSError):
+            raise record
+        if not record:
+            return None if record is None else 0
+        buf[: len(record)] = record
+        return len(record)
+
+    buf = kind(8)
+    assert _read_all(read_one, buf) == count
+    assert bytes(buf)[: count or 0] == b"abcdefgh"[: count or 0]
+    assert left == []
