@@ -22,6 +22,7 @@ from .sources import open_source
 from .sources.source import Listener, Source
 from .supervision.actor import Actor, Host, StartArgs
 from .supervision.protocol import Ready
+from .system.exits import Failure
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +128,15 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._draining = True
         self._perform(self.rules.drain())
         self._check_drained()
+
+    def reload(self) -> None:
+        """Have the source read its files again."""
+        if self._source is None:
+            return
+        try:
+            self._source.reload()
+        except Failure as failure:
+            log.error("%s; what was read before holds", failure)
 
     async def terminate(self) -> None:
         """Close the connections: nsqd gives what is left to the next consumer."""

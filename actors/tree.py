@@ -14,7 +14,7 @@ to the others, starts last and stops first.
 
 from msgspec.structs import replace
 
-from .config import DEFAULT_URL, Settings, SinkKind
+from .config import DEFAULT_URL, Settings, SinkKind, client_variables, queue_variables
 from .core.shards import counter_of
 from .supervision.restarts import AutoShutdown, ChildSpec, Restart, Strategy, SupervisorSpec
 from .system.addresses import leads_to
@@ -37,7 +37,8 @@ def root_spec(settings: Settings) -> ChildSpec:
     if settings.embedded:
         children.append(_receiver_spec(NSQD, "actors.embedded_nsqd.actor:Nsqd", receiver, shutdown_ms))
     if settings.client.enabled:
-        children.append(_receiver_spec(CLIENT, "actors.client.actor:Client", receiver, shutdown_ms))
+        known = client_variables(settings.publish)
+        children.append(_receiver_spec(CLIENT, "actors.client.actor:Client", receiver, shutdown_ms, known))
     children += [
         ChildSpec(
             DISPATCHER,
@@ -45,6 +46,7 @@ def root_spec(settings: Settings) -> ChildSpec:
             shutdown_ms=shutdown_ms,
             peers=(*([receiver] if receiver else []), *counters),
             drains=True,
+            environment=_of_sink(settings),
         ),
         _counters_spec(settings, counters),
         ChildSpec(
@@ -54,6 +56,7 @@ def root_spec(settings: Settings) -> ChildSpec:
             peers=tuple(counters),
             drains=True,
             intake=True,
+            environment=queue_variables(settings.nsq),
         ),
     ]
     supervisor = SupervisorSpec(
@@ -84,9 +87,23 @@ def publishes_to_client(settings: Settings) -> bool:
     return _receiver(settings) == CLIENT
 
 
-def _receiver_spec(child_id: str, start: str, receiver: str | None, shutdown_ms: int) -> ChildSpec:
+def _receiver_spec(
+    child_id: str, start: str, receiver: str | None, shutdown_ms: int, environment: tuple[str, ...] = ()
+) -> ChildSpec:
     peers = (DISPATCHER,) if child_id == receiver else ()
-    return ChildSpec(child_id, start, shutdown_ms=shutdown_ms, peers=peers)
+    return ChildSpec(child_id, start, shutdown_ms=shutdown_ms, peers=peers, environment=environment)
+
+
+def _of_sink(settings: Settings) -> tuple[str, ...]:
+    """The variables with the secrets that publishing needs."""
+    if settings.publish.sink_kind is SinkKind.NSQ_TOPIC:
+        return queue_variables(settings.nsq)
+    return client_variables(settings.publish)
+
+
+def secret_variables(settings: Settings) -> set[str]:
+    """The variables with any secret: no process gets one that it does not need."""
+    return {*client_variables(settings.publish), *queue_variables(settings.nsq)}
 
 
 def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:

@@ -1,13 +1,15 @@
 """How fast a backlog is drained from a real nsqd, compared with a stock pynsq reader and nsqd's reader in Go.
 
     PATH="$(make -s nsqd):$PATH" python -m bench.drain [--plays 1000000] [--shards 1 2 4 8]
+    PATH="$(make -s nsqd):$PATH" python -m bench.drain --tls --compression snappy deflate
 
 Each reader gets its own nsqd, which already holds the plays of 100 videos in memory, with its default
 --max-rdy-count and RDY 2500. Our plays go through consumer, ledgers, dispatcher and HTTP client; all is
 durable, and each play is counted exactly once. Stock pynsq and Go's bench_reader only finish messages. The
 plain counter is a program that anyone could write with pynsq in ten minutes: it decodes, counts in memory,
-publishes every 60 s, twenty videos each, and loses its counts when it dies. The clock runs until the last
-message is finished. Believe the ratios only, because the figures are of one run on one machine.
+publishes every 60 s, twenty videos each, and loses its counts when it dies. With `--tls` or `--compression`
+our reader alone is compared with itself: in the clear, secured so, and in the clear again. The clock runs
+until the last message is finished. Believe the ratios only: the figures are of one run on one machine.
 """
 
 import contextlib
@@ -15,13 +17,15 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct, structs
 
 from actors.cli.launch import Service
 from actors.system.installation import ROOT
+from tests.support.certificates import Authority
 from tests.support.queues import QueueProcess, open_queue
 from tests.support.services import ANY_PORTS, reading
 
@@ -33,6 +37,7 @@ from .processes import CpuUse, pids_of
 POLL_MIN_S, POLL_MAX_S = 0.002, 0.2
 TIMEOUT_S = 3600.0
 OURS = "playtally"
+IN_THE_CLEAR, AGAIN = "in the clear", "in the clear again"
 STOCK, PLAIN, GO = "stock pynsq", "pynsq, a plain counter", "bench_reader (Go)"
 
 
@@ -49,10 +54,20 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--plays", type=int, default=1_000_000)
     arguments.add_argument("--shards", type=int, nargs="+", metavar="N", help="drain with N shards")
+    arguments.add_argument("--tls", action="store_true", help="drain over TLS too")
+    arguments.add_argument(
+        "--compression", choices=["snappy", "deflate"], nargs="+", default=[], help="drain compressed too"
+    )
     arguments.add_argument("--set", action="append", default=[], help="a setting, as for supervisor.py")
     add_json(arguments)
     options = arguments.parse_args()
     need_nsqd()
+    if options.tls or options.compression:
+        with folder() as path:
+            secured = _secured(path, options)
+        _show_secured(secured)
+        write_json(options.json, secured)
+        return
     with folder() as path:
         few = min(options.plays, stock.PLAYS_MAX)
         results = {
@@ -71,9 +86,11 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def preloaded(path: Path, plays: int, channel: str = CHANNEL) -> Iterator[tuple[QueueProcess, Queue]]:
-    """An nsqd that holds `plays` plays in memory, for that channel."""
-    with open_queue("nsqd", path, f"--mem-queue-size={2 * plays}") as process:
+def preloaded(
+    path: Path, plays: int, channel: str = CHANNEL, options: Iterable[str] = ()
+) -> Iterator[tuple[QueueProcess, Queue]]:
+    """An nsqd, with more `options`, that holds `plays` plays in memory, for that channel."""
+    with open_queue("nsqd", path, f"--mem-queue-size={2 * plays}", *options) as process:
         queue = Queue.of(process, channel)
         words = ["--plays", str(plays), "--seed", "1", "--set", reading(queue.tcp_address)]
         subprocess.run([sys.executable, "-m", "producer", *words], cwd=ROOT, check=True, capture_output=True)
@@ -105,8 +122,35 @@ def _go(path: Path, plays: int) -> Drained:
         return Drained(float(found[1]))
 
 
-def _ours(path: Path, plays: int, overrides: list[str]) -> Drained:
-    with preloaded(path, plays) as (nsqd, queue):
+def _secured(path: Path, options: Namespace) -> dict[str, Drained]:
+    """Drain in the clear first and last: the machine may have become slower meanwhile."""
+    authority = Authority(path)
+    key, certificate = authority.issue("nsqd")
+    with_tls = [f"--tls-cert={certificate}", f"--tls-key={key}"]
+    tls = ["nsq.tls=true", f"nsq.tls_ca_file={authority.ca_file}"]
+    asked: dict[str, list[str]] = {IN_THE_CLEAR: []}
+    asked |= {one: [f"nsq.compression={one}"] for one in options.compression}
+    if options.tls:
+        asked["TLS"] = tls
+        asked |= {f"TLS, {one}": [*tls, f"nsq.compression={one}"] for one in options.compression}
+    asked[AGAIN] = []
+    return {
+        name: _ours(path / name.replace(" ", "-"), options.plays, [*options.set, *settings], with_tls)
+        for name, settings in asked.items()
+    }
+
+
+def _show_secured(results: dict[str, Drained]) -> None:
+    plain = max(results[IN_THE_CLEAR].plays_per_s, results[AGAIN].plays_per_s)
+    rows = [
+        (name, f"{one.plays_per_s:,.0f}", f"{one.plays_per_s / plain:.2f}") for name, one in results.items()
+    ]
+    show(("our reader", "plays/s", "x in the clear"), rows, "a backlog drained from a secured nsqd")
+    _show_cpu(results)
+
+
+def _ours(path: Path, plays: int, overrides: list[str], options: Iterable[str] = ()) -> Drained:
+    with preloaded(path, plays, options=options) as (nsqd, queue):
         queue.pause()
         settings = [*ANY_PORTS, reading(queue.tcp_address), "publish.stdout=false", *overrides]
         with Service(path / "state", settings) as service:
@@ -144,6 +188,10 @@ def _show(results: dict[str, Drained]) -> None:
         ratios = (one.plays_per_s / results[other].plays_per_s for other in (STOCK, GO))
         rows.append((name, f"{one.plays_per_s:,.0f}", *(f"{ratio:.2f}" for ratio in ratios)))
     show(("reader", "plays/s", "x stock pynsq", "x bench_reader"), rows, "a backlog drained from nsqd")
+    _show_cpu(results)
+
+
+def _show_cpu(results: dict[str, Drained]) -> None:
     for name, one in results.items():
         if one.publishes:
             cpu = ", ".join(f"{process} {us:.2f}" for process, us in one.cpu_us_a_play.items())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from actors import config
+from actors.sources.security import security_problems
 from actors.system.installation import producer_command
 from actors.version import VERSION
 from producer import manifest, workload
@@ -82,6 +83,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     settings = None
     try:
         settings = config.load(given.config, given.set)
+        problems.extend(security_problems(settings.nsq))
     except config.ConfigError as error:
         problems.extend(str(error).splitlines())
     # A value that could not be read is None, and its problem is in `problems`.

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from actors.sources.security import Security
 from actors.supervision.printable import printable
 from actors.system import lifeline
 from producer import arguments, discovery, manifest, progress, workload
@@ -62,6 +63,7 @@ async def _produce(asked: arguments.Arguments, load: workload.Workload) -> int:
             discovery.locator(asked.settings),
             Pace(asked.plays_per_second) if asked.plays_per_second else None,
             shown.say,
+            Security(asked.settings.nsq),
         )
         for number in _stopping():
             asyncio.get_running_loop().add_signal_handler(number, publisher.stop, f"stopped by {number.name}")

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from actors.sources.security import PLAIN, Security
 from producer.deliveries import Deliveries, MessageBatch
 from producer.discovery import Locate, NotThereYet
 from producer.pace import Pace
@@ -34,6 +35,7 @@ class Publisher:
         locate: Locate,
         pace: Pace | None,
         say: Callable[[str], None],
+        security: Security = PLAIN,
     ):
         self.deliveries = Deliveries(workload.order)
         self.started_s: float | None = None  # Monotonic, when the first connection was ready.
@@ -41,6 +43,7 @@ class Publisher:
         self.stopped_because: str | None = None
         self._frames = [frame(b'{"video_id":"%b"}' % guid.encode()) for guid in workload.videos]
         self._topic, self._locate, self._pace, self._say = topic, locate, pace, say
+        self._security = security
         self._refusals = 0
         self._waited_for: set[str] = set()
         self._ended = asyncio.Event()
@@ -56,7 +59,7 @@ class Publisher:
     async def run(self) -> None:
         """Send plays until each has an outcome, or until `stop`. Call it once, inside the loop."""
         self._writer: Writer[MessageBatch] = Writer(
-            self._on_settled, self._on_opened, self._on_closed, self._on_refused
+            self._on_settled, self._on_opened, self._on_closed, self._on_refused, self._security
         )
         tasks = [asyncio.create_task(self._keep_connected())]
         if self._pace is not None:

@@ -24,6 +24,8 @@ import nsq
 from nsq.protocol import Error
 from tornado.iostream import IOStream
 
+from actors.sources.handshake import SecuredConnection
+from actors.sources.security import PLAIN, Security
 from actors.system.addresses import split_address
 
 HANDSHAKE_TIMEOUT_S = 5.0  # From connect to ready. pynsq's own connection waits for ever.
@@ -51,10 +53,9 @@ class Sent(NamedTuple, Generic[Ticket]):
     written: "Future[None]"
 
 
-class NsqdConnection(nsq.AsyncConn):
-    """A connection that logs no traceback when it fails. `reason`: why we closed it, "" if we did not."""
+class NsqdConnection(SecuredConnection):
+    """A connection that logs no traceback when it fails."""
 
-    reason = ""
     sent_count = 0
 
     def _connect_callback(self, fut: "Future[IOStream]") -> None:
@@ -62,18 +63,13 @@ class NsqdConnection(nsq.AsyncConn):
         if fut.exception() is None:
             super()._connect_callback(fut)
 
-    def end(self, reason: str) -> None:
-        """Close the connection. Only the `reason` of the first call is kept."""
-        self.reason = self.reason or reason
-        self.close()
-
 
 class Writer(nsq.Writer, Generic[Ticket]):
     """Publishes ready-made MPUBs to the nsqds that `connect_to` names.
 
     `settled(ticket, outcome)` is called once for each MPUB. `opened(address)` is called when a
     connection is ready. `closed(address, reason, was_open)` is called when a connection ended or
-    could not be made. `refused(address, error)` is called when an nsqd answers with an error.
+    could not be made. `refused(address, error)` is called when an nsqd answers an MPUB with an error.
     Needs a running asyncio loop.
     """
 
@@ -85,11 +81,13 @@ class Writer(nsq.Writer, Generic[Ticket]):
         opened: Callable[[str], None],
         closed: Callable[[str, str, bool], None],
         refused: Callable[[str, str], None],
+        security: Security = PLAIN,
     ):
         # pynsq requires an address here. `connect_to` gives the real ones later.
         super().__init__(["not known yet"], heartbeat_interval=HEARTBEAT_S)
         self._settled, self._opened = settled, opened
         self._closed, self._refused = closed, refused
+        self._security = security
         self._connecting: dict[str, NsqdConnection] = {}
 
     @property
@@ -113,7 +111,8 @@ class Writer(nsq.Writer, Generic[Ticket]):
     def connect_to(self, addresses: Iterable[str]) -> None:
         """Start connecting to each "host:port" that has neither a ready connection nor one being made."""
         for address in addresses:
-            conn = NsqdConnection(*split_address(address), **self.conn_kwargs)
+            host, port = split_address(address)
+            conn = NsqdConnection(host, port, self._security, host, **self.conn_kwargs)
             if conn.id in self.conns or conn.id in self._connecting:
                 continue
             conn.on("ready", self._on_connection_ready)
@@ -141,13 +140,13 @@ class Writer(nsq.Writer, Generic[Ticket]):
         for conn in list(self.conns.values()):
             silence_s = time.time() - conn.last_recv_timestamp
             if silence_s > SILENCE_MAX_S:
-                conn.end(f"silent for {silence_s:.0f} s")
+                conn.refuse(f"silent for {silence_s:.0f} s")
 
     def close(self) -> None:
         """Close all connections. Every MPUB without an answer is settled before this returns."""
         for conn in [*self.conns.values(), *self._connecting.values()]:
             self._settle_unanswered(conn)
-            conn.end("closed by the producer")
+            conn.refuse("closed by the producer")
 
     def _on_connection_ready(self, conn: NsqdConnection, **_: object) -> None:
         self._connecting.pop(conn.id, None)
@@ -162,6 +161,9 @@ class Writer(nsq.Writer, Generic[Ticket]):
     def _on_connection_error(self, conn: NsqdConnection, error: Error, **_: object) -> None:
         if type(error) is not Error:  # The connection broke: its close callback settles the MPUBs.
             return
+        if self._connecting.get(conn.id) is conn:
+            conn.refuse(conn.explain(error.args[0]))
+            return
         text = error.args[0].decode("utf-8", "replace")
         # nsqd answers in order, and stops reading the connection after it refused an MPUB. So the
         # first MPUB in flight is the refused one, and nsqd never read those behind it.
@@ -170,7 +172,7 @@ class Writer(nsq.Writer, Generic[Ticket]):
             partly_taken = position == 0 and error.args[0].startswith(PARTIAL)
             self._settled(sent.ticket, PublishOutcome.UNKNOWN if partly_taken else PublishOutcome.REFUSED)
         self._refused(conn.id, text)
-        conn.end(text)
+        conn.refuse(text)
 
     def _on_connection_close(self, conn: NsqdConnection, **_: object) -> None:
         was_open = self.conns.get(conn.id) is conn
@@ -179,7 +181,7 @@ class Writer(nsq.Writer, Generic[Ticket]):
         elif self._connecting.get(conn.id) is conn:
             del self._connecting[conn.id]
         self._settle_unanswered(conn)
-        self._closed(conn.id, conn.reason or _reason(conn.stream.error), was_open)
+        self._closed(conn.id, conn.lost_because() or _reason(conn.stream.error), was_open)
 
     def _settle_unanswered(self, conn: NsqdConnection) -> None:
         unanswered, conn.callback_queue = conn.callback_queue, []
@@ -191,7 +193,7 @@ class Writer(nsq.Writer, Generic[Ticket]):
 
     def _give_up_unless_ready(self, conn: NsqdConnection) -> None:
         if self._connecting.get(conn.id) is conn:
-            conn.end(f"no answer within {HANDSHAKE_TIMEOUT_S:g} s")
+            conn.refuse(f"no answer within {HANDSHAKE_TIMEOUT_S:g} s")
 
 
 def _reason(broken: BaseException | None) -> str:

@@ -58,15 +58,25 @@ def republish(settings: Settings, videos: list[bytes]) -> str:
     return _post(settings, "republish", "republish", json.dumps(body).encode())
 
 
+def reload(settings: Settings) -> dict[str, list[str]]:
+    """Have the service read its files again. Returns a `Reloaded`: "in_force", "need_restart", "refused"."""
+    return _ask(settings, "reload", "reload")
+
+
 def _post(settings: Settings, path: str, action: str, body: bytes = b"") -> str:
+    done: str = _ask(settings, path, action, body)["done"]
+    return done
+
+
+def _ask(settings: Settings, path: str, action: str, body: bytes = b"") -> dict[str, Any]:
     address = facts_of_service(settings)["admin_address"]
     request = urllib.request.Request(
         f"http://{address}/{path}", body, method="POST", headers={"X-Playtally-Action": action}
     )
     try:
         with open_directly(request, ACTION_TIMEOUT_S) as answer:
-            done: str = json.load(answer)["done"]
-            return done
+            told: dict[str, Any] = json.load(answer)
+            return told
     except urllib.error.HTTPError as error:
         with error:
             raise Failure(json.load(error)["error"]) from error

@@ -44,6 +44,8 @@ def command_parser() -> argparse.ArgumentParser:
     commands.add("stop", running.stop, "stop the service: publish what is pending, then end")
     _add_actions(commands)
     _add_republish(commands)
+    text = "have the running service read secrets and certificates again; say what needs a restart"
+    commands.add("reload", _run_of("reload"), text)
     _add_drill(commands)
     _add_demo(commands)
     _add_cluster(commands, shared, run_options)

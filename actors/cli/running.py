@@ -5,8 +5,11 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 
+from .. import config
 from ..config import ConfigError, Settings, SinkKind, credentials_of, missing
+from ..sources.security import security_problems
 from ..system import runfile
 from ..system.exits import EXIT_DONE, Failure
 
@@ -18,17 +21,26 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
     if sys.stdout is None and settings.publish.sink_kind is SinkKind.STDOUT:
         raise Failure('stdout is closed and publish.url = "": open stdout, or set a URL to publish to')
-    return lifecycle.run(settings, options.log_level)
+    return lifecycle.run(settings, options.log_level, _reread_of(options))
+
+
+def _reread_of(options: argparse.Namespace) -> Callable[[], Settings] | None:
+    """Return what loads the settings again; None if their file is a stream, which can be read once."""
+    file = config.find(options.config)
+    if file is not None and config.is_stream(file):
+        return None
+    return lambda: config.load(file, options.set)
 
 
 def _check_named(settings: Settings) -> None:
     """Raise `ConfigError` if files or variables that the settings name are not there, or can't be secrets."""
     problems = missing(settings)
     if not problems:
+        problems = security_problems(settings.nsq)
         try:
             credentials_of(settings.publish)
         except Failure as failure:
-            problems = [str(failure)]
+            problems.append(str(failure))
     if problems:
         raise ConfigError(problems)
 

@@ -5,7 +5,15 @@
 
 from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, load
 from .named import missing
-from .secrets import Credentials, credentials_of, parts_of, without_password
+from .secrets import (
+    Credentials,
+    auth_secret_of,
+    client_variables,
+    credentials_of,
+    parts_of,
+    queue_variables,
+    without_password,
+)
 from .sections import (
     BATCH_SIZE_MAX,
     DEFAULT_URL,
@@ -32,6 +40,8 @@ __all__ = [
     "Setting",
     "Settings",
     "SinkKind",
+    "auth_secret_of",
+    "client_variables",
     "credentials_of",
     "example",
     "explain",
@@ -40,5 +50,6 @@ __all__ = [
     "load",
     "missing",
     "parts_of",
+    "queue_variables",
     "without_password",
 ]

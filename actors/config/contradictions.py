@@ -36,6 +36,9 @@ def contradictions(settings: Settings) -> list[str]:
             f"dispatch.deadline_s = {dispatch.deadline_s:g} s"
         )
     problems += _unpaired(settings.nsq)
+    problems += _without_tls(settings.nsq)
+    if settings.embedded:
+        problems += _not_embedded(settings.nsq)
     taken: dict[str, str] = {}
     for name, address in _listeners(settings):
         if not address.endswith(":0") and address in taken:
@@ -77,6 +80,38 @@ def _who_is_calling(publish: PublishSection) -> list[str]:
             "URL or a token: a request has one Authorization header"
         )
     return problems
+
+
+def _without_tls(nsq: NsqSection) -> list[str]:
+    """What can't be used together in the settings for TLS and AUTH."""
+    problems = [
+        f"nsq.{key} = {getattr(nsq, key)!r} with nsq.tls = false, expected nsq.tls = true: nsqds would be "
+        'spoken to in the clear. Or set it to ""'
+        for key in ("tls_ca_file", "tls_cert_file", "tls_key_file", "tls_server_name")
+        if getattr(nsq, key) and not nsq.uses_tls
+    ]
+    if nsq.tls_key_file and not nsq.tls_cert_file:
+        problems.append(
+            f"nsq.tls_key_file = {nsq.tls_key_file!r}, expected nsq.tls_cert_file too: the certificate of "
+            "this key"
+        )
+    if nsq.auth_secret_env and nsq.auth_secret_file:
+        problems.append(
+            f"nsq.auth_secret_env = {nsq.auth_secret_env!r} and nsq.auth_secret_file = "
+            f'{nsq.auth_secret_file!r}, expected one of them: set the other to ""'
+        )
+    return problems
+
+
+def _not_embedded(nsq: NsqSection) -> list[str]:
+    """What the embedded queue does not have."""
+    return [
+        f"nsq.{key} = {'true' if value is True else repr(value)} with the embedded queue, expected "
+        "nsq.nsqd_tcp_addresses or nsq.lookupd_http_addresses: the embedded queue has no TLS, no AUTH and no "
+        "compression"
+        for key in ("tls", "auth_secret_env", "auth_secret_file", "compression")
+        if (value := getattr(nsq, key))
+    ]
 
 
 def _unpaired(nsq: NsqSection) -> list[str]:

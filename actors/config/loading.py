@@ -25,6 +25,10 @@ EXAMPLE = ROOT / "actors" / NAME  # in a checkout a link to PROJECT_FILE
 LOOKED_FOR = f"config.toml here, else {'every default' if INSTALLED else 'that of the checkout'}"
 PATHS = (
     ("supervisor", "state_dir"),
+    ("nsq", "tls_ca_file"),
+    ("nsq", "tls_cert_file"),
+    ("nsq", "tls_key_file"),
+    ("nsq", "auth_secret_file"),
     ("publish", "ca_file"),
     ("publish", "cert_file"),
     ("publish", "key_file"),
@@ -32,7 +36,7 @@ PATHS = (
     ("publish", "token_file"),
     ("client", "record"),
 )
-REREAD = {path for path in PATHS if path[0] == "publish"}
+REREAD = {path for path in PATHS if path[0] in ("nsq", "publish")}
 SEVERAL_PATHS = {("publish", "secret_file")}  # separated by a comma
 SHOWN_CHARACTERS_MAX = 300  # of a value quoted in a problem
 

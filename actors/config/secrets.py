@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..system.exits import Failure
 from ..system.watched_files import WatchedFiles
-from .sections import PublishSection
+from .sections import NsqSection, PublishSection
 
 BASE64_SECRET = "whsec_"  # how a secret of Standard Webhooks begins that is base64 after it
 
@@ -30,6 +30,16 @@ def parts_of(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def client_variables(publish: PublishSection) -> tuple[str, ...]:
+    """The environment variables with the secrets that the client knows too."""
+    return (*parts_of(publish.secret_env), *parts_of(publish.token_env))
+
+
+def queue_variables(nsq: NsqSection) -> tuple[str, ...]:
+    """The environment variables with the secrets that nsqds know too."""
+    return (nsq.auth_secret_env,) if nsq.auth_secret_env else ()
+
+
 def credentials_of(publish: PublishSection) -> WatchedFiles[Credentials]:
     """Who calls the client. What is in files is read again when they change.
 
@@ -39,17 +49,33 @@ def credentials_of(publish: PublishSection) -> WatchedFiles[Credentials]:
     def read() -> Credentials:
         secrets = [
             *_from_environment("publish.secret_env", publish.secret_env, "the secret"),
-            *_from_files("publish.secret_file", publish.secret_file, "the secret"),
+            *_from_files("publish.secret_file", parts_of(publish.secret_file), "the secret"),
         ]
         if publish.signature == "standard":
             secrets = [_unpacked(secret) for secret in secrets]
         tokens = [
             *_from_environment("publish.token_env", publish.token_env, "the bearer token"),
-            *_from_files("publish.token_file", publish.token_file, "the bearer token"),
+            *_from_files("publish.token_file", [publish.token_file], "the bearer token"),
         ]
         return Credentials(tuple(secrets), _as_header(tokens[0]) if tokens else "")
 
     return WatchedFiles([*parts_of(publish.secret_file), publish.token_file], read)
+
+
+def auth_secret_of(nsq: NsqSection) -> WatchedFiles[bytes]:
+    """The secret of nsqd's AUTH, or b"". One in a file is read again when it changes.
+
+    Raises `Failure` if something is named and not there.
+    """
+
+    def read() -> bytes:
+        found = [
+            *_from_environment("nsq.auth_secret_env", nsq.auth_secret_env, "the secret"),
+            *_from_files("nsq.auth_secret_file", [nsq.auth_secret_file], "the secret"),
+        ]
+        return found[0] if found else b""
+
+    return WatchedFiles([nsq.auth_secret_file], read)
 
 
 def _from_environment(key: str, names: str, what: str) -> list[bytes]:
@@ -63,19 +89,20 @@ def _from_environment(key: str, names: str, what: str) -> list[bytes]:
     return found
 
 
-def _from_files(key: str, paths: str, what: str) -> list[bytes]:
+def _from_files(key: str, paths: list[str], what: str) -> list[bytes]:
     found = []
-    for path in parts_of(paths):
+    named = ",".join(paths)
+    for path in filter(None, paths):
         try:
             with open(path, "rb") as file:
                 value = file.read()
         except OSError as error:
             raise Failure(
-                f"{key} = {paths!r}: {path} can't be read ({error.strerror}); expected a file with {what}"
+                f"{key} = {named!r}: {path} can't be read ({error.strerror}); expected a file with {what}"
             ) from error
         value = value.removesuffix(b"\n").removesuffix(b"\r")
         if not value:
-            raise Failure(f"{key} = {paths!r}: {path} is empty; expected a file with {what}")
+            raise Failure(f"{key} = {named!r}: {path} is empty; expected a file with {what}")
         found.append(value)
     return found
 

@@ -14,6 +14,7 @@ PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
 # Labels of a host name have 1 to 63 characters. With a label of any other length, a socket raises
 # UnicodeError instead of OSError.
 _HOST = r"(\[[0-9a-fA-F:]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
+TLS_NAME = r"[0-9a-fA-F:]*:[0-9a-fA-F:.]+|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 ADDRESS = rf"^{_HOST}:{_PORT}\Z"
 
@@ -65,6 +66,23 @@ class NsqSection(Struct, frozen=True, kw_only=True):
     lookupd_http_addresses: list[HttpAddress] = []
     max_in_flight: Annotated[int, _whole(1, 1_000_000, "messages")] = 2500
     msg_timeout_s: Annotated[float, _number(1, 900, "s")] = 5.0
+    tls: Switch = False
+    tls_ca_file: FilePath = ""
+    tls_cert_file: FilePath = ""
+    tls_key_file: FilePath = ""
+    tls_server_name: Annotated[str, _text('"" or a host name or an IP address', rf"^({TLS_NAME})?\Z")] = ""
+    tls_verify: Switch = True
+    auth_secret_env: Annotated[
+        str, _text('"" or the name of an environment variable', rf"^({_VARIABLE})?\Z")
+    ] = ""
+    auth_secret_file: FilePath = ""
+    compression: Literal["", "snappy", "deflate"] = ""
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether anything of NSQ is spoken to over TLS: every nsqd, or HTTP where an address says https."""
+        addresses = [*self.nsqd_http_addresses, *self.lookupd_http_addresses]
+        return self.tls or any(address.startswith("https://") for address in addresses)
 
 
 class EmbeddedNsqdSection(Struct, frozen=True, kw_only=True):

@@ -1,5 +1,5 @@
-"""The service's own HTTP: /status, /metrics, OTP's functions on children, the probes of `health.py`, and
-/republish, by which the dispatcher tells the client totals again.
+"""The service's own HTTP: /status, /metrics, OTP's functions on children, the probes of `health.py`,
+/republish, by which the dispatcher tells the client totals again, and /reload, which does what SIGHUP does.
 
 /status and /metrics are made from a fresh look; `status.py` adds it up. There is no authentication, so the
 address is a loopback one by default, and a request that changes something needs a header that no other web
@@ -43,6 +43,7 @@ def server(service: ServiceView) -> BoundedHTTPServer:
             (r"/metrics", _Metrics, arguments),
             *health.routes(service),
             (r"/republish", _Republish, arguments),
+            (r"/reload", _Reload, arguments),
             (r"/children/([a-z0-9-]+)/(terminate|restart|delete)", _Action, arguments),
         ],
         default_handler_class=_NotFound,
@@ -159,6 +160,14 @@ class _Republish(_Handler):
             self._refuse(409, answer.text)
         else:
             self.write({"done": answer.text})
+
+
+class _Reload(_Handler):
+    async def post(self) -> None:
+        if self.request.headers.get(ACTION_HEADER) != "reload":
+            self._refuse(403, f"expected the header {ACTION_HEADER}: reload")
+            return
+        self.write(msgspec.to_builtins(self.service.reload("reload")))
 
 
 class _NotFound(OwnHandler):

@@ -17,6 +17,7 @@ from tornado.httpserver import HTTPServer
 
 from ..config import Settings
 from ..core.stats import CounterStats, decode
+from ..sources.security import Security
 from ..supervision import processes, signals
 from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
@@ -38,37 +39,35 @@ from ..system.installation import environment, service_command
 from ..system.listeners import open_listeners
 from ..system.locks import lock_file
 from ..system.logs import quiet_libraries
-from ..tree import children_of, groups_to_poll, root_spec, with_addresses
+from ..tree import children_of, groups_to_poll, root_spec, secret_variables, with_addresses
 from . import admin
 from .channel_watch import ChannelWatch
 from .figures import Figures
 from .queue_look import Looks
+from .reloading import Reloaded, Reloading
 
 log = logging.getLogger(__name__)
 
-# settings that name files which may change while the service runs
-READ_AGAIN = [("publish", key) for key in ("ca_file", "cert_file", "key_file", "token_file", "secret_file")]
 
-
-def run(settings: Settings, log_level: str = "INFO") -> int:
-    """Run the service until it is told to stop. Returns its exit code."""
+def run(settings: Settings, log_level: str = "INFO", reread: Callable[[], Settings] | None = None) -> int:
+    """Run the service until it is told to stop. Returns its exit code. `reread`: see `Reloading`."""
     configure_log("supervisor", log_level)
     quiet_libraries()
     os.environ.update(environment())  # the forkserver does not get our sys.path
-    processes.prepare(["actors.preload"])
+    processes.prepare(["actors.preload"], secret_variables(settings))
     try:
-        return asyncio.run(_live(settings))
+        return asyncio.run(_live(settings, reread))
     except Failure as failure:
         log.error("%s", failure)
         return EXIT_FAILED
 
 
-async def _live(settings: Settings) -> int:
+async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> int:
     state_dir = settings.supervisor.state_dir
-    service = Lifecycle(settings)
+    service = Lifecycle(settings, Reloading(settings, reread))
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(service.broken)
-    signals.watch(lambda: _call_soon(loop, service.reload), lambda: _call_soon(loop, service.ask_for_stacks))
+    signals.watch(lambda: _call_soon(loop, service.hang_up), lambda: _call_soon(loop, service.ask_for_stacks))
     _hold(state_dir)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.ask_to_stop)
@@ -88,12 +87,13 @@ async def _live(settings: Settings) -> int:
 class Lifecycle:
     """One life of the service: starts the tree, runs it, and stops it. A `ServiceView`."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, reloading: Reloading):
         root = root_spec(settings)
         self.application = Application("playtally", settings, root, with_addresses, self._root_ended)
         self.asked_for = children_of(root)
         self.figures = Figures()
-        self.looks = Looks(self.application, groups_to_poll(settings))
+        self._reloading = reloading
+        self.looks = Looks(self.application, groups_to_poll(settings), Security(settings.nsq))
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
         self.started_s = time.monotonic()
@@ -145,12 +145,22 @@ class Lifecycle:
         log.info("stopping: finishing what is held, then the children in reverse order")
         self._end_with(EXIT_DONE)
 
-    def reload(self) -> None:
-        """Have the children read again the files that may change while they run."""
-        named = [f"{section}.{key}" for section, key in READ_AGAIN if self._names(section, key)]
+    def hang_up(self) -> None:
+        """Do what SIGHUP asks for: a reload."""
+        self.reload("SIGHUP")
+
+    def reload(self, who: str) -> Reloaded:
+        """Have the children read the files again that may change while they run. `who`: asks for it."""
+        named = self._reloading.named()
         what = f"reading {', '.join(named)} again" if named else "no setting names a file to read again"
-        log.info("SIGHUP: %s; a changed config.toml needs a restart", what)
+        log.info("%s: %s; a changed config.toml needs a restart", who, what)
         self.application.reload()
+        found = self._reloading.look()
+        for line in (*found.in_force, *found.need_restart):
+            log.info("%s", line)
+        for line in found.refused:
+            log.error("%s", line)
+        return found
 
     def ask_for_stacks(self) -> None:
         """Have each child log its stacks, also one that hangs."""
@@ -175,9 +185,6 @@ class Lifecycle:
     def _root_ended(self, root: Supervisor, exit: Exit) -> None:
         log.error("the exits so far:\n%s", Lines("\n".join(self.application.exits)))
         self._end_with(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
-
-    def _names(self, section: str, key: str) -> bool:
-        return bool(getattr(getattr(self.application.options, section), key))
 
     def _end_with(self, code: int) -> None:
         if not self._end.done():

@@ -13,6 +13,7 @@ from ..config import Settings
 from ..core.stats import ConsumerStats, NsqdStats, decode
 from ..sources.nsqd_http import TIMEOUT_S, QueueStats, next_port, readers, stats
 from ..sources.readers import client_id_of, others_of
+from ..sources.security import PLAIN, Security
 from ..supervision.application import Application
 from ..supervision.states import State
 from ..tree import CONSUMER
@@ -22,10 +23,12 @@ from .progress import Look, NsqdLook
 class Looks:
     """The looks of a service. `polled`: the children with stats, in groups (see `Application.poll`)."""
 
-    def __init__(self, application: Application[Settings], polled: list[list[str]]):
+    def __init__(
+        self, application: Application[Settings], polled: list[list[str]], security: Security = PLAIN
+    ):
         self._application = application
         self._polled = polled
-        self._queue = QueueLooks()
+        self._queue = QueueLooks(security)
         self._present: asyncio.Task[Look] | None = None
         self._next: asyncio.Task[Look] | None = None
 
@@ -56,7 +59,8 @@ class Looks:
 class QueueLooks:
     """Asks the nsqds, and remembers which of them can be asked. An nsqd is known by its "host:port"."""
 
-    def __init__(self) -> None:
+    def __init__(self, security: Security = PLAIN) -> None:
+        self._security = security
         self._guesses: dict[str, asyncio.Task[str]] = {}
         self._answered: set[str] = set()
 
@@ -93,7 +97,8 @@ class QueueLooks:
                 http_address = nsqd.http_address or await self._guess(nsqd.address)
                 if not http_address:
                     return None
-                found = await stats(http_address, settings.nsq.topic, settings.nsq.channel)
+                tls = self._security.nsqd_tls()
+                found = await stats(http_address, settings.nsq.topic, settings.nsq.channel, tls)
                 return await self._with_others(found, http_address, settings, nsqd)
         except TimeoutError:
             return found
@@ -104,7 +109,8 @@ class QueueLooks:
         """Ask who reads the channel, if the number of its consumers does not tell that only we do."""
         if found is None or found.clients <= int(nsqd.connected):
             return found
-        all_readers = await readers(http_address, settings.nsq.topic, settings.nsq.channel)
+        tls = self._security.nsqd_tls()
+        all_readers = await readers(http_address, settings.nsq.topic, settings.nsq.channel, tls)
         if all_readers is None:
             return found
         return replace(found, others=others_of(all_readers, client_id_of(settings.supervisor.state_dir)))
@@ -116,12 +122,17 @@ class QueueLooks:
         """
         guess = self._guesses.get(address)
         if guess is None:
-            guess = self._guesses[address] = asyncio.ensure_future(next_port(address))
+            guess = self._guesses[address] = asyncio.ensure_future(
+                next_port(address, self._security.nsqd_tls())
+            )
             return await asyncio.shield(guess)
         found = guess.result() if guess.done() else ""
         if guess.done() and not found:
-            self._guesses[address] = asyncio.ensure_future(next_port(address))
+            self._guesses[address] = self._begin_guess(address)
         return found
+
+    def _begin_guess(self, address: str) -> asyncio.Task[str]:
+        return asyncio.ensure_future(next_port(address, self._security.nsqd_tls()))
 
 
 def last_of_consumer(application: Application[Settings]) -> ConsumerStats:

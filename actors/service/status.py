@@ -25,6 +25,7 @@ from ..supervision.worker import Worker
 from .figures import Figures
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
+from .reloading import Reloaded
 from .store_sizes import store_bytes
 
 
@@ -40,6 +41,9 @@ class ServiceView(Protocol):
 
     def addresses(self) -> dict[str, str]:
         """Return the "host:port" of each part that listens."""
+
+    def reload(self, who: str) -> Reloaded:
+        """Have the children read their files again. `who`: asks for it, for the log."""
 
 
 def status(service: ServiceView, look: Look) -> dict[str, Any]:

@@ -10,6 +10,7 @@ takes more than a bounded time and memory, and never blocks the event loop.
 
 from ..config import Settings, SinkKind
 from ..sources.lookup import nsqds_of
+from ..sources.security import Security
 from .delivery import Delivery, Sink
 from .http import HttpSink
 from .nsq_topic import NsqSink
@@ -39,5 +40,6 @@ def open_sink(settings: Settings) -> Sink:
         case SinkKind.URL:
             sink = HttpSink(publish)
         case SinkKind.NSQ_TOPIC:
-            sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: nsqds_of(settings))
+            security = Security(settings.nsq)
+            sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: nsqds_of(settings), security)
     return MirroredSink(sink) if publish.stdout else sink

@@ -11,7 +11,8 @@ import msgspec
 from ..config import PublishSection, Settings, SinkKind, without_password
 from ..core import guids
 from ..system.addresses import leads_to
-from .route import proxy_of, reason_of, tls_context
+from ..system.tls import tls_context
+from .route import proxy_of, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def _get(url: str, publish: PublishSection) -> bytes:
         urllib.request.ProxyHandler({parts.scheme: proxy.geturl()} if proxy else {})
     ]
     if parts.scheme == "https":
-        handlers.append(urllib.request.HTTPSHandler(context=tls_context(publish.ca_file)))
+        handlers.append(urllib.request.HTTPSHandler(context=tls_context("publish.", publish.ca_file)))
     with urllib.request.build_opener(*handlers).open(url, timeout=TOTALS_TIMEOUT_S) as answer:
         content: bytes = answer.read(TOTALS_BYTES_MAX + 1)
     if len(content) > TOTALS_BYTES_MAX:

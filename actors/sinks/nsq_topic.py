@@ -1,26 +1,24 @@
 """An NSQ topic: one message per batch. nsqd's OK to the PUB accepts it.
 
-Written on plain streams for the same reason as `http.py`: pynsq's Writer does not tell a batch that was never
-sent from one that may have been taken. Heartbeats are switched off, because only subscribers need them: the
-next PUB notices a dead connection.
+It must tell a batch that was never sent from one that may have been taken. Heartbeats are switched off,
+because only subscribers need them: the next PUB notices a dead connection.
 """
 
 import asyncio
 import json
-import struct
 from collections.abc import Callable
 
 from nsq import protocol
 
 from ..core.dispatcher.attempts import About, Outcome
 from ..core.dispatcher.outbox import Batch, payload
-from ..system.addresses import split_address
+from ..sources.client import NsqdClient
+from ..sources.security import PLAIN, Security
 from ..system.exits import Failure
 from .answers import first_line
 from .delivery import Delivery, Sink
 from .route import reason_of
 
-FRAME_BYTES_MAX = 64 * 1024  # nsqd's answers are a few bytes, its longest the one to IDENTIFY
 # By nsqd's error code. nsqd refuses a message for its bytes alone, never for the videos in it.
 ABOUT = {
     b"E_BAD_MESSAGE": About.WIDTH,
@@ -29,42 +27,22 @@ ABOUT = {
     b"E_AUTH_FIRST": About.EVERYTHING,
     b"E_AUTH_FAILED": About.EVERYTHING,
 }
-IDENTITY = {
-    "client_id": "playtally",
-    "user_agent": "playtally",
-    "feature_negotiation": True,
-    "heartbeat_interval": -1,
-}
-
-
-class NsqConnection:
-    """A connection to an nsqd."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
-        self.reader = reader
-        self.writer = writer
-
-    @property
-    def usable(self) -> bool:
-        """Whether it is open, and holds no bytes that would be taken for the answer to another PUB."""
-        unasked = self.reader._buffer  # type: ignore[attr-defined]  # asyncio has no other way to peek
-        return not (unasked or self.reader.at_eof() or self.writer.is_closing())
-
-    def close(self) -> None:
-        """Close it at once."""
-        self.writer.transport.abort()
+IDENTITY = {"heartbeat_interval": -1}
 
 
 class NsqSink(Sink):
     """PUBs batches to an nsqd, one after the other on one connection, so that they stay in order."""
 
-    def __init__(self, topic: str, timeout_s: float, locate: Callable[[], list[str]]):
+    def __init__(
+        self, topic: str, timeout_s: float, locate: Callable[[], list[str]], security: Security = PLAIN
+    ):
         """`locate`: returns the "host:port" of every nsqd; it may block, and raise `Failure` or `OSError`."""
         self.name = f"NSQ topic {topic}"
         self._topic = topic
         self._timeout_s = timeout_s
         self._locate = locate
-        self._kept: NsqConnection | None = None
+        self._security = security
+        self._kept: NsqdClient | None = None
         self._turn = asyncio.Lock()
 
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
@@ -86,9 +64,9 @@ class NsqSink(Sink):
         except (Failure, OSError, EOFError, ValueError) as error:
             return Delivery(Outcome.REFUSED, reason_of(error))
         try:
-            connection.writer.write(protocol.pub(self._topic, json.dumps(payload(batch)).encode()))
+            connection.write(protocol.pub(self._topic, json.dumps(payload(batch)).encode()))
             async with asyncio.timeout_at(ends_s):
-                kind, told = await _read_frame(connection)
+                kind, told = await connection.read_frame()
             if kind == protocol.FRAME_TYPE_RESPONSE and told == b"OK":
                 self._kept = connection
                 return Delivery(Outcome.ACCEPTED)
@@ -110,39 +88,21 @@ class NsqSink(Sink):
         except (EOFError, ValueError, Failure) as error:
             raise OSError(reason_of(error)) from error
 
+    def reload(self) -> None:
+        """Read secret and certificates again; the kept connection stays. Raises `Failure`."""
+        self._security.reload()
+
     def close(self) -> None:
         """Close the kept connection."""
         if self._kept is not None:
             self._kept.close()
 
-    async def _connect(self) -> NsqConnection:
+    async def _connect(self) -> NsqdClient:
         """Connect to the first nsqd that answers. Raises the error of the last one if none does."""
         failed: Exception = OSError("there is no nsqd")
         for address in await asyncio.to_thread(self._locate):
             try:
-                return await _greeted(address)
+                return await NsqdClient.open(address, self._security, IDENTITY)
             except (OSError, EOFError, ValueError) as error:
                 failed = OSError(f"nsqd {address}: {reason_of(error)}")
         raise failed
-
-
-async def _greeted(address: str) -> NsqConnection:
-    connection = NsqConnection(*await asyncio.open_connection(*split_address(address)))
-    try:
-        connection.writer.write(protocol.MAGIC_V2 + protocol.identify(IDENTITY))
-        kind, told = await _read_frame(connection)
-        if kind != protocol.FRAME_TYPE_RESPONSE:
-            raise ValueError(f"it answered {first_line(told)}")
-        return connection
-    except BaseException:
-        connection.close()
-        raise
-
-
-async def _read_frame(connection: NsqConnection) -> tuple[int, bytes]:
-    """Read one frame: its type and its data. Raises `EOFError`, `OSError`, `ValueError`."""
-    size = int.from_bytes(await connection.reader.readexactly(4), "big")
-    if not 4 <= size <= FRAME_BYTES_MAX:
-        raise ValueError("the answer does not come from an nsqd; expected its TCP port, often 4150")
-    kind, told = struct.unpack(f">l{size - 4}s", await connection.reader.readexactly(size))
-    return kind, told

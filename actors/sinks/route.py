@@ -18,6 +18,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 from ..config import PublishSection, without_password
 from ..system.addresses import join_address
 from ..system.exits import Failure
+from ..system.tls import tls_context
 from ..system.watched_files import WatchedFiles
 from .connection import ClientConnection
 
@@ -47,7 +48,7 @@ class Route:
         self.tls: WatchedFiles[ssl.SSLContext | None] = WatchedFiles([], lambda: None)
         if scheme == "https":
             files = (publish.ca_file, publish.cert_file, publish.key_file)
-            self.tls = WatchedFiles(files, lambda: tls_context(*files))
+            self.tls = WatchedFiles(files, lambda: tls_context("publish.", *files))
         self._proxy = proxy_of(publish.proxy, scheme, self._host, self._port)
         where = parts.netloc.rpartition("@")[2]
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -105,31 +106,6 @@ class Route:
     def _proxy_name(self) -> str:
         assert self._proxy is not None
         return f"the proxy {without_password(self._proxy.geturl())}"
-
-
-def tls_context(ca_file: str, cert_file: str = "", key_file: str = "") -> ssl.SSLContext:
-    """A TLS context that trusts the system's authorities or a file's, and shows our certificate, if any.
-
-    Raises `Failure`.
-    """
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-    except OSError as error:  # ssl.SSLError is one
-        why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-        raise Failure(
-            f"publish.ca_file = {ca_file!r} can't be used ({why}); expected a file of certificates in PEM"
-        ) from error
-    if cert_file:
-        named = f"publish.cert_file = {cert_file!r}" + (f" with key_file = {key_file!r}" if key_file else "")
-        try:
-            # Without a password here, OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(cert_file, key_file or None, password="")
-        except OSError as error:
-            why = "not a certificate and its key" if isinstance(error, ssl.SSLError) else error.strerror
-            raise Failure(
-                f"{named} can't be used ({why}); expected a certificate and its key in PEM without a password"
-            ) from error
-    return context
 
 
 def proxy_of(setting: str, scheme: str, host: str, port: int) -> urllib.parse.SplitResult | None:

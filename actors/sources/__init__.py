@@ -12,8 +12,9 @@ if TYPE_CHECKING:  # the supervisor imports `nsqd_http.py`, and needs no numpy
 
 
 def open_source(settings: Settings, listener: Listener) -> Source:
-    """Open the source that the settings ask for. It connects, and calls the listener."""
+    """Open the source that the settings ask for. It connects, and calls the listener. Raises `Failure`."""
     from .nsqd import NsqdSource  # here, because commands import `lookup.py` and need no pynsq
+    from .security import Security
 
     nsq = settings.nsq
     return NsqdSource(
@@ -23,6 +24,7 @@ def open_source(settings: Settings, listener: Listener) -> Source:
         nsqds=list(zip(settings.nsqd_addresses, http_addresses(settings), strict=True)),
         lookupd_http_addresses=list(nsq.lookupd_http_addresses),
         listener=listener,
+        security=Security(nsq),
         # The embedded nsqd keeps its message ids when its port changes, so its name has no port.
         name="embedded" if settings.embedded else "",
         client_id=client_id_of(settings.supervisor.state_dir),

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from itertools import count as numbers_from
 from typing import Any, Protocol
 
-import nsq
 import numpy as np
 from nsq import event, protocol
 from tornado.ioloop import IOLoop
@@ -19,8 +18,10 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from ..core.columns import HEX_ID_BYTES, Column, count
 from ..core.consumer.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
+from .handshake import SecuredConnection
 from .limits import Limits
 from .offers import Offers
+from .security import PLAIN, Refused, Security
 
 READ_BYTES_MAX = 256 * 1024
 FINISH_DELAY_S = 0.002
@@ -46,14 +47,21 @@ class Owner(Protocol):
         """A subscribed connection has ended."""
 
 
-class BatchConnection(nsq.AsyncConn):
+class BatchConnection(SecuredConnection):
     """One connection to an nsqd. It reads frame by frame until it is subscribed, then buffer by buffer."""
 
-    def __init__(self, host: str, port: int, offers: Offers, limits: Limits):
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        offers: Offers,
+        limits: Limits,
+        security: Security = PLAIN,
+        server_name: str = "",
+    ):
         """`host`: an address, because pynsq would look a name up and hold up the loop meanwhile."""
-        super().__init__(host, port, user_agent="playtally")
+        super().__init__(host, port, security, server_name, user_agent="playtally")
         self.number = next(_serial)
-        self.reason = ""
         self.error = b""
         self.msg_timeout_ms = MSG_TIMEOUT_MS
         self.acknowledgements: deque[Callable[[], None] | None] = deque()
@@ -155,16 +163,6 @@ class BatchConnection(nsq.AsyncConn):
         """Bytes came: nsqd lives."""
         self._has_read = True
 
-    def refuse(self, why: str) -> None:
-        """Close a connection whose other end does not do what an nsqd does."""
-        self.reason = self.reason or why
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection, if it is open."""
-        if self.stream is not None:  # None before `connect`
-            super().close()
-
     def _on_agreed(self, data: Any, **_: object) -> None:
         timeout_ms = data.get("msg_timeout")
         if type(timeout_ms) is int and timeout_ms > 0:
@@ -180,7 +178,7 @@ class BatchConnection(nsq.AsyncConn):
         told = error.args[0] if error.args else b""
         if isinstance(told, bytes):
             self.error = told
-            self.reason = self.reason or f"nsqd says {told[:300].decode(errors='replace')}"
+            self.reason = self.reason or self.explain(told)
         elif not self.stream.closed():  # of a closed one, pynsq says what follows from that
             self.reason = self.reason or str(told)
         if not self._identified.done():
@@ -188,9 +186,9 @@ class BatchConnection(nsq.AsyncConn):
 
     def _on_close(self, **_: object) -> None:
         error = getattr(self.stream, "error", None)
-        self.reason = self.reason or str(error or "the other end closed the connection")
+        self.reason = self.lost_because() or str(error or "the other end closed the connection")
         if not self._identified.done():
-            self._identified.set_exception(OSError(self.reason))
+            self._identified.set_exception((Refused if self.refused else OSError)(self.reason))
         if self._owner is not None:
             self._owner.closed(self)
         if not self.ended.done():

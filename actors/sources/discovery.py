@@ -1,6 +1,7 @@
 """Asks every nsqlookupd, each by itself, which nsqds have the topic: one that hangs holds up no other."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable
 from typing import Annotated
@@ -40,10 +41,17 @@ class _Answer(Struct):
 class Discovery:
     """What the nsqlookupds said last. One that does not answer has said what it said before."""
 
-    def __init__(self, addresses: list[str], topic: str, found: Callable[[list[Found]], None]):
-        """`found` gets all nsqds after every answer."""
+    def __init__(
+        self,
+        addresses: list[str],
+        topic: str,
+        found: Callable[[list[Found]], None],
+        tls: Callable[[], ssl.SSLContext | None] = lambda: None,
+    ):
+        """`found` gets all nsqds after every answer. `tls`: the newest context for https."""
         self._topic = topic
         self._found = found
+        self._tls = tls
         self._said: dict[str, list[Found]] = {}
         self._troubles = Troubles(time.monotonic)
         self._addresses = addresses
@@ -82,9 +90,8 @@ class Discovery:
 
     async def _ask(self, address: str) -> list[Found]:
         base = (address if "://" in address else f"http://{address}").rstrip("/")
-        code, body = await fetch(
-            f"{base}/lookup?{urlencode({'topic': self._topic})}", TIMEOUT_S, ANSWER_BYTES_MAX
-        )
+        url = f"{base}/lookup?{urlencode({'topic': self._topic})}"
+        code, body = await fetch(url, TIMEOUT_S, ANSWER_BYTES_MAX, self._tls())
         try:
             answer = msgspec.json.decode(body, type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

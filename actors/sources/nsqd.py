@@ -18,6 +18,7 @@ from .connection import BatchConnection
 from .discovery import Discovery, Found
 from .places import Place
 from .route import Route
+from .security import PLAIN, Security
 from .source import Listener, NsqdState
 from .troubles import Troubles, log
 
@@ -36,6 +37,7 @@ class NsqdSource:
         nsqds: list[tuple[str, str]],
         lookupd_http_addresses: list[str],
         listener: Listener,
+        security: Security = PLAIN,
         name: str = "",
         client_id: str = "",
     ):
@@ -48,6 +50,7 @@ class NsqdSource:
         self._topic, self._channel = topic, channel
         self._msg_timeout_s = msg_timeout_s
         self._listener = listener
+        self._security = security
         self._name = name
         self._client_id = client_id
         self._bodies = Bodies()
@@ -63,7 +66,9 @@ class NsqdSource:
         for address, http_address in nsqds:
             self._add(address, http_address)
         if lookupd_http_addresses:
-            _ = self._spawn(Discovery(lookupd_http_addresses, topic, self._discovered).run())
+            _ = self._spawn(
+                Discovery(lookupd_http_addresses, topic, self._discovered, security.lookupd_tls).run()
+            )
         self._loop = asyncio.get_running_loop()
         self._ticker = self._loop.call_later(TICK_S, self._tick)
 
@@ -116,6 +121,10 @@ class NsqdSource:
     def look(self, connection: int, done: Callable[[int | None], None]) -> None:
         """See `Source`."""
         _ = self._spawn(self._ask(self._numbered.get(connection), done))
+
+    def reload(self) -> None:
+        """See `Source`."""
+        self._security.reload()
 
     def close(self) -> None:
         """See `Source`."""
@@ -178,6 +187,10 @@ class NsqdSource:
             f"no nsqd at {route} ({reason}); expected its TCP address, see [nsq]; trying again",
         )
 
+    def unsecured(self, route: Route, reason: str) -> None:
+        """See `Routes`."""
+        self._troubles.wrong(route.cause, f"nsqd {route} is not used: {reason}; trying again")
+
     def _say_found(self, route: Route) -> None:
         if route.was_connected:
             self._troubles.over(route.cause, f"connected to nsqd {route} again")
@@ -188,6 +201,10 @@ class NsqdSource:
             if route.offers.refused:
                 left_out = ", ".join(route.offers.refused)
                 log.info("nsqd %s refuses our %s; its own values hold", route, left_out)
+            if self._security.compression and route.conn is not None and not route.conn.compressed:
+                log.info(
+                    "nsqd %s has no %s; its connection is not compressed", route, self._security.compression
+                )
 
     def _subscribe(self, route: Route, conn: BatchConnection, place: Place) -> None:
         self._numbered[conn.number] = route
@@ -217,7 +234,8 @@ class NsqdSource:
             if not self._http_of(route):
                 await self._find_http(route)
             if http_address := self._http_of(route):
-                stats = await nsqd_http.stats(http_address, self._topic, self._channel)
+                tls = self._security.nsqd_tls()
+                stats = await nsqd_http.stats(http_address, self._topic, self._channel, tls)
         done(stats.waiting if stats else None)
 
     def _http_of(self, route: Route) -> str:
@@ -228,7 +246,8 @@ class NsqdSource:
         return next((one.http_address for one in (route, *same) if one.http_address), "")
 
     async def _find_http(self, route: Route) -> None:
-        route.http_address = await nsqd_http.next_port(route.address) or route.http_address
+        found = await nsqd_http.next_port(route.address, self._security.nsqd_tls())
+        route.http_address = found or route.http_address
 
     # What nsqlookupds say
 
@@ -245,7 +264,9 @@ class NsqdSource:
 
     def _add(self, address: str, http_address: str) -> None:
         if address not in self._routes:
-            route = self._routes[address] = Route(address, self, self._msg_timeout_s, http_address)
+            route = self._routes[address] = Route(
+                address, self, self._msg_timeout_s, self._security, http_address
+            )
             route.offers.client_id = self._client_id
             self._tasks[address] = self._spawn(route.run())
 
@@ -269,6 +290,7 @@ class NsqdSource:
 
     def _tick(self) -> None:
         self._ticker = self._loop.call_later(TICK_S, self._tick)
+        self._security.look()
         for conn in self._connections():
             conn.tick()
 

@@ -5,9 +5,10 @@ It only reads. It asks no proxy, because an nsqd is an inner address. Every ques
 
 import asyncio
 import re
+import ssl
 from http import HTTPStatus
 from typing import Annotated, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -88,45 +89,57 @@ class _Info(Struct):
     tcp_port: int
 
 
-async def stats(address: str, topic: str, channel: str) -> QueueStats | None:
+class _TlsRequired(Struct):
+    """What nsqd's HTTP answers to everything with --tls-required=true, with 403."""
+
+    https_port: Annotated[int, Meta(ge=1, le=65535)]
+
+
+async def stats(
+    address: str, topic: str, channel: str, tls: ssl.SSLContext | None = None
+) -> QueueStats | None:
     """Return what the nsqd at `address` says of a channel; None without an answer that can be understood.
 
-    `address`: "host:port", or a URL with "http://" or "https://". Takes `TIMEOUT_S` at most.
+    `address`: "host:port", or a URL with "http://" or "https://". `tls`: for https, `Security.nsqd_tls`. An
+    nsqd whose HTTP says that it wants TLS is asked over https. Takes `TIMEOUT_S` at most.
     """
     asked = {"format": "json", "topic": topic, "channel": channel}
     asked |= {"include_clients": "false", "include_mem": "false"}
-    return _of(await _get(address, f"/stats?{urlencode(asked)}", _Stats), topic, channel)
+    return _of(await _get(address, f"/stats?{urlencode(asked)}", _Stats, tls), topic, channel)
 
 
-async def readers(address: str, topic: str, channel: str) -> list[Reader] | None:
+async def readers(
+    address: str, topic: str, channel: str, tls: ssl.SSLContext | None = None
+) -> list[Reader] | None:
     """Return the consumers of a channel; None without an answer that can be understood.
 
-    `address`: as in `stats`. Takes `TIMEOUT_S` at most.
+    `address`, `tls`: as in `stats`. Takes `TIMEOUT_S` at most.
     """
     asked = {"format": "json", "topic": topic, "channel": channel, "include_mem": "false"}
-    found = await _get(address, f"/stats?{urlencode(asked)}", _Stats, CLIENTS_BYTES_MAX)
+    found = await _get(address, f"/stats?{urlencode(asked)}", _Stats, tls, CLIENTS_BYTES_MAX)
     channels = [one for each in (found.topics or () if found else ()) for one in each.channels or ()]
     of_channel = [one for one in channels if one.channel_name == channel]
     return None if found is None else [each for one in of_channel for each in one.clients or ()]
 
 
-async def tcp_port(address: str) -> int | None:
+async def tcp_port(address: str, tls: ssl.SSLContext | None = None) -> int | None:
     """Return the TCP port of the nsqd whose HTTP is at `address`; None without an answer of an nsqd.
 
-    `address`: as in `stats`. Takes `TIMEOUT_S` at most.
+    `address`, `tls`: as in `stats`. Takes `TIMEOUT_S` at most.
     """
-    info = await _get(address, "/info", _Info)
+    info = await _get(address, "/info", _Info, tls)
     return info.tcp_port if info else None
 
 
-async def next_port(tcp_address: str) -> str:
+async def next_port(tcp_address: str, tls: ssl.SSLContext | None = None) -> str:
     """Return the address with the port after an nsqd's TCP port, where its HTTP usually is.
 
-    Returns "" if no nsqd answers there that says that its TCP port is this one. Takes `TIMEOUT_S` at most.
+    Returns "" if no nsqd answers there that says that its TCP port is this one. `tls`: as in `stats`. Takes
+    `TIMEOUT_S` at most.
     """
     host, port = split_address(tcp_address)
     guess = join_address(host, port + 1)
-    return guess if 0 < port < 65535 and await tcp_port(guess) == port else ""
+    return guess if 0 < port < 65535 and await tcp_port(guess, tls) == port else ""
 
 
 def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:
@@ -159,20 +172,32 @@ def _of(found: _Stats | None, topic: str, channel: str) -> QueueStats | None:
 
 
 async def _get(
-    address: str, path: str, kind: type[_Answer], bytes_max: int = BODY_BYTES_MAX
+    address: str,
+    path: str,
+    kind: type[_Answer],
+    tls: ssl.SSLContext | None,
+    bytes_max: int = BODY_BYTES_MAX,
 ) -> _Answer | None:
-    url = (address if re.match("https?://", address) else f"http://{address}").rstrip("/") + path
+    url = (address if re.match("https?://", address) else f"http://{address}").rstrip("/")
     try:
-        code, body = await fetch(url, TIMEOUT_S, bytes_max)
+        async with asyncio.timeout(TIMEOUT_S):
+            code, body = await fetch(url + path, TIMEOUT_S, bytes_max, tls)
+            if code == HTTPStatus.FORBIDDEN and tls is not None:
+                port = msgspec.json.decode(body, type=_TlsRequired).https_port
+                https = f"https://{join_address(urlsplit(url).hostname or '', port)}"
+                code, body = await fetch(https + path, TIMEOUT_S, bytes_max, tls)
         return msgspec.json.decode(body, type=kind) if code == HTTPStatus.OK else None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # TimeoutError is an OSError
         return None
 
 
-async def fetch(url: str, timeout_s: float, body_bytes_max: int) -> tuple[int, bytes]:
+async def fetch(
+    url: str, timeout_s: float, body_bytes_max: int, tls: ssl.SSLContext | None = None
+) -> tuple[int, bytes]:
     """Return the code and the body of the answer to a GET. Raises `OSError` with the reason.
 
-    No proxy is asked and no redirect is followed. Takes `timeout_s` at most.
+    `tls`: for https; None for one that trusts the system's authorities. No proxy is asked and no redirect is
+    followed. Takes `timeout_s` at most.
     """
     client = SimpleAsyncHTTPClient(
         force_instance=True, resolver=ThreadResolver(), max_buffer_size=body_bytes_max
@@ -184,6 +209,7 @@ async def fetch(url: str, timeout_s: float, body_bytes_max: int) -> tuple[int, b
         request_timeout=timeout_s,
         follow_redirects=False,
         decompress_response=False,
+        ssl_options=tls,
     )
     try:
         fetching = client.fetch(request, raise_error=False)

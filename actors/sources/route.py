@@ -13,6 +13,7 @@ from .limits import Limits
 from .offers import Offers
 from .places import Place, ends_of, is_this_machine, place_of
 from .resolver import resolve
+from .security import PLAIN, Refused, Security
 
 HANDSHAKE_TIMEOUT_S = 5.0  # from looking the name up until nsqd has agreed; then heartbeats find a dead nsqd
 CONNECT_TIMEOUT_S = 2.0  # for one address of several
@@ -33,11 +34,21 @@ class Routes(Protocol):
     def failed(self, route: "Route", reason: str) -> None:
         """There is no connection; the route tries again."""
 
+    def unsecured(self, route: "Route", reason: str) -> None:
+        """There is no connection because TLS or AUTH failed; the route tries again."""
+
 
 class Route:
     """One address. `place`: where it led the last time."""
 
-    def __init__(self, address: str, routes: Routes, msg_timeout_s: float, http_address: str = ""):
+    def __init__(
+        self,
+        address: str,
+        routes: Routes,
+        msg_timeout_s: float,
+        security: Security = PLAIN,
+        http_address: str = "",
+    ):
         self.address = address
         self.http_address = http_address
         self.offers = Offers(msg_timeout_s)
@@ -48,6 +59,7 @@ class Route:
         self.was_connected = False
         self._host, self._port = split_address(address)
         self._routes = routes
+        self._security = security
         self._retry_s = RETRY_S
 
     def __str__(self) -> str:
@@ -69,6 +81,9 @@ class Route:
         """Be connected as long as it lasts. Returns whether to try again at once."""
         try:
             conn = await self._open()
+        except Refused as error:
+            self._routes.unsecured(self, str(error))
+            return False
         except OSError as error:
             self._routes.failed(self, str(error))
             return False
@@ -105,7 +120,7 @@ class Route:
     async def _first_of(self, addresses: list[str]) -> BatchConnection | None:
         failed = OSError("no address")
         for address in addresses:
-            conn = BatchConnection(address, self._port, self.offers, self.limits)
+            conn = BatchConnection(address, self._port, self.offers, self.limits, self._security, self._host)
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S if address != addresses[-1] else None):
                     await conn.open()

@@ -79,5 +79,8 @@ class Source(Protocol):
         `done` gets None if that is not known. It is called once, after this call has returned.
         """
 
+    def reload(self) -> None:
+        """Read secrets and certificates again; open connections stay. Raises `Failure`: the old ones hold."""
+
     def close(self) -> None:
         """Close all connections without calling the listener. nsqd delivers what is in flight to others."""

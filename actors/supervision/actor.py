@@ -21,7 +21,7 @@ class StartArgs(msgspec.Struct, frozen=True):
     """What a child process is started with.
 
     `start` is "module:class" of its actor. `options` is the actor's own: anything that can be pickled.
-    `title` is what `ps` shows.
+    `title` is what `ps` shows. `environment`: more variables, by name.
     """
 
     id: str
@@ -30,6 +30,7 @@ class StartArgs(msgspec.Struct, frozen=True):
     options: Any = None
     log_level: str = "INFO"
     title: str = ""
+    environment: dict[str, str] = {}
 
     @property
     def name(self) -> str:

@@ -243,6 +243,7 @@ class ActorHost(Generic[Inbox, Options]):
 
 def run(start_args: StartArgs, connection: Connection) -> None:
     """The main function of a child process."""
+    os.environ.update(start_args.environment)
     setproctitle.setproctitle(start_args.title or start_args.name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor stops us in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the forkserver ignores it, and we come from there

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.process import BaseProcess
 
 from msgspec import Struct
@@ -47,9 +47,17 @@ LOST_STATUS = 255  # what multiprocessing says when the forkserver, and the stat
 _context = multiprocessing.get_context("forkserver")
 
 
-def prepare(preload: Iterable[str]) -> None:
-    """Have the forkserver import these modules. Call this before the first start."""
+_withheld: set[str] = set()
+
+
+def prepare(preload: Iterable[str], withheld: Iterable[str] = ()) -> None:
+    """Have the forkserver import these modules. Call this before the first start.
+
+    `withheld`: environment variables that no helper process and no child gets, unless its spec names them
+    (`ChildSpec.environment`).
+    """
     _context.set_forkserver_preload(list(preload))
+    _withheld.update(withheld)
 
 
 class ChildProcess:
@@ -149,7 +157,7 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)
         try:
-            with forkserver.watched():
+            with forkserver.watched(), _without_withheld():  # this may start the forkserver
                 process.start()
             return process, end_of(ours)
         except (OSError, EOFError) as error:
@@ -161,6 +169,15 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
             theirs.close()  # at once: a copy of the child's end here would hide its death
         time.sleep(pause_s)
     raise AssertionError("not reached")
+
+
+@contextlib.contextmanager
+def _without_withheld() -> Iterator[None]:
+    kept = {name: os.environ.pop(name) for name in _withheld if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def send_signal(pid: int, number: int) -> bool:

@@ -77,7 +77,7 @@ class ChildSpec(Struct, frozen=True):
     `shutdown_ms`: how long it may take to end in order before it is killed; 0 is OTP's brutal_kill,
     None its infinity. `peers` are the children it has a link to. `drains`: it is told to finish what
     it holds before anything is stopped. `intake`: it brings in new work, so it is not started again once the
-    program stops.
+    program stops. `environment`: withheld variables that it gets (`processes.prepare`).
     """
 
     id: str
@@ -89,6 +89,7 @@ class ChildSpec(Struct, frozen=True):
     peers: tuple[str, ...] = ()
     drains: bool = False
     intake: bool = False
+    environment: tuple[str, ...] = ()
 
 
 class Exit(Struct, frozen=True):

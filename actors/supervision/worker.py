@@ -11,6 +11,7 @@ A worker has a state and a present process. Its supervisor decides what follows 
 
 import asyncio
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -131,6 +132,7 @@ class Worker:
             self._host.options,
             level,
             f"{self._host.name}: {self.spec.id}",
+            {name: os.environ[name] for name in self.spec.environment if name in os.environ},
         )
         self._got_on_s = self._said_loading_s = time.monotonic()
         try:

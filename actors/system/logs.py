@@ -9,12 +9,19 @@ log = logging.getLogger(__name__)
 
 
 def quiet_libraries() -> None:
-    """Keep pynsq's log and tornado's access log out of playtally's log: playtally logs these events itself.
+    """Keep out of playtally's log what playtally logs itself.
+
+    That is pynsq's log, tornado's access log, and what tornado says of a lost connection.
 
     The forkserver calls this function too, so the children that it forks inherit the quiet loggers.
     """
     for name in ("nsq", "tornado.access"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("tornado.general").addFilter(_is_not_of_a_lost_connection)
+
+
+def _is_not_of_a_lost_connection(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(("SSL Error on", "error on read"))
 
 
 class WriteOutage:

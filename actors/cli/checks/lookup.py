@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from ...config import Settings, without_password
 from ...sources.lookup import nodes_url
 from ...sources.nsqd_http import fetch
+from ...sources.security import Security
 from ...system.addresses import join_address
 from .finding import Finding, fails, warns, works
 
@@ -48,25 +49,27 @@ class _Info(Struct):
     version: str = "?"
 
 
-async def check_lookupds(settings: Settings) -> tuple[list[Finding], list[Node]]:
+async def check_lookupds(settings: Settings, security: Security) -> tuple[list[Finding], list[Node]]:
     """Ask all nsqlookupds at once. Returns a finding for each, and the nsqds that may be used, each once.
 
     An nsqd with a tombstone for one of our topics is not used, unless another nsqlookupd knows it without.
     """
-    asked = await asyncio.gather(*(_ask(settings, one) for one in settings.nsq.lookupd_http_addresses))
+    asked = await asyncio.gather(
+        *(_ask(settings, security, one) for one in settings.nsq.lookupd_http_addresses)
+    )
     nodes = {node.address: node for _, found in asked for node in found}
     return [finding for finding, _ in asked], list(nodes.values())
 
 
-async def _ask(settings: Settings, address: str) -> tuple[Finding, list[Node]]:
+async def _ask(settings: Settings, security: Security, address: str) -> tuple[Finding, list[Node]]:
     what = f"nsqlookupd {without_password(address)}"
     topic = settings.nsq.topic
     try:
-        code, body = await fetch(nodes_url(address), TIMEOUT_S, ANSWER_BYTES_MAX)
+        code, body = await fetch(nodes_url(address), TIMEOUT_S, ANSWER_BYTES_MAX, security.lookupd_tls())
         if code != 200:
             raise OSError(f"HTTP {code}")
         producers = msgspec.json.decode(body, type=_Nodes).producers or []
-        _, info = await fetch(_info_url(address), TIMEOUT_S, ANSWER_BYTES_MAX)
+        _, info = await fetch(_info_url(address), TIMEOUT_S, ANSWER_BYTES_MAX, security.lookupd_tls())
         version = msgspec.json.decode(info, type=_Info).version
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         found = (

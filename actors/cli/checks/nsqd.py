@@ -7,19 +7,16 @@ import asyncio
 from typing import Any
 
 import msgspec
-import nsq
 from msgspec import Struct
 
 from ...config import Settings
 from ...sinks import reason_of
+from ...sources.client import NsqdClient, NsqdError
 from ...sources.offers import Offers
-from ...system.addresses import split_address
-from ...system.exits import Failure
+from ...sources.security import Refused, Security, explained, is_refusal
 from .finding import Finding, fails, warns, works
 
 TIMEOUT_S = 5.0
-FRAME_BYTES_MAX = 1024 * 1024  # far above any frame that a check receives
-_NOT_NSQD = "the program there is not an nsqd; expected nsqd's TCP port, often 4150"
 
 
 class Agreed(Struct, frozen=True):
@@ -31,26 +28,39 @@ class Agreed(Struct, frozen=True):
     max_msg_timeout: int = 0
     auth_required: bool = False
     tls_v1: bool = False
+    snappy: bool = False
+    deflate: bool = False
+
+    @property
+    def secured(self) -> str:
+        """What holds on the connection, in words."""
+        named = {
+            "TLS": self.tls_v1,
+            "AUTH": self.auth_required,
+            "snappy": self.snappy,
+            "deflate": self.deflate,
+        }
+        return ", ".join(name for name, holds in named.items() if holds) or "no TLS, no AUTH"
 
 
-async def check_nsqd(settings: Settings, address: str) -> Finding:
+async def check_nsqd(settings: Settings, security: Security, address: str) -> Finding:
     """Say who we are, as the service does, and compare what the nsqd agrees to with our settings."""
     what = f"nsqd {address}"
     offers = Offers(settings.nsq.msg_timeout_s)
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            agreed = await _agreed(address, offers)
+            agreed = await _agreed(address, offers, security)
     except TimeoutError:
         return fails(what, f"no answer within {TIMEOUT_S:g} s", "see [nsq]")
+    except Refused as error:
+        return fails(what, f"it is not used: {error}", "see [nsq] in the config")
     except OSError as error:
         return fails(
             what, f"no nsqd at {address}: {reason_of(error)}; expected one", "see [nsq] in the config"
         )
-    except (EOFError, ValueError, Failure) as error:
-        return fails(what, str(error) or _NOT_NSQD, "see [nsq] in the config")
-    told = f"answers as nsqd {agreed.version}"
-    if agreed.auth_required:
-        return fails(what, f"{told}, and asks for AUTH", "set nsq.auth_secret_env or nsq.auth_secret_file")
+    except (EOFError, ValueError) as error:
+        return fails(what, f"no nsqd at {address}: {error}", "see [nsq] in the config")
+    told = f"answers as nsqd {agreed.version} ({agreed.secured})"
     if problems := _limits(settings, agreed, offers):
         return warns(what, f"{told}; {'; '.join(found for found, _ in problems)}", problems[0][1])
     in_flight = f"up to {agreed.max_rdy_count:,} messages in flight"
@@ -76,46 +86,33 @@ def _limits(settings: Settings, agreed: Agreed, offers: Offers) -> list[tuple[st
     return found
 
 
-async def _agreed(address: str, offers: Offers) -> Agreed:
-    """IDENTIFY until no value is refused. Raises `OSError`, `EOFError`, `ValueError`, `Failure`."""
+async def _agreed(address: str, offers: Offers, security: Security) -> Agreed:
+    """IDENTIFY until no value is refused. Raises `OSError`, `EOFError`, `ValueError`."""
     while True:
-        reader, writer = await asyncio.open_connection(*split_address(address))
+        identity: dict[str, Any] = {"client_id": "playtally-check"}
+        offers.put_into(identity)
         try:
-            identity: dict[str, Any] = {"client_id": "playtally-check", "user_agent": "playtally"}
-            identity["feature_negotiation"] = True
-            offers.put_into(identity)
-            writer.write(nsq.protocol.MAGIC_V2 + nsq.protocol.identify(identity))
-            kind, told = await _frame(reader)
-            if kind == nsq.protocol.FRAME_TYPE_ERROR and offers.learn(told):
+            client = await NsqdClient.open(address, security, identity)
+        except NsqdError as error:
+            if offers.learn(error.told):
                 continue
-            if kind != nsq.protocol.FRAME_TYPE_RESPONSE:
-                raise Failure(f"nsqd {address} refused: {told.decode(errors='replace')}")
-            await _let_in(reader, writer)
-            return msgspec.json.decode(told, type=Agreed)
+            raise
+        try:
+            await _let_in(client)
+            return msgspec.json.decode(client.agreed, type=Agreed)
         finally:
-            writer.close()
+            client.close()
 
 
-async def _let_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Raise `Failure` if nothing more is taken without TLS.
+async def _let_in(client: NsqdClient) -> None:
+    """Raise `Refused` if nothing more is taken without TLS.
 
     CLS is for subscribers, so nsqd refuses it; with `-tls-required` it says so for that reason.
     """
-    writer.write(b"CLS\n")
-    _, told = await _frame(reader)
-    if b"TLS required" in told:
-        raise Failure("it takes nothing but TLS: set nsq.tls = true")
-
-
-async def _frame(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """The next frame that is no heartbeat. Raises `OSError`, `EOFError`, `ValueError`."""
+    client.write(b"CLS\n")
     while True:
-        try:
-            size = int.from_bytes(await reader.readexactly(4), "big")
-            if not 4 <= size <= FRAME_BYTES_MAX:
-                raise ValueError(_NOT_NSQD)
-            kind, told = nsq.protocol.unpack_response(await reader.readexactly(size))
-        except EOFError as error:
-            raise ValueError("the program there closed the connection; expected an nsqd") from error
+        _, told = await client.read_frame()
+        if is_refusal(told):
+            raise Refused(explained(told))
         if told != b"_heartbeat_":
-            return kind, told
+            return

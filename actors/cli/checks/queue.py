@@ -7,7 +7,9 @@ from msgspec import Struct
 from ...config import Settings
 from ...sources.nsqd_http import QueueStats, next_port, readers, stats, tcp_port
 from ...sources.readers import Reader, client_id_of, named, others_of
+from ...sources.security import Security
 from ...system import runfile
+from ...system.exits import Failure
 from .clock import SKEW_MAX_S, Skew, measure
 from .finding import Finding, fails, skipped, warns, works
 from .lookup import Node, check_lookupds
@@ -27,12 +29,16 @@ class Told(Struct, frozen=True):
 
 async def check_queue(settings: Settings) -> list[Finding]:
     """Look at nsqlookupds, nsqds, topic, channel and clocks."""
-    findings, nodes = await _nodes(settings)
+    try:
+        security = Security(settings.nsq)
+    except Failure as failure:
+        return [fails(QUEUE, str(failure))]
+    findings, nodes = await _nodes(settings, security)
     if not nodes:
         return findings
     greeted, told = await asyncio.gather(
-        asyncio.gather(*(check_nsqd(settings, one.address) for one in nodes)),
-        asyncio.gather(*(_ask(settings, one) for one in nodes)),
+        asyncio.gather(*(check_nsqd(settings, security, one.address) for one in nodes)),
+        asyncio.gather(*(_ask(settings, security, one) for one in nodes)),
     )
     heard = [one for one in told if isinstance(one, Told)]
     findings += [*greeted, *(one for one in told if isinstance(one, Finding))]
@@ -42,14 +48,14 @@ async def check_queue(settings: Settings) -> list[Finding]:
     return findings if settings.embedded else [*findings, *_clocks(heard)]
 
 
-async def _nodes(settings: Settings) -> tuple[list[Finding], list[Node]]:
+async def _nodes(settings: Settings, security: Security) -> tuple[list[Finding], list[Node]]:
     """The nsqds that are read: those that are configured, then those that nsqlookupds know, each once."""
     if settings.embedded:
         facts = runfile.read(settings.supervisor.state_dir)
         if facts is None or "nsqd_tcp_address" not in facts:
             return [skipped(QUEUE, "the embedded queue runs only while the service does")], []
         return [], [Node(facts["nsqd_tcp_address"], facts.get("nsqd_http_address", ""))]
-    findings, discovered = await check_lookupds(settings)
+    findings, discovered = await check_lookupds(settings, security)
     tcp, http = settings.nsq.nsqd_tcp_addresses, settings.nsq.nsqd_http_addresses
     nodes = list(_joined([*map(Node, tcp, [*http, *[""] * len(tcp)]), *discovered]).values())
     if not nodes:
@@ -66,23 +72,23 @@ def _joined(nodes: list[Node]) -> dict[str, Node]:
     return found
 
 
-async def _ask(settings: Settings, node: Node) -> Told | Finding | None:
+async def _ask(settings: Settings, security: Security, node: Node) -> Told | Finding | None:
     """Ask an nsqd's HTTP. None if it is not known where that is, or nothing answers there."""
-    what = f"nsqd {node.address} HTTP"
+    what, tls = f"nsqd {node.address} HTTP", security.nsqd_tls()
     is_set = node.http_address in settings.nsq.nsqd_http_addresses
-    http = node.http_address or await next_port(node.address)
-    if is_set and await tcp_port(http) is None:
+    http = node.http_address or await next_port(node.address, tls)
+    if is_set and await tcp_port(http, tls) is None:
         found = f"no HTTP of an nsqd answers at {http} (nsq.nsqd_http_addresses); expected nsqd's HTTP port"
         return fails(what, found, "it is often 4151; /status asks there what waits on the queue")
     topic, channel = settings.nsq.topic, settings.nsq.channel
-    queue = await stats(http, topic, channel) if http else None
+    queue = await stats(http, topic, channel, tls) if http else None
     if queue is not None and not queue.has_topic:  # nsqd leaves out a topic that has no such channel
-        queue = await stats(http, topic, "")
+        queue = await stats(http, topic, "", tls)
     if queue is None:
         found = "its HTTP does not answer, so nothing is known of what waits there"
         return warns(what, found, "see nsq.nsqd_http_addresses")
-    skew = None if settings.embedded else await asyncio.to_thread(measure, http)
-    return Told(node, queue, await readers(http, topic, channel), skew)
+    skew = None if settings.embedded else await asyncio.to_thread(measure, http, tls)
+    return Told(node, queue, await readers(http, topic, channel, tls), skew)
 
 
 def _topic(settings: Settings, heard: list[Told]) -> Finding:

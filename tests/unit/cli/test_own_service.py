@@ -19,6 +19,12 @@ OTHERS = {
     "nsq.nsqd_tcp_addresses": ["queue:4150"],
     "nsq.nsqd_http_addresses": ["queue:4151"],
     "nsq.lookupd_http_addresses": ["lookup:4161"],
+    "nsq.tls_ca_file": "/ca.pem",
+    "nsq.tls_cert_file": "/cert.pem",
+    "nsq.tls_key_file": "/key.pem",
+    "nsq.tls_server_name": "queue",
+    "nsq.auth_secret_env": "",  # not with a file: below
+    "nsq.auth_secret_file": "/secret",
     "embedded_nsqd.tcp_address": "0.0.0.0:4150",
     "embedded_nsqd.http_address": "0.0.0.0:4151",
     "publish.url": "http://client:80/plays",

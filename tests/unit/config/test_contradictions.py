@@ -43,6 +43,40 @@ def test_each_nsqd_has_its_http_address_or_none_has(file, tcp, http):
     assert len(problems(file(), "nsq.lookupd_http_addresses=a:4161", *lists)) == 1
 
 
+NSQD = "nsq.nsqd_tcp_addresses=a:4150"
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["nsq.tls=true", "nsq.auth_secret_env=A", "nsq.auth_secret_file=a", "nsq.compression=snappy"],
+)
+def test_the_embedded_queue_has_no_tls_no_auth_and_no_compression(file, override):
+    (problem,) = problems(file(), override)
+    assert problem.startswith(override.split("=")[0])
+    assert "with the embedded queue, expected nsq.nsqd_tcp_addresses or nsq.lookupd_http_addresses" in problem
+    load(file(), [override, NSQD])
+    load(file(), [override, "nsq.lookupd_http_addresses=a:4161"])
+
+
+@pytest.mark.parametrize("key", ["tls_ca_file", "tls_cert_file", "tls_server_name"])
+def test_who_names_a_certificate_does_not_speak_in_the_clear(file, key):
+    (problem,) = problems(file(), NSQD, f"nsq.{key}=a")
+    assert problem.startswith(f"nsq.{key} = 'a' with nsq.tls = false, expected nsq.tls = true")
+    load(file(), [NSQD, f"nsq.{key}=a", "nsq.tls=true"])
+    load(file(), [f"nsq.{key}=a", "nsq.lookupd_http_addresses=https://a:4161"])
+    load(file(), [f"nsq.{key}=a", NSQD, "nsq.nsqd_http_addresses=https://a:4152"])
+
+
+def test_a_key_for_nsqd_has_its_certificate(file):
+    (problem,) = problems(file(), NSQD, "nsq.tls=true", "nsq.tls_key_file=k")
+    assert problem == "nsq.tls_key_file = 'k', expected nsq.tls_cert_file too: the certificate of this key"
+
+
+def test_nsqds_secret_is_in_one_place(file):
+    (problem,) = problems(file(), NSQD, "nsq.auth_secret_env=A", "nsq.auth_secret_file=a")
+    assert "expected one of them" in problem
+
+
 def test_a_url_and_a_topic_cannot_both_be_the_client(file):
     (problem,) = problems(file(), "publish.nsq_topic=totals")
     assert problem.startswith("publish.url = 'http://127.0.0.1:8080/plays' and publish.nsq_topic = 'totals'")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from actors.sources.security import Security
 from producer import publisher, workload
 from producer.pace import LAG_MAX_S, Pace
 from producer.publisher import IN_FLIGHT_MAX, LAST_ANSWERS_MAX_S, TICK_S, Publisher
@@ -26,6 +27,7 @@ class Queue:
         opened: Callable[[str], None],
         closed: Callable[[str, str, bool], None],
         refused: Callable[[str, str], None],
+        security: Security,
     ):
         self.open: list[str] = []
         self.connecting = False
