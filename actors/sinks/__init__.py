@@ -9,7 +9,8 @@ takes more than a bounded time and memory, and never blocks the event loop.
 """
 
 from ..config import Settings, SinkKind
-from ..sources.lookup import nsqds_of
+from ..sources.discovery import Publishable
+from ..sources.lookup import topics_of
 from .delivery import Delivery, Sink
 from .http import HttpSink
 from .nsq_topic import NsqSink
@@ -39,5 +40,7 @@ def open_sink(settings: Settings) -> Sink:
         case SinkKind.URL:
             sink = HttpSink(publish)
         case SinkKind.NSQ_TOPIC:
-            sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: nsqds_of(settings))
+            lookupds = list(settings.nsq.lookupd_http_addresses)
+            nsqds = Publishable(settings.nsqd_addresses, lookupds, topics_of(settings))
+            sink = NsqSink(publish.nsq_topic, publish.timeout_s, nsqds)
     return MirroredSink(sink) if publish.stdout else sink

@@ -6,20 +6,22 @@ next PUB notices a dead connection.
 """
 
 import asyncio
+import contextlib
 import json
 import struct
-from collections.abc import Callable
 
 from nsq import protocol
 
 from ..core.dispatcher.attempts import About, Outcome
 from ..core.dispatcher.outbox import Batch, payload
+from ..sources.dialing import dial
+from ..sources.discovery import Publishable
 from ..system.addresses import split_address
-from ..system.exits import Failure
 from .answers import first_line
 from .delivery import Delivery, Sink
 from .route import reason_of
 
+GREETING_TIMEOUT_S = 2.0  # for one nsqd of several, until it has answered IDENTIFY
 FRAME_BYTES_MAX = 64 * 1024  # nsqd's answers are a few bytes, its longest the one to IDENTIFY
 # By nsqd's error code. nsqd refuses a message for its bytes alone, never for the videos in it.
 ABOUT = {
@@ -38,9 +40,10 @@ IDENTITY = {
 
 
 class NsqConnection:
-    """A connection to an nsqd."""
+    """A connection to the nsqd at `address`."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        self.address = address
         self.reader = reader
         self.writer = writer
 
@@ -56,14 +59,19 @@ class NsqConnection:
 
 
 class NsqSink(Sink):
-    """PUBs batches to an nsqd, one after the other on one connection, so that they stay in order."""
+    """PUBs batches to an nsqd, one after the other on one connection, so that they stay in order.
 
-    def __init__(self, topic: str, timeout_s: float, locate: Callable[[], list[str]]):
-        """`locate`: returns the "host:port" of every nsqd; it may block, and raise `Failure` or `OSError`."""
+    If that nsqd is gone, hangs or is tombstoned, the next batch goes to another one.
+    """
+
+    def __init__(self, topic: str, timeout_s: float, nsqds: Publishable):
+        """`nsqds`: those to publish on. The sink starts to ask for them with its first batch."""
         self.name = f"NSQ topic {topic}"
         self._topic = topic
         self._timeout_s = timeout_s
-        self._locate = locate
+        self._nsqds = nsqds
+        self._asking: asyncio.Task[None] | None = None
+        self._failed: list[str] = []  # the addresses that failed since they last worked, the last one last
         self._kept: NsqConnection | None = None
         self._turn = asyncio.Lock()
 
@@ -75,7 +83,7 @@ class NsqSink(Sink):
     async def _deliver(self, batch: Batch) -> Delivery:
         ends_s = asyncio.get_running_loop().time() + self._timeout_s
         kept, self._kept = self._kept, None
-        if kept is not None and not kept.usable:
+        if kept is not None and (not kept.usable or kept.address in self._nsqds.tombstoned):
             kept.close()
             kept = None
         try:
@@ -83,7 +91,7 @@ class NsqSink(Sink):
                 connection = kept or await self._connect()
         except TimeoutError:
             return Delivery(Outcome.REFUSED, f"no nsqd answered within {self._timeout_s:g} s")
-        except (Failure, OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             return Delivery(Outcome.REFUSED, reason_of(error))
         try:
             connection.writer.write(protocol.pub(self._topic, json.dumps(payload(batch)).encode()))
@@ -101,33 +109,58 @@ class NsqSink(Sink):
             return Delivery(Outcome.UNKNOWN, f"no answer: {reason_of(error)}")
         finally:
             if self._kept is not connection:  # nsqd closes it too after an error
+                self._note_failed(connection.address)
                 connection.close()
 
     async def reach(self) -> None:
         """Connect and IDENTIFY, and publish nothing. Raises `OSError`, `TimeoutError`."""
         try:
             (await self._connect()).close()
-        except (EOFError, ValueError, Failure) as error:
+        except (EOFError, ValueError) as error:
             raise OSError(reason_of(error)) from error
 
     def close(self) -> None:
         """Close the kept connection."""
+        if self._asking is not None:
+            self._asking.cancel()
         if self._kept is not None:
             self._kept.close()
 
     async def _connect(self) -> NsqConnection:
-        """Connect to the first nsqd that answers. Raises the error of the last one if none does."""
+        """Connect to the first nsqd that answers. Raises the error of the last one if none does.
+
+        Those that failed last are tried last.
+        """
+        if self._asking is None:
+            self._asking = asyncio.ensure_future(self._nsqds.run())
+        if self._asking.done():
+            self._asking.result()  # without nsqlookupds it ends at once; what it raises ends this process
+        addresses = sorted(await self._nsqds.known(), key=self._rank)
         failed: Exception = OSError("there is no nsqd")
-        for address in await asyncio.to_thread(self._locate):
+        for address in addresses:
             try:
-                return await _greeted(address)
+                async with asyncio.timeout(GREETING_TIMEOUT_S if len(addresses) > 1 else None):
+                    connection = await _greeted(address)
+            except TimeoutError:
+                failed = OSError(f"nsqd {address}: no answer within {GREETING_TIMEOUT_S:g} s")
             except (OSError, EOFError, ValueError) as error:
                 failed = OSError(f"nsqd {address}: {reason_of(error)}")
+            else:
+                with contextlib.suppress(ValueError):
+                    self._failed.remove(address)
+                return connection
+            self._note_failed(address)
         raise failed
+
+    def _rank(self, address: str) -> int:
+        return self._failed.index(address) if address in self._failed else -1
+
+    def _note_failed(self, address: str) -> None:
+        self._failed = [one for one in self._failed if one != address] + [address]
 
 
 async def _greeted(address: str) -> NsqConnection:
-    connection = NsqConnection(*await asyncio.open_connection(*split_address(address)))
+    connection = NsqConnection(address, *await dial(*split_address(address)))
     try:
         connection.writer.write(protocol.MAGIC_V2 + protocol.identify(IDENTITY))
         kind, told = await _read_frame(connection)

@@ -5,6 +5,7 @@ It only reads. It asks no proxy, because an nsqd is an inner address. Every ques
 
 import asyncio
 import re
+import ssl
 from http import HTTPStatus
 from typing import Annotated, TypeVar
 from urllib.parse import urlencode
@@ -15,7 +16,7 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from ..system.addresses import join_address, split_address
-from .resolver import ThreadResolver
+from .dialing import LivingResolver
 
 TIMEOUT_S = 1.0
 BODY_BYTES_MAX = 1024 * 1024
@@ -143,13 +144,27 @@ async def _get(address: str, path: str, kind: type[_Answer]) -> _Answer | None:
         return None
 
 
-async def fetch(url: str, timeout_s: float, body_bytes_max: int) -> tuple[int, bytes]:
+async def fetch(
+    url: str, timeout_s: float, body_bytes_max: int, tls: ssl.SSLContext | None = None
+) -> tuple[int, bytes]:
     """Return the code and the body of the answer to a GET. Raises `OSError` with the reason.
 
-    No proxy is asked and no redirect is followed. Takes `timeout_s` at most.
+    `tls`: for https; None for one that trusts the system's authorities. No proxy is asked and no redirect is
+    followed. Of a name with several addresses, one that takes connections is asked. Takes `timeout_s` at
+    most.
     """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _fetch(url, timeout_s, body_bytes_max, tls)
+    except TimeoutError:
+        raise OSError(f"no answer within {timeout_s:g} s") from None
+
+
+async def _fetch(
+    url: str, timeout_s: float, body_bytes_max: int, tls: ssl.SSLContext | None
+) -> tuple[int, bytes]:
     client = SimpleAsyncHTTPClient(
-        force_instance=True, resolver=ThreadResolver(), max_buffer_size=body_bytes_max
+        force_instance=True, resolver=LivingResolver(), max_buffer_size=body_bytes_max
     )
     request = HTTPRequest(
         url,
@@ -158,15 +173,12 @@ async def fetch(url: str, timeout_s: float, body_bytes_max: int) -> tuple[int, b
         request_timeout=timeout_s,
         follow_redirects=False,
         decompress_response=False,
+        ssl_options=tls,
     )
     try:
         fetching = client.fetch(request, raise_error=False)
         fetching.add_done_callback(lambda done: done.cancelled() or done.exception())  # then it is not logged
-        done, _ = await asyncio.wait(
-            {fetching}, timeout=timeout_s
-        )  # tornado logs what happens after a cancel
-        if not done:
-            raise OSError(f"no answer within {timeout_s:g} s")
+        await asyncio.wait({fetching})  # tornado logs what happens after a cancel
         answer = fetching.result()
     except (HTTPClientError, ValueError) as error:  # ValueError: a host name that cannot be one, odd bytes
         raise OSError(str(error) or type(error).__name__) from None

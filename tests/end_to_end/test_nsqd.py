@@ -257,7 +257,11 @@ def test_names_and_addresses_of_one_nsqd_are_one_source_on_one_connection(tmp_pa
     async def scene(queue):
         async with Reading(*(f"{host}:{port}" for host in hosts)) as reading:
             await until(
-                lambda: reading.names and expected <= set(reading.names[0].partition("/")[0].split()),
+                lambda: (
+                    len(reading.source.nsqds) == 1
+                    and reading.names
+                    and expected <= set(reading.names[0].partition("/")[0].split())
+                ),
                 "all names",
             )
             await until_read(reading, queue, 5)
