@@ -19,6 +19,7 @@ from .core.messages import ConsumerInbox
 from .core.shards import shard_number
 from .core.stats import NsqdStats, encode
 from .sources import open_source
+from .sources.lookup import shown
 from .sources.source import Listener, NsqdState, Source
 from .supervision.actor import Actor, Host, StartArgs
 from .supervision.protocol import Ready
@@ -56,7 +57,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
 
     async def init(self) -> Ready:
         """Be ready. The source is opened later, when all counters are linked."""
-        where = self.options.nsqd_addresses or self.options.nsq.lookupd_http_addresses
+        nsqds, lookupds = self.options.nsqd_addresses, self.options.nsq.lookupd_http_addresses
+        where = [*nsqds, *(f"nsqlookupd {shown(address)}" for address in lookupds)]
         return Ready(note=f"topic {self.options.nsq.topic} at {', '.join(where)}")
 
     def linked(self, peer: str) -> None:
