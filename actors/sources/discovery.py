@@ -16,6 +16,7 @@ from .troubles import Troubles
 
 INTERVAL_S = 1.0
 TIMEOUT_S = 2.0
+FIRST_ANSWER_S = 0.5  # how long the first publish may wait for an nsqlookupd, if an nsqd is configured
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 _Said = TypeVar("_Said")
 
@@ -108,14 +109,26 @@ class Publishable:
     async def known(self) -> list[str]:
         """Return the "host:port" of every nsqd, one or more, each once. Raises `OSError` with the reasons.
 
-        Waits for the first answers if none is known yet. Then it waits for nobody.
+        Waits for the first answer of an nsqlookupd, but not for long if an nsqd is configured. Then it waits
+        for nobody.
         """
-        while not self._usable and len(self._said.keys() | self._wrong.keys()) < len(self._lookupds):
-            self._heard.clear()
-            await self._heard.wait()
+        try:
+            async with asyncio.timeout(FIRST_ANSWER_S if self._configured else None):
+                while not self._said and len(self._wrong) < len(self._lookupds):
+                    self._heard.clear()
+                    await self._heard.wait()
+                while not self._usable and not self._all_heard:
+                    self._heard.clear()
+                    await self._heard.wait()
+        except TimeoutError:
+            pass
         if not self._usable:
             raise OSError("; ".join(self._reasons()))
         return self._usable
+
+    @property
+    def _all_heard(self) -> bool:
+        return len(self._said.keys() | self._wrong.keys()) == len(self._lookupds)
 
     @property
     def _usable(self) -> list[str]:
