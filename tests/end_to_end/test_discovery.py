@@ -171,8 +171,8 @@ def test_a_topic_that_is_deleted_behind_a_tombstone_is_not_made_again(tmp_path):
         service.start()
         wait_caught_up(service, 10)
         lookupd.tombstone(leaving, "plays")
-        asked = lookup_count(service)
-        wait_until(lambda: lookup_count(service) >= asked + 2, "nsqlookupd to be asked again")
+        asked_s = uptime_s(service)
+        wait_until(lambda: uptime_s(service) >= asked_s + 4, "nsqlookupd to be asked again")
         put(leaving, 5)
         wait_caught_up(service, 15)
         leaving.post("/topic/delete?topic=plays")
@@ -183,9 +183,9 @@ def test_a_topic_that_is_deleted_behind_a_tombstone_is_not_made_again(tmp_path):
         assert leaving.topic("plays") is None
 
 
-def lookup_count(service):
-    """How often the status was asked a second apart: the nsqlookupds are asked once a second."""
-    return int(service.status()["supervisor"]["uptime_s"])
+def uptime_s(service):
+    """How long it runs. It asks the nsqlookupds once a second."""
+    return service.status()["supervisor"]["uptime_s"]
 
 
 # A topic or a channel that changes under the consumer
@@ -289,3 +289,52 @@ def test_everything_works_on_an_ipv6_address(tmp_path):
         assert (found["caught_up_is"], found["nsq"]["depth"]) == ("queue", 0)
         assert ledger_totals(service) == manifest["totals"]
         assert messages(nsqd, TOPIC) == found["publishes"]["total"]
+
+
+# How far behind
+
+
+def test_more_nsqds_than_messages_allowed_take_turns_and_all_is_read(tmp_path):
+    with (
+        nsqds(tmp_path, 3) as found,
+        service_on(tmp_path, (), found, "nsq.max_in_flight=2") as service,
+    ):
+        service.start()
+        for plays in (50, 1):
+            for nsqd in found:
+                put(nsqd, plays)
+        wait_counted(service, 153)
+        for number, nsqd in enumerate(found, 154):
+            put(nsqd, 1)
+            wait_counted(service, number)
+        wait_caught_up(service, 156)
+        assert ledger_totals(service) == {VIDEO: 156}
+        assert sum(one["rdy"] for one in service.status()["nsq"]["nsqds"]) <= 2
+
+
+def test_depth_and_age_are_told_for_each_nsqd(tmp_path):
+    with nsqds(tmp_path, 2) as (behind, idle), service_on(tmp_path, (), [behind, idle]) as service:
+        for nsqd in (behind, idle):
+            nsqd.post("/topic/create?topic=plays")
+            nsqd.post("/channel/create?topic=plays&channel=playtally")
+        behind.post("/channel/pause?topic=plays&channel=playtally")
+        put(behind, 7)
+        service.start()
+
+        def of_each(status):
+            by_address = {one["address"]: one for one in status["nsq"]["nsqds"]}
+            return by_address.get(behind.tcp_address), by_address.get(idle.tcp_address)
+
+        status = wait_status(service, lambda found: found["nsq"]["connections"] == 2, "two connections")
+        told, of_idle = of_each(status)
+        assert (told["depth"], of_idle["depth"]) == (7, 0)
+        assert (told["last_age_ms"], of_idle["last_age_ms"]) == (None, None)
+        held_s = uptime_s(service)
+        wait_until(lambda: uptime_s(service) >= held_s + 1, "the plays to be older than a second")
+        behind.post("/channel/unpause?topic=plays&channel=playtally")
+        told, of_idle = of_each(wait_caught_up(service, 7))
+        assert (told["depth"], told["in_flight"], of_idle["last_age_ms"]) == (0, 0, None)
+        assert told["last_age_ms"] >= 1000
+        behind.kill()
+        told, _ = of_each(wait_status(service, lambda found: found["nsq"]["connections"] == 1, "its loss"))
+        assert told["last_age_ms"] >= 1000, "it is known although the connection is lost"

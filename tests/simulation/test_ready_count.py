@@ -12,6 +12,7 @@ import pytest
 from msgspec import Struct
 
 from actors.core.consumer.ready_count import BACKLOG_MS, ReadyCount, ReadyCounts
+from actors.core.consumer.turns import Turns
 from actors.sources.connection import BatchConnection
 from actors.sources.offers import OUTPUT_BUFFER_TIMEOUT_MS
 from tests.simulation import buffering_nsqd, reading
@@ -216,8 +217,9 @@ def shared(loads, lasts_s, *, rates=False, speed=MACHINES["all slow"].ours, stat
         return run_virtually(scene)
 
 
-def test_an_nsqd_with_ten_times_the_load_gets_five_times_the_ready_count_within_two_seconds():
-    found = shared([100_000, 10_000, 10_000], 6)
+@pytest.mark.parametrize("load", [10_000, 200_000])
+def test_an_nsqd_with_ten_times_the_load_gets_five_times_the_ready_count_within_two_seconds(load):
+    found = shared([10 * load, load, load], 6)
     assert found.ready_counts
     for first, *others in found.ready_counts:
         assert first >= 5 * max(others), found.ready_counts
@@ -261,6 +263,32 @@ def test_shares_that_are_all_of_it_are_found_out(monkeypatch):
     found = drain("counters slow")
     assert max(found.ready_counts) > SHARE
     assert found.falls, "at times too much is outstanding, and nothing is asked for"
+
+
+def test_shares_that_are_equal_whatever_the_load_are_found_out(monkeypatch):
+    def fair_shares(self):
+        return dict.fromkeys(self._by_connection, self._max_in_flight // len(self._by_connection))
+
+    monkeypatch.setattr(ReadyCounts, "_fair_shares", fair_shares)
+    found = shared([100_000, 10_000, 10_000], 3)
+    assert any(first < 5 * max(others) for first, *others in found.ready_counts)
+
+
+def test_an_nsqd_whose_load_is_not_looked_at_is_found_out(monkeypatch):
+    monkeypatch.setattr(ReadyCounts, "looked", lambda self, connection, waiting: None)
+    found = shared([100_000, 10_000, 10_000], 3)
+    assert any(first < 5 * max(others) for first, *others in found.ready_counts)
+
+
+def test_turns_that_are_not_handed_on_are_found_out(monkeypatch):
+    def tick(self, now_ms, in_flight):
+        if not self._turns:
+            hands_on(self, now_ms, in_flight)
+
+    hands_on = Turns.tick
+    monkeypatch.setattr(Turns, "tick", tick)
+    with pytest.raises(AssertionError, match="the lone play"):
+        lone_waits(3, True, "nsq.max_in_flight=1")
 
 
 def test_an_nsqd_that_is_asked_for_nothing_is_found_out(monkeypatch):
