@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import uuid
 
 import pytest
@@ -338,3 +339,19 @@ def test_depth_and_age_are_told_for_each_nsqd(tmp_path):
         behind.kill()
         told, _ = of_each(wait_status(service, lambda found: found["nsq"]["connections"] == 1, "its loss"))
         assert told["last_age_ms"] >= 1000, "it is known although the connection is lost"
+
+
+def test_a_stats_that_never_answers_holds_up_neither_plays_nor_publishes_nor_status(tmp_path):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        nsqds(tmp_path, 1) as (nsqd,),
+        service_on(tmp_path, (), [nsqd], *TO_TOPIC) as service,
+    ):
+        host, port = silent.getsockname()
+        service.arguments += ["--set", f'nsq.nsqd_http_addresses=["{host}:{port}"]']
+        service.start()
+        manifest = Load(service, tmp_path, *PRODUCES).wait()
+        status = wait_caught_up(service, 20_000)
+        assert (status["caught_up_is"], status["nsq"]["depth"]) == ("service", None)
+        assert ledger_totals(service) == manifest["totals"]
+        assert messages(nsqd, TOPIC) == status["publishes"]["total"]

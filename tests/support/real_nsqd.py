@@ -74,7 +74,12 @@ class RealLookupd(QueueHttp):
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [self._program, "-tcp-address", self.tcp_address, "-http-address", self.http_address],
+            [
+                self._program,
+                f"--tcp-address={self.tcp_address}",
+                f"--http-address={self.http_address}",
+                "--tombstone-lifetime=1h",  # longer than any test, on the slowest machine
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
