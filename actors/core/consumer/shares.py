@@ -16,6 +16,8 @@ from msgspec import Struct
 
 EQUALLY = 1 / 16  # the part of `max_in_flight` that all connections share equally
 
+ROUNDING = 1e-9  # a share that is a whole number may be a little less as a float
+
 
 class _Load(Struct):
     """`waiting`: None if nobody says. `received`: the messages of about the last second."""
@@ -77,7 +79,7 @@ def shares_by_load(
         # First those that get 1 in any case, because they take from the others; then those with a limit.
         fixed = {one: 1 for one in open_ones if wanted[one] < 1}
         fixed = fixed or {one: limits[one] for one in open_ones if wanted[one] >= limits[one]}
-        fixed = fixed or {one: int(wanted[one]) for one in open_ones}
+        fixed = fixed or {one: int(wanted[one] + ROUNDING) for one in open_ones}
         shares |= fixed
         left -= sum(fixed.values())
         open_ones = [one for one in open_ones if one not in fixed]
@@ -92,4 +94,4 @@ def _parts(loads: list[float]) -> list[float]:
     whole = sum(loads)
     if not whole:
         return [1 / len(loads)] * len(loads)
-    return [EQUALLY / len(loads) + (1 - EQUALLY) * load / whole for load in loads]
+    return [EQUALLY / len(loads) + (1 - EQUALLY) * (load / whole) for load in loads]

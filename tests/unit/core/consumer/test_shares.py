@@ -42,6 +42,11 @@ def test_what_one_may_not_have_goes_to_the_others():
     assert shares_by_load(1000, {1: 9, 2: 1, 3: 1}, {1: 100, 2: 2500, 3: 2500}) == {1: 100, 2: 450, 3: 450}
 
 
+@given(st.floats(0, 1e7), st.integers(1, 100_000))
+def test_one_nsqd_alone_gets_all(load, max_in_flight):
+    assert shares_by_load(max_in_flight, {1: load}, {1: 1_000_000}) == {1: max_in_flight}
+
+
 def test_no_nsqd_of_several_gets_more_than_half():
     assert shares_by_load(1000, {1: 100}, {1: 2500}) == {1: 1000}
     assert shares_by_load(1000, {1: 100, 2: 0}, {1: 2500, 2: 2500})[1] == 500
