@@ -19,7 +19,8 @@ from .core.messages import ConsumerInbox
 from .core.shards import shard_number
 from .core.stats import NsqdStats, encode
 from .sources import open_source
-from .sources.source import Listener, Source
+from .sources.lookup import shown
+from .sources.source import Listener, NsqdState, Source
 from .supervision.actor import Actor, Host, StartArgs
 from .supervision.protocol import Ready
 from .system.exits import Failure
@@ -27,7 +28,6 @@ from .system.exits import Failure
 log = logging.getLogger(__name__)
 
 LOG_INTERVAL_MS = 60_000
-TICK_S = 0.5
 Effect = Send | DeadLetter | Finish | SetReadyCount | Reconnect | Look
 
 
@@ -51,13 +51,15 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._open = opener
         self._source: Source | None = None
         self._draining = False
+        self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
         self._letters_logged_ms: dict[str, int] = {}
         self._refused_logged_ms: int | None = None
         self._refused_logged = 0
 
     async def init(self) -> Ready:
         """Be ready. The source is opened later, when all counters are linked."""
-        where = self.options.nsqd_addresses or self.options.nsq.lookupd_http_addresses
+        nsqds, lookupds = self.options.nsqd_addresses, self.options.nsq.lookupd_http_addresses
+        where = [*nsqds, *(f"nsqlookupd {shown(address)}" for address in lookupds)]
         return Ready(note=f"topic {self.options.nsq.topic} at {', '.join(where)}")
 
     def linked(self, peer: str) -> None:
@@ -69,7 +71,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._perform(self.rules.linked(shard))
         if self._source is None and len(self.host.peers()) == self._shards:
             self._source = self._open(self.options, self)
-            self.host.call_later(TICK_S, self._tick)
+            self.host.call_later(0.0, self._tick)
 
     def handle(self, peer: str, messages: list[ConsumerInbox]) -> None:
         """Finish what a counter has committed."""
@@ -111,17 +113,22 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         now_ms = self.host.monotonic_ms()
         if self._source is None:
             return encode(self.rules.stats(0, [], now_ms))
-        nsqds = [
-            NsqdStats(
-                one.address,
-                one.http_address,
-                one.connection is not None,
-                one.ready_count,
-                self.rules.in_flight(one.connection) if one.connection is not None else 0,
-            )
-            for one in self._source.nsqds
-        ]
+        nsqds = [self._stats_of(one) for one in self._source.nsqds]
+        self._last_ages_ms = {one.address: one.last_age_ms for one in nsqds}
         return encode(self.rules.stats(self._source.ready_count, nsqds, now_ms))
+
+    def _stats_of(self, nsqd: NsqdState) -> NsqdStats:
+        number = nsqd.connection
+        last_age_ms = None if number is None else self.rules.last_age_ms(number)
+        return NsqdStats(
+            nsqd.address,
+            nsqd.http_address,
+            number is not None,
+            nsqd.ready_count,
+            0 if number is None else self.rules.in_flight(number),
+            # A new connection has received nothing, but an earlier one to the same nsqd may have.
+            self._last_ages_ms.get(nsqd.address) if last_age_ms is None else last_age_ms,
+        )
 
     def drain(self) -> None:
         """Ask for no more messages. The consumer is drained when all received messages are finished."""
@@ -144,10 +151,10 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             self._source.close()
 
     def _tick(self) -> None:
-        """Look for stalled connections, now and again."""
+        """Look for stalled connections and at each nsqd, and share `max_in_flight`, now and again."""
         now_ms = self.host.monotonic_ms()
-        self.host.call_later(TICK_S, self._tick)
         self._perform(self.rules.tick(now_ms))
+        self.host.call_later(self.rules.tick_ms / 1000, self._tick)
         self._log_refused(now_ms)
 
     def _looked(self, connection: int, waiting: int | None) -> None:

@@ -9,6 +9,7 @@ manifest. The service's totals are compared with that file.
     pace        when each play is due (pure: callers pass the time)
     deliveries  the plays waiting, in flight, acknowledged, or of unknown outcome (pure)
     discovery   where the queue is
+    retries     when a lost nsqd is tried again (pure)
     writer      a subclass of pynsq's Writer that connects and sends faster
     publisher   sends the plays with the writer, at the pace
     manifest    the file with what the queue acknowledged

@@ -8,18 +8,20 @@ of each play. `writer` does the talking to nsqd.
 import asyncio
 import time
 from collections.abc import Callable
+from random import Random
 
 from actors.sources.security import PLAIN, Security
 from producer.deliveries import Deliveries, MessageBatch
-from producer.discovery import Locate, NotThereYet
+from producer.discovery import Locator, NotThereYet
 from producer.pace import Pace
+from producer.retries import Retries
 from producer.workload import Workload
 from producer.writer import PublishOutcome, Writer, frame, mpub
 
 MPUB_PLAYS_MAX = 1000  # 55 kB a command. nsqd takes up to 5 MB, but a larger command is no faster.
 IN_FLIGHT_MAX = 8  # MPUBs on each connection: enough that nsqd never waits for the producer.
 TICK_S = 0.005  # A paced run looks this often whether plays are due.
-RETRY_S = 0.5  # The producer tries this often to make missing connections.
+LOOK_S = 0.25  # The producer looks this often for missing connections.
 LAST_ANSWERS_MAX_S = 2.0  # How long a stopped run waits for the answers still under way.
 REFUSALS_MAX = 3  # In a row. After that many, the queue is expected to refuse always.
 QUEUE = "the queue"  # The name for what the run waits for while no address is known.
@@ -32,7 +34,7 @@ class Publisher:
         self,
         workload: Workload,
         topic: str,
-        locate: Locate,
+        locator: Locator,
         pace: Pace | None,
         say: Callable[[str], None],
         security: Security = PLAIN,
@@ -42,8 +44,9 @@ class Publisher:
         self.ended_s: float | None = None
         self.stopped_because: str | None = None
         self._frames = [frame(b'{"video_id":"%b"}' % guid.encode()) for guid in workload.videos]
-        self._topic, self._locate, self._pace, self._say = topic, locate, pace, say
+        self._topic, self._locator, self._pace, self._say = topic, locator, pace, say
         self._security = security
+        self._retries = Retries(Random())
         self._refusals = 0
         self._waited_for: set[str] = set()
         self._ended = asyncio.Event()
@@ -61,7 +64,7 @@ class Publisher:
         self._writer: Writer[MessageBatch] = Writer(
             self._on_settled, self._on_opened, self._on_closed, self._on_refused, self._security
         )
-        tasks = [asyncio.create_task(self._keep_connected())]
+        tasks = [asyncio.create_task(self._keep_connected()), asyncio.create_task(self._locator.run())]
         if self._pace is not None:
             tasks.append(asyncio.create_task(self._pump_regularly()))
         ended = asyncio.create_task(self._ended.wait())
@@ -91,16 +94,18 @@ class Publisher:
             pass  # Closing the connections settles the MPUBs that have no answer.
 
     async def _keep_connected(self) -> None:
-        addresses: list[str] = []
         while True:
-            if not self._writer.open:
-                try:
-                    addresses = await self._locate()
-                except NotThereYet as missing:
+            try:
+                addresses = await self._locator.nsqds()
+            except NotThereYet as missing:
+                addresses = []
+                if not self._writer.open:
                     self._say_waiting(QUEUE, str(missing))
-            self._writer.connect_to(addresses)
+            now_s = time.monotonic()
+            self._writer.connect_to(one for one in addresses if self._retries.is_due(one, now_s))
+            self._writer.leave(self._locator.tombstoned)
             self._writer.end_silent_connections()
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(LOOK_S)
 
     async def _pump_regularly(self) -> None:
         while True:
@@ -147,15 +152,18 @@ class Publisher:
     def _on_opened(self, address: str) -> None:
         self._say(f'connected to nsqd at {address}, topic "{self._topic}"')
         self._waited_for -= {address, QUEUE}
+        self._retries.worked(address)
         self._pump()
 
     def _on_closed(self, address: str, reason: str, was_open: bool) -> None:
         if self._ended.is_set():
             return
+        self._retries.failed(address, time.monotonic())
         if was_open:
             unknown_plays = self.deliveries.unknown_plays
             lost = f"; {unknown_plays} plays have an unknown outcome so far" if unknown_plays else ""
-            self._say(f"lost nsqd at {address} ({reason}){lost}; connecting again")
+            next_step = "" if address in self._locator.tombstoned else "; connecting again"
+            self._say(f"lost nsqd at {address} ({reason}){lost}{next_step}")
         else:
             self._say_waiting(address, f"nsqd at {address} ({reason})")
         self._pump()  # Plays that were given back may go to another nsqd.

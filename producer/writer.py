@@ -1,11 +1,12 @@
 """A subclass of pynsq's Writer that sends and connects faster, and reports the outcome of each MPUB.
 
-It keeps pynsq's connections, handshake, heartbeats and callback queue. It differs in three ways:
+It keeps pynsq's connections, handshake, heartbeats and callback queue. It differs in four ways:
 
 - The caller passes complete MPUB commands. pynsq's `protocol.mpub` copies the command once for each
   message.
 - A connection that fails calls `closed` and logs no traceback. The caller decides when to connect
   again. pynsq's Writer waits for 15 s.
+- A host name is looked up without holding up the loop, and all its addresses are tried.
 - An MPUB ends in one of four outcomes. pynsq's Writer reports only "an error", which does not tell
   whether the queue has the messages.
 
@@ -13,22 +14,25 @@ The writer knows nothing of plays: the caller passes a `ticket` with each MPUB, 
 the outcome.
 """
 
+import asyncio
 import struct
 import time
 from asyncio import Future
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import nsq
 from nsq.protocol import Error
 from tornado.iostream import IOStream
 
 from actors.sources.handshake import SecuredConnection
+from actors.sources.resolver import resolve
 from actors.sources.security import PLAIN, Security
 from actors.system.addresses import split_address
 
 HANDSHAKE_TIMEOUT_S = 5.0  # From connect to ready. pynsq's own connection waits for ever.
+NEXT_ADDRESS_S = 1.0  # From connect to ready, for an address of a host that has others.
 HEARTBEAT_S = 10  # nsqd sends a heartbeat this often.
 SILENCE_MAX_S = 3.0 * HEARTBEAT_S
 PARTIAL = b"E_MPUB_FAILED"
@@ -54,9 +58,19 @@ class Sent(NamedTuple, Generic[Ticket]):
 
 
 class NsqdConnection(SecuredConnection):
-    """A connection that logs no traceback when it fails."""
+    """A connection that logs no traceback when it fails.
+
+    `address`: the "host:port" that was asked for. `others`: more addresses of that host, to try after this.
+    """
 
     sent_count = 0
+    leaves = False
+
+    def __init__(self, address: str, hosts: Sequence[str], security: Security, **settings: Any):
+        host, port = split_address(address)
+        super().__init__(hosts[0], port, security, host, **settings)
+        self.address = address
+        self.others = hosts[1:]
 
     def _connect_callback(self, fut: "Future[IOStream]") -> None:
         # If connecting failed, the stream's close callback tells the writer.
@@ -89,16 +103,21 @@ class Writer(nsq.Writer, Generic[Ticket]):
         self._closed, self._refused = closed, refused
         self._security = security
         self._connecting: dict[str, NsqdConnection] = {}
+        self._resolving: dict[str, asyncio.Task[None]] = {}
 
     @property
     def open(self) -> list[NsqdConnection]:
         """The connections that can send now."""
-        return [conn for conn in self.conns.values() if conn.connected() and not conn.stream.closed()]
+        return [
+            conn
+            for conn in self.conns.values()
+            if conn.connected() and not conn.stream.closed() and not conn.leaves
+        ]
 
     @property
     def connecting(self) -> bool:
         """Whether a connection is being made: it is not ready yet and has not failed."""
-        return bool(self._connecting)
+        return bool(self._connecting or self._resolving)
 
     @property
     def in_flight(self) -> int:
@@ -111,18 +130,39 @@ class Writer(nsq.Writer, Generic[Ticket]):
     def connect_to(self, addresses: Iterable[str]) -> None:
         """Start connecting to each "host:port" that has neither a ready connection nor one being made."""
         for address in addresses:
-            host, port = split_address(address)
-            conn = NsqdConnection(host, port, self._security, host, **self.conn_kwargs)
-            if conn.id in self.conns or conn.id in self._connecting:
-                continue
-            conn.on("ready", self._on_connection_ready)
-            conn.on("response", self._on_connection_response)
-            conn.on("error", self._on_connection_error)
-            conn.on("close", self._on_connection_close)
-            conn.on("heartbeat", self.heartbeat)
-            self._connecting[conn.id] = conn
-            self.io_loop.call_later(HANDSHAKE_TIMEOUT_S, self._give_up_unless_ready, conn)
-            conn.connect()
+            if not (address in self.conns or address in self._connecting or address in self._resolving):
+                self._resolving[address] = asyncio.ensure_future(self._resolve(address))
+
+    def leave(self, addresses: Collection[str]) -> None:
+        """Send nothing more to these, and close each connection when all on it is answered."""
+        for conn in list(self.conns.values()):
+            if conn.address in addresses:
+                conn.leaves = True
+                if not conn.callback_queue:
+                    conn.refuse("nsqlookupd has a tombstone for it")
+
+    async def _resolve(self, address: str) -> None:
+        """Look the host up, because pynsq would hold up the loop meanwhile, and try one address only."""
+        try:
+            hosts = await resolve(split_address(address)[0])
+        except OSError as error:
+            del self._resolving[address]
+            self._closed(address, str(error), False)
+        else:
+            del self._resolving[address]
+            self._connect(address, hosts)
+
+    def _connect(self, address: str, hosts: Sequence[str]) -> None:
+        conn = NsqdConnection(address, hosts, self._security, **self.conn_kwargs)
+        conn.on("ready", self._on_connection_ready)
+        conn.on("response", self._on_connection_response)
+        conn.on("error", self._on_connection_error)
+        conn.on("close", self._on_connection_close)
+        conn.on("heartbeat", self.heartbeat)
+        self._connecting[address] = conn
+        timeout_s = NEXT_ADDRESS_S if conn.others else HANDSHAKE_TIMEOUT_S
+        self.io_loop.call_later(timeout_s, self._give_up_unless_ready, conn, timeout_s)
+        conn.connect()
 
     def publish(self, command: bytes, ticket: Ticket) -> None:
         """Send an MPUB on the open connection that has the fewest in flight. At least one must be open."""
@@ -144,14 +184,17 @@ class Writer(nsq.Writer, Generic[Ticket]):
 
     def close(self) -> None:
         """Close all connections. Every MPUB without an answer is settled before this returns."""
+        for task in self._resolving.values():
+            task.cancel()
         for conn in [*self.conns.values(), *self._connecting.values()]:
+            conn.others = ()
             self._settle_unanswered(conn)
             conn.refuse("closed by the producer")
 
     def _on_connection_ready(self, conn: NsqdConnection, **_: object) -> None:
-        self._connecting.pop(conn.id, None)
-        self.conns[conn.id] = conn
-        self._opened(conn.id)
+        self._connecting.pop(conn.address, None)
+        self.conns[conn.address] = conn
+        self._opened(conn.address)
 
     def _on_connection_response(self, conn: NsqdConnection, **_: object) -> None:
         # The answer to IDENTIFY arrives here too, before any MPUB is in flight.
@@ -171,17 +214,20 @@ class Writer(nsq.Writer, Generic[Ticket]):
         for position, sent in enumerate(unanswered):
             partly_taken = position == 0 and error.args[0].startswith(PARTIAL)
             self._settled(sent.ticket, PublishOutcome.UNKNOWN if partly_taken else PublishOutcome.REFUSED)
-        self._refused(conn.id, text)
+        self._refused(conn.address, text)
         conn.refuse(text)
 
     def _on_connection_close(self, conn: NsqdConnection, **_: object) -> None:
-        was_open = self.conns.get(conn.id) is conn
+        was_open = self.conns.get(conn.address) is conn
         if was_open:
-            del self.conns[conn.id]
-        elif self._connecting.get(conn.id) is conn:
-            del self._connecting[conn.id]
+            del self.conns[conn.address]
+        elif self._connecting.get(conn.address) is conn:
+            del self._connecting[conn.address]
+            if conn.others:
+                self._connect(conn.address, conn.others)
+                return
         self._settle_unanswered(conn)
-        self._closed(conn.id, conn.lost_because() or _reason(conn.stream.error), was_open)
+        self._closed(conn.address, conn.lost_because() or _reason(conn.stream.error), was_open)
 
     def _settle_unanswered(self, conn: NsqdConnection) -> None:
         unanswered, conn.callback_queue = conn.callback_queue, []
@@ -191,9 +237,9 @@ class Writer(nsq.Writer, Generic[Ticket]):
             whole = sent.written.done() and sent.written.exception() is None
             self._settled(sent.ticket, PublishOutcome.UNKNOWN if whole else PublishOutcome.NOT_SENT)
 
-    def _give_up_unless_ready(self, conn: NsqdConnection) -> None:
-        if self._connecting.get(conn.id) is conn:
-            conn.refuse(f"no answer within {HANDSHAKE_TIMEOUT_S:g} s")
+    def _give_up_unless_ready(self, conn: NsqdConnection, timeout_s: float) -> None:
+        if self._connecting.get(conn.address) is conn:
+            conn.refuse(f"no answer within {timeout_s:g} s")
 
 
 def _reason(broken: BaseException | None) -> str:

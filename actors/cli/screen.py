@@ -160,9 +160,10 @@ def _nsqds(nsq: dict[str, Any]) -> list[str]:
     lines = []
     for nsqd in nsq["nsqds"]:
         depth = "its depth is not known" if nsqd["depth"] is None else f"depth {nsqd['depth']:,}"
+        age = "" if nsqd["last_age_ms"] is None else f", last {nsqd['last_age_ms'] / 1000:.1f} s old"
         state = "connected" if nsqd["connected"] else "NOT connected"
         lines.append(
-            f"{nsqd['address']} {state}, RDY {nsqd['rdy']:,}, {nsqd['in_flight']:,} in flight, {depth}"
+            f"{nsqd['address']} {state}, RDY {nsqd['rdy']:,}, {nsqd['in_flight']:,} in flight, {depth}{age}"
         )
     if others := nsq["others_on_channel"]:
         lines.append(f"other consumers on our channel: {others:,}, which take a part of the plays")

@@ -13,7 +13,7 @@ _PORT = r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]
 PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
 # Labels of a host name have 1 to 63 characters. With a label of any other length, a socket raises
 # UnicodeError instead of OSError.
-_HOST = r"(\[[0-9a-fA-F:]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
+_HOST = r"(\[[0-9a-fA-F:.]+\]|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}\.?)"
 TLS_NAME = r"[0-9a-fA-F:]*:[0-9a-fA-F:.]+|([a-zA-Z0-9_-]{1,63}\.)*[a-zA-Z0-9_-]{1,63}"
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 ADDRESS = rf"^{_HOST}:{_PORT}\Z"
@@ -38,9 +38,16 @@ def _text(expected: str, pattern: str) -> Meta:
 Address: TypeAlias = Annotated[
     str, _text('"host:port" with a port of 0 to 65535, 0 for any free one', ADDRESS)
 ]
-NsqdAddress: TypeAlias = Annotated[str, _text('"host:port"', ADDRESS)]
-HttpAddress: TypeAlias = Annotated[
-    str, _text('"host:port" or "http://host:port"', r"^(https?://)?[^\s/]+:[0-9]{1,5}/?\Z")
+NsqdAddress: TypeAlias = Annotated[
+    str, _text('"host:port" with a port of 1 to 65535', rf"^{_HOST}:(?!0+\Z){_PORT}\Z")
+]
+_PATH = r"(/[^\s?#]*)?(\?[^\s#]*)?"
+LookupdAddress: TypeAlias = Annotated[
+    str,
+    _text(
+        '"host:port" or a URL such as "https://host:port/path?query"',
+        rf"^({_HOST}:{_PORT}|https?://([^\s/?#@]+@)?{_HOST}(:{_PORT})?){_PATH}\Z",
+    ),
 ]
 NsqdHttpAddress: TypeAlias = Annotated[
     str,
@@ -63,7 +70,7 @@ class NsqSection(Struct, frozen=True, kw_only=True):
     channel: Annotated[str, _text("1 to 64 of a-z A-Z 0-9 . _ -", CHANNEL_NAME)] = "playtally"
     nsqd_tcp_addresses: list[NsqdAddress] = []
     nsqd_http_addresses: list[NsqdHttpAddress] = []
-    lookupd_http_addresses: list[HttpAddress] = []
+    lookupd_http_addresses: list[LookupdAddress] = []
     max_in_flight: Annotated[int, _whole(1, 1_000_000, "messages")] = 2500
     msg_timeout_s: Annotated[float, _number(1, 900, "s")] = 5.0
     tls: Switch = False
@@ -215,7 +222,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def nsqd_addresses(self) -> list[str]:
-        """The "host:port" of every nsqd that plays come from; empty when nsqlookupds name them."""
+        """The "host:port" of every nsqd that the settings name; nsqlookupds may know more."""
         return [self.embedded_nsqd.tcp_address] if self.embedded else list(self.nsq.nsqd_tcp_addresses)
 
     @property

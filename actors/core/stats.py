@@ -10,7 +10,8 @@ class NsqdStats(Struct, frozen=True, array_like=True):
     """An nsqd that a consumer reads, or tries to.
 
     `address`: its TCP address, as configured or discovered. `http_address`: where its HTTP is, "" if that is
-    not known. `in_flight`: messages received from it and not finished.
+    not known. `in_flight`: messages received from it and not finished. `last_age_ms`: how old the message
+    last received from it was when it came, by nsqd's stamp; None before the first.
     """
 
     address: str
@@ -18,6 +19,7 @@ class NsqdStats(Struct, frozen=True, array_like=True):
     connected: bool
     ready_count: int
     in_flight: int
+    last_age_ms: int | None = None
 
 
 class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):

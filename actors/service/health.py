@@ -9,6 +9,7 @@ from typing import Protocol
 import tornado.web
 
 from ..config import Settings
+from ..sources.lookup import shown
 from ..supervision.application import Application
 from ..supervision.states import State
 from ..system.http_server import OwnHandler
@@ -48,7 +49,7 @@ def reasons(service: HealthView) -> list[str]:
 
 def _where(settings: Settings) -> str:
     addresses = ", ".join(settings.nsqd_addresses)
-    if lookupds := ", ".join(settings.nsq.lookupd_http_addresses):
+    if lookupds := ", ".join(map(shown, settings.nsq.lookupd_http_addresses)):
         found = f"one that nsqlookupd {lookupds} knows for topic {settings.nsq.topic}"
         return f"{addresses}, or {found}" if addresses else found
     return f"one of {addresses}" if len(settings.nsqd_addresses) > 1 else addresses

@@ -128,6 +128,15 @@ def _nsq(nsq: dict[str, Any]) -> Iterator[Metric]:
             if one[name] is not None:
                 metric.add_metric([one["address"]], float(one[name]))
         yield metric
+    age = GaugeMetricFamily(
+        "playtally_nsqd_last_age_seconds",
+        "How old the message last received from the nsqd was when it came; absent before the first.",
+        labels=["nsqd"],
+    )
+    for one in nsq["nsqds"]:
+        if one["last_age_ms"] is not None:
+            age.add_metric([one["address"]], one["last_age_ms"] / 1000)
+    yield age
 
 
 def _children(children: list[dict[str, Any]]) -> Iterator[Metric]:

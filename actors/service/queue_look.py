@@ -1,8 +1,8 @@
 """Looks at the queue, then at our children. `progress.py` says what a look means.
 
 Promises: a look begins after the call that it answers. However many calls there are, one look goes on at a
-time. All nsqds together have one second to answer, and each group of children another. Nothing here blocks
-the supervisor.
+time, and at most twenty begin in a second. All nsqds together have one second to answer, and each group of
+children another. Nothing here blocks the supervisor.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from ..supervision.states import State
 from ..tree import CONSUMER
 from .progress import Look, NsqdLook
 
+APART_S = 0.05  # from the beginning of a look to that of the next one
+
 
 class Looks:
     """The looks of a service. `polled`: the children with stats, in groups (see `Application.poll`)."""
@@ -31,6 +33,7 @@ class Looks:
         self._queue = QueueLooks(security)
         self._present: asyncio.Task[Look] | None = None
         self._next: asyncio.Task[Look] | None = None
+        self._began_s = -APART_S
 
     async def fresh(self) -> Look:
         """Return a look that begins after this call. All calls during a look share the next one."""
@@ -41,6 +44,9 @@ class Looks:
     async def _look_after(self, present: asyncio.Task[Look] | None) -> Look:
         if present is not None:
             await asyncio.wait([present])
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._began_s + APART_S - loop.time()))
+        self._began_s = loop.time()
         self._present, self._next = self._next, None
         return await self._look()
 

@@ -116,6 +116,8 @@ def _nsqd(look: NsqdLook) -> dict[str, Any]:
         "rdy": nsqd.ready_count,
         "in_flight": nsqd.in_flight,
         "depth": look.depth,
+        # How old the message last received was when it came. nsqd tells no age of messages that wait.
+        "last_age_ms": nsqd.last_age_ms,
         # Of our channel: all messages since that nsqd started, and those of them that are not finished.
         "messages": None if look.queue is None else look.queue.messages,
         "unfinished": None if look.queue is None else look.queue.unfinished,

@@ -9,7 +9,8 @@ takes more than a bounded time and memory, and never blocks the event loop.
 """
 
 from ..config import Settings, SinkKind
-from ..sources.lookup import nsqds_of
+from ..sources.discovery import Publishable
+from ..sources.lookup import topics_of
 from ..sources.security import Security
 from .delivery import Delivery, Sink
 from .http import HttpSink
@@ -40,6 +41,7 @@ def open_sink(settings: Settings) -> Sink:
         case SinkKind.URL:
             sink = HttpSink(publish)
         case SinkKind.NSQ_TOPIC:
-            security = Security(settings.nsq)
-            sink = NsqSink(publish.nsq_topic, publish.timeout_s, lambda: nsqds_of(settings), security)
+            security, lookupds = Security(settings.nsq), list(settings.nsq.lookupd_http_addresses)
+            nsqds = Publishable(settings.nsqd_addresses, lookupds, topics_of(settings), security.lookupd_tls)
+            sink = NsqSink(publish.nsq_topic, publish.timeout_s, nsqds, security)
     return MirroredSink(sink) if publish.stdout else sink

@@ -5,20 +5,21 @@ because only subscribers need them: the next PUB notices a dead connection.
 """
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable
 
 from nsq import protocol
 
 from ..core.dispatcher.attempts import About, Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from ..sources.client import NsqdClient
+from ..sources.discovery import Publishable
 from ..sources.security import PLAIN, Security
-from ..system.exits import Failure
 from .answers import first_line
 from .delivery import Delivery, Sink
 from .route import reason_of
 
+GREETING_TIMEOUT_S = 2.0  # for one nsqd of several, until it has answered IDENTIFY
 # By nsqd's error code. nsqd refuses a message for its bytes alone, never for the videos in it.
 ABOUT = {
     b"E_BAD_MESSAGE": About.WIDTH,
@@ -31,17 +32,21 @@ IDENTITY = {"heartbeat_interval": -1}
 
 
 class NsqSink(Sink):
-    """PUBs batches to an nsqd, one after the other on one connection, so that they stay in order."""
+    """PUBs batches to an nsqd, one after the other on one connection, so that they stay in order.
 
-    def __init__(
-        self, topic: str, timeout_s: float, locate: Callable[[], list[str]], security: Security = PLAIN
-    ):
-        """`locate`: returns the "host:port" of every nsqd; it may block, and raise `Failure` or `OSError`."""
+
+    If that nsqd is gone, hangs or is tombstoned, the next batch goes to another one.
+    """
+
+    def __init__(self, topic: str, timeout_s: float, nsqds: Publishable, security: Security = PLAIN):
+        """`nsqds`: those to publish on. The sink starts to ask for them with its first batch."""
         self.name = f"NSQ topic {topic}"
         self._topic = topic
         self._timeout_s = timeout_s
-        self._locate = locate
+        self._nsqds = nsqds
         self._security = security
+        self._asking: asyncio.Task[None] | None = None
+        self._failed: list[str] = []  # the addresses that failed since they last worked, the last one last
         self._kept: NsqdClient | None = None
         self._turn = asyncio.Lock()
 
@@ -53,7 +58,7 @@ class NsqSink(Sink):
     async def _deliver(self, batch: Batch) -> Delivery:
         ends_s = asyncio.get_running_loop().time() + self._timeout_s
         kept, self._kept = self._kept, None
-        if kept is not None and not kept.usable:
+        if kept is not None and (not kept.usable or kept.address in self._nsqds.tombstoned):
             kept.close()
             kept = None
         try:
@@ -61,7 +66,7 @@ class NsqSink(Sink):
                 connection = kept or await self._connect()
         except TimeoutError:
             return Delivery(Outcome.REFUSED, f"no nsqd answered within {self._timeout_s:g} s")
-        except (Failure, OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError) as error:
             return Delivery(Outcome.REFUSED, reason_of(error))
         try:
             connection.write(protocol.pub(self._topic, json.dumps(payload(batch)).encode()))
@@ -79,13 +84,14 @@ class NsqSink(Sink):
             return Delivery(Outcome.UNKNOWN, f"no answer: {reason_of(error)}")
         finally:
             if self._kept is not connection:  # nsqd closes it too after an error
+                self._note_failed(connection.address)
                 connection.close()
 
     async def reach(self) -> None:
         """Connect and IDENTIFY, and publish nothing. Raises `OSError`, `TimeoutError`."""
         try:
             (await self._connect()).close()
-        except (EOFError, ValueError, Failure) as error:
+        except (EOFError, ValueError) as error:
             raise OSError(reason_of(error)) from error
 
     def reload(self) -> None:
@@ -94,15 +100,39 @@ class NsqSink(Sink):
 
     def close(self) -> None:
         """Close the kept connection."""
+        if self._asking is not None:
+            self._asking.cancel()
         if self._kept is not None:
             self._kept.close()
 
     async def _connect(self) -> NsqdClient:
-        """Connect to the first nsqd that answers. Raises the error of the last one if none does."""
+        """Connect to the first nsqd that answers. Raises the error of the last one if none does.
+
+        Those that failed last are tried last.
+        """
+        if self._asking is None:
+            self._asking = asyncio.ensure_future(self._nsqds.run())
+        if self._asking.done():
+            self._asking.result()  # without nsqlookupds it ends at once; what it raises ends this process
+        addresses = sorted(await self._nsqds.known(), key=self._rank)
         failed: Exception = OSError("there is no nsqd")
-        for address in await asyncio.to_thread(self._locate):
+        for address in addresses:
             try:
-                return await NsqdClient.open(address, self._security, IDENTITY)
+                async with asyncio.timeout(GREETING_TIMEOUT_S if len(addresses) > 1 else None):
+                    connection = await NsqdClient.open(address, self._security, IDENTITY)
+            except TimeoutError:
+                failed = OSError(f"nsqd {address}: no answer within {GREETING_TIMEOUT_S:g} s")
             except (OSError, EOFError, ValueError) as error:
                 failed = OSError(f"nsqd {address}: {reason_of(error)}")
+            else:
+                with contextlib.suppress(ValueError):
+                    self._failed.remove(address)
+                return connection
+            self._note_failed(address)
         raise failed
+
+    def _rank(self, address: str) -> int:
+        return self._failed.index(address) if address in self._failed else -1
+
+    def _note_failed(self, address: str) -> None:
+        self._failed = [one for one in self._failed if one != address] + [address]

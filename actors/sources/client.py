@@ -15,6 +15,7 @@ from nsq import protocol
 from ..core.consumer.frames import BadStream
 from ..system.addresses import split_address
 from .codecs import DEFLATE_LEVEL, Codec, Deflate, Snappy
+from .dialing import dial
 from .security import Refused, Security, agreed_in, explained, is_refusal, tls_trouble
 
 FRAME_BYTES_MAX = 1024 * 1024  # far above any answer that is asked for
@@ -30,9 +31,10 @@ class NsqdError(ValueError):
 
 
 class NsqdClient:
-    """A connection to an nsqd. `agreed`: nsqd's answer to IDENTIFY, JSON."""
+    """A connection to the nsqd at `address`. `agreed`: nsqd's answer to IDENTIFY, JSON."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+    def __init__(self, address: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        self.address = address
         self.agreed = b""
         self._reader = reader
         self._writer = writer
@@ -47,7 +49,7 @@ class NsqdClient:
         failed. May be cancelled.
         """
         host, port = split_address(address)
-        client = cls(*await asyncio.open_connection(host, port))
+        client = cls(address, *await dial(host, port))
         try:
             await client._greet(host, security, identity)
         except BaseException:

@@ -1,45 +1,28 @@
-"""Asks every nsqlookupd, each by itself, which nsqds have the topic: one that hangs holds up no other."""
+"""Asks every nsqlookupd once a second, each by itself: one that hangs holds up no other.
+
+One that does not answer has said what it said before.
+"""
 
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
-from typing import Annotated
-from urllib.parse import urlencode
+from collections.abc import Awaitable, Callable, Collection
+from typing import TypeVar
 
-import msgspec
-from msgspec import Meta, Struct
-
-from ..system.addresses import join_address, split_address
+from ..system.exits import Failure
+from .lookup import Found, Nodes, nodes_in, nodes_url, nsqds_with_topic, shown, topic_url
 from .nsqd_http import fetch
 from .troubles import Troubles
 
 INTERVAL_S = 1.0
 TIMEOUT_S = 2.0
+FIRST_ANSWER_S = 0.5  # how long the first publish may wait for an nsqlookupd, if an nsqd is configured
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
-_NO_TOPIC = "TOPIC_NOT_FOUND"
-
-
-class Found(Struct, frozen=True):
-    """An nsqd that has the topic: its "host:port"s for TCP and for HTTP."""
-
-    address: str
-    http_address: str
-
-
-class _Producer(Struct):
-    broadcast_address: str
-    tcp_port: Annotated[int, Meta(ge=1, le=65535)]
-    http_port: Annotated[int, Meta(ge=0, le=65535)] = 0
-
-
-class _Answer(Struct):
-    producers: list[_Producer] | None = None
-    message: str = ""
+_Said = TypeVar("_Said")
 
 
 class Discovery:
-    """What the nsqlookupds said last. One that does not answer has said what it said before."""
+    """Which nsqds have the topic, for a reader."""
 
     def __init__(
         self,
@@ -58,22 +41,19 @@ class Discovery:
 
     async def run(self) -> None:
         """Ask for ever."""
-        await asyncio.gather(*(self._ask_on(address) for address in self._addresses))
+        await _ask_for_ever(self._addresses, self._ask, self._answered, self._failed)
 
-    async def _ask_on(self, address: str) -> None:
-        while True:
-            try:
-                self._said[address] = await self._ask(address)
-            except OSError as error:
-                self._troubles.wrong(
-                    address,
-                    f"nsqlookupd {address} names no nsqds of the topic {self._topic} ({error}): see "
-                    "nsq.lookupd_http_addresses. Known nsqds are still read; asking again every second",
-                )
-            else:
-                self._troubles.over(address, f"nsqlookupd {address} answers again")
-                self._tell()
-            await asyncio.sleep(INTERVAL_S)
+    def _answered(self, address: str, said: list[Found]) -> None:
+        self._said[address] = said
+        self._troubles.over(address, f"nsqlookupd {shown(address)} answers again")
+        self._tell()
+
+    def _failed(self, address: str, error: OSError) -> None:
+        self._troubles.wrong(
+            address,
+            f"nsqlookupd {shown(address)} names no nsqds of the topic {self._topic} ({error}): see "
+            "nsq.lookupd_http_addresses. Known nsqds are still read; asking again every second",
+        )
 
     def _tell(self) -> None:
         found = {one.address: one for said in self._said.values() for one in said}
@@ -83,33 +63,117 @@ class Discovery:
         else:
             self._troubles.wrong(
                 topic,
-                f"no nsqd has the {topic}, as {', '.join(sorted(self._said))} know: see nsq.topic. The first "
-                "message of a topic creates it; asking again every second",
+                f"no nsqd has the {topic}, as {', '.join(sorted(map(shown, self._said)))} know: see "
+                "nsq.topic. The first message of a topic creates it; asking again every second",
             )
         self._found([found[address] for address in sorted(found)])
 
     async def _ask(self, address: str) -> list[Found]:
-        base = (address if "://" in address else f"http://{address}").rstrip("/")
-        url = f"{base}/lookup?{urlencode({'topic': self._topic})}"
-        code, body = await fetch(url, TIMEOUT_S, ANSWER_BYTES_MAX, self._tls())
+        code, body = await fetch(topic_url(address, self._topic), TIMEOUT_S, ANSWER_BYTES_MAX, self._tls())
+        return nsqds_with_topic(code, body)
+
+
+class Publishable:
+    """The nsqds to publish on: those configured, then those that the nsqlookupds know.
+
+    An nsqd need not have the topic: the first message makes it. `run` asks; without nsqlookupds it ends at
+    once.
+    """
+
+    def __init__(
+        self,
+        configured: list[str],
+        lookupds: list[str],
+        topics: Collection[str],
+        tls: Callable[[], ssl.SSLContext | None] = lambda: None,
+    ):
+        """`topics`: an nsqd that is tombstoned for one of them is not used. `tls`: the newest context."""
+        self._configured = configured
+        self._lookupds = lookupds
+        self._topics = topics
+        self._tls = tls
+        self._said: dict[str, Nodes] = {}
+        self._wrong: dict[str, str] = {}
+        self._heard = asyncio.Event()
+
+    @property
+    def tombstoned(self) -> set[str]:
+        """The "host:port"s that are not to be used any more, even if there is a connection."""
+        told = {address for nodes in self._said.values() for address in nodes.tombstoned}
+        return told.difference(self._usable)
+
+    async def run(self) -> None:
+        """Ask for ever."""
+        await _ask_for_ever(self._lookupds, self._ask, self._answered, self._failed)
+
+    async def known(self) -> list[str]:
+        """Return the "host:port" of every nsqd, one or more, each once. Raises `OSError` with the reasons.
+
+        Waits for the first answer of an nsqlookupd, but not for long if an nsqd is configured. Then it waits
+        for nobody.
+        """
         try:
-            answer = msgspec.json.decode(body, type=_Answer)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise OSError(f"HTTP {code}, {error}; expected the answer of an nsqlookupd's HTTP port") from None
-        if code == 404 and answer.message == _NO_TOPIC:
-            return []
+            async with asyncio.timeout(FIRST_ANSWER_S if self._configured else None):
+                while not self._said and len(self._wrong) < len(self._lookupds):
+                    self._heard.clear()
+                    await self._heard.wait()
+                while not self._usable and not self._all_heard:
+                    self._heard.clear()
+                    await self._heard.wait()
+        except TimeoutError:
+            pass
+        if not self._usable:
+            raise OSError("; ".join(self._reasons()))
+        return self._usable
+
+    @property
+    def _all_heard(self) -> bool:
+        return len(self._said.keys() | self._wrong.keys()) == len(self._lookupds)
+
+    @property
+    def _usable(self) -> list[str]:
+        discovered = (address for nodes in self._said.values() for address in nodes.usable)
+        return list(dict.fromkeys((*self._configured, *discovered)))
+
+    def _reasons(self) -> list[str]:
+        return [
+            f"nsqlookupd {shown(address)}: {self._wrong.get(address, 'knows no nsqd that may be used')}"
+            for address in self._lookupds
+        ]
+
+    def _answered(self, address: str, said: Nodes) -> None:
+        self._said[address] = said
+        self._wrong.pop(address, None)
+        self._heard.set()
+
+    def _failed(self, address: str, error: OSError) -> None:
+        self._wrong[address] = str(error)
+        self._heard.set()
+
+    async def _ask(self, address: str) -> Nodes:
+        code, body = await fetch(nodes_url(address), TIMEOUT_S, ANSWER_BYTES_MAX, self._tls())
         if code != 200:
             raise OSError(f"HTTP {code}; expected the answer of an nsqlookupd's HTTP port")
-        return [found for one in answer.producers or () if (found := _found(one)) is not None]
+        try:
+            return nodes_in(body, address, self._topics)
+        except Failure as failure:
+            raise OSError(str(failure)) from None
 
 
-def _found(producer: _Producer) -> Found | None:
-    host = producer.broadcast_address
-    address = join_address(host, producer.tcp_port)
-    try:
-        usable = bool(split_address(address)[0]) and not any(byte.isspace() or byte == "/" for byte in host)
-    except ValueError:
-        usable = False
-    if not usable:
-        return None
-    return Found(address, join_address(host, producer.http_port) if producer.http_port else "")
+async def _ask_for_ever(
+    addresses: list[str],
+    ask: Callable[[str], Awaitable[_Said]],
+    answered: Callable[[str, _Said], None],
+    failed: Callable[[str, OSError], None],
+) -> None:
+    async def ask_on(address: str) -> None:
+        while True:
+            try:
+                said = await ask(address)
+            except OSError as error:
+                failed(address, error)
+            else:
+                answered(address, said)
+            await asyncio.sleep(INTERVAL_S)
+
+    await asyncio.gather(*map(ask_on, addresses))

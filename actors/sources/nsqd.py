@@ -2,6 +2,7 @@
 
 An nsqd with several names is one nsqd, and one source of message ids (`places.py`). An nsqd that is lost is
 tried again, for ever. A discovered nsqd is tried as long as the last answer of some nsqlookupd names it.
+While it is connected, it is read, even if no nsqlookupd names it: it may hold plays.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from ..core.consumer.frames import FrameParser, Parsed
 from ..core.consumer.terms import Terms
 from . import nsqd_http
 from .connection import BatchConnection
-from .discovery import Discovery, Found
+from .discovery import Discovery
+from .lookup import Found
 from .places import Place
 from .route import Route
 from .security import PLAIN, Security
@@ -23,6 +25,7 @@ from .source import Listener, NsqdState
 from .troubles import Troubles, log
 
 TICK_S = 1.0
+GUESS_AGAIN_S = 10.0  # a wrong guess asks a stranger
 
 
 class NsqdSource:
@@ -60,6 +63,8 @@ class NsqdSource:
         self._lost: dict[str, asyncio.Event] = {}  # by place: set when its connection is lost
         self._names: dict[str, set[str]] = {}  # by place
         self._configured = {address for address, _ in nsqds}
+        self._discovered: set[str] = set()
+        self._guessed_s: dict[str, float] = {}  # by address: when we last tried to guess where its HTTP is
         self._closed = False
         self._troubles = Troubles(time.monotonic)
         self._others: set[asyncio.Task[None]] = set()
@@ -67,7 +72,7 @@ class NsqdSource:
             self._add(address, http_address)
         if lookupd_http_addresses:
             _ = self._spawn(
-                Discovery(lookupd_http_addresses, topic, self._discovered, security.lookupd_tls).run()
+                Discovery(lookupd_http_addresses, topic, self._on_discovered, security.lookupd_tls).run()
             )
         self._loop = asyncio.get_running_loop()
         self._ticker = self._loop.call_later(TICK_S, self._tick)
@@ -157,7 +162,13 @@ class NsqdSource:
         if self._closed:
             return
         self._listener.disconnected(conn.number)
-        if not route.wants_at_once:
+        if route.wants_at_once:
+            return
+        if route.address not in self._configured | self._discovered:
+            # It is tombstoned, or its topic was deleted. Another SUB would create the topic again.
+            log.info("lost nsqd %s (%s); no nsqlookupd names it, so it is not tried", route, conn.reason)
+            self._remove(route)
+        else:
             text = f"lost nsqd {route} ({conn.reason}); trying again until it answers"
             self._troubles.wrong(route.cause, text)
 
@@ -231,7 +242,7 @@ class NsqdSource:
     async def _ask(self, route: Route | None, done: Callable[[int | None], None]) -> None:
         stats = None
         if route is not None:
-            if not self._http_of(route):
+            if not self._http_of(route) and self._may_guess(route):
                 await self._find_http(route)
             if http_address := self._http_of(route):
                 tls = self._security.nsqd_tls()
@@ -245,21 +256,25 @@ class NsqdSource:
         ]
         return next((one.http_address for one in (route, *same) if one.http_address), "")
 
+    def _may_guess(self, route: Route) -> bool:
+        return self._loop.time() - self._guessed_s.get(route.address, -GUESS_AGAIN_S) >= GUESS_AGAIN_S
+
     async def _find_http(self, route: Route) -> None:
+        self._guessed_s[route.address] = self._loop.time()
         found = await nsqd_http.next_port(route.address, self._security.nsqd_tls())
         route.http_address = found or route.http_address
 
     # What nsqlookupds say
 
-    def _discovered(self, found: list[Found]) -> None:
+    def _on_discovered(self, found: list[Found]) -> None:
         for one in found:
             if one.address not in self._routes:
                 self._add(one.address, one.http_address)
             elif one.http_address:
                 self._routes[one.address].http_address = one.http_address
-        kept = self._configured | {one.address for one in found}
+        self._discovered = {one.address for one in found}
         for address, route in list(self._routes.items()):
-            if address not in kept and route.conn is None:
+            if address not in self._configured | self._discovered and route.conn is None:
                 self._remove(route)
 
     def _add(self, address: str, http_address: str) -> None:
@@ -272,6 +287,7 @@ class NsqdSource:
 
     def _remove(self, route: Route) -> None:
         del self._routes[route.address]
+        self._guessed_s.pop(route.address, None)
         self._tasks.pop(route.address).cancel()
         self._troubles.over(route.cause, f"nsqd {route} is named by no nsqlookupd any more")
 

@@ -16,8 +16,8 @@ from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 
 from ..system.addresses import join_address, split_address
+from .dialing import LivingResolver
 from .readers import Reader
-from .resolver import ThreadResolver
 
 TIMEOUT_S = 1.0
 BODY_BYTES_MAX = 1024 * 1024
@@ -197,10 +197,21 @@ async def fetch(
     """Return the code and the body of the answer to a GET. Raises `OSError` with the reason.
 
     `tls`: for https; None for one that trusts the system's authorities. No proxy is asked and no redirect is
-    followed. Takes `timeout_s` at most.
+    followed. Of a name with several addresses, one that takes connections is asked. Takes `timeout_s` at
+    most.
     """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _fetch(url, timeout_s, body_bytes_max, tls)
+    except TimeoutError:
+        raise OSError(f"no answer within {timeout_s:g} s") from None
+
+
+async def _fetch(
+    url: str, timeout_s: float, body_bytes_max: int, tls: ssl.SSLContext | None
+) -> tuple[int, bytes]:
     client = SimpleAsyncHTTPClient(
-        force_instance=True, resolver=ThreadResolver(), max_buffer_size=body_bytes_max
+        force_instance=True, resolver=LivingResolver(), max_buffer_size=body_bytes_max
     )
     request = HTTPRequest(
         url,
@@ -214,11 +225,7 @@ async def fetch(
     try:
         fetching = client.fetch(request, raise_error=False)
         fetching.add_done_callback(lambda done: done.cancelled() or done.exception())  # then it is not logged
-        done, _ = await asyncio.wait(
-            {fetching}, timeout=timeout_s
-        )  # tornado logs what happens after a cancel
-        if not done:
-            raise OSError(f"no answer within {timeout_s:g} s")
+        await asyncio.wait({fetching})  # tornado logs what happens after a cancel
         answer = fetching.result()
     except (HTTPClientError, ValueError) as error:  # ValueError: a host name that cannot be one, odd bytes
         raise OSError(str(error) or type(error).__name__) from None

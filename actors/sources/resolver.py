@@ -8,9 +8,6 @@ import asyncio
 import ipaddress
 import socket
 import threading
-from typing import Any
-
-from tornado.netutil import Resolver
 
 TIMEOUT_S = 5.0
 LOOKUPS_MAX = 64  # threads that wait for name servers at the same time
@@ -39,20 +36,6 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-class ThreadResolver(Resolver):
-    """`resolve`, for tornado's clients."""
-
-    def initialize(self) -> None:
-        """Tornado calls this in place of a constructor. There is nothing to do."""
-
-    async def resolve(
-        self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[tuple[int, Any]]:
-        """See `resolve` of this module. `family` limits the addresses."""
-        found = [(_family(address), (address, port)) for address in await resolve(host)]
-        return [(int(its_own), where) for its_own, where in found if family in (socket.AF_UNSPEC, its_own)]
 
 
 def _lookup(host: str) -> asyncio.Future[list[str]]:
@@ -110,7 +93,3 @@ def _tell(future: asyncio.Future[list[str]], result: list[str] | OSError) -> Non
 def _look_up(host: str) -> list[str]:
     found = socket.getaddrinfo(host, 0, socket.AF_UNSPEC, socket.SOCK_STREAM)
     return sorted(dict.fromkeys(str(where[0]) for *_, where in found), key=lambda one: ":" in one)
-
-
-def _family(address: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET

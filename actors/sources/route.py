@@ -5,6 +5,7 @@ and waits until the nsqd is lost.
 """
 
 import asyncio
+from random import Random
 from typing import Protocol
 
 from ..system.addresses import split_address
@@ -17,8 +18,9 @@ from .security import PLAIN, Refused, Security
 
 HANDSHAKE_TIMEOUT_S = 5.0  # from looking the name up until nsqd has agreed; then heartbeats find a dead nsqd
 CONNECT_TIMEOUT_S = 2.0  # for one address of several
-RETRY_S = 0.25
+RETRY_S = 1.0
 RETRY_S_MAX = 4.0
+JITTER = 0.25  # a wait is longer by up to this part of it, so that not all come back at one moment
 STEADY_S = 10.0  # after a connection of this age, the first retry comes soon
 
 
@@ -48,7 +50,9 @@ class Route:
         msg_timeout_s: float,
         security: Security = PLAIN,
         http_address: str = "",
+        random: Random | None = None,
     ):
+        """`random`: for the waits before a retry."""
         self.address = address
         self.http_address = http_address
         self.offers = Offers(msg_timeout_s)
@@ -61,6 +65,7 @@ class Route:
         self._routes = routes
         self._security = security
         self._retry_s = RETRY_S
+        self._random = random or Random()
 
     def __str__(self) -> str:
         return self.address
@@ -74,7 +79,7 @@ class Route:
         """Connect, and connect again, for ever."""
         while True:
             if not await self._serve():
-                await asyncio.sleep(self._retry_s)
+                await asyncio.sleep(self._retry_s * self._random.uniform(1, 1 + JITTER))
                 self._retry_s = min(2 * self._retry_s, RETRY_S_MAX)
 
     async def _serve(self) -> bool:
@@ -119,14 +124,15 @@ class Route:
 
     async def _first_of(self, addresses: list[str]) -> BatchConnection | None:
         failed = OSError("no address")
+        timeout_s = min(CONNECT_TIMEOUT_S, HANDSHAKE_TIMEOUT_S / len(addresses))
         for address in addresses:
             conn = BatchConnection(address, self._port, self.offers, self.limits, self._security, self._host)
             try:
-                async with asyncio.timeout(CONNECT_TIMEOUT_S if address != addresses[-1] else None):
+                async with asyncio.timeout(timeout_s if address != addresses[-1] else None):
                     await conn.open()
                 return conn
             except TimeoutError:
-                failed = OSError(f"no answer of an nsqd within {CONNECT_TIMEOUT_S:g} s")
+                failed = OSError(f"no answer of an nsqd within {timeout_s:g} s")
             except OSError as error:
                 if self.offers.learn(conn.error):
                     return None

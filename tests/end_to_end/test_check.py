@@ -80,7 +80,7 @@ def test_an_nsqd_that_asks_for_auth_fails_and_the_keys_are_named(tmp_path):
     with open_queue("nsqd", tmp_path, "--auth-http-address=127.0.0.1:1") as nsqd:
         found = checked(*settings_for(tmp_path / "state", nsqd))[f"nsqd {nsqd.tcp_address}"]
         assert found.verdict is Verdict.FAILS
-        assert "nsq.auth_secret_env" in found.do
+        assert "nsq.auth_secret_env" in found.found
 
 
 def test_an_nsqd_that_takes_tls_alone_fails_and_the_key_is_named(tmp_path):
@@ -89,6 +89,11 @@ def test_an_nsqd_that_takes_tls_alone_fails_and_the_key_is_named(tmp_path):
         found = checked(reading(address), f"supervisor.state_dir={tmp_path / 'state'}")[f"nsqd {address}"]
         assert found.verdict is Verdict.FAILS
         assert "nsq.tls = true" in found.found
+        cluster.nsqd().post("/topic/create?topic=plays")
+        secured = checked(*cluster.settings, f"supervisor.state_dir={tmp_path / 'state'}", *ANY_PORTS)
+        works = [f"nsqd {address}", "topic", "channel", "clock"]
+        assert [secured[what].verdict for what in works] == [Verdict.WORKS] * 4
+        assert "nsqd 1.3.0 (TLS)" in secured[f"nsqd {address}"].found
 
 
 def test_depths_a_pause_and_others_on_the_channel_are_told(tmp_path):

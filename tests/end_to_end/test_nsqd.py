@@ -16,10 +16,11 @@ import uuid
 import pytest
 
 from actors.cli.launch import Service
+from actors.sources import route
 from actors.sources.nsqd import NsqdSource
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.queues import QueueProcess, RawClient, free_ports, open_queue, require_nsqd
-from tests.support.real_nsqd import real_lookupd
+from tests.support.real_nsqd import RealLookupd, real_lookupd
 from tests.support.services import ANY_PORTS, UNHURRIED, reading, wait_counted, wait_status
 from tests.support.trouble import halt
 
@@ -257,7 +258,11 @@ def test_names_and_addresses_of_one_nsqd_are_one_source_on_one_connection(tmp_pa
     async def scene(queue):
         async with Reading(*(f"{host}:{port}" for host in hosts)) as reading:
             await until(
-                lambda: reading.names and expected <= set(reading.names[0].partition("/")[0].split()),
+                lambda: (
+                    len(reading.source.nsqds) == 1
+                    and reading.names
+                    and expected <= set(reading.names[0].partition("/")[0].split())
+                ),
                 "all names",
             )
             await until_read(reading, queue, 5)
@@ -393,6 +398,31 @@ def test_a_discovered_nsqd_is_tried_again_while_every_nsqlookupd_is_down(tmp_pat
                     await until_read(reading, queue)
 
     asyncio.run(whole())
+
+
+def test_a_lost_nsqd_that_no_nsqlookupd_names_any_more_is_not_tried_even_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(route, "RETRY_S", 0.001)  # long before the next answer of the nsqlookupd
+    caplog.set_level(logging.INFO)
+
+    async def scene(queue, lookupd):
+        await asyncio.to_thread(put, queue, 1)
+        async with Reading(lookupds=[lookupd.http_address]) as reading:
+            await until(lambda: reading.listener.received_plays == 1, "the first play")
+            await asyncio.to_thread(lookupd.tombstone, queue, "plays")
+            await until(lambda: not reading.source._discovered, "the tombstone to be known")
+            await until_read(reading, queue)
+            assert reading.listener.lost == [], "it is read as long as it is connected"
+            await asyncio.to_thread(queue.post, "/topic/delete?topic=plays")
+            await until(lambda: reading.listener.lost, "the connection to be lost")
+            assert reading.source.nsqds == []
+            await asyncio.sleep(0.2)  # a retry would have come
+        assert queue.topic("plays") is None
+        assert "no nsqlookupd names it, so it is not tried" in caplog.text
+
+    with contextlib.closing(RealLookupd()) as lookupd:
+        lookupd.start()
+        with open_queue("nsqd", tmp_path, f"--lookupd-tcp-address={lookupd.tcp_address}") as queue:
+            asyncio.run(scene(queue, lookupd))
 
 
 def test_a_configured_nsqd_is_tried_for_ever_beside_nsqlookupds(tmp_path):

@@ -3,7 +3,7 @@
 from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_videos
-from actors.core.consumer.effects import DeadLetter, Look
+from actors.core.consumer.effects import DeadLetter
 from actors.core.consumer.ready_count import ReadyCount, ReadyCounts
 from actors.core.consumer.rules import ConsumerRules
 from actors.core.consumer.stalls import Stalls
@@ -63,10 +63,13 @@ class WantsTooMuch(ReadyCounts):
 class DoesNotShare(ReadyCounts):
     """Allows each connection all of max_in_flight."""
 
-    def _share(self):
+    def _share(self, in_flight):
+        effects = []
         for connection, one in self._by_connection.items():
             one.limit(min(self._max_in_flight, self._limits[connection]))
-        return []
+            if not (self._asked[connection] or self.paused or self._stopped):
+                effects += self._ask(connection, 1)
+        return effects
 
 
 class NeverPauses(ReadyCounts):
@@ -93,8 +96,8 @@ class TakesEveryRefusalForATimeout(Stalls):
 class NeverLooks(Stalls):
     """Does not ask whether messages wait while nothing comes."""
 
-    def tick(self, now_ms, room):
-        return [effect for effect in super().tick(now_ms, room) if not isinstance(effect, Look)]
+    def looked(self, connection, waiting, now_ms):
+        return []
 
 
 # The counters

@@ -19,7 +19,9 @@ from actors.consumer import Consumer
 from actors.core.columns import count
 from actors.core.messages import Counted, Message, Plays
 from actors.core.shards import counter_of
+from actors.sources.nsqd_http import QueueStats
 from actors.supervision.actor import StartArgs
+from actors.system.addresses import split_address
 from tests.support.virtual_time import LoopTime
 
 from .buffering_nsqd import BufferingNsqd
@@ -27,6 +29,7 @@ from .clock import START_MS
 
 ID_BYTES = 8
 FRAME_BYTES = 90  # of a play, roughly
+STATS_S = 5e-3  # how long an nsqd takes to say what waits
 PATIENCE_S = 20.0  # of virtual time
 PORT = 4150  # of the first nsqd; the next nsqds have the next ports
 
@@ -238,14 +241,25 @@ class _Watched(Consumer):
 class Reading:
     """A consumer that will connect to these nsqds, on a `VirtualLoop`."""
 
-    def __init__(self, nsqds: list[BufferingNsqd], speed: Speed, patch: pytest.MonkeyPatch, *overrides: str):
+    def __init__(
+        self,
+        nsqds: list[BufferingNsqd],
+        speed: Speed,
+        patch: pytest.MonkeyPatch,
+        *overrides: str,
+        stats_answer: bool = True,
+    ):
+        """`stats_answer`: whether the nsqds say what waits (GET /stats)."""
         self.nsqds = nsqds
+        self._stats_answer = stats_answer
         self.speed = speed
         self.process = Process()
         self.counted = 0
         patch.setattr("actors.sources.nsqd.time", LoopTime(START_MS // 1000))
         patch.setattr(BaseAsyncIOLoop, "time", lambda loop: loop.asyncio_loop.time())
         patch.setattr(nsq.conn, "IOStream", lambda socket: Stream(self, socket))
+        patch.setattr("actors.sources.nsqd.nsqd_http.next_port", self._next_port)
+        patch.setattr("actors.sources.nsqd.nsqd_http.stats", self._stats)
         addresses = [f"127.0.0.1:{PORT + number}" for number in range(len(nsqds))]
         quoted = ", ".join(f'"{one}"' for one in addresses)
         settings = config.load(None, [f"nsq.nsqd_tcp_addresses=[{quoted}]", *overrides])
@@ -267,3 +281,10 @@ class Reading:
         while not condition():
             assert asyncio.get_running_loop().time() < end_s, f"waited {PATIENCE_S:g} s for {what}"
             await asyncio.sleep(0.005)
+
+    async def _next_port(self, tcp_address: str) -> str:
+        return tcp_address if self._stats_answer else ""
+
+    async def _stats(self, address: str, _topic: str, _channel: str) -> QueueStats:
+        await asyncio.sleep(STATS_S)
+        return QueueStats(depth=len(self.nsqds[split_address(address)[1] - PORT].waiting))

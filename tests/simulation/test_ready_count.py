@@ -1,5 +1,5 @@
-"""Two nsqds, one with a backlog, in virtual time: the plays of the other nsqd do not wait for the backlog,
-and RDY rises to its share of max_in_flight and stays there. The real consumer with its reader: see
+"""Several nsqds in virtual time: plays of an nsqd do not wait for the backlog of another, RDY rises to its
+share of max_in_flight and stays there, and the shares follow the load. The real consumer with its reader: see
 `reading.py`.
 """
 
@@ -12,6 +12,7 @@ import pytest
 from msgspec import Struct
 
 from actors.core.consumer.ready_count import BACKLOG_MS, ReadyCount, ReadyCounts
+from actors.core.consumer.turns import Turns
 from actors.sources.connection import BatchConnection
 from actors.sources.offers import OUTPUT_BUFFER_TIMEOUT_MS
 from tests.simulation import buffering_nsqd, reading
@@ -23,6 +24,7 @@ from tests.support.virtual_time import run_virtually
 VIDEOS = [str(UUID(int=number)) for number in range(1, 101)]
 BACKLOG = 20_000
 SHARE = 1250  # half of max_in_flight
+ALL = 2500
 LONE_EVERY_S = 0.023
 OLD_S = 60.0  # so old that it must be a backlog
 STOP_S = 0.1
@@ -148,26 +150,81 @@ def test_when_the_backlog_is_over_rdy_comes_down_and_lone_plays_are_read_soon(na
     assert max(found.lone_after_s) < 2.5 * BUFFER_S
 
 
-def test_with_more_nsqds_than_messages_allowed_none_waits_for_another():
-    """pynsq would share RDY by a timer: one that is idle for 10 s gets none until all are idle."""
+def lone_waits(nsqds, stats_answer=True, *overrides):
+    """Keep one nsqd busy, and put lone plays on the others. Returns how long each of those waited, in s."""
 
     async def scene():
-        loop = asyncio.get_running_loop()
-        busy, quiet = (BufferingNsqd(MACHINES["all quick"].nsqd, Random(1), VIDEOS) for _ in range(2))
-        world = Reading([busy, quiet], MACHINES["all quick"].ours, patch, "nsq.max_in_flight=1")
+        loop, random = asyncio.get_running_loop(), Random(1)
+        busy, *quiet = (BufferingNsqd(MACHINES["all quick"].nsqd, Random(1), VIDEOS) for _ in range(nsqds))
+        world = Reading(
+            [busy, *quiet], MACHINES["all quick"].ours, patch, *overrides, stats_answer=stats_answer
+        )
         await world.start()
         waits_s = []
-        for _ in range(30):
-            for _ in range(10):
-                busy.put(1)
-                await asyncio.sleep(0.2)
-            number, put_s = quiet.put(1), loop.time()
-            await world.until(functools.partial(quiet.received_s.__contains__, number), "the lone play")
-            waits_s.append(quiet.received_s[number] - put_s)
+        for _ in range(60):
+            for _ in range(random.randint(1, 8)):
+                busy.put(3)
+                await asyncio.sleep(random.uniform(0.001, 0.2))
+            one, put_s = random.choice(quiet), loop.time()
+            number = one.put(1)
+            await world.until(functools.partial(one.received_s.__contains__, number), "the lone play")
+            waits_s.append(one.received_s[number] - put_s)
+        await world.until(lambda: not busy.waiting, "the busy one to be read")
         return waits_s
 
     with pytest.MonkeyPatch.context() as patch:
-        assert max(run_virtually(scene)) < 2.5 * BUFFER_S
+        return run_virtually(scene)
+
+
+@pytest.mark.parametrize(("nsqds", "max_in_flight"), [(2, 1), (7, 3), (12, 1)])
+def test_with_more_nsqds_than_messages_allowed_they_take_turns_and_none_waits_a_second(nsqds, max_in_flight):
+    """pynsq would share RDY by a timer: one that is idle for 10 s gets none until all are idle."""
+    assert max(lone_waits(nsqds, True, f"nsq.max_in_flight={max_in_flight}")) < 1
+
+
+class Shared(Struct):
+    """RDYs by nsqd, from two seconds after the load has come or moved; and the waits of lone plays."""
+
+    ready_counts: list[tuple[int, ...]]
+    lone_s: list[float]
+
+
+def shared(loads, lasts_s, *, rates=False, speed=MACHINES["all slow"].ours, stats_answer=True):
+    """Load three nsqds, by backlogs or by plays a second, and put lone plays on a fourth one."""
+
+    async def scene():
+        random, loop = Random(1), asyncio.get_running_loop()
+        nsqds = [BufferingNsqd(MACHINES["all slow"].nsqd, random, VIDEOS) for _ in range(4)]
+        world = Reading(nsqds, speed, patch, stats_answer=stats_answer)
+        await world.start()
+        found, lone = Shared([], []), {}
+        while loop.time() < lasts_s:
+            for nsqd, load in zip(nsqds, loads, strict=False):
+                # A backlog is kept up, so that the loads stay what they are.
+                nsqd.put(
+                    round(load * 0.02) if rates else max(0, load - len(nsqd.waiting)), 0 if rates else OLD_S
+                )
+            if random.random() < 0.2:
+                lone[nsqds[3].put(1)] = loop.time()
+            await asyncio.sleep(0.02)
+            if loop.time() >= 2:
+                found.ready_counts.append(tuple(one.ready_counts[-1].ready_count for one in nsqds))
+        await world.until(lambda: lone.keys() <= nsqds[3].received_s.keys(), "the lone plays")
+        found.lone_s = [nsqds[3].received_s[number] - put_s for number, put_s in lone.items()]
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        return run_virtually(scene)
+
+
+@pytest.mark.parametrize("load", [10_000, 200_000])
+def test_an_nsqd_with_ten_times_the_load_gets_five_times_the_ready_count_within_two_seconds(load):
+    found = shared([10 * load, load, load], 6)
+    assert found.ready_counts
+    for first, *others in found.ready_counts:
+        assert first >= 5 * max(others), found.ready_counts
+        assert sum([first, *others]) <= ALL
+    assert max(found.lone_s) < 0.1
 
 
 # Mistakes made on purpose, which these tests must find.
@@ -206,6 +263,32 @@ def test_shares_that_are_all_of_it_are_found_out(monkeypatch):
     found = drain("counters slow")
     assert max(found.ready_counts) > SHARE
     assert found.falls, "at times too much is outstanding, and nothing is asked for"
+
+
+def test_shares_that_are_equal_whatever_the_load_are_found_out(monkeypatch):
+    def fair_shares(self):
+        return dict.fromkeys(self._by_connection, self._max_in_flight // len(self._by_connection))
+
+    monkeypatch.setattr(ReadyCounts, "_fair_shares", fair_shares)
+    found = shared([100_000, 10_000, 10_000], 3)
+    assert any(first < 5 * max(others) for first, *others in found.ready_counts)
+
+
+def test_an_nsqd_whose_load_is_not_looked_at_is_found_out(monkeypatch):
+    monkeypatch.setattr(ReadyCounts, "looked", lambda self, connection, waiting: None)
+    found = shared([100_000, 10_000, 10_000], 3)
+    assert any(first < 5 * max(others) for first, *others in found.ready_counts)
+
+
+def test_turns_that_are_not_handed_on_are_found_out(monkeypatch):
+    def tick(self, now_ms, in_flight):
+        if not self._turns:
+            hands_on(self, now_ms, in_flight)
+
+    hands_on = Turns.tick
+    monkeypatch.setattr(Turns, "tick", tick)
+    with pytest.raises(AssertionError, match="the lone play"):
+        lone_waits(3, True, "nsq.max_in_flight=1")
 
 
 def test_an_nsqd_that_is_asked_for_nothing_is_found_out(monkeypatch):

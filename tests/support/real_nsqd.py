@@ -8,13 +8,12 @@ import collections
 import contextlib
 import json
 import subprocess
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from tests.support.patience import PATIENCE_S, wait_until
-from tests.support.queues import Message, QueueProcess, RawClient, free_ports, require_nsqd
+from tests.support.patience import wait_until
+from tests.support.queues import Message, QueueHttp, QueueProcess, RawClient, free_ports, require_nsqd
 
 LAST = b"the last message of the test"
 
@@ -59,25 +58,61 @@ class RealNsqd(QueueProcess):
         return dict(collections.Counter(json.loads(body)["video_id"] for body in bodies))
 
 
+class RealLookupd(QueueHttp):
+    """One nsqlookupd. It can be started later, and again, at the same addresses."""
+
+    def __init__(self) -> None:
+        self.tcp_address, http_address = (f"127.0.0.1:{port}" for port in free_ports(2))
+        super().__init__(http_address)
+        self._program = require_nsqd("nsqlookupd")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "nsqlookupd was never started"
+        return self._process.pid
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                self._program,
+                f"--tcp-address={self.tcp_address}",
+                f"--http-address={self.http_address}",
+                "--tombstone-lifetime=1h",  # longer than any test, on the slowest machine
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(self._answers, "nsqlookupd to answer")
+
+    def close(self) -> None:
+        """Kill it, if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def topics_of(self, nsqd: QueueProcess) -> list[str]:
+        """The topics that the nsqd has told it of."""
+        nodes = json.loads(self.http("GET", "/nodes")[1])["producers"]
+        return [topic for node in nodes if node["tcp_port"] == nsqd.tcp_port for topic in node["topics"]]
+
+    def tombstone(self, nsqd: QueueProcess, topic: str) -> None:
+        """Say that the nsqd's topic is about to be deleted."""
+        wait_until(lambda: topic in self.topics_of(nsqd), f"{topic} to be registered")
+        self.post(f"/topic/tombstone?topic={topic}&node={nsqd.http_address}")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.http("GET", "/ping")[0] == 200
+        return False
+
+
 @contextlib.contextmanager
 def real_lookupd() -> Iterator[tuple[str, str]]:
     """A running nsqlookupd: its TCP and its HTTP address."""
-    tcp_address, http_address = (f"127.0.0.1:{port}" for port in free_ports(2))
-    process = subprocess.Popen(
-        [require_nsqd("nsqlookupd"), "-tcp-address", tcp_address, "-http-address", http_address],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-    def answers() -> bool:
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"http://{http_address}/ping", timeout=PATIENCE_S).close()
-            return True
-        return False
-
+    lookupd = RealLookupd()
     try:
-        wait_until(answers, "nsqlookupd to answer")
-        yield tcp_address, http_address
+        lookupd.start()
+        yield lookupd.tcp_address, lookupd.http_address
     finally:
-        process.kill()
-        process.wait()
+        lookupd.close()

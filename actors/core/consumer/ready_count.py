@@ -1,8 +1,9 @@
 """Chooses the RDY of each nsqd connection, by the number of messages in flight after a read and their age.
 
-Pure. `ReadyCounts` shares `max_in_flight` among the connections. It sets every RDY to 0 when more messages
-than `max_in_flight` are outstanding. This can happen while a counter is down: its messages time out, and nsqd
-delivers them again. `ReadyCount` finds the RDY of one connection within its share.
+Pure. `ReadyCounts` shares `max_in_flight` among the connections, by where the messages are (`shares.py`).
+Where there are more connections than that, they take turns (`turns.py`). It sets every RDY to 0 when more
+messages than `max_in_flight` are outstanding. This can happen while a counter is down: its messages time out,
+and nsqd delivers them again. `ReadyCount` finds the RDY of one connection within its share.
 
 nsqd flushes its output buffer at once if a client has as many messages in flight as its RDY. Otherwise it
 flushes only after `output_buffer_timeout` (nsqd/protocol_v2.go, messagePump). So a small RDY makes a lone
@@ -23,11 +24,17 @@ differ, so the lowest age seen lately is subtracted from each age, but at most `
 message older than that has certainly waited.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from msgspec import Struct
 
 from .effects import SetReadyCount
+from .shares import Loads, shares_by_load
+from .turns import TICK_PART, Turns
+
+TICK_MS = 250.0
+SHARE_MS = 500  # between two changes of the shares
 
 RESUME_SHARE = 2  # a pause ends when at most max_in_flight / RESUME_SHARE messages are outstanding
 FALL_AFTER_MS = 50
@@ -85,7 +92,7 @@ class ReadyCount(Struct):
 
 
 class ReadyCounts:
-    """The RDY of every connection: its share of `max_in_flight`, or 1 if connections outnumber it."""
+    """The RDY of every connection. Together they ask for at most `max_in_flight` messages."""
 
     ready_count_type: ClassVar[type[ReadyCount]] = ReadyCount
 
@@ -96,20 +103,48 @@ class ReadyCounts:
         self._by_connection: dict[int, ReadyCount] = {}
         self._limits: dict[int, int] = {}
         self._asked: dict[int, int] = {}  # the RDY last sent on each connection
+        self._loads = Loads()
+        self._turns = Turns(max_in_flight)
+        self._halved_ms = 0
         self._stopped = False
 
-    def connected(self, connection: int, ready_count_max: int) -> list[SetReadyCount]:
-        """Give a new connection its share. `ready_count_max` is nsqd's limit for it."""
-        self._by_connection[connection] = self.ready_count_type(1)
-        self._limits[connection] = ready_count_max
-        self._asked[connection] = 0
-        return self._share() + self._ask(connection, 0 if self.paused or self._stopped else 1)
+    @property
+    def tick_ms(self) -> float:
+        """How soon to call `tick` again."""
+        return min(TICK_MS, TICK_PART * self._turns.round_ms) if self._turns.are_needed else TICK_MS
 
-    def disconnected(self, connection: int) -> list[SetReadyCount]:
-        """Give the share of a lost connection to the others."""
-        for kept in (self._by_connection, self._limits, self._asked):
-            kept.pop(connection, None)
-        return self._share()
+    def connected(
+        self, connection: int, ready_count_max: int, in_flight: Mapping[int, int]
+    ) -> list[SetReadyCount]:
+        """Add a connection. `ready_count_max` is nsqd's limit for it. Its share grows as others finish.
+
+        `in_flight`: the messages that each connection holds, here and below.
+        """
+        self._by_connection[connection] = self.ready_count_type(1)
+        self._limits[connection] = max(1, ready_count_max)
+        self._asked[connection] = 0
+        self._loads.connected(connection)
+        self._turns.connected(connection)
+        if self._turns.are_needed:
+            return []  # its turn comes
+        return self._share(in_flight)
+
+    def disconnected(self, connection: int, in_flight: Mapping[int, int]) -> list[SetReadyCount]:
+        """Forget a lost connection. The others get its share."""
+        if connection in self._asked:
+            for kept in (self._by_connection, self._limits, self._asked):
+                kept.pop(connection, None)
+            self._loads.disconnected(connection)
+            self._turns.disconnected(connection)
+        return [] if self._turns.are_needed else self._share(in_flight)
+
+    def received(self, connection: int, messages: int) -> None:
+        """Note how many messages came on a connection."""
+        self._loads.received(connection, messages)
+
+    def looked(self, connection: int, waiting: int | None) -> None:
+        """Note how many messages wait in the nsqd of a connection; None: nobody can say."""
+        self._loads.looked(connection, waiting)
 
     def after_read(
         self, connection: int, outstanding: int, in_flight: int, now_ms: int, ages_ms: tuple[float, float]
@@ -123,7 +158,7 @@ class ReadyCounts:
             return []
         if outstanding > self._max_in_flight:
             return self.pause()
-        if self.paused:
+        if self.paused or self._turns.are_needed:
             return []
         return self._ask(connection, self._by_connection[connection].after_read(in_flight, now_ms, *ages_ms))
 
@@ -132,7 +167,19 @@ class ReadyCounts:
         if not self.paused or outstanding > self._max_in_flight // RESUME_SHARE:
             return []
         self.paused = False
-        return [] if self._stopped else self._ask_all(1)
+        return [] if self._stopped else self._ask_least()
+
+    def tick(self, now_ms: int, in_flight: Mapping[int, int]) -> list[SetReadyCount]:
+        """Share anew, or let others have their turn. Call this every `tick_ms`. `now_ms` is monotonic."""
+        if now_ms - self._halved_ms >= SHARE_MS:
+            self._halved_ms = now_ms
+            self._loads.half_a_second_later()
+        if self._stopped:
+            return []
+        if self._turns.are_needed:
+            self._turns.tick(now_ms, in_flight)
+            return [] if self.paused else self._ask_least()
+        return self._share(in_flight)
 
     def asked(self, connection: int) -> int:
         """The RDY that was last set on a connection."""
@@ -141,23 +188,61 @@ class ReadyCounts:
     def pause(self) -> list[SetReadyCount]:
         """Set every RDY to 0 until `after_finish` ends the pause."""
         self.paused = True
-        return self._ask_all(0)
+        return self._ask_none()
 
     def stop(self) -> list[SetReadyCount]:
         """Set every RDY to 0 for good."""
         self._stopped = True
-        return self._ask_all(0)
+        return self._ask_none()
 
-    def _share(self) -> list[SetReadyCount]:
-        share = max(1, self._max_in_flight // max(1, len(self._by_connection)))
+    def _fair_shares(self) -> dict[int, int]:
+        full = [
+            connection
+            for connection, one in self._by_connection.items()
+            if one.ready_count >= one.ready_count_max and one.waits >= WAITS_IN_A_ROW
+        ]
+        return shares_by_load(self._max_in_flight, self._loads.of_all(full), self._limits)
+
+    def _share(self, in_flight: Mapping[int, int]) -> list[SetReadyCount]:
+        """Lower shares at once, and raise others by what is free: neither shared nor in flight."""
+        if self._stopped:
+            return []
+        fair = self._fair_shares()
+        # nsqd may still send what it was asked for before it sees a smaller RDY.
+        held = {connection: max(asked, in_flight[connection]) for connection, asked in self._asked.items()}
+        effects = self._shrink(fair)
+        free = self._max_in_flight - sum(
+            max(held[connection], one.ready_count_max) for connection, one in self._by_connection.items()
+        )
+        for connection, one in self._by_connection.items():
+            more = min(fair[connection] - one.ready_count_max, free)
+            if more > 0:
+                free -= more
+                one.limit(one.ready_count_max + more)
+            if not self._asked[connection] and not self.paused:
+                effects += self._ask(connection, 1)  # it is new, or its turn did not come before
+        return effects
+
+    def _shrink(self, fair: Mapping[int, int]) -> list[SetReadyCount]:
         effects = []
         for connection, one in self._by_connection.items():
-            limit = one.limit(min(share, self._limits[connection]))
+            limit = one.limit(min(one.ready_count_max, fair[connection]))
             effects += self._ask(connection, min(limit, self._asked[connection]))
         return effects
 
-    def _ask_all(self, ready_count: int) -> list[SetReadyCount]:
-        return [effect for connection in self._asked for effect in self._ask(connection, ready_count)]
+    def _ask_least(self) -> list[SetReadyCount]:
+        """Ask each for one message; if they take turns, those whose turn it is."""
+        take_turns = self._turns.are_needed
+        effects = []
+        for connection, one in self._by_connection.items():
+            ready_count = self._turns.ready_count(connection) if take_turns else 1
+            if take_turns:
+                one.limit(1)
+            effects += self._ask(connection, ready_count)
+        return effects
+
+    def _ask_none(self) -> list[SetReadyCount]:
+        return [effect for connection in self._asked for effect in self._ask(connection, 0)]
 
     def _ask(self, connection: int, ready_count: int) -> list[SetReadyCount]:
         if self._asked[connection] == ready_count:

@@ -5,7 +5,7 @@ Pure. Promises:
 - A message is finished on the connection that delivered it, and only after a counter sent `Counted` for it.
 - A parcel that a counter has not answered is sent again on the counter's next link, in the same order.
 - A message that is not a play is moved to the dead-letter topic first, and then counted as a dead letter.
-- The connections together ask for at most `max_in_flight` messages, or one each if they outnumber it.
+- The connections together ask for at most `max_in_flight` messages. They take turns if they outnumber it.
 - A connection on which nsqd may count too many messages in flight is replaced (`stalls.py`).
 
 The rules do not know what a play means.
@@ -30,6 +30,7 @@ from .stalls import Stalls
 from .terms import Terms
 
 TOO_LARGE = f"the message is larger than {FRAME_BYTES_MAX // 2**20} MiB"
+LOOK_EVERY_MS = 1000
 REJECTS_SHARD = 0  # the ledger that counts dead letters
 
 
@@ -64,6 +65,8 @@ class ConsumerRules:
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
         self._letters: dict[int, Parcel] = {}
         self._in_flight: dict[int, int] = {}
+        self._looked_ms: dict[int, int] = {}  # when a connection was looked at, or came
+        self._last_ages_ms: dict[int, int] = {}
         self._oldest = OldestOfAMinute()
         self._numbers = 0
         self._outstanding = 0
@@ -82,16 +85,21 @@ class ConsumerRules:
         """Messages received on a connection and not finished."""
         return self._in_flight.get(connection, 0)
 
+    def last_age_ms(self, connection: int) -> int | None:
+        """How old the message last received on a connection was when it came; None before the first."""
+        return self._last_ages_ms.get(connection)
+
     def connected(self, connection: int, source: str, terms: Terms, now_ms: int) -> list[SetReadyCount]:
         """Add a connection. Its number is never used again. Message ids are unique within `source`.
 
         `now_ms` is monotonic.
         """
         self._in_flight[connection] = 0
+        self._looked_ms[connection] = now_ms - LOOK_EVERY_MS  # at the next tick
         self._sources[connection] = source
         self._letter_bytes_max[connection] = terms.letter_bytes_max
         self._stalls.connected(connection, terms.msg_timeout_ms, now_ms)
-        return self._ready_counts.connected(connection, terms.ready_count_max)
+        return self._ready_counts.connected(connection, terms.ready_count_max, self._in_flight)
 
     def renamed(self, connection: int, source: str) -> None:
         """The nsqd of a connection has one more name."""
@@ -105,10 +113,12 @@ class ConsumerRules:
         self._in_flight.pop(connection, None)
         self._sources.pop(connection, None)
         self._letter_bytes_max.pop(connection, None)
+        self._looked_ms.pop(connection, None)
+        self._last_ages_ms.pop(connection, None)
         self._stalls.disconnected(connection)
         for number in [n for n, letter in self._letters.items() if letter.connection == connection]:
             self._outstanding -= count(self._letters.pop(number).ids, HEX_ID_BYTES)
-        effects = self._ready_counts.disconnected(connection)
+        effects = self._ready_counts.disconnected(connection, self._in_flight)
         return effects + self._ready_counts.after_finish(self._outstanding)
 
     def received(
@@ -130,6 +140,7 @@ class ConsumerRules:
         self._outstanding += parsed.messages
         if len(parsed.plays):
             self._oldest.add(parsed.oldest_age_ms(wall_ns), now_ms)
+        self._ready_counts.received(connection, parsed.messages)
         since_ms = self._stalls.received(connection, now_ms)
         effects: list[Send | DeadLetter | SetReadyCount] = [
             self._send(shard, Parcel(connection, ids, since_ms, message)) for shard, ids, message in plays
@@ -138,6 +149,7 @@ class ConsumerRules:
             self._letters[rejected.number] = Parcel(connection, bad_ids, since_ms, rejected)
             effects.append(_dead_letter(rejected, connection, parsed.bad, self._letter_bytes_max[connection]))
         in_flight, ages_ms = self._in_flight[connection], parsed.ages_ms(wall_ns)
+        self._last_ages_ms[connection] = max(0, round(ages_ms[0]))
         return effects + self._ready_counts.after_read(
             connection, self._outstanding, in_flight, now_ms, ages_ms
         )
@@ -182,16 +194,33 @@ class ConsumerRules:
             return []
         return self._stalls.refused(connection, error, now_ms)
 
-    def tick(self, now_ms: int) -> list[Reconnect | Look]:
-        """Find connections that may be stalled. Call this every second or sooner. `now_ms` is monotonic."""
+    @property
+    def tick_ms(self) -> float:
+        """How soon to call `tick` again, at most a quarter of a second."""
+        return self._ready_counts.tick_ms
+
+    def tick(self, now_ms: int) -> list[Reconnect | Look | SetReadyCount]:
+        """Find connections that may be stalled, look at each nsqd once a second, and share anew.
+
+        Call this every `tick_ms`. `now_ms` is monotonic.
+        """
         room = {
             connection: self._ready_counts.asked(connection) - in_flight
             for connection, in_flight in self._in_flight.items()
         }
-        return self._stalls.tick(now_ms, room)
+        stalls = self._stalls.tick(now_ms, room)
+        effects: list[Reconnect | Look | SetReadyCount] = [*self._ready_counts.tick(now_ms, self._in_flight)]
+        for connection, looked_ms in self._looked_ms.items():
+            if now_ms - looked_ms >= LOOK_EVERY_MS:
+                self._looked_ms[connection] = now_ms
+                if Look(connection) not in stalls:
+                    effects.append(Look(connection))
+        # Reconnect last: a connection that is replaced can't be asked for anything any more.
+        return [*effects, *stalls]
 
     def looked(self, connection: int, waiting: int | None, now_ms: int) -> list[Reconnect]:
         """A look has found how many messages wait in the nsqd of this connection; None: nobody can say."""
+        self._ready_counts.looked(connection, waiting)
         return self._stalls.looked(connection, waiting, now_ms)
 
     def stats(self, ready_count: int, nsqds: list[NsqdStats], now_ms: int) -> ConsumerStats:

@@ -92,9 +92,12 @@ class Stalls:
         return self._reconnect_if_old(connection, watched, now_ms)
 
     def looked(self, connection: int, waiting: int | None, now_ms: int) -> list[Reconnect]:
-        """A look has found that so many messages wait in nsqd; None if nobody can say."""
+        """A look has found that so many messages wait in nsqd; None if nobody can say.
+
+        Looks that these rules did not ask for say nothing: nsqd may have had no room to send.
+        """
         watched = self._watched.get(connection)
-        if watched is None:
+        if watched is None or not watched.is_looking:
             return []
         watched.is_looking, watched.looked_ms = False, now_ms
         is_silent = now_ms - watched.received_ms >= SILENT_MS

@@ -28,8 +28,11 @@ def child(child_id, state="running", **facts):
     }
 
 
-def nsqd(address="127.0.0.1:4150", connected=True, rdy=10, in_flight=3, depth: int | None = 0):
+def nsqd(
+    address="127.0.0.1:4150", connected=True, rdy=10, in_flight=3, depth: int | None = 0, last_age_ms=None
+):
     facts = {"connected": connected, "rdy": rdy, "in_flight": in_flight, "depth": depth}
+    facts["last_age_ms"] = last_age_ms
     return {"address": address, "http_address": "", **facts}
 
 
@@ -150,10 +153,13 @@ def test_it_is_told_when_the_queue_is_not_known(capsys):
 
 
 def test_every_nsqd_has_a_line_and_consumers_of_others_are_told(capsys):
-    nsqds = [nsqd("a:4150", depth=1234), nsqd("b:4150", connected=False, rdy=0, in_flight=0, depth=None)]
+    nsqds = [
+        nsqd("a:4150", depth=1234, last_age_ms=61_500),
+        nsqd("b:4150", connected=False, rdy=0, in_flight=0, depth=None),
+    ]
     nsq = {"connections": 1, "depth": 1234, "others_on_channel": 2, "nsqds": nsqds}
     lines = shown(capsys, screen.show_status, status(nsq=nsq))
-    first = lines.index("nsqd       a:4150 connected, RDY 10, 3 in flight, depth 1,234")
+    first = lines.index("nsqd       a:4150 connected, RDY 10, 3 in flight, depth 1,234, last 61.5 s old")
     assert lines[first + 1 : first + 3] == [
         "           b:4150 NOT connected, RDY 0, 0 in flight, its depth is not known",
         "           other consumers on our channel: 2, which take a part of the plays",

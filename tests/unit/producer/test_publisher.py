@@ -1,7 +1,7 @@
 """When the producer sends what, exactly: the real publisher in virtual time, with a made-up queue."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,10 +40,13 @@ class Queue:
     def in_flight(self) -> int:
         return len(self.unanswered)
 
-    def connect_to(self, addresses: list[str]) -> None:
+    def connect_to(self, addresses: Iterable[str]) -> None:
         if not self.open:
             self.open = list(addresses)
-            self._opened(addresses[0])
+            self._opened(self.open[0])
+
+    def leave(self, addresses: Collection[str]) -> None:
+        pass
 
     def end_silent_connections(self) -> None:
         pass
@@ -67,8 +70,18 @@ def now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def locate() -> list[str]:
-    return ["queue:4150"]
+class Locator:
+    """Knows one queue."""
+
+    @property
+    def tombstoned(self) -> set[str]:
+        return set()
+
+    async def nsqds(self) -> list[str]:
+        return ["queue:4150"]
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -80,7 +93,7 @@ def play(monkeypatch):
     def play(scene: Callable[[Publisher, Queue], Any]) -> Publisher:
         async def run() -> Publisher:
             load = workload.make(1, PLAYS, 20, 0)
-            running = Publisher(load, "plays", locate, Pace(PLAYS / SECONDS), lambda line: None)
+            running = Publisher(load, "plays", Locator(), Pace(PLAYS / SECONDS), lambda line: None)
             task = asyncio.ensure_future(running.run())
             await asyncio.sleep(0)
             await scene(running, running._writer)

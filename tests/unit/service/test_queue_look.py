@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import itertools
 import json
 import socket
 import threading
@@ -12,7 +13,7 @@ import pytest
 from actors.config import Settings
 from actors.config.sections import EmbeddedNsqdSection, NsqSection
 from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, encode
-from actors.service.queue_look import Looks, QueueLooks, last_of_consumer, nsqds_known
+from actors.service.queue_look import APART_S, Looks, QueueLooks, last_of_consumer, nsqds_known
 from actors.supervision.states import State
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import free_ports
@@ -155,6 +156,27 @@ def test_calls_during_a_look_share_the_next_one_and_never_get_one_that_began_bef
     assert len({id(one) for one in first}) == len({id(one) for one in second}) == 1
     assert len({id(one) for one in (*first, *second, third)}) == 3
     assert (application.polls, application.polls_at_once) == (3, 1)
+
+
+def test_looks_begin_at_most_twenty_times_a_second(nsqd):
+    application = FakeApplication(settings_for(nsqd.address))
+    looks = Looks(application, POLLED)
+    began_s = []
+
+    async def work():
+        ask = looks._queue.ask
+
+        async def noted(*arguments):
+            began_s.append(asyncio.get_running_loop().time())
+            return await ask(*arguments)
+
+        looks._queue.ask = noted
+        for _ in range(6):
+            await asyncio.gather(*(looks.fresh() for _ in range(3)))
+
+    in_a_loop(work)
+    assert len(began_s) == 6
+    assert min(after - before for before, after in itertools.pairwise(began_s)) >= 0.999 * APART_S
 
 
 def test_a_caller_that_goes_away_takes_the_look_from_no_other(nsqd):

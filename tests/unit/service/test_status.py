@@ -157,7 +157,7 @@ def test_the_figures_are_those_of_the_look_and_not_of_a_later_ping():
 
 
 def test_the_nsqds_are_told_one_by_one_and_together_in_the_status_and_the_metrics():
-    here = NsqdStats("a:4150", "a:4151", connected=True, ready_count=10, in_flight=4)
+    here = NsqdStats("a:4150", "a:4151", connected=True, ready_count=10, in_flight=4, last_age_ms=1500)
     gone = NsqdStats("b:4150", "", connected=False, ready_count=0, in_flight=0)
     queue = QueueStats(topic_depth=2, depth=30, in_flight=4, deferred=1, clients=3, messages=99, started_s=7)
     found = status_of(DISPATCHER, look=Look([NsqdLook(here, queue), NsqdLook(gone, missed=True)], 1, {}))
@@ -166,7 +166,14 @@ def test_the_nsqds_are_told_one_by_one_and_together_in_the_status_and_the_metric
         {"address": "b:4150", "connected": False, "rdy": 0, "in_flight": 0, "depth": None},
     ]
     facts[0] |= {"http_address": "a:4151", "messages": 99, "unfinished": 35, "started_s": 7}
-    facts[1] |= {"http_address": "", "messages": None, "unfinished": None, "started_s": None}
+    facts[0] |= {"last_age_ms": 1500}
+    facts[1] |= {
+        "last_age_ms": None,
+        "http_address": "",
+        "messages": None,
+        "unfinished": None,
+        "started_s": None,
+    }
     nsqds = facts
     assert found["nsq"] == {"connections": 1, "depth": 32, "others_on_channel": 2, "nsqds": nsqds}
     assert found["nsqd_connections"] == 1
@@ -180,6 +187,7 @@ def test_the_nsqds_are_told_one_by_one_and_together_in_the_status_and_the_metric
         'playtally_nsqd_rdy{nsqd="a:4150"} 10.0',
         'playtally_nsqd_in_flight{nsqd="a:4150"} 4.0',
         'playtally_nsqd_depth{nsqd="a:4150"} 32.0',
+        'playtally_nsqd_last_age_seconds{nsqd="a:4150"} 1.5',
         'playtally_caught_up_is{judge="queue"} 1.0',
         'playtally_caught_up_is{judge="service"} 0.0',
         "playtally_caught_up 0.0",

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from actors.sources.lookup import ask_lookupd
+from actors.config import NsqSection, PublishSection, Settings
+from actors.sources.lookup import ask_lookupd, nodes_in, nodes_url, nsqds_of, shown, topic_url
 from actors.system.exits import Failure
 
 NODE = {"broadcast_address": "10.0.0.5", "tcp_port": 4150, "http_port": 4151, "topics": ["plays"]}
@@ -77,3 +78,52 @@ def test_one_that_knows_no_nsqd_is_a_failure(body):
 def test_an_odd_answer_is_a_failure_that_names_the_nsqlookupd(answer):
     with lookupd(answer) as address, pytest.raises(Failure, match=f"nsqlookupd {address}.*expected.*/nodes"):
         ask_lookupd(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "nodes", "topic"),
+    [
+        ("a:4161", "http://a:4161/nodes", "http://a:4161/lookup?topic=a.b"),
+        ("[::1]:4161/", "http://[::1]:4161/nodes", "http://[::1]:4161/lookup?topic=a.b"),
+        ("https://a", "https://a/nodes", "https://a/lookup?topic=a.b"),
+        ("https://a:1/b/?c=d&e", "https://a:1/b/nodes?c=d&e", "https://a:1/b/lookup?c=d&e&topic=a.b"),
+    ],
+)
+def test_an_address_may_have_a_scheme_a_path_and_a_query(address, nodes, topic):
+    assert (nodes_url(address), topic_url(address, "a.b")) == (nodes, topic)
+
+
+def test_neither_a_password_nor_a_query_is_shown():
+    assert shown("https://user:secret@a:1/b?token=secret") == "https://…@a:1/b"
+    assert shown("a:4161") == "a:4161"
+
+
+def test_an_nsqd_with_a_tombstone_for_one_of_our_topics_is_not_used():
+    topics = {"topics": ["plays", "totals"], "tombstones": [False, True]}
+    body = json.dumps({"producers": [NODE | topics]}).encode()
+    for ours, usable in ((["plays"], True), (["plays", "totals"], False), (["other"], True), ([], True)):
+        found = nodes_in(body, "a:4161", ours)
+        assert (bool(found.usable), bool(found.tombstoned)) == (usable, not usable)
+
+
+def test_a_name_that_can_not_be_one_is_left_out():
+    body = json.dumps({"producers": [NODE | {"broadcast_address": "a b"}, NODE]}).encode()
+    assert nodes_in(body, "a:4161", []).usable == ["10.0.0.5:4150"]
+
+
+def test_the_nsqds_of_the_settings_are_those_of_both_lists_each_once():
+    with lookupd(answer_of(NODE, NODE | {"tcp_port": 4152})) as address:
+        nsq = NsqSection(
+            nsqd_tcp_addresses=["a:1", "10.0.0.5:4150"], lookupd_http_addresses=["127.0.0.1:1", address]
+        )
+        assert nsqds_of(Settings(nsq=nsq, publish=PublishSection(url=""))) == [
+            "a:1",
+            "10.0.0.5:4150",
+            "10.0.0.5:4152",
+        ]
+
+
+def test_if_no_nsqd_is_known_the_reason_of_each_nsqlookupd_is_told():
+    nsq = NsqSection(lookupd_http_addresses=["127.0.0.1:1", "127.0.0.1:2"])
+    with pytest.raises(Failure, match=r"127.0.0.1:1 does not answer .*; nsqlookupd 127.0.0.1:2 does not"):
+        nsqds_of(Settings(nsq=nsq))

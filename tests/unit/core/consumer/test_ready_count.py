@@ -1,5 +1,8 @@
 """RDY is small for a lone message, large for a backlog, and never above its limit."""
 
+import itertools
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -148,10 +151,17 @@ def asked(effects):
     return {effect.connection: effect.ready_count for effect in effects}
 
 
+class Held(dict):
+    """What each connection holds; nothing, where a test does not say."""
+
+    def __missing__(self, connection):
+        return 0
+
+
 def connected(max_in_flight, *connections, limit=2500):
     one = ReadyCounts(max_in_flight)
     for connection in connections:
-        one.connected(connection, limit)
+        one.connected(connection, limit, Held())
     return one
 
 
@@ -161,31 +171,131 @@ def read(one, connection, outstanding, in_flight, now_ms=0):
 
 def filled(one, connection):
     """The RDY of a connection after many reads in which it was the limit."""
-    ready_count = 1
     for now_ms in range(20):
-        ready_count = read(one, connection, 0, 2500, now_ms).get(connection, ready_count)
-    return ready_count
+        read(one, connection, 0, 2500, now_ms)
+    return one.asked(connection)
 
 
 def test_a_new_connection_is_asked_for_one_message():
-    assert asked(ReadyCounts(100).connected(1, 2500)) == {1: 1}
+    assert asked(ReadyCounts(100).connected(1, 2500, Held())) == {1: 1}
 
 
 def test_the_connections_share_what_may_be_in_flight_and_take_over_what_one_leaves():
     one = connected(100, 1)
     assert filled(one, 1) == 100
-    assert asked(one.connected(2, 2500)) == {1: 50, 2: 1}
+    assert asked(one.connected(2, 2500, Held())) == {1: 50, 2: 1}
+    assert filled(one, 2) == 1, "the first one may still send what it was asked for"
+    assert one.tick(250, Held()) == []
     assert filled(one, 2) == 50
-    one.disconnected(1)
+    one.disconnected(1, Held())
     assert filled(one, 2) == 100
+
+
+def test_no_more_is_asked_for_than_is_free_while_a_connection_holds_more_than_its_share():
+    one = connected(100, 1)
+    assert filled(one, 1) == 100
+    one.connected(2, 2500, Held({1: 100}))
+    for held, free in ((100, 1), (90, 10), (60, 40), (50, 50)):
+        one.tick(250, Held({1: held}))
+        assert filled(one, 2) == free
+
+
+def loaded(one, *waiting):
+    """The RDYs after a second in which all use their shares, and /stats says what waits at each."""
+    for now_ms in range(0, 1001, 250):
+        for connection, messages in enumerate(waiting, 1):
+            one.looked(connection, messages)
+        one.tick(now_ms, Held())
+        for connection, _ in enumerate(waiting, 1):
+            filled(one, connection)
+    return [one.asked(connection) for connection, _ in enumerate(waiting, 1)]
+
+
+def test_an_nsqd_with_ten_times_the_load_gets_at_least_five_times_the_ready_count_of_the_others():
+    one = connected(2500, 1, 2, 3)
+    assert loaded(one, 100, 100, 100) == [833, 833, 833]
+    first, *others = loaded(one, 100_000, 10_000, 10_000)
+    assert first >= 5 * max(others) > 5 * 100
+    assert sum([first, *others]) <= 2500
+    assert loaded(one, 10_000, 100_000, 10_000)[1] == first, "the load has moved"
+
+
+def test_where_nobody_says_what_waits_one_that_uses_all_of_its_share_counts_like_the_greatest():
+    one = connected(1000, 1, 2, 3)
+    for now_ms in range(0, 2000, 250):
+        for connection, messages in ((1, 500), (2, 100), (3, 1)):
+            one.received(connection, messages)
+        one.looked(1, 5000)
+        one.looked(2, None)
+        one.looked(3, 0)
+        one.tick(now_ms, Held())
+        filled(one, 1), filled(one, 2)
+    assert one.asked(1) == one.asked(2) > 400
+    assert one.asked(3) == 1
 
 
 def test_no_connection_has_more_than_nsqd_allows_it():
     assert filled(connected(100, 1, limit=7), 1) == 7
 
 
-def test_one_message_is_asked_for_where_there_are_more_connections_than_messages():
-    assert [filled(connected(2, 1, 2, 3), number) for number in (1, 2, 3)] == [1, 1, 1]
+def turns_taken(one, connections, for_ms, holds_ms=0):
+    """The times at which each connection was asked for a message. Each holds one for `holds_ms` then."""
+    held, began = Held(), {connection: [] for connection in connections}
+    ends_ms = {}
+    now_ms = 0.0
+    while now_ms < for_ms:
+        for connection in [connection for connection, end_ms in ends_ms.items() if end_ms <= now_ms]:
+            del ends_ms[connection], held[connection]
+        for effect in one.tick(round(now_ms), held):
+            if effect.ready_count:
+                began[effect.connection].append(now_ms)
+                if holds_ms:
+                    held[effect.connection], ends_ms[effect.connection] = 1, now_ms + holds_ms
+        may_send = {c for c in connections if one.asked(c)} | {c for c in connections if held[c]}
+        assert len(may_send) <= one._max_in_flight
+        now_ms += one.tick_ms
+    return began
+
+
+@pytest.mark.parametrize("holds_ms", [0, 20])
+@pytest.mark.parametrize(("max_in_flight", "connections"), [(1, 2), (2, 3), (1, 20), (7, 50)])
+def test_more_connections_than_messages_allowed_take_turns_and_none_waits_a_second(
+    max_in_flight, connections, holds_ms
+):
+    numbers = range(1, connections + 1)
+    one = connected(max_in_flight, *numbers)
+    for times in turns_taken(one, numbers, 10_000, holds_ms).values():
+        assert times[0] < 1000
+        assert max(after - before for before, after in itertools.pairwise([*times, 10_000])) < 1000
+
+
+def test_a_turn_is_not_handed_on_while_its_message_is_not_finished():
+    one = connected(1, 1, 2)
+    one.tick(0, Held())
+    assert (one.asked(1), one.asked(2)) == (1, 0)
+    for now_ms in range(250, 60_000, 250):
+        one.tick(now_ms, Held({1: 1}))
+    assert (one.asked(1), one.asked(2)) == (0, 0), "nsqd would send another one at the FIN"
+    one.tick(60_000, Held())
+    assert (one.asked(1), one.asked(2)) == (0, 1)
+
+
+def test_when_there_are_as_many_connections_as_messages_again_each_is_asked_for_one():
+    one = connected(2, 1, 2, 3)
+    one.tick(0, Held())
+    assert asked(one.disconnected(1, Held())) == {3: 1}
+    assert (one.asked(2), one.asked(3)) == (1, 1)
+    assert one.tick_ms == 250
+
+
+def test_after_a_pause_those_whose_turn_it_is_are_asked():
+    one = connected(1, 1, 2)
+    one.tick(0, Held())
+    assert asked(one.pause()) == {1: 0}
+    assert one.tick(50, Held()) == []
+    assert asked(one.after_finish(0)) == {1: 1}
+    assert asked(one.stop()) == {1: 0}
+    assert one.tick(1000, Held()) == []
 
 
 def test_with_too_much_outstanding_nothing_is_asked_for_until_half_of_it_is_finished():
@@ -201,14 +311,14 @@ def test_with_too_much_outstanding_nothing_is_asked_for_until_half_of_it_is_fini
 def test_a_connection_that_comes_in_a_pause_is_asked_for_nothing_until_it_is_over():
     one = connected(100, 1)
     read(one, 1, outstanding=101, in_flight=1)
-    assert one.connected(2, 2500) == []
+    assert one.connected(2, 2500, Held()) == []
     assert asked(one.after_finish(0)) == {1: 1, 2: 1}
 
 
 def test_what_is_stopped_asks_for_nothing_any_more():
     one = connected(100, 1)
     assert asked(one.stop()) == {1: 0}
-    assert one.connected(2, 2500) == []
+    assert one.connected(2, 2500, Held()) == []
     assert read(one, 1, outstanding=1, in_flight=1) == {}
     assert read(one, 1, outstanding=101, in_flight=1) == {}
     assert one.after_finish(0) == []

@@ -281,10 +281,37 @@ def test_a_connection_on_which_nsqd_counts_too_many_is_replaced():
     assert (figures.failed_finishes, figures.reconnects) == (1, 1)
 
 
-def test_nsqd_is_asked_what_waits_only_if_it_may_send_more():
+def test_each_nsqd_is_asked_what_waits_once_a_second_and_one_that_is_silent_not_twice():
+    one = ConsumerRules(SHARDS, 2500)
+    one.connected(1, SOURCE, Terms(), 0)
+    looks = []
+    for now_ms in range(0, 10_000, 250):
+        if now_ms == 750:
+            one.connected(2, SOURCE, Terms(), 600)
+        looks += [(now_ms, effect.connection) for effect in one.tick(now_ms) if isinstance(effect, Look)]
+    assert [at_ms for at_ms, connection in looks if connection == 1] == list(range(0, 10_000, 1000))
+    assert [at_ms for at_ms, connection in looks if connection == 2] == list(range(750, 10_000, 1000))
+
+
+def test_an_nsqd_in_which_messages_wait_is_stalled_only_if_it_may_send_more():
     one = ConsumerRules(SHARDS, 2500)
     one.connected(1, SOURCE, Terms(), 0)
     (send,) = [effect for effect in one.received(1, read(1), 0, 0) if isinstance(effect, Send)]
-    assert one.tick(10_000) == [], "one message is in flight, and RDY is 1"
-    one.counted(0, [send.message.number], 10_000)
-    assert one.tick(10_500) == [Look(1)]
+    for now_ms in range(10_000, 20_000, 500):
+        assert Reconnect(1) not in one.tick(now_ms)
+        assert one.looked(1, 5, now_ms) == [], "one message is in flight, and RDY is 1"
+    one.counted(0, [send.message.number], 20_000)
+    replaced = []
+    for now_ms in range(20_000, 24_000, 500):
+        replaced += one.tick(now_ms) + one.looked(1, 5, now_ms)
+    assert replaced.count(Reconnect(1)) == 1
+
+
+def test_the_age_of_the_newest_message_of_the_last_read_is_known():
+    one = ConsumerRules(SHARDS, 2500)
+    one.connected(1, SOURCE, Terms(), 0)
+    assert one.last_age_ms(1) is None
+    one.received(1, read(1), 0, 10 + 1_500_000_000)
+    assert one.last_age_ms(1) == 1500
+    one.disconnected(1)
+    assert one.last_age_ms(1) is None
