@@ -148,7 +148,7 @@ function showRefused({ refused_videos: videos, refused_videos_total: total }) {
     { text: one.video_id, kind: "id", note: one.answer || "no words" },
     number(whole.format(one.plays)),
     number(whole.format(one.attempts)),
-    number(duration(one.next_attempt_s)),
+    number(one.next_attempt_s > 0 ? duration(one.next_attempt_s) : "due"),
   ]));
   write("refused-more", total > videos.length ? `and ${whole.format(total - videos.length)} more` : "");
 }
@@ -254,6 +254,7 @@ function size(bytes) {
 }
 
 function duration(seconds) {
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
   const minutes = Math.floor(seconds / 60);
   if (minutes < 60) return `${minutes} min ${Math.floor(seconds % 60)} s`;
