@@ -160,6 +160,7 @@ function showNsqds(nsq) {
     number(whole.format(one.rdy)),
     number(whole.format(one.in_flight)),
     number(one.depth === null ? "not known" : whole.format(one.depth)),
+    number(one.last_age_ms === null ? "" : `${duration(one.last_age_ms / 1000)} old`),
   ]));
   const others = nsq.others_on_channel;
   write("nsqds-more", nsq.nsqds.length === 0 ? "none is known yet"
