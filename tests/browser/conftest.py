@@ -33,7 +33,9 @@ def browser():
     if chromium is None:
         _missing("chromium")
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        launched = playwright.chromium.launch(
+            executable_path=chromium, args=ARGUMENTS, timeout=PATIENCE_S * 1000
+        )
         yield launched
         launched.close()
 
