@@ -1,5 +1,6 @@
-"""The service's own HTTP: /status, /metrics, OTP's functions on children, the probes of `health.py`,
-/republish, by which the dispatcher tells the client totals again, and /reload, which does what SIGHUP does.
+"""The service's own HTTP: the operator's page, /status, /metrics, OTP's functions on children, the probes of
+`health.py`, /republish, by which the dispatcher tells the client totals again, and /reload, which does what
+SIGHUP does.
 
 /status and /metrics are made from a fresh look; `status.py` adds it up. There is no authentication, so the
 address is a loopback one by default, and a request that changes something needs a header that no other web
@@ -18,7 +19,7 @@ from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed
 from ..system.http_server import BoundedHTTPServer, OwnHandler
 from ..tree import DISPATCHER
-from . import health
+from . import health, operator_page
 from .advice import advice, why_no_republish
 from .metrics import metrics
 from .status import ServiceView, status
@@ -31,7 +32,7 @@ BODY_TIMEOUT_S = 10
 CALL_TIMEOUT_S = 10
 IDLE_CONNECTION_TIMEOUT_S = 300
 ACTION_ANSWER_S = 60  # an action that takes longer goes on, and the answer says so
-PATHS = "/status, /metrics, /healthz, /readyz or /livez"
+PATHS = "/, /status, /metrics, /healthz, /readyz or /livez"
 
 
 def server(service: ServiceView) -> BoundedHTTPServer:
@@ -42,6 +43,7 @@ def server(service: ServiceView) -> BoundedHTTPServer:
             (r"/status", _Status, arguments),
             (r"/metrics", _Metrics, arguments),
             *health.routes(service),
+            *operator_page.routes(),
             (r"/republish", _Republish, arguments),
             (r"/reload", _Reload, arguments),
             (r"/children/([a-z0-9-]+)/(terminate|restart|delete)", _Action, arguments),

@@ -21,15 +21,21 @@ class BoundedHTTPServer(HTTPServer):
 
 
 class OwnHandler(tornado.web.RequestHandler):
-    """Answers with our headers, and HEAD as GET."""
+    """Answers with our headers, HEAD as GET, and errors in JSON."""
 
     def set_default_headers(self) -> None:
-        """Name no version, and let nobody keep the answer."""
-        self.set_header("Server", "playtally")
+        """Name no server, and let nobody keep the answer or guess its type."""
+        self.clear_header("Server")
         self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
 
     async def head(self) -> None:
         """Answer as `get` does; tornado leaves the body out."""
         answered = self.get()
         if answered is not None:
             await answered
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Say what is wrong. Called by tornado, for a method that a path does not take and for a bug."""
+        wrong = f"{self.request.path[:200]} does not take {self.request.method}"
+        _ = self.finish({"error": wrong if status_code == 405 else self._reason})

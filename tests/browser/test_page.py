@@ -4,7 +4,6 @@ import http.client
 import json
 import pathlib
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,24 +13,11 @@ import uuid
 
 import pytest
 
-from tests.support.needed import lacking
+from tests.support.browsing import has_rows, shows
 from tests.support.patience import PATIENCE_S
 
 ROOT = pathlib.Path(__file__).parents[2]
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 VIDEOS = [str(uuid.UUID(int=(number << 96) + 7)) for number in range(1, 401)]
-
-
-def _missing(what):
-    lacking(f"{what} is not installed; the page is tested in a real browser")
 
 
 class Client:
@@ -98,22 +84,6 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def browser(begun):
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        _missing("playwright")
-        raise
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        _missing("chromium")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield launched
-        launched.close()
-
-
-@pytest.fixture(scope="module")
 def begun(tmp_path_factory):
     """The client of the next test. It starts while this test runs."""
     begun = [Client(tmp_path_factory.mktemp("client"))]
@@ -130,18 +100,6 @@ def client(begun, tmp_path_factory):
     client.kill()
 
 
-@pytest.fixture(scope="module")
-def tab(browser):
-    """A tab of the browser, and the errors that are written to its console."""
-    tab = browser.new_page()
-    tab.set_default_timeout(PATIENCE_S * 1000)
-    tab.errors = []
-    tab.on("pageerror", lambda error: tab.errors.append(str(error)))
-    tab.on("console", lambda message: message.type == "error" and tab.errors.append(message.text))
-    yield tab
-    tab.close()
-
-
 @pytest.fixture
 def page(tab, client):
     """The page, open and live. An error on its console fails the test."""
@@ -154,21 +112,6 @@ def page(tab, client):
     yield tab
     tab.goto("about:blank")
     assert tab.errors == []
-
-
-def shows(page, selector, text):
-    """Wait until the element shows exactly this text."""
-    page.wait_for_function(
-        "([selector, text]) => document.querySelector(selector)?.innerText.trim() === text",
-        arg=[selector, text],
-    )
-
-
-def has_rows(page, count, body="#rows"):
-    page.wait_for_function(
-        "([body, count]) => document.querySelectorAll(`${body} tr`).length === count",
-        arg=[body, count],
-    )
 
 
 def plays_of(video_id):

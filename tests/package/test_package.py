@@ -29,7 +29,11 @@ from tests.support.services import ANY_PORTS
 TIMEOUT_S = 600  # of one process: pip may have to fetch and unpack, which takes time on a slow machine
 pytestmark = pytest.mark.timeout(2 * TIMEOUT_S)
 NAME = f"playtally-{VERSION}"
-PAGE = {f"actors/client/page/{name}" for name in ("icon.svg", "index.html", "page.css", "page.js")}
+PAGES = {
+    f"actors/{folder}/page/{name}"
+    for folder in ("client", "service")
+    for name in ("icon.svg", "index.html", "page.css", "page.js")
+}
 # Modules with all of these names are in the working directory. None may be taken for playtally's module.
 OTHERS = ("supervisor.py", "actors/__init__.py", "producer/__init__.py", "tornado/__init__.py")
 
@@ -173,7 +177,7 @@ def test_built_twice_the_bytes_are_the_same(built, tmp_path):
     assert set(first) == {f"dist/{NAME}.tar.gz", f"dist/{NAME}-py3-none-any.whl"}
 
 
-def test_the_wheel_has_the_modules_the_page_and_the_settings_and_nothing_else(wheel):
+def test_the_wheel_has_the_modules_the_pages_and_the_settings_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         settings = archive.read("actors/config.toml")
@@ -182,7 +186,7 @@ def test_the_wheel_has_the_modules_the_page_and_the_settings_and_nothing_else(wh
         str(path.relative_to(ROOT)) for one in ("actors", "producer") for path in (ROOT / one).rglob("*.py")
     }
     typed = {"actors/py.typed", "producer/py.typed"}
-    assert names == modules | PAGE | typed | {"supervisor.py", "actors/config.toml"}
+    assert names == modules | PAGES | typed | {"supervisor.py", "actors/config.toml"}
     assert settings == config.PROJECT_FILE.read_bytes()
     assert license_text == (ROOT / "LICENSE").read_bytes()
 

@@ -39,6 +39,8 @@ def rows(text: str) -> list[Row]:
 
 def identifiers(file: Path) -> set[str]:
     """Every name in the code of a file, and "Class.member" for the methods of its classes."""
+    if file.suffix == ".js":
+        return set(re.findall(r"\b(?:function|const) (\w+)", file.read_text()))
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         match node:
@@ -73,7 +75,7 @@ def faults_of_names(row: Row) -> list[str]:
     """Faults of the second cell: names of things that do not exist."""
     found = [f"{name} without backticks" for name in _BARE_NAME.findall(_CODE.sub("", row.rests_on))]
     named = _CODE.findall(row.rests_on)
-    files = [name for name in named if name.endswith(".py")]
+    files = [name for name in named if name.endswith((".py", ".js"))]
     found += [f"no file {name}" for name in files if not (ROOT / name).is_file()]
     known: set[str] = set().union(*(identifiers(ROOT / name) for name in files if (ROOT / name).is_file()))
     return found + [

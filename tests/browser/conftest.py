@@ -1,0 +1,52 @@
+"""A real browser, and one tab of it for the tests of a file."""
+
+import shutil
+
+import pytest
+
+from tests.support.needed import lacking
+from tests.support.patience import PATIENCE_S
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def _missing(what):
+    lacking(f"{what} is not installed; the page is tested in a real browser")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright")
+        raise
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        _missing("chromium")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=chromium, args=ARGUMENTS, timeout=PATIENCE_S * 1000
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def tab(browser):
+    """A tab of the browser, and the errors that are written to its console."""
+    tab = browser.new_page()
+    tab.set_default_timeout(PATIENCE_S * 1000)
+    tab.errors = []
+    tab.on("pageerror", lambda error: tab.errors.append(str(error)))
+    tab.on("console", lambda message: message.type == "error" and tab.errors.append(message.text))
+    yield tab
+    tab.close()
