@@ -55,11 +55,13 @@ def act(settings: Settings, child_id: str, action: str) -> str:
 def republish(settings: Settings, videos: list[bytes]) -> str:
     """Have the dispatcher publish totals again: of these videos, or of all. Returns what begins, in words."""
     body = {"videos": [guids.text(video) for video in videos]} if videos else {"all": True}
+    status(settings)  # a service that hangs is found soon, and does not carry this out when it goes on
     return _post(settings, "republish", "republish", json.dumps(body).encode())
 
 
 def reload(settings: Settings) -> dict[str, list[str]]:
     """Have the service read its files again. Returns a `Reloaded`: "in_force", "need_restart", "refused"."""
+    status(settings)  # as for `republish`
     return _ask(settings, "reload", "reload")
 
 

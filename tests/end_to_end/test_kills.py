@@ -12,6 +12,7 @@ from tests.support.queues import QUEUES
 from tests.support.recording_client import RecordingClient
 from tests.support.services import (
     PATIENT,
+    UNHURRIED,
     Load,
     ledger_totals,
     open_service,
@@ -166,6 +167,20 @@ def test_sigterm_to_every_process_of_the_service_still_publishes_what_is_pending
         assert service.process.wait(PATIENCE_S) == 0
         assert client.totals == {VIDEOS[0]: 151}
         assert client.received[-1].publish["trigger"] == "drain"
+
+
+@pytest.mark.parametrize("words", [["republish", "--all"], ["reload"]])
+def test_a_command_to_a_service_that_hangs_ends_in_words_and_is_not_carried_out_later(tmp_path, words):
+    with open_service("embedded", tmp_path, *UNHURRIED) as service:
+        service.start()
+        halt(service.process.pid)
+        result = service.command(*words)
+        os.kill(service.process.pid, signal.SIGCONT)
+        assert result.returncode == 1
+        assert "does not answer" in result.stderr
+        wait_status(service, lambda status: status["caught_up"], "it goes on")
+        assert "republish" not in service.log()
+        assert "again" not in service.log()
 
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(50)]
