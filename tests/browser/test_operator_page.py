@@ -178,9 +178,11 @@ def test_the_page_says_that_a_service_hangs_or_is_gone_and_goes_on_when_it_is_ba
     page.evaluate("window.isTheSamePage = true")
     assert not page.locator("#trouble").is_visible()
     halt(service.process.pid)
-    tells(page, "#trouble", "The service has not answered for 5 s. Below is what it said at ")
-    shows(page, "#state", "no answer")
-    os.kill(service.process.pid, signal.SIGCONT)
+    try:
+        tells(page, "#trouble", "The service has not answered for 5 s. Below is what it said at ")
+        shows(page, "#state", "no answer")
+    finally:
+        os.kill(service.process.pid, signal.SIGCONT)
     shows(page, "#state", "live")
     page.wait_for_selector("#trouble", state="hidden")
 
