@@ -41,7 +41,10 @@ def counted(folder):
 def test_every_backup_of_a_running_service_can_be_used(tmp_path):
     with open_service("embedded", tmp_path, *PATIENT, *HASTY) as service:
         service.start()
-        load = Load(service, tmp_path, "--plays", "10000000", "--rate", "2000")
+        plays = (
+            500_000 + 20_000 * BACKUPS
+        )  # more than the backups take; the producer draws all before it begins
+        load = Load(service, tmp_path, "--plays", str(plays), "--rate", "2000")
         wait_counted(service, 1000)
         copies, before = [], 0
         for number in range(BACKUPS):

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -262,22 +263,21 @@ def test_data_is_kept_in_the_folder_that_is_named_and_thrown_away_without_one(tm
         assert topic["depth"] == 1
     thrown = ClusterProcess(tmp_path / "unused", *ON_DISK)
     thrown.words = thrown.words[:-2]
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        temporary = Path(folder)  # short: a Unix socket's path has 108 bytes at most
         patch.setenv("TMPDIR", str(temporary))
         for _ in range(2):
             try:
                 thrown.start()
-                [folder] = temporary.glob("playtally-cluster-*")
-                assert folder.stat().st_mode & 0o777 == 0o700
-                assert (folder / "nsqd-0" / "nsqd.dat").exists()
+                [kept] = temporary.glob("playtally-cluster-*")
+                assert kept.stat().st_mode & 0o777 == 0o700
+                assert (kept / "nsqd-0" / "nsqd.dat").exists()
                 ran = run_cluster("status")  # finds it without a --data-dir
                 assert re.match(r"nsqd-0  running  pid \d+", ran.stdout), ran
                 thrown.kill() if thrown.log().count("Ctrl-C") == 1 else thrown.stop()
             finally:
                 thrown.end()
-        assert sorted(one.name for one in folder.iterdir()) == ["cluster.lock"]
+        assert sorted(one.name for one in kept.iterdir()) == ["cluster.lock"]
 
 
 def test_tls_has_an_authority_of_its_own_and_nothing_but_tls_is_taken(tmp_path):
