@@ -13,7 +13,10 @@ def show(settings: Settings, options: argparse.Namespace) -> int:
     """Print every setting in force, and where its value came from."""
     from . import screen
 
-    found = config.explain(options.config, options.set)
+    found = [
+        one._replace(value=config.shown_value(one.key, one.value))
+        for one in config.explain(options.config, options.set)
+    ]
     if options.json:
         print(json.dumps([one._asdict() for one in found], indent=2))
     else:

@@ -12,7 +12,9 @@ from .secrets import (
     credentials_of,
     parts_of,
     queue_variables,
+    shown_value,
     without_password,
+    without_query,
 )
 from .sections import (
     BATCH_SIZE_MAX,
@@ -51,5 +53,7 @@ __all__ = [
     "missing",
     "parts_of",
     "queue_variables",
+    "shown_value",
     "without_password",
+    "without_query",
 ]

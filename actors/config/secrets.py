@@ -3,7 +3,7 @@
 import base64
 import binascii
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..system.exits import Failure
 from ..system.watched_files import WatchedFiles
@@ -23,6 +23,19 @@ def without_password(url: str) -> str:
     """A URL for people's eyes: logs and screens must not show the password in it."""
     head, at, tail = url.rpartition("@")
     return f"{head.partition('//')[0]}//…@{tail}" if at else url
+
+
+def without_query(address: str) -> str:
+    """The address of an nsqlookupd for people's eyes: its query may be secret, as its password is."""
+    return without_password(address.partition("?")[0])
+
+
+def shown_value(key: str, value: Any) -> Any:
+    """The value of the setting "section.key" for people's eyes: without passwords."""
+    hidden = without_query if key == "nsq.lookupd_http_addresses" else without_password
+    if isinstance(value, list):
+        return [hidden(one) if isinstance(one, str) else one for one in value]
+    return hidden(value) if isinstance(value, str) else value
 
 
 def parts_of(text: str) -> list[str]:

@@ -6,12 +6,12 @@ supervisor looks at the same files, so that it can say what came of it.
 
 import hashlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import fields
 
-from ..config import ConfigError, Settings, auth_secret_of, credentials_of, parts_of, without_password
+from ..config import ConfigError, Settings, auth_secret_of, credentials_of, parts_of, shown_value
 from ..sources.security import contexts_of
 from ..system.exits import Failure
 from ..system.tls import tls_context
@@ -84,10 +84,11 @@ class Reloading:
         except ConfigError as error:
             return [], [f"{problem}; the settings of the start stay in force" for problem in error.problems]
         return [
-            f"{section.name}.{key.name} = {_shown(new)} needs a restart; {_shown(old)} is in force"
+            f"{name} = {shown_value(name, new)!r} needs a restart; {shown_value(name, old)!r} is in force"
             for section in fields(Settings)
             for key in fields(getattr(present, section.name))
-            if (new := getattr(getattr(present, section.name), key.name))
+            if (name := f"{section.name}.{key.name}")
+            and (new := getattr(getattr(present, section.name), key.name))
             != (old := getattr(getattr(self._settings, section.name), key.name))
         ], []
 
@@ -116,7 +117,3 @@ def _digest(path: str) -> bytes:
             return hashlib.sha256(file.read()).digest()
     except OSError:
         return b""
-
-
-def _shown(value: Any) -> str:
-    return repr(without_password(value) if isinstance(value, str) else value)

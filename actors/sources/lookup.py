@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from ..config import Settings, without_password
+from ..config import Settings, without_query
 from ..system.addresses import join_address, split_address
 from ..system.direct_http import open_directly
 from ..system.exits import Failure
@@ -113,7 +113,7 @@ def ask_lookupd(address: str, topics: Collection[str] = ()) -> list[str]:
 
 def shown(address: str) -> str:
     """An nsqlookupd's address for people: without a password, and without the query, which may be secret."""
-    return without_password(address.partition("?")[0])
+    return without_query(address)
 
 
 def nodes_url(address: str) -> str:

@@ -97,7 +97,8 @@ def tls_trouble(error: BaseException) -> str:
     why = tls_reason(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{why}; see nsq.tls_ca_file and nsq.tls_server_name"
-    if isinstance(error, ssl.SSLError) and "CERTIFICATE" in (error.reason or ""):
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:  # nsqd's alerts about ours
         return f"{why}; it wants a certificate of ours, or another: see nsq.tls_cert_file"
     return why if isinstance(error, ssl.SSLError) else "it ended the connection when TLS was to begin"
 

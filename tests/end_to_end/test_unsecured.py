@@ -191,6 +191,7 @@ TRUSTED = {
     "another's name": ("is not trusted (", "see nsq.tls_ca_file and nsq.tls_server_name"),
     "another's address": ("IP address mismatch", "see nsq.tls_ca_file and nsq.tls_server_name"),
     "no certificate of ours": ("certificate", "see nsq.tls_cert_file"),
+    "a certificate of ours that it does not trust": ("unknown ca", "see nsq.tls_cert_file"),
 }
 
 
@@ -198,7 +199,7 @@ TRUSTED = {
 def test_what_is_wrong_with_tls_is_said_in_one_line_and_when_it_is_right_all_is_read(tmp_path, caplog, what):
     authority = Authority(tmp_path)
     ca_file = tmp_path / "trusted.pem"
-    certificate, name, options = None, "", []
+    certificate, name, options, ours = None, "", [], ("", "")
     ca_file.write_bytes(authority.ca_file.read_bytes())
     match what:
         case "another's authority":
@@ -210,12 +211,17 @@ def test_what_is_wrong_with_tls_is_said_in_one_line_and_when_it_is_right_all_is_
         case "another's address":
             certificate = authority.issue("another", "IP:127.0.0.9")
         case _:
+            if what != "no certificate of ours":
+                ours = Authority(tmp_path, "another").issue("client")
             options = ["--tls-client-auth-policy=require-verify", f"--tls-root-ca-file={authority.ca_file}"]
 
     async def scene():
         with secured_nsqd(tmp_path, *options, authority=authority, certificate=certificate) as nsqd:
             nsqd.post("/pub?topic=plays", b"{}")
-            nsq = NsqSection(tls=True, tls_ca_file=str(ca_file), tls_server_name=name)
+            key, cert = map(str, ours)
+            nsq = NsqSection(
+                tls=True, tls_ca_file=str(ca_file), tls_server_name=name, tls_cert_file=cert, tls_key_file=key
+            )
             async with reading(nsqd.tcp_address, nsq, caplog) as listener:
                 line = await said_once(caplog, lambda: nsqd.log().count("TCP: new client"))
                 assert line.startswith(f"nsqd {nsqd.tcp_address} is not used: ")

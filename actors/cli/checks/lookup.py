@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from ...config import Settings, without_password
+from ...config import Settings, without_query
 from ...sources.lookup import nodes_url
 from ...sources.nsqd_http import fetch
 from ...sources.security import Security
@@ -62,7 +62,7 @@ async def check_lookupds(settings: Settings, security: Security) -> tuple[list[F
 
 
 async def _ask(settings: Settings, security: Security, address: str) -> tuple[Finding, list[Node]]:
-    what = f"nsqlookupd {without_password(address)}"
+    what = f"nsqlookupd {without_query(address)}"
     topic = settings.nsq.topic
     try:
         code, body = await fetch(nodes_url(address), TIMEOUT_S, ANSWER_BYTES_MAX, security.lookupd_tls())

@@ -50,15 +50,17 @@ def test_what_can_not_be_used_is_told_until_it_can_and_holds_up_no_other_file(tm
 
 
 def test_a_changed_setting_needs_a_restart_and_shows_no_password(secret):
-    before = replace(settings_of(secret), publish=PublishSection(url="http://a:secret-1@client/"))
+    first = settings_of(secret, lookupd_http_addresses=["http://a:secret-3@lookupd:4161/?token=secret-4"])
+    before = replace(first, publish=PublishSection(url="http://a:secret-1@client/"))
     after = replace(
         before,
+        nsq=settings_of(secret, lookupd_http_addresses=["http://a:secret-5@lookupd:4161/"]).nsq,
         dispatch=DispatchSection(deadline_s=30),
         publish=PublishSection(url="http://a:secret-2@client/"),
     )
     told = Reloading(before, lambda: after).look().need_restart
     assert "dispatch.deadline_s = 30 needs a restart; 60.0 is in force" in told
-    assert len(told) == 2
+    assert len(told) == 3
     assert "secret-" not in " ".join(told)
 
 
