@@ -53,7 +53,7 @@ class Receiver(BaseHTTPRequestHandler):
 
 _, host, port, file, *secret_files = sys.argv
 secrets = [Path(one).read_bytes().removesuffix(b"\n") or sys.exit(f"{one} is empty") for one in secret_files]
-lock, db = Lock(), sqlite3.connect(file, check_same_thread=False)
+lock, db, ThreadingHTTPServer.request_queue_size = Lock(), sqlite3.connect(file, check_same_thread=False), 99
 db.executescript("PRAGMA synchronous = FULL; CREATE TABLE IF NOT EXISTS keys (key TEXT PRIMARY KEY)")
 db.execute("CREATE TABLE IF NOT EXISTS totals (video PRIMARY KEY, plays CHECK (typeof(plays) = 'integer'))")
 ThreadingHTTPServer((host, int(port)), Receiver).serve_forever()

@@ -238,7 +238,7 @@ def test_many_at_once_are_all_there_after_a_kill(receiver):
         return receiver.take(f"batch {number}", totals)
 
     numbers = range(1, 301)
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(64) as pool:
         assert set(pool.map(take, numbers)) == {200}
     receiver.kill()
     receiver.start()
