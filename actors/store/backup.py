@@ -164,8 +164,11 @@ def _copy(sources: dict[Path, Path]) -> str:
             made_at = _now()
         for path, reader in zip(sources, readers, strict=True):
             path.parent.mkdir(exist_ok=True)
-            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
-                reader.backup(copy)
+            try:
+                with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
+                    reader.backup(copy)
+            except sqlite3.OperationalError as error:  # the copy's disk is full; what is read was checked
+                raise OSError(str(error)) from error
     return made_at
 
 

@@ -17,7 +17,8 @@ from ..system.transactions import WAL_BYTES_MAX, transaction
 from .formats import FORMAT, OLDEST_FORMAT, is_earlier, upgrade
 
 # Errors that may pass by themselves, by the low 8 bits of SQLite's code. The higher bits are details.
-PASSING = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
+PASSING = NO_ROOM | {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 WHAT_TO_DO = "It is left as it is: restore it from a backup, or use another supervisor.state_dir"
 
 _META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;"
@@ -149,6 +150,11 @@ def check_facts(path: Path, connection: sqlite3.Connection, expected: Facts) -> 
 
 def refused(path: Path, why: object) -> StoreFailure:
     """The error that refuses a store. `why`: the fault, or SQLite's own error."""
+    if getattr(why, "sqlite_errorcode", 0) & 0xFF in NO_ROOM:
+        return StoreFailure(
+            f"{path}: can't be used for now ({why}): its disk is full, or fails. It is left as it is: "
+            "make room; if there is room, `totals --verify` says whether it is whole"
+        )
     return StoreFailure(f"{path}: cannot be used ({why}), expected a store of playtally. {WHAT_TO_DO}")
 
 

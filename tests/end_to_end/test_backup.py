@@ -6,9 +6,11 @@ BACKUPS=100 makes a hundred backups under load.
 import os
 import shutil
 import stat
+import subprocess
 
 import pytest
 
+from actors.cli.launch import COMMAND, environment
 from actors.store import TotalsReader, ledger_path, outbox_path
 from actors.store.folder import find
 from actors.store.mark import mark_path
@@ -101,6 +103,25 @@ def test_a_restored_state_goes_on_and_what_was_there_is_kept(tmp_path):
         assert service.stop() == 0
         assert service.command("backup", str(tmp_path / "of-a-stopped-one")).returncode == 0
         assert counted(tmp_path / "of-a-stopped-one") == 220
+
+
+def test_a_backup_without_room_blames_no_store(tmp_path):
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        service.queue.put(
+            "plays", *(b'{"video_id": "%08x-0000-4000-8000-000000000000"}' % one for one in range(4000))
+        )
+        wait_caught_up(service, 4000)
+        service.stop()
+        words = [*COMMAND, "backup", *service.arguments, str(tmp_path / "copy")]
+        limited = ["sh", "-c", 'ulimit -f 128 && exec "$0" "$@"', *words]  # blocks of 512 bytes
+        result = subprocess.run(limited, env=environment(), capture_output=True, text=True, timeout=60)
+        assert result.returncode == 1
+        assert result.stderr.startswith(f"{tmp_path / 'copy'}: not backed up (")
+        assert "with enough space" in result.stderr
+        assert "restore it" not in result.stderr
+        shutil.rmtree(tmp_path / "copy")
+        assert service.command("backup", str(tmp_path / "copy")).returncode == 0
 
 
 @pytest.mark.parametrize("child_id", STORES)
