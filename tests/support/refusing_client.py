@@ -37,6 +37,7 @@ class Answer(NamedTuple):
     outcome: Outcome = Outcome.ACCEPTED
     about: About = About.MOMENT
     words: str = ""
+    retry_after_ms: int | None = None
 
 
 ACCEPTED = Answer()
@@ -187,7 +188,7 @@ class World:
 
         def answered() -> None:
             if life == self._life:
-                more = (None, False, False, False, answer.about, answer.words)
+                more = (answer.retry_after_ms, False, False, False, answer.about, answer.words)
                 self.do(self.rules.delivered(batch.key, answer.outcome, self.now_ms, *more))
 
         heapq.heappush(self._events, (self.now_ms + self._latency_ms, next(self._order), answered))

@@ -127,15 +127,11 @@ class Attempts:
         self.delays.accepted(offered_ms)
         self.delays.answered(max(now_ms, self.next_ms()))
 
-    def judged(self, now_ms: int, attempt: int, retry_after_ms: int | None = None) -> None:
-        """Note that the client refused a batch for what is in it: the client itself is well.
-
-        There is no pause, unless the client asks for one.
-        """
+    def judged(self, now_ms: int, attempt: int) -> None:
+        """Note that the client refused a batch for what is in it. The client is well: there is no pause."""
         self.on_their_way -= 1
         if self._is_news(attempt):
             self._well()
-        self._resume_ms = max(self._resume_ms, now_ms + min(retry_after_ms or 0, self.retry_after_max_ms))
         self.delays.answered(max(now_ms, self.next_ms()))
 
     def _is_news(self, attempt: int | None) -> bool:

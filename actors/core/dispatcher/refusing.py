@@ -53,7 +53,7 @@ class Refusing(Collecting):
             for part in self.halving.give_up():
                 self._pending_again([entry.video for entry in part.entries])
         else:
-            self.attempts.judged(now_ms, held.attempt, retry_after_ms)
+            self.attempts.judged(now_ms, held.attempt)
         if is_alone:
             effects += self._refuse_video(held, before, answer, now_ms)
         elif everything:
@@ -126,10 +126,11 @@ class Refusing(Collecting):
     def _still_at_work(self, held: HeldBatch, now_ms: int, retry_after_ms: int | None) -> None:
         """Ask again later: the client is at work on an attempt that had no answer. Others go on."""
         self.batches.move(held, BatchEvent.CLIENT_REFUSED)
-        pause_ms = min(CONFLICT_MS_MAX, CONFLICT_MS_FIRST << held.conflicts)
+        asked_ms = min(retry_after_ms or 0, self.attempts.retry_after_max_ms)
+        pause_ms = max(asked_ms, min(CONFLICT_MS_MAX, CONFLICT_MS_FIRST << held.conflicts))
         held.conflicts += 1
         held.again_ms = now_ms + pause_ms
-        self.attempts.judged(now_ms, held.attempt, retry_after_ms)
+        self.attempts.judged(now_ms, held.attempt)
 
     def _taken(self, held: HeldBatch, now_ms: int) -> tuple[bytes, ...]:
         """Note that the client took a batch. Returns the videos in it that it refused before."""

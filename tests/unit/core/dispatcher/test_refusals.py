@@ -74,6 +74,18 @@ def test_a_refused_video_holds_up_no_other_and_is_in_no_other_batch():
     assert sorted(after.batch.videos) == sorted(set(TWENTY) - {TWENTY[3]})
 
 
+def test_a_pause_that_the_client_asks_for_a_refused_video_holds_up_no_other():
+    wrong = TWENTY[3]
+    world = World(retry_after_max_ms=MINUTE_MS)
+    world.refuses(wrong, answer=UNPROCESSABLE._replace(retry_after_ms=MINUTE_MS))
+    world.play(*TWENTY)
+    for total in range(1, 60):  # the refused video is tried again meanwhile
+        world.run(5000)
+        assert world.totals == dict.fromkeys(set(TWENTY) - {wrong}, total)
+        world.play(*TWENTY)
+    assert world.rules.attempts.circuit is Circuit.CLOSED
+
+
 def test_hot_videos_are_in_time_while_another_is_searched_for_and_tried_again():
     hot, wrong = videos(40)[20:], TWENTY[0]
     world = World(latency_ms=80, rule=Rule(deadline_ms=2000))
