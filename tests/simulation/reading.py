@@ -78,10 +78,11 @@ class Process:
 
 
 class Stream:
-    """In place of tornado's stream on a socket."""
+    """In place of tornado's stream on a socket. `socket`: not None, as it is never closed."""
 
     def __init__(self, reading: "Reading", socket: Any):
         socket.close()
+        self.socket = socket
         self._reading = reading
         self._loop = asyncio.get_running_loop()
         self._unread = bytearray()
@@ -282,9 +283,9 @@ class Reading:
             assert asyncio.get_running_loop().time() < end_s, f"waited {PATIENCE_S:g} s for {what}"
             await asyncio.sleep(0.005)
 
-    async def _next_port(self, tcp_address: str) -> str:
+    async def _next_port(self, tcp_address: str, _tls: object) -> str:
         return tcp_address if self._stats_answer else ""
 
-    async def _stats(self, address: str, _topic: str, _channel: str) -> QueueStats:
+    async def _stats(self, address: str, _topic: str, _channel: str, _tls: object) -> QueueStats:
         await asyncio.sleep(STATS_S)
         return QueueStats(depth=len(self.nsqds[split_address(address)[1] - PORT].waiting))
