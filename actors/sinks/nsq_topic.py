@@ -19,7 +19,7 @@ from .answers import first_line
 from .delivery import Delivery, Sink
 from .route import reason_of
 
-GREETING_TIMEOUT_S = 2.0  # for one nsqd of several, until it has answered IDENTIFY
+GREETING_TIMEOUT_S = 2.0  # at most, for one nsqd of several, until it has answered IDENTIFY
 # By nsqd's error code. nsqd refuses a message for its bytes alone, never for the videos in it.
 ABOUT = {
     b"E_BAD_MESSAGE": About.WIDTH,
@@ -115,13 +115,16 @@ class NsqSink(Sink):
         if self._asking.done():
             self._asking.result()  # without nsqlookupds it ends at once; what it raises ends this process
         addresses = sorted(await self._nsqds.known(), key=self._rank)
+        several = len(addresses) > 1
+        # Half of the time is for all greetings, so that the publish has the other half.
+        greeting_s = min(GREETING_TIMEOUT_S, self._timeout_s / (2 * len(addresses)))
         failed: Exception = OSError("there is no nsqd")
         for address in addresses:
             try:
-                async with asyncio.timeout(GREETING_TIMEOUT_S if len(addresses) > 1 else None):
+                async with asyncio.timeout(greeting_s if several else None):
                     connection = await NsqdClient.open(address, self._security, IDENTITY)
             except TimeoutError:
-                failed = OSError(f"nsqd {address}: no answer within {GREETING_TIMEOUT_S:g} s")
+                failed = OSError(f"nsqd {address}: no answer within {greeting_s:.3g} s")
             except (OSError, EOFError, ValueError) as error:
                 failed = OSError(f"nsqd {address}: {reason_of(error)}")
             else:

@@ -189,6 +189,7 @@ class BatchConnection(SecuredConnection):
         self.reason = self.lost_because() or str(error or "the other end closed the connection")
         if not self._identified.done():
             self._identified.set_exception((Refused if self.refused else OSError)(self.reason))
+            self._identified.exception()  # asyncio need not report it: who waited may be cancelled
         if self._owner is not None:
             self._owner.closed(self)
         if not self.ended.done():

@@ -1,8 +1,8 @@
 """pynsq's connection with the handshake that a secured nsqd needs: IDENTIFY, TLS, compression, AUTH.
 
 Promises: with TLS set, nothing but IDENTIFY is ever sent in the clear, and the secret goes only to an nsqd
-that asks for it. nsqd answers each upgrade with an OK in the new framing. Decompressed bytes take the place
-of those of the socket, so whoever reads the stream sees no difference.
+that asks for it. nsqd answers each upgrade with an OK in the new framing. The stream gives
+decompressed bytes, so its reader is the same with and without compression.
 """
 
 import asyncio

@@ -36,7 +36,9 @@ class Nodes(Struct, frozen=True):
     tombstoned: list[str]
 
 
-class _Producer(Struct):
+class Producer(Struct):
+    """An nsqd as an nsqlookupd tells it."""
+
     broadcast_address: str
     tcp_port: Annotated[int, Meta(ge=1, le=65535)]
     http_port: Annotated[int, Meta(ge=0, le=65535)] = 0
@@ -45,7 +47,7 @@ class _Producer(Struct):
 
     @property
     def found(self) -> Found | None:
-        """None if the name can't be one."""
+        """Where it is; None if its name can't be one."""
         host = self.broadcast_address
         address = join_address(host, self.tcp_port)
         try:
@@ -59,17 +61,18 @@ class _Producer(Struct):
         return Found(address, join_address(host, self.http_port) if self.http_port else "")
 
     def is_tombstoned(self, topics: Collection[str]) -> bool:
+        """Whether it has a tombstone for one of these topics."""
         named = zip(self.topics or (), self.tombstones or (), strict=False)
         return any(is_tombstoned for topic, is_tombstoned in named if topic in topics)
 
 
 class _Answer(Struct):
-    producers: list[_Producer] | None = None
+    producers: list[Producer] | None = None
     message: str = ""
 
 
 class _Nodes(Struct):
-    producers: list[_Producer] | None
+    producers: list[Producer] | None
 
 
 def topics_of(settings: Settings) -> set[str]:
@@ -132,19 +135,24 @@ def _url(address: str, path: str, query: str = "") -> str:
     return parts._replace(path=parts.path.rstrip("/") + path, query=queries).geturl()
 
 
-def nodes_in(answer: bytes, address: str, topics: Collection[str]) -> Nodes:
-    """Return the nsqds in the body of an answer to GET /nodes. `topics`: whose tombstones count.
+def producers_in(answer: bytes, address: str) -> list[Producer]:
+    """Return the nsqds in the body of an answer to GET /nodes, but those whose name can't be one.
 
     A body of another form raises a `Failure` that names the nsqlookupd by its `address`.
     """
     try:
-        producers = msgspec.json.decode(answer, type=_Nodes).producers or []
+        told = msgspec.json.decode(answer, type=_Nodes).producers or []
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise Failure(
             f"nsqlookupd {shown(address)}: {error}, expected a list of nsqds from GET /nodes"
         ) from error
+    return [one for one in told if one.found is not None]
+
+
+def nodes_in(answer: bytes, address: str, topics: Collection[str]) -> Nodes:
+    """Divide what `producers_in` returns. `topics`: whose tombstones count."""
     nodes = Nodes([], [])
-    for one in producers:
+    for one in producers_in(answer, address):
         if one.found is not None:
             (nodes.tombstoned if one.is_tombstoned(topics) else nodes.usable).append(one.found.address)
     return nodes

@@ -30,7 +30,7 @@ class Contexts(NamedTuple):
 
 
 class Security:
-    """What holds for every connection to an nsqd. `tls`: whether there is none without TLS."""
+    """What holds for every connection to an nsqd. `tls`: whether each of them uses TLS."""
 
     def __init__(self, nsq: NsqSection):
         """Raises `Failure` if a file or a secret can't be used."""

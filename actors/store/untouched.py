@@ -1,7 +1,7 @@
 """A refused store is left as it was: also what SQLite makes beside it to read it.
 
-To read a store in WAL mode, SQLite makes a -shm, and an empty -wal if there is none. It writes in a -shm that
-a kill has left. A connection that only reads changes nothing else.
+To read a store in WAL mode, SQLite makes a -shm. It also makes an empty -wal, unless there is one. It
+writes in a -shm that a kill has left. A connection that only reads changes nothing else.
 """
 
 import contextlib

@@ -20,7 +20,7 @@ LOOK_S = 0.5  # from one look to the next; one that is halted for a moment only 
 
 
 def kill_if_halted() -> bool:
-    """Kill the forkserver if it is halted. Returns whether it was. Does nothing if there is none."""
+    """Kill the forkserver if it runs and is halted. Returns whether it was halted."""
     if not _is_halted():
         return False
     log.warning("the forkserver is halted, so it starts nothing and tells of no exit: killing it")

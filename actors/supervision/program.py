@@ -44,7 +44,7 @@ class Program(Actor[Never, Options]):
 
     def command(self) -> list[str]:
         """The program's path and its arguments."""
-        raise NotImplementedError
+        raise NotImplementedError  # only a subclass knows its program
 
     async def answers(self) -> bool:
         """Whether the program is ready. It is asked until it says so, or until the program has ended."""

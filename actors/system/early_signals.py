@@ -24,7 +24,7 @@ def hold(arguments):
 
 def _runs_service(arguments):
     # type: (list[str]) -> bool
-    """Whether the first word that is no option is "run", or there is none."""
+    """Whether the command is "run". It is also "run" if no command is named."""
     words = iter(arguments)
     for word in words:
         if word in OPTIONS_WITH_VALUE:

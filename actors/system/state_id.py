@@ -7,7 +7,7 @@ NAME = "ledgers.json"
 
 
 def read_state_id(state_dir: str | Path) -> str:
-    """Return the id of the state in that folder; "" if there is none yet, or the file can't be read."""
+    """Return the id of the state in that folder; "" for a new state, or if the file can't be read."""
     try:
         found = json.loads((Path(state_dir) / NAME).read_bytes())
     except (OSError, ValueError, RecursionError):

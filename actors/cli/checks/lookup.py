@@ -1,55 +1,27 @@
 """The nsqlookupds: whether each answers, and which nsqds it knows."""
 
 import asyncio
-from typing import Annotated
+from collections.abc import Iterable
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from ...config import Settings, without_query
-from ...sources.lookup import nodes_url
+from ...sources.lookup import Found, Producer, nodes_url, producers_in, topics_of
 from ...sources.nsqd_http import fetch
 from ...sources.security import Security
-from ...system.addresses import join_address
+from ...system.exits import Failure
 from .finding import Finding, fails, warns, works
 
 TIMEOUT_S = 5.0
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
 
 
-class Node(Struct, frozen=True):
-    """An nsqd: its "host:port" for TCP, and for HTTP, "" if that is not known."""
-
-    address: str
-    http_address: str = ""
-
-
-class _Producer(Struct):
-    broadcast_address: str
-    tcp_port: Annotated[int, Meta(ge=1, le=65535)]
-    http_port: Annotated[int, Meta(ge=0, le=65535)] = 0
-    topics: list[str] | None = None
-    tombstones: list[bool] | None = None
-
-    @property
-    def node(self) -> Node:
-        http = join_address(self.broadcast_address, self.http_port) if self.http_port else ""
-        return Node(join_address(self.broadcast_address, self.tcp_port), http)
-
-    def is_tombstoned(self, topics: set[str]) -> bool:
-        pairs = zip(self.topics or (), self.tombstones or (), strict=False)
-        return any(stone for topic, stone in pairs if topic in topics)
-
-
-class _Nodes(Struct):
-    producers: list[_Producer] | None
-
-
 class _Info(Struct):
     version: str = "?"
 
 
-async def check_lookupds(settings: Settings, security: Security) -> tuple[list[Finding], list[Node]]:
+async def check_lookupds(settings: Settings, security: Security) -> tuple[list[Finding], list[Found]]:
     """Ask all nsqlookupds at once. Returns a finding for each, and the nsqds that may be used, each once.
 
     An nsqd with a tombstone for one of our topics is not used, unless another nsqlookupd knows it without.
@@ -61,33 +33,36 @@ async def check_lookupds(settings: Settings, security: Security) -> tuple[list[F
     return [finding for finding, _ in asked], list(nodes.values())
 
 
-async def _ask(settings: Settings, security: Security, address: str) -> tuple[Finding, list[Node]]:
+async def _ask(settings: Settings, security: Security, address: str) -> tuple[Finding, list[Found]]:
     what = f"nsqlookupd {without_query(address)}"
     topic = settings.nsq.topic
     try:
         code, body = await fetch(nodes_url(address), TIMEOUT_S, ANSWER_BYTES_MAX, security.lookupd_tls())
         if code != 200:
             raise OSError(f"HTTP {code}")
-        producers = msgspec.json.decode(body, type=_Nodes).producers or []
+        producers = producers_in(body, address)
         _, info = await fetch(_info_url(address), TIMEOUT_S, ANSWER_BYTES_MAX, security.lookupd_tls())
         version = msgspec.json.decode(info, type=_Info).version
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except (Failure, OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         found = (
             f"it does not answer GET /nodes ({error}); expected the HTTP port of an nsqlookupd, often 4161"
         )
         return fails(what, found, "see nsq.lookupd_http_addresses"), []
-    topics = {topic, settings.publish.nsq_topic} - {""}
-    stones = [one for one in producers if one.is_tombstoned(topics)]
-    used = [one.node for one in producers if one not in stones]
+    stones = [one for one in producers if one.is_tombstoned(topics_of(settings))]
+    used = _found(one for one in producers if one not in stones)
     have = sum(topic in (one.topics or ()) for one in producers if one not in stones)
     found = f"answers as nsqlookupd {version}, knows {_nsqds(len(used))}, {have} with the topic {topic}"
     if stones:
         found += f"; {_nsqds(len(stones))} with a tombstone, not used: "
-        found += ", ".join(one.node.address for one in stones)
+        found += ", ".join(one.address for one in _found(stones))
     if not have:
         do = "see nsq.topic; the first message of a topic makes it"
         return warns(what, found, do), used
     return works(what, found), used
+
+
+def _found(producers: Iterable[Producer]) -> list[Found]:
+    return [one.found for one in producers if one.found is not None]
 
 
 def _info_url(address: str) -> str:

@@ -5,6 +5,7 @@ import asyncio
 from msgspec import Struct
 
 from ...config import Settings
+from ...sources.lookup import Found
 from ...sources.nsqd_http import QueueStats, next_port, readers, stats, tcp_port
 from ...sources.readers import Reader, client_id_of, named, others_of
 from ...sources.security import Security
@@ -12,7 +13,7 @@ from ...system import runfile
 from ...system.exits import Failure
 from .clock import SKEW_MAX_S, Skew, measure
 from .finding import Finding, fails, skipped, warns, works
-from .lookup import Node, check_lookupds
+from .lookup import check_lookupds
 from .nsqd import check_nsqd
 
 QUEUE, TOPIC, CHANNEL, CLOCK = "queue", "topic", "channel", "clock"
@@ -21,7 +22,7 @@ QUEUE, TOPIC, CHANNEL, CLOCK = "queue", "topic", "channel", "clock"
 class Told(Struct, frozen=True):
     """What one nsqd's HTTP tells. `readers`: None if it does not tell."""
 
-    node: Node
+    node: Found
     queue: QueueStats
     readers: list[Reader] | None
     skew: Skew | None
@@ -48,31 +49,31 @@ async def check_queue(settings: Settings) -> list[Finding]:
     return findings if settings.embedded else [*findings, *_clocks(heard)]
 
 
-async def _nodes(settings: Settings, security: Security) -> tuple[list[Finding], list[Node]]:
+async def _nodes(settings: Settings, security: Security) -> tuple[list[Finding], list[Found]]:
     """The nsqds that are read: those that are configured, then those that nsqlookupds know, each once."""
     if settings.embedded:
         facts = runfile.read(settings.supervisor.state_dir)
         if facts is None or "nsqd_tcp_address" not in facts:
             return [skipped(QUEUE, "the embedded queue runs only while the service does")], []
-        return [], [Node(facts["nsqd_tcp_address"], facts.get("nsqd_http_address", ""))]
+        return [], [Found(facts["nsqd_tcp_address"], facts.get("nsqd_http_address", ""))]
     findings, discovered = await check_lookupds(settings, security)
     tcp, http = settings.nsq.nsqd_tcp_addresses, settings.nsq.nsqd_http_addresses
-    nodes = list(_joined([*map(Node, tcp, [*http, *[""] * len(tcp)]), *discovered]).values())
+    nodes = list(_joined([*map(Found, tcp, [*http, *[""] * len(tcp)]), *discovered]).values())
     if not nodes:
         findings.append(fails(QUEUE, "there is no nsqd, expected one at least", "see [nsq] in the config"))
     return findings, nodes
 
 
-def _joined(nodes: list[Node]) -> dict[str, Node]:
+def _joined(nodes: list[Found]) -> dict[str, Found]:
     """Each once, by its address. If one of its entries names its HTTP address, that is kept."""
-    found: dict[str, Node] = {}
+    found: dict[str, Found] = {}
     for one in nodes:
         if one.address not in found or not found[one.address].http_address:
             found[one.address] = one
     return found
 
 
-async def _ask(settings: Settings, security: Security, node: Node) -> Told | Finding | None:
+async def _ask(settings: Settings, security: Security, node: Found) -> Told | Finding | None:
     """Ask an nsqd's HTTP. None if it is not known where that is, or nothing answers there."""
     what, tls = f"nsqd {node.address} HTTP", security.nsqd_tls()
     is_set = node.http_address in settings.nsq.nsqd_http_addresses

@@ -170,7 +170,10 @@ class ReadyCounts:
         return [] if self._stopped else self._ask_least()
 
     def tick(self, now_ms: int, in_flight: Mapping[int, int]) -> list[SetReadyCount]:
-        """Share anew, or let others have their turn. Call this every `tick_ms`. `now_ms` is monotonic."""
+        """Divide what may be in flight anew, or give the next nsqds their turn.
+
+        Call this every `tick_ms`. `now_ms` is monotonic.
+        """
         if now_ms - self._halved_ms >= SHARE_MS:
             self._halved_ms = now_ms
             self._loads.half_a_second_later()

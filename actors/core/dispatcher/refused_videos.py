@@ -137,7 +137,7 @@ class RefusedVideos:
         return self._soonest_ms
 
     def due(self, now_ms: int, askable: Callable[[bytes], bool]) -> bytes | None:
-        """The video to try now; None if there is none. `askable`: whether its counter answers."""
+        """The video to try now, or None. `askable`: whether a video's counter answers."""
         soonest_ms = self.soonest_ms(now_ms)
         if soonest_ms is None or soonest_ms > now_ms:
             return None
