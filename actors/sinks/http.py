@@ -13,7 +13,7 @@ import time
 from ..config import PublishSection, credentials_of
 from ..core.dispatcher.attempts import About, Outcome
 from ..core.dispatcher.outbox import Batch, payload
-from ..system.exits import Failure
+from ..system.watched_files import reload_all
 from .answers import Answer, accepts_gzip, judge
 from .connection import ClientConnection
 from .delivery import Delivery, Sink
@@ -90,14 +90,7 @@ class HttpSink(Sink):
 
     def reload(self) -> None:
         """Read secrets, token and certificates again. Raises `Failure`; the old ones stay in force then."""
-        problems = []
-        for files in (self._credentials, self._route.tls):
-            try:
-                files.reload()
-            except Failure as error:
-                problems.append(str(error))
-        if problems:
-            raise Failure("; ".join(problems))
+        reload_all(self._credentials, self._route.tls)
 
     def close(self) -> None:
         """Close the kept connections."""

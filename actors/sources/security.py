@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ..config import NsqSection, auth_secret_of
 from ..system.exits import Failure
 from ..system.tls import tls_context, tls_reason
-from ..system.watched_files import WatchedFiles
+from ..system.watched_files import WatchedFiles, reload_all
 
 _REFUSALS = (b"E_AUTH", b"E_UNAUTHORIZED")
 _NEEDS_TLS = b"(TLS required)"
@@ -67,14 +67,7 @@ class Security:
 
     def reload(self) -> None:
         """Read all files again now. Raises `Failure`; what was read before holds then."""
-        problems = []
-        for files in (self._contexts, self._secret):
-            try:
-                files.reload()
-            except Failure as error:
-                problems.append(str(error))
-        if problems:
-            raise Failure("; ".join(problems))
+        reload_all(self._contexts, self._secret)
 
 
 def is_refusal(error: bytes) -> bool:

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from .exits import Failure
 
@@ -66,3 +66,15 @@ def _stamp(path: str) -> Stamp | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def reload_all(*several: WatchedFiles[Any]) -> None:
+    """Read all of these again now. Raises `Failure` with every problem; what was read before holds there."""
+    problems = []
+    for files in several:
+        try:
+            files.reload()
+        except Failure as error:
+            problems.append(str(error))
+    if problems:
+        raise Failure("; ".join(problems))
