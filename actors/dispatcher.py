@@ -11,6 +11,7 @@ from functools import partial
 
 from .config import Settings, SinkKind
 from .core import calls
+from .core.dispatcher.attempts import Outcome
 from .core.dispatcher.collecting import Effect
 from .core.dispatcher.effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
 from .core.dispatcher.outbox import Batch, PublishTotals
@@ -276,7 +277,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             delivery.busy,
             delivery.server_error,
             delivery.about,
-            delivery.answer,
+            delivery.why if delivery.outcome is Outcome.UNKNOWN else delivery.answer,
         )
         everything = self.rules.halving.refuses_everything
         self._log.delivered(batch, delivery, before, everything)

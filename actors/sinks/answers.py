@@ -54,7 +54,7 @@ def judge(answer: Answer) -> Delivery:
     rejected = 400 <= answer.status < 500 and answer.status not in PASSING_STATUSES
     pause_ms, server_error = _retry_after_ms(answer.headers), answer.status >= 500
     busy, about = answer.status in BUSY_STATUSES, _about(answer.status, pause_ms)
-    words = "" if about is About.MOMENT else ": ".join(filter(None, [answer.told, first_line(answer.body)]))
+    words = ": ".join(filter(None, [answer.told, first_line(answer.body)]))
     return Delivery(
         Outcome.REFUSED,
         told,

@@ -15,8 +15,8 @@ class Delivery(NamedTuple):
     `rejected`: the client said that the request itself is wrong, so another attempt may not help.
     `notice`: something to look into, although the batch was accepted. `busy`: the client said that it has too
     much to do (429, 503). `server_error`: the client answered with a 5xx. It may keep that answer under the
-    batch's key. `about`: what a refusal is about. `answer`: the client's own words, fit for a log,
-    unless it is about the moment.
+    batch's key. `about`: what a refusal is about. `answer`: the client's own words, fit for a log; ""
+    if it gave no answer, or took the batch.
     """
 
     outcome: Outcome

@@ -38,6 +38,8 @@ class Answer(NamedTuple):
     about: About = About.MOMENT
     words: str = ""
     retry_after_ms: int | None = None
+    busy: bool = False
+    server_error: bool = False
 
 
 ACCEPTED = Answer()
@@ -45,7 +47,10 @@ UNPROCESSABLE = Answer(Outcome.REFUSED, About.CONTENT, "422 No: a video")
 TOO_LARGE = Answer(Outcome.REFUSED, About.WIDTH, "413 Too Large")
 FORBIDDEN = Answer(Outcome.REFUSED, About.EVERYTHING, "403 No")
 CONFLICT = Answer(Outcome.REFUSED, About.CONFLICT, "409 At work")
-UNKNOWN = Answer(Outcome.UNKNOWN)
+UNKNOWN = Answer(Outcome.UNKNOWN, words="no answer")
+BROKEN = Answer(Outcome.REFUSED, words="500 A bug", server_error=True)
+BUSY = Answer(Outcome.REFUSED, words="503 Busy", busy=True, server_error=True)
+UNREACHABLE = Answer(Outcome.REFUSED)
 
 
 def videos(count: int) -> list[bytes]:
@@ -188,7 +193,8 @@ class World:
 
         def answered() -> None:
             if life == self._life:
-                more = (answer.retry_after_ms, False, False, False, answer.about, answer.words)
+                more = (answer.retry_after_ms, False, answer.busy, answer.server_error)
+                more += answer.about, answer.words
                 self.do(self.rules.delivered(batch.key, answer.outcome, self.now_ms, *more))
 
         heapq.heappush(self._events, (self.now_ms + self._latency_ms, next(self._order), answered))

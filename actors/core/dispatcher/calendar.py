@@ -5,7 +5,7 @@ twentieth video without taking out nineteen, and would keep one Python object pe
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 import numpy as np
 
@@ -41,15 +41,20 @@ class Calendar:
             yield self.times[start:end], self._counts[block]
             start = end
 
-    def first(self, count: int) -> list[tuple[int, bytes]]:
-        """The earliest `count` videos, or all if there are fewer: (time in ms, video)."""
+    def first(self, count: int, without: Container[bytes] = ()) -> list[tuple[int, bytes]]:
+        """The earliest `count` videos, or all if there are fewer: (time in ms, video).
+
+        `without`: the videos that are passed over.
+        """
         found: list[tuple[int, bytes]] = []
         for time_ms in self.times:
-            column = self._columns[time_ms][: (count - len(found)) * VIDEO_BYTES]
-            found += [(time_ms, video) for video in unpack_videos(column)]
-            if len(found) == count:
+            column = self._columns[time_ms]
+            if not without:
+                column = column[: (count - len(found)) * VIDEO_BYTES]
+            found += [(time_ms, video) for video in unpack_videos(column) if video not in without]
+            if len(found) >= count:
                 break
-        return found
+        return found[:count]
 
     def column(self) -> bytes:
         """All videos as one packed column, in no particular order."""

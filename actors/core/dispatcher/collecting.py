@@ -22,7 +22,9 @@ from .republish import Place, Republish
 from .republishing import Republishing
 from .rule import Rule
 from .schedule import Schedule
+from .suspects import Suspects
 
+BUSY_TRY_MS = 10_000  # from one try that does not wait for other batches to the next
 COLLECT_TIMEOUT_MS = 1000  # a slower counter is passed over until it sends a message
 
 Effect = Send | Store | StoreRefused | StoreRepublish | Forget | Deliver
@@ -75,6 +77,8 @@ class Collecting:
         self.republishing = Republishing(shards, self.width, *republishes)
         self.halving = Halving()
         self.refused = RefusedVideos(refused)
+        self.suspects = Suspects()
+        self._new_attempt = 0  # the number of the last attempt that was not a batch sent again
         self._schedule.hold(self.refused)
         self._deadline_ms = rule.deadline_ms
         self._shards = shards
@@ -82,6 +86,7 @@ class Collecting:
         self._linked: set[int] = set()
         self._silent: set[int] = set()
         self._looked_ms = 0  # when it was last decided what leaves
+        self._busy_try_ms = -BUSY_TRY_MS  # when a try last did not wait for others
         self._collections = self._wall_ahead_ms = 0  # ahead of the clock that is never set
         self._draining = self._barrier_due = False
         stored = list(stored)
@@ -263,6 +268,8 @@ class Collecting:
     def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
         held.sent(self.attempts.delays, now_ms)
         held.attempt = self.attempts.left(now_ms)
+        if held.state is BatchState.SENT:
+            self._new_attempt = held.attempt
         self.totals = self.totals.plus(attempts=1)
         # Store before Deliver: after a crash in between, the same batch is sent under the same key, and an
         # attempt whose outcome nobody knows is counted.

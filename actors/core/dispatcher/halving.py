@@ -4,10 +4,13 @@ Pure. A batch of twenty with one refused video costs at most ten more publishes:
 2 and 1, 1 and 1. The halves are sent in the order in which they were made, widest first.
 
 A client that refuses everything looks the same at first. It is told apart by its halves: while the client
-takes nothing, and both halves of `SEVERAL` batches are refused, it is about everything. A batch of one video
-counts as such a batch. Then nothing more is halved, until the client takes a batch. If it takes one, and then
-refuses as much again, it refuses many videos and not everything: each time it takes twice as many batches to
-say so, until the client takes a batch of several videos as it is.
+takes nothing, and both halves of `SEVERAL` batches are refused, it is about everything. Halves of a batch of
+which the client took a part say nothing. A video that left alone says little: `LONE` of them count as one
+such batch, because a few refused videos may well be played one after the other.
+
+Then nothing more is halved, until the client takes a batch. If it takes one, and then refuses as much again,
+it refuses many videos and not everything: each time it takes twice as many batches to say so, until the
+client takes a batch of several videos as it is.
 """
 
 from collections import deque
@@ -20,10 +23,12 @@ from .republish import Place
 
 SEVERAL = 3
 SEVERAL_MAX = 48  # more than a batch of twenty has halves
+LONE = 4
 
 
 class Origin(Struct):
-    """The batch that was refused first. `open`: how many of its parts are not over.
+    """The batch that was refused first. `open`: how many of its parts are not over. `taken`: whether the
+    client took one of them.
 
     Of a republish: `place`: how far it has got once all parts are over; `begins`: how far it had got before.
     A part has `begins`, because a part that is sent again after a restart must not count for the others.
@@ -32,6 +37,7 @@ class Origin(Struct):
     place: Place | None
     begins: Place | None
     open: int = 1
+    taken: bool = False
 
 
 class Split(Struct):
@@ -67,7 +73,8 @@ class Halving:
         self.parts: deque[Part] = deque()
         self.refuses_everything = False
         self._several = SEVERAL
-        self._fruitless = 0  # batches of which the client has refused all since it last took one
+        # Batches of which the client has refused all since it last took one, in parts of `LONE`.
+        self._fruitless = 0
 
     def halve(
         self,
@@ -97,14 +104,16 @@ class Halving:
         """Note that the client refused a batch for what is in it. Returns whether it refuses everything."""
         if part is not None:
             part.split.refused += 1
-            self._fruitless += part.split.refused == 2
+            self._fruitless += LONE * (part.split.refused == 2 and not part.split.origin.taken)
         else:
             self._fruitless += videos == 1
-        self.refuses_everything = self.refuses_everything or self._fruitless >= self._several
+        self.refuses_everything = self.refuses_everything or self._fruitless >= LONE * self._several
         return self.refuses_everything
 
     def accepted(self, part: Part | None, videos: int) -> bool:
         """Note that the client took a batch. Returns whether it refused everything before."""
+        if part is not None:
+            part.split.origin.taken = True
         if self.refuses_everything:
             self._several = min(2 * self._several, SEVERAL_MAX)
         elif part is None and videos > 1:

@@ -5,7 +5,9 @@ after `PAUSE_MS_FIRST`, then after twice that, up to hourly. If it is played aga
 most once a minute. Its plays are counted meanwhile, and pending.
 """
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from msgspec import Struct, structs
 
@@ -50,7 +52,8 @@ class RefusedVideos:
         self._videos_max = videos_max
         self._videos = {one.video: one for one in stored}
         self._tries: dict[bytes, _Try] = {}
-        self._soonest_ms: int | None = None
+        self._heap: list[tuple[int, bytes]] = []  # when each is tried; what `_tries` does not say is over
+        self._unplanned = set(self._videos)  # those that have no `_Try` yet
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -80,8 +83,7 @@ class RefusedVideos:
         known = self._tries.get(video)
         if known is not None and known.offered_ms is not None:
             offered_ms = known.offered_ms
-        self._tries[video] = _Try(now_ms + _pause_ms(attempts), now_ms, offered_ms)
-        self._soonest_ms = None
+        self._plan(video, _Try(now_ms + _pause_ms(attempts), now_ms, offered_ms))
         return one
 
     def tell_again(self, video: bytes, plays: int) -> RefusedVideo:
@@ -96,7 +98,7 @@ class RefusedVideos:
         gone = [video for video in videos if self._videos.pop(video, None) is not None]
         for video in gone:
             self._tries.pop(video, None)
-            self._soonest_ms = None
+            self._unplanned.discard(video)
         return gone
 
     def drop_first(self) -> tuple[bytes, ...]:
@@ -108,22 +110,21 @@ class RefusedVideos:
     def played(self, video: bytes, ordinal: int) -> None:
         """Note that a video has a pending play. `ordinal`: the total that this play made."""
         one, known = self._videos.get(video), self._tries.get(video)
-        if one is not None and known is not None and ordinal > one.plays:
-            known.next_ms = min(known.next_ms, known.last_ms + PLAYED_MS_MIN)
-            self._soonest_ms = None
+        if one is None or known is None or ordinal <= one.plays:
+            return
+        if (next_ms := known.last_ms + PLAYED_MS_MIN) < known.next_ms:
+            self._move(video, known, next_ms)
 
     def try_soon(self, now_ms: int, wanted: Callable[[RefusedVideo], bool]) -> None:
         """Try the videos for which `wanted` is true as soon as possible."""
         for video, one in self._videos.items():
             if wanted(one):
-                self._try(video, now_ms).next_ms = now_ms
-        self._soonest_ms = None
+                self._move(video, self._try(video, now_ms), now_ms)
 
     def delay(self, video: bytes, now_ms: int) -> None:
         """Note that a video could not be tried: it is tried a little later."""
         if video in self._videos:
-            self._try(video, now_ms).next_ms = now_ms + PAUSE_MS_FIRST
-            self._soonest_ms = None
+            self._move(video, self._try(video, now_ms), now_ms + PAUSE_MS_FIRST)
 
     def offered_ms(self, video: bytes) -> int | None:
         """When a client that takes everything would have had the video; None if that is not known."""
@@ -132,17 +133,23 @@ class RefusedVideos:
 
     def soonest_ms(self, now_ms: int) -> int | None:
         """When the next video is tried; None if none is refused."""
-        if self._soonest_ms is None and self._videos:
-            self._soonest_ms = min(self._try(video, now_ms).next_ms for video in self._videos)
-        return self._soonest_ms
+        for video in list(self._unplanned):
+            self._try(video, now_ms)
+        while self._heap and not self._is_planned(*self._heap[0]):
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
 
     def due(self, now_ms: int, askable: Callable[[bytes], bool]) -> bytes | None:
         """The video to try now, or None. `askable`: whether a video's counter answers."""
-        soonest_ms = self.soonest_ms(now_ms)
-        if soonest_ms is None or soonest_ms > now_ms:
-            return None
-        due = [video for video in self._videos if self._try(video, now_ms).next_ms <= now_ms]
-        return min(filter(askable, due), key=lambda video: self._tries[video].next_ms, default=None)
+        passed_over, found = [], None
+        while found is None and (soonest_ms := self.soonest_ms(now_ms)) is not None and soonest_ms <= now_ms:
+            if askable(self._heap[0][1]):
+                found = self._heap[0][1]
+            else:
+                passed_over.append(heapq.heappop(self._heap))
+        for one in passed_over:
+            heapq.heappush(self._heap, one)
+        return found
 
     def stats(self, now_ms: int) -> list[RefusedVideoStats]:
         """The first `SHOWN_MAX` of them, for people."""
@@ -154,15 +161,31 @@ class RefusedVideos:
                 one.attempts,
                 max(0, self._try(one.video, now_ms).next_ms - now_ms),
             )
-            for one in list(self._videos.values())[:SHOWN_MAX]
+            for one in islice(self._videos.values(), SHOWN_MAX)
         ]
 
     def _try(self, video: bytes, now_ms: int) -> _Try:
         known = self._tries.get(video)
         if known is None:
             pause_ms = min(_pause_ms(self._videos[video].attempts), PLAYED_MS_MIN)
-            known = self._tries[video] = _Try(now_ms + pause_ms, now_ms, None)
+            known = _Try(now_ms + pause_ms, now_ms, None)
+            self._plan(video, known)
         return known
+
+    def _plan(self, video: bytes, known: _Try) -> None:
+        self._tries[video] = known
+        self._unplanned.discard(video)
+        heapq.heappush(self._heap, (known.next_ms, video))
+        if len(self._heap) > 4 * len(self._tries) + 64:  # most of it is over
+            self._heap = sorted((one.next_ms, video) for video, one in self._tries.items())
+
+    def _move(self, video: bytes, known: _Try, next_ms: int) -> None:
+        known.next_ms = next_ms
+        self._plan(video, known)
+
+    def _is_planned(self, next_ms: int, video: bytes) -> bool:
+        known = self._tries.get(video)
+        return known is not None and known.next_ms == next_ms
 
 
 def _pause_ms(attempts: int) -> int:

@@ -1,8 +1,11 @@
 """What a dispatcher does with what the client refuses: halves, and videos alone.
 
-Pure. `halving.py` tells a refusal of everything from one of a video, and `refused_videos.py` says when a
-refused video is tried again. Halves and tries leave between the batches of the schedule. They wait for
-deadlines that could not wait for them, but no longer than half a deadline.
+Pure. `halving.py` tells a refusal of everything from one of a video, `suspects.py` tells a failure of the
+client from one of a video, and `refused_videos.py` says when a refused video is tried again.
+
+Halves and tries leave between the batches of the schedule, and wait for deadlines that could not wait for
+them: a half for half a deadline at most. A try leaves while nothing else is to do. If there was always
+something for a minute, one try in ten seconds leaves all the same.
 """
 
 from msgspec import structs
@@ -10,18 +13,19 @@ from msgspec import structs
 from ..columns import by_video
 from ..messages import Pending
 from ..shards import shard_of
-from .attempts import About
-from .batches import BatchEvent, Collection, HeldBatch, Phase
-from .collecting import Collecting, Effect
+from ..triggers import Trigger
+from .attempts import About, Circuit
+from .batches import BatchEvent, BatchState, Collection, HeldBatch, Phase
+from .collecting import BUSY_TRY_MS, Collecting, Effect
 from .effects import Forget, Store, StoreRefused, StoreRepublish
 from .outbox import Batch
 
 WIDENS_MS = 3_600_000  # after a 413, until a wider batch is tried
-CONFLICT_MS_FIRST = 1000
-CONFLICT_MS_MAX = 60_000
+ALONE_MS_FIRST = 1000  # the pause of a batch in doubt that waits by itself
+ALONE_MS_MAX = 60_000
 CONFLICTS_MAX = 10  # in a row, over some five minutes: then the client is not at work any more
 TRY_MS = 1000  # a try that can't leave now is looked at again after this
-PATIENCE_MS = 60_000  # the longest that a try waits for other batches
+PATIENCE_MS = 60_000  # a try that waited so long for other batches does not wait for them any more
 
 
 class Refusing(Collecting):
@@ -35,8 +39,12 @@ class Refusing(Collecting):
         answer: str,
         now_ms: int,
         retry_after_ms: int | None,
+        is_answer: bool = True,
     ) -> list[Effect]:
-        """Go on after the client refused a batch for what is in it. `before`: the batch as it was sent."""
+        """Go on after the client refused a batch for what is in it. `before`: the batch as it was sent.
+
+        `is_answer`: whether the client said so; False if its other answers show it.
+        """
         self.batches.move(held, BatchEvent.CONTENT_REFUSED)
         entries = before.entries
         is_alone, known = len(entries) == 1, entries[0].video in self.refused
@@ -52,8 +60,10 @@ class Refusing(Collecting):
             self.attempts.failed(now_ms, retry_after_ms, held.attempt, opens=True)
             for part in self.halving.give_up():
                 self._pending_again([entry.video for entry in part.entries])
-        else:
+        elif is_answer:
             self.attempts.judged(now_ms, held.attempt)
+        else:
+            self.attempts.says_nothing(now_ms)
         if is_alone:
             effects += self._refuse_video(held, before, answer, now_ms)
         elif everything:
@@ -126,15 +136,68 @@ class Refusing(Collecting):
     def _still_at_work(self, held: HeldBatch, now_ms: int, retry_after_ms: int | None) -> None:
         """Ask again later: the client is at work on an attempt that had no answer. Others go on."""
         self.batches.move(held, BatchEvent.CLIENT_REFUSED)
-        asked_ms = min(retry_after_ms or 0, self.attempts.retry_after_max_ms)
-        pause_ms = max(asked_ms, min(CONFLICT_MS_MAX, CONFLICT_MS_FIRST << held.conflicts))
+        self._wait_alone(held, held.conflicts, now_ms, retry_after_ms)
         held.conflicts += 1
-        held.again_ms = now_ms + pause_ms
         self.attempts.judged(now_ms, held.attempt)
+
+    def _wait_alone(self, held: HeldBatch, times: int, now_ms: int, retry_after_ms: int | None) -> None:
+        """Send a batch in doubt again after a pause of its own. `times`: how many such pauses it had."""
+        asked_ms = min(retry_after_ms or 0, self.attempts.retry_after_max_ms)
+        held.again_ms = now_ms + max(asked_ms, min(ALONE_MS_MAX, ALONE_MS_FIRST << times))
+
+    def _failed(self, held: HeldBatch, before: Batch, may_be_content: bool) -> int:
+        """Note that an attempt failed. Returns how often in a row only batches with one of its videos did.
+
+        `before`: the batch as it was sent. `may_be_content`: whether what is in it may be the cause.
+        """
+        last_judged = self.attempts.last_judged
+        return self.suspects.failed(before.videos, held.attempt, last_judged, may_be_content)
+
+    def _gives_up(self, held: HeldBatch, before: Batch, why: str, now_ms: int) -> list[Effect]:
+        """Search a batch for the video on which the client fails, as if the client had refused it."""
+        return self._refused_content(held, before, About.CONTENT, why, now_ms, None, is_answer=False)
+
+    def _in_doubt(self, now_ms: int) -> tuple[list[HeldBatch], list[HeldBatch]]:
+        """The batches to send again: those that go before any new batch, and those that give way to one.
+
+        While the circuit is open, one batch at a time probes the client. The client may fail on what is in a
+        batch in doubt. So after each of them was tried once more, a new batch is tried.
+        """
+        again = [held for held in self.batches.within(BatchState.IN_DOUBT) if held.again_ms <= now_ms]
+        again.sort(key=lambda held: held.attempt)
+        if self.attempts.circuit is Circuit.CLOSED:
+            return again, []
+        first = [held for held in again if held.attempt <= self._new_attempt]
+        return first, again[len(first) :]
+
+    def _take(self, now_ms: int) -> tuple[Trigger, list[bytes]]:
+        """Take the videos of the next batch.
+
+        While the circuit is open, the pending videos take turns to probe the client, because it may fail on
+        one of them: first those that have not failed; then, one by one, the one that failed longest ago.
+        """
+        width = 1 if self.halving.refuses_everything else None
+        if self.attempts.circuit is not Circuit.CLOSED:
+            trigger, videos = self._schedule.take(now_ms, width, self.suspects)
+            if videos:
+                return trigger, videos
+            for video in self.suspects:
+                if video in self._schedule and self._schedule.taken(video) is None:
+                    return self._schedule.take_alone(video), [video]
+        return self._schedule.take(now_ms, width)
+
+    def _send_again(self, again: list[HeldBatch], now_ms: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for held in again:
+            if self.attempts.may_leave(now_ms):
+                self.batches.move(held, BatchEvent.RESENT)
+                effects += self._deliver(held, now_ms)
+        return effects
 
     def _taken(self, held: HeldBatch, now_ms: int) -> tuple[bytes, ...]:
         """Note that the client took a batch. Returns the videos in it that it refused before."""
         videos = held.content.videos
+        self.suspects.taken(videos)
         if self.halving.accepted(held.part, len(videos)):
             self.refused.try_soon(now_ms, lambda one: one.unsure)
         return tuple(self.refused.drop(videos))
@@ -170,10 +233,10 @@ class Refusing(Collecting):
         if soonest_ms is None or soonest_ms > now_ms or self._draining:
             return []
         is_quiet = self.phase is Phase.IDLE and not self.halving.parts and (due_ms is None or due_ms > now_ms)
-        if not is_quiet and now_ms - soonest_ms < PATIENCE_MS:
-            return []
-        if not self._goes_between(soonest_ms, now_ms):
-            return []
+        if not is_quiet or self._presses(now_ms):
+            if now_ms - soonest_ms < PATIENCE_MS or now_ms - self._busy_try_ms < BUSY_TRY_MS:
+                return []
+            self._busy_try_ms = now_ms
         askable = self._linked - self._silent
         on_their_way = {
             video for held in self.batches if held.batch is not None for video in held.batch.videos
@@ -189,10 +252,13 @@ class Refusing(Collecting):
 
     def _goes_between(self, since_ms: int, now_ms: int) -> bool:
         """Whether a batch that is not the schedule's may leave now: no deadline has to wait for it."""
+        waited_ms = now_ms - since_ms
+        return self._draining or not self._presses(now_ms) or waited_ms >= self._deadline_ms // 2
+
+    def _presses(self, now_ms: int) -> bool:
+        """Whether a deadline can't wait for one more batch."""
         begin_ms = self._schedule.begin_ms()
-        if self._draining or begin_ms is None or now_ms + self._lead_time.apart_ms < begin_ms:
-            return True
-        return now_ms - since_ms >= self._deadline_ms // 2
+        return begin_ms is not None and now_ms + self._lead_time.apart_ms >= begin_ms
 
     def _refusing_wakeups_ms(self, next_ms: int) -> list[int]:
         """When to look at halves and tries again. `next_ms`: when an attempt may leave."""

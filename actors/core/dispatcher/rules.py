@@ -3,8 +3,9 @@
 Pure. Owns the schedule and the batches (`batches.py` has their states). Promises:
 
 - A batch is stored before it is sent, and stays stored until every ledger has recorded it.
-- A batch whose outcome is unknown is sent again unchanged, before any new batch. This ends when the client
-  accepts it, refuses what is in it, or has answered five times in a row with a 5xx.
+- A batch whose outcome is unknown is sent again unchanged, before any new batch; while the circuit is open,
+  they take turns. This ends when the client accepts it, refuses what is in it, has answered five times in a
+  row with a 5xx, or takes others while this one fails (`suspects.py`).
 - Another batch leaves while some are on their way only if it has to. A video is in one of them at most.
 - If a batch was only ever refused, its videos are pending again, and leave with newer totals.
 - A video that the client refuses does not hold up the others: `refusing.py`.
@@ -29,6 +30,7 @@ from .numbered_keys import answered
 from .outbox import Batch, PublishTotals
 from .refusing import CONFLICTS_MAX, Refusing
 from .shortage import Shortage
+from .suspects import FAILURES_ALONE_MAX
 
 
 class DispatcherRules(Refusing):
@@ -114,7 +116,8 @@ class DispatcherRules(Refusing):
 
         `retry_after_ms`: the pause that the client asks for. `rejected`: the client said that the request
         itself is wrong; this is counted apart. `busy`: the client said that it has too much to do.
-        `server_error`: the client answered with a 5xx. `about`: of a refusal. `answer`: the client's words.
+        `server_error`: the client answered with a 5xx. `about`: of a refusal. `answer`: the client's words,
+        or why there are none; "" if the attempt did not get as far as the client.
         """
         held = self.batches.find(key, *ON_ITS_WAY)
         if held is None:
@@ -136,13 +139,20 @@ class DispatcherRules(Refusing):
         if outcome is Outcome.REFUSED and about in (About.CONTENT, About.CONFLICT, About.WIDTH):
             effects = self._refused_content(held, before, about, answer, now_ms, retry_after_ms)
             return effects + self.wake(now_ms)
+        may_be_content = bool(answer) and not busy
+        alone = self._failed(held, before, may_be_content) if answer and about is About.MOMENT else 0
+        if alone >= FAILURES_ALONE_MAX and may_be_content:
+            return self._gives_up(held, before, answer, now_ms) + self.wake(now_ms)
         key_given_up = held.batch.key != before.key
         state = self.batches.move(held, BatchEvent.KEY_GIVEN_UP if key_given_up else EVENTS[outcome])
+        stored: list[Effect] = [Store(held.batch, self.totals)] if held.batch != before else []
+        if state is BatchState.IN_DOUBT and alone and may_be_content:
+            self._wait_alone(held, alone - 1, now_ms, retry_after_ms)
+            self.attempts.says_nothing(now_ms)
+            return stored + self.wake(now_ms)
         opens = about is About.EVERYTHING
         self.attempts.failed(now_ms, retry_after_ms, held.attempt, busy, opens)
-        if state is BatchState.IN_DOUBT:
-            return [Store(held.batch, self.totals)] if held.batch != before else []
-        return self._refuse(held, before.key, now_ms)
+        return stored if state is BatchState.IN_DOUBT else self._refuse(held, before.key, now_ms)
 
     def request_republish(self, why: str, videos: bytes, now_ms: int) -> list[Effect]:
         """Tell the client totals again. `why`: for the log. `videos`: GUIDs, packed; empty for all."""
@@ -178,13 +188,10 @@ class DispatcherRules(Refusing):
         effects += self._leave_if_collected(now_ms)
         if self.phase is Phase.COLLECTING:
             return effects
-        for held in self.batches.within(BatchState.IN_DOUBT):
-            if held.again_ms > now_ms:
-                continue
-            if not self.attempts.may_leave(now_ms):
-                return effects
-            self.batches.move(held, BatchEvent.RESENT)
-            effects += self._deliver(held, now_ms)
+        first, others = self._in_doubt(now_ms)
+        effects += self._send_again(first, now_ms)
+        if not self.attempts.may_leave(now_ms) and first:
+            return effects
         self._widen(now_ms)
         may_leave = self.attempts.may_leave(now_ms)
         if self.attempts.backing_off and may_leave:
@@ -200,6 +207,8 @@ class DispatcherRules(Refusing):
             effects += self._send(now_ms)
         elif may_leave:
             self._looked_ms = now_ms
+        if not self.batches.within(BatchState.ASKED):
+            effects += self._send_again(others, now_ms)
         return effects
 
     def _send(self, now_ms: int) -> list[Effect]:
@@ -215,7 +224,7 @@ class DispatcherRules(Refusing):
             return tried
         if due_ms is None or due_ms > now_ms:
             return []
-        trigger, videos = self._schedule.take(now_ms, 1 if self.halving.refuses_everything else None)
+        trigger, videos = self._take(now_ms)
         return self._collect(trigger, by_shard(videos, self._shards), now_ms, due_ms)
 
     # Questions

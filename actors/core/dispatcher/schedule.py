@@ -17,11 +17,9 @@ first deadline of each batch matters, because it is the earliest of its twenty.
 
 Batches are not interrupted. A realtime video may be due first, while its batch would still be on its way when
 the deadlines have to begin. Then the deadlines that could not wait for its answer go ahead of it.
-
-This module keeps no totals: a batch collects them from the ledgers when it leaves.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from math import ceil
 from operator import itemgetter
 
@@ -140,18 +138,26 @@ class Schedule:
         """Fill batches up to `width` videos from now on."""
         self._batch_size_max, self._begin = width, None
 
-    def take(self, now_ms: int, width: int | None = None) -> tuple[Trigger, list[bytes]]:
+    def take(
+        self, now_ms: int, width: int | None = None, without: Container[bytes] = ()
+    ) -> tuple[Trigger, list[bytes]]:
         """Take the next batch. Returns its trigger and its videos, which are no longer pending.
 
-        `width`: how many videos this batch takes at most; None for as many as any. They are in a batch on its
-        way until `confirm`, `fail` or `release`. Raises `LookupError` if nothing is pending.
+        `width`: how many videos it takes at most; None for as many as any. `without`: videos that are passed
+        over; if no other is due, none is taken. They are in a batch on its way until `confirm`, `fail` or
+        `release`. Raises `LookupError` if nothing is pending.
         """
         due_ms = self.next_due_ms()
         if due_ms is None:
             raise LookupError("nothing is pending")
         size, lead_ms = width or self._batch_size_max, self._lead_time.lead_ms()
-        deadlines, lingering = self._deadlines.first(size), self._lingering.first(size)
+        deadlines, lingering = self._deadlines.first(size, without), self._lingering.first(size, without)
         trigger = Trigger.DEADLINE
+        if without:
+            begins_ms = [latest_ms - lead_ms for latest_ms, _ in deadlines[:1]]
+            due_ms = min([*begins_ms, *(time_ms for time_ms, _ in lingering[:1])], default=NEVER_MS)
+            if due_ms > now_ms:
+                return trigger, []
         if lingering and lingering[0][0] <= due_ms:
             first = self._waiting.get(lingering[0][1])
             assert first is not None, "it lingers and is not pending"
@@ -175,10 +181,7 @@ class Schedule:
 
     def confirm(self, video: bytes, total: int) -> None:
         """Note that the client has this total. Only plays that it does not cover are pending from now on."""
-        self._taken.pop(video, None)
-        later = self._later.pop(video, None)
-        if later is not None:
-            self._wait(video, later)
+        self.release(video)
         waiting = self._waiting.get(video)
         if waiting is not None and waiting.ordinal <= total:
             self._remove(video)
@@ -217,8 +220,9 @@ class Schedule:
         self.release(video)
 
     def take_alone(self, video: bytes) -> Trigger:
-        """Take a video that was put aside into a batch of its own. Returns its trigger."""
-        due = self._taken[video] = self._later.pop(video, _HELD)
+        """Take a video that is pending or was put aside into a batch of its own. Returns its trigger."""
+        is_pending = self._waiting.get(video) is not None
+        due = self._taken[video] = self._remove(video) if is_pending else self._later.pop(video, _HELD)
         return due.trigger
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:

@@ -291,7 +291,7 @@ def test_a_lawful_answer_is_believed(answer, in_pieces):
 def test_trailers_mean_nothing():
     answer = CHUNKED.replace(b"200 OK", b"503 Busy") + b"0\r\nRetry-After: 5\r\n\r\n"
     assert outcome_of(answering(answer)) == Delivery(
-        Outcome.REFUSED, "it answered 503 Busy", busy=True, server_error=True
+        Outcome.REFUSED, "it answered 503 Busy", busy=True, server_error=True, answer="503 Busy"
     )
 
 

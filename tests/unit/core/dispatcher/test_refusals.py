@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from actors.core.dispatcher.attempts import Circuit, Outcome
-from actors.core.dispatcher.halving import SEVERAL
+from actors.core.dispatcher.halving import LONE, SEVERAL
 from actors.core.dispatcher.outbox import Batch
 from actors.core.dispatcher.refused_videos import SHOWN_MAX, RefusedVideos
 from actors.core.dispatcher.refusing import CONFLICTS_MAX
@@ -121,7 +121,73 @@ def test_no_deadline_waits_for_a_try():
         assert world.refused[TWENTY[0]].attempts > 1
 
 
+@pytest.mark.parametrize("in_flight_max", [1, 8])
+def test_a_few_refused_videos_that_are_played_one_after_the_other_hold_up_no_other(in_flight_max):
+    wrong, right = videos(40)[:20], videos(40)[20:]
+    world = World(in_flight_max=in_flight_max)
+    world.refuses(*wrong)
+    for first in range(0, 20, 10):
+        for video in wrong[first : first + 10]:
+            world.play(video)
+            world.run(500)
+        assert world.rules.attempts.circuit is Circuit.CLOSED
+        world.play(*right)
+        world.run(100)
+        assert world.totals == dict.fromkeys(right, first // 10 + 1)
+
+
+def test_a_client_that_refuses_whatever_is_played_alone_is_found_too():
+    world = World()
+    world.answer = lambda batch: UNPROCESSABLE
+    for video in videos(100):
+        world.play(video)
+        world.run(500)
+    assert world.rules.attempts.circuit is Circuit.OPEN
+    assert sum(not one.unsure for one in world.refused.values()) < LONE * SEVERAL
+    world.refuses()
+    world.run(2 * MINUTE_MS)
+    assert world.totals == dict.fromkeys(videos(100), 1)
+
+
 # Tries
+
+
+@pytest.mark.parametrize("in_flight_max", [1, 8])
+def test_a_thousand_refused_videos_hold_up_no_other(in_flight_max):
+    wrong, right = videos(1020)[20:], videos(20)
+    world = World(latency_ms=50, in_flight_max=in_flight_max)
+    world.refuses(*wrong)
+    for start in range(0, len(wrong), 10):
+        world.play(*wrong[start : start + 10], *right[:10])
+        world.run(2000)
+    world.run(5 * MINUTE_MS)
+    assert sorted(world.refused) == wrong
+    before = len(world.attempts)
+    for total in range(1, 99):
+        world.play(right[10])
+        world.run(50)
+        world.play(right[11])  # so that something is due at each moment
+        world.run(100)
+        assert world.totals[right[10]] == world.totals[right[11]] == total
+    tries = [one for one in world.attempts[before:] if one.batch.videos[0] not in right]
+    assert tries and all(one.width == 1 for one in tries)
+
+
+def test_what_is_asked_of_thousands_of_refused_videos_does_not_walk_all_of_them():
+    refused = RefusedVideos()
+    for video in videos(10_000):
+        refused.refuse(video, 1, "no", 0, 0, again=False, unsure=False)
+    refused.soonest_ms(0)
+    asked = []
+    assert refused.due(20_000, lambda video: not asked.append(video)) == asked[0] and len(asked) == 1
+    for now_ms in range(20_000, 25_000):
+        video = refused.due(now_ms, lambda video: True)
+        refused.refuse(video, 1, "no", now_ms, 0, again=False, unsure=False)
+        assert refused.soonest_ms(now_ms) == 10_000
+    for _ in range(20):
+        refused.try_soon(30_000, lambda one: True)
+    assert len(refused._heap) <= 50_000, "what is over is dropped"
+    assert refused.soonest_ms(30_000) == 30_000
 
 
 def test_a_refused_video_is_tried_ever_more_seldom_up_to_hourly():

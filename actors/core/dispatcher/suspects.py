@@ -1,0 +1,62 @@
+"""The videos of batches that fail while the client takes others: what fails may be one of these videos.
+
+Pure. A client may close the connection, hang, or answer 500 each time that it gets a certain video. Such a
+failure looks like one of the client. The other batches tell it apart. A video fails alone if its batch fails,
+and the client has taken a batch that left after its last failure. If it fails alone `FAILURES_ALONE_MAX`
+times, and no batch of it is taken in between, then the cause is taken to be in its batch.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+
+FAILURES_ALONE_MAX = 4  # so there are five failures in a row at least
+VIDEOS_MAX = 20_000
+
+
+class _Suspect(Struct):
+    """A video of a batch that failed. `attempt`: its number. `alone`: how often only such batches failed."""
+
+    attempt: int
+    alone: int
+
+
+class Suspects:
+    """The videos of batches that failed, until the client takes them or refuses them alone."""
+
+    def __init__(self) -> None:
+        self._videos: dict[bytes, _Suspect] = {}
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __contains__(self, video: object) -> bool:
+        return video in self._videos
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The videos; the one that failed longest ago first."""
+        return iter(list(self._videos))
+
+    def failed(self, videos: Iterable[bytes], attempt: int, last_taken: int, counts: bool) -> int:
+        """Note that an attempt with these videos failed. Returns how often in a row one of them failed alone.
+
+        `attempt`: its number. `last_taken`: the number of the last attempt that the client judged. `counts`:
+        whether what is in the batch may be the cause.
+        """
+        most = 0
+        for video in videos:
+            before = self._videos.pop(video, None)
+            alone = 0 if before is None else before.alone
+            if before is not None and counts and last_taken > before.attempt:
+                alone += 1
+            self._videos[video] = _Suspect(attempt, alone)
+            most = max(most, alone)
+        while len(self._videos) > VIDEOS_MAX:
+            del self._videos[next(iter(self._videos))]
+        return most
+
+    def taken(self, videos: Iterable[bytes]) -> None:
+        """Note that the client took these videos."""
+        if self._videos:
+            for video in videos:
+                self._videos.pop(video, None)

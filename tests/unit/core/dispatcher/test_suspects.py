@@ -1,0 +1,244 @@
+"""A client that fails on some videos without saying so: it gives no answer, or a 5xx. The others go on."""
+
+import itertools
+
+import pytest
+
+from actors.core.dispatcher.attempts import Circuit
+from actors.core.dispatcher.rule import Rule
+from actors.core.dispatcher.suspects import FAILURES_ALONE_MAX, Suspects
+from tests.support.refusing_client import (
+    ACCEPTED,
+    BROKEN,
+    BUSY,
+    HOUR_MS,
+    MINUTE_MS,
+    UNKNOWN,
+    UNREACHABLE,
+    World,
+    videos,
+)
+
+TWENTY = videos(20)
+MORE = videos(200)[20:]
+FAILURES = pytest.mark.parametrize("failure", [UNKNOWN, BROKEN], ids=["no answer", "5xx"])
+ANY_FAILURES = pytest.mark.parametrize("failure", [UNKNOWN, BROKEN, BUSY], ids=["no answer", "5xx", "503"])
+
+
+def fails_on(*wrong, failure, **options):
+    """A world whose client fails on these videos."""
+    world = World(**options)
+    world.refuses(*wrong, answer=failure)
+    return world
+
+
+# Others go on
+
+
+@pytest.mark.parametrize("in_flight_max", [1, 8])
+@ANY_FAILURES
+def test_a_client_that_fails_on_one_video_has_the_others_soon(failure, in_flight_max):
+    wrong = TWENTY[0]
+    world = fails_on(wrong, failure=failure, in_flight_max=in_flight_max)
+    world.play(wrong)
+    world.run(5 * MINUTE_MS)  # nothing else is played: the circuit is open
+    for video in MORE:
+        world.play(video)
+        world.run(20_000)
+        assert world.totals.get(video) == 1
+    assert wrong not in world.totals
+
+
+@pytest.mark.parametrize("in_flight_max", [1, 8])
+@FAILURES
+def test_once_the_video_is_known_the_others_do_not_wait_at_all(failure, in_flight_max):
+    wrong = TWENTY[0]
+    world = fails_on(wrong, failure=failure, in_flight_max=in_flight_max)
+    for video in MORE[:100]:
+        world.play(wrong, video)
+        world.run(1000)
+    assert world.refused_now() == [wrong]
+    for video in MORE[100:]:
+        world.play(wrong, video)
+        world.run(1000)
+        assert world.told_ms[video] <= world.now_ms - 1000 + 20
+    assert world.rules.attempts.circuit is Circuit.CLOSED
+
+
+@pytest.mark.parametrize("in_flight_max", [1, 8])
+@FAILURES
+def test_several_such_videos_are_found(failure, in_flight_max):
+    wrong = TWENTY[::4]
+    world = fails_on(*wrong, failure=failure, in_flight_max=in_flight_max)
+    for number in range(10):
+        world.play(*TWENTY)
+        for video in MORE[number * 10 : number * 10 + 10]:
+            world.play(video)
+            world.run(10_000)
+    world.run(5 * MINUTE_MS)
+    assert sorted(world.refused_now()) == wrong
+    assert world.totals == dict.fromkeys(set(TWENTY) - set(wrong), 10) | dict.fromkeys(MORE[:100], 1)
+    assert world.rules.attempts.circuit is Circuit.CLOSED
+
+
+@FAILURES
+def test_a_video_that_is_taken_at_last_has_its_newest_total_and_is_normal_again(failure):
+    wrong = TWENTY[0]
+    world = fails_on(wrong, failure=failure)
+    for video in MORE[:100]:
+        world.play(wrong, video)
+        world.run(1000)
+    assert world.refused[wrong].answer == failure.words
+    world.refuses()
+    world.run(2 * MINUTE_MS)
+    assert world.totals[wrong] == 100
+    assert world.refused == {} and not world.batches
+    before = len(world.attempts)
+    world.play(*TWENTY)
+    world.run(1000)
+    assert [one.width for one in world.attempts[before:]] == [20]
+
+
+@FAILURES
+def test_it_is_tried_ever_more_seldom(failure):
+    wrong = TWENTY[0]
+    world = fails_on(wrong, failure=failure)
+    for video in MORE[:100]:
+        world.play(wrong, video)
+        world.run(1000)
+    before = len(world.attempts)
+    world.run(24 * HOUR_MS)
+    tries = world.attempts[before:]
+    assert all(one.batch.videos == [wrong] for one in tries)
+    assert 24 <= len(tries) <= 34
+    assert len({one.batch.key for one in tries}) == len(tries)
+
+
+@FAILURES
+def test_hot_videos_are_in_time_once_it_is_known(failure):
+    hot, wrong = videos(40)[20:], TWENTY[0]
+    world = World(latency_ms=80, rule=Rule(deadline_ms=2000))
+    world.hot(*hot)
+    world.refuses(wrong, answer=failure)
+    world.play(*TWENTY)
+    for _ in range(40):
+        world.play(*hot)
+        world.run(1700)
+    late = world.rules.stats().late
+    for _ in range(100):
+        world.play(*hot, *TWENTY)
+        world.run(1700)
+    assert world.rules.stats().late == late
+    assert world.refused_now() == [wrong]
+
+
+# What must not change
+
+
+@pytest.mark.parametrize("in_flight_max", [1, 8])
+@pytest.mark.parametrize("failure", [UNKNOWN, BROKEN, BUSY, UNREACHABLE], ids=str)
+def test_an_outage_blames_no_video(failure, in_flight_max):
+    world = World(in_flight_max=in_flight_max)
+    for minutes in (1, 10, 60):
+        world.answer = lambda batch: failure
+        for _ in range(minutes):
+            world.play(*videos(200))
+            world.run(MINUTE_MS)
+        assert world.rules.attempts.circuit is Circuit.OPEN
+        world.answer = lambda batch: ACCEPTED
+        world.run(MINUTE_MS)
+        assert world.rules.attempts.circuit is Circuit.CLOSED
+        assert all(world.totals[video] == world.counted(video) for video in videos(200))
+    assert world.new_refused == []
+
+
+def test_an_outage_costs_few_publishes_more_than_its_videos_need():
+    world = World()
+    world.play(*videos(100))
+    world.answer = lambda batch: UNKNOWN
+    world.run(10 * MINUTE_MS)
+    probes = len(world.attempts)
+    kept = len(world.batches)
+    assert kept <= 12, "a new batch is tried after each of the others was"
+    world.answer = lambda batch: ACCEPTED
+    world.run(MINUTE_MS)
+    assert len(world.attempts) - probes <= 100 // 20 + kept
+
+
+def test_a_batch_without_an_answer_goes_again_first_and_unchanged():
+    world = World()
+    answers = iter([UNKNOWN] * 3)
+    world.answer = lambda batch: next(answers, ACCEPTED)
+    world.play(*TWENTY)
+    world.run(15)
+    world.play(*TWENTY, *MORE[:20])
+    world.run(MINUTE_MS)
+    first = world.attempts[0].batch
+    assert [one.batch for one in world.attempts[:4]] == [first] * 4
+
+
+def test_a_client_that_fails_now_and_then_has_no_video_blamed():
+    chance = itertools.cycle([True] + [False] * 4)
+    world = World(in_flight_max=8)
+    world.answer = lambda batch: BROKEN if next(chance) else ACCEPTED
+    for _ in range(500):
+        world.play(*TWENTY, *MORE[:40])
+        world.run(1000)
+    assert world.new_refused == []
+    assert {len(one.batch.entries) for one in world.attempts} == {20}
+
+
+def test_a_restart_in_doubt_sends_all_batches_first():
+    world = World(in_flight_max=8)
+    world.answer = lambda batch: UNKNOWN
+    for video in MORE[:5]:
+        world.play(video)
+        world.run(10 * MINUTE_MS)
+    stored = set(world.batches)
+    assert len(stored) >= 5
+    world.answer = lambda batch: ACCEPTED
+    before = len(world.attempts)
+    world.start()
+    world.play(*TWENTY)
+    world.run(MINUTE_MS)
+    again = [one.batch.key for one in world.attempts[before:]][: len(stored)]
+    assert set(again) == stored
+
+
+# The memory
+
+
+def test_a_video_is_blamed_only_if_the_client_took_a_later_attempt_each_time():
+    suspects, (one, other) = Suspects(), TWENTY[:2]
+    assert suspects.failed([one], 5, 4, counts=True) == 0
+    assert suspects.failed([one], 6, 4, counts=True) == 0, "nothing was taken since"
+    assert suspects.failed([one], 9, 8, counts=True) == 1
+    assert suspects.failed([one], 10, 8, counts=True) == 1, "8 left before 9"
+    assert suspects.failed([one, other], 13, 12, counts=True) == 2
+    assert suspects.failed([other], 16, 15, counts=True) == 1
+    assert suspects.failed([one], 19, 18, counts=False) == 2, "it could not be the video's fault"
+    suspects.taken([one])
+    assert one not in suspects and other in suspects
+    assert suspects.failed([one], 22, 21, counts=True) == 0
+
+
+def test_what_is_remembered_has_a_bound():
+    suspects = Suspects()
+    for number in range(25_000):
+        suspects.failed([number.to_bytes(16, "big")], number, 0, counts=True)
+    assert len(suspects) == 20_000
+
+
+def test_a_batch_that_fails_alone_is_searched_by_halves_which_are_not_asked_so_often():
+    wrong = TWENTY[0]
+    world = fails_on(wrong, failure=UNKNOWN, in_flight_max=8)
+    world.play(*TWENTY)
+    for video in MORE:
+        world.run(500)
+        world.play(video)
+    widths = [one.width for one in world.attempts if wrong in one.batch.videos]
+    wide = widths.count(20)
+    assert wide > FAILURES_ALONE_MAX
+    assert widths[wide:-3] in ([10, 5, 3, 2, 1], [10, 5, 3, 1], [10, 5, 2, 1]), (
+        "then each half once, then tries"
+    )
