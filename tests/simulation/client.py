@@ -11,6 +11,7 @@ from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.numbered_keys import SERVER_ERRORS_MAX
 from actors.core.dispatcher.outbox import Batch, Entry
 from actors.core.dispatcher.republish import Republish
+from actors.core.dispatcher.suspects import FAILURES_ALONE_MAX
 from actors.core.triggers import Trigger
 
 from .checks import Invariant, Violation
@@ -30,12 +31,18 @@ class Client:
         self.totals: dict[bytes, int] = {}
         self.plays_judged = 0
         self.realtime_ms = 0  # the longest from commit to client, of a play below the limit without trouble
+        self._attempts = 0
         self._plan = plan
         self._clock = clock
         self._oracle = oracle
         self._is_troubled = is_troubled
         self._contents: dict[str, list[Entry]] = {}
         self._breaks: dict[str, bool] = {}  # by key: whether the answer is a 5xx
+        self._sent: dict[str, int] = {}  # by key: the number of the last attempt
+        self._last_judged = 0  # the number of the last attempt that the dispatcher knows to be judged
+        self._failed: dict[
+            bytes, tuple[int, int]
+        ] = {}  # by video: the attempt that failed, and how often alone
         self._unanswered: Counter[str] = Counter()  # by key: attempts of which the dispatcher has no answer
         self._row: Counter[str] = Counter()  # by key: the 5xx in a row that the dispatcher has heard
         self._said_no: set[str] = set()  # the keys that the dispatcher may give up
@@ -100,17 +107,19 @@ class Client:
     def sent(self, batch: Batch) -> None:
         """The dispatcher sends a batch."""
         self._unanswered[batch.key] += 1
+        self._sent[batch.key] = self._attempts = self._attempts + 1
 
     def says_no(self, batch: Batch) -> bool:
         """Whether the answer to a batch is a 5xx."""
         return self._breaks.get(batch.key, False)
 
-    def heard(self, batch: Batch, outcome: Outcome, server_error: bool) -> None:
-        """The dispatcher hears the outcome of an attempt.
+    def heard(self, batch: Batch, outcome: Outcome, server_error: bool, about_content: bool = False) -> None:
+        """The dispatcher hears the outcome of an attempt. `about_content`: of a refusal.
 
         A 5xx says that the client has nothing of the batch. If another attempt had no answer, only
         `SERVER_ERRORS_MAX` in a row say so.
         """
+        attempt = self._sent[batch.key]
         self._unanswered[batch.key] -= outcome is not Outcome.UNKNOWN
         self._row[batch.key] = self._row[batch.key] + 1 if server_error else 0
         if outcome is Outcome.ACCEPTED:
@@ -122,6 +131,21 @@ class Client:
         if server_error and (not self._unanswered[batch.key] or self._row[batch.key] >= SERVER_ERRORS_MAX):
             self._said_no.add(batch.key)
             self._sure |= self._before.get(batch.key, {})
+        if outcome is Outcome.ACCEPTED:
+            for video in batch.videos:
+                self._failed.pop(video, None)
+        elif self._fails_alone(batch, attempt) >= FAILURES_ALONE_MAX:
+            # The dispatcher may take the client for one that fails on this batch, and search it by halves.
+            self.refuses(batch)
+        if outcome is Outcome.ACCEPTED or about_content:
+            self._last_judged = max(self._last_judged, attempt)
+
+    def _fails_alone(self, batch: Batch, attempt: int) -> int:
+        """How often a video of a batch that failed did so while a later batch was taken."""
+        for video in batch.videos:
+            before, alone = self._failed.get(video, (attempt, 0))
+            self._failed[video] = attempt, alone + (before < self._last_judged and before != attempt)
+        return max(self._failed[video][1] for video in batch.videos)
 
     def republish_stored(self, request: Republish) -> None:
         """The dispatcher has stored a request to publish all totals again, or how far it has got."""

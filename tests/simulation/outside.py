@@ -42,7 +42,9 @@ class Outside:
         self._clock = world.clock
         self._videos = [self._random.randbytes(16) for _ in range(world.plan.videos)]
         self._connections: dict[int, tuple[Any, Any]] = {}
-        self.never = {self._videos[number] for number in world.plan.refused}  # the client never takes them
+        self._fails = {self._videos[number]: how for number, how in world.plan.fails}
+        # What the client never takes, or never says that it takes.
+        self.never = {self._videos[number] for number in world.plan.refused} | self._fails.keys()
         self._at_work: Counter[str] = Counter()  # by key: attempts that the client has not judged yet
         self._refusals = 0  # for the content, in a row
         self._client_faults = [fault for fault in world.plan.faults if fault.kind in CLIENT_FAULTS]
@@ -229,15 +231,22 @@ class Outside:
                 outcome, arrives = self._random.choice((Outcome.REFUSED, Outcome.UNKNOWN)), False
                 about = About.MOMENT
         kind = None if fault is None else fault.kind
+        takes, breaks = kind is not Kind.CLIENT_BREAKS, kind in SERVER_ERRORS
+        for how in {self._fails[video] for video in self._fails.keys() & set(batch.videos)}:
+            if outcome is Outcome.ACCEPTED:
+                arrives = how != "closes"
+                outcome = Outcome.ACCEPTED if how == "breaks" else Outcome.UNKNOWN
+                takes, breaks = how == "takes and closes", how == "breaks"
         if arrives:
-            takes, breaks = kind is not Kind.CLIENT_BREAKS, kind in SERVER_ERRORS
             self._at_work[batch.key] += 1
             takes_ms = self._random.randint(latency_ms // 2, latency_ms)
             self._clock.after(takes_ms, self._arrived, process, batch, takes, breaks)
         if latency_ms > plan.publish_timeout_ms:
             latency_ms, outcome = plan.publish_timeout_ms, Outcome.UNKNOWN
         about = about if outcome is Outcome.REFUSED else About.MOMENT
-        arguments = process, batch, answer, outcome, about, arrives and outcome is Outcome.ACCEPTED, now_ms
+        words = "no answer" if outcome is Outcome.UNKNOWN else "" if kind is Kind.CLIENT_DEAF else "422 No"
+        is_answer = arrives and outcome is Outcome.ACCEPTED
+        arguments = process, batch, answer, outcome, about, is_answer, now_ms, words
         self._clock.after(latency_ms, self._world.run, process, self._answer, *arguments)
 
     def _arrived(self, process: Any, batch: Batch, takes: bool, breaks: bool) -> None:
@@ -262,7 +271,8 @@ class Outside:
             return About.CONTENT
         if 0 < plan.width_max < len(videos):
             return About.WIDTH
-        return About.MOMENT if self.never.isdisjoint(videos) else About.CONTENT
+        refused = self.never - self._fails.keys()
+        return About.MOMENT if refused.isdisjoint(videos) else About.CONTENT
 
     def _judge_refusal(self, process: Any, batch: Batch, about: About, outcome: Outcome) -> None:
         client = self._world.client
@@ -286,19 +296,22 @@ class Outside:
         about: About,
         is_answer: bool,
         left_ms: int,
+        words: str,
     ) -> None:
         server_error = is_answer and self._world.client.says_no(batch)
         if server_error:
             outcome = Outcome.REFUSED
-        self._world.client.heard(batch, outcome, server_error)
+        is_judged = about in (About.CONTENT, About.WIDTH, About.CONFLICT)
+        self._world.client.heard(batch, outcome, server_error, is_judged)
         self._world.log(process, f"has the answer {outcome} to {batch.key[:6]}")
         self._world.spring(process, "answer", after=False)
         self._judge_refusal(process, batch, about, outcome)
         if outcome is Outcome.ACCEPTED and self.client_fails:
             self._world.trouble()
-        if about not in (About.CONTENT, About.WIDTH) or self._is_faulty(left_ms):
+        is_try = len(batch.videos) == 1 and batch.videos[0] in self._fails.keys() & self._world.refused()
+        if (about not in (About.CONTENT, About.WIDTH) and not is_try) or self._is_faulty(left_ms):
             self.client_fails = outcome is not Outcome.ACCEPTED
         if outcome is Outcome.ACCEPTED:
             self.accepted.append(Delivery(left_ms, self._clock.now_ms, batch))
-        answer.call(SinkDelivery(outcome, server_error=server_error, about=about, answer="422 No"))
+        answer.call(SinkDelivery(outcome, server_error=server_error, about=about, answer=words, why=words))
         self._world.spring(process, "answer", after=True)

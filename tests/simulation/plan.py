@@ -8,7 +8,7 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 BUSY_MS = 5000  # how long plays and faults go on
 QUEUES = 2
@@ -43,6 +43,9 @@ class Kind(StrEnum):
 
 STALLS = (Kind.NSQD_CRASH, Kind.LEAK)
 SERVER_ERRORS = (Kind.CLIENT_BREAKS, Kind.CLIENT_TAKES_AND_BREAKS)
+# How a client fails on a video: without an answer, before or after it took the batch; or with a 5xx.
+FAILS = ("closes", "takes and closes", "breaks")
+TAIL_MS = 60_000  # of plays, for as long as it takes to find out on which videos a client fails
 REFUSALS = (Kind.CLIENT_PICKY, Kind.CLIENT_REFUSES_ALL)
 KINDS = tuple(kind for kind in Kind if kind not in (*STALLS, *SERVER_ERRORS, *REFUSALS, Kind.REPUBLISH))
 # A connection is replaced 5 s after the one before it, and after 5 s of silence and two looks.
@@ -126,6 +129,7 @@ class Plan(Struct, frozen=True):
     latency_varies_ms: int = 0  # the latency of the client differs from latency_ms by at most this much
     refused: tuple[int, ...] = ()  # the videos that the client never takes
     width_max: int = 0  # a wider batch is answered by 413; 0 if none is
+    fails: tuple[tuple[int, str], ...] = ()  # on these videos the client always fails, each in its way
     conflicts: bool = False  # whether the client answers 409 while it is at work on another attempt
 
     @property
@@ -169,7 +173,7 @@ def draw(seed: int) -> Plan:
     busy, bad = random.choice((15, 30, 60)), random.choice((0.02, 0.02, 0.3))
     plays = _plays(random, videos, 0, BUSY_MS, busy, bad)
     plays += _plays(random, videos, calm_ms, 1500, busy // 2, bad)
-    return Plan(
+    plan = Plan(
         luck=random.getrandbits(64),
         shards=shards,
         videos=videos,
@@ -185,6 +189,7 @@ def draw(seed: int) -> Plan:
         keeps_answers=keeps_answers,
         **_at_once(Random(f"at once {seed}")) | refuses,
     )
+    return _failing(Random(f"fails {seed}"), plan)
 
 
 def _at_once(random: Random) -> dict[str, int]:
@@ -264,6 +269,20 @@ def _refusals(random: Random, videos: int) -> tuple[list[Fault], dict[str, Any]]
         at_ms = random.randrange(BUSY_MS)
         faults.append(Fault(Kind.KILL_AT_EFFECT, at_ms, "dispatcher", effect=effect, after=after))
     return faults, refuses
+
+
+def _failing(random: Random, plan: Plan) -> Plan:
+    """A client that fails on some videos without saying so, and takes others between its failures."""
+    if random.random() < 0.8 or plan.videos < 12:
+        return plan
+    names = random.sample(range(plan.videos), random.choice((1, 1, 2)))
+    fails = tuple((name, random.choice(FAILS)) for name in names if name not in plan.refused)
+    others = [name for name in range(plan.videos) if name not in names and name not in plan.refused]
+    tail = [
+        Play(at_ms, random.randrange(QUEUES), random.choice(others))
+        for at_ms in range(plan.ends_ms + 100, plan.ends_ms + TAIL_MS, 400)
+    ]
+    return structs.replace(plan, fails=fails, drains=False, plays=(*plan.plays, *tail))
 
 
 def _republishes(random: Random) -> list[Fault]:

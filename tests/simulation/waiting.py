@@ -5,7 +5,7 @@ of them if there are twenty. Only the schedule knows how long before its deadlin
 time is an interval here: half a deadline wide for a deadline, and a point for a linger.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct
 
@@ -92,8 +92,18 @@ class Waiting:
         self.refused(self._apart - apart - held, linked)
         self._apart = apart
 
-    def leave(self, number: int, asked: dict[int, list[bytes]], width: int = BATCH_SIZE_MAX) -> None:
-        """A batch leaves with these videos, by shard. `width`: how many it may have."""
+    def leave(
+        self,
+        number: int,
+        asked: dict[int, list[bytes]],
+        width: int = BATCH_SIZE_MAX,
+        aside: Collection[bytes] = (),
+        now_ms: int = 0,
+    ) -> None:
+        """A batch leaves with these videos, by shard. `width`: how many it may have.
+
+        `aside`: videos of batches that failed. Others go first; if no other is due, they leave one by one.
+        """
         self._number, self._unanswered = number, asked
         leaving = [video for videos in asked.values() for video in videos]
         self._asked = set(leaving)
@@ -107,11 +117,15 @@ class Waiting:
             raise Violation(Invariant.EARLIEST_FIRST, f"{len(strangers)} videos leave and are not pending")
         for video in leaving:
             self._taken[video] = self._due.pop(video)
-        lowest_ms = min((due.high_ms for due in self._due.values()), default=None)
+        staying = [due for video, due in self._due.items() if video not in aside]
+        if len(leaving) == 1 and leaving[0] in aside:
+            staying = [due for due in staying if due.high_ms <= now_ms]
+            width = len(staying) + 1
+        lowest_ms = min((due.high_ms for due in staying), default=None)
         if lowest_ms is None:
             return
         if len(leaving) < width:
-            raise Violation(Invariant.EARLIEST_FIRST, f"{len(leaving)} leave and {len(self._due)} stay")
+            raise Violation(Invariant.EARLIEST_FIRST, f"{len(leaving)} leave and {len(staying)} stay")
         later_ms = max(self._taken[video].low_ms for video in leaving) - lowest_ms
         if later_ms > 0:
             raise Violation(Invariant.EARLIEST_FIRST, f"a video due {later_ms} ms earlier stays")

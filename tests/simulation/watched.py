@@ -10,7 +10,7 @@ from actors.consumer import Consumer
 from actors.core.counter.changes import LedgerChanges
 from actors.core.counter.effects import Commit
 from actors.core.counter.rules import CounterRules
-from actors.core.dispatcher.attempts import Outcome
+from actors.core.dispatcher.attempts import Circuit, Outcome
 from actors.core.dispatcher.batches import BatchState, Phase
 from actors.core.dispatcher.collecting import Effect
 from actors.core.dispatcher.effects import Deliver
@@ -142,7 +142,7 @@ class WatchedDispatching(DispatcherRules):
         left = [video for effect in effects if isinstance(effect, Deliver) for video in effect.batch.videos]
         begins = any(isinstance(one, Send) and isinstance(one.message, Collect) for one in effects)
         if begins or self.phase is not Phase.COLLECTING:
-            self.waiting.left(left)
+            self.waiting.left([*left, *self._set_apart()])
         for effect in effects:
             if isinstance(effect, Deliver) and effect.batch.place is not None:
                 self.waiting.hold(effect.batch.videos)
@@ -156,7 +156,10 @@ class WatchedDispatching(DispatcherRules):
             if tried := [video for videos in asked.values() for video in videos if video in self.refused]:
                 self.waiting.tries(*tried)
             else:
-                self.waiting.leave(number, asked, 1 if self.halving.refuses_everything else self.width)
+                is_open = self.attempts.circuit is not Circuit.CLOSED
+                aside = set(self.suspects) if is_open else set()  # they take turns as probes
+                width = 1 if self.halving.refuses_everything else self.width
+                self.waiting.leave(number, asked, width, aside, self.called_ms)
         return effects
 
 

@@ -78,7 +78,8 @@ class Collecting:
         self.halving = Halving()
         self.refused = RefusedVideos(refused)
         self.suspects = Suspects()
-        self._new_attempt = 0  # the number of the last attempt that was not a batch sent again
+        self._new_attempt = 0  # the number of the last attempt with a new batch, a half among them
+        self._half_attempt = 0  # the number of the last attempt with a half
         self._schedule.hold(self.refused)
         self._deadline_ms = rule.deadline_ms
         self._shards = shards
@@ -270,6 +271,8 @@ class Collecting:
         held.attempt = self.attempts.left(now_ms)
         if held.state is BatchState.SENT:
             self._new_attempt = held.attempt
+            if held.part is not None:
+                self._half_attempt = held.attempt
         self.totals = self.totals.plus(attempts=1)
         # Store before Deliver: after a crash in between, the same batch is sent under the same key, and an
         # attempt whose outcome nobody knows is counted.

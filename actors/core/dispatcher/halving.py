@@ -96,9 +96,12 @@ class Halving:
         for half in (entries[:middle], entries[middle:]):
             self.parts.append(Part(split, trigger, half, due_ms, offered_ms, now_ms))
 
-    def again(self, part: Part) -> None:
-        """Note that a part was not judged: it goes first."""
-        self.parts.appendleft(part)
+    def again(self, part: Part, last: bool) -> None:
+        """Note that a part was not judged. `last`: whether it goes after the others, or before them."""
+        if last:
+            self.parts.append(part)
+        else:
+            self.parts.appendleft(part)
 
     def refused(self, part: Part | None, videos: int) -> bool:
         """Note that the client refused a batch for what is in it. Returns whether it refuses everything."""

@@ -117,7 +117,7 @@ class Refusing(Collecting):
             self.refused.delay(video, now_ms)
             return [Forget(key)]
         if held.part is not None and not self.halving.refuses_everything:
-            self.halving.again(held.part)
+            self.halving.again(held.part, last=self.attempts.circuit is not Circuit.CLOSED)
         else:
             self._pending_again(batch.videos)
         kept, gone = self._keys.keep(batch)
@@ -169,6 +169,10 @@ class Refusing(Collecting):
             return again, []
         first = [held for held in again if held.attempt <= self._new_attempt]
         return first, again[len(first) :]
+
+    def _halves_go_first(self) -> bool:
+        """Whether halves leave before a batch of the schedule. While the circuit is open, they take turns."""
+        return self.attempts.circuit is Circuit.CLOSED or self._half_attempt < self._new_attempt
 
     def _take(self, now_ms: int) -> tuple[Trigger, list[bytes]]:
         """Take the videos of the next batch.

@@ -202,13 +202,14 @@ class DispatcherRules(Refusing):
             return effects + self._collect(
                 Trigger.DRAIN, {shard: [] for shard in self._linked}, now_ms, now_ms
             )
-        effects += self._send_parts(now_ms)
+        if self._halves_go_first():
+            effects += self._send_parts(now_ms)
         if self.attempts.may_leave(now_ms):
             effects += self._send(now_ms)
         elif may_leave:
             self._looked_ms = now_ms
         if not self.batches.within(BatchState.ASKED):
-            effects += self._send_again(others, now_ms)
+            effects += self._send_parts(now_ms) + self._send_again(others, now_ms)
         return effects
 
     def _send(self, now_ms: int) -> list[Effect]:

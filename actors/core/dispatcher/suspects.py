@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import Struct
 
-FAILURES_ALONE_MAX = 4  # so there are five failures in a row at least
+FAILURES_ALONE_MAX = 3  # so there are four failures in a row at least
 VIDEOS_MAX = 20_000
 
 
