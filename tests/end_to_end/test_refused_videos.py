@@ -14,7 +14,7 @@ from actors.cli.launch import wait_for
 from actors.system.direct_http import open_directly
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES
-from tests.support.recording_client import RecordingClient
+from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
     PATIENT,
     UNHURRIED,
@@ -32,11 +32,11 @@ BAD, *OTHERS = VIDEOS
 class Picky:
     """A client's answers: a status, by default 422, to each batch that has a video of `refused`."""
 
-    def __init__(self, *refused: str, status: int = 422):
+    def __init__(self, *refused: str, status: int | Reply = 422):
         self.refused = set(refused)
         self.status = status
 
-    def __call__(self, number: int, publish: dict[str, Any]) -> int:
+    def __call__(self, number: int, publish: dict[str, Any]) -> int | Reply:
         wrong = self.refused.intersection(one["video_id"] for one in publish["videos"])
         return self.status if wrong else 200
 
@@ -93,6 +93,36 @@ def test_a_refused_video_holds_up_no_other_and_is_remembered_until_it_is_taken(k
         assert log.count(f"refuses video {BAD}: 422 ") == 1
         assert log.count(f"does not refuse video {BAD} any more") == 1
         assert "circuit is open" not in log
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [(Reply(500), "500 "), (Reply(500, raw=()), "the connection")],
+    ids=["500", "closes"],
+)
+def test_a_video_on_which_the_client_always_fails_holds_up_no_other(answer, words, tmp_path):
+    answers = Picky(BAD, status=answer)
+    with (
+        RecordingClient(answers) as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}", *UNHURRIED, *PATIENT) as service,
+    ):
+        service.start()
+        put(service, BAD)
+        wait_status(service, lambda found: found["client"]["circuit"] == "open", "an open circuit")
+        told = {}
+        for video in OTHERS:
+            put(service, video)
+            told[video] = 1
+            wait_told(service, client, told)
+            status = service.status()
+            if status["refused_videos"]:
+                break
+        (refused,) = status["refused_videos"]
+        assert refused["video_id"] == BAD and words in refused["answer"]
+        answers.refused.clear()
+        assert service.command("republish", BAD).returncode == 0  # which tries it at once
+        wait_caught_up(service, len(told) + 1)
+        assert client.totals == told | {BAD: 1} and client.wrong == []
 
 
 @pytest.mark.parametrize("status", [404, 422])

@@ -9,6 +9,7 @@ from actors.core.dispatcher.numbered_keys import SERVER_ERRORS_MAX
 from actors.core.dispatcher.outbox import make_batch
 from actors.core.dispatcher.rules import DispatcherRules, Outcome
 from actors.core.dispatcher.schedule import Schedule
+from actors.core.dispatcher.suspects import FAILURES_ALONE_MAX
 from actors.core.effects import Send
 from actors.core.messages import Recall
 from actors.core.triggers import Trigger
@@ -244,6 +245,38 @@ class ForgetsTheWidth(DispatcherRules):
         super().__init__(rule, shards, batch_size_max, totals=totals, **rest)
 
 
+class NeverGivesWay(DispatcherRules):
+    """Probes a client that fails with the same batch or half in doubt for ever."""
+
+    def _in_doubt(self, now_ms):
+        first, others = super()._in_doubt(now_ms)
+        return [*first, *others], []
+
+    def _halves_go_first(self):
+        return True
+
+
+class ProbesTheSameVideos(DispatcherRules):
+    """Probes a client that fails with the videos that are due earliest."""
+
+    def _take(self, now_ms):
+        return self._schedule.take(now_ms, 1 if self.halving.refuses_everything else None)
+
+
+class BlamesNoVideo(DispatcherRules):
+    """Takes each failure for one of the client."""
+
+    def _failed(self, held, before, may_be_content):
+        return 0
+
+
+class BlamesAtOnce(DispatcherRules):
+    """Takes the first failure for one of a video, though the client may have the batch."""
+
+    def _failed(self, held, before, may_be_content):
+        return FAILURES_ALONE_MAX
+
+
 # Totals that are published again
 
 
@@ -314,7 +347,7 @@ class HotFirst(_OtherSchedule):
     """Puts hot videos first."""
 
     class schedule(Schedule):
-        def take(self, now_ms, width=None):
+        def take(self, now_ms, width=None, without=()):
             def hot_first(video):
                 waiting = self._waiting.get(video)
                 return waiting.trigger is Trigger.REALTIME, waiting.latest_ms
@@ -332,7 +365,7 @@ class LeavesRoom(_OtherSchedule):
     """Puts one video into each batch, while others wait."""
 
     class schedule(Schedule):
-        def take(self, now_ms, width=None):
+        def take(self, now_ms, width=None, without=()):
             size, self._batch_size_max = self._batch_size_max, 1
             taken = super().take(now_ms)
             self._batch_size_max = size

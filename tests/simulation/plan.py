@@ -45,7 +45,7 @@ STALLS = (Kind.NSQD_CRASH, Kind.LEAK)
 SERVER_ERRORS = (Kind.CLIENT_BREAKS, Kind.CLIENT_TAKES_AND_BREAKS)
 # How a client fails on a video: without an answer, before or after it took the batch; or with a 5xx.
 FAILS = ("closes", "takes and closes", "breaks")
-TAIL_MS = 60_000  # of plays, for as long as it takes to find out on which videos a client fails
+TAIL_MS = 40_000  # of plays, for as long as it takes to find out on which videos a client fails
 REFUSALS = (Kind.CLIENT_PICKY, Kind.CLIENT_REFUSES_ALL)
 KINDS = tuple(kind for kind in Kind if kind not in (*STALLS, *SERVER_ERRORS, *REFUSALS, Kind.REPUBLISH))
 # A connection is replaced 5 s after the one before it, and after 5 s of silence and two looks.

@@ -47,6 +47,9 @@ FOUND_BY = {
     "ForgetsWhoIsRefused": (13,),
     "HalvesWhenAllIsRefused": (1886,),
     "NeverTriesAgain": (27,),
+    "NeverGivesWay": (21,),
+    "ProbesTheSameVideos": (54,),
+    "BlamesNoVideo": (3,),
 }
 
 
