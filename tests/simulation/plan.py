@@ -273,7 +273,7 @@ def _refusals(random: Random, videos: int) -> tuple[list[Fault], dict[str, Any]]
 
 def _failing(random: Random, plan: Plan) -> Plan:
     """A client that fails on some videos without saying so, and takes others between its failures."""
-    if random.random() < 0.8 or plan.videos < 12:
+    if random.random() < 0.5 or plan.videos < 45:  # more than could be in a batch with one of these
         return plan
     names = random.sample(range(plan.videos), random.choice((1, 1, 2)))
     fails = tuple((name, random.choice(FAILS)) for name in names if name not in plan.refused)

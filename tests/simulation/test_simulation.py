@@ -47,9 +47,8 @@ FOUND_BY = {
     "ForgetsWhoIsRefused": (13,),
     "HalvesWhenAllIsRefused": (1886,),
     "NeverTriesAgain": (27,),
-    "NeverGivesWay": (21,),
-    "ProbesTheSameVideos": (54,),
-    "BlamesNoVideo": (3,),
+    "NeverGivesWay": (91,),
+    "ProbesTheSameVideos": (9,),
 }
 
 

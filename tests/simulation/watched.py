@@ -74,6 +74,7 @@ class WatchedDispatching(DispatcherRules):
     sink: Any
     clock: Clock
     called_ms = 0  # on the virtual clock; a failing disk may delay the effects of this call
+    silent_before: frozenset[int] = frozenset()
     inside = False  # true during a call: calls that the rules make to themselves are part of it
 
     def linked(self, shard: int, now_ms: int) -> list[Effect]:
@@ -138,6 +139,9 @@ class WatchedDispatching(DispatcherRules):
 
     def _seen(self, effects: list[Effect]) -> list[Effect]:
         self.called_ms = self.clock.now_ms
+        for shard in self._silent - self.silent_before:
+            self.waiting.lost(shard)  # it did not answer: it announces its videos again
+        self.silent_before = frozenset(self._silent)
         self.waiting.set_apart(self._set_apart(), self._held(), self._linked)
         left = [video for effect in effects if isinstance(effect, Deliver) for video in effect.batch.videos]
         begins = any(isinstance(one, Send) and isinstance(one.message, Collect) for one in effects)
