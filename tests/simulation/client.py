@@ -43,6 +43,7 @@ class Client:
         self._failed: dict[
             bytes, tuple[int, int]
         ] = {}  # by video: the attempt that failed, and how often alone
+        self._awaited: set[str] = set()  # keys of attempts of which the dispatcher has no outcome yet
         self._unanswered: Counter[str] = Counter()  # by key: attempts of which the dispatcher has no answer
         self._row: Counter[str] = Counter()  # by key: the 5xx in a row that the dispatcher has heard
         self._said_no: set[str] = set()  # the keys that the dispatcher may give up
@@ -89,6 +90,11 @@ class Client:
                 # client keeps the greatest.
                 if batch.key not in self._said_no or entry.plays > self.totals.get(entry.video, 0):
                     self._take_entry(entry)
+                elif not breaks:  # it had this total from an attempt that it answered with a 5xx
+                    self._sure[entry.video] = max(entry.plays, self._sure.get(entry.video, 0))
+            if batch.key in self._said_no and batch.key not in self._awaited:
+                # The dispatcher does not hear of this attempt any more: it may send these totals again.
+                self._sure |= self._before[batch.key]
         elif takes and not breaks:
             for entry in entries:
                 self._sure[entry.video] = max(entry.plays, self._sure.get(entry.video, 0))
@@ -107,6 +113,7 @@ class Client:
     def sent(self, batch: Batch) -> None:
         """The dispatcher sends a batch."""
         self._unanswered[batch.key] += 1
+        self._awaited.add(batch.key)
         self._sent[batch.key] = self._attempts = self._attempts + 1
 
     def says_no(self, batch: Batch) -> bool:
@@ -120,6 +127,7 @@ class Client:
         `SERVER_ERRORS_MAX` in a row say so.
         """
         attempt = self._sent[batch.key]
+        self._awaited.discard(batch.key)
         self._unanswered[batch.key] -= outcome is not Outcome.UNKNOWN
         self._row[batch.key] = self._row[batch.key] + 1 if server_error else 0
         if outcome is Outcome.ACCEPTED:

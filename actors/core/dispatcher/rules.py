@@ -22,7 +22,7 @@ from ..messages import Collected, CollectedPublished, DispatcherInbox, Pending, 
 from ..shards import by_shard, counter_of
 from ..stats import DispatcherStats
 from ..triggers import Trigger
-from .attempts import About, Outcome
+from .attempts import About, Circuit, Outcome
 from .batches import EVENTS, ON_ITS_WAY, BatchEvent, BatchState, HeldBatch, Phase
 from .collecting import Effect
 from .effects import Forget, Store, StoreRefused, StoreRepublish
@@ -217,7 +217,10 @@ class DispatcherRules(Refusing):
         self._looked_ms = now_ms
         due_ms = self._next_due_ms()
         is_idle = self.phase is Phase.IDLE and not self.halving.parts
-        if is_idle and not self._draining and (effects := self._republish(now_ms, due_ms)):
+        # While the client fails, what is due is not kept waiting by a republish on which it may fail.
+        gives_way = self.attempts.circuit is not Circuit.CLOSED and due_ms is not None and due_ms <= now_ms
+        may_republish = is_idle and not self._draining and not gives_way
+        if may_republish and (effects := self._republish(now_ms, due_ms)):
             return effects
         if self.phase is Phase.COLLECTING:
             return []
