@@ -140,8 +140,9 @@ class Client:
             self._said_no.add(batch.key)
             self._sure |= self._before.get(batch.key, {})
         if outcome is Outcome.ACCEPTED:
-            for video in batch.videos:
-                self._failed.pop(video, None)
+            for entry in batch.entries:
+                self._failed.pop(entry.video, None)
+                self._sure[entry.video] = max(entry.plays, self._sure.get(entry.video, 0))
         elif self._fails_alone(batch, attempt) >= FAILURES_ALONE_MAX:
             # The dispatcher may take the client for one that fails on this batch, and search it by halves.
             self.refuses(batch)

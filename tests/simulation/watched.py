@@ -134,8 +134,9 @@ class WatchedDispatching(DispatcherRules):
         return {*self.refused, *(one.video for part in self.halving.parts for one in part.entries)}
 
     def _held(self) -> set[bytes]:
-        """The videos in batches that are not over."""
-        return {video for one in self.batches if one.batch is not None for video in one.batch.videos}
+        """The videos in batches that the client has not accepted."""
+        sent = (one for one in self.batches if one.batch is not None)
+        return {video for one in sent if one.state is not BatchState.ACCEPTED for video in one.batch.videos}
 
     def _seen(self, effects: list[Effect]) -> list[Effect]:
         self.called_ms = self.clock.now_ms
