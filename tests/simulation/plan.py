@@ -189,6 +189,8 @@ def draw(seed: int) -> Plan:
         keeps_answers=keeps_answers,
         **_at_once(Random(f"at once {seed}")) | refuses,
     )
+    if plan.every_play:  # each step is a publish: they need more attempts than few a second
+        plan = structs.replace(plan, rate_max_per_s=0)
     return _failing(Random(f"fails {seed}"), plan)
 
 
