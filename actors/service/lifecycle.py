@@ -106,6 +106,7 @@ class Lifecycle:
         rules = self.application.options.supervisor
         watching = asyncio.ensure_future(self.application.watch(rules.liveness_timeout_s))
         channel_watch = ChannelWatch(self.application.options, self.looks.fresh)
+        watching_nsqds = asyncio.ensure_future(self.looks.watch())
         watching_channel = asyncio.ensure_future(channel_watch.run())
         starting = asyncio.ensure_future(self.application.root.start())
         either: list[asyncio.Future[None] | asyncio.Future[int]] = [starting, self._end]
@@ -131,6 +132,7 @@ class Lifecycle:
         await self.application.root.stop()
         watching.cancel()
         watching_channel.cancel()
+        watching_nsqds.cancel()
         log.info("stopped")
         return code
 

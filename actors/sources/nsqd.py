@@ -7,7 +7,7 @@ While it is connected, it is read, even if no nsqlookupd names it: it may hold p
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
@@ -40,6 +40,7 @@ class NsqdSource:
         nsqds: list[tuple[str, str]],
         lookupd_http_addresses: list[str],
         listener: Listener,
+        known: Collection[Found] = (),
         security: Security = PLAIN,
         name: str = "",
         client_id: str = "",
@@ -48,7 +49,8 @@ class NsqdSource:
 
         `nsqds`: the TCP and the HTTP address of each; "" if the latter is not known. `name`: the name of an
         nsqd whose address may change. Without it, an nsqd is named by its addresses. `client_id`: see
-        `readers.py`.
+        `readers.py`. `known`: nsqds of which an earlier source knew; those that were discovered count as
+        such until the nsqlookupds answer.
         """
         self._topic, self._channel = topic, channel
         self._msg_timeout_s = msg_timeout_s
@@ -70,10 +72,12 @@ class NsqdSource:
         self._others: set[asyncio.Task[None]] = set()
         for address, http_address in nsqds:
             self._add(address, http_address)
-        if lookupd_http_addresses:
-            _ = self._spawn(
-                Discovery(lookupd_http_addresses, topic, self._on_discovered, security.lookupd_tls).run()
-            )
+        named = [one for one in known if one.address not in self._configured and lookupd_http_addresses]
+        self._on_discovered(named)
+        self._discovery = Discovery(
+            lookupd_http_addresses, topic, self._on_discovered, security.lookupd_tls, named
+        )
+        _ = self._spawn(self._discovery.run())
         self._loop = asyncio.get_running_loop()
         self._ticker = self._loop.call_later(TICK_S, self._tick)
 
@@ -91,11 +95,30 @@ class NsqdSource:
         for route in self._routes.values():
             key = route.place.key if route.place else route.address
             if route.conn is not None:
-                state = NsqdState(route.address, self._http_of(route), route.conn.number, route.conn.last_rdy)
-                states[key] = state
+                states[key] = self._state_of(route, route.conn.number, route.conn.last_rdy)
             else:
-                states.setdefault(key, NsqdState(route.address, self._http_of(route), None, 0))
+                states.setdefault(key, self._state_of(route, None, 0))
         return list(states.values())
+
+    def _state_of(self, route: Route, connection: int | None, ready_count: int) -> NsqdState:
+        same = self._same(route)
+        looks = [(one.looked_s, one.held) for one in same if one.looked_s is not None]
+        looked_s, held = max(looks, default=(None, None), key=lambda look: look[0])
+        names = {name for one in same for name in (one.address, *(one.place.names if one.place else ()))}
+        return NsqdState(
+            route.address,
+            self._http_of(route),
+            connection,
+            ready_count,
+            tuple(sorted(names)),
+            held,
+            None if looked_s is None else round((self._loop.time() - looked_s) * 1000),
+        )
+
+    @property
+    def unheard(self) -> list[str]:
+        """See `Source`."""
+        return self._discovery.unheard
 
     def set_ready_count(self, connection: int, ready_count: int) -> None:
         """See `Source`."""
@@ -247,14 +270,18 @@ class NsqdSource:
             if http_address := self._http_of(route):
                 tls = self._security.nsqd_tls()
                 stats = await nsqd_http.stats(http_address, self._topic, self._channel, tls)
+            if stats is not None:
+                route.held, route.looked_s = stats.held, self._loop.time()
         done(stats.waiting if stats else None)
 
     def _http_of(self, route: Route) -> str:
         """The HTTP address of a route's nsqd: the route's, or that of another route to it; "" without one."""
-        same = [
-            one for one in self._routes.values() if route.place and one.place and one.cause == route.cause
-        ]
-        return next((one.http_address for one in (route, *same) if one.http_address), "")
+        return next((one.http_address for one in self._same(route) if one.http_address), "")
+
+    def _same(self, route: Route) -> list[Route]:
+        """A route, and the other routes to its nsqd."""
+        others = [one for one in self._routes.values() if one.place and route.place and one is not route]
+        return [route, *(one for one in others if one.cause == route.cause)]
 
     def _may_guess(self, route: Route) -> bool:
         return self._loop.time() - self._guessed_s.get(route.address, -GUESS_AGAIN_S) >= GUESS_AGAIN_S

@@ -55,6 +55,11 @@ class QueueStats(Struct, frozen=True):
         return self.depth + self.in_flight + self.deferred
 
     @property
+    def held(self) -> int:
+        """The messages that a consumer of the channel has not finished, or has not got yet."""
+        return self.unfinished + self.topic_depth
+
+    @property
     def waiting(self) -> int:
         """The messages that wait for a consumer of the channel, and that a consumer may have now."""
         if self.paused:

@@ -59,6 +59,8 @@ class Route:
         self.limits = Limits()
         self.place: Place | None = None
         self.conn: BatchConnection | None = None
+        self.held: int | None = None  # messages that its nsqd held for us at the last look
+        self.looked_s: float | None = None  # when that was, by the loop's clock
         self.wants_at_once = False
         self.was_connected = False
         self._host, self._port = split_address(address)
