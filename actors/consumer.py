@@ -133,6 +133,10 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             list(nsqd.names),
             nsqd.held,
             nsqd.looked_ms,
+            nsqd.own_end if number is not None else "",
+            nsqd.connected_ms if number is not None else 0,
+            nsqd.wrong_http,
+            nsqd.is_checked,
         )
 
     def drain(self) -> None:

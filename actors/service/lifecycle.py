@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -114,7 +115,8 @@ class Lifecycle:
         if not starting.done():
             starting.cancel()
         elif starting.exception() is None:
-            runfile.write(self._state_dir, {"pid": self.pid, **self.addresses()})
+            host = {"hostname": socket.gethostname()}  # nsqd knows our connections by it
+            runfile.write(self._state_dir, {"pid": self.pid, **host, **self.addresses()})
             log.info(
                 "all children run; status at http://%s/status, state in %s",
                 self.admin_address,

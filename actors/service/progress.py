@@ -106,6 +106,8 @@ def _connections(look: Look) -> list[str]:
 
 def _nsqd(one: NsqdLook) -> list[str]:
     nsqd = f"nsqd {one.nsqd.address}"
+    if one.nsqd.connected and not one.nsqd.is_checked:
+        return [f"the HTTP address of {nsqd} is being checked"]
     if one.queue is None:
         return [f"{nsqd} did not answer GET /stats"] if one.missed else []
     return _queue(nsqd, one.queue)

@@ -6,6 +6,7 @@ children another. Nothing here blocks the supervisor.
 """
 
 import asyncio
+import socket
 
 from msgspec.structs import replace
 
@@ -14,7 +15,7 @@ from ..core.stats import ConsumerStats, NsqdStats, decode
 from ..sources.discovery import ask_for_topic
 from ..sources.lookup import Found
 from ..sources.nsqd_http import TIMEOUT_S, QueueStats, next_port, readers, stats
-from ..sources.readers import client_id_of, others_of
+from ..sources.readers import OurEnds, client_id_of, others_of
 from ..sources.security import PLAIN, Security
 from ..supervision.application import Application
 from ..supervision.states import State
@@ -75,6 +76,10 @@ class Looks:
         assert isinstance(consumer, ConsumerStats)
         self._queue.note(consumer)
         nsqds = self._queue.seen([*nsqds_known(settings, consumer), *_not_known(named, consumer)], asked)
+        # Without an answer of the consumer, a connection of the next one would look like another's.
+        ends = _ends(before) | _ends(consumer) if CONSUMER in heard else None
+        client_id = client_id_of(settings.supervisor.state_dir)
+        nsqds = [_with_others(one, client_id, ends) for one in nsqds]
         gone = self._queue.gone(asked)
         return Look(nsqds, consumer.connections, heard, silent, gone, consumer.unheard)
 
@@ -133,31 +138,31 @@ class QueueLooks:
             known = {one.address for one in nsqds} | self._known.addresses
             self._answered &= known
             self._guesses = {address: guess for address, guess in self._guesses.items() if address in known}
+        return [self._seen(one, asked) for one in nsqds]
+
+    def _seen(self, nsqd: NsqdStats, asked: dict[str, QueueStats | None]) -> NsqdLook:
+        if nsqd.wrong_http:
+            self._answered.discard(nsqd.address)
+            return NsqdLook(nsqd)
+        queue = asked.get(nsqd.address)
         # An nsqd that the consumer has found since the nsqds were asked counts as one that did not answer.
-        return [
-            NsqdLook(
-                one,
-                queue=asked.get(one.address),
-                missed=asked.get(one.address) is None
-                and (one.address in self._answered or one.address not in asked),
-            )
-            for one in nsqds
-        ]
+        missed = queue is None and (nsqd.address in self._answered or nsqd.address not in asked)
+        return NsqdLook(nsqd, queue, missed)
 
     async def _ask(self, settings: Settings, nsqd: NsqdStats) -> QueueStats | None:
         found: QueueStats | None = None
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 http_address = nsqd.http_address or await self._guess(nsqd.address)
-                if not http_address:
+                if not http_address or nsqd.wrong_http:
                     return None
                 tls = self._security.nsqd_tls()
                 found = await stats(http_address, settings.nsq.topic, settings.nsq.channel, tls)
-                return await self._with_others(found, http_address, settings, nsqd)
+                return await self._with_readers(found, http_address, settings, nsqd)
         except TimeoutError:
             return found
 
-    async def _with_others(
+    async def _with_readers(
         self, found: QueueStats | None, http_address: str, settings: Settings, nsqd: NsqdStats
     ) -> QueueStats | None:
         """Ask who reads the channel, if the number of its consumers does not tell that only we do."""
@@ -167,7 +172,7 @@ class QueueLooks:
         all_readers = await readers(http_address, settings.nsq.topic, settings.nsq.channel, tls)
         if all_readers is None:
             return found
-        return replace(found, others=others_of(all_readers, client_id_of(settings.supervisor.state_dir)))
+        return replace(found, readers=tuple(all_readers))
 
     async def _guess(self, address: str) -> str:
         """Return the HTTP address of an nsqd whose HTTP address nobody told; "" if the guess is wrong.
@@ -200,6 +205,21 @@ def _not_known(named: list[Found], consumer: ConsumerStats) -> list[NsqdStats]:
     return [NsqdStats(one.address, one.http_address, False, 0, 0) for one in found.values()]
 
 
+def _ends(consumer: ConsumerStats) -> frozenset[str]:
+    return frozenset(one.own_end for one in consumer.nsqds if one.own_end)
+
+
+def _with_others(look: NsqdLook, client_id: str, ends: frozenset[str] | None) -> NsqdLook:
+    """Add who else reads the channel. `ends`: our ends of all connections; None if they are not known."""
+    if look.queue is None or look.queue.readers is None:
+        return look
+    is_ours = look.nsqd.connected and ends is not None
+    connected_s = look.nsqd.connected_ms / 1000 if is_ours else None
+    ours = OurEnds(socket.gethostname(), ends or frozenset(), connected_s)
+    queue = replace(look.queue, others=others_of(look.queue.readers, client_id, ours))
+    return replace(look, queue=queue)
+
+
 def last_of_consumer(application: Application[Settings]) -> ConsumerStats:
     """Return what the consumer said last. While it does not run, it has no connection."""
     worker = next((one for one in application.workers() if one.spec.id == CONSUMER), None)
@@ -216,7 +236,10 @@ def nsqds_known(settings: Settings, consumer: ConsumerStats) -> list[NsqdStats]:
     """Return every nsqd that plays come from, as the consumer says, or else as the settings say."""
     http = _http_addresses(settings)
     nsqds = consumer.nsqds or _from_settings(settings, consumer)
-    return [replace(one, http_address=one.http_address or http.get(one.address, "")) for one in nsqds]
+    return [
+        one if one.http_address or one.wrong_http else replace(one, http_address=http.get(one.address, ""))
+        for one in nsqds
+    ]
 
 
 def _from_settings(settings: Settings, consumer: ConsumerStats) -> list[NsqdStats]:

@@ -15,8 +15,8 @@ from ..core.consumer.terms import Terms
 class NsqdState(Struct, frozen=True):
     """An nsqd that a source reads, or tries to. `connection`: its number; None without a connection.
 
-    `address`: its TCP address as configured or discovered. `http_address`: "" if it is not known. `names`,
-    `held`, `looked_ms`: as in `NsqdStats`.
+    `address`: its TCP address as configured or discovered. `http_address`: "" if it is not known. The
+    others are as in `NsqdStats`.
     """
 
     address: str
@@ -26,6 +26,10 @@ class NsqdState(Struct, frozen=True):
     names: tuple[str, ...] = ()
     held: int | None = None
     looked_ms: int | None = None
+    own_end: str = ""
+    connected_ms: int = 0
+    wrong_http: str = ""
+    is_checked: bool = True
 
 
 class Listener(Protocol):

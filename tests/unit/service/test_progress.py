@@ -61,6 +61,10 @@ def test_when_nothing_is_left_there_is_no_reason():
         (with_nsqds(connections=0), ["no nsqd is connected"]),
         (with_nsqds(EMPTY, NsqdLook(AWAY)), ["nsqd b:4150 is not connected"]),
         (with_nsqds(NsqdLook(NSQD, missed=True)), ["nsqd a:4150 did not answer GET /stats"]),
+        (
+            with_nsqds(NsqdLook(msgspec.structs.replace(NSQD, is_checked=False), QueueStats())),
+            ["the HTTP address of nsqd a:4150 is being checked"],
+        ),
         (Look([EMPTY], 1, HEARD, unheard=["c:4161"]), ["nsqlookupd c:4161 does not answer"]),
         (with_gone(GoneLook("b:4150", True)), ["nsqd b:4150 has gone and may hold plays"]),
         (

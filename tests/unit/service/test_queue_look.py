@@ -355,6 +355,24 @@ def test_an_nsqd_that_comes_and_goes_between_two_looks_is_noted(nsqd):
     assert why_not_caught_up(in_a_loop(work)) == ["nsqd b:1 has gone and may hold plays"]
 
 
+def test_an_http_address_that_is_another_nsqds_is_not_asked_and_our_side_alone_decides(nsqd):
+    nsqd.depth = 3
+    wrong = NsqdStats("a:4150", "", True, 1, 0, wrong_http=nsqd.address)
+    application = FakeApplication(settings_for(nsqd.address, tcp=["a:4150"]), consumer=consumer_of(wrong))
+    looks = Looks(application, POLLED)
+
+    async def work():
+        application.answers["consumer"] = consumer_of(read_from(nsqd))
+        before = await looks.fresh()
+        application.answers["consumer"] = consumer_of(wrong)
+        return before, await looks.fresh(), await looks.fresh()
+
+    before, *looked = in_a_loop(work)
+    assert before.depth == 3
+    for look in looked:
+        assert (look.depth, look.knows_queue, why_not_caught_up(look)) == (None, False, [])
+
+
 # Which nsqds there are
 
 
