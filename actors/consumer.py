@@ -17,9 +17,9 @@ from .core.consumer.terms import Terms
 from .core.effects import Send
 from .core.messages import ConsumerInbox
 from .core.shards import shard_number
-from .core.stats import NsqdStats, encode
+from .core.stats import ConsumerStats, NsqdStats, decode, encode
 from .sources import open_source
-from .sources.lookup import shown
+from .sources.lookup import Found, shown
 from .sources.source import Listener, NsqdState, Source
 from .supervision.actor import Actor, Host, StartArgs
 from .supervision.protocol import Ready
@@ -40,7 +40,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self,
         start_args: StartArgs,
         host: Host,
-        opener: Callable[[Settings, Listener], Source] = open_source,
+        opener: Callable[[Settings, Listener, list[Found]], Source] = open_source,
         rules: type[ConsumerRules] = ConsumerRules,
         ready_counts: type[ReadyCounts] = ReadyCounts,
         stalls: type[Stalls] = Stalls,
@@ -50,6 +50,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self.rules = rules(self._shards, self.options.nsq.max_in_flight, ready_counts, stalls)
         self._open = opener
         self._source: Source | None = None
+        self._nsqds_before = _nsqds_in(start_args.last_stats)
         self._draining = False
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
         self._letters_logged_ms: dict[str, int] = {}
@@ -70,7 +71,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             log.info("sending %d unanswered messages again to %s", unanswered, self.host.link_name(peer))
         self._perform(self.rules.linked(shard))
         if self._source is None and len(self.host.peers()) == self._shards:
-            self._source = self._open(self.options, self)
+            known = [Found(one.address, one.http_address) for one in self._nsqds_before]
+            self._source = self._open(self.options, self, known)
             self.host.call_later(0.0, self._tick)
 
     def handle(self, peer: str, messages: list[ConsumerInbox]) -> None:
@@ -112,10 +114,10 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         """The statistics of the consumer."""
         now_ms = self.host.monotonic_ms()
         if self._source is None:
-            return encode(self.rules.stats(0, [], now_ms))
+            return encode(self.rules.stats(0, self._nsqds_before, now_ms))
         nsqds = [self._stats_of(one) for one in self._source.nsqds]
         self._last_ages_ms = {one.address: one.last_age_ms for one in nsqds}
-        return encode(self.rules.stats(self._source.ready_count, nsqds, now_ms))
+        return encode(self.rules.stats(self._source.ready_count, nsqds, now_ms, self._source.unheard))
 
     def _stats_of(self, nsqd: NsqdState) -> NsqdStats:
         number = nsqd.connection
@@ -128,6 +130,13 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             0 if number is None else self.rules.in_flight(number),
             # A new connection has received nothing, but an earlier one to the same nsqd may have.
             self._last_ages_ms.get(nsqd.address) if last_age_ms is None else last_age_ms,
+            list(nsqd.names),
+            nsqd.held,
+            nsqd.looked_ms,
+            nsqd.own_end if number is not None else "",
+            nsqd.connected_ms if number is not None else 0,
+            nsqd.wrong_http,
+            nsqd.is_checked,
         )
 
     def drain(self) -> None:
@@ -213,3 +222,10 @@ class Consumer(Actor[ConsumerInbox, Settings]):
     def _check_drained(self) -> None:
         if self._draining and self.rules.outstanding == 0:
             self.host.say_drained()
+
+
+def _nsqds_in(stats: bytes) -> list[NsqdStats]:
+    """The nsqds that an earlier incarnation told of last, as nsqds without a connection."""
+    told = decode(stats) if stats else None
+    nsqds = told.nsqds if isinstance(told, ConsumerStats) else []
+    return [NsqdStats(one.address, one.http_address, False, 0, 0, one.last_age_ms) for one in nsqds]

@@ -160,6 +160,8 @@ def _nsqds(nsq: dict[str, Any]) -> list[str]:
     lines = []
     for nsqd in nsq["nsqds"]:
         depth = "its depth is not known" if nsqd["depth"] is None else f"depth {nsqd['depth']:,}"
+        if wrong := nsqd.get("wrong_http_address"):
+            depth += f" ({wrong} is the HTTP of another nsqd: see nsq.nsqd_http_addresses)"
         age = "" if nsqd["last_age_ms"] is None else f", last {nsqd['last_age_ms'] / 1000:.1f} s old"
         state = "connected" if nsqd["connected"] else "NOT connected"
         lines.append(

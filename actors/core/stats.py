@@ -11,7 +11,11 @@ class NsqdStats(Struct, frozen=True, array_like=True):
 
     `address`: its TCP address, as configured or discovered. `http_address`: where its HTTP is, "" if that is
     not known. `in_flight`: messages received from it and not finished. `last_age_ms`: how old the message
-    last received from it was when it came, by nsqd's stamp; None before the first.
+    last received from it was when it came, by nsqd's stamp; None before the first. `names`: all "host:port"s
+    that lead to it, as far as is known. `held`: how many messages it held for us when it was last looked at,
+    `looked_ms` ago; both None before the first look. `own_end`: our end of the connection, which has lasted
+    for `connected_ms`. `wrong_http`: an HTTP address that the settings give and that is another nsqd's, else
+    "". `is_checked`: whether that is known.
     """
 
     address: str
@@ -20,6 +24,13 @@ class NsqdStats(Struct, frozen=True, array_like=True):
     ready_count: int
     in_flight: int
     last_age_ms: int | None = None
+    names: list[str] = []
+    held: int | None = None
+    looked_ms: int | None = None
+    own_end: str = ""
+    connected_ms: int = 0
+    wrong_http: str = ""
+    is_checked: bool = True
 
 
 class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
@@ -28,6 +39,8 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     `oldest_age_ms`: how old the oldest play of the last minute was when it was received.
     `failed_finishes`: how many FINs its nsqds refused. `reconnects`: how many connections it replaced because
     nsqd's count of the messages in flight may have been wrong. Both since the consumer was started.
+    `unheard`: the nsqlookupds, if none has answered since the service was started: then it is not known
+    which nsqds there are.
     """
 
     outstanding: int
@@ -37,6 +50,7 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     failed_finishes: int = 0
     reconnects: int = 0
     oldest_age_ms: int = 0
+    unheard: list[str] = []
 
 
 class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):

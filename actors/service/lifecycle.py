@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -106,6 +107,7 @@ class Lifecycle:
         rules = self.application.options.supervisor
         watching = asyncio.ensure_future(self.application.watch(rules.liveness_timeout_s))
         channel_watch = ChannelWatch(self.application.options, self.looks.fresh)
+        watching_nsqds = asyncio.ensure_future(self.looks.watch())
         watching_channel = asyncio.ensure_future(channel_watch.run())
         starting = asyncio.ensure_future(self.application.root.start())
         either: list[asyncio.Future[None] | asyncio.Future[int]] = [starting, self._end]
@@ -113,7 +115,8 @@ class Lifecycle:
         if not starting.done():
             starting.cancel()
         elif starting.exception() is None:
-            runfile.write(self._state_dir, {"pid": self.pid, **self.addresses()})
+            host = {"hostname": socket.gethostname()}  # nsqd knows our connections by it
+            runfile.write(self._state_dir, {"pid": self.pid, **host, **self.addresses()})
             log.info(
                 "all children run; status at http://%s/status, state in %s",
                 self.admin_address,
@@ -131,6 +134,7 @@ class Lifecycle:
         await self.application.root.stop()
         watching.cancel()
         watching_channel.cancel()
+        watching_nsqds.cancel()
         log.info("stopped")
         return code
 

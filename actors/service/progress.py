@@ -36,17 +36,31 @@ class NsqdLook(Struct, frozen=True):
         return None if self.queue is None else self.queue.topic_depth + self.queue.depth
 
 
+class GoneLook(Struct, frozen=True):
+    """An nsqd that has gone (see `gone.py`). `queue`: its answer to GET /stats, None without one.
+
+    `is_unknown`: whether it may have plays for us if it does not answer.
+    """
+
+    address: str
+    is_unknown: bool
+    queue: QueueStats | None = None
+
+
 class Look(Struct, frozen=True):
     """What one look saw.
 
     `connections`: how many nsqds we are connected to. `heard`: the stats of each child that answered.
-    `silent`: the ids of the others.
+    `silent`: the ids of the others. `gone`: the nsqds that are not in `nsqds` any more. `unheard`: as in
+    `ConsumerStats`.
     """
 
     nsqds: list[NsqdLook]
     connections: int
     heard: dict[str, Stats]
     silent: list[str] = []
+    gone: list[GoneLook] = []
+    unheard: list[str] = []
 
     @property
     def depth(self) -> int | None:
@@ -75,7 +89,8 @@ def why_not_caught_up(look: Look) -> list[str]:
     return [
         *(f"{child} did not answer" for child in look.silent),
         *_connections(look),
-        *(reason for one in look.nsqds for reason in _queue(one)),
+        *(reason for one in look.nsqds for reason in _nsqd(one)),
+        *(reason for one in look.gone for reason in _gone(one)),
         *_ours(look),
     ]
 
@@ -83,17 +98,32 @@ def why_not_caught_up(look: Look) -> list[str]:
 def _connections(look: Look) -> list[str]:
     if not look.connections:
         return ["no nsqd is connected"]
-    return [f"nsqd {one.nsqd.address} is not connected" for one in look.nsqds if not one.nsqd.connected]
+    return [
+        *(f"nsqlookupd {one} does not answer" for one in look.unheard),
+        *(f"nsqd {one.nsqd.address} is not connected" for one in look.nsqds if not one.nsqd.connected),
+    ]
 
 
-def _queue(one: NsqdLook) -> list[str]:
-    nsqd, queue = f"nsqd {one.nsqd.address}", one.queue
-    if queue is None:
+def _nsqd(one: NsqdLook) -> list[str]:
+    nsqd = f"nsqd {one.nsqd.address}"
+    if one.nsqd.connected and not one.nsqd.is_checked:
+        return [f"the HTTP address of {nsqd} is being checked"]
+    if one.queue is None:
         return [f"{nsqd} did not answer GET /stats"] if one.missed else []
+    return _queue(nsqd, one.queue)
+
+
+def _gone(one: GoneLook) -> list[str]:
+    if one.queue is None:
+        return [f"nsqd {one.address} has gone and may hold plays"] if one.is_unknown else []
+    return _queue(f"nsqd {one.address} (no nsqlookupd names it)", one.queue)
+
+
+def _queue(nsqd: str, queue: QueueStats) -> list[str]:
     found = []
-    if one.depth:
+    if depth := queue.topic_depth + queue.depth:
         paused = " (topic paused)" if queue.topic_paused else " (channel paused)" if queue.paused else ""
-        found.append(f"{_messages(one.depth)} on {nsqd}{paused}")
+        found.append(f"{_messages(depth)} on {nsqd}{paused}")
     if queue.in_flight:
         found.append(f"{_messages(queue.in_flight)} of {nsqd} not finished")
     if queue.deferred:

@@ -6,19 +6,25 @@ children another. Nothing here blocks the supervisor.
 """
 
 import asyncio
+import socket
 
 from msgspec.structs import replace
 
 from ..config import Settings
 from ..core.stats import ConsumerStats, NsqdStats, decode
+from ..sources.discovery import ask_for_topic
+from ..sources.lookup import Found
 from ..sources.nsqd_http import TIMEOUT_S, QueueStats, next_port, readers, stats
-from ..sources.readers import client_id_of, others_of
+from ..sources.readers import OurEnds, client_id_of, others_of
 from ..sources.security import PLAIN, Security
 from ..supervision.application import Application
 from ..supervision.states import State
 from ..tree import CONSUMER
-from .progress import Look, NsqdLook
+from .gone import KnownNsqds
+from .progress import GoneLook, Look, NsqdLook
 
+NOTE_S = 1.0  # from one note of the nsqds that the consumer knows of to the next one
+SILENT_S = 0.1  # how long a look waits for an nsqlookupd that did not answer in the look before
 APART_S = 0.05  # from the beginning of a look to that of the next one
 
 
@@ -34,6 +40,12 @@ class Looks:
         self._present: asyncio.Task[Look] | None = None
         self._next: asyncio.Task[Look] | None = None
         self._began_s = -APART_S
+
+    async def watch(self) -> None:
+        """Note for ever which nsqds the consumer knows of: one may come and go between two looks."""
+        while True:
+            self._queue.note(last_of_consumer(self._application))
+            await asyncio.sleep(NOTE_S)
 
     async def fresh(self) -> Look:
         """Return a look that begins after this call. All calls during a look share the next one."""
@@ -52,14 +64,24 @@ class Looks:
 
     async def _look(self) -> Look:
         settings = self._application.options
-        asked = await self._queue.ask(settings, nsqds_known(settings, last_of_consumer(self._application)))
+        before = last_of_consumer(self._application)
+        self._queue.note(before)
+        asked, named = await asyncio.gather(
+            self._queue.ask(settings, nsqds_known(settings, before)), self._queue.named(settings)
+        )
         stats = await self._application.poll(self._polled)
         heard = {child_id: decode(one) for child_id, one in stats.items()}
         silent = [child_id for group in self._polled for child_id in group if child_id not in heard]
         consumer = heard.get(CONSUMER, last_of_consumer(self._application))
         assert isinstance(consumer, ConsumerStats)
-        nsqds = self._queue.seen(nsqds_known(settings, consumer), asked)
-        return Look(nsqds, consumer.connections, heard, silent)
+        self._queue.note(consumer)
+        nsqds = self._queue.seen([*nsqds_known(settings, consumer), *_not_known(named, consumer)], asked)
+        # Without an answer of the consumer, a connection of the next one would look like another's.
+        ends = _ends(before) | _ends(consumer) if CONSUMER in heard else None
+        client_id = client_id_of(settings.supervisor.state_dir)
+        nsqds = [_with_others(one, client_id, ends) for one in nsqds]
+        gone = self._queue.gone(asked)
+        return Look(nsqds, consumer.connections, heard, silent, gone, consumer.unheard)
 
 
 class QueueLooks:
@@ -69,47 +91,78 @@ class QueueLooks:
         self._security = security
         self._guesses: dict[str, asyncio.Task[str]] = {}
         self._answered: set[str] = set()
+        self._silent: set[str] = set()  # the nsqlookupds that did not answer in the last look
+        self._known = KnownNsqds()
+
+    def note(self, consumer: ConsumerStats) -> None:
+        """Note which nsqds the consumer knows of."""
+        self._known.told(consumer.nsqds, _now_s())
+
+    async def named(self, settings: Settings) -> list[Found]:
+        """Ask all nsqlookupds at once which nsqds have the topic. One that does not answer is left out."""
+        lookupds = settings.nsq.lookupd_http_addresses
+        answers = await asyncio.gather(*(self._ask_lookupd(settings.nsq.topic, one) for one in lookupds))
+        return [one for answer in answers for one in answer]
+
+    async def _ask_lookupd(self, topic: str, address: str) -> list[Found]:
+        timeout_s = SILENT_S if address in self._silent else TIMEOUT_S
+        try:
+            found = await ask_for_topic(address, topic, timeout_s, self._security.lookupd_tls())
+        except OSError:
+            self._silent.add(address)
+            return []
+        self._silent.discard(address)
+        return found
 
     async def ask(self, settings: Settings, nsqds: list[NsqdStats]) -> dict[str, QueueStats | None]:
-        """Ask all nsqds at once what waits. Returns what each said, None for one without an answer."""
+        """Ask all nsqds at once what waits, and those that have gone. Returns what each said, or None."""
+        nsqds = [*nsqds, *(one.nsqd for one in self._known.gone(_now_s()))]
         answers = await asyncio.gather(*(self._ask(settings, one) for one in nsqds))
         asked = {one.address: answer for one, answer in zip(nsqds, answers, strict=True)}
         # The embedded nsqd is ours, so it can be asked, even if it has not answered yet.
         can_be = {address for address, one in asked.items() if settings.embedded or one is not None}
         self._answered |= can_be
+        for address, one in asked.items():
+            if one is not None:
+                self._known.answered(address, one.held, _now_s())
         return asked
+
+    def gone(self, asked: dict[str, QueueStats | None]) -> list[GoneLook]:
+        """Return the nsqds that have gone, with what each said."""
+        gone = self._known.gone(_now_s())
+        return [GoneLook(one.nsqd.address, one.is_unknown, asked.get(one.nsqd.address)) for one in gone]
 
     def seen(self, nsqds: list[NsqdStats], asked: dict[str, QueueStats | None]) -> list[NsqdLook]:
         """Join what the consumer says of each nsqd with what that nsqd said of the queue."""
         if nsqds:
-            known = {one.address for one in nsqds}
+            known = {one.address for one in nsqds} | self._known.addresses
             self._answered &= known
             self._guesses = {address: guess for address, guess in self._guesses.items() if address in known}
+        return [self._seen(one, asked) for one in nsqds]
+
+    def _seen(self, nsqd: NsqdStats, asked: dict[str, QueueStats | None]) -> NsqdLook:
+        if nsqd.wrong_http:
+            self._answered.discard(nsqd.address)
+            return NsqdLook(nsqd)
+        queue = asked.get(nsqd.address)
         # An nsqd that the consumer has found since the nsqds were asked counts as one that did not answer.
-        return [
-            NsqdLook(
-                one,
-                queue=asked.get(one.address),
-                missed=asked.get(one.address) is None
-                and (one.address in self._answered or one.address not in asked),
-            )
-            for one in nsqds
-        ]
+        missed = queue is None and (nsqd.address in self._answered or nsqd.address not in asked)
+        return NsqdLook(nsqd, queue, missed)
 
     async def _ask(self, settings: Settings, nsqd: NsqdStats) -> QueueStats | None:
         found: QueueStats | None = None
         try:
             async with asyncio.timeout(TIMEOUT_S):
                 http_address = nsqd.http_address or await self._guess(nsqd.address)
-                if not http_address:
+                if not http_address or nsqd.wrong_http:
                     return None
                 tls = self._security.nsqd_tls()
                 found = await stats(http_address, settings.nsq.topic, settings.nsq.channel, tls)
-                return await self._with_others(found, http_address, settings, nsqd)
+                return await self._with_readers(found, http_address, settings, nsqd)
         except TimeoutError:
             return found
 
-    async def _with_others(
+    async def _with_readers(
         self, found: QueueStats | None, http_address: str, settings: Settings, nsqd: NsqdStats
     ) -> QueueStats | None:
         """Ask who reads the channel, if the number of its consumers does not tell that only we do."""
@@ -119,7 +172,7 @@ class QueueLooks:
         all_readers = await readers(http_address, settings.nsq.topic, settings.nsq.channel, tls)
         if all_readers is None:
             return found
-        return replace(found, others=others_of(all_readers, client_id_of(settings.supervisor.state_dir)))
+        return replace(found, readers=tuple(all_readers))
 
     async def _guess(self, address: str) -> str:
         """Return the HTTP address of an nsqd whose HTTP address nobody told; "" if the guess is wrong.
@@ -141,6 +194,32 @@ class QueueLooks:
         return asyncio.ensure_future(next_port(address, self._security.nsqd_tls()))
 
 
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _not_known(named: list[Found], consumer: ConsumerStats) -> list[NsqdStats]:
+    """The nsqds that an nsqlookupd names and of which the consumer does not know yet."""
+    known = {name for one in consumer.nsqds for name in (one.address, *one.names)}
+    found = {one.address: one for one in named if one.address not in known}
+    return [NsqdStats(one.address, one.http_address, False, 0, 0) for one in found.values()]
+
+
+def _ends(consumer: ConsumerStats) -> frozenset[str]:
+    return frozenset(one.own_end for one in consumer.nsqds if one.own_end)
+
+
+def _with_others(look: NsqdLook, client_id: str, ends: frozenset[str] | None) -> NsqdLook:
+    """Add who else reads the channel. `ends`: our ends of all connections; None if they are not known."""
+    if look.queue is None or look.queue.readers is None:
+        return look
+    is_ours = look.nsqd.connected and ends is not None
+    connected_s = look.nsqd.connected_ms / 1000 if is_ours else None
+    ours = OurEnds(socket.gethostname(), ends or frozenset(), connected_s)
+    queue = replace(look.queue, others=others_of(look.queue.readers, client_id, ours))
+    return replace(look, queue=queue)
+
+
 def last_of_consumer(application: Application[Settings]) -> ConsumerStats:
     """Return what the consumer said last. While it does not run, it has no connection."""
     worker = next((one for one in application.workers() if one.spec.id == CONSUMER), None)
@@ -157,7 +236,10 @@ def nsqds_known(settings: Settings, consumer: ConsumerStats) -> list[NsqdStats]:
     """Return every nsqd that plays come from, as the consumer says, or else as the settings say."""
     http = _http_addresses(settings)
     nsqds = consumer.nsqds or _from_settings(settings, consumer)
-    return [replace(one, http_address=one.http_address or http.get(one.address, "")) for one in nsqds]
+    return [
+        one if one.http_address or one.wrong_http else replace(one, http_address=http.get(one.address, ""))
+        for one in nsqds
+    ]
 
 
 def _from_settings(settings: Settings, consumer: ConsumerStats) -> list[NsqdStats]:

@@ -112,6 +112,8 @@ def _nsqd(look: NsqdLook) -> dict[str, Any]:
     return {
         "address": nsqd.address,
         "http_address": nsqd.http_address,
+        # An HTTP address of nsq.nsqd_http_addresses that is another nsqd's, so it is not asked.
+        "wrong_http_address": nsqd.wrong_http or None,
         "connected": nsqd.connected,
         "rdy": nsqd.ready_count,
         "in_flight": nsqd.in_flight,

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..config import Settings
 from .readers import client_id_of
 
 if TYPE_CHECKING:  # the supervisor imports `nsqd_http.py`, and needs no numpy
+    from .lookup import Found
     from .source import Listener, Source
 
 
-def open_source(settings: Settings, listener: Listener) -> Source:
-    """Open the source that the settings ask for. It connects, and calls the listener. Raises `Failure`."""
+def open_source(settings: Settings, listener: Listener, known: Sequence[Found] = ()) -> Source:
+    """Open the source that the settings ask for. It connects, and calls the listener. Raises `Failure`.
+
+    `known`: nsqds of which an earlier source knew.
+    """
     from .nsqd import NsqdSource  # here, because commands import `lookup.py` and need no pynsq
     from .security import Security
 
@@ -23,6 +28,7 @@ def open_source(settings: Settings, listener: Listener) -> Source:
         msg_timeout_s=nsq.msg_timeout_s,
         nsqds=list(zip(settings.nsqd_addresses, http_addresses(settings), strict=True)),
         lookupd_http_addresses=list(nsq.lookupd_http_addresses),
+        known=list(known),
         listener=listener,
         security=Security(nsq),
         # The embedded nsqd keeps its message ids when its port changes, so its name has no port.

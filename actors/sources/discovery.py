@@ -30,14 +30,26 @@ class Discovery:
         topic: str,
         found: Callable[[list[Found]], None],
         tls: Callable[[], ssl.SSLContext | None] = lambda: None,
+        known: Collection[Found] = (),
     ):
-        """`found` gets all nsqds after every answer. `tls`: the newest context for https."""
+        """`found` gets all nsqds after every answer. `tls`: the newest context for https.
+
+        `known`: what the nsqlookupds said to an earlier discovery, which counts until they answer.
+        """
         self._topic = topic
         self._found = found
         self._tls = tls
-        self._said: dict[str, list[Found]] = {}
+        self._said = {address: list(known) for address in addresses if known}
         self._troubles = Troubles(time.monotonic)
         self._addresses = addresses
+
+    @property
+    def unheard(self) -> list[str]:
+        """The nsqlookupds, for people, if none has ever answered; else none.
+
+        An nsqd tells every nsqlookupd that it is there, so one that has answered is enough.
+        """
+        return [] if self._said else [*map(shown, self._addresses)]
 
     async def run(self) -> None:
         """Ask for ever."""
@@ -69,8 +81,7 @@ class Discovery:
         self._found([found[address] for address in sorted(found)])
 
     async def _ask(self, address: str) -> list[Found]:
-        code, body = await fetch(topic_url(address, self._topic), TIMEOUT_S, ANSWER_BYTES_MAX, self._tls())
-        return nsqds_with_topic(code, body)
+        return await ask_for_topic(address, self._topic, TIMEOUT_S, self._tls())
 
 
 class Publishable:
@@ -158,6 +169,17 @@ class Publishable:
             return nodes_in(body, address, self._topics)
         except Failure as failure:
             raise OSError(str(failure)) from None
+
+
+async def ask_for_topic(
+    address: str, topic: str, timeout_s: float, tls: ssl.SSLContext | None = None
+) -> list[Found]:
+    """Return the nsqds that have the topic, as an nsqlookupd says. Raises `OSError` with the reason.
+
+    `address`: "host:port" or a URL. `tls`: for https. Takes `timeout_s` at most.
+    """
+    code, body = await fetch(topic_url(address, topic), timeout_s, ANSWER_BYTES_MAX, tls)
+    return nsqds_with_topic(code, body)
 
 
 async def _ask_for_ever(

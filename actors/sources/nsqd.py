@@ -7,17 +7,17 @@ While it is connected, it is read, even if no nsqlookupd names it: it may hold p
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
 from ..core.consumer.bodies import Bodies
 from ..core.consumer.frames import FrameParser, Parsed
 from ..core.consumer.terms import Terms
-from . import nsqd_http
 from .connection import BatchConnection
 from .discovery import Discovery
 from .lookup import Found
+from .nsqd_looks import NsqdLooks
 from .places import Place
 from .route import Route
 from .security import PLAIN, Security
@@ -25,7 +25,6 @@ from .source import Listener, NsqdState
 from .troubles import Troubles, log
 
 TICK_S = 1.0
-GUESS_AGAIN_S = 10.0  # a wrong guess asks a stranger
 
 
 class NsqdSource:
@@ -40,6 +39,7 @@ class NsqdSource:
         nsqds: list[tuple[str, str]],
         lookupd_http_addresses: list[str],
         listener: Listener,
+        known: Collection[Found] = (),
         security: Security = PLAIN,
         name: str = "",
         client_id: str = "",
@@ -48,7 +48,8 @@ class NsqdSource:
 
         `nsqds`: the TCP and the HTTP address of each; "" if the latter is not known. `name`: the name of an
         nsqd whose address may change. Without it, an nsqd is named by its addresses. `client_id`: see
-        `readers.py`.
+        `readers.py`. `known`: nsqds of which an earlier source knew; those that were discovered count as
+        such until the nsqlookupds answer.
         """
         self._topic, self._channel = topic, channel
         self._msg_timeout_s = msg_timeout_s
@@ -64,16 +65,19 @@ class NsqdSource:
         self._names: dict[str, set[str]] = {}  # by place
         self._configured = {address for address, _ in nsqds}
         self._discovered: set[str] = set()
-        self._guessed_s: dict[str, float] = {}  # by address: when we last tried to guess where its HTTP is
         self._closed = False
         self._troubles = Troubles(time.monotonic)
+        self._looks = NsqdLooks(topic, channel, client_id, security, self._routes, self._troubles)
         self._others: set[asyncio.Task[None]] = set()
         for address, http_address in nsqds:
             self._add(address, http_address)
-        if lookupd_http_addresses:
-            _ = self._spawn(
-                Discovery(lookupd_http_addresses, topic, self._on_discovered, security.lookupd_tls).run()
-            )
+            self._routes[address].http_is_set = bool(http_address) and not name  # `name`: it is our own child
+        named = [one for one in known if one.address not in self._configured and lookupd_http_addresses]
+        self._on_discovered(named)
+        self._discovery = Discovery(
+            lookupd_http_addresses, topic, self._on_discovered, security.lookupd_tls, named
+        )
+        _ = self._spawn(self._discovery.run())
         self._loop = asyncio.get_running_loop()
         self._ticker = self._loop.call_later(TICK_S, self._tick)
 
@@ -91,11 +95,15 @@ class NsqdSource:
         for route in self._routes.values():
             key = route.place.key if route.place else route.address
             if route.conn is not None:
-                state = NsqdState(route.address, self._http_of(route), route.conn.number, route.conn.last_rdy)
-                states[key] = state
+                states[key] = self._looks.state_of(route, route.conn.number, route.conn.last_rdy)
             else:
-                states.setdefault(key, NsqdState(route.address, self._http_of(route), None, 0))
+                states.setdefault(key, self._looks.state_of(route, None, 0))
         return list(states.values())
+
+    @property
+    def unheard(self) -> list[str]:
+        """See `Source`."""
+        return self._discovery.unheard
 
     def set_ready_count(self, connection: int, ready_count: int) -> None:
         """See `Source`."""
@@ -217,18 +225,20 @@ class NsqdSource:
                     "nsqd %s has no %s; its connection is not compressed", route, self._security.compression
                 )
 
+    def _subscribed(self, route: Route) -> None:
+        self._say_found(route)
+        _ = self._spawn(self._looks.find(route))
+
     def _subscribe(self, route: Route, conn: BatchConnection, place: Place) -> None:
         self._numbered[conn.number] = route
-        route.conn = conn
-        subscribed = partial(self._say_found, route)
+        route.take(conn)
+        subscribed = partial(self._subscribed, route)
         conn.subscribe(self._topic, self._channel, FrameParser(self._bodies), self, subscribed)
         source = self._source_at(place)
         # A message of an MPUB has a count and a size before it.
         letter_bytes_max = max(1, min(route.limits.message_bytes, route.limits.body_bytes - 8))
         terms = Terms(conn.max_rdy_count, conn.msg_timeout_ms, letter_bytes_max)
         self._listener.connected(conn.number, source, terms)
-        if not route.http_address:
-            _ = self._spawn(self._find_http(route))
 
     def _rename(self, place: Place) -> None:
         for number, route in self._numbered.items():
@@ -240,29 +250,7 @@ class NsqdSource:
         return f"{' '.join(names)}/{self._topic}"
 
     async def _ask(self, route: Route | None, done: Callable[[int | None], None]) -> None:
-        stats = None
-        if route is not None:
-            if not self._http_of(route) and self._may_guess(route):
-                await self._find_http(route)
-            if http_address := self._http_of(route):
-                tls = self._security.nsqd_tls()
-                stats = await nsqd_http.stats(http_address, self._topic, self._channel, tls)
-        done(stats.waiting if stats else None)
-
-    def _http_of(self, route: Route) -> str:
-        """The HTTP address of a route's nsqd: the route's, or that of another route to it; "" without one."""
-        same = [
-            one for one in self._routes.values() if route.place and one.place and one.cause == route.cause
-        ]
-        return next((one.http_address for one in (route, *same) if one.http_address), "")
-
-    def _may_guess(self, route: Route) -> bool:
-        return self._loop.time() - self._guessed_s.get(route.address, -GUESS_AGAIN_S) >= GUESS_AGAIN_S
-
-    async def _find_http(self, route: Route) -> None:
-        self._guessed_s[route.address] = self._loop.time()
-        found = await nsqd_http.next_port(route.address, self._security.nsqd_tls())
-        route.http_address = found or route.http_address
+        done(await self._looks.look(route) if route is not None else None)
 
     # What nsqlookupds say
 
@@ -271,7 +259,7 @@ class NsqdSource:
             if one.address not in self._routes:
                 self._add(one.address, one.http_address)
             elif one.http_address:
-                self._routes[one.address].http_address = one.http_address
+                self._routes[one.address].told_http(one.http_address)
         self._discovered = {one.address for one in found}
         for address, route in list(self._routes.items()):
             if address not in self._configured | self._discovered and route.conn is None:
@@ -287,7 +275,6 @@ class NsqdSource:
 
     def _remove(self, route: Route) -> None:
         del self._routes[route.address]
-        self._guessed_s.pop(route.address, None)
         self._tasks.pop(route.address).cancel()
         self._troubles.over(route.cause, f"nsqd {route} is named by no nsqlookupd any more")
 

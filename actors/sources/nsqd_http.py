@@ -33,7 +33,7 @@ class QueueStats(Struct, frozen=True):
     `depth`, `topic_depth`: messages that wait. `in_flight`, `deferred`: messages of the channel that nsqd has
     sent and that are not finished, and messages that nsqd will send later. `clients`: the consumers of the
     channel. `messages`: all that the channel has had since the nsqd started, at `started_s` (Unix seconds).
-    `others`: the consumers that are not ours; None if nobody asked who they are.
+    `readers`: the consumers, and `others`: those of them that are not ours; None if nobody asked.
     """
 
     topic_depth: int = 0
@@ -45,6 +45,7 @@ class QueueStats(Struct, frozen=True):
     clients: int = 0
     messages: int = 0
     started_s: int = 0
+    readers: tuple[Reader, ...] | None = None
     others: tuple[Reader, ...] | None = None
     has_topic: bool = False
     has_channel: bool = False
@@ -53,6 +54,11 @@ class QueueStats(Struct, frozen=True):
     def unfinished(self) -> int:
         """The messages of the channel that are not finished, wherever they are."""
         return self.depth + self.in_flight + self.deferred
+
+    @property
+    def held(self) -> int:
+        """The messages that a consumer of the channel has not finished, or has not got yet."""
+        return self.unfinished + self.topic_depth
 
     @property
     def waiting(self) -> int:

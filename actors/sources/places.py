@@ -36,6 +36,15 @@ def ends_of(connection: socket.socket) -> tuple[str, str, int] | None:
     return _plain(own[0]), _plain(peer[0]), int(peer[1])
 
 
+def own_end_of(connection: socket.socket) -> str:
+    """Return our end's "host:port", as the other end names it if nothing between changes it; "" if ended."""
+    try:
+        host, port = connection.getsockname()[:2]
+    except OSError:
+        return ""
+    return join_address(_plain(host), port)
+
+
 def place_of(own: str, peer: str, port: int) -> Place:
     """Return the place of a connection from our address to a peer's. Reads files if it leads here."""
     return found_among(listeners(port) if is_this_machine(own, peer) else set(), peer, port)

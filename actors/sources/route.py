@@ -12,7 +12,7 @@ from ..system.addresses import split_address
 from .connection import BatchConnection
 from .limits import Limits
 from .offers import Offers
-from .places import Place, ends_of, is_this_machine, place_of
+from .places import Place, ends_of, is_this_machine, own_end_of, place_of
 from .resolver import resolve
 from .security import PLAIN, Refused, Security
 
@@ -55,10 +55,18 @@ class Route:
         """`random`: for the waits before a retry."""
         self.address = address
         self.http_address = http_address
+        self.http_is_set = False  # by the settings, which may be wrong
+        self.http_is_checked = True  # as far as it answers
+        self.http_is_ours: bool | None = None  # False: it is another nsqd's. None: it has not said
+        self.http_asked_s = float("-inf")  # when it was checked or guessed, by the loop's clock
+        self.own_end = ""  # our end of the connection, as nsqd names it
+        self.connected_s = 0.0  # when that came, by the loop's clock
         self.offers = Offers(msg_timeout_s)
         self.limits = Limits()
         self.place: Place | None = None
         self.conn: BatchConnection | None = None
+        self.held: int | None = None  # messages that its nsqd held for us at the last look
+        self.looked_s: float | None = None  # when that was, by the loop's clock
         self.wants_at_once = False
         self.was_connected = False
         self._host, self._port = split_address(address)
@@ -74,6 +82,18 @@ class Route:
     def cause(self) -> str:
         """What trouble with this nsqd is called: all its routes have the same trouble."""
         return self.place.key if self.place else self.address
+
+    def take(self, conn: BatchConnection) -> None:
+        """Have this connection. The HTTP address that the settings give is not checked with it yet."""
+        self.conn = conn
+        self.own_end = own_end_of(conn.socket)
+        self.connected_s = asyncio.get_running_loop().time()
+        self.http_is_checked = not self.http_is_set
+
+    def told_http(self, http_address: str) -> None:
+        """The nsqd itself has told where its HTTP is, to an nsqlookupd."""
+        self.http_address, self.http_is_set = http_address, False
+        self.http_is_checked, self.http_is_ours = True, None
 
     async def run(self) -> None:
         """Connect, and connect again, for ever."""

@@ -15,13 +15,21 @@ from ..core.consumer.terms import Terms
 class NsqdState(Struct, frozen=True):
     """An nsqd that a source reads, or tries to. `connection`: its number; None without a connection.
 
-    `address`: its TCP address as configured or discovered. `http_address`: "" if it is not known.
+    `address`: its TCP address as configured or discovered. `http_address`: "" if it is not known. The
+    others are as in `NsqdStats`.
     """
 
     address: str
     http_address: str
     connection: int | None
     ready_count: int
+    names: tuple[str, ...] = ()
+    held: int | None = None
+    looked_ms: int | None = None
+    own_end: str = ""
+    connected_ms: int = 0
+    wrong_http: str = ""
+    is_checked: bool = True
 
 
 class Listener(Protocol):
@@ -60,6 +68,10 @@ class Source(Protocol):
     @property
     def nsqds(self) -> list[NsqdState]:
         """Every nsqd that the source knows of, once each."""
+
+    @property
+    def unheard(self) -> list[str]:
+        """The nsqlookupds, if none of them has ever said which nsqds there are; else none."""
 
     def set_ready_count(self, connection: int, ready_count: int) -> None:
         """Allow this many messages in flight on a connection, 0 or more."""

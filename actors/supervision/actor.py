@@ -21,7 +21,8 @@ class StartArgs(msgspec.Struct, frozen=True):
     """What a child process is started with.
 
     `start` is "module:class" of its actor. `options` is the actor's own: anything that can be pickled.
-    `title` is what `ps` shows. `environment`: more variables, by name.
+    `title` is what `ps` shows. `environment`: more variables, by name. `last_stats`: what `stats` of an
+    earlier incarnation returned last, b"" if that is not known.
     """
 
     id: str
@@ -31,6 +32,7 @@ class StartArgs(msgspec.Struct, frozen=True):
     log_level: str = "INFO"
     title: str = ""
     environment: dict[str, str] = {}
+    last_stats: bytes = b""
 
     @property
     def name(self) -> str:

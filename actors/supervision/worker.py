@@ -79,6 +79,7 @@ class Worker:
         self.incarnation = 0
         self.process: ChildProcess | None = None
         self.stats: bytes | None = None
+        self._last_stats = b""  # of an earlier incarnation
         self.mailbox_bytes = 0
         self.last_exit: Exit | None = None
         self.came_back_ms: float | None = None  # from its death until it was linked again
@@ -119,6 +120,7 @@ class Worker:
         """Start the next incarnation. Wait until it is ready or told to stop. Raises `StartFailed`."""
         self._move(Event.START)
         self.incarnation += 1
+        self._last_stats = self.stats or self._last_stats
         self.stats = self.unanswered_since_s = self.loading = None
         self.came_back_ms = self.resumed_ms = None
         ready = self._ready = asyncio.get_running_loop().create_future()
@@ -133,6 +135,7 @@ class Worker:
             level,
             f"{self._host.name}: {self.spec.id}",
             {name: os.environ[name] for name in self.spec.environment if name in os.environ},
+            self._last_stats,
         )
         self._got_on_s = self._said_loading_s = time.monotonic()
         try:

@@ -6,6 +6,7 @@ import email.utils
 import http.server
 import json
 import os
+import socket
 import threading
 import urllib.request
 
@@ -35,6 +36,12 @@ def checked(*overrides: str) -> dict[str, Finding]:
     findings = asyncio.run(_all(config.load(os.devnull, list(overrides))))
     assert all(one.do for one in findings if one.verdict is Verdict.WARNS)
     return {one.what: one for one in findings}
+
+
+def set_by(service: Service) -> list[str]:
+    """The settings that its --set words say."""
+    pairs = zip(service.arguments, service.arguments[1:], strict=False)
+    return [value for word, value in pairs if word == "--set"]
 
 
 def verdicts(found: dict[str, Finding]) -> dict[str, str]:
@@ -247,3 +254,43 @@ def test_a_page_of_check_says_what_to_do_and_warnings_alone_are_no_failure(tmp_p
         assert (ran.returncode, ran.stderr) == (0, "")
         assert "no nsqd has the topic plays: is nsq.topic right?" in ran.stdout
         assert "WARNS" in ran.stdout
+
+
+def test_from_another_host_name_our_own_service_is_not_taken_for_anothers(tmp_path, monkeypatch):
+    with open_service("nsqd", tmp_path) as service:
+        service.start()
+        wait_status(service, lambda status: status["nsqd_connections"] == 1, "the connection")
+        monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+        assert "nobody else reads it" in checked(*set_by(service))["channel"].found
+
+
+def test_an_http_address_of_another_nsqd_is_not_believed(tmp_path):
+    with (
+        open_queue("nsqd", tmp_path / "a") as one,
+        open_queue("nsqd", tmp_path / "b") as other,
+        open_service("embedded", tmp_path / "service") as service,
+    ):
+        tcp, http_addresses = [one.tcp_address, other.tcp_address], [other.http_address] * 2
+        lists = [
+            f"nsq.nsqd_tcp_addresses={json.dumps(tcp)}",
+            f"nsq.nsqd_http_addresses={json.dumps(http_addresses)}",
+        ]
+        service.arguments += [word for each in lists for word in ("--set", each)]
+        what, said = (
+            f"nsqd {one.tcp_address} HTTP",
+            f"is that of another nsqd (its TCP port is {other.tcp_port})",
+        )
+        alone = [f'nsq.nsqd_tcp_addresses=["{tcp[0]}"]', f'nsq.nsqd_http_addresses=["{http_addresses[0]}"]']
+        assert verdicts(checked(*set_by(service), *alone))[what] == "warns"  # ports may be mapped
+        service.start()
+
+        def told(status):
+            return {nsqd["address"]: nsqd["wrong_http_address"] for nsqd in status["nsq"]["nsqds"]}
+
+        expected = {one.tcp_address: other.http_address, other.tcp_address: None}
+        status = wait_status(service, lambda status: told(status) == expected, "word of the wrong one")
+        assert status["nsq"]["nsqds"][0]["depth"] is None and status["caught_up_is"] == "service"
+        assert said in service.log()
+        assert "is the HTTP of another nsqd" in " ".join(service.command("status").stdout.split())
+        found = checked(*set_by(service))[what]
+        assert (str(found.verdict), "is the HTTP of another nsqd" in found.found) == ("fails", True)

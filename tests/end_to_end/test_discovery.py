@@ -98,7 +98,7 @@ def test_nsqds_and_a_topic_that_come_are_found_and_those_that_go_are_dropped(tmp
             second.stop()
             wait_status(service, lambda found: addresses(found) == [first.tcp_address], "it to be dropped")
         put(first, 1)
-        wait_caught_up(service, 21)
+        wait_counted(service, 21)
         assert ledger_totals(service) == {VIDEO: 21}
 
 

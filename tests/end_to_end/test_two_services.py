@@ -1,6 +1,7 @@
 """Two services on one channel each get a part of the plays: both say so, and a service alone never does."""
 
 import json
+import shutil
 import socket
 import urllib.request
 
@@ -9,7 +10,7 @@ import pytest
 from actors.cli.launch import Service
 from actors.core import guids
 from tests.support.patience import wait_until
-from tests.support.queues import QUEUES, QueueHttp, RawClient
+from tests.support.queues import QUEUES, QueueHttp
 from tests.support.services import ANY_PORTS, HURRIED, open_service, reading, wait_status
 
 PLAY = json.dumps({"video_id": guids.text(bytes(range(16)))}).encode()
@@ -49,18 +50,31 @@ def test_no_connection_of_our_own_is_taken_for_anothers(kind, tmp_path):
         [client] = http.channel("plays", "playtally")["clients"]
         state = json.loads((service.state_dir / "ledgers.json").read_text())["state"]
         assert (client["client_id"], client["hostname"]) == (f"playtally-{state}", socket.gethostname())
-        # As a killed consumer's connection that nsqd has not noticed yet.
-        with RawClient(service.queue.address()) as old:
-            old.identify(client_id=client["client_id"], hostname=client["hostname"])
-            old.subscribe("plays", "playtally")
-            wait_until(lambda: http.channel("plays", "playtally")["client_count"] == 2, "two connections")
-            assert service.status()["nsq"]["others_on_channel"] == 0
-            assert service.command("kill", "consumer").returncode == 0
-            wait_until(lambda: service.child("consumer")["restarts"], "the next life")
-            wait_status(service, lambda s: s["nsqd_connections"] == 1, "the connection")
-            assert service.status()["nsq"]["others_on_channel"] == 0
+        assert service.command("kill", "consumer").returncode == 0
+        wait_until(lambda: service.child("consumer")["restarts"], "the next life")
+        wait_status(service, lambda s: s["nsqd_connections"] == 1, "the connection")
+        assert service.status()["nsq"]["others_on_channel"] == 0
         service.stop()
         service.start()
         wait_status(service, lambda s: s["nsqd_connections"] == 1, "the connection")
         assert service.status()["nsq"]["others_on_channel"] == 0
         assert "on our channel" not in service.log()
+
+
+def test_two_services_on_copies_of_one_state_on_one_machine_are_told_apart(tmp_path):
+    with open_service("nsqd", tmp_path) as first:
+        first.start()
+        wait_status(first, lambda s: s["nsqd_connections"] == 1, "the connection")
+        first.stop()
+        shutil.copytree(first.state_dir, tmp_path / "copy")
+        first.start()
+        wait_status(first, lambda s: s["nsqd_connections"] == 1, "the connection")
+        settings = [*ANY_PORTS, *HURRIED, reading(first.queue.address())]
+        settings.append(f'nsq.nsqd_http_addresses=["{first.queue.http_address()}"]')
+        with Service(tmp_path / "copy", settings) as second:
+            wait_status(second, lambda s: s["nsqd_connections"] == 1, "the connection of the copy")
+            # The copy says so too, as soon as the first one's connection can't be an old one of its own.
+            wait_status(first, lambda s: s["nsq"]["others_on_channel"] == 1, "the other")
+            check = first.command("check")
+            assert check.returncode == 1 and "a service on a copy of our state" in check.stdout
+        wait_status(first, lambda s: s["nsq"]["others_on_channel"] == 0, "the other's end")

@@ -61,7 +61,7 @@ def _consumer(process: Process, start_args: StartArgs) -> WatchedConsumer:
     return WatchedConsumer(
         start_args,
         process,
-        lambda settings, listener: parts.Source(process, listener),
+        lambda settings, listener, known: parts.Source(process, listener),
         machines.deliveries,
         machines.ready_counts,
         machines.stalls,

@@ -259,8 +259,8 @@ class Reading:
         patch.setattr("actors.sources.nsqd.time", LoopTime(START_MS // 1000))
         patch.setattr(BaseAsyncIOLoop, "time", lambda loop: loop.asyncio_loop.time())
         patch.setattr(nsq.conn, "IOStream", lambda socket: Stream(self, socket))
-        patch.setattr("actors.sources.nsqd.nsqd_http.next_port", self._next_port)
-        patch.setattr("actors.sources.nsqd.nsqd_http.stats", self._stats)
+        patch.setattr("actors.sources.nsqd_http.next_port", self._next_port)
+        patch.setattr("actors.sources.nsqd_http.stats", self._stats)
         addresses = [f"127.0.0.1:{PORT + number}" for number in range(len(nsqds))]
         quoted = ", ".join(f'"{one}"' for one in addresses)
         settings = config.load(None, [f"nsq.nsqd_tcp_addresses=[{quoted}]", *overrides])

@@ -12,6 +12,7 @@ import pytest
 from msgspec import Struct
 
 from actors.core.consumer.ready_count import BACKLOG_MS, ReadyCount, ReadyCounts
+from actors.core.consumer.shares import Loads
 from actors.core.consumer.turns import Turns
 from actors.sources.connection import BatchConnection
 from actors.sources.offers import OUTPUT_BUFFER_TIMEOUT_MS
@@ -227,6 +228,19 @@ def test_an_nsqd_with_ten_times_the_load_gets_five_times_the_ready_count_within_
     assert max(found.lone_s) < 0.1
 
 
+@pytest.mark.parametrize("name", ["all slow", "all quick"])
+@pytest.mark.parametrize("plays_a_second", [300, 1000])
+def test_ten_times_the_plays_a_second_get_five_times_the_ready_count_where_nobody_says_what_waits(
+    plays_a_second, name
+):
+    loads = [10 * plays_a_second, plays_a_second, plays_a_second]
+    found = shared(loads, 6, rates=True, speed=MACHINES[name].ours, stats_answer=False)
+    assert found.ready_counts
+    for first, *others in found.ready_counts:
+        assert first >= 5 * max(others), found.ready_counts
+    assert max(found.lone_s) < 0.1
+
+
 # Mistakes made on purpose, which these tests must find.
 
 
@@ -277,6 +291,12 @@ def test_shares_that_are_equal_whatever_the_load_are_found_out(monkeypatch):
 def test_an_nsqd_whose_load_is_not_looked_at_is_found_out(monkeypatch):
     monkeypatch.setattr(ReadyCounts, "looked", lambda self, connection, waiting: None)
     found = shared([100_000, 10_000, 10_000], 3)
+    assert any(first < 5 * max(others) for first, *others in found.ready_counts)
+
+
+def test_rdy_that_is_not_compared_with_the_busiest_nsqds_is_found_out(monkeypatch):
+    monkeypatch.setattr(Loads, "busiest", lambda self: None)
+    found = shared([10_000, 1000, 1000], 6, rates=True, stats_answer=False)
     assert any(first < 5 * max(others) for first, *others in found.ready_counts)
 
 

@@ -48,6 +48,23 @@ def test_the_log_lines_that_a_child_dropped_are_not_forgotten_when_it_dies():
     asyncio.run(happen())
 
 
+def test_the_next_incarnation_gets_the_stats_that_an_earlier_one_told_last(monkeypatch):
+    async def happen():
+        started = []
+        monkeypatch.setattr("actors.supervision.worker.ChildProcess", lambda args, *_: started.append(args))
+        worker = worker_in(State.STOPPED)
+        for told in (b"one", None, b"three", None):
+            starting = asyncio.ensure_future(worker.start())
+            await asyncio.sleep(0)
+            if told:
+                worker._heard(Pong(1, told))
+            starting.cancel()
+            worker.state = State.STOPPED
+        assert [one.last_stats for one in started] == [b"", b"one", b"one", b"three"]
+
+    asyncio.run(happen())
+
+
 def test_every_state_is_reached_and_left():
     assert {before for before, _ in NEXT} == set(NEXT.values()) == set(State)
 

@@ -1,15 +1,17 @@
 """The queue as a whole: its nsqds, as the settings mean them, topic, channel, who reads it, and clocks."""
 
 import asyncio
+import socket
 
 from msgspec import Struct
 
 from ...config import Settings
 from ...sources.lookup import Found
 from ...sources.nsqd_http import QueueStats, next_port, readers, stats, tcp_port
-from ...sources.readers import Reader, client_id_of, named, others_of
+from ...sources.readers import OurEnds, Reader, client_id_of, is_anothers, named, others_of
 from ...sources.security import Security
 from ...system import runfile
+from ...system.addresses import split_address
 from ...system.exits import Failure
 from .clock import SKEW_MAX_S, Skew, measure
 from .finding import Finding, fails, skipped, warns, works
@@ -78,10 +80,18 @@ async def _ask(settings: Settings, security: Security, node: Found) -> Told | Fi
     what, tls = f"nsqd {node.address} HTTP", security.nsqd_tls()
     is_set = node.http_address in settings.nsq.nsqd_http_addresses
     http = node.http_address or await next_port(node.address, tls)
-    if is_set and await tcp_port(http, tls) is None:
+    topic, channel = settings.nsq.topic, settings.nsq.channel
+    told_port = await tcp_port(http, tls) if is_set else None
+    all_readers = await readers(http, topic, channel, tls) if http else None
+    if is_set and told_port is None:
         found = f"no HTTP of an nsqd answers at {http} (nsq.nsqd_http_addresses); expected nsqd's HTTP port"
         return fails(what, found, "it is often 4151; /status asks there what waits on the queue")
-    topic, channel = settings.nsq.topic, settings.nsq.channel
+    if is_set and _is_anothers(settings, node, told_port, all_readers or []):
+        found = f"{http} (nsq.nsqd_http_addresses) is the HTTP of another nsqd: its TCP port is {told_port}"
+        do = "name this nsqd's; until then it is not known what waits on it"
+        # Ports may be mapped on the way. While the service runs, it is seen whether it reads there.
+        is_sure = told_port in _ports(settings) or runfile.read(settings.supervisor.state_dir)
+        return (fails if is_sure else warns)(what, found, do)
     queue = await stats(http, topic, channel, tls) if http else None
     if queue is not None and not queue.has_topic:  # nsqd leaves out a topic that has no such channel
         queue = await stats(http, topic, "", tls)
@@ -89,7 +99,18 @@ async def _ask(settings: Settings, security: Security, node: Found) -> Told | Fi
         found = "its HTTP does not answer, so nothing is known of what waits there"
         return warns(what, found, "see nsq.nsqd_http_addresses")
     skew = None if settings.embedded else await asyncio.to_thread(measure, http, tls)
-    return Told(node, queue, await readers(http, topic, channel, tls), skew)
+    return Told(node, queue, all_readers, skew)
+
+
+def _is_anothers(settings: Settings, node: Found, told_port: int | None, all_readers: list[Reader]) -> bool:
+    is_our_port = told_port == split_address(node.address)[1]
+    if not is_our_port and told_port in _ports(settings):
+        return True
+    return is_anothers(all_readers, client_id_of(settings.supervisor.state_dir), "", (), is_our_port)
+
+
+def _ports(settings: Settings) -> set[int]:
+    return {split_address(one)[1] for one in settings.nsq.nsqd_tcp_addresses}
 
 
 def _topic(settings: Settings, heard: list[Told]) -> Finding:
@@ -116,8 +137,8 @@ def _channel(settings: Settings, heard: list[Told]) -> Finding:
         f"{sum(one.in_flight for one in queues):,} in flight, "
         f"{sum(one.deferred for one in queues):,} deferred"
     )
-    client_id = client_id_of(settings.supervisor.state_dir)
-    others = [other for one in have for other in others_of(one.readers or [], client_id)]
+    client_id, ours = _ours(settings)
+    others = [other for one in have for other in others_of(one.readers or [], client_id, ours)]
     if others:
         do = "stop them, or set another nsq.channel: each gets a part of the plays, and totals are wrong"
         many = "1 consumer of another" if len(others) == 1 else f"{len(others):,} consumers of others"
@@ -127,6 +148,14 @@ def _channel(settings: Settings, heard: list[Told]) -> Finding:
             CHANNEL, f"{found}; paused at {', '.join(paused)}", "unpause it: no plays come from there"
         )
     return works(CHANNEL, f"{found}; nobody else reads it")
+
+
+def _ours(settings: Settings) -> tuple[str, OurEnds]:
+    """What our connections are known by: the running service may be on another host than this command."""
+    facts = runfile.read(settings.supervisor.state_dir) or {}
+    return client_id_of(settings.supervisor.state_dir), OurEnds(
+        str(facts.get("hostname", socket.gethostname()))
+    )
 
 
 def _clocks(heard: list[Told]) -> list[Finding]:

@@ -30,7 +30,7 @@ from typing import ClassVar
 from msgspec import Struct
 
 from .effects import SetReadyCount
-from .shares import Loads, shares_by_load
+from .shares import QUIET, Loads, shares_by_load
 from .turns import TICK_PART, Turns
 
 TICK_MS = 250.0
@@ -104,6 +104,7 @@ class ReadyCounts:
         self._limits: dict[int, int] = {}
         self._asked: dict[int, int] = {}  # the RDY last sent on each connection
         self._loads = Loads()
+        self._busiest: int | None = None
         self._turns = Turns(max_in_flight)
         self._halved_ms = 0
         self._stopped = False
@@ -136,6 +137,7 @@ class ReadyCounts:
                 kept.pop(connection, None)
             self._loads.disconnected(connection)
             self._turns.disconnected(connection)
+            self._busiest = None if connection == self._busiest else self._busiest
         return [] if self._turns.are_needed else self._share(in_flight)
 
     def received(self, connection: int, messages: int) -> None:
@@ -160,7 +162,13 @@ class ReadyCounts:
             return self.pause()
         if self.paused or self._turns.are_needed:
             return []
-        return self._ask(connection, self._by_connection[connection].after_read(in_flight, now_ms, *ages_ms))
+        before = self._asked[connection]
+        self._by_connection[connection].after_read(in_flight, now_ms, *ages_ms)
+        effects = self._ask_beside_busiest(connection)
+        if connection == self._busiest and self._asked[connection] < before:
+            others = (one for one in self._asked if one != connection and self._asked[one])
+            effects += [effect for one in others for effect in self._ask_beside_busiest(one)]
+        return effects
 
     def after_finish(self, outstanding: int) -> list[SetReadyCount]:
         """End a pause if at most half of `max_in_flight` is outstanding."""
@@ -177,6 +185,7 @@ class ReadyCounts:
         if now_ms - self._halved_ms >= SHARE_MS:
             self._halved_ms = now_ms
             self._loads.half_a_second_later()
+        self._busiest = self._loads.busiest()
         if self._stopped:
             return []
         if self._turns.are_needed:
@@ -197,6 +206,15 @@ class ReadyCounts:
         """Set every RDY to 0 for good."""
         self._stopped = True
         return self._ask_none()
+
+    def _ask_beside_busiest(self, connection: int) -> list[SetReadyCount]:
+        """Ask for the RDY of a connection, but not for too much beside the busiest one."""
+        one, busiest = self._by_connection[connection], self._busiest
+        if busiest is not None and connection != busiest:
+            most, part = self._asked[busiest], self._loads.part(connection, busiest)
+            if part < 1 and most * QUIET >= 1:
+                one.ready_count = max(1, min(one.ready_count, int(most * part)))
+        return self._ask(connection, one.ready_count)
 
     def _fair_shares(self) -> dict[int, int]:
         full = [

@@ -223,7 +223,9 @@ class ConsumerRules:
         self._ready_counts.looked(connection, waiting)
         return self._stalls.looked(connection, waiting, now_ms)
 
-    def stats(self, ready_count: int, nsqds: list[NsqdStats], now_ms: int) -> ConsumerStats:
+    def stats(
+        self, ready_count: int, nsqds: list[NsqdStats], now_ms: int, unheard: Iterable[str] = ()
+    ) -> ConsumerStats:
         """The statistics of this consumer. `ready_count`: the sum of all RDYs. `now_ms` is monotonic."""
         return ConsumerStats(
             self._outstanding,
@@ -233,6 +235,7 @@ class ConsumerRules:
             self._stalls.failed_finishes,
             self._stalls.reconnects,
             self._oldest.at(now_ms),
+            list(unheard),
         )
 
     def _send(self, shard: int, parcel: Parcel) -> Send:

@@ -156,10 +156,14 @@ def test_every_nsqd_has_a_line_and_consumers_of_others_are_told(capsys):
     nsqds = [
         nsqd("a:4150", depth=1234, last_age_ms=61_500),
         nsqd("b:4150", connected=False, rdy=0, in_flight=0, depth=None),
+        nsqd("c:4150", depth=None) | {"wrong_http_address": "b:4151"},
     ]
     nsq = {"connections": 1, "depth": 1234, "others_on_channel": 2, "nsqds": nsqds}
     lines = shown(capsys, screen.show_status, status(nsq=nsq))
     first = lines.index("nsqd       a:4150 connected, RDY 10, 3 in flight, depth 1,234, last 61.5 s old")
+    told = " ".join(" ".join(lines).split())
+    assert "its depth is not known (b:4151 is the HTTP of another nsqd: see nsq.nsqd_http_addresses)" in told
+    lines = [line for line in lines if "c:4150" not in line and "nsq.nsqd_http_addresses" not in line]
     assert lines[first + 1 : first + 3] == [
         "           b:4150 NOT connected, RDY 0, 0 in flight, its depth is not known",
         "           other consumers on our channel: 2, which take a part of the plays",

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats
-from actors.service.progress import Look, NsqdLook, why_not_caught_up
+from actors.service.progress import GoneLook, Look, NsqdLook, why_not_caught_up
 from actors.sources.nsqd_http import QueueStats
 
 NSQD = NsqdStats("a:4150", "a:4151", connected=True, ready_count=10, in_flight=0)
@@ -33,6 +33,10 @@ def with_nsqds(*nsqds, connections=1):
     return Look(list(nsqds), connections, HEARD)
 
 
+def with_gone(*gone):
+    return Look([EMPTY], 1, HEARD, gone=list(gone))
+
+
 def test_when_nothing_is_left_there_is_no_reason():
     assert why_not_caught_up(DONE) == []
     assert (DONE.depth, DONE.others, DONE.knows_queue) == (0, 0, True)
@@ -57,11 +61,26 @@ def test_when_nothing_is_left_there_is_no_reason():
         (with_nsqds(connections=0), ["no nsqd is connected"]),
         (with_nsqds(EMPTY, NsqdLook(AWAY)), ["nsqd b:4150 is not connected"]),
         (with_nsqds(NsqdLook(NSQD, missed=True)), ["nsqd a:4150 did not answer GET /stats"]),
+        (
+            with_nsqds(NsqdLook(msgspec.structs.replace(NSQD, is_checked=False), QueueStats())),
+            ["the HTTP address of nsqd a:4150 is being checked"],
+        ),
+        (Look([EMPTY], 1, HEARD, unheard=["c:4161"]), ["nsqlookupd c:4161 does not answer"]),
+        (with_gone(GoneLook("b:4150", True)), ["nsqd b:4150 has gone and may hold plays"]),
+        (
+            with_gone(GoneLook("b:4150", False, QueueStats(depth=2))),
+            ["2 messages on nsqd b:4150 (no nsqlookupd names it)"],
+        ),
     ],
     ids=lambda one: one[0] if isinstance(one, list) else "",
 )
 def test_each_thing_that_is_left_is_a_reason(look, reasons):
     assert why_not_caught_up(look) == reasons
+
+
+@pytest.mark.parametrize("gone", [GoneLook("b:4150", False), GoneLook("b:4150", True, QueueStats())])
+def test_an_nsqd_that_has_gone_and_is_empty_is_no_reason(gone):
+    assert why_not_caught_up(with_gone(gone)) == []
 
 
 def test_where_stats_can_not_be_asked_our_side_alone_decides():

@@ -13,6 +13,7 @@ import pytest
 from actors.config import Settings
 from actors.config.sections import EmbeddedNsqdSection, NsqSection
 from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, encode
+from actors.service.progress import why_not_caught_up
 from actors.service.queue_look import APART_S, Looks, QueueLooks, last_of_consumer, nsqds_known
 from actors.supervision.states import State
 from tests.support.patience import PATIENCE_S
@@ -31,6 +32,7 @@ class FakeNsqd:
 
     def __init__(self, tcp_port=4150):
         self.answers, self.asked, self.depth = True, 0, 0
+        self.producers = []  # what it says if it is asked as an nsqlookupd
         nsqd = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -39,7 +41,7 @@ class FakeNsqd:
                 if not nsqd.answers:
                     nsqd.waiting.wait(PATIENCE_S)
                     return
-                told = {"tcp_port": tcp_port}
+                told = {"tcp_port": tcp_port, "producers": nsqd.producers}
                 if self.path.startswith("/stats"):
                     told = {"topics": [EMPTY | {"depth": nsqd.depth}]}
                 body = json.dumps(told).encode()
@@ -284,6 +286,91 @@ def test_a_name_server_that_hangs_ends_no_loop_and_holds_up_no_end(monkeypatch):
 def closed_port():
     (port,) = free_ports(1)
     return port
+
+
+# nsqds that come and go
+
+
+def consumer_of(*nsqds):
+    return ConsumerStats(0, len(nsqds), 1, list(nsqds))
+
+
+def read_from(nsqd, address="a:4150", **more):
+    return NsqdStats(address, nsqd.address, True, 1, 0, **more)
+
+
+def test_an_nsqd_that_nsqlookupd_names_and_the_consumer_has_not_found_yet_is_not_caught_up(nsqd):
+    nsqd.producers = [
+        {"broadcast_address": host, "tcp_port": 4150, "http_port": 4151} for host in ("a", "b", "c")
+    ]
+    hung = FakeNsqd()
+    hung.answers = False
+    settings = Settings(nsq=NsqSection(lookupd_http_addresses=[hung.address, nsqd.address]))
+    known = read_from(nsqd, names=["a:4150", "c:4150"])  # c is another name of a
+    application = FakeApplication(settings, consumer=consumer_of(known))
+    look = in_a_loop(Looks(application, POLLED).fresh)
+    hung.close()
+    assert [(one.nsqd.address, one.nsqd.connected) for one in look.nsqds] == [
+        ("a:4150", True),
+        ("b:4150", False),
+    ]
+    assert "nsqd b:4150 is not connected" in why_not_caught_up(look)
+
+
+def test_an_nsqd_that_has_gone_is_asked_on_and_is_unknown_if_it_does_not_answer(nsqd):
+    gone = FakeNsqd()
+    gone.depth = 3
+    stays, goes = read_from(nsqd), read_from(gone, "b:4150")
+    application = FakeApplication(settings_for(tcp=["a:4150"]), consumer=consumer_of(stays, goes))
+    looks = Looks(application, POLLED)
+
+    async def work():
+        found = [await looks.fresh()]
+        application.answers["consumer"] = consumer_of(stays)
+        for held, answers in ((3, True), (0, True), (0, False)):
+            gone.depth, gone.answers = held, answers
+            found.append(await looks.fresh())
+        return found
+
+    there, full, empty, silent = in_a_loop(work)
+    gone.close()
+    assert (there.gone, [one.address for one in full.gone]) == ([], ["b:4150"])
+    assert why_not_caught_up(full) == ["3 messages on nsqd b:4150 (no nsqlookupd names it)"]
+    assert why_not_caught_up(empty) == []
+    assert why_not_caught_up(silent) == ["nsqd b:4150 has gone and may hold plays"]
+
+
+def test_an_nsqd_that_comes_and_goes_between_two_looks_is_noted(nsqd):
+    application = FakeApplication(settings_for(tcp=["a:4150"]), consumer=consumer_of(read_from(nsqd)))
+    looks = Looks(application, POLLED)
+
+    async def work():
+        watching = asyncio.ensure_future(looks.watch())
+        application.answers["consumer"] = consumer_of(read_from(nsqd), NsqdStats("b:1", "", True, 1, 0))
+        await asyncio.sleep(0)
+        application.answers["consumer"] = consumer_of(read_from(nsqd))
+        watching.cancel()
+        return await looks.fresh()
+
+    assert why_not_caught_up(in_a_loop(work)) == ["nsqd b:1 has gone and may hold plays"]
+
+
+def test_an_http_address_that_is_another_nsqds_is_not_asked_and_our_side_alone_decides(nsqd):
+    nsqd.depth = 3
+    wrong = NsqdStats("a:4150", "", True, 1, 0, wrong_http=nsqd.address)
+    application = FakeApplication(settings_for(nsqd.address, tcp=["a:4150"]), consumer=consumer_of(wrong))
+    looks = Looks(application, POLLED)
+
+    async def work():
+        application.answers["consumer"] = consumer_of(read_from(nsqd))
+        before = await looks.fresh()
+        application.answers["consumer"] = consumer_of(wrong)
+        return before, await looks.fresh(), await looks.fresh()
+
+    before, *looked = in_a_loop(work)
+    assert before.depth == 3
+    for look in looked:
+        assert (look.depth, look.knows_queue, why_not_caught_up(look)) == (None, False, [])
 
 
 # Which nsqds there are

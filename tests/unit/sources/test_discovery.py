@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from actors.sources import discovery
-from actors.sources.discovery import FIRST_ANSWER_S, INTERVAL_S, Publishable
-from actors.sources.lookup import Nodes
+from actors.sources.discovery import FIRST_ANSWER_S, INTERVAL_S, Discovery, Publishable
+from actors.sources.lookup import Found, Nodes
 from tests.support.virtual_time import run_virtually
 
 
@@ -101,3 +101,42 @@ def test_a_tombstone_counts_unless_another_nsqlookupd_or_the_settings_name_the_n
         return await lookupds.known(), lookupds.tombstoned
 
     assert run_virtually(scene) == (["d:1", "a:1", "c:1"], {"b:1"})
+
+
+# For a reader
+
+
+def read_by(answers, known=(), until_s=0.5 * INTERVAL_S):
+    """Which nsqds were found after each answer, and which nsqlookupds are unheard in the end."""
+    found = []
+
+    class Asked(Discovery):
+        async def _ask(self, address):
+            if isinstance(answers[address], OSError):
+                raise answers[address]
+            return answers[address]
+
+    async def scene():
+        discovery = Asked([*answers], "plays", found.append, known=known)
+        asking = asyncio.ensure_future(discovery.run())
+        await asyncio.sleep(until_s)
+        asking.cancel()
+        return discovery.unheard
+
+    return run_virtually(scene), found
+
+
+DOWN = OSError("down")
+A, B = Found("a:4150"), Found("b:4150")
+
+
+def test_while_no_nsqlookupd_has_answered_all_are_unheard_and_one_answer_is_enough():
+    assert read_by({"one": DOWN, "two": DOWN})[0] == ["one", "two"]
+    assert read_by({"one": DOWN, "two": [A]}) == ([], [[A]])
+    assert read_by({"one": []})[0] == []
+
+
+def test_what_an_earlier_source_knew_counts_for_each_nsqlookupd_until_it_answers():
+    assert read_by({"one": DOWN}, [A]) == ([], [])
+    assert read_by({"one": DOWN, "two": [B]}, [A]) == ([], [[A, B]])
+    assert read_by({"one": [B], "two": [B]}, [A])[1][-1] == [B]

@@ -234,6 +234,33 @@ def test_where_nobody_says_what_waits_one_that_uses_all_of_its_share_counts_like
     assert one.asked(3) == 1
 
 
+def test_a_quiet_nsqd_has_a_fifth_of_the_busiest_ones_rdy_at_most_and_loses_it_with_that_one():
+    one = connected(2500, 1, 2)
+    one.received(1, 1000)
+    one.received(2, 100)
+    one.tick(250, Held())
+    assert filled(one, 1) == 1250
+    assert filled(one, 2) <= 250
+    for now_ms in (1000, 1100, 1200):  # nothing waits any more
+        told = asked(one.after_read(1, 0, 40, now_ms, (0, 0)))
+    assert (one.asked(1), one.asked(2)) == (40, 8), told
+    for now_ms in (1300, 1400):
+        one.after_read(1, 0, 3, now_ms, (0, 0))
+    assert one.asked(1) == 3
+    assert filled(one, 2) > 8, "a fifth of 3 is nothing"
+
+
+def test_an_nsqd_whose_load_grows_is_not_held_down_by_the_busiest_one():
+    one = connected(2500, 1, 2)
+    one.received(1, 1000)
+    for received in (100, 300, 400):
+        one.received(2, received)
+        one.tick(250, Held())
+        filled(one, 1)
+        ready_count = filled(one, 2)
+    assert ready_count > one.asked(1) / 2
+
+
 def test_no_connection_has_more_than_nsqd_allows_it():
     assert filled(connected(100, 1, limit=7), 1) == 7
 

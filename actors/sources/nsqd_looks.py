@@ -1,0 +1,127 @@
+"""Looks at nsqds over HTTP for the source: where the HTTP is, whether it is that nsqd's, what waits there.
+
+An address that the settings give is checked as soon as we are connected, and again now and then: with the
+HTTP of another nsqd we would look at the wrong queue. Such an address is not used, and the log says so.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from ..system.addresses import split_address
+from . import nsqd_http
+from .readers import Reader, is_anothers
+from .route import Route
+from .security import Security
+from .source import NsqdState
+from .troubles import Troubles
+
+AGAIN_S = 10.0  # a wrong guess, or a wrong setting, asks a stranger
+
+
+class NsqdLooks:
+    """The looks of one source. `routes`: all of the source, by their address."""
+
+    def __init__(
+        self,
+        topic: str,
+        channel: str,
+        client_id: str,
+        security: Security,
+        routes: Mapping[str, Route],
+        troubles: Troubles,
+    ):
+        self._topic, self._channel, self._client_id = topic, channel, client_id
+        self._security = security
+        self._routes = routes
+        self._troubles = troubles
+        self._loop = asyncio.get_running_loop()
+
+    def state_of(self, route: Route, connection: int | None, ready_count: int) -> NsqdState:
+        """Return what is known of the nsqd of a route."""
+        same = self._same(route)
+        looks = [(one.looked_s, one.held) for one in same if one.looked_s is not None]
+        looked_s, held = max(looks, default=(None, None), key=lambda look: look[0])
+        names = {name for one in same for name in (one.address, *(one.place.names if one.place else ()))}
+        wrong = next((one.http_address for one in same if one.http_is_ours is False), "")
+        return NsqdState(
+            route.address,
+            self.http_of(route),
+            connection,
+            ready_count,
+            tuple(sorted(names)),
+            held,
+            None if looked_s is None else self._ms_since(looked_s),
+            route.own_end,
+            self._ms_since(route.connected_s),
+            "" if self.http_of(route) else wrong,
+            is_checked=all(one.http_is_checked for one in same),
+        )
+
+    def http_of(self, route: Route) -> str:
+        """The HTTP address of a route's nsqd: the route's, or that of another route to it; "" without one."""
+        usable = (one.http_address for one in self._same(route) if one.http_is_ours is not False)
+        return next((address for address in usable if address), "")
+
+    async def look(self, route: Route) -> int | None:
+        """Return how many messages wait for us in the nsqd of a route; None if that is not known."""
+        is_silent = route.http_is_set and route.http_is_ours is None
+        is_due = self._loop.time() - route.http_asked_s >= AGAIN_S
+        if is_silent or (is_due and not self.http_of(route)):
+            await self.find(route)
+        if route.http_is_set and route.http_is_ours is None:
+            return None
+        http_address = self.http_of(route)
+        tls = self._security.nsqd_tls()
+        stats = http_address and await nsqd_http.stats(http_address, self._topic, self._channel, tls)
+        if not stats:
+            return None
+        route.held, route.looked_s = stats.held, self._loop.time()
+        return stats.waiting
+
+    async def find(self, route: Route) -> None:
+        """Check the HTTP address that the settings give for a route, or guess where the HTTP is."""
+        route.http_asked_s = self._loop.time()
+        if route.http_is_set:
+            # A new connection may show that an address is another nsqd's.
+            connected = [one for one in self._routes.values() if one.http_is_set and one.conn is not None]
+            await asyncio.gather(*map(self._check, connected))
+        elif not route.http_address:
+            found = await nsqd_http.next_port(route.address, self._security.nsqd_tls())
+            route.http_address = found or route.http_address
+
+    async def _check(self, route: Route) -> None:
+        address, tls = route.http_address, self._security.nsqd_tls()
+        tcp_port = await nsqd_http.tcp_port(address, tls)
+        readers = await nsqd_http.readers(address, self._topic, self._channel, tls)
+        if route.conn is None or not route.http_is_set:
+            return
+        route.http_is_checked = True
+        if tcp_port is None:
+            return  # it does not answer, so nothing can be taken for what this nsqd says
+        what = f"the HTTP of {route.address}"
+        route.http_is_ours = not self._is_wrong(route, tcp_port, readers or [])
+        if not route.http_is_ours:
+            self._troubles.wrong(
+                what,
+                f"nsqd {route.address}: the HTTP at {address} is that of another nsqd (its TCP port is "
+                f"{tcp_port}): see nsq.nsqd_http_addresses. What waits on this nsqd is not known",
+            )
+        else:
+            self._troubles.over(what, f"nsqd {route.address}: the HTTP at {address} is this nsqd's")
+
+    def _is_wrong(self, route: Route, tcp_port: int, readers: list[Reader]) -> bool:
+        others = {
+            one.own_end
+            for one in self._routes.values()
+            if one.conn and one.own_end and one.cause != route.cause
+        }
+        expected = split_address(route.address)[1]
+        return is_anothers(readers, self._client_id, route.own_end, others, tcp_port == expected)
+
+    def _same(self, route: Route) -> list[Route]:
+        """A route, and the other routes to its nsqd."""
+        others = [one for one in self._routes.values() if one.place and route.place and one is not route]
+        return [route, *(one for one in others if one.cause == route.cause)]
+
+    def _ms_since(self, at_s: float) -> int:
+        return round((self._loop.time() - at_s) * 1000)
