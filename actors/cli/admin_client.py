@@ -5,8 +5,10 @@ folder or the service does not answer.
 """
 
 import json
+import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from ..config import Settings
@@ -23,6 +25,9 @@ ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
 def facts_of_service(settings: Settings) -> dict[str, Any]:
     """Return the run file of the service that runs on the state folder."""
     facts = runfile.read(settings.supervisor.state_dir)
+    file = Path(settings.supervisor.state_dir) / runfile.NAME
+    if facts is None and file.exists() and not os.access(file, os.R_OK):
+        raise Failure(f"{file} is of another user; run this command as the user who runs the service")
     if facts is None and runfile.is_held(settings.supervisor.state_dir):
         raise Failure(
             f"the service on {settings.supervisor.state_dir} can't be asked yet: it is starting or ending, "
@@ -71,10 +76,10 @@ def _post(settings: Settings, path: str, action: str, body: bytes = b"") -> str:
 
 
 def _ask(settings: Settings, path: str, action: str, body: bytes = b"") -> dict[str, Any]:
-    address = facts_of_service(settings)["admin_address"]
-    request = urllib.request.Request(
-        f"http://{address}/{path}", body, method="POST", headers={"X-Playtally-Action": action}
-    )
+    facts = facts_of_service(settings)
+    address = facts["admin_address"]
+    headers = {"X-Playtally-Action": action, "Authorization": f"Bearer {facts.get('secret', '')}"}
+    request = urllib.request.Request(f"http://{address}/{path}", body, headers, method="POST")
     try:
         with open_directly(request, ACTION_TIMEOUT_S) as answer:
             told: dict[str, Any] = json.load(answer)

@@ -23,6 +23,7 @@ from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_r
 from ..core.client.audit import Verdict
 from ..supervision.printable import Lines
 from ..system.exits import StoreFailure
+from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
 from . import publishes
 from .errors import MalformedPublish
@@ -58,14 +59,12 @@ def application(client: Reference) -> Application:
     return Application(routes, default_handler_class=UnknownPathHandler, log_function=_log_request)
 
 
-class AnswerHandler(RequestHandler):
+class AnswerHandler(OwnHandler):
     """What all answers have in common: their headers, and errors as JSON."""
 
     def set_default_headers(self) -> None:
-        self.clear_header("Server")
-        self.set_header("Cache-Control", "no-store")
+        super().set_default_headers()
         self.set_header("Content-Security-Policy", _SECURITY_POLICY)
-        self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "no-referrer")
 
     def answer(self, content: object, status: int = 200) -> None:
@@ -203,19 +202,26 @@ class EventsHandler(ReferenceHandler):
         assert isinstance(connection, HTTP1Connection)
         return connection
 
+    async def head(self) -> None:
+        """Answer at once: a stream without events would only hold a place."""
+        self._set_type()
+
     async def get(self) -> None:
         """Returns when the stream ends."""
         if self.client.streams.is_full():
             self.client.has_no_room()
             self.answer({"error": "too many pages are open, expected fewer; close some"}, 503)
             return
-        self.set_header("Content-Type", "text/event-stream")
-        # Without this header, a proxy in front holds events back until it has many of them.
-        self.set_header("X-Accel-Buffering", "no")
+        self._set_type()
         # Without this, the kernel holds a small event back until the browser's machine has confirmed the
         # event before it.
         self.connection.stream.set_nodelay(True)
         await self.client.streams.serve(self)
+
+    def _set_type(self) -> None:
+        self.set_header("Content-Type", "text/event-stream")
+        # Without this header, a proxy in front holds events back until it has many of them.
+        self.set_header("X-Accel-Buffering", "no")
 
     def drop(self) -> None:
         """See `LiveStream`."""
@@ -238,9 +244,6 @@ class PageHandler(AnswerHandler):
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Content-Type", self._content_type)
         _ = self.finish(self._content)
-
-    def head(self) -> None:
-        self.get()
 
 
 class UnknownPathHandler(AnswerHandler):
