@@ -3,6 +3,7 @@
     POST /plays     a publish                      GET /          the page
     GET  /totals    {"<GUID>": 123, …}             GET /events    what changed, live
     GET  /report    what the audit found           GET /healthz   200 while it serves
+    GET  /videos?start=<start of a GUID>           {"found": 2, "videos": [["<GUID>", plays, at_ms], …]}
 
 Promises that everything but the page answers in JSON, errors too (one line that says what is wrong), and that
 no request makes it hold more than `publishes.BODY_BYTES_MAX`. It decides nothing about publishes: it turns
@@ -27,15 +28,17 @@ from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
 from . import publishes
 from .errors import MalformedPublish
+from .finding import find
 from .reference import Reference
 
 log = logging.getLogger(__name__)
 
 _PAGE_PATH = pathlib.Path(__file__).parent / "page"
+_SCRIPTS = ("page", "stream", "worker", "words")
 _PAGE_FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _SECURITY_POLICY = (
@@ -48,6 +51,7 @@ def application(client: Reference) -> Application:
     routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (r"/plays", PlaysHandler, {"client": client}),
         (r"/totals", TotalsHandler, {"client": client}),
+        (r"/videos", VideosHandler, {"client": client}),
         (r"/report", ReportHandler, {"client": client}),
         (r"/events", EventsHandler, {"client": client}),
         (r"/healthz", HealthHandler, {"client": client}),
@@ -169,6 +173,14 @@ class TotalsHandler(ReferenceHandler):
 
     def get(self) -> None:
         self.answer(self.client.audit.totals())
+
+
+class VideosHandler(ReferenceHandler):
+    """GET /videos: how many videos' GUIDs begin with `start`, and those of them with the most plays."""
+
+    def get(self) -> None:
+        found, videos = find(self.client.audit.videos, self.get_query_argument("start", ""))
+        self.answer({"found": found, "videos": videos})
 
 
 class ReportHandler(ReferenceHandler):

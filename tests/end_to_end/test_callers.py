@@ -266,7 +266,7 @@ def test_what_can_not_be_read_is_refused_in_words_too(service, name):
 @pytest.mark.parametrize(
     ("name", "paths"),
     [
-        ("client", ["/", "/page.js", "/page.css", "/icon.svg", "/totals", "/report", "/healthz", "/events"]),
+        ("client", ["/", "/page.js", "/icon.svg", "/totals", "/report", "/videos", "/healthz", "/events"]),
         ("admin", ["/", "/page.js", "/page.css", "/icon.svg", "/status", "/metrics"]),
         ("admin", ["/livez", "/readyz", "/healthz"]),
     ],

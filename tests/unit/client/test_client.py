@@ -41,6 +41,7 @@ from actors.system.exits import AddressFailure, StoreFailure
 from tests.support.dying_connection import DyingConnection, Killed
 from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
+from tests.support.served_client import Served
 from tests.support.virtual_time import run_virtually
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -98,33 +99,6 @@ def running(path, *arguments, **options):
 def process(tmp_path):
     with running(tmp_path / "client") as process:
         yield process
-
-
-class Served:
-    """A client in a thread of this process, which starts faster than a process and has real sockets."""
-
-    def __init__(self, path):
-        self._path = path
-        self._ready = threading.Event()
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
-        self._thread.start()
-        assert self._ready.wait(PATIENCE_S)
-        return self
-
-    def __exit__(self, *_):
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(PATIENCE_S)
-        assert not self._thread.is_alive()
-
-    async def _serve(self):
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        client = ReferenceClient.start(self._path, "127.0.0.1:0")
-        self.port = client.port
-        self._ready.set()
-        await self._ended.wait()
-        await client.stop()
 
 
 @pytest.fixture
