@@ -5,7 +5,6 @@ folder or the service does not answer.
 """
 
 import json
-import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -25,9 +24,8 @@ ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
 def facts_of_service(settings: Settings) -> dict[str, Any]:
     """Return the run file of the service that runs on the state folder."""
     facts = runfile.read(settings.supervisor.state_dir)
-    file = Path(settings.supervisor.state_dir) / runfile.NAME
-    if facts is None and file.exists() and not os.access(file, os.R_OK):
-        raise Failure(f"{file} is of another user; run this command as the user who runs the service")
+    if facts is None:
+        _check_user(Path(settings.supervisor.state_dir) / runfile.NAME)
     if facts is None and runfile.is_held(settings.supervisor.state_dir):
         raise Failure(
             f"the service on {settings.supervisor.state_dir} can't be asked yet: it is starting or ending, "
@@ -39,6 +37,16 @@ def facts_of_service(settings: Settings) -> dict[str, Any]:
             f"`{service_command()}`, or name its --config"
         )
     return facts
+
+
+def _check_user(file: Path) -> None:
+    """Raise `Failure` if the run file is there and another user's."""
+    try:
+        file.open("rb").close()
+    except PermissionError as error:
+        raise Failure(f"{file} is another user's; run this as the user who runs the service") from error
+    except OSError:
+        return  # no service runs
 
 
 def status(settings: Settings) -> dict[str, Any]:

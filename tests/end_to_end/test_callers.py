@@ -1,6 +1,7 @@
 """No other host name and no web page: what each listener answers to, on real sockets of a real service."""
 
 import json
+import os
 import socket
 import stat
 from collections.abc import Iterator
@@ -8,7 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
+from actors.cli import admin_client
+from actors.config import Settings
+from actors.config.sections import SupervisorSection
+from actors.system import runfile
 from actors.system.addresses import split_address
+from actors.system.exits import Failure
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.services import (
     UNHURRIED,
@@ -99,6 +105,8 @@ def everywhere(tmp_path_factory) -> Iterator[ServiceWithQueue]:
         settings += [f"{address}=0.0.0.0:0", f"{address.partition('.')[0]}.{NAMES}"]
     with open_service("embedded", tmp_path_factory.mktemp("everywhere"), *UNHURRIED, *settings) as service:
         service.start()
+        service.queue.put("plays", PLAY)
+        wait_caught_up(service, 1)  # the service reaches itself
         yield service
 
 
@@ -248,6 +256,24 @@ def test_nothing_is_obeyed_without_the_secret_that_only_the_user_can_read(servic
     assert secret not in service.command("status", "--json").stdout
 
 
+def test_another_user_is_told_whose_service_it_is(tmp_path):
+    state_dir = tmp_path / "state"
+    state_dir.mkdir()
+    runfile.write(str(state_dir), {"pid": 2, "admin_address": "127.0.0.1:1"})
+    settings = Settings(supervisor=SupervisorSection(state_dir=str(state_dir)))
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)  # nobody
+    else:
+        (state_dir / runfile.NAME).chmod(0)
+    try:
+        with pytest.raises(Failure, match=r"service\.json is another user's; run this as the user who"):
+            admin_client.facts_of_service(settings)
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
 @pytest.mark.parametrize("name", LISTENERS)
 def test_what_can_not_be_read_is_refused_in_words_too(service, name):
     address, path = service.address(ADDRESSES[name]), READING[name]
@@ -260,6 +286,8 @@ def test_what_can_not_be_read_is_refused_in_words_too(service, name):
         assert_refused(say(address, request), name, (400, 413))
     assert_refused(ask(address, "GET", "/no/such/path", "Host: localhost"), name, (404,))
     assert_refused(ask(address, "BREW", path, "Host: localhost"), name, (405,))
+    head = ask(address, "HEAD", "/no/such/path", "Host: localhost")
+    assert (head.status, head.body) == (404, b"")
     assert "Traceback" not in service.log()
 
 
