@@ -89,6 +89,24 @@ def test_a_hidden_tab_lets_its_stream_go_and_shows_the_newest_when_it_is_seen(br
         assert streams(client) == 1
 
 
+def test_a_tab_whose_worker_says_nothing_opens_a_stream_of_its_own(browser, client):
+    with contextlib.closing(browser.new_context()) as context:
+        context.add_init_script(
+            """globalThis.SharedWorker = class extends EventTarget {
+                 port = Object.assign(new EventTarget(), { start() {}, postMessage() {} });
+               };"""
+        )
+        tab = context.new_page()
+        tab.set_default_timeout(PATIENCE_S * 1000)
+        tab.clock.install()
+        tab.goto(f"http://127.0.0.1:{client.port}/")
+        tab.clock.run_for(29_000)
+        assert (tab.locator("#state").inner_text(), streams(client)) == ("connecting", 0)
+        tab.clock.run_for(40_000)
+        shows(tab, "#state", "live")
+        wait_until(lambda: streams(client) == 1, "one stream")
+
+
 def test_ten_tabs_work_side_by_side_and_share_one_stream(browser, client):
     with contextlib.closing(browser.new_context()) as context:
         context.add_init_script(HIDE)

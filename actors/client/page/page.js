@@ -3,7 +3,7 @@
 // An event lays changes over what the page has; what is drawn is decided once a frame, whatever
 // came in between. Rows belong to videos and move with them, so that a change can be seen.
 
-import { Stream } from "./stream.js";
+import { SILENCE_MAX_MS, Stream } from "./stream.js";
 import { ago, counted, duration, mean, oneDecimal, percent, plain, whole } from "./words.js";
 
 const ROWS_MAX = 300;
@@ -31,23 +31,34 @@ function seenOrHidden() {
     source.leave();
   } else {
     show("connecting", "connecting");
+    heardAtMs = performance.now();
     source.join();
   }
 }
 
-// Without workers, or where one does not start, the tab opens a stream of its own.
+// Without workers, or where one does not start or ends, the tab opens a stream of its own.
+const stream = new Stream(told);
+const own = { join: () => stream.open(), leave: () => stream.close() };
+
 function openSource() {
-  const stream = new Stream(told);
-  const own = { join: () => stream.open(), leave: () => stream.close() };
   if (!globalThis.SharedWorker) return own;
   const worker = new SharedWorker("worker.js", { type: "module", name: "playtally" });
-  worker.addEventListener("error", () => { source = own; seenOrHidden(); });
+  worker.addEventListener("error", doWithoutWorker);
   worker.port.addEventListener("message", ({ data: [kind, text] }) => told(kind, text));
   worker.port.start();
   return { join: () => worker.port.postMessage("seen"), leave: () => worker.port.postMessage("hidden") };
 }
 
+function doWithoutWorker() {
+  source.leave();
+  source = own;
+  seenOrHidden();
+}
+
+let heardAtMs = performance.now(); // Even a lost stream is heard of: see SILENCE_MAX_MS.
+
 function told(kind, text) {
+  heardAtMs = performance.now();
   if (kind === "lost") show("disconnected", text);
   else if (!document.hidden) take(JSON.parse(text), kind === "snapshot");
 }
@@ -322,6 +333,7 @@ function more(shown, found) {
 }
 
 function tick() {
+  if (!document.hidden && performance.now() - heardAtMs > 2 * SILENCE_MAX_MS) doWithoutWorker();
   for (const row of element("rows").rows) {
     const video = videos.get(row.dataset.id);
     if (video) setText(row.cells[2], since(video.publishedAtMs));

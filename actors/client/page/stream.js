@@ -2,7 +2,7 @@
 //
 // `tell(kind, text)` gets each "snapshot" and "change" with its JSON, and "lost" with why it is lost, in words.
 
-const SILENCE_MAX_MS = 15000; // The client sends something every 5 s, even when nothing changes.
+export const SILENCE_MAX_MS = 15000; // The client sends something every 5 s, even when nothing changes.
 const RETRY_MS = 3000;
 
 export class Stream {
