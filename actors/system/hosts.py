@@ -8,6 +8,7 @@ may change anything. Other programs, as NSQ's clients, curl and Prometheus, send
 Pure. Whether an address is one of this machine's is asked of `Listener.is_own`.
 """
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable
@@ -44,6 +45,7 @@ class Refusal(NamedTuple):
     why: str
 
 
+@functools.lru_cache(maxsize=256)
 def plain(host: str) -> str:
     """A host without port as it is compared: in lower case, without brackets and without a dot at the end.
 
