@@ -7,6 +7,7 @@ folder or the service does not answer.
 import json
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from ..config import Settings
@@ -23,6 +24,8 @@ ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
 def facts_of_service(settings: Settings) -> dict[str, Any]:
     """Return the run file of the service that runs on the state folder."""
     facts = runfile.read(settings.supervisor.state_dir)
+    if facts is None:
+        _check_user(Path(settings.supervisor.state_dir) / runfile.NAME)
     if facts is None and runfile.is_held(settings.supervisor.state_dir):
         raise Failure(
             f"the service on {settings.supervisor.state_dir} can't be asked yet: it is starting or ending, "
@@ -34,6 +37,16 @@ def facts_of_service(settings: Settings) -> dict[str, Any]:
             f"`{service_command()}`, or name its --config"
         )
     return facts
+
+
+def _check_user(file: Path) -> None:
+    """Raise `Failure` if the run file is there and another user's."""
+    try:
+        file.open("rb").close()
+    except PermissionError as error:
+        raise Failure(f"{file} is another user's; run this as the user who runs the service") from error
+    except OSError:
+        return  # no service runs
 
 
 def status(settings: Settings) -> dict[str, Any]:
@@ -71,10 +84,10 @@ def _post(settings: Settings, path: str, action: str, body: bytes = b"") -> str:
 
 
 def _ask(settings: Settings, path: str, action: str, body: bytes = b"") -> dict[str, Any]:
-    address = facts_of_service(settings)["admin_address"]
-    request = urllib.request.Request(
-        f"http://{address}/{path}", body, method="POST", headers={"X-Playtally-Action": action}
-    )
+    facts = facts_of_service(settings)
+    address = facts["admin_address"]
+    headers = {"X-Playtally-Action": action, "Authorization": f"Bearer {facts.get('secret', '')}"}
+    request = urllib.request.Request(f"http://{address}/{path}", body, headers, method="POST")
     try:
         with open_directly(request, ACTION_TIMEOUT_S) as answer:
             told: dict[str, Any] = json.load(answer)

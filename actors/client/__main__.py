@@ -59,7 +59,12 @@ async def _serve(options: argparse.Namespace, promises: Promises, secret: bytes 
     secrets = () if secret is None else (secret,)
     signed = Signed(options.signature, lambda: secrets)
     client = ReferenceClient.start(
-        options.data_path, options.address, promises, signed=signed, record=options.record
+        options.data_path,
+        options.address,
+        promises,
+        signed=signed,
+        record=options.record,
+        allowed_hosts=options.allowed_hosts,
     )
     try:
         address = with_port(options.address, client.port)
@@ -79,6 +84,9 @@ def _parser() -> argparse.ArgumentParser:
         type=pathlib.Path,
         metavar="FILE",
         help=f"add each publish to it, with when it came, as `{service_command()} audit` reads them",
+    )
+    parser.add_argument(
+        "--allowed-hosts", nargs="*", default=[], metavar="NAME", help="further host names of it"
     )
     parser.add_argument("--secret-env", default="", help="variable that holds the signing secret")
     parser.add_argument("--signature", choices=("body", "timestamp", "standard"), default="body")

@@ -28,6 +28,7 @@ class Client(Actor[Never, Settings]):
             promises_of(self.options),
             signed=Signed(publish.signature, lambda: credentials.value().secrets),
             record=Path(settings.record) if settings.record else None,
+            allowed_hosts=settings.allowed_hosts,
         )
         self.host.say_resumed()
         address = with_port(settings.address, self._client.port)

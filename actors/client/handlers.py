@@ -3,6 +3,7 @@
     POST /plays     a publish                      GET /          the page
     GET  /totals    {"<GUID>": 123, …}             GET /events    what changed, live
     GET  /report    what the audit found           GET /healthz   200 while it serves
+    GET  /videos?start=<start of a GUID>           {"found": 2, "videos": [["<GUID>", plays, at_ms], …]}
 
 Promises that everything but the page answers in JSON, errors too (one line that says what is wrong), and that
 no request makes it hold more than `publishes.BODY_BYTES_MAX`. It decides nothing about publishes: it turns
@@ -23,18 +24,21 @@ from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_r
 from ..core.client.audit import Verdict
 from ..supervision.printable import Lines
 from ..system.exits import StoreFailure
+from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
 from . import publishes
 from .errors import MalformedPublish
+from .finding import find
 from .reference import Reference
 
 log = logging.getLogger(__name__)
 
 _PAGE_PATH = pathlib.Path(__file__).parent / "page"
+_SCRIPTS = ("page", "stream", "worker", "words")
 _PAGE_FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _SECURITY_POLICY = (
@@ -47,6 +51,7 @@ def application(client: Reference) -> Application:
     routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (r"/plays", PlaysHandler, {"client": client}),
         (r"/totals", TotalsHandler, {"client": client}),
+        (r"/videos", VideosHandler, {"client": client}),
         (r"/report", ReportHandler, {"client": client}),
         (r"/events", EventsHandler, {"client": client}),
         (r"/healthz", HealthHandler, {"client": client}),
@@ -58,14 +63,12 @@ def application(client: Reference) -> Application:
     return Application(routes, default_handler_class=UnknownPathHandler, log_function=_log_request)
 
 
-class AnswerHandler(RequestHandler):
+class AnswerHandler(OwnHandler):
     """What all answers have in common: their headers, and errors as JSON."""
 
     def set_default_headers(self) -> None:
-        self.clear_header("Server")
-        self.set_header("Cache-Control", "no-store")
+        super().set_default_headers()
         self.set_header("Content-Security-Policy", _SECURITY_POLICY)
-        self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Referrer-Policy", "no-referrer")
 
     def answer(self, content: object, status: int = 200) -> None:
@@ -172,6 +175,14 @@ class TotalsHandler(ReferenceHandler):
         self.answer(self.client.audit.totals())
 
 
+class VideosHandler(ReferenceHandler):
+    """GET /videos: how many videos' GUIDs begin with `start`, and those of them with the most plays."""
+
+    def get(self) -> None:
+        found, videos = find(self.client.audit.videos, self.get_query_argument("start", ""))
+        self.answer({"found": found, "videos": videos})
+
+
 class ReportHandler(ReferenceHandler):
     """GET /report."""
 
@@ -203,19 +214,26 @@ class EventsHandler(ReferenceHandler):
         assert isinstance(connection, HTTP1Connection)
         return connection
 
+    async def head(self) -> None:
+        """Answer at once: a stream without events would only hold a place."""
+        self._set_type()
+
     async def get(self) -> None:
         """Returns when the stream ends."""
         if self.client.streams.is_full():
             self.client.has_no_room()
             self.answer({"error": "too many pages are open, expected fewer; close some"}, 503)
             return
-        self.set_header("Content-Type", "text/event-stream")
-        # Without this header, a proxy in front holds events back until it has many of them.
-        self.set_header("X-Accel-Buffering", "no")
+        self._set_type()
         # Without this, the kernel holds a small event back until the browser's machine has confirmed the
         # event before it.
         self.connection.stream.set_nodelay(True)
         await self.client.streams.serve(self)
+
+    def _set_type(self) -> None:
+        self.set_header("Content-Type", "text/event-stream")
+        # Without this header, a proxy in front holds events back until it has many of them.
+        self.set_header("X-Accel-Buffering", "no")
 
     def drop(self) -> None:
         """See `LiveStream`."""
@@ -238,9 +256,6 @@ class PageHandler(AnswerHandler):
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Content-Type", self._content_type)
         _ = self.finish(self._content)
-
-    def head(self) -> None:
-        self.get()
 
 
 class UnknownPathHandler(AnswerHandler):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import pathlib
 import socket
+from collections.abc import Sequence
 from typing import BinaryIO, Self
 
 from ..core.client.audit import Audit
@@ -36,12 +37,17 @@ class ReferenceClient(Reference):
         sockets: list[socket.socket],
         signed: Signed,
         record: BinaryIO | None,
+        address: str,
+        allowed_hosts: Sequence[str],
     ) -> None:
         """Called by `start`, with what it has opened."""
         super().__init__(store, audit, signed, record)
         self.port: int = sockets[0].getsockname()[1]
         self._server = BoundedHTTPServer(
             handlers.application(self),
+            section="client",
+            address=address,
+            allowed_hosts=allowed_hosts,
             max_body_size=REQUEST_BYTES_MAX,
             max_header_size=HEADER_BYTES_MAX,
             body_timeout=BODY_TIMEOUT_S,
@@ -58,18 +64,21 @@ class ReferenceClient(Reference):
         *,
         signed: Signed = Signed(),
         record: pathlib.Path | None = None,
+        allowed_hosts: Sequence[str] = (),
     ) -> Self:
         """Open the store in the directory `path` and listen on `address`.
 
         The address is "host:port"; port 0 takes a free one. `signed`: how publishes must be signed. `record`
         is a file to which each publish is added as a line of JSON with `received_at_ns` and `held_up_ms`, for
-        `supervisor.py audit`. If it raises (`AddressFailure` or `StoreFailure`), it leaves nothing open.
+        `supervisor.py audit`. `allowed_hosts`: see `BoundedHTTPServer`. If it raises (`AddressFailure` or
+        `StoreFailure`), it leaves nothing open.
         """
         with contextlib.ExitStack() as opened:
             store = opened.enter_context(contextlib.closing(ClientStore(path)))
             audit = store.load(promises or Promises())
             recording = opened.enter_context(_opened(record)) if record else None
-            client = cls(store, audit, open_listeners("client.address", address), signed, recording)
+            sockets = open_listeners("client.address", address)
+            client = cls(store, audit, sockets, signed, recording, address, allowed_hosts)
             opened.pop_all()  # from now on the client closes them
         return client
 

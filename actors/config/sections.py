@@ -53,6 +53,9 @@ NsqdHttpAddress: TypeAlias = Annotated[
     str,
     _text('"host:port", "http://host:port" or "https://host:port"', rf"^(https?://)?{_HOST}:{_PORT}/?\Z"),
 ]
+AllowedHost: TypeAlias = Annotated[
+    str, _text("a host name or an IP address, without a port", rf"^({_HOST}|{TLS_NAME})\Z")
+]
 Switch: TypeAlias = Annotated[bool, _note("true or false")]
 FilePath: TypeAlias = Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")]
 Inherit: TypeAlias = Literal["inherit"]
@@ -97,6 +100,7 @@ class EmbeddedNsqdSection(Struct, frozen=True, kw_only=True):
 
     tcp_address: Address = "127.0.0.1:4150"
     http_address: Address = "127.0.0.1:4151"
+    allowed_hosts: list[AllowedHost] = []
 
 
 class CountersSection(Struct, frozen=True, kw_only=True):
@@ -171,6 +175,7 @@ class ClientSection(Struct, frozen=True, kw_only=True):
 
     enabled: Switch = True
     address: Address = "127.0.0.1:8080"
+    allowed_hosts: list[AllowedHost] = []
     record: FilePath = ""
 
 
@@ -178,6 +183,7 @@ class AdminSection(Struct, frozen=True, kw_only=True):
     """The service's own HTTP server, for status, metrics and health."""
 
     address: Address = "127.0.0.1:8081"
+    allowed_hosts: list[AllowedHost] = []
 
 
 class SupervisorSection(Struct, frozen=True, kw_only=True):

@@ -45,7 +45,12 @@ async def _serve(arguments: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end_with, end, None)
     loop.set_exception_handler(functools.partial(_unexpected, end))
-    nsqd = await EmbeddedNsqd.start(arguments.data_path, arguments.tcp_address, arguments.http_address)
+    nsqd = await EmbeddedNsqd.start(
+        arguments.data_path,
+        arguments.tcp_address,
+        arguments.http_address,
+        allowed_hosts=arguments.allowed_hosts,
+    )
     await end
     await nsqd.stop()
 
@@ -77,6 +82,13 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--tcp-address", default="127.0.0.1:4150", metavar="HOST:PORT")
     parser.add_argument("--http-address", default="127.0.0.1:4151", metavar="HOST:PORT")
+    parser.add_argument(
+        "--allowed-hosts",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="further host names of its HTTP address",
+    )
     parser.add_argument(
         "--data-path",
         type=pathlib.Path,

@@ -24,7 +24,13 @@ class Nsqd(Actor[Never, Settings]):
         begin_state(self.options)
         settings = self.options.embedded_nsqd
         path = Path(self.options.supervisor.state_dir) / "nsqd"
-        self._nsqd = await EmbeddedNsqd.start(path, settings.tcp_address, settings.http_address, marked=path)
+        self._nsqd = await EmbeddedNsqd.start(
+            path,
+            settings.tcp_address,
+            settings.http_address,
+            marked=path,
+            allowed_hosts=settings.allowed_hosts,
+        )
         self.host.say_resumed()
         tcp = with_port(settings.tcp_address, self._nsqd.tcp_port)
         http = with_port(settings.http_address, self._nsqd.http_port)

@@ -5,6 +5,7 @@ and a body that turns out to be too large is not kept. What a request means is i
 """
 
 import logging
+from collections.abc import Sequence
 
 from tornado import httputil
 
@@ -28,10 +29,16 @@ _UPLOAD_SIZE_MAX = 1 << 40
 _IDLE_TIMEOUT_S = 600
 
 
-def http_server(edge: Edge) -> BoundedHTTPServer:
-    """An HTTP server for the embedded nsqd; the caller adds its socket."""
+def http_server(edge: Edge, address: str, allowed_hosts: Sequence[str]) -> BoundedHTTPServer:
+    """An HTTP server for the embedded nsqd; the caller adds its socket. See `BoundedHTTPServer`."""
     return BoundedHTTPServer(
-        _Exchanges(edge), max_body_size=_UPLOAD_SIZE_MAX, idle_connection_timeout=_IDLE_TIMEOUT_S
+        _Exchanges(edge),
+        section="embedded_nsqd",
+        address=address,
+        allowed_hosts=[edge.hostname, *allowed_hosts],  # nsqadmin asks by the name that GET /info says
+        error_key="message",
+        max_body_size=_UPLOAD_SIZE_MAX,
+        idle_connection_timeout=_IDLE_TIMEOUT_S,
     )
 
 
@@ -65,7 +72,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
         self._size_max, self._too_big = _BODY_LIMITS.get(path, _DEFAULT_LIMIT)
         declared = headers.get("Content-Length", "0")
         if declared.isdigit() and int(declared) > self._size_max:
-            respond(self._connection, *error_answer(413, self._too_big))
+            respond(self._connection, start_line.method, *error_answer(413, self._too_big))
 
     def data_received(self, chunk: bytes) -> None:
         self._size += len(chunk)
@@ -76,7 +83,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
 
     def finish(self) -> None:
         if self._size > self._size_max:
-            respond(self._connection, *error_answer(413, self._too_big))
+            respond(self._connection, self._start.method, *error_answer(413, self._too_big))
             return
         body = b"".join(self._chunks)
         request = Request(self._edge, self._connection, self._start, body)

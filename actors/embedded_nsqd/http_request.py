@@ -4,12 +4,12 @@ Knows the form of an answer and of an error (nsqd's internal/http_api), not the 
 """
 
 import json
-from http.client import responses
 from typing import Any
 from urllib.parse import parse_qs
 
 from tornado import httputil
 
+from ..system import http_server
 from .edge import Edge
 from .journal_file import JournalError
 
@@ -49,7 +49,7 @@ class Request:
 
     def answer(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
         """Answer the request. Call it once."""
-        respond(self._connection, status, body, content_type)
+        respond(self._connection, self.method, status, body, content_type)
 
     def answer_json(self, value: dict[str, Any]) -> None:
         """Answer 200 with this as JSON."""
@@ -71,15 +71,10 @@ def error_answer(status: int, message: str) -> tuple[int, bytes, str]:
     return status, body, "application/json; charset=utf-8"
 
 
-def respond(connection: httputil.HTTPConnection, status: int, body: bytes, content_type: str) -> None:
+def respond(
+    connection: httputil.HTTPConnection, method: str, status: int, body: bytes, content_type: str
+) -> None:
     """Write the answer to a request, and end it."""
-    headers = httputil.HTTPHeaders(
-        {
-            "Content-Type": content_type,
-            "Content-Length": str(len(body)),
-            "X-NSQ-Content-Type": "nsq; version=1.0",
-        }
+    http_server.respond(
+        connection, method, status, body, content_type, {"X-NSQ-Content-Type": "nsq; version=1.0"}
     )
-    start = httputil.ResponseStartLine("HTTP/1.1", status, responses[status])
-    _ = connection.write_headers(start, headers, body)
-    connection.finish()

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import pathlib
 import socket
+from collections.abc import Sequence
 from typing import Self
 
 from . import limits
@@ -27,24 +28,37 @@ _STOP_GRACE_MS = 1_000
 class EmbeddedNsqd(Edge):
     """One nsqd in the current asyncio loop, from `start` to `stop`."""
 
-    def __init__(self, journal: QueueJournal, tcp_server: asyncio.Server, http_socket: socket.socket) -> None:
+    def __init__(
+        self,
+        journal: QueueJournal,
+        tcp_server: asyncio.Server,
+        http_socket: socket.socket,
+        http_address: str,
+        allowed_hosts: Sequence[str],
+    ) -> None:
         """Called by `start`, with what it has opened."""
         super().__init__(journal, tcp_server.sockets[0].getsockname()[1], http_socket.getsockname()[1])
         self._journal = journal
         self._tcp_server = tcp_server
-        self._http_server = http_server(self)
+        self._http_server = http_server(self, http_address, allowed_hosts)
         self._http_server.add_socket(http_socket)
         self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
         self._is_stopped = False
 
     @classmethod
     async def start(
-        cls, path: pathlib.Path, tcp_address: str, http_address: str, marked: pathlib.Path | None = None
+        cls,
+        path: pathlib.Path,
+        tcp_address: str,
+        http_address: str,
+        marked: pathlib.Path | None = None,
+        allowed_hosts: Sequence[str] = (),
     ) -> Self:
         """Open the journal in the directory `path` and listen on both addresses.
 
-        The addresses are "host:port"; port 0 takes a free one. `marked`: as in `JournalFile`. If it raises
-        (`AddressFailure` or `StoreFailure`), it leaves nothing open.
+        The addresses are "host:port"; port 0 takes a free one. `marked`: as in `JournalFile`.
+        `allowed_hosts`: see `BoundedHTTPServer`. If it raises (`AddressFailure` or `StoreFailure`), it leaves
+        nothing open.
         """
         nsqd: Self
         with contextlib.ExitStack() as opened:
@@ -54,7 +68,7 @@ class EmbeddedNsqd(Edge):
             tcp_server = await asyncio.get_running_loop().create_server(
                 lambda: ClientConnection(nsqd), sock=tcp_socket, backlog=LISTEN_BACKLOG, start_serving=False
             )
-            nsqd = cls(journal, tcp_server, http_socket)
+            nsqd = cls(journal, tcp_server, http_socket, http_address, allowed_hosts)
             opened.pop_all()  # from now on the nsqd closes them
         await tcp_server.start_serving()
         backlog = sum(

@@ -2,12 +2,14 @@
 `health.py`, /republish, by which the dispatcher tells the client totals again, and /reload, which does what
 SIGHUP does.
 
-/status and /metrics are made from a fresh look; `status.py` adds it up. There is no authentication, so the
-address is a loopback one by default, and a request that changes something needs a header that no other web
-page can send.
+/status and /metrics are made from a fresh look; `status.py` adds it up. Whoever reaches the address may read.
+A request that changes something needs the secret that the run file of this start holds, and only the user who
+runs the service can read that file. No page of another site gets as far (`hosts.py` in `system`).
 """
 
 import asyncio
+import hmac
+from collections.abc import Sequence
 
 import msgspec
 import tornado.web
@@ -17,7 +19,9 @@ from ..core import calls, guids
 from ..supervision.restarts import SpecError
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed
+from ..system import runfile
 from ..system.http_server import BoundedHTTPServer, OwnHandler
+from ..system.installation import service_command
 from ..tree import DISPATCHER
 from . import health, operator_page
 from .advice import advice, why_no_republish
@@ -35,8 +39,8 @@ ACTION_ANSWER_S = 60  # an action that takes longer goes on, and the answer says
 PATHS = "/, /status, /metrics, /healthz, /readyz or /livez"
 
 
-def server(service: ServiceView) -> BoundedHTTPServer:
-    """Return the HTTP server; the caller adds its sockets."""
+def server(service: ServiceView, address: str = "", allowed_hosts: Sequence[str] = ()) -> BoundedHTTPServer:
+    """Return the HTTP server; the caller adds its sockets. See `BoundedHTTPServer`."""
     arguments = {"service": service}
     application = tornado.web.Application(
         [
@@ -52,6 +56,10 @@ def server(service: ServiceView) -> BoundedHTTPServer:
     )
     return BoundedHTTPServer(
         application,
+        section="admin",
+        address=address,
+        allowed_hosts=allowed_hosts,
+        open_paths=health.PROBES,
         max_body_size=BODY_BYTES_MAX,
         max_header_size=HEADER_BYTES_MAX,
         body_timeout=BODY_TIMEOUT_S,
@@ -80,12 +88,36 @@ class _Metrics(_Handler):
         self.write(metrics(found))
 
 
-class _Action(_Handler):
+class _Command(_Handler):
+    """Obeys a POST only if it comes from the user who runs the service."""
+
+    def prepare(self) -> None:
+        given = self.request.headers.get("Authorization", "")
+        if self.request.method == "POST" and not hmac.compare_digest(
+            given.encode(), f"Bearer {self.service.secret}".encode()
+        ):
+            self.set_header("WWW-Authenticate", "Bearer")
+            self._refuse(
+                401,
+                f"expected the header Authorization: Bearer <secret>, with the secret of {runfile.NAME} in "
+                f"supervisor.state_dir; the commands of `{service_command()}` send it",
+            )
+            _ = self.finish()
+
+    def names(self, action: str) -> bool:
+        """Whether the header names this action; if not, the request is refused."""
+        if self.request.headers.get(ACTION_HEADER) == action:
+            return True
+        self._refuse(403, f"expected the header {ACTION_HEADER}: {action}")
+        return False
+
+
+class _Action(_Command):
     async def post(self, child_id: str, action: str) -> None:
         supervisor = self.service.application.parent_of(child_id)
-        if self.request.headers.get(ACTION_HEADER) != action:
-            self._refuse(403, f"expected the header {ACTION_HEADER}: {action}")
-        elif supervisor is None:
+        if not self.names(action):
+            return
+        if supervisor is None:
             self._refuse(404, f"no child {child_id!r}, expected one of {', '.join(self._known())}")
         else:
             acting = asyncio.ensure_future(_act(supervisor, action, child_id))
@@ -130,10 +162,9 @@ class _RepublishBody(Struct, frozen=True, forbid_unknown_fields=True):
     videos: list[str] = []
 
 
-class _Republish(_Handler):
+class _Republish(_Command):
     async def post(self) -> None:
-        if self.request.headers.get(ACTION_HEADER) != "republish":
-            self._refuse(403, f"expected the header {ACTION_HEADER}: republish")
+        if not self.names("republish"):
             return
         try:
             body = msgspec.json.decode(self.request.body, type=_RepublishBody)
@@ -164,12 +195,10 @@ class _Republish(_Handler):
             self.write({"done": answer.text})
 
 
-class _Reload(_Handler):
+class _Reload(_Command):
     async def post(self) -> None:
-        if self.request.headers.get(ACTION_HEADER) != "reload":
-            self._refuse(403, f"expected the header {ACTION_HEADER}: reload")
-            return
-        self.write(msgspec.to_builtins(self.service.reload("reload")))
+        if self.names("reload"):
+            self.write(msgspec.to_builtins(self.service.reload("reload")))
 
 
 class _NotFound(OwnHandler):

@@ -15,6 +15,8 @@ from ..supervision.states import State
 from ..system.http_server import OwnHandler
 from .queue_look import last_of_consumer
 
+PROBES = ("/livez", "/readyz", "/healthz")  # answered whatever the Host header says
+
 
 class HealthView(Protocol):
     """The parts of a service that its health depends on. `asked_for`: the ids of the children in its tree."""
@@ -26,7 +28,9 @@ class HealthView(Protocol):
 def routes(service: HealthView) -> list[tuple[str, type[tornado.web.RequestHandler], dict[str, HealthView]]]:
     """Return the routes, for tornado."""
     arguments = {"service": service}
-    return [(r"/livez", _Live, arguments), (r"/readyz", _Ready, arguments), (r"/healthz", _Health, arguments)]
+    return [
+        (path, handler, arguments) for path, handler in zip(PROBES, (_Live, _Ready, _Health), strict=True)
+    ]
 
 
 def down(service: HealthView) -> list[str]:

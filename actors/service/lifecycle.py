@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import socket
 import time
@@ -73,7 +74,7 @@ async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> in
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.ask_to_stop)
     lifeline.hold()
-    server = admin.server(service)
+    server = admin.server(service, settings.admin.address, settings.admin.allowed_hosts)
     service.admin_address = _listen(server, settings.admin.address)
     try:
         return await service.live()
@@ -97,6 +98,7 @@ class Lifecycle:
         self.looks = Looks(self.application, groups_to_poll(settings), Security(settings.nsq))
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
+        self.secret = secrets.token_urlsafe(32)
         self.started_s = time.monotonic()
         self._state_dir = settings.supervisor.state_dir
         self._ending: asyncio.Future[None] | None = None
@@ -116,7 +118,8 @@ class Lifecycle:
             starting.cancel()
         elif starting.exception() is None:
             host = {"hostname": socket.gethostname()}  # nsqd knows our connections by it
-            runfile.write(self._state_dir, {"pid": self.pid, **host, **self.addresses()})
+            facts = {"pid": self.pid, "secret": self.secret, **host, **self.addresses()}
+            runfile.write(self._state_dir, facts)
             log.info(
                 "all children run; status at http://%s/status, state in %s",
                 self.admin_address,

@@ -30,7 +30,9 @@ from .store_sizes import store_bytes
 
 
 class ServiceView(Protocol):
-    """The parts of a service that are shown. `asked_for`: the children that the settings ask for, by id."""
+    """The parts of a service that are shown. `asked_for`: the children that the settings ask for, by id.
+    `secret`: what a request that changes something must know.
+    """
 
     application: Application[Settings]
     asked_for: list[str]
@@ -38,6 +40,7 @@ class ServiceView(Protocol):
     looks: Looks
     pid: int
     started_s: float
+    secret: str
 
     def addresses(self) -> dict[str, str]:
         """Return the "host:port" of each part that listens."""

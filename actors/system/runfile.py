@@ -1,11 +1,13 @@
 """How to reach a running service: one JSON file in its state folder.
 
 The supervisor writes it when everything is up, with the ports that were really taken; commands and the
-producer read it. While it lives, the supervisor holds a lock beside the file. So the file of a killed
+producer read it. It also has a secret of this start, which gives the right to change what runs. So no other
+user can read the file. While it lives, the supervisor holds a lock beside the file. So the file of a killed
 supervisor is not believed, even if another process has its pid by now.
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ def write(state_dir: str, facts: dict[str, Any]) -> None:
     target = Path(state_dir) / NAME
     draft = target.with_suffix(".draft")
     try:
-        draft.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        draft.unlink(missing_ok=True)
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(json.dumps(facts, indent=1) + "\n")
         draft.replace(target)
     except OSError as error:
         raise Failure(

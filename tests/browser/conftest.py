@@ -15,6 +15,8 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Names of other sites that lead to this machine, as a hostile name server would say.
+    "--host-resolver-rules=MAP *.example 127.0.0.1",
 ]
 
 

@@ -1,13 +1,9 @@
 """The operator's page in a real browser, shown by a real service whose client does what a test wants."""
 
 import contextlib
-import http.client
 import os
 import re
 import signal
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -15,6 +11,7 @@ from tests.support.browsing import has_rows, shows, tells
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import free_ports
 from tests.support.recording_client import RecordingClient, Reply
+from tests.support.reverse_proxy import reverse_proxy
 from tests.support.services import PATIENT, UNHURRIED, open_service, wait_caught_up, wait_status
 from tests.support.trouble import halt
 
@@ -223,38 +220,6 @@ def test_a_hidden_page_asks_nothing_and_a_page_that_is_seen_again_asks_at_once(b
         page.evaluate("hide(false)")
         page.wait_for_function("(asked) => window.asked >= asked + 3", arg=asked)
         shows(page, "#state", "live")
-
-
-@contextlib.contextmanager
-def reverse_proxy(prefix: str, address: str) -> Iterator[str]:
-    """A proxy that hands what is asked for under a path to the service; all else is 404. Its "host:port"."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if not self.path.startswith(prefix):
-                self.send_error(404)
-                return
-            behind = http.client.HTTPConnection(address, timeout=PATIENCE_S)
-            behind.request("GET", "/" + self.path.removeprefix(prefix))
-            answer = behind.getresponse()
-            body = answer.read()
-            self.send_response(answer.status)
-            for name in ("Content-Type", "Content-Security-Policy"):
-                if value := answer.headers[name]:
-                    self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-            behind.close()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
 
 
 def test_the_page_works_under_any_path_of_a_reverse_proxy(page, service):

@@ -21,6 +21,7 @@ from tests.support.real_nsqd import real_lookupd
 from tests.support.services import (
     UNHURRIED,
     ServiceWithQueue,
+    action_headers,
     facts_of,
     open_service,
     reading,
@@ -75,7 +76,7 @@ def reasons(service: ServiceWithQueue) -> list[str]:
 def act(service: ServiceWithQueue, child: str, action: str) -> None:
     connection = http.client.HTTPConnection(facts_of(service)["admin_address"], timeout=PATIENCE_S)
     with contextlib.closing(connection):
-        connection.request("POST", f"/children/{child}/{action}", headers={"X-Playtally-Action": action})
+        connection.request("POST", f"/children/{child}/{action}", headers=action_headers(service, action))
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
 

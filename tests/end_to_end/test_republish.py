@@ -17,6 +17,7 @@ from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
     PATIENT,
     UNHURRIED,
+    action_headers,
     facts_of,
     ledger_totals,
     open_service,
@@ -206,10 +207,10 @@ def post(service, body, **headers):
 
 
 def test_admin_takes_a_republish_only_with_its_header_and_says_what_it_expects(tmp_path):
-    header = {"X-Playtally-Action": "republish"}
     with open_service("embedded", tmp_path, *UNHURRIED) as service:  # a halted child is not killed
         service.start()
-        assert post(service, b'{"all": true}')[0] == 403
+        header = action_headers(service, "republish")
+        assert post(service, b'{"all": true}', **header | {"X-Playtally-Action": "reload"})[0] == 403
         both = json.dumps({"all": True, "videos": VIDEOS[:1]}).encode()
         for body in (b"", b"{}", b"[]", b'{"videos": ["x"]}', b'{"all": 1}', b'{"x": 1}', both):
             status, answer = post(service, body, **header)

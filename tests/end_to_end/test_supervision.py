@@ -22,6 +22,7 @@ from tests.support.services import (
     PATIENT,
     Load,
     ServiceWithQueue,
+    action_headers,
     ledger_totals,
     open_service,
     wait_caught_up,
@@ -37,7 +38,7 @@ WALK_STEPS = int(os.environ.get("WALK_STEPS", "30"))
 def post(service: ServiceWithQueue, child: str, action: str) -> tuple[int, str]:
     """Ask a supervisor for an action. Returns the status and the text of the answer."""
     url = f"http://{service.address('admin_address')}/children/{child}/{action}"
-    request = urllib.request.Request(url, method="POST", headers={"X-Playtally-Action": action})
+    request = urllib.request.Request(url, method="POST", headers=action_headers(service, action))
     try:
         with urllib.request.urlopen(request, timeout=ACTION_LIMIT_S) as answer:
             return answer.status, json.load(answer)["done"]
@@ -141,12 +142,12 @@ def test_one_stall_of_all_counters_is_one_restart(tmp_path):
 def test_nothing_is_started_once_a_stop_has_begun(tmp_path):
     with open_service("embedded", tmp_path) as service:
         service.start()
-        address = service.address("admin_address")
+        address, headers = service.address("admin_address"), action_headers(service, "restart")
         service.process.send_signal(signal.SIGTERM)
         obeyed, end_s = 0, time.monotonic() + PATIENCE_S
         while not service.ended and time.monotonic() < end_s:
             url = f"http://{address}/children/consumer/restart"
-            request = urllib.request.Request(url, method="POST", headers={"X-Playtally-Action": "restart"})
+            request = urllib.request.Request(url, method="POST", headers=headers)
             try:
                 with urllib.request.urlopen(request, timeout=ACTION_LIMIT_S):
                     obeyed += 1

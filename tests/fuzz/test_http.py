@@ -28,7 +28,7 @@ SERVERS = {  # the child whose memory is checked, the name of its address, the a
 
 
 def post(path: str, *headers: str) -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
 
 
 def endless(start: bytes, piece: bytes = PIECE) -> Iterator[bytes]:
@@ -62,13 +62,13 @@ def attacks(path: str) -> dict[str, Iterator[bytes] | list[bytes]]:
         "a body of deep arrays": [post(path, as_json, "Content-Length: 60000"), b"[" * 60_000],
         "no method": [b" / HTTP/1.1\r\n\r\n"],
         "a method of bytes": [b"\xff\xfe / HTTP/1.1\r\n\r\n"],
-        "an unknown method": [b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n"],
-        "an invalid path": [b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n"],
-        "a path of bytes": [b"GET /%00/../\xff%ff?%zz=\xff&a=%ff HTTP/1.1\r\nHost: x\r\n\r\n"],
-        "a path upwards": [b"GET /../../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n"],
+        "an unknown method": [b"BREW / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"],
+        "an invalid path": [b"GET http://[ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"],
+        "a path of bytes": [b"GET /%00/../\xff%ff?%zz=\xff&a=%ff HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"],
+        "a path upwards": [b"GET /../../../etc/passwd HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"],
         "no HTTP": [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200)],
         "another HTTP": [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
-        "a great many requests, unread": [b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n" * 1000],
+        "a great many requests, unread": [b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1000],
     }
 
 
@@ -141,7 +141,7 @@ def test_any_bytes_are_borne(service, name):
         b" HTTP/1.1",
         b"\r\n",
         b"\r\n\r\n",
-        b"Host: x",
+        b"Host: localhost",
         b"Content-Length: ",
         b"9",
         b":",

@@ -108,6 +108,11 @@ def facts_of(service: Service) -> dict[str, Any]:
     return facts
 
 
+def action_headers(service: Service, action: str) -> dict[str, str]:
+    """The headers with which the service obeys a POST, as the commands send them."""
+    return {"X-Playtally-Action": action, "Authorization": f"Bearer {facts_of(service)['secret']}"}
+
+
 class Load:
     """A producer that puts plays on a service's queue."""
 

@@ -3,17 +3,18 @@
 // An event lays changes over what the page has; what is drawn is decided once a frame, whatever
 // came in between. Rows belong to videos and move with them, so that a change can be seen.
 
+import { SILENCE_MAX_MS, Stream } from "./stream.js";
+import { ago, counted, duration, mean, oneDecimal, percent, plain, whole } from "./words.js";
+
 const ROWS_MAX = 300;
-const SILENCE_MAX_MS = 15000; // The client sends something every 5 s, even when nothing changes.
-const RETRY_MS = 3000;
+const ASK_AFTER_MS = 150; // While somebody types, the client is not asked for each letter.
 const FLASH_MS = 1200;
 
 const element = (id) => document.getElementById(id);
-const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
-const oneDecimal = new Intl.NumberFormat("en-GB", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
-const videos = new Map(); // GUID -> { id, plays, publishedAtMs, row, flash }
+// The videos that the client has told of: those with the most plays, and each that changed or was sought since.
+const videos = new Map(); // GUID -> { id, digits, plays, publishedAtMs, row, flash }
 let ordered = [];
 let changed = new Set();
 let report = null;
@@ -24,51 +25,76 @@ let frame = 0;
 
 // --- Events -------------------------------------------------------------------------------
 
-let source = null;
-let silence = 0;
-
-function connect() {
-  source?.close();
-  source = new EventSource("/events");
-  source.addEventListener("snapshot", (event) => take(JSON.parse(event.data), true));
-  source.addEventListener("change", (event) => take(JSON.parse(event.data), false));
-  source.addEventListener("error", () => {
-    show("disconnected", "disconnected, trying again");
-    // The browser tries again by itself unless the answer was no stream at all.
-    if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
-  });
-  watch();
+// A tab that is hidden lets the stream go. All tabs that are seen share one, where the browser can.
+function seenOrHidden() {
+  if (document.hidden) {
+    source.leave();
+  } else {
+    show("connecting", "connecting");
+    heardAtMs = performance.now();
+    source.join();
+  }
 }
 
-function watch() {
-  clearTimeout(silence);
-  silence = setTimeout(() => {
-    show("disconnected", "no news, trying again");
-    connect();
-  }, SILENCE_MAX_MS);
+// Without workers, or where one does not start or ends, the tab opens a stream of its own.
+const stream = new Stream(told);
+const own = { join: () => stream.open(), leave: () => stream.close() };
+
+function openSource() {
+  if (!globalThis.SharedWorker) return own;
+  const worker = new SharedWorker("worker.js", { type: "module", name: "playtally" });
+  worker.addEventListener("error", doWithoutWorker);
+  worker.port.addEventListener("message", ({ data: [kind, text] }) => told(kind, text));
+  worker.port.start();
+  return { join: () => worker.port.postMessage("seen"), leave: () => worker.port.postMessage("hidden") };
+}
+
+function doWithoutWorker() {
+  source.leave();
+  source = own;
+  seenOrHidden();
+}
+
+let heardAtMs = performance.now(); // Even a lost stream is heard of: see SILENCE_MAX_MS.
+
+function told(kind, text) {
+  heardAtMs = performance.now();
+  if (kind === "lost") show("disconnected", text);
+  else if (!document.hidden) take(JSON.parse(text), kind === "snapshot");
 }
 
 function take(event, isSnapshot) {
-  watch();
   show("live", "live");
   clockAheadMs = Date.now() - event.now_ms;
   report = event.report;
   if (isSnapshot) {
-    videos.clear();
-    changed.clear();
     brokenShown = 0;
-    element("rows").replaceChildren();
+    keepOnly(new Set(event.videos.map(([id]) => id)));
+    ask();
   }
-  for (const [id, plays, publishedAtMs] of event.videos) {
-    const video = videos.get(id);
-    if (video) Object.assign(video, { plays, publishedAtMs });
-    else videos.set(id, { id, plays, publishedAtMs, row: null, flash: null });
-    if (!isSnapshot) changed.add(id);
-  }
-  if (isSnapshot || event.videos.length) {
-    ordered = [...videos.values()].sort((a, b) => b.plays - a.plays || (a.id < b.id ? -1 : 1));
-  }
+  event.videos.forEach((row) => put(row, !isSnapshot));
+  if (isSnapshot || event.videos.length) sort();
   draw();
+}
+
+function put([id, plays, publishedAtMs], isNews) {
+  const video = videos.get(id);
+  if (video?.plays === plays && video.publishedAtMs === publishedAtMs) return;
+  if (video) Object.assign(video, { plays, publishedAtMs });
+  else videos.set(id, { id, digits: digitsOf(id), plays, publishedAtMs, row: null, flash: null });
+  if (video || isNews) changed.add(id);
+}
+
+function keepOnly(kept) {
+  for (const [id, video] of videos) {
+    if (kept.has(id)) continue;
+    video.row?.remove();
+    videos.delete(id);
+  }
+}
+
+function sort() {
+  ordered = [...videos.values()].sort((a, b) => b.plays - a.plays || (a.id < b.id ? -1 : 1));
 }
 
 function show(state, text) {
@@ -136,8 +162,8 @@ function drawTriggers() {
 }
 
 function drawRows() {
-  const sought = element("filter").value.trim().toLowerCase();
-  const found = sought ? ordered.filter((video) => video.id.startsWith(sought)) : ordered;
+  const sought = soughtDigits();
+  const found = sought ? ordered.filter((video) => video.digits.startsWith(sought)) : ordered;
   const shown = found.slice(0, ROWS_MAX);
   const body = element("rows");
   const most = ordered.length ? ordered[0].plays : 1;
@@ -162,7 +188,46 @@ function drawRows() {
     place = next;
   }
   changed = new Set();
-  write("more", more(shown.length, found.length, sought));
+  write("more", more(shown.length, count(found.length, sought)));
+}
+
+// How many videos there are, or are found: the client knows it where the page does not have them all.
+function count(found, sought) {
+  if (!sought) return Math.max(found, report.videos);
+  return answered.sought === sought ? Math.max(found, answered.found) : found;
+}
+
+// --- Finding ------------------------------------------------------------------------------
+
+let answered = { sought: "", found: 0 };
+let asking = 0;
+let question = new AbortController();
+
+// A GUID as people write it: in any case, with or without dashes, in braces, or after "urn:uuid:".
+const digitsOf = (text) => text.toLowerCase().replace(/^\s*urn:uuid:|[-{}\s]/g, "");
+
+const soughtDigits = () => digitsOf(element("filter").value);
+
+// The client is asked for what the page may not have.
+function ask() {
+  clearTimeout(asking);
+  question.abort();
+  const sought = soughtDigits();
+  if (!sought || videos.size >= (report?.videos ?? 0)) return;
+  asking = setTimeout(async () => {
+    question = new AbortController();
+    try {
+      const answer = await fetch(`videos?start=${encodeURIComponent(sought)}`, { signal: question.signal });
+      const { found, videos: rows } = await answer.json();
+      if (sought !== soughtDigits()) return;
+      answered = { sought, found };
+      rows.forEach((row) => put(row, false));
+      sort();
+      draw();
+    } catch (error) {
+      if (error.name !== "AbortError") console.info("the client could not be asked:", error);
+    }
+  }, ASK_AFTER_MS);
 }
 
 function newRow(video) {
@@ -195,7 +260,7 @@ function drawRow(video) {
     dot.ariaHidden = isRealtime ? null : "true";
   }
   setText(row.cells[1], whole.format(video.plays));
-  setText(row.cells[2], ago(video.publishedAtMs));
+  setText(row.cells[2], since(video.publishedAtMs));
 }
 
 function drawBar(video, most) {
@@ -221,7 +286,7 @@ async function drawBroken() {
   if (total === brokenShown || brokenAsked) return;
   brokenAsked = true;
   try {
-    const answer = await (await fetch("/report")).json();
+    const answer = await (await fetch("report")).json();
     brokenShown = answer.promises_broken_total;
     element("broken-rows").replaceChildren(...answer.promises_broken.map(brokenRow));
     const rest = answer.promises_broken_total - answer.promises_broken.length;
@@ -255,38 +320,10 @@ function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-const counted = (count, one, many = `${one}s`) => `${whole.format(count)} ${count === 1 ? one : many}`;
+const since = (atMs) => ago(Date.now() - clockAheadMs - atMs);
 
-const mean = (value) => (value < 100 ? oneDecimal : whole).format(value);
-
-const plain = (name) => name.replaceAll("_", " ");
-
-function percent(value) {
-  // Rounded down: it is never all that was saved.
-  const hundredths = Math.min(Math.floor(value * 100 + 1e-6), 9999) / 100;
-  return `${hundredths.toFixed(hundredths > 99 ? 2 : 1)} %`;
-}
-
-function duration(ms) {
-  if (ms === null) return "–";
-  if (ms < 10) return `${ms.toFixed(1)} ms`;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 100000) return `${(ms / 1000).toFixed(1)} s`;
-  if (ms < 5400000) return `${(ms / 60000).toFixed(1)} min`;
-  if (ms < 129600000) return `${(ms / 3600000).toFixed(1)} h`;
-  return `${whole.format(Math.round(ms / 86400000))} days`;
-}
-
-function ago(atMs) {
-  const seconds = Math.floor((Date.now() - clockAheadMs - atMs) / 1000);
-  if (seconds < 1) return "now";
-  if (seconds < 60) return `${seconds} s ago`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
-  return `${Math.floor(seconds / 86400)} d ago`;
-}
-
-function more(shown, found, sought) {
+function more(shown, found) {
+  const sought = element("filter").value.trim();
   if (sought && found === 0) return `No video starts with “${sought}”.`;
   if (found > shown) {
     return `The ${whole.format(shown)} with the most plays. ${whole.format(found - shown)} more: ` +
@@ -296,13 +333,17 @@ function more(shown, found, sought) {
 }
 
 function tick() {
+  if (!document.hidden && performance.now() - heardAtMs > 2 * SILENCE_MAX_MS) doWithoutWorker();
   for (const row of element("rows").rows) {
     const video = videos.get(row.dataset.id);
-    if (video) setText(row.cells[2], ago(video.publishedAtMs));
+    if (video) setText(row.cells[2], since(video.publishedAtMs));
   }
   document.title = report?.plays ? `${whole.format(report.plays)} plays · playtally` : "playtally";
 }
 
-element("filter").addEventListener("input", draw);
+element("filter").addEventListener("input", () => { ask(); draw(); });
 setInterval(tick, 1000);
-connect();
+let source = openSource();
+document.addEventListener("visibilitychange", seenOrHidden);
+addEventListener("pageshow", seenOrHidden);
+addEventListener("pagehide", () => source.leave());

@@ -41,6 +41,7 @@ from actors.system.exits import AddressFailure, StoreFailure
 from tests.support.dying_connection import DyingConnection, Killed
 from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
+from tests.support.served_client import Served
 from tests.support.virtual_time import run_virtually
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -98,33 +99,6 @@ def running(path, *arguments, **options):
 def process(tmp_path):
     with running(tmp_path / "client") as process:
         yield process
-
-
-class Served:
-    """A client in a thread of this process, which starts faster than a process and has real sockets."""
-
-    def __init__(self, path):
-        self._path = path
-        self._ready = threading.Event()
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),), daemon=True)
-        self._thread.start()
-        assert self._ready.wait(PATIENCE_S)
-        return self
-
-    def __exit__(self, *_):
-        self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(PATIENCE_S)
-        assert not self._thread.is_alive()
-
-    async def _serve(self):
-        self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        client = ReferenceClient.start(self._path, "127.0.0.1:0")
-        self.port = client.port
-        self._ready.set()
-        await self._ended.wait()
-        await client.stop()
 
 
 @pytest.fixture
@@ -213,7 +187,7 @@ def test_the_report_says_how_many_publishes_were_together(client):
         for body in bodies:
             end = stack.enter_context(socket.create_connection(("127.0.0.1", client.port), PATIENCE_S))
             head = (
-                "POST /plays HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+                "POST /plays HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
             )
             end.sendall(head.encode())
@@ -232,13 +206,13 @@ def test_publishes_that_waited_for_a_halted_client_were_together(process):
             for _ in range(5)
         ]
         for end in ends:
-            end.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+            end.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert b"200" in end.recv(10_000)
         os.kill(process.pid, signal.SIGSTOP)
         wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "the halt")
         for number, end in enumerate(ends, 1):
             body = json.dumps(content(f"k{number}", {A: number})).encode()
-            head = "POST /plays HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
+            head = "POST /plays HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             end.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         os.kill(process.pid, signal.SIGCONT)
         assert [end.recv(10_000).split()[1] for end in ends] == [b"200"] * 5
@@ -249,7 +223,7 @@ def test_requests_that_are_broken_off_are_together_with_nothing(client):
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", client.port), PATIENCE_S) as end:
             end.sendall(
-                b"POST /plays HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+                b"POST /plays HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
             )
             assert b"100" in end.recv(1000)
     numbers = itertools.count(1)
@@ -387,7 +361,7 @@ def test_a_huge_body_is_refused_without_being_held(process):
 
 def test_many_long_bodies_at_once_are_refused_in_json_without_being_held(process):
     before = memory_peak_kib(process)
-    head = b"POST /plays HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+    head = b"POST /plays HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
     with contextlib.ExitStack() as stack:
         senders = [
             stack.enter_context(socket.create_connection(("127.0.0.1", process.port), PATIENCE_S))
@@ -761,7 +735,7 @@ def test_no_more_streams_than_the_bound_and_a_closed_one_makes_room(client, capl
     held = []
     for _ in range(events.STREAMS_MAX):
         held.append(socket.create_connection(("127.0.0.1", client.port)))
-        held[-1].sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        held[-1].sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert held[-1].recv(12) == b"HTTP/1.1 200"
     for _ in range(3):
         assert request(client.port, "GET", "/events")[0] == 503
@@ -799,7 +773,7 @@ class Stream:
         theirs, ours = socket.socketpair()
         self._client._server.handle_stream(IOStream(theirs), ("127.0.0.1", 0))
         self._reader, self._writer = await asyncio.open_connection(sock=ours, limit=10**8)
-        self._writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        self._writer.write(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         assert await self._reader.readline() == b"HTTP/1.1 200 OK\r\n"
         self._reading = asyncio.ensure_future(self._read())
         return self
@@ -866,7 +840,7 @@ def test_a_browser_that_reads_nothing_is_dropped_and_the_others_go_on(tmp_path):
             theirs, stuck = socket.socketpair()
             with stuck:
                 client._server.handle_stream(IOStream(theirs), ("127.0.0.1", 0))
-                stuck.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+                stuck.sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
                 await asyncio.sleep(1)
                 assert client.streams.count() == 2
                 change_everything(client, 1)

@@ -83,6 +83,12 @@ def test_the_projects_own_file_names_every_setting_with_its_default():
         "client.address=a:b",
         "admin.address=::1:9",
         "admin.address=a:65536",
+        "admin.allowed_hosts=a b",
+        'admin.allowed_hosts=["ops.example.org:8081"]',
+        'admin.allowed_hosts=["http://ops.example.org"]',
+        'client.allowed_hosts=["*"]',
+        'client.allowed_hosts=[""]',
+        "embedded_nsqd.allowed_hosts=[5]",
         "supervisor.strategy=all",
         "supervisor.max_restarts=-1",
         "supervisor.max_seconds=0",
@@ -103,6 +109,11 @@ def test_a_value_that_can_not_be_is_refused_with_its_key(file, override):
 def test_the_http_of_an_nsqd_is_a_host_and_a_port_or_a_url_of_them(file, address):
     lists = ["nsq.nsqd_tcp_addresses=a:4150", f'nsq.nsqd_http_addresses=["{address}"]']
     assert load(file(), lists).nsq.nsqd_http_addresses == [address]
+
+
+@pytest.mark.parametrize("host", ["a", "ops.example.org.", "10.0.0.5", "::1", "[2001:db8::5]"])
+def test_an_allowed_host_is_a_name_or_an_address_without_a_port(file, host):
+    assert load(file(), [f'admin.allowed_hosts=["{host}"]']).admin.allowed_hosts == [host]
 
 
 @pytest.mark.parametrize("url", ["example.org/plays", "127.0.0.1:8080/plays", "//example.org", "ftp://x/"])

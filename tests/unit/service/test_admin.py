@@ -12,6 +12,9 @@ from actors.service import admin
 from actors.supervision.restarts import SpecError
 from actors.supervision.states import State
 
+SECRET = "of the run file"
+HEADERS = {"Authorization": f"Bearer {SECRET}"}
+
 
 class Hanging:
     """A supervisor whose child does not end until it is let go."""
@@ -37,7 +40,7 @@ class Hanging:
 
 def post(port: int, action: str) -> tuple[int, str]:
     url = f"http://127.0.0.1:{port}/children/one/{action}"
-    request = urllib.request.Request(url, method="POST", headers={"X-Playtally-Action": action})
+    request = urllib.request.Request(url, method="POST", headers=HEADERS | {"X-Playtally-Action": action})
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read().decode()
@@ -51,7 +54,9 @@ def test_a_command_that_takes_too_long_is_answered_and_goes_on(monkeypatch):
 
     async def scene() -> None:
         supervisor = Hanging()
-        service = SimpleNamespace(application=SimpleNamespace(parent_of=lambda child_id: supervisor))
+        service = SimpleNamespace(
+            secret=SECRET, application=SimpleNamespace(parent_of=lambda child_id: supervisor)
+        )
         socket, port = bind_unused_port()
         server = admin.server(service)
         server.add_socket(socket)

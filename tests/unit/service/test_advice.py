@@ -57,7 +57,8 @@ def answer_of(tree, path, action):
 
     def ask(port):
         url, body = f"http://127.0.0.1:{port}/{path}", b'{"all": true}' if action == "republish" else b""
-        request = urllib.request.Request(url, body, {"X-Playtally-Action": action}, method="POST")
+        headers = {"X-Playtally-Action": action, "Authorization": "Bearer of the run file"}
+        request = urllib.request.Request(url, body, headers, method="POST")
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.load(answer)["done"]
@@ -68,7 +69,7 @@ def answer_of(tree, path, action):
     async def scene():
         tree._child.spec.restart = None
         socket, port = bind_unused_port()
-        server = admin.server(SimpleNamespace(application=tree))
+        server = admin.server(SimpleNamespace(secret="of the run file", application=tree))
         server.add_socket(socket)
         try:
             return await asyncio.to_thread(ask, port)

@@ -1,0 +1,31 @@
+"""The names and addresses of this machine, found without asking a name server."""
+
+import contextlib
+import ipaddress
+import socket
+from pathlib import Path
+
+HOSTS_FILE = Path("/etc/hosts")
+
+
+def own_names(hosts_file: Path = HOSTS_FILE) -> set[str]:
+    """The host name, in lower case, and the other names in the lines of /etc/hosts that have it.
+
+    Those lines have the full name: "10.1.2.3 web1.example.org web1".
+    """
+    name = socket.gethostname().lower()
+    found = {name}
+    with contextlib.suppress(OSError):
+        for line in hosts_file.read_text(encoding="utf-8", errors="replace").lower().splitlines():
+            _, *names = line.partition("#")[0].split() or [""]
+            found |= set(names) if name in names else set()
+    return found
+
+
+def has_address(address: str) -> bool:
+    """Whether an IP address is one of this machine's: then, and only then, a socket can be bound to it."""
+    family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.bind((address, 0))
+        return True
+    return False
