@@ -200,9 +200,9 @@ def show(result: Result) -> None:
 
 
 def _bound(result: Result) -> str:
-    ratio = f"; the run made {result.ratio:g} times as many" if result.ratio else ""
-    waited = f"if each realtime play is published within {result.bound_linger_ms:,.4g} ms"
-    return f"{result.bound:,} {waited}{ratio}"
+    ratio = f"; the run did not know them, and made {result.ratio:.1f} times as many" if result.ratio else ""
+    waited = f"if each realtime play is published within {result.bound_linger_ms:,.1f} ms"
+    return f"{result.bound:,} for someone who knows all plays in advance, {waited}{ratio}"
 
 
 def _replay(received: list[Received], promises: Promises) -> _Replay:

@@ -149,8 +149,8 @@ def _add_economy(rows: Table, run: DemoRun) -> None:
     economy = run.economy
     rows.add_row(
         "fewest possible",
-        f"{economy.bound:,} if each play is published as early as here; "
-        f"this run made {economy.ratio:g} times as many",
+        f"{economy.bound:,}, for someone who knows all plays in advance; playtally does not know them, "
+        f"publishes each total when it is due, and made {economy.publishes:,}{_times(economy.ratio)}",
     )
     rows.add_row("spare capacity", f"{economy.places_empty:,} of {economy.places:,} places were left empty")
     rows.add_row(
@@ -161,6 +161,10 @@ def _add_economy(rows: Table, run: DemoRun) -> None:
         f"against a {run.deadline_s:g} s timer",
         f"{economy.plain_timer:,} publishes, but a quiet video's play then waits up to {run.deadline_s:g} s",
     )
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f" ({ratio:.1f} times as many)"
 
 
 def _where_next() -> list[tuple[str, str]]:

@@ -235,7 +235,8 @@ def test_people_are_shown_the_same(tmp_path, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     for text in (
         "publishes 3 (3 realtime)",
-        "fewest possible 3 if each realtime play is published within 250 ms",
+        "fewest possible 3 for someone who knows all plays in advance",
+        "if each realtime play is published within 250.0 ms",
         "one a play 3",
         "57 of 60 empty (95.0%)",
         "every promise was kept",
