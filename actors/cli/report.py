@@ -15,7 +15,7 @@ from ..config import BATCH_SIZE_MAX
 from ..core.triggers import Trigger
 from ..system.installation import INSTALLED, ROOT, producer_command, service_command
 from .audit_run import Result
-from .screen import Page
+from .screen import Page, fits
 
 REALTIME_PATIENCE_S = 1.0
 
@@ -114,7 +114,11 @@ def render(run: DemoRun, found: list[JudgedPromise]) -> None:
     ways = Table(box=None, pad_edge=False, show_header=False)
     for way, shows in _where_next():
         ways.add_row(Text(way), Text(shows, style="dim"))
-    console.print(ways)
+    if fits(ways, console):
+        console.print(ways)
+    else:
+        for way, shows in _where_next():
+            console.print(Text(way), Text(f"    {shows}", style="dim"), sep="\n")
 
 
 def _facts(run: DemoRun) -> Table:
