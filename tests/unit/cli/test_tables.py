@@ -1,4 +1,4 @@
-"""Tables for people: no column is missing or narrower than its longest value, however wide the terminal is."""
+"""Tables for people: no column is missing or narrower than its longest value, at any width of a terminal."""
 
 import pytest
 from rich.cells import cell_len
