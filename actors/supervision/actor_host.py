@@ -270,9 +270,9 @@ def _hangup() -> None:
 
 
 def configure_log(name: str, level: str) -> None:
-    """One line an event on stderr: time, who, what."""
-    line = f"%(asctime)s.%(msecs)03d %(levelname).1s {name:<12} %(message)s"
-    log_writer.install(LineFormatter(line, "%H:%M:%S"), level)
+    """One line an event on stderr: time with date and zone, level, who, what."""
+    line = f"%(asctime)s %(levelname).1s {name:<12} %(message)s"
+    log_writer.install(LineFormatter(line), level)
 
 
 def _live(start_args: StartArgs, control: ControlPipe[ChildInbox]) -> int:
