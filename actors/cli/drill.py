@@ -10,7 +10,6 @@ import random
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 from subprocess import Popen
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from rich.text import Text
 from ..config import Settings
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from . import drill_here
-from .kills import Kill, interrupted_after, kill, line, show_table
+from .kills import Kill, ended_by_ctrl_c, kill, line, show_table
 from .launch import Service, produce, wait_for
 from .own_service import interruptible, own_service
 from .screen import Page
@@ -84,7 +83,7 @@ def _run(settings: Settings, options: argparse.Namespace, seed: int, console: Pa
 def _kill_under_load(drill: _Drill) -> tuple[list[Kill], dict[str, Any]]:
     """Kill children while the producer publishes. Returns the kills, and the producer's manifest.
 
-    Ctrl-C ends the kills early. Raises `KeyboardInterrupt` if there was none yet.
+    Ctrl-C ends the kills early.
     """
     service, chance = drill.service, random.Random(drill.seed)
     # The producer tells of each kill of the queue, as of a failure. Here that is what is tried.
@@ -101,11 +100,12 @@ def _kill_under_load(drill: _Drill) -> tuple[list[Kill], dict[str, Any]]:
     try:
         wait_for(lambda: _begun(service, producer, log_file), "the first play", 30, service.log)
         victims = [child["id"] for child in service.status()["children"]]
-        with interrupted_after(done, drill.kills, drill.console):
+        with ended_by_ctrl_c(drill.console) as ended:
             for number in range(1, drill.kills + 1):
                 done.append(kill(service, chance.choice(victims)))
                 drill.console.print(line(number, drill.kills, done[-1]))
-                time.sleep(chance.uniform(*PAUSE_S))
+                if ended.wait(chance.uniform(*PAUSE_S)):
+                    break
     finally:
         producer.send_signal(signal.SIGINT)  # the producer stops, and writes down what the queue acknowledged
         producer.wait()

@@ -21,7 +21,7 @@ from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from ..tree import NSQD, publishes_to_client
 from . import admin_client, agreement
 from .agreement import Bounds, Sample, Told, Verdict
-from .kills import Kill, interrupted_after, kill, line, show_table
+from .kills import Kill, ended_by_ctrl_c, kill, line, show_table
 from .launch import Service, wait_for
 from .screen import Page
 
@@ -148,14 +148,14 @@ def _wait_calm(service: Service, status: dict[str, Any], console: Page) -> None:
 
 def _kill(service: Service, kills: int, pause_s: float, chance: random.Random, console: Page) -> list[Kill]:
     done: list[Kill] = []
-    with interrupted_after(done, kills, console):
+    with ended_by_ctrl_c(console) as ended:
         for number in range(1, kills + 1):
             next_s = time.monotonic() + pause_s
             status = wait_for(service.status, "the service to answer", ANSWER_TIMEOUT_S)
             done.append(kill(service, chance.choice(victims_of(status))))
             console.print(line(number, kills, done[-1]))
-            if number < kills:
-                time.sleep(max(0.0, next_s - time.monotonic()))
+            if number < kills and ended.wait(max(0.0, next_s - time.monotonic())):
+                break
     return done
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import statistics
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,6 @@ from rich.table import Table
 from ..supervision.processes import send_signal
 from ..system.exits import Failure
 from .launch import Service, wait_for
-from .own_service import Terminated
 from .screen import Page
 
 BACK_TIMEOUT_S = 30.0
@@ -62,22 +62,28 @@ def line(number: int, kills: int, kill: Kill) -> str:
 
 
 @contextlib.contextmanager
-def interrupted_after(done: list[Kill], kills: int, console: Page) -> Iterator[None]:
-    """Within this, Ctrl-C ends the kills and no more, so that the result so far is proven.
+def ended_by_ctrl_c(console: Page) -> Iterator[threading.Event]:
+    """Within this, the first Ctrl-C sets the event and no more, so that a kill is finished and told.
 
-    `done`: the kills so far, of so many. Raises `KeyboardInterrupt` if there are none, or on `Terminated`.
+    The second one raises `KeyboardInterrupt`. If Ctrl-C is ignored, it stays so.
     """
+    ended, before = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def interrupt(*_: object) -> None:
+        if ended.is_set():
+            raise KeyboardInterrupt
+        ended.set()
+
+    if before is signal.SIG_IGN:
+        yield ended
+        return
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
-    except Terminated:
-        raise
-    except KeyboardInterrupt:
-        if not done:
-            raise
-        console.print(
-            f"interrupted after {len(done)} of {kills} kills: proving the result so far; "
-            "Ctrl-C again ends at once"
-        )
+        yield ended
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if ended.is_set():
+        console.print("interrupted: proving the result so far; Ctrl-C again ends at once")
 
 
 def show_table(kills: list[Kill], page: Page) -> None:

@@ -48,23 +48,15 @@ def own_service(folder: Path, overrides: list[str], config_file: str | None, *mo
     return Service(folder / "state", [*OWN_ADDRESSES, *overrides, *OWN_SETTINGS, *more], config_file)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: end at once. Ctrl-C may do something first."""
-
-
-def _terminate(*_: object) -> None:
-    raise Terminated
-
-
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Within this, SIGTERM and SIGHUP raise `Terminated`, so that all is cleaned up as after Ctrl-C.
+    """Within this, SIGTERM and SIGHUP raise `KeyboardInterrupt` as Ctrl-C does, so that all is cleaned up.
 
     One that is ignored (nohup) stays ignored.
     """
     taken = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
     for number in taken:
-        signal.signal(number, _terminate)
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:

@@ -21,9 +21,9 @@ from tests.support.snippets import commands
 
 # How a command begins that is not run here, and why.
 NOT_RUN = {
-    "make run": "`serving` runs its recipe",
+    "make run": "the test starts its recipe",
     "make demo": "test_commands.py runs the demo",
-    "make": "it installs, or takes minutes: all tests, a benchmark, chaos; test_snippets in unit/ knows the targets",
+    "make": "it installs, or takes minutes; unit/test_snippets.py knows the targets",
     "BACKUPS=": "it takes minutes",
     "FUZZ_RUNS=": "it takes minutes",
     "python -m bench": "it takes minutes",
