@@ -6,7 +6,6 @@ Otherwise it is called `here`, in this process, because each start of Python cos
 
 import contextlib
 import fcntl
-import http.client
 import json
 import os
 import re
@@ -34,8 +33,6 @@ from actors.version import VERSION
 from tests.support.demo_reports import assert_held_but_for_time
 from tests.support.interface import DEFAULTS
 from tests.support.patience import PATIENCE_S
-from tests.support.queues import open_queue
-from tests.support.real_nsqd import real_lookupd
 from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import (
     ANY_PORTS,
@@ -479,79 +476,6 @@ def test_without_a_service_or_its_ledgers_commands_say_what_to_do(tmp_path, here
     assert (result.returncode, result.stdout) == (1, "")
     assert f"no ledgers in {tmp_path / 'empty'}" in result.stderr
     assert "see supervisor.state_dir" in result.stderr
-
-
-# Proxies
-
-
-@contextlib.contextmanager
-def proxied(monkeypatch):
-    """A proxy in the environment, as in many companies. Returns the requests that it gets."""
-    got = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def take():
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    with connection:
-                        got.append(connection.recv(4096))
-
-        threading.Thread(target=take, daemon=True).start()
-        for name in ("http_proxy", "https_proxy", "all_proxy"):
-            monkeypatch.setenv(name, f"http://127.0.0.1:{listener.getsockname()[1]}")
-            monkeypatch.setenv(name.upper(), f"http://127.0.0.1:{listener.getsockname()[1]}")
-        for name in ("no_proxy", "NO_PROXY"):
-            monkeypatch.delenv(name, raising=False)
-        try:
-            yield got
-        finally:
-            monkeypatch.undo()
-            listener.shutdown(socket.SHUT_RDWR)
-
-
-def test_no_command_asks_a_proxy_for_our_own_addresses(monkeypatch, tmp_path):
-    with (
-        proxied(monkeypatch) as got,
-        open_service("embedded", tmp_path, *PATIENT, "dispatch.deadline_s=2") as service,
-    ):
-        service.start()
-        for words in (
-            ["status"],
-            ["kill", "counter-0"],
-            ["check"],
-            ["terminate", "client"],
-            ["restart", "client"],
-            ["drill", "--kills", "1"],
-            ["stop"],
-        ):
-            result = service.command(*words)
-            assert result.returncode == 0, (words, result.stdout, result.stderr)
-        demo = ["demo", "--plays", "50", "--videos", "5", "--set", "dispatch.deadline_s=2"]
-        result = playtally(*demo, *(f"--set={one}" for one in ANY_PORTS))
-        assert "the demo ended early" not in result.stderr, result.stderr
-        assert got == []
-
-
-def test_no_nsqlookupd_is_asked_through_a_proxy(monkeypatch, tmp_path):
-    with (
-        real_lookupd() as (tcp, lookupd),
-        open_queue("nsqd", tmp_path, f"-lookupd-tcp-address={tcp}") as nsqd,
-    ):
-        wait_for(lambda: nsqd.tcp_port in nsqd_ports(lookupd), "nsqlookupd to know the nsqd", PATIENCE_S)
-        service = Service(tmp_path / "state", [*ANY_PORTS, f'nsq.lookupd_http_addresses=["{lookupd}"]'])
-        with proxied(monkeypatch) as got:
-            result = service.command("check")
-        assert got == []
-        assert re.search(rf"works +nsqd 127.0.0.1:{nsqd.tcp_port} +answers as nsqd", result.stdout)
-
-
-def nsqd_ports(lookupd: str) -> list[int]:
-    """The TCP ports of the nsqds that an nsqlookupd knows."""
-    connection = http.client.HTTPConnection(lookupd, timeout=PATIENCE_S)
-    with contextlib.closing(connection):
-        connection.request("GET", "/nodes")
-        return [one["tcp_port"] for one in json.load(connection.getresponse())["producers"]]
 
 
 # Kill and stop
