@@ -164,7 +164,7 @@ def _show(kills: list[Kill], proof: dict[str, int], status: dict[str, Any]) -> N
     )
     if proof["unknown"]:
         console.print(
-            f"{proof['unknown']:,} more plays had no answer from the queue; each may be counted or not"
+            f"{proof['unknown']:,} more plays had no answer from the queue: nobody knows if they were counted"
         )
     broken = proof["lost"] or proof["doubled"] or proof["untold"]
     console.print(

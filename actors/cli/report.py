@@ -68,7 +68,7 @@ def findings(run: DemoRun) -> list[JudgedPromise]:
             f"{len(expected)} of the producer's totals compared with the client's, {wrong} differ",
         ),
         JudgedPromise(
-            f"at most {BATCH_SIZE_MAX} videos a publish, each once",
+            f"at most {BATCH_SIZE_MAX} videos per publish, each once",
             widest <= BATCH_SIZE_MAX and not broken["width"] and not broken["once_a_batch"],
             f"the widest of {len(run.publishes)} publishes had {widest} videos",
         ),
@@ -134,7 +134,9 @@ def _facts(run: DemoRun) -> Table:
     by_trigger = ", ".join(f"{publishes[name]} {name}" for name in Trigger if publishes[name])
     rows.add_row("publishes", f"{publishes['total']} ({by_trigger})")
     width, plays_each = report["videos_per_publish"]["mean"], report["plays_per_publish"]
-    rows.add_row("videos a publish", f"{width:.1f} of {BATCH_SIZE_MAX}; {plays_each:,.0f} plays a publish")
+    rows.add_row(
+        "videos per publish", f"{width:.1f} of {BATCH_SIZE_MAX}; {plays_each:,.0f} plays per publish"
+    )
     _add_economy(rows, run)
     quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
     if quiet["count"]:
@@ -158,7 +160,7 @@ def _add_economy(rows: Table, run: DemoRun) -> None:
     )
     rows.add_row("spare capacity", f"{economy.places_empty:,} of {economy.places:,} places were left empty")
     rows.add_row(
-        "against one a play",
+        "against one per play",
         f"{economy.one_a_play:,} publishes: {economy.one_a_play / economy.publishes:,.0f} times as many",
     )
     rows.add_row(

@@ -159,8 +159,8 @@ def _status(status: dict[str, Any], page: Page) -> Group:
         lines.append(f"stores     {sizes}")
     client = status["client"]
     if client["failures_in_a_row"]:
-        circuit = client["circuit"].replace("_", " ")
-        lines.append(f"client     failed {client['failures_in_a_row']:,} times in a row; circuit {circuit}")
+        circuit = "" if client["circuit"] == "closed" else f"; circuit {client['circuit'].replace('_', ' ')}"
+        lines.append(f"client     failed {client['failures_in_a_row']:,} times in a row{circuit}")
     lines += _refused(status["refused_videos"], status["refused_videos_total"])
     if dropped := status["log_lines_dropped"]:
         lines.append(f"log        {dropped:,} lines dropped, because stderr could not be written")

@@ -12,10 +12,10 @@ from ..config import Settings, SinkKind
 from ..sources.discovery import Publishable
 from ..sources.lookup import topics_of
 from ..sources.security import Security
+from ..system.reasons import reason_of
 from .delivery import Delivery, Sink
 from .http import HttpSink
 from .nsq_topic import NsqSink
-from .route import reason_of
 from .stdout import MirroredSink, StdoutSink, StdoutWriter, is_wanted
 
 __all__ = [

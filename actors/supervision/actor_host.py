@@ -211,7 +211,7 @@ class ActorHost(Generic[Inbox, Options]):
 
     def _supervisor_gone(self) -> None:
         # No farewell: what is not committed comes again, and a new supervisor may be waiting.
-        log.warning("the supervisor is gone, so this ends too")
+        log.warning("the supervisor is gone, so this process ends too")
         log_writer.flush()
         os._exit(EXIT_FAILED)
 

@@ -759,11 +759,11 @@ def test_the_demo_does_the_whole_job_and_reports_all_that_was_asked_for(demo):
     for fact in (
         r"plays 3,000 of 40 videos, counted in [\d.]+ s \([\d,]+ plays/s\)",
         r"publishes \d+ \((\d+ (realtime|deadline|overdue|drain)(, )?)+\)",
-        r"videos a publish [\d.]+ of 20",
+        r"videos per publish [\d.]+ of 20",
         r"fewest possible \d+, for someone who knows all plays in advance; playtally does not know them",
         r"publishes each total when it is due, and made \d+ \(\d+\.\d times as many\)",
         r"spare capacity \d+ of [\d,]+ places",
-        r"against one a play 3,000 publishes",
+        r"against one per play 3,000 publishes",
         r"against a 20 s timer \d+ publishes",
         r"realtime latency p50 [\d.,]+ ms, p99 [\d.,]+ ms",
         r"oldest hot play [\d.]+ s",
