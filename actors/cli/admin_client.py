@@ -16,6 +16,7 @@ from ..system import runfile
 from ..system.direct_http import open_directly
 from ..system.exits import Failure
 from ..system.installation import service_command
+from ..system.reasons import reason_of
 
 STATUS_TIMEOUT_S = 10
 ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
@@ -57,7 +58,7 @@ def status(settings: Settings) -> dict[str, Any]:
             found: dict[str, Any] = json.load(answer)
             return found
     except (urllib.error.URLError, OSError, ValueError) as error:
-        raise Failure(f"the service does not answer at {url} ({error})") from error
+        raise Failure(f"the service does not answer at {url}: {reason_of(error)}") from error
 
 
 def act(settings: Settings, child_id: str, action: str) -> str:
@@ -96,4 +97,4 @@ def _ask(settings: Settings, path: str, action: str, body: bytes = b"") -> dict[
         with error:
             raise Failure(json.load(error)["error"]) from error
     except (urllib.error.URLError, OSError) as error:
-        raise Failure(f"the service does not answer at http://{address} ({error})") from error
+        raise Failure(f"the service does not answer at http://{address}: {reason_of(error)}") from error

@@ -177,7 +177,7 @@ def show(result: Result) -> None:
     rows.add_row("plays", f"{result.plays:,} of {result.videos:,} videos, {source}")
     rows.add_row("publishes", f"{result.publishes:,} ({triggers or 'none'}){again}")
     rows.add_row("fewest possible", _bound(result))
-    rows.add_row("one a play", f"{result.one_a_play:,}")
+    rows.add_row("one per play", f"{result.one_a_play:,}")
     timer = f"{result.plain_timer:,}, but the plays of a quiet video wait for the timer"
     rows.add_row(f"a {result.deadline_s:g} s timer", timer)
     share = result.places_empty / result.places if result.places else 0
@@ -200,9 +200,9 @@ def show(result: Result) -> None:
 
 
 def _bound(result: Result) -> str:
-    ratio = f"; the run made {result.ratio:g} times as many" if result.ratio else ""
-    waited = f"if each realtime play is published within {result.bound_linger_ms:,.4g} ms"
-    return f"{result.bound:,} {waited}{ratio}"
+    ratio = f"; the run did not know them, and made {result.ratio:.1f} times as many" if result.ratio else ""
+    waited = f"if each realtime play is published within {result.bound_linger_ms:,.1f} ms"
+    return f"{result.bound:,} for someone who knows all plays in advance, {waited}{ratio}"
 
 
 def _replay(received: list[Received], promises: Promises) -> _Replay:

@@ -19,6 +19,8 @@ from .checks.queue import check_queue
 from .checks.state import check_folder, check_service, check_store
 from .screen import Page
 
+MARK_COLUMNS = 7
+FOUND_COLUMNS_MIN = 30
 _MARKS = {
     Verdict.WORKS: ("works", "green"),
     Verdict.WARNS: ("WARNS", "bold yellow"),
@@ -35,7 +37,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         checks = [one._asdict() for one in findings]
         print(json.dumps({"ok": not failed, "checks": checks}, indent=2))
     else:
-        Page().print(_table(findings))
+        _show(findings)
     return EXIT_FAILED if failed else EXIT_DONE
 
 
@@ -49,13 +51,17 @@ async def _all(settings: Settings) -> list[Finding]:
     ]
 
 
-def _table(findings: list[Finding]) -> Table:
+def _show(findings: list[Finding]) -> None:
+    """Print a table. Where it leaves no room for what was found, that is below what was looked at."""
+    page = Page()
+    beside = page.width - max(len(one.what) for one in findings) >= FOUND_COLUMNS_MIN + MARK_COLUMNS
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold")
+    table.add_column(no_wrap=beside, overflow="fold")
+    if beside:
+        table.add_column(overflow="fold")
     for one in findings:
         mark, style = _MARKS[one.verdict]
-        text = f"{one.found}: {one.do}" if one.do else one.found
-        table.add_row(Text(mark, style=style), one.what, Text(text))
-    return table
+        cells = [one.what, f"{one.found}: {one.do}" if one.do else one.found]
+        table.add_row(Text(mark, style=style), *(map(Text, cells) if beside else [Text("\n".join(cells))]))
+    page.print(table)

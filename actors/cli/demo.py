@@ -13,14 +13,13 @@ import time
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from producer.arguments import Arguments, ArgumentsError, parse
 
 from .. import config
 from ..config.promises import promises_of
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from . import audit_run
+from .demo_progress import Bars, Lines, figures_of
 from .launch import Service, produce, wait_for
 from .own_service import interruptible, own_service
 from .recordings import read_publishes
@@ -29,7 +28,6 @@ from .screen import Page
 
 RECORD = "received.jsonl"
 POLL_S = 0.1
-LINE_INTERVAL_S = 5.0
 
 
 def run(settings: config.Settings, options: argparse.Namespace) -> int:
@@ -82,7 +80,7 @@ def _work(
     log_file = manifest.with_name("producer.log")
     producer = produce(service, *load, manifest=manifest, log_file=log_file)
     try:
-        seconds = _follow(service, asked.plays, producer, started_s, console)
+        seconds = _follow(service, asked.plays, settings.dispatch.deadline_s, producer, started_s, console)
         if producer.wait() != 0:
             raise Failure(f"the producer failed:\n{log_file.read_text()}")
     finally:
@@ -110,47 +108,20 @@ def _work(
     )
 
 
-def _follow(service: Service, plays: int, producer: Popen[bytes], started_s: float, console: Page) -> float:
+def _follow(
+    service: Service, plays: int, deadline_s: float, producer: Popen[bytes], started_s: float, console: Page
+) -> float:
     """Show the progress until all plays are counted and published. Returns seconds until all were counted."""
     counted_s = 0.0
-    progress = Progress(
-        TextColumn("{task.description:<26}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    said, line_s = "", time.monotonic()
-    with progress:
-        counting = progress.add_task("counted", total=plays)
-        publishing = progress.add_task("videos published in full", total=None)
+    shown = Bars(plays, console) if console.is_terminal else Lines(console)
+    with shown:
         while True:
-            status = service.status()
-            counted, pending, videos = (
-                status["plays"]["counted"],
-                status["pending_videos"],
-                status["videos"],
-            )
-            publishes = status["publishes"]["total"]
-            progress.update(counting, completed=counted)
-            progress.update(
-                publishing,
-                total=videos or None,
-                completed=videos - pending,
-                description=f"published ({publishes} publishes)",
-            )
+            status, now_s = service.status(), time.monotonic()
+            counted = status["plays"]["counted"]
             if counted >= plays and not counted_s:
-                counted_s = time.monotonic() - started_s
-            if not console.is_terminal and time.monotonic() - line_s >= LINE_INTERVAL_S:
-                line_s = time.monotonic()
-                line = (
-                    f"{counted:,} of {plays:,} plays counted, {publishes} publishes, "
-                    f"{pending} videos wait for their deadline"
-                )
-                if line != said:
-                    console.print(line, soft_wrap=True)
-                said = line
+                counted_s = now_s - started_s
+            left_s = started_s + counted_s + deadline_s - now_s
+            shown.show(figures_of(status, plays, left_s), now_s)
             if status["caught_up"] and counted >= plays:
                 return counted_s
             if producer.poll() not in (None, 0):

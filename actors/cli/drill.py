@@ -10,7 +10,6 @@ import random
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 from subprocess import Popen
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from rich.text import Text
 from ..config import Settings
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from . import drill_here
-from .kills import Kill, kill, line, table
+from .kills import Kill, ended_by_ctrl_c, kill, line, show_table
 from .launch import Service, produce, wait_for
 from .own_service import interruptible, own_service
 from .screen import Page
@@ -61,7 +60,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
                 return drill_here.run(settings, options, seed, console)
             return _run(settings, options, seed, console)
     except KeyboardInterrupt:
-        console.print("the drill was interrupted")
+        console.print("the drill was interrupted; nothing is proven")
         return EXIT_FAILED
 
 
@@ -77,38 +76,46 @@ def _run(settings: Settings, options: argparse.Namespace, seed: int, console: Pa
             status = _wait_caught_up(drill, manifest["plays"])
             proof = _prove(service, manifest)
         _show(kills, proof, status)
-        return EXIT_FAILED if proof["lost"] or proof["doubled"] or proof["untold"] else EXIT_DONE
+        broken = proof["lost"] or proof["doubled"] or proof["untold"]
+        return EXIT_FAILED if broken or len(kills) < options.kills else EXIT_DONE
 
 
 def _kill_under_load(drill: _Drill) -> tuple[list[Kill], dict[str, Any]]:
-    """Kill children while the producer publishes. Returns the kills, and the producer's manifest."""
+    """Kill children while the producer publishes. Returns the kills, and the producer's manifest.
+
+    Ctrl-C ends the kills early.
+    """
     service, chance = drill.service, random.Random(drill.seed)
-    manifest_file = drill.folder / "manifest.json"
+    # The producer tells of each kill of the queue, as of a failure. Here that is what is tried.
+    manifest_file, log_file = drill.folder / "manifest.json", drill.folder / "producer.log"
     seconds = drill.kills * (sum(PAUSE_S) / 2 + 0.25) + 5
     producer = produce(
         service,
         *("--plays", str(int(seconds * PLAYS_PER_S)), "--rate", str(PLAYS_PER_S)),
         *("--seed", str(chance.randrange(2**31))),
         manifest=manifest_file,
+        log_file=log_file,
     )
     done: list[Kill] = []
     try:
-        wait_for(lambda: _begun(service, producer), "the first play", 30, service.log)
+        wait_for(lambda: _begun(service, producer, log_file), "the first play", 30, service.log)
         victims = [child["id"] for child in service.status()["children"]]
-        for number in range(1, drill.kills + 1):
-            done.append(kill(service, chance.choice(victims)))
-            drill.console.print(line(number, drill.kills, done[-1]))
-            time.sleep(chance.uniform(*PAUSE_S))
+        with ended_by_ctrl_c(drill.console) as ended:
+            for number in range(1, drill.kills + 1):
+                done.append(kill(service, chance.choice(victims)))
+                drill.console.print(line(number, drill.kills, done[-1]))
+                if ended.wait(chance.uniform(*PAUSE_S)):
+                    break
     finally:
         producer.send_signal(signal.SIGINT)  # the producer stops, and writes down what the queue acknowledged
         producer.wait()
     return done, json.loads(manifest_file.read_text(encoding="utf-8"))
 
 
-def _begun(service: Service, producer: "Popen[bytes]") -> bool:
+def _begun(service: Service, producer: "Popen[bytes]", log_file: Path) -> bool:
     """Whether plays are counted. Raises `Failure` if none will come."""
     if producer.poll() not in (None, 0):
-        raise Failure(f"the producer ended with code {producer.returncode}, see above")
+        raise Failure(f"the producer ended with code {producer.returncode}:\n{log_file.read_text()}")
     return bool(service.status()["plays"]["counted"])
 
 
@@ -149,7 +156,7 @@ def _prove(service: Service, manifest: dict[str, Any]) -> dict[str, int]:
 
 def _show(kills: list[Kill], proof: dict[str, int], status: dict[str, Any]) -> None:
     console = Page()
-    console.print(table(kills))
+    show_table(kills, console)
     dropped = status["plays"]["redelivered"]
     console.print(
         f"\n{proof['plays']:,} plays acknowledged by the queue, {len(kills)} kills, "
@@ -157,7 +164,7 @@ def _show(kills: list[Kill], proof: dict[str, int], status: dict[str, Any]) -> N
     )
     if proof["unknown"]:
         console.print(
-            f"{proof['unknown']:,} more plays had no answer from the queue; each may be counted or not"
+            f"{proof['unknown']:,} more plays had no answer from the queue: nobody knows if they were counted"
         )
     broken = proof["lost"] or proof["doubled"] or proof["untold"]
     console.print(

@@ -21,7 +21,7 @@ from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from ..tree import NSQD, publishes_to_client
 from . import admin_client, agreement
 from .agreement import Bounds, Sample, Told, Verdict
-from .kills import Kill, kill, line, table
+from .kills import Kill, ended_by_ctrl_c, kill, line, show_table
 from .launch import Service, wait_for
 from .screen import Page
 
@@ -65,7 +65,8 @@ def run(settings: Settings, options: argparse.Namespace, seed: int, console: Pag
         raise Failure("nothing is proven: an nsqd was started again meanwhile, and counts from 0 again")
     told = _told(service, state_dir) if publishes_to_client(settings) else None
     redelivered = admin_client.status(settings)["plays"]["redelivered"] - redelivered
-    return _show(kills, redelivered, agreement.judge(before.bounds, after.bounds), told)
+    code = _show(kills, redelivered, agreement.judge(before.bounds, after.bounds), told)
+    return EXIT_FAILED if len(kills) < options.kills else code
 
 
 def victims_of(status: dict[str, Any]) -> list[str]:
@@ -147,13 +148,14 @@ def _wait_calm(service: Service, status: dict[str, Any], console: Page) -> None:
 
 def _kill(service: Service, kills: int, pause_s: float, chance: random.Random, console: Page) -> list[Kill]:
     done: list[Kill] = []
-    for number in range(1, kills + 1):
-        next_s = time.monotonic() + pause_s
-        status = wait_for(service.status, "the service to answer", ANSWER_TIMEOUT_S)
-        done.append(kill(service, chance.choice(victims_of(status))))
-        console.print(line(number, kills, done[-1]))
-        if number < kills:
-            time.sleep(max(0.0, next_s - time.monotonic()))
+    with ended_by_ctrl_c(console) as ended:
+        for number in range(1, kills + 1):
+            next_s = time.monotonic() + pause_s
+            status = wait_for(service.status, "the service to answer", ANSWER_TIMEOUT_S)
+            done.append(kill(service, chance.choice(victims_of(status))))
+            console.print(line(number, kills, done[-1]))
+            if number < kills and ended.wait(max(0.0, next_s - time.monotonic())):
+                break
     return done
 
 
@@ -171,7 +173,7 @@ def _told(service: Service, state_dir: str) -> Told:
 
 def _show(kills: list[Kill], redelivered: int, verdict: Verdict, told: Told | None) -> int:
     console = Page()
-    console.print(table(kills))
+    show_table(kills, console)
     console.print(f"\n{len(kills)} kills, {redelivered:,} redeliveries recognised")
     lines = [f"queue and ledgers: lost {verdict.lost:,}, counted twice {verdict.doubled:,}"]
     if told is None:

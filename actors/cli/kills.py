@@ -1,7 +1,10 @@
 """Kills of children from outside, as any user can, and how soon each child worked again."""
 
+import contextlib
 import signal
 import statistics
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -10,6 +13,7 @@ from rich.table import Table
 from ..supervision.processes import send_signal
 from ..system.exits import Failure
 from .launch import Service, wait_for
+from .screen import Page
 
 BACK_TIMEOUT_S = 30.0
 RESUME_TIMEOUT_S = 2.0  # a child that has nothing to do does not say that it works again
@@ -57,10 +61,40 @@ def line(number: int, kills: int, kill: Kill) -> str:
     return f"{number:>4}/{kills}  killed {kill.child:<11} linked after {kill.came_back_ms:4.0f} ms{works}"
 
 
-def table(kills: list[Kill]) -> Table:
-    """How soon each child worked again."""
+@contextlib.contextmanager
+def ended_by_ctrl_c(console: Page) -> Iterator[threading.Event]:
+    """Within this, the first Ctrl-C sets the event and no more, so that a kill is finished and told.
+
+    The second one raises `KeyboardInterrupt`. If Ctrl-C is ignored, it stays so.
+    """
+    ended, before = threading.Event(), signal.getsignal(signal.SIGINT)
+
+    def interrupt(*_: object) -> None:
+        if ended.is_set():
+            raise KeyboardInterrupt
+        ended.set()
+
+    if before is signal.SIG_IGN:
+        yield ended
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield ended
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if ended.is_set():
+        console.print("interrupted: proving the result so far; Ctrl-C again ends at once")
+
+
+def show_table(kills: list[Kill], page: Page) -> None:
+    """Print how soon each child worked again."""
+    page.print("from its kill until a child worked again:")
+    page.print(_table(kills))
+
+
+def _table(kills: list[Kill]) -> Table:
     shown = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("child", "kills", "works again: median", "95th percentile", "slowest"):
+    for name in ("child", "kills", "median", "95 %", "slowest"):
         shown.add_column(name, justify="left" if name == "child" else "right")
     for name in [*dict.fromkeys(kill.child for kill in kills), "all"]:
         chosen = [kill for kill in kills if name in (kill.child, "all")]

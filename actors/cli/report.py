@@ -15,7 +15,7 @@ from ..config import BATCH_SIZE_MAX
 from ..core.triggers import Trigger
 from ..system.installation import INSTALLED, ROOT, producer_command, service_command
 from .audit_run import Result
-from .screen import Page
+from .screen import Page, fits
 
 REALTIME_PATIENCE_S = 1.0
 
@@ -68,7 +68,7 @@ def findings(run: DemoRun) -> list[JudgedPromise]:
             f"{len(expected)} of the producer's totals compared with the client's, {wrong} differ",
         ),
         JudgedPromise(
-            f"at most {BATCH_SIZE_MAX} videos a publish, each once",
+            f"at most {BATCH_SIZE_MAX} videos per publish, each once",
             widest <= BATCH_SIZE_MAX and not broken["width"] and not broken["once_a_batch"],
             f"the widest of {len(run.publishes)} publishes had {widest} videos",
         ),
@@ -114,7 +114,11 @@ def render(run: DemoRun, found: list[JudgedPromise]) -> None:
     ways = Table(box=None, pad_edge=False, show_header=False)
     for way, shows in _where_next():
         ways.add_row(Text(way), Text(shows, style="dim"))
-    console.print(ways)
+    if fits(ways, console):
+        console.print(ways)
+    else:
+        for way, shows in _where_next():
+            console.print(Text(way), Text(f"    {shows}", style="dim"), sep="\n")
 
 
 def _facts(run: DemoRun) -> Table:
@@ -130,7 +134,9 @@ def _facts(run: DemoRun) -> Table:
     by_trigger = ", ".join(f"{publishes[name]} {name}" for name in Trigger if publishes[name])
     rows.add_row("publishes", f"{publishes['total']} ({by_trigger})")
     width, plays_each = report["videos_per_publish"]["mean"], report["plays_per_publish"]
-    rows.add_row("videos a publish", f"{width:.1f} of {BATCH_SIZE_MAX}; {plays_each:,.0f} plays a publish")
+    rows.add_row(
+        "videos per publish", f"{width:.1f} of {BATCH_SIZE_MAX}; {plays_each:,.0f} plays per publish"
+    )
     _add_economy(rows, run)
     quiet, hot = report["realtime_latency_ms"], report["hot_lateness_ms"]
     if quiet["count"]:
@@ -149,18 +155,22 @@ def _add_economy(rows: Table, run: DemoRun) -> None:
     economy = run.economy
     rows.add_row(
         "fewest possible",
-        f"{economy.bound:,} if each play is published as early as here; "
-        f"this run made {economy.ratio:g} times as many",
+        f"{economy.bound:,}, for someone who knows all plays in advance; playtally does not know them, "
+        f"publishes each total when it is due, and made {economy.publishes:,}{_times(economy.ratio)}",
     )
     rows.add_row("spare capacity", f"{economy.places_empty:,} of {economy.places:,} places were left empty")
     rows.add_row(
-        "against one a play",
+        "against one per play",
         f"{economy.one_a_play:,} publishes: {economy.one_a_play / economy.publishes:,.0f} times as many",
     )
     rows.add_row(
         f"against a {run.deadline_s:g} s timer",
         f"{economy.plain_timer:,} publishes, but a quiet video's play then waits up to {run.deadline_s:g} s",
     )
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f" ({ratio:.1f} times as many)"
 
 
 def _where_next() -> list[tuple[str, str]]:

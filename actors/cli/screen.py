@@ -1,7 +1,8 @@
 """Prints tables on stdout for people. It gets the same data that commands print as JSON.
 
 Text that people copy (a setting, an id, a path) is never cut. It continues on the next line, where stdout is
-no terminal only after `PIPE_COLUMNS` characters.
+no terminal only after `PIPE_COLUMNS` characters. A table that is wider than the page is not squeezed: what it
+has is put into lines.
 """
 
 import sys
@@ -11,11 +12,13 @@ from typing import IO, Any, cast
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from ..config import Setting
+from ..core import guids
 from ..core.triggers import Trigger
 from ..supervision.printable import PrintableText, printable
 from ..system.exits import EXIT_DONE, Failure
@@ -23,9 +26,11 @@ from ..system.exits import EXIT_DONE, Failure
 WATCH_INTERVAL_S = 1.0
 REFUSED_SHOWN_MAX = 10
 PIPE_COLUMNS = 500  # the width of a page that goes to a file or another program
-EXPECTED_COLUMNS_MIN = 132  # on a narrower page, `config` leaves out the column "expected"
-WORK_COLUMNS_MIN = 104  # on a narrower page, `status` leaves out the columns in `WORK`
-WORK = ("CPU", "mailbox")
+UNLIMITED = 10_000  # wider than any table
+LABEL_COLUMNS = 10  # of the lines below the table of `status`
+CHANGED = "*"  # behind the source of a value that is not the default
+WORK = ("CPU", "mailbox")  # columns of `status` that a narrow page does not have; `--json` has them
+LAST_EXIT = "last exit"  # a column of `status` that is lines below the table on a narrow page
 _STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "red"}
 
 
@@ -49,10 +54,16 @@ class Page(Console):
         raise BrokenPipeError
 
 
+def fits(table: Table, page: Page) -> bool:
+    """Whether no column of a table has to be narrower than its longest value."""
+    options = page.options.update(width=UNLIMITED, max_width=UNLIMITED)
+    return Measurement.get(page, options, table).maximum <= page.width
+
+
 def show_status(status: dict[str, Any]) -> None:
     """Print the tree of children, and the counts of plays and publishes."""
     page = Page()
-    page.print(_status(status, page.width))
+    page.print(_status(status, page))
 
 
 def watch(ask: Callable[[], dict[str, Any]]) -> int:
@@ -62,7 +73,7 @@ def watch(ask: Callable[[], dict[str, Any]]) -> int:
         with Live(auto_refresh=False, console=page) as live:
             while True:
                 try:
-                    shown: Group | Text = _status(ask(), page.width)
+                    shown: Group | Text = _status(ask(), page)
                 except Failure as failure:
                     shown = Text(f"{failure}\ntrying again until Ctrl-C", style="red")
                 live.update(shown, refresh=True)
@@ -72,53 +83,66 @@ def watch(ask: Callable[[], dict[str, Any]]) -> int:
 
 
 def show_config(settings: list[Setting]) -> None:
-    """Print every setting in force."""
+    """Print every setting in force. One that is not the default is marked.
+
+    A narrow page does not have the column "expected": config.toml says the same in more words.
+    """
     page = Page()
+    for expected in (True, False):
+        table = _settings(settings, expected)
+        if fits(table, page):
+            page.print(table)
+            break
+    else:
+        for one in settings:
+            unit = f" {one.unit}" if one.unit else ""
+            page.print(Text(f"{one.key} = {_value(one.value)}{unit} (from {_source(one)})"))
+    if any(not one.is_default for one in settings):
+        page.print(Text(f"{CHANGED} not the default", style="dim"))
+
+
+def _settings(settings: list[Setting], expected: bool) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("setting", "value", "unit", "from"):
-        table.add_column(name, no_wrap=name != "value", overflow="fold")
-    wide = page.width >= EXPECTED_COLUMNS_MIN
-    if wide:
-        table.add_column("expected", style="dim")
-    for one in settings:
-        changed = "" if one.source == "default" or one.is_default else "bold"
-        cells = [Text(one.key), Text(_value(one.value), style=changed), Text(one.unit), Text(one.source)]
-        table.add_row(*cells, *([Text(one.expected)] if wide else []))
-    page.print(table)
-
-
-def show_totals(rows: list[tuple[str, int, int]]) -> None:
-    """Print `rows`: a video, its total, and the last total of it that the client confirmed."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("video", no_wrap=True)
-    table.add_column("plays", justify="right")
-    table.add_column("published", justify="right")
-    for video, total, published in rows:
-        told = Text(f"{published:,}", style="" if published == total else "yellow")
-        table.add_row(video, f"{total:,}", told)
-    page = Page()
-    page.print(table)
-    plays = sum(total for _, total, _ in rows)
-    page.print(f"{plays:,} plays of {len(rows):,} videos")
-
-
-def _status(status: dict[str, Any], columns: int) -> Group:
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for name in ("child", "state"):
         table.add_column(name, no_wrap=True)
-    for name in ("pid", "life", "up", "memory", *(WORK if columns >= WORK_COLUMNS_MIN else ())):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("last exit", overflow="fold")
-    supervisor = status["supervisor"]
-    _add_row(table, "supervisor", {"state": "running", "incarnation": 1, **supervisor})
-    children = {child["id"]: child for child in status["children"]}
-    supervisors = {one["id"]: one for one in status["supervisors"]}
-    _add_branches(table, supervisors["root"], supervisors, children, "")
+    if expected:
+        table.add_column("expected", style="dim", no_wrap=True)
+    for one in settings:
+        cells = [one.key, _value(one.value), one.unit, _source(one), *([one.expected] if expected else [])]
+        table.add_row(*(Text(cell, style="" if one.is_default else "bold") for cell in cells))
+    return table
+
+
+def _source(one: Setting) -> str:
+    return one.source if one.is_default else f"{one.source} {CHANGED}"
+
+
+def show_totals(rows: list[tuple[bytes, int, int]]) -> None:
+    """Print `rows`, the greatest total first: a video, its total, and the last one that the client confirmed.
+
+    Each row is printed when it is made: there may be millions.
+    """
+    greatest = rows[0][1] if rows else 0
+    columns = max(len("published"), len(f"{greatest:,}"))
+    print(f"{'video':<36} {'plays':>{columns}} {'published':>{columns}}")
+    for video, total, published in rows:
+        print(f"{guids.text(video)} {total:>{columns},} {published:>{columns},}")
+    plays = sum(total for _, total, _ in rows)
+    behind = sum(published != total for _, total, published in rows)
+    more = f"; the latest total of {behind:,} is not published yet" if behind else ""
+    print(f"{plays:,} plays of {len(rows):,} videos{more}")
+
+
+def _status(status: dict[str, Any], page: Page) -> Group:
+    tables = [_tree(status, work, exits) for work, exits in ((True, True), (False, True), (False, False))]
+    table = next((one for one in tables if fits(one, page)), tables[-1])
+    exits = [] if table is not tables[-1] else _last_exits(status)
     plays, publishes = status["plays"], status["publishes"]
     shown = [name for name in Trigger if publishes[name] or name is not Trigger.REPUBLISH]
     triggers = ", ".join(f"{publishes[name]:,} {name}" for name in shown)
     lines = [
         "",
+        *exits,
         (
             f"plays      {plays['counted']:,} counted of {status['videos']:,} videos; "
             f"{plays['redelivered']:,} redeliveries dropped, {plays['dead_lettered']:,} dead letters"
@@ -135,12 +159,58 @@ def _status(status: dict[str, Any], columns: int) -> Group:
         lines.append(f"stores     {sizes}")
     client = status["client"]
     if client["failures_in_a_row"]:
-        circuit = client["circuit"].replace("_", " ")
-        lines.append(f"client     failed {client['failures_in_a_row']:,} times in a row; circuit {circuit}")
+        circuit = "" if client["circuit"] == "closed" else f"; circuit {client['circuit'].replace('_', ' ')}"
+        lines.append(f"client     failed {client['failures_in_a_row']:,} times in a row{circuit}")
     lines += _refused(status["refused_videos"], status["refused_videos_total"])
     if dropped := status["log_lines_dropped"]:
         lines.append(f"log        {dropped:,} lines dropped, because stderr could not be written")
-    return Group(table, *(Text(line) for line in [*lines, *_nsqds(status["nsq"])]), _progress(status))
+    return Group(table, _beside_labels([*lines, *_nsqds(status["nsq"])]), _progress(status))
+
+
+def _beside_labels(lines: list[str]) -> Table:
+    """Put the text of each line beside its label, so that it continues there."""
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True, min_width=LABEL_COLUMNS)
+    table.add_column(overflow="fold")
+    for line in lines:
+        table.add_row(Text(line[:LABEL_COLUMNS].rstrip()), Text(line[LABEL_COLUMNS + 1 :]))
+    return table
+
+
+def _tree(status: dict[str, Any], work: bool, exits: bool) -> Table:
+    """The tree of processes. `work`, `exits`: with these columns."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if exits else 1, 0, 0))
+    for name in ("child", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("pid", "life", "up", "memory", *(WORK if work else ())):
+        table.add_column(name, justify="right", no_wrap=True)
+    if exits:
+        table.add_column(LAST_EXIT, no_wrap=True)
+    _add_row(table, "supervisor", {"state": "running", "incarnation": 1, **status["supervisor"]})
+    children = {child["id"]: child for child in status["children"]}
+    supervisors = {one["id"]: one for one in status["supervisors"]}
+    _add_branches(table, supervisors["root"], supervisors, children, "")
+    return table
+
+
+def _last_exits(status: dict[str, Any]) -> list[str]:
+    """In place of the column: the rules of each supervisor, and a line for each child that has ended."""
+    rules = [f"{one['id']}: {_rules(one)}" for one in status["supervisors"]]
+    found = [f"{one['id']}: {_last_exit(one)}" for one in status["children"] if one["last_exit"]]
+    return [
+        f"{'' if number else title:<10} {line}"
+        for title, lines in (("restarts", rules), (LAST_EXIT, found))
+        for number, line in enumerate(lines)
+    ]
+
+
+def _last_exit(one: dict[str, Any]) -> str:
+    back_ms = one.get("came_back_ms")
+    return f"{one['last_exit']}" + ("" if back_ms is None else f", back in {back_ms:.0f} ms")
+
+
+def _rules(supervisor: dict[str, Any]) -> str:
+    return f"{supervisor['strategy']}, {supervisor['max_restarts']} in {supervisor['max_seconds']:g} s"
 
 
 def _refused(videos: list[dict[str, Any]], total: int) -> list[str]:
@@ -199,19 +269,17 @@ def _add_branches(
         branch = indent + ("└─ " if last else "├─ ") + child_id
         if child_id in supervisors:
             nested = supervisors[child_id]
-            rules = f"{nested['strategy']}, {nested['max_restarts']} in {nested['max_seconds']:g} s"
             state = Text(nested["state"], style=_STATE_STYLES[nested["state"]])
-            _add_cells(table, {"child": branch, "state": state, "last exit": Text(rules, style="dim")})
+            _add_cells(
+                table, {"child": branch, "state": state, "last exit": Text(_rules(nested), style="dim")}
+            )
             _add_branches(table, nested, supervisors, children, indent + ("   " if last else "│  "))
         else:
             _add_row(table, branch, children[child_id])
 
 
 def _add_row(table: Table, name: str, one: dict[str, Any]) -> None:
-    came_back = one.get("came_back_ms")
-    last_exit = one.get("last_exit") or ""
-    if last_exit and came_back is not None:
-        last_exit += f", back in {came_back:.0f} ms"
+    last_exit = _last_exit(one) if one.get("last_exit") else ""
     cells: dict[str, str | Text] = {
         "child": name,
         "state": Text(one["state"], style=_STATE_STYLES[one["state"]]),

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import operator
 import sys
 
 from ..config import Settings
@@ -22,11 +23,12 @@ def totals(settings: Settings, options: argparse.Namespace) -> int:
             f"no ledgers in {settings.supervisor.state_dir}, expected those of a service that has run: "
             "see supervisor.state_dir"
         )
-    rows = sorted(reader.read(), key=lambda row: (-row[1], row[0]))
+    rows = sorted(reader.read())  # by video; then, as sorting keeps that order, by total
+    rows.sort(key=operator.itemgetter(1), reverse=True)
     if options.json:
         print(json.dumps({guids.text(video): total for video, total, _ in rows}, indent=2))
     else:
-        screen.show_totals([(guids.text(video), total, published) for video, total, published in rows])
+        screen.show_totals(rows)
     return EXIT_DONE
 
 

@@ -82,7 +82,7 @@ class Reference:
     def has_no_room(self) -> None:
         """Log once a minute that too many pages are open."""
         if self._crowd.seen(_now_ms()):
-            log.error("client refuses pages: too many are open; close some")
+            log.error("the client refuses another page: too many are open; close some")
 
     def _write_down(self, publish: Publish, received_at_ns: int, held_up_ms: int) -> None:
         if self._record is None:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from ..system.exits import Failure
+from ..system.reasons import reason_of
 from .plan import HOST, Certificates
 
 DAYS = 30
@@ -46,7 +47,7 @@ def _openssl(folder: Path, *words: str) -> None:
             timeout=_TIMEOUT_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failure(f"openssl {words[0]} can't be run ({error}); --tls needs it") from error
+        raise Failure(f"openssl {words[0]} can't be run ({reason_of(error)}); --tls needs it") from error
     if ran.returncode:
         said = " ".join(ran.stderr.split())
         raise Failure(f"openssl {words[0]} ended with code {ran.returncode}: {said}; --tls needs it")

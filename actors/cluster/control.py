@@ -20,6 +20,7 @@ from msgspec import Struct
 from ..system.exits import Failure
 from ..system.installation import service_command
 from ..system.locks import is_locked, try_lock
+from ..system.reasons import reason_of
 from .plan import HOST
 
 NAME = "cluster.json"
@@ -95,7 +96,9 @@ def ask(folder: Path, action: str, node: str = "") -> str:
             with connection.makefile("rb") as file:
                 answer = msgspec.json.decode(file.readline(LINE_BYTES_MAX), type=Answer)
     except (OSError, msgspec.MsgspecError) as error:
-        raise Failure(f"the cluster on {folder} (pid {facts.pid}) does not answer ({error})") from error
+        raise Failure(
+            f"the cluster on {folder} (pid {facts.pid}) does not answer ({reason_of(error)})"
+        ) from error
     if answer.error:
         raise Failure(answer.error)
     return answer.done

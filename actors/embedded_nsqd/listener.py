@@ -1,5 +1,6 @@
 """Sockets that listen on a "host:port" of the settings, or an error that says what to do."""
 
+import errno
 import socket
 
 from ..system.addresses import split_address
@@ -7,6 +8,7 @@ from ..system.exits import AddressFailure
 
 # nsqd takes the system's own maximum; this is the default of Linux.
 LISTEN_BACKLOG = 4096
+TCP_ADDRESS = "tcp_address"  # the setting for NSQ's protocol
 
 
 def open_listener(setting: str, address: str) -> socket.socket:
@@ -37,15 +39,18 @@ def open_listener(setting: str, address: str) -> socket.socket:
         listener.listen(LISTEN_BACKLOG)
     except OSError as error:
         listener.close()
-        raise AddressFailure(f"{setting} = {address!r}: {_advice(error, port)}") from error
+        raise AddressFailure(f"{setting} = {address!r}: {_advice(error, setting, address)}") from error
     return listener
 
 
-def _advice(error: OSError, port: int) -> str:
+def _advice(error: OSError, setting: str, address: str) -> str:
     if isinstance(error, PermissionError):
         return f"{error.strerror}; ports below 1024 need privileges: take a higher one"
-    reason = error.strerror or str(error)
-    return (
-        f"{reason.lower()}; if another nsqd or program listens on port {port}, stop it or choose "
-        "another port (0 takes a free one); the host must be an address of this machine"
-    )
+    reason = (error.strerror or str(error)).lower()
+    if error.errno != errno.EADDRINUSE:
+        return f"{reason}; expected an address of this machine"
+    advice = f"{reason}; stop what listens there, or choose another port (0 takes a free one)"
+    if setting != TCP_ADDRESS:
+        return advice
+    instead = f'nsq.nsqd_tcp_addresses = ["{address}"]'
+    return f"{advice}. If it is an nsqd, playtally can use it instead of the embedded queue: {instead}"

@@ -41,7 +41,14 @@ from ..system.installation import environment, service_command
 from ..system.listeners import open_listeners
 from ..system.locks import lock_file
 from ..system.logs import quiet_libraries
-from ..tree import children_of, groups_to_poll, root_spec, secret_variables, with_addresses
+from ..tree import (
+    children_of,
+    groups_to_poll,
+    publishes_to_client,
+    root_spec,
+    secret_variables,
+    with_addresses,
+)
 from . import admin
 from .channel_watch import ChannelWatch
 from .figures import Figures
@@ -120,11 +127,7 @@ class Lifecycle:
             host = {"hostname": socket.gethostname()}  # nsqd knows our connections by it
             facts = {"pid": self.pid, "secret": self.secret, **host, **self.addresses()}
             runfile.write(self._state_dir, facts)
-            log.info(
-                "all children run; status at http://%s/status, state in %s",
-                self.admin_address,
-                self._state_dir,
-            )
+            self._say_that_all_run()
         elif isinstance(starting.exception(), StartFailed):
             log.error("%s. The service ends", _why_not_started(starting.exception()))
             return self._start_code()
@@ -198,6 +201,18 @@ class Lifecycle:
             for worker in self.application.workers():
                 worker.say_stopping()
             self._end.set_result(code)
+
+    def _say_that_all_run(self) -> None:
+        settings = self.application.options
+        log.info(
+            "all children run; status at http://%s/status, state in %s", self.admin_address, self._state_dir
+        )
+        if settings.client.enabled and not publishes_to_client(settings):
+            log.info(
+                "publishes do not go to the reference client: its page at http://%s/ stays empty; "
+                "client.enabled = false switches it off",
+                settings.client.address,
+            )
 
     async def _drain(self) -> None:
         timeout_s = self.application.options.supervisor.shutdown_timeout_s

@@ -12,11 +12,11 @@ from ..config import Settings, SinkKind
 from ..sources.discovery import Publishable
 from ..sources.lookup import topics_of
 from ..sources.security import Security
+from ..system.reasons import reason_of
 from .delivery import Delivery, Sink
 from .http import HttpSink
 from .nsq_topic import NsqSink
-from .route import reason_of
-from .stdout import MirroredSink, StdoutSink, StdoutWriter
+from .stdout import MirroredSink, StdoutSink, StdoutWriter, is_wanted
 
 __all__ = [
     "Delivery",
@@ -44,4 +44,4 @@ def open_sink(settings: Settings) -> Sink:
             security, lookupds = Security(settings.nsq), list(settings.nsq.lookupd_http_addresses)
             nsqds = Publishable(settings.nsqd_addresses, lookupds, topics_of(settings), security.lookupd_tls)
             sink = NsqSink(publish.nsq_topic, publish.timeout_s, nsqds, security)
-    return MirroredSink(sink) if publish.stdout else sink
+    return MirroredSink(sink) if publish.stdout and is_wanted() else sink

@@ -3,7 +3,7 @@
 import logging
 import urllib.request
 from http.client import HTTPException
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 import msgspec
@@ -11,8 +11,9 @@ import msgspec
 from ..config import PublishSection, Settings, SinkKind, without_password
 from ..core import guids
 from ..system.addresses import leads_to
+from ..system.reasons import reason_of
 from ..system.tls import tls_context
-from .route import proxy_of, reason_of
+from .route import proxy_of
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +70,6 @@ def _get(url: str, publish: PublishSection) -> bytes:
 def _why(error: Exception) -> str:
     if isinstance(error, HTTPError):
         return f"HTTP {error.code} {error.reason}"
-    if isinstance(error, URLError) and isinstance(error.reason, Exception):
-        error = error.reason
     return reason_of(error)
 
 

@@ -13,11 +13,12 @@ import time
 from ..config import PublishSection, credentials_of
 from ..core.dispatcher.attempts import About, Outcome
 from ..core.dispatcher.outbox import Batch, payload
+from ..system.reasons import reason_of
 from ..system.watched_files import reload_all
 from .answers import Answer, accepts_gzip, judge
 from .connection import ClientConnection
 from .delivery import Delivery, Sink
-from .route import Route, reason_of
+from .route import Route
 from .signatures import signature_headers
 
 GZIP_BYTES_MIN = 500  # a body below this fits into one packet as it is

@@ -15,9 +15,9 @@ from ..core.dispatcher.outbox import Batch, payload
 from ..sources.client import NsqdClient
 from ..sources.discovery import Publishable
 from ..sources.security import PLAIN, Security
+from ..system.reasons import reason_of
 from .answers import first_line
 from .delivery import Delivery, Sink
-from .route import reason_of
 
 GREETING_TIMEOUT_S = 2.0  # at most, for one nsqd of several, until it has answered IDENTIFY
 # By nsqd's error code. nsqd refuses a message for its bytes alone, never for the videos in it.

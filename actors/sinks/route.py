@@ -8,8 +8,6 @@ NO_PROXY). A client on loopback is reached directly, because a proxy elsewhere c
 import asyncio
 import base64
 import ipaddress
-import os
-import socket
 import ssl
 import urllib.parse
 import urllib.request
@@ -18,6 +16,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 from ..config import PublishSection, without_password
 from ..system.addresses import join_address
 from ..system.exits import Failure
+from ..system.reasons import reason_of
 from ..system.tls import tls_context
 from ..system.watched_files import WatchedFiles
 from .connection import ClientConnection
@@ -142,14 +141,3 @@ def _basic(header: str, parts: urllib.parse.SplitResult) -> dict[str, str]:
         return {}
     pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
     return {header: f"Basic {base64.b64encode(pair.encode()).decode()}"}
-
-
-def reason_of(error: Exception) -> str:
-    """The reason why there is no connection, in words."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
-    if isinstance(error, ConnectionRefusedError):
-        return "nobody listens there (connection refused)"
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
-        return os.strerror(error.errno)  # asyncio puts the call that failed into its own text
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

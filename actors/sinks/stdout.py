@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import select
+import stat
 from concurrent.futures import ThreadPoolExecutor
 
 from ..core.dispatcher.attempts import Outcome
@@ -15,7 +16,13 @@ log = logging.getLogger(__name__)
 
 STDOUT = 1
 STDOUT_PATIENCE_S = 0.5  # a line that waits longer means that nobody reads
+FILE_BYTES_MAX = 256 * 1024 * 1024  # of a file that stdout is; a mirror lets it grow no further
 STDOUT_LINES_MAX = 1000  # lines that wait for a reader; what comes on top is left out
+
+
+def is_wanted(descriptor: int = STDOUT) -> bool:
+    """Whether a mirror of the publishes may go there: not between the lines of the log on a terminal."""
+    return not os.isatty(descriptor)
 
 
 class StdoutWriter:
@@ -31,6 +38,15 @@ class StdoutWriter:
     def lines_waiting(self) -> int:
         """The number of lines that were not written yet."""
         return len(self._waiting)
+
+    @property
+    def file_is_full(self) -> bool:
+        """Whether stdout is a file of `FILE_BYTES_MAX` bytes or more. A pipe's reader bounds it by itself."""
+        try:
+            found = os.fstat(self._descriptor)
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size >= FILE_BYTES_MAX
 
     async def flush(self, timeout_s: float) -> None:
         """Wait up to `timeout_s` seconds until all lines are written, and log how many are lost then."""
@@ -104,6 +120,7 @@ class MirroredSink(Sink):
         self._mirrors = True
         self._stalled = False
         self._left_out = 0
+        self._file_is_full = False
 
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:
         """Send a batch once, and mirror it if it was accepted."""
@@ -129,6 +146,16 @@ class MirroredSink(Sink):
         self._sink.close()
 
     async def _mirror(self, batch: Batch) -> None:
+        if self._writer.file_is_full:
+            if not self._file_is_full:
+                log.warning(
+                    "stdout is a file of %d MiB: no publish is written to it until it is shorter; "
+                    "publishes go on to the client (publish.stdout = false writes none)",
+                    FILE_BYTES_MAX // 2**20,
+                )
+            self._file_is_full = True
+            return
+        self._file_is_full = False
         if self._writer.lines_waiting >= STDOUT_LINES_MAX:
             if not self._left_out:
                 log.warning(

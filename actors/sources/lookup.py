@@ -17,6 +17,7 @@ from ..config import Settings, without_query
 from ..system.addresses import join_address, split_address
 from ..system.direct_http import open_directly
 from ..system.exits import Failure
+from ..system.reasons import reason_of
 
 TIMEOUT_S = 5.0
 _NO_TOPIC = "TOPIC_NOT_FOUND"
@@ -107,7 +108,7 @@ def ask_lookupd(address: str, topics: Collection[str] = ()) -> list[str]:
             nsqds = nodes_in(answer.read(), address, topics).usable
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Failure(
-            f"nsqlookupd {shown(address)} does not answer ({str(error).strip()}), expected GET /nodes"
+            f"nsqlookupd {shown(address)} does not answer GET /nodes: {reason_of(error)}"
         ) from error
     if not nsqds:
         raise Failure(f"nsqlookupd {shown(address)} knows no nsqd, expected one at least")

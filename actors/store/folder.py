@@ -21,6 +21,7 @@ import msgspec
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file
+from ..system.reasons import reason_of
 from ..system.state_id import NAME
 from .database import Facts, check_facts, make, refused
 from .snapshot import open_snapshot
@@ -137,8 +138,8 @@ def read(state_dir: str | Path) -> LedgerSet | None:
         return None
     except (OSError, msgspec.MsgspecError) as error:
         raise StoreFailure(
-            f"{path}: cannot be read ({error}), expected the file that says which ledgers there are: "
-            "restore it from a backup, or delete it, and the service finds the ledgers without it"
+            f"{path}: cannot be read ({reason_of(error)}), expected the file that says which ledgers there "
+            "are: restore it from a backup, or delete it, and the service finds the ledgers without it"
         ) from error
 
 
@@ -176,7 +177,9 @@ def begin(state_dir: str, shards: int) -> LedgerSet:
             write(state_dir, found)
         return found
     except OSError as error:
-        raise StoreFailure(f"{state_dir}: cannot be written ({error}), see supervisor.state_dir") from error
+        raise StoreFailure(
+            f"{state_dir}: cannot be written ({reason_of(error)}), see supervisor.state_dir"
+        ) from error
     finally:
         os.close(lock)
 

@@ -19,6 +19,7 @@ from msgspec import Struct, structs
 
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import lock_file
+from ..system.reasons import reason_of
 from ..system.state_id import NAME
 from .backup import MANIFEST, Manifest, check_copy, digest_of, private_files
 from .database import Database, locked
@@ -55,7 +56,7 @@ def restore(source: Path, state_dir: str) -> Restored:
             finally:
                 os.close(lock)
     except OSError as error:
-        raise Failure(f"{state_dir}: not restored ({error}); run restore again") from error
+        raise Failure(f"{state_dir}: not restored ({reason_of(error)}); run restore again") from error
 
 
 def read_manifest(source: Path) -> Manifest:
@@ -65,7 +66,8 @@ def read_manifest(source: Path) -> Manifest:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
     except (OSError, msgspec.MsgspecError) as error:
         raise Failure(
-            f"{path}: cannot be read ({error}), expected the folder of a finished backup, which has this file"
+            f"{path}: cannot be read ({reason_of(error)}), expected the folder of a finished backup, "
+            "which has this file"
         ) from error
     if any(Path(name).is_absolute() or ".." in Path(name).parts for name in manifest.files):
         raise Failure(f"{path}: names files outside of its folder, expected files in it")

@@ -211,7 +211,7 @@ class ActorHost(Generic[Inbox, Options]):
 
     def _supervisor_gone(self) -> None:
         # No farewell: what is not committed comes again, and a new supervisor may be waiting.
-        log.warning("the supervisor is gone, so this ends too")
+        log.warning("the supervisor is gone, so this process ends too")
         log_writer.flush()
         os._exit(EXIT_FAILED)
 
@@ -270,9 +270,9 @@ def _hangup() -> None:
 
 
 def configure_log(name: str, level: str) -> None:
-    """One line an event on stderr: time, who, what."""
-    line = f"%(asctime)s.%(msecs)03d %(levelname).1s {name:<12} %(message)s"
-    log_writer.install(LineFormatter(line, "%H:%M:%S"), level)
+    """One line an event on stderr: time with date and zone, level, who, what."""
+    line = f"%(asctime)s %(levelname).1s {name:<12} %(message)s"
+    log_writer.install(LineFormatter(line), level)
 
 
 def _live(start_args: StartArgs, control: ControlPipe[ChildInbox]) -> int:

@@ -7,6 +7,7 @@ surrogate pairs) is shown as its escape, such as `\\x1b`.
 import io
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from numbers import Number
 from typing import Any
 
@@ -57,7 +58,14 @@ class StyledText:
 
 
 class LineFormatter(logging.Formatter):
-    """One line a record; where we wrote a newline ourselves, further lines that are indented."""
+    """One line a record; where we wrote a newline ourselves, further lines that are indented.
+
+    The time is RFC 3339's, of this machine's zone: 2026-11-29T22:22:55.941+01:00.
+    """
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+        """Return the time of a record. Called by logging."""
+        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record. Called by logging."""

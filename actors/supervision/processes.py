@@ -136,7 +136,10 @@ class ChildProcess:
             return
         self._loop.remove_reader(self._sentinel)
         if self._code == LOST_STATUS and not self._closed:
-            log.warning("lost the forkserver; %s goes on without", self.start_args.name)
+            log.warning(
+                "the forkserver has ended; %s goes on, and the next start makes another forkserver",
+                self.start_args.name,
+            )
         self._end_if_gone()
 
     def _end_if_gone(self) -> None:
@@ -164,7 +167,7 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
             ours.close()
             if tries == len(START_PAUSES_S):
                 raise OSError(f"{start_args.name} cannot be started: {error}") from error
-            log.warning("%s could not be started (%r): trying again", start_args.name, error)
+            log.warning("%s could not be started (%s): trying again", start_args.name, error)
         finally:
             theirs.close()  # at once: a copy of the child's end here would hide its death
         time.sleep(pause_s)

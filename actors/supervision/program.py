@@ -145,7 +145,7 @@ def _write(process: Process, text: str) -> None:
 def _check_supervisor() -> None:
     supervisor = multiprocessing.parent_process()
     if supervisor is not None and not supervisor.is_alive():
-        raise ProgramEnded("the supervisor is gone, so this ends too")
+        raise ProgramEnded("the supervisor is gone, so this process ends too")
 
 
 def _exit(code: int) -> Exit:

@@ -79,7 +79,7 @@ class _Watcher:
                 self._on_quit()
             case _ if number not in self._ignored:
                 self._ignored.add(number)
-                log.info("%s asks for nothing here: ignored, now and later", signal.Signals(number).name)
+                log.info("%s means nothing here: ignored, now and later", signal.Signals(number).name)
 
     def _tell_stacks(self) -> None:
         now_s = time.monotonic()

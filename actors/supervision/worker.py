@@ -324,7 +324,7 @@ class Worker:
             return
         self.last_exit, self._died_s = exit, time.monotonic()
         pid = self.process.pid if self.process is not None else 0
-        self._host.exits.append(f"{time.strftime('%H:%M:%S')} {self} (pid {pid}) {exit}")
+        self._host.exits.append(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {self} (pid {pid}) {exit}")
         log.warning("%s %s (pid %d)", self, exit, pid)
         if not starting:  # else `start` raises
             self._on_exit(self, exit)

@@ -23,8 +23,8 @@ def lock_file(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> int:
             descriptor = try_lock(path)
         except OSError as error:
             raise StoreFailure(
-                f"{path}: cannot be written ({error.strerror}); expected a folder of ours, see "
-                "supervisor.state_dir"
+                f"{path}: cannot be written ({error.strerror}); expected a folder that playtally may write "
+                "to, see supervisor.state_dir"
             ) from error
         if descriptor is not None:
             return descriptor

@@ -533,6 +533,8 @@ def test_without_a_url_stdout_is_told_everything_and_the_client_nothing(tmp_path
                 told[video["video_id"]] = video["plays"]
         assert told == ledger_totals(service) == dict.fromkeys(VIDEOS, 3)
         assert service.totals() == {}
+        page = f"http://{service.address('client_address')}/"
+        assert f"publishes do not go to the reference client: its page at {page} stays empty" in service.log()
 
 
 def test_a_reader_of_stdout_that_goes_is_told_once_and_publishing_goes_on(pipe, tmp_path):

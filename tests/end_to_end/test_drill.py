@@ -5,6 +5,7 @@ A drill on the running service makes no plays, asks first, and compares queue, l
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -21,12 +22,14 @@ from tests.support.patience import PATIENCE_S
 from tests.support.queues import QUEUES, open_queue
 from tests.support.recording_client import RecordingClient
 from tests.support.services import Load, ledger_totals, open_service, reading, wait_caught_up, wait_counted
+from tests.support.terminals import lines_of, on_a_terminal, read_terminal
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(20)]
 BODIES = [b'{"video_id": "%b"}' % video.encode() for video in VIDEOS]
 FREQUENT = ["supervisor.max_restarts=11", "supervisor.max_seconds=1"]  # a drill waits 0.11 s between kills
 DRILL = ["drill", "--kills", "500", "--seed", "1"]
 DEMO = ["demo", "--plays", "100000", "--seconds", "600"]
+KILLED = re.compile(r" *\d+/500  killed \S+ +linked after +\d+ ms(, works after +\d+ ms)?")
 PROVEN = (
     "queue and ledgers: lost 0, counted twice 0\n"
     "ledgers and client: {} videos, 0 plays that the client lacks, 0 that it has too many"
@@ -63,6 +66,23 @@ def test_a_drill_of_its_own_proves_that_nothing_was_lost(tmp_path):
     assert drill.returncode == 0, out + err
     assert "lost 0, counted twice 0, totals that the client does not have 0" in out
     assert err.count(" killed ") == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_the_kills_of_a_drill_and_gives_the_result_so_far_in_whole_lines(tmp_path):
+    process, ours = on_a_terminal(*DRILL, variables={"TMPDIR": str(tmp_path)})
+    with open(ours, "rb", 0):
+        shown = read_terminal(ours, lambda text: text.count(" killed ") >= 4)
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: the producer gets it too
+        shown += read_terminal(ours)
+    assert process.wait(PATIENCE_S) == 1, shown
+    lines = lines_of(shown)
+    assert "interrupted: proving the result so far; Ctrl-C again ends at once" in lines
+    told = [one for one in lines if " killed " in one]
+    assert all(KILLED.fullmatch(one) for one in told), shown
+    assert any(f"plays acknowledged by the queue, {len(told)} kills, " in one for one in lines), shown
+    assert "lost 0, counted twice 0, totals that the client does not have 0" in lines
+    assert "error" not in shown and "manifest" not in shown
     assert list(tmp_path.iterdir()) == []
 
 

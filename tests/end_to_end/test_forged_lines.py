@@ -18,7 +18,7 @@ from tests.support.recording_client import RecordingClient, Reply
 from tests.support.services import open_service
 
 NASTY = "\x1b]0;X\x07\r\n12:00:00.000 I forged     a line\n\u2028\u202e\x85\x9b"
-EVENT = re.compile(r"\d\d:\d\d:\d\d\.\d{3} [A-Z] [a-z]|\d\d\d\d-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} ")
+EVENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d ")
 
 
 def assert_plain(text):

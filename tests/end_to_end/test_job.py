@@ -101,7 +101,7 @@ def test_bodies_that_are_no_plays_are_dead_lettered_and_counted_once(service):
         b"no JSON at all": "the body is not JSON",
         b'["a", "list"]': "the body is not a JSON object",
         b'{"video": "x"}': "the object has no video_id",
-        b'{"video_id": 7}': "video_id is not a text",
+        b'{"video_id": 7}': "video_id is not a string",
         b'{"video_id": "7"}': "video_id is not a GUID",
         b"\xff\xfe\x00garbage": "the body is not JSON",
         b"\x00" * (1024 * 1024): "the body is not JSON",

@@ -28,7 +28,7 @@ from tests.support.services import (
 
 PLAYS = 3_000
 KILLS = 3
-LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} [A-Z] [a-z]")
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d [A-Z] [a-z]")
 
 
 class Place:

@@ -928,6 +928,9 @@ def test_address_in_use_is_named_with_what_to_do(standing, tmp_path):
     assert ended.returncode == 1
     assert f"'{standing.tcp_address}': address already in use" in ended.stderr
     assert "choose another port" in ended.stderr
+    assert (
+        f'instead of the embedded queue: nsq.nsqd_tcp_addresses = ["{standing.tcp_address}"]' in ended.stderr
+    )
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ WATCHED = [signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2]
 SAID = {
     signal.SIGHUP: "SIGHUP: no setting names a file to read again; a changed config.toml needs a restart",
     signal.SIGQUIT: "supervisor   SIGQUIT: the stacks of this process",
-    signal.SIGUSR1: "SIGUSR1 asks for nothing here: ignored, now and later",
-    signal.SIGUSR2: "SIGUSR2 asks for nothing here: ignored, now and later",
+    signal.SIGUSR1: "SIGUSR1 means nothing here: ignored, now and later",
+    signal.SIGUSR2: "SIGUSR2 means nothing here: ignored, now and later",
 }
 STACKS = "SIGQUIT: the stacks of this process, which goes on:"
 

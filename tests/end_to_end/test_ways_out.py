@@ -4,6 +4,7 @@ with a reader that is slow to the end. Real processes, real sockets.
 
 import json
 import os
+import pty
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from tests.support.services import (
     wait_counted,
     wait_status,
 )
+from tests.support.terminals import read_terminal
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 101)]
 TOPIC = ("publish.url=", "publish.nsq_topic=totals")
@@ -64,6 +66,18 @@ def test_a_topic_is_told_every_total_and_stdout_mirrors_it(kind, tmp_path):
         assert "publishing to NSQ topic totals" in service.log()
         check = service.command("check")
         assert "NSQ topic totals takes connections (nothing was published)" in check.stdout
+
+
+def test_publishes_are_not_between_the_lines_of_a_terminal(tmp_path):
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", 0), open_service("embedded", tmp_path) as service:
+        service.start(stdout=theirs)
+        os.close(theirs)
+        play(service, 3)
+        wait_caught_up(service, 3)
+        assert sum(service.totals().values()) == 3
+        assert service.stop() == 0
+        assert read_terminal(ours) == ""
 
 
 def test_a_queue_that_dies_in_between_loses_nothing_of_what_a_topic_is_told(tmp_path):

@@ -207,7 +207,7 @@ def assert_demo_does_its_job(commands: Path, folder: Path) -> None:
     demo = run(commands / "playtally", *words, cwd=folder)
     for promise in (
         "every play counted exactly once",
-        "at most 20 videos a publish, each once",
+        "at most 20 videos per publish, each once",
         "only totals that changed, none ever falls",
         "ends in order",
     ):

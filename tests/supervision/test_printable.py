@@ -3,6 +3,8 @@
 import io
 import logging
 import sys
+import time
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -34,6 +36,20 @@ def test_an_argument_of_a_record_is_one_line(arg):
     assert line("it says %s", arg).isprintable()
     assert line("it says %r", arg).isprintable()
     assert line("%(what)s", {"what": arg}).isprintable()
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns"])
+def test_a_line_has_its_date_and_its_zone(zone, monkeypatch):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        record = logging.makeLogRecord({"msg": "it starts", "created": 1795502904.125})
+        at, _, text = LineFormatter("%(asctime)s %(message)s").format(record).partition(" ")
+        assert (text, len(at)) == ("it starts", len("2026-11-24T07:48:24.125+00:00"))
+        assert datetime.fromisoformat(at).timestamp() == 1795502904.125
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_numbers_are_formatted_as_numbers():

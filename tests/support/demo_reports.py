@@ -4,7 +4,7 @@ import re
 
 ALWAYS = [
     "every play counted exactly once",
-    "at most 20 videos a publish, each once",
+    "at most 20 videos per publish, each once",
     "only totals that changed, none ever falls",
     "ends in order",
 ]

@@ -11,6 +11,7 @@ from ...sources.lookup import Found, Producer, nodes_url, producers_in, topics_o
 from ...sources.nsqd_http import fetch
 from ...sources.security import Security
 from ...system.exits import Failure
+from ...system.reasons import reason_of
 from .finding import Finding, fails, warns, works
 
 TIMEOUT_S = 5.0
@@ -44,9 +45,8 @@ async def _ask(settings: Settings, security: Security, address: str) -> tuple[Fi
         _, info = await fetch(_info_url(address), TIMEOUT_S, ANSWER_BYTES_MAX, security.lookupd_tls())
         version = msgspec.json.decode(info, type=_Info).version
     except (Failure, OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        found = (
-            f"it does not answer GET /nodes ({error}); expected the HTTP port of an nsqlookupd, often 4161"
-        )
+        expected = "expected the HTTP port of an nsqlookupd, often 4161"
+        found = f"it does not answer GET /nodes ({reason_of(error)}); {expected}"
         return fails(what, found, "see nsq.lookupd_http_addresses"), []
     stones = [one for one in producers if one.is_tombstoned(topics_of(settings))]
     used = _found(one for one in producers if one not in stones)

@@ -60,7 +60,7 @@ def video_id(body: bytes) -> str:
     keys = [at for at in names if between[at + 1].lstrip(_SPACE).startswith(b":")]
     key = keys[number - 1]
     if between[key + 1].strip(_SPACE) != b":":
-        raise NotAPlay("video_id is not a text")
+        raise NotAPlay("video_id is not a string")
     start = sum(map(len, between[: key + 2])) + sum(map(len, strings[: key + 1]))
     return _text(body[start : start + len(strings[key + 1])])
 

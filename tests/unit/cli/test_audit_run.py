@@ -235,8 +235,9 @@ def test_people_are_shown_the_same(tmp_path, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     for text in (
         "publishes 3 (3 realtime)",
-        "fewest possible 3 if each realtime play is published within 250 ms",
-        "one a play 3",
+        "fewest possible 3 for someone who knows all plays in advance",
+        "if each realtime play is published within 250.0 ms",
+        "one per play 3",
         "57 of 60 empty (95.0%)",
         "every promise was kept",
     ):

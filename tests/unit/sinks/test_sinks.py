@@ -540,6 +540,28 @@ def test_a_mirror_that_nobody_reads_holds_nothing_up_and_says_what_was_left_out(
     assert "stdout is read again; 50 publishes were left out of it" in caplog.text
 
 
+def test_a_mirror_lets_a_file_grow_to_its_bound_and_goes_on_when_the_file_is_shorter(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(stdout, "FILE_BYTES_MAX", 1000)
+    client = Accepting()
+    with open(tmp_path / "publishes", "ab") as file:
+
+        async def deliver():
+            sink = MirroredSink(client, file.fileno())
+            for _ in range(50):
+                assert (await sink.deliver(BATCH)).outcome is Outcome.ACCEPTED
+            grown = os.fstat(file.fileno()).st_size
+            os.truncate(file.fileno(), 0)
+            await sink.deliver(BATCH)
+            return grown
+
+        grown = asyncio.run(deliver())
+        assert client.taken == 51
+        assert 1000 <= grown < 1000 + os.fstat(file.fileno()).st_size
+        assert caplog.text.count("no publish is written to it until it is shorter") == 1
+
+
 def test_a_mirror_that_is_gone_is_given_up_with_one_warning(pipe, caplog):
     os.close(pipe[0])
     client = Accepting()

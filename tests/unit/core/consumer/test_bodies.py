@@ -51,7 +51,7 @@ def test_of_two_equal_keys_the_last_counts_as_in_every_json_reader():
         (b"{", "the body is not JSON"),
         (b"[1,", "the body is not JSON"),
         (b"{} {}", "the body is not JSON"),
-        (b'{"video_id":NaN}', "video_id is not a text"),
+        (b'{"video_id":NaN}', "video_id is not a string"),
         (b"\xef\xbb\xbf{}", "the object has no video_id"),  # a byte order mark
         (b'{"video_id":"\\ud800"}', "video_id is not a GUID"),  # half of a surrogate pair
         (b'{"\\ud800":1}', "the object has no video_id"),
@@ -66,10 +66,10 @@ def test_of_two_equal_keys_the_last_counts_as_in_every_json_reader():
         (b'{"Video_Id":"%s"}' % TEXT.encode(), "the object has no video_id"),
         (b'{"n":%s}' % (b"9" * 100_000), "the object has no video_id"),
         (b'{"n":1e999999}', "the object has no video_id"),
-        (b'{"video_id":null}', "video_id is not a text"),
-        (b'{"video_id":12}', "video_id is not a text"),
-        (b'{"video_id":%s}' % (b"9" * 100_000), "video_id is not a text"),
-        (b'{"video_id":["%s"]}' % TEXT.encode(), "video_id is not a text"),
+        (b'{"video_id":null}', "video_id is not a string"),
+        (b'{"video_id":12}', "video_id is not a string"),
+        (b'{"video_id":%s}' % (b"9" * 100_000), "video_id is not a string"),
+        (b'{"video_id":["%s"]}' % TEXT.encode(), "video_id is not a string"),
         (b'{"video_id":""}', "video_id is not a GUID"),
         (b'{"video_id":"cats"}', "video_id is not a GUID"),
     ],

@@ -1,0 +1,125 @@
+"""Tables for people: no column is missing or narrower than its longest value, at any width of a terminal."""
+
+import pytest
+from rich.cells import cell_len
+from rich.table import Table
+
+from actors import config
+from actors.cli import audit_run, check, kills, report, screen
+from actors.cli.checks.finding import fails, works
+from actors.cli.kills import Kill
+from tests.unit.cli.test_report import NO_LATENCY, run_of
+from tests.unit.cli.test_screen import child, nsqd, status
+
+WIDTHS = (60, 80, 200)
+NSQLOOKUPD = "nsqlookupd https://nsqlookupd-1.example.org:4161/a/path"
+# Columns of sentences, which continue on the next line: the command, and the column's place in its table.
+PROSE = {("status", 1), ("check", 1), ("check", 2), ("report", 1), ("audit", 1)}
+# Columns that a narrow terminal does not have, and where else they are.
+LEFT_OUT = {
+    ("config", "expected"),  # config.toml says it, and config --json
+    ("status", "CPU"),  # status --json
+    ("status", "mailbox"),
+    ("status", "last exit"),  # in lines below the table
+}
+
+
+def show_status():
+    ended = child(
+        "counter-0", pid=4_194_304, incarnation=12, last_exit="killed(SIGKILL), hung (no answer for 10.3 s)"
+    )
+    ended |= {"came_back_ms": 1234.5, "uptime_s": 360_000.0, "state": "starting"}
+    nsqds = {
+        "connections": 1,
+        "depth": 0,
+        "others_on_channel": 1,
+        "nsqds": [nsqd("an-nsqd.example.org:4150")],
+    }
+    screen.show_status(status(child("nsqd"), ended, child("dispatcher"), nsq=nsqds))
+
+
+def show_config():
+    screen.show_config(config.explain(None, ["publish.url=https://a-client.example.org/a/path/to/plays"]))
+
+
+def show_check():
+    check._show([works("state folder", "it can be written"), fails(NSQLOOKUPD, "no answer", "start it")])
+
+
+def show_kills():
+    kills.show_table([Kill("dispatcher", 4711, 12_345.6, 12_345.6)] * 100, screen.Page())
+
+
+def show_report():
+    run = run_of(7, hot={**NO_LATENCY, "count": 1, "max": 2.0})
+    report.render(run, report.findings(run))
+
+
+def show_audit():
+    audit_run.show(run_of(123_456_789).economy)
+
+
+COMMANDS = {
+    "status": show_status,
+    "config": show_config,
+    "check": show_check,
+    "drill": show_kills,
+    "report": show_report,
+    "audit": show_audit,
+}
+
+
+@pytest.fixture
+def columns(monkeypatch):
+    """Show a command on a page of that width: each column's header, place, longest value, and width."""
+
+    def shown(command, width):
+        found = []
+        calculate = Table._calculate_column_widths
+
+        def noted(table, console, options):
+            widths = calculate(table, console, options)
+            for place, (column, given) in enumerate(zip(table.columns, widths, strict=True)):
+                lines = [line for cell in column.cells for line in str(cell).split("\n")]
+                longest = max(map(cell_len, [*lines, str(column.header)]))
+                found.append((str(column.header), place, longest, given))
+            return widths
+
+        class Narrow(screen.Page):
+            def __init__(self, **options):
+                super().__init__(**options)
+                self.width = width
+
+        for module in (screen, check, report, audit_run):
+            monkeypatch.setattr(module, "Page", Narrow)
+        monkeypatch.setattr(Table, "_calculate_column_widths", noted)
+        COMMANDS[command]()
+        monkeypatch.undo()
+        return found
+
+    return shown
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_column_is_narrower_than_its_longest_value(command, width, columns, capsys):
+    squeezed = {(command, place) for _, place, longest, given in columns(command, width) if given < longest}
+    assert squeezed <= PROSE
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(cell_len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_column_is_missing(command, width, columns, capsys):
+    headers = {header for header, *_ in columns(command, screen.PIPE_COLUMNS)}
+    capsys.readouterr()
+    missing = headers - {header for header, *_ in columns(command, width)}
+    text = capsys.readouterr().out
+    if command == "config" and missing >= {"setting"}:  # each setting is a line
+        for one in config.explain():
+            assert f"{one.key} = " in text
+        missing = {"expected"}
+    assert {(command, header) for header in missing} <= LEFT_OUT
+    if "last exit" in missing:
+        assert "last exit  counter-0: killed(SIGKILL)" in text
