@@ -5,6 +5,7 @@ folder or the service does not answer.
 """
 
 import json
+import os
 import urllib.error
 import urllib.request
 from typing import Any
@@ -22,18 +23,32 @@ ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
 
 def facts_of_service(settings: Settings) -> dict[str, Any]:
     """Return the run file of the service that runs on the state folder."""
-    facts = runfile.read(settings.supervisor.state_dir)
-    if facts is None and runfile.is_held(settings.supervisor.state_dir):
+    folder = settings.supervisor.state_dir
+    facts = runfile.read(folder)
+    if facts is None and os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
         raise Failure(
-            f"the service on {settings.supervisor.state_dir} can't be asked yet: it is starting or ending, "
+            f"{folder}: may not be read by this user, expected the user of the service: run this as that user"
+        )
+    if facts is None and runfile.is_held(folder):
+        raise Failure(
+            f"the service on {folder} can't be asked yet: it is starting or ending, "
             "or a restore or reshard works there; try again when its log says that all children run"
         )
     if facts is None:
         raise Failure(
-            f"no service runs on {settings.supervisor.state_dir}; start one with "
-            f"`{service_command()}`, or name its --config"
+            f"no service runs on {folder}; start one with `{service_command()}`, or name its --config"
         )
     return facts
+
+
+def check_signals(settings: Settings) -> None:
+    """Raise `Failure` if the service's pids are not those of the processes that this one sees."""
+    facts = runfile.read(settings.supervisor.state_dir)
+    if facts is not None and not runfile.is_here(facts):
+        raise Failure(
+            "the service runs in a container (or this command does), where its processes have other pids, "
+            "expected both in the same: run this command there, such as by `docker exec`"
+        )
 
 
 def status(settings: Settings) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -25,7 +26,7 @@ from ..supervision.printable import Lines
 from ..supervision.restarts import Exit
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed
-from ..system import lifeline, runfile
+from ..system import lifeline, ownership, runfile, temporary
 from ..system.addresses import with_port
 from ..system.exits import (
     EXIT_DONE,
@@ -40,7 +41,7 @@ from ..system.listeners import open_listeners
 from ..system.locks import lock_file
 from ..system.logs import quiet_libraries
 from ..tree import children_of, groups_to_poll, root_spec, secret_variables, with_addresses
-from . import admin
+from . import admin, descriptors
 from .channel_watch import ChannelWatch
 from .figures import Figures
 from .queue_look import Looks
@@ -65,6 +66,8 @@ def run(settings: Settings, log_level: str = "INFO", reread: Callable[[], Settin
 async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> int:
     state_dir = settings.supervisor.state_dir
     service = Lifecycle(settings, Reloading(settings, reread))
+    if lowered := descriptors.check(settings, service.asked_for):
+        log.warning("%s", lowered)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(service.broken)
     signals.watch(lambda: _call_soon(loop, service.hang_up), lambda: _call_soon(loop, service.ask_for_stacks))
@@ -233,7 +236,11 @@ def _why_not_started(error: BaseException | None) -> str:
 
 
 def _hold(state_dir: str) -> None:
-    """Lock the state folder until this process ends. Raises `StoreFailure` if another service holds it."""
+    """Lock the state folder until this process ends, and make it ready: its owner's alone, nothing left over.
+
+    Raises `StoreFailure` if another service holds it, or if it is another user's.
+    """
+    ownership.check_owner(state_dir)
     running = runfile.read(state_dir)
     try:
         lock_file(runfile.lock_path(state_dir), timeout_s=0.0 if running else 3.0)
@@ -244,6 +251,9 @@ def _hold(state_dir: str) -> None:
                 f"`{service_command()} stop`, or set another supervisor.state_dir"
             ) from failure
         raise
+    ownership.mend(state_dir)
+    temporary.sweep()
+    temporary.use_run_folder(Path(state_dir))
 
 
 def _listen(server: HTTPServer, address: str) -> str:
