@@ -5,11 +5,11 @@ client id that is made of its state's id, and nsqd's /stats shows the ids of all
 connections of one state are one service: a killed consumer's old one may still be there for some seconds.
 """
 
-import socket
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ..system.host_name import host_name
 from ..system.state_id import read_state_id
 
 NAMES_MAX = 5
@@ -37,7 +37,7 @@ def client_id_of(state_dir: str) -> str:
 
 def others_of(readers: list[Reader], client_id: str) -> tuple[Reader, ...]:
     """Return the readers that are not the service with this id on this machine."""
-    here = socket.gethostname()
+    here = host_name()
     return tuple(
         one for one in readers if not client_id or (one.client_id, one.hostname) != (client_id, here)
     )
