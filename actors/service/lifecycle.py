@@ -159,7 +159,7 @@ class Lifecycle:
         log.info("%s: %s; a changed config.toml needs a restart", who, what)
         self.application.reload()
         found = self._reloading.look()
-        for line in (*found.in_force, *found.need_restart):
+        for line in (*found.in_force, *found.need_restart, *found.not_read):
             log.info("%s", line)
         for line in found.refused:
             log.error("%s", line)
