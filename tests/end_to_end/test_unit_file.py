@@ -5,6 +5,8 @@ import shlex
 import shutil
 import subprocess
 
+import pytest
+
 from actors import config
 from actors.cli.parser import command_parser
 from actors.system.exits import EXIT_STORE, EXIT_USAGE
