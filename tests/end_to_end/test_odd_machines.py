@@ -4,6 +4,7 @@ import contextlib
 import os
 import stat
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -171,12 +172,31 @@ def test_a_state_of_another_user_is_refused_in_words(tmp_path):
     (tmp_path / "state").mkdir()
     os.chown(tmp_path / "state", 65534, -1)
     service = ServiceWithQueue(tmp_path / "state", ANY_PORTS)
-    for words in (["run"], ["reshard"]):
+    for words in (["run"], ["reshard"], ["check", "--json"]):
         ran = service.command(*words)
         assert ran.returncode == 1, ran
         assert f"{tmp_path / 'state'}: belongs to the user " in ran.stderr + ran.stdout
         assert "Traceback" not in ran.stderr
     assert list((tmp_path / "state").iterdir()) == []
+
+
+@pytest.mark.parametrize("module", ["client", "embedded_nsqd"])
+def test_a_part_that_runs_alone_keeps_its_files_for_its_user(module, tmp_path):
+    addresses = {"client": ["--address"], "embedded_nsqd": ["--tcp-address", "--http-address"]}[module]
+    words = [word for option in addresses for word in (option, "127.0.0.1:0")]
+    path = tmp_path / "state"
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"actors.{module}", *words, "--data-path", path],
+        env=environment(),
+        stderr=subprocess.DEVNULL,
+        umask=0o000,
+    )
+    try:
+        wait_until(lambda: path.exists() and any(path.glob("*.sqlite")), "its store")
+    finally:
+        process.terminate()
+        process.wait()
+    assert modes_of(path) == {0}
 
 
 def tree_of(process: subprocess.Popen) -> list[psutil.Process]:
