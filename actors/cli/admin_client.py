@@ -24,18 +24,18 @@ ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
 
 def facts_of_service(settings: Settings) -> dict[str, Any]:
     """Return the run file of the service that runs on the state folder."""
-    facts = runfile.read(settings.supervisor.state_dir)
+    folder = settings.supervisor.state_dir
+    facts = runfile.read(folder)
     if facts is None:
-        _check_user(Path(settings.supervisor.state_dir) / runfile.NAME)
-    if facts is None and runfile.is_held(settings.supervisor.state_dir):
+        _check_user(Path(folder) / runfile.NAME)
+    if facts is None and runfile.is_held(folder):
         raise Failure(
-            f"the service on {settings.supervisor.state_dir} can't be asked yet: it is starting or ending, "
+            f"the service on {folder} can't be asked yet: it is starting or ending, "
             "or a restore or reshard works there; try again when its log says that all children run"
         )
     if facts is None:
         raise Failure(
-            f"no service runs on {settings.supervisor.state_dir}; start one with "
-            f"`{service_command()}`, or name its --config"
+            f"no service runs on {folder}; start one with `{service_command()}`, or name its --config"
         )
     return facts
 
@@ -48,6 +48,16 @@ def _check_user(file: Path) -> None:
         raise Failure(f"{file} is another user's; run this as the user who runs the service") from error
     except OSError:
         return  # no service runs
+
+
+def check_signals(settings: Settings) -> None:
+    """Raise `Failure` if the service's pids are not those of the processes that this one sees."""
+    facts = runfile.read(settings.supervisor.state_dir)
+    if facts is not None and not runfile.is_here(facts):
+        raise Failure(
+            "the service runs in a container (or this command does), where its processes have other pids, "
+            "expected both in the same: run this command there, such as by `docker exec`"
+        )
 
 
 def status(settings: Settings) -> dict[str, Any]:

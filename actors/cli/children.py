@@ -14,6 +14,7 @@ def kill(settings: Settings, options: argparse.Namespace) -> int:
     from ..supervision.processes import send_signal
     from . import admin_client
 
+    admin_client.check_signals(settings)
     child = _find_child(admin_client.status(settings), options.child)
     if "pid" not in child:
         raise Failure(

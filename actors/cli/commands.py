@@ -9,6 +9,7 @@ from .. import config
 from ..config import ConfigError
 from ..supervision.printable import printable
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
+from ..system.ownership import keep_private
 from .parser import command_parser
 from .standard_streams import OutputError, drop_output, open_standard_streams
 
@@ -16,6 +17,7 @@ from .standard_streams import OutputError, drop_output, open_standard_streams
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code. `arguments`: the words after the program's name."""
     open_standard_streams()
+    keep_private()
     try:
         try:
             options = command_parser().parse_args(arguments)

@@ -6,9 +6,7 @@ judges only by what the client was told.
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
@@ -18,6 +16,7 @@ from producer.arguments import Arguments, ArgumentsError, parse
 from .. import config
 from ..config.promises import promises_of
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
+from ..system.temporary import keep, scratch_folder
 from . import audit_run
 from .demo_progress import Bars, Lines, figures_of
 from .launch import Service, produce, wait_for
@@ -41,8 +40,14 @@ def run(settings: config.Settings, options: argparse.Namespace) -> int:
     except ArgumentsError as error:
         print(f"wrong arguments:\n{error}", file=sys.stderr)
         return EXIT_USAGE
+    with scratch_folder("demo") as folder:
+        return _run(settings, options, asked, load, folder)
+
+
+def _run(
+    settings: config.Settings, options: argparse.Namespace, asked: Arguments, load: list[str], folder: Path
+) -> int:
     console = Page(stderr=True)
-    folder = Path(tempfile.mkdtemp(prefix="playtally-demo-"))
     service = own_service(folder, options.set, options.config, f"client.record={folder / RECORD}")
     try:
         with interruptible(), service:
@@ -53,17 +58,17 @@ def run(settings: config.Settings, options: argparse.Namespace) -> int:
     except (Failure, OSError, TimeoutExpired) as error:
         console.print(f"the demo ended early: {error}", style="red", markup=False)
         console.print(f"the service's log is {service.log_file}", style="red", markup=False)
+        keep(folder)
         return EXIT_FAILED
     except KeyboardInterrupt:
         console.print("the demo was interrupted")
-        shutil.rmtree(folder, ignore_errors=True)
         return EXIT_FAILED
     found = findings(result)
     render(result, found)
     if any(not finding.held for finding in found):
         console.print(f"the log, the publishes and the ledgers are in {folder}", style="red")
+        keep(folder)
         return EXIT_FAILED
-    shutil.rmtree(folder)
     return EXIT_DONE
 
 

@@ -9,7 +9,6 @@ import json
 import random
 import signal
 import sys
-import tempfile
 from pathlib import Path
 from subprocess import Popen
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from ..config import Settings
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
+from ..system.temporary import scratch_folder
 from . import drill_here
 from .kills import Kill, ended_by_ctrl_c, kill, line, show_table
 from .launch import Service, produce, wait_for
@@ -65,8 +65,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _run(settings: Settings, options: argparse.Namespace, seed: int, console: Page) -> int:
-    with tempfile.TemporaryDirectory(prefix="playtally-drill-") as name:
-        folder = Path(name)
+    with scratch_folder("drill") as folder:
         service = own_service(folder, options.set, options.config, *HURRIED)
         patience_s = settings.dispatch.deadline_s + settings.nsq.msg_timeout_s + 60
         console.print(f"the drill starts a service, a queue and a client of its own; seed {seed}")

@@ -42,6 +42,7 @@ def run(settings: Settings, options: argparse.Namespace, seed: int, console: Pag
     """Run the drill on the running service. Returns 0 if queue, ledgers and client are proven to agree."""
     state_dir = settings.supervisor.state_dir
     pid = admin_client.facts_of_service(settings)["pid"]
+    admin_client.check_signals(settings)
     service = Service(Path(state_dir), options.set, options.config)
     status = admin_client.status(settings)
     pause_s = pause_of(status)

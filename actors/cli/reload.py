@@ -14,6 +14,7 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
         ("in force now", found["in_force"]),
         ("needs a restart", found["need_restart"]),
         ("can't be used", found["refused"]),
+        ("not looked at", found["not_read"]),
     ):
         for line in lines:
             print(f"{title}: {line}")

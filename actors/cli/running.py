@@ -62,6 +62,7 @@ def stop(settings: Settings, options: argparse.Namespace) -> int:
     from . import admin_client
 
     facts = admin_client.facts_of_service(settings)
+    admin_client.check_signals(settings)
     # Ask first: the run file may be a killed supervisor's, and another process may have that pid now.
     found = admin_client.status(settings)["supervisor"]["pid"]
     if found != facts["pid"]:

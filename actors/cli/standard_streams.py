@@ -1,5 +1,9 @@
-"""stdin, stdout and stderr of a command: all are open, and a failed write to stdout has its own error."""
+"""stdin, stdout and stderr of a command: all are open, and a failed write to stdout has its own error.
 
+A terminal that has no UTF-8 gets what it can show: the nearest of ASCII, or a question mark.
+"""
+
+import codecs
 import io
 import os
 import sys
@@ -9,6 +13,10 @@ from ..supervision.printable import PrintableText
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+
+_NEAREST = {"└": "`", "├": "|", "│": "|", "─": "-", "…": "...", "→": "->"}
+NEAREST = "playtally.nearest"  # the name of the error handler
 
 
 class OutputError(OSError):
@@ -41,9 +49,25 @@ def open_standard_streams() -> None:
         sys.stdout = PrintableText(
             io.BufferedWriter(_Output(1, "w", closefd=False)),
             encoding=ours.encoding,
-            errors=ours.errors,
+            errors=_lenient(ours.errors),
             line_buffering=ours.line_buffering,
         )
+
+
+def _lenient(errors: str | None) -> str:
+    """An error handler in place of "strict", which raises where the terminal lacks a character."""
+    if errors not in (None, "strict"):
+        return str(errors)
+    codecs.register_error(NEAREST, _nearest)
+    return NEAREST
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    """Replace what can't be encoded. Called by the codecs."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(_NEAREST.get(one, "?") for one in lacking), error.end
 
 
 def drop_output() -> None:

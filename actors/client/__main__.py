@@ -18,6 +18,7 @@ from ..supervision.printable import LineFormatter
 from ..system.addresses import with_port
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
+from ..system.ownership import keep_private
 from .server import ReferenceClient
 from .signed import Signed
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal; returns the exit code."""
     options = _parser().parse_args(arguments)
+    keep_private()
     log_writer.install(LineFormatter("%(asctime)s %(message)s"), "INFO")
     signals.watch(_hangup)
     secret = os.environ.get(options.secret_env, "").encode() if options.secret_env else None

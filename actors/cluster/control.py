@@ -24,6 +24,7 @@ from ..system.reasons import reason_of
 from .plan import HOST
 
 NAME = "cluster.json"
+LOCK = "cluster.lock"
 LINE_BYTES_MAX = 65_536
 ANSWER_TIMEOUT_S = 120.0  # a node may take its whole time to start
 REQUEST_TIMEOUT_S = 10.0
@@ -55,7 +56,7 @@ class Answer(Struct, frozen=True):
 def lock(folder: Path) -> int:
     """Lock the folder of a cluster until this process ends. Raises `Failure` if another cluster has it."""
     try:
-        held = try_lock(folder / "cluster.lock")
+        held = try_lock(folder / LOCK)
     except OSError as error:
         raise Failure(
             f"{folder} can't be written ({error.strerror}), expected a folder for --data-dir"
@@ -72,7 +73,7 @@ def lock(folder: Path) -> int:
 
 def facts_of(folder: Path) -> Facts:
     """Return the facts of the cluster that runs on a folder. Raises `Failure` if none does."""
-    facts = _read(folder) if is_locked(folder / "cluster.lock") else None
+    facts = _read(folder) if is_locked(folder / LOCK) else None
     if facts is None:
         raise Failure(
             f"no cluster runs on {folder}; start one with `{service_command()} cluster`, or name "

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,11 +27,12 @@ from ..supervision.restarts import ChildSpec, Exit, SpecError, SupervisorSpec
 from ..supervision.states import State
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed, Worker
-from ..system import lifeline
+from ..system import lifeline, temporary
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTENSITY, AddressFailure, Failure
 from ..system.installation import INSTALLED, environment
+from ..system.locks import is_locked
 from .certificates import make_certificates
-from .control import Control, lock
+from .control import LOCK, Control, lock
 from .node import NodeStats
 from .paste import config_of
 from .plan import HOST, Plan, Wanted, plan_of, ports_of, programs_of
@@ -42,13 +44,14 @@ RESTARTS_MAX, RESTARTS_MS = 20, 10_000
 SHUTDOWN_MS = 10_000
 LIVENESS_S = 10.0
 CALL_TIMEOUT_S = 10.0
+HOLD_TRIES, HOLD_PAUSE_S = 100, 0.02
 # Below the ports that systems choose by themselves.
 FREE_PORTS = range(20_000, 32_000)
 
 
 def default_folder() -> Path:
     """The folder of a cluster without --data-dir: one for each user, so that its commands find it."""
-    return Path(tempfile.gettempdir()) / f"playtally-cluster-{os.getuid()}"
+    return temporary.cluster_folder(Path(tempfile.gettempdir()))
 
 
 def run(wanted: Wanted, data_dir: Path | None, log_level: str = "INFO") -> int:
@@ -69,6 +72,7 @@ def run(wanted: Wanted, data_dir: Path | None, log_level: str = "INFO") -> int:
         check_ports(plan)
         for node in plan.nodes:
             (folder / node.name).mkdir(exist_ok=True)
+        temporary.use_run_folder(folder)
         return asyncio.run(_live(plan, folder))
     finally:
         if data_dir is None:
@@ -91,15 +95,29 @@ def _claim(data_dir: Path | None) -> Path:
         raise Failure(f"{folder} can't be made ({error.strerror}): see --data-dir") from error
     if data_dir is None and not owned:
         raise Failure(f"{folder} is not this user's own folder, expected it so: name another with --data-dir")
+    if data_dir is None:
+        _hold(folder)
     lock(folder)
     if data_dir is None:
         _empty(folder)  # what a cluster that was killed has left
     return folder
 
 
+def _hold(folder: Path) -> None:
+    """Hold the folder until this process ends: a service that starts removes it otherwise (`sweep`)."""
+    for _ in range(HOLD_TRIES):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if temporary.hold(folder) is not None:
+            return
+        if is_locked(folder / LOCK):  # by another cluster
+            return
+        time.sleep(HOLD_PAUSE_S)  # a sweep goes on
+
+
 def _empty(folder: Path) -> None:
+    """Remove the nodes' data. What multiprocessing has in `RUN` is removed when Python ends."""
     for path in folder.iterdir():
-        if path.is_dir():
+        if path.is_dir() and path.name != temporary.RUN:
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from ..supervision import log_writer, signals
 from ..supervision.printable import LineFormatter
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_STORE, Failure, StoreFailure
+from ..system.ownership import keep_private
 from .server import EmbeddedNsqd
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Serve until a signal; returns the exit code."""
     arguments = _arguments()
+    keep_private()
     form = LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     log_writer.install(form, arguments.log_level.upper())
     signals.watch(_hangup)

@@ -9,13 +9,13 @@ import asyncio
 import enum
 import logging
 import random
-import socket
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from ..core.recurring import Recurring
 from ..system.exits import StoreFailure
+from ..system.host_name import host_name
 from . import limits
 from .channel import Channel
 from .identify import Agreement
@@ -85,7 +85,7 @@ class Edge:
         self._loop = asyncio.get_running_loop()
         self.tcp_port = tcp_port
         self.http_port = http_port
-        self.hostname = socket.gethostname()
+        self.hostname = host_name()
         self.start_s = self.now_wall_ns() // 1_000_000_000
         self.health = "OK"
         self._trouble = Recurring()

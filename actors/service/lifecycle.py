@@ -10,9 +10,9 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -27,7 +27,7 @@ from ..supervision.printable import Lines
 from ..supervision.restarts import Exit
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed
-from ..system import lifeline, runfile
+from ..system import lifeline, ownership, runfile, temporary
 from ..system.addresses import with_port
 from ..system.exits import (
     EXIT_DONE,
@@ -37,6 +37,7 @@ from ..system.exits import (
     Failure,
     StoreFailure,
 )
+from ..system.host_name import host_name
 from ..system.installation import environment, service_command
 from ..system.listeners import open_listeners
 from ..system.locks import lock_file
@@ -49,7 +50,7 @@ from ..tree import (
     secret_variables,
     with_addresses,
 )
-from . import admin
+from . import admin, descriptors
 from .channel_watch import ChannelWatch
 from .figures import Figures
 from .queue_look import Looks
@@ -74,6 +75,8 @@ def run(settings: Settings, log_level: str = "INFO", reread: Callable[[], Settin
 async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> int:
     state_dir = settings.supervisor.state_dir
     service = Lifecycle(settings, Reloading(settings, reread))
+    if lowered := descriptors.check(settings, service.asked_for):
+        log.warning("%s", lowered)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(service.broken)
     signals.watch(lambda: _call_soon(loop, service.hang_up), lambda: _call_soon(loop, service.ask_for_stacks))
@@ -124,7 +127,7 @@ class Lifecycle:
         if not starting.done():
             starting.cancel()
         elif starting.exception() is None:
-            host = {"hostname": socket.gethostname()}  # nsqd knows our connections by it
+            host = {"hostname": host_name()}  # nsqd knows our connections by it
             facts = {"pid": self.pid, "secret": self.secret, **host, **self.addresses()}
             runfile.write(self._state_dir, facts)
             self._say_that_all_run()
@@ -166,7 +169,7 @@ class Lifecycle:
         log.info("%s: %s; a changed config.toml needs a restart", who, what)
         self.application.reload()
         found = self._reloading.look()
-        for line in (*found.in_force, *found.need_restart):
+        for line in (*found.in_force, *found.need_restart, *found.not_read):
             log.info("%s", line)
         for line in found.refused:
             log.error("%s", line)
@@ -255,7 +258,11 @@ def _why_not_started(error: BaseException | None) -> str:
 
 
 def _hold(state_dir: str) -> None:
-    """Lock the state folder until this process ends. Raises `StoreFailure` if another service holds it."""
+    """Lock the state folder until this process ends, and make it ready: its owner's alone, nothing left over.
+
+    Raises `StoreFailure` if another service holds it, or if it is another user's.
+    """
+    ownership.check_owner(state_dir)
     running = runfile.read(state_dir)
     try:
         lock_file(runfile.lock_path(state_dir), timeout_s=0.0 if running else 3.0)
@@ -266,6 +273,9 @@ def _hold(state_dir: str) -> None:
                 f"`{service_command()} stop`, or set another supervisor.state_dir"
             ) from failure
         raise
+    ownership.mend(state_dir)
+    temporary.sweep()
+    temporary.use_run_folder(Path(state_dir))
 
 
 def _listen(server: HTTPServer, address: str) -> str:

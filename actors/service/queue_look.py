@@ -6,7 +6,6 @@ children another. Nothing here blocks the supervisor.
 """
 
 import asyncio
-import socket
 
 from msgspec.structs import replace
 
@@ -19,6 +18,7 @@ from ..sources.readers import OurEnds, client_id_of, others_of
 from ..sources.security import PLAIN, Security
 from ..supervision.application import Application
 from ..supervision.states import State
+from ..system.host_name import host_name
 from ..tree import CONSUMER
 from .gone import KnownNsqds
 from .progress import GoneLook, Look, NsqdLook
@@ -215,7 +215,7 @@ def _with_others(look: NsqdLook, client_id: str, ends: frozenset[str] | None) ->
         return look
     is_ours = look.nsqd.connected and ends is not None
     connected_s = look.nsqd.connected_ms / 1000 if is_ours else None
-    ours = OurEnds(socket.gethostname(), ends or frozenset(), connected_s)
+    ours = OurEnds(host_name(), ends or frozenset(), connected_s)
     queue = replace(look.queue, others=others_of(look.queue.readers, client_id, ours))
     return replace(look, queue=queue)
 

@@ -16,13 +16,19 @@ from ..sources.security import contexts_of
 from ..system.exits import Failure
 from ..system.tls import tls_context
 
+FROM_A_PIPE = (
+    "the settings came from a pipe, which can be read once: those of the start stay in force, and a restart "
+    "takes others"
+)
+
 
 class Reloaded(Struct, frozen=True):
-    """What came of a reload, a line each: what is in force now, needs a restart, or can't be used."""
+    """What came of a reload, a line each: what is in force, needs a restart, can't be used, was not read."""
 
     in_force: list[str] = []
     need_restart: list[str] = []
     refused: list[str] = []
+    not_read: list[str] = []
 
 
 class _Group(NamedTuple):
@@ -74,7 +80,9 @@ class Reloading:
             in_force += [f"{name}: {self._value(name)} changed and was read again" for name in changed]
         self._held = held
         need_restart, wrong = self._changed_settings()
-        return Reloaded(in_force, need_restart, refused + wrong)
+        return Reloaded(
+            in_force, need_restart, refused + wrong, [FROM_A_PIPE] if self._reread is None else []
+        )
 
     def _changed_settings(self) -> tuple[list[str], list[str]]:
         if self._reread is None:

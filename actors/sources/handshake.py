@@ -16,6 +16,7 @@ from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream
 
 from ..core.consumer.frames import BadStream
+from ..system.host_name import host_name
 from .codecs import Codec, Deflate, Snappy
 from .security import Security, explained, is_refusal, tls_trouble
 
@@ -37,6 +38,7 @@ class SecuredConnection(nsq.AsyncConn):
             snappy=security.compression == "snappy",
             deflate=security.compression == "deflate",
             auth_secret=security.auth_secret() or None,
+            hostname=host_name(),
             **options,
         )
         self.reason = ""

@@ -36,7 +36,7 @@ class Mark:
     def __init__(self, store: Path):
         path = mark_path(store)
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreFailure(
                 f"{path}: cannot be written ({error.strerror}), expected a small file beside its store, of "

@@ -28,6 +28,7 @@ from ..system import runfile
 from ..system.exits import Failure, StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file
+from ..system.ownership import check_owner
 from ..system.transactions import transaction
 from .accounts import read_accounts, write_whole
 from .client_check import RESTORED
@@ -94,7 +95,8 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
 
 
 def hold(state_dir: str) -> int:
-    """Lock a state folder, so that no service starts. Raises `Failure` if one runs."""
+    """Lock a state folder, so that no service starts. Raises `Failure` if one runs, or if it is not ours."""
+    check_owner(state_dir)
     try:
         return lock_file(runfile.lock_path(state_dir), timeout_s=0.5)
     except StoreFailure as failure:

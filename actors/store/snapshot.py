@@ -8,12 +8,12 @@ be on a medium that can't be written. A store of an earlier format is upgraded i
 import contextlib
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..system.exits import StoreFailure
 from ..system.locks import LOCK_TIMEOUT_S
+from ..system.temporary import scratch_folder
 from .database import check_whole, refused, uri_of
 from .formats import is_earlier, upgrade
 
@@ -54,8 +54,8 @@ def _copy(path: Path, snapshot: sqlite3.Connection) -> None:
     if not wal.exists() or not wal.stat().st_size:
         _back_up(f"{uri_of(path, 'ro')}&immutable=1", snapshot)
         return
-    with tempfile.TemporaryDirectory(prefix="playtally-") as folder:
-        copy = Path(folder) / path.name
+    with scratch_folder("snapshot") as folder:
+        copy = folder / path.name
         shutil.copyfile(path, copy)
         shutil.copyfile(wal, f"{copy}-wal")
         _back_up(uri_of(copy, "rw"), snapshot)

@@ -12,6 +12,7 @@ from ..system import runfile
 from ..system.exits import Failure, StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file
+from ..system.ownership import check_owner
 from ..system.transactions import transaction
 from .database import open_read_only
 from .folder import find
@@ -68,6 +69,7 @@ def _topic_of(connection: sqlite3.Connection) -> str | None:
 
 
 def _hold(state_dir: str) -> int:
+    check_owner(state_dir)
     try:
         return lock_file(runfile.lock_path(state_dir), timeout_s=0.5)
     except StoreFailure as failure:

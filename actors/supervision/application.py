@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Generic
 
 from .actor import Options
+from .orphans import reap_inherited
 from .processes import pipe
 from .protocol import Linked, Ready, Reload
 from .restarts import ChildSpec, Exit
@@ -135,11 +136,15 @@ class Application(Generic[Options]):
                 worker.process.signal(number)
 
     async def watch(self, timeout_s: float) -> None:
-        """Ping all, for ever; kill a child that has not answered for `timeout_s` seconds."""
+        """Ping all, for ever; kill a child that has not answered for `timeout_s` seconds.
+
+        As a container's first process it also reaps what it inherits: see `orphans.py`.
+        """
         interval_s = min(PING_INTERVAL_S, timeout_s / 4)
         last_s = time.monotonic()
         while True:
             await asyncio.sleep(interval_s)
+            reap_inherited()
             now_s = time.monotonic()
             stalled_s, last_s = now_s - last_s - interval_s, now_s
             for worker in self.workers():

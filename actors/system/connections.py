@@ -13,8 +13,14 @@ CONNECTIONS_MAX = 1000  # if the limit of descriptors is high or unlimited
 
 def connections_max() -> int:
     """The number of connections that one listener of this process may hold."""
-    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return min(CONNECTIONS_MAX, descriptors // SHARE) if descriptors > 0 else CONNECTIONS_MAX
+    descriptors = descriptors_max()
+    return CONNECTIONS_MAX if descriptors is None else min(CONNECTIONS_MAX, descriptors // SHARE)
+
+
+def descriptors_max() -> int | None:
+    """The number of files and connections that this process may have open at once; None if any number."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit if limit > 0 else None
 
 
 def is_shortage(error: BaseException) -> bool:

@@ -13,13 +13,23 @@ OPTIONS_WITH_VALUE = ("--config", "--set", "--log-level")
 
 def hold(arguments):
     # type: (list[str]) -> None
-    """Be ready for signals from now on, if these arguments run the service."""
-    if not _runs_service(arguments) or not hasattr(signal, "pthread_sigmask"):
+    """Be ready for signals from now on, if these arguments run the service.
+
+    The first process of a container (pid 1) gets no signal that it does not handle. So there SIGTERM ends
+    other commands as Ctrl-C does.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        return
+    if not _runs_service(arguments):
+        if os.getpid() == 1 and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         return
     waiting = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
     signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
+    # A program that starts this one with them blocked makes sure that none is lost before this line.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
 
 
 def _runs_service(arguments):

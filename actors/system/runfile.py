@@ -18,13 +18,16 @@ NAME = "service.json"
 
 
 def write(state_dir: str, facts: dict[str, Any]) -> None:
-    """Replace the file: a reader sees the old facts or the new ones. Raises `Failure`."""
+    """Replace the file: a reader sees the old facts or the new ones. Raises `Failure`.
+
+    Adds where the pid is valid: see `is_here`.
+    """
     target = Path(state_dir) / NAME
     draft = target.with_suffix(".draft")
     try:
         draft.unlink(missing_ok=True)
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(json.dumps(facts, indent=1) + "\n")
+            file.write(json.dumps({**facts, "pid_namespace": _pid_namespace()}, indent=1) + "\n")
         draft.replace(target)
     except OSError as error:
         raise Failure(
@@ -44,9 +47,26 @@ def read(state_dir: str | Path) -> dict[str, Any] | None:
         facts = json.loads((Path(state_dir) / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(facts, dict) or type(facts.get("pid")) is not int or facts["pid"] < 2:
+    if not isinstance(facts, dict) or type(facts.get("pid")) is not int or facts["pid"] < 1:
         return None
     return facts if isinstance(facts.get("admin_address"), str) else None
+
+
+def is_here(facts: dict[str, Any]) -> bool:
+    """Whether the pids of a service are those of the processes that this one sees.
+
+    A service in a container has pids of its own, from 1 on. Here they are those of other processes.
+    """
+    here = _pid_namespace()
+    return bool(facts.get("pid_namespace", here) == here)
+
+
+def _pid_namespace() -> str:
+    """A name for the processes that this one sees; "" where the system has only one."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def is_held(state_dir: str | Path) -> bool:

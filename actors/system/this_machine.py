@@ -5,6 +5,8 @@ import ipaddress
 import socket
 from pathlib import Path
 
+from .host_name import host_name
+
 HOSTS_FILE = Path("/etc/hosts")
 
 
@@ -13,7 +15,7 @@ def own_names(hosts_file: Path = HOSTS_FILE) -> set[str]:
 
     Those lines have the full name: "10.1.2.3 web1.example.org web1".
     """
-    name = socket.gethostname().lower()
+    name = host_name().lower()
     found = {name}
     with contextlib.suppress(OSError):
         for line in hosts_file.read_text(encoding="utf-8", errors="replace").lower().splitlines():

@@ -176,7 +176,7 @@ def test_what_nobody_read_is_there_for_a_late_reader_line_by_line(place, tmp_pat
         assert service.stop() == 0
 
 
-@pytest.mark.parametrize("place", [FullPipe], indirect=True)
+@pytest.mark.parametrize("place", [FullPipe, ClosedPipe, FullDisk], indirect=True)
 def test_a_reader_of_both_that_reads_neither_stops_neither_publishing_nor_the_end(place, tmp_path):
     with open_service("embedded", tmp_path, "supervisor.shutdown_timeout_s=1") as service:
         service.start(stdout=place.writes, stderr=place.writes)

@@ -1,7 +1,6 @@
 """The queue as a whole: its nsqds, as the settings mean them, topic, channel, who reads it, and clocks."""
 
 import asyncio
-import socket
 
 from msgspec import Struct
 
@@ -13,6 +12,7 @@ from ...sources.security import Security
 from ...system import runfile
 from ...system.addresses import split_address
 from ...system.exits import Failure
+from ...system.host_name import host_name
 from .clock import SKEW_MAX_S, Skew, measure
 from .finding import Finding, fails, skipped, warns, works
 from .lookup import check_lookupds
@@ -153,9 +153,7 @@ def _channel(settings: Settings, heard: list[Told]) -> Finding:
 def _ours(settings: Settings) -> tuple[str, OurEnds]:
     """What our connections are known by: the running service may be on another host than this command."""
     facts = runfile.read(settings.supervisor.state_dir) or {}
-    return client_id_of(settings.supervisor.state_dir), OurEnds(
-        str(facts.get("hostname", socket.gethostname()))
-    )
+    return client_id_of(settings.supervisor.state_dir), OurEnds(str(facts.get("hostname", host_name())))
 
 
 def _clocks(heard: list[Told]) -> list[Finding]:

@@ -16,8 +16,9 @@ from ...store.snapshot import open_snapshot
 from ...store.topic import check_topic
 from ...system import runfile
 from ...system.direct_http import open_directly
-from ...system.exits import Failure
+from ...system.exits import Failure, StoreFailure
 from ...system.installation import service_command
+from ...system.ownership import check_owner
 from .finding import Finding, fails, skipped, warns, works
 
 FOLDER, STORE, SERVICE = "state folder", "store", "service"
@@ -29,6 +30,11 @@ CONNECTING_S = 3.0  # a service that has just started is connected to its nsqds 
 def check_folder(settings: Settings) -> Finding:
     """Write a file without a name into the state folder."""
     folder = Path(settings.supervisor.state_dir)
+    try:
+        check_owner(folder)
+    except StoreFailure as failure:
+        found, _, remedy = str(failure).rpartition("; ")
+        return fails(FOLDER, found, remedy)
     try:
         made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)

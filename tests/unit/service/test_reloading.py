@@ -27,7 +27,7 @@ def test_what_has_not_changed_is_not_told(secret):
 
 
 def test_a_change_is_told_once(secret):
-    reloading = Reloading(settings_of(secret))
+    reloading = Reloading(settings_of(secret), lambda: settings_of(secret))
     secret.write_text("second")
     assert reloading.look().in_force == [f"nsq.auth_secret_file: {secret} changed and was read again"]
     assert reloading.look() == Reloaded()

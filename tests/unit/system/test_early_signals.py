@@ -1,5 +1,6 @@
 """Only the command line that runs the service is made ready for signals."""
 
+import os
 import signal
 
 import pytest
@@ -28,3 +29,15 @@ def test_the_command_is_the_first_word_that_is_no_option(words, runs, monkeypatc
     early_signals.hold(words.split())
     every = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
     assert set(taken) == (every if runs else set())
+
+
+def test_as_the_first_process_every_command_takes_sigterm_as_ctrl_c(monkeypatch):
+    taken = {}
+    monkeypatch.setattr(signal, "pthread_sigmask", lambda how, numbers: None)
+    monkeypatch.setattr(signal, "signal", taken.__setitem__)
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.SIG_DFL)
+    early_signals.hold(["totals"])
+    assert taken == {}
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    early_signals.hold(["totals"])
+    assert taken == {signal.SIGTERM: signal.default_int_handler}

@@ -1,0 +1,146 @@
+"""A state is its owner's alone: folders have the mode 0700 and files 0600, whatever the umask was.
+
+Another user could read every total otherwise, and hold a lock of ours for as long as they like.
+"""
+
+import logging
+import os
+import pwd
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from .exits import StoreFailure
+
+log = logging.getLogger(__name__)
+
+UMASK = 0o077
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
+NAMED_MAX = 3
+# What a service has in its state folder. What else is there is not touched.
+_FILES = ("*.sqlite*", "*.mark", "*.lock", "*.draft", "ledgers.json", "service.json")
+_FOLDERS = ("client", "nsqd", "ledgers-*", "replaced-*", "restoring", "run")
+
+
+def keep_private() -> None:
+    """Have everything that this process and its children make be for their user alone."""
+    os.umask(UMASK)
+
+
+def check_owner(state_dir: str | Path) -> None:
+    """Raise `StoreFailure` if a state is another user's. A folder that is not there yet is nobody's."""
+    folder = Path(state_dir)
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreFailure(
+            f"{folder}: cannot be reached ({error.strerror}), expected a folder of {_user()}, who runs this; "
+            f"{_remedy(folder)}"
+        ) from error
+    if found.st_uid != os.geteuid():
+        raise StoreFailure(
+            f"{folder}: belongs to {_user(found.st_uid)}, expected {_user()}, who runs this; "
+            f"{_remedy(folder)}"
+        )
+    others = {
+        path.relative_to(folder): uid for path in _contents(folder) if (uid := _other(path)) is not None
+    }
+    if others:
+        named = ", ".join(map(str, list(others)[:NAMED_MAX])) + (", …" if len(others) > NAMED_MAX else "")
+        owner = _user(next(iter(others.values())))
+        raise StoreFailure(
+            f"{folder}: {named} in it belong to {owner}, expected {_user()}, who runs this; {_remedy(folder)}"
+        )
+
+
+def mend(state_dir: str | Path) -> None:
+    """Take from other users what they may do with a state, and log what was changed, in one line.
+
+    A folder that has more than the state in it, such as a home or /tmp, keeps its mode. The log says so.
+    """
+    folder = Path(state_dir)
+    changes: Counter[str] = Counter()
+    failed = ""
+    shared = bool(folder.stat().st_mode & UMASK) and _is_shared(folder)
+    if shared:
+        log.warning(
+            "%s: has other things in it too, so the folder's mode stays as it is; expected a folder for this "
+            "state alone, such as %s",
+            folder,
+            folder / "playtally",
+        )
+    for path in [*([] if shared else [folder]), *_contents(folder)]:
+        try:
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode) or not mode & UMASK:
+                continue
+            kind, wanted = ("folder", FOLDER_MODE) if stat.S_ISDIR(mode) else ("file", FILE_MODE)
+            path.chmod(wanted)
+            if path.lstat().st_mode & UMASK:
+                raise PermissionError(0, "the file system keeps its own modes")
+            changes[f"{kind} mode {_octal(mode)} -> {_octal(wanted)}"] += 1
+        except FileNotFoundError:  # an actor that ends has removed it
+            continue
+        except OSError as error:
+            failed = failed or f"{path}: {error.strerror}"
+    if changes:
+        told = "; ".join(f"{change}: {count}" for change, count in sorted(changes.items()))
+        log.warning("%s: other users had access, and only its owner has it from now on (%s)", folder, told)
+    if failed:
+        log.warning("%s: other users may have access, and that can't be changed (%s)", folder, failed)
+
+
+def _is_shared(folder: Path) -> bool:
+    """Whether the folder has other folders in it than ours, or is one that every user may write to."""
+    ours = {path.name for pattern in (*_FILES, *_FOLDERS) for path in folder.glob(pattern)}
+    others = [path for path in folder.iterdir() if path.name not in {*ours, "lost+found"}]
+    return any(path.is_dir() for path in others) or bool(others and folder.stat().st_mode & stat.S_ISVTX)
+
+
+def _contents(folder: Path) -> Iterator[Path]:
+    """What is ours in the folder, with all that is in our folders. No link is followed."""
+    for pattern in _FILES:
+        yield from (path for path in folder.glob(pattern) if not path.is_dir())
+    for pattern in _FOLDERS:
+        for top in folder.glob(pattern):
+            if top.is_dir() and not top.is_symlink():
+                yield top
+                for place, folders, files in os.walk(top):
+                    yield from (Path(place, name) for name in (*folders, *files))
+
+
+def _other(path: Path) -> int | None:
+    """The owner of a file or a folder if that is another user."""
+    try:
+        uid = path.lstat().st_uid
+    except OSError:
+        return None
+    return None if uid == os.geteuid() else uid
+
+
+def _octal(mode: int) -> str:
+    return f"{stat.S_IMODE(mode):04o}"
+
+
+def _user(uid: int | None = None) -> str:
+    """A user in words; None: who runs this."""
+    number = os.geteuid() if uid is None else uid
+    try:
+        return f"the user {pwd.getpwuid(number).pw_name} ({number})"
+    except KeyError:  # a container may know no users
+        return f"the user {number}"
+
+
+def _remedy(folder: Path) -> str:
+    if os.access(folder, os.W_OK | os.X_OK):
+        return (
+            f"set supervisor.state_dir to a folder in it, such as {folder / 'playtally'}, or give it and all "
+            "in it to this user (chown -R), or run this as that user"
+        )
+    return (
+        "run this as that user, or give the folder and all in it to this one (chown -R), or use another "
+        "supervisor.state_dir"
+    )

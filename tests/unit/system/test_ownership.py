@@ -1,0 +1,110 @@
+"""A state is its owner's alone: wider modes are mended in one line, and another user's state is refused."""
+
+import os
+import stat
+
+import pytest
+
+from actors.store import folder
+from actors.store.reshard import reshard
+from actors.store.topic import accept_topic
+from actors.system import ownership
+from actors.system.exits import StoreFailure
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def state_dir(tmp_path):
+    """A state with files and folders of every kind, which every user may read."""
+    state = tmp_path / "state"
+    before = os.umask(0o022)
+    try:
+        folder.begin(str(state), 2)
+        for name in ("client", "nsqd", "ledgers-2", "replaced-20260101T000000Z/nsqd"):
+            (state / name).mkdir(parents=True)
+            (state / name / "journal.sqlite").write_bytes(b"")
+        (state / "service.log").write_text("of a service manager")
+        yield state
+    finally:
+        os.umask(before)
+
+
+def modes(state):
+    """The modes of all files and of all folders."""
+    found = {True: set(), False: set()}
+    for path in [state, *state.rglob("*")]:
+        if path.name != "service.log":
+            found[path.is_dir()].add(stat.S_IMODE(path.stat().st_mode))
+    return found
+
+
+def test_wider_modes_are_mended_and_one_line_says_so(state_dir, caplog):
+    (state_dir / "counter-0.sqlite").chmod(0o666)
+    ownership.mend(state_dir)
+    assert modes(state_dir) == {True: {0o700}, False: {0o600}}
+    [line] = caplog.messages
+    assert str(state_dir) in line
+    assert "file mode 0644 -> 0600: " in line
+    assert "file mode 0666 -> 0600: 1" in line
+    assert "folder mode 0755 -> 0700: 6" in line
+    ownership.mend(state_dir)
+    assert len(caplog.messages) == 1
+
+
+def test_what_is_not_ours_keeps_its_mode(state_dir):
+    (state_dir / "elsewhere").write_text("")
+    (state_dir / "client" / "link").symlink_to(state_dir / "elsewhere")
+    ownership.mend(state_dir)
+    for name in ("service.log", "elsewhere"):
+        assert stat.S_IMODE((state_dir / name).stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize(("mode", "more"), [(0o755, "Documents/"), (0o1777, "a file")])
+def test_a_folder_with_other_things_in_it_keeps_its_mode_and_the_files_are_mended(
+    state_dir, mode, more, caplog
+):
+    state_dir.chmod(mode)
+    if more.endswith("/"):
+        (state_dir / more).mkdir()
+    else:
+        (state_dir / more).touch()
+    ownership.mend(state_dir)
+    assert stat.S_IMODE(state_dir.stat().st_mode) == mode
+    assert stat.S_IMODE((state_dir / "counter-0.sqlite").stat().st_mode) == 0o600
+    assert "has other things in it too, so the folder's mode stays" in caplog.messages[0]
+    state_dir.chmod(0o700)
+    caplog.clear()
+    ownership.mend(state_dir)
+    assert caplog.messages == []
+
+
+def test_another_users_state_is_refused_in_words_and_left_as_it_is(state_dir, monkeypatch, tmp_path):
+    before = modes(state_dir)
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 4711)
+    with pytest.raises(StoreFailure) as refused:
+        ownership.check_owner(state_dir)
+    text = str(refused.value)
+    assert f"{state_dir}: belongs to {ownership._user(owner)}, expected the user {owner + 4711}, " in text
+    assert "run this as that user" in text
+    assert "supervisor.state_dir" in text
+    for command in (lambda: accept_topic(str(state_dir), "views"), lambda: reshard(str(state_dir), 3)):
+        with pytest.raises(StoreFailure, match="belongs to the user"):
+            command()
+    assert modes(state_dir) == before
+
+
+def test_a_file_of_another_user_in_a_state_is_named(state_dir):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")
+    os.chown(state_dir / "nsqd" / "journal.sqlite", NOBODY, -1)
+    with pytest.raises(StoreFailure) as refused:
+        ownership.check_owner(state_dir)
+    text = str(refused.value)
+    assert f"{state_dir}: nsqd/journal.sqlite in it belong to the user " in text
+    assert f"belong to {ownership._user(NOBODY)}, expected the user " in text
+
+
+def test_a_folder_that_is_not_there_is_nobodys(tmp_path):
+    ownership.check_owner(tmp_path / "not" / "there")
