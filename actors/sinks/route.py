@@ -18,7 +18,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 from ..config import PublishSection, without_password
 from ..system.addresses import join_address
 from ..system.exits import Failure
-from ..system.tls import tls_context
+from ..system.tls import tls_context, tls_reason
 from ..system.watched_files import WatchedFiles
 from .connection import ClientConnection
 
@@ -146,10 +146,10 @@ def _basic(header: str, parts: urllib.parse.SplitResult) -> dict[str, str]:
 
 def reason_of(error: Exception) -> str:
     """The reason why there is no connection, in words."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return tls_reason(error)
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there (connection refused)"
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
         return os.strerror(error.errno)  # asyncio puts the call that failed into its own text
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,12 +1,13 @@
 """The queue as a whole: its nsqds, as the settings mean them, topic, channel, who reads it, and clocks."""
 
 import asyncio
+from collections.abc import Iterable
 
 from msgspec import Struct
 
 from ...config import Settings
 from ...sources.lookup import Found
-from ...sources.nsqd_http import QueueStats, next_port, readers, stats, tcp_port
+from ...sources.nsqd_http import QueueStats, next_port, readers, stats, tcp_port, why_silent
 from ...sources.readers import Reader, client_id_of, named, others_of
 from ...sources.security import Security
 from ...system import runfile
@@ -37,12 +38,18 @@ async def check_queue(settings: Settings) -> list[Finding]:
     findings, nodes = await _nodes(settings, security)
     if not nodes:
         return findings
-    greeted, told = await asyncio.gather(
-        asyncio.gather(*(check_nsqd(settings, security, one.address) for one in nodes)),
-        asyncio.gather(*(_ask(settings, security, one) for one in nodes)),
-    )
+    greeted = await asyncio.gather(*(check_nsqd(settings, security, one.address) for one in nodes))
+    places = [place.key if place else node.address for node, (_, place) in zip(nodes, greeted, strict=True)]
+    once = _joined(zip(places, nodes, strict=True))
+    for place, node, (finding, _) in zip(places, nodes, greeted, strict=True):
+        first = once[place].address
+        is_first = node.address == first
+        findings.append(
+            finding if is_first else works(finding.what, f"is the nsqd at {first}, and read once")
+        )
+    told = await asyncio.gather(*(_ask(settings, security, one) for one in once.values()))
     heard = [one for one in told if isinstance(one, Told)]
-    findings += [*greeted, *(one for one in told if isinstance(one, Finding))]
+    findings += [one for one in told if isinstance(one, Finding)]
     if not heard:
         return [*findings, skipped(TOPIC, "no HTTP of an nsqd answers, so nothing more is known of it")]
     findings += [_topic(settings, heard), _channel(settings, heard)]
@@ -58,18 +65,20 @@ async def _nodes(settings: Settings, security: Security) -> tuple[list[Finding],
         return [], [Found(facts["nsqd_tcp_address"], facts.get("nsqd_http_address", ""))]
     findings, discovered = await check_lookupds(settings, security)
     tcp, http = settings.nsq.nsqd_tcp_addresses, settings.nsq.nsqd_http_addresses
-    nodes = list(_joined([*map(Found, tcp, [*http, *[""] * len(tcp)]), *discovered]).values())
+    named = [*map(Found, tcp, [*http, *[""] * len(tcp)]), *discovered]
+    nodes = list(_joined((one.address, one) for one in named).values())
     if not nodes:
         findings.append(fails(QUEUE, "there is no nsqd, expected one at least", "see [nsq] in the config"))
     return findings, nodes
 
 
-def _joined(nodes: list[Found]) -> dict[str, Found]:
-    """Each once, by its address. If one of its entries names its HTTP address, that is kept."""
+def _joined(named: Iterable[tuple[str, Found]]) -> dict[str, Found]:
+    """Each once, by what it is called. The first address holds, and the first HTTP address that is known."""
     found: dict[str, Found] = {}
-    for one in nodes:
-        if one.address not in found or not found[one.address].http_address:
-            found[one.address] = one
+    for name, one in named:
+        first = found.setdefault(name, one)
+        if not first.http_address:
+            found[name] = Found(first.address, one.http_address)
     return found
 
 
@@ -79,8 +88,10 @@ async def _ask(settings: Settings, security: Security, node: Found) -> Told | Fi
     is_set = node.http_address in settings.nsq.nsqd_http_addresses
     http = node.http_address or await next_port(node.address, tls)
     if is_set and await tcp_port(http, tls) is None:
-        found = f"no HTTP of an nsqd answers at {http} (nsq.nsqd_http_addresses); expected nsqd's HTTP port"
-        return fails(what, found, "it is often 4151; /status asks there what waits on the queue")
+        why = await why_silent(http, tls)
+        found = f"no HTTP of an nsqd answers at {http} (nsq.nsqd_http_addresses): {why}"
+        do = "expected nsqd's HTTP port, often 4151; /status asks there what waits on the queue"
+        return fails(what, found, do)
     topic, channel = settings.nsq.topic, settings.nsq.channel
     queue = await stats(http, topic, channel, tls) if http else None
     if queue is not None and not queue.has_topic:  # nsqd leaves out a topic that has no such channel
