@@ -143,7 +143,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         try:
             self._source.reload()
         except Failure as failure:
-            log.error("%s; what was read before holds", failure)
+            log.debug("%s; what was read before holds", failure)  # the supervisor says so, for all
 
     async def terminate(self) -> None:
         """Close the connections: nsqd gives what is left to the next consumer."""

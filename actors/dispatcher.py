@@ -155,7 +155,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         try:
             self._sink.reload()
         except Failure as failure:
-            log.error("%s; what was read before holds", failure)
+            log.debug("%s; what was read before holds", failure)  # the supervisor says so, for all
 
     def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
         """Handle the request of a command. It is answered once it is stored."""

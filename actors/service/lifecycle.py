@@ -93,7 +93,8 @@ class Lifecycle:
         self.asked_for = children_of(root)
         self.figures = Figures()
         self._reloading = reloading
-        self.looks = Looks(self.application, groups_to_poll(settings), Security(settings.nsq))
+        self._security = Security(settings.nsq)
+        self.looks = Looks(self.application, groups_to_poll(settings), self._security)
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
         self.started_s = time.monotonic()
@@ -155,7 +156,9 @@ class Lifecycle:
         what = f"reading {', '.join(named)} again" if named else "no setting names a file to read again"
         log.info("%s: %s; a changed config.toml needs a restart", who, what)
         self.application.reload()
-        found = self._reloading.look()
+        with contextlib.suppress(Failure):
+            self._security.reload()
+        found = self._reloading.look()  # says what is wrong, once for all processes that read the same files
         for line in (*found.in_force, *found.need_restart):
             log.info("%s", line)
         for line in found.refused:
