@@ -113,7 +113,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         )
         self._settled = self.rules.totals
         self._shortage = ShortageLog(self.host.monotonic_ms, in_flight_max)
-        self._log = PublishLog(self.host, self._sink.name, self.rules.attempts, len(self.rules.refused))
+        self._log = PublishLog(self.host, self._sink, self.rules.attempts, len(self.rules.refused))
         if others:
             self.effects.perform([StoreRefused((), self.rules.totals, tuple(one.video for one in others))])
         self._log_republishes(republishes[0])

@@ -98,7 +98,7 @@ class MirroredSink(Sink):
     """Another sink, and a mirror of the accepted batches on stdout, as far as that is read."""
 
     def __init__(self, sink: Sink, descriptor: int = STDOUT):
-        self.name, self.takes_several = sink.name, sink.takes_several
+        self.name, self.settings, self.takes_several = sink.name, sink.settings, sink.takes_several
         self._sink = sink
         self._writer = StdoutWriter(descriptor)
         self._mirrors = True
