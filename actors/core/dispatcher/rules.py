@@ -179,6 +179,8 @@ class DispatcherRules(Refusing):
         if self.phase is Phase.COLLECTING:
             return effects
         for held in self.batches.within(BatchState.IN_DOUBT):
+            held.due_ms = min(held.due_ms, now_ms)  # that of an earlier dispatcher is due from the start
+        for held in self.batches.within(BatchState.IN_DOUBT):
             if held.again_ms > now_ms:
                 continue
             if not self.attempts.may_leave(now_ms):
