@@ -21,6 +21,7 @@ from .core.effects import Send, is_for
 from .core.messages import DispatcherInbox
 from .core.shards import is_counter, shard_number
 from .core.stats import encode
+from .core.words import counted
 from .sinks import Delivery, Sink, open_sink
 from .sinks.client_totals import ask_totals
 from .sinks.publish_log import PublishLog
@@ -228,9 +229,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 reply(calls.encode(calls.Answer(text)))
         if done is not None and done.place is not None:
             place = done.place
-            log.info(
-                "republish %d is done: %d videos in %d batches", done.number, place.videos, place.batches
-            )
+            videos, batches = counted(place.videos, "video"), counted(place.batches, "batch", "batches")
+            log.info("republish %d is done: %s in %s", done.number, videos, batches)
         elif effect.over:
             log.info("it replaces republish %s", ", ".join(map(str, effect.over)))
 

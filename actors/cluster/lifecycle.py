@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..core.words import counted
 from ..supervision import processes
 from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
@@ -195,7 +196,8 @@ class Cluster:
         await control.open()
         try:
             print(config_of(self._plan), end="", flush=True)
-            log.info("all %d nodes answer; Ctrl-C ends them", len(self._plan.nodes))
+            nodes = len(self._plan.nodes)
+            log.info("%s; Ctrl-C ends all", counted(nodes, "node answers", "nodes answer"))
             return await self._end
         finally:
             control.close()

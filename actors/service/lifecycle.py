@@ -17,6 +17,7 @@ from tornado.httpserver import HTTPServer
 
 from ..config import Settings
 from ..core.stats import CounterStats, decode
+from ..core.words import counted
 from ..sources.security import Security
 from ..supervision import processes, signals
 from ..supervision.actor_host import configure_log
@@ -212,7 +213,8 @@ class Lifecycle:
         stats = [decode(one) for one in heard.values()]
         waiting = sum(one.pending_videos for one in stats if isinstance(one, CounterStats))
         if waiting:
-            log.warning("%d totals are not published; they wait in the ledgers for the next start", waiting)
+            totals = counted(waiting, "total is", "totals are")
+            log.warning("%s not published, and kept in the ledgers for the next start", totals)
         if silent := [one for one in counters if one not in heard]:
             log.warning(
                 "no answer from %s: what is pending there waits for the next start", ", ".join(silent)

@@ -9,6 +9,7 @@ from ..core import guids
 from ..core.dispatcher.attempts import BACK_OFF_MS_MAX, About, Attempts, Circuit, Outcome
 from ..core.dispatcher.outbox import Batch
 from ..core.dispatcher.refused_videos import RefusedVideo
+from ..core.words import counted
 from .delivery import Delivery, Sink
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,8 @@ class PublishLog:
         self._notice_told = self._everything_told = False
         self._videos_told = 0
         if refused:
-            are = "video is" if refused == 1 else "videos are"
-            log.warning("%d %s refused by %s, and tried again now and then", refused, are, sink.name)
+            are = counted(refused, "video is", "videos are")
+            log.warning("%s refused by %s, and tried again now and then", are, sink.name)
 
     def delivered(self, batch: Batch, delivery: Delivery, before: Circuit, refuses_everything: bool) -> None:
         """Log what is new in the outcome of an attempt.

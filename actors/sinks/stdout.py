@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
+from ..core.words import counted
 from .delivery import Delivery, Sink
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,8 @@ class StdoutWriter:
             return
         _, left = await asyncio.wait(self._waiting, timeout=timeout_s)
         if left:
-            log.warning("nobody read stdout within %.1f s: %d lines are lost there", timeout_s, len(left))
+            lost = counted(len(left), "line is", "lines are")
+            log.warning("nobody read stdout within %.1f s: %s lost there", timeout_s, lost)
 
     def write(self, batch: Batch) -> "asyncio.Future[str]":
         """Write a batch as one line of JSON. The result is "" once it is written, else why it can't be."""
@@ -152,5 +154,6 @@ class MirroredSink(Sink):
             self._mirrors = False
             log.warning("stdout can't be written (%s); publishes go on to the client only", why)
         elif self._left_out and not self._writer.lines_waiting:
-            log.warning("stdout is read again; %d publishes were left out of it", self._left_out)
+            left_out = counted(self._left_out, "publish was", "publishes were")
+            log.warning("stdout is read again; %s left out of it", left_out)
             self._left_out = 0

@@ -88,8 +88,8 @@ def test_one_nsqd_under_several_names_is_counted_once(tmp_path):
         settings.append(f"nsq.nsqd_http_addresses={json.dumps([nsqd.http_address] * 2)}")
         found = checked(*settings_for(tmp_path / "state", nsqd), *settings)
         assert "is the nsqd at localhost" in found[f"nsqd {nsqd.tcp_address}"].found
-        assert "plays on 1 of 1 nsqds" in found["topic"].found
-        assert "1 messages wait" in found["channel"].found
+        assert "plays on 1 of 1 nsqd," in found["topic"].found
+        assert "1 message waits, 0 in flight" in found["channel"].found
         assert found["clock"].found.count("nsqd ") == 1
 
 
@@ -139,8 +139,8 @@ def test_depths_a_pause_and_others_on_the_channel_are_told(tmp_path):
         nsqd.post("/pub?topic=plays", b"{}")
         wait_until(lambda: nsqd.unfinished("plays", "playtally") == 1, "the message")
         found = checked(*settings)
-        assert "plays on 1 of 1 nsqds, 0 messages wait on it" in found["topic"].found
-        assert "playtally of topic plays: 1 messages wait, 0 in flight, 0 deferred" in found["channel"].found
+        assert "plays on 1 of 1 nsqd, 0 messages wait on it" in found["topic"].found
+        assert "playtally of topic plays: 1 message waits, 0 in flight, 0 deferred" in found["channel"].found
         assert "nobody else reads it" in found["channel"].found
         nsqd.post("/channel/pause?topic=plays&channel=playtally")
         nsqd.post("/topic/pause?topic=plays")

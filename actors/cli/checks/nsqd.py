@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from ...config import Settings
+from ...core.words import counted
 from ...sinks import reason_of
 from ...sources.client import NsqdClient, NsqdError
 from ...sources.offers import Offers
@@ -70,7 +71,7 @@ def _judged(settings: Settings, what: str, agreed: Agreed, offers: Offers) -> Fi
     if problems := _limits(settings, agreed, offers):
         found, advice = ("; ".join(texts) for texts in zip(*problems, strict=True))
         return warns(what, f"{told}; {found}", advice)
-    in_flight = f"up to {agreed.max_rdy_count:,} messages in flight"
+    in_flight = f"up to {counted(agreed.max_rdy_count, 'message')} in flight"
     return works(what, f"{told}, {in_flight}, message timeout {agreed.msg_timeout / 1000:g} s")
 
 
@@ -78,7 +79,7 @@ def _limits(settings: Settings, agreed: Agreed, offers: Offers) -> list[tuple[st
     """Where the nsqd's limits are below our settings: what is found, and what to do."""
     nsq_section, found = settings.nsq, []
     if agreed.max_rdy_count < nsq_section.max_in_flight:
-        text = f"it lets {agreed.max_rdy_count:,} messages be in flight, nsq.max_in_flight is "
+        text = f"it lets {counted(agreed.max_rdy_count, 'message')} be in flight, nsq.max_in_flight is "
         text += f"{nsq_section.max_in_flight:,}"
         found.append((text, "lower nsq.max_in_flight, or raise nsqd's --max-rdy-count"))
     ours_ms = round(nsq_section.msg_timeout_s * 1000)

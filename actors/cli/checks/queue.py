@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from ...config import Settings
+from ...core.words import counted
 from ...sources.lookup import Found
 from ...sources.nsqd_http import QueueStats, next_port, readers, stats, tcp_port, why_silent
 from ...sources.readers import Reader, client_id_of, named, others_of
@@ -110,7 +111,7 @@ def _topic(settings: Settings, heard: list[Told]) -> Finding:
         do = "is nsq.topic right? The first message of a topic makes it"
         return warns(TOPIC, f"no nsqd has the topic {name}", do)
     waiting = sum(one.queue.topic_depth for one in have)
-    found = f"{name} on {len(have)} of {len(heard)} nsqds, {waiting:,} messages wait on it"
+    found = f"{name} on {len(have)} of {counted(len(heard), 'nsqd')}, {_waits(waiting)} on it"
     if paused := [one.node.address for one in have if one.queue.topic_paused]:
         return warns(TOPIC, f"{found}; paused at {', '.join(paused)}", "unpause it: nothing comes from there")
     return works(TOPIC, found)
@@ -123,7 +124,7 @@ def _channel(settings: Settings, heard: list[Told]) -> Finding:
         return works(CHANNEL, f"no nsqd has the channel {name} yet; the first start of the service makes it")
     queues = [one.queue for one in have]
     found = (
-        f"{name}: {sum(one.depth for one in queues):,} messages wait, "
+        f"{name}: {_waits(sum(one.depth for one in queues))}, "
         f"{sum(one.in_flight for one in queues):,} in flight, "
         f"{sum(one.deferred for one in queues):,} deferred"
     )
@@ -131,13 +132,17 @@ def _channel(settings: Settings, heard: list[Told]) -> Finding:
     others = [other for one in have for other in others_of(one.readers or [], client_id)]
     if others:
         do = "stop them, or set another nsq.channel: each gets a part of the plays, and totals are wrong"
-        many = "1 consumer of another" if len(others) == 1 else f"{len(others):,} consumers of others"
+        many = counted(len(others), "consumer of another", "consumers of others")
         return fails(CHANNEL, f"{found}; {many}: {named(others)}", do)
     if paused := [one.node.address for one in have if one.queue.paused]:
         return warns(
             CHANNEL, f"{found}; paused at {', '.join(paused)}", "unpause it: no plays come from there"
         )
     return works(CHANNEL, f"{found}; nobody else reads it")
+
+
+def _waits(messages: int) -> str:
+    return counted(messages, "message waits", "messages wait")
 
 
 def _clocks(heard: list[Told]) -> list[Finding]:
