@@ -18,6 +18,7 @@ from .core.effects import Send
 from .core.messages import ConsumerInbox
 from .core.shards import shard_number
 from .core.stats import ConsumerStats, NsqdStats, decode, encode
+from .core.words import counted
 from .sources import open_source
 from .sources.lookup import Found, shown
 from .sources.source import Listener, NsqdState, Source
@@ -68,7 +69,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         shard = shard_number(peer)
         unanswered = self.rules.unanswered(shard)
         if unanswered:
-            log.info("sending %d unanswered messages again to %s", unanswered, self.host.link_name(peer))
+            again = counted(unanswered, "unanswered message")
+            log.info("sending %s again to %s", again, self.host.link_name(peer))
         self._perform(self.rules.linked(shard))
         if self._source is None and len(self.host.peers()) == self._shards:
             known = [Found(one.address, one.http_address) for one in self._nsqds_before]
@@ -86,7 +88,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
     def lost(self, peer: str) -> None:
         """Keep what a lost counter has not answered for its next incarnation."""
         unanswered = self.rules.unanswered(shard_number(peer))
-        log.info("%s is gone; keeping %d unanswered messages for it", peer, unanswered)
+        log.info("%s is gone; keeping %s for it", peer, counted(unanswered, "unanswered message"))
 
     def connected(self, connection: int, source: str, terms: Terms) -> None:
         """See `Listener`."""
@@ -152,7 +154,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         try:
             self._source.reload()
         except Failure as failure:
-            log.error("%s; what was read before holds", failure)
+            log.debug("%s; what was read before holds", failure)  # the supervisor says so, for all
 
     async def terminate(self) -> None:
         """Close the connections: nsqd gives what is left to the next consumer."""
@@ -193,10 +195,10 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         if refused and (last_ms is None or now_ms - last_ms >= LOG_INTERVAL_MS):
             self._refused_logged_ms, self._refused_logged = now_ms, self.rules.failed_finishes
             log.warning(
-                "nsqd refused %d FINs. It does so if a message timed out (nsq.msg_timeout_s): the message "
+                "nsqd refused %s. It does so if a message timed out (nsq.msg_timeout_s): the message "
                 "comes again, and is counted once. If no timeout explains it, the connection is replaced. "
                 "Said once a minute",
-                refused,
+                counted(refused, "FIN"),
             )
 
     def _dead_letter(self, source: Source, effect: DeadLetter) -> None:
@@ -207,8 +209,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             if logged_ms is None or now_ms - logged_ms >= LOG_INTERVAL_MS:
                 self._letters_logged_ms[why] = now_ms
                 log.warning(
-                    "%d messages are no plays (%s); they go to topic %s. Said once a minute",
-                    messages,
+                    "%s (%s): moved to the topic %s, nothing is lost. Said once a minute",
+                    counted(messages, "message is not a play", "messages are not plays"),
                     why,
                     topic,
                 )

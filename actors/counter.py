@@ -19,6 +19,7 @@ from .core.effects import Send, is_for
 from .core.messages import CounterInbox
 from .core.shards import shard_number
 from .core.stats import encode
+from .core.words import counted
 from .store import open_ledger
 from .store.loading import SayLoading
 from .store.protocols import LedgerStore
@@ -78,8 +79,8 @@ class Counter(Actor[CounterInbox, Settings]):
             ledger, dispatch.realtime_below, int(dispatch.deadline_s * 1000), self._store.commits
         )
         return Ready(
-            note=f"{tallies.counted} plays of {len(ledger)} videos, {ledger.pending_count} of them pending; "
-            f"knows {len(seen)} message ids"
+            note=f"{counted(tallies.counted, 'play')} of {counted(len(ledger), 'video')}, "
+            f"{ledger.pending_count:,} of them pending; knows {counted(len(seen), 'message id')}"
         )
 
     def handle(self, peer: str, messages: list[CounterInbox]) -> None:
@@ -111,10 +112,9 @@ class Counter(Actor[CounterInbox, Settings]):
         reused, now_ms = self.rules.ledger.tallies.reused, self._now_ms()
         if reused > self._reused_said and now_ms >= self._say_reused_ms:
             log.warning(
-                "%d messages came with an id that another message had before: an nsqd's clock was set "
-                "back before it started again, or two nsqds have one address. They are counted. Said once a "
-                "minute",
-                reused - self._reused_said,
+                "%s came with an id that another message had before: an nsqd's clock was set back before it "
+                "started again, or two nsqds have one address. All are counted. Said once a minute",
+                counted(reused - self._reused_said, "message"),
             )
             self._reused_said, self._say_reused_ms = reused, now_ms + REUSED_LOG_INTERVAL_MS
 

@@ -22,6 +22,7 @@ from .core.effects import Send, is_for
 from .core.messages import DispatcherInbox
 from .core.shards import is_counter, shard_number
 from .core.stats import encode
+from .core.words import counted
 from .sinks import Delivery, Sink, open_sink
 from .sinks.client_totals import ask_totals
 from .sinks.publish_log import PublishLog
@@ -114,7 +115,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         )
         self._settled = self.rules.totals
         self._shortage = ShortageLog(self.host.monotonic_ms, in_flight_max)
-        self._log = PublishLog(self.host, self._sink.name, self.rules.attempts, len(self.rules.refused))
+        self._log = PublishLog(self.host, self._sink, self.rules.attempts, len(self.rules.refused))
         if others:
             self.effects.perform([StoreRefused((), self.rules.totals, tuple(one.video for one in others))])
         self._log_republishes(republishes[0])
@@ -156,7 +157,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         try:
             self._sink.reload()
         except Failure as failure:
-            log.error("%s; what was read before holds", failure)
+            log.debug("%s; what was read before holds", failure)  # the supervisor says so, for all
 
     def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
         """Handle the request of a command. It is answered once it is stored."""
@@ -229,9 +230,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 reply(calls.encode(calls.Answer(text)))
         if done is not None and done.place is not None:
             place = done.place
-            log.info(
-                "republish %d is done: %d videos in %d batches", done.number, place.videos, place.batches
-            )
+            videos, batches = counted(place.videos, "video"), counted(place.batches, "batch", "batches")
+            log.info("republish %d is done: %s in %s", done.number, videos, batches)
         elif effect.over:
             log.info("it replaces republish %s", ", ".join(map(str, effect.over)))
 

@@ -1,12 +1,12 @@
 // Keeps what playtally publishes: node receiver.js 127.0.0.1 8090 totals.jsonl SECRET_FILE [OLD_SECRET_FILE]
 const { createHmac, timingSafeEqual } = require("node:crypto");
-const fs = require("node:fs");
-const { createServer } = require("node:http");
-const { createInterface } = require("node:readline");
-const { gunzipSync } = require("node:zlib");
+const [fs, { createServer }] = [require("node:fs"), require("node:http")];
+const [{ createInterface }, { gunzipSync }] = [require("node:readline"), require("node:zlib")];
 const [host, port, file, ...secretFiles] = process.argv.slice(2);
 const secrets = secretFiles.map((name) => fs.readFileSync(name, "latin1").replace(/\n$/, ""));
 if (secrets.includes("")) throw new Error(`${secretFiles}: expected a secret in each`);
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const isRow = ([id, n]) => typeof id === "string" && /^[\0-~]+$/.test(id) && n > 0 && Number.isSafeInteger(n);
 const [totals, keys, BYTES_MAX, KEYS_MAX] = [new Map(), new Set(), 1 << 20, 10000];
 
 function apply([key, videos]) {
@@ -31,15 +31,16 @@ function take(headers, body) {
   let status = 400;
   try {
     const packed = headers["content-encoding"] === "gzip";
-    const publish = JSON.parse(packed ? gunzipSync(body, { maxOutputLength: BYTES_MAX }) : body);
+    const text = utf8.decode(packed ? gunzipSync(body, { maxOutputLength: BYTES_MAX }) : body);
+    const publish = JSON.parse(text, (_, value) => value); // with a function, deep nesting is an error
     const line = [publish.batch, publish.videos.map(({ video_id, plays }) => [video_id, plays])];
-    if (!line[1].every(([, plays]) => Number.isSafeInteger(plays))) throw new Error("plays is no number");
+    if (![[line[0], 1], ...line[1]].every(isRow)) throw new Error("a name not in ASCII, or a wrong number");
     status = 503;
     fs.appendFileSync(log, `\n${JSON.stringify(line)}\n`);
     fs.fsyncSync(log); // it is on the disk before the answer is 200
     return [200, apply(line) ?? ""];
   } catch (error) {
-    return [status, error.message];
+    return [status, `${error.message}; expected JSON: batch, videos (video_id, plays: 1 to 2**53 - 1)`];
   }
 }
 
@@ -48,8 +49,7 @@ function serve(request, response) {
   if (request.url === "/totals") return answer(200, JSON.stringify(Object.fromEntries(totals)));
   if (request.url !== "/plays" || request.method !== "POST") return answer(404, "expected a POST to /plays");
   if (!(request.headers["content-length"] <= BYTES_MAX)) return answer(413, `expected ${BYTES_MAX} bytes`);
-  const pieces = [];
-  request.on("data", (piece) => pieces.push(piece));
+  const pieces = []; request.on("data", (piece) => pieces.push(piece));
   request.on("end", () => answer(...take(request.headers, Buffer.concat(pieces))));
 }
 

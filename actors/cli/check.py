@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ..config import Settings
 from ..system.exits import EXIT_DONE, EXIT_FAILED
+from ..system.logs import quiet_libraries
 from .checks.client import check_client
 from .checks.finding import Finding, Verdict
 from .checks.queue import check_queue
@@ -31,6 +32,7 @@ _MARKS = {
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Print what was found, and what to do. Returns 1 if something fails, else 0."""
+    quiet_libraries()  # each finding says by itself what is wrong
     findings = asyncio.run(_all(settings))
     failed = any(one.verdict is Verdict.FAILS for one in findings)
     if options.json:

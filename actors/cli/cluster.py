@@ -1,12 +1,15 @@
 """`cluster`: NSQ's own programs on this machine, and commands to one of them from another terminal."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..cluster import control, lifecycle
+from ..cluster.flags import problems_of
 from ..cluster.plan import Wanted
 from ..config import Settings
-from ..system.exits import EXIT_DONE
+from ..supervision.printable import printable
+from ..system.exits import EXIT_DONE, EXIT_USAGE
 
 
 def run(_: Settings, options: argparse.Namespace) -> int:
@@ -21,6 +24,9 @@ def run(_: Settings, options: argparse.Namespace) -> int:
     )
     if not (wanted.nsqds or wanted.nsqlookupds):
         options.usage_error("--nsqd 0 and --nsqlookupd 0, expected one node at least")
+    if problems := problems_of(wanted.flags):
+        print(*map(printable, problems), sep="\n", file=sys.stderr)
+        return EXIT_USAGE
     return lifecycle.run(wanted, _folder(options), options.log_level)
 
 

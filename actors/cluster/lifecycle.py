@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..core.words import counted
 from ..supervision import processes
 from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
@@ -29,7 +30,7 @@ from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed, Worker
 from ..system import lifeline, temporary
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTENSITY, AddressFailure, Failure
-from ..system.installation import INSTALLED, environment
+from ..system.installation import INSTALLED, environment, service_command
 from ..system.locks import is_locked
 from .certificates import make_certificates
 from .control import LOCK, Control, lock
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 # Somebody who tries kills out must not end the cluster with them.
 RESTARTS_MAX, RESTARTS_MS = 20, 10_000
 SHUTDOWN_MS = 10_000
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LIVENESS_S = 10.0
 CALL_TIMEOUT_S = 10.0
 HOLD_TRIES, HOLD_PAUSE_S = 100, 0.02
@@ -63,6 +65,27 @@ def run(wanted: Wanted, data_dir: Path | None, log_level: str = "INFO") -> int:
     if missing:
         raise Failure(f"no {', '.join(missing)} on PATH, expected NSQ's programs: {_how_to_get_them()}")
     configure_log("cluster", log_level)
+    try:
+        for number in STOPPING:
+            signal.signal(number, _stop_early)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())  # see `early_signals.py`
+        return _run(wanted, data_dir)
+    except _StoppedEarly:
+        log.info("stopped by a signal before any node was started")
+        return EXIT_DONE
+
+
+class _StoppedEarly(BaseException):
+    """A signal came while the cluster was being prepared."""
+
+
+def _stop_early(*_: object) -> None:
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_DFL)  # a second one ends this at once
+    raise _StoppedEarly
+
+
+def _run(wanted: Wanted, data_dir: Path | None) -> int:
     os.environ.update(environment())
     processes.prepare(["actors.cluster.preload"])
     folder = _claim(data_dir)
@@ -152,7 +175,7 @@ async def _live(plan: Plan, folder: Path) -> int:
     control = Control(folder, cluster.act)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(cluster.broken)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in STOPPING:
         loop.add_signal_handler(number, cluster.ask_to_stop)
     lifeline.hold()
     try:
@@ -191,7 +214,8 @@ class Cluster:
         await control.open()
         try:
             print(config_of(self._plan), end="", flush=True)
-            log.info("all %d nodes answer; Ctrl-C ends them", len(self._plan.nodes))
+            nodes = len(self._plan.nodes)
+            log.info("%s; Ctrl-C ends all", counted(nodes, "node answers", "nodes answer"))
             return await self._end
         finally:
             control.close()
@@ -216,6 +240,7 @@ class Cluster:
                 case "stop":
                     await root.terminate_child(name)
                 case "start":
+                    await _check_not_paused(workers[name])
                     await root.restart_child(name)
                     await workers[name].refresh()
                 case "pause" | "resume":
@@ -262,6 +287,14 @@ class Cluster:
 def _stats(worker: Worker) -> NodeStats | None:
     ran = worker.state is State.RUNNING and worker.stats
     return msgspec.json.decode(worker.stats, type=NodeStats) if ran and worker.stats else None
+
+
+async def _check_not_paused(worker: Worker) -> None:
+    await worker.refresh()
+    stats = _stats(worker)
+    if stats and stats.paused:
+        again = f"`{service_command()} cluster resume {worker.spec.id}`"
+        raise Failure(f"{worker.spec.id} is paused, expected stopped: {again} lets it go on")
 
 
 async def _signal(worker: Worker, request: bytes) -> None:

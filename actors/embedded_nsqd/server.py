@@ -12,6 +12,7 @@ import socket
 from collections.abc import Sequence
 from typing import Self
 
+from ..core.words import counted
 from . import limits
 from .connection import ClientConnection
 from .edge import Edge
@@ -76,12 +77,12 @@ class EmbeddedNsqd(Edge):
             for topic in nsqd.queue.topics.values()
         )
         log.info(
-            "embedded nsqd: tcp port %d, http port %d, %s, %d topics, %d messages",
+            "embedded nsqd: tcp port %d, http port %d, %s, %s, %s",
             nsqd.tcp_port,
             nsqd.http_port,
             path,
-            len(nsqd.queue.topics),
-            backlog,
+            counted(len(nsqd.queue.topics), "topic"),
+            counted(backlog, "message"),
         )
         return nsqd
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from ..config import Settings
+from ..core.words import counted
 from ..sources.readers import named
 from .progress import Look
 
@@ -39,9 +40,7 @@ class ChannelWatch:
             log.error(
                 "%s on our %s: %s. Each gets a part of the plays, so totals are WRONG "
                 "as long as this lasts: stop them, or give each service a channel of its own (nsq.channel)",
-                "1 consumer of another is"
-                if look.others == 1
-                else f"{look.others:,} consumers of others are",
+                counted(look.others, "consumer of another is", "consumers of others are"),
                 self._channel,
                 who,
             )

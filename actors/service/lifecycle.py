@@ -19,6 +19,7 @@ from tornado.httpserver import HTTPServer
 
 from ..config import Settings
 from ..core.stats import CounterStats, decode
+from ..core.words import counted
 from ..sources.security import Security
 from ..supervision import processes, signals
 from ..supervision.actor_host import configure_log
@@ -105,7 +106,8 @@ class Lifecycle:
         self.asked_for = children_of(root)
         self.figures = Figures()
         self._reloading = reloading
-        self.looks = Looks(self.application, groups_to_poll(settings), Security(settings.nsq))
+        self._security = Security(settings.nsq)
+        self.looks = Looks(self.application, groups_to_poll(settings), self._security)
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
         self.secret = secrets.token_urlsafe(32)
@@ -168,7 +170,9 @@ class Lifecycle:
         what = f"reading {', '.join(named)} again" if named else "no setting names a file to read again"
         log.info("%s: %s; a changed config.toml needs a restart", who, what)
         self.application.reload()
-        found = self._reloading.look()
+        with contextlib.suppress(Failure):
+            self._security.reload()
+        found = self._reloading.look()  # says what is wrong, once for all processes that read the same files
         for line in (*found.in_force, *found.need_restart, *found.not_read):
             log.info("%s", line)
         for line in found.refused:
@@ -234,7 +238,8 @@ class Lifecycle:
         stats = [decode(one) for one in heard.values()]
         waiting = sum(one.pending_videos for one in stats if isinstance(one, CounterStats))
         if waiting:
-            log.warning("%d totals are not published; they wait in the ledgers for the next start", waiting)
+            totals = counted(waiting, "total is", "totals are")
+            log.warning("%s not published, and kept in the ledgers for the next start", totals)
         if silent := [one for one in counters if one not in heard]:
             log.warning(
                 "no answer from %s: what is pending there waits for the next start", ", ".join(silent)

@@ -7,6 +7,7 @@ queue, or a child has it, or it is published.
 from msgspec import Struct
 
 from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, Stats
+from ..core.words import counted
 from ..sources.nsqd_http import QueueStats
 from ..sources.readers import Reader
 
@@ -123,11 +124,11 @@ def _queue(nsqd: str, queue: QueueStats) -> list[str]:
     found = []
     if depth := queue.topic_depth + queue.depth:
         paused = " (topic paused)" if queue.topic_paused else " (channel paused)" if queue.paused else ""
-        found.append(f"{_messages(depth)} on {nsqd}{paused}")
+        found.append(f"{counted(depth, 'message')} on {nsqd}{paused}")
     if queue.in_flight:
-        found.append(f"{_messages(queue.in_flight)} of {nsqd} not finished")
+        found.append(f"{counted(queue.in_flight, 'message')} of {nsqd} not finished")
     if queue.deferred:
-        found.append(f"{_messages(queue.deferred)} deferred on {nsqd}")
+        found.append(f"{counted(queue.deferred, 'message')} deferred on {nsqd}")
     return found
 
 
@@ -135,17 +136,13 @@ def _ours(look: Look) -> list[str]:
     found = []
     stats = look.heard.values()
     if outstanding := sum(one.outstanding for one in stats if isinstance(one, ConsumerStats)):
-        found.append(f"{_messages(outstanding)} in flight")
+        found.append(f"{counted(outstanding, 'message')} in flight")
     if pending := sum(one.pending_videos for one in stats if isinstance(one, CounterStats)):
-        found.append(f"{pending:,} {'video' if pending == 1 else 'videos'} to publish")
+        found.append(f"{counted(pending, 'video')} to publish")
     if refused := sum(one.refused for one in stats if isinstance(one, DispatcherStats)):
-        found.append(f"the client refuses {refused:,} {'video' if refused == 1 else 'videos'}")
+        found.append(f"the client refuses {counted(refused, 'video')}")
     if not found and any(one.in_flight for one in stats if isinstance(one, DispatcherStats)):
         found.append("a batch is being confirmed")
     if any(one.republishing for one in stats if isinstance(one, DispatcherStats)):
         found.append("totals are published again")
     return found
-
-
-def _messages(count: int) -> str:
-    return f"{count:,} {'message' if count == 1 else 'messages'}"

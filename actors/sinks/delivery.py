@@ -31,7 +31,8 @@ class Delivery(NamedTuple):
 
 
 class Sink:
-    """Sends batches. `name`: where to, for people, without passwords.
+    """Sends batches. `name`: where to, for people, without passwords. `settings`: those that may be wrong if
+    it refuses everything.
 
     `takes_several`: whether several batches are on their way at once. The other sinks get one at a time, to
     keep the order of the batches.
@@ -41,6 +42,7 @@ class Sink:
     """
 
     name: str
+    settings = "publish.url, the token, secret and certificate in [publish]"
     takes_several = False
 
     async def deliver(self, batch: Batch, held_up_ms: int = 0) -> Delivery:

@@ -14,7 +14,7 @@ from ..core.dispatcher.attempts import About, Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from ..sources.client import NsqdClient
 from ..sources.discovery import Publishable
-from ..sources.security import PLAIN, Security
+from ..sources.security import PLAIN, Security, explained, is_refusal
 from ..system.reasons import reason_of
 from .answers import first_line
 from .delivery import Delivery, Sink
@@ -34,9 +34,10 @@ IDENTITY = {"heartbeat_interval": -1}
 class NsqSink(Sink):
     """PUBs batches to an nsqd, one after the other on one connection, so that they stay in order.
 
-
     If that nsqd is gone, hangs or is tombstoned, the next batch goes to another one.
     """
+
+    settings = "publish.nsq_topic, nsq.auth_secret_env and nsq.auth_secret_file"
 
     def __init__(self, topic: str, timeout_s: float, nsqds: Publishable, security: Security = PLAIN):
         """`nsqds`: those to publish on. The sink starts to ask for them with its first batch."""
@@ -77,7 +78,8 @@ class NsqSink(Sink):
                 return Delivery(Outcome.ACCEPTED)
             words = first_line(told)
             about = ABOUT.get(told.split(b" ", 1)[0], About.MOMENT)
-            return Delivery(Outcome.REFUSED, f"nsqd answered {words}", about=about, answer=words)
+            why = explained(told) if is_refusal(told) else f"nsqd answered {words}"
+            return Delivery(Outcome.REFUSED, why, about=about, answer=words)
         except TimeoutError:
             return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
         except (OSError, EOFError, ValueError) as error:

@@ -9,7 +9,8 @@ from ..core import guids
 from ..core.dispatcher.attempts import BACK_OFF_MS_MAX, About, Attempts, Circuit, Outcome
 from ..core.dispatcher.outbox import Batch
 from ..core.dispatcher.refused_videos import RefusedVideo
-from .delivery import Delivery
+from ..core.words import counted
+from .delivery import Delivery, Sink
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +31,19 @@ class Clocks(Protocol):
 class PublishLog:
     """What was logged about the present trouble of a client."""
 
-    def __init__(self, clocks: Clocks, name: str, attempts: Attempts, refused: int):
-        """`name`: of the client. `refused`: how many videos it refuses, as an earlier process stored them."""
+    def __init__(self, clocks: Clocks, sink: Sink, attempts: Attempts, refused: int):
+        """`sink`: to the client. `refused`: how many videos it refuses, as an earlier process stored them."""
         self._clocks = clocks
-        self._name = name
+        self._name = sink.name
+        self._settings = sink.settings
         self._attempts = attempts
         self._failing_since_ms: int | None = None
         self._reasons_told: set[str] = set()
         self._notice_told = self._everything_told = False
         self._videos_told = 0
         if refused:
-            are = "video is" if refused == 1 else "videos are"
-            log.warning("%d %s refused by %s, and tried again now and then", refused, are, name)
+            are = counted(refused, "video is", "videos are")
+            log.warning("%s refused by %s, and tried again now and then", are, sink.name)
 
     def delivered(self, batch: Batch, delivery: Delivery, before: Circuit, refuses_everything: bool) -> None:
         """Log what is new in the outcome of an attempt.
@@ -114,11 +116,11 @@ class PublishLog:
         if not self._everything_told:
             self._everything_told = True
             log.error(
-                "%s refuses everything: %s. Check publish.url, the token, secret and certificate in "
-                "[publish], and what the client expects; the circuit is open, one batch now and then tries "
-                "whether it takes them, nothing is lost",
+                "%s refuses everything: %s. Check %s, and what it expects; the circuit is open, one batch "
+                "now and then tries whether it takes them, nothing is lost",
                 self._name,
                 delivery.why,
+                self._settings,
             )
 
     def _pause(self, delivery: Delivery, told_before: bool) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
+from ..core.words import counted
 from .delivery import Delivery, Sink
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class StdoutWriter:
             return
         _, left = await asyncio.wait(self._waiting, timeout=timeout_s)
         if left:
-            log.warning("nobody read stdout within %.1f s: %d lines are lost there", timeout_s, len(left))
+            lost = counted(len(left), "line is", "lines are")
+            log.warning("nobody read stdout within %.1f s: %s lost there", timeout_s, lost)
 
     def write(self, batch: Batch) -> "asyncio.Future[str]":
         """Write a batch as one line of JSON. The result is "" once it is written, else why it can't be."""
@@ -114,7 +116,7 @@ class MirroredSink(Sink):
     """Another sink, and a mirror of the accepted batches on stdout, as far as that is read."""
 
     def __init__(self, sink: Sink, descriptor: int = STDOUT):
-        self.name, self.takes_several = sink.name, sink.takes_several
+        self.name, self.settings, self.takes_several = sink.name, sink.settings, sink.takes_several
         self._sink = sink
         self._writer = StdoutWriter(descriptor)
         self._mirrors = True
@@ -179,5 +181,6 @@ class MirroredSink(Sink):
             self._mirrors = False
             log.warning("stdout can't be written (%s); publishes go on to the client only", why)
         elif self._left_out and not self._writer.lines_waiting:
-            log.warning("stdout is read again; %d publishes were left out of it", self._left_out)
+            left_out = counted(self._left_out, "publish was", "publishes were")
+            log.warning("stdout is read again; %s left out of it", left_out)
             self._left_out = 0

@@ -16,6 +16,8 @@ from ..core.consumer.frames import BadStream
 from ..system.addresses import split_address
 from .codecs import DEFLATE_LEVEL, Codec, Deflate, Snappy
 from .dialing import dial
+from .foreign import IN_THE_CLEAR, foreign
+from .places import Place, ends_of, place_of
 from .security import Refused, Security, agreed_in, explained, is_refusal, tls_trouble
 
 FRAME_BYTES_MAX = 1024 * 1024  # far above any answer that is asked for
@@ -63,15 +65,21 @@ class NsqdClient:
         unasked = self._arrived or self._reader._buffer  # type: ignore[attr-defined]  # no other way to peek
         return not (unasked or self._reader.at_eof() or self._writer.is_closing())
 
+    def place(self) -> Place | None:
+        """Where the connection leads; None if it has ended. Reads files if that is this machine."""
+        ends = ends_of(self._writer.get_extra_info("socket"))
+        return None if ends is None else place_of(*ends)
+
     def write(self, command: bytes) -> None:
         """Send this, some time."""
         self._writer.write(self._codec.encode(command) if self._codec else command)
 
     async def read_frame(self) -> tuple[int, bytes]:
         """Read one frame: its type and its data. Raises `EOFError`, `OSError`, `ValueError`."""
-        size = int.from_bytes(await self._read(4), "big")
+        head = await self._read(4)
+        size = int.from_bytes(head)
         if not 4 <= size <= FRAME_BYTES_MAX:
-            raise ValueError("the answer does not come from an nsqd; expected its TCP port, often 4150")
+            raise ValueError(foreign(head))
         kind, told = struct.unpack(f">l{size - 4}s", await self._read(size))
         return kind, told
 
@@ -105,7 +113,7 @@ class NsqdClient:
 
     async def _begin_tls(self, host: str, security: Security) -> None:
         if not self.usable:
-            raise Refused("it spoke in the clear when TLS was to begin")
+            raise Refused(IN_THE_CLEAR)
         context = security.nsqd_tls()
         assert context is not None, "nsq.tls is set"
         try:

@@ -18,6 +18,7 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from ..core.columns import HEX_ID_BYTES, Column, count
 from ..core.consumer.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
+from .foreign import foreign
 from .handshake import SecuredConnection
 from .limits import Limits
 from .offers import Offers
@@ -27,7 +28,6 @@ READ_BYTES_MAX = 256 * 1024
 FINISH_DELAY_S = 0.002
 SILENT_TICKS_MAX = 8  # two heartbeats; a tick is a second
 MSG_TIMEOUT_MS = 60_000  # nsqd's own, for an nsqd that does not state it
-HTTP_WORD = int.from_bytes(b"HTTP")  # what a web server says, read as the size of a frame
 _NOT_FATAL = (b"E_FIN_FAILED", b"E_REQ_FAILED", b"E_TOUCH_FAILED")
 _serial = numbers_from(1)
 _HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
@@ -209,10 +209,8 @@ class BatchConnection(SecuredConnection):
         self.has_read()
         if 4 <= size <= FRAME_BYTES_MAX:
             super()._read_bytes(size, callback)
-        elif size == HTTP_WORD:
-            self.refuse("a web server answers; expected nsqd's TCP port, often 4150")
         else:
-            self.refuse(f"a frame of {size} bytes, expected 4 to {FRAME_BYTES_MAX}")
+            self.refuse(foreign(size.to_bytes(4, signed=True)))
 
     def _on_data(self, data: bytes, **kwargs: object) -> None:
         try:

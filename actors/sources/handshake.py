@@ -18,6 +18,7 @@ from tornado.iostream import IOStream, SSLIOStream
 from ..core.consumer.frames import BadStream
 from ..system.host_name import host_name
 from .codecs import Codec, Deflate, Snappy
+from .foreign import IN_THE_CLEAR
 from .security import Security, explained, is_refusal, tls_trouble
 
 RAW_BYTES = 64 * 1024  # read at once before they are decoded
@@ -68,9 +69,10 @@ class SecuredConnection(nsq.AsyncConn):
         """Begin TLS. pynsq calls this when nsqd has agreed to it."""
         try:
             self._tls = self.stream.start_tls(False, self._security.nsqd_tls(), self._server_name)
-        except (OSError, ValueError) as error:  # as bytes in the clear after the answer to IDENTIFY
-            self._refuse(f"TLS can't begin: {error}")
-            if not self._has_socket:  # it was taken from the stream already
+        except (OSError, ValueError) as error:
+            # The stream keeps its socket if something has come after the answer to IDENTIFY.
+            self._refuse(IN_THE_CLEAR if self._has_socket else f"TLS can't begin: {error}")
+            if not self._has_socket:
                 self.socket.close()
                 self._socket_close()
         else:

@@ -13,11 +13,12 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 from tornado.httpclient import HTTPClientError, HTTPRequest
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
+from tornado.simple_httpclient import HTTPStreamClosedError, SimpleAsyncHTTPClient
 
 from ..system.addresses import join_address, split_address
 from .dialing import LivingResolver
 from .readers import Reader
+from .security import https_trouble
 
 TIMEOUT_S = 1.0
 BODY_BYTES_MAX = 1024 * 1024
@@ -137,6 +138,20 @@ async def tcp_port(address: str, tls: ssl.SSLContext | None = None) -> int | Non
     return info.tcp_port if info else None
 
 
+async def why_silent(address: str, tls: ssl.SSLContext | None = None) -> str:
+    """Return in words why `tcp_port` returns None.
+
+    `address`, `tls`: as in `stats`. Takes `TIMEOUT_S` at most.
+    """
+    try:
+        code, _ = await _ask(address, "/info", tls)
+    except TimeoutError:
+        return f"no answer within {TIMEOUT_S:g} s"
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return str(error)
+    return "what answers there is no nsqd" if code == HTTPStatus.OK else f"it answers HTTP {code}"
+
+
 async def next_port(tcp_address: str, tls: ssl.SSLContext | None = None) -> str:
     """Return the address with the port after an nsqd's TCP port, where its HTTP usually is.
 
@@ -184,17 +199,25 @@ async def _get(
     tls: ssl.SSLContext | None,
     bytes_max: int = BODY_BYTES_MAX,
 ) -> _Answer | None:
-    url = (address if re.match("https?://", address) else f"http://{address}").rstrip("/")
     try:
-        async with asyncio.timeout(TIMEOUT_S):
-            code, body = await fetch(url + path, TIMEOUT_S, bytes_max, tls)
-            if code == HTTPStatus.FORBIDDEN and tls is not None:
-                port = msgspec.json.decode(body, type=_TlsRequired).https_port
-                https = f"https://{join_address(urlsplit(url).hostname or '', port)}"
-                code, body = await fetch(https + path, TIMEOUT_S, bytes_max, tls)
+        code, body = await _ask(address, path, tls, bytes_max)
         return msgspec.json.decode(body, type=kind) if code == HTTPStatus.OK else None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # TimeoutError is an OSError
         return None
+
+
+async def _ask(
+    address: str, path: str, tls: ssl.SSLContext | None, bytes_max: int = BODY_BYTES_MAX
+) -> tuple[int, bytes]:
+    """Return the code and the body of an answer. Raises as `fetch`, and `msgspec.MsgspecError`."""
+    url = (address if re.match("https?://", address) else f"http://{address}").rstrip("/")
+    async with asyncio.timeout(TIMEOUT_S):
+        code, body = await fetch(url + path, TIMEOUT_S, bytes_max, tls)
+        if code == HTTPStatus.FORBIDDEN and tls is not None:
+            port = msgspec.json.decode(body, type=_TlsRequired).https_port
+            https = f"https://{join_address(urlsplit(url).hostname or '', port)}"
+            code, body = await fetch(https + path, TIMEOUT_S, bytes_max, tls)
+        return code, body
 
 
 async def fetch(
@@ -233,8 +256,16 @@ async def _fetch(
         fetching.add_done_callback(lambda done: done.cancelled() or done.exception())  # then it is not logged
         await asyncio.wait({fetching})  # tornado logs what happens after a cancel
         answer = fetching.result()
+    except ssl.SSLError as error:
+        raise OSError(https_trouble(error)) from None
+    except HTTPStreamClosedError:
+        raise OSError("it closed the connection without an answer") from None
     except (HTTPClientError, ValueError) as error:  # ValueError: a host name that cannot be one, odd bytes
         raise OSError(str(error) or type(error).__name__) from None
+    except OSError as error:
+        raise OSError(error.strerror or str(error)) from None
     finally:
         client.close()
+    if answer.code == HTTPStatus.BAD_REQUEST and b"HTTPS" in answer.body and url.startswith("http:"):
+        raise OSError("it wants https there: write https:// before the address")
     return answer.code, answer.body

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from ..config import NsqSection, auth_secret_of
 from ..system.exits import Failure
-from ..system.tls import tls_context, tls_reason
+from ..system.tls import is_in_the_clear, tls_context, tls_reason
 from ..system.watched_files import WatchedFiles, reload_all
+from .foreign import IN_THE_CLEAR
 
 _REFUSALS = (b"E_AUTH", b"E_UNAUTHORIZED")
 _NEEDS_TLS = b"(TLS required)"
@@ -55,7 +56,10 @@ class Security:
         """Return what nsqd's answer to IDENTIFY lacks or asks for in vain, in words; "" if all is well."""
         agreed = agreed_in(answer)
         if self.tls and agreed.get("tls_v1") is not True:
-            return "it has no TLS, and nsq.tls = true: nothing more was sent to it"
+            return (
+                "it has no TLS, and nsq.tls = true: nothing more was sent to it. Start nsqd with --tls-cert "
+                "and --tls-key, or set nsq.tls = false"
+            )
         if agreed.get("auth_required") and not secret:
             return "it asks for AUTH: set nsq.auth_secret_env or nsq.auth_secret_file"
         return ""
@@ -88,12 +92,21 @@ def explained(error: bytes) -> str:
 def tls_trouble(error: BaseException) -> str:
     """Return why TLS with nsqd failed, and what to do."""
     why = tls_reason(error)
+    if is_in_the_clear(error):
+        return IN_THE_CLEAR
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{why}; see nsq.tls_ca_file and nsq.tls_server_name"
     reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
     if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:  # nsqd's alerts about ours
         return f"{why}; it wants a certificate of ours, or another: see nsq.tls_cert_file"
     return why if isinstance(error, ssl.SSLError) else "it ended the connection when TLS was to begin"
+
+
+def https_trouble(error: ssl.SSLError) -> str:
+    """Return why there is no https, and what to do."""
+    if is_in_the_clear(error):
+        return f"{tls_reason(error)}: write http:// if it has no TLS, or name its https port"
+    return tls_trouble(error)
 
 
 def agreed_in(answer: bytes) -> dict[str, object]:

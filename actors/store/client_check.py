@@ -18,6 +18,7 @@ from ..core.columns import video_words
 from ..core.counter.accounts import PUBLISHED, TOTAL
 from ..core.shards import shard_of
 from ..core.table import EMPTY
+from ..core.words import counted
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
 from .accounts import read_accounts
@@ -60,8 +61,8 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int], why_b
         return behind
     one = max(ahead, key=lambda one: one.client - one.ledger)
     found = (
-        f"{state_dir}: the client ({client}) has more plays of {len(ahead)} videos than the ledgers; of "
-        f"{guids.text(one.video)} it has {one.client}, and they have {one.ledger}"
+        f"{state_dir}: the client ({client}) has more plays of {counted(len(ahead), 'video')} than the "
+        f"ledgers; of {guids.text(one.video)} it has {one.client}, and they have {one.ledger}"
     )
     if why_behind or restored:
         log.warning("%s, because %s: all totals are published again", found, why_behind or restored[0])

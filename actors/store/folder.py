@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..core.words import counted
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file
@@ -255,7 +256,7 @@ def _make(state_dir: str, shards: int) -> LedgerSet:
     make_files(state_dir, new)
     new = msgspec.structs.replace(new, stage=LedgerSetStage.MADE)
     write(state_dir, new)
-    log.info("%s: %d new ledgers", state_dir, shards)
+    log.info("%s: %s", state_dir, counted(shards, "new ledger"))
     return new
 
 

@@ -9,6 +9,7 @@ import msgspec
 from ..core.counter.accounts import PUBLISHED, TOTAL, Accounts
 from ..core.counter.changes import LedgerChanges, Tallies
 from ..core.counter.seen_ids import SeenChunk
+from ..core.words import counted
 from ..system.exits import StoreFailure, WriteUnavailable
 from ..system.installation import service_command
 from .accounts import AccountJournal, read_accounts
@@ -159,9 +160,9 @@ def check_accounts(path: Path, accounts: Accounts, tallies: Tallies) -> None:
     ahead = int((published > totals).sum())
     if ahead:
         log.warning(
-            "%s: the client was told more plays of %d videos than this ledger has: the ledger is from an "
-            "older backup, or the client's state is of another service. These videos are published again "
-            "once the ledger has more plays of them",
+            "%s: the client was told more plays of %s than this ledger has: the ledger is from an older "
+            "backup, or the client's state is of another service. They are published again once the ledger "
+            "has more plays",
             path,
-            ahead,
+            counted(ahead, "video"),
         )

@@ -18,6 +18,7 @@ from ..core.columns import ID_BYTES
 from ..core.counter.accounts import Accounts
 from ..core.dispatcher.outbox import Batch
 from ..core.shards import shard_of
+from ..core.words import counted
 from ..system.exits import StoreFailure
 from .accounts import read_accounts
 from .database import check_facts
@@ -76,7 +77,8 @@ def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> FileFinding:
             wrong += _first(_account_faults(accounts, shard, ledgers.shards))
             seen, faults = _seen(connection)
             wrong += faults
-            holds = f"{tallies.counted} plays of {len(accounts)} videos, {seen} message ids"
+            plays, videos = counted(tallies.counted, "play"), counted(len(accounts), "video")
+            holds = f"{plays} of {videos}, {counted(seen, 'message id')}"
     except (StoreFailure, sqlite3.Error) as error:
         wrong.append(str(error).removeprefix(f"{path}: "))
     return FileFinding(path, holds, wrong)
@@ -94,7 +96,7 @@ def _verify_outbox(path: Path, ledgers: LedgerSet) -> FileFinding:
                 for row in connection.execute("SELECT content FROM batches")
             ]
             read_totals(connection)
-            holds = f"{len(batches)} batches to confirm"
+            holds = f"{counted(len(batches), 'batch', 'batches')} to confirm"
     except (StoreFailure, TypeError, ValueError) as error:
         wrong.append(str(error).removeprefix(f"{path}: "))
     return FileFinding(path, holds, wrong)

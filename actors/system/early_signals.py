@@ -1,4 +1,4 @@
-"""Signals that come before the service can take them: while Python imports what the service needs.
+"""Signals that come before the service or a cluster can take them: while Python imports what is needed.
 
 Any Python since 2.7 can read this file, and it imports nothing that is heavy. SIGTERM and SIGINT end a
 service that has begun nothing yet. The others wait until the service takes them (`supervision/signals.py`).
@@ -9,6 +9,7 @@ import os
 import signal
 
 OPTIONS_WITH_VALUE = ("--config", "--set", "--log-level")
+NODE_COMMANDS = frozenset(("stop", "start", "pause", "resume", "status"))  # of a cluster that runs already
 
 
 def hold(arguments):
@@ -34,13 +35,13 @@ def hold(arguments):
 
 def _runs_service(arguments):
     # type: (list[str]) -> bool
-    """Whether the command is "run". It is also "run" if no command is named."""
+    """Whether the command runs a service, or a cluster. It is "run" if no command is named."""
     words = iter(arguments)
     for word in words:
         if word in OPTIONS_WITH_VALUE:
             next(words, None)
         elif not word.startswith("-"):
-            return word == "run"
+            return word == "run" or (word == "cluster" and not NODE_COMMANDS.intersection(words))
     return True
 
 

@@ -5,15 +5,17 @@ import socket
 import ssl
 import urllib.error
 
+from .tls import tls_reason
+
 
 def reason_of(error: Exception) -> str:
     """The reason why there is no connection, or why a file can't be read or written, in words."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         error = error.reason
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError):
+        return tls_reason(error)
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there (connection refused)"
-    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror) and error.errno:
+    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
         return os.strerror(error.errno)  # asyncio puts the call that failed into its own text
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

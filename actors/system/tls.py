@@ -53,10 +53,23 @@ def tls_context(
     return context
 
 
+# What OpenSSL calls bytes that are no TLS; which of these it is depends on its version and on the bytes.
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+
+
+def is_in_the_clear(error: BaseException) -> bool:
+    """Whether the other end answered something that is no TLS."""
+    return isinstance(error, ssl.SSLError) and error.reason in _NO_TLS
+
+
 def tls_reason(error: BaseException) -> str:
     """Return why there is no TLS connection, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
+        return f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
+    if is_in_the_clear(error):
+        return "it answered in the clear, expected TLS"
+    if isinstance(error, ssl.SSLEOFError):
+        return "it closed the connection in the middle of TLS"
     if isinstance(error, ssl.SSLError) and error.reason:
         return f"TLS failed ({error.reason.replace('_', ' ').lower()})"
     return str(error) or type(error).__name__

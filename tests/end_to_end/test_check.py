@@ -77,10 +77,44 @@ def test_limits_below_our_settings_are_warnings_that_say_what_to_do(tmp_path):
         assert "lets 77 messages be in flight, nsq.max_in_flight is 2,500" in found.found
         assert "refuses nsq.msg_timeout_s = 5 s, and its own 2 s holds" in found.found
         assert "--max-rdy-count" in found.do
+        assert "set nsq.msg_timeout_s to 3 at most, or raise nsqd's --max-msg-timeout" in found.do
         enough = checked(
             *settings_for(tmp_path / "state", nsqd), "nsq.max_in_flight=77", "nsq.msg_timeout_s=3"
         )
         assert enough[f"nsqd {nsqd.tcp_address}"].verdict is Verdict.WORKS
+
+
+def test_one_nsqd_under_several_names_is_counted_once(tmp_path):
+    with open_queue("nsqd", tmp_path) as nsqd:
+        nsqd.post("/topic/create?topic=plays")
+        nsqd.post("/channel/create?topic=plays&channel=playtally")
+        nsqd.post("/pub?topic=plays", b"{}")
+        wait_until(lambda: nsqd.unfinished("plays", "playtally") == 1, "the message")
+        names = [f"localhost:{nsqd.tcp_port}", nsqd.tcp_address]
+        settings = [f"nsq.nsqd_tcp_addresses={json.dumps(names)}"]
+        settings.append(f"nsq.nsqd_http_addresses={json.dumps([nsqd.http_address] * 2)}")
+        found = checked(*settings_for(tmp_path / "state", nsqd), *settings)
+        assert "is the nsqd at localhost" in found[f"nsqd {nsqd.tcp_address}"].found
+        assert "plays on 1 of 1 nsqd," in found["topic"].found
+        assert "1 message waits, 0 in flight" in found["channel"].found
+        assert found["clock"].found.count("nsqd ") == 1
+
+
+def test_what_is_wrong_with_https_is_one_line_each_and_nothing_else_is_said(tmp_path):
+    with open_queue("nsqd", tmp_path) as nsqd:
+        https = [f"https://{nsqd.http_address}"]
+        settings = [
+            *settings_for(tmp_path / "state", nsqd),
+            f"nsq.nsqd_http_addresses={json.dumps(https)}",
+            f"nsq.lookupd_http_addresses={json.dumps(https)}",
+        ]
+        ran = Service(tmp_path / "state", settings).command("check", "--json")
+        assert (ran.returncode, ran.stderr) == (1, "")
+        failed = [one for one in json.loads(ran.stdout)["checks"] if one["verdict"] == "fails"]
+        assert [one["what"] for one in failed] == [f"nsqlookupd {https[0]}", f"nsqd {nsqd.tcp_address} HTTP"]
+        for one in failed:
+            assert "it answered in the clear, expected TLS: write http:// if it has no TLS" in one["found"]
+            assert "_ssl.c" not in one["found"]
 
 
 def test_an_nsqd_that_asks_for_auth_fails_and_the_keys_are_named(tmp_path):
@@ -112,8 +146,8 @@ def test_depths_a_pause_and_others_on_the_channel_are_told(tmp_path):
         nsqd.post("/pub?topic=plays", b"{}")
         wait_until(lambda: nsqd.unfinished("plays", "playtally") == 1, "the message")
         found = checked(*settings)
-        assert "plays on 1 of 1 nsqds, 0 messages wait on it" in found["topic"].found
-        assert "playtally of topic plays: 1 messages wait, 0 in flight, 0 deferred" in found["channel"].found
+        assert "plays on 1 of 1 nsqd, 0 messages wait on it" in found["topic"].found
+        assert "playtally of topic plays: 1 message waits, 0 in flight, 0 deferred" in found["channel"].found
         assert "nobody else reads it" in found["channel"].found
         nsqd.post("/channel/pause?topic=plays&channel=playtally")
         nsqd.post("/topic/pause?topic=plays")

@@ -145,6 +145,10 @@ def test_a_node_is_stopped_started_paused_and_resumed_from_another_terminal(tmp_
             assert f"{name}  running  pid {pid}" in do("resume", name)
             wait_until(lambda address=address: answers(address), f"{name} to answer")
             do("pause", name)
+            with pytest.raises(
+                Failure, match=f"{name} is paused, expected stopped: .* cluster resume {name}"
+            ):
+                cluster.act("start", name)
             assert do("stop", name).startswith(f"{name}  stopped")  # a halted one is stopped too
             assert all_gone([pid])
             with pytest.raises(Failure, match=f"{name} is stopped, expected running: start it first"):
@@ -241,16 +245,21 @@ def test_an_option_that_can_not_be_is_refused_with_what_is_expected(words, error
     assert error in ran.stderr
 
 
-def test_flags_are_passed_on_and_one_that_a_program_does_not_know_ends_the_start(tmp_path):
+def test_flags_are_passed_on_and_one_that_a_program_does_not_know_is_named_in_one_line(tmp_path):
     flags = ["--flag", "nsqd:max-rdy-count=77", "--flag", "nsqlookupd:--log-level=debug"]
     with open_cluster(tmp_path, "--nsqlookupd", "1", *flags) as cluster:
         with RawClient(cluster.address("nsqd-0")) as client:
             assert client.identify()["max_rdy_count"] == 77
-    wrong = ClusterProcess(tmp_path / "wrong", "--flag", "nsqd:no-such-flag=1")
-    assert wrong.launch().wait(PATIENCE_S) == 1
+    flags = ["--flag", "nsqd:no-such-flag=1", "--flag", "nsqlookupd:log-level=loud", *flags]
+    wrong = ClusterProcess(tmp_path / "wrong", "--nsqlookupd", "1", *flags)
+    assert wrong.launch().wait(PATIENCE_S) == 2
     assert wrong.pasted() == ""
-    assert "nsqd-0#1     flag provided but not defined: -no-such-flag" in wrong.log()
-    assert "nsqd-0#1 exited(1) before it was ready" in wrong.log()
+    unknown, value = wrong.log().splitlines()
+    assert unknown.startswith("--flag nsqd:no-such-flag=1: nsqd does not know the flag no-such-flag")
+    assert value.startswith(
+        '--flag nsqlookupd:log-level=loud: nsqlookupd does not take this (invalid value "'
+    )
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_data_is_kept_in_the_folder_that_is_named_and_thrown_away_without_one(tmp_path):
@@ -308,6 +317,26 @@ def test_tls_has_an_authority_of_its_own_and_nothing_but_tls_is_taken(tmp_path):
                 assert agreed["tls_v1"] is True
                 with context.wrap_socket(raw, server_hostname=host) as secured:
                     assert secured.recv(10).endswith(b"OK")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_before_any_node_runs_ends_all_and_leaves_no_data(tmp_path, number):
+    cluster = ClusterProcess(tmp_path / "unused", "--nsqd", "2", "--tls")
+    cluster.words = cluster.words[:-2]  # its folder is thrown away
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        try:
+            process = cluster.launch()
+            wait_until(lambda: [*Path(folder).glob("*/tls/ca.key")], "certificates that are being made")
+            pids = [one.pid for one in processes_of(cluster)]
+            os.kill(process.pid, number)
+            assert process.wait(PATIENCE_S) == 0, cluster.log()
+            wait_until(lambda: all_gone(pids), "all to end")
+            assert "stopped" in cluster.log().splitlines()[-1]
+            assert "Traceback" not in cluster.log()
+            assert [one.name for one in Path(folder).glob("*/*")] == ["cluster.lock"]
+        finally:
+            cluster.end()
 
 
 def test_ctrl_c_and_a_closed_terminal_end_all_in_order(tmp_path):

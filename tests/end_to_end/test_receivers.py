@@ -5,6 +5,7 @@ What they answer is what docs/publishing.md asks of a client.
 
 import ast
 import gzip
+import json
 import re
 import socket
 import sys
@@ -175,10 +176,10 @@ def test_only_the_newest_keys_are_kept(request, command, tmp_path):
     file.write_text(text.replace("10000", "10"))
     with Receiver(command_of(language, file, tmp_path), tmp_path) as receiver:
         assert receiver.take("first", {VIDEOS[0]: 1}) == 200
-        for number in range(11):
+        for number in range(1, 12):
             assert receiver.take(f"key {number}", {VIDEOS[1]: number}) == 200
         assert receiver.take("first", {VIDEOS[0]: 3, VIDEOS[1]: 2}) == 200
-        assert receiver.totals() == {VIDEOS[0]: 3, VIDEOS[1]: 10}
+        assert receiver.totals() == {VIDEOS[0]: 3, VIDEOS[1]: 11}
 
 
 def test_a_packed_body_is_unpacked_up_to_a_limit_after_its_signature_is_checked(receiver):
@@ -193,28 +194,70 @@ def test_a_packed_body_is_unpacked_up_to_a_limit_after_its_signature_is_checked(
     assert receiver.totals() == {VIDEOS[0]: 7}
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"{",
-        b"5",
-        b"null",
-        b"[]",
-        b"{}",
-        b'{"batch": "k"}',
-        b'{"batch": "k", "videos": 5}',
-        b'{"batch": "k", "videos": [5]}',
-        publish_of("k", {VIDEOS[0]: "9"}),
-        publish_of("k", {VIDEOS[0]: 1.5}),
-        publish_of("k", {VIDEOS[0]: 2**70}),
-        b"\xff\xfe",
-    ],
-)
-def test_a_body_that_is_no_publish_is_refused_and_changes_nothing(receiver, body):
-    assert receiver.send(body, signed(body, NEW)) == 400
+def with_videos(*videos):
+    return json.dumps({"batch": "k", "videos": videos}).encode()
+
+
+GOOD, DEEP = {"video_id": VIDEOS[0], "plays": 9}, 200_000
+BAD_BODIES = {
+    "nothing": b"",
+    "half a body": b"{",
+    "a number": b"5",
+    "null": b"null",
+    "a list": b"[]",
+    "an empty object": b"{}",
+    "something behind it": with_videos(GOOD) + b"}",
+    "not UTF-8": b"\xff\xfe",
+    "UTF-16": with_videos(GOOD).decode().encode("utf-16"),
+    "a mark of UTF-8": b"\xef\xbb\xbf" + with_videos(GOOD),
+    "a text that is not UTF-8": with_videos(GOOD)[:-1] + b', "x": "\xff"}',
+    "deep": b"[" * DEEP + b"]" * DEEP,
+    "deep beside what is right": with_videos(GOOD)[:-1] + b', "x": ' + b"[" * DEEP + b"]" * DEEP + b"}",
+    "deep objects": b'{"batch": ' * 50_000 + b"1" + b"}" * 50_000,
+    "no batch": json.dumps({"videos": [GOOD]}).encode(),
+    "no batch and no video": b'{"videos": []}',
+    "batch is null": publish_of(None, {VIDEOS[0]: 9}),
+    "batch is empty": publish_of("", {VIDEOS[0]: 9}),
+    "batch is a number": publish_of(5, {VIDEOS[0]: 9}),
+    "batch is a list": publish_of(["k"], {VIDEOS[0]: 9}),
+    "batch is half a character": publish_of("\ud800", {VIDEOS[0]: 9}),
+    "no videos": b'{"batch": "k"}',
+    "videos is null": b'{"batch": "k", "videos": null}',
+    "videos is a number": b'{"batch": "k", "videos": 5}',
+    "videos is an object": b'{"batch": "k", "videos": {"video_id": "a", "plays": 1}}',
+    "a video is a number": with_videos(5),
+    "a video is null": with_videos(GOOD, None),
+    "a video is a list": with_videos([VIDEOS[0], 9]),
+    "no video_id": with_videos({"plays": 9}),
+    "no video_id in the second": with_videos(GOOD, {"plays": 9}),
+    "video_id is null": with_videos({"video_id": None, "plays": 9}),
+    "video_id is empty": with_videos({"video_id": "", "plays": 9}),
+    "video_id is a number": with_videos({"video_id": 7, "plays": 9}),
+    "video_id is a list": with_videos({"video_id": [VIDEOS[0]], "plays": 9}),
+    "video_id is half a character": with_videos({"video_id": "\ud800", "plays": 9}),
+    "no plays": with_videos({"video_id": VIDEOS[0]}),
+    "plays is null": with_videos({"video_id": VIDEOS[0], "plays": None}),
+    "plays is true": with_videos({"video_id": VIDEOS[0], "plays": True}),
+    "plays is a text": with_videos({"video_id": VIDEOS[0], "plays": "9"}),
+    "plays is no whole number": with_videos({"video_id": VIDEOS[0], "plays": 1.5}),
+    "plays is NaN": with_videos({"video_id": VIDEOS[0], "plays": float("nan")}),
+    "plays is 0": with_videos({"video_id": VIDEOS[0], "plays": 0}),
+    "plays is negative": with_videos({"video_id": VIDEOS[0], "plays": -1}),
+    "plays is too great": with_videos({"video_id": VIDEOS[0], "plays": 2**53}),
+    "plays is far too great": with_videos({"video_id": VIDEOS[0], "plays": 2**70}),
+    "plays is endless": with_videos({"video_id": VIDEOS[0], "plays": 0})[:-3] + b"9" * 10_000 + b"}]}",
+}
+
+
+def test_a_body_that_is_no_publish_is_refused_in_words_and_changes_nothing(receiver):
+    answers = {what: receiver.ask(body, signed(body, NEW)) for what, body in BAD_BODIES.items()}
+    assert {what: answer for what, answer in answers.items() if answer[0] != 400} == {}
+    assert [what for what, (_, text) in answers.items() if "expected JSON: batch, videos" not in text] == []
     assert receiver.totals() == {}
     assert receiver.take("k", {VIDEOS[0]: 1}) == 200
+    receiver.kill()
+    receiver.start()
+    assert receiver.totals() == {VIDEOS[0]: 1}
 
 
 def test_a_body_that_is_too_long_is_not_read(receiver):

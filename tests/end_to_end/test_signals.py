@@ -19,6 +19,7 @@ from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import free_ports
 from tests.support.recording_client import RecordingClient
+from tests.support.secured_service import lines_with, secured_service
 from tests.support.services import ANY_PORTS, open_service, wait_caught_up, wait_counted
 from tests.support.trouble import halt
 
@@ -129,10 +130,30 @@ def test_sighup_reads_the_authorities_again_and_a_file_that_is_none_changes_noth
         ca_file.write_text("no certificate")
         os.kill(service.process.pid, signal.SIGHUP)
         wait_said(service, "can't be used (it holds no certificate)")
-        wait_said(service, "what was read before holds")
+        wait_said(service, "what was read before stays in force")
         service.queue.put("plays", *BODIES)
         wait_caught_up(service, 2 * len(BODIES))
         assert client.totals == dict.fromkeys(VIDEOS, 2)
+        assert service.log().count("it holds no certificate") == 1
+
+
+def test_a_certificate_that_can_not_be_used_is_said_once_for_all_processes_that_use_it(tmp_path):
+    with secured_service(tmp_path, "publish.url=", "publish.nsq_topic=totals", with_auth=False) as secured:
+        service = secured.service
+        service.start()
+        service.queue.put("plays", *BODIES)
+        wait_caught_up(service, len(BODIES))
+        secured.authority.ca_file.write_text("no certificate")
+        for times in (1, 2):
+            result = service.command("reload")
+            assert result.returncode == 1
+            errors = [line for line in lines_with("it holds no certificate", service) if " E " in line]
+            assert len(errors) == times
+            service.status()  # the supervisor asks nsqd over https, and so do the others
+        service.queue.put("plays", *BODIES)
+        wait_caught_up(service, 2 * len(BODIES))
+        said = re.findall(r" W (\S+) .*it holds no certificate", service.log())
+        assert len(said) == len(set(said)), said  # who saw the change before it was told to read
 
 
 def alone(kind: str, folder) -> tuple[list[str], str]:

@@ -161,8 +161,8 @@ def test_nothing_but_identify_is_sent_to_an_nsqd_without_tls(
 
     line, nsqd = asyncio.run(scene())
     assert line == (
-        f"nsqd {nsqd.address} is not used: it has no TLS, and nsq.tls = true: nothing more was sent to it; "
-        "trying again (said once a minute)"
+        f"nsqd {nsqd.address} is not used: it has no TLS, and nsq.tls = true: nothing more was sent to it. "
+        "Start nsqd with --tls-cert and --tls-key, or set nsq.tls = false; trying again (said once a minute)"
     )
     for heard in nsqd.heard:
         assert heard.startswith(TO_BE_SENT)

@@ -140,6 +140,7 @@ class Sink:
     """The way to the client."""
 
     name = "the client"
+    settings = "its settings"
     takes_several = True
 
     def __init__(self, process: Process):

@@ -13,10 +13,12 @@ import pytest
 from actors.core.columns import pack_numbers, unpack_videos
 from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.effects import Deliver
+from actors.core.dispatcher.outbox import Entry, make_batch
 from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.rules import DispatcherRules
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Pending
+from actors.core.triggers import Trigger
 
 MS = 1_000_000
 START_MS = 1_000_000
@@ -140,13 +142,26 @@ def test_what_we_make_late_after_an_outage_is_ours():
     assert (totals.late, totals.late_by_client) == (2, 1)
 
 
-def test_a_client_that_allows_few_publishes_a_second_is_to_blame_for_what_waits():
-    world = World(ours_ms=1, client_ms=5, deadline_ms=2000, rate_max_per_s=1)
+@pytest.mark.parametrize("client_ms", [5, 3000], ids=["quick", "slow"])
+def test_a_client_that_allows_few_publishes_a_second_is_to_blame_for_what_waits(client_ms):
+    world = World(ours_ms=1, client_ms=client_ms, deadline_ms=2000, rate_max_per_s=1, in_flight_max=8)
     for video in range(200):
         world.at(0, world.play, video, 1)
     totals = world.run()
     assert totals.late > 0
     assert totals.late_by_client == totals.late
+
+
+@pytest.mark.parametrize("more", [{"rate_max_per_s": 1}, {"in_flight_max": 1}], ids=["rate", "one at a time"])
+def test_what_waits_behind_the_batches_of_a_killed_dispatcher_is_the_clients(more):
+    """Eight batches are in doubt at the start. The client takes a second for each of them."""
+    entries = [[Entry((1000 + number).to_bytes(16, "big"), 1, 1)] for number in range(8)]
+    stored = [make_batch("blame", Trigger.REALTIME, one) for one in entries]
+    world = World(ours_ms=1, client_ms=1000, deadline_ms=500, **{"in_flight_max": 8, **more}, stored=stored)
+    world.at(100, world.play, 1, 1)
+    totals = world.run()
+    assert totals.realtime + totals.overdue == 9
+    assert (totals.late, totals.late_by_client) == (1, 1)
 
 
 @pytest.mark.parametrize("seed", range(20))

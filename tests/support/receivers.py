@@ -104,14 +104,18 @@ class Receiver:
 
     def send(self, body: bytes, headers: dict[str, str], path: str = "/plays") -> int:
         """POST a body. Returns the status of the answer."""
+        return self.ask(body, headers, path)[0]
+
+    def ask(self, body: bytes, headers: dict[str, str], path: str = "/plays") -> tuple[int, str]:
+        """POST a body. Returns the status and the text of the answer."""
         request = urllib.request.Request(f"http://{self.address}{path}", body, headers)
         try:
             with open_directly(request, PATIENCE_S) as answer:
                 assert answer.headers["Accept-Encoding"] == "gzip"
-                return answer.status
+                return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
-                return error.code
+                return error.code, error.read().decode()
 
     def take(self, batch: object, totals: dict[str, Any]) -> int:
         """POST a publish, signed now. Returns the status of the answer."""

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from ...config import Settings, without_query
+from ...core.words import counted
 from ...sources.lookup import Found, Producer, nodes_url, producers_in, topics_of
 from ...sources.nsqd_http import fetch
 from ...sources.security import Security
@@ -51,9 +52,11 @@ async def _ask(settings: Settings, security: Security, address: str) -> tuple[Fi
     stones = [one for one in producers if one.is_tombstoned(topics_of(settings))]
     used = _found(one for one in producers if one not in stones)
     have = sum(topic in (one.topics or ()) for one in producers if one not in stones)
-    found = f"answers as nsqlookupd {version}, knows {_nsqds(len(used))}, {have} with the topic {topic}"
+    found = (
+        f"answers as nsqlookupd {version}, knows {counted(len(used), 'nsqd')}, {have} with the topic {topic}"
+    )
     if stones:
-        found += f"; {_nsqds(len(stones))} with a tombstone, not used: "
+        found += f"; {counted(len(stones), 'nsqd')} with a tombstone, not used: "
         found += ", ".join(one.address for one in _found(stones))
     if not have:
         do = "see nsq.topic; the first message of a topic makes it"
@@ -67,7 +70,3 @@ def _found(producers: Iterable[Producer]) -> list[Found]:
 
 def _info_url(address: str) -> str:
     return "/info".join(nodes_url(address).rsplit("/nodes", 1))  # what follows is a query
-
-
-def _nsqds(count: int) -> str:
-    return f"{count} nsqd" if count == 1 else f"{count} nsqds"

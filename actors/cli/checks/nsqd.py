@@ -10,9 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from ...config import Settings
+from ...core.words import counted
 from ...sinks import reason_of
 from ...sources.client import NsqdClient, NsqdError
 from ...sources.offers import Offers
+from ...sources.places import Place
 from ...sources.security import Refused, Security, explained, is_refusal
 from .finding import Finding, fails, warns, works
 
@@ -43,27 +45,33 @@ class Agreed(Struct, frozen=True):
         return ", ".join(name for name, holds in named.items() if holds) or "no TLS, no AUTH"
 
 
-async def check_nsqd(settings: Settings, security: Security, address: str) -> Finding:
-    """Say who we are, as the service does, and compare what the nsqd agrees to with our settings."""
-    what = f"nsqd {address}"
+async def check_nsqd(settings: Settings, security: Security, address: str) -> tuple[Finding, Place | None]:
+    """Say who we are, as the service does, and compare what the nsqd agrees to with our settings.
+
+    Returns what was found, and where the connection led; None without a connection.
+    """
+    what, do = f"nsqd {address}", "see [nsq] in the config"
     offers = Offers(settings.nsq.msg_timeout_s)
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            agreed = await _agreed(address, offers, security)
+            agreed, place = await _agreed(address, offers, security)
     except TimeoutError:
-        return fails(what, f"no answer within {TIMEOUT_S:g} s", "see [nsq]")
+        return fails(what, f"no answer within {TIMEOUT_S:g} s", do), None
     except Refused as error:
-        return fails(what, f"it is not used: {error}", "see [nsq] in the config")
+        return fails(what, f"it is not used: {error}", do), None
     except OSError as error:
-        return fails(
-            what, f"no nsqd at {address}: {reason_of(error)}; expected one", "see [nsq] in the config"
-        )
+        return fails(what, f"no nsqd at {address}: {reason_of(error)}; expected one", do), None
     except (EOFError, ValueError) as error:
-        return fails(what, f"no nsqd at {address}: {error}", "see [nsq] in the config")
+        return fails(what, f"no nsqd at {address}: {error}", do), None
+    return _judged(settings, what, agreed, offers), place
+
+
+def _judged(settings: Settings, what: str, agreed: Agreed, offers: Offers) -> Finding:
     told = f"answers as nsqd {agreed.version} ({agreed.secured})"
     if problems := _limits(settings, agreed, offers):
-        return warns(what, f"{told}; {'; '.join(found for found, _ in problems)}", problems[0][1])
-    in_flight = f"up to {agreed.max_rdy_count:,} messages in flight"
+        found, advice = ("; ".join(texts) for texts in zip(*problems, strict=True))
+        return warns(what, f"{told}; {found}", advice)
+    in_flight = f"up to {counted(agreed.max_rdy_count, 'message')} in flight"
     return works(what, f"{told}, {in_flight}, message timeout {agreed.msg_timeout / 1000:g} s")
 
 
@@ -71,7 +79,7 @@ def _limits(settings: Settings, agreed: Agreed, offers: Offers) -> list[tuple[st
     """Where the nsqd's limits are below our settings: what is found, and what to do."""
     nsq_section, found = settings.nsq, []
     if agreed.max_rdy_count < nsq_section.max_in_flight:
-        text = f"it lets {agreed.max_rdy_count:,} messages be in flight, nsq.max_in_flight is "
+        text = f"it lets {counted(agreed.max_rdy_count, 'message')} be in flight, nsq.max_in_flight is "
         text += f"{nsq_section.max_in_flight:,}"
         found.append((text, "lower nsq.max_in_flight, or raise nsqd's --max-rdy-count"))
     ours_ms = round(nsq_section.msg_timeout_s * 1000)
@@ -86,7 +94,7 @@ def _limits(settings: Settings, agreed: Agreed, offers: Offers) -> list[tuple[st
     return found
 
 
-async def _agreed(address: str, offers: Offers, security: Security) -> Agreed:
+async def _agreed(address: str, offers: Offers, security: Security) -> tuple[Agreed, Place | None]:
     """IDENTIFY until no value is refused. Raises `OSError`, `EOFError`, `ValueError`."""
     while True:
         identity: dict[str, Any] = {"client_id": "playtally-check"}
@@ -99,7 +107,7 @@ async def _agreed(address: str, offers: Offers, security: Security) -> Agreed:
             raise
         try:
             await _let_in(client)
-            return msgspec.json.decode(client.agreed, type=Agreed)
+            return msgspec.json.decode(client.agreed, type=Agreed), client.place()
         finally:
             client.close()
 

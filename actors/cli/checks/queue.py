@@ -1,12 +1,14 @@
 """The queue as a whole: its nsqds, as the settings mean them, topic, channel, who reads it, and clocks."""
 
 import asyncio
+from collections.abc import Iterable
 
 from msgspec import Struct
 
 from ...config import Settings
+from ...core.words import counted
 from ...sources.lookup import Found
-from ...sources.nsqd_http import QueueStats, next_port, readers, stats, tcp_port
+from ...sources.nsqd_http import QueueStats, next_port, readers, stats, tcp_port, why_silent
 from ...sources.readers import OurEnds, Reader, client_id_of, is_anothers, named, others_of
 from ...sources.security import Security
 from ...system import runfile
@@ -39,12 +41,18 @@ async def check_queue(settings: Settings) -> list[Finding]:
     findings, nodes = await _nodes(settings, security)
     if not nodes:
         return findings
-    greeted, told = await asyncio.gather(
-        asyncio.gather(*(check_nsqd(settings, security, one.address) for one in nodes)),
-        asyncio.gather(*(_ask(settings, security, one) for one in nodes)),
-    )
+    greeted = await asyncio.gather(*(check_nsqd(settings, security, one.address) for one in nodes))
+    places = [place.key if place else node.address for node, (_, place) in zip(nodes, greeted, strict=True)]
+    once = _joined(zip(places, nodes, strict=True))
+    for place, node, (finding, _) in zip(places, nodes, greeted, strict=True):
+        first = once[place].address
+        is_first = node.address == first
+        findings.append(
+            finding if is_first else works(finding.what, f"is the nsqd at {first}, and read once")
+        )
+    told = await asyncio.gather(*(_ask(settings, security, one) for one in once.values()))
     heard = [one for one in told if isinstance(one, Told)]
-    findings += [*greeted, *(one for one in told if isinstance(one, Finding))]
+    findings += [one for one in told if isinstance(one, Finding)]
     if not heard:
         return [*findings, skipped(TOPIC, "no HTTP of an nsqd answers, so nothing more is known of it")]
     findings += [_topic(settings, heard), _channel(settings, heard)]
@@ -60,18 +68,20 @@ async def _nodes(settings: Settings, security: Security) -> tuple[list[Finding],
         return [], [Found(facts["nsqd_tcp_address"], facts.get("nsqd_http_address", ""))]
     findings, discovered = await check_lookupds(settings, security)
     tcp, http = settings.nsq.nsqd_tcp_addresses, settings.nsq.nsqd_http_addresses
-    nodes = list(_joined([*map(Found, tcp, [*http, *[""] * len(tcp)]), *discovered]).values())
+    named = [*map(Found, tcp, [*http, *[""] * len(tcp)]), *discovered]
+    nodes = list(_joined((one.address, one) for one in named).values())
     if not nodes:
         findings.append(fails(QUEUE, "there is no nsqd, expected one at least", "see [nsq] in the config"))
     return findings, nodes
 
 
-def _joined(nodes: list[Found]) -> dict[str, Found]:
-    """Each once, by its address. If one of its entries names its HTTP address, that is kept."""
+def _joined(named: Iterable[tuple[str, Found]]) -> dict[str, Found]:
+    """Each once, by what it is called. The first address holds, and the first HTTP address that is known."""
     found: dict[str, Found] = {}
-    for one in nodes:
-        if one.address not in found or not found[one.address].http_address:
-            found[one.address] = one
+    for name, one in named:
+        first = found.setdefault(name, one)
+        if not first.http_address:
+            found[name] = Found(first.address, one.http_address)
     return found
 
 
@@ -84,8 +94,10 @@ async def _ask(settings: Settings, security: Security, node: Found) -> Told | Fi
     told_port = await tcp_port(http, tls) if is_set else None
     all_readers = await readers(http, topic, channel, tls) if http else None
     if is_set and told_port is None:
-        found = f"no HTTP of an nsqd answers at {http} (nsq.nsqd_http_addresses); expected nsqd's HTTP port"
-        return fails(what, found, "it is often 4151; /status asks there what waits on the queue")
+        why = await why_silent(http, tls)
+        found = f"no HTTP of an nsqd answers at {http} (nsq.nsqd_http_addresses): {why}"
+        do = "expected nsqd's HTTP port, often 4151; /status asks there what waits on the queue"
+        return fails(what, found, do)
     if is_set and _is_anothers(settings, node, told_port, all_readers or []):
         found = f"{http} (nsq.nsqd_http_addresses) is the HTTP of another nsqd: its TCP port is {told_port}"
         do = "name this nsqd's; until then it is not known what waits on it"
@@ -120,7 +132,7 @@ def _topic(settings: Settings, heard: list[Told]) -> Finding:
         do = "is nsq.topic right? The first message of a topic makes it"
         return warns(TOPIC, f"no nsqd has the topic {name}", do)
     waiting = sum(one.queue.topic_depth for one in have)
-    found = f"{name} on {len(have)} of {len(heard)} nsqds, {waiting:,} messages wait on it"
+    found = f"{name} on {len(have)} of {counted(len(heard), 'nsqd')}, {_waits(waiting)} on it"
     if paused := [one.node.address for one in have if one.queue.topic_paused]:
         return warns(TOPIC, f"{found}; paused at {', '.join(paused)}", "unpause it: nothing comes from there")
     return works(TOPIC, found)
@@ -133,7 +145,7 @@ def _channel(settings: Settings, heard: list[Told]) -> Finding:
         return works(CHANNEL, f"no nsqd has the channel {name} yet; the first start of the service makes it")
     queues = [one.queue for one in have]
     found = (
-        f"{name}: {sum(one.depth for one in queues):,} messages wait, "
+        f"{name}: {_waits(sum(one.depth for one in queues))}, "
         f"{sum(one.in_flight for one in queues):,} in flight, "
         f"{sum(one.deferred for one in queues):,} deferred"
     )
@@ -141,7 +153,7 @@ def _channel(settings: Settings, heard: list[Told]) -> Finding:
     others = [other for one in have for other in others_of(one.readers or [], client_id, ours)]
     if others:
         do = "stop them, or set another nsq.channel: each gets a part of the plays, and totals are wrong"
-        many = "1 consumer of another" if len(others) == 1 else f"{len(others):,} consumers of others"
+        many = counted(len(others), "consumer of another", "consumers of others")
         return fails(CHANNEL, f"{found}; {many}: {named(others)}", do)
     if paused := [one.node.address for one in have if one.queue.paused]:
         return warns(
@@ -154,6 +166,10 @@ def _ours(settings: Settings) -> tuple[str, OurEnds]:
     """What our connections are known by: the running service may be on another host than this command."""
     facts = runfile.read(settings.supervisor.state_dir) or {}
     return client_id_of(settings.supervisor.state_dir), OurEnds(str(facts.get("hostname", host_name())))
+
+
+def _waits(messages: int) -> str:
+    return counted(messages, "message waits", "messages wait")
 
 
 def _clocks(heard: list[Told]) -> list[Finding]:

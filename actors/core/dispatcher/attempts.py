@@ -104,6 +104,8 @@ class Attempts:
         self._left += 1
         self._once_more = False
         self._permit_next(now_ms)
+        if self.interval_ms:
+            self.delays.answered(ceil(self._permitted_ms))  # the limit is the client's
         return self._left
 
     def left_later(self, now_ms: int) -> None:

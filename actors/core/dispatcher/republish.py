@@ -7,6 +7,7 @@ holds all videos. The place in that order is stored with each accepted batch, so
 from msgspec import Struct, structs
 
 from ..columns import VIDEO_BYTES
+from ..words import counted
 
 
 class Place(Struct, frozen=True, array_like=True):
@@ -45,7 +46,7 @@ class Republish(Struct, frozen=True, array_like=True):
     def wanted(self) -> str:
         """Which videos, in words."""
         count = len(self.videos) // VIDEO_BYTES
-        return f"{count} {'video' if count == 1 else 'videos'}" if count else "all videos"
+        return counted(count, "video") if count else "all videos"
 
     def begun(self, shards: int) -> "Republish":
         """This request for a dispatcher with `shards` shards.

@@ -188,6 +188,8 @@ class DispatcherRules(Refusing):
         effects += self._leave_if_collected(now_ms)
         if self.phase is Phase.COLLECTING:
             return effects
+        for held in self.batches.within(BatchState.IN_DOUBT):
+            held.due_ms = min(held.due_ms, now_ms)  # that of an earlier dispatcher is due from the start
         first, others = self._in_doubt(now_ms)
         effects += self._send_again(first, now_ms)
         if not self.attempts.may_leave(now_ms) and first:

@@ -445,6 +445,7 @@ class Accepting:
     """A client that takes every batch."""
 
     name = "a client"
+    settings = ""
     takes_several = True
 
     def __init__(self):

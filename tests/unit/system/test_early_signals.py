@@ -20,6 +20,11 @@ from actors.system import early_signals
         ("status", False),
         ("--set a.b=1 status run", False),
         ("stop --config run", False),
+        ("cluster", True),
+        ("cluster --nsqd 2", True),
+        ("--set a.b=1 cluster --tls", True),
+        ("cluster stop nsqd-0", False),
+        ("cluster --data-dir x status", False),
     ],
 )
 def test_the_command_is_the_first_word_that_is_no_option(words, runs, monkeypatch):
