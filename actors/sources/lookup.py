@@ -108,7 +108,7 @@ def ask_lookupd(address: str, topics: Collection[str] = ()) -> list[str]:
             nsqds = nodes_in(answer.read(), address, topics).usable
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Failure(
-            f"nsqlookupd {shown(address)} does not answer GET /nodes: {reason_of(error)}"
+            f"nsqlookupd {shown(address)} does not answer ({reason_of(error).strip()}), expected GET /nodes"
         ) from error
     if not nsqds:
         raise Failure(f"nsqlookupd {shown(address)} knows no nsqd, expected one at least")

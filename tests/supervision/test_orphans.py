@@ -3,15 +3,16 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
 from actors.supervision.orphans import reap_inherited, reap_unknown
-from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "waitid"), reason="no os.waitid: no containers here")
+ROOT = Path(__file__).resolve().parents[2]
 EXITS_WITH_7 = [sys.executable, "-c", "raise SystemExit(7)"]
 
 

@@ -96,7 +96,8 @@ def test_addresses_that_hang_hold_up_the_next_ones_for_a_moment_and_are_given_up
 
 @pytest.fixture(params=QUEUES)
 def queue(request, tmp_path):
-    with open_queue(request.param, tmp_path) as queue:
+    allowed = ["--allowed-hosts", NAME] if request.param == "embedded" else []
+    with open_queue(request.param, tmp_path, *allowed) as queue:
         yield queue
 
 

@@ -43,7 +43,7 @@ def test_a_state_that_is_older_than_the_clients_totals_is_refused(state_dir):
         check_client(state_dir, CLIENT, {V: 5, UNKNOWN: 9})
     text = str(caught.value)
     assert text.startswith(
-        f"{state_dir}: the client ({CLIENT}) has more plays of 1 videos than the ledgers; of "
+        f"{state_dir}: the client ({CLIENT}) has more plays of 1 video than the ledgers; of "
     )
     assert " it has 5, and they have 3: all of the state is an older copy" in text
     assert "restore a backup, so that all totals are published again" in text

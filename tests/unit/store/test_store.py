@@ -563,7 +563,7 @@ def test_a_client_that_was_told_more_than_the_ledger_has_is_said(state_dir, capl
         store.commit(LedgerChanges(columns((V, Account(3, 7))), [], [], Tallies(3)))
     with ledger(state_dir) as store:
         store.load()
-    assert "the client was told more plays of 1 videos" in caplog.text
+    assert "the client was told more plays of 1 video " in caplog.text
 
 
 @pytest.mark.parametrize("lost", ["counter-0", "counter-1", "dispatcher"])
