@@ -9,7 +9,7 @@ from actors.core.dispatcher.numbered_keys import SERVER_ERRORS_MAX
 from actors.core.dispatcher.outbox import make_batch
 from actors.core.dispatcher.rules import DispatcherRules, Outcome
 from actors.core.dispatcher.schedule import Schedule
-from actors.core.dispatcher.suspects import FAILURES_ALONE_MAX
+from actors.core.dispatcher.suspects import FAILURES_ALONE_MAX, Alone
 from actors.core.effects import Send
 from actors.core.messages import Recall
 from actors.core.triggers import Trigger
@@ -233,7 +233,7 @@ class NeverTriesAgain(DispatcherRules):
 class NeverNarrows(DispatcherRules):
     """Makes batches as wide as before after a 413."""
 
-    def _narrow(self, width, now_ms):
+    def _narrow(self, part, width, now_ms):
         pass
 
 
@@ -266,15 +266,15 @@ class ProbesTheSameVideos(DispatcherRules):
 class BlamesNoVideo(DispatcherRules):
     """Takes each failure for one of the client."""
 
-    def _failed(self, held, before, may_be_content):
-        return 0
+    def _failed(self, held, before):
+        return Alone()
 
 
 class BlamesAtOnce(DispatcherRules):
     """Takes the first failure for one of a video, though the client may have the batch."""
 
-    def _failed(self, held, before, may_be_content):
-        return FAILURES_ALONE_MAX
+    def _failed(self, held, before):
+        return Alone(FAILURES_ALONE_MAX, True)
 
 
 # Totals that are published again

@@ -135,7 +135,7 @@ class HeldBatch(Struct):
     see `client_delays.py`; None until it is sent. `sent_ms`: when it was last sent. `attempt`: the number of
     that attempt. `own_from_ms`: from when on our own time for it counts. `part`: what it is a half of.
     `conflicts`: how often in a row the client said that it is at work on an attempt without an answer;
-    `again_ms`: when to ask it again.
+    `again_ms`: when to send it again, if it waits by itself; 0 if it does not.
     """
 
     collection: Collection

@@ -4,7 +4,7 @@ Pure. Videos of one millisecond stay in the order in which they were added. A he
 twentieth video without taking out nineteen, and would keep one Python object per video.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Container, Iterator
 
 import numpy as np
@@ -55,6 +55,14 @@ class Calendar:
             if len(found) >= count:
                 break
         return found[:count]
+
+    def newest(self, until_ms: int, without: Container[bytes]) -> bytes | None:
+        """The video that was added last to the latest time up to `until_ms`; None if all are passed over."""
+        for time_ms in reversed(self.times[: bisect_right(self.times, until_ms)]):
+            for video in reversed(unpack_videos(self._columns[time_ms])):
+                if video not in without:
+                    return video
+        return None
 
     def column(self) -> bytes:
         """All videos as one packed column, in no particular order."""

@@ -79,6 +79,7 @@ class Collecting:
         self.refused = RefusedVideos(refused)
         self.suspects = Suspects()
         self._new_attempt = 0  # the number of the last attempt with a new batch, a half among them
+        self._turn = 0  # how many batches were taken from the schedule
         self._half_attempt = 0  # the number of the last attempt with a half
         self._schedule.hold(self.refused)
         self._deadline_ms = rule.deadline_ms
@@ -106,7 +107,8 @@ class Collecting:
             return Phase.COLLECTING
         if self.batches.within(*ON_ITS_WAY):
             return Phase.SENDING
-        if self.attempts.backing_off or self.batches.within(BatchState.IN_DOUBT):
+        in_doubt = self.batches.within(BatchState.IN_DOUBT)
+        if self.attempts.backing_off or any(not held.again_ms for held in in_doubt):
             return Phase.BACKING_OFF
         return Phase.IDLE
 

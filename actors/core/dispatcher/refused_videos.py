@@ -126,6 +126,10 @@ class RefusedVideos:
         if video in self._videos:
             self._move(video, self._try(video, now_ms), now_ms + PAUSE_MS_FIRST)
 
+    def next_ms(self, video: bytes) -> int:
+        """When a video is tried that was refused since the start."""
+        return self._tries[video].next_ms
+
     def offered_ms(self, video: bytes) -> int | None:
         """When a client that takes everything would have had the video; None if that is not known."""
         known = self._tries.get(video)

@@ -14,11 +14,14 @@ from ..columns import by_video
 from ..messages import Pending
 from ..shards import shard_of
 from ..triggers import Trigger
-from .attempts import About, Circuit
-from .batches import BatchEvent, BatchState, Collection, HeldBatch, Phase
+from .attempts import About, Circuit, Outcome
+from .batches import EVENTS, BatchEvent, BatchState, Collection, HeldBatch, Phase
 from .collecting import BUSY_TRY_MS, Collecting, Effect
 from .effects import Forget, Store, StoreRefused, StoreRepublish
+from .halving import Part
 from .outbox import Batch
+from .pending import NEVER_MS
+from .suspects import Alone
 
 WIDENS_MS = 3_600_000  # after a 413, until a wider batch is tried
 ALONE_MS_FIRST = 1000  # the pause of a batch in doubt that waits by itself
@@ -48,9 +51,9 @@ class Refusing(Collecting):
         self.batches.move(held, BatchEvent.CONTENT_REFUSED)
         entries = before.entries
         is_alone, known = len(entries) == 1, entries[0].video in self.refused
-        if about is About.WIDTH and not is_alone:
-            self._narrow((len(entries) + 1) // 2, now_ms)
-        elif not (is_alone and known):
+        if about is About.WIDTH:
+            self._narrow(held.part, len(entries), now_ms)
+        elif is_answer and not (is_alone and known):
             self.halving.refused(held.part, len(entries))
         if is_alone and not known and self.refused.is_full:
             self.halving.refuses_everything = True
@@ -58,8 +61,9 @@ class Refusing(Collecting):
         effects: list[Effect] = []
         if everything:
             self.attempts.failed(now_ms, retry_after_ms, held.attempt, opens=True)
-            for part in self.halving.give_up():
-                self._pending_again([entry.video for entry in part.entries])
+            given_up = [entry.video for part in self.halving.give_up() for entry in part.entries]
+            self._pending_again(given_up)
+            self.suspects.failed([*before.videos, *given_up], held.attempt, 0)
         elif is_answer:
             self.attempts.judged(now_ms, held.attempt)
         else:
@@ -145,17 +149,42 @@ class Refusing(Collecting):
         asked_ms = min(retry_after_ms or 0, self.attempts.retry_after_max_ms)
         held.again_ms = now_ms + max(asked_ms, min(ALONE_MS_MAX, ALONE_MS_FIRST << times))
 
-    def _failed(self, held: HeldBatch, before: Batch, may_be_content: bool) -> int:
-        """Note that an attempt failed. Returns how often in a row only batches with one of its videos did.
+    def _is_refused(self, batch: Batch) -> bool:
+        """Whether a batch is a try of a refused video."""
+        return len(batch.entries) == 1 and batch.entries[0].video in self.refused
 
-        `before`: the batch as it was sent. `may_be_content`: whether what is in it may be the cause.
+    def _refuses_again(
+        self, held: HeldBatch, before: Batch, outcome: Outcome, why: str, now_ms: int
+    ) -> list[Effect]:
+        """Go on after the try of a refused video failed. It says nothing about the client.
+
+        If the client may have the total, it is sent again under its key when the video is tried next.
         """
-        last_judged = self.attempts.last_judged
-        return self.suspects.failed(before.videos, held.attempt, last_judged, may_be_content)
+        if outcome is Outcome.REFUSED and held.state is BatchState.SENT:
+            return self._gives_up(held, before, why, now_ms)
+        (entry,) = before.entries
+        assert held.offered_ms is not None, "the batch was sent"
+        self.batches.move(held, EVENTS[outcome])
+        self.attempts.says_nothing(now_ms)
+        again = before.place is not None
+        one = self.refused.refuse(entry.video, entry.plays, why, now_ms, held.offered_ms, again, unsure=False)
+        held.again_ms = self.refused.next_ms(entry.video)
+        stored: list[Effect] = [] if held.content == before else [Store(held.content, self.totals)]
+        return [*stored, StoreRefused((one,), self.totals)]
+
+    def _failed(self, held: HeldBatch, before: Batch) -> Alone:
+        """Note that an attempt with the batch `before` failed."""
+        return self.suspects.failed(before.videos, held.attempt, self.attempts.last_judged)
 
     def _gives_up(self, held: HeldBatch, before: Batch, why: str, now_ms: int) -> list[Effect]:
         """Search a batch for the video on which the client fails, as if the client had refused it."""
         return self._refused_content(held, before, About.CONTENT, why, now_ms, None, is_answer=False)
+
+    def _again_ms(self, held: HeldBatch) -> int:
+        """When to send a batch in doubt again. That of a refused video waits for the next try of it."""
+        if held.again_ms and self._is_refused(held.content):
+            return NEVER_MS if self._draining else self.refused.next_ms(held.content.entries[0].video)
+        return held.again_ms
 
     def _in_doubt(self, now_ms: int) -> tuple[list[HeldBatch], list[HeldBatch]]:
         """The batches to send again: those that go before any new batch, and those that give way to one.
@@ -163,7 +192,7 @@ class Refusing(Collecting):
         While the circuit is open, one batch at a time probes the client. The client may fail on what is in a
         batch in doubt. So after each of them was tried once more, a new batch is tried.
         """
-        again = [held for held in self.batches.within(BatchState.IN_DOUBT) if held.again_ms <= now_ms]
+        again = [held for held in self.batches.within(BatchState.IN_DOUBT) if self._again_ms(held) <= now_ms]
         again.sort(key=lambda held: held.attempt)
         if self.attempts.circuit is Circuit.CLOSED:
             return again, []
@@ -177,24 +206,34 @@ class Refusing(Collecting):
     def _take(self, now_ms: int) -> tuple[Trigger, list[bytes]]:
         """Take the videos of the next batch.
 
-        While the circuit is open, the pending videos take turns to probe the client, because it may fail on
-        one of them: first those that have not failed; then, one by one, the one that failed longest ago.
+        While the circuit is open, and the client may fail on a video, pending videos probe it one by one, in
+        turn: of those that have not failed the one that is due last (twice as often), and the one that is due
+        first; of the others the one that failed longest ago. Else only videos that failed alone leave one by
+        one, in turn with the others.
         """
         width = 1 if self.halving.refuses_everything else None
-        if self.attempts.circuit is not Circuit.CLOSED:
-            trigger, videos = self._schedule.take(now_ms, width, self.suspects)
+        self._turn += 1
+        is_open = self.attempts.circuit is not Circuit.CLOSED
+        apart = self.suspects if is_open else self.suspects.alone
+        if not apart:
+            return self._schedule.take(now_ms, width)
+        if is_open and self._turn % 2 == 0 and (newest := self._schedule.newest_due(now_ms, apart)):
+            return self._schedule.take_alone(newest), [newest]
+        first = next((one for one in apart if self._schedule.is_pending(one)), None)
+        if first is None or self._turn % 4 == 1:
+            trigger, videos = self._schedule.take(now_ms, 1 if is_open else width, apart)
             if videos:
                 return trigger, videos
-            for video in self.suspects:
-                if video in self._schedule and self._schedule.taken(video) is None:
-                    return self._schedule.take_alone(video), [video]
-        return self._schedule.take(now_ms, width)
+        if first is None:
+            return self._schedule.take(now_ms, width)
+        return self._schedule.take_alone(first), [first]
 
     def _send_again(self, again: list[HeldBatch], now_ms: int) -> list[Effect]:
         effects: list[Effect] = []
         for held in again:
             if self.attempts.may_leave(now_ms):
                 self.batches.move(held, BatchEvent.RESENT)
+                held.again_ms = 0
                 effects += self._deliver(held, now_ms)
         return effects
 
@@ -202,6 +241,8 @@ class Refusing(Collecting):
         """Note that the client took a batch. Returns the videos in it that it refused before."""
         videos = held.content.videos
         self.suspects.taken(videos)
+        if len(videos) > self.width:
+            self._use_width(len(videos))
         if self.halving.accepted(held.part, len(videos)):
             self.refused.try_soon(now_ms, lambda one: one.unsure)
         return tuple(self.refused.drop(videos))
@@ -236,7 +277,10 @@ class Refusing(Collecting):
         soonest_ms = self.refused.soonest_ms(now_ms)
         if soonest_ms is None or soonest_ms > now_ms or self._draining:
             return []
-        is_quiet = self.phase is Phase.IDLE and not self.halving.parts and (due_ms is None or due_ms > now_ms)
+        is_due = due_ms is not None and due_ms <= now_ms
+        if is_due and self.attempts.circuit is not Circuit.CLOSED:
+            return []  # a try is no probe of the client
+        is_quiet = self.phase is Phase.IDLE and not self.halving.parts and not is_due
         if not is_quiet or self._presses(now_ms):
             if now_ms - soonest_ms < PATIENCE_MS or now_ms - self._busy_try_ms < BUSY_TRY_MS:
                 return []
@@ -278,10 +322,16 @@ class Refusing(Collecting):
 
     # The width
 
-    def _narrow(self, width: int, now_ms: int) -> None:
-        """Make batches narrower from now on: the client says that they have too many bytes."""
-        if width < self.width:
-            self._use_width(width)
+    def _narrow(self, part: Part | None, width: int, now_ms: int) -> None:
+        """Make batches narrower than `width` from now on: the client says that they have too many bytes.
+
+        `part`: what was sent. If the client took another part of its batch, this one has a video with too
+        many bytes. A video that has too many alone is the cause, so batches are as wide as before.
+        """
+        if width == 1:
+            self._use_width(self._batch_size_max)
+        elif part is None or not part.split.origin.taken:
+            self._use_width(min(self.width, (width + 1) // 2))
         self._widens_ms = now_ms + WIDENS_MS
 
     def _widen(self, now_ms: int) -> None:

@@ -28,9 +28,10 @@ from .collecting import Effect
 from .effects import Forget, Store, StoreRefused, StoreRepublish
 from .numbered_keys import answered
 from .outbox import Batch, PublishTotals
+from .pending import NEVER_MS
 from .refusing import CONFLICTS_MAX, Refusing
 from .shortage import Shortage
-from .suspects import FAILURES_ALONE_MAX
+from .suspects import Alone
 
 
 class DispatcherRules(Refusing):
@@ -139,15 +140,18 @@ class DispatcherRules(Refusing):
         if outcome is Outcome.REFUSED and about in (About.CONTENT, About.CONFLICT, About.WIDTH):
             effects = self._refused_content(held, before, about, answer, now_ms, retry_after_ms)
             return effects + self.wake(now_ms)
-        may_be_content = bool(answer) and not busy
-        alone = self._failed(held, before, may_be_content) if answer and about is About.MOMENT else 0
-        if alone >= FAILURES_ALONE_MAX and may_be_content:
+        has_failed = bool(answer) and about is About.MOMENT  # a busy client may refuse any batch
+        alone = self._failed(held, before) if has_failed else Alone()
+        may_be_content = has_failed and (not busy or len(before.entries) == 1)
+        if may_be_content and self._is_refused(before) and held.batch.key == before.key:
+            return self._refuses_again(held, before, outcome, answer, now_ms) + self.wake(now_ms)
+        if may_be_content and alone.is_proof:
             return self._gives_up(held, before, answer, now_ms) + self.wake(now_ms)
         key_given_up = held.batch.key != before.key
         state = self.batches.move(held, BatchEvent.KEY_GIVEN_UP if key_given_up else EVENTS[outcome])
         stored: list[Effect] = [Store(held.batch, self.totals)] if held.batch != before else []
-        if state is BatchState.IN_DOUBT and alone and may_be_content:
-            self._wait_alone(held, alone - 1, now_ms, retry_after_ms)
+        if state is BatchState.IN_DOUBT and alone.times and may_be_content:
+            self._wait_alone(held, alone.times - 1, now_ms, retry_after_ms)
             self.attempts.says_nothing(now_ms)
             return stored + self.wake(now_ms)
         opens = about is About.EVERYTHING
@@ -219,7 +223,7 @@ class DispatcherRules(Refusing):
         self._looked_ms = now_ms
         due_ms = self._next_due_ms()
         is_idle = self.phase is Phase.IDLE and not self.halving.parts
-        # While the client fails, what is due is not kept waiting by a republish on which it may fail.
+        # While the client fails, what is due does not wait for a republish.
         gives_way = self.attempts.circuit is not Circuit.CLOSED and due_ms is not None and due_ms <= now_ms
         may_republish = is_idle and not self._draining and not gives_way
         if may_republish and (effects := self._republish(now_ms, due_ms)):
@@ -245,7 +249,8 @@ class DispatcherRules(Refusing):
         next_ms = self.attempts.next_ms()
         if self.attempts.backing_off:
             return next_ms
-        times_ms = [max(next_ms, held.again_ms) for held in self.batches.within(BatchState.IN_DOUBT)]
+        again_ms = map(self._again_ms, self.batches.within(BatchState.IN_DOUBT))
+        times_ms = [max(next_ms, one) for one in again_ms if one < NEVER_MS]
         if any(time_ms <= next_ms for time_ms in times_ms):
             return next_ms
         may_republish = self.phase is Phase.IDLE and self.republishing.requests and not self._draining
@@ -268,6 +273,7 @@ class DispatcherRules(Refusing):
         """
         is_told = len(self._schedule) == len(self.refused)  # those wait apart
         nothing_held = is_told and not self.batches.within(BatchState.ACCEPTED)
+        nothing_held &= all(self._is_refused(one.content) for one in self.batches.within(BatchState.IN_DOUBT))
         everything_heard = not self._barrier_due and not self._silent
         return self.phase is Phase.IDLE and nothing_held and everything_heard
 

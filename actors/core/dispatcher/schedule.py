@@ -45,10 +45,7 @@ class Schedule:
     """The pending videos by due time. Its verbs are offer, take, confirm, fail, release, forget."""
 
     def __init__(self, rule: Rule, batch_size_max: int, lead_time: LeadTime, salt: bytes = bytes(16)):
-        """`lead_time`: how long batches take. A new measurement in it changes the due times at once.
-
-        `salt`: see `VideoTable`.
-        """
+        """`lead_time`: a new measurement in it changes the due times at once. `salt`: see `VideoTable`."""
         self.rule = rule
         self._batch_size_max = batch_size_max
         self._lead_time = lead_time
@@ -69,7 +66,11 @@ class Schedule:
         return len(self._deadlines) + len(self._lingering)
 
     def __contains__(self, video: bytes) -> bool:
-        return video in self._taken or self._waiting.get(video) is not None
+        return video in self._taken or self.is_pending(video)
+
+    def is_pending(self, video: bytes) -> bool:
+        """Whether a video is pending and in no batch."""
+        return self._waiting.get(video) is not None
 
     def offer(self, video: bytes, arrived_ms: int, ordinal: int, now_ms: int) -> None:
         """Add a pending video (16 bytes). If it is pending already, the earlier due time counts.
@@ -84,10 +85,7 @@ class Schedule:
             self._wait(video, waiting)
 
     def hold(self, videos: Iterable[bytes]) -> None:
-        """Note that these videos are in a batch on its way that did not come from here.
-
-        It is of an earlier dispatcher, or it tells totals again.
-        """
+        """Note that a batch that did not come from here has these videos."""
         self._taken |= dict.fromkeys(videos, _HELD)
         self._move_taken()
 
@@ -170,6 +168,11 @@ class Schedule:
             self._taken[video] = self._remove(video)
         return trigger, videos
 
+    def newest_due(self, now_ms: int, without: Container[bytes]) -> bytes | None:
+        """The pending video that became due last; None if no other than `without` is due."""
+        begins_ms = now_ms + self._lead_time.lead_ms()
+        return self._lingering.newest(now_ms, without) or self._deadlines.newest(begins_ms, without)
+
     def taken(self, video: bytes) -> Due | None:
         """The due time of a video in a batch on its way; None if it is in none."""
         return self._taken.get(video)
@@ -203,7 +206,7 @@ class Schedule:
     def put_aside(self, video: bytes, keep: bool = True) -> None:
         """Keep a video that is in a batch out of all others, until `take_alone` or `release`.
 
-        `keep`: whether it stays pending; False if its counter is gone, which offers it again.
+        `keep`: False if its counter is gone, which offers it again.
         """
         taken, later = self._taken.get(video), self._later.pop(video, None)
         dues = [due for due in (taken, later) if due is not None and due is not _HELD]
@@ -221,15 +224,12 @@ class Schedule:
 
     def take_alone(self, video: bytes) -> Trigger:
         """Take a video that is pending or was put aside into a batch of its own. Returns its trigger."""
-        is_pending = self._waiting.get(video) is not None
-        due = self._taken[video] = self._remove(video) if is_pending else self._later.pop(video, _HELD)
+        due = self._remove(video) if self.is_pending(video) else self._later.pop(video, _HELD)
+        self._taken[video] = due
         return due.trigger
 
     def forget(self, gone: Callable[[bytes], bool]) -> None:
-        """Drop the pending videos for which `gone` is true. Their counter offers them again when it is back.
-
-        Videos in a batch on its way stay in it.
-        """
+        """Drop the pending videos for which `gone` is true, not those in a batch on its way."""
         self._begin = None
         self._later = {video: due for video, due in self._later.items() if not gone(video)}
         for calendar in (self._deadlines, self._lingering):

@@ -7,6 +7,7 @@ times, and no batch of it is taken in between, then the cause is taken to be in 
 """
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -21,11 +22,24 @@ class _Suspect(Struct):
     alone: int
 
 
+class Alone(NamedTuple):
+    """How often in a row a video failed alone, and whether it did so this time."""
+
+    times: int = 0
+    is_new: bool = False
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether the cause is taken to be in the batch."""
+        return self.is_new and self.times >= FAILURES_ALONE_MAX
+
+
 class Suspects:
     """The videos of batches that failed, until the client takes them or refuses them alone."""
 
     def __init__(self) -> None:
         self._videos: dict[bytes, _Suspect] = {}
+        self.alone: dict[bytes, None] = {}  # those that failed alone so often that their batch is the cause
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -37,26 +51,29 @@ class Suspects:
         """The videos; the one that failed longest ago first."""
         return iter(list(self._videos))
 
-    def failed(self, videos: Iterable[bytes], attempt: int, last_taken: int, counts: bool) -> int:
+    def failed(self, videos: Iterable[bytes], attempt: int, last_judged: int) -> Alone:
         """Note that an attempt with these videos failed. Returns how often in a row one of them failed alone.
 
-        `attempt`: its number. `last_taken`: the number of the last attempt that the client judged. `counts`:
-        whether what is in the batch may be the cause.
+        `attempt`: its number. `last_judged`: the number of the last attempt that the client judged.
         """
-        most = 0
+        most, is_new = 0, False
         for video in videos:
             before = self._videos.pop(video, None)
             alone = 0 if before is None else before.alone
-            if before is not None and counts and last_taken > before.attempt:
-                alone += 1
+            if before is not None and last_judged > before.attempt:
+                alone, is_new = alone + 1, True
             self._videos[video] = _Suspect(attempt, alone)
+            if alone >= FAILURES_ALONE_MAX:
+                self.alone.pop(video, None)
+                self.alone[video] = None
             most = max(most, alone)
         while len(self._videos) > VIDEOS_MAX:
-            del self._videos[next(iter(self._videos))]
-        return most
+            self.taken([next(iter(self._videos))])
+        return Alone(most, is_new)
 
     def taken(self, videos: Iterable[bytes]) -> None:
         """Note that the client took these videos."""
         if self._videos:
             for video in videos:
                 self._videos.pop(video, None)
+                self.alone.pop(video, None)

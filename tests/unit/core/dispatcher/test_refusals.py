@@ -157,8 +157,8 @@ def test_a_thousand_refused_videos_hold_up_no_other(in_flight_max):
     wrong, right = videos(1020)[20:], videos(20)
     world = World(latency_ms=50, in_flight_max=in_flight_max)
     world.refuses(*wrong)
-    for start in range(0, len(wrong), 10):
-        world.play(*wrong[start : start + 10], *right[:10])
+    for start in range(0, len(wrong), 4):
+        world.play(*wrong[start : start + 4], *right[:10])
         world.run(2000)
     world.run(5 * MINUTE_MS)
     assert sorted(world.refused) == wrong
