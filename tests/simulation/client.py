@@ -142,6 +142,7 @@ class Client:
         if outcome is Outcome.ACCEPTED:
             for entry in batch.entries:
                 self._failed.pop(entry.video, None)
+                self.width = max(self.width, len(batch.entries))
                 self._sure[entry.video] = max(entry.plays, self._sure.get(entry.video, 0))
         elif self._fails_alone(batch, attempt) >= FAILURES_ALONE_MAX:
             # The dispatcher may take the client for one that fails on this batch, and search it by halves.

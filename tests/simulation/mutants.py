@@ -71,7 +71,7 @@ MUTANTS = {
         ("dispatching", broken_dispatching.HalvesWhenAllIsRefused, Invariant.ONE_REFUSAL),
         ("dispatching", broken_dispatching.NeverTriesAgain, Invariant.CONVERGES),
         ("dispatching", broken_dispatching.NeverGivesWay, Invariant.CONVERGES),
-        ("dispatching", broken_dispatching.ProbesTheSameVideos, Invariant.CONVERGES),
+        ("dispatching", broken_dispatching.ProbesTheSameVideos, Invariant.EARLIEST_FIRST),
         ("dispatching", broken_dispatching.BlamesNoVideo, Invariant.CONVERGES),
         ("dispatching", broken_dispatching.BlamesAtOnce, Invariant.ONLY_CHANGED),
         ("dispatching", broken_dispatching.NeverNarrows, Invariant.NARROW),

@@ -133,6 +133,13 @@ class Plan(Struct, frozen=True):
     conflicts: bool = False  # whether the client answers 409 while it is at work on another attempt
 
     @property
+    def refuses(self) -> bool:
+        """Whether the client refuses something for what is in it, or fails on it."""
+        return bool(self.refused or self.fails) or any(
+            one.kind in (*REFUSALS, *SERVER_ERRORS) for one in self.faults
+        )
+
+    @property
     def heals_ms(self) -> int:
         """When the last fault is over."""
         return max((fault.at_ms + fault.lasts_ms for fault in self.faults), default=0)

@@ -19,6 +19,8 @@ LOOK_MS = 100
 CONVERGES_WITHIN_MS = 23_000
 # A client that keeps its answers repeats a 5xx for five attempts, some of them before the faults stop.
 KEEPS_ANSWERS_MS = 50_000
+# What was taken for refused in an outage is tried after 10, 20, 40 and 80 s.
+REFUSES_MS = 150_000
 
 
 class Result(Struct, frozen=True):
@@ -62,6 +64,7 @@ def _run(world: World) -> None:
         pass
     drains, look_ms = plan.drains, clock.now_ms
     within_ms = CONVERGES_WITHIN_MS + (KEEPS_ANSWERS_MS if plan.keeps_answers else 0)
+    within_ms += REFUSES_MS if plan.refuses else 0
     while clock.now_ms <= ends_ms + plan.deadline_ms + within_ms:
         still = not clock.step()
         if clock.now_ms < look_ms and not still:
@@ -99,7 +102,7 @@ def _is_published(world: World) -> bool:
     return (
         world.processes[DISPATCHER].actor.rules.drained
         and (world.plan.drains or world.refused() <= world.outside.never)
-        and not world.outbox.batches
+        and all(set(batch.videos) <= world.refused() for batch in world.outbox.batches.values())
         and (world.plan.drains or not world.outbox.republishes)  # a drain leaves them for the next start
         and sum(one.actor.rules.ledger.pending_count for one in counters) == len(_left_out(world))
         and all(not one.actor.effects._todo for one in [world.processes[DISPATCHER], *counters])

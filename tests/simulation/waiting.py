@@ -97,12 +97,12 @@ class Waiting:
         number: int,
         asked: dict[int, list[bytes]],
         width: int = BATCH_SIZE_MAX,
-        aside: Collection[bytes] = (),
-        now_ms: int = 0,
+        alone: Collection[bytes] = (),
+        probes: bool = False,
     ) -> None:
         """A batch leaves with these videos, by shard. `width`: how many it may have.
 
-        `aside`: videos of batches that failed. Others go first; if no other is due, they leave one by one.
+        `alone`: videos that leave one by one, in turn with the others. `probes`: all do so, in any order.
         """
         self._number, self._unanswered = number, asked
         leaving = [video for videos in asked.values() for video in videos]
@@ -117,10 +117,11 @@ class Waiting:
             raise Violation(Invariant.EARLIEST_FIRST, f"{len(strangers)} videos leave and are not pending")
         for video in leaving:
             self._taken[video] = self._due.pop(video)
-        staying = [due for video, due in self._due.items() if video not in aside]
-        if len(leaving) == 1 and leaving[0] in aside:
-            staying = [due for due in staying if due.high_ms <= now_ms]
-            width = len(staying) + 1
+        if len(leaving) == 1 and (probes or leaving[0] in alone):
+            return
+        if probes:
+            raise Violation(Invariant.EARLIEST_FIRST, f"{len(leaving)} leave together as a probe")
+        staying = [due for video, due in self._due.items() if video not in alone]
         lowest_ms = min((due.high_ms for due in staying), default=None)
         if lowest_ms is None:
             return

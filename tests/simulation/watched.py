@@ -162,9 +162,9 @@ class WatchedDispatching(DispatcherRules):
                 self.waiting.tries(*tried)
             else:
                 is_open = self.attempts.circuit is not Circuit.CLOSED
-                aside = set(self.suspects) if is_open else set()  # they take turns as probes
+                probes = is_open and len(self.suspects) > 0
                 width = 1 if self.halving.refuses_everything else self.width
-                self.waiting.leave(number, asked, width, aside, self.called_ms)
+                self.waiting.leave(number, asked, width, self.suspects.alone, probes)
         return effects
 
 

@@ -108,9 +108,13 @@ class Collecting:
         if self.batches.within(*ON_ITS_WAY):
             return Phase.SENDING
         in_doubt = self.batches.within(BatchState.IN_DOUBT)
-        if self.attempts.backing_off or any(not held.again_ms for held in in_doubt):
+        if self.attempts.backing_off or not all(self._is_refused(held.content) for held in in_doubt):
             return Phase.BACKING_OFF
         return Phase.IDLE
+
+    def _is_refused(self, batch: Batch) -> bool:
+        """Whether a batch is a try of a refused video."""
+        return len(batch.entries) == 1 and batch.entries[0].video in self.refused
 
     def _begin_with(self, stored: Iterable[Batch]) -> None:
         """Hold the batches that an earlier dispatcher has sent."""

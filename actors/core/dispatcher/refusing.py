@@ -149,10 +149,6 @@ class Refusing(Collecting):
         asked_ms = min(retry_after_ms or 0, self.attempts.retry_after_max_ms)
         held.again_ms = now_ms + max(asked_ms, min(ALONE_MS_MAX, ALONE_MS_FIRST << times))
 
-    def _is_refused(self, batch: Batch) -> bool:
-        """Whether a batch is a try of a refused video."""
-        return len(batch.entries) == 1 and batch.entries[0].video in self.refused
-
     def _refuses_again(
         self, held: HeldBatch, before: Batch, outcome: Outcome, why: str, now_ms: int
     ) -> list[Effect]:

@@ -273,7 +273,6 @@ class DispatcherRules(Refusing):
         """
         is_told = len(self._schedule) == len(self.refused)  # those wait apart
         nothing_held = is_told and not self.batches.within(BatchState.ACCEPTED)
-        nothing_held &= all(self._is_refused(one.content) for one in self.batches.within(BatchState.IN_DOUBT))
         everything_heard = not self._barrier_due and not self._silent
         return self.phase is Phase.IDLE and nothing_held and everything_heard
 
