@@ -16,6 +16,7 @@ from ..system import lifeline, runfile
 from ..system.direct_http import open_directly
 from ..system.exits import Failure
 from ..system.installation import ROOT, environment
+from ..system.ownership import FOLDER_MODE
 
 COMMAND = [sys.executable, str(ROOT / "supervisor.py")]
 START_TIMEOUT_S = 60.0
@@ -48,7 +49,7 @@ class Service:
         gets the log instead of `service.log`. Raises `Failure` with the log if the service ends, or does not
         start within `START_TIMEOUT_S`.
         """
-        self.state_dir.mkdir(parents=True, exist_ok=True)
+        self.state_dir.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         with open(self.publishes_file, "ab") as out, open(self.log_file, "ab") as err:
             self.process = subprocess.Popen(
                 [*self.program, *self.arguments],

@@ -47,11 +47,11 @@ def start(folder, *words):
 
 
 def processes_of(folder):
-    """The processes that were started with this folder for their temporary files."""
+    """The processes with their temporary files in this folder; those of a service are below it."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.environ().get("TMPDIR") == str(folder):
+            if Path(process.environ().get("TMPDIR", "/")).is_relative_to(folder):
                 found.append(process)
     return found
 

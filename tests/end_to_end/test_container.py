@@ -117,6 +117,7 @@ def test_sigterm_ends_the_first_process_from_the_first_moment(moment, tmp_path):
     try:
         service.launch()
         wait_until(lambda: service.ended or MOMENTS[moment](service), moment)
+        assert not service.ended, service.log()
         assert service.stop() == 0, service.log()
         if "blocks" in moment:
             assert "stopped by a signal before anything was started" in service.log()

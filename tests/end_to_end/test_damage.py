@@ -22,6 +22,8 @@ from tests.support.services import PATIENT, ledger_totals, open_service, wait_ca
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(40)]
 HASTY = ["dispatch.deadline_s=0.3", f"supervisor.liveness_timeout_s={PATIENCE_S}"]
 STORES = {"counter-0": lambda state_dir: ledger_path(state_dir, 0), "dispatcher": outbox_path}
+# A killed service leaves its sockets, in `run`, and those can't be copied.
+NOT_COPIED = shutil.ignore_patterns("service.*", "run")
 
 
 def play(service, plays: int) -> None:
@@ -120,7 +122,7 @@ def test_a_queue_that_lacks_acknowledged_messages_does_not_start_and_says_what_t
     waiting, tmp_path, name, damage
 ):
     with open_service("embedded", tmp_path, *PATIENT, *HASTY) as service:
-        shutil.copytree(waiting, service.state_dir, ignore=shutil.ignore_patterns("service.*"))
+        shutil.copytree(waiting, service.state_dir, ignore=NOT_COPIED)
         damage(service.state_dir / "nsqd" / name)
         with pytest.raises(Failure):
             service.start()
@@ -133,7 +135,7 @@ def test_a_queue_that_lacks_acknowledged_messages_does_not_start_and_says_what_t
 
 def test_a_queue_that_was_killed_has_all_acknowledged_messages(waiting, tmp_path):
     with open_service("embedded", tmp_path, *PATIENT, *HASTY) as service:
-        shutil.copytree(waiting, service.state_dir, ignore=shutil.ignore_patterns("service.*"))
+        shutil.copytree(waiting, service.state_dir, ignore=NOT_COPIED)
         service.start()
         assert len(service.queue.take("later", 500)) == 500
 

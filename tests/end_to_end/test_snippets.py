@@ -26,6 +26,7 @@ NOT_RUN = {
     "make": "it installs, or takes minutes; unit/test_snippets.py knows the targets",
     "BACKUPS=": "it takes minutes",
     "FUZZ_RUNS=": "it takes minutes",
+    "RENEW_SNAPSHOTS=": "the copy has no tests",
     "python -m bench": "it takes minutes",
     "python -m tests": "it takes minutes",
     "python -m actors.client": "it runs until it is stopped; test_log.py runs it",

@@ -57,7 +57,8 @@ class WantsTooMuch(ReadyCounts):
     class ready_count_type(ReadyCount):
         def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
             super().after_read(in_flight, now_ms, newest_age_ms, oldest_age_ms)
-            return 4 * self.ready_count_max
+            self.ready_count = 4 * self.ready_count_max
+            return self.ready_count
 
 
 class DoesNotShare(ReadyCounts):

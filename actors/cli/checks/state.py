@@ -10,6 +10,7 @@ import urllib.error
 from pathlib import Path
 
 from ...config import Settings
+from ...core.words import counted
 from ...sinks import reason_of
 from ...store.folder import check_complete, find
 from ...store.snapshot import open_snapshot
@@ -73,8 +74,9 @@ def check_store(settings: Settings) -> Finding:
             check_topic(outbox, connection, settings.nsq.topic)
     except Failure as failure:
         return fails(STORE, str(failure))
-    text = f"{found.shards} ledgers of topic {settings.nsq.topic} are there"
-    return works(STORE, f"{text}; `totals --verify` reads them whole")
+    topic = settings.nsq.topic
+    text = counted(found.shards, f"ledger of topic {topic} is", f"ledgers of topic {topic} are")
+    return works(STORE, f"{text} there; `totals --verify` reads them whole")
 
 
 async def check_service(settings: Settings) -> Finding:
