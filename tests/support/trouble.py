@@ -12,9 +12,12 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
+
+from tests.support.patience import wait_until
 
 HALT_S = 0.1
 PAUSE_S = (0.1, 1.0)  # between two halts, drawn evenly
@@ -24,9 +27,21 @@ _halting = threading.Lock()
 
 
 def halt(pid: int) -> None:
-    """Halt a process with SIGSTOP, for good: `--halts` does not touch a process that is halted already."""
+    """Halt a process with SIGSTOP, for good: `--halts` does not touch a process that is halted already.
+
+    Returns as soon as all its threads stand still: on a busy machine they go on for a while after the signal.
+    """
     with _halting:
         os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: _stands_still(pid), f"process {pid} to stand still")
+
+
+def _stands_still(pid: int) -> bool:
+    try:
+        threads = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):  # a thread has ended meanwhile
+        return False
+    return all(one.rpartition(")")[2].split()[0] in "TtZX" for one in threads)
 
 
 def add_options(parser: pytest.Parser) -> None:
