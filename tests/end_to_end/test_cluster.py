@@ -23,6 +23,7 @@ from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.queues import RawClient, free_ports, require_nsqd, sized
 from tests.support.services import ANY_PORTS, ledger_totals, wait_caught_up
+from tests.support.trouble import stands_still
 
 VIDEO = "8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3e"
 PLAY = json.dumps({"video_id": VIDEO}).encode()
@@ -137,6 +138,7 @@ def test_a_node_is_stopped_started_paused_and_resumed_from_another_terminal(tmp_
         for name, do in (("nsqd-1", cluster.do), ("nsqlookupd-0", cluster.act), ("nsqadmin", cluster.act)):
             address, pid = cluster.address(name, "http"), cluster.pid(name)
             assert f"{name}  paused  pid {pid}" in do("pause", name)
+            wait_until(lambda pid=pid: stands_still(pid), f"{name} to stand still")
             with socket.create_connection(tuple(address.split(":")), PATIENCE_S) as halted:
                 halted.settimeout(0.2)
                 halted.sendall(b"GET /ping HTTP/1.0\r\n\r\n")

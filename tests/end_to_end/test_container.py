@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -15,8 +16,16 @@ VIDEO = "00000000-0000-4000-8000-000000000001"
 
 
 @pytest.fixture(scope="module")
-def container(tmp_path_factory):
-    path = tmp_path_factory.mktemp("container")
+def folder():
+    """A folder with a short path: sockets are in the state, as nothing else can be written."""
+    with tempfile.TemporaryDirectory(prefix="playtally-") as path:
+        yield Path(path)
+
+
+@pytest.fixture(scope="module")
+def container(folder):
+    path = folder / "one"
+    path.mkdir()
     need_containers(path)
     service = Container(path / "ein Zustand ☃", [*ANY_PORTS, *HURRIED, *PATIENT])
     try:
@@ -109,9 +118,9 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_sigterm_ends_the_first_process_from_the_first_moment(moment, tmp_path):
+def test_sigterm_ends_the_first_process_from_the_first_moment(moment, folder, tmp_path):
     need_containers(tmp_path)
-    service = Container(tmp_path / "state", ANY_PORTS)
+    service = Container(folder / f"{list(MOMENTS).index(moment)}", ANY_PORTS)
     if "blocks" in moment:
         service.program = [sys.executable, "-c", BLOCKS_SIGTERM, *service.program]
     try:

@@ -33,10 +33,11 @@ def halt(pid: int) -> None:
     """
     with _halting:
         os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: _stands_still(pid), f"process {pid} to stand still")
+        wait_until(lambda: stands_still(pid), f"process {pid} to stand still")
 
 
-def _stands_still(pid: int) -> bool:
+def stands_still(pid: int) -> bool:
+    """Whether all threads of a process are stopped, or over."""
     try:
         threads = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
     except (FileNotFoundError, ProcessLookupError):  # a thread has ended meanwhile
