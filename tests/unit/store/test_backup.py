@@ -96,11 +96,15 @@ def test_a_backup_is_a_state_folder_of_its_own_that_can_be_read(state_dir, tmp_p
 def test_a_backup_is_for_its_user_alone(state_dir, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir(mode=0o755)
-    backup(state_dir, copy, [OTHER])
+    own = os.umask(0o022)
+    try:
+        backup(state_dir, copy, [OTHER])
+    finally:
+        after = os.umask(own)
     modes = {stat.S_IMODE(path.stat().st_mode) for path in files(copy).values()}
     assert modes == {0o600}
     assert [stat.S_IMODE(one.stat().st_mode) for one in (copy, copy / "queue")] == [0o700] * 2
-    assert os.umask(0o022) == 0o022, "the rest of the process makes files as before"
+    assert after == 0o022, "the rest of the process makes files as before"
 
 
 def test_a_folder_that_is_not_empty_is_refused_and_left(state_dir, tmp_path):
