@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
@@ -34,6 +35,15 @@ def cpu_s(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
+
+
+def waited_s(pid: int) -> float:
+    """Seconds that a process, by its main thread, was ready to run and had no core; 0 where nobody tells."""
+    try:
+        text = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    return int(text.split()[1]) / 1e9
 
 
 def pids_of(service: Service) -> dict[str, int]:

@@ -18,18 +18,22 @@ import msgspec
 
 from actors.core.client.promises import Publish
 
-from .processes import cpu_s
+from .processes import cpu_s, waited_s
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 START_TIMEOUT_S = 60.0
 
 
 class Noted(NamedTuple):
-    """One publish: when it came, in ns since 1970; CPU seconds so far of each watched process; its body."""
+    """One publish: when it came, in ns since 1970; CPU seconds so far of each watched process; its body.
+
+    `waited_s`: how many seconds the first of them was ready to run so far, and had no core.
+    """
 
     at_ns: int
     cpu_s: list[float]
     body: bytes
+    waited_s: float = 0.0
 
     @property
     def publish(self) -> Publish:
@@ -75,7 +79,8 @@ class SlowClient:
 
     def take(self) -> list[Noted]:
         """The notes, in the order in which the publishes came."""
-        return [Noted(*one) for one in self._ask(("take", []))]
+        found: list[Noted] = self._ask(("take", []))
+        return found
 
     def _ask(self, question: tuple[str, list[int]]) -> Any:
         self._ours.send(question)
@@ -90,7 +95,7 @@ class _Client:
         self._answer_s = answer_s
         self._hang_number, self._hang_s = hang
         self._watched: list[int] = []
-        self._notes: list[tuple[int, list[float], bytes]] = []
+        self._notes: list[Noted] = []
 
     async def serve(self) -> None:
         """Serve until the process is ended."""
@@ -108,7 +113,8 @@ class _Client:
 
     def _take(self, body: bytes) -> float:
         """Note a publish. Returns after how many seconds it is answered."""
-        self._notes.append((time.time_ns(), [cpu_s(pid) for pid in self._watched], body))
+        waited = waited_s(self._watched[0]) if self._watched else 0.0
+        self._notes.append(Noted(time.time_ns(), [cpu_s(pid) for pid in self._watched], body, waited))
         return self._hang_s if len(self._notes) == self._hang_number else self._answer_s
 
 
