@@ -12,9 +12,9 @@ measured with each client in the same run. of possible: publishes/s as a share o
     in flight / (client's time + own)
 
 cores: how many the dispatcher needed (with the time for which it was ready to run and had none), and how many
-everything on this machine kept busy. "full": the dispatcher needed a core, less some waits for its disk, or the
-machine had none left; no more is possible then, whatever the share. --ref: another commit beside
-this one, with one in flight, for a client of each time; the two take turns.
+everything on this machine kept busy. "full": the dispatcher needed a core, less some waits for its disk, or
+the machine had none left; no more is possible then, whatever the share. --ref: another commit beside this
+one, with one in flight, for a client of each time; the two take turns.
 
 `python -m bench.steady` measures the waits of a steady run.
 """
