@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from msgspec.structs import replace
+
 from .config import Settings
 from .core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .core.consumer.frames import Parsed
@@ -124,22 +126,11 @@ class Consumer(Actor[ConsumerInbox, Settings]):
     def _stats_of(self, nsqd: NsqdState) -> NsqdStats:
         number = nsqd.connection
         last_age_ms = None if number is None else self.rules.last_age_ms(number)
-        return NsqdStats(
-            nsqd.address,
-            nsqd.http_address,
-            number is not None,
-            nsqd.ready_count,
-            0 if number is None else self.rules.in_flight(number),
+        if last_age_ms is None:
             # A new connection has received nothing, but an earlier one to the same nsqd may have.
-            self._last_ages_ms.get(nsqd.address) if last_age_ms is None else last_age_ms,
-            list(nsqd.names),
-            nsqd.held,
-            nsqd.looked_ms,
-            nsqd.own_end if number is not None else "",
-            nsqd.connected_ms if number is not None else 0,
-            nsqd.wrong_http,
-            nsqd.is_checked,
-        )
+            last_age_ms = self._last_ages_ms.get(nsqd.stats.address)
+        in_flight = 0 if number is None else self.rules.in_flight(number)
+        return replace(nsqd.stats, in_flight=in_flight, last_age_ms=last_age_ms)
 
     def drain(self) -> None:
         """Ask for no more messages. The consumer is drained when all received messages are finished."""

@@ -7,6 +7,7 @@ HTTP of another nsqd we would look at the wrong queue. Such an address is not us
 import asyncio
 from collections.abc import Mapping
 
+from ..core.stats import NsqdStats
 from ..system.addresses import split_address
 from . import nsqd_http
 from .readers import Reader, is_anothers
@@ -43,19 +44,22 @@ class NsqdLooks:
         looked_s, held = max(looks, default=(None, None), key=lambda look: look[0])
         names = {name for one in same for name in (one.address, *(one.place.names if one.place else ()))}
         wrong = next((one.http_address for one in same if one.http_is_ours is False), "")
-        return NsqdState(
+        is_connected = connection is not None
+        stats = NsqdStats(
             route.address,
             self.http_of(route),
-            connection,
+            is_connected,
             ready_count,
-            tuple(sorted(names)),
-            held,
-            None if looked_s is None else self._ms_since(looked_s),
-            route.own_end,
-            self._ms_since(route.connected_s),
-            "" if self.http_of(route) else wrong,
+            in_flight=0,
+            names=sorted(names),
+            held=held,
+            looked_ms=None if looked_s is None else self._ms_since(looked_s),
+            own_end=route.own_end if is_connected else "",
+            connected_ms=self._ms_since(route.connected_s) if is_connected else 0,
+            wrong_http="" if self.http_of(route) else wrong,
             is_checked=all(one.http_is_checked for one in same),
         )
+        return NsqdState(connection, stats)
 
     def http_of(self, route: Route) -> str:
         """The HTTP address of a route's nsqd: the route's, or that of another route to it; "" without one."""

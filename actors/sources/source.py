@@ -10,26 +10,17 @@ from msgspec import Struct
 
 from ..core.consumer.frames import Parsed
 from ..core.consumer.terms import Terms
+from ..core.stats import NsqdStats
 
 
 class NsqdState(Struct, frozen=True):
     """An nsqd that a source reads, or tries to. `connection`: its number; None without a connection.
 
-    `address`: its TCP address as configured or discovered. `http_address`: "" if it is not known. The
-    others are as in `NsqdStats`.
+    `stats`: what the source knows of it. What was received from it is the rules' to know.
     """
 
-    address: str
-    http_address: str
     connection: int | None
-    ready_count: int
-    names: tuple[str, ...] = ()
-    held: int | None = None
-    looked_ms: int | None = None
-    own_end: str = ""
-    connected_ms: int = 0
-    wrong_http: str = ""
-    is_checked: bool = True
+    stats: NsqdStats
 
 
 class Listener(Protocol):

@@ -1,6 +1,6 @@
 """Snapshots of what commands print, in tests/snapshots. What differs from run to run is masked.
 
-`RENEW_SNAPSHOTS=1 make test ARGS="-k snapshot"` writes them anew. Look at the difference before a commit.
+`RENEW_SNAPSHOTS=1 make test ARGS="-k snapshot"` writes them again. Look at the difference before a commit.
 """
 
 import io

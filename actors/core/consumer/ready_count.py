@@ -178,7 +178,7 @@ class ReadyCounts:
         return [] if self._stopped else self._ask_least()
 
     def tick(self, now_ms: int, in_flight: Mapping[int, int]) -> list[SetReadyCount]:
-        """Divide what may be in flight anew, or give the next nsqds their turn.
+        """Divide what may be in flight again, or give the next nsqds their turn.
 
         Call this every `tick_ms`. `now_ms` is monotonic.
         """

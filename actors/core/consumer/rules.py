@@ -200,7 +200,7 @@ class ConsumerRules:
         return self._ready_counts.tick_ms
 
     def tick(self, now_ms: int) -> list[Reconnect | Look | SetReadyCount]:
-        """Find connections that may be stalled. Look at each nsqd once a second. Divide the RDY anew.
+        """Find connections that may be stalled. Look at each nsqd once a second. Divide the RDY again.
 
         Call this every `tick_ms`. `now_ms` is monotonic.
         """

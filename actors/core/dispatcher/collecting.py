@@ -17,6 +17,7 @@ from .halving import Halving
 from .lead_time import LeadTime
 from .numbered_keys import NumberedKeys
 from .outbox import Batch, Entry, PublishTotals, Stage, make_batch
+from .pending import NEVER_MS
 from .refused_videos import RefusedVideo, RefusedVideos
 from .republish import Place, Republish
 from .republishing import Republishing
@@ -24,7 +25,6 @@ from .rule import Rule
 from .schedule import Schedule
 from .suspects import Suspects
 
-BUSY_TRY_MS = 10_000  # from one try that does not wait for other batches to the next
 COLLECT_TIMEOUT_MS = 1000  # a slower counter is passed over until it sends a message
 
 Effect = Send | Store | StoreRefused | StoreRepublish | Forget | Deliver
@@ -88,7 +88,7 @@ class Collecting:
         self._linked: set[int] = set()
         self._silent: set[int] = set()
         self._looked_ms = 0  # when it was last decided what leaves
-        self._busy_try_ms = -BUSY_TRY_MS  # when a try last did not wait for others
+        self._busy_try_ms = -NEVER_MS  # when a try last did not wait for others
         self._collections = self._wall_ahead_ms = 0  # ahead of the clock that is never set
         self._draining = self._barrier_due = False
         stored = list(stored)

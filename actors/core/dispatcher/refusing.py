@@ -16,7 +16,7 @@ from ..shards import shard_of
 from ..triggers import Trigger
 from .attempts import About, Circuit, Outcome
 from .batches import EVENTS, BatchEvent, BatchState, Collection, HeldBatch, Phase
-from .collecting import BUSY_TRY_MS, Collecting, Effect
+from .collecting import Collecting, Effect
 from .effects import Forget, Store, StoreRefused, StoreRepublish
 from .halving import Part
 from .outbox import Batch
@@ -29,6 +29,7 @@ ALONE_MS_MAX = 60_000
 CONFLICTS_MAX = 10  # in a row, over some five minutes: then the client is not at work any more
 TRY_MS = 1000  # a try that can't leave now is looked at again after this
 PATIENCE_MS = 60_000  # a try that waited so long for other batches does not wait for them any more
+BUSY_TRY_MS = 10_000  # from one such try to the next
 
 
 class Refusing(Collecting):
@@ -50,10 +51,10 @@ class Refusing(Collecting):
         """
         self.batches.move(held, BatchEvent.CONTENT_REFUSED)
         entries = before.entries
-        is_alone, known = len(entries) == 1, entries[0].video in self.refused
+        is_alone, known = len(entries) == 1, self._is_refused(before)
         if about is About.WIDTH:
             self._narrow(held.part, len(entries), now_ms)
-        elif is_answer and not (is_alone and known):
+        elif is_answer and not known:
             self.halving.refused(held.part, len(entries))
         if is_alone and not known and self.refused.is_full:
             self.halving.refuses_everything = True
@@ -115,7 +116,7 @@ class Refusing(Collecting):
         """Make the videos of a refused batch pending again. `key`: the key under which it was refused."""
         # The client has nothing of this batch: the next one has newer totals, under another key.
         batch = held.content
-        if held.collection.trial or (len(batch.entries) == 1 and batch.entries[0].video in self.refused):
+        if held.collection.trial or self._is_refused(batch):
             (video,) = batch.videos
             self._schedule.put_aside(video, shard_of(video, self._shards) in self._linked)
             self.refused.delay(video, now_ms)

@@ -35,7 +35,7 @@ class Alone(NamedTuple):
 
 
 class Suspects:
-    """The videos of batches that failed, until the client takes them or refuses them alone."""
+    """The videos of batches that failed, until the client takes them."""
 
     def __init__(self) -> None:
         self._videos: dict[bytes, _Suspect] = {}

@@ -34,6 +34,16 @@ def fails_on(*wrong, failure, **options):
     return world
 
 
+def knows(wrong, failure, **options):
+    """A world whose client fails on this video, and which has found that out."""
+    world = fails_on(wrong, failure=failure, **options)
+    for video in MORE[:100]:
+        world.play(wrong, video)
+        world.run(1000)
+    assert world.refused_now() == [wrong]
+    return world
+
+
 # Others go on
 
 
@@ -55,11 +65,7 @@ def test_a_client_that_fails_on_one_video_has_the_others_soon(failure, in_flight
 @FAILURES
 def test_once_the_video_is_known_the_others_do_not_wait_at_all(failure, in_flight_max):
     wrong = TWENTY[0]
-    world = fails_on(wrong, failure=failure, in_flight_max=in_flight_max)
-    for video in MORE[:100]:
-        world.play(wrong, video)
-        world.run(1000)
-    assert world.refused_now() == [wrong]
+    world = knows(wrong, failure=failure, in_flight_max=in_flight_max)
     for video in MORE[100:]:
         world.play(wrong, video)
         world.run(1000)
@@ -86,10 +92,7 @@ def test_several_such_videos_are_found(failure, in_flight_max):
 @FAILURES
 def test_a_video_that_is_taken_at_last_has_its_newest_total_and_is_normal_again(failure):
     wrong = TWENTY[0]
-    world = fails_on(wrong, failure=failure)
-    for video in MORE[:100]:
-        world.play(wrong, video)
-        world.run(1000)
+    world = knows(wrong, failure=failure)
     assert world.refused[wrong].answer == failure.words
     world.refuses()
     world.run(2 * MINUTE_MS)
@@ -104,10 +107,7 @@ def test_a_video_that_is_taken_at_last_has_its_newest_total_and_is_normal_again(
 @FAILURES
 def test_it_is_tried_ever_more_seldom(failure):
     wrong = TWENTY[0]
-    world = fails_on(wrong, failure=failure)
-    for video in MORE[:100]:
-        world.play(wrong, video)
-        world.run(1000)
+    world = knows(wrong, failure=failure)
     before = len(world.attempts)
     world.run(24 * HOUR_MS)
     tries = world.attempts[before:]
