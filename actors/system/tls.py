@@ -68,7 +68,7 @@ def tls_reason(error: BaseException) -> str:
         return f"its certificate is not trusted ({error.verify_message.rstrip('.')})"
     if is_in_the_clear(error):
         return "it answered in the clear, expected TLS"
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return "it closed the connection in the middle of TLS"
     if isinstance(error, ssl.SSLError) and error.reason:
         return f"TLS failed ({error.reason.replace('_', ' ').lower()})"

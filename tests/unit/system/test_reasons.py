@@ -1,11 +1,19 @@
 """Reasons are for people: no "<urlopen error …>", no "[Errno 2]", and never nothing."""
 
 import socket
+import ssl
 import urllib.error
 
 import pytest
 
 from actors.system.reasons import reason_of
+
+
+def from_openssl(kind, number, text):
+    """An error as OpenSSL makes it: one that is made here has no `reason`."""
+    error = kind(number, text)
+    error.reason = None
+    return error
 
 
 @pytest.mark.parametrize(
@@ -21,6 +29,15 @@ from actors.system.reasons import reason_of
             "Name or service not known",
         ),
         (TimeoutError("timed out"), "timed out"),
+        # Which of the two it is depends on what has been read when the connection ends.
+        (
+            from_openssl(ssl.SSLEOFError, 8, "EOF occurred in violation of protocol (_ssl.c:992)"),
+            "it closed the connection in the middle of TLS",
+        ),
+        (
+            from_openssl(ssl.SSLZeroReturnError, 6, "TLS/SSL connection has been closed (EOF) (_ssl.c:992)"),
+            "it closed the connection in the middle of TLS",
+        ),
         (ValueError(), "ValueError"),
     ],
 )
