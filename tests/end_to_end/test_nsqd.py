@@ -284,7 +284,7 @@ def test_a_name_alone_has_the_address_that_it_leads_to(tmp_path):
         async with Reading(f"localhost:{queue.tcp_port}") as reading:
             await until(lambda: reading.listener.open, "a connection")
             assert reading.names == [f"127.0.0.1:{queue.tcp_port} localhost:{queue.tcp_port}/plays"]
-            await until(lambda: reading.source.nsqds[0].http_address == "", "no HTTP address")
+            await until(lambda: reading.source.nsqds[0].stats.http_address == "", "no HTTP address")
 
     with open_queue("nsqd", tmp_path) as queue:
         asyncio.run(scene(queue))
@@ -330,7 +330,7 @@ def test_http_of_an_nsqd_is_at_the_next_port_only_if_it_says_so(tmp_path):
     async def scene():
         async with Reading(f"127.0.0.1:{port}") as reading:
             await until(lambda: reading.listener.open, "a connection")
-            await until(lambda: reading.source.nsqds[0].http_address == f"127.0.0.1:{port + 1}", "HTTP")
+            await until(lambda: reading.source.nsqds[0].stats.http_address == f"127.0.0.1:{port + 1}", "HTTP")
             waiting = []
             reading.source.look(reading.listener.open[0], waiting.append)
             await until(lambda: waiting, "an answer")
@@ -371,7 +371,7 @@ def test_a_dead_and_a_hung_nsqlookupd_hold_up_nothing_and_are_said_once(tmp_path
             await until(lambda: reading.listener.received_plays == 3, "the plays of a new topic")
             await until(lambda: f"nsqlookupd {hung}" in caplog.text, "word of the hung one")
             (state,) = reading.source.nsqds
-            assert state.http_address == queue.http_address
+            assert state.stats.http_address == queue.http_address
             await asyncio.sleep(3)
 
     with discovered_nsqd(tmp_path) as (queue, lookupd), silent_listener() as hung:
@@ -506,7 +506,7 @@ def test_a_port_that_is_no_nsqds_is_said_once_with_what_to_do(tmp_path, caplog):
         async with Reading(queue.http_address, "a..b:4150", "127.0.0.1:1", queue.tcp_address) as reading:
             await until(lambda: reading.listener.open, "a connection")
             await asyncio.sleep(3)  # many more attempts
-            assert [state.address for state in reading.source.nsqds if state.connection] == [
+            assert [state.stats.address for state in reading.source.nsqds if state.connection] == [
                 queue.tcp_address
             ]
 

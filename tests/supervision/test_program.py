@@ -48,28 +48,35 @@ async def until(condition, what: str) -> None:
         await asyncio.sleep(0.01)
 
 
-def test_a_program_ends_when_its_actor_does_and_its_actor_when_it_does(tmp_path, capfd):
-    async def live():
-        tests = application(tmp_path)
-        await tests.root.start()
-        [worker] = tests.workers()
-        for kill in (lambda program: os.kill(worker.process.pid, signal.SIGKILL), os_kill, halt_and_kill):
-            await until(lambda: worker.state is State.RUNNING and program_pid(tmp_path), "a program")
-            pid, incarnation = program_pid(tmp_path), worker.incarnation
-            assert not gone(pid)
-            (tmp_path / "pid").unlink()
-            kill(pid)
-            await until(lambda: gone(pid), "the program to end")  # noqa: B023 - awaited at once
-            await until(lambda: worker.incarnation > incarnation, "the next life")  # noqa: B023 - awaited at once
-        await until(lambda: worker.state is State.RUNNING and program_pid(tmp_path), "a program")
-        pid = program_pid(tmp_path)
-        await tests.root.stop()
-        assert gone(pid)
+async def end_in_turn(path: Path) -> None:
+    """End a program, or its actor, in each way. Run it as a process: a forkserver keeps its first stderr."""
+    tests = application(path)
+    await tests.root.start()
+    [worker] = tests.workers()
+    for kill in (lambda program: os.kill(worker.process.pid, signal.SIGKILL), os_kill, halt_and_kill):
+        await until(lambda: worker.state is State.RUNNING and program_pid(path), "a program")
+        pid, incarnation = program_pid(path), worker.incarnation
+        assert not gone(pid)
+        (path / "pid").unlink()
+        kill(pid)
+        await until(lambda: gone(pid), "the program to end")  # noqa: B023 - awaited at once
+        await until(lambda: worker.incarnation > incarnation, "the next life")  # noqa: B023 - awaited at once
+    await until(lambda: worker.state is State.RUNNING and program_pid(path), "a program")
+    pid = program_pid(path)
+    await tests.root.stop()
+    assert gone(pid)
 
-    asyncio.run(live())
-    said = capfd.readouterr().err
-    assert "killed(SIGKILL)" in said
-    assert "one\\x1b[2J line" in said  # what it says is logged, and can't steer a terminal
+
+def test_a_program_ends_when_its_actor_does_and_its_actor_when_it_does(tmp_path):
+    script = (
+        "import asyncio, sys, pathlib; from tests.supervision.test_program import end_in_turn; "
+        "asyncio.run(end_in_turn(pathlib.Path(sys.argv[1])))"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path)]
+    run = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "killed(SIGKILL)" in run.stderr
+    assert "one\\x1b[2J line" in run.stderr  # what it says is logged, and can't steer a terminal
 
 
 def os_kill(pid: int) -> None:
