@@ -168,7 +168,7 @@ def test_a_client_that_fails_is_shown_with_the_circuit_and_with_what_waits(page,
     answers.is_down = False
     wait_caught_up(service, plays + 1)
     shows(page, "#client", "answers")
-    shows(page, "#client-note", "circuit closed")
+    shows(page, "#client-note", "no failure since its last answer")
 
 
 def test_the_page_says_that_a_service_hangs_or_is_gone_and_goes_on_when_it_is_back(page, service):

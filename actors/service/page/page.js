@@ -123,12 +123,14 @@ function showFigures({ plays, publishes, videos, pending_videos: pending, in_fli
 
 function showClient({ client, videos_per_batch_max: width, refused_videos_total: refused }) {
   const failures = client.failures_in_a_row;
-  const circuit = client.circuit === null ? "not known yet" : client.circuit.replaceAll("_", " ");
   const words = client.circuit === null ? "–" : failures ? "fails" : "answers";
+  const notes = [];
+  if (failures) notes.push(`${counted(failures, "failure")} in a row`);
+  if (client.circuit === "open") notes.push("circuit open: one publish now and then tries it");
+  if (client.circuit === "half_open") notes.push("circuit half open: one publish tries it now");
+  if (width) notes.push(`takes ${counted(width, "video")} a publish at most`);
   write("client", words);
-  write("client-note", (failures ? `${counted(failures, "failure")} in a row; ` : "") + `circuit ${circuit}` +
-    (client.circuit === "open" ? ": one publish now and then tries it" : "") +
-    (width ? `; takes ${counted(width, "video")} a publish at most` : ""));
+  write("client-note", notes.join("; ") || (client.circuit === null ? "not known yet" : "no failure since its last answer"));
   element("client-figure").dataset.bad = failures > 0;
   write("refused-total", refused ? whole.format(refused) : "none");
   write("refused-note", refused ? "tried alone, ever more seldom" : "the client takes what it is told");
