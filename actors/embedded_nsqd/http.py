@@ -70,8 +70,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
         self._start = start_line
         path = start_line.path.partition("?")[0]
         self._size_max, self._too_big = _BODY_LIMITS.get(path, _DEFAULT_LIMIT)
-        declared = headers.get("Content-Length", "0")
-        if declared.isdigit() and int(declared) > self._size_max:
+        if _is_more(headers.get("Content-Length", ""), self._size_max):
             respond(self._connection, start_line.method, *error_answer(413, self._too_big))
 
     def data_received(self, chunk: bytes) -> None:
@@ -97,3 +96,11 @@ class _Exchange(httputil.HTTPMessageDelegate):
         except StoreFailure as error:
             request.answer(*error_answer(500, "INTERNAL_ERROR"))
             self._edge.unusable(error)
+
+
+def _is_more(length: str, most: int) -> bool:
+    """Whether a Content-Length is a number above `most`. tornado refuses what is no number, after this."""
+    digits = length.lstrip("0")
+    if not (digits.isascii() and digits.isdigit()):
+        return False
+    return len(digits) > len(str(most)) or int(digits) > most

@@ -1,11 +1,15 @@
 """Log lines that all actors write in the same way. This module also silences the logs of libraries."""
 
 import logging
+import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from ..core.recurring import Recurring
 
 log = logging.getLogger(__name__)
+
+LIBRARY_TEXT_MAX = 300  # characters of a library's line, which may repeat what a stranger sent
 
 
 def quiet_libraries() -> None:
@@ -17,11 +21,33 @@ def quiet_libraries() -> None:
     """
     for name in ("nsq", "tornado.access"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    logging.getLogger("tornado.general").addFilter(_is_not_of_a_lost_connection)
+    logging.getLogger("tornado.general").addFilter(_SELDOM)
 
 
-def _is_not_of_a_lost_connection(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(("SSL Error on", "error on read"))
+class _Seldom(logging.Filter):
+    """Lets each kind of line through once a minute, and cuts it: anybody who reaches a listener can cause it.
+
+    A kind is a place in the library's code. What tornado says of a lost connection is kept out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[tuple[str, int], Recurring] = defaultdict(Recurring)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is logged. Called by logging."""
+        if str(record.msg).startswith(("SSL Error on", "error on read")):
+            return False
+        now_ms = time.monotonic_ns() // 1_000_000
+        if not self._kinds[record.pathname, record.lineno].seen(now_ms):
+            return False
+        text = record.getMessage()
+        cut = text[:LIBRARY_TEXT_MAX] + "…" if len(text) > LIBRARY_TEXT_MAX else text
+        record.msg, record.args = f"{cut} (said once a minute)", ()
+        return True
+
+
+_SELDOM = _Seldom()
 
 
 class WriteOutage:

@@ -277,11 +277,11 @@ def test_another_user_is_told_whose_service_it_is(tmp_path):
 @pytest.mark.parametrize("name", LISTENERS)
 def test_what_can_not_be_read_is_refused_in_words_too(service, name):
     address, path = service.address(ADDRESSES[name]), READING[name]
+    post = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ".encode()
     for request in (
         b"no http\r\n\r\n",
         b"GET " + path.encode() + b" HTTP/1.1\r\nHost: localhost\r\nno header\r\n\r\n",
-        b"POST " + path.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
-        b"POST " + path.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999\r\n\r\n",
+        *(post + length + b"\r\n\r\n" for length in (b"x", b"\xb2", b"99999999999999", b"1" * 5000)),
     ):
         assert_refused(say(address, request), name, (400, 413))
     assert_refused(ask(address, "GET", "/no/such/path", "Host: localhost"), name, (404,))
@@ -289,6 +289,16 @@ def test_what_can_not_be_read_is_refused_in_words_too(service, name):
     head = ask(address, "HEAD", "/no/such/path", "Host: localhost")
     assert (head.status, head.body) == (404, b"")
     assert "Traceback" not in service.log()
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+def test_requests_that_can_not_be_read_do_not_fill_the_log(service, name):
+    address, path = service.address(ADDRESSES[name]), READING[name]
+    before = len(service.log())
+    for number in range(50):
+        length = b"%d" % number + b"x" * 10_000
+        say(address, f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ".encode() + length + b"\r\n\r\n")
+    assert len(service.log()) - before < 5_000
 
 
 @pytest.mark.parametrize(
