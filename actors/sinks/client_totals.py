@@ -3,6 +3,7 @@
 import logging
 import urllib.request
 from http.client import HTTPException
+from typing import Annotated
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 TOTALS_TIMEOUT_S = 5.0  # for the next bytes
 TOTALS_BYTES_MAX = 1 << 28  # some five million videos
-_decoder = msgspec.json.Decoder(dict[str, int])
+_decoder = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0)]])
 
 
 def totals_url_of(settings: Settings) -> str:
@@ -41,7 +42,7 @@ def ask_totals(settings: Settings) -> dict[bytes, int] | None:
         return None
     try:
         return _parsed(_get(url, settings.publish))
-    except (OSError, HTTPException, ValueError, msgspec.MsgspecError) as error:
+    except (OSError, HTTPException, ValueError, RecursionError, msgspec.MsgspecError) as error:
         log.warning(
             '%s: the client can\'t be asked for its totals (%s), expected 200 with {"<GUID>": total}. '
             "Without them it is not noticed if all of the state is an older copy",

@@ -28,6 +28,8 @@ READ_BYTES_MAX = 256 * 1024
 FINISH_DELAY_S = 0.002
 SILENT_TICKS_MAX = 8  # two heartbeats; a tick is a second
 MSG_TIMEOUT_MS = 60_000  # nsqd's own, for an nsqd that does not state it
+MSG_TIMEOUT_MS_MAX = (1 << 63) // 1_000_000  # nsqd counts it in 64 bits, in ns
+READY_COUNT_MAX = (1 << 63) - 1  # nsqd reads it into 64 bits
 _NOT_FATAL = (b"E_FIN_FAILED", b"E_REQ_FAILED", b"E_TOUCH_FAILED")
 _serial = numbers_from(1)
 _HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
@@ -165,12 +167,13 @@ class BatchConnection(SecuredConnection):
 
     def _on_agreed(self, data: Any, **_: object) -> None:
         timeout_ms = data.get("msg_timeout")
-        if type(timeout_ms) is int and timeout_ms > 0:
+        if type(timeout_ms) is int and 0 < timeout_ms <= MSG_TIMEOUT_MS_MAX:
             self.msg_timeout_ms = timeout_ms
 
     def _on_ready(self, **_: object) -> None:
-        if type(self.max_rdy_count) is not int or self.max_rdy_count < 1:
-            self.refuse(f"max_rdy_count = {self.max_rdy_count!r}, expected a whole number from 1")
+        most = self.max_rdy_count
+        if type(most) is not int or not 1 <= most <= READY_COUNT_MAX:
+            self.refuse(f"max_rdy_count = {str(most)[:40]}, expected a whole number, 1 to {READY_COUNT_MAX}")
         elif not self._identified.done():
             self._identified.set_result(None)
 
@@ -190,10 +193,12 @@ class BatchConnection(SecuredConnection):
         if not self._identified.done():
             self._identified.set_exception((Refused if self.refused else OSError)(self.reason))
             self._identified.exception()  # asyncio need not report it: who waited may be cancelled
-        if self._owner is not None:
-            self._owner.closed(self)
-        if not self.ended.done():
-            self.ended.set_result(None)
+        try:
+            if self._owner is not None:
+                self._owner.closed(self)
+        finally:  # whatever went wrong: who waits for the end connects again
+            if not self.ended.done():
+                self.ended.set_result(None)
 
     def _connect_callback(self, fut: asyncio.Future[IOStream]) -> None:
         # If the connection failed, or ended meanwhile, the close callback handles it; pynsq would raise.

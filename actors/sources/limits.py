@@ -5,7 +5,7 @@ import re
 MESSAGE_BYTES_MAX = 1024 * 1024  # nsqd's own max-msg-size, unless it is set otherwise
 BODY_BYTES_MAX = 4 * 1024 * 1024  # of an MPUB; nsqd's own max-body-size is 5 MiB
 BYTES_MIN = 1
-_TOO_BIG = re.compile(rb"E_BAD_(?:MESSAGE|BODY) M?PUB (message|body) too big \d+ > (\d+)")
+_TOO_BIG = re.compile(rb"E_BAD_(?:MESSAGE|BODY) M?PUB (message|body) too big \d+ > (\d{1,15})(?!\d)")
 _REFUSED = re.compile(rb"E_BAD_(MESSAGE|BODY)\b")
 
 

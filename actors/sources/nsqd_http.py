@@ -17,14 +17,14 @@ from tornado.simple_httpclient import HTTPStreamClosedError, SimpleAsyncHTTPClie
 
 from ..system.addresses import join_address, split_address
 from .dialing import LivingResolver
-from .readers import Reader
+from .readers import NUMBER_MAX, Reader
 from .security import https_trouble
 
 TIMEOUT_S = 1.0
 BODY_BYTES_MAX = 1024 * 1024
 CLIENTS_BYTES_MAX = 16 * 1024 * 1024  # some 25,000 clients, producers among them
 
-_Count = Annotated[int, Meta(ge=0)]
+_Count = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
 _Answer = TypeVar("_Answer")
 
 

@@ -17,6 +17,7 @@ from ..system.state_id import read_state_id
 NAMES_MAX = 5
 # An old connection of ours is closed by nsqd after two heartbeats without an answer (`offers.HEARTBEAT_MS`).
 OLD_S = 10.0
+NUMBER_MAX = 1 << 50  # of what /stats counts: no nsqd has more, and sums of such numbers fit everywhere
 _TEXT_MAX = 100  # characters of what a client says of itself
 
 
@@ -31,8 +32,8 @@ class Reader(Struct, frozen=True):
     hostname: str = ""
     remote_address: str = ""
     user_agent: str = ""
-    ready_count: Annotated[int, Meta(ge=0)] = 0
-    connect_ts: int = 0
+    ready_count: Annotated[int, Meta(ge=0, le=NUMBER_MAX)] = 0
+    connect_ts: Annotated[int, Meta(ge=0, le=NUMBER_MAX)] = 0
     is_copy: bool = False
 
     def __str__(self) -> str:

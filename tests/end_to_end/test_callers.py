@@ -297,7 +297,10 @@ def test_requests_that_can_not_be_read_do_not_fill_the_log(service, name):
     before = len(service.log())
     for number in range(50):
         length = b"%d" % number + b"x" * 10_000
-        say(address, f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ".encode() + length + b"\r\n\r\n")
+        say(
+            address,
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: ".encode() + length + b"\r\n\r\n",
+        )
     assert len(service.log()) - before < 5_000
 
 

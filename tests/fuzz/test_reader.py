@@ -24,6 +24,7 @@ TOLD_WITHIN_S = 10 * PATIENCE_S  # the reader waits longer after each lie
 PLAY = json.dumps({"video_id": str(uuid.UUID(int=7))}).encode()
 ID = b"0123456789abcdef"
 GROWTH_MB_MAX = 150  # the largest frame is 16 MB, and is in memory twice while it is put together
+HUGE = 10**400  # more than any float, and fewer digits than Python refuses to read
 
 
 def identified(**answer: object) -> bytes:
@@ -48,6 +49,13 @@ LIES = {
     "an answer nested for ever": at_once(frame(0, b"[" * 100_000)),
     "RDY counts in words": once_subscribed(message(ID, PLAY), identified(max_rdy_count="many")),
     "RDY counts below zero": once_subscribed(message(ID, PLAY), identified(max_rdy_count=-3)),
+    "RDY counts beyond all limits": once_subscribed(message(ID, PLAY), identified(max_rdy_count=HUGE)),
+    "a timeout beyond all limits": once_subscribed(
+        message(ID, PLAY) + struct.pack(">ii", -1, 0), identified(max_rdy_count=9, msg_timeout=HUGE)
+    ),
+    "a limit beyond all limits": once_subscribed(
+        frame(1, b"E_BAD_MESSAGE PUB message too big 5 > " + b"9" * 5000), identified(max_rdy_count=9)
+    ),
     "a message before SUB": at_once(message(ID, PLAY) + bytes(4)),
     "a play from before all time": once_subscribed(message(ID, PLAY, -(2**63)) + bytes(8)),
     "half a frame": once_subscribed(struct.pack(">ii", 1000, 2) + bytes(20), hangs_up=True),

@@ -79,6 +79,7 @@ def test_its_totals_are_those_that_it_answers():
         (b"[]", 200, "Expected `object`, got `array`"),
         (json.dumps({VIDEO: 1.5}).encode(), 200, "Expected `int`, got `float`"),
         (json.dumps({VIDEO: True}).encode(), 200, "Expected `int`, got `bool`"),
+        (json.dumps({VIDEO: -1}).encode(), 200, "Expected `int` >= 0"),
         (b'{"no guid": 1}', 200, "not a GUID"),
         (b"{" + b" " * 200 + b"}", 200, "more than 99 bytes"),
         (b"[" * 90, 200, ""),

@@ -135,6 +135,9 @@ def test_without_the_topic_nothing_waits(topics):
         http(b'{"topics": []}' + b" " * nsqd_http.BODY_BYTES_MAX),
         answer_of(topics=5),
         answer_of(topics=[TOPIC | {"depth": -1}]),
+        answer_of(topics=[TOPIC | {"depth": 10**400}]),
+        answer_of(topics=[TOPIC | {"channels": [CHANNEL | {"in_flight_count": 1 << 63}]}]),
+        answer_of(topics=[], start_time=1 << 64),
         answer_of(topics=[TOPIC | {"channels": [CHANNEL | {"paused": None}]}]),
     ],
 )
