@@ -1,7 +1,10 @@
 """Asks the client which totals it has: at `publish.totals_url`, or the reference client."""
 
 import logging
+import threading
 import urllib.request
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from http.client import HTTPException
 from typing import Annotated
 from urllib.error import HTTPError
@@ -12,6 +15,7 @@ import msgspec
 from ..config import PublishSection, Settings, SinkKind, without_password
 from ..core import guids
 from ..system.addresses import leads_to
+from ..system.direct_http import opener
 from ..system.reasons import reason_of
 from ..system.tls import tls_context
 from .route import proxy_of
@@ -19,6 +23,7 @@ from .route import proxy_of
 log = logging.getLogger(__name__)
 
 TOTALS_TIMEOUT_S = 5.0  # for the next bytes
+ANSWER_TIMEOUT_S = 20.0  # for the whole answer: the dispatcher starts only then
 TOTALS_BYTES_MAX = 1 << 28  # some five million videos
 _decoder = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0)]])
 
@@ -41,7 +46,7 @@ def ask_totals(settings: Settings) -> dict[bytes, int] | None:
     if not url:
         return None
     try:
-        return _parsed(_get(url, settings.publish))
+        return _parsed(_within(ANSWER_TIMEOUT_S, lambda: _get(url, settings.publish)))
     except (OSError, HTTPException, ValueError, RecursionError, msgspec.MsgspecError) as error:
         log.warning(
             '%s: the client can\'t be asked for its totals (%s), expected 200 with {"<GUID>": total}. '
@@ -52,16 +57,32 @@ def ask_totals(settings: Settings) -> dict[bytes, int] | None:
         return None
 
 
+def _within(timeout_s: float, get: Callable[[], bytes]) -> bytes:
+    """Call `get` in a thread, as each next byte of an answer may come in time and its end never."""
+    answer: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(get())
+        except Exception as error:  # noqa: BLE001 - the caller raises it
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="totals", daemon=True).start()
+    if not wait([answer], timeout_s).done:
+        raise TimeoutError(f"no end of its answer within {timeout_s:.0f} s")
+    return answer.result()
+
+
 def _get(url: str, publish: PublishSection) -> bytes:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     proxy = proxy_of(publish.proxy, parts.scheme, parts.hostname or "", port)
-    handlers: list[urllib.request.BaseHandler] = [
-        urllib.request.ProxyHandler({parts.scheme: proxy.geturl()} if proxy else {})
-    ]
+    handlers: list[urllib.request.BaseHandler] = []
+    if proxy:
+        handlers.append(urllib.request.ProxyHandler({parts.scheme: proxy.geturl()}))
     if parts.scheme == "https":
         handlers.append(urllib.request.HTTPSHandler(context=tls_context("publish.", publish.ca_file)))
-    with urllib.request.build_opener(*handlers).open(url, timeout=TOTALS_TIMEOUT_S) as answer:
+    with opener(*handlers).open(url, timeout=TOTALS_TIMEOUT_S) as answer:
         content: bytes = answer.read(TOTALS_BYTES_MAX + 1)
     if len(content) > TOTALS_BYTES_MAX:
         raise ValueError(f"its answer has more than {TOTALS_BYTES_MAX} bytes")
@@ -70,7 +91,12 @@ def _get(url: str, publish: PublishSection) -> bytes:
 
 def _why(error: Exception) -> str:
     if isinstance(error, HTTPError):
-        return f"HTTP {error.code} {error.reason}"
+        error.close()
+        told = f"HTTP {error.code} {error.reason}"
+        if 300 <= error.code < 400:
+            leads = error.headers.get("Location", "nowhere")[:200]
+            told += f" to {leads}; redirects are not followed: set publish.totals_url to where it leads"
+        return told
     return reason_of(error)
 
 

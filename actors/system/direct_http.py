@@ -1,4 +1,7 @@
-"""HTTP to our own addresses and to those of NSQ: never through a proxy, whatever the environment says."""
+"""HTTP to our own addresses and to those of NSQ: never through a proxy, whatever the environment says.
+
+No redirect is followed: whoever answers must not choose whom we ask.
+"""
 
 import functools
 import urllib.request
@@ -11,6 +14,20 @@ def open_directly(request: str | urllib.request.Request, timeout_s: float) -> HT
     return cast(HTTPResponse, _opener().open(request, timeout=timeout_s))
 
 
+def opener(*more: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+    """Return what opens http URLs, and what `more` opens. It follows no redirect: that is an `HTTPError`."""
+    director = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        *more,
+    ):
+        director.add_handler(handler)
+    return director
+
+
 @functools.cache
 def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return opener(urllib.request.HTTPSHandler())

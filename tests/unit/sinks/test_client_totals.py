@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import logging
+import socket
 import threading
 
 import pytest
@@ -21,12 +22,14 @@ def settings(client=True, **publish):
 
 
 @contextlib.contextmanager
-def answering(body, code=200):
-    """The URL of a server that gives this answer."""
+def answering(body, code=200, **headers):
+    """The URL of a server that gives this answer. `headers`: its own, by name."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(code)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -99,3 +102,41 @@ def test_a_client_that_is_away_is_said(caplog):
         pass
     assert ask_totals(settings(totals_url=url)) is None
     assert "nobody listens there" in caplog.text
+
+
+def test_no_redirect_is_followed(caplog):
+    with (
+        answering(json.dumps({VIDEO: 7}).encode()) as elsewhere,
+        answering(b"", 302, Location=elsewhere) as url,
+    ):
+        assert ask_totals(settings(totals_url=url)) is None
+    assert (
+        f"(HTTP 302 Found to {elsewhere}; redirects are not followed: set publish.totals_url to"
+        in caplog.text
+    )
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: "]
+)
+def test_an_answer_that_never_ends_is_waited_for_a_while(monkeypatch, caplog, head):
+    monkeypatch.setattr(client_totals, "ANSWER_TIMEOUT_S", 1.0)
+    over = threading.Event()
+
+    def drip(listener):
+        connection = listener.accept()[0]
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(head)
+            while not over.wait(0.1):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/totals"
+            assert ask_totals(settings(totals_url=url)) is None
+        finally:
+            over.set()
+            thread.join()
+    assert "(no end of its answer within 1 s)" in caplog.text
