@@ -5,6 +5,7 @@ folder or the service does not answer.
 """
 
 import json
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -43,11 +44,13 @@ def facts_of_service(settings: Settings) -> dict[str, Any]:
 def _check_user(file: Path) -> None:
     """Raise `Failure` if the run file is there and another user's."""
     try:
-        file.open("rb").close()
-    except PermissionError as error:
-        raise Failure(f"{file} is another user's; run this as the user who runs the service") from error
+        is_ours = file.stat().st_uid == os.geteuid()
+    except PermissionError:
+        is_ours = False
     except OSError:
         return  # no service runs
+    if not is_ours:
+        raise Failure(f"{file} is another user's; run this as the user who runs the service")
 
 
 def check_signals(settings: Settings) -> None:
@@ -61,14 +64,21 @@ def check_signals(settings: Settings) -> None:
 
 
 def status(settings: Settings) -> dict[str, Any]:
-    """Return a fresh GET /status."""
-    url = f"http://{facts_of_service(settings)['admin_address']}/status"
+    """Return a fresh GET /status. Raises `Failure` also if another service than the run file's answers."""
+    facts = facts_of_service(settings)
+    url = f"http://{facts['admin_address']}/status"
     try:
         with open_directly(url, STATUS_TIMEOUT_S) as answer:
             found: dict[str, Any] = json.load(answer)
-            return found
-    except (urllib.error.URLError, OSError, ValueError) as error:
+            pid = found["supervisor"]["pid"]
+    except (urllib.error.URLError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise Failure(f"the service does not answer at {url}: {reason_of(error)}") from error
+    if pid != facts["pid"]:
+        raise Failure(
+            f"the run file in {settings.supervisor.state_dir} names pid {facts['pid']}, but pid {pid} "
+            f"answers at {facts['admin_address']}; name the --config of the service that you mean"
+        )
+    return found
 
 
 def act(settings: Settings, child_id: str, action: str) -> str:

@@ -63,13 +63,8 @@ def stop(settings: Settings, options: argparse.Namespace) -> int:
 
     facts = admin_client.facts_of_service(settings)
     admin_client.check_signals(settings)
-    # Ask first: the run file may be a killed supervisor's, and another process may have that pid now.
-    found = admin_client.status(settings)["supervisor"]["pid"]
-    if found != facts["pid"]:
-        raise Failure(
-            f"not stopped: the run file in {settings.supervisor.state_dir} names pid {facts['pid']}, but pid "
-            f"{found} answers at {facts['admin_address']}; name the --config of the service that you mean"
-        )
+    admin_client.status(settings)  # raises `Failure` if it is not this pid that answers
+    found = facts["pid"]
     send_signal(found, signal.SIGTERM)
     # The service drains twice and then stops its children. Each drain, and the stop of each child, takes at
     # most shutdown_timeout_s.

@@ -41,7 +41,6 @@ from ..system.exits import (
 from ..system.host_name import host_name
 from ..system.installation import environment, service_command
 from ..system.listeners import open_listeners
-from ..system.locks import lock_file
 from ..system.logs import quiet_libraries
 from ..tree import (
     children_of,
@@ -65,7 +64,7 @@ def run(settings: Settings, log_level: str = "INFO", reread: Callable[[], Settin
     configure_log("supervisor", log_level)
     quiet_libraries()
     os.environ.update(environment())  # the forkserver does not get our sys.path
-    processes.prepare(["actors.preload"], secret_variables(settings))
+    processes.prepare(["actors.preload"], secret_variables(settings), temporary.renew_sockets_folder)
     try:
         return asyncio.run(_live(settings, reread))
     except Failure as failure:
@@ -270,7 +269,7 @@ def _hold(state_dir: str) -> None:
     ownership.check_owner(state_dir)
     running = runfile.read(state_dir)
     try:
-        lock_file(runfile.lock_path(state_dir), timeout_s=0.0 if running else 3.0)
+        runfile.hold(state_dir, timeout_s=0.0 if running else 3.0)
     except StoreFailure as failure:
         if running:
             raise StoreFailure(
@@ -279,6 +278,7 @@ def _hold(state_dir: str) -> None:
             ) from failure
         raise
     ownership.mend(state_dir)
+    ownership.check_owner(state_dir)  # again: until it was mended, others may have been able to write there
     temporary.sweep()
     temporary.use_run_folder(Path(state_dir))
 

@@ -98,7 +98,7 @@ def hold(state_dir: str) -> int:
     """Lock a state folder, so that no service starts. Raises `Failure` if one runs, or if it is not ours."""
     check_owner(state_dir)
     try:
-        return lock_file(runfile.lock_path(state_dir), timeout_s=0.5)
+        return runfile.hold(state_dir, timeout_s=0.5)
     except StoreFailure as failure:
         if isinstance(failure.__cause__, OSError):  # no process holds the lock: it can't be made
             raise

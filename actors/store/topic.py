@@ -71,7 +71,7 @@ def _topic_of(connection: sqlite3.Connection) -> str | None:
 def _hold(state_dir: str) -> int:
     check_owner(state_dir)
     try:
-        return lock_file(runfile.lock_path(state_dir), timeout_s=0.5)
+        return runfile.hold(state_dir, timeout_s=0.5)
     except StoreFailure as failure:
         raise Failure(
             f"a service (or another command) uses {state_dir}: stop it with `{service_command()} stop` and "

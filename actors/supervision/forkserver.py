@@ -1,13 +1,14 @@
 """A forkserver that is halted (SIGSTOP, a debugger) would hold up its supervisor for ever.
 
 It starts nothing then, and tells of no exit. It is killed: its children go on, and the next start makes a new
-one (docs/decisions/0007).
+one (docs/decisions/0007). So is a forkserver whose socket somebody has removed.
 """
 
 import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver
@@ -26,6 +27,22 @@ def kill_if_halted() -> bool:
     log.warning("the forkserver is halted, so it starts nothing and tells of no exit: killing it")
     with suppress(ProcessLookupError):
         os.kill(_pid(), signal.SIGKILL)
+    return True
+
+
+def kill_if_unreachable() -> bool:
+    """Kill the forkserver if somebody has removed its socket. Returns whether the socket was gone."""
+    address: str | None = getattr(forkserver._forkserver, "_forkserver_address", None)
+    if not address or os.path.exists(address):
+        return False
+    pid = _pid()
+    if pid and not _is_dead(pid):
+        log.warning("the forkserver's socket %s was removed, so it starts nothing: killing it", address)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        end_s = time.monotonic() + LOOK_S
+        while not _is_dead(pid) and time.monotonic() < end_s:  # multiprocessing looks whether it is
+            time.sleep(0.001)
     return True
 
 
@@ -53,6 +70,13 @@ def _watch(done: threading.Event) -> None:
 def _pid() -> int:
     pid: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
     return pid or 0
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:  # it is gone
+        return True
 
 
 def _is_halted() -> bool:

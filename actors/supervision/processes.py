@@ -48,16 +48,22 @@ _context = multiprocessing.get_context("forkserver")
 
 
 _withheld: set[str] = set()
+_renew_sockets_folder: list[Callable[[], None]] = []
 
 
-def prepare(preload: Iterable[str], withheld: Iterable[str] = ()) -> None:
+def prepare(
+    preload: Iterable[str],
+    withheld: Iterable[str] = (),
+    renew_sockets_folder: Callable[[], None] | None = None,
+) -> None:
     """Have the forkserver import these modules. Call this before the first start.
 
     `withheld`: environment variables that no helper process and no child gets, unless its spec names them
-    (`ChildSpec.environment`).
+    (`ChildSpec.environment`). `renew_sockets_folder` makes the folder of the sockets again, if it is gone.
     """
     _context.set_forkserver_preload(list(preload))
     _withheld.update(withheld)
+    _renew_sockets_folder[:] = [renew_sockets_folder] if renew_sockets_folder else []
 
 
 class ChildProcess:
@@ -168,6 +174,9 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
             if tries == len(START_PAUSES_S):
                 raise OSError(f"{start_args.name} cannot be started: {error}") from error
             log.warning("%s could not be started (%s): trying again", start_args.name, error)
+            if forkserver.kill_if_unreachable():
+                for renew in _renew_sockets_folder:
+                    renew()
         finally:
             theirs.close()  # at once: a copy of the child's end here would hide its death
         time.sleep(pause_s)
@@ -184,7 +193,9 @@ def _without_withheld() -> Iterator[None]:
 
 
 def send_signal(pid: int, number: int) -> bool:
-    """Send a signal to a process. Whether there was one."""
+    """Send a signal to a process. Whether there was one. A pid below 1 would mean many processes."""
+    if pid < 1:
+        return False
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -6,6 +6,7 @@ Another user could read every total otherwise, and hold a lock of ours for as lo
 import logging
 import os
 import pwd
+import shlex
 import stat
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 UMASK = 0o077
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
+OTHERS_WRITE = 0o022
 NAMED_MAX = 3
 # What a service has in its state folder. What else is there is not touched.
 _FILES = ("*.sqlite*", "*.mark", "*.lock", "*.draft", "ledgers.json", "service.json")
@@ -59,12 +61,20 @@ def check_owner(state_dir: str | Path) -> None:
 def mend(state_dir: str | Path) -> None:
     """Take from other users what they may do with a state, and log what was changed, in one line.
 
-    A folder that has more than the state in it, such as a home or /tmp, keeps its mode. The log says so.
+    A folder that has more than the state in it, such as a home, keeps its mode. The log says so. Raises
+    `StoreFailure` if others can write in such a folder: they could put theirs in the place of ours.
     """
     folder = Path(state_dir)
     changes: Counter[str] = Counter()
     failed = ""
-    shared = bool(folder.stat().st_mode & UMASK) and _is_shared(folder)
+    found = folder.stat().st_mode
+    shared = bool(found & UMASK) and _is_shared(folder)
+    if shared and found & OTHERS_WRITE:
+        raise StoreFailure(
+            f"{folder}: other users can write in it (mode {_octal(found)}), and it has other things than the "
+            f"state in it; set supervisor.state_dir to a folder in it, such as {folder / 'playtally'}, or "
+            f"take that right from them (chmod go-w {shlex.quote(str(folder))})"
+        )
     if shared:
         log.warning(
             "%s: has other things in it too, so the folder's mode stays as it is; expected a folder for this "
@@ -101,13 +111,13 @@ def _is_shared(folder: Path) -> bool:
 
 
 def _contents(folder: Path) -> Iterator[Path]:
-    """What is ours in the folder, with all that is in our folders. No link is followed."""
+    """What has a name of ours in the folder, with all that is in our folders. No link is followed."""
     for pattern in _FILES:
-        yield from (path for path in folder.glob(pattern) if not path.is_dir())
+        yield from folder.glob(pattern)
     for pattern in _FOLDERS:
         for top in folder.glob(pattern):
-            if top.is_dir() and not top.is_symlink():
-                yield top
+            yield top
+            if not top.is_symlink():
                 for place, folders, files in os.walk(top):
                     yield from (Path(place, name) for name in (*folders, *files))
 

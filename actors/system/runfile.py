@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .exits import Failure
-from .locks import is_locked
+from .locks import is_locked, lock_file
 
 NAME = "service.json"
 
@@ -39,13 +39,15 @@ def write(state_dir: str, facts: dict[str, Any]) -> None:
 def read(state_dir: str | Path) -> dict[str, Any] | None:
     """The facts of the running service; None if none runs on that folder.
 
-    A file that is not ours is not believed: a signal to a pid of 0 or less would reach many processes.
+    A file that is not ours is not believed: a signal to a pid of 0 or less would reach many processes, and
+    with another user's file, that user would choose which process gets it.
     """
     if not is_locked(lock_path(state_dir)):
         return None
     try:
-        facts = json.loads((Path(state_dir) / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open(Path(state_dir) / NAME, encoding="utf-8") as file:
+            facts = json.load(file) if os.fstat(file.fileno()).st_uid == os.geteuid() else None
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(facts, dict) or type(facts.get("pid")) is not int or facts["pid"] < 1:
         return None
@@ -67,6 +69,16 @@ def _pid_namespace() -> str:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
+
+
+def hold(state_dir: str, timeout_s: float) -> int:
+    """Lock a state folder, and remove what a killed service left there. Returns the lock's descriptor.
+
+    Raises as `lock_file`, which says what `timeout_s` is.
+    """
+    lock = lock_file(lock_path(state_dir), timeout_s)
+    remove(state_dir)  # else it would be believed, as the lock is held again
+    return lock
 
 
 def is_held(state_dir: str | Path) -> bool:

@@ -25,8 +25,7 @@ KEPT = ".kept"  # in a scratch folder that somebody may want to look into
 _PREFIX, _SUFFIX = "playtally-", ".scratch"
 _TRIES = 5  # a sweep may take a new folder before it is locked
 _SHORT = ("/tmp", "/var/tmp")  # for sockets, where TMPDIR is long
-# As long as the name that multiprocessing gives a socket below the folder.
-_SOCKET = "pymp-12345678/listener-12345678"
+_SOCKET = "listener-12345678"  # as long as the name that multiprocessing gives a socket in the folder
 
 
 @contextlib.contextmanager
@@ -91,22 +90,47 @@ def use_run_folder(folder: Path) -> None:
 
     Call it before the first child is started, while no other process uses the folder. Raises `Failure`.
     """
-    from multiprocessing.util import Finalize  # here: most commands start no process
-
     run = folder / RUN
     shutil.rmtree(run, ignore_errors=True)
     try:
+        if run.is_symlink():  # which `rmtree` leaves
+            run.unlink()
         run.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise Failure(
             f"{run}: cannot be made ({error.strerror}), expected a folder for temporary files"
         ) from error
-    sockets = run if _takes_sockets(run) else _short_folder(run)
-    for one in {run, sockets}:
-        # At the end of Python. multiprocessing removes its own folder in it before, with the priority -100.
-        Finalize(None, shutil.rmtree, (one, True), exitpriority=-200)
     os.environ["TMPDIR"] = str(run)  # SQLite looks there too
-    tempfile.tempdir = str(sockets)
+    _remove_at_the_end(run)
+    _have_sockets_in(run if _takes_sockets(run) else _short_folder(run))
+
+
+def renew_sockets_folder() -> None:
+    """Have another folder for new sockets, if somebody has removed the one of `use_run_folder`.
+
+    Raises `Failure` if there can be none.
+    """
+    if tempfile.tempdir is None or os.path.isdir(tempfile.tempdir):
+        return
+    run = Path(os.environ["TMPDIR"])
+    with contextlib.suppress(OSError):  # a scratch folder is the other way
+        run.mkdir(mode=0o700, exist_ok=True)
+    _have_sockets_in(run if _takes_sockets(run) else _short_folder(run))
+
+
+def _have_sockets_in(folder: Path) -> None:
+    from multiprocessing import process  # here: most commands start no process
+
+    _remove_at_the_end(folder)
+    tempfile.tempdir = str(folder)
+    # Else multiprocessing makes a folder in it, which it can't remove when somebody else has done so.
+    vars(process.current_process())["_config"]["tempdir"] = str(folder)
+
+
+def _remove_at_the_end(folder: Path) -> None:
+    from multiprocessing.util import Finalize
+
+    Finalize(None, shutil.rmtree, (folder, True), exitpriority=-200)  # at the end of Python
 
 
 def _short_folder(run: Path) -> Path:
@@ -147,13 +171,11 @@ def _make(purpose: str, place: Path | None) -> tuple[Path, int | None]:
 def _takes_sockets(folder: Path) -> bool:
     path = folder / _SOCKET
     try:
-        path.parent.mkdir()
         with socket.socket(socket.AF_UNIX) as probe:
             probe.bind(str(path))
+        path.unlink()
     except OSError:
         return False
-    finally:
-        shutil.rmtree(path.parent, ignore_errors=True)
     return True
 
 

@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
+import tempfile
 import threading
 import time
 import urllib.error
@@ -173,6 +175,36 @@ def test_a_halted_forkserver_holds_up_no_restart_and_no_command(tmp_path):
         wait_caught_up(service, 400)
         assert service.log().count("the forkserver is halted") == 2
         assert service.stop() == 0
+
+
+@pytest.mark.parametrize("name", ["x", "x" * 80])
+def test_the_folder_of_the_sockets_is_made_again_if_somebody_removes_it(name):
+    with (
+        tempfile.TemporaryDirectory(prefix="playtally-") as folder,
+        open_service("embedded", Path(folder) / name) as service,
+    ):
+        service.start()
+        sockets = sockets_folder(service)
+        assert (sockets == service.state_dir / "run") is (len(name) == 1)  # a longer path takes no socket
+        shutil.rmtree(sockets)
+        for incarnation in (2, 3):
+            os.kill(service.child("counter-0")["pid"], signal.SIGKILL)
+            wait_until(lambda: service.child("counter-0")["incarnation"] == incarnation, "counter-0")  # noqa: B023
+            wait_until(lambda: all_run(service), "all children")
+        service.queue.put("plays", *bodies(400))
+        wait_caught_up(service, 400)
+        assert service.log().count("was removed, so it starts nothing") == 1
+        new = sockets_folder(service)
+        assert service.stop() == 0
+        assert not new.exists()
+        assert "Traceback" not in service.log()
+
+
+def sockets_folder(service) -> Path:
+    """Where the forkserver listens."""
+    forkserver = psutil.Process(helper_pid(service, "multiprocessing.forkserver"))
+    [listener] = {one.laddr for one in forkserver.net_connections("unix") if "listener-" in one.laddr}
+    return Path(listener).parent
 
 
 # The first forkserver says who it is and waits, before its imports. All other processes start as always.

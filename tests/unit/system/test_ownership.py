@@ -1,6 +1,7 @@
 """A state is its owner's alone: wider modes are mended in one line, and another user's state is refused."""
 
 import os
+import shutil
 import stat
 
 import pytest
@@ -60,7 +61,39 @@ def test_what_is_not_ours_keeps_its_mode(state_dir):
         assert stat.S_IMODE((state_dir / name).stat().st_mode) == 0o644
 
 
-@pytest.mark.parametrize(("mode", "more"), [(0o755, "Documents/"), (0o1777, "a file")])
+@pytest.mark.parametrize(("mode", "more"), [(0o777, "Documents/"), (0o770, "Documents/"), (0o1777, "a file")])
+def test_a_folder_with_other_things_in_it_where_others_can_write_is_refused(state_dir, mode, more):
+    state_dir.chmod(mode)
+    if more.endswith("/"):
+        (state_dir / more).mkdir()
+    else:
+        (state_dir / more).touch()
+    with pytest.raises(StoreFailure) as refused:
+        ownership.mend(state_dir)
+    text = str(refused.value)
+    assert text.startswith(
+        f"{state_dir}: other users can write in it (mode {mode:04o}), and it has other things"
+    )
+    assert f"set supervisor.state_dir to a folder in it, such as {state_dir}/playtally, or " in text
+    assert text.endswith(f"(chmod go-w {state_dir})")
+
+
+@pytest.mark.parametrize("name", ["run", "nsqd", "client", "counter-0.sqlite"])
+def test_another_users_link_with_a_name_of_ours_is_refused(state_dir, name, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a link to another user")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.rmtree(state_dir / name, ignore_errors=True)
+    (state_dir / name).unlink(missing_ok=True)
+    (state_dir / name).symlink_to(elsewhere)
+    ownership.check_owner(state_dir)
+    os.lchown(state_dir / name, NOBODY, -1)
+    with pytest.raises(StoreFailure, match=f"{name} in it belong to the user "):
+        ownership.check_owner(state_dir)
+
+
+@pytest.mark.parametrize(("mode", "more"), [(0o755, "Documents/"), (0o750, "Documents/")])
 def test_a_folder_with_other_things_in_it_keeps_its_mode_and_the_files_are_mended(
     state_dir, mode, more, caplog
 ):

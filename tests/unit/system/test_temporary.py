@@ -116,14 +116,28 @@ def test_a_sweep_removes_what_a_killed_cluster_left_and_follows_no_link(place, t
 
 def test_the_sockets_are_in_the_state_if_its_path_is_short(tmp_path):
     with tempfile.TemporaryDirectory() as short:
-        (Path(short) / "run" / "pymp-left").mkdir(parents=True)
+        (Path(short) / "run" / "left").mkdir(parents=True)
         used = subprocess.run(
             [sys.executable, "-c", USES, short], cwd=ROOT, capture_output=True, text=True, check=True
         )
         sockets, others = used.stdout.split()
-        assert (Path(sockets).parent, others) == (Path(short) / "run", f"{short}/run")
+        assert (sockets, others) == (f"{short}/run", f"{short}/run")
         assert used.stderr == ""
         assert os.listdir(short) == []
+
+
+def test_a_link_in_the_place_of_its_folder_is_not_followed(tmp_path):
+    with tempfile.TemporaryDirectory() as short:
+        (Path(short) / "run").symlink_to(tmp_path)
+        used = subprocess.run(
+            [sys.executable, "-c", USES + "\nassert not os.path.islink(get_temp_dir())", short],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (used.returncode, used.stderr) == (0, "")
+        assert used.stdout.split() == [f"{short}/run"] * 2
 
 
 def test_with_a_long_path_the_sockets_are_in_a_scratch_folder_which_goes_with_the_process(tmp_path):
@@ -138,10 +152,10 @@ def test_with_a_long_path_the_sockets_are_in_a_scratch_folder_which_goes_with_th
         check=True,
     )
     sockets, others = used.stdout.split()
-    assert Path(sockets).parent.match("/*/playtally-sockets-*.scratch")
+    assert Path(sockets).match("/*/playtally-sockets-*.scratch")
     assert others == str(state / "run")
     assert used.stderr == ""
-    assert not Path(sockets).parent.exists()
+    assert not Path(sockets).exists()
 
 
 def test_without_any_place_for_sockets_it_is_said_what_to_do(tmp_path, place):
