@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from actors.cli.standard_streams import with_open_streams
 from actors.sources.security import Security
 from actors.supervision.printable import printable
 from actors.system import lifeline
@@ -26,6 +27,10 @@ SHOW_EVERY_S = 0.2
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the producer with `argv`, by default this process's arguments. Returns the exit code."""
+    return with_open_streams(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         asked = arguments.parse(sys.argv[1:] if argv is None else argv)
     except arguments.ArgumentsError as error:

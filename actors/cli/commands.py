@@ -8,25 +8,24 @@ import sys
 from .. import config
 from ..config import ConfigError
 from ..supervision.printable import printable
-from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
+from ..system.exits import EXIT_FAILED, EXIT_USAGE, Failure
 from ..system.ownership import keep_private
 from .parser import command_parser
-from .standard_streams import OutputError, drop_output, open_standard_streams
+from .standard_streams import with_open_streams
 
 
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code. `arguments`: the words after the program's name."""
-    open_standard_streams()
     keep_private()
+    return with_open_streams(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        try:
-            options = command_parser().parse_args(arguments)
-            settings = config.load(options.config, options.set)
-            code: int = options.command(settings, options)
-            return code
-        finally:  # also after `--help`, which raises SystemExit
-            if sys.stdout is not None:
-                sys.stdout.flush()  # here, where a reader that is gone is no failure
+        options = command_parser().parse_args(arguments)
+        settings = config.load(options.config, options.set)
+        code: int = options.command(settings, options)
+        return code
     except ConfigError as error:
         problems = [printable(problem) for problem in error.problems]
         print("the settings are not right:", *problems, sep="\n", file=sys.stderr)
@@ -36,11 +35,4 @@ def main(arguments: list[str]) -> int:
         print(first, *others, sep="\n  ", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        return EXIT_FAILED
-    except BrokenPipeError:
-        drop_output()  # `totals | head -1` has read all that it wanted
-        return EXIT_DONE
-    except OutputError as error:
-        drop_output()
-        print(f"stdout can not be written: {error.strerror}", file=sys.stderr)
         return EXIT_FAILED

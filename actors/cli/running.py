@@ -19,7 +19,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     _check_named(settings)
     from ..service import lifecycle
 
-    if sys.stdout is None and settings.publish.sink_kind is SinkKind.STDOUT:
+    if sys.__stdout__ is None and settings.publish.sink_kind is SinkKind.STDOUT:
         raise Failure('stdout is closed and publish.url = "": open stdout, or set a URL to publish to')
     return lifecycle.run(settings, options.log_level, _reread_of(options))
 

@@ -1,4 +1,6 @@
-"""stdin, stdout and stderr of a command: all are open, and a failed write to stdout has its own error.
+"""stdin, stdout and stderr of a command: all are open.
+
+A failed write to stdout fails the command. What can't be written to stderr is dropped: nobody could be told.
 
 A terminal that has no UTF-8 gets what it can show: the nearest of ASCII, or a question mark.
 """
@@ -7,9 +9,11 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..supervision.printable import PrintableText
+from ..system.exits import EXIT_DONE, EXIT_FAILED
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -21,6 +25,23 @@ NEAREST = "playtally.nearest"  # the name of the error handler
 
 class OutputError(OSError):
     """stdout can't be written, though its reader is still there."""
+
+
+def with_open_streams(run: Callable[[], int]) -> int:
+    """Open the standard streams and call `run`. Returns its exit code; 1 if stdout can't be written."""
+    open_standard_streams()
+    try:
+        try:
+            return run()
+        finally:  # also after `--help`, which raises SystemExit
+            sys.stdout.flush()  # here, where a reader that is gone is no failure
+    except BrokenPipeError:
+        drop_output()  # `totals | head -1` has read all that it wanted
+        return EXIT_DONE
+    except OutputError as error:
+        drop_output()
+        print(f"stdout can not be written: {error.strerror}", file=sys.stderr)
+        return EXIT_FAILED
 
 
 def open_standard_streams() -> None:
@@ -35,11 +56,13 @@ def open_standard_streams() -> None:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     if sys.stderr is None:  # without it, print would write to stdout
-        sys.stderr = PrintableText(io.FileIO(2, "w", closefd=False), write_through=True)
+        sys.stderr = PrintableText(_Errors(2, "w", closefd=False), write_through=True)
+    if sys.stdout is None:
+        sys.stdout = PrintableText(_Output(1, "w", closefd=False), write_through=True)
     theirs = sys.__stderr__
     if theirs is not None and sys.stderr is theirs:
         sys.stderr = PrintableText(
-            io.BufferedWriter(io.FileIO(2, "w", closefd=False)),
+            io.BufferedWriter(_Errors(2, "w", closefd=False)),
             encoding=theirs.encoding,
             errors=theirs.errors,
             line_buffering=True,
@@ -55,8 +78,8 @@ def open_standard_streams() -> None:
 
 
 def _lenient(errors: str | None) -> str:
-    """An error handler in place of "strict", which raises where the terminal lacks a character."""
-    if errors not in (None, "strict"):
+    """An error handler in place of those that raise where the terminal lacks a character."""
+    if errors not in (None, "strict", "surrogateescape"):  # the latter is Python's in the C locale
         return str(errors)
     codecs.register_error(NEAREST, _nearest)
     return NEAREST
@@ -73,6 +96,16 @@ def _nearest(error: UnicodeError) -> tuple[str, int]:
 def drop_output() -> None:
     """Send what is still in the buffer of stdout to /dev/null."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Errors(io.FileIO):
+    """stderr that takes everything. Else Python would end with 120 in place of the command's exit code."""
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return len(bytes(data))
 
 
 class _Output(io.FileIO):

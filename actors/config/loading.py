@@ -148,7 +148,11 @@ def _absolute(settings: Settings, setting: tuple[str, str], file: Path | None) -
         if not path.is_absolute():
             path = (_working_directory() if file is None or is_stream(file) else file.parent) / path
         # Kubernetes replaces a secret by moving the link to it: it is followed at each reading.
-        found.append(os.path.abspath(path) if setting in REREAD else os.path.realpath(path))
+        try:
+            found.append(os.path.abspath(path) if setting in REREAD else os.path.realpath(path))
+        except UnicodeEncodeError as error:
+            expected = f"a path in this machine's encoding ({error.encoding})"
+            raise ConfigError([f"{section}.{key} = {_shown(value)}, expected {expected}"]) from None
     part = msgspec.structs.replace(part, **{key: ",".join(found)})
     return msgspec.structs.replace(settings, **{section: part})
 

@@ -7,7 +7,7 @@ surrogate pairs) is shown as its escape, such as `\\x1b`.
 import io
 import logging
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from numbers import Number
 from typing import Any
 
@@ -60,12 +60,17 @@ class StyledText:
 class LineFormatter(logging.Formatter):
     """One line a record; where we wrote a newline ourselves, further lines that are indented.
 
-    The time is RFC 3339's, of this machine's zone: 2026-11-29T22:22:55.941+01:00.
+    The time is RFC 3339's, of this machine's zone: 2026-11-29T22:22:55.941+01:00. It is UTC if TZ names a
+    zone that Python does not take.
     """
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         """Return the time of a record. Called by logging."""
-        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+        try:
+            time = datetime.fromtimestamp(record.created).astimezone()
+        except ValueError:  # such as TZ=X24:00:01
+            time = datetime.fromtimestamp(record.created, UTC)
+        return time.isoformat(timespec="milliseconds")
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record. Called by logging."""

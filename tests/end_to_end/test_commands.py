@@ -329,11 +329,22 @@ def test_a_reader_that_has_seen_enough_is_no_failure(service):
         assert (process.returncode, talk) == (0, ""), words
 
 
-@pytest.mark.parametrize("words", [["config"], ["config", "--json"], ["check"], ["--help"], ["--version"]])
+FULL = [["config"], ["config", "--json"], ["config", "--example"], ["check"], ["--help"], ["--version"]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["supervisor.py", *words] for words in FULL),
+        ["-m", "producer", "--help"],
+        ["-m", "producer", "--version"],
+    ],
+    ids=" ".join,
+)
 def test_a_stdout_that_can_not_be_written_is_said_in_one_line(words):
     with open("/dev/full", "w") as full:
         result = subprocess.run(
-            [sys.executable, "supervisor.py", *words],
+            [sys.executable, *words],
             cwd=ROOT,
             stdout=full,
             stderr=subprocess.PIPE,
@@ -653,6 +664,47 @@ def test_stdout_of_the_service_is_publishes_one_a_line_and_nothing_else(service)
             assert video["video_id"] in VIDEOS
             assert type(video["plays"]) is int and type(video["arrived_at_ns"]) is int
     assert len({json.loads(line)["batch"] for line in lines}) == len(lines)
+
+
+def told(line, *words):
+    """Run this line of a shell, with a Python program as "$@". Returns its exit code, and what it printed."""
+    ran = subprocess.run(
+        ["sh", "-c", line, "sh", sys.executable, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+@pytest.mark.parametrize("words", FULL, ids=" ".join)
+def test_with_stdout_closed_a_command_says_nothing(words):
+    code, _, talk = told('exec "$@" >&-', "supervisor.py", *words)
+    assert "Traceback" not in talk
+    assert code == told('exec "$@" >/dev/null', "supervisor.py", *words)[0]
+
+
+def test_a_path_that_the_encoding_of_this_machine_lacks_is_refused_in_words(tmp_path):
+    (tmp_path / "config.toml").write_text('[supervisor]\nstate_dir = "ü"\n', encoding="utf-8")
+    ascii_only = 'LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 exec "$@"'
+    code, _, talk = told(ascii_only, "supervisor.py", "totals", "--config", str(tmp_path / "config.toml"))
+    assert code == 2
+    assert "supervisor.state_dir = '\\xfc', expected a path in this machine's encoding (ascii)" in talk
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
+def test_the_exit_code_is_the_same_where_stderr_can_not_be_written(where, tmp_path):
+    nothing = ["--set", f"supervisor.state_dir={tmp_path / 'none'}"]
+    for words, code in (
+        (["supervisor.py", "status", *nothing], 1),
+        (["supervisor.py", "status", "--set", "no.such=1"], 2),
+        (["supervisor.py", "no-such-command"], 2),
+        (["-m", "producer", "--plays", "x"], 2),
+        (["supervisor.py", "config"], 0),
+    ):
+        assert told(f'exec "$@" {where}', *words)[0] == code, words
 
 
 def test_with_stdout_closed_and_no_client_it_does_not_start(tmp_path):

@@ -372,3 +372,17 @@ class Cut:
             producer.shutdown(socket.SHUT_WR)
         except OSError:
             return
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full", "2>&- <&-"])
+def test_a_stderr_that_can_not_be_written_holds_up_no_play(where, tmp_path):
+    with RealNsqd(tmp_path) as nsqd:
+        manifest = tmp_path / "manifest.json"
+        words = ["-m", "producer", "--plays", "100", "--videos", "10", "--manifest", str(manifest)]
+        settings = ["--set", f'nsq.nsqd_tcp_addresses=["{nsqd.tcp_address}"]']
+        line = f'exec "$@" {where}'
+        ran = subprocess.run(
+            ["sh", "-c", line, "sh", sys.executable, *words, *settings], cwd=ROOT, check=False
+        )
+        assert ran.returncode == 0
+        assert sum(json.loads(manifest.read_text())["totals"].values()) == 100

@@ -58,7 +58,7 @@ def compare(name, words, service, monkeypatch, kept=lambda line: True):
         wait_until(lambda: calm(service), "all children to run")
         with monkeypatch.context() as patch:
             patch.setattr("sys.argv", ["supervisor.py"])
-            patch.setattr(commands, "open_standard_streams", lambda: None)  # the test has its own
+            patch.setattr(commands, "with_open_streams", lambda run: run())  # the test has its own
             try:
                 commands.main([words[0], *service.arguments, *words[1:]])
             except SystemExit:

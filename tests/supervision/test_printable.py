@@ -38,7 +38,7 @@ def test_an_argument_of_a_record_is_one_line(arg):
     assert line("%(what)s", {"what": arg}).isprintable()
 
 
-@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kolkata", "America/St_Johns", "X24:00:01"])
 def test_a_line_has_its_date_and_its_zone(zone, monkeypatch):
     monkeypatch.setenv("TZ", zone)
     time.tzset()

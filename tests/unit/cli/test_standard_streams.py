@@ -20,6 +20,7 @@ SHOWS = (
         ("ascii", b"|- nsqd | `- ... ? ?\n"),
         ("latin-1", b"|- nsqd | `- ... \xfc ?\n"),
         ("utf-8", "├─ nsqd │ └─ … ü €\n".encode()),
+        ("ascii:surrogateescape", b"|- nsqd | `- ... ? ?\n"),  # Python's own in the C locale
         ("ascii:backslashreplace", rb"\u251c\u2500 nsqd \u2502 \u2514\u2500 \u2026 \xfc \u20ac" + b"\n"),
     ],
 )
