@@ -233,7 +233,9 @@ class Outside:
         kind = None if fault is None else fault.kind
         takes, breaks = kind is not Kind.CLIENT_BREAKS, kind in SERVER_ERRORS
         for how in {self._fails[video] for video in self._fails.keys() & set(batch.videos)}:
-            if outcome is Outcome.ACCEPTED:
+            if outcome is Outcome.ACCEPTED and how == "forbids":
+                outcome, arrives, about = Outcome.REFUSED, False, About.EVERYTHING
+            elif outcome is Outcome.ACCEPTED:
                 arrives = how != "closes"
                 outcome = Outcome.ACCEPTED if how == "breaks" else Outcome.UNKNOWN
                 takes, breaks = how == "takes and closes", how == "breaks"

@@ -43,8 +43,8 @@ class Kind(StrEnum):
 
 STALLS = (Kind.NSQD_CRASH, Kind.LEAK)
 SERVER_ERRORS = (Kind.CLIENT_BREAKS, Kind.CLIENT_TAKES_AND_BREAKS)
-# How a client fails on a video: without an answer, before or after it took the batch; or with a 5xx.
-FAILS = ("closes", "takes and closes", "breaks")
+# How a client fails on a video: without an answer, before or after it took the batch; with a 5xx; with a 403.
+FAILS = ("closes", "takes and closes", "breaks", "forbids")
 TAIL_MS = 40_000  # of plays, for as long as it takes to find out on which videos a client fails
 REFUSALS = (Kind.CLIENT_PICKY, Kind.CLIENT_REFUSES_ALL)
 KINDS = tuple(kind for kind in Kind if kind not in (*STALLS, *SERVER_ERRORS, *REFUSALS, Kind.REPUBLISH))

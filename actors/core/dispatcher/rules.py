@@ -140,7 +140,7 @@ class DispatcherRules(Refusing):
         if outcome is Outcome.REFUSED and about in (About.CONTENT, About.CONFLICT, About.WIDTH):
             effects = self._refused_content(held, before, about, answer, now_ms, retry_after_ms)
             return effects + self.wake(now_ms)
-        has_failed = bool(answer) and about is About.MOMENT  # a busy client may refuse any batch
+        has_failed = bool(answer)  # a busy client may refuse any batch
         alone = self._failed(held, before) if has_failed else Alone()
         may_be_content = has_failed and (not busy or len(before.entries) == 1)
         if may_be_content and self._is_refused(before) and held.batch.key == before.key:
@@ -154,7 +154,7 @@ class DispatcherRules(Refusing):
             self._wait_alone(held, alone.times - 1, now_ms, retry_after_ms)
             self.attempts.says_nothing(now_ms)
             return stored + self.wake(now_ms)
-        opens = about is About.EVERYTHING
+        opens = about is About.EVERYTHING and not alone.times
         self.attempts.failed(now_ms, retry_after_ms, held.attempt, busy, opens)
         return stored if state is BatchState.IN_DOUBT else self._refuse(held, before.key, now_ms)
 

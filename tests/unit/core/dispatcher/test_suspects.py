@@ -11,6 +11,7 @@ from tests.support.refusing_client import (
     ACCEPTED,
     BROKEN,
     BUSY,
+    FORBIDDEN,
     HOUR_MS,
     MINUTE_MS,
     TOO_LARGE,
@@ -23,8 +24,10 @@ from tests.support.refusing_client import (
 
 TWENTY = videos(20)
 MORE = videos(200)[20:]
-FAILURES = pytest.mark.parametrize("failure", [UNKNOWN, BROKEN], ids=["no answer", "5xx"])
-ANY_FAILURES = pytest.mark.parametrize("failure", [UNKNOWN, BROKEN, BUSY], ids=["no answer", "5xx", "503"])
+FAILURES = pytest.mark.parametrize("failure", [UNKNOWN, BROKEN, FORBIDDEN], ids=["no answer", "5xx", "403"])
+ANY_FAILURES = pytest.mark.parametrize(
+    "failure", [UNKNOWN, BROKEN, FORBIDDEN, BUSY], ids=["no answer", "5xx", "403", "503"]
+)
 
 
 def fails_on(*wrong, failure, **options):
@@ -238,7 +241,7 @@ def test_a_drain_does_not_wait_for_such_a_video(failure):
 
 
 @pytest.mark.parametrize("in_flight_max", [1, 8])
-@pytest.mark.parametrize("failure", [UNKNOWN, BROKEN, BUSY, UNREACHABLE], ids=str)
+@pytest.mark.parametrize("failure", [UNKNOWN, BROKEN, FORBIDDEN, BUSY, UNREACHABLE], ids=str)
 def test_an_outage_blames_no_video(failure, in_flight_max):
     world = World(in_flight_max=in_flight_max)
     for minutes in (1, 10, 60):
