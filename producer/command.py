@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from actors.cli.standard_streams import with_open_streams
 from actors.sources.security import Security
 from actors.supervision.printable import printable
+from actors.supervision.standard_streams import with_open_streams
 from actors.system import lifeline
 from producer import arguments, discovery, manifest, progress, workload
 from producer.pace import Pace

@@ -8,10 +8,10 @@ import sys
 from .. import config
 from ..config import ConfigError
 from ..supervision.printable import printable
+from ..supervision.standard_streams import with_open_streams
 from ..system.exits import EXIT_FAILED, EXIT_USAGE, Failure
 from ..system.ownership import keep_private
 from .parser import command_parser
-from .standard_streams import with_open_streams
 
 
 def main(arguments: list[str]) -> int:

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..supervision.printable import PrintableText
-from ..system.exits import EXIT_DONE, EXIT_FAILED
+from .printable import PrintableText
+
+EXIT_DONE, EXIT_FAILED = 0, 1
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
