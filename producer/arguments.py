@@ -85,7 +85,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         settings = config.load(given.config, given.set)
         problems.extend(security_problems(settings.nsq))
     except config.ConfigError as error:
-        problems.extend(str(error).splitlines())
+        problems.extend(error.problems)
     # A value that could not be read is None, and its problem is in `problems`.
     if problems or plays is None or videos is None or quiet_videos is None or seed is None or not settings:
         raise ArgumentsError(problems)

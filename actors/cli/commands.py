@@ -7,7 +7,7 @@ import sys
 
 from .. import config
 from ..config import ConfigError
-from ..supervision.printable import printable
+from ..supervision.printable import indented, show_uncaught
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from ..system.ownership import keep_private
 from .parser import command_parser
@@ -17,6 +17,7 @@ from .standard_streams import OutputError, drop_output, open_standard_streams
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code. `arguments`: the words after the program's name."""
     open_standard_streams()
+    sys.excepthook = show_uncaught
     keep_private()
     try:
         try:
@@ -28,12 +29,10 @@ def main(arguments: list[str]) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where a reader that is gone is no failure
     except ConfigError as error:
-        problems = [printable(problem) for problem in error.problems]
-        print("the settings are not right:", *problems, sep="\n", file=sys.stderr)
+        print("the settings are not right:", *error.problems, sep="\n", file=sys.stderr)
         return EXIT_USAGE
     except Failure as failure:
-        first, *others = str(failure).split("\n")  # others may be forged: see printable.py
-        print(first, *others, sep="\n  ", file=sys.stderr)
+        print(indented(*map(str, failure.args)), file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED

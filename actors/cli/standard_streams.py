@@ -5,11 +5,12 @@ A terminal that has no UTF-8 gets what it can show: the nearest of ASCII, or a q
 
 import codecs
 import io
+import json
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from ..supervision.printable import PrintableText
+from ..supervision.printable import Lines, PrintableText
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -52,6 +53,11 @@ def open_standard_streams() -> None:
             errors=_lenient(ours.errors),
             line_buffering=ours.line_buffering,
         )
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON in lines, all of it ASCII: no text in it steers a terminal."""
+    print(Lines(json.dumps(value, indent=2)))
 
 
 def _lenient(errors: str | None) -> str:

@@ -109,7 +109,7 @@ def check_copy(folder: Path, paths: Iterable[Path]) -> None:
         for suffix in ("-wal", "-shm"):  # a reader leaves them, empty
             Path(f"{path}{suffix}").unlink(missing_ok=True)
     if wrong:
-        raise StoreFailure(f"the copy in {folder} can not be used:\n" + "\n".join(wrong))
+        raise StoreFailure(f"the copy in {folder} can not be used:", *wrong)
 
 
 @contextlib.contextmanager

@@ -74,7 +74,7 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
             return None
         wrong = [str(finding) for finding in verify(state_dir) if finding.wrong]
         if wrong:
-            raise StoreFailure("not redistributed, because the ledgers have errors:\n" + "\n".join(wrong))
+            raise StoreFailure("not redistributed, because the ledgers have errors:", *wrong)
         new = LedgerSet(old.state, shards, _next_folder(old))
         done = _write_set(state_dir, old, new)
         # Flush the new set before `ledgers.json` names it. Otherwise a power cut could leave `ledgers.json`
