@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from actors.sources.security import Security
 from actors.supervision.printable import printable
 from actors.system import lifeline
+from actors.system.reasons import reason_of
 from producer import arguments, discovery, manifest, progress, workload
 from producer.pace import Pace
 from producer.publisher import Publisher
@@ -96,7 +97,7 @@ def _conclude(asked: arguments.Arguments, load: workload.Workload, publisher: Pu
             manifest.write(asked.manifest, manifest.describe(asked.seed, totals, unknown))
             where = "on stdout" if asked.manifest == manifest.STDOUT else asked.manifest
         except OSError as error:
-            problems.append(f"--manifest {asked.manifest}: could not be written: {error}")
+            problems.append(f"--manifest {asked.manifest}: could not be written: {reason_of(error)}")
     quiet_videos = sum(1 for total in totals.values() if total <= workload.QUIET_MAX)
     speed = ""
     if publisher.seconds:

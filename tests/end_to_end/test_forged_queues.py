@@ -127,10 +127,9 @@ def produced(service) -> bytes:
 
 def test_what_an_auth_server_says_through_a_real_nsqd_forges_no_line(tmp_path):
     with secured_service(tmp_path, tls=False) as secured:
-        secured.auth.answer = lambda secret: {  # type: ignore[method-assign]
-            "ttl": 60, "identity": HOSTILE, "identity_url": HOSTILE,
-            "authorizations": [{"topic": HOSTILE, "channels": [HOSTILE], "permissions": [HOSTILE]}],
-        }  # fmt: skip
+        may = {"topic": HOSTILE, "channels": [HOSTILE], "permissions": [HOSTILE]}
+        told = {"ttl": 60, "identity": HOSTILE, "identity_url": HOSTILE, "authorizations": [may]}
+        secured.auth.answer = lambda secret: told  # type: ignore[method-assign]
         service = secured.service
         service.start()
         wait_until(lambda: secured.auth.asked, "the auth server to be asked")
