@@ -67,7 +67,7 @@ def test_everything_is_told_again_in_full_batches_each_time_under_new_keys(tmp_p
             client.received.clear()
             done = command(service, "republish", "--all")
             assert (done.returncode, done.stdout) == (0, ""), done.stderr
-            assert done.stderr == f"republish {number} of all videos begins\n"
+            assert done.stderr == f"republish {number} (all videos) begins\n"
             status = wait_caught_up(service, 195)
             publishes = [one.publish for one in client.received]
             assert [len(one["videos"]) for one in publishes] == [20, 20, 5]
