@@ -42,7 +42,7 @@ CORE_LIBRARIES = {"msgspec", "numpy", "pyroaring"}
 PURE_OF_SYS = {"byteorder", "maxsize"}
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
 LEANS_ON_ADDRESSES = {"hash", "id"}  # their results differ from run to run
-STREAMS = ("actors.supervision.printable", "actors.supervision.standard_streams")
+STREAMS = tuple(f"actors.supervision.{name}" for name in ("printable", "standard_streams", "command_line"))
 IMPURE_ATTRIBUTES = {"now", "utcnow", "today", "urandom"}
 
 
