@@ -107,12 +107,12 @@ class QueueLooks:
     async def _ask_lookupd(self, topic: str, address: str) -> list[Found]:
         timeout_s = SILENT_S if address in self._silent else TIMEOUT_S
         try:
-            found = await ask_for_topic(address, topic, timeout_s, self._security.lookupd_tls())
+            named = await ask_for_topic(address, topic, timeout_s, self._security.lookupd_tls())
         except OSError:
             self._silent.add(address)
             return []
         self._silent.discard(address)
-        return found
+        return named.found
 
     async def ask(self, settings: Settings, nsqds: list[NsqdStats]) -> dict[str, QueueStats | None]:
         """Ask all nsqds at once what waits, and those that have gone. Returns what each said, or None."""
