@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 from ..system.exits import Failure
-from .lookup import Found, Named, Nodes, nodes_in, nodes_url, nsqds_with_topic, shown, topic_url
+from .lookup import NSQDS_MAX, Found, Named, Nodes, nodes_in, nodes_url, nsqds_with_topic, shown, topic_url
 from .nsqd_http import fetch
 from .troubles import Troubles
 
@@ -150,7 +150,9 @@ class Publishable:
 
     @property
     def _usable(self) -> list[str]:
-        discovered = (address for nodes in self._said.values() for address in nodes.usable)
+        discovered = {address: None for nodes in self._said.values() for address in nodes.usable}
+        if len(discovered) > NSQDS_MAX:
+            discovered = dict.fromkeys(sorted(discovered)[:NSQDS_MAX])  # always the same ones
         return list(dict.fromkeys((*self._configured, *discovered)))
 
     def _reasons(self) -> list[str]:

@@ -23,6 +23,7 @@ from ..system.exits import Failure
 from ..system.reasons import reason_of
 
 TIMEOUT_S = 5.0
+NSQDS_MAX = 256  # that are read: each costs a connection, and a question over HTTP every second
 HOST_CHARACTERS_MAX = 253  # of a name that a name server can have (RFC 1035)
 _NO_TOPIC = "TOPIC_NOT_FOUND"
 _HOST = re.compile(r"[\w.-]+|[\da-fA-F.]*:[\da-fA-F:.]*(%[\w.-]+)?")  # a name, or an IP address

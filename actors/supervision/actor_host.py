@@ -206,7 +206,7 @@ class ActorHost(Generic[Inbox, Options]):
 
     def _tell(self, message: msgspec.Struct) -> None:
         try:
-            # What an actor tells of itself may be more than the pipe holds. The supervisor never waits for us.
+            # The pipe may not hold all that an actor tells of itself. The supervisor never waits for us.
             self._control.send(message, patience_s=TELL_PATIENCE_S)
         except (PeerLost, PeerStuck):
             self._supervisor_gone()
