@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ..config import Settings
 from ..core.stats import ConsumerStats, NsqdStats, decode
 from ..sources.discovery import ask_for_topic
-from ..sources.lookup import Found
+from ..sources.lookup import NSQDS_MAX, Found
 from ..sources.nsqd_http import TIMEOUT_S, QueueStats, next_port, readers, stats
 from ..sources.readers import OurEnds, client_id_of, others_of
 from ..sources.security import PLAIN, Security
@@ -107,12 +107,12 @@ class QueueLooks:
     async def _ask_lookupd(self, topic: str, address: str) -> list[Found]:
         timeout_s = SILENT_S if address in self._silent else TIMEOUT_S
         try:
-            found = await ask_for_topic(address, topic, timeout_s, self._security.lookupd_tls())
+            named = await ask_for_topic(address, topic, timeout_s, self._security.lookupd_tls())
         except OSError:
             self._silent.add(address)
             return []
         self._silent.discard(address)
-        return found
+        return named.found
 
     async def ask(self, settings: Settings, nsqds: list[NsqdStats]) -> dict[str, QueueStats | None]:
         """Ask all nsqds at once what waits, and those that have gone. Returns what each said, or None."""
@@ -199,10 +199,14 @@ def _now_s() -> float:
 
 
 def _not_known(named: list[Found], consumer: ConsumerStats) -> list[NsqdStats]:
-    """The nsqds that an nsqlookupd names and of which the consumer does not know yet."""
+    """The nsqds that an nsqlookupd names and of which the consumer does not know yet.
+
+    It reads `NSQDS_MAX` at most. Of those beyond, one stands for all: nobody knows what waits there.
+    """
     known = {name for one in consumer.nsqds for name in (one.address, *one.names)}
     found = {one.address: one for one in named if one.address not in known}
-    return [NsqdStats(one.address, one.http_address, False, 0, 0) for one in found.values()]
+    few = list(found.values())[: max(1, NSQDS_MAX - len(consumer.nsqds))]
+    return [NsqdStats(one.address, one.http_address, False, 0, 0) for one in few]
 
 
 def _ends(consumer: ConsumerStats) -> frozenset[str]:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 from ..system.exits import Failure
-from .lookup import Found, Nodes, nodes_in, nodes_url, nsqds_with_topic, shown, topic_url
+from .lookup import NSQDS_MAX, Found, Named, Nodes, nodes_in, nodes_url, nsqds_with_topic, shown, topic_url
 from .nsqd_http import fetch
 from .troubles import Troubles
 
@@ -81,7 +81,14 @@ class Discovery:
         self._found([found[address] for address in sorted(found)])
 
     async def _ask(self, address: str) -> list[Found]:
-        return await ask_for_topic(address, self._topic, TIMEOUT_S, self._tls())
+        named = await ask_for_topic(address, self._topic, TIMEOUT_S, self._tls())
+        odd = f"odd nsqds at {address}"
+        if named.left_out:
+            text = f"nsqlookupd {shown(address)} names {named.left_out}; the others are used"
+            self._troubles.wrong(odd, text)
+        else:
+            self._troubles.over(odd, f"nsqlookupd {shown(address)} names nothing that can't be an nsqd")
+        return named.found
 
 
 class Publishable:
@@ -143,7 +150,9 @@ class Publishable:
 
     @property
     def _usable(self) -> list[str]:
-        discovered = (address for nodes in self._said.values() for address in nodes.usable)
+        discovered = {address: None for nodes in self._said.values() for address in nodes.usable}
+        if len(discovered) > NSQDS_MAX:
+            discovered = dict.fromkeys(sorted(discovered)[:NSQDS_MAX])  # always the same ones
         return list(dict.fromkeys((*self._configured, *discovered)))
 
     def _reasons(self) -> list[str]:
@@ -173,7 +182,7 @@ class Publishable:
 
 async def ask_for_topic(
     address: str, topic: str, timeout_s: float, tls: ssl.SSLContext | None = None
-) -> list[Found]:
+) -> Named:
     """Return the nsqds that have the topic, as an nsqlookupd says. Raises `OSError` with the reason.
 
     `address`: "host:port" or a URL. `tls`: for https. Takes `timeout_s` at most.

@@ -6,6 +6,8 @@ it without a tombstone.
 """
 
 import http.client
+import ipaddress
+import re
 from collections.abc import Collection
 from typing import Annotated
 from urllib.parse import urlencode, urlsplit
@@ -14,13 +16,18 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ..config import Settings, without_query
-from ..system.addresses import join_address, split_address
+from ..core.words import counted
+from ..system.addresses import join_address
 from ..system.direct_http import open_directly
 from ..system.exits import Failure
 from ..system.reasons import reason_of
 
 TIMEOUT_S = 5.0
+NSQDS_MAX = 256  # that are read: each costs a connection, and a question over HTTP every second
+HOST_CHARACTERS_MAX = 253  # of a name that a name server can have (RFC 1035)
 _NO_TOPIC = "TOPIC_NOT_FOUND"
+_HOST = re.compile(r"[\w.-]+|[\da-fA-F.]*:[\da-fA-F:.]*(%[\w.-]+)?")  # a name, or an IP address
+_SHOWN_CHARACTERS = 200  # of an nsqd that is left out
 
 
 class Found(Struct, frozen=True):
@@ -31,10 +38,21 @@ class Found(Struct, frozen=True):
 
 
 class Nodes(Struct, frozen=True):
-    """The "host:port"s of the nsqds that one nsqlookupd knows: those to use, and the tombstoned ones."""
+    """The "host:port"s of the nsqds that one nsqlookupd knows: those to use, and the tombstoned ones.
+
+    `left_out`: in words, which ones can't be nsqds; "" if all can.
+    """
 
     usable: list[str]
     tombstoned: list[str]
+    left_out: str = ""
+
+
+class Named(Struct, frozen=True):
+    """The nsqds that one nsqlookupd names for a topic. `left_out`: as in `Nodes`."""
+
+    found: list[Found]
+    left_out: str = ""
 
 
 class Producer(Struct):
@@ -47,19 +65,11 @@ class Producer(Struct):
     tombstones: list[bool] | None = None
 
     @property
-    def found(self) -> Found | None:
-        """Where it is; None if its name can't be one."""
+    def found(self) -> Found:
+        """Where it is."""
         host = self.broadcast_address
-        address = join_address(host, self.tcp_port)
-        try:
-            usable = bool(split_address(address)[0]) and not any(
-                byte.isspace() or byte == "/" for byte in host
-            )
-        except ValueError:
-            usable = False
-        if not usable:
-            return None
-        return Found(address, join_address(host, self.http_port) if self.http_port else "")
+        http_address = join_address(host, self.http_port) if self.http_port else ""
+        return Found(join_address(host, self.tcp_port), http_address)
 
     def is_tombstoned(self, topics: Collection[str]) -> bool:
         """Whether it has a tombstone for one of these topics."""
@@ -68,12 +78,15 @@ class Producer(Struct):
 
 
 class _Answer(Struct):
-    producers: list[Producer] | None = None
+    producers: list[msgspec.Raw] | None = None
     message: str = ""
 
 
 class _Nodes(Struct):
-    producers: list[Producer] | None
+    producers: list[msgspec.Raw] | None
+
+
+_producer = msgspec.json.Decoder(Producer)
 
 
 def topics_of(settings: Settings) -> set[str]:
@@ -105,14 +118,15 @@ def ask_lookupd(address: str, topics: Collection[str] = ()) -> list[str]:
     """
     try:
         with open_directly(nodes_url(address), TIMEOUT_S) as answer:
-            nsqds = nodes_in(answer.read(), address, topics).usable
+            nodes = nodes_in(answer.read(), address, topics)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Failure(
             f"nsqlookupd {shown(address)} does not answer ({reason_of(error).strip()}), expected GET /nodes"
         ) from error
-    if not nsqds:
-        raise Failure(f"nsqlookupd {shown(address)} knows no nsqd, expected one at least")
-    return nsqds
+    if not nodes.usable:
+        left_out = f" ({nodes.left_out})" if nodes.left_out else ""
+        raise Failure(f"nsqlookupd {shown(address)} knows no nsqd{left_out}, expected one at least")
+    return nodes.usable
 
 
 def shown(address: str) -> str:
@@ -136,8 +150,8 @@ def _url(address: str, path: str, query: str = "") -> str:
     return parts._replace(path=parts.path.rstrip("/") + path, query=queries).geturl()
 
 
-def producers_in(answer: bytes, address: str) -> list[Producer]:
-    """Return the nsqds in the body of an answer to GET /nodes, but those whose name can't be one.
+def producers_in(answer: bytes, address: str) -> tuple[list[Producer], str]:
+    """Return the nsqds in the body of an answer to GET /nodes, and which were left out (see `Nodes`).
 
     A body of another form raises a `Failure` that names the nsqlookupd by its `address`.
     """
@@ -147,19 +161,44 @@ def producers_in(answer: bytes, address: str) -> list[Producer]:
         raise Failure(
             f"nsqlookupd {shown(address)}: {error}, expected a list of nsqds from GET /nodes"
         ) from error
-    return [one for one in told if one.found is not None]
+    return _producers(told)
 
 
 def nodes_in(answer: bytes, address: str, topics: Collection[str]) -> Nodes:
     """Divide what `producers_in` returns. `topics`: whose tombstones count."""
-    nodes = Nodes([], [])
-    for one in producers_in(answer, address):
-        if one.found is not None:
-            (nodes.tombstoned if one.is_tombstoned(topics) else nodes.usable).append(one.found.address)
+    producers, left_out = producers_in(answer, address)
+    nodes = Nodes([], [], left_out)
+    for one in producers:
+        (nodes.tombstoned if one.is_tombstoned(topics) else nodes.usable).append(one.found.address)
     return nodes
 
 
-def nsqds_with_topic(code: int, answer: bytes) -> list[Found]:
+def _producers(told: list[msgspec.Raw]) -> tuple[list[Producer], str]:
+    """Read each by itself: anybody can register anything at an nsqlookupd, and the others still count."""
+    producers: list[Producer] = []
+    odd, first = 0, ""
+    for one in told:
+        try:
+            producers.append(_usable(_producer.decode(one)))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            odd += 1
+            first = first or f"{bytes(one)[:_SHOWN_CHARACTERS].decode(errors='replace')!r} ({error})"
+    return producers, f"{counted(odd, 'nsqd')} that can't be one, the first {first}" if odd else ""
+
+
+def _usable(producer: Producer) -> Producer:
+    """Return the producer. Raises `ValueError` if its name can't be a host's."""
+    host = producer.broadcast_address
+    if len(host) > HOST_CHARACTERS_MAX:
+        raise ValueError(f"a host name has {HOST_CHARACTERS_MAX} characters at most")
+    if not _HOST.fullmatch(host):
+        raise ValueError("broadcast_address is no name of a host")
+    if ":" in host:
+        ipaddress.ip_address(host)
+    return producer
+
+
+def nsqds_with_topic(code: int, answer: bytes) -> Named:
     """Return the nsqds in an answer to `topic_url`, with its HTTP code. Raises `OSError` with the reason."""
     expected = "expected the answer of an nsqlookupd's HTTP port"
     try:
@@ -167,7 +206,8 @@ def nsqds_with_topic(code: int, answer: bytes) -> list[Found]:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise OSError(f"HTTP {code}, {error}; {expected}") from None
     if code == 404 and told.message == _NO_TOPIC:
-        return []
+        return Named([])
     if code != 200:
         raise OSError(f"HTTP {code}; {expected}")
-    return [one.found for one in told.producers or () if one.found is not None]
+    producers, left_out = _producers(told.producers or [])
+    return Named([one.found for one in producers], left_out)

@@ -14,17 +14,27 @@ from typing import Any
 from ..core.consumer.bodies import Bodies
 from ..core.consumer.frames import FrameParser, Parsed
 from ..core.consumer.terms import Terms
+from ..core.words import counted
+from ..system.connections import descriptors_max
 from .connection import BatchConnection
 from .discovery import Discovery
-from .lookup import Found
+from .lookup import NSQDS_MAX, Found
 from .nsqd_looks import NsqdLooks
 from .places import Place
 from .route import Route
+from .same_nsqd import SameNsqds
 from .security import PLAIN, Security
 from .source import Listener, NsqdState
 from .troubles import Troubles, log
 
 TICK_S = 1.0
+_OTHER_FILES = 64  # that this process opens
+
+
+def nsqds_max(configured: int) -> int:
+    """How many nsqds are read of those that nsqlookupds name, beside the `configured` ones."""
+    files = descriptors_max()
+    return NSQDS_MAX if files is None else max(1, min(NSQDS_MAX, (files - _OTHER_FILES) // 2 - configured))
 
 
 class NsqdSource:
@@ -62,12 +72,12 @@ class NsqdSource:
         self._routes: dict[str, Route] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._lost: dict[str, asyncio.Event] = {}  # by place: set when its connection is lost
-        self._names: dict[str, set[str]] = {}  # by place
+        self._same = SameNsqds()
         self._configured = {address for address, _ in nsqds}
         self._discovered: set[str] = set()
         self._closed = False
         self._troubles = Troubles(time.monotonic)
-        self._looks = NsqdLooks(topic, channel, client_id, security, self._routes, self._troubles)
+        self._looks = NsqdLooks(topic, channel, client_id, security, self._routes, self._same, self._troubles)
         self._others: set[asyncio.Task[None]] = set()
         for address, http_address in nsqds:
             self._add(address, http_address)
@@ -91,14 +101,11 @@ class NsqdSource:
     @property
     def nsqds(self) -> list[NsqdState]:
         """See `Source`."""
-        states: dict[str, NsqdState] = {}
+        chosen: dict[str, Route] = {}
         for route in self._routes.values():
-            key = route.place.key if route.place else route.address
-            if route.conn is not None:
-                states[key] = self._looks.state_of(route, route.conn.number, route.conn.last_rdy)
-            else:
-                states.setdefault(key, self._looks.state_of(route, None, 0))
-        return list(states.values())
+            if route.conn is not None or route.cause not in chosen:
+                chosen[route.cause] = route
+        return [self._looks.state_of(route) for route in chosen.values()]
 
     @property
     def unheard(self) -> list[str]:
@@ -184,12 +191,7 @@ class NsqdSource:
 
     def found(self, route: Route, conn: BatchConnection, place: Place) -> asyncio.Event | None:
         """See `Routes`."""
-        if route.place is not None and route.place.key != place.key:
-            self._names[route.place.key].discard(route.address)
-        route.place = place
-        names = self._names.setdefault(place.key, set())
-        is_new = not names >= {route.address, *place.names}
-        names |= {route.address, *place.names}
+        is_new = self._same.lead(route, place)
         if place.key in self._lost:
             self._say_found(route)
             if is_new:
@@ -246,7 +248,7 @@ class NsqdSource:
                 self._listener.renamed(number, self._source_at(place))
 
     def _source_at(self, place: Place) -> str:
-        names = [self._name] if self._name else sorted(self._names[place.key])
+        names = [self._name] if self._name else self._same.names(place)
         return f"{' '.join(names)}/{self._topic}"
 
     async def _ask(self, route: Route | None, done: Callable[[int | None], None]) -> None:
@@ -255,15 +257,32 @@ class NsqdSource:
     # What nsqlookupds say
 
     def _on_discovered(self, found: list[Found]) -> None:
-        for one in found:
-            if one.address not in self._routes:
-                self._add(one.address, one.http_address)
-            elif one.http_address:
-                self._routes[one.address].told_http(one.http_address)
         self._discovered = {one.address for one in found}
         for address, route in list(self._routes.items()):
             if address not in self._configured | self._discovered and route.conn is None:
                 self._remove(route)
+        room = nsqds_max(len(self._configured)) - len(self._routes.keys() - self._configured)
+        left_out = 0
+        for one in found:
+            if one.address in self._routes:
+                if one.http_address:
+                    self._routes[one.address].told_http(one.http_address)
+            elif room > 0:
+                room -= 1
+                self._add(one.address, one.http_address)
+            else:
+                left_out += 1
+        self._say_left_out(left_out)
+
+    def _say_left_out(self, left_out: int) -> None:
+        if left_out:
+            text = (
+                f"{counted(left_out, 'nsqd')} that nsqlookupds name {'is' if left_out == 1 else 'are'} not "
+            )
+            text += f"read: at most {NSQDS_MAX} are, and fewer if this process may open few files (ulimit -n)"
+            self._troubles.wrong("left out", f"{text}; name in nsq.nsqd_tcp_addresses which ones have to be")
+        else:
+            self._troubles.over("left out", "all nsqds that nsqlookupds name are read")
 
     def _add(self, address: str, http_address: str) -> None:
         if address not in self._routes:
@@ -277,6 +296,7 @@ class NsqdSource:
         del self._routes[route.address]
         self._tasks.pop(route.address).cancel()
         self._troubles.over(route.cause, f"nsqd {route} is named by no nsqlookupd any more")
+        self._same.forget(route)
 
     # The rest
 

@@ -12,7 +12,8 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
-from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.httpclient import HTTPRequest
+from tornado.iostream import UnsatisfiableReadError
 from tornado.simple_httpclient import HTTPStreamClosedError, SimpleAsyncHTTPClient
 
 from ..system.addresses import join_address, split_address
@@ -259,11 +260,13 @@ async def _fetch(
     except ssl.SSLError as error:
         raise OSError(https_trouble(error)) from None
     except HTTPStreamClosedError:
-        raise OSError("it closed the connection without an answer") from None
-    except (HTTPClientError, ValueError) as error:  # ValueError: a host name that cannot be one, odd bytes
-        raise OSError(str(error) or type(error).__name__) from None
+        raise OSError("it gave no answer of HTTP, or a longer one than is read") from None
+    except UnsatisfiableReadError:
+        raise OSError("the head of its answer is longer than 64 KiB") from None
     except OSError as error:
         raise OSError(error.strerror or str(error)) from None
+    except Exception as error:  # noqa: BLE001 - tornado has many, for odd answers and for odd host names
+        raise OSError(str(error) or f"it can't be asked ({type(error).__name__})") from None
     finally:
         client.close()
     if answer.code == HTTPStatus.BAD_REQUEST and b"HTTPS" in answer.body and url.startswith("http:"):

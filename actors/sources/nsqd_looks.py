@@ -12,6 +12,7 @@ from ..system.addresses import split_address
 from . import nsqd_http
 from .readers import Reader, is_anothers
 from .route import Route
+from .same_nsqd import SameNsqds
 from .security import Security
 from .source import NsqdState
 from .troubles import Troubles
@@ -29,41 +30,43 @@ class NsqdLooks:
         client_id: str,
         security: Security,
         routes: Mapping[str, Route],
+        same: SameNsqds,
         troubles: Troubles,
     ):
         self._topic, self._channel, self._client_id = topic, channel, client_id
         self._security = security
         self._routes = routes
+        self._same = same
         self._troubles = troubles
         self._loop = asyncio.get_running_loop()
 
-    def state_of(self, route: Route, connection: int | None, ready_count: int) -> NsqdState:
-        """Return what is known of the nsqd of a route."""
-        same = self._same(route)
+    def state_of(self, route: Route) -> NsqdState:
+        """Return what is known of the nsqd of a route: of the one with the connection, if one has it."""
+        same, conn = self._same.of(route), route.conn
         looks = [(one.looked_s, one.held) for one in same if one.looked_s is not None]
         looked_s, held = max(looks, default=(None, None), key=lambda look: look[0])
         names = {name for one in same for name in (one.address, *(one.place.names if one.place else ()))}
         wrong = next((one.http_address for one in same if one.http_is_ours is False), "")
-        is_connected = connection is not None
+        http_address = self.http_of(route)
         stats = NsqdStats(
             route.address,
-            self.http_of(route),
-            is_connected,
-            ready_count,
+            http_address,
+            conn is not None,
+            conn.last_rdy if conn else 0,
             in_flight=0,
             names=sorted(names),
             held=held,
             looked_ms=None if looked_s is None else self._ms_since(looked_s),
-            own_end=route.own_end if is_connected else "",
-            connected_ms=self._ms_since(route.connected_s) if is_connected else 0,
-            wrong_http="" if self.http_of(route) else wrong,
+            own_end=route.own_end if conn else "",
+            connected_ms=self._ms_since(route.connected_s) if conn else 0,
+            wrong_http="" if http_address else wrong,
             is_checked=all(one.http_is_checked for one in same),
         )
-        return NsqdState(connection, stats)
+        return NsqdState(conn.number if conn else None, stats)
 
     def http_of(self, route: Route) -> str:
         """The HTTP address of a route's nsqd: the route's, or that of another route to it; "" without one."""
-        usable = (one.http_address for one in self._same(route) if one.http_is_ours is not False)
+        usable = (one.http_address for one in self._same.of(route) if one.http_is_ours is not False)
         return next((address for address in usable if address), "")
 
     async def look(self, route: Route) -> int | None:
@@ -121,11 +124,6 @@ class NsqdLooks:
         }
         expected = split_address(route.address)[1]
         return is_anothers(readers, self._client_id, route.own_end, others, tcp_port == expected)
-
-    def _same(self, route: Route) -> list[Route]:
-        """A route, and the other routes to its nsqd."""
-        others = [one for one in self._routes.values() if one.place and route.place and one is not route]
-        return [route, *(one for one in others if one.cause == route.cause)]
 
     def _ms_since(self, at_s: float) -> int:
         return round((self._loop.time() - at_s) * 1000)

@@ -1,4 +1,7 @@
-"""Says what is wrong, once a minute for each cause while it lasts, and says once that it is over."""
+"""Says what is wrong, once a minute for each cause while it lasts, and says once that it is over.
+
+At most `LINES_MAX` causes are said in a minute.
+"""
 
 import logging
 from collections.abc import Callable
@@ -6,6 +9,8 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 REPEAT_S = 60.0
+LINES_MAX = 100  # within that time: an nsqlookupd may name any number of nsqds that are none
+_MORE = "more"
 
 
 class Troubles:
@@ -20,10 +25,16 @@ class Troubles:
     def wrong(self, cause: str, text: str) -> None:
         """Something is wrong. `text` says why, and what to do."""
         now_s = self._clock()
-        if cause not in self._said_s or now_s - self._said_s[cause] >= REPEAT_S:
-            self._said_s[cause] = now_s
-            self._lasting.add(cause)
-            log.warning("%s (said once a minute)", text)
+        self._said_s = {one: at_s for one, at_s in self._said_s.items() if now_s - at_s < REPEAT_S}
+        if cause in self._said_s or len(self._said_s) > LINES_MAX:
+            return
+        if len(self._said_s) == LINES_MAX:
+            self._said_s[_MORE] = now_s
+            log.warning("more than %d troubles within a minute: the others are not said", LINES_MAX)
+            return
+        self._said_s[cause] = now_s
+        self._lasting.add(cause)
+        log.warning("%s (said once a minute)", text)
 
     def over(self, cause: str, text: str) -> None:
         """It is over. Says so if it was said to be wrong."""

@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
+TELL_PATIENCE_S = 5.0  # then the supervisor, which reads at once, is as good as gone
 LOADING_INTERVAL_S = 0.5  # the supervisor is told no more often how far `init` is
 
 
@@ -205,7 +206,8 @@ class ActorHost(Generic[Inbox, Options]):
 
     def _tell(self, message: msgspec.Struct) -> None:
         try:
-            self._control.send(message)
+            # The pipe may not hold all that an actor tells of itself. The supervisor never waits for us.
+            self._control.send(message, patience_s=TELL_PATIENCE_S)
         except (PeerLost, PeerStuck):
             self._supervisor_gone()
 

@@ -6,6 +6,7 @@ message has the nth descriptor.
 """
 
 import os
+import select
 import socket
 from collections import deque
 from typing import Any, Generic
@@ -28,7 +29,7 @@ class PeerStuck(Exception):
 
 
 class ControlPipe(Generic[Inbox]):
-    """One end of the pipe. Its methods never block. The owner waits until `fileno()` is readable."""
+    """One end of the pipe. Only `send` blocks, if it may. The owner waits until `fileno()` is readable."""
 
     def __init__(self, end: socket.socket, inbox: Any):
         end.setblocking(False)
@@ -40,20 +41,28 @@ class ControlPipe(Generic[Inbox]):
         """The descriptor to watch."""
         return self._end.fileno()
 
-    def send(self, message: Struct, descriptor: int | None = None) -> None:
-        """Send a message, with a descriptor if it is a `Linked`. Raises `PeerLost`, `PeerStuck`."""
-        data = encode(message)
+    def send(self, message: Struct, descriptor: int | None = None, patience_s: float = 0.0) -> None:
+        """Send a message, with a descriptor if it is a `Linked`. Raises `PeerLost`, `PeerStuck`.
+
+        `patience_s`: how long to wait for the other end to read, for a message that the pipe can't hold now.
+        """
+        data = memoryview(encode(message))
+        sent = self._send(data, descriptor)
+        while sent < len(data):
+            if not patience_s or not _takes_more(self._end, patience_s):
+                raise PeerStuck
+            sent += self._send(data[sent:], None if sent else descriptor)
+
+    def _send(self, data: memoryview, descriptor: int | None) -> int:
+        """Return how many bytes the pipe took."""
         try:
             if descriptor is None:
-                sent = self._end.send(data)
-            else:
-                sent = socket.send_fds(self._end, [data], [descriptor])
+                return self._end.send(data)
+            return socket.send_fds(self._end, [data], [descriptor])
         except BlockingIOError:
-            raise PeerStuck from None
+            return 0
         except OSError as error:
             raise PeerLost from error
-        if sent < len(data):
-            raise PeerStuck
 
     def receive(self) -> list[tuple[Inbox, int | None]]:
         """The messages that have arrived, each `Linked` with its descriptor. Raises `PeerLost`."""
@@ -76,3 +85,9 @@ class ControlPipe(Generic[Inbox]):
         self._end.close()
         while self._descriptors:
             os.close(self._descriptors.popleft())
+
+
+def _takes_more(end: socket.socket, patience_s: float) -> bool:
+    writable = select.poll()
+    writable.register(end, select.POLLOUT)
+    return bool(writable.poll(patience_s * 1000))

@@ -11,6 +11,9 @@ log = logging.getLogger(__name__)
 
 LIBRARY_TEXT_MAX = 300  # characters of a library's line, which may repeat what a stranger sent
 
+_KEPT_OUT = ("SSL Error on", "error on read", "Unsatisfiable read", "Reached maximum read buffer size")
+_MALFORMED = "Malformed HTTP message from %s: %s"  # from None: from whom we asked
+
 
 def quiet_libraries() -> None:
     """Keep out of playtally's log what playtally logs itself.
@@ -27,7 +30,8 @@ def quiet_libraries() -> None:
 class _Seldom(logging.Filter):
     """Lets each kind of line through once a minute, and cuts it: anybody who reaches a listener can cause it.
 
-    A kind is a place in the library's code. What tornado says of a lost connection is kept out.
+    A kind is a place in the library's code. What tornado says of a lost connection is kept out, and what it
+    says of an answer that we can't read: it doesn't know whom we asked, and who asked says so.
     """
 
     def __init__(self) -> None:
@@ -36,7 +40,9 @@ class _Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is logged. Called by logging."""
-        if str(record.msg).startswith(("SSL Error on", "error on read")):
+        if str(record.msg).startswith(_KEPT_OUT):
+            return False
+        if record.msg == _MALFORMED and isinstance(record.args, tuple) and record.args[0] is None:
             return False
         now_ms = time.monotonic_ns() // 1_000_000
         if not self._kinds[record.pathname, record.lineno].seen(now_ms):

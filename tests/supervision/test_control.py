@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+import threading
 
 import pytest
 
@@ -96,6 +97,20 @@ def test_an_end_that_does_not_read_is_stuck_and_blocks_nobody(pipe):
     with pytest.raises(PeerStuck):
         for number in range(1_000_000):
             supervisor.send(Ping(number))
+
+
+def test_a_message_that_the_pipe_can_not_hold_at_once_arrives_whole_if_the_other_end_reads(pipe):
+    """So does what a consumer tells of a thousand nsqds."""
+    supervisor, child = pipe
+    large = Pong(1, bytes(3_000_000), 0)
+    found = []
+    reader = threading.Thread(target=lambda: found.extend(heard(supervisor, 1)))
+    reader.start()
+    child.send(large, patience_s=PATIENCE_S)
+    reader.join()
+    assert found == [(large, None)]
+    with pytest.raises(PeerStuck):
+        child.send(large, patience_s=0.01)
 
 
 def test_garbage_is_bad_mail(pipe):

@@ -42,7 +42,7 @@ async def _ask(settings: Settings, security: Security, address: str) -> tuple[Fi
         code, body = await fetch(nodes_url(address), TIMEOUT_S, ANSWER_BYTES_MAX, security.lookupd_tls())
         if code != 200:
             raise OSError(f"HTTP {code}")
-        producers = producers_in(body, address)
+        producers, left_out = producers_in(body, address)
         _, info = await fetch(_info_url(address), TIMEOUT_S, ANSWER_BYTES_MAX, security.lookupd_tls())
         version = msgspec.json.decode(info, type=_Info).version
     except (Failure, OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -58,6 +58,8 @@ async def _ask(settings: Settings, security: Security, address: str) -> tuple[Fi
     if stones:
         found += f"; {counted(len(stones), 'nsqd')} with a tombstone, not used: "
         found += ", ".join(one.address for one in _found(stones))
+    if left_out:
+        return warns(what, f"{found}; it names {left_out}", "see who registers there"), used
     if not have:
         do = "see nsq.topic; the first message of a topic makes it"
         return warns(what, found, do), used
@@ -65,7 +67,7 @@ async def _ask(settings: Settings, security: Security, address: str) -> tuple[Fi
 
 
 def _found(producers: Iterable[Producer]) -> list[Found]:
-    return [one.found for one in producers if one.found is not None]
+    return [one.found for one in producers]
 
 
 def _info_url(address: str) -> str:

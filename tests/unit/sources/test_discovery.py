@@ -6,7 +6,7 @@ import pytest
 
 from actors.sources import discovery
 from actors.sources.discovery import FIRST_ANSWER_S, INTERVAL_S, Discovery, Publishable
-from actors.sources.lookup import Found, Nodes
+from actors.sources.lookup import NSQDS_MAX, Found, Nodes
 from tests.support.virtual_time import run_virtually
 
 
@@ -57,6 +57,13 @@ def test_the_first_answer_that_names_an_nsqd_is_enough():
 
 def test_configured_and_discovered_ones_are_known_each_once_and_the_configured_ones_come_first():
     assert known({"one": (0.1, nodes("a:1", "b:1"))}, ["b:1"])[0] == ["b:1", "a:1"]
+
+
+def test_of_thousands_that_are_discovered_the_same_few_are_used_beside_the_configured_ones():
+    many = [f"n{number:05}:1" for number in range(5_000)]
+    expected = ["b:1", *many[:NSQDS_MAX]]
+    for order in (many, many[::-1]):
+        assert known({"one": (0.1, nodes(*order))}, ["b:1"], after_s=1)[0] == expected
 
 
 def test_where_an_nsqd_is_configured_a_hung_nsqlookupd_is_waited_for_only_a_moment():

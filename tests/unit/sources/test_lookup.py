@@ -8,7 +8,16 @@ import threading
 import pytest
 
 from actors.config import NsqSection, PublishSection, Settings
-from actors.sources.lookup import ask_lookupd, nodes_in, nodes_url, nsqds_of, shown, topic_url
+from actors.sources.lookup import (
+    Found,
+    ask_lookupd,
+    nodes_in,
+    nodes_url,
+    nsqds_of,
+    nsqds_with_topic,
+    shown,
+    topic_url,
+)
 from actors.system.exits import Failure
 
 NODE = {"broadcast_address": "10.0.0.5", "tcp_port": 4150, "http_port": 4151, "topics": ["plays"]}
@@ -63,12 +72,6 @@ def test_one_that_knows_no_nsqd_is_a_failure(body):
         http(b""),
         http(b"[" * 100_000),
         http(b'{"producers": 5}'),
-        http(b'{"producers": [5]}'),
-        answer_of({"broadcast_address": "10.0.0.5"}),
-        answer_of({"tcp_port": 4150}),
-        answer_of(NODE | {"tcp_port": "4150"}),
-        answer_of(NODE | {"tcp_port": 70_000}),
-        answer_of(NODE | {"broadcast_address": None}),
         answer_of(NODE)[:-5],
         b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
         b"not HTTP\r\n\r\n",
@@ -106,9 +109,65 @@ def test_an_nsqd_with_a_tombstone_for_one_of_our_topics_is_not_used():
         assert (bool(found.usable), bool(found.tombstoned)) == (usable, not usable)
 
 
-def test_a_name_that_can_not_be_one_is_left_out():
-    body = json.dumps({"producers": [NODE | {"broadcast_address": "a b"}, NODE]}).encode()
-    assert nodes_in(body, "a:4161", []).usable == ["10.0.0.5:4150"]
+ODD_NODES = [
+    5,
+    None,
+    {"broadcast_address": "10.0.0.5"},
+    {"tcp_port": 4150},
+    NODE | {"tcp_port": "4150"},
+    NODE | {"tcp_port": 70_000},
+    NODE | {"tcp_port": 10**400},
+    NODE | {"http_port": -1},
+    NODE | {"topics": 5},
+    NODE | {"tombstones": ["no"]},
+    NODE | {"broadcast_address": None},
+    *(
+        NODE | {"broadcast_address": host}
+        for host in (
+            *(
+                "",
+                " ",
+                "a b",
+                "a/b",
+                "user@10.0.0.5",
+                "10.0.0.5#",
+                "10.0.0.5?x",
+                "a%20b",
+                "a\x1b[31m",
+                "a\nb",
+            ),
+            *("10.0.0.5:4150", "[::1]", "::g", "a,b", "a" * 254, "a" * 100_000),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_NODES, ids=lambda odd: str(odd)[:70])
+def test_an_nsqd_that_can_not_be_one_is_left_out_and_said_and_the_others_count(odd):
+    body = json.dumps({"producers": [odd, NODE]}).encode()
+    nodes = nodes_in(body, "a:4161", [])
+    named = nsqds_with_topic(200, body)
+    assert nodes.usable == ["10.0.0.5:4150"]
+    assert named.found == [Found("10.0.0.5:4150", "10.0.0.5:4151")]
+    assert nodes.left_out == named.left_out
+    assert nodes.left_out.startswith("1 nsqd that can't be one, the first ")
+    assert len(nodes.left_out) < 500
+
+
+@pytest.mark.parametrize(
+    "host", ["a", "a_b-c.example.", "é.example", "127.0.0.1", "::1", "fe80::1%eth0", "a" * 253]
+)
+def test_a_name_or_an_address_of_a_host_is_used(host):
+    body = json.dumps({"producers": [NODE | {"broadcast_address": host}]}).encode()
+    assert len(nodes_in(body, "a:4161", []).usable) == 1
+
+
+def test_if_all_are_left_out_the_failure_says_so():
+    with lookupd(answer_of(NODE | {"tcp_port": -1})) as address:
+        with pytest.raises(
+            Failure, match=r"knows no nsqd \(1 nsqd that can't be one, .*tcp_port.*expected one"
+        ):
+            ask_lookupd(address)
 
 
 def test_the_nsqds_of_the_settings_are_those_of_both_lists_each_once():

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import logging
+import re
 import socket
 import threading
 import time
@@ -11,6 +13,7 @@ import pytest
 
 from actors.sources import nsqd_http
 from actors.sources.nsqd_http import QueueStats
+from actors.system.logs import quiet_libraries
 from tests.support.queues import QUEUES, RawClient, open_queue
 
 CHANNEL = {
@@ -78,6 +81,11 @@ def answer_of(**stats):
 
 def asked(answer):
     """What `stats` gives for this answer; None as the answer: the peer says nothing."""
+    return asked_by(answer, lambda address: nsqd_http.stats(address, "plays", "playtally"))
+
+
+def asked_by(answer, ask):
+    """What `ask` gives, a coroutine that gets the address of one that answers so."""
 
     async def serve(reader, writer):
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -91,7 +99,7 @@ def asked(answer):
     async def scene():
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            return await nsqd_http.stats(f"127.0.0.1:{port}", "plays", "playtally")
+            return await ask(f"127.0.0.1:{port}")
 
     return asyncio.run(scene())
 
@@ -119,10 +127,43 @@ def test_without_the_topic_nothing_waits(topics):
     assert asked(answer_of(topics=topics)) == QueueStats()
 
 
+LONG_HEAD = b"HTTP/1.1 200 OK\r\nX: " + bytes(200_000) + b"\r\n\r\n"
+TOO_LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 1100000\r\n\r\n"
+ODD_HTTP = {
+    "a head of 200 KB": LONG_HEAD,
+    "a body of 1.1 MB": TOO_LONG,
+    "a body that has no length, of 1.1 MB": b"HTTP/1.1 200 OK\r\n\r\n" + bytes(1_100_000),
+    "a length below zero": b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef",
+    "no chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n",
+    "a chunk beyond all limits": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\nabc",
+    "no end of 1xx": b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
+    "control characters": b"HTTP/1.1 200 \x1b[31mOK\r\nX: \x00\x01\r\n\r\n",
+    "no HTTP": b"\0\0\0\5abc\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("answer", ODD_HTTP.values(), ids=ODD_HTTP.keys())
+def test_odd_http_is_a_failure_in_words_and_no_line_without_a_name(answer, caplog):
+    quiet_libraries()
+    caplog.set_level(logging.INFO)
+    with pytest.raises(OSError, match=r"[a-z]") as failed:
+        asked_by(answer, lambda address: nsqd_http.fetch(f"http://{address}/stats", 20, 1 << 20))
+    assert not caplog.records
+    assert not re.search(r"delimiter|re\.compile|Error", str(failed.value)), failed.value
+
+
+def test_a_user_in_an_address_is_a_failure_and_no_bug():
+    with pytest.raises(OSError, match=r"[a-z]"):
+        asyncio.run(nsqd_http.fetch("http://user@127.0.0.1:1/stats", 20, 1 << 20))
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         None,
+        LONG_HEAD,
+        TOO_LONG,
         b"",
         b"not HTTP\r\n\r\n",
         b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",

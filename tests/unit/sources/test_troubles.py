@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from actors.sources.troubles import REPEAT_S, Troubles
+from actors.sources.troubles import LINES_MAX, REPEAT_S, Troubles
 
 
 class Said:
@@ -60,3 +60,13 @@ def test_a_cause_that_is_forgotten_is_said_at_once_when_it_comes_again(said):
     said.troubles.over("a", "over")
     said.troubles.wrong("a", "one")
     assert len(said.lines) == 2
+
+
+def test_a_crowd_of_causes_is_a_hundred_lines_a_minute_and_one_that_says_so(said):
+    for number in range(10_000):
+        said.troubles.wrong(str(number), f"no nsqd at {number}")
+    assert len(said.lines) == LINES_MAX + 1
+    assert said.lines[-1] == ("WARNING", "more than 100 troubles within a minute: the others are not said")
+    said.now_s += REPEAT_S
+    said.troubles.wrong("1", "no nsqd at 1")
+    assert len(said.lines) == LINES_MAX + 2

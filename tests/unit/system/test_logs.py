@@ -4,7 +4,7 @@ import logging
 from types import SimpleNamespace
 
 from actors.system.exits import WriteUnavailable
-from actors.system.logs import WriteOutage
+from actors.system.logs import WriteOutage, quiet_libraries
 
 FULL = WriteUnavailable("ledger-0.db: cannot be written for now (database or disk is full)")
 
@@ -31,3 +31,18 @@ def test_a_single_write_that_fails_is_two_lines(caplog):
     outage.tried(FULL)
     outage.tried(None)
     assert len(caplog.records) == 2
+
+
+def test_tornados_lines_of_an_answer_that_can_not_be_read_are_kept_out(caplog):
+    """They name nobody. A line about a listener's request stays."""
+    quiet_libraries()
+    caplog.set_level(logging.INFO)
+    tornado = logging.getLogger("tornado.general")
+    tornado.info("Malformed HTTP message from %s: %s", None, "Content-Length too long")
+    tornado.info("Unsatisfiable read, closing connection: delimiter")
+    tornado.error("Reached maximum read buffer size")
+    assert not caplog.records
+    tornado.info("Malformed HTTP message from %s: %s", "127.0.0.1", "no version")
+    assert [one.getMessage() for one in caplog.records] == [
+        "Malformed HTTP message from 127.0.0.1: no version (said once a minute)"
+    ]
