@@ -10,7 +10,7 @@ import json
 import re
 import time
 
-from ..config import PublishSection, credentials_of
+from ..config import Credentials, PublishSection, credentials_of
 from ..core.dispatcher.attempts import About, Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from ..system.reasons import reason_of
@@ -18,6 +18,7 @@ from ..system.watched_files import reload_all
 from .answers import Answer, accepts_gzip, judge
 from .connection import ClientConnection
 from .delivery import Delivery, Sink
+from .echoes import without_echoes
 from .route import Route
 from .signatures import signature_headers
 
@@ -40,7 +41,7 @@ class HttpSink(Sink):
         """Raises `Failure` if a setting can't be used."""
         self._route = Route(publish)
         self._credentials = credentials_of(publish)
-        self.name = self._route.name
+        self.name, self.receiver = self._route.name, self._route.receiver
         self._timeout_s = publish.timeout_s
         self._signature = publish.signature
         self._gzip = publish.gzip
@@ -61,8 +62,9 @@ class HttpSink(Sink):
         # From here on the client may have the batch, whatever happens, unless it says that it has not. So the
         # batch is never sent again from here, not even if a kept connection turns out to be closed: the next
         # attempt is the dispatcher's, which counts and paces it.
+        credentials = self._credentials.value()
         try:
-            answer = await connection.ask(self._request(batch, held_up_ms), ends_s)
+            answer = await connection.ask(self._request(batch, held_up_ms, credentials), ends_s)
         except TimeoutError:
             return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
         except (EOFError, OSError) as error:
@@ -74,7 +76,7 @@ class HttpSink(Sink):
         said, zipped = accepts_gzip(answer.headers), self._gzip and self._gzip_accepted
         if said is not None or answer.status == UNSUPPORTED_MEDIA_TYPE:
             self._gzip_accepted = bool(said) and answer.status != UNSUPPORTED_MEDIA_TYPE
-        delivery = judge(answer)
+        delivery = judge(without_echoes(answer, [credentials.token, *self._route.secrets]))
         if answer.status == UNSUPPORTED_MEDIA_TYPE and zipped:
             return delivery._replace(about=About.MOMENT)  # the next attempt is not in gzip
         return delivery
@@ -123,7 +125,7 @@ class HttpSink(Sink):
         else:
             self._idle.append((now_s + kept_s, connection))
 
-    def _request(self, batch: Batch, held_up_ms: int) -> bytes:
+    def _request(self, batch: Batch, held_up_ms: int, credentials: Credentials) -> bytes:
         body = json.dumps(payload(batch), separators=(",", ":")).encode()
         now_ns = time.time_ns()
         headers = {
@@ -139,7 +141,6 @@ class HttpSink(Sink):
             body = gzip.compress(body, mtime=0)
             headers["Content-Encoding"] = "gzip"
         headers["Content-Length"] = str(len(body))
-        credentials = self._credentials.value()
         if credentials.token:
             headers["Authorization"] = f"Bearer {credentials.token}"
         now_s = now_ns // 1_000_000_000

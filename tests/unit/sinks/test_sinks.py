@@ -444,7 +444,7 @@ def test_http_to_a_client_that_speaks_tls_is_never_accepted(certificate):
 class Accepting:
     """A client that takes every batch."""
 
-    name = "a client"
+    name = receiver = "a client"
     settings = ""
     takes_several = True
 
