@@ -108,8 +108,9 @@ def _retry_after_ms(headers: Mapping[str, str]) -> int | None:
     A date is by the client's clock. So the pause counts from the answer's own Date, if it has one.
     """
     value = headers.get("retry-after", "").strip()
-    if _is_number(value):
-        return min(int(value), RETRY_AFTER_S_MAX) * 1000
+    if value.isascii() and value.isdigit():
+        digits = value.lstrip("0") or "0"  # `int` raises for thousands of digits
+        return min(int(digits), RETRY_AFTER_S_MAX) * 1000 if len(digits) <= 18 else RETRY_AFTER_S_MAX * 1000
     at_s = _date_s(value)
     if at_s is None:
         return None
@@ -137,8 +138,3 @@ def accepts_gzip(headers: Mapping[str, str]) -> bool | None:
         if coding in ("gzip", "x-gzip"):
             return not any(one.replace(" ", "").rstrip("0") in ("q=", "q=0.") for one in parameters)
     return False
-
-
-def _is_number(text: str) -> bool:
-    # `int` raises for thousands of digits.
-    return text.isascii() and text.isdigit() and len(text) <= 18
