@@ -18,6 +18,7 @@ BUSY_STATUSES = {429, 503}
 ENDPOINT_STATUSES = {401, 402, 403, 404, 405, 406, 407, 410, 411, 417, 421, 426, 428, 431, 451}
 CONFLICT = 409
 TOO_LARGE = 413
+UNSUPPORTED_MEDIA_TYPE = 415
 RETRY_AFTER_S_MAX = 10**9  # a longer pause is a mistake; publish.retry_after_max_s limits the pause further
 LINE_CHARACTERS_MAX = 200
 

@@ -734,13 +734,6 @@ def test_a_413_that_names_a_pause_is_about_the_moment():
     assert (delivery.about, delivery.retry_after_ms) == (About.MOMENT, 7000)
 
 
-def test_a_415_to_gzip_is_about_the_moment_and_one_to_plain_bytes_about_the_content():
-    no = b"HTTP/1.1 415 No\r\nContent-Length: 0\r\n\r\n"
-    takes_gzip = b"HTTP/1.1 200 OK\r\nAccept-Encoding: gzip\r\nContent-Length: 0\r\n\r\n"
-    deliveries, _ = timed(recording([], takes_gzip, no), 3)
-    assert [one.about for one in deliveries[1:]] == [About.MOMENT, About.CONTENT]
-
-
 def test_a_long_first_line_is_cut():
     answer = b"HTTP/1.1 400 No\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000
     assert outcome_of(answering(answer)).why == "it answered 400 No: " + "x" * 200
