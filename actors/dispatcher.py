@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from .config import Settings, SinkKind
+from .config import Settings, SinkKind, without_secrets
 from .core import calls
 from .core.dispatcher.attempts import Outcome
 from .core.dispatcher.collecting import Effect
@@ -87,10 +87,12 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._store = open_store(settings, self._compare_with_client)
         batches, totals = self._store.load()
         republishes = self._store.load_republishes()
-        receiver = _receiver_of(settings, self._sink.name)
+        receiver = _receiver_of(settings, self._sink.receiver)
         why = self._why_republish(totals, receiver, self._behind)
         refused = self._store.load_refused()
-        others = refused if totals.client not in ("", self._sink.name) else []  # what another client refused
+        others = (
+            refused if totals.client not in ("", self._sink.receiver) else []
+        )  # what another client refused
         dispatch = settings.dispatch
         in_flight_max = settings.publish.in_flight_max if self._sink.takes_several else 1
         self.rules = self._kind(
@@ -105,7 +107,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             service=self._store.service,
             jitter=self._jitter,
             stored=batches,
-            totals=totals.published_to(self._sink.name, receiver),
+            totals=totals.published_to(self._sink.receiver, receiver),
             rate_max_per_s=settings.publish.rate_max_per_s,
             retry_after_max_ms=int(settings.publish.retry_after_max_s * 1000),
             in_flight_max=in_flight_max,
@@ -241,7 +243,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         `receiver`: who the client is now. `behind`: of how many videos it has less than was published to it.
         """
         if totals.receiver not in ("", receiver):
-            return f"publishes went to {totals.receiver} before, and go to {receiver} now"
+            before, now = without_secrets(totals.receiver), without_secrets(receiver)
+            return f"publishes went to {before} before, and go to {now} now"
         if not behind:
             return ""
         videos = counted(behind, "video")

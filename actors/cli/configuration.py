@@ -15,7 +15,7 @@ def show(settings: Settings, options: argparse.Namespace) -> int:
     from . import screen
 
     found = [
-        one._replace(value=config.shown_value(one.key, one.value))
+        one._replace(value=config.shown_value(one.value))
         for one in config.explain(options.config, options.set)
     ]
     if options.json:

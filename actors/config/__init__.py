@@ -14,7 +14,7 @@ from .secrets import (
     queue_variables,
     shown_value,
     without_password,
-    without_query,
+    without_secrets,
 )
 from .sections import (
     BATCH_SIZE_MAX,
@@ -55,5 +55,5 @@ __all__ = [
     "queue_variables",
     "shown_value",
     "without_password",
-    "without_query",
+    "without_secrets",
 ]

@@ -6,6 +6,7 @@ not know rather than guess, and reports all problems at once.
 
 import functools
 import os
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,11 +16,12 @@ import msgspec
 
 from ..system.installation import INSTALLED, ROOT, service_command
 from .contradictions import contradictions
-from .secrets import parts_of
+from .secrets import parts_of, without_secrets
 from .sections import Settings
 from .text import is_stream, text_of
 
 NAME = "config.toml"
+_URL = re.compile("://|:.*@")  # one with a password may lack its scheme
 PROJECT_FILE = ROOT / NAME
 EXAMPLE = ROOT / "actors" / NAME  # in a checkout a link to PROJECT_FILE
 LOOKED_FOR = f"config.toml here, else {'every default' if INSTALLED else 'that of the checkout'}"
@@ -158,9 +160,9 @@ def _absolute(settings: Settings, setting: tuple[str, str], file: Path | None) -
 
 
 def _shown(value: object) -> str:
-    """Quote a value in a problem, at most `SHOWN_CHARACTERS_MAX` of it."""
+    """Quote a value in a problem, at most `SHOWN_CHARACTERS_MAX` of it; a URL without what may be secret."""
     try:
-        text = repr(value)
+        text = repr(without_secrets(value) if isinstance(value, str) and _URL.search(value) else value)
     except (ValueError, RecursionError) as error:
         return f"({error})"
     return text if len(text) <= SHOWN_CHARACTERS_MAX else f"{text[:SHOWN_CHARACTERS_MAX]}…"

@@ -3,12 +3,15 @@
 import base64
 import binascii
 import os
+import re
 from typing import Any, NamedTuple
 
 from ..system.exits import Failure
 from ..system.watched_files import WatchedFiles
 from .sections import NsqSection, PublishSection
 
+# The user of a URL: up to the last @ before its path, or, as a password may have a "/", before its query.
+_USER = re.compile(r"^([^/?@]*//)?(?:[^/]*|[^?]*)@")
 BASE64_SECRET = "whsec_"  # how a secret of Standard Webhooks begins that is base64 after it
 
 
@@ -20,22 +23,21 @@ class Credentials(NamedTuple):
 
 
 def without_password(url: str) -> str:
-    """A URL for people's eyes: logs and screens must not show the password in it."""
-    head, at, tail = url.rpartition("@")
-    return f"{head.partition('//')[0]}//…@{tail}" if at else url
+    """A URL without its user and password. Its query is still there."""
+    return _USER.sub(r"\1…@", url)
 
 
-def without_query(address: str) -> str:
-    """The address of an nsqlookupd for people's eyes: its query may be secret, as its password is."""
-    return without_password(address.partition("?")[0])
+def without_secrets(url: str) -> str:
+    """A URL for people's eyes: logs and screens show neither the user nor the query, which may be secrets."""
+    address, query, _ = without_password(url).partition("?")
+    return f"{address}?…" if query else address
 
 
-def shown_value(key: str, value: Any) -> Any:
-    """The value of the setting "section.key" for people's eyes: without passwords."""
-    hidden = without_query if key == "nsq.lookupd_http_addresses" else without_password
+def shown_value(value: Any) -> Any:
+    """The value of a setting for people's eyes. It may be a URL, or a list of URLs."""
     if isinstance(value, list):
-        return [hidden(one) if isinstance(one, str) else one for one in value]
-    return hidden(value) if isinstance(value, str) else value
+        return [shown_value(one) for one in value]
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def parts_of(text: str) -> list[str]:

@@ -92,7 +92,7 @@ class Reloading:
         except ConfigError as error:
             return [], [f"{problem}; the settings of the start stay in force" for problem in error.problems]
         return [
-            f"{name} = {shown_value(name, new)!r} needs a restart; {shown_value(name, old)!r} is in force"
+            f"{name} = {shown_value(new)!r} needs a restart; {shown_value(old)!r} is in force"
             for section in fields(Settings)
             for key in fields(getattr(present, section.name))
             if (name := f"{section.name}.{key.name}")

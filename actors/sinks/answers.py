@@ -18,6 +18,7 @@ BUSY_STATUSES = {429, 503}
 ENDPOINT_STATUSES = {401, 402, 403, 404, 405, 406, 407, 410, 411, 417, 421, 426, 428, 431, 451}
 CONFLICT = 409
 TOO_LARGE = 413
+UNSUPPORTED_MEDIA_TYPE = 415
 RETRY_AFTER_S_MAX = 10**9  # a longer pause is a mistake; publish.retry_after_max_s limits the pause further
 LINE_CHARACTERS_MAX = 200
 
@@ -108,8 +109,9 @@ def _retry_after_ms(headers: Mapping[str, str]) -> int | None:
     A date is by the client's clock. So the pause counts from the answer's own Date, if it has one.
     """
     value = headers.get("retry-after", "").strip()
-    if _is_number(value):
-        return min(int(value), RETRY_AFTER_S_MAX) * 1000
+    if value.isascii() and value.isdigit():
+        digits = value.lstrip("0") or "0"  # `int` raises for thousands of digits
+        return min(int(digits), RETRY_AFTER_S_MAX) * 1000 if len(digits) <= 18 else RETRY_AFTER_S_MAX * 1000
     at_s = _date_s(value)
     if at_s is None:
         return None
@@ -137,8 +139,3 @@ def accepts_gzip(headers: Mapping[str, str]) -> bool | None:
         if coding in ("gzip", "x-gzip"):
             return not any(one.replace(" ", "").rstrip("0") in ("q=", "q=0.") for one in parameters)
     return False
-
-
-def _is_number(text: str) -> bool:
-    # `int` raises for thousands of digits.
-    return text.isascii() and text.isdigit() and len(text) <= 18

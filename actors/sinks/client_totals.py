@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from ..config import PublishSection, Settings, SinkKind, without_password
+from ..config import PublishSection, Settings, SinkKind, without_secrets
 from ..core import guids
 from ..system.addresses import leads_to
 from ..system.direct_http import opener
@@ -51,7 +51,7 @@ def ask_totals(settings: Settings) -> dict[bytes, int] | None:
         log.warning(
             '%s: the client can\'t be asked for its totals (%s), expected 200 with {"<GUID>": total}. '
             "Without them it is not noticed if all of the state is an older copy",
-            without_password(url),
+            without_secrets(url),
             _why(error),
         )
         return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from ..system.unread import has_unread
 from .answers import Answer
 
 ANSWER_HEAD_BYTES_MAX = 64 * 1024  # with all interim answers before it
@@ -60,8 +61,12 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether it can carry a request: it is open, and waits for no answer."""
-        return not (self._lost or self._waiting or self._transport.is_closing())
+        """Whether it can carry a request: it is open, waits for no answer, and nothing came unasked.
+
+        Ask with no await before `ask`. The loop may not have read yet what would be taken for the answer.
+        """
+        ended = self._lost or self._transport.is_closing()
+        return not (ended or self._waiting or has_unread(self._transport))
 
     def close(self) -> None:
         """Close it at once."""

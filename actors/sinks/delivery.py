@@ -31,8 +31,8 @@ class Delivery(NamedTuple):
 
 
 class Sink:
-    """Sends batches. `name`: where to, for people, without passwords. `settings`: those that may be wrong if
-    it refuses everything.
+    """Sends batches. `name`: where to, for people, without secrets. `receiver`: the same, fit to tell it from
+    another client; not for people. `settings`: those that may be wrong if it refuses everything.
 
     `takes_several`: whether several batches are on their way at once. The other sinks get one at a time, to
     keep the order of the batches.
@@ -42,6 +42,7 @@ class Sink:
     """
 
     name: str
+    receiver: str
     settings = "publish.url, the token, secret and certificate in [publish]"
     takes_several = False
 

@@ -5,24 +5,23 @@ connects, `connection.py` sends and reads, `answers.py` judges.
 """
 
 import asyncio
-import gzip
 import json
 import re
 import time
 
-from ..config import PublishSection, credentials_of
-from ..core.dispatcher.attempts import About, Outcome
+from ..config import Credentials, PublishSection, credentials_of
+from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from ..system.reasons import reason_of
 from ..system.watched_files import reload_all
-from .answers import Answer, accepts_gzip, judge
+from .answers import Answer, judge
 from .connection import ClientConnection
 from .delivery import Delivery, Sink
+from .echoes import without_echoes
+from .packing import Packing
 from .route import Route
 from .signatures import signature_headers
 
-GZIP_BYTES_MIN = 500  # a body below this fits into one packet as it is
-UNSUPPORTED_MEDIA_TYPE = 415
 IDLE_S_MAX = 50.0  # load balancers drop a connection that is idle for a minute, some without a word
 IDLE_MARGIN_S = 1.0  # a client that says how long it keeps a connection counts from before we know
 
@@ -40,11 +39,10 @@ class HttpSink(Sink):
         """Raises `Failure` if a setting can't be used."""
         self._route = Route(publish)
         self._credentials = credentials_of(publish)
-        self.name = self._route.name
+        self.name, self.receiver = self._route.name, self._route.receiver
         self._timeout_s = publish.timeout_s
         self._signature = publish.signature
-        self._gzip = publish.gzip
-        self._gzip_accepted = False
+        self._packing = Packing(publish.gzip, self.name)
         self._idle: list[tuple[float, ClientConnection]] = []  # until when each is kept; the last used last
         self._closed = False
 
@@ -61,8 +59,13 @@ class HttpSink(Sink):
         # From here on the client may have the batch, whatever happens, unless it says that it has not. So the
         # batch is never sent again from here, not even if a kept connection turns out to be closed: the next
         # attempt is the dispatcher's, which counts and paces it.
+        credentials = self._credentials.value()
+        body = json.dumps(payload(batch), separators=(",", ":")).encode()
+        packed = self._packing.packed(body, asyncio.get_running_loop().time())
+        headers = {"Content-Encoding": "gzip"} if packed else {}
+        request = self._request(batch.key, held_up_ms, headers, packed or body, credentials)
         try:
-            answer = await connection.ask(self._request(batch, held_up_ms), ends_s)
+            answer = await connection.ask(request, ends_s)
         except TimeoutError:
             return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
         except (EOFError, OSError) as error:
@@ -71,13 +74,9 @@ class HttpSink(Sink):
             return Delivery(Outcome.UNKNOWN, f"the answer is no HTTP ({error})")
         if answer.keeps:
             self._keep(connection, answer)
-        said, zipped = accepts_gzip(answer.headers), self._gzip and self._gzip_accepted
-        if said is not None or answer.status == UNSUPPORTED_MEDIA_TYPE:
-            self._gzip_accepted = bool(said) and answer.status != UNSUPPORTED_MEDIA_TYPE
-        delivery = judge(answer)
-        if answer.status == UNSUPPORTED_MEDIA_TYPE and zipped:
-            return delivery._replace(about=About.MOMENT)  # the next attempt is not in gzip
-        return delivery
+        answer = without_echoes(answer, [credentials.token, *self._route.secrets])
+        now_s = asyncio.get_running_loop().time()
+        return self._packing.answered(answer, judge(answer), packed=packed is not None, now_s=now_s)
 
     async def reach(self) -> None:
         """Connect, with TLS and proxy, and publish nothing. Raises `OSError`, `TimeoutError`."""
@@ -123,26 +122,24 @@ class HttpSink(Sink):
         else:
             self._idle.append((now_s + kept_s, connection))
 
-    def _request(self, batch: Batch, held_up_ms: int) -> bytes:
-        body = json.dumps(payload(batch), separators=(",", ":")).encode()
+    def _request(
+        self, key: str, held_up_ms: int, more: dict[str, str], body: bytes, credentials: Credentials
+    ) -> bytes:
         now_ns = time.time_ns()
         headers = {
             **self._route.headers,
             "User-Agent": "playtally",
             "Content-Type": "application/json",
-            "Idempotency-Key": batch.key,
+            "Idempotency-Key": key,
             "X-Playtally-Sent-At-Ms": str(now_ns // 1_000_000),
         }
         if held_up_ms:
             headers["X-Playtally-Held-Up-Ms"] = str(held_up_ms)
-        if self._gzip and self._gzip_accepted and len(body) >= GZIP_BYTES_MIN:
-            body = gzip.compress(body, mtime=0)
-            headers["Content-Encoding"] = "gzip"
+        headers |= more
         headers["Content-Length"] = str(len(body))
-        credentials = self._credentials.value()
         if credentials.token:
             headers["Authorization"] = f"Bearer {credentials.token}"
         now_s = now_ns // 1_000_000_000
-        headers |= signature_headers(self._signature, credentials.secrets, batch.key, body, now_s)
+        headers |= signature_headers(self._signature, credentials.secrets, key, body, now_s)
         lines = [f"POST {self._route.target} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
         return "\r\n".join([*lines, "", ""]).encode() + body

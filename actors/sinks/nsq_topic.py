@@ -41,7 +41,7 @@ class NsqSink(Sink):
 
     def __init__(self, topic: str, timeout_s: float, nsqds: Publishable, security: Security = PLAIN):
         """`nsqds`: those to publish on. The sink starts to ask for them with its first batch."""
-        self.name = f"NSQ topic {topic}"
+        self.name = self.receiver = f"NSQ topic {topic}"
         self._topic = topic
         self._timeout_s = timeout_s
         self._nsqds = nsqds

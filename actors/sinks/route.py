@@ -6,20 +6,20 @@ NO_PROXY). A client on loopback is reached directly, because a proxy elsewhere c
 """
 
 import asyncio
-import base64
 import ipaddress
 import ssl
 import urllib.parse
 import urllib.request
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # typeshed leaves it out
 
-from ..config import PublishSection, without_password
+from ..config import PublishSection, without_password, without_secrets
 from ..system.addresses import join_address
 from ..system.exits import Failure
 from ..system.reasons import reason_of
 from ..system.tls import tls_context
 from ..system.watched_files import WatchedFiles
 from .connection import ClientConnection
+from .echoes import basic_credentials, secrets_of, without_echoes
 
 HAPPY_EYEBALLS_S = 0.25  # until a host's next address is tried (RFC 8305, section 8)
 
@@ -27,14 +27,15 @@ HAPPY_EYEBALLS_S = 0.25  # until a host's next address is tried (RFC 8305, secti
 class Route:
     """The way to one URL.
 
+    `name`, `receiver`: as a sink's.
     `target`: the request's target. `headers`: the headers that this way needs. `tls`: the newest TLS context,
-    None for http.
+    None for http. `secrets`: what the URLs of client and proxy have in confidence.
     """
 
     def __init__(self, publish: PublishSection):
         """Raises `Failure` if a setting can't be used."""
         url = publish.url
-        self.name = without_password(url)
+        self.name, self.receiver = without_secrets(url), without_password(url)
         try:
             parts = urllib.parse.urlsplit(url)
             host, port = parts.hostname, parts.port
@@ -49,6 +50,7 @@ class Route:
             files = (publish.ca_file, publish.cert_file, publish.key_file)
             self.tls = WatchedFiles(files, lambda: tls_context("publish.", *files))
         self._proxy = proxy_of(publish.proxy, scheme, self._host, self._port)
+        self.secrets = [secret for url in (parts, self._proxy) if url for secret in secrets_of(url)]
         where = parts.netloc.rpartition("@")[2]
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self.target = urllib.parse.quote(target, safe="/?:@!$&'()*+,;=%~-._[]")
@@ -98,24 +100,26 @@ class Route:
         except (EOFError, ValueError) as error:
             raise OSError(f"{self._proxy_name} gave no answer to CONNECT ({error})") from error
         if not 200 <= answer.status < 300 or not answer.keeps:
-            raise OSError(f"{self._proxy_name} answered CONNECT with {answer.told}")
+            raise OSError(
+                f"{self._proxy_name} answered CONNECT with {without_echoes(answer, self.secrets).told}"
+            )
         await connection.start_tls(tls, self._host)
 
     @property
     def _proxy_name(self) -> str:
         assert self._proxy is not None
-        return f"the proxy {without_password(self._proxy.geturl())}"
+        return f"the proxy {without_secrets(self._proxy.geturl())}"
 
 
 def proxy_of(setting: str, scheme: str, host: str, port: int) -> urllib.parse.SplitResult | None:
     """The proxy for a host, or None. Raises `Failure` if the proxy is not an HTTP one."""
-    url, named = setting, f"publish.proxy = {without_password(setting)!r}"
+    url, named = setting, f"publish.proxy = {without_secrets(setting)!r}"
     if setting == "environment":
         found = urllib.request.getproxies_environment()
         if _is_loopback(host) or proxy_bypass_environment(join_address(host, port), found):
             return None
         url = found.get(scheme) or found.get("all") or ""
-        named = f"the environment's proxy for {scheme} is {without_password(url)!r}"
+        named = f"the environment's proxy for {scheme} is {without_secrets(url)!r}"
     if not url:
         return None
     parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
@@ -137,7 +141,5 @@ def _is_loopback(host: str) -> bool:
 
 def _basic(header: str, parts: urllib.parse.SplitResult) -> dict[str, str]:
     """The user and the password of a URL as a header."""
-    if parts.username is None:
-        return {}
-    pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
-    return {header: f"Basic {base64.b64encode(pair.encode()).decode()}"}
+    credentials = basic_credentials(parts)
+    return {header: f"Basic {credentials}"} if credentials else {}

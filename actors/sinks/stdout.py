@@ -87,7 +87,7 @@ class StdoutWriter:
 class StdoutSink(Sink):
     """Publishes a batch as one line of JSON on stdout, and waits for the reader."""
 
-    name = "stdout"
+    name = receiver = "stdout"
 
     def __init__(self, descriptor: int = STDOUT):
         self._writer = StdoutWriter(descriptor)
@@ -116,7 +116,8 @@ class MirroredSink(Sink):
     """Another sink, and a mirror of the accepted batches on stdout, as far as that is read."""
 
     def __init__(self, sink: Sink, descriptor: int = STDOUT):
-        self.name, self.settings, self.takes_several = sink.name, sink.settings, sink.takes_several
+        self.name, self.receiver = sink.name, sink.receiver
+        self.settings, self.takes_several = sink.settings, sink.takes_several
         self._sink = sink
         self._writer = StdoutWriter(descriptor)
         self._mirrors = True

@@ -14,6 +14,7 @@ from nsq import protocol
 
 from ..core.consumer.frames import BadStream
 from ..system.addresses import split_address
+from ..system.unread import has_unread
 from .codecs import DEFLATE_LEVEL, Codec, Deflate, Snappy
 from .dialing import dial
 from .foreign import IN_THE_CLEAR, foreign
@@ -61,9 +62,13 @@ class NsqdClient:
 
     @property
     def usable(self) -> bool:
-        """Whether it is open, and holds no bytes that would be taken for the answer to another question."""
+        """Whether it is open, and holds no bytes that would be taken for the answer to another question.
+
+        Ask with no await before the next `write`.
+        """
         unasked = self._arrived or self._reader._buffer  # type: ignore[attr-defined]  # no other way to peek
-        return not (unasked or self._reader.at_eof() or self._writer.is_closing())
+        ended = self._reader.at_eof() or self._writer.is_closing()
+        return not (unasked or ended or has_unread(self._writer.transport))
 
     def place(self) -> Place | None:
         """Where the connection leads; None if it has ended. Reads files if that is this machine."""

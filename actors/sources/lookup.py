@@ -15,7 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from ..config import Settings, without_query
+from ..config import Settings, without_secrets
 from ..core.words import counted
 from ..system.addresses import join_address
 from ..system.direct_http import open_directly
@@ -131,7 +131,7 @@ def ask_lookupd(address: str, topics: Collection[str] = ()) -> list[str]:
 
 def shown(address: str) -> str:
     """An nsqlookupd's address for people: without a password, and without the query, which may be secret."""
-    return without_query(address)
+    return without_secrets(address)
 
 
 def nodes_url(address: str) -> str:

@@ -139,7 +139,7 @@ class Answer:
 class Sink:
     """The way to the client."""
 
-    name = "the client"
+    name = receiver = "the client"
     settings = "its settings"
     takes_several = True
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Struct
 
-from ...config import Settings, without_query
+from ...config import Settings, without_secrets
 from ...core.words import counted
 from ...sources.lookup import Found, Producer, nodes_url, producers_in, topics_of
 from ...sources.nsqd_http import fetch
@@ -36,7 +36,7 @@ async def check_lookupds(settings: Settings, security: Security) -> tuple[list[F
 
 
 async def _ask(settings: Settings, security: Security, address: str) -> tuple[Finding, list[Found]]:
-    what = f"nsqlookupd {without_query(address)}"
+    what = f"nsqlookupd {without_secrets(address)}"
     topic = settings.nsq.topic
     try:
         code, body = await fetch(nodes_url(address), TIMEOUT_S, ANSWER_BYTES_MAX, security.lookupd_tls())

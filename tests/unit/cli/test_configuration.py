@@ -1,4 +1,4 @@
-"""`config` shows every setting, and no password."""
+"""`config` shows every setting, and no secret."""
 
 import json
 
@@ -7,8 +7,8 @@ import pytest
 from actors.cli import commands
 
 SETTINGS = [
-    "publish.url=http://user:secret-1@client.example/plays",
-    "publish.totals_url=http://user:secret-2@client.example/totals",
+    "publish.url=http://user:secret-1@client.example/plays?key=secret-6",
+    "publish.totals_url=http://user:secret-2@client.example/totals?key=secret-7",
     "publish.proxy=http://user:secret-3@proxy.example",
     'nsq.lookupd_http_addresses=["http://user:secret-4@lookupd.example:4161/?token=secret-5"]',
     "client.enabled=false",
@@ -16,7 +16,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
-def test_the_settings_are_shown_without_passwords(form, capsys):
+def test_the_settings_are_shown_without_what_may_be_secret(form, capsys):
     words = [word for one in SETTINGS for word in ("--set", one)]
     assert commands.main(["config", *form, *words]) == 0
     shown = capsys.readouterr().out

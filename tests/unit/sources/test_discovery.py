@@ -73,7 +73,7 @@ def test_where_an_nsqd_is_configured_a_hung_nsqlookupd_is_waited_for_only_a_mome
 def test_if_all_fail_or_know_none_the_reasons_are_told():
     said = {"one": (0.1, OSError("refused")), "http://u:p@two/x?y": (0.3, nodes(tombstoned=["a:1"]))}
     text, at_s = known(said)
-    assert text == "nsqlookupd one: refused; nsqlookupd http://…@two/x: knows no nsqd that may be used"
+    assert text == "nsqlookupd one: refused; nsqlookupd http://…@two/x?…: knows no nsqd that may be used"
     assert at_s == pytest.approx(0.3)
 
 
