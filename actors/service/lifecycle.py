@@ -138,12 +138,12 @@ class Lifecycle:
         else:
             starting.result()
         code = await self._end
+        watching_channel.cancel()  # a connection of ours that ends would look like another's
         if code == EXIT_DONE:
             await self._drain()
             await self._say_what_waits()
         await self.application.root.stop()
         watching.cancel()
-        watching_channel.cancel()
         watching_nsqds.cancel()
         log.info("stopped")
         return code
