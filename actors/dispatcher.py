@@ -224,7 +224,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         """Log and answer a new request, and log one that is over."""
         request, done = effect.request, effect.done
         if request is not None and request.place is not None and not request.place.batches:
-            text = f"republish {request.number} of {request.wanted}"
+            text = f"republish {request.number} ({request.wanted})"
             log.info("%s: %s", text, request.why)
             if (reply := self._replies.pop(request.number, None)) is not None:
                 reply(calls.encode(calls.Answer(text)))
@@ -244,7 +244,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             return f"publishes went to {totals.receiver} before, and go to {receiver} now"
         if not behind:
             return ""
-        return f"the client has less of {behind} videos than was published to it: it lost its store"
+        videos = counted(behind, "video")
+        return f"the client has less of {videos} than was published to it: it lost its store"
 
     def _log_republishes(self, stored: list[Republish]) -> None:
         """Log what becomes of the requests that an earlier dispatcher left."""
@@ -256,7 +257,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 goes_on = f"goes on after {place.videos} videos"
             elif begun:
                 goes_on = "starts from its first video again, because counters.shards has changed"
-            log.info("republish %d of %s %s: %s", request.number, request.wanted, goes_on, request.why)
+            log.info("republish %d (%s) %s: %s", request.number, request.wanted, goes_on, request.why)
 
     def _performed(self) -> None:
         self._settled = self.rules.totals

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from actors import config
 from actors.sources.security import security_problems
+from actors.supervision.command_line import ArgumentParser
 from actors.system.installation import producer_command
 from actors.version import VERSION
 from producer import manifest, workload
@@ -44,7 +45,7 @@ class Arguments:
     manifest: str | None
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(ArgumentParser):
     """A parser that raises `ArgumentsError` where argparse would exit."""
 
     def error(self, message: str) -> NoReturn:
@@ -85,7 +86,7 @@ def parse(argv: Sequence[str]) -> Arguments:
         settings = config.load(given.config, given.set)
         problems.extend(security_problems(settings.nsq))
     except config.ConfigError as error:
-        problems.extend(str(error).splitlines())
+        problems.extend(error.problems)
     # A value that could not be read is None, and its problem is in `problems`.
     if problems or plays is None or videos is None or quiet_videos is None or seed is None or not settings:
         raise ArgumentsError(problems)
@@ -102,7 +103,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> ArgumentParser:
     parser = _Parser(
         prog=producer_command(),
         allow_abbrev=False,

@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from actors.cli.standard_streams import with_open_streams
 from actors.sources.security import Security
-from actors.supervision.printable import printable
+from actors.supervision.standard_streams import with_open_streams
 from actors.system import lifeline
+from actors.system.reasons import reason_of
 from producer import arguments, discovery, manifest, progress, workload
 from producer.pace import Pace
 from producer.publisher import Publisher
@@ -35,7 +35,7 @@ def _run(argv: Sequence[str] | None) -> int:
         asked = arguments.parse(sys.argv[1:] if argv is None else argv)
     except arguments.ArgumentsError as error:
         for problem in error.problems:
-            print(f"error: {printable(problem)}", file=sys.stderr)
+            print(f"error: {problem}", file=sys.stderr)
         return WRONG_ARGUMENTS
     # The producer itself reports what happens to connections, so the libraries need not.
     logging.getLogger("nsq").setLevel(logging.ERROR)
@@ -101,19 +101,18 @@ def _conclude(asked: arguments.Arguments, load: workload.Workload, publisher: Pu
             manifest.write(asked.manifest, manifest.describe(asked.seed, totals, unknown))
             where = "on stdout" if asked.manifest == manifest.STDOUT else asked.manifest
         except OSError as error:
-            problems.append(f"--manifest {asked.manifest}: could not be written: {error}")
+            problems.append(f"--manifest {asked.manifest}: could not be written: {reason_of(error)}")
     quiet_videos = sum(1 for total in totals.values() if total <= workload.QUIET_MAX)
     speed = ""
     if publisher.seconds:
         speed = f", {progress.speed_text(deliveries.acknowledged_plays / publisher.seconds)} plays/s"
-    where = printable(where)
     print(
         f"produced {deliveries.acknowledged_plays} plays of {len(totals)} videos"
         f" ({quiet_videos} quiet) in {publisher.seconds:.2f} s{speed}; seed {asked.seed}; manifest: {where}",
         file=sys.stderr,
     )
     for problem in problems:
-        print(f"error: {printable(problem)}", file=sys.stderr)
+        print(f"error: {problem}", file=sys.stderr)
     return FAILED if problems else DONE
 
 

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from actors.supervision.printable import Lines
+
 STDOUT = "-"
 
 
@@ -48,7 +50,7 @@ def write(target: str, manifest: dict[str, Any]) -> None:
     """Replace the file: a reader sees the old manifest or the new one. Raises `OSError`."""
     text = json.dumps(manifest, indent=1) + "\n"
     if target == STDOUT:
-        sys.stdout.write(text)
+        sys.stdout.write(Lines(text))
         sys.stdout.flush()
         return
     path = Path(target)

@@ -36,7 +36,7 @@ class Lines:
 
     def say(self, line: str) -> None:
         """Print a line at once."""
-        print(printable(line), file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
 
     def update(self, acknowledged_plays: int, now_s: float) -> None:
         """Print the progress if the last line is `LINE_EVERY_S` old. `now_s` is monotonic."""
@@ -69,7 +69,7 @@ class Bar:
             TextColumn("{task.completed:.0f}/{task.total:.0f} plays"),
             TextColumn("{task.fields[speed]} plays/s"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(file=getattr(sys.stderr, "styled", sys.stderr)),
             transient=True,
         )
         self._task = self._progress.add_task("producing", total=plays, speed="-")

@@ -5,7 +5,6 @@ publishes.
 """
 
 import argparse
-import json
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -21,6 +20,8 @@ from ..core.client.audit import Audit, Verdict
 from ..core.client.bound import Demand, Mode, Play, demand, needed, publishes_min, timer_publishes
 from ..core.client.promises import Broken, Promise, Promises, Publish
 from ..core.triggers import Trigger
+from ..supervision.printable import printable
+from ..supervision.standard_streams import print_json
 from ..system.exits import EXIT_DONE, EXIT_FAILED
 from .recordings import Received, read_plays, read_publishes
 from .screen import Page
@@ -110,7 +111,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
         overdue_linger_ms=float(dispatch.overdue_linger_ms),
     )
     if options.json:
-        print(json.dumps(msgspec.to_builtins(result) | {"held": result.held}, indent=2))
+        print_json(msgspec.to_builtins(result) | {"held": result.held})
     else:
         show(result)
     return EXIT_DONE if result.held else EXIT_FAILED
@@ -193,7 +194,8 @@ def show(result: Result) -> None:
         if count:
             page.print(Text(f"BROKEN {name}: {count:,}", style="bold red"))
     for one in result.broken:
-        page.print(Text(f"  {one.batch} {one.video_id or ''}: expected {one.expected}, found {one.found}"))
+        text = f"  {one.batch} {one.video_id or ''}: expected {one.expected}, found {one.found}"
+        page.print(Text(printable(text)))
     if result.held:
         blind = "" if result.times_recorded else ", as far as a recording without times can show"
         page.print(Text(f"every promise was kept{blind}", style="bold green"))

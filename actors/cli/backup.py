@@ -35,9 +35,10 @@ def restore(settings: Settings, options: argparse.Namespace) -> int:
     made = done.manifest
     kept = f"; what was there before is in {done.replaced}" if done.replaced else ""
     print(
-        f"restored {made.plays} plays to {state_dir}, as of {made.made_at}{kept}.\n"
+        f"restored {made.plays} plays to {state_dir}, as of {made.made_at}{kept}.",
         "Plays that were counted after that are not in it, so totals may be lower than those that the client "
         "has. The next start publishes every total again",
+        sep="\n",
         file=sys.stderr,
     )
     if made.shards != settings.counters.shards:

@@ -6,12 +6,13 @@ It needs no right that the service does not need. `checks/` has what it looks at
 
 import argparse
 import asyncio
-import json
 
 from rich.table import Table
 from rich.text import Text
 
 from ..config import Settings
+from ..supervision.printable import printable
+from ..supervision.standard_streams import print_json
 from ..system.exits import EXIT_DONE, EXIT_FAILED
 from ..system.logs import quiet_libraries
 from .checks.client import check_client
@@ -37,7 +38,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     failed = any(one.verdict is Verdict.FAILS for one in findings)
     if options.json:
         checks = [one._asdict() for one in findings]
-        print(json.dumps({"ok": not failed, "checks": checks}, indent=2))
+        print_json({"ok": not failed, "checks": checks})
     else:
         _show(findings)
     return EXIT_FAILED if failed else EXIT_DONE
@@ -64,6 +65,6 @@ def _show(findings: list[Finding]) -> None:
         table.add_column(overflow="fold")
     for one in findings:
         mark, style = _MARKS[one.verdict]
-        cells = [one.what, f"{one.found}: {one.do}" if one.do else one.found]
+        cells = [printable(one.what), printable(f"{one.found}: {one.do}" if one.do else one.found)]
         table.add_row(Text(mark, style=style), *(map(Text, cells) if beside else [Text("\n".join(cells))]))
     page.print(table)

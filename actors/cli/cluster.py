@@ -8,7 +8,7 @@ from ..cluster import control, lifecycle
 from ..cluster.flags import problems_of
 from ..cluster.plan import Wanted
 from ..config import Settings
-from ..supervision.printable import printable
+from ..supervision.printable import Lines
 from ..system.exits import EXIT_DONE, EXIT_USAGE
 
 
@@ -25,7 +25,7 @@ def run(_: Settings, options: argparse.Namespace) -> int:
     if not (wanted.nsqds or wanted.nsqlookupds):
         options.usage_error("--nsqd 0 and --nsqlookupd 0, expected one node at least")
     if problems := problems_of(wanted.flags):
-        print(*map(printable, problems), sep="\n", file=sys.stderr)
+        print(*problems, sep="\n", file=sys.stderr)
         return EXIT_USAGE
     return lifecycle.run(wanted, _folder(options), options.log_level)
 
@@ -33,7 +33,7 @@ def run(_: Settings, options: argparse.Namespace) -> int:
 def act(_: Settings, options: argparse.Namespace) -> int:
     """Stop, start, pause or resume a node of the cluster that runs, or show all."""
     folder = (_folder(options) or lifecycle.default_folder()).absolute()
-    print(control.ask(folder, options.action, getattr(options, "node", "")))
+    print(Lines(control.ask(folder, options.action, getattr(options, "node", ""))))
     return EXIT_DONE
 
 

@@ -7,15 +7,16 @@ import sys
 
 from .. import config
 from ..config import ConfigError
-from ..supervision.printable import printable
+from ..supervision.printable import indented, show_uncaught
+from ..supervision.standard_streams import with_open_streams
 from ..system.exits import EXIT_FAILED, EXIT_USAGE, Failure
 from ..system.ownership import keep_private
 from .parser import command_parser
-from .standard_streams import with_open_streams
 
 
 def main(arguments: list[str]) -> int:
     """Run one command and return its exit code. `arguments`: the words after the program's name."""
+    sys.excepthook = show_uncaught
     keep_private()
     return with_open_streams(lambda: _run(arguments))
 
@@ -27,12 +28,10 @@ def _run(arguments: list[str]) -> int:
         code: int = options.command(settings, options)
         return code
     except ConfigError as error:
-        problems = [printable(problem) for problem in error.problems]
-        print("the settings are not right:", *problems, sep="\n", file=sys.stderr)
+        print("the settings are not right:", *error.problems, sep="\n", file=sys.stderr)
         return EXIT_USAGE
     except Failure as failure:
-        first, *others = str(failure).split("\n")  # others may be forged: see printable.py
-        print(first, *others, sep="\n  ", file=sys.stderr)
+        print(indented(*map(str, failure.args)), file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED

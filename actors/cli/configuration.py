@@ -1,11 +1,12 @@
 """Commands about the settings: config, and config --example."""
 
 import argparse
-import json
 import sys
 
 from .. import config
 from ..config import Settings
+from ..supervision.printable import Lines
+from ..supervision.standard_streams import print_json
 from ..system.exits import EXIT_DONE
 
 
@@ -18,7 +19,7 @@ def show(settings: Settings, options: argparse.Namespace) -> int:
         for one in config.explain(options.config, options.set)
     ]
     if options.json:
-        print(json.dumps([one._asdict() for one in found], indent=2))
+        print_json([one._asdict() for one in found])
     else:
         screen.show_config(found)
     return EXIT_DONE
@@ -28,5 +29,5 @@ class Example(argparse.Action):
     """Prints the example and ends, as `--version` does, even if the config file in force is wrong."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        sys.stdout.write(config.example())
+        sys.stdout.write(Lines(config.example()))
         parser.exit()

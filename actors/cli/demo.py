@@ -11,11 +11,15 @@ import time
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 
+from rich.text import Text
+
 from producer.arguments import Arguments, ArgumentsError, parse
 
 from .. import config
 from ..config.promises import promises_of
+from ..supervision import printable
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
+from ..system.reasons import reason_of
 from ..system.temporary import keep, scratch_folder
 from . import audit_run
 from .demo_progress import Bars, Lines, figures_of
@@ -38,7 +42,7 @@ def run(settings: config.Settings, options: argparse.Namespace) -> int:
     try:
         asked = parse(load)
     except ArgumentsError as error:
-        print(f"wrong arguments:\n{error}", file=sys.stderr)
+        print("wrong arguments:", *error.problems, sep="\n", file=sys.stderr)
         return EXIT_USAGE
     with scratch_folder("demo") as folder:
         return _run(settings, options, asked, load, folder)
@@ -52,12 +56,13 @@ def _run(
     try:
         with interruptible(), service:
             page = f"http://{service.address('client_address')}/"
-            console.print(f"the service runs; watch it at [link={page}]{page}[/link]")
+            console.print(Text.assemble("the service runs; watch it at ", (page, f"link {page}")))
             result = _work(service, folder / "manifest.json", settings, asked, load, console)
             result.exit_code = service.stop()
     except (Failure, OSError, TimeoutExpired) as error:
-        console.print(f"the demo ended early: {error}", style="red", markup=False)
-        console.print(f"the service's log is {service.log_file}", style="red", markup=False)
+        why, *more = map(str, error.args) if isinstance(error, Failure) else [reason_of(error)]
+        console.print(printable.indented(f"the demo ended early: {why}", *more), style="red")
+        console.print(printable.printable(f"the service's log is {service.log_file}"), style="red")
         keep(folder)
         return EXIT_FAILED
     except KeyboardInterrupt:
@@ -66,7 +71,8 @@ def _run(
     found = findings(result)
     render(result, found)
     if any(not finding.held for finding in found):
-        console.print(f"the log, the publishes and the ledgers are in {folder}", style="red")
+        where = printable.printable(str(folder))
+        console.print(f"the log, the publishes and the ledgers are in {where}", style="red")
         keep(folder)
         return EXIT_FAILED
     return EXIT_DONE
@@ -87,7 +93,8 @@ def _work(
     try:
         seconds = _follow(service, asked.plays, settings.dispatch.deadline_s, producer, started_s, console)
         if producer.wait() != 0:
-            raise Failure(f"the producer failed:\n{log_file.read_text()}")
+            told = printable.Lines(log_file.read_text())
+            raise Failure("the producer failed:", told)
     finally:
         producer.terminate()  # does nothing if it has ended, as it has unless something failed
         producer.wait()

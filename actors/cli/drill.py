@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from rich.text import Text
 
 from ..config import Settings
+from ..supervision.printable import Lines
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from ..system.temporary import scratch_folder
 from . import drill_here
@@ -114,7 +115,8 @@ def _kill_under_load(drill: _Drill) -> tuple[list[Kill], dict[str, Any]]:
 def _begun(service: Service, producer: "Popen[bytes]", log_file: Path) -> bool:
     """Whether plays are counted. Raises `Failure` if none will come."""
     if producer.poll() not in (None, 0):
-        raise Failure(f"the producer ended with code {producer.returncode}:\n{log_file.read_text()}")
+        told = Lines(log_file.read_text())
+        raise Failure(f"the producer ended with code {producer.returncode}:", told)
     return bool(service.status()["plays"]["counted"])
 
 
@@ -137,7 +139,7 @@ def _prove(service: Service, manifest: dict[str, Any]) -> dict[str, int]:
     """Compare the drill's videos in the ledgers and at the client with what the queue acknowledged."""
     result = service.command("totals", "--json")
     if result.returncode != 0:
-        raise Failure(f"the ledgers cannot be read:\n{result.stderr}")
+        raise Failure("the ledgers cannot be read:", Lines(result.stderr))
     ledgers, expected = json.loads(result.stdout), manifest["totals"]
     unknown = manifest.get("unacknowledged", {})  # sent without an answer: they may be counted or not
     told = service.totals()

@@ -17,6 +17,7 @@ from rich.text import Text
 from ..config import Settings
 from ..core import guids
 from ..store import TotalsReader
+from ..supervision.printable import printable
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from ..tree import NSQD, publishes_to_client
 from . import admin_client, agreement
@@ -48,10 +49,9 @@ def run(settings: Settings, options: argparse.Namespace, seed: int, console: Pag
     pause_s = pause_of(status)
     victims = ", ".join(victims_of(status))
     console.print(
-        f"the drill kills {victims} of the service that runs on {state_dir} (pid {pid}), "
+        f"the drill kills {victims} of the service that runs on {printable(state_dir)} (pid {pid}), "
         f"{options.kills} kills in all, at least {pause_s:.1f} s apart; seed {seed}\n"
         "it makes no plays; plays that are in flight come again, and publishes may be late",
-        markup=False,
         soft_wrap=True,
     )
     if not options.yes and (refusal := _refusal(console)):
@@ -98,7 +98,7 @@ def _refusal(console: Page) -> int | None:
     if sys.stdin is None or not sys.stdin.isatty():
         print("nothing was done: there is no terminal to ask on, expected --yes", file=sys.stderr)
         return EXIT_USAGE
-    console.print("go on? [y/N] ", end="", markup=False)
+    console.print("go on? [y/N] ", end="")
     if sys.stdin.readline().strip().lower() in ("y", "yes"):
         return None
     console.print("nothing was done")

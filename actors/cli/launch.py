@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from .. import config
+from ..supervision.printable import Lines
 from ..system import lifeline, runfile
 from ..system.direct_http import open_directly
 from ..system.exits import Failure
@@ -68,7 +69,8 @@ class Service:
             tell=self.log,
         )
         if self.ended:
-            raise Failure(f"the service ended with code {self.process.returncode}:\n{self.log()}")
+            ended = f"the service ended with code {self.process.returncode}:"
+            raise Failure(ended, Lines(self.log()))
 
     def __enter__(self) -> Self:
         try:
@@ -214,5 +216,5 @@ def wait_for(
             if found:
                 return found
         if time.monotonic() > deadline_s:
-            raise Failure(f"waited {timeout_s:g} s for {what}\n{tell()}")
+            raise Failure(f"waited {timeout_s:g} s for {what}", Lines(tell()))
         time.sleep(0.02)

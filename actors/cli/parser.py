@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from .. import config
 from ..config import Settings
+from ..supervision.command_line import ArgumentParser
 from ..system.installation import service_command
 from ..version import VERSION
 from . import argument_types, backup, children, configuration, running, state
@@ -22,10 +23,10 @@ EPILOG = (
 CHILD_HELP = "the child's id, as in status, or the start of it"
 
 
-def command_parser() -> argparse.ArgumentParser:
+def command_parser() -> ArgumentParser:
     """Build the parser of the whole command line. After parsing, `command` is the `Command` to run."""
     shared, run_options = _shared_options(), _run_options()
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=service_command(),
         description="Counts video plays from NSQ exactly once and publishes totals in few batches.",
         epilog=EPILOG,
@@ -55,13 +56,11 @@ def command_parser() -> argparse.ArgumentParser:
 class _Commands:
     """The commands of a parser; each takes the shared options too."""
 
-    def __init__(self, parser: argparse.ArgumentParser, shared: argparse.ArgumentParser):
+    def __init__(self, parser: ArgumentParser, shared: ArgumentParser):
         self._parsers = parser.add_subparsers(title="commands", metavar="COMMAND")
         self._shared = _without_defaults(shared)
 
-    def add(
-        self, name: str, function: Command, text: str, *parents: argparse.ArgumentParser
-    ) -> argparse.ArgumentParser:
+    def add(self, name: str, function: Command, text: str, *parents: ArgumentParser) -> ArgumentParser:
         """Add a command. `text`: its help; `parents`: parsers whose options it takes. Returns its parser."""
         command = self._parsers.add_parser(
             name, help=text, description=text, epilog=EPILOG, parents=[self._shared, *parents]
@@ -80,8 +79,8 @@ def _run_of(module: str, function: str = "run") -> Command:
     return run
 
 
-def _shared_options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
+def _shared_options() -> ArgumentParser:
+    options = ArgumentParser(add_help=False)
     options.add_argument("--config", metavar="FILE", help=f"the config file (default: {config.LOOKED_FOR})")
     options.add_argument(
         "--set",
@@ -93,8 +92,8 @@ def _shared_options() -> argparse.ArgumentParser:
     return options
 
 
-def _run_options() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(add_help=False)
+def _run_options() -> ArgumentParser:
+    options = ArgumentParser(add_help=False)
     options.add_argument(
         "--log-level",
         default="INFO",
@@ -104,13 +103,13 @@ def _run_options() -> argparse.ArgumentParser:
     return options
 
 
-def _json_option() -> argparse.ArgumentParser:
-    option = argparse.ArgumentParser(add_help=False)
+def _json_option() -> ArgumentParser:
+    option = ArgumentParser(add_help=False)
     option.add_argument("--json", action="store_true", help="print JSON")
     return option
 
 
-def _without_defaults(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _without_defaults(parser: ArgumentParser) -> ArgumentParser:
     """Copy the options without their defaults, which would replace a value given before the command."""
     options = copy.deepcopy(parser)
     for action in options._actions:
@@ -250,13 +249,11 @@ def _add_demo(commands: _Commands) -> None:
     demo.add_argument("--seed", metavar="N", default="1", help="seed of the plays (default: 1)")
 
 
-def _add_cluster(
-    commands: _Commands, shared: argparse.ArgumentParser, run_options: argparse.ArgumentParser
-) -> None:
+def _add_cluster(commands: _Commands, shared: ArgumentParser, run_options: ArgumentParser) -> None:
     text = (
         "NSQ's own programs on this machine, supervised, until Ctrl-C; prints their addresses for config.toml"
     )
-    folder = argparse.ArgumentParser(add_help=False)
+    folder = ArgumentParser(add_help=False)
     folder.add_argument("--data-dir", metavar="DIR", help="keep the data there (default: it is thrown away)")
     cluster = commands.add("cluster", _run_of("cluster"), text, folder, run_options)
     count, port = argument_types.nodes, argument_types.first_port

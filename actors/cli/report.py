@@ -98,7 +98,7 @@ def findings(run: DemoRun) -> list[JudgedPromise]:
 def render(run: DemoRun, found: list[JudgedPromise]) -> None:
     """Print the report on stdout."""
     console = Page()
-    console.print("\n[bold]playtally, the whole job[/bold]")
+    console.print(Text("\nplaytally, the whole job", style="bold"))
     console.print(_facts(run))
     console.print()
     promises = Table(box=None, pad_edge=False, show_header=False)
@@ -110,7 +110,7 @@ def render(run: DemoRun, found: list[JudgedPromise]) -> None:
     console.print(
         Text(f"\npromises broken: {len(broken) or 'none'}", style="bold red" if broken else "bold green")
     )
-    console.print("\n[bold]where next[/bold]")
+    console.print(Text("\nwhere next", style="bold"))
     ways = Table(box=None, pad_edge=False, show_header=False)
     for way, shows in _where_next():
         ways.add_row(Text(way), Text(shows, style="dim"))

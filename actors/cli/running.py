@@ -1,7 +1,6 @@
 """Commands about the service as a whole: run, status, stop."""
 
 import argparse
-import json
 import signal
 import sys
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable
 from .. import config
 from ..config import ConfigError, Settings, SinkKind, credentials_of, missing
 from ..sources.security import security_problems
+from ..supervision.standard_streams import print_json
 from ..system import runfile
 from ..system.exits import EXIT_DONE, Failure
 
@@ -52,7 +52,7 @@ def status(settings: Settings, options: argparse.Namespace) -> int:
     if options.watch:
         return screen.watch(lambda: admin_client.status(settings))
     status = admin_client.status(settings)
-    print(json.dumps(status, indent=2)) if options.json else screen.show_status(status)
+    print_json(status) if options.json else screen.show_status(status)
     return EXIT_DONE
 
 

@@ -20,7 +20,7 @@ from rich.text import Text
 from ..config import Setting
 from ..core import guids
 from ..core.triggers import Trigger
-from ..supervision.printable import PrintableText, printable
+from ..supervision.printable import PrintableText, printable, printable_values
 from ..system.exits import EXIT_DONE, Failure
 
 WATCH_INTERVAL_S = 1.0
@@ -40,7 +40,13 @@ class Page(Console):
     def __init__(self, *, stderr: bool = False) -> None:
         stream = sys.stderr if stderr else sys.stdout
         file = stream.styled if isinstance(stream, PrintableText) else None
-        super().__init__(highlight=False, stderr=stderr, file=cast("IO[str] | None", file))
+        super().__init__(
+            highlight=False,
+            markup=False,  # a text may come from outside
+            emoji=False,
+            stderr=stderr,
+            file=cast("IO[str] | None", file),
+        )
         if not self.is_terminal:
             self.width = PIPE_COLUMNS
 
@@ -75,7 +81,7 @@ def watch(ask: Callable[[], dict[str, Any]]) -> int:
                 try:
                     shown: Group | Text = _status(ask(), page)
                 except Failure as failure:
-                    shown = Text(f"{failure}\ntrying again until Ctrl-C", style="red")
+                    shown = Text(f"{printable(str(failure))}\ntrying again until Ctrl-C", style="red")
                 live.update(shown, refresh=True)
                 time.sleep(WATCH_INTERVAL_S)
     except KeyboardInterrupt:
@@ -96,7 +102,7 @@ def show_config(settings: list[Setting]) -> None:
     else:
         for one in settings:
             unit = f" {one.unit}" if one.unit else ""
-            page.print(Text(f"{one.key} = {_value(one.value)}{unit} (from {_source(one)})"))
+            page.print(Text(printable(f"{one.key} = {_value(one.value)}{unit} (from {_source(one)})")))
     if any(not one.is_default for one in settings):
         page.print(Text(f"{CHANGED} not the default", style="dim"))
 
@@ -109,7 +115,7 @@ def _settings(settings: list[Setting], expected: bool) -> Table:
         table.add_column("expected", style="dim", no_wrap=True)
     for one in settings:
         cells = [one.key, _value(one.value), one.unit, _source(one), *([one.expected] if expected else [])]
-        table.add_row(*(Text(cell, style="" if one.is_default else "bold") for cell in cells))
+        table.add_row(*(Text(printable(cell), style="" if one.is_default else "bold") for cell in cells))
     return table
 
 
@@ -134,6 +140,7 @@ def show_totals(rows: list[tuple[bytes, int, int]]) -> None:
 
 
 def _status(status: dict[str, Any], page: Page) -> Group:
+    status = printable_values(status)
     tables = [_tree(status, work, exits) for work, exits in ((True, True), (False, True), (False, False))]
     table = next((one for one in tables if fits(one, page)), tables[-1])
     exits = [] if table is not tables[-1] else _last_exits(status)

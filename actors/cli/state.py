@@ -1,11 +1,11 @@
 """Commands about the ledgers in the state folder: totals, reshard, accept-topic."""
 
 import argparse
-import json
 import operator
 import sys
 
 from ..config import Settings
+from ..supervision.standard_streams import print_json
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 
 
@@ -26,7 +26,7 @@ def totals(settings: Settings, options: argparse.Namespace) -> int:
     rows = sorted(reader.read())  # by video; then, as sorting keeps that order, by total
     rows.sort(key=operator.itemgetter(1), reverse=True)
     if options.json:
-        print(json.dumps({guids.text(video): total for video, total, _ in rows}, indent=2))
+        print_json({guids.text(video): total for video, total, _ in rows})
     else:
         screen.show_totals(rows)
     return EXIT_DONE

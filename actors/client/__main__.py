@@ -14,6 +14,7 @@ import sys
 
 from ..core.client.promises import Promises
 from ..supervision import log_writer, signals
+from ..supervision.command_line import ArgumentParser
 from ..supervision.printable import LineFormatter
 from ..system.addresses import with_port
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
@@ -27,9 +28,9 @@ log = logging.getLogger(__name__)
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal; returns the exit code."""
+    log_writer.install(LineFormatter("%(asctime)s %(message)s"), "INFO")
     options = _parser().parse_args(arguments)
     keep_private()
-    log_writer.install(LineFormatter("%(asctime)s %(message)s"), "INFO")
     signals.watch(_hangup)
     secret = os.environ.get(options.secret_env, "").encode() if options.secret_env else None
     if secret == b"":
@@ -76,8 +77,8 @@ async def _serve(options: argparse.Namespace, promises: Promises, secret: bytes 
         await client.stop()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m actors.client", description=__doc__)
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python -m actors.client", description=__doc__)
     defaults = Promises()
     parser.add_argument("--address", default="127.0.0.1:8080", help="host:port; port 0: a free one")
     parser.add_argument("--data-path", type=pathlib.Path, required=True, help="directory to keep")

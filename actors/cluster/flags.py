@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 
+from ..system.reasons import reason_of
 from .plan import Flag
 
 _TIMEOUT_S = 60
@@ -32,7 +33,7 @@ def _problem(flag: Flag) -> str:
             timeout=_TIMEOUT_S,
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        return f"{given}: {flag.program} can't be asked whether it takes this ({error})"
+        return f"{given}: {flag.program} can't be asked whether it takes this ({reason_of(error)})"
     said = (ran.stderr or ran.stdout).partition("\n")[0].strip()
     if not ran.returncode:
         return ""

@@ -213,7 +213,7 @@ class Cluster:
         starting.result()
         await control.open()
         try:
-            print(config_of(self._plan), end="", flush=True)
+            print(Lines(config_of(self._plan)), end="", flush=True)
             nodes = len(self._plan.nodes)
             log.info("%s; Ctrl-C ends all", counted(nodes, "node answers", "nodes answer"))
             return await self._end

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from ..supervision import log_writer, signals
+from ..supervision.command_line import ArgumentParser
 from ..supervision.printable import LineFormatter
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_STORE, Failure, StoreFailure
 from ..system.ownership import keep_private
@@ -24,10 +25,11 @@ log = logging.getLogger(__name__)
 
 def main() -> int:
     """Serve until a signal; returns the exit code."""
+    form = LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_writer.install(form, "INFO")
     arguments = _arguments()
     keep_private()
-    form = LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    log_writer.install(form, arguments.log_level.upper())
+    logging.getLogger().setLevel(arguments.log_level.upper())
     signals.watch(_hangup)
     try:
         asyncio.run(_serve(arguments))
@@ -78,7 +80,7 @@ def _end_with(end: "asyncio.Future[None]", error: StoreFailure | None) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog="python -m actors.embedded_nsqd",
         description="An nsqd in Python, for one machine; not a replacement for nsqd.",
     )

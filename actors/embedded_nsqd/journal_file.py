@@ -18,6 +18,7 @@ from ..store.mark import Mark, mark_path
 from ..store.untouched import left_if_refused
 from ..system.exits import StoreFailure
 from ..system.locks import try_lock
+from ..system.reasons import reason_of
 from ..system.transactions import transaction
 from .journal_check import POWER_CUT_COMMITS_MAX, Damage, check, state_of
 from .journal_schema import COUNT_COMMIT, FROM_1, MAKE, TRIGGERS, checksum
@@ -108,7 +109,7 @@ class JournalFile:
         """The error to raise when SQLite can't do what `verb` says."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING:
             return JournalError(f"{self.path}: cannot {verb} the queue's journal for now: {error}")
-        return self.refused(error)
+        return self.refused(reason_of(error) if isinstance(error, OSError) else error)
 
     def refused(self, why: object) -> StoreFailure:
         """The error that refuses the journal."""

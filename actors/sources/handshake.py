@@ -17,6 +17,7 @@ from tornado.iostream import IOStream, SSLIOStream
 
 from ..core.consumer.frames import BadStream
 from ..system.host_name import host_name
+from ..system.reasons import reason_of
 from .codecs import Codec, Deflate, Snappy
 from .foreign import IN_THE_CLEAR
 from .security import Security, explained, is_refusal, tls_trouble
@@ -71,7 +72,7 @@ class SecuredConnection(nsq.AsyncConn):
             self._tls = self.stream.start_tls(False, self._security.nsqd_tls(), self._server_name)
         except (OSError, ValueError) as error:
             # The stream keeps its socket if something has come after the answer to IDENTIFY.
-            self._refuse(IN_THE_CLEAR if self._has_socket else f"TLS can't begin: {error}")
+            self._refuse(IN_THE_CLEAR if self._has_socket else f"TLS can't begin: {reason_of(error)}")
             if not self._has_socket:
                 self.socket.close()
                 self._socket_close()

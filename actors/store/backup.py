@@ -23,6 +23,7 @@ from msgspec import Meta, Struct
 
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import LOCK_TIMEOUT_S, is_locked
+from ..system.reasons import reason_with_path
 from ..system.state_id import NAME
 from ..version import VERSION
 from .database import open_read_only, refused, uri_of
@@ -84,7 +85,8 @@ def backup(state_dir: str, target: Path, others: Iterable[str] = ()) -> Manifest
             return _write_manifest(target, about, [*sources, target / NAME])
     except OSError as error:
         raise Failure(
-            f"{target}: not backed up ({error}), expected a folder that can be written, with enough space"
+            f"{target}: not backed up ({reason_with_path(error)}), expected a folder that can be written, "
+            "with enough space"
         ) from error
 
 
@@ -109,7 +111,7 @@ def check_copy(folder: Path, paths: Iterable[Path]) -> None:
         for suffix in ("-wal", "-shm"):  # a reader leaves them, empty
             Path(f"{path}{suffix}").unlink(missing_ok=True)
     if wrong:
-        raise StoreFailure(f"the copy in {folder} can not be used:\n" + "\n".join(wrong))
+        raise StoreFailure(f"the copy in {folder} can not be used:", *wrong)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..system.exits import StoreFailure, WriteUnavailable
 from ..system.locks import LOCK_TIMEOUT_S, lock_file
+from ..system.reasons import reason_of
 from ..system.transactions import WAL_BYTES_MAX, transaction
 from .formats import FORMAT, OLDEST_FORMAT, is_earlier, upgrade
 
@@ -122,7 +123,9 @@ def open_read_only(path: Path, upgraded: bool = True) -> Iterator[sqlite3.Connec
                 connection.backup(copy)
                 upgrade(copy)
                 yield copy
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
+        raise refused(path, reason_of(error)) from error
+    except sqlite3.Error as error:
         raise refused(path, error) from error
 
 

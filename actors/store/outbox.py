@@ -172,7 +172,7 @@ def request_republish_of_all(connection: sqlite3.Connection, why: str) -> int:
     """Request in a dispatcher's store of the newest format that every total is published again.
 
     The next start does that. Call it while no dispatcher has the store open, in a transaction of the caller.
-    `why`: for the log, as in "republish 3 of all videos: the state was restored". Returns the request's
+    `why`: for the log, as in "republish 3 (all videos): the state was restored". Returns the request's
     number, which is part of the keys of its batches. So is the state's `service` in `meta`: a state that goes
     back in time needs another, or a client that knows keys takes its batches for earlier ones.
     """

@@ -29,6 +29,7 @@ from ..system.exits import Failure, StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file
 from ..system.ownership import check_owner
+from ..system.reasons import reason_with_path
 from ..system.transactions import transaction
 from .accounts import read_accounts, write_whole
 from .client_check import RESTORED
@@ -74,7 +75,7 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
             return None
         wrong = [str(finding) for finding in verify(state_dir) if finding.wrong]
         if wrong:
-            raise StoreFailure("not redistributed, because the ledgers have errors:\n" + "\n".join(wrong))
+            raise StoreFailure("not redistributed, because the ledgers have errors:", *wrong)
         new = LedgerSet(old.state, shards, _next_folder(old))
         done = _write_set(state_dir, old, new)
         # Flush the new set before `ledgers.json` names it. Otherwise a power cut could leave `ledgers.json`
@@ -89,7 +90,8 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
     except sqlite3.Error as error:
         raise Failure(f"{state_dir}: not redistributed ({error}); the ledgers are unchanged") from error
     except OSError as error:
-        raise Failure(f"{state_dir}: {error}; run reshard again") from error
+        why = reason_with_path(error)
+        raise Failure(f"{state_dir}: not redistributed ({why}); run reshard again") from error
     finally:
         os.close(lock)
 

@@ -19,7 +19,7 @@ from msgspec import Struct, structs
 
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import lock_file
-from ..system.reasons import reason_of
+from ..system.reasons import reason_of, reason_with_path
 from ..system.state_id import NAME
 from .backup import MANIFEST, Manifest, check_copy, digest_of, private_files
 from .database import Database, locked
@@ -56,7 +56,7 @@ def restore(source: Path, state_dir: str) -> Restored:
             finally:
                 os.close(lock)
     except OSError as error:
-        raise Failure(f"{state_dir}: not restored ({reason_of(error)}); run restore again") from error
+        raise Failure(f"{state_dir}: not restored ({reason_with_path(error)}); run restore again") from error
 
 
 def read_manifest(source: Path) -> Manifest:

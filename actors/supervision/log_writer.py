@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .printable import PrintableText
+from .printable import PrintableText, show_uncaught
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -224,6 +224,7 @@ def install(formatter: logging.Formatter, level: str) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     file = LogFile(handler.writer)
     sys.stderr = PrintableText(file, encoding, "backslashreplace", line_buffering=True)
+    sys.excepthook = show_uncaught
 
 
 def flush() -> None:

@@ -176,9 +176,10 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
             return process, end_of(ours)
         except (OSError, EOFError) as error:
             ours.close()
+            why = getattr(error, "strerror", None) or str(error) or "the forkserver closed the connection"
             if tries == len(START_PAUSES_S):
-                raise OSError(f"{start_args.name} cannot be started: {error}") from error
-            log.warning("%s could not be started (%s): trying again", start_args.name, error)
+                raise OSError(f"{start_args.name} cannot be started: {why}") from error
+            log.warning("%s could not be started (%s): trying again", start_args.name, why)
             if forkserver.kill_if_unreachable():
                 for renew in _renew_sockets_folder:
                     renew()

@@ -1,7 +1,7 @@
 """Exit codes, and the exceptions that end a process with one of them.
 
 A `Failure` is not a bug: its text says what happened, to what, what was expected, what to do. It is
-printed without a traceback.
+printed without a traceback, its arguments as one line each.
 """
 
 EXIT_DONE = 0
@@ -16,6 +16,9 @@ class Failure(Exception):
     """An error for a person to read, which a restart may not mend."""
 
     exit_code = EXIT_FAILED
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class StoreFailure(Failure):

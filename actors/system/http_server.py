@@ -2,6 +2,7 @@
 in `hosts.py`), headers, HEAD, and errors in JSON.
 """
 
+import contextlib
 import json
 from asyncio import Future
 from collections.abc import Collection, Iterable
@@ -12,7 +13,7 @@ from typing import Any
 import tornado.web
 from tornado import httputil
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, UnsatisfiableReadError
 
 from .addresses import split_address
 from .connections import connections_max
@@ -23,6 +24,7 @@ _EVERY_ADDRESS = {"0.0.0.0", "::"}
 # What tornado writes by itself, without a word of why, when it can't read a request or finds it too large.
 _UNREADABLE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 _JSON = "application/json; charset=utf-8"
+_WHY_TOO_LARGE = "the request's headers are too large, expected fewer or shorter ones"
 _WHY_UNREADABLE = "the request can't be read, expected HTTP/1.1 with headers and a body within the limits"
 
 
@@ -65,7 +67,8 @@ class BoundedHTTPServer(HTTPServer):
         """Take a connection, or close it if there are too many."""
         if len(self._connections) < connections_max():
             stream.__class__ = _Stream
-            vars(stream)["unreadable"] = self._error(_WHY_UNREADABLE)
+            vars(stream)["unreadable"] = _last_answer(400, self._error(_WHY_UNREADABLE))
+            vars(stream)["too_large"] = _last_answer(431, self._error(_WHY_TOO_LARGE))
             super().handle_stream(stream, address)
         else:
             stream.close()
@@ -159,18 +162,31 @@ def _headers(body: bytes, content_type: str) -> dict[str, str]:
     }
 
 
-class _Stream(IOStream):
-    """A connection that says what is wrong, in `unreadable`, where tornado would answer 400 with nothing."""
+def _last_answer(status: int, body: bytes) -> bytes:
+    """A whole answer, after which the connection ends."""
+    headers = {"Connection": "close", **_headers(body, _JSON)}
+    lines = [f"HTTP/1.1 {status} {responses[status]}", *(f"{name}: {one}" for name, one in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
-    unreadable = b""
+
+class _Stream(IOStream):
+    """A connection that says what is wrong: `unreadable` where tornado would answer 400 with nothing, and
+    `too_large` where it would close without an answer, as the headers are too large.
+    """
+
+    unreadable = too_large = b""
 
     def write(self, data: "bytes | memoryview[int]") -> "Future[None]":
-        if data != _UNREADABLE:
-            return super().write(data)
-        head = "".join(f"{name}: {value}\r\n" for name, value in _headers(self.unreadable, _JSON).items())
-        return super().write(
-            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n" + head.encode() + b"\r\n" + self.unreadable
-        )
+        return super().write(self.unreadable if data == _UNREADABLE else data)
+
+    def close(self, exc_info: Any = False) -> None:
+        # tornado reads headers, and nothing else, by a regular expression.
+        if isinstance(exc_info, UnsatisfiableReadError) and self._read_regex is not None:
+            with contextlib.suppress(OSError):  # what does not fit into the socket is lost
+                self.socket.send(self.too_large)
+                while self.socket.recv(1 << 16):  # else the system drops the answer
+                    pass
+        super().close(exc_info)
 
 
 class OwnHandler(tornado.web.RequestHandler):

@@ -322,3 +322,13 @@ def test_head_answers_wherever_get_does(service, name, paths):
             continue
         got = ask(address, "GET", path, f"Host: {address}")
         assert (got.status, head.headers["content-type"]) == (200, got.headers["content-type"])
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+def test_headers_that_are_too_large_are_refused_in_words(service, name):
+    address = service.address(ADDRESSES[name])
+    answer = ask(
+        address, "GET", READING[name], f"Host: {address}", *[f"X-{n}: {'x' * 1000}" for n in range(70)]
+    )
+    assert_refused(answer, name, (431,))
+    assert ask(address, "GET", READING[name], f"Host: {address}").status == 200

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from tests.support.containers import Container, need_containers
+from tests.support.hostile_text import assert_log, assert_plain
 from tests.support.patience import wait_until
 from tests.support.services import ANY_PORTS, HURRIED, PATIENT, wait_caught_up, wait_status
 
@@ -45,6 +46,9 @@ def test_the_first_process_of_a_container_counts_and_publishes(container):
 
 def test_commands_in_the_container_reach_it(container):
     assert container.command_inside("status").returncode == 0
+    checked = container.command_inside("check")  # it compares the host name with that of who reads
+    assert_plain(checked.stdout + checked.stderr, seen="")
+    assert_log(container.log(), seen="")
     before = container.child("counter-0")
     ran = container.command_inside("kill", "counter-0")
     assert (ran.returncode, ran.stderr) == (0, f"sent SIGKILL to counter-0 (pid {before['pid']})\n")

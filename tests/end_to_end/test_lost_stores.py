@@ -133,11 +133,11 @@ SAID = {
     "counter-0.mark gone": (lambda d: d.gone("counter-0.mark"), "counter-0.mark: missing or empty"),
     "counter-0.mark emptied": (
         lambda d: d.cut("counter-0.mark", 0),
-        "republish 1 of all videos begins: commits of counter-0.sqlite may be lost",
+        "republish 1 (all videos) begins: commits of counter-0.sqlite may be lost",
     ),
     "counter-0 older, mark emptied": (
         lambda d: (d.put_older("counter-0.sqlite"), d.cut("counter-0.mark", 0)),
-        "republish 1 of all videos begins: commits of counter-0.sqlite may be lost",
+        "republish 1 (all videos) begins: commits of counter-0.sqlite may be lost",
     ),
     "dispatcher.mark gone": (lambda d: d.gone("dispatcher.mark"), "dispatcher.mark: missing or empty"),
     "dispatcher older, mark emptied": (
@@ -173,7 +173,7 @@ SAID = {
             d.cut("client/dispatcher.mark", 0),
             d.cut("nsqd/dispatcher.mark", 0),
         ),
-        "republish 1 of all videos begins: commits of dispatcher.sqlite may be lost",
+        "republish 1 (all videos) begins: commits of dispatcher.sqlite may be lost",
     ),
 }
 

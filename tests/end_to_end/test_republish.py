@@ -67,7 +67,7 @@ def test_everything_is_told_again_in_full_batches_each_time_under_new_keys(tmp_p
             client.received.clear()
             done = command(service, "republish", "--all")
             assert (done.returncode, done.stdout) == (0, ""), done.stderr
-            assert done.stderr == f"republish {number} of all videos begins\n"
+            assert done.stderr == f"republish {number} (all videos) begins\n"
             status = wait_caught_up(service, 195)
             publishes = [one.publish for one in client.received]
             assert [len(one["videos"]) for one in publishes] == [20, 20, 5]
@@ -128,7 +128,7 @@ def test_a_republish_survives_a_kill_in_the_middle_of_it(child, tmp_path):
         assert sum(len(one["videos"]) for one in again) == len(VIDEOS)
         assert client.wrong == []
         if child == "dispatcher":
-            assert "republish 1 of all videos " in service.log()
+            assert "republish 1 (all videos) " in service.log()
 
 
 def test_the_reference_client_counts_a_republish_as_no_broken_promise(tmp_path):
@@ -215,7 +215,7 @@ def test_admin_takes_a_republish_only_with_its_header_and_says_what_it_expects(t
         for body in (b"", b"{}", b"[]", b'{"videos": ["x"]}', b'{"all": 1}', b'{"x": 1}', both):
             status, answer = post(service, body, **header)
             assert (status, 'expected {"all": true} or' in answer["error"]) == (400, True), body
-        assert post(service, b'{"all": true}', **header) == (200, {"done": "republish 1 of all videos"})
+        assert post(service, b'{"all": true}', **header) == (200, {"done": "republish 1 (all videos)"})
         pids = {one["id"]: one["pid"] for one in service.status()["children"]}
         halt(pids["dispatcher"])
         try:

@@ -9,8 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from actors.core.consumer import tolerant
-from actors.core.consumer.bodies import Bodies, NotAPlay, dead_letters, decode, reason
+from actors.core.consumer.bodies import Bodies, NotAPlay, dead_letters, decode
 from actors.core.consumer.frames import ALIKE_MIN, MESSAGE_TYPE, FrameParser
+from tests.support.bodies import reason
 from tests.support.fuzzing import spoilt, tries
 
 ESCAPE = re.compile(r"\\(u[0-9a-f]{4}|.)", re.DOTALL | re.IGNORECASE)

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import subprocess
 import sys
 import time
 from datetime import datetime
@@ -9,7 +10,14 @@ from datetime import datetime
 import numpy as np
 import pytest
 
-from actors.supervision.printable import LineFormatter, Lines, PrintableText, printable
+from actors.supervision.printable import (
+    LineFormatter,
+    Lines,
+    PrintableText,
+    indented,
+    printable,
+    printable_values,
+)
 
 NASTY = "\x1b]0;X\x07\r\n12:00:00.000 I forged\u2028\u202e\x85\x00\udc80"
 SHOWN = r"\x1b]0;X\x07\r\n12:00:00.000 I forged\u2028\u202e\x85\x00\udc80"
@@ -70,11 +78,42 @@ def test_a_tracebacks_lines_are_indented():
     assert all(one.startswith("  ") and one.isprintable() for one in rest)
 
 
+def test_an_errors_text_is_lines_if_it_was_made_so():
+    assert line("%s", RuntimeError(Lines("one\ntwo\x07"))) == "I one\n  two\\x07"
+    assert line("it says: %s", RuntimeError(NASTY)) == f"I it says: {SHOWN}"
+
+
+def test_lines_of_any_content_are_put_below_each_other():
+    shown = indented("two are wrong:", NASTY, Lines("one\ntwo\x07"))
+    assert (type(shown), shown) == (Lines, f"two are wrong:\n  {SHOWN}\n  one\n  two\\x07")
+
+
+def test_values_of_an_answer_are_escaped_however_deep_they_are():
+    assert printable_values({NASTY: [NASTY, 1, None, {"a": NASTY}]}) == {
+        SHOWN: [SHOWN, 1, None, {"a": SHOWN}]
+    }
+
+
 def test_a_stream_escapes_what_is_written_to_it():
     raw = io.BytesIO()
     stream = PrintableText(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
     print(NASTY, "\t.", file=stream)
-    assert raw.getvalue().decode() == SHOWN.replace(r"\n", "\n") + " \t.\n"
+    assert raw.getvalue().decode() == SHOWN + " \\t.\n"
+    print(Lines("one\ntwo\x07"), RuntimeError(Lines("three\nfour")), sep="\n", file=stream)
+    assert raw.getvalue().decode().endswith("one\ntwo\\x07\nthree\nfour\n")
     stream.styled.write("\x1b[1m")
     assert raw.getvalue().endswith(b"\x1b[1m")
     assert stream.styled.encoding == "utf-8"
+
+
+def test_an_exception_that_no_code_catches_is_lines_of_its_own():
+    program = (
+        "import sys; from actors.supervision import log_writer; from actors.supervision.printable import *; "
+        "log_writer.install(LineFormatter('%(message)s'), 'INFO'); "
+        f"raise ValueError(bytes.fromhex('{NASTY.encode('utf-8', 'replace').hex()}').decode())"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).stderr.decode()
+    first, *rest = said.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert "forged" in said
+    assert rest and all(one.startswith("  ") and one.isprintable() for one in rest)

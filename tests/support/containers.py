@@ -20,7 +20,7 @@ from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.services import ServiceWithQueue, wait_for
 
 NAMESPACES = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount", "--uts", "--mount-proc"]
-HOST_NAME = b"k\xfcche\xff"  # neither ASCII nor UTF-8
+HOST_NAME = b"k\xfcche\xff\x1b]0;X\x07\r\nforged\x9b"  # neither ASCII nor UTF-8, and hostile
 # The state is the only volume that can be written. No stdin and no stdout.
 _SET_UP = """
 set -e

@@ -21,14 +21,14 @@ class HostileNsqd:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._queue_address = queue_address
         self._scripts = scripts
-        self._taken = 0
+        self.taken = 0
         self._open: list[socket.socket] = []
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     @property
     def played(self) -> bool:
         """Whether every script has got a connection."""
-        return self._taken >= len(self._scripts)
+        return self.taken >= len(self._scripts)
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -45,8 +45,8 @@ class HostileNsqd:
             while True:
                 connection = self._listener.accept()[0]
                 self._open.append(connection)
-                script = self._scripts[self._taken] if not self.played else self._hand_on
-                self._taken += 1
+                script = self._scripts[self.taken] if not self.played else self._hand_on
+                self.taken += 1
                 threading.Thread(target=self._run, args=(script, connection), daemon=True).start()
 
     def _run(self, script: Script, connection: socket.socket) -> None:

@@ -6,6 +6,7 @@ from ...config import Settings, SinkKind
 from ...sinks import open_sink
 from ...system import runfile
 from ...system.exits import Failure
+from ...system.reasons import reason_of
 from ...tree import with_addresses
 from .finding import Finding, fails, skipped, works
 
@@ -40,7 +41,7 @@ async def check_client(settings: Settings) -> Finding:
     except TimeoutError:
         why = f"no connection within {TIMEOUT_S:g} s"
     except (Failure, OSError, ValueError) as error:
-        why = str(error)
+        why = reason_of(error)
     else:
         return works(CLIENT, f"{sink.name} takes connections (nothing was published)")
     return fails(CLIENT, f"{sink.name}: {why}; expected your client there", "see [publish]")

@@ -20,6 +20,8 @@ LETTER_BYTES_MAX = 1024 * 1024  # nsqd's max-msg-size, unless set otherwise
 TEMPLATES_MAX = 256
 TEMPLATE_BODY_BYTES_MAX = 4096
 LETTER_PART_BYTES = 512 * 1024  # with base64, a part fits into LETTER_BYTES_MAX
+# A larger body that msgspec refuses is not read again: `tolerant.py` takes half a second a MiB.
+TOLERANT_BYTES_MAX = 1024 * 1024
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -40,7 +42,10 @@ def decode(body: bytes) -> bytes:
     """The video (16 bytes) that was played. Raises `NotAPlay` with the reason."""
     try:
         text = _decoder.decode(body).video_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if len(body) > TOLERANT_BYTES_MAX:
+            what = f"the body has more than {TOLERANT_BYTES_MAX // 2**20} MiB"
+            raise NotAPlay(f"{what} and is not plain JSON with a video_id") from error
         text = tolerant.video_id(body)
     try:
         return guids.parse(text)
@@ -50,10 +55,12 @@ def decode(body: bytes) -> bytes:
 
 class Bodies:
     """Reads bodies. Most bodies differ only in the GUID. So `Bodies` remembers a template of the last decoded
-    body of each size, and reads a body that matches it without decoding.
+    body of each size, and reads a body that matches it without decoding. `why`: why the last body that was
+    not a play is none.
     """
 
     def __init__(self) -> None:
+        self.why = ""
         self._templates: dict[int, Template] = {}
 
     def video(self, body: bytes) -> bytes | None:
@@ -63,7 +70,8 @@ class Bodies:
         if not video:
             try:
                 video = decode(body)
-            except NotAPlay:
+            except NotAPlay as why:
+                self.why = str(why)
                 return None
             if len(body) <= TEMPLATE_BODY_BYTES_MAX:
                 self._remember_template(body, video)
@@ -91,15 +99,6 @@ class Bodies:
                 if len(self._templates) >= TEMPLATES_MAX:
                     self._templates.clear()
                 self._templates[len(body)] = Template(head, tail)
-
-
-def reason(body: bytes) -> str:
-    """The reason why a body is not a play. Raises `ValueError` if it is one."""
-    try:
-        decode(body)
-    except NotAPlay as why:
-        return str(why)
-    raise ValueError("it is a play")
 
 
 def dead_letters(

@@ -38,12 +38,16 @@ class BadStream(ValueError):
     """Bytes that no nsqd sends: the connection has to be closed."""
 
 
+TOO_LARGE = f"the message is larger than {FRAME_BYTES_MAX // 2**20} MiB"
+
+
 class BadMessage(msgspec.Struct, frozen=True):
-    """A message that is not a play. `cut`: the body is only the start of a body that is too large to keep."""
+    """A message that is not a play, and why. `cut`: `body` is only its start, as it is too large to keep."""
 
     id: bytes
     arrived_ns: int
     body: bytes
+    why: str
     cut: Cut | None = None
 
 
@@ -172,7 +176,7 @@ class FrameParser:
                 break
             video = video_of(body)
             if video is None:
-                parsed.bad.append(BadMessage(message_id, stamp, body))
+                parsed.bad.append(BadMessage(message_id, stamp, body, self._bodies.why))
             else:
                 plays.ids += message_id
                 plays.videos += video
@@ -220,7 +224,7 @@ class _LargeMessage:
     def message(self) -> BadMessage:
         """The message, when the whole body was taken."""
         cut = Cut(self._body_bytes, self._digest.hexdigest())
-        return BadMessage(self._id, self._stamp, bytes(self._start), cut)
+        return BadMessage(self._id, self._stamp, bytes(self._start), TOO_LARGE, cut)
 
 
 @lru_cache(maxsize=4096)

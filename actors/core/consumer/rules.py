@@ -24,12 +24,11 @@ from ..stats import ConsumerStats, NsqdStats
 from . import bodies
 from .ages import OldestOfAMinute
 from .effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
-from .frames import FRAME_BYTES_MAX, BadMessage, BadStream, Parsed
+from .frames import BadMessage, BadStream, Parsed
 from .ready_count import ReadyCounts
 from .stalls import Stalls
 from .terms import Terms
 
-TOO_LARGE = f"the message is larger than {FRAME_BYTES_MAX // 2**20} MiB"
 LOOK_EVERY_MS = 1000
 REJECTS_SHARD = 0  # the ledger that counts dead letters
 
@@ -251,10 +250,9 @@ def _dead_letter(rejected: Rejected, connection: int, bad: list[BadMessage], byt
     reasons: dict[str, int] = {}
     letters: list[bytes] = []
     for one in bad:
-        why = bodies.reason(one.body) if one.cut is None else TOO_LARGE
-        reasons[why] = reasons.get(why, 0) + 1
+        reasons[one.why] = reasons.get(one.why, 0) + 1
         facts = {
-            "reason": why,
+            "reason": one.why,
             "source": rejected.source,
             "id": one.id.decode(),
             "arrived_at_ns": one.arrived_ns,

@@ -13,8 +13,9 @@ begins at 0. So these rules ask for a new connection
 """
 
 import re
+from collections import OrderedDict
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ..columns import HEX_ID_BYTES
 from .effects import Look, Reconnect
@@ -23,6 +24,7 @@ RECONNECT_MS = 5000  # a connection is at least this old before it is closed
 SILENT_MS = 5000
 LOOK_MS = 2000  # between two looks, if the first one found nothing
 LATE_KEPT_MS = 60_000  # much longer than nsqd takes to refuse a FIN
+LATE_MAX = 100_000  # messages of a connection
 # A message that was held for this share of nsqd's timeout may have timed out: its time in the buffers of nsqd
 # and of the network counts for nsqd, and is not seen here.
 LATE_SHARE = 0.5
@@ -31,12 +33,12 @@ _ID = re.compile(rb"\b[0-9a-f]{%d}\b" % HEX_ID_BYTES)
 
 
 class _Watched(Struct):
-    """One connection. `late`: when messages were finished late, and which."""
+    """One connection. `late`: the messages that were finished late, and when; the first one first."""
 
     msg_timeout_ms: int
     connected_ms: int
     received_ms: int
-    late: list[tuple[int, bytes]] = []
+    late: OrderedDict[bytes, int] = field(default_factory=OrderedDict)
     was_refused: bool = False
     doubted: bool = False
     looked_ms: int = 0
@@ -79,7 +81,12 @@ class Stalls:
         """Note that messages are finished which nsqd sent at `since_ms`. `ids`: 16 hex digits each."""
         watched = self._watched[connection]
         if now_ms - since_ms >= LATE_SHARE * watched.msg_timeout_ms:
-            watched.late.append((now_ms, ids))
+            for at in range(0, len(ids), HEX_ID_BYTES):
+                late = bytes(ids[at : at + HEX_ID_BYTES])
+                watched.late[late] = now_ms
+                watched.late.move_to_end(late)
+            while len(watched.late) > LATE_MAX:
+                watched.late.popitem(last=False)
 
     def refused(self, connection: int, error: bytes, now_ms: int) -> list[Reconnect]:
         """nsqd refused a FIN, a REQ or a TOUCH with this error, which names the message."""
@@ -87,7 +94,7 @@ class Stalls:
         watched = self._watched[connection]
         watched.was_refused = True
         found = _ID.search(error)
-        if found is None or not any(_has(ids, found[0]) for _, ids in watched.late):
+        if found is None or found[0] not in watched.late:
             watched.doubted = True
         return self._reconnect_if_old(connection, watched, now_ms)
 
@@ -114,8 +121,8 @@ class Stalls:
         self._ticked_ms = now_ms
         effects: list[Reconnect | Look] = []
         for connection, watched in self._watched.items():
-            while watched.late and now_ms - watched.late[0][0] > LATE_KEPT_MS:
-                del watched.late[0]
+            while watched.late and now_ms - next(iter(watched.late.values())) > LATE_KEPT_MS:
+                watched.late.popitem(last=False)
             effects += self._reconnect_if_old(connection, watched, now_ms)
             if room[connection] <= 0:
                 watched.waited = False  # nsqd does right to send nothing
@@ -143,10 +150,3 @@ class Stalls:
         if self._ticked_ms is not None and now_ms - self._ticked_ms >= HALTED_MS:
             self._halted_from_ms, self._halted_until_ms = self._ticked_ms, now_ms + HALTED_MS
             self._ticked_ms = now_ms
-
-
-def _has(ids: bytes, one: bytes) -> bool:
-    at = ids.find(one)
-    while at >= 0 and at % HEX_ID_BYTES:
-        at = ids.find(one, at + 1)
-    return at >= 0

@@ -11,6 +11,7 @@ from actors import config
 from actors.cli import screen
 from actors.core import guids
 from actors.system.exits import Failure
+from tests.support.hostile_text import HOSTILE, assert_plain
 
 PATH = "/a/folder/" + "with-a-name-that-is-long/" * 4 + "state"
 
@@ -267,3 +268,19 @@ def test_watching_goes_on_while_the_service_is_away_and_ends_at_ctrl_c(capsys, m
 def test_durations_are_as_long_as_they_need_to_be(seconds, text, capsys):
     lines = shown(capsys, screen.show_status, status(child("nsqd", uptime_s=seconds), child("counter-0")))
     assert any("nsqd" in line and f" {text} " in line for line in lines)
+
+
+def everything(text):
+    """A status whose texts from outside are this text."""
+    video = {"video_id": text, "plays": 1, "attempts": 1, "answer": text, "next_attempt_s": 1.0}
+    nsq = {"connections": 1, "depth": 0, "others_on_channel": 0}
+    nsq["nsqds"] = [nsqd(text) | {"wrong_http_address": text}]
+    facts = {"refused_videos": [video], "refused_videos_total": 1, "nsq": nsq}
+    return status(child("consumer", last_exit=text), caught_up=False, why_not_caught_up=[text], **facts)
+
+
+def test_hostile_text_in_a_status_makes_no_line_and_styles_nothing(capsys):
+    usual = shown(capsys, screen.show_status, everything("[bold]x"))
+    lines = shown(capsys, screen.show_status, everything(HOSTILE))
+    assert_plain("\n".join(lines))
+    assert sum("[bold]x" in line for line in usual) >= 4

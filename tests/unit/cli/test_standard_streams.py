@@ -9,7 +9,7 @@ import pytest
 from actors.system.installation import ROOT
 
 SHOWS = (
-    "from actors.cli.standard_streams import open_standard_streams; open_standard_streams(); "
+    "from actors.supervision.standard_streams import open_standard_streams; open_standard_streams(); "
     "from actors.cli.screen import Page; Page().print('├─ nsqd │ └─ … ü €')"
 )
 

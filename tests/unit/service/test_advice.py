@@ -38,7 +38,7 @@ class Tree(Supervisor):
         self._rules = SimpleNamespace(terminated=lambda one: None, started=lambda one: None)
 
     async def _call(self, request, timeout_s):
-        return calls.encode(calls.Answer("republish 1 of all videos")) if self._answers else None
+        return calls.encode(calls.Answer("republish 1 (all videos)")) if self._answers else None
 
     async def _stop(self):
         pass
@@ -90,7 +90,7 @@ OBEYED = "a command to root itself is obeyed"
 @pytest.mark.parametrize(
     ("action", "state", "more", "said"),
     [
-        ("republish", RUNNING, {}, "republish 1 of all videos"),
+        ("republish", RUNNING, {}, "republish 1 (all videos)"),
         ("republish", STOPPED, {}, f"dispatcher is stopped, expected running; {STARTS}"),
         (
             "republish",
@@ -145,7 +145,7 @@ def test_a_command_to_a_child_in_any_state_is_answered_with_what_to_do(action, s
     path = "republish" if action == "republish" else f"children/dispatcher/{action}"
     code, answer = answer_of(tree, path, action)
     assert answer.startswith(said), answer
-    assert (code == 200) == (said in ("republish 1 of all videos", f"{action} dispatcher"))
+    assert (code == 200) == (said in ("republish 1 (all videos)", f"{action} dispatcher"))
     if code == 409:
         assert answer == said
 

@@ -3,13 +3,15 @@
 import base64
 import hashlib
 import json
+import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.core.consumer import bodies
-from actors.core.consumer.bodies import Bodies, NotAPlay, dead_letters, decode, reason
+from actors.core.consumer.bodies import Bodies, NotAPlay, dead_letters, decode
+from tests.support.bodies import reason
 
 TEXT = "6f1ed002-ab55-4d7e-8f2c-1d2e3f40516a"
 VIDEO = bytes.fromhex(TEXT.replace("-", ""))
@@ -79,12 +81,20 @@ def test_what_is_no_play_has_its_reason(body, why):
     with pytest.raises(NotAPlay, match=f"^{why}$"):
         decode(body)
     assert reason(body) == why
-    assert Bodies().video(body) is None
 
 
-def test_a_play_has_no_reason_to_be_none():
-    with pytest.raises(ValueError, match="it is a play"):
-        reason(body_of(TEXT))
+@pytest.mark.parametrize(
+    "body", [b'{"a":1,%s"b":1}' % (b'"a":1,' * 2_400_000), b'"' * 14_000_000, b"[" * 14_000_000], ids=len
+)
+def test_a_body_of_many_mebibytes_that_is_no_play_holds_up_nothing(body):
+    began = time.process_time()
+    assert reason(body) == "the body has more than 1 MiB and is not plain JSON with a video_id"
+    assert time.process_time() - began < 20
+
+
+def test_a_play_of_many_mebibytes_is_a_play():
+    body = b'{"more":"%s","video_id":"%s"}' % (b"x" * 14_000_000, TEXT.encode())
+    assert Bodies().video(body) == decode(body)
 
 
 json_values = st.recursive(
@@ -105,7 +115,6 @@ def test_any_bytes_are_a_video_or_no_play_and_nothing_else_is_raised(body):
         video = decode(body)
     except NotAPlay as why:
         assert reason(body) == str(why)
-        assert Bodies().video(body) is None
     else:
         assert len(video) == 16
         assert Bodies().video(body) == video

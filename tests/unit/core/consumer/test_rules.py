@@ -35,7 +35,7 @@ def read(*numbers, shard=0, bad=()):
         parsed.plays.ids += message_id(number)
         parsed.plays.videos += VIDEOS[shard]
         parsed.plays.arrived_ns.append(number * 10)
-    parsed.bad = [BadMessage(message_id(number), number * 10, b"?") for number in bad]
+    parsed.bad = [BadMessage(message_id(number), number * 10, b"?", "the body is not JSON") for number in bad]
     return parsed
 
 
@@ -85,7 +85,7 @@ def test_what_a_read_held_goes_to_its_counters_in_columns():
 def test_an_id_that_none_has_is_refused_with_nothing_taken_in(identity, bad):
     one, parsed = deliveries(1), read(1, 2, bad=(3,))
     if bad:
-        parsed.bad = [BadMessage(identity, 1, b"?")]
+        parsed.bad = [BadMessage(identity, 1, b"?", "the body is not JSON")]
     else:
         parsed.plays.ids[16:] = identity
     with pytest.raises(BadStream, match="16 hexadecimal digits"):

@@ -1,5 +1,7 @@
 """When a connection is replaced: a refused FIN that no timeout explains, or messages that wait in vain."""
 
+import time
+
 import pytest
 
 from actors.core.consumer.effects import Look, Reconnect
@@ -150,3 +152,27 @@ def test_a_consumer_that_drains_keeps_its_connections(stalls):
     assert stalls.refused(1, refusal(7), OLD_MS) == []
     assert ticks(stalls, OLD_MS, 60_000, room=0) == []
     assert stalls.failed_finishes == 1
+
+
+def test_a_flood_of_refusals_of_late_messages_holds_up_nothing(stalls):
+    since_ms = stalls.received(1, OLD_MS)
+    ids = b"".join(map(message_id, range(120_000)))
+    now_ms = OLD_MS + MSG_TIMEOUT_MS
+    for at in range(0, len(ids), 1600):
+        stalls.finished(1, ids[at : at + 1600], since_ms, now_ms)
+    began = time.process_time()
+    for number in range(119_999, 40_000, -1):
+        assert stalls.refused(1, refusal(number), now_ms) == []
+    assert time.process_time() - began < 20
+    assert stalls.refused(1, refusal(1), now_ms) == [Reconnect(1)]  # no more than a bound are remembered
+
+
+def test_late_messages_are_forgotten_in_the_order_in_which_they_were_finished(stalls):
+    since_ms = stalls.received(1, OLD_MS)
+    for number, late_ms in ((1, 0), (2, 1000), (1, 2000)):
+        stalls.finished(1, message_id(number), since_ms, OLD_MS + MSG_TIMEOUT_MS + late_ms)
+    now_ms = OLD_MS + MSG_TIMEOUT_MS + LATE_KEPT_MS + 1500
+    stalls.received(1, now_ms)
+    assert stalls.tick(now_ms, {1: 1}) == []
+    assert stalls.refused(1, refusal(1), now_ms) == []
+    assert stalls.refused(1, refusal(2), now_ms) == [Reconnect(1)]

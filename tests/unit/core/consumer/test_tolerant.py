@@ -6,7 +6,8 @@ import time
 import pytest
 
 from actors.core.consumer import tolerant
-from actors.core.consumer.bodies import Bodies, NotAPlay, decode, reason
+from actors.core.consumer.bodies import Bodies, NotAPlay, decode
+from tests.support.bodies import reason
 
 TEXT = "6f1ed002-ab55-4d7e-8f2c-1d2e3f40516a"
 VIDEO = bytes.fromhex(TEXT.replace("-", ""))
@@ -41,7 +42,7 @@ IGNORED = {
     "5,000 digits": b"9" * 5000,
     "100,000 digits and a fraction": b"-" + b"1" * 100_000 + b"." + b"2" * 100_000 + b"e" + b"3" * 100_000,
     "arrays of 100,000 levels": b"[" * 100_000 + b"]" * 100_000,
-    "objects of 100,000 levels": b'{"video_id":' * 100_000 + b"1" + b"}" * 100_000,
+    "objects of 30,000 levels": b'{"video_id":' * 30_000 + b"1" + b"}" * 30_000,
     "both in turn": b'[{"":' * 50_000 + b"[]" + b"}]" * 50_000,
     "an inner video_id": b'{"video_id":"x"}',
     "empty ones": b'[[],{},"",{"":{}},[{ }],[ ]]',

@@ -7,13 +7,15 @@ A terminal that has no UTF-8 gets what it can show: the nearest of ASCII, or a q
 
 import codecs
 import io
+import json
 import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..supervision.printable import PrintableText
-from ..system.exits import EXIT_DONE, EXIT_FAILED
+from .printable import Lines, PrintableText
+
+EXIT_DONE, EXIT_FAILED = 0, 1
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -75,6 +77,11 @@ def open_standard_streams() -> None:
             errors=_lenient(ours.errors),
             line_buffering=ours.line_buffering,
         )
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON in lines, all of it ASCII: no text in it steers a terminal."""
+    print(Lines(json.dumps(value, indent=2)))
 
 
 def _lenient(errors: str | None) -> str:
