@@ -1,13 +1,9 @@
 """What every actor imports, imported once in the forkserver: a restarted child then starts in
 milliseconds instead of importing for a tenth of a second.
-
-From here on the forkserver also ignores SIGTERM. A service manager sends SIGTERM to every process of a
-service. Without the forkserver, the supervisor could not find out how its children end.
 """
 
 import asyncio  # noqa: F401
 import os
-import signal
 import sqlite3  # noqa: F401
 
 # Set this before numpy is imported. Otherwise numpy's linear algebra, which is not used here, would start
@@ -21,4 +17,3 @@ from .sources import nsqd  # noqa: F401
 from .system.logs import quiet_libraries
 
 quiet_libraries()
-signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -10,6 +10,9 @@ import sys
 def main():
     # type: () -> int
     """Run the producer with the arguments of this process. Returns the exit code."""
+    from actors.system import early_signals
+
+    early_signals.end_at_ctrl_c(early_signals.NOTHING_PRODUCED)
     from actors.system.environment import require
 
     require()

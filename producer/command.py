@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from actors.sources.security import Security
 from actors.supervision.standard_streams import with_open_streams
-from actors.system import lifeline
+from actors.system import early_signals, lifeline
 from actors.system.reasons import reason_of
 from producer import arguments, discovery, manifest, progress, workload
 from producer.pace import Pace
@@ -47,7 +47,7 @@ def _run(argv: Sequence[str] | None) -> int:
         load = workload.make(asked.seed, asked.plays, asked.videos, asked.quiet_videos, asked.distribution)
         return asyncio.run(_produce(asked, load))
     except KeyboardInterrupt:
-        print("error: stopped by a signal before anything was produced", file=sys.stderr)
+        print(early_signals.NOTHING_PRODUCED, file=sys.stderr)
         return FAILED
 
 

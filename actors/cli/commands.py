@@ -9,6 +9,7 @@ from .. import config
 from ..config import ConfigError
 from ..supervision.printable import indented, show_uncaught
 from ..supervision.standard_streams import with_open_streams
+from ..system import early_signals
 from ..system.exits import EXIT_FAILED, EXIT_USAGE, Failure
 from ..system.ownership import keep_private
 from .parser import command_parser
@@ -25,6 +26,7 @@ def _run(arguments: list[str]) -> int:
     try:
         options = command_parser().parse_args(arguments)
         settings = config.load(options.config, options.set)
+        early_signals.take_ctrl_c()
         code: int = options.command(settings, options)
         return code
     except ConfigError as error:

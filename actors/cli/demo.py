@@ -18,6 +18,7 @@ from producer.arguments import Arguments, ArgumentsError, parse
 from .. import config
 from ..config.promises import promises_of
 from ..supervision import printable
+from ..system.early_signals import INTERRUPTED
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from ..system.reasons import reason_of
 from ..system.temporary import keep, scratch_folder
@@ -66,7 +67,7 @@ def _run(
         keep(folder)
         return EXIT_FAILED
     except KeyboardInterrupt:
-        console.print("the demo was interrupted")
+        console.print(INTERRUPTED["demo"])
         return EXIT_FAILED
     found = findings(result)
     render(result, found)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ..config import Settings
 from ..supervision.printable import Lines
+from ..system.early_signals import INTERRUPTED
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from ..system.temporary import scratch_folder
 from . import drill_here
@@ -61,7 +62,7 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
                 return drill_here.run(settings, options, seed, console)
             return _run(settings, options, seed, console)
     except KeyboardInterrupt:
-        console.print("the drill was interrupted; nothing is proven")
+        console.print(INTERRUPTED["drill"])
         return EXIT_FAILED
 
 

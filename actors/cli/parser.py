@@ -10,6 +10,7 @@ from typing import TypeAlias
 from .. import config
 from ..config import Settings
 from ..supervision.command_line import ArgumentParser
+from ..system import early_signals
 from ..system.installation import service_command
 from ..version import VERSION
 from . import argument_types, backup, children, configuration, running, state
@@ -73,7 +74,9 @@ def _run_of(module: str, function: str = "run") -> Command:
     """A function of a module beside this one, which is imported only when the command runs."""
 
     def run(settings: Settings, options: argparse.Namespace) -> int:
+        early_signals.end_at_ctrl_c(early_signals.INTERRUPTED.get(module, ""))
         command: Command = pkgutil.resolve_name(f"{__package__}.{module}:{function}")
+        early_signals.take_ctrl_c()
         return command(settings, options)
 
     return run

@@ -87,7 +87,7 @@ def _stop_early(*_: object) -> None:
 
 def _run(wanted: Wanted, data_dir: Path | None) -> int:
     os.environ.update(environment())
-    processes.prepare(["actors.cluster.preload"])
+    processes.prepare(["actors.cluster.node"])
     folder = _claim(data_dir)
     try:
         certificates = make_certificates(folder / "tls") if wanted.tls else None

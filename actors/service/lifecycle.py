@@ -138,12 +138,12 @@ class Lifecycle:
         else:
             starting.result()
         code = await self._end
+        watching_channel.cancel()  # a connection of ours that ends would look like another's
         if code == EXIT_DONE:
             await self._drain()
             await self._say_what_waits()
         await self.application.root.stop()
         watching.cancel()
-        watching_channel.cancel()
         watching_nsqds.cancel()
         log.info("stopped")
         return code
@@ -239,7 +239,8 @@ class Lifecycle:
         if waiting:
             totals = counted(waiting, "total is", "totals are")
             log.warning("%s not published, and kept in the ledgers for the next start", totals)
-        if silent := [one for one in counters if one not in heard]:
+        started = [one.spec.id for one in self.application.workers() if one.incarnation]
+        if silent := [one for one in counters if one in started and one not in heard]:
             log.warning(
                 "no answer from %s: what is pending there waits for the next start", ", ".join(silent)
             )

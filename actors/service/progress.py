@@ -15,12 +15,14 @@ from ..sources.readers import Reader
 class NsqdLook(Struct, frozen=True):
     """An nsqd in a look. `queue`: its answer to GET /stats, None without one.
 
-    `missed`: the nsqd can be asked, and this look has no answer of it.
+    `missed`: the nsqd can be asked, and this look has no answer of it. `was_connected`: whether we were
+    connected to it before it was asked; `nsqd` says whether we were afterwards.
     """
 
     nsqd: NsqdStats
     queue: QueueStats | None = None
     missed: bool = False
+    was_connected: bool = False
 
     @property
     def others(self) -> int:
@@ -29,7 +31,7 @@ class NsqdLook(Struct, frozen=True):
             return 0
         if self.queue.others is not None:
             return len(self.queue.others)
-        return max(0, self.queue.clients - self.nsqd.connected)
+        return max(0, self.queue.clients - (self.nsqd.connected or self.was_connected))
 
     @property
     def depth(self) -> int | None:

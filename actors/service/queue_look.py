@@ -66,9 +66,8 @@ class Looks:
         settings = self._application.options
         before = last_of_consumer(self._application)
         self._queue.note(before)
-        asked, named = await asyncio.gather(
-            self._queue.ask(settings, nsqds_known(settings, before)), self._queue.named(settings)
-        )
+        known = nsqds_known(settings, before)
+        asked, named = await asyncio.gather(self._queue.ask(settings, known), self._queue.named(settings))
         stats = await self._application.poll(self._polled)
         heard = {child_id: decode(one) for child_id, one in stats.items()}
         silent = [child_id for group in self._polled for child_id in group if child_id not in heard]
@@ -79,6 +78,8 @@ class Looks:
         # Without an answer of the consumer, a connection of the next one would look like another's.
         ends = _ends(before) | _ends(consumer) if CONSUMER in heard else None
         client_id = client_id_of(settings.supervisor.state_dir)
+        connected = {one.address for one in known if one.connected}
+        nsqds = [replace(one, was_connected=one.nsqd.address in connected) for one in nsqds]
         nsqds = [_with_others(one, client_id, ends) for one in nsqds]
         gone = self._queue.gone(asked)
         return Look(nsqds, consumer.connections, heard, silent, gone, consumer.unheard)

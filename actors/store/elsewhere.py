@@ -18,12 +18,12 @@ FOLDERS = (CLIENT, QUEUE)
 
 def marks_elsewhere(state_dir: str | Path) -> list[Mark]:
     """Open the marks in the folders that there are. Raises `StoreFailure`."""
-    return [Mark(one) for one in _places(state_dir)]
+    return [Mark(one) for one in places(state_dir)]
 
 
 def check_elsewhere(state_dir: str | Path, store: Path, stores: int, synchronous: str) -> None:
     """Raise `StoreFailure` if a mark elsewhere says that the dispatcher's `store` had more than `stores`."""
-    for place in _places(state_dir):
+    for place in places(state_dir):
         promised, same_boot = read_mark(place)
         lost = promised - stores
         if lost > 0 and not power_cut_lost(lost, same_boot, synchronous):
@@ -39,14 +39,15 @@ def check_elsewhere(state_dir: str | Path, store: Path, stores: int, synchronous
 
 def is_emptied_elsewhere(state_dir: str | Path) -> bool:
     """Whether somebody emptied such a mark, to go on without what is missing."""
-    return any(is_emptied(one) for one in _places(state_dir))
+    return any(is_emptied(one) for one in places(state_dir))
 
 
 def forget_elsewhere(state_dir: str | Path) -> None:
     """Delete these marks: the state goes back in time on purpose."""
-    for place in _places(state_dir):
+    for place in places(state_dir):
         mark_path(place).unlink(missing_ok=True)
 
 
-def _places(state_dir: str | Path) -> list[Path]:
+def places(state_dir: str | Path) -> list[Path]:
+    """Where such marks are, as `read_mark` takes them."""
     return [Path(state_dir) / one / NAME for one in FOLDERS if (Path(state_dir) / one).is_dir()]

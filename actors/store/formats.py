@@ -6,8 +6,9 @@ step reads and writes is therefore spelled out in it.
 
     3  the first that is still read
     4  seen messages have stamps; a ledger has a clock, and counts message ids that were given again
-    5  the dispatcher's store has requests to publish totals again, and the videos that the client refuses; a
-       ledger knows how many stores the dispatcher has made
+    5  the dispatcher's store has requests to publish totals again; a ledger knows how many stores the
+       dispatcher has made. For some hours of development these came one by one under the same number
+    6  the dispatcher's store has the videos that the client refuses, which some of format 5 have already
 """
 
 import sqlite3
@@ -19,7 +20,7 @@ from pyroaring import BitMap64
 
 from .checksum import seal
 
-FORMAT = 5
+FORMAT = 6
 OLDEST_FORMAT = 3
 
 
@@ -85,4 +86,16 @@ def _from_4(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE tallies ADD COLUMN stores INTEGER DEFAULT 0")
 
 
-_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {3: _from_3, 4: _from_4}
+def _from_5(connection: sqlite3.Connection) -> None:
+    """What a store of format 5 lacks of what others of this format have."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'batches'").fetchone():
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS republishes (number INTEGER PRIMARY KEY AUTOINCREMENT, content BLOB)"
+        )
+        connection.execute("CREATE TABLE IF NOT EXISTS refused_videos (video BLOB PRIMARY KEY, content BLOB)")
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(tallies)")}
+    if columns and "stores" not in columns:
+        connection.execute("ALTER TABLE tallies ADD COLUMN stores INTEGER DEFAULT 0")
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {3: _from_3, 4: _from_4, 5: _from_5}

@@ -44,9 +44,7 @@ class SqliteOutboxStore:
         with locked(path) as lock, left_if_refused(ledgers.files(state_dir), held=path):
             with open_read_only(path) as connection:
                 check_facts(path, connection, ledgers.facts())
-                totals = _totals(path, connection)
-                _batches(path, connection)
-                _republishes(path, connection)
+                totals = check_content(path, connection)
                 if topic:
                     check_topic(path, connection, topic)
             check_commits(path, totals.stores, synchronous, "publishes that the client may have")
@@ -98,11 +96,7 @@ class SqliteOutboxStore:
 
     def load_refused(self) -> list[RefusedVideo]:
         """The videos that the client refuses, in the order in which they were first refused."""
-        rows = self._database.query("SELECT content FROM refused_videos ORDER BY rowid")
-        try:
-            return [msgspec.msgpack.decode(content, type=RefusedVideo) for (content,) in rows]
-        except (TypeError, ValueError) as error:
-            raise refused(self._database.path, error) from error
+        return _refused_videos(self._database.path, self._database.connection)
 
     def store_refused(
         self,
@@ -148,6 +142,14 @@ class SqliteOutboxStore:
     def _promise(self, stores: int) -> None:
         for mark in self._marks:
             mark.write(stores)
+
+
+def check_content(path: Path, connection: sqlite3.Connection) -> PublishTotals:
+    """Read all that a dispatcher's store has. Returns its totals. Raises `StoreFailure`."""
+    _batches(path, connection)
+    _republishes(path, connection)
+    _refused_videos(path, connection)
+    return _totals(path, connection)
 
 
 def go_on_without(connection: sqlite3.Connection, why: str) -> None:
@@ -198,6 +200,14 @@ def _republishes(path: Path, connection: sqlite3.Connection) -> tuple[list[Repub
         return [msgspec.structs.replace(request, number=number) for request, (number, _) in numbered], last[
             0
         ] if last else 0
+    except (sqlite3.Error, TypeError, ValueError) as error:
+        raise refused(path, error) from error
+
+
+def _refused_videos(path: Path, connection: sqlite3.Connection) -> list[RefusedVideo]:
+    try:
+        rows = connection.execute("SELECT content FROM refused_videos ORDER BY rowid").fetchall()
+        return [msgspec.msgpack.decode(content, type=RefusedVideo) for (content,) in rows]
     except (sqlite3.Error, TypeError, ValueError) as error:
         raise refused(path, error) from error
 

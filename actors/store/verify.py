@@ -10,23 +10,22 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from ..core import guids
 from ..core.columns import ID_BYTES
 from ..core.counter.accounts import Accounts
-from ..core.dispatcher.outbox import Batch
 from ..core.shards import shard_of
 from ..core.words import counted
 from ..system.exits import StoreFailure
 from .accounts import read_accounts
 from .database import check_facts
+from .elsewhere import places
 from .folder import LedgerSet, find
 from .ledger import check_accounts, read_tallies
 from .mark import mark_path, read_mark
 from .older import find_older
-from .publish_totals import read_totals
+from .outbox import check_content
 from .seen import SELECT, chunk_of
 from .snapshot import open_snapshot
 
@@ -54,7 +53,7 @@ def verify(state_dir: str) -> list[FileFinding]:
         return []
     shards = range(ledgers.shards)
     findings = [_verify_ledger(ledgers.ledger(state_dir, one), ledgers, one) for one in shards]
-    findings.append(_verify_outbox(ledgers.outbox(state_dir), ledgers))
+    findings.append(_verify_outbox(ledgers.outbox(state_dir), ledgers, places(state_dir)))
     for older in find_older(state_dir, ledgers, shards):
         (finding,) = (one for one in findings if one.path == older.path)
         finding.wrong.append(str(older))
@@ -70,8 +69,7 @@ def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> FileFinding:
             wrong += _integrity(connection)
             check_facts(path, connection, ledgers.facts(shard))
             commits, tallies = read_tallies(path, connection)
-            if commits < promised:
-                wrong.append(f"ends at commit {commits}, and {mark_path(path).name} says {promised}")
+            wrong += _behind(commits, promised, mark_path(path).name)
             accounts = read_accounts(path, connection)
             check_accounts(path, accounts, tallies)
             wrong += _first(_account_faults(accounts, shard, ledgers.shards))
@@ -84,22 +82,27 @@ def _verify_ledger(path: Path, ledgers: LedgerSet, shard: int) -> FileFinding:
     return FileFinding(path, holds, wrong)
 
 
-def _verify_outbox(path: Path, ledgers: LedgerSet) -> FileFinding:
+def _verify_outbox(path: Path, ledgers: LedgerSet, elsewhere: list[Path]) -> FileFinding:
     holds, wrong = "", []
+    # The marks are read before the store, because a running dispatcher goes on storing.
+    promised = [(mark_path(one), read_mark(one)[0]) for one in (path, *elsewhere)]
     try:
         _check_there(path)
         with open_snapshot(path) as connection:
             wrong += _integrity(connection)
             check_facts(path, connection, ledgers.facts())
-            batches = [
-                msgspec.msgpack.decode(row[0], type=Batch)
-                for row in connection.execute("SELECT content FROM batches")
-            ]
-            read_totals(connection)
-            holds = f"{counted(len(batches), 'batch', 'batches')} to confirm"
-    except (StoreFailure, TypeError, ValueError) as error:
+            stores = check_content(path, connection).stores
+            for mark, number in promised:
+                wrong += _behind(stores, number, mark)
+            batches = connection.execute("SELECT count(*) FROM batches").fetchone()[0]
+            holds = f"{counted(batches, 'batch', 'batches')} to confirm"
+    except (StoreFailure, sqlite3.Error) as error:
         wrong.append(str(error).removeprefix(f"{path}: "))
     return FileFinding(path, holds, wrong)
+
+
+def _behind(commits: int, promised: int, mark: object) -> list[str]:
+    return [f"ends at commit {commits}, and {mark} says {promised}"] if commits < promised else []
 
 
 def _check_there(path: Path) -> None:

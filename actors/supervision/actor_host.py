@@ -249,6 +249,7 @@ def run(start_args: StartArgs, connection: Connection) -> None:
     setproctitle.setproctitle(start_args.title or start_args.name)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor stops us in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the forkserver ignores it, and we come from there
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # if its last import failed
     configure_log(start_args.name, start_args.log_level)
     signals.watch(_hangup)
     control: ControlPipe[ChildInbox] = ControlPipe(end_of(connection), ChildInbox)

@@ -1,7 +1,8 @@
-"""A forkserver that is halted (SIGSTOP, a debugger) would hold up its supervisor for ever.
+"""Keeps multiprocessing's forkserver from being ended in its imports, and from holding up its supervisor.
 
-It starts nothing then, and tells of no exit. It is killed: its children go on, and the next start makes a new
-one (docs/decisions/0007). So is a forkserver whose socket somebody has removed.
+A forkserver that is halted (SIGSTOP, a debugger) starts nothing and tells of no exit. It is killed: its
+children go on, and the next start makes a new one (docs/decisions/0007). So is a forkserver whose socket
+somebody has removed.
 """
 
 import logging
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 
 import psutil
 
@@ -44,6 +45,21 @@ def kill_if_unreachable() -> bool:
         while not _is_dead(pid) and time.monotonic() < end_s:  # multiprocessing looks whether it is
             time.sleep(0.001)
     return True
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Start the forkserver with SIGINT and SIGTERM blocked, until it has done its imports.
+
+    Else Ctrl-C, which reaches the whole process group, ends it in the middle of them. `undisturbed.py`
+    unblocks them in the forkserver. A signal for this process waits until the block is over.
+    """
+    resource_tracker.ensure_running()  # it blocks them for itself, and then unblocks them here
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -44,6 +44,7 @@ START_PAUSES_S = (
     0.0,
 )  # after each try; this process does nothing else meanwhile
 LOST_STATUS = 255  # what multiprocessing says when the forkserver, and the status with it, is gone
+UNDISTURBED = f"{__package__}.undisturbed"
 _context = multiprocessing.get_context("forkserver")
 
 
@@ -61,7 +62,7 @@ def prepare(
     `withheld`: environment variables that no helper process and no child gets, unless its spec names them
     (`ChildSpec.environment`). `renew_sockets_folder` makes the folder of the sockets again, if it is gone.
     """
-    _context.set_forkserver_preload(list(preload))
+    _context.set_forkserver_preload([*preload, UNDISTURBED])
     _withheld.update(withheld)
     _renew_sockets_folder[:] = [renew_sockets_folder] if renew_sockets_folder else []
 
@@ -166,7 +167,11 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)
         try:
-            with forkserver.watched(), _without_withheld():  # this may start the forkserver
+            with (
+                forkserver.watched(),
+                forkserver.undisturbed(),
+                _without_withheld(),
+            ):  # this may start the forkserver
                 process.start()
             return process, end_of(ours)
         except (OSError, EOFError) as error:

@@ -216,6 +216,25 @@ def test_a_stop_while_python_imports_ends_the_service_before_it_has_begun(number
     assert stopped_early or said.rstrip().endswith(b"stopped"), said  # or just after
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_while_the_forkserver_imports_ends_the_start_in_order(number, tmp_path):
+    service = Service(tmp_path / "state", ANY_PORTS)
+    command = [*service.program, *service.arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+        family = psutil.Process(process.pid)
+
+        def imports() -> bool:
+            return any("forkserver" in " ".join(one.cmdline()) for one in family.children(recursive=True))
+
+        wait_for(imports, "the forkserver", PATIENCE_S)
+        os.killpg(process.pid, number)
+        said = process.communicate(timeout=PATIENCE_S)[1].decode()
+    assert process.returncode == 0, said
+    assert said.rstrip().endswith("stopped")
+    for wrong in ("Traceback", "trying again", "no answer from"):
+        assert wrong not in said, said
+
+
 @pytest.mark.parametrize("number", WATCHED)
 def test_another_signal_while_python_imports_is_taken_when_the_service_runs(number, proc, tmp_path):
     with open_service("embedded", tmp_path) as service:

@@ -9,6 +9,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from actors.config import Settings
 from actors.config.sections import EmbeddedNsqdSection, NsqSection
@@ -25,6 +26,13 @@ DISPATCHER = DispatcherStats(
     **dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed", "refused_videos": []}
 )
 EMPTY = {"topic_name": "plays", "depth": 0, "paused": False, "channels": []}
+CHANNEL = {
+    "channel_name": "playtally",
+    "depth": 0,
+    "in_flight_count": 0,
+    "deferred_count": 0,
+    "paused": False,
+}
 
 
 class FakeNsqd:
@@ -33,6 +41,7 @@ class FakeNsqd:
     def __init__(self, tcp_port=4150):
         self.answers, self.asked, self.depth = True, 0, 0
         self.producers = []  # what it says if it is asked as an nsqlookupd
+        self.clients = 0  # how many read our channel
         nsqd = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -43,7 +52,8 @@ class FakeNsqd:
                     return
                 told = {"tcp_port": tcp_port, "producers": nsqd.producers}
                 if self.path.startswith("/stats"):
-                    told = {"topics": [EMPTY | {"depth": nsqd.depth}]}
+                    channels = [CHANNEL | {"client_count": nsqd.clients}] if nsqd.clients else []
+                    told = {"topics": [EMPTY | {"depth": nsqd.depth, "channels": channels}]}
                 body = json.dumps(told).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
@@ -286,6 +296,23 @@ def test_a_name_server_that_hangs_ends_no_loop_and_holds_up_no_end(monkeypatch):
 def closed_port():
     (port,) = free_ports(1)
     return port
+
+
+@pytest.mark.parametrize(("before", "after"), [(True, False), (False, True), (True, True)])
+def test_our_connection_that_comes_or_goes_during_a_look_is_not_anothers(nsqd, before, after):
+    address = "a:4150"
+    told = {is_up: consumer_of(replace(read_from(nsqd, address), connected=is_up)) for is_up in (True, False)}
+
+    class ChangesInTheMiddle(FakeApplication):
+        async def poll(self, groups):
+            self.answers["consumer"] = told[after]
+            return await super().poll(groups)
+
+    nsqd.clients = 1
+    settings = settings_for(nsqd.address, tcp=[address])
+    look = in_a_loop(Looks(ChangesInTheMiddle(settings, consumer=told[before]), POLLED).fresh)
+    assert [one.nsqd.connected for one in look.nsqds] == [after]
+    assert look.others == 0
 
 
 # nsqds that come and go

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from actors.client.store import ClientStore
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.dispatcher.outbox import PublishTotals
 from actors.core.dispatcher.republish import Republish
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, ledger_path, outbox_path
 from actors.store.formats import FORMAT
+from actors.store.mark import Mark
 from actors.store.outbox import request_republish_of_all
 from actors.store.reshard import reshard
 from actors.store.verify import verify
@@ -33,8 +35,8 @@ def state_dir(tmp_path):
     return unpacked(tmp_path)
 
 
-def unpacked(path):
-    return str(unpack("first", path))
+def unpacked(path, name="first"):
+    return str(unpack(name, path))
 
 
 def totals_of_first():
@@ -61,7 +63,7 @@ def loaded(state_dir):
             totals |= {video: account.total for video, account in accounts.items()}
             known += len(SeenIds(3_600_000, chunks))
     with contextlib.closing(SqliteOutboxStore(state_dir, SHARDS, "NORMAL")) as store:
-        assert len(store.load()[0]) == 1  # the batch in doubt
+        assert store.load()[0]  # the batch in doubt
     return totals, known
 
 
@@ -171,3 +173,66 @@ def test_a_republish_can_be_requested_while_no_service_runs(state_dir):
         assert request_republish_of_all(connection, "the state was restored") == 8
     with contextlib.closing(SqliteOutboxStore(state_dir, SHARDS, "NORMAL")) as store:
         assert store.load_republishes() == ([Republish(8, "the state was restored")], 8)
+
+
+STATES = sorted(path.stem for path in FORMATS.glob("*.json"))
+
+
+def schemas(state_dir):
+    """The columns of each table, and the indexes, by store."""
+    found = {}
+    for path in sorted(Path(state_dir).rglob("*.sqlite")):
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            kinds = sorted(connection.execute("SELECT type, name FROM sqlite_master"))
+            columns = {name: connection.execute(f"PRAGMA table_info({name})").fetchall() for _, name in kinds}
+        found[path.relative_to(state_dir).as_posix()] = {
+            (kind, name): [column[1:3] for column in columns[name]] for kind, name in kinds
+        }
+    return found
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_every_stored_state_gets_the_tables_and_columns_of_a_new_one(tmp_path, name):
+    state_dir = unpacked(tmp_path / "stored", name)
+    assert [one.wrong for one in verify(state_dir)] == [[]] * (SHARDS + 1)  # before, and after it was opened
+    loaded(state_dir)
+    assert [one.wrong for one in verify(state_dir)] == [[]] * (SHARDS + 1)
+    new = str(tmp_path / "new")
+    Path(new).mkdir()
+    for shard in range(SHARDS):
+        SqliteLedgerStore(new, shard, SHARDS, "NORMAL").close()
+    SqliteOutboxStore(new, SHARDS, "NORMAL").close()
+    ClientStore(Path(new) / "client").close()
+    found = schemas(state_dir)
+    del found["nsqd/journal.sqlite"]  # a journal that lacks anything is refused
+    assert found == schemas(new)
+
+
+def test_a_state_of_the_present_format_is_kept(tmp_path):
+    # A change of the schema without a new number is noticed by it, in the test above.
+    assert FORMAT in {formats(unpacked(tmp_path / name, name))[-1] for name in STATES}
+
+
+@pytest.mark.parametrize("table", ["republishes", "refused_videos", "batches", "totals"])
+def test_what_the_start_refuses_verify_calls_wrong(state_dir, table):
+    loaded(state_dir)  # it has the present format now
+    path = outbox_path(state_dir)
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"DROP TABLE {table}")
+    with pytest.raises(StoreFailure, match=f"no such table: {table}"):
+        SqliteOutboxStore(state_dir, SHARDS, "NORMAL")
+    (wrong,) = verify(state_dir)[-1].wrong
+    assert f"no such table: {table}" in wrong
+
+
+@pytest.mark.parametrize("folder", ["", "client"])
+def test_verify_calls_a_dispatchers_store_wrong_that_is_behind_a_mark(state_dir, folder):
+    path = outbox_path(state_dir)
+    mark = Mark(Path(state_dir) / folder / "dispatcher")
+    mark.write(1000)
+    mark.close()
+    with pytest.raises(StoreFailure, match=r"dispatcher\.mark says that 1000 were made"):
+        SqliteOutboxStore(state_dir, SHARDS, "FULL")
+    assert verify(state_dir)[-1].path == path
+    (wrong,) = verify(state_dir)[-1].wrong
+    assert "dispatcher.mark says 1000" in wrong
