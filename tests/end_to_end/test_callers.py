@@ -188,6 +188,16 @@ def test_a_page_of_another_site_changes_nothing_and_other_programs_do(service, n
 
 
 @pytest.mark.parametrize("name", LISTENERS)
+def test_a_page_of_another_site_has_nothing_read(service, name):
+    address, path = service.address(ADDRESSES[name]), READING[name]
+    foreign = [f"Host: {address}", "Sec-Fetch-Site: cross-site"]
+    for more in ("Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: iframe", "Sec-Purpose: prefetch"):
+        assert_refused(ask(address, "GET", path, *foreign, more), name, (403,))
+    link = ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]
+    assert ask(address, "GET", path, *foreign, *link).status == 200
+
+
+@pytest.mark.parametrize("name", LISTENERS)
 def test_one_that_listens_everywhere_answers_to_its_machine_and_to_allowed_names(everywhere, name):
     address, path = everywhere.address(ADDRESSES[name]), READING[name]
     port = split_address(address)[1]
