@@ -4,7 +4,8 @@ Any web page can send requests to a listener of this machine. It cannot read the
 leads here (DNS rebinding); but then the Host header has that name. So a listener answers to its own names
 alone. A browser also says which page asks (Origin, Sec-Fetch-Site), and only a page of the listener itself
 may change anything, or have it read anything: even an answer that nobody may see costs work. A link from
-another page opens ours all the same. Other programs, as NSQ's clients, curl and Prometheus, send neither header.
+another page opens ours all the same. Other programs, as NSQ's clients, curl and Prometheus, send no such
+header.
 
 Pure. Whether an address is one of this machine's is asked of `Listener.is_own`.
 """
@@ -105,7 +106,7 @@ def refusal(
 
 
 def _opens_a_page(header: Callable[[str], list[str]]) -> bool:
-    """Whether a browser asks because the user goes to another page: no frame, no image, nothing in advance."""
+    """Whether a browser asks because the user follows a link: no frame, no image, nothing in advance."""
     is_page = (header("Sec-Fetch-Mode"), header("Sec-Fetch-Dest")) == (["navigate"], ["document"])
     return is_page and not header("Sec-Purpose")
 
