@@ -3,7 +3,8 @@ in `hosts.py`), headers, HEAD, and errors in JSON.
 """
 
 import json
-from asyncio import Future
+import logging
+import time
 from collections.abc import Collection, Iterable
 from http.client import responses
 from socket import socket
@@ -14,16 +15,16 @@ from tornado import httputil
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 
-from .addresses import split_address
+from ..core.recurring import Recurring
+from .addresses import join_address, split_address
 from .connections import connections_max
 from .hosts import Listener, Refusal, plain, refusal, split_target
+from .http_stream import JSON, Stream, headers_of
 from .this_machine import has_address, own_names
 
+log = logging.getLogger(__name__)
+
 _EVERY_ADDRESS = {"0.0.0.0", "::"}
-# What tornado writes by itself, without a word of why, when it can't read a request or finds it too large.
-_UNREADABLE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
-_JSON = "application/json; charset=utf-8"
-_WHY_UNREADABLE = "the request can't be read, expected HTTP/1.1 with headers and a body within the limits"
 
 
 class BoundedHTTPServer(HTTPServer):
@@ -50,10 +51,13 @@ class BoundedHTTPServer(HTTPServer):
         self._listener = Listener(f"{section}.allowed_hosts", frozenset(map(plain, named)))
         self._open_paths = open_paths
         self._error_key = error_key
+        self._address = address
+        self._long_heads = Recurring()
 
     def add_sockets(self, sockets: Iterable[socket]) -> None:
         """Listen on these sockets, and answer to the addresses that they are bound to."""
         sockets = list(sockets)
+        self._address = join_address(*sockets[0].getsockname()[:2])
         bound = {plain(one.getsockname()[0]) for one in sockets}
         if bound & _EVERY_ADDRESS:
             bound |= own_names()
@@ -64,11 +68,22 @@ class BoundedHTTPServer(HTTPServer):
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Take a connection, or close it if there are too many."""
         if len(self._connections) < connections_max():
-            stream.__class__ = _Stream
-            vars(stream)["unreadable"] = self._error(_WHY_UNREADABLE)
+            head_bytes_max = self.conn_params.max_header_size
+            Stream.take(stream, self._error_key, head_bytes_max, lambda: self._note_long_head(address))
             super().handle_stream(stream, address)
         else:
             stream.close()
+
+    def _note_long_head(self, address: tuple[Any, ...]) -> None:
+        if self._long_heads.seen(time.monotonic_ns() // 1_000_000):
+            most = self.conn_params.max_header_size
+            log.warning(
+                "%s: a request from %s has headers of more than %d bytes and is refused; a browser sends "
+                "the cookies of all ports of a host (said once a minute)",
+                self._address,
+                address[0],
+                most,
+            )
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
@@ -141,36 +156,14 @@ def respond(
     method: str,
     status: int,
     body: bytes,
-    content_type: str = _JSON,
+    content_type: str = JSON,
     more: dict[str, str] | None = None,
 ) -> None:
     """Answer a request, and end it. `more`: further headers. The answer to HEAD has no body."""
     start = httputil.ResponseStartLine("HTTP/1.1", status, responses[status])
-    headers = httputil.HTTPHeaders(_headers(body, content_type) | (more or {}))
+    headers = httputil.HTTPHeaders(headers_of(body, content_type) | (more or {}))
     _ = connection.write_headers(start, headers, None if method == "HEAD" else body)
     connection.finish()
-
-
-def _headers(body: bytes, content_type: str) -> dict[str, str]:
-    return {
-        "Content-Type": content_type,
-        "Content-Length": str(len(body)),
-        "X-Content-Type-Options": "nosniff",
-    }
-
-
-class _Stream(IOStream):
-    """A connection that says what is wrong, in `unreadable`, where tornado would answer 400 with nothing."""
-
-    unreadable = b""
-
-    def write(self, data: "bytes | memoryview[int]") -> "Future[None]":
-        if data != _UNREADABLE:
-            return super().write(data)
-        head = "".join(f"{name}: {value}\r\n" for name, value in _headers(self.unreadable, _JSON).items())
-        return super().write(
-            b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n" + head.encode() + b"\r\n" + self.unreadable
-        )
 
 
 class OwnHandler(tornado.web.RequestHandler):

@@ -10,6 +10,8 @@ from ..core.recurring import Recurring
 log = logging.getLogger(__name__)
 
 LIBRARY_TEXT_MAX = 300  # characters of a library's line, which may repeat what a stranger sent
+# A lost connection is noticed where it is used; too long a request: see `http_stream.py`.
+_SAID_BY_US = ("SSL Error on", "error on read", "Unsatisfiable read")
 
 
 def quiet_libraries() -> None:
@@ -27,7 +29,7 @@ def quiet_libraries() -> None:
 class _Seldom(logging.Filter):
     """Lets each kind of line through once a minute, and cuts it: anybody who reaches a listener can cause it.
 
-    A kind is a place in the library's code. What tornado says of a lost connection is kept out.
+    A kind is a place in the library's code. What playtally says itself is kept out.
     """
 
     def __init__(self) -> None:
@@ -36,7 +38,7 @@ class _Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is logged. Called by logging."""
-        if str(record.msg).startswith(("SSL Error on", "error on read")):
+        if str(record.msg).startswith(_SAID_BY_US):
             return False
         now_ms = time.monotonic_ns() // 1_000_000
         if not self._kinds[record.pathname, record.lineno].seen(now_ms):

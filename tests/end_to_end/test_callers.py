@@ -302,6 +302,25 @@ def test_what_can_not_be_read_is_refused_in_words_too(service, name):
 
 
 @pytest.mark.parametrize("name", LISTENERS)
+def test_headers_that_are_too_long_are_refused_in_words_and_said_once(service, name):
+    address, path = service.address(ADDRESSES[name]), READING[name]
+    for more in (70_000, 1_000_000) * 10:
+        cookie = b"Cookie: a=" + b"x" * more + b"\r\n\r\n"
+        answer = say(address, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + cookie)
+        assert_refused(answer, name, (431,))
+        assert "cookies" in json.loads(answer.body)[ERROR_KEYS[name]]
+    assert 1 <= service.log().count(f"{address}: a request from 127.0.0.1 has headers of more than") < 10
+    assert "Unsatisfiable" not in service.log()
+
+
+@pytest.mark.parametrize("name", ["client", "queue"])
+def test_a_chunk_of_an_unreadable_length_is_refused_in_words(service, name):
+    address, (path, _, _) = service.address(ADDRESSES[name]), changing(service, name)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert_refused(say(address, head.encode() + b"1" * 70 + b"\r\n"), name, (400,))
+
+
+@pytest.mark.parametrize("name", LISTENERS)
 def test_requests_that_can_not_be_read_do_not_fill_the_log(service, name):
     address, path = service.address(ADDRESSES[name]), READING[name]
     before = len(service.log())
