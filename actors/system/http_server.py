@@ -2,33 +2,39 @@
 in `hosts.py`), headers, HEAD, and errors in JSON.
 """
 
+import copy
 import json
 import logging
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from http.client import responses
 from socket import socket
 from typing import Any
 
 import tornado.web
 from tornado import httputil
+from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 
 from ..core.recurring import Recurring
 from .addresses import join_address, split_address
 from .connections import connections_max
+from .crowd import Crowd, most_of
 from .hosts import Listener, Refusal, plain, refusal, split_target
 from .http_stream import JSON, Stream, headers_of
 from .this_machine import has_address, own_names
 
 log = logging.getLogger(__name__)
 
+# A program that connects has something to ask. Later requests on its connection may take their time.
+FIRST_REQUEST_TIMEOUT_S = 10
+
 _EVERY_ADDRESS = {"0.0.0.0", "::"}
 
 
 class BoundedHTTPServer(HTTPServer):
-    """Holds at most `connections_max` connections, and hands on no request that `hosts.refusal` refuses."""
+    """Holds at most `connections_max` connections, the busy and the newest ones. Hands on no request that `hosts.refusal` refuses."""
 
     def initialize(
         self,
@@ -52,7 +58,8 @@ class BoundedHTTPServer(HTTPServer):
         self._open_paths = open_paths
         self._error_key = error_key
         self._address = address
-        self._long_heads = Recurring()
+        self._long_heads, self._full = Recurring(), Recurring()
+        self._crowd: Crowd[HTTP1ServerConnection] = Crowd()
 
     def add_sockets(self, sockets: Iterable[socket]) -> None:
         """Listen on these sockets, and answer to the addresses that they are bound to."""
@@ -66,13 +73,36 @@ class BoundedHTTPServer(HTTPServer):
         super().add_sockets(sockets)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Take a connection, or close it if there are too many."""
-        if len(self._connections) < connections_max():
+        """Take a connection. If it is one too many, the longest idle one is closed; this one if none is."""
+        if len(self._connections) < connections_max() or self._has_made_room():
             head_bytes_max = self.conn_params.max_header_size
             Stream.take(stream, self._error_key, head_bytes_max, lambda: self._note_long_head(address))
             super().handle_stream(stream, address)
         else:
             stream.close()
+
+    def _has_made_room(self) -> bool:
+        """Close the connection that has been idle longest. Returns False if none is."""
+        if self._full.seen(time.monotonic_ns() // 1_000_000):
+            log.warning(
+                "%s has %d connections, the most that it takes, %s; each new one takes the place of the one "
+                "that has been idle longest (said once a minute)",
+                self._address,
+                len(self._connections),
+                most_of(str(vars(one.context).get("remote_ip")) for one in self._connections),
+            )
+        longest = self._crowd.longest_idle()
+        if longest is None:
+            return False
+        self.on_close(longest)
+        longest.stream.close()
+        return True
+
+    def on_close(self, server_conn: object) -> None:
+        """Called by tornado when a connection is closed, and before that by the one that closes it."""
+        assert isinstance(server_conn, HTTP1ServerConnection)
+        self._crowd.gone(server_conn)
+        self._connections.discard(server_conn)
 
     def _note_long_head(self, address: tuple[Any, ...]) -> None:
         if self._long_heads.seen(time.monotonic_ns() // 1_000_000):
@@ -88,8 +118,13 @@ class BoundedHTTPServer(HTTPServer):
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        """Called by tornado for each request."""
-        return _Guard(self, super().start_request(server_conn, request_conn), request_conn)
+        """Called by tornado for each request, when a connection begins to wait for it."""
+        assert isinstance(server_conn, HTTP1ServerConnection) and isinstance(request_conn, HTTP1Connection)
+        if self._crowd.waits(server_conn):
+            request_conn.params = copy.copy(self.conn_params)
+            request_conn.params.header_timeout = FIRST_REQUEST_TIMEOUT_S
+        handler = super().start_request(server_conn, request_conn)
+        return _Guard(self, handler, request_conn, lambda: self._crowd.works(server_conn))
 
     def refused(
         self, start: httputil.RequestStartLine, headers: httputil.HTTPHeaders
@@ -119,9 +154,12 @@ class _Guard(httputil.HTTPMessageDelegate):
         self,
         server: BoundedHTTPServer,
         handler: httputil.HTTPMessageDelegate,
-        connection: httputil.HTTPConnection,
+        connection: HTTP1Connection,
+        came: Callable[[], None],
     ) -> None:
+        """`came`: called when the headers are here."""
         self._server, self._handler, self._connection = server, handler, connection
+        self._came = came
         self._refused: tuple[int, bytes] | None = None
 
     def headers_received(
@@ -130,6 +168,7 @@ class _Guard(httputil.HTTPMessageDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Any:
         assert isinstance(start_line, httputil.RequestStartLine)  # a server receives only requests
+        self._came()
         self._method = start_line.method
         self._refused = self._server.refused(start_line, headers)
         if self._refused is None:
