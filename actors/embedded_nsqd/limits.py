@@ -58,3 +58,8 @@ ANSWER_BUFFER_MAX = 4 * 1024 * 1024
 
 # Commit early when one turn of the loop has read this many bytes, so that staging stays bounded.
 STAGED_BYTES_MAX = 16 * 1024 * 1024
+
+# By HTTP, a body has to be here within this time, and all bodies that are not complete have at most this many
+# bytes together: a thousand connections could hold 5 GB for as long as they like.
+BODY_TIMEOUT_S = 60
+UPLOADS_BYTES_MAX = 64 * 1024 * 1024

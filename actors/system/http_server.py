@@ -2,6 +2,7 @@
 in `hosts.py`), headers, HEAD, and errors in JSON.
 """
 
+import asyncio
 import copy
 import json
 import logging
@@ -34,7 +35,7 @@ _EVERY_ADDRESS = {"0.0.0.0", "::"}
 
 
 class BoundedHTTPServer(HTTPServer):
-    """Holds at most `connections_max` connections, the busy and the newest ones. Hands on no request that `hosts.refusal` refuses."""
+    """Holds at most `connections_max` connections, and hands on no request that `hosts.refusal` refuses."""
 
     def initialize(
         self,
@@ -44,19 +45,21 @@ class BoundedHTTPServer(HTTPServer):
         allowed_hosts: Iterable[str] = (),
         open_paths: Collection[str] = (),
         error_key: str = "error",
+        body_timeout_s: float = 10,
         **limits: Any,
     ) -> None:
         """Called by the constructor, with its arguments.
 
         `section`: the settings' section of this listener; `address`: its "host:port". `allowed_hosts`: the
         names that it answers to besides. `open_paths` answer to any. `error_key`: the key of the reason in an
-        error. The rest: see tornado.
+        error. `body_timeout_s`: the time that a request's body may take. The rest: see tornado.
         """
         super().initialize(*arguments, **limits)
         named = [split_address(address)[0] if address else "", *allowed_hosts]
         self._listener = Listener(f"{section}.allowed_hosts", frozenset(map(plain, named)))
         self._open_paths = open_paths
         self._error_key = error_key
+        self.body_timeout_s = body_timeout_s
         self._address = address
         self._long_heads, self._full = Recurring(), Recurring()
         self._crowd: Crowd[HTTP1ServerConnection] = Crowd()
@@ -135,6 +138,10 @@ class BoundedHTTPServer(HTTPServer):
             return None
         return found.status, self._error(found.why)
 
+    def too_slow(self) -> tuple[int, bytes]:
+        """The status and body for a request whose body takes too long."""
+        return 408, self._error(f"the body is not here after {self.body_timeout_s:g} s, expected all of it")
+
     def _is_open(self, target: str) -> bool:
         return split_target(target)[1].partition("?")[0] in self._open_paths
 
@@ -170,22 +177,36 @@ class _Guard(httputil.HTTPMessageDelegate):
         assert isinstance(start_line, httputil.RequestStartLine)  # a server receives only requests
         self._came()
         self._method = start_line.method
+        self._may_take_its_time()
         self._refused = self._server.refused(start_line, headers)
         if self._refused is None:
             start_line = start_line._replace(path=split_target(start_line.path)[1])
             return self._handler.headers_received(start_line, headers)
         return None
 
+    def _may_take_its_time(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._server.body_timeout_s, self._timed_out)
+
+    def _timed_out(self) -> None:
+        """Refuse a request whose body does not end. The answer closes the connection."""
+        if self._connection.stream.writing() or vars(self._connection)["_response_start_line"] is not None:
+            self._connection.close()  # it is being answered already
+        else:
+            respond(self._connection, self._method, *self._server.too_slow())
+
     def data_received(self, chunk: bytes) -> Any:
         return self._handler.data_received(chunk) if self._refused is None else None
 
     def finish(self) -> None:
+        self._timer.cancel()
         if self._refused is None:
             self._handler.finish()
         else:
             respond(self._connection, self._method, *self._refused)
 
     def on_connection_close(self) -> None:
+        self._timer.cancel()
         if self._refused is None:
             self._handler.on_connection_close()
 

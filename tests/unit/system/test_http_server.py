@@ -98,6 +98,21 @@ def test_one_that_never_asks_is_closed_and_one_that_has_asked_may_wait(monkeypat
     with_server(test, idle_connection_timeout=300)
 
 
+def test_a_body_that_does_not_end_is_refused_in_words():
+    async def test(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for body in (b"abc", b"ab"):
+            writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n" + body)
+            if body == b"abc":
+                assert b'{"length": 3}' in await reader.readuntil(b"}")
+        answer = await reader.read()  # to its end: the connection is closed
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"the body is not here after 0.3 s" in answer
+        writer.close()
+
+    with_server(test, body_timeout_s=0.3)
+
+
 def test_the_one_that_has_been_idle_longest_gives_way():
     crowd = Crowd()
     assert crowd.longest_idle() is None
