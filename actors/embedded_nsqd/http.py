@@ -5,8 +5,10 @@ and a body that turns out to be too large is not kept. One that does not end is 
 that are not complete hold UPLOADS_BYTES_MAX at most. What a request means is in `http_routes.py`.
 """
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from tornado import httputil
 
@@ -48,11 +50,12 @@ class _Exchanges(httputil.HTTPServerConnectionDelegate):
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
         self._uploads = _Uploads()
+        self._turns = _Turns()
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        return _Exchange(self._edge, self._uploads, request_conn)
+        return _Exchange(self._edge, self._uploads, self._turns, request_conn)
 
 
 class _Uploads:
@@ -74,11 +77,37 @@ class _Uploads:
         self._total -= self._sizes.pop(exchange, 0)
 
 
+class _Turns:
+    """Large requests, one in a turn of the loop: others are served between them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def take(self, work: Callable[[], None]) -> None:
+        self._waiting.append(work)
+        if len(self._waiting) == 1:
+            self._call_next()
+
+    def _call_next(self) -> None:
+        asyncio.get_running_loop().call_soon(self._work)
+
+    def _work(self) -> None:
+        try:
+            self._waiting[0]()
+        finally:
+            self._waiting.popleft()
+            if self._waiting:
+                self._call_next()
+
+
 class _Exchange(httputil.HTTPMessageDelegate):
     """Collects one request, up to its limit."""
 
-    def __init__(self, edge: Edge, uploads: _Uploads, connection: httputil.HTTPConnection) -> None:
+    def __init__(
+        self, edge: Edge, uploads: _Uploads, turns: "_Turns", connection: httputil.HTTPConnection
+    ) -> None:
         self._edge = edge
+        self._turns = turns
         self._uploads = uploads
         self._connection = connection
         self._chunks: list[bytes] = []
@@ -111,7 +140,6 @@ class _Exchange(httputil.HTTPMessageDelegate):
         respond(self._connection, self._start.method, *error_answer(503, "TOO_MANY_UPLOADS"))
 
     def on_connection_close(self) -> None:
-        self._chunks.clear()
         self._uploads.end(self)
 
     def finish(self) -> None:
@@ -119,6 +147,12 @@ class _Exchange(httputil.HTTPMessageDelegate):
         if self._size > self._size_max:
             respond(self._connection, self._start.method, *error_answer(413, self._too_big))
             return
+        if self._size > limits.TURN_BODY_BYTES:
+            self._turns.take(self._route)
+        else:
+            self._route()
+
+    def _route(self) -> None:
         body = b"".join(self._chunks)
         request = Request(self._edge, self._connection, self._start, body)
         try:
