@@ -2,9 +2,9 @@
 
 import heapq
 import re
-from collections.abc import Mapping
 
 from ..core.client.audit import Video
+from .listing import Listing
 
 VIDEOS_MAX = 300  # as many rows as the page shows
 _AROUND = re.compile(r"\s*urn:uuid:|[-{}\s]", re.IGNORECASE | re.ASCII)
@@ -12,21 +12,24 @@ _DIGITS_OF_GUID = 32
 _NS_PER_MS = 1_000_000
 
 
-def find(videos: Mapping[str, Video], start: str) -> tuple[int, list[tuple[str, int, int]]]:
+async def find(listing: Listing, start: str) -> tuple[int, list[tuple[str, int, int]]]:
     """How many videos there are whose GUID begins so, and those of them with the most plays: id, plays, ms.
 
     `start`: as people write GUIDs, in upper or lower case, with or without dashes. "" means all.
-    The ms are since 1970: when the client got the newest total.
+    The ms are since 1970: when the client got the newest total. Raises `StoreFailure`.
     """
     written = _with_dashes(_AROUND.sub("", start).lower())
+    count = 0
+    most: list[tuple[str, Video]] = []
     if len(written) == len("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"):
-        found = [written] if written in videos else []
+        most = [(written, listing.videos[written])] if written in listing.videos else []
+        count = len(most)
     else:
-        found = [video_id for video_id in videos if video_id.startswith(written)]
-    most = heapq.nlargest(VIDEOS_MAX, found, key=lambda video_id: videos[video_id].plays)
-    return len(found), [
-        (video_id, videos[video_id].plays, videos[video_id].received_at_ns // _NS_PER_MS) for video_id in most
-    ]
+        async for part in listing.parts():
+            found = [(video_id, video) for video_id, video in part if video_id.startswith(written)]
+            count += len(found)
+            most = heapq.nlargest(VIDEOS_MAX, most + found, key=lambda one: one[1].plays)
+    return count, [(video_id, video.plays, video.received_at_ns // _NS_PER_MS) for video_id, video in most]
 
 
 def _with_dashes(digits: str) -> str:

@@ -5,6 +5,7 @@
     GET  /report    what the audit found           GET /healthz   200 while it serves
     GET  /videos?start=<start of a GUID>           {"found": 2, "videos": [["<GUID>", plays, at_ms], …]}
 
+A GET of all videos is made in parts (`listing.py`), so that it holds up nothing.
 Promises that everything but the page answers in JSON, errors too (one line that says what is wrong), and that
 no request makes it hold more than `publishes.BODY_BYTES_MAX`. It decides nothing about publishes: it turns
 requests into calls of `Reference`, and results into answers.
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 
 import msgspec
 from tornado.http1connection import HTTP1Connection
+from tornado.iostream import StreamClosedError
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
 from ..core.client.audit import Verdict
@@ -28,6 +30,7 @@ from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
 from . import publishes
 from .errors import MalformedPublish
+from .events import SLOW_TIMEOUT_S
 from .finding import find
 from .reference import Reference
 
@@ -101,6 +104,13 @@ class ReferenceHandler(AnswerHandler):
     def initialize(self, client: Reference) -> None:
         self.client = client
 
+    @property
+    def connection(self) -> HTTP1Connection:
+        """The connection of this request: our server speaks HTTP/1 only."""
+        connection = self.request.connection
+        assert isinstance(connection, HTTP1Connection)
+        return connection
+
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a store that fails once a minute, and each bug."""
         if isinstance(value, StoreFailure):
@@ -171,15 +181,30 @@ class PlaysHandler(ReferenceHandler):
 class TotalsHandler(ReferenceHandler):
     """GET /totals."""
 
-    def get(self) -> None:
-        self.answer(self.client.audit.totals())
+    async def get(self) -> None:
+        self.set_header("Content-Type", "application/json")
+        before = b"{"
+        try:
+            async for part in self.client.listing.parts():
+                if before != b"{":
+                    await asyncio.wait_for(self.flush(), SLOW_TIMEOUT_S)
+                self.write(before + msgspec.json.encode({guid: video.plays for guid, video in part})[1:-1])
+                before = b","
+        except (TimeoutError, StreamClosedError):  # whoever asks is gone, or does not read
+            self.connection.close()
+            return
+        self.write(b"}\n" if before == b"," else b"{}\n")
+
+    async def head(self) -> None:
+        """Answer without making what `get` would send."""
+        self.set_header("Content-Type", "application/json")
 
 
 class VideosHandler(ReferenceHandler):
     """GET /videos: how many videos' GUIDs begin with `start`, and those of them with the most plays."""
 
-    def get(self) -> None:
-        found, videos = find(self.client.audit.videos, self.get_query_argument("start", ""))
+    async def get(self) -> None:
+        found, videos = await find(self.client.listing, self.get_query_argument("start", ""))
         self.answer({"found": found, "videos": videos})
 
 
@@ -206,13 +231,6 @@ class EventsHandler(ReferenceHandler):
     def initialize(self, client: Reference) -> None:
         super().initialize(client)
         self.waker = asyncio.Event()
-
-    @property
-    def connection(self) -> HTTP1Connection:
-        """The connection of this request: our server speaks HTTP/1 only."""
-        connection = self.request.connection
-        assert isinstance(connection, HTTP1Connection)
-        return connection
 
     async def head(self) -> None:
         """Answer at once: a stream without events would only hold a place."""

@@ -18,6 +18,7 @@ from ..system.exits import StoreFailure
 from ..system.logs import WriteOutage
 from .broken_log import BrokenLog
 from .events import Streams
+from .listing import Listing
 from .signed import Signed
 from .store import ClientStore
 from .together import Together
@@ -28,13 +29,14 @@ log = logging.getLogger(__name__)
 class Reference:
     """Takes publishes and audits them.
 
-    `signed`: how publishes must be signed. `streams`: the streams of the page.
+    `signed`: how publishes must be signed. `streams`: the streams of the page. `listing`: all videos.
     """
 
     def __init__(self, store: ClientStore, audit: Audit, signed: Signed, record: BinaryIO | None) -> None:
         """`audit`: what `store` has loaded. `record`: the open file that publishes are added to."""
         self.signed = signed
         self.streams = Streams(lambda: self.audit)
+        self.listing = Listing(lambda: self.audit)
         self._promises = audit.promises
         self._store = store
         self._audit: Audit | None = audit  # None after a failed commit: the store has to be read again

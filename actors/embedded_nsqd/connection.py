@@ -135,6 +135,12 @@ class ClientConnection(asyncio.Protocol):
             self._beat_ms = now_ms
             self._answers.send(frames.HEARTBEAT)
 
+    def excuse(self, stall_ms: int) -> None:
+        """See `ConnectedClient`."""
+        self._read_ms += stall_ms
+        if self._blocked_ms is not None:
+            self._blocked_ms += stall_ms
+
     def close(self) -> None:
         """See `ConnectedClient`; answers that wait for a commit still go out."""
         self._closing_ms = self._edge.now_ms()

@@ -64,6 +64,9 @@ class ConnectedClient(CommitWaiter, Protocol):
     def scan(self, now_ms: int) -> None:
         """Send a heartbeat if one is due; drop a client that does not answer or read."""
 
+    def excuse(self, stall_ms: int) -> None:
+        """Give the client that much longer to answer and to read: this nsqd stood still for so long."""
+
     def close(self) -> None:
         """End the connection after the answers written so far are sent."""
 

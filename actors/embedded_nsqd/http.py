@@ -1,11 +1,14 @@
 """The HTTP server of the embedded nsqd: collects requests within their limits, answers errors.
 
 Owns the limits on request bodies: a body whose Content-Length is too large is refused before it is read,
-and a body that turns out to be too large is not kept. What a request means is in `http_routes.py`.
+and a body that turns out to be too large is not kept. One that does not end is refused after a while, and all
+that are not complete hold UPLOADS_BYTES_MAX at most. What a request means is in `http_routes.py`.
 """
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from tornado import httputil
 
@@ -37,6 +40,7 @@ def http_server(edge: Edge, address: str, allowed_hosts: Sequence[str]) -> Bound
         address=address,
         allowed_hosts=[edge.hostname, *allowed_hosts],  # nsqadmin asks by the name that GET /info says
         error_key="message",
+        body_timeout_s=limits.BODY_TIMEOUT_S,
         max_body_size=_UPLOAD_SIZE_MAX,
         idle_connection_timeout=_IDLE_TIMEOUT_S,
     )
@@ -45,18 +49,66 @@ def http_server(edge: Edge, address: str, allowed_hosts: Sequence[str]) -> Bound
 class _Exchanges(httputil.HTTPServerConnectionDelegate):
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
+        self._uploads = _Uploads()
+        self._turns = _Turns()
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        return _Exchange(self._edge, request_conn)
+        return _Exchange(self._edge, self._uploads, self._turns, request_conn)
+
+
+class _Uploads:
+    """The bodies that are not complete yet. If they get too large together, the oldest one gives way."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[_Exchange, int] = {}
+        self._total = 0
+
+    def grow(self, exchange: "_Exchange", size: int) -> None:
+        self._sizes[exchange] = self._sizes.get(exchange, 0) + size
+        self._total += size
+        while self._total > limits.UPLOADS_BYTES_MAX:
+            oldest = next(iter(self._sizes))
+            self.end(oldest)
+            oldest.give_way()
+
+    def end(self, exchange: "_Exchange") -> None:
+        self._total -= self._sizes.pop(exchange, 0)
+
+
+class _Turns:
+    """Large requests, one in a turn of the loop: others are served between them."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def take(self, work: Callable[[], None]) -> None:
+        self._waiting.append(work)
+        if len(self._waiting) == 1:
+            self._call_next()
+
+    def _call_next(self) -> None:
+        asyncio.get_running_loop().call_soon(self._work)
+
+    def _work(self) -> None:
+        try:
+            self._waiting[0]()
+        finally:
+            self._waiting.popleft()
+            if self._waiting:
+                self._call_next()
 
 
 class _Exchange(httputil.HTTPMessageDelegate):
     """Collects one request, up to its limit."""
 
-    def __init__(self, edge: Edge, connection: httputil.HTTPConnection) -> None:
+    def __init__(
+        self, edge: Edge, uploads: _Uploads, turns: "_Turns", connection: httputil.HTTPConnection
+    ) -> None:
         self._edge = edge
+        self._turns = turns
+        self._uploads = uploads
         self._connection = connection
         self._chunks: list[bytes] = []
         self._size = 0
@@ -77,13 +129,30 @@ class _Exchange(httputil.HTTPMessageDelegate):
         self._size += len(chunk)
         if self._size > self._size_max:
             self._chunks.clear()  # `finish` refuses the body, so its bytes are not kept
+            self._uploads.end(self)
         else:
             self._chunks.append(chunk)
+            self._uploads.grow(self, len(chunk))
+
+    def give_way(self) -> None:
+        """Refuse the request before its body is complete."""
+        self._chunks.clear()
+        respond(self._connection, self._start.method, *error_answer(503, "TOO_MANY_UPLOADS"))
+
+    def on_connection_close(self) -> None:
+        self._uploads.end(self)
 
     def finish(self) -> None:
+        self._uploads.end(self)
         if self._size > self._size_max:
             respond(self._connection, self._start.method, *error_answer(413, self._too_big))
             return
+        if self._size > limits.TURN_BODY_BYTES:
+            self._turns.take(self._route)
+        else:
+            self._route()
+
+    def _route(self) -> None:
         body = b"".join(self._chunks)
         request = Request(self._edge, self._connection, self._start, body)
         try:

@@ -86,7 +86,9 @@ def _mpub(request: Request) -> None:
             raise HttpError(413, refused.code.removeprefix("E_")) from None
     else:
         bodies = [line for line in request.body.split(b"\n") if line]
-        if any(len(body) > limits.MESSAGE_SIZE_MAX for body in bodies):
+        if len(bodies) > limits.MPUB_MESSAGES_MAX:  # as of binary ones; nsqd takes any number of lines
+            raise HttpError(413, "BAD_BODY")
+        if max(map(len, bodies), default=0) > limits.MESSAGE_SIZE_MAX:
             raise HttpError(413, "MSG_TOO_BIG")
     _publish(request, topic_name, bodies, 0)
 

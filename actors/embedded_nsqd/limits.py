@@ -58,3 +58,17 @@ ANSWER_BUFFER_MAX = 4 * 1024 * 1024
 
 # Commit early when one turn of the loop has read this many bytes, so that staging stays bounded.
 STAGED_BYTES_MAX = 16 * 1024 * 1024
+STAGED_MESSAGE_BYTES = (
+    34  # what each message takes besides its body: a million of one byte each are not small
+)
+
+# Of HTTP bodies larger than this, one turn of the loop publishes one: a body of short lines takes a while.
+TURN_BODY_BYTES = 256 * 1024
+
+# After a turn of the loop that was longer than this, clients have this much longer to answer heartbeats.
+STALL_MS = 500
+
+# By HTTP, a body has to be here within this time, and all bodies that are not complete have at most this many
+# bytes together: a thousand connections could hold 5 GB for as long as they like.
+BODY_TIMEOUT_S = 60
+UPLOADS_BYTES_MAX = 64 * 1024 * 1024

@@ -112,7 +112,7 @@ class Queue:
         due_wall_ms = stamp_ns // 1_000_000 + delay_ms if delay_ms else 0
         publications = self._staged.setdefault((topic, due_wall_ms), [])
         publications.append(Publication(stamp_ns, bodies))
-        self.staged_bytes += sum(map(len, bodies))
+        self.staged_bytes += sum(map(len, bodies)) + limits.STAGED_MESSAGE_BYTES * len(bodies)
 
     def commit(self, now_ms: int, now_wall_ns: int) -> list[Topic]:
         """Publish all staged messages in one transaction. Returns the topics that got messages.

@@ -44,6 +44,7 @@ class EmbeddedNsqd(Edge):
         self._http_server = http_server(self, http_address, allowed_hosts)
         self._http_server.add_socket(http_socket)
         self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
+        self._scanned_ms = self.now_ms()
         self._is_stopped = False
 
     @classmethod
@@ -117,6 +118,11 @@ class EmbeddedNsqd(Edge):
     def _scan(self) -> None:
         self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
         now_ms = self.now_ms()
+        late_ms = now_ms - self._scanned_ms - limits.SCAN_INTERVAL_MS
+        self._scanned_ms = now_ms
+        if late_ms > limits.STALL_MS:
+            for connection in self.connections:
+                connection.excuse(late_ms)
         for topic in list(self.queue.topics.values()):
             for channel in list(topic.channels.values()):
                 channel.expire(now_ms)

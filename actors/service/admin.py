@@ -32,7 +32,6 @@ ACTION_HEADER = "X-Playtally-Action"
 # Only a republish has a body, with its videos, and the supervisor must not keep an upload.
 BODY_BYTES_MAX = 16 * 1024
 HEADER_BYTES_MAX = 16 * 1024
-BODY_TIMEOUT_S = 10
 CALL_TIMEOUT_S = 10
 IDLE_CONNECTION_TIMEOUT_S = 300
 ACTION_ANSWER_S = 60  # an action that takes longer goes on, and the answer says so
@@ -62,7 +61,6 @@ def server(service: ServiceView, address: str = "", allowed_hosts: Sequence[str]
         open_paths=health.PROBES,
         max_body_size=BODY_BYTES_MAX,
         max_header_size=HEADER_BYTES_MAX,
-        body_timeout=BODY_TIMEOUT_S,
         idle_connection_timeout=IDLE_CONNECTION_TIMEOUT_S,
     )
 

@@ -1,4 +1,4 @@
-"""A bound on the connections of a listener: further ones are closed at once.
+"""A bound on the connections of a listener. `crowd.py` says which one gives way to a further one over HTTP.
 
 Without it, a crowd at one listener takes all descriptors of a process. Then every accept fails, in tornado
 with an exception that nobody catches: the process would end, and after some restarts the whole service.

@@ -3,7 +3,9 @@
 Any web page can send requests to a listener of this machine. It cannot read the answers, unless its own name
 leads here (DNS rebinding); but then the Host header has that name. So a listener answers to its own names
 alone. A browser also says which page asks (Origin, Sec-Fetch-Site), and only a page of the listener itself
-may change anything. Other programs, as NSQ's clients, curl and Prometheus, send neither header.
+may change anything, or have it read anything: even an answer that nobody may see costs work. A link from
+another page opens ours all the same. Other programs, as NSQ's clients, curl and Prometheus, send no such
+header.
 
 Pure. Whether an address is one of this machine's is asked of `Listener.is_own`.
 """
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 READING = ("GET", "HEAD", "OPTIONS")
+_FOLLOWING = ("GET", "HEAD")  # what a browser sends for a link
 _SHOWN_CHARACTERS_MAX = 200
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]{1,255})(?::([0-9]{1,5}))?", re.IGNORECASE | re.ASCII)
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
@@ -97,7 +100,15 @@ def refusal(
             return _refused_host(host, listener)
     if not hosts[0]:
         return Refusal(400, "the Host header is empty, expected the name of this listener")
-    return None if method in READING else _foreign(in_target or hosts[0], header)
+    if method in _FOLLOWING and _opens_a_page(header):
+        return None
+    return _foreign(in_target or hosts[0], header, method in READING)
+
+
+def _opens_a_page(header: Callable[[str], list[str]]) -> bool:
+    """Whether a browser asks because the user follows a link: no frame, no image, nothing in advance."""
+    is_page = (header("Sec-Fetch-Mode"), header("Sec-Fetch-Dest")) == (["navigate"], ["document"])
+    return is_page and not header("Sec-Purpose")
 
 
 def _refused_host(host: str, listener: Listener) -> Refusal:
@@ -111,20 +122,20 @@ def _refused_host(host: str, listener: Listener) -> Refusal:
     )
 
 
-def _foreign(host: str, header: Callable[[str], list[str]]) -> Refusal | None:
-    """Why a change that a web page asks for is refused; None if no page, or one of ours, asks."""
-    for origin in header("Origin"):
+def _foreign(host: str, header: Callable[[str], list[str]], is_reading: bool) -> Refusal | None:
+    """Why a request of a web page is refused; None if no page, or one of ours, asks.
+
+    The Origin is compared only where the request changes something: a page of ours that reads sends none.
+    """
+    asks = "asks to read" if is_reading else "asks for a change"
+    for origin in [] if is_reading else header("Origin"):
         if not _is_origin_of(origin, host):
             shown = origin[:_SHOWN_CHARACTERS_MAX]
-            return Refusal(
-                403, f"a page of {shown!r} asks for a change (Origin), expected a page of {host!r} itself"
-            )
+            return Refusal(403, f"a page of {shown!r} {asks} (Origin), expected a page of {host!r} itself")
     for site in header("Sec-Fetch-Site"):
         if site not in _OWN_PAGES:
             shown = site[:_SHOWN_CHARACTERS_MAX]
-            return Refusal(
-                403, f"another page asks for a change (Sec-Fetch-Site: {shown}), expected a page of {host!r}"
-            )
+            return Refusal(403, f"another page {asks} (Sec-Fetch-Site: {shown}), expected a page of {host!r}")
     return None
 
 

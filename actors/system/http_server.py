@@ -2,30 +2,36 @@
 in `hosts.py`), headers, HEAD, and errors in JSON.
 """
 
-import contextlib
+import asyncio
+import copy
 import json
-from asyncio import Future
-from collections.abc import Collection, Iterable
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable
 from http.client import responses
 from socket import socket
 from typing import Any
 
 import tornado.web
 from tornado import httputil
+from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
 from tornado.httpserver import HTTPServer
-from tornado.iostream import IOStream, UnsatisfiableReadError
+from tornado.iostream import IOStream
 
-from .addresses import split_address
+from ..core.recurring import Recurring
+from .addresses import join_address, split_address
 from .connections import connections_max
+from .crowd import Crowd, most_of
 from .hosts import Listener, Refusal, plain, refusal, split_target
+from .http_stream import JSON, Stream, headers_of
 from .this_machine import has_address, own_names
 
+log = logging.getLogger(__name__)
+
+# A program that connects has something to ask. Later requests on its connection may take their time.
+FIRST_REQUEST_TIMEOUT_S = 10
+
 _EVERY_ADDRESS = {"0.0.0.0", "::"}
-# What tornado writes by itself, without a word of why, when it can't read a request or finds it too large.
-_UNREADABLE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
-_JSON = "application/json; charset=utf-8"
-_WHY_TOO_LARGE = "the request's headers are too large, expected fewer or shorter ones"
-_WHY_UNREADABLE = "the request can't be read, expected HTTP/1.1 with headers and a body within the limits"
 
 
 class BoundedHTTPServer(HTTPServer):
@@ -39,23 +45,29 @@ class BoundedHTTPServer(HTTPServer):
         allowed_hosts: Iterable[str] = (),
         open_paths: Collection[str] = (),
         error_key: str = "error",
+        body_timeout_s: float = 10,
         **limits: Any,
     ) -> None:
         """Called by the constructor, with its arguments.
 
         `section`: the settings' section of this listener; `address`: its "host:port". `allowed_hosts`: the
         names that it answers to besides. `open_paths` answer to any. `error_key`: the key of the reason in an
-        error. The rest: see tornado.
+        error. `body_timeout_s`: the time that a request's body may take. The rest: see tornado.
         """
         super().initialize(*arguments, **limits)
         named = [split_address(address)[0] if address else "", *allowed_hosts]
         self._listener = Listener(f"{section}.allowed_hosts", frozenset(map(plain, named)))
         self._open_paths = open_paths
         self._error_key = error_key
+        self.body_timeout_s = body_timeout_s
+        self._address = address
+        self._long_heads, self._full = Recurring(), Recurring()
+        self._crowd: Crowd[HTTP1ServerConnection] = Crowd()
 
     def add_sockets(self, sockets: Iterable[socket]) -> None:
         """Listen on these sockets, and answer to the addresses that they are bound to."""
         sockets = list(sockets)
+        self._address = join_address(*sockets[0].getsockname()[:2])
         bound = {plain(one.getsockname()[0]) for one in sockets}
         if bound & _EVERY_ADDRESS:
             bound |= own_names()
@@ -64,20 +76,58 @@ class BoundedHTTPServer(HTTPServer):
         super().add_sockets(sockets)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Take a connection, or close it if there are too many."""
-        if len(self._connections) < connections_max():
-            stream.__class__ = _Stream
-            vars(stream)["unreadable"] = _last_answer(400, self._error(_WHY_UNREADABLE))
-            vars(stream)["too_large"] = _last_answer(431, self._error(_WHY_TOO_LARGE))
+        """Take a connection. If it is one too many, the longest idle one is closed; this one if none is."""
+        if len(self._connections) < connections_max() or self._has_made_room():
+            head_bytes_max = self.conn_params.max_header_size
+            Stream.take(stream, self._error_key, head_bytes_max, lambda: self._note_long_head(address))
             super().handle_stream(stream, address)
         else:
             stream.close()
 
+    def _has_made_room(self) -> bool:
+        """Close the connection that has been idle longest. Returns False if none is."""
+        if self._full.seen(time.monotonic_ns() // 1_000_000):
+            log.warning(
+                "%s has %d connections, the most that it takes, %s; each new one takes the place of the one "
+                "that has been idle longest (said once a minute)",
+                self._address,
+                len(self._connections),
+                most_of(str(vars(one.context).get("remote_ip")) for one in self._connections),
+            )
+        longest = self._crowd.longest_idle()
+        if longest is None:
+            return False
+        self.on_close(longest)
+        longest.stream.close()
+        return True
+
+    def on_close(self, server_conn: object) -> None:
+        """Called by tornado when a connection is closed, and before that by the one that closes it."""
+        assert isinstance(server_conn, HTTP1ServerConnection)
+        self._crowd.gone(server_conn)
+        self._connections.discard(server_conn)
+
+    def _note_long_head(self, address: tuple[Any, ...]) -> None:
+        if self._long_heads.seen(time.monotonic_ns() // 1_000_000):
+            most = self.conn_params.max_header_size
+            log.warning(
+                "%s: a request from %s has headers of more than %d bytes and is refused; a browser sends "
+                "the cookies of all ports of a host (said once a minute)",
+                self._address,
+                address[0],
+                most,
+            )
+
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        """Called by tornado for each request."""
-        return _Guard(self, super().start_request(server_conn, request_conn), request_conn)
+        """Called by tornado for each request, when a connection begins to wait for it."""
+        assert isinstance(server_conn, HTTP1ServerConnection) and isinstance(request_conn, HTTP1Connection)
+        if self._crowd.waits(server_conn):
+            request_conn.params = copy.copy(self.conn_params)
+            request_conn.params.header_timeout = FIRST_REQUEST_TIMEOUT_S
+        handler = super().start_request(server_conn, request_conn)
+        return _Guard(self, handler, request_conn, lambda: self._crowd.works(server_conn))
 
     def refused(
         self, start: httputil.RequestStartLine, headers: httputil.HTTPHeaders
@@ -87,6 +137,10 @@ class BoundedHTTPServer(HTTPServer):
         if found is None or (self._is_open(start.path) and _may_pass(found, start, headers)):
             return None
         return found.status, self._error(found.why)
+
+    def too_slow(self) -> tuple[int, bytes]:
+        """The status and body for a request whose body takes too long."""
+        return 408, self._error(f"the body is not here after {self.body_timeout_s:g} s, expected all of it")
 
     def _is_open(self, target: str) -> bool:
         return split_target(target)[1].partition("?")[0] in self._open_paths
@@ -107,9 +161,12 @@ class _Guard(httputil.HTTPMessageDelegate):
         self,
         server: BoundedHTTPServer,
         handler: httputil.HTTPMessageDelegate,
-        connection: httputil.HTTPConnection,
+        connection: HTTP1Connection,
+        came: Callable[[], None],
     ) -> None:
+        """`came`: called when the headers are here."""
         self._server, self._handler, self._connection = server, handler, connection
+        self._came = came
         self._refused: tuple[int, bytes] | None = None
 
     def headers_received(
@@ -118,23 +175,38 @@ class _Guard(httputil.HTTPMessageDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Any:
         assert isinstance(start_line, httputil.RequestStartLine)  # a server receives only requests
+        self._came()
         self._method = start_line.method
+        self._may_take_its_time()
         self._refused = self._server.refused(start_line, headers)
         if self._refused is None:
             start_line = start_line._replace(path=split_target(start_line.path)[1])
             return self._handler.headers_received(start_line, headers)
         return None
 
+    def _may_take_its_time(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._server.body_timeout_s, self._timed_out)
+
+    def _timed_out(self) -> None:
+        """Refuse a request whose body does not end. The answer closes the connection."""
+        if self._connection.stream.writing() or vars(self._connection)["_response_start_line"] is not None:
+            self._connection.close()  # it is being answered already
+        else:
+            respond(self._connection, self._method, *self._server.too_slow())
+
     def data_received(self, chunk: bytes) -> Any:
         return self._handler.data_received(chunk) if self._refused is None else None
 
     def finish(self) -> None:
+        self._timer.cancel()
         if self._refused is None:
             self._handler.finish()
         else:
             respond(self._connection, self._method, *self._refused)
 
     def on_connection_close(self) -> None:
+        self._timer.cancel()
         if self._refused is None:
             self._handler.on_connection_close()
 
@@ -144,49 +216,14 @@ def respond(
     method: str,
     status: int,
     body: bytes,
-    content_type: str = _JSON,
+    content_type: str = JSON,
     more: dict[str, str] | None = None,
 ) -> None:
     """Answer a request, and end it. `more`: further headers. The answer to HEAD has no body."""
     start = httputil.ResponseStartLine("HTTP/1.1", status, responses[status])
-    headers = httputil.HTTPHeaders(_headers(body, content_type) | (more or {}))
+    headers = httputil.HTTPHeaders(headers_of(body, content_type) | (more or {}))
     _ = connection.write_headers(start, headers, None if method == "HEAD" else body)
     connection.finish()
-
-
-def _headers(body: bytes, content_type: str) -> dict[str, str]:
-    return {
-        "Content-Type": content_type,
-        "Content-Length": str(len(body)),
-        "X-Content-Type-Options": "nosniff",
-    }
-
-
-def _last_answer(status: int, body: bytes) -> bytes:
-    """A whole answer, after which the connection ends."""
-    headers = {"Connection": "close", **_headers(body, _JSON)}
-    lines = [f"HTTP/1.1 {status} {responses[status]}", *(f"{name}: {one}" for name, one in headers.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-class _Stream(IOStream):
-    """A connection that says what is wrong: `unreadable` where tornado would answer 400 with nothing, and
-    `too_large` where it would close without an answer, as the headers are too large.
-    """
-
-    unreadable = too_large = b""
-
-    def write(self, data: "bytes | memoryview[int]") -> "Future[None]":
-        return super().write(self.unreadable if data == _UNREADABLE else data)
-
-    def close(self, exc_info: Any = False) -> None:
-        # tornado reads headers, and nothing else, by a regular expression.
-        if isinstance(exc_info, UnsatisfiableReadError) and self._read_regex is not None:
-            with contextlib.suppress(OSError):  # what does not fit into the socket is lost
-                self.socket.send(self.too_large)
-                while self.socket.recv(1 << 16):  # else the system drops the answer
-                    pass
-        super().close(exc_info)
 
 
 class OwnHandler(tornado.web.RequestHandler):

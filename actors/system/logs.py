@@ -10,8 +10,8 @@ from ..core.recurring import Recurring
 log = logging.getLogger(__name__)
 
 LIBRARY_TEXT_MAX = 300  # characters of a library's line, which may repeat what a stranger sent
-
-_KEPT_OUT = ("SSL Error on", "error on read", "Unsatisfiable read", "Reached maximum read buffer size")
+# A lost connection is noticed where it is used; too long a request: see `http_stream.py`.
+_SAID_BY_US = ("SSL Error on", "error on read", "Unsatisfiable read", "Reached maximum read buffer size")
 _MALFORMED = "Malformed HTTP message from %s: %s"  # from None: from whom we asked
 
 
@@ -30,8 +30,8 @@ def quiet_libraries() -> None:
 class _Seldom(logging.Filter):
     """Lets each kind of line through once a minute, and cuts it: anybody who reaches a listener can cause it.
 
-    A kind is a place in the library's code. What tornado says of a lost connection is kept out, and what it
-    says of an answer that we can't read: it doesn't know whom we asked, and who asked says so.
+    A kind is a place in the library's code. What playtally says itself is kept out, and what tornado says of an
+    answer that we can't read: it doesn't know whom we asked, and who asked says so.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class _Seldom(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record is logged. Called by logging."""
-        if str(record.msg).startswith(_KEPT_OUT):
+        if str(record.msg).startswith(_SAID_BY_US):
             return False
         if record.msg == _MALFORMED and isinstance(record.args, tuple) and record.args[0] is None:
             return False

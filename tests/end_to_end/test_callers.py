@@ -188,6 +188,16 @@ def test_a_page_of_another_site_changes_nothing_and_other_programs_do(service, n
 
 
 @pytest.mark.parametrize("name", LISTENERS)
+def test_a_page_of_another_site_has_nothing_read(service, name):
+    address, path = service.address(ADDRESSES[name]), READING[name]
+    foreign = [f"Host: {address}", "Sec-Fetch-Site: cross-site"]
+    for more in ("Sec-Fetch-Mode: no-cors", "Sec-Fetch-Dest: iframe", "Sec-Purpose: prefetch"):
+        assert_refused(ask(address, "GET", path, *foreign, more), name, (403,))
+    link = ["Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]
+    assert ask(address, "GET", path, *foreign, *link).status == 200
+
+
+@pytest.mark.parametrize("name", LISTENERS)
 def test_one_that_listens_everywhere_answers_to_its_machine_and_to_allowed_names(everywhere, name):
     address, path = everywhere.address(ADDRESSES[name]), READING[name]
     port = split_address(address)[1]
@@ -289,6 +299,25 @@ def test_what_can_not_be_read_is_refused_in_words_too(service, name):
     head = ask(address, "HEAD", "/no/such/path", "Host: localhost")
     assert (head.status, head.body) == (404, b"")
     assert "Traceback" not in service.log()
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+def test_headers_that_are_too_long_are_refused_in_words_and_said_once(service, name):
+    address, path = service.address(ADDRESSES[name]), READING[name]
+    for more in (70_000, 1_000_000) * 10:
+        cookie = b"Cookie: a=" + b"x" * more + b"\r\n\r\n"
+        answer = say(address, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + cookie)
+        assert_refused(answer, name, (431,))
+        assert "cookies" in json.loads(answer.body)[ERROR_KEYS[name]]
+    assert 1 <= service.log().count(f"{address}: a request from 127.0.0.1 has headers of more than") < 10
+    assert "Unsatisfiable" not in service.log()
+
+
+@pytest.mark.parametrize("name", ["client", "queue"])
+def test_a_chunk_of_an_unreadable_length_is_refused_in_words(service, name):
+    address, (path, _, _) = service.address(ADDRESSES[name]), changing(service, name)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert_refused(say(address, head.encode() + b"1" * 70 + b"\r\n"), name, (400,))
 
 
 @pytest.mark.parametrize("name", LISTENERS)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -26,6 +27,10 @@ class Served:
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
+
+    def call(self, function: Callable[[], object]) -> None:
+        """Call it in the client's loop, soon."""
+        self._loop.call_soon_threadsafe(function)
 
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()

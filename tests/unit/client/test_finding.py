@@ -1,5 +1,6 @@
 """A video is found by the start of its GUID, in every form in which people write it."""
 
+import asyncio
 import json
 import urllib.parse
 import urllib.request
@@ -8,15 +9,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.client.finding import VIDEOS_MAX, find
+from actors.client import finding
+from actors.client.finding import VIDEOS_MAX
+from actors.client.listing import Listing
 from actors.core import guids
-from actors.core.client.audit import Video
+from actors.core.client.audit import Audit, Video
+from actors.core.client.promises import Promises
 from tests.support.patience import PATIENCE_S
 from tests.support.served_client import Served
 
 GUIDS = [guids.text(bytes([number >> 8, number & 255, *range(14)])) for number in range(1000)]
 VIDEOS = {guid: Video(plays, plays * 1_000_000, 0) for plays, guid in enumerate(GUIDS)}
 LAST = GUIDS[-1]
+
+
+def find(videos, start):
+    async def found():
+        return await finding.find(Listing(lambda: Audit(Promises(), videos=videos)), start)
+
+    return asyncio.run(found())
 
 
 @pytest.mark.parametrize(

@@ -166,8 +166,39 @@ def test_an_absolute_target_is_read_from_its_path_on():
 )
 def test_only_a_page_of_the_listener_itself_may_change_anything(method, headers, allowed):
     assert refused(method, Host="localhost:8081", **headers) == (None if allowed else 403)
-    assert refused("GET", Host="localhost:8081", **headers) is None
-    assert refused("HEAD", Host="localhost:8081", **headers) is None
+
+
+LINK = {"Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize(
+    ("headers", "follows_a_link"),
+    [
+        (LINK, True),
+        ({}, False),
+        ({"Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "image"}, False),
+        ({"Sec_Fetch_Mode": "cors", "Sec_Fetch_Dest": "empty"}, False),
+        ({**LINK, "Sec_Fetch_Dest": "iframe"}, False),
+        ({**LINK, "Sec_Fetch_Dest": "object"}, False),
+        ({**LINK, "Sec_Fetch_Mode": "no-cors"}, False),
+        ({**LINK, "Sec_Fetch_Mode": ["navigate", "no-cors"]}, False),
+        ({**LINK, "Sec_Purpose": "prefetch"}, False),
+        ({**LINK, "Sec_Purpose": "prefetch;prerender"}, False),
+    ],
+)
+def test_a_page_of_another_site_has_nothing_read_but_its_links_lead_to_ours(
+    method, site, headers, follows_a_link
+):
+    allowed = follows_a_link and method != "OPTIONS"
+    assert refused(method, Host="localhost", Sec_Fetch_Site=site, **headers) == (None if allowed else 403)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("headers", [{}, {"Sec_Fetch_Site": "same-origin"}, {"Sec_Fetch_Site": "none"}])
+def test_other_programs_and_our_own_pages_read(method, headers):
+    assert refused(method, Host="localhost", Sec_Purpose="prefetch", **headers) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""What strangers can make the embedded nsqd hold, do and log."""
+
+import asyncio
+import json
+import time
+
+from actors.embedded_nsqd import limits
+from tests.unit.embedded_nsqd.test_server import connected, http, run, running
+
+
+async def upload(nsqd, path, declared, body):
+    reader, writer = await asyncio.open_connection("127.0.0.1", nsqd.http_port)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {declared}\r\n\r\n"
+    writer.write(head.encode() + body)
+    await writer.drain()
+    return reader, writer
+
+
+def test_uploads_that_do_not_end_hold_few_bytes_together_and_the_oldest_gives_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "UPLOADS_BYTES_MAX", 1_000_000)
+
+    async def test():
+        async with running(tmp_path) as nsqd:
+            body = b"x" * 400_000
+            uploads = [await upload(nsqd, "/mpub?topic=t", len(body) + 1, body) for _ in range(3)]
+            answer = await uploads[0][0].read()
+            assert answer.startswith(b"HTTP/1.1 503 ") and b"TOO_MANY_UPLOADS" in answer
+            for reader, writer in uploads[1:]:
+                writer.write(b"x")
+                assert b"200 OK" in await reader.readuntil(b"\r\n\r\nOK")
+            assert await http(nsqd, "POST", "/pub?topic=t", b"1") == (200, b"OK")
+            for _, writer in uploads:
+                writer.close()
+
+    run(test)
+
+
+def test_an_upload_that_does_not_end_is_refused_after_a_while(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "BODY_TIMEOUT_S", 0.3)
+
+    async def test():
+        async with running(tmp_path) as nsqd:
+            reader, writer = await upload(nsqd, "/pub?topic=t", 3, b"ab")
+            answer = await reader.read()
+            assert answer.startswith(b"HTTP/1.1 408 ") and b'"message"' in answer
+            writer.close()
+
+    run(test)
+
+
+def test_a_body_of_too_many_lines_is_refused_like_a_binary_one(tmp_path):
+    async def test():
+        async with running(tmp_path) as nsqd:
+            lines = b"a\n" * (limits.MPUB_MESSAGES_MAX + 1)
+            assert await http(nsqd, "POST", "/mpub?topic=t", lines) == (413, b'{"message":"BAD_BODY"}')
+            assert (await http(nsqd, "POST", "/mpub?topic=t", lines[2:]))[0] == 200
+
+    run(test)
+
+
+def test_one_turn_of_the_loop_publishes_one_large_body(tmp_path):
+    async def test():
+        async with running(tmp_path) as nsqd:
+            turn, commits = 0, []
+
+            def count():
+                nonlocal turn
+                turn += 1
+                asyncio.get_running_loop().call_soon(count)
+
+            stage = nsqd.stage
+            nsqd.stage = lambda *arguments: (commits.append(turn), stage(*arguments))
+            count()
+            body = b"x" * 99 + b"\n"
+            size = limits.TURN_BODY_BYTES // len(body) + 1
+            almost = (body * size)[:-1]
+            uploads = [await upload(nsqd, "/mpub?topic=t", len(almost) + 1, almost) for _ in range(6)]
+            await asyncio.sleep(0.2)  # all of it is read
+            for _, writer in uploads:
+                writer.write(b"\n")
+            for reader, writer in uploads:
+                assert b"200 OK" in await reader.readuntil(b"\r\n\r\nOK")
+                writer.close()
+            assert len(set(commits)) == 6
+            stats = json.loads((await http(nsqd, "GET", "/stats?format=json"))[1])
+            assert stats["topics"][0]["message_count"] == 6 * size
+
+    run(test)
+
+
+def test_a_client_is_not_dropped_because_this_nsqd_stood_still(tmp_path):
+    async def test():
+        async with running(tmp_path) as nsqd, connected(nsqd) as client:
+            body = b'{"heartbeat_interval": 1000}'
+            client.send(b"IDENTIFY\n" + len(body).to_bytes(4, "big") + body + b"SUB t c\n")
+            assert [(await client.frame())[1] for _ in range(2)] == [b"OK", b"OK"]
+            asyncio.get_running_loop().call_soon(time.sleep, 3)
+            assert (await client.frame())[1] == b"_heartbeat_"
+            client.send(b"NOP\n")
+            assert (await client.frame())[1] == b"_heartbeat_"
+
+    run(test)
