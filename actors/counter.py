@@ -45,7 +45,7 @@ class Counter(Actor[CounterInbox, Settings]):
         self,
         start_args: StartArgs,
         host: Host,
-        opener: Callable[[Settings, int, SayLoading], LedgerStore] = open_ledger,
+        opener: Callable[[Settings, int, SayLoading, bool], LedgerStore] = open_ledger,
         rules: type[CounterRules] = CounterRules,
         ledger: type[Ledger] = Ledger,
         seen_ids: type[SeenIds] = SeenIds,
@@ -68,7 +68,8 @@ class Counter(Actor[CounterInbox, Settings]):
         """Read the ledger."""
         settings, dispatch = self.options, self.options.dispatch
         rules, make_ledger, seen_ids = self._kinds
-        self._store = self._open(settings, shard_number(self.start_args.id), self.host.say_loading)
+        shard, is_first = shard_number(self.start_args.id), self.start_args.is_first
+        self._store = self._open(settings, shard, self.host.say_loading, is_first)
         accounts, chunks, tallies = self._store.load()
         seen = seen_ids(int(settings.counters.dedupe_window_s * 1000), chunks)
         steps_below = dispatch.realtime_below if dispatch.realtime == "every_play" else 0

@@ -55,7 +55,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         start_args: StartArgs,
         host: Host,
         sink_opener: Callable[[Settings], Sink] = open_sink,
-        store_opener: Callable[[Settings, Callable[[str], None]], OutboxStore] = open_outbox,
+        store_opener: Callable[[Settings, Callable[[str], None], bool], OutboxStore] = open_outbox,
         rules: type[DispatcherRules] = DispatcherRules,
         jitter: Callable[[], float] = random.random,
         ask_client: Callable[[Settings], dict[bytes, int] | None] = ask_totals,
@@ -84,7 +84,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         open_sink, open_store = self._openers
         self._sink = open_sink(settings)
         self._behind = 0
-        self._store = open_store(settings, self._compare_with_client)
+        self._store = open_store(settings, self._compare_with_client, self.start_args.is_first)
         batches, totals = self._store.load()
         republishes = self._store.load_republishes()
         receiver = _receiver_of(settings, self._sink.receiver)
@@ -193,7 +193,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
         Raises `StoreFailure` if it has a greater total than the ledgers. A restarted dispatcher does not ask.
         """
-        if self.start_args.incarnation > 1:
+        if not self.start_args.is_first:
             return
         # No counter runs yet, so what the ledgers know as published was published before the client is asked.
         has = self._ask_client(self.options)

@@ -12,6 +12,7 @@ from ..system.addresses import with_port
 from ..system.connections import is_shortage
 from .server import ReferenceClient
 from .signed import Signed
+from .store import FILE_NAME
 
 
 class Client(Actor[Never, Settings]):
@@ -19,11 +20,12 @@ class Client(Actor[Never, Settings]):
 
     async def init(self) -> Ready:
         """Open the store and listen. Raises `AddressFailure` or `StoreFailure`."""
-        begin_state(self.options)
+        path = Path(self.options.supervisor.state_dir) / "client"
+        begin_state(self.options, path / FILE_NAME, self.start_args.is_first)
         settings, publish = self.options.client, self.options.publish
         credentials = credentials_of(publish)
         self._client = ReferenceClient.start(
-            Path(self.options.supervisor.state_dir) / "client",
+            path,
             settings.address,
             promises_of(self.options),
             signed=Signed(publish.signature, lambda: credentials.value().secrets),

@@ -13,6 +13,7 @@ from ..supervision.actor import Actor
 from ..supervision.protocol import Ready
 from ..system.addresses import with_port
 from ..system.connections import is_shortage
+from .journal_file import FILE_NAME
 from .server import EmbeddedNsqd
 
 
@@ -21,9 +22,9 @@ class Nsqd(Actor[Never, Settings]):
 
     async def init(self) -> Ready:
         """Open the journal and listen. Raises `AddressFailure` or `StoreFailure`."""
-        begin_state(self.options)
-        settings = self.options.embedded_nsqd
         path = Path(self.options.supervisor.state_dir) / "nsqd"
+        begin_state(self.options, path / FILE_NAME, self.start_args.is_first)
+        settings = self.options.embedded_nsqd
         self._nsqd = await EmbeddedNsqd.start(
             path,
             settings.tcp_address,

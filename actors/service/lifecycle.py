@@ -55,6 +55,7 @@ from .channel_watch import ChannelWatch
 from .figures import Figures
 from .queue_look import Looks
 from .reloading import Reloaded, Reloading
+from .state_watch import StateWatch
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,9 @@ class Lifecycle:
     async def live(self) -> int:
         """Start all children, run until the end, stop all. Returns the exit code."""
         rules = self.application.options.supervisor
+        self._state = StateWatch(self.application.options, self._lost)
+        processes.before_each_start(self._state.look)
+        watching_state = asyncio.ensure_future(self._state.run())
         watching = asyncio.ensure_future(self.application.watch(rules.liveness_timeout_s))
         channel_watch = ChannelWatch(self.application.options, self.looks.fresh)
         watching_nsqds = asyncio.ensure_future(self.looks.watch())
@@ -131,6 +135,7 @@ class Lifecycle:
             host = {"hostname": host_name()}  # nsqd knows our connections by it
             facts = {"pid": self.pid, "secret": self.secret, **host, **self.addresses()}
             runfile.write(self._state_dir, facts)
+            self._state.all_made()
             self._say_that_all_run()
         elif isinstance(starting.exception(), StartFailed):
             log.error("%s. The service ends", _why_not_started(starting.exception()))
@@ -145,6 +150,7 @@ class Lifecycle:
         await self.application.root.stop()
         watching.cancel()
         watching_nsqds.cancel()
+        watching_state.cancel()
         log.info("stopped")
         return code
 
@@ -200,7 +206,15 @@ class Lifecycle:
 
     def _root_ended(self, root: Supervisor, exit: Exit) -> None:
         log.error("the exits so far:\n%s", Lines("\n".join(self.application.exits)))
+        if lost := self._state.lost():
+            self._lost(lost)
         self._end_with(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
+
+    def _lost(self, what: str) -> None:
+        """End at once: nothing may be finished on the queue that is lost with the state."""
+        if not self._end.done():
+            log.error("%s", what)
+            self._end_with(EXIT_STORE)
 
     def _end_with(self, code: int) -> None:
         if not self._end.done():

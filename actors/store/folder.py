@@ -15,13 +15,14 @@ import logging
 import os
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from ..core.words import counted
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
-from ..system.locks import lock_file
+from ..system.locks import lock_file, make_folder
 from ..system.reasons import reason_of
 from ..system.state_id import NAME
 from .database import Facts, check_facts, make, refused
@@ -29,6 +30,8 @@ from .snapshot import open_snapshot
 from .untouched import left_if_refused
 
 log = logging.getLogger(__name__)
+
+Kept = TypeVar("Kept")
 
 QUEUE = "nsqd"  # the folder of the embedded queue's journal, and the name of its mark
 CLIENT = "client"  # the folder of the reference client's store
@@ -144,14 +147,15 @@ def read(state_dir: str | Path) -> LedgerSet | None:
         ) from error
 
 
-def claim(state_dir: str, shards: int) -> LedgerSet:
+def claim(state_dir: str, shards: int, may_make: bool = True) -> LedgerSet:
     """Return the ledgers of a state folder. Make them if nothing was ever counted there.
 
-    Raises `StoreFailure` if a ledger is gone, or if the state has another number of shards.
+    `may_make`: as in `begin`. Raises `StoreFailure` if a ledger is gone, or if the state has another number
+    of shards.
     """
     named = (Path(state_dir) / NAME).exists()
     with left_if_refused([] if named else sorted(Path(state_dir).rglob("*.sqlite"))):
-        found = begin(state_dir, shards)
+        found = begin(state_dir, shards, may_make)
         if found.shards != shards:
             raise StoreFailure(
                 f"{state_dir}: its ledgers are made for counters.shards = {found.shards}, and now it is "
@@ -162,11 +166,15 @@ def claim(state_dir: str, shards: int) -> LedgerSet:
     return found
 
 
-def begin(state_dir: str, shards: int) -> LedgerSet:
+def begin(state_dir: str, shards: int, may_make: bool = True) -> LedgerSet:
     """Make the ledgers of a new state, or find those that there are. Raises `StoreFailure` if they were lost.
 
-    Every process that keeps something in the state folder calls this first.
+    Every process that keeps something in the state folder calls this first. `may_make`: False in a service
+    that has made them, so that a child that restarts makes none anew if they were moved away or deleted.
     """
+    if not may_make:
+        return check_kept(find(state_dir), Path(state_dir) / NAME)
+    make_folder(state_dir)
     lock = lock_file(Path(state_dir) / "ledgers.lock")
     try:
         found = find(state_dir)
@@ -183,6 +191,17 @@ def begin(state_dir: str, shards: int) -> LedgerSet:
         ) from error
     finally:
         os.close(lock)
+
+
+def check_kept(found: Kept | None, path: Path) -> Kept:
+    """Return what was found of a store that the service has made. Raises `StoreFailure` if it is None."""
+    if found is None:
+        raise StoreFailure(
+            f"{path}: it was deleted, moved or unmounted while the service ran, expected what the service "
+            "made. It is not made anew, because its plays would be lost. Put it back, or restore a backup, "
+            "before the next start"
+        )
+    return found
 
 
 def _check_new(state_dir: Path) -> None:

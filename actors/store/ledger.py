@@ -37,8 +37,9 @@ class SqliteLedgerStore:
         shards: int,
         synchronous: str,
         say_loading: SayLoading = in_silence,
+        may_make: bool = True,
     ):
-        ledgers = claim(state_dir, shards)
+        ledgers = claim(state_dir, shards, may_make)
         path = ledgers.ledger(state_dir, shard)
         read = [path, ledgers.outbox(state_dir)]
         with locked(path) as lock, left_if_refused(read, held=path):

@@ -37,9 +37,13 @@ class SqliteOutboxStore:
         synchronous: str,
         topic: str = "",
         compare: Callable[[str], None] = lambda why: None,
+        may_make: bool = True,
     ):
-        """`topic`: whose plays are counted; "" if it does not matter here. `compare`: as in `open_outbox`."""
-        ledgers = claim(state_dir, shards)
+        """`topic`: whose plays are counted; "" if it does not matter here.
+
+        `compare`, `may_make`: as in `open_outbox`.
+        """
+        ledgers = claim(state_dir, shards, may_make)
         path = ledgers.outbox(state_dir)
         with locked(path) as lock, left_if_refused(ledgers.files(state_dir), held=path):
             with open_read_only(path) as connection:

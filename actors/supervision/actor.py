@@ -35,6 +35,11 @@ class StartArgs(msgspec.Struct, frozen=True):
     last_stats: bytes = b""
 
     @property
+    def is_first(self) -> bool:
+        """Whether it is the child's first incarnation since the service started."""
+        return self.incarnation == 1
+
+    @property
     def name(self) -> str:
         """The name in every log line: child id and incarnation."""
         return f"{self.id}#{self.incarnation}"

@@ -50,6 +50,7 @@ _context = multiprocessing.get_context("forkserver")
 
 _withheld: set[str] = set()
 _renew_sockets_folder: list[Callable[[], None]] = []
+_checks: list[Callable[[], None]] = []
 
 
 def prepare(
@@ -65,6 +66,11 @@ def prepare(
     _context.set_forkserver_preload([*preload, UNDISTURBED])
     _withheld.update(withheld)
     _renew_sockets_folder[:] = [renew_sockets_folder] if renew_sockets_folder else []
+
+
+def before_each_start(check: Callable[[], None]) -> None:
+    """Call `check` before each start from now on. If it raises `OSError`, nothing is started."""
+    _checks[:] = [check]
 
 
 class ChildProcess:
@@ -163,6 +169,8 @@ class ChildProcess:
 
 def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
     """Start a child. Returns the process and our end of its control pipe. Raises `OSError`."""
+    for check in _checks:
+        check()
     for tries, pause_s in enumerate(START_PAUSES_S, start=1):
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)

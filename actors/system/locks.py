@@ -10,22 +10,26 @@ from .exits import StoreFailure
 LOCK_TIMEOUT_S = 5.0  # as long as a former process may need to see that its supervisor is gone
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder for locks, if it is not there. Raises `StoreFailure`."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
 def lock_file(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> int:
-    """Lock a file, making it and its folder if need be, and return the descriptor that holds the lock.
+    """Lock a file, making it if need be, and return the descriptor that holds the lock.
 
     Waits up to `timeout_s` seconds for another process. Raises `StoreFailure` if that one keeps the lock, or
-    if the file can't be written.
+    if the file can't be written. It makes no folder: a state that was moved away must not be made anew.
     """
     deadline_s = time.monotonic() + timeout_s
     while True:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = try_lock(path)
         except OSError as error:
-            raise StoreFailure(
-                f"{path}: cannot be written ({error.strerror}); expected a folder that playtally may write "
-                "to, see supervisor.state_dir"
-            ) from error
+            raise _cannot_write(path, error) from error
         if descriptor is not None:
             return descriptor
         if time.monotonic() > deadline_s:
@@ -34,6 +38,13 @@ def lock_file(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> int:
                 "this supervisor.state_dir; stop it, or use another folder"
             )
         time.sleep(0.02)
+
+
+def _cannot_write(path: str | Path, error: OSError) -> StoreFailure:
+    return StoreFailure(
+        f"{path}: cannot be written ({error.strerror}); expected a folder that playtally may write "
+        "to, see supervisor.state_dir"
+    )
 
 
 def try_lock(path: Path) -> int | None:

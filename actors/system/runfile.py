@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .exits import Failure
-from .locks import is_locked, lock_file
+from .locks import is_locked, lock_file, make_folder
 
 NAME = "service.json"
 
@@ -74,8 +74,9 @@ def _pid_namespace() -> str:
 def hold(state_dir: str, timeout_s: float) -> int:
     """Lock a state folder, and remove what a killed service left there. Returns the lock's descriptor.
 
-    Raises as `lock_file`, which says what `timeout_s` is.
+    The folder is made if need be. Raises as `lock_file`, which says what `timeout_s` is.
     """
+    make_folder(state_dir)
     lock = lock_file(lock_path(state_dir), timeout_s)
     remove(state_dir)  # else it would be believed, as the lock is held again
     return lock

@@ -78,7 +78,7 @@ def _counter(process: Process, start_args: StartArgs) -> WatchedCounter:
     actor = WatchedCounter(
         start_args,
         process,
-        lambda settings, shard, say_loading: parts.Ledger(process),
+        lambda settings, shard, say_loading, may_make: parts.Ledger(process),
         rules,
         machines.ledger,
         machines.seen,
@@ -93,7 +93,7 @@ def _dispatcher(process: Process, start_args: StartArgs) -> WatchedDispatcher:
         start_args,
         process,
         lambda settings: sink,
-        lambda settings, compare: parts.Outbox(process),
+        lambda settings, compare, may_make: parts.Outbox(process),
         watched_dispatching(world.machines.dispatching, waiting, sink, world.clock),
         Random(world.plan.luck).random,
         lambda settings: None,

@@ -1,12 +1,22 @@
 """A state begins with empty ledgers only if it is new: nothing is there that is made after them."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from actors.store import SqliteLedgerStore, SqliteOutboxStore, folder
+from actors.config import Settings
+from actors.config.sections import SupervisorSection
+from actors.store import (
+    SqliteLedgerStore,
+    SqliteOutboxStore,
+    begin_state,
+    folder,
+    open_ledger,
+    open_outbox,
+)
 from actors.system.exits import StoreFailure
 from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S
@@ -66,6 +76,38 @@ def test_full_ledgers_under_a_file_that_says_they_are_half_made_are_not_replaced
     assert contents(tmp_path) == before
 
 
+KEPT = {
+    "nothing is left": shutil.rmtree,
+    "an empty folder is in its place": lambda state: (shutil.rmtree(state), state.mkdir()),
+    "all stores are gone": lambda state: [path.unlink() for path in state.glob("*.*")],
+}
+
+
+@pytest.mark.parametrize("lost", KEPT.values(), ids=KEPT)
+@pytest.mark.parametrize(
+    "opener",
+    [
+        lambda settings, store: begin_state(settings, store, may_make=False),
+        lambda settings, store: open_outbox(settings, may_make=False),
+        lambda settings, store: open_ledger(settings, 0, may_make=False),
+    ],
+    ids=["queue or client", "dispatcher", "counter"],
+)
+def test_what_a_service_has_made_is_not_made_anew(tmp_path, lost, opener):
+    state = tmp_path / "state"
+    settings = Settings(supervisor=SupervisorSection(state_dir=str(state)))
+    store = state / "nsqd" / "journal.sqlite"
+    begin_state(settings, store, may_make=True)
+    with pytest.raises(StoreFailure, match="while the service ran"):
+        begin_state(settings, store, may_make=False)
+    open_ledger(settings, 0, may_make=False).close()
+    lost(state)
+    left = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreFailure, match="while the service ran"):
+        opener(settings, store)
+    assert sorted(tmp_path.rglob("*")) == left
+
+
 def test_a_folder_that_can_not_be_written_is_said_in_a_line(tmp_path):
     (tmp_path / "ledgers.draft").mkdir()
     with pytest.raises(StoreFailure, match=r"cannot be written .*see supervisor.state_dir"):
@@ -81,7 +123,16 @@ from pathlib import Path
 from actors.client.store import ClientStore
 from actors.core.client.promises import Promises
 from actors.embedded_nsqd.journal import QueueJournal
-from actors.store import SqliteLedgerStore, SqliteOutboxStore, folder
+from actors.config import Settings
+from actors.config.sections import SupervisorSection
+from actors.store import (
+    SqliteLedgerStore,
+    SqliteOutboxStore,
+    begin_state,
+    folder,
+    open_ledger,
+    open_outbox,
+)
 
 WATCHED = ("actors/store/folder", "actors/store/database", "actors/store/mark", "actors/store/ledger",
            "actors/store/outbox", "actors/embedded_nsqd/journal_file", "actors/client/store",

@@ -11,7 +11,6 @@ import pytest
 from actors.system import runfile, temporary
 from actors.system.exits import Failure
 from actors.system.installation import ROOT
-from actors.system.locks import lock_file
 
 HOLDS = """
 import sys, time
@@ -92,7 +91,7 @@ def test_a_sweep_leaves_a_folder_whose_service_still_ends(place, holder):
     process, folder = holder()
     process.kill()
     process.wait()
-    lock = lock_file(runfile.lock_path(folder / "state"))
+    lock = runfile.hold(str(folder / "state"), 0.0)
     temporary.sweep()
     assert folder.exists()
     os.close(lock)
