@@ -109,12 +109,14 @@ class Job:
     def stop(self) -> None:
         """End the worker. Nothing happens if there is none."""
         if self._connection is not None and self._process is not None:
-            self._lines.close()
-            self._connection.close()
             for one in [*psutil.Process(self._process.pid).children(recursive=True), self._process]:
                 with suppress(psutil.NoSuchProcess):
                     one.kill()
             self._process.wait()
+            # Not before: another thread may be reading, until it sees the end.
+            with suppress(OSError):
+                self._lines.close()
+            self._connection.close()
         self._connection = self._process = None
 
     def _line(self) -> bytes:

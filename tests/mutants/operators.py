@@ -62,10 +62,13 @@ def compared(node: ast.AST) -> Sequence[ast.AST]:
 
 
 def number(node: ast.AST) -> Sequence[ast.AST]:
-    """One more, and one less."""
+    """One more, and one less; from a thousand on twice as much, and half."""
     if not isinstance(node, ast.Constant) or type(node.value) not in (int, float):
         return ()
-    return ast.Constant(node.value + 1), ast.Constant(node.value - 1)
+    value = node.value
+    if value >= 1000:
+        return ast.Constant(value * 2), ast.Constant(value // 2)
+    return ast.Constant(value + 1), ast.Constant(value - 1)
 
 
 def truth(node: ast.AST) -> Sequence[ast.AST]:

@@ -14,6 +14,8 @@ from .jobs import Job
 from .population import Mutation, probed
 from .protocol import Ended, Request, Test
 
+UNKNOWN_S = 60.0  # what a test is taken to need before it is measured, at most
+
 
 class Fate(Struct, frozen=True):
     """What became of a mutation. `by`: what killed it; "" if it survives. `tests`: how many were run."""
@@ -89,7 +91,7 @@ def measure(all_jobs: list[Job], mutations: list[Mutation]) -> Reached:
 
     def run(names: list[str]) -> Callable[[Job], None]:
         def work(job: Job) -> None:
-            answer = job.ask(Request([Test(name) for name in names], stops=False))
+            answer = job.ask(Request([Test(name, UNKNOWN_S, UNKNOWN_S) for name in names], stops=False))
             for result in answer.results:
                 if not result.passed:
                     left_out.append(result.test.id)

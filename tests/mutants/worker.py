@@ -28,6 +28,7 @@ SEEDS = 40
 # How long a test may take, as a multiple of what it took without the mutation, and some seconds more. The run
 # then looks whether the machine is to blame.
 TIMES, MORE_S = 10.0, 60.0
+BEGINS_S = 600.0
 _lines = msgspec.json.Decoder(Begun | Result)
 
 
@@ -140,7 +141,7 @@ def _write(path: Path, text: str) -> None:
 def _followed(pid: int, pipe: int) -> tuple[list[Begun | Result], int | None]:
     """What a fork says until it ends, and its exit code: None if a test took too long."""
     seen: list[Begun | Result] = []
-    held, until_s, ended, status = b"", time.monotonic() + MORE_S, 0, 0
+    held, until_s, ended, status = b"", time.monotonic() + BEGINS_S, 0, 0
     while not ended and time.monotonic() < until_s:
         # Not until the pipe's end: a process that the tests have left behind may hold the pipe.
         ended, status = os.waitpid(pid, os.WNOHANG)

@@ -33,6 +33,7 @@ def changed(source: str, operator: str | None = None) -> dict[str, str]:
         ("compared", "x = a not in b", ["x = a in b"]),
         ("compared", "x = a is None", ["x = a is not None"]),
         ("number", "x = 7", ["x = 8", "x = 6"]),
+        ("number", "x = 1000", ["x = 2000", "x = 500"]),
         ("number", "x = True", []),
         ("truth", "x = True", ["x = False"]),
         ("negated", "if a:\n    b()", ["if not a:\n    b()"]),

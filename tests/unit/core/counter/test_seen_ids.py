@@ -34,6 +34,12 @@ def test_new_ids_are_all_new_and_come_again_as_redeliveries():
     assert len(seen) == 5
 
 
+def test_messages_that_came_alone_are_known_when_they_come_again_among_many():
+    seen = SeenIds(HOUR_MS)
+    admit(seen, A, [3, 5])
+    assert admit(seen, A, range(MANY)) == [one for one in range(MANY) if one not in (3, 5)]
+
+
 def test_an_id_twice_in_one_batch_is_new_once():
     assert admit(SeenIds(HOUR_MS), A, [7, 8, 7, 7]) == [0, 1]
     assert admit(SeenIds(HOUR_MS), A, [*range(MANY), *range(MANY)]) == list(range(MANY))
