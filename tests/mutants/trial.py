@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from types import FunctionType
+from types import CodeType, FunctionType
 
 import psutil
 import pytest
@@ -29,18 +29,32 @@ class CannotReplace(Exception):
     """No loaded function has the code that is to be replaced, or its variables are others."""
 
 
-def replace_code(source: str, file: str, identity: str) -> None:
+Key = tuple[str, str, int]
+
+
+def loaded_functions(root: str) -> dict[Key, list[FunctionType]]:
+    """The functions of the files below `root`, by file, qualified name and line.
+
+    A worker looks for them once. In each fork it would touch, and so copy, all of the memory.
+    """
+    found: dict[Key, list[FunctionType]] = {}
+    for one in gc.get_objects():
+        if type(one) is FunctionType and one.__code__.co_filename.startswith(root):
+            found.setdefault(_key(one.__code__), []).append(one)
+    return found
+
+
+def _key(code: CodeType) -> Key:
+    return code.co_filename, code.co_qualname, code.co_firstlineno
+
+
+def replace_code(loaded: Mapping[Key, list[FunctionType]], source: str, file: str, identity: str) -> None:
     """Put a mutation into the functions that are loaded. Raises `CannotReplace`."""
     module = sys.modules.get("actors." + module_of(file))
     if module is None:
         raise CannotReplace(identity)
-    filename, name = str(module.__file__), identity.split(":")[1]
-    code = code_of(mutated(source, file, identity), filename, name)
-    found = [
-        one for one in gc.get_objects() if type(one) is FunctionType and one.__code__.co_qualname == name
-    ]
-    found = [one for one in found if one.__code__.co_filename == filename]
-    found = [one for one in found if one.__code__.co_firstlineno == code.co_firstlineno]
+    code = code_of(mutated(source, file, identity), str(module.__file__), identity.split(":")[1])
+    found = loaded.get(_key(code), [])
     try:
         for one in found:
             one.__code__ = code

@@ -5,6 +5,7 @@ python -m tests.mutants.worker FD FOLDER TESTS…     in a copy of the checkout.
 """
 
 import ast
+import gc
 import os
 import select
 import shutil
@@ -13,6 +14,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from types import FunctionType
 
 import msgspec
 import psutil
@@ -21,7 +23,16 @@ import pytest
 from .population import mutated
 from .probe import HITS, take
 from .protocol import Answer, Begun, Ended, Hello, Request, Result
-from .trial import SEED, CannotReplace, Trial, limit_memory, move_temporary, replace_code
+from .trial import (
+    SEED,
+    CannotReplace,
+    Key,
+    Trial,
+    limit_memory,
+    loaded_functions,
+    move_temporary,
+    replace_code,
+)
 
 # The runs of the simulation that are tried where the tests of a module notice nothing.
 SEEDS = 40
@@ -40,6 +51,7 @@ class Worker:
         self._folder = folder
         self._items: dict[str, pytest.Item] = {}
         self._trial: Trial | None = None
+        self._functions: dict[Key, list[FunctionType]] = {}
         self._errors = 0
 
     @pytest.hookimpl(tryfirst=True)
@@ -62,6 +74,8 @@ class Worker:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Serve until the run closes the socket."""
         self._items = {item.nodeid: item for item in session.items}
+        self._functions = loaded_functions(str(Path("actors").resolve()))
+        gc.freeze()  # a collection in a fork would touch all of it
         path = os.environ.get(HITS)
         names = [*self._items, *(f"{SEED}{seed}" for seed in range(SEEDS))]
         self._send(Hello(names, self._errors, take(path) if path else []))
@@ -119,7 +133,7 @@ class Worker:
         self._trial = Trial(self._items, say)
         if request.mutation:
             try:
-                replace_code(source, request.file, request.mutation)
+                replace_code(self._functions, source, request.file, request.mutation)
             except CannotReplace:
                 os._exit(3)
         move_temporary(str(folder))

@@ -325,3 +325,13 @@ def test_nothing_that_a_client_says_puts_a_line_of_its_own_into_the_log():
     delivery = outcome_of(answering(answer))
     assert delivery.outcome in (Outcome.REFUSED, Outcome.UNKNOWN)
     assert delivery.why.isprintable()
+
+
+def test_a_look_at_a_client_that_does_not_let_itself_be_reached_ends_in_time():
+    async def look():
+        sink = http_sink("http://127.0.0.1:1/", timeout_s=3.0)
+        with pytest.raises(TimeoutError):
+            await sink.reach()
+        return asyncio.get_running_loop().time()
+
+    assert run_virtually(look) == 3.0

@@ -222,6 +222,17 @@ def test_a_total_inside_the_taken_part_keeps_the_older_arrival_early_and_never_l
     assert collected(one.collect(3, [V])) == [(V, 3, 5)]
 
 
+def test_after_a_total_beyond_the_taken_part_an_older_play_is_announced_with_the_first_unpublished_total():
+    one = ledger()
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
+    one.collect(1, [V])
+    one.apply(plays((V, 20), (V, 30)), NOW_MS, WALL_NS)
+    one.publish([V], [2])  # an earlier dispatcher had sent it
+    one.take_announcements()
+    one.apply(plays((V, 5)), NOW_MS, WALL_NS)
+    assert pending(one.take_announcements()) == [(V, 5, 3)]
+
+
 def test_recall_says_all_that_is_pending_with_the_oldest_arrival():
     one = ledger()
     one.apply(plays((V, 10), (W, 20)), NOW_MS, WALL_NS)

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from actors.core.dispatcher import suspects
 from actors.core.dispatcher.attempts import Circuit
 from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.suspects import FAILURES_ALONE_MAX, Suspects
@@ -341,3 +342,12 @@ def test_a_batch_that_fails_alone_is_searched_by_halves_which_are_not_asked_so_o
     assert widths.count(20) > FAILURES_ALONE_MAX
     assert all(widths.count(width) <= 2 for width in range(2, 20)), "then each half once or twice"
     assert world.refused_now() == [wrong]
+
+
+def test_of_more_suspects_than_are_kept_those_that_failed_last_are_kept(monkeypatch):
+    monkeypatch.setattr(suspects, "VIDEOS_MAX", 5)
+    some = Suspects()
+    some.failed(TWENTY[:5], 1, 0)
+    assert list(some) == TWENTY[:5]
+    some.failed(TWENTY[5:7], 2, 0)
+    assert list(some) == TWENTY[2:7]
