@@ -876,6 +876,15 @@ def test_a_ledger_that_lacks_commits_which_its_mark_promises_is_wrong(state_dir)
     assert "ends at commit 1, and counter-0.mark says 5" in finding.wrong
 
 
+@pytest.mark.parametrize("left", [{"taken": 2}, {"arrived_ns": 9}, {"later_ns": 9}], ids=str)
+def test_a_video_with_nothing_to_publish_that_keeps_an_arrival_or_a_batch_is_wrong(state_dir, left):
+    video = next(bytes([n]) * 16 for n in range(40) if shard_of(bytes([n]) * 16, 2) == 0)
+    with ledger(state_dir) as store:
+        store.commit(LedgerChanges(columns((video, Account(3, 3, **left))), [], [], Tallies(3)))
+    [finding] = [one for one in verify(state_dir) if one.path.name == "counter-0.sqlite"]
+    assert "no plays to publish, but an arrival or a batch" in str(finding)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_page_that_is_overwritten_anywhere_is_found_or_harmless(state_dir, seed):
     chance = random.Random(seed)
