@@ -269,6 +269,7 @@ LAWFUL = {
     "an empty line before it": b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "interim answers": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: </x>\r\n\r\n" + OK,
     "an interim answer of HTTP/1.0": b"HTTP/1.0 100 Continue\r\n\r\n" + OK,
+    "the last of the interim answers": b"HTTP/1.1 199 Wait\r\n\r\n" + OK,
     "an interim answer that closes": b"HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n" + OK,
     "an offer of another protocol": b"HTTP/1.1 200 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
     "a length beside chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n"
