@@ -286,6 +286,11 @@ def test_columns_of_unequal_length_are_refused():
     broken = Plays(1, "a/plays", bytes(8) + b"\1" * 8, V, pack_numbers([1]))
     with pytest.raises(ValueError):
         ledger(steps_below=5).apply(broken, NOW_MS, WALL_NS)
+    one = ledger()
+    one.apply(plays((V, 1)), NOW_MS, WALL_NS)
+    for totals in ([], [1, 2]):
+        with pytest.raises(ValueError):
+            one.publish([V], totals)
 
 
 # Every play on its own
