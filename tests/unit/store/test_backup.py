@@ -300,6 +300,21 @@ def test_nothing_is_restored_under_a_running_service(state_dir, copy):
         os.close(lock)
 
 
+@pytest.mark.parametrize("name", ["a.lock", "b.lock"])
+def test_nothing_is_replaced_while_an_actor_holds_a_store_of_a_folder(state_dir, copy, name, monkeypatch):
+    for one in ("a.lock", "b.lock"):
+        Path(state_dir, "queue", one).touch()
+    held = lock_file(Path(state_dir, "queue", name))
+    monkeypatch.setattr(lock_file, "__defaults__", (0.1,))
+    before = files(state_dir).keys()
+    try:
+        with pytest.raises(StoreFailure, match="held by another process"):
+            restore(copy, state_dir)
+    finally:
+        os.close(held)
+    assert before <= files(state_dir).keys()
+
+
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])

@@ -1,6 +1,7 @@
 """One shard's ledger, by examples: plays are counted, announced, taken and published."""
 
 import pytest
+from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.counter.accounts import Accounts
@@ -259,6 +260,10 @@ def test_dead_letters_are_counted_once_too():
     one.reject(rejected, NOW_MS)
     assert (one.tallies.dead_lettered, one.tallies.redelivered) == (2, 2)
     assert one.pending_count == 0
+    one.reject(
+        structs.replace(rejected, arrived_ns=pack_numbers([7, 7])), NOW_MS
+    )  # other messages, of those ids
+    assert (one.tallies.dead_lettered, one.tallies.redelivered, one.tallies.reused) == (4, 2, 2)
 
 
 def test_without_change_there_is_nothing_to_commit():
