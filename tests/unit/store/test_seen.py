@@ -101,3 +101,13 @@ def test_whatever_is_merged_and_whenever_it_is_loaded_each_source_has_all_its_id
 def test_a_row_whose_keys_are_not_whole_is_damaged(keys):
     with pytest.raises(ValueError, match=f"{len(keys)} bytes of keys, expected 8 per message"):
         chunk_of("a:4150/plays", 7, 0, 1, seal(keys, about("a:4150/plays", 7, True)))
+
+
+def test_nothing_is_kept_in_memory_of_buckets_that_expired(path):
+    with ledger(path) as store:
+        writer = Writer(store)
+        writer.commit(*((source, 0, 1) for source in SOURCES))
+        assert len(store._seen._rows) == len(SOURCES)
+        store.commit(LedgerChanges(NOTHING, [], [(source, 0) for source in SOURCES], Tallies()))
+        assert store._seen._rows == {}
+    assert stored(path) == (set(), 0)
