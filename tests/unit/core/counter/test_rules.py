@@ -192,6 +192,13 @@ def test_what_can_wait_is_said_soon_after_what_was_said_before():
     assert one.wake(NOW_MS + 140) == []
 
 
+def test_what_comes_when_the_wait_is_over_is_said_at_once():
+    one = holding()
+    assert said(one.handle([plays(2, 20, V)], NOW_MS + 100, WALL_NS)) == [V]
+    one.handle([published("x", V, 6)], NOW_MS + 101, WALL_NS)
+    assert said(one.handle([plays(3, 30, V)], NOW_MS + 120, WALL_NS)) == [V]
+
+
 def test_what_is_to_be_published_on_receipt_is_said_at_once_and_takes_along_what_is_held():
     one = holding()
     assert said(one.handle([plays(2, 20, V)], NOW_MS + 10, WALL_NS)) == []
