@@ -83,6 +83,15 @@ def test_two_texts_that_share_a_name_are_one_source(messages):
     assert len(admit(seen, "host:4150/other", ids)) == messages
 
 
+def test_ids_of_sources_that_are_joined_are_kept_for_the_window_of_the_younger():
+    seen = SeenIds(HOUR_MS)
+    admit(seen, "localhost:1/plays", [1], 0)
+    admit(seen, "1.2.3.4:1/plays", [2], 5000)
+    admit(seen, "1.2.3.4:1 localhost:1/plays", [9 << BUCKET_SHIFT], 5000)
+    assert seen.expire(HOUR_MS + 5000) == []
+    assert admit(seen, "localhost:1/plays", [1, 2], HOUR_MS + 5000) == []
+
+
 def test_sources_stay_joined_in_what_is_stored_and_expire_under_every_text():
     seen = SeenIds(HOUR_MS)
     admit(seen, "localhost:1/plays", [1])
