@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from actors.core.columns import pack_numbers
+from actors.core.columns import pack_numbers, unpack_numbers
 from actors.core.counter.effects import Commit
 from actors.core.counter.ledger import Ledger
 from actors.core.counter.rules import CONSUMER, DISPATCHER, CounterRules
@@ -211,3 +212,13 @@ def test_who_is_answered_has_heard_what_was_held(question):
     assert said(one.handle([plays(2, 20, V)], NOW_MS + 10, WALL_NS)) == []
     assert said(one.handle([question], NOW_MS + 11, WALL_NS))[0] == V
     assert one.wakeup_ms() is None
+
+
+def test_arrivals_are_moved_back_with_the_wall_clock_however_long_the_counter_has_run():
+    one, minute_ms, set_back_ms = counting(), 60_000, 100_000
+    play = structs.replace(plays(1, 10, V), arrived_ns=pack_numbers([WALL_NS]))
+    one.handle([play], NOW_MS, WALL_NS)
+    wall_ns = WALL_NS + (minute_ms - set_back_ms) * 1_000_000
+    effects = one.handle([Recall()], NOW_MS + minute_ms, wall_ns)
+    [recalled] = [effect.message for effect in effects if isinstance(effect.message, Pending)]
+    assert list(unpack_numbers(recalled.arrived_ns)) == [WALL_NS - set_back_ms * 1_000_000]
