@@ -119,6 +119,14 @@ def test_it_is_tried_ever_more_seldom(failure):
 
 
 @FAILURES
+def test_a_failed_try_of_a_new_total_is_not_stored_as_a_republish(failure):
+    world = knows(TWENTY[0], failure=failure)
+    world.run(HOUR_MS)
+    assert world.refused[TWENTY[0]].attempts > 1
+    assert not any(one.again for one in world.new_refused)
+
+
+@FAILURES
 def test_hot_videos_are_in_time_once_it_is_known(failure):
     hot, wrong = videos(40)[20:], TWENTY[0]
     world = World(latency_ms=80, rule=Rule(deadline_ms=2000))
