@@ -193,6 +193,13 @@ def test_what_can_wait_is_said_soon_after_what_was_said_before():
     assert one.wake(NOW_MS + 140) == []
 
 
+def test_a_total_at_the_bound_can_wait():
+    one = holding()
+    assert said(one.handle([plays(2, 20, W)], NOW_MS + 10, WALL_NS)) == [W]  # its second play
+    one.handle([published("x", W, 2)], NOW_MS + 11, WALL_NS)
+    assert said(one.handle([plays(3, 30, W)], NOW_MS + 12, WALL_NS)) == []
+
+
 def test_what_comes_when_the_wait_is_over_is_said_at_once():
     one = holding()
     assert said(one.handle([plays(2, 20, V)], NOW_MS + 100, WALL_NS)) == [V]
