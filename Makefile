@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 N ?= 20
 
-.PHONY: demo run test test-repeat test-pythons check format pre-commit wheel constraints \
+.PHONY: demo run test test-repeat test-pythons mutants check format pre-commit wheel constraints \
 	bench bench-compare bench-publishes chaos soak nsqd clean help
 
 demo: $(VENV)/ready  ## the whole job once, on a queue of its own, with a report
@@ -35,6 +35,9 @@ test-repeat: $(VENV)/ready-tests  ## a selection N times on a busy machine: N=20
 
 test-pythons: $(VENV)/ready-tests  ## unit tests and simulation on every Python from 3.11 to 3.14 that is there
 	@$(BIN)/python -m tests.support.pythons $(ARGS)
+
+mutants: $(VENV)/ready-tests  ## 60 small mistakes made in the rules, stores and sinks: the tests must notice them
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(VENV)/ready-dev  ## formatter, linter, types
 	$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from ..core.words import counted
+from ..system.reasons import reason_of
 from .delivery import Delivery, Sink
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class StdoutWriter:
                     select.select([], [self._descriptor], [])
         except (OSError, ValueError) as error:
             self._torn = self._torn or len(rest) < size
-            return getattr(error, "strerror", None) or str(error)
+            return reason_of(error)
         self._torn = False
         return ""
 

@@ -30,8 +30,8 @@ def quiet_libraries() -> None:
 class _Seldom(logging.Filter):
     """Lets each kind of line through once a minute, and cuts it: anybody who reaches a listener can cause it.
 
-    A kind is a place in the code of the library. What playtally says itself is kept out, and what tornado says
-    of an answer that we can't read: it does not know whom we asked, and who asked says so.
+    A kind is a place in the code of the library. What playtally says itself is kept out, and what tornado
+    says of an answer that we can't read: it does not know whom we asked, and who asked says so.
     """
 
     def __init__(self) -> None:

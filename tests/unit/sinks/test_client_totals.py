@@ -5,6 +5,7 @@ import http.server
 import json
 import logging
 import socket
+import ssl
 import threading
 
 import pytest
@@ -13,6 +14,7 @@ from actors.config import Settings
 from actors.config.sections import ClientSection, PublishSection
 from actors.sinks import client_totals
 from actors.sinks.client_totals import ask_totals, totals_url_of
+from tests.support.certificates import make_certificate
 
 VIDEO = "00000000-0000-4000-8000-000000000001"
 
@@ -22,8 +24,11 @@ def settings(client=True, **publish):
 
 
 @contextlib.contextmanager
-def answering(body, code=200, **headers):
-    """The URL of a server that gives this answer. `headers`: its own, by name."""
+def answering(body, code=200, tls=None, **headers):
+    """The URL of a server that gives this answer. `headers`: its own, by name.
+
+    `tls`: the files of its certificate and of the key.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -37,10 +42,14 @@ def answering(body, code=200, **headers):
             """Say nothing."""
 
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/totals"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}/totals"
     finally:
         server.shutdown()
         thread.join()
@@ -95,6 +104,15 @@ def test_an_answer_that_is_none_is_said_and_the_service_goes_on(monkeypatch, cap
     (record,) = caplog.records
     assert f"{url}: the client can't be asked for its totals (" in record.message
     assert why in record.message
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_over_https_its_certificate_has_to_be_of_a_trusted_authority(tmp_path, caplog, trusted):
+    key, certificate = make_certificate(tmp_path)
+    with answering(json.dumps({VIDEO: 7}).encode(), tls=(certificate, key)) as url:
+        found = ask_totals(settings(totals_url=url, ca_file=str(certificate) if trusted else ""))
+    assert (found is not None) == trusted
+    assert ("certificate" in caplog.text) != trusted
 
 
 def test_a_client_that_is_away_is_said(caplog):

@@ -269,6 +269,7 @@ LAWFUL = {
     "an empty line before it": b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "interim answers": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: </x>\r\n\r\n" + OK,
     "an interim answer of HTTP/1.0": b"HTTP/1.0 100 Continue\r\n\r\n" + OK,
+    "the last of the interim answers": b"HTTP/1.1 199 Wait\r\n\r\n" + OK,
     "an interim answer that closes": b"HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n" + OK,
     "an offer of another protocol": b"HTTP/1.1 200 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
     "a length beside chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n"
@@ -325,3 +326,13 @@ def test_nothing_that_a_client_says_puts_a_line_of_its_own_into_the_log():
     delivery = outcome_of(answering(answer))
     assert delivery.outcome in (Outcome.REFUSED, Outcome.UNKNOWN)
     assert delivery.why.isprintable()
+
+
+def test_a_look_at_a_client_that_does_not_let_itself_be_reached_ends_in_time():
+    async def look():
+        sink = http_sink("http://127.0.0.1:1/", timeout_s=3.0)
+        with pytest.raises(TimeoutError):
+            await sink.reach()
+        return asyncio.get_running_loop().time()
+
+    assert run_virtually(look) == 3.0

@@ -212,13 +212,14 @@ def test_a_restored_state_is_that_of_the_backup_under_a_new_id_and_keeps_what_wa
 
 
 def test_a_backup_can_be_restored_where_nothing_was(copy, tmp_path):
-    done = restore(copy, str(tmp_path / "elsewhere"))
+    elsewhere = tmp_path / "deep" / "elsewhere"
+    done = restore(copy, str(elsewhere))
     assert done.replaced is None
-    assert totals(tmp_path / "elsewhere") == {V: 3}
-    opened(tmp_path / "elsewhere")
-    restore(copy, str(tmp_path / "elsewhere"))
-    restore(copy, str(tmp_path / "elsewhere"))
-    assert len(list((tmp_path / "elsewhere").glob(f"{REPLACED}*"))) == 2
+    assert totals(elsewhere) == {V: 3}
+    opened(elsewhere)
+    restore(copy, str(elsewhere))
+    restore(copy, str(elsewhere))
+    assert len(list(elsewhere.glob(f"{REPLACED}*"))) == 2
 
 
 def test_a_restored_state_asks_for_everything_to_be_published_again(state_dir, copy):
@@ -297,6 +298,21 @@ def test_nothing_is_restored_under_a_running_service(state_dir, copy):
             restore(copy, state_dir)
     finally:
         os.close(lock)
+
+
+@pytest.mark.parametrize("name", ["a.lock", "b.lock"])
+def test_nothing_is_replaced_while_an_actor_holds_a_store_of_a_folder(state_dir, copy, name, monkeypatch):
+    for one in ("a.lock", "b.lock"):
+        Path(state_dir, "queue", one).touch()
+    held = lock_file(Path(state_dir, "queue", name))
+    monkeypatch.setattr(lock_file, "__defaults__", (0.1,))
+    before = files(state_dir).keys()
+    try:
+        with pytest.raises(StoreFailure, match="held by another process"):
+            restore(copy, state_dir)
+    finally:
+        os.close(held)
+    assert before <= files(state_dir).keys()
 
 
 KILLED = """

@@ -59,6 +59,16 @@ def test_where_anything_of_a_state_is_left_no_new_ledgers_are_made(tmp_path, lef
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("left", ["nsqd/journal.sqlite", "client/client.sqlite"])
+def test_half_made_ledgers_beside_a_store_that_is_made_after_them_are_not_made_again(tmp_path, left):
+    folder.write(tmp_path, folder.LedgerSet("an id", 2, stage=folder.LedgerSetStage.MAKING))
+    path = tmp_path / left
+    path.parent.mkdir()
+    path.write_bytes(b"content")
+    with pytest.raises(StoreFailure, match=f"has {left}, but no ledgers"):
+        folder.begin(str(tmp_path), 2)
+
+
 @pytest.mark.parametrize("left", ["service.lock", "service.log", "nsqd/journal.lock", "client/client.lock"])
 def test_a_folder_with_what_holds_no_plays_is_new(tmp_path, left):
     path = tmp_path / left

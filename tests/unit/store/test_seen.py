@@ -11,7 +11,8 @@ from actors.core.counter.accounts import AccountColumns
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenIds
 from actors.store import SqliteLedgerStore, ledger_path
-from actors.store.seen import COMMITS_A_COMPACTION, LATEST_ROWS_MAX, in_buckets
+from actors.store.checksum import seal
+from actors.store.seen import COMMITS_A_COMPACTION, LATEST_ROWS_MAX, about, chunk_of, in_buckets
 
 SOURCES = ("a:4150/plays", "b:4150/plays", "c:4150/plays")
 NOTHING = AccountColumns(b"", b"", b"", b"", b"")
@@ -94,3 +95,19 @@ def test_whatever_is_merged_and_whenever_it_is_loaded_each_source_has_all_its_id
                 writer.commit(*chance.sample(some, chance.randrange(1, 4)))
             written |= writer.written
             assert stored(path)[0] == written
+
+
+@pytest.mark.parametrize("keys", [b"", b"1234567", b"123456789"])
+def test_a_row_whose_keys_are_not_whole_is_damaged(keys):
+    with pytest.raises(ValueError, match=f"{len(keys)} bytes of keys, expected 8 per message"):
+        chunk_of("a:4150/plays", 7, 0, 1, seal(keys, about("a:4150/plays", 7, True)))
+
+
+def test_nothing_is_kept_in_memory_of_buckets_that_expired(path):
+    with ledger(path) as store:
+        writer = Writer(store)
+        writer.commit(*((source, 0, 1) for source in SOURCES))
+        assert len(store._seen._rows) == len(SOURCES)
+        store.commit(LedgerChanges(NOTHING, [], [(source, 0) for source in SOURCES], Tallies()))
+        assert store._seen._rows == {}
+    assert stored(path) == (set(), 0)

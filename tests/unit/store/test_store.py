@@ -29,7 +29,7 @@ from actors.core.shards import shard_of
 from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, folder, ledger_path, outbox_path
 from actors.store.formats import FORMAT, OLDEST_FORMAT
-from actors.store.mark import POWER_CUT_COMMITS_MAX
+from actors.store.mark import POWER_CUT_COMMITS_MAX, Mark
 from actors.store.seen import LATEST_ROWS_MAX
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
@@ -602,6 +602,15 @@ def test_a_damaged_file_of_names_is_refused_and_the_ledgers_name_themselves_with
     assert names.exists()
 
 
+def test_ledgers_without_a_file_of_names_whose_number_is_damaged_are_refused(state_dir):
+    with ledger(state_dir), outbox(state_dir):
+        pass
+    (Path(state_dir) / "ledgers.json").unlink()
+    set_meta(outbox_path(state_dir), "shards", "two")
+    with pytest.raises(StoreFailure, match=r"dispatcher.sqlite.*its number of shards is two"):
+        SqliteLedgerStore(state_dir, 0, 2, "NORMAL")
+
+
 def test_a_process_killed_while_it_makes_the_first_ledgers_is_no_loss(state_dir):
     Path(state_dir).mkdir()
     folder.write(state_dir, folder.LedgerSet("s", 2, stage=folder.LedgerSetStage.MAKING))
@@ -855,6 +864,25 @@ def test_what_is_right_is_a_line_each_and_what_is_wrong_says_what(state_dir):
     assert "9 plays in a batch of 2 counted" in str(found[0])
     assert not found[1].wrong
     assert "missing" in str(found[2])
+
+
+def test_a_ledger_that_lacks_commits_which_its_mark_promises_is_wrong(state_dir):
+    with ledger(state_dir) as store:
+        store.commit(changes())
+    mark = Mark(ledger_path(state_dir, 0))
+    mark.write(5)
+    mark.close()
+    [finding] = [one for one in verify(state_dir) if one.path.name == "counter-0.sqlite"]
+    assert "ends at commit 1, and counter-0.mark says 5" in finding.wrong
+
+
+@pytest.mark.parametrize("left", [{"taken": 2}, {"arrived_ns": 9}, {"later_ns": 9}], ids=str)
+def test_a_video_with_nothing_to_publish_that_keeps_an_arrival_or_a_batch_is_wrong(state_dir, left):
+    video = next(bytes([n]) * 16 for n in range(40) if shard_of(bytes([n]) * 16, 2) == 0)
+    with ledger(state_dir) as store:
+        store.commit(LedgerChanges(columns((video, Account(3, 3, **left))), [], [], Tallies(3)))
+    [finding] = [one for one in verify(state_dir) if one.path.name == "counter-0.sqlite"]
+    assert "no plays to publish, but an arrival or a batch" in str(finding)
 
 
 @pytest.mark.parametrize("seed", range(8))

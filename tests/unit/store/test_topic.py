@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sqlite3
 
 import pytest
 
@@ -68,3 +69,15 @@ def test_a_topic_is_not_accepted_while_a_service_runs_or_without_a_state(tmp_pat
             accept_topic(str(tmp_path), "clicks")
     finally:
         os.close(held)
+
+
+def test_a_store_that_cannot_be_written_is_a_failure_and_keeps_its_topic(tmp_path):
+    state_dir = str(tmp_path)
+    opened(state_dir, "plays")
+    with contextlib.closing(sqlite3.connect(outbox_path(state_dir))) as store:
+        store.execute("CREATE TRIGGER full BEFORE INSERT ON meta BEGIN SELECT RAISE(FAIL, 'no room'); END")
+    with pytest.raises(Failure, match=r"the topic is not accepted \(no room\); nothing is changed"):
+        accept_topic(state_dir, "clicks")
+    with contextlib.closing(sqlite3.connect(outbox_path(state_dir))) as store:
+        store.execute("DROP TRIGGER full")
+    opened(state_dir, "plays")

@@ -266,6 +266,11 @@ def test_a_letter_that_nsqd_would_not_take_is_cut_and_says_length_and_hash(size,
         assert b'"id": "0123456789abcdef"' in text
 
 
+def test_a_cut_letter_is_never_a_byte_too_long():
+    lengths = [len(dead_letters(b"x" * 1024, FACTS, bytes_max)[0]) for bytes_max in range(1, 500)]
+    assert [bytes_max for bytes_max, length in enumerate(lengths, 1) if length > bytes_max] == []
+
+
 def test_a_letter_that_fits_is_not_cut():
     (text,) = dead_letters(b"x" * 100, FACTS, 1024)
     assert json.loads(text)["body"] == "x" * 100

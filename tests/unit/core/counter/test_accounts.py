@@ -1,10 +1,12 @@
 """The accounts: columns of several commits, joined, leave what the commits would leave one by one."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.counter.accounts import last_of
+from actors.core.columns import video_words
+from actors.core.counter.accounts import Account, Accounts, last_of
 
 rows = st.integers(0, 8)
 commits = st.lists(st.dictionaries(rows, st.none() | st.tuples(st.integers(), st.integers()), max_size=5))
@@ -19,3 +21,29 @@ def test_of_a_value_that_few_rows_have_the_last_commit_of_the_row_is_right(sever
     for one in several:
         expected |= one
     assert last_of(joined, lengths, kept) == {row: v for row, v in expected.items() if v is not None}
+
+
+def loaded(*commits):
+    """The accounts that a ledger loads, whose commits changed these accounts."""
+    whole, read = Accounts(), Accounts()
+    for changed in commits:
+        rows = whole.rows_of(video_words(b"".join(changed)), open_new=True)
+        for row, account in zip(rows.tolist(), changed.values(), strict=True):
+            whole.put(row, account)
+        read.load(whole.columns(rows))
+    read.loaded()
+    return dict(read.items())
+
+
+def test_accounts_are_loaded_as_the_last_commit_of_each_left_them():
+    v, w = b"v" * 16, b"w" * 16
+    taken = Account(total=3, published=1, taken=2, arrived_ns=10, later_ns=20, steps=(10, 20))
+    assert loaded({v: taken}) == {v: taken}
+    told = Account(total=3, published=3, taken=0, arrived_ns=0, later_ns=0, steps=())
+    assert loaded({v: taken, w: taken}, {}, {v: told}) == {v: told, w: taken}
+
+
+def test_an_account_without_plays_is_refused():
+    none = Account(total=0, published=0, taken=0, arrived_ns=0, later_ns=0, steps=())
+    with pytest.raises(ValueError, match="no plays"):
+        loaded({b"v" * 16: none})

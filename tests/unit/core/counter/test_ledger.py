@@ -1,6 +1,7 @@
 """One shard's ledger, by examples: plays are counted, announced, taken and published."""
 
 import pytest
+from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.counter.accounts import Accounts
@@ -222,6 +223,17 @@ def test_a_total_inside_the_taken_part_keeps_the_older_arrival_early_and_never_l
     assert collected(one.collect(3, [V])) == [(V, 3, 5)]
 
 
+def test_after_a_total_beyond_the_taken_part_an_older_play_is_announced_with_the_first_unpublished_total():
+    one = ledger()
+    one.apply(plays((V, 10)), NOW_MS, WALL_NS)
+    one.collect(1, [V])
+    one.apply(plays((V, 20), (V, 30)), NOW_MS, WALL_NS)
+    one.publish([V], [2])  # an earlier dispatcher had sent it
+    one.take_announcements()
+    one.apply(plays((V, 5)), NOW_MS, WALL_NS)
+    assert pending(one.take_announcements()) == [(V, 5, 3)]
+
+
 def test_recall_says_all_that_is_pending_with_the_oldest_arrival():
     one = ledger()
     one.apply(plays((V, 10), (W, 20)), NOW_MS, WALL_NS)
@@ -248,6 +260,10 @@ def test_dead_letters_are_counted_once_too():
     one.reject(rejected, NOW_MS)
     assert (one.tallies.dead_lettered, one.tallies.redelivered) == (2, 2)
     assert one.pending_count == 0
+    one.reject(
+        structs.replace(rejected, arrived_ns=pack_numbers([7, 7])), NOW_MS
+    )  # other messages, of those ids
+    assert (one.tallies.dead_lettered, one.tallies.redelivered, one.tallies.reused) == (4, 2, 2)
 
 
 def test_without_change_there_is_nothing_to_commit():
@@ -275,6 +291,11 @@ def test_columns_of_unequal_length_are_refused():
     broken = Plays(1, "a/plays", bytes(8) + b"\1" * 8, V, pack_numbers([1]))
     with pytest.raises(ValueError):
         ledger(steps_below=5).apply(broken, NOW_MS, WALL_NS)
+    one = ledger()
+    one.apply(plays((V, 1)), NOW_MS, WALL_NS)
+    for totals in ([], [1, 2]):
+        with pytest.raises(ValueError):
+            one.publish([V], totals)
 
 
 # Every play on its own

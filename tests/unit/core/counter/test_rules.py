@@ -3,8 +3,9 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from actors.core.columns import pack_numbers
+from actors.core.columns import pack_numbers, unpack_numbers
 from actors.core.counter.effects import Commit
 from actors.core.counter.ledger import Ledger
 from actors.core.counter.rules import CONSUMER, DISPATCHER, CounterRules
@@ -192,6 +193,20 @@ def test_what_can_wait_is_said_soon_after_what_was_said_before():
     assert one.wake(NOW_MS + 140) == []
 
 
+def test_a_total_at_the_bound_can_wait():
+    one = holding()
+    assert said(one.handle([plays(2, 20, W)], NOW_MS + 10, WALL_NS)) == [W]  # its second play
+    one.handle([published("x", W, 2)], NOW_MS + 11, WALL_NS)
+    assert said(one.handle([plays(3, 30, W)], NOW_MS + 12, WALL_NS)) == []
+
+
+def test_what_comes_when_the_wait_is_over_is_said_at_once():
+    one = holding()
+    assert said(one.handle([plays(2, 20, V)], NOW_MS + 100, WALL_NS)) == [V]
+    one.handle([published("x", V, 6)], NOW_MS + 101, WALL_NS)
+    assert said(one.handle([plays(3, 30, V)], NOW_MS + 120, WALL_NS)) == [V]
+
+
 def test_what_is_to_be_published_on_receipt_is_said_at_once_and_takes_along_what_is_held():
     one = holding()
     assert said(one.handle([plays(2, 20, V)], NOW_MS + 10, WALL_NS)) == []
@@ -204,3 +219,13 @@ def test_who_is_answered_has_heard_what_was_held(question):
     assert said(one.handle([plays(2, 20, V)], NOW_MS + 10, WALL_NS)) == []
     assert said(one.handle([question], NOW_MS + 11, WALL_NS))[0] == V
     assert one.wakeup_ms() is None
+
+
+def test_arrivals_are_moved_back_with_the_wall_clock_however_long_the_counter_has_run():
+    one, minute_ms, set_back_ms = counting(), 60_000, 100_000
+    play = structs.replace(plays(1, 10, V), arrived_ns=pack_numbers([WALL_NS]))
+    one.handle([play], NOW_MS, WALL_NS)
+    wall_ns = WALL_NS + (minute_ms - set_back_ms) * 1_000_000
+    effects = one.handle([Recall()], NOW_MS + minute_ms, wall_ns)
+    [recalled] = [effect.message for effect in effects if isinstance(effect.message, Pending)]
+    assert list(unpack_numbers(recalled.arrived_ns)) == [WALL_NS - set_back_ms * 1_000_000]

@@ -34,6 +34,12 @@ def test_new_ids_are_all_new_and_come_again_as_redeliveries():
     assert len(seen) == 5
 
 
+def test_messages_that_came_alone_are_known_when_they_come_again_among_many():
+    seen = SeenIds(HOUR_MS)
+    admit(seen, A, [3, 5])
+    assert admit(seen, A, range(MANY)) == [one for one in range(MANY) if one not in (3, 5)]
+
+
 def test_an_id_twice_in_one_batch_is_new_once():
     assert admit(SeenIds(HOUR_MS), A, [7, 8, 7, 7]) == [0, 1]
     assert admit(SeenIds(HOUR_MS), A, [*range(MANY), *range(MANY)]) == list(range(MANY))
@@ -75,6 +81,15 @@ def test_two_texts_that_share_a_name_are_one_source(messages):
         assert admit(seen, text, range(2 * messages + 1)) == []
     assert len(seen) == 2 * messages + 1
     assert len(admit(seen, "host:4150/other", ids)) == messages
+
+
+def test_ids_of_sources_that_are_joined_are_kept_for_the_window_of_the_younger():
+    seen = SeenIds(HOUR_MS)
+    admit(seen, "localhost:1/plays", [1], 0)
+    admit(seen, "1.2.3.4:1/plays", [2], 5000)
+    admit(seen, "1.2.3.4:1 localhost:1/plays", [9 << BUCKET_SHIFT], 5000)
+    assert seen.expire(HOUR_MS + 5000) == []
+    assert admit(seen, "localhost:1/plays", [1, 2], HOUR_MS + 5000) == []
 
 
 def test_sources_stay_joined_in_what_is_stored_and_expire_under_every_text():

@@ -175,6 +175,18 @@ def test_requests_are_done_in_their_order_and_one_of_all_replaces_the_others():
     assert sorted(world.told()) == sorted(world.everything())
 
 
+def test_requests_that_wait_for_one_another_are_done_one_after_the_other():
+    world = World(linked=())
+    first, second = world.ledgers[0][0], world.ledgers[1][0]
+    world.ask(first)
+    world.ask(second)
+    for shard in (0, 1):
+        world.do(world.rules.linked(shard, world.now_ms))
+    world.do(world.rules.wake(world.now_ms))
+    assert world.told() == [first, second]
+    assert (world.stored, world.over) == ({}, [1, 2])
+
+
 def test_a_restarted_dispatcher_goes_on_after_the_last_batch_that_the_client_has():
     first = World(outcome=lambda batch: Outcome.ACCEPTED if len(first.batches) < 2 else None)
     first.ask()

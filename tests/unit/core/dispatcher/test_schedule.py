@@ -271,8 +271,9 @@ def test_a_slower_client_moves_the_deadlines_of_all_that_wait():
     lead_time = LeadTime(60_000, slack_ms=0)
     one = Schedule(RULE, 20, lead_time)
     hot(one, 59_000)
+    before_ms = one.next_due_ms()
     lead_time.measure(2000)
-    assert one.next_due_ms() == NOW_MS + 59_000 - 3000
+    assert one.next_due_ms() == NOW_MS + 59_000 - 3000 != before_ms
 
 
 def test_a_failed_video_is_due_when_it_was():
@@ -317,6 +318,14 @@ def test_deadlines_that_cannot_wait_for_a_realtime_batch_go_ahead_of_it():
 def test_of_several_batches_only_as_many_go_ahead_as_must():
     one = schedule(batch_size_max=4, publish_ms=1000)
     hot(one, *[3500] * 9)  # the two batches after this one take eight in time: one goes ahead
+    for number in range(4):
+        one.offer(video(number), NOW_MS, 1, NOW_MS)
+    assert one.take(NOW_MS)[1] == [video(10), *map(video, range(3))]
+
+
+def test_deadlines_behind_one_that_is_in_time_go_ahead_too_if_they_must():
+    one = schedule(batch_size_max=4, publish_ms=1000)
+    hot(one, 3000, *[3500] * 8)  # the first is in time; of the others one is not
     for number in range(4):
         one.offer(video(number), NOW_MS, 1, NOW_MS)
     assert one.take(NOW_MS)[1] == [video(10), *map(video, range(3))]

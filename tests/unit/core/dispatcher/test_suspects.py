@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from actors.core.dispatcher import suspects
 from actors.core.dispatcher.attempts import Circuit
 from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.suspects import FAILURES_ALONE_MAX, Suspects
@@ -118,6 +119,14 @@ def test_it_is_tried_ever_more_seldom(failure):
     assert 24 <= len(tries) <= 34
     # Without an answer the client may have it: then it goes again as it was.
     assert len({one.batch.key for one in tries}) == (1 if failure is UNKNOWN else len(tries))
+
+
+@FAILURES
+def test_a_failed_try_of_a_new_total_is_not_stored_as_a_republish(failure):
+    world = knows(TWENTY[0], failure=failure)
+    world.run(HOUR_MS)
+    assert world.refused[TWENTY[0]].attempts > 1
+    assert not any(one.again for one in world.new_refused)
 
 
 @FAILURES
@@ -344,3 +353,12 @@ def test_a_batch_that_fails_alone_is_searched_by_halves_which_are_not_asked_so_o
     assert widths.count(20) > FAILURES_ALONE_MAX
     assert all(widths.count(width) <= 2 for width in range(2, 20)), "then each half once or twice"
     assert world.refused_now() == [wrong]
+
+
+def test_of_more_suspects_than_are_kept_those_that_failed_last_are_kept(monkeypatch):
+    monkeypatch.setattr(suspects, "VIDEOS_MAX", 5)
+    some = Suspects()
+    some.failed(TWENTY[:5], 1, 0)
+    assert list(some) == TWENTY[:5]
+    some.failed(TWENTY[5:7], 2, 0)
+    assert list(some) == TWENTY[2:7]

@@ -1,0 +1,25 @@
+"""What travels as bytes between processes that do not know its kind comes out as it went in."""
+
+import msgspec
+import pytest
+
+from actors.core import calls, stats
+from actors.core.calls import Answer, RepublishCall
+from actors.core.stats import CounterStats
+
+
+def test_the_stats_of_an_actor_come_out_as_they_went_in():
+    one = CounterStats(*range(1, len(CounterStats.__struct_fields__) + 1))
+    assert stats.decode(stats.encode(one)) == one
+
+
+def test_a_request_and_its_answer_come_out_as_they_went_in():
+    call, answer = RepublishCall(b"v" * 32), Answer("2 videos", refused=True)
+    assert calls.decode_call(calls.encode(call)) == call
+    assert calls.decode_answer(calls.encode(answer)) == answer
+
+
+@pytest.mark.parametrize("decode", [stats.decode, calls.decode_call, calls.decode_answer])
+def test_other_bytes_are_refused(decode):
+    with pytest.raises(msgspec.DecodeError):
+        decode(msgspec.msgpack.encode({"another": "message"}))
