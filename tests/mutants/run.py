@@ -6,13 +6,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct
 
 from .jobs import Job
 from .population import Mutation, probed
-from .protocol import Ended, Request, Test
+from .protocol import Ended, Request, Result, Test
 
 UNKNOWN_S = 60.0  # what a test is taken to need before it is measured, at most
 
@@ -76,8 +77,7 @@ def in_parallel(all_jobs: list[Job], works: list[Callable[[Job], None]]) -> None
 
 def measure(all_jobs: list[Job], mutations: list[Mutation]) -> Reached:
     """Run all tests once, without a mutation, and note which of them reach which mutation."""
-    ids = [one.id for one in mutations]
-    numbers = {identity: number for number, identity in enumerate(ids)}
+    numbers = {one.id: number for number, one in enumerate(mutations)}
     sources = {file: (all_jobs[0].copy / file).read_text() for file in {one.file for one in mutations}}
     for job in all_jobs:
         for file, source in sources.items():
@@ -85,34 +85,44 @@ def measure(all_jobs: list[Job], mutations: list[Mutation]) -> Reached:
     for job in all_jobs:
         job.start(hits=True)
     hello = all_jobs[0].hello()
-    tests: dict[str, list[Test]] = {one: [] for one in ids}
-    left_out: list[str] = []
-    by_imports = hello.hits  # any test may notice these
-
-    def run(names: list[str]) -> Callable[[Job], None]:
-        def work(job: Job) -> None:
-            answer = job.ask(Request([Test(name, UNKNOWN_S, UNKNOWN_S) for name in names], stops=False))
-            for result in answer.results:
-                if not result.passed:
-                    left_out.append(result.test.id)
-                    continue
-                for hit in {*result.hits, *by_imports}:
-                    if belongs(result.test.id, mutations[hit].file):
-                        tests[ids[hit]].append(result.test)
-            if answer.ended not in (Ended.PASSED, Ended.FAILED):
-                left_out.append(f"{answer.last} ({answer.ended})")
-
-        return work
-
+    measuring = _Measuring(mutations, hello.hits)
     names = [one for one in hello.tests if any(belongs(one, file) for file in sources)]
-    in_parallel(all_jobs, [run(some) for some in _by_file(names)])
+    in_parallel(all_jobs, [partial(measuring.run, some) for some in _by_file(names)])
     for job in all_jobs:
         job.stop()
         for file, source in sources.items():
             (job.copy / file).write_text(source)
-    for identity, found in tests.items():
-        tests[identity] = sorted(found, key=_order)
-    return Reached(tests, {ids[hit] for hit in by_imports}, left_out)
+    tests = {one.id: sorted(measuring.tests[one.id], key=_order) for one in mutations}
+    return Reached(tests, {mutations[hit].id for hit in hello.hits}, measuring.left_out)
+
+
+class _Measuring:
+    """Which tests reach which mutation. `by_imports`: what the imports reach; any test may notice it."""
+
+    def __init__(self, mutations: list[Mutation], by_imports: list[int]) -> None:
+        self._mutations = mutations
+        self._by_imports = by_imports
+        self.tests: dict[str, list[Test]] = {one.id: [] for one in mutations}
+        self.left_out: list[str] = []
+
+    def run(self, names: list[str], job: Job) -> None:
+        """Run these tests. One that ends its process, or hangs, is left out, and those behind it are run."""
+        while names:
+            answer = job.ask(Request([Test(name, UNKNOWN_S, UNKNOWN_S) for name in names], stops=False))
+            for result in answer.results:
+                self._take(result)
+            if answer.ended in (Ended.PASSED, Ended.FAILED):
+                return
+            self.left_out.append(f"{answer.last} ({answer.ended})")
+            names = names[names.index(answer.last) + 1 :]
+
+    def _take(self, result: Result) -> None:
+        if not result.passed:
+            self.left_out.append(result.test.id)
+            return
+        for one in (self._mutations[hit] for hit in {*result.hits, *self._by_imports}):
+            if belongs(result.test.id, one.file):
+                self.tests[one.id].append(result.test)
 
 
 def folders_of(root: Path, file: str) -> list[str]:

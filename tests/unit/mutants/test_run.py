@@ -39,10 +39,15 @@ def apart():
 """
 
 TESTS = """
+import os
 import subprocess
 import sys
 
 from actors.store import planted
+
+def test_that_ends_its_process():
+    planted.Few().wide(1)
+    os._exit(1)
 
 def test_wide():
     assert planted.Few().wide(21)
@@ -135,7 +140,10 @@ def test_a_mutation_reaches_the_processes_that_a_test_starts(fates):
 
 
 def test_a_test_that_fails_without_a_mutation_kills_none(fates):
-    assert [one.partition("::")[2] for one in fates[1]] == ["test_that_fails_by_itself"]
+    assert [one.partition("::")[2] for one in fates[1]] == [
+        "test_that_ends_its_process (died)",
+        "test_that_fails_by_itself",
+    ]
 
 
 def fate(identity: str, by: str = "") -> Fate:
