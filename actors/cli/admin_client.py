@@ -23,6 +23,10 @@ STATUS_TIMEOUT_S = 10
 ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
 
 
+class NoAnswer(Failure):
+    """The service runs, and does not answer at its address."""
+
+
 def facts_of_service(settings: Settings) -> dict[str, Any]:
     """Return the run file of the service that runs on the state folder."""
     folder = settings.supervisor.state_dir
@@ -72,7 +76,7 @@ def status(settings: Settings) -> dict[str, Any]:
             found: dict[str, Any] = json.load(answer)
             pid = found["supervisor"]["pid"]
     except (urllib.error.URLError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise Failure(f"the service does not answer at {url}: {reason_of(error)}") from error
+        raise NoAnswer(f"the service does not answer at {url}: {reason_of(error)}") from error
     if pid != facts["pid"]:
         raise Failure(
             f"the run file in {settings.supervisor.state_dir} names pid {facts['pid']}, but pid {pid} "

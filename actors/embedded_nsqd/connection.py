@@ -65,9 +65,10 @@ class ClientConnection(asyncio.Protocol):
         self.connect_s = self._edge.now_wall_ns() // 1_000_000_000
         self._read_ms = self._beat_ms = self._edge.now_ms()
         self._edge.connections.add(self)
-        log.info("client %s: connected", self.remote_address)
         if len(self._edge.connections) > connections_max():
-            self.abort(f"connected when {connections_max()} connections were open already")
+            self._warn("full", f"closed, because {connections_max()} connections were open already")
+            self.close()
+            self._transport.abort()
 
     def data_received(self, chunk: bytes) -> None:
         if self._closing_ms is not None:
@@ -97,7 +98,8 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         reason = f": {error}" if error else ""
-        log.info("client %s: disconnected%s", self.remote_address, reason)
+        if self._greeting == commands.MAGIC:
+            log.info("client %s: disconnected%s", self.remote_address, reason)
         self._closing_ms = self._closing_ms or self._edge.now_ms()
         self._edge.leave(self)
 
@@ -159,8 +161,11 @@ class ClientConnection(asyncio.Protocol):
     def _greet(self, chunk: bytes) -> bytes:
         missing = len(commands.MAGIC) - len(self._greeting)
         self._greeting += chunk[:missing]
-        if len(self._greeting) == len(commands.MAGIC) and self._greeting != commands.MAGIC:
-            log.warning("client %s: bad magic %r", self.remote_address, self._greeting)
+        if self._greeting == commands.MAGIC:
+            log.info("client %s: connected", self.remote_address)
+        elif len(self._greeting) == len(commands.MAGIC):
+            what = f"bad magic {self._greeting!r}, expected {commands.MAGIC!r} of an NSQ client"
+            self._warn("magic", f"{what}; HTTP is at port {self._edge.http_port}")
             self._answers.add(frames.BAD_PROTOCOL)
             self.close()
             return b""
@@ -274,7 +279,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _refuse(self, refusal: commands.Refusal) -> None:
         if not refusal.code:
-            log.warning("client %s: %s", self.remote_address, refusal.description)
+            self._warn("refusal", refusal.description)
             self.close()
         elif self._may(refusal.verb):
             self._fail(refusal.code, refusal.description)
@@ -293,9 +298,12 @@ class ClientConnection(asyncio.Protocol):
 
     def _fail(self, code: str, description: str) -> None:
         """Answer with an error and disconnect."""
-        log.warning("client %s: %s %s", self.remote_address, code, description)
+        self._warn(code, f"{code} {description}")
         self._answers.add(frames.error(f"{code} {description}"))
         self.close()
+
+    def _warn(self, kind: str, text: str) -> None:
+        self._edge.seldom.warn(kind, f"client {self.remote_address}: {text}", self._edge.now_ms())
 
     def _complain(self, verb: str, id: bytes, reason: str) -> None:
         """Answer with an error; the connection stays open."""

@@ -23,6 +23,7 @@ from .ids import node_id_of
 from .journal import QueueJournal
 from .journal_file import JournalError
 from .queue import Queue
+from .seldom import Seldom
 from .subscriber import Subscriber
 from .topic import Subscription, Topic
 
@@ -82,6 +83,7 @@ class Edge:
 
     `connections`: all TCP connections; `subscribed`: those after SUB. `tcp_port` and `http_port` are the
     ports that were taken, `health` is what GET /ping answers, `start_s` a Unix time in seconds.
+    `seldom` logs what strangers cause.
     """
 
     def __init__(self, journal: QueueJournal, tcp_port: int, http_port: int) -> None:
@@ -92,6 +94,7 @@ class Edge:
         self.start_s = self.now_wall_ns() // 1_000_000_000
         self.health = "OK"
         self._trouble = Recurring()
+        self.seldom = Seldom()
         self.connections: set[ConnectedClient] = set()
         self.subscribed: dict[Subscriber, ConnectedClient] = {}
         self.queue = Queue(journal, node_id_of(self.hostname), random.Random())

@@ -1,7 +1,8 @@
 """Whether the service is alive, ready and healthy: what probes and alerts ask.
 
 Every answer is at once, from what was heard last: nothing waits for a look, a child or an nsqd. No token is
-needed, and any Host is taken.
+needed, and any Host is taken. But why the service is not healthy is told only where the Host is ours: else a
+page of another site could read it by DNS rebinding.
 """
 
 from typing import Protocol
@@ -63,6 +64,11 @@ class _Probe(OwnHandler):
     def initialize(self, service: HealthView) -> None:
         self.service = service
 
+    def answer(self, is_well: bool, name: str, more: dict[str, list[str]]) -> None:
+        """Answer 200 or 503, and say `more` to those who name this listener in the Host header."""
+        self.set_status(200 if is_well else 503)
+        self.write({name: is_well} | ({} if self.is_of_stranger else more))
+
 
 class _Live(_Probe):
     async def get(self) -> None:
@@ -72,12 +78,10 @@ class _Live(_Probe):
 class _Ready(_Probe):
     async def get(self) -> None:
         why_not = reasons(self.service)
-        self.set_status(503 if why_not else 200)
-        self.write({"ready": not why_not, "reasons": why_not})
+        self.answer(not why_not, "ready", {"reasons": why_not})
 
 
 class _Health(_Probe):
     async def get(self) -> None:
         why_not = reasons(self.service)
-        self.set_status(503 if why_not else 200)
-        self.write({"healthy": not why_not, "reasons": why_not, "down": down(self.service)})
+        self.answer(not why_not, "healthy", {"reasons": why_not, "down": down(self.service)})

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 # A program that connects has something to ask. Later requests on its connection may take their time.
 FIRST_REQUEST_TIMEOUT_S = 10
 
+_IS_STRANGER = "is_stranger"  # on a request's connection: see `OwnHandler.is_of_stranger`
 _EVERY_ADDRESS = {"0.0.0.0", "::"}
 
 
@@ -130,13 +131,16 @@ class BoundedHTTPServer(HTTPServer):
         return _Guard(self, handler, request_conn, lambda: self._crowd.works(server_conn))
 
     def refused(
-        self, start: httputil.RequestStartLine, headers: httputil.HTTPHeaders
+        self,
+        start: httputil.RequestStartLine,
+        headers: httputil.HTTPHeaders,
+        connection: HTTP1Connection,
     ) -> tuple[int, bytes] | None:
         """The status and body that a request is refused with; None if it is not."""
         found = refusal(start.method, start.path, headers.get_list, self._listener)
-        if found is None or (self._is_open(start.path) and _may_pass(found, start, headers)):
-            return None
-        return found.status, self._error(found.why)
+        is_stranger = found is not None and self._is_open(start.path) and _may_pass(found, start, headers)
+        vars(connection)[_IS_STRANGER] = is_stranger
+        return None if found is None or is_stranger else (found.status, self._error(found.why))
 
     def too_slow(self) -> tuple[int, bytes]:
         """The status and body for a request whose body takes too long."""
@@ -178,7 +182,7 @@ class _Guard(httputil.HTTPMessageDelegate):
         self._came()
         self._method = start_line.method
         self._may_take_its_time()
-        self._refused = self._server.refused(start_line, headers)
+        self._refused = self._server.refused(start_line, headers, self._connection)
         if self._refused is None:
             start_line = start_line._replace(path=split_target(start_line.path)[1])
             return self._handler.headers_received(start_line, headers)
@@ -228,6 +232,11 @@ def respond(
 
 class OwnHandler(tornado.web.RequestHandler):
     """Answers with our headers, HEAD as GET, and errors in JSON."""
+
+    @property
+    def is_of_stranger(self) -> bool:
+        """Whether only the open path lets this request pass: it may be of a page of another site."""
+        return bool(vars(self.request.connection).get(_IS_STRANGER))
 
     def set_default_headers(self) -> None:
         """Name no server, and let nobody keep the answer or guess its type."""

@@ -237,6 +237,15 @@ def test_the_probes_answer_to_any_host(service):
         assert_refused(ask(address, "GET", path, "Host: a", "Host: b"), "admin", (400,))
 
 
+def test_the_probes_tell_a_foreign_host_the_result_alone(service):
+    address = service.address("admin_address")
+    for path, name in (("/readyz", "ready"), ("/healthz", "healthy")):
+        assert json.loads(ask(address, "GET", path, "Host: evil.example").body) == {name: True}
+        other_page = [f"Host: {address}", "Sec-Fetch-Site: cross-site"]
+        assert json.loads(ask(address, "GET", path, *other_page).body) == {name: True}
+        assert json.loads(ask(address, "GET", path, f"Host: {address}").body)["reasons"] == []
+
+
 def test_nothing_is_obeyed_without_the_secret_that_only_the_user_can_read(service):
     address, before = service.address("admin_address"), state(service)
     file = service.state_dir / "service.json"

@@ -521,6 +521,16 @@ def test_sigterm_ends_a_child_in_order_and_it_comes_back_as_it_is_permanent(livi
     nothing_is_left(living)
 
 
+def test_stop_needs_no_answer_over_http(living):
+    file = living.state_dir / runfile.NAME
+    facts = json.loads(file.read_text())
+    file.write_text(json.dumps(facts | {"admin_address": "127.0.0.1:1"}))
+    result = living.command("stop")
+    assert (result.returncode, result.stdout) == (0, ""), result.stderr
+    assert result.stderr == f"stopped the service (pid {facts['pid']})\n"
+    assert living.process.wait(PATIENCE_S) == 0
+
+
 def test_a_second_service_on_the_same_state_is_refused_and_the_first_untouched(service):
     before = service.status()
     second = service.command("run")

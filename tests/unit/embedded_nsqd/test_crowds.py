@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 
 from actors.embedded_nsqd import limits
@@ -98,5 +99,24 @@ def test_a_client_is_not_dropped_because_this_nsqd_stood_still(tmp_path):
             assert (await client.frame())[1] == b"_heartbeat_"
             client.send(b"NOP\n")
             assert (await client.frame())[1] == b"_heartbeat_"
+
+    run(test)
+
+
+def test_strangers_do_not_fill_the_log_and_one_who_speaks_http_is_told_apart(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+
+    async def test():
+        async with running(tmp_path) as nsqd:
+            for said in (b"GET /ping HTTP/1.1\r\n\r\n", b"  V2XYZ\n") * 30:
+                reader, writer = await asyncio.open_connection("127.0.0.1", nsqd.tcp_port)
+                writer.write(said)
+                await reader.read()
+                writer.close()
+            said = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+            assert 1 <= len([one for one in said if "bad magic b'GET '" in one]) <= 5
+            assert f"HTTP is at port {nsqd.http_port}" in said[0]
+            assert len(said) <= 15
+            assert len([one for one in caplog.messages if "connected" in one]) <= 2 * 60
 
     run(test)
