@@ -53,6 +53,7 @@ from ..tree import (
 )
 from . import admin, descriptors
 from .channel_watch import ChannelWatch
+from .disks import DiskWatch, disks
 from .figures import Figures
 from .queue_look import Looks
 from .reloading import Reloaded, Reloading
@@ -119,10 +120,13 @@ class Lifecycle:
     async def live(self) -> int:
         """Start all children, run until the end, stop all. Returns the exit code."""
         rules = self.application.options.supervisor
-        watching = asyncio.ensure_future(self.application.watch(rules.liveness_timeout_s))
-        channel_watch = ChannelWatch(self.application.options, self.looks.fresh)
-        watching_nsqds = asyncio.ensure_future(self.looks.watch())
-        watching_channel = asyncio.ensure_future(channel_watch.run())
+        watches = (
+            self.application.watch(rules.liveness_timeout_s),
+            self.looks.watch(),
+            ChannelWatch(self.application.options, self.looks.fresh).run(),
+            DiskWatch(lambda: disks(self.application.options)).run(),
+        )
+        watching = [asyncio.ensure_future(one) for one in watches]
         starting = asyncio.ensure_future(self.application.root.start())
         either: list[asyncio.Future[None] | asyncio.Future[int]] = [starting, self._end]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -143,9 +147,8 @@ class Lifecycle:
             await self._drain()
             await self._say_what_waits()
         await self.application.root.stop()
-        watching.cancel()
-        watching_channel.cancel()
-        watching_nsqds.cancel()
+        for one in watching:
+            one.cancel()
         log.info("stopped")
         return code
 
