@@ -38,6 +38,7 @@ class Sampler:
                 found[name, "MB"] = memory_mb_of({name: pid})[name]
                 found[name, "descriptors"] = process.num_fds()
                 found[name, "threads"] = process.num_threads()
+        found["backlog", "videos"] = self._service.status()["pending_videos"]
         sizes, files = bytes_by_kind(self._service.state_dir)
         found |= {(kind, "MB on disk"): size / MB for kind, size in sizes.items()}
         found["state folder", "files"] = files

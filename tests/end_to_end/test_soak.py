@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from bench.flatness import PARTS
+from tests.support.patience import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = ("service", "forkserver", "queue", "client", "dispatcher", "counter-0", "counter-1", "consumer")
@@ -38,3 +41,25 @@ def test_a_soak_looks_at_every_process_and_file_and_finds_the_totals_exact(tmp_p
         assert f"{name} " in ended.stdout
     assert samples[-1]["ledgers, MB on disk"] > 0
     assert samples[-1]["queue's journal, MB on disk"] > 0
+
+
+@pytest.mark.timeout(600)
+def test_a_soak_that_is_stopped_leaves_nothing_behind(tmp_path):
+    file = tmp_path / "samples"
+    # Not pytest's folder, because the path of a socket must be short.
+    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.soak", *WORDS.split(), "--minutes", "60", "--samples", str(file)],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": name},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_until(lambda: file.exists() or process.poll() is not None, "the first sample")
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate()
+        finally:
+            process.kill()
+        assert (process.returncode, said) == (1, "interrupted\n")
+        assert list(Path(name).iterdir()) == []
