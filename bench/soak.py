@@ -1,12 +1,13 @@
 """Whether anything grows in a long run at a steady load: memory, threads, descriptors, files.
 
-    python -m bench.soak [--minutes 60] [--rate 3000] [--videos 20000] [--distribution zipf] [--samples FILE]
+    python -m bench.soak [--minutes 60] [--rate 3000] [--videos 20000] [--samples FILE]
 
 A service of its own, on a real nsqd if PATH has one, with the reference client. The producer puts `--rate`
 plays a second on the queue. `counters.dedupe_window_s` is a quarter of the run, so seen ids expire for most
-of the run. Each sample has the memory (PSS, the proportional share), the descriptors and the threads of each
-process, the bytes of each kind of file in the state folder, and the number of files there and in the folder
-for temporary files. `--samples` gets each sample as a line of JSON at once.
+of the run. Each sample has the resident memory, the descriptors and the threads of each process, the bytes of
+each kind of file in the state folder, and the number of files there and in the folder for temporary files.
+`--samples` gets each sample as a line of JSON at once. Uniform is the distribution whose load stays the same:
+after the warm-up all videos have 100 plays. With zipf, fewer and fewer are published on receipt.
 
 A figure grows or is flat by the rule in bench/flatness.py. The exit code is 1 if a figure of the service
 grows, if a total is not exact, if a promise to the client was broken, or if a process was restarted. The
@@ -60,7 +61,7 @@ def main() -> int:
     arguments.add_argument("--minutes", type=float, default=60.0)
     arguments.add_argument("--rate", type=float, default=3000.0, help="plays a second")
     arguments.add_argument("--videos", type=int, default=20_000)
-    arguments.add_argument("--distribution", default="zipf", help="of the plays: as the producer's")
+    arguments.add_argument("--distribution", default="uniform", help="of the plays: as the producer's")
     arguments.add_argument("--queue", choices=QUEUES, default="nsqd" if nsqd_path() else "embedded")
     arguments.add_argument("--set", action="append", default=[], help="a setting, as for supervisor.py")
     arguments.add_argument("--samples", type=Path, metavar="FILE", help="write each sample there at once")

@@ -9,7 +9,7 @@ import psutil
 from actors.cli.launch import Service
 from tests.chaos import victims
 
-from .processes import MB, memory_mb_of
+from .processes import MB
 
 # The kinds of files in a state folder, by the beginning of their path. The first that fits counts.
 _KINDS = {
@@ -35,7 +35,7 @@ class Sampler:
         for name, pid in (victims.find(self._service) | self._others).items():
             with contextlib.suppress(psutil.Error):
                 process = psutil.Process(pid)
-                found[name, "MB"] = memory_mb_of({name: pid})[name]
+                found[name, "MB"] = process.memory_info().rss / MB
                 found[name, "descriptors"] = process.num_fds()
                 found[name, "threads"] = process.num_threads()
         found["backlog", "videos"] = self._service.status()["pending_videos"]
