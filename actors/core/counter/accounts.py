@@ -119,7 +119,7 @@ class Accounts(VideoTable):
 
     def columns_of_few(self, rows: Collection[int]) -> AccountColumns:
         """The accounts of a few rows, without numpy's calls."""
-        # A list: from an iterator, Python makes a tuple that it keeps for later use, up to 2,000 of each length.
+        # A list: from an iterator, Python makes tuples that it keeps for later, up to 2,000 of each length.
         numbers = [self.numbers(row) for row in rows]
         totals, published, arrived_ns = list(zip(*numbers, strict=True)) or [(), (), ()]
         return AccountColumns(
