@@ -12,9 +12,10 @@ EDITABLE := --config-settings editable_mode=compat -e
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 N ?= 20
+MINUTES ?= 60
 
 .PHONY: demo run test test-repeat test-pythons mutants check format pre-commit wheel constraints \
-	bench bench-compare bench-publishes chaos soak nsqd clean help
+	bench bench-compare bench-publishes chaos soak soak-service nsqd clean help
 
 demo: $(VENV)/ready  ## the whole job once, on a queue of its own, with a report
 	@$(BIN)/python supervisor.py demo $(ARGS)
@@ -70,6 +71,9 @@ chaos: $(VENV)/ready-tests  ## 500 kills and every other fault on real processes
 
 soak: $(VENV)/ready-tests  ## the simulation of the whole service on 50,000 seeds
 	@$(BIN)/python -m tests.simulation --seeds 50000 --jobs $$(getconf _NPROCESSORS_ONLN) $(ARGS)
+
+soak-service: $(VENV)/ready-tests  ## whether anything grows at 3,000 plays a second: MINUTES=60
+	@$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
 
 bench-publishes: $(VENV)/ready-tests  ## publishes beside the fewest possible, in virtual time
 	@$(BIN)/python -m bench.publishes $(ARGS)

@@ -4,11 +4,14 @@
 
 The seen ids of one counter and their store get ids as nsqd makes them (nsqd/guid.go). A random half of nsqd's
 ids is left out, as if another shard had it. The ids have the rate `--rate` and span `--seconds` of their own
-time; the benchmark feeds them faster than that. After `--window-s`, buckets expire as fast as new ones come.
-So the bytes per id are the same for a longer window: multiply them. In memory: the growth of the process,
-divided by the number of ids known at the end. On disk: the size of the ledger after a checkpoint, free pages
-included. Pauses: the longest CPU time of one call of each kind, so that other work of the machine is not in
-them.
+time; the benchmark feeds them faster than that. A commit has the ids of `COMMIT_S`, as in a service that is
+not behind: at 150 ids a second each id has a commit of its own. After `--window-s`, buckets expire as fast as
+new ones come. So the bytes per id are the same for a longer window: multiply them.
+
+In memory: the growth of the process from a fifth of the window to its end, divided by the ids that came in
+between; and what the first fifth takes above that, which does not depend on the number of ids. On disk: the
+size of the ledger at the end, free pages included, without its journal of accounts. Pauses: the longest CPU
+time of one call of each kind, so that other work of the machine is not in them.
 """
 
 import contextlib
@@ -18,6 +21,7 @@ import time
 from array import array
 from collections.abc import Iterator
 from itertools import count, islice
+from pathlib import Path
 
 import numpy as np
 
@@ -28,12 +32,38 @@ from actors.core.counter.seen_ids import Admitted, SeenIds
 from actors.store import SqliteLedgerStore, ledger_path
 
 from .command import folder, parser
-from .processes import own_memory_bytes
+from .processes import MB, own_memory_bytes
 
 SOURCE = "127.0.0.1:4150/plays"
-IDS_A_COMMIT = 500
+COMMIT_S = 0.005
+SHARE = 0.2
 NSQD_MS_NS = 1 << 20  # nsqd counts in units of 2**20 ns, about a millisecond
 BEGIN_NS = 1_795_500_000 * 10**9
+
+
+class Memory:
+    """The memory of this process while ids come: at first, at a fifth of the window, at its end."""
+
+    def __init__(self, seen: SeenIds, window_ids: float):
+        self._seen = seen
+        self._due = [window_ids * SHARE, window_ids]
+        self._before_bytes = own_memory_bytes()
+        self._found: list[tuple[int, int]] = []  # ids known, bytes more than before
+
+    def look(self, ids: int) -> None:
+        """Note the memory if one of the two moments has come. `ids`: how many came so far."""
+        if len(self._found) < len(self._due) and ids >= self._due[len(self._found)]:
+            self._found.append((len(self._seen), own_memory_bytes() - self._before_bytes))
+
+    def bytes_an_id(self) -> float:
+        """What each further id takes."""
+        (early_ids, early_bytes), (late_ids, late_bytes) = self._found
+        return (late_bytes - early_bytes) / (late_ids - early_ids)
+
+    def fixed_bytes(self) -> float:
+        """What does not depend on the number of ids."""
+        ids, found_bytes = self._found[0]
+        return found_bytes - ids * self.bytes_an_id()
 
 
 def main() -> None:
@@ -43,12 +73,14 @@ def main() -> None:
     arguments.add_argument("--window-s", type=float, default=150)
     arguments.add_argument("--seconds", type=float, default=200)
     options = arguments.parse_args()
+    if options.seconds <= options.window_s:
+        arguments.error("--seconds is too short, expected more than --window-s")
     with folder() as path:
         state_dir = str(path)
         store = SqliteLedgerStore(state_dir, 0, 1, "NORMAL")
         nothing = Accounts().columns(np.zeros(0, np.int64))
         seen = SeenIds(int(options.window_s * 1000))
-        before_bytes = own_memory_bytes()
+        memory = Memory(seen, options.rate * options.window_s)
         longest_s = dict.fromkeys(("admit", "expire", "commit", "commit that expires"), 0.0)
 
         @contextlib.contextmanager
@@ -59,8 +91,9 @@ def main() -> None:
 
         numbers = _ids(random.Random(1), options.rate)
         ids = int(options.rate * options.seconds)
-        for first in range(0, ids, IDS_A_COMMIT):
-            ids_column, stamps = _columns(numbers)
+        ids_a_commit = max(1, int(options.rate * COMMIT_S))
+        for first in range(0, ids, ids_a_commit):
+            ids_column, stamps = _columns(numbers, ids_a_commit)
             now_ms = (BEGIN_NS + first * 10**9 // options.rate) // 1_000_000
             with timed("admit"):
                 admitted = seen.admit(SOURCE, ids_column, stamps, now_ms)
@@ -70,15 +103,28 @@ def main() -> None:
             changes = LedgerChanges(nothing, seen.take_chunks(), expired, Tallies())
             with timed("commit that expires" if expired else "commit"):
                 store.commit(changes)
-        grown_bytes = own_memory_bytes() - before_bytes
+            memory.look(first)
         known = len(seen)
         store.close()
-        with contextlib.closing(sqlite3.connect(ledger_path(state_dir, 0))) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        disk_bytes = ledger_path(state_dir, 0).stat().st_size
-    print(f"{ids:,} ids at {options.rate:,} a second, {known:,} of them known at the end:")
-    print(f"  {grown_bytes / known:.2f} bytes an id in memory, {disk_bytes / known:.2f} on disk")
+        disk_bytes = _disk_bytes(ledger_path(state_dir, 0))
+    print(f"{ids:,} ids at {options.rate:,} a second, {ids_a_commit} a commit, {known:,} known at the end:")
+    an_id, fixed_mb = memory.bytes_an_id(), memory.fixed_bytes() / MB
+    print(f"  {an_id:.2f} bytes an id in memory and {fixed_mb:.1f} MB; {disk_bytes / known:.2f} on disk")
     print("  longest pauses, ms: " + ", ".join(f"{name} {one * 1000:.1f}" for name, one in longest_s.items()))
+
+
+def _disk_bytes(ledger: Path) -> int:
+    """The bytes of a ledger without its journal of accounts, which has a row for each commit."""
+    with contextlib.closing(sqlite3.connect(ledger, isolation_level=None)) as connection:
+
+        def told(name: str) -> int:
+            (found,) = connection.execute(f"PRAGMA {name}").fetchone()
+            return int(found)
+
+        free = told("freelist_count")
+        connection.execute("DELETE FROM journal")
+        pages = told("page_count") - (told("freelist_count") - free)
+        return pages * told("page_size")
 
 
 def _ids(chance: random.Random, rate: int) -> Iterator[int]:
@@ -91,9 +137,9 @@ def _ids(chance: random.Random, rate: int) -> Iterator[int]:
             yield (moment << 22) | (77 << 12) | number
 
 
-def _columns(ids: Iterator[int]) -> tuple[bytes, bytes]:
-    """Ids, and stamps in their milliseconds."""
-    column = array("Q", islice(ids, IDS_A_COMMIT))
+def _columns(ids: Iterator[int], number: int) -> tuple[bytes, bytes]:
+    """So many ids, and stamps in their milliseconds."""
+    column = array("Q", islice(ids, number))
     stamps = pack_numbers((id >> 22) * NSQD_MS_NS + place for place, id in enumerate(column))
     column.byteswap()
     return column.tobytes(), stamps

@@ -164,6 +164,11 @@ def _status(status: dict[str, Any], page: Page) -> Group:
     if stored := [one for one in status["children"] if one["store_bytes"]]:
         sizes = ", ".join(f"{one['id']} {one['store_bytes'] / 1e6:.1f} MB" for one in stored)
         lines.append(f"stores     {sizes}")
+    lines += [
+        f"disk       of {one['place']}: {one['full']:.0%} full, {one['free_bytes'] / 1e6:,.1f} MB free"
+        for one in status["disks"]
+        if one["nearly_full"]
+    ]
     client = status["client"]
     if client["failures_in_a_row"]:
         circuit = "" if client["circuit"] == "closed" else f"; circuit {client['circuit'].replace('_', ' ')}"

@@ -52,6 +52,7 @@ from ..tree import (
 )
 from . import admin, descriptors
 from .channel_watch import ChannelWatch
+from .disks import DiskWatch, disks
 from .figures import Figures
 from .queue_look import Looks
 from .reloading import Reloaded, Reloading
@@ -121,10 +122,14 @@ class Lifecycle:
         rules = self.application.options.supervisor
         self._state = StateWatch(self.application.options, self._lost)
         processes.before_each_start(self._state.look)
-        watching_state = asyncio.ensure_future(self._state.run())
-        watching = asyncio.ensure_future(self.application.watch(rules.liveness_timeout_s))
+        watches = (
+            self._state.run(),
+            self.application.watch(rules.liveness_timeout_s),
+            self.looks.watch(),
+            DiskWatch(lambda: disks(self.application.options)).run(),
+        )
+        watching = [asyncio.ensure_future(one) for one in watches]
         channel_watch = ChannelWatch(self.application.options, self.looks.fresh)
-        watching_nsqds = asyncio.ensure_future(self.looks.watch())
         watching_channel = asyncio.ensure_future(channel_watch.run())
         starting = asyncio.ensure_future(self.application.root.start())
         either: list[asyncio.Future[None] | asyncio.Future[int]] = [starting, self._end]
@@ -148,9 +153,8 @@ class Lifecycle:
             await self._drain()
             await self._say_what_waits()
         await self.application.root.stop()
-        watching.cancel()
-        watching_nsqds.cancel()
-        watching_state.cancel()
+        for one in watching:
+            one.cancel()
         log.info("stopped")
         return code
 

@@ -39,6 +39,7 @@ class _Collector:
         yield from _progress(self._status)
         yield from _nsq(self._status["nsq"])
         yield from _children(self._status["children"])
+        yield from _disks(self._status["disks"])
         yield CounterMetricFamily(
             "playtally_log_lines_dropped",
             "Log lines dropped because stderr could not be written.",
@@ -153,3 +154,14 @@ def _children(children: list[dict[str, Any]]) -> Iterator[Metric]:
     yield up
     yield restarts
     yield stored
+
+
+def _disks(disks: list[dict[str, Any]]) -> Iterator[Metric]:
+    for name, text in (
+        ("bytes", "Size of the disk that has the state, or a file that the service writes."),
+        ("free_bytes", "What may still be written on that disk."),
+    ):
+        metric = GaugeMetricFamily(f"playtally_disk_{name}", text, labels=["place"])
+        for one in disks:
+            metric.add_metric([one["place"]], one[name])
+        yield metric

@@ -22,6 +22,7 @@ from ..supervision.application import Application
 from ..supervision.states import State
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import Worker
+from .disks import Disk, disks
 from .figures import Figures
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
@@ -88,6 +89,7 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
         "videos": sum(one.videos for one in counters),
         "pending_videos": sum(one.pending_videos for one in counters),
         "in_flight_messages": outstanding,
+        "disks": [_disk(one) for one in disks(application.options)],
         "log_lines_dropped": log_writer.lines_dropped() + sum(worker.log_lines_dropped for worker in workers),
         "nsqd_connections": look.connections,
         "nsq": {
@@ -164,6 +166,17 @@ def _refused(one: RefusedVideoStats) -> dict[str, Any]:
         "answer": one.answer,
         "attempts": one.attempts,
         "next_attempt_s": one.next_attempt_ms / 1000,
+    }
+
+
+def _disk(one: Disk) -> dict[str, Any]:
+    return {
+        "place": one.place,
+        "path": one.path,
+        "bytes": one.total_bytes,
+        "free_bytes": one.free_bytes,
+        "full": round(one.full, 3),
+        "nearly_full": one.nearly_full,
     }
 
 

@@ -32,6 +32,12 @@ class Tmpfs:
                     while True:
                         file.write(b"\0" * size)
 
+    def fill_to(self, share: float) -> None:
+        """Fill the file system until this share of it is used, 0 to 1."""
+        found = os.statvfs(self._ballast.parent)
+        more = int((share * found.f_blocks - (found.f_blocks - found.f_bfree)) * found.f_frsize)
+        self._ballast.write_bytes(bytes(max(0, more)))
+
     def free(self, pids: list[int]) -> None:
         """Delete the file that fills the file system."""
         self._ballast.unlink(missing_ok=True)

@@ -119,7 +119,9 @@ class Accounts(VideoTable):
 
     def columns_of_few(self, rows: Collection[int]) -> AccountColumns:
         """The accounts of a few rows, without numpy's calls."""
-        totals, published, arrived_ns = list(zip(*map(self.numbers, rows), strict=True)) or [(), (), ()]
+        # A list: from an iterator, Python makes tuples that it keeps for later, up to 2,000 of each length.
+        numbers = [self.numbers(row) for row in rows]
+        totals, published, arrived_ns = list(zip(*numbers, strict=True)) or [(), (), ()]
         return AccountColumns(
             pack_numbers(rows),
             b"".join(map(self.video, rows)),

@@ -203,13 +203,16 @@ class SeenIds:
         return chunks
 
     def expire(self, now_ms: int) -> list[tuple[str, int]]:
-        """Drop buckets that got no message for `window_ms`.
+        """Drop buckets that got no message for `window_ms`. Pack those that get no more.
 
         Returns under which source and bucket the store has rows of them.
         """
         if now_ms < self._expiry_due_ms:
             return []
         self._expiry_due_ms = now_ms + EXPIRY_INTERVAL_MS
+        for bucket in self._buckets.values():
+            if bucket.latest and bucket.received_ms + EXPIRY_INTERVAL_MS < now_ms:
+                bucket.settle()  # a single message takes some 100 bytes, in a run 8
         old = [key for key, bucket in self._buckets.items() if bucket.received_ms + self.window_ms < now_ms]
         for key in old:
             del self._buckets[key]

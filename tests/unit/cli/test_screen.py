@@ -83,6 +83,7 @@ def status(*children, **facts):
         "pending_videos": 0,
         "in_flight_messages": 0,
         "caught_up": True,
+        "disks": [],
         "log_lines_dropped": 0,
         "caught_up_is": "queue",
         "why_not_caught_up": [],
@@ -135,6 +136,15 @@ def test_the_bytes_of_each_store_are_told(capsys):
     )
     assert "stores     nsqd 48.1 MB, counter-0 0.1 MB" in shown(capsys, screen.show_status, status(*children))
     assert not any(line.startswith("stores") for line in shown(capsys, screen.show_status, status()))
+
+
+def test_a_nearly_full_disk_is_told_and_of_others_there_is_no_word(capsys):
+    disk = {"place": "state", "free_bytes": 1_234_567_890, "full": 0.93, "nearly_full": True}
+    roomy = {"place": "stderr", "free_bytes": 1_234_567_890, "full": 0.5, "nearly_full": False}
+    lines = shown(capsys, screen.show_status, status(disks=[disk, roomy]))
+    assert [line for line in lines if line.startswith("disk")] == [
+        "disk       of state: 93% full, 1,234.6 MB free"
+    ]
 
 
 def test_lost_log_lines_are_told_and_without_any_there_is_no_word_of_them(capsys):

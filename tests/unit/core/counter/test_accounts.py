@@ -1,5 +1,7 @@
 """The accounts: columns of several commits, joined, leave what the commits would leave one by one."""
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,3 +49,12 @@ def test_an_account_without_plays_is_refused():
     none = Account(total=0, published=0, taken=0, arrived_ns=0, later_ns=0, steps=())
     with pytest.raises(ValueError, match="no plays"):
         loaded({b"v" * 16: none})
+
+
+def test_columns_of_few_rows_leave_no_memory_behind():
+    accounts = Accounts((bytes(15) + bytes([number]), Account(total=1)) for number in range(20))
+    for _ in range(2):
+        before = sys.getallocatedblocks()
+        for number in range(10_000):
+            accounts.columns_of_few(range(1 + number % 20))
+    assert sys.getallocatedblocks() - before < 200

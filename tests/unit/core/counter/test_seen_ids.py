@@ -1,6 +1,7 @@
 """Seen ids: a redelivery is recognized by source, id and stamp, within the window, through restarts."""
 
 import itertools
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -194,6 +195,21 @@ def test_a_bucket_has_few_runs_however_its_messages_come():
     assert all(long >= 2 * short for long, short in itertools.pairwise(lengths))
     assert len(bucket.latest) <= seen_ids.LATEST_MAX
     assert sum(lengths) + len(bucket.latest) == len(seen) == 2000
+
+
+def test_messages_that_came_one_by_one_take_little_more_than_8_bytes_in_the_end():
+    messages, apart_ms = 645, 4295  # of a bucket, at 150 a second
+    seen = SeenIds(HOUR_MS)
+    tracemalloc.start()
+    for number in range(20):
+        for one in range(messages):
+            admit(seen, A, [number << BUCKET_SHIFT | one << 12], number * apart_ms)
+        seen.take_chunks()
+        seen.expire((number + 1) * apart_ms)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(seen) == 20 * messages
+    assert taken / len(seen) < 12
 
 
 few = st.integers(0, 6)
