@@ -60,6 +60,7 @@ def check_store(settings: Settings) -> Finding:
     """Look whether the files of the state are there, and are made for these settings. Reads a copy."""
     state_dir = settings.supervisor.state_dir
     try:
+        check_owner(state_dir)
         found = find(state_dir) if Path(state_dir).is_dir() else None
         if found is None:
             return skipped(STORE, "nothing was ever counted here; the first start makes the ledgers")
