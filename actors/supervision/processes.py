@@ -89,6 +89,7 @@ class ChildProcess:
         self._asker: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._process, control = _start(start_args)
+        self._forkserver = forkserver.pid()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
         self._control: ControlPipe[SupervisorInbox] = ControlPipe(control, SupervisorInbox)
@@ -143,10 +144,7 @@ class ChildProcess:
             return
         self._loop.remove_reader(self._sentinel)
         if self._code == LOST_STATUS and not self._closed:
-            log.warning(
-                "the forkserver has ended; %s goes on, and the next start makes another forkserver",
-                self.start_args.name,
-            )
+            forkserver.say_lost(self._forkserver)
         self._end_if_gone()
 
     def _end_if_gone(self) -> None:

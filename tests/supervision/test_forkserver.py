@@ -24,12 +24,12 @@ from tests.supervision.test_tree import Tree, child
 async def scenario():
     tree = Tree(Path(sys.argv[1]), child("a"))
     await tree.root.start()
-    forkserver = processes.forkserver._pid()
+    forkserver = processes.forkserver.pid()
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(forkserver, number)
     await tree.kill("a", signal.SIGTERM)
     await tree.until(lambda: any("SIGTERM" in one or "a#1" in one for one in tree.exits), "its end")
-    print(processes.forkserver._pid() == forkserver, len(tree.exits))
+    print(processes.forkserver.pid() == forkserver, len(tree.exits))
     await tree.root.stop()
 
 if __name__ == "__main__":

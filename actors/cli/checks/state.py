@@ -1,6 +1,7 @@
 """The state folder, its ledgers, and the service that runs on it."""
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -46,6 +47,8 @@ def check_folder(settings: Settings) -> Finding:
         if made:
             folder.rmdir()
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return fails(FOLDER, f"{folder} cannot be written ({error.strerror})", "make room")
         found = f"{folder} cannot be written ({error.strerror}), expected a folder that this user can write"
         return fails(FOLDER, found, "see supervisor.state_dir")
     room = f"{free / 2**30:,.1f} GiB free"
