@@ -72,6 +72,17 @@ def _start_tracker() -> None:
         log.warning("multiprocessing's resource tracker has ended: another one is started")
 
 
+def why_not_started(error: Exception) -> str:
+    """Say why a child could not be started. `error`: what multiprocessing raised, without any path."""
+    if isinstance(error, EOFError):
+        return (
+            "the forkserver ended while it forked: no more processes (ulimit -u) or memory, or it was killed"
+        )
+    address = getattr(forkserver._forkserver, "_forkserver_address", None)
+    where = f" at {address}, its socket" if address and isinstance(error, OSError) else ""
+    return f"the forkserver can't be reached{where} ({getattr(error, 'strerror', None) or error})"
+
+
 def say_lost(forkserver_pid: int) -> None:
     """Log that a forkserver has ended, once, however many children it had."""
     if forkserver_pid not in _lost:

@@ -165,16 +165,12 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)
         try:
-            with (
-                forkserver.watched(),
-                forkserver.undisturbed(),
-                _without_withheld(),
-            ):  # this may start the forkserver
-                process.start()
+            with forkserver.watched(), forkserver.undisturbed(), _without_withheld():
+                process.start()  # this may start the forkserver
             return process, end_of(ours)
         except (OSError, EOFError) as error:
             ours.close()
-            why = getattr(error, "strerror", None) or str(error) or "the forkserver closed the connection"
+            why = forkserver.why_not_started(error)
             if tries == len(START_PAUSES_S):
                 raise OSError(f"{start_args.name} cannot be started: {why}") from error
             log.warning("%s could not be started (%s): trying again", start_args.name, why)

@@ -165,3 +165,11 @@ def test_a_state_that_can_not_be_reached_is_refused_in_words(command, tmp_path):
     except StoreFailure as failure:
         said = str(failure)
     assert f"{state_dir}: cannot be reached (File name too long), expected a folder of the user" in said
+
+
+def test_a_child_that_can_not_reach_its_state_says_so(tmp_path):
+    state_dir = str(tmp_path / ("x" * 300))
+    with pytest.raises(
+        StoreFailure, match=r"cannot be read \(File name too long\), see supervisor\.state_dir"
+    ):
+        folder.claim(state_dir, 2)
