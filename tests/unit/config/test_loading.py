@@ -241,3 +241,8 @@ def test_any_bytes_as_a_file_are_settings_or_problems(empty_file, content):
         config.load(path)
     except ConfigError as error:
         assert error.problems
+
+
+def test_a_state_folder_with_a_newline_is_refused_for_that(file):
+    (line,) = problems(file('[supervisor]\nstate_dir = "a\\nb"'))
+    assert line.endswith("expected the path of a folder, in one line")
