@@ -18,7 +18,7 @@ from ..system.installation import INSTALLED, ROOT, service_command
 from .contradictions import contradictions
 from .secrets import parts_of, without_secrets
 from .sections import Settings
-from .text import is_stream, text_of
+from .text import is_stream, text_of, why_not_toml
 
 NAME = "config.toml"
 _URL = re.compile("://|:.*@")  # one with a password may lack its scheme
@@ -181,13 +181,15 @@ def _short(file: Path) -> str:
 
 
 def _from_file(file: Path, problems: list[str]) -> dict[tuple[str, str], Any]:
+    text = ""
     try:
-        tree = tomllib.loads(text_of(file))
+        text = text_of(file)
+        tree = tomllib.loads(text)
     except OSError as error:
         problems.append(f"{file}: cannot be read ({error.strerror}), expected a config file")
         return {}
     except (ValueError, RecursionError) as error:
-        problems.append(f"{file}: is not TOML that can be read: {error}")
+        problems.append(f"{file}: is not TOML that can be read: {why_not_toml(error, text)}")
         return {}
     found = {}
     for section, keys in tree.items():

@@ -13,6 +13,7 @@ from .sections import NsqSection, PublishSection
 # The user of a URL: up to the last @ before its path, or, as a password may have a "/", before its query.
 _USER = re.compile(r"^([^/?@]*//)?(?:[^/]*|[^?]*)@")
 BASE64_SECRET = "whsec_"  # how a secret of Standard Webhooks begins that is base64 after it
+SECRET_BYTES_MAX = 1 << 16  # of a file with one
 
 
 class Credentials(NamedTuple):
@@ -110,12 +111,17 @@ def _from_files(key: str, paths: list[str], what: str) -> list[bytes]:
     for path in filter(None, paths):
         try:
             with open(path, "rb") as file:
-                value = file.read()
+                value = file.read(SECRET_BYTES_MAX + 1)
         except OSError as error:
             raise Failure(
                 f"{key} = {named!r}: {path} can't be read ({error.strerror}); expected a file with {what}"
             ) from error
         value = value.removesuffix(b"\n").removesuffix(b"\r")
+        if len(value) > SECRET_BYTES_MAX:
+            raise Failure(
+                f"{key} = {named!r}: {path} has more than {SECRET_BYTES_MAX} bytes; expected a file "
+                f"with {what}"
+            )
         if not value:
             raise Failure(f"{key} = {named!r}: {path} is empty; expected a file with {what}")
         found.append(value)

@@ -189,7 +189,7 @@ class AdminSection(Struct, frozen=True, kw_only=True):
 class SupervisorSection(Struct, frozen=True, kw_only=True):
     """How children are restarted, and where everything durable is kept."""
 
-    state_dir: Annotated[str, _text("the path of a folder", r"^[^\0\n]+\Z")] = "state"
+    state_dir: Annotated[str, _text("the path of a folder, in one line", r"^[^\0\n]+\Z")] = "state"
     strategy: Literal["one_for_one", "rest_for_one", "one_for_all"] = "one_for_one"
     max_restarts: Annotated[int, _whole(0, 10_000, "restarts")] = 5
     max_seconds: Annotated[float, _number(0.1, 86_400, "s")] = 10.0

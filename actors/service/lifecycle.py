@@ -94,7 +94,8 @@ async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> in
         await service.application.root.stop()  # else Python waits for the children before it ends
         raise
     finally:
-        runfile.remove(state_dir)
+        with contextlib.suppress(OSError):  # nobody believes it once this process is gone
+            runfile.remove(state_dir)
         server.stop()
 
 

@@ -153,7 +153,12 @@ def claim(state_dir: str, shards: int, may_make: bool = True) -> LedgerSet:
     `may_make`: as in `begin`. Raises `StoreFailure` if a ledger is gone, or if the state has another number
     of shards.
     """
-    named = (Path(state_dir) / NAME).exists()
+    try:
+        named = (Path(state_dir) / NAME).exists()
+    except OSError as error:
+        raise StoreFailure(
+            f"{state_dir}: cannot be read ({reason_of(error)}), see supervisor.state_dir"
+        ) from error
     with left_if_refused([] if named else sorted(Path(state_dir).rglob("*.sqlite"))):
         found = begin(state_dir, shards, may_make)
         if found.shards != shards:

@@ -59,6 +59,7 @@ def reshard(state_dir: str, shards: int) -> Resharded | None:
 
     Raises `Failure`, leaving the ledgers as they were.
     """
+    check_owner(state_dir)
     if not Path(state_dir).is_dir():
         raise Failure(f"no ledgers in {state_dir}, expected the state folder of a service that has run")
     lock = hold(state_dir)

@@ -37,6 +37,7 @@ def accept_topic(state_dir: str, topic: str) -> str | None:
 
     Returns the topic before, or None if there was none. Raises `Failure`.
     """
+    check_owner(state_dir)
     ledgers = find(state_dir) if Path(state_dir).is_dir() else None
     if ledgers is None:
         raise Failure(f"no ledgers in {state_dir}, expected the state folder of a service that has run")
@@ -69,7 +70,6 @@ def _topic_of(connection: sqlite3.Connection) -> str | None:
 
 
 def _hold(state_dir: str) -> int:
-    check_owner(state_dir)
     try:
         return runfile.hold(state_dir, timeout_s=0.5)
     except StoreFailure as failure:

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
@@ -18,6 +19,7 @@ import psutil
 
 log = logging.getLogger(__name__)
 
+_lost: set[int] = set()  # the forkservers whose end was logged
 LOOK_S = 0.5  # from one look to the next; one that is halted for a moment only is left alone
 
 
@@ -27,7 +29,7 @@ def kill_if_halted() -> bool:
         return False
     log.warning("the forkserver is halted, so it starts nothing and tells of no exit: killing it")
     with suppress(ProcessLookupError):
-        os.kill(_pid(), signal.SIGKILL)
+        os.kill(pid(), signal.SIGKILL)
     return True
 
 
@@ -36,13 +38,13 @@ def kill_if_unreachable() -> bool:
     address: str | None = getattr(forkserver._forkserver, "_forkserver_address", None)
     if not address or os.path.exists(address):
         return False
-    pid = _pid()
-    if pid and not _is_dead(pid):
+    present = pid()
+    if present and not _is_dead(present):
         log.warning("the forkserver's socket %s was removed, so it starts nothing: killing it", address)
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(present, signal.SIGKILL)
         end_s = time.monotonic() + LOOK_S
-        while not _is_dead(pid) and time.monotonic() < end_s:  # multiprocessing looks whether it is
+        while not _is_dead(present) and time.monotonic() < end_s:  # multiprocessing looks whether it is
             time.sleep(0.001)
     return True
 
@@ -54,12 +56,41 @@ def undisturbed() -> Iterator[None]:
     Else Ctrl-C, which reaches the whole process group, ends it in the middle of them. `undisturbed.py`
     unblocks them in the forkserver. A signal for this process waits until the block is over.
     """
-    resource_tracker.ensure_running()  # it blocks them for itself, and then unblocks them here
+    _start_tracker()  # it blocks them for itself, and then unblocks them here
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_tracker() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        resource_tracker.ensure_running()
+    if told:
+        log.warning("multiprocessing's resource tracker has ended: another one is started")
+
+
+def why_not_started(error: Exception) -> str:
+    """Say why a child could not be started. `error`: what multiprocessing raised, without any path."""
+    if isinstance(error, EOFError):
+        return (
+            "the forkserver ended while it forked: no more processes (ulimit -u) or memory, or it was killed"
+        )
+    address = getattr(forkserver._forkserver, "_forkserver_address", None)
+    where = f" at {address}, its socket" if address and isinstance(error, OSError) else ""
+    return f"the forkserver can't be reached{where} ({getattr(error, 'strerror', None) or error})"
+
+
+def say_lost(forkserver_pid: int) -> None:
+    """Log that a forkserver has ended, once, however many children it had."""
+    if forkserver_pid not in _lost:
+        _lost.add(forkserver_pid)
+        log.warning(
+            "the forkserver has ended: its children go on, and the next start makes another one; how a child "
+            "of this one ends is told as exited(unknown)"
+        )
 
 
 @contextmanager
@@ -83,9 +114,10 @@ def _watch(done: threading.Event) -> None:
         was_halted = is_halted
 
 
-def _pid() -> int:
-    pid: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
-    return pid or 0
+def pid() -> int:
+    """The pid of the present forkserver; 0 without one."""
+    found: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    return found or 0
 
 
 def _is_dead(pid: int) -> bool:
@@ -96,10 +128,10 @@ def _is_dead(pid: int) -> bool:
 
 
 def _is_halted() -> bool:
-    pid = _pid()
-    if not pid:
+    present = pid()
+    if not present:
         return False
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+        return psutil.Process(present).status() == psutil.STATUS_STOPPED
     except psutil.Error:  # it is gone
         return False

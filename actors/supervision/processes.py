@@ -95,6 +95,7 @@ class ChildProcess:
         self._asker: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._process, control = _start(start_args)
+        self._forkserver = forkserver.pid()
         assert self._process.pid is not None
         self.pid: int = self._process.pid
         self._control: ControlPipe[SupervisorInbox] = ControlPipe(control, SupervisorInbox)
@@ -149,10 +150,7 @@ class ChildProcess:
             return
         self._loop.remove_reader(self._sentinel)
         if self._code == LOST_STATUS and not self._closed:
-            log.warning(
-                "the forkserver has ended; %s goes on, and the next start makes another forkserver",
-                self.start_args.name,
-            )
+            forkserver.say_lost(self._forkserver)
         self._end_if_gone()
 
     def _end_if_gone(self) -> None:
@@ -175,16 +173,12 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)
         try:
-            with (
-                forkserver.watched(),
-                forkserver.undisturbed(),
-                _without_withheld(),
-            ):  # this may start the forkserver
-                process.start()
+            with forkserver.watched(), forkserver.undisturbed(), _without_withheld():
+                process.start()  # this may start the forkserver
             return process, end_of(ours)
         except (OSError, EOFError) as error:
             ours.close()
-            why = getattr(error, "strerror", None) or str(error) or "the forkserver closed the connection"
+            why = forkserver.why_not_started(error)
             if tries == len(START_PAUSES_S):
                 raise OSError(f"{start_args.name} cannot be started: {why}") from error
             log.warning("%s could not be started (%s): trying again", start_args.name, why)

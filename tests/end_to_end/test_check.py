@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 import email.utils
+import errno
 import http.server
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 from actors import config
 from actors.cli.check import _all
 from actors.cli.checks.finding import Finding, Verdict
+from actors.cli.checks.state import check_folder
 from actors.cli.launch import Service
 from tests.support.clusters import open_cluster
 from tests.support.patience import PATIENCE_S, wait_until
@@ -188,6 +190,24 @@ def test_while_the_service_runs_all_works_and_the_exit_code_and_the_json_say_so(
             assert ran.returncode == 1
             [one] = [one for one in json.loads(ran.stdout)["checks"] if one["what"] == what]
             assert one["verdict"] == "fails" and text in one["found"]
+
+
+def test_a_check_of_the_embedded_queue_leaves_no_warning_in_its_log(tmp_path):
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        assert service.command("check").returncode == 0
+        assert [line for line in service.log().splitlines() if " W " in line or " E " in line] == []
+
+
+def test_a_full_disk_is_a_reason_to_make_room(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    settings = config.load(os.devnull, [f"supervisor.state_dir={tmp_path / 'state'}"])
+    found = check_folder(settings)
+    assert (str(found.verdict), found.do) == ("fails", "make room")
+    assert found.found.endswith("cannot be written (No space left on device)")
 
 
 def test_all_nsqds_of_both_lists_are_looked_at_and_a_tombstoned_one_is_not(tmp_path):

@@ -260,6 +260,8 @@ def test_the_loss_of_a_helper_process_of_multiprocessing_harms_nobody(helper, tm
         service.queue.put("plays", *bodies(100))
         wait_caught_up(service, 200)
         assert sum(ledger_totals(service).values()) == 200
+        assert service.log().count("the forkserver has ended") == helper.endswith("forkserver")
+        assert "UserWarning" not in service.log()
         assert service.stop() == 0
 
 

@@ -54,7 +54,7 @@ async def check_nsqd(settings: Settings, security: Security, address: str) -> tu
     offers = Offers(settings.nsq.msg_timeout_s)
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            agreed, place = await _agreed(address, offers, security)
+            agreed, place = await _agreed(address, offers, security, settings.embedded)
     except TimeoutError:
         return fails(what, f"no answer within {TIMEOUT_S:g} s", do), None
     except Refused as error:
@@ -94,8 +94,13 @@ def _limits(settings: Settings, agreed: Agreed, offers: Offers) -> list[tuple[st
     return found
 
 
-async def _agreed(address: str, offers: Offers, security: Security) -> tuple[Agreed, Place | None]:
-    """IDENTIFY until no value is refused. Raises `OSError`, `EOFError`, `ValueError`."""
+async def _agreed(
+    address: str, offers: Offers, security: Security, is_ours: bool
+) -> tuple[Agreed, Place | None]:
+    """IDENTIFY until no value is refused. Raises `OSError`, `EOFError`, `ValueError`.
+
+    `is_ours`: whether it is the embedded queue, which needs no TLS.
+    """
     while True:
         identity: dict[str, Any] = {"client_id": "playtally-check"}
         offers.put_into(identity)
@@ -106,7 +111,8 @@ async def _agreed(address: str, offers: Offers, security: Security) -> tuple[Agr
                 continue
             raise
         try:
-            await _let_in(client)
+            if not is_ours:
+                await _let_in(client)
             return msgspec.json.decode(client.agreed, type=Agreed), client.place()
         finally:
             client.close()

@@ -1,6 +1,7 @@
 """The state folder, its ledgers, and the service that runs on it."""
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -46,6 +47,8 @@ def check_folder(settings: Settings) -> Finding:
         if made:
             folder.rmdir()
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return fails(FOLDER, f"{folder} cannot be written ({error.strerror})", "make room")
         found = f"{folder} cannot be written ({error.strerror}), expected a folder that this user can write"
         return fails(FOLDER, found, "see supervisor.state_dir")
     room = f"{free / 2**30:,.1f} GiB free"
@@ -60,6 +63,7 @@ def check_store(settings: Settings) -> Finding:
     """Look whether the files of the state are there, and are made for these settings. Reads a copy."""
     state_dir = settings.supervisor.state_dir
     try:
+        check_owner(state_dir)
         found = find(state_dir) if Path(state_dir).is_dir() else None
         if found is None:
             return skipped(STORE, "nothing was ever counted here; the first start makes the ledgers")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from actors import config
 from actors.config import ConfigError, Settings, explain, load
+from actors.config.text import BYTES_MAX
 from tests.support.config_problems import problems, value_of
 
 KEYS = [
@@ -167,6 +168,32 @@ def test_a_file_in_another_encoding_is_a_problem_that_says_what_to_do(tmp_path, 
     assert f"{path}: is not TOML that can be read: {expected}" in line
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "[nsq]\ntopic = 'a'\n[client]\n[nsq]\nchannel = 'b'\n",
+            "[nsq] is there twice (at line 4, column 5)",
+        ),
+        ("[nsq]\ntopic = 'a'\ntopic = 'b'\n", "nsq.topic is there twice (at line 3, column 12)"),
+        ("topic = 'a'\ntopic = 'b'\n", "topic is there twice (at line 2, column 12)"),
+        ("[nsq.a]\n[nsq.a]\n", "[nsq.a] is there twice (at line 2, column 7)"),
+    ],
+)
+def test_what_is_there_twice_is_named(file, text, expected):
+    (line,) = problems(file(text))
+    assert line.endswith(f"is not TOML that can be read: {expected}")
+
+
+@pytest.mark.parametrize("name", ["config.toml", "/dev/zero"])
+def test_a_file_without_an_end_is_not_read_to_its_end(tmp_path, name):
+    path = tmp_path / name  # an absolute name stays as it is
+    if not path.exists():
+        path.write_bytes(b"#" * (BYTES_MAX + 1))
+    (line,) = problems(path)
+    assert line == f"{path}: is not TOML that can be read: it has more than 1 MiB, expected a config file"
+
+
 def test_a_named_pipe_is_read_as_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "pipe"
@@ -214,3 +241,8 @@ def test_any_bytes_as_a_file_are_settings_or_problems(empty_file, content):
         config.load(path)
     except ConfigError as error:
         assert error.problems
+
+
+def test_a_state_folder_with_a_newline_is_refused_for_that(file):
+    (line,) = problems(file('[supervisor]\nstate_dir = "a\\nb"'))
+    assert line.endswith("expected the path of a folder, in one line")

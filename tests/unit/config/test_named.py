@@ -6,6 +6,9 @@ import pytest
 from actors.cli import running
 from actors.config import ConfigError, Settings, missing
 from actors.config.loading import PATHS, load
+from actors.config.secrets import auth_secret_of
+from actors.config.sections import NsqSection
+from actors.system.exits import Failure
 
 NAMING = [
     f"{section}.{key}"
@@ -89,3 +92,8 @@ def test_a_secret_that_can_be_none_ends_a_run_before_it_starts(overrides, tmp_pa
         running.run(found, None)
     assert len(caught.value.problems) == 1
     assert "words" not in str(caught.value) and "whsec_*" not in str(caught.value)
+
+
+def test_a_secret_without_an_end_is_not_read_to_its_end():
+    with pytest.raises(Failure, match="/dev/zero has more than 65536 bytes; expected a file with the secret"):
+        auth_secret_of(NsqSection(auth_secret_file="/dev/zero"))

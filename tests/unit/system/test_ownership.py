@@ -6,6 +6,9 @@ import stat
 
 import pytest
 
+from actors.cli.checks.state import check_store
+from actors.config import Settings
+from actors.config.sections import SupervisorSection
 from actors.store import folder
 from actors.store.reshard import reshard
 from actors.store.topic import accept_topic
@@ -141,3 +144,32 @@ def test_a_file_of_another_user_in_a_state_is_named(state_dir):
 
 def test_a_folder_that_is_not_there_is_nobodys(tmp_path):
     ownership.check_owner(tmp_path / "not" / "there")
+
+
+UNREACHABLE = {
+    "check": lambda state_dir: check_store(settings_of(state_dir)),
+    "reshard": lambda state_dir: reshard(state_dir, 3),
+    "accept-topic": lambda state_dir: accept_topic(state_dir, "plays"),
+}
+
+
+def settings_of(state_dir):
+    return Settings(supervisor=SupervisorSection(state_dir=state_dir))
+
+
+@pytest.mark.parametrize("command", UNREACHABLE)
+def test_a_state_that_can_not_be_reached_is_refused_in_words(command, tmp_path):
+    state_dir = tmp_path / ("x" * 300) / "state"  # too long a name: not even root can reach it
+    try:
+        said = str(UNREACHABLE[command](str(state_dir)))
+    except StoreFailure as failure:
+        said = str(failure)
+    assert f"{state_dir}: cannot be reached (File name too long), expected a folder of the user" in said
+
+
+def test_a_child_that_can_not_reach_its_state_says_so(tmp_path):
+    state_dir = str(tmp_path / ("x" * 300))
+    with pytest.raises(
+        StoreFailure, match=r"cannot be read \(File name too long\), see supervisor\.state_dir"
+    ):
+        folder.claim(state_dir, 2)
