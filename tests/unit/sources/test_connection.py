@@ -4,6 +4,8 @@ import asyncio
 import gc
 from types import SimpleNamespace
 
+import pytest
+
 from actors.config import NsqSection
 from actors.core.consumer.bodies import Bodies
 from actors.core.consumer.frames import FrameParser
@@ -102,3 +104,24 @@ def test_an_nsqd_that_does_not_read_is_written_to_only_so_far():
         assert conn.reason == "it does not read: more than 64 MiB wait for it"
 
     hold(scene)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"null", b"[1]", b'"a"', b"5", b"", b"{", b"\xff", b"[" * 10_000], ids=lambda one: str(one[:9])
+)
+def test_an_answer_to_identify_that_is_no_object_is_said_to_be_that(answer):
+    writers = []
+
+    async def serve(reader, writer):
+        writers.append(writer)
+        writer.write(frame(0, answer))
+
+    async def scene():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(OSError, match="answer to IDENTIFY is not a JSON object"):
+                await BatchConnection("127.0.0.1", port, Offers(5), Limits()).open()
+            writers[0].transport.abort()
+            await asyncio.sleep(0)
+
+    asyncio.run(scene())
