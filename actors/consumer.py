@@ -56,6 +56,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._nsqds_before = _nsqds_in(start_args.last_stats)
         self._draining = False
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
+        self._letters_topic = f"{self.options.nsq.topic}.dead"
         self._letters_logged_ms: dict[str, int] = {}
         self._refused_logged_ms: int | None = None
         self._refused_logged = 0
@@ -193,9 +194,13 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             )
 
     def _dead_letter(self, source: Source, effect: DeadLetter) -> None:
-        topic = f"{self.options.nsq.topic}.dead"
+        # FIN comes only after nsqd has the dead letter and the ledger has counted it, so nothing is lost.
+        done = partial(self._dead_lettered, effect.number, effect.reasons)
+        source.publish(effect.connection, self._letters_topic, effect.letters, done)
+
+    def _dead_lettered(self, number: int, reasons: dict[str, int]) -> None:
         now_ms = self.host.monotonic_ms()
-        for why, messages in effect.reasons.items():
+        for why, messages in reasons.items():
             logged_ms = self._letters_logged_ms.get(why)
             if logged_ms is None or now_ms - logged_ms >= LOG_INTERVAL_MS:
                 self._letters_logged_ms[why] = now_ms
@@ -203,13 +208,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
                     "%s (%s): moved to the topic %s, nothing is lost. Said once a minute",
                     counted(messages, "message is not a play", "messages are not plays"),
                     why,
-                    topic,
+                    self._letters_topic,
                 )
-        # FIN comes only after nsqd has the dead letter and the ledger has counted it, so nothing is lost.
-        done = partial(self._dead_lettered, effect.number)
-        source.publish(effect.connection, topic, effect.letters, done)
-
-    def _dead_lettered(self, number: int) -> None:
         self._perform(self.rules.dead_lettered(number))
 
     def _check_drained(self) -> None:

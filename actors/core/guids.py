@@ -1,7 +1,8 @@
 """GUIDs in the forms that people write, to the 16 bytes that identify a video, and back.
 
-Upper and lower case are accepted, with or without braces, hyphens or "urn:uuid:"; all forms of one GUID are
-one video. Publishes always carry the canonical form: lower case with hyphens (RFC 9562, section 4).
+Upper and lower case are accepted, with or without braces, hyphens or "urn:uuid:", and with white space around
+it; all forms of one GUID are one video. Publishes always carry the canonical form: lower case with hyphens
+(RFC 9562, section 4).
 """
 
 import re

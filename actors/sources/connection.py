@@ -27,6 +27,8 @@ from .security import PLAIN, Refused, Security
 READ_BYTES_MAX = 256 * 1024
 FINISH_DELAY_S = 0.002
 SILENT_TICKS_MAX = 8  # two heartbeats; a tick is a second
+ANSWER_TICKS_MAX = 20  # for SUB and MPUB; nsqd may ask its nsqlookupds first, each for 7 s
+UNWRITTEN_BYTES_MAX = 64 * 1024 * 1024  # that wait for nsqd to read
 MSG_TIMEOUT_MS = 60_000  # nsqd's own, for an nsqd that does not state it
 MSG_TIMEOUT_MS_MAX = (1 << 63) // 1_000_000  # nsqd counts it in 64 bits, in ns
 READY_COUNT_MAX = (1 << 63) - 1  # nsqd reads it into 64 bits
@@ -65,6 +67,7 @@ class BatchConnection(SecuredConnection):
         super().__init__(host, port, security, server_name, user_agent="playtally")
         self.number = next(_serial)
         self.error = b""
+        self.gave_no_answer = False
         self.msg_timeout_ms = MSG_TIMEOUT_MS
         self.acknowledgements: deque[Callable[[], None] | None] = deque()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -76,6 +79,7 @@ class BatchConnection(SecuredConnection):
         self._finished = bytearray()
         self._finish_timer: object | None = None
         self._silent_ticks = 0
+        self._unanswered_ticks = 0
         self._has_read = False
         self.on(event.IDENTIFY, lambda data, **_: offers.put_into(data))
         self.on(event.IDENTIFY_RESPONSE, self._on_agreed)
@@ -141,6 +145,7 @@ class BatchConnection(SecuredConnection):
         if kind == protocol.FRAME_TYPE_RESPONSE and data == b"_heartbeat_":
             self._write(protocol.nop())
         elif kind == protocol.FRAME_TYPE_RESPONSE:
+            self._unanswered_ticks = 0
             if self.acknowledgements:
                 done = self.acknowledgements.popleft()
                 if done is not None:
@@ -151,7 +156,7 @@ class BatchConnection(SecuredConnection):
             self._on_error(protocol.Error(data))
 
     def tick(self) -> None:
-        """Close the connection if nothing has come for long. Call this every second.
+        """Close the connection if nothing has come for long, or no answer. Call this every second.
 
         It counts calls, not seconds: while this process is halted, nobody reads, and nsqd is not silent.
         """
@@ -160,6 +165,10 @@ class BatchConnection(SecuredConnection):
         heartbeats = 2 * self._offers.heartbeat_ms // 1000
         if self._silent_ticks >= max(SILENT_TICKS_MAX, heartbeats):
             self.refuse(f"no sign of life for {self._silent_ticks} s")
+        self._unanswered_ticks = self._unanswered_ticks + 1 if self.acknowledgements else 0
+        if self._unanswered_ticks >= ANSWER_TICKS_MAX:
+            self.gave_no_answer = True
+            self.refuse(f"no answer to a SUB or an MPUB for {self._unanswered_ticks} s")
 
     def has_read(self) -> None:
         """Bytes came: nsqd lives."""
@@ -227,6 +236,8 @@ class BatchConnection(SecuredConnection):
         # On a lost connection a FIN is of no use: nsqd delivers the message again.
         if not self.stream.closed():
             _ = self.send(data)  # nobody awaits the write
+            if len(self.stream._write_buffer) > UNWRITTEN_BYTES_MAX:
+                self.refuse(f"it does not read: more than {UNWRITTEN_BYTES_MAX // 2**20} MiB wait for it")
 
 
 class _Batches:

@@ -6,6 +6,7 @@ decompressed bytes, so its reader is the same with and without compression.
 """
 
 import asyncio
+import json
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -105,7 +106,9 @@ class SecuredConnection(nsq.AsyncConn):
         self.refuse(why)
 
     def _on_identify_response(self, data: bytes, **kwargs: object) -> None:
-        if lacks := self._security.lacks(data, self.auth_secret):
+        if data != b"OK" and not _is_object(data):  # an old nsqd says OK
+            self.refuse("its answer to IDENTIFY is not a JSON object; expected nsqd's TCP port, often 4150")
+        elif lacks := self._security.lacks(data, self.auth_secret):
             self._refuse(lacks)
         else:
             super()._on_identify_response(data=data, **kwargs)
@@ -167,6 +170,13 @@ class SecuredConnection(nsq.AsyncConn):
     def _start_read(self) -> None:
         if self._tls is None and self._has_socket:
             super()._start_read()
+
+
+def _is_object(data: bytes) -> bool:
+    try:
+        return isinstance(json.loads(data), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _read_all(

@@ -21,6 +21,7 @@ CONNECT_TIMEOUT_S = 2.0  # for one address of several
 RETRY_S = 1.0
 RETRY_S_MAX = 4.0
 JITTER = 0.25  # a wait is longer by up to this part of it, so that not all come back at one moment
+NO_ANSWER_RETRY_S = 30.0  # its messages took the place of other nsqds' all the time
 STEADY_S = 10.0  # after a connection of this age, the first retry comes soon
 
 
@@ -131,6 +132,8 @@ class Route:
         await conn.ended
         if asyncio.get_running_loop().time() - began_s >= STEADY_S:
             self._retry_s = RETRY_S
+        if conn.gave_no_answer:
+            self._retry_s = NO_ANSWER_RETRY_S
         at_once, self.wants_at_once = self.wants_at_once, False
         return at_once
 

@@ -3,6 +3,10 @@
 from enum import StrEnum
 from typing import NamedTuple
 
+from ...supervision.printable import printable
+
+TEXT_MAX = 1000  # characters of what another program may have said
+
 
 class Verdict(StrEnum):
     """What a finding means."""
@@ -24,19 +28,29 @@ class Finding(NamedTuple):
 
 def works(what: str, found: str) -> Finding:
     """It is as it should be."""
-    return Finding(what, Verdict.WORKS, found)
+    return _finding(what, Verdict.WORKS, found)
 
 
 def warns(what: str, found: str, do: str) -> Finding:
     """It works, but not as it should."""
-    return Finding(what, Verdict.WARNS, found, do)
+    return _finding(what, Verdict.WARNS, found, do)
 
 
 def fails(what: str, found: str, do: str = "") -> Finding:
     """It does not work."""
-    return Finding(what, Verdict.FAILS, found, do)
+    return _finding(what, Verdict.FAILS, found, do)
 
 
 def skipped(what: str, found: str) -> Finding:
     """There is nothing to check; `found` says why."""
-    return Finding(what, Verdict.SKIPPED, found)
+    return _finding(what, Verdict.SKIPPED, found)
+
+
+def _finding(what: str, verdict: Verdict, found: str, do: str = "") -> Finding:
+    return Finding(_line(what), verdict, _line(found), _line(do))
+
+
+def _line(text: str) -> str:
+    """One line, whatever another program put into it."""
+    line = printable(text[: TEXT_MAX + 1])
+    return line if len(line) <= TEXT_MAX else f"{line[:TEXT_MAX]}…"

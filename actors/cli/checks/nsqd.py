@@ -4,17 +4,19 @@ It is told who we are (IDENTIFY), and asked for nothing: no topic, no channel an
 """
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ...config import Settings
 from ...core.words import counted
 from ...sinks import reason_of
 from ...sources.client import NsqdClient, NsqdError
+from ...sources.connection import MSG_TIMEOUT_MS_MAX
 from ...sources.offers import Offers
 from ...sources.places import Place
+from ...sources.readers import NUMBER_MAX
 from ...sources.security import Refused, Security, explained, is_refusal
 from .finding import Finding, fails, warns, works
 
@@ -25,9 +27,9 @@ class Agreed(Struct, frozen=True):
     """An nsqd's answer to IDENTIFY, as far as it is looked at. Times in milliseconds."""
 
     version: str
-    max_rdy_count: int
-    msg_timeout: int = 0
-    max_msg_timeout: int = 0
+    max_rdy_count: Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
+    msg_timeout: Annotated[int, Meta(ge=0, le=MSG_TIMEOUT_MS_MAX)] = 0
+    max_msg_timeout: Annotated[int, Meta(ge=0, le=MSG_TIMEOUT_MS_MAX)] = 0
     auth_required: bool = False
     tls_v1: bool = False
     snappy: bool = False
@@ -61,7 +63,7 @@ async def check_nsqd(settings: Settings, security: Security, address: str) -> tu
         return fails(what, f"it is not used: {error}", do), None
     except OSError as error:
         return fails(what, f"no nsqd at {address}: {reason_of(error)}; expected one", do), None
-    except (EOFError, ValueError) as error:
+    except (EOFError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         return fails(what, f"no nsqd at {address}: {error}", do), None
     return _judged(settings, what, agreed, offers), place
 

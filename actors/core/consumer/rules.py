@@ -30,6 +30,8 @@ from .stalls import Stalls
 from .terms import Terms
 
 LOOK_EVERY_MS = 1000
+# More than one connection may ever hold. Messages that timed out come again beside those that are held.
+OVERSENT, OVERSENT_LEAST = 4, 1000
 REJECTS_SHARD = 0  # the ledger that counts dead letters
 
 
@@ -57,6 +59,7 @@ class ConsumerRules:
     ):
         """`max_in_flight`: the most messages to ask for, over all connections."""
         self._shards = shards
+        self._held_max = OVERSENT * max_in_flight + OVERSENT_LEAST
         self._ready_counts = ready_counts(max_in_flight)
         self._stalls = stalls()
         self._sources: dict[int, str] = {}
@@ -125,8 +128,12 @@ class ConsumerRules:
     ) -> list[Send | DeadLetter | SetReadyCount]:
         """Pass on the messages of one read from a connection, and set its RDY. `now_ms` is monotonic.
 
-        Raises `BadStream`, leaving the state unchanged, if a message id is not 16 hex digits.
+        Raises `BadStream`, leaving the state unchanged, if a message id is not 16 hex digits, or if nsqd
+        sends far more than it was asked for.
         """
+        held = self._in_flight[connection] + parsed.messages
+        if held > self._held_max:
+            raise BadStream(f"{held:,} messages in flight, far more than nsq.max_in_flight")
         source = self._sources[connection]
         plays = [
             (shard, ids, Plays(self._next_number(), source, _binary(ids), videos, arrived_ns, now_ms))

@@ -1,13 +1,19 @@
-"""A connection to an nsqd that ends while it is opened."""
+"""A connection to an nsqd that ends while it is opened, or whose nsqd does not do what it should."""
 
 import asyncio
 import gc
+from types import SimpleNamespace
+
+import pytest
 
 from actors.config import NsqSection
-from actors.sources.connection import BatchConnection
+from actors.core.consumer.bodies import Bodies
+from actors.core.consumer.frames import FrameParser
+from actors.sources.connection import ANSWER_TICKS_MAX, BatchConnection
 from actors.sources.limits import Limits
 from actors.sources.offers import Offers
 from actors.sources.security import Security
+from tests.support.hostile_nsqd import IDENTIFIED, frame
 
 
 def test_an_opening_that_fails_when_nobody_waits_for_it_any_more_is_no_bug():
@@ -28,3 +34,94 @@ def test_an_opening_that_fails_when_nobody_waits_for_it_any_more_is_no_bug():
     asyncio.run(scene())
     gc.collect()
     assert not reported
+
+
+def hold(scene):
+    """Run `scene(conn)` with a subscribed connection to an nsqd that answers IDENTIFY and no more."""
+
+    writers = []
+
+    async def serve(reader, writer):
+        writer.write(frame(0, IDENTIFIED))
+        writers.append(writer)
+
+    async def whole():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            conn = BatchConnection("127.0.0.1", server.sockets[0].getsockname()[1], Offers(5), Limits())
+            await conn.open()
+            conn.subscribe("plays", "playtally", FrameParser(Bodies()), SimpleNamespace(closed=print), print)
+            try:
+                await scene(conn)
+            finally:
+                conn.close()
+                for writer in writers:
+                    writer.transport.abort()
+                await asyncio.sleep(0)
+
+    asyncio.run(whole())
+
+
+def live(conn, seconds):
+    """Let seconds pass in which heartbeats come."""
+    for _ in range(seconds):
+        conn.has_read()
+        conn.tick()
+
+
+def test_a_subscription_that_is_not_answered_ends_the_connection_although_heartbeats_come():
+    async def scene(conn):
+        live(conn, ANSWER_TICKS_MAX - 1)
+        assert not conn.stream.closed()
+        live(conn, 1)
+        assert conn.stream.closed() and conn.gave_no_answer
+        assert conn.reason == "no answer to a SUB or an MPUB for 20 s"
+
+    hold(scene)
+
+
+def test_letters_that_are_not_acknowledged_end_the_connection_and_each_answer_gives_time():
+    async def scene(conn):
+        conn.answered(0, b"OK")
+        live(conn, 10 * ANSWER_TICKS_MAX)
+        for _ in range(3):
+            conn.publish("plays.dead", [b"no play"], print)
+        for _ in range(2):
+            live(conn, ANSWER_TICKS_MAX - 1)
+            conn.answered(0, b"OK")
+        live(conn, ANSWER_TICKS_MAX - 1)
+        assert not conn.stream.closed()
+        live(conn, 1)
+        assert conn.stream.closed() and conn.gave_no_answer
+
+    hold(scene)
+
+
+def test_an_nsqd_that_does_not_read_is_written_to_only_so_far():
+    async def scene(conn):
+        for _ in range(200):
+            conn.publish("plays.dead", [bytes(1 << 20)], print)
+        assert conn.stream.closed()
+        assert conn.reason == "it does not read: more than 64 MiB wait for it"
+
+    hold(scene)
+
+
+@pytest.mark.parametrize(
+    "answer", [b"null", b"[1]", b'"a"', b"5", b"", b"{", b"\xff", b"[" * 10_000], ids=lambda one: str(one[:9])
+)
+def test_an_answer_to_identify_that_is_no_object_is_said_to_be_that(answer):
+    writers = []
+
+    async def serve(reader, writer):
+        writers.append(writer)
+        writer.write(frame(0, answer))
+
+    async def scene():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(OSError, match="answer to IDENTIFY is not a JSON object"):
+                await BatchConnection("127.0.0.1", port, Offers(5), Limits()).open()
+            writers[0].transport.abort()
+            await asyncio.sleep(0)
+
+    asyncio.run(scene())

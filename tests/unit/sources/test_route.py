@@ -6,7 +6,7 @@ from random import Random
 
 from actors.sources.limits import Limits
 from actors.sources.places import Place
-from actors.sources.route import JITTER, Route
+from actors.sources.route import JITTER, NO_ANSWER_RETRY_S, Route
 from tests.support.virtual_time import run_virtually
 
 
@@ -25,6 +25,8 @@ class Owner:
 
 class Conn:
     """A connection that lasts for some seconds."""
+
+    gave_no_answer = False
 
     def __init__(self, lasts_s):
         self.ended = asyncio.get_running_loop().create_future()
@@ -87,3 +89,10 @@ def test_limits_are_what_nsqd_says_or_half():
     limits.learn(b"E_FIN_FAILED FIN 0123456789abcdef failed ID not in flight")
     limits.learn(b"")
     assert (limits.message_bytes, limits.body_bytes) == (512, 4096)
+
+
+def test_an_nsqd_that_gives_no_answers_is_tried_seldom(monkeypatch):
+    """Its messages, which nobody can finish, take the place of other nsqds' while it is connected."""
+    monkeypatch.setattr(Conn, "gave_no_answer", True)
+    first_s, second_s, *_ = run_for(200, 20).found_s
+    assert NO_ANSWER_RETRY_S <= second_s - first_s - 20 <= NO_ANSWER_RETRY_S * (1 + JITTER)

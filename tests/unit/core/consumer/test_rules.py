@@ -10,7 +10,7 @@ from actors.core.columns import unpack_ids, unpack_numbers, unpack_videos
 from actors.core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from actors.core.consumer.frames import BadMessage, BadStream, Parsed
 from actors.core.consumer.ready_count import ReadyCounts
-from actors.core.consumer.rules import REJECTS_SHARD, ConsumerRules
+from actors.core.consumer.rules import OVERSENT, OVERSENT_LEAST, REJECTS_SHARD, ConsumerRules
 from actors.core.consumer.terms import Terms
 from actors.core.effects import Send
 from actors.core.messages import Plays, Rejected
@@ -315,3 +315,17 @@ def test_the_age_of_the_newest_message_of_the_last_read_is_known():
     assert one.last_age_ms(1) == 1500
     one.disconnected(1)
     assert one.last_age_ms(1) is None
+
+
+def test_a_connection_that_sends_far_more_than_it_was_asked_for_is_a_bad_stream():
+    held = Held()
+    held.connected(1)
+    held.connected(2)
+    most = 2500 * OVERSENT + OVERSENT_LEAST
+    held.received(1, read(bad=range(most)))
+    held.received(2, read(7))
+    with pytest.raises(BadStream, match="11,001 messages in flight, far more"):
+        held.received(1, read(9))
+    assert held.outstanding == most + 1, "the state is unchanged"
+    held.disconnected(1)
+    assert held.outstanding == 1
