@@ -21,8 +21,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from ..core.shards import SHARDS_MAX
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import LOCK_TIMEOUT_S, is_locked
+from ..system.regular import check_regular
 from ..system.state_id import NAME
 from ..version import VERSION
 from .database import open_read_only, refused, uri_of
@@ -51,7 +53,7 @@ class Manifest(Struct, frozen=True):
     version: str
     made_at: str
     state: str
-    shards: int
+    shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX)]
     plays: int
     files: dict[str, BackedUpFile]
 
@@ -78,7 +80,7 @@ def backup(state_dir: str, target: Path, others: Iterable[str] = ()) -> Manifest
             if find(state_dir) != ledgers:
                 raise Failure(f"the ledgers of {state_dir} were replaced meanwhile: run backup again")
             write(target, copied)
-            plays = sum(_plays(copied.ledger(target, shard)) for shard in range(copied.shards))
+            plays = plays_in(target, copied)
             check_copy(target, sources)
             about = (MANIFEST_FORMAT, VERSION, made_at, copied.state, copied.shards, plays)
             return _write_manifest(target, about, [*sources, target / NAME])
@@ -115,6 +117,10 @@ def check_copy(folder: Path, paths: Iterable[Path]) -> None:
 @contextlib.contextmanager
 def open_sqlite(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
     """A connection to any SQLite file. SQLite's errors in the block raise `StoreFailure`."""
+    try:
+        check_regular(path.stat().st_mode)
+    except OSError as error:
+        raise refused(path, error) from error
     try:
         with contextlib.closing(
             sqlite3.connect(uri_of(path, mode), uri=True, isolation_level=None, timeout=LOCK_TIMEOUT_S)
@@ -207,9 +213,14 @@ def _take_write_lock(writer: sqlite3.Connection) -> None:
         time.sleep(WRITE_LOCK_RETRY_S)
 
 
-def _plays(ledger: Path) -> int:
-    with open_read_only(ledger) as connection:
-        return read_tallies(ledger, connection)[1].counted
+def plays_in(folder: Path, ledgers: LedgerSet) -> int:
+    """How many plays the ledgers in a folder have counted. Raises `StoreFailure`."""
+    plays = 0
+    for shard in range(ledgers.shards):
+        path = ledgers.ledger(folder, shard)
+        with open_read_only(path) as connection:
+            plays += read_tallies(path, connection)[1].counted
+    return plays
 
 
 def _write_manifest(target: Path, about: tuple[int, str, str, str, int, int], paths: list[Path]) -> Manifest:

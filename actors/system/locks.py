@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from .exits import StoreFailure
+from .regular import open_regular
 
 LOCK_TIMEOUT_S = 5.0  # as long as a former process may need to see that its supervisor is gone
 
@@ -66,7 +67,7 @@ def try_lock(path: Path) -> int | None:
 def is_locked(path: Path) -> bool:
     """Whether a living process holds the lock. Leaves no trace: a file that is missing stays missing."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

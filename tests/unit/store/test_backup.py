@@ -271,7 +271,7 @@ def test_a_manifest_names_only_files_of_its_folder(state_dir, copy, name):
     manifest = msgspec.json.decode((copy / MANIFEST).read_bytes())
     manifest["files"][name] = {"bytes": 0, "sha256": ""}
     (copy / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-    with pytest.raises(Failure, match="names files outside of its folder"):
+    with pytest.raises(Failure, match="names other files than those of 2 ledgers"):
         restore(copy, state_dir)
 
 
