@@ -24,6 +24,7 @@ from ..core.words import counted
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file, make_folder
+from ..system.ownership import check_owner
 from ..system.reasons import reason_of
 from ..system.regular import open_regular
 from ..system.state_id import NAME
@@ -143,6 +144,11 @@ def read(state_dir: str | Path) -> LedgerSet | None:
             return msgspec.json.decode(file.read(), type=LedgerSet)
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        check_owner(state_dir)
+        raise StoreFailure(
+            f"{path}: cannot be read ({reason_of(error)}), expected a file that this user may read"
+        ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise StoreFailure(
             f"{path}: cannot be read ({reason_of(error)}), expected the file that says which ledgers there "

@@ -1,11 +1,15 @@
 """A state is its owner's alone: wider modes are mended in one line, and another user's state is refused."""
 
+import asyncio
 import os
 import shutil
 import stat
 
 import pytest
 
+from actors.cli.checks.state import check_service
+from actors.config import Settings
+from actors.config.sections import SupervisorSection
 from actors.store import folder
 from actors.store.reshard import reshard
 from actors.store.topic import accept_topic
@@ -141,3 +145,19 @@ def test_a_file_of_another_user_in_a_state_is_named(state_dir):
 
 def test_a_folder_that_is_not_there_is_nobodys(tmp_path):
     ownership.check_owner(tmp_path / "not" / "there")
+
+
+def test_a_command_that_may_not_read_another_users_state_says_whose_it_is(state_dir, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(folder, "open_regular", refuse)
+    with pytest.raises(StoreFailure, match=r"ledgers\.json: cannot be read .Permission denied.") as caught:
+        folder.find(state_dir)
+    assert "delete" not in str(caught.value)
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    with pytest.raises(StoreFailure, match=r"belongs to .* expected the user") as caught:
+        folder.find(state_dir)
+    assert "delete" not in str(caught.value)
+    settings = Settings(supervisor=SupervisorSection(state_dir=str(state_dir)))
+    assert "can't be seen by this user" in asyncio.run(check_service(settings)).found
