@@ -53,15 +53,26 @@ def try_lock(path: Path) -> int | None:
 
     Returns None if another process holds it. Raises `OSError` if the file can't be opened for writing.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        if is_same(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # it was removed before it was locked
+
+
+def is_same(path: Path, descriptor: int) -> bool:
+    """Whether a path leads to that open file."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
-    return descriptor
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def is_locked(path: Path) -> bool:

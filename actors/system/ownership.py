@@ -3,6 +3,7 @@
 Another user could read every total otherwise, and hold a lock of ours for as long as they like.
 """
 
+import contextlib
 import logging
 import os
 import pwd
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .exits import StoreFailure
+from .locks import lock_file
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS_WRITE = 0o022
 NAMED_MAX = 3
 # What a service has in its state folder. What else is there is not touched.
-_FILES = ("*.sqlite*", "*.mark", "*.lock", "*.draft", "ledgers.json", "service.json")
+_FILES = ("*.sqlite*", "*.mark", "*.lock", "*.draft", "ledgers.json", "service.json", "service.held")
 _FOLDERS = ("client", "nsqd", "ledgers-*", "replaced-*", "restoring", "run")
 
 
@@ -87,6 +89,9 @@ def mend(state_dir: str | Path) -> None:
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode) or not mode & UMASK:
                 continue
+            if path.suffix == ".lock" or path.name == "service.held":
+                _replace_lock(path)
+                continue
             kind, wanted = ("folder", FOLDER_MODE) if stat.S_ISDIR(mode) else ("file", FILE_MODE)
             path.chmod(wanted)
             if path.lstat().st_mode & UMASK:
@@ -101,6 +106,16 @@ def mend(state_dir: str | Path) -> None:
         log.warning("%s: other users had access, and only its owner has it from now on (%s)", folder, told)
     if failed:
         log.warning("%s: other users may have access, and that can't be changed (%s)", folder, failed)
+
+
+def _replace_lock(path: Path) -> None:
+    """Remove a lock file that others could open: whoever has it open could hold the lock for ever.
+
+    A process of ours that is just ending has some seconds to let it go. The next who locks it makes it anew.
+    """
+    with contextlib.suppress(StoreFailure):
+        os.close(lock_file(path))
+    path.unlink(missing_ok=True)
 
 
 def _is_shared(folder: Path) -> bool:
