@@ -136,7 +136,7 @@ class Lifecycle:
             host = {"hostname": host_name()}  # nsqd knows our connections by it
             facts = {"pid": self.pid, "secret": self.secret, **host, **self.addresses()}
             runfile.write(self._state_dir, facts)
-            self._state.all_made()
+            self._state.all_made(facts)
             self._say_that_all_run()
         elif isinstance(starting.exception(), StartFailed):
             log.error("%s. The service ends", _why_not_started(starting.exception()))

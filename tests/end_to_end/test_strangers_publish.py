@@ -1,4 +1,4 @@
-"""Somebody else publishes to the reference client: the next start says what happened, and what loses nothing."""
+"""Somebody else publishes to the reference client: the next start says so, and what loses nothing."""
 
 import json
 import urllib.request

@@ -255,8 +255,8 @@ def test_a_damaged_backup_is_refused_by_name_and_the_state_left_as_it_is(state_d
     with pytest.raises(StoreFailure, match=f"{name}: "):
         restore(copy, state_dir)
     now = {name: path.read_bytes() for name, path in files(state_dir).items() if STAGED not in name}
-    assert {name: content for name, content in now.items() if not name.endswith(".lock")} == {
-        name: content for name, content in before.items() if not name.endswith(".lock")
+    assert {name: content for name, content in now.items() if not name.endswith((".lock", ".held"))} == {
+        name: content for name, content in before.items() if not name.endswith((".lock", ".held"))
     }
 
 
