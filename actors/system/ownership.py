@@ -35,6 +35,7 @@ def keep_private() -> None:
 def check_owner(state_dir: str | Path) -> None:
     """Raise `StoreFailure` if a state is another user's. A folder that is not there yet is nobody's."""
     folder = Path(state_dir)
+    _check_links(folder)
     try:
         found = folder.stat()
     except FileNotFoundError:
@@ -60,6 +61,34 @@ def check_owner(state_dir: str | Path) -> None:
         )
 
 
+def _check_links(folder: Path) -> None:
+    """Raise `StoreFailure` if a link on the way to the folder is another user's, but root's."""
+    path = folder.absolute()
+    for one in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            found = os.lstat(one)
+            if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
+                raise StoreFailure(
+                    f"{one}: is a link of {_user(found.st_uid)}, who could lead it elsewhere, expected one "
+                    f"of {_user()}, who runs this; name another supervisor.state_dir"
+                )
+
+
+def _warn_of_writers_above(folder: Path) -> None:
+    """Log which folder above the state every user can write in: they can put another in its place."""
+    for one in folder.absolute().parents:
+        with contextlib.suppress(OSError):
+            mode = one.stat().st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                log.warning(
+                    "%s: every user can write in this folder above the state, so other users can put theirs "
+                    "in its place and read secrets; take that right from them (chmod o-w %s), or use another "
+                    "supervisor.state_dir",
+                    one,
+                    shlex.quote(str(one)),
+                )
+
+
 def mend(state_dir: str | Path) -> None:
     """Take from other users what they may do with a state, and log what was changed, in one line.
 
@@ -67,6 +96,7 @@ def mend(state_dir: str | Path) -> None:
     `StoreFailure` if others can write in such a folder: they could put theirs in the place of ours.
     """
     folder = Path(state_dir)
+    _warn_of_writers_above(folder)
     changes: Counter[str] = Counter()
     failed = ""
     found = folder.stat().st_mode
