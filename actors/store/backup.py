@@ -24,8 +24,11 @@ from msgspec import Meta, Struct
 from ..core.shards import SHARDS_MAX
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import LOCK_TIMEOUT_S, is_locked
+from ..system.ownership import check_owner_of
+from ..system.reasons import reason_of
 from ..system.regular import check_regular
 from ..system.state_id import NAME
+from ..system.temporary import hold
 from ..version import VERSION
 from .database import open_read_only, refused, uri_of
 from .folder import LedgerSet, check_complete, find, sync, write
@@ -73,8 +76,7 @@ def backup(state_dir: str, target: Path, others: Iterable[str] = ()) -> Manifest
     sources = dict(zip(copied.files(target), ledgers.files(state_dir), strict=True))
     sources |= {target / one: Path(state_dir) / one for one in others if (Path(state_dir) / one).exists()}
     try:
-        with private_files():
-            _make_empty(target)
+        with private_files(), _made_empty(target):
             is_writable = all(os.access(path.parent, os.W_OK) for path in sources.values())
             made_at = _copy(sources) if is_writable else _copy_of_nobody(sources)
             if find(state_dir) != ledgers:
@@ -86,7 +88,8 @@ def backup(state_dir: str, target: Path, others: Iterable[str] = ()) -> Manifest
             return _write_manifest(target, about, [*sources, target / NAME])
     except OSError as error:
         raise Failure(
-            f"{target}: not backed up ({error}), expected a folder that can be written, with enough space"
+            f"{target}: not backed up ({reason_of(error)}), expected a folder that can be written, with "
+            "enough space"
         ) from error
 
 
@@ -147,12 +150,27 @@ def _check_apart(target: Path, state_dir: Path) -> None:
         )
 
 
-def _make_empty(target: Path) -> None:
-    """Make the folder, with its parents. Raises `Failure` if there is something in it."""
+@contextlib.contextmanager
+def _made_empty(target: Path) -> Iterator[None]:
+    """Make the folder, with its parents, and lock it in the block. Raises `Failure` if something is in it."""
+    if target.is_symlink() and not target.exists():
+        raise Failure(f"{target}: is a link that leads nowhere, expected an empty or a new folder")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Failure(f"{target}: is not empty, expected an empty or a new folder for the backup")
     target.mkdir(parents=True, exist_ok=True)
-    target.chmod(0o700)
+    check_owner_of(target)
+    held = hold(target.resolve())
+    if held is None:
+        raise Failure(
+            f"{target}: is in use by another process, such as another backup, expected a folder apart"
+        )
+    try:
+        if any(target.iterdir()):  # another backup was quicker
+            raise Failure(f"{target}: is not empty, expected an empty or a new folder for the backup")
+        target.chmod(0o700)
+        yield
+    finally:
+        os.close(held)
 
 
 def _copy(sources: dict[Path, Path]) -> str:

@@ -61,6 +61,15 @@ def check_owner(state_dir: str | Path) -> None:
         )
 
 
+def check_owner_of(folder: Path) -> None:
+    """Raise `StoreFailure` if a folder for the user's own files is another user's."""
+    uid = folder.stat().st_uid
+    if uid != os.geteuid():
+        raise StoreFailure(
+            f"{folder}: belongs to {_user(uid)}, expected {_user()}, who runs this: name another"
+        )
+
+
 def _check_links(folder: Path) -> None:
     """Raise `StoreFailure` if a link on the way to the folder is another user's, but root's."""
     path = folder.absolute()

@@ -15,6 +15,7 @@ from actors.store import SqliteLedgerStore
 from actors.store.backup import MANIFEST, backup
 from actors.store.folder import NAME, read
 from actors.store.restore import STAGED, restore
+from actors.system import temporary
 from actors.system.exits import Failure, StoreFailure
 from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S
@@ -138,3 +139,19 @@ def test_a_pipe_in_the_place_of_a_ledger_holds_up_no_command(state_dir, tmp_path
     assert "(it is a pipe, expected a file)" in run.stdout + run.stderr
     with pytest.raises(StoreFailure, match=r"\(it is a pipe"):
         SqliteLedgerStore(state_dir, 0, 2, "NORMAL")
+
+
+def test_a_folder_for_a_backup_that_is_another_users_or_in_use_is_said(state_dir, tmp_path, monkeypatch):
+    target = tmp_path / "target"
+    target.mkdir()
+    held = temporary.hold(target)
+    with pytest.raises(Failure, match="target: is in use by another process"):
+        backup(state_dir, target)
+    os.close(held)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(Failure, match="link: is a link that leads nowhere"):
+        backup(state_dir, tmp_path / "link")
+    if os.geteuid() == 0:  # nobody else can give a folder away
+        os.chown(target, 65534, -1)
+        with pytest.raises(Failure, match=r"target: belongs to the user .*, expected the user "):
+            backup(state_dir, target)
