@@ -17,6 +17,7 @@ from ..system import runfile
 from ..system.direct_http import open_directly
 from ..system.exits import Failure
 from ..system.installation import service_command
+from ..system.ownership import check_owner
 from ..system.reasons import reason_of
 
 STATUS_TIMEOUT_S = 10
@@ -49,8 +50,11 @@ def _check_user(file: Path) -> None:
     """Raise `Failure` if the run file is there and another user's."""
     try:
         is_ours = file.stat().st_uid == os.geteuid()
-    except PermissionError:
-        is_ours = False
+    except PermissionError as error:
+        check_owner(file.parent)
+        raise Failure(
+            f"{file}: cannot be read ({reason_of(error)}), expected a folder that this user may read"
+        ) from error
     except OSError:
         return  # no service runs
     if not is_ours:

@@ -7,6 +7,8 @@ mixed, because GUIDs that people or sequences make are not random in every byte.
 from collections.abc import Iterable
 from zlib import crc32
 
+SHARDS_MAX = 64  # each is a process
+
 
 def shard_of(video: bytes, shards: int) -> int:
     """The shard, 0 to shards - 1, of a video (its 16 bytes)."""

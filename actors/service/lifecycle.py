@@ -41,6 +41,7 @@ from ..system.exits import (
 from ..system.host_name import host_name
 from ..system.installation import environment, service_command
 from ..system.listeners import open_listeners
+from ..system.locks import make_folder
 from ..system.logs import quiet_libraries
 from ..tree import (
     children_of,
@@ -141,7 +142,7 @@ class Lifecycle:
             host = {"hostname": host_name()}  # nsqd knows our connections by it
             facts = {"pid": self.pid, "secret": self.secret, **host, **self.addresses()}
             runfile.write(self._state_dir, facts)
-            self._state.all_made()
+            self._state.all_made(facts)
             self._say_that_all_run()
         elif isinstance(starting.exception(), StartFailed):
             log.error("%s. The service ends", _why_not_started(starting.exception()))
@@ -288,6 +289,12 @@ def _hold(state_dir: str) -> None:
     """
     ownership.check_owner(state_dir)
     running = runfile.read(state_dir)
+    if running is None or (runfile.is_here(running) and not processes.is_there(running["pid"])):
+        make_folder(state_dir)
+        ownership.mend(
+            state_dir
+        )  # before it is locked: another user may hold a lock of a state with wider modes
+        running = None
     try:
         runfile.hold(state_dir, timeout_s=0.0 if running else 3.0)
     except StoreFailure as failure:
@@ -297,7 +304,6 @@ def _hold(state_dir: str) -> None:
                 f"`{service_command()} stop`, or set another supervisor.state_dir"
             ) from failure
         raise
-    ownership.mend(state_dir)
     ownership.check_owner(state_dir)  # again: until it was mended, others may have been able to write there
     temporary.sweep()
     temporary.use_run_folder(Path(state_dir))

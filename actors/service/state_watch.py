@@ -1,5 +1,7 @@
 """Whether the state folder, with its stores, is still where it was. Without it, plays are lost in silence.
 
+The run file is written again if somebody removes it.
+
 A store that is deleted is written on all the same: its process has it open, and all that is in it is lost
 when the process ends. A store that is moved goes on in its new place, and a restarted child would not find
 it.
@@ -7,12 +9,18 @@ it.
 
 import asyncio
 import errno
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..config import Settings
+from ..system import runfile
+from ..system.exits import Failure
 from ..system.state_id import ledgers_folder
+
+log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S = 1.0
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE}  # any other error may pass
@@ -27,10 +35,15 @@ class StateWatch:
         self._folder = Path(settings.supervisor.state_dir)
         self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._stores: list[Path] = []
+        self._facts: dict[str, Any] = {}
         self._on_lost = on_lost
 
-    def all_made(self) -> None:
-        """From now on look for each store too: all children run, so all stores are made."""
+    def all_made(self, facts: dict[str, Any]) -> None:
+        """From now on look for each store too: all children run, so all stores are made.
+
+        The run file has these `facts`; it is written again if somebody removes or changes it.
+        """
+        self._facts = facts
         settings = self._settings
         folders = (
             [ledgers_folder(self._folder)]
@@ -55,8 +68,19 @@ class StateWatch:
     async def run(self) -> None:
         """Look each second until something is gone. In a thread, as a file system may hang."""
         while not (lost := await asyncio.to_thread(self.lost)):
+            await asyncio.to_thread(self._keep_run_file)
             await asyncio.sleep(LOOK_INTERVAL_S)
         self._on_lost(lost)
+
+    def _keep_run_file(self) -> None:
+        """Write the run file again if it is not as it was: without it no command reaches the service."""
+        state_dir = str(self._folder)
+        if self._facts and (runfile.read(state_dir) or {}).get("secret") != self._facts["secret"]:
+            try:
+                runfile.write(state_dir, self._facts)
+            except Failure:
+                return  # a full disk: tried again
+            log.warning("%s: was removed or changed, and is written again", self._folder / runfile.NAME)
 
 
 def _is(path: Path, held: int | None = None) -> bool:

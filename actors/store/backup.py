@@ -21,10 +21,14 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from ..core.shards import SHARDS_MAX
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import LOCK_TIMEOUT_S, is_locked
+from ..system.ownership import check_owner_of
 from ..system.reasons import reason_with_path
+from ..system.regular import check_regular
 from ..system.state_id import NAME
+from ..system.temporary import hold
 from ..version import VERSION
 from .database import open_read_only, refused, uri_of
 from .folder import LedgerSet, check_complete, find, sync, write
@@ -52,7 +56,7 @@ class Manifest(Struct, frozen=True):
     version: str
     made_at: str
     state: str
-    shards: int
+    shards: Annotated[int, Meta(ge=1, le=SHARDS_MAX)]
     plays: int
     files: dict[str, BackedUpFile]
 
@@ -72,14 +76,13 @@ def backup(state_dir: str, target: Path, others: Iterable[str] = ()) -> Manifest
     sources = dict(zip(copied.files(target), ledgers.files(state_dir), strict=True))
     sources |= {target / one: Path(state_dir) / one for one in others if (Path(state_dir) / one).exists()}
     try:
-        with private_files():
-            _make_empty(target)
+        with private_files(), _made_empty(target):
             is_writable = all(os.access(path.parent, os.W_OK) for path in sources.values())
             made_at = _copy(sources) if is_writable else _copy_of_nobody(sources)
             if find(state_dir) != ledgers:
                 raise Failure(f"the ledgers of {state_dir} were replaced meanwhile: run backup again")
             write(target, copied)
-            plays = sum(_plays(copied.ledger(target, shard)) for shard in range(copied.shards))
+            plays = plays_in(target, copied)
             check_copy(target, sources)
             about = (MANIFEST_FORMAT, VERSION, made_at, copied.state, copied.shards, plays)
             return _write_manifest(target, about, [*sources, target / NAME])
@@ -118,6 +121,10 @@ def check_copy(folder: Path, paths: Iterable[Path]) -> None:
 def open_sqlite(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
     """A connection to any SQLite file. SQLite's errors in the block raise `StoreFailure`."""
     try:
+        check_regular(path.stat().st_mode)
+    except OSError as error:
+        raise refused(path, error) from error
+    try:
         with contextlib.closing(
             sqlite3.connect(uri_of(path, mode), uri=True, isolation_level=None, timeout=LOCK_TIMEOUT_S)
         ) as connection:
@@ -143,12 +150,27 @@ def _check_apart(target: Path, state_dir: Path) -> None:
         )
 
 
-def _make_empty(target: Path) -> None:
-    """Make the folder, with its parents. Raises `Failure` if there is something in it."""
+@contextlib.contextmanager
+def _made_empty(target: Path) -> Iterator[None]:
+    """Make the folder, with its parents, and lock it in the block. Raises `Failure` if something is in it."""
+    if target.is_symlink() and not target.exists():
+        raise Failure(f"{target}: is a link that leads nowhere, expected an empty or a new folder")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Failure(f"{target}: is not empty, expected an empty or a new folder for the backup")
     target.mkdir(parents=True, exist_ok=True)
-    target.chmod(0o700)
+    check_owner_of(target)
+    held = hold(target.resolve())
+    if held is None:
+        raise Failure(
+            f"{target}: is in use by another process, such as another backup, expected a folder apart"
+        )
+    try:
+        if any(target.iterdir()):  # another backup was quicker
+            raise Failure(f"{target}: is not empty, expected an empty or a new folder for the backup")
+        target.chmod(0o700)
+        yield
+    finally:
+        os.close(held)
 
 
 def _copy(sources: dict[Path, Path]) -> str:
@@ -209,9 +231,14 @@ def _take_write_lock(writer: sqlite3.Connection) -> None:
         time.sleep(WRITE_LOCK_RETRY_S)
 
 
-def _plays(ledger: Path) -> int:
-    with open_read_only(ledger) as connection:
-        return read_tallies(ledger, connection)[1].counted
+def plays_in(folder: Path, ledgers: LedgerSet) -> int:
+    """How many plays the ledgers in a folder have counted. Raises `StoreFailure`."""
+    plays = 0
+    for shard in range(ledgers.shards):
+        path = ledgers.ledger(folder, shard)
+        with open_read_only(path) as connection:
+            plays += read_tallies(path, connection)[1].counted
+    return plays
 
 
 def _write_manifest(target: Path, about: tuple[int, str, str, str, int, int], paths: list[Path]) -> Manifest:

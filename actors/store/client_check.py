@@ -68,8 +68,10 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int], why_b
         log.warning("%s, because %s: all totals are published again", found, why_behind or restored[0])
         return behind
     raise StoreFailure(
-        f"{found}: all of the state is an older copy, or another service publishes to this client. It is "
-        "left as it is: put the newer state back; or restore a backup, so that all totals are published "
+        f"{found}: all of the state is an older copy, or another service, or somebody else, has published to "
+        "this client. It is left as it is: put the newer state back; or, if nothing of it is old, run "
+        f"`{service_command()} backup DIR` and `{service_command()} restore DIR`, which lose nothing and "
+        "have all totals published again; or restore a backup, so that all totals are published "
         f"again, with `{service_command()} restore DIR`; or use another supervisor.state_dir"
     )
 

@@ -14,6 +14,7 @@ from typing import Any
 from ..system.exits import StoreFailure, WriteUnavailable
 from ..system.locks import LOCK_TIMEOUT_S, lock_file
 from ..system.reasons import reason_of
+from ..system.regular import open_regular
 from ..system.transactions import WAL_BYTES_MAX, transaction
 from .formats import FORMAT, OLDEST_FORMAT, is_earlier, upgrade
 
@@ -158,7 +159,8 @@ def refused(path: Path, why: object) -> StoreFailure:
             f"{path}: can't be used for now ({why}): its disk is full, or fails. It is left as it is: "
             "make room; if there is room, `totals --verify` says whether it is whole"
         )
-    return StoreFailure(f"{path}: cannot be used ({why}), expected a store of playtally. {WHAT_TO_DO}")
+    text = reason_of(why) if isinstance(why, OSError) else why
+    return StoreFailure(f"{path}: cannot be used ({text}), expected a store of playtally. {WHAT_TO_DO}")
 
 
 def check_whole(path: Path) -> None:
@@ -167,9 +169,9 @@ def check_whole(path: Path) -> None:
     A file with a -wal may end within a page: the -wal has what is missing.
     """
     wal = Path(f"{path}-wal")
-    if wal.exists() and wal.stat().st_size:
-        return
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
+        if wal.exists() and wal.stat().st_size:
+            return
         head = file.read(18)
         size = os.fstat(file.fileno()).st_size
     page = int.from_bytes(head[16:], "big")

@@ -15,15 +15,18 @@ import logging
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 
+from ..core.shards import SHARDS_MAX
 from ..core.words import counted
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file, make_folder
+from ..system.ownership import check_owner
 from ..system.reasons import reason_of
+from ..system.regular import open_regular
 from ..system.state_id import NAME
 from .database import Facts, check_facts, make, refused
 from .snapshot import open_snapshot
@@ -88,7 +91,7 @@ class LedgerSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     state: str
-    shards: int
+    shards: Annotated[int, msgspec.Meta(ge=1, le=SHARDS_MAX)]
     folder: str = ""
     stage: LedgerSetStage = LedgerSetStage.MADE
 
@@ -137,10 +140,16 @@ def read(state_dir: str | Path) -> LedgerSet | None:
     """What `ledgers.json` says, or None if it is missing. Raises `StoreFailure`."""
     path = Path(state_dir) / NAME
     try:
-        return msgspec.json.decode(path.read_bytes(), type=LedgerSet)
+        with open_regular(path) as file:
+            return msgspec.json.decode(file.read(), type=LedgerSet)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except PermissionError as error:
+        check_owner(state_dir)
+        raise StoreFailure(
+            f"{path}: cannot be read ({reason_of(error)}), expected a file that this user may read"
+        ) from error
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreFailure(
             f"{path}: cannot be read ({reason_of(error)}), expected the file that says which ledgers there "
             "are: restore it from a backup, or delete it, and the service finds the ledgers without it"

@@ -10,6 +10,7 @@ the client may have greater totals, and every total is published again.
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -17,11 +18,13 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, structs
 
+from ..core.words import counted
 from ..system.exits import Failure, StoreFailure
 from ..system.locks import lock_file
 from ..system.reasons import reason_of, reason_with_path
+from ..system.regular import open_regular
 from ..system.state_id import NAME
-from .backup import MANIFEST, Manifest, check_copy, digest_of, private_files
+from .backup import MANIFEST, Manifest, check_copy, digest_of, plays_in, private_files
 from .database import Database, locked
 from .elsewhere import forget_elsewhere
 from .folder import QUEUE, RESHARDED, LedgerSet, LedgerSetStage, read, sync, write
@@ -31,6 +34,9 @@ from .reshard import hold
 
 STAGED = "restoring"
 REPLACED = "replaced-"  # followed by the time
+MANIFEST_BYTES_MAX = 1 << 20
+NAMED_MAX = 5
+_OTHER = re.compile(r"(?!run/|restoring/)[a-z]+/[a-z]+\.sqlite")  # the queue's journal, the client's store
 
 
 class Restored(Struct, frozen=True):
@@ -51,7 +57,11 @@ def restore(source: Path, state_dir: str) -> Restored:
             folder.mkdir(parents=True, exist_ok=True)
             lock = hold(state_dir)
             try:
-                ledgers = _stage(source, manifest, folder / STAGED)
+                try:
+                    ledgers = _stage(source, manifest, folder / STAGED)
+                except BaseException:
+                    shutil.rmtree(folder / STAGED, ignore_errors=True)
+                    raise
                 return Restored(manifest, _replace(folder, manifest, ledgers))
             finally:
                 os.close(lock)
@@ -63,14 +73,21 @@ def read_manifest(source: Path) -> Manifest:
     """The manifest of a backup. Raises `Failure`."""
     path = source / MANIFEST
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (OSError, msgspec.MsgspecError) as error:
+        with open_regular(path) as file:
+            manifest = msgspec.json.decode(file.read(MANIFEST_BYTES_MAX), type=Manifest)
+    except (OSError, ValueError, RecursionError) as error:
         raise Failure(
             f"{path}: cannot be read ({reason_of(error)}), expected the folder of a finished backup, "
             "which has this file"
         ) from error
-    if any(Path(name).is_absolute() or ".." in Path(name).parts for name in manifest.files):
-        raise Failure(f"{path}: names files outside of its folder, expected files in it")
+    names = {name for name in manifest.files if not _OTHER.fullmatch(name)}
+    expected = {NAME, *(one.name for one in LedgerSet("", manifest.shards).files(source))}
+    if names != expected:
+        odd = ", ".join(sorted(map(repr, names ^ expected))[:NAMED_MAX])
+        raise Failure(
+            f"{path}: names other files than those of {counted(manifest.shards, 'ledger')} ({odd}), expected "
+            "those alone, and the stores in folders of their own"
+        )
     return manifest
 
 
@@ -80,16 +97,14 @@ def _stage(source: Path, manifest: Manifest, staged: Path) -> LedgerSet:
     staged.mkdir()
     for name, expected in manifest.files.items():
         (staged / name).parent.mkdir(exist_ok=True)
-        try:
-            shutil.copyfile(source / name, staged / name)
-        except FileNotFoundError as error:
-            raise StoreFailure(f"{source / name}: missing, expected with the rest of the backup") from error
-        if digest_of(staged / name) != expected:
+        if not _copied(source / name, staged / name, expected.bytes) or digest_of(staged / name) != expected:
             raise StoreFailure(
                 f"{source / name}: its length or its SHA-256 is not as {MANIFEST} says: it was changed. "
                 "Nothing is restored: use another backup"
             )
     check_copy(staged, [staged / name for name in manifest.files if name != NAME])
+    if (plays := plays_in(staged, LedgerSet("", manifest.shards))) != manifest.plays:
+        raise StoreFailure(f"{source / MANIFEST}: says {manifest.plays} plays, and its ledgers have {plays}")
     ledgers = LedgerSet(os.urandom(16).hex(), manifest.shards)
     for path in ledgers.files(staged):
         _renew(path, ledgers, path == ledgers.outbox(staged))
@@ -99,6 +114,23 @@ def _stage(source: Path, manifest: Manifest, staged: Path) -> LedgerSet:
     for name in manifest.files:
         sync(staged / name)
     return ledgers
+
+
+def _copied(source: Path, target: Path, size: int) -> bool:
+    """Copy a file if it has so many bytes. Returns whether it has. Raises `StoreFailure`, `OSError`."""
+    try:
+        file = open_regular(source)
+    except FileNotFoundError as error:
+        raise StoreFailure(f"{source}: missing, expected with the rest of the backup") from error
+    except OSError as error:
+        raise StoreFailure(
+            f"{source}: cannot be read ({reason_of(error)}), expected a file of the backup"
+        ) from error
+    with file, open(target, "wb") as copy:
+        if os.fstat(file.fileno()).st_size != size:
+            return False
+        shutil.copyfileobj(file, copy)
+    return True
 
 
 def _renew(path: Path, ledgers: LedgerSet, is_outbox: bool) -> None:

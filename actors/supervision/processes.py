@@ -211,6 +211,14 @@ def send_signal(pid: int, number: int) -> bool:
     return True
 
 
+def is_there(pid: int) -> bool:
+    """Whether there is such a process of this user, or of any that this one may signal."""
+    try:
+        return send_signal(pid, 0)
+    except PermissionError:
+        return False
+
+
 def pipe() -> tuple[int, int]:
     """The two descriptors of a fresh pipe for a link, open in this process until closed."""
     one, other = multiprocessing.Pipe()

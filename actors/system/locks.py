@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from .exits import StoreFailure
+from .regular import open_regular
 
 LOCK_TIMEOUT_S = 5.0  # as long as a former process may need to see that its supervisor is gone
 
@@ -52,21 +53,32 @@ def try_lock(path: Path) -> int | None:
 
     Returns None if another process holds it. Raises `OSError` if the file can't be opened for writing.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                return None
+            raise
+        if is_same(path, descriptor):
+            return descriptor
+        os.close(descriptor)  # it was removed before it was locked
+
+
+def is_same(path: Path, descriptor: int) -> bool:
+    """Whether a path leads to that open file."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
-    return descriptor
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def is_locked(path: Path) -> bool:
     """Whether a living process holds the lock. Leaves no trace: a file that is missing stays missing."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

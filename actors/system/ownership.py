@@ -3,6 +3,7 @@
 Another user could read every total otherwise, and hold a lock of ours for as long as they like.
 """
 
+import contextlib
 import logging
 import os
 import pwd
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .exits import StoreFailure
+from .locks import lock_file
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,7 @@ FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS_WRITE = 0o022
 NAMED_MAX = 3
 # What a service has in its state folder. What else is there is not touched.
-_FILES = ("*.sqlite*", "*.mark", "*.lock", "*.draft", "ledgers.json", "service.json")
+_FILES = ("*.sqlite*", "*.mark", "*.lock", "*.draft", "ledgers.json", "service.json", "service.held")
 _FOLDERS = ("client", "nsqd", "ledgers-*", "replaced-*", "restoring", "run")
 
 
@@ -33,6 +35,7 @@ def keep_private() -> None:
 def check_owner(state_dir: str | Path) -> None:
     """Raise `StoreFailure` if a state is another user's. A folder that is not there yet is nobody's."""
     folder = Path(state_dir)
+    _check_links(folder)
     try:
         found = folder.stat()
     except FileNotFoundError:
@@ -58,6 +61,43 @@ def check_owner(state_dir: str | Path) -> None:
         )
 
 
+def check_owner_of(folder: Path) -> None:
+    """Raise `StoreFailure` if a folder for the user's own files is another user's."""
+    uid = folder.stat().st_uid
+    if uid != os.geteuid():
+        raise StoreFailure(
+            f"{folder}: belongs to {_user(uid)}, expected {_user()}, who runs this: name another"
+        )
+
+
+def _check_links(folder: Path) -> None:
+    """Raise `StoreFailure` if a link on the way to the folder is another user's, but root's."""
+    path = folder.absolute()
+    for one in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            found = os.lstat(one)
+            if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
+                raise StoreFailure(
+                    f"{one}: is a link of {_user(found.st_uid)}, who could lead it elsewhere, expected one "
+                    f"of {_user()}, who runs this; name another supervisor.state_dir"
+                )
+
+
+def _warn_of_writers_above(folder: Path) -> None:
+    """Log which folder above the state every user can write in: they can put another in its place."""
+    for one in folder.absolute().parents:
+        with contextlib.suppress(OSError):
+            mode = one.stat().st_mode
+            if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+                log.warning(
+                    "%s: every user can write in this folder above the state, so other users can put theirs "
+                    "in its place and read secrets; take that right from them (chmod o-w %s), or use another "
+                    "supervisor.state_dir",
+                    one,
+                    shlex.quote(str(one)),
+                )
+
+
 def mend(state_dir: str | Path) -> None:
     """Take from other users what they may do with a state, and log what was changed, in one line.
 
@@ -65,6 +105,7 @@ def mend(state_dir: str | Path) -> None:
     `StoreFailure` if others can write in such a folder: they could put theirs in the place of ours.
     """
     folder = Path(state_dir)
+    _warn_of_writers_above(folder)
     changes: Counter[str] = Counter()
     failed = ""
     found = folder.stat().st_mode
@@ -87,6 +128,9 @@ def mend(state_dir: str | Path) -> None:
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode) or not mode & UMASK:
                 continue
+            if path.suffix == ".lock" or path.name == "service.held":
+                _replace_lock(path)
+                continue
             kind, wanted = ("folder", FOLDER_MODE) if stat.S_ISDIR(mode) else ("file", FILE_MODE)
             path.chmod(wanted)
             if path.lstat().st_mode & UMASK:
@@ -101,6 +145,16 @@ def mend(state_dir: str | Path) -> None:
         log.warning("%s: other users had access, and only its owner has it from now on (%s)", folder, told)
     if failed:
         log.warning("%s: other users may have access, and that can't be changed (%s)", folder, failed)
+
+
+def _replace_lock(path: Path) -> None:
+    """Remove a lock file that others could open: whoever has it open could hold the lock for ever.
+
+    A process of ours that is just ending has some seconds to let it go. The next who locks it makes it anew.
+    """
+    with contextlib.suppress(StoreFailure):
+        os.close(lock_file(path))
+    path.unlink(missing_ok=True)
 
 
 def _is_shared(folder: Path) -> bool:

@@ -6,13 +6,14 @@ user can read the file. While it lives, the supervisor holds a lock beside the f
 supervisor is not believed, even if another process has its pid by now.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 from .exits import Failure
-from .locks import is_locked, lock_file, make_folder
+from .locks import is_locked, is_same, lock_file, make_folder
 
 NAME = "service.json"
 
@@ -42,7 +43,7 @@ def read(state_dir: str | Path) -> dict[str, Any] | None:
     A file that is not ours is not believed: a signal to a pid of 0 or less would reach many processes, and
     with another user's file, that user would choose which process gets it.
     """
-    if not is_locked(lock_path(state_dir)):
+    if not is_held(state_dir):
         return None
     try:
         with open(Path(state_dir) / NAME, encoding="utf-8") as file:
@@ -77,14 +78,23 @@ def hold(state_dir: str, timeout_s: float) -> int:
     The folder is made if need be. Raises as `lock_file`, which says what `timeout_s` is.
     """
     make_folder(state_dir)
-    lock = lock_file(lock_path(state_dir), timeout_s)
+    lock, path = lock_file(_held_path(state_dir), timeout_s), lock_path(state_dir)
+    try:
+        if path.exists() and not is_same(path, lock):
+            os.close(lock_file(path, timeout_s))  # an earlier version may hold it
+        with contextlib.suppress(OSError):  # a file system may have no links
+            path.unlink(missing_ok=True)
+            os.link(_held_path(state_dir), path)
+    except BaseException:
+        os.close(lock)
+        raise
     remove(state_dir)  # else it would be believed, as the lock is held again
     return lock
 
 
 def is_held(state_dir: str | Path) -> bool:
     """Whether a living process holds the folder's lock: a service, or a command that none may run beside."""
-    return is_locked(lock_path(state_dir))
+    return is_locked(_held_path(state_dir)) or is_locked(lock_path(state_dir))
 
 
 def remove(state_dir: str) -> None:
@@ -95,3 +105,8 @@ def remove(state_dir: str) -> None:
 def lock_path(state_dir: str | Path) -> Path:
     """The file that the running service holds a lock on."""
     return Path(state_dir) / "service.lock"
+
+
+def _held_path(state_dir: str | Path) -> Path:
+    """Another name of that file: scripts remove "stale" files named *.lock, also while a service runs."""
+    return Path(state_dir) / "service.held"

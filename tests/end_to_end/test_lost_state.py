@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from actors.system.exits import EXIT_STORE
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.services import PATIENT, open_service, wait_caught_up
 
 VIDEO = b'{"video_id": "00000000-0000-4000-8000-%012d"}'
@@ -77,3 +77,15 @@ def test_a_service_whose_state_is_gone_ends_in_words_and_makes_none_anew(tmp_pat
         assert "while the service ran" in log
         assert "Traceback" not in log
         assert names(service.state_dir) == left
+
+
+def test_a_run_file_that_somebody_removes_is_written_again(tmp_path):
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        facts = service.facts()
+        path = service.state_dir / "service.json"
+        for spoil in (path.unlink, lambda: path.write_text("{")):
+            spoil()
+            wait_until(lambda: service.facts() == facts, "the run file")
+        assert service.command("stop").returncode == 0
+        assert service.log().count("was removed or changed, and is written again") == 2

@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 6)]
 HOT = 120  # plays of the first video
 LEFT = 5  # messages that no consumer has read
-NOT_STATE = {"publishes.jsonl", "service.log", "service.json", "service.lock"}
+NOT_STATE = {"publishes.jsonl", "service.log", "service.json", "service.lock", "service.held"}
 
 
 def unpack(name: str, folder: Path) -> Path:

@@ -85,7 +85,13 @@ def check_store(settings: Settings) -> Finding:
 
 async def check_service(settings: Settings) -> Finding:
     """Ask the service whether it is healthy."""
+    try:
+        check_owner(settings.supervisor.state_dir)
+    except StoreFailure:
+        return skipped(SERVICE, "whether one runs can't be seen by this user: see the state folder")
     facts = runfile.read(settings.supervisor.state_dir)
+    if facts is None and runfile.is_held(settings.supervisor.state_dir):
+        return warns(SERVICE, "one is starting or ending, or a restore or reshard works there", "see its log")
     if facts is None:
         return skipped(SERVICE, f"no service runs on this state folder; start one with `{service_command()}`")
     url, pid = f"http://{facts['admin_address']}", facts["pid"]

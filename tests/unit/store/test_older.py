@@ -157,7 +157,7 @@ def test_dispatcher_and_ledgers_that_are_older_than_another_store_of_the_state_a
 def files_of(state_dir):
     """The files that hold something: without the locks, and without what SQLite makes to read."""
     paths = [path for path in Path(state_dir).rglob("*") if path.is_file() and path.stat().st_size]
-    return {path: path.read_bytes() for path in paths if not path.name.endswith((".lock", "-shm"))}
+    return {path: path.read_bytes() for path in paths if not path.name.endswith((".lock", ".held", "-shm"))}
 
 
 def republish_of(state_dir):

@@ -217,7 +217,7 @@ def test_no_ledgers_are_nothing_to_divide(tmp_path):
 
 def files(state_dir):
     root = Path(state_dir)
-    others = (".lock", ".sqlite-shm")
+    others = (".lock", ".held", ".sqlite-shm")
     kept = (path for path in root.rglob("*") if path.is_file() and path.suffix not in others)
     found = {str(path.relative_to(root)): path.read_bytes() for path in kept}
     return {name: content for name, content in found.items() if content or not name.endswith("-wal")}

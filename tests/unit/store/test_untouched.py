@@ -38,7 +38,7 @@ def state_dir(tmp_path, request):
 def contents(state_dir):
     """All files but the locks, which hold nothing."""
     paths = [path for path in Path(state_dir).rglob("*") if path.is_file()]
-    return {path.name: path.read_bytes() for path in paths if path.suffix not in (".lock", ".draft")}
+    return {path.name: path.read_bytes() for path in paths if path.suffix not in (".lock", ".held", ".draft")}
 
 
 def changed(state_dir, path, statement):

@@ -1,12 +1,13 @@
 """A state is its owner's alone: wider modes are mended in one line, and another user's state is refused."""
 
+import asyncio
 import os
 import shutil
 import stat
 
 import pytest
 
-from actors.cli.checks.state import check_store
+from actors.cli.checks.state import check_service, check_store
 from actors.config import Settings
 from actors.config.sections import SupervisorSection
 from actors.store import folder
@@ -173,3 +174,47 @@ def test_a_child_that_can_not_reach_its_state_says_so(tmp_path):
         StoreFailure, match=r"cannot be read \(File name too long\), see supervisor\.state_dir"
     ):
         folder.claim(state_dir, 2)
+
+
+def test_a_command_that_may_not_read_another_users_state_says_whose_it_is(state_dir, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(folder, "open_regular", refuse)
+    with pytest.raises(StoreFailure, match=r"ledgers\.json: cannot be read .Permission denied.") as caught:
+        folder.find(state_dir)
+    assert "delete" not in str(caught.value)
+    monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
+    with pytest.raises(StoreFailure, match=r"belongs to .* expected the user") as caught:
+        folder.find(state_dir)
+    assert "delete" not in str(caught.value)
+    settings = Settings(supervisor=SupervisorSection(state_dir=str(state_dir)))
+    assert "can't be seen by this user" in asyncio.run(check_service(settings)).found
+
+
+def test_another_users_link_on_the_way_to_the_state_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    ownership.check_owner(tmp_path / "link" / "state")
+    lstat = os.lstat
+
+    def as_seen(path, **more):
+        found = lstat(path, **more)
+        others = stat.S_ISLNK(found.st_mode)
+        return os.stat_result([*found[:4], NOBODY if others else found[4], *found[5:]])
+
+    monkeypatch.setattr(os, "lstat", as_seen)
+    for folder_there in ("link", "link/state"):
+        with pytest.raises(
+            StoreFailure, match=r"link: is a link of the user .*, who could lead it elsewhere"
+        ):
+            ownership.check_owner(tmp_path / folder_there)
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o777, True), (0o1777, False), (0o755, False), (0o775, False)])
+def test_a_folder_above_the_state_where_every_user_can_write_is_said(tmp_path, caplog, mode, warned):
+    above = tmp_path / "above"
+    (above / "state").mkdir(parents=True, mode=0o700)
+    above.chmod(mode)
+    ownership.mend(above / "state")
+    assert (f"{above}: every user can write in this folder above the state" in caplog.text) == warned
