@@ -23,7 +23,7 @@ function isSigned(headers, body) {
     const hmac = createHmac("sha256", Buffer.from(secret, "latin1")).update(signed).digest("hex");
     return given.some((one) => one.length === 71 && timingSafeEqual(one, Buffer.from(`sha256=${hmac}`)));
   });
-  return fits && (!stamp || Math.abs(Date.now() / 1000 - stamp) <= 300);
+  return fits && (!stamp || /^\d+$/.test(stamp) && Math.abs(Date.now() / 1000 - stamp) <= 300);
 }
 
 function take(headers, body) {

@@ -38,7 +38,7 @@ class Answer(NamedTuple):
     @property
     def told(self) -> str:
         """Its status and reason, fit for a log."""
-        return f"{self.status} {_fit_for_log(self.reason)}".rstrip()
+        return f"{self.status} {fit_for_log(self.reason)}".rstrip()
 
 
 def judge(answer: Answer) -> Delivery:
@@ -47,7 +47,7 @@ def judge(answer: Answer) -> Delivery:
     if 200 <= answer.status < 300:
         return Delivery(Outcome.ACCEPTED, notice=_page_notice(answer, told))
     if 300 <= answer.status < 400:
-        leads = _fit_for_log(answer.headers.get("location", "nowhere"))
+        leads = fit_for_log(answer.headers.get("location", "nowhere"))
         told += f" (to {leads}); redirects are not followed: set publish.url to where it leads"
     elif line := first_line(answer.body):
         told += f": {line}"
@@ -95,10 +95,11 @@ def first_line(body: bytes) -> str:
     """The first line of a body that is not empty, fit for a log: short, with control characters escaped."""
     lines = (line.strip() for line in body.decode("utf-8", "replace").splitlines())
     line = next((line for line in lines if line), "")
-    return _fit_for_log(line)
+    return fit_for_log(line)
 
 
-def _fit_for_log(text: str) -> str:
+def fit_for_log(text: str) -> str:
+    """The beginning of a text that came from outside, with control characters escaped."""
     fit = (one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
     return "".join(itertools.islice(fit, LINE_CHARACTERS_MAX))
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, wait
 from http.client import HTTPException
 from typing import Annotated
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -18,13 +18,15 @@ from ..system.addresses import leads_to
 from ..system.direct_http import opener
 from ..system.reasons import reason_of
 from ..system.tls import tls_context
+from .answers import fit_for_log
+from .echoes import hide, secrets_of
 from .route import proxy_of
 
 log = logging.getLogger(__name__)
 
 TOTALS_TIMEOUT_S = 5.0  # for the next bytes
-ANSWER_TIMEOUT_S = 20.0  # for the whole answer: the dispatcher starts only then
-TOTALS_BYTES_MAX = 1 << 28  # some five million videos
+ANSWER_TIMEOUT_S = 20.0  # for the whole answer, and to read it: the dispatcher starts only then
+TOTALS_BYTES_MAX = 1 << 28  # more than can be read in that time
 _decoder = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0)]])
 
 
@@ -45,21 +47,27 @@ def ask_totals(settings: Settings) -> dict[bytes, int] | None:
     url = totals_url_of(settings)
     if not url:
         return None
+    secrets: list[str] = []
     try:
-        return _parsed(_within(ANSWER_TIMEOUT_S, lambda: _get(url, settings.publish)))
+        proxy = _proxy_to(url, settings.publish)
+        secrets += [secret for found in (urlsplit(url), proxy) if found for secret in secrets_of(found)]
+        return _within(ANSWER_TIMEOUT_S, lambda: _parsed(_get(url, proxy, settings.publish)))
     except (OSError, HTTPException, ValueError, RecursionError, msgspec.MsgspecError) as error:
         log.warning(
             '%s: the client can\'t be asked for its totals (%s), expected 200 with {"<GUID>": total}. '
             "Without them it is not noticed if all of the state is an older copy",
             without_secrets(url),
-            _why(error),
+            hide(_why(error), secrets),
         )
         return None
 
 
-def _within(timeout_s: float, get: Callable[[], bytes]) -> bytes:
-    """Call `get` in a thread, as each next byte of an answer may come in time and its end never."""
-    answer: Future[bytes] = Future()
+def _within(timeout_s: float, get: Callable[[], dict[bytes, int]]) -> dict[bytes, int]:
+    """Call `get` in a thread, as each next byte of an answer may come in time and its end never.
+
+    Millions of totals take long to read, too, and a child that is not ready after a minute counts as hung.
+    """
+    answer: Future[dict[bytes, int]] = Future()
 
     def run() -> None:
         try:
@@ -69,18 +77,22 @@ def _within(timeout_s: float, get: Callable[[], bytes]) -> bytes:
 
     threading.Thread(target=run, name="totals", daemon=True).start()
     if not wait([answer], timeout_s).done:
-        raise TimeoutError(f"no end of its answer within {timeout_s:.0f} s")
+        raise TimeoutError(f"its totals were not there and read within {timeout_s:g} s")
     return answer.result()
 
 
-def _get(url: str, publish: PublishSection) -> bytes:
+def _proxy_to(url: str, publish: PublishSection) -> SplitResult | None:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    proxy = proxy_of(publish.proxy, parts.scheme, parts.hostname or "", port)
+    return proxy_of(publish.proxy, parts.scheme, parts.hostname or "", port)
+
+
+def _get(url: str, proxy: SplitResult | None, publish: PublishSection) -> bytes:
+    scheme = urlsplit(url).scheme
     handlers: list[urllib.request.BaseHandler] = []
     if proxy:
-        handlers.append(urllib.request.ProxyHandler({parts.scheme: proxy.geturl()}))
-    if parts.scheme == "https":
+        handlers.append(urllib.request.ProxyHandler({scheme: proxy.geturl()}))
+    if scheme == "https":
         handlers.append(urllib.request.HTTPSHandler(context=tls_context("publish.", publish.ca_file)))
     with opener(*handlers).open(url, timeout=TOTALS_TIMEOUT_S) as answer:
         content: bytes = answer.read(TOTALS_BYTES_MAX + 1)
@@ -92,12 +104,12 @@ def _get(url: str, publish: PublishSection) -> bytes:
 def _why(error: Exception) -> str:
     if isinstance(error, HTTPError):
         error.close()
-        told = f"HTTP {error.code} {error.reason}"
+        told = f"HTTP {error.code} {fit_for_log(error.reason)}"
         if 300 <= error.code < 400:
-            leads = error.headers.get("Location", "nowhere")[:200]
+            leads = fit_for_log(error.headers.get("Location", "nowhere"))
             told += f" to {leads}; redirects are not followed: set publish.totals_url to where it leads"
         return told
-    return reason_of(error)
+    return fit_for_log(reason_of(error))
 
 
 def _parsed(content: bytes) -> dict[bytes, int]:

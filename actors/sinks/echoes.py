@@ -33,13 +33,19 @@ def secrets_of(url: SplitResult) -> list[str]:
 
 def without_echoes(answer: Answer, secrets: Iterable[str]) -> Answer:
     """The answer with "…" in the place of each secret in what is shown of it: reason, body, Location."""
-    forms = {form for secret in secrets for form in _forms(secret) if form}
-    reason, location, body = answer.reason, answer.headers.get("location"), answer.body
-    for form in sorted(forms, key=len, reverse=True):  # a secret may be a part of another one
-        reason, body = reason.replace(form, HIDDEN), body.replace(form.encode(), HIDDEN.encode())
-        location = location and location.replace(form, HIDDEN)
-    headers = answer.headers if location is None else {**answer.headers, "location": location}
+    secrets = list(secrets)
+    reason, location = hide(answer.reason, secrets), answer.headers.get("location")
+    body = hide(answer.body.decode("utf-8", "surrogateescape"), secrets).encode("utf-8", "surrogateescape")
+    headers = answer.headers if location is None else {**answer.headers, "location": hide(location, secrets)}
     return answer._replace(reason=reason, headers=headers, body=body)
+
+
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """The text with "…" in the place of each secret."""
+    forms = {form for secret in secrets for form in _forms(secret) if form}
+    for form in sorted(forms, key=len, reverse=True):  # a secret may be a part of another one
+        text = text.replace(form, HIDDEN)
+    return text
 
 
 def _forms(secret: str) -> Iterable[str]:

@@ -9,13 +9,14 @@ from ..core import guids
 from ..core.dispatcher.attempts import BACK_OFF_MS_MAX, About, Attempts, Circuit, Outcome
 from ..core.dispatcher.outbox import Batch
 from ..core.dispatcher.refused_videos import RefusedVideo
+from ..core.recurring import EVERY_MS
 from ..core.words import counted
 from .delivery import Delivery, Sink
 
 log = logging.getLogger(__name__)
 
-REASONS_TOLD_MAX = 10  # different reasons logged in one outage
-VIDEOS_TOLD_MAX = 100  # refused videos that are logged one by one
+REASONS_TOLD_MAX = 10  # different reasons logged in one outage, or in a minute of short ones
+VIDEOS_TOLD_MAX = 100  # refused videos, and videos taken at last, that are logged one by one
 
 
 class Clocks(Protocol):
@@ -40,7 +41,10 @@ class PublishLog:
         self._failing_since_ms: int | None = None
         self._reasons_told: set[str] = set()
         self._notice_told = self._everything_told = False
-        self._videos_told = 0
+        self._began_ms = 0  # when the first of those reasons was logged
+        self._said = False  # whether there was a line for the present outage
+        self._unsaid = 0  # failures since then, in outages without a line
+        self._videos_told = self._taken_told = 0
         if refused:
             are = counted(refused, "video is", "videos are")
             log.warning("%s refused by %s, and tried again now and then", are, sink.name)
@@ -62,10 +66,14 @@ class PublishLog:
             return  # about some videos: see `refused`
         if self._failing_since_ms is None:
             self._failing_since_ms = self._clocks.monotonic_ms()
+            self._begin_again(self._failing_since_ms)
         told_before = delivery.why in self._reasons_told
         if everything:
             self._refuses_everything(delivery)
-        elif not told_before and len(self._reasons_told) < REASONS_TOLD_MAX:
+        elif told_before or len(self._reasons_told) >= REASONS_TOLD_MAX:
+            self._unsaid += not self._said
+        else:
+            self._says()
             self._reasons_told.add(delivery.why)
             log.warning(
                 "batch %s to %s failed: %s; trying again with back-off, nothing is lost",
@@ -75,6 +83,7 @@ class PublishLog:
             )
         self._pause(delivery, told_before)
         if before is Circuit.CLOSED and self._attempts.circuit is Circuit.OPEN and not everything:
+            self._said = True
             log.warning(
                 "the client failed %d times in a row: the circuit is open, and one batch now and then "
                 "tries whether it is back",
@@ -102,18 +111,39 @@ class PublishLog:
     def taken(self, videos: Iterable[bytes]) -> None:
         """Log the videos that the client refused before and has now."""
         for video in videos:
+            self._taken_told += 1
+            if self._taken_told > VIDEOS_TOLD_MAX:
+                return
             log.info("%s does not refuse video %s any more", self._name, guids.text(video))
 
     def _is_back(self) -> None:
-        if self._failing_since_ms is not None:
-            seconds = (self._clocks.monotonic_ms() - self._failing_since_ms) / 1000
+        """Say so, if there was a line for this outage."""
+        now_ms = self._clocks.monotonic_ms()
+        if self._failing_since_ms is not None and self._said:
+            seconds = (now_ms - self._failing_since_ms) / 1000
             log.info("the client takes batches again, after %.1f s", seconds)
-        self._failing_since_ms = None
+        self._failing_since_ms, self._said = None, False
+        self._begin_again(now_ms)
+
+    def _begin_again(self, now_ms: int) -> None:
+        """Tell reasons again, a minute after the first: a client may fail every other time."""
+        if now_ms - self._began_ms < EVERY_MS:
+            return
+        if self._unsaid:
+            failures = counted(self._unsaid, "more failure")
+            log.warning("%s: %s since, with batches taken in between", self._name, failures)
+        self._unsaid = 0
         self._everything_told = False
         self._reasons_told.clear()
 
+    def _says(self) -> None:
+        if not (self._reasons_told or self._everything_told):
+            self._began_ms = self._clocks.monotonic_ms()
+        self._said = True
+
     def _refuses_everything(self, delivery: Delivery) -> None:
         if not self._everything_told:
+            self._says()
             self._everything_told = True
             log.error(
                 "%s refuses everything: %s. Check %s, and what it expects; the circuit is open, one batch "

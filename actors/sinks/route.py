@@ -99,10 +99,11 @@ class Route:
             answer = await connection.ask("\r\n".join([*lines, "", ""]).encode(), ends_s, head_only=True)
         except (EOFError, ValueError) as error:
             raise OSError(f"{self._proxy_name} gave no answer to CONNECT ({error})") from error
-        if not 200 <= answer.status < 300 or not answer.keeps:
-            raise OSError(
-                f"{self._proxy_name} answered CONNECT with {without_echoes(answer, self.secrets).told}"
-            )
+        told = f"{self._proxy_name} answered CONNECT with {without_echoes(answer, self.secrets).told}"
+        if not 200 <= answer.status < 300:
+            raise OSError(told)
+        if not answer.keeps:  # what came behind it is not of the client
+            raise OSError(f"{told} and a body, expected none (a web server, no proxy?)")
         await connection.start_tls(tls, self._host)
 
     @property

@@ -6,6 +6,7 @@ import asyncio
 import copy
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable
 from http.client import responses
@@ -251,6 +252,12 @@ class OwnHandler(tornado.web.RequestHandler):
             await answered
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Say what is wrong. Called by tornado, for a method that a path does not take and for a bug."""
+        """Say what is wrong. Called by tornado, for a method that a path does not take and for a bug.
+
+        At the end of the process all tasks are cancelled, and so is what an answer waits for.
+        """
         wrong = f"{self.request.path[:200]} does not take {self.request.method}"
-        _ = self.finish({"error": wrong if status_code == 405 else self._reason})
+        if isinstance(sys.exc_info()[1], asyncio.CancelledError):  # tornado does not always hand it on
+            self.set_status(503)
+            wrong = "this process ends; ask again once it runs again"
+        _ = self.finish({"error": wrong if self.get_status() in (405, 503) else self._reason})

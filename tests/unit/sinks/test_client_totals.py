@@ -24,7 +24,7 @@ def settings(client=True, **publish):
 
 
 @contextlib.contextmanager
-def answering(body, code=200, tls=None, **headers):
+def answering(body, code=200, tls=None, reason=None, **headers):
     """The URL of a server that gives this answer. `headers`: its own, by name.
 
     `tls`: the files of its certificate and of the key.
@@ -32,7 +32,7 @@ def answering(body, code=200, tls=None, **headers):
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(code)
+            self.send_response(code, reason)
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -122,6 +122,12 @@ def test_a_client_that_is_away_is_said(caplog):
     assert "nobody listens there" in caplog.text
 
 
+@pytest.mark.parametrize("url", ["http://a:port/totals", "http://[a/totals"])
+def test_a_url_that_cannot_be_is_said(caplog, url):
+    assert ask_totals(settings(totals_url=url)) is None
+    assert "the client can't be asked" in caplog.text
+
+
 def test_no_redirect_is_followed(caplog):
     with (
         answering(json.dumps({VIDEO: 7}).encode()) as elsewhere,
@@ -157,4 +163,21 @@ def test_an_answer_that_never_ends_is_waited_for_a_while(monkeypatch, caplog, he
         finally:
             over.set()
             thread.join()
-    assert "(no end of its answer within 1 s)" in caplog.text
+    assert "(its totals were not there and read within 1 s)" in caplog.text
+
+
+def test_totals_that_take_long_to_read_do_not_hold_up_the_start(monkeypatch, caplog):
+    monkeypatch.setattr(client_totals, "ANSWER_TIMEOUT_S", 0.1)
+    many = json.dumps({f"00000000-0000-4000-8000-{number:012d}": 1 for number in range(500_000)}).encode()
+    monkeypatch.setattr(client_totals, "_get", lambda *_: many)
+    assert ask_totals(settings(totals_url="http://a.example/totals")) is None
+    assert "(its totals were not there and read within 0.1 s)" in caplog.text
+
+
+@pytest.mark.parametrize("reason", ["x" * 3000, "\x1b[31mred"])
+def test_the_reason_of_a_refusal_is_fit_for_a_log(caplog, reason):
+    with answering(b"", 500, reason=reason) as url:
+        assert ask_totals(settings(totals_url=url)) is None
+    (record,) = caplog.records
+    assert len(record.message) < 600
+    assert record.message.isprintable()
