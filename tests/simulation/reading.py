@@ -80,6 +80,8 @@ class Process:
 class Stream:
     """In place of tornado's stream on a socket. `socket`: not None, as it is never closed."""
 
+    _write_buffer = b""  # nothing waits to be written
+
     def __init__(self, reading: "Reading", socket: Any):
         socket.close()
         self.socket = socket
