@@ -173,7 +173,7 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)
         try:
-            with forkserver.watched(), forkserver.undisturbed(), _without_withheld():
+            with _without_withheld(), forkserver.watched(), forkserver.undisturbed():
                 process.start()  # this may start the forkserver
             return process, end_of(ours)
         except (OSError, EOFError) as error:

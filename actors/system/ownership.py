@@ -102,7 +102,8 @@ def mend(state_dir: str | Path) -> None:
     """Take from other users what they may do with a state, and log what was changed, in one line.
 
     A folder that has more than the state in it, such as a home, keeps its mode. The log says so. Raises
-    `StoreFailure` if others can write in such a folder: they could put theirs in the place of ours.
+    `StoreFailure` if others can write in such a folder, and it is not sticky: they could put theirs in the
+    place of ours.
     """
     folder = Path(state_dir)
     _warn_of_writers_above(folder)
@@ -110,7 +111,7 @@ def mend(state_dir: str | Path) -> None:
     failed = ""
     found = folder.stat().st_mode
     shared = bool(found & UMASK) and _is_shared(folder)
-    if shared and found & OTHERS_WRITE:
+    if shared and found & OTHERS_WRITE and not found & stat.S_ISVTX:
         raise StoreFailure(
             f"{folder}: other users can write in it (mode {_octal(found)}), and it has other things than the "
             f"state in it; set supervisor.state_dir to a folder in it, such as {folder / 'playtally'}, or "

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .exits import Failure
+from .exits import Failure, StoreFailure
 from .locks import is_locked, is_same, lock_file, make_folder
 
 NAME = "service.json"
@@ -85,10 +85,14 @@ def hold(state_dir: str, timeout_s: float) -> int:
         with contextlib.suppress(OSError):  # a file system may have no links
             path.unlink(missing_ok=True)
             os.link(_held_path(state_dir), path)
+        remove(state_dir)  # else it would be believed, as the lock is held again
+    except OSError as error:
+        os.close(lock)
+        file = Path(state_dir) / NAME
+        raise StoreFailure(f"{file}: cannot be removed ({error.strerror}): remove it yourself") from error
     except BaseException:
         os.close(lock)
         raise
-    remove(state_dir)  # else it would be believed, as the lock is held again
     return lock
 
 

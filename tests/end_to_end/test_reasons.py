@@ -62,7 +62,7 @@ def test_a_backup_to_a_place_that_can_not_be_made(state, tmp_path):
 def test_a_restore_of_what_is_no_backup_or_to_what_is_no_folder(state, tmp_path):
     check(run(state, *COMMAND, "restore", a_file_in_the_way(tmp_path / "file")), "Not a directory")
     a_folder_in_the_way(tmp_path / "backup" / "backup.json")
-    check(run(state, *COMMAND, "restore", tmp_path / "backup"), "Is a directory")
+    check(run(state, *COMMAND, "restore", tmp_path / "backup"), "it is a folder")
     assert run(state, *COMMAND, "backup", tmp_path / "good").returncode == 0
     check(run(tmp_path / "file" / "state", *COMMAND, "restore", tmp_path / "good"), "Not a directory")
 
