@@ -132,22 +132,30 @@ def agreed(**features):
 
 
 TO_BE_SENT = b"  V2IDENTIFY\n"
+WITHOUT_TLS = (
+    "nsqd {0} is not used: it has no TLS, and nsq.tls = true: nothing more was sent to it. "
+    "Start nsqd with --tls-cert and --tls-key, or set nsq.tls = false; trying again (said once a minute)"
+)
+NO_NSQD = (
+    "no nsqd at {0} (its answer to IDENTIFY is not a JSON object; expected nsqd's TCP port, often 4150); "
+    "expected its TCP address, see [nsq]; trying again (said once a minute)"
+)
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "said"),
     [
-        agreed(tls_v1=False, auth_required=True, snappy=True),
-        agreed(auth_required=True, deflate=True),
-        agreed(tls_v1="yes", auth_required=True),
-        frame(0, b"OK"),
-        frame(0, b"[]"),
+        (agreed(tls_v1=False, auth_required=True, snappy=True), WITHOUT_TLS),
+        (agreed(auth_required=True, deflate=True), WITHOUT_TLS),
+        (agreed(tls_v1="yes", auth_required=True), WITHOUT_TLS),
+        (frame(0, b"OK"), WITHOUT_TLS),
+        (frame(0, b"[]"), NO_NSQD),
     ],
     ids=["refuses", "says nothing", "says yes", "old", "odd"],
 )
 def test_nothing_but_identify_is_sent_to_an_nsqd_without_tls(
-    tmp_path, monkeypatch, caplog, answer, compression
+    tmp_path, monkeypatch, caplog, answer, said, compression
 ):
     monkeypatch.setenv("NSQD_SECRET", SECRET)
     nsq = NsqSection(tls=True, auth_secret_env="NSQD_SECRET", compression=compression)
@@ -160,10 +168,7 @@ def test_nothing_but_identify_is_sent_to_an_nsqd_without_tls(
             return line, nsqd
 
     line, nsqd = asyncio.run(scene())
-    assert line == (
-        f"nsqd {nsqd.address} is not used: it has no TLS, and nsq.tls = true: nothing more was sent to it. "
-        "Start nsqd with --tls-cert and --tls-key, or set nsq.tls = false; trying again (said once a minute)"
-    )
+    assert line == said.format(nsqd.address)
     for heard in nsqd.heard:
         assert heard.startswith(TO_BE_SENT)
         identity = heard[len(TO_BE_SENT) + 4 :]
