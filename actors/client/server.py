@@ -21,6 +21,7 @@ from .store import ClientStore
 # of such a publish is read and dropped, never held.
 REQUEST_BYTES_MAX = 1024 * 1024
 HEADER_BYTES_MAX = 16 * 1024
+BODY_TIMEOUT_MAX_S = 60
 IDLE_CONNECTION_TIMEOUT_S = 300
 STREAMS_END_TIMEOUT_S = 1
 CLOSE_TIMEOUT_S = 2
@@ -49,6 +50,9 @@ class ReferenceClient(Reference):
             allowed_hosts=allowed_hosts,
             max_body_size=REQUEST_BYTES_MAX,
             max_header_size=HEADER_BYTES_MAX,
+            # Ours ends a slow body before. With this limit tornado reads a body some turns of the loop after
+            # its head, so heads that have come at the same time are known before any of them is answered.
+            body_timeout=BODY_TIMEOUT_MAX_S,
             idle_connection_timeout=IDLE_CONNECTION_TIMEOUT_S,
         )
         self._server.add_sockets(sockets)
