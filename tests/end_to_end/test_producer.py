@@ -377,6 +377,7 @@ class Cut:
 @pytest.mark.parametrize("where", ["2>&-", "2>/dev/full", "2>&- <&-"])
 def test_a_stderr_that_can_not_be_written_holds_up_no_play(where, tmp_path):
     with RealNsqd(tmp_path) as nsqd:
+        nsqd.start()
         manifest = tmp_path / "manifest.json"
         words = ["-m", "producer", "--plays", "100", "--videos", "10", "--manifest", str(manifest)]
         settings = ["--set", f'nsq.nsqd_tcp_addresses=["{nsqd.tcp_address}"]']
