@@ -82,7 +82,7 @@ async def _produce(asked: arguments.Arguments, load: workload.Workload) -> int:
     return _conclude(asked, load, publisher)
 
 
-async def _show(shown: progress.Bar | progress.Lines, publisher: Publisher) -> None:
+async def _show(shown: progress.Bar | progress.PlainLines, publisher: Publisher) -> None:
     while True:
         if publisher.started_s is not None:
             shown.update(publisher.deliveries.acknowledged_plays, time.monotonic())

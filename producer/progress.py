@@ -15,10 +15,10 @@ from actors.supervision.printable import printable
 LINE_EVERY_S = 2.0  # Without a terminal: often enough to show progress, seldom enough for a log.
 
 
-def on_stderr(plays: int) -> "Bar | Lines":
+def on_stderr(plays: int) -> "Bar | PlainLines":
     """A bar if stderr is a terminal that can show one, else lines. `plays`: the plays of the run."""
     live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
-    return Bar(plays) if live else Lines(plays)
+    return Bar(plays) if live else PlainLines(plays)
 
 
 def speed_text(plays_per_second: float) -> str:
@@ -27,7 +27,7 @@ def speed_text(plays_per_second: float) -> str:
     return f"{plays_per_second:.2g}" if slow else f"{plays_per_second:.0f}"
 
 
-class Lines:
+class PlainLines:
     """Plain lines, at most one every `LINE_EVERY_S`."""
 
     def __init__(self, plays: int):

@@ -23,7 +23,7 @@ from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_USAGE, Failure
 from ..system.reasons import reason_of
 from ..system.temporary import keep, scratch_folder
 from . import audit_run
-from .demo_progress import Bars, Lines, figures_of
+from .demo_progress import Bars, PlainLines, figures_of
 from .launch import Service, produce, wait_for
 from .own_service import interruptible, own_service
 from .recordings import read_publishes
@@ -126,7 +126,7 @@ def _follow(
 ) -> float:
     """Show the progress until all plays are counted and published. Returns seconds until all were counted."""
     counted_s = 0.0
-    shown = Bars(plays, console) if console.is_terminal else Lines(console)
+    shown = Bars(plays, console) if console.is_terminal else PlainLines(console)
     with shown:
         while True:
             status, now_s = service.status(), time.monotonic()

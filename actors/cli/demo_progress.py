@@ -77,7 +77,7 @@ class Bars:
         self._live.update(Group(self._progress, Text(text, style="dim")))
 
 
-class Lines:
+class PlainLines:
     """A line when the demo begins to wait for deadlines; before, one every few seconds."""
 
     def __init__(self, console: Page):
@@ -85,7 +85,7 @@ class Lines:
         self._said = ""
         self._line_s: float | None = None
 
-    def __enter__(self) -> "Lines":
+    def __enter__(self) -> "PlainLines":
         return self
 
     def __exit__(self, *_: object) -> None:

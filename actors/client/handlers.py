@@ -190,7 +190,7 @@ class TotalsHandler(ReferenceHandler):
                     await asyncio.wait_for(self.flush(), SLOW_TIMEOUT_S)
                 self.write(before + msgspec.json.encode({guid: video.plays for guid, video in part})[1:-1])
                 before = b","
-        except (TimeoutError, StreamClosedError):  # whoever asks is gone, or does not read
+        except (TimeoutError, StreamClosedError):  # the other end is gone, or does not read
             self.connection.close()
             return
         self.write(b"}\n" if before == b"," else b"{}\n")

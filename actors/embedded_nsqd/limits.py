@@ -58,9 +58,7 @@ ANSWER_BUFFER_MAX = 4 * 1024 * 1024
 
 # Commit early when one turn of the loop has read this many bytes, so that staging stays bounded.
 STAGED_BYTES_MAX = 16 * 1024 * 1024
-STAGED_MESSAGE_BYTES = (
-    34  # what each message takes besides its body: a million of one byte each are not small
-)
+STAGED_MESSAGE_BYTES = 34  # of each message besides its body: a million of one byte each are not small
 
 # Of HTTP bodies larger than this, one turn of the loop publishes one: a body of short lines takes a while.
 TURN_BODY_BYTES = 256 * 1024

@@ -67,7 +67,7 @@ def run(settings: Settings, log_level: str = "INFO", reread: Callable[[], Settin
     configure_log("supervisor", log_level)
     quiet_libraries()
     os.environ.update(environment())  # the forkserver does not get our sys.path
-    processes.prepare(["actors.preload"], secret_variables(settings), temporary.renew_sockets_folder)
+    processes.prepare(["actors.preload"], secret_variables(settings))
     try:
         return asyncio.run(_live(settings, reread))
     except Failure as failure:
@@ -123,7 +123,7 @@ class Lifecycle:
         """Start all children, run until the end, stop all. Returns the exit code."""
         rules = self.application.options.supervisor
         self._state = StateWatch(self.application.options, self._lost)
-        processes.before_each_start(self._state.look)
+        processes.before_each_start(self._state.look, temporary.renew_sockets_folder)
         watches = (
             self._state.run(),
             self.application.watch(rules.liveness_timeout_s),

@@ -94,7 +94,7 @@ def _is(path: Path, held: int | None = None) -> bool:
 
 def _words(path: Path, what: str) -> str:
     return (
-        f"{path}: {what} while the service ran. It ends, because what it counts from now on would be lost; "
+        f"{path}: {what} while the service ran. The service ends, because what it counted now would be lost; "
         "plays that are not finished stay on the queue. Put it back, or restore a backup, before the next "
         "start"
     )

@@ -53,8 +53,8 @@ __all__ = [
 def begin_state(settings: Settings, store: Path, may_make: bool) -> None:
     """Make the ledgers if the state is new. Whoever keeps anything else in the state folder calls this first.
 
-    `store`: what the caller keeps. `may_make`: False if both were made already, and may not be made anew.
-    Raises `StoreFailure` if they were lost.
+    `store`: what the caller keeps. `may_make`: whether missing ledgers are made. If they are not, they and
+    `store` have to be there. Raises `StoreFailure` if they were lost.
     """
     begin(settings.supervisor.state_dir, settings.counters.shards, may_make)
     if not may_make:

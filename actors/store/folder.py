@@ -183,8 +183,8 @@ def claim(state_dir: str, shards: int, may_make: bool = True) -> LedgerSet:
 def begin(state_dir: str, shards: int, may_make: bool = True) -> LedgerSet:
     """Make the ledgers of a new state, or find those that there are. Raises `StoreFailure` if they were lost.
 
-    Every process that keeps something in the state folder calls this first. `may_make`: False in a service
-    that has made them, so that a child that restarts makes none anew if they were moved away or deleted.
+    Every process that keeps something in the state folder calls this first. `may_make`: False for a child
+    that restarts. The service has made the ledgers, so none is made in the place of one that was moved.
     """
     if not may_make:
         return check_kept(find(state_dir), Path(state_dir) / NAME)
@@ -212,8 +212,8 @@ def check_kept(found: Kept | None, path: Path) -> Kept:
     if found is None:
         raise StoreFailure(
             f"{path}: it was deleted, moved or unmounted while the service ran, expected what the service "
-            "made. It is not made anew, because its plays would be lost. Put it back, or restore a backup, "
-            "before the next start"
+            "made. No new one is made, because the plays in it would be lost. Put it back, or restore a "
+            "backup, before the next start"
         )
     return found
 

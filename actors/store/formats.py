@@ -7,7 +7,7 @@ step reads and writes is therefore spelled out in it.
     3  the first that is still read
     4  seen messages have stamps; a ledger has a clock, and counts message ids that were given again
     5  the dispatcher's store has requests to publish totals again; a ledger knows how many stores the
-       dispatcher has made. For some hours of development these came one by one under the same number
+       dispatcher has made. Some stores of this format lack a part of that
     6  the dispatcher's store has the videos that the client refuses, which some of format 5 have already
 """
 

@@ -33,11 +33,11 @@ def kill_if_halted() -> bool:
     return True
 
 
-def kill_if_unreachable() -> bool:
-    """Kill the forkserver if somebody has removed its socket. Returns whether the socket was gone."""
+def kill_if_unreachable() -> None:
+    """Kill the forkserver if somebody has removed its socket."""
     address: str | None = getattr(forkserver._forkserver, "_forkserver_address", None)
     if not address or os.path.exists(address):
-        return False
+        return
     present = pid()
     if present and not _is_dead(present):
         log.warning("the forkserver's socket %s was removed, so it starts nothing: killing it", address)
@@ -46,7 +46,6 @@ def kill_if_unreachable() -> bool:
         end_s = time.monotonic() + LOOK_S
         while not _is_dead(present) and time.monotonic() < end_s:  # multiprocessing looks whether it is
             time.sleep(0.001)
-    return True
 
 
 @contextmanager

@@ -49,28 +49,22 @@ _context = multiprocessing.get_context("forkserver")
 
 
 _withheld: set[str] = set()
-_renew_sockets_folder: list[Callable[[], None]] = []
-_checks: list[Callable[[], None]] = []
+_before_start: list[Callable[[], None]] = []
 
 
-def prepare(
-    preload: Iterable[str],
-    withheld: Iterable[str] = (),
-    renew_sockets_folder: Callable[[], None] | None = None,
-) -> None:
+def prepare(preload: Iterable[str], withheld: Iterable[str] = ()) -> None:
     """Have the forkserver import these modules. Call this before the first start.
 
     `withheld`: environment variables that no helper process and no child gets, unless its spec names them
-    (`ChildSpec.environment`). `renew_sockets_folder` makes the folder of the sockets again, if it is gone.
+    (`ChildSpec.environment`).
     """
     _context.set_forkserver_preload([*preload, UNDISTURBED])
     _withheld.update(withheld)
-    _renew_sockets_folder[:] = [renew_sockets_folder] if renew_sockets_folder else []
 
 
-def before_each_start(check: Callable[[], None]) -> None:
-    """Call `check` before each start from now on. If it raises `OSError`, nothing is started."""
-    _checks[:] = [check]
+def before_each_start(*calls: Callable[[], None]) -> None:
+    """Call these before each start from now on. If one raises `OSError`, nothing is started."""
+    _before_start[:] = calls
 
 
 class ChildProcess:
@@ -167,8 +161,8 @@ class ChildProcess:
 
 def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
     """Start a child. Returns the process and our end of its control pipe. Raises `OSError`."""
-    for check in _checks:
-        check()
+    for call in _before_start:
+        call()
     for tries, pause_s in enumerate(START_PAUSES_S, start=1):
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)
@@ -182,9 +176,7 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
             if tries == len(START_PAUSES_S):
                 raise OSError(f"{start_args.name} cannot be started: {why}") from error
             log.warning("%s could not be started (%s): trying again", start_args.name, why)
-            if forkserver.kill_if_unreachable():
-                for renew in _renew_sockets_folder:
-                    renew()
+            forkserver.kill_if_unreachable()
         finally:
             theirs.close()  # at once: a copy of the child's end here would hide its death
         time.sleep(pause_s)

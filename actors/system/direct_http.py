@@ -1,6 +1,6 @@
 """HTTP to our own addresses and to those of NSQ: never through a proxy, whatever the environment says.
 
-No redirect is followed: whoever answers must not choose whom we ask.
+No redirect is followed: the program that answers must not choose which one we ask next.
 """
 
 import functools

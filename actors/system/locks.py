@@ -23,7 +23,7 @@ def lock_file(path: Path, timeout_s: float = LOCK_TIMEOUT_S) -> int:
     """Lock a file, making it if need be, and return the descriptor that holds the lock.
 
     Waits up to `timeout_s` seconds for another process. Raises `StoreFailure` if that one keeps the lock, or
-    if the file can't be written. It makes no folder: a state that was moved away must not be made anew.
+    if the file can't be written. It makes no folder: a state that was moved must not get an empty double.
     """
     deadline_s = time.monotonic() + timeout_s
     while True:

@@ -149,9 +149,9 @@ def mend(state_dir: str | Path) -> None:
 
 
 def _replace_lock(path: Path) -> None:
-    """Remove a lock file that others could open: whoever has it open could hold the lock for ever.
+    """Remove a lock file that other users could open: one of them could hold its lock for ever.
 
-    A process of ours that is just ending has some seconds to let it go. The next who locks it makes it anew.
+    A process of ours that is just ending has some seconds to let go. The next `lock_file` makes a new file.
     """
     with contextlib.suppress(StoreFailure):
         os.close(lock_file(path))

@@ -108,14 +108,17 @@ def use_run_folder(folder: Path) -> None:
 def renew_sockets_folder() -> None:
     """Have another folder for new sockets, if somebody has removed the one of `use_run_folder`.
 
-    Raises `Failure` if there can be none.
+    Raises `OSError` if there can be none.
     """
     if tempfile.tempdir is None or os.path.isdir(tempfile.tempdir):
         return
     run = Path(os.environ["TMPDIR"])
     with contextlib.suppress(OSError):  # a scratch folder is the other way
         run.mkdir(mode=0o700, exist_ok=True)
-    _have_sockets_in(run if _takes_sockets(run) else _short_folder(run))
+    try:
+        _have_sockets_in(run if _takes_sockets(run) else _short_folder(run))
+    except Failure as failure:
+        raise OSError(str(failure)) from failure
 
 
 def _have_sockets_in(folder: Path) -> None:

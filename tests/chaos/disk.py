@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
 SIZE = "96m"
 
@@ -85,6 +86,15 @@ def open_disk(path: Path) -> Iterator[Disk]:
         yield Tmpfs(path)
     finally:
         subprocess.run(["umount", "-l", str(path)], check=False)
+
+
+@contextlib.contextmanager
+def small_disk(path: Path) -> Iterator[Tmpfs]:
+    """Yield a `Tmpfs` for the folder `path`. Without the right to mount the test is skipped, in CI too."""
+    with open_disk(path) as disk:
+        if not isinstance(disk, Tmpfs):
+            pytest.skip("no small file system can be mounted here: it needs root")
+        yield disk
 
 
 def _mount(path: Path) -> bool:

@@ -1,9 +1,7 @@
 """A service whose disk gets nearly full, and gets room again. On a real file system."""
 
-import pytest
-
 from actors.system.direct_http import open_directly
-from tests.chaos.disk import Tmpfs, open_disk
+from tests.chaos.disk import small_disk
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.services import open_service, wait_status
 
@@ -11,9 +9,7 @@ WARNING = "the disk of the state"
 
 
 def test_a_nearly_full_disk_is_in_the_log_the_status_and_the_metrics_and_its_end_too(tmp_path):
-    with open_disk(tmp_path / "state") as disk:
-        if not isinstance(disk, Tmpfs):
-            pytest.skip("no small file system can be mounted here: it needs root")
+    with small_disk(tmp_path / "state") as disk:
         with open_service("embedded", tmp_path) as service:
             service.start()
             (before,) = service.status()["disks"]

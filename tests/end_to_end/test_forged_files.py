@@ -12,12 +12,12 @@ import pytest
 
 from actors.cli.launch import COMMAND, environment
 from actors.store.backup import MANIFEST
-from actors.store.folder import claim
 from actors.system import runfile
 from actors.system.installation import ROOT
 from tests.support.hostile_servers import answer, raw_http
 from tests.support.hostile_text import HOSTILE, NAME, SEEN, WORD, assert_plain
 from tests.support.patience import PATIENCE_S
+from tests.support.states import new_state
 
 
 def run(state: Path, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -40,10 +40,7 @@ def assert_shown(state: Path, *words: str, seen: str = SEEN, stdin: bytes = b"")
 @pytest.fixture
 def state(tmp_path) -> Path:
     """The state of a service that has counted nothing."""
-    folder = tmp_path / "state"
-    folder.mkdir()
-    claim(str(folder), 2)
-    return folder
+    return new_state(tmp_path)
 
 
 def test_a_backups_manifest_is_shown_as_escapes(state, tmp_path):

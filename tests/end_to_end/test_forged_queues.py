@@ -159,11 +159,15 @@ def test_a_certificates_names_forge_no_line(tmp_path, trusted):
     with raw_http(answer("200 OK"), tls=tls) as client:
         settings = ["client.enabled=false", f"publish.url=https://{client.address}/"]
         settings += [f"publish.ca_file={tmp_path}/own.pem"] if trusted else []
-        with open_service("embedded", tmp_path, *settings) as service:
-            service.start()
-            service.queue.put("plays", PLAY)
-            wait_status(service, lambda status: status["publishes"]["failed"], "a publish to fail")
-            assert_screens(service)
+        assert_a_failed_publish_forges_nothing(tmp_path, settings)
+
+
+def assert_a_failed_publish_forges_nothing(path, settings):
+    with open_service("embedded", path, *settings) as service:
+        service.start()
+        service.queue.put("plays", PLAY)
+        wait_status(service, lambda status: status["publishes"]["failed"], "a publish to fail")
+        assert_screens(service)
     assert_log(service.log(), seen="")
 
 
@@ -175,9 +179,4 @@ def test_a_proxys_answer_forges_no_line(tmp_path, scheme, said):
     with raw_http(said) as proxy:
         settings = ["client.enabled=false", f"publish.url={scheme}://plays.example/"]
         settings.append(f"publish.proxy=http://{proxy.address}")
-        with open_service("embedded", tmp_path, *settings) as service:
-            service.start()
-            service.queue.put("plays", PLAY)
-            wait_status(service, lambda status: status["publishes"]["failed"], "a publish to fail")
-            assert_screens(service)
-    assert_log(service.log(), seen="")
+        assert_a_failed_publish_forges_nothing(tmp_path, settings)

@@ -14,6 +14,7 @@ import pytest
 from actors.cli.launch import COMMAND
 from actors.system import runfile
 from actors.system.installation import environment
+from tests.support.needed import need_root
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.services import ANY_PORTS, HURRIED, ServiceWithQueue, wait_caught_up
 
@@ -167,8 +168,7 @@ def test_a_file_in_another_encoding_is_refused_in_a_line(content, said, tmp_path
 
 
 def test_a_state_of_another_user_is_refused_in_words(tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("only root can give a folder to another user")
+    need_root()
     (tmp_path / "state").mkdir()
     os.chown(tmp_path / "state", 65534, -1)
     service = ServiceWithQueue(tmp_path / "state", ANY_PORTS)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from actors.cli.launch import COMMAND, environment
-from actors.store.folder import claim
 from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S
+from tests.support.states import new_state
 
 PYTHONS = re.compile(r"\[Errno|<urlopen|Traceback|\b\w+Error\b|\bErrno\b|Command '")
 
@@ -41,10 +41,7 @@ def a_folder_in_the_way(path: Path) -> None:
 @pytest.fixture
 def state(tmp_path) -> Path:
     """The state of a service that has counted nothing."""
-    folder = tmp_path / "state"
-    folder.mkdir()
-    claim(str(folder), 2)
-    return folder
+    return new_state(tmp_path)
 
 
 def nsqd_that_is_no_program(tmp_path: Path) -> Path:

@@ -11,3 +11,9 @@ def lacking(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def need_root() -> None:
+    """Skip the test without root, which alone can give a file to another user. CI too may lack root."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to another user")

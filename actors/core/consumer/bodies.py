@@ -55,8 +55,8 @@ def decode(body: bytes) -> bytes:
 
 class Bodies:
     """Reads bodies. Most bodies differ only in the GUID. So `Bodies` remembers a template of the last decoded
-    body of each size, and reads a body that matches it without decoding. `why`: why the last body that was
-    not a play is none.
+    body of each size, and reads a body that matches it without decoding. `why`: the reason why the last
+    body that was refused is not a play.
     """
 
     def __init__(self) -> None:

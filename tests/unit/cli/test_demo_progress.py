@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.cli.demo_progress import Figures, Lines, waits_for
+from actors.cli.demo_progress import Figures, PlainLines, waits_for
 from actors.cli.screen import Page
 
 
@@ -25,7 +25,7 @@ def test_the_demo_says_what_it_waits_for(now, text):
 
 
 def test_without_a_terminal_a_wait_is_one_line_however_long_it_is(capsys):
-    with Lines(Page(stderr=True)) as lines:
+    with PlainLines(Page(stderr=True)) as lines:
         for now_s in range(12):
             lines.show(at(min(1000, 100 * now_s), 40), float(now_s))
         for now_s in range(12, 70):

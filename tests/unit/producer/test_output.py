@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from producer import manifest
-from producer.progress import LINE_EVERY_S, Lines
+from producer.progress import LINE_EVERY_S, PlainLines
 from tests.support.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,7 +42,7 @@ def test_a_manifest_that_fails_to_be_written_leaves_the_old_one_whole(tmp_path, 
 
 
 def test_without_a_terminal_a_line_comes_every_couple_of_seconds(capsys):
-    lines = Lines(1000)
+    lines = PlainLines(1000)
     for tenth in range(50):
         lines.update(acknowledged_plays=tenth * 10, now_s=100 + tenth / 10)
     told = capsys.readouterr().err.splitlines()
@@ -51,7 +51,7 @@ def test_without_a_terminal_a_line_comes_every_couple_of_seconds(capsys):
 
 
 def test_a_run_that_stands_still_says_no_time_left_rather_than_divide_by_nothing(capsys):
-    lines = Lines(1000)
+    lines = PlainLines(1000)
     lines.update(10, 1.0)
     lines.update(10, 1.0 + LINE_EVERY_S)
     assert capsys.readouterr().err == "produced 10 of 1000 plays (1 %), 0 plays/s\n"

@@ -10,7 +10,7 @@ from actors.config import Settings
 from actors.config.sections import ClientSection, SupervisorSection
 from actors.service.disks import Disk, DiskWatch, disks
 from actors.service.metrics import metrics
-from tests.chaos.disk import Tmpfs, open_disk
+from tests.chaos.disk import small_disk
 
 from .test_status import COUNTER, status_of
 
@@ -71,9 +71,7 @@ def test_a_disk_is_shown_once_and_a_terminal_a_pipe_and_what_is_not_there_are_no
 
 
 def test_the_disk_of_a_file_that_stdout_is_is_a_disk_of_its_own(tmp_path):
-    with open_disk(tmp_path / "elsewhere") as small:
-        if not isinstance(small, Tmpfs):
-            pytest.skip("no small file system can be mounted here: it needs root")
+    with small_disk(tmp_path / "elsewhere") as small:
         file = tmp_path / "elsewhere" / "publishes"
         with file.open("wb") as out, (tmp_path / "log").open("wb") as err:
             small.fill_to(0.93)

@@ -27,7 +27,7 @@ from actors.system.exits import Failure, StoreFailure
 from actors.system.installation import ROOT
 from actors.system.locks import lock_file
 from tests.support.patience import PATIENCE_S
-from tests.unit.store.test_older import BATCH, SHARDS, V, ledger, outbox, plays_of, work
+from tests.unit.store.test_older import BATCH, SHARDS, V, ledger, outbox, plays_of, work, worked
 
 OTHER = "queue/journal.sqlite"
 
@@ -35,10 +35,7 @@ OTHER = "queue/journal.sqlite"
 @pytest.fixture
 def state_dir(tmp_path):
     """The state of a service that has counted and published, with a queue of its own."""
-    state_dir = str(tmp_path / "state")
-    with outbox(state_dir):
-        pass
-    work(state_dir, commits=3, stores=2)
+    state_dir = worked(tmp_path)
     Path(state_dir, "queue").mkdir()
     write_other(state_dir, 1)
     mark_path(Path(state_dir, "queue")).write_bytes(b"a mark of 9 commits")

@@ -12,7 +12,7 @@ from actors.store.mark import mark_path
 from actors.store.reshard import reshard
 from actors.store.restore import restore
 from actors.system.exits import StoreFailure
-from tests.unit.store.test_older import V, outbox, work
+from tests.unit.store.test_older import V, outbox, worked
 
 UNKNOWN = b"u" * 16
 CLIENT = "http://client/plays"
@@ -21,11 +21,7 @@ CLIENT = "http://client/plays"
 @pytest.fixture
 def state_dir(tmp_path):
     """The state of a service that has counted three plays of one video."""
-    state_dir = str(tmp_path / "state")
-    with outbox(state_dir):
-        pass
-    work(state_dir, commits=3, stores=1)
-    return state_dir
+    return worked(tmp_path, stores=1)
 
 
 def is_restored(state_dir):

@@ -19,16 +19,12 @@ from actors.system import temporary
 from actors.system.exits import Failure, StoreFailure
 from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S
-from tests.unit.store.test_older import outbox, work
+from tests.unit.store.test_older import worked
 
 
 @pytest.fixture
 def state_dir(tmp_path):
-    state_dir = str(tmp_path / "state")
-    with outbox(state_dir):
-        pass
-    work(state_dir, commits=3, stores=2)
-    return state_dir
+    return worked(tmp_path)
 
 
 @pytest.fixture

@@ -27,10 +27,15 @@ BATCH = make_batch("service", Trigger.REALTIME, [Entry(V, 3, 17)])
 @pytest.fixture
 def state_dir(tmp_path):
     """The state of a service that has counted and published."""
-    state_dir = str(tmp_path / "state")
+    return worked(tmp_path)
+
+
+def worked(path, stores=2):
+    """Make a state in this folder, with the stores of a dispatcher and of counters that have done `work`."""
+    state_dir = str(path / "state")
     with outbox(state_dir):
         pass
-    work(state_dir, commits=3, stores=2)
+    work(state_dir, commits=3, stores=stores)
     return state_dir
 
 

@@ -15,6 +15,7 @@ from actors.store.reshard import reshard
 from actors.store.topic import accept_topic
 from actors.system import ownership
 from actors.system.exits import StoreFailure
+from tests.support.needed import need_root
 
 NOBODY = 65534
 
@@ -84,8 +85,7 @@ def test_a_folder_with_other_things_in_it_where_others_can_write_is_refused(stat
 
 @pytest.mark.parametrize("name", ["run", "nsqd", "client", "counter-0.sqlite"])
 def test_another_users_link_with_a_name_of_ours_is_refused(state_dir, name, tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("only root can give a link to another user")
+    need_root()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shutil.rmtree(state_dir / name, ignore_errors=True)
@@ -133,8 +133,7 @@ def test_another_users_state_is_refused_in_words_and_left_as_it_is(state_dir, mo
 
 
 def test_a_file_of_another_user_in_a_state_is_named(state_dir):
-    if os.geteuid() != 0:
-        pytest.skip("only root can give a file to another user")
+    need_root()
     os.chown(state_dir / "nsqd" / "journal.sqlite", NOBODY, -1)
     with pytest.raises(StoreFailure) as refused:
         ownership.check_owner(state_dir)

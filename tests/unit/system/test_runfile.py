@@ -15,6 +15,7 @@ from actors.store.reshard import reshard
 from actors.supervision import processes
 from actors.system import runfile
 from actors.system.exits import Failure
+from tests.support.needed import need_root
 
 FACTS = {"pid": 4711, "admin_address": "127.0.0.1:1"}
 
@@ -46,8 +47,7 @@ def test_a_command_that_works_on_the_state_has_no_run_file_of_a_killed_service(t
 
 
 def test_another_users_file_is_not_believed_and_said(held):
-    if os.geteuid() != 0:
-        pytest.skip("only root can give a file to another user")
+    need_root()
     os.chown(held / runfile.NAME, 65534, -1)
     assert runfile.read(held) is None
     with pytest.raises(Failure, match=r"service\.json is another user's; run this as the user who runs"):
