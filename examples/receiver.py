@@ -32,13 +32,10 @@ class Receiver(BaseHTTPRequestHandler):
             fits = any(hmac.compare_digest(a.encode(), b.encode()) for a in given for b in right)
             if self.path != "/plays" or not fits or (stamp and abs(time.time() - int(stamp)) > 300):
                 return self.send_error(401, None, "expected /plays, signed with our secret in the last 300 s")
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = (unpacker := zlib.decompressobj(31)).decompress(body, 1 << 20)
-                if not unpacker.eof or unpacker.unused_data:
-                    raise ValueError("gzip that is too long, cut off, or has more behind it")
-            publish = json.loads(body.decode())
-            videos = [] + publish["videos"]  # nothing but a list can be added to one
-            rows = [(publish["batch"], 1), *((one["video_id"], one["plays"]) for one in videos)]
+            packed, gzip = self.headers.get("Content-Encoding") == "gzip", zlib.decompressobj(31)
+            text = (gzip.decompress(body, 1 << 20) if packed else body).decode()
+            publish = json.loads("" if packed and (not gzip.eof or gzip.unused_data) else text)  # all of it
+            rows = [(publish["batch"], 1), *((v["video_id"], v["plays"]) for v in [] + publish["videos"])]
             if not all(name > "" and name.isascii() and type(n) is int and 0 < n < 2**53 for name, n in rows):
                 raise ValueError("a name not in ASCII, or a wrong number")
             with lock, db:  # when this block ends, all is on the disk or nothing has changed
