@@ -13,7 +13,7 @@ import pytest
 
 from actors.cli import commands, drill, drill_here, report
 from actors.cli.agreement import Told, Verdict
-from actors.cli.demo_progress import Figures, Lines
+from actors.cli.demo_progress import Figures, PlainLines
 from actors.cli.kills import Kill, line
 from actors.cli.launch import Service
 from actors.cli.parser import command_parser
@@ -178,7 +178,7 @@ def test_snapshot_of_the_end_of_a_demo(monkeypatch):
     )
 
     def shown():
-        with Lines(Page(stderr=True)) as lines:
+        with PlainLines(Page(stderr=True)) as lines:
             lines.show(Figures(1000, 1000, 100, 54, 56, 58.2), 0.0)
         report.render(run, report.findings(run))
 
