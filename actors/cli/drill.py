@@ -7,7 +7,6 @@ kills every child. `drill --here` is in `drill_here.py`.
 import argparse
 import json
 import random
-import signal
 import sys
 from pathlib import Path
 from subprocess import Popen
@@ -98,18 +97,20 @@ def _kill_under_load(drill: _Drill) -> tuple[list[Kill], dict[str, Any]]:
         log_file=log_file,
     )
     done: list[Kill] = []
-    try:
-        wait_for(lambda: _begun(service, producer, log_file), "the first play", 30, service.log)
-        victims = [child["id"] for child in service.status()["children"]]
-        with ended_by_ctrl_c(drill.console) as ended:
-            for number in range(1, drill.kills + 1):
-                done.append(kill(service, chance.choice(victims)))
-                drill.console.print(line(number, drill.kills, done[-1]))
-                if ended.wait(chance.uniform(*PAUSE_S)):
-                    break
-    finally:
-        producer.send_signal(signal.SIGINT)  # the producer stops, and writes down what the queue acknowledged
-        producer.wait()
+    with producer:
+        try:
+            wait_for(lambda: _begun(service, producer, log_file), "the first play", 30, service.log)
+            victims = [child["id"] for child in service.status()["children"]]
+            with ended_by_ctrl_c(drill.console) as ended:
+                for number in range(1, drill.kills + 1):
+                    done.append(kill(service, chance.choice(victims)))
+                    drill.console.print(line(number, drill.kills, done[-1]))
+                    if ended.wait(chance.uniform(*PAUSE_S)):
+                        break
+        except BaseException:
+            producer.kill()  # nobody reads its manifest
+            raise
+        producer.terminate()  # it writes down what the queue acknowledged
     return done, json.loads(manifest_file.read_text(encoding="utf-8"))
 
 

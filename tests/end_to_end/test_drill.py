@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -36,16 +37,16 @@ PROVEN = (
 )
 
 
-def begin(folder: Path, *words: str, **streams) -> subprocess.Popen[str]:
+def begin(folder: Path, *words: str, **how) -> subprocess.Popen[str]:
     """Start a command, with its temporary folders in `folder`."""
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, str(ROOT / "supervisor.py"), *words],
         env={**os.environ, "TMPDIR": str(folder)},
-        stdin=streams.pop("stdin", subprocess.DEVNULL),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        **{"stdin": subprocess.DEVNULL, **how},
     )
 
 
@@ -126,20 +127,33 @@ def test_a_drill_and_a_demo_touch_no_queue_client_or_service_of_others(words, tm
 @pytest.mark.parametrize("words", [DRILL, DEMO], ids=["drill", "demo"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_nothing_outlives_a_drill_or_a_demo_that_is_ended(words, number, tmp_path):
-    command = begin(tmp_path, *words)
-    try:
-        started = family(command)
-        command.send_signal(number)
-        _, err = command.communicate(timeout=PATIENCE_S)
-        assert psutil.wait_procs(started, PATIENCE_S)[1] == []
-        if number is signal.SIGKILL:
-            assert command.returncode == -signal.SIGKILL
-        else:
-            assert (command.returncode, list(tmp_path.iterdir())) == (1, [])
-            assert f"the {words[0]} was interrupted" in err
-    finally:
-        command.kill()
-        command.wait()
+    with begin(tmp_path, *words) as command:
+        try:
+            started = family(command)
+            command.send_signal(number)
+            _, err = command.communicate(timeout=PATIENCE_S)
+            assert psutil.wait_procs(started, PATIENCE_S)[1] == []
+            if number is signal.SIGKILL:
+                assert command.returncode == -signal.SIGKILL
+            else:
+                assert (command.returncode, list(tmp_path.iterdir())) == (1, [])
+                assert f"the {words[0]} was interrupted" in err
+        finally:
+            command.kill()
+
+
+@pytest.mark.parametrize("words", [DRILL, DEMO], ids=["drill", "demo"])
+def test_a_drill_and_a_demo_in_the_background_of_a_shell_end_at_sigterm(words, tmp_path):
+    """There SIGINT is ignored, also by a producer that has not begun yet."""
+    in_background = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    with begin(tmp_path, *words, preexec_fn=in_background) as command:
+        try:
+            started = family(command)
+            command.terminate()
+            assert "was interrupted" in command.communicate(timeout=PATIENCE_S)[1]
+            assert psutil.wait_procs(started, PATIENCE_S)[1] == []
+        finally:
+            command.kill()
 
 
 @pytest.mark.parametrize("kind", QUEUES)
