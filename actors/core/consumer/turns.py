@@ -67,11 +67,10 @@ class Turns:
         """End turns, and give turns to others. `in_flight`: the messages that each connection holds."""
         round_ms = self.round_ms
         for connection, turn in list(self._turns.items()):
-            is_idle = not in_flight[connection]
             if turn.left_ms is None:
                 if self._waiting and now_ms - turn.began_ms >= TURN_PART * round_ms:
-                    turn.left_ms, turn.was_idle = now_ms, is_idle
-            elif is_idle and (not turn.was_idle or now_ms - turn.left_ms >= QUIET_PART * round_ms):
+                    turn.left_ms, turn.was_idle = now_ms, not in_flight[connection]
+            elif not turn.was_idle or now_ms - turn.left_ms >= QUIET_PART * round_ms:
                 del self._turns[connection]
                 self._waiting.append(connection)
         taken = len(self._turns) + sum(in_flight[connection] for connection in self._waiting)

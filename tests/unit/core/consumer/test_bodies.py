@@ -200,6 +200,15 @@ def test_a_change_in_any_one_byte_is_seen(body):
             assert together is None or (video is not None and together == VIDEO + video)
 
 
+@pytest.mark.parametrize("more", [2, 4, 28])
+def test_a_text_with_more_hyphens_than_a_guid_is_none(more):
+    """The others stand where a GUID has digits, so that what is left may be bytes in hex, but too few."""
+    text = TEXT[: -more] + "-" * more
+    read = Bodies()
+    assert read.video(body_of(TEXT)) == VIDEO
+    assert read.video(body_of(text)) is None
+
+
 def test_shapes_of_several_sizes_are_known_side_by_side(monkeypatch):
     read, forms = Bodies(), ['{"video_id":"%s"}', '{"video_id": "%s"}', '{"video_id":"%s","x":12}']
     for form in forms:

@@ -281,6 +281,16 @@ def test_a_connection_on_which_nsqd_counts_too_many_is_replaced():
     assert (figures.failed_finishes, figures.reconnects) == (1, 1)
 
 
+def test_the_oldest_play_of_a_minute_is_told_and_other_messages_are_none():
+    one = ConsumerRules(SHARDS, 2500)
+    one.connected(1, SOURCE, Terms(), 0)
+    second_ns = 1_000_000_000
+    for number, second in ((200, 1), (100, 2)):  # put 2 and 1 microseconds after nsqd's clock began
+        one.received(1, read(number), wall_ns=second * second_ns + 10 * number, now_ms=1000 * second)
+    one.received(1, read(bad=[1]), wall_ns=9 * second_ns, now_ms=3000)
+    assert [one.stats(0, [], now_ms).oldest_age_ms for now_ms in (3000, 61_000, 62_000)] == [2000, 2000, 0]
+
+
 def test_each_nsqd_is_asked_what_waits_once_a_second_and_one_that_is_silent_not_twice():
     one = ConsumerRules(SHARDS, 2500)
     one.connected(1, SOURCE, Terms(), 0)

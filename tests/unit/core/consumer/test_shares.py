@@ -99,3 +99,12 @@ def test_loads_that_can_not_be_compared_hold_nobody_down():
         loads.received(connection, 1)
     loads.looked(1, 1_000_000)
     assert (loads.busiest(), loads.part(2, 1)) == (1, 1.0)
+
+
+def test_an_nsqd_that_uses_all_of_its_share_counts_as_the_busiest_one_once_anything_came_from_it():
+    loads = Loads()
+    for connection in (1, 2, 3):
+        loads.connected(connection)
+    loads.received(1, 800)
+    loads.received(2, 1)
+    assert loads.of_all([2, 3]) == {1: 800, 2: 800, 3: 0}

@@ -96,6 +96,7 @@ def test_messages_that_came_during_a_halt_may_be_as_old_as_the_halt(stalls):
     assert ticks(stalls, resumed_ms, resumed_ms, room=0) == []
     assert stalls.received(1, resumed_ms + 100) == OLD_MS  # it takes some reads to read all of it
     ticks(stalls, resumed_ms + 500, resumed_ms + HALTED_MS, room=0)
+    assert stalls.received(1, resumed_ms + HALTED_MS) == OLD_MS
     assert stalls.received(1, resumed_ms + HALTED_MS + 1) == resumed_ms + HALTED_MS + 1
 
 

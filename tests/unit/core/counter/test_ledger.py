@@ -6,7 +6,7 @@ from msgspec import structs
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.announcements import PENDING_VIDEOS_MAX
-from actors.core.counter.ledger import FEW, Ledger
+from actors.core.counter.ledger import COMMITS_A_PART, FEW, Ledger
 from actors.core.counter.seen_ids import BUCKET_SHIFT, EXPIRY_INTERVAL_MS, SeenIds
 from actors.core.messages import Plays, Rejected
 
@@ -395,3 +395,14 @@ def test_the_window_does_not_run_while_no_counter_does():
         again.take_changes(started_ms + ran_ms)
         again.apply(play, started_ms + ran_ms, WALL_NS + 10**15)
         assert again.tallies.redelivered == redelivered
+
+def test_a_part_of_all_accounts_is_committed_every_so_many_commits_of_few_changes():
+    one = ledger()
+    with_part = []
+    for commit in range(3 * COMMITS_A_PART):
+        one.apply(plays((V, 1)), NOW_MS, WALL_NS)
+        if one.take_changes(NOW_MS).part is not None:
+            with_part.append(commit)
+    first = with_part[0]  # a counter that never lives long writes parts too
+    assert first == 0
+    assert with_part == list(range(first, 3 * COMMITS_A_PART, COMMITS_A_PART))

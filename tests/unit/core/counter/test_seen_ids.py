@@ -3,6 +3,7 @@
 import itertools
 import tracemalloc
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -267,3 +268,10 @@ def test_no_id_is_dropped_within_the_window(steps):
         assert (admit(seen, A, [one], now_ms) == []) == (one in admitted)
         admitted.setdefault(one, now_ms)
     assert all(admit(seen, A, [one], now_ms) == [] for one in admitted)
+
+def test_rows_that_have_keys_in_common_are_merged_into_one_with_each_key_once():
+    rows = [
+        SeenChunk(A, 1, received_ms, np.array(keys, "<u8").tobytes())
+        for received_ms, keys in ((5, [1, 4, 9]), (8, [4, 6]), (3, [6, 9, 9]))
+    ]
+    assert seen_ids.merged(rows) == SeenChunk(A, 1, 8, np.array([1, 4, 6, 9], "<u8").tobytes())
