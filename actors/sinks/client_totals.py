@@ -19,7 +19,7 @@ from ..system.direct_http import opener
 from ..system.reasons import reason_of
 from ..system.tls import tls_context
 from .answers import fit_for_log
-from .echoes import hide, secrets_of
+from .echoes import basic_credentials, hide, secrets_of
 from .route import proxy_of
 
 log = logging.getLogger(__name__)
@@ -88,13 +88,17 @@ def _proxy_to(url: str, publish: PublishSection) -> SplitResult | None:
 
 
 def _get(url: str, proxy: SplitResult | None, publish: PublishSection) -> bytes:
-    scheme = urlsplit(url).scheme
+    parts = urlsplit(url)
+    scheme, credentials = parts.scheme, basic_credentials(parts)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    headers = {"Authorization": f"Basic {credentials}"} if credentials else {}
     handlers: list[urllib.request.BaseHandler] = []
     if proxy:
         handlers.append(urllib.request.ProxyHandler({scheme: proxy.geturl()}))
     if scheme == "https":
         handlers.append(urllib.request.HTTPSHandler(context=tls_context("publish.", publish.ca_file)))
-    with opener(*handlers).open(url, timeout=TOTALS_TIMEOUT_S) as answer:
+    request = urllib.request.Request(bare, headers=headers)
+    with opener(*handlers).open(request, timeout=TOTALS_TIMEOUT_S) as answer:
         content: bytes = answer.read(TOTALS_BYTES_MAX + 1)
     if len(content) > TOTALS_BYTES_MAX:
         raise ValueError(f"its answer has more than {TOTALS_BYTES_MAX} bytes")

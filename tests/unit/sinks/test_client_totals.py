@@ -16,6 +16,7 @@ from actors.sinks import client_totals
 from actors.sinks.client_totals import ask_totals, totals_url_of
 from tests.support.certificates import make_certificate
 
+ITS_AUTHORIZATION = "what the request had as Authorization"
 VIDEO = "00000000-0000-4000-8000-000000000001"
 
 
@@ -25,14 +26,15 @@ def settings(client=True, **publish):
 
 @contextlib.contextmanager
 def answering(body, code=200, tls=None, reason=None, **headers):
-    """The URL of a server that gives this answer. `headers`: its own, by name.
+    """The URL of a server that gives this answer. `headers`: its own, by name. `reason`: of the status.
 
     `tls`: the files of its certificate and of the key.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(code, reason)
+            told = self.headers["Authorization"] if reason == ITS_AUTHORIZATION else reason
+            self.send_response(code, told)
             for name, value in headers.items():
                 self.send_header(name, value)
             self.end_headers()
@@ -113,6 +115,25 @@ def test_over_https_its_certificate_has_to_be_of_a_trusted_authority(tmp_path, c
         found = ask_totals(settings(totals_url=url, ca_file=str(certificate) if trusted else ""))
     assert (found is not None) == trusted
     assert ("certificate" in caplog.text) != trusted
+
+
+def test_it_is_asked_through_the_proxy_that_is_set():
+    with answering(json.dumps({VIDEO: 7}).encode()) as proxy:  # a proxy is asked for the whole URL
+        found = ask_totals(settings(totals_url="http://a.example/all", proxy=proxy.removesuffix("/totals")))
+    assert found == {bytes.fromhex(VIDEO.replace("-", "")): 7}
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [(ITS_AUTHORIZATION, "HTTP 403 Basic …"), ("not with pass-word", "HTTP 403 not with …")],
+)
+def test_a_user_in_its_url_is_sent_as_basic_authorization_and_what_the_answer_quotes_is_not_in_the_log(
+    caplog, reason, told
+):
+    with answering(b"", 403, reason=reason) as url:
+        assert ask_totals(settings(totals_url=url.replace("//", "//me:pass-word@"))) is None
+    assert told in caplog.text
+    assert "pass-word" not in caplog.text
 
 
 def test_a_client_that_is_away_is_said(caplog):

@@ -11,6 +11,7 @@ from actors.core.dispatcher.attempts import Outcome
 from actors.core.dispatcher.outbox import Entry, make_batch
 from actors.core.triggers import Trigger
 from actors.sinks import Delivery, http
+from actors.sinks.connection import ANSWER_HEAD_BYTES_MAX
 from tests.support.acting_clients import (
     BATCH,
     OK,
@@ -287,6 +288,14 @@ LAWFUL = {
 def test_a_lawful_answer_is_believed(answer, in_pieces):
     pieces = [answer[place : place + 1] for place in range(len(answer))] if in_pieces else [answer]
     assert outcome_of(answering(*pieces)) == ACCEPTED
+
+
+def test_a_body_that_comes_with_a_long_head_is_all_read_and_the_connection_is_used_again():
+    asked, size = [], ANSWER_HEAD_BYTES_MAX // 2
+    head = b"HTTP/1.1 200 OK\r\nX: %b\r\nContent-Length: %d\r\n\r\n" % (b"x" * size, size)
+    found = deliveries_to(recording(asked, head + b" " * size), 5)
+    assert [one.outcome for one in found] == [Outcome.ACCEPTED] * 5
+    assert len({connection for connection, *_ in asked}) == 1
 
 
 def test_trailers_mean_nothing():

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from actors.core.dispatcher.attempts import BACK_OFF_MS_MAX, About, Attempts, Outcome
+from actors.core.dispatcher.attempts import BACK_OFF_MS_MAX, About, Attempts, Circuit, Outcome
 from actors.core.dispatcher.outbox import Entry, make_batch
 from actors.core.dispatcher.refused_videos import RefusedVideo
 from actors.core.recurring import EVERY_MS
@@ -94,6 +94,17 @@ def test_five_failures_in_a_row_open_the_circuit_which_is_logged_once(hearing):
     assert "failed 5 times in a row" in line
 
 
+def test_an_outage_that_was_logged_only_when_the_circuit_opened_has_its_end_logged(hearing):
+    """Its reason was logged within the minute before."""
+    hearing.hears(failed())
+    hearing.hears(ACCEPTED)
+    lines = []
+    while hearing.attempts.circuit is Circuit.CLOSED:
+        lines += hearing.hears(failed())
+    assert len(lines) == 1 and "the circuit is open" in lines[0]
+    assert hearing.hears(ACCEPTED) == ["the client takes batches again, after 0.0 s"]
+
+
 def test_a_failure_that_is_about_some_videos_is_not_one_of_the_client(hearing):
     for about in (About.CONTENT, About.CONFLICT, About.WIDTH):
         assert hearing.hears(failed("400", about=about)) == []
@@ -104,8 +115,8 @@ def test_a_client_that_refuses_everything_is_logged_once_with_the_settings_that_
     [line] = hearing.hears(failed("401", about=About.EVERYTHING))
     assert "refuses everything: 401" in line and "publish.url" in line
     assert hearing.hears(failed("401", about=About.EVERYTHING)) == []
-    hearing.hears(ACCEPTED)
     hearing.now_ms += EVERY_MS
+    assert hearing.hears(ACCEPTED) == ["the client takes batches again, after 60.0 s"]
     assert len(hearing.hears(failed("401", about=About.EVERYTHING))) == 1
 
 

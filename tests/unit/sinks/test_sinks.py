@@ -565,6 +565,33 @@ def test_a_mirror_lets_a_file_grow_to_its_bound_and_goes_on_when_the_file_is_sho
         assert caplog.text.count("no publish is written to it until it is shorter") == 1
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_publishes_are_mirrored_only_where_that_is_asked_for(wanted, monkeypatch, pipe):
+    monkeypatch.setattr(open_sink.__globals__["is_wanted"], "__defaults__", (pipe[1],))
+    sink = open_sink(Settings(publish=PublishSection(stdout=wanted)))
+    assert isinstance(sink, MirroredSink) == wanted
+
+
+def test_a_line_that_a_full_disk_has_torn_is_ended_before_the_next_one(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open(tmp_path / "publishes", "ab") as file:
+
+        async def deliver():
+            sink = StdoutSink(file.fileno())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+            try:
+                found = [(await sink.deliver(BATCH)).outcome for _ in range(2)]
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            return [*found, (await sink.deliver(BATCH)).outcome, (await sink.deliver(BATCH)).outcome]
+
+        unknown, yes = Outcome.UNKNOWN, Outcome.ACCEPTED
+        assert asyncio.run(deliver()) == [unknown, unknown, yes, yes]
+    torn, *whole = (tmp_path / "publishes").read_text().splitlines()
+    assert len(torn) == 10
+    assert [json.loads(line)["batch"] for line in whole] == [BATCH.key] * 2
+
+
 def test_a_mirror_that_is_gone_is_given_up_with_one_warning(pipe, caplog):
     os.close(pipe[0])
     client = Accepting()
@@ -981,6 +1008,26 @@ def test_a_proxy_that_says_no_is_refused_and_named_without_its_password(monkeypa
     assert {one.outcome for one in deliveries} == {Outcome.REFUSED}
     assert "answered CONNECT with 407 Who are you" in deliveries[0].why
     assert "the proxy http://…@127.0.0.1:" in deliveries[0].why
+
+
+def test_a_connection_to_a_proxy_that_says_no_is_closed():
+    ended = []
+
+    async def act(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
+        ended.append(await reader.read())
+
+    async def attempt():
+        async with client_that(act) as port:
+            sink = http_sink("https://client.example/", proxy=f"http://127.0.0.1:{port}")
+            await delivered(sink, BATCH)
+            async with asyncio.timeout(PATIENCE_S):
+                while not ended:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(attempt())
+    assert ended == [b""]
 
 
 def test_a_proxy_that_says_more_than_that_there_is_a_tunnel_makes_none(monkeypatch):

@@ -203,7 +203,7 @@ def test_a_change_in_any_one_byte_is_seen(body):
 @pytest.mark.parametrize("more", [2, 4, 28])
 def test_a_text_with_more_hyphens_than_a_guid_is_none(more):
     """The others stand where a GUID has digits, so that what is left may be bytes in hex, but too few."""
-    text = TEXT[: -more] + "-" * more
+    text = TEXT[:-more] + "-" * more
     read = Bodies()
     assert read.video(body_of(TEXT)) == VIDEO
     assert read.video(body_of(text)) is None

@@ -396,6 +396,7 @@ def test_the_window_does_not_run_while_no_counter_does():
         again.apply(play, started_ms + ran_ms, WALL_NS + 10**15)
         assert again.tallies.redelivered == redelivered
 
+
 def test_a_part_of_all_accounts_is_committed_every_so_many_commits_of_few_changes():
     one = ledger()
     with_part = []

@@ -269,6 +269,7 @@ def test_no_id_is_dropped_within_the_window(steps):
         admitted.setdefault(one, now_ms)
     assert all(admit(seen, A, [one], now_ms) == [] for one in admitted)
 
+
 def test_rows_that_have_keys_in_common_are_merged_into_one_with_each_key_once():
     rows = [
         SeenChunk(A, 1, received_ms, np.array(keys, "<u8").tobytes())
