@@ -77,6 +77,8 @@ def backup(state_dir: str, target: Path, others: Iterable[str] = ()) -> Manifest
     sources |= {target / one: Path(state_dir) / one for one in others if (Path(state_dir) / one).exists()}
     try:
         with private_files(), _made_empty(target):
+            for path in sources:
+                path.parent.mkdir(exist_ok=True)
             is_writable = all(os.access(path.parent, os.W_OK) for path in sources.values())
             made_at = _copy(sources) if is_writable else _copy_of_nobody(sources)
             if find(state_dir) != ledgers:
@@ -187,7 +189,6 @@ def _copy(sources: dict[Path, Path]) -> str:
                 reader.execute("SELECT 1 FROM sqlite_master").fetchone()  # a transaction begins when it reads
             made_at = _now()
         for path, reader in zip(sources, readers, strict=True):
-            path.parent.mkdir(exist_ok=True)
             try:
                 with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as copy:
                     reader.backup(copy)
@@ -204,7 +205,6 @@ def _copy_of_nobody(sources: dict[Path, Path]) -> str:
                 f"{path}: is in use, and its folder can't be written here: run backup where the service runs"
             )
     for path, source in sources.items():
-        path.parent.mkdir(exist_ok=True)
         with open_snapshot(source) as snapshot, contextlib.closing(sqlite3.connect(path)) as copy:
             snapshot.backup(copy)
     return _now()

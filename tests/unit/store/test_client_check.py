@@ -56,7 +56,7 @@ def test_a_ledger_that_can_not_be_read_is_left_to_its_counter(state_dir):
 
 
 def test_nothing_is_compared_where_nothing_was_counted(tmp_path):
-    check_client(str(tmp_path), CLIENT, {V: 5})
+    assert check_client(str(tmp_path), CLIENT, {V: 5}) == 0
 
 
 def test_after_a_restore_it_is_said_until_the_client_has_no_more(state_dir, tmp_path, caplog):

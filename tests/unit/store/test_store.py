@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 from msgspec import structs
 
@@ -28,6 +29,7 @@ from actors.core.messages import Plays
 from actors.core.shards import shard_of
 from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, folder, ledger_path, outbox_path
+from actors.store.database import Database
 from actors.store.formats import FORMAT, OLDEST_FORMAT
 from actors.store.mark import POWER_CUT_COMMITS_MAX, Mark
 from actors.store.seen import LATEST_ROWS_MAX
@@ -947,3 +949,14 @@ def test_buckets_that_nothing_comes_into_become_one_row_each_in_time(state_dir):
         store.commit(LedgerChanges(columns(), [], [("a/plays", bucket) for bucket in range(39)], Tallies()))
     with ledger(state_dir) as store:
         assert [one.bucket for one in store.load()[1]] == [39]
+
+
+def test_a_file_that_turns_out_to_be_no_store_is_not_left_open(tmp_path):
+    path = tmp_path / "counter-0.sqlite"
+    path.write_bytes(b"no store" * 1000)
+    process = psutil.Process()
+    before = process.num_fds()
+    with pytest.raises(StoreFailure) as failure:  # its traceback keeps all objects
+        Database(path, "NORMAL", 0)
+    assert process.num_fds() == before, failure
+    assert sorted(tmp_path.iterdir()) == [path]
