@@ -10,6 +10,7 @@ import pytest
 from actors.core.dispatcher.outbox import PublishTotals
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, ledger_path, outbox_path
 from actors.store.client_check import check_client
+from actors.store.folder import claim
 from actors.store.mark import mark_path
 from actors.system.exits import StoreFailure
 from tests.unit.store.test_older import BATCH, V, ledger, outbox, plays_of, work
@@ -133,6 +134,19 @@ def test_a_state_that_is_not_whole_is_left_as_it_was(state_dir, opened, named):
     with pytest.raises(StoreFailure, match="missing"):
         opened(state_dir)
     assert contents(state_dir) == before
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["with ledgers.json", "without"])
+def test_a_state_of_another_number_of_shards_is_left_as_it_was(state_dir, named):
+    if not named:
+        Path(state_dir, "ledgers.json").unlink()
+    before = contents(state_dir)
+    with pytest.raises(StoreFailure, match="counters.shards = 2"):
+        claim(state_dir, 3)
+    after = contents(state_dir)
+    assert after.pop("ledgers.json")  # which says what the ledgers say themselves
+    before.pop("ledgers.json", None)
+    assert after == before
 
 
 @pytest.mark.parametrize("opened", [open_outbox, open_ledger])
