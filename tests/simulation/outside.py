@@ -232,13 +232,15 @@ class Outside:
                 about = About.MOMENT
         kind = None if fault is None else fault.kind
         takes, breaks = kind is not Kind.CLIENT_BREAKS, kind in SERVER_ERRORS
-        for how in {self._fails[video] for video in self._fails.keys() & set(batch.videos)}:
+        # The first of these videos in a batch decides. A lost answer changes nothing about what is taken.
+        how = next((self._fails[video] for video in batch.videos if video in self._fails), "")
+        if arrives and how:
             if outcome is Outcome.ACCEPTED and how == "forbids":
-                outcome, arrives, about = Outcome.REFUSED, False, About.EVERYTHING
-            elif outcome is Outcome.ACCEPTED:
-                arrives = how != "closes"
-                outcome = Outcome.ACCEPTED if how == "breaks" else Outcome.UNKNOWN
-                takes, breaks = how == "takes and closes", how == "breaks"
+                outcome, about = Outcome.REFUSED, About.EVERYTHING
+            elif how != "breaks":
+                outcome = Outcome.UNKNOWN
+            arrives = how in ("takes and closes", "breaks")
+            takes, breaks = how == "takes and closes", how == "breaks"
         if arrives:
             self._at_work[batch.key] += 1
             takes_ms = self._random.randint(latency_ms // 2, latency_ms)

@@ -13,11 +13,12 @@ from msgspec import structs
 
 from tests.simulation.checks import Invariant, Violation
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.plan import Fault, Kind, Plan, Play, draw
+from tests.simulation.plan import FAILS, Fault, Kind, Plan, Play, draw
 from tests.simulation.report import explain, kept_seeds
-from tests.simulation.shrink import shrink
+from tests.simulation.shrink import shorter_plans, shrink
 from tests.simulation.simulate import failure_of, simulate
 from tests.simulation.trace import Trace
+from tests.simulation.world import World
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(300)
@@ -179,6 +180,32 @@ def test_links_reach_a_process_that_was_stopped_twice_in_order():
         Fault(Kind.KILL, 3087, "dispatcher"),
     )
     assert failure_of(structs.replace(QUIET, luck=0, faults=faults)) is None
+
+
+def failing_plan(how):
+    """The client always fails on the first video. It takes the other one, which is played for 20 s more."""
+    plays = (Play(100, 0, 0), *(Play(at_ms, 0, 1) for at_ms in range(3000, 23_000, 500)))
+    lies = Fault(Kind.CLIENT_LIES, 0, lasts_ms=2000)
+    changes = {"videos": 2, "plays": plays, "faults": (lies,), "fails": ((0, how),), "keeps_answers": True}
+    return structs.replace(QUIET, **changes)
+
+
+@pytest.mark.parametrize("how", FAILS)
+def test_a_client_also_fails_on_a_video_while_its_answers_are_lost(how):
+    # A seed found this fault of the simulation itself: the client took the video, and told so later.
+    plan = failing_plan(how)
+    world = World(plan)
+    while world.clock.now_ms < 2000 and world.clock.step():
+        pass
+    assert world.attempts > 1
+    assert bool(world.client.totals) is (how == "takes and closes")
+    assert failure_of(plan) is None
+
+
+def test_a_shorter_plan_still_has_the_plays_without_which_no_video_can_be_blamed():
+    plan = failing_plan("closes")
+    for shorter in shorter_plans(plan):
+        assert (shorter.plays, shorter.videos) == (plan.plays, plan.videos)
 
 
 def test_a_violation_says_which_invariant_and_what_was_found():
