@@ -145,6 +145,14 @@ def test_the_stages_of_a_batch_replace_each_other_in_its_place_until_it_is_forgo
         assert store.load() == ([OTHER], totals)
 
 
+def test_several_videos_that_are_refused_at_once_are_all_kept(stores):
+    several = [RefusedVideo(bytes([one]) * 16, 1, "422 No") for one in range(5)]
+    with contextlib.closing(stores.outbox()) as store:
+        store.store_refused(several, PublishTotals())
+    with contextlib.closing(stores.outbox()) as store:
+        assert store.load_refused() == several
+
+
 def test_refused_videos_are_kept_in_their_order_until_the_client_takes_them(stores):
     first, second = RefusedVideo(V, 3, "422 No"), RefusedVideo(W, 1, "413 No", 4, True, True)
     with contextlib.closing(stores.outbox()) as store:

@@ -14,7 +14,9 @@ from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
 from actors.core.shards import shard_of
 from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, ledger_path, outbox_path
+from actors.store.folder import find
 from actors.store.mark import POWER_CUT_COMMITS_MAX, mark_path
+from actors.store.older import find_older
 from actors.store.reshard import reshard
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
@@ -248,3 +250,12 @@ def test_a_store_that_can_not_be_read_is_left_to_its_own_refusal(state_dir):
         pass
     with pytest.raises(StoreFailure, match="expected a store of playtally"):
         SqliteLedgerStore(state_dir, 0, SHARDS, "NORMAL")
+
+
+def test_where_no_ledger_can_be_read_none_is_known_to_be_newer(tmp_path):
+    state_dir = str(tmp_path)
+    with outbox(state_dir):
+        pass
+    for shard in range(SHARDS):
+        ledger_path(state_dir, shard).write_bytes(b"")
+    assert find_older(state_dir, find(state_dir), range(SHARDS)) == []
