@@ -119,9 +119,9 @@ def _seen_of(
 def read_tallies(path: Path, connection: sqlite3.Connection) -> tuple[int, Tallies]:
     """How many commits a ledger has, and what it counted in them. Raises `StoreFailure`."""
     rows = connection.execute(f"SELECT commits, {', '.join(_TALLIES)} FROM tallies").fetchall()
-    if len(rows) != 1 or any(type(one) is not int or one < 0 for one in rows[0]):
+    if len(rows) != 1 or any(type(one) is not int or one < 0 for row in rows for one in row):
         raise refused(path, f"its tallies are {rows}")
-    commits, *tallies = rows[0]
+    [(commits, *tallies)] = rows
     return commits, Tallies(*tallies)
 
 

@@ -190,7 +190,7 @@ def request_republish_of_all(connection: sqlite3.Connection, why: str) -> int:
 def _batches(path: Path, connection: sqlite3.Connection) -> list[Batch]:
     try:
         rows = connection.execute("SELECT content FROM batches ORDER BY rowid").fetchall()
-        return [msgspec.msgpack.decode(row[0], type=Batch) for row in rows]
+        return [msgspec.msgpack.decode(content, type=Batch) for (content,) in rows]
     except (sqlite3.Error, TypeError, ValueError) as error:
         raise refused(path, error) from error
 

@@ -12,7 +12,7 @@ def read_totals(connection: sqlite3.Connection) -> PublishTotals:
     rows = connection.execute("SELECT content FROM totals").fetchall()
     if len(rows) != 1:
         raise ValueError(f"it has {len(rows)} rows of totals, expected one")
-    content = rows[0][0]
+    [(content,)] = rows
     if content is None:
         return PublishTotals()
     if not isinstance(content, bytes):

@@ -17,8 +17,8 @@ import pytest
 from actors.core.dispatcher.outbox import PublishTotals
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, ledger_path
 from actors.store.backup import MANIFEST, backup
-from actors.store.folder import LedgerSetStage, find
-from actors.store.mark import mark_path
+from actors.store.folder import QUEUE, LedgerSetStage, find
+from actors.store.mark import mark_path, read_mark
 from actors.store.older import find_older
 from actors.store.restore import REPLACED, STAGED, restore
 from actors.store.verify import verify
@@ -29,16 +29,16 @@ from actors.system.locks import lock_file
 from tests.support.patience import PATIENCE_S
 from tests.unit.store.test_older import BATCH, SHARDS, V, ledger, outbox, plays_of, work, worked
 
-OTHER = "queue/journal.sqlite"
+OTHER = f"{QUEUE}/journal.sqlite"
 
 
 @pytest.fixture
 def state_dir(tmp_path):
     """The state of a service that has counted and published, with a queue of its own."""
     state_dir = worked(tmp_path)
-    Path(state_dir, "queue").mkdir()
+    Path(state_dir, QUEUE).mkdir()
     write_other(state_dir, 1)
-    mark_path(Path(state_dir, "queue")).write_bytes(b"a mark of 9 commits")
+    mark_path(Path(state_dir, QUEUE)).write_bytes(b"a mark of 9 commits")
     return state_dir
 
 
@@ -100,7 +100,7 @@ def test_a_backup_is_for_its_user_alone(state_dir, tmp_path):
         after = os.umask(own)
     modes = {stat.S_IMODE(path.stat().st_mode) for path in files(copy).values()}
     assert modes == {0o600}
-    assert [stat.S_IMODE(one.stat().st_mode) for one in (copy, copy / "queue")] == [0o700] * 2
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (copy, copy / QUEUE)] == [0o700] * 2
     assert after == 0o022, "the rest of the process makes files as before"
 
 
@@ -204,7 +204,7 @@ def test_a_restored_state_is_that_of_the_backup_under_a_new_id_and_keeps_what_wa
     assert totals(done.replaced) == before == {V: 7}
     assert others(done.replaced) == [1, 2]
     assert not Path(state_dir, STAGED).exists()
-    assert not mark_path(Path(state_dir, "queue")).exists(), "a mark of what was replaced"
+    assert read_mark(Path(state_dir, QUEUE))[0] == 0, "a mark of what was replaced"
     assert [finding.wrong for finding in verify(state_dir)] == [[]] * (SHARDS + 1)
 
 
@@ -228,7 +228,7 @@ def test_a_restored_state_asks_for_everything_to_be_published_again(state_dir, c
 
 def test_a_restored_state_has_marks_and_none_of_what_it_replaced(state_dir, copy, caplog):
     for folder in ("client", "nsqd"):
-        Path(state_dir, folder).mkdir()
+        Path(state_dir, folder).mkdir(exist_ok=True)
     opened(state_dir)
     assert Path(state_dir, "client", "dispatcher.mark").exists()
     restore(copy, state_dir)
@@ -300,8 +300,8 @@ def test_nothing_is_restored_under_a_running_service(state_dir, copy):
 @pytest.mark.parametrize("name", ["a.lock", "b.lock"])
 def test_nothing_is_replaced_while_an_actor_holds_a_store_of_a_folder(state_dir, copy, name, monkeypatch):
     for one in ("a.lock", "b.lock"):
-        Path(state_dir, "queue", one).touch()
-    held = lock_file(Path(state_dir, "queue", name))
+        Path(state_dir, QUEUE, one).touch()
+    held = lock_file(Path(state_dir, QUEUE, name))
     monkeypatch.setattr(lock_file, "__defaults__", (0.1,))
     before = files(state_dir).keys()
     try:

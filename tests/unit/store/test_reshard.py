@@ -1,6 +1,7 @@
 """Resharding: nothing is lost or published twice, and after a kill at any moment the ledgers are whole."""
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -25,12 +27,14 @@ from actors.core.dispatcher.republish import Place, Republish
 from actors.core.messages import Plays, Rejected
 from actors.core.shards import shard_of
 from actors.core.triggers import Trigger
-from actors.store import SqliteLedgerStore, SqliteOutboxStore
+from actors.store import SqliteLedgerStore, SqliteOutboxStore, ledger_path
+from actors.store.folder import find
 from actors.store.reshard import reshard
 from actors.store.verify import verify
 from actors.system.exits import EXIT_STORE, Failure
 from actors.system.installation import ROOT
 from actors.system.locks import lock_file
+from tests.support.patience import PATIENCE_S
 from tests.support.recording_client import RecordingClient
 from tests.support.services import PATIENT, ledger_totals, open_service, wait_caught_up, wait_counted
 
@@ -197,6 +201,29 @@ def test_a_service_that_runs_is_not_divided(state_dir):
         reshard(state_dir, 3)
     os.close(lock)
     assert files(state_dir) == before
+
+
+def test_ledgers_that_a_counter_still_has_open_are_waited_for(state_dir):
+    """Their supervisor was killed, and they commit once more."""
+    held = lock_file(ledger_path(state_dir, 1).with_suffix(".lock"))
+    dividing = threading.Thread(target=reshard, args=(state_dir, 3), daemon=True)
+    dividing.start()
+    dividing.join(0.5)
+    assert dividing.is_alive() and find(state_dir).shards == 2
+    os.close(held)
+    dividing.join(PATIENCE_S)
+    assert find(state_dir).shards == 3
+
+
+def test_where_the_disk_fails_it_is_said_and_the_ledgers_are_as_they_were(state_dir, monkeypatch):
+    def fail(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    before = whole(state_dir, 2)
+    monkeypatch.setattr(sys.modules[reshard.__module__], "sync", fail)
+    with pytest.raises(Failure, match=r"not redistributed .*Input/output error"):
+        reshard(state_dir, 3)
+    assert whole(state_dir, 2) == before
 
 
 def test_damaged_ledgers_are_not_divided(state_dir):

@@ -141,7 +141,7 @@ def test_a_state_of_another_number_of_shards_is_left_as_it_was(state_dir, named)
     if not named:
         Path(state_dir, "ledgers.json").unlink()
     before = contents(state_dir)
-    with pytest.raises(StoreFailure, match="counters.shards = 2"):
+    with pytest.raises(StoreFailure, match=r"counters\.shards = 2"):
         claim(state_dir, 3)
     after = contents(state_dir)
     assert after.pop("ledgers.json")  # which says what the ledgers say themselves
