@@ -21,6 +21,7 @@ from producer.writer import PublishOutcome, Writer, frame, mpub
 MPUB_PLAYS_MAX = 1000  # 55 kB a command. nsqd takes up to 5 MB, but a larger command is no faster.
 IN_FLIGHT_MAX = 8  # MPUBs on each connection: enough that nsqd never waits for the producer.
 TICK_S = 0.005  # A paced run looks this often whether plays are due.
+CHECK_S = 1.0  # A tick of the writer's: it counts seconds without an answer in ticks.
 LOOK_S = 0.25  # The producer looks this often for missing connections.
 LAST_ANSWERS_MAX_S = 2.0  # How long a stopped run waits for the answers still under way.
 REFUSALS_MAX = 3  # In a row. After that many, the queue is expected to refuse always.
@@ -64,7 +65,8 @@ class Publisher:
         self._writer: Writer[MessageBatch] = Writer(
             self._on_settled, self._on_opened, self._on_closed, self._on_refused, self._security
         )
-        tasks = [asyncio.create_task(self._keep_connected()), asyncio.create_task(self._locator.run())]
+        forever = (self._keep_connected(), self._locator.run(), self._check_regularly())
+        tasks = [asyncio.create_task(one) for one in forever]
         if self._pace is not None:
             tasks.append(asyncio.create_task(self._pump_regularly()))
         ended = asyncio.create_task(self._ended.wait())
@@ -76,8 +78,8 @@ class Publisher:
         finally:
             for task in [ended, *tasks]:
                 task.cancel()
-            self._writer.close()
             self.ended_s = time.monotonic()
+            self._writer.close()
 
     def stop(self, because: str) -> None:
         """Send nothing more. `run` ends after the last answers, or after `LAST_ANSWERS_MAX_S`."""
@@ -104,8 +106,12 @@ class Publisher:
             now_s = time.monotonic()
             self._writer.connect_to(one for one in addresses if self._retries.is_due(one, now_s))
             self._writer.leave(self._locator.tombstoned)
-            self._writer.end_silent_connections()
             await asyncio.sleep(LOOK_S)
+
+    async def _check_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_S)
+            self._writer.tick()
 
     async def _pump_regularly(self) -> None:
         while True:
@@ -156,15 +162,17 @@ class Publisher:
         self._pump()
 
     def _on_closed(self, address: str, reason: str, was_open: bool) -> None:
-        if self._ended.is_set():
-            return
+        if self.ended_s is not None:
+            return  # We closed it.
         self._retries.failed(address, time.monotonic())
+        goes_on = not self._ended.is_set()
         if was_open:
             unknown_plays = self.deliveries.unknown_plays
             lost = f"; {unknown_plays} plays have an unknown outcome so far" if unknown_plays else ""
-            next_step = "" if address in self._locator.tombstoned else "; connecting again"
+            comes_back = goes_on and address not in self._locator.tombstoned
+            next_step = "; connecting again" if comes_back else ""
             self._say(f"lost nsqd at {address} ({reason}){lost}{next_step}")
-        else:
+        elif goes_on:
             self._say_waiting(address, f"nsqd at {address} ({reason})")
         self._pump()  # Plays that were given back may go to another nsqd.
 

@@ -1,11 +1,12 @@
 """A subclass of pynsq's Writer that sends and connects faster, and reports the outcome of each MPUB.
 
-It keeps pynsq's connections, handshake, heartbeats and callback queue. It differs in four ways:
+It keeps pynsq's connections, handshake, heartbeats and callback queue. It differs in five ways:
 
 - The caller passes complete MPUB commands. pynsq's `protocol.mpub` copies the command once for each
   message.
 - A connection that fails calls `closed` and logs no traceback. The caller decides when to connect
   again. pynsq's Writer waits for 15 s.
+- A connection on which nothing comes, or no answer to an MPUB, is closed. pynsq's Writer waits for ever.
 - A host name is looked up without holding up the loop, and all its addresses are tried.
 - An MPUB ends in one of four outcomes. pynsq's Writer reports only "an error", which does not tell
   whether the queue has the messages.
@@ -16,7 +17,6 @@ the outcome.
 
 import asyncio
 import struct
-import time
 from asyncio import Future
 from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
@@ -24,8 +24,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import nsq
 from nsq.protocol import Error
-from tornado.iostream import IOStream
 
+from actors.sources.connection import ANSWER_TICKS_MAX
 from actors.sources.handshake import SecuredConnection
 from actors.sources.resolver import resolve
 from actors.sources.security import PLAIN, Security
@@ -34,7 +34,8 @@ from actors.system.addresses import split_address
 HANDSHAKE_TIMEOUT_S = 5.0  # From connect to ready. pynsq's own connection waits for ever.
 NEXT_ADDRESS_S = 1.0  # From connect to ready, for an address of a host that has others.
 HEARTBEAT_S = 10  # nsqd sends a heartbeat this often.
-SILENCE_MAX_S = 3.0 * HEARTBEAT_S
+SILENCE_TICKS_MAX = 3 * HEARTBEAT_S  # A tick is a second.
+ANSWER_BYTES_SHOWN = 40
 PARTIAL = b"E_MPUB_FAILED"
 
 
@@ -58,12 +59,15 @@ class Sent(NamedTuple, Generic[Ticket]):
 
 
 class NsqdConnection(SecuredConnection):
-    """A connection that logs no traceback when it fails.
+    """A connection to one nsqd.
 
     `address`: the "host:port" that was asked for. `others`: more addresses of that host, to try after this.
+    `silent_ticks`: seconds since something came. `unanswered_ticks`: seconds without an answer to an MPUB.
     """
 
     sent_count = 0
+    silent_ticks = 0
+    unanswered_ticks = 0
     leaves = False
 
     def __init__(self, address: str, hosts: Sequence[str], security: Security, **settings: Any):
@@ -72,10 +76,9 @@ class NsqdConnection(SecuredConnection):
         self.address = address
         self.others = hosts[1:]
 
-    def _connect_callback(self, fut: "Future[IOStream]") -> None:
-        # If connecting failed, the stream's close callback tells the writer.
-        if fut.exception() is None:
-            super()._connect_callback(fut)
+    def _on_data(self, data: bytes, **kwargs: object) -> None:
+        self.silent_ticks = 0
+        super()._on_data(data, **kwargs)
 
 
 class Writer(nsq.Writer, Generic[Ticket]):
@@ -175,12 +178,18 @@ class Writer(nsq.Writer, Generic[Ticket]):
         conn.sent_count += 1
         conn.callback_queue.append(Sent(ticket, written))
 
-    def end_silent_connections(self) -> None:
-        """Close each connection that received nothing for `SILENCE_MAX_S`: its nsqd must be gone."""
+    def tick(self) -> None:
+        """Close each connection on which nothing has come for long, or no answer. Call this every second.
+
+        It counts calls, not seconds: while this process is halted, it reads nothing, and nsqd is not silent.
+        """
         for conn in list(self.conns.values()):
-            silence_s = time.time() - conn.last_recv_timestamp
-            if silence_s > SILENCE_MAX_S:
-                conn.refuse(f"silent for {silence_s:.0f} s")
+            conn.silent_ticks += 1
+            conn.unanswered_ticks = conn.unanswered_ticks + 1 if conn.callback_queue else 0
+            if conn.silent_ticks >= SILENCE_TICKS_MAX:
+                conn.refuse(f"no sign of life for {conn.silent_ticks} s")
+            elif conn.unanswered_ticks >= ANSWER_TICKS_MAX:
+                conn.refuse(f"no answer to an MPUB for {conn.unanswered_ticks} s")
 
     def close(self) -> None:
         """Close all connections. Every MPUB without an answer is settled before this returns."""
@@ -196,25 +205,34 @@ class Writer(nsq.Writer, Generic[Ticket]):
         self.conns[conn.address] = conn
         self._opened(conn.address)
 
-    def _on_connection_response(self, conn: NsqdConnection, **_: object) -> None:
-        # The answer to IDENTIFY arrives here too, before any MPUB is in flight.
-        if conn.callback_queue:
+    def _check_last_recv_timestamps(self) -> None:
+        """Do nothing. pynsq calls this every minute and closes connections by the wall clock: see `tick`."""
+
+    def _on_connection_response(self, conn: NsqdConnection, data: bytes, **_: object) -> None:
+        if self.conns.get(conn.address) is not conn:
+            return  # The answers of the handshake arrive here too.
+        conn.unanswered_ticks = 0
+        if data == b"OK" and conn.callback_queue:
             self._settled(conn.callback_queue.pop(0).ticket, PublishOutcome.ACKNOWLEDGED)
+        else:
+            expected = "OK" if conn.callback_queue else "nothing before the next MPUB"
+            conn.refuse(f"it answers {data[:ANSWER_BYTES_SHOWN]!r}, expected {expected}")
 
     def _on_connection_error(self, conn: NsqdConnection, error: Error, **_: object) -> None:
         if type(error) is not Error:  # The connection broke: its close callback settles the MPUBs.
             return
-        if self._connecting.get(conn.id) is conn:
+        if self._connecting.get(conn.address) is conn:
             conn.refuse(conn.explain(error.args[0]))
             return
-        text = error.args[0].decode("utf-8", "replace")
+        text = conn.explain(error.args[0])
         # nsqd answers in order, and stops reading the connection after it refused an MPUB. So the
         # first MPUB in flight is the refused one, and nsqd never read those behind it.
         unanswered, conn.callback_queue = conn.callback_queue, []
         for position, sent in enumerate(unanswered):
             partly_taken = position == 0 and error.args[0].startswith(PARTIAL)
             self._settled(sent.ticket, PublishOutcome.UNKNOWN if partly_taken else PublishOutcome.REFUSED)
-        self._refused(conn.address, text)
+        if unanswered:
+            self._refused(conn.address, text)
         conn.refuse(text)
 
     def _on_connection_close(self, conn: NsqdConnection, **_: object) -> None:

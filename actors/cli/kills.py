@@ -13,7 +13,7 @@ from rich.table import Table
 from ..supervision.processes import send_signal
 from ..system.exits import Failure
 from .launch import Service, wait_for
-from .screen import Page
+from .screen import Page, fits, in_lines
 
 BACK_TIMEOUT_S = 30.0
 RESUME_TIMEOUT_S = 2.0  # a child that has nothing to do does not say that it works again
@@ -89,7 +89,8 @@ def ended_by_ctrl_c(console: Page) -> Iterator[threading.Event]:
 def show_table(kills: list[Kill], page: Page) -> None:
     """Print how soon each child worked again."""
     page.print("from its kill until a child worked again:")
-    page.print(_table(kills))
+    table = _table(kills)
+    page.print(table if fits(table, page) else in_lines(table))
 
 
 def _table(kills: list[Kill]) -> Table:

@@ -29,6 +29,7 @@ PIPE_COLUMNS = 500  # the width of a page that goes to a file or another program
 UNLIMITED = 10_000  # wider than any table
 LABEL_COLUMNS = 10  # of the lines below the table of `status`
 CHANGED = "*"  # behind the source of a value that is not the default
+BRANCH = "├└│─ "  # before a child's id in the tree of `status`
 WORK = ("CPU", "mailbox")  # columns of `status` that a narrow page does not have; `--json` has them
 LAST_EXIT = "last exit"  # a column of `status` that is lines below the table on a narrow page
 _STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "red"}
@@ -64,6 +65,15 @@ def fits(table: Table, page: Page) -> bool:
     """Whether no column of a table has to be narrower than its longest value."""
     options = page.options.update(width=UNLIMITED, max_width=UNLIMITED)
     return Measurement.get(page, options, table).maximum <= page.width
+
+
+def in_lines(table: Table) -> Text:
+    """What a table has, for a page that is narrower: for each row the first cell, and the others by name."""
+    lines = []
+    for first, *cells in zip(*(map(str, column.cells) for column in table.columns), strict=True):
+        named = zip((column.header for column in table.columns[1:]), cells, strict=True)
+        lines.append(f"{first.lstrip(BRANCH)}: {', '.join(f'{name} {cell}' for name, cell in named if cell)}")
+    return Text("\n".join(lines))
 
 
 def show_status(status: dict[str, Any]) -> None:
@@ -142,8 +152,8 @@ def show_totals(rows: list[tuple[bytes, int, int]]) -> None:
 def _status(status: dict[str, Any], page: Page) -> Group:
     status = printable_values(status)
     tables = [_tree(status, work, exits) for work, exits in ((True, True), (False, True), (False, False))]
-    table = next((one for one in tables if fits(one, page)), tables[-1])
-    exits = [] if table is not tables[-1] else _last_exits(status)
+    table = next((one for one in tables if fits(one, page)), None)
+    exits = [] if table in tables[:-1] else _last_exits(status)
     plays, publishes = status["plays"], status["publishes"]
     shown = [name for name in Trigger if publishes[name] or name is not Trigger.REPUBLISH]
     triggers = ", ".join(f"{publishes[name]:,} {name}" for name in shown)
@@ -176,7 +186,8 @@ def _status(status: dict[str, Any], page: Page) -> Group:
     lines += _refused(status["refused_videos"], status["refused_videos_total"])
     if dropped := status["log_lines_dropped"]:
         lines.append(f"log        {dropped:,} lines dropped, because stderr could not be written")
-    return Group(table, _beside_labels([*lines, *_nsqds(status["nsq"])]), _progress(status))
+    tree = in_lines(tables[-1]) if table is None else table
+    return Group(tree, _beside_labels([*lines, *_nsqds(status["nsq"])]), _progress(status))
 
 
 def _beside_labels(lines: list[str]) -> Table:

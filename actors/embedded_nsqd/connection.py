@@ -9,11 +9,15 @@ import logging
 from typing import assert_never
 
 from ..system.connections import connections_max
-from . import commands, frames, identify
+from ..system.crowd import most_of
+from ..system.http_server import FIRST_REQUEST_TIMEOUT_S
+from . import commands, frames, identify, limits
 from .answers import Answers
-from .edge import ClientState, Edge
+from .edge import Edge
 from .journal_file import JournalError
 from .multi import Refused
+from .pulse import Pulse
+from .states import ClientState
 from .subscriber import Subscriber
 from .topic import Subscription
 
@@ -21,18 +25,7 @@ log = logging.getLogger(__name__)
 
 # A connection that is being closed has this long to take its last answer.
 CLOSE_GRACE_MS = 5_000
-
-_CAN_FINISH = (ClientState.SUBSCRIBED, ClientState.CLOSING)
-_ALLOWED = {  # the states in which a command may be used; those not listed here may be used in any
-    "IDENTIFY": (ClientState.INIT,),
-    "AUTH": (ClientState.INIT,),
-    "SUB": (ClientState.INIT,),
-    "RDY": _CAN_FINISH,
-    "FIN": _CAN_FINISH,
-    "REQ": _CAN_FINISH,
-    "TOUCH": _CAN_FINISH,
-    "CLS": (ClientState.SUBSCRIBED,),
-}
+GREETING_TIMEOUT_MS = FIRST_REQUEST_TIMEOUT_S * 1000  # an NSQ client says at once that it is one
 
 
 class ClientConnection(asyncio.Protocol):
@@ -43,9 +36,8 @@ class ClientConnection(asyncio.Protocol):
         self._parser = commands.CommandParser()
         self._greeting = b""
         self._is_joined = True
-        self._blocked_ms: int | None = None
+        self._pulse = Pulse(edge.now_ms())
         self._closing_ms: int | None = None
-        self._read_ms = self._beat_ms = 0
         self.state = ClientState.INIT
         self.remote_address = ""
         self.connect_s = 0
@@ -63,36 +55,37 @@ class ClientConnection(asyncio.Protocol):
         self.remote_address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.agreement = identify.Agreement(client_id=host, hostname=host)
         self.connect_s = self._edge.now_wall_ns() // 1_000_000_000
-        self._read_ms = self._beat_ms = self._edge.now_ms()
-        self._edge.connections.add(self)
-        if len(self._edge.connections) > connections_max():
-            self._warn("full", f"closed, because {connections_max()} connections were open already")
+        if len(self._edge.connections) < connections_max() or self._makes_room():
+            self._edge.enter(self)
+        else:
             self.close()
-            self._transport.abort()
+            transport.abort()
 
     def data_received(self, chunk: bytes) -> None:
         if self._closing_ms is not None:
             return
-        self._read_ms = self._edge.now_ms()
+        self._pulse.read_ms = self._edge.now_ms()
         if len(self._greeting) < len(commands.MAGIC):
             chunk = self._greet(chunk)
         self._answers.begin_read()
-        for command in self._parser.feed(chunk):
+        received = self._parser.feed(chunk)
+        for command in received:
             self._handle(command)
             if self._closing_ms is not None:
                 break
         self._answers.end_read()
         if self._closing_ms is not None:
             return
+        self._note_progress(bool(received))
         if self.subscription is not None:
             self._edge.pump(self.subscription.topic, self.subscription.channel)
 
     def pause_writing(self) -> None:
-        self._blocked_ms = self._edge.now_ms()
+        self._pulse.blocked_ms = self._edge.now_ms()
         self._update_writable()
 
     def resume_writing(self) -> None:
-        self._blocked_ms = None
+        self._pulse.blocked_ms = None
         self._answers.resume_reading()
         self._update_writable()
 
@@ -121,31 +114,38 @@ class ClientConnection(asyncio.Protocol):
         self._update_writable()
 
     def scan(self, now_ms: int) -> None:
-        """See `ConnectedClient`. A client has two heartbeat intervals to answer, and one to read."""
-        interval_ms = self.agreement.heartbeat_interval_ms
+        """See `ConnectedClient`."""
         if self._closing_ms is not None:
             if now_ms - self._closing_ms > CLOSE_GRACE_MS:
                 self._transport.abort()
-            return
-        if not interval_ms:
-            return
-        if now_ms - self._read_ms > 2 * interval_ms:
-            self.abort("does not answer heartbeats")
-        elif self._blocked_ms is not None and now_ms - self._blocked_ms > interval_ms:
-            self.abort("does not read its messages")
-        elif now_ms - self._beat_ms >= interval_ms:
-            self._beat_ms = now_ms
+        elif self._greeting != commands.MAGIC and now_ms - self._pulse.read_ms > GREETING_TIMEOUT_MS:
+            self._warn("greeting", f"closed, because it sent no {commands.MAGIC!r} of an NSQ client")
+            self.close()
+        elif reason := self._pulse.late_with(now_ms, self.agreement.heartbeat_interval_ms):
+            self.abort(reason)
+        elif self._pulse.beat(now_ms, self.agreement.heartbeat_interval_ms):
             self._answers.send(frames.HEARTBEAT)
 
     def excuse(self, stall_ms: int) -> None:
         """See `ConnectedClient`."""
-        self._read_ms += stall_ms
-        if self._blocked_ms is not None:
-            self._blocked_ms += stall_ms
+        self._pulse.excuse(stall_ms)
+
+    def give_way(self) -> None:
+        """See `Upload`."""
+        held = f"the unfinished commands of all clients hold more than {limits.UPLOADS_BYTES_MAX} bytes"
+        self._fail("E_INVALID", f"{held}, and this one is the oldest")
+
+    def make_room(self) -> None:
+        """See `ConnectedClient`."""
+        self.close()
+        self._transport.abort()
+        self._edge.leave(self)
 
     def close(self) -> None:
         """See `ConnectedClient`; answers that wait for a commit still go out."""
         self._closing_ms = self._edge.now_ms()
+        self._parser = commands.CommandParser()
+        self._edge.uploads.end(self)
         self._update_writable()
         if not self._answers.is_held():
             self._end()
@@ -155,6 +155,29 @@ class ClientConnection(asyncio.Protocol):
         log.warning("client %s: dropped, because it %s", self.remote_address, reason)
         self.close()
         self._transport.abort()
+
+    def _makes_room(self) -> bool:
+        """Close the connection that gives way to this one. Returns False if none does."""
+        clients = self._edge.connections
+        first = self._edge.room.first_to_go()
+        full = f"{len(clients)} connections are open, the most that are taken"
+        hosts = [one.remote_address.rpartition(":")[0] for one in clients]
+        gone = "the one that has been idle longest" if first else "this one"
+        self._warn("full", f"{full}, {most_of(hosts)}; {gone} is closed")
+        if first is not None:
+            first.make_room()
+        return first is not None
+
+    def _note_progress(self, has_received: bool) -> None:
+        """Note what the connection does and holds. `has_received`: whether it has sent whole commands."""
+        if has_received:
+            self._edge.room.act(self, is_subscribed=self.subscription is not None)
+            self._edge.uploads.end(self)
+            self._pulse.unfinished_ms = None
+        if self._parser.held_bytes:
+            if self._pulse.unfinished_ms is None:
+                self._pulse.unfinished_ms = self._edge.now_ms()
+            self._edge.uploads.hold(self, self._parser.held_bytes)
 
     # The protocol.
 
@@ -210,7 +233,7 @@ class ClientConnection(asyncio.Protocol):
         except Refused as refused:
             self._fail(refused.code, refused.description)
             return
-        self._beat_ms = self._edge.now_ms()
+        self._pulse.beat_ms = self._edge.now_ms()
         self._answers.add(frames.response(answer))
 
     def _subscribe(self, command: commands.Subscribe) -> None:
@@ -286,8 +309,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _may(self, verb: str) -> bool:
         """Whether the state allows the command. If not, the client gets an error and is disconnected."""
-        allowed = _ALLOWED.get(verb)
-        if allowed is None or self.state in allowed:
+        if self.state.allows(verb):
             return True
         self._fail("E_INVALID", f"cannot {verb} in current state")
         return False
@@ -316,7 +338,9 @@ class ClientConnection(asyncio.Protocol):
             return
         topic, channel, subscriber = self.subscription
         was_writable = subscriber.is_writable
-        subscriber.is_writable = self._is_joined and self._blocked_ms is None and self._closing_ms is None
+        subscriber.is_writable = (
+            self._is_joined and self._pulse.blocked_ms is None and self._closing_ms is None
+        )
         if subscriber.is_writable and not was_writable:
             self._edge.pump(topic, channel)
 

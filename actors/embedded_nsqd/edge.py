@@ -6,7 +6,6 @@ transaction, and only then answered. `server.py` starts and stops it. `connectio
 """
 
 import asyncio
-import enum
 import logging
 import random
 import time
@@ -23,19 +22,14 @@ from .ids import node_id_of
 from .journal import QueueJournal
 from .journal_file import JournalError
 from .queue import Queue
+from .room import Room
 from .seldom import Seldom
+from .states import ClientState
 from .subscriber import Subscriber
 from .topic import Subscription, Topic
+from .uploads import Upload, Uploads
 
 log = logging.getLogger(__name__)
-
-
-class ClientState(enum.IntEnum):
-    """The state of a client, with nsqd's numbers (nsqd/client_v2.go), which GET /stats shows."""
-
-    INIT = 0
-    SUBSCRIBED = 3
-    CLOSING = 4
 
 
 class CommitWaiter(Protocol):
@@ -45,8 +39,8 @@ class CommitWaiter(Protocol):
         """Called after the commit. `failure`: the error if it failed, else None."""
 
 
-class ConnectedClient(CommitWaiter, Protocol):
-    """One client's TCP connection.
+class ConnectedClient(CommitWaiter, Upload, Protocol):
+    """One client's TCP connection, and an `Upload`.
 
     `connect_s`: Unix time in seconds. `publish_counts`: messages published, by topic. `subscription` is None
     before SUB.
@@ -63,13 +57,16 @@ class ConnectedClient(CommitWaiter, Protocol):
         """Send the client messages."""
 
     def scan(self, now_ms: int) -> None:
-        """Send a heartbeat if one is due; drop a client that does not answer or read."""
+        """Send a heartbeat if one is due; drop a client that does not answer, read or finish a command."""
 
     def excuse(self, stall_ms: int) -> None:
         """Give the client that much longer to answer and to read: this nsqd stood still for so long."""
 
     def close(self) -> None:
         """End the connection after the answers written so far are sent."""
+
+    def make_room(self) -> None:
+        """End the connection at once, because there is a new one and no room for both."""
 
     def abort(self, reason: str) -> None:
         """End the connection at once. The log says "dropped, because it <reason>"."""
@@ -81,7 +78,8 @@ class Edge:
     A journal that fails for now is a `JournalError`, which is answered, logged and got over. A journal that
     can't be used any more is another `StoreFailure`: nobody catches it, so the process ends.
 
-    `connections`: all TCP connections; `subscribed`: those after SUB. `tcp_port` and `http_port` are the
+    `connections`: all TCP connections; `subscribed`: those after SUB; `room`: which one gives way. `uploads`:
+    what has come by TCP and HTTP of commands that are not complete. `tcp_port` and `http_port` are the
     ports that were taken, `health` is what GET /ping answers, `start_s` a Unix time in seconds.
     `seldom` logs what strangers cause.
     """
@@ -96,6 +94,8 @@ class Edge:
         self._trouble = Recurring()
         self.seldom = Seldom()
         self.connections: set[ConnectedClient] = set()
+        self.room: Room[ConnectedClient] = Room()
+        self.uploads = Uploads()
         self.subscribed: dict[Subscriber, ConnectedClient] = {}
         self.queue = Queue(journal, node_id_of(self.hostname), random.Random())
         self._awaiting: dict[CommitWaiter, None] = {}
@@ -157,12 +157,19 @@ class Edge:
         self.subscribed[subscriber] = client
         return Subscription(topic, channel, subscriber)
 
+    def enter(self, client: ConnectedClient) -> None:
+        """Add a client that has connected. If it is closed already, its end follows."""
+        self.connections.add(client)
+        self.room.enter(client)
+
     def leave(self, client: ConnectedClient) -> None:
         """Remove a client that is gone. Other clients get its messages in flight.
 
         An ephemeral channel is deleted after its last client left.
         """
         self.connections.discard(client)
+        self.room.leave(client)
+        self.uploads.end(client)
         if client.subscription is None:
             return
         topic, channel, subscriber = client.subscription

@@ -1,8 +1,8 @@
 """The HTTP server of the embedded nsqd: collects requests within their limits, answers errors.
 
 Owns the limits on request bodies: a body whose Content-Length is too large is refused before it is read,
-and a body that turns out to be too large is not kept. One that does not end is refused after a while, and all
-that are not complete hold UPLOADS_BYTES_MAX at most. What a request means is in `http_routes.py`.
+and a body that turns out to be too large is not kept. One that does not end is refused after a while, and
+`uploads.py` bounds what all hold that are not complete. What a request means is in `http_routes.py`.
 """
 
 import asyncio
@@ -49,32 +49,12 @@ def http_server(edge: Edge, address: str, allowed_hosts: Sequence[str]) -> Bound
 class _Exchanges(httputil.HTTPServerConnectionDelegate):
     def __init__(self, edge: Edge) -> None:
         self._edge = edge
-        self._uploads = _Uploads()
         self._turns = _Turns()
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
-        return _Exchange(self._edge, self._uploads, self._turns, request_conn)
-
-
-class _Uploads:
-    """The bodies that are not complete yet. If they get too large together, the oldest one gives way."""
-
-    def __init__(self) -> None:
-        self._sizes: dict[_Exchange, int] = {}
-        self._total = 0
-
-    def grow(self, exchange: "_Exchange", size: int) -> None:
-        self._sizes[exchange] = self._sizes.get(exchange, 0) + size
-        self._total += size
-        while self._total > limits.UPLOADS_BYTES_MAX:
-            oldest = next(iter(self._sizes))
-            self.end(oldest)
-            oldest.give_way()
-
-    def end(self, exchange: "_Exchange") -> None:
-        self._total -= self._sizes.pop(exchange, 0)
+        return _Exchange(self._edge, self._turns, request_conn)
 
 
 class _Turns:
@@ -103,12 +83,9 @@ class _Turns:
 class _Exchange(httputil.HTTPMessageDelegate):
     """Collects one request, up to its limit."""
 
-    def __init__(
-        self, edge: Edge, uploads: _Uploads, turns: "_Turns", connection: httputil.HTTPConnection
-    ) -> None:
+    def __init__(self, edge: Edge, turns: _Turns, connection: httputil.HTTPConnection) -> None:
         self._edge = edge
         self._turns = turns
-        self._uploads = uploads
         self._connection = connection
         self._chunks: list[bytes] = []
         self._size = 0
@@ -129,21 +106,21 @@ class _Exchange(httputil.HTTPMessageDelegate):
         self._size += len(chunk)
         if self._size > self._size_max:
             self._chunks.clear()  # `finish` refuses the body, so its bytes are not kept
-            self._uploads.end(self)
+            self._edge.uploads.end(self)
         else:
             self._chunks.append(chunk)
-            self._uploads.grow(self, len(chunk))
+            self._edge.uploads.hold(self, self._size)
 
     def give_way(self) -> None:
-        """Refuse the request before its body is complete."""
+        """See `Upload`."""
         self._chunks.clear()
         respond(self._connection, self._start.method, *error_answer(503, "TOO_MANY_UPLOADS"))
 
     def on_connection_close(self) -> None:
-        self._uploads.end(self)
+        self._edge.uploads.end(self)
 
     def finish(self) -> None:
-        self._uploads.end(self)
+        self._edge.uploads.end(self)
         if self._size > self._size_max:
             respond(self._connection, self._start.method, *error_answer(413, self._too_big))
             return

@@ -66,7 +66,7 @@ TURN_BODY_BYTES = 256 * 1024
 # After a turn of the loop that was longer than this, clients have this much longer to answer heartbeats.
 STALL_MS = 500
 
-# By HTTP, a body has to be here within this time, and all bodies that are not complete have at most this many
-# bytes together: a thousand connections could hold 5 GB for as long as they like.
+# A command or an HTTP body has to be here within this time, for a command it is nsqd's own by default.
+# All that are not complete have at most this many bytes together: a thousand could hold 5 GB for long.
 BODY_TIMEOUT_S = 60
 UPLOADS_BYTES_MAX = 64 * 1024 * 1024

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # How long stop() waits for clients to read their last answers.
 _STOP_GRACE_MS = 1_000
+# In one turn of the loop. Those that give way to them are closed one turn later.
+ACCEPTED_AT_ONCE = 16
 
 
 class EmbeddedNsqd(Edge):
@@ -68,11 +70,12 @@ class EmbeddedNsqd(Edge):
             http_socket = opened.enter_context(open_listener("http_address", http_address))
             journal = opened.enter_context(contextlib.closing(QueueJournal(path, marked)))
             tcp_server = await asyncio.get_running_loop().create_server(
-                lambda: ClientConnection(nsqd), sock=tcp_socket, backlog=LISTEN_BACKLOG, start_serving=False
+                lambda: ClientConnection(nsqd), sock=tcp_socket, backlog=ACCEPTED_AT_ONCE, start_serving=False
             )
             nsqd = cls(journal, tcp_server, http_socket, http_address, allowed_hosts)
             opened.pop_all()  # from now on the nsqd closes them
         await tcp_server.start_serving()
+        tcp_socket.listen(LISTEN_BACKLOG)  # asyncio takes the backlog for what to accept in one turn, too
         backlog = sum(
             topic.waiting_count + sum(channel.depth for channel in topic.channels.values())
             for topic in nsqd.queue.topics.values()

@@ -74,7 +74,13 @@ class Looks:
         consumer = heard.get(CONSUMER, last_of_consumer(self._application))
         assert isinstance(consumer, ConsumerStats)
         self._queue.note(consumer)
-        nsqds = self._queue.seen([*nsqds_known(settings, consumer), *_not_known(named, consumer)], asked)
+        now_known = nsqds_known(settings, consumer)
+        # What was told at an HTTP address that is another one now is no answer of this nsqd.
+        was_http = {one.address: one.http_address for one in known}
+        for one in now_known:
+            if was_http.get(one.address, "") not in ("", one.http_address):
+                asked.pop(one.address)
+        nsqds = self._queue.seen([*now_known, *_not_known(named, consumer)], asked)
         # Without an answer of the consumer, a connection of the next one would look like another's.
         ends = _ends(before) | _ends(consumer) if CONSUMER in heard else None
         client_id = client_id_of(settings.supervisor.state_dir)

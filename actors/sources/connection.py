@@ -14,11 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 from nsq import event, protocol
 from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import StreamClosedError
 
 from ..core.columns import HEX_ID_BYTES, Column, count
-from ..core.consumer.frames import FRAME_BYTES_MAX, BadStream, FrameParser, Parsed
-from .foreign import foreign
+from ..core.consumer.frames import BadStream, FrameParser, Parsed
 from .handshake import SecuredConnection
 from .limits import Limits
 from .offers import Offers
@@ -209,28 +208,14 @@ class BatchConnection(SecuredConnection):
             if not self.ended.done():
                 self.ended.set_result(None)
 
-    def _connect_callback(self, fut: asyncio.Future[IOStream]) -> None:
-        # If the connection failed, or ended meanwhile, the close callback handles it; pynsq would raise.
-        if fut.exception() is None and not self.stream.closed():
-            super()._connect_callback(fut)
-
     def _start_read(self) -> None:
-        # Once it is identified, `subscribe` reads on. The close callback handles what is closed.
-        if not self._identified.done() and not self.stream.closed():
+        # Once it is identified, `subscribe` reads on.
+        if not self._identified.done():
             super()._start_read()
 
     def _read_bytes(self, size: int, callback: Callable[[asyncio.Future[bytes]], None]) -> None:
         self.has_read()
-        if 4 <= size <= FRAME_BYTES_MAX:
-            super()._read_bytes(size, callback)
-        else:
-            self.refuse(foreign(size.to_bytes(4, signed=True)))
-
-    def _on_data(self, data: bytes, **kwargs: object) -> None:
-        try:
-            super()._on_data(data, **kwargs)
-        except Exception as error:  # noqa: BLE001 - pynsq would swallow it, and wait for ever
-            self.refuse(f"not understood before it was subscribed ({error!r})")
+        super()._read_bytes(size, callback)
 
     def _write(self, data: bytes) -> None:
         # On a lost connection a FIN is of no use: nsqd delivers the message again.

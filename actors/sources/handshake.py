@@ -2,7 +2,8 @@
 
 Promises: with TLS set, nothing but IDENTIFY is ever sent in the clear, and the secret goes only to an nsqd
 that asks for it. nsqd answers each upgrade with an OK in the new framing. The stream gives
-decompressed bytes, so its reader is the same with and without compression.
+decompressed bytes, so its reader is the same with and without compression. What no nsqd sends closes the
+connection, and `reason` says what it was; pynsq by itself logs a traceback or waits for ever.
 """
 
 import asyncio
@@ -13,17 +14,19 @@ from functools import partial
 from typing import Any
 
 import nsq
+from nsq import protocol
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream
 
-from ..core.consumer.frames import BadStream
+from ..core.consumer.frames import FRAME_BYTES_MAX, BadStream
 from ..system.host_name import host_name
 from ..system.reasons import reason_of
 from .codecs import Codec, Deflate, Snappy
-from .foreign import IN_THE_CLEAR
+from .foreign import IN_THE_CLEAR, foreign
 from .security import Security, explained, is_refusal, tls_trouble
 
 RAW_BYTES = 64 * 1024  # read at once before they are decoded
+_ANSWERS = {protocol.FRAME_TYPE_RESPONSE, protocol.FRAME_TYPE_ERROR}  # pynsq would ignore other types
 
 
 class SecuredConnection(nsq.AsyncConn):
@@ -167,9 +170,35 @@ class SecuredConnection(nsq.AsyncConn):
 
         self.stream.read_from_fd = read_decoded  # type: ignore[method-assign]  # tornado has no other way
 
+    def _connect_callback(self, fut: "asyncio.Future[IOStream]") -> None:
+        # If the connection failed, or ended meanwhile, the close callback handles it; pynsq would raise.
+        if fut.exception() is None and not self.stream.closed():
+            super()._connect_callback(fut)
+
     def _start_read(self) -> None:
-        if self._tls is None and self._has_socket:
+        # The close callback handles what is closed.
+        if self._tls is None and self._has_socket and not self.stream.closed():
             super()._start_read()
+
+    def _read_bytes(self, size: int, callback: "Callable[[asyncio.Future[bytes]], None]") -> None:
+        if 4 <= size <= FRAME_BYTES_MAX:
+            super()._read_bytes(size, callback)
+        else:
+            self.refuse(foreign(size.to_bytes(4, signed=True)))
+
+    def _read_body(self, fut: "asyncio.Future[bytes]") -> None:
+        if fut.exception() is None:  # else it ended within a frame; pynsq would log a traceback
+            super()._read_body(fut)
+
+    def _on_data(self, data: bytes, **kwargs: object) -> None:
+        kind = int.from_bytes(data[:4])
+        if kind not in _ANSWERS:
+            self.refuse(f"a frame of type {kind}, expected an answer: {sorted(_ANSWERS)}")
+            return
+        try:
+            super()._on_data(data, **kwargs)
+        except Exception as error:  # noqa: BLE001 - pynsq would swallow it, and wait for ever
+            self.refuse(f"an answer that is not understood ({error!r})")
 
 
 def _is_object(data: bytes) -> bool:

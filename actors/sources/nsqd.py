@@ -194,6 +194,9 @@ class NsqdSource:
         is_new = self._same.lead(route, place)
         if place.key in self._lost:
             self._say_found(route)
+            if route.http_is_set:
+                route.http_is_checked = False
+                _ = self._spawn(self._looks.find(route))
             if is_new:
                 self._rename(place)
             return self._lost[place.key]

@@ -1,7 +1,8 @@
 """Looks at nsqds over HTTP for the source: where the HTTP is, whether it is that nsqd's, what waits there.
 
-An address that the settings give is checked as soon as we are connected, and again now and then: with the
-HTTP of another nsqd we would look at the wrong queue. Such an address is not used, and the log says so.
+An address that the settings give goes before one that an nsqlookupd tells, whatever the nsqd's name. It is
+checked as soon as we are connected, and again now and then: with the HTTP of another nsqd we would look at
+the wrong queue. Such an address is not used, and the log says so.
 """
 
 import asyncio
@@ -65,17 +66,16 @@ class NsqdLooks:
         return NsqdState(conn.number if conn else None, stats)
 
     def http_of(self, route: Route) -> str:
-        """The HTTP address of a route's nsqd: the route's, or that of another route to it; "" without one."""
-        usable = (one.http_address for one in self._same.of(route) if one.http_is_ours is not False)
-        return next((address for address in usable if address), "")
+        """The HTTP address of a route's nsqd: one that is set, else the route's, else another's; else ""."""
+        usable = [one for one in self._same.of(route) if one.http_address and one.http_is_ours is not False]
+        return min(usable, key=lambda one: not one.http_is_set).http_address if usable else ""
 
     async def look(self, route: Route) -> int | None:
         """Return how many messages wait for us in the nsqd of a route; None if that is not known."""
-        is_silent = route.http_is_set and route.http_is_ours is None
         is_due = self._loop.time() - route.http_asked_s >= AGAIN_S
-        if is_silent or (is_due and not self.http_of(route)):
+        if self._is_unsure(route) or (is_due and not self.http_of(route)):
             await self.find(route)
-        if route.http_is_set and route.http_is_ours is None:
+        if self._is_unsure(route):
             return None
         http_address = self.http_of(route)
         tls = self._security.nsqd_tls()
@@ -88,25 +88,36 @@ class NsqdLooks:
     async def find(self, route: Route) -> None:
         """Check the HTTP address that the settings give for a route, or guess where the HTTP is."""
         route.http_asked_s = self._loop.time()
-        if route.http_is_set:
+        if any(one.http_is_set for one in self._same.of(route)):
             # A new connection may show that an address is another nsqd's.
-            connected = [one for one in self._routes.values() if one.http_is_set and one.conn is not None]
+            connected = [one for one in self._routes.values() if one.http_is_set and self._reader_of(one)]
             await asyncio.gather(*map(self._check, connected))
         elif not route.http_address:
             found = await nsqd_http.next_port(route.address, self._security.nsqd_tls())
             route.http_address = found or route.http_address
 
+    def _is_unsure(self, route: Route) -> bool:
+        """Whether it is not known yet if an HTTP address that the settings give is that nsqd's."""
+        return any(one.http_is_set and one.http_is_ours is None for one in self._same.of(route))
+
+    def _reader_of(self, route: Route) -> Route | None:
+        """The route that has the connection to a route's nsqd."""
+        return next((one for one in self._same.of(route) if one.conn is not None), None)
+
     async def _check(self, route: Route) -> None:
         address, tls = route.http_address, self._security.nsqd_tls()
         tcp_port = await nsqd_http.tcp_port(address, tls)
         readers = await nsqd_http.readers(address, self._topic, self._channel, tls)
-        if route.conn is None or not route.http_is_set:
+        reader = self._reader_of(route)
+        if reader is None:
             return
         route.http_is_checked = True
         if tcp_port is None:
             return  # it does not answer, so nothing can be taken for what this nsqd says
         what = f"the HTTP of {route.address}"
-        route.http_is_ours = not self._is_wrong(route, tcp_port, readers or [])
+        route.http_is_ours = not self._is_wrong(
+            reader, {route.address, reader.address}, tcp_port, readers or []
+        )
         if not route.http_is_ours:
             self._troubles.wrong(
                 what,
@@ -116,14 +127,18 @@ class NsqdLooks:
         else:
             self._troubles.over(what, f"nsqd {route.address}: the HTTP at {address} is this nsqd's")
 
-    def _is_wrong(self, route: Route, tcp_port: int, readers: list[Reader]) -> bool:
+    def _is_wrong(self, reader: Route, addresses: set[str], tcp_port: int, readers: list[Reader]) -> bool:
+        """Whether an HTTP address is another nsqd's than the one that `reader` is connected to.
+
+        `addresses`: of that nsqd. `tcp_port` and `readers`: what was told at the HTTP address.
+        """
         others = {
             one.own_end
             for one in self._routes.values()
-            if one.conn and one.own_end and one.cause != route.cause
+            if one.conn and one.own_end and one.cause != reader.cause
         }
-        expected = split_address(route.address)[1]
-        return is_anothers(readers, self._client_id, route.own_end, others, tcp_port == expected)
+        is_our_port = tcp_port in {split_address(one)[1] for one in addresses}
+        return is_anothers(readers, self._client_id, reader.own_end, others, is_our_port)
 
     def _ms_since(self, at_s: float) -> int:
         return round((self._loop.time() - at_s) * 1000)

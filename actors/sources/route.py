@@ -92,9 +92,9 @@ class Route:
         self.http_is_checked = not self.http_is_set
 
     def told_http(self, http_address: str) -> None:
-        """The nsqd itself has told where its HTTP is, to an nsqlookupd."""
-        self.http_address, self.http_is_set = http_address, False
-        self.http_is_checked, self.http_is_ours = True, None
+        """The nsqd has told an nsqlookupd where its HTTP is. An address that the settings give holds."""
+        if not self.http_is_set:
+            self.http_address = http_address
 
     async def run(self) -> None:
         """Connect, and connect again, for ever."""

@@ -81,7 +81,8 @@ def is_refusal(error: bytes) -> bool:
 
 def explained(error: bytes) -> str:
     """Return an error of nsqd's in words, and what to do about it if it is about TLS or AUTH."""
-    told = f"nsqd says {error[:_ERROR_BYTES_SHOWN].decode(errors='replace')}"
+    words = error[:_ERROR_BYTES_SHOWN].decode(errors="replace")
+    told = f"nsqd says {words}" if words else "nsqd says that something is wrong, and not what"
     if _NEEDS_TLS in error:
         return f"{told}: set nsq.tls = true"
     if error.startswith(_REFUSALS):

@@ -88,7 +88,7 @@ def say_lost(forkserver_pid: int) -> None:
         _lost.add(forkserver_pid)
         log.warning(
             "the forkserver has ended: its children go on, and the next start makes another one; how a child "
-            "of this one ends is told as exited(unknown)"
+            "of this one ends will not be known"
         )
 
 

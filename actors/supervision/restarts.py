@@ -111,7 +111,7 @@ class Exit(Struct, frozen=True):
         if self.shutdown:
             return f"shutdown ({self.shutdown})"
         if self.signal is None and self.code is None:
-            return "exited(unknown)"  # its status was lost with the forkserver
+            return "ended (how is not known, as the forkserver that started it is gone)"
         return f"killed({self.signal})" if self.signal else f"exited({self.code})"
 
 

@@ -1,10 +1,10 @@
 """Which connection of a full listener gives way to a new one. Pure."""
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
-One = TypeVar("One", bound=Hashable)
+One = TypeVar("One")
 
 
 class Crowd(Generic[One]):

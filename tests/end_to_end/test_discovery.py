@@ -9,6 +9,7 @@ import uuid
 
 import pytest
 
+from tests.support.hostile_servers import answer, raw_http
 from tests.support.patience import wait_until
 from tests.support.queues import QueueProcess, RawClient, free_ports, open_queue
 from tests.support.real_nsqd import RealLookupd
@@ -355,3 +356,37 @@ def test_a_stats_that_never_answers_holds_up_neither_plays_nor_publishes_nor_sta
         assert (status["caught_up_is"], status["nsq"]["depth"]) == ("service", None)
         assert ledger_totals(service) == manifest["totals"]
         assert messages(nsqd, TOPIC) == status["publishes"]["total"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1"], ids=["the same address", "another address"])
+def test_a_set_http_address_is_believed_before_the_one_that_an_nsqlookupd_tells(host, tmp_path):
+    with (
+        nsqds(tmp_path / "own", 1) as (own,),
+        nsqds(tmp_path / "empty", 1) as (empty,),
+        contextlib.ExitStack() as stack,
+    ):
+        told = {
+            "broadcast_address": host,
+            "tcp_port": own.tcp_port,
+            "topics": ["plays"],
+            "tombstones": [False],
+        }
+        http_port = int(empty.http_address.rpartition(":")[2])
+        nodes = answer("200 OK", json.dumps({"producers": [{**told, "http_port": http_port}]}))
+        lookupd = stack.enter_context(raw_http(nodes))
+        service = stack.enter_context(service_on(tmp_path, [lookupd.address], [own], *TO_TOPIC))
+        own.post("/topic/create?topic=plays")
+        own.post("/channel/create?topic=plays&channel=playtally")
+        own.post("/channel/pause?topic=plays&channel=playtally")
+        put(own, 3)
+        service.start()
+        wait_until(lambda: lookupd.asked > 1, "the nsqlookupd to be asked")
+        wait_status(service, lambda status: status["nsq"]["depth"] == 3, "the depth of the configured nsqd")
+        for _ in range(10):
+            status = service.status()
+            assert status["nsq"]["depth"] in (3, None), (
+                "None while a second name is found to be the same nsqd"
+            )
+            assert not status["caught_up"]
+        own.post("/channel/unpause?topic=plays&channel=playtally")
+        assert wait_caught_up(service, 3)["caught_up_is"] == "queue"

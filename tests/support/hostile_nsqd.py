@@ -89,16 +89,24 @@ def at_once(content: bytes) -> Script:
 
 def once_subscribed(content: bytes, identified: bytes = IDENTIFIED, hangs_up: bool = False) -> Script:
     """Let the client subscribe, and send `content`. Then wait for the client to hang up, or hang up first."""
+    return _once(b"SUB ", frame(0, b"OK") + content, identified, hangs_up)
 
+
+def once_published(content: bytes, hangs_up: bool = False) -> Script:
+    """Let the client identify itself, and answer its first MPUB with `content`. Then as `once_subscribed`."""
+    return _once(b"MPUB ", content, IDENTIFIED, hangs_up)
+
+
+def _once(command: bytes, content: bytes, identified: bytes, hangs_up: bool) -> Script:
     def script(connection: socket.socket) -> None:
         connection.sendall(frame(0, identified))
         heard = b""
-        while b"SUB " not in heard:
+        while command not in heard:
             piece = connection.recv(1 << 16)
             if not piece:
                 return
             heard += piece
-        connection.sendall(frame(0, b"OK") + content)
+        connection.sendall(content)
         if not hangs_up:
             wait_for_end(connection)
 

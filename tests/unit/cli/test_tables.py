@@ -12,6 +12,7 @@ from tests.unit.cli.test_report import NO_LATENCY, run_of
 from tests.unit.cli.test_screen import child, nsqd, status
 
 WIDTHS = (60, 80, 200)
+NARROW = 40  # no table of numbers fits
 NSQLOOKUPD = "nsqlookupd https://nsqlookupd-1.example.org:4161/a/path"
 # Columns of sentences, which continue on the next line: the command, and the column's place in its table.
 PROSE = {("status", 1), ("check", 1), ("check", 2), ("report", 1), ("audit", 1)}
@@ -100,7 +101,7 @@ def columns(monkeypatch):
     return shown
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", [NARROW, *WIDTHS])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_column_is_narrower_than_its_longest_value(command, width, columns, capsys):
     squeezed = {(command, place) for _, place, longest, given in columns(command, width) if given < longest}
@@ -123,3 +124,13 @@ def test_no_column_is_missing(command, width, columns, capsys):
     assert {(command, header) for header in missing} <= LEFT_OUT
     if "last exit" in missing:
         assert "last exit  counter-0: killed(SIGKILL)" in text
+
+
+def test_a_table_that_a_page_is_too_narrow_for_is_a_line_a_row_with_the_same_values(columns, capsys):
+    _ = columns("drill", NARROW)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "all: kills 100, median 12346 ms, 95 % 12346 ms, slowest 12346 ms" in text
+    _ = columns("status", NARROW)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "counter-0: state starting, pid 4194304, life #12, up 100 h 00 min, memory" in text
+    assert "last exit counter-0: killed(SIGKILL), hung (no answer for 10.3 s)" in text

@@ -266,7 +266,7 @@ def test_client_that_does_not_read_its_messages_for_a_heartbeat_is_dropped(tmp_p
                 assert channel.subscribers
                 now_ms[0] += passed_ms
                 client.send(b"NOP\n")  # it answers heartbeats, so that is not why
-                await until(lambda: connection._read_ms == now_ms[0])
+                await until(lambda: connection._pulse.read_ms == now_ms[0])
                 connection.scan(now_ms[0])
             await until(lambda: not channel.subscribers)
             assert channel.depth == 24, "what it had goes back"

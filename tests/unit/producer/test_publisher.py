@@ -48,7 +48,7 @@ class Queue:
     def leave(self, addresses: Collection[str]) -> None:
         pass
 
-    def end_silent_connections(self) -> None:
+    def tick(self) -> None:
         pass
 
     def publish(self, command: bytes, batch: Any) -> None:
