@@ -70,6 +70,29 @@ def check_owner_of(folder: Path) -> None:
         )
 
 
+def why_untrusted(file: Path) -> str:
+    """Why a file that nobody named is not obeyed, as ssh and git judge theirs; "" if it is.
+
+    A file, or a link to it, of another user but root could have us do what that user likes. On a file system
+    that is mounted read-only, who mounted it has chosen it. Raises `OSError`.
+    """
+    if os.statvfs(file).f_flag & os.ST_RDONLY:
+        return ""
+    for found in (file.lstat(), file.stat()):
+        if found.st_uid not in {0, os.geteuid()}:
+            return (
+                f"belongs to {_user(found.st_uid)}, expected {_user()}, who runs this, or root: use another "
+                f"working directory or, if you trust its owner, name it: --config {file}"
+            )
+    if found.st_mode & stat.S_IWOTH:
+        return (
+            f"every user can write in it (mode {_octal(found.st_mode)}), expected a file that no other user "
+            f"can write in: take that right from them (chmod o-w {shlex.quote(str(file))}), or name it: "
+            f"--config {file}"
+        )
+    return ""
+
+
 def _check_links(folder: Path) -> None:
     """Raise `StoreFailure` if a link on the way to the folder is another user's, but root's."""
     path = folder.absolute()
