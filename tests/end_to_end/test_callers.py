@@ -234,6 +234,13 @@ def test_the_queue_answers_to_the_name_that_it_tells_to_nsqadmin(service):
     assert ask(address, "GET", "/stats?format=json", f"Host: {host}").status == 200
 
 
+def test_what_everyone_reaches_is_said_once_at_the_start(everywhere, service):
+    said = [line for line in everywhere.log().splitlines() if "everyone in the network can" in line]
+    assert len(said) == 3
+    assert all('if only this machine needs it, set "127.0.0.1:0"' in line for line in said)
+    assert "everyone in the network" not in service.log()
+
+
 def test_the_commands_reach_a_service_that_listens_everywhere(everywhere):
     assert everywhere.command("restart", "client").returncode == 1  # it runs
     assert everywhere.command("terminate", "client").returncode == 0
