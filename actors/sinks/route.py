@@ -28,8 +28,8 @@ class Route:
     """The way to one URL.
 
     `name`, `receiver`: as a sink's.
-    `host`: the client's. `target`: the request's target. `headers`: the headers that this way needs. `tls`: the
-    newest TLS context, None for http. `secrets`: what the URLs of client and proxy have in confidence.
+    `host`: the client's. `target`: the request's target. `headers`: the headers that this way needs. `tls`:
+    the newest TLS context, None for http. `secrets`: what the URLs of client and proxy have in confidence.
     """
 
     def __init__(self, publish: PublishSection):

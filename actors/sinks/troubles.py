@@ -33,4 +33,6 @@ def _what_to_do(error: ssl.SSLError) -> str:
     reason = error.reason or ""
     if "CERTIFICATE" in reason or "UNKNOWN_CA" in reason:  # its alerts about ours
         return "it wants a certificate of ours, or another: see publish.cert_file"
+    if "HANDSHAKE_FAILURE" in reason:  # what older versions say of a certificate that is missing
+        return "it wants a certificate of ours (publish.cert_file), or speaks older versions of TLS alone"
     return ""

@@ -93,10 +93,14 @@ def test_a_certificate_for_another_name_is_told_with_the_setting(authority, host
     assert why.endswith("; expected in publish.url a name that its certificate has")
 
 
-def test_a_client_that_wants_a_certificate_of_ours_is_told_with_the_setting(authority):
+def test_a_client_that_wants_a_certificate_of_ours_is_told_with_the_setting(authority, tmp_path):
+    key, certificate = Authority(tmp_path).issue("unknown")
     with listening(authority.issue("strict"), asks_for=authority.ca_file) as port:
-        why = why_not(f"https://127.0.0.1:{port}/", ca_file=str(authority.ca_file))
-    assert why.endswith("; it wants a certificate of ours, or another: see publish.cert_file"), why
+        url, trusted = f"https://127.0.0.1:{port}/", str(authority.ca_file)
+        another = why_not(url, ca_file=trusted, cert_file=str(certificate), key_file=str(key))
+        none = why_not(url, ca_file=trusted)
+    assert another.endswith("; it wants a certificate of ours, or another: see publish.cert_file")
+    assert "it wants a certificate of ours (publish.cert_file)" in none
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
