@@ -72,7 +72,7 @@ class Route:
             assert self._proxy.hostname is not None
             try:
                 connection = await self._open(self._proxy.hostname, self._proxy.port or 80, None)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 raise OSError(f"{self._proxy_name}: {reason_of(error)}") from error
             if tls is not None:
                 try:
@@ -123,8 +123,8 @@ def proxy_of(setting: str, scheme: str, host: str, port: int) -> urllib.parse.Sp
         named = f"the environment's proxy for {scheme} is {without_secrets(url)!r}"
     if not url:
         return None
-    parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
     try:
+        parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
         usable = parts.scheme.lower() == "http" and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
