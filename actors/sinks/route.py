@@ -125,12 +125,11 @@ def proxy_of(setting: str, scheme: str, host: str, port: int) -> urllib.parse.Sp
         return None
     try:
         parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
-        usable = parts.scheme.lower() == "http" and parts.hostname and (parts.port is None or parts.port > 0)
+        if parts.scheme.lower() == "http" and parts.hostname and (parts.port is None or parts.port > 0):
+            return parts
     except ValueError:
-        usable = False
-    if not usable:
-        raise Failure(f'{named}, expected http://host:port; publish.proxy = "" goes without')
-    return parts
+        pass
+    raise Failure(f'{named}, expected http://host:port; publish.proxy = "" goes without')
 
 
 def _is_loopback(host: str) -> bool:
