@@ -10,7 +10,7 @@ from actors.config import CountersSection, PublishSection, Settings
 from actors.config.sections import ClientSection, SupervisorSection
 from actors.core import guids
 from actors.sinks.client_totals import ask_totals
-from actors.store import open_outbox
+from actors.store import ledger_path, open_outbox
 from actors.store.backup import backup
 from actors.store.client_check import check_client
 from actors.store.mark import mark_path
@@ -87,7 +87,7 @@ def test_after_a_restore_it_is_a_warning_and_check_forgets_nothing(tmp_path, cap
 
 def test_after_an_emptied_mark_it_is_a_warning_as_at_the_start(tmp_path, caplog):
     state_dir = worked(tmp_path, stores=1)
-    mark_path(state_dir + "/counter-0.sqlite").write_bytes(b"")
+    mark_path(ledger_path(state_dir, 0)).write_bytes(b"")
     with answering(json.dumps({guids.text(V): 5}).encode()) as url:
         settings = settings_of(state_dir, url)
         verdict, found = found_by_check(settings)
