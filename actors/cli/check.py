@@ -15,7 +15,7 @@ from ..supervision.printable import printable
 from ..supervision.standard_streams import print_json
 from ..system.exits import EXIT_DONE, EXIT_FAILED
 from ..system.logs import quiet_libraries
-from .checks.client import check_client
+from .checks.client import check_client, check_totals
 from .checks.finding import Finding, Verdict
 from .checks.queue import check_queue
 from .checks.state import check_folder, check_service, check_store
@@ -51,6 +51,7 @@ async def _all(settings: Settings) -> list[Finding]:
         await check_service(settings),
         *await check_queue(settings),
         await check_client(settings),
+        *await check_totals(settings),
     ]
 
 

@@ -1,9 +1,10 @@
 """The page's live streams: Server-Sent Events with every change.
 
 Promises that this process never holds more than one event for a stream: a stream asks for the
-changes since the number that it has, so a slow browser gets fewer and larger events. A browser
-that reads nothing for `SLOW_TIMEOUT_S` is dropped; it reconnects by itself and gets everything
-again. Refuses to know what the figures mean.
+changes since the number that it has, so a slow browser gets fewer and larger events. If these are
+too many for an event, it gets a snapshot again, so it never keeps an old total. A browser that reads
+nothing for `SLOW_TIMEOUT_S` is dropped; it reconnects by itself and gets a snapshot. A snapshot is made in
+parts (`listing.py`), once for all streams that want one meanwhile. Refuses to know what the figures mean.
 
 An event is "snapshot" (replaces what the page has) or "change" (adds to what the page has), each with
 
@@ -11,8 +12,8 @@ An event is "snapshot" (replaces what the page has) or "change" (adds to what th
 """
 
 import asyncio
+import collections
 import contextlib
-import heapq
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
@@ -20,8 +21,9 @@ from typing import Protocol
 import msgspec
 from tornado.iostream import StreamClosedError
 
-from ..core.client.audit import Audit
+from ..core.client.audit import Audit, Video
 from ..system.exits import StoreFailure
+from .listing import Listing
 
 # Each open page costs a connection and some encoding. Few pages are open at a time.
 STREAMS_MAX = 64
@@ -58,22 +60,27 @@ class LiveStream(Protocol):
 
 
 class ChangedVideos:
-    """Video ids in the order of their last change, each with that change's `number`."""
+    """The videos that changed last, as many as an event holds, each with its last change's `number`."""
 
     def __init__(self) -> None:
         self.number = 0
-        self._numbers: dict[str, int] = {}
+        self._forgotten = 0  # the newest change of a video that is not here any more
+        # An OrderedDict: a plain dict walks over all deleted keys to find its oldest.
+        self._numbers: collections.OrderedDict[str, int] = collections.OrderedDict()
 
     def add(self, video_ids: Iterable[str]) -> None:
         """Record that the totals of these videos have changed. All of them get one number."""
         self.number += 1
         for video_id in video_ids:
-            # Removed first, so that it moves to the end.
-            self._numbers.pop(video_id, None)
             self._numbers[video_id] = self.number
+            self._numbers.move_to_end(video_id)
+        while len(self._numbers) > VIDEOS_PER_EVENT_MAX:
+            _, self._forgotten = self._numbers.popitem(last=False)
 
-    def since(self, number: int) -> list[str]:
-        """The videos that changed after this number, newest first. 0 gives all videos."""
+    def since(self, number: int) -> list[str] | None:
+        """The videos that changed after this number, newest first; None if an event does not hold them."""
+        if number < self._forgotten:
+            return None
         newest = []
         for video_id in reversed(self._numbers):
             if self._numbers[video_id] <= number:
@@ -85,12 +92,13 @@ class ChangedVideos:
 class Streams:
     """All open streams of one reference client. `audit` returns its audit, or raises `StoreFailure`."""
 
-    def __init__(self, audit: Callable[[], Audit]) -> None:
-        self._audit = audit
+    def __init__(self, audit: Callable[[], Audit], listing: Listing) -> None:
+        self._audit, self._listing = audit, listing
         self._changes = ChangedVideos()
         self._wakers: set[asyncio.Event] = set()
         self._ending = False
-        self._encoded: tuple[tuple[int, int], bytes] | None = None
+        self._encoded: tuple[tuple[int, int], bytes] | None = None  # what changed between two numbers
+        self._snapshot: tuple[int, asyncio.Future[bytes]] | None = None  # with the number where it began
 
     def count(self) -> int:
         """How many streams are open."""
@@ -110,15 +118,14 @@ class Streams:
         """Send events on this stream until either side ends it."""
         waker = stream.waker
         self._wakers.add(waker)
-        sent = 0
+        sent: int | None = None
         try:
             stream.write(f"retry: {RECONNECT_MS}\n\n")
             while not (self._ending or stream.is_closed):
                 # Cleared before reading: a change in between is sent next time, not lost.
                 waker.clear()
-                number = self._changes.number
-                stream.write(self._event(sent))
-                sent = number
+                sent, event = await self._event(sent)
+                stream.write(event)
                 await asyncio.wait_for(stream.flush(), SLOW_TIMEOUT_S)
                 await asyncio.sleep(EVENT_INTERVAL_S)
                 with contextlib.suppress(asyncio.TimeoutError):
@@ -138,25 +145,40 @@ class Streams:
                 waker.set()
             await asyncio.sleep(0.01)
 
-    def _event(self, since: int) -> bytes:
-        # Streams that keep up ask for the same changes, so one encoding serves all of them.
-        span = (since, self._changes.number)
-        if self._encoded is None or self._encoded[0] != span:
-            self._encoded = (span, self._encode(since))
-        name = b"change" if since else b"snapshot"
-        now_ms = time.time_ns() // _NS_PER_MS
-        return b'event: %s\ndata: {"now_ms":%d,%s\n\n' % (name, now_ms, self._encoded[1][1:])
+    async def _event(self, since: int | None) -> tuple[int, bytes]:
+        """The next event of a stream, and the number of the newest change that is in it for certain.
 
-    def _encode(self, since: int) -> bytes:
-        audit = self._audit()
-        rows = [
-            (video_id, audit.videos[video_id].plays, audit.videos[video_id].received_at_ns)
-            for video_id in self._changes.since(since)
-        ]
-        if len(rows) > VIDEOS_PER_EVENT_MAX:
-            rows = heapq.nlargest(VIDEOS_PER_EVENT_MAX, rows, key=lambda row: row[1])
-        report = audit.report()
+        `since`: this number of the event before; None for a stream that had none.
+        """
+        changed = None if since is None else self._changes.since(since)
+        if since is None or changed is None:
+            name, (number, encoded) = b"snapshot", await self._newest_snapshot()
+        else:
+            # Streams that keep up ask for the same changes, so one encoding serves all of them.
+            name, number = b"change", self._changes.number
+            if self._encoded is None or self._encoded[0] != (since, number):
+                videos = self._audit().videos
+                self._encoded = ((since, number), self._encode((one, videos[one]) for one in changed))
+            encoded = self._encoded[1]
+        now_ms = time.time_ns() // _NS_PER_MS
+        return number, b'event: %s\ndata: {"now_ms":%d,%s\n\n' % (name, now_ms, encoded[1:])
+
+    async def _newest_snapshot(self) -> tuple[int, bytes]:
+        """The snapshot that is being made, or was made after the last change; else a new one."""
+        if self._snapshot is not None:
+            number, made = self._snapshot
+            if number == self._changes.number or not made.done():
+                return number, await asyncio.shield(made)
+        number, made = self._changes.number, asyncio.ensure_future(self._made_snapshot())
+        self._snapshot = number, made
+        return number, await asyncio.shield(made)
+
+    async def _made_snapshot(self) -> bytes:
+        return self._encode(await self._listing.most_played(VIDEOS_PER_EVENT_MAX))
+
+    def _encode(self, videos: Iterable[tuple[str, Video]]) -> bytes:
+        report = self._audit().report()
         # The page asks GET /report for these if there are any.
         del report["promises_broken"]
-        videos = [(video_id, plays, at_ns // _NS_PER_MS) for video_id, plays, at_ns in rows]
-        return msgspec.json.encode({"report": report, "videos": videos})
+        rows = [(video_id, video.plays, video.received_at_ns // _NS_PER_MS) for video_id, video in videos]
+        return msgspec.json.encode({"report": report, "videos": rows})

@@ -87,10 +87,8 @@ class AnswerHandler(OwnHandler):
             self.answer({"error": str(error)}, 503)
         elif status_code == 404:
             self.answer({"error": f"nothing at {self.request.path[:200]}"}, 404)
-        elif status_code == 405:
-            self.answer({"error": f"{self.request.path[:200]} does not take this method"}, 405)
         else:
-            self.answer({"error": self._reason}, status_code)
+            self.answer({"error": self.what_is_wrong()}, self.get_status())
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a traceback for a bug."""

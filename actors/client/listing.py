@@ -4,6 +4,7 @@ Promises that one turn of the loop makes one part at most, however many requests
 """
 
 import asyncio
+import heapq
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -36,6 +37,17 @@ class Listing:
             videos = self.videos
             part = ids[start : min(start + PART_VIDEOS, count)]
             yield [(video_id, videos[video_id]) for video_id in part if video_id in videos]
+
+    async def most_played(self, count: int) -> list[tuple[str, Video]]:
+        """The videos with the most plays, at most `count`, in any order. Raises `StoreFailure`."""
+        most: list[tuple[int, str, Video]] = []
+        async for part in self.parts():
+            for video_id, video in part:
+                if len(most) < count:
+                    heapq.heappush(most, (video.plays, video_id, video))
+                elif video.plays > most[0][0]:
+                    heapq.heapreplace(most, (video.plays, video_id, video))
+        return [(video_id, video) for _, video_id, video in most]
 
     def _ids_now(self) -> list[str]:
         """All ids. The list only grows, by the videos that are new since: no video is ever removed."""

@@ -35,8 +35,8 @@ class Reference:
     def __init__(self, store: ClientStore, audit: Audit, signed: Signed, record: BinaryIO | None) -> None:
         """`audit`: what `store` has loaded. `record`: the open file that publishes are added to."""
         self.signed = signed
-        self.streams = Streams(lambda: self.audit)
         self.listing = Listing(lambda: self.audit)
+        self.streams = Streams(lambda: self.audit, self.listing)
         self._promises = audit.promises
         self._store = store
         self._audit: Audit | None = audit  # None after a failed commit: the store has to be read again
@@ -45,7 +45,6 @@ class Reference:
         self._unrecorded, self._crowd = Recurring(), Recurring()
         self._broken = BrokenLog()
         self.together = Together()
-        self.streams.changed(audit.videos)
 
     @property
     def audit(self) -> Audit:

@@ -12,6 +12,7 @@ from ..core.client.promises import Promises
 from ..system.exits import StoreFailure
 from ..system.http_server import BoundedHTTPServer
 from ..system.listeners import open_listeners
+from ..system.regular import other_kind_of
 from . import handlers
 from .reference import Reference
 from .signed import Signed
@@ -98,6 +99,8 @@ class ReferenceClient(Reference):
 
 
 def _opened(path: pathlib.Path) -> BinaryIO:
+    if kind := other_kind_of(path):
+        raise StoreFailure(f"{path}: it is {kind}, expected a file to record publishes in; name another")
     try:
         # Unbuffered, so that recorded publishes are in the file however this process ends.
         return open(path, "ab", buffering=0)

@@ -20,7 +20,9 @@ from msgspec import Struct
 from ..system.exits import Failure
 from ..system.installation import service_command
 from ..system.locks import is_locked, try_lock
+from ..system.ownership import check_owner_of
 from ..system.reasons import reason_of
+from ..system.regular import open_regular
 from .plan import HOST
 
 NAME = "cluster.json"
@@ -72,7 +74,9 @@ def lock(folder: Path) -> int:
 
 
 def facts_of(folder: Path) -> Facts:
-    """Return the facts of the cluster that runs on a folder. Raises `Failure` if none does."""
+    """Return the facts of this user's cluster that runs on a folder. Raises `Failure` if none does."""
+    with contextlib.suppress(OSError):
+        check_owner_of(folder)
     facts = _read(folder) if is_locked(folder / LOCK) else None
     if facts is None:
         raise Failure(
@@ -83,8 +87,8 @@ def facts_of(folder: Path) -> Facts:
 
 
 def _read(folder: Path) -> Facts | None:
-    with contextlib.suppress(OSError, msgspec.MsgspecError):
-        return msgspec.json.decode((folder / NAME).read_bytes(), type=Facts)
+    with contextlib.suppress(OSError, msgspec.MsgspecError), open_regular(folder / NAME) as file:
+        return msgspec.json.decode(file.read(LINE_BYTES_MAX), type=Facts)
     return None
 
 

@@ -32,6 +32,7 @@ from ..system import lifeline, temporary
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTENSITY, AddressFailure, Failure
 from ..system.installation import INSTALLED, environment, service_command
 from ..system.locks import is_locked
+from ..system.ownership import check_owner_of, take_from_writers
 from .certificates import make_certificates
 from .control import LOCK, Control, lock
 from .node import NodeStats
@@ -113,11 +114,10 @@ def _claim(data_dir: Path | None) -> Path:
     folder = (data_dir or default_folder()).absolute()
     try:
         folder.mkdir(mode=0o700, parents=data_dir is not None, exist_ok=True)
-        owned = folder.lstat().st_uid == os.getuid() and not folder.is_symlink()
+        check_owner_of(folder)
+        take_from_writers(folder)
     except OSError as error:
-        raise Failure(f"{folder} can't be made ({error.strerror}): see --data-dir") from error
-    if data_dir is None and not owned:
-        raise Failure(f"{folder} is not this user's own folder, expected it so: name another with --data-dir")
+        raise Failure(f"{folder} can't be used ({error.strerror}): see --data-dir") from error
     if data_dir is None:
         _hold(folder)
     lock(folder)

@@ -3,6 +3,7 @@
 `config.toml` is the reference of what may be set. Knows nothing of what the settings are used for.
 """
 
+from .contradictions import listeners
 from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, load
 from .named import missing
 from .secrets import (
@@ -49,6 +50,7 @@ __all__ = [
     "explain",
     "find",
     "is_stream",
+    "listeners",
     "load",
     "missing",
     "parts_of",

@@ -40,11 +40,22 @@ def contradictions(settings: Settings) -> list[str]:
     if settings.embedded:
         problems += _not_embedded(settings.nsq)
     taken: dict[str, str] = {}
-    for name, address in _listeners(settings):
+    for name, address in listeners(settings):
         if not address.endswith(":0") and address in taken:
             problems.append(f"{name} = {address!r}, expected another than {taken[address]}'s")
         taken[address] = name
     return problems
+
+
+def listeners(settings: Settings) -> list[tuple[str, str]]:
+    """The key and the "host:port" of each listener that these settings have."""
+    listeners = [("admin.address", settings.admin.address)]
+    if settings.client.enabled:
+        listeners.append(("client.address", settings.client.address))
+    if settings.embedded:
+        listeners.append(("embedded_nsqd.tcp_address", settings.embedded_nsqd.tcp_address))
+        listeners.append(("embedded_nsqd.http_address", settings.embedded_nsqd.http_address))
+    return listeners
 
 
 def _who_is_calling(publish: PublishSection) -> list[str]:
@@ -120,13 +131,3 @@ def _unpaired(nsq: NsqSection) -> list[str]:
         return []
     expected = f"[] or one address for each of nsq.nsqd_tcp_addresses = {tcp}, in their order"
     return [f"nsq.nsqd_http_addresses = {http}, expected {expected}"]
-
-
-def _listeners(settings: Settings) -> list[tuple[str, str]]:
-    listeners = [("admin.address", settings.admin.address)]
-    if settings.client.enabled:
-        listeners.append(("client.address", settings.client.address))
-    if settings.embedded:
-        listeners.append(("embedded_nsqd.tcp_address", settings.embedded_nsqd.tcp_address))
-        listeners.append(("embedded_nsqd.http_address", settings.embedded_nsqd.http_address))
-    return listeners

@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 import msgspec
 
 from ..system.installation import INSTALLED, ROOT, service_command
+from ..system.ownership import why_untrusted
 from .contradictions import contradictions
 from .secrets import parts_of, without_secrets
 from .sections import Settings
@@ -95,14 +96,27 @@ def find(path: str | Path | None = None) -> Path | None:
 
     `path`: the file that the user named. Without one: config.toml in the working directory, else in a
     checkout the one beside supervisor.py. An installation by pip has none, and nothing is written beside it.
-    Raises `ConfigError` for a name that no file can have.
+    Raises `ConfigError` for a name that no file can have, and for a file that nobody named and that another
+    user can have written.
     """
     if path is None and not os.path.isfile(NAME):
         return None if INSTALLED else PROJECT_FILE
     file = Path(NAME if path is None else path)
     if "\0" in str(file):
         raise ConfigError([f"--config {path!r}: expected the path of a file, which has no NUL in it"])
-    return file if file.is_absolute() else _working_directory() / file
+    file = file if file.is_absolute() else _working_directory() / file
+    if path is None and (why := _untrusted(file)):
+        raise ConfigError([f"{file}: {why}"])
+    return file
+
+
+def _untrusted(file: Path) -> str:
+    """Why a file that nobody named is not obeyed; "" if it is. That of the checkout is, as its code is."""
+    try:
+        own = PROJECT_FILE.exists() and file.samefile(PROJECT_FILE)
+        return "" if own else why_untrusted(file)
+    except OSError as error:
+        return f"cannot be read ({error.strerror}), expected a config file"
 
 
 def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, dict[tuple[str, str], str]]:

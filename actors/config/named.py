@@ -8,6 +8,7 @@ import os
 
 import msgspec
 
+from ..system.regular import other_kind_of
 from .loading import SEVERAL_PATHS
 from .secrets import parts_of
 from .sections import Settings
@@ -38,6 +39,8 @@ def _no_variable(name: str) -> str:
 
 
 def _no_file(path: str) -> str:
+    if kind := other_kind_of(path):
+        return f"is {kind}, expected a file"
     try:
         with open(path, "rb") as file:
             return "" if file.read(1) else "is empty, expected a file with something in it"
@@ -46,8 +49,8 @@ def _no_file(path: str) -> str:
 
 
 def _not_to_write(path: str) -> str:
-    if os.path.isdir(path):
-        return "it is a folder, expected a file to record publishes in"
+    if kind := other_kind_of(path):
+        return f"it is {kind}, expected a file to record publishes in"
     place = path if os.path.exists(path) else os.path.dirname(path)
     if os.access(place, os.W_OK):
         return ""

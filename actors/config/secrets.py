@@ -7,6 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from ..system.exits import Failure
+from ..system.regular import open_regular
 from ..system.watched_files import WatchedFiles
 from .sections import NsqSection, PublishSection
 
@@ -110,7 +111,7 @@ def _from_files(key: str, paths: list[str], what: str) -> list[bytes]:
     named = ",".join(paths)
     for path in filter(None, paths):
         try:
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 value = file.read(SECRET_BYTES_MAX + 1)
         except OSError as error:
             raise Failure(

@@ -135,7 +135,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
         try:
             route(request)
         except HttpError as error:
-            request.answer(*error_answer(error.status, error.message))
+            request.answer(*error_answer(error.status, error.message), error.headers)
         except JournalError as error:
             log.error("%s %s: %s", request.method, request.path, error)
             request.answer(*error_answer(500, "INTERNAL_ERROR"))

@@ -15,12 +15,14 @@ from .journal_file import JournalError
 
 
 class HttpError(Exception):
-    """The error to answer a request with: its status, and the `message` of nsqd/http.go."""
+    """The error to answer a request with: its status, and the `message` of nsqd/http.go.
 
-    def __init__(self, status: int, message: str) -> None:
+    `headers`: further headers.
+    """
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(status, message)
-        self.status = status
-        self.message = message
+        self.status, self.message, self.headers = status, message, headers
 
 
 class Request:
@@ -42,14 +44,20 @@ class Request:
     def arguments(self) -> dict[str, str]:
         """The arguments in the query, by name; the first value counts. Raises `HttpError`."""
         try:
-            given = parse_qs(self._query, keep_blank_values=True, errors="surrogateescape")
+            given = parse_qs(self._query, keep_blank_values=True)
         except ValueError:
             raise HttpError(400, "INVALID_REQUEST") from None
         return {name: values[0] for name, values in given.items()}
 
-    def answer(self, status: int, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
-        """Answer the request. Call it once."""
-        respond(self._connection, self.method, status, body, content_type)
+    def answer(
+        self,
+        status: int,
+        body: bytes,
+        content_type: str = "text/plain; charset=utf-8",
+        more: dict[str, str] | None = None,
+    ) -> None:
+        """Answer the request. Call it once. `more`: further headers."""
+        respond(self._connection, self.method, status, body, content_type, more)
 
     def answer_json(self, value: dict[str, Any]) -> None:
         """Answer 200 with this as JSON."""
@@ -72,9 +80,13 @@ def error_answer(status: int, message: str) -> tuple[int, bytes, str]:
 
 
 def respond(
-    connection: httputil.HTTPConnection, method: str, status: int, body: bytes, content_type: str
+    connection: httputil.HTTPConnection,
+    method: str,
+    status: int,
+    body: bytes,
+    content_type: str,
+    more: dict[str, str] | None = None,
 ) -> None:
-    """Write the answer to a request, and end it."""
-    http_server.respond(
-        connection, method, status, body, content_type, {"X-NSQ-Content-Type": "nsq; version=1.0"}
-    )
+    """Write the answer to a request, and end it. `more`: further headers."""
+    headers = {"X-NSQ-Content-Type": "nsq; version=1.0"} | (more or {})
+    http_server.respond(connection, method, status, body, content_type, headers)

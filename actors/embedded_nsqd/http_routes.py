@@ -24,7 +24,7 @@ def route(request: Request) -> None:
         raise HttpError(404, "NOT_FOUND")
     method, handle = _ROUTES[request.path]
     if request.method != method:
-        raise HttpError(405, "METHOD_NOT_ALLOWED")
+        raise HttpError(405, "METHOD_NOT_ALLOWED", {"Allow": method})
     handle(request)
 
 
@@ -205,7 +205,7 @@ def _existing_channel(request: Request) -> tuple[Topic, Channel]:
 
 
 def _is_valid(name: str) -> bool:
-    return is_valid_name(name.encode("utf-8", "surrogateescape"))
+    return is_valid_name(name.encode())
 
 
 def _defer_argument(text: str) -> int:

@@ -51,7 +51,7 @@ from ..tree import (
     secret_variables,
     with_addresses,
 )
-from . import admin, descriptors
+from . import admin, descriptors, exposed
 from .channel_watch import ChannelWatch
 from .disks import DiskWatch, disks
 from .figures import Figures
@@ -80,6 +80,8 @@ async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> in
     service = Lifecycle(settings, Reloading(settings, reread))
     if lowered := descriptors.check(settings, service.asked_for):
         log.warning("%s", lowered)
+    for line in exposed.warnings_of(settings):
+        log.warning("%s", line)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(service.broken)
     signals.watch(lambda: _call_soon(loop, service.hang_up), lambda: _call_soon(loop, service.ask_for_stacks))

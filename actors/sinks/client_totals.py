@@ -44,6 +44,19 @@ def ask_totals(settings: Settings) -> dict[bytes, int] | None:
 
     A failure is logged. Raises `Failure` if a setting can't be used.
     """
+    try:
+        return totals_of(settings)
+    except NoTotals as error:
+        log.warning("%s", error)
+        return None
+
+
+class NoTotals(Exception):
+    """The client did not say its totals, and why, in words for the log."""
+
+
+def totals_of(settings: Settings) -> dict[bytes, int] | None:
+    """As `ask_totals`, but raises `NoTotals` instead of logging it."""
     url = totals_url_of(settings)
     if not url:
         return None
@@ -53,13 +66,12 @@ def ask_totals(settings: Settings) -> dict[bytes, int] | None:
         secrets += [secret for found in (urlsplit(url), proxy) if found for secret in secrets_of(found)]
         return _within(ANSWER_TIMEOUT_S, lambda: _parsed(_get(url, proxy, settings.publish)))
     except (OSError, HTTPException, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        log.warning(
-            '%s: the client can\'t be asked for its totals (%s), expected 200 with {"<GUID>": total}. '
-            "Without them it is not noticed if all of the state is an older copy",
-            without_secrets(url),
-            hide(_why(error), secrets),
-        )
-        return None
+        why = hide(_why(error), secrets)
+        raise NoTotals(
+            f"{without_secrets(url)}: the client can't be asked for its totals ({why}), "
+            'expected 200 with {"<GUID>": total}. Without them it is not noticed if all of the state is an '
+            "older copy"
+        ) from error
 
 
 def _within(timeout_s: float, get: Callable[[], dict[bytes, int]]) -> dict[bytes, int]:

@@ -12,7 +12,6 @@ import time
 from ..config import Credentials, PublishSection, credentials_of
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
-from ..system.reasons import reason_of
 from ..system.watched_files import reload_all
 from .answers import Answer, judge
 from .connection import ClientConnection
@@ -21,6 +20,7 @@ from .echoes import without_echoes
 from .packing import Packing
 from .route import Route
 from .signatures import signature_headers
+from .troubles import trouble
 
 IDLE_S_MAX = 50.0  # load balancers drop a connection that is idle for a minute, some without a word
 IDLE_MARGIN_S = 1.0  # a client that says how long it keeps a connection counts from before we know
@@ -55,7 +55,7 @@ class HttpSink(Sink):
             return Delivery(Outcome.REFUSED, f"no connection within {self._timeout_s:g} s")
         except (OSError, UnicodeError) as error:
             # Connection refused, an unknown name, a certificate that is not trusted.
-            return Delivery(Outcome.REFUSED, reason_of(error))
+            return Delivery(Outcome.REFUSED, trouble(error, self._route.host))
         # From here on the client may have the batch, whatever happens, unless it says that it has not. So the
         # batch is never sent again from here, not even if a kept connection turns out to be closed: the next
         # attempt is the dispatcher's, which counts and paces it.
@@ -69,7 +69,7 @@ class HttpSink(Sink):
         except TimeoutError:
             return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
         except (EOFError, OSError) as error:
-            return Delivery(Outcome.UNKNOWN, f"no answer: {reason_of(error)}")
+            return Delivery(Outcome.UNKNOWN, f"no answer: {trouble(error, self._route.host)}")
         except ValueError as error:
             return Delivery(Outcome.UNKNOWN, f"the answer is no HTTP ({error})")
         if answer.keeps:
@@ -85,7 +85,7 @@ class HttpSink(Sink):
         except TimeoutError:
             raise
         except (OSError, UnicodeError) as error:
-            raise OSError(reason_of(error)) from error
+            raise OSError(trouble(error, self._route.host)) from error
         connection.close()
 
     def reload(self) -> None:

@@ -28,8 +28,8 @@ class Route:
     """The way to one URL.
 
     `name`, `receiver`: as a sink's.
-    `target`: the request's target. `headers`: the headers that this way needs. `tls`: the newest TLS context,
-    None for http. `secrets`: what the URLs of client and proxy have in confidence.
+    `host`: the client's. `target`: the request's target. `headers`: the headers that this way needs. `tls`:
+    the newest TLS context, None for http. `secrets`: what the URLs of client and proxy have in confidence.
     """
 
     def __init__(self, publish: PublishSection):
@@ -44,12 +44,12 @@ class Route:
         if not host:
             raise Failure(f"publish.url = {self.name!r} names no host; expected http://host:port/path")
         scheme = parts.scheme.lower()
-        self._host, self._port = host, port or (443 if scheme == "https" else 80)
+        self.host, self._port = host, port or (443 if scheme == "https" else 80)
         self.tls: WatchedFiles[ssl.SSLContext | None] = WatchedFiles([], lambda: None)
         if scheme == "https":
             files = (publish.ca_file, publish.cert_file, publish.key_file)
             self.tls = WatchedFiles(files, lambda: tls_context("publish.", *files))
-        self._proxy = proxy_of(publish.proxy, scheme, self._host, self._port)
+        self._proxy = proxy_of(publish.proxy, scheme, self.host, self._port)
         self.secrets = [secret for url in (parts, self._proxy) if url for secret in secrets_of(url)]
         where = parts.netloc.rpartition("@")[2]
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -68,11 +68,11 @@ class Route:
         tls = self.tls.value()
         async with asyncio.timeout_at(ends_s):
             if self._proxy is None:
-                return await self._open(self._host, self._port, tls)
+                return await self._open(self.host, self._port, tls)
             assert self._proxy.hostname is not None
             try:
                 connection = await self._open(self._proxy.hostname, self._proxy.port or 80, None)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 raise OSError(f"{self._proxy_name}: {reason_of(error)}") from error
             if tls is not None:
                 try:
@@ -91,7 +91,7 @@ class Route:
 
     async def _tunnel(self, connection: ClientConnection, tls: ssl.SSLContext, ends_s: float) -> None:
         """CONNECT through the proxy (RFC 9110, section 9.3.6), then TLS with the client itself."""
-        address = join_address(self._host, self._port)
+        address = join_address(self.host, self._port)
         assert self._proxy is not None
         headers = {"Host": address} | _basic("Proxy-Authorization", self._proxy)
         lines = [f"CONNECT {address} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
@@ -104,7 +104,7 @@ class Route:
             raise OSError(told)
         if not answer.keeps:  # what came behind it is not of the client
             raise OSError(f"{told} and a body, expected none (a web server, no proxy?)")
-        await connection.start_tls(tls, self._host)
+        await connection.start_tls(tls, self.host)
 
     @property
     def _proxy_name(self) -> str:
@@ -123,14 +123,13 @@ def proxy_of(setting: str, scheme: str, host: str, port: int) -> urllib.parse.Sp
         named = f"the environment's proxy for {scheme} is {without_secrets(url)!r}"
     if not url:
         return None
-    parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
     try:
-        usable = parts.scheme.lower() == "http" and parts.hostname and (parts.port is None or parts.port > 0)
+        parts = urllib.parse.urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme.lower() == "http" and parts.hostname and (parts.port is None or parts.port > 0):
+            return parts
     except ValueError:
-        usable = False
-    if not usable:
-        raise Failure(f'{named}, expected http://host:port; publish.proxy = "" goes without')
-    return parts
+        pass
+    raise Failure(f'{named}, expected http://host:port; publish.proxy = "" goes without')
 
 
 def _is_loopback(host: str) -> bool:

@@ -8,11 +8,14 @@ or of a state before this one.
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 
 import numpy as np
 from msgspec import Struct
 
+from ..config import Settings
 from ..core import guids
 from ..core.columns import video_words
 from ..core.counter.accounts import PUBLISHED, TOTAL
@@ -24,9 +27,13 @@ from ..system.installation import service_command
 from .accounts import read_accounts
 from .database import open_read_only
 from .folder import LedgerSet, find
+from .older import find_older, why_behind
+from .publish_totals import read_totals
+from .snapshot import open_snapshot
 
 log = logging.getLogger(__name__)
 
+Opener = Callable[[Path], AbstractContextManager[sqlite3.Connection]]
 CLIENT_TOTAL_MAX = (1 << 63) - 1
 RESTORED = "restored"  # in the dispatcher's `meta`: why the client may be ahead, as "a backup was restored"
 
@@ -37,6 +44,35 @@ class Ahead(Struct, frozen=True):
     video: bytes
     client: int
     ledger: int
+
+
+class Comparison(Struct, frozen=True):
+    """What a comparison has found.
+
+    `ahead`: of how many videos the client has more, in words; "" if of none. `behind`: of how many it has
+    less than was published to it. `restored`: why it may have more, or "".
+    """
+
+    ahead: str
+    behind: int
+    restored: str
+
+    def warning(self, why_behind: str = "") -> str:
+        """What a start warns of; "" if of nothing. `why_behind`: as in `check_client`.
+
+        Raises `StoreFailure` if the client has more, and nothing says why it may.
+        """
+        if not self.ahead:
+            return ""
+        if why_behind or self.restored:
+            return f"{self.ahead}, because {why_behind or self.restored}: all totals are published again"
+        raise StoreFailure(
+            f"{self.ahead}: all of the state is an older copy, or another service, or somebody else, has "
+            "published to this client. It is left as it is: put the newer state back; or, if nothing of it "
+            f"is old, run `{service_command()} backup DIR` and `{service_command()} restore DIR`, which lose "
+            "nothing and have all totals published again; or restore a backup, so that all totals are "
+            f"published again, with `{service_command()} restore DIR`; or use another supervisor.state_dir"
+        )
 
 
 def check_client(state_dir: str, client: str, totals: Mapping[bytes, int], why_behind: str = "") -> int:
@@ -50,33 +86,58 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int], why_b
     ledgers = find(state_dir)
     if ledgers is None:
         return 0
-    ahead, behind = _compare(state_dir, ledgers, totals)
-    outbox = ledgers.outbox(state_dir)
-    with open_read_only(outbox) as connection:
+    found = compare(state_dir, ledgers, client, totals)
+    if warning := found.warning(why_behind):
+        log.warning("%s", warning)
+    elif found.restored:
+        with contextlib.closing(sqlite3.connect(ledgers.outbox(state_dir))) as connection, connection:
+            connection.execute("DELETE FROM meta WHERE key = ?", (RESTORED,))
+    return found.behind
+
+
+def check_before_start(settings: Settings, client: str, totals: Mapping[bytes, int]) -> str:
+    """Judge these totals as the next start will, and change nothing. Returns what it will warn of, or "".
+
+    Raises `StoreFailure` if the start will.
+    """
+    state_dir, synchronous = settings.supervisor.state_dir, settings.counters.synchronous
+    ledgers = find(state_dir)
+    if ledgers is None:
+        return ""
+    with open_snapshot(ledgers.outbox(state_dir)) as connection:
+        stores = read_totals(connection).stores
+    older = find_older(state_dir, ledgers, range(ledgers.shards))
+    why = why_behind(state_dir, ledgers, older, synchronous, stores)
+    return compare(state_dir, ledgers, client, totals, open_snapshot).warning(why)
+
+
+def compare(
+    state_dir: str,
+    ledgers: LedgerSet,
+    client: str,
+    totals: Mapping[bytes, int],
+    opened: Opener = open_read_only,
+) -> Comparison:
+    """Compare the ledgers with the totals of a client, and change nothing. The arguments: see `check_client`.
+
+    `opened`: opens a store; one that others may have open is opened by `open_snapshot`.
+    """
+    ahead, behind = _compare(state_dir, ledgers, totals, opened)
+    with opened(ledgers.outbox(state_dir)) as connection:
         restored = connection.execute("SELECT value FROM meta WHERE key = ?", (RESTORED,)).fetchone()
-    if not ahead:
-        if restored:
-            with contextlib.closing(sqlite3.connect(outbox)) as connection, connection:
-                connection.execute("DELETE FROM meta WHERE key = ?", (RESTORED,))
-        return behind
-    one = max(ahead, key=lambda one: one.client - one.ledger)
-    found = (
-        f"{state_dir}: the client ({client}) has more plays of {counted(len(ahead), 'video')} than the "
-        f"ledgers; of {guids.text(one.video)} it has {one.client}, and they have {one.ledger}"
-    )
-    if why_behind or restored:
-        log.warning("%s, because %s: all totals are published again", found, why_behind or restored[0])
-        return behind
-    raise StoreFailure(
-        f"{found}: all of the state is an older copy, or another service, or somebody else, has published to "
-        "this client. It is left as it is: put the newer state back; or, if nothing of it is old, run "
-        f"`{service_command()} backup DIR` and `{service_command()} restore DIR`, which lose nothing and "
-        "have all totals published again; or restore a backup, so that all totals are published "
-        f"again, with `{service_command()} restore DIR`; or use another supervisor.state_dir"
-    )
+    told = ""
+    if ahead:
+        one = max(ahead, key=lambda one: one.client - one.ledger)
+        told = (
+            f"{state_dir}: the client ({client}) has more plays of {counted(len(ahead), 'video')} than the "
+            f"ledgers; of {guids.text(one.video)} it has {one.client}, and they have {one.ledger}"
+        )
+    return Comparison(told, behind, str(restored[0]) if restored else "")
 
 
-def _compare(state_dir: str, ledgers: LedgerSet, totals: Mapping[bytes, int]) -> tuple[list[Ahead], int]:
+def _compare(
+    state_dir: str, ledgers: LedgerSet, totals: Mapping[bytes, int], opened: Opener
+) -> tuple[list[Ahead], int]:
     """Of which videos the client has more than the ledgers, and of how many less than was published."""
     of_shards: list[list[bytes]] = [[] for _ in range(ledgers.shards)]
     for video in totals:
@@ -86,7 +147,7 @@ def _compare(state_dir: str, ledgers: LedgerSet, totals: Mapping[bytes, int]) ->
     for shard, videos in enumerate(of_shards):
         path = ledgers.ledger(state_dir, shard)
         try:
-            with open_read_only(path) as connection:
+            with opened(path) as connection:
                 accounts = read_accounts(path, connection)
         except StoreFailure:
             continue  # its counter refuses it

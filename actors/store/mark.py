@@ -19,6 +19,7 @@ import struct
 from pathlib import Path
 
 from ..system.exits import StoreFailure
+from ..system.regular import open_regular
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ def power_cut_lost(lost: int, same_boot: bool, synchronous: str) -> bool:
 def read_mark(store: Path) -> tuple[int, bool]:
     """How many commits are promised (0 if there is no mark), and whether no power cut can have undone any."""
     try:
-        content = mark_path(store).read_bytes()
+        with open_regular(mark_path(store)) as file:
+            content = file.read(_LAYOUT.size + 1)
     except OSError:
         return 0, True
     if len(content) != _LAYOUT.size:

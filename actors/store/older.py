@@ -19,6 +19,7 @@ from ..core.dispatcher.outbox import PublishTotals
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
 from .database import open_read_only
+from .elsewhere import is_emptied_elsewhere
 from .folder import LedgerSet
 from .mark import UNTOLD_COMMITS, is_emptied, mark_path, power_cut_lost, read_mark
 from .publish_totals import read_totals
@@ -96,7 +97,21 @@ def check_ages(
     return found
 
 
-def go_on_without_commits(
+def why_behind(
+    state_dir: str | Path, ledgers: LedgerSet, found: Iterable[Older], synchronous: str, stores: int
+) -> str:
+    """Why the ledgers or the dispatcher's store may lack what the client has, in words; "" if they do not.
+
+    `found`: what `check_ages` returned. `stores`: how many stores the dispatcher's has.
+    """
+    lacking = _go_on_without_commits(state_dir, ledgers, found, synchronous)
+    outbox = ledgers.outbox(state_dir)
+    if stores > UNTOLD_COMMITS and (is_emptied(outbox) or is_emptied_elsewhere(state_dir)):
+        lacking.append(outbox.name)
+    return f"commits of {', '.join(lacking)} may be lost" if lacking else ""
+
+
+def _go_on_without_commits(
     state_dir: str | Path, ledgers: LedgerSet, found: Iterable[Older], synchronous: str
 ) -> list[str]:
     """The names of the stores that go on without commits: a power cut took them, or their mark was emptied.

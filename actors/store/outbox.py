@@ -14,11 +14,11 @@ from ..core.dispatcher.refused_videos import RefusedVideo
 from ..core.dispatcher.republish import Republish
 from .client_check import RESTORED
 from .database import Database, check_facts, locked, open_read_only, refused
-from .elsewhere import check_elsewhere, is_emptied_elsewhere, marks_elsewhere
+from .elsewhere import check_elsewhere, marks_elsewhere
 from .folder import claim
 from .ledger import check_commits
-from .mark import UNTOLD_COMMITS, Mark, is_emptied
-from .older import agreed, check_ages, go_on_without_commits
+from .mark import Mark
+from .older import agreed, check_ages, why_behind
 from .publish_totals import read_totals, write_totals
 from .topic import TOPIC, check_topic
 from .untouched import left_if_refused
@@ -54,10 +54,7 @@ class SqliteOutboxStore:
             check_commits(path, totals.stores, synchronous, "publishes that the client may have")
             older = check_ages(state_dir, ledgers, range(shards), synchronous)
             check_elsewhere(state_dir, path, totals.stores, synchronous)
-            lacking = go_on_without_commits(state_dir, ledgers, older, synchronous)
-            if totals.stores > UNTOLD_COMMITS and (is_emptied(path) or is_emptied_elsewhere(state_dir)):
-                lacking.append(path.name)
-            why = f"commits of {', '.join(lacking)} may be lost" if lacking else ""
+            why = why_behind(state_dir, ledgers, older, synchronous, totals.stores)
             compare(why)
             self._marks = [Mark(path), *marks_elsewhere(state_dir)]
             self._database = Database(path, synchronous, lock)

@@ -15,11 +15,15 @@ import ipaddress
 import re
 from collections.abc import Callable
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 READING = ("GET", "HEAD", "OPTIONS")
 _FOLLOWING = ("GET", "HEAD")  # what a browser sends for a link
 _SHOWN_CHARACTERS_MAX = 200
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]{1,255})(?::([0-9]{1,5}))?", re.IGNORECASE | re.ASCII)
+_LINK_LOCAL = r"\[fe[89ab][0-9a-f]:[0-9a-f:.]+%25[a-z0-9._~-]{1,64}\]"  # with an interface (RFC 6874)
+_HOST = re.compile(
+    rf"(\[[0-9a-f:.]+\]|{_LINK_LOCAL}|[a-z0-9_.-]{{1,255}})(?::([0-9]{{1,5}}))?", re.IGNORECASE | re.ASCII
+)
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.IGNORECASE | re.ASCII | re.DOTALL)
 _PORTS = {"http": 80, "https": 443}
 _OWN_PAGES = ("same-origin", "none")  # "none": the user typed the address
@@ -52,11 +56,11 @@ class Refusal(NamedTuple):
 def plain(host: str) -> str:
     """A host without port as it is compared: in lower case, without brackets and without a dot at the end.
 
-    An IP address gets its usual form.
+    An IP address gets its usual form, without an interface: their names differ from machine to machine.
     """
     name = host.lower().removesuffix(".")
     try:
-        address = ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        address = ipaddress.ip_address(name.removeprefix("[").removesuffix("]").partition("%")[0])
     except ValueError:
         return name
     return str(getattr(address, "ipv4_mapped", None) or address)
@@ -100,9 +104,22 @@ def refusal(
             return _refused_host(host, listener)
     if not hosts[0]:
         return Refusal(400, "the Host header is empty, expected the name of this listener")
+    if not _is_text(target):
+        return Refusal(
+            400, "the path or the query has bytes that are no UTF-8, expected UTF-8, each byte as %xx"
+        )
     if method in _FOLLOWING and _opens_a_page(header):
         return None
     return _foreign(in_target or hosts[0], header, method in READING)
+
+
+def _is_text(target: str) -> bool:
+    """Whether a target, whose characters are its bytes, stands for UTF-8."""
+    try:
+        unquote_to_bytes(target.encode("latin-1")).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _opens_a_page(header: Callable[[str], list[str]]) -> bool:

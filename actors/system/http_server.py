@@ -251,13 +251,26 @@ class OwnHandler(tornado.web.RequestHandler):
         if answered is not None:
             await answered
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Say what is wrong. Called by tornado, for a method that a path does not take and for a bug.
+    def methods(self) -> str:
+        """The methods that this path takes, for the header Allow."""
+        none = tornado.web.RequestHandler.get  # tornado has one function for all methods that are missing
+        taken = [name for name in ("get", "post") if getattr(type(self), name) is not none]
+        return ", ".join(taken).upper().replace("GET", "GET, HEAD")
 
-        At the end of the process all tasks are cancelled, and so is what an answer waits for.
+    def what_is_wrong(self) -> str:
+        """The error for a method that a path does not take, for the end of the process, or for a bug.
+
+        Sets status and headers. At the end of the process all tasks are cancelled, and so is what an answer
+        waits for.
         """
-        wrong = f"{self.request.path[:200]} does not take {self.request.method}"
         if isinstance(sys.exc_info()[1], asyncio.CancelledError):  # tornado does not always hand it on
             self.set_status(503)
-            wrong = "this process ends; ask again once it runs again"
-        _ = self.finish({"error": wrong if self.get_status() in (405, 503) else self._reason})
+            return "this process ends; ask again once it runs again"
+        if self.get_status() != 405:
+            return self._reason
+        self.set_header("Allow", self.methods())
+        return f"{self.request.path[:200]} does not take {self.request.method}"
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Say what is wrong. Called by tornado."""
+        _ = self.finish({"error": self.what_is_wrong()})

@@ -35,7 +35,7 @@ def keep_private() -> None:
 def check_owner(state_dir: str | Path) -> None:
     """Raise `StoreFailure` if a state is another user's. A folder that is not there yet is nobody's."""
     folder = Path(state_dir)
-    _check_links(folder)
+    _check_links(folder, "name another supervisor.state_dir")
     try:
         found = folder.stat()
     except FileNotFoundError:
@@ -62,15 +62,48 @@ def check_owner(state_dir: str | Path) -> None:
 
 
 def check_owner_of(folder: Path) -> None:
-    """Raise `StoreFailure` if a folder for the user's own files is another user's."""
-    uid = folder.stat().st_uid
-    if uid != os.geteuid():
-        raise StoreFailure(
-            f"{folder}: belongs to {_user(uid)}, expected {_user()}, who runs this: name another"
+    """Raise `StoreFailure` if a folder for the user's own files, or what is in it, is another user's."""
+    _check_links(folder, "name another folder")
+    for path in (folder, *folder.iterdir()):
+        uid = (folder.stat() if path == folder else path.lstat()).st_uid
+        if uid != os.geteuid():
+            raise StoreFailure(
+                f"{path}: belongs to {_user(uid)}, expected {_user()}, who runs this: name another folder"
+            )
+
+
+def take_from_writers(folder: Path) -> None:
+    """Take from other users the right to write in a folder, and log it. Raises `OSError`."""
+    mode = folder.stat().st_mode
+    if mode & OTHERS_WRITE:
+        folder.chmod(stat.S_IMODE(mode) & ~OTHERS_WRITE)
+        log.warning("%s: other users could write in it, and only its owner can from now on", folder)
+
+
+def why_untrusted(file: Path) -> str:
+    """Why a file that nobody named is not obeyed, as ssh and git judge theirs; "" if it is.
+
+    A file, or a link to it, of another user but root could have us do what that user likes. On a file system
+    that is mounted read-only, who mounted it has chosen it. Raises `OSError`.
+    """
+    if os.statvfs(file).f_flag & os.ST_RDONLY:
+        return ""
+    for found in (file.lstat(), file.stat()):
+        if found.st_uid not in {0, os.geteuid()}:
+            return (
+                f"belongs to {_user(found.st_uid)}, expected {_user()}, who runs this, or root: use another "
+                f"working directory or, if you trust its owner, name it: --config {file}"
+            )
+    if found.st_mode & stat.S_IWOTH:
+        return (
+            f"every user can write in it (mode {_octal(found.st_mode)}), expected a file that no other user "
+            f"can write in: take that right from them (chmod o-w {shlex.quote(str(file))}), or name it: "
+            f"--config {file}"
         )
+    return ""
 
 
-def _check_links(folder: Path) -> None:
+def _check_links(folder: Path, remedy: str) -> None:
     """Raise `StoreFailure` if a link on the way to the folder is another user's, but root's."""
     path = folder.absolute()
     for one in (path, *path.parents):
@@ -79,7 +112,7 @@ def _check_links(folder: Path) -> None:
             if stat.S_ISLNK(found.st_mode) and found.st_uid not in {0, os.geteuid()}:
                 raise StoreFailure(
                     f"{one}: is a link of {_user(found.st_uid)}, who could lead it elsewhere, expected one "
-                    f"of {_user()}, who runs this; name another supervisor.state_dir"
+                    f"of {_user()}, who runs this; {remedy}"
                 )
 
 

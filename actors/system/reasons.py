@@ -19,7 +19,9 @@ def reason_of(error: Exception) -> str:
         return f"no answer within {error.timeout:g} s"
     if isinstance(error, ConnectionRefusedError):
         return "nobody listens there (connection refused)"
-    if isinstance(error, OSError) and not isinstance(error, socket.gaierror) and error.errno:
+    if isinstance(error, socket.gaierror):
+        return f"the host's address is not known ({error.strerror})"
+    if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)  # asyncio puts the call that failed into its own text
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 

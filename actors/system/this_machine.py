@@ -25,9 +25,19 @@ def own_names(hosts_file: Path = HOSTS_FILE) -> set[str]:
 
 
 def has_address(address: str) -> bool:
-    """Whether an IP address is one of this machine's: then, and only then, a socket can be bound to it."""
-    family = socket.AF_INET6 if ipaddress.ip_address(address).version == 6 else socket.AF_INET
+    """Whether an IP address is one of this machine's: then, and only then, a socket can be bound to it.
+
+    A link-local address may be on any interface.
+    """
+    parsed = ipaddress.ip_address(address)
+    if parsed.version == 4:
+        return _can_bind(socket.AF_INET, (address, 0))
+    interfaces = [index for index, _ in socket.if_nameindex()] if parsed.is_link_local else [0]
+    return any(_can_bind(socket.AF_INET6, (address, 0, 0, interface)) for interface in interfaces)
+
+
+def _can_bind(family: socket.AddressFamily, address: tuple[str, int] | tuple[str, int, int, int]) -> bool:
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.bind((address, 0))
+        probe.bind(address)
         return True
     return False

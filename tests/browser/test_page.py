@@ -5,6 +5,7 @@ import json
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import uuid
 
 import pytest
 
+from actors.client.events import STREAMS_MAX
 from tests.support.browsing import has_rows, shows
 from tests.support.patience import PATIENCE_S
 
@@ -229,6 +231,52 @@ def test_whatever_the_width_nothing_is_cut_off(page, client):
                .map((element) => element.id + element.className + element.innerText)"""
         )
         assert cut_off == [], width
+
+
+MOST = 2**53 - 1  # the most plays that a publish may have
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_the_greatest_totals_are_whole_on_a_narrow_screen_and_their_sum_is_no_wrong_number(
+    page, client, width
+):
+    client.tell({VIDEOS[0]: MOST})
+    shows(page, "#plays", "9,007,199,254,740,991")
+    client.tell({VIDEOS[1]: MOST, VIDEOS[2]: 123_456_789_012})
+    shows(page, "#plays", "about 18,015 trillion")
+    shows(page, plays_of(VIDEOS[1]), "9,007,199,254,740,991")
+    page.wait_for_function("() => document.title.startsWith('about 18,015 trillion plays')")
+    page.set_viewport_size({"width": width, "height": 844})
+    page.wait_for_function("(width) => innerWidth === width", arg=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cut_off = page.evaluate(
+        """[...document.querySelectorAll('dt, .value, .note, td.plays, td.when, #state')]
+           .filter((element) => element.scrollWidth > element.clientWidth + 1)
+           .map((element) => element.id + element.className + element.innerText)"""
+    )
+    assert cut_off == []
+
+
+def test_a_page_that_is_refused_says_what_the_client_says_and_comes_when_there_is_room(page, client):
+    page.goto("about:blank")
+    held = []
+    for _ in range(STREAMS_MAX):
+        held.append(socket.create_connection(("127.0.0.1", client.port), PATIENCE_S))
+        held[-1].sendall(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert held[-1].recv(12) == b"HTTP/1.1 200"
+    page.goto(f"http://127.0.0.1:{client.port}/")
+    shows(page, "#state", "refused, trying again")
+    shows(
+        page,
+        "#trouble",
+        "The client, or a proxy before it, answers 503: too many pages are open, expected fewer; close some. "
+        "The page tries again every 3 s.",
+    )
+    for one in held:
+        one.close()
+    shows(page, "#state", "live")
+    assert not page.locator("#trouble").is_visible()
+    page.errors[:] = [text for text in page.errors if "503" not in text]  # the browser's own words
 
 
 def test_nothing_moves_while_totals_change(page, client):

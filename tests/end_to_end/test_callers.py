@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from actors.cli import admin_client
@@ -197,15 +198,28 @@ def test_a_page_of_another_site_has_nothing_read(service, name):
     assert ask(address, "GET", path, *foreign, *link).status == 200
 
 
+def link_local_addresses() -> list[str]:
+    """The link-local addresses of this machine, each with its interface."""
+    found = [one.address for several in psutil.net_if_addrs().values() for one in several]
+    return [one for one in found if one.startswith("fe80:")]
+
+
 @pytest.mark.parametrize("name", LISTENERS)
 def test_one_that_listens_everywhere_answers_to_its_machine_and_to_allowed_names(everywhere, name):
     address, path = everywhere.address(ADDRESSES[name]), READING[name]
     port = split_address(address)[1]
     own = [socket.gethostname(), own_address(), "0.0.0.0", "localhost", "ops.example.ORG", "203.0.113.5"]
-    for host in (*own, "[2001:db8::5]"):
+    link_local = [one.replace("%", "%25") for one in link_local_addresses()]
+    for host in (*own, "[2001:db8::5]", *(f"[{one}]" for one in link_local)):
         for written in (host, f"{host}:{port}"):
             assert ask(address, "GET", path, f"Host: {written}").status == 200, written
-    for host in ("evil.example", f"{socket.gethostname()}.evil.example", "203.0.113.6", "example.org"):
+    for host in (
+        "evil.example",
+        f"{socket.gethostname()}.evil.example",
+        "203.0.113.6",
+        "example.org",
+        "[fe80::9%25x]",
+    ):
         assert_refused(ask(address, "GET", path, f"Host: {host}:{port}"), name, (403,))
     target, lines, body = changing(everywhere, name)
     host = f"ops.example.org:{port}"
@@ -218,6 +232,13 @@ def test_the_queue_answers_to_the_name_that_it_tells_to_nsqadmin(service):
     told = json.loads(ask(address, "GET", "/info", f"Host: {address}").body)
     host = f"{told['broadcast_address']}:{told['http_port']}"
     assert ask(address, "GET", "/stats?format=json", f"Host: {host}").status == 200
+
+
+def test_what_everyone_reaches_is_said_once_at_the_start(everywhere, service):
+    said = [line for line in everywhere.log().splitlines() if "everyone in the network can" in line]
+    assert len(said) == 3
+    assert all('if only this machine needs it, set "127.0.0.1:0"' in line for line in said)
+    assert "everyone in the network" not in service.log()
 
 
 def test_the_commands_reach_a_service_that_listens_everywhere(everywhere):
@@ -310,6 +331,37 @@ def test_what_can_not_be_read_is_refused_in_words_too(service, name):
     head = ask(address, "HEAD", "/no/such/path", "Host: localhost")
     assert (head.status, head.body) == (404, b"")
     assert "Traceback" not in service.log()
+
+
+@pytest.mark.parametrize("name", LISTENERS)
+def test_a_target_that_is_no_utf_8_is_refused_in_words(service, name):
+    address, path = service.address(ADDRESSES[name]), READING[name]
+    for target in (f"{path}?start=%ff", f"{path}?%ff=1", f"{path}%ff", "/videos?start=%ff", "/x\xff", "/%c3"):
+        answer = ask(address, "GET", target, "Host: localhost")
+        assert_refused(answer, name, (400,))
+        assert "UTF-8" in json.loads(answer.body)[ERROR_KEYS[name]]
+    assert (
+        ask(address, "GET", f"{path}{'&' if '?' in path else '?'}start=%C3%A9", "Host: localhost").status
+        == 200
+    )
+    assert "Traceback" not in service.log()
+
+
+@pytest.mark.parametrize(
+    ("name", "methods_by_path"),
+    [
+        ("client", {"/": "GET, HEAD", "/totals": "GET, HEAD", "/plays": "POST"}),
+        ("admin", {"/": "GET, HEAD", "/healthz": "GET, HEAD", "/reload": "POST", "/status": "GET, HEAD"}),
+        ("queue", {"/ping": "GET", "/pub?topic=plays": "POST"}),
+    ],
+)
+def test_a_refused_method_is_answered_with_those_that_the_path_takes(service, name, methods_by_path):
+    address = service.address(ADDRESSES[name])
+    for path, allowed in methods_by_path.items():
+        for method in ("DELETE", "PUT", "BREW", "GET" if allowed == "POST" else "POST"):
+            answer = ask(address, method, path, "Host: localhost")
+            assert_refused(answer, name, (405,))
+            assert answer.headers["allow"] == allowed, (path, method)
 
 
 @pytest.mark.parametrize("name", LISTENERS)

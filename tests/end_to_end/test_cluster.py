@@ -16,10 +16,11 @@ import psutil
 import pytest
 
 from actors.cli.launch import COMMAND, Service
+from actors.cluster import control
 from actors.system.exits import Failure
 from actors.system.installation import environment
 from tests.support.clusters import ClusterProcess, open_cluster
-from tests.support.needed import lacking
+from tests.support.needed import lacking, need_root
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.queues import RawClient, free_ports, require_nsqd, sized
 from tests.support.services import ANY_PORTS, ledger_totals, wait_caught_up
@@ -27,6 +28,7 @@ from tests.support.trouble import stands_still
 
 VIDEO = "8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3e"
 PLAY = json.dumps({"video_id": VIDEO}).encode()
+NOBODY = 65534
 ON_DISK = ("--flag", "nsqd:mem-queue-size=0", "--flag", "nsqd:sync-every=1")
 
 
@@ -207,6 +209,47 @@ def run_cluster(*words: str, **environ: str) -> subprocess.CompletedProcess[str]
     )
 
 
+def given_away(folder: Path) -> None:
+    """Another user's folder."""
+    folder.mkdir()
+    os.chown(folder, NOBODY, NOBODY)
+
+
+def with_a_file_of_another(folder: Path) -> None:
+    """This user's folder, with a file of another user."""
+    folder.mkdir()
+    (folder / control.NAME).write_text("{}")
+    os.chown(folder / control.NAME, NOBODY, NOBODY)
+
+
+def led_elsewhere(folder: Path) -> None:
+    """A link of another user to a folder of this one."""
+    (folder.parent / "own").mkdir()
+    folder.symlink_to(folder.parent / "own")
+    os.chown(folder, NOBODY, NOBODY, follow_symlinks=False)
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (given_away, "belongs to the user nobody (65534), expected"),
+        (with_a_file_of_another, "belongs to the user nobody (65534), expected"),
+        (led_elsewhere, "is a link of the user nobody (65534)"),
+    ],
+)
+def test_a_folder_that_another_user_has_is_refused_by_every_command(tmp_path, make, error):
+    need_root()
+    require_nsqd()
+    folder = tmp_path / "c"
+    make(folder)
+    before = sorted(folder.iterdir())
+    for words in (["status"], ["stop", "nsqd-0"], ["--nsqd", "1"]):
+        ran = run_cluster(*words, "--data-dir", str(folder))
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert error in ran.stderr.splitlines()[-1]
+    assert sorted(folder.iterdir()) == before
+
+
 def test_without_the_programs_one_line_says_how_to_get_them(tmp_path):
     ran = run_cluster(
         "--nsqd", "1", "--nsqlookupd", "1", "--data-dir", str(tmp_path / "c"), PATH=str(tmp_path)
@@ -262,6 +305,15 @@ def test_flags_are_passed_on_and_one_that_a_program_does_not_know_is_named_in_on
         '--flag nsqlookupd:log-level=loud: nsqlookupd does not take this (invalid value "'
     )
     assert not (tmp_path / "wrong").exists()
+
+
+def test_a_folder_in_which_others_can_write_is_its_owners_alone_from_then_on(tmp_path):
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    folder.chmod(0o777)
+    with open_cluster(tmp_path, "--nsqd", "1") as cluster:
+        assert folder.stat().st_mode & 0o022 == 0
+        assert f"{folder}: other users could write in it" in cluster.log()
 
 
 def test_data_is_kept_in_the_folder_that_is_named_and_thrown_away_without_one(tmp_path):

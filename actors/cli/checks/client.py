@@ -1,16 +1,18 @@
-"""The client: whether it takes connections. Nothing is published."""
+"""The client: whether it takes connections, and has no more than the ledgers. Nothing is published."""
 
 import asyncio
 
-from ...config import Settings, SinkKind
+from ...config import Settings, SinkKind, without_secrets
 from ...sinks import open_sink
+from ...sinks.client_totals import NoTotals, totals_of
+from ...store.client_check import check_before_start
 from ...system import runfile
 from ...system.exits import Failure
 from ...system.reasons import reason_of
 from ...tree import with_addresses
-from .finding import Finding, fails, skipped, works
+from .finding import Finding, fails, skipped, warns, works
 
-CLIENT = "client"
+CLIENT, TOTALS = "client", "client's totals"
 TIMEOUT_S = 5.0
 
 
@@ -45,3 +47,20 @@ async def check_client(settings: Settings) -> Finding:
     else:
         return works(CLIENT, f"{sink.name} takes connections (nothing was published)")
     return fails(CLIENT, f"{sink.name}: {why}; expected your client there", "see [publish]")
+
+
+async def check_totals(settings: Settings) -> list[Finding]:
+    """Compare the client's totals with the ledgers as the next start will. Nothing while a service runs."""
+    url, state_dir = settings.publish.totals_url, settings.supervisor.state_dir
+    if not url or runfile.is_held(state_dir):
+        return []
+    try:
+        totals = await asyncio.to_thread(totals_of, settings)
+        warning = check_before_start(settings, without_secrets(settings.publish.url or url), totals or {})
+    except NoTotals as error:
+        return [warns(TOTALS, str(error), "see publish.totals_url")]
+    except (Failure, ValueError) as failure:
+        return [fails(TOTALS, str(failure))]
+    if warning:
+        return [warns(TOTALS, warning, "nothing, if that is so")]
+    return [works(TOTALS, "the client has no more plays of any video than the ledgers")]

@@ -4,7 +4,7 @@
 // came in between. Rows belong to videos and move with them, so that a change can be seen.
 
 import { SILENCE_MAX_MS, Stream } from "./stream.js";
-import { ago, counted, duration, mean, oneDecimal, percent, plain, whole } from "./words.js";
+import { ago, counted, duration, mean, oneDecimal, percent, plain, sum, whole } from "./words.js";
 
 const ROWS_MAX = 300;
 const ASK_AFTER_MS = 150; // While somebody types, the client is not asked for each letter.
@@ -44,7 +44,7 @@ function openSource() {
   if (!globalThis.SharedWorker) return own;
   const worker = new SharedWorker("worker.js", { type: "module", name: "playtally" });
   worker.addEventListener("error", doWithoutWorker);
-  worker.port.addEventListener("message", ({ data: [kind, text] }) => told(kind, text));
+  worker.port.addEventListener("message", ({ data }) => told(...data));
   worker.port.start();
   return { join: () => worker.port.postMessage("seen"), leave: () => worker.port.postMessage("hidden") };
 }
@@ -57,10 +57,10 @@ function doWithoutWorker() {
 
 let heardAtMs = performance.now(); // Even a lost stream is heard of: see SILENCE_MAX_MS.
 
-function told(kind, text) {
+function told(kind, what) {
   heardAtMs = performance.now();
-  if (kind === "lost") show("disconnected", text);
-  else if (!document.hidden) take(JSON.parse(text), kind === "snapshot");
+  if (kind === "lost") show("disconnected", ...what);
+  else if (!document.hidden) take(JSON.parse(what), kind === "snapshot");
 }
 
 function take(event, isSnapshot) {
@@ -97,7 +97,8 @@ function sort() {
   ordered = [...videos.values()].sort((a, b) => b.plays - a.plays || (a.id < b.id ? -1 : 1));
 }
 
-function show(state, text) {
+function show(state, text, trouble = "") {
+  write("trouble", trouble);
   const pill = element("state");
   if (pill.dataset.state === state && pill.textContent === text) return;
   pill.dataset.state = state;
@@ -123,7 +124,7 @@ function drawNow() {
 
 function drawFigures() {
   const { publishes, realtime_latency_ms: realtime, hot_lateness_ms: hot, promises } = report;
-  write("plays", whole.format(report.plays));
+  write("plays", sum(report.plays));
   write("videos", counted(report.videos, "video"));
   write("publishes", whole.format(publishes.total));
   const isAny = publishes.total > 0;
@@ -338,7 +339,7 @@ function tick() {
     const video = videos.get(row.dataset.id);
     if (video) setText(row.cells[2], since(video.publishedAtMs));
   }
-  document.title = report?.plays ? `${whole.format(report.plays)} plays · playtally` : "playtally";
+  document.title = report?.plays ? `${sum(report.plays)} plays · playtally` : "playtally";
 }
 
 element("filter").addEventListener("input", () => { ask(); draw(); });

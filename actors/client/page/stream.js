@@ -1,9 +1,11 @@
 // The live stream of events. Opens it, and opens it again when it ends or falls silent.
 //
-// `tell(kind, text)` gets each "snapshot" and "change" with its JSON, and "lost" with why it is lost, in words.
+// `tell(kind, told)` gets each "snapshot" and "change" with its JSON, and "lost" with two texts: that it is lost,
+// and what the client, or a proxy before it, says; "" if it says nothing.
 
 export const SILENCE_MAX_MS = 15000; // The client sends something every 5 s, even when nothing changes.
 const RETRY_MS = 3000;
+const WHY_MAX = 300;
 
 export class Stream {
   #tell;
@@ -25,11 +27,7 @@ export class Stream {
         this.#tell(kind, event.data);
       });
     }
-    source.addEventListener("error", () => {
-      this.#tell("lost", "disconnected, trying again");
-      // The browser tries again by itself unless the answer was no stream at all.
-      if (source.readyState === EventSource.CLOSED) this.#again(RETRY_MS, "disconnected, trying again");
-    });
+    source.addEventListener("error", () => this.#failed(source));
     this.#again(SILENCE_MAX_MS, "no news, trying again");
   }
 
@@ -39,11 +37,39 @@ export class Stream {
     this.#source = null;
   }
 
-  #again(afterMs, why) {
+  // The browser tries again by itself unless the answer was no stream at all.
+  async #failed(source) {
+    const isRefused = source.readyState === EventSource.CLOSED;
+    const why = isRefused ? await whyNot() : "";
+    if (source !== this.#source) return;
+    const lost = [why ? "refused, trying again" : "disconnected, trying again", why];
+    this.#tell("lost", lost);
+    if (isRefused) this.#again(RETRY_MS, ...lost);
+  }
+
+  #again(afterMs, text, why = "") {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.#tell("lost", why);
+      this.#tell("lost", [text, why]);
       this.open();
     }, afterMs);
+  }
+}
+
+// Asks once more, as an EventSource does not say what it was answered.
+async function whyNot() {
+  const ending = new AbortController();
+  const timer = setTimeout(() => ending.abort(), RETRY_MS);
+  try {
+    const answer = await fetch("events", { signal: ending.signal });
+    if (answer.ok) return "";
+    const told = await answer.json().then(({ error }) => `: ${error}`, () => ` ${answer.statusText}`);
+    return `The client, or a proxy before it, answers ${answer.status}${told.slice(0, WHY_MAX)}. ` +
+      `The page tries again every ${RETRY_MS / 1000} s.`;
+  } catch {
+    return ""; // There is no answer any more.
+  } finally {
+    clearTimeout(timer);
+    ending.abort();
   }
 }

@@ -3,6 +3,10 @@
 export const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 export const oneDecimal = new Intl.NumberFormat("en-GB", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
+// A sum of totals, each of which is exact here. One that is not exact any more is not shown as if it were.
+export const sum = (plays) =>
+  (Number.isSafeInteger(plays) ? whole.format(plays) : `about ${whole.format(plays / 1e12)} trillion`);
+
 export const counted = (count, one, many = `${one}s`) => `${whole.format(count)} ${count === 1 ? one : many}`;
 
 export const mean = (value) => (value < 100 ? oneDecimal : whole).format(value);

@@ -6,8 +6,8 @@
 import { Stream } from "./stream.js";
 
 const tabs = new Set();
-const stream = new Stream((kind, text) => {
-  for (const tab of tabs) tab.postMessage([kind, text]);
+const stream = new Stream((...told) => {
+  for (const tab of tabs) tab.postMessage(told);
 });
 
 function seen(tab) {

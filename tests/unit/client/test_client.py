@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from tornado.iostream import IOStream
 
 from actors.cli.recordings import read_publishes
-from actors.client import events
+from actors.client import events, listing
 from actors.client.errors import MalformedPublish
 from actors.client.publishes import BODY_BYTES_MAX, parse
 from actors.client.reference import Reference
@@ -850,6 +850,66 @@ def test_a_browser_that_reads_nothing_is_dropped_and_the_others_go_on(tmp_path):
                 await asyncio.sleep(events.EVENT_INTERVAL_S + 0.02)
                 assert client.streams.count() == 1
                 assert set(stream.totals().values()) == {2}
+
+    run_virtually(scene)
+
+
+def test_a_reader_that_missed_more_changes_than_an_event_holds_gets_a_new_snapshot(tmp_path, monkeypatch):
+    monkeypatch.setattr(events, "VIDEOS_PER_EVENT_MAX", 4)
+
+    async def scene():
+        async with in_this_loop(tmp_path) as client, Stream(client) as stream:
+            await asyncio.sleep(1)
+            for videos in (3, 4, 5):
+                change_everything(client, videos, 20)
+                tell_some(client, videos)
+                await asyncio.sleep(1)
+            assert [name for _, name, _ in stream.events] == ["snapshot"] * 4
+            tell_some(client, 9)
+            await asyncio.sleep(1)
+            assert stream.events[-1][1:2] == ("change",)
+            assert len(stream.events[-1][2]["videos"]) == 2
+
+    run_virtually(scene)
+
+
+def tell_some(client, plays):
+    """Publish totals of two videos of those that have the fewest plays."""
+    rows = tuple(PublishedVideo(str(uuid.UUID(int=n)), plays, time.time_ns()) for n in (0, 1))
+    client.receive(Publish(f"some {plays}", Trigger.DRAIN, rows))
+
+
+def test_a_snapshot_of_many_videos_holds_up_no_publish_and_is_made_once_for_all_pages(tmp_path, monkeypatch):
+    monkeypatch.setattr(listing, "PART_VIDEOS", 100)
+    monkeypatch.setattr(events, "VIDEOS_PER_EVENT_MAX", 50)
+
+    async def scene():
+        async with in_this_loop(tmp_path) as client:
+            change_everything(client, 1, 10_000)
+            taken = []  # the parts, of all snapshots
+            parts = client.listing.parts
+
+            async def counted_parts():
+                async for part in parts():
+                    taken.append(part)
+                    yield part
+
+            async def publish_meanwhile():
+                while len(taken) < 10:
+                    await asyncio.sleep(0)
+                tell_some(client, 7)
+                assert len(taken) < 100
+
+            monkeypatch.setattr(client.listing, "parts", counted_parts)
+            one, other = Stream(client), Stream(client)
+            await asyncio.gather(one.__aenter__(), other.__aenter__(), publish_meanwhile())
+            await asyncio.sleep(1)
+            for stream in (one, other):
+                assert {str(uuid.UUID(int=n)): 7 for n in (0, 1)}.items() <= stream.totals().items()
+                assert [name for _, name, _ in stream.events] == ["snapshot", "change"]
+                assert len(stream.events[0][2]["videos"]) == 50
+                await stream.__aexit__()
+            assert len(taken) == 100
 
     run_virtually(scene)
 

@@ -1,14 +1,19 @@
 """A file or an environment variable that a setting names has to be there before anything starts."""
 
+import os
+import socket
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from actors.cli import running
+from actors.client.server import ReferenceClient
 from actors.config import ConfigError, Settings, missing
 from actors.config.loading import PATHS, load
 from actors.config.secrets import auth_secret_of
 from actors.config.sections import NsqSection
-from actors.system.exits import Failure
+from actors.system.exits import Failure, StoreFailure
 
 NAMING = [
     f"{section}.{key}"
@@ -94,6 +99,44 @@ def test_a_secret_that_can_be_none_ends_a_run_before_it_starts(overrides, tmp_pa
     assert "words" not in str(caught.value) and "whsec_*" not in str(caught.value)
 
 
-def test_a_secret_without_an_end_is_not_read_to_its_end():
-    with pytest.raises(Failure, match="/dev/zero has more than 65536 bytes; expected a file with the secret"):
+def test_a_secret_without_an_end_is_not_read_to_its_end(tmp_path):
+    with pytest.raises(Failure, match=r"/dev/zero can't be read \(it is a device, expected a file\)"):
         auth_secret_of(NsqSection(auth_secret_file="/dev/zero"))
+    (tmp_path / "secret").write_bytes(b"x" * 65537)
+    with pytest.raises(Failure, match="secret has more than 65536 bytes; expected a file with the secret"):
+        auth_secret_of(NsqSection(auth_secret_file=str(tmp_path / "secret")))
+
+
+def others(tmp_path):
+    """What is no file: by kind."""
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "socket"))
+    (tmp_path / "folder").mkdir()
+    return {
+        "a pipe": tmp_path / "pipe",
+        "a socket": tmp_path / "socket",
+        "a device": "/dev/null",
+        "a folder": tmp_path / "folder",
+    }
+
+
+@pytest.mark.parametrize(
+    "key", ["client.record", "publish.token_file", "nsq.tls_ca_file", "publish.secret_file"]
+)
+@pytest.mark.parametrize("kind", ["a pipe", "a socket", "a device", "a folder"])
+def test_what_is_no_file_is_refused_by_its_kind_and_nothing_waits_for_it(key, kind, tmp_path):
+    path = others(tmp_path)[kind]
+    section, _, name = key.partition(".")
+    part = msgspec.structs.replace(getattr(Settings(), section), **{name: str(path)})
+    (problem,) = missing(msgspec.structs.replace(Settings(), **{section: part}))
+    assert problem.startswith(f"{key} = '{path}': ")
+    assert f"is {kind}, expected a file" in problem
+
+
+def test_a_client_alone_does_not_wait_for_a_pipe_to_record_in(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreFailure, match="pipe: it is a pipe, expected a file to record"):
+        ReferenceClient.start(tmp_path, "127.0.0.1:0", record=tmp_path / "pipe")
+    with pytest.raises(StoreFailure, match="/dev/null: it is a device, expected a file to record"):
+        ReferenceClient.start(tmp_path, "127.0.0.1:0", record=Path("/dev/null"))

@@ -2,6 +2,7 @@
 
 import socket
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from actors.system.hosts import Listener, host_allowed, plain, refusal, split_ta
 from actors.system.this_machine import has_address, own_names
 
 NAMED = Listener("admin.allowed_hosts", frozenset({"10.0.0.5", "ops.example.org"}))
-EVERYWHERE = NAMED._replace(is_own=lambda address: address in ("192.0.2.7", "2001:db8::7"))
+EVERYWHERE = NAMED._replace(is_own=lambda address: address in ("192.0.2.7", "2001:db8::7", "fe80::7"))
 LOOPBACK = ["localhost", "LocalHost", "localhost.", "127.0.0.1", "127.9.9.9", "[::1]", "[0:0:0:0:0:0:0:1]"]
 REFUSED = [
     "evil.example",
@@ -23,6 +24,8 @@ REFUSED = [
     "10.0.0.50",
     "[::2]",
     "[::ffff:10.9.9.9]",
+    "[fe80::2]",
+    "[fe80::2%25eth0]",
     "0177.0.0.1",
     "2130706433",
     "127.1",
@@ -43,6 +46,12 @@ MALFORMED += [
     "::1",
     "[::1",
     "[::1%eth0]",
+    "[::1%25eth0]",
+    "[2001:db8::7%25eth0]",
+    "[fe80::7%]",
+    "[fe80::7%eth0]",
+    "[fe80::7%25eth0/x]",
+    "[fe80::7%25\u00e9]",
     "[]",
     "localhost:123456",
     "\u212aelvin",
@@ -71,6 +80,15 @@ def test_one_that_listens_everywhere_answers_to_the_addresses_of_its_machine(hos
     assert not host_allowed(host, NAMED)
     assert not host_allowed("192.0.2.8", EVERYWHERE)
     assert not host_allowed("evil.example", EVERYWHERE)
+
+
+@pytest.mark.parametrize(
+    "host", ["[fe80::7]", "[fe80::7]:80", "[fe80::7%25eth0]:80", "[FE80:0::7%25wlan0.1]"]
+)
+def test_a_link_local_address_is_meant_whatever_the_asker_calls_its_own_interface(host):
+    assert host_allowed(host, EVERYWHERE)
+    assert host_allowed(host, NAMED._replace(hosts=frozenset({plain("fe80::7%eth0")})))
+    assert not host_allowed(host, NAMED)
 
 
 @given(st.text("abc01.-:[]@/", max_size=12))
@@ -229,7 +247,19 @@ def test_this_machine_has_its_name_and_those_that_its_hosts_file_gives_it(tmp_pa
     assert own_names(tmp_path / "none") == {name.lower()}
 
 
+def link_local_addresses():
+    """The link-local addresses of this machine."""
+    found = [one for several in psutil.net_if_addrs().values() for one in several]
+    return [plain(one.address) for one in found if one.address.startswith("fe80:")]
+
+
+@pytest.mark.skipif(not link_local_addresses(), reason="this machine has no link-local address")
+def test_a_link_local_address_of_this_machine_is_one():
+    assert all(map(has_address, link_local_addresses()))
+
+
 def test_an_address_is_this_machines_if_it_is():
+    assert not has_address("fe80::1:2:3:4")
     assert has_address("127.0.0.1")
     assert not has_address("192.0.2.1")
     assert not has_address("2001:db8::1")

@@ -26,7 +26,7 @@ def from_openssl(kind, number, text):
         (FileNotFoundError(2, "No such file or directory", "/a/file"), "No such file or directory"),
         (
             urllib.error.URLError(socket.gaierror(-2, "Name or service not known")),
-            "Name or service not known",
+            "the host's address is not known (Name or service not known)",
         ),
         (TimeoutError("timed out"), "timed out"),
         # Which of the two it is depends on what has been read when the connection ends.
