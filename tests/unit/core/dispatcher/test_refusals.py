@@ -366,6 +366,20 @@ def test_what_is_known_of_refused_videos_has_a_bound():
     assert world.totals == dict.fromkeys(many, 1)
 
 
+def test_one_refused_video_more_than_are_kept_is_a_client_that_refuses_everything():
+    wrong, right = TWENTY[:5], TWENTY[5:10]
+    world = World()
+    world.rules.refused = RefusedVideos(videos_max=4)
+    world.refuses(*wrong)
+    circuits = []
+    for pair in zip(wrong, right, strict=True):
+        for video in pair:
+            world.play(video)
+            world.run(50)
+            circuits.append(world.rules.attempts.circuit)
+    assert circuits[::2] == [*[Circuit.CLOSED] * 4, Circuit.OPEN]
+
+
 # The width
 
 

@@ -390,6 +390,15 @@ def test_what_a_video_takes_does_not_grow_with_how_many_are_pending():
     assert many <= 10 * few
 
 
+def test_deadlines_that_are_too_far_away_to_begin_first_are_not_looked_at():
+    def look(deadlines):
+        one = schedule(publish_ms=1000)
+        hot(one, *range(10_000, 10_000 + 2000 * deadlines, 2000))
+        return lines_run(one.next_due_ms)
+
+    assert look(20) == look(2)
+
+
 class Naive:
     """A naive schedule: it sorts its list each time and looks at every deadline."""
 
