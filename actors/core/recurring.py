@@ -23,7 +23,7 @@ class Recurring:
 
     def __init__(self) -> None:
         self._since_ms: int | None = None  # None while there is no trouble
-        self._said_ms = -EVERY_MS  # when the last line was due
+        self._said_ms = -EVERY_MS  # when the last line was due; long ago, so the first is due at once
 
     def seen(self, now_ms: int) -> bool:
         """Note that the trouble is there. Returns whether a line is due."""
