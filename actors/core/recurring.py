@@ -23,19 +23,22 @@ class Recurring:
 
     def __init__(self) -> None:
         self._since_ms: int | None = None  # None while there is no trouble
-        self._said_ms = -EVERY_MS  # when the last line was due; long ago, so the first is due at once
+        self._said_ms: int | None = None  # when the last line was due
+        self._said = False  # whether the present trouble was due for a line
 
     def seen(self, now_ms: int) -> bool:
         """Note that the trouble is there. Returns whether a line is due."""
         if self._since_ms is None:
             self._since_ms = now_ms
-        has_lasted = now_ms - self._since_ms >= LASTED_MS and self._said_ms < self._since_ms
-        due = has_lasted or now_ms - self._said_ms >= EVERY_MS
+        due = self._said_ms is None or now_ms - self._said_ms >= EVERY_MS
+        if not self._said:
+            due = due or now_ms - self._since_ms >= LASTED_MS
         if due:
-            self._said_ms = now_ms
+            self._said, self._said_ms = True, now_ms
         return due
 
     def over(self, now_ms: int) -> int | None:
         """Note that there is no trouble. Returns how many ms it lasted if a line is due, else None."""
-        since_ms, self._since_ms = self._since_ms, None
-        return now_ms - since_ms if since_ms is not None and self._said_ms >= since_ms else None
+        since_ms, said = self._since_ms, self._said
+        self._since_ms, self._said = None, False
+        return now_ms - since_ms if said and since_ms is not None else None

@@ -393,10 +393,10 @@ def test_what_a_video_takes_does_not_grow_with_how_many_are_pending():
 def test_deadlines_that_are_too_far_away_to_begin_first_are_not_looked_at():
     def look(deadlines):
         one = schedule(publish_ms=1000)
-        hot(one, *range(10_000, 10_000 + 2000 * deadlines, 2000))
+        hot(one, *range(10_000, 10_000 + 300 * deadlines, 300))
         return lines_run(one.next_due_ms)
 
-    assert look(20) == look(2)
+    assert look(20) <= 2 * look(1)
 
 
 class Naive:
