@@ -94,17 +94,18 @@ class Collection(Struct):
     """The totals of a batch that leaves, as far as the counters have answered.
 
     `asked`: the videos (16 bytes each) by shard. `unanswered`: the shards that have not answered. `place`: of
-    a republish: where it goes on after these totals. `trial`: of one video, which the client refused before.
+    a republish: where it goes on after these totals. `trial`: how often the client has refused the video, if
+    it is tried again.
     """
 
-    number: int
     trigger: Trigger
-    asked: dict[int, list[bytes]]
-    unanswered: set[int]
-    expires_ms: int
+    number: int = 0
+    asked: dict[int, list[bytes]] = {}
+    unanswered: set[int] = set()
+    expires_ms: int = 0
     entries: dict[bytes, Entry] = {}
     place: Place | None = None
-    trial: bool = False
+    trial: int = 0
 
     def is_expired(self, now_ms: int) -> bool:
         """Whether the time for the counters' answers is over."""
@@ -155,10 +156,10 @@ class HeldBatch(Struct):
     @classmethod
     def stored(cls, batch: Batch, shards: set[int]) -> "HeldBatch":
         """A batch that an earlier dispatcher stored. `shards`: the shards whose videos are in it."""
-        nobody = Collection(0, batch.trigger, {}, set(), 0)
+        collection = Collection(batch.trigger)
         if batch.stage is Stage.ACCEPTED:
-            return cls(nobody, 0, BatchState.ACCEPTED, batch, shards)
-        return cls(nobody, 0, BatchState.IN_DOUBT, batch)
+            return cls(collection, 0, BatchState.ACCEPTED, batch, shards)
+        return cls(collection, 0, BatchState.IN_DOUBT, batch)
 
     def sent(self, delays: ClientDelays, now_ms: int) -> None:
         """Note that the batch is sent now, for the first time or again."""

@@ -129,13 +129,13 @@ class Collecting:
         asked: dict[int, list[bytes]],
         now_ms: int,
         due_ms: int,
-        trial: bool = False,
+        trial: int = 0,
         offered_ms: int | None = None,
     ) -> list[Effect]:
         self._collections += 1
         collection = Collection(
-            self._collections,
             Trigger.DRAIN if self._draining else trigger,
+            self._collections,
             asked,
             set(asked),
             now_ms + COLLECT_TIMEOUT_MS,
@@ -168,15 +168,14 @@ class Collecting:
         publish_ms = max(self._lead_time.publish_ms, self._lead_time.interval_ms)
         askable = self._linked - self._silent
         place = self.republishing.place
-        if place is None or (not place.is_last and place.shard not in askable):
+        if place is None or place.shard not in askable:
             return []
         self.republishing.use_width(1 if self.halving.refuses_everything else self.width)
         deadlines_ms = self._schedule.begin_ms()
         if not self.republishing.may_leave(now_ms, due_ms, deadlines_ms, publish_ms, self._deadline_ms):
             return []
         self._collections += 1
-        expires_ms = now_ms + COLLECT_TIMEOUT_MS
-        collection = Collection(self._collections, Trigger.REPUBLISH, {}, set(), expires_ms, place=place)
+        collection = Collection(Trigger.REPUBLISH, self._collections, place=place)
         self.batches.begin(HeldBatch(collection, now_ms, due_ms=now_ms, own_from_ms=now_ms))
         return self._ask_published(collection, now_ms)
 
@@ -232,10 +231,8 @@ class Collecting:
         collection, gone = held.collection, list[str]()
         place = collection.place
         if collection.trial:
-            tried = self.refused.get(entries[0].video)
             # Each try has a key of its own: a client may keep its first answer to a key.
-            number = 0 if tried is None else tried.attempts
-            held.batch = make_batch(self._service, collection.trigger, entries, number, place)
+            held.batch = make_batch(self._service, collection.trigger, entries, collection.trial, place)
         else:
             held.batch, gone = self._keys.make(collection.trigger, entries, place)
         self.batches.move(held, BatchEvent.COLLECTED)

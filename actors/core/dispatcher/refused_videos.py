@@ -143,12 +143,12 @@ class RefusedVideos:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def due(self, now_ms: int, askable: Callable[[bytes], bool]) -> bytes | None:
+    def due(self, now_ms: int, askable: Callable[[bytes], bool]) -> RefusedVideo | None:
         """The video to try now, or None. `askable`: whether a video's counter answers."""
         passed_over, found = [], None
         while found is None and (soonest_ms := self.soonest_ms(now_ms)) is not None and soonest_ms <= now_ms:
             if askable(self._heap[0][1]):
-                found = self._heap[0][1]
+                found = self._videos[self._heap[0][1]]
             else:
                 passed_over.append(heapq.heappop(self._heap))
         for one in passed_over:

@@ -262,9 +262,9 @@ class Refusing(Collecting):
                 dues = part.due_ms, part.offered_ms, part.since_ms
                 self.halving.halve(part, part.trigger, part.entries, (part.place, part.place), *dues)
                 continue
-            nobody = Collection(0, part.trigger, {}, set(), 0, place=part.place)
+            collection = Collection(part.trigger, place=part.place)
             held = self.batches.begin(
-                HeldBatch(nobody, now_ms, due_ms=part.due_ms, offered_ms=part.offered_ms, part=part)
+                HeldBatch(collection, now_ms, due_ms=part.due_ms, offered_ms=part.offered_ms, part=part)
             )
             effects += self._leave(held, part.entries, now_ms)
         return effects
@@ -286,14 +286,15 @@ class Refusing(Collecting):
         on_their_way = {
             video for held in self.batches if held.batch is not None for video in held.batch.videos
         }
-        video = self.refused.due(
+        tried = self.refused.due(
             now_ms, lambda one: shard_of(one, self._shards) in askable and one not in on_their_way
         )
-        if video is None:
+        if tried is None:
             return []
-        trigger, shard = self._schedule.take_alone(video), shard_of(video, self._shards)
+        video = tried.video
+        trigger, asked = self._schedule.take_alone(video), {shard_of(video, self._shards): [video]}
         offered_ms = self.refused.offered_ms(video)
-        return self._collect(trigger, {shard: [video]}, now_ms, now_ms, trial=True, offered_ms=offered_ms)
+        return self._collect(trigger, asked, now_ms, now_ms, trial=tried.attempts, offered_ms=offered_ms)
 
     def _goes_between(self, since_ms: int, now_ms: int) -> bool:
         """Whether a batch that is not the schedule's may leave now: no deadline has to wait for it."""

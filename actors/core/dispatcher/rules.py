@@ -251,8 +251,6 @@ class DispatcherRules(Refusing):
             return next_ms
         again_ms = map(self._again_ms, self.batches.within(BatchState.IN_DOUBT))
         times_ms = [max(next_ms, one) for one in again_ms if one < NEVER_MS]
-        if any(time_ms <= next_ms for time_ms in times_ms):
-            return next_ms
         may_republish = self.phase is Phase.IDLE and self.republishing.requests and not self._draining
         if next_ms > self._looked_ms and may_republish:
             return next_ms  # the rate limit holds up a batch that is not due
@@ -303,7 +301,7 @@ class DispatcherRules(Refusing):
 
     def _accepted(self, held: HeldBatch, now_ms: int) -> list[Effect]:
         assert held.offered_ms is not None, "the batch was sent"
-        self._lead_time.measure(max(0, now_ms - held.left_ms))
+        self._lead_time.measure(now_ms - held.left_ms)
         self.attempts.accepted(now_ms, held.offered_ms, held.attempt)
         batch = held.content
         taken = self._taken(held, now_ms)

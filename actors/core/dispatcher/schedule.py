@@ -266,8 +266,8 @@ class Schedule:
     def _begin_ms(self) -> int:
         """When the first batch must leave so that all deadlines are kept: the formula at the top."""
         size, lead_ms = self._batch_size_max, self._lead_time.lead_ms
-        begin_ms = self._deadlines.times[0] - lead_ms()
-        longest_ms = lead_ms(max(0, len(self._deadlines) - 1) // size)
+        begin_ms = NEVER_MS
+        longest_ms = lead_ms((len(self._deadlines) - 1) // size)
         doubtful, place = [], 0
         for times_ms, videos in self._deadlines.blocks():
             if times_ms[0] - longest_ms >= begin_ms:

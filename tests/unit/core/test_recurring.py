@@ -41,6 +41,11 @@ def test_a_trouble_that_comes_and_goes_twice_a_second_is_said_once_a_minute():
     assert (said, ends) == ([0, 60_000], [250, 60_250])
 
 
+def test_a_trouble_that_comes_and_goes_within_one_millisecond_is_said_once():
+    trouble = Recurring()
+    assert [(trouble.seen(7), trouble.over(7)) for _ in range(3)] == [(True, 0), (False, None), (False, None)]
+
+
 def test_a_trouble_that_comes_back_to_stay_is_said_after_five_seconds():
     trouble = Recurring()
     assert lines(trouble, 0) == [0]

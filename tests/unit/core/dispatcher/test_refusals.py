@@ -179,9 +179,10 @@ def test_what_is_asked_of_thousands_of_refused_videos_does_not_walk_all_of_them(
         refused.refuse(video, 1, "no", 0, 0, again=False, unsure=False)
     refused.soonest_ms(0)
     asked = []
-    assert refused.due(20_000, lambda video: not asked.append(video)) == asked[0] and len(asked) == 1
+    first = refused.due(20_000, lambda video: not asked.append(video))
+    assert [first.video] == asked
     for now_ms in range(20_000, 25_000):
-        video = refused.due(now_ms, lambda video: True)
+        video = refused.due(now_ms, lambda video: True).video
         refused.refuse(video, 1, "no", now_ms, 0, again=False, unsure=False)
         assert refused.soonest_ms(now_ms) == 10_000
     for _ in range(20):
@@ -363,6 +364,20 @@ def test_what_is_known_of_refused_videos_has_a_bound():
     world.refuses()
     world.run(2 * HOUR_MS)
     assert world.totals == dict.fromkeys(many, 1)
+
+
+def test_one_refused_video_more_than_are_kept_is_a_client_that_refuses_everything():
+    wrong, right = TWENTY[:5], TWENTY[5:10]
+    world = World()
+    world.rules.refused = RefusedVideos(videos_max=4)
+    world.refuses(*wrong)
+    circuits = []
+    for pair in zip(wrong, right, strict=True):
+        for video in pair:
+            world.play(video)
+            world.run(50)
+            circuits.append(world.rules.attempts.circuit)
+    assert circuits[::2] == [*[Circuit.CLOSED] * 4, Circuit.OPEN]
 
 
 # The width

@@ -9,6 +9,7 @@ from actors.core.dispatcher.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, 
 from actors.core.dispatcher.batches import ON_ITS_WAY, Phase
 from actors.core.dispatcher.collecting import COLLECT_TIMEOUT_MS
 from actors.core.dispatcher.effects import Deliver, Forget, Store
+from actors.core.dispatcher.lead_time import OWN_MS_FIRST
 from actors.core.dispatcher.outbox import Entry, PublishTotals, Stage, make_batch
 from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.rules import DispatcherRules, Outcome
@@ -38,9 +39,7 @@ A, A2 = videos_of(0, 2)  # of counter 0
 B, B2 = videos_of(1, 2)  # of counter 1
 
 
-def dispatching(
-    *linked, stored=(), totals=PublishTotals(), jitter=1.0, batch_size_max=20, rate_max_per_s=0.0
-):
+def dispatching(*linked, stored=(), totals=PublishTotals(), jitter=1.0, batch_size_max=20, **options):
     one = DispatcherRules(
         RULE,
         SHARDS,
@@ -49,7 +48,7 @@ def dispatching(
         jitter=lambda: jitter,
         stored=stored,
         totals=totals,
-        rate_max_per_s=rate_max_per_s,
+        **options,
     )
     for shard in linked:
         one.linked(shard, NOW_MS)
@@ -614,6 +613,21 @@ def test_the_totals_of_publishes_say_what_left_and_why_and_go_with_what_is_store
     assert figures.in_flight == 1
 
 
+def test_a_batch_is_counted_as_stored_before_it_leaves_and_once_the_client_has_it():
+    """So a dispatcher's store that lost either of the two is refused: it is behind its mark."""
+    one = dispatching(0, totals=PublishTotals(stores=7))
+    assert sending(one, (A, 1))[0].totals.stores == 8
+    assert delivered(one, Outcome.ACCEPTED, NOW_MS)[0].totals.stores == 9
+
+
+def test_our_own_time_for_a_batch_is_measured_from_the_question_to_the_counters_until_it_leaves():
+    one = dispatching(0)
+    key = key_of(sending(one, (A, 1)))
+    one.departs(key, NOW_MS + 90)
+    effects = delivered(one, Outcome.ACCEPTED, NOW_MS + 1000)
+    assert effects[0].totals.publish_time.own_ms == OWN_MS_FIRST + (90 - OWN_MS_FIRST) / 8
+
+
 def test_a_deadline_that_was_missed_is_counted_as_late():
     one = dispatching(0)
     one.handle(0, [pending((A, 100))], NOW_MS)
@@ -701,6 +715,22 @@ def test_the_wake_up_waits_for_the_next_moment_that_the_rate_permits():
     assert one.wakeup_ms() == NOW_MS + 500
     assert asked(one.wake(NOW_MS + 499)) == []
     assert asked(one.wake(NOW_MS + 500)) == [(counter_of(0), [A2])]
+
+
+def test_a_rate_wakes_nobody_up_while_nothing_is_pending():
+    one = dispatching(0, rate_max_per_s=2)
+    sending(one, (A, 1))
+    delivered(one, Outcome.ACCEPTED, NOW_MS + 10)
+    assert one.wakeup_ms() is None
+
+
+def test_a_wait_for_the_rate_is_the_clients_too_while_another_batch_is_on_its_way():
+    one = dispatching(0, rate_max_per_s=1, in_flight_max=2)
+    sending(one, (A, 1))
+    assert one.handle(0, [pending((A2, 1))], NOW_MS) == []
+    effects = one.wake(NOW_MS + 1000)
+    effects = one.handle(0, [collected(number_of(effects), (A2, 1))], NOW_MS + 1000)
+    assert one.departs(key_of(effects), NOW_MS + 1000) == 1000
 
 
 def test_a_rate_holds_for_attempts_that_fail_too():

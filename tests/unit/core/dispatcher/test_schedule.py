@@ -87,6 +87,9 @@ def test_the_earliest_leave_first_and_the_trigger_is_the_firsts():
     one.offer(X, NOW_MS, 1, NOW_MS)
     assert one.take(NOW_MS) == (Trigger.REALTIME, [X, W])
     assert one.take(NOW_MS) == (Trigger.DEADLINE, [V])
+    one.offer(video(4), NOW_MS - 60_000, 100, NOW_MS)
+    one.offer(video(5), NOW_MS, 1, NOW_MS)
+    assert one.take(NOW_MS) == (Trigger.REALTIME, [video(5), video(4)])
 
 
 def test_of_equal_due_times_the_first_offered_leaves_first():
@@ -195,13 +198,43 @@ def test_a_deadline_that_is_forgotten_is_not_due():
     assert one.next_due_ms() == NOW_MS + 50_000
 
 
-def test_two_videos_side_by_side_are_not_taken_for_a_third():
-    one = schedule()
-    left, right = b"l" * 8 + b"m" * 8, b"m" * 8 + b"r" * 8
-    for each in (left, right, b"m" * 16):
-        one.offer(each, NOW_MS, 1, NOW_MS)
-    one.confirm(b"m" * 16, 1)
-    assert one.take(NOW_MS)[1] == [left, right]
+def test_the_deadlines_that_are_left_begin_as_if_those_that_are_forgotten_had_never_been():
+    one = schedule(batch_size_max=2, publish_ms=1000)
+    hot(one, *[50_000] * 3)
+    assert one.next_due_ms() == NOW_MS + 48_000
+    one.forget(lambda each: each == video(10))
+    assert one.next_due_ms() == NOW_MS + 49_000
+
+
+def test_a_video_that_was_put_aside_is_due_after_all_that_is_due_when_it_is_postponed():
+    one = schedule(batch_size_max=1)
+    one.offer(V, NOW_MS, 1, NOW_MS)
+    one.take(NOW_MS)
+    one.offer(V, NOW_MS, 2, NOW_MS)
+    one.put_aside(V)
+    one.offer(W, NOW_MS + 10, 1, NOW_MS + 10)
+    one.postpone(V, NOW_MS + 10)
+    assert [one.take(NOW_MS + 10)[1] for _ in range(2)] == [[W], [V]]
+
+
+def test_the_newest_that_is_due_may_be_a_deadline():
+    one = schedule(publish_ms=1000)
+    hot(one, 9000, 10_000, 10_001)
+    assert one.newest_due(NOW_MS + 9000, without=()) == video(11)
+    assert one.newest_due(NOW_MS + 9000, without=[video(11)]) == video(10)
+    one.offer(V, NOW_MS, 1, NOW_MS)
+    assert one.newest_due(NOW_MS + 9000, without=[video(11)]) == V
+
+
+@pytest.mark.parametrize("shared", [1, 8])
+def test_two_videos_side_by_side_are_not_taken_for_a_third(shared):
+    left, middle, right = b"l" * (16 - shared) + b"m" * shared, b"m" * 16, b"m" * 8 + b"r" * 8
+    for offered in ([left, right, middle], [left, middle, right]):
+        one = schedule()
+        for each in offered:
+            one.offer(each, NOW_MS, 1, NOW_MS)
+        one.confirm(middle, 1)
+        assert one.take(NOW_MS)[1] == [left, right]
 
 
 def test_of_deadlines_in_one_quarter_second_neither_first_nor_last_may_be_what_counts():
@@ -355,6 +388,15 @@ def test_what_a_video_takes_does_not_grow_with_how_many_are_pending():
 
     few, many = (lines_run(lambda n=n: through(n)) for n in (300, 3000))
     assert many <= 10 * few
+
+
+def test_deadlines_that_are_too_far_away_to_begin_first_are_not_looked_at():
+    def look(deadlines):
+        one = schedule(publish_ms=1000)
+        hot(one, *range(10_000, 10_000 + 300 * deadlines, 300))
+        return lines_run(one.next_due_ms)
+
+    assert look(20) <= 2 * look(1)
 
 
 class Naive:

@@ -80,6 +80,12 @@ def test_a_backlog_after_an_outage_is_no_shortage_if_the_client_takes_what_is_pl
     assert found.possible_per_s == pytest.approx(10)
 
 
+def test_once_a_deadline_has_passed_all_that_is_pending_counts_over_the_length_of_a_deadline():
+    missed, later = [NOW_MS], [NOW_MS + DEADLINE_MS // 2] * 20_000
+    found = schedule_of(measured(200), missed + later).shortage(NOW_MS + DEADLINE_MS)
+    assert found.needed_per_s == pytest.approx(1000 / 60, rel=0.01)
+
+
 @given(
     st.lists(st.integers(0, DEADLINE_MS), min_size=1, max_size=200),
     st.sampled_from((20, 400, 3000)),

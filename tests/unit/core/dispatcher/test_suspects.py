@@ -6,6 +6,8 @@ import pytest
 
 from actors.core.dispatcher import suspects
 from actors.core.dispatcher.attempts import Circuit
+from actors.core.dispatcher.halving import LONE, SEVERAL
+from actors.core.dispatcher.numbered_keys import SERVER_ERRORS_MAX
 from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.suspects import FAILURES_ALONE_MAX, Suspects
 from tests.support.refusing_client import (
@@ -129,6 +131,20 @@ def test_a_failed_try_of_a_new_total_is_not_stored_as_a_republish(failure):
     assert not any(one.again for one in world.new_refused)
 
 
+def test_a_restart_goes_on_counting_the_5xx_to_a_try_that_the_client_may_have():
+    world = knows(TWENTY[0], failure=UNKNOWN)
+    world.run(2 * MINUTE_MS)
+    before = len(world.attempts)
+    world.refuses(TWENTY[0], answer=BROKEN)
+    while len(world.attempts) < before + SERVER_ERRORS_MAX - 1:
+        world.run(1000)
+    world.start()
+    world.run(HOUR_MS)
+    keys = [one.batch.key for one in world.attempts[before - 1 :]]
+    assert set(keys[: SERVER_ERRORS_MAX + 1]) == {keys[0]}
+    assert keys[0] not in keys[SERVER_ERRORS_MAX + 1 :] != []
+
+
 @FAILURES
 def test_hot_videos_are_in_time_once_it_is_known(failure):
     hot, wrong = videos(40)[20:], TWENTY[0]
@@ -205,6 +221,42 @@ def test_a_burst_of_such_videos_does_not_keep_later_ones_waiting(failure):
     assert longest_wait_ms(world, good, 10 * MINUTE_MS) < MINUTE_MS
     assert sorted(world.refused) == wrong
     assert longest_wait_ms(world, good, MINUTE_MS) < 100
+
+
+def test_many_such_videos_that_are_found_at_once_are_no_client_that_refuses_everything():
+    wrong, good = TWENTY[: LONE * SEVERAL + 1], good_videos()
+    world = fails_on(*wrong, failure=UNKNOWN, in_flight_max=20, latency_ms=50)
+    for video in wrong:  # each leaves in a batch of its own, before the first has failed
+        world.play(video)
+        world.run(2)
+    for _ in range(10):
+        world.play(next(good))
+        world.run(1000)
+        assert world.rules.attempts.circuit is Circuit.CLOSED
+    assert sorted(world.refused_now()) == wrong
+    assert not any(one.unsure for one in world.new_refused)
+
+
+def test_such_a_video_is_found_too_while_the_client_refuses_all_others():
+    wrong, others = TWENTY[0], TWENTY[1:8]
+    world = World()
+    world.answer = lambda batch: UNKNOWN if wrong in batch.videos else UNPROCESSABLE
+    world.play(wrong)
+    for video in others:
+        world.play(video)
+        world.run(5000)
+    assert sorted(world.refused_now()) == [wrong, *others]
+
+
+def test_while_the_circuit_is_open_probes_are_of_new_videos_and_of_those_that_failed_in_turn():
+    world = World()
+    world.answer = lambda batch: FORBIDDEN
+    for video in TWENTY:
+        world.play(video)
+        world.run(1)
+    world.run(MINUTE_MS)
+    places = [TWENTY.index(video) for one in world.attempts for video in one.batch.videos]
+    assert places[:9] == [0, 19, 0, 18, 1, 17, 19, 16, 2]
 
 
 @pytest.mark.parametrize(
