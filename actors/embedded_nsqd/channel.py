@@ -234,6 +234,11 @@ class Channel:
         """How many messages are in flight to all subscribers."""
         return sum(len(subscriber.in_flight) for subscriber in self.subscribers)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is in flight or delayed, nor was finished since the last flush."""
+        return not (self.in_flight_count or self._deferred or self.changed)
+
     # Helpers.
 
     def _has_room(self) -> bool:

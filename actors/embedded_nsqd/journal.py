@@ -177,6 +177,11 @@ class QueueJournal:
         except sqlite3.Error as error:
             raise self._file.failure("read", error) from error
 
+    @property
+    def is_shrinking(self) -> bool:
+        """Whether `reclaim_space` has more to do."""
+        return self._is_shrinking
+
     def reclaim_space(self) -> None:
         """Give some of the space of finished messages back to the file system."""
         try:

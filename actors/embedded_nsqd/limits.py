@@ -30,6 +30,9 @@ ATTEMPTS_MAX = 65_535
 
 # Timeouts, due times and heartbeats are checked this often, as by nsqd's queue scan.
 SCAN_INTERVAL_MS = 100
+# While nothing is in flight, delayed or to be written down, this often. A timeout is a second at least.
+QUIET_SCAN_INTERVAL_MS = 1_000
+HEARTBEAT_LATE_SHARE = 1 / 4  # of its interval: a heartbeat is late by no more
 
 # A FIN is written down within this time, so that one commit covers many.
 FINISH_FLUSH_MS = 50

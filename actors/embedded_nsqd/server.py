@@ -14,11 +14,13 @@ from typing import Self
 
 from ..core.words import counted
 from . import limits
+from .channel import Channel
 from .connection import ClientConnection
 from .edge import Edge
 from .http import http_server
 from .journal import QueueJournal
 from .listener import LISTEN_BACKLOG, open_listener
+from .topic import Topic
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +47,9 @@ class EmbeddedNsqd(Edge):
         self._tcp_server = tcp_server
         self._http_server = http_server(self, http_address, allowed_hosts)
         self._http_server.add_socket(http_socket)
-        self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
         self._scanned_ms = self.now_ms()
+        self._was_quiet = False
+        self._scan_after(limits.SCAN_INTERVAL_MS)
         self._is_stopped = False
 
     @classmethod
@@ -120,10 +123,29 @@ class EmbeddedNsqd(Edge):
         self._journal.close()
         log.info("embedded nsqd: stopped")
 
+    def pump(self, topic: Topic, channel: Channel) -> None:
+        """See `Edge`. A delayed message is scanned for from now on."""
+        super().pump(topic, channel)
+        if channel.deferred_count and self._scan_ms > limits.SCAN_INTERVAL_MS:
+            self._scan_handle.cancel()
+            past_ms = self.now_ms() - self._scanned_ms
+            self._scan_after(past_ms - past_ms % limits.SCAN_INTERVAL_MS + limits.SCAN_INTERVAL_MS)
+
+    def _scan_after(self, scan_ms: int) -> None:
+        """Scan so long after the last scan."""
+        self._scan_ms = scan_ms
+        wait_ms = self._scanned_ms + scan_ms - self.now_ms()
+        self._scan_handle = self._loop.call_later(wait_ms / 1000, self._scan)
+
+    def _quiet_scan_ms(self) -> int:
+        """How soon to scan while nothing happens. Heartbeats are due all the same."""
+        heartbeats_ms = [one.agreement.heartbeat_interval_ms for one in self.connections]
+        soonest_ms = min(filter(None, heartbeats_ms), default=limits.HEARTBEAT_MAX_MS)
+        return min(limits.QUIET_SCAN_INTERVAL_MS, int(limits.HEARTBEAT_LATE_SHARE * soonest_ms))
+
     def _scan(self) -> None:
-        self._scan_handle = self._loop.call_later(limits.SCAN_INTERVAL_MS / 1000, self._scan)
         now_ms = self.now_ms()
-        late_ms = now_ms - self._scanned_ms - limits.SCAN_INTERVAL_MS
+        late_ms = now_ms - self._scanned_ms - self._scan_ms
         self._scanned_ms = now_ms
         if late_ms > limits.STALL_MS:
             for connection in self.connections:
@@ -136,4 +158,9 @@ class EmbeddedNsqd(Edge):
             connection.scan(now_ms)
         if self.queue.has_changes():
             self.finished()
-        self._logged(self._journal.reclaim_space)
+        channels = [one for topic in self.queue.topics.values() for one in topic.channels.values()]
+        is_quiet = all(channel.is_quiet for channel in channels)
+        if not (is_quiet and self._was_quiet):  # to find out what is free takes a lock of the file
+            self._logged(self._journal.reclaim_space)
+        self._was_quiet = is_quiet and not self._journal.is_shrinking
+        self._scan_after(self._quiet_scan_ms() if self._was_quiet else limits.SCAN_INTERVAL_MS)
