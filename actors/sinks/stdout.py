@@ -1,6 +1,7 @@
 """Publishes as lines of JSON on stdout: alone, or as a mirror of another sink."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from .delivery import Delivery, Sink
 log = logging.getLogger(__name__)
 
 STDOUT = 1
+HAS_NO_WAIT = hasattr(os, "RWF_NOWAIT")
 STDOUT_PATIENCE_S = 0.5  # a line that waits longer means that nobody reads
 FILE_BYTES_MAX = 256 * 1024 * 1024  # of a file that stdout is; a mirror lets it grow no further
 STDOUT_LINES_MAX = 1000  # lines that wait for a reader; what comes on top is left out
@@ -28,13 +30,16 @@ def is_wanted(descriptor: int = STDOUT) -> bool:
 
 
 class StdoutWriter:
-    """Writes lines to stdout from a thread: a reader that stops must not stop the event loop."""
+    """Writes lines to stdout: at once, or in a thread. A reader that stops must not stop the event loop."""
 
     def __init__(self, descriptor: int = STDOUT):
         self._waiting: set[asyncio.Future[str]] = set()
         self._descriptor = descriptor
         self._thread = ThreadPoolExecutor(1, "stdout")
+        self._is_file = False
         self._torn = False
+        with contextlib.suppress(OSError):
+            self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
 
     @property
     def lines_waiting(self) -> int:
@@ -44,11 +49,7 @@ class StdoutWriter:
     @property
     def file_is_full(self) -> bool:
         """Whether stdout is a file of `FILE_BYTES_MAX` bytes or more. A pipe's reader bounds it by itself."""
-        try:
-            found = os.fstat(self._descriptor)
-        except OSError:
-            return False
-        return stat.S_ISREG(found.st_mode) and found.st_size >= FILE_BYTES_MAX
+        return self._is_file and os.fstat(self._descriptor).st_size >= FILE_BYTES_MAX
 
     async def flush(self, timeout_s: float) -> None:
         """Wait up to `timeout_s` seconds until all lines are written, and log how many are lost then."""
@@ -62,16 +63,33 @@ class StdoutWriter:
     def write(self, batch: Batch) -> "asyncio.Future[str]":
         """Write a batch as one line of JSON. The result is "" once it is written, else why it can't be."""
         line = (json.dumps(payload(batch)) + "\n").encode()
-        written = asyncio.get_running_loop().run_in_executor(self._thread, self._put, line)
+        loop = asyncio.get_running_loop()
+        begun = 0 if self._waiting or self._torn else self._put_at_once(line)
+        if begun == len(line):
+            done = loop.create_future()
+            done.set_result("")
+            return done
+        written = loop.run_in_executor(self._thread, self._put, line[begun:], begun)
         self._waiting.add(written)
         written.add_done_callback(self._waiting.discard)
         return written
 
-    def _put(self, line: bytes) -> str:
+    def _put_at_once(self, line: bytes) -> int:
+        """Write what can be written without waiting. Returns how much that was; 0 for any trouble."""
         # A pipe takes up to PIPE_BUF bytes (4096 on Linux) as a whole or not at all, so a kill does not tear
-        # a line. A line that an error has torn is ended first.
+        # a line.
+        try:
+            if self._is_file:
+                return os.write(self._descriptor, line)
+            return os.pwritev(self._descriptor, [line], -1, os.RWF_NOWAIT) if HAS_NO_WAIT else 0
+        except OSError:
+            return 0  # the thread waits, or finds the same error
+
+    def _put(self, line: bytes, begun: int) -> str:
+        """Write the rest of a line, of which so many bytes are written. Returns "", or why it can't be."""
+        # A line that an error has torn is ended first.
         rest = b"\n" + line if self._torn else line
-        size = len(rest)
+        size = begun + len(rest)
         try:
             while rest:
                 try:
@@ -99,8 +117,9 @@ class StdoutSink(Sink):
         takes.
         """
         written = self._writer.write(batch)
-        done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
-        if not done:
+        if not written.done():
+            await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)
+        if not written.done():
             if not self._stalled:
                 self._stalled = True
                 log.warning("nobody reads stdout: publishing waits until somebody does; nothing is lost")
@@ -170,6 +189,9 @@ class MirroredSink(Sink):
             self._left_out += 1
             return
         written = self._writer.write(batch)
+        if written.done():
+            self._written(written)
+            return
         written.add_done_callback(self._written)
         if not self._stalled:  # so that the line is there before the batch counts as published
             done, _ = await asyncio.wait({written}, timeout=STDOUT_PATIENCE_S)

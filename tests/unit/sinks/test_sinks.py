@@ -498,6 +498,20 @@ def test_a_mirrored_batch_is_on_stdout_before_it_counts_as_published(pipe):
     assert [line["batch"] for line in read_lines(pipe[0], 3)] == [BATCH.key] * 3
 
 
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="this system can't write without waiting")
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+def test_a_line_that_stdout_takes_at_once_needs_no_thread(kind, pipe, tmp_path):
+    with open(tmp_path / "publishes", "ab") as file:
+
+        async def deliver():
+            for sink in (MirroredSink(Accepting(), end), StdoutSink(end)):
+                assert (await sink.deliver(BATCH)).outcome is Outcome.ACCEPTED
+
+        end = pipe[1] if kind == "pipe" else file.fileno()
+        asyncio.run(deliver())
+        assert [one.name for one in threading.enumerate() if one.name.startswith("stdout")] == []
+
+
 def test_what_the_client_did_not_take_is_not_on_stdout(pipe):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
