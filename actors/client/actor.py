@@ -31,7 +31,6 @@ class Client(Actor[Never, Settings]):
             signed=Signed(publish.signature, lambda: credentials.value().secrets),
             record=Path(settings.record) if settings.record else None,
             allowed_hosts=settings.allowed_hosts,
-            is_held=not self.start_args.is_first,
         )
         self.host.say_resumed()
         address = with_port(settings.address, self._client.port)

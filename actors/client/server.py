@@ -68,20 +68,19 @@ class ReferenceClient(Reference):
         signed: Signed = Signed(),
         record: pathlib.Path | None = None,
         allowed_hosts: Sequence[str] = (),
-        is_held: bool = False,
     ) -> Self:
         """Open the store in the directory `path` and listen on `address`.
 
         The address is "host:port"; port 0 takes a free one. `signed`: how publishes must be signed. `record`
         is a file to which each publish is added as a line of JSON with `received_at_ns` and `held_up_ms`, for
-        `supervisor.py audit`. `allowed_hosts`: see `BoundedHTTPServer`. `is_held`: see `held_ports.py`. If it
-        raises (`AddressFailure` or `StoreFailure`), it leaves nothing open.
+        `supervisor.py audit`. `allowed_hosts`: see `BoundedHTTPServer`. If it raises (`AddressFailure` or
+        `StoreFailure`), it leaves nothing open.
         """
         with contextlib.ExitStack() as opened:
             store = opened.enter_context(contextlib.closing(ClientStore(path)))
             audit = store.load(promises or Promises())
             recording = opened.enter_context(_opened(record)) if record else None
-            sockets = open_listeners("client.address", address, is_held=is_held)
+            sockets = open_listeners("client.address", address)
             client = cls(store, audit, sockets, signed, recording, address, allowed_hosts)
             opened.pop_all()  # from now on the client closes them
         return client

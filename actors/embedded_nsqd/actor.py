@@ -31,7 +31,6 @@ class Nsqd(Actor[Never, Settings]):
             settings.http_address,
             marked=path,
             allowed_hosts=settings.allowed_hosts,
-            is_held=not self.start_args.is_first,
         )
         self.host.say_resumed()
         tcp = with_port(settings.tcp_address, self._nsqd.tcp_port)

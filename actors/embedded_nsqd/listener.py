@@ -5,17 +5,16 @@ import socket
 
 from ..system.addresses import split_address
 from ..system.exits import AddressFailure
-from ..system.held_ports import may_share, share
 
 # nsqd takes the system's own maximum; this is the default of Linux.
 LISTEN_BACKLOG = 4096
 TCP_ADDRESS = "tcp_address"  # the setting for NSQ's protocol
 
 
-def open_listener(setting: str, address: str, *, is_held: bool = False) -> socket.socket:
+def open_listener(setting: str, address: str) -> socket.socket:
     """A non-blocking TCP socket that listens on `address`, "host:port"; port 0 takes a free one.
 
-    `setting` names the address in the error. `is_held`: see `held_ports.py`. Raises `AddressFailure`.
+    `setting` names the address in the error. Raises `AddressFailure`.
     """
     try:
         host, port = split_address(address)
@@ -36,10 +35,7 @@ def open_listener(setting: str, address: str, *, is_held: bool = False) -> socke
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setblocking(False)
-        if is_held and may_share(host, port):
-            share(listener)
         listener.bind(name)
-        share(listener)
         listener.listen(LISTEN_BACKLOG)
     except OSError as error:
         listener.close()

@@ -60,19 +60,17 @@ class EmbeddedNsqd(Edge):
         http_address: str,
         marked: pathlib.Path | None = None,
         allowed_hosts: Sequence[str] = (),
-        *,
-        is_held: bool = False,
     ) -> Self:
         """Open the journal in the directory `path` and listen on both addresses.
 
         The addresses are "host:port"; port 0 takes a free one. `marked`: as in `JournalFile`.
-        `allowed_hosts`: see `BoundedHTTPServer`. `is_held`: see `held_ports.py`. If it raises
-        (`AddressFailure` or `StoreFailure`), it leaves nothing open.
+        `allowed_hosts`: see `BoundedHTTPServer`. If it raises (`AddressFailure` or `StoreFailure`), it leaves
+        nothing open.
         """
         nsqd: Self
         with contextlib.ExitStack() as opened:
-            tcp_socket = opened.enter_context(open_listener("tcp_address", tcp_address, is_held=is_held))
-            http_socket = opened.enter_context(open_listener("http_address", http_address, is_held=is_held))
+            tcp_socket = opened.enter_context(open_listener("tcp_address", tcp_address))
+            http_socket = opened.enter_context(open_listener("http_address", http_address))
             journal = opened.enter_context(contextlib.closing(QueueJournal(path, marked)))
             tcp_server = await asyncio.get_running_loop().create_server(
                 lambda: ClientConnection(nsqd), sock=tcp_socket, backlog=ACCEPTED_AT_ONCE, start_serving=False

@@ -38,7 +38,6 @@ from ..system.exits import (
     Failure,
     StoreFailure,
 )
-from ..system.held_ports import HeldPorts
 from ..system.host_name import host_name
 from ..system.installation import environment, service_command
 from ..system.listeners import open_listeners
@@ -101,7 +100,6 @@ async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> in
         with contextlib.suppress(OSError):  # nobody believes it once this process is gone
             runfile.remove(state_dir)
         server.stop()
-        service.ports.close()
 
 
 class Lifecycle:
@@ -109,8 +107,7 @@ class Lifecycle:
 
     def __init__(self, settings: Settings, reloading: Reloading):
         root = root_spec(settings)
-        self.application = Application("playtally", settings, root, self._with_addresses, self._root_ended)
-        self.ports = HeldPorts()
+        self.application = Application("playtally", settings, root, with_addresses, self._root_ended)
         self.asked_for = children_of(root)
         self.figures = Figures()
         self._reloading = reloading
@@ -198,10 +195,6 @@ class Lifecycle:
     def ask_for_stacks(self) -> None:
         """Have each child log its stacks, also one that hangs."""
         self.application.signal(signal.SIGQUIT)
-
-    def _with_addresses(self, settings: Settings, addresses: dict[str, str]) -> Settings:
-        self.ports.hold(addresses.values())
-        return with_addresses(settings, addresses)
 
     def addresses(self) -> dict[str, str]:
         """Return the "host:port" of each part that listens, with the ports that were really taken."""

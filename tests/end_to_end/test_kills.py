@@ -1,10 +1,7 @@
 """kill -9 of any process, under load: every play is counted once and published once, and none is lost."""
 
-import contextlib
 import os
 import signal
-import socket
-import threading
 import time
 
 import pytest
@@ -282,26 +279,3 @@ def helper_pid(service, helper: str) -> int:
         except FileNotFoundError:
             continue
     raise AssertionError(f"no {helper} of {service.process.pid}")
-
-
-@pytest.mark.parametrize(("child_id", "fact"), [("client", "client_address"), ("nsqd", "nsqd_tcp_address")])
-def test_nobody_takes_the_port_of_a_child_that_restarts(child_id, fact, tmp_path):
-    with open_service("embedded", tmp_path, *PATIENT) as service:
-        service.start()
-        host, _, port = service.facts()[fact].rpartition(":")
-        child, taken, is_over = service.child(child_id), [], threading.Event()
-
-        def try_to_take() -> None:
-            while not is_over.is_set():
-                with contextlib.suppress(OSError), socket.create_server((host, int(port))):
-                    taken.append(port)
-
-        thief = threading.Thread(target=try_to_take)
-        thief.start()
-        os.kill(child["pid"], signal.SIGKILL)
-        wait_back(service, child_id, child["incarnation"])
-        is_over.set()
-        thief.join()
-        assert not taken
-        service.queue.put("plays", *bodies(10))
-        wait_caught_up(service, 10)
