@@ -25,6 +25,7 @@ from ..supervision.application import Application
 from ..supervision.printable import Lines
 from ..supervision.program import PAUSE, RESUME
 from ..supervision.restarts import ChildSpec, Exit, SpecError, SupervisorSpec
+from ..supervision.signals import once_a_request
 from ..supervision.states import State
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed, Worker
@@ -175,8 +176,9 @@ async def _live(plan: Plan, folder: Path) -> int:
     control = Control(folder, cluster.act)
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(cluster.broken)
+    ask_to_stop = once_a_request(cluster.ask_to_stop)
     for number in STOPPING:
-        loop.add_signal_handler(number, cluster.ask_to_stop)
+        loop.add_signal_handler(number, ask_to_stop)
     lifeline.hold()
     try:
         return await cluster.live(control)

@@ -7,6 +7,7 @@ not know rather than guess, and reports all problems at once.
 import functools
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -99,7 +100,7 @@ def find(path: str | Path | None = None) -> Path | None:
     Raises `ConfigError` for a name that no file can have, and for a file that nobody named and that another
     user can have written.
     """
-    if path is None and not os.path.isfile(NAME):
+    if path is None and not os.path.lexists(NAME):
         return None if INSTALLED else PROJECT_FILE
     file = Path(NAME if path is None else path)
     if "\0" in str(file):
@@ -113,10 +114,15 @@ def find(path: str | Path | None = None) -> Path | None:
 def _untrusted(file: Path) -> str:
     """Why a file that nobody named is not obeyed; "" if it is. That of the checkout is, as its code is."""
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            return f"is no regular file, expected a config file: remove it, or name another: --config {file}"
         own = PROJECT_FILE.exists() and file.samefile(PROJECT_FILE)
         return "" if own else why_untrusted(file)
     except OSError as error:
-        return f"cannot be read ({error.strerror}), expected a config file"
+        return (
+            f"cannot be read ({error.strerror}), expected a config file, or none: mend or remove it, or name "
+            "another with --config"
+        )
 
 
 def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, dict[tuple[str, str], str]]:

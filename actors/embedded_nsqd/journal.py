@@ -59,6 +59,7 @@ class QueueJournal:
         """Open the journal in `directory`. `marked`: as in `JournalFile`."""
         self._file = JournalFile(directory, marked)
         self._is_shrinking = False
+        self._changes_looked = -1
         try:
             self._forget_ephemeral()
         except BaseException:
@@ -183,7 +184,14 @@ class QueueJournal:
         return self._is_shrinking
 
     def reclaim_space(self) -> None:
-        """Give some of the space of finished messages back to the file system."""
+        """Give some of the space of finished messages back to the file system.
+
+        It looks only after changes, because that takes a lock of the file.
+        """
+        changes = self._file.connection.total_changes
+        if changes == self._changes_looked and not self._is_shrinking:
+            return
+        self._changes_looked = changes
         try:
             (free,) = self._file.connection.execute("PRAGMA freelist_count").fetchone()
             if free > _FREE_PAGES_KEPT:

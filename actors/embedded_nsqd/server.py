@@ -48,7 +48,6 @@ class EmbeddedNsqd(Edge):
         self._http_server = http_server(self, http_address, allowed_hosts)
         self._http_server.add_socket(http_socket)
         self._scanned_ms = self.now_ms()
-        self._was_quiet = False
         self._scan_after(limits.SCAN_INTERVAL_MS)
         self._is_stopped = False
 
@@ -158,7 +157,6 @@ class EmbeddedNsqd(Edge):
             self.finished()
         channels = [one for topic in self.queue.topics.values() for one in topic.channels.values()]
         is_quiet = all(channel.is_quiet for channel in channels)
-        if not (is_quiet and self._was_quiet):  # to find out what is free takes a lock of the file
-            self._logged(self._journal.reclaim_space)
-        self._was_quiet = is_quiet and not self._journal.is_shrinking
-        self._scan_after(self._quiet_scan_ms() if self._was_quiet else limits.SCAN_INTERVAL_MS)
+        self._logged(self._journal.reclaim_space)
+        is_quiet = is_quiet and not self._journal.is_shrinking
+        self._scan_after(self._quiet_scan_ms() if is_quiet else limits.SCAN_INTERVAL_MS)

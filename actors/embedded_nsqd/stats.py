@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any
 
+from ..supervision.printable import printable
 from .channel import Channel
 from .edge import ConnectedClient, Edge
 from .identify import VERSION
@@ -81,7 +82,7 @@ def stats_text(stats: dict[str, Any]) -> str:
         lines += _topic_lines(topic, now_s)
     lines += ["", "Producers:" if stats["producers"] else "Producers: None"]
     lines += [f"   {_client_line(client, now_s)}" for client in stats["producers"] or ()]
-    return "\n".join(lines) + "\n"
+    return "".join(printable(line, kept="\t") + "\n" for line in lines)  # a client names itself
 
 
 def _topic_stats(

@@ -86,8 +86,9 @@ async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> in
     loop.set_exception_handler(service.broken)
     signals.watch(lambda: _call_soon(loop, service.hang_up), lambda: _call_soon(loop, service.ask_for_stacks))
     _hold(state_dir)
+    ask_to_stop = signals.once_a_request(service.ask_to_stop)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, service.ask_to_stop)
+        loop.add_signal_handler(number, ask_to_stop)
     lifeline.hold()
     server = admin.server(service, settings.admin.address, settings.admin.allowed_hosts)
     service.admin_address = _listen(server, settings.admin.address)

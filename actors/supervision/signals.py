@@ -6,6 +6,7 @@ multiprocessing.
 """
 
 import logging
+import math
 import signal
 import sys
 import threading
@@ -18,6 +19,8 @@ from .printable import Lines
 log = logging.getLogger(__name__)
 
 WATCHED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+# `timeout`, and other programs that end a process and its group, send one request as two signals.
+ONE_REQUEST_S = 0.2
 STACKS_INTERVAL_S = 1.0  # Ctrl-\ reaches a child, and its supervisor sends the child one more: that is one
 
 
@@ -36,6 +39,19 @@ def watch(on_hangup: Callable[[], None], on_quit: Callable[[], None] = lambda: N
     for number in WATCHED:
         # A library's thread that was there before may be given one. It must not end the process.
         signal.signal(number, lambda came, _: signal.pthread_kill(waiting, came))
+
+
+def once_a_request(call: Callable[[], None]) -> Callable[[], None]:
+    """Return a handler that calls that for each signal but those within `ONE_REQUEST_S` after another one."""
+    came_s = -math.inf
+
+    def handle() -> None:
+        nonlocal came_s
+        before_s, came_s = came_s, time.monotonic()
+        if came_s - before_s >= ONE_REQUEST_S:
+            call()
+
+    return handle
 
 
 def stacks() -> str:

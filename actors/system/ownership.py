@@ -22,6 +22,7 @@ UMASK = 0o077
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS_WRITE = 0o022
 NAMED_MAX = 3
+LOST_AND_FOUND = "lost+found"  # at the top of a file system, of root
 # What a service has in its state folder. What else is there is not touched.
 _FILES = ("*.sqlite*", "*.mark", "*.lock", "*.draft", "ledgers.json", "service.json", "service.held")
 _FOLDERS = ("client", "nsqd", "ledgers-*", "replaced-*", "restoring", "run")
@@ -64,7 +65,7 @@ def check_owner(state_dir: str | Path) -> None:
 def check_owner_of(folder: Path) -> None:
     """Raise `StoreFailure` if a folder for the user's own files, or what is in it, is another user's."""
     _check_links(folder, "name another folder")
-    for path in (folder, *folder.iterdir()):
+    for path in (folder, *(one for one in folder.iterdir() if one.name != LOST_AND_FOUND)):
         uid = (folder.stat() if path == folder else path.lstat()).st_uid
         if uid != os.geteuid():
             raise StoreFailure(
@@ -194,7 +195,7 @@ def _replace_lock(path: Path) -> None:
 def _is_shared(folder: Path) -> bool:
     """Whether the folder has other folders in it than ours, or is one that every user may write to."""
     ours = {path.name for pattern in (*_FILES, *_FOLDERS) for path in folder.glob(pattern)}
-    others = [path for path in folder.iterdir() if path.name not in {*ours, "lost+found"}]
+    others = [path for path in folder.iterdir() if path.name not in {*ours, LOST_AND_FOUND}]
     return any(path.is_dir() for path in others) or bool(others and folder.stat().st_mode & stat.S_ISVTX)
 
 

@@ -15,6 +15,7 @@ from tests.support.hostile_nsqd import HostileNsqd, at_once, frame, message, onc
 from tests.support.hostile_servers import answer, raw_http
 from tests.support.hostile_text import HEADER, HOSTILE, assert_log, assert_plain
 from tests.support.patience import PATIENCE_S, wait_until
+from tests.support.queues import RawClient, open_queue
 from tests.support.secured_service import secured_service
 from tests.support.services import open_service, wait_status
 
@@ -180,3 +181,10 @@ def test_a_proxys_answer_forges_no_line(tmp_path, scheme, said):
         settings = ["client.enabled=false", f"publish.url={scheme}://plays.example/"]
         settings.append(f"publish.proxy=http://{proxy.address}")
         assert_a_failed_publish_forges_nothing(tmp_path, settings)
+
+
+def test_a_client_that_names_itself_forges_no_line_of_the_queues_statistics(tmp_path):
+    with open_queue("embedded", tmp_path) as queue, RawClient(queue.tcp_address) as client:
+        client.identify(client_id=HOSTILE, hostname=HOSTILE, user_agent=HOSTILE)
+        client.subscribe("plays", "playtally")
+        assert_plain(queue.http("GET", "/stats?format=text")[1].replace(b"\t", b" "))

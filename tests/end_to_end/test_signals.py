@@ -7,12 +7,14 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from actors.cli.launch import Service, wait_for
+from actors.supervision.signals import ONE_REQUEST_S
 from actors.system.installation import ROOT
 from tests.support.certificates import make_certificate
 from tests.support.needed import lacking
@@ -248,6 +250,17 @@ def test_another_signal_while_python_imports_is_taken_when_the_service_runs(numb
         assert service.stop() == 0
 
 
+def test_two_sigterms_of_one_request_stop_the_service_in_order(tmp_path):
+    """`timeout` sends one to the service, and one to its group, in which the service is too."""
+    with open_service("embedded", tmp_path) as service:
+        service.start()
+        for _ in range(2):
+            os.kill(service.process.pid, signal.SIGTERM)
+            time.sleep(ONE_REQUEST_S / 20)
+        assert service.process.wait(PATIENCE_S) == 0
+        assert "asked to stop again" not in service.log()
+
+
 def test_a_second_sigterm_kills_what_is_left_and_starts_nothing(tmp_path):
     with open_service("embedded", tmp_path, "supervisor.shutdown_timeout_s=600") as service:
         service.start()
@@ -257,6 +270,7 @@ def test_a_second_sigterm_kills_what_is_left_and_starts_nothing(tmp_path):
         halt(consumer)  # the drain waits for it
         os.kill(service.process.pid, signal.SIGTERM)
         wait_said(service, "stopping: finishing what is held")
+        time.sleep(2 * ONE_REQUEST_S)
         os.kill(service.process.pid, signal.SIGTERM)
         assert service.process.wait(PATIENCE_S) == 0
         log = service.log()

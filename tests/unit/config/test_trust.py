@@ -60,6 +60,22 @@ def test_one_of_another_user_is_refused_if_nobody_named_it(found, tmp_path):
     assert "belongs to" in refusal()
 
 
+@pytest.mark.parametrize("kind", ["leads nowhere", "leads to itself", "folder", "pipe", "link to a device"])
+def test_what_is_no_file_is_refused_and_not_passed_over(found, kind):
+    found.unlink()
+    match kind:
+        case "folder":
+            found.mkdir()
+        case "pipe":
+            os.mkfifo(found)
+        case _:
+            found.symlink_to(
+                {"leads nowhere": "nowhere", "leads to itself": "config.toml"}.get(kind, "/dev/stdin")
+            )
+    assert refusal().startswith(f"{found}: ")
+    assert load(os.devnull).nsq.topic == "plays"
+
+
 def test_roots_is_obeyed_by_every_user():
     assert why_untrusted(Path("/etc/passwd")) == ""
 

@@ -231,10 +231,7 @@ def test_while_nothing_happens_it_wakes_up_once_a_second_and_leaves_the_journal_
         client.subscribe("t", ready=9)
         publish(client, "t", b"one")
         await until_ms(nsqd, 5000)
-        reclaim = nsqd._journal.reclaim_space
-        monkeypatch.setattr(
-            nsqd._journal, "reclaim_space", lambda: looked_ms.append(nsqd.now_ms()) or reclaim()
-        )
+        nsqd._journal._file.connection.set_trace_callback(lambda _: looked_ms.append(nsqd.now_ms()))
         monkeypatch.setattr(type(client._connection), "scan", lambda one, now_ms: scanned_ms.append(now_ms))
         await until_ms(nsqd, 5500)
         assert len(scanned_ms) == 5, "a message is in flight"

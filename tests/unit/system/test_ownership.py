@@ -217,3 +217,14 @@ def test_a_folder_above_the_state_where_every_user_can_write_is_said(tmp_path, c
     above.chmod(mode)
     ownership.mend(above / "state")
     assert (f"{above}: every user can write in this folder above the state" in caplog.text) == warned
+
+
+def test_the_lost_and_found_of_a_file_system_is_of_nobody(tmp_path):
+    need_root()
+    (tmp_path / "lost+found").mkdir()
+    os.chown(tmp_path / "lost+found", 65534, 65534)
+    ownership.check_owner_of(tmp_path)
+    (tmp_path / "other").mkdir()
+    os.chown(tmp_path / "other", 65534, 65534)
+    with pytest.raises(StoreFailure, match="other: belongs to"):
+        ownership.check_owner_of(tmp_path)
