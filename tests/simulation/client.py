@@ -7,7 +7,7 @@ a 5xx too. After a 5xx it may get the totals of the batch again under another ke
 from collections import Counter
 from collections.abc import Callable
 
-from actors.core.dispatcher.attempts import Outcome
+from actors.core.dispatcher.attempts import About, Outcome
 from actors.core.dispatcher.numbered_keys import SERVER_ERRORS_MAX
 from actors.core.dispatcher.outbox import Batch, Entry
 from actors.core.dispatcher.republish import Republish
@@ -39,7 +39,8 @@ class Client:
         self._contents: dict[str, list[Entry]] = {}
         self._breaks: dict[str, bool] = {}  # by key: whether the answer is a 5xx
         self._sent: dict[str, int] = {}  # by key: the number of the last attempt
-        self._last_judged = 0  # the number of the last attempt that the dispatcher knows to be judged
+        # Attempts that the client took, or refused for what is in them, with their videos.
+        self._judged: list[tuple[int, list[bytes]]] = []
         self._failed: dict[
             bytes, tuple[int, int]
         ] = {}  # by video: the attempt that failed, and how often alone
@@ -120,8 +121,8 @@ class Client:
         """Whether the answer to a batch is a 5xx."""
         return self._breaks.get(batch.key, False)
 
-    def heard(self, batch: Batch, outcome: Outcome, server_error: bool, about_content: bool = False) -> None:
-        """The dispatcher hears the outcome of an attempt. `about_content`: of a refusal.
+    def heard(self, batch: Batch, outcome: Outcome, server_error: bool, about: About) -> None:
+        """The dispatcher hears the outcome of an attempt. `about`: of a refusal.
 
         A 5xx says that the client has nothing of the batch. If another attempt had no answer, only
         `SERVER_ERRORS_MAX` in a row say so.
@@ -144,17 +145,19 @@ class Client:
                 self._failed.pop(entry.video, None)
                 self.width = max(self.width, len(batch.entries))
                 self._sure[entry.video] = max(entry.plays, self._sure.get(entry.video, 0))
-        elif self._fails_alone(batch, attempt) >= FAILURES_ALONE_MAX:
+        is_judged = outcome is Outcome.ACCEPTED or about in (About.CONTENT, About.WIDTH)
+        if is_judged:
+            self._judged.append((attempt, batch.videos))
+        elif about is not About.CONFLICT and self._fails_alone(batch, attempt) >= FAILURES_ALONE_MAX:
             # The dispatcher may take the client for one that fails on this batch, and search it by halves.
             self.refuses(batch)
-        if outcome is Outcome.ACCEPTED or about_content:
-            self._last_judged = max(self._last_judged, attempt)
 
     def _fails_alone(self, batch: Batch, attempt: int) -> int:
-        """How often a video of a batch that failed did so while a later batch was taken."""
+        """How often a video of a batch that failed did so while a later batch without it was judged."""
         for video in batch.videos:
-            before, alone = self._failed.get(video, (attempt, 0))
-            self._failed[video] = attempt, alone + (before < self._last_judged and before != attempt)
+            before, alone = self._failed.get(video, (self._attempts, 0))
+            is_alone = any(judged > before and video not in videos for judged, videos in self._judged)
+            self._failed[video] = attempt, alone + is_alone
         return max(self._failed[video][1] for video in batch.videos)
 
     def republish_stored(self, request: Republish) -> None:

@@ -305,8 +305,7 @@ class Outside:
         server_error = is_answer and self._world.client.says_no(batch)
         if server_error:
             outcome = Outcome.REFUSED
-        is_judged = about in (About.CONTENT, About.WIDTH, About.CONFLICT)
-        self._world.client.heard(batch, outcome, server_error, is_judged)
+        self._world.client.heard(batch, outcome, server_error, about)
         self._world.log(process, f"has the answer {outcome} to {batch.key[:6]}")
         self._world.spring(process, "answer", after=False)
         self._judge_refusal(process, batch, about, outcome)

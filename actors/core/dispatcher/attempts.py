@@ -71,9 +71,6 @@ class Attempts:
         """
         self.failures = 0
         self.on_their_way = 0
-        self.last_judged = (
-            0  # the number of the last attempt that the client took, or refused for its content
-        )
         self.delays = ClientDelays()
         self.backing_off = False  # from a failure until `resumed` or `accepted`
         self.retry_after_max_ms = retry_after_max_ms
@@ -126,7 +123,6 @@ class Attempts:
         about the client now.
         """
         self.on_their_way -= 1
-        self.last_judged = max(self.last_judged, attempt or self._left)
         if self._is_news(attempt):
             self._allowed = min(self._in_flight_max, self._allowed + 1)
             self._well()
@@ -134,9 +130,10 @@ class Attempts:
         self.delays.answered(max(now_ms, self.next_ms()))
 
     def judged(self, now_ms: int, attempt: int) -> None:
-        """Note that the client refused a batch for what is in it. The client is well: there is no pause."""
+        """Note that the client refused a batch for what is in it, or is at work on it. The client is well:
+        there is no pause.
+        """
         self.on_their_way -= 1
-        self.last_judged = max(self.last_judged, attempt)
         if self._is_news(attempt):
             self._well()
         self.delays.answered(max(now_ms, self.next_ms()))

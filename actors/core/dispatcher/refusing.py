@@ -64,9 +64,10 @@ class Refusing(Collecting):
             self.attempts.failed(now_ms, retry_after_ms, held.attempt, opens=True)
             given_up = [entry.video for part in self.halving.give_up() for entry in part.entries]
             self._pending_again(given_up)
-            self.suspects.failed([*before.videos, *given_up], held.attempt, 0)
+            self.suspects.failed([*before.videos, *given_up], held.attempt, with_all=True)
         elif is_answer:
             self.attempts.judged(now_ms, held.attempt)
+            self.suspects.refused(before.videos, held.attempt)
         else:
             self.attempts.says_nothing(now_ms)
         if is_alone:
@@ -171,7 +172,7 @@ class Refusing(Collecting):
 
     def _failed(self, held: HeldBatch, before: Batch) -> Alone:
         """Note that an attempt with the batch `before` failed."""
-        return self.suspects.failed(before.videos, held.attempt, self.attempts.last_judged)
+        return self.suspects.failed(before.videos, held.attempt)
 
     def _gives_up(self, held: HeldBatch, before: Batch, why: str, now_ms: int) -> list[Effect]:
         """Search a batch for the video on which the client fails, as if the client had refused it."""
@@ -237,7 +238,7 @@ class Refusing(Collecting):
     def _taken(self, held: HeldBatch, now_ms: int) -> tuple[bytes, ...]:
         """Note that the client took a batch. Returns the videos in it that it refused before."""
         videos = held.content.videos
-        self.suspects.taken(videos)
+        self.suspects.taken(videos, held.attempt)
         if len(videos) > self.width:
             self._use_width(len(videos))
         if self.halving.accepted(held.part, len(videos)):

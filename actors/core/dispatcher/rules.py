@@ -5,7 +5,7 @@ Pure. Owns the schedule and the batches (`batches.py` has their states). Promise
 - A batch is stored before it is sent, and stays stored until every ledger has recorded it.
 - A batch whose outcome is unknown is sent again unchanged, before any new batch; while the circuit is open,
   they take turns. This ends when the client accepts it, refuses what is in it, has answered five times in a
-  row with a 5xx, or takes others while this one fails (`suspects.py`).
+  row with a 5xx, or judges others while this one fails (`suspects.py`).
 - Another batch leaves while some are on their way only if it has to. A video is in one of them at most.
 - If a batch was only ever refused, its videos are pending again, and leave with newer totals.
 - A video that the client refuses does not hold up the others: `refusing.py`.

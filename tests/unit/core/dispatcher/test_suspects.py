@@ -1,5 +1,6 @@
 """A client that fails on some videos without saying so: it gives no answer, or a 5xx. The others go on."""
 
+import collections
 import itertools
 
 import pytest
@@ -14,6 +15,7 @@ from tests.support.refusing_client import (
     ACCEPTED,
     BROKEN,
     BUSY,
+    CONFLICT,
     FORBIDDEN,
     HOUR_MS,
     MINUTE_MS,
@@ -354,6 +356,38 @@ def test_a_client_that_fails_now_and_then_has_no_video_blamed():
     assert {len(one.batch.entries) for one in world.attempts} == {20}
 
 
+def test_that_a_batch_was_refused_for_its_content_is_no_proof_against_a_video_in_it():
+    one, *rest = TWENTY[:4]
+    fours, good, world = iter([BROKEN, UNPROCESSABLE]), good_videos(), World()
+    world.answer = lambda batch: (
+        ACCEPTED if one not in batch.videos else next(fours) if len(batch.entries) == 4 else UNKNOWN
+    )
+    world.play(one, *rest)
+    for _ in range(30):
+        world.run(1000)
+        world.play(next(good))
+    halves = [at for at, each in enumerate(world.attempts) if one in each.batch.videos and each.width == 2]
+    between = [ACCEPTED in [it.answer for it in world.attempts[a:b]] for a, b in itertools.pairwise(halves)]
+    assert between.count(True) == FAILURES_ALONE_MAX, "the client may have both videos of the half"
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_while_the_client_is_at_work_on_batches_and_takes_none_each_goes_again_as_it_was(batches):
+    world, times = World(in_flight_max=2), collections.Counter()
+
+    def answer(batch):
+        times[batch.key] += 1
+        return UNKNOWN if times[batch.key] % 2 else CONFLICT
+
+    world.answer = answer
+    for number in range(batches):
+        world.play(*TWENTY[number * 10 : number * 10 + 10])
+        world.run(5)
+    world.run(10 * MINUTE_MS)
+    assert len(times) == batches, "the client may have them"
+    assert min(times.values()) > 2 * FAILURES_ALONE_MAX
+
+
 def test_a_restart_in_doubt_sends_all_batches_first():
     world = World(in_flight_max=8)
     world.answer = lambda batch: UNKNOWN
@@ -375,22 +409,39 @@ def test_a_restart_in_doubt_sends_all_batches_first():
 
 
 def test_a_video_is_blamed_only_if_the_client_took_a_later_attempt_each_time():
-    suspects, (one, other) = Suspects(), TWENTY[:2]
-    assert suspects.failed([one], 5, 4) == (0, False)
-    assert suspects.failed([one], 6, 4) == (0, False), "nothing was taken since"
-    assert suspects.failed([one], 9, 8) == (1, True)
-    assert suspects.failed([one], 10, 8) == (1, False), "8 left before 9"
-    assert suspects.failed([one, other], 13, 12) == (2, True)
-    assert suspects.failed([other], 16, 15) == (1, True)
-    suspects.taken([one])
+    suspects, (one, other, third) = Suspects(), TWENTY[:3]
+    suspects.taken([third], 4)
+    assert suspects.failed([one], 5) == (0, False)
+    assert suspects.failed([one], 6) == (0, False), "nothing was taken since"
+    suspects.taken([third], 8)
+    assert suspects.failed([one], 9) == (1, True)
+    assert suspects.failed([one], 10) == (1, False), "8 left before 9"
+    suspects.taken([third], 12)
+    assert suspects.failed([one, other], 13) == (2, True)
+    suspects.taken([third], 15)
+    assert suspects.failed([other], 16) == (1, True)
+    suspects.taken([one], 21)
     assert one not in suspects and other in suspects
-    assert suspects.failed([one], 22, 21) == (0, False)
+    assert suspects.failed([one], 22) == (0, False)
+
+
+def test_a_refusal_is_a_proof_against_the_videos_that_are_not_in_it():
+    suspects, (one, other) = Suspects(), TWENTY[:2]
+    suspects.failed([one, other], 1)
+    suspects.refused([one], 2)
+    assert suspects.failed([one], 3) == (0, False)
+    assert suspects.failed([other], 4) == (1, True)
+    suspects.taken([other], 5)
+    suspects.refused([one], 6)
+    assert suspects.failed([one], 7) == (1, True), "5 is a proof still"
+    suspects.taken([other], 8)
+    assert suspects.failed([one], 9, with_all=True) == (1, False)
 
 
 def test_what_is_remembered_has_a_bound():
     suspects = Suspects()
     for number in range(25_000):
-        suspects.failed([number.to_bytes(16, "big")], number, 0)
+        suspects.failed([number.to_bytes(16, "big")], number)
     assert len(suspects) == 20_000
 
 
@@ -410,7 +461,7 @@ def test_a_batch_that_fails_alone_is_searched_by_halves_which_are_not_asked_so_o
 def test_of_more_suspects_than_are_kept_those_that_failed_last_are_kept(monkeypatch):
     monkeypatch.setattr(suspects, "VIDEOS_MAX", 5)
     some = Suspects()
-    some.failed(TWENTY[:5], 1, 0)
+    some.failed(TWENTY[:5], 1)
     assert list(some) == TWENTY[:5]
-    some.failed(TWENTY[5:7], 2, 0)
+    some.failed(TWENTY[5:7], 2)
     assert list(some) == TWENTY[2:7]
