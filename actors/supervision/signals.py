@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 WATCHED = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 # `timeout`, and other programs that end a process and its group, send one request as two signals.
-ONE_REQUEST_S = 0.2
+ONE_REQUEST_S = 0.05
 STACKS_INTERVAL_S = 1.0  # Ctrl-\ reaches a child, and its supervisor sends the child one more: that is one
 
 

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 import urllib.error
 import urllib.request
@@ -26,6 +27,7 @@ from actors import config
 from actors.cli import commands
 from actors.cli.launch import Service, wait_for
 from actors.core.triggers import Trigger
+from actors.supervision.signals import ONE_REQUEST_S
 from actors.system import runfile
 from actors.system.exits import Failure
 from actors.system.installation import ROOT
@@ -629,6 +631,7 @@ def test_ctrl_c_twice_does_not_wait_for_anybody(tmp_path):
         os.killpg(service.process.pid, signal.SIGINT)
         wait_for(lambda: "stopping: finishing what is held" in service.log(), "the stop to begin", PATIENCE_S)
         assert service.process.poll() is None
+        time.sleep(2 * ONE_REQUEST_S)
         os.killpg(service.process.pid, signal.SIGINT)
         assert service.process.wait(PATIENCE_S) in (0, 1)
         assert "killing what is left" in service.log()

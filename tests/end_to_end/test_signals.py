@@ -256,7 +256,7 @@ def test_two_sigterms_of_one_request_stop_the_service_in_order(tmp_path):
         service.start()
         for _ in range(2):
             os.kill(service.process.pid, signal.SIGTERM)
-            time.sleep(ONE_REQUEST_S / 20)
+            time.sleep(ONE_REQUEST_S / 50)
         assert service.process.wait(PATIENCE_S) == 0
         assert "asked to stop again" not in service.log()
 
