@@ -143,10 +143,13 @@ def test_an_outage_loses_nothing_and_ends_with_the_newest_totals(kind, tmp_path)
         answers.give = lambda number: 200
         status = job.wait_caught_up()
 
-        (accepted,) = client.accepted()
-        assert has_all(accepted.publish), "pending totals go out together"
-        assert status["publishes"]["total"] == 1
-        assert status["publishes"]["failed"] == len(client.received) - 1
+        accepted = client.accepted()
+        told = [(one["video_id"], one["plays"]) for publish in accepted for one in publish.publish["videos"]]
+        assert sorted(told) == sorted(job.put.items()), "each newest total, once"
+        # If the circuit is open by then, on a slow machine, a video alone may have been the probe.
+        assert len(accepted) <= 2, "pending totals go out together"
+        assert status["publishes"]["total"] == len(accepted)
+        assert status["publishes"]["failed"] == len(client.received) - len(accepted)
         log = service.log()
         assert log.count("failed: it answered 500 Internal Server Error; trying again") == 1
         assert log.count("the client takes batches again") == 1
