@@ -23,7 +23,7 @@ from tests.support.services import ANY_PORTS, reading
 from . import stock
 from .backlog import Queue, body
 from .command import add_json, folder, kinds, parser, show, write_json
-from .drain import wait_by_pace
+from .drain import wait_until_none
 from .processes import CpuUse, pids_of
 
 COLUMNS = ("queue", "stock pynsq, only FIN", "playtally", "ratio", "CPU a play, µs")
@@ -82,8 +82,8 @@ def _ours(kind: str, path: Path, plays: int, stock_plays_per_s: float) -> Measur
         manifest = path / "manifest.json"
         producer = produce(service, "--plays", str(plays), "--seed", "1", manifest=manifest)
         stack.callback(producer.kill)
-        wait_by_pace(lambda: plays - service.status()["plays"]["counted"], plays)
-        wait_by_pace(queue.unfinished, plays)
+        wait_until_none(lambda: plays - service.status()["plays"]["counted"])
+        wait_until_none(queue.unfinished)
         seconds = time.monotonic() - started_s
         used_us = cpu.used_us_a_play(plays)
         assert producer.wait() == 0
