@@ -70,7 +70,7 @@ class Receiver:
             raise TimeoutError(f"{plays} plays of {video} were not published in {TIMEOUT_S:g} s") from None
 
     def waits_ms(self) -> Iterator[tuple[str, float]]:
-        """(video, wait in ms) of all publishes that `wait_ms` has not read. Call it after the context."""
+        """(video, wait in ms) of all publishes that came, except those read before."""
         while not self._noted.empty():
             noted = self._noted.get()
             for told in noted["publish"]["videos"]:
