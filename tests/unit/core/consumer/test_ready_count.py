@@ -307,6 +307,15 @@ def test_a_turn_is_not_handed_on_while_its_message_is_not_finished():
     assert (one.asked(1), one.asked(2)) == (0, 1)
 
 
+def test_a_turn_in_which_a_message_came_is_handed_on_as_soon_as_that_is_finished():
+    one = connected(1, 1, 2)
+    one.tick(0, Held())
+    one.tick(250, Held({1: 1}))
+    assert (one.asked(1), one.asked(2)) == (0, 0)
+    one.tick(251, Held())
+    assert (one.asked(1), one.asked(2)) == (0, 1)
+
+
 def test_when_there_are_as_many_connections_as_messages_again_each_is_asked_for_one():
     one = connected(2, 1, 2, 3)
     one.tick(0, Held())
