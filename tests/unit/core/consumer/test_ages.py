@@ -45,3 +45,10 @@ def test_the_oldest_play_of_a_read_may_be_any_of_it(plays):
 
 def test_a_read_without_a_play_has_no_old_one():
     assert Parsed().oldest_age_ms(1) == 0
+
+
+def test_the_ages_of_the_last_and_the_first_play_of_a_read():
+    parsed = Parsed()
+    assert parsed.ages_ms(9_000_000) == (0, 0)
+    parsed.plays.arrived_ns.extend([2_000_000, 5_000_000, 8_500_000])
+    assert parsed.ages_ms(9_000_000) == (0.5, 7.0)

@@ -53,6 +53,13 @@ def test_the_circuit_opens_probes_and_closes():
     assert attempts.may_leave(NOW_MS)
 
 
+def test_a_refusal_of_what_is_in_a_batch_closes_the_circuit_and_ends_the_pause():
+    attempts = failed(CIRCUIT_FAILURES)
+    attempts.judged(NOW_MS, attempts.left(NOW_MS))
+    assert (attempts.circuit, attempts.failures) == (Circuit.CLOSED, 0)
+    assert attempts.may_leave(NOW_MS)
+
+
 @pytest.mark.parametrize("rate_max_per_s", [0.1, 3, 7.5, 300, 900])
 def test_the_rate_is_kept_exactly_and_never_exceeded(rate_max_per_s):
     attempts, now_ms, left_ms = Attempts(lambda: 1.0, rate_max_per_s), NOW_MS, []
