@@ -5,9 +5,11 @@ import sqlite3
 
 import pytest
 
+from actors.config import Settings
+from actors.config.sections import SupervisorSection
 from actors.store import ledger_path, outbox_path
 from actors.store.backup import backup
-from actors.store.client_check import RESTORED, check_client
+from actors.store.client_check import RESTORED, check_before_start, check_client
 from actors.store.mark import mark_path
 from actors.store.reshard import reshard
 from actors.store.restore import restore
@@ -57,6 +59,15 @@ def test_a_ledger_that_can_not_be_read_is_left_to_its_counter(state_dir):
 
 def test_nothing_is_compared_where_nothing_was_counted(tmp_path):
     assert check_client(str(tmp_path), CLIENT, {V: 5}) == 0
+
+
+def test_a_check_before_the_start_says_what_the_start_will_say(state_dir, tmp_path):
+    def settings(folder):
+        return Settings(supervisor=SupervisorSection(state_dir=str(folder)))
+
+    assert check_before_start(settings(tmp_path / "new"), CLIENT, {V: 5}) == ""
+    with pytest.raises(StoreFailure, match="has more plays"):
+        check_before_start(settings(state_dir), CLIENT, {V: 99})
 
 
 def test_after_a_restore_it_is_said_until_the_client_has_no_more(state_dir, tmp_path, caplog):

@@ -15,8 +15,8 @@ from actors.core.shards import shard_of
 from actors.core.triggers import Trigger
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, ledger_path, outbox_path
 from actors.store.folder import find
-from actors.store.mark import POWER_CUT_COMMITS_MAX, mark_path
-from actors.store.older import find_older
+from actors.store.mark import POWER_CUT_COMMITS_MAX, UNTOLD_COMMITS, mark_path
+from actors.store.older import find_older, why_behind
 from actors.store.reshard import reshard
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
@@ -259,3 +259,17 @@ def test_where_no_ledger_can_be_read_none_is_known_to_be_newer(tmp_path):
     for shard in range(SHARDS):
         ledger_path(state_dir, shard).write_bytes(b"")
     assert find_older(state_dir, find(state_dir), range(SHARDS)) == []
+
+
+def test_commits_that_may_be_lost_are_told_of_each_ledger_that_can_be_read(tmp_path):
+    state_dir = worked(tmp_path)
+    other = SqliteLedgerStore(state_dir, 1, SHARDS, "NORMAL")
+    other.load()
+    for plays in range(1, UNTOLD_COMMITS + 2):
+        table = Accounts([(V, Account(plays, plays))])
+        other.commit(LedgerChanges(table.columns(np.arange(1)), [], [], Tallies(plays)))
+    other.close()
+    ledger_path(state_dir, 0).write_bytes(b"")
+    mark_path(ledger_path(state_dir, 1)).write_bytes(b"")
+    why = why_behind(state_dir, find(state_dir), [], "NORMAL", 1)
+    assert why == f"commits of {ledger_path(state_dir, 1).name} may be lost"
