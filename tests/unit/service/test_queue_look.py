@@ -179,7 +179,7 @@ def test_looks_begin_at_most_twenty_times_a_second(nsqd):
         ask = looks._queue.ask
 
         async def noted(*arguments):
-            began_s.append(asyncio.get_running_loop().time())
+            began_s.append(looks._began_s)  # on a busy machine, this line is late
             return await ask(*arguments)
 
         looks._queue.ask = noted
