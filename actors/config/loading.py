@@ -7,7 +7,6 @@ not know rather than guess, and reports all problems at once.
 import functools
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +16,7 @@ import msgspec
 
 from ..system.installation import INSTALLED, ROOT, service_command
 from ..system.ownership import why_untrusted
+from ..system.regular import other_kind
 from .contradictions import contradictions
 from .secrets import parts_of, without_secrets
 from .sections import Settings
@@ -114,8 +114,8 @@ def find(path: str | Path | None = None) -> Path | None:
 def _untrusted(file: Path) -> str:
     """Why a file that nobody named is not obeyed; "" if it is. That of the checkout is, as its code is."""
     try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            return f"is no regular file, expected a config file: remove it, or name another: --config {file}"
+        if kind := other_kind(file.stat().st_mode):
+            return f"is {kind}, expected a config file: remove it, or name another with --config"
         own = PROJECT_FILE.exists() and file.samefile(PROJECT_FILE)
         return "" if own else why_untrusted(file)
     except OSError as error:

@@ -48,6 +48,7 @@ class EmbeddedNsqd(Edge):
         self._http_server = http_server(self, http_address, allowed_hosts)
         self._http_server.add_socket(http_socket)
         self._scanned_ms = self.now_ms()
+        self._scan_handle: asyncio.TimerHandle | None = None
         self._scan_after(limits.SCAN_INTERVAL_MS)
         self._is_stopped = False
 
@@ -124,12 +125,13 @@ class EmbeddedNsqd(Edge):
         """See `Edge`. A delayed message is scanned for from now on."""
         super().pump(topic, channel)
         if channel.deferred_count and self._scan_ms > limits.SCAN_INTERVAL_MS:
-            self._scan_handle.cancel()
             past_ms = self.now_ms() - self._scanned_ms
             self._scan_after(past_ms - past_ms % limits.SCAN_INTERVAL_MS + limits.SCAN_INTERVAL_MS)
 
     def _scan_after(self, scan_ms: int) -> None:
-        """Scan so long after the last scan."""
+        """Scan so long after the last scan, and not before."""
+        if self._scan_handle is not None:
+            self._scan_handle.cancel()
         self._scan_ms = scan_ms
         wait_ms = self._scanned_ms + scan_ms - self.now_ms()
         self._scan_handle = self._loop.call_later(wait_ms / 1000, self._scan)
@@ -155,8 +157,7 @@ class EmbeddedNsqd(Edge):
             connection.scan(now_ms)
         if self.queue.has_changes():
             self.finished()
-        channels = [one for topic in self.queue.topics.values() for one in topic.channels.values()]
-        is_quiet = all(channel.is_quiet for channel in channels)
         self._logged(self._journal.reclaim_space)
-        is_quiet = is_quiet and not self._journal.is_shrinking
+        channels = (one for topic in self.queue.topics.values() for one in topic.channels.values())
+        is_quiet = not self._journal.is_shrinking and all(channel.is_quiet for channel in channels)
         self._scan_after(self._quiet_scan_ms() if is_quiet else limits.SCAN_INTERVAL_MS)

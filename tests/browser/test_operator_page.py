@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.support.browsing import has_rows, shows, tells
+from tests.support.browsing import has_rows, is_seen_whole, shows, tells
 from tests.support.patience import PATIENCE_S
 from tests.support.queues import free_ports
 from tests.support.recording_client import RecordingClient, Reply
@@ -233,15 +233,7 @@ def test_the_page_works_under_any_path_of_a_reverse_proxy(page, service):
 
 def test_whatever_the_width_nothing_is_cut_off_and_wide_tables_scroll_by_themselves(with_refused):
     for width in (390, 620, 970, 1400):
-        with_refused.set_viewport_size({"width": width, "height": 844})
-        with_refused.wait_for_function("(width) => innerWidth === width", arg=width)
-        assert with_refused.evaluate("document.documentElement.scrollWidth") <= width
-        cut_off = with_refused.evaluate(
-            """[...document.querySelectorAll('dt, .value, .note, td, #state, #progress')]
-               .filter((element) => element.scrollWidth > element.clientWidth + 1)
-               .map((element) => element.id + element.className + element.innerText)"""
-        )
-        assert cut_off == [], width
+        is_seen_whole(with_refused, width, "dt, .value, .note, td, #state, #progress")
         refused = "document.querySelector('#refused .scroll')"
         assert with_refused.evaluate(f"{refused}.scrollWidth <= {refused}.clientWidth"), width
 

@@ -15,10 +15,11 @@ import uuid
 import pytest
 
 from actors.client.events import STREAMS_MAX
-from tests.support.browsing import has_rows, shows
+from tests.support.browsing import has_rows, is_seen_whole, shows
 from tests.support.patience import PATIENCE_S
 
 ROOT = pathlib.Path(__file__).parents[2]
+FIGURES = "dt, .value, .note, td.plays, td.when, #state"
 VIDEOS = [str(uuid.UUID(int=(number << 96) + 7)) for number in range(1, 401)]
 
 
@@ -222,15 +223,7 @@ def test_whatever_the_width_nothing_is_cut_off(page, client):
     shows(page, plays_of(VIDEOS[1]), "98,765,432")
     shows(page, "#saving", "99.99 %")
     for width in (390, 620, 970, 1041, 1400):
-        page.set_viewport_size({"width": width, "height": 844})
-        page.wait_for_function("(width) => innerWidth === width", arg=width)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        cut_off = page.evaluate(
-            """[...document.querySelectorAll('dt, .value, .note, td.plays, td.when, #state')]
-               .filter((element) => element.scrollWidth > element.clientWidth + 1)
-               .map((element) => element.id + element.className + element.innerText)"""
-        )
-        assert cut_off == [], width
+        is_seen_whole(page, width, FIGURES)
 
 
 MOST = 2**53 - 1  # the most plays that a publish may have
@@ -246,15 +239,7 @@ def test_the_greatest_totals_are_whole_on_a_narrow_screen_and_their_sum_is_no_wr
     shows(page, "#plays", "about 18,015 trillion")
     shows(page, plays_of(VIDEOS[1]), "9,007,199,254,740,991")
     page.wait_for_function("() => document.title.startsWith('about 18,015 trillion plays')")
-    page.set_viewport_size({"width": width, "height": 844})
-    page.wait_for_function("(width) => innerWidth === width", arg=width)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    cut_off = page.evaluate(
-        """[...document.querySelectorAll('dt, .value, .note, td.plays, td.when, #state')]
-           .filter((element) => element.scrollWidth > element.clientWidth + 1)
-           .map((element) => element.id + element.className + element.innerText)"""
-    )
-    assert cut_off == []
+    is_seen_whole(page, width, FIGURES)
 
 
 def test_a_page_that_is_refused_says_what_the_client_says_and_comes_when_there_is_room(page, client):

@@ -90,7 +90,10 @@ def open_disk(path: Path) -> Iterator[Disk]:
 
 @contextlib.contextmanager
 def small_disk(path: Path) -> Iterator[Tmpfs]:
-    """Yield a `Tmpfs` for the folder `path`. Without the right to mount the test is skipped, in CI too."""
+    """Yield a `Tmpfs` for the folder `path`. Without the right to mount the test is skipped, in CI too.
+
+    A container has that right only if its host gives it. No installation can make up for it.
+    """
     with open_disk(path) as disk:
         if not isinstance(disk, Tmpfs):
             pytest.skip("no small file system can be mounted here: it needs root")

@@ -28,3 +28,17 @@ def tells(page: "Page", selector: str, part: str) -> None:
         "([selector, part]) => document.querySelector(selector)?.innerText.includes(part)",
         arg=[selector, part],
     )
+
+
+def is_seen_whole(page, width, selector):
+    """Assert that at this width the page scrolls down only, and that nothing of the selector is cut off."""
+    page.set_viewport_size({"width": width, "height": 844})
+    page.wait_for_function("(width) => innerWidth === width", arg=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cut_off = page.evaluate(
+        """(selector) => [...document.querySelectorAll(selector)]
+           .filter((element) => element.scrollWidth > element.clientWidth + 1)
+           .map((element) => element.id + element.className + element.innerText)""",
+        selector,
+    )
+    assert cut_off == [], width

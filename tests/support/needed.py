@@ -14,6 +14,9 @@ def lacking(reason: str) -> NoReturn:
 
 
 def need_root() -> None:
-    """Skip the test without root, which alone can give a file to another user. CI too may lack root."""
+    """Skip the test without root, which alone can give a file to another user.
+
+    It is skipped in CI too, which may run as another user. No installation can make up for that.
+    """
     if os.geteuid() != 0:
         pytest.skip("only root can give a file to another user")

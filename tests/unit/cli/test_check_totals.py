@@ -38,7 +38,7 @@ def found_by_check(settings):
 
 
 def start(settings):
-    """Do what a start does with the client's totals. Returns the reason of a refusal, "" if there is none."""
+    """Judge the client's totals as a start does. Returns why the start is refused; "" if it is not."""
 
     def compare(why_behind):
         check_client(

@@ -201,7 +201,9 @@ def test_a_silent_client_is_dropped_after_two_heartbeats_and_one_that_answers_ne
         await until_ms(nsqd, 10_000)
         assert is_late_at_most(silent.heartbeats_ms[0], 1000)
         assert is_late_at_most(silent.closed_ms, 2001)
-        assert len(answering.heartbeats_ms) >= 8
+        assert (
+            len(answering.heartbeats_ms) >= 8
+        )  # of the ten seconds, each late by a quarter; in virtual time
         for before_ms, beat_ms in itertools.pairwise([0, *answering.heartbeats_ms]):
             assert is_late_at_most(beat_ms, before_ms + 1000)
         assert answering.closed_ms is None
@@ -244,6 +246,21 @@ def test_while_nothing_happens_it_wakes_up_once_a_second_and_leaves_the_journal_
         client.send(b"DPUB t 150\n" + sized(b"later"))
         await until_ms(nsqd, 20_300)
         assert client.messages[-1][1].body == b"later", "what is delayed is not"
+
+    run(tmp_path, scene)
+
+
+def test_a_delayed_message_makes_one_scan_more_frequent_and_not_two_of_it(tmp_path, monkeypatch):
+    async def scene(nsqd: Nsqd) -> None:
+        client = Client(nsqd)
+        client.subscribe("t", ready=9)
+        await until_ms(nsqd, 2350)
+        client.send(b"DPUB t 5000\n" + sized(b"later"))
+        await until_ms(nsqd, 3050)
+        scanned_ms: list[int] = []
+        monkeypatch.setattr(type(client._connection), "scan", lambda one, now_ms: scanned_ms.append(now_ms))
+        await until_ms(nsqd, 4050)
+        assert scanned_ms == list(range(3100, 4001, LATE_MS))
 
     run(tmp_path, scene)
 

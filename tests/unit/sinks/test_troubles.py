@@ -108,7 +108,7 @@ def test_a_host_without_an_address_is_named(scheme, monkeypatch):
     def resolve(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)  # whoever is asked here may take long to say it
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)  # a name server may take long to answer
     assert why_not(f"{scheme}://no-such-host.invalid/") == (
         "the address of no-such-host.invalid is not known (Name or service not known); see publish.url"
     )
