@@ -392,20 +392,23 @@ def test_healthz_is_200_while_all_run_and_an_unknown_path_is_404(service):
 
 def test_healthz_is_503_while_a_child_is_down(living, here):
     # When the counter dies, this thread gets the ledger's lock, so the next counter can't start.
-    lock = os.open(living.state_dir / "counter-0.lock", os.O_RDWR)
-    waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
-    waiting.start()
-    while waiting.is_alive():  # try again if the next counter got the lock first
-        if (pid := living.child("counter-0")["pid"]) is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        waiting.join(1)
-    wait_for(lambda: get(living, "/healthz")[0] == 503, "the failing health", PATIENCE_S, living.log)
-    assert b"counter-0" in get(living, "/healthz")[1]
-    check = here("check", of=living)
-    assert check.returncode == 1
-    assert "counter-0 is st" in check.stdout
-    os.close(lock)
+    with open(living.state_dir / "counter-0.lock", "r+b") as lock:
+        waiting = threading.Thread(target=fcntl.flock, args=(lock, fcntl.LOCK_EX), daemon=True)
+        waiting.start()
+        while waiting.is_alive():  # try again if the next counter got the lock first
+            if (pid := living.child("counter-0")["pid"]) is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            waiting.join(1)
+
+        def names_it() -> bool:  # a service that has just started may lack its queue, too
+            status, told = get(living, "/healthz")
+            return status == 503 and b"counter-0" in told
+
+        wait_for(names_it, "the failing health", PATIENCE_S, living.log)
+        check = here("check", of=living)
+        assert check.returncode == 1
+        assert "counter-0 is st" in check.stdout
     wait_for(lambda: get(living, "/healthz")[0] == 200, "health", PATIENCE_S, living.log)
 
 

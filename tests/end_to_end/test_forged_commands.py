@@ -12,6 +12,7 @@ from actors.cli.launch import COMMAND, environment
 from actors.system.installation import ROOT
 from tests.support.hostile_text import HOSTILE, NAME, SEEN, WORD, assert_plain
 from tests.support.patience import PATIENCE_S
+from tests.support.queues import require_nsqd
 
 CLIENT = [sys.executable, "-m", "actors.client"]
 QUEUE = [sys.executable, "-m", "actors.embedded_nsqd"]
@@ -60,10 +61,7 @@ def assert_escaped(*words: object, code: int | None = None, seen: str = SEEN, **
         [*COMMAND, "drill", "--kills", WORD],
         [*COMMAND, "drill", "--seed", WORD],
         [*COMMAND, "cluster", "--flag", WORD],
-        [*COMMAND, "cluster", "--flag", f"nsqd:{WORD}=1"],
-        [*COMMAND, "cluster", "--flag", f"nsqd:mem-queue-size={WORD}"],
         [*COMMAND, "cluster", "--nsqd", WORD],
-        [*COMMAND, "cluster", "--data-dir", f"/proc/{WORD}"],
         [*COMMAND, "cluster", "status", "--data-dir", WORD],
         [*COMMAND, "cluster", WORD],
         [*COMMAND, "status", "--config", WORD],
@@ -91,6 +89,20 @@ def assert_escaped(*words: object, code: int | None = None, seen: str = SEEN, **
 )
 def test_what_a_command_line_has_is_shown_as_escapes(words, tmp_path):
     assert_escaped(*(tmp_path if word == "FOLDER" else word for word in words))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--flag", f"nsqd:{WORD}=1"],
+        ["--flag", f"nsqd:mem-queue-size={WORD}"],
+        ["--data-dir", f"/proc/{WORD}"],
+    ],
+    ids=["flag", "value", "data-dir"],
+)
+def test_what_a_cluster_is_to_start_with_is_shown_as_escapes(words):
+    require_nsqd()
+    assert_escaped(*COMMAND, "cluster", *words)
 
 
 @pytest.mark.parametrize(
