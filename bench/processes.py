@@ -37,6 +37,15 @@ def cpu_s(pid: int) -> float:
     return times.user + times.system
 
 
+def wake_ups(pid: int) -> int:
+    """How often the threads of a process have waited so far: each time, something woke them."""
+    switches = 0
+    for thread in Path(f"/proc/{pid}/task").glob("*/status"):
+        text = thread.read_text(encoding="ascii")
+        switches += int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return switches or psutil.Process(pid).num_ctx_switches().voluntary  # where there is no /proc
+
+
 def waited_s(pid: int) -> float:
     """Seconds that a process, by its main thread, was ready to run and had no core; 0 where nobody tells."""
     try:
