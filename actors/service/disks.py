@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from ..config import Settings
 from ..core.recurring import Recurring
+from ..supervision.loop import until_next
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class DiskWatch:
         """Look for ever."""
         while True:
             self.note(self._look(), time.monotonic_ns() // 1_000_000)
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(until_next(INTERVAL_S, time.monotonic()))
 
     def note(self, found: list[Disk], now_ms: int) -> None:
         """Log what is due. `now_ms`: of a clock that is never set."""
