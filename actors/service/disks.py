@@ -11,7 +11,6 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -80,7 +79,7 @@ def _disk(place: str, where: str | int) -> Disk:
 def _name_of(descriptor: int) -> str:
     """The path of an open file; "" where the system does not tell."""
     with contextlib.suppress(OSError):
-        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        return os.readlink(f"/proc/self/fd/{descriptor}")
     return ""
 
 

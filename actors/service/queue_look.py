@@ -44,7 +44,7 @@ class Looks:
     def told(self, worker: Worker) -> None:
         """A child has told its stats. Note which nsqds the consumer knows of: one may go before a look."""
         if worker.spec.id == CONSUMER:
-            self._queue.note(last_of_consumer(self._application))
+            self._queue.note(_told_by(worker))
 
     async def fresh(self) -> Look:
         """Return a look that begins after this call. All calls during a look share the next one."""
@@ -233,10 +233,14 @@ def _with_others(look: NsqdLook, client_id: str, ends: frozenset[str] | None) ->
 def last_of_consumer(application: Application[Settings]) -> ConsumerStats:
     """Return what the consumer said last. While it does not run, it has no connection."""
     worker = next((one for one in application.workers() if one.spec.id == CONSUMER), None)
-    told = decode(worker.stats) if worker is not None and worker.stats else None
+    return ConsumerStats(0, 0, 0) if worker is None else _told_by(worker)
+
+
+def _told_by(consumer: Worker) -> ConsumerStats:
+    told = decode(consumer.stats) if consumer.stats else None
     if not isinstance(told, ConsumerStats):
         return ConsumerStats(0, 0, 0)
-    if worker is not None and worker.state is State.RUNNING:
+    if consumer.state is State.RUNNING:
         return told
     gone = [replace(one, connected=False, ready_count=0, in_flight=0) for one in told.nsqds]
     return ConsumerStats(0, 0, 0, gone)
