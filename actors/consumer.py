@@ -168,7 +168,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
 
     def _tick_after(self, tick_ms: float) -> None:
         self._tick_ms = tick_ms
-        wait_ms = until_next(tick_ms, self.host.monotonic_ms())
+        is_quiet = tick_ms >= QUIET_TICK_MS
+        wait_ms = until_next(tick_ms, self.host.monotonic_ms()) if is_quiet else tick_ms
         self._ticker = self.host.call_later(wait_ms / 1000, self._tick)
 
     def _tick_sooner(self) -> None:

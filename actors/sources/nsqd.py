@@ -316,8 +316,9 @@ class NsqdSource:
             task.result()  # raises what it raised: this process ends
 
     def _tick_later(self) -> None:
-        # At a whole second, as the consumer ticks: both wake this process once.
-        self._ticker = self._loop.call_later(TICK_S - self._loop.time() % TICK_S, self._tick)
+        # At whole seconds, as the consumer ticks while nothing comes: then both wake this process once.
+        wait_s = 1.5 * TICK_S - (self._loop.time() + TICK_S / 2) % TICK_S
+        self._ticker = self._loop.call_later(wait_s, self._tick)
 
     def _tick(self) -> None:
         self._tick_later()
