@@ -61,6 +61,7 @@ class Counter(Actor[CounterInbox, Settings]):
         self._open = opener
         self._kinds = rules, ledger, seen_ids
         self._timer: Timer | None = None
+        self._inbox: list[CounterInbox] = []
         self._reused_said = 0
         self._say_reused_ms = 0
 
@@ -85,18 +86,26 @@ class Counter(Actor[CounterInbox, Settings]):
         )
 
     def handle(self, peer: str, messages: list[CounterInbox]) -> None:
+        """Take what came. What both peers sent while a commit was made goes into one commit."""
+        if not self._inbox:
+            self.host.call_later(0.0, self._handle_all)
+        self._inbox += messages
+        if peer == CONSUMER:
+            self.host.say_resumed()
+
+    def _handle_all(self) -> None:
         """Count, commit and answer, as the rules say."""
-        self.effects.perform(self.rules.handle(messages, self._now_ms(), self.host.wall_ns()))
+        inbox, self._inbox = self._inbox, []
+        self.effects.perform(self.rules.handle(inbox, self._now_ms(), self.host.wall_ns()))
         due_ms = self.rules.wakeup_ms()
         if due_ms is not None and self._timer is None:
             delay_s = min(max(0, due_ms - self._now_ms()), HOLD_MS_MAX) / 1000
             self._timer = self.host.call_later(delay_s, self._wake)
-        if peer == CONSUMER:
-            self.host.say_resumed()
-            self._say_reused()
+        self._say_reused()
 
     def lost(self, peer: str) -> None:
         """Drop the messages for a lost peer: its next incarnation asks or sends again."""
+        self._handle_all()  # now, because an answer to this incarnation means nothing to the next one
         self.effects.forget(partial(is_for, peer))
         held = "nsqd will redeliver what it held" if peer == CONSUMER else "what is pending stays here"
         log.debug("%s is gone; %s", peer, held)
