@@ -51,6 +51,12 @@ class FinishesLettersEarly(ConsumerRules):
         return effects
 
 
+class HoldsForEver(ConsumerRules):
+    """Waits for more plays that may never come, before it passes on those of a backlog."""
+
+    held_until_ms = None
+
+
 class WantsTooMuch(ReadyCounts):
     """Asks for more than the share of max_in_flight."""
 

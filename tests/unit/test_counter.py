@@ -117,7 +117,7 @@ def test_what_both_peers_sent_meanwhile_is_one_commit(counter):
 
 
 def test_what_a_lost_consumer_sent_is_answered_before_the_next_one_comes(counter):
-    """Each consumer numbers its messages from 1: an answer to the wrong one finishes plays that are not counted."""
+    """Each consumer numbers its messages from 1: the wrong one would finish plays that are not counted."""
     counter.handle("consumer", [plays_of(1)])
     counter.lost("consumer")
     sent, counter.host.sent = counter.host.sent, []

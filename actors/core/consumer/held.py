@@ -1,4 +1,4 @@
-"""Plays that were received in a backlog and are held for a moment, so that one commit of a counter counts many.
+"""Plays of a backlog that are held for a moment, so that one commit of a counter counts many.
 
 Pure. A commit costs about as much as a thousand plays, so a unit of a whole RDY takes half of the CPU time of
 several small ones. Only plays that are late anyway are held.
@@ -25,7 +25,9 @@ class Unit(Struct):
 class HeldPlays:
     """The plays that are held, by connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit_min: int = UNIT_MIN):
+        """`unit_min`: plays are held only if RDY is this or more."""
+        self._unit_min = unit_min
         self._units: dict[int, Unit] = {}
 
     @property
@@ -47,7 +49,7 @@ class HeldPlays:
         `newest_age_ms`: the age of the newest play of the read.
         """
         due_ms = self.due_ms
-        if due_ms is None or now_ms >= due_ms or ready_count < UNIT_MIN or newest_age_ms < LATE_MS:
+        if due_ms is None or now_ms >= due_ms or ready_count < self._unit_min or newest_age_ms < LATE_MS:
             return True
         unit = self._units.get(connection)
         return unit is not None and len(unit.plays) * 10 >= ready_count * FULL_TENTHS

@@ -14,10 +14,11 @@ The rules do not know what a play means.
 
 from binascii import unhexlify
 from collections.abc import Iterable
+from typing import ClassVar
 
 from msgspec import Struct
 
-from ..columns import HEX_ID_BYTES, count, pack_numbers
+from ..columns import HEX_ID_BYTES, Column, count, pack_numbers
 from ..effects import Send
 from ..messages import Plays, Rejected
 from ..shards import counter_of
@@ -26,7 +27,7 @@ from . import bodies
 from .ages import OldestOfAMinute
 from .effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .frames import BadMessage, BadStream, Parsed
-from .held import HeldPlays, Unit
+from .held import UNIT_MIN, HeldPlays, Unit
 from .ready_count import ReadyCounts
 from .stalls import Stalls
 from .terms import Terms
@@ -52,6 +53,8 @@ class Parcel(Struct, frozen=True):
 class ConsumerRules:
     """The outstanding messages of one consumer, by shard and by connection."""
 
+    unit_min: ClassVar[int] = UNIT_MIN
+
     def __init__(
         self,
         shards: int,
@@ -68,7 +71,7 @@ class ConsumerRules:
         self._letter_bytes_max: dict[int, int] = {}
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
         self._letters: dict[int, Parcel] = {}
-        self._held = HeldPlays()
+        self._held = HeldPlays(self.unit_min)
         self._in_flight: dict[int, int] = {}
         self._looked_ms: dict[int, int] = {}  # when a connection was looked at, or came
         self._last_ages_ms: dict[int, int] = {}
@@ -290,7 +293,7 @@ def _dead_letter(rejected: Rejected, connection: int, bad: list[BadMessage], byt
     return DeadLetter(rejected.number, connection, letters, reasons)
 
 
-def _binary(ids: bytes) -> bytes:
+def _binary(ids: Column) -> bytes:
     try:
         return unhexlify(ids)
     except ValueError:

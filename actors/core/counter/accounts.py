@@ -113,6 +113,15 @@ class Accounts(VideoTable):
         _set(self.taken, row, (account.taken, account.later_ns), account.taken or account.later_ns)
         _set(self.steps, row, account.steps, account.steps)
 
+    def taken_in(self, rows: Int64s) -> Iterator[tuple[int, int]]:
+        """Where in `rows`, which ascend, there are rows with plays in a batch, and the `later_ns` of each."""
+        if self.taken and len(rows):
+            taken = np.fromiter(self.taken, np.int64, len(self.taken))
+            places = rows.searchsorted(taken)
+            found = rows.take(places, mode="clip") == taken
+            for row, place in zip(taken[found].tolist(), places[found].tolist(), strict=True):
+                yield place, self.taken[row][1]
+
     def columns(self, rows: Int64s) -> AccountColumns:
         """The accounts of these rows."""
         return self._columns(rows, self.cells.take(rows, axis=0))
@@ -178,6 +187,18 @@ class Accounts(VideoTable):
             _of_rows(self.taken, rows.tolist()) if self.taken else {},
             _of_rows(self.steps, rows.tolist()) if self.steps else {},
         )
+
+
+def by_row(rows: Int64s, arrived_ns: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+    """The distinct rows, the number of plays of each, and the arrival (ns) of its oldest play."""
+    keys = (rows << 32) | np.arange(len(rows))  # sorted as numbers: six times as fast as argsort
+    keys.sort()
+    rows, order = keys >> 32, keys & 0xFFFF_FFFF
+    changes = np.flatnonzero(rows[1:] != rows[:-1])
+    bounds = np.empty(len(changes) + 2, np.int64)
+    bounds[0], bounds[1:-1], bounds[-1] = 0, changes + 1, len(rows)
+    firsts = bounds[:-1]
+    return rows[firsts], bounds[1:] - firsts, np.minimum.reduceat(arrived_ns[order], firsts)
 
 
 def last_of(rows: Int64s, lengths: Int64s, kept: Sequence[dict[int, _Kept]]) -> dict[int, _Kept]:

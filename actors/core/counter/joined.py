@@ -1,4 +1,4 @@
-"""Joins the plays of several messages, because each call of the ledger costs more than a thousand plays. Pure."""
+"""Joins the plays of several messages: a call of the ledger costs more than a thousand plays. Pure."""
 
 from collections.abc import Iterable
 

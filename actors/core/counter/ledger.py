@@ -29,8 +29,10 @@ from ..columns import (
     ID_BYTES,
     NUMBER_BYTES,
     VIDEO_BYTES,
+    Bools,
     Int64s,
     count,
+    distinct,
     numbers_of,
     pack_numbers,
     unpack_numbers,
@@ -39,7 +41,7 @@ from ..columns import (
 )
 from ..messages import Collected, CollectedPublished, CollectPublished, Pending, Plays, Rejected
 from ..table import EMPTY
-from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, Accounts
+from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, Accounts, by_row
 from .announcements import Announcements
 from .changes import LedgerChanges, Tallies
 from .handout import hand_out
@@ -193,8 +195,7 @@ class Ledger:
         found, rows = Announcements(), self._pending_rows()
         cells = self._accounts.cells[rows]
         arrived_ns = cells[:, ARRIVED_NS].copy()
-        for place in np.flatnonzero(np.isin(rows, list(self._accounts.taken))):
-            later_ns = self._accounts.taken[int(rows[place])][1]
+        for place, later_ns in self._accounts.taken_in(rows):
             arrived_ns[place] = _earliest(int(arrived_ns[place]), later_ns)
         arrived_ns[arrived_ns > wall_ns] -= set_back_ns
         found.add(cells[:, :TOTAL], arrived_ns, cells[:, PUBLISHED] + 1)
@@ -210,7 +211,7 @@ class Ledger:
         few, self._dirty_few = self._dirty_few, set()
         if dirty:
             rows = [*dirty, np.array(list(few), np.int64)] if few else dirty
-            changed = self._accounts.columns(rows[0] if len(rows) == 1 else np.unique(np.concatenate(rows)))
+            changed = self._accounts.columns(rows[0] if len(rows) == 1 else distinct(rows))
         else:
             changed = self._accounts.columns_of_few(few)
         part = None
@@ -225,14 +226,14 @@ class Ledger:
 
     def _add_all(self, rows: Int64s, arrived_ns: Int64s) -> None:
         """Do for many plays what `_add` does for one. The two usual cases are done a column at a time."""
-        rows, plays, oldest_ns = _by_row(rows, arrived_ns)
+        rows, plays, oldest_ns = by_row(rows, arrived_ns)
         accounts = self._accounts
         cells = accounts.cells.take(rows, axis=0)
         totals, published = cells[:, TOTAL], cells[:, PUBLISHED]
         all_published = published == totals
         unusual = ~all_published & ((published > totals) | (oldest_ns < cells[:, ARRIVED_NS]))
         if accounts.taken:
-            unusual |= ~all_published & np.isin(rows, list(accounts.taken))
+            unusual |= ~all_published & self._next_is_due(rows, oldest_ns)
         newly = rows[all_published]
         accounts.cells[newly, ARRIVED_NS] = oldest_ns[all_published]
         self._announced.add(cells[all_published, :TOTAL], oldest_ns[all_published], totals[all_published] + 1)
@@ -241,6 +242,13 @@ class Ledger:
         self._dirty.append(rows)
         for place in np.flatnonzero(unusual).tolist():
             self._add(int(rows[place]), int(plays[place]), int(oldest_ns[place]))
+
+    def _next_is_due(self, rows: Int64s, oldest_ns: Int64s) -> Bools:
+        """Which rows are in a batch on its way, and get the oldest of their plays that are not in it."""
+        found = np.zeros(len(rows), np.bool_)
+        for place, later_ns in self._accounts.taken_in(rows):
+            found[place] = not later_ns or oldest_ns[place] < later_ns
+        return found
 
     def _add_each(self, plays: Plays, places: list[int] | None, now_ns: int) -> None:
         """Do what `_add_all` does, one play at a time, in the order of arrival."""
@@ -322,18 +330,6 @@ class Ledger:
             before.ran_ms,
             before.stores,
         )
-
-
-def _by_row(rows: Int64s, arrived_ns: Int64s) -> tuple[Int64s, Int64s, Int64s]:
-    """The distinct rows, the number of plays of each, and the arrival (ns) of its oldest play."""
-    keys = (rows << 32) | np.arange(len(rows))  # sorted as numbers: six times as fast as argsort
-    keys.sort()
-    rows, order = keys >> 32, keys & 0xFFFF_FFFF
-    changes = np.flatnonzero(rows[1:] != rows[:-1])
-    bounds = np.empty(len(changes) + 2, np.int64)
-    bounds[0], bounds[1:-1], bounds[-1] = 0, changes + 1, len(rows)
-    firsts = bounds[:-1]
-    return rows[firsts], bounds[1:] - firsts, np.minimum.reduceat(arrived_ns[order], firsts)
 
 
 def _add_step(account: Account, arrived_ns: int, steps_below: int) -> None:
