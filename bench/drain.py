@@ -12,8 +12,8 @@ whether it is empty, so a time is up to 0.2 s too long: take many plays. With `-
 reader alone is compared with itself: in the clear, secured so, and in the clear again. The clock runs
 until the last message is finished. Believe the ratios only: the figures are of one run on one machine.
 
-Our CPU time per play is that of all our processes but the reference client. It is compared with what nsqd uses
-per play while bench_reader drains it.
+Our CPU time per play is that of all our processes but the reference client. It is compared with what nsqd
+uses per play while bench_reader drains it.
 """
 
 import contextlib
