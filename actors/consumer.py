@@ -56,6 +56,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._source: Source | None = None
         self._nsqds_before = _nsqds_in(start_args.last_stats)
         self._draining = False
+        self._held_timer: Timer | None = None
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
         self._letters_topic = f"{self.options.nsq.topic}.dead"
         self._letters_logged_ms: dict[str, int] = {}
@@ -111,6 +112,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         now_ms, wall_ns = self.host.monotonic_ms(), self.host.wall_ns()
         self._perform(self.rules.received(connection, parsed, now_ms, wall_ns))
         self._tick_sooner()
+        self._wait_for_held(now_ms)
 
     def refused(self, connection: int, error: bytes) -> None:
         """See `Listener`."""
@@ -210,6 +212,18 @@ class Consumer(Actor[ConsumerInbox, Settings]):
                 "Said once a minute",
                 counted(refused, "FIN"),
             )
+
+    def _wait_for_held(self, now_ms: int) -> None:
+        due_ms = self.rules.held_until_ms
+        if due_ms is not None and self._held_timer is None:
+            self._held_timer = self.host.call_later(max(0, due_ms - now_ms) / 1000, self._send_held)
+
+    def _send_held(self) -> None:
+        self._held_timer, now_ms = None, self.host.monotonic_ms()
+        due_ms = self.rules.held_until_ms
+        if due_ms is not None and now_ms >= due_ms:
+            self._perform(self.rules.send_held())
+        self._wait_for_held(now_ms)
 
     def _dead_letter(self, source: Source, effect: DeadLetter) -> None:
         # FIN comes only after nsqd has the dead letter and the ledger has counted it, so nothing is lost.

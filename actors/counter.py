@@ -63,6 +63,7 @@ class Counter(Actor[CounterInbox, Settings]):
         self._kinds = rules, ledger, seen_ids
         self._timer: Timer | None = None
         self._due_ms: int | None = None  # when it is over
+        self._inbox: list[CounterInbox] = []
         self._reused_said = 0
         self._say_reused_ms = 0
 
@@ -88,15 +89,23 @@ class Counter(Actor[CounterInbox, Settings]):
         )
 
     def handle(self, peer: str, messages: list[CounterInbox]) -> None:
-        """Count, commit and answer, as the rules say."""
-        self.effects.perform(self.rules.handle(messages, self._now_ms(), self.host.wall_ns()))
-        self._set_timer()
+        """Take what came. What both peers sent while a commit was made goes into one commit."""
+        if not self._inbox:
+            self.host.call_later(0.0, self._handle_all)
+        self._inbox += messages
         if peer == CONSUMER:
             self.host.say_resumed()
-            self._say_reused()
+
+    def _handle_all(self) -> None:
+        """Count, commit and answer, as the rules say."""
+        inbox, self._inbox = self._inbox, []
+        self.effects.perform(self.rules.handle(inbox, self._now_ms(), self.host.wall_ns()))
+        self._set_timer()
+        self._say_reused()
 
     def lost(self, peer: str) -> None:
         """Drop the messages for a lost peer: its next incarnation asks or sends again."""
+        self._handle_all()  # now, because an answer to this incarnation means nothing to the next one
         self.effects.forget(partial(is_for, peer))
         held = "nsqd will redeliver what it held" if peer == CONSUMER else "what is pending stays here"
         log.debug("%s is gone; %s", peer, held)
@@ -131,8 +140,7 @@ class Counter(Actor[CounterInbox, Settings]):
 
     def _wake(self) -> None:
         self._timer = self._due_ms = None
-        self.effects.perform(self.rules.handle([], self._now_ms(), self.host.wall_ns()))
-        self._set_timer()
+        self._handle_all()
 
     def _performed(self) -> None:
         self._settled = self.rules.ledger.tallies

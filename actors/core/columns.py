@@ -7,7 +7,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ Int64s: TypeAlias = npt.NDArray[np.int64]
 Int32s: TypeAlias = npt.NDArray[np.int32]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Guids: TypeAlias = npt.NDArray[np.void]  # 16 bytes each
+_Number = TypeVar("_Number", np.int64, np.uint64)
 
 VIDEO_BYTES = 16
 _video = Struct("16s")
@@ -101,6 +102,18 @@ def by_video(videos: Column, first: Column, second: Column) -> Iterator[tuple[by
     If their lengths differ, raises `ValueError` after the last value of the shortest column.
     """
     return zip(unpack_videos(videos), unpack_numbers(first), unpack_numbers(second), strict=True)
+
+
+def distinct(columns: Sequence[npt.NDArray[_Number]]) -> npt.NDArray[_Number]:
+    """The different numbers of these columns, sorted.
+
+    `np.unique` takes twenty times as long for new numbers, and a tenth of a second for its first call.
+    """
+    numbers = np.concatenate(columns)
+    numbers.sort()
+    different = np.ones(len(numbers), np.bool_)
+    different[1:] = numbers[1:] != numbers[:-1]
+    return numbers[different]
 
 
 def unpack_ids(column: Column) -> Numbers:

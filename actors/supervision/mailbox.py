@@ -22,9 +22,12 @@ from .loop import Loop
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 UNWRITTEN_BYTES_MAX = 4 * MESSAGE_BYTES_MAX
-READ_BYTES = 64 * 1024
+READ_BYTES = 256 * 1024  # more than the system keeps for a reader: one read takes all that waits
 
 Inbox = TypeVar("Inbox", bound=msgspec.Struct)  # the union of the messages that a mailbox takes
+
+
+_buffer = memoryview(bytearray(READ_BYTES))  # one for all links: memory that is touched first costs time
 
 
 class BadMail(ValueError):
@@ -124,16 +127,16 @@ class Link(Generic[Inbox]):
 
     def _read(self) -> None:
         try:
-            data = self._end.recv(READ_BYTES)
+            received = self._end.recv_into(_buffer)
         except BlockingIOError:
             return
         except OSError:  # reset: the peer was killed with something unread
-            data = b""
-        if not data:
+            received = 0
+        if not received:
             self.close()
             self._on_lost(self)
             return
-        messages = self._decoder.feed(data)
+        messages = self._decoder.feed(_buffer[:received])
         if messages:
             self._on_messages(self.peer, messages)
 

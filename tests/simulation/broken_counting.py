@@ -51,6 +51,12 @@ class FinishesLettersEarly(ConsumerRules):
         return effects
 
 
+class HoldsForEver(ConsumerRules):
+    """Waits for more plays that may never come, before it passes on those of a backlog."""
+
+    held_until_ms = None
+
+
 class WantsTooMuch(ReadyCounts):
     """Asks for more than the share of max_in_flight."""
 
@@ -185,8 +191,10 @@ class TellsANewerArrival(Ledger):
 class TellsWhatItDidNotTake(Ledger):
     """Announces a total without putting it into the video's next batch."""
 
-    def _take_now(self, row):
-        return self._accounts.get(row)
+    def take_realtime(self, below):
+        self._take = self._accounts.get
+        super().take_realtime(below)
+        del self._take
 
 
 class SkipsSteps(Ledger):

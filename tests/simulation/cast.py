@@ -58,11 +58,13 @@ def settings_of(plan: Plan) -> Settings:
 
 def _consumer(process: Process, start_args: StartArgs) -> WatchedConsumer:
     machines = process.world.machines
+    # The RDYs of the simulation are small: a small unit is held, too.
+    rules = type(machines.deliveries.__name__, (machines.deliveries,), {"unit_min": 3})
     return WatchedConsumer(
         start_args,
         process,
         lambda settings, listener, known: parts.Source(process, listener),
-        machines.deliveries,
+        rules,
         machines.ready_counts,
         machines.stalls,
     )

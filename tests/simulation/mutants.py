@@ -24,6 +24,7 @@ MUTANTS = {
         ("deliveries", broken_counting.DoesNotResend, Invariant.CONVERGES),
         ("deliveries", broken_counting.FinishesOnALostConnection, Invariant.NO_CRASH),
         ("deliveries", broken_counting.FinishesLettersEarly, Invariant.LETTER_BEFORE_FIN),
+        ("deliveries", broken_counting.HoldsForEver, Invariant.CONVERGES),
         ("ready_counts", broken_counting.WantsTooMuch, Invariant.IN_FLIGHT),
         ("ready_counts", broken_counting.DoesNotShare, Invariant.IN_FLIGHT),
         ("ready_counts", broken_counting.NeverPauses, Invariant.IN_FLIGHT),

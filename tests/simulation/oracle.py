@@ -64,18 +64,21 @@ class Oracle:
         return sum(not one.video for one in self.produced.values())
 
     def fresh_plays(self, messages: Iterable[Any], wall_ns: int, known: set[Name]) -> list[FreshPlay]:
-        """What a ledger has to count of these messages, without those known, in its order."""
-        fresh: list[FreshPlay] = []
+        """What a ledger has to count of these messages, without those known, in its order.
+
+        It is the order of arrival for each source, one source after the other.
+        """
+        by_source: dict[str, list[FreshPlay]] = {}
         names = set(known)
         for message in messages:
-            new = []
             for play in _plays_of(message, wall_ns):
+                fresh = by_source.setdefault(play.name[0], [])
                 if play.name not in self._committed and play.name not in names:
                     names.add(play.name)
-                    new.append(play)
-            new.sort(key=lambda play: (play.arrived_ns, play.video))
-            fresh += new
-        return fresh
+                    fresh.append(play)
+        for plays in by_source.values():
+            plays.sort(key=lambda play: (play.arrived_ns, play.video))
+        return [play for plays in by_source.values() for play in plays]
 
     def committed(self, fresh: list[FreshPlay], changed: list[bytes], disk: LedgerDisk, now_ms: int) -> None:
         """A ledger has committed these plays and changed the accounts of these videos."""

@@ -6,13 +6,14 @@ from types import SimpleNamespace
 import pytest
 
 from actors.config import Settings
-from actors.core.columns import pack_numbers
+from actors.core.columns import pack_numbers, unpack_numbers
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.changes import Tallies
-from actors.core.messages import Counted, Plays
+from actors.core.messages import Collect, Collected, Counted, Plays
 from actors.core.stats import decode
 from actors.counter import Counter
 from actors.supervision.actor import StartArgs
+from actors.supervision.effect_queue import RETRY_S
 from actors.system.exits import WriteUnavailable
 
 
@@ -20,6 +21,7 @@ class Disk:
     """A ledger's store that may be full."""
 
     commits = 0
+    made = 0
 
     is_full = False
 
@@ -29,6 +31,7 @@ class Disk:
     def commit(self, changes):
         if self.is_full:
             raise WriteUnavailable("the disk is full")
+        self.made += 1
 
 
 class Host:
@@ -44,8 +47,15 @@ class Host:
         self.sent.append(message)
 
     def call_later(self, delay_s, call):
-        self.timers.append(call)
+        self.timers.append((delay_s, call))
         return SimpleNamespace(cancel=lambda: None)
+
+    def pass_time(self, until_s=0.0):
+        """Call the timers that are due."""
+        due = [call for delay_s, call in self.timers if delay_s <= until_s]
+        self.timers = [(delay_s, call) for delay_s, call in self.timers if delay_s > until_s]
+        for call in due:
+            call()
 
 
 @pytest.fixture
@@ -57,9 +67,13 @@ def counter():
     return actor
 
 
+def plays_of(number):
+    return Plays(number, "a/plays", number.to_bytes(8, "big"), bytes(16), pack_numbers([number]))
+
+
 def play(counter, number):
-    plays = Plays(number, "a/plays", number.to_bytes(8, "big"), bytes(16), pack_numbers([number]))
-    counter.handle("consumer", [plays])
+    counter.handle("consumer", [plays_of(number)])
+    counter.host.pass_time()
 
 
 def counted(counter):
@@ -76,7 +90,7 @@ def test_a_play_is_told_as_counted_once_the_disk_has_it(counter):
         play(counter, number)
         assert counted(counter) == (11, 0)
     counter._store.is_full = False
-    counter.host.timers[0]()
+    counter.host.pass_time(RETRY_S)
     assert counted(counter) == (13, 0)
     assert counter.host.sent.count(Counted([1])) == counter.host.sent.count(Counted([3])) == 1
 
@@ -88,3 +102,25 @@ def test_a_redelivery_is_told_at_once_as_it_needs_no_commit(counter):
     counter._store.is_full = True
     play(counter, 2)
     assert counted(counter) == (11, 1)
+
+
+def test_what_both_peers_sent_meanwhile_is_one_commit(counter):
+    counter.handle("consumer", [plays_of(1), plays_of(2)])
+    counter.handle("dispatcher", [Collect(7, bytes(16))])
+    counter.handle("consumer", [plays_of(3)])
+    assert (counter._store.made, counter.host.sent) == (0, [])
+    counter.host.pass_time()
+    assert counter._store.made == 1
+    assert Counted([1, 2, 3]) in counter.host.sent
+    (collected,) = [one for one in counter.host.sent if isinstance(one, Collected)]
+    assert list(unpack_numbers(collected.totals)) == [3]
+
+
+def test_what_a_lost_consumer_sent_is_answered_before_the_next_one_comes(counter):
+    """Each consumer numbers its messages from 1: the wrong one would finish plays that are not counted."""
+    counter.handle("consumer", [plays_of(1)])
+    counter.lost("consumer")
+    sent, counter.host.sent = counter.host.sent, []
+    assert Counted([1]) in sent
+    counter.host.pass_time()
+    assert not any(isinstance(one, Counted) for one in counter.host.sent)

@@ -43,6 +43,12 @@ class PlayColumns:
     def __len__(self) -> int:
         return len(self.arrived_ns)
 
+    def add(self, more: "PlayColumns") -> None:
+        """Add the rows of `more` after the others."""
+        self.ids += more.ids
+        self.videos += more.videos
+        self.arrived_ns += more.arrived_ns
+
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes, bytes, bytes]]:
         """For each shard that has plays: its number, and the columns of ids, videos and arrivals."""
         if len(self) == 1:

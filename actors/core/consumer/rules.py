@@ -4,6 +4,7 @@ Pure. Promises:
 
 - A message is finished on the connection that delivered it, and only after a counter sent `Counted` for it.
 - A parcel that a counter has not answered is sent again on the counter's next link, in the same order.
+- Plays of a backlog are held for some milliseconds, so that one parcel has many (`held.py`).
 - A message that is not a play is moved to the dead-letter topic first, and then counted as a dead letter.
 - The connections together ask for at most `max_in_flight` messages. They take turns if they outnumber it.
 - A connection on which nsqd may count too many messages in flight is replaced (`stalls.py`).
@@ -13,10 +14,11 @@ The rules do not know what a play means.
 
 from binascii import unhexlify
 from collections.abc import Iterable
+from typing import ClassVar
 
 from msgspec import Struct
 
-from ..columns import HEX_ID_BYTES, count, pack_numbers
+from ..columns import HEX_ID_BYTES, Column, count, pack_numbers
 from ..effects import Send
 from ..messages import Plays, Rejected
 from ..shards import counter_of
@@ -25,6 +27,7 @@ from . import bodies
 from .ages import OldestOfAMinute
 from .effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .frames import BadMessage, BadStream, Parsed
+from .held import UNIT_MIN, HeldPlays, Unit
 from .ready_count import TICK_MS, ReadyCounts
 from .stalls import Stalls
 from .terms import Terms
@@ -51,6 +54,8 @@ class Parcel(Struct, frozen=True):
 class ConsumerRules:
     """The outstanding messages of one consumer, by shard and by connection."""
 
+    unit_min: ClassVar[int] = UNIT_MIN
+
     def __init__(
         self,
         shards: int,
@@ -67,6 +72,7 @@ class ConsumerRules:
         self._letter_bytes_max: dict[int, int] = {}
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
         self._letters: dict[int, Parcel] = {}
+        self._held = HeldPlays(self.unit_min)
         self._in_flight: dict[int, int] = {}
         self._looked_ms: dict[int, int] = {}  # when a connection was looked at, or came
         self._last_ages_ms: dict[int, int] = {}
@@ -121,6 +127,7 @@ class ConsumerRules:
         self._stalls.disconnected(connection)
         for number in [n for n, letter in self._letters.items() if letter.connection == connection]:
             self._outstanding -= count(self._letters.pop(number).ids, HEX_ID_BYTES)
+        self._outstanding -= self._held.drop(connection)
         effects = self._ready_counts.disconnected(connection, self._in_flight)
         return effects + self._ready_counts.after_finish(self._outstanding)
 
@@ -135,31 +142,42 @@ class ConsumerRules:
         held = self._in_flight[connection] + parsed.messages
         if held > self._held_max:
             raise BadStream(f"{held:,} messages in flight, far more than nsq.max_in_flight")
-        source = self._sources[connection]
-        plays = [
-            (shard, ids, Plays(self._next_number(), source, _binary(ids), videos, arrived_ns, now_ms))
-            for shard, ids, videos, arrived_ns in parsed.plays.by_shard(self._shards)
-        ]
         bad_ids = b"".join(one.id for one in parsed.bad)
-        stamps = pack_numbers(one.arrived_ns for one in parsed.bad)
-        rejected = Rejected(self._next_number(), source, _binary(bad_ids), stamps)
+        binary_bad_ids, _ = _binary(bad_ids), _binary(parsed.plays.ids)
         self._in_flight[connection] += parsed.messages
         self._outstanding += parsed.messages
         if len(parsed.plays):
             self._oldest.add(parsed.oldest_age_ms(wall_ns), now_ms)
         self._ready_counts.received(connection, parsed.messages)
         since_ms = self._stalls.received(connection, now_ms)
-        effects: list[Send | DeadLetter | SetReadyCount] = [
-            self._send(shard, Parcel(connection, ids, since_ms, message)) for shard, ids, message in plays
-        ]
+        in_flight, ages_ms = self._in_flight[connection], parsed.ages_ms(wall_ns)
+        effects: list[Send | DeadLetter | SetReadyCount] = []
+        if len(parsed.plays):
+            self._held.add(connection, Unit(parsed.plays, now_ms, since_ms))
+            if self._held.is_due(connection, self._ready_counts.asked(connection), ages_ms[0], now_ms):
+                effects += self.send_held()
         if parsed.bad:
+            stamps = pack_numbers(one.arrived_ns for one in parsed.bad)
+            rejected = Rejected(self._next_number(), self._sources[connection], binary_bad_ids, stamps)
             self._letters[rejected.number] = Parcel(connection, bad_ids, since_ms, rejected)
             effects.append(_dead_letter(rejected, connection, parsed.bad, self._letter_bytes_max[connection]))
-        in_flight, ages_ms = self._in_flight[connection], parsed.ages_ms(wall_ns)
         self._last_ages_ms[connection] = max(0, round(ages_ms[0]))
         return effects + self._ready_counts.after_read(
             connection, self._outstanding, in_flight, now_ms, ages_ms
         )
+
+    @property
+    def held_until_ms(self) -> int | None:
+        """When to call `send_held` at the latest, or None if no plays are held."""
+        return self._held.due_ms
+
+    def send_held(self) -> list[Send]:
+        """Pass on the plays that are held."""
+        return [
+            self._send_plays(connection, unit, *part)
+            for connection, unit in self._held.take().items()
+            for part in unit.plays.by_shard(self._shards)
+        ]
 
     def dead_lettered(self, number: int) -> list[Send]:
         """Count dead letters that nsqd has acknowledged."""
@@ -167,10 +185,10 @@ class ConsumerRules:
             return []
         return [self._send(REJECTS_SHARD, self._letters.pop(number))]
 
-    def drain(self) -> list[SetReadyCount]:
+    def drain(self) -> list[Send | SetReadyCount]:
         """Ask for no more messages."""
         self._stalls.stop()
-        return self._ready_counts.stop()
+        return [*self.send_held(), *self._ready_counts.stop()]
 
     def counted(self, shard: int, numbers: Iterable[int], now_ms: int) -> list[Finish | SetReadyCount]:
         """Finish the messages of parcels that a counter has committed. `now_ms` is monotonic."""
@@ -250,6 +268,13 @@ class ConsumerRules:
             list(unheard),
         )
 
+    def _send_plays(
+        self, connection: int, unit: Unit, shard: int, ids: bytes, videos: bytes, arrived_ns: bytes
+    ) -> Send:
+        number, source = self._next_number(), self._sources[connection]
+        plays = Plays(number, source, _binary(ids), videos, arrived_ns, unit.received_ms)
+        return self._send(shard, Parcel(connection, ids, unit.since_ms, plays))
+
     def _send(self, shard: int, parcel: Parcel) -> Send:
         self._parcels[shard][parcel.message.number] = parcel
         return Send(counter_of(shard), parcel.message)
@@ -274,7 +299,7 @@ def _dead_letter(rejected: Rejected, connection: int, bad: list[BadMessage], byt
     return DeadLetter(rejected.number, connection, letters, reasons)
 
 
-def _binary(ids: bytes) -> bytes:
+def _binary(ids: Column) -> bytes:
     try:
         return unhexlify(ids)
     except ValueError:

@@ -113,6 +113,15 @@ class Accounts(VideoTable):
         _set(self.taken, row, (account.taken, account.later_ns), account.taken or account.later_ns)
         _set(self.steps, row, account.steps, account.steps)
 
+    def taken_in(self, rows: Int64s) -> Iterator[tuple[int, int]]:
+        """Where in `rows`, which ascend, there are rows with plays in a batch, and the `later_ns` of each."""
+        if self.taken and len(rows):
+            taken = np.fromiter(self.taken, np.int64, len(self.taken))
+            places = rows.searchsorted(taken)
+            found = rows.take(places, mode="clip") == taken
+            for row, place in zip(taken[found].tolist(), places[found].tolist(), strict=True):
+                yield place, self.taken[row][1]
+
     def columns(self, rows: Int64s) -> AccountColumns:
         """The accounts of these rows."""
         return self._columns(rows, self.cells.take(rows, axis=0))

@@ -29,8 +29,10 @@ from ..columns import (
     ID_BYTES,
     NUMBER_BYTES,
     VIDEO_BYTES,
+    Bools,
     Int64s,
     count,
+    distinct,
     numbers_of,
     pack_numbers,
     unpack_numbers,
@@ -47,11 +49,11 @@ from .handout import hand_out
 from .seen_ids import SeenIds
 
 NEVER_NS = (1 << 63) - 1
-FEW = 16  # up to this many plays are added one by one: for a lone play, the CPU caches have no numpy code
+FEW = 16  # up to this many plays are added one by one: CPU caches have no numpy code for a lone play
 TAKEN_MAX = 256  # videos that are put into their next batch before it leaves
 # A part is due after this many changes, or after this many commits (plays that come alone). So the journal
 # has at most one row for 16 videos, with one change per video; twice that while new videos come. A start
-# takes time for each row and change: docs/decisions/0011 has the figures. Each change costs 0.1 µs for that.
+# takes time for each row and change: docs/decisions/0011 has the figures.
 CHANGES_A_PART = PART_ROWS
 COMMITS_A_PART = 256
 
@@ -180,16 +182,14 @@ class Ledger:
     def take_realtime(self, below: int) -> None:
         """Announce the videos that became pending one by one since the last call.
 
-        Those with a total less than `below` are put into their next batch now, as `collect` would do it: the
-        dispatcher gets their totals with the announcement, and asks for none. This ends at `TAKEN_MAX`: then
-        the dispatcher sends too few batches, and each taken video costs memory.
+        Those with a total less than `below` are put into their next batch now, as `collect` would do it, and
+        announced with it. This ends at `TAKEN_MAX`: the dispatcher sends too few batches then.
         """
         rows, self._became_pending = self._became_pending, {}
         for row in rows:
-            account = self._accounts.get(row)
-            total = 0
+            account, total = self._accounts.get(row), 0
             if account.total < below and not self._steps_below and len(self._accounts.taken) < TAKEN_MAX:
-                total, account = account.total, self._take_now(row)
+                total, account = account.total, self._take(row)
             if account.pending:
                 arrived_ns = earliest(account.arrived_ns, account.later_ns)
                 self._announced.add_one(self._accounts.video(row), arrived_ns, account.published + 1, total)
@@ -214,8 +214,7 @@ class Ledger:
         found, rows = Announcements(), self._pending_rows()
         cells = self._accounts.cells[rows]
         arrived_ns = cells[:, ARRIVED_NS].copy()
-        for place in np.flatnonzero(np.isin(rows, list(self._accounts.taken))):
-            later_ns = self._accounts.taken[int(rows[place])][1]
+        for place, later_ns in self._accounts.taken_in(rows):
             arrived_ns[place] = earliest(int(arrived_ns[place]), later_ns)
         arrived_ns[arrived_ns > wall_ns] -= set_back_ns
         found.add(cells[:, :TOTAL], arrived_ns, cells[:, PUBLISHED] + 1)
@@ -227,11 +226,10 @@ class Ledger:
         self._tallies = structs.replace(self._tallies, ran_ms=self._ran_ms(now_ms))
         if not self._dirty and not self._dirty_few and not seen:
             return None
-        dirty, self._dirty = self._dirty, []
-        few, self._dirty_few = self._dirty_few, set()
+        dirty, few, self._dirty, self._dirty_few = self._dirty, self._dirty_few, [], set()
         if dirty:
             rows = [*dirty, np.array(list(few), np.int64)] if few else dirty
-            changed = self._accounts.columns(rows[0] if len(rows) == 1 else np.unique(np.concatenate(rows)))
+            changed = self._accounts.columns(rows[0] if len(rows) == 1 else distinct(rows))
         else:
             changed = self._accounts.columns_of_few(few)
         part = None
@@ -253,7 +251,7 @@ class Ledger:
         all_published = published == totals
         unusual = ~all_published & ((published > totals) | (oldest_ns < cells[:, ARRIVED_NS]))
         if accounts.taken:
-            unusual |= ~all_published & np.isin(rows, list(accounts.taken))
+            unusual |= ~all_published & self._next_is_due(rows, oldest_ns)
         newly = rows[all_published]
         accounts.cells[newly, ARRIVED_NS] = oldest_ns[all_published]
         self._announced.add(cells[all_published, :TOTAL], oldest_ns[all_published], totals[all_published] + 1)
@@ -262,6 +260,13 @@ class Ledger:
         self._dirty.append(rows)
         for place in np.flatnonzero(unusual).tolist():
             self._add(int(rows[place]), int(plays[place]), int(oldest_ns[place]))
+
+    def _next_is_due(self, rows: Int64s, oldest_ns: Int64s) -> Bools:
+        """Which rows are in a batch on its way, and get the oldest of their plays that are not in it."""
+        found = np.zeros(len(rows), np.bool_)
+        for place, later_ns in self._accounts.taken_in(rows):
+            found[place] = not later_ns or oldest_ns[place] < later_ns
+        return found
 
     def _add_each(self, plays: Plays, places: list[int] | None, now_ns: int) -> None:
         """Do what `_add_all` does, one play at a time, in the order of arrival."""
@@ -297,10 +302,6 @@ class Ledger:
             add_step(account, oldest_ns, self._steps_below)
         account.total += plays
         self._put(row, account)
-
-    def _take_now(self, row: int) -> Account:
-        """Put a total into a batch before the batch leaves."""
-        return self._take(row)
 
     def _take(self, row: int) -> Account:
         account = self._accounts.get(row)

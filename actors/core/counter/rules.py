@@ -36,6 +36,7 @@ from ..messages import (
 from ..stats import CounterStats
 from .changes import Tallies
 from .effects import Commit
+from .joined import joined
 from .ledger import Ledger
 
 Answer: TypeAlias = Collected | CollectedPublished | Pending | Recorded
@@ -76,10 +77,11 @@ class CounterRules:
         set_back_ns = self._ahead_max_ns - ahead_ns
         counted: list[int] = []
         answers: list[Answer] = []
+        for plays in joined(message for message in inbox if isinstance(message, Plays)):
+            ledger.apply(plays, now_ms, wall_ns)
         for message in inbox:
             match message:
                 case Plays():
-                    ledger.apply(message, now_ms, wall_ns)
                     counted.append(message.number)
                 case Rejected():
                     ledger.reject(message, now_ms)
