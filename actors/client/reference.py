@@ -65,7 +65,10 @@ class Reference:
         here at once, this one included. Raises `StoreFailure`, leaving the state unchanged.
         """
         audit, now_ns = self.audit, time.time_ns()
-        taken = [Taken(publish, now_ns, *facts, audit.promises) for publish, *facts in publishes]
+        taken = [
+            Taken(publish, now_ns, held_up_ms, together, audit.promises)
+            for publish, held_up_ms, together in publishes
+        ]
         receipts = [audit.receive(one.publish, now_ns, one.held_up_ms, one.together) for one in taken]
         try:
             # Commit before the answer: the service never sends a total again that was confirmed.

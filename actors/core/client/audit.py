@@ -128,10 +128,6 @@ class Audit:
         self.promises = promises
         return receipts
 
-    def is_new(self, publish: Publish) -> bool:
-        """Whether no publish with this key was received, as far as the keys are known."""
-        return publish.batch not in self._fingerprints
-
     def newest_keys(self, count: int) -> list[tuple[str, bytes]]:
         """The keys that came last, the newest first, each with the fingerprint of its content."""
         return list(itertools.islice(reversed(self._fingerprints.items()), count))
