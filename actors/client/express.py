@@ -67,9 +67,8 @@ class Express:
         except MalformedPublish:
             return False
         if not self._waiting:
-            # Two turns of the loop: in the next one it reads all that had come by now, on any connection.
-            loop = asyncio.get_running_loop()
-            loop.call_soon(loop.call_soon, self._answer_all)
+            # Called when all connections are read that had something in this turn of the loop.
+            asyncio.get_running_loop().call_soon(self._answer_all)
         self._waiting.append(_Waiting(stream, publish, held_up_ms, self._client.together.came()))
         return True
 

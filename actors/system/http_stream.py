@@ -40,6 +40,7 @@ class Stream(IOStream):
     _note_long_head: Callable[[], None]
     _on_whole: "Callable[[Stream, bytes], bool] | None"
     _reads_head = True
+    _begins = False  # to read a head
     _heads = 0  # for which tornado has waited
     _whole_until_s = 0.0
 
@@ -67,6 +68,10 @@ class Stream(IOStream):
         )
 
     def read_from_fd(self, buf: "bytearray | memoryview[int]") -> int | None:
+        if self._begins:
+            return (
+                None  # the loop reads it in turn with all other connections, so what came together is read so
+            )
         count = super().read_from_fd(buf)
         if count and self._reads_head and not self._read_buffer_size and self._takes(buf[:count]):
             return None  # as if nothing had come
@@ -87,7 +92,11 @@ class Stream(IOStream):
         self._whole_until_s = time.monotonic() + _WHOLE_S
         if self._read_buffer_size and self._takes(self._read_buffer):  # it came before tornado was ready
             self._consume(self._read_buffer_size)
-        return super().read_until_regex(regex, max_bytes)
+        self._begins = self._on_whole is not None
+        try:
+            return super().read_until_regex(regex, max_bytes)
+        finally:
+            self._begins = False
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> Awaitable[bytes]:
         self._reads_head = False
