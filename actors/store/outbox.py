@@ -104,8 +104,7 @@ class SqliteOutboxStore:
         """
         self._forgotten[key] = None
         if len(self._forgotten) >= FORGOTTEN_MAX:
-            with self._transaction():
-                pass
+            self._forget()
 
     def load_refused(self) -> list[RefusedVideo]:
         """The videos that the client refuses, in the order in which they were first refused."""
@@ -146,11 +145,16 @@ class SqliteOutboxStore:
 
     def close(self) -> None:
         """Close the marks, then the file."""
-        with contextlib.suppress(WriteUnavailable, StoreFailure), self._transaction():
-            pass  # what is not forgotten now, the next dispatcher forgets
+        with contextlib.suppress(WriteUnavailable, StoreFailure):
+            self._forget()  # else the next dispatcher does
         for mark in self._marks:
             mark.close()
         self._database.close()
+
+    def _forget(self) -> None:
+        if self._forgotten:
+            with self._transaction():
+                pass
 
     @contextlib.contextmanager
     def _transaction(self, forget: str = "") -> Iterator[sqlite3.Connection]:
