@@ -76,8 +76,7 @@ class Express:
         waiting, self._waiting = self._waiting, []
         try:
             for one, answer in zip(waiting, self._answers(waiting), strict=True):
-                if not one.stream.closed():
-                    _ = one.stream.write(answer.whole)
+                one.stream.answer(answer.whole)
         except BaseException:
             for one in waiting:
                 one.stream.close()  # a bug: no answer must be waited for

@@ -83,6 +83,17 @@ class Stream(IOStream):
             return False
         return self._on_whole(self, bytes(came))
 
+    def answer(self, data: bytes) -> None:
+        """Write this, at once if possible. A `write` would cost a future and a turn of the loop besides."""
+        if self.closed():
+            return
+        sent = 0
+        if not self.writing():
+            with contextlib.suppress(OSError):  # `write` meets it again
+                sent = self.socket.send(data)
+        if sent < len(data):
+            _ = self.write(data[sent:])
+
     def write(self, data: "bytes | memoryview[int]") -> "Future[None]":
         return super().write(self._refusal(400, _WHY_UNREADABLE) if data == _UNREADABLE else data)
 
