@@ -1,4 +1,4 @@
-"""The unit of our CPU figures: what nsqd's process uses for a play while its own bench_reader drains a backlog.
+"""The unit of our CPU figures: nsqd's CPU for a play, while its own bench_reader drains a backlog.
 
 It is the same on any machine, more or less, if it is measured in the same run as what it is compared with.
 """

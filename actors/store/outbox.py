@@ -2,10 +2,9 @@
 to publish totals again, and the videos that the client refuses.
 """
 
-import contextlib
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -13,7 +12,6 @@ import msgspec
 from ..core.dispatcher.outbox import Batch, PublishTotals
 from ..core.dispatcher.refused_videos import RefusedVideo
 from ..core.dispatcher.republish import Republish
-from ..system.exits import StoreFailure, WriteUnavailable
 from .client_check import RESTORED
 from .database import Database, check_facts, locked, open_read_only, refused
 from .elsewhere import check_elsewhere, marks_elsewhere
@@ -24,8 +22,6 @@ from .older import agreed, check_ages, why_behind
 from .publish_totals import read_totals, write_totals
 from .topic import TOPIC, check_topic
 from .untouched import left_if_refused
-
-FORGOTTEN_MAX = 100  # batches that are to be deleted
 
 # It keeps its row, so that the order stays.
 _WRITE_REFUSED = "INSERT INTO refused_videos VALUES (?1, ?2) ON CONFLICT (video) DO UPDATE SET content = ?2"
@@ -71,22 +67,20 @@ class SqliteOutboxStore:
                 write_totals(connection, agreed(totals, older))
             if why:
                 go_on_without(connection, why)
-        self._forgotten: dict[str, None] = {}  # keys of batches, to be deleted in the next transaction
         self._promise(agreed(totals, older).stores)
         self.service: str = self._database.query("SELECT value FROM meta WHERE key = 'service'")[0][0]
 
     def load(self) -> tuple[list[Batch], PublishTotals]:
         """The batches that some ledger has not recorded yet, and the totals of all publishes."""
         path, connection = self._database.path, self._database.connection
-        batches = [one for one in _batches(path, connection) if one.key not in self._forgotten]
-        return batches, _totals(path, connection)
+        return _batches(path, connection), _totals(path, connection)
 
     def store(self, batch: Batch, totals: PublishTotals, taken: Iterable[bytes] = ()) -> None:
         """Write a batch at its present stage, with the totals. Raises `WriteUnavailable`, `StoreFailure`.
 
         `taken`: videos that are refused no more.
         """
-        with self._transaction() as connection:
+        with self._database.transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO batches VALUES (?, ?)",
                 (batch.key, msgspec.msgpack.encode(batch)),
@@ -97,14 +91,9 @@ class SqliteOutboxStore:
         self._promise(totals.stores)
 
     def forget(self, key: str) -> None:
-        """Delete a batch, in the next transaction. Raises `WriteUnavailable`, `StoreFailure`.
-
-        A kill before that does no harm: no other batch was sent since, and the next dispatcher tells the
-        ledgers again what the client has, or sends again what it refused.
-        """
-        self._forgotten[key] = None
-        if len(self._forgotten) >= FORGOTTEN_MAX:
-            self._forget()
+        """Delete a batch. Raises `WriteUnavailable`, `StoreFailure`."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM batches WHERE key = ?", (key,))
 
     def load_refused(self) -> list[RefusedVideo]:
         """The videos that the client refuses, in the order in which they were first refused."""
@@ -121,11 +110,12 @@ class SqliteOutboxStore:
 
         Raises `WriteUnavailable`, `StoreFailure`.
         """
-        with self._transaction(forget) as connection:
+        with self._database.transaction() as connection:
             for one in videos:
                 row = one.video, msgspec.msgpack.encode(one)
                 connection.execute(_WRITE_REFUSED, row)
             _delete_refused(connection, gone)
+            connection.execute("DELETE FROM batches WHERE key = ?", (forget,))
             write_totals(connection, totals)
 
     def load_republishes(self) -> tuple[list[Republish], int]:
@@ -136,34 +126,19 @@ class SqliteOutboxStore:
         self, request: Republish | None, totals: PublishTotals, over: tuple[int, ...] = (), forget: str = ""
     ) -> None:
         """Write a request and the totals, delete others. Raises `WriteUnavailable`, `StoreFailure`."""
-        with self._transaction(forget) as connection:
+        with self._database.transaction() as connection:
             if request is not None:
                 row = request.number, msgspec.msgpack.encode(request)
                 connection.execute("INSERT OR REPLACE INTO republishes VALUES (?, ?)", row)
             connection.executemany("DELETE FROM republishes WHERE number = ?", [(one,) for one in over])
+            connection.execute("DELETE FROM batches WHERE key = ?", (forget,))
             write_totals(connection, totals)
 
     def close(self) -> None:
         """Close the marks, then the file."""
-        with contextlib.suppress(WriteUnavailable, StoreFailure):
-            self._forget()  # else the next dispatcher does
         for mark in self._marks:
             mark.close()
         self._database.close()
-
-    def _forget(self) -> None:
-        if self._forgotten:
-            with self._transaction():
-                pass
-
-    @contextlib.contextmanager
-    def _transaction(self, forget: str = "") -> Iterator[sqlite3.Connection]:
-        """Commit what the block writes, after deleting the batches to forget, and this one."""
-        with self._database.transaction() as connection:
-            keys = [(key,) for key in (*self._forgotten, forget) if key]
-            connection.executemany("DELETE FROM batches WHERE key = ?", keys)
-            yield connection
-        self._forgotten.clear()
 
     def _promise(self, stores: int) -> None:
         for mark in self._marks:

@@ -32,7 +32,6 @@ from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, fol
 from actors.store.database import Database
 from actors.store.formats import FORMAT, OLDEST_FORMAT
 from actors.store.mark import POWER_CUT_COMMITS_MAX, Mark
-from actors.store.outbox import FORGOTTEN_MAX
 from actors.store.seen import LATEST_ROWS_MAX
 from actors.store.verify import verify
 from actors.system.exits import StoreFailure
@@ -135,41 +134,6 @@ def test_the_stages_of_a_batch_replace_each_other_until_it_is_forgotten(state_di
         store.forget(BATCH.key)
     with outbox(state_dir) as store:
         assert store.load() == ([], PublishTotals(realtime=1))
-
-
-def stored_keys(state_dir):
-    """The keys of the batches that another process would find now."""
-    with contextlib.closing(sqlite3.connect(outbox_path(state_dir))) as connection:
-        return [key for (key,) in connection.execute("SELECT key FROM batches ORDER BY rowid")]
-
-
-def test_a_batch_is_forgotten_with_the_next_that_is_stored_which_may_have_its_key(state_dir):
-    one, other = (make_batch("s", Trigger.DRAIN, [Entry(V, n, 1)]) for n in (1, 2))
-    with outbox(state_dir) as store:
-        store.store(one, PublishTotals())
-        store.forget(one.key)
-        assert store.load()[0] == []
-        assert stored_keys(state_dir) == [one.key]
-        store.store(other, PublishTotals())
-        assert stored_keys(state_dir) == [other.key]
-        store.forget(other.key)
-        store.store(other, PublishTotals())
-        assert store.load()[0] == [other]
-        store.forget(other.key)
-        store.store_refused([], PublishTotals())
-        assert stored_keys(state_dir) == []
-
-
-def test_as_many_batches_as_the_bound_are_forgotten_without_a_next_one(state_dir):
-    batches = [make_batch("s", Trigger.DRAIN, [Entry(V, n, 1)]) for n in range(FORGOTTEN_MAX)]
-    with outbox(state_dir) as store:
-        for batch in batches:
-            store.store(batch, PublishTotals())
-        for batch in batches[1:]:
-            store.forget(batch.key)
-        assert len(stored_keys(state_dir)) == FORGOTTEN_MAX
-        store.forget(batches[0].key)
-        assert stored_keys(state_dir) == []
 
 
 def test_a_store_without_the_newer_fields_of_the_totals_opens_and_says_nothing_of_the_pace(state_dir):
