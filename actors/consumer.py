@@ -13,7 +13,7 @@ from .config import Settings
 from .core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .core.consumer.frames import Parsed
 from .core.consumer.ready_count import ReadyCounts
-from .core.consumer.rules import ConsumerRules
+from .core.consumer.rules import QUIET_TICK_MS, ConsumerRules
 from .core.consumer.stalls import Stalls
 from .core.consumer.terms import Terms
 from .core.effects import Send
@@ -25,6 +25,7 @@ from .sources import open_source
 from .sources.lookup import Found, shown
 from .sources.source import Listener, NsqdState, Source
 from .supervision.actor import Actor, Host, StartArgs
+from .supervision.loop import Timer, until_next
 from .supervision.protocol import Ready
 from .system.exits import Failure
 
@@ -60,6 +61,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._letters_logged_ms: dict[str, int] = {}
         self._refused_logged_ms: int | None = None
         self._refused_logged = 0
+        self._ticker: Timer | None = None
+        self._tick_ms = 0.0  # from the tick before to the next one
 
     async def init(self) -> Ready:
         """Be ready. The source is opened later, when all counters are linked."""
@@ -96,6 +99,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
     def connected(self, connection: int, source: str, terms: Terms) -> None:
         """See `Listener`."""
         self._perform(self.rules.connected(connection, source, terms, self.host.monotonic_ms()))
+        self._tick_sooner()
+        self.host.say_stats()
 
     def renamed(self, connection: int, source: str) -> None:
         """See `Listener`."""
@@ -105,6 +110,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         """See `Listener`."""
         now_ms, wall_ns = self.host.monotonic_ms(), self.host.wall_ns()
         self._perform(self.rules.received(connection, parsed, now_ms, wall_ns))
+        self._tick_sooner()
 
     def refused(self, connection: int, error: bytes) -> None:
         """See `Listener`."""
@@ -157,8 +163,20 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         """Look for stalled connections and at each nsqd, and share `max_in_flight`, now and again."""
         now_ms = self.host.monotonic_ms()
         self._perform(self.rules.tick(now_ms))
-        self.host.call_later(self.rules.tick_ms / 1000, self._tick)
         self._log_refused(now_ms)
+        self._tick_after(self.rules.tick_ms)
+
+    def _tick_after(self, tick_ms: float) -> None:
+        self._tick_ms = tick_ms
+        is_quiet = tick_ms >= QUIET_TICK_MS
+        wait_ms = until_next(tick_ms, self.host.monotonic_ms()) if is_quiet else tick_ms
+        self._ticker = self.host.call_later(wait_ms / 1000, self._tick)
+
+    def _tick_sooner(self) -> None:
+        """It is not quiet any more."""
+        if self._tick_ms >= QUIET_TICK_MS and self._ticker is not None:
+            self._ticker.cancel()
+            self._tick_after(self.rules.tick_ms)
 
     def _looked(self, connection: int, waiting: int | None) -> None:
         self._perform(self.rules.looked(connection, waiting, self.host.monotonic_ms()))

@@ -13,7 +13,7 @@ from .config import Settings
 from .core.counter.changes import Tallies
 from .core.counter.effects import Commit
 from .core.counter.ledger import Ledger
-from .core.counter.rules import CONSUMER, HOLD_MS_MAX, CounterRules
+from .core.counter.rules import CONSUMER, CounterRules
 from .core.counter.seen_ids import SeenIds
 from .core.effects import Send, is_for
 from .core.messages import CounterInbox
@@ -29,6 +29,7 @@ from .supervision.loop import Timer
 from .supervision.protocol import Ready
 from .system.exits import WriteUnavailable
 from .system.logs import WriteOutage
+from .system.small_arrays import fill_cache
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +62,13 @@ class Counter(Actor[CounterInbox, Settings]):
         self._open = opener
         self._kinds = rules, ledger, seen_ids
         self._timer: Timer | None = None
+        self._due_ms: int | None = None  # when it is over
         self._reused_said = 0
         self._say_reused_ms = 0
 
     async def init(self) -> Ready:
         """Read the ledger."""
+        fill_cache()
         settings, dispatch = self.options, self.options.dispatch
         rules, make_ledger, seen_ids = self._kinds
         shard, is_first = shard_number(self.start_args.id), self.start_args.is_first
@@ -87,10 +90,7 @@ class Counter(Actor[CounterInbox, Settings]):
     def handle(self, peer: str, messages: list[CounterInbox]) -> None:
         """Count, commit and answer, as the rules say."""
         self.effects.perform(self.rules.handle(messages, self._now_ms(), self.host.wall_ns()))
-        due_ms = self.rules.wakeup_ms()
-        if due_ms is not None and self._timer is None:
-            delay_s = min(max(0, due_ms - self._now_ms()), HOLD_MS_MAX) / 1000
-            self._timer = self.host.call_later(delay_s, self._wake)
+        self._set_timer()
         if peer == CONSUMER:
             self.host.say_resumed()
             self._say_reused()
@@ -119,9 +119,20 @@ class Counter(Actor[CounterInbox, Settings]):
             )
             self._reused_said, self._say_reused_ms = reused, now_ms + REUSED_LOG_INTERVAL_MS
 
+    def _set_timer(self) -> None:
+        due_ms = self.rules.wakeup_ms()
+        if due_ms == self._due_ms:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._due_ms = None, due_ms
+        if due_ms is not None:
+            self._timer = self.host.call_later(max(0, due_ms - self._now_ms()) / 1000, self._wake)
+
     def _wake(self) -> None:
-        self._timer = None
-        self.effects.perform(self.rules.wake(self._now_ms()))
+        self._timer = self._due_ms = None
+        self.effects.perform(self.rules.handle([], self._now_ms(), self.host.wall_ns()))
+        self._set_timer()
 
     def _performed(self) -> None:
         self._settled = self.rules.ledger.tallies

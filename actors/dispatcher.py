@@ -37,6 +37,7 @@ from .supervision.protocol import Ready
 from .system.addresses import leads_to
 from .system.exits import Failure, WriteUnavailable
 from .system.logs import WriteOutage
+from .system.small_arrays import fill_cache
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     async def init(self) -> Ready:
         """Read the stored batches."""
+        fill_cache()
         settings = self.options
         open_sink, open_store = self._openers
         self._sink = open_sink(settings)

@@ -1,5 +1,6 @@
 """The CPU time and the memory that the processes of a service use, as the system counts them."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -35,6 +36,16 @@ def cpu_s(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
+
+
+def wake_ups(pid: int) -> int:
+    """How often the threads of a process have waited so far: each time, something woke them."""
+    switches = 0
+    for thread in Path(f"/proc/{pid}/task").glob("*/status"):
+        with contextlib.suppress(OSError):  # it has just ended
+            text = thread.read_text(encoding="ascii")
+            switches += int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return switches or psutil.Process(pid).num_ctx_switches().voluntary  # where there is no /proc
 
 
 def waited_s(pid: int) -> float:

@@ -211,7 +211,7 @@ class _World:
         self._random = Random(1)
         steps_below = mode.realtime_below if mode.every_play else 0
         ledger = Ledger(SeenIds(DEDUPE_WINDOW_MS), _counted_before(trace), steps_below=steps_below)
-        self._counting = CounterRules(ledger)
+        self._counting = CounterRules(ledger, mode.realtime_below)
         self._dispatching = DispatcherRules(
             _rule_of(mode),
             1,

@@ -56,13 +56,17 @@ class Pending(Struct, frozen=True, array_like=True, tag="pending"):
 
     `arrived_ns`: when the oldest such play arrived on the queue (NSQ's stamp). `ordinals`: the total that
     this play made; with it the dispatcher decides whether the video is realtime or has a deadline.
-    `received_ms`: when the consumer received the oldest of these plays, as in `Plays`.
+    `received_ms`: when the consumer received the oldest of these plays, as in `Plays`. `totals`: the total of
+    each video, if the counter has put it into the video's next batch already; 0 if it has to be asked for it.
+    An empty column: 0 for all. `commits`: how many commits the ledger has.
     """
 
     videos: bytes
     arrived_ns: bytes
     ordinals: bytes
     received_ms: int = 0
+    totals: bytes = b""
+    commits: int = 0
 
 
 class Collect(Struct, frozen=True, array_like=True, tag="collect"):

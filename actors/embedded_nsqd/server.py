@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from ..core.words import counted
+from ..supervision.loop import until_next
 from . import limits
 from .channel import Channel
 from .connection import ClientConnection
@@ -140,7 +141,8 @@ class EmbeddedNsqd(Edge):
         """How soon to scan while nothing happens. Heartbeats are due all the same."""
         heartbeats_ms = [one.agreement.heartbeat_interval_ms for one in self.connections]
         soonest_ms = min(filter(None, heartbeats_ms), default=limits.HEARTBEAT_MAX_MS)
-        return min(limits.QUIET_SCAN_INTERVAL_MS, int(limits.HEARTBEAT_LATE_SHARE * soonest_ms))
+        scan_ms = min(limits.QUIET_SCAN_INTERVAL_MS, int(limits.HEARTBEAT_LATE_SHARE * soonest_ms))
+        return until_next(scan_ms, self._scanned_ms)
 
     def _scan(self) -> None:
         now_ms = self.now_ms()

@@ -11,12 +11,12 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from msgspec import Struct
 
 from ..config import Settings
 from ..core.recurring import Recurring
+from ..supervision.loop import until_next
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def _disk(place: str, where: str | int) -> Disk:
 def _name_of(descriptor: int) -> str:
     """The path of an open file; "" where the system does not tell."""
     with contextlib.suppress(OSError):
-        return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        return os.readlink(f"/proc/self/fd/{descriptor}")
     return ""
 
 
@@ -94,7 +94,7 @@ class DiskWatch:
         """Look for ever."""
         while True:
             self.note(self._look(), time.monotonic_ns() // 1_000_000)
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(until_next(INTERVAL_S, time.monotonic()))
 
     def note(self, found: list[Disk], now_ms: int) -> None:
         """Log what is due. `now_ms`: of a clock that is never set."""

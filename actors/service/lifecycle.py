@@ -114,6 +114,7 @@ class Lifecycle:
         self._reloading = reloading
         self._security = Security(settings.nsq)
         self.looks = Looks(self.application, groups_to_poll(settings), self._security)
+        self.application.on_stats = self.looks.told
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
         self.secret = secrets.token_urlsafe(32)
@@ -130,7 +131,6 @@ class Lifecycle:
         watches = (
             self._state.run(),
             self.application.watch(rules.liveness_timeout_s),
-            self.looks.watch(),
             DiskWatch(lambda: disks(self.application.options)).run(),
         )
         watching = [asyncio.ensure_future(one) for one in watches]
@@ -158,6 +158,7 @@ class Lifecycle:
             await self._drain()
             await self._say_what_waits()
         await self.application.root.stop()
+        self._state.close()
         for one in watching:
             one.cancel()
         log.info("stopped")

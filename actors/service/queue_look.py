@@ -18,12 +18,12 @@ from ..sources.readers import OurEnds, client_id_of, others_of
 from ..sources.security import PLAIN, Security
 from ..supervision.application import Application
 from ..supervision.states import State
+from ..supervision.worker import Worker
 from ..system.host_name import host_name
 from ..tree import CONSUMER
 from .gone import KnownNsqds
 from .progress import GoneLook, Look, NsqdLook
 
-NOTE_S = 1.0  # from one note of the nsqds that the consumer knows of to the next one
 SILENT_S = 0.1  # how long a look waits for an nsqlookupd that did not answer in the look before
 APART_S = 0.05  # from the beginning of a look to that of the next one
 
@@ -41,11 +41,10 @@ class Looks:
         self._next: asyncio.Task[Look] | None = None
         self._began_s = -APART_S
 
-    async def watch(self) -> None:
-        """Note for ever which nsqds the consumer knows of: one may come and go between two looks."""
-        while True:
-            self._queue.note(last_of_consumer(self._application))
-            await asyncio.sleep(NOTE_S)
+    def told(self, worker: Worker) -> None:
+        """A child has told its stats. Note which nsqds the consumer knows of: one may go before a look."""
+        if worker.spec.id == CONSUMER:
+            self._queue.note(_told_by(worker))
 
     async def fresh(self) -> Look:
         """Return a look that begins after this call. All calls during a look share the next one."""
@@ -234,10 +233,14 @@ def _with_others(look: NsqdLook, client_id: str, ends: frozenset[str] | None) ->
 def last_of_consumer(application: Application[Settings]) -> ConsumerStats:
     """Return what the consumer said last. While it does not run, it has no connection."""
     worker = next((one for one in application.workers() if one.spec.id == CONSUMER), None)
-    told = decode(worker.stats) if worker is not None and worker.stats else None
+    return ConsumerStats(0, 0, 0) if worker is None else _told_by(worker)
+
+
+def _told_by(consumer: Worker) -> ConsumerStats:
+    told = decode(consumer.stats) if consumer.stats else None
     if not isinstance(told, ConsumerStats):
         return ConsumerStats(0, 0, 0)
-    if worker is not None and worker.state is State.RUNNING:
+    if consumer.state is State.RUNNING:
         return told
     gone = [replace(one, connected=False, ready_count=0, in_flight=0) for one in told.nsqds]
     return ConsumerStats(0, 0, 0, gone)

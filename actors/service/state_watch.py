@@ -11,14 +11,18 @@ import asyncio
 import errno
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..config import Settings
+from ..supervision.loop import until_next
 from ..system import runfile
 from ..system.exits import Failure
 from ..system.state_id import ledgers_folder
+from ..system.watched_files import Stamp, stamp_of
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,8 @@ class StateWatch:
         self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._stores: list[Path] = []
         self._facts: dict[str, Any] = {}
+        self._stamp: Stamp | None = ()  # of the run file, when it was right
+        self._closed = threading.Event()
         self._on_lost = on_lost
 
     def all_made(self, facts: dict[str, Any]) -> None:
@@ -66,21 +72,39 @@ class StateWatch:
             raise OSError(lost)
 
     async def run(self) -> None:
-        """Look each second until something is gone. In a thread, as a file system may hang."""
-        while not (lost := await asyncio.to_thread(self.lost)):
-            await asyncio.to_thread(self._keep_run_file)
-            await asyncio.sleep(LOOK_INTERVAL_S)
-        self._on_lost(lost)
+        """Look each second until something is gone, or until `close`. In a thread: a file system may hang."""
+        try:
+            lost = await asyncio.to_thread(self._look_on)
+        finally:
+            self.close()
+        if lost:
+            self._on_lost(lost)
+
+    def close(self) -> None:
+        """Look no more: the run file may be removed now."""
+        self._closed.set()
+
+    def _look_on(self) -> str:
+        while not (lost := self.lost()):
+            self._keep_run_file()
+            if self._closed.wait(until_next(LOOK_INTERVAL_S, time.monotonic())):
+                break
+        return lost
 
     def _keep_run_file(self) -> None:
         """Write the run file again if it is not as it was: without it no command reaches the service."""
-        state_dir = str(self._folder)
-        if self._facts and (runfile.read(state_dir) or {}).get("secret") != self._facts["secret"]:
-            try:
-                runfile.write(state_dir, self._facts)
-            except Failure:
-                return  # a full disk: tried again
-            log.warning("%s: was removed or changed, and is written again", self._folder / runfile.NAME)
+        state_dir, path = str(self._folder), str(self._folder / runfile.NAME)
+        stamp = stamp_of(path)  # before it is read: a change meanwhile shows at the next look
+        if not self._facts or stamp == self._stamp:
+            return
+        if (runfile.read(state_dir) or {}).get("secret") == self._facts["secret"]:
+            self._stamp = stamp
+            return
+        try:
+            runfile.write(state_dir, self._facts)
+        except Failure:
+            return  # a full disk: tried again
+        log.warning("%s: was removed or changed, and is written again", path)
 
 
 def _is(path: Path, held: int | None = None) -> bool:

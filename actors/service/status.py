@@ -1,6 +1,7 @@
 """Adds up the children's figures. `status --json` prints the sums, and `metrics.py` makes metrics of them."""
 
 import contextlib
+import functools
 import time
 from typing import Any, Protocol
 
@@ -218,11 +219,14 @@ def _rounded(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else round(milliseconds, 1)
 
 
+_process = functools.lru_cache(maxsize=256)(psutil.Process)  # to make one costs as much as all it is asked
+
+
 def _resources(pid: int | None) -> dict[str, Any]:
     """The resident memory and used CPU seconds of a process. Uses psutil: only Linux has /proc."""
     if pid is not None:
         with contextlib.suppress(psutil.Error):  # the process has just ended
-            process = psutil.Process(pid)
+            process = _process(pid)
             times = process.cpu_times()
             return {"memory_bytes": process.memory_info().rss, "cpu_s": round(times.user + times.system, 2)}
     return {"memory_bytes": 0, "cpu_s": 0.0}

@@ -89,7 +89,8 @@ class NsqdSource:
         )
         _ = self._spawn(self._discovery.run())
         self._loop = asyncio.get_running_loop()
-        self._ticker = self._loop.call_later(TICK_S, self._tick)
+        self._ticker: asyncio.TimerHandle
+        self._tick_later()
 
     # What the consumer asks
 
@@ -314,8 +315,13 @@ class NsqdSource:
         if not task.cancelled():
             task.result()  # raises what it raised: this process ends
 
+    def _tick_later(self) -> None:
+        # At whole seconds, as the consumer ticks while nothing comes: then both wake this process once.
+        wait_s = 1.5 * TICK_S - (self._loop.time() + TICK_S / 2) % TICK_S
+        self._ticker = self._loop.call_later(wait_s, self._tick)
+
     def _tick(self) -> None:
-        self._ticker = self._loop.call_later(TICK_S, self._tick)
+        self._tick_later()
         self._security.look()
         for conn in self._connections():
             conn.tick()

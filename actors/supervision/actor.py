@@ -81,6 +81,9 @@ class Host(Protocol):
     def say_resumed(self, note: str = "") -> None:
         """Tell the supervisor that this does its work; said once, the first time it is called."""
 
+    def say_stats(self) -> None:
+        """Tell the supervisor what `Actor.stats` says now. It asks only every two seconds."""
+
     def say_drained(self, left: str = "") -> None:
         """Tell the supervisor that nothing is held any more, or what could not be finished."""
 

@@ -28,6 +28,7 @@ from .loop import Loop, PlainLoop, Timer
 from .mailbox import Inbox, Link, end_of
 from .printable import LineFormatter, Lines
 from .protocol import (
+    UNASKED,
     Call,
     ChildInbox,
     Drain,
@@ -145,6 +146,11 @@ class ActorHost(Generic[Inbox, Options]):
             if self._ready:
                 self._tell(Resumed(note))
 
+    def say_stats(self) -> None:
+        """See `Host`."""
+        if self._ready:
+            self._tell_stats(UNASKED)
+
     def say_drained(self, left: str = "") -> None:
         """See `Host`."""
         if not self._drained:
@@ -163,9 +169,7 @@ class ActorHost(Generic[Inbox, Options]):
     def _handle_control(self, message: ChildInbox, descriptor: int | None) -> None:
         match message:
             case Ping():
-                waiting = sum(link.waiting_bytes() for link in self._links.values())
-                dropped = log_writer.lines_dropped()
-                self._tell(Pong(message.number, self.actor.stats(), waiting, dropped))
+                self._tell_stats(message.number)
             case Linked():
                 assert descriptor is not None
                 self._link(message, socket.socket(fileno=descriptor))
@@ -210,6 +214,10 @@ class ActorHost(Generic[Inbox, Options]):
             self._control.send(message, patience_s=TELL_PATIENCE_S)
         except (PeerLost, PeerStuck):
             self._supervisor_gone()
+
+    def _tell_stats(self, ping: int) -> None:
+        waiting = sum(link.waiting_bytes() for link in self._links.values())
+        self._tell(Pong(ping, self.actor.stats(), waiting, log_writer.lines_dropped()))
 
     def _supervisor_gone(self) -> None:
         # No farewell: what is not committed comes again, and a new supervisor may be waiting.

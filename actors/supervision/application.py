@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Generic
 
 from .actor import Options
+from .loop import until_next
 from .orphans import reap_inherited
 from .processes import pipe
 from .protocol import Linked, Ready, Reload
@@ -23,7 +24,7 @@ from .worker import EXITS_KEPT_MAX, Worker
 
 log = logging.getLogger(__name__)
 
-PING_INTERVAL_S = 1.0
+PING_INTERVAL_S = 1.0  # twice that while all answer
 RESTART_SHARE = 0.5  # of the time to drain: the longest wait for restarts that are pending
 RESTART_LOOK_S = 0.02
 
@@ -44,12 +45,13 @@ class Application(Generic[Options]):
         `name` stands before a child's id in `ps`. `options` are handed to every actor. `root` is the spec of
         the root supervisor. `with_addresses` returns the options for children that start later, with the
         addresses that a child listens on (`Ready.addresses`). `on_end` is called when the root ended by
-        itself.
+        itself. The attribute `on_stats` may be set: it is called each time that a child has told its stats.
         """
         self.name = name
         self.options = options
         self.exits: deque[str] = deque(maxlen=EXITS_KEPT_MAX)
         self.root = Supervisor(root, lambda spec, on_exit: Worker(spec, self, on_exit), on_end)
+        self.on_stats: Callable[[Worker], None] = lambda worker: None
         self._with_addresses = with_addresses
 
     def workers(self) -> list[Worker]:
@@ -70,6 +72,10 @@ class Application(Generic[Options]):
         for peer_id in worker.spec.peers:
             if peer_id in running:
                 _link(worker, running[peer_id])
+
+    def told(self, worker: Worker) -> None:
+        """A worker has told its stats."""
+        self.on_stats(worker)
 
     async def poll(self, groups: Iterable[Collection[str]]) -> dict[str, bytes]:
         """Ask these children for fresh stats, one group of ids after the other. Returns the stats by id.
@@ -136,17 +142,24 @@ class Application(Generic[Options]):
                 worker.process.signal(number)
 
     async def watch(self, timeout_s: float) -> None:
-        """Ping all, for ever; kill a child that has not answered for `timeout_s` seconds.
+        """Ping all, for ever; kill a child once it has not answered for `timeout_s` seconds.
+
+        While all have answered, every second turn asks nobody. As long as one has not, each turn asks all, so
+        that those which hang together are found to hang together.
 
         As a container's first process it also reaps what it inherits: see `orphans.py`.
         """
         interval_s = min(PING_INTERVAL_S, timeout_s / 4)
-        last_s = time.monotonic()
+        last_s, rests = time.monotonic(), True
         while True:
-            await asyncio.sleep(interval_s)
+            asked_s = [one.unanswered_since_s for one in self.workers() if one.unanswered_since_s is not None]
+            left_s = [since_s + timeout_s - last_s for since_s in asked_s]
+            wait_s = min([until_next(interval_s, last_s), *(one for one in left_s if one > 0)])
+            await asyncio.sleep(wait_s)
             reap_inherited()
             now_s = time.monotonic()
-            stalled_s, last_s = now_s - last_s - interval_s, now_s
+            stalled_s, last_s = now_s - last_s - wait_s, now_s
+            rests = not rests and all(one.unanswered_since_s is None for one in self.workers())
             for worker in self.workers():
                 if worker.state is not State.RUNNING or worker.process is None:
                     continue
@@ -154,9 +167,10 @@ class Application(Generic[Options]):
                 if since_s is not None and stalled_s > interval_s:
                     # this process did not run meanwhile, so the child is not to blame
                     worker.unanswered_since_s = since_s + stalled_s
-                elif since_s is not None and now_s - since_s > timeout_s:
+                elif since_s is not None and now_s - since_s >= timeout_s:
                     worker.process.kill_hung(f"no answer for {now_s - since_s:.1f} s")
-                worker.ping()
+                if not rests:
+                    worker.ping()
 
 
 def _link(one: Worker, other: Worker) -> None:

@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 Result = TypeVar("Result")
+Period = TypeVar("Period", int, float)
 
 
 class Timer(Protocol):
@@ -21,6 +22,15 @@ class Timer(Protocol):
 
     def cancel(self) -> None:
         """Don't call it."""
+
+
+def until_next(period: Period, now: Period) -> Period:
+    """How long until the next whole multiple of the period: timers that share one wake a process once.
+
+    A multiple that is nearer than a hundredth of the period counts as over: a timer may be a little early.
+    """
+    left = period - now % period
+    return left if left > period / 100 else left + period
 
 
 class PlainLoop:

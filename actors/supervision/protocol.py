@@ -12,6 +12,9 @@ class Linked(Struct, frozen=True, array_like=True, tag="linked"):
     incarnation: int
 
 
+UNASKED = 0  # the number of no ping
+
+
 class Ping(Struct, frozen=True, array_like=True, tag="ping"):
     """Supervisor to child: answer with `Pong`."""
 
@@ -74,7 +77,7 @@ class MayEnd(Struct, frozen=True, array_like=True, tag="may_end"):
 
 
 class Pong(Struct, frozen=True, array_like=True, tag="pong"):
-    """Child to supervisor: the answer to `Ping`.
+    """Child to supervisor: the answer to `Ping`, or what it says by itself: then `number` is `UNASKED`.
 
     `stats`: what `Actor.stats` returned, opaque here. `mailbox_bytes`: bytes that are unread in its links.
     `log_lines_dropped`: lines of this incarnation's log that could not be written.

@@ -63,6 +63,9 @@ class WorkerOwner(Protocol):
     def ready(self, worker: "Worker", ready: Ready) -> None:
         """Link a worker that runs."""
 
+    def told(self, worker: "Worker") -> None:
+        """A worker has told its stats."""
+
 
 class Worker:
     """One child of the tree that is a process."""
@@ -281,6 +284,7 @@ class Worker:
             case Pong():
                 self.unanswered_since_s = None
                 self.stats = message.stats
+                self._host.told(self)
                 self.mailbox_bytes = message.mailbox_bytes
                 self._dropped_now = message.log_lines_dropped
                 answer = self._answers.pop(message.number, None)

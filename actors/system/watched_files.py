@@ -57,10 +57,11 @@ class WatchedFiles(Generic[Value]):
         self._value = self._read()
 
     def _stamp_all(self) -> list[Stamp | None]:
-        return [_stamp(path) for path in self._paths]
+        return [stamp_of(path) for path in self._paths]
 
 
-def _stamp(path: str) -> Stamp | None:
+def stamp_of(path: str) -> Stamp | None:
+    """What changes whenever the file does; None if it can't be looked at."""
     try:
         found = os.stat(path)
     except OSError:

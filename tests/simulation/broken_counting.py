@@ -133,7 +133,7 @@ class KeepsWhatItHeld(CounterRules):
     """Never sends by itself the announcements that can wait."""
 
     def wakeup_ms(self):
-        return None
+        return self._record_ms if self._recorded else None
 
 
 class CountsACommitToCome(CounterRules):
@@ -180,6 +180,13 @@ class TellsANewerArrival(Ledger):
         account.arrived_ns = account.later_ns or account.arrived_ns
         self._accounts.put(row, account)
         return super()._take(row)
+
+
+class TellsWhatItDidNotTake(Ledger):
+    """Announces a total without putting it into the video's next batch."""
+
+    def _take_now(self, row):
+        return self._accounts.get(row)
 
 
 class SkipsSteps(Ledger):

@@ -320,17 +320,17 @@ class DeadlineFromReceipt(_OtherSchedule):
     """Counts the deadline from the receipt of a play, not from its arrival on the queue."""
 
     class schedule(Schedule):
-        def offer(self, video, arrived_ms, ordinal, now_ms):
-            super().offer(video, max(arrived_ms, now_ms), ordinal, now_ms)
+        def offer(self, video, arrived_ms, ordinal, now_ms, *known):
+            super().offer(video, max(arrived_ms, now_ms), ordinal, now_ms, *known)
 
 
 class IgnoresWhatIsOnItsWay(_OtherSchedule):
     """Does not take in a video that is in a batch on its way."""
 
     class schedule(Schedule):
-        def offer(self, video, arrived_ms, ordinal, now_ms):
+        def offer(self, video, *pending):
             if video not in self._taken:
-                super().offer(video, arrived_ms, ordinal, now_ms)
+                super().offer(video, *pending)
 
 
 class TakesTwice(_OtherSchedule):

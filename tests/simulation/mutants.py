@@ -40,6 +40,7 @@ MUTANTS = {
         ("seen", broken_counting.ExpiresTooEarly, Invariant.EXACT_TOTALS),
         ("ledger", broken_counting.LosesLetters, Invariant.EXACT_TOTALS),
         ("ledger", broken_counting.TellsANewerArrival, Invariant.OLDEST_ARRIVAL),
+        ("ledger", broken_counting.TellsWhatItDidNotTake, Invariant.OLDEST_ARRIVAL),
         ("ledger", broken_counting.SkipsSteps, Invariant.EVERY_STEP),
         ("ledger", broken_counting.HandsOutNewTotals, Invariant.REPUBLISHED),
         ("dispatching", broken_dispatching.AdvancesWhenItLeaves, Invariant.CONVERGES),

@@ -100,6 +100,9 @@ class Process:
     def say_loading(self, done: int, total: int, what: str) -> None:
         """Do nothing: this is for the supervisor."""
 
+    def say_stats(self) -> None:
+        """Do nothing."""
+
     def say_resumed(self, note: str = "") -> None:
         """Do nothing: this is for the supervisor."""
 

@@ -215,6 +215,9 @@ class _Host:
     def say_loading(self, done: int, total: int, what: str) -> None:
         """Do nothing: this is for the supervisor."""
 
+    def say_stats(self) -> None:
+        """Do nothing."""
+
     def say_resumed(self, note: str = "") -> None:
         """Do nothing."""
 
@@ -269,6 +272,7 @@ class Reading:
         self.counters = [Counter(self, shard) for shard in range(settings.counters.shards)]
         self._links = {counter_of(shard): one for shard, one in enumerate(self.counters)}
         host: Any = _Host(self._links)
+        self.looks_s: list[float] = []  # when an nsqd was asked what waits
         self.consumer = _Watched(StartArgs("consumer", 1, "", settings), host)
         self.consumer.nsqds, self.consumer.read_from = nsqds, {}
 
@@ -289,5 +293,6 @@ class Reading:
         return tcp_address if self._stats_answer else ""
 
     async def _stats(self, address: str, _topic: str, _channel: str, _tls: object) -> QueueStats:
+        self.looks_s.append(asyncio.get_running_loop().time())
         await asyncio.sleep(STATS_S)
         return QueueStats(depth=len(self.nsqds[split_address(address)[1] - PORT].waiting))

@@ -96,16 +96,18 @@ class Waiting:
         self,
         number: int,
         asked: dict[int, list[bytes]],
+        known: list[bytes],
         width: int = BATCH_SIZE_MAX,
         alone: Collection[bytes] = (),
         probes: bool = False,
     ) -> None:
-        """A batch leaves with these videos, by shard. `width`: how many it may have.
+        """A batch leaves with these videos: `asked` of the counters, by shard, and `known` with their totals.
+        `width`: how many it may have.
 
         `alone`: videos that leave one by one, in turn with the others. `probes`: all do so, in any order.
         """
         self._number, self._unanswered = number, asked
-        leaving = [video for videos in asked.values() for video in videos]
+        leaving = [*known, *(video for videos in asked.values() for video in videos)]
         self._asked = set(leaving)
         if not leaving:
             return

@@ -14,10 +14,12 @@ from actors.core.dispatcher.attempts import Circuit, Outcome
 from actors.core.dispatcher.batches import BatchState, Phase
 from actors.core.dispatcher.collecting import Effect
 from actors.core.dispatcher.effects import Deliver
+from actors.core.dispatcher.outbox import Entry
 from actors.core.dispatcher.rules import DispatcherRules
 from actors.core.effects import Send
 from actors.core.messages import Collect, Collected, Pending
 from actors.core.shards import shard_number
+from actors.core.triggers import Trigger
 from actors.counter import Counter
 from actors.dispatcher import Dispatcher
 
@@ -75,6 +77,7 @@ class WatchedDispatching(DispatcherRules):
     clock: Clock
     called_ms = 0  # on the virtual clock; a failing disk may delay the effects of this call
     silent_before: frozenset[int] = frozenset()
+    known: dict[int, list[bytes]]  # by number of the batch: videos that left without a question
     inside = False  # true during a call: calls that the rules make to themselves are part of it
 
     def linked(self, shard: int, now_ms: int) -> list[Effect]:
@@ -145,13 +148,13 @@ class WatchedDispatching(DispatcherRules):
         self.silent_before = frozenset(self._silent)
         self.waiting.set_apart(self._set_apart(), self._held(), self._linked)
         left = [video for effect in effects if isinstance(effect, Deliver) for video in effect.batch.videos]
-        begins = any(isinstance(one, Send) and isinstance(one.message, Collect) for one in effects)
-        if begins or self.phase is not Phase.COLLECTING:
+        known, self.known = self.known, {}
+        if known or self.phase is not Phase.COLLECTING:
             self.waiting.left([*left, *self._set_apart()])
         for effect in effects:
             if isinstance(effect, Deliver) and effect.batch.place is not None:
                 self.waiting.hold(effect.batch.videos)
-        leaving: dict[int, dict[int, list[bytes]]] = {}
+        leaving: dict[int, dict[int, list[bytes]]] = {number: {} for number in known}
         for effect in effects:
             if isinstance(effect, Send) and isinstance(effect.message, Collect):
                 column = effect.message.videos
@@ -164,15 +167,24 @@ class WatchedDispatching(DispatcherRules):
                 is_open = self.attempts.circuit is not Circuit.CLOSED
                 probes = is_open and len(self.suspects) > 0
                 width = 1 if self.halving.refuses_everything else self.width
-                self.waiting.leave(number, asked, width, self.suspects.alone, probes)
+                self.waiting.leave(number, asked, known[number], width, self.suspects.alone, probes)
+                if not asked:
+                    self.waiting.left(known[number])
         return effects
+
+    def _collect(
+        self, trigger: Trigger, asked: Any, *times: Any, known: Iterable[Entry] = (), **more: Any
+    ) -> list[Effect]:
+        known = list(known)
+        self.known[self._collections + 1] = [entry.video for entry in known]
+        return super()._collect(trigger, asked, *times, known=known, **more)
 
 
 def watched_dispatching(
     kind: type[DispatcherRules], waiting: Waiting, sink: Any, clock: Clock
 ) -> type[DispatcherRules]:
     """These rules. `waiting` learns of everything that happens to them."""
-    facts = {"waiting": waiting, "sink": sink, "clock": clock, "called_ms": clock.now_ms}
+    facts = {"waiting": waiting, "sink": sink, "clock": clock, "called_ms": clock.now_ms, "known": {}}
     return type(f"Watched{kind.__name__}", (WatchedDispatching, kind), facts)
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from actors.supervision.loop import PlainLoop, run_at_once
+from actors.supervision.loop import PlainLoop, run_at_once, until_next
 
 
 @pytest.fixture
@@ -45,6 +45,13 @@ def test_a_timer_that_is_cancelled_by_the_one_before_it_does_not_come():
     loop.call_later(0.01, loop.stop)
     loop.run_forever()
     assert came == []
+
+
+@pytest.mark.parametrize(
+    ("period", "now", "left"), [(1.0, 5.25, 0.75), (1000, 5250, 750), (1.0, 5.0, 1.0), (0.5, 7.999, 0.501)]
+)
+def test_timers_of_one_period_fall_due_together_and_none_does_twice(period, now, left):
+    assert until_next(period, now) == pytest.approx(left)
 
 
 def test_a_descriptor_is_watched_for_reading_and_writing_apart(ends):

@@ -31,16 +31,16 @@ def play():
         yield run
 
 
-def test_who_does_not_answer_is_killed_with_the_first_look_after_the_timeout(play):
+def test_who_does_not_answer_is_killed_when_the_timeout_is_over(play):
     async def scene() -> None:
-        tree = Tree({"silent": Habits(answer_s=None), "slow": Habits(answer_s=LIVENESS_S)})
+        tree = Tree({"silent": Habits(answer_s=None), "slow": Habits(answer_s=LIVENESS_S - 0.001)})
         await tree.root.start()
         watching = asyncio.ensure_future(Application.watch(tree, LIVENESS_S))
         await asyncio.sleep(100)
-        # The first question is asked after an interval. 10 s later the answer is not too late yet.
+        # The first question is asked after an interval. Within 10 s an answer is not too late.
         (_, silent), (_, slow), (again_s, again), *_ = Process.started
-        assert silent.ended_s == pytest.approx(2 * PING_INTERVAL_S + LIVENESS_S)
-        assert silent.hung == f"no answer for {LIVENESS_S + PING_INTERVAL_S:.1f} s"
+        assert silent.ended_s == pytest.approx(PING_INTERVAL_S + LIVENESS_S)
+        assert silent.hung == f"no answer for {LIVENESS_S:.1f} s"
         assert (again.id, again_s) == ("silent", silent.ended_s)
         assert tree.worker("silent").incarnation == 9
         assert (tree.worker("slow").incarnation, slow.ended_s) == (1, None)
@@ -51,14 +51,14 @@ def test_who_does_not_answer_is_killed_with_the_first_look_after_the_timeout(pla
 
 def test_who_was_not_asked_because_the_supervisor_was_halted_is_not_to_blame(play):
     async def scene() -> None:
-        tree = Tree({"silent": Habits(answer_s=None), "slow": Habits(answer_s=LIVENESS_S)})
+        tree = Tree({"silent": Habits(answer_s=None), "slow": Habits(answer_s=LIVENESS_S - 0.001)})
         await tree.root.start()
         watching = asyncio.ensure_future(Application.watch(tree, LIVENESS_S))
         await asyncio.sleep(5.5)
         Clock.halted_s = 60.0
         await asyncio.sleep(100)
         (_, silent), (_, slow), *_ = Process.started
-        assert silent.ended_s == pytest.approx(60 + 2 * PING_INTERVAL_S + LIVENESS_S)
+        assert silent.ended_s == pytest.approx(60 + PING_INTERVAL_S + LIVENESS_S)
         assert slow.ended_s is None
         watching.cancel()
 
@@ -174,6 +174,26 @@ def test_tries_that_are_never_ready_end_the_supervisor_however_long_each_takes(p
         await asyncio.sleep(2)
         assert tree.root.gave_up
         assert len(Process.started) == 4
+
+    play(scene)
+
+
+def test_while_all_answer_each_is_asked_every_other_time_and_found_to_hang_as_soon(play):
+    async def scene() -> None:
+        tree = Tree({"a": Habits(), "b": Habits()})
+        await tree.root.start()
+        watching = asyncio.ensure_future(Application.watch(tree, LIVENESS_S))
+        await asyncio.sleep(99.5)
+        assert [one._pings for one in tree.workers()] == [50, 50]
+        (_, a), (_, b) = Process.started
+        a._habits = Habits(answer_s=None)  # hangs before it answers at 101 s
+        await asyncio.sleep(2)
+        b._habits = Habits(answer_s=None)  # hangs after it has answered then
+        await asyncio.sleep(28)
+        asked_s = 101 * PING_INTERVAL_S
+        assert a.ended_s == pytest.approx(asked_s + LIVENESS_S)
+        assert b.ended_s == pytest.approx(asked_s + PING_INTERVAL_S + LIVENESS_S)
+        watching.cancel()
 
     play(scene)
 

@@ -30,6 +30,7 @@ class Tree:
     def __init__(self, path: Path, *children: ChildSpec, options=None, **rules):
         self.name, self.options = "tests", options or str(path)
         self.exits: deque[str] = deque()
+        self.stats: list[tuple[str, bytes | None]] = []
         self.ended: list[object] = []
         self.story_file = path / "story"
         rules = {"max_restarts": 10, "max_ms": 60_000} | rules
@@ -40,6 +41,10 @@ class Tree:
 
     def ready(self, worker, ready) -> None:
         """Do nothing: there are no links here."""
+
+    def told(self, worker) -> None:
+        """Note what it says."""
+        self.stats.append((worker.spec.id, worker.stats))
 
     def workers(self) -> list[Worker]:
         return list(self.root.workers())
@@ -326,6 +331,18 @@ def test_a_child_that_loads_says_how_far_it_is(tmp_path):
         (tmp_path / "go on").touch()
         await starting
         assert tree.worker("a").how_far == ""
+        await tree.root.stop()
+
+    run(scenario())
+
+
+def test_what_a_child_says_of_itself_is_heard_though_nobody_asked(tmp_path):
+    async def scenario():
+        tree = Tree(tmp_path, child("a", "Tells"))
+        await tree.root.start()
+        calling = asyncio.ensure_future(tree.worker("a").call(b"", PATIENCE_S))
+        await tree.until(lambda: tree.stats == [("a", b"told")], "what it says")
+        calling.cancel()
         await tree.root.stop()
 
     run(scenario())

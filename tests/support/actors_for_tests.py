@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Never
 
@@ -65,6 +66,16 @@ class Ends(Calm):
     async def init(self) -> Ready:
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         return await super().init()
+
+
+class Tells(Calm):
+    """Says its stats by itself, once it is called."""
+
+    def stats(self) -> bytes:
+        return b"told"
+
+    def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
+        self.host.say_stats()
 
 
 class Loads(Calm):

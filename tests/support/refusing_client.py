@@ -6,6 +6,7 @@ Nothing is on a wire or a disk: effects are carried out at once, but for the cli
 import heapq
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from actors.core.columns import pack_numbers
@@ -199,8 +200,11 @@ class World:
 
         heapq.heappush(self._events, (self.now_ms + self._latency_ms, next(self._order), answered))
 
-    def _handle_counter(self, shard: int, message: Any) -> None:
-        effects = self.counters[shard].handle([message], self.now_ms, self.now_ms * MS)
+    def _handle_counter(self, shard: int, *messages: Any) -> None:
+        counter = self.counters[shard]
+        effects = counter.handle(list(messages), self.now_ms, self.now_ms * MS)
+        if (wakeup_ms := counter.wakeup_ms()) is not None:
+            heapq.heappush(self._events, (wakeup_ms, next(self._order), partial(self._handle_counter, shard)))
         said = [one.message for one in effects if not isinstance(one, Commit) and one.peer == DISPATCHER]
         life = self._life
 

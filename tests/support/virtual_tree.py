@@ -133,6 +133,9 @@ class Tree:
     def ready(self, worker: Worker, ready: Ready) -> None:
         """Do nothing: there are no links here."""
 
+    def told(self, worker: Worker) -> None:
+        """Do nothing."""
+
     def workers(self) -> list[Worker]:
         return list(self.root.workers())
 

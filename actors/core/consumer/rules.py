@@ -25,11 +25,12 @@ from . import bodies
 from .ages import OldestOfAMinute
 from .effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .frames import BadMessage, BadStream, Parsed
-from .ready_count import ReadyCounts
+from .ready_count import TICK_MS, ReadyCounts
 from .stalls import Stalls
 from .terms import Terms
 
 LOOK_EVERY_MS = 1000
+QUIET_TICK_MS = 1000.0
 # More than one connection may ever hold. Messages that timed out come again beside those that are held.
 OVERSENT, OVERSENT_LEAST = 4, 1000
 REJECTS_SHARD = 0  # the ledger that counts dead letters
@@ -202,13 +203,17 @@ class ConsumerRules:
 
     @property
     def tick_ms(self) -> float:
-        """How soon to call `tick` again, at most a quarter of a second."""
-        return self._ready_counts.tick_ms
+        """How soon to call `tick` again: in a second while nothing comes and nothing waits, else sooner."""
+        tick_ms = self._ready_counts.tick_ms
+        take_turns = tick_ms < TICK_MS
+        is_quiet = not self._outstanding and self._stalls.are_empty and not take_turns
+        return QUIET_TICK_MS if is_quiet else tick_ms
 
     def tick(self, now_ms: int) -> list[Reconnect | Look | SetReadyCount]:
         """Find connections that may be stalled. Look at each nsqd once a second. Divide the RDY again.
 
-        Call this every `tick_ms`. `now_ms` is monotonic.
+        An nsqd where nothing waits, and from which nothing came since, is left to the looks of `Stalls` if it
+        may send something. Call this every `tick_ms`. `now_ms` is monotonic.
         """
         room = {
             connection: self._ready_counts.asked(connection) - in_flight
@@ -217,7 +222,8 @@ class ConsumerRules:
         stalls = self._stalls.tick(now_ms, room)
         effects: list[Reconnect | Look | SetReadyCount] = [*self._ready_counts.tick(now_ms, self._in_flight)]
         for connection, looked_ms in self._looked_ms.items():
-            if now_ms - looked_ms >= LOOK_EVERY_MS:
+            is_left = self._stalls.is_empty(connection) and room[connection] > 0
+            if now_ms - looked_ms >= LOOK_EVERY_MS and not is_left:
                 self._looked_ms[connection] = now_ms
                 if Look(connection) not in stalls:
                     effects.append(Look(connection))

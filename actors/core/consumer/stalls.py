@@ -22,7 +22,8 @@ from .effects import Look, Reconnect
 
 RECONNECT_MS = 5000  # a connection is at least this old before it is closed
 SILENT_MS = 5000
-LOOK_MS = 2000  # between two looks, if the first one found nothing
+LOOK_MS = 2000  # between two looks, if the first one found nothing, where nsqd has refused a FIN
+QUIET_LOOK_MS = 5000  # and where it has refused none: then its count can hardly be wrong
 LATE_KEPT_MS = 60_000  # much longer than nsqd takes to refuse a FIN
 LATE_MAX = 100_000  # messages of a connection
 # A message that was held for this share of nsqd's timeout may have timed out: its time in the buffers of nsqd
@@ -33,7 +34,10 @@ _ID = re.compile(rb"\b[0-9a-f]{%d}\b" % HEX_ID_BYTES)
 
 
 class _Watched(Struct):
-    """One connection. `late`: the messages that were finished late, and when; the first one first."""
+    """One connection. `late`: the messages that were finished late, and when; the first one first.
+
+    `is_empty`: nothing came since a look found that nothing waits.
+    """
 
     msg_timeout_ms: int
     connected_ms: int
@@ -44,6 +48,7 @@ class _Watched(Struct):
     looked_ms: int = 0
     is_looking: bool = False
     waited: bool = False
+    is_empty: bool = False
     leaves: bool = False
 
 
@@ -62,6 +67,15 @@ class Stalls:
         """Ask for no new connection any more: the messages in flight are the last ones."""
         self._stopped = True
 
+    def is_empty(self, connection: int) -> bool:
+        """Whether the last look found that nothing waits in a connection's nsqd, and nothing came since."""
+        return self._watched[connection].is_empty
+
+    @property
+    def are_empty(self) -> bool:
+        """Whether that is so of all connections."""
+        return all(watched.is_empty for watched in self._watched.values())
+
     def connected(self, connection: int, msg_timeout_ms: int, now_ms: int) -> None:
         """Watch a new connection, where nsqd gives a message again after `msg_timeout_ms`."""
         self._watched[connection] = _Watched(msg_timeout_ms, now_ms, now_ms)
@@ -73,7 +87,7 @@ class Stalls:
     def received(self, connection: int, now_ms: int) -> int:
         """Note a read with messages. Returns since when, at the earliest, nsqd's timeout of them runs."""
         watched = self._watched[connection]
-        watched.received_ms, watched.waited = now_ms, False
+        watched.received_ms, watched.waited, watched.is_empty = now_ms, False, False
         self._notice_halt(now_ms)
         return self._halted_from_ms if now_ms <= self._halted_until_ms else now_ms
 
@@ -104,7 +118,10 @@ class Stalls:
         Looks that these rules did not ask for say nothing: nsqd may have had no room to send.
         """
         watched = self._watched.get(connection)
-        if watched is None or not watched.is_looking:
+        if watched is None:
+            return []
+        watched.is_empty = waiting == 0
+        if not watched.is_looking:
             return []
         watched.is_looking, watched.looked_ms = False, now_ms
         is_silent = now_ms - watched.received_ms >= SILENT_MS
@@ -134,7 +151,8 @@ class Stalls:
     def _is_due(self, watched: _Watched, now_ms: int) -> bool:
         if watched.is_looking or watched.leaves or now_ms - watched.received_ms < SILENT_MS:
             return False
-        return now_ms - watched.looked_ms >= (LOOK_MS // 2 if watched.waited else LOOK_MS)
+        pause_ms = LOOK_MS if watched.was_refused else QUIET_LOOK_MS
+        return now_ms - watched.looked_ms >= (LOOK_MS // 2 if watched.waited else pause_ms)
 
     def _reconnect_if_old(self, connection: int, watched: _Watched, now_ms: int) -> list[Reconnect]:
         if self._stopped or watched.leaves or not watched.doubted:

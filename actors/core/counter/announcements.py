@@ -9,13 +9,15 @@ PENDING_VIDEOS_MAX = 4096  # videos per `Pending` message: some 130 KB, so that 
 
 
 class Announcements:
-    """Columns of pending videos. A video may be in them twice: then its earlier due time counts.
+    """Columns of pending videos. A video may be in them twice: then its earlier due time counts, and its
+    last total.
 
     `received_ms`: when the consumer received the oldest play; 0 if that is not known.
     """
 
     def __init__(self) -> None:
-        self._columns: tuple[list[bytes], ...] = ([], [], [])
+        self._columns: tuple[list[bytes], ...] = ([], [], [], [])
+        self._has_totals = False
         self.least_ordinal: int | None = None
         self.received_ms = 0
 
@@ -25,11 +27,13 @@ class Announcements:
         `arrived_ns`: when the play arrived. `ordinals`: the video's total just after the play was counted.
         """
         if len(ordinals):
-            self._add(int(ordinals.min()), videos.tobytes(), arrived_ns.tobytes(), ordinals.tobytes())
+            columns = videos.tobytes(), arrived_ns.tobytes(), ordinals.tobytes(), bytes(ordinals.nbytes)
+            self._add(int(ordinals.min()), *columns)
 
-    def add_one(self, video: bytes, arrived_ns: int, ordinal: int) -> None:
-        """Do what `add` does, for one video, without numpy's calls."""
-        self._add(ordinal, video, pack_numbers([arrived_ns]), pack_numbers([ordinal]))
+    def add_one(self, video: bytes, arrived_ns: int, ordinal: int, total: int = 0) -> None:
+        """Do what `add` does, for one video, without numpy's calls. `total`: see `Pending`."""
+        self._has_totals |= total > 0
+        self._add(ordinal, video, *(pack_numbers([number]) for number in (arrived_ns, ordinal, total)))
 
     def _add(self, least: int, *columns: bytes) -> None:
         self.least_ordinal = least if self.least_ordinal is None else min(least, self.least_ordinal)
@@ -43,9 +47,10 @@ class Announcements:
 
     def messages(self) -> Iterator[Pending]:
         """All announcements, as messages to the dispatcher."""
-        videos, arrived_ns, ordinals = map(b"".join, self._columns)
+        videos, arrived_ns, ordinals, totals = map(b"".join, self._columns)
         for start in range(0, count(videos, VIDEO_BYTES), PENDING_VIDEOS_MAX):
             end = start + PENDING_VIDEOS_MAX
             numbers = slice(start * NUMBER_BYTES, end * NUMBER_BYTES)
             part = videos[start * VIDEO_BYTES : end * VIDEO_BYTES]
-            yield Pending(part, arrived_ns[numbers], ordinals[numbers], self.received_ms)
+            known = totals[numbers] if self._has_totals else b""
+            yield Pending(part, arrived_ns[numbers], ordinals[numbers], self.received_ms, known)

@@ -41,12 +41,14 @@ from ..messages import Collected, CollectedPublished, CollectPublished, Pending,
 from ..table import EMPTY
 from .accounts import ARRIVED_NS, PART_ROWS, PUBLISHED, TOTAL, Account, Accounts
 from .announcements import Announcements
+from .arrivals import add_step, by_row, earliest
 from .changes import LedgerChanges, Tallies
 from .handout import hand_out
 from .seen_ids import SeenIds
 
 NEVER_NS = (1 << 63) - 1
 FEW = 16  # up to this many plays are added one by one: for a lone play, the CPU caches have no numpy code
+TAKEN_MAX = 256  # videos that are put into their next batch before it leaves
 # A part is due after this many changes, or after this many commits (plays that come alone). So the journal
 # has at most one row for 16 videos, with one change per video; twice that while new videos come. A start
 # takes time for each row and change: docs/decisions/0011 has the figures. Each change costs 0.1 µs for that.
@@ -76,6 +78,7 @@ class Ledger:
         self._dirty_since_part = CHANGES_A_PART  # so that even a counter that never lives long writes parts
         self._commits_since_part = 0
         self._announced = Announcements()
+        self._became_pending: dict[int, None] = {}  # rows that are not announced yet, in order
         self._pending_count = len(self._pending_rows())
 
     @property
@@ -172,7 +175,24 @@ class Ledger:
             self._pending_count += account.pending
             self._put(row, account)
             if account.pending:
-                self._announce(row, _earliest(account.arrived_ns, account.later_ns), total + 1)
+                self._announce(row, earliest(account.arrived_ns, account.later_ns), total + 1)
+
+    def take_realtime(self, below: int) -> None:
+        """Announce the videos that became pending one by one since the last call.
+
+        Those with a total less than `below` are put into their next batch now, as `collect` would do it: the
+        dispatcher gets their totals with the announcement, and asks for none. This ends at `TAKEN_MAX`: then
+        the dispatcher sends too few batches, and each taken video costs memory.
+        """
+        rows, self._became_pending = self._became_pending, {}
+        for row in rows:
+            account = self._accounts.get(row)
+            total = 0
+            if account.total < below and not self._steps_below and len(self._accounts.taken) < TAKEN_MAX:
+                total, account = account.total, self._take_now(row)
+            if account.pending:
+                arrived_ns = earliest(account.arrived_ns, account.later_ns)
+                self._announced.add_one(self._accounts.video(row), arrived_ns, account.published + 1, total)
 
     @property
     def least_announced(self) -> int | None:
@@ -181,6 +201,7 @@ class Ledger:
 
     def take_announcements(self) -> list[Pending]:
         """The videos that became pending since the last call, or got an earlier pending play."""
+        self.take_realtime(below=0)
         announced, self._announced = self._announced, Announcements()
         return list(announced.messages())
 
@@ -195,7 +216,7 @@ class Ledger:
         arrived_ns = cells[:, ARRIVED_NS].copy()
         for place in np.flatnonzero(np.isin(rows, list(self._accounts.taken))):
             later_ns = self._accounts.taken[int(rows[place])][1]
-            arrived_ns[place] = _earliest(int(arrived_ns[place]), later_ns)
+            arrived_ns[place] = earliest(int(arrived_ns[place]), later_ns)
         arrived_ns[arrived_ns > wall_ns] -= set_back_ns
         found.add(cells[:, :TOTAL], arrived_ns, cells[:, PUBLISHED] + 1)
         return list(found.messages())
@@ -225,7 +246,7 @@ class Ledger:
 
     def _add_all(self, rows: Int64s, arrived_ns: Int64s) -> None:
         """Do for many plays what `_add` does for one. The two usual cases are done a column at a time."""
-        rows, plays, oldest_ns = _by_row(rows, arrived_ns)
+        rows, plays, oldest_ns = by_row(rows, arrived_ns)
         accounts = self._accounts
         cells = accounts.cells.take(rows, axis=0)
         totals, published = cells[:, TOTAL], cells[:, PUBLISHED]
@@ -261,7 +282,7 @@ class Ledger:
         elif not account.pending:
             self._pending_count += 1
             account.arrived_ns = oldest_ns
-            self._announce(row, oldest_ns, max(first, account.published + 1))
+            self._became_pending[row] = None
         elif account.taken and not account.later_ns:
             account.later_ns = oldest_ns
             self._announce(row, oldest_ns, first)
@@ -271,11 +292,15 @@ class Ledger:
                 self._announce(row, oldest_ns, account.taken + 1)
         elif oldest_ns < account.arrived_ns:
             account.arrived_ns = oldest_ns
-            self._announce(row, oldest_ns, account.published + 1)
+            self._became_pending[row] = None
         if self._steps_below:
-            _add_step(account, oldest_ns, self._steps_below)
+            add_step(account, oldest_ns, self._steps_below)
         account.total += plays
         self._put(row, account)
+
+    def _take_now(self, row: int) -> Account:
+        """Put a total into a batch before the batch leaves."""
+        return self._take(row)
 
     def _take(self, row: int) -> Account:
         account = self._accounts.get(row)
@@ -292,7 +317,7 @@ class Ledger:
             if rest:
                 self._announce(row, account.later_ns, step + 1)
         else:
-            account.arrived_ns = _earliest(account.arrived_ns, account.later_ns)
+            account.arrived_ns = earliest(account.arrived_ns, account.later_ns)
             account.taken, account.later_ns = account.total, 0
         if before != (account.taken, account.arrived_ns, account.later_ns):
             self._put(row, account)
@@ -322,28 +347,3 @@ class Ledger:
             before.ran_ms,
             before.stores,
         )
-
-
-def _by_row(rows: Int64s, arrived_ns: Int64s) -> tuple[Int64s, Int64s, Int64s]:
-    """The distinct rows, the number of plays of each, and the arrival (ns) of its oldest play."""
-    keys = (rows << 32) | np.arange(len(rows))  # sorted as numbers: six times as fast as argsort
-    keys.sort()
-    rows, order = keys >> 32, keys & 0xFFFF_FFFF
-    changes = np.flatnonzero(rows[1:] != rows[:-1])
-    bounds = np.empty(len(changes) + 2, np.int64)
-    bounds[0], bounds[1:-1], bounds[-1] = 0, changes + 1, len(rows)
-    firsts = bounds[:-1]
-    return rows[firsts], bounds[1:] - firsts, np.minimum.reduceat(arrived_ns[order], firsts)
-
-
-def _add_step(account: Account, arrived_ns: int, steps_below: int) -> None:
-    """Keep the arrival of the play that makes the next total, if that total is a step."""
-    steps_end = account.published + len(account.steps)
-    if steps_end == account.total and account.total < steps_below:
-        account.steps = (*account.steps, arrived_ns)
-    elif account.steps and steps_end == steps_below:
-        account.steps = (*account.steps[:-1], min(account.steps[-1], arrived_ns))
-
-
-def _earliest(arrived_ns: int, later_ns: int) -> int:
-    return min(arrived_ns, later_ns) if arrived_ns and later_ns else arrived_ns or later_ns

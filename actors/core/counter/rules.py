@@ -4,6 +4,9 @@ Pure. No actor hears of a play before the play is committed: an answer always fo
 messages that were received together with it. Messages that are received together are committed together, so
 a slower disk makes larger transactions.
 
+What the client confirmed is committed with the next plays, or alone some milliseconds later: until then the
+dispatcher keeps the batch, and tells it again to a counter that was killed.
+
 Pending videos are announced before the answers: a dispatcher that drains takes an answer to mean that it has
 heard of all earlier plays. Videos to be published on receipt are announced at once. Videos that can wait for
 a deadline are announced some milliseconds apart; otherwise, during a backlog of many videos, every commit
@@ -40,6 +43,7 @@ Answer: TypeAlias = Collected | CollectedPublished | Pending | Recorded
 CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
 HOLD_MS_MAX = 20
+RECORD_MS = 50  # `Published` alone waits so long for plays to be committed with
 # Announcements wait at most 1/HOLD_SHARE of a deadline: less than half of the slack with which a batch leaves
 # early.
 HOLD_SHARE = 100
@@ -58,6 +62,8 @@ class CounterRules:
         self._at_once_below = at_once_below
         self._hold_ms = min(HOLD_MS_MAX, deadline_ms // HOLD_SHARE)
         self._said_ms = 0
+        self._recorded: list[Recorded] = []  # answers to `Published` that is not committed yet
+        self._record_ms = 0  # when it is committed at the latest
         self._ahead_max_ns: int | None = None
 
     def handle(self, inbox: list[CounterInbox], now_ms: int, wall_ns: int) -> list[Commit | Send]:
@@ -85,36 +91,47 @@ class CounterRules:
                 case Published():
                     ledger.publish(unpack_videos(message.videos), unpack_numbers(message.totals))
                     ledger.heard_of(message.stores)
-                    answers.append(Recorded(message.batch))
+                    if not self._recorded:
+                        self._record_ms = now_ms + RECORD_MS
+                    self._recorded.append(Recorded(message.batch))
                 case Recall():
                     answers.extend(ledger.recall(wall_ns, set_back_ns))
                 case _:
                     raise AssertionError(f"a counter does not understand {message!r}")
-        changes = ledger.take_changes(now_ms)
+        ledger.take_realtime(self._at_once_below)
         effects: list[Commit | Send] = []
-        if changes is not None:
-            effects.append(Commit(changes))
-            self._commits += 1
+        recorded: list[Recorded] = []
+        if counted or answers or (self._recorded and now_ms >= self._record_ms):
+            effects += self._commit(now_ms)
+            recorded, self._recorded = self._recorded, []
         # Commit before Counted: the consumer FINs on it, and nsqd forgets a message once it sees FIN.
         if counted:
             effects.append(Send(CONSUMER, Counted(counted)))
         least = ledger.least_announced
-        held = now_ms - self._said_ms < self._hold_ms and not answers
+        held = now_ms - self._said_ms < self._hold_ms and not answers and not recorded
         if least is not None and (least < self._at_once_below or not held):
-            effects += self.wake(now_ms)
-        return effects + [Send(DISPATCHER, self._with_commits(answer)) for answer in answers]
+            effects += self._announce(now_ms)
+        return effects + [Send(DISPATCHER, self._with_commits(one)) for one in (*answers, *recorded)]
 
     def wakeup_ms(self) -> int | None:
-        """When to call `wake` at the latest, or None if no announcement is held."""
-        return None if self.ledger.least_announced is None else self._said_ms + self._hold_ms
+        """When to call `handle` at the latest, with nothing; None if nothing is held."""
+        announce_ms = [] if self.ledger.least_announced is None else [self._said_ms + self._hold_ms]
+        return min(announce_ms + [self._record_ms] * bool(self._recorded), default=None)
 
-    def wake(self, now_ms: int) -> list[Commit | Send]:
+    def _commit(self, now_ms: int) -> list[Commit]:
+        changes = self.ledger.take_changes(now_ms)
+        if changes is None:
+            return []
+        self._commits += 1
+        return [Commit(changes)]
+
+    def _announce(self, now_ms: int) -> list[Send]:
         """Send all announcements that are held."""
         self._said_ms = now_ms
-        return [Send(DISPATCHER, pending) for pending in self.ledger.take_announcements()]
+        return [Send(DISPATCHER, self._with_commits(pending)) for pending in self.ledger.take_announcements()]
 
     def _with_commits(self, answer: Answer) -> Answer:
-        if isinstance(answer, Pending | CollectedPublished):
+        if isinstance(answer, CollectedPublished):
             return answer
         return structs.replace(answer, commits=self._commits)
 

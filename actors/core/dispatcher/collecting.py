@@ -131,6 +131,7 @@ class Collecting:
         due_ms: int,
         trial: int = 0,
         offered_ms: int | None = None,
+        known: Iterable[Entry] = (),
     ) -> list[Effect]:
         self._collections += 1
         collection = Collection(
@@ -139,6 +140,7 @@ class Collecting:
             asked,
             set(asked),
             now_ms + COLLECT_TIMEOUT_MS,
+            {entry.video: entry for entry in known},
             trial=trial,
         )
         follows = max(due_ms, self._full_ms, self.attempts.next_ms()) <= self._departed_ms
@@ -151,6 +153,17 @@ class Collecting:
             for shard, videos in sorted(asked.items())
         ]
         return asks or self._leave_if_collected(now_ms)
+
+    def _known(self, videos: Iterable[bytes]) -> tuple[list[Entry], list[bytes]]:
+        """What leaves of these videos, which were taken, without asking; and the videos to ask for."""
+        known, asked = list[Entry](), list[bytes]()
+        for video in videos:
+            due = self._schedule.taken(video)
+            if due is not None and due.total:
+                known.append(Entry(video, due.total, due.arrived_ns, due.overdue))
+            else:
+                asked.append(video)
+        return known, asked
 
     def _collected(self, shard: int, message: Collected, now_ms: int) -> list[Effect]:
         self.totals = self.totals.heard_of(shard, message.commits)

@@ -14,7 +14,7 @@ from ..triggers import Trigger
 
 TRIGGERS = list(Trigger)
 NEVER_MS = 1 << 62
-LONE_MAX = 1 << 15  # some four megabytes
+LONE_MAX = 1 << 15  # some five megabytes
 # The table is rebuilt when it has more than ROWS_A_VIDEO rows per pending video and ROWS_SPARE more.
 ROWS_A_VIDEO = 4
 ROWS_SPARE = 4096
@@ -30,13 +30,16 @@ class Due(Struct, frozen=True, gc=False):
 
     `latest_ms`: for a deadline, when the client must have the video; for a linger, when the video leaves.
     `ordinal`: the total that its oldest unpublished play made. `overdue`: the deadline of that play had
-    passed when it was received, so nothing could have kept it.
+    passed when it was received, so nothing could have kept it. `total`, `arrived_ns`: what its counter has
+    put into its next batch already, as in `Collected`; 0 if it has to be asked for it.
     """
 
     latest_ms: int
     trigger: Trigger
     ordinal: int
     overdue: bool
+    total: int = 0
+    arrived_ns: int = 0
 
 
 class DueColumns(Struct, frozen=True):

@@ -74,6 +74,7 @@ class DispatcherRules(Refusing):
         for message in inbox:
             match message:
                 case Pending():
+                    self.totals = self.totals.heard_of(shard, message.commits)
                     self._schedule.offer_all(message, now_ms, self._wall_ahead_ms)
                     self._played(message)
                 case Collected():
@@ -235,7 +236,8 @@ class DispatcherRules(Refusing):
         if due_ms is None or due_ms > now_ms:
             return []
         trigger, videos = self._take(now_ms)
-        return self._collect(trigger, by_shard(videos, self._shards), now_ms, due_ms)
+        known, asked = self._known(videos)
+        return self._collect(trigger, by_shard(asked, self._shards), now_ms, due_ms, known=known)
 
     # Questions
 

@@ -26,12 +26,13 @@ from operator import itemgetter
 import numpy as np
 from msgspec import structs
 
-from ..columns import VIDEO_BYTES, by_video, count
+from ..columns import VIDEO_BYTES, by_video, count, unpack_numbers
 from ..messages import Pending
 from ..triggers import Trigger
 from .calendar import Calendar
 from .lead_time import LeadTime
 from .pending import NEVER_MS, TRIGGERS, Due, PendingVideos
+from .pressing import pressing
 from .rule import Rule
 from .shortage import Shortage, shortage
 
@@ -72,12 +73,17 @@ class Schedule:
         """Whether a video is pending and in no batch."""
         return self._waiting.get(video) is not None
 
-    def offer(self, video: bytes, arrived_ms: int, ordinal: int, now_ms: int) -> None:
+    def offer(
+        self, video: bytes, arrived_ms: int, ordinal: int, now_ms: int, total: int = 0, arrived_ns: int = 0
+    ) -> None:
         """Add a pending video (16 bytes). If it is pending already, the earlier due time counts.
 
-        The newer plays of a video in a batch on its way wait until the client has answered.
+        The newer plays of a video in a batch on its way wait until the client has answered. `total`,
+        `arrived_ns`: see `Due`. They hold until the video is offered again.
         """
         waiting = self.rule.due(arrived_ms, ordinal, now_ms)
+        if total:
+            waiting = structs.replace(waiting, total=total, arrived_ns=arrived_ns)
         if video in self._taken:
             before = self._later.get(video)
             self._later[video] = waiting if before is None else self._sooner(before, waiting)
@@ -101,8 +107,11 @@ class Schedule:
         if count(pending.videos, VIDEO_BYTES) >= MANY:
             self._offer_many(pending, received_ms, now_ms, ahead_ms)
             return
-        for video, arrived_ns, ordinal in by_video(pending.videos, pending.arrived_ns, pending.ordinals):
-            self.offer(video, min(arrived_ns // 1_000_000 - ahead_ms, now_ms), ordinal, received_ms)
+        totals = unpack_numbers(pending.totals or bytes(len(pending.ordinals)))
+        each = by_video(pending.videos, pending.arrived_ns, pending.ordinals)
+        for (video, arrived_ns, ordinal), total in zip(each, totals, strict=True):
+            arrived_ms = min(arrived_ns // 1_000_000 - ahead_ms, now_ms)
+            self.offer(video, arrived_ms, ordinal, received_ms, total, arrived_ns)
 
     def next_due_ms(self, wait_ms: int = 0) -> int | None:
         """When the next batch is due; None if nothing is pending.
@@ -160,10 +169,10 @@ class Schedule:
             first = self._waiting.get(lingering[0][1])
             assert first is not None, "it lingers and is not pending"
             trigger = first.trigger
-        pressing = self._pressing(now_ms)
-        others = [*lingering, *((latest_ms - lead_ms, video) for latest_ms, video in deadlines[pressing:])]
+        ahead = self._pressing(now_ms)
+        others = [*lingering, *((latest_ms - lead_ms, video) for latest_ms, video in deadlines[ahead:])]
         others.sort(key=itemgetter(0))
-        videos = [video for _, video in [*deadlines[:pressing], *others][:size]]
+        videos = [video for _, video in [*deadlines[:ahead], *others][:size]]
         for video in videos:
             self._taken[video] = self._remove(video)
         return trigger, videos
@@ -201,7 +210,7 @@ class Schedule:
         taken = self._taken.get(video)
         self.release(video)
         if taken is not None and taken is not _HELD:
-            self._wait(video, taken)
+            self._wait(video, structs.replace(taken, total=0))  # there may be newer plays
 
     def put_aside(self, video: bytes, keep: bool = True) -> None:
         """Keep a video that is in a batch out of all others, until `take_alone` or `release`.
@@ -294,27 +303,9 @@ class Schedule:
         """
         if not self._lingering.times or not self._deadlines.times:
             return 0
-        size, lead_time = self._batch_size_max, self._lead_time
-        next_ms = now_ms + ceil(lead_time.apart_ms)
+        next_ms = now_ms + ceil(self._lead_time.apart_ms)
         fair_ms = self._lingering.times[0] + self.rule.deadline_ms // 2
-
-        def in_time(latest_ms: int, place: int) -> bool:
-            """Whether the deadlines up to `place`, without the pressing ones, are answered by `latest_ms`."""
-            return next_ms + lead_time.lead_ms((place - pressing - 1) // size) <= latest_ms
-
-        safe_ms = next_ms + lead_time.lead_ms(len(self._deadlines) // size)
-        place = pressing = 0
-        for times_ms, videos in self._deadlines.blocks():
-            if times_ms[0] >= min(safe_ms, fair_ms + 1) or pressing >= size:
-                break
-            end = place + videos
-            if not in_time(times_ms[0], end):  # else all of this block are in time
-                for latest_ms in times_ms:
-                    place += self._deadlines.count(latest_ms)
-                    if latest_ms <= fair_ms and not in_time(latest_ms, place):
-                        pressing = max(pressing, place - size * lead_time.batches(latest_ms - next_ms))
-            place = end
-        return min(pressing, size)
+        return pressing(self._deadlines, next_ms, fair_ms, self._batch_size_max, self._lead_time)
 
     def _due_ms(self, waiting: Due) -> int:
         return waiting.latest_ms - (self._lead_time.lead_ms() if waiting.trigger is Trigger.DEADLINE else 0)
@@ -334,10 +325,11 @@ class Schedule:
             self._calendar(sooner).add(sooner.latest_ms, video)
 
     def _sooner(self, before: Due, waiting: Due) -> Due:
-        """The due time of a video that is due at both of these."""
+        """The due time of a video that is due at both of these. The total is the one of `waiting`."""
         first, second = sorted((before, waiting), key=self._due_ms)
         ordinal, overdue = min(first.ordinal, second.ordinal), first.overdue or second.overdue
-        return Due(first.latest_ms, first.trigger, ordinal, overdue)
+        total, arrived_ns = waiting.total, waiting.arrived_ns
+        return Due(first.latest_ms, first.trigger, ordinal, overdue, total, arrived_ns)
 
     def _remove(self, video: bytes) -> Due:
         self._begin = None

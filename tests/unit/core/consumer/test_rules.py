@@ -1,6 +1,7 @@
 """The consumer's outstanding messages: finished once they are counted, sent again until they are answered."""
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -9,8 +10,16 @@ from hypothesis import strategies as st
 from actors.core.columns import unpack_ids, unpack_numbers, unpack_videos
 from actors.core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from actors.core.consumer.frames import BadMessage, BadStream, Parsed
-from actors.core.consumer.ready_count import ReadyCounts
-from actors.core.consumer.rules import OVERSENT, OVERSENT_LEAST, REJECTS_SHARD, ConsumerRules
+from actors.core.consumer.ready_count import TICK_MS, ReadyCounts
+from actors.core.consumer.rules import (
+    LOOK_EVERY_MS,
+    OVERSENT,
+    OVERSENT_LEAST,
+    QUIET_TICK_MS,
+    REJECTS_SHARD,
+    ConsumerRules,
+)
+from actors.core.consumer.stalls import QUIET_LOOK_MS, SILENT_MS
 from actors.core.consumer.terms import Terms
 from actors.core.effects import Send
 from actors.core.messages import Plays, Rejected
@@ -301,6 +310,42 @@ def test_each_nsqd_is_asked_what_waits_once_a_second_and_one_that_is_silent_not_
         looks += [(now_ms, effect.connection) for effect in one.tick(now_ms) if isinstance(effect, Look)]
     assert [at_ms for at_ms, connection in looks if connection == 1] == list(range(0, 10_000, 1000))
     assert [at_ms for at_ms, connection in looks if connection == 2] == list(range(750, 10_000, 1000))
+
+
+def test_an_nsqd_where_nothing_waits_is_looked_at_each_second_again_once_a_message_comes():
+    one = ConsumerRules(SHARDS, 2500)
+    one.connected(1, SOURCE, Terms(), 0)
+    looks, ticks_ms = [], []
+    now_ms = came_ms = 0
+    while now_ms < 40_000:
+        if now_ms >= 30_100 and not came_ms:
+            came_ms = now_ms
+            effects = one.received(1, read(1), now_ms, 0)
+            (send,) = [effect for effect in effects if isinstance(effect, Send)]
+            assert one.tick_ms == TICK_MS
+            one.counted(0, [send.message.number], now_ms)
+        ticks_ms.append(now_ms)
+        if Look(1) in one.tick(now_ms):
+            looks.append(now_ms)
+            one.looked(1, 0, now_ms)
+        now_ms += round(one.tick_ms)
+    quiet = [at_ms for at_ms in looks if 0 < at_ms < came_ms]
+    assert quiet == list(range(SILENT_MS, came_ms, QUIET_LOOK_MS))
+    assert {after - before for before, after in pairwise(ticks_ms) if after < came_ms} == {QUIET_TICK_MS}
+    assert next(at_ms for at_ms in looks if at_ms >= came_ms) - came_ms <= LOOK_EVERY_MS
+
+
+@pytest.mark.parametrize("why", ["nothing may come", "nobody says what waits", "a message waits"])
+def test_an_nsqd_is_looked_at_each_second_unless_it_is_sure_that_nothing_waits_and_all_may_come(why):
+    one = ConsumerRules(SHARDS, 2500)
+    one.connected(1, SOURCE, Terms(), 0)
+    if why == "nothing may come":
+        one.drain()
+    waiting = {"nothing may come": 0, "nobody says what waits": None, "a message waits": 1}[why]
+    for now_ms in range(0, 4_000, 1000):
+        assert Look(1) in one.tick(now_ms)
+        one.looked(1, waiting, now_ms)
+        assert why == "nothing may come" or one.tick_ms == TICK_MS
 
 
 def test_an_nsqd_in_which_messages_wait_is_stalled_only_if_it_may_send_more():

@@ -9,6 +9,7 @@ from actors.core.consumer.stalls import (
     HALTED_MS,
     LATE_KEPT_MS,
     LOOK_MS,
+    QUIET_LOOK_MS,
     RECONNECT_MS,
     SILENT_MS,
     Stalls,
@@ -109,8 +110,30 @@ def test_nothing_is_asked_before_it_is_silent_and_then_now_and_again(stalls):
     assert ticks(stalls, 1500, 1000 + SILENT_MS - 500) == []
     assert looks(ticks(stalls, 1000 + SILENT_MS, 8000)) == [1000 + SILENT_MS]  # not twice at a time
     assert stalls.looked(1, 0, 8001) == []
-    assert looks(ticks(stalls, 8500, 10_500)) == [10_500]
-    assert LOOK_MS <= 10_500 - 8001
+    assert looks(ticks(stalls, 8500, 13_500)) == [13_500]
+    assert QUIET_LOOK_MS <= 13_500 - 8001
+
+
+def test_a_connection_on_which_nsqd_has_refused_something_is_looked_at_more_often(stalls):
+    stalls.finished(1, message_id(7), 0, OLD_MS)
+    assert stalls.refused(1, refusal(7), OLD_MS + 12) == []
+    assert looks(ticks(stalls, OLD_MS + 500, OLD_MS + 500)) == [OLD_MS + 500]
+    assert stalls.looked(1, 0, OLD_MS + 501) == []
+    assert looks(ticks(stalls, OLD_MS + 1000, OLD_MS + 3000)) == [OLD_MS + 3000]
+    assert LOOK_MS <= 3000 - 501
+
+
+def test_it_is_known_to_be_empty_from_a_look_that_finds_nothing_until_a_message_comes(stalls):
+    stalls.connected(2, MSG_TIMEOUT_MS, 0)
+    assert not stalls.are_empty
+    for connection in (1, 2):
+        stalls.looked(connection, 0, 100)
+    assert (stalls.are_empty, stalls.is_empty(1)) == (True, True)
+    stalls.received(1, 200)
+    assert (stalls.are_empty, stalls.is_empty(1), stalls.is_empty(2)) == (False, False, True)
+    for waiting in (0, 3, 0, None):
+        stalls.looked(1, waiting, 300)
+        assert stalls.is_empty(1) == stalls.are_empty == (waiting == 0)
 
 
 def test_messages_that_wait_at_two_looks_in_a_row_replace_the_connection(stalls):

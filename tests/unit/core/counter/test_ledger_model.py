@@ -212,6 +212,7 @@ def follow_both(happenings):
         said = []
         for one in ledgers:
             one.apply(plays, NOW_MS, 0 if number % 3 == 2 else WALL_NS)
+            one.take_realtime(below=0)
             answer = one.collect(number, column)
             if confirmed:  # with `more` > 0 the ledger is from a backup, and the client knows higher totals
                 totals = unpack_numbers(answer.totals)

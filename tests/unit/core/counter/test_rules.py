@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from actors.core.columns import pack_numbers, unpack_numbers
+from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.counter.effects import Commit
-from actors.core.counter.ledger import Ledger
-from actors.core.counter.rules import CONSUMER, DISPATCHER, CounterRules
+from actors.core.counter.ledger import TAKEN_MAX, Ledger
+from actors.core.counter.rules import CONSUMER, DISPATCHER, RECORD_MS, CounterRules
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.effects import Send
 from actors.core.messages import (
@@ -82,13 +82,76 @@ def test_what_a_batch_takes_is_committed_before_the_batch_hears_of_it():
     assert kinds(machine.handle([Collect(1, V)], NOW_MS, WALL_NS)) == [Commit, (DISPATCHER, Collected)]
 
 
-def test_the_confirmed_totals_are_committed_before_recorded_is_said():
+def confirmed():
+    """A counter with one play, which the client has confirmed."""
     machine = counting()
     machine.handle([plays(1, 10, V)], NOW_MS, WALL_NS)
     machine.handle([Collect(1, V)], NOW_MS, WALL_NS)
-    effects = machine.handle([published("b", V, 1)], NOW_MS, WALL_NS)
+    assert machine.handle([published("b", V, 1)], NOW_MS, WALL_NS) == []
+    return machine
+
+
+def test_the_confirmed_totals_are_committed_soon_and_only_then_recorded_is_said():
+    machine = confirmed()
+    assert machine.wakeup_ms() == NOW_MS + RECORD_MS
+    assert machine.handle([], NOW_MS + RECORD_MS - 1, WALL_NS) == []
+    effects = machine.handle([], NOW_MS + RECORD_MS, WALL_NS)
     assert kinds(effects) == [Commit, (DISPATCHER, Recorded)]
-    assert machine.handle([published("b", V, 1)], NOW_MS, WALL_NS) == [Send(DISPATCHER, Recorded("b", 3))]
+    [(_, account)] = effects[0].changes.accounts.items()
+    assert (account.total, account.published) == (1, 1)
+    assert machine.wakeup_ms() is None
+    again_ms = NOW_MS + 2 * RECORD_MS
+    machine.handle([published("b", V, 1)], again_ms - RECORD_MS, WALL_NS)
+    assert machine.handle([], again_ms, WALL_NS) == [Send(DISPATCHER, Recorded("b", 3))]
+
+
+def test_the_confirmed_totals_are_committed_with_the_next_plays():
+    effects = confirmed().handle([plays(2, 20, W)], NOW_MS + 1, WALL_NS)
+    assert kinds(effects) == [
+        Commit,
+        (CONSUMER, Counted),
+        (DISPATCHER, Pending),
+        (DISPATCHER, Recorded),
+    ]
+    assert dict(effects[0].changes.accounts.items())[V].published == 1
+
+
+def announced(machine, *inbox):
+    """What a counter announces of V and W, as {video: (ordinal, total)}, and what the commit before has."""
+    effects = machine.handle(list(inbox), NOW_MS, WALL_NS)
+    pending = [effect.message for effect in effects if isinstance(getattr(effect, "message", 0), Pending)]
+    facts = {}
+    for one in pending:
+        ordinals = unpack_numbers(one.ordinals)
+        totals = unpack_numbers(one.totals or bytes(len(one.ordinals)))
+        facts |= {
+            video: pair for video, *pair in zip(unpack_videos(one.videos), ordinals, totals, strict=True)
+        }
+    return facts, {video: account.taken for video, account in effects[0].changes.accounts.items()}
+
+
+def test_a_quiet_video_is_announced_with_its_total_which_is_committed_as_taken():
+    one = CounterRules(Ledger(SeenIds(3_600_000)), at_once_below=4, deadline_ms=60_000)
+    facts, taken = announced(one, plays(1, 10, V, W, V), plays(2, 20, W, W, W))
+    assert facts == {V: [1, 2], W: [1, 0]}  # W has too many plays
+    assert taken == {V: 2, W: 0}
+    facts, _ = announced(one, plays(3, 30, V))  # the dispatcher has to ask whether it was in time
+    assert facts == {V: [3, 0]}
+
+
+def test_few_videos_are_taken_while_the_dispatcher_sends_nothing():
+    one = CounterRules(Ledger(SeenIds(3_600_000)), at_once_below=3, deadline_ms=60_000)
+    videos = [number.to_bytes(16, "big") for number in range(TAKEN_MAX + 9)]
+    totals = [
+        announced(one, plays(place, 100 * place, video))[0][video][1] for place, video in enumerate(videos)
+    ]
+    assert totals == [1] * TAKEN_MAX + [0] * 9
+
+
+def test_with_every_play_the_dispatcher_asks_for_each_total():
+    ledger = Ledger(SeenIds(3_600_000), steps_below=3)
+    facts, taken = announced(CounterRules(ledger, at_once_below=3), plays(1, 10, V, V))
+    assert (facts, taken) == ({V: [1, 0]}, {V: 0})
 
 
 def test_what_is_pending_is_said_before_recorded():
@@ -98,7 +161,8 @@ def test_what_is_pending_is_said_before_recorded():
     machine.handle([Collect(1, V)], NOW_MS, WALL_NS)
     machine.handle([plays(2, 20, V)], NOW_MS, WALL_NS)
     effects = machine.handle([published("b", V, 1)], NOW_MS, WALL_NS)
-    assert kinds(effects) == [Commit, (DISPATCHER, Pending), (DISPATCHER, Recorded)]
+    effects += machine.handle([], NOW_MS + RECORD_MS, WALL_NS)
+    assert kinds(effects) == [(DISPATCHER, Pending), Commit, (DISPATCHER, Recorded)]
 
 
 def test_what_is_pending_is_said_before_the_answer_to_a_collect_that_came_with_it():
@@ -123,6 +187,7 @@ def test_a_recall_after_published_does_not_say_what_was_published():
     machine = counting()
     machine.handle([plays(1, 10, V)], NOW_MS, WALL_NS)
     effects = machine.handle([published("b", V, 1), Recall()], NOW_MS, WALL_NS)
+    effects += machine.handle([], NOW_MS + RECORD_MS, WALL_NS)
     assert kinds(effects) == [Commit, (DISPATCHER, Recorded)]
 
 
@@ -155,8 +220,9 @@ messages = st.one_of(
 @given(st.lists(st.lists(messages, min_size=1, max_size=5), max_size=8))
 def test_whatever_comes_one_commit_stands_before_all_answers_and_every_question_is_answered(reads):
     machine = counting()
-    for inbox in reads:
-        effects = machine.handle(inbox, NOW_MS, WALL_NS)
+    recorded = []
+    for number, inbox in enumerate([*reads, []]):
+        effects = machine.handle(inbox, NOW_MS + number * RECORD_MS, WALL_NS)
         assert sum(isinstance(effect, Commit) for effect in effects) <= 1
         assert not any(isinstance(effect, Commit) for effect in effects[1:])
         said = [effect.message for effect in effects if isinstance(effect, Send)]
@@ -165,15 +231,16 @@ def test_whatever_comes_one_commit_stands_before_all_answers_and_every_question_
         assert counted == [one.number for one in asked]
         collected = [one.number for one in said if isinstance(one, Collected)]
         assert collected == [one.number for one in inbox if isinstance(one, Collect)]
-        recorded = [one.batch for one in said if isinstance(one, Recorded)]
-        assert recorded == [one.batch for one in inbox if isinstance(one, Published)]
+        recorded += [one.batch for one in said if isinstance(one, Recorded)]
+    assert recorded == [one.batch for inbox in reads for one in inbox if isinstance(one, Published)]
 
 
 def holding():
     """A counter that announces totals below 3 at once, others every 20 ms; V has 5 plays, and W has 1."""
     one = CounterRules(Ledger(SeenIds(3_600_000)), at_once_below=3, deadline_ms=60_000)
-    one.handle([plays(1, 10, *[V] * 5, W)], NOW_MS, WALL_NS)
-    one.handle([published("x", V, 5), published("x", W, 1)], NOW_MS, WALL_NS)
+    one.handle([plays(1, 10, *[V] * 5, W)], NOW_MS - 1, WALL_NS)
+    one.handle([published("x", V, 5), published("x", W, 1)], NOW_MS - 1, WALL_NS)
+    one.handle([plays(8, 80, b"x" * 16)], NOW_MS, WALL_NS)
     return one
 
 
@@ -185,19 +252,22 @@ def said(effects):
 def test_what_can_wait_is_said_soon_after_what_was_said_before():
     one = holding()
     assert said(one.handle([plays(2, 20, V)], NOW_MS + 100, WALL_NS)) == [V]
-    one.handle([published("x", V, 6)], NOW_MS + 101, WALL_NS)
+    one.handle([published("x", V, 6)], NOW_MS + 110 - RECORD_MS, WALL_NS)
+    assert kinds(one.handle([], NOW_MS + 110, WALL_NS)) == [Commit, (DISPATCHER, Recorded)]
     assert kinds(one.handle([plays(3, 30, V)], NOW_MS + 119, WALL_NS)) == [Commit, (CONSUMER, Counted)]
     assert one.wakeup_ms() == NOW_MS + 120
-    assert said(one.wake(NOW_MS + 120)) == [V]
+    assert said(one.handle([], NOW_MS + 120, WALL_NS)) == [V]
     assert one.wakeup_ms() is None
-    assert one.wake(NOW_MS + 140) == []
+    assert one.handle([], NOW_MS + 140, WALL_NS) == []
 
 
 def test_a_total_at_the_bound_can_wait():
     one = holding()
     assert said(one.handle([plays(2, 20, W)], NOW_MS + 10, WALL_NS)) == [W]  # its second play
     one.handle([published("x", W, 2)], NOW_MS + 11, WALL_NS)
-    assert said(one.handle([plays(3, 30, W)], NOW_MS + 12, WALL_NS)) == []
+    other = b"y" * 16
+    assert said(one.handle([plays(9, 90, other)], NOW_MS + 12, WALL_NS)) == [other]
+    assert said(one.handle([plays(3, 30, W)], NOW_MS + 13, WALL_NS)) == []
 
 
 def test_what_comes_when_the_wait_is_over_is_said_at_once():
@@ -213,7 +283,7 @@ def test_what_is_to_be_published_on_receipt_is_said_at_once_and_takes_along_what
     assert said(one.handle([plays(3, 30, W)], NOW_MS + 11, WALL_NS)) == [V + W]
 
 
-@pytest.mark.parametrize("question", [Collect(1, b""), Published("y", b"", b""), Recall()])
+@pytest.mark.parametrize("question", [Collect(1, b""), Recall()])
 def test_who_is_answered_has_heard_what_was_held(question):
     one = holding()
     assert said(one.handle([plays(2, 20, V)], NOW_MS + 10, WALL_NS)) == []

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_videos
 from actors.core.dispatcher.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, CIRCUIT_FAILURES, Circuit
@@ -139,6 +140,47 @@ def test_what_is_due_is_collected_from_its_counters_stored_and_then_delivered():
     assert effects[0].batch.trigger is Trigger.REALTIME
     assert content(effects) == {A: 3, A2: 1}
     assert one.phase is Phase.SENDING
+
+
+def with_totals(*facts):
+    """The message for videos that arrived now, and were taken already: (video, ordinal, total)."""
+    ordinals = [(video, ordinal) for video, ordinal, _ in facts]
+    return structs.replace(pending(*ordinals), totals=pack_numbers(total for *_, total in facts), commits=7)
+
+
+def test_what_came_with_its_total_leaves_without_a_question():
+    one = dispatching(0, 1)
+    effects = one.handle(0, [with_totals((A, 1, 3), (A2, 1, 1))], NOW_MS)
+    assert [type(effect) for effect in effects] == [Store, Deliver]
+    assert content(effects) == {A: 3, A2: 1}
+    assert [entry.arrived_ns for entry in effects[1].batch.entries] == [NOW_MS * MS] * 2
+    assert effects[0].totals.commits == {0: 7}
+    assert one.phase is Phase.SENDING
+
+
+def test_a_counter_is_asked_only_for_the_totals_that_did_not_come():
+    one = dispatching(0, 1)
+    one.handle(0, [pending((A, 100))], NOW_MS)
+    effects = one.handle(1, [with_totals((B, 1, 2))], NOW_MS)
+    assert asked(effects) == [(counter_of(0), [A])]
+    assert content(one.handle(0, [collected(number_of(effects), (A, 100))], NOW_MS)) == {A: 100, B: 2}
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_total_counts_until_the_video_is_offered_again(together):
+    one = dispatching(0, 1, realtime_wait_max_ms=10)
+    sending(one, (A2, 1))
+    messages = [with_totals((A, 1, 1)), pending((A, 2))]
+    for inbox in [messages] if together else [[one] for one in messages]:
+        assert one.handle(0, inbox, NOW_MS) == []
+    assert asked(delivered(one, Outcome.ACCEPTED, NOW_MS)) == [(counter_of(0), [A])]
+
+
+def test_after_a_refusal_the_counters_are_asked_for_newer_totals():
+    one = dispatching(0, 1)
+    one.handle(0, [with_totals((A, 1, 1))], NOW_MS)
+    delivered(one, Outcome.REFUSED, NOW_MS)
+    assert asked(one.wake(one.wakeup_ms())) == [(counter_of(0), [A])]
 
 
 def test_a_batch_waits_for_all_counters_that_were_asked():
