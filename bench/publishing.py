@@ -1,6 +1,7 @@
 """How many publishes a second leave, and what each costs, with clients that take their time. Real processes.
 
     PATH="$(make -s nsqd):$PATH" python -m bench.publishing [--client-ms MS …] [--in-flight N …] [--ref REF]
+    PATH="$(make -s nsqd):$PATH" python -m bench.publishing --cpu [--in-flight 8] [--rounds 10] [--ref REF]
 
 The queue is nsqd if there is one on PATH, else the embedded one. Every publish carries twenty videos, whose
 deadlines press. The client answers after `--client-ms` (`slow_client.py`).
@@ -16,10 +17,15 @@ everything on this machine kept busy. "full": the dispatcher needed a core, less
 the machine had none left; no more is possible then, whatever the share. --ref: another commit beside this
 one, with one in flight, for a client of each time; the two take turns.
 
+--cpu: only the CPU a publish of the dispatcher (with a client that answers at once) and of the reference
+client (when it is the client), also as multiples of nsqd's CPU a play when bench_reader drains (`unit.py`),
+measured in each round. Such a multiple holds on a busy machine too.
+
 `python -m bench.steady` measures the waits of a steady run.
 """
 
 import argparse
+import contextlib
 import statistics
 import sys
 import uuid
@@ -36,20 +42,28 @@ from tests.support.services import reading
 
 from .backlog import Queue, body
 from .checkouts import CannotCompare, Checkout, Service, commit
-from .command import add_json, folder, parser, show, write_json
+from .command import add_json, folder, need_nsqd, parser, show, write_json
+from .reference import cpu_us_a_publish
 from .slow_client import Noted, SlowClient
+from .unit import nsqd_us_a_play
 
 CLIENTS_MS = (0, 10, 100, 1000)
 IN_FLIGHT = (1, 8, 64)
 BATCH = 20
 RATE_GUESS = 600  # publishes/s: no more are prepared for
 PUBLISHES_MIN = 12
+PUBLISHES = 3000  # to the reference client
 SECONDS = 6.0
 FULL = 0.9
 DISPATCHER_FULL = 0.85  # it waits for its disk besides: with a client that answers at once it needs some 0.9
 TIMEOUT_S = 600.0
-SETTINGS = ["client.enabled=false", "publish.stdout=false"]
-PRESSING = ["dispatch.realtime_below=1", "dispatch.deadline_s=1", "publish.timeout_s=60"]
+SETTINGS = ["client.enabled=false"]
+PRESSING = [
+    "publish.stdout=false",
+    "dispatch.realtime_below=1",
+    "dispatch.deadline_s=1",
+    "publish.timeout_s=60",
+]
 
 
 class Rate(Struct, frozen=True):
@@ -77,6 +91,16 @@ class Rate(Struct, frozen=True):
         )
 
 
+class Cost(Struct, frozen=True):
+    """CPU a publish, in µs, of the dispatcher and the reference client. `unit_us`: nsqd's for a play."""
+
+    tree: str
+    in_flight: int
+    dispatcher_us: float
+    client_us: float
+    unit_us: float
+
+
 def main() -> None:
     """Measure and print the table."""
     arguments = parser(__doc__)
@@ -86,10 +110,18 @@ def main() -> None:
     add("--seconds", type=float, default=SECONDS, help="of each case (default: 6)")
     add("--rounds", type=int, default=1, help="of all cases; the medians are shown (default: 1)")
     add("--ref", metavar="REF", help="another commit, to compare with")
+    add("--cpu", action="store_true", help="CPU a publish, in units of nsqd's CPU a play")
     add_json(arguments)
     options = arguments.parse_args()
+    if options.cpu:
+        need_nsqd()
     with folder() as path:
         try:
+            if options.cpu:
+                costs = _costs(options, path)
+                _show_costs(costs)
+                write_json(options.json, costs)
+                return
             found = list(_rates(options, path))
         except CannotCompare as reason:
             sys.exit(f"not measured: {reason}")
@@ -97,11 +129,50 @@ def main() -> None:
     write_json(options.json, found)
 
 
-def _rates(options: argparse.Namespace, path: Path) -> Iterator[Rate]:
+def _trees(options: argparse.Namespace, path: Path) -> dict[str, Checkout]:
     trees = {"this": Checkout(ROOT, "this")}
     if options.ref:
         trees[options.ref] = commit(options.ref, path / "ref")
         trees[options.ref].check()
+    return trees
+
+
+def _costs(options: argparse.Namespace, path: Path) -> list[Cost]:
+    """One a tree, round and number in flight. The trees take turns, and so do the two clients."""
+    trees, found = _trees(options, path), []
+    for number in range(options.rounds):
+        unit_us = nsqd_us_a_play(path / f"unit-{number}")
+        for most in options.in_flight:
+            for name, tree in trees.items():
+                where = path / f"{name}-{most}-{number}"
+                where.mkdir()
+                dispatcher_us = measure(tree, name, 0, most, options.seconds, where).cpu_us
+                with _queue(where / "reference", PUBLISHES) as queue:
+                    settings = [*PRESSING, f"publish.in_flight_max={most}", reading(queue.tcp_address)]
+                    used_us = cpu_us_a_publish(tree, queue, _bodies(PUBLISHES), settings, where / "service-2")
+                one = Cost(name, most, dispatcher_us, used_us["client"], unit_us)
+                print(f"{name}, {most}: {one}", file=sys.stderr)
+                found.append(one)
+    return found
+
+
+def _show_costs(costs: Sequence[Cost]) -> None:
+    rows = []
+    for tree, most in dict.fromkeys((one.tree, one.in_flight) for one in costs):
+        ones = [one for one in costs if (one.tree, one.in_flight) == (tree, most)]
+        figures = [
+            ("dispatcher", [one.dispatcher_us for one in ones]),
+            ("reference client", [one.client_us for one in ones]),
+        ]
+        for name, used_us in figures:
+            times = [us / one.unit_us for us, one in zip(used_us, ones, strict=True)]
+            middle = f"{statistics.median(used_us):.0f}", f"{statistics.median(times):.0f}"
+            rows.append((tree, name, f"{most}", *middle, f"{min(times):.0f} to {max(times):.0f}"))
+    show(("tree", "process", "in flight", "CPU a publish, µs", "x nsqd's a play", "range"), rows, texts=2)
+
+
+def _rates(options: argparse.Namespace, path: Path) -> Iterator[Rate]:
+    trees = _trees(options, path)
     in_flight = sorted({1, *options.in_flight})
     for client_ms in options.client_ms or CLIENTS_MS:
         cases = [("this", most) for most in in_flight]
@@ -131,17 +202,13 @@ def measure(tree: Checkout, name: str, client_ms: int, in_flight: int, seconds: 
     """Publishes/s and CPU a publish, while everything presses."""
     expected = min(in_flight * 1000 / (client_ms + 3), RATE_GUESS) * seconds
     publishes = max(PUBLISHES_MIN, 4 * in_flight, int(expected))
-    chance = Random(1)
-    bodies = [body(str(uuid.UUID(bytes=chance.randbytes(16)))) for _ in range(BATCH * publishes)]
-    kind = "embedded" if nsqd_path() is None else "nsqd"
+    bodies = _bodies(publishes)
     with (
-        open_queue(kind, path / "queue", *_memory(kind, len(bodies))) as process,
+        _queue(path / "queue", publishes) as queue,
         SlowClient(client_ms / 1000) as client,
     ):
-        queue = Queue.of(process)
         settings = [*SETTINGS, *PRESSING, reading(queue.tcp_address), f"publish.url={client.url}"]
-        if name == "this":
-            settings.append(f"publish.in_flight_max={in_flight}")
+        settings.append(f"publish.in_flight_max={in_flight}")
         with Service(tree, path / "service", settings) as service:
             children = {child["id"]: child["pid"] for child in service.status()["children"]}
             client.watch([children.pop("dispatcher"), *children.values()])
@@ -154,8 +221,18 @@ def measure(tree: Checkout, name: str, client_ms: int, in_flight: int, seconds: 
     return _rate(name, client_ms, in_flight, noted, machine)
 
 
-def _memory(kind: str, plays: int) -> list[str]:
-    return [f"--mem-queue-size={2 * plays}"] if kind == "nsqd" else []
+@contextlib.contextmanager
+def _queue(path: Path, publishes: int) -> Iterator[Queue]:
+    """An empty queue, which keeps in memory what these publishes need."""
+    kind = "embedded" if nsqd_path() is None else "nsqd"
+    memory = [f"--mem-queue-size={2 * BATCH * publishes}"] if kind == "nsqd" else []
+    with open_queue(kind, path, *memory) as process:
+        yield Queue.of(process)
+
+
+def _bodies(publishes: int) -> list[bytes]:
+    chance = Random(1)
+    return [body(str(uuid.UUID(bytes=chance.randbytes(16)))) for _ in range(BATCH * publishes)]
 
 
 def _rate(name: str, client_ms: int, in_flight: int, noted: list[Noted], machine: float) -> Rate:

@@ -77,6 +77,12 @@ class ChangedVideos:
         while len(self._numbers) > VIDEOS_PER_EVENT_MAX:
             _, self._forgotten = self._numbers.popitem(last=False)
 
+    def pass_over(self) -> None:
+        """Record a change of any videos, without which."""
+        self.number += 1
+        self._forgotten = self.number
+        self._numbers.clear()
+
     def since(self, number: int) -> list[str] | None:
         """The videos that changed after this number, newest first; None if an event does not hold them."""
         if number < self._forgotten:
@@ -110,6 +116,9 @@ class Streams:
 
     def changed(self, video_ids: Iterable[str]) -> None:
         """Wake every stream to send these videos. Other figures may have changed even if no video has."""
+        if not self._wakers:
+            self._changes.pass_over()  # a new stream begins with everything
+            return
         self._changes.add(video_ids)
         for waker in self._wakers:
             waker.set()

@@ -14,7 +14,6 @@ requests into calls of `Reference`, and results into answers.
 import asyncio
 import logging
 import pathlib
-import time
 import traceback
 from typing import Any, NoReturn
 
@@ -23,12 +22,12 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
-from ..core.client.audit import Verdict
 from ..supervision.printable import Lines
 from ..system.exits import StoreFailure
 from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
 from . import publishes
+from .answers import HEADERS, TYPE, Answer, answer_to, store_fails
 from .errors import MalformedPublish
 from .events import SLOW_TIMEOUT_S
 from .finding import find
@@ -44,9 +43,6 @@ _PAGE_FILES = {
     **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-_SECURITY_POLICY = (
-    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
-)
 
 
 def application(client: Reference) -> Application:
@@ -71,20 +67,20 @@ class AnswerHandler(OwnHandler):
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
-        self.set_header("Content-Security-Policy", _SECURITY_POLICY)
-        self.set_header("Referrer-Policy", "no-referrer")
+        for name, value in HEADERS.items():
+            self.set_header(name, value)
 
     def answer(self, content: object, status: int = 200) -> None:
         """Answer with this as JSON."""
         self.set_status(status)
-        self.set_header("Content-Type", "application/json")
-        _ = self.finish(msgspec.json.encode(content) + b"\n")  # sent by itself
+        self.set_header("Content-Type", TYPE)
+        _ = self.finish(Answer(status, content).body)  # sent by itself
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, StoreFailure):
-            # The publish is not committed, but not lost: the service tries again until there is room.
-            self.answer({"error": str(error)}, 503)
+            failed = store_fails(error)
+            self.answer(failed.content, failed.status)
         elif status_code == 404:
             self.answer({"error": f"nothing at {self.request.path[:200]}"}, 404)
         else:
@@ -119,7 +115,10 @@ class ReferenceHandler(AnswerHandler):
 
 @stream_request_body
 class PlaysHandler(ReferenceHandler):
-    """POST /plays: takes publishes. 200 means that the publish is committed."""
+    """POST /plays: takes publishes. 200 means that the publish is committed.
+
+    Most publishes come in one piece. These go past this handler: see `express.py`.
+    """
 
     def prepare(self) -> None:
         self._body = bytearray()
@@ -141,35 +140,17 @@ class PlaysHandler(ReferenceHandler):
         body = bytes(self._body)
         if len(body) > publishes.BODY_BYTES_MAX:
             self._refuse(MalformedPublish("body", f"at most {publishes.BODY_BYTES_MAX} bytes", "is longer"))
-        if problem := self.client.signed.problem(body, self.request.headers):
+        headers = self.request.headers
+        if problem := self.client.signed.problem(body, headers):
             self.answer({"error": problem}, 401)
             return
         try:
-            publish = publishes.parse(
-                body,
-                content_type=self.request.headers.get("Content-Type", ""),
-                idempotency_key=self.request.headers.get("Idempotency-Key"),
-            )
+            publish, held_up_ms = publishes.read(headers, body)
         except MalformedPublish as error:
             self._refuse(error)
-        headers = self.request.headers
-        held_up_ms = publishes.held_up_ms(
-            headers.get("X-Playtally-Held-Up-Ms"),
-            headers.get("X-Playtally-Sent-At-Ms"),
-            time.time_ns() // 1_000_000,
-        )
         receipt = self.client.receive(publish, held_up_ms, self._together.most)
-        if receipt.verdict is Verdict.CONFLICT:
-            self.answer(
-                {
-                    "error": f"batch: {publish.batch!r} was received before with other content, "
-                    "expected a new key for new content",
-                    "field": "batch",
-                },
-                409,
-            )
-            return
-        self.answer({"batch": publish.batch, "duplicate": receipt.verdict is Verdict.DUPLICATE})
+        answer = answer_to(publish, receipt)
+        self.answer(answer.content, answer.status)
 
     def _refuse(self, error: MalformedPublish) -> NoReturn:
         self.answer({"error": str(error), "field": error.field, "expected": error.expected}, 400)

@@ -6,6 +6,8 @@ ignored, so that a newer service can add some.
 """
 
 import re
+import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
@@ -52,6 +54,17 @@ class _PublishBody(Struct, frozen=True):
 
 
 _decoder = msgspec.json.Decoder(_PublishBody)
+
+
+def read(headers: Mapping[str, str], body: bytes) -> tuple[Publish, int]:
+    """The publish in a request, and for how many ms this client has delayed it.
+
+    `headers`: found by their names in lower case. Raises `MalformedPublish`.
+    """
+    key = headers.get("idempotency-key")
+    publish = parse(body, content_type=headers.get("content-type", ""), idempotency_key=key)
+    held_up, sent_at = headers.get("x-playtally-held-up-ms"), headers.get("x-playtally-sent-at-ms")
+    return publish, held_up_ms(held_up, sent_at, time.time_ns() // 1_000_000)
 
 
 def held_up_ms(held_up: str | None, sent_at: str | None, now_ms: int) -> int:

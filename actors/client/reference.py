@@ -7,11 +7,12 @@ not be committed leaves nothing in memory. Refuses to know what a promise is
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import msgspec
 
-from ..core.client.audit import Audit, Receipt
+from ..core.client.audit import Audit, Receipt, Taken
 from ..core.client.promises import Publish
 from ..core.recurring import Recurring
 from ..system.exits import StoreFailure
@@ -54,27 +55,35 @@ class Reference:
         return self._audit
 
     def receive(self, publish: Publish, held_up_ms: int = 0, together: int = 1) -> Receipt:
-        """Audit and commit a publish. Raises `StoreFailure`, leaving the state unchanged.
+        """Audit and commit a publish: see `receive_all`."""
+        return self.receive_all([(publish, held_up_ms, together)])[0]
 
-        `held_up_ms`: for how many ms this client has delayed it, as the sender says. `together`: how many
-        publishes were here at once, this one included.
+    def receive_all(self, publishes: Sequence[tuple[Publish, int, int]]) -> list[Receipt]:
+        """Audit publishes that came together, and commit them all at once.
+
+        With each: for how many ms this client has delayed it, as the sender says, and how many publishes were
+        here at once, this one included. Raises `StoreFailure`, leaving the state unchanged.
         """
-        audit = self.audit
-        received_at_ns = time.time_ns()
-        receipt = audit.receive(publish, received_at_ns, held_up_ms, together)
+        audit, now_ns = self.audit, time.time_ns()
+        taken = [
+            Taken(publish, now_ns, held_up_ms, together, audit.promises)
+            for publish, held_up_ms, together in publishes
+        ]
+        receipts = [audit.receive(one.publish, now_ns, one.held_up_ms, one.together) for one in taken]
         try:
             # Commit before the answer: the service never sends a total again that was confirmed.
-            self._store.commit(publish, receipt, audit)
+            self._store.commit(taken, receipts, audit)
         except StoreFailure:
-            # The audit has a publish that the disk does not have. The disk is right, so the next use of
+            # The audit has publishes that the disk does not have. The disk is right, so the next use of
             # the audit loads it again.
             self._audit = None
             raise
         self._outage.tried(None)
-        self._write_down(publish, received_at_ns, held_up_ms)
-        self._broken.note(receipt.found, _now_ms())
-        self.streams.changed(receipt.videos)
-        return receipt
+        for one, receipt in zip(taken, receipts, strict=True):
+            self._write_down(one)
+            self._broken.note(receipt.found, _now_ms())
+            self.streams.changed(receipt.videos)
+        return receipts
 
     def store_failed(self, failure: StoreFailure) -> None:
         """Log that the store fails: at once, once a minute, and when a publish is committed again."""
@@ -85,11 +94,11 @@ class Reference:
         if self._crowd.seen(_now_ms()):
             log.error("the client refuses another page: too many are open; close some")
 
-    def _write_down(self, publish: Publish, received_at_ns: int, held_up_ms: int) -> None:
+    def _write_down(self, taken: Taken) -> None:
         if self._record is None:
             return
-        facts = {"received_at_ns": received_at_ns, "held_up_ms": held_up_ms}
-        line = msgspec.json.encode(msgspec.to_builtins(publish) | facts)
+        facts = {"received_at_ns": taken.received_at_ns, "held_up_ms": taken.held_up_ms}
+        line = msgspec.json.encode(msgspec.to_builtins(taken.publish) | facts)
         try:
             self._record.write(line + b"\n")
         except OSError as error:

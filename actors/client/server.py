@@ -14,6 +14,7 @@ from ..system.http_server import BoundedHTTPServer
 from ..system.listeners import open_listeners
 from ..system.regular import other_kind_of
 from . import handlers
+from .express import Express
 from .reference import Reference
 from .signed import Signed
 from .store import ClientStore
@@ -49,6 +50,7 @@ class ReferenceClient(Reference):
             section="client",
             address=address,
             allowed_hosts=allowed_hosts,
+            express=Express(self),
             max_body_size=REQUEST_BYTES_MAX,
             max_header_size=HEADER_BYTES_MAX,
             # Ours ends a slow body before. With this limit tornado reads a body some turns of the loop after

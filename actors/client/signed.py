@@ -27,14 +27,14 @@ class Signed(NamedTuple):
     secrets: Callable[[], Sequence[bytes]] = tuple
 
     def problem(self, body: bytes, headers: Mapping[str, str], clock: Callable[[], float] = time.time) -> str:
-        """What is wrong with a publish, or "". `headers`: found in any case."""
+        """What is wrong with a publish, or "". `headers`: found by their names in lower case."""
         secrets = self.secrets()
         if not secrets:
             return ""
         prefix = b""
         if self.form != "body":
             name = "webhook-timestamp" if self.form == "standard" else "X-Playtally-Timestamp"
-            stamp = headers.get(name, "")
+            stamp = headers.get(name.lower(), "")
             if not (stamp.isascii() and stamp.isdigit() and abs(clock() - int(stamp[:18])) <= AGE_S_MAX):
                 return f"{name}: expected the time in Unix seconds, within {AGE_S_MAX} s of this clock"
             prefix = stamp.encode() + b"."
@@ -44,7 +44,7 @@ class Signed(NamedTuple):
             expected = [b"v1," + base64.b64encode(_hmac(secret, prefix + body)) for secret in secrets]
             wanted = 'webhook-signature: expected this publish\'s HMAC, as in "v1,<base64>"'
         else:
-            given = [one.strip() for one in headers.get("X-Playtally-Signature", "").split(",")]
+            given = [one.strip() for one in headers.get("x-playtally-signature", "").split(",")]
             expected = [b"sha256=" + _hmac(secret, prefix + body).hex().encode() for secret in secrets]
             wanted = 'X-Playtally-Signature: expected this publish\'s HMAC, as in "sha256=<hex>"'
         # Compared as bytes: compare_digest refuses text that is not ASCII, which a header may have.

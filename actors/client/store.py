@@ -1,15 +1,17 @@
 """Stores what the reference client received. The store is one SQLite file, and only one process uses it.
 
-Once `commit` has returned, a publish survives a kill of this process (WAL, synchronous=NORMAL). It must
-survive, because the service never sends a confirmed total again. One transaction holds a publish and
-everything that the audit changed for it:
+Once `commit` has returned, its publishes survive a kill of this process (WAL, synchronous=NORMAL). They must
+survive, because the service never sends a confirmed total again. A commit adds each publish to a journal, as
+it came: the audit of the same publishes is the same again. After `JOURNAL_MAX` publishes one transaction
+writes what the audit changed for all of them, and empties the journal:
 
+    journal      the last publishes, with all that the audit judges them by, as msgpack
     videos       one row per video: the last total received
     batches      the keys of the last publishes, to tell a retry from a new publish
     broken       the first broken promises
     statistics   one row: all other statistics, as msgpack
 
-The store judges nothing: it writes receipts and loads the audit. Before it is opened for writing, SQLite
+The store judges nothing: it writes what came and loads the audit. Before it is opened for writing, SQLite
 checks each of its pages: a damaged store is refused, and left as it was. If the store is lost, the service
 tells the client every total again.
 """
@@ -19,11 +21,12 @@ import logging
 import os
 import pathlib
 import sqlite3
+from collections.abc import Sequence
 
 import msgspec
 
-from ..core.client.audit import Audit, Receipt, Video
-from ..core.client.promises import Broken, Promise, Promises, Publish
+from ..core.client.audit import Audit, Receipt, Taken, Video
+from ..core.client.promises import Broken, Promise, Promises
 from ..core.client.statistics import Statistics
 from ..store.database import uri_of
 from ..store.untouched import left_if_refused
@@ -35,22 +38,39 @@ log = logging.getLogger(__name__)
 
 FILE_NAME = "client.sqlite"
 LOCK_NAME = "client.lock"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+JOURNAL_MAX = 256  # publishes; with twenty videos each, what they changed is written in some 20 ms
 
+# Rows are numbered in the order in which videos were first published: new ones are together on few pages.
 _SCHEMA = """
 CREATE TABLE videos (
-    video_id TEXT PRIMARY KEY, plays INTEGER NOT NULL,
+    number INTEGER PRIMARY KEY, video_id TEXT NOT NULL, plays INTEGER NOT NULL,
     received_at_ns INTEGER NOT NULL, timer_window INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE batches (
-    number INTEGER PRIMARY KEY, batch TEXT NOT NULL UNIQUE, fingerprint BLOB NOT NULL
 );
+CREATE TABLE batches (number INTEGER PRIMARY KEY, batch TEXT NOT NULL, fingerprint BLOB NOT NULL);
+CREATE TABLE journal (number INTEGER PRIMARY KEY, content BLOB NOT NULL);
+"""
+_SCHEMA_ALWAYS = """
 CREATE TABLE broken (
     number INTEGER PRIMARY KEY, promise TEXT NOT NULL, batch TEXT NOT NULL, video_id TEXT,
     expected TEXT NOT NULL, found TEXT NOT NULL
 );
 CREATE TABLE statistics (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), packed BLOB NOT NULL);
 """
+# Version 1 had no journal, and its videos had no numbers.
+_FROM_1 = f"""
+ALTER TABLE videos RENAME TO videos_1;
+ALTER TABLE batches RENAME TO batches_1;
+{_SCHEMA}
+INSERT INTO videos (video_id, plays, received_at_ns, timer_window) SELECT * FROM videos_1;
+INSERT INTO batches SELECT * FROM batches_1;
+DROP TABLE videos_1;
+DROP TABLE batches_1;
+"""
+_UPGRADES = {0: _SCHEMA + _SCHEMA_ALWAYS, 1: _FROM_1}
+
+
+_APPEND = "INSERT INTO journal (content) VALUES (?)"
 
 
 class ClientStore:
@@ -59,6 +79,9 @@ class ClientStore:
     def __init__(self, path: pathlib.Path) -> None:
         """Open or make the store in the directory `path`, and lock it until `close`."""
         self._file = path / FILE_NAME
+        self._journal = 0  # publishes in it
+        self._changed: dict[str, Video] = {}  # since it began
+        self._publishes = self._broken = 0  # publishes and broken promises that are in the other tables
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = try_lock(path / LOCK_NAME)
@@ -83,28 +106,49 @@ class ClientStore:
     def load(self, promises: Promises) -> Audit:
         """The audit of all committed publishes. From now on it judges by `promises`."""
         try:
-            rows = self._database.execute("SELECT video_id, plays, received_at_ns, timer_window FROM videos")
+            rows = self._database.execute(
+                "SELECT video_id, plays, received_at_ns, timer_window, number FROM videos ORDER BY number"
+            )
             videos = {video_id: Video(*values) for video_id, *values in rows}
             fingerprints = self._database.execute("SELECT batch, fingerprint FROM batches ORDER BY number")
             broken = self._database.execute(
                 "SELECT promise, batch, video_id, expected, found FROM broken ORDER BY number"
             )
             packed = self._database.execute("SELECT packed FROM statistics").fetchone()
-            return Audit(
+            audit = Audit(
                 promises,
                 statistics=msgspec.msgpack.decode(packed[0], type=Statistics) if packed else None,
                 videos=videos,
                 fingerprints=dict(fingerprints.fetchall()),
                 broken=[Broken(Promise(name), *values) for name, *values in broken],
             )
+            journal = self._database.execute("SELECT content FROM journal ORDER BY number").fetchall()
+            taken = [msgspec.msgpack.decode(content, type=Taken) for (content,) in journal]
         except (sqlite3.Error, msgspec.DecodeError, ValueError) as error:
             raise self._failed("read", error) from error
+        self._publishes, self._broken = audit.statistics.publishes_total(), len(audit.broken)
+        self._note(audit.receive_again(taken), begun=True)
+        return audit
 
-    def commit(self, publish: Publish, receipt: Receipt, audit: Audit) -> None:
-        """Write what this publish changed. If this raises, nothing is written."""
+    def commit(self, taken: Sequence[Taken], receipts: Sequence[Receipt], audit: Audit) -> None:
+        """Write publishes that the audit, which `load` has returned, has just received, in their order.
+
+        If this raises, nothing is written; load the audit again.
+        """
+        self._note(receipts)
         try:
+            if self._journal > JOURNAL_MAX:
+                with transaction(self._database):
+                    self._write(audit)
+                self._publishes, self._broken = audit.statistics.publishes_total(), len(audit.broken)
+                self._note([], begun=True)
+                return
+            rows = [(msgspec.msgpack.encode(one),) for one in taken]
+            if len(rows) == 1:
+                self._database.execute(_APPEND, rows[0])  # a transaction of its own
+                return
             with transaction(self._database):
-                self._write(publish, receipt, audit)
+                self._database.executemany(_APPEND, rows)
         except sqlite3.Error as error:
             raise self._failed("written", error) from error
 
@@ -115,29 +159,40 @@ class ClientStore:
             os.close(self._lock)
             self._lock = -1
 
-    def _write(self, publish: Publish, receipt: Receipt, audit: Audit) -> None:
+    def _note(self, receipts: Sequence[Receipt], *, begun: bool = False) -> None:
+        """Note what publishes have changed. `begun`: they are the first in the journal."""
+        if begun:
+            self._journal, self._changed = 0, {}
+        self._journal += len(receipts)
+        for one in receipts:
+            self._changed.update(one.videos)
+
+    def _write(self, audit: Audit) -> None:
+        """Write what has changed since the journal began, and empty it."""
         execute, executemany = self._database.execute, self._database.executemany
+        rows = [
+            (video.number, video_id, video.plays, video.received_at_ns, video.timer_window)
+            for video_id, video in self._changed.items()
+        ]
+        executemany("INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?)", sorted(rows))
+        # Publishes are numbered without gaps, so no query is needed to find the keys to delete.
+        last = audit.statistics.publishes_total()
+        execute("DELETE FROM batches WHERE number <= ?", (last - audit.keys_max,))
+        keys = audit.newest_keys(last - self._publishes)
         executemany(
-            "INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?)",
-            [
-                (video_id, video.plays, video.received_at_ns, video.timer_window)
-                for video_id, video in receipt.videos.items()
-            ],
+            "INSERT INTO batches VALUES (?, ?, ?)",
+            [(last - at, *key) for at, key in enumerate(keys)],
         )
-        if receipt.fingerprint is not None:
-            # Publishes are numbered without gaps, so no query is needed to find the keys to delete.
-            number = audit.statistics.publishes_total()
-            execute("DELETE FROM batches WHERE number <= ?", (number - audit.keys_max,))
-            execute(
-                "INSERT INTO batches VALUES (?, ?, ?)",
-                (number, publish.batch, receipt.fingerprint),
-            )
         executemany(
             "INSERT INTO broken (promise, batch, video_id, expected, found) VALUES (?, ?, ?, ?, ?)",
-            [(one.promise.value, one.batch, one.video_id, one.expected, one.found) for one in receipt.broken],
+            [
+                (one.promise.value, one.batch, one.video_id, one.expected, one.found)
+                for one in audit.broken[self._broken :]
+            ],
         )
         packed = msgspec.msgpack.encode(audit.statistics)
         execute("INSERT OR REPLACE INTO statistics VALUES (1, ?)", (packed,))
+        execute("DELETE FROM journal")
 
     def _check(self) -> None:
         """Raise `StoreFailure` if SQLite finds a damaged page. Only reads. Log if it is empty."""
@@ -175,10 +230,12 @@ class ClientStore:
             database.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
             database.execute("PRAGMA synchronous = NORMAL")
             version = database.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            if (upgrade := _UPGRADES.get(version)) is not None:
+                database.executescript(f"BEGIN; {upgrade} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
             elif version != SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"its schema version is {version}, expected {SCHEMA_VERSION}")
+                raise sqlite3.DatabaseError(
+                    f"its schema version is {version}, expected 1 to {SCHEMA_VERSION}"
+                )
         except sqlite3.Error as error:
             if database is not None:
                 database.close()

@@ -5,9 +5,10 @@ connects, `connection.py` sends and reads, `answers.py` judges.
 """
 
 import asyncio
-import json
 import re
 import time
+
+import msgspec
 
 from ..config import Credentials, PublishSection, credentials_of
 from ..core.dispatcher.attempts import Outcome
@@ -60,7 +61,7 @@ class HttpSink(Sink):
         # batch is never sent again from here, not even if a kept connection turns out to be closed: the next
         # attempt is the dispatcher's, which counts and paces it.
         credentials = self._credentials.value()
-        body = json.dumps(payload(batch), separators=(",", ":")).encode()
+        body = msgspec.json.encode(payload(batch))
         packed = self._packing.packed(body, asyncio.get_running_loop().time())
         headers = {"Content-Encoding": "gzip"} if packed else {}
         request = self._request(batch.key, held_up_ms, headers, packed or body, credentials)

@@ -36,7 +36,7 @@ class BadMail(ValueError):
 
 def encode(message: msgspec.Struct) -> bytes:
     """A message as msgpack."""
-    return msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)))
+    return msgspec.msgpack.encode(message)
 
 
 class MailboxFull(Exception):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from http.client import responses
 from socket import socket
-from typing import Any
+from typing import Any, Protocol
 
 import tornado.web
 from tornado import httputil
@@ -23,17 +23,30 @@ from ..core.recurring import Recurring
 from .addresses import join_address, split_address
 from .connections import connections_max
 from .crowd import Crowd, most_of
-from .hosts import Listener, Refusal, plain, refusal, split_target
+from .hosts import Listener, Refusal, host_allowed, plain, refusal, split_target
 from .http_stream import JSON, Stream, headers_of
 from .this_machine import has_address, own_names
+from .whole_requests import Kind, WholeRequest, whole_request
 
 log = logging.getLogger(__name__)
 
 # A program that connects has something to ask. Later requests on its connection may take their time.
 FIRST_REQUEST_TIMEOUT_S = 10
 
+# They name no server, and let nobody keep the answer or guess its type.
+OWN_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
 _IS_STRANGER = "is_stranger"  # on a request's connection: see `OwnHandler.is_of_stranger`
 _EVERY_ADDRESS = {"0.0.0.0", "::"}
+
+
+class Express(Protocol):
+    """Takes requests of one kind that came in one piece, before tornado reads them. The Host is allowed."""
+
+    kind: Kind
+
+    def take(self, stream: Stream, request: WholeRequest) -> bool:
+        """Take a request: it is answered in the order of its connection. False: tornado reads it."""
 
 
 class BoundedHTTPServer(HTTPServer):
@@ -48,19 +61,22 @@ class BoundedHTTPServer(HTTPServer):
         open_paths: Collection[str] = (),
         error_key: str = "error",
         body_timeout_s: float = 10,
+        express: Express | None = None,
         **limits: Any,
     ) -> None:
         """Called by the constructor, with its arguments.
 
         `section`: the settings' section of this listener; `address`: its "host:port". `allowed_hosts`: the
         names that it answers to besides. `open_paths` answer to any. `error_key`: the key of the reason in an
-        error. `body_timeout_s`: the time that a request's body may take. The rest: see tornado.
+        error. `body_timeout_s`: the time that a request's body may take. `express`: see there. The rest:
+        see tornado.
         """
         super().initialize(*arguments, **limits)
         named = [split_address(address)[0] if address else "", *allowed_hosts]
         self._listener = Listener(f"{section}.allowed_hosts", frozenset(map(plain, named)))
         self._open_paths = open_paths
         self._error_key = error_key
+        self._express = express
         self.body_timeout_s = body_timeout_s
         self._address = address
         self._long_heads, self._full = Recurring(), Recurring()
@@ -81,10 +97,20 @@ class BoundedHTTPServer(HTTPServer):
         """Take a connection. If it is one too many, the longest idle one is closed; this one if none is."""
         if len(self._connections) < connections_max() or self._has_made_room():
             head_bytes_max = self.conn_params.max_header_size
-            Stream.take(stream, self._error_key, head_bytes_max, lambda: self._note_long_head(address))
+            on_whole = None if self._express is None else self._take_whole
+            Stream.take(
+                stream, self._error_key, head_bytes_max, lambda: self._note_long_head(address), on_whole
+            )
             super().handle_stream(stream, address)
         else:
             stream.close()
+
+    def _take_whole(self, stream: Stream, came: bytes) -> bool:
+        assert self._express is not None
+        request = whole_request(came, self._express.kind)
+        if request is None or not host_allowed(request.headers["host"], self._listener):
+            return False
+        return self._express.take(stream, request)
 
     def _has_made_room(self) -> bool:
         """Close the connection that has been idle longest. Returns False if none is."""
@@ -240,10 +266,10 @@ class OwnHandler(tornado.web.RequestHandler):
         return bool(vars(self.request.connection).get(_IS_STRANGER))
 
     def set_default_headers(self) -> None:
-        """Name no server, and let nobody keep the answer or guess its type."""
+        """Set `OWN_HEADERS`."""
         self.clear_header("Server")
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
+        for name, value in OWN_HEADERS.items():
+            self.set_header(name, value)
 
     async def head(self) -> None:
         """Answer as `get` does; tornado leaves the body out."""

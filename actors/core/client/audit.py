@@ -11,6 +11,7 @@ that publishes, on purpose: a mistake in one of the two can't hide in the other.
 
 import collections
 import enum
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,11 +32,15 @@ _NS_PER_MS = 1_000_000
 
 
 class Video(msgspec.Struct, frozen=True):
-    """A video's last published total, when it was received, and the timer window in which it last changed."""
+    """A video's last published total, when it was received, and the timer window in which it last changed.
+
+    `number`: how many videos had been published when it was first published, itself included.
+    """
 
     plays: int
     received_at_ns: int
     timer_window: int
+    number: int
 
 
 class Verdict(enum.Enum):
@@ -46,17 +51,21 @@ class Verdict(enum.Enum):
     CONFLICT = "known key, other content: a broken promise, nothing is taken over"
 
 
-class Receipt(msgspec.Struct, frozen=True):
-    """What one publish changed, for the store.
+class Taken(msgspec.Struct, frozen=True, array_like=True):
+    """A publish with all that the audit judges it by: see `Audit.receive`. `promises`: those of that time."""
 
-    `videos` has the new values. `fingerprint` is None unless the key is new. `found` has all promises that it
-    broke, and `broken` only those that are among the first `BROKEN_KEPT_MAX`.
-    """
+    publish: Publish
+    received_at_ns: int
+    held_up_ms: int
+    together: int
+    promises: Promises
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What one publish changed. `videos`: their new values. `found`: all promises that it broke."""
 
     verdict: Verdict
     videos: dict[str, Video] = {}
-    fingerprint: bytes | None = None
-    broken: tuple[Broken, ...] = ()
     found: tuple[Broken, ...] = ()
 
 
@@ -107,7 +116,21 @@ class Audit:
             f"content {known.hex()} as at first",
             f"content {fingerprint.hex()}",
         )
-        return Receipt(Verdict.CONFLICT, broken=self._record([broken]), found=(broken,))
+        self._record([broken])
+        return Receipt(Verdict.CONFLICT, found=(broken,))
+
+    def receive_again(self, taken: Iterable[Taken]) -> list[Receipt]:
+        """Audit publishes that were received before, in their order, by the promises of that time."""
+        promises, receipts = self.promises, []
+        for one in taken:
+            self.promises = one.promises
+            receipts.append(self.receive(one.publish, one.received_at_ns, one.held_up_ms, one.together))
+        self.promises = promises
+        return receipts
+
+    def newest_keys(self, count: int) -> list[tuple[str, bytes]]:
+        """The keys that came last, the newest first, each with the fingerprint of its content."""
+        return list(itertools.islice(reversed(self._fingerprints.items()), count))
 
     def totals(self) -> dict[str, int]:
         """The last published total of each video."""
@@ -161,22 +184,31 @@ class Audit:
 
     def _accept(self, publish: Publish, fingerprint: bytes, received_at_ns: int, held_up_ms: int) -> Receipt:
         self._count(publish, received_at_ns)
-        offered_at_ns = received_at_ns - held_up_ms * _NS_PER_MS
+        deadline_ns = round(self.promises.deadline_s * _NS_PER_S)
+        # A play that arrived before this is late; before the second, it would be late without the delay too.
+        late_ns = received_at_ns - deadline_ns
+        late_anyway_ns = late_ns - held_up_ms * _NS_PER_MS
         broken = list(self._broken_as_a_whole(publish))
         touched: dict[str, Video] = {}
         for entry in publish.videos:
+            before = self.videos.get(entry.video_id)
             if entry.video_id in touched:
                 broken.append(_broken(Promise.ONCE, publish, entry, "once", "again"))
-            again = publish.trigger is Trigger.REPUBLISH  # any total may come again, and none has an arrival
-            if not again:
-                broken += self._broken_by_entry(publish, entry, received_at_ns, offered_at_ns)
-            touched[entry.video_id] = self._take_over(entry, received_at_ns)
-            if not again:
-                self._measure(publish, entry, received_at_ns, offered_at_ns)
+            touched[entry.video_id] = self._take_over(entry, before, received_at_ns)
+            if publish.trigger is Trigger.REPUBLISH:
+                continue  # any total may come again, and none has an arrival
+            last = before.plays if before else 0
+            is_late_anyway = entry.arrived_at_ns < late_anyway_ns
+            if is_late_anyway or entry.plays != last + 1:
+                broken += self._broken_by_entry(publish, entry, last, received_at_ns, is_late_anyway)
+            self._measure(publish, entry, received_at_ns)
+            if entry.arrived_at_ns < late_ns:
+                self._count_late(publish, entry, is_late_anyway)
         self._fingerprints[publish.batch] = fingerprint
         while len(self._fingerprints) > self.keys_max:
             self._fingerprints.popitem(last=False)
-        return Receipt(Verdict.ACCEPTED, touched, fingerprint, self._record(broken), tuple(broken))
+        self._record(broken)
+        return Receipt(Verdict.ACCEPTED, touched, tuple(broken))
 
     def _count(self, publish: Publish, received_at_ns: int) -> None:
         statistics = self.statistics
@@ -193,16 +225,15 @@ class Audit:
             yield Broken(Promise.WIDTH, publish.batch, None, f"1 to {width_max} videos", f"{width}")
 
     def _broken_by_entry(
-        self, publish: Publish, entry: PublishedVideo, received_at_ns: int, offered_at_ns: int
+        self, publish: Publish, entry: PublishedVideo, last: int, received_at_ns: int, is_late_anyway: bool
     ) -> Iterable[Broken]:
-        last = self._last_published(entry.video_id)
         if entry.plays == last:
             yield _broken(Promise.CHANGED, publish, entry, f"other than {last}", f"{last} again")
         elif entry.plays < last:
             yield _broken(Promise.NEVER_FALLS, publish, entry, f"over {last}", f"{entry.plays}")
         elif self._is_step_promised(last) and entry.plays != last + 1:
             yield _broken(Promise.EVERY_PLAY, publish, entry, f"{last + 1}", f"{entry.plays}")
-        if self._is_past_deadline(entry, offered_at_ns) and not _is_excused(publish, entry):
+        if is_late_anyway and not _is_excused(publish, entry):
             age_s = (received_at_ns - entry.arrived_at_ns) / _NS_PER_S
             yield _broken(
                 Promise.DEADLINE,
@@ -212,51 +243,41 @@ class Audit:
                 f"after {age_s:.3f} s",
             )
 
-    def _take_over(self, entry: PublishedVideo, received_at_ns: int) -> Video:
+    def _take_over(self, entry: PublishedVideo, before: Video | None, received_at_ns: int) -> Video:
         timer = self.statistics.timer
-        before = self.videos.get(entry.video_id)
-        window = before.timer_window if before else 0
-        last = before.plays if before else 0
+        last, window, number = 0, 0, len(self.videos) + 1
+        if before is not None:
+            last, window, number = before.plays, before.timer_window, before.number
         if entry.plays != last and window != timer.window:
             window = timer.window
             timer.videos_changed += 1
         self.plays += entry.plays - last
-        video = self.videos[entry.video_id] = Video(entry.plays, received_at_ns, window)
+        video = self.videos[entry.video_id] = Video(entry.plays, received_at_ns, window, number)
         return video
 
-    def _measure(
-        self, publish: Publish, entry: PublishedVideo, received_at_ns: int, offered_at_ns: int
-    ) -> None:
+    def _measure(self, publish: Publish, entry: PublishedVideo, received_at_ns: int) -> None:
         age_ns = received_at_ns - entry.arrived_at_ns
         if entry.plays >= self.promises.realtime_below:
             self.statistics.hot.add(age_ns)
-        elif publish.trigger == Trigger.REALTIME:
+        elif publish.trigger is Trigger.REALTIME:
             self.statistics.realtime.add(age_ns)
-        if self._is_past_deadline(entry, received_at_ns):
-            # Overdue: the play was received after its deadline. No promise was broken, but the play
-            # was published late all the same, so it is counted.
-            if _is_excused(publish, entry):
-                self.statistics.overdue += 1
-            else:
-                self.statistics.late += 1
-                self.statistics.late_by_client += not self._is_past_deadline(entry, offered_at_ns)
 
-    def _record(self, broken: list[Broken]) -> tuple[Broken, ...]:
+    def _count_late(self, publish: Publish, entry: PublishedVideo, is_late_anyway: bool) -> None:
+        # Overdue: the play was received after its deadline. No promise was broken, but the play
+        # was published late all the same, so it is counted.
+        if _is_excused(publish, entry):
+            self.statistics.overdue += 1
+        else:
+            self.statistics.late += 1
+            self.statistics.late_by_client += not is_late_anyway
+
+    def _record(self, broken: list[Broken]) -> None:
         for one in broken:
             self.statistics.broken[one.promise] += 1
-        kept = broken[: max(0, BROKEN_KEPT_MAX - len(self.broken))]
-        self.broken += kept
-        return tuple(kept)
+        self.broken += broken[: max(0, BROKEN_KEPT_MAX - len(self.broken))]
 
     def _is_step_promised(self, last: int) -> bool:
         return self.promises.every_play and last + 1 < self.promises.realtime_below
-
-    def _last_published(self, video_id: str) -> int:
-        video = self.videos.get(video_id)
-        return video.plays if video else 0
-
-    def _is_past_deadline(self, entry: PublishedVideo, received_at_ns: int) -> bool:
-        return received_at_ns > entry.arrived_at_ns + round(self.promises.deadline_s * _NS_PER_S)
 
     def _minutes(self) -> float:
         """Minutes from the first publish to the last; at least 1, so that a burst isn't extrapolated."""

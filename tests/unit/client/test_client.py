@@ -28,13 +28,13 @@ from hypothesis import strategies as st
 from tornado.iostream import IOStream
 
 from actors.cli.recordings import read_publishes
-from actors.client import events, listing
+from actors.client import events, listing, store
 from actors.client.errors import MalformedPublish
 from actors.client.publishes import BODY_BYTES_MAX, parse
 from actors.client.reference import Reference
 from actors.client.server import ReferenceClient
 from actors.client.store import FILE_NAME, ClientStore
-from actors.core.client.audit import Audit
+from actors.core.client.audit import Audit, Taken
 from actors.core.client.promises import Promises, Publish, PublishedVideo
 from actors.core.triggers import Trigger
 from actors.system.exits import AddressFailure, StoreFailure
@@ -552,24 +552,24 @@ def test_a_recording_that_can_not_be_written_is_one_line_and_one_when_it_is_over
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_publish_is_written_whole_or_not_at_all(tmp_path, after):
+def test_a_publish_is_written_whole_or_not_at_all(tmp_path, after, monkeypatch):
+    monkeypatch.setattr(store, "JOURNAL_MAX", 0)
     outcomes = []
     for statement in range(1, 99):
-        with contextlib.closing(ClientStore(tmp_path / f"{statement}")) as store:
-            audit = store.load(Promises())
+        with contextlib.closing(ClientStore(tmp_path / f"{statement}")) as opened:
+            audit = opened.load(Promises())
             first = Publish("k1", Trigger.DRAIN, (PublishedVideo(A, 2, 1), PublishedVideo(B, 1, 1)))
-            store.commit(first, audit.receive(first, 1), audit)
-            before = stored_in(store)
+            commit(opened, audit, first, 1)
+            before = stored_in(opened)
             # it falls, so that a broken promise is written too
             second = Publish("k2", Trigger.DRAIN, (PublishedVideo(A, 1, 1), PublishedVideo(B, 5, 1)))
-            receipt = audit.receive(second, 2)
-            store._database = DyingConnection(store._database, statement, after)
+            opened._database = DyingConnection(opened._database, statement, after)
             try:
-                store.commit(second, receipt, audit)
+                commit(opened, audit, second, 2)
             except Killed:
                 outcomes.append(None)
-        with contextlib.closing(ClientStore(tmp_path / f"{statement}")) as store:
-            changed = [old != new for old, new in zip(before, stored_in(store), strict=True)]
+        with contextlib.closing(ClientStore(tmp_path / f"{statement}")) as opened:
+            changed = [old != new for old, new in zip(before, stored_in(opened), strict=True)]
         if len(outcomes) < statement:
             break
         outcomes[-1] = changed
@@ -578,20 +578,26 @@ def test_a_publish_is_written_whole_or_not_at_all(tmp_path, after):
     assert outcomes == [[False] * 4] * (len(outcomes) - 1) + [[after] * 4]
 
 
-def stored_in(store):
+def commit(opened, audit, publish, received_at_ns):
+    taken = [Taken(publish, received_at_ns, 0, 1, audit.promises)]
+    opened.commit(taken, audit.receive_again(taken), audit)
+
+
+def stored_in(opened):
     """The rows of each table."""
     tables = ("videos", "batches", "broken", "statistics")
-    return [store._database.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+    return [opened._database.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
 
 
-def test_the_store_keeps_only_as_many_keys_as_the_audit(tmp_path):
-    store = ClientStore(tmp_path)
+def test_the_store_keeps_only_as_many_keys_as_the_audit(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "JOURNAL_MAX", 1)
+    opened = ClientStore(tmp_path)
     audit = Audit(Promises(), keys_max=3)
     for number in range(1, 9):
         publish = Publish(f"k{number}", Trigger.DRAIN, (PublishedVideo(A, number, number),))
-        store.commit(publish, audit.receive(publish, number), audit)
-    loaded = store.load(Promises())
-    store.close()
+        commit(opened, audit, publish, number)
+    loaded = opened.load(Promises())
+    opened.close()
     again = [
         loaded.receive(Publish(f"k{n}", Trigger.DRAIN, (PublishedVideo(A, n, n),)), 9).verdict.name
         for n in (6, 7, 8, 5)

@@ -19,7 +19,7 @@ from tests.support.patience import PATIENCE_S
 from tests.support.served_client import Served
 
 GUIDS = [guids.text(bytes([number >> 8, number & 255, *range(14)])) for number in range(1000)]
-VIDEOS = {guid: Video(plays, plays * 1_000_000, 0) for plays, guid in enumerate(GUIDS)}
+VIDEOS = {guid: Video(plays, plays * 1_000_000, 0, 0) for plays, guid in enumerate(GUIDS)}
 LAST = GUIDS[-1]
 
 

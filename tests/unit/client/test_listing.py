@@ -16,7 +16,7 @@ from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.served_client import Served
 
 MANY = 5 * PART_VIDEOS + 1
-VIDEOS = {guids.text(number.to_bytes(16, "big")): Video(number + 1, 1, 0) for number in range(MANY)}
+VIDEOS = {guids.text(number.to_bytes(16, "big")): Video(number + 1, 1, 0, 0) for number in range(MANY)}
 TOTALS = {guid: video.plays for guid, video in VIDEOS.items()}
 
 
@@ -65,7 +65,7 @@ def test_a_crowd_that_asks_for_all_videos_gets_a_part_in_each_turn_of_the_loop(t
 def test_one_who_does_not_read_the_totals_is_dropped_and_costs_a_part_only(tmp_path, monkeypatch):
     monkeypatch.setattr(handlers, "SLOW_TIMEOUT_S", 0.5)
     with Served(tmp_path) as client:
-        many = {guids.text(number.to_bytes(16, "big")): Video(1, 1, 0) for number in range(200_000)}
+        many = {guids.text(number.to_bytes(16, "big")): Video(1, 1, 0, 0) for number in range(200_000)}
         client.client.audit.videos.update(many)
         with socket.socket() as silent:
             silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -90,9 +90,9 @@ def listed(listing, after_a_part):
 def test_videos_that_come_meanwhile_are_in_the_next_listing_and_none_is_twice():
     audit = Audit(Promises(), videos=VIDEOS)
     listing = Listing(lambda: audit)
-    assert listed(listing, lambda: audit.videos.setdefault(str(len(audit.videos)), Video(1, 1, 0))) == list(
-        VIDEOS
-    )
+    assert listed(
+        listing, lambda: audit.videos.setdefault(str(len(audit.videos)), Video(1, 1, 0, 0))
+    ) == list(VIDEOS)
     assert len(audit.videos) == MANY + 6
     assert listed(listing, lambda: None) == list(audit.videos)
 

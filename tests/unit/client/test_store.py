@@ -6,10 +6,12 @@ import shutil
 import sqlite3
 import uuid
 
+import msgspec
 import pytest
 
-from actors.client.store import FILE_NAME, ClientStore
-from actors.core.client.audit import Audit
+from actors.client import store as client_store
+from actors.client.store import FILE_NAME, JOURNAL_MAX, ClientStore
+from actors.core.client.audit import Audit, Taken
 from actors.core.client.promises import Promises, Publish, PublishedVideo
 from actors.core.triggers import Trigger
 from actors.system.exits import StoreFailure
@@ -25,21 +27,29 @@ def publish_of(number: int) -> Publish:
     )
 
 
-def take(store: ClientStore, audit: Audit, number: int) -> None:
-    publish = publish_of(number)
-    store.commit(publish, audit.receive(publish, STAMP_NS + number), audit)
+def take(store: ClientStore, audit: Audit, *numbers: int) -> None:
+    """Take these publishes together."""
+    taken = [Taken(publish_of(number), STAMP_NS + number, 0, 1, audit.promises) for number in numbers]
+    store.commit(taken, audit.receive_again(taken), audit)
 
 
 def loaded(path: pathlib.Path) -> tuple[set[int], int, int]:
     """The totals that there are, the number of publishes, and the number of keys."""
     with contextlib.closing(ClientStore(path)) as store:
         audit = store.load(Promises())
-        ((keys,),) = store._database.execute("SELECT COUNT(*) FROM batches").fetchall()
     totals = {video.plays for video in audit.videos.values()}
-    return totals, audit.statistics.publishes_total(), keys
+    return totals, audit.statistics.publishes_total(), len(audit.newest_keys(99))
 
 
-def test_a_kill_at_any_moment_leaves_a_publish_whole_or_not_at_all(tmp_path):
+@pytest.mark.parametrize(
+    ("numbers", "journal_max", "statements"),
+    [((2,), 0, 6), ((2,), JOURNAL_MAX, 1), ((2, 3), 0, 6), ((2, 3), JOURNAL_MAX, 4)],
+    ids=["full journal", "journal", "two, full journal", "two, journal"],
+)
+def test_a_kill_at_any_moment_leaves_publishes_whole_or_not_at_all(
+    tmp_path, monkeypatch, numbers, journal_max, statements
+):
+    monkeypatch.setattr(client_store, "JOURNAL_MAX", journal_max)
     store = ClientStore(tmp_path / "client")
     audit = store.load(Promises())
     take(store, audit, 1)
@@ -50,16 +60,92 @@ def test_a_kill_at_any_moment_leaves_a_publish_whole_or_not_at_all(tmp_path):
         shutil.copytree(tmp_path / "client", kills[-1])
 
     store._database.set_trace_callback(kill)
-    take(store, audit, 2)
+    take(store, audit, *numbers)
     store._database.set_trace_callback(None)
     store.close()
     found = [loaded(path) for path in [*kills, tmp_path / "client"]]
-    assert len(found) > 6
+    assert len(found) > statements
     assert found == sorted(found, key=lambda one: one[1])
-    assert set(map(str, found)) == {str(({1}, 1, 1)), str(({2}, 2, 2))}
+    last = numbers[-1]
+    assert set(map(str, found)) == {str(({1}, 1, 1)), str(({last}, last, last))}
 
 
-def test_a_publish_that_fails_in_the_middle_is_not_there(tmp_path):
+def test_what_is_loaded_is_the_same_however_many_publishes_are_in_the_journal(tmp_path, monkeypatch):
+    monkeypatch.setattr(client_store, "JOURNAL_MAX", 5)
+    with contextlib.closing(ClientStore(tmp_path)) as store:
+        audit = store.load(Promises())
+        in_journal = set()
+        for number in (1, 2, 9, 3, 3, 10, 11, 12, 13, 14, 15, 4, 16):  # some fall, and one comes twice
+            take(store, audit, number)
+            again = ClientStore.load(store, Promises())
+            assert again.report() == audit.report()
+            assert (again.videos, again.broken) == (audit.videos, audit.broken)
+            assert again.newest_keys(99) == audit.newest_keys(99)
+            in_journal.update(store._database.execute("SELECT COUNT(*) FROM journal").fetchone())
+    assert in_journal == {0, 1, 2, 3, 4, 5}
+
+
+def test_what_is_in_the_journal_was_judged_by_the_promises_of_its_time(tmp_path):
+    with contextlib.closing(ClientStore(tmp_path)) as store:
+        take(store, store.load(Promises(batch_size_max=2)), 1)
+    with contextlib.closing(ClientStore(tmp_path)) as store:
+        audit = store.load(Promises(batch_size_max=3))
+        assert (audit.report()["promises_broken_total"], audit.promises.batch_size_max) == (1, 3)
+        take(store, audit, 2)
+        assert audit.report()["promises_broken_total"] == 1
+
+
+VERSION_1 = """
+CREATE TABLE videos (
+    video_id TEXT PRIMARY KEY, plays INTEGER NOT NULL,
+    received_at_ns INTEGER NOT NULL, timer_window INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE batches (
+    number INTEGER PRIMARY KEY, batch TEXT NOT NULL UNIQUE, fingerprint BLOB NOT NULL
+);
+CREATE TABLE broken (
+    number INTEGER PRIMARY KEY, promise TEXT NOT NULL, batch TEXT NOT NULL, video_id TEXT,
+    expected TEXT NOT NULL, found TEXT NOT NULL
+);
+CREATE TABLE statistics (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), packed BLOB NOT NULL);
+PRAGMA user_version = 1;
+"""
+
+
+def test_a_store_of_an_earlier_version_is_taken_over_and_a_later_one_is_refused(tmp_path):
+    audit = Audit(Promises(deadline_s=0.000000001))
+    audit.receive_again([Taken(publish_of(number), STAMP_NS + 9, 0, 1, audit.promises) for number in (1, 2)])
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as old:
+        old.executescript(VERSION_1)
+        rows = [
+            (one, video.plays, video.received_at_ns, video.timer_window)
+            for one, video in audit.videos.items()
+        ]
+        old.executemany("INSERT INTO videos VALUES (?, ?, ?, ?)", rows)
+        old.executemany(
+            "INSERT INTO batches VALUES (?, ?, ?)",
+            [(2 - at, *key) for at, key in enumerate(audit.newest_keys(2))],
+        )
+        broken = [
+            (one.promise.value, one.batch, one.video_id, one.expected, one.found) for one in audit.broken
+        ]
+        old.executemany(
+            "INSERT INTO broken (promise, batch, video_id, expected, found) VALUES (?, ?, ?, ?, ?)", broken
+        )
+        old.execute("INSERT INTO statistics VALUES (1, ?)", (msgspec.msgpack.encode(audit.statistics),))
+    with contextlib.closing(ClientStore(tmp_path)) as store:
+        now = store.load(audit.promises)
+        assert (now.report(), now.videos, now.broken) == (audit.report(), audit.videos, audit.broken)
+        take(store, now, 3)
+    assert loaded(tmp_path) == ({3}, 3, 3)
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as later:
+        later.execute("PRAGMA user_version = 3")
+    with pytest.raises(StoreFailure, match="its schema version is 3, expected 1 to 2"):
+        ClientStore(tmp_path)
+
+
+def test_a_publish_that_fails_in_the_middle_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(client_store, "JOURNAL_MAX", 0)
     store = ClientStore(tmp_path / "client")
     audit = store.load(Promises())
     take(store, audit, 1)

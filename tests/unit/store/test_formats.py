@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from actors.client.store import ClientStore
+from actors.core.client.promises import Promises
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.dispatcher.outbox import PublishTotals
 from actors.core.dispatcher.republish import Republish
@@ -197,6 +198,8 @@ def test_every_stored_state_gets_the_tables_and_columns_of_a_new_one(tmp_path, n
     assert [one.wrong for one in verify(state_dir)] == [[]] * (SHARDS + 1)  # before, and after it was opened
     loaded(state_dir)
     assert [one.wrong for one in verify(state_dir)] == [[]] * (SHARDS + 1)
+    with contextlib.closing(ClientStore(Path(state_dir) / "client")) as client:
+        assert client.load(Promises()).statistics.publishes_total() > 0
     new = str(tmp_path / "new")
     Path(new).mkdir()
     for shard in range(SHARDS):
