@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from .config import Settings
 from .core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .core.consumer.frames import Parsed
-from .core.consumer.ready_count import ReadyCounts
+from .core.consumer.ready_count import FLUSH_MS, ReadyCounts
 from .core.consumer.rules import ConsumerRules
 from .core.consumer.stalls import Stalls
 from .core.consumer.terms import Terms
@@ -55,6 +55,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._source: Source | None = None
         self._nsqds_before = _nsqds_in(start_args.last_stats)
         self._draining = False
+        self._flushes = False
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
         self._letters_topic = f"{self.options.nsq.topic}.dead"
         self._letters_logged_ms: dict[str, int] = {}
@@ -105,6 +106,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         """See `Listener`."""
         now_ms, wall_ns = self.host.monotonic_ms(), self.host.wall_ns()
         self._perform(self.rules.received(connection, parsed, now_ms, wall_ns))
+        self._flush_soon()
 
     def refused(self, connection: int, error: bytes) -> None:
         """See `Listener`."""
@@ -160,6 +162,16 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self.host.call_later(self.rules.tick_ms / 1000, self._tick)
         self._log_refused(now_ms)
 
+    def _flush_soon(self) -> None:
+        if not self._flushes and self.rules.wants_flush:
+            self._flushes = True
+            self.host.call_later(FLUSH_MS / 1000, self._flush)
+
+    def _flush(self) -> None:
+        self._flushes = False
+        self._perform(self.rules.flush())
+        self._flush_soon()
+
     def _looked(self, connection: int, waiting: int | None) -> None:
         self._perform(self.rules.looked(connection, waiting, self.host.monotonic_ms()))
 
@@ -171,7 +183,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             assert self._source is not None, "without a source nothing came"
             match effect:
                 case Finish():
-                    self._source.finish(effect.connection, effect.ids)
+                    self._source.finish(effect.connection, effect.ids, effect.ready_count)
                 case SetReadyCount():
                     self._source.set_ready_count(effect.connection, effect.ready_count)
                 case DeadLetter():

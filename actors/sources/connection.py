@@ -75,6 +75,7 @@ class BatchConnection(SecuredConnection):
         self._owner: Owner | None = None
         self._identified: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._batches: _Batches | None = None
+        self._ready_count = 0
         self._finished = bytearray()
         self._finish_timer: object | None = None
         self._silent_ticks = 0
@@ -105,26 +106,39 @@ class BatchConnection(SecuredConnection):
         self._write(protocol.subscribe(topic, channel))
         self._batches.read_on()
 
-    def finish(self, ids: bytes) -> None:
-        """FIN these messages, 16 hexadecimal digits each.
+    def finish(self, ids: bytes, ready_count: int) -> None:
+        """FIN these messages, 16 hexadecimal digits each, and allow so many in flight from then on.
 
         If few messages are allowed in flight, the FINs are written at once, because nsqd waits for them.
         Otherwise they wait for more FINs, because one write costs more time than the thousand FINs in it.
         """
+        self._ready_count = ready_count
         self._finished += ids
         if count(self._finished, HEX_ID_BYTES) >= self.last_rdy // 4:
             self.flush()
         elif self._finish_timer is None:
             self._finish_timer = IOLoop.current().call_later(FINISH_DELAY_S, self.flush)
 
+    def set_ready_count(self, ready_count: int) -> None:
+        """Allow so many messages in flight, now."""
+        self._ready_count = ready_count
+        self.flush()
+
     def flush(self) -> None:
-        """Write the waiting FINs."""
+        """Write RDY if it differs from the last one, and the FINs that wait.
+
+        One write, RDY first: after the FINs, nsqd would have room for more messages than it is to have.
+        """
         if self._finish_timer is not None:
             IOLoop.current().remove_timeout(self._finish_timer)
             self._finish_timer = None
         finished, self._finished = self._finished, bytearray()
-        if finished:
-            self._write(_fins(finished))
+        commands = _fins(finished) if finished else b""
+        if self._ready_count != self.last_rdy and not self.stream.closed():
+            self.last_rdy = self._ready_count
+            commands = protocol.ready(self.last_rdy) + commands
+        if commands:
+            self._write(commands)
 
     def publish(self, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
         """Publish on this connection. `done` is called once nsqd has answered OK to all of them."""
@@ -133,11 +147,6 @@ class BatchConnection(SecuredConnection):
             last = group is groups[-1]
             self.acknowledgements.append(done if last else None)
             self._write(protocol.mpub(topic, group))
-
-    def set_ready_count(self, ready_count: int) -> None:
-        """Send RDY if it differs from the last one."""
-        if ready_count != self.last_rdy and not self.stream.closed():
-            self.send_rdy(ready_count)
 
     def answered(self, kind: int, data: bytes) -> None:
         """Handle a frame that is not a message."""

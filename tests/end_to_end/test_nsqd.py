@@ -93,7 +93,7 @@ def test_a_connection_on_which_nsqd_counts_too_many_is_replaced_and_read_at_once
             (first,) = listener.open
             reading.source.set_ready_count(first, 500)
             await until(lambda: listener.received_plays == 40, "both copies of each play")
-            reading.source.finish(first, listener.ids)
+            reading.source.finish(first, listener.ids, 500)
             await until(lambda: len(listener.errors) == 20, "20 refusals")
             assert all(error.startswith(b"E_FIN_FAILED FIN ") for error in listener.errors)
             assert in_flight(queue) == 20
@@ -135,7 +135,7 @@ class Listener:
 
     def received(self, connection, parsed):
         self.received_by[connection] += parsed.messages
-        self.source.finish(connection, bytes(parsed.plays.ids))
+        self.source.finish(connection, bytes(parsed.plays.ids), 1)
 
     def refused(self, connection, error):
         self.errors.append(error)

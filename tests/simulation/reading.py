@@ -278,6 +278,11 @@ class Reading:
         for name in self._links:
             self.consumer.linked(name)
 
+    def shares(self) -> tuple[int, ...]:
+        """The share of each nsqd: how many of its messages may be in flight at most."""
+        connections = {one: connection for connection, one in self.consumer.read_from.items()}
+        return tuple(self.consumer.rules.share(connections[one]) for one in self.nsqds)
+
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Let time pass until the condition holds."""
         end_s = asyncio.get_running_loop().time() + PATIENCE_S

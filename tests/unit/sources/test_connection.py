@@ -14,6 +14,7 @@ from actors.sources.limits import Limits
 from actors.sources.offers import Offers
 from actors.sources.security import Security
 from tests.support.hostile_nsqd import IDENTIFIED, frame
+from tests.support.patience import PATIENCE_S
 
 
 def test_an_opening_that_fails_when_nobody_waits_for_it_any_more_is_no_bug():
@@ -94,6 +95,41 @@ def test_letters_that_are_not_acknowledged_end_the_connection_and_each_answer_gi
         assert conn.stream.closed() and conn.gave_no_answer
 
     hold(scene)
+
+
+def test_rdy_goes_before_all_fins_that_wait_and_no_older_one_after_it():
+    """Otherwise nsqd would have room for more than it is to have, and would not flush a lone message."""
+    first, second, third = b"1" * 16, b"2" * 16, b"3" * 16
+    heard = bytearray()
+
+    async def serve(reader, writer):
+        writer.write(frame(0, IDENTIFIED))
+        while data := await reader.read(1 << 16):
+            heard.extend(data)
+        writer.close()
+
+    async def scene():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            conn = BatchConnection("127.0.0.1", server.sockets[0].getsockname()[1], Offers(5), Limits())
+            await conn.open()
+            conn.subscribe("plays", "playtally", FrameParser(Bodies()), SimpleNamespace(closed=print), print)
+            conn.set_ready_count(100)
+            conn.finish(first, 99)  # waits for more FINs
+            conn.finish(second, 98)
+            conn.set_ready_count(7)
+            conn.finish(third, 6)
+            conn.set_ready_count(6)
+            await asyncio.sleep(0.05)  # nothing is left to be written late
+            conn.close()
+            await conn.ended
+            async with asyncio.timeout(PATIENCE_S):
+                while not heard.endswith(b"FIN " + third + b"\n"):
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(scene())
+    commands = bytes(heard[heard.index(b"RDY") :])
+    expected = b"RDY 100\nRDY 7\nFIN %b\nFIN %b\nRDY 6\nFIN %b\n"
+    assert commands == expected % (first, second, third)
 
 
 def test_an_nsqd_that_does_not_read_is_written_to_only_so_far():
