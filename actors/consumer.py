@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from .config import Settings
 from .core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .core.consumer.frames import Parsed
-from .core.consumer.ready_count import FLUSH_MS, ReadyCounts
+from .core.consumer.ready_count import ReadyCounts
 from .core.consumer.rules import ConsumerRules
 from .core.consumer.stalls import Stalls
 from .core.consumer.terms import Terms
@@ -25,6 +25,7 @@ from .sources import open_source
 from .sources.lookup import Found, shown
 from .sources.source import Listener, NsqdState, Source
 from .supervision.actor import Actor, Host, StartArgs
+from .supervision.loop import Timer
 from .supervision.protocol import Ready
 from .system.exits import Failure
 
@@ -55,7 +56,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._source: Source | None = None
         self._nsqds_before = _nsqds_in(start_args.last_stats)
         self._draining = False
-        self._flushes = False
+        self._flush_timer: Timer | None = None
+        self._flush_at_ms = 0  # when it ends
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
         self._letters_topic = f"{self.options.nsq.topic}.dead"
         self._letters_logged_ms: dict[str, int] = {}
@@ -83,9 +85,10 @@ class Consumer(Actor[ConsumerInbox, Settings]):
 
     def handle(self, peer: str, messages: list[ConsumerInbox]) -> None:
         """Finish what a counter has committed."""
-        shard = shard_number(peer)
+        shard, now_ms = shard_number(peer), self.host.monotonic_ms()
         for message in messages:
-            self._perform(self.rules.counted(shard, message.numbers, self.host.monotonic_ms()))
+            self._perform(self.rules.counted(shard, message.numbers, now_ms))
+        self._flush_soon(now_ms)
         self.host.say_resumed()
         self._check_drained()
 
@@ -106,7 +109,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         """See `Listener`."""
         now_ms, wall_ns = self.host.monotonic_ms(), self.host.wall_ns()
         self._perform(self.rules.received(connection, parsed, now_ms, wall_ns))
-        self._flush_soon()
+        self._flush_soon(now_ms)
 
     def refused(self, connection: int, error: bytes) -> None:
         """See `Listener`."""
@@ -162,15 +165,19 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self.host.call_later(self.rules.tick_ms / 1000, self._tick)
         self._log_refused(now_ms)
 
-    def _flush_soon(self) -> None:
-        if not self._flushes and self.rules.wants_flush:
-            self._flushes = True
-            self.host.call_later(FLUSH_MS / 1000, self._flush)
+    def _flush_soon(self, now_ms: int) -> None:
+        at_ms = self.rules.flush_at_ms
+        if self._flush_timer is not None and (at_ms is None or at_ms < self._flush_at_ms):
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if self._flush_timer is None and at_ms is not None:
+            self._flush_at_ms = at_ms
+            self._flush_timer = self.host.call_later(max(0, at_ms - now_ms) / 1000, self._flush)
 
     def _flush(self) -> None:
-        self._flushes = False
-        self._perform(self.rules.flush())
-        self._flush_soon()
+        self._flush_timer, now_ms = None, self.host.monotonic_ms()
+        self._perform(self.rules.flush(now_ms))
+        self._flush_soon(now_ms)
 
     def _looked(self, connection: int, waiting: int | None) -> None:
         self._perform(self.rules.looked(connection, waiting, self.host.monotonic_ms()))

@@ -39,6 +39,11 @@ def in_flight(queue):
     return sum(client["in_flight_count"] for client in clients)
 
 
+def ready_counts(queue):
+    """The RDY of each connection, as the nsqd knows it."""
+    return [client["ready_count"] for client in queue.channel("plays", "playtally")["clients"]]
+
+
 @contextlib.contextmanager
 def nsqd_with_copies(path, plays, crashes):
     """A real nsqd that crashed, and has several copies of each play in its channel."""
@@ -61,6 +66,23 @@ def nsqd_with_copies(path, plays, crashes):
             queue.start()
         wait_until(lambda: queue.channel("plays", "playtally")["depth"] == plays, "the plays to be copied")
         yield queue
+
+
+def test_after_a_burst_rdy_is_one_again_and_no_lone_play_waits_for_nsqds_ticker(tmp_path):
+    with open_queue("nsqd", tmp_path) as queue:
+        with Service(tmp_path / "state", [*ANY_PORTS, *UNHURRIED, reading(queue.tcp_address)]) as service:
+            for burst in range(1, 4):
+                put(queue, 5000)
+                wait_counted(service, burst * 5010 - 10)
+                before = service.status()["nsq"]
+                for lone in range(1, 11):
+                    # On a busy machine a lone play may be read so late that it looks like a backlog.
+                    wait_until(lambda: ready_counts(queue) == [1], "RDY to be 1 again")
+                    put(queue, 1)
+                    wait_counted(service, burst * 5010 - 10 + lone)
+                after = service.status()["nsq"]
+                assert after["reads"] - before["reads"] == 10
+                assert after["reads_by_ticker"] == before["reads_by_ticker"]
 
 
 def test_no_connection_stays_stalled_after_a_crash_that_doubled_messages(tmp_path):

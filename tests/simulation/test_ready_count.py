@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from msgspec import Struct
 
-from actors.core.consumer.ready_count import ReadyCount, ReadyCounts
+from actors.core.consumer.ready_count import QUIET_MS, ReadyCount, ReadyCounts
 from actors.core.consumer.turns import Turns
 from actors.sources.connection import BatchConnection
 from actors.sources.offers import OUTPUT_BUFFER_TIMEOUT_MS
@@ -31,6 +31,7 @@ STOP_S = 0.1
 STOPS_SHARE = 0.2  # the share of lone plays at which a process is stopped
 BUFFER_S = OUTPUT_BUFFER_TIMEOUT_MS / 1000
 AT_ONCE_S = 0.005
+PAUSE_S = (OUTPUT_BUFFER_TIMEOUT_MS + QUIET_MS) / 1000  # then RDY is 1 again
 # for the backlog, a fifth more than with RDY at its share all the time
 LIMITS_S = {
     "all quick": 0.14,
@@ -96,7 +97,7 @@ def drain(name, age_s=OLD_S, stops=False):
                 random.choice([world.process, *(one.process for one in world.counters)]).stop(STOP_S)
         took_s = loop.time()
         await world.until(lambda: world.counted >= BACKLOG + len(lone), "all to be counted")
-        await asyncio.sleep(LONE_EVERY_S)
+        await asyncio.sleep(PAUSE_S)
         for _ in range(10):
             await asyncio.sleep(LONE_EVERY_S)
             lone_after[busy.put(1)] = loop.time()
@@ -154,7 +155,7 @@ def test_stops_hold_a_lone_play_up_for_as_long_as_they_last(name):
 
 
 @pytest.mark.parametrize("name", MACHINES)
-def test_when_the_backlog_is_over_each_lone_play_is_read_at_once(name):
+def test_a_second_after_a_backlog_each_lone_play_is_read_at_once(name):
     found = drained(name, OLD_S, False)
     assert found.after[-1] == 1
     assert max(found.lone_after_s) < AT_ONCE_S
@@ -280,14 +281,15 @@ def test_ten_times_the_plays_a_second_get_five_times_the_share_where_nobody_says
 class SeesNoBacklog(ReadyCount):
     """Has room for one, always."""
 
-    def after_read(self, messages, wall_ms, newest_age_ms):
-        super().after_read(1, wall_ms, 0.0)
+    def after_read(self, messages, now_ms, wall_ms, newest_age_ms):
+        super().after_read(1, now_ms, 20.0 * now_ms, 0.0)
 
 
 class NeverFlushes(ReadyCount):
     """Leaves it to nsqd's ticker to flush what is the last of a backlog."""
 
-    def flush(self, in_flight):
+    def flush(self, now_ms):
+        self.flush_at_ms = now_ms + QUIET_MS
         return False
 
 

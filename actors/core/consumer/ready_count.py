@@ -8,25 +8,29 @@ and nsqd delivers them again. `ReadyCount` finds the RDY of one connection withi
 nsqd flushes its output buffer at once if a client has as many messages in flight as its RDY. Otherwise it
 flushes only after `output_buffer_timeout` (nsqd/protocol_v2.go, messagePump). So RDY is set at each read and
 with each FIN, to the messages in flight and room for more. With room for one, a lone message is flushed at
-once. With room for many, one write of nsqd brings many, which makes a backlog fast. These rules choose the
-room:
+once. With room for many, one read brings many, and each read costs a commit in each counter. So there is
 
-- It is all that the share allows if the newest messages of two reads in a row had waited for room, or if one
-  is `BACKLOG_MS` old: there is a backlog.
-- Otherwise it is half of what the read brought, and at least one.
-- While nothing comes, there is room for one: nsqd then flushes what it has, and the next message may be a
-  lone one. This begins `FLUSH_MS` after a read, and in a backlog only once few messages are in flight.
+- room for all that the share allows in a backlog: the newest message of a read is `BACKLOG_MS` old, or `MANY`
+  came in `MANY_MS`. nsqd then flushes when its buffer is full, and by its ticker.
+- otherwise room for a third of what is likely to wait in nsqd, and at least for one. As many are likely to
+  wait as came in the same time before: if the newest message is 5 ms old, those of the 5 ms before it. A
+  third, because nsqd keeps them in its buffer if there are fewer than there is room for.
+- room for one if nothing has come for `FLUSH_MS`, or for `QUIET_MS` after a backlog. nsqd then flushes what
+  it has, and the next message may be a lone one.
 
-A message had waited for room if it had been in nsqd for `WAITED_MS` when RDY last made room. How late this
-process reads it on a busy machine does not count. nsqd's stamp says when it came. The clocks may differ, so
-the lowest age seen lately is subtracted from each age, but at most `CLOCKS_DIFFER_MS_MAX`: a message older
-than that has certainly waited.
+RDY costs a write. After a lone message it waits for the FIN, and is written with it, but no longer than
+`LONE_MS`. nsqd gives nothing meanwhile, and has nothing in its buffer.
+
+The age of a message is our clock minus nsqd's stamp. The clocks may differ, so the lowest age seen lately is
+subtracted from each age, but at most `CLOCKS_DIFFER_MS_MAX`: a message older than that has certainly waited.
 """
 
+from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from .effects import SetReadyCount
 from .shares import Loads, shares_by_load
@@ -34,12 +38,15 @@ from .turns import TICK_PART, Turns
 
 TICK_MS = 250.0
 FLUSH_MS = 2  # far below nsqd's smallest output_buffer_timeout (25 ms)
+LONE_MS = 5  # a counter answers sooner
+QUIET_MS = 1000  # another part of a backlog that comes before needs no small read to begin with
 SHARE_MS = 500  # between two changes of the shares
 
 RESUME_SHARE = 2  # a pause ends when at most max_in_flight / RESUME_SHARE messages are outstanding
-WAITED_MS = 1.0
-WAITS_IN_A_ROW = 2
-BUSY_PART = 1 / 64  # of the share in flight: in a backlog, nsqd may just be slow to send the next messages
+MANY = 64  # so many that a read of each would cost more than their wait for nsqd's ticker
+MANY_MS = 20.0
+FEW = 8  # fewer in `MANY_MS` are lone ones
+LIKELY_SHARE = 3
 BACKLOG_MS = 50.0  # neither nsqd's buffer (25 ms) nor a busy machine makes a lone message that old
 CLOCKS_DIFFER_MS_MAX = 1000.0
 # added to the least age at each read, so that it can rise again after someone set a clock
@@ -50,41 +57,54 @@ class ReadyCount(Struct):
     """The RDY of one connection.
 
     `ready_count_max`: the connection's share of `max_in_flight`, or nsqd's limit if that is smaller. `room`:
-    how many messages more than those in flight nsqd may send. `waits`: of how many reads in a row, the last
-    one included, the newest message had waited for room. `has_backlog`: whether there was a backlog at the
-    last read. `read_ms`: the time of that read, by our wall clock. `least_age_ms`: the lowest age of late.
-    `has_read`: whether there was a read since the last `flush`. `is_flushed`: there
-    was none, so there is room for one until the next read.
+    how many messages more than those in flight nsqd may send. `has_backlog`: whether there was a backlog at
+    the last read. `least_age_ms`: the lowest age of late. `came`: the last reads, each with nsqd's stamps of
+    the newest message before it and of its own newest one, in ms, and its messages. `is_lone`: the last read
+    was a lone message. `flush_at_ms`: when there is to be room for one, if nothing comes before.
+    `is_flushed`: that time is over, so there is room for one until the next read.
     """
 
     ready_count_max: int
     room: int = 1
-    waits: int = 0
     has_backlog: bool = False
-    read_ms: float = 0.0
     least_age_ms: float = 0.0
-    has_read: bool = False
+    came: deque[tuple[float, float, int]] = field(default_factory=partial(deque, maxlen=MANY))
+    is_lone: bool = False
+    flush_at_ms: int = 0
     is_flushed: bool = False
 
-    def after_read(self, messages: int, wall_ms: float, newest_age_ms: float) -> None:
-        """Choose the room after a read of so many messages. `wall_ms`: now, by our wall clock."""
-        least_ms = min(newest_age_ms, self.least_age_ms + LEAST_AGE_RISES_MS, CLOCKS_DIFFER_MS_MAX)
-        age_ms = newest_age_ms - least_ms
-        waited_ms = age_ms - (wall_ms - self.read_ms)
-        self.least_age_ms, self.read_ms = least_ms, wall_ms
-        self.has_read, self.is_flushed = True, False
-        self.waits = self.waits + 1 if waited_ms >= WAITED_MS else 0
-        self.has_backlog = self.waits >= WAITS_IN_A_ROW or age_ms >= BACKLOG_MS
-        self.room = self.ready_count_max if self.has_backlog else max(1, messages // 2)
+    def after_read(self, messages: int, now_ms: int, wall_ms: float, newest_age_ms: float) -> None:
+        """Choose the room after a read of so many messages. `now_ms` is monotonic."""
+        self.least_age_ms = min(newest_age_ms, self.least_age_ms + LEAST_AGE_RISES_MS, CLOCKS_DIFFER_MS_MAX)
+        age_ms = newest_age_ms - self.least_age_ms
+        newest_ms = wall_ms - newest_age_ms
+        self.came.append((self.came[-1][1] if self.came else newest_ms, newest_ms, messages))
+        lately = self._came_in(MANY_MS)
+        self.has_backlog = age_ms >= BACKLOG_MS or lately >= MANY
+        self.room = self.ready_count_max
+        if not self.has_backlog:
+            self.room = max(1, min(int(self._came_in(age_ms) / LIKELY_SHARE), self.room))
+        self.is_lone = self.room == 1 and lately < FEW
+        self.is_flushed = False
+        wait_ms = QUIET_MS if self.has_backlog else LONE_MS if self.is_lone else FLUSH_MS
+        self.flush_at_ms = now_ms + wait_ms
 
-    def flush(self, in_flight: int) -> bool:
-        """Have nsqd flush what it has if nothing came since the last call. Returns whether there is no more
-        to do until the next read. Call this every `FLUSH_MS`.
-        """
-        is_busy = self.has_backlog and in_flight > BUSY_PART * self.ready_count_max
-        self.is_flushed = not self.has_read and not is_busy
-        self.has_read = False
+    def flush(self, now_ms: int) -> bool:
+        """Have nsqd flush what it has, if it is time to. Returns whether it is."""
+        self.is_flushed = now_ms >= self.flush_at_ms
         return self.is_flushed
+
+    def _came_in(self, span_ms: float) -> float:
+        """How many messages came in so long a time before the newest one, as if each read was spread evenly
+        over the time since the one before.
+        """
+        since_ms, found = self.came[-1][1] - span_ms, 0.0
+        for before_ms, newest_ms, messages in reversed(self.came):
+            if newest_ms <= since_ms:
+                break
+            spread_ms = newest_ms - max(before_ms, since_ms)
+            found += messages * (spread_ms / (newest_ms - before_ms) if before_ms < since_ms else 1)
+        return found
 
     def limit(self, ready_count_max: int) -> None:
         """Set the largest RDY allowed (at least 1)."""
@@ -119,7 +139,9 @@ class ReadyCounts:
         self._asked: dict[int, int] = {}  # the RDY last sent on each connection
         self._loads = Loads()
         self._turns = Turns(max_in_flight)
-        self._unflushed: set[int] = set()  # the connections that have room for several messages
+        self._unflushed: set[int] = (
+            set()
+        )  # those with room for several messages, or whose RDY waits for a FIN
         self._full: set[int] = set()  # those that used all of their share in the last half second
         self._full_before: set[int] = set()  # and in the one before
         self._halved_ms = 0
@@ -157,28 +179,32 @@ class ReadyCounts:
         self._loads.looked(connection, waiting)
 
     def after_read(
-        self, connection: int, messages: int, outstanding: int, wall_ms: float, newest_age_ms: float
+        self, connection: int, messages: int, outstanding: int, now_ms: int, wall_ms: float, age_ms: float
     ) -> list[SetReadyCount]:
         """Set the RDY of a connection after a read from it, or pause all connections.
 
         `messages`: those of the read; they are in flight now. `outstanding`: those of all connections.
-        `newest_age_ms`: the age of the newest one.
+        `age_ms`: the age of the newest one, with our clock at `wall_ms`. `now_ms` is monotonic.
         """
         self.reads += 1
         self.reads_by_ticker += self._in_flight[connection] < self._asked[connection]
         self._loads.received(connection, messages)
         one = self._by_connection[connection]
-        one.after_read(messages, wall_ms, newest_age_ms)
-        if one.room > 1:
+        one.after_read(messages, now_ms, wall_ms, age_ms)
+        # The FIN is likely to be sent before the next message comes, and RDY goes with it.
+        waits = one.is_lone and self._asked[connection] == self._in_flight[connection]
+        if one.room > 1 or waits:
             self._unflushed.add(connection)
         if one.has_backlog and self._in_flight[connection] >= one.ready_count_max:
             self._full.add(connection)
         if outstanding > self._max_in_flight:
             return self.pause()
-        return self._ask(connection)
+        return [] if waits else self._ask(connection)
 
     def after_finish(self, connection: int) -> int:
         """The RDY of a connection after some of its messages are finished. Send it with the FINs."""
+        if self._by_connection[connection].room == 1:
+            self._unflushed.discard(connection)
         self._asked[connection] = self._wanted(connection)
         return self._asked[connection]
 
@@ -190,17 +216,16 @@ class ReadyCounts:
         return self._ask_all()
 
     @property
-    def wants_flush(self) -> bool:
-        """Whether to call `flush` in `FLUSH_MS`."""
-        return bool(self._unflushed)
+    def flush_at_ms(self) -> int | None:
+        """When to call `flush`; None: only after another read."""
+        return min((self._by_connection[one].flush_at_ms for one in self._unflushed), default=None)
 
-    def flush(self) -> list[SetReadyCount]:
-        """Have nsqd flush its buffer where it has room for several messages and nothing came for a while."""
-        flushed = {
-            connection
-            for connection in self._unflushed
-            if self._by_connection[connection].flush(self._in_flight[connection])
-        }
+    def flush(self, now_ms: int) -> list[SetReadyCount]:
+        """Have nsqd flush its buffer where it has room for several messages and nothing came for a while.
+
+        Send the RDY that waited for a FIN.
+        """
+        flushed = {one for one in self._unflushed if self._by_connection[one].flush(now_ms)}
         self._unflushed -= flushed
         return [effect for connection in sorted(flushed) for effect in self._ask(connection)]
 

@@ -159,7 +159,7 @@ class ConsumerRules:
         age_ms = parsed.newest_age_ms(wall_ns)
         self._last_ages_ms[connection] = max(0, round(age_ms))
         return effects + self._ready_counts.after_read(
-            connection, parsed.messages, self._outstanding, wall_ns / 1e6, age_ms
+            connection, parsed.messages, self._outstanding, now_ms, wall_ns / 1e6, age_ms
         )
 
     def dead_lettered(self, number: int) -> list[Send]:
@@ -210,13 +210,13 @@ class ConsumerRules:
         return self._stalls.refused(connection, error, now_ms)
 
     @property
-    def wants_flush(self) -> bool:
-        """Whether to call `flush` in `FLUSH_MS`."""
-        return self._ready_counts.wants_flush
+    def flush_at_ms(self) -> int | None:
+        """When to call `flush`; None: only after another read."""
+        return self._ready_counts.flush_at_ms
 
-    def flush(self) -> list[SetReadyCount]:
-        """Have nsqds flush their buffers where messages may lie in them."""
-        return self._ready_counts.flush()
+    def flush(self, now_ms: int) -> list[SetReadyCount]:
+        """Have nsqds flush their buffers where messages may lie in them. `now_ms` is monotonic."""
+        return self._ready_counts.flush(now_ms)
 
     @property
     def tick_ms(self) -> float:

@@ -9,19 +9,25 @@ from hypothesis import strategies as st
 from actors.core.consumer.ready_count import (
     BACKLOG_MS,
     CLOCKS_DIFFER_MS_MAX,
-    WAITED_MS,
+    FLUSH_MS,
+    LONE_MS,
+    MANY,
+    MANY_MS,
+    QUIET_MS,
     ReadyCount,
     ReadyCounts,
 )
 
 OLD_MS = 60_000.0  # the age of a message that has certainly waited
+SOON_MS = 0.2
 
 
-def rooms(one, *messages, age_ms=OLD_MS, every_ms=1):
-    """The room after each of these reads, each of so many messages."""
+def rooms(one, *messages, age_ms=OLD_MS, every_ms=1.0):
+    """The room after each of these reads. `every_ms`: from one newest message to the next, by the stamps."""
     found = []
     for brings in messages:
-        one.after_read(brings, one.read_ms + every_ms, age_ms)
+        stamp_ms = one.came[-1][1] + every_ms if one.came else 0.0
+        one.after_read(brings, 0, stamp_ms + age_ms, age_ms)
         found.append(one.room)
     return found
 
@@ -39,54 +45,78 @@ def test_there_is_never_room_for_more_than_the_share_allows():
 def test_a_backlog_has_all_the_room_there_is_for_as_long_as_it_lasts():
     one = ReadyCount(2500)
     assert rooms(one, 1, 2500, 700, 1) == [2500] * 4
-    assert rooms(one, 700, 350, 99, 40, 1, age_ms=0.2) == [350, 175, 49, 20, 1]
+    assert rooms(one, 1, age_ms=SOON_MS, every_ms=50) == [1]
 
 
-def test_lone_messages_get_room_for_one_however_late_they_are_read():
-    """On a busy machine this process may read a message 5 ms after nsqd has sent it."""
+def test_a_message_tells_of_a_backlog_by_its_age():
+    assert rooms(ReadyCount(100), 1, age_ms=BACKLOG_MS + 1) == [100]
+    assert rooms(ReadyCount(100), 1, age_ms=BACKLOG_MS - 1) == [1]
+
+
+@pytest.mark.parametrize("every_ms", [20.0, 6.7, 1.0])
+def test_lone_messages_get_room_for_one_at_each_rate(every_ms):
+    assert rooms(ReadyCount(100), *[1] * 100, age_ms=SOON_MS, every_ms=every_ms) == [1] * 100
+
+
+def test_a_lone_message_that_is_read_late_is_still_a_lone_one():
     assert rooms(ReadyCount(100), *[1] * 100, age_ms=5.2, every_ms=6) == [1] * 100
 
 
-def test_one_read_that_waited_is_no_backlog_yet():
+def test_after_a_halt_there_is_room_for_a_third_of_what_came_meanwhile_as_far_as_the_rate_tells():
     one = ReadyCount(100)
-    for _ in range(100):
-        assert rooms(one, 1, age_ms=9.0) + rooms(one, 1, age_ms=0.2) == [1, 1]
+    assert rooms(one, *[1] * 40, age_ms=SOON_MS) == [1] * 40
+    assert rooms(one, 1, age_ms=30.4) == [10]
+    assert rooms(one, 10, age_ms=20.4, every_ms=10) == [6]
+    assert rooms(one, 6, age_ms=14.4, every_ms=6) == [4]
+    assert rooms(one, 4, age_ms=SOON_MS, every_ms=4) == [1]
 
 
-def test_the_first_message_after_a_pause_tells_of_the_backlog_by_its_age():
-    assert rooms(ReadyCount(100), 1, age_ms=BACKLOG_MS + 1, every_ms=60_000) == [100]
-    assert rooms(ReadyCount(100), 1, age_ms=BACKLOG_MS - 1, every_ms=60_000) == [1]
+def test_a_burst_makes_room_more_and_more_and_then_all_there_is():
+    one, found, reads = ReadyCount(2500), [1], 0
+    while found[-1] < 2500:
+        found += rooms(one, found[-1], age_ms=0.1 * reads, every_ms=0.0)
+        reads += 1
+    assert found == sorted(found)
+    assert reads < 20
+
+
+def test_messages_at_a_high_rate_get_all_the_room_there_is_because_each_read_costs():
+    below, above = ReadyCount(2500), ReadyCount(2500)
+    assert rooms(below, *[MANY - 1] * 9, age_ms=SOON_MS, every_ms=MANY_MS)[1:] == [1] * 8
+    assert rooms(above, *[MANY + 1] * 9, age_ms=SOON_MS, every_ms=MANY_MS) == [2500] * 9
+    ticker_ms, a_ms = 25.0, MANY / MANY_MS
+    assert rooms(above, int(1.1 * ticker_ms * a_ms), age_ms=SOON_MS, every_ms=ticker_ms) == [2500]
+    assert rooms(above, int(0.9 * ticker_ms * a_ms), age_ms=SOON_MS, every_ms=ticker_ms) == [1]
 
 
 def test_a_backlog_is_told_whatever_the_clocks_differ_once_a_message_has_come_at_once():
     for difference_ms in (-5000.0, 0.0, CLOCKS_DIFFER_MS_MAX / 2):
         one = ReadyCount(100, least_age_ms=difference_ms)
-        assert rooms(one, *[1] * 20, age_ms=difference_ms + 0.2, every_ms=5) == [1] * 20
-        assert rooms(one, 1, 1, age_ms=difference_ms + 5.1 + WAITED_MS, every_ms=5) == [1, 1]
-        assert rooms(one, 1, 1, age_ms=difference_ms + 5.3 + WAITED_MS, every_ms=5) == [1, 100]
+        assert rooms(one, *[1] * 20, age_ms=difference_ms + SOON_MS, every_ms=5) == [1] * 20
+        assert rooms(one, 1, age_ms=difference_ms + BACKLOG_MS, every_ms=5) != [100]
+        assert rooms(one, 1, age_ms=difference_ms + BACKLOG_MS + 1, every_ms=5) == [100]
 
 
 def test_a_clock_that_is_late_is_noticed_by_and_by():
     one = ReadyCount(100)
-    assert rooms(one, 1, 1, age_ms=49.0, every_ms=10) == [1, 100]
-    assert rooms(one, *[1] * 5000, age_ms=49.0, every_ms=10)[-1] == 1
+    assert rooms(one, 1, 1, age_ms=60.0, every_ms=10) == [100, 100]
+    assert rooms(one, *[1] * 5000, age_ms=60.0, every_ms=10)[-1] == 1
 
 
-def test_while_nothing_comes_there_is_room_for_one_and_then_the_backlog_goes_on():
-    one = ReadyCount(100, room=16, has_read=True)
-    assert not one.flush(0)
-    assert one.ready_count(3) == 19, "something has just come"
-    assert one.flush(0)
+@pytest.mark.parametrize(
+    ("messages", "age_ms", "wait_ms"), [(1, OLD_MS, QUIET_MS), (20, SOON_MS, FLUSH_MS), (1, SOON_MS, LONE_MS)]
+)
+def test_while_nothing_comes_there_is_room_for_one_and_then_for_as_many_as_before(messages, age_ms, wait_ms):
+    one = ReadyCount(100)
+    for now_ms in (1000, 1001):
+        one.after_read(messages, now_ms, 20.0 * now_ms, age_ms)
+    room = one.room
+    assert not one.flush(1000 + wait_ms), "something has come a millisecond ago"
+    assert one.ready_count(3) == min(3 + room, 100)
+    assert one.flush(1001 + wait_ms)
     assert [one.ready_count(in_flight) for in_flight in (3, 0)] == [4, 1]
-    assert rooms(one, 1) == [100]
-    assert one.ready_count(3) == 100
-
-
-def test_a_backlog_is_not_held_up_because_nsqd_takes_a_while():
-    one = ReadyCount(640)
-    rooms(one, 1)
-    assert [one.flush(11) for _ in range(9)] == [False] * 9
-    assert one.flush(10), "nearly all is finished, and nothing comes"
+    one.after_read(messages, 2000, 40_000.0, age_ms)
+    assert one.ready_count(3) == min(3 + room, 100)
 
 
 def test_less_is_asked_for_as_soon_as_less_is_allowed():
@@ -101,9 +131,10 @@ reads = st.lists(st.tuples(st.integers(1, 3000), st.floats(0, 200), st.floats(-9
 
 @given(st.integers(1, 2500), reads, st.integers(0, 3000))
 def test_it_is_always_between_one_and_what_is_allowed(ready_count_max, steps, in_flight):
-    one = ReadyCount(ready_count_max)
+    one, wall_ms = ReadyCount(ready_count_max), 0.0
     for messages, pause_ms, age_ms in steps:
-        one.after_read(messages, one.read_ms + pause_ms, age_ms)
+        wall_ms += pause_ms
+        one.after_read(messages, 0, wall_ms, age_ms)
         assert 1 <= one.ready_count(in_flight) <= ready_count_max
 
 
@@ -117,8 +148,8 @@ def asked(effects):
 class Asking(ReadyCounts):
     """The RDYs of some connections. `held`: what each connection holds, nothing at first."""
 
-    def __init__(self, max_in_flight, *connections, limit=2500):
-        self.held = {}
+    def __init__(self, max_in_flight, *connections, limit=2500, every_ms=100):
+        self.held, self.wall_ms, self.every_ms = {}, 0.0, every_ms
         super().__init__(max_in_flight, self.held)
         for connection in connections:
             self.connects(connection, limit)
@@ -129,7 +160,13 @@ class Asking(ReadyCounts):
 
     def comes(self, connection, messages, outstanding=0, age_ms=OLD_MS):
         self.held[connection] += messages
-        return asked(self.after_read(connection, messages, outstanding, 0.0, age_ms))
+        self.wall_ms += self.every_ms
+        now_ms = round(self.wall_ms)
+        return asked(self.after_read(connection, messages, outstanding, now_ms, self.wall_ms, age_ms))
+
+    def flushes(self, after_ms):
+        """The RDYs that are set so long after the last read."""
+        return asked(self.flush(round(self.wall_ms) + after_ms))
 
     def finishes(self, connection):
         self.held[connection] = 0
@@ -146,31 +183,63 @@ def test_a_new_connection_is_asked_for_one_message():
     assert Asking(100).connects(1) == {1: 1}
 
 
-def test_each_read_and_each_finish_leaves_room_for_one_lone_message():
-    one = Asking(100, 1)
-    assert one.comes(1, 1, age_ms=0.2) == {1: 2}
-    assert one.comes(1, 1, age_ms=0.2) == {1: 3}
+def test_each_read_and_each_finish_leaves_room_for_one_message():
+    one = Asking(100, 1, every_ms=2)
+    for _ in range(9):
+        one.comes(1, 1, age_ms=SOON_MS)
+    assert one.comes(1, 1, age_ms=SOON_MS) == {1: 11}
+    assert one.comes(1, 1, age_ms=SOON_MS) == {1: 12}
     assert one.finishes(1) == 1
-    assert (one.reads_by_ticker, one.reads) == (0, 2)
+    assert (one.reads_by_ticker, one.reads) == (0, 11)
+
+
+def test_after_a_lone_message_rdy_waits_for_its_fin_but_not_for_long():
+    one = Asking(100, 1)
+    assert one.comes(1, 1, age_ms=SOON_MS) == {}
+    assert one.flush_at_ms == one.wall_ms + LONE_MS
+    assert one.finishes(1) == 1
+    assert one.flush_at_ms is None
+    assert one.comes(1, 1, age_ms=SOON_MS) == {}
+    assert (one.flushes(LONE_MS), one.flush_at_ms) == ({1: 2}, None)
+    assert one.comes(1, 1, age_ms=SOON_MS) == {}
+    assert one.asked(1) == 2, "nsqd has flushed its buffer: as many are in flight"
+    assert (one.reads_by_ticker, one.reads) == (0, 3)
+
+
+def test_rdy_does_not_wait_if_a_lone_message_has_left_room_for_more():
+    one = Asking(100, 1)
+    one.fill(1)
+    assert one.comes(1, 1, age_ms=SOON_MS) == {1: 2}
 
 
 def test_a_read_that_leaves_fewer_in_flight_than_rdy_came_by_nsqds_ticker():
     one = Asking(100, 1)
     assert one.fill(1) == 100
-    assert one.comes(1, 3, age_ms=0.2) == {1: 4}
+    assert one.comes(1, 3, age_ms=SOON_MS) == {1: 4}
     assert (one.reads_by_ticker, one.reads) == (1, 2)
     assert one.finishes(1) == 1
 
 
 def test_nsqd_is_made_to_flush_only_while_there_is_room_for_several():
     one = Asking(100, 1)
-    assert not one.wants_flush
+    assert one.flush_at_ms is None
     one.fill(1)
-    assert one.wants_flush
-    assert (asked(one.flush()), one.wants_flush) == ({}, True), "something has just come"
-    assert (asked(one.flush()), one.wants_flush) == ({1: 1}, False)
-    assert one.comes(1, 1, age_ms=0.2) == {1: 2}
-    assert not one.wants_flush
+    assert one.flush_at_ms == one.wall_ms + QUIET_MS
+    assert one.flushes(QUIET_MS - 1) == {}
+    assert one.flushes(QUIET_MS) == {1: 1}
+    one.comes(1, 1, age_ms=SOON_MS)
+    one.finishes(1)
+    assert one.flush_at_ms is None
+
+
+def test_the_flush_of_one_nsqd_is_not_that_of_another():
+    one = Asking(100, 1, 2, every_ms=0)
+    one.fill(1)
+    one.comes(2, 1, age_ms=SOON_MS)
+    assert one.flush_at_ms == one.wall_ms + LONE_MS
+    assert one.flushes(LONE_MS) == {2: 2}
+    assert one.asked(1) == 50
+    assert one.flush_at_ms == one.wall_ms + QUIET_MS
 
 
 def test_the_connections_share_what_may_be_in_flight_and_take_over_what_one_leaves():
@@ -221,7 +290,7 @@ def test_where_nobody_says_what_waits_one_that_uses_all_of_its_share_counts_like
         one.looked(1, 50_000)
         one.looked(2, None)
         one.looked(3, 0)
-        one.comes(3, 1, age_ms=0.2)
+        one.comes(3, 1, age_ms=SOON_MS)
         one.finishes(3)
         one.tick(now_ms)
         one.fill(1), one.fill(2)
@@ -279,11 +348,13 @@ def test_a_turn_is_not_handed_on_while_its_message_is_not_finished():
 
 
 def test_a_turn_in_which_a_message_came_is_handed_on_as_soon_as_that_is_finished():
-    one = connected(1, 1, 2)
-    one.tick(0, Held())
-    one.tick(250, Held({1: 1}))
+    one = Asking(1, 1, 2)
+    one.tick(0)
+    one.held[1] = 1
+    one.tick(250)
     assert (one.asked(1), one.asked(2)) == (0, 0)
-    one.tick(251, Held())
+    one.held[1] = 0
+    one.tick(251)
     assert (one.asked(1), one.asked(2)) == (0, 1)
 
 
@@ -307,11 +378,11 @@ def test_after_a_pause_those_whose_turn_it_is_are_asked():
 
 def test_with_too_much_outstanding_nothing_is_asked_for_until_half_of_it_is_finished():
     one = Asking(100, 1, 2)
-    assert one.comes(1, 1, outstanding=100, age_ms=0.2) == {1: 2}
-    assert one.comes(1, 1, outstanding=101, age_ms=0.2) == {1: 0, 2: 0}
-    assert one.comes(2, 1, outstanding=150, age_ms=0.2) == {}
+    assert one.comes(1, 1, outstanding=100, age_ms=SOON_MS) == {}
+    assert one.comes(1, 1, outstanding=101, age_ms=SOON_MS) == {1: 0, 2: 0}
+    assert one.comes(2, 1, outstanding=150, age_ms=SOON_MS) == {}
     assert one.finishes(2) == 0
-    assert asked(one.flush()) == {}
+    assert one.flushes(QUIET_MS) == {}
     assert one.resume(51) == []
     assert asked(one.resume(50)) == {1: 3, 2: 1}
     assert one.resume(0) == []
@@ -319,7 +390,7 @@ def test_with_too_much_outstanding_nothing_is_asked_for_until_half_of_it_is_fini
 
 def test_a_connection_that_comes_in_a_pause_is_asked_for_nothing_until_it_is_over():
     one = Asking(100, 1)
-    one.comes(1, 1, outstanding=101, age_ms=0.2)
+    one.comes(1, 1, outstanding=101, age_ms=SOON_MS)
     assert one.connects(2) == {}
     assert asked(one.resume(0)) == {1: 2, 2: 1}
 
