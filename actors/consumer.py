@@ -57,6 +57,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._nsqds_before = _nsqds_in(start_args.last_stats)
         self._draining = False
         self._held_timer: Timer | None = None
+        self._flush_timer: Timer | None = None
+        self._flush_at_ms = 0  # when it ends
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
         self._letters_topic = f"{self.options.nsq.topic}.dead"
         self._letters_logged_ms: dict[str, int] = {}
@@ -86,9 +88,10 @@ class Consumer(Actor[ConsumerInbox, Settings]):
 
     def handle(self, peer: str, messages: list[ConsumerInbox]) -> None:
         """Finish what a counter has committed."""
-        shard = shard_number(peer)
+        shard, now_ms = shard_number(peer), self.host.monotonic_ms()
         for message in messages:
-            self._perform(self.rules.counted(shard, message.numbers, self.host.monotonic_ms()))
+            self._perform(self.rules.counted(shard, message.numbers, now_ms))
+        self._flush_soon(now_ms)
         self.host.say_resumed()
         self._check_drained()
 
@@ -113,6 +116,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._perform(self.rules.received(connection, parsed, now_ms, wall_ns))
         self._tick_sooner()
         self._wait_for_held(now_ms)
+        self._flush_soon(now_ms)
 
     def refused(self, connection: int, error: bytes) -> None:
         """See `Listener`."""
@@ -180,6 +184,20 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             self._ticker.cancel()
             self._tick_after(self.rules.tick_ms)
 
+    def _flush_soon(self, now_ms: int) -> None:
+        at_ms = self.rules.flush_at_ms
+        if self._flush_timer is not None and (at_ms is None or at_ms < self._flush_at_ms):
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if self._flush_timer is None and at_ms is not None:
+            self._flush_at_ms = at_ms
+            self._flush_timer = self.host.call_later(max(0, at_ms - now_ms) / 1000, self._flush)
+
+    def _flush(self) -> None:
+        self._flush_timer, now_ms = None, self.host.monotonic_ms()
+        self._perform(self.rules.flush(now_ms))
+        self._flush_soon(now_ms)
+
     def _looked(self, connection: int, waiting: int | None) -> None:
         self._perform(self.rules.looked(connection, waiting, self.host.monotonic_ms()))
 
@@ -191,7 +209,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             assert self._source is not None, "without a source nothing came"
             match effect:
                 case Finish():
-                    self._source.finish(effect.connection, effect.ids)
+                    self._source.finish(effect.connection, effect.ids, effect.ready_count)
                 case SetReadyCount():
                     self._source.set_ready_count(effect.connection, effect.ready_count)
                 case DeadLetter():

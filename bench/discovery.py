@@ -1,12 +1,12 @@
-"""How soon an nsqd is found, dropped and read again, and how soon RDY follows the load. Needs NSQ's programs.
+"""How soon an nsqd is found, dropped and read again, and how RDY follows the load. Needs NSQ's programs.
 
     python -m bench.discovery [--rounds 10] [--seconds 6]
 
 Two nsqlookupds and three nsqds run, and a service that knows the nsqlookupds. In each round a new nsqd takes
 the place of the third one. Found: from the first play on it until that play is counted. Dropped: from kill -9
 until `status` has it no more. Back: from when it answers again until a play on it is counted. Then the first
-nsqd gets ten times the plays of each of the others, and `status` says what RDY each has. `status` is asked
-all the time, so figures are exact to about 50 ms.
+nsqd gets ten times the plays of each of the others, and the mean RDY of each is shown, from 2 s on. `status`
+is asked all the time, so figures are exact to about 50 ms.
 """
 
 import contextlib
@@ -29,7 +29,6 @@ from .command import folder, parser
 BODY = json.dumps({"video_id": str(uuid.UUID(int=7))}).encode()
 FIRST_PLAYS_A_SECOND = 20_000  # on the first nsqd; on each of the others a tenth
 PUT_EVERY_S = 0.02
-TIMES = 5  # so much more RDY the first nsqd is to have
 
 
 def main() -> None:
@@ -59,7 +58,7 @@ def main() -> None:
             with open_queue("nsqd", path / "third", *words) as third:
                 _put(third, 1)
                 wait_status(service, lambda found: found["nsq"]["connections"] == 3, "three connections")
-                _show_ratios(_ratios(service, [*nsqds, third], options.seconds))
+                _show_ready_counts(_ready_counts(service, [*nsqds, third], options.seconds))
 
 
 def _put(nsqd: QueueProcess, plays: int) -> None:
@@ -88,8 +87,8 @@ def _took_s(begin: Callable[[], Any], wait: Callable[[], Any]) -> float:
     return time.monotonic() - began_s
 
 
-def _ratios(service: Service, nsqds: list[QueueProcess], seconds: float) -> list[tuple[float, float]]:
-    """Load the nsqds. Returns how much more RDY the first one has than any other one, and when."""
+def _ready_counts(service: Service, nsqds: list[QueueProcess], seconds: float) -> list[list[int]]:
+    """Load the nsqds. Returns the RDY of each, the first one first, in each look from 2 s on."""
     ends_s = time.monotonic() + seconds
     plays = round(FIRST_PLAYS_A_SECOND * PUT_EVERY_S)
     threads = [
@@ -98,11 +97,11 @@ def _ratios(service: Service, nsqds: list[QueueProcess], seconds: float) -> list
     ]
     for one in threads:
         one.start()
-    began_s, found = time.monotonic(), []
+    time.sleep(2)
+    found = []
     while time.monotonic() < ends_s:
         rdy = {one["address"]: one["rdy"] for one in service.status()["nsq"]["nsqds"]}
-        first = rdy.pop(nsqds[0].tcp_address)
-        found.append((time.monotonic() - began_s, first / max(1, *rdy.values())))
+        found.append([rdy[nsqd.tcp_address] for nsqd in nsqds])
     for one in threads:
         one.join()
     return found
@@ -115,16 +114,9 @@ def _load(nsqd: QueueProcess, plays: int, ends_s: float) -> None:
             time.sleep(max(0.0, now_s + PUT_EVERY_S - time.monotonic()))
 
 
-def _show_ratios(found: list[tuple[float, float]]) -> None:
-    first_s = next((at_s for at_s, ratio in found if ratio >= TIMES), None)
-    later = [ratio for at_s, ratio in found if at_s >= 2]
-    reached = "never" if first_s is None else f"after {first_s:.2f} s"
-    share = sum(ratio >= TIMES for ratio in later) / max(1, len(later))
-    print(
-        f"RDY      {TIMES} times that of the others {reached}; "
-        f"from 2 s on in {share:.0%} of {len(later)} looks, "
-        f"median {statistics.median(later):.1f} times, least {min(later):.1f}"
-    )
+def _show_ready_counts(found: list[list[int]]) -> None:
+    means = [statistics.mean(of_one) for of_one in zip(*found, strict=True)]
+    print(f"RDY      {', '.join(f'{mean:.1f}' for mean in means)} on average in {len(found)} looks")
 
 
 if __name__ == "__main__":

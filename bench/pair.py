@@ -59,11 +59,11 @@ class Bench:
         """
         with contextlib.ExitStack() as stack:
             order = turns(pair, 1)[0]
-            sides = {name: stack.enter_context(self._side(name, pair)) for name in order}
+            sides = {name: stack.enter_context(self.side(name, pair)) for name in order}
             return _drain(sides, pair, plays), _publish(sides, pair, lone_plays)
 
     @contextlib.contextmanager
-    def _side(self, name: str, pair: int) -> Iterator[Side]:
+    def side(self, name: str, pair: int) -> Iterator[Side]:
         """A running service that is connected to its queue and has nothing to do."""
         topic = f"plays-{name}-{pair}"
         with Receiver() as receiver:

@@ -40,7 +40,8 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     `failed_finishes`: how many FINs its nsqds refused. `reconnects`: how many connections it replaced because
     nsqd's count of the messages in flight may have been wrong. Both since the consumer was started.
     `unheard`: the nsqlookupds, if none has answered since the service was started: then it is not known
-    which nsqds there are.
+    which nsqds there are. `reads`: how many reads had messages, and `reads_by_ticker`: how many of them left
+    fewer in flight than RDY. Both since the consumer was started.
     """
 
     outstanding: int
@@ -51,6 +52,8 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     reconnects: int = 0
     oldest_age_ms: int = 0
     unheard: list[str] = []
+    reads: int = 0
+    reads_by_ticker: int = 0
 
 
 class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):

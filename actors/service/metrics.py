@@ -119,6 +119,11 @@ def _nsq(nsq: dict[str, Any]) -> Iterator[Metric]:
         if nsq[name] is not None:
             yield GaugeMetricFamily(f"playtally_nsq_{name}", text, value=nsq[name])
     for name, text in (
+        ("reads", "Reads from nsqds with messages, since the consumer was started."),
+        ("reads_by_ticker", "Those that left fewer in flight than RDY: they may have waited for a ticker."),
+    ):
+        yield CounterMetricFamily(f"playtally_nsq_{name}", text, value=nsq[name])
+    for name, text in (
         ("connected", "1 when there is a connection to the nsqd."),
         ("rdy", "How many messages the nsqd may have in flight to this service."),
         ("in_flight", "Messages of the nsqd that were received and not finished."),

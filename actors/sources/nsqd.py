@@ -118,10 +118,10 @@ class NsqdSource:
         if conn := self._conn(connection):
             conn.set_ready_count(ready_count)
 
-    def finish(self, connection: int, ids: bytes) -> None:
+    def finish(self, connection: int, ids: bytes, ready_count: int) -> None:
         """See `Source`."""
         if conn := self._conn(connection):
-            conn.finish(ids)
+            conn.finish(ids, ready_count)
 
     def publish(self, connection: int, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
         """See `Source`."""

@@ -67,8 +67,11 @@ class Source(Protocol):
     def set_ready_count(self, connection: int, ready_count: int) -> None:
         """Allow this many messages in flight on a connection, 0 or more."""
 
-    def finish(self, connection: int, ids: bytes) -> None:
-        """Finish messages that this connection gave. `ids`: 16 hexadecimal digits each, in a row."""
+    def finish(self, connection: int, ids: bytes, ready_count: int) -> None:
+        """Finish messages that this connection gave. `ids`: 16 hexadecimal digits each, in a row.
+
+        From then on, so many messages are allowed in flight on it. nsqd hears of that first.
+        """
 
     def publish(self, connection: int, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
         """Publish on this connection. Call `done` when all bodies are acknowledged, which may be never."""

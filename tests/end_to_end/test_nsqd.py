@@ -39,6 +39,11 @@ def in_flight(queue):
     return sum(client["in_flight_count"] for client in clients)
 
 
+def ready_counts(queue):
+    """The RDY of each connection, as the nsqd knows it."""
+    return [client["ready_count"] for client in queue.channel("plays", "playtally")["clients"]]
+
+
 @contextlib.contextmanager
 def nsqd_with_copies(path, plays, crashes):
     """A real nsqd that crashed, and has several copies of each play in its channel."""
@@ -61,6 +66,23 @@ def nsqd_with_copies(path, plays, crashes):
             queue.start()
         wait_until(lambda: queue.channel("plays", "playtally")["depth"] == plays, "the plays to be copied")
         yield queue
+
+
+def test_after_a_burst_rdy_is_one_again_and_no_lone_play_waits_for_nsqds_ticker(tmp_path):
+    with open_queue("nsqd", tmp_path) as queue:
+        with Service(tmp_path / "state", [*ANY_PORTS, *UNHURRIED, reading(queue.tcp_address)]) as service:
+            for burst in range(1, 4):
+                put(queue, 5000)
+                wait_counted(service, burst * 5010 - 10)
+                before = service.status()["nsq"]
+                for lone in range(1, 11):
+                    # On a busy machine a lone play may be read so late that it looks like a backlog.
+                    wait_until(lambda: ready_counts(queue) == [1], "RDY to be 1 again")
+                    put(queue, 1)
+                    wait_counted(service, burst * 5010 - 10 + lone)
+                after = service.status()["nsq"]
+                assert after["reads"] - before["reads"] == 10
+                assert after["reads_by_ticker"] == before["reads_by_ticker"]
 
 
 def test_no_connection_stays_stalled_after_a_crash_that_doubled_messages(tmp_path):
@@ -93,7 +115,7 @@ def test_a_connection_on_which_nsqd_counts_too_many_is_replaced_and_read_at_once
             (first,) = listener.open
             reading.source.set_ready_count(first, 500)
             await until(lambda: listener.received_plays == 40, "both copies of each play")
-            reading.source.finish(first, listener.ids)
+            reading.source.finish(first, listener.ids, 500)
             await until(lambda: len(listener.errors) == 20, "20 refusals")
             assert all(error.startswith(b"E_FIN_FAILED FIN ") for error in listener.errors)
             assert in_flight(queue) == 20
@@ -135,7 +157,7 @@ class Listener:
 
     def received(self, connection, parsed):
         self.received_by[connection] += parsed.messages
-        self.source.finish(connection, bytes(parsed.plays.ids))
+        self.source.finish(connection, bytes(parsed.plays.ids), 1)
 
     def refused(self, connection, error):
         self.errors.append(error)

@@ -36,7 +36,7 @@ class Listener:
 
     def received(self, connection, parsed):
         self.plays += parsed.messages
-        self.source.finish(connection, b"".join(one.id for one in parsed.bad))
+        self.source.finish(connection, b"".join(one.id for one in parsed.bad), 100)
 
     def refused(self, connection, error):
         pass

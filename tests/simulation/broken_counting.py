@@ -61,22 +61,17 @@ class WantsTooMuch(ReadyCounts):
     """Asks for more than the share of max_in_flight."""
 
     class ready_count_type(ReadyCount):
-        def after_read(self, in_flight, now_ms, newest_age_ms, oldest_age_ms):
-            super().after_read(in_flight, now_ms, newest_age_ms, oldest_age_ms)
-            self.ready_count = 4 * self.ready_count_max
-            return self.ready_count
+        def ready_count(self, in_flight):
+            return 4 * self.ready_count_max
 
 
 class DoesNotShare(ReadyCounts):
     """Allows each connection all of max_in_flight."""
 
-    def _share(self, in_flight):
-        effects = []
+    def _share(self):
         for connection, one in self._by_connection.items():
             one.limit(min(self._max_in_flight, self._limits[connection]))
-            if not (self._asked[connection] or self.paused or self._stopped):
-                effects += self._ask(connection, 1)
-        return effects
+        return self._ask_all()
 
 
 class NeverPauses(ReadyCounts):
@@ -89,7 +84,7 @@ class NeverPauses(ReadyCounts):
 class NeverResumes(ReadyCounts):
     """Asks for nothing any more after a pause."""
 
-    def after_finish(self, outstanding):
+    def resume(self, outstanding):
         return []
 
 

@@ -91,7 +91,7 @@ class _Pump:
         self._beats_s = 30.0
 
     def take(self, data: bytes) -> None:
-        """Take whole commands."""
+        """Take whole commands: RDY and FINs, or another one."""
         word = data[:4].strip()
         if word == b"FIN":
             is_idle = not self._fins
@@ -100,10 +100,13 @@ class _Pump:
             if is_idle:
                 self._finish_soon()
         elif word == b"RDY":
-            self._ready_count = int(data[4:])
+            count, _, fins = data[4:].partition(b"\n")
+            self._ready_count = int(count)
             depth = len(self._nsqd.waiting)
             self._nsqd.ready_counts.append(Ready(self._loop.time(), self._ready_count, depth))
             self.go_on()
+            if fins:
+                self.take(fins)
         elif word == b"IDEN":
             asked = json.loads(data[data.index(b"{") :])
             self._buffer_bytes = asked["output_buffer_size"]

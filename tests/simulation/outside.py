@@ -62,9 +62,9 @@ class Outside:
         """Send RDY to nsqd."""
         self._reach(connection, self._ready, connection, ready_count)
 
-    def finish(self, connection: Any, ids: list[bytes]) -> None:
-        """Send FINs to nsqd."""
-        self._reach(connection, self._finish, connection, ids)
+    def finish(self, connection: Any, ids: list[bytes], ready_count: int) -> None:
+        """Send RDY and FINs to nsqd."""
+        self._reach(connection, self._finish, connection, ids, ready_count)
 
     def reconnect(self, connection: Any) -> None:
         """The consumer closes a connection. nsqd hears of that after all that came before."""
@@ -161,7 +161,8 @@ class Outside:
             call(*arguments)
             self._pump(connection.queue)
 
-    def _finish(self, connection: Any, ids: list[bytes]) -> None:
+    def _finish(self, connection: Any, ids: list[bytes], ready_count: int) -> None:
+        self._ready(connection, ready_count)
         source = self._connections[connection.number][0]
         for message_id in connection.queue.finish(connection.number, ids):
             error = b"E_FIN_FAILED FIN %b failed ID not in flight" % message_id

@@ -263,14 +263,14 @@ class Source:
         with self._world.effect(self.process, "SetReadyCount", SetReadyCount(connection, ready_count)):
             self._world.outside.set_ready_count(self.connections[connection], ready_count)
 
-    def finish(self, connection: int, ids: bytes) -> None:
-        """Send FINs."""
-        with self._world.effect(self.process, "Finish", Finish(connection, ids)):
+    def finish(self, connection: int, ids: bytes, ready_count: int) -> None:
+        """Send RDY and FINs."""
+        with self._world.effect(self.process, "Finish", Finish(connection, ids, ready_count)):
             one = self.connections[connection]
             texts = _texts(ids)
             names = [(one.queue.source, int(text, 16), one.stamps[text]) for text in texts]
             self._world.oracle.finished(names)
-            self._world.outside.finish(one, texts)
+            self._world.outside.finish(one, texts, ready_count)
 
     def publish(self, connection: int, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
         """Publish dead letters."""

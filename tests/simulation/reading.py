@@ -19,6 +19,7 @@ from actors.consumer import Consumer
 from actors.core.columns import count
 from actors.core.messages import Counted, Message, Plays
 from actors.core.shards import counter_of
+from actors.sources.connection import READ_BYTES_MAX
 from actors.sources.nsqd_http import QueueStats
 from actors.supervision.actor import StartArgs
 from actors.system.addresses import split_address
@@ -81,6 +82,8 @@ class Stream:
     """In place of tornado's stream on a socket. `socket`: not None, as it is never closed."""
 
     _write_buffer = b""  # nothing waits to be written
+    _read_buffer_size = 0  # nothing is read that was not asked for
+    _handle_read: Callable[[], None]  # set by who reads without futures
 
     def __init__(self, reading: "Reading", socket: Any):
         socket.close()
@@ -88,8 +91,9 @@ class Stream:
         self._reading = reading
         self._loop = asyncio.get_running_loop()
         self._unread = bytearray()
-        self._asked: tuple[int, memoryview | None, asyncio.Future[Any]] | None = None
-        self._is_due = False
+        self._asked: tuple[int, asyncio.Future[bytes]] | None = None
+        self._is_watched = self._is_due = False
+        self._came = b""
         self._peer: Any = None
         self._nsqd: BufferingNsqd
 
@@ -104,14 +108,22 @@ class Stream:
         self._loop.call_later(self._nsqd.speed.wire_s, self._peer.take, bytes(data))
         return self._done()
 
-    def read_bytes(self, size: int) -> "asyncio.Future[Any]":
+    def read_bytes(self, size: int) -> "asyncio.Future[bytes]":
         """Read this many bytes, when they are there."""
-        return self._ask(size, None)
+        future: asyncio.Future[bytes] = self._loop.create_future()
+        self._asked = (size, future)
+        self._offer()
+        return future
 
-    def read_into(self, buffer: bytearray, partial: bool) -> "asyncio.Future[Any]":
-        """Read what is there into the buffer."""
-        assert partial
-        return self._ask(1, memoryview(buffer))
+    def _add_io_state(self, state: int) -> None:
+        """From now on, call `_handle_read` when something has come."""
+        self._is_watched = True
+        self._offer()
+
+    def read_from_fd(self, buffer: bytearray) -> int:
+        """Read what has come into the buffer."""
+        buffer[: len(self._came)] = self._came
+        return len(self._came)
 
     def arrive(self, data: bytes) -> None:
         """Bytes from nsqd."""
@@ -128,29 +140,35 @@ class Stream:
     def set_nodelay(self, value: bool) -> None:
         """Do nothing: there is no delay."""
 
-    def _ask(self, size: int, buffer: memoryview | None) -> "asyncio.Future[Any]":
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._asked = (size, buffer, future)
-        self._offer()
-        return future
-
     def _offer(self) -> None:
-        if self._asked is not None and not self._is_due and len(self._unread) >= self._asked[0]:
+        asked = 1 if self._is_watched else self._asked[0] if self._asked else None
+        if asked is not None and not self._is_due and len(self._unread) >= asked:
             self._is_due = True
-            self._reading.process.do(self._read)
+            self._reading.process.do(self._read_all if self._is_watched else self._read_asked)
 
-    def _read(self) -> tuple[float, Callable[[], None]]:
+    def _read_asked(self) -> tuple[float, Callable[[], None]]:
         assert self._asked is not None
-        size, buffer, future = self._asked
-        size = size if buffer is None else min(len(self._unread), len(buffer))
+        size, future = self._asked
+        self._is_due, self._asked = False, None
+        data = self._take(size)
+        return self._reading.speed.read_s, lambda: future.set_result(data)
+
+    def _read_all(self) -> tuple[float, Callable[[], None]]:
+        data = self._take(READ_BYTES_MAX)
+
+        def end() -> None:
+            self._came = data
+            self._handle_read()
+            self._is_due = False
+            self._offer()
+
+        speed = self._reading.speed
+        return speed.read_s + len(data) // FRAME_BYTES * speed.play_s, end
+
+    def _take(self, size: int) -> bytes:
         data = bytes(self._unread[:size])
         del self._unread[:size]
-        self._is_due, self._asked = False, None
-        if buffer is not None:
-            buffer[:size] = data
-        speed = self._reading.speed
-        seconds = speed.read_s + size // FRAME_BYTES * speed.play_s
-        return seconds, lambda: future.set_result(data if buffer is None else size)
+        return data
 
     def _done(self) -> "asyncio.Future[Any]":
         future: asyncio.Future[Any] = self._loop.create_future()
@@ -281,6 +299,11 @@ class Reading:
         await self.consumer.init()
         for name in self._links:
             self.consumer.linked(name)
+
+    def shares(self) -> tuple[int, ...]:
+        """The share of each nsqd: how many of its messages may be in flight at most."""
+        connections = {one: connection for connection, one in self.consumer.read_from.items()}
+        return tuple(self.consumer.rules.share(connections[one]) for one in self.nsqds)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Let time pass until the condition holds."""

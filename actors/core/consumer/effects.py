@@ -5,11 +5,13 @@ from msgspec import Struct
 
 class Finish(Struct, frozen=True):
     """Finish (FIN) messages on the nsqd connection that gave them. `ids`: the ids of the messages, 16 hex
-    digits each, one directly after the other.
+    digits each, one directly after the other. `ready_count`: the RDY that holds with these FINs; it goes
+    first, so that nsqd sends no more for them.
     """
 
     connection: int
     ids: bytes
+    ready_count: int
 
 
 class DeadLetter(Struct, frozen=True):

@@ -63,10 +63,10 @@ class Parsed(msgspec.Struct):
         """The number of messages in the read."""
         return len(self.plays) + len(self.bad)
 
-    def ages_ms(self, now_ns: int) -> tuple[float, float]:
-        """The ages of the last and the first play in ms, by nsqd's stamps; 0 if there is no play."""
-        arrived_ns = self.plays.arrived_ns or (now_ns,)
-        return (now_ns - arrived_ns[-1]) / 1e6, (now_ns - arrived_ns[0]) / 1e6
+    def newest_age_ms(self, now_ns: int) -> float:
+        """The age of the last play in ms, by nsqd's stamp; without plays, of the last message."""
+        arrived_ns = self.plays.arrived_ns
+        return (now_ns - (arrived_ns[-1] if arrived_ns else self.bad[-1].arrived_ns)) / 1e6
 
     def oldest_age_ms(self, now_ns: int) -> int:
         """The age of the oldest play in ms, by nsqd's stamps; 0 if there is no play."""

@@ -1,4 +1,4 @@
-"""Chooses the RDY of each nsqd connection, by the number of messages in flight after a read and their age.
+"""Chooses the RDY of each nsqd connection: the messages in flight there, and room for a few more.
 
 Pure. `ReadyCounts` shares `max_in_flight` among the connections, by where the messages are (`shares.py`).
 Where there are more connections than that, they take turns (`turns.py`). It sets every RDY to 0 when more
@@ -6,44 +6,48 @@ messages than `max_in_flight` are outstanding. This can happen while a counter i
 and nsqd delivers them again. `ReadyCount` finds the RDY of one connection within its share.
 
 nsqd flushes its output buffer at once if a client has as many messages in flight as its RDY. Otherwise it
-flushes only after `output_buffer_timeout` (nsqd/protocol_v2.go, messagePump). So a small RDY makes a lone
-message fast, and a large RDY makes a backlog fast. These rules choose the RDY. A message "waited" if it was
-held in nsqd before nsqd sent it. RDY is "reached" if that many messages are in flight after a read.
+flushes only after `output_buffer_timeout` (nsqd/protocol_v2.go, messagePump). So RDY is set at each read and
+with each FIN, to the messages in flight and room for more. With room for one, a lone message is flushed at
+once. With room for many, one read brings many, and each read costs a commit in each counter. So there is
 
-- RDY doubles if two reads in a row reach it and the newest message of each waited. Reads that do not reach
-  RDY do not count. A single such read may only mean that the machine is busy.
-- RDY stays the same after a read that reached it and whose newest message did not wait.
-- If no read has reached RDY for `FALL_AFTER_MS`, it falls to the highest number of messages lately in flight.
-  If a message waited in nsqd's buffer, it falls to that number at once.
-- RDY does not fall during a backlog. During a backlog, the newest message of a read is older than nsqd's
-  buffer can explain. nsqd writes a backlog in pieces, so a read may reach less than RDY only because the next
-  piece is still on its way.
+- room for all that the share allows in a backlog: the newest message of a read is `BACKLOG_MS` old, or `MANY`
+  came in `MANY_MS`. nsqd then flushes when its buffer is full, and by its ticker.
+- otherwise room for a third of what is likely to wait in nsqd, and at least for one. As many are likely to
+  wait as came in the same time before: if the newest message is 5 ms old, those of the 5 ms before it. A
+  third, because nsqd keeps them in its buffer if there are fewer than there is room for.
+- room for one if nothing has come for `FLUSH_MS`, or for `QUIET_MS` after a backlog. nsqd then flushes what
+  it has, and the next message may be a lone one.
 
-The age of a message is our clock minus nsqd's stamp. It shows whether the message waited. The clocks may
-differ, so the lowest age seen lately is subtracted from each age, but at most `CLOCKS_DIFFER_MS_MAX`: a
-message older than that has certainly waited.
+RDY costs a write. After a lone message it waits for the FIN, and is written with it, but no longer than
+`LONE_MS`. nsqd gives nothing meanwhile, and has nothing in its buffer.
+
+The age of a message is our clock minus nsqd's stamp. The clocks may differ, so the lowest age seen lately is
+subtracted from each age, but at most `CLOCKS_DIFFER_MS_MAX`: a message older than that has certainly waited.
 """
 
+from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from .effects import SetReadyCount
-from .shares import QUIET, Loads, shares_by_load
+from .shares import Loads, shares_by_load
 from .turns import TICK_PART, Turns
 
 TICK_MS = 250.0
+FLUSH_MS = 2  # far below nsqd's smallest output_buffer_timeout (25 ms)
+LONE_MS = 5  # a counter answers sooner
+QUIET_MS = 1000  # another part of a backlog that comes before needs no small read to begin with
 SHARE_MS = 500  # between two changes of the shares
 
 RESUME_SHARE = 2  # a pause ends when at most max_in_flight / RESUME_SHARE messages are outstanding
-FALL_AFTER_MS = 50
-WAITED_MS = 1.0
-WAITS_IN_A_ROW = 2
-BACKLOG_MS = 50.0  # twice the longest wait under our output_buffer_timeout
-# a smaller peak is no backlog: its messages may be lone ones that only look old, because a clock is wrong
-BACKLOG_MESSAGES = 16
-BUFFERED_MS = 10.0  # below nsqd's smallest output_buffer_timeout (25 ms), above our own handling time
+MANY = 64  # so many that a read of each would cost more than their wait for nsqd's ticker
+MANY_MS = 20.0
+FEW = 8  # fewer in `MANY_MS` are lone ones
+LIKELY_SHARE = 3
+BACKLOG_MS = 50.0  # neither nsqd's buffer (25 ms) nor a busy machine makes a lone message that old
 CLOCKS_DIFFER_MS_MAX = 1000.0
 # added to the least age at each read, so that it can rise again after someone set a clock
 LEAST_AGE_RISES_MS = 0.01
@@ -52,60 +56,94 @@ LEAST_AGE_RISES_MS = 0.01
 class ReadyCount(Struct):
     """The RDY of one connection.
 
-    `ready_count_max`: the connection's share of `max_in_flight`, or nsqd's limit if that is smaller. `peak`:
-    the most messages lately in flight. `limited_ms`: the time of the last read that reached the RDY. `waits`:
-    how many reads in a row reached it with a newest message that waited.
+    `ready_count_max`: the connection's share of `max_in_flight`, or nsqd's limit if that is smaller. `room`:
+    how many messages more than those in flight nsqd may send. `has_backlog`: whether there was a backlog at
+    the last read. `least_age_ms`: the lowest age of late. `came`: the last reads, each with nsqd's stamps of
+    the newest message before it and of its own newest one, in ms, and its messages. `is_lone`: the last read
+    was a lone message. `flush_at_ms`: when there is to be room for one, if nothing comes before.
+    `is_flushed`: that time is over, so there is room for one until the next read.
     """
 
     ready_count_max: int
-    ready_count: int = 1
-    peak: int = 0
-    limited_ms: int = 0
-    waits: int = 0
-    least_age_ms: float = CLOCKS_DIFFER_MS_MAX
+    room: int = 1
+    has_backlog: bool = False
+    least_age_ms: float = 0.0
+    came: deque[tuple[float, float, int]] = field(default_factory=partial(deque, maxlen=MANY))
+    is_lone: bool = False
+    flush_at_ms: int = 0
+    is_flushed: bool = False
 
-    def after_read(self, in_flight: int, now_ms: int, newest_age_ms: float, oldest_age_ms: float) -> int:
-        """The RDY after a read that left `in_flight` messages in flight. `now_ms` is monotonic."""
-        least_ms = min(newest_age_ms, self.least_age_ms + LEAST_AGE_RISES_MS, CLOCKS_DIFFER_MS_MAX)
-        self.least_age_ms = least_ms
-        self.peak = max(self.peak, in_flight)
-        if in_flight >= self.ready_count:
-            self.peak, self.limited_ms = in_flight, now_ms
-            self.waits = self.waits + 1 if newest_age_ms - least_ms >= WAITED_MS else 0
-            if self.waits >= WAITS_IN_A_ROW:
-                self.ready_count *= 2
-        elif newest_age_ms - least_ms >= BACKLOG_MS and self.peak >= BACKLOG_MESSAGES:
-            if now_ms - self.limited_ms >= FALL_AFTER_MS:
-                self.peak, self.limited_ms = max(in_flight, self.peak // 2), now_ms
-        elif now_ms - self.limited_ms >= FALL_AFTER_MS:
-            self.ready_count, self.peak, self.limited_ms = max(1, self.peak), 0, now_ms
-        elif oldest_age_ms - least_ms >= BUFFERED_MS:
-            # `peak` is not reset, because the next reads may be pieces of a full read
-            self.ready_count = max(1, self.peak)
-        return self.limit(self.ready_count_max)
+    def after_read(self, messages: int, now_ms: int, wall_ms: float, newest_age_ms: float) -> None:
+        """Choose the room after a read of so many messages. `now_ms` is monotonic."""
+        self.least_age_ms = min(newest_age_ms, self.least_age_ms + LEAST_AGE_RISES_MS, CLOCKS_DIFFER_MS_MAX)
+        age_ms = newest_age_ms - self.least_age_ms
+        newest_ms = wall_ms - newest_age_ms
+        self.came.append((self.came[-1][1] if self.came else newest_ms, newest_ms, messages))
+        lately = self._came_in(MANY_MS)
+        self.has_backlog = age_ms >= BACKLOG_MS or lately >= MANY
+        self.room = self.ready_count_max
+        if not self.has_backlog:
+            self.room = max(1, min(int(self._came_in(age_ms) / LIKELY_SHARE), self.room))
+        self.is_lone = self.room == 1 and lately < FEW
+        self.is_flushed = False
+        wait_ms = QUIET_MS if self.has_backlog else LONE_MS if self.is_lone else FLUSH_MS
+        self.flush_at_ms = now_ms + wait_ms
 
-    def limit(self, ready_count_max: int) -> int:
-        """Set the largest RDY allowed (at least 1). Returns the RDY to use now."""
+    def flush(self, now_ms: int) -> bool:
+        """Have nsqd flush what it has, if it is time to. Returns whether it is."""
+        self.is_flushed = now_ms >= self.flush_at_ms
+        return self.is_flushed
+
+    def _came_in(self, span_ms: float) -> float:
+        """How many messages came in so long a time before the newest one, as if each read was spread evenly
+        over the time since the one before.
+        """
+        since_ms, found = self.came[-1][1] - span_ms, 0.0
+        for before_ms, newest_ms, messages in reversed(self.came):
+            if newest_ms <= since_ms:
+                break
+            spread_ms = newest_ms - max(before_ms, since_ms)
+            found += messages * (spread_ms / (newest_ms - before_ms) if before_ms < since_ms else 1)
+        return found
+
+    def limit(self, ready_count_max: int) -> None:
+        """Set the largest RDY allowed (at least 1)."""
         self.ready_count_max = max(1, ready_count_max)
-        self.ready_count = min(self.ready_count, self.ready_count_max)
-        return self.ready_count
+        self.room = min(self.room, self.ready_count_max)
+
+    def ready_count(self, in_flight: int) -> int:
+        """The RDY to use while so many messages are in flight on this connection."""
+        return min(in_flight + (1 if self.is_flushed else self.room), self.ready_count_max)
 
 
 class ReadyCounts:
-    """The RDY of every connection. Together they ask for at most `max_in_flight` messages."""
+    """The RDY of every connection. Together they ask for at most `max_in_flight` messages.
+
+    `reads`: how many reads there were with messages. `reads_by_ticker`: how many of them left fewer in
+    flight than RDY. nsqd's ticker flushed their messages, or they are a piece of a larger write.
+    """
 
     ready_count_type: ClassVar[type[ReadyCount]] = ReadyCount
 
-    def __init__(self, max_in_flight: int):
-        """`max_in_flight`: how many messages may be outstanding on all connections together."""
+    def __init__(self, max_in_flight: int, in_flight: Mapping[int, int]):
+        """`max_in_flight`: how many messages may be outstanding on all connections together.
+
+        `in_flight`: how many each connection holds. The caller keeps it up to date.
+        """
         self.paused = False
+        self.reads = self.reads_by_ticker = 0
         self._max_in_flight = max_in_flight
+        self._in_flight = in_flight
         self._by_connection: dict[int, ReadyCount] = {}
         self._limits: dict[int, int] = {}
         self._asked: dict[int, int] = {}  # the RDY last sent on each connection
         self._loads = Loads()
-        self._busiest: int | None = None
         self._turns = Turns(max_in_flight)
+        self._unflushed: set[int] = (
+            set()
+        )  # those with room for several messages, or whose RDY waits for a FIN
+        self._full: set[int] = set()  # those that used all of their share in the last half second
+        self._full_before: set[int] = set()  # and in the one before
         self._halved_ms = 0
         self._stopped = False
 
@@ -114,13 +152,8 @@ class ReadyCounts:
         """How soon to call `tick` again."""
         return min(TICK_MS, TICK_PART * self._turns.round_ms) if self._turns.are_needed else TICK_MS
 
-    def connected(
-        self, connection: int, ready_count_max: int, in_flight: Mapping[int, int]
-    ) -> list[SetReadyCount]:
-        """Add a connection. `ready_count_max` is nsqd's limit for it. Its share grows as others finish.
-
-        `in_flight`: the messages that each connection holds, here and below.
-        """
+    def connected(self, connection: int, ready_count_max: int) -> list[SetReadyCount]:
+        """Add a connection. `ready_count_max` is nsqd's limit for it. Its share grows as others finish."""
         self._by_connection[connection] = self.ready_count_type(1)
         self._limits[connection] = max(1, ready_count_max)
         self._asked[connection] = 0
@@ -128,56 +161,75 @@ class ReadyCounts:
         self._turns.connected(connection)
         if self._turns.are_needed:
             return []  # its turn comes
-        return self._share(in_flight)
+        return self._share()
 
-    def disconnected(self, connection: int, in_flight: Mapping[int, int]) -> list[SetReadyCount]:
+    def disconnected(self, connection: int) -> list[SetReadyCount]:
         """Forget a lost connection. The others get its share."""
         if connection in self._asked:
             for kept in (self._by_connection, self._limits, self._asked):
                 kept.pop(connection, None)
             self._loads.disconnected(connection)
             self._turns.disconnected(connection)
-            self._busiest = None if connection == self._busiest else self._busiest
-        return [] if self._turns.are_needed else self._share(in_flight)
-
-    def received(self, connection: int, messages: int) -> None:
-        """Note how many messages came on a connection."""
-        self._loads.received(connection, messages)
+            for several in (self._unflushed, self._full, self._full_before):
+                several.discard(connection)
+        return [] if self._turns.are_needed else self._share()
 
     def looked(self, connection: int, waiting: int | None) -> None:
         """Note how many messages wait in the nsqd of a connection; None: nobody can say."""
         self._loads.looked(connection, waiting)
 
     def after_read(
-        self, connection: int, outstanding: int, in_flight: int, now_ms: int, ages_ms: tuple[float, float]
+        self, connection: int, messages: int, outstanding: int, now_ms: int, wall_ms: float, age_ms: float
     ) -> list[SetReadyCount]:
         """Set the RDY of a connection after a read from it, or pause all connections.
 
-        `outstanding` counts the messages of all connections, `in_flight` those of this one. `ages_ms`: the
-        ages of the newest and the oldest message of the read. `now_ms` is monotonic.
+        `messages`: those of the read; they are in flight now. `outstanding`: those of all connections.
+        `age_ms`: the age of the newest one, with our clock at `wall_ms`. `now_ms` is monotonic.
         """
-        if self._stopped:
-            return []
+        self.reads += 1
+        self.reads_by_ticker += self._in_flight[connection] < self._asked[connection]
+        self._loads.received(connection, messages)
+        one = self._by_connection[connection]
+        one.after_read(messages, now_ms, wall_ms, age_ms)
+        # The FIN is likely to be sent before the next message comes, and RDY goes with it.
+        waits = one.is_lone and self._asked[connection] == self._in_flight[connection]
+        if one.room > 1 or waits:
+            self._unflushed.add(connection)
+        if one.has_backlog and self._in_flight[connection] >= one.ready_count_max:
+            self._full.add(connection)
         if outstanding > self._max_in_flight:
             return self.pause()
-        if self.paused or self._turns.are_needed:
-            return []
-        before = self._asked[connection]
-        self._by_connection[connection].after_read(in_flight, now_ms, *ages_ms)
-        effects = self._ask_beside_busiest(connection)
-        if connection == self._busiest and self._asked[connection] < before:
-            others = (one for one in self._asked if one != connection and self._asked[one])
-            effects += [effect for one in others for effect in self._ask_beside_busiest(one)]
-        return effects
+        return [] if waits else self._ask(connection)
 
-    def after_finish(self, outstanding: int) -> list[SetReadyCount]:
+    def after_finish(self, connection: int) -> int:
+        """The RDY of a connection after some of its messages are finished. Send it with the FINs."""
+        if self._by_connection[connection].room == 1:
+            self._unflushed.discard(connection)
+        self._asked[connection] = self._wanted(connection)
+        return self._asked[connection]
+
+    def resume(self, outstanding: int) -> list[SetReadyCount]:
         """End a pause if at most half of `max_in_flight` is outstanding."""
         if not self.paused or outstanding > self._max_in_flight // RESUME_SHARE:
             return []
         self.paused = False
-        return [] if self._stopped else self._ask_least()
+        return self._ask_all()
 
-    def tick(self, now_ms: int, in_flight: Mapping[int, int]) -> list[SetReadyCount]:
+    @property
+    def flush_at_ms(self) -> int | None:
+        """When to call `flush`; None: only after another read."""
+        return min((self._by_connection[one].flush_at_ms for one in self._unflushed), default=None)
+
+    def flush(self, now_ms: int) -> list[SetReadyCount]:
+        """Have nsqd flush its buffer where it has room for several messages and nothing came for a while.
+
+        Send the RDY that waited for a FIN.
+        """
+        flushed = {one for one in self._unflushed if self._by_connection[one].flush(now_ms)}
+        self._unflushed -= flushed
+        return [effect for connection in sorted(flushed) for effect in self._ask(connection)]
+
+    def tick(self, now_ms: int) -> list[SetReadyCount]:
         """Divide what may be in flight again, or give the next nsqds their turn.
 
         Call this every `tick_ms`. `now_ms` is monotonic.
@@ -185,53 +237,46 @@ class ReadyCounts:
         if now_ms - self._halved_ms >= SHARE_MS:
             self._halved_ms = now_ms
             self._loads.half_a_second_later()
-        self._busiest = self._loads.busiest()
-        if self._stopped:
-            return []
-        if self._turns.are_needed:
-            self._turns.tick(now_ms, in_flight)
-            return [] if self.paused else self._ask_least()
-        return self._share(in_flight)
+            self._full_before, self._full = self._full, set()
+        if not self._turns.are_needed:
+            return self._share()
+        if not self._stopped:
+            self._turns.tick(now_ms, self._in_flight)
+        for one in self._by_connection.values():
+            one.limit(1)
+        return self._ask_all()
 
     def asked(self, connection: int) -> int:
         """The RDY that was last set on a connection."""
         return self._asked[connection]
 
+    def share(self, connection: int) -> int:
+        """The largest RDY of a connection for now."""
+        return self._by_connection[connection].ready_count_max
+
     def pause(self) -> list[SetReadyCount]:
-        """Set every RDY to 0 until `after_finish` ends the pause."""
+        """Set every RDY to 0 until `resume` ends the pause."""
         self.paused = True
-        return self._ask_none()
+        return self._ask_all()
 
     def stop(self) -> list[SetReadyCount]:
         """Set every RDY to 0 for good."""
         self._stopped = True
-        return self._ask_none()
-
-    def _ask_beside_busiest(self, connection: int) -> list[SetReadyCount]:
-        """Ask for the RDY of a connection, but not for too much beside the busiest one."""
-        one, busiest = self._by_connection[connection], self._busiest
-        if busiest is not None and connection != busiest:
-            most, part = self._asked[busiest], self._loads.part(connection, busiest)
-            if part < 1 and most * QUIET >= 1:
-                one.ready_count = max(1, min(one.ready_count, int(most * part)))
-        return self._ask(connection, one.ready_count)
+        return self._ask_all()
 
     def _fair_shares(self) -> dict[int, int]:
-        full = [
-            connection
-            for connection, one in self._by_connection.items()
-            if one.ready_count >= one.ready_count_max and one.waits >= WAITS_IN_A_ROW
-        ]
+        full = self._full | self._full_before
         return shares_by_load(self._max_in_flight, self._loads.of_all(full), self._limits)
 
-    def _share(self, in_flight: Mapping[int, int]) -> list[SetReadyCount]:
+    def _share(self) -> list[SetReadyCount]:
         """Lower shares at once, and raise others by what is free: neither shared nor in flight."""
-        if self._stopped:
-            return []
         fair = self._fair_shares()
         # nsqd may still send what it was asked for before it sees a smaller RDY.
-        held = {connection: max(asked, in_flight[connection]) for connection, asked in self._asked.items()}
-        effects = self._shrink(fair)
+        held = {
+            connection: max(asked, self._in_flight[connection]) for connection, asked in self._asked.items()
+        }
+        for connection, one in self._by_connection.items():
+            one.limit(min(one.ready_count_max, fair[connection]))
         free = self._max_in_flight - sum(
             max(held[connection], one.ready_count_max) for connection, one in self._by_connection.items()
         )
@@ -240,32 +285,21 @@ class ReadyCounts:
             if more > 0:
                 free -= more
                 one.limit(one.ready_count_max + more)
-            if not self._asked[connection] and not self.paused:
-                effects += self._ask(connection, 1)  # it is new, or its turn did not come before
-        return effects
+        return self._ask_all()
 
-    def _shrink(self, fair: Mapping[int, int]) -> list[SetReadyCount]:
-        effects = []
-        for connection, one in self._by_connection.items():
-            limit = one.limit(min(one.ready_count_max, fair[connection]))
-            effects += self._ask(connection, min(limit, self._asked[connection]))
-        return effects
+    def _wanted(self, connection: int) -> int:
+        """The RDY that a connection is to have now."""
+        if self.paused or self._stopped:
+            return 0
+        if self._turns.are_needed:
+            return self._turns.ready_count(connection)
+        return self._by_connection[connection].ready_count(self._in_flight[connection])
 
-    def _ask_least(self) -> list[SetReadyCount]:
-        """Ask each for one message; if they take turns, those whose turn it is."""
-        take_turns = self._turns.are_needed
-        effects = []
-        for connection, one in self._by_connection.items():
-            ready_count = self._turns.ready_count(connection) if take_turns else 1
-            if take_turns:
-                one.limit(1)
-            effects += self._ask(connection, ready_count)
-        return effects
+    def _ask_all(self) -> list[SetReadyCount]:
+        return [effect for connection in self._asked for effect in self._ask(connection)]
 
-    def _ask_none(self) -> list[SetReadyCount]:
-        return [effect for connection in self._asked for effect in self._ask(connection, 0)]
-
-    def _ask(self, connection: int, ready_count: int) -> list[SetReadyCount]:
+    def _ask(self, connection: int) -> list[SetReadyCount]:
+        ready_count = self._wanted(connection)
         if self._asked[connection] == ready_count:
             return []
         self._asked[connection] = ready_count

@@ -66,7 +66,6 @@ class ConsumerRules:
         """`max_in_flight`: the most messages to ask for, over all connections."""
         self._shards = shards
         self._held_max = OVERSENT * max_in_flight + OVERSENT_LEAST
-        self._ready_counts = ready_counts(max_in_flight)
         self._stalls = stalls()
         self._sources: dict[int, str] = {}
         self._letter_bytes_max: dict[int, int] = {}
@@ -74,6 +73,7 @@ class ConsumerRules:
         self._letters: dict[int, Parcel] = {}
         self._held = HeldPlays(self.unit_min)
         self._in_flight: dict[int, int] = {}
+        self._ready_counts = ready_counts(max_in_flight, self._in_flight)
         self._looked_ms: dict[int, int] = {}  # when a connection was looked at, or came
         self._last_ages_ms: dict[int, int] = {}
         self._oldest = OldestOfAMinute()
@@ -94,6 +94,10 @@ class ConsumerRules:
         """Messages received on a connection and not finished."""
         return self._in_flight.get(connection, 0)
 
+    def share(self, connection: int) -> int:
+        """How many messages may be in flight on a connection at most."""
+        return self._ready_counts.share(connection)
+
     def last_age_ms(self, connection: int) -> int | None:
         """How old the message last received on a connection was when it came; None before the first."""
         return self._last_ages_ms.get(connection)
@@ -108,7 +112,7 @@ class ConsumerRules:
         self._sources[connection] = source
         self._letter_bytes_max[connection] = terms.letter_bytes_max
         self._stalls.connected(connection, terms.msg_timeout_ms, now_ms)
-        return self._ready_counts.connected(connection, terms.ready_count_max, self._in_flight)
+        return self._ready_counts.connected(connection, terms.ready_count_max)
 
     def renamed(self, connection: int, source: str) -> None:
         """The nsqd of a connection has one more name."""
@@ -128,8 +132,7 @@ class ConsumerRules:
         for number in [n for n, letter in self._letters.items() if letter.connection == connection]:
             self._outstanding -= count(self._letters.pop(number).ids, HEX_ID_BYTES)
         self._outstanding -= self._held.drop(connection)
-        effects = self._ready_counts.disconnected(connection, self._in_flight)
-        return effects + self._ready_counts.after_finish(self._outstanding)
+        return self._ready_counts.disconnected(connection) + self._ready_counts.resume(self._outstanding)
 
     def received(
         self, connection: int, parsed: Parsed, now_ms: int, wall_ns: int
@@ -148,22 +151,21 @@ class ConsumerRules:
         self._outstanding += parsed.messages
         if len(parsed.plays):
             self._oldest.add(parsed.oldest_age_ms(wall_ns), now_ms)
-        self._ready_counts.received(connection, parsed.messages)
         since_ms = self._stalls.received(connection, now_ms)
-        in_flight, ages_ms = self._in_flight[connection], parsed.ages_ms(wall_ns)
+        age_ms = parsed.newest_age_ms(wall_ns)
         effects: list[Send | DeadLetter | SetReadyCount] = []
         if len(parsed.plays):
             self._held.add(connection, Unit(parsed.plays, now_ms, since_ms))
-            if self._held.is_due(connection, self._ready_counts.asked(connection), ages_ms[0], now_ms):
+            if self._held.is_due(connection, self._ready_counts.asked(connection), age_ms, now_ms):
                 effects += self.send_held()
         if parsed.bad:
             stamps = pack_numbers(one.arrived_ns for one in parsed.bad)
             rejected = Rejected(self._next_number(), self._sources[connection], binary_bad_ids, stamps)
             self._letters[rejected.number] = Parcel(connection, bad_ids, since_ms, rejected)
             effects.append(_dead_letter(rejected, connection, parsed.bad, self._letter_bytes_max[connection]))
-        self._last_ages_ms[connection] = max(0, round(ages_ms[0]))
+        self._last_ages_ms[connection] = max(0, round(age_ms))
         return effects + self._ready_counts.after_read(
-            connection, self._outstanding, in_flight, now_ms, ages_ms
+            connection, parsed.messages, self._outstanding, now_ms, wall_ns / 1e6, age_ms
         )
 
     @property
@@ -192,7 +194,7 @@ class ConsumerRules:
 
     def counted(self, shard: int, numbers: Iterable[int], now_ms: int) -> list[Finish | SetReadyCount]:
         """Finish the messages of parcels that a counter has committed. `now_ms` is monotonic."""
-        effects: list[Finish | SetReadyCount] = []
+        finished: dict[int, bytearray] = {}  # ids, by connection
         for number in numbers:
             parcel = self._parcels[shard].pop(number, None)
             if parcel is None:
@@ -202,8 +204,15 @@ class ConsumerRules:
             if parcel.connection in self._in_flight:
                 self._in_flight[parcel.connection] -= messages
                 self._stalls.finished(parcel.connection, parcel.ids, parcel.since_ms, now_ms)
-                effects.append(Finish(parcel.connection, parcel.ids))
-        return effects + self._ready_counts.after_finish(self._outstanding)
+                finished.setdefault(parcel.connection, bytearray()).extend(parcel.ids)
+        effects = self._ready_counts.resume(self._outstanding)
+        return [
+            *effects,
+            *(
+                Finish(connection, bytes(ids), self._ready_counts.after_finish(connection))
+                for connection, ids in finished.items()
+            ),
+        ]
 
     def linked(self, shard: int) -> list[Send]:
         """Send a newly linked counter the parcels that it, or its earlier incarnation, has not answered."""
@@ -218,6 +227,15 @@ class ConsumerRules:
         if connection not in self._in_flight:
             return []
         return self._stalls.refused(connection, error, now_ms)
+
+    @property
+    def flush_at_ms(self) -> int | None:
+        """When to call `flush`; None: only after another read."""
+        return self._ready_counts.flush_at_ms
+
+    def flush(self, now_ms: int) -> list[SetReadyCount]:
+        """Have nsqds flush their buffers where messages may lie in them. `now_ms` is monotonic."""
+        return self._ready_counts.flush(now_ms)
 
     @property
     def tick_ms(self) -> float:
@@ -238,7 +256,7 @@ class ConsumerRules:
             for connection, in_flight in self._in_flight.items()
         }
         stalls = self._stalls.tick(now_ms, room)
-        effects: list[Reconnect | Look | SetReadyCount] = [*self._ready_counts.tick(now_ms, self._in_flight)]
+        effects: list[Reconnect | Look | SetReadyCount] = [*self._ready_counts.tick(now_ms)]
         for connection, looked_ms in self._looked_ms.items():
             is_left = self._stalls.is_empty(connection) and room[connection] > 0
             if now_ms - looked_ms >= LOOK_EVERY_MS and not is_left:
@@ -266,6 +284,8 @@ class ConsumerRules:
             self._stalls.reconnects,
             self._oldest.at(now_ms),
             list(unheard),
+            self._ready_counts.reads,
+            self._ready_counts.reads_by_ticker,
         )
 
     def _send_plays(

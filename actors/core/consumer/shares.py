@@ -8,9 +8,6 @@ would get more than half, all shares are smaller, so that it gets half: a play o
 counters behind all that is in flight.
 
 Where nobody says what waits, an nsqd that uses all of its share counts as one with the greatest load.
-
-Plays that come soon after one another need less RDY than a share. So RDY is also compared with that of the
-busiest nsqd: an nsqd with a tenth of the load, or less, gets a fifth of that RDY at most (`Loads.part`).
 """
 
 from collections.abc import Collection, Mapping
@@ -18,9 +15,6 @@ from collections.abc import Collection, Mapping
 from msgspec import Struct
 
 EQUALLY = 1 / 16  # the part of `max_in_flight` that all connections share equally
-
-QUIET = 1 / 5  # of the RDY of the busiest nsqd: the part that one with a tenth of its load may have
-MORE = 1.5  # so much more than its part of the load: an nsqd has to be able to show that its load grows
 
 ROUNDING = 1e-9  # a share that is a whole number may be a little less as a float
 
@@ -59,23 +53,6 @@ class Loads:
         """Let what came count half. Called twice a second, this makes `received` the messages of a second."""
         for load in self._loads.values():
             load.received /= 2
-
-    def busiest(self) -> int | None:
-        """Return the connection with the greatest load; None if there is no load."""
-        known = self.of_all(())
-        return max(known, key=known.__getitem__) if any(known.values()) else None
-
-    def part(self, connection: int, busiest: int) -> float:
-        """Return which part of the RDY of the busiest connection another one may have, up to 1.
-
-        That is `MORE` times the part of its load that the other one has, but not less than `QUIET`. It is 1
-        if only of the busiest one it is known what waits, because then the loads can't be compared.
-        """
-        load, most = self._loads[connection], self._loads[busiest]
-        if load.waiting is None and most.waiting is not None:
-            return 1.0
-        whole = (most.waiting or 0) + most.received
-        return max(QUIET, min(1.0, MORE * ((load.waiting or 0) + load.received) / whole if whole else 1.0))
 
     def of_all(self, full: Collection[int]) -> dict[int, float]:
         """Return the load of each connection. `full`: the connections that use all of their share."""

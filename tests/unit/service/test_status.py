@@ -160,7 +160,9 @@ def test_the_nsqds_are_told_one_by_one_and_together_in_the_status_and_the_metric
     here = NsqdStats("a:4150", "a:4151", connected=True, ready_count=10, in_flight=4, last_age_ms=1500)
     gone = NsqdStats("b:4150", "", False, ready_count=0, in_flight=0, wrong_http="c:4151")
     queue = QueueStats(topic_depth=2, depth=30, in_flight=4, deferred=1, clients=3, messages=99, started_s=7)
-    found = status_of(DISPATCHER, look=Look([NsqdLook(here, queue), NsqdLook(gone, missed=True)], 1, {}))
+    consumer = ConsumerStats(outstanding=4, connections=1, ready_count=10, reads=200, reads_by_ticker=3)
+    look = Look([NsqdLook(here, queue), NsqdLook(gone, missed=True)], 1, {})
+    found = status_of(DISPATCHER, consumer, look=look)
     facts = [
         {"address": "a:4150", "connected": True, "rdy": 10, "in_flight": 4, "depth": 32},
         {"address": "b:4150", "connected": False, "rdy": 0, "in_flight": 0, "depth": None},
@@ -175,14 +177,16 @@ def test_the_nsqds_are_told_one_by_one_and_together_in_the_status_and_the_metric
         "unfinished": None,
         "started_s": None,
     }
-    nsqds = facts
-    assert found["nsq"] == {"connections": 1, "depth": 32, "others_on_channel": 2, "nsqds": nsqds}
+    reads = {"reads": 200, "reads_by_ticker": 3}
+    assert found["nsq"] == {"connections": 1, "depth": 32, "others_on_channel": 2, "nsqds": facts} | reads
     assert found["nsqd_connections"] == 1
     told = metrics(found).decode().splitlines()
     for line in (
         "playtally_nsq_connections 1.0",
         "playtally_nsq_depth 32.0",
         "playtally_nsq_others_on_channel 2.0",
+        "playtally_nsq_reads_total 200.0",
+        "playtally_nsq_reads_by_ticker_total 3.0",
         'playtally_nsqd_connected{nsqd="a:4150"} 1.0',
         'playtally_nsqd_connected{nsqd="b:4150"} 0.0',
         'playtally_nsqd_rdy{nsqd="a:4150"} 10.0',

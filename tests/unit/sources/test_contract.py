@@ -191,11 +191,25 @@ def test_what_is_finished_makes_room_and_does_not_come_again(stage, listener):
     source, connection = connected(stage, listener)
     source.set_ready_count(connection, 2)
     stage.until(lambda: len(listener.ids[connection]) == 2)
-    source.finish(connection, b"".join(listener.ids[connection]))
+    source.finish(connection, b"".join(listener.ids[connection]), 2)
     stage.until(lambda: len(listener.ids[connection]) == 4)
-    source.finish(connection, b"".join(listener.ids[connection][2:]))
+    source.finish(connection, b"".join(listener.ids[connection][2:]), 2)
     stage.until(lambda: len(listener.ids[connection]) == 5)
     assert len(set(listener.ids[connection])) == 5
+
+
+def test_messages_that_are_finished_with_a_smaller_ready_count_make_no_room(stage, listener):
+    stage.put(9)
+    source, connection = connected(stage, listener)
+    source.set_ready_count(connection, 4)
+    stage.until(lambda: len(listener.ids[connection]) == 4)
+    source.finish(connection, b"".join(listener.ids[connection][:3]), 1)
+    stage.settle()
+    assert len(listener.ids[connection]) == 4, "one is in flight, and one is allowed"
+    source.finish(connection, listener.ids[connection][3], 2)
+    stage.until(lambda: len(listener.ids[connection]) == 6)
+    stage.settle()
+    assert len(listener.ids[connection]) == 6
 
 
 def test_after_a_ready_count_of_none_nothing_new_comes(stage, listener):
@@ -215,7 +229,7 @@ def test_a_connection_that_is_lost_is_told_once_and_what_it_held_comes_on_the_ne
     source, connection = connected(stage, listener)
     source.set_ready_count(connection, 4)
     stage.until(lambda: len(listener.ids[connection]) == 4)
-    source.finish(connection, listener.ids[connection][0])
+    source.finish(connection, listener.ids[connection][0], 4)
     stage.settle()
     held = listener.ids[connection][1:]
     stage.cut()

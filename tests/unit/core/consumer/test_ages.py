@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.core.consumer.ages import SECONDS, OldestOfAMinute
-from actors.core.consumer.frames import ALIKE_MIN, Parsed
+from actors.core.consumer.frames import ALIKE_MIN, BadMessage, Parsed
 
 
 @given(st.lists(st.tuples(st.integers(0, 20_000), st.integers(-5, 5)), max_size=60))
@@ -47,8 +47,12 @@ def test_a_read_without_a_play_has_no_old_one():
     assert Parsed().oldest_age_ms(1) == 0
 
 
-def test_the_ages_of_the_last_and_the_first_play_of_a_read():
+def test_the_age_of_a_read_is_that_of_its_last_play():
     parsed = Parsed()
-    assert parsed.ages_ms(9_000_000) == (0, 0)
     parsed.plays.arrived_ns.extend([2_000_000, 5_000_000, 8_500_000])
-    assert parsed.ages_ms(9_000_000) == (0.5, 7.0)
+    assert parsed.newest_age_ms(9_000_000) == 0.5
+
+
+def test_the_age_of_a_read_without_plays_is_that_of_its_last_message():
+    bad = [BadMessage(b"", arrived_ns, b"", "not JSON") for arrived_ns in (1_000_000, 7_000_000)]
+    assert Parsed(bad=bad).newest_age_ms(9_000_000) == 2.0

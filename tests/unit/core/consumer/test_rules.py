@@ -51,8 +51,8 @@ def read(*numbers, shard=0, bad=()):
 class AsksForNothing(ReadyCounts):
     """Never sets RDY. test_ready_count.py tests RDY."""
 
-    def _ask(self, connection, ready_count):
-        return []
+    def _wanted(self, connection):
+        return 0
 
 
 class Held(ConsumerRules):
@@ -105,7 +105,7 @@ def test_an_id_that_none_has_is_refused_with_nothing_taken_in(identity, bad):
 def test_messages_are_finished_on_their_connection_once_they_are_counted():
     one = deliveries(1)
     (send,) = one.received(1, read(1, 2))
-    assert one.counted(0, [send.message.number]) == [Finish(1, message_id(1) + message_id(2))]
+    assert one.counted(0, [send.message.number]) == [Finish(1, message_id(1) + message_id(2), 0)]
     assert (one.outstanding, one.in_flight(1), one.unanswered(0)) == (0, 0, 0)
 
 
@@ -154,7 +154,7 @@ def test_a_message_given_again_on_a_new_connection_is_finished_there():
     one.connected(2)
     (second,) = one.received(2, read(7))
     finishes = one.counted(0, [first.message.number, second.message.number])
-    assert finishes == [Finish(2, message_id(7))]
+    assert finishes == [Finish(2, message_id(7), 0)]
 
 
 def test_what_is_no_play_goes_to_the_dead_letters_first_then_to_the_ledger_then_is_finished():
@@ -171,7 +171,7 @@ def test_what_is_no_play_goes_to_the_dead_letters_first_then_to_the_ledger_then_
     assert list(unpack_ids(send.message.ids)) == [5, 6]
     assert isinstance(send.message, Rejected)
     assert one.outstanding == 2
-    assert one.counted(REJECTS_SHARD, [send.message.number]) == [Finish(1, message_id(5) + message_id(6))]
+    assert one.counted(REJECTS_SHARD, [send.message.number]) == [Finish(1, message_id(5) + message_id(6), 0)]
     assert one.outstanding == 0
 
 
@@ -227,8 +227,8 @@ def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
                 letters = {n: row for n, row in letters.items() if row[0] != gone}
             case "read" if connections:
                 connection, shard, count = connections[facts[0] % len(connections)], *facts[1:]
-                ids = list(range(numbers, numbers + count))
-                numbers += count
+                ids = list(range(numbers, numbers + max(1, count)))
+                numbers += len(ids)
                 for send in one.received(connection, read(*ids, shard=shard)):
                     assert isinstance(send.message, Plays)
                     parcels.append((connection, shard, send, [message_id(n) for n in ids]))
@@ -251,7 +251,7 @@ def test_it_holds_what_a_plain_list_of_messages_holds(happenings):
                 row = own[which % len(own)]
                 parcels.remove(row)
                 finishes = one.counted(shard, [row[2].message.number])
-                expected = [Finish(row[0], b"".join(row[3]))] if row[0] in connections else []
+                expected = [Finish(row[0], b"".join(row[3]), 0)] if row[0] in connections else []
                 assert finishes == expected
             case "linked":
                 assert one.linked(facts) == [row[2] for row in parcels if row[1] == facts]
@@ -349,7 +349,7 @@ def test_an_nsqd_is_looked_at_each_second_unless_it_is_sure_that_nothing_waits_a
 
 
 def test_an_nsqd_in_which_messages_wait_is_stalled_only_if_it_may_send_more():
-    one = ConsumerRules(SHARDS, 2500)
+    one = ConsumerRules(SHARDS, 1)
     one.connected(1, SOURCE, Terms(), 0)
     (send,) = [effect for effect in one.received(1, read(1), 0, 0) if isinstance(effect, Send)]
     for now_ms in range(10_000, 20_000, 500):

@@ -1,10 +1,9 @@
 """Shares of max_in_flight follow the load, fill it, and never exceed it."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.consumer.shares import QUIET, Loads, shares_by_load
+from actors.core.consumer.shares import Loads, shares_by_load
 
 loads_of = st.lists(st.floats(0, 1e7), min_size=1, max_size=40)
 
@@ -63,42 +62,6 @@ def test_what_came_counts_for_about_a_second():
     for _ in range(20):
         loads.half_a_second_later()
     assert loads.of_all([])[1] < 1
-
-
-@pytest.mark.parametrize(
-    ("load", "part"), [(0, QUIET), (10, QUIET), (13, QUIET), (40, 0.6), (67, 1.0), (100, 1.0), (1000, 1.0)]
-)
-@pytest.mark.parametrize("is_told", [False, True])
-def test_a_quiet_nsqd_may_have_a_fifth_of_the_busiest_ones_rdy_and_one_with_most_of_its_load_as_much(
-    is_told, load, part
-):
-    loads = Loads()
-    for connection, messages in ((1, 100), (2, load)):
-        loads.connected(connection)
-        if is_told:
-            loads.looked(connection, messages)
-        else:
-            loads.received(connection, messages)
-    assert loads.part(2, 1) == pytest.approx(part)
-    assert loads.busiest() == (1 if load < 100 else loads.busiest())
-
-
-def test_without_any_load_no_nsqd_is_the_busiest():
-    loads = Loads()
-    assert loads.busiest() is None
-    loads.connected(1)
-    assert loads.busiest() is None
-    loads.received(1, 1)
-    assert loads.busiest() == 1
-
-
-def test_loads_that_can_not_be_compared_hold_nobody_down():
-    loads = Loads()
-    for connection in (1, 2):
-        loads.connected(connection)
-        loads.received(connection, 1)
-    loads.looked(1, 1_000_000)
-    assert (loads.busiest(), loads.part(2, 1)) == (1, 1.0)
 
 
 def test_an_nsqd_that_uses_all_of_its_share_counts_as_the_busiest_one_once_anything_came_from_it():
