@@ -76,16 +76,24 @@ class PendingVideos:
 
     def pop(self, video: bytes) -> Due:
         """Remove a pending video and return its due time. It must be pending."""
-        waiting = self._lone.pop(video, None)
-        if waiting is None:
-            row = self._table.row(video)
-            waiting = self._at(row)
-            assert waiting is not None, "it is not pending"
-            self._table.cells[row, _KIND] = 0
-            self._in_rows -= 1
+        (waiting,) = self.pop_all([video])
+        return waiting
+
+    def pop_all(self, videos: list[bytes]) -> list[Due]:
+        """Remove these videos and return their due times. Each must be pending, and named once."""
+        found = [self._lone.pop(video, None) for video in videos]
+        places = [place for place, waiting in enumerate(found) if waiting is None]
+        if places:
+            rows = self._table.rows_of(video_words(b"".join([videos[place] for place in places])))
+            for place, row in zip(places, rows.tolist(), strict=True):
+                found[place] = self._at(row)
+            self._table.cells[rows, _KIND] = 0
+            self._in_rows -= len(places)
             if len(self._table) > ROWS_A_VIDEO * self._in_rows + ROWS_SPARE or not self._in_rows:
                 self._use_rows(self._table.cells[:, _KIND].nonzero()[0])
-        return waiting
+        popped = [waiting for waiting in found if waiting is not None]
+        assert len(popped) == len(videos), "one is not pending"
+        return popped
 
     def add(self, videos: bytes, waiting: DueColumns) -> Int64s:
         """Add those videos of a packed column that are not pending. Returns their indexes in it, sorted.

@@ -18,7 +18,7 @@ def pressing(deadlines: Calendar, next_ms: int, fair_ms: int, size: int, lead_ti
     safe_ms = next_ms + lead_time.lead_ms(len(deadlines) // size)
     place = found = 0
     for times_ms, videos in deadlines.blocks():
-        if times_ms[0] >= min(safe_ms, fair_ms + 1) or found >= size:
+        if times_ms[0] >= min(safe_ms, fair_ms + 1):
             break
         end = place + videos
         if not in_time(times_ms[0], end):  # else all of this block are in time
@@ -26,5 +26,7 @@ def pressing(deadlines: Calendar, next_ms: int, fair_ms: int, size: int, lead_ti
                 place += deadlines.count(latest_ms)
                 if latest_ms <= fair_ms and not in_time(latest_ms, place):
                     found = max(found, place - size * lead_time.batches(latest_ms - next_ms))
+                    if found >= size:
+                        return size
         place = end
-    return min(found, size)
+    return found

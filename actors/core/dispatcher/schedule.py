@@ -173,8 +173,10 @@ class Schedule:
         others = [*lingering, *((latest_ms - lead_ms, video) for latest_ms, video in deadlines[ahead:])]
         others.sort(key=itemgetter(0))
         videos = [video for _, video in [*deadlines[:ahead], *others][:size]]
-        for video in videos:
-            self._taken[video] = self._remove(video)
+        self._begin = None
+        for video, waiting in zip(videos, self._waiting.pop_all(videos), strict=True):
+            self._calendar(waiting).remove(waiting.latest_ms, video)
+            self._taken[video] = waiting
         return trigger, videos
 
     def newest_due(self, now_ms: int, without: Container[bytes]) -> bytes | None:
