@@ -298,6 +298,18 @@ def test_where_nobody_says_what_waits_one_that_uses_all_of_its_share_counts_like
     assert one.asked(3) == 1
 
 
+def test_where_nobody_says_what_waits_one_that_uses_all_of_its_share_without_a_backlog_gets_no_more():
+    one, shares = Asking(1000, 1, 2), []
+    for now_ms in range(0, 2000, 250):
+        one.looked(1, 50_000), one.looked(2, None)
+        one.fill(1)
+        one.comes(2, min(one.share(2), MANY - 1), age_ms=SOON_MS)
+        one.finishes(2)
+        one.tick(now_ms)
+        shares.append(one.share(2))
+    assert max(shares[4:]) < 100
+
+
 def test_no_connection_has_more_than_nsqd_allows_it():
     assert Asking(100, 1, limit=7).fill(1) == 7
 
