@@ -264,6 +264,17 @@ def test_no_more_is_asked_for_than_is_free_while_a_connection_holds_more_than_it
         assert one.fill(2) == free
 
 
+def test_what_is_free_is_given_to_one_connection_only():
+    one = Asking(100, 1)
+    one.fill(1)
+    one.held[1] = 100
+    one.connects(2), one.connects(3)
+    one.held[1] = 90
+    one.looked(2, 10_000), one.looked(3, 10_000)
+    one.tick(250)
+    assert (one.share(2), one.share(3)) == (9, 1)
+
+
 def loaded(one, *waiting):
     """The RDYs after a second in which all use their shares, and /stats says what waits at each."""
     for now_ms in range(0, 1001, 250):
