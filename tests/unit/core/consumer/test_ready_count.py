@@ -264,6 +264,17 @@ def test_no_more_is_asked_for_than_is_free_while_a_connection_holds_more_than_it
         assert one.fill(2) == free
 
 
+def test_what_is_free_is_given_to_one_connection_only():
+    one = Asking(100, 1)
+    one.fill(1)
+    one.held[1] = 100
+    one.connects(2), one.connects(3)
+    one.held[1] = 90
+    one.looked(2, 10_000), one.looked(3, 10_000)
+    one.tick(250)
+    assert (one.share(2), one.share(3)) == (9, 1)
+
+
 def loaded(one, *waiting):
     """The RDYs after a second in which all use their shares, and /stats says what waits at each."""
     for now_ms in range(0, 1001, 250):
@@ -296,6 +307,18 @@ def test_where_nobody_says_what_waits_one_that_uses_all_of_its_share_counts_like
         one.fill(1), one.fill(2)
     assert one.asked(1) == one.asked(2) > 400
     assert one.asked(3) == 1
+
+
+def test_where_nobody_says_what_waits_one_that_uses_all_of_its_share_without_a_backlog_gets_no_more():
+    one, shares = Asking(1000, 1, 2), []
+    for now_ms in range(0, 2000, 250):
+        one.looked(1, 50_000), one.looked(2, None)
+        one.fill(1)
+        one.comes(2, min(one.share(2), MANY - 1), age_ms=SOON_MS)
+        one.finishes(2)
+        one.tick(now_ms)
+        shares.append(one.share(2))
+    assert max(shares[4:]) < 100
 
 
 def test_no_connection_has_more_than_nsqd_allows_it():
