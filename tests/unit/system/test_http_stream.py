@@ -43,7 +43,7 @@ def test_answers_come_whole_and_in_order_however_slow_the_reader_is(reads):
 
 
 async def taken_after(answer):
-    """What is taken where a second request begins, after the first one had this answer, which nobody reads."""
+    """What is taken where a second request begins, after the first had an answer that nobody reads."""
     ours, theirs = socket.socketpair()
     stream, taken = IOStream(ours), []
     Stream.take(stream, "error", 1000, lambda: None, lambda _, came: not taken.append(came))
