@@ -73,13 +73,23 @@ class Stream(IOStream):
                 None  # the loop reads it in turn with all other connections, so what came together is read so
             )
         count = super().read_from_fd(buf)
-        if count and self._reads_head and not self._read_buffer_size and self._takes(buf[:count]):
+        if count and self._waits_for_head() and self._takes(buf[:count]):
             return None  # as if nothing had come
         return count
 
+    def _waits_for_head(self) -> bool:
+        """Whether a request begins with what comes next. While one is answered, tornado reads nothing."""
+        return self.reading() and self._reads_head and not self._read_buffer_size
+
     def _takes(self, came: "bytearray | memoryview[int]") -> bool:
-        """Whether `on_whole` takes what came where a request begins."""
+        """Whether `on_whole` takes what came where a request begins.
+
+        Tornado reads what may be longer than its limits. It also reads for a sender that does not read its
+        answers: it then waits until they are written.
+        """
         if self._on_whole is None or self._heads < 2 or time.monotonic() >= self._whole_until_s:
+            return False
+        if len(came) > self._head_bytes_max or self.writing():
             return False
         return self._on_whole(self, bytes(came))
 

@@ -13,6 +13,7 @@ from actors.client.handlers import PlaysHandler
 from actors.client.store import ClientStore
 from actors.system import http_stream
 from actors.system.exits import StoreFailure
+from actors.system.http_stream import Stream
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.served_client import Served
 
@@ -117,6 +118,7 @@ def test_a_publish_is_answered_the_same_whether_tornado_reads_it_or_not(client, 
         request(content("k", 1), first="POST /plays HTTP/1.0"),
         request(content("k", 1), first="GET /plays HTTP/1.1"),
         request(content("k", 1), first="POST /totals HTTP/1.1"),
+        request(content("k", 1), "User-Agent: " + "x" * 20_000),
         request(b"no publish"),
         request(content("k", 1), length=5),
         request(content("k", 1)) + b"G",
@@ -165,6 +167,42 @@ def test_publishes_in_one_piece_are_answered_in_order_when_the_sender_does_not_w
         while came.count(b"duplicate") < 5:
             came += end.recv(10_000)
     assert re.findall(rb'"batch":"(k.)"', came) == [b"k1", b"k2", b"k3", b"k4", b"k5"]
+
+
+def test_a_body_that_looks_like_a_publish_is_none(client, monkeypatch):
+    """A page of another site may send any text. Its browser may send the head first, which names the page."""
+    body = request(content("smuggled", 1))
+    head = request(b"", "Origin: http://evil.example", length=len(body)).replace(
+        b"application/json", b"text/plain"
+    )
+    real = Stream.read_from_fd
+
+    def read_from_fd(stream, buffer):
+        count = real(stream, buffer)
+        if count == len(head):
+            end.sendall(body)  # it comes right after the head is read
+        return count
+
+    with connected(client) as end:
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        monkeypatch.setattr(Stream, "read_from_fd", read_from_fd)
+        status, _, found = ask(end, head)
+    assert status == 403
+    assert "evil.example" in json.loads(found)["error"]
+    assert client.client.audit.totals() == {}
+
+
+def test_a_publish_that_comes_while_another_request_is_answered_waits(client):
+    with connected(client) as end, connected(client) as other:
+        end.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: client.client.streams.count() == 1, "the stream to begin")
+        end.sendall(request(content("k1", 1, A)))
+        assert ask(other, request(content("k2", 1, B)))[0] == 200
+        came = b""
+        while came.count(b"event: ") < 2:
+            came += end.recv(10_000)
+    assert came.count(b"HTTP/1.1 200 OK") == 1
+    assert client.client.audit.totals() == {B: 1}
 
 
 def test_publishes_that_come_together_are_one_commit(client, handled, monkeypatch):
