@@ -54,7 +54,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self.rules = rules(self._shards, self.options.nsq.max_in_flight, ready_counts, stalls)
         self._open = opener
         self._source: Source | None = None
-        self._nsqds_before = _nsqds_in(start_args.last_stats)
+        self._before = _told_in(start_args.last_stats)
+        self._nsqds_before = _nsqds_in(self._before)
         self._draining = False
         self._held_timer: Timer | None = None
         self._flush_timer: Timer | None = None
@@ -129,12 +130,15 @@ class Consumer(Actor[ConsumerInbox, Settings]):
 
     def stats(self) -> bytes:
         """The statistics of the consumer."""
-        now_ms = self.host.monotonic_ms()
+        now_ms, before = self.host.monotonic_ms(), self._before
         if self._source is None:
-            return encode(self.rules.stats(0, self._nsqds_before, now_ms))
-        nsqds = [self._stats_of(one) for one in self._source.nsqds]
-        self._last_ages_ms = {one.address: one.last_age_ms for one in nsqds}
-        return encode(self.rules.stats(self._source.ready_count, nsqds, now_ms, self._source.unheard))
+            stats = self.rules.stats(0, self._nsqds_before, now_ms)
+        else:
+            nsqds = [self._stats_of(one) for one in self._source.nsqds]
+            self._last_ages_ms = {one.address: one.last_age_ms for one in nsqds}
+            stats = self.rules.stats(self._source.ready_count, nsqds, now_ms, self._source.unheard)
+        reads, by_ticker = before.reads + stats.reads, before.reads_by_ticker + stats.reads_by_ticker
+        return encode(replace(stats, reads=reads, reads_by_ticker=by_ticker))
 
     def _stats_of(self, nsqd: NsqdState) -> NsqdStats:
         number = nsqd.connection
@@ -267,8 +271,12 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             self.host.say_drained()
 
 
-def _nsqds_in(stats: bytes) -> list[NsqdStats]:
-    """The nsqds that an earlier incarnation told of last, as nsqds without a connection."""
+def _told_in(stats: bytes) -> ConsumerStats:
+    """What an earlier incarnation told last."""
     told = decode(stats) if stats else None
-    nsqds = told.nsqds if isinstance(told, ConsumerStats) else []
-    return [NsqdStats(one.address, one.http_address, False, 0, 0, one.last_age_ms) for one in nsqds]
+    return told if isinstance(told, ConsumerStats) else ConsumerStats(0, 0, 0)
+
+
+def _nsqds_in(told: ConsumerStats) -> list[NsqdStats]:
+    """The nsqds that an earlier incarnation told of, as nsqds without a connection."""
+    return [NsqdStats(one.address, one.http_address, False, 0, 0, one.last_age_ms) for one in told.nsqds]

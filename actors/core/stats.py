@@ -41,7 +41,7 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     nsqd's count of the messages in flight may have been wrong. Both since the consumer was started.
     `unheard`: the nsqlookupds, if none has answered since the service was started: then it is not known
     which nsqds there are. `reads`: how many reads had messages, and `reads_by_ticker`: how many of them left
-    fewer in flight than RDY. Both since the consumer was started.
+    fewer in flight than RDY. Both since the service was started.
     """
 
     outstanding: int

@@ -34,12 +34,16 @@ class Figures:
 
     def __init__(self) -> None:
         self._shown: dict[str, _Shown] = {}
+        self.reads = self.reads_by_ticker = 0  # of the consumer, which goes on from what it told before
 
     def shown(self, told: Mapping[str, tuple[int, Stats]]) -> list[Stats]:
         """The figures to show. `told`: by child, its incarnation and what that has told last."""
         consumers: list[Stats] = [one for _, one in told.values() if isinstance(one, ConsumerStats)]
         for child, (incarnation, stats) in told.items():
-            if not isinstance(stats, ConsumerStats):
+            if isinstance(stats, ConsumerStats):
+                self.reads = max(self.reads, stats.reads)
+                self.reads_by_ticker = max(self.reads_by_ticker, stats.reads_by_ticker)
+            else:
                 self._take(child, incarnation, stats)
         return [*consumers, *map(_with_lost, self._shown.values())]
 

@@ -119,7 +119,7 @@ def _nsq(nsq: dict[str, Any]) -> Iterator[Metric]:
         if nsq[name] is not None:
             yield GaugeMetricFamily(f"playtally_nsq_{name}", text, value=nsq[name])
     for name, text in (
-        ("reads", "Reads from nsqds with messages, since the consumer was started."),
+        ("reads", "Reads from nsqds with messages, since the service was started."),
         ("reads_by_ticker", "Those that left fewer in flight than RDY: they may have waited for a ticker."),
     ):
         yield CounterMetricFamily(f"playtally_nsq_{name}", text, value=nsq[name])

@@ -97,10 +97,10 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
             "connections": look.connections,
             "depth": look.depth,
             "others_on_channel": look.others,
-            # Reads since the consumer was started, and those of them that left fewer in flight than RDY:
+            # Reads since the service was started, and those of them that left fewer in flight than RDY:
             # nsqd's ticker flushed their messages, so they may have waited for it.
-            "reads": sum(one.reads for one in consumers),
-            "reads_by_ticker": sum(one.reads_by_ticker for one in consumers),
+            "reads": service.figures.reads,
+            "reads_by_ticker": service.figures.reads_by_ticker,
             "nsqds": [_nsqd(one) for one in look.nsqds],
         },
         "addresses": service.addresses(),

@@ -67,7 +67,7 @@ def found(client_ms, restart, varies=0.0):
 @pytest.mark.parametrize("client_ms", CLIENTS_MS)
 def test_batches_of_deadlines_leave_as_late_as_possible_and_none_too_late(client_ms, restart):
     lateness = found(client_ms, restart)
-    assert len(lateness.used) >= 9
+    assert len(lateness.used) >= 8
     assert lateness.late == 0
     # The rest is a hundredth of slack, and the deviation that is assumed before the first measurements.
     assert lateness.used[0] >= 0.97

@@ -88,13 +88,13 @@ def asked_by(answer, ask):
     """What `ask` gives, a coroutine that gets the address of one that answers so."""
 
     async def serve(reader, writer):
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        # The loop may end first, and cancel this.
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await reader.readuntil(b"\r\n\r\n")
             if answer is not None:
                 writer.write(answer)
                 await writer.drain()
             await reader.read()
-        writer.close()
 
     async def scene():
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
