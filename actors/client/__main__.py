@@ -7,6 +7,7 @@ Logs go to stderr; stdout stays empty. Exit codes: 0 after SIGTERM or SIGINT, 1 
 import argparse
 import asyncio
 import logging
+import math
 import os
 import pathlib
 import signal
@@ -109,8 +110,8 @@ def _at_least_one(text: str) -> int:
 
 def _positive(text: str) -> float:
     seconds = float(text)
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text}, expected more than 0")
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text}, expected more than 0, and not without end")
     return seconds
 
 

@@ -934,3 +934,13 @@ def test_an_event_is_bounded_to_the_videos_with_the_most_plays(tmp_path, monkeyp
                 assert client.streams.count() == 1
 
     run_virtually(scene)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "inf", "nan"])
+def test_a_deadline_that_is_no_time_is_refused(tmp_path, seconds):
+    words = ["--address", "127.0.0.1:0", "--data-path", str(tmp_path), f"--deadline-s={seconds}"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "actors.client", *words], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert ran.returncode == 2
+    assert f"{seconds}, expected more than 0" in ran.stderr
