@@ -27,7 +27,7 @@ _MASKS = (
     (r"(?<=running )( *)\d+(?= +#)", r"\1PID"),
     (r"(?<=127\.0\.0\.1:)\d+", "PORT"),
     (r", last TIME old", ""),
-    (r"\bRDY [\d,]+", "RDY N"),
+    (r"\bRDY \d+(,\d{3})*", "RDY N"),
     (r"  +", "  "),
     (r"(?<=  )empty\b", "SIZE"),
 )
