@@ -131,19 +131,14 @@ class IgnoresRecall(CounterRules):
 
 
 class KeepsWhatItHeld(CounterRules):
-    """Never sends by itself the announcements that can wait."""
+    """Never sends the announcements that can wait, unless it has something else to say."""
 
-    is_asked = False
-
-    def handle(self, inbox, now_ms, wall_ns):
-        self.is_asked = bool(inbox)
-        return super().handle(inbox, now_ms, wall_ns)
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self._hold_ms = 1 << 40
 
     def wakeup_ms(self):
         return self._record_ms if self._recorded else None
-
-    def _announce(self, now_ms):
-        return super()._announce(now_ms) if self.is_asked else []
 
 
 class CountsACommitToCome(CounterRules):
