@@ -25,6 +25,7 @@ from .sources import open_source
 from .sources.lookup import Found, shown
 from .sources.source import Listener, NsqdState, Source
 from .supervision.actor import Actor, Host, StartArgs
+from .supervision.alarm import Alarm
 from .supervision.loop import Timer, until_next
 from .supervision.protocol import Ready
 from .system.exits import Failure
@@ -57,9 +58,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._before = _told_in(start_args.last_stats)
         self._nsqds_before = _nsqds_in(self._before)
         self._draining = False
-        self._held_timer: Timer | None = None
-        self._flush_timer: Timer | None = None
-        self._flush_at_ms = 0  # when it ends
+        self._send_held_at = Alarm(host, self._send_held)
+        self._flush_at = Alarm(host, self._flush)
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
         self._letters_topic = f"{self.options.nsq.topic}.dead"
         self._letters_logged_ms: dict[str, int] = {}
@@ -92,7 +92,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         shard, now_ms = shard_number(peer), self.host.monotonic_ms()
         for message in messages:
             self._perform(self.rules.counted(shard, message.numbers, now_ms))
-        self._flush_soon(now_ms)
+        self._flush_at.set(self.rules.flush_at_ms)
         self.host.say_resumed()
         self._check_drained()
 
@@ -116,8 +116,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         now_ms, wall_ns = self.host.monotonic_ms(), self.host.wall_ns()
         self._perform(self.rules.received(connection, parsed, now_ms, wall_ns))
         self._tick_sooner()
-        self._wait_for_held(now_ms)
-        self._flush_soon(now_ms)
+        self._send_held_at.set(self.rules.held_until_ms)
+        self._flush_at.set(self.rules.flush_at_ms)
 
     def refused(self, connection: int, error: bytes) -> None:
         """See `Listener`."""
@@ -188,19 +188,12 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             self._ticker.cancel()
             self._tick_after(self.rules.tick_ms)
 
-    def _flush_soon(self, now_ms: int) -> None:
-        at_ms = self.rules.flush_at_ms
-        if self._flush_timer is not None and (at_ms is None or at_ms < self._flush_at_ms):
-            self._flush_timer.cancel()
-            self._flush_timer = None
-        if self._flush_timer is None and at_ms is not None:
-            self._flush_at_ms = at_ms
-            self._flush_timer = self.host.call_later(max(0, at_ms - now_ms) / 1000, self._flush)
+    def _send_held(self) -> None:
+        self._perform(self.rules.send_held())
 
     def _flush(self) -> None:
-        self._flush_timer, now_ms = None, self.host.monotonic_ms()
-        self._perform(self.rules.flush(now_ms))
-        self._flush_soon(now_ms)
+        self._perform(self.rules.flush(self.host.monotonic_ms()))
+        self._flush_at.set(self.rules.flush_at_ms)
 
     def _looked(self, connection: int, waiting: int | None) -> None:
         self._perform(self.rules.looked(connection, waiting, self.host.monotonic_ms()))
@@ -234,18 +227,6 @@ class Consumer(Actor[ConsumerInbox, Settings]):
                 "Said once a minute",
                 counted(refused, "FIN"),
             )
-
-    def _wait_for_held(self, now_ms: int) -> None:
-        due_ms = self.rules.held_until_ms
-        if due_ms is not None and self._held_timer is None:
-            self._held_timer = self.host.call_later(max(0, due_ms - now_ms) / 1000, self._send_held)
-
-    def _send_held(self) -> None:
-        self._held_timer, now_ms = None, self.host.monotonic_ms()
-        due_ms = self.rules.held_until_ms
-        if due_ms is not None and now_ms >= due_ms:
-            self._perform(self.rules.send_held())
-        self._wait_for_held(now_ms)
 
     def _dead_letter(self, source: Source, effect: DeadLetter) -> None:
         # FIN comes only after nsqd has the dead letter and the ledger has counted it, so nothing is lost.

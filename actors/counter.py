@@ -24,8 +24,8 @@ from .store import open_ledger
 from .store.loading import SayLoading
 from .store.protocols import LedgerStore
 from .supervision.actor import Actor, Host, StartArgs
+from .supervision.alarm import Alarm
 from .supervision.effect_queue import EffectQueue
-from .supervision.loop import Timer
 from .supervision.protocol import Ready
 from .system.exits import WriteUnavailable
 from .system.logs import WriteOutage
@@ -61,8 +61,7 @@ class Counter(Actor[CounterInbox, Settings]):
         self._store: LedgerStore
         self._open = opener
         self._kinds = rules, ledger, seen_ids
-        self._timer: Timer | None = None
-        self._due_ms: int | None = None  # when it is over
+        self._alarm = Alarm(host, self._handle_all)
         self._inbox: list[CounterInbox] = []
         self._reused_said = 0
         self._say_reused_ms = 0
@@ -100,7 +99,7 @@ class Counter(Actor[CounterInbox, Settings]):
         """Count, commit and answer, as the rules say."""
         inbox, self._inbox = self._inbox, []
         self.effects.perform(self.rules.handle(inbox, self._now_ms(), self.host.wall_ns()))
-        self._set_timer()
+        self._alarm.set(self.rules.wakeup_ms())
         self._say_reused()
 
     def lost(self, peer: str) -> None:
@@ -127,20 +126,6 @@ class Counter(Actor[CounterInbox, Settings]):
                 counted(reused - self._reused_said, "message"),
             )
             self._reused_said, self._say_reused_ms = reused, now_ms + REUSED_LOG_INTERVAL_MS
-
-    def _set_timer(self) -> None:
-        due_ms = self.rules.wakeup_ms()
-        if due_ms == self._due_ms:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._due_ms = None, due_ms
-        if due_ms is not None:
-            self._timer = self.host.call_later(max(0, due_ms - self._now_ms()) / 1000, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = self._due_ms = None
-        self._handle_all()
 
     def _performed(self) -> None:
         self._settled = self.rules.ledger.tallies

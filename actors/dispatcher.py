@@ -31,8 +31,8 @@ from .store import open_outbox
 from .store.client_check import check_client
 from .store.protocols import OutboxStore
 from .supervision.actor import Actor, Host, StartArgs
+from .supervision.alarm import Alarm
 from .supervision.effect_queue import EffectQueue
-from .supervision.loop import Timer
 from .supervision.protocol import Ready
 from .system.addresses import leads_to
 from .system.exits import Failure, WriteUnavailable
@@ -73,7 +73,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._kind = rules
         self._jitter = jitter
         self._ask_client = ask_client
-        self._timer: Timer | None = None
+        self._alarm = Alarm(host, self._wake)
         self._log: PublishLog
         self._draining = False
         self._settled: PublishTotals  # the totals of which everything is stored
@@ -125,7 +125,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._log_republishes(republishes[0])
         if why:
             self.republish(why)
-        self._set_timer()
+        self._alarm.set(self.rules.wakeup_ms())
         return Ready(note=f"publishing to {self._sink.name}, batches to confirm: {len(batches)}")
 
     def linked(self, peer: str) -> None:
@@ -266,7 +266,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     def _performed(self) -> None:
         self._settled = self.rules.totals
-        self._set_timer()
+        self._alarm.set(self.rules.wakeup_ms())
         self._shortage.look(self.rules.shortage)
         if self._draining and self.rules.drained:
             self.host.say_drained()
@@ -289,17 +289,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._log.delivered(batch, delivery, before, everything)
         self.effects.perform(effects)
 
-    def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        due_ms = self.rules.wakeup_ms()
-        if due_ms is not None:
-            delay_s = max(0, due_ms - self._now_ms()) / 1000
-            self._timer = self.host.call_later(delay_s, self._wake)
-
     def _wake(self) -> None:
-        self._timer = None
         self.effects.perform(self.rules.wake(self._now_ms()))
 
     def _now_ms(self) -> int:

@@ -29,20 +29,17 @@ from tests.support.services import reading
 from . import stock
 from .backlog import PLAYS_A_VIDEO, Queue, body
 from .checkouts import Checkout, commit
-from .command import folder, kinds, parser, show
+from .command import folder, kinds, show
 from .pair import SETTLE_S, TIMEOUT_S, Bench, Side
-from .ready import SLOW_MS, busy_loops, put_steadily, quantiles
+from .ready import SLOW_MS, busy_loops, put_steadily, quantiles, steady_parser
 
 OURS = "playtally"
 
 
 def main() -> None:
     """Measure and print the table."""
-    arguments = parser(__doc__)
+    arguments = steady_parser(__doc__)
     add = arguments.add_argument
-    add("--rates", type=float, nargs="+", default=[50, 150, 1000], metavar="N", help="plays/s")
-    add("--busy", type=int, nargs="+", default=[0, 1], metavar="N", help="endless loops on each core")
-    add("--seconds", type=float, default=10.0, metavar="S", help="of each measurement (default: 10)")
     add("--background", type=int, default=0, metavar="N", help="plays/s of other videos")
     add("--ref", metavar="REF", help="another commit, to compare with")
     options = arguments.parse_args()

@@ -8,6 +8,7 @@ share of reads that left fewer messages in flight than RDY: nsqd's ticker flushe
 `--busy N` keeps each core busy with N endless loops. All clocks are this machine's.
 """
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -41,18 +42,23 @@ COLUMNS = ("queue", "busy", "plays/s", "median", "p99", f"over {SLOW_MS:g} ms", 
 
 def main() -> None:
     """Measure and print the table."""
-    arguments = parser(__doc__)
-    add = arguments.add_argument
-    add("--rates", type=float, nargs="+", default=[50, 150, 1000], metavar="N", help="plays/s")
-    add("--busy", type=int, nargs="+", default=[0, 1], metavar="N", help="endless loops on each core")
-    add("--seconds", type=float, default=10.0, metavar="S", help="of each measurement (default: 10)")
-    options = arguments.parse_args()
+    options = steady_parser(__doc__).parse_args()
     rows = []
     for kind, busy, rate in product(kinds(), options.busy, options.rates):
         with busy_loops(busy):
             waits_ms, by_ticker = _measure(kind, rate, round(rate * options.seconds))
         rows.append((kind, str(busy), f"{rate:g}", *quantiles(waits_ms), f"{by_ticker:.2%}"))
     show(COLUMNS, rows, "arrival on the queue to the consumer's read, ms")
+
+
+def steady_parser(doc: str | None) -> argparse.ArgumentParser:
+    """The arguments of a bench that puts plays at several rates, on a busy machine too. `doc`: for `parser`."""
+    arguments = parser(doc)
+    add = arguments.add_argument
+    add("--rates", type=float, nargs="+", default=[50, 150, 1000], metavar="N", help="plays/s")
+    add("--busy", type=int, nargs="+", default=[0, 1], metavar="N", help="endless loops on each core")
+    add("--seconds", type=float, default=10.0, metavar="S", help="of each measurement (default: 10)")
+    return arguments
 
 
 @contextlib.contextmanager

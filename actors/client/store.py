@@ -68,8 +68,6 @@ DROP TABLE videos_1;
 DROP TABLE batches_1;
 """
 _UPGRADES = {0: _SCHEMA + _SCHEMA_ALWAYS, 1: _FROM_1}
-
-
 _APPEND = "INSERT INTO journal (content) VALUES (?)"
 
 

@@ -69,9 +69,8 @@ class Stream(IOStream):
 
     def read_from_fd(self, buf: "bytearray | memoryview[int]") -> int | None:
         if self._begins:
-            return (
-                None  # the loop reads it in turn with all other connections, so what came together is read so
-            )
+            # The loop reads it in turn with all other connections, so what came together is read so.
+            return None
         count = super().read_from_fd(buf)
         if count and self._waits_for_head() and self._takes(buf[:count]):
             return None  # as if nothing had come

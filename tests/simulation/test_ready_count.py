@@ -63,7 +63,7 @@ MACHINES = {
 class Found(Struct):
     """What was found. `ready_counts`: RDYs of the busy nsqd during the backlog. `after`: those after it.
 
-    `took_s`: how long the backlog took.
+    `took_s`: how long the backlog took. All times are of the virtual clock, whatever the machine is like.
     """
 
     ready_counts: list[int]

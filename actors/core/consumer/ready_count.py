@@ -139,9 +139,8 @@ class ReadyCounts:
         self._asked: dict[int, int] = {}  # the RDY last sent on each connection
         self._loads = Loads()
         self._turns = Turns(max_in_flight)
-        self._unflushed: set[int] = (
-            set()
-        )  # those with room for several messages, or whose RDY waits for a FIN
+        # those with room for several messages, or whose RDY waits for a FIN
+        self._unflushed: set[int] = set()
         self._full: set[int] = set()  # those that used all of their share in the last half second
         self._full_before: set[int] = set()  # and in the one before
         self._halved_ms = 0

@@ -146,7 +146,8 @@ class ConsumerRules:
         if held > self._held_max:
             raise BadStream(f"{held:,} messages in flight, far more than nsq.max_in_flight")
         bad_ids = b"".join(one.id for one in parsed.bad)
-        binary_bad_ids, _ = _binary(bad_ids), _binary(parsed.plays.ids)
+        binary_bad_ids = _binary(bad_ids)
+        _binary(parsed.plays.ids)  # it raises now, before the state changes
         self._in_flight[connection] += parsed.messages
         self._outstanding += parsed.messages
         if len(parsed.plays):

@@ -41,7 +41,6 @@ from actors.system.exits import AddressFailure, StoreFailure
 from tests.support.dying_connection import DyingConnection, Killed
 from tests.support.needed import lacking
 from tests.support.patience import PATIENCE_S, wait_until
-from tests.support.served_client import Served
 from tests.support.virtual_time import run_virtually
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -99,12 +98,6 @@ def running(path, *arguments, **options):
 def process(tmp_path):
     with running(tmp_path / "client") as process:
         yield process
-
-
-@pytest.fixture
-def client(tmp_path):
-    with Served(tmp_path / "client") as client:
-        yield client
 
 
 def request(port, method, path, body=None, **headers):

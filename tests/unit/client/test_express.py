@@ -15,15 +15,8 @@ from actors.system import http_stream
 from actors.system.exits import StoreFailure
 from actors.system.http_stream import Stream
 from tests.support.patience import PATIENCE_S, wait_until
-from tests.support.served_client import Served
 
 A, B = (str(uuid.UUID(int=number)) for number in (1, 2))
-
-
-@pytest.fixture
-def client(tmp_path):
-    with Served(tmp_path / "client") as client:
-        yield client
 
 
 @pytest.fixture
