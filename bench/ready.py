@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def steady_parser(doc: str | None) -> argparse.ArgumentParser:
-    """The arguments of a bench that puts plays at several rates, on a busy machine too. `doc`: for `parser`."""
+    """The arguments of a bench of several rates, on a quiet and on a busy machine. `doc`: see `parser`."""
     arguments = parser(doc)
     add = arguments.add_argument
     add("--rates", type=float, nargs="+", default=[50, 150, 1000], metavar="N", help="plays/s")
