@@ -120,6 +120,15 @@ def test_the_unit_tests_notice_an_alert_that(alert, instead, promtool, tmp_path)
     assert not is_well and "FAILED" in told
 
 
+def test_promtool_takes_the_configuration_that_is_to_be_copied(promtool, tmp_path):
+    text = PRODUCTION.read_text(encoding="utf-8")
+    lines = re.search(r"^    scrape_configs:\n(?:    .*\n)+", text, re.MULTILINE)[0].splitlines()
+    (tmp_path / "prometheus.yml").write_text("\n".join(line[4:] for line in lines))
+    (tmp_path / DEPLOY.name).symlink_to(DEPLOY)
+    told, is_well = promtool("check", "config", tmp_path / "prometheus.yml")
+    assert is_well and f"{len(rules())} rules found" in told, told
+
+
 def test_promtool_takes_every_query_of_the_dashboard(promtool, tmp_path):
     recorded = [{"record": f"query:{number}", "expr": one} for number, one in enumerate(queries())]
     file = tmp_path / "queries.yml"
