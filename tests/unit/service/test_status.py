@@ -234,8 +234,8 @@ def test_a_histogram_is_told_as_prometheus_wants_it():
     ]
     samples = {(one.name.rpartition("_")[2], one.labels.get("le")): one.value for one in family.samples}
     assert family.type == "histogram" and len(samples) == len(COMMIT_BOUNDS_S) + 3
-    assert samples["bucket", "0.0005"] == samples["bucket", "0.001"] == 3
-    assert samples["bucket", "0.002"] == samples["bucket", "5"] == 5
+    assert samples["bucket", "0.0001"] == samples["bucket", "0.0002"] == 3
+    assert samples["bucket", "0.0005"] == samples["bucket", "5"] == 5
     assert samples["bucket", "+Inf"] == samples["count", None] == 9
     assert samples["sum", None] == 30.5
 
