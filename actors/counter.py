@@ -112,6 +112,7 @@ class Counter(Actor[CounterInbox, Settings]):
 
     def lost(self, peer: str) -> None:
         """Drop the messages for a lost peer: its next incarnation asks or sends again."""
+        self.rules.hurry()
         self._handle_all()  # now, because an answer to this incarnation means nothing to the next one
         self.effects.forget(partial(is_for, peer))
         held = "nsqd will redeliver what it held" if peer == CONSUMER else "what is pending stays here"

@@ -32,7 +32,7 @@ from ..store.database import uri_of
 from ..store.untouched import left_if_refused
 from ..system.exits import StoreFailure
 from ..system.locks import try_lock
-from ..system.transactions import WAL_BYTES_MAX, transaction
+from ..system.transactions import WAL_BYTES_MAX, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class ClientStore:
         self._note(receipts)
         try:
             if self._journal > JOURNAL_MAX:
-                with transaction(self._database):
+                with Transaction(self._database):
                     self._write(audit)
                 self._publishes, self._broken = audit.statistics.publishes_total(), len(audit.broken)
                 self._note([], begun=True)
@@ -145,7 +145,7 @@ class ClientStore:
             if len(rows) == 1:
                 self._database.execute(_APPEND, rows[0])  # a transaction of its own
                 return
-            with transaction(self._database):
+            with Transaction(self._database):
                 self._database.executemany(_APPEND, rows)
         except sqlite3.Error as error:
             raise self._failed("written", error) from error

@@ -19,7 +19,7 @@ from ..store.untouched import left_if_refused
 from ..system.exits import StoreFailure
 from ..system.locks import try_lock
 from ..system.reasons import reason_of
-from ..system.transactions import transaction
+from ..system.transactions import Transaction
 from .journal_check import POWER_CUT_COMMITS_MAX, Damage, check, state_of
 from .journal_schema import COUNT_COMMIT, FROM_1, MAKE, TRIGGERS, checksum
 
@@ -72,7 +72,7 @@ class JournalFile:
         """Commit segments, all or none. Each has the number of this commit and the digest before it."""
         number, digest = self.commits + 1, self.digest
         try:
-            with transaction(self.connection):
+            with Transaction(self.connection):
                 yield self.connection
         except BaseException as error:
             self.digest = digest

@@ -122,6 +122,7 @@ class ClientConnection(asyncio.Protocol):
             self.close()
             return
         reading = self._reading
+        had_head = reading.has_head
         try:
             self._feed(data)
         except HttpParserUpgrade:
@@ -130,6 +131,10 @@ class ClientConnection(asyncio.Protocol):
             self._fail(ValueError(str(error)))
         if reading.whole or len(reading.body) > ANSWER_BODY_BYTES_MAX:
             self._give()
+        elif reading.has_head and not had_head:  # from now on the body is waited for
+            assert self._timer is not None
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(ANSWER_BODY_PATIENCE_S, self._give)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the wait for the answer, if there is one."""
@@ -160,7 +165,7 @@ class ClientConnection(asyncio.Protocol):
             headers[key] = f"{headers[key]}, {text}" if key in headers else text
 
     def on_headers_complete(self) -> None:
-        """Take the head, unless it is that of an interim answer. From now on the body is waited for."""
+        """Take the head, unless it is that of an interim answer."""
         reading, status = self._reading, self._parser.get_status_code()
         if reading.has_head or status < 200:
             return
@@ -169,9 +174,6 @@ class ClientConnection(asyncio.Protocol):
             reading.keeps = reading.whole = True
             return
         reading.keeps = self._parser.should_keep_alive()
-        assert self._timer is not None
-        self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(ANSWER_BODY_PATIENCE_S, self._give)
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""

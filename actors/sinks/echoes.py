@@ -33,7 +33,9 @@ def secrets_of(url: SplitResult) -> list[str]:
 
 def without_echoes(answer: Answer, secrets: Iterable[str]) -> Answer:
     """The answer with "…" in the place of each secret in what is shown of it: reason, body, Location."""
-    secrets = list(secrets)
+    secrets = [one for one in secrets if one]
+    if not secrets:
+        return answer
     reason, location = hide(answer.reason, secrets), answer.headers.get("location")
     body = hide(answer.body.decode("utf-8", "surrogateescape"), secrets).encode("utf-8", "surrogateescape")
     headers = answer.headers if location is None else {**answer.headers, "location": hide(location, secrets)}

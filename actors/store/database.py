@@ -15,7 +15,7 @@ from ..system.exits import StoreFailure, WriteUnavailable
 from ..system.locks import LOCK_TIMEOUT_S, lock_file
 from ..system.reasons import reason_of
 from ..system.regular import open_regular
-from ..system.transactions import WAL_BYTES_MAX, transaction
+from ..system.transactions import WAL_BYTES_MAX, Transaction
 from .formats import FORMAT, OLDEST_FORMAT, is_earlier, upgrade
 
 # Errors that may pass by themselves, by the low 8 bits of SQLite's code. The higher bits are details.
@@ -60,21 +60,43 @@ class Database:
         except sqlite3.Error as error:
             raise refused(self.path, error) from error
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> "Writing":
         """Commit what the block writes, whole or not at all. Raises `WriteUnavailable`, `StoreFailure`."""
-        try:
-            with transaction(self.connection):
-                yield self.connection
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING:
-                raise WriteUnavailable(f"{self.path}: cannot be written for now ({error})") from error
-            raise refused(self.path, error) from error
+        return Writing(self)
 
     def close(self) -> None:
         """Close the file, then release its lock."""
         self.connection.close()
         os.close(self._lock)
+
+
+class Writing(Transaction):
+    """A transaction of a store, whose errors are those of stores."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, database: Database):
+        super().__init__(database.connection)
+        self._path = database.path
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            return super().__enter__()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        try:
+            super().__exit__(kind, error, trace)
+        except sqlite3.Error as failed:
+            raise self._failure(failed) from failed
+        if isinstance(error, sqlite3.Error):
+            raise self._failure(error) from error
+
+    def _failure(self, error: sqlite3.Error) -> WriteUnavailable | StoreFailure:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING:
+            return WriteUnavailable(f"{self._path}: cannot be written for now ({error})")
+        return refused(self._path, error)
 
 
 def make(path: Path, schema: str, facts: Facts) -> None:
@@ -84,7 +106,7 @@ def make(path: Path, schema: str, facts: Facts) -> None:
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            with transaction(connection):
+            with Transaction(connection):
                 for statement in (_META + schema).split(";"):
                     connection.execute(statement)
                 rows = [("format", FORMAT), *facts.items()]

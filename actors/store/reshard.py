@@ -30,7 +30,7 @@ from ..system.installation import service_command
 from ..system.locks import lock_file
 from ..system.ownership import check_owner
 from ..system.reasons import reason_with_path
-from ..system.transactions import transaction
+from ..system.transactions import Transaction
 from .accounts import read_accounts, write_whole
 from .client_check import RESTORED
 from .database import open_read_only, refused
@@ -178,7 +178,7 @@ def _copy_outbox(old: Path, new: Path, shards: int) -> int:
 def _commit(path: Path) -> Iterator[sqlite3.Connection]:
     """Write a database in one transaction. Closing its only connection merges the -wal into the file."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        with transaction(connection):
+        with Transaction(connection):
             yield connection
     if Path(f"{path}-wal").exists():
         raise refused(path, "its -wal is still there after it was closed")

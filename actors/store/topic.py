@@ -13,7 +13,7 @@ from ..system.exits import Failure, StoreFailure
 from ..system.installation import service_command
 from ..system.locks import lock_file
 from ..system.ownership import check_owner
-from ..system.transactions import transaction
+from ..system.transactions import Transaction
 from .database import open_read_only
 from .folder import find
 
@@ -51,7 +51,7 @@ def accept_topic(state_dir: str, topic: str) -> str | None:
                 before = _topic_of(connection)
             writer = sqlite3.connect(path, isolation_level=None)
             try:
-                with transaction(writer):
+                with Transaction(writer):
                     writer.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (TOPIC, topic))
             finally:
                 writer.close()

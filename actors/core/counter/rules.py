@@ -4,6 +4,8 @@ Pure. No actor hears of a play before the play is committed: an answer always fo
 messages that were received together with it. Messages that are received together are committed together, so
 a slower disk makes larger transactions.
 
+In a backlog, what the dispatcher asks waits for the next plays, so that one commit answers both.
+
 What the client confirmed is committed with the next plays, or alone some milliseconds later: until then the
 dispatcher keeps the batch, and tells it again to a counter that was killed.
 
@@ -17,7 +19,7 @@ from typing import TypeAlias
 
 from msgspec import structs
 
-from ..columns import unpack_numbers, unpack_videos
+from ..columns import VIDEO_BYTES, unpack_numbers, unpack_videos
 from ..effects import Send
 from ..messages import (
     Collect,
@@ -45,6 +47,8 @@ CONSUMER = "consumer"
 DISPATCHER = "dispatcher"
 HOLD_MS_MAX = 20
 RECORD_MS = 50  # `Published` alone waits so long for plays to be committed with
+BACKLOG_PLAYS = 256  # a message with so many is of a backlog
+COMPANY_MS = 10  # what the dispatcher asks in a backlog waits so long for plays to be committed with
 # Announcements wait at most 1/HOLD_SHARE of a deadline: less than half of the slack with which a batch leaves
 # early.
 HOLD_SHARE = 100
@@ -66,12 +70,15 @@ class CounterRules:
         self._recorded: list[str] = []  # the keys of batches whose `Published` is not committed yet
         self._record_ms = 0  # when it is committed at the latest
         self._ahead_max_ns: int | None = None
+        self._waiting: list[CounterInbox] = []  # questions that wait for plays
+        self._backlog_until_ms = 0
 
     def handle(self, inbox: list[CounterInbox], now_ms: int, wall_ns: int) -> list[Commit | Send]:
         """Handle messages that were received together. Returns the effects, in order.
 
         `now_ms` is monotonic.
         """
+        inbox = self._in_company(inbox, now_ms)
         ledger, ahead_ns = self.ledger, wall_ns - now_ms * 1_000_000
         self._ahead_max_ns = ahead_ns if self._ahead_max_ns is None else max(self._ahead_max_ns, ahead_ns)
         set_back_ns = self._ahead_max_ns - ahead_ns
@@ -119,7 +126,21 @@ class CounterRules:
     def wakeup_ms(self) -> int | None:
         """When to call `handle` at the latest, with nothing; None if nothing is held."""
         announce_ms = [] if self.ledger.least_announced is None else [self._said_ms + self._hold_ms]
-        return min(announce_ms + [self._record_ms] * bool(self._recorded), default=None)
+        record_ms = [self._record_ms] * bool(self._recorded)
+        return min(announce_ms + record_ms + [self._backlog_until_ms] * bool(self._waiting), default=None)
+
+    def hurry(self) -> None:
+        """Let nothing wait for plays at the next `handle`: who asked has gone."""
+        self._backlog_until_ms = 0
+
+    def _in_company(self, inbox: list[CounterInbox], now_ms: int) -> list[CounterInbox]:
+        """What to handle now, of what came and what has waited."""
+        inbox, self._waiting = [*self._waiting, *inbox], []
+        if any(isinstance(one, Plays) and len(one.videos) >= BACKLOG_PLAYS * VIDEO_BYTES for one in inbox):
+            self._backlog_until_ms = now_ms + COMPANY_MS
+        elif now_ms < self._backlog_until_ms and all(isinstance(one, Collect | Published) for one in inbox):
+            inbox, self._waiting = [], inbox
+        return inbox
 
     def _commit(self, now_ms: int) -> list[Commit]:
         changes = self.ledger.take_changes(now_ms)

@@ -20,7 +20,7 @@ from ..shards import shard_of
 from .batches import HeldBatch
 from .outbox import Batch
 
-SAY_MS = 50
+SAY_MS = 250
 SAY_MAX = 64
 
 
