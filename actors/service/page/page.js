@@ -32,6 +32,7 @@ async function ask() {
   const late = setTimeout(() => request.abort(), ANSWER_MAX_MS);
   try {
     const answer = await fetch("status", { signal: request.signal, cache: "no-store" });
+    if (answer.status === 401) location.reload(); // The session has ended: this gets the form for the token.
     if (!answer.ok) return { trouble: `The service answers ${answer.status}, or a proxy before it does.` };
     return { status: await answer.json(), trouble: "" };
   } catch (error) {
