@@ -79,7 +79,7 @@ def test_a_token_is_asked_for_on_the_short_way_too(tmp_path, handled):
             status, headers, body = ask(end, request(content("k", 1), *lines))
             assert (status, headers["Www-Authenticate"]) == (401, "Bearer")
             assert "Authorization: Bearer <token>" in json.loads(body)["error"]
-        assert client.client.audit.report()["publishes"] == 0
+        assert client.client.audit.report()["publishes"]["total"] == 0
         assert ask(end, request(content("k", 1), f"Authorization: Bearer {right}"))[0] == 200
         tokens.append(wrong)
         assert ask(end, request(content("l", 2), f"Authorization: Bearer {right}"))[0] == 401
