@@ -61,7 +61,11 @@ def _token(options: argparse.Namespace) -> str:
     """The token, or "" if it needs none. Raises `Failure`."""
     if options.token_env:
         return fit_token("--token-env", os.fsencode(os.environ.get(options.token_env, "")))
-    if not options.insecure and not is_loopback(split_address(options.address)[0]):
+    try:
+        host = split_address(options.address)[0]
+    except ValueError:
+        return ""  # it can't be listened on, and `open_listeners` says why
+    if not options.insecure and not is_loopback(host):
         raise Failure(
             f"--address {options.address} is reached from other machines, and anyone there could publish; "
             "expected a token (--token-env), or a loopback address; --insecure starts it all the same"

@@ -33,7 +33,7 @@ def is_loopback(host: str) -> bool:
     """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):  # no address, or no name at all
         return False
     addresses = [ipaddress.ip_address(str(one[4][0]).partition("%")[0]) for one in found]
     return all((getattr(one, "ipv4_mapped", None) or one).is_loopback for one in addresses)

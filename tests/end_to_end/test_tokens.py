@@ -172,6 +172,25 @@ def test_a_browser_gets_a_form_and_for_the_token_a_session(service, name):
     assert "Max-Age=0" in ended.headers["set-cookie"]
 
 
+@pytest.mark.parametrize("name", ["admin", "client"])
+def test_no_page_runs_an_inline_script_or_is_framed(service, name):
+    for lines in ([], [bearer(TOKENS[name])]):
+        page = get(service, name, "/", *lines)
+        policy = page.headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in policy and "unsafe" not in policy
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert b"<script>" not in page.body and b"<style" not in page.body
+
+
+@pytest.mark.parametrize("name", ["admin", "client"])
+@pytest.mark.parametrize("length", [20_000, 500_000])
+def test_a_form_that_is_too_long_is_refused_in_words_without_a_token(service, name, length):
+    answer = post(service, name, "/session", body=b"token=" + b"x" * length)
+    assert answer.status in (400, 413)
+    assert b"more than 16384 bytes" in answer.body or json.loads(answer.body)["error"]
+    assert get(service, name, "/", bearer(TOKENS[name])).status == 200
+
+
 @pytest.mark.parametrize(
     ("line", "is_secure"),
     [

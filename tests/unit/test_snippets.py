@@ -25,6 +25,7 @@ DRAWINGS = {
     ("architecture.md", "Plays        consumer"),
     ("architecture.md", "rules (core/)"),
     ("production.md", "0 * * * *  python supervisor.py backup"),  # a table of cron
+    ("production.md", "scrape_configs:"),  # Prometheus' own
     ("publishing.md", "offeredᵢ"),
     ("supervision.md", "def handle(self"),  # a part of the program above it
 }
