@@ -68,7 +68,7 @@ async function whyNot() {
   try {
     const answer = await fetch("events", { signal: ending.signal });
     if (answer.ok) return "";
-    if (answer.status === 401) return NO_SESSION;
+    if (answer.status === 401 && answer.headers.get("WWW-Authenticate") === "Bearer") return NO_SESSION;
     const told = await answer.json().then(({ error }) => `: ${error}`, () => ` ${answer.statusText}`);
     return `The client, or a proxy before it, answers ${answer.status}${told.slice(0, WHY_MAX)}. ` +
       `The page tries again every ${RETRY_MS / 1000} s.`;
