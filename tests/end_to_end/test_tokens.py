@@ -127,6 +127,14 @@ def test_the_secret_of_the_run_file_opens_everything_at_admin_so_the_commands_ne
     assert checked.returncode == 0, checked.stdout
 
 
+def test_a_session_survives_a_kill_of_its_listener(service):
+    session, before = cookie_of(sign_in(service, "client")), service.child("client")["incarnation"]
+    assert service.command("kill", "client").returncode == 0
+    wait_until(lambda: service.child("client")["incarnation"] > before, "the client to come back")
+    wait_status(service, lambda found: found["caught_up"], "the service to catch up")
+    assert get(service, "client", "/totals", session).status == 200
+
+
 def test_the_services_own_publishes_have_the_token_and_those_of_others_need_it(service):
     assert service.totals() == {VIDEO: 1}
     assert "can't be asked for its totals" not in service.log()
