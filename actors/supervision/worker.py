@@ -15,7 +15,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from .actor import StartArgs
 from .actor_host import EXIT_FAILED
@@ -35,7 +35,7 @@ from .protocol import (
     Stopping,
     SupervisorInbox,
 )
-from .restarts import ChildSpec, Exit
+from .restarts import ChildSpec, Exit, Restarted
 from .states import NEXT, Event, State
 
 log = logging.getLogger(__name__)
@@ -53,18 +53,6 @@ class StartFailed(Exception):
     """A child ended, or hung, before it was ready. `logged`: it said itself, in its log, why it ended."""
 
     logged = False
-
-
-class Restarted(NamedTuple):
-    """A child was started again. `at_s`: when, in seconds since 1970. `how`: how its life before ended.
-
-    `incarnation`: of the life that began.
-    """
-
-    at_s: float
-    child: str
-    how: str
-    incarnation: int
 
 
 class WorkerOwner(Protocol):

@@ -13,10 +13,18 @@ import pytest
 
 from actors.supervision import processes
 from actors.supervision.application import Application
-from actors.supervision.restarts import AutoShutdown, ChildSpec, Restart, SpecError, Strategy, SupervisorSpec
+from actors.supervision.restarts import (
+    AutoShutdown,
+    ChildSpec,
+    Restart,
+    Restarted,
+    SpecError,
+    Strategy,
+    SupervisorSpec,
+)
 from actors.supervision.states import State
 from actors.supervision.supervisor import Supervisor
-from actors.supervision.worker import Restarted, StartFailed, Worker
+from actors.supervision.worker import StartFailed, Worker
 from tests.support.patience import PATIENCE_S
 
 
