@@ -141,6 +141,14 @@ class KeepsWhatItHeld(CounterRules):
         return self._record_ms if self._recorded else None
 
 
+class AnswersOnlyInCompany(CounterRules):
+    """Lets questions wait for plays, however long none come."""
+
+    def _in_company(self, inbox, now_ms):
+        self._backlog_until_ms *= 1_000_000
+        return super()._in_company(inbox, now_ms)
+
+
 class CountsACommitToCome(CounterRules):
     """Tells the dispatcher of one commit more than the ledger has."""
 

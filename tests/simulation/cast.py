@@ -75,7 +75,9 @@ def _counter(process: Process, start_args: StartArgs) -> WatchedCounter:
     actor: WatchedCounter
 
     def rules(*arguments: Any) -> Any:
-        return watched_counting(machines.counting, actor, world.oracle)(*arguments)
+        # Few plays come at a time: few are a backlog, too.
+        kind = type(machines.counting.__name__, (machines.counting,), {"backlog_plays": 2})
+        return watched_counting(kind, actor, world.oracle)(*arguments)
 
     actor = WatchedCounter(
         start_args,

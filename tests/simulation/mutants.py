@@ -35,6 +35,7 @@ MUTANTS = {
         ("counting", broken_counting.ForgetsSeenIds, Invariant.EXACT_TOTALS),
         ("counting", broken_counting.IgnoresRecall, Invariant.CONVERGES, Invariant.DRAINED),
         ("counting", broken_counting.KeepsWhatItHeld, Invariant.DEADLINE),
+        ("counting", broken_counting.AnswersOnlyInCompany, Invariant.CONVERGES),
         ("counting", broken_counting.CountsACommitToCome, Invariant.NEVER_AHEAD),
         ("seen", broken_counting.SeesWithoutSource, Invariant.EXACT_TOTALS),
         ("seen", broken_counting.SeesWithoutStamp, Invariant.FIN_AFTER_COMMIT),

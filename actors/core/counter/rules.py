@@ -15,7 +15,7 @@ a deadline are announced some milliseconds apart; otherwise, during a backlog of
 would send a message.
 """
 
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from msgspec import structs
 
@@ -56,6 +56,8 @@ HOLD_SHARE = 100
 
 class CounterRules:
     """The state machine of one counter: messages and the time in, effects out."""
+
+    backlog_plays: ClassVar[int] = BACKLOG_PLAYS
 
     def __init__(self, ledger: Ledger, at_once_below: int = 0, deadline_ms: int = 0, commits: int = 0):
         """`at_once_below`: totals below it are published on receipt, so their videos are announced at once.
@@ -136,7 +138,9 @@ class CounterRules:
     def _in_company(self, inbox: list[CounterInbox], now_ms: int) -> list[CounterInbox]:
         """What to handle now, of what came and what has waited."""
         inbox, self._waiting = [*self._waiting, *inbox], []
-        if any(isinstance(one, Plays) and len(one.videos) >= BACKLOG_PLAYS * VIDEO_BYTES for one in inbox):
+        if any(
+            isinstance(one, Plays) and len(one.videos) >= self.backlog_plays * VIDEO_BYTES for one in inbox
+        ):
             self._backlog_until_ms = now_ms + COMPANY_MS
         elif now_ms < self._backlog_until_ms and all(isinstance(one, Collect | Published) for one in inbox):
             inbox, self._waiting = [], inbox

@@ -8,7 +8,14 @@ from msgspec import structs
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.counter.effects import Commit
 from actors.core.counter.ledger import TAKEN_MAX, Ledger
-from actors.core.counter.rules import CONSUMER, DISPATCHER, RECORD_MS, CounterRules
+from actors.core.counter.rules import (
+    BACKLOG_PLAYS,
+    COMPANY_MS,
+    CONSUMER,
+    DISPATCHER,
+    RECORD_MS,
+    CounterRules,
+)
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.effects import Send
 from actors.core.messages import (
@@ -234,6 +241,35 @@ def test_whatever_comes_one_commit_stands_before_all_answers_and_every_question_
         recorded += [key for one in said if isinstance(one, Recorded) for key in one.batches]
     told = [one for inbox in reads for one in inbox if isinstance(one, Published)]
     assert recorded == [key for one in told for key in one.batches]
+
+
+def asked_for(number, *videos):
+    return Collect(number, b"".join(videos))
+
+
+def test_in_a_backlog_a_question_is_answered_in_the_commit_of_the_next_plays():
+    machine = CounterRules(Ledger(SeenIds(3_600_000)), at_once_below=3, deadline_ms=60_000)
+    machine.handle([plays(1, 0, *[V] * BACKLOG_PLAYS)], NOW_MS, WALL_NS)
+    assert machine.handle([asked_for(1, V)], NOW_MS + 1, WALL_NS) == []
+    assert machine.wakeup_ms() <= NOW_MS + COMPANY_MS
+    effects = machine.handle([plays(2, BACKLOG_PLAYS, *[W] * BACKLOG_PLAYS)], NOW_MS + 2, WALL_NS)
+    assert sum(isinstance(one, Commit) for one in effects) == 1
+    assert [one.message.number for one in effects if is_collected(one)] == [1]
+
+
+@pytest.mark.parametrize("why", ["no plays come", "who asked is gone"])
+def test_a_question_waits_for_plays_no_longer_than_it_is_of_use(why):
+    machine = CounterRules(Ledger(SeenIds(3_600_000)), at_once_below=3, deadline_ms=60_000)
+    machine.handle([plays(1, 0, *[V] * BACKLOG_PLAYS)], NOW_MS, WALL_NS)
+    assert machine.handle([asked_for(1, V)], NOW_MS + 1, WALL_NS) == []
+    if why == "who asked is gone":
+        machine.hurry()
+    later_ms = NOW_MS + (COMPANY_MS if why == "no plays come" else 1)
+    assert [one.message.number for one in machine.handle([], later_ms, WALL_NS) if is_collected(one)] == [1]
+
+
+def is_collected(effect):
+    return isinstance(effect, Send) and isinstance(effect.message, Collected)
 
 
 def holding():
