@@ -10,9 +10,12 @@ from collections.abc import Callable
 from functools import partial
 
 from .config import Settings
+from .core import totals
+from .core.counter.accounts import Accounts
 from .core.counter.changes import Tallies
 from .core.counter.effects import Commit
 from .core.counter.ledger import Ledger
+from .core.counter.lookup import look_up
 from .core.counter.rules import CONSUMER, CounterRules
 from .core.counter.seen_ids import SeenIds
 from .core.effects import Send, is_for
@@ -58,6 +61,7 @@ class Counter(Actor[CounterInbox, Settings]):
             self._carry_out, WriteUnavailable, host.call_later, outage.tried, self._performed
         )
         self._settled: Tallies
+        self._accounts: Accounts  # the ledger's, to look totals up
         self._store: LedgerStore
         self._open = opener
         self._kinds = rules, ledger, seen_ids
@@ -79,6 +83,7 @@ class Counter(Actor[CounterInbox, Settings]):
         ledger = make_ledger(seen, accounts, tallies, steps_below, self._now_ms())
         self._reused_said = tallies.reused
         self._settled = tallies
+        self._accounts = accounts
         self.rules = rules(
             ledger, dispatch.realtime_below, int(dispatch.deadline_s * 1000), self._store.commits
         )
@@ -112,6 +117,15 @@ class Counter(Actor[CounterInbox, Settings]):
     def stats(self) -> bytes:
         """The figures of the ledger. A play is told once it is committed."""
         return encode(self.rules.stats(self._settled))
+
+    def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
+        """Answer what is asked about totals, at once. A play is told once it is committed."""
+        if self._settled is self.rules.ledger.tallies:
+            found = look_up(self._accounts, totals.decode_call(request))
+        else:
+            why = "can't write its ledger now, so it tells no total; the log says why"
+            found = totals.FoundTotals(problem=f"{self.start_args.id} {why}")
+        reply(totals.encode(found))
 
     async def terminate(self) -> None:
         """Close the ledger in order."""

@@ -2,6 +2,7 @@
 
     POST /plays     a publish                      GET /          the page
     GET  /totals    {"<GUID>": 123, …}             GET /events    what changed, live
+    GET  /totals/<GUID>, and /totals?top=<number>&below=<number>   of one video, of some
     GET  /report    what the audit found           GET /healthz   200 while it serves
     GET  /videos?start=<start of a GUID>           {"found": 2, "videos": [["<GUID>", plays, at_ms], …]}
 
@@ -17,21 +18,21 @@ import pathlib
 import traceback
 from typing import Any, NoReturn
 
-import msgspec
 from tornado.http1connection import HTTP1Connection
-from tornado.iostream import StreamClosedError
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
+from ..core.totals import Bounds, bounds_of
 from ..supervision.printable import Lines
 from ..system.exits import StoreFailure
 from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
+from ..system.json_parts import send_parts
 from . import publishes
 from .answers import HEADERS, TYPE, Answer, answer_to, store_fails
 from .errors import MalformedPublish
-from .events import SLOW_TIMEOUT_S
 from .finding import find
 from .reference import Reference
+from .totals import total_of, totals_within
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ def application(client: Reference) -> Application:
     routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
         (r"/plays", PlaysHandler, {"client": client}),
         (r"/totals", TotalsHandler, {"client": client}),
+        (r"/totals/(.*)", TotalHandler, {"client": client}),
         (r"/videos", VideosHandler, {"client": client}),
         (r"/report", ReportHandler, {"client": client}),
         (r"/events", EventsHandler, {"client": client}),
@@ -158,25 +160,40 @@ class PlaysHandler(ReferenceHandler):
 
 
 class TotalsHandler(ReferenceHandler):
-    """GET /totals."""
+    """GET /totals: all, or with `top` or `below` some."""
 
     async def get(self) -> None:
-        self.set_header("Content-Type", "application/json")
-        before = b"{"
-        try:
-            async for part in self.client.listing.parts():
-                if before != b"{":
-                    await asyncio.wait_for(self.flush(), SLOW_TIMEOUT_S)
-                self.write(before + msgspec.json.encode({guid: video.plays for guid, video in part})[1:-1])
-                before = b","
-        except (TimeoutError, StreamClosedError):  # the other end is gone, or does not read
-            self.connection.close()
-            return
-        self.write(b"}\n" if before == b"," else b"{}\n")
+        bounds = self._bounds()
+        if bounds is not None:
+            await send_parts(self, totals_within(self.client.listing, bounds))
 
-    async def head(self) -> None:
+    async def head(self, *arguments: str) -> None:
         """Answer without making what `get` would send."""
-        self.set_header("Content-Type", "application/json")
+        if self._bounds() is not None:
+            self.set_header("Content-Type", "application/json")
+
+    def _bounds(self) -> Bounds | None:
+        """The bounds in the query; None if it is refused."""
+        try:
+            return bounds_of(self.request.query_arguments)
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return None
+
+
+class TotalHandler(ReferenceHandler):
+    """GET /totals/<GUID>."""
+
+    def get(self, written: str) -> None:
+        try:
+            found = total_of(self.client.listing, written)
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return
+        if found:
+            self.answer(found)
+        else:
+            self.answer({"error": f"no play of {written.strip()} was published"}, 404)
 
 
 class VideosHandler(ReferenceHandler):
@@ -211,7 +228,7 @@ class EventsHandler(ReferenceHandler):
         super().initialize(client)
         self.waker = asyncio.Event()
 
-    async def head(self) -> None:
+    async def head(self, *arguments: str) -> None:
         """Answer at once: a stream without events would only hold a place."""
         self._set_type()
 

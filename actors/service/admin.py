@@ -23,7 +23,7 @@ from ..system import runfile
 from ..system.http_server import BoundedHTTPServer, OwnHandler
 from ..system.installation import service_command
 from ..tree import DISPATCHER
-from . import health, operator_page
+from . import health, operator_page, totals
 from .advice import advice, why_no_republish
 from .metrics import metrics
 from .status import ServiceView, status
@@ -35,7 +35,7 @@ HEADER_BYTES_MAX = 16 * 1024
 CALL_TIMEOUT_S = 10
 IDLE_CONNECTION_TIMEOUT_S = 300
 ACTION_ANSWER_S = 60  # an action that takes longer goes on, and the answer says so
-PATHS = "/, /status, /metrics, /healthz, /readyz or /livez"
+PATHS = "/, /status, /metrics, /totals, /healthz, /readyz or /livez"
 
 
 def server(service: ServiceView, address: str = "", allowed_hosts: Sequence[str] = ()) -> BoundedHTTPServer:
@@ -47,6 +47,7 @@ def server(service: ServiceView, address: str = "", allowed_hosts: Sequence[str]
             (r"/metrics", _Metrics, arguments),
             *health.routes(service),
             *operator_page.routes(),
+            *totals.routes(service),
             (r"/republish", _Republish, arguments),
             (r"/reload", _Reload, arguments),
             (r"/children/([a-z0-9-]+)/(terminate|restart|delete)", _Action, arguments),
