@@ -16,7 +16,7 @@ import asyncio
 import logging
 import pathlib
 import traceback
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from tornado.http1connection import HTTP1Connection
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
@@ -30,12 +30,14 @@ from ..system.json_parts import send_parts
 from . import publishes
 from .answers import HEADERS, TYPE, Answer, answer_to, store_fails
 from .errors import MalformedPublish
+from .events import STREAMS_MAX
 from .finding import find
 from .reference import Reference
 from .totals import total_of, totals_within
 
 log = logging.getLogger(__name__)
 
+HEALTH = "/healthz"
 _PAGE_PATH = pathlib.Path(__file__).parent / "page"
 _SCRIPTS = ("page", "stream", "worker", "words")
 _PAGE_FILES = {
@@ -46,16 +48,20 @@ _PAGE_FILES = {
 }
 
 
-def application(client: Reference) -> Application:
-    """The tornado application that serves this client and its page."""
-    routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
+Routes: TypeAlias = list[tuple[str, type[RequestHandler], dict[str, Any]]]
+
+
+def application(client: Reference, more: Routes) -> Application:
+    """The tornado application that serves this client and its page. `more`: further routes."""
+    routes: Routes = [
         (r"/plays", PlaysHandler, {"client": client}),
         (r"/totals", TotalsHandler, {"client": client}),
         (r"/totals/(.*)", TotalHandler, {"client": client}),
         (r"/videos", VideosHandler, {"client": client}),
         (r"/report", ReportHandler, {"client": client}),
         (r"/events", EventsHandler, {"client": client}),
-        (r"/healthz", HealthHandler, {"client": client}),
+        (HEALTH, HealthHandler, {"client": client}),
+        *more,
     ]
     for path, (name, content_type) in _PAGE_FILES.items():
         content = (_PAGE_PATH / name).read_bytes()
@@ -222,11 +228,15 @@ class HealthHandler(ReferenceHandler):
 class EventsHandler(ReferenceHandler):
     """GET /events: one stream. Implements `LiveStream`."""
 
-    is_closed = False
-
     def initialize(self, client: Reference) -> None:
         super().initialize(client)
         self.waker = asyncio.Event()
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the other end is gone, or may read no more: its session or the token has ended."""
+        return self._is_closed or not self.is_admitted
 
     async def head(self, *arguments: str) -> None:
         """Answer at once: a stream without events would only hold a place."""
@@ -236,7 +246,9 @@ class EventsHandler(ReferenceHandler):
         """Returns when the stream ends."""
         if self.client.streams.is_full():
             self.client.has_no_room()
-            self.answer({"error": "too many pages are open, expected fewer; close some"}, 503)
+            self.answer(
+                {"error": f"{STREAMS_MAX} pages are open, the most that this client serves; close some"}, 503
+            )
             return
         self._set_type()
         # Without this, the kernel holds a small event back until the browser's machine has confirmed the
@@ -254,7 +266,7 @@ class EventsHandler(ReferenceHandler):
         self.connection.close()
 
     def on_connection_close(self) -> None:
-        self.is_closed = True
+        self._is_closed = True
         self.waker.set()
 
 
