@@ -39,10 +39,10 @@ log = logging.getLogger(__name__)
 
 HEALTH = "/healthz"
 _PAGE_PATH = pathlib.Path(__file__).parent / "page"
-_SCRIPTS = ("page", "stream", "worker", "words")
+_SCRIPTS = ("economy", "lists", "page", "stream", "strip", "words", "worker")
 _PAGE_FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    **{f"/{name}.css": (f"{name}.css", "text/css; charset=utf-8") for name in ("economy", "page")},
     **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
