@@ -7,7 +7,6 @@ import asyncio
 
 from ..config import Settings
 from ..core import counted
-from ..core.shards import is_counter
 from ..core.stats import CounterStats, decode
 from ..supervision.application import Application
 from ..supervision.states import State
@@ -22,23 +21,24 @@ class CountedTeller:
 
     def __init__(self, application: Application[Settings]) -> None:
         self._application = application
+        self._plays: dict[str, int] = {}  # by counter
         self._told = (0, -1)  # an incarnation of the client, and what it knows
         self._telling: asyncio.Future[bytes | None] | None = None
 
     def told(self, worker: Worker) -> None:
         """A child has told its stats."""
-        if is_counter(worker.spec.id) and (self._telling is None or self._telling.done()):
-            self._tell(self._application.workers())
+        stats = decode(worker.stats) if worker.stats else None
+        if isinstance(stats, CounterStats):
+            self._plays[worker.spec.id] = stats.counted
+            if len(self._plays) == self._application.options.counters.shards:
+                self._tell(sum(self._plays.values()))
 
-    def _tell(self, workers: list[Worker]) -> None:
-        clients = [one for one in workers if one.spec.id == CLIENT and one.state is State.RUNNING]
-        counters = [one for one in workers if is_counter(one.spec.id)]
-        heard = [decode(one.stats) for one in counters if one.stats]
-        if not clients or len(heard) < len(counters):
-            return
-        plays = sum(one.counted for one in heard if isinstance(one, CounterStats))
-        told = clients[0].incarnation, plays
-        if told != self._told:
-            self._told = told
-            request = counted.encode(counted.CountedCall(plays))
-            self._telling = asyncio.ensure_future(clients[0].call(request, ANSWER_TIMEOUT_S))
+    def _tell(self, plays: int) -> None:
+        if self._telling is not None and not self._telling.done():
+            return  # the next answer to a ping tells it
+        for client in self._application.workers():
+            told = client.incarnation, plays
+            if client.spec.id == CLIENT and client.state is State.RUNNING and told != self._told:
+                self._told = told
+                request = counted.encode(counted.CountedCall(plays))
+                self._telling = asyncio.ensure_future(client.call(request, ANSWER_TIMEOUT_S))

@@ -37,6 +37,13 @@ def read(page, key):
     return page.locator("#strip-says").inner_text()
 
 
+def test_before_the_first_publish_the_page_says_so(page):
+    shows(page, "#strip-note", "one mark each, newest right; as tall as it has videos, 1 to 20")
+    assert page.locator("#strip-says").inner_text() == "none yet"
+    assert page.locator("#strip").get_attribute("aria-label") == "No publishes yet"
+    assert page.locator("#strip-at").is_disabled()
+
+
 def test_each_publish_is_a_mark_as_tall_as_it_is_wide_in_the_colour_of_its_trigger(page, client):
     client.tell({VIDEOS[0]: 1}, trigger="realtime")
     tells(page, "#strip-says", "publish 1, ")
@@ -82,7 +89,8 @@ def test_three_late_ones_among_many_are_flagged_and_listed_with_the_reason(page,
         ["this client, which was slow or failed", "deadline", "800", VIDEOS[2]],
         ["the service: a broken promise", "deadline", "700", VIDEOS[1]],
     ]
-    assert rows[0][1] == "59.0 min" and rows[2][1] == "15.0 s"
+    assert re.fullmatch(r"(59|60)\.\d min", rows[0][1]) and re.fullmatch(r"\d\d\.\d s", rows[2][1])
+    assert float(rows[2][1].removesuffix(" s")) >= 15  # and more on a busy machine
     # Of the marks that are shown none is late; the line of all publishes has three red marks.
     assert pixels(page, "--bad", 0, 70) == 0
     assert pixels(page, "--bad", 80, 90) >= 3 * 10

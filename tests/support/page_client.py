@@ -18,12 +18,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 class Client:
     """`python -m actors.client` that can be killed and started again on its port."""
 
-    def __init__(self, path):
+    def __init__(self, path: pathlib.Path):
         self._path, self.port, self._batches = path, 0, 0
         self._reader: threading.Thread | None = None
         self.begin()
 
-    def begin(self):
+    def begin(self) -> None:
         """Start it; `start` waits until it is ready too."""
         self._process = subprocess.Popen(
             [
@@ -40,24 +40,30 @@ class Client:
             text=True,
         )
 
-    def wait_ready(self):
+    def wait_ready(self) -> None:
+        assert self._process.stderr is not None
         line = self._process.stderr.readline()
-        self.port = int(re.search(r"ready at http://127\.0\.0\.1:(\d+)/", line).group(1))
+        found = re.search(r"ready at http://127\.0\.0\.1:(\d+)/", line)
+        assert found, f"the client says {line!r}"
+        self.port = int(found.group(1))
         self._reader = threading.Thread(target=self._process.stderr.read, daemon=True)
         self._reader.start()
 
-    def start(self):
+    def start(self) -> None:
         self.begin()
         self.wait_ready()
 
-    def kill(self):
+    def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         if self._reader is not None:
             self._reader.join()
+        assert self._process.stderr is not None
         self._process.stderr.close()
 
-    def tell(self, totals, age_s=0.0, trigger="deadline", **headers):
+    def tell(
+        self, totals: dict[str, int], age_s: float = 0.0, trigger: str = "deadline", **headers: str
+    ) -> None:
         self._batches += 1
         batch = f"batch-{self._batches}"
         arrived_at_ns = time.time_ns() - int(age_s * 1e9)
@@ -72,7 +78,7 @@ class Client:
         assert answer.status == 200, answer.read()
         connection.close()
 
-    def tell_all(self, totals):
+    def tell_all(self, totals: dict[str, int]) -> None:
         rows = list(totals.items())
         for start in range(0, len(rows), 20):
             self.tell(dict(rows[start : start + 20]))

@@ -53,6 +53,7 @@ export class Strip {
 
   // `of`: the most videos in a publish.
   draw(of, total) {
+    this.#wanted ||= of !== this.#of || total !== this.#total;
     [this.#of, this.#total] = [of, total];
     this.#drawNow();
   }
