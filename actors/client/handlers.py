@@ -179,9 +179,10 @@ class TotalsHandler(ReferenceHandler):
             self.set_header("Content-Type", "application/json")
 
     def _bounds(self) -> Bounds | None:
-        """The bounds in the query; None if it is refused."""
+        """The bounds in the query; None if it is refused. Other words in it always were, and are, ignored."""
+        given = self.request.query_arguments
         try:
-            return bounds_of(self.request.query_arguments)
+            return bounds_of({name: given[name] for name in Bounds._fields if name in given})
         except ValueError as error:
             self.answer({"error": str(error)}, 400)
             return None
