@@ -56,7 +56,9 @@ class ForgetsItsDoubt(DispatcherRules):
     def delivered(self, key, outcome, *more):
         held = self.batches.find(key, *ON_ITS_WAY)
         if outcome is Outcome.REFUSED:
+            del self.batches._by_state[held.state][held]
             held.state = BatchState.SENT  # as if it were sent for the first time
+            self.batches.begin(held)
         return super().delivered(key, outcome, *more)
 
 

@@ -128,7 +128,7 @@ class Collection(Struct):
         self.unanswered.discard(shard)
 
 
-class HeldBatch(Struct):
+class HeldBatch(Struct, eq=False):
     """One batch in its state.
 
     `left_ms`: when the counters were asked, or it was sent again. `unrecorded`: the shards whose ledgers have
@@ -184,32 +184,33 @@ class HeldBatch(Struct):
 
 
 class Batches:
-    """All batches that are not over, in the order in which they began.
-
-    The accepted ones are many, and are kept apart.
-    """
+    """All batches that are not over, by state, in the order in which they got into it."""
 
     def __init__(self) -> None:
-        self._held: list[HeldBatch] = []
-        self._accepted: dict[str, HeldBatch] = {}
+        self._by_state: dict[BatchState, dict[HeldBatch, None]] = {state: {} for state in BatchState}
+        self._accepted: dict[str, HeldBatch] = {}  # by key: they are many
 
     def __iter__(self) -> Iterator[HeldBatch]:
-        return iter([*self._accepted.values(), *self._held])
+        return iter([held for several in self._by_state.values() for held in several])
 
     def __len__(self) -> int:
-        return len(self._held) + len(self._accepted)
+        return sum(map(len, self._by_state.values()))
 
     @property
     def accepted(self) -> int:
         """How many batches the client has accepted, and not every ledger has recorded."""
         return len(self._accepted)
 
+    @property
+    def are_on_their_way(self) -> bool:
+        """Whether any batch is sent and not answered."""
+        return bool(self._by_state[BatchState.SENT] or self._by_state[BatchState.SENT_AGAIN])
+
     def begin(self, held: HeldBatch) -> HeldBatch:
         """Hold a batch from now on."""
+        self._by_state[held.state][held] = None
         if held.state is BatchState.ACCEPTED:
             self._accepted[held.content.key] = held
-        else:
-            self._held.append(held)
         return held
 
     def move(self, held: HeldBatch, event: BatchEvent) -> BatchState:
@@ -220,23 +221,28 @@ class Batches:
         state = NEXT.get((held.state, event))
         if state is None:
             raise AssertionError(f"{event} can't happen to a batch that is {held.state}")
+        del self._by_state[held.state][held]
         if held.state is BatchState.ACCEPTED:
             del self._accepted[held.content.key]
-        elif state in OVER or state is BatchState.ACCEPTED:
-            self._held.remove(held)
         held.state = state
-        if state is BatchState.ACCEPTED:
-            self._accepted[held.content.key] = held
+        if state not in OVER:
+            self.begin(held)
         return state
 
     def within(self, *states: BatchState) -> list[HeldBatch]:
         """The batches in one of these states."""
-        among = self if BatchState.ACCEPTED in states else self._held
-        return [held for held in among if held.state in states]
+        if len(states) == 1:
+            return list(self._by_state[states[0]])
+        return [held for state in states for held in self._by_state[state]]
 
     def find(self, key: str, *states: BatchState) -> HeldBatch | None:
         """The batch with that key, if it is in one of these states."""
-        if BatchState.ACCEPTED in states and key in self._accepted:
-            return self._accepted[key]
-        found = (one for one in self.within(*states) if one.batch is not None and one.batch.key == key)
-        return next(found, None)
+        for state in states:
+            if state is BatchState.ACCEPTED:
+                if key in self._accepted:
+                    return self._accepted[key]
+                continue
+            for held in self._by_state[state]:
+                if held.batch is not None and held.batch.key == key:
+                    return held
+        return None

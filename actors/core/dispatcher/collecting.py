@@ -12,7 +12,7 @@ from ..shards import counter_of, shard_of
 from ..triggers import Trigger
 from .accepted import Accepted, published
 from .attempts import RETRY_AFTER_MS_MAX, Attempts
-from .batches import ON_ITS_WAY, Batches, BatchEvent, BatchState, Collection, HeldBatch, Phase
+from .batches import Batches, BatchEvent, BatchState, Collection, HeldBatch, Phase
 from .effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
 from .halving import Halving
 from .lead_time import LeadTime
@@ -107,7 +107,7 @@ class Collecting:
         """What the dispatcher is doing."""
         if self.batches.within(BatchState.ASKED):
             return Phase.COLLECTING
-        if self.batches.within(*ON_ITS_WAY):
+        if self.batches.are_on_their_way:
             return Phase.SENDING
         in_doubt = self.batches.within(BatchState.IN_DOUBT)
         if self.attempts.backing_off or not all(self._is_refused(held.content) for held in in_doubt):

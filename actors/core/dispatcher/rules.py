@@ -298,7 +298,7 @@ class DispatcherRules(Confirming):
         While others are on their way, it leaves only when it has to: the answer to one of them is worth
         waiting for, because what arrives meanwhile leaves together.
         """
-        others = self.batches.within(*ON_ITS_WAY)
+        others = self.batches.are_on_their_way
         due_ms = self._schedule.next_due_ms(self._realtime_wait_max_ms if others else 0)
         if self._draining and due_ms is not None:
             is_full = self._schedule.waiting >= self.width
