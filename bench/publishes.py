@@ -231,7 +231,8 @@ class _World:
         following = next(arrivals, None)
         self._perform(self._dispatching.linked(0, self._trace[0].received // MS), 0)
         while True:
-            times = [self._dispatching.wakeup_ms(), following[0] if following else None]
+            counter_ms = self._counting.wakeup_ms()
+            times = [self._dispatching.wakeup_ms(), counter_ms, following[0] if following else None]
             times += [one.received_ms for one in self._sent[:1]]
             known = [one for one in times if one is not None]
             if not known:
@@ -245,6 +246,8 @@ class _World:
                 effects = self._dispatching.delivered(told.batch.key, Outcome.ACCEPTED, now_ms)
                 self._perform(effects, now_ms)
                 yield told
+            elif counter_ms == now_ms:
+                self._perform(self._counting.handle([], now_ms, now_ms * MS), now_ms)
             else:
                 self._perform(self._dispatching.wake(now_ms), now_ms)
 

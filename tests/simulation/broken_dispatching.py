@@ -138,7 +138,9 @@ class ResendsOneOfSeveral(DispatcherRules):
 
     def wake(self, now_ms):
         for held in self.batches.within(BatchState.IN_DOUBT)[1:]:
+            del self.batches._by_state[held.state][held]
             held.state = BatchState.ACCEPTED
+            self.batches.begin(held)
         return super().wake(now_ms)
 
 
@@ -174,7 +176,7 @@ class _OtherKeys(DispatcherRules):
             return effects
         (held,) = self.batches.within(BatchState.SENT)
         held.batch = structs.replace(held.batch, key=self._key(held.batch))
-        return [Store(held.batch, self.totals), Deliver(held.batch)]
+        return [structs.replace(effects[0], batch=held.batch), Deliver(held.batch)]
 
 
 class CountsItsKeys(_OtherKeys):

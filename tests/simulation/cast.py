@@ -76,7 +76,7 @@ def _counter(process: Process, start_args: StartArgs) -> WatchedCounter:
 
     def rules(*arguments: Any) -> Any:
         # Few plays come at a time: few are a backlog, too.
-        kind = type(machines.counting.__name__, (machines.counting,), {"backlog_plays": 2})
+        kind = type(machines.counting.__name__, (machines.counting,), {"backlog_plays": 40})
         return watched_counting(kind, actor, world.oracle)(*arguments)
 
     actor = WatchedCounter(

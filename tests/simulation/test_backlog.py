@@ -45,7 +45,7 @@ def test_a_backlog_goes_out_in_few_publishes(linger_ms, most):
 def test_one_that_is_too_old_already_lingers_and_goes_out_in_full_batches(linger_ms):
     found, drain_s = publishes("old backlog", linger_ms)
     most = (drain_s * 1000 / OVERDUE_LINGER_MS + 2) * BATCHES
-    assert found["deadline"] == 0
+    assert found["deadline"] <= 1  # the last plays of the backlog are not too old
     # First plays are realtime, however old they are.
     assert (found["overdue"] if linger_ms == 0 else found.total()) <= most
     assert found.total() >= BATCHES

@@ -202,6 +202,11 @@ class Batches:
         return len(self._accepted)
 
     @property
+    def are_asked_for(self) -> bool:
+        """Whether the counters are asked for the totals of any batch."""
+        return bool(self._by_state[BatchState.ASKED])
+
+    @property
     def are_on_their_way(self) -> bool:
         """Whether any batch is sent and not answered."""
         return bool(self._by_state[BatchState.SENT] or self._by_state[BatchState.SENT_AGAIN])

@@ -105,7 +105,7 @@ class Collecting:
     @property
     def phase(self) -> Phase:
         """What the dispatcher is doing."""
-        if self.batches.within(BatchState.ASKED):
+        if self.batches.are_asked_for:
             return Phase.COLLECTING
         if self.batches.are_on_their_way:
             return Phase.SENDING

@@ -189,7 +189,7 @@ class DispatcherRules(Confirming):
                     self._silent.add(shard)
                     self._set_aside(shard)
         effects += self._leave_if_collected(now_ms)
-        if self.phase is Phase.COLLECTING:
+        if self.batches.are_asked_for:
             return effects
         for held in self.batches.within(BatchState.IN_DOUBT):
             held.due_ms = min(held.due_ms, now_ms)  # that of an earlier dispatcher is due from the start
@@ -213,7 +213,7 @@ class DispatcherRules(Confirming):
             effects += self._send(now_ms)
         elif may_leave:
             self._looked_ms = now_ms
-        if not self.batches.within(BatchState.ASKED):
+        if not self.batches.are_asked_for:
             effects += self._send_parts(now_ms) + self._send_again(others, now_ms)
         return effects
 
@@ -227,7 +227,7 @@ class DispatcherRules(Confirming):
         may_republish = is_idle and not self._draining and not gives_way
         if may_republish and (effects := self._republish(now_ms, due_ms)):
             return effects
-        if self.phase is Phase.COLLECTING:
+        if self.batches.are_asked_for:
             return []
         if tried := self._try_refused(now_ms, due_ms):
             return tried
