@@ -28,12 +28,14 @@ from .sections import (
     SinkKind,
 )
 from .text import is_stream
+from .while_running import SETTABLE, checked_value, with_values
 
 __all__ = [
     "BATCH_SIZE_MAX",
     "DEFAULT_URL",
     "LOOKED_FOR",
     "PROJECT_FILE",
+    "SETTABLE",
     "ConfigError",
     "CountersSection",
     "Credentials",
@@ -44,6 +46,7 @@ __all__ = [
     "Settings",
     "SinkKind",
     "auth_secret_of",
+    "checked_value",
     "client_variables",
     "credentials_of",
     "example",
@@ -56,6 +59,7 @@ __all__ = [
     "parts_of",
     "queue_variables",
     "shown_value",
+    "with_values",
     "without_password",
     "without_secrets",
 ]

@@ -100,6 +100,10 @@ def _progress(status: dict[str, Any]) -> Iterator[Metric]:
         ("caught_up", "1 when nothing waits on the queue or is in flight, and all is published."),
     ):
         yield GaugeMetricFamily(f"playtally_{name}", text, value=float(status[name]))
+    paused = GaugeMetricFamily("playtally_paused", "1 while somebody has paused this part.", labels=["part"])
+    for part, is_paused in status["paused"].items():
+        paused.add_metric([part], float(is_paused))
+    yield paused
     judge = GaugeMetricFamily(
         "playtally_caught_up_is",
         "1 for what caught_up is judged by: the queue too, or the service alone.",

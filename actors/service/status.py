@@ -23,17 +23,19 @@ from ..supervision.application import Application
 from ..supervision.states import State
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import Worker
+from .action_log import ActionLog
 from .disks import Disk, disks
 from .figures import Figures
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
 from .reloading import Reloaded
+from .running_changes import RunningChanges
 from .store_sizes import store_bytes
 
 
 class ServiceView(Protocol):
     """The parts of a service that are shown. `asked_for`: the children that the settings ask for, by id.
-    `secret`: what a request that changes something must know.
+    `secret`: what a request that changes something must know. `changes`: what holds until the next start.
     """
 
     application: Application[Settings]
@@ -43,6 +45,8 @@ class ServiceView(Protocol):
     pid: int
     started_s: float
     secret: str
+    actions: ActionLog
+    changes: RunningChanges
 
     def addresses(self) -> dict[str, str]:
         """Return the "host:port" of each part that listens."""
@@ -60,7 +64,7 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
     counters = [one for one in stats if isinstance(one, CounterStats)]
     dispatchers = [one for one in stats if isinstance(one, DispatcherStats)]
     outstanding = sum(one.outstanding for one in consumers)
-    why_not = why_not_caught_up(look)
+    why_not = why_not_caught_up(look, service.changes.paused)
     stored = store_bytes(application.options.supervisor.state_dir)
     return {
         "supervisor": {
@@ -103,6 +107,9 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
             "reads_by_ticker": service.figures.reads_by_ticker,
             "nsqds": [_nsqd(one) for one in look.nsqds],
         },
+        # What somebody paused, and what was set, by the setting, until the next start.
+        "paused": dict(service.changes.paused),
+        "set_while_running": dict(service.changes.values),
         "addresses": service.addresses(),
         "caught_up": not why_not,
         "caught_up_is": "queue" if look.knows_queue else "service",

@@ -89,6 +89,7 @@ class Worker:
         self.resumed_ms: float | None = None  # and until it did its work again
         self.unanswered_since_s: float | None = None
         self.loading: Loading | None = None  # how far it is, while it starts
+        self.orders = self._started_with = b""
         self._host = host
         self._on_exit = on_exit
         self._stopping = False  # the whole service
@@ -139,7 +140,9 @@ class Worker:
             f"{self._host.name}: {self.spec.id}",
             {name: os.environ[name] for name in self.spec.environment if name in os.environ},
             self._last_stats,
+            self.orders,
         )
+        self._started_with = self.orders
         self._got_on_s = self._said_loading_s = time.monotonic()
         try:
             process = self.process = ChildProcess(start_args, self._heard, self._exited)
@@ -166,6 +169,8 @@ class Worker:
         assert self.process is not None
         took_ms = (time.monotonic() - self.process.started_s) * 1000
         self.came_back_ms = self._since_death_ms()
+        if self.orders != self._started_with:  # they came meanwhile
+            self.process.send(Call(self._next_number(), self.orders))
         self._host.ready(self, ready)
         back = f", back {self.came_back_ms:.0f} ms after it died" if self.came_back_ms else ""
         note = f": {ready.note}" if ready.note else ""
@@ -240,11 +245,11 @@ class Worker:
     def ping(self) -> int:
         """Send a `Ping`. Returns its number."""
         assert self.process is not None
-        self._pings += 1
         if self.unanswered_since_s is None:
             self.unanswered_since_s = time.monotonic()
-        self.process.send(Ping(self._pings))
-        return self._pings
+        number = self._next_number()
+        self.process.send(Ping(number))
+        return number
 
     async def refresh(self) -> bytes | None:
         """Ask for its stats. Returns None if it does not run or does not answer within `ANSWER_TIMEOUT_S`."""
@@ -262,13 +267,24 @@ class Worker:
         if self.state is not State.RUNNING or self.process is None:
             return None
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._pings += 1
-        number = self._pings
+        number = self._next_number()
         self._answers[number] = answer
         self.process.send(Call(number, request))
         await asyncio.wait([answer], timeout=timeout_s)
         self._answers.pop(number, None)
         return answer.result() if answer.done() and not answer.cancelled() else None
+
+    async def instruct(self, orders: bytes, timeout_s: float) -> bytes | None:
+        """Have its actor hold to these orders: this incarnation as by `call`, each later one from its start.
+
+        An incarnation that starts meanwhile gets them before any link.
+        """
+        self.orders = orders
+        return await self.call(orders, timeout_s)
+
+    def _next_number(self) -> int:
+        self._pings += 1
+        return self._pings
 
     # What its process does
 

@@ -19,6 +19,7 @@ from actors.core.triggers import Trigger
 from actors.service.figures import Figures
 from actors.service.metrics import metrics
 from actors.service.progress import Look, NsqdLook
+from actors.service.running_changes import RunningChanges
 from actors.service.status import status
 from actors.service.store_sizes import store_bytes
 from actors.sources.nsqd_http import QueueStats
@@ -56,7 +57,12 @@ def status_of(*stats, shards=2, look=None, log_lines_dropped=0):
         root=SimpleNamespace(supervisors=list),
     )
     service = SimpleNamespace(
-        application=application, figures=Figures(), pid=os.getpid(), started_s=0.0, addresses=dict
+        application=application,
+        figures=Figures(),
+        pid=os.getpid(),
+        started_s=0.0,
+        addresses=dict,
+        changes=RunningChanges(application),
     )
     return status(service, look or Look([], 1, {str(number): one for number, one in enumerate(stats)}))
 
