@@ -42,11 +42,12 @@ def _set_while_running(settings: Settings) -> dict[str, float]:
     if runfile.read(settings.supervisor.state_dir) is None:
         return {}
     try:
-        values: dict[str, float] = admin_client.status(settings)["set_while_running"]
+        told = admin_client.status(settings).get("set_while_running")
     except Failure as failure:
         print(f"what was set while the service runs is not known: {failure}", file=sys.stderr)
         return {}
-    return values
+    values = told if isinstance(told, dict) else {}
+    return {name: value for name, value in values.items() if isinstance(value, (int, float))}
 
 
 class Example(argparse.Action):

@@ -24,6 +24,49 @@ class DeliversBeforeStore(DispatcherRules):
         return sorted(super().handle(shard, inbox, *now), key=lambda one: not isinstance(one, Deliver))
 
 
+class PublishesInAPause(DispatcherRules):
+    """Publishes while somebody has paused publishing."""
+
+    def use_controls(self, controls, now_ms):
+        super().use_controls(structs.replace(controls, paused=False), now_ms)
+
+
+class SendsAgainInAPause(DispatcherRules):
+    """Sends what is in doubt again while somebody has paused publishing."""
+
+    def wake(self, now_ms):
+        paused, self.attempts.paused = self.attempts.paused, False
+        effects = self._send_again(self._in_doubt(now_ms)[0], now_ms) if paused else []
+        self.attempts.paused = paused
+        return effects + super().wake(now_ms)
+
+
+class ForgetsTheRateThatWasSet(DispatcherRules):
+    """Lets attempts leave as the settings say, whatever was set later."""
+
+    def use_controls(self, controls, now_ms):
+        interval_ms = self.attempts.interval_ms
+        super().use_controls(controls, now_ms)
+        self.attempts.interval_ms = interval_ms
+
+
+class ForgetsTheLimitThatWasSet(DispatcherRules):
+    """Has as many batches on their way as the settings say, whatever was set later."""
+
+    def use_controls(self, controls, now_ms):
+        limit = self.attempts.in_flight_max
+        super().use_controls(structs.replace(controls, in_flight_max=limit), now_ms)
+
+
+class KeepsTheLingers(DispatcherRules):
+    """Lets what is pending linger as it began to, whatever was set later."""
+
+    def use_controls(self, controls, now_ms):
+        before = self._schedule.rule
+        super().use_controls(controls, now_ms)
+        self._schedule.rule = before
+
+
 class StoresTheFirstAttemptOnly(DispatcherRules):
     """Sends a batch again without storing that it leaves once more."""
 

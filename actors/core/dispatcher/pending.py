@@ -46,7 +46,8 @@ class Due(Struct, frozen=True, gc=False):
 
     def later(self, longer_ms: Mapping[Trigger, int]) -> "Due":
         """This with a linger that is longer by so much, by trigger."""
-        return structs.replace(self, latest_ms=self.latest_ms + longer_ms.get(self.trigger, 0))
+        later_ms = longer_ms.get(self.trigger, 0)
+        return structs.replace(self, latest_ms=self.latest_ms + later_ms) if later_ms else self
 
 
 class DueColumns(Struct, frozen=True):

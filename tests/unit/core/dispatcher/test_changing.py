@@ -302,3 +302,11 @@ def test_a_shorter_linger_lets_what_lingers_leave_at_once():
     assert pair.left == [] and pair.rules.wakeup_ms() == NOW_MS + 30_000
     pair.use(RUNS, NOW_MS + 1)
     assert pair.left == [(Trigger.REALTIME, VIDEOS[:2])]
+
+
+def test_a_video_of_a_batch_that_an_earlier_dispatcher_made_is_not_taken_for_a_pending_one():
+    one = Schedule(RULE, 20, LeadTime(60_000))
+    one.hold(VIDEOS[:1])
+    one.use_rule(structs.replace(RULE, realtime_linger_ms=500, overdue_linger_ms=0))
+    one.fail(VIDEOS[0])
+    assert one.waiting == 0
