@@ -1,13 +1,17 @@
 """The service's own HTTP: the operator's page, /status, /metrics, the probes of `health.py`, and what may be
 done to the service (`actions.py`).
 
-/status and /metrics are made from a fresh look; `status.py` adds it up. Whoever reaches the address may read.
+/status and /metrics are made from a fresh look; `status.py` adds it up. Whoever has the token may read, and
+without one whoever reaches the address; the probes need none. `access.py` says who may change something. No
+page of another site gets as far (`hosts.py` in `system`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tornado.web
 
+from ..system import session_handlers
+from ..system.doorkeeper import Doorkeeper
 from ..system.http_server import BoundedHTTPServer, OwnHandler
 from . import actions, health, operator_page
 from .handlers import Handler
@@ -21,15 +25,23 @@ IDLE_CONNECTION_TIMEOUT_S = 300
 PATHS = "/, /status, /metrics, /actions, /healthz, /readyz or /livez"
 
 
-def server(service: ServiceView, address: str = "", allowed_hosts: Sequence[str] = ()) -> BoundedHTTPServer:
-    """Return the HTTP server; the caller adds its sockets. See `BoundedHTTPServer`."""
+def server(
+    service: ServiceView,
+    address: str = "",
+    allowed_hosts: Sequence[str] = (),
+    token: Callable[[], str] = str,
+) -> BoundedHTTPServer:
+    """Return the HTTP server; the caller adds its sockets. See `BoundedHTTPServer` and `Doorkeeper`."""
     arguments = {"service": service}
+    open_paths = (*health.PROBES, *session_handlers.OPEN_PATHS)
+    doorkeeper = Doorkeeper("admin", token, lambda: service.secret, open_paths)
     application = tornado.web.Application(
         [
             (r"/status", _Status, arguments),
             (r"/metrics", _Metrics, arguments),
             *health.routes(service),
             *operator_page.routes(),
+            *session_handlers.routes(doorkeeper),
             *actions.routes(service),
         ],
         default_handler_class=_NotFound,
@@ -40,6 +52,7 @@ def server(service: ServiceView, address: str = "", allowed_hosts: Sequence[str]
         address=address,
         allowed_hosts=allowed_hosts,
         open_paths=health.PROBES,
+        doorkeeper=doorkeeper,
         max_body_size=BODY_BYTES_MAX,
         max_header_size=HEADER_BYTES_MAX,
         idle_connection_timeout=IDLE_CONNECTION_TIMEOUT_S,

@@ -1,16 +1,13 @@
-"""What the handlers of the admin address share: errors in words, and who may change what runs.
+"""What the handlers of the admin address share: errors in words, and how a request becomes an action.
 
-Whoever reaches the address may read. A request that changes something needs the secret that the run file of
-this start holds, and only the user who runs the service can read that file. No page of another site gets as
-far (`hosts.py` in `system`). Each request that names its action is in the action log, with what came of it.
+`access.py` says who may act. Each request that names its action is in the action log, with what came of it.
 """
 
-import hmac
 import re
 
-from ..system import runfile
+from ..system.doorkeeper import Right
 from ..system.http_server import OwnHandler
-from ..system.installation import service_command
+from . import access
 from .status import ServiceView
 
 ACTION_HEADER = "X-Playtally-Action"
@@ -32,28 +29,26 @@ class Handler(OwnHandler):
 
 
 class Command(Handler):
-    """Obeys a POST only if it comes from the user who runs the service."""
+    """Obeys a POST only of those who may change something: see `access.py`."""
 
     _what = ""  # what is asked for, for the action log
 
     def prepare(self) -> None:
         """Called by tornado before a method."""
-        given = self.request.headers.get("Authorization", "")
-        if self.request.method == "POST" and not hmac.compare_digest(
-            given.encode(), f"Bearer {self.service.secret}".encode()
-        ):
-            self.set_header("WWW-Authenticate", "Bearer")
-            self.refuse(
-                401,
-                f"expected the header Authorization: Bearer <secret>, with the secret of {runfile.NAME} in "
-                f"supervisor.state_dir; the commands of `{service_command()}` send it",
-            )
+        if self.request.method != "POST":
+            return
+        denied = access.denial(self.caller, lambda: self.service.application.options.admin.actions)
+        if denied is not None:
+            for name, value in denied.headers.items():
+                self.set_header(name, value)
+            self.refuse(denied.status, denied.why)
             _ = self.finish()
 
     def who(self) -> str:
         """Who asks, for the action log."""
         user = re.sub(r"[^ -~]", "?", self.request.headers.get(USER_HEADER, ""))[:USER_CHARACTERS_MAX]
-        return f"command line, {user}" if user else "command line"
+        is_command = self.caller.right is Right.SECRET and user
+        return f"{self.caller.who}, {user}" if is_command else self.caller.who
 
     def begins(self, action: str, *what: str) -> bool:
         """Whether the header names this action; if not, the request is refused.
@@ -79,4 +74,4 @@ class Command(Handler):
 
     def note(self, result: str) -> None:
         """Add the request to the action log."""
-        self.service.actions.add(self.who(), str(self.request.remote_ip), self._what, result)
+        self.service.actions.add(self.who(), self.caller.address, self._what, result)

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from .actor import StartArgs
 from .actor_host import EXIT_FAILED
+from .answers import Answers
 from .processes import ChildProcess
 from .protocol import (
     Call,
@@ -35,7 +36,7 @@ from .protocol import (
     Stopping,
     SupervisorInbox,
 )
-from .restarts import ChildSpec, Exit
+from .restarts import ChildSpec, Exit, Restarted
 from .states import NEXT, Event, State
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ LOADING_LOG_INTERVAL_S = 10.0
 ANSWER_TIMEOUT_S = 1.0
 SIGTERM_PAUSE_S = 0.2  # time for our own SIGTERM to come, after a child asked if it alone got one
 EXITS_KEPT_MAX = 20
+RESTARTS_KEPT_MAX = 100
+STOPPED = "stopped by its supervisor"
 
 
 class StartFailed(Exception):
@@ -59,6 +62,7 @@ class WorkerOwner(Protocol):
     name: str
     options: Any
     exits: deque[str]
+    restarts: deque[Restarted]
 
     def ready(self, worker: "Worker", ready: Ready) -> None:
         """Link a worker that runs."""
@@ -94,12 +98,12 @@ class Worker:
         self._on_exit = on_exit
         self._stopping = False  # the whole service
         self._died_s: float | None = None
+        self._ended = STOPPED
         self._ready: asyncio.Future[Ready] = asyncio.Future()
         self._got_on_s = self._said_loading_s = 0.0
         self._gone = asyncio.Event()
         self._drained = asyncio.Event()
-        self._pings = 0
-        self._answers: dict[int, asyncio.Future[bytes]] = {}
+        self._answers = Answers()
         self._dropped_before = self._dropped_now = 0  # log lines: of former incarnations, of the present one
 
     def __str__(self) -> str:
@@ -109,6 +113,11 @@ class Worker:
     def log_lines_dropped(self) -> int:
         """The log lines of all its incarnations that could not be written, as far as they have told."""
         return self._dropped_before + self._dropped_now
+
+    @property
+    def last_exit_ago_s(self) -> float | None:
+        """How long ago it last ended without being told to; None if it never did."""
+        return None if self._died_s is None else time.monotonic() - self._died_s
 
     @property
     def how_far(self) -> str:
@@ -124,6 +133,8 @@ class Worker:
         """Start the next incarnation. Wait until it is ready or told to stop. Raises `StartFailed`."""
         self._move(Event.START)
         self.incarnation += 1
+        if self.incarnation > 1:
+            self._host.restarts.append(Restarted(time.time(), self.spec.id, self._ended, self.incarnation))
         self._last_stats = self.stats or self._last_stats
         self.stats = self.unanswered_since_s = self.loading = None
         self.came_back_ms = self.resumed_ms = None
@@ -170,7 +181,7 @@ class Worker:
         took_ms = (time.monotonic() - self.process.started_s) * 1000
         self.came_back_ms = self._since_death_ms()
         if self.orders != self._started_with:  # they came meanwhile
-            self.process.send(Call(self._next_number(), self.orders))
+            self.process.send(Call(self._answers.next_number(), self.orders))
         self._host.ready(self, ready)
         back = f", back {self.came_back_ms:.0f} ms after it died" if self.came_back_ms else ""
         note = f": {ready.note}" if ready.note else ""
@@ -247,7 +258,7 @@ class Worker:
         assert self.process is not None
         if self.unanswered_since_s is None:
             self.unanswered_since_s = time.monotonic()
-        number = self._next_number()
+        number = self._answers.next_number()
         self.process.send(Ping(number))
         return number
 
@@ -255,24 +266,15 @@ class Worker:
         """Ask for its stats. Returns None if it does not run or does not answer within `ANSWER_TIMEOUT_S`."""
         if self.state is not State.RUNNING:
             return None
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        number = self.ping()
-        self._answers[number] = answer
-        await asyncio.wait([answer], timeout=ANSWER_TIMEOUT_S)
-        self._answers.pop(number, None)
-        return answer.result() if answer.done() and not answer.cancelled() else None
+        return await self._answers.to(self.ping(), ANSWER_TIMEOUT_S)
 
     async def call(self, request: bytes, timeout_s: float) -> bytes | None:
         """Have its actor handle a request. Returns None if it does not run, or does not reply in time."""
         if self.state is not State.RUNNING or self.process is None:
             return None
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        number = self._next_number()
-        self._answers[number] = answer
+        number = self._answers.next_number()
         self.process.send(Call(number, request))
-        await asyncio.wait([answer], timeout=timeout_s)
-        self._answers.pop(number, None)
-        return answer.result() if answer.done() and not answer.cancelled() else None
+        return await self._answers.to(number, timeout_s)
 
     async def instruct(self, orders: bytes, timeout_s: float) -> bytes | None:
         """Have its actor hold to these orders: this incarnation as by `call`, each later one from its start.
@@ -281,10 +283,6 @@ class Worker:
         """
         self.orders = orders
         return await self.call(orders, timeout_s)
-
-    def _next_number(self) -> int:
-        self._pings += 1
-        return self._pings
 
     # What its process does
 
@@ -303,13 +301,9 @@ class Worker:
                 self._host.told(self)
                 self.mailbox_bytes = message.mailbox_bytes
                 self._dropped_now = message.log_lines_dropped
-                answer = self._answers.pop(message.number, None)
-                if answer is not None and not answer.done():
-                    answer.set_result(message.stats)
+                self._answers.came(message.number, message.stats)
             case Reply():
-                answer = self._answers.pop(message.number, None)
-                if answer is not None and not answer.done():
-                    answer.set_result(message.reply)
+                self._answers.came(message.number, message.reply)
             case MayEnd():
                 assert self.process is not None
                 asyncio.get_running_loop().call_later(SIGTERM_PAUSE_S, self._let_end, self.process)
@@ -327,12 +321,11 @@ class Worker:
     def _exited(self, exit: Exit) -> None:
         told = self.state is State.STOPPING
         self._move(Event.EXIT)
+        self._ended = STOPPED if told else str(exit)
         self._dropped_before, self._dropped_now = self.log_lines_dropped, 0
         self._gone.set()
         self._drained.set()  # a process that is gone holds nothing
-        for answer in self._answers.values():
-            answer.cancel()
-        self._answers.clear()
+        self._answers.none_will_come()
         starting = not self._ready.done()
         if starting:
             failed = StartFailed(f"{self} {exit} before it was ready")

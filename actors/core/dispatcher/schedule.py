@@ -68,6 +68,11 @@ class Schedule:
     def __contains__(self, video: bytes) -> bool:
         return video in self._taken or self.is_pending(video)
 
+    def pending_within(self, bounds_ms: list[int]) -> list[int]:
+        """How many videos in no batch are due by each bound: see `Calendar.within`."""
+        pairs = zip(self._deadlines.within(bounds_ms), self._lingering.within(bounds_ms), strict=True)
+        return [one + another for one, another in pairs]
+
     def is_pending(self, video: bytes) -> bool:
         """Whether a video is pending and in no batch."""
         return self._waiting.get(video) is not None
@@ -139,10 +144,7 @@ class Schedule:
         self._batch_size_max, self._begin = width, None
 
     def use_rule(self, rule: Rule) -> None:
-        """Use another rule from now on. What lingers is due as if the rule had always been this one.
-
-        The deadline must be the same. If the lead time has changed too, call this after that.
-        """
+        """Use another rule with this deadline. What lingers is due as if the rule had always been it."""
         longer_ms = rule.lingers_longer_ms(self.rule)
         self.rule, self._begin = rule, None
         self._lingering = self._waiting.linger_longer(self._lingering, longer_ms)
