@@ -169,10 +169,9 @@ class ResendsOneOfSeveral(DispatcherRules):
 class LimitsEachConnection(DispatcherRules):
     """Keeps the rate limit for each of the batches that may be on their way."""
 
-    def __init__(self, rule, shards, batch_size_max, *, rate_max_per_s, in_flight_max, **rest):
-        rate_max_per_s *= in_flight_max
-        more = {"rate_max_per_s": rate_max_per_s, "in_flight_max": in_flight_max}
-        super().__init__(rule, shards, batch_size_max, **more, **rest)
+    def use_controls(self, controls, now_ms):
+        rate_max_per_s = controls.rate_max_per_s * controls.in_flight_max
+        super().use_controls(structs.replace(controls, rate_max_per_s=rate_max_per_s), now_ms)
 
 
 class TakesTwentyOne(DispatcherRules):

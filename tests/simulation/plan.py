@@ -71,7 +71,7 @@ REFUSAL_EFFECTS = ("StoreRefused", "Forget", "Store", "Deliver", "answer")
 RATE = "publish.rate_max_per_s"
 SET_VALUES = {
     "publish.in_flight_max": (1, 2, 8),
-    RATE: (0, 20),  # a lower one could keep no deadline
+    RATE: (0, 3, 20),
     "dispatch.realtime_linger_ms": (0, 50, 300),
     "dispatch.overdue_linger_ms": (0, 100, 400),
 }
@@ -208,6 +208,8 @@ def draw(seed: int) -> Plan:
     )
     if plan.every_play:  # each step is a publish: they need more attempts than few a second
         plan = structs.replace(plan, rate_max_per_s=0)
+    if any(one.kind in CHANGES[1:] for one in faults):  # a short window could be over
+        plan = structs.replace(plan, window_ms=3_600_000)
     if plan.every_play or plan.width_max:
         plan = structs.replace(plan, faults=tuple(one for one in plan.faults if one.who != RATE))
     return _failing(Random(f"fails {seed}"), plan)
