@@ -108,12 +108,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         dispatch = settings.dispatch
         controls = self._controls(orders)
         self.rules = self._kind(
-            Rule(
-                dispatch.realtime_below,
-                int(dispatch.deadline_s * 1000),
-                controls.realtime_linger_ms,
-                controls.overdue_linger_ms,
-            ),
+            Rule(dispatch.realtime_below, int(dispatch.deadline_s * 1000)),
             settings.counters.shards,
             dispatch.batch_size_max,
             service=self._store.service,
@@ -224,6 +219,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
         If a batch is still on its way, the next dispatcher sends it again under the same key.
         """
+        self.effects.perform(self.rules.settle())
         await self._sink.flush(FLUSH_SHARE * self.options.supervisor.shutdown_timeout_s)
         self._sink.close()
         self._store.close()
@@ -246,7 +242,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             case Send():
                 self.host.send(effect.peer, effect.message)
             case Store():
-                self._store.store(effect.batch, effect.totals, effect.taken)
+                self._store.store(effect.batch, effect.totals, effect.taken, effect.accepted, effect.over)
                 self._log.taken(effect.taken)
             case StoreRefused():
                 self._store.store_refused(effect.refused, effect.totals, effect.gone, effect.forget)

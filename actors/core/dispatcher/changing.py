@@ -51,9 +51,9 @@ class Changing(Collecting):
         """Whether all plays of the linked counters are published, and recorded in their ledgers, but those of
         videos that the client refuses. In a pause: whether nothing is on its way, or still to be recorded.
         """
-        accepted = self.batches.within(BatchState.ACCEPTED)
+        is_settled = not self.batches.accepted and self.accepted.due_ms is None
         if self.attempts.paused:
-            return not (accepted or self.batches.within(BatchState.ASKED, *ON_ITS_WAY))
+            return is_settled and not self.batches.within(BatchState.ASKED, *ON_ITS_WAY)
         is_told = len(self._schedule) == len(self.refused)  # those wait apart
         everything_heard = not self._barrier_due and not self._silent
-        return self.phase is Phase.IDLE and is_told and not accepted and everything_heard
+        return self.phase is Phase.IDLE and is_told and is_settled and everything_heard

@@ -9,7 +9,7 @@ from actors.core.columns import pack_numbers, unpack_videos
 from actors.core.dispatcher.attempts import Attempts, Outcome
 from actors.core.dispatcher.batches import ON_ITS_WAY
 from actors.core.dispatcher.changing import Controls
-from actors.core.dispatcher.effects import Deliver, Forget
+from actors.core.dispatcher.effects import Deliver
 from actors.core.dispatcher.lead_time import LeadTime, PublishTime
 from actors.core.dispatcher.rule import Rule
 from actors.core.dispatcher.rules import DispatcherRules
@@ -148,8 +148,7 @@ def test_a_drain_in_a_pause_publishes_nothing_and_is_over_once_nothing_is_on_its
     assert not pair.rules.drained
     pair.deliver(Outcome.ACCEPTED, NOW_MS + 2)
     assert not pair.rules.drained
-    effects = pair.rules.handle(0, [Recorded(pair.keys[0])], NOW_MS + 3)
-    assert effects == [Forget(pair.keys[0])]
+    pair.answer(pair.rules.handle(0, [Recorded([pair.keys[0]])], NOW_MS + 3), NOW_MS + 3)
     assert pair.rules.drained and len(pair.left) == 1
     pair.use(RUNS, NOW_MS + 4)
     assert not pair.rules.drained
