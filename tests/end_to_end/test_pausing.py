@@ -98,7 +98,7 @@ def test_a_paused_consumer_takes_nothing_loses_nothing_and_stays_paused_through_
         assert "already" in told(service, "pause", "consuming")
         play(service, plays=10)
         for _ in range(2):
-            status = wait_status(service, lambda status: status["nsq"]["depth"] == 450, "a depth of 450")
+            status = wait_status(service, _waits_450, "a connected nsqd with a depth of 450")
             assert status["paused"] == {"consuming": True, "publishing": False}
             assert "consuming is paused" in status["why_not_caught_up"] and not status["caught_up"]
             (nsqd,) = status["nsq"]["nsqds"]
@@ -115,6 +115,10 @@ def test_a_paused_consumer_takes_nothing_loses_nothing_and_stays_paused_through_
         assert promises_broken(service) == {}
         assert service.log().count("started, pid") == len(status["children"]) + 2
         assert "was not paused" in told(service, "resume", "consuming")
+
+
+def _waits_450(status):
+    return status["nsq"]["depth"] == 450 and status["nsq"]["connections"] == 1
 
 
 def test_what_is_in_flight_when_consuming_is_paused_is_counted_and_finished(tmp_path):
@@ -347,7 +351,7 @@ def test_each_action_is_in_the_action_log_also_after_a_kill_9_of_the_service(tmp
             ("reload", "done"),
         ]
         by = [one["who"] for one in found if not one["action"].startswith("delete")]
-        assert all(one.startswith("command line, ") and "(uid " in one for one in by)
+        assert all(one.startswith("the command line, ") and "(uid " in one for one in by)
         assert {one["from"] for one in found} == {"127.0.0.1"}
         assert service.log().count(": pause publishing: done") == 1
         service.kill()
