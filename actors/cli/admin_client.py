@@ -76,8 +76,8 @@ def status(settings: Settings) -> dict[str, Any]:
     """Return a fresh GET /status. Raises `Failure` also if another service than the run file's answers."""
     facts = facts_of_service(settings)
     url = f"http://{facts['admin_address']}/status"
-    request = urllib.request.Request(url, headers=_as_ours(facts))
     try:
+        request = urllib.request.Request(url, headers=_as_ours(facts))
         with open_directly(request, STATUS_TIMEOUT_S) as answer:
             found: dict[str, Any] = json.load(answer)
             pid = found["supervisor"]["pid"]
