@@ -13,7 +13,7 @@ import tornado.web
 from ..system import session_handlers
 from ..system.doorkeeper import Doorkeeper
 from ..system.http_server import BoundedHTTPServer, OwnHandler
-from . import actions, health, operator_page
+from . import actions, health, operator_page, totals
 from .handlers import Handler
 from .metrics import metrics
 from .status import ServiceView, status
@@ -22,7 +22,7 @@ from .status import ServiceView, status
 BODY_BYTES_MAX = 16 * 1024
 HEADER_BYTES_MAX = 16 * 1024
 IDLE_CONNECTION_TIMEOUT_S = 300
-PATHS = "/, /status, /metrics, /actions, /healthz, /readyz or /livez"
+PATHS = "/, /status, /metrics, /totals, /actions, /healthz, /readyz or /livez"
 
 
 def server(
@@ -41,6 +41,7 @@ def server(
             (r"/metrics", _Metrics, arguments),
             *health.routes(service),
             *operator_page.routes(),
+            *totals.routes(service),
             *session_handlers.routes(doorkeeper),
             *actions.routes(service),
         ],
