@@ -365,3 +365,36 @@ def test_each_action_is_in_the_action_log_also_after_a_kill_9_of_the_service(tmp
         told(service, "pause", "consuming")
         newest, *others = actions_of(service)
         assert others == found and newest["action"] == "pause consuming"
+
+
+@pytest.mark.parametrize("may_act", [False, True])
+def test_who_has_the_token_may_act_if_the_settings_say_so_and_the_action_log_says_who(tmp_path, may_act):
+    token = "a-token-of-this-test-" + "x" * 32
+    (tmp_path / "token").write_text(token)
+    settings = [f"admin.token_file={tmp_path / 'token'}", f"admin.actions={str(may_act).lower()}"]
+    with open_service("embedded", tmp_path, *UNHURRIED, *settings) as service:
+        service.start()
+        assert service.status()["actions_allowed"] is may_act
+        headers = {
+            "X-Playtally-Action": "pause",
+            "X-Playtally-User": "root",
+            "Authorization": f"Bearer {token}",
+        }
+        code, said = post(service, "/pause/publishing", **headers)
+        assert service.status()["paused"]["publishing"] is may_act
+        with pytest.raises(urllib.error.HTTPError, match="401") as got:
+            actions_of(service)
+        got.value.close()
+        secret = action_headers(service, "")["Authorization"]
+        request = urllib.request.Request(
+            f"http://{facts_of(service)['admin_address']}/actions", headers={"Authorization": secret}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.load(answer)["actions"]
+        if may_act:
+            assert (code, [(one["who"], one["action"]) for one in found]) == (
+                200,
+                [("token", "pause publishing")],
+            )
+        else:
+            assert (code, found) == (403, []) and said.startswith("admin.actions = false")
