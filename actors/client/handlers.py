@@ -14,7 +14,6 @@ requests into calls of `Reference`, and results into answers.
 import asyncio
 import logging
 import pathlib
-import traceback
 from typing import Any, NoReturn
 
 import msgspec
@@ -22,7 +21,6 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
-from ..supervision.printable import Lines
 from ..system.exits import StoreFailure
 from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
@@ -89,7 +87,7 @@ class AnswerHandler(OwnHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a traceback for a bug."""
         if not isinstance(value, HTTPError):
-            log.error("client failed\n%s", Lines("".join(traceback.format_exception(typ, value, tb))))
+            log.error("client failed", exc_info=(typ, value, tb))
 
 
 class ReferenceHandler(AnswerHandler):

@@ -22,7 +22,7 @@ class StartArgs(msgspec.Struct, frozen=True):
 
     `start` is "module:class" of its actor. `options` is the actor's own: anything that can be pickled.
     `title` is what `ps` shows. `environment`: more variables, by name. `last_stats`: what `stats` of an
-    earlier incarnation returned last, b"" if that is not known.
+    earlier incarnation returned last, b"" if that is not known. `log_format`: a `LogFormat`.
     """
 
     id: str
@@ -33,6 +33,7 @@ class StartArgs(msgspec.Struct, frozen=True):
     title: str = ""
     environment: dict[str, str] = {}
     last_stats: bytes = b""
+    log_format: str = "text"
 
     @property
     def is_first(self) -> bool:

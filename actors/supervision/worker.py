@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from .actor import StartArgs
 from .actor_host import EXIT_FAILED
+from .log_format import format_in_force
 from .processes import ChildProcess
 from .protocol import (
     Call,
@@ -139,6 +140,7 @@ class Worker:
             f"{self._host.name}: {self.spec.id}",
             {name: os.environ[name] for name in self.spec.environment if name in os.environ},
             self._last_stats,
+            format_in_force(),
         )
         self._got_on_s = self._said_loading_s = time.monotonic()
         try:

@@ -46,6 +46,7 @@ DEFAULTS: dict[str, object] = {
     "client.record": "",
     "admin.address": "127.0.0.1:8081",
     "admin.allowed_hosts": [],
+    "log.format": "text",
     "supervisor.state_dir": "state",
     "supervisor.strategy": "one_for_one",
     "supervisor.max_restarts": 5,
