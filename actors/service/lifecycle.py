@@ -51,7 +51,7 @@ from ..tree import (
     secret_variables,
     with_addresses,
 )
-from . import admin, descriptors, exposed
+from . import admin, descriptors, exposed, summary
 from .channel_watch import ChannelWatch
 from .disks import DiskWatch, disks
 from .figures import Figures
@@ -132,6 +132,7 @@ class Lifecycle:
             self._state.run(),
             self.application.watch(rules.liveness_timeout_s),
             DiskWatch(lambda: disks(self.application.options)).run(),
+            summary.run(self),
         )
         watching = [asyncio.ensure_future(one) for one in watches]
         channel_watch = ChannelWatch(self.application.options, self.looks.fresh)
