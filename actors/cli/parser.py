@@ -51,6 +51,11 @@ def command_parser() -> ArgumentParser:
     _add_drill(commands)
     _add_demo(commands)
     _add_cluster(commands, shared, run_options)
+    text = "print what makes Tab complete the words of `playtally` in a shell"
+    completion = commands.add("completion", _run_of("completion"), text)
+    completion.add_argument(
+        "shell", metavar="SHELL", choices=["bash", "zsh", "fish"], help="bash, zsh or fish"
+    )
     return parser
 
 

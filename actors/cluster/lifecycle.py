@@ -59,7 +59,7 @@ def default_folder() -> Path:
 
 
 def run(wanted: Wanted, data_dir: Path | None, log_level: str = "INFO", log_format: str = "text") -> int:
-    """Run the cluster until it is told to stop. Returns its exit code. Raises `Failure`.
+    """Run the cluster until it is told to stop. Returns its exit code. Raises `Failure` before it logs.
 
     `data_dir`: where the data is kept; None throws the data away. `log_format`: as `log.format`.
     """
@@ -75,6 +75,9 @@ def run(wanted: Wanted, data_dir: Path | None, log_level: str = "INFO", log_form
     except _StoppedEarly:
         log.info("stopped by a signal before any node was started")
         return EXIT_DONE
+    except Failure as failure:
+        log.error("%s", failure)
+        return EXIT_FAILED
 
 
 class _StoppedEarly(BaseException):

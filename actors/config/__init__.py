@@ -4,7 +4,7 @@
 """
 
 from .contradictions import listeners
-from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, load
+from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, known, load
 from .named import missing
 from .secrets import (
     Credentials,
@@ -50,6 +50,7 @@ __all__ = [
     "explain",
     "find",
     "is_stream",
+    "known",
     "listeners",
     "load",
     "missing",

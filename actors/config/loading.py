@@ -87,6 +87,14 @@ def explain(path: str | Path | None = None, overrides: Iterable[str] = ()) -> li
     return found
 
 
+def known() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Every "section.key": what it accepts, in words, and its values if they are few."""
+    return {
+        f"{section}.{key}": (_meaning(annotation)[1], _values(annotation))
+        for (section, key), annotation in _known().items()
+    }
+
+
 def example() -> str:
     """Return the text of a config file that has every setting, its default and its meaning."""
     return EXAMPLE.read_text(encoding="utf-8").replace("python supervisor.py", service_command())
@@ -275,6 +283,16 @@ def _meaning(annotation: Any) -> tuple[str, str]:
         unit, expected = _meaning(parts[0])
         return unit, f"{expected}, or {_meaning(parts[1])[1]}"
     return parts[1].extra["unit"], parts[1].extra["expected"]
+
+
+def _values(annotation: Any) -> tuple[str, ...]:
+    """The values of a setting, as `--set` takes them, if they are few; else none."""
+    kind, parts = get_origin(annotation), get_args(annotation)
+    if kind is Literal:
+        return tuple(map(str, parts))
+    if kind is Union:
+        return tuple(value for part in parts for value in _values(part))
+    return ("true", "false") if parts and parts[0] is bool else ()
 
 
 def _no_section(name: str, value: object) -> str:

@@ -111,6 +111,11 @@ def test_snapshot_of_config(monkeypatch):
     compare("config", ["config", "--set", "dispatch.deadline_s=5"], nowhere, monkeypatch, kept)
 
 
+def test_snapshot_of_the_head_of_a_completion(monkeypatch):
+    service = Service(Path("/nowhere/state"), [])
+    compare("completion", ["completion", "bash"], service, monkeypatch, lambda line: "#compdef" in line)
+
+
 def test_snapshot_of_commands_that_change_a_running_service(service, monkeypatch):
     compare("kill", ["kill", "counter-0"], service, monkeypatch)
     compare("backup", ["backup", str(service.state_dir.parent / "copy")], service, monkeypatch)
