@@ -12,7 +12,7 @@ from ..system.exits import EXIT_DONE
 
 def show(settings: Settings, options: argparse.Namespace) -> int:
     """Print every setting in force, and where its value came from."""
-    from . import screen
+    from .settings_table import show_settings
 
     found = [
         one._replace(value=config.shown_value(one.value))
@@ -21,7 +21,7 @@ def show(settings: Settings, options: argparse.Namespace) -> int:
     if options.json:
         print_json([one._asdict() for one in found])
     else:
-        screen.show_config(found)
+        show_settings(found)
     return EXIT_DONE
 
 

@@ -16,8 +16,8 @@ from actors.cli.agreement import Told, Verdict
 from actors.cli.demo_progress import Figures, PlainLines
 from actors.cli.kills import Kill, line
 from actors.cli.launch import Service
+from actors.cli.page import Page
 from actors.cli.parser import command_parser
-from actors.cli.screen import Page
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.services import PATIENT, UNHURRIED, open_service, wait_caught_up
 from tests.support.snapshots import COLUMNS, FOLDER, Printed, check, masked, printed
