@@ -27,7 +27,7 @@ def answer(parser: argparse.ArgumentParser) -> None:
     """Tell the shell, and end this process."""
     for action in _actions(parser):
         if not hasattr(action, "completer") and action.choices is None:
-            action.completer = _COMPLETERS.get(_metavar(action), _NOTHING)  # type: ignore[attr-defined]
+            vars(action)["completer"] = _COMPLETERS.get(_metavar(action), _NOTHING)
     argcomplete.autocomplete(parser, always_complete_options="long", default_completer=_NOTHING)
 
 
