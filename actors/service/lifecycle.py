@@ -57,6 +57,7 @@ from .disks import DiskWatch, disks
 from .figures import Figures
 from .queue_look import Looks
 from .reloading import Reloaded, Reloading
+from .resources import Resources
 from .state_watch import StateWatch
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ class Lifecycle:
         root = root_spec(settings)
         self.application = Application("playtally", settings, root, with_addresses, self._root_ended)
         self.asked_for = children_of(root)
-        self.figures = Figures()
+        self.figures, self.resources = Figures(), Resources()
         self._reloading = reloading
         self._security = Security(settings.nsq)
         self.token = token_of(settings, "admin")

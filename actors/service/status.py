@@ -1,11 +1,7 @@
 """Adds up the children's figures. `status --json` prints the sums, and `metrics.py` makes metrics of them."""
 
-import contextlib
-import functools
 import time
 from typing import Any, Protocol
-
-import psutil
 
 from ..config import Settings
 from ..core import guids
@@ -23,11 +19,14 @@ from ..supervision.application import Application
 from ..supervision.states import State
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import Worker
+from . import health
+from .details import details, last_exit, restarts
 from .disks import Disk, disks
 from .figures import Figures
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
 from .reloading import Reloaded
+from .resources import Resources
 from .store_sizes import store_bytes
 
 
@@ -41,6 +40,7 @@ class ServiceView(Protocol):
     figures: Figures
     looks: Looks
     pid: int
+    resources: Resources
     started_s: float
     secret: str
 
@@ -60,22 +60,25 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
     counters = [one for one in stats if isinstance(one, CounterStats)]
     dispatchers = [one for one in stats if isinstance(one, DispatcherStats)]
     outstanding = sum(one.outstanding for one in consumers)
-    why_not = why_not_caught_up(look)
+    why_not, unhealthy = why_not_caught_up(look), health.reasons(service)
     stored = store_bytes(application.options.supervisor.state_dir)
     return {
         "supervisor": {
             "pid": service.pid,
             "uptime_s": round(time.monotonic() - service.started_s, 1),
             "strategy": application.options.supervisor.strategy,
-            **_resources(service.pid),
+            **service.resources.of("supervisor", service.pid),
         },
         "supervisors": [_supervisor(one) for one in application.root.supervisors()],
-        "children": [_child(worker, stored.get(worker.spec.id, 0)) for worker in workers],
+        "children": [_child(worker, stored.get(worker.spec.id, 0), service.resources) for worker in workers],
         "plays": {
             **_plays(counters, outstanding),
             # The age of the oldest play when the consumer received it, counted from NSQ's stamp.
             "oldest_age_ms": max((one.oldest_age_ms for one in consumers), default=0),
         },
+        # By reason, since the service was started.
+        "dead_letters": service.figures.dead_letters,
+        "restarts": restarts(application.restarts),
         "publishes": _publishes(dispatchers),
         # There is one dispatcher; the circuit is None until the dispatcher has reported.
         "client": {
@@ -92,6 +95,7 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
         "in_flight_messages": outstanding,
         "disks": [_disk(one) for one in disks(application.options)],
         "log_lines_dropped": log_writer.lines_dropped() + sum(worker.log_lines_dropped for worker in workers),
+        **details(stats, service.figures.by_child, stored, application.options.dispatch.deadline_s),
         "nsqd_connections": look.connections,
         "nsq": {
             "connections": look.connections,
@@ -104,6 +108,8 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
             "nsqds": [_nsqd(one) for one in look.nsqds],
         },
         "addresses": service.addresses(),
+        "healthy": not unhealthy,
+        "why_not_healthy": unhealthy,
         "caught_up": not why_not,
         "caught_up_is": "queue" if look.knows_queue else "service",
         "why_not_caught_up": why_not,
@@ -200,7 +206,7 @@ def _supervisor(supervisor: Supervisor) -> dict[str, Any]:
     }
 
 
-def _child(worker: Worker, stored: int) -> dict[str, Any]:
+def _child(worker: Worker, stored: int, resources: Resources) -> dict[str, Any]:
     process = None if worker.state is State.STOPPED else worker.process
     return {
         "id": worker.spec.id,
@@ -210,27 +216,14 @@ def _child(worker: Worker, stored: int) -> dict[str, Any]:
         "incarnation": worker.incarnation,
         "restarts": max(0, worker.incarnation - 1),
         "uptime_s": round(time.monotonic() - process.started_s, 1) if process else 0.0,
-        "last_exit": str(worker.last_exit) if worker.last_exit else None,
+        "last_exit": last_exit(worker, time.time()),
         "came_back_ms": _rounded(worker.came_back_ms),
         "resumed_ms": _rounded(worker.resumed_ms),
         "mailbox_bytes": worker.mailbox_bytes,
         "store_bytes": stored,
-        **_resources(process.pid if process else None),
+        **resources.of(worker.spec.id, process.pid if process else None),
     }
 
 
 def _rounded(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else round(milliseconds, 1)
-
-
-_process = functools.lru_cache(maxsize=256)(psutil.Process)  # to make one costs as much as all it is asked
-
-
-def _resources(pid: int | None) -> dict[str, Any]:
-    """The resident memory and used CPU seconds of a process. Uses psutil: only Linux has /proc."""
-    if pid is not None:
-        with contextlib.suppress(psutil.Error):  # the process has just ended
-            process = _process(pid)
-            times = process.cpu_times()
-            return {"memory_bytes": process.memory_info().rss, "cpu_s": round(times.user + times.system, 2)}
-    return {"memory_bytes": 0, "cpu_s": 0.0}

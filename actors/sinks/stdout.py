@@ -132,7 +132,7 @@ class StdoutSink(Sink):
             of_batch(log, batch.key).info("stdout is read again")
         if why := written.result():
             return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({why})")
-        return Delivery(Outcome.ACCEPTED)
+        return Delivery(Outcome.ACCEPTED, status="written")
 
 
 class MirroredSink(Sink):

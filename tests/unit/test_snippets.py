@@ -26,6 +26,7 @@ DRAWINGS = {
     ("architecture.md", "rules (core/)"),
     ("production.md", "2026-11-29T22:22:55.941+01:00 W consumer#2"),  # a line of the log
     ("production.md", "journalctl -u playtally"),
+    ("production.md", "scrape_configs:"),  # Prometheus' own (tests/end_to_end/test_deploy.py)
     ("production.md", "0 * * * *  python supervisor.py backup"),  # a table of cron
     ("publishing.md", "offeredᵢ"),
     ("supervision.md", "def handle(self"),  # a part of the program above it

@@ -201,7 +201,7 @@ function process(id, depth, one) {
     { text: one.loading ? `${one.state}: ${one.loading}` : one.state, state: one.state },
     number(`#${one.incarnation}`),
     number(one.pid === null ? "" : duration(one.uptime_s)),
-    { text: one.last_exit ? one.last_exit + back : one.strategy ?? "" },
+    { text: one.last_exit ? one.last_exit.how + back : one.strategy ?? "" },
     number(one.pid === null ? "" : String(one.pid)),
     number(one.pid === null ? "" : size(one.memory_bytes)),
     number(one.pid === null ? "" : `${one.cpu_s.toFixed(1)} s`),

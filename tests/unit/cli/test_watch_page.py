@@ -42,7 +42,7 @@ def in_trouble():
         child("nsqd"),
         child("client"),
         child("dispatcher"),
-        child("counter-0", last_exit="killed(SIGKILL)", state="starting", incarnation=9, pid=None),
+        child("counter-0", last_exit={"how": "killed(SIGKILL)"}, state="starting", incarnation=9, pid=None),
         child("counter-1"),
         child("consumer"),
         caught_up=False,
@@ -98,7 +98,7 @@ def test_what_is_wrong_is_told_before_the_tree():
 
 def test_a_counter_that_ended_is_in_the_tree_however_many_are_calm():
     found = many()
-    found["children"][40]["last_exit"] = "killed(SIGKILL)"
+    found["children"][40]["last_exit"] = {"how": "killed(SIGKILL)"}
     name = found["children"][40]["id"]
     lines = shown(seen(found), (60, 20))
     assert any(f"{name} " in line for line in lines)
