@@ -92,7 +92,9 @@ class AnswerHandler(OwnHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a traceback for a bug."""
         if not isinstance(value, HTTPError):
-            log.error("client failed", exc_info=(typ, value, tb))
+            key = self.request.headers.get("Idempotency-Key", "")
+            about = {"batch": key} if key else {}
+            log.error("client failed%s", key and f", batch {key}", exc_info=(typ, value, tb), extra=about)
 
 
 class ReferenceHandler(AnswerHandler):
