@@ -296,7 +296,7 @@ def test_a_line_about_a_connection_has_this_nsqd_as_a_field(tmp_path, caplog):
 
     async def scene():
         nsqd = await EmbeddedNsqd.start(tmp_path, "127.0.0.1:0", "127.0.0.1:0")
-        reader, writer = await asyncio.open_connection("127.0.0.1", nsqd.tcp_port)
+        _, writer = await asyncio.open_connection("127.0.0.1", nsqd.tcp_port)
         writer.write(b"  V2")
         while not any("connected" in one.getMessage() for one in caplog.records):
             await asyncio.sleep(0.01)
