@@ -15,7 +15,7 @@ INDENT = "  "  # before each further line of a message, so that only a message b
 
 
 class Lines(str):
-    """Text of several lines that we made, such as a traceback: its newlines stay, in the log and in print."""
+    """Text of several lines that we made, such as a traceback: print shows them, and the log joins them."""
 
     __slots__ = ()
 

@@ -9,16 +9,20 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from actors.cli.launch import COMMAND
+from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S, wait_until
-from tests.support.queues import QUEUES, QueueHttp, open_queue
+from tests.support.queues import QUEUES, QueueHttp, open_queue, require_nsqd
 from tests.support.recording_client import RecordingClient, Reply
-from tests.support.services import ANY_PORTS, PATIENT, Queue, ServiceWithQueue, reading
+from tests.support.services import ANY_PORTS, PATIENT, Queue, ServiceWithQueue, open_service, reading
 from tests.support.trouble import halt
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(60)]
@@ -44,6 +48,7 @@ OF_BATCHES = ("actors.sinks.publish_log", "actors.sinks.packing", "actors.sinks.
 OF_NSQDS = ("actors.sources.nsqd", "actors.sources.troubles")
 
 
+TEXT = re.compile(r"\d{4}-\d\d-\d\dT\S+[+-]\d\d:\d\d [A-Z] (\S+) +\S")
 KEY = re.compile("[0-9a-f]{32,}(-[0-9]+)?")
 
 
@@ -178,3 +183,75 @@ def test_each_line_of_a_batch_has_its_key_and_each_line_of_a_connection_its_nsqd
         lines = [one for one in found if re.search(text, one["message"])]
         assert lines, text
         assert all(one["nsqd"] in one["message"] for one in lines), lines
+
+
+CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
+
+
+def test_every_process_writes_json_and_says_who_it_is(tmp_path):
+    with open_service("embedded", tmp_path, "log.format=json", *PATIENT) as service:
+        service.start()
+        os.kill(service.process.pid, signal.SIGQUIT)  # each logs its stacks
+        everybody = {"supervisor", *(f"{child}#1" for child in CHILDREN)}
+        wait_until(lambda: who_said(service, "SIGQUIT: the stacks") == everybody, "all stacks")
+        os.kill(service.child("counter-0")["pid"], signal.SIGKILL)
+        os.kill(service.child("dispatcher")["pid"], signal.SIGQUIT)
+        wait_until(lambda: said(service, "counter-0#2 started"), "the next incarnation")
+        os.kill(service.child("counter-0")["pid"], signal.SIGQUIT)
+        wait_until(lambda: "counter-0#2" in who_said(service, "SIGQUIT"), "its stacks")
+        assert service.stop() == 0
+    assert all(one["time"] and one["level"] for one in records(service))
+
+
+def who_said(service, text: str) -> set[str]:
+    return {one["who"] for one in records(service) if text in one["message"]}
+
+
+ALONE = {
+    "client": ["--data-path", "{path}", "--address", "127.0.0.1:0"],
+    "embedded_nsqd": [
+        "--data-path",
+        "{path}",
+        "--http-address",
+        "127.0.0.1:0",
+        "--tcp-address",
+        "127.0.0.1:0",
+    ],
+}
+
+
+@pytest.mark.parametrize("module", ALONE)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_runs_alone_has_both_forms_too(module, form, tmp_path):
+    words = [one.format(path=tmp_path) for one in ALONE[module]]
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"actors.{module}", *words, "--log-format", form], cwd=ROOT, stderr=log
+        )
+        try:
+            wait_until((tmp_path / "log").read_text, "its first line")
+            process.terminate()
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+    name = "client" if module == "client" else "nsqd"
+    lines = (tmp_path / "log").read_text().splitlines()
+    for line in lines:
+        assert json.loads(line)["who"] == name if form == "json" else TEXT.match(line)[1] == name
+
+
+def test_a_cluster_logs_as_json_with_its_nodes_lines(tmp_path):
+    require_nsqd()
+    words = ["cluster", "--port", "0", "--data-dir", str(tmp_path / "data"), "--set", "log.format=json"]
+    with open(tmp_path / "log", "wb") as log:
+        process = subprocess.Popen([*COMMAND, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
+        try:
+            assert process.stdout is not None and process.stdout.readline()  # it prints its addresses
+            process.terminate()
+            process.communicate(timeout=PATIENCE_S)
+        finally:
+            process.kill()
+            process.wait()
+    found = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {one["who"] for one in found} == {"cluster", "nsqd-0#1"}
