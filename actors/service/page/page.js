@@ -32,6 +32,8 @@ async function ask() {
   const late = setTimeout(() => request.abort(), ANSWER_MAX_MS);
   try {
     const answer = await fetch("status", { signal: request.signal, cache: "no-store" });
+    // The session has ended: this gets the form for the token. A proxy's own 401 is another one.
+    if (answer.status === 401 && answer.headers.get("WWW-Authenticate") === "Bearer") location.reload();
     if (!answer.ok) return { trouble: `The service answers ${answer.status}, or a proxy before it does.` };
     return { status: await answer.json(), trouble: "" };
   } catch (error) {
