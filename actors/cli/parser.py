@@ -138,7 +138,7 @@ def _without_defaults(parser: ArgumentParser) -> ArgumentParser:
 
 def _add_status_and_kill(commands: _Commands) -> None:
     status = commands.add("status", running.status, "what the service is doing", _json_option())
-    status.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
+    status.add_argument("--watch", action="store_true", help="a page in the terminal, until q or Ctrl-C")
     kill = commands.add("kill", children.kill, "send a signal to a child, to see it restart")
     kill.add_argument("child", metavar="CHILD", help=CHILD_HELP)
     kill.add_argument(
