@@ -15,7 +15,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from rich.live import Live
 from rich.text import Text
@@ -30,6 +30,7 @@ from .watch_page import Seen, watch_page
 INTERVAL_S = 1.0
 PLAIN_INTERVAL_S = 5.0
 QUITS = b"qQ"
+WATCHED = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 Ask: TypeAlias = Callable[[], dict[str, Any]]
 AskHistory: TypeAlias = Callable[[], dict[str, Any] | None]
 
@@ -124,7 +125,7 @@ class _Asker:
 
 
 def _draw(page: Page, asker: _Asker) -> None:
-    with _keys() as keys, _signals() as signals:
+    with _Keys() as keys, _signals() as signals:
         asker.start()
         live = Live(
             console=page, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
@@ -132,35 +133,57 @@ def _draw(page: Page, asker: _Asker) -> None:
         with live:
             while True:
                 live.update(watch_page(asker.seen(), time.time(), page), refresh=True)
-                sources = [asker.wakes, signals, *([keys] if keys is not None else [])]
+                sources = [asker.wakes, signals, *([] if keys.descriptor is None else [keys.descriptor])]
                 for one in select.select(sources, [], [], INTERVAL_S)[0]:
                     read = os.read(one, 1024)
-                    if one == keys and (not read or any(key in QUITS for key in read)):
+                    if one == keys.descriptor and (not read or any(key in QUITS for key in read)):
                         return
+                    if one == signals and signal.SIGTSTP in read:
+                        _halt(live, keys)
 
 
-@contextlib.contextmanager
-def _keys() -> Iterator[int | None]:
-    """The descriptor that has each key when it is pressed; None if stdin is no terminal."""
-    if sys.stdin is None or not os.isatty(sys.stdin.fileno()):
-        yield None
-        return
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
-    tty.setcbreak(descriptor)  # Ctrl-C stays a signal
-    try:
-        yield descriptor
-    finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+def _halt(live: Live, keys: "_Keys") -> None:
+    """Do what Ctrl-Z asks for, with the terminal as it was; go on after `fg`."""
+    live.stop()
+    keys.stop()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    keys.start()
+    live.start()
+
+
+class _Keys:
+    """Has each key when it is pressed. `descriptor`: has them; None if stdin is no terminal."""
+
+    def __init__(self) -> None:
+        is_terminal = sys.stdin is not None and os.isatty(sys.stdin.fileno())
+        self.descriptor = sys.stdin.fileno() if is_terminal else None
+        self._before = [] if self.descriptor is None else termios.tcgetattr(self.descriptor)
+
+    def start(self) -> None:
+        """Have keys without a newline after them. Ctrl-C and Ctrl-Z stay signals."""
+        if self.descriptor is not None:
+            tty.setcbreak(self.descriptor)
+
+    def stop(self) -> None:
+        """Leave the terminal as it was."""
+        if self.descriptor is not None:
+            termios.tcsetattr(self.descriptor, termios.TCSADRAIN, self._before)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[int]:
-    """A descriptor that can be read when the terminal has a new size, or the process goes on after Ctrl-Z."""
+    """A descriptor with the numbers of signals: a new size of the terminal, Ctrl-Z, and going on after it."""
     reads, writes = os.pipe()
     os.set_blocking(writes, False)
     before_fd = signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
-    before = {one: signal.signal(one, _noted) for one in (signal.SIGWINCH, signal.SIGCONT)}
+    before = {one: signal.signal(one, _noted) for one in WATCHED}
     try:
         yield reads
     finally:

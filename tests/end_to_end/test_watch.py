@@ -9,10 +9,11 @@ import struct
 import termios
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from actors.cli.launch import Service
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.services import ANY_PORTS, open_service, wait_caught_up
 from tests.support.terminals import on_a_terminal, read_terminal
 
@@ -92,6 +93,21 @@ def test_a_new_size_of_the_terminal_is_a_new_page(service):
         last = frames(shown)[-2]
         assert max(map(len, last)) <= 60 and len(last) <= 20
         assert "q quits" in last[0]
+
+
+def test_ctrl_z_gives_the_terminal_back_and_it_goes_on_after_it(service):
+    with watching(service) as (process, ours):
+        read_terminal(ours, lambda text: has(text, "caught up"))
+        process.send_signal(signal.SIGTSTP)
+        read_terminal(ours, lambda text: ENDS in text)
+        wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, "it to be halted")
+        assert termios.tcgetattr(ours)[3] & TYPING == TYPING
+        process.send_signal(signal.SIGCONT)
+        read_terminal(ours, lambda text: BEGINS in text and has(text, "caught up"))
+        assert not termios.tcgetattr(ours)[3] & TYPING
+        os.write(ours, b"q")
+        read_terminal(ours)
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_it_goes_on_while_the_service_is_away_and_when_it_is_back(tmp_path):
