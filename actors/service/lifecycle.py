@@ -27,7 +27,7 @@ from ..supervision.log_format import configure_log
 from ..supervision.printable import Lines
 from ..supervision.restarts import Exit
 from ..supervision.supervisor import Supervisor
-from ..supervision.worker import StartFailed
+from ..supervision.worker import StartFailed, Worker
 from ..system import lifeline, ownership, runfile, temporary
 from ..system.addresses import with_port
 from ..system.exits import (
@@ -53,6 +53,7 @@ from ..tree import (
 )
 from . import admin, descriptors, exposed, summary
 from .channel_watch import ChannelWatch
+from .counted import CountedTeller
 from .disks import DiskWatch, disks
 from .figures import Figures
 from .queue_look import Looks
@@ -117,7 +118,8 @@ class Lifecycle:
         self._security = Security(settings.nsq)
         self.token = token_of(settings, "admin")
         self.looks = Looks(self.application, groups_to_poll(settings), self._security)
-        self.application.on_stats = self.looks.told
+        self._counted = CountedTeller(self.application)
+        self.application.on_stats = self._told
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
         self.secret = secrets.token_urlsafe(32)
@@ -213,6 +215,10 @@ class Lifecycle:
         if settings.client.enabled:
             addresses["client_address"] = settings.client.address
         return addresses
+
+    def _told(self, worker: Worker) -> None:
+        self.looks.told(worker)
+        self._counted.told(worker)
 
     def broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Handle an exception that no code catches: a bug of ours, so the service ends."""

@@ -33,7 +33,10 @@ PAGES = {
     f"actors/{folder}/page/{name}"
     for folder in ("client", "service")
     for name in ("icon.svg", "index.html", "page.css", "page.js")
-} | {f"actors/client/page/{name}.js" for name in ("stream", "worker", "words")}
+} | {
+    f"actors/client/page/{name}"
+    for name in ("economy.css", "economy.js", "lists.js", "stream.js", "strip.js", "words.js", "worker.js")
+}
 PAGES |= {f"actors/system/page/session.{kind}" for kind in ("html", "css")}
 # Modules with all of these names are in the working directory. None may be taken for playtally's module.
 OTHERS = ("supervisor.py", "actors/__init__.py", "producer/__init__.py", "tornado/__init__.py")
