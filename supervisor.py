@@ -3,6 +3,7 @@
 Kept cheap to import: every child process imports its main module again. Kept readable by any Python since
 2.7, so that one that is too old can say so. All work is elsewhere.
 """
+# PYTHON_ARGCOMPLETE_OK: argcomplete's global completion takes `python supervisor.py` too.
 
 import os
 import sys

@@ -68,7 +68,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._letters_logged_ms: dict[str, int] = {}
         self._letters = Counter(self._before.dead_letters)  # by reason
         self._refused_logged_ms: int | None = None
-        self._refused_logged = 0
+        self._refused: Counter[str] = Counter()  # FINs since then, by nsqd
+        self._nsqd_of: dict[int, str] = {}  # the address, by connection
         self._ticker: Timer | None = None
         self._tick_ms = 0.0  # from the tick before to the next one
 
@@ -111,6 +112,10 @@ class Consumer(Actor[ConsumerInbox, Settings]):
 
     def connected(self, connection: int, source: str, terms: Terms) -> None:
         """See `Listener`."""
+        nsqds = [] if self._source is None else self._source.nsqds
+        for nsqd in nsqds:
+            if nsqd.connection == connection:
+                self._nsqd_of[connection] = nsqd.stats.address
         self._perform(self.rules.connected(connection, source, terms, self.host.monotonic_ms()))
         self._tick_sooner()
         self.host.say_stats()
@@ -129,10 +134,12 @@ class Consumer(Actor[ConsumerInbox, Settings]):
 
     def refused(self, connection: int, error: bytes) -> None:
         """See `Listener`."""
+        self._refused[self._nsqd_of.get(connection, "")] += 1
         self._perform(self.rules.refused(connection, error, self.host.monotonic_ms()))
 
     def disconnected(self, connection: int) -> None:
         """See `Listener`."""
+        self._nsqd_of.pop(connection, None)
         self._perform(self.rules.disconnected(connection))
         self._check_drained()
 
@@ -238,23 +245,28 @@ class Consumer(Actor[ConsumerInbox, Settings]):
                     self._source.look(effect.connection, partial(self._looked, effect.connection))
 
     def _log_refused(self, now_ms: int) -> None:
-        refused = self.rules.failed_finishes - self._refused_logged
         last_ms = self._refused_logged_ms
-        if refused and (last_ms is None or now_ms - last_ms >= LOG_INTERVAL_MS):
-            self._refused_logged_ms, self._refused_logged = now_ms, self.rules.failed_finishes
+        if not self._refused or (last_ms is not None and now_ms - last_ms < LOG_INTERVAL_MS):
+            return
+        for nsqd, refused in self._refused.items():
             log.warning(
-                "nsqd refused %s. It does so if a message timed out (nsq.msg_timeout_s): the message "
+                "nsqd %s refused %s. It does so if a message timed out (nsq.msg_timeout_s): the message "
                 "comes again, and is counted once. If no timeout explains it, the connection is replaced. "
                 "Said once a minute",
+                nsqd,
                 counted(refused, "FIN"),
+                extra={"nsqd": nsqd},
             )
+        self._refused_logged_ms = now_ms
+        self._refused.clear()
 
     def _dead_letter(self, source: Source, effect: DeadLetter) -> None:
         # FIN comes only after nsqd has the dead letter and the ledger has counted it, so nothing is lost.
-        done = partial(self._dead_lettered, effect.number, effect.reasons)
+        nsqd = self._nsqd_of.get(effect.connection, "")
+        done = partial(self._dead_lettered, effect.number, effect.reasons, nsqd)
         source.publish(effect.connection, self._letters_topic, effect.letters, done)
 
-    def _dead_lettered(self, number: int, reasons: dict[str, int]) -> None:
+    def _dead_lettered(self, number: int, reasons: dict[str, int], nsqd: str) -> None:
         now_ms = self.host.monotonic_ms()
         self._letters.update(reasons)
         for why, messages in reasons.items():
@@ -262,10 +274,12 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             if logged_ms is None or now_ms - logged_ms >= LOG_INTERVAL_MS:
                 self._letters_logged_ms[why] = now_ms
                 log.warning(
-                    "%s (%s): moved to the topic %s, nothing is lost. Said once a minute",
+                    "%s (%s): moved to the topic %s of nsqd %s, nothing is lost. Said once a minute",
                     counted(messages, "message is not a play", "messages are not plays"),
                     why,
                     self._letters_topic,
+                    nsqd,
+                    extra={"nsqd": nsqd},
                 )
         self._perform(self.rules.dead_lettered(number))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import to_builtins
 from rich.table import Table
 
-from actors.cli.screen import Page
+from actors.cli.page import Page
 from tests.support.queues import QUEUES, nsqd_path
 
 NO_NSQD = "no nsqd on PATH: `make nsqd` builds one and says where"

@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from actors.supervision.printable import printable
+from actors.supervision.standard_streams import wants_plain
 
 LINE_EVERY_S = 2.0  # Without a terminal: often enough to show progress, seldom enough for a log.
 
 
 def on_stderr(plays: int) -> "Bar | PlainLines":
     """A bar if stderr is a terminal that can show one, else lines. `plays`: the plays of the run."""
-    live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    live = sys.stderr.isatty() and "TERM" in os.environ and not wants_plain()
     return Bar(plays) if live else PlainLines(plays)
 
 

@@ -91,6 +91,18 @@ def status(settings: Settings) -> dict[str, Any]:
     return found
 
 
+def history(settings: Settings) -> dict[str, Any] | None:
+    """Return GET /history of the last hour; None if the service has none, or does not answer."""
+    facts = facts_of_service(settings)
+    url = f"http://{facts['admin_address']}/history?span=hour"
+    try:
+        with open_directly(urllib.request.Request(url, headers=_as_ours(facts)), STATUS_TIMEOUT_S) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except (urllib.error.URLError, OSError, ValueError):
+        return None
+
+
 def act(settings: Settings, child_id: str, action: str) -> str:
     """Have a child's supervisor "terminate" or "restart" it. Returns what was done, in words."""
     return _post(settings, f"children/{child_id}/{action}", action)

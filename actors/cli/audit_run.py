@@ -23,8 +23,8 @@ from ..core.triggers import Trigger
 from ..supervision.printable import printable
 from ..supervision.standard_streams import print_json
 from ..system.exits import EXIT_DONE, EXIT_FAILED
+from .page import Page
 from .recordings import Received, read_plays, read_publishes
-from .screen import Page
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000

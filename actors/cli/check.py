@@ -19,7 +19,7 @@ from .checks.client import check_client, check_totals
 from .checks.finding import Finding, Verdict
 from .checks.queue import check_queue
 from .checks.state import check_folder, check_service, check_store
-from .screen import Page
+from .page import Page
 
 MARK_COLUMNS = 7
 FOUND_COLUMNS_MIN = 30

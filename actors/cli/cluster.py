@@ -12,7 +12,7 @@ from ..supervision.printable import Lines
 from ..system.exits import EXIT_DONE, EXIT_USAGE
 
 
-def run(_: Settings, options: argparse.Namespace) -> int:
+def run(settings: Settings, options: argparse.Namespace) -> int:
     """Run a cluster until Ctrl-C."""
     wanted = Wanted(
         nsqds=options.nsqd,
@@ -27,7 +27,7 @@ def run(_: Settings, options: argparse.Namespace) -> int:
     if problems := problems_of(wanted.flags):
         print(*problems, sep="\n", file=sys.stderr)
         return EXIT_USAGE
-    return lifecycle.run(wanted, _folder(options), options.log_level)
+    return lifecycle.run(wanted, _folder(options), options.log_level, settings.log.format)
 
 
 def act(_: Settings, options: argparse.Namespace) -> int:

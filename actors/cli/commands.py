@@ -3,6 +3,7 @@
 Each command imports what it alone needs inside its function, so that every command starts fast.
 """
 
+import os
 import sys
 
 from .. import config
@@ -24,7 +25,12 @@ def main(arguments: list[str]) -> int:
 
 def _run(arguments: list[str]) -> int:
     try:
-        options = command_parser().parse_args(arguments)
+        parser = command_parser()
+        if {"_ARGCOMPLETE", "COMP_LINE"} <= os.environ.keys():  # a shell asks at Tab
+            from . import completion
+
+            completion.answer(parser)
+        options = parser.parse_args(arguments)
         settings = config.load(options.config, options.set)
         early_signals.take_ctrl_c()
         code: int = options.command(settings, options)

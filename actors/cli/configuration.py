@@ -15,7 +15,7 @@ SET_WHILE_RUNNING = "set while running"  # the source of a value
 
 def show(settings: Settings, options: argparse.Namespace) -> int:
     """Print every setting in force, and where its value came from."""
-    from . import screen
+    from .settings_table import show_settings
 
     changed = _set_while_running(settings)
     found = [
@@ -31,7 +31,7 @@ def show(settings: Settings, options: argparse.Namespace) -> int:
     if options.json:
         print_json([one._asdict() for one in found])
     else:
-        screen.show_config(found)
+        show_settings(found)
     return EXIT_DONE
 
 

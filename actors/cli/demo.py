@@ -26,9 +26,9 @@ from . import audit_run
 from .demo_progress import Bars, PlainLines, figures_of
 from .launch import Service, produce, wait_for
 from .own_service import interruptible, own_service
+from .page import Page
 from .recordings import read_publishes
 from .report import DemoRun, findings, render
-from .screen import Page
 
 RECORD = "received.jsonl"
 POLL_S = 0.1
@@ -126,7 +126,7 @@ def _follow(
 ) -> float:
     """Show the progress until all plays are counted and published. Returns seconds until all were counted."""
     counted_s = 0.0
-    shown = Bars(plays, console) if console.is_terminal else PlainLines(console)
+    shown = Bars(plays, console) if console.redraws else PlainLines(console)
     with shown:
         while True:
             status, now_s = service.status(), time.monotonic()

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from .screen import Page
+from .page import Page
 
 LINE_INTERVAL_S = 5.0  # between two lines that say that plays are still counted
 

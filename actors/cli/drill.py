@@ -23,7 +23,7 @@ from . import drill_here
 from .kills import Kill, ended_by_ctrl_c, kill, line, show_table
 from .launch import Service, produce, wait_for
 from .own_service import interruptible, own_service
-from .screen import Page
+from .page import Page
 
 PAUSE_S = (0.05, 0.4)  # between a child's return and the next kill, at random
 PLAYS_PER_S = 4000

@@ -24,7 +24,7 @@ from . import admin_client, agreement
 from .agreement import Bounds, Sample, Told, Verdict
 from .kills import Kill, ended_by_ctrl_c, kill, line, show_table
 from .launch import Service, wait_for
-from .screen import Page
+from .page import Page
 
 SPARE = 1.1  # of the pause, so that a window of the restart intensity never has one kill more
 MEASURE_TIMEOUT_S = 15.0

@@ -13,7 +13,8 @@ from rich.table import Table
 from ..supervision.processes import send_signal
 from ..system.exits import Failure
 from .launch import Service, wait_for
-from .screen import Page, fits, in_lines
+from .page import Page
+from .tables import fits, in_lines
 
 BACK_TIMEOUT_S = 30.0
 RESUME_TIMEOUT_S = 2.0  # a child that has nothing to do does not say that it works again

@@ -54,6 +54,11 @@ def command_parser() -> ArgumentParser:
     _add_drill(commands)
     _add_demo(commands)
     _add_cluster(commands, shared, log_level)
+    text = "print what makes Tab complete the words of `playtally` in a shell"
+    completion = commands.add("completion", _run_of("completion"), text)
+    completion.add_argument(
+        "shell", metavar="SHELL", choices=["bash", "zsh", "fish"], help="bash, zsh or fish"
+    )
     return parser
 
 
@@ -135,7 +140,7 @@ def _without_defaults(parser: ArgumentParser) -> ArgumentParser:
 
 def _add_status_and_kill(commands: _Commands) -> None:
     status = commands.add("status", running.status, "what the service is doing", _json_option())
-    status.add_argument("--watch", action="store_true", help="refresh until Ctrl-C")
+    status.add_argument("--watch", action="store_true", help="a page in the terminal, until q or Ctrl-C")
     kill = commands.add("kill", children.kill, "send a signal to a child, to see it restart")
     kill.add_argument("child", metavar="CHILD", help=CHILD_HELP)
     kill.add_argument(

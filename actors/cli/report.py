@@ -15,7 +15,8 @@ from ..config import BATCH_SIZE_MAX
 from ..core.triggers import Trigger
 from ..system.installation import INSTALLED, ROOT, producer_command, service_command
 from .audit_run import Result
-from .screen import Page, fits
+from .page import Page
+from .tables import fits
 
 REALTIME_PATIENCE_S = 1.0
 

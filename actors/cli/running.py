@@ -62,7 +62,9 @@ def status(settings: Settings, options: argparse.Namespace) -> int:
     from . import admin_client, screen
 
     if options.watch:
-        return screen.watch(lambda: admin_client.status(settings))
+        from .watch import watch
+
+        return watch(lambda: admin_client.status(settings), lambda: admin_client.history(settings))
     status = admin_client.status(settings)
     print_json(status) if options.json else screen.show_status(status)
     return EXIT_DONE

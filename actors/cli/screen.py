@@ -1,80 +1,31 @@
 """Prints tables on stdout for people. It gets the same data that commands print as JSON.
 
 Text that people copy (a setting, an id, a path) is never cut. It continues on the next line, where stdout is
-no terminal only after `PIPE_COLUMNS` characters. A table that is wider than the page is not squeezed: what it
-has is put into lines.
+no terminal only after `PIPE_COLUMNS` characters. A table that is wider than the page is not squeezed: it
+drops the columns that matter least. If no table fits, what it has is put into lines.
 """
 
-import sys
-import time
-from collections.abc import Callable, Iterable
-from typing import IO, Any, cast
+from collections.abc import Collection
+from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.live import Live
-from rich.measure import Measurement
-from rich.segment import Segment
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ..config import Setting
 from ..core import guids
 from ..core.triggers import Trigger
-from ..supervision.printable import PrintableText, printable, printable_values
-from ..system.exits import EXIT_DONE, Failure
+from ..supervision.printable import printable_values
 from . import changed
+from .page import Page
+from .tables import fitted, in_lines
 
-WATCH_INTERVAL_S = 1.0
 REFUSED_SHOWN_MAX = 10
-PIPE_COLUMNS = 500  # the width of a page that goes to a file or another program
-UNLIMITED = 10_000  # wider than any table
 LABEL_COLUMNS = 10  # of the lines below the table of `status`
-CHANGED = "*"  # behind the source of a value that is not the default
-BRANCH = "├└│─ "  # before a child's id in the tree of `status`
-WORK = ("CPU", "mailbox")  # columns of `status` that a narrow page does not have; `--json` has them
 LAST_EXIT = "last exit"  # a column of `status` that is lines below the table on a narrow page
+NUMBERS = ("pid", "life", "up", "memory", "CPU", "mailbox")
+# The columns that a narrow page lacks, that which matters least first. `status --json` has them all.
+LEAST_FIRST = (LAST_EXIT, "mailbox", "CPU", "memory", "up", "life", "pid")
 _STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow", "stopped": "red"}
-
-
-class Page(Console):
-    """stdout or stderr, for rich. A broken pipe raises, as the command line handles it for every command."""
-
-    def __init__(self, *, stderr: bool = False) -> None:
-        stream = sys.stderr if stderr else sys.stdout
-        file = stream.styled if isinstance(stream, PrintableText) else None
-        super().__init__(
-            highlight=False,
-            markup=False,  # a text may come from outside
-            emoji=False,
-            stderr=stderr,
-            file=cast("IO[str] | None", file),
-        )
-        if not self.is_terminal:
-            self.width = PIPE_COLUMNS
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render what is printed, with its text escaped: see `printable.py`. Called by rich."""
-        for one in super().render(renderable, options):
-            yield one if one.control else Segment(printable(one.text, kept="\n"), one.style)
-
-    def on_broken_pipe(self) -> None:
-        """Raise. rich calls this when it has caught a `BrokenPipeError`."""
-        raise BrokenPipeError
-
-
-def fits(table: Table, page: Page) -> bool:
-    """Whether no column of a table has to be narrower than its longest value."""
-    options = page.options.update(width=UNLIMITED, max_width=UNLIMITED)
-    return Measurement.get(page, options, table).maximum <= page.width
-
-
-def in_lines(table: Table) -> Text:
-    """What a table has, for a page that is narrower: for each row the first cell, and the others by name."""
-    lines = []
-    for first, *cells in zip(*(map(str, column.cells) for column in table.columns), strict=True):
-        named = zip((column.header for column in table.columns[1:]), cells, strict=True)
-        lines.append(f"{first.lstrip(BRANCH)}: {', '.join(f'{name} {cell}' for name, cell in named if cell)}")
-    return Text("\n".join(lines))
 
 
 def show_status(status: dict[str, Any]) -> None:
@@ -83,67 +34,22 @@ def show_status(status: dict[str, Any]) -> None:
     page.print(_status(status, page))
 
 
-def watch(ask: Callable[[], dict[str, Any]]) -> int:
-    """Show the status every `WATCH_INTERVAL_S` until Ctrl-C. `ask` returns it, or raises `Failure`."""
-    try:
-        page = Page()
-        with Live(auto_refresh=False, console=page) as live:
-            while True:
-                try:
-                    shown: Group | Text = _status(ask(), page)
-                except Failure as failure:
-                    shown = Text(f"{printable(str(failure))}\ntrying again until Ctrl-C", style="red")
-                live.update(shown, refresh=True)
-                time.sleep(WATCH_INTERVAL_S)
-    except KeyboardInterrupt:
-        return EXIT_DONE
-
-
-def show_config(settings: list[Setting]) -> None:
-    """Print every setting in force. One that is not the default is marked.
-
-    A narrow page does not have the column "expected": config.toml says the same in more words.
-    """
-    page = Page()
-    for expected in (True, False):
-        table = _settings(settings, expected)
-        if fits(table, page):
-            page.print(table)
-            break
-    else:
-        for one in settings:
-            unit = f" {one.unit}" if one.unit else ""
-            page.print(Text(printable(f"{one.key} = {_value(one.value)}{unit} (from {_source(one)})")))
-    if any(not one.is_default for one in settings):
-        page.print(Text(f"{CHANGED} not the default", style="dim"))
-
-
-def _settings(settings: list[Setting], expected: bool) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("setting", "value", "unit", "from"):
-        table.add_column(name, no_wrap=True)
-    if expected:
-        table.add_column("expected", style="dim", no_wrap=True)
-    for one in settings:
-        cells = [one.key, _value(one.value), one.unit, _source(one), *([one.expected] if expected else [])]
-        table.add_row(*(Text(printable(cell), style="" if one.is_default else "bold") for cell in cells))
-    return table
-
-
-def _source(one: Setting) -> str:
-    return one.source if one.is_default else f"{one.source} {CHANGED}"
-
-
 def show_totals(rows: list[tuple[bytes, int, int]]) -> None:
     """Print `rows`, the greatest total first: a video, its total, and the last one that the client confirmed.
 
-    Each row is printed when it is made: there may be millions.
+    Each row is printed when it is made: there may be millions. A page that is too narrow lacks the column
+    "published".
     """
     greatest = rows[0][1] if rows else 0
     columns = max(len("published"), len(f"{greatest:,}"))
-    print(f"{'video':<36} {'plays':>{columns}} {'published':>{columns}}")
-    for video, total, published in rows:
-        print(f"{guids.text(video)} {total:>{columns},} {published:>{columns},}")
+    if 36 + 2 * (columns + 1) <= Page().width:
+        print(f"{'video':<36} {'plays':>{columns}} {'published':>{columns}}")
+        for video, total, published in rows:
+            print(f"{guids.text(video)} {total:>{columns},} {published:>{columns},}")
+    else:
+        print(f"{'video':<36} {'plays':>{columns}}")
+        for video, total, _ in rows:
+            print(f"{guids.text(video)} {total:>{columns},}")
     plays = sum(total for _, total, _ in rows)
     behind = sum(published != total for _, total, published in rows)
     more = f"; the latest total of {behind:,} is not published yet" if behind else ""
@@ -152,9 +58,8 @@ def show_totals(rows: list[tuple[bytes, int, int]]) -> None:
 
 def _status(status: dict[str, Any], page: Page) -> Group:
     status = printable_values(status)
-    tables = [_tree(status, work, exits) for work, exits in ((True, True), (False, True), (False, False))]
-    table = next((one for one in tables if fits(one, page)), None)
-    exits = [] if table in tables[:-1] else _last_exits(status)
+    table, lacking = fitted(lambda dropped: tree(status, dropped), LEAST_FIRST, page)
+    exits = _last_exits(status) if LAST_EXIT in lacking else []
     plays, publishes = status["plays"], status["publishes"]
     shown = [name for name in Trigger if publishes[name] or name is not Trigger.REPUBLISH]
     triggers = ", ".join(f"{publishes[name]:,} {name}" for name in shown)
@@ -176,11 +81,7 @@ def _status(status: dict[str, Any], page: Page) -> Group:
     if stored := [one for one in status["children"] if one["store_bytes"]]:
         sizes = ", ".join(f"{one['id']} {one['store_bytes'] / 1e6:.1f} MB" for one in stored)
         lines.append(f"stores     {sizes}")
-    lines += [
-        f"disk       of {one['place']}: {one['full']:.0%} full, {one['free_bytes'] / 1e6:,.1f} MB free"
-        for one in status["disks"]
-        if one["nearly_full"]
-    ]
+    lines += [f"disk       {one}" for one in nearly_full(status)]
     client = status["client"]
     if client["failures_in_a_row"]:
         circuit = "" if client["circuit"] == "closed" else f"; circuit {client['circuit'].replace('_', ' ')}"
@@ -188,8 +89,8 @@ def _status(status: dict[str, Any], page: Page) -> Group:
     lines += _refused(status["refused_videos"], status["refused_videos_total"])
     if dropped := status["log_lines_dropped"]:
         lines.append(f"log        {dropped:,} lines dropped, because stderr could not be written")
-    tree = in_lines(tables[-1]) if table is None else table
-    return Group(tree, _beside_labels([*lines, *_nsqds(status["nsq"])]), _progress(status))
+    shown_tree = in_lines(tree(status, {LAST_EXIT})) if table is None else table
+    return Group(shown_tree, _beside_labels([*lines, *_nsqds(status["nsq"])]), _progress(status))
 
 
 def _beside_labels(lines: list[str]) -> Table:
@@ -202,15 +103,13 @@ def _beside_labels(lines: list[str]) -> Table:
     return table
 
 
-def _tree(status: dict[str, Any], work: bool, exits: bool) -> Table:
-    """The tree of processes. `work`, `exits`: with these columns."""
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2 if exits else 1, 0, 0))
-    for name in ("child", "state"):
-        table.add_column(name, no_wrap=True)
-    for name in ("pid", "life", "up", "memory", *(WORK if work else ())):
-        table.add_column(name, justify="right", no_wrap=True)
-    if exits:
-        table.add_column(LAST_EXIT, no_wrap=True)
+def tree(status: dict[str, Any], dropped: Collection[str] = ()) -> Table:
+    """The tree of processes, without the columns in `dropped`."""
+    gap = 1 if LAST_EXIT in dropped else 2
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, gap, 0, 0))
+    for name in ("child", "state", *NUMBERS, LAST_EXIT):
+        if name not in dropped:
+            table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True)
     _add_row(table, "supervisor", {"state": "running", "incarnation": 1, **status["supervisor"]})
     children = {child["id"]: child for child in status["children"]}
     supervisors = {one["id"]: one for one in status["supervisors"]}
@@ -242,7 +141,7 @@ def _refused(videos: list[dict[str, Any]], total: int) -> list[str]:
     """One line for each of the first videos that the client refuses."""
     lines = [
         f"{one['video_id']} with {one['plays']:,} plays, {one['attempts']:,} times: {one['answer']}; "
-        f"tried again in {_duration(one['next_attempt_s'])}"
+        f"tried again in {duration(one['next_attempt_s'])}"
         for one in videos[:REFUSED_SHOWN_MAX]
     ]
     if total > len(lines):
@@ -269,7 +168,7 @@ def _nsqds(nsq: dict[str, Any]) -> list[str]:
 
 def _oldest(age_ms: int) -> list[str]:
     """The line that says how long plays wait on the queue; none if no play of the last minute waited."""
-    return [f"           the oldest of the last minute was {_duration(age_ms / 1000)} old"] if age_ms else []
+    return [f"           the oldest of the last minute was {duration(age_ms / 1000)} old"] if age_ms else []
 
 
 def _progress(status: dict[str, Any]) -> Text:
@@ -310,7 +209,7 @@ def _add_row(table: Table, name: str, one: dict[str, Any]) -> None:
         "state": Text(one["state"], style=_STATE_STYLES[one["state"]]),
         "pid": str(one["pid"] or ""),
         "life": f"#{one['incarnation']}",
-        "up": _duration(one["uptime_s"]),
+        "up": duration(one["uptime_s"]),
         "memory": f"{one['memory_bytes'] / 1e6:.0f} MB",
         "CPU": f"{one['cpu_s']:.1f} s",
         "mailbox": _bytes(one["mailbox_bytes"]) if "mailbox_bytes" in one else "",
@@ -328,19 +227,19 @@ def _bytes(count: int) -> str:
     return f"{count / 1000:.0f} kB" if count else "empty"
 
 
-def _duration(seconds: float) -> str:
+def nearly_full(status: dict[str, Any]) -> list[str]:
+    """The disks of a status that are nearly full."""
+    return [
+        f"of {one['place']}: {one['full']:.0%} full, {one['free_bytes'] / 1e6:,.1f} MB free"
+        for one in status["disks"]
+        if one["nearly_full"]
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, in words."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
-
-
-def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list):
-        return f"[{', '.join(value)}]"
-    return str(value) or '""'

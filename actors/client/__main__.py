@@ -15,9 +15,9 @@ import sys
 
 from ..config.secrets import fit_token
 from ..core.client.promises import Promises
-from ..supervision import log_writer, signals
+from ..supervision import signals
 from ..supervision.command_line import ArgumentParser
-from ..supervision.printable import LineFormatter
+from ..supervision.log_format import LogFormat, configure_log
 from ..system.addresses import split_address, with_port
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal; returns the exit code."""
-    log_writer.install(LineFormatter("%(asctime)s %(message)s"), "INFO")
     options = _parser().parse_args(arguments)
+    configure_log("client", "INFO", options.log_format)
     keep_private()
     signals.watch(_hangup)
     secret = os.environ.get(options.secret_env, "").encode() if options.secret_env else None
     if secret == b"":
-        print(f"--secret-env: {options.secret_env} is empty, expected a secret", file=sys.stderr)
+        log.error("--secret-env: %s is empty, expected a secret", options.secret_env)
         return EXIT_FAILED
     promises = Promises(
         realtime_below=options.realtime_below,
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asyncio.run(_serve(options, promises, secret, _token(options)))
     except Failure as error:
-        print(error, file=sys.stderr)
+        log.error("%s", error)
         return EXIT_FAILED
     return EXIT_DONE
 
@@ -91,7 +91,7 @@ async def _serve(options: argparse.Namespace, promises: Promises, secret: bytes 
     )
     try:
         address = with_port(options.address, client.port)
-        print(f"client ready at http://{address}/", file=sys.stderr, flush=True)
+        log.info("client ready at http://%s/", address)
         await stop_asked.wait()
     finally:
         await client.stop()
@@ -121,6 +121,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--deadline-s", type=_positive, default=defaults.deadline_s)
     parser.add_argument("--batch-size-max", type=_at_least_one, default=defaults.batch_size_max)
     parser.add_argument("--every-play", action="store_true", help="audit that no step is skipped")
+    parser.add_argument("--log-format", default="text", choices=[*LogFormat], help="as log.format")
     return parser
 
 

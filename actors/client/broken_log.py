@@ -40,6 +40,7 @@ class BrokenLog:
             first.video_id,
             first.expected,
             first.found,
+            extra={"batch": first.batch, "video": first.video_id},
         )
         self._said_ms, self._first = now_ms, None
         self._counts.clear()

@@ -15,14 +15,12 @@ requests into calls of `Reference`, and results into answers.
 import asyncio
 import logging
 import pathlib
-import traceback
 from typing import Any, NoReturn, TypeAlias
 
 from tornado.http1connection import HTTP1Connection
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
 from ..core.totals import Bounds, bounds_of
-from ..supervision.printable import Lines
 from ..system.exits import StoreFailure
 from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
@@ -97,7 +95,9 @@ class AnswerHandler(OwnHandler):
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """Log a traceback for a bug."""
         if not isinstance(value, HTTPError):
-            log.error("client failed\n%s", Lines("".join(traceback.format_exception(typ, value, tb))))
+            key = self.request.headers.get("Idempotency-Key", "")
+            about = {"batch": key} if key else {}
+            log.error("client failed%s", key and f", batch {key}", exc_info=(typ, value, tb), extra=about)
 
 
 class ReferenceHandler(AnswerHandler):

@@ -20,8 +20,8 @@ import msgspec
 
 from ..core.words import counted
 from ..supervision import processes
-from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
+from ..supervision.log_format import configure_log
 from ..supervision.printable import Lines
 from ..supervision.program import PAUSE, RESUME
 from ..supervision.restarts import ChildSpec, Exit, SpecError, SupervisorSpec
@@ -58,15 +58,15 @@ def default_folder() -> Path:
     return temporary.cluster_folder(Path(tempfile.gettempdir()))
 
 
-def run(wanted: Wanted, data_dir: Path | None, log_level: str = "INFO") -> int:
-    """Run the cluster until it is told to stop. Returns its exit code. Raises `Failure`.
+def run(wanted: Wanted, data_dir: Path | None, log_level: str = "INFO", log_format: str = "text") -> int:
+    """Run the cluster until it is told to stop. Returns its exit code. Raises `Failure` before it logs.
 
-    `data_dir`: where the data is kept; None throws the data away.
+    `data_dir`: where the data is kept; None throws the data away. `log_format`: as `log.format`.
     """
     missing = [program for program in programs_of(wanted) if shutil.which(program) is None]
     if missing:
         raise Failure(f"no {', '.join(missing)} on PATH, expected NSQ's programs: {_how_to_get_them()}")
-    configure_log("cluster", log_level)
+    configure_log("cluster", log_level, log_format)
     try:
         for number in STOPPING:
             signal.signal(number, _stop_early)
@@ -75,6 +75,9 @@ def run(wanted: Wanted, data_dir: Path | None, log_level: str = "INFO") -> int:
     except _StoppedEarly:
         log.info("stopped by a signal before any node was started")
         return EXIT_DONE
+    except Failure as failure:
+        log.error("%s", failure)
+        return EXIT_FAILED
 
 
 class _StoppedEarly(BaseException):
@@ -269,7 +272,7 @@ class Cluster:
         self._end_with(EXIT_FAILED)
 
     def _ended(self, root: Supervisor, exit: Exit) -> None:
-        log.error("the exits so far:\n%s", Lines("\n".join(self._application.exits)))
+        log.error("the exits so far: %s", Lines("\n".join(self._application.exits)))
         self._end_with(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)
 
     def _end_with(self, code: int) -> None:

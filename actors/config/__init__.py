@@ -4,7 +4,7 @@
 """
 
 from .contradictions import listeners
-from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, load
+from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, known, load
 from .named import missing
 from .secrets import (
     Credentials,
@@ -60,6 +60,7 @@ __all__ = [
     "find",
     "has_token",
     "is_stream",
+    "known",
     "listener_variables",
     "listeners",
     "load",

@@ -77,13 +77,14 @@ def load(path: str | Path | None = None, overrides: Iterable[str] = ()) -> Setti
 
 def explain(path: str | Path | None = None, overrides: Iterable[str] = ()) -> list[Setting]:
     """Return every setting in force, with its source. Raises `ConfigError` with every problem."""
-    settings, sources = _read(path, overrides)
+    settings, named, sources = _read(path, overrides)
     default = Settings()
     found = []
     for (section, key), annotation in _known().items():
         part = settings.counters_rules if section == "counters_supervisor" else getattr(settings, section)
         value = getattr(part, key)
-        is_default = value == getattr(getattr(default, section), key)
+        # As it was named: a default that is a path, or is inherited, is shown as what it means here.
+        is_default = getattr(getattr(named, section), key) == getattr(getattr(default, section), key)
         source = sources.get((section, key), "default")
         found.append(Setting(f"{section}.{key}", value, *_meaning(annotation), source, is_default))
     return found
@@ -102,6 +103,14 @@ def value_of(name: str, text: str) -> Any:
     except msgspec.ValidationError:
         expected = _meaning(annotation)[1]
         raise ConfigError([f"{name} = {_shown(value)}, expected {expected}"]) from None
+
+
+def known() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Every "section.key": what it accepts, in words, and its values if they are few."""
+    return {
+        f"{section}.{key}": (_meaning(annotation)[1], _values(annotation))
+        for (section, key), annotation in _known().items()
+    }
 
 
 def example() -> str:
@@ -142,7 +151,10 @@ def _untrusted(file: Path) -> str:
         )
 
 
-def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, dict[tuple[str, str], str]]:
+def _read(
+    path: str | Path | None, overrides: Iterable[str]
+) -> tuple[Settings, Settings, dict[tuple[str, str], str]]:
+    """The settings in force, the same as they were named, and the source of each that was."""
     problems: list[str] = []
     file = find(path)
     from_file = {} if file is None else _from_file(file, problems)
@@ -165,9 +177,10 @@ def _read(path: str | Path | None, overrides: Iterable[str]) -> tuple[Settings, 
         problems.extend(contradictions(settings))
     if problems:
         raise ConfigError(problems)
+    named = settings
     for setting in PATHS:
         settings = _absolute(settings, setting, None if sources.get(setting) == "--set" else file)
-    return settings, sources
+    return settings, named, sources
 
 
 def _absolute(settings: Settings, setting: tuple[str, str], file: Path | None) -> Settings:
@@ -292,6 +305,16 @@ def _meaning(annotation: Any) -> tuple[str, str]:
         unit, expected = _meaning(parts[0])
         return unit, f"{expected}, or {_meaning(parts[1])[1]}"
     return parts[1].extra["unit"], parts[1].extra["expected"]
+
+
+def _values(annotation: Any) -> tuple[str, ...]:
+    """The values of a setting, as `--set` takes them, if they are few; else none."""
+    kind, parts = get_origin(annotation), get_args(annotation)
+    if kind is Literal:
+        return tuple(map(str, parts))
+    if kind is Union:
+        return tuple(value for part in parts for value in _values(part))
+    return ("true", "false") if parts and parts[0] is bool else ()
 
 
 def _no_section(name: str, value: object) -> str:

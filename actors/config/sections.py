@@ -192,6 +192,12 @@ class AdminSection(Struct, frozen=True, kw_only=True):
     allowed_hosts: list[AllowedHost] = []
 
 
+class LogSection(Struct, frozen=True, kw_only=True):
+    """The log on stderr."""
+
+    format: Literal["text", "json"] = "text"
+
+
 class SupervisorSection(Struct, frozen=True, kw_only=True):
     """How children are restarted, and where everything durable is kept."""
 
@@ -224,6 +230,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     publish: PublishSection = PublishSection()
     client: ClientSection = ClientSection()
     admin: AdminSection = AdminSection()
+    log: LogSection = LogSection()
     supervisor: SupervisorSection = SupervisorSection()
     counters_supervisor: CountersSupervisorSection = CountersSupervisorSection()
 

@@ -13,9 +13,9 @@ import signal
 import sys
 from typing import Any
 
-from ..supervision import log_writer, signals
+from ..supervision import signals
 from ..supervision.command_line import ArgumentParser
-from ..supervision.printable import LineFormatter
+from ..supervision.log_format import LogFormat, configure_log
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_STORE, Failure, StoreFailure
 from ..system.ownership import keep_private
 from .server import EmbeddedNsqd
@@ -25,16 +25,14 @@ log = logging.getLogger(__name__)
 
 def main() -> int:
     """Serve until a signal; returns the exit code."""
-    form = LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    log_writer.install(form, "INFO")
     arguments = _arguments()
+    configure_log("nsqd", arguments.log_level.upper(), arguments.log_format)
     keep_private()
-    logging.getLogger().setLevel(arguments.log_level.upper())
     signals.watch(_hangup)
     try:
         asyncio.run(_serve(arguments))
     except Failure as error:
-        print(f"embedded nsqd: {error}", file=sys.stderr)
+        log.error("embedded nsqd: %s", error)
         return EXIT_STORE if isinstance(error, StoreFailure) else EXIT_FAILED
     return EXIT_DONE
 
@@ -101,6 +99,7 @@ def _arguments() -> argparse.Namespace:
         help="the directory of its journal; it is made if it is missing",
     )
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--log-format", default="text", choices=[*LogFormat], help="as log.format")
     return parser.parse_args()
 
 

@@ -92,7 +92,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         reason = f": {error}" if error else ""
         if self._greeting == commands.MAGIC:
-            log.info("client %s: disconnected%s", self.remote_address, reason)
+            log.info("client %s: disconnected%s", self.remote_address, reason, extra=self._edge.about)
         self._closing_ms = self._closing_ms or self._edge.now_ms()
         self._edge.leave(self)
 
@@ -152,7 +152,7 @@ class ClientConnection(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """See `ConnectedClient`."""
-        log.warning("client %s: dropped, because it %s", self.remote_address, reason)
+        log.warning("client %s: dropped, because it %s", self.remote_address, reason, extra=self._edge.about)
         self.close()
         self._transport.abort()
 
@@ -185,7 +185,7 @@ class ClientConnection(asyncio.Protocol):
         missing = len(commands.MAGIC) - len(self._greeting)
         self._greeting += chunk[:missing]
         if self._greeting == commands.MAGIC:
-            log.info("client %s: connected", self.remote_address)
+            log.info("client %s: connected", self.remote_address, extra=self._edge.about)
         elif len(self._greeting) == len(commands.MAGIC):
             what = f"bad magic {self._greeting!r}, expected {commands.MAGIC!r} of an NSQ client"
             self._warn("magic", f"{what}; HTTP is at port {self._edge.http_port}")

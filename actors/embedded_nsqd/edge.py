@@ -81,13 +81,14 @@ class Edge:
     `connections`: all TCP connections; `subscribed`: those after SUB; `room`: which one gives way. `uploads`:
     what has come by TCP and HTTP of commands that are not complete. `tcp_port` and `http_port` are the
     ports that were taken, `health` is what GET /ping answers, `start_s` a Unix time in seconds.
-    `seldom` logs what strangers cause.
+    `seldom` logs what strangers cause. `about`: the fields of a log line about a connection: this nsqd.
     """
 
     def __init__(self, journal: QueueJournal, tcp_port: int, http_port: int) -> None:
         self._loop = asyncio.get_running_loop()
         self.tcp_port = tcp_port
         self.http_port = http_port
+        self.about: dict[str, str] = {}
         self.hostname = host_name()
         self.start_s = self.now_wall_ns() // 1_000_000_000
         self.health = "OK"

@@ -9,9 +9,13 @@ log = logging.getLogger(__name__)
 
 
 class Seldom:
-    """The lines of one nsqd. The kinds are few: none has a stranger's text in it."""
+    """The lines of one nsqd. The kinds are few: none has a stranger's text in it.
+
+    `about`: the fields of each line.
+    """
 
     def __init__(self) -> None:
+        self.about: dict[str, str] = {}
         self._kinds: dict[str, Recurring] = defaultdict(Recurring)
         self._left_out: Counter[str] = Counter()
 
@@ -20,6 +24,6 @@ class Seldom:
         if not self._kinds[kind].seen(now_ms):
             self._left_out[kind] += 1
         elif left_out := self._left_out.pop(kind, 0):
-            log.warning("%s (%d more like it since the last such line)", text, left_out)
+            log.warning("%s (%d more like it since the last such line)", text, left_out, extra=self.about)
         else:
-            log.warning("%s", text)
+            log.warning("%s", text, extra=self.about)

@@ -14,6 +14,7 @@ from typing import Self
 
 from ..core.words import counted
 from ..supervision.loop import until_next
+from ..system.addresses import join_address
 from . import limits
 from .channel import Channel
 from .connection import ClientConnection
@@ -44,6 +45,7 @@ class EmbeddedNsqd(Edge):
     ) -> None:
         """Called by `start`, with what it has opened."""
         super().__init__(journal, tcp_server.sockets[0].getsockname()[1], http_socket.getsockname()[1])
+        self.about = self.seldom.about = {"nsqd": join_address(*tcp_server.sockets[0].getsockname()[:2])}
         self._journal = journal
         self._tcp_server = tcp_server
         self._http_server = http_server(self, http_address, allowed_hosts)

@@ -22,8 +22,8 @@ from ..core.stats import CounterStats, decode
 from ..core.words import counted
 from ..sources.security import Security
 from ..supervision import processes, signals
-from ..supervision.actor_host import configure_log
 from ..supervision.application import Application
+from ..supervision.log_format import configure_log
 from ..supervision.printable import Lines
 from ..supervision.restarts import Exit
 from ..supervision.supervisor import Supervisor
@@ -51,7 +51,7 @@ from ..tree import (
     secret_variables,
     with_addresses,
 )
-from . import admin, descriptors, exposed
+from . import admin, descriptors, exposed, summary
 from .action_log import ActionLog
 from .channel_watch import ChannelWatch
 from .counted import CountedTeller
@@ -68,7 +68,7 @@ log = logging.getLogger(__name__)
 
 def run(settings: Settings, log_level: str = "INFO", reread: Callable[[], Settings] | None = None) -> int:
     """Run the service until it is told to stop. Returns its exit code. `reread`: see `Reloading`."""
-    configure_log("supervisor", log_level)
+    configure_log("supervisor", log_level, settings.log.format)
     quiet_libraries()
     os.environ.update(environment())  # the forkserver does not get our sys.path
     processes.prepare(["actors.preload"], secret_variables(settings))
@@ -142,6 +142,7 @@ class Lifecycle:
             self._state.run(),
             self.application.watch(rules.liveness_timeout_s),
             DiskWatch(lambda: disks(self.application.options)).run(),
+            summary.run(self),
         )
         watching = [asyncio.ensure_future(one) for one in watches]
         channel_watch = ChannelWatch(self.application.options, self.looks.fresh)
@@ -230,7 +231,7 @@ class Lifecycle:
         self._end_with(EXIT_FAILED)
 
     def _root_ended(self, root: Supervisor, exit: Exit) -> None:
-        log.error("the exits so far:\n%s", Lines("\n".join(self.application.exits)))
+        log.error("the exits so far: %s", Lines("\n".join(self.application.exits)))
         if lost := self._state.lost():
             self._lost(lost)
         self._end_with(EXIT_INTENSITY if root.gave_up else EXIT_FAILED)

@@ -77,7 +77,9 @@ class HttpSink(Sink):
             self._keep(connection, answer)
         answer = without_echoes(answer, [credentials.token, *self._route.secrets])
         now_s = asyncio.get_running_loop().time()
-        return self._packing.answered(answer, judge(answer), packed=packed is not None, now_s=now_s)
+        return self._packing.answered(
+            answer, judge(answer), key=batch.key, packed=packed is not None, now_s=now_s
+        )
 
     async def reach(self) -> None:
         """Connect, with TLS and proxy, and publish nothing. Raises `OSError`, `TimeoutError`."""

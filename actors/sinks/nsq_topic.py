@@ -70,6 +70,8 @@ class NsqSink(Sink):
             return Delivery(Outcome.REFUSED, f"no nsqd answered within {self._timeout_s:g} s")
         except (OSError, EOFError, ValueError) as error:
             return Delivery(Outcome.REFUSED, reason_of(error))
+        address = connection.address
+        nsqd = f"nsqd {address}"
         try:
             connection.write(protocol.pub(self._topic, json.dumps(payload(batch)).encode()))
             async with asyncio.timeout_at(ends_s):
@@ -79,13 +81,16 @@ class NsqSink(Sink):
                 return Delivery(Outcome.ACCEPTED, status="OK")
             words = first_line(told)
             about = ABOUT.get(told.split(b" ", 1)[0], About.MOMENT)
-            why = explained(told) if is_refusal(told) else f"nsqd answered {words}"
+            why = explained(told) if is_refusal(told) else f"it answered {words}"
             code = fit_for_log(told.split(b" ", 1)[0][:CODE_BYTES_MAX].decode("utf-8", "replace"))
-            return Delivery(Outcome.REFUSED, why, about=about, answer=words, status=code)
+            return Delivery(
+                Outcome.REFUSED, f"{nsqd}: {why}", about=about, answer=words, nsqd=address, status=code
+            )
         except TimeoutError:
-            return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
+            why = f"{nsqd}: no answer within {self._timeout_s:g} s"
+            return Delivery(Outcome.UNKNOWN, why, nsqd=address)
         except (OSError, EOFError, ValueError) as error:
-            return Delivery(Outcome.UNKNOWN, f"no answer: {reason_of(error)}")
+            return Delivery(Outcome.UNKNOWN, f"{nsqd}: no answer: {reason_of(error)}", nsqd=address)
         finally:
             if self._kept is not connection:  # nsqd closes it too after an error
                 self._note_failed(connection.address)

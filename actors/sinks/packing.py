@@ -4,6 +4,7 @@ import gzip
 import logging
 
 from ..core.dispatcher.attempts import About, Outcome
+from ..system.logs import of_batch
 from .answers import UNSUPPORTED_MEDIA_TYPE, Answer, accepts_gzip
 from .delivery import Delivery
 
@@ -30,8 +31,12 @@ class Packing:
             return None
         return gzip.compress(body, mtime=0)
 
-    def answered(self, answer: Answer, delivery: Delivery, *, packed: bool, now_s: float) -> Delivery:
-        """Learn from an answer. `packed`: whether the body was in gzip. Returns what it means for the batch.
+    def answered(
+        self, answer: Answer, delivery: Delivery, *, key: str, packed: bool, now_s: float
+    ) -> Delivery:
+        """Learn from an answer. Returns what it means for the batch, whose key is `key`.
+
+        `packed`: whether the body was in gzip.
 
         Many receivers answer 400 or 422 to gzip, as they parse a body before they look at Content-Encoding.
         So while the client has taken no gzip yet, a refusal of the content is one of gzip.
@@ -47,7 +52,7 @@ class Packing:
             return delivery
         self._off_until_s, self._taken = now_s + OFF_S, False
         if self._wanted:
-            log.warning(
+            of_batch(log, key).warning(
                 "%s asks for gzip, and refused a body in gzip (%s): publishes go as they are for an hour; "
                 "publish.gzip = false leaves it off",
                 self._name,

@@ -11,6 +11,7 @@ from ..core.dispatcher.outbox import Batch
 from ..core.dispatcher.refused_videos import RefusedVideo
 from ..core.recurring import EVERY_MS
 from ..core.words import counted
+from ..system.logs import of_batch
 from .delivery import Delivery, Sink
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class PublishLog:
         self._began_ms = 0  # when the first of those reasons was logged
         self._said = False  # whether there was a line for the present outage
         self._unsaid = 0  # failures since then, in outages without a line
+        self._last_failed = ""  # the key of the batch that failed last
         self._videos_told = self._taken_told = 0
         if refused:
             are = counted(refused, "video is", "videos are")
@@ -57,10 +59,11 @@ class PublishLog:
         """
         if delivery.notice and not self._notice_told:
             self._notice_told = True
-            log.warning("batch %s to %s: %s", batch.key, self._name, delivery.notice)
+            of_batch(log, batch.key).warning("%s: %s", self._name, delivery.notice)
         if delivery.outcome is Outcome.ACCEPTED:
-            self._is_back()
+            self._is_back(batch.key)
             return
+        self._last_failed = batch.key
         everything = delivery.about is About.EVERYTHING or refuses_everything
         if delivery.about not in (About.MOMENT, About.EVERYTHING) and not everything:
             return  # about some videos: see `refused`
@@ -69,7 +72,7 @@ class PublishLog:
             self._begin_again(self._failing_since_ms)
         told_before = delivery.why in self._reasons_told
         if everything:
-            self._refuses_everything(delivery)
+            self._refuses_everything(batch.key, delivery)
         elif told_before or len(self._reasons_told) >= REASONS_TOLD_MAX:
             self._unsaid += not self._said
         else:
@@ -80,11 +83,12 @@ class PublishLog:
                 batch.key,
                 self._name,
                 delivery.why,
+                extra={"batch": batch.key, **({"nsqd": delivery.nsqd} if delivery.nsqd else {})},
             )
-        self._pause(delivery, told_before)
+        self._pause(batch.key, delivery, told_before)
         if before is Circuit.CLOSED and self._attempts.circuit is Circuit.OPEN and not everything:
             self._said = True
-            log.warning(
+            of_batch(log, batch.key).warning(
                 "the client failed %d times in a row: the circuit is open, and one batch now and then "
                 "tries whether it is back",
                 self._attempts.failures,
@@ -106,6 +110,7 @@ class PublishLog:
                 guids.text(one.video),
                 one.answer,
                 ". More refused videos are not logged: see status" if is_last else "",
+                extra={"video": guids.text(one.video)},
             )
 
     def taken(self, videos: Iterable[bytes]) -> None:
@@ -114,14 +119,15 @@ class PublishLog:
             self._taken_told += 1
             if self._taken_told > VIDEOS_TOLD_MAX:
                 return
-            log.info("%s does not refuse video %s any more", self._name, guids.text(video))
+            named = guids.text(video)
+            log.info("%s does not refuse video %s any more", self._name, named, extra={"video": named})
 
-    def _is_back(self) -> None:
-        """Say so, if there was a line for this outage."""
+    def _is_back(self, key: str) -> None:
+        """Say so, if there was a line for this outage. `key`: of the batch that was accepted."""
         now_ms = self._clocks.monotonic_ms()
         if self._failing_since_ms is not None and self._said:
             seconds = (now_ms - self._failing_since_ms) / 1000
-            log.info("the client takes batches again, after %.1f s", seconds)
+            of_batch(log, key).info("the client takes batches again, after %.1f s", seconds)
         self._failing_since_ms, self._said = None, False
         self._begin_again(now_ms)
 
@@ -131,7 +137,9 @@ class PublishLog:
             return
         if self._unsaid:
             failures = counted(self._unsaid, "more failure")
-            log.warning("%s: %s since, with batches taken in between", self._name, failures)
+            of_batch(log, self._last_failed).warning(
+                "the last of %s since, with batches taken in between, to %s", failures, self._name
+            )
         self._unsaid = 0
         self._everything_told = False
         self._reasons_told.clear()
@@ -141,11 +149,11 @@ class PublishLog:
             self._began_ms = self._clocks.monotonic_ms()
         self._said = True
 
-    def _refuses_everything(self, delivery: Delivery) -> None:
+    def _refuses_everything(self, key: str, delivery: Delivery) -> None:
         if not self._everything_told:
             self._says()
             self._everything_told = True
-            log.error(
+            of_batch(log, key, delivery.nsqd).error(
                 "%s refuses everything: %s. Check %s, and what it expects; the circuit is open, one batch "
                 "now and then tries whether it takes them, nothing is lost",
                 self._name,
@@ -153,7 +161,7 @@ class PublishLog:
                 self._settings,
             )
 
-    def _pause(self, delivery: Delivery, told_before: bool) -> None:
+    def _pause(self, key: str, delivery: Delivery, told_before: bool) -> None:
         """Log a pause that the client asked for; each time if it is longer than `BACK_OFF_MS_MAX`."""
         attempts, asked_ms = self._attempts, delivery.retry_after_ms
         if not asked_ms or (told_before and asked_ms <= BACK_OFF_MS_MAX):
@@ -166,7 +174,7 @@ class PublishLog:
             limit = f"; publish.retry_after_max_s = {attempts.retry_after_max_ms / 1000:g} is the most"
         next_s = self._clocks.wall_ns() / 1e9 + wait_ms / 1000
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(next_s))
-        log.warning(
+        of_batch(log, key).warning(
             "the client asks for a pause of %.0f s (Retry-After)%s: the next attempt is at %s, in %.1f s",
             asked_ms / 1000,
             limit,

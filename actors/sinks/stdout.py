@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from ..core.words import counted
+from ..system.logs import of_batch
 from ..system.reasons import reason_of
 from .delivery import Delivery, Sink
 
@@ -122,11 +123,13 @@ class StdoutSink(Sink):
         if not written.done():
             if not self._stalled:
                 self._stalled = True
-                log.warning("nobody reads stdout: publishing waits until somebody does; nothing is lost")
+                of_batch(log, batch.key).warning(
+                    "nobody reads stdout: publishing waits until somebody does; nothing is lost"
+                )
             await asyncio.wait({written})
         if self._stalled and not self._writer.lines_waiting:
             self._stalled = False
-            log.info("stdout is read again")
+            of_batch(log, batch.key).info("stdout is read again")
         if why := written.result():
             return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({why})")
         return Delivery(Outcome.ACCEPTED, status="written")
@@ -171,7 +174,7 @@ class MirroredSink(Sink):
     async def _mirror(self, batch: Batch) -> None:
         if self._writer.file_is_full:
             if not self._file_is_full:
-                log.warning(
+                of_batch(log, batch.key).warning(
                     "stdout is a file of %d MiB: no publish is written to it until it is shorter; "
                     "publishes go on to the client (publish.stdout = false writes none)",
                     FILE_BYTES_MAX // 2**20,
@@ -181,7 +184,7 @@ class MirroredSink(Sink):
         self._file_is_full = False
         if self._writer.lines_waiting >= STDOUT_LINES_MAX:
             if not self._left_out:
-                log.warning(
+                of_batch(log, batch.key).warning(
                     "nobody reads stdout, and %d publishes wait for it: more are left out there until "
                     "somebody does; they go on to the client",
                     STDOUT_LINES_MAX,

@@ -57,7 +57,7 @@ class Discovery:
 
     def _answered(self, address: str, said: list[Found]) -> None:
         self._said[address] = said
-        self._troubles.over(address, f"nsqlookupd {shown(address)} answers again")
+        self._troubles.over(address, f"nsqlookupd {shown(address)} answers again", nsqlookupd=shown(address))
         self._tell()
 
     def _failed(self, address: str, error: OSError) -> None:
@@ -65,6 +65,7 @@ class Discovery:
             address,
             f"nsqlookupd {shown(address)} names no nsqds of the topic {self._topic} ({error}): see "
             "nsq.lookupd_http_addresses. Known nsqds are still read; asking again every second",
+            nsqlookupd=shown(address),
         )
 
     def _tell(self) -> None:
@@ -85,9 +86,10 @@ class Discovery:
         odd = f"odd nsqds at {address}"
         if named.left_out:
             text = f"nsqlookupd {shown(address)} names {named.left_out}; the others are used"
-            self._troubles.wrong(odd, text)
+            self._troubles.wrong(odd, text, nsqlookupd=shown(address))
         else:
-            self._troubles.over(odd, f"nsqlookupd {shown(address)} names nothing that can't be an nsqd")
+            text = f"nsqlookupd {shown(address)} names nothing that can't be an nsqd"
+            self._troubles.over(odd, text, nsqlookupd=shown(address))
         return named.found
 
 

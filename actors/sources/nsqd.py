@@ -134,7 +134,9 @@ class NsqdSource:
             route = self._numbered[connection]
             route.wants_at_once = True
             log.info(
-                "replacing the connection to nsqd %s: its count of messages in flight may be wrong", route
+                "replacing the connection to nsqd %s: its count of messages in flight may be wrong",
+                route,
+                extra=route.about,
             )
             conn.flush()
             conn.refuse("replaced")
@@ -182,11 +184,16 @@ class NsqdSource:
             return
         if route.address not in self._configured | self._discovered:
             # It is tombstoned, or its topic was deleted. Another SUB would create the topic again.
-            log.info("lost nsqd %s (%s); no nsqlookupd names it, so it is not tried", route, conn.reason)
+            log.info(
+                "lost nsqd %s (%s); no nsqlookupd names it, so it is not tried",
+                route,
+                conn.reason,
+                extra=route.about,
+            )
             self._remove(route)
         else:
             text = f"lost nsqd {route} ({conn.reason}); trying again until it answers"
-            self._troubles.wrong(route.cause, text)
+            self._troubles.wrong(route.cause, text, **route.about)
 
     # What a route tells
 
@@ -210,25 +217,30 @@ class NsqdSource:
         self._troubles.wrong(
             route.cause,
             f"no nsqd at {route} ({reason}); expected its TCP address, see [nsq]; trying again",
+            **route.about,
         )
 
     def unsecured(self, route: Route, reason: str) -> None:
         """See `Routes`."""
-        self._troubles.wrong(route.cause, f"nsqd {route} is not used: {reason}; trying again")
+        text = f"nsqd {route} is not used: {reason}; trying again"
+        self._troubles.wrong(route.cause, text, **route.about)
 
     def _say_found(self, route: Route) -> None:
         if route.was_connected:
-            self._troubles.over(route.cause, f"connected to nsqd {route} again")
+            self._troubles.over(route.cause, f"connected to nsqd {route} again", **route.about)
         else:
             route.was_connected = True
             self._troubles.forget(route.cause)
-            log.info("connected to nsqd %s", route)
+            log.info("connected to nsqd %s", route, extra=route.about)
             if route.offers.refused:
                 left_out = ", ".join(route.offers.refused)
-                log.info("nsqd %s refuses our %s; its own values hold", route, left_out)
+                log.info("nsqd %s refuses our %s; its own values hold", route, left_out, extra=route.about)
             if self._security.compression and route.conn is not None and not route.conn.compressed:
                 log.info(
-                    "nsqd %s has no %s; its connection is not compressed", route, self._security.compression
+                    "nsqd %s has no %s; its connection is not compressed",
+                    route,
+                    self._security.compression,
+                    extra=route.about,
                 )
 
     def _subscribed(self, route: Route) -> None:
@@ -299,7 +311,8 @@ class NsqdSource:
     def _remove(self, route: Route) -> None:
         del self._routes[route.address]
         self._tasks.pop(route.address).cancel()
-        self._troubles.over(route.cause, f"nsqd {route} is named by no nsqlookupd any more")
+        text = f"nsqd {route} is named by no nsqlookupd any more"
+        self._troubles.over(route.cause, text, **route.about)
         self._same.forget(route)
 
     # The rest

@@ -123,9 +123,11 @@ class NsqdLooks:
                 what,
                 f"nsqd {route.address}: the HTTP at {address} is that of another nsqd (its TCP port is "
                 f"{tcp_port}): see nsq.nsqd_http_addresses. What waits on this nsqd is not known",
+                nsqd=route.address,
             )
         else:
-            self._troubles.over(what, f"nsqd {route.address}: the HTTP at {address} is this nsqd's")
+            text = f"nsqd {route.address}: the HTTP at {address} is this nsqd's"
+            self._troubles.over(what, text, nsqd=route.address)
 
     def _is_wrong(self, reader: Route, addresses: set[str], tcp_port: int, readers: list[Reader]) -> bool:
         """Whether an HTTP address is another nsqd's than the one that `reader` is connected to.

@@ -84,6 +84,11 @@ class Route:
         """What trouble with this nsqd is called: all its routes have the same trouble."""
         return self.place.key if self.place else self.address
 
+    @property
+    def about(self) -> dict[str, str]:
+        """The field of a log line about this nsqd, or about the connection to it."""
+        return {"nsqd": self.address}
+
     def take(self, conn: BatchConnection) -> None:
         """Have this connection. The HTTP address that the settings give is not checked with it yet."""
         self.conn = conn

@@ -22,8 +22,8 @@ class Troubles:
         self._said_s: dict[str, float] = {}
         self._lasting: set[str] = set()
 
-    def wrong(self, cause: str, text: str) -> None:
-        """Something is wrong. `text` says why, and what to do."""
+    def wrong(self, cause: str, text: str, **about: str) -> None:
+        """Something is wrong. `text` says why, and what to do. `about`: what, for a field of the log."""
         now_s = self._clock()
         self._said_s = {one: at_s for one, at_s in self._said_s.items() if now_s - at_s < REPEAT_S}
         if cause in self._said_s or len(self._said_s) > LINES_MAX:
@@ -34,13 +34,13 @@ class Troubles:
             return
         self._said_s[cause] = now_s
         self._lasting.add(cause)
-        log.warning("%s (said once a minute)", text)
+        log.warning("%s (said once a minute)", text, extra=about)
 
-    def over(self, cause: str, text: str) -> None:
-        """It is over. Says so if it was said to be wrong."""
+    def over(self, cause: str, text: str, **about: str) -> None:
+        """It is over. Says so if it was said to be wrong. `about`: as for `wrong`."""
         if cause in self._lasting:
             self._lasting.discard(cause)
-            log.info("%s", text)
+            log.info("%s", text, extra=about)
 
     def forget(self, cause: str) -> None:
         """The cause can't come any more."""

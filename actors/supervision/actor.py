@@ -23,6 +23,7 @@ class StartArgs(msgspec.Struct, frozen=True):
     `start` is "module:class" of its actor. `options` is the actor's own: anything that can be pickled.
     `title` is what `ps` shows. `environment`: more variables, by name. `last_stats`: what `stats` of an
     earlier incarnation returned last, b"" if that is not known. `orders`: see `Worker.instruct`.
+    `log_format`: a `LogFormat`.
     """
 
     id: str
@@ -34,6 +35,7 @@ class StartArgs(msgspec.Struct, frozen=True):
     environment: dict[str, str] = {}
     last_stats: bytes = b""
     orders: bytes = b""
+    log_format: str = "text"
 
     @property
     def is_first(self) -> bool:

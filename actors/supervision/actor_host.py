@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Collection
 from multiprocessing.connection import Connection
 from typing import Any, Generic
@@ -24,9 +23,9 @@ import setproctitle
 from . import log_writer, signals
 from .actor import Actor, Host, Options, Result, StartArgs
 from .control import ControlPipe, PeerLost, PeerStuck
+from .log_format import configure_log
 from .loop import Loop, PlainLoop, Timer
 from .mailbox import Inbox, Link, end_of
-from .printable import LineFormatter, Lines
 from .protocol import (
     UNASKED,
     Call,
@@ -258,17 +257,17 @@ def run(start_args: StartArgs, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor stops us in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the forkserver ignores it, and we come from there
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # if its last import failed
-    configure_log(start_args.name, start_args.log_level)
+    configure_log(start_args.name, start_args.log_level, start_args.log_format)
     signals.watch(_hangup)
     control: ControlPipe[ChildInbox] = ControlPipe(end_of(connection), ChildInbox)
     try:
         code = _live(start_args, control)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it ends this process in words
+    except Exception as error:  # whatever it is, it ends this process in words
         code = getattr(error, "exit_code", EXIT_FAILED)
         if hasattr(error, "exit_code"):
             log.error("%s", error)
         else:
-            log.error("stopped by a bug:\n%s", Lines(traceback.format_exc().rstrip()))
+            log.exception("stopped by a bug")
     # Not sys.exit: a worker thread that hangs in a write must not keep a process that is done.
     with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or never open
         sys.stdout.flush()
@@ -278,12 +277,6 @@ def run(start_args: StartArgs, connection: Connection) -> None:
 
 def _hangup() -> None:
     log.info("SIGHUP is for the supervisor, which has all children read their files again: ignored")
-
-
-def configure_log(name: str, level: str) -> None:
-    """One line an event on stderr: time with date and zone, level, who, what."""
-    line = f"%(asctime)s %(levelname).1s {name:<12} %(message)s"
-    log_writer.install(LineFormatter(line), level)
 
 
 def _live(start_args: StartArgs, control: ControlPipe[ChildInbox]) -> int:

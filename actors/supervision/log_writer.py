@@ -17,10 +17,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .printable import PrintableText, show_uncaught
+from .printable import Lines, PrintableText
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
+
+log = logging.getLogger(__name__)
 
 STDERR = 2
 WAITING_BYTES_MAX = 65_536  # of lines that wait to be written; further lines are dropped
@@ -172,37 +174,39 @@ class LogHandler(logging.Handler):
         """Wait for the lines, for a limited time. logging calls this when Python ends."""
         self.writer.flush()
 
+    def note(self, text: str, level: int = logging.WARNING, name: str = __name__) -> None:
+        """Write a line that no call of logging made. `name`: of its logger."""
+        self.writer.write(self._line(_record(text, level, name)))
+
     def _notice(self, dropped: int) -> bytes:
         lines = "1 log line was" if dropped == 1 else f"{dropped} log lines were"
-        level = logging.WARNING
         return self._line(
-            logging.makeLogRecord(
-                {
-                    "name": __name__,
-                    "levelno": level,
-                    "levelname": logging.getLevelName(level),
-                    "msg": f"{lines} dropped, because stderr could not be written",
-                }
-            )
+            _record(f"{lines} dropped, because stderr could not be written", logging.WARNING, __name__)
         )
 
     def _line(self, record: logging.LogRecord) -> bytes:
         return (self.format(record) + "\n").encode(self.encoding, "backslashreplace")
 
 
+def _record(text: str, level: int, name: str) -> logging.LogRecord:
+    facts = {"name": name, "levelno": level, "levelname": logging.getLevelName(level)}
+    return logging.makeLogRecord({**facts, "msg": "%s", "args": (Lines(text),)})
+
+
 class LogFile(io.RawIOBase):
-    """The file under `sys.stderr`: what Python itself writes there, such as a traceback, goes to the log."""
+    """The file under `sys.stderr`: what Python itself writes there is a line of the log too."""
 
     name = "<stderr>"
 
-    def __init__(self, writer: LogWriter):
-        self._writer = writer
+    def __init__(self, handler: LogHandler):
+        self._handler = handler
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write lines to the log."""
-        lines = bytes(data)
-        self._writer.write(lines)
-        return len(lines)
+        """Write what is one event, however many lines it has."""
+        written = bytes(data)
+        if text := written.decode(self._handler.encoding, "backslashreplace").strip("\n"):
+            self._handler.note(text, name="stderr")
+        return len(written)
 
     def fileno(self) -> int:
         """Return the descriptor of stderr."""
@@ -218,13 +222,31 @@ class LogFile(io.RawIOBase):
 
 
 def install(formatter: logging.Formatter, level: str) -> None:
-    """Make this the log of the process. What is written to `sys.stderr` goes to the log too."""
+    """Make this the log of the process. What is written to `sys.stderr` goes to the log too.
+
+    An exception that no code catches, and a warning of Python, is one event each.
+    """
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     handler = LogHandler(formatter, encoding)
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    file = LogFile(handler.writer)
-    sys.stderr = PrintableText(file, encoding, "backslashreplace", line_buffering=True)
-    sys.excepthook = show_uncaught
+    logging.captureWarnings(True)
+    sys.stderr = PrintableText(LogFile(handler), encoding, "backslashreplace", line_buffering=True)
+    sys.excepthook = lambda *exc_info: log.critical("stopped by an uncaught exception", exc_info=exc_info)
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _not_raised
+
+
+def _thread_failed(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is not None:
+        name = "a thread" if args.thread is None else f"thread {args.thread.name}"
+        exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.error("%s ended by an uncaught exception", name, exc_info=exc_info)
+
+
+def _not_raised(args: "sys.UnraisableHookArgs") -> None:
+    if args.exc_value is not None:
+        exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.error("%s: %r", args.err_msg or "an exception was ignored in", args.object, exc_info=exc_info)
 
 
 def flush() -> None:

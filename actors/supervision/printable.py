@@ -6,20 +6,16 @@ any other is shown as one line.
 """
 
 import io
-import logging
 import sys
 import traceback
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from numbers import Number
 from types import TracebackType
 from typing import Any, Self
 
-INDENT = "  "  # before each further line of a record, so that only a record begins at the start of a line
+INDENT = "  "  # before each further line of a message, so that only a message begins at the start of a line
 
 
 class Lines(str):
-    """Text of several lines that we made, such as a traceback: its newlines stay, in the log and in print."""
+    """Text of several lines that we made, such as a traceback: print shows them, and the log joins them."""
 
     __slots__ = ()
 
@@ -93,47 +89,3 @@ class StyledText:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-class LineFormatter(logging.Formatter):
-    """One line a record; where we wrote a newline ourselves, further lines that are indented.
-
-    The time is RFC 3339's, of this machine's zone: 2026-11-29T22:22:55.941+01:00. It is UTC if TZ names a
-    zone that Python does not take.
-    """
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
-        """Return the time of a record. Called by logging."""
-        try:
-            time = datetime.fromtimestamp(record.created).astimezone()
-        except ValueError:  # such as TZ=X24:00:01
-            time = datetime.fromtimestamp(record.created, UTC)
-        return time.isoformat(timespec="milliseconds")
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Format a record. Called by logging."""
-        shown = logging.makeLogRecord(record.__dict__)
-        args = record.args
-        if isinstance(args, Mapping):
-            shown.args = {name: _shown(arg) for name, arg in args.items()}
-        elif args:
-            shown.args = tuple(map(_shown, args))
-        shown.exc_text = None
-        return printable(super().format(shown), kept="\n").replace("\n", "\n" + INDENT)
-
-
-class _Shown:
-    """An argument of a record, whose text is escaped when the message is made."""
-
-    def __init__(self, arg: object):
-        self._arg = arg
-
-    def __str__(self) -> str:
-        return shown_text(str(self._arg))
-
-    def __repr__(self) -> str:
-        return printable(repr(self._arg))
-
-
-def _shown(arg: object) -> object:
-    return arg if isinstance(arg, Number) else _Shown(arg)

@@ -115,18 +115,6 @@ class Exit(Struct, frozen=True):
         return f"killed({self.signal})" if self.signal else f"exited({self.code})"
 
 
-class Restarted(Struct, frozen=True):
-    """A child was started again. `at_s`: when, in seconds since 1970. `how`: how its life before ended.
-
-    `incarnation`: of the life that began.
-    """
-
-    at_s: float
-    child: str
-    how: str
-    incarnation: int
-
-
 class Plan(Struct, frozen=True):
     """What to do after an exit: stop these in this order, forget those, wait, start these in this order."""
 

@@ -95,8 +95,8 @@ class _Watcher:
         """A signal came. A bug in what it asks for ends neither this thread nor the process."""
         try:
             self._take(number)
-        except Exception:  # noqa: BLE001 - whatever it is, the next signal has to be taken too
-            log.error("%s: %s", signal.Signals(number).name, Lines(traceback.format_exc().rstrip()))
+        except Exception:  # whatever it is, the next signal has to be taken too
+            log.exception("%s could not be obeyed", signal.Signals(number).name)
 
     def _take(self, number: int) -> None:
         match number:
@@ -113,4 +113,4 @@ class _Watcher:
         now_s = time.monotonic()
         if self._stacks_s is None or now_s - self._stacks_s >= STACKS_INTERVAL_S:
             self._stacks_s = now_s
-            log.warning("SIGQUIT: the stacks of this process, which goes on:\n%s", Lines(stacks()))
+            log.warning("SIGQUIT: the stacks of this process, which goes on: %s", Lines(stacks()))

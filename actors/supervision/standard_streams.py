@@ -79,6 +79,11 @@ def open_standard_streams() -> None:
         )
 
 
+def wants_plain() -> bool:
+    """Whether no escape code may be shown: NO_COLOR is set, or the terminal is dumb."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON in lines, all of it ASCII: no text in it steers a terminal."""
     print(Lines(json.dumps(value, indent=2)))

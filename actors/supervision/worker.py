@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from .actor import StartArgs
 from .actor_host import EXIT_FAILED
 from .answers import Answers
+from .log_format import format_in_force
 from .processes import ChildProcess
 from .protocol import (
     Call,
@@ -152,6 +153,7 @@ class Worker:
             {name: os.environ[name] for name in self.spec.environment if name in os.environ},
             self._last_stats,
             self.orders,
+            format_in_force(),
         )
         self._started_with = self.orders
         self._got_on_s = self._said_loading_s = time.monotonic()

@@ -10,6 +10,7 @@ import sys
 PYTHON_MIN = (3, 11)
 # What setup.cfg asks for, and the module that shows whether it is there.
 LIBRARIES = {
+    "argcomplete": "argcomplete",
     "cramjam": "cramjam",
     "httptools": "httptools",
     "msgpack": "msgpack",

@@ -3,7 +3,8 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from ..core.recurring import Recurring
 
@@ -54,6 +55,21 @@ class _Seldom(logging.Filter):
 
 
 _SELDOM = _Seldom()
+
+
+def of_batch(log: logging.Logger, key: str, nsqd: str = "") -> logging.LoggerAdapter[logging.Logger]:
+    """Return `log` for lines about a batch: each begins with its key, and has it as the field "batch".
+
+    `nsqd`: where the batch was sent to, if to an nsqd, for the field "nsqd".
+    """
+    return _OfBatch(log, {"batch": key, **({"nsqd": nsqd} if nsqd else {})})
+
+
+class _OfBatch(logging.LoggerAdapter[logging.Logger]):
+    def process(self, msg: str, kwargs: MutableMapping[str, Any]) -> tuple[str, MutableMapping[str, Any]]:
+        """Put the key before a message. Called by logging."""
+        assert self.extra is not None
+        return f"batch {self.extra['batch']}: {msg}", {**kwargs, "extra": self.extra}
 
 
 class WriteOutage:

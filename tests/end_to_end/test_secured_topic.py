@@ -66,7 +66,9 @@ def test_a_right_that_is_withdrawn_points_to_the_settings_of_nsqd(tmp_path):
         secured.nsqd.post("/pub?topic=plays", PLAY)
         wait_caught_up(service, 1)
         secured.auth.allows = set()
-        said = "NSQ topic totals refuses everything: nsqd says E_AUTH_FAILED"
+        said = (
+            f"NSQ topic totals refuses everything: nsqd {secured.nsqd.tcp_address}: nsqd says E_AUTH_FAILED"
+        )
 
         def one_more_is_refused():
             secured.nsqd.post("/pub?topic=plays", PLAY)

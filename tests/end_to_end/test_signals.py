@@ -78,7 +78,7 @@ def test_sigquit_to_the_supervisor_tells_the_stacks_of_all_processes(service):
     os.kill(service.process.pid, signal.SIGQUIT)
     wait_said(service, STACKS, 1 + len(CHILDREN))
     for name in ("supervisor  ", *(f"{child}#1" for child in CHILDREN)):
-        assert re.search(rf"W {name} +{STACKS}\n  thread ", service.log()), name
+        assert re.search(rf"W {name} +{STACKS} thread ", service.log()), name
     assert service.log().count("thread MainThread:") == 1 + len(CHILDREN)
 
 

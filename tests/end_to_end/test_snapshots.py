@@ -16,8 +16,8 @@ from actors.cli.agreement import Told, Verdict
 from actors.cli.demo_progress import Figures, PlainLines
 from actors.cli.kills import Kill, line
 from actors.cli.launch import Service
+from actors.cli.page import Page
 from actors.cli.parser import command_parser
-from actors.cli.screen import Page
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.services import PATIENT, UNHURRIED, open_service, wait_caught_up
 from tests.support.snapshots import COLUMNS, FOLDER, Printed, check, masked, printed
@@ -109,6 +109,11 @@ def test_snapshot_of_config(monkeypatch):
         Path("/nowhere/state"), []
     )  # a path of one length, which the width of a column depends on
     compare("config", ["config", "--set", "dispatch.deadline_s=5"], nowhere, monkeypatch, kept)
+
+
+def test_snapshot_of_the_head_of_a_completion(monkeypatch):
+    service = Service(Path("/nowhere/state"), [])
+    compare("completion", ["completion", "bash"], service, monkeypatch, lambda line: "#compdef" in line)
 
 
 def test_snapshot_of_commands_that_change_a_running_service(service, monkeypatch):

@@ -96,7 +96,9 @@ def test_a_path_with_a_space_is_quoted(clone, tmp_path):
 
 @pytest.mark.parametrize("path", ["producer", "producer/__main__.py"])
 def test_the_producer_by_its_path_is_told_the_same(clone, path):
-    assert told(sys.executable, [path], clone).startswith("playtally needs cramjam, httptools, msg")
+    assert told(sys.executable, [path], clone).startswith(
+        "playtally needs argcomplete, cramjam, httptools, msg"
+    )
 
 
 def test_what_is_looked_for_is_what_setup_cfg_asks_for():
@@ -111,5 +113,5 @@ def test_what_is_looked_for_is_what_setup_cfg_asks_for():
 def test_a_python_that_leaves_out_the_scripts_folder_is_told_the_same(clone):
     """`python -P` leaves out the folder of the script, as PYTHONSAFEPATH does."""
     assert told(sys.executable, ["-P", str(clone / "supervisor.py")], clone).startswith(
-        "playtally needs cramjam, httptools, msg"
+        "playtally needs argcomplete, cramjam, httptools, msg"
     )

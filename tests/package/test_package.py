@@ -368,5 +368,5 @@ def test_without_a_library_it_is_said_how_to_install_it(commands, tmp_path):
     told = run(commands / "python", "-S", site_packages(commands) / "supervisor.py", cwd=tmp_path)
     assert (told.returncode, told.stdout) == (2, "")
     (line,) = told.stderr.splitlines()
-    assert line.startswith("playtally needs cramjam, httptools, msgpack, msgspec, ")
-    assert f"run `{commands}/python -m pip install cramjam httptools msgpack msgspec " in line
+    assert line.startswith("playtally needs argcomplete, cramjam, httptools, msgpack, msgspec, ")
+    assert f"run `{commands}/python -m pip install argcomplete cramjam httptools msgpack msgspec " in line

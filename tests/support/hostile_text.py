@@ -29,7 +29,7 @@ def assert_plain(said: bytes | str, seen: str = SEEN) -> None:
 
 
 def assert_log(text: str, seen: str = SEEN) -> None:
-    """As `assert_plain`; and each line is an event, or is indented below one."""
+    """As `assert_plain`; and each line is an event."""
     assert_plain(text, seen)
-    wrong = [one for one in text.splitlines() if not EVENT.match(one) and not one.startswith("  ")]
+    wrong = [one for one in text.splitlines() if not EVENT.match(one)]
     assert not wrong, "\n".join(wrong)

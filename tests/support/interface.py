@@ -51,6 +51,7 @@ DEFAULTS: dict[str, object] = {
     "admin.token_file": "",
     "admin.actions": False,
     "admin.allowed_hosts": [],
+    "log.format": "text",
     "supervisor.state_dir": "state",
     "supervisor.strategy": "one_for_one",
     "supervisor.max_restarts": 5,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from actors.cli.screen import Page
+from actors.cli.page import Page
 from actors.system.installation import ROOT
 from tests.support.patience import PATIENCE_S
 from tests.support.terminals import lines_of

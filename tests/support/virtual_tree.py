@@ -162,6 +162,10 @@ class Clock:
     def monotonic(cls) -> float:
         return asyncio.get_running_loop().time() + cls.halted_s
 
+    @classmethod
+    def time(cls) -> float:
+        return cls.monotonic()
+
     @staticmethod
     def strftime(form: str) -> str:
         return form

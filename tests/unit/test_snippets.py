@@ -24,6 +24,8 @@ DRAWINGS = {
     ("architecture.md", "supervisor.py            the command line"),
     ("architecture.md", "Plays        consumer"),
     ("architecture.md", "rules (core/)"),
+    ("production.md", "2026-11-29T22:22:55.941+01:00 W consumer#2"),  # a line of the log
+    ("production.md", "journalctl -u playtally"),
     ("production.md", "scrape_configs:"),  # Prometheus' own (tests/end_to_end/test_deploy.py)
     ("production.md", "0 * * * *  python supervisor.py backup"),  # a table of cron
     ("production.md", "scrape_configs:"),  # Prometheus' own
@@ -63,8 +65,12 @@ def test_toml_is_a_config_file(block, tmp_path):
 
 
 @of_kind("json")
-def test_json_is_a_publish(block):
-    assert msgspec.convert(json.loads(block.text), Publish).videos
+def test_json_is_a_publish_or_a_line_of_the_log(block):
+    found = json.loads(block.text)
+    if "who" in found:
+        assert found.keys() >= {"time", "level", "message", "logger"}
+    else:
+        assert msgspec.convert(found, Publish).videos
 
 
 def parsed(command: Command) -> object:

@@ -3,7 +3,7 @@
 import pytest
 
 from actors.cli.demo_progress import Figures, PlainLines, waits_for
-from actors.cli.screen import Page
+from actors.cli.page import Page
 
 
 def at(counted, pending, left_s=0.0):

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from actors import config
-from actors.cli import screen
+from actors.cli import screen, settings_table, watch
+from actors.cli.page import Page
 from actors.core import guids
 from actors.system.exits import Failure
 from tests.support.hostile_text import HOSTILE, assert_plain
@@ -97,7 +98,7 @@ def status(*children, **facts):
 
 @pytest.fixture
 def at_80_columns(monkeypatch):
-    class Narrow(screen.Page):
+    class Narrow(Page):
         def __init__(self):
             super().__init__()
             self.width = 80
@@ -203,7 +204,7 @@ def test_settings_are_never_cut_neither_at_80_columns_nor_in_a_pipe(capsys, tmp_
     file = tmp_path / "config.toml"
     file.write_text(f'[supervisor]\nstate_dir = "{PATH}"\n[nsq]\nnsqd_tcp_addresses = ["a:1", "b:2"]\n')
     found = config.explain(file)
-    lines = shown(capsys, screen.show_config, found)
+    lines = shown(capsys, settings_table.show_settings, found)
     (line,) = (line for line in lines if line.startswith("supervisor.state_dir "))
     assert line.split()[1:3] == [PATH, "config.toml"]
     assert any("[a:1, b:2]" in line for line in lines)
@@ -211,17 +212,51 @@ def test_settings_are_never_cut_neither_at_80_columns_nor_in_a_pipe(capsys, tmp_
     assert any(line.startswith("publish.stdout ") and " true " in line for line in lines)
     assert "expected" in lines[0]
 
-    class Narrow(screen.Page):
+    class Narrow(Page):
         def __init__(self):
             super().__init__()
             self.width = 80
 
-    monkeypatch.setattr(screen, "Page", Narrow)
-    lines = shown(capsys, screen.show_config, found)
+    monkeypatch.setattr(settings_table, "Page", Narrow)
+    lines = shown(capsys, settings_table.show_settings, found)
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
-    assert f"supervisor.state_dir={PATH}(fromconfig.toml*)" in "".join("".join(lines).split())
+    begin = lines[0].index("value")
+    at = next(place for place, line in enumerate(lines) if line.startswith("supervisor.state_dir"))
+    pieces = [line[begin : lines[0].index("from")].strip() for line in lines[at : at + 6]]
+    assert "".join(pieces).startswith(PATH)
+    assert lines[at].endswith("config.toml *")
     assert lines[-1] == "* not the default"
+
+
+def test_config_begins_with_what_differs_from_the_defaults(capsys):
+    found = config.explain(None, ["dispatch.deadline_s=5", "publish.timeout_s=7"])
+    lines = shown(capsys, settings_table.show_settings, found)
+    assert [line.split()[:3] for line in lines[1:3]] == [
+        ["dispatch.deadline_s", "5", "s"],
+        ["publish.timeout_s", "7", "s"],
+    ]
+    assert lines[3] == "" and lines[4].startswith("nsq.topic ")
+    assert sum(line.startswith("dispatch.deadline_s ") for line in lines) == 1
+    assert len(lines) == 1 + len(found) + 2, "the head, each setting, an empty line and what * means"
+
+
+@pytest.mark.parametrize(
+    ("columns", "last"), [(76, "* not the default"), (60, "the first is not the default")]
+)
+def test_a_narrow_config_drops_what_is_expected_then_where_from_and_says_what_is_not_the_default(
+    columns, last, capsys, monkeypatch
+):
+    class Narrow(Page):
+        def __init__(self):
+            super().__init__()
+            self.width = columns
+
+    monkeypatch.setattr(settings_table, "Page", Narrow)
+    lines = shown(capsys, settings_table.show_settings, config.explain(None, ["dispatch.deadline_s=5"]))
+    assert lines[0].split() == ["setting", "value", *(["from"] if columns > 60 else [])]
+    assert lines[1].startswith("dispatch.deadline_s ") and lines[-1] == last
+    assert max(map(len, lines)) <= columns
 
 
 def test_totals_show_what_the_client_was_told_and_the_sum(capsys):
@@ -235,6 +270,20 @@ def test_totals_show_what_the_client_was_told_and_the_sum(capsys):
     ]
     assert shown(capsys, screen.show_totals, rows[1:])[-1] == "7 plays of 1 videos"
     assert shown(capsys, screen.show_totals, [])[-1] == "0 plays of 0 videos"
+
+
+def test_totals_drop_what_was_published_on_a_page_that_is_too_narrow_and_cut_no_number(capsys, monkeypatch):
+    class Narrow(Page):
+        def __init__(self):
+            super().__init__()
+            self.width = 60
+
+    monkeypatch.setattr(screen, "Page", Narrow)
+    video = "00000000-0000-4000-8000-000000000001"
+    assert "published" in shown(capsys, screen.show_totals, [(guids.parse(video), 999_999_999, 1)])[0]
+    lines = shown(capsys, screen.show_totals, [(guids.parse(video), 1_000_000_000, 1)])
+    assert lines[0].split() == ["video", "plays"]
+    assert lines[1] == f"{video} 1,000,000,000"
 
 
 def test_each_row_of_the_totals_is_printed_before_the_next_is_made(monkeypatch):
@@ -253,7 +302,7 @@ def test_each_row_of_the_totals_is_printed_before_the_next_is_made(monkeypatch):
 
 
 def test_watching_goes_on_while_the_service_is_away_and_ends_at_ctrl_c(capsys, monkeypatch):
-    monkeypatch.setattr(screen, "WATCH_INTERVAL_S", 0.0)
+    monkeypatch.setattr(watch, "PLAIN_INTERVAL_S", 0.0)
     answers = iter([status(), Failure("the service does not answer"), status(), KeyboardInterrupt()])
 
     def ask():
@@ -262,7 +311,7 @@ def test_watching_goes_on_while_the_service_is_away_and_ends_at_ctrl_c(capsys, m
             raise answer
         return answer
 
-    assert screen.watch(ask) == 0
+    assert watch.watch(ask) == 0
     assert next(answers, None) is None
 
 

@@ -10,7 +10,7 @@ from actors.system.installation import ROOT
 
 SHOWS = (
     "from actors.supervision.standard_streams import open_standard_streams; open_standard_streams(); "
-    "from actors.cli.screen import Page; Page().print('├─ nsqd │ └─ … ü €')"
+    "from actors.cli.page import Page; Page().print('├─ nsqd │ └─ … ü €')"
 )
 
 

@@ -289,3 +289,24 @@ def test_importing_it_is_cheap_and_prints_nothing():
     )
     assert (ended.stdout, ended.stderr) == ("", "")
     assert logging.getLogger("actors.embedded_nsqd").handlers == []
+
+
+def test_a_line_about_a_connection_has_this_nsqd_as_a_field(tmp_path, caplog):
+    caplog.set_level("INFO")
+
+    async def scene():
+        nsqd = await EmbeddedNsqd.start(tmp_path, "127.0.0.1:0", "127.0.0.1:0")
+        _, writer = await asyncio.open_connection("127.0.0.1", nsqd.tcp_port)
+        writer.write(b"  V2")
+        while not any("connected" in one.getMessage() for one in caplog.records):
+            await asyncio.sleep(0.01)
+        writer.close()
+        while not any("disconnected" in one.getMessage() for one in caplog.records):
+            await asyncio.sleep(0.01)
+        address = f"127.0.0.1:{nsqd.tcp_port}"
+        await nsqd.stop()
+        return address
+
+    address = asyncio.run(scene())
+    lines = [one for one in caplog.records if one.getMessage().startswith("client ")]
+    assert len(lines) == 2 and [one.nsqd for one in lines] == [address] * 2

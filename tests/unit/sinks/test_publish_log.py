@@ -84,7 +84,7 @@ def test_the_end_of_an_outage_is_logged_with_how_long_it_was(hearing):
     hearing.hears(failed())
     hearing.now_ms = 12_300
     hearing.hears(failed())
-    assert hearing.hears(ACCEPTED) == ["the client takes batches again, after 12.3 s"]
+    assert hearing.hears(ACCEPTED) == [f"batch {BATCH.key}: the client takes batches again, after 12.3 s"]
     assert hearing.hears(ACCEPTED) == []
 
 
@@ -102,7 +102,7 @@ def test_an_outage_that_was_logged_only_when_the_circuit_opened_has_its_end_logg
     while hearing.attempts.circuit is Circuit.CLOSED:
         lines += hearing.hears(failed())
     assert len(lines) == 1 and "the circuit is open" in lines[0]
-    assert hearing.hears(ACCEPTED) == ["the client takes batches again, after 0.0 s"]
+    assert hearing.hears(ACCEPTED) == [f"batch {BATCH.key}: the client takes batches again, after 0.0 s"]
 
 
 def test_a_failure_that_is_about_some_videos_is_not_one_of_the_client(hearing):
@@ -116,7 +116,7 @@ def test_a_client_that_refuses_everything_is_logged_once_with_the_settings_that_
     assert "refuses everything: 401" in line and "publish.url" in line
     assert hearing.hears(failed("401", about=About.EVERYTHING)) == []
     hearing.now_ms += EVERY_MS
-    assert hearing.hears(ACCEPTED) == ["the client takes batches again, after 60.0 s"]
+    assert hearing.hears(ACCEPTED) == [f"batch {BATCH.key}: the client takes batches again, after 60.0 s"]
     assert len(hearing.hears(failed("401", about=About.EVERYTHING))) == 1
 
 
@@ -128,7 +128,7 @@ def test_a_client_that_refuses_each_content_refuses_everything(hearing):
 def test_a_notice_is_logged_once(hearing):
     noticed = Delivery(Outcome.ACCEPTED, notice="it answered with a page")
     [line] = hearing.hears(noticed)
-    assert line.endswith("to the client: it answered with a page")
+    assert line == f"batch {BATCH.key}: the client: it answered with a page"
     assert hearing.hears(noticed) == []
 
 
@@ -136,7 +136,7 @@ def test_a_pause_that_the_client_asks_for_is_logged_with_its_end(hearing):
     _, line = hearing.hears(failed(retry_after_ms=PAUSE_MS))
     until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(PAUSE_MS / 1000))
     assert line == (
-        "the client asks for a pause of 30 s (Retry-After): "
+        f"batch {BATCH.key}: the client asks for a pause of 30 s (Retry-After): "
         f"the next attempt is at {until}, in {PAUSE_MS / 1000:.1f} s"
     )
 
