@@ -35,7 +35,7 @@ HEADER_BYTES_MAX = 16 * 1024
 CALL_TIMEOUT_S = 10
 IDLE_CONNECTION_TIMEOUT_S = 300
 ACTION_ANSWER_S = 60  # an action that takes longer goes on, and the answer says so
-PATHS = "/, /status, /metrics, /healthz, /readyz or /livez"
+PATHS = "/, /status, /events, /history, /metrics, /healthz, /readyz or /livez"
 
 
 def server(service: ServiceView, address: str = "", allowed_hosts: Sequence[str] = ()) -> BoundedHTTPServer:
@@ -46,7 +46,7 @@ def server(service: ServiceView, address: str = "", allowed_hosts: Sequence[str]
             (r"/status", _Status, arguments),
             (r"/metrics", _Metrics, arguments),
             *health.routes(service),
-            *operator_page.routes(),
+            *operator_page.routes(service),
             (r"/republish", _Republish, arguments),
             (r"/reload", _Reload, arguments),
             (r"/children/([a-z0-9-]+)/(terminate|restart|delete)", _Action, arguments),

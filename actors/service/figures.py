@@ -5,7 +5,7 @@ next incarnation goes on from its store. The store may lack the latest counts, b
 not committed. Those counts are added from then on. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import TypeAlias
 
 from msgspec import Struct, structs
@@ -35,6 +35,11 @@ class Figures:
     def __init__(self) -> None:
         self._shown: dict[str, _Shown] = {}
         self.reads = self.reads_by_ticker = 0  # of the consumer, which goes on from what it told before
+
+    @property
+    def children(self) -> Set[str]:
+        """The ids of the counters and of the dispatcher, once they have told their figures."""
+        return self._shown.keys()
 
     def shown(self, told: Mapping[str, tuple[int, Stats]]) -> list[Stats]:
         """The figures to show. `told`: by child, its incarnation and what that has told last."""

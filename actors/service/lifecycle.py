@@ -51,13 +51,16 @@ from ..tree import (
     secret_variables,
     with_addresses,
 )
-from . import admin, descriptors, exposed
+from . import admin, descriptors, exposed, sampling
 from .channel_watch import ChannelWatch
 from .disks import DiskWatch, disks
 from .figures import Figures
+from .history import History
+from .live import Live
 from .queue_look import Looks
 from .reloading import Reloaded, Reloading
 from .state_watch import StateWatch
+from .status import status
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +96,7 @@ async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> in
     server = admin.server(service, settings.admin.address, settings.admin.allowed_hosts)
     service.admin_address = _listen(server, settings.admin.address)
     try:
-        return await service.live()
+        return await service.run()
     except BaseException:
         await service.application.root.stop()  # else Python waits for the children before it ends
         raise
@@ -115,6 +118,8 @@ class Lifecycle:
         self._security = Security(settings.nsq)
         self.looks = Looks(self.application, groups_to_poll(settings), self._security)
         self.application.on_stats = self.looks.told
+        self.history = History(Path(settings.supervisor.state_dir))
+        self.live = Live(self._picture)
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
         self.secret = secrets.token_urlsafe(32)
@@ -123,7 +128,7 @@ class Lifecycle:
         self._ending: asyncio.Future[None] | None = None
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    async def live(self) -> int:
+    async def run(self) -> int:
         """Start all children, run until the end, stop all. Returns the exit code."""
         rules = self.application.options.supervisor
         self._state = StateWatch(self.application.options, self._lost)
@@ -132,6 +137,7 @@ class Lifecycle:
             self._state.run(),
             self.application.watch(rules.liveness_timeout_s),
             DiskWatch(lambda: disks(self.application.options)).run(),
+            sampling.run(self),
         )
         watching = [asyncio.ensure_future(one) for one in watches]
         channel_watch = ChannelWatch(self.application.options, self.looks.fresh)
@@ -243,6 +249,9 @@ class Lifecycle:
                 "client.enabled = false switches it off",
                 settings.client.address,
             )
+
+    async def _picture(self) -> dict[str, Any]:
+        return status(self, await self.looks.fresh())
 
     async def _drain(self) -> None:
         timeout_s = self.application.options.supervisor.shutdown_timeout_s

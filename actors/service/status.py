@@ -25,6 +25,8 @@ from ..supervision.supervisor import Supervisor
 from ..supervision.worker import Worker
 from .disks import Disk, disks
 from .figures import Figures
+from .history import History
+from .live import Live
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
 from .reloading import Reloaded
@@ -39,6 +41,8 @@ class ServiceView(Protocol):
     application: Application[Settings]
     asked_for: list[str]
     figures: Figures
+    history: History
+    live: Live
     looks: Looks
     pid: int
     started_s: float

@@ -24,7 +24,16 @@ OTHERS_WRITE = 0o022
 NAMED_MAX = 3
 LOST_AND_FOUND = "lost+found"  # at the top of a file system, of root
 # What a service has in its state folder. What else is there is not touched.
-_FILES = ("*.sqlite*", "*.mark", "*.lock", "*.draft", "ledgers.json", "service.json", "service.held")
+_FILES = (
+    "*.sqlite*",
+    "*.mark",
+    "*.lock",
+    "*.draft",
+    "*.ring",
+    "ledgers.json",
+    "service.json",
+    "service.held",
+)
 _FOLDERS = ("client", "nsqd", "ledgers-*", "replaced-*", "restoring", "run")
 
 
