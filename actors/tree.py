@@ -14,7 +14,14 @@ to the others, starts last and stops first.
 
 from msgspec.structs import replace
 
-from .config import DEFAULT_URL, Settings, SinkKind, client_variables, queue_variables
+from .config import (
+    DEFAULT_URL,
+    Settings,
+    SinkKind,
+    client_variables,
+    listener_variables,
+    queue_variables,
+)
 from .core.shards import counter_of
 from .supervision.restarts import AutoShutdown, ChildSpec, Restart, Strategy, SupervisorSpec
 from .system.addresses import leads_to
@@ -37,7 +44,7 @@ def root_spec(settings: Settings) -> ChildSpec:
     if settings.embedded:
         children.append(_receiver_spec(NSQD, "actors.embedded_nsqd.actor:Nsqd", receiver, shutdown_ms))
     if settings.client.enabled:
-        known = client_variables(settings.publish)
+        known = (*client_variables(settings.publish), *listener_variables(settings.client))
         children.append(_receiver_spec(CLIENT, "actors.client.actor:Client", receiver, shutdown_ms, known))
     children += [
         ChildSpec(
@@ -98,12 +105,18 @@ def _of_sink(settings: Settings) -> tuple[str, ...]:
     """The variables with the secrets that publishing needs."""
     if settings.publish.sink_kind is SinkKind.NSQ_TOPIC:
         return queue_variables(settings.nsq)
-    return client_variables(settings.publish)
+    own = listener_variables(settings.client) if publishes_to_client(settings) else ()
+    return (*client_variables(settings.publish), *own)
 
 
 def secret_variables(settings: Settings) -> set[str]:
     """The variables with any secret: no process gets one that it does not need."""
-    return {*client_variables(settings.publish), *queue_variables(settings.nsq)}
+    return {
+        *client_variables(settings.publish),
+        *listener_variables(settings.client),
+        *listener_variables(settings.admin),
+        *queue_variables(settings.nsq),
+    }
 
 
 def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:

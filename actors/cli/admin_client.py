@@ -75,8 +75,9 @@ def status(settings: Settings) -> dict[str, Any]:
     """Return a fresh GET /status. Raises `Failure` also if another service than the run file's answers."""
     facts = facts_of_service(settings)
     url = f"http://{facts['admin_address']}/status"
+    request = urllib.request.Request(url, headers=_as_ours(facts))
     try:
-        with open_directly(url, STATUS_TIMEOUT_S) as answer:
+        with open_directly(request, STATUS_TIMEOUT_S) as answer:
             found: dict[str, Any] = json.load(answer)
             pid = found["supervisor"]["pid"]
     except (urllib.error.URLError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
@@ -107,6 +108,11 @@ def reload(settings: Settings) -> dict[str, list[str]]:
     return _ask(settings, "reload", "reload")
 
 
+def _as_ours(facts: dict[str, Any]) -> dict[str, str]:
+    """The header that the service takes in the place of its token."""
+    return {"Authorization": f"Bearer {facts.get('secret', '')}"}
+
+
 def _post(settings: Settings, path: str, action: str, body: bytes = b"") -> str:
     done: str = _ask(settings, path, action, body)["done"]
     return done
@@ -115,7 +121,7 @@ def _post(settings: Settings, path: str, action: str, body: bytes = b"") -> str:
 def _ask(settings: Settings, path: str, action: str, body: bytes = b"") -> dict[str, Any]:
     facts = facts_of_service(settings)
     address = facts["admin_address"]
-    headers = {"X-Playtally-Action": action, "Authorization": f"Bearer {facts.get('secret', '')}"}
+    headers = {"X-Playtally-Action": action, **_as_ours(facts)}
     request = urllib.request.Request(f"http://{address}/{path}", body, headers, method="POST")
     try:
         with open_directly(request, ACTION_TIMEOUT_S) as answer:

@@ -1,12 +1,14 @@
 """Starts a service and watches it from outside, by its command line, its run file and HTTP."""
 
 import contextlib
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -38,10 +40,9 @@ class Service:
         self.log_file = state_dir / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.program = [*COMMAND, "run"]
-        self.arguments = [
-            *_settings_of(config_file),
-            *_set([*overrides, f"supervisor.state_dir={state_dir}"]),
-        ]
+        overrides = [*overrides, f"supervisor.state_dir={state_dir}"]
+        self.arguments = [*_settings_of(config_file), *_set(overrides)]
+        self._client_token = functools.cache(lambda: _client_token(config_file, overrides))
 
     def start(self, stdout: int | None = None, stderr: int | None = None) -> None:
         """Start the service, and wait until all its children run.
@@ -109,15 +110,15 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """Return the answer to GET /status. Raises `OSError` if the service does not answer."""
-        return self._get("admin_address", "/status")
+        return self._get("admin_address", "/status", str((self.facts() or {}).get("secret", "")))
 
     def totals(self) -> dict[str, int]:
         """Return the totals that the reference client has, by video."""
-        return self._get("client_address", "/totals")
+        return self._get("client_address", "/totals", self._client_token())
 
     def report(self) -> dict[str, Any]:
         """Return the reference client's answer to GET /report."""
-        return self._get("client_address", "/report")
+        return self._get("client_address", "/report", self._client_token())
 
     def caught_up(self, plays: int = 0) -> dict[str, Any] | None:
         """Return the status if it has counted so many plays and published them all, else None."""
@@ -161,10 +162,20 @@ class Service:
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
-    def _get(self, name: str, path: str) -> dict[str, Any]:
-        with open_directly(f"http://{self.address(name)}{path}", ANSWER_TIMEOUT_S) as answer:
+    def _get(self, name: str, path: str, token: str) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        request = urllib.request.Request(f"http://{self.address(name)}{path}", headers=headers)
+        with open_directly(request, ANSWER_TIMEOUT_S) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
+
+
+def _client_token(config_file: str | Path | None, overrides: list[str]) -> str:
+    """The token of the reference client with these settings, or "". Raises `Failure`."""
+    try:
+        return config.token_of(config.load(config_file, overrides), "client").value()
+    except config.ConfigError:
+        return ""  # the service says what is wrong, and does not start
 
 
 def _settings_of(config_file: str | Path | None) -> list[str]:

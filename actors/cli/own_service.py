@@ -39,6 +39,8 @@ OWN_SETTINGS = [
     "publish.nsq_topic=",
     "publish.stdout=true",
     "publish.proxy=",
+    "publish.token_env=",  # of another client; publishes get the token of the own one
+    "publish.token_file=",
     "publish.totals_url=",
 ]
 

@@ -26,7 +26,8 @@ CHILD_HELP = "the child's id, as in status, or the start of it"
 
 def command_parser() -> ArgumentParser:
     """Build the parser of the whole command line. After parsing, `command` is the `Command` to run."""
-    shared, run_options = _shared_options(), _run_options()
+    shared, log_level = _shared_options(), _log_level_option()
+    run_options = _run_options(log_level)
     parser = ArgumentParser(
         prog=service_command(),
         description="Counts video plays from NSQ exactly once and publishes totals in few batches.",
@@ -50,7 +51,7 @@ def command_parser() -> ArgumentParser:
     commands.add("reload", _run_of("reload"), text)
     _add_drill(commands)
     _add_demo(commands)
-    _add_cluster(commands, shared, run_options)
+    _add_cluster(commands, shared, log_level)
     return parser
 
 
@@ -95,13 +96,23 @@ def _shared_options() -> ArgumentParser:
     return options
 
 
-def _run_options() -> ArgumentParser:
-    options = ArgumentParser(add_help=False)
-    options.add_argument(
+def _log_level_option() -> ArgumentParser:
+    option = ArgumentParser(add_help=False)
+    option.add_argument(
         "--log-level",
         default="INFO",
         choices=["DEBUG", "INFO", "WARNING", "ERROR"],
         help="how much the service logs on stderr",
+    )
+    return option
+
+
+def _run_options(log_level: ArgumentParser) -> ArgumentParser:
+    options = ArgumentParser(add_help=False, parents=[log_level])
+    options.add_argument(
+        "--insecure",
+        action="store_true",
+        help="start also if admin.address or client.address is reached from other machines without a token",
     )
     return options
 
@@ -252,13 +263,13 @@ def _add_demo(commands: _Commands) -> None:
     demo.add_argument("--seed", metavar="N", default="1", help="seed of the plays (default: 1)")
 
 
-def _add_cluster(commands: _Commands, shared: ArgumentParser, run_options: ArgumentParser) -> None:
+def _add_cluster(commands: _Commands, shared: ArgumentParser, log_level: ArgumentParser) -> None:
     text = (
         "NSQ's own programs on this machine, supervised, until Ctrl-C; prints their addresses for config.toml"
     )
     folder = ArgumentParser(add_help=False)
     folder.add_argument("--data-dir", metavar="DIR", help="keep the data there (default: it is thrown away)")
-    cluster = commands.add("cluster", _run_of("cluster"), text, folder, run_options)
+    cluster = commands.add("cluster", _run_of("cluster"), text, folder, log_level)
     count, port = argument_types.nodes, argument_types.first_port
     cluster.add_argument("--nsqd", metavar="N", type=count, default=1, help="how many nsqds (default: 1)")
     cluster.add_argument("--nsqlookupd", metavar="N", type=count, default=0, help="how many nsqlookupds")

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 from .. import config
-from ..config import ConfigError, Settings, SinkKind, credentials_of, missing
+from ..config import ConfigError, Settings, SinkKind, credentials_of, missing, token_of
+from ..service import exposed
 from ..sources.security import security_problems
 from ..supervision.standard_streams import print_json
 from ..system import runfile
@@ -17,7 +18,7 @@ from ..system.exits import EXIT_DONE, Failure
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Run the service until it is told to stop. Raises `ConfigError` before anything is started."""
-    _check_named(settings)
+    _check(settings, options.insecure)
     from ..service import lifecycle
 
     if sys.__stdout__ is None and settings.publish.sink_kind is SinkKind.STDOUT:
@@ -33,15 +34,25 @@ def _reread_of(options: argparse.Namespace) -> Callable[[], Settings] | None:
     return lambda: config.load(file, options.set)
 
 
-def _check_named(settings: Settings) -> None:
-    """Raise `ConfigError` if files or variables that the settings name are not there, or can't be secrets."""
+def _check(settings: Settings, is_insecure: bool) -> None:
+    """Raise `ConfigError` if files or variables that the settings name are not there, or can't be secrets.
+
+    And if others could use a listener without a token, unless `is_insecure`.
+    """
     problems = missing(settings)
     if not problems:
         problems = security_problems(settings.nsq)
-        try:
-            credentials_of(settings.publish)
-        except Failure as failure:
-            problems.append(str(failure))
+        for read in (
+            lambda: credentials_of(settings.publish),
+            lambda: token_of(settings, "client"),
+            lambda: token_of(settings, "admin"),
+        ):
+            try:
+                _ = read()
+            except Failure as failure:
+                problems.append(str(failure))
+    if not is_insecure:
+        problems += exposed.refusals_of(settings)
     if problems:
         raise ConfigError(problems)
 

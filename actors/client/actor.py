@@ -1,15 +1,18 @@
 """The reference client as a child of the supervisor. It gets publishes by HTTP, and talks to no actor."""
 
+import contextlib
 from pathlib import Path
 from typing import Never
 
-from ..config import Settings, credentials_of
+from ..config import Settings, credentials_of, token_of
 from ..config.promises import promises_of
 from ..store import begin_state
 from ..supervision.actor import Actor
 from ..supervision.protocol import Ready
 from ..system.addresses import with_port
 from ..system.connections import is_shortage
+from ..system.exits import Failure
+from ..system.watched_files import reload_all
 from .server import ReferenceClient
 from .signed import Signed
 from .store import FILE_NAME
@@ -23,18 +26,24 @@ class Client(Actor[Never, Settings]):
         path = Path(self.options.supervisor.state_dir) / "client"
         begin_state(self.options, path / FILE_NAME, self.start_args.is_first)
         settings, publish = self.options.client, self.options.publish
-        credentials = credentials_of(publish)
+        self._credentials, self._token = credentials_of(publish), token_of(self.options, "client")
         self._client = ReferenceClient.start(
             path,
             settings.address,
             promises_of(self.options),
-            signed=Signed(publish.signature, lambda: credentials.value().secrets),
+            signed=Signed(publish.signature, lambda: self._credentials.value().secrets),
+            token=self._token.value,
             record=Path(settings.record) if settings.record else None,
             allowed_hosts=settings.allowed_hosts,
         )
         self.host.say_resumed()
         address = with_port(settings.address, self._client.port)
         return Ready({"client.address": address}, f"page at http://{address}/")
+
+    def reload(self) -> None:
+        """Read the secrets and the token again. The supervisor says what is wrong, for all."""
+        with contextlib.suppress(Failure):
+            reload_all(self._credentials, self._token)
 
     def survives(self, error: BaseException) -> bool:
         """Go on also if the process has no file descriptor left for a new connection."""

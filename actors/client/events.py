@@ -46,8 +46,11 @@ _NS_PER_MS = 1_000_000
 class LiveStream(Protocol):
     """The browser's end of one stream. `waker` is set when there may be something to send."""
 
-    is_closed: bool
     waker: asyncio.Event
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more may be sent."""
 
     def write(self, chunk: str | bytes) -> None:
         """Add to what `flush` sends."""

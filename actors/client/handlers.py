@@ -15,7 +15,7 @@ import asyncio
 import logging
 import pathlib
 import traceback
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import msgspec
 from tornado.http1connection import HTTP1Connection
@@ -29,12 +29,13 @@ from ..system.installation import producer_command
 from . import publishes
 from .answers import HEADERS, TYPE, Answer, answer_to, store_fails
 from .errors import MalformedPublish
-from .events import SLOW_TIMEOUT_S
+from .events import SLOW_TIMEOUT_S, STREAMS_MAX
 from .finding import find
 from .reference import Reference
 
 log = logging.getLogger(__name__)
 
+HEALTH = "/healthz"
 _PAGE_PATH = pathlib.Path(__file__).parent / "page"
 _SCRIPTS = ("page", "stream", "worker", "words")
 _PAGE_FILES = {
@@ -45,15 +46,19 @@ _PAGE_FILES = {
 }
 
 
-def application(client: Reference) -> Application:
-    """The tornado application that serves this client and its page."""
-    routes: list[tuple[str, type[RequestHandler], dict[str, Any]]] = [
+Routes: TypeAlias = list[tuple[str, type[RequestHandler], dict[str, Any]]]
+
+
+def application(client: Reference, more: Routes) -> Application:
+    """The tornado application that serves this client and its page. `more`: further routes."""
+    routes: Routes = [
         (r"/plays", PlaysHandler, {"client": client}),
         (r"/totals", TotalsHandler, {"client": client}),
         (r"/videos", VideosHandler, {"client": client}),
         (r"/report", ReportHandler, {"client": client}),
         (r"/events", EventsHandler, {"client": client}),
-        (r"/healthz", HealthHandler, {"client": client}),
+        (HEALTH, HealthHandler, {"client": client}),
+        *more,
     ]
     for path, (name, content_type) in _PAGE_FILES.items():
         content = (_PAGE_PATH / name).read_bytes()
@@ -205,11 +210,15 @@ class HealthHandler(ReferenceHandler):
 class EventsHandler(ReferenceHandler):
     """GET /events: one stream. Implements `LiveStream`."""
 
-    is_closed = False
-
     def initialize(self, client: Reference) -> None:
         super().initialize(client)
         self.waker = asyncio.Event()
+        self._is_closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the other end is gone, or may read no more: its session or the token has ended."""
+        return self._is_closed or not self.is_admitted
 
     async def head(self) -> None:
         """Answer at once: a stream without events would only hold a place."""
@@ -219,7 +228,9 @@ class EventsHandler(ReferenceHandler):
         """Returns when the stream ends."""
         if self.client.streams.is_full():
             self.client.has_no_room()
-            self.answer({"error": "too many pages are open, expected fewer; close some"}, 503)
+            self.answer(
+                {"error": f"{STREAMS_MAX} pages are open, the most that this client serves; close some"}, 503
+            )
             return
         self._set_type()
         # Without this, the kernel holds a small event back until the browser's machine has confirmed the
@@ -237,7 +248,7 @@ class EventsHandler(ReferenceHandler):
         self.connection.close()
 
     def on_connection_close(self) -> None:
-        self.is_closed = True
+        self._is_closed = True
         self.waker.set()
 
 

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import pathlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, Self
 
 from ..core.client.audit import Audit
 from ..core.client.promises import Promises
+from ..system import session_handlers
+from ..system.doorkeeper import Doorkeeper
 from ..system.exits import StoreFailure
 from ..system.http_server import BoundedHTTPServer
 from ..system.listeners import open_listeners
@@ -41,13 +43,17 @@ class ReferenceClient(Reference):
         record: BinaryIO | None,
         address: str,
         allowed_hosts: Sequence[str],
+        token: Callable[[], str],
     ) -> None:
         """Called by `start`, with what it has opened."""
         super().__init__(store, audit, signed, record)
         self.port: int = sockets[0].getsockname()[1]
+        open_paths = (handlers.HEALTH, *session_handlers.OPEN_PATHS)
+        doorkeeper = Doorkeeper("client", token, open_paths=open_paths)
         self._server = BoundedHTTPServer(
-            handlers.application(self),
+            handlers.application(self, session_handlers.routes(doorkeeper)),
             section="client",
+            doorkeeper=doorkeeper,
             address=address,
             allowed_hosts=allowed_hosts,
             express=Express(self),
@@ -70,20 +76,21 @@ class ReferenceClient(Reference):
         signed: Signed = Signed(),
         record: pathlib.Path | None = None,
         allowed_hosts: Sequence[str] = (),
+        token: Callable[[], str] = str,
     ) -> Self:
         """Open the store in the directory `path` and listen on `address`.
 
         The address is "host:port"; port 0 takes a free one. `signed`: how publishes must be signed. `record`
         is a file to which each publish is added as a line of JSON with `received_at_ns` and `held_up_ms`, for
-        `supervisor.py audit`. `allowed_hosts`: see `BoundedHTTPServer`. If it raises (`AddressFailure` or
-        `StoreFailure`), it leaves nothing open.
+        `supervisor.py audit`. `allowed_hosts`: see `BoundedHTTPServer`; `token`: see `Doorkeeper`. If it
+        raises (`AddressFailure` or `StoreFailure`), it leaves nothing open.
         """
         with contextlib.ExitStack() as opened:
             store = opened.enter_context(contextlib.closing(ClientStore(path)))
             audit = store.load(promises or Promises())
             recording = opened.enter_context(_opened(record)) if record else None
             sockets = open_listeners("client.address", address)
-            client = cls(store, audit, sockets, signed, recording, address, allowed_hosts)
+            client = cls(store, audit, sockets, signed, recording, address, allowed_hosts, token)
             opened.pop_all()  # from now on the client closes them
         return client
 

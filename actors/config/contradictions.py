@@ -26,6 +26,7 @@ def contradictions(settings: Settings) -> list[str]:
             "letters: publishes would be taken for plays"
         )
     problems += _who_is_calling(publish)
+    problems += _who_may_ask(settings)
     try:
         urlsplit(publish.url).port  # noqa: B018 - raises on one that can't be
     except ValueError:  # its text may quote a part of a password
@@ -89,6 +90,23 @@ def _who_is_calling(publish: PublishSection) -> list[str]:
         problems.append(
             f"publish.url = {without_secrets(publish.url)!r} with a bearer token, expected a user in the "
             "URL or a token: a request has one Authorization header"
+        )
+    return problems
+
+
+def _who_may_ask(settings: Settings) -> list[str]:
+    """What can't be used together in the settings that say who may ask our listeners."""
+    client, admin = settings.client, settings.admin
+    problems = [
+        f"{name}.token_env = {one.token_env!r} and {name}.token_file = {one.token_file!r}, expected one of "
+        'them: set the other to ""'
+        for name, one in (("client", client), ("admin", admin))
+        if one.token_env and one.token_file
+    ]
+    if admin.actions and not (admin.token_env or admin.token_file):
+        problems.append(
+            "admin.actions = true without a token, expected admin.token_env or admin.token_file: else "
+            "anyone could stop children. The commands of this machine need no admin.actions"
         )
     return problems
 

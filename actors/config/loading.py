@@ -38,9 +38,11 @@ PATHS = (
     ("publish", "key_file"),
     ("publish", "secret_file"),
     ("publish", "token_file"),
+    ("client", "token_file"),
+    ("admin", "token_file"),
     ("client", "record"),
 )
-REREAD = {path for path in PATHS if path[0] in ("nsq", "publish")}
+REREAD = {path for path in PATHS if path[1].endswith("_file")}
 SEVERAL_PATHS = {("publish", "secret_file")}  # separated by a comma
 SHOWN_CHARACTERS_MAX = 300  # of a value quoted in a problem
 

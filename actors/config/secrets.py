@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 from ..system.exits import Failure
 from ..system.regular import open_regular
 from ..system.watched_files import WatchedFiles
-from .sections import NsqSection, PublishSection
+from .sections import AdminSection, ClientSection, NsqSection, PublishSection, Settings
 
 # The user of a URL: up to the last @ before its path, or, as a password may have a "/", before its query.
 _USER = re.compile(r"^([^/?@]*//)?(?:[^/]*|[^?]*)@")
 BASE64_SECRET = "whsec_"  # how a secret of Standard Webhooks begins that is base64 after it
 SECRET_BYTES_MAX = 1 << 16  # of a file with one
+# Of a token that opens a listener. A shorter one can be guessed, and a longer one fits into no header.
+TOKEN_CHARACTERS_MIN, TOKEN_CHARACTERS_MAX = 16, 4096
 
 
 class Credentials(NamedTuple):
@@ -57,11 +59,16 @@ def queue_variables(nsq: NsqSection) -> tuple[str, ...]:
     return (nsq.auth_secret_env,) if nsq.auth_secret_env else ()
 
 
-def credentials_of(publish: PublishSection) -> WatchedFiles[Credentials]:
+def credentials_of(publish: PublishSection, own: ClientSection | None = None) -> WatchedFiles[Credentials]:
     """Who calls the client. What is in files is read again when they change.
 
-    Raises `Failure` if something is named and not there.
+    `own`: the section of the reference client, if it is the one that is called; its token is sent then,
+    unless another is set. Raises `Failure` if something is named and not there.
     """
+    section: PublishSection | ClientSection = publish
+    if own is not None and not (publish.token_env or publish.token_file):
+        section = own
+    name = "publish" if section is publish else "client"
 
     def read() -> Credentials:
         secrets = [
@@ -70,13 +77,49 @@ def credentials_of(publish: PublishSection) -> WatchedFiles[Credentials]:
         ]
         if publish.signature == "standard":
             secrets = [_unpacked(secret) for secret in secrets]
-        tokens = [
-            *_from_environment("publish.token_env", publish.token_env, "the bearer token"),
-            *_from_files("publish.token_file", [publish.token_file], "the bearer token"),
-        ]
-        return Credentials(tuple(secrets), _as_header(tokens[0]) if tokens else "")
+        return Credentials(tuple(secrets), sent_token(section, name))
 
-    return WatchedFiles([*parts_of(publish.secret_file), publish.token_file], read)
+    return WatchedFiles([*parts_of(publish.secret_file), section.token_file], read)
+
+
+def sent_token(section: PublishSection | ClientSection, name: str) -> str:
+    """The token that a client gets with a request, or "". `name`: of the section.
+
+    Raises `Failure` if it is named and not there.
+    """
+    tokens = [
+        *_from_environment(f"{name}.token_env", section.token_env, "the bearer token"),
+        *_from_files(f"{name}.token_file", [section.token_file], "the bearer token"),
+    ]
+    return _as_header(f"{name}.token_env or {name}.token_file", tokens[0]) if tokens else ""
+
+
+def listener_variables(section: AdminSection | ClientSection) -> tuple[str, ...]:
+    """The environment variables with the secrets that those who ask a listener know too."""
+    return (section.token_env,) if section.token_env else ()
+
+
+def has_token(section: AdminSection | ClientSection) -> bool:
+    """Whether a listener asks for a token."""
+    return bool(section.token_env or section.token_file)
+
+
+def token_of(settings: Settings, name: str) -> WatchedFiles[str]:
+    """The token that a listener asks for, or "". One in a file is read again when it changes.
+
+    `name`: of the listener's section, "admin" or "client". Raises `Failure` if something is named and not
+    there, or can't be a token.
+    """
+    section: AdminSection | ClientSection = getattr(settings, name)
+
+    def read() -> str:
+        found = [
+            *_from_environment(f"{name}.token_env", section.token_env, "the token"),
+            *_from_files(f"{name}.token_file", [section.token_file], "the token"),
+        ]
+        return _as_token(f"{name}.token_env or {name}.token_file", found[0]) if found else ""
+
+    return WatchedFiles([section.token_file], read)
 
 
 def auth_secret_of(nsq: NsqSection) -> WatchedFiles[bytes]:
@@ -143,11 +186,24 @@ def _unpacked(secret: bytes) -> bytes:
         ) from error
 
 
-def _as_header(token: bytes) -> str:
+def _as_token(keys: str, token: bytes) -> str:
+    """A token that can't be guessed and fits into a header. Raises `Failure`, which does not quote it."""
+    is_printable = all(0x21 <= one <= 0x7E for one in token)
+    if not (is_printable and TOKEN_CHARACTERS_MIN <= len(token) <= TOKEN_CHARACTERS_MAX):
+        few = "too short" if len(token) < TOKEN_CHARACTERS_MIN else "too long"
+        raise Failure(
+            f"the token of {keys} is {few if is_printable else 'not one printable word'}; expected "
+            f"{TOKEN_CHARACTERS_MIN} to {TOKEN_CHARACTERS_MAX} characters of ASCII without spaces, as "
+            "`openssl rand -hex 32` prints them"
+        )
+    return token.decode()
+
+
+def _as_header(keys: str, token: bytes) -> str:
     """A token that fits into a header. Raises `Failure`, which does not quote it."""
     if not all(0x21 <= one <= 0x7E for one in token):
         raise Failure(
-            "the bearer token of publish.token_env or publish.token_file has a space, a line end or a "
-            "character that is not ASCII; expected one word"
+            f"the bearer token of {keys} has a space, a line end or a character that is not ASCII; expected "
+            "one word"
         )
     return token.decode()

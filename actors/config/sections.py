@@ -58,6 +58,9 @@ AllowedHost: TypeAlias = Annotated[
 ]
 Switch: TypeAlias = Annotated[bool, _note("true or false")]
 FilePath: TypeAlias = Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")]
+Variable: TypeAlias = Annotated[
+    str, _text('"" or the name of an environment variable', rf"^({_VARIABLE})?\Z")
+]
 Inherit: TypeAlias = Literal["inherit"]
 
 
@@ -82,9 +85,7 @@ class NsqSection(Struct, frozen=True, kw_only=True):
     tls_key_file: FilePath = ""
     tls_server_name: Annotated[str, _text('"" or a host name or an IP address', rf"^({TLS_NAME})?\Z")] = ""
     tls_verify: Switch = True
-    auth_secret_env: Annotated[
-        str, _text('"" or the name of an environment variable', rf"^({_VARIABLE})?\Z")
-    ] = ""
+    auth_secret_env: Variable = ""
     auth_secret_file: FilePath = ""
     compression: Literal["", "snappy", "deflate"] = ""
 
@@ -137,7 +138,7 @@ class PublishSection(Struct, frozen=True, kw_only=True):
     nsq_topic: Annotated[str, _text('"" or 1 to 64 of a-z A-Z 0-9 . _ -', r"^([.a-zA-Z0-9_-]{1,64})?\Z")] = ""
     stdout: Switch = True
     timeout_s: Annotated[float, _number(0.05, 600, "s")] = 10.0
-    token_env: Annotated[str, _text('"" or the name of an environment variable', rf"^({_VARIABLE})?\Z")] = ""
+    token_env: Variable = ""
     token_file: FilePath = ""
     cert_file: FilePath = ""
     key_file: FilePath = ""
@@ -175,6 +176,8 @@ class ClientSection(Struct, frozen=True, kw_only=True):
 
     enabled: Switch = True
     address: Address = "127.0.0.1:8080"
+    token_env: Variable = ""
+    token_file: FilePath = ""
     allowed_hosts: list[AllowedHost] = []
     record: FilePath = ""
 
@@ -183,6 +186,9 @@ class AdminSection(Struct, frozen=True, kw_only=True):
     """The service's own HTTP server, for status, metrics and health."""
 
     address: Address = "127.0.0.1:8081"
+    token_env: Variable = ""
+    token_file: FilePath = ""
+    actions: Switch = False
     allowed_hosts: list[AllowedHost] = []
 
 

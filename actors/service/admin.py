@@ -2,14 +2,13 @@
 `health.py`, /republish, by which the dispatcher tells the client totals again, and /reload, which does what
 SIGHUP does.
 
-/status and /metrics are made from a fresh look; `status.py` adds it up. Whoever reaches the address may read.
-A request that changes something needs the secret that the run file of this start holds, and only the user who
-runs the service can read that file. No page of another site gets as far (`hosts.py` in `system`).
+/status and /metrics are made from a fresh look; `status.py` adds it up. Whoever has the token may read, and
+without one whoever reaches the address; the probes need none. `access.py` says who may change something. No
+page of another site gets as far (`hosts.py` in `system`).
 """
 
 import asyncio
-import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import tornado.web
@@ -19,11 +18,11 @@ from ..core import calls, guids
 from ..supervision.restarts import SpecError
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed
-from ..system import runfile
+from ..system import session_handlers
+from ..system.doorkeeper import Doorkeeper
 from ..system.http_server import BoundedHTTPServer, OwnHandler
-from ..system.installation import service_command
 from ..tree import DISPATCHER
-from . import health, operator_page
+from . import access, health, operator_page
 from .advice import advice, why_no_republish
 from .metrics import metrics
 from .status import ServiceView, status
@@ -38,15 +37,23 @@ ACTION_ANSWER_S = 60  # an action that takes longer goes on, and the answer says
 PATHS = "/, /status, /events, /history, /metrics, /healthz, /readyz or /livez"
 
 
-def server(service: ServiceView, address: str = "", allowed_hosts: Sequence[str] = ()) -> BoundedHTTPServer:
-    """Return the HTTP server; the caller adds its sockets. See `BoundedHTTPServer`."""
+def server(
+    service: ServiceView,
+    address: str = "",
+    allowed_hosts: Sequence[str] = (),
+    token: Callable[[], str] = str,
+) -> BoundedHTTPServer:
+    """Return the HTTP server; the caller adds its sockets. See `BoundedHTTPServer` and `Doorkeeper`."""
     arguments = {"service": service}
+    open_paths = (*health.PROBES, *session_handlers.OPEN_PATHS)
+    doorkeeper = Doorkeeper("admin", token, lambda: service.secret, open_paths)
     application = tornado.web.Application(
         [
             (r"/status", _Status, arguments),
             (r"/metrics", _Metrics, arguments),
             *health.routes(service),
             *operator_page.routes(service),
+            *session_handlers.routes(doorkeeper),
             (r"/republish", _Republish, arguments),
             (r"/reload", _Reload, arguments),
             (r"/children/([a-z0-9-]+)/(terminate|restart|delete)", _Action, arguments),
@@ -59,6 +66,7 @@ def server(service: ServiceView, address: str = "", allowed_hosts: Sequence[str]
         address=address,
         allowed_hosts=allowed_hosts,
         open_paths=health.PROBES,
+        doorkeeper=doorkeeper,
         max_body_size=BODY_BYTES_MAX,
         max_header_size=HEADER_BYTES_MAX,
         idle_connection_timeout=IDLE_CONNECTION_TIMEOUT_S,
@@ -87,19 +95,19 @@ class _Metrics(_Handler):
 
 
 class _Command(_Handler):
-    """Obeys a POST only if it comes from the user who runs the service."""
+    """Obeys a POST only of those who may change something: see `access.py`.
+
+    `self.caller.who` and `self.caller.address` say who asks, for people, and from where.
+    """
 
     def prepare(self) -> None:
-        given = self.request.headers.get("Authorization", "")
-        if self.request.method == "POST" and not hmac.compare_digest(
-            given.encode(), f"Bearer {self.service.secret}".encode()
-        ):
-            self.set_header("WWW-Authenticate", "Bearer")
-            self._refuse(
-                401,
-                f"expected the header Authorization: Bearer <secret>, with the secret of {runfile.NAME} in "
-                f"supervisor.state_dir; the commands of `{service_command()}` send it",
-            )
+        if self.request.method != "POST":
+            return
+        denied = access.denial(self.caller, lambda: self.service.application.options.admin.actions)
+        if denied is not None:
+            for name, value in denied.headers.items():
+                self.set_header(name, value)
+            self._refuse(denied.status, denied.why)
             _ = self.finish()
 
     def names(self, action: str) -> bool:

@@ -1,15 +1,63 @@
-"""Listeners that everyone in the network reaches: what they can do there, and what to set instead."""
+"""Listeners that others in the network reach: refused without a token, and what they can do there."""
 
+import ipaddress
 import socket
+from typing import NamedTuple
 
-from ..config import Settings, listeners
+from ..config import Settings, has_token, listeners
 from ..system.addresses import split_address, with_port
 
 _EVERY_ADDRESS = ("0.0.0.0", "::", "::ffff:0.0.0.0")
+INSECURE = "--insecure"
+
+
+class _Listener(NamedTuple):
+    """One that others reach. `has_token`: None for one that knows no token, as NSQ's nsqd."""
+
+    name: str
+    address: str
+    can: str  # what everyone there can do
+    has_token: bool | None
+
+
+def refusals_of(settings: Settings) -> list[str]:
+    """Return a line for each listener that is not on loopback and that anyone could use, without a token."""
+    found = []
+    for name, address, can, with_token in _listeners(settings):
+        section = name.partition(".")[0]
+        if with_token is False and not _is_loopback(split_address(address)[0]):
+            found.append(
+                f'{name} = "{address}" is reached from other machines, and anyone there could {can}; '
+                f"expected a token in {section}.token_env or {section}.token_file (`openssl rand -hex 32` "
+                f"makes one), or {_on_loopback(address)}; `run {INSECURE}` starts it all the same"
+            )
+    return found
 
 
 def warnings_of(settings: Settings) -> list[str]:
-    """Return a line for each listener that is bound to all addresses of this machine."""
+    """Return a line for each listener that others reach and that anyone can use, without a token."""
+    found = []
+    for name, address, can, with_token in _listeners(settings):
+        host = split_address(address)[0]
+        where = (
+            "on all addresses of this machine" if _is_every_address(host) else "reached from other machines"
+        )
+        if with_token is False and not _is_loopback(host):
+            section = name.partition(".")[0]
+            found.append(
+                f'INSECURE: {name} = "{address}" is {where} and has no token ({INSECURE}): everyone in the '
+                f"network can {can}; set {section}.token_env or {section}.token_file, or "
+                f"{_on_loopback(address)}"
+            )
+        elif with_token is None and _is_every_address(host):
+            found.append(
+                f'{name} = "{address}" is {where}: everyone in the network can {can}; if only this machine '
+                f"needs it, set {_on_loopback(address)}"
+            )
+    return found
+
+
+def _listeners(settings: Settings) -> list[_Listener]:
     signed = settings.publish.secret_env or settings.publish.secret_file
     allowed = {
         "admin.address": "read the status and the metrics",
@@ -17,13 +65,27 @@ def warnings_of(settings: Settings) -> list[str]:
         "embedded_nsqd.tcp_address": "publish plays, and take plays away",
         "embedded_nsqd.http_address": "publish plays, and delete those that wait",
     }
+    tokens = {
+        "admin.address": has_token(settings.admin),
+        "client.address": has_token(settings.client),
+    }
     return [
-        f'{name} = "{address}" is on all addresses of this machine: everyone in the network can '
-        f'{allowed[name]}; if only this machine needs it, set "{with_port("127.0.0.1:0", port)}"'
-        for name, address in listeners(settings)
-        for host, port in [split_address(address)]
-        if _is_every_address(host)
+        _Listener(name, address, allowed[name], tokens.get(name)) for name, address in listeners(settings)
     ]
+
+
+def _on_loopback(address: str) -> str:
+    return f'"{with_port("127.0.0.1:0", split_address(address)[1])}"'
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host. A name that is not known now may be any other machine's."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return False
+    addresses = [ipaddress.ip_address(str(one[4][0]).partition("%")[0]) for one in found]
+    return all((getattr(one, "ipv4_mapped", None) or one).is_loopback for one in addresses)
 
 
 def _is_every_address(host: str) -> bool:

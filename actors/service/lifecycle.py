@@ -17,7 +17,7 @@ from typing import Any
 
 from tornado.httpserver import HTTPServer
 
-from ..config import Settings
+from ..config import Settings, token_of
 from ..core.stats import CounterStats, decode
 from ..core.words import counted
 from ..sources.security import Security
@@ -93,7 +93,8 @@ async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> in
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop)
     lifeline.hold()
-    server = admin.server(service, settings.admin.address, settings.admin.allowed_hosts)
+    own = settings.admin
+    server = admin.server(service, own.address, own.allowed_hosts, service.token.value)
     service.admin_address = _listen(server, settings.admin.address)
     try:
         return await service.run()
@@ -116,6 +117,7 @@ class Lifecycle:
         self.figures = Figures()
         self._reloading = reloading
         self._security = Security(settings.nsq)
+        self.token = token_of(settings, "admin")
         self.looks = Looks(self.application, groups_to_poll(settings), self._security)
         self.application.on_stats = self.looks.told
         self.history = History(Path(settings.supervisor.state_dir))
@@ -191,8 +193,9 @@ class Lifecycle:
         what = f"reading {', '.join(named)} again" if named else "no setting names a file to read again"
         log.info("%s: %s; a changed config.toml needs a restart", who, what)
         self.application.reload()
-        with contextlib.suppress(Failure):
-            self._security.reload()
+        for one in (self._security, self.token):
+            with contextlib.suppress(Failure):
+                one.reload()
         found = self._reloading.look()  # says what is wrong, once for all processes that read the same files
         for line in (*found.in_force, *found.need_restart, *found.not_read):
             log.info("%s", line)

@@ -34,8 +34,11 @@ _NEVER_STILL = frozenset(
 class EventStream(Protocol):
     """The browser's end of one stream. `waker` is set when there may be something to send."""
 
-    is_closed: bool
     waker: asyncio.Event
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there is nobody to send to any more."""
 
     def write(self, chunk: str | bytes) -> None:
         """Add to what `flush` sends."""

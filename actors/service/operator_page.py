@@ -87,11 +87,10 @@ class _History(_Asked):
 class _Events(_Asked):
     """GET /events: one stream. Implements `EventStream`."""
 
-    is_closed = False
-
     def initialize(self, service: ServiceView) -> None:
         super().initialize(service)
         self.waker = asyncio.Event()
+        self._is_gone = False
 
     async def head(self) -> None:
         """Answer at once: a stream without events would only hold a place."""
@@ -109,6 +108,11 @@ class _Events(_Asked):
         await self.service.live.serve(self, self.request.headers.get("Last-Event-ID", ""))
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the browser is gone, or its session or the token is over."""
+        return self._is_gone or not self.is_admitted
+
+    @property
     def _connection(self) -> HTTP1Connection:
         connection = self.request.connection
         assert isinstance(connection, HTTP1Connection)  # our server speaks nothing else
@@ -123,5 +127,5 @@ class _Events(_Asked):
         self._connection.close()
 
     def on_connection_close(self) -> None:
-        self.is_closed = True
+        self._is_gone = True
         self.waker.set()

@@ -11,7 +11,15 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import fields
 
-from ..config import ConfigError, Settings, auth_secret_of, credentials_of, parts_of, shown_value
+from ..config import (
+    ConfigError,
+    Settings,
+    auth_secret_of,
+    credentials_of,
+    parts_of,
+    shown_value,
+    token_of,
+)
 from ..sources.security import contexts_of
 from ..system.exits import Failure
 from ..system.tls import tls_context
@@ -48,6 +56,8 @@ _GROUPS = [
         lambda one: tls_context("publish.", one.publish.ca_file, one.publish.cert_file, one.publish.key_file),
     ),
     _Group("publish", ("secret_file", "token_file"), lambda one: credentials_of(one.publish)),
+    _Group("client", ("token_file",), lambda one: token_of(one, "client")),
+    _Group("admin", ("token_file",), lambda one: token_of(one, "admin")),
 ]
 
 

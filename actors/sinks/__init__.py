@@ -13,6 +13,7 @@ from ..sources.discovery import Publishable
 from ..sources.lookup import topics_of
 from ..sources.security import Security
 from ..system.reasons import reason_of
+from .client_totals import own_client
 from .delivery import Delivery, Sink
 from .http import HttpSink
 from .nsq_topic import NsqSink
@@ -39,7 +40,7 @@ def open_sink(settings: Settings) -> Sink:
         case SinkKind.STDOUT:
             return StdoutSink()
         case SinkKind.URL:
-            sink = HttpSink(publish)
+            sink = HttpSink(publish, own_client(settings))
         case SinkKind.NSQ_TOPIC:
             security, lookupds = Security(settings.nsq), list(settings.nsq.lookupd_http_addresses)
             nsqds = Publishable(settings.nsqd_addresses, lookupds, topics_of(settings), security.lookupd_tls)

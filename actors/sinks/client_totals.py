@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from ..config import PublishSection, Settings, SinkKind, without_secrets
+from ..config import ClientSection, PublishSection, Settings, SinkKind, sent_token, without_secrets
 from ..core import guids
 from ..system.addresses import leads_to
 from ..system.direct_http import opener
@@ -32,11 +32,21 @@ _decoder = msgspec.json.Decoder(dict[str, Annotated[int, msgspec.Meta(ge=0)]])
 
 def totals_url_of(settings: Settings) -> str:
     """Where the client can be asked for its totals; "" if it can't."""
-    publish = settings.publish
-    if publish.totals_url or publish.sink_kind is not SinkKind.URL:
+    publish, own = settings.publish, own_client(settings)
+    if publish.totals_url or own is None:
         return publish.totals_url
-    address = settings.client.address
-    return f"http://{address}/totals" if settings.client.enabled and leads_to(publish.url, address) else ""
+    return f"http://{own.address}/totals"
+
+
+def own_client(settings: Settings) -> ClientSection | None:
+    """The section of the reference client if it gets the publishes, else None."""
+    publish, client = settings.publish, settings.client
+    if publish.sink_kind is not SinkKind.URL or not client.enabled:
+        return None
+    try:
+        return client if leads_to(publish.url, client.address) else None
+    except ValueError:
+        return None  # it can't be used, and `Route` says why
 
 
 def ask_totals(settings: Settings) -> dict[bytes, int] | None:
@@ -64,7 +74,9 @@ def totals_of(settings: Settings) -> dict[bytes, int] | None:
     try:
         proxy = _proxy_to(url, settings.publish)
         secrets += [secret for found in (urlsplit(url), proxy) if found for secret in secrets_of(found)]
-        return _within(ANSWER_TIMEOUT_S, lambda: _parsed(_get(url, proxy, settings.publish)))
+        token = _token_for(url, settings)
+        secrets += [token] if token else []
+        return _within(ANSWER_TIMEOUT_S, lambda: _parsed(_get(url, proxy, settings.publish, token)))
     except (OSError, HTTPException, ValueError, RecursionError, msgspec.MsgspecError) as error:
         why = hide(_why(error), secrets)
         raise NoTotals(
@@ -99,11 +111,18 @@ def _proxy_to(url: str, publish: PublishSection) -> SplitResult | None:
     return proxy_of(publish.proxy, parts.scheme, parts.hostname or "", port)
 
 
-def _get(url: str, proxy: SplitResult | None, publish: PublishSection) -> bytes:
+def _token_for(url: str, settings: Settings) -> str:
+    """The token of the reference client if the URL leads to it, else "". Raises `Failure`."""
+    own = own_client(settings)
+    return sent_token(own, "client") if own is not None and leads_to(url, own.address) else ""
+
+
+def _get(url: str, proxy: SplitResult | None, publish: PublishSection, token: str) -> bytes:
     parts = urlsplit(url)
     scheme, credentials = parts.scheme, basic_credentials(parts)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     headers = {"Authorization": f"Basic {credentials}"} if credentials else {}
+    headers |= {"Authorization": f"Bearer {token}"} if token else {}
     handlers: list[urllib.request.BaseHandler] = []
     if proxy:
         handlers.append(urllib.request.ProxyHandler({scheme: proxy.geturl()}))

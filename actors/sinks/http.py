@@ -10,7 +10,7 @@ import time
 
 import msgspec
 
-from ..config import Credentials, PublishSection, credentials_of
+from ..config import ClientSection, Credentials, PublishSection, credentials_of
 from ..core.dispatcher.attempts import Outcome
 from ..core.dispatcher.outbox import Batch, payload
 from ..system.watched_files import reload_all
@@ -36,10 +36,10 @@ class HttpSink(Sink):
 
     takes_several = True
 
-    def __init__(self, publish: PublishSection):
-        """Raises `Failure` if a setting can't be used."""
+    def __init__(self, publish: PublishSection, own: ClientSection | None = None):
+        """`own`: see `credentials_of`. Raises `Failure` if a setting can't be used."""
         self._route = Route(publish)
-        self._credentials = credentials_of(publish)
+        self._credentials = credentials_of(publish, own)
         self.name, self.receiver = self._route.name, self._route.receiver
         self._timeout_s = publish.timeout_s
         self._signature = publish.signature

@@ -1,14 +1,13 @@
-"""What our HTTP servers share: a bound on connections (`connections.py` says why), who may ask (the rule is
-in `hosts.py`), headers, HEAD, and errors in JSON.
+"""What our HTTP servers share: a bound on connections (`connections.py` says why), who may ask (the rules are
+in `hosts.py` and `doorkeeper.py`), headers, HEAD, and errors in JSON.
 """
 
 import asyncio
 import copy
-import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from http.client import responses
 from socket import socket
 from typing import Any, Protocol
@@ -23,8 +22,10 @@ from ..core.recurring import Recurring
 from .addresses import join_address, split_address
 from .connections import connections_max
 from .crowd import Crowd, most_of
+from .doorkeeper import Caller, Denial, Doorkeeper
 from .hosts import Listener, Refusal, host_allowed, plain, refusal, split_target
 from .http_stream import JSON, Stream, headers_of
+from .refusals import Answer, Refusals
 from .this_machine import has_address, own_names
 from .whole_requests import Kind, WholeRequest, whole_request
 
@@ -36,12 +37,16 @@ FIRST_REQUEST_TIMEOUT_S = 10
 # They name no server, and let nobody keep the answer or guess its type.
 OWN_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
-_IS_STRANGER = "is_stranger"  # on a request's connection: see `OwnHandler.is_of_stranger`
+# On a request's connection: see `OwnHandler`.
+_IS_STRANGER, _CALLER, _DOORKEEPER = "is_stranger", "caller", "doorkeeper"
 _EVERY_ADDRESS = {"0.0.0.0", "::"}
 
 
 class Express(Protocol):
-    """Takes requests of one kind that came in one piece, before tornado reads them. The Host is allowed."""
+    """Takes requests of one kind that came in one piece, before tornado reads them.
+
+    The Host is allowed, and so is who asks.
+    """
 
     kind: Kind
 
@@ -59,6 +64,7 @@ class BoundedHTTPServer(HTTPServer):
         address: str = "",
         allowed_hosts: Iterable[str] = (),
         open_paths: Collection[str] = (),
+        doorkeeper: Doorkeeper | None = None,
         error_key: str = "error",
         body_timeout_s: float = 10,
         express: Express | None = None,
@@ -67,15 +73,17 @@ class BoundedHTTPServer(HTTPServer):
         """Called by the constructor, with its arguments.
 
         `section`: the settings' section of this listener; `address`: its "host:port". `allowed_hosts`: the
-        names that it answers to besides. `open_paths` answer to any. `error_key`: the key of the reason in an
-        error. `body_timeout_s`: the time that a request's body may take. `express`: see there. The rest:
-        see tornado.
+        names that it answers to besides. `open_paths` answer to any. `doorkeeper`: judges who asks; with
+        None, anyone may. `error_key`: the key of the reason in an error. `body_timeout_s`: the time that a
+        request's body may take. `express`: see there. The rest: see tornado.
         """
         super().initialize(*arguments, **limits)
         named = [split_address(address)[0] if address else "", *allowed_hosts]
         self._listener = Listener(f"{section}.allowed_hosts", frozenset(map(plain, named)))
         self._open_paths = open_paths
+        self._doorkeeper = Doorkeeper(section) if doorkeeper is None else doorkeeper
         self._error_key = error_key
+        self._refusals = Refusals(error_key, self._doorkeeper)
         self._express = express
         self.body_timeout_s = body_timeout_s
         self._address = address
@@ -86,6 +94,7 @@ class BoundedHTTPServer(HTTPServer):
         """Listen on these sockets, and answer to the addresses that they are bound to."""
         sockets = list(sockets)
         self._address = join_address(*sockets[0].getsockname()[:2])
+        self._doorkeeper.listens_on(sockets[0].getsockname()[1])
         bound = {plain(one.getsockname()[0]) for one in sockets}
         if bound & _EVERY_ADDRESS:
             bound |= own_names()
@@ -110,7 +119,8 @@ class BoundedHTTPServer(HTTPServer):
         request = whole_request(came, self._express.kind)
         if request is None or not host_allowed(request.headers["host"], self._listener):
             return False
-        return self._express.take(stream, request)
+        is_admitted = self._doorkeeper.admits(request.headers.get("authorization", ""))
+        return is_admitted and self._express.take(stream, request)
 
     def _has_made_room(self) -> bool:
         """Close the connection that has been idle longest. Returns False if none is."""
@@ -162,22 +172,29 @@ class BoundedHTTPServer(HTTPServer):
         start: httputil.RequestStartLine,
         headers: httputil.HTTPHeaders,
         connection: HTTP1Connection,
-    ) -> tuple[int, bytes] | None:
-        """The status and body that a request is refused with; None if it is not."""
+    ) -> Answer | None:
+        """The answer that a request is refused with; None if it is not."""
         found = refusal(start.method, start.path, headers.get_list, self._listener)
         is_stranger = found is not None and self._is_open(start.path) and _may_pass(found, start, headers)
         vars(connection)[_IS_STRANGER] = is_stranger
-        return None if found is None or is_stranger else (found.status, self._error(found.why))
+        if found is not None and not is_stranger:
+            return self._refusals.answer(found.status, found.why)
+        address, path = str(vars(connection.context).get("remote_ip")), _path_of(start.path)
+        caller = self._doorkeeper.judge(start.method, path, headers.get_list, address)
+        vars(connection)[_CALLER], vars(connection)[_DOORKEEPER] = caller, self._doorkeeper
+        return self._refusals.denied(start.method, path, caller) if isinstance(caller, Denial) else None
 
-    def too_slow(self) -> tuple[int, bytes]:
-        """The status and body for a request whose body takes too long."""
-        return 408, self._error(f"the body is not here after {self.body_timeout_s:g} s, expected all of it")
+    def too_slow(self) -> Answer:
+        """The answer to a request whose body takes too long."""
+        why = f"the body is not here after {self.body_timeout_s:g} s, expected all of it"
+        return self._refusals.answer(408, why)
 
     def _is_open(self, target: str) -> bool:
-        return split_target(target)[1].partition("?")[0] in self._open_paths
+        return _path_of(target) in self._open_paths
 
-    def _error(self, why: str) -> bytes:
-        return json.dumps({self._error_key: why}).encode()
+
+def _path_of(target: str) -> str:
+    return split_target(target)[1].partition("?")[0]
 
 
 def _may_pass(found: Refusal, start: httputil.RequestStartLine, headers: httputil.HTTPHeaders) -> bool:
@@ -198,7 +215,7 @@ class _Guard(httputil.HTTPMessageDelegate):
         """`came`: called when the headers are here."""
         self._server, self._handler, self._connection = server, handler, connection
         self._came = came
-        self._refused: tuple[int, bytes] | None = None
+        self._refused: Answer | None = None
 
     def headers_received(
         self,
@@ -248,17 +265,33 @@ def respond(
     status: int,
     body: bytes,
     content_type: str = JSON,
-    more: dict[str, str] | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> None:
     """Answer a request, and end it. `more`: further headers. The answer to HEAD has no body."""
     start = httputil.ResponseStartLine("HTTP/1.1", status, responses[status])
-    headers = httputil.HTTPHeaders(headers_of(body, content_type) | (more or {}))
+    headers = httputil.HTTPHeaders(headers_of(body, content_type) | dict(more or {}))
     _ = connection.write_headers(start, headers, None if method == "HEAD" else body)
     connection.finish()
 
 
 class OwnHandler(tornado.web.RequestHandler):
     """Answers with our headers, HEAD as GET, and errors in JSON."""
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks."""
+        found = vars(self.request.connection).get(_CALLER)
+        return found if isinstance(found, Caller) else Caller()
+
+    @property
+    def is_admitted(self) -> bool:
+        """Whether this request would be taken now too: a stream ends with the session or the token."""
+        doorkeeper, request = vars(self.request.connection).get(_DOORKEEPER), self.request
+        if not isinstance(doorkeeper, Doorkeeper):
+            return True
+        headers = request.headers.get_list
+        found = doorkeeper.judge(request.method or "", request.path, headers, self.caller.address)
+        return isinstance(found, Caller)
 
     @property
     def is_of_stranger(self) -> bool:

@@ -254,8 +254,8 @@ def test_a_page_that_is_refused_says_what_the_client_says_and_comes_when_there_i
     shows(
         page,
         "#trouble",
-        "The client, or a proxy before it, answers 503: too many pages are open, expected fewer; close some. "
-        "The page tries again every 3 s.",
+        "The client, or a proxy before it, answers 503: 64 pages are open, the most that this client serves; "
+        "close some. The page tries again every 3 s.",
     )
     for one in held:
         one.close()

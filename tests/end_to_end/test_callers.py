@@ -105,6 +105,7 @@ def everywhere(tmp_path_factory) -> Iterator[ServiceWithQueue]:
     for address in ("client.address", "admin.address", "embedded_nsqd.http_address"):
         settings += [f"{address}=0.0.0.0:0", f"{address.partition('.')[0]}.{NAMES}"]
     with open_service("embedded", tmp_path_factory.mktemp("everywhere"), *UNHURRIED, *settings) as service:
+        service.program.append("--insecure")
         service.start()
         service.queue.put("plays", PLAY)
         wait_caught_up(service, 1)  # the service reaches itself
@@ -237,7 +238,8 @@ def test_the_queue_answers_to_the_name_that_it_tells_to_nsqadmin(service):
 def test_what_everyone_reaches_is_said_once_at_the_start(everywhere, service):
     said = [line for line in everywhere.log().splitlines() if "everyone in the network can" in line]
     assert len(said) == 3
-    assert all('if only this machine needs it, set "127.0.0.1:0"' in line for line in said)
+    assert all("on all addresses of this machine" in line and '"127.0.0.1:0"' in line for line in said)
+    assert sum("INSECURE: " in line and "has no token (--insecure)" in line for line in said) == 2
     assert "everyone in the network" not in service.log()
 
 

@@ -31,6 +31,8 @@ OTHERS = {
     "publish.nsq_topic": "",  # not with a URL: below
     "publish.proxy": "http://proxy:3128",
     "publish.totals_url": "http://client:80/totals",
+    "publish.token_env": "",  # not with a file: below
+    "publish.token_file": "/token",
     "client.record": "/record.jsonl",
     "client.address": "0.0.0.0:8080",
     "admin.address": "0.0.0.0:8081",
@@ -41,9 +43,10 @@ OTHERS = {
 WITHIN = {
     "nsq.topic",
     "nsq.channel",
-    *(f"publish.{key}" for key in ("secret_env", "secret_file", "token_env", "token_file")),
+    *(f"publish.{key}" for key in ("secret_env", "secret_file")),
     *(f"publish.{key}" for key in ("ca_file", "cert_file", "key_file")),
     *(f"{section}.allowed_hosts" for section in ("client", "admin", "embedded_nsqd")),
+    *(f"{section}.token_{kind}" for section in ("client", "admin") for kind in ("env", "file")),
 }
 
 

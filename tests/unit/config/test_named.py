@@ -2,6 +2,7 @@
 
 import os
 import socket
+from argparse import Namespace
 from pathlib import Path
 
 import msgspec
@@ -94,7 +95,7 @@ def test_a_secret_that_can_be_none_ends_a_run_before_it_starts(overrides, tmp_pa
     found = settings_with(tmp_path, *(one.format(**names) for one in overrides))
     monkeypatch.setattr("actors.service.lifecycle.run", lambda *_: pytest.fail("it was started"))
     with pytest.raises(ConfigError) as caught:
-        running.run(found, None)
+        running.run(found, Namespace(insecure=False))
     assert len(caught.value.problems) == 1
     assert "words" not in str(caught.value) and "whsec_*" not in str(caught.value)
 

@@ -56,7 +56,7 @@ async def served(drawn):
     """A server with a stream of these pictures: its port, and its `Live`."""
     streams = Live(drawn)
     socket, port = bind_unused_port()
-    server = admin.server(SimpleNamespace(live=streams))
+    server = admin.server(SimpleNamespace(live=streams, secret="of the run file"))
     server.add_socket(socket)
     try:
         yield port, streams

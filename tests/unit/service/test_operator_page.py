@@ -23,7 +23,7 @@ def answer_to(path: str, method: str = "GET", headers: dict[str, str] | None = N
 
     async def scene() -> HTTPResponse:
         socket, port = bind_unused_port()
-        server = admin.server(SimpleNamespace())
+        server = admin.server(SimpleNamespace(secret=""))
         server.add_socket(socket)
         body: Any = "" if method == "POST" else None
         try:
