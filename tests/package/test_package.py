@@ -33,7 +33,13 @@ PAGES = {
     f"actors/{folder}/page/{name}"
     for folder in ("client", "service")
     for name in ("icon.svg", "index.html", "page.css", "page.js")
-} | {f"actors/client/page/{name}.js" for name in ("stream", "worker", "words")}
+}
+PAGES |= {f"actors/client/page/{name}.js" for name in ("stream", "worker", "words")}
+PAGES |= {
+    f"actors/service/page/{name}.js"
+    for name in ("actions", "charts", "figures", "spreads", "stream", "tree", "words")
+}
+PAGES |= {f"actors/service/page/vendor/uPlot.{name}" for name in ("LICENSE", "iife.min.js", "min.css")}
 # Modules with all of these names are in the working directory. None may be taken for playtally's module.
 OTHERS = ("supervisor.py", "actors/__init__.py", "producer/__init__.py", "tornado/__init__.py")
 

@@ -1,23 +1,23 @@
 // The charts of the last hour or day, drawn by uPlot from GET /history. Asked for again once there is a new sample.
 
-import { brief, duration, list, minuteOf, percent, setText, size } from "./words.js";
+import { bound, brief, duration, list, minuteOf, percent, setText, size } from "./words.js";
 
-const HEIGHT = 150;
+const HEIGHT = 130;
 const SPANS_S = { hour: 3600, day: 86_400 };
 const seconds = (value) => (value === 0 ? "0" : duration(value));
 
 // `lines`: the series, with their names. `unit` writes a value; `least`: the axis goes at least up to it.
 const CHARTS = [
   { title: "Plays a second", lines: { received_per_s: "received", counted_per_s: "counted" } },
-  { title: "Publishes a minute, by what made them leave", lines: Object.fromEntries(
+  { title: "Publishes a minute, by trigger", lines: Object.fromEntries(
     ["realtime", "deadline", "overdue", "drain", "republish"].map((name) => [`publishes_per_minute_${name}`, name])) },
   { title: "What waits", lines: {
     queue_depth: "messages on the queue", in_flight_messages: "messages in flight", pending_videos: "videos to publish" } },
   { title: "Videos in a publish, mean", lines: { videos_per_publish: "videos" } },
   { title: "How long it takes, mean", unit: seconds, least: 0.01, lines: {
     realtime_latency_s: "realtime, from arrival to the client", publish_duration_s: "a publish", commit_duration_s: "a commit" } },
-  { title: "Deadlines: time left when the client had the total, mean", unit: seconds, lines: { deadline_slack_s: "time left" } },
-  { title: "The oldest play when it came, of the last minute", unit: seconds, lines: { oldest_age_s: "age" } },
+  { title: "Deadlines: time left at the client, mean", unit: seconds, lines: { deadline_slack_s: "time left" } },
+  { title: "Age of the oldest play when it came", unit: seconds, lines: { oldest_age_s: "age" } },
   { title: "Trouble with the client, a minute", lines: {
     failed_per_minute: "failed attempts", rejected_per_minute: "rejected", late_per_minute: "late",
     late_by_client_per_minute: "late by the client" } },
@@ -84,8 +84,8 @@ export class Charts {
     const { times_s: times, series, step_s: stepS, span } = this.#history;
     this.#place.dataset.samples = times.length;
     this.#place.dataset.span = span;
-    setText(this.#note, times.length > 1 ? `A point each ${duration(stepS)}. A gap: the service did not run.`
-      : `The first points come after ${duration(2 * stepS)}.`);
+    setText(this.#note, times.length > 1 ? `A point each ${bound(stepS)}. A gap: the service did not run.`
+      : `The first points come after ${bound(20)}.`);
     const isNew = this.#drawn.length === 0;
     CHARTS.forEach((chart, n) => {
       const data = [times, ...Object.keys(chart.lines).map((name) => series[name] ?? times.map(() => null))];
@@ -119,6 +119,7 @@ export class Charts {
     return new uPlot({
       width: place.clientWidth || 300,
       height: HEIGHT,
+      padding: [8, 8, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "operator" }, points: { size: 6 } },
       scales: {
@@ -128,8 +129,8 @@ export class Charts {
       series: [{}, ...Object.keys(chart.lines).map((name, n) => (
         { stroke: colour(`--line-${n + 1}`), width: 1.5, points: { show: onlyAlone } }))],
       axes: [
-        { ...axis, space: 60, values: (_, splits) => splits.map((at) => minuteOf(at * 1000)) },
-        { ...axis, size: 58, space: 34, values: (_, splits) => splits.map((value) => unit(value)) },
+        { ...axis, size: 22, gap: 4, space: 60, values: (_, splits) => splits.map((at) => minuteOf(at * 1000)) },
+        { ...axis, size: 56, space: 30, values: (_, splits) => splits.map((value) => unit(value)) },
       ],
       hooks: { setCursor: [(plot) => tellAt(figure, chart, plot)] },
     }, [[], ...Object.keys(chart.lines).map(() => [])], place);
