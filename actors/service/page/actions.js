@@ -15,7 +15,7 @@ const SETTINGS = {
 const CHOICES = {
   kill: "Kill it (SIGKILL): it dies at once, and its supervisor starts it again.",
   terminate: "Terminate it: it ends in order, and stays down until it is restarted.",
-  restart: "Restart it: start it after it was terminated.",
+  restart: "Restart it: start it again, as it is stopped.",
 };
 
 let paused = {};
@@ -72,11 +72,12 @@ function askToSet(setting) {
   });
 }
 
-export function actOn(child) {
+// `choices`: those of `CHOICES` that its state allows.
+export function actOn(child, choices) {
   ask({
     heading: child,
     text: "The other processes go on. What is in flight is sent again, and counted once.",
-    choices: CHOICES,
+    choices: Object.fromEntries(choices.map((choice) => [choice, CHOICES[choice]])),
     confirm: (choice) => `${capital(choice)} ${child}`,
     act: ({ choice }) => post(`children/${child}/${choice}`, choice),
   });
@@ -98,7 +99,7 @@ function ask(question) {
   write("dialog-text", question.text);
   write("dialog-answer", "");
   element("dialog-field").hidden = question.field === undefined;
-  setText(dialog.querySelector("label"), question.field?.label ?? "");
+  setText(element("dialog-field").querySelector("label"), question.field?.label ?? "");
   field.value = question.field?.value ?? "";
   element("dialog-choices").hidden = question.choices === undefined;
   showChoices(Object.entries(question.choices ?? {}));
@@ -116,7 +117,9 @@ function showChoices(choices) {
     const radio = document.createElement("input");
     Object.assign(radio, { type: "radio", name: "choice", value: choice, checked: n === 0 });
     radio.addEventListener("change", nameConfirm);
-    label.append(radio, ` ${words}`);
+    const said = document.createElement("span");
+    setText(said, words);
+    label.append(radio, said);
     place.append(label);
   });
 }
@@ -139,10 +142,8 @@ async function act() {
   element("dialog-answer").dataset.bad = !answer.isDone;
   confirm.disabled = false;
   confirm.hidden = answer.isDone;
-  if (answer.isDone) {
-    setText(cancel, "Close");
-    cancel.focus();
-  }
+  setText(cancel, "Close");
+  if (answer.isDone) cancel.focus();
 }
 
 confirm.addEventListener("click", act);

@@ -119,7 +119,7 @@ export class Charts {
     return new uPlot({
       width: place.clientWidth || 300,
       height: HEIGHT,
-      padding: [8, 8, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "operator" }, points: { size: 6 } },
       scales: {

@@ -76,7 +76,7 @@ document.addEventListener("visibilitychange", seenOrHidden);
 addEventListener("pagehide", () => stream.close());
 addEventListener("pageshow", (event) => event.persisted && seenOrHidden());
 element("children-rows").addEventListener("click", ({ target }) => {
-  const child = target.closest("button")?.dataset.child;
-  if (child) actOn(child);
+  const button = target.closest("button");
+  if (button) actOn(button.dataset.child, button.dataset.choices.split(" "));
 });
 seenOrHidden();

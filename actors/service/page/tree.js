@@ -3,7 +3,7 @@
 import { counted, duration, element, list, momentOf, number, percent, setText, size, table, timeOf, whole, write } from "./words.js";
 
 const TIMELINE_MS = 3_600_000;
-const RESTARTS_SHOWN = 10;
+const RESTARTS_SHOWN = 5;
 
 export function showTree(status) {
   const isActing = status.actions_allowed === true;
@@ -29,10 +29,15 @@ function rows(status, isActing) {
   };
   add("root", 1);
   if (!isActing) return found;
-  return found.map((cells, n) => [...cells, n === 0 ? { kind: "act" } : act(cells[0].text)]);
+  return found.map((cells, n) => [...cells, n === 0 ? { kind: "act" } : act(cells[0].text, workers, supervisors)]);
 }
 
-const act = (child) => ({ kind: "act", button: { text: "Act on", child } });
+// A supervisor is no process, so there is nothing to kill. What is stopped may be about to be started again.
+function act(child, workers, supervisors) {
+  const { state } = workers.get(child) ?? supervisors.get(child);
+  const choices = state === "stopped" ? ["restart", "terminate"] : workers.has(child) ? ["kill", "terminate"] : ["terminate"];
+  return { kind: "act", button: { text: "Act on", child, choices } };
+}
 
 function nested({ id, state, strategy, max_restarts: restarts, max_seconds: seconds }, depth) {
   const rules = `${strategy}, ${counted(restarts, "restart")} in ${seconds} s`;

@@ -8,7 +8,7 @@ export const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 }
 const short = new Intl.NumberFormat("en-GB", { notation: "compact", maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const clockOfMinutes = new Intl.DateTimeFormat("en-GB", { timeStyle: "short" });
-const date = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const date = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 const DAY_MS = 86_400_000;
 
 export const timeOf = (ms) => clock.format(new Date(ms));
@@ -46,7 +46,8 @@ export function bound(seconds) {
 }
 
 // A number where there is little room: 1,234,567 is "1.23m".
-export const brief = (value) => (value < 10_000 ? String(Number(value.toPrecision(3))) : short.format(value));
+export const brief = (value) =>
+  (value < 100 ? String(Number(value.toPrecision(3))) : value < 10_000 ? whole.format(value) : short.format(value));
 
 export const percent = (share) => `${share < 0.1 ? (share * 100).toFixed(1) : whole.format(share * 100)} %`;
 
@@ -85,7 +86,7 @@ function newCell() {
   return cell;
 }
 
-// `note`: a text below. `button`: of a button, which says in data-child what it is for.
+// `note`: a text below. `button`: of a button, which says in its data what it is for.
 function fillCell(cell, { text = "", note, state = "", depth = 0, kind = "", button }) {
   if (cell.className !== kind) cell.className = kind;
   setText(cell.firstChild, text);
@@ -93,6 +94,7 @@ function fillCell(cell, { text = "", note, state = "", depth = 0, kind = "", but
   second(cell, "button", button, (one) => {
     one.type = "button";
     one.dataset.child = button.child;
+    one.dataset.choices = button.choices.join(" ");
     setText(one, button.text);
     one.setAttribute("aria-label", `${button.text} ${button.child}`);
   });
