@@ -289,7 +289,8 @@ def test_with_the_keyboard_alone_every_link_and_table_is_reached_and_seen(with_r
     tables += ["restarts-heading"] * with_refused.locator("#restarts-list").is_visible()
     spans = ["hour", "day"]
     links = ["status", "metrics", "history?span=hour"]
-    names = [*tables, *spans, "nsqds-heading", "ledgers-heading", *links]
+    more = [f"{name}-heading" for name in ("nsqds", "answers", "failures", "ledgers", "letters")]
+    names = [*tables, *spans, *more, *links]
     for _ in names:
         with_refused.keyboard.press("Tab")
         reached.append(with_refused.evaluate(FOCUSED))

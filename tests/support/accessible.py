@@ -1,4 +1,4 @@
-"""Asks axe whether everybody can use a page: names, roles, contrast, order of headings, and what else it knows."""
+"""Asks axe whether everybody can use a page: names, roles, contrast, headings, and what else it knows."""
 
 from typing import TYPE_CHECKING
 
@@ -17,5 +17,6 @@ def barriers(page: "Page") -> list[str]:
         raise
     found = Axe().run(page).response["violations"]
     return [
-        f"{one['id']}: {one['help']}: {', '.join(str(node['target']) for node in one['nodes'])}" for one in found
+        f"{one['id']}: {one['help']}: {', '.join(str(node['target']) for node in one['nodes'])}"
+        for one in found
     ]

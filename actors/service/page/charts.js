@@ -42,7 +42,7 @@ export class Charts {
     this.#place = place;
     this.#note = note;
     list(place, CHARTS, newChart, (figure, { title }) => setText(figure.firstChild, title));
-    for (const button of document.querySelectorAll("[data-span]")) {
+    for (const button of document.querySelectorAll("button[data-span]")) {
       button.addEventListener("click", () => this.#choose(button.dataset.span));
     }
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#drawAnew());
@@ -58,7 +58,7 @@ export class Charts {
   }
 
   #choose(span) {
-    for (const button of document.querySelectorAll("[data-span]")) {
+    for (const button of document.querySelectorAll("button[data-span]")) {
       button.setAttribute("aria-pressed", button.dataset.span === span);
     }
     this.#span = span;
@@ -83,7 +83,7 @@ export class Charts {
   #draw() {
     const { times_s: times, series, step_s: stepS, span } = this.#history;
     this.#place.dataset.samples = times.length;
-    this.#place.dataset.span = span;
+    this.#place.dataset.drawn = span;
     setText(this.#note, times.length > 1 ? `A point each ${bound(stepS)}. A gap: the service did not run.`
       : `The first points come after ${bound(20)}.`);
     const isNew = this.#drawn.length === 0;
