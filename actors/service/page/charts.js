@@ -96,6 +96,14 @@ export class Charts {
     });
   }
 
+  // As far back as there are samples, but a sixth of the span at least: a new service has no empty charts.
+  #range() {
+    const nowS = this.#nowMs / 1000;
+    const spanS = SPANS_S[this.#history.span];
+    const firstS = this.#history.times_s[0] ?? nowS;
+    return [Math.max(nowS - spanS, Math.min(firstS, nowS - spanS / 6)), nowS];
+  }
+
   #drawAnew() {
     for (const one of this.#drawn) one.destroy();
     this.#drawn = [];
@@ -123,7 +131,7 @@ export class Charts {
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "operator" }, points: { size: 6 } },
       scales: {
-        x: { range: () => [this.#nowMs / 1000 - SPANS_S[this.#span], this.#nowMs / 1000] },
+        x: { range: () => this.#range() },
         y: { range: (_, low, high) => [0, Math.max(least, (high ?? 0) * 1.05)] },
       },
       series: [{}, ...Object.keys(chart.lines).map((name, n) => (

@@ -85,7 +85,7 @@ function showNsqds(nsq) {
   const others = nsq.others_on_channel;
   write("nsqds-more", nsq.nsqds.length === 0 ? "none is known yet"
     : others ? `${counted(others, "other consumer")} on our channel: they take a part of the plays`
-    : "no other consumer on our channel");
+    : nsq.depth === null ? "no nsqd tells what waits, and who else reads our channel" : "no other consumer on our channel");
 }
 
 function showPublishing(status) {

@@ -25,7 +25,8 @@ export const counted = (count, one, many = `${one}s`) => `${whole.format(count)}
 
 export function size(bytes) {
   if (bytes < 1e6) return `${whole.format(Math.ceil(bytes / 1e3))} kB`;
-  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+  if (bytes < 1e9) return `${(bytes / 1e6).toFixed(bytes < 1e8 ? 1 : 0)} MB`;
+  return `${(bytes / 1e9).toFixed(1)} GB`;
 }
 
 export function duration(seconds) {
