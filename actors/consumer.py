@@ -4,6 +4,7 @@ It owns the source. The rules are in `core/consumer/rules.py`; this carries out 
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -63,6 +64,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
         self._letters_topic = f"{self.options.nsq.topic}.dead"
         self._letters_logged_ms: dict[str, int] = {}
+        self._letters = Counter(self._before.dead_letters)  # by reason
         self._refused_logged_ms: int | None = None
         self._refused_logged = 0
         self._ticker: Timer | None = None
@@ -138,7 +140,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             self._last_ages_ms = {one.address: one.last_age_ms for one in nsqds}
             stats = self.rules.stats(self._source.ready_count, nsqds, now_ms, self._source.unheard)
         reads, by_ticker = before.reads + stats.reads, before.reads_by_ticker + stats.reads_by_ticker
-        return encode(replace(stats, reads=reads, reads_by_ticker=by_ticker))
+        letters = dict(self._letters)
+        return encode(replace(stats, reads=reads, reads_by_ticker=by_ticker, dead_letters=letters))
 
     def _stats_of(self, nsqd: NsqdState) -> NsqdStats:
         number = nsqd.connection
@@ -235,6 +238,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
 
     def _dead_lettered(self, number: int, reasons: dict[str, int]) -> None:
         now_ms = self.host.monotonic_ms()
+        self._letters.update(reasons)
         for why, messages in reasons.items():
             logged_ms = self._letters_logged_ms.get(why)
             if logged_ms is None or now_ms - logged_ms >= LOG_INTERVAL_MS:

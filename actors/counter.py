@@ -8,6 +8,9 @@ on the queue, and nsqd keeps the messages.
 import logging
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
+
+from msgspec import structs
 
 from .config import Settings
 from .core.counter.changes import Tallies
@@ -16,9 +19,10 @@ from .core.counter.ledger import Ledger
 from .core.counter.rules import CONSUMER, CounterRules
 from .core.counter.seen_ids import SeenIds
 from .core.effects import Send, is_for
+from .core.histogram import COMMIT_BOUNDS_S, Histogram, HistogramStats
 from .core.messages import CounterInbox
 from .core.shards import shard_number
-from .core.stats import encode
+from .core.stats import CounterStats, decode, encode
 from .core.words import counted
 from .store import open_ledger
 from .store.loading import SayLoading
@@ -58,7 +62,11 @@ class Counter(Actor[CounterInbox, Settings]):
             self._carry_out, WriteUnavailable, host.call_later, outage.tried, self._performed
         )
         self._settled: Tallies
+        told = decode(start_args.last_stats) if start_args.last_stats else None
+        before = told.commit_duration_s if isinstance(told, CounterStats) else HistogramStats()
+        self._commits_s = Histogram(COMMIT_BOUNDS_S, before)
         self._store: LedgerStore
+        self._seen: SeenIds
         self._open = opener
         self._kinds = rules, ledger, seen_ids
         self._alarm = Alarm(host, self._handle_all)
@@ -74,7 +82,7 @@ class Counter(Actor[CounterInbox, Settings]):
         shard, is_first = shard_number(self.start_args.id), self.start_args.is_first
         self._store = self._open(settings, shard, self.host.say_loading, is_first)
         accounts, chunks, tallies = self._store.load()
-        seen = seen_ids(int(settings.counters.dedupe_window_s * 1000), chunks)
+        seen = self._seen = seen_ids(int(settings.counters.dedupe_window_s * 1000), chunks)
         steps_below = dispatch.realtime_below if dispatch.realtime == "every_play" else 0
         ledger = make_ledger(seen, accounts, tallies, steps_below, self._now_ms())
         self._reused_said = tallies.reused
@@ -111,7 +119,14 @@ class Counter(Actor[CounterInbox, Settings]):
 
     def stats(self) -> bytes:
         """The figures of the ledger. A play is told once it is committed."""
-        return encode(self.rules.stats(self._settled))
+        return encode(
+            structs.replace(
+                self.rules.stats(self._settled),
+                commits=self._store.commits,
+                seen_ids=len(self._seen),
+                commit_duration_s=self._commits_s.stats(),
+            )
+        )
 
     async def terminate(self) -> None:
         """Close the ledger in order."""
@@ -133,7 +148,9 @@ class Counter(Actor[CounterInbox, Settings]):
     def _carry_out(self, effect: Commit | Send) -> None:
         match effect:
             case Commit():
+                began_s = perf_counter()
                 self._store.commit(effect.changes)
+                self._commits_s.observe(perf_counter() - began_s)
             case Send():
                 self.host.send(effect.peer, effect.message)
 

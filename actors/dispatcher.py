@@ -8,12 +8,16 @@ import logging
 import random
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
+
+from msgspec import structs
 
 from .config import Settings, SinkKind, without_secrets
 from .core import calls
 from .core.dispatcher.attempts import Outcome
 from .core.dispatcher.collecting import Effect
 from .core.dispatcher.effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
+from .core.dispatcher.figures import PublishFigures
 from .core.dispatcher.outbox import Batch, PublishTotals
 from .core.dispatcher.republish import Republish
 from .core.dispatcher.rule import Rule
@@ -21,7 +25,7 @@ from .core.dispatcher.rules import DispatcherRules
 from .core.effects import Send, is_for
 from .core.messages import DispatcherInbox
 from .core.shards import is_counter, shard_number
-from .core.stats import encode
+from .core.stats import PENDING_SHARES, DispatcherStats, PublishStats, decode, encode
 from .core.words import counted
 from .sinks import Delivery, Sink, open_sink
 from .sinks.client_totals import ask_totals
@@ -75,6 +79,9 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         self._ask_client = ask_client
         self._alarm = Alarm(host, self._wake)
         self._log: PublishLog
+        told = decode(start_args.last_stats) if start_args.last_stats else None
+        before = told.published if isinstance(told, DispatcherStats) else PublishStats()
+        self._figures = PublishFigures(int(self.options.dispatch.deadline_s * 1000), before)
         self._draining = False
         self._settled: PublishTotals  # the totals of which everything is stored
         self._replies: dict[int, Callable[[bytes], None]] = {}  # by republish that is not stored yet
@@ -148,7 +155,10 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     def stats(self) -> bytes:
         """The figures of what was published and what is pending. A publish is told once it is stored."""
-        return encode(self.rules.stats(self._settled, self._now_ms()))
+        now_ms = self._now_ms()
+        stats = self.rules.stats(self._settled, now_ms)
+        published = self._figures.stats(self.rules.pending_within(now_ms, PENDING_SHARES))
+        return encode(structs.replace(stats, published=published))
 
     def drain(self) -> None:
         """Publish everything that is pending, due or not."""
@@ -222,7 +232,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             case Deliver():
                 held_up_ms = self.rules.departs(effect.batch.key, self._now_ms())
                 delivery = self._sink.deliver(effect.batch, held_up_ms)
-                self.host.spawn(delivery, partial(self._delivered, effect.batch))
+                self.host.spawn(delivery, partial(self._delivered, effect.batch, perf_counter()))
 
     def _republish_stored(self, effect: StoreRepublish) -> None:
         """Log and answer a new request, and log one that is over."""
@@ -271,8 +281,9 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         if self._draining and self.rules.drained:
             self.host.say_drained()
 
-    def _delivered(self, batch: Batch, delivery: Delivery) -> None:
+    def _delivered(self, batch: Batch, left_s: float, delivery: Delivery) -> None:
         self.host.say_resumed()
+        self._note(batch, delivery, perf_counter() - left_s)
         before = self.rules.attempts.circuit
         effects = self.rules.delivered(
             batch.key,
@@ -288,6 +299,14 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         everything = self.rules.halving.refuses_everything
         self._log.delivered(batch, delivery, before, everything)
         self.effects.perform(effects)
+
+    def _note(self, batch: Batch, delivery: Delivery, took_s: float) -> None:
+        """Count an attempt in the figures."""
+        wall_ns = self.host.wall_ns()
+        if delivery.outcome is Outcome.ACCEPTED:
+            self._figures.accepted(batch, delivery.answered, took_s, wall_ns)
+        else:
+            self._figures.failed(delivery.why, delivery.answered, took_s, wall_ns)
 
     def _wake(self) -> None:
         self.effects.perform(self.rules.wake(self._now_ms()))

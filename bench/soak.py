@@ -149,7 +149,7 @@ def _append(file: Path, sample: Sample, status: dict[str, Any], report: dict[str
 def _wrong(service: Service, status: dict[str, Any], manifest: dict[str, Any]) -> list[str]:
     """What is wrong once all is published, in sentences."""
     found = [
-        f"{child['id']} was restarted {child['restarts']} times: {child['last_exit']}"
+        f"{child['id']} was restarted {child['restarts']} times: {child['last_exit']['how']}"
         for child in status["children"]
         if child["restarts"]
     ]

@@ -229,7 +229,7 @@ def _last_exits(status: dict[str, Any]) -> list[str]:
 
 def _last_exit(one: dict[str, Any]) -> str:
     back_ms = one.get("came_back_ms")
-    return f"{one['last_exit']}" + ("" if back_ms is None else f", back in {back_ms:.0f} ms")
+    return f"{one['last_exit']['how']}" + ("" if back_ms is None else f", back in {back_ms:.0f} ms")
 
 
 def _rules(supervisor: dict[str, Any]) -> str:

@@ -5,6 +5,11 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
+from .histogram import HistogramStats
+
+# Pending videos are told by the share of a deadline that is left until they are due: up to each of these.
+PENDING_SHARES = (0.0, 1 / 60, 1 / 30, 1 / 12, 1 / 6, 1 / 3, 1 / 2, 3 / 4, 1.0)
+
 
 class NsqdStats(Struct, frozen=True, array_like=True):
     """An nsqd that a consumer reads, or tries to.
@@ -41,7 +46,7 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     nsqd's count of the messages in flight may have been wrong. Both since the consumer was started.
     `unheard`: the nsqlookupds, if none has answered since the service was started: then it is not known
     which nsqds there are. `reads`: how many reads had messages, and `reads_by_ticker`: how many of them left
-    fewer in flight than RDY. Both since the service was started.
+    fewer in flight than RDY. Both since the service was started. `dead_letters`: by reason, since then too.
     """
 
     outstanding: int
@@ -54,12 +59,14 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     unheard: list[str] = []
     reads: int = 0
     reads_by_ticker: int = 0
+    dead_letters: dict[str, int] = {}
 
 
 class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):
     """A ledger: plays, redeliveries and dead letters since it began; its videos, and how many are pending.
 
-    `reused`: messages whose id had come before with another stamp.
+    `reused`: messages whose id had come before with another stamp. `commits`: how many the ledger has.
+    `seen_ids`: how many message ids it knows. `commit_duration_s`: of the commits since the service began.
     """
 
     counted: int
@@ -68,6 +75,9 @@ class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):
     videos: int
     pending_videos: int
     reused: int = 0
+    commits: int = 0
+    seen_ids: int = 0
+    commit_duration_s: HistogramStats = HistogramStats()
 
 
 class RefusedVideoStats(Struct, frozen=True, array_like=True):
@@ -83,12 +93,47 @@ class RefusedVideoStats(Struct, frozen=True, array_like=True):
     next_attempt_ms: int
 
 
+class FailureStats(Struct, frozen=True, array_like=True):
+    """A reason why attempts to publish failed: how often, first and last when (ms since 1970)."""
+
+    reason: str
+    count: int
+    first_ms: int
+    last_ms: int
+
+
+class PublishStats(Struct, frozen=True, array_like=True):
+    """Figures of the attempts to publish, since the service was started.
+
+    `duration_s`: from when an attempt left until its answer, or until there was none. `realtime_latency_s`:
+    of each video that left by the trigger realtime, from its arrival on the queue until the client had it.
+    `deadline_slack_s`: of each video that left by deadline or overdue, what was left until its deadline when
+    the client had it; 0 if it was late. `width`: videos in each accepted publish. `answers`: how many, by
+    what the client answered ("200"). `failures`: the latest ones last. `pending`: videos in no batch, by
+    `PENDING_SHARES`, each counted once.
+    """
+
+    duration_s: HistogramStats = HistogramStats()
+    realtime_latency_s: HistogramStats = HistogramStats()
+    deadline_slack_s: HistogramStats = HistogramStats()
+    width: HistogramStats = HistogramStats()
+    answers: dict[str, int] = {}
+    failures: list[FailureStats] = []
+    pending: list[int] = []
+
+    @property
+    def count(self) -> int:
+        """How many attempts these figures are of."""
+        return self.duration_s.count
+
+
 class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
     """The dispatcher: publishes since the state began, by trigger; pending videos, and batches in flight.
 
     `circuit`: the state of the circuit breaker (`attempts.Circuit`). `failures`: failed attempts in a row.
     `republishing`: requests to publish totals again that are not done. `refused`: how many videos the client
     refuses; `refused_videos`: the first of them. `width`: the widest batch that the client takes; 0 if any.
+    `published`: more figures of its publishes.
     """
 
     realtime: int
@@ -109,6 +154,7 @@ class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
     width: int = 0
     refused: int = 0
     refused_videos: list[RefusedVideoStats] = []
+    published: PublishStats = PublishStats()
 
 
 Stats: TypeAlias = ConsumerStats | CounterStats | DispatcherStats

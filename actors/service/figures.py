@@ -2,7 +2,8 @@
 
 A killed child tells nothing until its next incarnation is ready. Meanwhile its last figures are shown. The
 next incarnation goes on from its store. The store may lack the latest counts, because redeliveries alone are
-not committed. Those counts are added from then on. Pure.
+not committed. Those counts are added from then on. Histograms are not stored: they go on from what the
+incarnation before told last, so they fall only if an older answer comes late. Pure.
 """
 
 from collections.abc import Mapping, Set
@@ -16,9 +17,11 @@ from ..core.triggers import Trigger
 Counting: TypeAlias = CounterStats | DispatcherStats
 # The fields that only grow. `counted` is told once it is committed, so nothing is ever added to it.
 COUNTS: dict[type[Counting], tuple[str, ...]] = {
-    CounterStats: ("counted", "redelivered", "dead_lettered", "reused"),
+    CounterStats: ("counted", "redelivered", "dead_lettered", "reused", "commits"),
     DispatcherStats: (*map(str, Trigger), "videos", "late", "late_by_client", "failed", "rejected"),
 }
+# The field that goes on from what was told before. It has a `count`, which grows with all that is in it.
+GOES_ON: dict[type[Counting], str] = {CounterStats: "commit_duration_s", DispatcherStats: "published"}
 
 
 class _Shown(Struct):
@@ -35,6 +38,12 @@ class Figures:
     def __init__(self) -> None:
         self._shown: dict[str, _Shown] = {}
         self.reads = self.reads_by_ticker = 0  # of the consumer, which goes on from what it told before
+        self.dead_letters: dict[str, int] = {}  # by reason, likewise
+
+    @property
+    def by_child(self) -> dict[str, Counting]:
+        """The figures of each counter and of the dispatcher, as they were shown last."""
+        return {child: _with_lost(one) for child, one in self._shown.items()}
 
     @property
     def children(self) -> Set[str]:
@@ -48,6 +57,8 @@ class Figures:
             if isinstance(stats, ConsumerStats):
                 self.reads = max(self.reads, stats.reads)
                 self.reads_by_ticker = max(self.reads_by_ticker, stats.reads_by_ticker)
+                for why, letters in stats.dead_letters.items():
+                    self.dead_letters[why] = max(self.dead_letters.get(why, 0), letters)
             else:
                 self._take(child, incarnation, stats)
         return [*consumers, *map(_with_lost, self._shown.values())]
@@ -63,6 +74,10 @@ class Figures:
                 shown.lost[name] = shown.lost.get(name, 0) + fall
             elif fall > 0:  # an older answer of the same incarnation
                 stats = structs.replace(stats, **{name: getattr(shown.stats, name)})
+        name = GOES_ON[type(stats)]
+        before = getattr(shown.stats, name)
+        if getattr(stats, name).count < before.count:
+            stats = structs.replace(stats, **{name: before})
         shown.incarnation, shown.stats = incarnation, stats
 
 

@@ -59,6 +59,7 @@ from .history import History
 from .live import Live
 from .queue_look import Looks
 from .reloading import Reloaded, Reloading
+from .resources import Resources
 from .state_watch import StateWatch
 from .status import status
 
@@ -114,7 +115,7 @@ class Lifecycle:
         root = root_spec(settings)
         self.application = Application("playtally", settings, root, with_addresses, self._root_ended)
         self.asked_for = children_of(root)
-        self.figures = Figures()
+        self.figures, self.resources = Figures(), Resources()
         self._reloading = reloading
         self._security = Security(settings.nsq)
         self.token = token_of(settings, "admin")

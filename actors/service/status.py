@@ -1,11 +1,7 @@
 """Adds up the children's figures. `status --json` prints the sums, and `metrics.py` makes metrics of them."""
 
-import contextlib
-import functools
 import time
 from typing import Any, Protocol
-
-import psutil
 
 from ..config import Settings
 from ..core import guids
@@ -23,6 +19,7 @@ from ..supervision.application import Application
 from ..supervision.states import State
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import Worker
+from .details import details, last_exit, restarts
 from .disks import Disk, disks
 from .figures import Figures
 from .history import History
@@ -30,6 +27,7 @@ from .live import Live
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
 from .reloading import Reloaded
+from .resources import Resources
 from .store_sizes import store_bytes
 
 
@@ -45,6 +43,7 @@ class ServiceView(Protocol):
     live: Live
     looks: Looks
     pid: int
+    resources: Resources
     started_s: float
     secret: str
 
@@ -71,15 +70,18 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
             "pid": service.pid,
             "uptime_s": round(time.monotonic() - service.started_s, 1),
             "strategy": application.options.supervisor.strategy,
-            **_resources(service.pid),
+            **service.resources.of(service.pid),
         },
         "supervisors": [_supervisor(one) for one in application.root.supervisors()],
-        "children": [_child(worker, stored.get(worker.spec.id, 0)) for worker in workers],
+        "children": [_child(worker, stored.get(worker.spec.id, 0), service.resources) for worker in workers],
         "plays": {
             **_plays(counters, outstanding),
             # The age of the oldest play when the consumer received it, counted from NSQ's stamp.
             "oldest_age_ms": max((one.oldest_age_ms for one in consumers), default=0),
         },
+        # By reason, since the service was started.
+        "dead_letters": service.figures.dead_letters,
+        "restarts": restarts(application.restarts),
         "publishes": _publishes(dispatchers),
         # There is one dispatcher; the circuit is None until the dispatcher has reported.
         "client": {
@@ -96,6 +98,7 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
         "in_flight_messages": outstanding,
         "disks": [_disk(one) for one in disks(application.options)],
         "log_lines_dropped": log_writer.lines_dropped() + sum(worker.log_lines_dropped for worker in workers),
+        **details(stats, service.figures.by_child, stored, application.options.dispatch.deadline_s),
         "nsqd_connections": look.connections,
         "nsq": {
             "connections": look.connections,
@@ -204,7 +207,7 @@ def _supervisor(supervisor: Supervisor) -> dict[str, Any]:
     }
 
 
-def _child(worker: Worker, stored: int) -> dict[str, Any]:
+def _child(worker: Worker, stored: int, resources: Resources) -> dict[str, Any]:
     process = None if worker.state is State.STOPPED else worker.process
     return {
         "id": worker.spec.id,
@@ -214,27 +217,14 @@ def _child(worker: Worker, stored: int) -> dict[str, Any]:
         "incarnation": worker.incarnation,
         "restarts": max(0, worker.incarnation - 1),
         "uptime_s": round(time.monotonic() - process.started_s, 1) if process else 0.0,
-        "last_exit": str(worker.last_exit) if worker.last_exit else None,
+        "last_exit": last_exit(worker, time.time()),
         "came_back_ms": _rounded(worker.came_back_ms),
         "resumed_ms": _rounded(worker.resumed_ms),
         "mailbox_bytes": worker.mailbox_bytes,
         "store_bytes": stored,
-        **_resources(process.pid if process else None),
+        **resources.of(process.pid if process else None),
     }
 
 
 def _rounded(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else round(milliseconds, 1)
-
-
-_process = functools.lru_cache(maxsize=256)(psutil.Process)  # to make one costs as much as all it is asked
-
-
-def _resources(pid: int | None) -> dict[str, Any]:
-    """The resident memory and used CPU seconds of a process. Uses psutil: only Linux has /proc."""
-    if pid is not None:
-        with contextlib.suppress(psutil.Error):  # the process has just ended
-            process = _process(pid)
-            times = process.cpu_times()
-            return {"memory_bytes": process.memory_info().rss, "cpu_s": round(times.user + times.system, 2)}
-    return {"memory_bytes": 0, "cpu_s": 0.0}

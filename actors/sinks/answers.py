@@ -45,7 +45,7 @@ def judge(answer: Answer) -> Delivery:
     """What an answer means for the batch."""
     told = f"it answered {answer.told}"
     if 200 <= answer.status < 300:
-        return Delivery(Outcome.ACCEPTED, notice=_page_notice(answer, told))
+        return Delivery(Outcome.ACCEPTED, notice=_page_notice(answer, told), status=str(answer.status))
     if 300 <= answer.status < 400:
         leads = fit_for_log(answer.headers.get("location", "nowhere"))
         told += f" (to {leads}); redirects are not followed: set publish.url to where it leads"
@@ -65,6 +65,7 @@ def judge(answer: Answer) -> Delivery:
         server_error=server_error,
         about=about,
         answer=words,
+        status=str(answer.status),
     )
 
 

@@ -16,7 +16,8 @@ class Delivery(NamedTuple):
     `notice`: something to look into, although the batch was accepted. `busy`: the client said that it has too
     much to do (429, 503). `server_error`: the client answered with a 5xx. It may keep that answer under the
     batch's key. `about`: what a refusal is about. `answer`: the client's own words, fit for a log; ""
-    if it gave no answer, or took the batch.
+    if it gave no answer, or took the batch. `status`: what the client answered, in a word: "200"; "" if it
+    gave no answer.
     """
 
     outcome: Outcome
@@ -28,6 +29,12 @@ class Delivery(NamedTuple):
     server_error: bool = False
     about: About = About.MOMENT
     answer: str = ""
+    status: str = ""
+
+    @property
+    def answered(self) -> str:
+        """What the client answered, or that it did not: for figures."""
+        return self.status or ("not sent" if self.outcome is Outcome.REFUSED else "no answer")
 
 
 class Sink:

@@ -16,7 +16,7 @@ from ..sources.client import NsqdClient
 from ..sources.discovery import Publishable
 from ..sources.security import PLAIN, Security, explained, is_refusal
 from ..system.reasons import reason_of
-from .answers import first_line
+from .answers import first_line, fit_for_log
 from .delivery import Delivery, Sink
 
 GREETING_TIMEOUT_S = 2.0  # at most, for one nsqd of several, until it has answered IDENTIFY
@@ -28,6 +28,7 @@ ABOUT = {
     b"E_AUTH_FIRST": About.EVERYTHING,
     b"E_AUTH_FAILED": About.EVERYTHING,
 }
+CODE_BYTES_MAX = 30  # nsqd's longest error code has 20
 IDENTITY = {"heartbeat_interval": -1}
 
 
@@ -75,11 +76,12 @@ class NsqSink(Sink):
                 kind, told = await connection.read_frame()
             if kind == protocol.FRAME_TYPE_RESPONSE and told == b"OK":
                 self._kept = connection
-                return Delivery(Outcome.ACCEPTED)
+                return Delivery(Outcome.ACCEPTED, status="OK")
             words = first_line(told)
             about = ABOUT.get(told.split(b" ", 1)[0], About.MOMENT)
             why = explained(told) if is_refusal(told) else f"nsqd answered {words}"
-            return Delivery(Outcome.REFUSED, why, about=about, answer=words)
+            code = fit_for_log(told.split(b" ", 1)[0][:CODE_BYTES_MAX].decode("utf-8", "replace"))
+            return Delivery(Outcome.REFUSED, why, about=about, answer=words, status=code)
         except TimeoutError:
             return Delivery(Outcome.UNKNOWN, f"no answer within {self._timeout_s:g} s")
         except (OSError, EOFError, ValueError) as error:

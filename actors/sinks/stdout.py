@@ -129,7 +129,7 @@ class StdoutSink(Sink):
             log.info("stdout is read again")
         if why := written.result():
             return Delivery(Outcome.UNKNOWN, f"stdout can't be written ({why})")
-        return Delivery(Outcome.ACCEPTED)
+        return Delivery(Outcome.ACCEPTED, status="written")
 
 
 class MirroredSink(Sink):

@@ -20,7 +20,7 @@ from .protocol import Linked, Ready, Reload
 from .restarts import ChildSpec, Exit
 from .states import State
 from .supervisor import Supervisor
-from .worker import EXITS_KEPT_MAX, Worker
+from .worker import EXITS_KEPT_MAX, RESTARTS_KEPT_MAX, Restarted, Worker
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ class Application(Generic[Options]):
         self.name = name
         self.options = options
         self.exits: deque[str] = deque(maxlen=EXITS_KEPT_MAX)
+        self.restarts: deque[Restarted] = deque(maxlen=RESTARTS_KEPT_MAX)  # the latest ones, oldest first
         self.root = Supervisor(root, lambda spec, on_exit: Worker(spec, self, on_exit), on_end)
         self.on_stats: Callable[[Worker], None] = lambda worker: None
         self._with_addresses = with_addresses

@@ -15,7 +15,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .actor import StartArgs
 from .actor_host import EXIT_FAILED
@@ -45,6 +45,8 @@ LOADING_LOG_INTERVAL_S = 10.0
 ANSWER_TIMEOUT_S = 1.0
 SIGTERM_PAUSE_S = 0.2  # time for our own SIGTERM to come, after a child asked if it alone got one
 EXITS_KEPT_MAX = 20
+RESTARTS_KEPT_MAX = 100
+STOPPED = "stopped by its supervisor"
 
 
 class StartFailed(Exception):
@@ -53,12 +55,25 @@ class StartFailed(Exception):
     logged = False
 
 
+class Restarted(NamedTuple):
+    """A child was started again. `at_s`: when, in seconds since 1970. `how`: how its life before ended.
+
+    `incarnation`: of the life that began.
+    """
+
+    at_s: float
+    child: str
+    how: str
+    incarnation: int
+
+
 class WorkerOwner(Protocol):
     """What a worker needs of its application."""
 
     name: str
     options: Any
     exits: deque[str]
+    restarts: deque[Restarted]
 
     def ready(self, worker: "Worker", ready: Ready) -> None:
         """Link a worker that runs."""
@@ -93,6 +108,7 @@ class Worker:
         self._on_exit = on_exit
         self._stopping = False  # the whole service
         self._died_s: float | None = None
+        self._ended = STOPPED
         self._ready: asyncio.Future[Ready] = asyncio.Future()
         self._got_on_s = self._said_loading_s = 0.0
         self._gone = asyncio.Event()
@@ -110,6 +126,11 @@ class Worker:
         return self._dropped_before + self._dropped_now
 
     @property
+    def last_exit_ago_s(self) -> float | None:
+        """How long ago it last ended without being told to; None if it never did."""
+        return None if self._died_s is None else time.monotonic() - self._died_s
+
+    @property
     def how_far(self) -> str:
         """How far it is while it starts, in words; empty if it has not said."""
         if self.loading is None:
@@ -123,6 +144,8 @@ class Worker:
         """Start the next incarnation. Wait until it is ready or told to stop. Raises `StartFailed`."""
         self._move(Event.START)
         self.incarnation += 1
+        if self.incarnation > 1:
+            self._host.restarts.append(Restarted(time.time(), self.spec.id, self._ended, self.incarnation))
         self._last_stats = self.stats or self._last_stats
         self.stats = self.unanswered_since_s = self.loading = None
         self.came_back_ms = self.resumed_ms = None
@@ -311,6 +334,7 @@ class Worker:
     def _exited(self, exit: Exit) -> None:
         told = self.state is State.STOPPING
         self._move(Event.EXIT)
+        self._ended = STOPPED if told else str(exit)
         self._dropped_before, self._dropped_now = self.log_lines_dropped, 0
         self._gone.set()
         self._drained.set()  # a process that is gone holds nothing

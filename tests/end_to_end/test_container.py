@@ -86,7 +86,9 @@ def test_zombies_of_others_are_reaped_and_no_status_of_ours_is_lost(container):
     before = container.child("counter-1")
     assert container.command_inside("kill", "counter-1", "--signal", "TERM").returncode == 0
     status = wait_status(container, lambda status: is_back(status, before), "counter-1 to come back")
-    assert [one["last_exit"] for one in status["children"] if one["id"] == "counter-1"] == ["exited(0)"]
+    assert [one["last_exit"]["how"] for one in status["children"] if one["id"] == "counter-1"] == [
+        "exited(0)"
+    ]
     wait_until(lambda: no_zombie_is_left(container), "all zombies to be reaped")
 
 

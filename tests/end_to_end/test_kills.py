@@ -46,7 +46,7 @@ def test_a_killed_child_comes_back_the_others_keep_their_pids_and_no_play_is_los
             assert result.returncode == 0, result.stderr
             after = wait_back(service, child_id, before[child_id]["incarnation"])
             assert after[child_id]["restarts"] == before[child_id]["restarts"] + 1
-            assert after[child_id]["last_exit"] == "killed(SIGKILL)"
+            assert after[child_id]["last_exit"]["how"] == "killed(SIGKILL)"
             for other_id in set(before) - {child_id}:
                 assert after[other_id]["pid"] == before[other_id]["pid"]
             wait_counted_more(service)

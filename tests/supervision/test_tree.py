@@ -16,7 +16,7 @@ from actors.supervision.application import Application
 from actors.supervision.restarts import AutoShutdown, ChildSpec, Restart, SpecError, Strategy, SupervisorSpec
 from actors.supervision.states import State
 from actors.supervision.supervisor import Supervisor
-from actors.supervision.worker import StartFailed, Worker
+from actors.supervision.worker import Restarted, StartFailed, Worker
 from tests.support.patience import PATIENCE_S
 
 
@@ -30,6 +30,7 @@ class Tree:
     def __init__(self, path: Path, *children: ChildSpec, options=None, **rules):
         self.name, self.options = "tests", options or str(path)
         self.exits: deque[str] = deque()
+        self.restarts: deque[Restarted] = deque()
         self.stats: list[tuple[str, bytes | None]] = []
         self.ended: list[object] = []
         self.story_file = path / "story"
@@ -133,6 +134,10 @@ def test_the_strategy_says_who_is_restarted(tmp_path, strategy, killed, restarte
             assert (tree.worker(name).process.pid == pids[name]) == (name not in restarted)
         ended = [line.split()[1] for line in tree.story() if line.startswith("end")]
         assert ended == [name for name in reversed(restarted) if name != killed]
+        assert {one.child: (one.how, one.incarnation) for one in tree.restarts} == {
+            name: ("killed(SIGKILL)" if name == killed else "stopped by its supervisor", 2)
+            for name in restarted
+        }
         await tree.root.stop()
 
     run(scenario())

@@ -20,7 +20,7 @@ from actors.supervision.protocol import Drain, Drained, Ping, Pong, Ready, Shutd
 from actors.supervision.restarts import ChildSpec, Exit, SupervisorSpec
 from actors.supervision.states import State
 from actors.supervision.supervisor import Supervisor
-from actors.supervision.worker import Worker
+from actors.supervision.worker import Restarted, Worker
 from tests.support.virtual_time import run_virtually
 
 
@@ -123,6 +123,7 @@ class Tree:
         Process.habits, Process.next_habits, Process.started, Process.story = habits, {}, [], []
         self.name, self.options = "tests", None
         self.exits: deque[str] = deque()
+        self.restarts: deque[Restarted] = deque()
         self.ended_s: list[float] = []
         self.root = Supervisor(
             spec,

@@ -41,6 +41,24 @@ class Calendar:
             yield self.times[start:end], self._counts[block]
             start = end
 
+    def within(self, bounds_ms: list[int]) -> list[int]:
+        """How many videos are at each bound or before it, and after the bound before.
+
+        `bounds_ms`: sorted. What is after the last one is counted with it.
+        """
+        counts, place, last = [0] * len(bounds_ms), 0, len(bounds_ms) - 1
+        for times_ms, videos in self.blocks():
+            while place < last and bounds_ms[place] < times_ms[0]:
+                place += 1
+            if place == last or times_ms[-1] <= bounds_ms[place]:
+                counts[place] += videos
+                continue
+            for time_ms in times_ms:
+                while place < last and bounds_ms[place] < time_ms:
+                    place += 1
+                counts[place] += self.count(time_ms)
+        return counts
+
     def first(self, count: int, without: Container[bytes] = ()) -> list[tuple[int, bytes]]:
         """The earliest `count` videos, or all if there are fewer: (time in ms, video).
 

@@ -112,6 +112,13 @@ class Collecting:
             return Phase.BACKING_OFF
         return Phase.IDLE
 
+    def pending_within(self, now_ms: int, shares: Iterable[float]) -> list[int]:
+        """How many videos in no batch are due within each of these shares of a deadline, which are sorted.
+
+        Each video is counted once: in the first share that it is within.
+        """
+        return self._schedule.pending_within([now_ms + round(one * self._deadline_ms) for one in shares])
+
     def _is_refused(self, batch: Batch) -> bool:
         """Whether a batch is a try of a refused video."""
         return len(batch.entries) == 1 and batch.entries[0].video in self.refused

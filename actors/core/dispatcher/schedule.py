@@ -69,6 +69,11 @@ class Schedule:
     def __contains__(self, video: bytes) -> bool:
         return video in self._taken or self.is_pending(video)
 
+    def pending_within(self, bounds_ms: list[int]) -> list[int]:
+        """How many videos in no batch are due by each bound: see `Calendar.within`."""
+        pairs = zip(self._deadlines.within(bounds_ms), self._lingering.within(bounds_ms), strict=True)
+        return [one + another for one, another in pairs]
+
     def is_pending(self, video: bytes) -> bool:
         """Whether a video is pending and in no batch."""
         return self._waiting.get(video) is not None

@@ -112,9 +112,10 @@ function showPublishing(status) {
 
 function showStores(status) {
   const { stores, dead_letters: letters, disks } = status;
-  const all = stores ?? status.children.filter((one) => one.store_bytes).map((one) => ({ child: one.id, bytes: one.store_bytes }));
-  const known = (value) => number(value === undefined || value === null ? "" : whole.format(value));
-  table("stores-rows", all.map((one) => [{ text: one.child }, number(size(one.bytes)), known(one.commits), known(one.seen_ids)]));
+  const known = new Map((stores ?? []).map((one) => [one.child, one]));
+  const told = (value) => number(value === undefined ? "" : whole.format(value));
+  table("stores-rows", status.children.filter((one) => one.store_bytes || known.has(one.id)).map(({ id, store_bytes: bytes }) => [
+    { text: id }, number(size(bytes)), told(known.get(id)?.commits), told(known.get(id)?.seen_ids)]));
   some("letters", letters && Object.entries(letters), ([why, count]) => [{ text: why, kind: "words" }, number(whole.format(count))],
     "none since the start");
   write("disks", disks.map(({ place, full, free_bytes: free, nearly_full: isNearly }) =>

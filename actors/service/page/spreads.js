@@ -71,12 +71,14 @@ function histogram(key, unit, one, many) {
   };
 }
 
+const within = (most, unit) => (most === 0 ? "none" : `≤ ${unit(most)}`);
+
 // Below which bound this many lie.
 function upTo(le, counts, wanted, unit) {
   let seen = 0;
   for (let n = 0; n < le.length; n += 1) {
     seen += counts[n];
-    if (seen >= wanted) return `up to ${unit(le[n])}`;
+    if (seen >= wanted) return le[n] === 0 ? "none" : `up to ${unit(le[n])}`;
   }
   return `over ${unit(le.at(-1))}`;
 }
@@ -90,7 +92,7 @@ function buckets(le, counts, unit) {
   for (let n = first; n <= last; n += joined) {
     const end = Math.min(n + joined - 1, last);
     const count = counts.slice(n, end + 1).reduce((total, one) => total + one, 0);
-    bars.push({ name: end < le.length ? `≤ ${unit(le[end])}` : `> ${unit(le.at(-1))}`, count });
+    bars.push({ name: end < le.length ? within(le[end], unit) : `> ${unit(le.at(-1))}`, count });
   }
   return bars;
 }

@@ -109,7 +109,7 @@ def shown(capsys, show, *arguments):
 
 
 def test_the_status_names_every_child_its_life_and_what_was_done(capsys):
-    killed = child("counter-0", incarnation=2, restarts=1, last_exit="killed(SIGKILL)")
+    killed = child("counter-0", incarnation=2, restarts=1, last_exit={"how": "killed(SIGKILL)"})
     lines = shown(capsys, screen.show_status, status(child("nsqd"), killed, child("consumer")))
     text = "\n".join(lines)
     assert "supervisor" in text and "1 h 01 min" in text
@@ -187,7 +187,7 @@ def test_every_nsqd_has_a_line_and_consumers_of_others_are_told(capsys):
 
 def test_the_status_fits_80_columns_and_cuts_nothing(capsys, at_80_columns):
     why = "killed(SIGKILL), hung (no answer for 10.3 s)"
-    hung = child("counter-0", last_exit=why, pid=4_194_304)
+    hung = child("counter-0", last_exit={"how": why}, pid=4_194_304)
     lines = shown(capsys, screen.show_status, status(child("nsqd", uptime_s=360_000.0), hung))
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
@@ -286,7 +286,9 @@ def everything(text):
     nsq = {"connections": 1, "depth": 0, "others_on_channel": 0}
     nsq["nsqds"] = [nsqd(text) | {"wrong_http_address": text}]
     facts = {"refused_videos": [video], "refused_videos_total": 1, "nsq": nsq}
-    return status(child("consumer", last_exit=text), caught_up=False, why_not_caught_up=[text], **facts)
+    return status(
+        child("consumer", last_exit={"how": text}), caught_up=False, why_not_caught_up=[text], **facts
+    )
 
 
 def test_hostile_text_in_a_status_makes_no_line_and_styles_nothing(capsys):

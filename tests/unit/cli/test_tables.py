@@ -27,7 +27,10 @@ LEFT_OUT = {
 
 def show_status():
     ended = child(
-        "counter-0", pid=4_194_304, incarnation=12, last_exit="killed(SIGKILL), hung (no answer for 10.3 s)"
+        "counter-0",
+        pid=4_194_304,
+        incarnation=12,
+        last_exit={"how": "killed(SIGKILL), hung (no answer for 10.3 s)"},
     )
     ended |= {"came_back_ms": 1234.5, "uptime_s": 360_000.0, "state": "starting"}
     nsqds = {

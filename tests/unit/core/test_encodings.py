@@ -5,11 +5,13 @@ import pytest
 
 from actors.core import calls, stats
 from actors.core.calls import Answer, RepublishCall
+from actors.core.histogram import HistogramStats
 from actors.core.stats import CounterStats
 
 
 def test_the_stats_of_an_actor_come_out_as_they_went_in():
-    one = CounterStats(*range(1, len(CounterStats.__struct_fields__) + 1))
+    *counts, _ = CounterStats.__struct_fields__
+    one = CounterStats(*range(1, len(counts) + 1), HistogramStats([1, 0, 2], 0.5))
     assert stats.decode(stats.encode(one)) == one
 
 

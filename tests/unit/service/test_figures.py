@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats
+from actors.core.histogram import HistogramStats
+from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, PublishStats
 from actors.service.figures import COUNTS, Figures
 
 CONSUMER = ConsumerStats(outstanding=3, connections=1, ready_count=10)
 NONE = DispatcherStats(
-    **dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed", "refused_videos": []}
+    **dict.fromkeys(DispatcherStats.__struct_fields__, 0)
+    | {"circuit": "closed", "refused_videos": [], "published": PublishStats()}
 )
 
 
@@ -73,3 +75,29 @@ def test_whatever_is_killed_and_whenever_it_is_asked_no_count_falls_and_all_are_
         assert shown_before <= shown.failed
         assert shown.failed == counted
         shown_before = shown.failed
+
+
+def commits(*counts):
+    return msgspec.structs.replace(
+        counter(5), commit_duration_s=HistogramStats(list(counts), float(sum(counts)))
+    )
+
+
+def test_no_histogram_falls_when_an_older_answer_comes_late_or_a_child_is_away():
+    figures = Figures()
+    figures.shown({"a": (1, commits(1, 2))})
+    assert figures.shown({"a": (1, commits(1, 1))}) == [commits(1, 2)]
+    assert figures.shown({}) == [commits(1, 2)]
+    assert figures.shown({"a": (2, commits(1, 2))}) == [commits(1, 2)], "it goes on from what was told"
+    assert figures.shown({"a": (2, commits(1, 3))}) == [commits(1, 3)]
+
+
+def test_the_dead_letters_stay_while_the_consumer_is_away_and_never_fall():
+    figures = Figures()
+    figures.shown({"consumer": (1, msgspec.structs.replace(CONSUMER, dead_letters={"no JSON": 3}))})
+    figures.shown({"consumer": (2, CONSUMER)})
+    assert figures.dead_letters == {"no JSON": 3}
+    figures.shown(
+        {"consumer": (2, msgspec.structs.replace(CONSUMER, dead_letters={"no JSON": 2, "empty": 1}))}
+    )
+    assert figures.dead_letters == {"no JSON": 3, "empty": 1}

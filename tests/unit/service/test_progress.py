@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats
+from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, PublishStats
 from actors.service.progress import GoneLook, Look, NsqdLook, why_not_caught_up
 from actors.sources.nsqd_http import QueueStats
 
@@ -13,7 +13,8 @@ EMPTY = NsqdLook(NSQD, QueueStats(clients=1))
 CONSUMER = ConsumerStats(outstanding=0, connections=1, ready_count=10)
 COUNTER = CounterStats(counted=5, redelivered=2, dead_lettered=1, videos=3, pending_videos=0)
 DISPATCHER = DispatcherStats(
-    **dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed", "refused_videos": []}
+    **dict.fromkeys(DispatcherStats.__struct_fields__, 0)
+    | {"circuit": "closed", "refused_videos": [], "published": PublishStats()}
 )
 HEARD = {"consumer": CONSUMER, "counter-0": COUNTER, "counter-1": COUNTER, "dispatcher": DISPATCHER}
 DONE = Look([EMPTY], 1, HEARD)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from actors.config import Settings
 from actors.config.sections import EmbeddedNsqdSection, NsqSection
-from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, encode
+from actors.core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, PublishStats, encode
 from actors.service.progress import why_not_caught_up
 from actors.service.queue_look import APART_S, Looks, QueueLooks, last_of_consumer, nsqds_known
 from actors.supervision.states import State
@@ -23,7 +23,8 @@ from tests.support.queues import free_ports
 CONNECTED = ConsumerStats(outstanding=0, connections=1, ready_count=10)
 COUNTER = CounterStats(5, 0, 0, 3, 0)
 DISPATCHER = DispatcherStats(
-    **dict.fromkeys(DispatcherStats.__struct_fields__, 0) | {"circuit": "closed", "refused_videos": []}
+    **dict.fromkeys(DispatcherStats.__struct_fields__, 0)
+    | {"circuit": "closed", "refused_videos": [], "published": PublishStats()}
 )
 EMPTY = {"topic_name": "plays", "depth": 0, "paused": False, "channels": []}
 CHANNEL = {

@@ -12,6 +12,7 @@ from actors.core.stats import (
     CounterStats,
     DispatcherStats,
     NsqdStats,
+    PublishStats,
     RefusedVideoStats,
     encode,
 )
@@ -19,6 +20,7 @@ from actors.core.triggers import Trigger
 from actors.service.figures import Figures
 from actors.service.metrics import metrics
 from actors.service.progress import Look, NsqdLook
+from actors.service.resources import Resources
 from actors.service.status import status
 from actors.service.store_sizes import store_bytes
 from actors.sources.nsqd_http import QueueStats
@@ -28,7 +30,9 @@ from actors.supervision.states import State
 CONSUMER = ConsumerStats(outstanding=0, connections=1, ready_count=10)
 COUNTER = CounterStats(counted=5, redelivered=2, dead_lettered=1, videos=3, pending_videos=0)
 NO_FIGURES = dict.fromkeys(DispatcherStats.__struct_fields__, 0)
-DISPATCHER = DispatcherStats(**NO_FIGURES | {"circuit": "closed", "refused_videos": []})
+DISPATCHER = DispatcherStats(
+    **NO_FIGURES | {"circuit": "closed", "refused_videos": [], "published": PublishStats()}
+)
 
 
 def worker(child_id, stats, log_lines_dropped=0):
@@ -40,6 +44,7 @@ def worker(child_id, stats, log_lines_dropped=0):
         process=None,
         incarnation=1,
         last_exit=None,
+        last_exit_ago_s=None,
         came_back_ms=None,
         resumed_ms=None,
         mailbox_bytes=0,
@@ -54,9 +59,15 @@ def status_of(*stats, shards=2, look=None, log_lines_dropped=0):
         workers=lambda: [worker(str(number), one, log_lines_dropped) for number, one in enumerate(stats)],
         options=Settings(counters=CountersSection(shards=shards)),
         root=SimpleNamespace(supervisors=list),
+        restarts=[],
     )
     service = SimpleNamespace(
-        application=application, figures=Figures(), pid=os.getpid(), started_s=0.0, addresses=dict
+        application=application,
+        figures=Figures(),
+        pid=os.getpid(),
+        started_s=0.0,
+        addresses=dict,
+        resources=Resources(),
     )
     return status(service, look or Look([], 1, {str(number): one for number, one in enumerate(stats)}))
 

@@ -29,7 +29,7 @@ from tests.support.acting_clients import (
 )
 from tests.support.certificates import make_certificate
 
-ACCEPTED = Delivery(Outcome.ACCEPTED)
+ACCEPTED = Delivery(Outcome.ACCEPTED, status="200")
 
 
 @pytest.fixture(autouse=True)

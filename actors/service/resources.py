@@ -1,0 +1,56 @@
+"""The memory and the CPU time of the service's processes, and how much of a core each has used lately.
+
+Uses psutil: only Linux has /proc.
+"""
+
+import contextlib
+import functools
+import time
+from typing import Any
+
+import psutil
+
+APART_S = 1.0  # CPU time is counted in steps of 10 ms, so a shorter time says little
+PIDS_MAX = 256
+
+_process = functools.lru_cache(maxsize=PIDS_MAX)(
+    psutil.Process
+)  # to make one costs as much as all it is asked
+
+
+class Resources:
+    """What the processes use. It remembers a look at each, to compare the next one with."""
+
+    def __init__(self) -> None:
+        self._looks: dict[
+            int, tuple[float, float, float]
+        ] = {}  # by pid: when, CPU seconds then, share so far
+
+    def of(self, pid: int | None) -> dict[str, Any]:
+        """The resident memory in bytes, the CPU seconds so far, and the share of one core since the look
+        before, at least a second ago; since the start of the process at the first look. All 0 without a
+        process.
+        """
+        if pid is not None:
+            with contextlib.suppress(psutil.Error):  # the process has just ended
+                process = _process(pid)
+                times = process.cpu_times()
+                cpu_s = times.user + times.system
+                return {
+                    "memory_bytes": process.memory_info().rss,
+                    "cpu_s": round(cpu_s, 2),
+                    "cpu_share": round(self._share(pid, cpu_s, time.time() - process.create_time()), 3),
+                }
+        return {"memory_bytes": 0, "cpu_s": 0.0, "cpu_share": 0.0}
+
+    def _share(self, pid: int, cpu_s: float, age_s: float) -> float:
+        now_s = time.monotonic()
+        if pid not in self._looks and len(self._looks) >= PIDS_MAX:
+            del self._looks[next(iter(self._looks))]
+        since_s, before_s, share = self._looks.get(pid, (now_s - max(age_s, APART_S), 0.0, 0.0))
+        if now_s - since_s >= APART_S and cpu_s >= before_s:
+            share = (cpu_s - before_s) / (now_s - since_s)
+            self._looks[pid] = now_s, cpu_s, share
+        elif cpu_s < before_s:  # another process has got the pid
+            self._looks.pop(pid)
+        return share
