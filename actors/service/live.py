@@ -25,8 +25,8 @@ INTERVAL_S = 1.0
 PULSE_INTERVAL_S = 5.0  # an event at least this often, so that a page can tell silence from a dead connection
 SLOW_TIMEOUT_S = 20.0
 RECONNECT_MS = 1000
-# What differs at each look though nothing has happened. Memory is a page more or less all the time, and `at` of an
-# exit is counted back from now.
+# What differs at each look though nothing has happened. Memory is a page more or less all the time, and `at`
+# of an exit is counted back from now.
 _NEVER_STILL = frozenset(
     (
         *("uptime_s", "cpu_s", "cpu_share", "memory_bytes", "ago_s", "at"),

@@ -124,7 +124,13 @@ def test_plays_publishes_and_a_killed_child_are_shown_without_a_reload(page, ser
     os.kill(service.child("counter-0")["pid"], signal.SIGKILL)
     shows(page, f"{row_of('counter-0')} td:nth-child(3)", f"#{life + 1}")
     shows(page, f"{row_of('counter-0')} td:nth-child(2)", "running")
-    tells(page, f"{row_of('counter-0')} td:nth-child(5)", "killed(SIGKILL), back in ")
+    last_exit = f"{row_of('counter-0')} td:nth-child(5)"
+    tells(page, last_exit, "killed(SIGKILL), ")
+    tells(page, last_exit, " ago, back in ")
+    shows(page, "#timeline .name", "counter-0")
+    shows(page, "#timeline .count", "1 restart")
+    tells(page, "#restarts-rows tr:first-child", "killed(SIGKILL)")
+    assert page.locator("#timeline .line i").count() == 1
     child = service.child("counter-0")
     shows(page, f"{row_of('counter-0')} td:nth-child(6)", str(child["pid"]))
     assert page.evaluate("window.isTheSamePage") is True

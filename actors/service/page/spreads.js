@@ -1,8 +1,7 @@
-// How times and widths are spread: a bar for each bucket, and a sentence that says what they mean.
+// How times and widths are spread: a bar for each bucket, and a sentence that says what they mean. Empty buckets are
+// shown too, so that nothing jumps when one fills.
 
 import { bound, brief, counted, element, list, setText, whole } from "./words.js";
-
-const BUCKETS_MAX = 12;
 
 const SPREADS = [
   { title: "Pending videos by time to their deadline", of: pending },
@@ -63,11 +62,12 @@ function histogram(key, unit, one, many) {
     const told = histograms[key];
     if (told === undefined) return { bars: [], words: "this service does not tell it" };
     const { le, counts, count, sum } = told;
-    if (count === 0) return { bars: [], words: "none since the start" };
+    const bars = counts.map((inIt, n) => ({ name: n < le.length ? within(le[n], unit) : `> ${unit(le.at(-1))}`, count: inIt }));
+    if (count === 0) return { bars, words: "none since the start" };
     const mean = unit === String ? (sum / count).toFixed(1) : unit(sum / count);
     const at = (share) => upTo(le, counts, share * count, unit);
     const words = `${brief(count)} ${count === 1 ? one : many ?? `${one}s`}; mean ${mean}; half ${at(0.5)}, 99 % ${at(0.99)}`;
-    return { bars: buckets(le, counts, unit), words };
+    return { bars, words };
   };
 }
 
@@ -81,18 +81,4 @@ function upTo(le, counts, wanted, unit) {
     if (seen >= wanted) return le[n] === 0 ? "none" : `up to ${unit(le[n])}`;
   }
   return `over ${unit(le.at(-1))}`;
-}
-
-// Without the empty ones at both ends; if there are too many, neighbours are joined.
-function buckets(le, counts, unit) {
-  const first = counts.findIndex((count) => count > 0);
-  const last = counts.findLastIndex((count) => count > 0);
-  const joined = Math.ceil((last - first + 1) / BUCKETS_MAX);
-  const bars = [];
-  for (let n = first; n <= last; n += joined) {
-    const end = Math.min(n + joined - 1, last);
-    const count = counts.slice(n, end + 1).reduce((total, one) => total + one, 0);
-    bars.push({ name: end < le.length ? within(le[end], unit) : `> ${unit(le.at(-1))}`, count });
-  }
-  return bars;
 }
