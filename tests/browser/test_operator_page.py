@@ -144,6 +144,9 @@ def test_a_refused_video_is_shown_with_the_clients_words_which_are_text_whatever
     words = page.locator("#refused-rows td:first-child p")
     assert words.evaluate("(element) => element.textContent") == SHOWN
     assert words.evaluate("(element) => element.children.length") == 0
+    tells(page, "#failures-rows", "<i>No</i>")
+    tells(page, "#answers-rows", "422")
+    assert page.locator("#failures-rows td span *, #answers-rows td span *").count() == 0
     assert page.evaluate("window.ran") is None
     video, plays, attempts, next_in = cells(page, "#refused-rows tr")
     (refused,) = service.status()["refused_videos"]
