@@ -64,7 +64,7 @@ async function whyNot() {
   try {
     const answer = await fetch("events", { signal: ending.signal });
     if (answer.ok) return "";
-    if (answer.status === 401) return "The service asks for its token: load the page again.";
+    if (answer.status === 401) location.reload(); // to the form for the token
     const told = await answer.json().then(({ error }) => `: ${error}`, () => ` ${answer.statusText}`);
     return `The service, or a proxy before it, answers ${answer.status}${told.slice(0, WHY_MAX)}.`;
   } catch {
