@@ -25,7 +25,7 @@ def service(tmp_path_factory):
 
 @pytest.fixture
 def page(tab, service):
-    """The page, signed in and live. An error on its console fails the test, but for a refusal and the form."""
+    """The page, signed in and live. An error on its console fails the test, except for refusals."""
     tab.set_viewport_size({"width": 1280, "height": 900})
     tab.goto(f"http://{service.address('admin_address')}/")
     if tab.get_by_label("Token").count():
