@@ -15,7 +15,7 @@ N ?= 20
 MINUTES ?= 60
 
 .PHONY: demo run test test-repeat test-pythons mutants check format pre-commit wheel constraints \
-	bench bench-compare bench-publishes chaos soak soak-service nsqd clean help
+	bench bench-compare bench-publishes chaos soak soak-service nsqd promtool clean help
 
 demo: $(VENV)/ready  ## the whole job once, on a queue of its own, with a report
 	@$(BIN)/python supervisor.py demo $(ARGS)
@@ -80,6 +80,9 @@ bench-publishes: $(VENV)/ready-tests  ## publishes beside the fewest possible, i
 
 nsqd: ## build the real nsqd for the tests (needs Go); prints the folder to put on PATH
 	@tests/nsq/build.sh
+
+promtool: ## build Prometheus' promtool for the tests (needs Go); prints the folder to put on PATH
+	@tests/promtool/build.sh
 
 clean:  ## remove what make made
 	rm -rf $(VENV) .pythons .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info build dist

@@ -196,6 +196,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
         If a batch is still on its way, the next dispatcher sends it again under the same key.
         """
+        self.effects.perform(self.rules.settle())
         await self._sink.flush(FLUSH_SHARE * self.options.supervisor.shutdown_timeout_s)
         self._sink.close()
         self._store.close()
@@ -218,7 +219,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             case Send():
                 self.host.send(effect.peer, effect.message)
             case Store():
-                self._store.store(effect.batch, effect.totals, effect.taken)
+                self._store.store(effect.batch, effect.totals, effect.taken, effect.accepted, effect.over)
                 self._log.taken(effect.taken)
             case StoreRefused():
                 self._store.store_refused(effect.refused, effect.totals, effect.gone, effect.forget)

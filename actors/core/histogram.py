@@ -11,7 +11,7 @@ from msgspec import Struct
 
 # Upper bounds. A value that equals a bound is within it; one that is above the last bound is in a bucket of
 # its own.
-COMMIT_BOUNDS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+COMMIT_BOUNDS_S = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 PUBLISH_BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 LATENCY_BOUNDS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0)
 SLACK_BOUNDS_S = (0.0, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -65,4 +65,4 @@ class Histogram:
 def shape(bounds: tuple[float, ...], stats: HistogramStats) -> dict[str, Any]:
     """The figures as a JSON object: upper bounds, counts by bucket (one more than bounds), sum, count."""
     counts = stats.counts or [0] * (len(bounds) + 1)
-    return {"le": list(bounds), "counts": counts, "sum": stats.sum, "count": stats.count}
+    return {"le": list(bounds), "counts": counts, "sum": round(stats.sum, 6), "count": stats.count}

@@ -115,24 +115,24 @@ class CollectedPublished(Struct, frozen=True, array_like=True, tag="collected_pu
 
 
 class Published(Struct, frozen=True, array_like=True, tag="published"):
-    """Dispatcher to counter: the client has accepted these totals.
+    """Dispatcher to counter: the client has accepted these totals, which were in the batches with these keys.
 
-    `stores`: how many stores the dispatcher has made.
+    A video may be there more than once. `stores`: how many stores the dispatcher has made.
     """
 
-    batch: str
+    batches: list[str]
     videos: bytes
     totals: bytes
     stores: int = 0
 
 
 class Recorded(Struct, frozen=True, array_like=True, tag="recorded"):
-    """Counter to dispatcher: the published totals of this batch are committed to the ledger.
+    """Counter to dispatcher: the published totals of these batches are committed to the ledger.
 
     `commits`: how many commits the ledger has.
     """
 
-    batch: str
+    batches: list[str]
     commits: int = 0
 
 

@@ -6,7 +6,7 @@ Uses psutil: only Linux has /proc.
 import contextlib
 import functools
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -18,19 +18,37 @@ _process = functools.lru_cache(maxsize=PIDS_MAX)(
 )  # to make one costs as much as all it is asked
 
 
+class Total(NamedTuple):
+    """The CPU seconds of the processes of one name: of the present one, and of those that have ended."""
+
+    pid: int | None = None
+    cpu_s: float = 0.0
+    ended_s: float = 0.0
+
+
 class Resources:
     """What the processes use. It remembers a look at each, to compare the next one with."""
 
     def __init__(self) -> None:
+        self._totals: dict[str, Total] = {}
         self._looks: dict[
             int, tuple[float, float, float]
         ] = {}  # by pid: when, CPU seconds then, share so far
 
-    def of(self, pid: int | None) -> dict[str, Any]:
+    def of(self, name: str, pid: int | None) -> dict[str, Any]:
         """The resident memory in bytes, the CPU seconds so far, and the share of one core since the look
         before, at least a second ago; since the start of the process at the first look. All 0 without a
-        process.
+        process. `cpu_total_s`: of all processes that had this name, as far as they were looked at.
         """
+        used = self._now(pid)
+        before = self._totals.get(name, Total())
+        if pid is not None and used["memory_bytes"]:
+            is_same = pid == before.pid and used["cpu_s"] >= before.cpu_s
+            ended_s = before.ended_s if is_same else before.ended_s + before.cpu_s
+            before = self._totals[name] = Total(pid, used["cpu_s"], ended_s)
+        return used | {"cpu_total_s": round(before.ended_s + before.cpu_s, 2)}
+
+    def _now(self, pid: int | None) -> dict[str, Any]:
         if pid is not None:
             with contextlib.suppress(psutil.Error):  # the process has just ended
                 process = _process(pid)

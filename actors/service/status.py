@@ -19,6 +19,7 @@ from ..supervision.application import Application
 from ..supervision.states import State
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import Worker
+from . import health
 from .details import details, last_exit, restarts
 from .disks import Disk, disks
 from .figures import Figures
@@ -63,14 +64,14 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
     counters = [one for one in stats if isinstance(one, CounterStats)]
     dispatchers = [one for one in stats if isinstance(one, DispatcherStats)]
     outstanding = sum(one.outstanding for one in consumers)
-    why_not = why_not_caught_up(look)
+    why_not, unhealthy = why_not_caught_up(look), health.reasons(service)
     stored = store_bytes(application.options.supervisor.state_dir)
     return {
         "supervisor": {
             "pid": service.pid,
             "uptime_s": round(time.monotonic() - service.started_s, 1),
             "strategy": application.options.supervisor.strategy,
-            **service.resources.of(service.pid),
+            **service.resources.of("supervisor", service.pid),
         },
         "supervisors": [_supervisor(one) for one in application.root.supervisors()],
         "children": [_child(worker, stored.get(worker.spec.id, 0), service.resources) for worker in workers],
@@ -111,6 +112,8 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
             "nsqds": [_nsqd(one) for one in look.nsqds],
         },
         "addresses": service.addresses(),
+        "healthy": not unhealthy,
+        "why_not_healthy": unhealthy,
         "caught_up": not why_not,
         "caught_up_is": "queue" if look.knows_queue else "service",
         "why_not_caught_up": why_not,
@@ -222,7 +225,7 @@ def _child(worker: Worker, stored: int, resources: Resources) -> dict[str, Any]:
         "resumed_ms": _rounded(worker.resumed_ms),
         "mailbox_bytes": worker.mailbox_bytes,
         "store_bytes": stored,
-        **resources.of(process.pid if process else None),
+        **resources.of(worker.spec.id, process.pid if process else None),
     }
 
 

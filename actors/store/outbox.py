@@ -23,6 +23,7 @@ from .publish_totals import read_totals, write_totals
 from .topic import TOPIC, check_topic
 from .untouched import left_if_refused
 
+_WRITE_BATCH = "INSERT OR REPLACE INTO batches VALUES (?, ?)"
 # It keeps its row, so that the order stays.
 _WRITE_REFUSED = "INSERT INTO refused_videos VALUES (?1, ?2) ON CONFLICT (video) DO UPDATE SET content = ?2"
 
@@ -75,16 +76,26 @@ class SqliteOutboxStore:
         path, connection = self._database.path, self._database.connection
         return _batches(path, connection), _totals(path, connection)
 
-    def store(self, batch: Batch, totals: PublishTotals, taken: Iterable[bytes] = ()) -> None:
-        """Write a batch at its present stage, with the totals. Raises `WriteUnavailable`, `StoreFailure`.
+    def store(
+        self,
+        batch: Batch | None,
+        totals: PublishTotals,
+        taken: Iterable[bytes] = (),
+        accepted: Iterable[Batch] = (),
+        over: Iterable[str] = (),
+    ) -> None:
+        """Write a batch at its present stage, with the totals; write others too, and delete others.
 
-        `taken`: videos that are refused no more.
+        `taken`: videos that are refused no more. `accepted`: the others to write. `over`: the keys of those
+        to delete. Raises `WriteUnavailable`, `StoreFailure`.
         """
         with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO batches VALUES (?, ?)",
-                (batch.key, msgspec.msgpack.encode(batch)),
-            )
+            for key in over:
+                connection.execute("DELETE FROM batches WHERE key = ?", (key,))
+            for one in accepted:
+                connection.execute(_WRITE_BATCH, (one.key, msgspec.msgpack.encode(one)))
+            if batch is not None:
+                connection.execute(_WRITE_BATCH, (batch.key, msgspec.msgpack.encode(batch)))
             _delete_refused(connection, taken)
             write_totals(connection, totals)
         # Commit before the marks: if they were ahead, a store that lost nothing would be refused.

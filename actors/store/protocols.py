@@ -48,10 +48,18 @@ class OutboxStore(Protocol):
         and the totals of all publishes.
         """
 
-    def store(self, batch: Batch, totals: PublishTotals, taken: Iterable[bytes] = ()) -> None:
-        """Write a batch at its present stage, replacing its earlier stage, and the totals.
+    def store(
+        self,
+        batch: Batch | None,
+        totals: PublishTotals,
+        taken: Iterable[bytes] = (),
+        accepted: Iterable[Batch] = (),
+        over: Iterable[str] = (),
+    ) -> None:
+        """Write a batch, if there is one, at its present stage, replacing its earlier stage, and the totals.
 
-        `taken`: videos that are refused no more.
+        `taken`: videos that are refused no more. `accepted`: more batches, to be written in the same way.
+        `over`: the keys of batches to delete.
         """
 
     def forget(self, key: str) -> None:

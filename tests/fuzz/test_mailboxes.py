@@ -43,7 +43,7 @@ GARBAGE = {
     "arrays in arrays": b"\xdc\xff\xff" * 3000,
     "columns of different lengths": encode(Plays(1, "a/plays", bytes(8), bytes(32), bytes(8))),
     "half an id": encode(Plays(1, "a/plays", bytes(7), b"v" * 16, bytes(8))),
-    "half a video": encode(Published("batch", b"v" * 15, bytes(8))),
+    "half a video": encode(Published(["batch"], b"v" * 15, bytes(8))),
     "half an ordinal": encode(Pending(b"v" * 16, bytes(8), bytes(7))),
 }
 

@@ -2,9 +2,10 @@
 
 from msgspec import structs
 
+from actors.core.dispatcher.accepted import Accepted
 from actors.core.dispatcher.attempts import About
 from actors.core.dispatcher.batches import ON_ITS_WAY, BatchEvent, BatchState
-from actors.core.dispatcher.effects import Deliver, Forget, Store
+from actors.core.dispatcher.effects import Deliver, Store
 from actors.core.dispatcher.numbered_keys import SERVER_ERRORS_MAX
 from actors.core.dispatcher.outbox import make_batch
 from actors.core.dispatcher.rules import DispatcherRules, Outcome
@@ -80,12 +81,11 @@ class ChangesItsKeyInDoubt(DispatcherRules):
 class ForgetsBeforeRecorded(DispatcherRules):
     """Forgets an accepted batch before the ledgers have recorded it."""
 
-    def delivered(self, key, outcome, *more):
-        effects = super().delivered(key, outcome, *more)
-        if outcome is Outcome.ACCEPTED:
-            for held in self.batches.within(BatchState.ACCEPTED):
-                self.batches.move(held, BatchEvent.ALL_RECORDED)
-            effects.insert(1, Forget(key))
+    def _accepted(self, held, now_ms):
+        effects = super()._accepted(held, now_ms)
+        if held.state is BatchState.ACCEPTED:
+            self.batches.move(held, BatchEvent.ALL_RECORDED)
+            self.accepted.recorded(held.batch.key, now_ms)
         return effects
 
 
@@ -94,15 +94,32 @@ class RecordsBeforeTheAnswer(DispatcherRules):
 
     def _deliver(self, held, now_ms):
         shards = held.content.shards(self._shards) & self._linked
-        told = [self._tell(held.content, shard) for shard in sorted(shards)]
+        told = [self._published([held.content], shard) for shard in sorted(shards)]
         return [*super()._deliver(held, now_ms), *told]
+
+
+class AsksBeforeItTells(DispatcherRules):
+    """Asks the counters for totals before it has told them what the client has."""
+
+    def _collect(self, *more, **others):
+        accepted, self.accepted = self.accepted, Accepted()
+        effects = super()._collect(*more, **others)
+        self.accepted = accepted
+        return effects
+
+
+class StoresTheNewBatchAlone(DispatcherRules):
+    """Stores what the client has accepted only when it is time to, though newer batches are stored before."""
+
+    def _store(self, batch, taken=()):
+        return super()._store(batch, taken) if batch is None else Store(batch, self.totals, taken)
 
 
 class CountsAStoreToCome(DispatcherRules):
     """Tells the counters of one store more than was made."""
 
-    def _tell(self, batch, shard):
-        told = super()._tell(batch, shard)
+    def _published(self, batches, shard):
+        told = super()._published(batches, shard)
         return structs.replace(told, message=structs.replace(told.message, stores=told.message.stores + 1))
 
 

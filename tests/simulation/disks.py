@@ -53,9 +53,19 @@ class OutboxDisk:
         self.refused: dict[bytes, RefusedVideo] = {}
         self._last_republish = 0
 
-    def store(self, batch: Batch, totals: PublishTotals, taken: Iterable[bytes] = ()) -> None:
-        """Write a batch at its stage."""
-        self.batches[batch.key] = batch
+    def store(
+        self,
+        batch: Batch | None,
+        totals: PublishTotals,
+        taken: Iterable[bytes] = (),
+        accepted: Iterable[Batch] = (),
+        over: Iterable[str] = (),
+    ) -> None:
+        """Write batches at their stages; delete others."""
+        for key in over:
+            self.batches.pop(key, None)
+        for one in (*accepted, *([] if batch is None else [batch])):
+            self.batches[one.key] = one
         self._drop(taken)
         self.totals = totals
 

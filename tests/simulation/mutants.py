@@ -61,6 +61,8 @@ MUTANTS = {
         ("dispatching", broken_dispatching.ChangesItsKeyInDoubt, Invariant.ONLY_CHANGED),
         ("dispatching", broken_dispatching.ForgetsBeforeRecorded, Invariant.ONLY_CHANGED),
         ("dispatching", broken_dispatching.RecordsBeforeTheAnswer, Invariant.RECORDED_AFTER),
+        ("dispatching", broken_dispatching.AsksBeforeItTells, Invariant.OLDEST_ARRIVAL),
+        ("dispatching", broken_dispatching.StoresTheNewBatchAlone, Invariant.ONE_BATCH),
         ("dispatching", broken_dispatching.CountsAStoreToCome, Invariant.NEVER_AHEAD),
         ("dispatching", broken_dispatching.LossDropsPending, Invariant.CONVERGES),
         ("dispatching", broken_dispatching.TakesTwentyOne, Invariant.WIDTH),

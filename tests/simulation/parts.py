@@ -74,11 +74,19 @@ class Outbox:
         """Read what was stored."""
         return self._disk.load()
 
-    def store(self, batch: Batch, totals: PublishTotals, taken: Iterable[bytes] = ()) -> None:
-        """Write a batch at its stage."""
+    def store(
+        self,
+        batch: Batch | None,
+        totals: PublishTotals,
+        taken: Iterable[bytes] = (),
+        accepted: Iterable[Batch] = (),
+        over: Iterable[str] = (),
+    ) -> None:
+        """Write batches at their stages; delete others."""
         self._process.world.write(self._process)
-        with self._process.world.effect(self._process, "Store", Store(batch, totals, tuple(taken))):
-            self._disk.store(batch, totals, taken)
+        effect = Store(batch, totals, tuple(taken), tuple(accepted), tuple(over))
+        with self._process.world.effect(self._process, "Store", effect):
+            self._disk.store(batch, totals, taken, accepted, over)
             self._process.world.check_ages()
 
     def load_refused(self) -> list[RefusedVideo]:

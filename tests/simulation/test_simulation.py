@@ -41,6 +41,7 @@ FOUND_BY = {
     "LeavesTheRepublishOutOfTheKey": (66,),
     "ForgetsTheRepublish": (4,),
     "ForgetsBeforeRecorded": (30,),
+    "StoresTheNewBatchAlone": (149,),
     "TakesTwentyOne": (9,),
     "CallsStepsOverdue": (11,),
     "DeadlineFromReceipt": (36,),

@@ -159,7 +159,10 @@ class World:
                     shard = shard_number(effect.peer)
                     self._handle_counter(shard, effect.message)
                 case Store():
-                    self.batches[effect.batch.key] = effect.batch
+                    for key in effect.over:
+                        self.batches.pop(key, None)
+                    for one in (*effect.accepted, *([effect.batch] if effect.batch else [])):
+                        self.batches[one.key] = one
                     self.published = effect.totals
                     for video in effect.taken:
                         self.refused.pop(video, None)

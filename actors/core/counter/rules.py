@@ -63,7 +63,7 @@ class CounterRules:
         self._at_once_below = at_once_below
         self._hold_ms = min(HOLD_MS_MAX, deadline_ms // HOLD_SHARE)
         self._said_ms = 0
-        self._recorded: list[Recorded] = []  # answers to `Published` that is not committed yet
+        self._recorded: list[str] = []  # the keys of batches whose `Published` is not committed yet
         self._record_ms = 0  # when it is committed at the latest
         self._ahead_max_ns: int | None = None
 
@@ -95,7 +95,7 @@ class CounterRules:
                     ledger.heard_of(message.stores)
                     if not self._recorded:
                         self._record_ms = now_ms + RECORD_MS
-                    self._recorded.append(Recorded(message.batch))
+                    self._recorded += message.batches
                 case Recall():
                     answers.extend(ledger.recall(wall_ns, set_back_ns))
                 case _:
@@ -105,7 +105,8 @@ class CounterRules:
         recorded: list[Recorded] = []
         if counted or answers or (self._recorded and now_ms >= self._record_ms):
             effects += self._commit(now_ms)
-            recorded, self._recorded = self._recorded, []
+            recorded = [Recorded(self._recorded)] if self._recorded else []
+            self._recorded = []
         # Commit before Counted: the consumer FINs on it, and nsqd forgets a message once it sees FIN.
         if counted:
             effects.append(Send(CONSUMER, Counted(counted)))

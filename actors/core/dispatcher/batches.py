@@ -184,20 +184,32 @@ class HeldBatch(Struct):
 
 
 class Batches:
-    """All batches that are not over, in the order in which they began."""
+    """All batches that are not over, in the order in which they began.
+
+    The accepted ones are many, and are kept apart.
+    """
 
     def __init__(self) -> None:
         self._held: list[HeldBatch] = []
+        self._accepted: dict[str, HeldBatch] = {}
 
     def __iter__(self) -> Iterator[HeldBatch]:
-        return iter(list(self._held))
+        return iter([*self._accepted.values(), *self._held])
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._held) + len(self._accepted)
+
+    @property
+    def accepted(self) -> int:
+        """How many batches the client has accepted, and not every ledger has recorded."""
+        return len(self._accepted)
 
     def begin(self, held: HeldBatch) -> HeldBatch:
         """Hold a batch from now on."""
-        self._held.append(held)
+        if held.state is BatchState.ACCEPTED:
+            self._accepted[held.content.key] = held
+        else:
+            self._held.append(held)
         return held
 
     def move(self, held: HeldBatch, event: BatchEvent) -> BatchState:
@@ -208,16 +220,23 @@ class Batches:
         state = NEXT.get((held.state, event))
         if state is None:
             raise AssertionError(f"{event} can't happen to a batch that is {held.state}")
-        held.state = state
-        if state in OVER:
+        if held.state is BatchState.ACCEPTED:
+            del self._accepted[held.content.key]
+        elif state in OVER or state is BatchState.ACCEPTED:
             self._held.remove(held)
+        held.state = state
+        if state is BatchState.ACCEPTED:
+            self._accepted[held.content.key] = held
         return state
 
     def within(self, *states: BatchState) -> list[HeldBatch]:
         """The batches in one of these states."""
-        return [held for held in self._held if held.state in states]
+        among = self if BatchState.ACCEPTED in states else self._held
+        return [held for held in among if held.state in states]
 
     def find(self, key: str, *states: BatchState) -> HeldBatch | None:
         """The batch with that key, if it is in one of these states."""
+        if BatchState.ACCEPTED in states and key in self._accepted:
+            return self._accepted[key]
         found = (one for one in self.within(*states) if one.batch is not None and one.batch.key == key)
         return next(found, None)

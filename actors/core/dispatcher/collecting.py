@@ -10,6 +10,7 @@ from ..effects import Send
 from ..messages import Collect, Collected, CollectedPublished
 from ..shards import counter_of, shard_of
 from ..triggers import Trigger
+from .accepted import Accepted, published
 from .attempts import RETRY_AFTER_MS_MAX, Attempts
 from .batches import ON_ITS_WAY, Batches, BatchEvent, BatchState, Collection, HeldBatch, Phase
 from .effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
@@ -60,6 +61,7 @@ class Collecting:
         greatest number that one ever had. `refused`: the stored videos that the client refuses.
         """
         self.batches = Batches()
+        self.accepted = Accepted()
         self.totals = totals.taken_over()
         self.attempts = Attempts(jitter, rate_max_per_s, retry_after_max_ms, in_flight_max)
         self._realtime_wait_max_ms = realtime_wait_max_ms
@@ -159,7 +161,8 @@ class Collecting:
             Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
             for shard, videos in sorted(asked.items())
         ]
-        return asks or self._leave_if_collected(now_ms)
+        # Told before they are asked: else they answer with plays that the client has.
+        return [*self._say_accepted(), *asks] if asks else self._leave_if_collected(now_ms)
 
     def _known(self, videos: Iterable[bytes]) -> tuple[list[Entry], list[bytes]]:
         """What leaves of these videos, which were taken, without asking; and the videos to ask for."""
@@ -204,7 +207,7 @@ class Collecting:
         if asks is None:
             return self._leave_if_collected(now_ms)
         collection.expires_ms = now_ms + COLLECT_TIMEOUT_MS
-        return [asks]
+        return [*self._say_accepted(), asks]
 
     def _collected_published(self, shard: int, message: CollectedPublished, now_ms: int) -> list[Effect]:
         for held in self.batches.within(BatchState.ASKED):
@@ -299,7 +302,24 @@ class Collecting:
         self.totals = self.totals.plus(attempts=1)
         # Store before Deliver: after a crash in between, the same batch is sent under the same key, and an
         # attempt whose outcome nobody knows is counted.
-        return [Store(held.content, self.totals), Deliver(held.content)]
+        return [self._store(held.content), Deliver(held.content)]
+
+    def _store(self, batch: Batch | None, taken: tuple[bytes, ...] = ()) -> Store:
+        """Store a batch, and what is still to be stored of accepted ones. `taken`: as in `Store`."""
+        accepted, over = self.accepted.take_unstored()
+        return Store(batch, self.totals, taken, accepted, over)
+
+    def _say_accepted(self) -> list[Effect]:
+        """Tell the counters of accepted batches of which they were not told."""
+        unsaid = self.accepted.take_unsaid()
+        shards = {shard for held in unsaid for shard in held.unrecorded} & self._linked
+        return [
+            self._published([held.content for held in unsaid if shard in held.unrecorded], shard)
+            for shard in sorted(shards)
+        ]
+
+    def _published(self, batches: list[Batch], shard: int) -> Send:
+        return Send(counter_of(shard), published(batches, shard, self._shards, self.totals.stores))
 
     def _set_aside(self, shard: int) -> None:
         """Drop the videos of a counter that can't be asked. A batch that waits for it goes without them."""

@@ -10,12 +10,16 @@ from .republish import Republish
 class Store(Struct, frozen=True):
     """Store a batch durably at its present stage, with the totals of all publishes.
 
-    `taken`: its videos that the client refused before. They are refused no more.
+    `batch`: None if only the rest is to be stored. `taken`: videos that the client refused before, and
+    refuses no more. `accepted`: batches that the client has accepted meanwhile. `over`: the keys of batches
+    to delete, because every ledger has recorded them.
     """
 
-    batch: Batch
+    batch: Batch | None
     totals: PublishTotals
     taken: tuple[bytes, ...] = ()
+    accepted: tuple[Batch, ...] = ()
+    over: tuple[str, ...] = ()
 
 
 class StoreRefused(Struct, frozen=True):
@@ -31,7 +35,7 @@ class StoreRefused(Struct, frozen=True):
 
 
 class Forget(Struct, frozen=True):
-    """Delete a stored batch: every ledger has recorded it, or the client has none of it."""
+    """Delete a stored batch: the client has none of it."""
 
     key: str
 

@@ -11,8 +11,6 @@ from hashlib import blake2b
 from msgspec import Struct, structs
 
 from .. import guids
-from ..columns import pack_numbers
-from ..messages import Published
 from ..shards import shard_of
 from ..stats import DispatcherStats
 from ..triggers import Trigger
@@ -62,15 +60,6 @@ class Batch(Struct, frozen=True, array_like=True):
     def videos(self) -> list[bytes]:
         """The videos in the batch (16 bytes each)."""
         return [entry.video for entry in self.entries]
-
-    def published(self, shard: int, shards: int, stores: int = 0) -> Published:
-        """The message to the counter of a shard: its totals in this batch are published.
-
-        `stores`: how many stores the dispatcher has made.
-        """
-        entries = [one for one in self.entries if shard_of(one.video, shards) == shard]
-        videos = b"".join(entry.video for entry in entries)
-        return Published(self.key, videos, pack_numbers(entry.plays for entry in entries), stores)
 
     def shards(self, shards: int) -> set[int]:
         """Those of `shards` shards whose videos are in the batch."""

@@ -17,7 +17,7 @@ from ..triggers import Trigger
 from .attempts import About, Circuit, Outcome
 from .batches import EVENTS, BatchEvent, BatchState, Collection, HeldBatch, Phase
 from .collecting import Collecting, Effect
-from .effects import Forget, Store, StoreRefused, StoreRepublish
+from .effects import Forget, StoreRefused, StoreRepublish
 from .halving import Part
 from .outbox import Batch
 from .pending import NEVER_MS
@@ -127,7 +127,7 @@ class Refusing(Collecting):
         else:
             self._pending_again(batch.videos)
         kept, gone = self._keys.keep(batch)
-        effects: list[Effect] = [] if kept is None else [Store(kept, self.totals)]
+        effects: list[Effect] = [] if kept is None else [self._store(kept)]
         if batch.key != key:
             gone = [key, *gone]
         return [*effects, *map(Forget, gone)]
@@ -167,7 +167,7 @@ class Refusing(Collecting):
         again = before.place is not None
         one = self.refused.refuse(entry.video, entry.plays, why, now_ms, held.offered_ms, again, unsure=False)
         held.again_ms = self.refused.next_ms(entry.video)
-        stored: list[Effect] = [] if held.content == before else [Store(held.content, self.totals)]
+        stored: list[Effect] = [] if held.content == before else [self._store(held.content)]
         return [*stored, StoreRefused((one,), self.totals)]
 
     def _failed(self, held: HeldBatch, before: Batch) -> Alone:

@@ -23,18 +23,19 @@ from ..shards import by_shard, counter_of
 from ..stats import DispatcherStats
 from ..triggers import Trigger
 from .attempts import About, Circuit, Outcome
-from .batches import EVENTS, ON_ITS_WAY, BatchEvent, BatchState, HeldBatch, Phase
+from .batches import EVENTS, ON_ITS_WAY, BatchEvent, BatchState, Phase
 from .collecting import Effect
-from .effects import Forget, Store, StoreRefused, StoreRepublish
+from .confirming import Confirming
+from .effects import StoreRepublish
 from .numbered_keys import answered
-from .outbox import Batch, PublishTotals
+from .outbox import PublishTotals
 from .pending import NEVER_MS
-from .refusing import CONFLICTS_MAX, Refusing
+from .refusing import CONFLICTS_MAX
 from .shortage import Shortage
 from .suspects import Alone
 
 
-class DispatcherRules(Refusing):
+class DispatcherRules(Confirming):
     """The state machine of the dispatcher: messages and the time in, effects out."""
 
     # Events
@@ -44,11 +45,7 @@ class DispatcherRules(Refusing):
         effects = self.lost(shard, now_ms)
         self._linked.add(shard)
         self._barrier_due = self._draining  # not drained before it has answered the Recall
-        effects += [
-            self._tell(held.content, shard)
-            for held in self.batches.within(BatchState.ACCEPTED)
-            if shard in held.unrecorded
-        ]
+        effects += self._say_again(shard)
         return [*effects, Send(counter_of(shard), Recall()), *self.wake(now_ms)]
 
     def lost(self, shard: int, now_ms: int) -> list[Effect]:
@@ -82,7 +79,7 @@ class DispatcherRules(Refusing):
                 case CollectedPublished():
                     effects += self._collected_published(shard, message, now_ms)
                 case Recorded():
-                    effects += self._recorded(shard, message)
+                    self._recorded(shard, message, now_ms)
                 case _:
                     raise AssertionError(f"the dispatcher does not understand {message!r}")
         return effects + self.wake(now_ms)
@@ -128,7 +125,7 @@ class DispatcherRules(Refusing):
             self._full_ms = now_ms
         if outcome is Outcome.ACCEPTED:
             self.batches.move(held, BatchEvent.CLIENT_ACCEPTED)
-            return self._accepted(held, now_ms)
+            return self._accepted(held, now_ms) + self.wake(now_ms)
         before = held.content
         held.batch = answered(self._service, before, server_error)
         self.totals = self.totals.plus(failed=1, rejected=int(rejected))
@@ -150,7 +147,8 @@ class DispatcherRules(Refusing):
             return self._gives_up(held, before, answer, now_ms) + self.wake(now_ms)
         key_given_up = held.batch.key != before.key
         state = self.batches.move(held, BatchEvent.KEY_GIVEN_UP if key_given_up else EVENTS[outcome])
-        stored: list[Effect] = [Store(held.batch, self.totals)] if held.batch != before else []
+        is_changed = state is BatchState.IN_DOUBT and held.batch != before
+        stored: list[Effect] = [self._store(held.batch)] if is_changed else []
         if state is BatchState.IN_DOUBT and alone.times and may_be_content:
             self._wait_alone(held, alone.times - 1, now_ms, retry_after_ms)
             self.attempts.says_nothing(now_ms)
@@ -184,7 +182,7 @@ class DispatcherRules(Refusing):
 
     def wake(self, now_ms: int) -> list[Effect]:
         """Do what is due. Call it at `wakeup_ms`."""
-        effects: list[Effect] = []
+        effects = self._settle_if_due(now_ms)
         for held in self.batches.within(BatchState.ASKED):
             if held.collection.is_expired(now_ms):
                 for shard in sorted(held.collection.unanswered):
@@ -243,6 +241,12 @@ class DispatcherRules(Refusing):
 
     def wakeup_ms(self) -> int | None:
         """When to call `wake` at the latest; None if only a message can change anything."""
+        leaves_ms, settles_ms = self._leaves_ms(), self.accepted.due_ms
+        if leaves_ms is None or settles_ms is None:
+            return settles_ms if leaves_ms is None else leaves_ms
+        return min(leaves_ms, settles_ms)
+
+    def _leaves_ms(self) -> int | None:
         asked = self.batches.within(BatchState.ASKED)
         if asked:
             return min(held.collection.expires_ms for held in asked)
@@ -272,13 +276,13 @@ class DispatcherRules(Refusing):
         videos that the client refuses.
         """
         is_told = len(self._schedule) == len(self.refused)  # those wait apart
-        nothing_held = is_told and not self.batches.within(BatchState.ACCEPTED)
+        nothing_held = is_told and not self.batches.accepted and self.accepted.due_ms is None
         everything_heard = not self._barrier_due and not self._silent
         return self.phase is Phase.IDLE and nothing_held and everything_heard
 
     def stats(self, stored: PublishTotals | None = None, now_ms: int = 0) -> DispatcherStats:
         """The statistics of the dispatcher. `stored`: the totals to tell; None for the newest."""
-        accepted = len(self.batches.within(BatchState.ACCEPTED))
+        accepted = self.batches.accepted
         on_its_way = accepted + max(len(self.batches) - accepted, self.phase is not Phase.IDLE)
         circuit, failures = self.attempts.circuit, self.attempts.failures
         requests = len(self.republishing.requests)
@@ -300,50 +304,3 @@ class DispatcherRules(Refusing):
             is_full = self._schedule.waiting >= self.width
             return 0 if is_full or not others else due_ms
         return due_ms
-
-    def _accepted(self, held: HeldBatch, now_ms: int) -> list[Effect]:
-        assert held.offered_ms is not None, "the batch was sent"
-        self._lead_time.measure(now_ms - held.left_ms)
-        self.attempts.accepted(now_ms, held.offered_ms, held.attempt)
-        batch = held.content
-        taken = self._taken(held, now_ms)
-        if batch.place is not None:
-            return self._republished(held, batch, taken, now_ms)
-        late, ours = (self._schedule.late(batch.videos, told_ms) for told_ms in (now_ms, held.offered_ms))
-        counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late, "stores": 1}
-        counts["late_by_client"] = late - ours
-        for entry in batch.entries:
-            self._schedule.confirm(entry.video, entry.plays)
-        self.totals = structs.replace(self.totals.plus(**counts), publish_time=self._lead_time.publish_time)
-        held.batch, held.unrecorded = batch.accepted(), batch.shards(self._shards)
-        told = [self._tell(held.batch, shard) for shard in sorted(held.unrecorded & self._linked)]
-        # Keep the batch until Recorded: a ledger that missed Published would announce what the client has.
-        return [Store(held.batch, self.totals, taken), *told, *self.wake(now_ms)]
-
-    def _republished(
-        self, held: HeldBatch, batch: Batch, taken: tuple[bytes, ...], now_ms: int
-    ) -> list[Effect]:
-        """The client has a batch of totals that it had before, so no ledger has to record it."""
-        self.batches.move(held, BatchEvent.ALL_RECORDED)
-        for video in batch.videos:
-            self._schedule.release(video)  # the totals are old ones, and cover no play that is pending
-        self.totals = structs.replace(
-            self.totals.plus(republish=1, videos=len(batch.entries)),
-            publish_time=self._lead_time.publish_time,
-        )
-        effects: list[Effect] = [StoreRefused((), self.totals, taken)] if taken else []
-        return [*effects, *self._over(held, batch, now_ms), *self.wake(now_ms)]
-
-    def _recorded(self, shard: int, message: Recorded) -> list[Effect]:
-        self.totals = self.totals.heard_of(shard, message.commits)
-        held = self.batches.find(message.batch, BatchState.ACCEPTED)
-        if held is None:
-            return []
-        held.unrecorded.discard(shard)
-        if held.unrecorded:
-            return []
-        self.batches.move(held, BatchEvent.ALL_RECORDED)
-        return [Forget(message.batch)]
-
-    def _tell(self, batch: Batch, shard: int) -> Send:
-        return Send(counter_of(shard), batch.published(shard, self._shards, self.totals.stores))

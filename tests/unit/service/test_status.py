@@ -5,12 +5,15 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from actors.config import CountersSection, Settings
+from actors.core.histogram import COMMIT_BOUNDS_S, HistogramStats
 from actors.core.stats import (
     ConsumerStats,
     CounterStats,
     DispatcherStats,
+    FailureStats,
     NsqdStats,
     PublishStats,
     RefusedVideoStats,
@@ -67,6 +70,7 @@ def status_of(*stats, shards=2, look=None, log_lines_dropped=0):
         pid=os.getpid(),
         started_s=0.0,
         addresses=dict,
+        asked_for=[],
         resources=Resources(),
     )
     return status(service, look or Look([], 1, {str(number): one for number, one in enumerate(stats)}))
@@ -217,3 +221,57 @@ def test_a_depth_that_nobody_knows_is_null_and_no_metric():
     found = status_of(DISPATCHER, look=Look([NsqdLook(nsqd)], 1, {}))
     assert (found["nsq"]["depth"], found["caught_up_is"]) == (None, "service")
     assert "playtally_nsq_depth " not in metrics(found).decode()
+
+
+def test_a_histogram_is_told_as_prometheus_wants_it():
+    commits = HistogramStats([3, 0, 2, *[0] * (len(COMMIT_BOUNDS_S) - 3), 4], 30.5)
+    found = status_of(msgspec.structs.replace(COUNTER, commit_duration_s=commits), COUNTER, DISPATCHER)
+    assert found["histograms"]["commit_duration_s"]["counts"] == commits.counts
+    [family] = [
+        one
+        for one in text_string_to_metric_families(metrics(found).decode())
+        if one.name == "playtally_commit_duration_seconds"
+    ]
+    samples = {(one.name.rpartition("_")[2], one.labels.get("le")): one.value for one in family.samples}
+    assert family.type == "histogram" and len(samples) == len(COMMIT_BOUNDS_S) + 3
+    assert samples["bucket", "0.0001"] == samples["bucket", "0.0002"] == 3
+    assert samples["bucket", "0.0005"] == samples["bucket", "5"] == 5
+    assert samples["bucket", "+Inf"] == samples["count", None] == 9
+    assert samples["sum", None] == 30.5
+
+
+def test_what_is_pending_is_told_by_when_it_is_due():
+    published = PublishStats(pending=[1, 2, 0, 0, 0, 0, 0, 0, 4])
+    found = status_of(msgspec.structs.replace(DISPATCHER, published=published))
+    bounds = [0, 1, 2, 5, 10, 20, 30, 45, 60]
+    assert found["pending_by_deadline"] == [
+        {"within_s": float(bound), "videos": videos}
+        for bound, videos in zip(bounds, published.pending, strict=True)
+    ]
+    told = metrics(found).decode().splitlines()
+    assert 'playtally_pending_due_videos{within_seconds="1"} 2.0' in told
+    assert 'playtally_pending_due_videos{within_seconds="60"} 4.0' in told
+
+
+def test_answers_and_failures_are_told_without_a_label_for_texts_of_others():
+    failure = FailureStats("it answered 503 Busy: a text of theirs", 7, 1_795_502_904_000, 1_795_502_905_250)
+    published = PublishStats(answers={"200": 5, "503": 7}, failures=[failure])
+    found = status_of(msgspec.structs.replace(DISPATCHER, published=published))
+    assert found["answers"] == [{"status": "200", "count": 5}, {"status": "503", "count": 7}]
+    assert found["failures"] == [
+        {
+            "reason": failure.reason,
+            "count": 7,
+            "first_at": "2026-11-24T06:48:24.000Z",
+            "last_at": "2026-11-24T06:48:25.250Z",
+        }
+    ]
+    told = metrics(found).decode()
+    assert 'playtally_publish_answers_total{status="503"} 7.0' in told.splitlines()
+    assert "of theirs" not in told
+
+
+def test_why_a_service_is_not_healthy_is_told():
+    found = status_of(COUNTER, DISPATCHER)
+    assert not found["healthy"] and "no nsqd is connected" in found["why_not_healthy"][0]
+    assert "playtally_healthy 0.0" in metrics(found).decode().splitlines()

@@ -120,6 +120,21 @@ def test_ids_that_expired_are_gone_of_their_source_only(stores):
     assert loaded(stores)[1] == 3
 
 
+def test_one_write_stores_a_batch_stores_others_as_accepted_and_deletes_others(stores):
+    third = make_batch("service", Trigger.DEADLINE, [Entry(V, 4, 6)])
+    totals = PublishTotals(stores=3)
+    with contextlib.closing(stores.outbox()) as store:
+        store.store(BATCH, PublishTotals(stores=1))
+        store.store(OTHER, PublishTotals(stores=2))
+        store.store(third, totals, accepted=[OTHER.accepted()], over=[BATCH.key, "no such batch"])
+    with contextlib.closing(stores.outbox()) as store:
+        batches, found = store.load()
+        assert {one.key: one for one in batches} == {OTHER.key: OTHER.accepted(), third.key: third}
+        assert found == totals
+        store.store(None, totals, over=[OTHER.key, third.key])
+        assert store.load() == ([], totals)
+
+
 def test_a_new_outbox_is_empty_and_has_a_service_that_stays(stores):
     with contextlib.closing(stores.outbox()) as store:
         assert store.load() == ([], PublishTotals())

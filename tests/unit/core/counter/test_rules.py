@@ -43,7 +43,7 @@ def plays(number, message_id, *videos):
 
 
 def published(batch, video, total):
-    return Published(batch, video, pack_numbers([total]))
+    return Published([batch], video, pack_numbers([total]))
 
 
 def kinds(effects):
@@ -102,7 +102,7 @@ def test_the_confirmed_totals_are_committed_soon_and_only_then_recorded_is_said(
     assert machine.wakeup_ms() is None
     again_ms = NOW_MS + 2 * RECORD_MS
     machine.handle([published("b", V, 1)], again_ms - RECORD_MS, WALL_NS)
-    assert machine.handle([], again_ms, WALL_NS) == [Send(DISPATCHER, Recorded("b", 3))]
+    assert machine.handle([], again_ms, WALL_NS) == [Send(DISPATCHER, Recorded(["b"], 3))]
 
 
 def test_the_confirmed_totals_are_committed_with_the_next_plays():
@@ -231,8 +231,9 @@ def test_whatever_comes_one_commit_stands_before_all_answers_and_every_question_
         assert counted == [one.number for one in asked]
         collected = [one.number for one in said if isinstance(one, Collected)]
         assert collected == [one.number for one in inbox if isinstance(one, Collect)]
-        recorded += [one.batch for one in said if isinstance(one, Recorded)]
-    assert recorded == [one.batch for inbox in reads for one in inbox if isinstance(one, Published)]
+        recorded += [key for one in said if isinstance(one, Recorded) for key in one.batches]
+    told = [one for inbox in reads for one in inbox if isinstance(one, Published)]
+    assert recorded == [key for one in told for key in one.batches]
 
 
 def holding():

@@ -234,7 +234,7 @@ def test_a_silent_counter_does_not_hold_it_up_for_ever_and_is_asked_again():
     world.now_ms += COLLECT_TIMEOUT_MS
     world.do(world.rules.wake(world.now_ms))
     assert (world.told(), world.rules.phase, world.rules.wakeup_ms()) == ([], Phase.IDLE, None)
-    world.do(world.rules.handle(0, [Recorded("any")], world.now_ms))
+    world.do(world.rules.handle(0, [Recorded(["any"])], world.now_ms))
     assert world.told() == world.everything()
 
 

@@ -6,6 +6,7 @@ import pytest
 from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_videos
+from actors.core.dispatcher.accepted import SAY_MAX, SAY_MS
 from actors.core.dispatcher.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, CIRCUIT_FAILURES, Circuit
 from actors.core.dispatcher.batches import ON_ITS_WAY, Phase
 from actors.core.dispatcher.collecting import COLLECT_TIMEOUT_MS
@@ -63,6 +64,11 @@ def pending(*facts):
         pack_numbers(NOW_MS * MS for _ in facts),
         pack_numbers(ordinal for _, ordinal in facts),
     )
+
+
+def known(video, total):
+    """The message for a quiet video whose total the counter has taken."""
+    return Pending(video, pack_numbers([NOW_MS * MS]), pack_numbers([total]), totals=pack_numbers([total]))
 
 
 def collected(number, *facts):
@@ -123,6 +129,11 @@ def delivered(one, *outcome, **more):
     """Give the batch on its way this outcome. Returns the effects."""
     (held,) = one.batches.within(*ON_ITS_WAY)
     return one.delivered(held.content.key, *outcome, **more)
+
+
+def settled(one, now_ms=NOW_MS):
+    """Have the client accept the batch on its way, and do at once what can wait then. Returns the effects."""
+    return delivered(one, Outcome.ACCEPTED, now_ms) + one.settle()
 
 
 # A batch that goes well
@@ -196,11 +207,45 @@ def test_a_batch_waits_for_all_counters_that_were_asked():
 def test_an_accepted_batch_is_stored_as_accepted_before_the_counters_are_told():
     one = dispatching(0, 1)
     key = key_of(sending(one, (A, 1)))
-    effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
-    assert isinstance(effects[0], Store)
-    assert (effects[0].batch.key, effects[0].batch.stage) == (key, Stage.ACCEPTED)
+    assert delivered(one, Outcome.ACCEPTED, NOW_MS) == []
+    assert one.wakeup_ms() == NOW_MS + SAY_MS
+    assert one.wake(NOW_MS + SAY_MS - 1) == []
+    effects = one.wake(NOW_MS + SAY_MS)
+    ((stored,),) = (effects[0].accepted,)
+    assert (stored.key, stored.stage) == (key, Stage.ACCEPTED)
     assert told(effects) == [(counter_of(0), [A])]
     assert one.phase is Phase.IDLE
+    assert one.wakeup_ms() is None
+
+
+def test_the_batch_before_is_stored_as_accepted_with_the_next_one_in_one_write():
+    one = dispatching(0)
+    key = key_of(sending(one, (A, 1)))
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
+    effects = one.handle(0, [known(A2, 1)], NOW_MS + 1)
+    assert [type(effect) for effect in effects] == [Store, Deliver]
+    assert [(batch.key, batch.stage) for batch in effects[0].accepted] == [(key, Stage.ACCEPTED)]
+    delivered(one, Outcome.ACCEPTED, NOW_MS + 2)
+    assert told(one.wake(NOW_MS + SAY_MS)) == [(counter_of(0), [A, A2])]
+
+
+def test_counters_are_told_before_they_are_asked():
+    """Else they would answer with the arrival of a play that the client has."""
+    one = dispatching(0)
+    sending(one, (A, 1))
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
+    effects = one.handle(0, [pending((A, 2))], NOW_MS + 1)
+    assert [type(effect.message) for effect in effects] == [Published, Collect]
+
+
+def test_many_accepted_batches_are_told_at_once():
+    one = dispatching(*range(SHARDS))
+    effects = []
+    for number in range(SAY_MAX):
+        assert told(effects) == []
+        one.handle(0, [known(bytes([*B[:-1], number]), 1)], NOW_MS)
+        effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
+    assert sum(len(videos) for _, videos in told(effects)) == SAY_MAX
 
 
 def test_a_batch_is_kept_until_every_ledger_has_recorded_it():
@@ -208,12 +253,14 @@ def test_a_batch_is_kept_until_every_ledger_has_recorded_it():
     number = number_of(one.handle(0, [pending((A, 100))], NOW_MS) + one.handle(1, [pending((B, 1))], NOW_MS))
     one.handle(0, [collected(number, (A, 100))], NOW_MS)
     key = key_of(one.handle(1, [collected(number, (B, 1))], NOW_MS))
-    delivered(one, Outcome.ACCEPTED, NOW_MS)
+    settled(one)
     assert not one.drained
-    assert one.handle(0, [Recorded(key)], NOW_MS) == []
-    assert one.handle(0, [Recorded(key)], NOW_MS) == []
-    assert one.handle(1, [Recorded(key)], NOW_MS) == [Forget(key)]
-    assert one.handle(1, [Recorded(key)], NOW_MS) == []
+    assert one.handle(0, [Recorded([key])], NOW_MS) == []
+    assert one.handle(0, [Recorded([key])], NOW_MS) == []
+    assert one.settle() == []
+    assert one.handle(1, [Recorded([key])], NOW_MS) == []
+    assert one.wake(NOW_MS + SAY_MS) == [Store(None, one.totals, over=(key,))]
+    assert one.handle(1, [Recorded([key])], NOW_MS) == []
     assert one.drained
 
 
@@ -441,7 +488,7 @@ def test_the_totals_of_a_counter_that_answered_and_then_died_are_sent_for_they_a
     assert one.lost(0, NOW_MS) == []
     effects = one.handle(1, [collected(number, (B, 1))], NOW_MS)
     assert content(effects) == {A: 100, B: 1}
-    assert told(delivered(one, Outcome.ACCEPTED, NOW_MS)) == [(counter_of(1), [B])]
+    assert told(settled(one)) == [(counter_of(1), [B])]
     assert told(one.linked(0, NOW_MS)) == [(counter_of(0), [A])]
 
 
@@ -464,7 +511,7 @@ def test_a_silent_counter_is_passed_over_until_it_says_something():
     assert one.wake(NOW_MS + COLLECT_TIMEOUT_MS - 1) == []
     later_ms = NOW_MS + COLLECT_TIMEOUT_MS
     assert content(one.wake(later_ms)) == {B: 1}
-    delivered(one, Outcome.ACCEPTED, later_ms)
+    settled(one, later_ms)
     assert one.stats().pending_videos == 0
     effects = one.handle(0, [collected(number, (A, 100), (A2, 100))], later_ms)
     assert effects == [Send(counter_of(0), Recall())]
@@ -510,7 +557,7 @@ def test_a_drain_sends_what_is_not_due_and_ends_when_it_is_recorded():
     assert effects[0].batch.trigger is Trigger.DRAIN
     delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert not one.drained
-    one.handle(0, [Recorded(key_of(effects))], NOW_MS)
+    one.handle(0, [Recorded([key_of(effects)])], NOW_MS)
     assert one.drained
 
 
@@ -605,8 +652,7 @@ def test_a_batch_that_was_written_down_is_sent_again_first_and_under_its_key():
     assert one.wake(NOW_MS) == [Store(batch, one.totals), Deliver(batch)]
     assert one.linked(0, NOW_MS) == [Send(counter_of(0), Recall())]
     assert one.handle(0, [pending((A, 1))], NOW_MS) == []
-    effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
-    assert told(effects) == [(counter_of(0), [A])]
+    assert told(settled(one)) == [(counter_of(0), [A])]
     assert one.stats().pending_videos == 0
 
 
@@ -625,8 +671,10 @@ def test_a_batch_that_was_accepted_is_told_to_its_counters_and_not_sent_again():
     assert one.wake(NOW_MS) == []
     assert told(one.linked(0, NOW_MS)) == [(counter_of(0), [A])]
     assert told(one.linked(1, NOW_MS)) == [(counter_of(1), [B])]
-    one.handle(1, [Recorded(batch.key)], NOW_MS)
-    assert one.handle(0, [Recorded(batch.key)], NOW_MS) == [Forget(batch.key)]
+    one.handle(1, [Recorded([batch.key])], NOW_MS)
+    assert one.settle() == []
+    one.handle(0, [Recorded([batch.key])], NOW_MS)
+    assert one.settle()[0].over == (batch.key,)
 
 
 def test_a_stored_batch_of_either_stage_at_once():
@@ -635,9 +683,9 @@ def test_a_stored_batch_of_either_stage_at_once():
     one = dispatching(stored=[accepted, sent])
     assert one.wake(NOW_MS)[1:] == [Deliver(sent)]
     one.linked(0, NOW_MS)
-    delivered(one, Outcome.ACCEPTED, NOW_MS)
-    assert one.handle(0, [Recorded(accepted.key)], NOW_MS) == [Forget(accepted.key)]
-    assert one.handle(0, [Recorded(sent.key)], NOW_MS) == [Forget(sent.key)]
+    settled(one)
+    one.handle(0, [Recorded([accepted.key, sent.key])], NOW_MS)
+    assert one.settle()[0].over == (accepted.key, sent.key)
 
 
 # Figures
@@ -648,7 +696,7 @@ def test_the_totals_of_publishes_say_what_left_and_why_and_go_with_what_is_store
     sending(one, (A, 1), (A2, 1))
     delivered(one, Outcome.UNKNOWN, NOW_MS)
     one.wake(one.wakeup_ms())
-    effects = delivered(one, Outcome.ACCEPTED, NOW_MS)
+    effects = settled(one)
     figures = one.stats()
     assert (figures.realtime, figures.videos, figures.failed, figures.late) == (1, 2, 1, 0)
     assert effects[0].totals == one.totals
@@ -659,14 +707,14 @@ def test_a_batch_is_counted_as_stored_before_it_leaves_and_once_the_client_has_i
     """So a dispatcher's store that lost either of the two is refused: it is behind its mark."""
     one = dispatching(0, totals=PublishTotals(stores=7))
     assert sending(one, (A, 1))[0].totals.stores == 8
-    assert delivered(one, Outcome.ACCEPTED, NOW_MS)[0].totals.stores == 9
+    assert settled(one)[0].totals.stores == 9
 
 
 def test_our_own_time_for_a_batch_is_measured_from_the_question_to_the_counters_until_it_leaves():
     one = dispatching(0)
     key = key_of(sending(one, (A, 1)))
     one.departs(key, NOW_MS + 90)
-    effects = delivered(one, Outcome.ACCEPTED, NOW_MS + 1000)
+    effects = settled(one, NOW_MS + 1000)
     assert effects[0].totals.publish_time.own_ms == OWN_MS_FIRST + (90 - OWN_MS_FIRST) / 8
 
 
@@ -694,13 +742,13 @@ def test_the_next_dispatcher_begins_with_the_publish_time_that_was_written_down_
     one = dispatching(0)
     for took_ms in (40, 90, 60):
         sending(one, (A, 1))
-        effects = delivered(one, Outcome.ACCEPTED, NOW_MS + took_ms)
+        effects = settled(one, NOW_MS + took_ms)
     after = dispatching(0, totals=effects[0].totals)
     for _ in range(2):
         due_ms = []
         for each in (one, after):
             sending(each, (A, 1))
-            delivered(each, Outcome.ACCEPTED, NOW_MS + 2000)
+            settled(each, NOW_MS + 2000)
             each.handle(0, [pending((A2, 100))], NOW_MS)
             due_ms.append(each.wakeup_ms())
         assert due_ms[0] == due_ms[1]
@@ -710,7 +758,7 @@ def test_the_first_deadline_after_a_restart_is_used_as_fully_as_the_others():
     one = dispatching(0)
     for _ in range(10):
         sending(one, (A, 1))
-        effects = delivered(one, Outcome.ACCEPTED, NOW_MS + 5)
+        effects = settled(one, NOW_MS + 5)
     after = dispatching(0, totals=effects[0].totals)
     after.handle(0, [pending((A2, 100))], NOW_MS)
     assert after.wakeup_ms() >= NOW_MS + 0.98 * RULE.deadline_ms
@@ -752,7 +800,7 @@ def test_with_a_hundred_videos_due_at_once_all_five_batches_are_in_time_at_any_r
 def test_the_wake_up_waits_for_the_next_moment_that_the_rate_permits():
     one = dispatching(0, rate_max_per_s=2)
     sending(one, (A, 1))
-    delivered(one, Outcome.ACCEPTED, NOW_MS + 10)
+    settled(one, NOW_MS + 10)
     assert one.handle(0, [pending((A2, 1))], NOW_MS + 20) == []
     assert one.wakeup_ms() == NOW_MS + 500
     assert asked(one.wake(NOW_MS + 499)) == []
@@ -762,7 +810,7 @@ def test_the_wake_up_waits_for_the_next_moment_that_the_rate_permits():
 def test_a_rate_wakes_nobody_up_while_nothing_is_pending():
     one = dispatching(0, rate_max_per_s=2)
     sending(one, (A, 1))
-    delivered(one, Outcome.ACCEPTED, NOW_MS + 10)
+    settled(one, NOW_MS + 10)
     assert one.wakeup_ms() is None
 
 

@@ -1,0 +1,89 @@
+"""The batches that the client has accepted, until they are stored as accepted and the counters are told.
+
+Pure. An accepted batch costs a commit, a message to each counter, and a second commit once every ledger has
+recorded it. None of that is urgent, so several batches share it:
+
+- That a batch was accepted, or is over, is stored with the next batch that leaves.
+- The counters are told `SAY_MS` after the first of these batches was accepted, or at once if there are
+  `SAY_MAX` of them. What is not stored by then is stored first.
+- They are told earlier if they are asked for totals: else they would answer with plays that the client has.
+
+A dispatcher that is killed before that sends these batches again, as they were and before any newer batch. No
+newer batch can have been sent: it would have been stored, and they with it. The client knows their keys.
+"""
+
+from collections.abc import Iterable
+
+from ..columns import pack_numbers
+from ..messages import Published
+from ..shards import shard_of
+from .batches import HeldBatch
+from .outbox import Batch
+
+SAY_MS = 50
+SAY_MAX = 64
+
+
+class Accepted:
+    """What is still to be stored and to be told of accepted batches.
+
+    `due_ms`: when it is to be done at the latest; None if nothing is left.
+    """
+
+    def __init__(self) -> None:
+        self.due_ms: int | None = None
+        self._unsaid: list[HeldBatch] = []
+        self._unstored: dict[str, Batch] = {}
+        self._over: list[str] = []
+
+    def add(self, held: HeldBatch, now_ms: int) -> None:
+        """Note that the client has accepted this batch."""
+        batch = held.content
+        self._unsaid.append(held)
+        self._unstored[batch.key] = batch
+        self._is_due_at(now_ms if len(self._unsaid) >= SAY_MAX else now_ms + SAY_MS)
+
+    def recorded(self, key: str, now_ms: int) -> None:
+        """Note that every ledger has recorded the batch with this key, so it can be forgotten."""
+        self._unstored.pop(key, None)
+        self._over.append(key)
+        self._is_due_at(now_ms + SAY_MS)
+
+    @property
+    def unstored(self) -> bool:
+        """Whether there is anything to store."""
+        return bool(self._unstored or self._over)
+
+    def take_unstored(self) -> tuple[tuple[Batch, ...], tuple[str, ...]]:
+        """The batches to store as accepted, and the keys of those to delete, in the next store."""
+        batches, over = tuple(self._unstored.values()), tuple(self._over)
+        self._unstored.clear()
+        self._over.clear()
+        if not self._unsaid:
+            self.due_ms = None
+        return batches, over
+
+    def take_unsaid(self) -> list[HeldBatch]:
+        """The batches of which the counters have to be told now, in the order in which they were accepted."""
+        unsaid, self._unsaid = self._unsaid, []
+        if not self.unstored:
+            self.due_ms = None
+        return unsaid
+
+    def _is_due_at(self, due_ms: int) -> None:
+        self.due_ms = due_ms if self.due_ms is None else min(self.due_ms, due_ms)
+
+
+def published(batches: Iterable[Batch], shard: int, shards: int, stores: int) -> Published:
+    """The message to the counter of a shard: its totals in these batches are published.
+
+    `stores`: how many stores the dispatcher has made.
+    """
+    keys, videos, totals = list[str](), bytearray(), list[int]()
+    for batch in batches:
+        keys.append(batch.key)
+        for entry in batch.entries:
+            if shard_of(entry.video, shards) == shard:
+                videos += entry.video
+                totals.append(entry.plays)
+    return Published(keys, bytes(videos), pack_numbers(totals), stores)

@@ -1,0 +1,84 @@
+"""What becomes of a batch that the client has accepted: a part of the dispatcher's rules.
+
+Pure. `accepted.py` says when it is stored, and when the counters are told.
+"""
+
+from msgspec import structs
+
+from ..messages import Recorded
+from .batches import BatchEvent, BatchState, HeldBatch
+from .collecting import Effect
+from .effects import StoreRefused
+from .outbox import Batch
+from .refusing import Refusing
+
+
+class Confirming(Refusing):
+    """The dispatcher's rules for accepted batches."""
+
+    def settle(self) -> list[Effect]:
+        """Store and tell at once what could wait."""
+        effects: list[Effect] = []
+        if self.accepted.unstored:
+            self.totals = self.totals.plus(stores=1)
+            effects.append(self._store(None))
+        return effects + self._say_accepted()
+
+    def _settle_if_due(self, now_ms: int) -> list[Effect]:
+        due_ms = self.accepted.due_ms
+        return self.settle() if due_ms is not None and (due_ms <= now_ms or self._draining) else []
+
+    def _accepted(self, held: HeldBatch, now_ms: int) -> list[Effect]:
+        """Go on after the client accepted a batch."""
+        assert held.offered_ms is not None, "the batch was sent"
+        self._lead_time.measure(now_ms - held.left_ms)
+        self.attempts.accepted(now_ms, held.offered_ms, held.attempt)
+        batch = held.content
+        taken = self._taken(held, now_ms)
+        if batch.place is not None:
+            return self._republished(held, batch, taken, now_ms)
+        late, ours = (self._schedule.late(batch.videos, told_ms) for told_ms in (now_ms, held.offered_ms))
+        counts = {batch.trigger.value: 1, "videos": len(batch.entries), "late": late}
+        counts["late_by_client"] = late - ours
+        for entry in batch.entries:
+            self._schedule.confirm(entry.video, entry.plays)
+        self.totals = structs.replace(self.totals.plus(**counts), publish_time=self._lead_time.publish_time)
+        # Keep the batch until Recorded: a ledger that missed Published would announce what the client has.
+        held.batch, held.unrecorded = batch.accepted(), batch.shards(self._shards)
+        self.accepted.add(held, now_ms)
+        if not taken:
+            return []
+        self.totals = self.totals.plus(stores=1)
+        return [self._store(None, taken)]
+
+    def _republished(
+        self, held: HeldBatch, batch: Batch, taken: tuple[bytes, ...], now_ms: int
+    ) -> list[Effect]:
+        """The client has a batch of totals that it had before, so no ledger has to record it."""
+        self.batches.move(held, BatchEvent.ALL_RECORDED)
+        for video in batch.videos:
+            self._schedule.release(video)  # the totals are old ones, and cover no play that is pending
+        self.totals = structs.replace(
+            self.totals.plus(republish=1, videos=len(batch.entries)),
+            publish_time=self._lead_time.publish_time,
+        )
+        effects: list[Effect] = [StoreRefused((), self.totals, taken)] if taken else []
+        return [*effects, *self._over(held, batch, now_ms)]
+
+    def _recorded(self, shard: int, message: Recorded, now_ms: int) -> None:
+        """Note that a ledger has recorded some batches."""
+        self.totals = self.totals.heard_of(shard, message.commits)
+        for key in message.batches:
+            held = self.batches.find(key, BatchState.ACCEPTED)
+            if held is None:
+                continue
+            held.unrecorded.discard(shard)
+            if not held.unrecorded:
+                self.batches.move(held, BatchEvent.ALL_RECORDED)
+                self.accepted.recorded(key, now_ms)
+
+    def _say_again(self, shard: int) -> list[Effect]:
+        """Tell a counter again what it may have missed."""
+        accepted = self.batches.within(BatchState.ACCEPTED)
+        missed = [held.content for held in accepted if shard in held.unrecorded]
+        return [self._published(missed, shard)] if missed else []
