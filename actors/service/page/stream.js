@@ -64,7 +64,8 @@ async function whyNot() {
   try {
     const answer = await fetch("events", { signal: ending.signal });
     if (answer.ok) return "";
-    if (answer.status === 401) location.reload(); // to the form for the token
+    // The session has ended: this gets the form for the token. A proxy's own 401 is another one.
+    if (answer.status === 401 && answer.headers.get("WWW-Authenticate") === "Bearer") location.reload();
     const told = await answer.json().then(({ error }) => `: ${error}`, () => ` ${answer.statusText}`);
     return `The service, or a proxy before it, answers ${answer.status}${told.slice(0, WHY_MAX)}.`;
   } catch {
