@@ -135,7 +135,7 @@ export class Charts {
         y: { range: (_, low, high) => [0, Math.max(least, (high ?? 0) * 1.05)] },
       },
       series: [{}, ...Object.keys(chart.lines).map((name, n) => (
-        { stroke: colour(`--line-${n + 1}`), width: 1.5, points: { show: onlyAlone } }))],
+        { stroke: colour(`--line-${n + 1}`), width: 1.5, points: { show: true, size: 3, filter: alone } }))],
       axes: [
         { ...axis, size: 22, gap: 4, space: 60, values: (_, splits) => splits.map((at) => minuteOf(at * 1000)) },
         { ...axis, size: 56, space: 30, values: (_, splits) => splits.map((value) => unit(value)) },
@@ -145,10 +145,11 @@ export class Charts {
   }
 }
 
-// A point is drawn only where no line leads to it: a single sample between two gaps.
-function onlyAlone(plot, series, first, last) {
+// A point is drawn only where no line leads to it: between two times at which nothing was measured.
+function alone(plot, series) {
   const values = plot.data[series];
-  return last - first < 2 || values.filter((one) => one !== null).length < 3;
+  const isKnown = (n) => (values[n] ?? null) !== null;
+  return [...values.keys()].filter((n) => isKnown(n) && !isKnown(n - 1) && !isKnown(n + 1));
 }
 
 function newChart() {
