@@ -13,14 +13,16 @@ import pathlib
 import signal
 import sys
 
+from ..config.secrets import fit_token
 from ..core.client.promises import Promises
 from ..supervision import log_writer, signals
 from ..supervision.command_line import ArgumentParser
 from ..supervision.printable import LineFormatter
-from ..system.addresses import with_port
+from ..system.addresses import split_address, with_port
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
 from ..system.ownership import keep_private
+from ..system.this_machine import is_loopback
 from .server import ReferenceClient
 from .signed import Signed
 
@@ -44,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         every_play=options.every_play,
     )
     try:
-        asyncio.run(_serve(options, promises, secret))
+        asyncio.run(_serve(options, promises, secret, _token(options)))
     except Failure as error:
         print(error, file=sys.stderr)
         return EXIT_FAILED
@@ -55,7 +57,23 @@ def _hangup() -> None:
     log.info("SIGHUP: there is no file to read again")
 
 
-async def _serve(options: argparse.Namespace, promises: Promises, secret: bytes | None) -> None:
+def _token(options: argparse.Namespace) -> str:
+    """The token, or "" if it needs none. Raises `Failure`."""
+    if options.token_env:
+        return fit_token("--token-env", os.fsencode(os.environ.get(options.token_env, "")))
+    try:
+        host = split_address(options.address)[0]
+    except ValueError:
+        return ""  # it can't be listened on, and `open_listeners` says why
+    if not options.insecure and not is_loopback(host):
+        raise Failure(
+            f"--address {options.address} is reached from other machines, and anyone there could publish; "
+            "expected a token (--token-env), or a loopback address; --insecure starts it all the same"
+        )
+    return ""
+
+
+async def _serve(options: argparse.Namespace, promises: Promises, secret: bytes | None, token: str) -> None:
     stop_asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,6 +87,7 @@ async def _serve(options: argparse.Namespace, promises: Promises, secret: bytes 
         signed=signed,
         record=options.record,
         allowed_hosts=options.allowed_hosts,
+        token=lambda: token,
     )
     try:
         address = with_port(options.address, client.port)
@@ -91,6 +110,10 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument(
         "--allowed-hosts", nargs="*", default=[], metavar="NAME", help="further host names of it"
+    )
+    parser.add_argument("--token-env", default="", help="variable that holds the token of who may ask it")
+    parser.add_argument(
+        "--insecure", action="store_true", help="start on another address than loopback without a token"
     )
     parser.add_argument("--secret-env", default="", help="variable that holds the signing secret")
     parser.add_argument("--signature", choices=("body", "timestamp", "standard"), default="body")

@@ -117,7 +117,7 @@ def token_of(settings: Settings, name: str) -> WatchedFiles[str]:
             *_from_environment(f"{name}.token_env", section.token_env, "the token"),
             *_from_files(f"{name}.token_file", [section.token_file], "the token"),
         ]
-        return _as_token(f"{name}.token_env or {name}.token_file", found[0]) if found else ""
+        return fit_token(f"{name}.token_env or {name}.token_file", found[0]) if found else ""
 
     return WatchedFiles([section.token_file], read)
 
@@ -186,8 +186,11 @@ def _unpacked(secret: bytes) -> bytes:
         ) from error
 
 
-def _as_token(keys: str, token: bytes) -> str:
-    """A token that can't be guessed and fits into a header. Raises `Failure`, which does not quote it."""
+def fit_token(keys: str, token: bytes) -> str:
+    """A token that can't be guessed and fits into a header. Raises `Failure`, which does not quote it.
+
+    `keys`: where it was set, for the failure.
+    """
     is_printable = all(0x21 <= one <= 0x7E for one in token)
     if not (is_printable and TOKEN_CHARACTERS_MIN <= len(token) <= TOKEN_CHARACTERS_MAX):
         few = "too short" if len(token) < TOKEN_CHARACTERS_MIN else "too long"

@@ -1,11 +1,11 @@
 """Listeners that others in the network reach: refused without a token, and what they can do there."""
 
-import ipaddress
 import socket
 from typing import NamedTuple
 
 from ..config import Settings, has_token, listeners
 from ..system.addresses import split_address, with_port
+from ..system.this_machine import is_loopback
 
 _EVERY_ADDRESS = ("0.0.0.0", "::", "::ffff:0.0.0.0")
 INSECURE = "--insecure"
@@ -25,7 +25,7 @@ def refusals_of(settings: Settings) -> list[str]:
     found = []
     for name, address, can, with_token in _listeners(settings):
         section = name.partition(".")[0]
-        if with_token is False and not _is_loopback(split_address(address)[0]):
+        if with_token is False and not is_loopback(split_address(address)[0]):
             found.append(
                 f'{name} = "{address}" is reached from other machines, and anyone there could {can}; '
                 f"expected a token in {section}.token_env or {section}.token_file (`openssl rand -hex 32` "
@@ -42,7 +42,7 @@ def warnings_of(settings: Settings) -> list[str]:
         where = (
             "on all addresses of this machine" if _is_every_address(host) else "reached from other machines"
         )
-        if with_token is False and not _is_loopback(host):
+        if with_token is False and not is_loopback(host):
             section = name.partition(".")[0]
             found.append(
                 f'INSECURE: {name} = "{address}" is {where} and has no token ({INSECURE}): everyone in the '
@@ -76,16 +76,6 @@ def _listeners(settings: Settings) -> list[_Listener]:
 
 def _on_loopback(address: str) -> str:
     return f'"{with_port("127.0.0.1:0", split_address(address)[1])}"'
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host. A name that is not known now may be any other machine's."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return False
-    addresses = [ipaddress.ip_address(str(one[4][0]).partition("%")[0]) for one in found]
-    return all((getattr(one, "ipv4_mapped", None) or one).is_loopback for one in addresses)
 
 
 def _is_every_address(host: str) -> bool:

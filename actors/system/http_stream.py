@@ -104,7 +104,12 @@ class Stream(IOStream):
             _ = self.write(data[sent:])
 
     def write(self, data: "bytes | memoryview[int]") -> "Future[None]":
-        return super().write(self._refusal(400, _WHY_UNREADABLE) if data == _UNREADABLE else data)
+        if data != _UNREADABLE:
+            return super().write(data)
+        written = super().write(self._refusal(400, _WHY_UNREADABLE))
+        if not self.writing():
+            self._drop_the_rest()  # such as a body that is longer than its limit
+        return written
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         self._reads_head = True  # tornado reads nothing else so

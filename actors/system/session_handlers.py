@@ -1,6 +1,7 @@
 """POST /session: the token becomes the cookie of a session. POST /session/end has the browser forget it."""
 
 from typing import Any
+from urllib.parse import parse_qs
 
 import tornado.web
 
@@ -12,6 +13,8 @@ from .session_form import FOLDER, HEADERS, HTML, form
 SESSION, STYLE, ICON = "/session", "/session.css", "/icon.svg"
 OPEN_PATHS = (SESSION, f"{SESSION}/end", STYLE, ICON)  # the form, and what it is made of
 FIELD = "token"
+# The form may be as long as a token, each byte as %xx. The rest of a longer body is read and dropped.
+BODY_BYTES_MAX = 16 * 1024
 
 
 def routes(doorkeeper: Doorkeeper) -> list[tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]]:
@@ -44,17 +47,20 @@ class _SessionHandler(OwnHandler):
         return said == "https" or self.request.headers.get("Origin", "").lower().startswith("https://")
 
 
+@tornado.web.stream_request_body
 class _Session(_SessionHandler):
+    def prepare(self) -> None:
+        self._body = b""
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk[: BODY_BYTES_MAX + 1 - len(self._body)]
+
     def get(self) -> None:
         self.set_status(303)  # a browser comes here again after the form was wrong
         self.set_header("Location", "./")
 
     def post(self) -> None:
-        given = self.get_body_arguments(FIELD)
-        if len(given) == 1:
-            found = self._doorkeeper.enter(given[0], self.caller.address)
-        else:
-            found = Denial(400, f"The form has {len(given)} fields {FIELD!r}, expected one.")
+        found = self._found()
         if isinstance(found, str):
             self.open_page(found)
             self.set_header("Location", "./")
@@ -63,6 +69,17 @@ class _Session(_SessionHandler):
         for name, value in (HEADERS | dict(found.headers) | {"Content-Type": HTML}).items():
             self.set_header(name, value)
         self.write(form(self._doorkeeper.section, found.why))
+
+    def _found(self) -> str | Denial:
+        if len(self._body) > BODY_BYTES_MAX:
+            return Denial(413, f"The form has more than {BODY_BYTES_MAX} bytes, expected a token.")
+        try:
+            given = parse_qs(self._body.decode("ascii"), max_num_fields=9).get(FIELD, [])
+        except ValueError:
+            return Denial(400, "The form can't be read, expected one as a browser sends it.")
+        if len(given) != 1:
+            return Denial(400, f"The form has {len(given)} fields {FIELD!r}, expected one that is not empty.")
+        return self._doorkeeper.enter(given[0].strip(), self.caller.address)
 
 
 class _End(_SessionHandler):

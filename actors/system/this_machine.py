@@ -1,4 +1,4 @@
-"""The names and addresses of this machine, found without asking a name server."""
+"""The names and addresses of this machine."""
 
 import contextlib
 import ipaddress
@@ -13,6 +13,8 @@ HOSTS_FILE = Path("/etc/hosts")
 def own_names(hosts_file: Path = HOSTS_FILE) -> set[str]:
     """The host name, in lower case, and the other names in the lines of /etc/hosts that have it.
 
+    No name server is asked.
+
     Those lines have the full name: "10.1.2.3 web1.example.org web1".
     """
     name = host_name().lower()
@@ -22,6 +24,19 @@ def own_names(hosts_file: Path = HOSTS_FILE) -> set[str]:
             _, *names = line.partition("#")[0].split() or [""]
             found |= set(names) if name in names else set()
     return found
+
+
+def is_loopback(host: str) -> bool:
+    """Whether no other machine reaches a listener on that host. One that is not known now may be reached.
+
+    Asks a name server if the host is a name that this machine does not know.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):  # no address, or no name at all
+        return False
+    addresses = [ipaddress.ip_address(str(one[4][0]).partition("%")[0]) for one in found]
+    return all((getattr(one, "ipv4_mapped", None) or one).is_loopback for one in addresses)
 
 
 def has_address(address: str) -> bool:

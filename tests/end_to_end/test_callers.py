@@ -5,7 +5,6 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import psutil
 import pytest
@@ -16,7 +15,8 @@ from actors.config.sections import SupervisorSection
 from actors.system import runfile
 from actors.system.addresses import split_address
 from actors.system.exits import Failure
-from tests.support.patience import PATIENCE_S, wait_until
+from tests.support.patience import wait_until
+from tests.support.raw_http import Answer, ask, say
 from tests.support.services import (
     UNHURRIED,
     ServiceWithQueue,
@@ -36,31 +36,6 @@ LISTENERS = ["client", "admin", "queue"]
 ADDRESSES = {"client": "client_address", "admin": "admin_address", "queue": "nsqd_http_address"}
 READING = {"client": "/totals", "admin": "/status", "queue": "/stats?format=json"}
 ERROR_KEYS = {"client": "error", "admin": "error", "queue": "message"}
-
-
-class Answer(NamedTuple):
-    """The answer to one request. `headers`: in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-def ask(address: str, method: str, target: str, *lines: str, body: bytes = b"") -> Answer:
-    """Send a request of exactly these header lines; length and Connection are added."""
-    head = [f"{method} {target} HTTP/1.1", *lines, f"Content-Length: {len(body)}", "Connection: close"]
-    return say(address, "\r\n".join([*head, "", ""]).encode("latin-1") + body)
-
-
-def say(address: str, request: bytes) -> Answer:
-    host, port = split_address(address)
-    with socket.create_connection((host.replace("0.0.0.0", "127.0.0.1"), port), PATIENCE_S) as connection:
-        connection.sendall(request)
-        found = b"".join(iter(lambda: connection.recv(1 << 16), b""))
-    head, _, rest = found.partition(b"\r\n\r\n")
-    first, *lines = head.decode("latin-1").split("\r\n")
-    pairs = [line.partition(":") for line in lines]
-    return Answer(int(first.split()[1]), {name.lower(): value.strip() for name, _, value in pairs}, rest)
 
 
 def changing(service: ServiceWithQueue, name: str) -> tuple[str, list[str], bytes]:

@@ -40,6 +40,7 @@ PAGES |= {
     for name in ("actions", "charts", "figures", "spreads", "stream", "tree", "words")
 }
 PAGES |= {f"actors/service/page/vendor/uPlot.{name}" for name in ("LICENSE", "iife.min.js", "min.css")}
+PAGES |= {f"actors/system/page/session.{kind}" for kind in ("html", "css")}
 # Modules with all of these names are in the working directory. None may be taken for playtally's module.
 OTHERS = ("supervisor.py", "actors/__init__.py", "producer/__init__.py", "tornado/__init__.py")
 

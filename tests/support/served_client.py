@@ -13,8 +13,9 @@ from tests.support.patience import PATIENCE_S
 class Served:
     """A client in a thread of this process, which starts faster than a process and has real sockets."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, token: Callable[[], str] = str) -> None:
+        """`token`: returns the one that it asks for, "" for none."""
+        self._path, self._token = path, token
         self._ready = threading.Event()
 
     def __enter__(self) -> Self:
@@ -34,7 +35,7 @@ class Served:
 
     async def _serve(self) -> None:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
-        self.client = ReferenceClient.start(self._path, "127.0.0.1:0")
+        self.client = ReferenceClient.start(self._path, "127.0.0.1:0", token=self._token)
         self.port = self.client.port
         self._ready.set()
         await self._ended.wait()

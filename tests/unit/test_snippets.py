@@ -26,6 +26,7 @@ DRAWINGS = {
     ("architecture.md", "rules (core/)"),
     ("production.md", "scrape_configs:"),  # Prometheus' own (tests/end_to_end/test_deploy.py)
     ("production.md", "0 * * * *  python supervisor.py backup"),  # a table of cron
+    ("production.md", "scrape_configs:"),  # Prometheus' own
     ("publishing.md", "offeredᵢ"),
     ("supervision.md", "def handle(self"),  # a part of the program above it
 }

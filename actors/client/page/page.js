@@ -59,7 +59,8 @@ let heardAtMs = performance.now(); // Even a lost stream is heard of: see SILENC
 
 function told(kind, what) {
   heardAtMs = performance.now();
-  if (kind === "lost") show("disconnected", ...what);
+  if (kind === "token") location.reload(); // This gets the form for the token.
+  else if (kind === "lost") show("disconnected", ...what);
   else if (!document.hidden) take(JSON.parse(what), kind === "snapshot");
 }
 

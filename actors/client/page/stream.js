@@ -1,11 +1,12 @@
 // The live stream of events. Opens it, and opens it again when it ends or falls silent.
 //
 // `tell(kind, told)` gets each "snapshot" and "change" with its JSON, and "lost" with two texts: that it is lost,
-// and what the client, or a proxy before it, says; "" if it says nothing.
+// and what the client, or a proxy before it, says; "" if it says nothing. "token" says that the session has ended.
 
 export const SILENCE_MAX_MS = 15000; // The client sends something every 5 s, even when nothing changes.
 const RETRY_MS = 3000;
 const WHY_MAX = 300;
+const NO_SESSION = Symbol("no session");
 
 export class Stream {
   #tell;
@@ -42,6 +43,10 @@ export class Stream {
     const isRefused = source.readyState === EventSource.CLOSED;
     const why = isRefused ? await whyNot() : "";
     if (source !== this.#source) return;
+    if (why === NO_SESSION) {
+      this.#tell("token", "");
+      return;
+    }
     const lost = [why ? "refused, trying again" : "disconnected, trying again", why];
     this.#tell("lost", lost);
     if (isRefused) this.#again(RETRY_MS, ...lost);
@@ -63,6 +68,7 @@ async function whyNot() {
   try {
     const answer = await fetch("events", { signal: ending.signal });
     if (answer.ok) return "";
+    if (answer.status === 401 && answer.headers.get("WWW-Authenticate") === "Bearer") return NO_SESSION;
     const told = await answer.json().then(({ error }) => `: ${error}`, () => ` ${answer.statusText}`);
     return `The client, or a proxy before it, answers ${answer.status}${told.slice(0, WHY_MAX)}. ` +
       `The page tries again every ${RETRY_MS / 1000} s.`;

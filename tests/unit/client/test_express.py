@@ -15,6 +15,7 @@ from actors.system import http_stream
 from actors.system.exits import StoreFailure
 from actors.system.http_stream import Stream
 from tests.support.patience import PATIENCE_S, wait_until
+from tests.support.served_client import Served
 
 A, B = (str(uuid.UUID(int=number)) for number in (1, 2))
 
@@ -68,6 +69,22 @@ def ask(end, *came):
 def in_two(body):
     """A request that tornado has to read, because it says more than is needed."""
     return request(body, "Connection: keep-alive")
+
+
+def test_a_token_is_asked_for_on_the_short_way_too(tmp_path, handled):
+    right, wrong = "a-token-of-the-test", "another-of-the-test"
+    tokens = [right]
+    with Served(tmp_path / "client", lambda: tokens[-1]) as client, connected(client) as end:
+        for lines in ([], [f"Authorization: Bearer {wrong}"], ["Authorization: Bearer "]):
+            status, headers, body = ask(end, request(content("k", 1), *lines))
+            assert (status, headers["Www-Authenticate"]) == (401, "Bearer")
+            assert "Authorization: Bearer <token>" in json.loads(body)["error"]
+        assert client.client.audit.report()["publishes"]["total"] == 0
+        assert ask(end, request(content("k", 1), f"Authorization: Bearer {right}"))[0] == 200
+        tokens.append(wrong)
+        assert ask(end, request(content("l", 2), f"Authorization: Bearer {right}"))[0] == 401
+        assert ask(end, request(content("l", 2), f"Authorization: bearer {wrong}"))[0] == 200
+        assert handled == []
 
 
 def without_date(found):
