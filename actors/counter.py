@@ -13,9 +13,12 @@ from time import perf_counter
 from msgspec import structs
 
 from .config import Settings
+from .core import totals
+from .core.counter.accounts import Accounts
 from .core.counter.changes import Tallies
 from .core.counter.effects import Commit
 from .core.counter.ledger import Ledger
+from .core.counter.lookup import look_up
 from .core.counter.rules import CONSUMER, CounterRules
 from .core.counter.seen_ids import SeenIds
 from .core.effects import Send, is_for
@@ -62,6 +65,7 @@ class Counter(Actor[CounterInbox, Settings]):
             self._carry_out, WriteUnavailable, host.call_later, outage.tried, self._performed
         )
         self._settled: Tallies
+        self._accounts: Accounts  # the ledger's, to look totals up
         told = decode(start_args.last_stats) if start_args.last_stats else None
         before = told.commit_duration_s if isinstance(told, CounterStats) else HistogramStats()
         self._commits_s = Histogram(COMMIT_BOUNDS_S, before)
@@ -87,6 +91,7 @@ class Counter(Actor[CounterInbox, Settings]):
         ledger = make_ledger(seen, accounts, tallies, steps_below, self._now_ms())
         self._reused_said = tallies.reused
         self._settled = tallies
+        self._accounts = accounts
         self.rules = rules(
             ledger, dispatch.realtime_below, int(dispatch.deadline_s * 1000), self._store.commits
         )
@@ -127,6 +132,15 @@ class Counter(Actor[CounterInbox, Settings]):
                 commit_duration_s=self._commits_s.stats(),
             )
         )
+
+    def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
+        """Answer what is asked about totals, at once. A play is told once it is committed."""
+        if self._settled is self.rules.ledger.tallies:
+            found = look_up(self._accounts, totals.decode_call(request))
+        else:
+            why = "can't write its ledger now, so it tells no total; the log says why"
+            found = totals.FoundTotals(problem=f"{self.start_args.id} {why}")
+        reply(totals.encode(found))
 
     async def terminate(self) -> None:
         """Close the ledger in order."""

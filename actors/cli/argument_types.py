@@ -27,6 +27,13 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def at_least_one(text: str) -> int:
+    """Return a whole number, 1 or more, below 10⁹."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a whole number, 1 to 999999999")
+    return int(text)
+
+
 def nodes(text: str) -> int:
     """Return how many nodes of a kind a cluster has."""
     return _bounded(text, NODES_MAX, "nodes")

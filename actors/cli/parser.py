@@ -40,6 +40,7 @@ def command_parser() -> ArgumentParser:
     commands.add("run", running.run, "run the service (the default)", _without_defaults(run_options))
     _add_status_and_kill(commands)
     _add_config(commands)
+    _add_totals(commands)
     _add_state(commands)
     text = "look at the queue, the client and the state folder; say what works, and what to do"
     commands.add("check", _run_of("check"), text, _json_option())
@@ -176,11 +177,21 @@ def _add_config(commands: _Commands) -> None:
     )
 
 
-def _add_state(commands: _Commands) -> None:
-    totals = commands.add(
-        "totals", state.totals, "the totals in the ledgers; needs no running service", _json_option()
+def _add_totals(commands: _Commands) -> None:
+    text = "the totals in the ledgers; needs no running service"
+    totals = commands.add("totals", _run_of("totals"), text, _json_option())
+    totals.add_argument(
+        "videos", metavar="GUID", nargs="*", type=argument_types.video, help="of this video (default: of all)"
     )
+    totals.add_argument("--csv", action="store_true", help="print CSV, with the header video_id,plays")
+    count = argument_types.at_least_one
+    totals.add_argument("--top", metavar="N", type=count, help="only the N greatest, the greatest first")
+    totals.add_argument("--below", metavar="N", type=count, help="only totals below N")
     totals.add_argument("--verify", action="store_true", help="check every ledger instead, one line for each")
+    totals.set_defaults(usage_error=totals.error)
+
+
+def _add_state(commands: _Commands) -> None:
     commands.add(
         "reshard",
         state.reshard,

@@ -1,11 +1,16 @@
-"""The reference client as a child of the supervisor. It gets publishes by HTTP, and talks to no actor."""
+"""The reference client as a child of the supervisor. It gets publishes by HTTP, and talks to no actor.
+
+The supervisor tells it how many plays are counted, as publishes don't.
+"""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Never
 
 from ..config import Settings, credentials_of, token_of
 from ..config.promises import promises_of
+from ..core import counted
 from ..store import begin_state
 from ..supervision.actor import Actor
 from ..supervision.protocol import Ready
@@ -44,6 +49,11 @@ class Client(Actor[Never, Settings]):
         """Read the secrets and the token again. The supervisor says what is wrong, for all."""
         with contextlib.suppress(Failure):
             reload_all(self._credentials, self._token)
+
+    def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
+        """Show how many plays the service has counted."""
+        self._client.streams.show_counted(counted.decode(request).plays)
+        reply(b"")
 
     def survives(self, error: BaseException) -> bool:
         """Go on also if the process has no file descriptor left for a new connection."""

@@ -8,7 +8,12 @@ parts (`listing.py`), once for all streams that want one meanwhile. Refuses to k
 
 An event is "snapshot" (replaces what the page has) or "change" (adds to what the page has), each with
 
-    {"now_ms": …, "report": {…}, "videos": [["<GUID>", plays, received_at_ms], …]}
+    {"now_ms": …, "counted": 123 or null, "last_minute": 5, "report": {…},
+     "videos": [["<GUID>", plays, received_at_ms], …],
+     "marks": [[number, received_at_ms, "<trigger>", videos, late, excused], …]}
+
+`counted`: the plays that the service has counted, if one has told. `last_minute`: publishes. `marks`: the
+last publishes in a snapshot, and in a change those since the event before, maybe with some of it again.
 """
 
 import asyncio
@@ -16,7 +21,7 @@ import collections
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from tornado.iostream import StreamClosedError
@@ -98,6 +103,13 @@ class ChangedVideos:
         return newest
 
 
+class At(NamedTuple):
+    """How far a stream is: the newest change, and the newest publish, that are in its events for certain."""
+
+    change: int
+    publish: int
+
+
 class Streams:
     """All open streams of one reference client. `audit` returns its audit, or raises `StoreFailure`."""
 
@@ -106,8 +118,9 @@ class Streams:
         self._changes = ChangedVideos()
         self._wakers: set[asyncio.Event] = set()
         self._ending = False
-        self._encoded: tuple[tuple[int, int], bytes] | None = None  # what changed between two numbers
-        self._snapshot: tuple[int, asyncio.Future[bytes]] | None = None  # with the number where it began
+        self._encoded: tuple[tuple[At, At], bytes] | None = None  # what changed between two places
+        self._snapshot: tuple[At, asyncio.Future[bytes]] | None = None  # with the place where it began
+        self._counted: int | None = None
 
     def count(self) -> int:
         """How many streams are open."""
@@ -126,11 +139,16 @@ class Streams:
         for waker in self._wakers:
             waker.set()
 
+    def show_counted(self, plays: int) -> None:
+        """Show how many plays the service has counted."""
+        self._counted = plays
+        self.changed(())
+
     async def serve(self, stream: LiveStream) -> None:
         """Send events on this stream until either side ends it."""
         waker = stream.waker
         self._wakers.add(waker)
-        sent: int | None = None
+        sent: At | None = None
         try:
             stream.write(f"retry: {RECONNECT_MS}\n\n")
             while not (self._ending or stream.is_closed):
@@ -157,40 +175,51 @@ class Streams:
                 waker.set()
             await asyncio.sleep(0.01)
 
-    async def _event(self, since: int | None) -> tuple[int, bytes]:
-        """The next event of a stream, and the number of the newest change that is in it for certain.
+    async def _event(self, since: At | None) -> tuple[At, bytes]:
+        """The next event of a stream, and how far the stream is with it.
 
-        `since`: this number of the event before; None for a stream that had none.
+        `since`: how far it was with the event before; None for a stream that had none.
         """
-        changed = None if since is None else self._changes.since(since)
+        changed = None if since is None else self._changes.since(since.change)
         if since is None or changed is None:
-            name, (number, encoded) = b"snapshot", await self._newest_snapshot()
+            name, (at, encoded) = b"snapshot", await self._newest_snapshot()
         else:
             # Streams that keep up ask for the same changes, so one encoding serves all of them.
-            name, number = b"change", self._changes.number
-            if self._encoded is None or self._encoded[0] != (since, number):
+            name, at = b"change", self._at()
+            if self._encoded is None or self._encoded[0] != (since, at):
                 videos = self._audit().videos
-                self._encoded = ((since, number), self._encode((one, videos[one]) for one in changed))
+                rows = [(one, videos[one]) for one in changed]
+                self._encoded = ((since, at), self._encode(rows, since.publish))
             encoded = self._encoded[1]
-        now_ms = time.time_ns() // _NS_PER_MS
-        return number, b'event: %s\ndata: {"now_ms":%d,%s\n\n' % (name, now_ms, encoded[1:])
+        now_ns = time.time_ns()
+        head = {
+            "now_ms": now_ns // _NS_PER_MS,
+            "counted": self._counted,
+            "last_minute": self._audit().recent.last_minute(now_ns),
+        }
+        return at, b"event: %b\ndata: %b,%b\n\n" % (name, msgspec.json.encode(head)[:-1], encoded[1:])
 
-    async def _newest_snapshot(self) -> tuple[int, bytes]:
+    async def _newest_snapshot(self) -> tuple[At, bytes]:
         """The snapshot that is being made, or was made after the last change; else a new one."""
         if self._snapshot is not None:
-            number, made = self._snapshot
-            if number == self._changes.number or not made.done():
-                return number, await asyncio.shield(made)
-        number, made = self._changes.number, asyncio.ensure_future(self._made_snapshot())
-        self._snapshot = number, made
-        return number, await asyncio.shield(made)
+            at, made = self._snapshot
+            if at == self._at() or not made.done():
+                return at, await asyncio.shield(made)
+        at, made = self._at(), asyncio.ensure_future(self._made_snapshot())
+        self._snapshot = at, made
+        return at, await asyncio.shield(made)
 
     async def _made_snapshot(self) -> bytes:
-        return self._encode(await self._listing.most_played(VIDEOS_PER_EVENT_MAX))
+        return self._encode(await self._listing.most_played(VIDEOS_PER_EVENT_MAX), 0)
 
-    def _encode(self, videos: Iterable[tuple[str, Video]]) -> bytes:
-        report = self._audit().report()
+    def _at(self) -> At:
+        return At(self._changes.number, self._audit().recent.number)
+
+    def _encode(self, videos: Iterable[tuple[str, Video]], publish: int) -> bytes:
+        """The event of these videos, and of the publishes after number `publish`."""
+        audit = self._audit()
+        report = audit.report()
         # The page asks GET /report for these if there are any.
-        del report["promises_broken"]
+        del report["promises_broken"], report["latest_late"]
         rows = [(video_id, video.plays, video.received_at_ns // _NS_PER_MS) for video_id, video in videos]
-        return msgspec.json.encode({"report": report, "videos": rows})
+        return msgspec.json.encode({"report": report, "videos": rows, "marks": audit.recent.since(publish)})

@@ -2,6 +2,7 @@
 
     POST /plays     a publish                      GET /          the page
     GET  /totals    {"<GUID>": 123, …}             GET /events    what changed, live
+    GET  /totals/<GUID>, and /totals?top=<number>&below=<number>   of one video, of some
     GET  /report    what the audit found           GET /healthz   200 while it serves
     GET  /videos?start=<start of a GUID>           {"found": 2, "videos": [["<GUID>", plays, at_ms], …]}
 
@@ -17,30 +18,31 @@ import pathlib
 import traceback
 from typing import Any, NoReturn, TypeAlias
 
-import msgspec
 from tornado.http1connection import HTTP1Connection
-from tornado.iostream import StreamClosedError
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
+from ..core.totals import Bounds, bounds_of
 from ..supervision.printable import Lines
 from ..system.exits import StoreFailure
 from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
+from ..system.json_parts import send_parts
 from . import publishes
 from .answers import HEADERS, TYPE, Answer, answer_to, store_fails
 from .errors import MalformedPublish
-from .events import SLOW_TIMEOUT_S, STREAMS_MAX
+from .events import STREAMS_MAX
 from .finding import find
 from .reference import Reference
+from .totals import total_of, totals_within
 
 log = logging.getLogger(__name__)
 
 HEALTH = "/healthz"
 _PAGE_PATH = pathlib.Path(__file__).parent / "page"
-_SCRIPTS = ("page", "stream", "worker", "words")
+_SCRIPTS = ("economy", "lists", "page", "stream", "strip", "words", "worker")
 _PAGE_FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    **{f"/{name}.css": (f"{name}.css", "text/css; charset=utf-8") for name in ("economy", "page")},
     **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
@@ -54,6 +56,7 @@ def application(client: Reference, more: Routes) -> Application:
     routes: Routes = [
         (r"/plays", PlaysHandler, {"client": client}),
         (r"/totals", TotalsHandler, {"client": client}),
+        (r"/totals/(.*)", TotalHandler, {"client": client}),
         (r"/videos", VideosHandler, {"client": client}),
         (r"/report", ReportHandler, {"client": client}),
         (r"/events", EventsHandler, {"client": client}),
@@ -163,25 +166,41 @@ class PlaysHandler(ReferenceHandler):
 
 
 class TotalsHandler(ReferenceHandler):
-    """GET /totals."""
+    """GET /totals: all, or with `top` or `below` some."""
 
     async def get(self) -> None:
-        self.set_header("Content-Type", "application/json")
-        before = b"{"
-        try:
-            async for part in self.client.listing.parts():
-                if before != b"{":
-                    await asyncio.wait_for(self.flush(), SLOW_TIMEOUT_S)
-                self.write(before + msgspec.json.encode({guid: video.plays for guid, video in part})[1:-1])
-                before = b","
-        except (TimeoutError, StreamClosedError):  # the other end is gone, or does not read
-            self.connection.close()
-            return
-        self.write(b"}\n" if before == b"," else b"{}\n")
+        bounds = self._bounds()
+        if bounds is not None:
+            await send_parts(self, totals_within(self.client.listing, bounds))
 
-    async def head(self) -> None:
+    async def head(self, *arguments: str) -> None:
         """Answer without making what `get` would send."""
-        self.set_header("Content-Type", "application/json")
+        if self._bounds() is not None:
+            self.set_header("Content-Type", "application/json")
+
+    def _bounds(self) -> Bounds | None:
+        """The bounds in the query; None if it is refused. Other words in it always were, and are, ignored."""
+        given = self.request.query_arguments
+        try:
+            return bounds_of({name: given[name] for name in Bounds._fields if name in given})
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return None
+
+
+class TotalHandler(ReferenceHandler):
+    """GET /totals/<GUID>."""
+
+    def get(self, written: str) -> None:
+        try:
+            found = total_of(self.client.listing, written)
+        except ValueError as error:
+            self.answer({"error": str(error)}, 400)
+            return
+        if found:
+            self.answer(found)
+        else:
+            self.answer({"error": f"no play of {written.strip()} was published"}, 404)
 
 
 class VideosHandler(ReferenceHandler):
@@ -220,7 +239,7 @@ class EventsHandler(ReferenceHandler):
         """Whether the other end is gone, or may read no more: its session or the token has ended."""
         return self._is_closed or not self.is_admitted
 
-    async def head(self) -> None:
+    async def head(self, *arguments: str) -> None:
         """Answer at once: a stream without events would only hold a place."""
         self._set_type()
 

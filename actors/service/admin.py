@@ -22,7 +22,7 @@ from ..system import session_handlers
 from ..system.doorkeeper import Doorkeeper
 from ..system.http_server import BoundedHTTPServer, OwnHandler
 from ..tree import DISPATCHER
-from . import access, health, operator_page
+from . import access, health, operator_page, totals
 from .advice import advice, why_no_republish
 from .metrics import metrics
 from .status import ServiceView, status
@@ -34,7 +34,7 @@ HEADER_BYTES_MAX = 16 * 1024
 CALL_TIMEOUT_S = 10
 IDLE_CONNECTION_TIMEOUT_S = 300
 ACTION_ANSWER_S = 60  # an action that takes longer goes on, and the answer says so
-PATHS = "/, /status, /events, /history, /metrics, /healthz, /readyz or /livez"
+PATHS = "/, /status, /events, /history, /metrics, /totals, /healthz, /readyz or /livez"
 
 
 def server(
@@ -53,6 +53,7 @@ def server(
             (r"/metrics", _Metrics, arguments),
             *health.routes(service),
             *operator_page.routes(service),
+            *totals.routes(service),
             *session_handlers.routes(doorkeeper),
             (r"/republish", _Republish, arguments),
             (r"/reload", _Reload, arguments),

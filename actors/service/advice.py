@@ -31,16 +31,24 @@ def why_no_republish(supervisor: Supervisor | None) -> str:
 
     `supervisor`: the dispatcher's; None if the dispatcher was deleted.
     """
+    return why_down(supervisor, DISPATCHER)
+
+
+def why_down(supervisor: Supervisor | None, child_id: str) -> str:
+    """Why a child can't be asked for anything, and what to do. Empty if it runs.
+
+    `supervisor`: the child's; None if the child was deleted.
+    """
     if supervisor is None:
-        return f"{DISPATCHER} was deleted, expected running; restart the service to have it back"
-    state = _state_of(supervisor, DISPATCHER)
+        return f"{child_id} was deleted, expected running; restart the service to have it back"
+    state = _state_of(supervisor, child_id)
     if state is State.RUNNING:
         return ""
-    if supervisor.is_restarting(DISPATCHER):
-        return f"{DISPATCHER} is being restarted, expected running; try again in a moment"
+    if supervisor.is_restarting(child_id):
+        return f"{child_id} is being restarted, expected running; try again in a moment"
     if state is State.STOPPED:
-        return f"{DISPATCHER} is stopped, expected running; {_command('restart', DISPATCHER)} starts it"
-    return f"{DISPATCHER} is {state}, expected running; try again in a moment"
+        return f"{child_id} is stopped, expected running; {_command('restart', child_id)} starts it"
+    return f"{child_id} is {state}, expected running; try again in a moment"
 
 
 def _state_of(supervisor: Supervisor, child_id: str) -> State:

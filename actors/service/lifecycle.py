@@ -27,7 +27,7 @@ from ..supervision.application import Application
 from ..supervision.printable import Lines
 from ..supervision.restarts import Exit
 from ..supervision.supervisor import Supervisor
-from ..supervision.worker import StartFailed
+from ..supervision.worker import StartFailed, Worker
 from ..system import lifeline, ownership, runfile, temporary
 from ..system.addresses import with_port
 from ..system.exits import (
@@ -53,6 +53,7 @@ from ..tree import (
 )
 from . import admin, descriptors, exposed, sampling
 from .channel_watch import ChannelWatch
+from .counted import CountedTeller
 from .disks import DiskWatch, disks
 from .figures import Figures
 from .history import History
@@ -120,7 +121,8 @@ class Lifecycle:
         self._security = Security(settings.nsq)
         self.token = token_of(settings, "admin")
         self.looks = Looks(self.application, groups_to_poll(settings), self._security)
-        self.application.on_stats = self.looks.told
+        self._counted = CountedTeller(self.application)
+        self.application.on_stats = self._told
         self.history = History(Path(settings.supervisor.state_dir))
         self.live = Live(self._picture)
         self.admin_address = settings.admin.address
@@ -218,6 +220,10 @@ class Lifecycle:
         if settings.client.enabled:
             addresses["client_address"] = settings.client.address
         return addresses
+
+    def _told(self, worker: Worker) -> None:
+        self.looks.told(worker)
+        self._counted.told(worker)
 
     def broken(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Handle an exception that no code catches: a bug of ours, so the service ends."""

@@ -304,9 +304,9 @@ class OwnHandler(tornado.web.RequestHandler):
         for name, value in OWN_HEADERS.items():
             self.set_header(name, value)
 
-    async def head(self) -> None:
-        """Answer as `get` does; tornado leaves the body out."""
-        answered = self.get()
+    async def head(self, *arguments: str) -> None:
+        """Answer as `get` does; tornado leaves the body out. `arguments`: of the path."""
+        answered = self.get(*arguments)
         if answered is not None:
             await answered
 

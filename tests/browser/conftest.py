@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 
+from tests.support.browsing import shows
 from tests.support.needed import lacking
+from tests.support.page_client import Client
 from tests.support.patience import PATIENCE_S
 
 ARGUMENTS = [
@@ -52,3 +54,34 @@ def tab(browser):
     tab.on("console", lambda message: message.type == "error" and tab.errors.append(message.text))
     yield tab
     tab.close()
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """The client of the next test. It starts while this test runs."""
+    begun = [Client(tmp_path_factory.mktemp("client"))]
+    yield begun
+    begun.pop().kill()
+
+
+@pytest.fixture
+def client(begun, tmp_path_factory):
+    client = begun.pop()
+    begun.append(Client(tmp_path_factory.mktemp("client")))
+    client.wait_ready()
+    yield client
+    client.kill()
+
+
+@pytest.fixture
+def page(tab, client):
+    """The page, open and live. An error on its console fails the test."""
+    tab.set_viewport_size({"width": 1100, "height": 800})
+    # With motion, the page is drawn sixty times a second all the time.
+    tab.emulate_media(reduced_motion="reduce")
+    tab.errors.clear()
+    tab.goto(f"http://127.0.0.1:{client.port}/")
+    shows(tab, "#state", "live")
+    yield tab
+    tab.goto("about:blank")
+    assert tab.errors == []

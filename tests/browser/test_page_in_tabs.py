@@ -161,7 +161,7 @@ def test_the_page_works_under_any_path_of_a_reverse_proxy(browser, client):
 def test_the_page_has_no_inline_script_and_only_relative_links():
     html = (FOLDER / "index.html").read_text()
     assert re.findall(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", html) == []
-    assert {"page.css", "page.js", "icon.svg", "totals", "report"} == set(
+    assert {"economy.css", "page.css", "page.js", "icon.svg", "totals", "report"} == set(
         re.findall(r'(?:href|src)="([^"]*)"', html)
     )
     scripts = "".join(file.read_text() for file in FOLDER.glob("*.js"))

@@ -34,7 +34,10 @@ PAGES = {
     for folder in ("client", "service")
     for name in ("icon.svg", "index.html", "page.css", "page.js")
 }
-PAGES |= {f"actors/client/page/{name}.js" for name in ("stream", "worker", "words")}
+PAGES |= {
+    f"actors/client/page/{name}"
+    for name in ("economy.css", "economy.js", "lists.js", "stream.js", "strip.js", "words.js", "worker.js")
+}
 PAGES |= {
     f"actors/service/page/{name}.js"
     for name in ("actions", "charts", "figures", "spreads", "stream", "tree", "words")

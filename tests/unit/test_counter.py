@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from actors.config import Settings
+from actors.core import totals
 from actors.core.columns import pack_numbers, unpack_numbers
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.changes import Tallies
@@ -124,3 +125,24 @@ def test_what_a_lost_consumer_sent_is_answered_before_the_next_one_comes(counter
     assert Counted([1]) in sent
     counter.host.pass_time()
     assert not any(isinstance(one, Counted) for one in counter.host.sent)
+
+
+def total_told(counter):
+    """What the counter answers about its video: the total, or why it does not tell it."""
+    replies = []
+    counter.handle_call(totals.encode(totals.TotalsCall(bytes(16))), replies.append)
+    found = totals.decode_found(*replies)
+    return found.problem or list(unpack_numbers(found.totals))
+
+
+def test_a_total_is_told_once_the_disk_has_it_and_why_not_before(counter):
+    assert total_told(counter) == []
+    play(counter, 1)
+    assert total_told(counter) == [1]
+    counter._store.is_full = True
+    play(counter, 2)
+    why = "counter-0 can't write its ledger now, so it tells no total; the log says why"
+    assert total_told(counter) == why
+    counter._store.is_full = False
+    counter.host.pass_time(RETRY_S)
+    assert total_told(counter) == [2]

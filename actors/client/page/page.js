@@ -3,8 +3,13 @@
 // An event lays changes over what the page has; what is drawn is decided once a frame, whatever
 // came in between. Rows belong to videos and move with them, so that a change can be seen.
 
+import { compare } from "./economy.js";
+import { Lists } from "./lists.js";
 import { SILENCE_MAX_MS, Stream } from "./stream.js";
-import { ago, counted, duration, mean, oneDecimal, percent, plain, sum, whole } from "./words.js";
+import { Strip } from "./strip.js";
+import {
+  ago, counted, duration, mean, oneDecimal, percent, plain, setText, sum, whole, write,
+} from "./words.js";
 
 const ROWS_MAX = 300;
 const ASK_AFTER_MS = 150; // While somebody types, the client is not asked for each letter.
@@ -19,7 +24,10 @@ let ordered = [];
 let changed = new Set();
 let report = null;
 let mostDrawn = 0; // The bars are drawn against it.
-let brokenShown = 0;
+let countedPlays = null; // By the service, if one tells the client.
+let lastMinute = 0;
+const strip = new Strip();
+const lists = new Lists();
 let clockAheadMs = 0; // Of this browser against the client, so that "5 s ago" is right.
 let frame = 0;
 
@@ -68,8 +76,11 @@ function take(event, isSnapshot) {
   show("live", "live");
   clockAheadMs = Date.now() - event.now_ms;
   report = event.report;
+  countedPlays = event.counted;
+  lastMinute = event.last_minute;
+  strip.take(event.marks);
   if (isSnapshot) {
-    brokenShown = 0;
+    lists.forget();
     keepOnly(new Set(event.videos.map(([id]) => id)));
     ask();
   }
@@ -117,7 +128,9 @@ function drawNow() {
   if (!report) return;
   drawFigures();
   drawTriggers();
-  drawBroken();
+  strip.draw(report.promises.batch_size_max, report.publishes.total);
+  compare(report);
+  lists.show(report);
   element("empty").hidden = videos.size > 0;
   element("totals").hidden = videos.size === 0;
   drawRows();
@@ -125,11 +138,14 @@ function drawNow() {
 
 function drawFigures() {
   const { publishes, realtime_latency_ms: realtime, hot_lateness_ms: hot, promises } = report;
-  write("plays", sum(report.plays));
+  // A play that is published was counted, and the service may not have said so yet.
+  writePlays("counted", countedPlays === null ? "–" : sum(Math.max(countedPlays, report.plays)));
+  write("counted-note", countedPlays === null ? "no service has told" : "as the service told");
+  writePlays("plays", sum(report.plays));
   write("videos", counted(report.videos, "video"));
   write("publishes", whole.format(publishes.total));
   const isAny = publishes.total > 0;
-  write("publishes-per-minute", isAny ? `${mean(report.publishes_per_minute)} a minute` : "none yet");
+  write("last-minute", isAny ? `${whole.format(lastMinute)} in the last minute` : "none yet");
   write("width", isAny ? oneDecimal.format(report.videos_per_publish.mean) : "–");
   write("plays-per-publish",
     isAny ? `of ${promises.batch_size_max}; ${mean(report.plays_per_publish)} plays in each` : "none yet");
@@ -149,16 +165,16 @@ function drawFigures() {
       .filter(([, count]) => count).map(([name]) => plain(name)).join(", ")
     : `${counted(publishes.total, "publish", "publishes")} checked`);
   write("key-text", `under ${whole.format(promises.realtime_below)} plays: published at once`);
-  write("timer-note", report.publishes_if_plain_timer
-    ? `A plain ${promises.deadline_s} s timer would have made ` +
-      `${counted(report.publishes_if_plain_timer, "publish", "publishes")}, and told first plays late`
-    : "");
+}
+
+function writePlays(id, text) {
+  write(id, text);
+  element(id).dataset.isLong = text.length > 13;
 }
 
 function drawTriggers() {
   for (const trigger of ["realtime", "deadline", "overdue", "drain", "republish"]) {
     const count = report.publishes[trigger];
-    document.querySelector(`.stack .${trigger}`).style.flexGrow = count;
     setText(document.querySelector(`.triggers li.${trigger} b`), whole.format(count));
   }
 }
@@ -242,6 +258,7 @@ function newRow(video) {
   const dot = guid.appendChild(document.createElement("span"));
   dot.className = "dot";
   dot.setAttribute("role", "img");
+  dot.ariaHidden = "true"; // Until its video is found to be published at once.
   guid.append(video.id);
   const track = cell.appendChild(document.createElement("span"));
   track.className = "track";
@@ -278,49 +295,7 @@ function flash(video, colour) {
   );
 }
 
-// --- Broken promises ----------------------------------------------------------------------
-
-let brokenAsked = false;
-
-async function drawBroken() {
-  const total = report.promises_broken_total;
-  element("broken").hidden = total === 0;
-  if (total === brokenShown || brokenAsked) return;
-  brokenAsked = true;
-  try {
-    const answer = await (await fetch("report")).json();
-    brokenShown = answer.promises_broken_total;
-    element("broken-rows").replaceChildren(...answer.promises_broken.map(brokenRow));
-    const rest = answer.promises_broken_total - answer.promises_broken.length;
-    write("broken-more", rest > 0 ? `and ${whole.format(rest)} more` : "");
-  } catch (error) {
-    // The client went away in between; the next event asks again.
-    console.info("the report could not be read:", error);
-  } finally {
-    brokenAsked = false;
-  }
-}
-
-function brokenRow(broken) {
-  const row = document.createElement("tr");
-  row.insertCell().textContent = plain(broken.promise);
-  row.insertCell().textContent = broken.expected;
-  row.insertCell().textContent = broken.found;
-  for (const id of [broken.video_id ?? "the whole publish", broken.batch]) {
-    const cell = row.insertCell();
-    cell.className = "id";
-    cell.textContent = cell.title = id;
-  }
-  return row;
-}
-
 // --- Words --------------------------------------------------------------------------------
-
-const write = (id, text) => setText(element(id), text);
-
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 
 const since = (atMs) => ago(Date.now() - clockAheadMs - atMs);
 

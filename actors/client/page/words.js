@@ -1,4 +1,4 @@
-// How numbers, times and names are written.
+// How numbers, times and names are written, and put on the page.
 
 export const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 export const oneDecimal = new Intl.NumberFormat("en-GB", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -36,4 +36,13 @@ export function ago(ms) {
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
   return `${Math.floor(seconds / 86400)} d ago`;
+}
+
+// When it was, on the clock of whoever looks.
+export const clock = (atMs) => new Date(atMs).toLocaleTimeString("en-GB");
+
+export const write = (id, text) => setText(document.getElementById(id), text);
+
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
 }

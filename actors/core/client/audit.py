@@ -19,6 +19,7 @@ import msgspec
 
 from ..triggers import Trigger
 from .promises import Broken, Promise, Promises, Publish, PublishedVideo
+from .recent import LATE_MAX, Cause, LateTotal, Recent
 from .statistics import Statistics
 
 # A retry follows seconds later, after its back-off. This many publishes take hours, so its key is still kept.
@@ -88,6 +89,7 @@ class Audit:
         self.videos = dict(videos or {})
         self.broken = list(broken)
         self.keys_max = keys_max
+        self.recent = Recent(self.statistics.publishes_total())
         self.plays = sum(video.plays for video in self.videos.values())
         # An OrderedDict: a plain dict walks over all deleted keys to find its oldest.
         self._fingerprints = collections.OrderedDict(fingerprints or {})
@@ -165,6 +167,7 @@ class Audit:
             "late": statistics.late,
             "late_by_client": statistics.late_by_client,
             "overdue": statistics.overdue,
+            "latest_late": [msgspec.to_builtins(late) for late in reversed(statistics.latest_late)],
             "realtime_latency_ms": {
                 "count": statistics.realtime.count,
                 "p50": statistics.realtime.quantile_ms(0.50),
@@ -190,6 +193,7 @@ class Audit:
         late_anyway_ns = late_ns - held_up_ms * _NS_PER_MS
         broken = list(self._broken_as_a_whole(publish))
         touched: dict[str, Video] = {}
+        causes: list[Cause] = []
         for entry in publish.videos:
             before = self.videos.get(entry.video_id)
             if entry.video_id in touched:
@@ -203,11 +207,13 @@ class Audit:
                 broken += self._broken_by_entry(publish, entry, last, received_at_ns, is_late_anyway)
             self._measure(publish, entry, received_at_ns)
             if entry.arrived_at_ns < late_ns:
-                self._count_late(publish, entry, is_late_anyway)
+                causes.append(self._count_late(publish, entry, is_late_anyway))
+                self._keep_late(publish, entry, received_at_ns, late_ns, causes[-1])
         self._fingerprints[publish.batch] = fingerprint
         while len(self._fingerprints) > self.keys_max:
             self._fingerprints.popitem(last=False)
         self._record(broken)
+        self.recent.add(publish.trigger, received_at_ns, len(publish.videos), causes)
         return Receipt(Verdict.ACCEPTED, touched, tuple(broken))
 
     def _count(self, publish: Publish, received_at_ns: int) -> None:
@@ -262,14 +268,24 @@ class Audit:
         elif publish.trigger is Trigger.REALTIME:
             self.statistics.realtime.add(age_ns)
 
-    def _count_late(self, publish: Publish, entry: PublishedVideo, is_late_anyway: bool) -> None:
+    def _count_late(self, publish: Publish, entry: PublishedVideo, is_late_anyway: bool) -> Cause:
         # Overdue: the play was received after its deadline. No promise was broken, but the play
         # was published late all the same, so it is counted.
         if _is_excused(publish, entry):
             self.statistics.overdue += 1
-        else:
-            self.statistics.late += 1
-            self.statistics.late_by_client += not is_late_anyway
+            return Cause.OVERDUE
+        self.statistics.late += 1
+        self.statistics.late_by_client += not is_late_anyway
+        return Cause.SERVICE if is_late_anyway else Cause.CLIENT
+
+    def _keep_late(
+        self, publish: Publish, entry: PublishedVideo, received_at_ns: int, late_ns: int, cause: Cause
+    ) -> None:
+        """Keep a late total. `late_ns`: plays that arrived before it are late."""
+        at_ms, by_ms = received_at_ns // _NS_PER_MS, (late_ns - entry.arrived_at_ns) // _NS_PER_MS
+        late = LateTotal(entry.video_id, entry.plays, publish.trigger, at_ms, by_ms, cause)
+        self.statistics.latest_late.append(late)
+        del self.statistics.latest_late[:-LATE_MAX]
 
     def _record(self, broken: list[Broken]) -> None:
         for one in broken:

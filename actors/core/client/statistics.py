@@ -10,6 +10,7 @@ import msgspec
 
 from ..triggers import Trigger
 from .promises import Promise, Promises
+from .recent import LateTotal
 
 _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
@@ -90,7 +91,8 @@ class Statistics(msgspec.Struct):
     `widths`: for each number of videos in a publish, how many publishes had that number. `late`,
     `late_by_client` and `overdue` count totals that came after their deadline. `realtime` and `hot`: the
     times from a play's arrival on the queue until the client received it. `together`: for each number of
-    publishes that the client had at once, how many publishes were among so many.
+    publishes that the client had at once, how many publishes were among so many. `latest_late`: the last
+    totals that came late, newest last.
     """
 
     publishes: dict[Trigger, int] = {}
@@ -106,6 +108,7 @@ class Statistics(msgspec.Struct):
     first_received_at_ns: int = 0
     last_received_at_ns: int = 0
     together: dict[int, int] = {}
+    latest_late: list[LateTotal] = []
 
     def __post_init__(self) -> None:
         """Statistics that an earlier version stored have no count of a trigger or promise of today."""

@@ -7,11 +7,11 @@ import urllib.request
 
 import pytest
 
-from actors.client import handlers
 from actors.client.listing import PART_VIDEOS, Listing
 from actors.core import guids
 from actors.core.client.audit import Audit, Video
 from actors.core.client.promises import Promises
+from actors.system import json_parts
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.served_client import Served
 
@@ -63,7 +63,7 @@ def test_a_crowd_that_asks_for_all_videos_gets_a_part_in_each_turn_of_the_loop(t
 
 
 def test_one_who_does_not_read_the_totals_is_dropped_and_costs_a_part_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(handlers, "SLOW_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(json_parts, "SLOW_TIMEOUT_S", 0.5)
     with Served(tmp_path) as client:
         many = {guids.text(number.to_bytes(16, "big")): Video(1, 1, 0, 0) for number in range(200_000)}
         client.client.audit.videos.update(many)
