@@ -92,7 +92,7 @@ class _Events(_Asked):
         self.waker = asyncio.Event()
         self._is_gone = False
 
-    async def head(self) -> None:
+    async def head(self, *arguments: str) -> None:
         """Answer at once: a stream without events would only hold a place."""
         self._set_type()
 
