@@ -11,6 +11,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from .config import Settings
+from .core import calls
 from .core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .core.consumer.frames import Parsed
 from .core.consumer.ready_count import ReadyCounts
@@ -34,6 +35,7 @@ from .system.exits import Failure
 log = logging.getLogger(__name__)
 
 LOG_INTERVAL_MS = 60_000
+PAUSED = "consuming is paused: no message is asked for until it is resumed"
 Effect = Send | DeadLetter | Finish | SetReadyCount | Reconnect | Look
 
 
@@ -58,7 +60,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._source: Source | None = None
         self._before = _told_in(start_args.last_stats)
         self._nsqds_before = _nsqds_in(self._before)
-        self._draining = False
+        self._draining = self._paused = False
         self._send_held_at = Alarm(host, self._send_held)
         self._flush_at = Alarm(host, self._flush)
         self._last_ages_ms: dict[str, int | None] = {}  # by nsqd
@@ -74,7 +76,11 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         """Be ready. The source is opened later, when all counters are linked."""
         nsqds, lookupds = self.options.nsqd_addresses, self.options.nsq.lookupd_http_addresses
         where = [*nsqds, *(f"nsqlookupd {shown(address)}" for address in lookupds)]
-        return Ready(note=f"topic {self.options.nsq.topic} at {', '.join(where)}")
+        note = f"topic {self.options.nsq.topic} at {', '.join(where)}"
+        self._paused = calls.decode_orders(self.start_args.orders).paused
+        if self._paused:
+            self._perform(self.rules.suspend(True, self.host.monotonic_ms()))
+        return Ready(note=f"{note}; {PAUSED}" if self._paused else note)
 
     def linked(self, peer: str) -> None:
         """Send a counter its unanswered messages again. When all counters are linked, open the source."""
@@ -151,6 +157,18 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             last_age_ms = self._last_ages_ms.get(nsqd.stats.address)
         in_flight = 0 if number is None else self.rules.in_flight(number)
         return replace(nsqd.stats, in_flight=in_flight, last_age_ms=last_age_ms)
+
+    def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
+        """Pause or go on, as the orders say."""
+        orders = calls.decode_call(request)
+        assert isinstance(orders, calls.Orders), "the consumer takes orders only"
+        if orders.paused != self._paused:
+            self._paused = orders.paused
+            log.info("%s", PAUSED if self._paused else "consuming goes on")
+            self._perform(self.rules.suspend(self._paused, self.host.monotonic_ms()))
+            self._tick_sooner()
+            self.host.say_stats()
+        reply(calls.encode(calls.Answer("")))
 
     def drain(self) -> None:
         """Ask for no more messages. The consumer is drained when all received messages are finished."""

@@ -12,9 +12,10 @@ from time import perf_counter
 
 from msgspec import structs
 
-from .config import Settings, SinkKind, without_secrets
+from .config import Settings, SinkKind, with_values, without_secrets
 from .core import calls
 from .core.dispatcher.attempts import Outcome
+from .core.dispatcher.changing import Controls
 from .core.dispatcher.collecting import Effect
 from .core.dispatcher.effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
 from .core.dispatcher.figures import PublishFigures
@@ -47,6 +48,7 @@ log = logging.getLogger(__name__)
 
 REPUBLISHES_MAX = 100  # requests that wait
 FLUSH_SHARE = 0.5  # of the time that a child has to end
+PAUSED = "publishing is paused: nothing leaves until it is resumed"
 RATE_SHARE = 0.5  # of the time that a drain has: the drain waits no longer for the rate limit
 
 
@@ -89,7 +91,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
     async def init(self) -> Ready:
         """Read the stored batches."""
         fill_cache()
-        settings = self.options
+        orders = calls.decode_orders(self.start_args.orders)
+        settings = with_values(self.options, orders.values)
         open_sink, open_store = self._openers
         self._sink = open_sink(settings)
         self._behind = 0
@@ -103,29 +106,25 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             refused if totals.client not in ("", self._sink.receiver) else []
         )  # what another client refused
         dispatch = settings.dispatch
-        in_flight_max = settings.publish.in_flight_max if self._sink.takes_several else 1
+        controls = self._controls(orders)
         self.rules = self._kind(
-            Rule(
-                dispatch.realtime_below,
-                int(dispatch.deadline_s * 1000),
-                int(dispatch.realtime_linger_ms),
-                int(dispatch.overdue_linger_ms),
-            ),
+            Rule(dispatch.realtime_below, int(dispatch.deadline_s * 1000)),
             settings.counters.shards,
             dispatch.batch_size_max,
             service=self._store.service,
             jitter=self._jitter,
             stored=batches,
             totals=totals.published_to(self._sink.receiver, receiver),
-            rate_max_per_s=settings.publish.rate_max_per_s,
+            rate_max_per_s=controls.rate_max_per_s,
             retry_after_max_ms=int(settings.publish.retry_after_max_s * 1000),
-            in_flight_max=in_flight_max,
+            in_flight_max=controls.in_flight_max,
             realtime_wait_max_ms=int(settings.publish.realtime_wait_max_ms),
             republishes=republishes,
             refused=[] if others else refused,
         )
         self._settled = self.rules.totals
-        self._shortage = ShortageLog(self.host.monotonic_ms, in_flight_max)
+        self.rules.use_controls(controls, self._now_ms())
+        self._shortage = ShortageLog(self.host.monotonic_ms)
         self._log = PublishLog(self.host, self._sink, self.rules.attempts, len(self.rules.refused))
         if others:
             self.effects.perform([StoreRefused((), self.rules.totals, tuple(one.video for one in others))])
@@ -133,7 +132,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         if why:
             self.republish(why)
         self._alarm.set(self.rules.wakeup_ms())
-        return Ready(note=f"publishing to {self._sink.name}, batches to confirm: {len(batches)}")
+        note = f"publishing to {self._sink.name}, batches to confirm: {len(batches)}"
+        return Ready(note=f"{note}; {PAUSED}" if controls.paused else note)
 
     def linked(self, peer: str) -> None:
         """Ask a counter for its pending videos. Any other peer receives the publishes: try it at once."""
@@ -174,12 +174,17 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             log.debug("%s; what was read before holds", failure)  # the supervisor says so, for all
 
     def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
-        """Handle the request of a command. It is answered once it is stored."""
+        """Handle the request of a command. A republish is answered once it is stored."""
+        call = calls.decode_call(request)
+        if isinstance(call, calls.Orders):
+            self._obey(call)
+            reply(calls.encode(calls.Answer("")))
+            return
         if len(self.rules.republishing.requests) >= REPUBLISHES_MAX:
             text = f"{REPUBLISHES_MAX} requests to publish again wait already; try again later"
             reply(calls.encode(calls.Answer(text, refused=True)))
             return
-        self.republish("a command asked for it", calls.decode_call(request).videos, reply)
+        self.republish("a command asked for it", call.videos, reply)
 
     def republish(self, why: str, videos: bytes = b"", reply: Callable[[bytes], None] | None = None) -> None:
         """Tell the client totals again. `why`: for the log. `videos`: GUIDs, packed; empty for all.
@@ -190,6 +195,24 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         if reply is not None:
             self._replies[self.rules.republishing.last_number] = reply
         self.effects.perform(effects)
+
+    def _obey(self, orders: calls.Orders) -> None:
+        controls, now_ms = self._controls(orders), self._now_ms()
+        if controls.paused != self.rules.attempts.paused:
+            log.info("%s", PAUSED if controls.paused else "publishing goes on")
+        self.rules.use_controls(controls, now_ms)
+        self.effects.perform(self.rules.wake(now_ms))
+
+    def _controls(self, orders: calls.Orders) -> Controls:
+        settings = with_values(self.options, orders.values)
+        publish, dispatch = settings.publish, settings.dispatch
+        return Controls(
+            rate_max_per_s=publish.rate_max_per_s,
+            in_flight_max=publish.in_flight_max if self._sink.takes_several else 1,
+            realtime_linger_ms=int(dispatch.realtime_linger_ms),
+            overdue_linger_ms=int(dispatch.overdue_linger_ms),
+            paused=orders.paused,
+        )
 
     async def terminate(self) -> None:
         """Give a slow reader of stdout some time, and close the store in order.
@@ -278,7 +301,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
     def _performed(self) -> None:
         self._settled = self.rules.totals
         self._alarm.set(self.rules.wakeup_ms())
-        self._shortage.look(self.rules.shortage)
+        self._shortage.look(self.rules.shortage, self.rules.attempts.in_flight_max)
         if self._draining and self.rules.drained:
             self.host.say_drained()
 

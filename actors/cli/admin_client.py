@@ -6,6 +6,7 @@ folder or the service does not answer.
 
 import json
 import os
+import pwd
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -75,8 +76,8 @@ def status(settings: Settings) -> dict[str, Any]:
     """Return a fresh GET /status. Raises `Failure` also if another service than the run file's answers."""
     facts = facts_of_service(settings)
     url = f"http://{facts['admin_address']}/status"
-    request = urllib.request.Request(url, headers=_as_ours(facts))
     try:
+        request = urllib.request.Request(url, headers=_as_ours(facts))
         with open_directly(request, STATUS_TIMEOUT_S) as answer:
             found: dict[str, Any] = json.load(answer)
             pid = found["supervisor"]["pid"]
@@ -95,16 +96,33 @@ def act(settings: Settings, child_id: str, action: str) -> str:
     return _post(settings, f"children/{child_id}/{action}", action)
 
 
+def kill(settings: Settings, child_id: str, signal: str) -> str:
+    """Have the supervisor send a child a signal, by its name. Returns what was sent, in words."""
+    return _post(settings, f"children/{child_id}/kill", "kill", json.dumps({"signal": signal}).encode())
+
+
+def pause(settings: Settings, action: str, part: str) -> str:
+    """Have the service "pause" or "resume" "consuming" or "publishing". Returns what holds now, in words."""
+    status(settings)  # a service that hangs is found soon, and does not carry this out when it goes on
+    return _post(settings, f"{action}/{part}", action)
+
+
+def set_value(settings: Settings, name: str, value: str) -> str:
+    """Have the service use another value for a setting. Returns what holds now, in words."""
+    status(settings)  # as for `pause`
+    return _post(settings, "set", "set", json.dumps({"setting": name, "value": value}).encode())
+
+
 def republish(settings: Settings, videos: list[bytes]) -> str:
     """Have the dispatcher publish totals again: of these videos, or of all. Returns what begins, in words."""
     body = {"videos": [guids.text(video) for video in videos]} if videos else {"all": True}
-    status(settings)  # a service that hangs is found soon, and does not carry this out when it goes on
+    status(settings)  # as for `pause`
     return _post(settings, "republish", "republish", json.dumps(body).encode())
 
 
 def reload(settings: Settings) -> dict[str, list[str]]:
     """Have the service read its files again. Returns a `Reloaded`: "in_force", "need_restart", "refused"."""
-    status(settings)  # as for `republish`
+    status(settings)  # as for `pause`
     return _ask(settings, "reload", "reload")
 
 
@@ -121,7 +139,7 @@ def _post(settings: Settings, path: str, action: str, body: bytes = b"") -> str:
 def _ask(settings: Settings, path: str, action: str, body: bytes = b"") -> dict[str, Any]:
     facts = facts_of_service(settings)
     address = facts["admin_address"]
-    headers = {"X-Playtally-Action": action, **_as_ours(facts)}
+    headers = {"X-Playtally-Action": action, "X-Playtally-User": _user(), **_as_ours(facts)}
     request = urllib.request.Request(f"http://{address}/{path}", body, headers, method="POST")
     try:
         with open_directly(request, ACTION_TIMEOUT_S) as answer:
@@ -132,3 +150,13 @@ def _ask(settings: Settings, path: str, action: str, body: bytes = b"") -> dict[
             raise Failure(json.load(error)["error"]) from error
     except (urllib.error.URLError, OSError) as error:
         raise Failure(f"the service does not answer at http://{address}: {reason_of(error)}") from error
+
+
+def _user() -> str:
+    """Who runs this, in ASCII, as a header has to be."""
+    uid = os.geteuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+    return f"{name} (uid {uid})".encode("ascii", "backslashreplace").decode()

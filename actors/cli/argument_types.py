@@ -7,17 +7,15 @@ from collections.abc import Callable
 
 from ..cluster.plan import NODES_MAX, OWN_FLAGS, PORT_MAX, PROGRAMS, Flag
 from ..core import guids
+from ..supervision.signals import signal_of
 
 
 def signal_named(name: str) -> signal.Signals:
     """Return the signal that `name` means: a signal's name, with or without SIG, or its number."""
-    text = name.upper().removeprefix("SIG")
     try:
-        return signal.Signals(int(text)) if text.isdecimal() else signal.Signals[f"SIG{text}"]
-    except (KeyError, ValueError):
-        raise argparse.ArgumentTypeError(
-            f"no signal {name!r}, expected a name like KILL, TERM, STOP or CONT"
-        ) from None
+        return signal_of(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def whole(text: str) -> int:

@@ -6,28 +6,14 @@ from typing import Any
 
 from ..config import Settings
 from ..system.exits import EXIT_DONE, Failure
-from ..system.installation import service_command
 
 
 def kill(settings: Settings, options: argparse.Namespace) -> int:
     """Send a signal to the process of a child."""
-    from ..supervision.processes import send_signal
     from . import admin_client
 
-    admin_client.check_signals(settings)
     child = _find_child(admin_client.status(settings), options.child)
-    if "pid" not in child:
-        raise Failure(
-            f"{child['id']} is a supervisor and has no process of its own; kill one of its children "
-            f"({', '.join(child['children'])}), or `{service_command()} terminate {child['id']}`"
-        )
-    # A child that is down keeps its last pid, which may belong to another process by now.
-    if child["state"] == "stopped" or child["pid"] is None or not send_signal(child["pid"], options.signal):
-        raise Failure(
-            f"{child['id']} is {child['state']} and has no process just now; it comes back by itself, unless "
-            f"it was terminated: then `{service_command()} restart {child['id']}`"
-        )
-    print(f"sent {options.signal.name} to {child['id']} (pid {child['pid']})", file=sys.stderr)
+    print(admin_client.kill(settings, child["id"], options.signal.name), file=sys.stderr)
     return EXIT_DONE
 
 

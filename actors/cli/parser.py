@@ -47,6 +47,7 @@ def command_parser() -> ArgumentParser:
     _add_audit(commands)
     commands.add("stop", running.stop, "stop the service: publish what is pending, then end")
     _add_actions(commands)
+    _add_changes(commands)
     _add_republish(commands)
     text = "have the running service read secrets and certificates again; say what needs a restart"
     commands.add("reload", _run_of("reload"), text)
@@ -153,6 +154,22 @@ def _add_actions(commands: _Commands) -> None:
         command = commands.add(action, children.act, text)
         command.set_defaults(action=action)
         command.add_argument("child", metavar="CHILD", help=CHILD_HELP)
+
+
+def _add_changes(commands: _Commands) -> None:
+    for action, text in (
+        ("pause", "stop reading the queue, or publishing, until `resume`; nothing is lost"),
+        ("resume", "go on with what was paused"),
+    ):
+        command = commands.add(action, _run_of("pauses", "pause"), text)
+        command.set_defaults(action=action)
+        command.add_argument("part", choices=["consuming", "publishing"])
+    text = "change a setting of the running service until its next start; the config file is not written"
+    command = commands.add("set", _run_of("pauses", "set_value"), text)
+    command.add_argument(
+        "assignment", metavar="SECTION.KEY=VALUE", help=f"one of {', '.join(config.SETTABLE)}, and its value"
+    )
+    command.set_defaults(usage_error=command.error)
 
 
 def _add_republish(commands: _Commands) -> None:

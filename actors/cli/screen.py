@@ -22,6 +22,7 @@ from ..core import guids
 from ..core.triggers import Trigger
 from ..supervision.printable import PrintableText, printable, printable_values
 from ..system.exits import EXIT_DONE, Failure
+from . import changed
 
 WATCH_INTERVAL_S = 1.0
 REFUSED_SHOWN_MAX = 10
@@ -171,6 +172,7 @@ def _status(status: dict[str, Any], page: Page) -> Group:
             f"{publishes['failed']:,} attempts failed, {publishes['rejected']:,} rejected"
         ),
     ]
+    lines += changed.lines_of(status)
     if stored := [one for one in status["children"] if one["store_bytes"]]:
         sizes = ", ".join(f"{one['id']} {one['store_bytes'] / 1e6:.1f} MB" for one in stored)
         lines.append(f"stores     {sizes}")

@@ -33,12 +33,14 @@ from .sections import (
     SinkKind,
 )
 from .text import is_stream
+from .while_running import SETTABLE, checked_value, with_values
 
 __all__ = [
     "BATCH_SIZE_MAX",
     "DEFAULT_URL",
     "LOOKED_FOR",
     "PROJECT_FILE",
+    "SETTABLE",
     "ClientSection",
     "ConfigError",
     "CountersSection",
@@ -50,6 +52,7 @@ __all__ = [
     "Settings",
     "SinkKind",
     "auth_secret_of",
+    "checked_value",
     "client_variables",
     "credentials_of",
     "example",
@@ -66,6 +69,7 @@ __all__ = [
     "sent_token",
     "shown_value",
     "token_of",
+    "with_values",
     "without_password",
     "without_secrets",
 ]

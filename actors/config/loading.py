@@ -89,6 +89,21 @@ def explain(path: str | Path | None = None, overrides: Iterable[str] = ()) -> li
     return found
 
 
+def value_of(name: str, text: str) -> Any:
+    """Return the value of the setting `name` ("section.key") that `text` means, as `--set` takes it.
+
+    Raises `ConfigError`. It must be a setting.
+    """
+    section, _, key = name.partition(".")
+    annotation = _known()[section, key]
+    value = _typed(text.strip(), annotation)
+    try:
+        return msgspec.convert(value, annotation)
+    except msgspec.ValidationError:
+        expected = _meaning(annotation)[1]
+        raise ConfigError([f"{name} = {_shown(value)}, expected {expected}"]) from None
+
+
 def example() -> str:
     """Return the text of a config file that has every setting, its default and its meaning."""
     return EXAMPLE.read_text(encoding="utf-8").replace("python supervisor.py", service_command())

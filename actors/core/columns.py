@@ -22,6 +22,7 @@ Guids: TypeAlias = npt.NDArray[np.void]  # 16 bytes each
 _Number = TypeVar("_Number", np.int64, np.uint64)
 
 VIDEO_BYTES = 16
+GUID = np.dtype((np.void, VIDEO_BYTES))
 _video = Struct("16s")
 ID_BYTES = 8
 HEX_ID_BYTES = 16  # an id in the form in which NSQ sends it

@@ -2,6 +2,7 @@
 
 from ..supervision.states import State
 from ..supervision.supervisor import Supervisor
+from ..supervision.worker import Worker
 from ..system.installation import service_command
 from ..tree import DISPATCHER
 
@@ -24,6 +25,21 @@ def advice(action: str, supervisor: Supervisor, child_id: str) -> str:
         case State.STOPPING:
             return "; try again when it has stopped"
     return ""
+
+
+def no_process(child: Worker | Supervisor) -> str:
+    """Why a child can't get a signal, and what to do."""
+    child_id = child.spec.id
+    if isinstance(child, Supervisor):
+        children = ", ".join(one.spec.id for one in child.which_children())
+        return (
+            f"{child_id} is a supervisor and has no process of its own; kill one of its children "
+            f"({children}), or {_command('terminate', child_id)}"
+        )
+    return (
+        f"{child_id} is {child.state} and has no process just now; it comes back by itself, unless it was "
+        f"terminated: then {_command('restart', child_id)}"
+    )
 
 
 def why_no_republish(supervisor: Supervisor | None) -> str:

@@ -17,7 +17,8 @@ from ..core.histogram import (
     shape,
 )
 from ..core.stats import PENDING_SHARES, CounterStats, DispatcherStats, PublishStats, Stats
-from ..supervision.worker import Restarted, Worker
+from ..supervision.restarts import Restarted
+from ..supervision.worker import Worker
 
 _PUBLISHED: dict[str, tuple[tuple[float, ...], Callable[[PublishStats], HistogramStats]]] = {
     "realtime_latency_s": (LATENCY_BOUNDS_S, lambda one: one.realtime_latency_s),

@@ -52,6 +52,7 @@ from ..tree import (
     with_addresses,
 )
 from . import admin, descriptors, exposed, sampling
+from .action_log import ActionLog
 from .channel_watch import ChannelWatch
 from .counted import CountedTeller
 from .disks import DiskWatch, disks
@@ -61,6 +62,7 @@ from .live import Live
 from .queue_look import Looks
 from .reloading import Reloaded, Reloading
 from .resources import Resources
+from .running_changes import RunningChanges
 from .state_watch import StateWatch
 from .status import status
 
@@ -91,6 +93,7 @@ async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> in
     loop.set_exception_handler(service.broken)
     signals.watch(lambda: _call_soon(loop, service.hang_up), lambda: _call_soon(loop, service.ask_for_stacks))
     _hold(state_dir)
+    service.actions.load()
     ask_to_stop = signals.once_a_request(service.ask_to_stop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask_to_stop)
@@ -125,6 +128,8 @@ class Lifecycle:
         self.application.on_stats = self._told
         self.history = History(Path(settings.supervisor.state_dir))
         self.live = Live(self._picture)
+        self.changes = RunningChanges(self.application)
+        self.actions = ActionLog(settings.supervisor.state_dir)
         self.admin_address = settings.admin.address
         self.pid = os.getpid()
         self.secret = secrets.token_urlsafe(32)
@@ -281,7 +286,8 @@ class Lifecycle:
         waiting = sum(one.pending_videos for one in stats if isinstance(one, CounterStats))
         if waiting:
             totals = counted(waiting, "total is", "totals are")
-            log.warning("%s not published, and kept in the ledgers for the next start", totals)
+            why = ", because publishing is paused" if self.changes.paused["publishing"] else ""
+            log.warning("%s not published%s, and kept in the ledgers for the next start", totals, why)
         started = [one.spec.id for one in self.application.workers() if one.incarnation]
         if silent := [one for one in counters if one in started and one not in heard]:
             log.warning(

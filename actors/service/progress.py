@@ -4,6 +4,9 @@ A look asks the nsqds first and our children then. A play that was put before th
 queue, or a child has it, or it is published.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from msgspec import Struct
 
 from ..core.stats import ConsumerStats, CounterStats, DispatcherStats, NsqdStats, Stats
@@ -87,15 +90,35 @@ class Look(Struct, frozen=True):
         return bool(self.nsqds) and all(one.queue is not None or one.missed for one in self.nsqds)
 
 
-def why_not_caught_up(look: Look) -> list[str]:
-    """Return what is still to do, and what is not known; empty if all plays are published."""
+def why_not_caught_up(look: Look, paused: Mapping[str, bool] = MappingProxyType({})) -> list[str]:
+    """Return what is still to do, and what is not known; empty if all plays are published.
+
+    `paused`: whether somebody has paused "consuming", and "publishing". A pause is a reason only if something
+    waits for its end.
+    """
     return [
         *(f"{child} did not answer" for child in look.silent),
         *_connections(look),
         *(reason for one in look.nsqds for reason in _nsqd(one)),
         *(reason for one in look.gone for reason in _gone(one)),
         *_ours(look),
+        *(
+            f"{part} is paused"
+            for part in ("consuming", "publishing")
+            if paused.get(part) and _waits(look, part)
+        ),
     ]
+
+
+def _waits(look: Look, part: str) -> bool:
+    """Whether something waits for the end of a pause, or may do so."""
+    if part == "consuming":
+        return look.depth != 0 or not look.knows_queue
+    stats = look.heard.values()
+    pending = any(one.pending_videos for one in stats if isinstance(one, CounterStats))
+    return pending or any(
+        one.refused or one.republishing or one.in_flight for one in stats if isinstance(one, DispatcherStats)
+    )
 
 
 def _connections(look: Look) -> list[str]:

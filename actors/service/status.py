@@ -3,7 +3,7 @@
 import time
 from typing import Any, Protocol
 
-from ..config import Settings
+from ..config import Settings, has_token
 from ..core import guids
 from ..core.stats import (
     ConsumerStats,
@@ -20,6 +20,7 @@ from ..supervision.states import State
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import Worker
 from . import health
+from .action_log import ActionLog
 from .details import details, last_exit, restarts
 from .disks import Disk, disks
 from .figures import Figures
@@ -29,12 +30,13 @@ from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
 from .reloading import Reloaded
 from .resources import Resources
+from .running_changes import RunningChanges
 from .store_sizes import store_bytes
 
 
 class ServiceView(Protocol):
     """The parts of a service that are shown. `asked_for`: the children that the settings ask for, by id.
-    `secret`: what a request that changes something must know.
+    `secret`: what a request that changes something must know. `changes`: what holds until the next start.
     """
 
     application: Application[Settings]
@@ -47,6 +49,8 @@ class ServiceView(Protocol):
     resources: Resources
     started_s: float
     secret: str
+    actions: ActionLog
+    changes: RunningChanges
 
     def addresses(self) -> dict[str, str]:
         """Return the "host:port" of each part that listens."""
@@ -64,7 +68,8 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
     counters = [one for one in stats if isinstance(one, CounterStats)]
     dispatchers = [one for one in stats if isinstance(one, DispatcherStats)]
     outstanding = sum(one.outstanding for one in consumers)
-    why_not, unhealthy = why_not_caught_up(look), health.reasons(service)
+    why_not, unhealthy = why_not_caught_up(look, service.changes.paused), health.reasons(service)
+    own = application.options.admin
     stored = store_bytes(application.options.supervisor.state_dir)
     return {
         "supervisor": {
@@ -111,6 +116,11 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
             "reads_by_ticker": service.figures.reads_by_ticker,
             "nsqds": [_nsqd(one) for one in look.nsqds],
         },
+        # What somebody paused, and what was set, by the setting, until the next start.
+        "paused": dict(service.changes.paused),
+        "set_while_running": dict(service.changes.values),
+        # Whether who has the token may act, and not only the commands of this machine.
+        "actions_allowed": own.actions and has_token(own),
         "addresses": service.addresses(),
         "healthy": not unhealthy,
         "why_not_healthy": unhealthy,

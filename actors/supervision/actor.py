@@ -22,7 +22,7 @@ class StartArgs(msgspec.Struct, frozen=True):
 
     `start` is "module:class" of its actor. `options` is the actor's own: anything that can be pickled.
     `title` is what `ps` shows. `environment`: more variables, by name. `last_stats`: what `stats` of an
-    earlier incarnation returned last, b"" if that is not known.
+    earlier incarnation returned last, b"" if that is not known. `orders`: see `Worker.instruct`.
     """
 
     id: str
@@ -33,6 +33,7 @@ class StartArgs(msgspec.Struct, frozen=True):
     title: str = ""
     environment: dict[str, str] = {}
     last_stats: bytes = b""
+    orders: bytes = b""
 
     @property
     def is_first(self) -> bool:
@@ -128,7 +129,10 @@ class Actor(Generic[Inbox, Options]):
         return b""
 
     def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
-        """A request from outside of the tree, as OTP's handle_call. Call `reply` once, now or later."""
+        """A request from outside of the tree, as OTP's handle_call. Call `reply` once, now or later.
+
+        Orders come as a request too, if they change while this runs: see `Worker.instruct`.
+        """
         raise AssertionError(f"{self.start_args.id} takes no calls")
 
     def survives(self, error: BaseException) -> bool:

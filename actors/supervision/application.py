@@ -17,10 +17,10 @@ from .loop import until_next
 from .orphans import reap_inherited
 from .processes import pipe
 from .protocol import Linked, Ready, Reload
-from .restarts import ChildSpec, Exit
+from .restarts import ChildSpec, Exit, Restarted
 from .states import State
 from .supervisor import Supervisor
-from .worker import EXITS_KEPT_MAX, RESTARTS_KEPT_MAX, Restarted, Worker
+from .worker import EXITS_KEPT_MAX, RESTARTS_KEPT_MAX, Worker
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ Ours, and not OTP's:
 
 import math
 from enum import StrEnum
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from msgspec import Struct
 
@@ -129,6 +129,18 @@ class End(Struct, frozen=True):
 
     reason: str
     gave_up: bool
+
+
+class Restarted(NamedTuple):
+    """A child was started again. `at_s`: when, in seconds since 1970. `how`: how its life before ended.
+
+    `incarnation`: of the life that began.
+    """
+
+    at_s: float
+    child: str
+    how: str
+    incarnation: int
 
 
 class Restarts:

@@ -24,6 +24,18 @@ ONE_REQUEST_S = 0.05
 STACKS_INTERVAL_S = 1.0  # Ctrl-\ reaches a child, and its supervisor sends the child one more: that is one
 
 
+def signal_of(name: str) -> signal.Signals:
+    """Return the signal that `name` means: a signal's name, with or without SIG, or its number.
+
+    Raises `ValueError`.
+    """
+    text = name.upper().removeprefix("SIG")
+    try:
+        return signal.Signals(int(text)) if text.isdecimal() else signal.Signals[f"SIG{text}"]
+    except (KeyError, ValueError):
+        raise ValueError(f"no signal {name!r}, expected a name like KILL, TERM, STOP or CONT") from None
+
+
 def watch(on_hangup: Callable[[], None], on_quit: Callable[[], None] = lambda: None) -> None:
     """Take these signals from now on. Call it once, in the main thread, before other threads are started.
 

@@ -15,10 +15,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from .actor import StartArgs
 from .actor_host import EXIT_FAILED
+from .answers import Answers
 from .processes import ChildProcess
 from .protocol import (
     Call,
@@ -35,7 +36,7 @@ from .protocol import (
     Stopping,
     SupervisorInbox,
 )
-from .restarts import ChildSpec, Exit
+from .restarts import ChildSpec, Exit, Restarted
 from .states import NEXT, Event, State
 
 log = logging.getLogger(__name__)
@@ -53,18 +54,6 @@ class StartFailed(Exception):
     """A child ended, or hung, before it was ready. `logged`: it said itself, in its log, why it ended."""
 
     logged = False
-
-
-class Restarted(NamedTuple):
-    """A child was started again. `at_s`: when, in seconds since 1970. `how`: how its life before ended.
-
-    `incarnation`: of the life that began.
-    """
-
-    at_s: float
-    child: str
-    how: str
-    incarnation: int
 
 
 class WorkerOwner(Protocol):
@@ -104,6 +93,7 @@ class Worker:
         self.resumed_ms: float | None = None  # and until it did its work again
         self.unanswered_since_s: float | None = None
         self.loading: Loading | None = None  # how far it is, while it starts
+        self.orders = self._started_with = b""
         self._host = host
         self._on_exit = on_exit
         self._stopping = False  # the whole service
@@ -113,8 +103,7 @@ class Worker:
         self._got_on_s = self._said_loading_s = 0.0
         self._gone = asyncio.Event()
         self._drained = asyncio.Event()
-        self._pings = 0
-        self._answers: dict[int, asyncio.Future[bytes]] = {}
+        self._answers = Answers()
         self._dropped_before = self._dropped_now = 0  # log lines: of former incarnations, of the present one
 
     def __str__(self) -> str:
@@ -162,7 +151,9 @@ class Worker:
             f"{self._host.name}: {self.spec.id}",
             {name: os.environ[name] for name in self.spec.environment if name in os.environ},
             self._last_stats,
+            self.orders,
         )
+        self._started_with = self.orders
         self._got_on_s = self._said_loading_s = time.monotonic()
         try:
             process = self.process = ChildProcess(start_args, self._heard, self._exited)
@@ -189,6 +180,8 @@ class Worker:
         assert self.process is not None
         took_ms = (time.monotonic() - self.process.started_s) * 1000
         self.came_back_ms = self._since_death_ms()
+        if self.orders != self._started_with:  # they came meanwhile
+            self.process.send(Call(self._answers.next_number(), self.orders))
         self._host.ready(self, ready)
         back = f", back {self.came_back_ms:.0f} ms after it died" if self.came_back_ms else ""
         note = f": {ready.note}" if ready.note else ""
@@ -263,35 +256,33 @@ class Worker:
     def ping(self) -> int:
         """Send a `Ping`. Returns its number."""
         assert self.process is not None
-        self._pings += 1
         if self.unanswered_since_s is None:
             self.unanswered_since_s = time.monotonic()
-        self.process.send(Ping(self._pings))
-        return self._pings
+        number = self._answers.next_number()
+        self.process.send(Ping(number))
+        return number
 
     async def refresh(self) -> bytes | None:
         """Ask for its stats. Returns None if it does not run or does not answer within `ANSWER_TIMEOUT_S`."""
         if self.state is not State.RUNNING:
             return None
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        number = self.ping()
-        self._answers[number] = answer
-        await asyncio.wait([answer], timeout=ANSWER_TIMEOUT_S)
-        self._answers.pop(number, None)
-        return answer.result() if answer.done() and not answer.cancelled() else None
+        return await self._answers.to(self.ping(), ANSWER_TIMEOUT_S)
 
     async def call(self, request: bytes, timeout_s: float) -> bytes | None:
         """Have its actor handle a request. Returns None if it does not run, or does not reply in time."""
         if self.state is not State.RUNNING or self.process is None:
             return None
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._pings += 1
-        number = self._pings
-        self._answers[number] = answer
+        number = self._answers.next_number()
         self.process.send(Call(number, request))
-        await asyncio.wait([answer], timeout=timeout_s)
-        self._answers.pop(number, None)
-        return answer.result() if answer.done() and not answer.cancelled() else None
+        return await self._answers.to(number, timeout_s)
+
+    async def instruct(self, orders: bytes, timeout_s: float) -> bytes | None:
+        """Have its actor hold to these orders: this incarnation as by `call`, each later one from its start.
+
+        An incarnation that starts meanwhile gets them before any link.
+        """
+        self.orders = orders
+        return await self.call(orders, timeout_s)
 
     # What its process does
 
@@ -310,13 +301,9 @@ class Worker:
                 self._host.told(self)
                 self.mailbox_bytes = message.mailbox_bytes
                 self._dropped_now = message.log_lines_dropped
-                answer = self._answers.pop(message.number, None)
-                if answer is not None and not answer.done():
-                    answer.set_result(message.stats)
+                self._answers.came(message.number, message.stats)
             case Reply():
-                answer = self._answers.pop(message.number, None)
-                if answer is not None and not answer.done():
-                    answer.set_result(message.reply)
+                self._answers.came(message.number, message.reply)
             case MayEnd():
                 assert self.process is not None
                 asyncio.get_running_loop().call_later(SIGTERM_PAUSE_S, self._let_end, self.process)
@@ -338,9 +325,7 @@ class Worker:
         self._dropped_before, self._dropped_now = self.log_lines_dropped, 0
         self._gone.set()
         self._drained.set()  # a process that is gone holds nothing
-        for answer in self._answers.values():
-            answer.cancel()
-        self._answers.clear()
+        self._answers.none_will_come()
         starting = not self._ready.done()
         if starting:
             failed = StartFailed(f"{self} {exit} before it was ready")

@@ -33,6 +33,7 @@ _FILES = (
     "ledgers.json",
     "service.json",
     "service.held",
+    "actions.jsonl*",
 )
 _FOLDERS = ("client", "nsqd", "ledgers-*", "replaced-*", "restoring", "run")
 

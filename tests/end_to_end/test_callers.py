@@ -251,8 +251,12 @@ def test_nothing_is_obeyed_without_the_secret_that_only_the_user_can_read(servic
     secret = facts_of(service)["secret"]
     assert len(secret) >= 32
     bodies = {"/republish": b'{"all": true}'}
+    bodies["/set"] = b'{"setting": "publish.in_flight_max", "value": "1"}'
     actions = {"/republish": "republish", "/reload": "reload"}
-    actions |= {f"/children/consumer/{action}": action for action in ("terminate", "restart", "delete")}
+    actions |= {
+        f"/children/consumer/{action}": action for action in ("kill", "terminate", "restart", "delete")
+    }
+    actions |= {"/pause/consuming": "pause", "/resume/publishing": "resume", "/set": "set"}
     for path, action in actions.items():
         for given in (
             [],

@@ -49,12 +49,15 @@ from tests.support.services import (
 from tests.support.terminals import lines_of, on_a_terminal, read_terminal
 
 COMMANDS = ["run", "status", "kill", "config", "totals", "check", "stop", "demo"]
-COMMANDS += ["republish", "accept-topic", "backup", "restore"]
+COMMANDS += ["republish", "accept-topic", "backup", "restore", "pause", "resume", "set"]
 NEEDS = {
     "kill": ["consumer"],
     "backup": ["folder"],
     "restore": ["folder"],
     "republish": ["--all"],
+    "pause": ["consuming"],
+    "resume": ["publishing"],
+    "set": ["publish.in_flight_max=8"],
 }  # arguments
 CHILDREN = ["nsqd", "client", "dispatcher", "counter-0", "counter-1", "consumer"]
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 31)]

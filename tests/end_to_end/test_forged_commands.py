@@ -21,6 +21,7 @@ PRODUCER = [sys.executable, "-m", "producer"]
 STATE_COMMANDS = [
     *("status", "kill x", "totals", "totals --verify", "totals --json", "stop", "reload", "check"),
     *("check --json", "republish --all", "reshard", "accept-topic", "backup x", "restore x"),
+    *("pause consuming", "resume publishing", "set publish.in_flight_max=1"),
     *("drill --here --yes", "config", "config --json", "run"),
 ]
 

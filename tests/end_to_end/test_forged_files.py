@@ -108,6 +108,7 @@ def told_by(state: Path, **facts: object):
 COMMANDS = [
     *("status", "status --json", "kill counter-0", "stop", "terminate x", "restart x", "reload", "check"),
     *("republish --all", "totals", "drill --here --yes --kills 1"),
+    *("pause consuming", "set publish.in_flight_max=1"),
 ]
 
 
@@ -119,7 +120,17 @@ def test_a_run_file_with_hostile_facts_is_shown_as_escapes(command, state):
 
 
 @pytest.mark.parametrize(
-    "command", ["terminate x", "reload", "republish --all", "status", "check", "status --json"]
+    "command",
+    [
+        "terminate x",
+        "reload",
+        "republish --all",
+        "pause consuming",
+        "set x.y=1",
+        "status",
+        "check",
+        "status --json",
+    ],
 )
 def test_what_a_service_answers_is_shown_as_escapes(command, state):
     children = [{"id": "x", "pid": None, "state": HOSTILE}]

@@ -115,6 +115,11 @@ def test_snapshot_of_commands_that_change_a_running_service(service, monkeypatch
     compare("kill", ["kill", "counter-0"], service, monkeypatch)
     compare("backup", ["backup", str(service.state_dir.parent / "copy")], service, monkeypatch)
     compare("republish", ["republish", VIDEOS[0]], service, monkeypatch)
+    compare("pause", ["pause", "consuming"], service, monkeypatch)
+    compare("resume", ["resume", "consuming"], service, monkeypatch)
+    compare("set", ["set", "publish.rate_max_per_s=1000"], service, monkeypatch)
+    compare("set-refused", ["set", "nsq.topic=x"], service, monkeypatch)
+    compare("set-back", ["set", "publish.rate_max_per_s=0"], service, monkeypatch)
     for name in ("terminate", "restart"):
         with monkeypatch.context() as patch:
             patch.setattr(f"{__name__}.calm", lambda _: True)

@@ -88,6 +88,20 @@ class NeverResumes(ReadyCounts):
         return []
 
 
+class AsksInAPause(ReadyCounts):
+    """Asks for messages while somebody has paused consuming."""
+
+    def suspend(self, suspended):
+        return []
+
+
+class StaysPaused(ReadyCounts):
+    """Asks for nothing any more after somebody paused consuming."""
+
+    def suspend(self, suspended):
+        return super().suspend(True)
+
+
 class TakesEveryRefusalForATimeout(Stalls):
     """Does nothing about a FIN that nsqd refuses, as if the message had timed out."""
 

@@ -25,6 +25,49 @@ class DeliversBeforeStore(DispatcherRules):
         return sorted(super().handle(shard, inbox, *now), key=lambda one: not isinstance(one, Deliver))
 
 
+class PublishesInAPause(DispatcherRules):
+    """Publishes while somebody has paused publishing."""
+
+    def use_controls(self, controls, now_ms):
+        super().use_controls(structs.replace(controls, paused=False), now_ms)
+
+
+class SendsAgainInAPause(DispatcherRules):
+    """Sends what is in doubt again while somebody has paused publishing."""
+
+    def wake(self, now_ms):
+        paused, self.attempts.paused = self.attempts.paused, False
+        effects = self._send_again(self._in_doubt(now_ms)[0], now_ms) if paused else []
+        self.attempts.paused = paused
+        return effects + super().wake(now_ms)
+
+
+class ForgetsTheRateThatWasSet(DispatcherRules):
+    """Lets attempts leave as the settings say, whatever was set later."""
+
+    def use_controls(self, controls, now_ms):
+        interval_ms = self.attempts.interval_ms
+        super().use_controls(controls, now_ms)
+        self.attempts.interval_ms = interval_ms
+
+
+class ForgetsTheLimitThatWasSet(DispatcherRules):
+    """Has as many batches on their way as the settings say, whatever was set later."""
+
+    def use_controls(self, controls, now_ms):
+        limit = self.attempts.in_flight_max
+        super().use_controls(structs.replace(controls, in_flight_max=limit), now_ms)
+
+
+class KeepsTheLingers(DispatcherRules):
+    """Lets what is pending linger as it began to, whatever was set later."""
+
+    def use_controls(self, controls, now_ms):
+        before = self._schedule.rule
+        super().use_controls(controls, now_ms)
+        self._schedule.rule = before
+
+
 class StoresTheFirstAttemptOnly(DispatcherRules):
     """Sends a batch again without storing that it leaves once more."""
 
@@ -143,10 +186,9 @@ class ResendsOneOfSeveral(DispatcherRules):
 class LimitsEachConnection(DispatcherRules):
     """Keeps the rate limit for each of the batches that may be on their way."""
 
-    def __init__(self, rule, shards, batch_size_max, *, rate_max_per_s, in_flight_max, **rest):
-        rate_max_per_s *= in_flight_max
-        more = {"rate_max_per_s": rate_max_per_s, "in_flight_max": in_flight_max}
-        super().__init__(rule, shards, batch_size_max, **more, **rest)
+    def use_controls(self, controls, now_ms):
+        rate_max_per_s = controls.rate_max_per_s * controls.in_flight_max
+        super().use_controls(structs.replace(controls, rate_max_per_s=rate_max_per_s), now_ms)
 
 
 class TakesTwentyOne(DispatcherRules):

@@ -24,7 +24,9 @@ from .watched import (
 
 def make_actor(process: Process) -> Any:
     """The actor of a starting process."""
-    start_args = StartArgs(process.name, process.incarnation, "", settings_of(process.world.plan))
+    world = process.world
+    orders = world.changes.orders_of(process.name)
+    start_args = StartArgs(process.name, process.incarnation, "", settings_of(world.plan), orders=orders)
     match process.name:
         case "consumer":
             return _consumer(process, start_args)

@@ -5,6 +5,7 @@ play was received with at least half of its deadline left, and if from its arriv
 
 - no process was down, stopped or unlinked, no connection to an nsqd was lost, and no disk failed; and the
   last such fault ended at least `Plan.recovery_ms` before (a message timeout, and the time of a restart);
+- nothing was paused, and no setting changed; the last pause or change ended `Plan.recovery_ms` before;
 - the clocks of the machines agreed;
 - the client answered: no publish failed since the last accepted one. That it refuses some videos is no
   excuse, but for the videos of a batch in which they were searched for.
@@ -36,6 +37,7 @@ class Invariant(StrEnum):
     EARLIEST_FIRST = "a batch has the videos that are due earliest, and no due video waits without a reason"
     DEADLINE = "no hot play is published after its deadline"
     IN_FLIGHT = "no more messages are outstanding than max_in_flight"
+    PAUSED = "while publishing is paused no batch begins and none goes again; while consuming is, RDY is 0"
     ALONE = (
         "a video that the client refuses leaves alone, also after a restart, and no more than are refused do"
     )

@@ -164,13 +164,13 @@ class Sink:
         with world.effect(self._process, "Deliver", Deliver(batch)):
             if world.outbox.batches.get(batch.key) is None or batch.key in self.on_their_way:
                 raise Violation(Invariant.WRITTEN_FIRST, f"{batch.key} is sent at once")
-            if len(self.on_their_way) == world.plan.in_flight_max:
+            if len(self.on_their_way) >= world.changes.in_flight_max:
                 raise Violation(Invariant.WRITTEN_FIRST, f"{len(self.on_their_way) + 1} are on their way")
             if any(not set(batch.videos).isdisjoint(one.videos) for one in self.on_their_way.values()):
                 raise Violation(Invariant.ONE_BATCH, f"{batch.key} and {list(self.on_their_way)}")
             self._check_attempts()
             self._check_refused(batch)
-            self._check_rate(world.clock.now_ms, world.plan.rate_max_per_s)
+            self._check_rate(world.clock.now_ms, world.changes.rate_max_per_s(world.clock.now_ms))
             self.on_their_way[batch.key] = batch
             world.outside.deliver(self._process, batch, answer)
         return answer
@@ -268,17 +268,23 @@ class Source:
 
     def set_ready_count(self, connection: int, ready_count: int) -> None:
         """Send RDY."""
+        self._check_paused(ready_count)
         with self._world.effect(self.process, "SetReadyCount", SetReadyCount(connection, ready_count)):
             self._world.outside.set_ready_count(self.connections[connection], ready_count)
 
     def finish(self, connection: int, ids: bytes, ready_count: int) -> None:
         """Send RDY and FINs."""
+        self._check_paused(ready_count)
         with self._world.effect(self.process, "Finish", Finish(connection, ids, ready_count)):
             one = self.connections[connection]
             texts = _texts(ids)
             names = [(one.queue.source, int(text, 16), one.stamps[text]) for text in texts]
             self._world.oracle.finished(names)
             self._world.outside.finish(one, texts, ready_count)
+
+    def _check_paused(self, ready_count: int) -> None:
+        if ready_count and self.process.actor._paused:
+            raise Violation(Invariant.PAUSED, f"RDY {ready_count}")
 
     def publish(self, connection: int, topic: str, bodies: list[bytes], done: Callable[[], None]) -> None:
         """Publish dead letters."""

@@ -39,6 +39,8 @@ class Kind(StrEnum):
     CLIENT_REFUSES_ALL = "client refuses everything"
     CLOCK = "clock jumps"
     REPUBLISH = "somebody asks to publish all totals again"
+    PAUSE = "somebody pauses consuming or publishing"
+    SET = "somebody changes a setting"
 
 
 STALLS = (Kind.NSQD_CRASH, Kind.LEAK)
@@ -47,7 +49,8 @@ SERVER_ERRORS = (Kind.CLIENT_BREAKS, Kind.CLIENT_TAKES_AND_BREAKS)
 FAILS = ("closes", "takes and closes", "breaks", "forbids")
 TAIL_MS = 40_000  # of plays, for as long as it takes to find out on which videos a client fails
 REFUSALS = (Kind.CLIENT_PICKY, Kind.CLIENT_REFUSES_ALL)
-KINDS = tuple(kind for kind in Kind if kind not in (*STALLS, *SERVER_ERRORS, *REFUSALS, Kind.REPUBLISH))
+CHANGES = (Kind.REPUBLISH, Kind.PAUSE, Kind.SET)
+KINDS = tuple(kind for kind in Kind if kind not in (*STALLS, *SERVER_ERRORS, *REFUSALS, *CHANGES))
 # A connection is replaced 5 s after the one before it, and after 5 s of silence and two looks.
 STALLS_FOR_MS = 12_000
 CLIENT_FAULTS = (
@@ -65,6 +68,13 @@ EFFECTS = {
     "dispatcher": ("Store", "Deliver", "Send", "Forget", "answer"),
 }
 REFUSAL_EFFECTS = ("StoreRefused", "Forget", "Store", "Deliver", "answer")
+RATE = "publish.rate_max_per_s"
+SET_VALUES = {
+    "publish.in_flight_max": (1, 2, 8),
+    RATE: (0, 3, 20),
+    "dispatch.realtime_linger_ms": (0, 50, 300),
+    "dispatch.overdue_linger_ms": (0, 100, 400),
+}
 REPUBLISH_EFFECTS = {
     "counter-0": ("Send",),
     "dispatcher": ("StoreRepublish", "Deliver", "answer"),
@@ -169,7 +179,7 @@ def draw(seed: int) -> Plan:
             _fault(key_random, key_random.choice(SERVER_ERRORS), shards)
             for _ in range(key_random.choice((1, 3)))
         ]
-    faults += _republishes(Random(f"republish {seed}"))
+    faults += _republishes(Random(f"republish {seed}")) + _changes(Random(f"changes {seed}"))
     refusals, refuses = _refusals(Random(f"what is refused {seed}"), videos)
     faults += refusals
     faults.sort(key=lambda fault: fault.at_ms)
@@ -198,6 +208,10 @@ def draw(seed: int) -> Plan:
     )
     if plan.every_play:  # each step is a publish: they need more attempts than few a second
         plan = structs.replace(plan, rate_max_per_s=0)
+    if any(one.kind in CHANGES[1:] for one in faults):  # a short window could be over
+        plan = structs.replace(plan, window_ms=3_600_000)
+    if plan.every_play or plan.width_max:
+        plan = structs.replace(plan, faults=tuple(one for one in plan.faults if one.who != RATE))
     return _failing(Random(f"fails {seed}"), plan)
 
 
@@ -303,6 +317,24 @@ def _republishes(random: Random) -> list[Fault]:
         who = random.choice(list(REPUBLISH_EFFECTS))
         effect, after = random.choice(REPUBLISH_EFFECTS[who]), random.random() < 0.5
         faults.append(Fault(Kind.KILL_AT_EFFECT, faults[0].at_ms, who, effect=effect, after=after))
+    return faults
+
+
+def _changes(random: Random) -> list[Fault]:
+    """Pauses and changes of settings, with kills in the middle of them."""
+    if random.random() < 0.6:
+        return []
+    faults = []
+    for _ in range(random.choice((1, 2, 4))):
+        at_ms = random.randrange(BUSY_MS)
+        if random.random() < 0.6:
+            who, lasts_ms = random.choice(("consumer", "dispatcher")), random.choice((50, 700, 3000))
+            faults.append(Fault(Kind.PAUSE, at_ms, who, lasts_ms))
+            if random.random() < 0.4:
+                faults.append(Fault(Kind.KILL, at_ms + lasts_ms // 2, who))
+        else:
+            name = random.choice(list(SET_VALUES))
+            faults.append(Fault(Kind.SET, at_ms, name, amount=random.choice(SET_VALUES[name])))
     return faults
 
 

@@ -49,6 +49,7 @@ FOUND_BY = {
     "TakesA409ForContent": (93,),
     "ForgetsWhoIsRefused": (13,),
     "HalvesWhenAllIsRefused": (1886,),
+    "ForgetsTheRateThatWasSet": (300,),
     "NeverTriesAgain": (27,),
     "NeverGivesWay": (91,),
     "ProbesTheSameVideos": (9,),

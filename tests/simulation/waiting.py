@@ -37,6 +37,7 @@ class Waiting:
 
     def __init__(self, plan: Plan):
         self._plan = plan
+        self._realtime_ms, self._overdue_ms = plan.linger_ms, OVERDUE_LINGER_MS
         self._due: dict[bytes, Due] = {}
         self._taken: dict[bytes, Due] = {}
         self._later: dict[bytes, Due] = {}  # newer plays of videos that are taken
@@ -58,6 +59,15 @@ class Waiting:
                 self._later[video].merge(due)
             else:
                 self._later[video] = due
+
+    def use_lingers(self, realtime_ms: int, overdue_ms: int) -> None:
+        """Other lingers hold from now on, for what is pending too. How each is due is not known."""
+        longer_ms = (realtime_ms - self._realtime_ms, overdue_ms - self._overdue_ms)
+        for dues in (self._due, self._taken, self._later):
+            for due in dues.values():
+                due.low_ms += min(0, *longer_ms)
+                due.high_ms += max(0, *longer_ms)
+        self._realtime_ms, self._overdue_ms = realtime_ms, overdue_ms
 
     def hold(self, videos: Iterable[bytes]) -> None:
         """A batch with these videos is on its way. They may be pending again after it."""
@@ -173,11 +183,11 @@ class Waiting:
 
     def _due_of(self, arrived_ms: int, ordinal: int, now_ms: int) -> Due:
         if ordinal < self._plan.realtime_below:
-            due_ms = now_ms + self._plan.linger_ms
+            due_ms = now_ms + self._realtime_ms
             return Due(due_ms, due_ms, ordinal)
         latest_ms = arrived_ms + self._plan.deadline_ms
         if latest_ms <= now_ms:
-            due_ms = now_ms + OVERDUE_LINGER_MS
+            due_ms = now_ms + self._overdue_ms
             return Due(due_ms, due_ms, ordinal)
         return Due(latest_ms - self._plan.deadline_ms // 2, latest_ms, ordinal)
 

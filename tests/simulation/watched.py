@@ -11,18 +11,20 @@ from actors.core.counter.changes import LedgerChanges
 from actors.core.counter.effects import Commit
 from actors.core.counter.rules import CounterRules
 from actors.core.dispatcher.attempts import Circuit, Outcome
-from actors.core.dispatcher.batches import BatchState, Phase
+from actors.core.dispatcher.batches import ON_ITS_WAY, BatchState, Phase
+from actors.core.dispatcher.changing import Controls
 from actors.core.dispatcher.collecting import Effect
 from actors.core.dispatcher.effects import Deliver
 from actors.core.dispatcher.outbox import Entry
 from actors.core.dispatcher.rules import DispatcherRules
 from actors.core.effects import Send
-from actors.core.messages import Collect, Collected, Pending
+from actors.core.messages import Collect, Collected, CollectPublished, Pending
 from actors.core.shards import shard_number
 from actors.core.triggers import Trigger
 from actors.counter import Counter
 from actors.dispatcher import Dispatcher
 
+from .checks import Invariant, Violation
 from .clock import Clock
 from .oracle import FreshPlay, Name, Oracle
 from .waiting import Waiting
@@ -78,6 +80,9 @@ class WatchedDispatching(DispatcherRules):
     called_ms = 0  # on the virtual clock; a failing disk may delay the effects of this call
     silent_before: frozenset[int] = frozenset()
     known: dict[int, list[bytes]]  # by number of the batch: videos that left without a question
+    paused_after: int | None = (
+        None  # how many batches had begun before publishing was paused; None if it is not
+    )
     inside = False  # true during a call: calls that the rules make to themselves are part of it
 
     def linked(self, shard: int, now_ms: int) -> list[Effect]:
@@ -124,6 +129,29 @@ class WatchedDispatching(DispatcherRules):
     def wake(self, now_ms: int) -> list[Effect]:
         return self._watch(super().wake, now_ms)
 
+    def use_controls(self, controls: Controls, now_ms: int) -> None:
+        if not controls.paused:
+            self.paused_after = None
+        elif self.paused_after is None:
+            self.paused_after = self._collections
+        self.waiting.use_lingers(controls.realtime_linger_ms, controls.overdue_linger_ms)
+        super().use_controls(controls, now_ms)
+
+    def _check_paused(self, effects: list[Effect]) -> None:
+        """Check that in a pause nothing leaves but what had begun before."""
+        for effect in effects:
+            match effect:
+                case Send(message=Collect() | CollectPublished() as asks) if asks.videos != b"":
+                    number, is_new = asks.number, True
+                case Deliver():
+                    held = self.batches.find(effect.batch.key, *ON_ITS_WAY)
+                    number = held.collection.number
+                    is_new = held.part is None and held.state is BatchState.SENT
+                case _:
+                    continue
+            if not is_new or number > self.paused_after:
+                raise Violation(Invariant.PAUSED, f"{effect}")
+
     def _watch(self, call: Callable[..., list[Effect]], *arguments: Any) -> list[Effect]:
         if self.inside:
             return call(*arguments)
@@ -143,6 +171,8 @@ class WatchedDispatching(DispatcherRules):
 
     def _seen(self, effects: list[Effect]) -> list[Effect]:
         self.called_ms = self.clock.now_ms
+        if self.paused_after is not None:
+            self._check_paused(effects)
         for shard in self._silent - self.silent_before:
             self.waiting.lost(shard)  # it did not answer: it announces its videos again
         self.silent_before = frozenset(self._silent)

@@ -18,6 +18,7 @@ from actors.supervision.loop import run_at_once
 from actors.system.exits import WriteUnavailable
 
 from .cast import make_actor
+from .changes import Changes
 from .checks import Invariant, Violation
 from .client import Client
 from .clock import Clock
@@ -53,6 +54,7 @@ class World:
         self.attempts = 0  # that left to the client
         self.random = Random(plan.luck)
         self.outside = Outside(self)
+        self.changes = Changes(self, plan)
         self._trace = trace
         self._traps = [fault for fault in plan.faults if fault.kind is Kind.KILL_AT_EFFECT]
         self._disk_fails_until_ms: dict[str, int] = {}
@@ -109,6 +111,7 @@ class World:
         process = self.processes[name] = Process(self, name, self._starts[name])
         self.log(process, "starts")
         process.actor = make_actor(process)
+        self.changes.begun_with(process)
         run_at_once(process.actor.init())
         for peer in list(self.processes.values()):
             if peer.alive and (peer.name.startswith("counter") != name.startswith("counter")):
@@ -162,6 +165,8 @@ class World:
             case Kind.REPUBLISH:
                 dispatcher = self.processes[DISPATCHER]
                 self.run(dispatcher, dispatcher.actor.republish, "asked for")
+            case Kind.PAUSE | Kind.SET:
+                self.changes.strike(fault)
             case Kind.CLOCK:
                 self.clock.offset_ms += fault.amount
                 self.clock.after(fault.lasts_ms, self._correct_clock, fault.amount)

@@ -13,10 +13,18 @@ import pytest
 
 from actors.supervision import processes
 from actors.supervision.application import Application
-from actors.supervision.restarts import AutoShutdown, ChildSpec, Restart, SpecError, Strategy, SupervisorSpec
+from actors.supervision.restarts import (
+    AutoShutdown,
+    ChildSpec,
+    Restart,
+    Restarted,
+    SpecError,
+    Strategy,
+    SupervisorSpec,
+)
 from actors.supervision.states import State
 from actors.supervision.supervisor import Supervisor
-from actors.supervision.worker import Restarted, StartFailed, Worker
+from actors.supervision.worker import StartFailed, Worker
 from tests.support.patience import PATIENCE_S
 
 
@@ -408,5 +416,32 @@ def test_a_hundred_restarts_leave_no_descriptor_no_zombie_and_no_memory_behind(t
         family = [one for one in ours.children(recursive=True) if one.status() == psutil.STATUS_ZOMBIE]
         assert family == []
         await tree.root.stop()
+
+    run(scenario())
+
+
+def test_orders_hold_for_this_incarnation_for_one_that_starts_and_for_each_later_one(tmp_path):
+    async def scenario():
+        tree = Tree(tmp_path, child("a", "Obedient"))
+        await tree.root.start()
+        assert await tree.worker("a").instruct(b"one", PATIENCE_S) == b"yes"
+        (tmp_path / "hold").touch()
+        await tree.kill("a")
+        await tree.until(lambda: tree.story()[-1] == "starts with one: a", "the second to start")
+        assert await tree.worker("a").instruct(b"two", PATIENCE_S) is None, "it starts just now"
+        (tmp_path / "hold").unlink()
+        await tree.until(lambda: tree.story()[-1] == "is told two: a", "the orders that came meanwhile")
+        await tree.kill("a")
+        await tree.until(lambda: tree.story()[-1] == "starts with two: a", "the third to start")
+        await tree.runs("a")
+        await tree.root.stop()
+        told = [line.removesuffix(" a") for line in tree.story()[:-1]]
+        assert told == [
+            "starts with :",
+            "is told one:",
+            "starts with one:",
+            "is told two:",
+            "starts with two:",
+        ]
 
     run(scenario())

@@ -13,7 +13,9 @@ from actors.supervision.worker import Worker
 
 
 def worker_in(state):
-    host = SimpleNamespace(name="test", options=None, exits=deque(), told=lambda worker: None)
+    host = SimpleNamespace(
+        name="test", options=None, exits=deque(), restarts=deque(), told=lambda worker: None
+    )
     worker = Worker(ChildSpec("one", "module:Class"), host, lambda worker, exit: None)
     worker.state = state
     return worker

@@ -30,6 +30,20 @@ class Calm(Actor[Never, str]):
             file.write(f"{what} {self.start_args.id}\n")
 
 
+class Obedient(Calm):
+    """Notes which orders it starts with, and which come while it runs. Is not ready while a file is there."""
+
+    async def init(self) -> Ready:
+        self.note(f"starts with {self.start_args.orders.decode()}:")
+        while (Path(self.options) / "hold").exists():
+            await asyncio.sleep(0.01)
+        return Ready()
+
+    def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
+        self.note(f"is told {request.decode()}:")
+        reply(b"yes")
+
+
 class Refused(Exception):
     """Ends an actor with one line in the log."""
 

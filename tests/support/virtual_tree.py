@@ -17,10 +17,10 @@ from actors.supervision import application, worker
 from actors.supervision import supervisor as supervision
 from actors.supervision.actor import StartArgs
 from actors.supervision.protocol import Drain, Drained, Ping, Pong, Ready, Shutdown
-from actors.supervision.restarts import ChildSpec, Exit, SupervisorSpec
+from actors.supervision.restarts import ChildSpec, Exit, Restarted, SupervisorSpec
 from actors.supervision.states import State
 from actors.supervision.supervisor import Supervisor
-from actors.supervision.worker import Restarted, Worker
+from actors.supervision.worker import Worker
 from tests.support.virtual_time import run_virtually
 
 

@@ -144,7 +144,7 @@ class ReadyCounts:
         self._full: set[int] = set()  # those that used all of their share in the last half second
         self._full_before: set[int] = set()  # and in the one before
         self._halved_ms = 0
-        self._stopped = False
+        self._stopped = self._suspended = False
 
     @property
     def tick_ms(self) -> float:
@@ -258,6 +258,11 @@ class ReadyCounts:
         self.paused = True
         return self._ask_all()
 
+    def suspend(self, suspended: bool) -> list[SetReadyCount]:
+        """Set every RDY to 0, those of new connections too, until this is called with False."""
+        self._suspended = suspended
+        return self._ask_all()
+
     def stop(self) -> list[SetReadyCount]:
         """Set every RDY to 0 for good."""
         self._stopped = True
@@ -288,7 +293,7 @@ class ReadyCounts:
 
     def _wanted(self, connection: int) -> int:
         """The RDY that a connection is to have now."""
-        if self.paused or self._stopped:
+        if self.paused or self._stopped or self._suspended:
             return 0
         if self._turns.are_needed:
             return self._turns.ready_count(connection)

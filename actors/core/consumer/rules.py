@@ -188,6 +188,14 @@ class ConsumerRules:
             return []
         return [self._send(REJECTS_SHARD, self._letters.pop(number))]
 
+    def suspend(self, suspended: bool, now_ms: int) -> list[SetReadyCount]:
+        """Ask for no more messages, on new connections neither, until this is called with False.
+
+        What is in flight is counted and finished. `now_ms` is monotonic.
+        """
+        self._stalls.suspend(now_ms)
+        return self._ready_counts.suspend(suspended)
+
     def drain(self) -> list[Send | SetReadyCount]:
         """Ask for no more messages."""
         self._stalls.stop()

@@ -67,6 +67,11 @@ class Stalls:
         """Ask for no new connection any more: the messages in flight are the last ones."""
         self._stopped = True
 
+    def suspend(self, now_ms: int) -> None:
+        """Begin to watch again: no message was asked for until now, or none is from now on."""
+        for watched in self._watched.values():
+            watched.received_ms, watched.waited, watched.is_looking = now_ms, False, False
+
     def is_empty(self, connection: int) -> bool:
         """Whether the last look found that nothing waits in a connection's nsqd, and nothing came since."""
         return self._watched[connection].is_empty

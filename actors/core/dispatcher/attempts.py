@@ -14,7 +14,7 @@ that services which failed together do not come back together. While the circuit
 half of the bound: a client that is down gets a probe now and then, and no flood.
 
 A client may ask for a longer pause, up to a limit. At a drain, and when the client has just started, one
-attempt leaves whatever the pause.
+attempt leaves whatever the pause. While somebody has paused publishing (`paused`), none leaves.
 """
 
 from collections.abc import Callable
@@ -73,10 +73,11 @@ class Attempts:
         self.on_their_way = 0
         self.delays = ClientDelays()
         self.backing_off = False  # from a failure until `resumed` or `accepted`
+        self.paused = False
         self.retry_after_max_ms = retry_after_max_ms
-        self.interval_ms = 1000 / rate_max_per_s if rate_max_per_s else 0.0
+        self.interval_ms = _interval_ms(rate_max_per_s)
         self._jitter = jitter
-        self._in_flight_max = self._allowed = in_flight_max
+        self.in_flight_max = self._allowed = in_flight_max
         self._left = self._left_before_failure = 0  # how many attempts
         self._permitted_ms = 0.0
         self._resume_ms = 0
@@ -93,7 +94,17 @@ class Attempts:
     def has_room(self) -> bool:
         """Whether one more attempt may be on its way."""
         allowed = self._allowed if self.circuit is Circuit.CLOSED else 1
-        return self.on_their_way < allowed
+        return not self.paused and self.on_their_way < allowed
+
+    def use_limits(self, rate_max_per_s: float, in_flight_max: int, now_ms: int) -> None:
+        """Use other limits from now on: see `__init__`. The rate counts from the attempt that left last."""
+        before_ms, self.interval_ms = self.interval_ms, _interval_ms(rate_max_per_s)
+        if self._left:
+            self._permitted_ms += self.interval_ms - before_ms
+        is_busy = self._allowed < self.in_flight_max
+        self._allowed = min(self._allowed, in_flight_max) if is_busy else in_flight_max
+        self.in_flight_max = in_flight_max
+        self.delays.free_sooner(max(now_ms, self.next_ms()))
 
     def left(self, now_ms: int) -> int:
         """Note that an attempt leaves. Returns its number."""
@@ -124,7 +135,7 @@ class Attempts:
         """
         self.on_their_way -= 1
         if self._is_news(attempt):
-            self._allowed = min(self._in_flight_max, self._allowed + 1)
+            self._allowed = min(self.in_flight_max, self._allowed + 1)
             self._well()
         self.delays.accepted(offered_ms)
         self.delays.answered(max(now_ms, self.next_ms()))
@@ -205,3 +216,7 @@ class Attempts:
     def may_leave(self, now_ms: int) -> bool:
         """Whether an attempt may leave now."""
         return self.has_room and now_ms >= self.next_ms()
+
+
+def _interval_ms(rate_max_per_s: float) -> float:
+    return 1000 / rate_max_per_s if rate_max_per_s else 0.0

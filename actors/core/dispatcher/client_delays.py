@@ -31,6 +31,10 @@ class ClientDelays:
         """Note that an attempt was answered or failed. The client allows the next attempt at `next_ms`."""
         self._free_ms = max(self._free_ms, next_ms)
 
+    def free_sooner(self, next_ms: int) -> None:
+        """Note that the limit of the rate was raised: the client allows the next attempt at `next_ms`."""
+        self._free_ms = min(self._free_ms, next_ms)
+
     def accepted(self, offered_ms: int) -> None:
         """Note that the client accepted the batch that would have left at `offered_ms`."""
         self._offered_ms = max(self._offered_ms, offered_ms)

@@ -90,6 +90,10 @@ class LeadTime:
         rounds = batches_before // self._in_flight_max
         return self.mean_ms + max(rounds * self.mean_ms, batches_before * self.interval_ms)
 
+    def use_limits(self, interval_ms: float, in_flight_max: int) -> None:
+        """Use other limits from now on: see `__init__`."""
+        self.interval_ms, self._in_flight_max = interval_ms, in_flight_max
+
     def measure(self, took_ms: float) -> None:
         """Take in a measurement: the time from a batch's leaving to the client's answer."""
         self.measured += 1

@@ -5,12 +5,15 @@ video, including its GUID, and a slot. Videos that come one by one go into a dic
 videos. A large dict is moved into the columns. The order in which videos leave is the schedule's business.
 """
 
-import numpy as np
-from msgspec import Struct
+from collections.abc import Mapping
 
-from ..columns import Bools, Int64s, unpack_videos, video_words
+import numpy as np
+from msgspec import Struct, structs
+
+from ..columns import GUID, Bools, Int64s, unpack_videos, video_words
 from ..table import EMPTY, VideoTable
 from ..triggers import Trigger
+from .calendar import Calendar
 
 TRIGGERS = list(Trigger)
 NEVER_MS = 1 << 62
@@ -40,6 +43,11 @@ class Due(Struct, frozen=True, gc=False):
     overdue: bool
     total: int = 0
     arrived_ns: int = 0
+
+    def later(self, longer_ms: Mapping[Trigger, int]) -> "Due":
+        """This with a linger that is longer by so much, by trigger."""
+        later_ms = longer_ms.get(self.trigger, 0)
+        return structs.replace(self, latest_ms=self.latest_ms + later_ms) if later_ms else self
 
 
 class DueColumns(Struct, frozen=True):
@@ -108,6 +116,23 @@ class PendingVideos:
         """Keep only these videos (a packed column of 16-byte GUIDs) and drop every other pending one."""
         self._settle()
         self._use_rows(self._table.rows_of(video_words(videos)))
+
+    def linger_longer(self, lingering: Calendar, longer_ms: Mapping[Trigger, int]) -> Calendar:
+        """Make pending videos due later by so much, by trigger. Returns the calendar for them.
+
+        `lingering`: the calendar of all videos whose trigger is in `longer_ms`.
+        """
+        moved = Calendar()
+        videos = lingering.column()
+        if not any(longer_ms.values()) or not videos:
+            return lingering
+        self._settle()
+        rows = self._table.rows_of(video_words(videos))
+        cells = self._table.cells
+        by_number = np.array([longer_ms.get(trigger, 0) for trigger in TRIGGERS], np.int64)
+        cells[rows, _LATEST_MS] += by_number[cells[rows, _KIND] & _WAITS - 1]
+        moved.add_all(cells[rows, _LATEST_MS], np.frombuffer(videos, GUID))
+        return moved
 
     def _at(self, row: int) -> Due | None:
         if row == EMPTY:

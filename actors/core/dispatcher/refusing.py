@@ -1,7 +1,7 @@
 """What a dispatcher does with what the client refuses: halves, and videos alone.
 
-Pure. `halving.py` tells a refusal of everything from one of a video, `suspects.py` tells a failure of the
-client from one of a video, and `refused_videos.py` says when a refused video is tried again.
+Pure. `halving.py` tells a refusal of everything from one of a video, `suspects.py` a failure of the client
+from one of a video, and `refused_videos.py` says when a refused video is tried again.
 
 Halves and tries leave between the batches of the schedule, and wait for deadlines that could not wait for
 them: a half for half a deadline at most. A try leaves while nothing else is to do. If there was always
@@ -16,7 +16,8 @@ from ..shards import shard_of
 from ..triggers import Trigger
 from .attempts import About, Circuit, Outcome
 from .batches import EVENTS, BatchEvent, BatchState, Collection, HeldBatch, Phase
-from .collecting import Collecting, Effect
+from .changing import Changing
+from .collecting import Effect
 from .effects import Forget, StoreRefused, StoreRepublish
 from .halving import Part
 from .outbox import Batch
@@ -32,7 +33,7 @@ PATIENCE_MS = 60_000  # a try that waited so long for other batches does not wai
 BUSY_TRY_MS = 10_000  # from one such try to the next
 
 
-class Refusing(Collecting):
+class Refusing(Changing):
     """The steps after a refusal."""
 
     def _refused_content(

@@ -35,6 +35,13 @@ class Rule(Struct, frozen=True):
         latest_ms, trigger = self.latest(arrived_ms, ordinal, now_ms)
         return Due(latest_ms, trigger, ordinal, arrived_ms + self.deadline_ms <= now_ms)
 
+    def lingers_longer_ms(self, before: "Rule") -> dict[Trigger, int]:
+        """How much longer a video lingers than by the rule `before`, by its trigger; nothing for others."""
+        return {
+            Trigger.REALTIME: self.realtime_linger_ms - before.realtime_linger_ms,
+            Trigger.OVERDUE: self.overdue_linger_ms - before.overdue_linger_ms,
+        }
+
     def late_after_ms(self, due: Due) -> int:
         """The last moment at which the client has the video in time.
 

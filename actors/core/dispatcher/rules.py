@@ -31,7 +31,6 @@ from .numbered_keys import answered
 from .outbox import PublishTotals
 from .pending import NEVER_MS
 from .refusing import CONFLICTS_MAX
-from .shortage import Shortage
 from .suspects import Alone
 
 
@@ -265,20 +264,6 @@ class DispatcherRules(Confirming):
         if due_ms is not None:
             times_ms.append(max(due_ms, next_ms))
         return min(times_ms, default=None)
-
-    def shortage(self, now_ms: int) -> Shortage | None:
-        """By how much too few publishes can be made for the pending deadlines; None if they are enough."""
-        return self._schedule.shortage(now_ms)
-
-    @property
-    def drained(self) -> bool:
-        """Whether all plays of the linked counters are published, and recorded in their ledgers, but those of
-        videos that the client refuses.
-        """
-        is_told = len(self._schedule) == len(self.refused)  # those wait apart
-        nothing_held = is_told and not self.batches.accepted and self.accepted.due_ms is None
-        everything_heard = not self._barrier_due and not self._silent
-        return self.phase is Phase.IDLE and nothing_held and everything_heard
 
     def stats(self, stored: PublishTotals | None = None, now_ms: int = 0) -> DispatcherStats:
         """The statistics of the dispatcher. `stored`: the totals to tell; None for the newest."""

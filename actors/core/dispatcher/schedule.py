@@ -26,7 +26,7 @@ from operator import itemgetter
 import numpy as np
 from msgspec import structs
 
-from ..columns import VIDEO_BYTES, by_video, count, unpack_numbers
+from ..columns import GUID, VIDEO_BYTES, by_video, count, unpack_numbers
 from ..messages import Pending
 from ..triggers import Trigger
 from .calendar import Calendar
@@ -37,7 +37,6 @@ from .rule import Rule
 from .shortage import Shortage, shortage
 
 MANY = 40  # fewer are offered one by one, because numpy's calls would take longer
-_GUID = np.dtype((np.void, VIDEO_BYTES))
 _HELD = Due(NEVER_MS, Trigger.DEADLINE, 0, False)
 _DEADLINE = TRIGGERS.index(Trigger.DEADLINE)
 
@@ -137,18 +136,20 @@ class Schedule:
 
     def shortage(self, now_ms: int) -> Shortage | None:
         """By how much too few publishes can be made for the deadlines; None if they are enough."""
-        return shortage(
-            self._deadlines.blocks(),
-            len(self._deadlines),
-            now_ms,
-            batch_size_max=self._batch_size_max,
-            deadline_ms=self.rule.deadline_ms,
-            lead_time=self._lead_time,
-        )
+        deadline_ms = self.rule.deadline_ms
+        return shortage(self._deadlines, now_ms, self._batch_size_max, deadline_ms, self._lead_time)
 
     def use_width(self, width: int) -> None:
         """Fill batches up to `width` videos from now on."""
         self._batch_size_max, self._begin = width, None
+
+    def use_rule(self, rule: Rule) -> None:
+        """Use another rule with this deadline. What lingers is due as if the rule had always been it."""
+        longer_ms = rule.lingers_longer_ms(self.rule)
+        self.rule, self._begin = rule, None
+        self._lingering = self._waiting.linger_longer(self._lingering, longer_ms)
+        for dues in (self._taken, self._later):
+            dues |= {video: due.later(longer_ms) for video, due in dues.items()}
 
     def take(
         self, now_ms: int, width: int | None = None, without: Container[bytes] = ()
@@ -256,7 +257,7 @@ class Schedule:
         arrived_ms = np.frombuffer(pending.arrived_ns, np.int64) // 1_000_000 - ahead_ms
         arrived_ms = np.minimum(arrived_ms, now_ms)
         ordinals = np.frombuffer(pending.ordinals, np.int64)
-        guids = np.frombuffer(pending.videos, _GUID)
+        guids = np.frombuffer(pending.videos, GUID)
         if not len(guids) == len(arrived_ms) == len(ordinals):
             raise ValueError(f"{len(guids)} videos, {len(arrived_ms)} arrivals, {len(ordinals)} ordinals")
         self._begin = None

@@ -9,10 +9,9 @@ the number that would have been: all pending deadlines within the length of a de
 outage is no shortage if the client can take as much as is played.
 """
 
-from collections.abc import Iterable
-
 from msgspec import Struct
 
+from .calendar import Calendar
 from .lead_time import LeadTime
 
 NEAR = 0.1  # of a deadline
@@ -32,24 +31,14 @@ class Shortage(Struct, frozen=True):
 
 
 def shortage(
-    deadlines: Iterable[tuple[list[int], int]],
-    pending: int,
-    now_ms: int,
-    *,
-    batch_size_max: int,
-    deadline_ms: int,
-    lead_time: LeadTime,
+    deadlines: Calendar, now_ms: int, batch_size_max: int, deadline_ms: int, lead_time: LeadTime
 ) -> Shortage | None:
-    """The greatest shortage, or None if every deadline can be kept.
-
-    `deadlines`: earliest first, in blocks: the times of a block in ms, sorted, and how many videos it has.
-    `pending`: how many videos they are together.
-    """
-    batches = -(-pending // batch_size_max)
+    """The greatest shortage, or None if every deadline can be kept. `deadlines`: of the pending videos."""
+    batches = -(-len(deadlines) // batch_size_max)
     longest_ms = now_ms + lead_time.shortest_ms(batches)
     needed_per_s = 0.0
     before = 0
-    for times_ms, videos in deadlines:
+    for times_ms, videos in deadlines.blocks():
         if times_ms[0] >= longest_ms:
             break  # this one and all later ones are kept
         before += videos

@@ -87,6 +87,8 @@ def status(*children, **facts):
         "log_lines_dropped": 0,
         "caught_up_is": "queue",
         "why_not_caught_up": [],
+        "paused": {"consuming": False, "publishing": False},
+        "set_while_running": {},
         "nsq": {"connections": 1, "depth": 0, "others_on_channel": 0, "nsqds": [nsqd()]},
         "client": {"circuit": "closed", "failures_in_a_row": 0},
         **facts,
@@ -296,3 +298,13 @@ def test_hostile_text_in_a_status_makes_no_line_and_styles_nothing(capsys):
     lines = shown(capsys, screen.show_status, everything(HOSTILE))
     assert_plain("\n".join(lines))
     assert sum("[bold]x" in line for line in usual) >= 4
+
+
+def test_what_is_paused_and_what_was_set_has_a_line_each(capsys):
+    facts = {"paused": {"consuming": True, "publishing": True}}
+    facts["set_while_running"] = {"publish.rate_max_per_s": 2.5, "publish.in_flight_max": 4}
+    lines = [line.rstrip() for line in shown(capsys, screen.show_status, status(**facts))]
+    assert "paused     consuming and publishing, until `resume` or the next start" in lines
+    assert "set        publish.rate_max_per_s = 2.5, publish.in_flight_max = 4, until the next start" in lines
+    calm = shown(capsys, screen.show_status, status())
+    assert not [line for line in calm if line.startswith(("paused", "set"))]

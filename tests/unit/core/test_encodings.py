@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from actors.core import calls, stats
-from actors.core.calls import Answer, RepublishCall
+from actors.core.calls import Answer, Orders, RepublishCall
 from actors.core.histogram import HistogramStats
 from actors.core.stats import CounterStats
 
@@ -18,6 +18,11 @@ def test_the_stats_of_an_actor_come_out_as_they_went_in():
 def test_a_request_and_its_answer_come_out_as_they_went_in():
     call, answer = RepublishCall(b"v" * 32), Answer("2 videos", refused=True)
     assert calls.decode_call(calls.encode(call)) == call
+    orders = Orders(paused=True, values={"publish.in_flight_max": 4, "publish.rate_max_per_s": 2.5})
+    for decode in (calls.decode_call, calls.decode_orders):
+        assert decode(calls.encode(orders)) == orders
+    assert type(calls.decode_orders(calls.encode(orders)).values["publish.in_flight_max"]) is int
+    assert calls.decode_orders(b"") == Orders()
     assert calls.decode_answer(calls.encode(answer)) == answer
 
 

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 from tornado.testing import bind_unused_port
 
-from actors.service import admin
+from actors.service import actions, admin
+from actors.service.action_log import ActionLog
 from actors.supervision.restarts import SpecError
 from actors.supervision.states import State
 
@@ -49,13 +50,15 @@ def post(port: int, action: str) -> tuple[int, str]:
             return error.code, json.load(error)["error"]
 
 
-def test_a_command_that_takes_too_long_is_answered_and_goes_on(monkeypatch):
-    monkeypatch.setattr(admin, "ACTION_ANSWER_S", 0.2)
+def test_a_command_that_takes_too_long_is_answered_and_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(actions, "ACTION_ANSWER_S", 0.2)
 
     async def scene() -> None:
         supervisor = Hanging()
         service = SimpleNamespace(
-            secret=SECRET, application=SimpleNamespace(parent_of=lambda child_id: supervisor)
+            secret=SECRET,
+            application=SimpleNamespace(parent_of=lambda child_id: supervisor),
+            actions=ActionLog(tmp_path),
         )
         socket, port = bind_unused_port()
         server = admin.server(service)

@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import pytest
 from tornado.testing import bind_unused_port
 
-from actors.cli import admin_client, children
+from actors.cli import admin_client
 from actors.config import Settings
 from actors.core import calls
 from actors.service import admin
+from actors.service.action_log import ActionLog
 from actors.supervision.states import State
 from actors.supervision.supervisor import Supervisor
 from actors.system import runfile
@@ -46,13 +47,16 @@ class Tree(Supervisor):
     def workers(self):
         return iter(self._children.values())
 
+    def supervisors(self):
+        return iter([self])
+
     def parent_of(self, child_id):
         return self if self._children and child_id == "dispatcher" else None
 
     root = property(lambda self: self)
 
 
-def answer_of(tree, path, action):
+def answer_of(tree, path, action, folder):
     """What the service answers: the code, and the words."""
 
     def ask(port):
@@ -69,7 +73,8 @@ def answer_of(tree, path, action):
     async def scene():
         tree._child.spec.restart = None
         socket, port = bind_unused_port()
-        server = admin.server(SimpleNamespace(secret="of the run file", application=tree))
+        service = SimpleNamespace(secret="of the run file", application=tree, actions=ActionLog(folder))
+        server = admin.server(service)
         server.add_socket(socket)
         try:
             return await asyncio.to_thread(ask, port)
@@ -84,6 +89,7 @@ SOON = "try again in a moment"
 STARTS = f"`{COMMAND} restart dispatcher` starts it"
 ALL = f"`{COMMAND} restart root` starts it with its children"
 WAIT = f"wait until it runs, or `{COMMAND} terminate dispatcher` to end"
+BACK = f"it comes back by itself, unless it was terminated: then `{COMMAND} restart dispatcher`"
 OBEYED = "a command to root itself is obeyed"
 
 
@@ -137,13 +143,15 @@ OBEYED = "a command to root itself is obeyed"
         ("terminate", RUNNING, {}, "terminate dispatcher"),
         ("terminate", STOPPED, {"restarting": True}, "terminate dispatcher"),
         ("restart", STOPPED, {}, "restart dispatcher"),
+        ("kill", STOPPED, {}, f"dispatcher is stopped and has no process just now; {BACK}"),
+        ("kill", None, {}, "no child 'dispatcher', expected one of "),
         ("delete", RUNNING, {}, "dispatcher is running, expected stopped: terminate it first"),
     ],
 )
-def test_a_command_to_a_child_in_any_state_is_answered_with_what_to_do(action, state, more, said):
+def test_a_command_to_a_child_in_any_state_is_answered_with_what_to_do(tmp_path, action, state, more, said):
     tree = Tree(state, more.pop("own", RUNNING), **more)
     path = "republish" if action == "republish" else f"children/dispatcher/{action}"
-    code, answer = answer_of(tree, path, action)
+    code, answer = answer_of(tree, path, action, tmp_path)
     assert answer.startswith(said), answer
     assert (code == 200) == (said in ("republish 1 (all videos)", f"{action} dispatcher"))
     if code == 409:
@@ -159,11 +167,3 @@ def test_without_a_service_and_beside_one_that_starts_every_command_says_so(ask,
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Failure, match=r"can't be asked yet: it is starting or ending, .*; try again"):
             ask(settings)
-
-
-def test_a_signal_to_a_child_without_a_process_says_what_brings_it_back(monkeypatch):
-    child = {"id": "dispatcher", "state": "stopped", "pid": None}
-    status = {"children": [child], "supervisors": [{"id": "root"}]}
-    monkeypatch.setattr(admin_client, "status", lambda settings: status)
-    with pytest.raises(Failure, match=f"^dispatcher is stopped and .*`{COMMAND} restart dispatcher`$"):
-        children.kill(Settings(), SimpleNamespace(child="disp", signal=9))

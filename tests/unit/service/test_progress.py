@@ -115,3 +115,25 @@ def test_others_on_the_channel_are_the_consumers_that_are_not_ours():
     foreign = NsqdLook(AWAY, QueueStats(clients=4))
     unknown = NsqdLook(NSQD, QueueStats(clients=0))  # an nsqd that is too old to say so
     assert with_nsqds(shared, foreign, unknown, NsqdLook(NSQD)).others == 2 + 4
+
+
+PAUSED = {"consuming": True, "publishing": True}
+
+
+@pytest.mark.parametrize(
+    ("look", "reason"),
+    [
+        (with_queue(topic_depth=1), "consuming is paused"),
+        (with_nsqds(NsqdLook(NSQD)), "consuming is paused"),
+        (with_figures("counter-1", pending_videos=1), "publishing is paused"),
+        (with_figures("dispatcher", in_flight=1), "publishing is paused"),
+        (with_figures("dispatcher", republishing=1), "publishing is paused"),
+        (with_figures("dispatcher", refused=1), "publishing is paused"),
+    ],
+    ids=["depth", "no depth is known", "pending", "in doubt", "republish", "refused"],
+)
+def test_a_pause_is_a_reason_if_something_waits_for_its_end(look, reason):
+    found = why_not_caught_up(look, PAUSED)
+    assert [one for one in found if one.endswith("paused")] == [reason]
+    assert reason not in why_not_caught_up(look, dict.fromkeys(PAUSED, False))
+    assert why_not_caught_up(DONE, PAUSED) == [], "nothing waits"

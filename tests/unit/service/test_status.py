@@ -24,6 +24,7 @@ from actors.service.figures import Figures
 from actors.service.metrics import metrics
 from actors.service.progress import Look, NsqdLook
 from actors.service.resources import Resources
+from actors.service.running_changes import RunningChanges
 from actors.service.status import status
 from actors.service.store_sizes import store_bytes
 from actors.sources.nsqd_http import QueueStats
@@ -70,6 +71,7 @@ def status_of(*stats, shards=2, look=None, log_lines_dropped=0):
         pid=os.getpid(),
         started_s=0.0,
         addresses=dict,
+        changes=RunningChanges(application),
         asked_for=[],
         resources=Resources(),
     )

@@ -15,10 +15,10 @@ def told(caplog):
 
     def lines(*moments):
         now_ms = 0
-        one = ShortageLog(lambda: now_ms, 8)
+        one = ShortageLog(lambda: now_ms)
         with caplog.at_level("INFO"):
             for now_ms, found in moments:  # noqa: B007 - the clock reads it
-                one.look(lambda _, found=found: found)
+                one.look(lambda _, found=found: found, 8)
         return [record.getMessage() for record in caplog.records]
 
     return lines
@@ -45,7 +45,7 @@ def test_it_is_one_line_a_minute_while_it_lasts_and_one_when_it_is_over(told):
 
 def test_it_looks_once_a_second_at_most():
     looks = []
-    one = ShortageLog(lambda: now_ms, 8)
+    one = ShortageLog(lambda: now_ms)
     for now_ms in range(0, 5000, 10):  # noqa: B007 - the clock reads it
-        one.look(looks.append)
+        one.look(looks.append, 8)
     assert looks == [0, 1000, 2000, 3000, 4000]
