@@ -3,8 +3,8 @@
 python -m bench.idle [--seconds 20] [--page]
 
 A wake-up is a voluntary context switch of one of its threads: it waited for something that came. `--page`:
-with both pages open, as a browser has them: the reference client's stream is read, and the service is asked
-for its status once a second.
+with both pages open, as a browser has them: the streams of the reference client and of the service are read,
+and the service is asked for its history each ten seconds.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from .command import folder, parser, show
 from .processes import CpuUse, pids_of, wake_ups
 
 SETTLE_S = 10.0  # until the looks and ticks of the start are over
-ASK_S = 1.0  # as the page of the service does
+ASK_S = 10.0  # as the page of the service does
 TIMEOUT_S = 60.0
 
 
@@ -51,9 +51,9 @@ def main() -> None:
 def _pages(service: Service) -> Iterator[None]:
     """Have both pages open."""
     closed = threading.Event()
-    events = f"http://{service.address('client_address')}/events"
+    streams = [f"http://{service.address(one)}/events" for one in ("client_address", "admin_address")]
     threads = [
-        threading.Thread(target=_read, args=(events, closed)),
+        *(threading.Thread(target=_read, args=(events, closed)) for events in streams),
         threading.Thread(target=_ask, args=(service, closed)),
     ]
     for thread in threads:
@@ -76,7 +76,7 @@ def _ask(service: Service, closed: threading.Event) -> None:
     connection = http.client.HTTPConnection(service.address("admin_address"), timeout=TIMEOUT_S)
     with contextlib.closing(connection):
         while not closed.wait(ASK_S):
-            connection.request("GET", "/status")
+            connection.request("GET", "/history?span=hour")
             connection.getresponse().read()
 
 

@@ -22,7 +22,7 @@ from .status import ServiceView, status
 BODY_BYTES_MAX = 16 * 1024
 HEADER_BYTES_MAX = 16 * 1024
 IDLE_CONNECTION_TIMEOUT_S = 300
-PATHS = "/, /status, /metrics, /totals, /actions, /healthz, /readyz or /livez"
+PATHS = "/, /status, /events, /history, /metrics, /totals, /actions, /healthz, /readyz or /livez"
 
 
 def server(
@@ -40,7 +40,7 @@ def server(
             (r"/status", _Status, arguments),
             (r"/metrics", _Metrics, arguments),
             *health.routes(service),
-            *operator_page.routes(),
+            *operator_page.routes(service),
             *totals.routes(service),
             *session_handlers.routes(doorkeeper),
             *actions.routes(service),

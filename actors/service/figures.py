@@ -6,7 +6,7 @@ not committed. Those counts are added from then on. Histograms are not stored: t
 incarnation before told last, so they fall only if an older answer comes late. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import TypeAlias
 
 from msgspec import Struct, structs
@@ -44,6 +44,11 @@ class Figures:
     def by_child(self) -> dict[str, Counting]:
         """The figures of each counter and of the dispatcher, as they were shown last."""
         return {child: _with_lost(one) for child, one in self._shown.items()}
+
+    @property
+    def children(self) -> Set[str]:
+        """The ids of the counters and of the dispatcher, once they have told their figures."""
+        return self._shown.keys()
 
     def shown(self, told: Mapping[str, tuple[int, Stats]]) -> list[Stats]:
         """The figures to show. `told`: by child, its incarnation and what that has told last."""

@@ -51,17 +51,20 @@ from ..tree import (
     secret_variables,
     with_addresses,
 )
-from . import admin, descriptors, exposed, summary
+from . import admin, descriptors, exposed, sampling, summary
 from .action_log import ActionLog
 from .channel_watch import ChannelWatch
 from .counted import CountedTeller
 from .disks import DiskWatch, disks
 from .figures import Figures
+from .history import History
+from .live import Live
 from .queue_look import Looks
 from .reloading import Reloaded, Reloading
 from .resources import Resources
 from .running_changes import RunningChanges
 from .state_watch import StateWatch
+from .status import status
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +102,7 @@ async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> in
     server = admin.server(service, own.address, own.allowed_hosts, service.token.value)
     service.admin_address = _listen(server, settings.admin.address)
     try:
-        return await service.live()
+        return await service.run()
     except BaseException:
         await service.application.root.stop()  # else Python waits for the children before it ends
         raise
@@ -123,6 +126,8 @@ class Lifecycle:
         self.looks = Looks(self.application, groups_to_poll(settings), self._security)
         self._counted = CountedTeller(self.application)
         self.application.on_stats = self._told
+        self.history = History(Path(settings.supervisor.state_dir))
+        self.live = Live(self._picture)
         self.changes = RunningChanges(self.application)
         self.actions = ActionLog(settings.supervisor.state_dir)
         self.admin_address = settings.admin.address
@@ -133,7 +138,7 @@ class Lifecycle:
         self._ending: asyncio.Future[None] | None = None
         self._end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    async def live(self) -> int:
+    async def run(self) -> int:
         """Start all children, run until the end, stop all. Returns the exit code."""
         rules = self.application.options.supervisor
         self._state = StateWatch(self.application.options, self._lost)
@@ -143,6 +148,7 @@ class Lifecycle:
             self.application.watch(rules.liveness_timeout_s),
             DiskWatch(lambda: disks(self.application.options)).run(),
             summary.run(self),
+            sampling.run(self),
         )
         watching = [asyncio.ensure_future(one) for one in watches]
         channel_watch = ChannelWatch(self.application.options, self.looks.fresh)
@@ -259,6 +265,9 @@ class Lifecycle:
                 "client.enabled = false switches it off",
                 settings.client.address,
             )
+
+    async def _picture(self) -> dict[str, Any]:
+        return status(self, await self.looks.fresh())
 
     async def _drain(self) -> None:
         timeout_s = self.application.options.supervisor.shutdown_timeout_s

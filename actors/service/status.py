@@ -24,6 +24,8 @@ from .action_log import ActionLog
 from .details import details, last_exit, restarts
 from .disks import Disk, disks
 from .figures import Figures
+from .history import History
+from .live import Live
 from .progress import Look, NsqdLook, why_not_caught_up
 from .queue_look import Looks
 from .reloading import Reloaded
@@ -40,6 +42,8 @@ class ServiceView(Protocol):
     application: Application[Settings]
     asked_for: list[str]
     figures: Figures
+    history: History
+    live: Live
     looks: Looks
     pid: int
     resources: Resources

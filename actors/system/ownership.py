@@ -29,6 +29,7 @@ _FILES = (
     "*.mark",
     "*.lock",
     "*.draft",
+    "*.ring",
     "ledgers.json",
     "service.json",
     "service.held",

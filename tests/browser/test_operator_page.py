@@ -124,7 +124,13 @@ def test_plays_publishes_and_a_killed_child_are_shown_without_a_reload(page, ser
     os.kill(service.child("counter-0")["pid"], signal.SIGKILL)
     shows(page, f"{row_of('counter-0')} td:nth-child(3)", f"#{life + 1}")
     shows(page, f"{row_of('counter-0')} td:nth-child(2)", "running")
-    tells(page, f"{row_of('counter-0')} td:nth-child(5)", "killed(SIGKILL), back in ")
+    last_exit = f"{row_of('counter-0')} td:nth-child(5)"
+    tells(page, last_exit, "killed(SIGKILL), ")
+    tells(page, last_exit, " ago, back in ")
+    shows(page, "#timeline .name", "counter-0")
+    shows(page, "#timeline .count", "1 restart")
+    tells(page, "#restarts-rows tr:first-child", "killed(SIGKILL)")
+    assert page.locator("#timeline .line i").count() == 1
     child = service.child("counter-0")
     shows(page, f"{row_of('counter-0')} td:nth-child(6)", str(child["pid"]))
     assert page.evaluate("window.isTheSamePage") is True
@@ -138,6 +144,9 @@ def test_a_refused_video_is_shown_with_the_clients_words_which_are_text_whatever
     words = page.locator("#refused-rows td:first-child p")
     assert words.evaluate("(element) => element.textContent") == SHOWN
     assert words.evaluate("(element) => element.children.length") == 0
+    tells(page, "#failures-rows", "<i>No</i>")
+    tells(page, "#answers-rows", "422")
+    assert page.locator("#failures-rows td span *, #answers-rows td span *").count() == 0
     assert page.evaluate("window.ran") is None
     video, plays, attempts, next_in = cells(page, "#refused-rows tr")
     (refused,) = service.status()["refused_videos"]
@@ -176,7 +185,7 @@ def test_the_page_says_that_a_service_hangs_or_is_gone_and_goes_on_when_it_is_ba
     assert not page.locator("#trouble").is_visible()
     halt(service.process.pid)
     try:
-        tells(page, "#trouble", "The service has not answered for 5 s. Below is what it said at ")
+        tells(page, "#trouble", "The service has not answered for 12 s. Below is what it said at ")
         shows(page, "#state", "no answer")
     finally:
         os.kill(service.process.pid, signal.SIGCONT)
@@ -195,31 +204,39 @@ def test_the_page_says_that_a_service_hangs_or_is_gone_and_goes_on_when_it_is_ba
     page.errors[:] = [text for text in page.errors if "net::ERR_" not in text]
 
 
-COUNT_AND_HIDE = """
-    window.asked = 0;
-    const ask = window.fetch;
-    window.fetch = (...what) => { window.asked += 1; return ask(...what); };
+FOLLOW_AND_HIDE = """
+    window.streams = [];
+    const Ours = window.EventSource;
+    window.EventSource = class extends Ours {
+      constructor(...what) { super(...what); window.streams.push(this); }
+    };
+    window.open_streams = () => window.streams.filter((one) => one.readyState !== Ours.CLOSED).length;
     let hidden = false;
     Object.defineProperty(document, "hidden", { get: () => hidden });
     window.hide = (is) => { hidden = is; document.dispatchEvent(new Event("visibilitychange")); };
 """
 
 
-def test_a_hidden_page_asks_nothing_and_a_page_that_is_seen_again_asks_at_once(browser, service):
+def test_a_hidden_page_lets_go_of_its_stream_and_comes_back_complete(browser, service):
     """No window of a browser without a screen is ever hidden, so the page is told that it is."""
     with contextlib.closing(browser.new_page()) as page:
         page.set_default_timeout(PATIENCE_S * 1000)
         page.clock.install()
-        page.add_init_script(COUNT_AND_HIDE)
+        page.add_init_script(FOLLOW_AND_HIDE)
         page.goto(f"http://{service.address('admin_address')}/")
-        page.wait_for_function("() => window.asked >= 3")
-        asked = page.evaluate("hide(true), window.asked")
+        shows(page, "#state", "live")
+        assert page.evaluate("hide(true), open_streams()") == 0
+        plays = service.status()["plays"]["counted"]
+        put(service, *VIDEOS)
+        wait_caught_up(service, plays + len(VIDEOS))
         for _ in range(10):
             page.clock.run_for(60_000)
-        assert page.evaluate("window.asked") == asked
+        assert page.evaluate("open_streams()") == 0
+        asked = page.evaluate("window.streams.length")
         page.evaluate("hide(false)")
-        page.wait_for_function("(asked) => window.asked >= asked + 3", arg=asked)
+        shows(page, "#plays", f"{plays + len(VIDEOS):,}")
         shows(page, "#state", "live")
+        assert page.evaluate("[open_streams(), window.streams.length]") == [1, asked + 1]
 
 
 def test_the_page_works_under_any_path_of_a_reverse_proxy(page, service):
@@ -270,15 +287,20 @@ def test_every_text_can_be_read_in_light_and_dark(with_refused, scheme):
 
 FOCUSED = """() => {
     const one = document.activeElement;
-    const name = one.getAttribute('href') ?? one.getAttribute('aria-labelledby');
+    const name = one.getAttribute('href') ?? one.getAttribute('aria-labelledby') ?? one.dataset.span;
     return [name, getComputedStyle(one).outlineStyle];
 }"""
 
 
 def test_with_the_keyboard_alone_every_link_and_table_is_reached_and_seen(with_refused):
     reached = []
-    for _ in range(5):
+    tables = ["refused-heading", "children-heading"]
+    tables += ["restarts-heading"] * with_refused.locator("#restarts-list").is_visible()
+    spans = ["hour", "day"]
+    links = ["status", "metrics", "history?span=hour"]
+    more = [f"{name}-heading" for name in ("nsqds", "answers", "failures", "ledgers", "letters")]
+    names = [*tables, *spans, *more, *links]
+    for _ in names:
         with_refused.keyboard.press("Tab")
         reached.append(with_refused.evaluate(FOCUSED))
-    names = ["refused-heading", "children-heading", "nsqds-heading", "status", "metrics"]
     assert reached == [[name, "solid"] for name in names]

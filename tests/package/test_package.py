@@ -33,10 +33,16 @@ PAGES = {
     f"actors/{folder}/page/{name}"
     for folder in ("client", "service")
     for name in ("icon.svg", "index.html", "page.css", "page.js")
-} | {
+}
+PAGES |= {
     f"actors/client/page/{name}"
     for name in ("economy.css", "economy.js", "lists.js", "stream.js", "strip.js", "words.js", "worker.js")
 }
+PAGES |= {
+    f"actors/service/page/{name}.js"
+    for name in ("actions", "charts", "figures", "spreads", "stream", "tree", "words")
+}
+PAGES |= {f"actors/service/page/vendor/uPlot.{name}" for name in ("LICENSE", "iife.min.js", "min.css")}
 PAGES |= {f"actors/system/page/session.{kind}" for kind in ("html", "css")}
 # Modules with all of these names are in the working directory. None may be taken for playtally's module.
 OTHERS = ("supervisor.py", "actors/__init__.py", "producer/__init__.py", "tornado/__init__.py")

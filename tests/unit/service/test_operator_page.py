@@ -1,6 +1,7 @@
 """The files of the operator's page, over HTTP, and the headers of every answer at the admin address."""
 
 import asyncio
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -15,7 +16,15 @@ from actors.service import admin, operator_page
 from tests.support.patience import PATIENCE_S
 
 FOLDER = Path(operator_page.__file__).parent / "page"
-PAGE = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
+SCRIPTS = ("actions", "charts", "figures", "page", "spreads", "stream", "tree", "words")
+VENDORED = ("vendor/uPlot.iife.min.js", "vendor/uPlot.min.css")
+PAGE = {
+    "/": "index.html",
+    **{f"/{name}": name for name in ("page.css", "icon.svg", *VENDORED)},
+    **{f"/{name}.js": f"{name}.js" for name in SCRIPTS},
+}
+UPLOT_SHA256 = "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"
+LICENCE = "vendor/uPlot.LICENSE"
 
 
 def answer_to(path: str, method: str = "GET", headers: dict[str, str] | None = None) -> HTTPResponse:
@@ -52,7 +61,15 @@ def test_a_file_of_the_page_is_given_and_head_answers_as_get(path):
 
 
 def test_the_page_has_as_many_files_as_its_folder():
-    assert set(PAGE.values()) == {path.name for path in FOLDER.iterdir()}
+    files = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+    assert {*PAGE.values(), LICENCE} == files
+
+
+def test_what_others_have_written_is_as_they_gave_it_and_has_its_licence():
+    script = (FOLDER / VENDORED[0]).read_text()
+    assert script.startswith("/*! https://github.com/leeoniya/uPlot (v1.6.32) */")
+    assert hashlib.sha256(script.encode()).hexdigest() == UPLOT_SHA256
+    assert "The MIT License" in (FOLDER / LICENCE).read_text()
 
 
 def test_no_script_but_the_pages_own_runs_and_no_other_page_frames_it():
@@ -67,11 +84,13 @@ def test_no_script_but_the_pages_own_runs_and_no_other_page_frames_it():
 def test_the_page_has_no_inline_script_or_style_and_only_relative_links():
     html = (FOLDER / "index.html").read_text()
     assert re.findall(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", html) == []
-    links = re.findall(r'(?:href|src)="([^"]*)"', html)
-    assert {"page.css", "page.js", "icon.svg", "status", "metrics"} == set(links)
-    script = (FOLDER / "page.js").read_text()
-    assert re.findall(r'fetch\("([^"]*)"', script) == ["status"]
-    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|https?://", script) == []
+    links = set(re.findall(r'(?:href|src)="([^"]*)"', html))
+    assert links == {"page.css", "page.js", "icon.svg", "status", "metrics", "history?span=hour", *VENDORED}
+    for name in SCRIPTS:
+        script = (FOLDER / f"{name}.js").read_text()
+        assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|https?://", script) == []
+        assert re.findall(r"""(?:fetch|EventSource|post)\(["'`]/""", script) == []
+        assert all(one.startswith("./") for one in re.findall(r'from "([^"]*)"', script))
 
 
 def test_a_file_that_has_not_changed_is_not_sent_again():
