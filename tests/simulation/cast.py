@@ -77,8 +77,8 @@ def _counter(process: Process, start_args: StartArgs) -> WatchedCounter:
     actor: WatchedCounter
 
     def rules(*arguments: Any) -> Any:
-        # Few plays come at a time: few are a backlog, too.
-        kind = type(machines.counting.__name__, (machines.counting,), {"backlog_plays": 40})
+        own = {"backlog_plays": world.plan.backlog_plays}
+        kind = type(machines.counting.__name__, (machines.counting,), own)
         return watched_counting(kind, actor, world.oracle)(*arguments)
 
     actor = WatchedCounter(

@@ -141,6 +141,7 @@ class Plan(Struct, frozen=True):
     width_max: int = 0  # a wider batch is answered by 413; 0 if none is
     fails: tuple[tuple[int, str], ...] = ()  # on these videos the client always fails, each in its way
     conflicts: bool = False  # whether the client answers 409 while it is at work on another attempt
+    backlog_plays: int = 256  # so many plays in one message are of a backlog
 
     @property
     def refuses(self) -> bool:
@@ -204,6 +205,7 @@ def draw(seed: int) -> Plan:
         faults=tuple(faults),
         stats_answer=stats_answer,
         keeps_answers=keeps_answers,
+        backlog_plays=2 if seed % 2 else 256,  # few plays come at a time: few are a backlog, too
         **_at_once(Random(f"at once {seed}")) | refuses,
     )
     if plan.every_play:  # each step is a publish: they need more attempts than few a second
