@@ -49,6 +49,7 @@ FOUND_BY = {
     "HotFirst": (91,),
     "TakesA409ForContent": (93,),
     "ForgetsWhoIsRefused": (13,),
+    "ForgetsTheLimitThatWasSet": (712,),
     "HalvesWhenAllIsRefused": (1886,),
     "ForgetsTheRateThatWasSet": (300,),
     "NeverTriesAgain": (27,),

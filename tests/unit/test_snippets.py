@@ -19,7 +19,7 @@ from tests.support.snippets import Command, Snippet, commands, module_of, option
 DRAWINGS = {
     ("README.md", "plays on NSQ, "),
     ("README.md", "supervisor.py\n├"),
-    ("README.md", "run      the service"),
+    ("using.md", "run      the service"),
     ("README.md", "supervisor.py   the command line"),
     ("architecture.md", "supervisor.py            the command line"),
     ("architecture.md", "Plays        consumer"),
@@ -28,7 +28,6 @@ DRAWINGS = {
     ("production.md", "journalctl -u playtally"),
     ("production.md", "scrape_configs:"),  # Prometheus' own (tests/end_to_end/test_deploy.py)
     ("production.md", "0 * * * *  python supervisor.py backup"),  # a table of cron
-    ("production.md", "scrape_configs:"),  # Prometheus' own
     ("publishing.md", "offeredᵢ"),
     ("supervision.md", "def handle(self"),  # a part of the program above it
 }
