@@ -5,7 +5,8 @@
 
 The rules of a counter and of the dispatcher (`actors/core`) run as they do in the service, in virtual time.
 Only the client takes time: it answers each publish after `--client-ms`. At 0, the default, every play is
-published within its linger, so the bound holds for the schedule too, and the ratio is 1 or more. With a
+published within its linger, so the bound holds for the schedule too, and the ratio is 1 or more; but in a
+backlog a counter's answer may take 10 ms, and the ratio is below 1. With a
 slower client, plays wait for the batch before theirs and leave together. The bound then allows one publish
 time more than the linger, because such a client makes every schedule wait that long.
 
