@@ -27,11 +27,13 @@ SAY_MAX = 64
 class Accepted:
     """What is still to be stored and to be told of accepted batches.
 
-    `due_ms`: when it is to be done at the latest; None if nothing is left.
+    `due_ms`: when it is to be done at the latest; None if nothing is left. `uncounted`: whether the publish
+    totals have batches whose acceptance is not stored: a dispatcher that is killed now counts them again.
     """
 
     def __init__(self) -> None:
         self.due_ms: int | None = None
+        self.uncounted = False
         self._unsaid: list[HeldBatch] = []
         self._unstored: dict[str, Batch] = {}
         self._over: list[str] = []
@@ -39,6 +41,7 @@ class Accepted:
     def add(self, held: HeldBatch, now_ms: int) -> None:
         """Note that the client has accepted this batch."""
         batch = held.content
+        self.uncounted = True
         self._unsaid.append(held)
         self._unstored[batch.key] = batch
         self._is_due_at(now_ms if len(self._unsaid) >= SAY_MAX else now_ms + SAY_MS)
@@ -57,6 +60,7 @@ class Accepted:
     def take_unstored(self) -> tuple[tuple[Batch, ...], tuple[str, ...]]:
         """The batches to store as accepted, and the keys of those to delete, in the next store."""
         batches, over = tuple(self._unstored.values()), tuple(self._over)
+        self.uncounted = False
         self._unstored.clear()
         self._over.clear()
         if not self._unsaid:

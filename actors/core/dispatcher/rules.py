@@ -269,6 +269,7 @@ class DispatcherRules(Confirming):
         """The statistics of the dispatcher. `stored`: the totals to tell; None for the newest."""
         accepted = self.batches.accepted
         on_its_way = accepted + max(len(self.batches) - accepted, self.phase is not Phase.IDLE)
+        on_its_way = max(on_its_way, int(self.accepted.uncounted))
         circuit, failures = self.attempts.circuit, self.attempts.failures
         requests = len(self.republishing.requests)
         totals = self.totals if stored is None else stored
