@@ -62,7 +62,9 @@ class Confirming(Refusing):
             self.totals.plus(republish=1, videos=len(batch.entries)),
             publish_time=self._lead_time.publish_time,
         )
-        effects: list[Effect] = [StoreRefused((), self.totals, taken)] if taken else []
+        effects = self._store_accepted()
+        if taken:
+            effects.append(StoreRefused((), self.totals, taken))
         return [*effects, *self._over(held, batch, now_ms)]
 
     def _recorded(self, shard: int, message: Recorded, now_ms: int) -> None:

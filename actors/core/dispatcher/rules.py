@@ -161,7 +161,7 @@ class DispatcherRules(Confirming):
         request, over = self.republishing.request(why, videos, now_ms)
         named = set(unpack_videos(videos))
         self.refused.try_soon(now_ms, lambda one: not named or one.video in named)
-        return [StoreRepublish(request, self.totals, over), *self.wake(now_ms)]
+        return [*self._store_accepted(), StoreRepublish(request, self.totals, over), *self.wake(now_ms)]
 
     def client_started(self, now_ms: int) -> list[Effect]:
         """Try the client, which has just started, whatever the pause."""

@@ -218,6 +218,15 @@ def test_an_accepted_batch_is_stored_as_accepted_before_the_counters_are_told():
     assert one.wakeup_ms() is None
 
 
+def test_totals_are_stored_after_the_accepted_batches_that_they_have():
+    """Else a dispatcher that is killed then would send the batch again, and count it twice."""
+    one = dispatching(0)
+    key = key_of(sending(one, (A, 1)))
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
+    first, second, *_ = one.request_republish("a test", b"", NOW_MS + 1)
+    assert ([batch.key for batch in first.accepted], second.totals.realtime) == ([key], 1)
+
+
 def test_the_batch_before_is_stored_as_accepted_with_the_next_one_in_one_write():
     one = dispatching(0)
     key = key_of(sending(one, (A, 1)))
