@@ -299,7 +299,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             log.info("republish %d (%s) %s: %s", request.number, request.wanted, goes_on, request.why)
 
     def _performed(self) -> None:
-        self._settled = self.rules.totals
+        if not self.rules.accepted.uncounted:
+            self._settled = self.rules.totals
         self._alarm.set(self.rules.wakeup_ms())
         self._shortage.look(self.rules.shortage, self.rules.attempts.in_flight_max)
         if self._draining and self.rules.drained:

@@ -72,7 +72,8 @@ class Decoder(Generic[Inbox]):
                 found.append(self._decode(data[start : end - self._decoded]))
                 start = end - self._decoded
         except (msgpack.UnpackException, msgpack.BufferFull, ValueError) as error:
-            raise BadMail(f"not a message of this mailbox: {error}") from error
+            why = str(error) or type(error).__name__  # msgpack's own errors say nothing more
+            raise BadMail(f"not a message of this mailbox: {why}") from error
         self._decoded += start
         if start or not self._begun:
             self._begun = bytearray(data[start:])

@@ -2,6 +2,7 @@
 failed. Real processes; the client counts what it gets.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -59,6 +60,11 @@ def kill_dispatcher(service: ServiceWithQueue) -> None:
     """Kill the dispatcher, and wait until the next one runs."""
     before = service.child("dispatcher")["incarnation"]
     assert service.command("kill", "dispatcher").returncode == 0
+    next_dispatcher(service, before)
+
+
+def next_dispatcher(service: ServiceWithQueue, before: int) -> None:
+    """Wait until a later incarnation of the dispatcher than that runs."""
     wait_status(
         service,
         lambda status: any(
@@ -136,3 +142,24 @@ def test_killed_whenever_it_is_no_request_that_left_is_missing(tmp_path):
         status = wait_caught_up(service, plays)
         assert len(client.received) <= requests_in(status) <= len(client.received) + kills * in_flight_max
         assert sum(client.totals.values()) == plays
+
+
+def test_an_accepted_publish_counts_once_though_the_dispatcher_is_killed_before_it_is_stored(tmp_path):
+    """What was accepted is stored a moment later. The status does not tell it before."""
+    settings = [*PATIENT, "client.enabled=false"]
+    with (
+        RecordingClient() as client,
+        open_service("embedded", tmp_path, f"publish.url={client.url}", *settings) as service,
+    ):
+        service.start()
+        for number in range(1, 9):
+            incarnation, pid = (service.child("dispatcher")[name] for name in ("incarnation", "pid"))
+            before = len(client.received)
+            play(service)
+            arrived(client, before + 1)
+            service.status()  # it asks the dispatcher
+            os.kill(pid, signal.SIGKILL)
+            next_dispatcher(service, incarnation)
+            status = wait_caught_up(service, number)
+            assert (status["publishes"]["total"], len(client.keys)) == (number, number)
+            assert requests_in(status) == len(client.received)

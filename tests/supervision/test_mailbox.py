@@ -94,8 +94,8 @@ def test_a_message_of_another_mailbox_is_bad_mail():
     ],
     ids=lambda garbage: repr(garbage[:12]),
 )
-def test_garbage_is_bad_mail(garbage):
-    with pytest.raises(BadMail):
+def test_garbage_is_bad_mail_with_a_reason(garbage):
+    with pytest.raises(BadMail, match=r"mailbox: \S"):
         Decoder(CounterInbox).feed(garbage)
 
 

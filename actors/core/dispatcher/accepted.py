@@ -3,7 +3,7 @@
 Pure. An accepted batch costs a commit, a message to each counter, and a second commit once every ledger has
 recorded it. None of that is urgent, so several batches share it:
 
-- That a batch was accepted, or is over, is stored with the next batch that leaves.
+- That a batch was accepted, or is over, is stored with the next batch that leaves, or `STORE_MS` later.
 - The counters are told `SAY_MS` after the first of these batches was accepted, or at once if there are
   `SAY_MAX` of them. What is not stored by then is stored first.
 - They are told earlier if they are asked for totals: else they would answer with plays that the client has.
@@ -20,6 +20,7 @@ from ..shards import shard_of
 from .batches import HeldBatch
 from .outbox import Batch
 
+STORE_MS = 50
 SAY_MS = 250
 SAY_MAX = 64
 
@@ -27,27 +28,37 @@ SAY_MAX = 64
 class Accepted:
     """What is still to be stored and to be told of accepted batches.
 
-    `due_ms`: when it is to be done at the latest; None if nothing is left.
+    `uncounted`: whether the publish totals have batches whose acceptance is not stored: a dispatcher that is
+    killed now counts them again. `say_ms`: when the counters are told at the latest; None if they know all.
     """
 
     def __init__(self) -> None:
-        self.due_ms: int | None = None
+        self.uncounted = False
+        self.say_ms: int | None = None
+        self._store_ms: int | None = None
         self._unsaid: list[HeldBatch] = []
         self._unstored: dict[str, Batch] = {}
         self._over: list[str] = []
 
+    @property
+    def due_ms(self) -> int | None:
+        """When something is to be done at the latest; None if nothing is left."""
+        return _sooner(self._store_ms, self.say_ms)
+
     def add(self, held: HeldBatch, now_ms: int) -> None:
         """Note that the client has accepted this batch."""
         batch = held.content
+        self.uncounted = True
         self._unsaid.append(held)
         self._unstored[batch.key] = batch
-        self._is_due_at(now_ms if len(self._unsaid) >= SAY_MAX else now_ms + SAY_MS)
+        self._store_ms = _sooner(self._store_ms, now_ms + STORE_MS)
+        self.say_ms = _sooner(self.say_ms, now_ms if len(self._unsaid) >= SAY_MAX else now_ms + SAY_MS)
 
     def recorded(self, key: str, now_ms: int) -> None:
         """Note that every ledger has recorded the batch with this key, so it can be forgotten."""
         self._unstored.pop(key, None)
         self._over.append(key)
-        self._is_due_at(now_ms + SAY_MS)
+        self._store_ms = _sooner(self._store_ms, now_ms + SAY_MS)
 
     @property
     def unstored(self) -> bool:
@@ -57,21 +68,22 @@ class Accepted:
     def take_unstored(self) -> tuple[tuple[Batch, ...], tuple[str, ...]]:
         """The batches to store as accepted, and the keys of those to delete, in the next store."""
         batches, over = tuple(self._unstored.values()), tuple(self._over)
+        self.uncounted = False
+        self._store_ms = None
         self._unstored.clear()
         self._over.clear()
-        if not self._unsaid:
-            self.due_ms = None
         return batches, over
 
     def take_unsaid(self) -> list[HeldBatch]:
         """The batches of which the counters have to be told now, in the order in which they were accepted."""
-        unsaid, self._unsaid = self._unsaid, []
-        if not self.unstored:
-            self.due_ms = None
+        unsaid, self._unsaid, self.say_ms = self._unsaid, [], None
         return unsaid
 
-    def _is_due_at(self, due_ms: int) -> None:
-        self.due_ms = due_ms if self.due_ms is None else min(self.due_ms, due_ms)
+
+def _sooner(one_ms: int | None, other_ms: int | None) -> int | None:
+    if one_ms is None or other_ms is None:
+        return other_ms if one_ms is None else one_ms
+    return min(one_ms, other_ms)
 
 
 def published(batches: Iterable[Batch], shard: int, shards: int, stores: int) -> Published:

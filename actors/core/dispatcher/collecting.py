@@ -231,6 +231,7 @@ class Collecting:
                 effects += self._nothing_to_try(collection, now_ms)
             if not collection.entries:
                 self.batches.move(held, BatchEvent.NOTHING_COLLECTED)
+                effects += [] if collection.place is None else self._store_accepted()
                 effects += self.republishing.collected_nothing(collection, self.totals)
                 continue
             entries = list(collection.entries.values())
@@ -270,7 +271,7 @@ class Collecting:
         for one in refused:
             del collection.entries[one.video]
         told = tuple(self.refused.tell_again(one.video, one.plays) for one in refused)
-        return [StoreRefused(told, self.totals)] if told else []
+        return [*self._store_accepted(), StoreRefused(told, self.totals)] if told else []
 
     def _nothing_to_try(self, collection: Collection, now_ms: int) -> list[Effect]:
         """Go on after no counter had a new total of a video that was to be tried."""
@@ -289,7 +290,7 @@ class Collecting:
                     collection.place = Place(0, self._shards, self._shards)
                 else:
                     self.refused.drop([video])
-                    effects.append(StoreRefused((), self.totals, (video,)))
+                    effects += [*self._store_accepted(), StoreRefused((), self.totals, (video,))]
         return effects
 
     def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
@@ -308,6 +309,16 @@ class Collecting:
         """Store a batch, and what is still to be stored of accepted ones. `taken`: as in `Store`."""
         accepted, over = self.accepted.take_unstored()
         return Store(batch, self.totals, taken, accepted, over)
+
+    def _store_accepted(self) -> list[Effect]:
+        """Store the accepted batches that the totals have, before totals are stored without a batch.
+
+        Else a dispatcher that is killed then would send them again, and count them twice.
+        """
+        if not self.accepted.uncounted:
+            return []
+        self.totals = self.totals.plus(stores=1)
+        return [self._store(None)]
 
     def _say_accepted(self) -> list[Effect]:
         """Tell the counters of accepted batches of which they were not told."""

@@ -25,8 +25,13 @@ class Confirming(Refusing):
         return effects + self._say_accepted()
 
     def _settle_if_due(self, now_ms: int) -> list[Effect]:
-        due_ms = self.accepted.due_ms
-        return self.settle() if due_ms is not None and (due_ms <= now_ms or self._draining) else []
+        due_ms, say_ms = self.accepted.due_ms, self.accepted.say_ms
+        if due_ms is None or (due_ms > now_ms and not self._draining):
+            return []
+        if self._draining or (say_ms is not None and say_ms <= now_ms):
+            return self.settle()
+        self.totals = self.totals.plus(stores=1)
+        return [self._store(None)]
 
     def _accepted(self, held: HeldBatch, now_ms: int) -> list[Effect]:
         """Go on after the client accepted a batch."""
@@ -62,7 +67,9 @@ class Confirming(Refusing):
             self.totals.plus(republish=1, videos=len(batch.entries)),
             publish_time=self._lead_time.publish_time,
         )
-        effects: list[Effect] = [StoreRefused((), self.totals, taken)] if taken else []
+        effects = self._store_accepted()
+        if taken:
+            effects.append(StoreRefused((), self.totals, taken))
         return [*effects, *self._over(held, batch, now_ms)]
 
     def _recorded(self, shard: int, message: Recorded, now_ms: int) -> None:

@@ -82,9 +82,9 @@ class Refusing(Changing):
             self.halving.halve(held.part, before.trigger, entries, places, *dues)
             # The width is stored at once: a client that has said that it is too wide is not asked again.
             is_width = about is About.WIDTH
-            effects.append(
-                StoreRefused((), self.totals, forget=before.key) if is_width else Forget(before.key)
-            )
+            effects += self._store_accepted() if is_width else []
+            forget = StoreRefused((), self.totals, forget=before.key) if is_width else Forget(before.key)
+            effects.append(forget)
         return effects
 
     def _refuse_video(self, held: HeldBatch, before: Batch, answer: str, now_ms: int) -> list[Effect]:
@@ -99,8 +99,8 @@ class Refusing(Changing):
         gone = self.refused.drop_first()
         for video in gone:
             self._schedule.postpone(video, now_ms)
-        stored = StoreRefused((one,), self.totals, gone, forget=before.key)
-        return [stored, *self._over(held, before, now_ms)]
+        stored = [*self._store_accepted(), StoreRefused((one,), self.totals, gone, forget=before.key)]
+        return [*stored, *self._over(held, before, now_ms)]
 
     def _over(self, held: HeldBatch, batch: Batch, now_ms: int) -> list[StoreRepublish]:
         """Go on with a republish after one of its batches, or the last part of it, is over."""
@@ -169,7 +169,7 @@ class Refusing(Changing):
         one = self.refused.refuse(entry.video, entry.plays, why, now_ms, held.offered_ms, again, unsure=False)
         held.again_ms = self.refused.next_ms(entry.video)
         stored: list[Effect] = [] if held.content == before else [self._store(held.content)]
-        return [*stored, StoreRefused((one,), self.totals)]
+        return [*stored, *self._store_accepted(), StoreRefused((one,), self.totals)]
 
     def _failed(self, held: HeldBatch, before: Batch) -> Alone:
         """Note that an attempt with the batch `before` failed."""

@@ -161,7 +161,7 @@ class DispatcherRules(Confirming):
         request, over = self.republishing.request(why, videos, now_ms)
         named = set(unpack_videos(videos))
         self.refused.try_soon(now_ms, lambda one: not named or one.video in named)
-        return [StoreRepublish(request, self.totals, over), *self.wake(now_ms)]
+        return [*self._store_accepted(), StoreRepublish(request, self.totals, over), *self.wake(now_ms)]
 
     def client_started(self, now_ms: int) -> list[Effect]:
         """Try the client, which has just started, whatever the pause."""
@@ -269,6 +269,7 @@ class DispatcherRules(Confirming):
         """The statistics of the dispatcher. `stored`: the totals to tell; None for the newest."""
         accepted = self.batches.accepted
         on_its_way = accepted + max(len(self.batches) - accepted, self.phase is not Phase.IDLE)
+        on_its_way = max(on_its_way, int(self.accepted.uncounted))
         circuit, failures = self.attempts.circuit, self.attempts.failures
         requests = len(self.republishing.requests)
         totals = self.totals if stored is None else stored

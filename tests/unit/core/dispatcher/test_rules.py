@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_videos
-from actors.core.dispatcher.accepted import SAY_MAX, SAY_MS
+from actors.core.dispatcher.accepted import SAY_MAX, SAY_MS, STORE_MS
 from actors.core.dispatcher.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, CIRCUIT_FAILURES, Circuit
 from actors.core.dispatcher.batches import ON_ITS_WAY, Phase
 from actors.core.dispatcher.collecting import COLLECT_TIMEOUT_MS
@@ -208,14 +208,25 @@ def test_an_accepted_batch_is_stored_as_accepted_before_the_counters_are_told():
     one = dispatching(0, 1)
     key = key_of(sending(one, (A, 1)))
     assert delivered(one, Outcome.ACCEPTED, NOW_MS) == []
+    assert one.wakeup_ms() == NOW_MS + STORE_MS
+    assert one.wake(NOW_MS + STORE_MS - 1) == []
+    (effect,) = one.wake(NOW_MS + STORE_MS)
+    (stored,) = effect.accepted
+    assert (stored.key, stored.stage) == (key, Stage.ACCEPTED)
     assert one.wakeup_ms() == NOW_MS + SAY_MS
     assert one.wake(NOW_MS + SAY_MS - 1) == []
-    effects = one.wake(NOW_MS + SAY_MS)
-    ((stored,),) = (effects[0].accepted,)
-    assert (stored.key, stored.stage) == (key, Stage.ACCEPTED)
-    assert told(effects) == [(counter_of(0), [A])]
+    assert told(one.wake(NOW_MS + SAY_MS)) == [(counter_of(0), [A])]
     assert one.phase is Phase.IDLE
     assert one.wakeup_ms() is None
+
+
+def test_totals_are_stored_after_the_accepted_batches_that_they_have():
+    """Else a dispatcher that is killed then would send the batch again, and count it twice."""
+    one = dispatching(0)
+    key = key_of(sending(one, (A, 1)))
+    delivered(one, Outcome.ACCEPTED, NOW_MS)
+    first, second, *_ = one.request_republish("a test", b"", NOW_MS + 1)
+    assert ([batch.key for batch in first.accepted], second.totals.realtime) == ([key], 1)
 
 
 def test_the_batch_before_is_stored_as_accepted_with_the_next_one_in_one_write():
