@@ -299,6 +299,7 @@ def test_with_the_keyboard_alone_every_link_and_table_is_reached_and_seen(with_r
     spans = ["hour", "day"]
     links = ["status", "metrics", "history?span=hour"]
     more = [f"{name}-heading" for name in ("nsqds", "answers", "failures", "ledgers", "letters")]
+    more += ["log-heading"] * with_refused.locator("#log").is_visible()
     names = [*tables, *spans, *more, *links]
     for _ in names:
         with_refused.keyboard.press("Tab")

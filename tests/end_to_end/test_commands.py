@@ -280,7 +280,7 @@ def without_moments(value):
         return {
             key: without_moments(one)
             for key, one in value.items()
-            if not re.search(r"(_s|_ms|_bytes|_per_s)$|recent", key)
+            if not re.search(r"(_s|_ms|_bytes|_per_s|_share)$|recent|histograms|^full$|^at$", key)
         }
     return [without_moments(one) for one in value] if isinstance(value, list) else value
 

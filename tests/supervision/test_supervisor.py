@@ -184,7 +184,7 @@ def test_while_all_answer_each_is_asked_every_other_time_and_found_to_hang_as_so
         await tree.root.start()
         watching = asyncio.ensure_future(Application.watch(tree, LIVENESS_S))
         await asyncio.sleep(99.5)
-        assert [one._pings for one in tree.workers()] == [50, 50]
+        assert [one._answers._last for one in tree.workers()] == [50, 50]
         (_, a), (_, b) = Process.started
         a._habits = Habits(answer_s=None)  # hangs before it answers at 101 s
         await asyncio.sleep(2)

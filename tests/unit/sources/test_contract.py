@@ -121,6 +121,7 @@ class SimulatedStage:
         self._process.actor = self
         self.rules = self
         self.outstanding = 0
+        self._paused = False
         return self.source
 
     def put(self, plays):
