@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ..core import guids
 from ..core.triggers import Trigger
+from ..core.words import counted
 from ..supervision.printable import printable_values
 from . import changed
 from .page import Page
@@ -53,7 +54,7 @@ def show_totals(rows: list[tuple[bytes, int, int]]) -> None:
     plays = sum(total for _, total, _ in rows)
     behind = sum(published != total for _, total, published in rows)
     more = f"; the latest total of {behind:,} is not published yet" if behind else ""
-    print(f"{plays:,} plays of {len(rows):,} videos{more}")
+    print(f"{counted(plays, 'play')} of {counted(len(rows), 'video')}{more}")
 
 
 def _status(status: dict[str, Any], page: Page) -> Group:

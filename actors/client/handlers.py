@@ -133,6 +133,7 @@ class PlaysHandler(ReferenceHandler):
         self._together = self.client.together.came()
 
     def on_finish(self) -> None:
+        super().on_finish()
         self.client.together.gone(self._together)
 
     def on_connection_close(self) -> None:

@@ -2,35 +2,55 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import Generic, TypeVar
 
 One = TypeVar("One")
 
 
 class Crowd(Generic[One]):
-    """The connections of one listener. One that waits for a request is idle, from its first moment on."""
+    """The connections of one listener. One that waits for a request is idle, from its first moment on.
+
+    One whose request does not end, or whose answer is not read, gives way where none is idle: else a few
+    programs that leave it at that fill a listener.
+    """
 
     def __init__(self) -> None:
-        self._idle: dict[One, bool] = {}  # in the order in which they became idle or busy
+        # Each in the order in which they became so; the value means nothing.
+        self._idle: dict[One, None] = {}
+        self._hanging: dict[One, None] = {}
+        self._busy: dict[One, None] = {}
 
     def waits(self, one: One) -> bool:
         """Note that a connection waits for a request. Returns whether it is its first."""
-        is_first = self._idle.pop(one, None) is None
-        self._idle[one] = True
-        return is_first
+        was_here = self._leaves(one)
+        self._idle[one] = None
+        return not was_here
+
+    def hangs(self, one: One) -> None:
+        """Note that a request has begun and not ended, or that its answer is made and not read."""
+        if self._leaves(one):
+            self._hanging[one] = None
 
     def works(self, one: One) -> None:
-        """Note that a connection has sent a request."""
-        if self._idle.pop(one, None) is not None:
-            self._idle[one] = False
+        """Note that a connection has sent a request to its end."""
+        if self._leaves(one):
+            self._busy[one] = None
 
     def gone(self, one: One) -> None:
         """Note that a connection is closed."""
-        self._idle.pop(one, None)
+        self._leaves(one)
 
     def longest_idle(self) -> One | None:
-        """The connection that has been idle for the longest time; None if all are busy."""
-        return next((one for one, is_idle in self._idle.items() if is_idle), None)
+        """The connection that has been idle for the longest time, else hanging; None if all are busy."""
+        return next(chain(self._idle, self._hanging), None)
+
+    def _leaves(self, one: One) -> bool:
+        for some in (self._idle, self._hanging, self._busy):
+            if one in some:
+                del some[one]
+                return True
+        return False
 
 
 def most_of(peers: Iterable[str]) -> str:

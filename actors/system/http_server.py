@@ -38,7 +38,7 @@ FIRST_REQUEST_TIMEOUT_S = 10
 OWN_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 # On a request's connection: see `OwnHandler`.
-_IS_STRANGER, _CALLER, _DOORKEEPER = "is_stranger", "caller", "doorkeeper"
+_IS_STRANGER, _CALLER, _DOORKEEPER, _HANGS = "is_stranger", "caller", "doorkeeper", "hangs"
 _EVERY_ADDRESS = {"0.0.0.0", "::"}
 
 
@@ -165,7 +165,8 @@ class BoundedHTTPServer(HTTPServer):
             request_conn.params = copy.copy(self.conn_params)
             request_conn.params.header_timeout = FIRST_REQUEST_TIMEOUT_S
         handler = super().start_request(server_conn, request_conn)
-        return _Guard(self, handler, request_conn, lambda: self._crowd.works(server_conn))
+        hangs = vars(request_conn)[_HANGS] = lambda: self._crowd.hangs(server_conn)
+        return _Guard(self, handler, request_conn, hangs, lambda: self._crowd.works(server_conn))
 
     def refused(
         self,
@@ -211,10 +212,11 @@ class _Guard(httputil.HTTPMessageDelegate):
         handler: httputil.HTTPMessageDelegate,
         connection: HTTP1Connection,
         came: Callable[[], None],
+        ended: Callable[[], None],
     ) -> None:
-        """`came`: called when the headers are here."""
+        """`came`: called when the headers are here. `ended`: when the body is too, if it is not refused."""
         self._server, self._handler, self._connection = server, handler, connection
-        self._came = came
+        self._came, self._ended = came, ended
         self._refused: Answer | None = None
 
     def headers_received(
@@ -249,6 +251,7 @@ class _Guard(httputil.HTTPMessageDelegate):
     def finish(self) -> None:
         self._timer.cancel()
         if self._refused is None:
+            self._ended()
             self._handler.finish()
         else:
             respond(self._connection, self._method, *self._refused)
@@ -303,6 +306,10 @@ class OwnHandler(tornado.web.RequestHandler):
         self.clear_header("Server")
         for name, value in OWN_HEADERS.items():
             self.set_header(name, value)
+
+    def on_finish(self) -> None:
+        """Called by tornado when the answer is made. The connection may give way before it is read."""
+        vars(self.request.connection).get(_HANGS, bool)()
 
     async def head(self, *arguments: str) -> None:
         """Answer as `get` does; tornado leaves the body out. `arguments`: of the path."""

@@ -220,7 +220,7 @@ def test_the_command_prints_what_is_asked_for_while_the_service_runs_and_while_i
         )
         assert list(json.loads(printed("--json", "--below", "3")).items()) == expected(below=3)
         assert json.loads(printed("--json", VIDEOS[5])) == {VIDEOS[5]: PLAYS[VIDEOS[5]]}
-        assert "29 plays of 2 videos" not in printed("--top", "1") and "15 plays of 1 videos" in printed(
+        assert "29 plays of 2 videos" not in printed("--top", "1") and "15 plays of 1 video" in printed(
             "--top", "1"
         )
 

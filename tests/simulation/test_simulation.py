@@ -41,7 +41,7 @@ FOUND_BY = {
     "LeavesTheRepublishOutOfTheKey": (66,),
     "ForgetsTheRepublish": (4,),
     "ForgetsBeforeRecorded": (30,),
-    "StoresTheNewBatchAlone": (149,),
+    "StoresTheNewBatchAlone": (398,),
     "AnswersOnlyInCompany": (13,),
     "TakesTwentyOne": (9,),
     "CallsStepsOverdue": (11,),

@@ -268,7 +268,7 @@ def test_totals_show_what_the_client_was_told_and_the_sum(capsys):
         f"{other}         7         7",
         "1,507 plays of 2 videos; the latest total of 1 is not published yet",
     ]
-    assert shown(capsys, screen.show_totals, rows[1:])[-1] == "7 plays of 1 videos"
+    assert shown(capsys, screen.show_totals, rows[1:])[-1] == "7 plays of 1 video"
     assert shown(capsys, screen.show_totals, [])[-1] == "0 plays of 0 videos"
 
 

@@ -81,6 +81,37 @@ def test_one_that_is_busy_keeps_its_place(few):
     with_server(test)
 
 
+def test_a_crowd_whose_requests_do_not_end_locks_nobody_out(few):
+    async def test(port):
+        with contextlib.ExitStack() as crowd:
+            for _ in range(3 * MOST):
+                one = crowd.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
+                one.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na")
+                await asyncio.sleep(0.01)  # it is taken, and its head read
+            assert await asyncio.to_thread(get, port) == 200
+
+    with_server(test, body_timeout_s=PATIENCE_S)
+
+
+@pytest.mark.parametrize("host", ["localhost", "another"])  # an answer, a refusal
+def test_a_crowd_that_reads_no_answer_locks_nobody_out(few, host):
+    request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+    async def test(port):
+        with contextlib.ExitStack() as crowd:
+            for _ in range(2 * MOST):
+                one = crowd.enter_context(socket.socket())
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                one.connect(("127.0.0.1", port))
+                one.setblocking(False)
+                with contextlib.suppress(OSError):
+                    while one.send(request * 1000):  # until nobody reads them any more
+                        await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(get, port) == 200
+
+    with_server(test)
+
+
 def test_one_that_never_asks_is_closed_and_one_that_has_asked_may_wait(monkeypatch):
     monkeypatch.setattr(http_server, "FIRST_REQUEST_TIMEOUT_S", 0.3)
 
@@ -124,7 +155,12 @@ def test_the_one_that_has_been_idle_longest_gives_way():
     assert crowd.longest_idle() == "c"
     crowd.works("c")
     assert crowd.longest_idle() == "a"
+    crowd.hangs("c")
+    assert crowd.longest_idle() == "a"
     crowd.works("a")
+    assert crowd.longest_idle() == "c"
+    crowd.works("c")
     crowd.works("x")
+    crowd.hangs("x")
     assert crowd.longest_idle() is None
     assert most_of(["1", "2", "2"]) == "2 of them from 2"
