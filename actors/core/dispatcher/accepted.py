@@ -1,12 +1,12 @@
 """The batches that the client has accepted, until they are stored as accepted and the counters are told.
 
-Pure. An accepted batch costs a commit, a message to each counter, and a second commit once every ledger has
-recorded it. None of that is urgent, so several batches share it:
+Pure. An accepted batch would cost a commit, and a second one once every ledger has recorded it. Neither is
+urgent, so several batches share them:
 
 - That a batch was accepted, or is over, is stored with the next batch that leaves, or `STORE_MS` later.
-- The counters are told `SAY_MS` after the first of these batches was accepted, or at once if there are
-  `SAY_MAX` of them. What is not stored by then is stored first.
-- They are told earlier if they are asked for totals: else they would answer with plays that the client has.
+- The counters are told at once, but not twice within `SAY_MS`: then of several batches together. A counter
+  that knows takes the next play of a quiet video without being asked.
+- They are told before they are asked for totals: else they would answer with plays that the client has.
 
 A dispatcher that is killed before that sends these batches again, as they were and before any newer batch. No
 newer batch can have been sent: it would have been stored, and they with it. The client knows their keys.
@@ -21,21 +21,23 @@ from .batches import HeldBatch
 from .outbox import Batch
 
 STORE_MS = 50
-SAY_MS = 250
-SAY_MAX = 64
+SAY_MS = 5
+OVER_MS = 250  # a batch that is over is deleted by then
 
 
 class Accepted:
     """What is still to be stored and to be told of accepted batches.
 
     `uncounted`: whether the publish totals have batches whose acceptance is not stored: a dispatcher that is
-    killed now counts them again. `say_ms`: when the counters are told at the latest; None if they know all.
+    killed now counts them again. `store_ms`: when it is to be stored at the latest; None if all is. `say_ms`:
+    when the counters are to be told; None if they know all.
     """
 
     def __init__(self) -> None:
         self.uncounted = False
         self.say_ms: int | None = None
-        self._store_ms: int | None = None
+        self.store_ms: int | None = None
+        self._next_say_ms = 0
         self._unsaid: list[HeldBatch] = []
         self._unstored: dict[str, Batch] = {}
         self._over: list[str] = []
@@ -43,7 +45,7 @@ class Accepted:
     @property
     def due_ms(self) -> int | None:
         """When something is to be done at the latest; None if nothing is left."""
-        return _sooner(self._store_ms, self.say_ms)
+        return _sooner(self.store_ms, self.say_ms)
 
     def add(self, held: HeldBatch, now_ms: int) -> None:
         """Note that the client has accepted this batch."""
@@ -51,14 +53,16 @@ class Accepted:
         self.uncounted = True
         self._unsaid.append(held)
         self._unstored[batch.key] = batch
-        self._store_ms = _sooner(self._store_ms, now_ms + STORE_MS)
-        self.say_ms = _sooner(self.say_ms, now_ms if len(self._unsaid) >= SAY_MAX else now_ms + SAY_MS)
+        self.store_ms = _sooner(self.store_ms, now_ms + STORE_MS)
+        if self.say_ms is None:
+            self.say_ms = max(now_ms, self._next_say_ms)
+            self._next_say_ms = self.say_ms + SAY_MS
 
     def recorded(self, key: str, now_ms: int) -> None:
         """Note that every ledger has recorded the batch with this key, so it can be forgotten."""
         self._unstored.pop(key, None)
         self._over.append(key)
-        self._store_ms = _sooner(self._store_ms, now_ms + SAY_MS)
+        self.store_ms = _sooner(self.store_ms, now_ms + OVER_MS)
 
     @property
     def unstored(self) -> bool:
@@ -69,7 +73,7 @@ class Accepted:
         """The batches to store as accepted, and the keys of those to delete, in the next store."""
         batches, over = tuple(self._unstored.values()), tuple(self._over)
         self.uncounted = False
-        self._store_ms = None
+        self.store_ms = None
         self._unstored.clear()
         self._over.clear()
         return batches, over

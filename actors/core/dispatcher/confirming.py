@@ -25,13 +25,18 @@ class Confirming(Refusing):
         return effects + self._say_accepted()
 
     def _settle_if_due(self, now_ms: int) -> list[Effect]:
-        due_ms, say_ms = self.accepted.due_ms, self.accepted.say_ms
+        due_ms, accepted = self.accepted.due_ms, self.accepted
         if due_ms is None or (due_ms > now_ms and not self._draining):
             return []
-        if self._draining or (say_ms is not None and say_ms <= now_ms):
+        if self._draining:
             return self.settle()
-        self.totals = self.totals.plus(stores=1)
-        return [self._store(None)]
+        effects: list[Effect] = []
+        if accepted.store_ms is not None and accepted.store_ms <= now_ms:
+            self.totals = self.totals.plus(stores=1)
+            effects.append(self._store(None))
+        if accepted.say_ms is not None and accepted.say_ms <= now_ms:
+            effects += self._say_accepted()
+        return effects
 
     def _accepted(self, held: HeldBatch, now_ms: int) -> list[Effect]:
         """Go on after the client accepted a batch."""
