@@ -133,7 +133,8 @@ class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
     `circuit`: the state of the circuit breaker (`attempts.Circuit`). `failures`: failed attempts in a row.
     `republishing`: requests to publish totals again that are not done. `refused`: how many videos the client
     refuses; `refused_videos`: the first of them. `width`: the widest batch that the client takes; 0 if any.
-    `published`: more figures of its publishes.
+    `published`: more figures of its publishes. `unanswered`: batches that are sent and have no answer yet;
+    `in_flight` has those that the ledgers have not recorded, too.
     """
 
     realtime: int
@@ -155,6 +156,7 @@ class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
     refused: int = 0
     refused_videos: list[RefusedVideoStats] = []
     published: PublishStats = PublishStats()
+    unanswered: int = 0
 
 
 Stats: TypeAlias = ConsumerStats | CounterStats | DispatcherStats

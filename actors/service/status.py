@@ -93,6 +93,10 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
         "client": {
             "circuit": next((one.circuit for one in dispatchers), None),
             "failures_in_a_row": sum(one.failures for one in dispatchers),
+            # Publishes that are sent and not answered, and what limits them: as set while it runs, or as set.
+            "in_flight": sum(one.unanswered for one in dispatchers),
+            "in_flight_max": _in_force(service, "in_flight_max"),
+            "rate_max_per_s": _in_force(service, "rate_max_per_s"),
         },
         # The widest batch that the client takes, learned from a 413; 0 if it takes any.
         "videos_per_batch_max": sum(one.width for one in dispatchers),
@@ -128,6 +132,12 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
         "caught_up_is": "queue" if look.knows_queue else "service",
         "why_not_caught_up": why_not,
     }
+
+
+def _in_force(service: ServiceView, key: str) -> Any:
+    """A setting of [publish] as it is in force."""
+    own = getattr(service.application.options.publish, key)
+    return service.changes.values.get(f"publish.{key}", own)
 
 
 def _told(workers: list[Worker], look: Look) -> dict[str, tuple[int, Stats]]:

@@ -292,6 +292,11 @@ FOCUSED = """() => {
 }"""
 
 
+def test_what_limits_publishing_is_shown(with_refused):
+    told = with_refused.locator("#facts").inner_text()
+    assert re.search(r"In flight now\s+\d of 8 at most", told) and re.search(r"Rate\s+no limit", told), told
+
+
 def test_with_the_keyboard_alone_every_link_and_table_is_reached_and_seen(with_refused):
     reached = []
     tables = ["refused-heading", "children-heading"]

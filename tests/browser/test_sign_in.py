@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.accessible import barriers
 from tests.support.browsing import shows
 from tests.support.services import UNHURRIED, open_service, wait_caught_up
 
@@ -102,6 +103,7 @@ def test_the_form_fits_and_can_be_read(browser, service, scheme, width):
             page.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color")
         )
         assert (sum(numbers(ground)) > sum(numbers(ink))) == (scheme == "light")
+        assert barriers(page) == []
     finally:
         context.close()
 

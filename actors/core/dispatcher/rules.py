@@ -274,7 +274,12 @@ class DispatcherRules(Confirming):
         requests = len(self.republishing.requests)
         totals = self.totals if stored is None else stored
         stats = totals.stats(len(self._schedule), on_its_way, circuit, failures, requests)
-        return structs.replace(stats, refused=len(self.refused), refused_videos=self.refused.stats(now_ms))
+        return structs.replace(
+            stats,
+            refused=len(self.refused),
+            refused_videos=self.refused.stats(now_ms),
+            unanswered=len(self.batches.within(*ON_ITS_WAY)),
+        )
 
     # Steps
 

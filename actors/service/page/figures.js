@@ -97,7 +97,10 @@ function showPublishing(status) {
     ["Videos a publish, mean", width],
     ["Late", `${whole.format(publishes.late)}, and ${whole.format(publishes.late_by_client)} by the client`],
   ];
-  if (client.in_flight !== undefined) pairs.splice(2, 0, ["In flight now", counted(client.in_flight, "publish", "publishes")]);
+  if (client.in_flight !== undefined) {
+    const rate = client.rate_max_per_s ? `${client.rate_max_per_s} a second at most` : "no limit";
+    pairs.splice(2, 0, ["In flight now", `${whole.format(client.in_flight)} of ${client.in_flight_max} at most`], ["Rate", rate]);
+  }
   for (const [name, value] of Object.entries(set)) pairs.push([`Changed: ${name}`, String(value)]);
   facts("facts", pairs);
   const { answers, failures } = status;
