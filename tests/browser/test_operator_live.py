@@ -1,6 +1,8 @@
 """The operator's page over time: its charts, its stream through a killed supervisor, and who may use it."""
 
 import contextlib
+import os
+import signal
 import socket
 import time
 
@@ -12,7 +14,7 @@ from actors.system.addresses import split_address
 from tests.support.accessible import barriers
 from tests.support.browsing import shows, tells
 from tests.support.queues import free_ports
-from tests.support.services import PATIENT, UNHURRIED, open_service, wait_caught_up
+from tests.support.services import PATIENT, UNHURRIED, open_service, wait_caught_up, wait_status
 
 VIDEOS = [f"00000000-0000-4000-8000-{number:012d}" for number in range(1, 41)]
 HOUR_S, BEFORE_S = 3600, 1800
@@ -151,6 +153,20 @@ def test_nothing_jumps_while_plays_are_counted_and_published(page, service, widt
         plays = put(service, *VIDEOS)["plays"]["counted"]
         shows(page, "#plays", f"{plays:,}")
         assert page.evaluate(TOPS) == before
+
+
+def test_a_child_that_is_started_again_and_again_is_named_above_everything(page, service):
+    assert not page.locator("#restarting").is_visible()
+    for _ in range(3):
+        before = service.child("counter-1")
+        os.kill(before["pid"], signal.SIGKILL)
+        wait_status(service, lambda status, before=before: is_back(status, before), "counter-1 to come back")
+    tells(page, "#restarting", "Started again in the last minute: counter-1 3 times.")
+
+
+def is_back(status, before):
+    (child,) = (one for one in status["children"] if one["id"] == before["id"])
+    return child["state"] == "running" and child["pid"] != before["pid"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

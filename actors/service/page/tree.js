@@ -3,6 +3,8 @@
 import { counted, duration, element, list, momentOf, number, percent, setText, size, table, timeOf, whole, write } from "./words.js";
 
 const TIMELINE_MS = 3_600_000;
+const OFTEN_MS = 60_000;
+const OFTEN = 3;  // restarts of a child within that time
 const RESTARTS_SHOWN = 5;
 
 export function showTree(status) {
@@ -79,6 +81,7 @@ function showRestarts({ restarts, now_ms: nowMs }) {
     .map((one) => ({ ...one, ms: Date.parse(one.at) }))
     .filter(({ ms }) => nowMs - ms < TIMELINE_MS)
     .sort((one, other) => other.ms - one.ms);
+  showRestarting(recent.filter(({ ms }) => nowMs - ms < OFTEN_MS));
   const isSome = recent.length > 0;
   write("restarts-none", isSome ? "" : "none");
   for (const id of ["timeline", "timeline-ends", "restarts-list"]) element(id).hidden = !isSome;
@@ -89,6 +92,15 @@ function showRestarts({ restarts, now_ms: nowMs }) {
     { text: `${one.child}#${one.incarnation}` },
     { text: one.how, kind: "words" },
   ]));
+}
+
+// A child that comes back each time, and ends again, looks well in the table.
+function showRestarting(latest) {
+  const times = new Map();
+  for (const { child } of latest) times.set(child, (times.get(child) ?? 0) + 1);
+  const often = [...times].filter(([, count]) => count >= OFTEN).map(([child, count]) => `${child} ${count} times`);
+  element("restarting").hidden = often.length === 0;
+  write("restarting", `Started again in the last minute: ${often.join(", ")}. The last exit and the log say why.`);
 }
 
 function newTrack() {
