@@ -1,6 +1,7 @@
 """What a process does on SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2, whatever its main thread does."""
 
 import logging
+import select
 import signal
 import subprocess
 import sys
@@ -42,10 +43,8 @@ def test_a_process_that_hangs_tells_where_and_goes_on(when):
     try:
         assert process.stdout.readline() == "ready\n"
         for _ in range(20):
-            process.send_signal(signal.SIGQUIT)
-            assert process.stdout.readline() == "quit\n"
-            process.send_signal(signal.SIGHUP)
-            assert process.stdout.readline() == "hangup\n"
+            answers(process, signal.SIGQUIT, "quit\n")
+            answers(process, signal.SIGHUP, "hangup\n")
         process.send_signal(signal.SIGUSR1)
         process.send_signal(signal.SIGUSR2)
         assert process.poll() is None
@@ -54,6 +53,20 @@ def test_a_process_that_hangs_tells_where_and_goes_on(when):
         _, told = process.communicate()
     assert "thread MainThread:" in told
     assert "in hang" in told
+
+
+def answers(process, number, line):
+    """Send a signal until it is answered. Python can lose one that another thread gets, once in thousands of
+    times, if its main thread only computes: nothing makes that thread look again then (seen with 3.11).
+    """
+    told = ""
+    for _ in range(5):
+        process.send_signal(number)
+        while told != line and select.select([process.stdout], [], [], 10)[0]:
+            told = process.stdout.readline()
+        if told == line:
+            return
+    raise AssertionError(f"no answer to {number!r}")
 
 
 def test_stacks_are_told_once_in_a_second_and_each_signal_is_passed_on(watcher, caplog, monkeypatch):
