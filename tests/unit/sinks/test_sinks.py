@@ -638,7 +638,7 @@ def test_without_a_client_the_line_waits_for_its_reader_and_the_loop_goes_on(pip
         return await delivery, line, rounds
 
     delivery, line, rounds = run_virtually(deliver)
-    assert delivery.outcome is Outcome.ACCEPTED
+    assert delivery == Delivery(Outcome.ACCEPTED, status="written")
     assert line["batch"] == BATCH.key
     assert rounds == stdout.STDOUT_PATIENCE_S
     assert "stdout is read again" in caplog.text
