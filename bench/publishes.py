@@ -320,17 +320,7 @@ def recorded(told: Iterable[Told]) -> Iterator[str]:
 
 
 def _show(found: list[Measured]) -> None:
-    columns = (
-        "trace",
-        "linger",
-        "publishes",
-        "rule",
-        "bound",
-        "ratio",
-        "videos each",
-        "one a play",
-        "60 s timer",
-    )
+    names = "trace, linger, publishes, rule, bound, ratio, videos each, one a play, 60 s timer"
     rows = [
         (
             one.trace if before is None or before.trace != one.trace else "",
@@ -345,7 +335,7 @@ def _show(found: list[Measured]) -> None:
         )
         for before, one in zip([None, *found], found, strict=False)
     ]
-    show(columns, rows)
+    show(names.split(", "), rows)
 
 
 if __name__ == "__main__":

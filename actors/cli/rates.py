@@ -31,7 +31,7 @@ class Rates:
         self._last: tuple[float, int, int] | None = None  # when, plays, publishes
 
     def note(self, now_s: float, plays: int, publishes: int) -> None:
-        """Note what a status says. What a restarted service counts anew makes a gap."""
+        """Note what a status says. A restarted service counts some things from 0 again: that makes a gap."""
         if self._last is not None:
             then_s, plays_before, publishes_before = self._last
             seconds, more_plays, more = now_s - then_s, plays - plays_before, publishes - publishes_before

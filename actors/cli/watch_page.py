@@ -24,7 +24,7 @@ GONE_STYLE, WRONG_STYLE, FINE_STYLE, LABEL_STYLE = "bold red", "yellow", "green"
 
 
 class Seen(NamedTuple):
-    """What is known. `status`: the last answer, at `seen_s`; `failure`: why there is none now, or ""."""
+    """What is known. `status`: the last answer, at `seen_s`; `failure`: why none comes, or ""."""
 
     status: dict[str, Any] | None
     seen_s: float

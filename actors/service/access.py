@@ -1,8 +1,8 @@
 """Who may change something at the admin address: kill a child, pause, set, republish, reload.
 
 The commands of this machine may: they know the secret of the run file. Others may if `admin.actions` is true
-and they have the token, in a header or as the session of a page. `hosts.py` in `system` has refused pages of
-other sites before, and `doorkeeper.py` whoever may not even read.
+and they have the token, in a header or as the session of a page. Before that, `hosts.py` in `system` has
+refused pages of other sites, and `doorkeeper.py` has refused who may not read.
 """
 
 from collections.abc import Callable

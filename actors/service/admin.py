@@ -1,8 +1,8 @@
 """The service's own HTTP: the operator's page, /status, /metrics, the probes of `health.py`, and what may be
 done to the service (`actions.py`).
 
-/status and /metrics are made from a fresh look; `status.py` adds it up. Whoever has the token may read, and
-without one whoever reaches the address; the probes need none. `access.py` says who may change something. No
+/status and /metrics are made from a fresh look; `status.py` adds it up. To read takes the token,
+if one is set; the probes need none. `access.py` says who may change something. No
 page of another site gets as far (`hosts.py` in `system`).
 """
 

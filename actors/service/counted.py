@@ -17,7 +17,7 @@ ANSWER_TIMEOUT_S = 10
 
 
 class CountedTeller:
-    """Hears the counters, and tells the client; nothing where there is none."""
+    """Hears the counters, and tells the client. It does nothing if there is no client."""
 
     def __init__(self, application: Application[Settings]) -> None:
         self._application = application

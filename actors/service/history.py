@@ -152,7 +152,7 @@ def _mean(total: float, count: float) -> float:
 
 
 def _shown(value: float | None) -> float | None:
-    """None where nothing is known. A count that fell was begun anew: it is not known what it missed."""
+    """Return None for what is not known. A count that fell began at 0 again: what it missed is not known."""
     if value is None or not math.isfinite(value) or value < 0:
         return None
     return int(value) if value == int(value) else float(f"{value:.4g}")

@@ -118,7 +118,7 @@ class HistoryFile:
         return _HEADER_BYTES + self._size * (sum(one.places for one in before) + place)
 
     def _read(self) -> bytes | None:
-        """The bytes of the file; None if there is none that can be used. Raises `OSError`."""
+        """The bytes of the file; None if no file can be used. Raises `OSError`."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -132,7 +132,7 @@ class HistoryFile:
                 self._descriptor = kept.pop()
                 return found
         log.warning(
-            "%s: damaged, or made by another version; it is replaced, and the charts begin anew", self.path
+            "%s: damaged, or made by another version; it is replaced, and the charts begin again", self.path
         )
         return None
 

@@ -13,9 +13,8 @@ import psutil
 APART_S = 1.0  # CPU time is counted in steps of 10 ms, so a shorter time says little
 PIDS_MAX = 256
 
-_process = functools.lru_cache(maxsize=PIDS_MAX)(
-    psutil.Process
-)  # to make one costs as much as all it is asked
+# To make one costs as much as all it is asked.
+_process = functools.lru_cache(maxsize=PIDS_MAX)(psutil.Process)
 
 
 class Total(NamedTuple):
@@ -31,9 +30,8 @@ class Resources:
 
     def __init__(self) -> None:
         self._totals: dict[str, Total] = {}
-        self._looks: dict[
-            int, tuple[float, float, float]
-        ] = {}  # by pid: when, CPU seconds then, share so far
+        # by pid: when, CPU seconds then, share so far
+        self._looks: dict[int, tuple[float, float, float]] = {}
 
     def of(self, name: str, pid: int | None) -> dict[str, Any]:
         """The resident memory in bytes, the CPU seconds so far, and the share of one core since the look

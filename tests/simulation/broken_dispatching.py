@@ -137,10 +137,10 @@ class ForgetsBeforeRecorded(DispatcherRules):
 class RecordsBeforeTheAnswer(DispatcherRules):
     """Sends `Published` when the batch leaves."""
 
-    def _deliver(self, held, now_ms):
+    def _deliver(self, held, now_ms, *gone):
         shards = held.content.shards(self._shards) & self._linked
         told = [self._published([held.content], shard) for shard in sorted(shards)]
-        return [*super()._deliver(held, now_ms), *told]
+        return [*super()._deliver(held, now_ms, *gone), *told]
 
 
 class AsksBeforeItTells(DispatcherRules):
@@ -156,8 +156,10 @@ class AsksBeforeItTells(DispatcherRules):
 class StoresTheNewBatchAlone(DispatcherRules):
     """Stores what the client has accepted only when it is time to, though newer batches are stored before."""
 
-    def _store(self, batch, taken=()):
-        return super()._store(batch, taken) if batch is None else Store(batch, self.totals, taken)
+    def _store(self, batch, taken=(), gone=()):
+        if batch is None:
+            return super()._store(batch, taken, gone)
+        return Store(batch, self.totals, taken, over=tuple(gone))
 
 
 class CountsAStoreToCome(DispatcherRules):
@@ -346,12 +348,12 @@ class BlamesAtOnce(DispatcherRules):
 class AdvancesWhenItLeaves(DispatcherRules):
     """Goes on after a batch that left, though the client may refuse it."""
 
-    def _deliver(self, held, now_ms):
+    def _deliver(self, held, now_ms, *gone):
         if held.content.place is not None and self.republishing.requests:
             self.republishing.requests[0] = structs.replace(
                 self.republishing.requests[0], place=held.content.place
             )
-        return super()._deliver(held, now_ms)
+        return super()._deliver(held, now_ms, *gone)
 
 
 class LeavesTheRepublishOutOfTheKey(_OtherKeys):

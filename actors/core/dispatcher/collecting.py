@@ -263,7 +263,7 @@ class Collecting:
         self.totals = self.totals.plus(stores=1)
         if place is not None:
             self._schedule.hold(held.batch.videos)  # newer totals of them leave after this batch
-        return [*self._deliver(held, now_ms), *map(Forget, gone)]
+        return self._deliver(held, now_ms, gone)
 
     def _leave_out_refused(self, collection: Collection) -> list[Effect]:
         """Take the videos that the client refuses out of a republish. They are told when they are tried."""
@@ -293,7 +293,8 @@ class Collecting:
                     effects += [*self._store_accepted(), StoreRefused((), self.totals, (video,))]
         return effects
 
-    def _deliver(self, held: HeldBatch, now_ms: int) -> list[Effect]:
+    def _deliver(self, held: HeldBatch, now_ms: int, gone: Iterable[str] = ()) -> list[Effect]:
+        """Store that a batch leaves, and send it. `gone`: the keys of batches to delete with that."""
         held.sent(self.attempts.delays, now_ms)
         held.attempt = self.attempts.left(now_ms)
         if held.state is BatchState.SENT:
@@ -303,22 +304,27 @@ class Collecting:
         self.totals = self.totals.plus(attempts=1)
         # Store before Deliver: after a crash in between, the same batch is sent under the same key, and an
         # attempt whose outcome nobody knows is counted.
-        return [self._store(held.content), Deliver(held.content)]
+        return [self._store(held.content, gone=gone), Deliver(held.content)]
 
-    def _store(self, batch: Batch | None, taken: tuple[bytes, ...] = ()) -> Store:
-        """Store a batch, and what is still to be stored of accepted ones. `taken`: as in `Store`."""
+    def _store(self, batch: Batch | None, taken: tuple[bytes, ...] = (), gone: Iterable[str] = ()) -> Store:
+        """Store a batch, and what is still to be stored of accepted ones. `taken`: as in `Store`.
+
+        `gone`: the keys of more batches to delete.
+        """
         accepted, over = self.accepted.take_unstored()
-        return Store(batch, self.totals, taken, accepted, over)
+        return Store(batch, self.totals, taken, accepted, (*over, *gone))
+
+    def _store_rest(self, taken: tuple[bytes, ...] = ()) -> Store:
+        """Store what is still to be stored of accepted batches, and no other batch."""
+        self.totals = self.totals.plus(stores=1)
+        return self._store(None, taken)
 
     def _store_accepted(self) -> list[Effect]:
         """Store the accepted batches that the totals have, before totals are stored without a batch.
 
         Else a dispatcher that is killed then would send them again, and count them twice.
         """
-        if not self.accepted.uncounted:
-            return []
-        self.totals = self.totals.plus(stores=1)
-        return [self._store(None)]
+        return [self._store_rest()] if self.accepted.uncounted else []
 
     def _say_accepted(self) -> list[Effect]:
         """Tell the counters of accepted batches of which they were not told."""

@@ -18,23 +18,17 @@ class Confirming(Refusing):
 
     def settle(self) -> list[Effect]:
         """Store and tell at once what could wait."""
-        effects: list[Effect] = []
-        if self.accepted.unstored:
-            self.totals = self.totals.plus(stores=1)
-            effects.append(self._store(None))
-        return effects + self._say_accepted()
+        stored: list[Effect] = [self._store_rest()] if self.accepted.unstored else []
+        return stored + self._say_accepted()
 
     def _settle_if_due(self, now_ms: int) -> list[Effect]:
-        due_ms, accepted = self.accepted.due_ms, self.accepted
-        if due_ms is None or (due_ms > now_ms and not self._draining):
-            return []
         if self._draining:
             return self.settle()
+        store_ms, say_ms = self.accepted.store_ms, self.accepted.say_ms
         effects: list[Effect] = []
-        if accepted.store_ms is not None and accepted.store_ms <= now_ms:
-            self.totals = self.totals.plus(stores=1)
-            effects.append(self._store(None))
-        if accepted.say_ms is not None and accepted.say_ms <= now_ms:
+        if store_ms is not None and store_ms <= now_ms:
+            effects.append(self._store_rest())
+        if say_ms is not None and say_ms <= now_ms:
             effects += self._say_accepted()
         return effects
 
@@ -56,10 +50,7 @@ class Confirming(Refusing):
         # Keep the batch until Recorded: a ledger that missed Published would announce what the client has.
         held.batch, held.unrecorded = batch.accepted(), batch.shards(self._shards)
         self.accepted.add(held, now_ms)
-        if not taken:
-            return []
-        self.totals = self.totals.plus(stores=1)
-        return [self._store(None, taken)]
+        return [self._store_rest(taken)] if taken else []
 
     def _republished(
         self, held: HeldBatch, batch: Batch, taken: tuple[bytes, ...], now_ms: int

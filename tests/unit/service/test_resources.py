@@ -4,14 +4,18 @@ import os
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
+import psutil
 import pytest
 
 from actors.service import resources
 from actors.service.resources import Resources
+from tests.support.patience import wait_until
 
 WORKS = "import time\nwhile True: sum(range(100_000))\n"
 IDLES = "import time; time.sleep(600)"
+STEP = 0.05  # CPU time is counted in steps of 10 ms, here over a second or more
 
 
 @pytest.fixture
@@ -29,15 +33,49 @@ def start():
         one.wait()
 
 
+class Around(NamedTuple):
+    """What is told of a process, and its CPU time and the time, before and after it was asked for."""
+
+    told: dict[str, float]
+    used_s: tuple[float, float]
+    at_s: tuple[float, float]
+
+    def least(self, before):
+        """The least share of a core that it can have used since then."""
+        return (self.used_s[0] - before.used_s[1]) / (self.at_s[1] - before.at_s[0])
+
+    def most(self, before):
+        """The greatest one."""
+        return (self.used_s[1] - before.used_s[0]) / (self.at_s[0] - before.at_s[1])
+
+
+def around(found, name, pid):
+    used_s_before, at_s = used_s(pid), time.monotonic()
+    told = found.of(name, pid)
+    ended_s = time.monotonic()
+    return Around(told, (used_s_before, used_s(pid)), (at_s, ended_s))
+
+
+def used_s(pid):
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
 def test_a_process_that_works_has_a_share_of_a_core_and_one_that_idles_has_none(start, monkeypatch):
     busy, idle = start(WORKS), start(IDLES)
     found = Resources()
-    found.of("busy", busy.pid), found.of("idle", idle.pid)
     monkeypatch.setattr(resources, "APART_S", 0.3)
-    time.sleep(1)
-    worked, idled = found.of("busy", busy.pid), found.of("idle", idle.pid)
-    assert worked["cpu_share"] > 0.05 > idled["cpu_share"]
+    wait_until(lambda: used_s(busy.pid) > 0.1, "the busy one to work")
+    first = [around(found, name, pid) for name, pid in (("busy", busy.pid), ("idle", idle.pid))]
+    began_s = used_s(busy.pid)
+    wait_until(lambda: used_s(busy.pid) > began_s + 1, "the busy one to work on")
+    last = [around(found, name, pid) for name, pid in (("busy", busy.pid), ("idle", idle.pid))]
+    for before, after in zip(first, last, strict=True):
+        assert after.least(before) - STEP <= after.told["cpu_share"] <= after.most(before) + STEP
+    worked, idled = (one.told for one in last)
+    assert worked["cpu_share"] > idled["cpu_share"]
     assert worked["memory_bytes"] > 1_000_000
+    monkeypatch.setattr(resources, "APART_S", 1000)
     # A look that follows at once tells the same share: it has nothing to measure.
     assert found.of("busy", busy.pid)["cpu_share"] == worked["cpu_share"]
 
