@@ -63,10 +63,13 @@ class Resources:
         now_s = time.monotonic()
         if pid not in self._looks and len(self._looks) >= PIDS_MAX:
             del self._looks[next(iter(self._looks))]
-        since_s, before_s, share = self._looks.get(pid, (now_s - max(age_s, APART_S), 0.0, 0.0))
-        if now_s - since_s >= APART_S and cpu_s >= before_s:
+        if pid not in self._looks:
+            # A process that has just begun: as if it had run for the shortest time that says anything.
+            self._looks[pid] = now_s, cpu_s, cpu_s / max(age_s, APART_S)
+        since_s, before_s, share = self._looks[pid]
+        if cpu_s < before_s:  # another process has got the pid
+            del self._looks[pid]
+        elif now_s - since_s >= APART_S:
             share = (cpu_s - before_s) / (now_s - since_s)
             self._looks[pid] = now_s, cpu_s, share
-        elif cpu_s < before_s:  # another process has got the pid
-            self._looks.pop(pid)
         return share

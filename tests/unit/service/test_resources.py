@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import psutil
@@ -100,3 +101,13 @@ def test_a_process_that_is_gone_uses_nothing(start):
         "cpu_share": 0.0,
         "cpu_total_s": 0.0,
     }
+
+
+@pytest.mark.parametrize("now_s", [10.0, 11447.988140443])
+def test_the_first_look_at_a_process_that_has_just_begun_is_one(monkeypatch, now_s):
+    """`now - (now - 0.3)` is less than 0.3 for some times: such a look was forgotten."""
+    clocks = SimpleNamespace(monotonic=lambda: now_s, time=psutil.Process().create_time)
+    monkeypatch.setattr(resources, "APART_S", 0.3)
+    monkeypatch.setattr(resources, "time", clocks)
+    used = used_s(os.getpid())
+    assert Resources().of("a", os.getpid())["cpu_share"] == pytest.approx(used / 0.3, abs=0.2)
