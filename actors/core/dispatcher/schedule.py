@@ -123,8 +123,10 @@ class Schedule:
         `wait_ms`: how much longer than its linger a video may wait. A deadline does not wait.
         """
         begin_ms = self.begin_ms()
-        dues_ms = [time_ms + wait_ms for time_ms in self._lingering.times[:1]]
-        return min([*dues_ms, *([] if begin_ms is None else [begin_ms])], default=None)
+        if not self._lingering.times:
+            return begin_ms
+        linger_ms = self._lingering.times[0] + wait_ms
+        return linger_ms if begin_ms is None else min(linger_ms, begin_ms)
 
     def begin_ms(self) -> int | None:
         """When the deadlines must begin to leave; None if none is pending."""
