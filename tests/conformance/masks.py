@@ -29,7 +29,8 @@ _MASKS = (
 
 def masked(line: str, queue: QueueProcess) -> str:
     """A line of a transcript without ports, times, the process's memory, and who built the program."""
-    line = line.replace(str(queue.tcp_port), "{tcp_port}").replace(str(queue.http_port), "{http_port}")
+    for port, instead in ((queue.tcp_port, "{tcp_port}"), (queue.http_port, "{http_port}")):
+        line = re.sub(rf'(127\.0\.0\.1:|_port":){port}\b', rf"\1{instead}", line)
     for pattern, instead in _MASKS:
         line = pattern.sub(instead, line)
     return line
