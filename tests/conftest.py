@@ -15,7 +15,7 @@ hypothesis.settings.load_profile("playtally")
 
 
 # The folders with the slowest files. They start first, so that no slow file runs alone at the end.
-SLOW_FIRST = ("package", "chaos", "end_to_end", "fuzz", "supervision", "simulation", "browser")
+SLOW_FIRST = ("package", "chaos", "end_to_end", "conformance", "fuzz", "supervision", "simulation", "browser")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -56,6 +56,10 @@ NsqdHttpAddress: TypeAlias = Annotated[
 AllowedHost: TypeAlias = Annotated[
     str, _text("a host name or an IP address, without a port", rf"^({_HOST}|{TLS_NAME})\Z")
 ]
+BROADCAST_ADDRESS = rf"^({_HOST}|[0-9a-fA-F]*:[0-9a-fA-F]*:[0-9a-fA-F:.]*)?\Z"
+BroadcastAddress: TypeAlias = Annotated[
+    str, _text('"" or a host name or an IP address, without a port', BROADCAST_ADDRESS)
+]
 Switch: TypeAlias = Annotated[bool, _note("true or false")]
 FilePath: TypeAlias = Annotated[str, _text('"" or the path of a file', r"^[^\0\n]*\Z")]
 Variable: TypeAlias = Annotated[
@@ -102,6 +106,7 @@ class EmbeddedNsqdSection(Struct, frozen=True, kw_only=True):
     tcp_address: Address = "127.0.0.1:4150"
     http_address: Address = "127.0.0.1:4151"
     allowed_hosts: list[AllowedHost] = []
+    broadcast_address: BroadcastAddress = ""
 
 
 class CountersSection(Struct, frozen=True, kw_only=True):

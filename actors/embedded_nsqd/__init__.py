@@ -12,8 +12,10 @@ Its promises, some of which nsqd does not make:
   OK. nsqd keeps up to mem-queue-size messages in memory only. A power cut may still take the last moments.
 - A journal that lacks anything, or has a changed byte, is refused at the start, by name and with what to do.
   It is left as it is. All of it is read for that: some 2 s for 1 GB or a million publishes.
-- A FIN is durable within FINISH_FLUSH_MS. After a kill, messages finished in that last moment
-  are delivered again, with attempts starting from 1.
+- A FIN is durable within FINISH_FLUSH_MS. After a kill, messages finished in that last moment are delivered
+  again.
+- The attempts of a message survive a restart: those after which it came back. They are durable within
+  FINISH_FLUSH_MS, so a kill forgets the attempts of that last moment, and those in flight.
 - Messages in flight to a client that disconnects are delivered again at once. nsqd waits for
   their timeout.
 - A message published with a delay keeps its due time over a restart. A delay asked for with
@@ -26,7 +28,7 @@ Modules, each importing only those before it:
     limits names ids frames multi    what is allowed, and its form in bytes
     commands identify                bytes in, commands out
     segment subscriber leases        the parts of the queue; no socket, clock or disk
-    channel topic                    the queue itself, also without socket, clock or disk
+    channel ephemeral topic          the queue itself, also without socket, clock or disk
     journal_schema journal_check     the journal's tables and checksums; which journal is refused
     journal_file journal queue       what is written, and in which order
     edge                             the queue as TCP and HTTP see it: commits, deliveries

@@ -9,10 +9,12 @@ import asyncio
 import functools
 import logging
 import pathlib
+import re
 import signal
 import sys
 from typing import Any
 
+from ..config.sections import BROADCAST_ADDRESS
 from ..supervision import signals
 from ..supervision.command_line import ArgumentParser
 from ..supervision.log_format import LogFormat, configure_log
@@ -52,6 +54,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         arguments.tcp_address,
         arguments.http_address,
         allowed_hosts=arguments.allowed_hosts,
+        broadcast_address=arguments.broadcast_address,
     )
     await end
     await nsqd.stop()
@@ -77,6 +80,12 @@ def _end_with(end: "asyncio.Future[None]", error: StoreFailure | None) -> None:
         end.set_exception(error)
 
 
+def _broadcast_address(text: str) -> str:
+    if re.match(BROADCAST_ADDRESS, text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r}, expected a host name or an IP address, without a port")
+    return text
+
+
 def _arguments() -> argparse.Namespace:
     parser = ArgumentParser(
         prog="python -m actors.embedded_nsqd",
@@ -90,6 +99,13 @@ def _arguments() -> argparse.Namespace:
         default=[],
         metavar="NAME",
         help="further host names of its HTTP address",
+    )
+    parser.add_argument(
+        "--broadcast-address",
+        type=_broadcast_address,
+        default="",
+        metavar="HOST",
+        help="where its /info tells other programs to come to; by default this machine's host name",
     )
     parser.add_argument(
         "--data-path",

@@ -31,6 +31,7 @@ class Nsqd(Actor[Never, Settings]):
             settings.http_address,
             marked=path,
             allowed_hosts=settings.allowed_hosts,
+            broadcast_address=settings.broadcast_address,
         )
         self.host.say_resumed()
         tcp = with_port(settings.tcp_address, self._nsqd.tcp_port)

@@ -1,12 +1,12 @@
 """One channel: which messages are ready, which are in flight to whom, which are deferred. Pure.
 
 Callers pass monotonic milliseconds; no method touches a socket, a clock or a disk. `deliver` returns
-the frames to send to each subscriber. `changed` collects the progress that the journal does not have
-yet. Memory is bounded: messages that do not fit are counted in `unread` and stay in the journal, until
-the caller reads them back and passes them to `load`, in order.
+the frames to send to each subscriber. `changed` collects the progress (and attempts) that the journal does
+not have yet. Memory is bounded: messages that do not fit are counted in `unread` and stay in the journal,
+until the caller reads them back and passes them to `load`, in order.
 
 The rules are nsqd's (nsqd/channel.go), with one exception: the messages in flight to a subscriber that
-leaves are ready again at once.
+leaves are ready again at once. What an ephemeral channel drops is in `ephemeral.py`.
 """
 
 import random
@@ -67,19 +67,17 @@ class Channel:
 
     def offer(self, segment: Segment, now_ms: int, delay_ms: int = 0) -> None:
         """Take in a segment that was just published. If memory has no room, it is left for `load`."""
+        self.message_count += segment.count
         if not self.unread and self._has_room():
-            self.message_count += segment.count
             self._hold(Progress(segment), now_ms, delay_ms)
-        elif self.is_durable:
-            self.message_count += segment.count
-            self.unread += segment.count
+        else:
+            self._leave_unread(segment)
         self.cursor = segment.sequence if not self.unread else self.cursor
 
-    def load(self, segment: Segment, finished: bytes | None, now_ms: int, delay_ms: int = 0) -> None:
-        """Take in the next segment after `cursor`, read from the journal. `finished`: as in `Progress`."""
-        progress = Progress(segment, finished)
+    def load(self, progress: Progress, now_ms: int, delay_ms: int = 0) -> None:
+        """Take in the next segment after `cursor`, read from the journal."""
         self.unread -= progress.remaining
-        self.cursor = segment.sequence
+        self.cursor = progress.segment.sequence
         if progress.remaining:
             self._hold(progress, now_ms, delay_ms)
 
@@ -160,6 +158,7 @@ class Channel:
         subscriber.requeue_count += 1
         self.requeue_count += 1
         lease.progress.count_attempt(index)
+        self.changed.add(lease.progress)
         if delay_ms:
             self._defer(lease.progress, index, index + 1, now_ms + delay_ms)
         else:
@@ -244,6 +243,19 @@ class Channel:
     def _has_room(self) -> bool:
         return self.ready_count < limits.MEMORY_MESSAGES_MAX and self.ready_bytes < limits.MEMORY_BYTES_MAX
 
+    def _leave_unread(self, segment: Segment) -> None:
+        """Leave a segment that was just published in the journal, if there is one."""
+        if self.is_durable:
+            self.unread += segment.count
+
+    def _pass_over(self, progress: Progress, start: int, stop: int) -> None:
+        """Count unfinished messages as finished: nobody gets them."""
+        progress.finished[start:stop] = b"\1" * (stop - start)
+        progress.remaining -= stop - start
+        self.changed.add(progress)
+        if not progress.remaining:
+            del self._unfinished[progress.segment.sequence]
+
     def _hold(self, progress: Progress, now_ms: int, delay_ms: int) -> None:
         self._unfinished[progress.segment.sequence] = progress
         for start, stop in progress.unfinished_spans():
@@ -323,14 +335,11 @@ class Channel:
         for index in range(start, stop):
             if self._sampler.randrange(100) <= subscriber.sample_rate:
                 self._give(progress, subscriber, index, index + 1, now_ms, frames)
-                continue
-            progress.finished[index] = 1
-            progress.remaining -= 1
-            self.changed.add(progress)
-            if not progress.remaining:
-                del self._unfinished[progress.segment.sequence]
+            else:
+                self._pass_over(progress, index, index + 1)
 
     def _take_back(self, lease: Lease) -> None:
+        self.changed.add(lease.progress)  # it has more attempts
         for start, stop in lease.take_back():
             self._make_ready(lease.progress, start, stop)
 

@@ -285,9 +285,10 @@ def _base10(digits: bytes, refusal: str) -> int:
     """The number, as in nsqd's ByteToBase10 (internal/protocol): only digits, and an empty text is 0."""
     if digits.strip(b"0123456789"):
         raise Refused("E_INVALID", f"{refusal} {_text(digits)}")
-    if len(digits) > 19:  # beyond any 64-bit number, and beyond any limit
+    significant = digits.lstrip(b"0")
+    if len(significant) > 19:  # beyond any 64-bit number, and beyond any limit
         return 1 << 64
-    return int(digits or b"0")
+    return int(significant or b"0")
 
 
 def _message(chunk: bytes, start: int, verb: str) -> tuple[bytes, int]:

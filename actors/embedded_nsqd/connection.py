@@ -239,9 +239,6 @@ class ClientConnection(asyncio.Protocol):
     def _subscribe(self, command: commands.Subscribe) -> None:
         if not self._may("SUB"):
             return
-        if not self.agreement.heartbeat_interval_ms:
-            self._fail("E_INVALID", "cannot SUB with heartbeats disabled")
-            return
         subscriber = Subscriber(self.agreement.message_timeout_ms, self.agreement.sample_rate)
         try:
             self.subscription = self._edge.join(self, subscriber, command.topic, command.channel)
@@ -308,10 +305,13 @@ class ClientConnection(asyncio.Protocol):
             self._fail(refusal.code, refusal.description)
 
     def _may(self, verb: str) -> bool:
-        """Whether the state allows the command. If not, the client gets an error and is disconnected."""
-        if self.state.allows(verb):
+        """Whether the client may use the command now. If not, it gets an error and is disconnected."""
+        if not self.state.allows(verb):
+            self._fail("E_INVALID", f"cannot {verb} in current state")
+        elif verb == "SUB" and not self.agreement.heartbeat_interval_ms:
+            self._fail("E_INVALID", "cannot SUB with heartbeats disabled")
+        else:
             return True
-        self._fail("E_INVALID", f"cannot {verb} in current state")
         return False
 
     def _subscribed(self, verb: str) -> Subscription | None:

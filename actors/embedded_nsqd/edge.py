@@ -81,15 +81,17 @@ class Edge:
     `connections`: all TCP connections; `subscribed`: those after SUB; `room`: which one gives way. `uploads`:
     what has come by TCP and HTTP of commands that are not complete. `tcp_port` and `http_port` are the
     ports that were taken, `health` is what GET /ping answers, `start_s` a Unix time in seconds.
+    `broadcast_address`: where GET /info tells other programs to come to.
     `seldom` logs what strangers cause. `about`: the fields of a log line about a connection: this nsqd.
     """
 
-    def __init__(self, journal: QueueJournal, tcp_port: int, http_port: int) -> None:
+    def __init__(self, journal: QueueJournal, tcp_port: int, http_port: int, broadcast_address: str) -> None:
         self._loop = asyncio.get_running_loop()
         self.tcp_port = tcp_port
         self.http_port = http_port
         self.about: dict[str, str] = {}
         self.hostname = host_name()
+        self.broadcast_address = broadcast_address or self.hostname
         self.start_s = self.now_wall_ns() // 1_000_000_000
         self.health = "OK"
         self._trouble = Recurring()

@@ -16,7 +16,7 @@ from ..system.exits import StoreFailure
 from ..system.http_server import BoundedHTTPServer
 from . import limits
 from .edge import Edge
-from .http_request import HttpError, Request, error_answer, respond
+from .http_request import HttpError, Request, error_answer, respond, split_path
 from .http_routes import route
 from .journal_file import JournalError
 
@@ -38,7 +38,8 @@ def http_server(edge: Edge, address: str, allowed_hosts: Sequence[str]) -> Bound
         _Exchanges(edge),
         section="embedded_nsqd",
         address=address,
-        allowed_hosts=[edge.hostname, *allowed_hosts],  # nsqadmin asks by the name that GET /info says
+        # nsqadmin asks by the name that GET /info says.
+        allowed_hosts=[edge.hostname, edge.broadcast_address, *allowed_hosts],
         error_key="message",
         body_timeout_s=limits.BODY_TIMEOUT_S,
         max_body_size=_UPLOAD_SIZE_MAX,
@@ -97,10 +98,10 @@ class _Exchange(httputil.HTTPMessageDelegate):
     ) -> None:
         assert isinstance(start_line, httputil.RequestStartLine)  # a server receives only requests
         self._start = start_line
-        path = start_line.path.partition("?")[0]
-        self._size_max, self._too_big = _BODY_LIMITS.get(path, _DEFAULT_LIMIT)
+        self._size_max, self._too_big = _BODY_LIMITS.get(split_path(start_line.path)[0], _DEFAULT_LIMIT)
         if _is_more(headers.get("Content-Length", ""), self._size_max):
-            respond(self._connection, start_line.method, *error_answer(413, self._too_big))
+            too_big = error_answer(413, self._too_big)
+            respond(self._connection, start_line.method, *too_big, {"Connection": "close"})
 
     def data_received(self, chunk: bytes) -> None:
         self._size += len(chunk)

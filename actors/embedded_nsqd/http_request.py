@@ -4,14 +4,20 @@ Knows the form of an answer and of an error (nsqd's internal/http_api), not the 
 """
 
 import json
+import re
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from tornado import httputil
 
 from ..system import http_server
 from .edge import Edge
 from .journal_file import JournalError
+
+JSON_TYPE = "application/json; charset=utf-8"
+TEXT_TYPE = "text/plain; charset=utf-8"
+_V1 = {"X-NSQ-Content-Type": "nsq; version=1.0"}
+_BAD_QUERY = re.compile(r";|%(?![0-9A-Fa-f]{2})")  # what Go's url.ParseQuery refuses
 
 
 class HttpError(Exception):
@@ -26,7 +32,7 @@ class HttpError(Exception):
 
 
 class Request:
-    """A complete request, and its answer. `path` is without the query. Implements `CommitWaiter`."""
+    """A complete request, and its answer. `path`: decoded, without the query. Implements `CommitWaiter`."""
 
     def __init__(
         self,
@@ -37,32 +43,36 @@ class Request:
     ) -> None:
         self.edge = edge
         self.method = start.method
-        self.path, _, self._query = start.path.partition("?")
+        self.path, self.query = split_path(start.path)
         self.body = body
         self._connection = connection
 
     def arguments(self) -> dict[str, str]:
         """The arguments in the query, by name; the first value counts. Raises `HttpError`."""
+        if _BAD_QUERY.search(self.query):
+            raise HttpError(400, "INVALID_REQUEST")
         try:
-            given = parse_qs(self._query, keep_blank_values=True)
+            given = parse_qs(self.query, keep_blank_values=True)
         except ValueError:
             raise HttpError(400, "INVALID_REQUEST") from None
         return {name: values[0] for name, values in given.items()}
 
     def answer(
-        self,
-        status: int,
-        body: bytes,
-        content_type: str = "text/plain; charset=utf-8",
-        more: dict[str, str] | None = None,
+        self, status: int, body: bytes, content_type: str = TEXT_TYPE, more: dict[str, str] | None = None
     ) -> None:
-        """Answer the request. Call it once. `more`: further headers."""
+        """Answer the request, in nsqd's form "V1". Call it once. `more`: further headers."""
         respond(self._connection, self.method, status, body, content_type, more)
+
+    def answer_plainly(
+        self, status: int, body: bytes = b"", content_type: str = "", more: dict[str, str] | None = None
+    ) -> None:
+        """Answer the request as nsqd does where it says nothing of NSQ: without its header."""
+        http_server.respond(self._connection, self.method, status, body, content_type, more)
 
     def answer_json(self, value: dict[str, Any]) -> None:
         """Answer 200 with this as JSON."""
         body = json.dumps(value, separators=(",", ":")).encode()
-        self.answer(200, body, "application/json; charset=utf-8")
+        self.answer(200, body, JSON_TYPE)
 
     def settle(self, failure: JournalError | None) -> None:
         """See `CommitWaiter`: answer the publish."""
@@ -73,10 +83,16 @@ class Request:
             self.answer(*error_answer(503, "EXITING"))
 
 
+def split_path(target: str) -> tuple[str, str]:
+    """The path of a request's target, decoded, and the query as it is."""
+    path, _, query = target.partition("?")
+    return unquote(path), query
+
+
 def error_answer(status: int, message: str) -> tuple[int, bytes, str]:
     """Status, body and content type of an error."""
     body = json.dumps({"message": message}, separators=(",", ":")).encode()
-    return status, body, "application/json; charset=utf-8"
+    return status, body, JSON_TYPE
 
 
 def respond(
@@ -88,5 +104,4 @@ def respond(
     more: dict[str, str] | None = None,
 ) -> None:
     """Write the answer to a request, and end it. `more`: further headers."""
-    headers = {"X-NSQ-Content-Type": "nsq; version=1.0"} | (more or {})
-    http_server.respond(connection, method, status, body, content_type, headers)
+    http_server.respond(connection, method, status, body, content_type, _V1 | (more or {}))

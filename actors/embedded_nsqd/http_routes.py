@@ -1,13 +1,17 @@
 """nsqd's HTTP routes, with the arguments, status codes and messages of nsqd/http.go.
 
-A publish is answered after its commit, every other request at once.
+A publish is answered after its commit, every other request at once. Where a path or a method is wrong, the
+answers are those of nsqd's router (httprouter): a path that differs in case, slashes or dots is redirected.
 """
 
+import html
+import posixpath
+import re
 from collections.abc import Callable
 
 from . import limits
 from .channel import Channel
-from .http_request import HttpError, Request
+from .http_request import TEXT_TYPE, HttpError, Request
 from .identify import VERSION
 from .journal_file import JournalError
 from .multi import Refused, split_multi
@@ -15,22 +19,46 @@ from .names import is_valid_name
 from .stats import stats_of, stats_text
 from .topic import Topic
 
+_DIGITS_MAX = 1_000  # Python takes long to read more
+_DELAY = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def route(request: Request) -> None:
     """Carry out a request and answer it. Raises `HttpError` or `JournalError` before any answer."""
     if request.path not in _ROUTES:
-        raise HttpError(404, "NOT_FOUND")
+        _answer_elsewhere(request)
+        return
     method, handle = _ROUTES[request.path]
-    if request.method != method:
-        raise HttpError(405, "METHOD_NOT_ALLOWED", {"Allow": method})
-    handle(request)
+    allowed = {"Allow": ", ".join(sorted([method, "OPTIONS"]))}
+    if request.method == method:
+        handle(request)
+    elif request.method == "OPTIONS":
+        request.answer_plainly(200, more=allowed)
+    else:
+        raise HttpError(405, "METHOD_NOT_ALLOWED", allowed)
+
+
+def _answer_elsewhere(request: Request) -> None:
+    """Answer a request whose path is none of the routes."""
+    if (request.method, request.path) == ("OPTIONS", "*"):
+        request.answer_plainly(200)
+        return
+    meant = "/" + posixpath.normpath(request.path).lower().lstrip("/")
+    if not request.path.startswith("/") or _ROUTES.get(meant, ("",))[0] != request.method:
+        raise HttpError(404, "NOT_FOUND")
+    location = f"{meant}?{request.query}" if request.query else meant
+    more = {"Location": location}
+    if request.method == "GET":
+        link = f'<a href="{html.escape(location)}">Moved Permanently</a>.\n\n'
+        request.answer_plainly(301, link.encode(), "text/html; charset=utf-8", more)
+    else:
+        request.answer_plainly(307, more=more)  # with the same method and body
 
 
 def _ping(request: Request) -> None:
     healthy = request.edge.health == "OK"
-    request.answer(200 if healthy else 500, request.edge.health.encode())
+    request.answer_plainly(200 if healthy else 500, request.edge.health.encode(), TEXT_TYPE)
 
 
 def _info(request: Request) -> None:
@@ -38,7 +66,7 @@ def _info(request: Request) -> None:
     request.answer_json(
         {
             "version": VERSION,
-            "broadcast_address": edge.hostname,
+            "broadcast_address": edge.broadcast_address,
             "hostname": edge.hostname,
             "http_port": edge.http_port,
             "tcp_port": edge.tcp_port,
@@ -105,48 +133,48 @@ def _publish(request: Request, topic_name: str, bodies: list[bytes], delay_ms: i
 
 def _create_topic(request: Request) -> None:
     request.edge.queue.topic(_topic_argument(request.arguments(), "INVALID_TOPIC"))
-    request.answer(200, b"")
+    request.answer(200, b"", "")
 
 
 def _delete_topic(request: Request) -> None:
     request.edge.delete_topic(_existing_topic(request, None))
-    request.answer(200, b"")
+    request.answer(200, b"", "")
 
 
 def _empty_topic(request: Request) -> None:
     request.edge.queue.empty_topic(_existing_topic(request, "INVALID_TOPIC"))
-    request.answer(200, b"")
+    request.answer(200, b"", "")
 
 
 def _pause_topic(request: Request) -> None:
     topic = _existing_topic(request, None)
     request.edge.pause_topic(topic, is_paused=request.path == "/topic/pause")
-    request.answer(200, b"")
+    request.answer(200, b"", "")
 
 
 def _create_channel(request: Request) -> None:
     topic, channel_name = _topic_and_channel(request)
     request.edge.create_channel(topic, channel_name)
-    request.answer(200, b"")
+    request.answer(200, b"", "")
 
 
 def _delete_channel(request: Request) -> None:
     topic, channel = _existing_channel(request)
     request.edge.delete_channel(topic, channel)
-    request.answer(200, b"")
+    request.answer(200, b"", "")
 
 
 def _empty_channel(request: Request) -> None:
     topic, channel = _existing_channel(request)
     request.edge.queue.empty_channel(topic, channel)
     request.edge.pump(topic, channel)
-    request.answer(200, b"")
+    request.answer(200, b"", "")
 
 
 def _pause_channel(request: Request) -> None:
     topic, channel = _existing_channel(request)
     request.edge.pause_channel(topic, channel, is_paused=request.path == "/channel/pause")
-    request.answer(200, b"")
+    request.answer(200, b"", "")
 
 
 _ROUTES: dict[str, tuple[str, Callable[[Request], None]]] = {
@@ -209,8 +237,9 @@ def _is_valid(name: str) -> bool:
 
 
 def _defer_argument(text: str) -> int:
-    digits = text.removeprefix("+")
-    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 18
-    if not is_number or int(digits) > limits.REQUEUE_DELAY_MAX_MS:
+    if _DELAY.fullmatch(text) is None or len(text) > _DIGITS_MAX:
         raise HttpError(400, "INVALID_DEFER")
-    return int(digits)
+    delay_ms = int(text)
+    if not 0 <= delay_ms <= limits.REQUEUE_DELAY_MAX_MS:
+        raise HttpError(400, "INVALID_DEFER")
+    return delay_ms

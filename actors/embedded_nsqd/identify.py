@@ -1,5 +1,7 @@
 """IDENTIFY: what a client asks for, checked and answered as nsqd 1.3.0 does (nsqd/client_v2.go). Pure."""
 
+from typing import Annotated, TypeAlias
+
 import msgspec
 
 from . import limits
@@ -24,22 +26,26 @@ class Agreement(msgspec.Struct):
     sample_rate: int = 0
 
 
+_Int: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_Int32: TypeAlias = Annotated[int, msgspec.Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
+
+
 class _Asked(msgspec.Struct):
-    """The body of an IDENTIFY. A null means the same as a missing key, as in Go."""
+    """The body of an IDENTIFY, with nsqd's types. A null means the same as a missing key, as in Go."""
 
     client_id: str | None = None
     hostname: str | None = None
     user_agent: str | None = None
-    heartbeat_interval: int | None = None
-    output_buffer_size: int | None = None
-    output_buffer_timeout: int | None = None
+    heartbeat_interval: _Int | None = None
+    output_buffer_size: _Int | None = None
+    output_buffer_timeout: _Int | None = None
     feature_negotiation: bool | None = None
     tls_v1: bool | None = None
     deflate: bool | None = None
-    deflate_level: int | None = None
+    deflate_level: _Int | None = None
     snappy: bool | None = None
-    sample_rate: int | None = None
-    msg_timeout: int | None = None
+    sample_rate: _Int32 | None = None
+    msg_timeout: _Int | None = None
 
 
 def identify(before: Agreement, body: bytes) -> tuple[Agreement, bytes]:
@@ -49,8 +55,9 @@ def identify(before: Agreement, body: bytes) -> tuple[Agreement, bytes]:
     `before` is never changed. TLS, snappy and deflate are always answered false. Raises `Refused`.
     """
     try:
-        asked = msgspec.json.decode(body, type=_Asked | None) or _Asked()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # As Go, which takes U+FFFD for what is no UTF-8: a host may have any name.
+        asked = msgspec.json.decode(body.decode("utf-8", "replace"), type=_Asked | None) or _Asked()
+    except (msgspec.DecodeError, RecursionError):
         raise Refused("E_BAD_BODY", "IDENTIFY failed to decode JSON body") from None
     agreed = Agreement(
         client_id=asked.client_id or "",

@@ -34,12 +34,12 @@ _FREE_PAGES_AT_ONCE = 1024
 _INSERT_TOPIC = "INSERT INTO topics VALUES (?, ?, ?, ?, ?)"
 _INSERT_CHANNEL = "INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_SEGMENT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_REPLACE_PROGRESS = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?)"
+_REPLACE_PROGRESS = "INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?)"
 _DELETED_AT_ONCE = 16  # a third of the cost that one statement a segment has; more gains little
 _OF_MANY = f"WHERE sequence IN ({', '.join('?' * _DELETED_AT_ONCE)})"
 _READ = """
 SELECT s.checksum, s.sequence, s.topic, s.count, s.due_ms, s.commits, s.digest, s.payload,
-       p.checksum, p.channel, p.finished_count, p.finished
+       p.checksum, p.channel, p.finished_count, p.finished, p.attempts
 FROM segments s LEFT JOIN progress p ON p.sequence = s.sequence AND p.channel = ?
 WHERE s.topic = ? AND s.sequence > ? AND s.sequence <= ? ORDER BY s.sequence
 """
@@ -153,7 +153,7 @@ class QueueJournal:
                 file.digest += seal
 
     def record(self, changes: Iterable[TopicProgress]) -> None:
-        """Write down which messages were finished, all or none."""
+        """Write down which messages were finished, and attempts, all or none."""
         statements: list[Statement] = [(REMEMBER_TICK, ())]
         for change in changes:
             for start in range(0, len(change.deleted), _DELETED_AT_ONCE):
@@ -166,15 +166,16 @@ class QueueJournal:
 
     def read(
         self, topic: int, channel: int, after: int, through: int
-    ) -> Iterator[tuple[Segment, bytes | None]]:
+    ) -> Iterator[tuple[Segment, bytes | None, bytes | None]]:
         """The segments of a channel with a sequence number in (after, through], in order.
 
-        Each comes with its finished messages, as in `Progress`. Reads no further than the caller iterates.
+        Each comes with its finished messages and its attempts, as in `Progress`. Reads no further than the
+        caller iterates.
         """
         try:
             rows = self._file.connection.execute(_READ, (channel, topic, after, through))
             for row in rows:
-                yield self._segment(*row[:8]), self._finished(row[1], row[3], *row[8:])
+                yield self._segment(*row[:8]), *self._progress(row[1], row[3], *row[8:])
         except sqlite3.Error as error:
             raise self._file.failure("read", error) from error
 
@@ -221,15 +222,14 @@ class QueueJournal:
             distributed = 0
         topic.distributed_sequence = distributed
         topic.last_sequence = max(last_sequence, distributed)
-        topic.waiting_count = topic.message_count = self._message_count(row, distributed, last_sequence)
+        topic.waiting_count = self._message_count(row, distributed, last_sequence)
         for channel_name, channel_row, cursor, is_paused in channels:
             channel = topic.add_channel(channel_name, channel_row, cursor)
             channel.is_paused = bool(is_paused)
             ((finished,),) = self._query(
                 "SELECT COALESCE(SUM(finished_count), 0) FROM progress WHERE channel = ?", channel_row
             )
-            unfinished = self._message_count(row, cursor, distributed) - finished
-            channel.unread = channel.message_count = unfinished
+            channel.unread = self._message_count(row, cursor, distributed) - finished
         return topic
 
     def _message_count(self, topic: int, after: int, through: int) -> int:
@@ -245,7 +245,7 @@ class QueueJournal:
             raise self._file.refused(f"the checksum of segment {sequence} does not match")
         return segment_from_row(sequence, count, payload, due_ms)
 
-    def _finished(
+    def _progress(
         self,
         sequence: int,
         count: int,
@@ -253,13 +253,14 @@ class QueueJournal:
         channel: int,
         finished_count: int,
         finished: bytes | None,
-    ) -> bytes | None:
-        """The finished messages of a row of `_READ`, as in `Progress`. `stored`: the checksum of these."""
+        attempts: bytes | None,
+    ) -> tuple[bytes | None, bytes | None]:
+        """The finished messages and attempts of a row of `_READ`. `stored`: the checksum of these."""
         if stored is None:
-            return None
-        if checksum(sequence, channel, finished_count, finished) != stored:
+            return None, None
+        if checksum(sequence, channel, finished_count, finished, attempts) != stored:
             raise self._file.refused(f"the checksum of the progress of segment {sequence} does not match")
-        return b"\1" * count if finished is None else finished
+        return b"\1" * count if finished is None else finished, attempts
 
     def _forget_ephemeral(self) -> None:
         """Delete ephemeral channels, which end with their process, and messages that only they needed."""

@@ -11,7 +11,16 @@ import pathlib
 import sqlite3
 
 from ..store.mark import mark_path, read_mark, say_if_untold
-from .journal_schema import APPLICATION_ID, COLUMNS, DIGESTED, FORMAT, MAKE, META_COLUMNS, checksum
+from .journal_schema import (
+    APPLICATION_ID,
+    COLUMNS,
+    COLUMNS_OF_2,
+    DIGESTED,
+    FORMAT,
+    META_COLUMNS,
+    TABLES_OF,
+    checksum,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +47,8 @@ def check(path: pathlib.Path, marked: pathlib.Path) -> int:
             if number:
                 _check_header(path)
                 _check_pages(connection)
-            if number == FORMAT:
-                commits = _check_rows(connection)
+            if number in TABLES_OF:
+                commits = _check_rows(connection, number)
     elif _has_wal(path):
         raise Damage("it is missing or empty, and its -wal is there")  # SQLite would delete the -wal
     mark = mark_path(marked)
@@ -115,15 +124,15 @@ def _check_pages(connection: sqlite3.Connection) -> None:
         raise Damage(" ".join(found.split()))
 
 
-def _check_rows(connection: sqlite3.Connection) -> int:
-    """Every row, and that none is missing. Returns the number of commits."""
-    if _schema_of(connection) != _expected_schema():
+def _check_rows(connection: sqlite3.Connection, number: int) -> int:
+    """Every row, and that none is missing. `number`: the format. Returns the number of commits."""
+    if _schema_of(connection) != _expected_schema(number):
         raise Damage("its tables were changed")
     rows = connection.execute(f"SELECT checksum = checksum({META_COLUMNS}) FROM meta").fetchall()
     if rows != [(1,)]:
         raise Damage("the checksum of its table meta does not match")
     commits, digest = state_of(connection)
-    for table, columns in COLUMNS.items():
+    for table, columns in (COLUMNS if number == FORMAT else COLUMNS_OF_2).items():
         ((total, wrong),) = connection.execute(
             f"SELECT COALESCE(SUM(checksum), 0), COALESCE(SUM(checksum IS NOT checksum({columns})), 0) "
             f"FROM {table}"
@@ -140,8 +149,7 @@ def _schema_of(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     return connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
 
 
-def _expected_schema() -> list[tuple[str, str]]:
+def _expected_schema(number: int) -> list[tuple[str, str]]:
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
-        fresh.create_function("checksum", -1, checksum, deterministic=True)
-        fresh.executescript(MAKE)
+        fresh.executescript(TABLES_OF[number])
         return _schema_of(fresh)

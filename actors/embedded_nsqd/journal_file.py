@@ -21,7 +21,7 @@ from ..system.locks import try_lock
 from ..system.reasons import reason_of
 from ..system.transactions import Transaction
 from .journal_check import POWER_CUT_COMMITS_MAX, Damage, check, state_of
-from .journal_schema import COUNT_COMMIT, FROM_1, MAKE, TRIGGERS, checksum
+from .journal_schema import COUNT_COMMIT, FROM_1, FROM_2, MAKE, TRIGGERS, checksum
 
 log = logging.getLogger(__name__)
 
@@ -173,6 +173,8 @@ class JournalFile:
             sync(self.path.parent.parent)
         elif number == 1:
             connection.executescript(FROM_1)
+        elif number == 2:
+            connection.executescript(FROM_2)
         connection.execute("PRAGMA temp_store = MEMORY")
         connection.create_function("moved", 1, self._moved)
         connection.executescript(TRIGGERS)

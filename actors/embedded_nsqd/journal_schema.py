@@ -1,4 +1,4 @@
-"""The journal's tables, their checksums, and the step from the earlier format.
+"""The journal's tables, their checksums, and the steps from the earlier formats.
 
     meta       one row: the highest tick of the id clock in deleted segments, so that ids rise after a restart
                too; commits and digest after the last commit that was no append
@@ -6,15 +6,16 @@
     channels   name, pause; `cursor`: the channel does not get the segments up to this one
     segments   one row per segment; deleted when every channel has finished all of it. Commits and digest as
                they were when it was appended: an append then writes no page of another table
-    progress   one row per channel and segment: one byte per message, 1 if finished; NULL if all are finished
+    progress   one row per channel and segment: one byte per message, 1 if finished; NULL if all are finished;
+               two bytes per message: how often it came back unfinished; NULL if none did
 
 Each row begins with a checksum of its other columns. `commits` counts the commits, as the mark beside the
 journal does. `digest` is the sum of the checksums of all topics, channels and segments; in a segment, of all
 that were there before it. So none of them is lost or comes back unnoticed. If a row of progress is lost, its
 messages are only delivered again.
 
-Formats: 1 had neither checksums nor commits. A journal of format 1 is rewritten in one transaction when it is
-opened.
+Formats: 1 had neither checksums nor commits, 2 had no attempts. A journal of an earlier format is rewritten
+in one transaction when it is opened; of format 2, the progress alone.
 """
 
 import zlib
@@ -24,7 +25,7 @@ import msgspec
 
 from .ids import TICK_SHIFT
 
-FORMAT = 2
+FORMAT = 3
 APPLICATION_ID = 0x706C6179  # "play": marks the file as a journal of this program
 
 Value: TypeAlias = int | str | bytes | None
@@ -35,11 +36,12 @@ COLUMNS = {
     "topics": "id, name, paused, distributed",
     "channels": "id, topic, name, paused, cursor",
     "segments": "sequence, topic, count, due_ms, commits, digest, payload",
-    "progress": "sequence, channel, finished_count, finished",
+    "progress": "sequence, channel, finished_count, finished, attempts",
 }
+COLUMNS_OF_2 = COLUMNS | {"progress": "sequence, channel, finished_count, finished"}
 DIGESTED = ("topics", "channels", "segments")
 
-_SCHEMA = f"""
+_TABLES = """
 CREATE TABLE meta (
     checksum INTEGER NOT NULL, last_tick INTEGER NOT NULL, commits INTEGER NOT NULL,
     digest INTEGER NOT NULL);
@@ -54,13 +56,22 @@ CREATE TABLE segments (
     count INTEGER NOT NULL, due_ms INTEGER NOT NULL, commits INTEGER NOT NULL, digest INTEGER NOT NULL,
     payload BLOB NOT NULL);
 CREATE INDEX segments_by_topic ON segments (topic, sequence, count);
+"""
+_PROGRESS = """
+CREATE TABLE progress (
+    checksum INTEGER NOT NULL, sequence INTEGER NOT NULL, channel INTEGER NOT NULL,
+    finished_count INTEGER NOT NULL, finished BLOB, attempts BLOB, PRIMARY KEY (sequence, channel))
+    WITHOUT ROWID;
+"""
+_PROGRESS_OF_2 = """
 CREATE TABLE progress (
     checksum INTEGER NOT NULL, sequence INTEGER NOT NULL, channel INTEGER NOT NULL,
     finished_count INTEGER NOT NULL, finished BLOB, PRIMARY KEY (sequence, channel)) WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT};
 """
+_MARK = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+_SCHEMA = _TABLES + _PROGRESS + _MARK
 MAKE = f"BEGIN IMMEDIATE; {_SCHEMA} INSERT INTO meta VALUES (checksum(0, 1, 0), 0, 1, 0); COMMIT;"
+TABLES_OF = {2: _TABLES + _PROGRESS_OF_2, FORMAT: _TABLES + _PROGRESS}  # of each format with checksums
 
 # Of the writing connection: they call `moved` with each change of the digest. An append adds to it itself,
 # which costs less.
@@ -98,7 +109,10 @@ DELETE FROM progress WHERE NOT EXISTS (
     SELECT 1 FROM segments WHERE segments.sequence = progress.sequence)
 """
 
-_OF_1 = COLUMNS | {"segments": "sequence, topic, count, due_ms, 0, 0, payload"}
+_OF_1 = COLUMNS | {
+    "segments": "sequence, topic, count, due_ms, 0, 0, payload",
+    "progress": "sequence, channel, finished_count, finished, NULL",
+}
 FROM_1 = f"""
 BEGIN IMMEDIATE;
 DROP INDEX segments_by_topic;
@@ -115,6 +129,16 @@ INSERT INTO meta SELECT 0, last_tick, 1,
     {" + ".join(f"(SELECT COALESCE(SUM(checksum), 0) FROM {table})" for table in DIGESTED)} FROM meta_1;
 UPDATE meta SET checksum = checksum({META_COLUMNS});
 {"".join(f"DROP TABLE {table}_1;" for table in ("meta", *_OF_1))}
+COMMIT;
+"""
+
+FROM_2 = f"""
+BEGIN IMMEDIATE;
+ALTER TABLE progress RENAME TO progress_2;
+{_PROGRESS}
+INSERT INTO progress SELECT checksum({_OF_1["progress"]}), {_OF_1["progress"]} FROM progress_2;
+DROP TABLE progress_2;
+{_MARK}
 COMMIT;
 """
 

@@ -46,6 +46,9 @@ SEGMENT_BYTES_MAX = 1024 * 1024
 # by RDY) and deferred ones come on top, as in nsqd.
 MEMORY_MESSAGES_MAX = 50_000
 MEMORY_BYTES_MAX = 64 * 1024 * 1024
+# An ephemeral channel, or an ephemeral topic without a channel, keeps at most this many messages: nsqd's
+# mem-queue-size. It drops what comes beyond, so that a reader that was left behind fills no disk.
+EPHEMERAL_MESSAGES_MAX = 10_000
 # The journal is read while fewer messages than this are ready. One read stops after REFILL_MESSAGES or
 # REFILL_BYTES, so that the loop stays quick.
 REFILL_BELOW_MESSAGES = 5_000

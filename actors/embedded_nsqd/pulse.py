@@ -14,10 +14,12 @@ class Pulse:
     def late_with(self, now_ms: int, heartbeat_interval_ms: int) -> str | None:
         """Why it is to be dropped ("it …"), or None. It has two heartbeat intervals to answer, one to read.
 
-        As in nsqd, an unfinished command counts from its beginning. `heartbeat_interval_ms`: 0 without any.
+        As in nsqd, an unfinished command counts from its beginning, so it has that long too; at most it has
+        BODY_TIMEOUT_S. `heartbeat_interval_ms`: 0 without any.
         """
-        if self.unfinished_ms is not None and now_ms - self.unfinished_ms > limits.BODY_TIMEOUT_S * 1000:
-            return f"did not finish a command within {limits.BODY_TIMEOUT_S:g} s"
+        most_ms = min(2 * heartbeat_interval_ms or limits.BODY_TIMEOUT_S * 1000, limits.BODY_TIMEOUT_S * 1000)
+        if self.unfinished_ms is not None and now_ms - self.unfinished_ms > most_ms:
+            return f"did not finish a command within {most_ms / 1000:g} s"
         if not heartbeat_interval_ms:
             return None
         if now_ms - self.read_ms > 2 * heartbeat_interval_ms:

@@ -13,6 +13,7 @@ from .ids import IdFactory
 from .journal import QueueJournal
 from .names import is_ephemeral
 from .segment import Publication, build_segments
+from .subscriber import Progress
 from .topic import Topic
 
 log = logging.getLogger(__name__)
@@ -151,10 +152,10 @@ class Queue:
         loaded_messages = loaded_bytes = 0
         through = topic.distributed_sequence
         read = self._journal.read(topic.row, channel.row, channel.cursor, through)
-        for stored, finished in read:
+        for stored, finished, attempts in read:
             segment = topic.resident.setdefault(stored.sequence, stored)
             delay_ms = segment.due_wall_ms - now_wall_ms
-            channel.load(segment, finished, now_ms, delay_ms)
+            channel.load(Progress(segment, finished, attempts), now_ms, delay_ms)
             loaded_messages += segment.count
             loaded_bytes += len(segment.payload)
             if loaded_messages >= limits.REFILL_MESSAGES or loaded_bytes >= limits.REFILL_BYTES:

@@ -73,6 +73,12 @@ class Segment:
         """The bytes of these messages' frames."""
         return self.offsets[stop] - self.offsets[start]
 
+    def head(self, count: int) -> "Segment":
+        """The first `count` messages."""
+        return Segment(
+            self.sequence, self.payload[: self.offsets[count]], self.offsets[: count + 1], self.due_wall_ms
+        )
+
     def stop_within(self, start: int, stop: int, bytes_max: int) -> int:
         """The largest stop, up to `stop`, so that the frames from `start` take at most `bytes_max`.
 

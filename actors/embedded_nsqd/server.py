@@ -42,9 +42,11 @@ class EmbeddedNsqd(Edge):
         http_socket: socket.socket,
         http_address: str,
         allowed_hosts: Sequence[str],
+        broadcast_address: str,
     ) -> None:
         """Called by `start`, with what it has opened."""
-        super().__init__(journal, tcp_server.sockets[0].getsockname()[1], http_socket.getsockname()[1])
+        tcp_port, http_port = tcp_server.sockets[0].getsockname()[1], http_socket.getsockname()[1]
+        super().__init__(journal, tcp_port, http_port, broadcast_address)
         self.about = self.seldom.about = {"nsqd": join_address(*tcp_server.sockets[0].getsockname()[:2])}
         self._journal = journal
         self._tcp_server = tcp_server
@@ -63,12 +65,13 @@ class EmbeddedNsqd(Edge):
         http_address: str,
         marked: pathlib.Path | None = None,
         allowed_hosts: Sequence[str] = (),
+        broadcast_address: str = "",
     ) -> Self:
         """Open the journal in the directory `path` and listen on both addresses.
 
         The addresses are "host:port"; port 0 takes a free one. `marked`: as in `JournalFile`.
-        `allowed_hosts`: see `BoundedHTTPServer`. If it raises (`AddressFailure` or `StoreFailure`), it leaves
-        nothing open.
+        `allowed_hosts`: see `BoundedHTTPServer`. `broadcast_address`: "" is this machine's host name. If it
+        raises (`AddressFailure` or `StoreFailure`), it leaves nothing open.
         """
         nsqd: Self
         with contextlib.ExitStack() as opened:
@@ -78,7 +81,7 @@ class EmbeddedNsqd(Edge):
             tcp_server = await asyncio.get_running_loop().create_server(
                 lambda: ClientConnection(nsqd), sock=tcp_socket, backlog=ACCEPTED_AT_ONCE, start_serving=False
             )
-            nsqd = cls(journal, tcp_server, http_socket, http_address, allowed_hosts)
+            nsqd = cls(journal, tcp_server, http_socket, http_address, allowed_hosts, broadcast_address)
             opened.pop_all()  # from now on the nsqd closes them
         await tcp_server.start_serving()
         tcp_socket.listen(LISTEN_BACKLOG)  # asyncio takes the backlog for what to accept in one turn, too
@@ -117,6 +120,7 @@ class EmbeddedNsqd(Edge):
             await asyncio.sleep(0.005)
         for connection in list(self.connections):
             connection.abort("does not read its last answers")
+        await asyncio.sleep(0)  # until they have left: what they did not finish has an attempt more
         for handle in (self._commit_handle, self._flush_handle, self._scan_handle):
             if handle is not None:
                 handle.cancel()

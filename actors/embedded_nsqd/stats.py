@@ -1,7 +1,7 @@
 """The answer to GET /stats: the fields of nsqd/stats.go and nsqd/http.go, as JSON and as text.
 
-Reads everything, changes nothing. End-to-end latency percentiles are always null, as in an nsqd without
---e2e-processing-latency-percentile.
+Reads everything, changes nothing. There are no end-to-end latency percentiles, as in an nsqd without
+--e2e-processing-latency-percentile. The fields are in nsqd's order.
 """
 
 import gc
@@ -19,9 +19,9 @@ from .topic import Topic
 
 _NOT_SUBSCRIBED = Subscriber(0)  # its counts are 0
 
-_PLAIN = {
-    "deflate": False,
-    "snappy": False,
+_NO_LATENCY = {"count": 0, "percentiles": None}  # nsqadmin and nsq_stat read what is in it
+
+_NO_TLS = {
     "tls": False,
     "tls_cipher_suite": "",
     "tls_version": "",
@@ -97,7 +97,7 @@ def _topic_stats(
         "message_count": topic.message_count,
         "message_bytes": topic.message_bytes,
         "paused": topic.is_paused,
-        "e2e_processing_latency": None,
+        "e2e_processing_latency": _NO_LATENCY,
     }
 
 
@@ -119,7 +119,7 @@ def _channel_stats(
         "client_count": len(channel.subscribers),
         "clients": clients,
         "paused": channel.is_paused,
-        "e2e_processing_latency": None,
+        "e2e_processing_latency": _NO_LATENCY,
     }
 
 
@@ -139,8 +139,9 @@ def _client_stats(client: ConnectedClient, only_topic: str) -> dict[str, Any]:
         "requeue_count": subscriber.requeue_count,
         "connect_ts": client.connect_s,
         "sample_rate": agreement.sample_rate,
+        "deflate": False,
+        "snappy": False,
         "user_agent": agreement.user_agent,
-        **_PLAIN,
     }
     counts = [
         {"topic": topic, "count": count}
@@ -149,7 +150,7 @@ def _client_stats(client: ConnectedClient, only_topic: str) -> dict[str, Any]:
     ]
     if counts:
         stats["pub_counts"] = counts
-    return stats
+    return stats | _NO_TLS
 
 
 def _memory_stats() -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """How many messages one client of a channel may be given, and which messages the client has. Pure."""
 
+import struct
+
+from . import limits
 from .segment import Segment
 
 
@@ -12,18 +15,33 @@ class Progress:
 
     __slots__ = ("attempts", "finished", "remaining", "segment")
 
-    def __init__(self, segment: Segment, finished: bytes | None = None) -> None:
-        """`finished`: the bytes from the journal. None means that no message is finished."""
+    def __init__(
+        self, segment: Segment, finished: bytes | None = None, attempts: bytes | None = None
+    ) -> None:
+        """`finished` and `attempts`: the bytes from the journal.
+
+        None means that no message is finished, or that none came back.
+        """
         self.segment = segment
         self.finished = bytearray(segment.count) if finished is None else bytearray(finished)
         self.remaining = self.finished.count(0)
         self.attempts: dict[int, int] | None = None
+        if attempts is not None:
+            counts = struct.unpack(f">{segment.count}H", attempts)
+            self.attempts = {index: count for index, count in enumerate(counts) if count}
 
     def count_attempt(self, index: int) -> None:
         """Record that a message came back unfinished: its next delivery has a higher number of attempts."""
         if self.attempts is None:
             self.attempts = {}
-        self.attempts[index] = self.attempts.get(index, 0) + 1
+        self.attempts[index] = min(self.attempts.get(index, 0) + 1, limits.ATTEMPTS_MAX)
+
+    def attempts_bytes(self) -> bytes | None:
+        """`attempts` for the journal: two bytes per message. None if no message came back."""
+        if self.attempts is None:
+            return None
+        counts = (self.attempts.get(index, 0) for index in range(self.segment.count))
+        return struct.pack(f">{self.segment.count}H", *counts)
 
     def unfinished_spans(self) -> list[tuple[int, int]]:
         """The indices of the unfinished messages, as (start, stop) pairs in order."""

@@ -14,6 +14,7 @@ import msgspec
 
 from . import limits
 from .channel import Channel
+from .ephemeral import EphemeralChannel
 from .names import is_ephemeral
 from .segment import Segment
 from .subscriber import Subscriber
@@ -24,11 +25,11 @@ class TopicProgress(msgspec.Struct, frozen=True):
 
     `deleted`: sequence numbers of segments that no channel needs. `progress`: per segment and channel, the
     sequence number, the channel's row, how many messages are finished, and one byte per message, 1 if it is
-    finished, or None if all are.
+    finished, or None if all are; then two bytes per message, how often it came back, or None if none did.
     """
 
     deleted: list[int]
-    progress: list[tuple[int, int, int, bytes | None]]
+    progress: list[tuple[int, int, int, bytes | None, bytes | None]]
 
 
 class Topic:
@@ -58,7 +59,8 @@ class Topic:
     def add_channel(self, name: str, row: int, cursor: int | None = None) -> Channel:
         """A new channel. It gets the segments after `cursor`; by default, those not distributed yet."""
         cursor = self.distributed_sequence if cursor is None else cursor
-        channel = Channel(name, row, cursor, self._sampler, is_durable=not self.is_ephemeral)
+        kind = EphemeralChannel if is_ephemeral(name) else Channel
+        channel = kind(name, row, cursor, self._sampler, is_durable=not self.is_ephemeral)
         self.channels[name] = channel
         return channel
 
@@ -74,9 +76,9 @@ class Topic:
                 channel.offer(segment, now_ms, delay_ms)
         elif not self.is_ephemeral:
             self.waiting_count += segment.count
-        elif self.waiting_count < limits.MEMORY_MESSAGES_MAX:
-            self.waiting_count += segment.count
-            self._waiting.append(segment)
+        elif kept := min(segment.count, limits.EPHEMERAL_MESSAGES_MAX - self.waiting_count):
+            self.waiting_count += kept
+            self._waiting.append(segment.head(kept))
 
     def release(self, now_ms: int, now_wall_ms: int) -> None:
         """Give the waiting messages to the channels, if there is a channel and no pause."""
@@ -99,17 +101,18 @@ class Topic:
         self.waiting_count = 0
 
     def changes(self) -> TopicProgress:
-        """The messages that were finished since the last `changes_written`."""
+        """The messages that were finished, or came back, since the last `changes_written`."""
         deleted: list[int] = []
-        progress: list[tuple[int, int, int, bytes | None]] = []
+        progress: list[tuple[int, int, int, bytes | None, bytes | None]] = []
         for channel in self.channels.values():
             for change in channel.changed:
                 sequence = change.segment.sequence
                 finished = change.segment.count - change.remaining
                 if change.remaining:
-                    progress.append((sequence, channel.row, finished, bytes(change.finished)))
+                    attempts = change.attempts_bytes()
+                    progress.append((sequence, channel.row, finished, bytes(change.finished), attempts))
                 elif self._is_needed(sequence):
-                    progress.append((sequence, channel.row, finished, None))
+                    progress.append((sequence, channel.row, finished, None, None))
                 else:
                     deleted.append(sequence)
         return TopicProgress(deleted, progress)
@@ -120,7 +123,7 @@ class Topic:
             channel.changed.clear()
 
     def has_changes(self) -> bool:
-        """Whether anything was finished since the last `changes_written`."""
+        """Whether anything was finished, or came back, since the last `changes_written`."""
         return any(channel.changed for channel in self.channels.values())
 
     def _is_needed(self, sequence: int) -> bool:

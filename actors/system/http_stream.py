@@ -20,9 +20,8 @@ JSON = "application/json; charset=utf-8"
 
 
 def headers_of(body: bytes, content_type: str) -> dict[str, str]:
-    """Return the headers that every answer of ours has."""
-    return {
-        "Content-Type": content_type,
+    """Return the headers that every answer of ours has. `content_type`: "" leaves it out."""
+    return ({"Content-Type": content_type} if content_type else {}) | {
         "Content-Length": str(len(body)),
         "X-Content-Type-Options": "nosniff",
     }

@@ -79,6 +79,7 @@ def everywhere(tmp_path_factory) -> Iterator[ServiceWithQueue]:
     settings = []
     for address in ("client.address", "admin.address", "embedded_nsqd.http_address"):
         settings += [f"{address}=0.0.0.0:0", f"{address.partition('.')[0]}.{NAMES}"]
+    settings.append("embedded_nsqd.broadcast_address=queue.example.org")
     with open_service("embedded", tmp_path_factory.mktemp("everywhere"), *UNHURRIED, *settings) as service:
         service.program.append("--insecure")
         service.start()
@@ -210,6 +211,14 @@ def test_the_queue_answers_to_the_name_that_it_tells_to_nsqadmin(service):
     assert ask(address, "GET", "/stats?format=json", f"Host: {host}").status == 200
 
 
+def test_the_queue_tells_its_broadcast_address_and_answers_to_it(everywhere):
+    address = everywhere.address("nsqd_http_address")
+    told = json.loads(ask(address, "GET", "/info", f"Host: {address}").body)
+    assert (told["broadcast_address"], told["hostname"]) == ("queue.example.org", socket.gethostname())
+    host = f"{told['broadcast_address']}:{told['http_port']}"
+    assert ask(address, "GET", "/stats?format=json", f"Host: {host}").status == 200
+
+
 def test_what_everyone_reaches_is_said_once_at_the_start(everywhere, service):
     said = [line for line in everywhere.log().splitlines() if "everyone in the network can" in line]
     assert len(said) == 3
@@ -333,13 +342,13 @@ def test_a_target_that_is_no_utf_8_is_refused_in_words(service, name):
     [
         ("client", {"/": "GET, HEAD", "/totals": "GET, HEAD", "/plays": "POST"}),
         ("admin", {"/": "GET, HEAD", "/healthz": "GET, HEAD", "/reload": "POST", "/status": "GET, HEAD"}),
-        ("queue", {"/ping": "GET", "/pub?topic=plays": "POST"}),
+        ("queue", {"/ping": "GET, OPTIONS", "/pub?topic=plays": "OPTIONS, POST"}),
     ],
 )
 def test_a_refused_method_is_answered_with_those_that_the_path_takes(service, name, methods_by_path):
     address = service.address(ADDRESSES[name])
     for path, allowed in methods_by_path.items():
-        for method in ("DELETE", "PUT", "BREW", "GET" if allowed == "POST" else "POST"):
+        for method in ("DELETE", "PUT", "BREW", "GET" if "POST" in allowed else "POST"):
             answer = ask(address, method, path, "Host: localhost")
             assert_refused(answer, name, (405,))
             assert answer.headers["allow"] == allowed, (path, method)

@@ -950,3 +950,16 @@ def test_address_that_cannot_be_is_named(tmp_path, address, problem):
     assert f"http_address = '{address}'" in ended.stderr
     assert problem in ended.stderr
     assert not list(tmp_path.iterdir()), "it did not start, but left files behind"
+
+
+@pytest.mark.parametrize("host", ["a b", "a:4150", "http://a", "127.0.0.1:4150", "a/b"])
+def test_broadcast_address_that_cannot_be_is_refused(tmp_path, host):
+    ended = start_alone(
+        "--tcp-address=127.0.0.1:0",
+        "--http-address=127.0.0.1:0",
+        f"--broadcast-address={host}",
+        f"--data-path={tmp_path}",
+    )
+    assert ended.returncode == 2
+    assert f"{host!r}, expected a host name or an IP address, without a port" in ended.stderr
+    assert not list(tmp_path.iterdir())

@@ -19,6 +19,7 @@ DEFAULTS: dict[str, object] = {
     "embedded_nsqd.tcp_address": "127.0.0.1:4150",
     "embedded_nsqd.http_address": "127.0.0.1:4151",
     "embedded_nsqd.allowed_hosts": [],
+    "embedded_nsqd.broadcast_address": "",
     "counters.shards": 2,
     "counters.synchronous": "NORMAL",
     "counters.dedupe_window_s": 3600,

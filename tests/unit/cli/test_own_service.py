@@ -46,6 +46,7 @@ WITHIN = {
     *(f"publish.{key}" for key in ("secret_env", "secret_file")),
     *(f"publish.{key}" for key in ("ca_file", "cert_file", "key_file")),
     *(f"{section}.allowed_hosts" for section in ("client", "admin", "embedded_nsqd")),
+    "embedded_nsqd.broadcast_address",
     *(f"{section}.token_{kind}" for section in ("client", "admin") for kind in ("env", "file")),
 }
 

@@ -89,6 +89,9 @@ def test_the_projects_own_file_names_every_setting_with_its_default():
         'client.allowed_hosts=["*"]',
         'client.allowed_hosts=[""]',
         "embedded_nsqd.allowed_hosts=[5]",
+        "embedded_nsqd.broadcast_address=a b",
+        "embedded_nsqd.broadcast_address=a:4150",
+        "embedded_nsqd.broadcast_address=http://a",
         "supervisor.strategy=all",
         "supervisor.max_restarts=-1",
         "supervisor.max_seconds=0",
@@ -114,6 +117,12 @@ def test_the_http_of_an_nsqd_is_a_host_and_a_port_or_a_url_of_them(file, address
 @pytest.mark.parametrize("host", ["a", "ops.example.org.", "10.0.0.5", "::1", "[2001:db8::5]"])
 def test_an_allowed_host_is_a_name_or_an_address_without_a_port(file, host):
     assert load(file(), [f'admin.allowed_hosts=["{host}"]']).admin.allowed_hosts == [host]
+
+
+@pytest.mark.parametrize("host", ["", "a", "ops.example.org.", "10.0.0.5", "::1", "[2001:db8::5]"])
+def test_a_broadcast_address_is_a_name_or_an_address_without_a_port_or_nothing(file, host):
+    set_to = load(file(), [f'embedded_nsqd.broadcast_address="{host}"'])
+    assert set_to.embedded_nsqd.broadcast_address == host
 
 
 @pytest.mark.parametrize("url", ["example.org/plays", "127.0.0.1:8080/plays", "//example.org", "ftp://x/"])

@@ -11,7 +11,7 @@ from actors.embedded_nsqd import limits
 from actors.embedded_nsqd.channel import NOT_IN_FLIGHT, NOT_OWNED, Channel
 from actors.embedded_nsqd.ids import IdFactory
 from actors.embedded_nsqd.segment import Publication, Segment, build_segments
-from actors.embedded_nsqd.subscriber import Subscriber
+from actors.embedded_nsqd.subscriber import Progress, Subscriber
 from tests.support.queues import Message
 
 NOW_NS = 1_795_502_904_123_456_789
@@ -269,13 +269,13 @@ def test_backlog_beyond_memory_is_left_unread_and_in_order(monkeypatch):
     client = subscribed(channel, 2500)
     given = delivered(channel, 0)
     assert channel.wants_more()
-    channel.load(segments[2], None, 0)
+    channel.load(Progress(segments[2]), 0)
     # Though there is room again, what is published now waits behind what is unread.
     late = segment_of(b"late")
     channel.offer(late, 0)
-    channel.load(segments[3], b"\1\1\0\1\1\1", 0)
+    channel.load(Progress(segments[3], b"\1\1\0\1\1\1"), 0)
     assert channel.unread == 6, "the five finished ones were counted as unfinished"
-    channel.load(late, None, 0)
+    channel.load(Progress(late), 0)
     channel.skip_to(late.sequence)
     given += delivered(channel, 0)
     bodies = [message.body for _, message in given]
@@ -289,4 +289,4 @@ def test_backlog_of_an_ephemeral_topic_beyond_memory_is_dropped(monkeypatch):
     channel = Channel("c", 0, 0, random.Random(1), is_durable=False)
     for _ in range(5):
         channel.offer(segment_of(*[b"x"] * 6), 0)
-    assert (channel.depth, channel.unread, channel.message_count) == (12, 0, 12)
+    assert (channel.depth, channel.unread, channel.message_count) == (12, 0, 30)

@@ -15,7 +15,7 @@ import pytest
 from actors.embedded_nsqd import journal_file
 from actors.embedded_nsqd.journal import QueueJournal
 from actors.embedded_nsqd.journal_file import FILE_NAME, JournalError, JournalFile
-from actors.embedded_nsqd.journal_schema import FORMAT
+from actors.embedded_nsqd.journal_schema import COLUMNS_OF_2, FORMAT, TABLES_OF, checksum
 from actors.store.mark import Mark
 from actors.system.exits import StoreFailure
 from tests.formats.make import unpack
@@ -55,6 +55,9 @@ def fill(journal: QueueJournal) -> None:
             journal._file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     subscriber, messages = read(queue, queue.topics["plays"], channel, count=3)
     assert channel.finish(subscriber, [message.id for message in messages]) == []
+    channel.remove_subscriber(subscriber)
+    subscriber, _ = read(queue, queue.topics["plays"], channel, count=1)
+    channel.remove_subscriber(subscriber)  # so that it has an attempt
     queue.flush()
 
 
@@ -325,6 +328,41 @@ def test_a_journal_of_the_first_format_is_rewritten_whole_or_not_at_all(monkeypa
             assert queue.topics["later"].waiting_count == 5
             assert len(bodies_of(queue, "plays", "playtally")) == 0
             assert journal._query("PRAGMA integrity_check") == [("ok",)]
+
+
+def make_second_format(folder: pathlib.Path) -> None:
+    """Turn a journal into one of the second format."""
+    columns = COLUMNS_OF_2["progress"]
+    with contextlib.closing(sqlite3.connect(folder / "nsqd" / FILE_NAME, isolation_level=None)) as connection:
+        connection.create_function("checksum", -1, checksum, deterministic=True)
+        connection.execute("ALTER TABLE progress RENAME TO later")
+        connection.execute(TABLES_OF[2][TABLES_OF[2].index("CREATE TABLE progress") :])
+        connection.execute(f"INSERT INTO progress SELECT checksum({columns}), {columns} FROM later")
+        connection.execute("DROP TABLE later")
+        connection.execute("PRAGMA user_version = 2")
+
+
+def test_a_journal_of_the_second_format_is_rewritten_whole_or_not_at_all(states, monkeypatch, tmp_path):
+    state = tmp_path / "state"
+    shutil.copytree(states["stopped"], state)
+    make_second_format(state)
+    with kills(monkeypatch, state, tmp_path) as found:
+        journal = open_journal(state)
+        number = journal._query("PRAGMA user_version")
+        journal.close()
+    assert number == [(FORMAT,)]
+    assert len(found) > 5
+    for folder in [*found, state]:
+        assert judge(folder) == ""
+
+
+def test_a_journal_of_the_second_format_that_lacks_anything_is_refused(states, tmp_path):
+    shutil.copytree(states["stopped"], tmp_path / "state")
+    make_second_format(tmp_path / "state")
+    path = tmp_path / "state" / "nsqd" / FILE_NAME
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM segments WHERE sequence = (SELECT MIN(sequence) FROM segments)")
+    assert "rows are missing" in judge(tmp_path / "state")
 
 
 def test_a_journal_of_the_first_format_with_a_broken_page_is_refused(tmp_path):

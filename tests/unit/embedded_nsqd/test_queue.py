@@ -121,6 +121,38 @@ def test_finished_messages_stay_finished_once_flushed(journal, tmp_path, reopene
     assert bodies_of(after, "t", "c") == [b"1", b"3"]
 
 
+def test_attempts_are_there_after_a_kill_once_flushed(journal, tmp_path, reopened):
+    queue = queue_on(journal)
+    channel = channel_of(queue, "t", "c")
+    publish(queue, "t", b"requeued", b"timed out", b"left", b"finished", b"never given")
+    subscriber, messages = read(queue, queue.topics["t"], channel, count=4)
+    channel.requeue(subscriber, messages[0].id, 60_000, 0)
+    channel.touch(subscriber, messages[2].id, 50_000)
+    channel.finish(subscriber, [messages[3].id])
+    channel.expire(60_000)
+    channel.remove_subscriber(subscriber)
+    queue.flush()
+    after = reopened(journal, tmp_path)
+    _, given = read(after, after.topics["t"], after.topics["t"].channels["c"])
+    attempts = {message.body: message.attempts for message in given}
+    assert attempts == {b"requeued": 2, b"timed out": 2, b"left": 2, b"never given": 1}
+
+
+def test_attempts_go_on_from_what_the_journal_has_and_stop_at_the_most(journal, tmp_path, reopened):
+    queue = queue_on(journal)
+    channel = channel_of(queue, "t", "c")
+    publish(queue, "t", b"1")
+    subscriber, (message,) = read(queue, queue.topics["t"], channel)
+    for _ in range(limits.ATTEMPTS_MAX + 5):
+        channel.requeue(subscriber, message.id, 0, 0)
+        channel.deliver(0)
+    channel.remove_subscriber(subscriber)
+    queue.flush()
+    after = reopened(journal, tmp_path)
+    _, (again,) = read(after, after.topics["t"], after.topics["t"].channels["c"])
+    assert again.attempts == limits.ATTEMPTS_MAX
+
+
 def test_all_of_a_commit_is_there_after_a_kill(journal, tmp_path, reopened):
     queue = queue_on(journal)
     for topic, count in (("t", 5000), ("u", 1)):  # more than one segment, more than one topic
