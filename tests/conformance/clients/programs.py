@@ -16,8 +16,8 @@ SIGTERM, once it has answered the messages that it holds. `then` says what it do
     finish          at once
     requeue         with `delay_ms`; the library backs off for some part of `backoff_s`
     requeue once    the first time; then finish
-    hold            finish after `hold_ms`
-    touch           the same, with 8 touches meanwhile
+    touch           finish after `hold_ms`, with 8 touches meanwhile
+    hold            finish on SIGTERM, once the queue was told to send no more
     answer late     finish the second delivery of a message, then the first
 
 Without what a program needs a test is skipped with the reason; with CI=true it fails.
@@ -90,6 +90,8 @@ class Program:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
 
 
 class Client(Program):

@@ -51,6 +51,7 @@ class Reader(nsq.Reader):
 async def read(order: dict[str, Any], settings: dict[str, Any]) -> None:
     held: set[asyncio.Task[None]] = set()
     late: list[nsq.Message] = []
+    asked_to_stop, stopping = asyncio.Event(), asyncio.Event()
 
     def receive(message: nsq.Message) -> None:
         message.enable_async()
@@ -66,16 +67,15 @@ async def read(order: dict[str, Any], settings: dict[str, Any]) -> None:
             attempts=message.attempts,
         )
         then, is_first = order["then"], message.attempts == 1
-        hold_s = order["hold_ms"] / 1000
         if then == "requeue" or (then == "requeue once" and is_first):
             message.requeue(time_ms=order["delay_ms"])
             return
         if then == "touch":
             for _ in range(8):
-                await asyncio.sleep(hold_s / 8)
+                await asyncio.sleep(order["hold_ms"] / 8_000)
                 message.touch()
         elif then == "hold":
-            await asyncio.sleep(hold_s)
+            await stopping.wait()
         elif then == "answer late" and is_first:
             late.append(message)
             return
@@ -83,8 +83,7 @@ async def read(order: dict[str, Any], settings: dict[str, Any]) -> None:
         if late:
             late.pop().finish()
 
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked_to_stop.set)
     reader = Reader(
         order["topic"],
         order["channel"],
@@ -96,8 +95,9 @@ async def read(order: dict[str, Any], settings: dict[str, Any]) -> None:
         msg_timeout=order["msg_timeout_ms"] / 1000,
         **settings,
     )
-    await ended.wait()
-    reader.set_max_in_flight(0)
+    await asked_to_stop.wait()
+    reader.set_max_in_flight(0)  # RDY 0, before what it holds is answered
+    stopping.set()
     while held:
         await asyncio.wait(held)
     reader.close()

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.conformance.clients.programs import CLIENTS
+from tests.conformance.clients.versions import VERSIONS
 from tests.support.patience import wait_until
 from tests.support.queues import open_queue
 
@@ -36,7 +37,7 @@ def test_stats_name_the_client_as_nsqd_does(queue, programs, topic, client):
     assert found["client_id"] == "me"
     assert found["version"] == "V2"
     assert found["state"] == 3
-    assert found["user_agent"].startswith(f"{client}/")
+    assert found["user_agent"] == f"{client}/{VERSIONS[client]}"
     assert found["remote_address"].startswith("127.0.0.1:")
     assert found["hostname"]
 

@@ -97,6 +97,8 @@ func publishAll(wanted order, config *nsq.Config) {
 type handler struct {
 	wanted order
 	late   chan *nsq.Message
+	// Closed once CLS is sent.
+	stopping chan bool
 }
 
 func (h handler) LogFailedMessage(message *nsq.Message) {
@@ -122,7 +124,7 @@ func (h handler) HandleMessage(message *nsq.Message) error {
 		}
 		message.Finish()
 	case h.wanted.Then == "hold":
-		time.Sleep(hold)
+		<-h.stopping
 		message.Finish()
 	case h.wanted.Then == "answer late" && message.Attempts == 1:
 		h.late <- message
@@ -146,14 +148,16 @@ func read(wanted order, config *nsq.Config) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	consumer.AddConcurrentHandlers(handler{wanted, make(chan *nsq.Message, 1)}, wanted.MaxInFlight)
+	stopping := make(chan bool)
+	consumer.AddConcurrentHandlers(handler{wanted, make(chan *nsq.Message, 1), stopping}, wanted.MaxInFlight)
 	if err := consumer.ConnectToNSQD(wanted.Address); err != nil {
 		log.Fatal(err)
 	}
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGTERM)
 	<-ended
-	consumer.Stop() // CLS, then it waits for the messages that its handlers have
-	<-consumer.StopChan
+	consumer.Stop() // sends CLS
+	close(stopping)
+	<-consumer.StopChan // its handlers have answered
 	say(map[string]any{"stopped": true})
 }

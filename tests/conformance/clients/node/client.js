@@ -87,7 +87,7 @@ function read() {
         respond(message, finish)
       }, wanted.hold_ms)
     } else if (wanted.then === 'hold') {
-      setTimeout(() => respond(message, finish), wanted.hold_ms)
+      process.once('SIGTERM', () => respond(message, finish))
     } else if (wanted.then === 'answer late' && attempts === 1) {
       late = message
     } else if (wanted.then === 'answer late' && attempts === 2) {
@@ -99,9 +99,9 @@ function read() {
   })
   reader.on(Reader.DISCARD, (message) => say({given_up: message.body.toString()}))
   reader.on(Reader.ERROR, (error) => process.stderr.write(`${error.message}\n`))
-  process.on('SIGTERM', () => {
+  process.prependListener('SIGTERM', () => {
     stopping = true
-    reader.pause() // RDY 0
+    reader.pause() // RDY 0, before what it holds is answered
     stopIfDone()
   })
   reader.connect()
