@@ -9,24 +9,37 @@ from tests.conformance.clients.versions import VERSIONS
 from tests.support.patience import wait_until
 from tests.support.queues import open_queue
 
-# pynsq's snappy needs a library that playtally does not: it has its own (actors/sources/codecs.py).
-COMPRESSIONS = [(client, way) for client in CLIENTS for way in ("snappy", "deflate")]
-COMPRESSIONS.remove(("pynsq", "snappy"))
+COMPRESSIONS = ["snappy", "deflate"]
 # pynsq tries again after 15 s.
 QUICK_TO_COME_BACK = ["go-nsq", "nsqjs"]
 
 
-@pytest.mark.parametrize(("client", "way"), COMPRESSIONS)
-def test_client_that_asks_for_compression_is_served(queue, programs, topic, client, way):
-    """nsqd compresses; the embedded queue says that it does not, and serves the client plain."""
+def _read_compressed(queue, programs, topic: str, client: str, way: str) -> bool:
+    """Publish and read with that compression asked for. Returns whether the queue agreed to it."""
     bodies = ["x" * 50_000, "y", json.dumps(list(range(2_000)))]
     publishes = [{"topic": topic, "bodies": bodies}, {"topic": topic, "bodies": ["z"]}]
     reader = programs.read(client, queue, topic, "c", compression=way, max_in_flight=4)
     programs.publish(client, queue, *publishes, compression=way)
     assert sorted(message["body"] for message in reader.messages(4)) == sorted([*bodies, "z"])
     [found] = queue.channel(topic, "c")["clients"]
-    assert found[way] is (queue.kind == "nsqd")
     wait_until(lambda: queue.unfinished(topic, "c") == 0, "all messages to be finished")
+    return bool(found[way])
+
+
+@pytest.mark.parametrize("way", COMPRESSIONS)
+@pytest.mark.parametrize("client", ["go-nsq", "nsqjs"])
+def test_client_that_asks_for_compression_is_served(queue, programs, topic, client, way):
+    """nsqd compresses; the embedded queue says that it does not, and serves the client plain."""
+    assert _read_compressed(queue, programs, topic, client, way) is (queue.kind == "nsqd")
+
+
+@pytest.mark.parametrize("way", COMPRESSIONS)
+@pytest.mark.parametrize("queue", ["embedded"], indirect=True)
+def test_pynsq_that_asks_for_compression_is_served_plain(queue, programs, topic, way):
+    """Not on nsqd, where pynsq 0.9.1 has no snappy without another library, and with deflate ends its own
+    connection when a part of what it receives decompresses to nothing.
+    """
+    assert not _read_compressed(queue, programs, topic, "pynsq", way)
 
 
 @pytest.mark.parametrize("client", CLIENTS)
