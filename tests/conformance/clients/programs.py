@@ -9,9 +9,10 @@ The clients are small programs around pynsq (pynsq_client.py), go-nsq (go/main.g
      "msg_timeout_ms": …, "backoff_s": …, "then": …, "delay_ms": …, "hold_ms": …}
 
 They say what happens, one JSON object a line on stdout: {"published": 2} or {"error": …} for each publish;
-{"body": …, "id": …, "stamp_ns": …, "attempts": …} for each message; {"given_up": …} for a message that came
-more often than `attempts_max`, which the library finishes; and in the end {"stopped": true}. A reader ends on
-SIGTERM, once it has answered the messages that it holds. `then` says what it does with a message:
+{"body": …, "id": …, "stamp_ns": …, "attempts": …, "at_ms": …} for each message, with the Unix time at which
+it came; {"given_up": …} for a message that came more often than `attempts_max`, which the library finishes;
+and in the end {"stopped": true}. A reader ends on SIGTERM, once it has answered the messages that it holds.
+`then` says what it does with a message:
 
     finish          at once
     requeue         with `delay_ms`; the library backs off for some part of `backoff_s`

@@ -8,6 +8,7 @@ import asyncio
 import json
 import signal
 import sys
+import time
 from typing import Any
 
 import nsq
@@ -65,6 +66,7 @@ async def read(order: dict[str, Any], settings: dict[str, Any]) -> None:
             id=message.id.decode(),
             stamp_ns=message.timestamp,
             attempts=message.attempts,
+            at_ms=time.time_ns() // 1_000_000,
         )
         then, is_first = order["then"], message.attempts == 1
         if then == "requeue" or (then == "requeue once" and is_first):

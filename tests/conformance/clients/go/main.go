@@ -111,6 +111,7 @@ func (h handler) HandleMessage(message *nsq.Message) error {
 		"id":       string(message.ID[:]),
 		"stamp_ns": message.Timestamp,
 		"attempts": message.Attempts,
+		"at_ms":    time.Now().UnixMilli(),
 	})
 	message.DisableAutoResponse()
 	hold := time.Duration(h.wanted.HoldMs) * time.Millisecond

@@ -77,6 +77,7 @@ function read() {
       id: message.id,
       stamp_ns: Number(message.timestamp),
       attempts,
+      at_ms: Date.now(),
     })
     if (wanted.then === 'requeue' || (wanted.then === 'requeue once' && attempts === 1)) {
       respond(message, () => message.requeue(wanted.delay_ms))
