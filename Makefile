@@ -15,7 +15,7 @@ N ?= 20
 MINUTES ?= 60
 
 .PHONY: demo run test test-repeat test-pythons mutants check format pre-commit wheel constraints \
-	bench bench-compare bench-publishes chaos soak soak-service nsqd promtool clean help
+	bench bench-compare bench-publishes chaos soak soak-service nsqd nsq-clients promtool clean help
 
 demo: $(VENV)/ready  ## the whole job once, on a queue of its own, with a report
 	@$(BIN)/python supervisor.py demo $(ARGS)
@@ -80,6 +80,9 @@ bench-publishes: $(VENV)/ready-tests  ## publishes beside the fewest possible, i
 
 nsqd: ## build the real nsqd for the tests (needs Go); prints the folder to put on PATH
 	@tests/nsq/build.sh
+
+nsq-clients: ## build clients of other languages for the tests (needs Go and npm); prints the folder
+	@tests/conformance/clients/build.sh
 
 promtool: ## build Prometheus' promtool for the tests (needs Go); prints the folder to put on PATH
 	@tests/promtool/build.sh
