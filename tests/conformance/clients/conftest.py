@@ -16,7 +16,9 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="module", params=QUEUES)
 def queue(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[QueueProcess]:
     """The embedded queue, and a real nsqd, which shows that the test is right."""
-    with open_queue(request.param, tmp_path_factory.mktemp("queue")) as queue:
+    with open_queue(
+        request.param, tmp_path_factory.mktemp("queue"), "--broadcast-address=127.0.0.1"
+    ) as queue:
         yield queue
 
 

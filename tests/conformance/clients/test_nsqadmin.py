@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance.clients.programs import Programs, programs_in
-from tests.conformance.clients.until import until_stats_are_mended
 from tests.support.patience import wait_until
 from tests.support.queues import QueueHttp, QueueProcess, free_ports
 
@@ -41,11 +40,6 @@ class Nsqadmin(QueueHttp):
 def nsqadmin(queue: QueueProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nsqadmin]:
     with programs_in(tmp_path_factory.mktemp("nsqadmin")) as programs:
         yield Nsqadmin(programs, queue)
-
-
-@pytest.fixture(autouse=True)
-def _until_stats_are_mended(request: pytest.FixtureRequest, queue: QueueProcess) -> None:
-    until_stats_are_mended(request, queue)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import gzip
 import pytest
 
 from tests.conformance.clients.taking import take
-from tests.conformance.clients.until import until_stats_are_mended
 from tests.support.patience import wait_until
 from tests.support.queues import open_queue
 
@@ -93,8 +92,7 @@ def test_nsq_to_nsq_moves_messages_between_the_embedded_queue_and_nsqd(programs,
         assert take(destination, topic, "look", 4) == sorted((body, 1) for body in BODIES)
 
 
-def test_nsq_stat_shows_the_figures_of_a_channel(request, queue, programs, topic):
-    until_stats_are_mended(request, queue)
+def test_nsq_stat_shows_the_figures_of_a_channel(queue, programs, topic):
     _create(queue, topic, "c")
     _publish(queue, topic)
     programs.read("pynsq", queue, topic, "c", then="hold").messages(1)
