@@ -1,11 +1,11 @@
-"""What a source is called: the text by which a ledger knows which nsqd a message comes from.
+"""What a source is called: the text by which a ledger knows which nsqd a message comes from. Pure.
 
     127.0.0.1:4150 localhost:4150 #417 #417@nsqd-0/plays
 
-That is every name ("host:port") of the nsqd, then its identities, which begin with "#", then "/" and the topic.
-Two texts with a common name are one nsqd. An identity survives a change of all names. It is a node id, or a
-node id at a host name: every message id has the node id of the nsqd that made it (nsqd/guid.go), so an
-identity belongs to the message, wherever it is given. Pure.
+That is every name ("host:port") of the nsqd, then its identities, which begin with "#", then "/" and the
+topic. Two texts with a common name are one nsqd. An identity survives a change of all names. It is a node
+id, or a node id at a host name: every message id has the node id of the nsqd that made it (nsqd/guid.go), so
+an identity belongs to the message, wherever it is given.
 """
 
 import re
@@ -57,7 +57,7 @@ def rows_by_node(ids: bytes) -> list[tuple[int, npt.NDArray[np.intp] | None]]:
     words = np.frombuffer(ids, np.uint64) & _NODE_BITS
     if not (words != words[0]).any():
         return [(node_id_of(ids), None)]
-    divided = []
+    divided: list[tuple[int, npt.NDArray[np.intp] | None]] = []
     for word in dict.fromkeys(words.tolist()):
         rows = np.flatnonzero(words == word)
         at = int(rows[0]) * ID_BYTES

@@ -1,8 +1,8 @@
 """Which sources a ledger takes for one, by the texts that name them (`core/identity.py`). Pure.
 
-Two texts with a common name are one source. Two with a common identity alone stay two, and each is one of the
-`others` of the other: a message that is known there is known. So nothing has to be undone if an identity turns
-out to be that of two nsqds: from then on their texts lack it.
+Two texts with a common name are one source. Two with a common identity alone stay two, and each is one of
+the `others` of the other: a message that is known there is known. So nothing has to be undone if an identity
+turns out to be that of two nsqds: from then on their texts lack it.
 """
 
 from collections.abc import Callable, Collection
