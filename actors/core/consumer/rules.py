@@ -58,6 +58,7 @@ class ConsumerRules:
     """The outstanding messages of one consumer, by shard and by connection."""
 
     unit_min: ClassVar[int] = UNIT_MIN
+    identities_type: ClassVar[type[Identities]] = Identities
 
     def __init__(
         self,
@@ -65,13 +66,12 @@ class ConsumerRules:
         max_in_flight: int,
         ready_counts: type[ReadyCounts] = ReadyCounts,
         stalls: type[Stalls] = Stalls,
-        identities: type[Identities] = Identities,
     ):
         """`max_in_flight`: the most messages to ask for, over all connections."""
         self._shards = shards
         self._held_max = OVERSENT * max_in_flight + OVERSENT_LEAST
         self._stalls = stalls()
-        self.identities = identities()
+        self.identities = self.identities_type()
         self._letter_bytes_max: dict[int, int] = {}
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
         self._letters: dict[int, Parcel] = {}
