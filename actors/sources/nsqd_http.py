@@ -18,6 +18,7 @@ from tornado.simple_httpclient import HTTPStreamClosedError, SimpleAsyncHTTPClie
 
 from ..system.addresses import join_address, split_address
 from .dialing import LivingResolver
+from .lookup import HOST_CHARACTERS_MAX
 from .readers import NUMBER_MAX, Reader
 from .security import https_trouble
 
@@ -158,7 +159,9 @@ async def told_by(address: str, tls: ssl.SSLContext | None = None) -> Told:
     )
     if node_id is not None and not 0 <= node_id <= NODE_ID_MAX:
         node_id = None
-    return Told(node_id, info.hostname) if info else Told()
+    if info is None:
+        return Told()
+    return Told(node_id, info.hostname if len(info.hostname) <= HOST_CHARACTERS_MAX else "")
 
 
 async def why_silent(address: str, tls: ssl.SSLContext | None = None) -> str:
