@@ -262,7 +262,8 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             said = (one.node_id, one.kind, nsqds)
             if said not in self._sharing_logged:
                 self._sharing_logged.add(said)
-                log.warning(SHARING[one.kind], " and ".join(nsqds), one.node_id)
+                about = {"nsqd": ", ".join(nsqds)}
+                log.warning(SHARING[one.kind], about["nsqd"], one.node_id, extra=about)
 
     def _log_refused(self, now_ms: int) -> None:
         last_ms = self._refused_logged_ms
