@@ -14,6 +14,7 @@ from .config import Settings
 from .core import calls
 from .core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .core.consumer.frames import Parsed
+from .core.consumer.identities import Identity, Kind
 from .core.consumer.ready_count import ReadyCounts
 from .core.consumer.rules import QUIET_TICK_MS, ConsumerRules
 from .core.consumer.stalls import Stalls
@@ -35,6 +36,11 @@ from .system.exits import Failure
 log = logging.getLogger(__name__)
 
 LOG_INTERVAL_MS = 60_000
+SHARING = {
+    Kind.ADDRESS: "nsqds %s have node id %d and no host names that differ: they are told apart by address. "
+    "If one comes back under another address, what it gives again is counted again. Give each its -node-id",
+    Kind.NODE_AND_HOST: "nsqds %s have node id %d by chance, so they are told apart by host name as well",
+}
 PAUSED = "consuming is paused: no message is asked for until it is resumed"
 Effect = Send | DeadLetter | Finish | SetReadyCount | Reconnect | Look
 
@@ -60,6 +66,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._source: Source | None = None
         self._before = _told_in(start_args.last_stats)
         self._nsqds_before = _nsqds_in(self._before)
+        self.rules.identities.retire(self._before.retired)
         self._draining = self._paused = False
         self._send_held_at = Alarm(host, self._send_held)
         self._flush_at = Alarm(host, self._flush)
@@ -69,6 +76,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         self._letters = Counter(self._before.dead_letters)  # by reason
         self._refused_logged_ms: int | None = None
         self._refused: Counter[str] = Counter()  # FINs since then, by nsqd
+        self._sharing_logged: set[tuple[int, Kind, tuple[str, ...]]] = set()
         self._nsqd_of: dict[int, str] = {}  # the address, by connection
         self._ticker: Timer | None = None
         self._tick_ms = 0.0  # from the tick before to the next one
@@ -163,7 +171,9 @@ class Consumer(Actor[ConsumerInbox, Settings]):
             # A new connection has received nothing, but an earlier one to the same nsqd may have.
             last_age_ms = self._last_ages_ms.get(nsqd.stats.address)
         in_flight = 0 if number is None else self.rules.in_flight(number)
-        return replace(nsqd.stats, in_flight=in_flight, last_age_ms=last_age_ms)
+        own = Identity() if number is None else self.rules.identities.of(number)
+        known = {"identity": own.kind, "node_id": own.node_id, "host": own.host}
+        return replace(nsqd.stats, in_flight=in_flight, last_age_ms=last_age_ms, **known)
 
     def handle_call(self, request: bytes, reply: Callable[[bytes], None]) -> None:
         """Pause or go on, as the orders say."""
@@ -202,6 +212,7 @@ class Consumer(Actor[ConsumerInbox, Settings]):
         now_ms = self.host.monotonic_ms()
         self._perform(self.rules.tick(now_ms))
         self._log_refused(now_ms)
+        self._log_sharing()
         self._tick_after(self.rules.tick_ms)
 
     def _tick_after(self, tick_ms: float) -> None:
@@ -243,6 +254,16 @@ class Consumer(Actor[ConsumerInbox, Settings]):
                     self._source.reconnect(effect.connection)
                 case Look():
                     self._source.look(effect.connection, partial(self._looked, effect.connection))
+
+    def _log_sharing(self) -> None:
+        """Say once which nsqds have one node id."""
+        for one in self.rules.identities.sharing():
+            nsqds = tuple(sorted(self._nsqd_of.get(each, "?") for each in one.connections))
+            said = (one.node_id, one.kind, nsqds)
+            if said not in self._sharing_logged:
+                self._sharing_logged.add(said)
+                about = {"nsqd": ", ".join(nsqds)}
+                log.warning(SHARING[one.kind], about["nsqd"], one.node_id, extra=about)
 
     def _log_refused(self, now_ms: int) -> None:
         last_ms = self._refused_logged_ms

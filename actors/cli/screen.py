@@ -150,6 +150,18 @@ def _refused(videos: list[dict[str, Any]], total: int) -> list[str]:
     return [f"{'' if number else 'refused':<10} {line}" for number, line in enumerate(lines)]
 
 
+def _identity(nsqd: dict[str, Any]) -> str:
+    """By what the messages of an nsqd are known when they come again."""
+    node = f"node id {nsqd['node_id']}"
+    match nsqd["identity"]:
+        case "node id":
+            return node
+        case "node id and host name":
+            return f"{node} at {nsqd['hostname']}"
+        case _:
+            return f"its address alone ({node} is another's too)"
+
+
 def _nsqds(nsq: dict[str, Any]) -> list[str]:
     """One line for each nsqd, and one if others read our channel."""
     lines = []
@@ -159,6 +171,7 @@ def _nsqds(nsq: dict[str, Any]) -> list[str]:
             depth += f" ({wrong} is the HTTP of another nsqd: see nsq.nsqd_http_addresses)"
         age = "" if nsqd["last_age_ms"] is None else f", last {nsqd['last_age_ms'] / 1000:.1f} s old"
         state = "connected" if nsqd["connected"] else "NOT connected"
+        state += f", known by {_identity(nsqd)}" if nsqd.get("node_id") is not None else ""
         lines.append(
             f"{nsqd['address']} {state}, RDY {nsqd['rdy']:,}, {nsqd['in_flight']:,} in flight, {depth}{age}"
         )

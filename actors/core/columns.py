@@ -97,6 +97,11 @@ def video_words(column: Column) -> Int64s:
     return numbers_of(column).reshape(-1, 2)
 
 
+def rows_of(column: Column, size: int, rows: npt.NDArray[np.intp]) -> bytes:
+    """These rows of a column of values of `size` bytes."""
+    return np.frombuffer(column, np.dtype((np.void, size))).take(rows).tobytes()
+
+
 def by_video(videos: Column, first: Column, second: Column) -> Iterator[tuple[bytes, int, int]]:
     """Yield each GUID of a column with its numbers in two other columns.
 

@@ -20,7 +20,8 @@ class NsqdStats(Struct, frozen=True, array_like=True):
     that lead to it, as far as is known. `held`: how many messages it held for us when it was last looked at,
     `looked_ms` ago; both None before the first look. `own_end`: our end of the connection, which has lasted
     for `connected_ms`. `wrong_http`: an HTTP address that the settings give and that is another nsqd's, else
-    "". `is_checked`: whether that is known.
+    "". `is_checked`: whether that is known. `identity`: by what its messages are known beside its names:
+    "node id", "node id and host name", or "address" for nothing. `node_id`, `host`: what is known of these.
     """
 
     address: str
@@ -36,6 +37,9 @@ class NsqdStats(Struct, frozen=True, array_like=True):
     connected_ms: int = 0
     wrong_http: str = ""
     is_checked: bool = True
+    identity: str = "address"
+    node_id: int | None = None
+    host: str = ""
 
 
 class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
@@ -47,6 +51,7 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     `unheard`: the nsqlookupds, if none has answered since the service was started: then it is not known
     which nsqds there are. `reads`: how many reads had messages, and `reads_by_ticker`: how many of them left
     fewer in flight than RDY. Both since the service was started. `dead_letters`: by reason, since then too.
+    `retired`: the identities that two nsqds had at once, since then too.
     """
 
     outstanding: int
@@ -60,6 +65,7 @@ class ConsumerStats(Struct, frozen=True, array_like=True, tag="consumer"):
     reads: int = 0
     reads_by_ticker: int = 0
     dead_letters: dict[str, int] = {}
+    retired: list[str] = []
 
 
 class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):

@@ -155,6 +155,11 @@ def _nsqd(look: NsqdLook) -> dict[str, Any]:
         # An HTTP address of nsq.nsqd_http_addresses that is another nsqd's, so it is not asked.
         "wrong_http_address": nsqd.wrong_http or None,
         "connected": nsqd.connected,
+        # By what its messages are known beside its address: "node id", "node id and host name", or "address"
+        # alone. Only the first two survive a change of address. What it told, or its messages did, of both:
+        "identity": nsqd.identity,
+        "node_id": nsqd.node_id,
+        "hostname": nsqd.host or None,
         "rdy": nsqd.ready_count,
         "in_flight": nsqd.in_flight,
         "depth": look.depth,

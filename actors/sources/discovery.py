@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
+from ..system.connections import descriptors_max
 from ..system.exits import Failure
 from .lookup import NSQDS_MAX, Found, Named, Nodes, nodes_in, nodes_url, nsqds_with_topic, shown, topic_url
 from .nsqd_http import fetch
@@ -18,7 +19,14 @@ INTERVAL_S = 1.0
 TIMEOUT_S = 2.0
 FIRST_ANSWER_S = 0.5  # how long the first publish may wait for an nsqlookupd, if an nsqd is configured
 ANSWER_BYTES_MAX = 8 * 1024 * 1024
+_OTHER_FILES = 64  # that the consumer opens
 _Said = TypeVar("_Said")
+
+
+def nsqds_max(configured: int) -> int:
+    """How many nsqds are read of those that nsqlookupds name, beside the `configured` ones."""
+    files = descriptors_max()
+    return NSQDS_MAX if files is None else max(1, min(NSQDS_MAX, (files - _OTHER_FILES) // 2 - configured))
 
 
 class Discovery:

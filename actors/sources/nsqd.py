@@ -15,9 +15,8 @@ from ..core.consumer.bodies import Bodies
 from ..core.consumer.frames import FrameParser, Parsed
 from ..core.consumer.terms import Terms
 from ..core.words import counted
-from ..system.connections import descriptors_max
 from .connection import BatchConnection
-from .discovery import Discovery
+from .discovery import Discovery, nsqds_max
 from .lookup import NSQDS_MAX, Found
 from .nsqd_looks import NsqdLooks
 from .places import Place
@@ -28,13 +27,6 @@ from .source import Listener, NsqdState
 from .troubles import Troubles, log
 
 TICK_S = 1.0
-_OTHER_FILES = 64  # that this process opens
-
-
-def nsqds_max(configured: int) -> int:
-    """How many nsqds are read of those that nsqlookupds name, beside the `configured` ones."""
-    files = descriptors_max()
-    return NSQDS_MAX if files is None else max(1, min(NSQDS_MAX, (files - _OTHER_FILES) // 2 - configured))
 
 
 class NsqdSource:
@@ -197,6 +189,11 @@ class NsqdSource:
 
     # What a route tells
 
+    async def ask(self, route: Route) -> None:
+        """See `Routes`."""
+        if not self._name:
+            await self._looks.ask(route)
+
     def found(self, route: Route, conn: BatchConnection, place: Place) -> asyncio.Event | None:
         """See `Routes`."""
         is_new = self._same.lead(route, place)
@@ -255,7 +252,9 @@ class NsqdSource:
         source = self._source_at(place)
         # A message of an MPUB has a count and a size before it.
         letter_bytes_max = max(1, min(route.limits.message_bytes, route.limits.body_bytes - 8))
-        terms = Terms(conn.max_rdy_count, conn.msg_timeout_ms, letter_bytes_max)
+        terms = Terms(
+            conn.max_rdy_count, conn.msg_timeout_ms, letter_bytes_max, route.told.node_id, route.told.host
+        )
         self._listener.connected(conn.number, source, terms)
 
     def _rename(self, place: Place) -> None:

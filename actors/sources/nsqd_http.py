@@ -18,11 +18,13 @@ from tornado.simple_httpclient import HTTPStreamClosedError, SimpleAsyncHTTPClie
 
 from ..system.addresses import join_address, split_address
 from .dialing import LivingResolver
+from .lookup import HOST_CHARACTERS_MAX
 from .readers import NUMBER_MAX, Reader
 from .security import https_trouble
 
 TIMEOUT_S = 1.0
 BODY_BYTES_MAX = 1024 * 1024
+NODE_ID_MAX = 1023  # an id has 10 bits for it
 CLIENTS_BYTES_MAX = 16 * 1024 * 1024  # some 25,000 clients, producers among them
 
 _Count = Annotated[int, Meta(ge=0, le=NUMBER_MAX)]
@@ -95,6 +97,14 @@ class _Stats(Struct):
 
 class _Info(Struct):
     tcp_port: int
+    hostname: str = ""
+
+
+class Told(Struct, frozen=True):
+    """What an nsqd tells of itself: the node id in the ids that it makes, and its host's name, if it does."""
+
+    node_id: int | None = None
+    host: str = ""
 
 
 class _TlsRequired(Struct):
@@ -137,6 +147,21 @@ async def tcp_port(address: str, tls: ssl.SSLContext | None = None) -> int | Non
     """
     info = await _get(address, "/info", _Info, tls)
     return info.tcp_port if info else None
+
+
+async def told_by(address: str, tls: ssl.SSLContext | None = None) -> Told:
+    """Return what the nsqd whose HTTP is at `address` tells of itself.
+
+    `address`, `tls`: as in `stats`. Takes `TIMEOUT_S` at most.
+    """
+    info, node_id = await asyncio.gather(
+        _get(address, "/info", _Info, tls), _get(address, "/config/id", int, tls)
+    )
+    if node_id is not None and not 0 <= node_id <= NODE_ID_MAX:
+        node_id = None
+    if info is None:
+        return Told()
+    return Told(node_id, info.hostname if len(info.hostname) <= HOST_CHARACTERS_MAX else "")
 
 
 async def why_silent(address: str, tls: ssl.SSLContext | None = None) -> str:

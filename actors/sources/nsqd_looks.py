@@ -85,6 +85,30 @@ class NsqdLooks:
         route.held, route.looked_s = stats.held, self._loop.time()
         return stats.waiting
 
+    async def ask(self, route: Route) -> None:
+        """Ask the nsqd of a route what it tells of itself, before it is read. Sets `route.told`.
+
+        A connection that looks alive may lead to where the same nsqd was before: nobody tells us if its host
+        has gone. So an nsqd with the same node id has to answer, or its connection is closed.
+        """
+        if not self.http_of(route):
+            await self.find(route)
+        route.told = await self._told_by(route)
+        if route.told.node_id is not None:
+            others = [one for one in self._routes.values() if one is not route and one.conn is not None]
+            alike = [one for one in others if one.told.node_id == route.told.node_id]
+            await asyncio.gather(*map(self._confirm, alike))
+
+    async def _told_by(self, route: Route) -> nsqd_http.Told:
+        address = self.http_of(route)
+        return await nsqd_http.told_by(address, self._security.nsqd_tls()) if address else nsqd_http.Told()
+
+    async def _confirm(self, route: Route) -> None:
+        conn = route.conn
+        if await self._told_by(route) != route.told and conn is not None and conn is route.conn:
+            conn.refuse("an nsqd with its node id is there, and its own HTTP does not answer")
+            await conn.ended
+
     async def find(self, route: Route) -> None:
         """Check the HTTP address that the settings give for a route, or guess where the HTTP is."""
         route.http_asked_s = self._loop.time()
@@ -125,6 +149,8 @@ class NsqdLooks:
                 f"{tcp_port}): see nsq.nsqd_http_addresses. What waits on this nsqd is not known",
                 nsqd=route.address,
             )
+            if reader.told.node_id is not None and reader.conn is not None:
+                reader.conn.refuse("the HTTP that told its node id is another nsqd's")
         else:
             text = f"nsqd {route.address}: the HTTP at {address} is this nsqd's"
             self._troubles.over(what, text, nsqd=route.address)

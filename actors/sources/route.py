@@ -11,6 +11,7 @@ from typing import Protocol
 from ..system.addresses import split_address
 from .connection import BatchConnection
 from .limits import Limits
+from .nsqd_http import Told
 from .offers import Offers
 from .places import Place, ends_of, is_this_machine, own_end_of, place_of
 from .resolver import resolve
@@ -33,6 +34,9 @@ class Routes(Protocol):
 
         The event is set when that route has lost the nsqd.
         """
+
+    async def ask(self, route: "Route") -> None:
+        """A connection is agreed on. Ask the nsqd what it tells of itself, `route.told`."""
 
     def failed(self, route: "Route", reason: str) -> None:
         """There is no connection; the route tries again."""
@@ -68,6 +72,7 @@ class Route:
         self.conn: BatchConnection | None = None
         self.held: int | None = None  # messages that its nsqd held for us at the last look
         self.looked_s: float | None = None  # when that was, by the loop's clock
+        self.told = Told()  # what its nsqd told of itself when the connection came
         self.wants_at_once = False
         self.was_connected = False
         self._host, self._port = split_address(address)
@@ -122,6 +127,7 @@ class Route:
             return True
         try:
             place = await self._place_of(conn)
+            await self._routes.ask(self)
         except BaseException:
             conn.close()
             raise

@@ -4,6 +4,7 @@ from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_videos
 from actors.core.consumer.effects import DeadLetter
+from actors.core.consumer.identities import Identities
 from actors.core.consumer.ready_count import ReadyCount, ReadyCounts
 from actors.core.consumer.rules import ConsumerRules
 from actors.core.consumer.stalls import Stalls
@@ -116,6 +117,20 @@ class NeverLooks(Stalls):
         return []
 
 
+class SharesAnIdentity(Identities):
+    """Takes two nsqds with one node id and one host for one."""
+
+    def _compare(self, node_id):
+        self._texts.clear()
+
+
+class KnowsNoIdentity(Identities):
+    """Knows messages by the address of their nsqd alone."""
+
+    def source(self, connection, node_id):
+        return self.names(connection)
+
+
 # The counters
 
 
@@ -176,6 +191,13 @@ class SeesWithoutSource(SeenIds):
 
     def admit(self, source, ids, stamps, now_ms):
         return super().admit("", ids, stamps, now_ms)
+
+
+class SeesOneAddressAlone(SeenIds):
+    """Does not look for a message where its nsqd was before."""
+
+    def _known_to(self, others, ids, stamps):
+        return None
 
 
 class SeesWithoutStamp(SeenIds):

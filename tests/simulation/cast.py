@@ -61,7 +61,11 @@ def settings_of(plan: Plan) -> Settings:
 def _consumer(process: Process, start_args: StartArgs) -> WatchedConsumer:
     machines = process.world.machines
     # The RDYs of the simulation are small: a small unit is held, too.
-    rules = type(machines.deliveries.__name__, (machines.deliveries,), {"unit_min": 3})
+    rules = type(
+        machines.deliveries.__name__,
+        (machines.deliveries,),
+        {"unit_min": 3, "identities_type": machines.identities},
+    )
     return WatchedConsumer(
         start_args,
         process,

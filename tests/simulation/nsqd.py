@@ -15,7 +15,6 @@ from .clock import START_MS
 
 MESSAGE_TYPE = 2
 MAX_READY_COUNT = 2500
-NODE = 7  # the same for both nsqds, so their ids collide: only the source tells such messages apart
 
 
 class Message:
@@ -37,10 +36,15 @@ class Message:
 
 
 class Nsqd:
-    """One nsqd with one channel. `source` is the consumer's name for it."""
+    """One nsqd with one channel. `name`: which one it is, wherever it listens.
 
-    def __init__(self, source: str):
-        self.source = source
+    Two with one node id give the same ids: only the source tells such messages apart.
+    """
+
+    def __init__(self, name: str, node: int):
+        self.name = name
+        self.node = node
+        self._moves = 0
         self.messages: dict[bytes, Message] = {}
         self.ready: dict[int, int] = {}
         self._waiting: list[Message] = []
@@ -51,13 +55,22 @@ class Nsqd:
         self._back_ms = 0
         self._times_set_back = 0
 
+    @property
+    def source(self) -> str:
+        """Its address and the topic, as the consumer has them."""
+        return f"{self.name}:{4150 + self._moves}/plays"
+
+    def move(self) -> None:
+        """Listen at another address from now on."""
+        self._moves += 1
+
     def put(self, now_ms: int, age_ms: int, body: bytes) -> Message:
         """Add a message. Ids grow with nsqd's clock, as NSQ's do.
 
         Messages that get the same id after the clock was set back have stamps that differ by a nanosecond.
         """
         pseudo_ms = (START_MS + now_ms - self._back_ms) * 1_000_000 >> 20
-        self._number = max(self._number + 1, pseudo_ms << 22 | NODE << 12)
+        self._number = max(self._number + 1, pseudo_ms << 22 | self.node << 12)
         while b"%016x" % self._number in self.messages:
             self._number += 1  # a real nsqd would mix up two that it has at once
         stamp_ns = (START_MS + now_ms - age_ms) * 1_000_000 + self._times_set_back

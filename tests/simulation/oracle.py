@@ -13,7 +13,7 @@ from actors.core.messages import Plays, Rejected
 from .checks import Invariant, Violation
 from .disks import LedgerDisk
 
-Name = tuple[str, int, int]  # source, id, stamp
+Name = tuple[str, int, int]  # nsqd, id, stamp
 
 
 class Produced(NamedTuple):
@@ -109,11 +109,17 @@ class Oracle:
         return plays[known:total]
 
 
+def name_of(source: str) -> str:
+    """The name of the nsqd of a source, which it has at every address."""
+    return source.partition(":")[0]
+
+
 def _plays_of(message: Any, wall_ns: int) -> list[FreshPlay]:
     if not isinstance(message, Plays | Rejected):
         return []
     ids, stamps_ns = unpack_ids(message.ids), unpack_numbers(message.arrived_ns)
-    names = [(message.source, *one) for one in zip(ids, stamps_ns, strict=True)]
+    nsqd = name_of(message.source)
+    names = [(nsqd, *one) for one in zip(ids, stamps_ns, strict=True)]
     if isinstance(message, Rejected):
         return [FreshPlay(0, b"", name) for name in names]
     # A stamp from the future counts as now.

@@ -11,8 +11,8 @@ from actors.sinks.delivery import Delivery as SinkDelivery
 
 from .checks import Invariant, Violation
 from .nsqd import Nsqd
-from .oracle import Produced
-from .plan import BAD, CLIENT_FAULTS, QUEUES, SERVER_ERRORS, Fault, Kind, Play
+from .oracle import Produced, name_of
+from .plan import BAD, CLIENT_FAULTS, SERVER_ERRORS, Fault, Kind, Play
 
 MESSAGE_TIMEOUT_MS = 1500
 STOPPED_MS_MAX = 3000  # a process that is stopped for longer is taken for hung, and killed
@@ -34,7 +34,7 @@ class Outside:
     """The world around the processes of one run."""
 
     def __init__(self, world: Any):
-        self.queues = [Nsqd(f"{name}:4150/plays") for name in "ab"[:QUEUES]]
+        self.queues = [Nsqd(name, node) for name, node in zip("ab", world.plan.nodes, strict=True)]
         self.accepted: list[Delivery] = []
         self.client_fails = False  # the last publish that was answered was not accepted
         self._world = world
@@ -109,6 +109,8 @@ class Outside:
                 queue.leak(number, fault.amount)
         else:
             self._cut(queue)
+            if self._world.plan.moves:
+                queue.move()
         if fault.kind is Kind.NSQD_RESTART:
             queue.restart(fault.amount)
         if fault.kind is Kind.NSQD_CLOCK:
@@ -123,7 +125,7 @@ class Outside:
         video = self._videos[play.video] if play.video != BAD else b""
         body = b'{"video_id":"%b"}' % video.hex().encode() if video else self._random.choice(NO_PLAYS)
         message = queue.put(self._clock.now_ms, play.age_ms, body)
-        name = (queue.source, int(message.id, 16), message.stamp_ns)
+        name = (queue.name, int(message.id, 16), message.stamp_ns)
         self._world.oracle.produced[name] = Produced(video, self._clock.now_ms, play.age_ms)
         self._pump(queue)
 
@@ -179,7 +181,8 @@ class Outside:
 
     def _letters(self, source: Any, connection: Any, letters: list[bytes], done: Any) -> None:
         for letter in map(json.loads, letters):
-            self._world.oracle.letters.add((letter["source"], int(letter["id"], 16), letter["arrived_at_ns"]))
+            name = name_of(letter["source"]), int(letter["id"], 16), letter["arrived_at_ns"]
+            self._world.oracle.letters.add(name)
         delay_ms = self._random.choice((1, 4, 60, 400))
         self._clock.after(delay_ms, self._world.run, source.process, self._lettered, source, connection, done)
 

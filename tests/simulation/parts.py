@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
+from msgspec.structs import replace
+
 from actors.core.columns import HEX_ID_BYTES
 from actors.core.consumer.bodies import Bodies
 from actors.core.consumer.effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
@@ -245,7 +247,10 @@ class Source:
         connection = Connection(next(self._numbers), queue)
         self.connections[connection.number] = connection
         self._world.outside.connect(self, connection)
-        self._listener.connected(connection.number, queue.source, TERMS)
+        # Two that share a node id tell it, as one alone would be taken for the other until its first message.
+        tells = not self._world.plan.moves or self._world.plan.nodes_are_told
+        terms = replace(TERMS, node_id=queue.node, host="one") if tells else TERMS
+        self._listener.connected(connection.number, queue.source, terms)
 
     def disconnected(self, connection: Connection) -> None:
         """Handle a lost connection."""
@@ -278,7 +283,7 @@ class Source:
         with self._world.effect(self.process, "Finish", Finish(connection, ids, ready_count)):
             one = self.connections[connection]
             texts = _texts(ids)
-            names = [(one.queue.source, int(text, 16), one.stamps[text]) for text in texts]
+            names = [(one.queue.name, int(text, 16), one.stamps[text]) for text in texts]
             self._world.oracle.finished(names)
             self._world.outside.finish(one, texts, ready_count)
 

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 
 BUSY_MS = 5000  # how long plays and faults go on
 QUEUES = 2
+NODE = 7
 BAD = -1  # in place of a video: a message that is not a play
 
 
@@ -142,6 +143,13 @@ class Plan(Struct, frozen=True):
     fails: tuple[tuple[int, str], ...] = ()  # on these videos the client always fails, each in its way
     conflicts: bool = False  # whether the client answers 409 while it is at work on another attempt
     backlog_plays: int = 256  # so many plays in one message are of a backlog
+    moves: bool = False  # each nsqd has its own node id, and another address whenever it comes back
+    nodes_are_told: bool = True  # or only the messages have the node id
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The node id of each nsqd."""
+        return (NODE, NODE + 1) if self.moves else (NODE,) * QUEUES
 
     @property
     def refuses(self) -> bool:
@@ -206,7 +214,7 @@ def draw(seed: int) -> Plan:
         stats_answer=stats_answer,
         keeps_answers=keeps_answers,
         backlog_plays=2 if seed % 2 else 256,  # few plays come at a time: few are a backlog, too
-        **_at_once(Random(f"at once {seed}")) | refuses,
+        **_at_once(Random(f"at once {seed}")) | refuses | _identities(Random(f"identities {seed}")),
     )
     if plan.every_play:  # each step is a publish: they need more attempts than few a second
         plan = structs.replace(plan, rate_max_per_s=0)
@@ -215,6 +223,11 @@ def draw(seed: int) -> Plan:
     if plan.every_play or plan.width_max:
         plan = structs.replace(plan, faults=tuple(one for one in plan.faults if one.who != RATE))
     return _failing(Random(f"fails {seed}"), plan)
+
+
+def _identities(random: Random) -> dict[str, bool]:
+    """Whether each nsqd has a node id of its own, and tells it."""
+    return {"moves": random.random() < 0.5, "nodes_are_told": random.random() < 0.5}
 
 
 def _at_once(random: Random) -> dict[str, int]:

@@ -20,7 +20,7 @@ from actors.core.columns import count
 from actors.core.messages import Counted, Message, Plays
 from actors.core.shards import counter_of
 from actors.sources.connection import READ_BYTES_MAX
-from actors.sources.nsqd_http import QueueStats
+from actors.sources.nsqd_http import QueueStats, Told
 from actors.supervision.actor import StartArgs
 from actors.system.addresses import split_address
 from tests.support.virtual_time import LoopTime
@@ -284,6 +284,7 @@ class Reading:
         patch.setattr(nsq.conn, "IOStream", lambda socket: Stream(self, socket))
         patch.setattr("actors.sources.nsqd_http.next_port", self._next_port)
         patch.setattr("actors.sources.nsqd_http.stats", self._stats)
+        patch.setattr("actors.sources.nsqd_http.told_by", self._told_by)
         addresses = [f"127.0.0.1:{PORT + number}" for number in range(len(nsqds))]
         quoted = ", ".join(f'"{one}"' for one in addresses)
         settings = config.load(None, [f"nsq.nsqd_tcp_addresses=[{quoted}]", *overrides])
@@ -314,6 +315,9 @@ class Reading:
 
     async def _next_port(self, tcp_address: str, _tls: object) -> str:
         return tcp_address if self._stats_answer else ""
+
+    async def _told_by(self, _address: str, _tls: object) -> Told:
+        return Told()
 
     async def _stats(self, address: str, _topic: str, _channel: str, _tls: object) -> QueueStats:
         self.looks_s.append(asyncio.get_running_loop().time())

@@ -147,7 +147,7 @@ def _compare(world: World) -> None:
 
 def _leftovers(world: World) -> str:
     processes = world.processes
-    facts = [f"{len(queue.messages)} messages on {queue.source}" for queue in world.outside.queues]
+    facts = [f"{len(queue.messages)} messages on {queue.name}" for queue in world.outside.queues]
     facts += [f"{process} {'lives' if process.alive else 'is dead'}" for process in processes.values()]
     facts += [
         f"{processes[CONSUMER].actor.rules.outstanding} outstanding",

@@ -4,13 +4,16 @@ Pure. Within a shard, plays keep the order of their arrival.
 """
 
 from array import array
+from binascii import unhexlify
 from collections.abc import Iterator
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
 
-from ..columns import HEX_ID_BYTES, NUMBER_BYTES, VIDEO_BYTES, Column
+from ..columns import HEX_ID_BYTES, ID_BYTES, NUMBER_BYTES, VIDEO_BYTES, Column, rows_of
+from ..identity import rows_by_node
 from ..shards import shard_of
 
 _HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
@@ -28,6 +31,26 @@ _CHANGES = np.array(
     np.uint32,
 )
 _STARTS = np.arange(0, VIDEO_BYTES * 256, 256)[:, None]
+
+
+class Part(NamedTuple):
+    """Plays of one shard whose ids have one node id. `hex_ids` and `ids`: the ids, as text and in 8 bytes."""
+
+    shard: int
+    node_id: int
+    hex_ids: bytes
+    ids: bytes
+    videos: bytes
+    arrived_ns: bytes
+
+    def only(self, rows: npt.NDArray[np.intp]) -> "Part":
+        """These rows of it."""
+        return self._replace(
+            hex_ids=rows_of(self.hex_ids, HEX_ID_BYTES, rows),
+            ids=rows_of(self.ids, ID_BYTES, rows),
+            videos=rows_of(self.videos, VIDEO_BYTES, rows),
+            arrived_ns=rows_of(self.arrived_ns, NUMBER_BYTES, rows),
+        )
 
 
 class PlayColumns:
@@ -48,6 +71,17 @@ class PlayColumns:
         self.ids += more.ids
         self.videos += more.videos
         self.arrived_ns += more.arrived_ns
+
+    def parts(self, shards: int) -> Iterator["Part"]:
+        """The plays of each shard, and of each node id. Mostly an nsqd gives one node id.
+
+        It gives two if it had another when it got some of them, as before its host had another name.
+        """
+        for shard, hex_ids, videos, arrived_ns in self.by_shard(shards):
+            ids = unhexlify(hex_ids)
+            for node_id, rows in rows_by_node(ids):
+                part = Part(shard, node_id, hex_ids, ids, videos, arrived_ns)
+                yield part if rows is None else part.only(rows)
 
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes, bytes, bytes]]:
         """For each shard that has plays: its number, and the columns of ids, videos and arrivals."""

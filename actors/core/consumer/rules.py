@@ -20,14 +20,17 @@ from msgspec import Struct
 
 from ..columns import HEX_ID_BYTES, Column, count, pack_numbers
 from ..effects import Send
+from ..identity import rows_by_node
 from ..messages import Plays, Rejected
 from ..shards import counter_of
 from ..stats import ConsumerStats, NsqdStats
-from . import bodies
 from .ages import OldestOfAMinute
 from .effects import DeadLetter, Finish, Look, Reconnect, SetReadyCount
 from .frames import BadMessage, BadStream, Parsed
 from .held import UNIT_MIN, HeldPlays, Unit
+from .identities import Identities
+from .letters import dead_letter
+from .plays import Part
 from .ready_count import TICK_MS, ReadyCounts
 from .stalls import Stalls
 from .terms import Terms
@@ -55,6 +58,7 @@ class ConsumerRules:
     """The outstanding messages of one consumer, by shard and by connection."""
 
     unit_min: ClassVar[int] = UNIT_MIN
+    identities_type: ClassVar[type[Identities]] = Identities
 
     def __init__(
         self,
@@ -67,7 +71,7 @@ class ConsumerRules:
         self._shards = shards
         self._held_max = OVERSENT * max_in_flight + OVERSENT_LEAST
         self._stalls = stalls()
-        self._sources: dict[int, str] = {}
+        self.identities = self.identities_type()
         self._letter_bytes_max: dict[int, int] = {}
         self._parcels: list[dict[int, Parcel]] = [{} for _ in range(shards)]
         self._letters: dict[int, Parcel] = {}
@@ -103,20 +107,20 @@ class ConsumerRules:
         return self._last_ages_ms.get(connection)
 
     def connected(self, connection: int, source: str, terms: Terms, now_ms: int) -> list[SetReadyCount]:
-        """Add a connection. Its number is never used again. Message ids are unique within `source`.
+        """Add a connection. Its number is never used again. `source`: see `Listener`.
 
         `now_ms` is monotonic.
         """
         self._in_flight[connection] = 0
         self._looked_ms[connection] = now_ms - LOOK_EVERY_MS  # at the next tick
-        self._sources[connection] = source
+        self.identities.connected(connection, source, terms.node_id, terms.host)
         self._letter_bytes_max[connection] = terms.letter_bytes_max
         self._stalls.connected(connection, terms.msg_timeout_ms, now_ms)
         return self._ready_counts.connected(connection, terms.ready_count_max)
 
     def renamed(self, connection: int, source: str) -> None:
         """The nsqd of a connection has one more name."""
-        self._sources[connection] = source
+        self.identities.renamed(connection, source)
 
     def disconnected(self, connection: int) -> list[SetReadyCount]:
         """Forget a lost connection. nsqd delivers its messages again, so they are not finished here.
@@ -124,7 +128,7 @@ class ConsumerRules:
         The counters still count the messages that they were sent. They know a redelivery by its id.
         """
         self._in_flight.pop(connection, None)
-        self._sources.pop(connection, None)
+        self.identities.disconnected(connection)
         self._letter_bytes_max.pop(connection, None)
         self._looked_ms.pop(connection, None)
         self._last_ages_ms.pop(connection, None)
@@ -145,8 +149,7 @@ class ConsumerRules:
         held = self._in_flight[connection] + parsed.messages
         if held > self._held_max:
             raise BadStream(f"{held:,} messages in flight, far more than nsq.max_in_flight")
-        bad_ids = b"".join(one.id for one in parsed.bad)
-        binary_bad_ids = _binary(bad_ids)
+        bad_ids = _binary(b"".join(one.id for one in parsed.bad))
         _binary(parsed.plays.ids)  # it raises now, before the state changes
         self._in_flight[connection] += parsed.messages
         self._outstanding += parsed.messages
@@ -159,11 +162,9 @@ class ConsumerRules:
             self._held.add(connection, Unit(parsed.plays, now_ms, since_ms))
             if self._held.is_due(connection, self._ready_counts.asked(connection), age_ms, now_ms):
                 effects += self.send_held()
-        if parsed.bad:
-            stamps = pack_numbers(one.arrived_ns for one in parsed.bad)
-            rejected = Rejected(self._next_number(), self._sources[connection], binary_bad_ids, stamps)
-            self._letters[rejected.number] = Parcel(connection, bad_ids, since_ms, rejected)
-            effects.append(_dead_letter(rejected, connection, parsed.bad, self._letter_bytes_max[connection]))
+        for node_id, rows in rows_by_node(bad_ids) if bad_ids else ():
+            bad = parsed.bad if rows is None else [parsed.bad[row] for row in rows.tolist()]
+            effects.append(self._reject(connection, node_id, bad, since_ms))
         self._last_ages_ms[connection] = max(0, round(age_ms))
         return effects + self._ready_counts.after_read(
             connection, parsed.messages, self._outstanding, now_ms, wall_ns / 1e6, age_ms
@@ -177,9 +178,9 @@ class ConsumerRules:
     def send_held(self) -> list[Send]:
         """Pass on the plays that are held."""
         return [
-            self._send_plays(connection, unit, *part)
+            self._send_plays(connection, unit, part)
             for connection, unit in self._held.take().items()
-            for part in unit.plays.by_shard(self._shards)
+            for part in unit.plays.parts(self._shards)
         ]
 
     def dead_lettered(self, number: int) -> list[Send]:
@@ -295,14 +296,22 @@ class ConsumerRules:
             list(unheard),
             self._ready_counts.reads,
             self._ready_counts.reads_by_ticker,
+            retired=self.identities.retired,
         )
 
-    def _send_plays(
-        self, connection: int, unit: Unit, shard: int, ids: bytes, videos: bytes, arrived_ns: bytes
-    ) -> Send:
-        number, source = self._next_number(), self._sources[connection]
-        plays = Plays(number, source, _binary(ids), videos, arrived_ns, unit.received_ms)
-        return self._send(shard, Parcel(connection, ids, unit.since_ms, plays))
+    def _send_plays(self, connection: int, unit: Unit, part: Part) -> Send:
+        number, source = self._next_number(), self.identities.source(connection, part.node_id)
+        plays = Plays(number, source, part.ids, part.videos, part.arrived_ns, unit.received_ms)
+        return self._send(part.shard, Parcel(connection, part.hex_ids, unit.since_ms, plays))
+
+    def _reject(self, connection: int, node_id: int, bad: list[BadMessage], since_ms: int) -> DeadLetter:
+        ids = b"".join(one.id for one in bad)
+        stamps = pack_numbers(one.arrived_ns for one in bad)
+        source = self.identities.source(connection, node_id)
+        rejected = Rejected(self._next_number(), source, _binary(ids), stamps)
+        self._letters[rejected.number] = Parcel(connection, ids, since_ms, rejected)
+        names = self.identities.names(connection)
+        return dead_letter(rejected.number, connection, names, bad, self._letter_bytes_max[connection])
 
     def _send(self, shard: int, parcel: Parcel) -> Send:
         self._parcels[shard][parcel.message.number] = parcel
@@ -311,21 +320,6 @@ class ConsumerRules:
     def _next_number(self) -> int:
         self._numbers += 1
         return self._numbers
-
-
-def _dead_letter(rejected: Rejected, connection: int, bad: list[BadMessage], bytes_max: int) -> DeadLetter:
-    reasons: dict[str, int] = {}
-    letters: list[bytes] = []
-    for one in bad:
-        reasons[one.why] = reasons.get(one.why, 0) + 1
-        facts = {
-            "reason": one.why,
-            "source": rejected.source,
-            "id": one.id.decode(),
-            "arrived_at_ns": one.arrived_ns,
-        }
-        letters += bodies.dead_letters(one.body, facts, bytes_max, one.cut)
-    return DeadLetter(rejected.number, connection, letters, reasons)
 
 
 def _binary(ids: Column) -> bytes:

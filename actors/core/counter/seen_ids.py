@@ -18,6 +18,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from ..columns import Bools, count, distinct, numbers_of, unpack_ids, unpack_numbers
+from .sources import Sources
 
 # The low 34 bits of an id are 4.3 s of nsqd's time: a bucket is small enough to drop without a pause.
 BUCKET_SHIFT = 34
@@ -152,27 +153,26 @@ class _Bucket:
 class SeenIds:
     """The messages counted within the window, and which of them are not stored yet.
 
-    A source is a text with all names of an nsqd, and a topic: "127.0.0.1:4150 localhost:4150/plays". Two
-    texts that share a name are one source.
+    A source is a text that names an nsqd and a topic: "127.0.0.1:4150 localhost:4150/plays". `Sources` says
+    which texts are one source, and which other sources may know a message.
     """
 
     def __init__(self, window_ms: int, stored: Iterable[SeenChunk] = ()):
         """`window_ms`: how long a message is known at least after the last of its bucket was received."""
         self.window_ms = window_ms
-        self._sources: dict[str, str] = {}  # by text: the text that all of the source's buckets are under
-        self._names: dict[str, str] = {}  # the same by name and topic
+        self._sources = Sources(self._join)
         self._buckets: dict[tuple[str, int], _Bucket] = {}
         self._fresh: dict[tuple[str, int], list[bytes]] = {}
         self._received_ms = 0
         self._expiry_due_ms = 0
         parts: dict[tuple[str, int, bool], list[Keys]] = {}
         for chunk in stored:
-            source = self._source(chunk.source)
+            source = self._sources.of(chunk.source)
             parts.setdefault((source, chunk.bucket, chunk.stamped), []).append(keys_of(chunk))
             bucket = self._bucket(source, chunk.bucket)
             bucket.received_ms = max(bucket.received_ms, chunk.received_ms)
         for (source, number, stamped), keys in parts.items():
-            bucket = self._bucket(self._sources[source], number)
+            bucket = self._bucket(self._sources.of(source), number)
             if stamped:
                 bucket.add(distinct(keys))
             else:
@@ -189,9 +189,17 @@ class SeenIds:
         if not messages:
             return Admitted()
         self._received_ms = max(self._received_ms, now_ms)
-        if messages <= FEW:
-            return self._admit_few(source, ids, stamps)
-        return self._admit_many(source, ids, stamps)
+        others = self._sources.others(source)
+        known = self._known_to(others, ids, stamps) if others else None
+        if known is None:
+            return self._admit(source, ids, stamps)
+        rows = np.flatnonzero(~known)
+        if not len(rows):
+            return Admitted([])
+        new_ids, new_stamps = (np.frombuffer(one, np.uint64).take(rows).tobytes() for one in (ids, stamps))
+        admitted = self._admit(source, new_ids, new_stamps)
+        places = rows if admitted.places is None else rows[admitted.places]
+        return Admitted(places.tolist(), admitted.reused)
 
     def take_chunks(self) -> list[SeenChunk]:
         """The messages admitted since the last call, for the store."""
@@ -216,14 +224,38 @@ class SeenIds:
         old = [key for key, bucket in self._buckets.items() if bucket.received_ms + self.window_ms < now_ms]
         for key in old:
             del self._buckets[key]
-        texts = self._sources.items() if old else ()
-        return [(text, number) for source, number in old for text, one in texts if one == source]
+        if not old:
+            return []
+        texts = self._sources.texts_of({source for source, _ in old})
+        self._sources.keep({source for source, _ in self._buckets})
+        return [(text, number) for source, number in old for text in texts[source]]
 
     def __len__(self) -> int:
         return sum(map(len, self._buckets.values()))
 
+    def _known_to(self, others: tuple[str, ...], ids: bytes, stamps: bytes) -> Bools | None:
+        """For each message: whether another source has it; None if none has any."""
+        whole = np.frombuffer(ids, ">u8").astype(np.uint64)
+        numbers = whole >> _BUCKET_SHIFT
+        known = np.zeros(len(whole), np.bool_)
+        for number in set(numbers.tolist()):
+            found = [self._buckets[one, number] for one in others if (one, number) in self._buckets]
+            if found:
+                rows = np.flatnonzero(numbers == np.uint64(number))
+                keys = _keys(whole[rows], np.frombuffer(stamps, np.uint64)[rows])
+                order = keys.argsort(kind="stable")
+                for bucket in found:
+                    bucket.settle()
+                    known[rows[order]] |= bucket.find(keys[order])[0]
+        return known if known.any() else None
+
+    def _admit(self, source: str, ids: bytes, stamps: bytes) -> Admitted:
+        if len(ids) <= 8 * FEW:
+            return self._admit_few(source, ids, stamps)
+        return self._admit_many(source, ids, stamps)
+
     def _admit_few(self, source: str, ids: bytes, stamps: bytes) -> Admitted:
-        under = self._source(source)
+        under = self._sources.of(source)
         places, reused = [], 0
         for place, (id, stamp) in enumerate(zip(unpack_ids(ids), unpack_numbers(stamps), strict=True)):
             bucket = self._bucket(under, id >> BUCKET_SHIFT)
@@ -237,10 +269,9 @@ class SeenIds:
         return Admitted(None if place + 1 == len(places) else places, reused)
 
     def _admit_many(self, source: str, ids: bytes, stamps: bytes) -> Admitted:
-        under = self._source(source)
+        under = self._sources.of(source)
         whole = np.frombuffer(ids, ">u8").astype(np.uint64)
-        low_stamps = numbers_of(stamps).view(np.uint64) & _STAMP_IN_KEY
-        keys = whole << _STAMP_SHIFT & _ID_IN_KEY | low_stamps
+        keys = _keys(whole, numbers_of(stamps).view(np.uint64))
         number, last_number = int(whole[0]) >> BUCKET_SHIFT, int(whole[-1]) >> BUCKET_SHIFT
         in_order = bool((whole[1:] > whole[:-1]).all())
         if in_order and number == last_number:
@@ -252,7 +283,7 @@ class SeenIds:
 
     def _admit_any(self, source: str, keys: Keys, numbers: Keys, in_order: bool) -> Admitted:
         """`numbers`: the bucket of each key. `in_order`: the whole ids ascend."""
-        under = self._source(source)
+        under = self._sources.of(source)
         # lexsort is stable: of equal messages, the first one stays first
         order = np.arange(len(keys)) if in_order else np.lexsort((keys, numbers))
         keys, numbers = keys[order], numbers[order]
@@ -290,25 +321,8 @@ class SeenIds:
             bucket = self._buckets[source, number] = _Bucket()
         return bucket
 
-    def _source(self, text: str) -> str:
-        """The text that the buckets of this source are under."""
-        known = self._sources.get(text)
-        if known is not None:
-            return known
-        addresses, _, topic = text.rpartition("/")
-        names = [f"{address}/{topic}" for address in addresses.split()]
-        same = list(dict.fromkeys(self._names[name] for name in names if name in self._names))
-        under = same[0] if same else text
-        self._names |= dict.fromkeys(names, under)
-        self._sources[text] = under
-        for other in same[1:]:
-            self._join(other, under)
-        return under
-
     def _join(self, other: str, source: str) -> None:
         """Two sources turned out to be one."""
-        for known in (self._sources, self._names):
-            known.update({key: source for key, one in known.items() if one == other})
         for key in [key for key in self._buckets if key[0] == other]:
             self._bucket(source, key[1]).take_over(self._buckets.pop(key))
 
@@ -316,6 +330,10 @@ class SeenIds:
 def keys_of(chunk: SeenChunk) -> Keys:
     """The keys of a row, in the order in which they are stored. Raises `ValueError`."""
     return np.frombuffer(chunk.keys, _STORED).astype(np.uint64)
+
+
+def _keys(ids: Keys, stamps: Keys) -> Keys:
+    return ids << _STAMP_SHIFT & _ID_IN_KEY | stamps & _STAMP_IN_KEY
 
 
 def merged(chunks: list[SeenChunk]) -> SeenChunk:

@@ -188,6 +188,20 @@ def test_every_nsqd_has_a_line_and_consumers_of_others_are_told(capsys):
     ]
 
 
+@pytest.mark.parametrize(
+    ("identity", "shown_as"),
+    [
+        ("node id", "known by node id 5,"),
+        ("node id and host name", "known by node id 5 at n1,"),
+        ("address", "known by its address alone (node id 5 is another's too),"),
+    ],
+)
+def test_what_an_nsqd_is_known_by_is_told(capsys, identity, shown_as):
+    one = nsqd() | {"identity": identity, "node_id": 5, "hostname": "n1"}
+    nsq = {"connections": 1, "depth": 0, "others_on_channel": 0, "nsqds": [one]}
+    assert shown_as in " ".join(" ".join(shown(capsys, screen.show_status, status(nsq=nsq))).split())
+
+
 def test_the_status_fits_80_columns_and_cuts_nothing(capsys, at_80_columns):
     why = "killed(SIGKILL), hung (no answer for 10.3 s)"
     hung = child("counter-0", last_exit={"how": why}, pid=4_194_304)

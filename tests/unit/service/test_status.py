@@ -175,6 +175,7 @@ def test_the_figures_are_those_of_the_look_and_not_of_a_later_ping():
 
 def test_the_nsqds_are_told_one_by_one_and_together_in_the_status_and_the_metrics():
     here = NsqdStats("a:4150", "a:4151", connected=True, ready_count=10, in_flight=4, last_age_ms=1500)
+    here = msgspec.structs.replace(here, identity="node id and host name", node_id=5, host="a")
     gone = NsqdStats("b:4150", "", False, ready_count=0, in_flight=0, wrong_http="c:4151")
     queue = QueueStats(topic_depth=2, depth=30, in_flight=4, deferred=1, clients=3, messages=99, started_s=7)
     consumer = ConsumerStats(outstanding=4, connections=1, ready_count=10, reads=200, reads_by_ticker=3)
@@ -186,6 +187,8 @@ def test_the_nsqds_are_told_one_by_one_and_together_in_the_status_and_the_metric
     ]
     facts[0] |= {"http_address": "a:4151", "messages": 99, "unfinished": 35, "started_s": 7}
     facts[0] |= {"last_age_ms": 1500, "wrong_http_address": None}
+    facts[0] |= {"identity": "node id and host name", "node_id": 5, "hostname": "a"}
+    facts[1] |= {"identity": "address", "node_id": None, "hostname": None}
     facts[1] |= {
         "wrong_http_address": "c:4151",
         "last_age_ms": None,

@@ -7,11 +7,12 @@ import socket
 import pytest
 from nsq import event
 
-from actors.sources import nsqd
+from actors.sources import discovery
 from actors.sources.connection import BatchConnection
+from actors.sources.discovery import nsqds_max
 from actors.sources.limits import Limits
 from actors.sources.lookup import NSQDS_MAX
-from actors.sources.nsqd import NsqdSource, nsqds_max
+from actors.sources.nsqd import NsqdSource
 from actors.sources.offers import Offers
 from actors.sources.places import Place
 from actors.sources.route import Route
@@ -78,7 +79,7 @@ def test_of_thousands_of_nsqds_that_an_nsqlookupd_names_some_are_tried_and_one_l
 
 @pytest.mark.parametrize(("files", "most"), [(None, NSQDS_MAX), (10_000, NSQDS_MAX), (264, 90), (20, 1)])
 def test_fewer_nsqds_are_read_if_few_files_may_be_opened(files, most, monkeypatch):
-    monkeypatch.setattr(nsqd, "descriptors_max", lambda: files)
+    monkeypatch.setattr(discovery, "descriptors_max", lambda: files)
     assert nsqds_max(configured=10) == most
 
 

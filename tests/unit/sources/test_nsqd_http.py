@@ -57,6 +57,13 @@ def test_a_queue_says_what_waits_and_what_is_in_flight(queue):
         assert found.paused and found.waiting == 0
 
 
+def test_a_real_nsqd_tells_its_node_id_and_its_host(tmp_path):
+    with open_queue("nsqd", tmp_path, "--node-id=417") as queue:
+        told = asyncio.run(nsqd_http.told_by(queue.http_address))
+        assert told == nsqd_http.Told(417, socket.gethostname())
+    assert asyncio.run(nsqd_http.told_by(queue.http_address)) == nsqd_http.Told()
+
+
 def test_a_paused_topic_keeps_what_waits_on_it(queue):
     queue.post("/topic/create?topic=plays")
     queue.post("/channel/create?topic=plays&channel=playtally")
@@ -184,6 +191,40 @@ def test_a_user_in_an_address_is_a_failure_and_no_bug():
 )
 def test_what_no_nsqd_answers_is_no_answer(answer):
     assert asked(answer) is None
+
+
+INFO = {"tcp_port": 4150, "hostname": "nsqd-0"}
+
+
+@pytest.mark.parametrize(
+    ("info", "node_id", "expected"),
+    [
+        (INFO, 0, (0, "nsqd-0")),
+        (INFO, 1023, (1023, "nsqd-0")),
+        (INFO, 1024, (None, "nsqd-0")),
+        (INFO, -1, (None, "nsqd-0")),
+        (INFO, 1 << 70, (None, "nsqd-0")),
+        (INFO, "5", (None, "nsqd-0")),
+        (INFO, True, (None, "nsqd-0")),
+        (INFO, {"message": "INVALID_OPTION"}, (None, "nsqd-0")),
+        (INFO | {"hostname": "x" * 254}, 5, (5, "")),
+        ({"tcp_port": 4150}, 5, (5, "")),
+        (INFO | {"hostname": None}, 5, (None, "")),
+        ("no nsqd", 5, (None, "")),
+    ],
+)
+def test_a_node_id_that_no_nsqd_has_is_none(info, node_id, expected):
+    async def serve(reader, writer):
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            asked_for = await reader.readuntil(b"\r\n\r\n")
+            writer.write(http(json.dumps(info if b"/info" in asked_for else node_id).encode()))
+            await writer.drain()
+
+    async def scene():
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            return await nsqd_http.told_by(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+
+    assert asyncio.run(scene()) == nsqd_http.Told(*expected)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "a-name-that-is-not.invalid:4151", "a..b:1"])

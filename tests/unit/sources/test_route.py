@@ -19,6 +19,9 @@ class Owner:
     def failed(self, route, reason):
         self.failures.append((asyncio.get_running_loop().time(), reason))
 
+    async def ask(self, route):
+        """Ask nothing."""
+
     def found(self, route, conn, place):
         self.found_s.append(asyncio.get_running_loop().time())
 

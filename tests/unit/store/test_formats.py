@@ -12,9 +12,11 @@ import pytest
 
 from actors.client.store import ClientStore
 from actors.core.client.promises import Promises
-from actors.core.counter.seen_ids import SeenIds
+from actors.core.columns import pack_numbers
+from actors.core.counter.seen_ids import SeenIds, keys_of
 from actors.core.dispatcher.outbox import PublishTotals
 from actors.core.dispatcher.republish import Republish
+from actors.core.identity import with_identities
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, TotalsReader, ledger_path, outbox_path
 from actors.store.formats import FORMAT
 from actors.store.mark import Mark
@@ -74,6 +76,26 @@ def test_a_store_of_an_earlier_format_is_read_without_being_changed(state_dir):
     assert [one.wrong for one in verify(state_dir)] == [[]] * (SHARDS + 1)
     assert {path: path.read_bytes() for path in before} == before
     assert formats(state_dir) == [FIRST] * (SHARDS + 1)
+
+
+@pytest.mark.parametrize("name", ["first", "second", "third", "fourth", "fifth"])
+def test_what_a_state_knows_of_an_nsqd_is_known_when_the_nsqd_has_identities_and_then_moves(tmp_path, name):
+    state_dir, known = unpacked(tmp_path, name), 0
+    for shard in range(SHARDS):
+        with contextlib.closing(SqliteLedgerStore(state_dir, shard, SHARDS, "NORMAL")) as store:
+            chunks = store.load()[1]
+        seen = SeenIds(3_600_000, chunks)
+        known += len(seen)
+        for where in ("", "moved:4150"):
+            for one in chunks:
+                keys = keys_of(one).tolist()
+                ids = b"".join((one.bucket << 34 | key >> 30).to_bytes(8, "big") for key in keys)
+                source = with_identities(one.source, ["#417"])
+                if where:
+                    source = f"{where} #417/{one.source.rpartition('/')[2]}"
+                stamps = pack_numbers(key & (1 << 30) - 1 for key in keys)
+                assert seen.admit(source, ids, stamps, 0).places == []
+    assert known
 
 
 def test_the_first_opening_rewrites_it_as_the_newest(state_dir):

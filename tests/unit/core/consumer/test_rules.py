@@ -82,7 +82,7 @@ def test_what_a_read_held_goes_to_its_counters_in_columns():
     one = deliveries(1)
     (send,) = one.received(1, read(258, 3, shard=1))
     assert send.peer == counter_of(1)
-    assert send.message.source == SOURCE
+    assert send.message.source == "127.0.0.1:4150 #0/plays"  # 0 is the node id in these ids
     assert list(unpack_ids(send.message.ids)) == [258, 3]
     assert unpack_videos(send.message.videos) == [VIDEOS[1], VIDEOS[1]]
     assert list(unpack_numbers(send.message.arrived_ns)) == [2580, 30]
@@ -279,7 +279,7 @@ def test_plays_that_come_after_a_new_name_is_known_carry_it():
     one = deliveries(1)
     one.renamed(1, "127.0.0.1:4150 localhost:4150/plays")
     (send,) = one.received(1, read(1))
-    assert send.message.source == "127.0.0.1:4150 localhost:4150/plays"
+    assert send.message.source == "127.0.0.1:4150 localhost:4150 #0/plays"
 
 
 def test_a_connection_on_which_nsqd_counts_too_many_is_replaced():
