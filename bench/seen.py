@@ -28,7 +28,8 @@ import numpy as np
 from actors.core.columns import pack_numbers
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
-from actors.core.counter.seen_ids import Admitted, SeenIds
+from actors.core.counter.seen_chunks import Admitted
+from actors.core.counter.seen_ids import SeenIds
 from actors.store import SqliteLedgerStore, ledger_path
 
 from .command import folder, parser

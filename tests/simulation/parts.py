@@ -16,7 +16,7 @@ from actors.core.counter.accounts import Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.effects import Commit
 from actors.core.counter.rules import DISPATCHER
-from actors.core.counter.seen_ids import SeenChunk
+from actors.core.counter.seen_chunks import SeenChunk
 from actors.core.dispatcher.effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
 from actors.core.dispatcher.outbox import Batch, PublishTotals
 from actors.core.dispatcher.refused_videos import RefusedVideo

@@ -298,10 +298,17 @@ class ConsumerRules:
         )
 
     def _send_plays(
-        self, connection: int, unit: Unit, shard: int, ids: bytes, videos: bytes, arrived_ns: bytes
+        self,
+        connection: int,
+        unit: Unit,
+        shard: int,
+        ids: bytes,
+        videos: bytes,
+        arrived_ns: bytes,
+        play_ids: bytes,
     ) -> Send:
         number, source = self._next_number(), self._sources[connection]
-        plays = Plays(number, source, _binary(ids), videos, arrived_ns, unit.received_ms)
+        plays = Plays(number, source, _binary(ids), videos, arrived_ns, unit.received_ms, play_ids)
         return self._send(shard, Parcel(connection, ids, unit.since_ms, plays))
 
     def _send(self, shard: int, parcel: Parcel) -> Send:

@@ -34,11 +34,11 @@ def test_another_topic_is_refused_names_both_and_the_command_and_changes_nothing
 def test_an_accepted_topic_is_taken_and_the_one_before_is_refused(tmp_path):
     state_dir = str(tmp_path)
     service = opened(state_dir, "plays")
-    assert accept_topic(state_dir, "clicks") == "plays"
+    assert accept_topic(state_dir, "clicks") == ("plays", "")
     assert opened(state_dir, "clicks") == service
     with pytest.raises(StoreFailure):
         opened(state_dir, "plays")
-    assert accept_topic(state_dir, "clicks") == "clicks"
+    assert accept_topic(state_dir, "clicks") == ("clicks", "")
 
 
 def test_a_state_of_an_earlier_version_takes_the_topic_of_its_next_start(tmp_path):
