@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from actors.core.consumer.identified import IdentifiedBodies
 from actors.core.consumer.ready_count import ReadyCounts
 from actors.core.consumer.rules import ConsumerRules
 from actors.core.consumer.stalls import Stalls
@@ -24,6 +25,7 @@ class Machines(Struct, frozen=True):
     counting: type[CounterRules] = CounterRules
     deliveries: type[ConsumerRules] = ConsumerRules
     dispatching: type[DispatcherRules] = DispatcherRules
+    identified: type[IdentifiedBodies] = IdentifiedBodies
     ledger: type[Ledger] = Ledger
     ready_counts: type[ReadyCounts] = ReadyCounts
     seen: type[SeenIds] = SeenIds
