@@ -152,7 +152,8 @@ class PlayIds:
         if len(left):
             added, counted_from[left] = current.add(words[left], marks[left])
             places = left[added]
-            self._fresh.append(_packed(play_ids, marks, places))
+            if len(places):
+                self._fresh.append(_packed(play_ids, marks, places))
         else:
             places = left
         duplicates = int((counted_from != marks).sum())

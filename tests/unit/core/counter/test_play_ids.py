@@ -91,8 +91,9 @@ def test_what_was_admitted_is_given_to_the_store_once_in_18_bytes_a_play():
     assert (chunk.source, chunk.bucket, chunk.received_ms, chunk.ids) == (PLAY_IDS, 1, BUCKET_MS + 6, MANY)
     assert len(chunk.keys) == 18 * MANY
     assert seen.take_chunks() == []
-    admit(seen, [(1, 99)], BUCKET_MS + 7)
-    assert seen.take_chunks() == []
+    for known in ([(1, 99)], [(number, 99) for number in range(MANY)]):
+        admit(seen, known, BUCKET_MS + 7)
+        assert seen.take_chunks() == []
 
 
 def test_a_ledger_that_starts_again_knows_plays_and_messages():
@@ -183,6 +184,7 @@ def test_it_answers_as_a_plain_dict_does_through_commits_kills_and_the_window(on
                     committed = dict(model)
                     gone = seen.expire(now_ms)
                     stored = [one for one in stored if (one.source, one.bucket) not in gone]
+                assert all(one.ids for one in stored), "no row is empty"
                 seen, model = PlayIds(window_ms, stored), dict(committed)
                 continue
             places, duplicates = admit(seen, first, now_ms)
