@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from actors.core.columns import pack_numbers, unpack_ids
+from actors.core.columns import pack_numbers
 from actors.core.consumer.frames import MESSAGE_TYPE, FrameParser, Parsed
 from actors.core.consumer.identified import make_bodies
 from actors.core.counter.ledger import Ledger
@@ -87,13 +87,16 @@ class Subject:
         return b"".join(map(self._frame, bodies))
 
     def _body(self) -> bytes:
-        video = uuid.UUID(int=self._chance.randrange(VIDEOS))
+        video = self._video()
         if not self._way.has_ids:
             return f'{{"video_id":"{video}"}}'.encode()
         play_id = str(uuid.UUID(int=self._chance.getrandbits(128)))[: self._id_bytes].ljust(
             self._id_bytes, "x"
         )
         return f'{{"video_id":"{video}","{NAME}":"{play_id}"}}'.encode()
+
+    def _video(self) -> uuid.UUID:
+        return uuid.UUID(int=self._chance.randrange(VIDEOS))
 
     def _frame(self, body: bytes) -> bytes:
         self._number += 1
@@ -118,12 +121,13 @@ class Subject:
 
     def _know(self, known: int) -> None:
         for number in range(0, known, KNOWN_AT_ONCE):
-            numbers = range(number, number + KNOWN_AT_ONCE)
-            stamps = pack_numbers((BEGIN_MS - WINDOW_MS) * 1_000_000 + one * 1000 for one in numbers)
-            ids = b"".join((one << 20).to_bytes(8, "big") for one in numbers)
-            videos = b"".join(uuid.UUID(int=self._chance.randrange(VIDEOS)).bytes for _ in numbers)
-            play_ids = self._chance.randbytes(16 * len(unpack_ids(ids))) if self._way.play_id else b""
             self._now_ms = number * WINDOW_MS // known
+            arrived_ns = (BEGIN_MS - WINDOW_MS + self._now_ms) * 1_000_000
+            stamps = pack_numbers(arrived_ns + one for one in range(KNOWN_AT_ONCE))
+            id = arrived_ns >> 20 << 22
+            ids = b"".join((id + one).to_bytes(8, "big") for one in range(KNOWN_AT_ONCE))
+            videos = b"".join(self._video().bytes for _ in range(KNOWN_AT_ONCE))
+            play_ids = self._chance.randbytes(16 * KNOWN_AT_ONCE) if self._way.play_id else b""
             self._count(Plays(1, SOURCE, ids, videos, stamps, 0, play_ids))
 
 

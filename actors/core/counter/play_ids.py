@@ -2,7 +2,7 @@
 
 Pure. An identity has 128 bits, and nothing in it grows with time. So the plays of each quarter of the window
 are a generation: a hash table of its own, which is dropped whole. A play is looked up in each of them: five,
-or six for a moment. A play is known for the window, and for up to two quarters longer.
+or six for a moment. A play is known for the window, and for up to a quarter longer.
 
 With each play is a mark of 16 bits, of the NSQ message that it was counted from. It tells a redelivery of
 that message from another message with the same play: a duplicate. It is for the statistics only; one
