@@ -6,6 +6,7 @@ on the queue, and nsqd keeps the messages.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
@@ -86,7 +87,8 @@ class Counter(Actor[CounterInbox, Settings]):
         shard, is_first = shard_number(self.start_args.id), self.start_args.is_first
         self._store = self._open(settings, shard, self.host.say_loading, is_first)
         accounts, chunks, tallies = self._store.load()
-        seen = self._seen = seen_ids(int(settings.counters.dedupe_window_s * 1000), chunks)
+        window_ms = int(settings.counters.dedupe_window_s * 1000)
+        seen = self._seen = seen_ids(window_ms, chunks, os.urandom(16))
         steps_below = dispatch.realtime_below if dispatch.realtime == "every_play" else 0
         ledger = make_ledger(seen, accounts, tallies, steps_below, self._now_ms())
         self._reused_said = tallies.reused

@@ -1,6 +1,6 @@
 """What it costs to know every message id of the dedupe window: bytes per id, in memory and on disk; pauses.
 
-    python -m bench.seen [--rate 100000] [--window-s 150] [--seconds 200]
+    python -m bench.seen [--rate 100000] [--window-s 150] [--seconds 200] [--play-ids]
 
 The seen ids of one counter and their store get ids as nsqd makes them (nsqd/guid.go). A random half of nsqd's
 ids is left out, as if another shard had it. The ids have the rate `--rate` and span `--seconds` of their own
@@ -12,6 +12,8 @@ In memory: the growth of the process from a fifth of the window to its end, divi
 between; and what the first fifth takes above that, which does not depend on the number of ids. On disk: the
 size of the ledger at the end, free pages included, without its journal of accounts. Pauses: the longest CPU
 time of one call of each kind, so that other work of the machine is not in them.
+
+`--play-ids`: the plays name their identity (nsq.play_id), and are known by it.
 """
 
 import contextlib
@@ -25,10 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from actors.core.columns import pack_numbers
+from actors.core.columns import PLAY_ID_BYTES, pack_numbers
 from actors.core.counter.accounts import Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
-from actors.core.counter.seen_ids import Admitted, SeenIds
+from actors.core.counter.seen_chunks import Admitted
+from actors.core.counter.seen_ids import SeenIds
 from actors.store import SqliteLedgerStore, ledger_path
 
 from .command import folder, parser
@@ -72,6 +75,7 @@ def main() -> None:
     arguments.add_argument("--rate", type=int, default=100_000, help="ids a second")
     arguments.add_argument("--window-s", type=float, default=150)
     arguments.add_argument("--seconds", type=float, default=200)
+    arguments.add_argument("--play-ids", action="store_true", help="as with nsq.play_id")
     options = arguments.parse_args()
     if options.seconds <= options.window_s:
         arguments.error("--seconds is too short, expected more than --window-s")
@@ -89,14 +93,19 @@ def main() -> None:
             yield
             longest_s[name] = max(longest_s[name], time.thread_time() - started_s)
 
+        chance = random.Random(2)
         numbers = _ids(random.Random(1), options.rate)
         ids = int(options.rate * options.seconds)
         ids_a_commit = max(1, int(options.rate * COMMIT_S))
         for first in range(0, ids, ids_a_commit):
             ids_column, stamps = _columns(numbers, ids_a_commit)
             now_ms = (BEGIN_NS + first * 10**9 // options.rate) // 1_000_000
+            named = chance.randbytes(PLAY_ID_BYTES * ids_a_commit) if options.play_ids else b""
             with timed("admit"):
-                admitted = seen.admit(SOURCE, ids_column, stamps, now_ms)
+                if named:
+                    admitted = seen.plays.admit(named, ids_column, stamps, now_ms)
+                else:
+                    admitted = seen.admit(SOURCE, ids_column, stamps, now_ms)
             assert admitted == Admitted()
             with timed("expire"):
                 expired = seen.expire(now_ms)

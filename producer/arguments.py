@@ -107,7 +107,8 @@ def _parser() -> ArgumentParser:
     parser = _Parser(
         prog=producer_command(),
         allow_abbrev=False,
-        description="Put plays with known totals on the queue that the service reads.",
+        description="Put plays with known totals on the queue that the service reads. With nsq.play_id, each "
+        "play has an id.",
         epilog="The producer waits until the queue can be reached. Exit code 0: the queue acknowledged "
         "every play. 1: it did not (stderr has the reason). 2: arguments or settings are wrong (stderr "
         "has all problems).",

@@ -69,6 +69,7 @@ async def _produce(asked: arguments.Arguments, load: workload.Workload) -> int:
             Pace(asked.plays_per_second) if asked.plays_per_second else None,
             shown.say,
             Security(asked.settings.nsq),
+            asked.settings.nsq.play_id,
         )
         for number in _stopping():
             asyncio.get_running_loop().add_signal_handler(number, publisher.stop, f"stopped by {number.name}")

@@ -6,8 +6,10 @@ of each play. `writer` does the talking to nsqd.
 """
 
 import asyncio
+import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
 from random import Random
 
 from actors.sources.security import PLAIN, Security
@@ -29,7 +31,10 @@ QUEUE = "the queue"  # The name for what the run waits for while no address is k
 
 
 class Publisher:
-    """One run. `say` prints a line for the user. `pace`: None means as fast as the queue allows."""
+    """One run. `say` prints a line for the user. `pace`: None means as fast as the queue allows.
+
+    `play_id`: the key under which each play gets an id of its own, or "" for none.
+    """
 
     def __init__(
         self,
@@ -39,12 +44,15 @@ class Publisher:
         pace: Pace | None,
         say: Callable[[str], None],
         security: Security = PLAIN,
+        play_id: str = "",
     ):
         self.deliveries = Deliveries(workload.order)
         self.started_s: float | None = None  # Monotonic, when the first connection was ready.
         self.ended_s: float | None = None
         self.stopped_because: str | None = None
-        self._frames = [frame(b'{"video_id":"%b"}' % guid.encode()) for guid in workload.videos]
+        guids = [guid.encode() for guid in workload.videos]
+        self._frames = [frame(b'{"video_id":"%b"}' % guid) for guid in guids]
+        self._with_ids = _WithIds(guids, play_id.encode("ascii")) if play_id else None
         self._topic, self._locator, self._pace, self._say = topic, locator, pace, say
         self._security = security
         self._retries = Retries(Random())
@@ -131,7 +139,10 @@ class Publisher:
             if batch is None:
                 return
             videos = self.deliveries.videos_of(batch)
-            command = mpub(self._topic, map(self._frames.__getitem__, videos), batch.size)
+            frames = (
+                self._with_ids.frames(videos) if self._with_ids else map(self._frames.__getitem__, videos)
+            )
+            command = mpub(self._topic, frames, batch.size)
             self._writer.publish(command, batch)
 
     def _due_plays(self) -> int:
@@ -186,3 +197,17 @@ class Publisher:
         if what not in self._waited_for:
             self._waited_for.add(what)
             self._say(f"waiting for {description}")
+
+
+class _WithIds:
+    """Plays with ids that no other run makes: a number that was drawn for the run, and the play's own."""
+
+    def __init__(self, guids: list[bytes], key: bytes):
+        run = secrets.token_hex(8).encode()
+        self._heads = [b'{"video_id":"%b","%b":"%b' % (guid, key, run) for guid in guids]
+        self._numbers = count()
+
+    def frames(self, videos: Iterable[int]) -> Iterator[bytes]:
+        """A message for each of these videos, which are given by their numbers."""
+        for video, number in zip(videos, self._numbers, strict=False):
+            yield frame(b'%b%016x"}' % (self._heads[video], number))

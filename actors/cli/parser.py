@@ -228,7 +228,7 @@ def _add_state(commands: _Commands) -> None:
     commands.add(
         "accept-topic",
         state.accept_topic,
-        "count the plays of a changed nsq.topic in the same ledgers, while no service runs",
+        "count the plays of a changed nsq.topic or nsq.play_id in the same ledgers, while no service runs",
     )
 
 

@@ -69,7 +69,8 @@ def _status(status: dict[str, Any], page: Page) -> Group:
         *exits,
         (
             f"plays      {plays['counted']:,} counted of {status['videos']:,} videos; "
-            f"{plays['redelivered']:,} redeliveries dropped, {plays['dead_lettered']:,} dead letters"
+            f"{plays['redelivered']:,} redeliveries{_duplicates(plays)} dropped, "
+            f"{plays['dead_lettered']:,} dead letters"
         ),
         *_oldest(plays["oldest_age_ms"]),
         f"publishes  {publishes['total']:,} of {publishes['videos']:,} totals: {triggers}",
@@ -92,6 +93,10 @@ def _status(status: dict[str, Any], page: Page) -> Group:
         lines.append(f"log        {dropped:,} lines dropped, because stderr could not be written")
     shown_tree = in_lines(tree(status, {LAST_EXIT})) if table is None else table
     return Group(shown_tree, _beside_labels([*lines, *_nsqds(status["nsq"])]), _progress(status))
+
+
+def _duplicates(plays: dict[str, Any]) -> str:
+    return f" and {plays['duplicates']:,} duplicates" if plays.get("duplicates") else ""
 
 
 def _beside_labels(lines: list[str]) -> Table:

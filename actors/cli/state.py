@@ -25,14 +25,20 @@ def reshard(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def accept_topic(settings: Settings, options: argparse.Namespace) -> int:
-    """Have the ledgers count the plays of the topic in the settings."""
-    from ..store.topic import accept_topic
+    """Have the ledgers count the plays of the topic in the settings, told apart by its `nsq.play_id`."""
+    from ..store.topic import Counted, accept_topic
 
-    topic = settings.nsq.topic
-    before = accept_topic(settings.supervisor.state_dir, topic)
-    if before == topic:
-        print(f"the ledgers count the plays of nsq.topic = {topic!r} already: nothing to do", file=sys.stderr)
-    else:
-        had = "" if before is None else f"; they have those of {before!r}, and both add up"
-        print(f"the ledgers count the plays of nsq.topic = {topic!r} from now on{had}", file=sys.stderr)
+    topic, play_id = settings.nsq.topic, settings.nsq.play_id
+    before = accept_topic(settings.supervisor.state_dir, topic, play_id)
+    by = f" by nsq.play_id = {play_id!r}" if play_id or before.play_id else ""
+    if before == Counted(topic, play_id):
+        what = f"the plays of nsq.topic = {topic!r}{by} already"
+        print(f"the ledgers count {what}: nothing to do", file=sys.stderr)
+        return EXIT_DONE
+    had = ""
+    if before.topic not in (None, topic):
+        had = f"; they have those of {before.topic!r}, and both add up"
+    elif before.topic is not None:
+        had = f"; what they counted by nsq.play_id = {before.play_id!r} is not recognised if it comes again"
+    print(f"the ledgers count the plays of nsq.topic = {topic!r}{by} from now on{had}", file=sys.stderr)
     return EXIT_DONE

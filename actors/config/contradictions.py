@@ -25,6 +25,11 @@ def contradictions(settings: Settings) -> list[str]:
             f"publish.nsq_topic = {publish.nsq_topic!r}, expected another than nsq.topic and its dead "
             "letters: publishes would be taken for plays"
         )
+    if settings.nsq.play_id == "video_id":
+        problems.append(
+            'nsq.play_id = "video_id", expected another key: it names the video, so that only the first play '
+            "of each would be counted"
+        )
     problems += _who_is_calling(publish)
     problems += _who_may_ask(settings)
     try:

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 DEFAULT_URL = "http://127.0.0.1:8080/plays"
 TOPIC_NAME = r"^[.a-zA-Z0-9_-]{1,59}\Z"
+PLAY_ID_NAME = r"^([a-zA-Z0-9_@$:-]{1,64})?\Z"
 CHANNEL_NAME = r"^[.a-zA-Z0-9_-]{1,64}(#ephemeral)?\Z"
 _PORT = r"([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 PROXY = r"^(environment|http://[^\s/]+/?)?\Z"
@@ -92,6 +93,10 @@ class NsqSection(Struct, frozen=True, kw_only=True):
     auth_secret_env: Variable = ""
     auth_secret_file: FilePath = ""
     compression: Literal["", "snappy", "deflate"] = ""
+    play_id: Annotated[
+        str,
+        _text('"" or the name of a key of the body itself, 1 to 64 of a-z A-Z 0-9 _ - @ $ :', PLAY_ID_NAME),
+    ] = ""
 
     @property
     def uses_tls(self) -> bool:

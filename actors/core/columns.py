@@ -25,6 +25,7 @@ VIDEO_BYTES = 16
 GUID = np.dtype((np.void, VIDEO_BYTES))
 _video = Struct("16s")
 ID_BYTES = 8
+PLAY_ID_BYTES = 16  # the identity of a play that its body names
 HEX_ID_BYTES = 16  # an id in the form in which NSQ sends it
 NUMBER_BYTES = 8
 NARROW_BYTES_MIN = 128

@@ -5,6 +5,7 @@ supervision's business. Many plays or videos travel as columns, one packed buffe
 object per play would be slow. `core/columns.py` packs and unpacks them:
 
     ids         8 bytes per play, big-endian: the NSQ message id
+    play_ids   16 bytes per play: its identity, if its body names one
     videos     16 bytes per video: its GUID
     numbers     8 bytes each, native byte order: nanoseconds since 1970, or numbers of plays
 """
@@ -22,7 +23,8 @@ class Plays(Struct, frozen=True, array_like=True, tag="plays"):
     `number`: the answer, `Counted`, refers to it. `source`: all names of the nsqd, and the topic, as in
     "127.0.0.1:4150 localhost:4150/plays"; message ids are unique per source only. The columns have one value
     per play; `arrived_ns` is NSQ's stamp. `received_ms`: when the consumer received them, on the machine's
-    monotonic clock; 0 if that is not known.
+    monotonic clock; 0 if that is not known. `play_ids`: with `nsq.play_id`, what identifies the plays in
+    place of source, id and stamp; empty without it.
     """
 
     number: int
@@ -31,6 +33,7 @@ class Plays(Struct, frozen=True, array_like=True, tag="plays"):
     videos: bytes
     arrived_ns: bytes
     received_ms: int = 0
+    play_ids: bytes = b""
 
 
 class Rejected(Struct, frozen=True, array_like=True, tag="rejected"):

@@ -73,6 +73,7 @@ class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):
 
     `reused`: messages whose id had come before with another stamp. `commits`: how many the ledger has.
     `seen_ids`: how many message ids it knows. `commit_duration_s`: of the commits since the service began.
+    `duplicates`: plays that had been counted, and came again in another message.
     """
 
     counted: int
@@ -84,6 +85,7 @@ class CounterStats(Struct, frozen=True, array_like=True, tag="counter"):
     commits: int = 0
     seen_ids: int = 0
     commit_duration_s: HistogramStats = HistogramStats()
+    duplicates: int = 0
 
 
 class RefusedVideoStats(Struct, frozen=True, array_like=True):

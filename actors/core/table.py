@@ -13,7 +13,7 @@ from struct import Struct
 
 import numpy as np
 
-from .columns import Bools, Int32s, Int64s, Numbers
+from .columns import Bools, Int32s, Int64s, Numbers, video_words
 
 EMPTY = -1  # no row
 SLOTS_A_ROW = 3  # at least: a fuller table needs more rounds
@@ -29,8 +29,8 @@ _factors = Struct("=QQ")
 class VideoTable:
     """Rows 0, 1, 2 and so on, in the order in which their videos were added."""
 
-    def __init__(self, numbers: int, salt: bytes = bytes(16)):
-        """`numbers`: the number of words per row, beside the video's two.
+    def __init__(self, numbers: int, salt: bytes = bytes(16), room: int = 0):
+        """`numbers`: the number of words per row, beside the video's two. `room`: how many rows to expect.
 
         `salt`: 16 secret bytes, so that nobody can make up videos that all fall into one slot. It decides
         about slots only, never about rows.
@@ -39,7 +39,7 @@ class VideoTable:
         self._factors: tuple[int, int] = low | 1, (high ^ _MIX) | 1
         self._width = 2 + numbers
         self._words = array("q")  # grows in place; a numpy array would leave holes in the heap
-        self._use_slots(_SLOTS_MIN)
+        self._use_slots(_slots_for(room))
 
     def __len__(self) -> int:
         return len(self._words) // self._width
@@ -65,6 +65,18 @@ class VideoTable:
         """The row of a video, or `EMPTY`."""
         return self._slots_one[self._slot(*_halves.unpack(video))]
 
+    def open_row(self, video: bytes) -> int:
+        """The row of a video. An unknown one gets a row of zeros."""
+        end = len(self) + 1
+        if end * SLOTS_A_ROW > len(self._slots):
+            return int(self.rows_of(video_words(video), open_new=True)[0])
+        slot = self._slot(*_halves.unpack(video))
+        if self._slots_one[slot] == EMPTY:
+            self._words.frombytes(video)
+            self._words.frombytes(bytes((self._width - 2) * self._words.itemsize))
+            self._slots_one[slot] = end - 1
+        return self._slots_one[slot]
+
     def rows_of(self, videos: Int64s, open_new: bool = False) -> Int64s:
         """The row of each video (two words each). An unknown video gets `EMPTY`, or with `open_new` a row of
         zeros.
@@ -82,7 +94,7 @@ class VideoTable:
 
     def reindex(self) -> bool:
         """Build the slots from the present rows. Returns whether all videos are different."""
-        self._use_slots(max(_SLOTS_MIN, 1 << (len(self) * SLOTS_A_ROW - 1).bit_length()))
+        self._use_slots(_slots_for(len(self)))
         rows = self._put_in(0, self._first_slots(self.cells))
         return bool((rows == np.arange(len(self))).all())
 
@@ -90,7 +102,7 @@ class VideoTable:
         """Add rows for videos without a row; `at` are their free slots. Equal videos share one row."""
         start, end = len(self), len(self) + len(videos)
         if end * SLOTS_A_ROW > len(self._slots):
-            self._use_slots(1 << (end * SLOTS_A_ROW - 1).bit_length())
+            self._use_slots(_slots_for(end))
             self._put_in(0, self._first_slots(self.cells))
             at = self._first_slots(videos)
         self.lengthen(end)
@@ -168,6 +180,10 @@ class VideoTable:
         self._slots = np.full(count, EMPTY, np.int32)
         self._slots_one = self._slots.data
         self._slot_shift = 64 - (count.bit_length() - 1)
+
+
+def _slots_for(rows: int) -> int:
+    return max(_SLOTS_MIN, 1 << (rows * SLOTS_A_ROW - 1).bit_length())
 
 
 def _others(cells: Int64s, rows: Int32s, videos: Int64s) -> Bools:

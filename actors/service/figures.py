@@ -17,7 +17,7 @@ from ..core.triggers import Trigger
 Counting: TypeAlias = CounterStats | DispatcherStats
 # The fields that only grow. `counted` is told once it is committed, so nothing is ever added to it.
 COUNTS: dict[type[Counting], tuple[str, ...]] = {
-    CounterStats: ("counted", "redelivered", "dead_lettered", "reused", "commits"),
+    CounterStats: ("counted", "redelivered", "dead_lettered", "reused", "duplicates", "commits"),
     DispatcherStats: (*map(str, Trigger), "videos", "late", "late_by_client", "failed", "rejected"),
 }
 # The field that goes on from what was told before. It has a `count`, which grows with all that is in it.

@@ -90,7 +90,7 @@ def _service(status: dict[str, Any]) -> Iterator[Metric]:
 
 def _plays(plays: dict[str, int]) -> Iterator[Metric]:
     metric = CounterMetricFamily("playtally_plays", "Messages by outcome.", labels=["outcome"])
-    for outcome in ("counted", "redelivered", "dead_lettered"):
+    for outcome in ("counted", "redelivered", "duplicates", "dead_lettered"):
         metric.add_metric([outcome], plays[outcome])
     yield metric
     yield CounterMetricFamily(

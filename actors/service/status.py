@@ -176,12 +176,15 @@ def _plays(counters: list[CounterStats], outstanding: int) -> dict[str, int]:
     counted = sum(one.counted for one in counters)
     redelivered = sum(one.redelivered for one in counters)
     dead_lettered = sum(one.dead_lettered for one in counters)
+    duplicates = sum(one.duplicates for one in counters)
     return {
-        # Each received message is counted in exactly one of these four summands. A restart does not change
-        # the sum: the ledgers store the first three, and then nsqd delivers the `outstanding` messages again.
-        "received": counted + redelivered + dead_lettered + outstanding,
+        # Each received message is counted in exactly one of these five summands. A restart does not change
+        # the sum: the ledgers store the first four, and then nsqd delivers the `outstanding` messages again.
+        "received": counted + redelivered + duplicates + dead_lettered + outstanding,
         "counted": counted,
         "redelivered": redelivered,
+        # With nsq.play_id: other messages with the play of a message that was counted.
+        "duplicates": duplicates,
         "dead_lettered": dead_lettered,
         # New messages that have the id of an earlier message, because an nsqd's clock was set back before its
         # restart. `counted` and `dead_lettered` include these messages.

@@ -34,6 +34,7 @@ def open_source(settings: Settings, listener: Listener, known: Sequence[Found] =
         # The embedded nsqd keeps its message ids when its port changes, so its name has no port.
         name="embedded" if settings.embedded else "",
         client_id=client_id_of(settings.supervisor.state_dir),
+        play_id=nsq.play_id,
     )
 
 

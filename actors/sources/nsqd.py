@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any
 
-from ..core.consumer.bodies import Bodies
 from ..core.consumer.frames import FrameParser, Parsed
+from ..core.consumer.identified import make_bodies
 from ..core.consumer.terms import Terms
 from ..core.words import counted
 from .connection import BatchConnection
@@ -45,13 +45,14 @@ class NsqdSource:
         security: Security = PLAIN,
         name: str = "",
         client_id: str = "",
+        play_id: str = "",
     ):
         """Connects to the given nsqds, and to the nsqds that the nsqlookupds name.
 
         `nsqds`: the TCP and the HTTP address of each; "" if the latter is not known. `name`: the name of an
         nsqd whose address may change. Without it, an nsqd is named by its addresses. `client_id`: see
         `readers.py`. `known`: nsqds of which an earlier source knew; those that were discovered count as
-        such until the nsqlookupds answer.
+        such until the nsqlookupds answer. `play_id`: see `make_bodies`.
         """
         self._topic, self._channel = topic, channel
         self._msg_timeout_s = msg_timeout_s
@@ -59,7 +60,7 @@ class NsqdSource:
         self._security = security
         self._name = name
         self._client_id = client_id
-        self._bodies = Bodies()
+        self._bodies = make_bodies(topic, play_id)
         self._numbered: dict[int, Route] = {}
         self._routes: dict[str, Route] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -82,5 +82,12 @@ def open_outbox(
     `may_make`: as in `begin_state`.
     """
     counters, state_dir = settings.counters, settings.supervisor.state_dir
-    topic = settings.nsq.topic
-    return SqliteOutboxStore(state_dir, counters.shards, counters.synchronous, topic, compare, may_make)
+    return SqliteOutboxStore(
+        state_dir,
+        counters.shards,
+        counters.synchronous,
+        settings.nsq.topic,
+        compare,
+        may_make,
+        settings.nsq.play_id,
+    )

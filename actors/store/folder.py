@@ -59,8 +59,8 @@ CREATE TABLE parts (part INTEGER PRIMARY KEY, number INTEGER, accounts BLOB);
 CREATE TABLE seen (source TEXT, bucket INTEGER, received_ms INTEGER, stamped INTEGER, keys BLOB);
 CREATE INDEX seen_by_bucket ON seen (bucket, source);
 CREATE TABLE tallies (commits INTEGER, counted INTEGER, redelivered INTEGER, dead_lettered INTEGER,
-                      reused INTEGER, ran_ms INTEGER, stores INTEGER);
-INSERT INTO tallies VALUES (0, 0, 0, 0, 0, 0, 0);
+                      reused INTEGER, ran_ms INTEGER, stores INTEGER, duplicates INTEGER);
+INSERT INTO tallies VALUES (0, 0, 0, 0, 0, 0, 0, 0);
 """
 OUTBOX_SCHEMA = """
 CREATE TABLE batches (key TEXT PRIMARY KEY, content BLOB);

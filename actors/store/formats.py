@@ -9,6 +9,7 @@ step reads and writes is therefore spelled out in it.
     5  the dispatcher's store has requests to publish totals again; a ledger knows how many stores the
        dispatcher has made. Some stores of this format lack a part of that
     6  the dispatcher's store has the videos that the client refuses, which some of format 5 have already
+    7  a ledger counts duplicates, and may know plays by the ids that their bodies name
 """
 
 import sqlite3
@@ -20,7 +21,7 @@ from pyroaring import BitMap64
 
 from .checksum import seal
 
-FORMAT = 6
+FORMAT = 7
 OLDEST_FORMAT = 3
 
 
@@ -98,4 +99,10 @@ def _from_5(connection: sqlite3.Connection) -> None:
         connection.execute("ALTER TABLE tallies ADD COLUMN stores INTEGER DEFAULT 0")
 
 
-_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {3: _from_3, 4: _from_4, 5: _from_5}
+def _from_6(connection: sqlite3.Connection) -> None:
+    """A ledger gets how many plays came again in another message."""
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'tallies'").fetchone():
+        connection.execute("ALTER TABLE tallies ADD COLUMN duplicates INTEGER DEFAULT 0")
+
+
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {3: _from_3, 4: _from_4, 5: _from_5, 6: _from_6}

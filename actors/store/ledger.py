@@ -8,7 +8,7 @@ import msgspec
 
 from ..core.counter.accounts import PUBLISHED, TOTAL, Accounts
 from ..core.counter.changes import LedgerChanges, Tallies
-from ..core.counter.seen_ids import SeenChunk
+from ..core.counter.seen_chunks import SeenChunk
 from ..core.words import counted
 from ..system.exits import StoreFailure, WriteUnavailable
 from ..system.installation import service_command

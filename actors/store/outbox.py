@@ -20,7 +20,7 @@ from .ledger import check_commits
 from .mark import Mark
 from .older import agreed, check_ages, why_behind
 from .publish_totals import read_totals, write_totals
-from .topic import TOPIC, check_topic
+from .topic import Counted, check_topic
 from .untouched import left_if_refused
 
 _WRITE_BATCH = "INSERT OR REPLACE INTO batches VALUES (?, ?)"
@@ -39,8 +39,9 @@ class SqliteOutboxStore:
         topic: str = "",
         compare: Callable[[str], None] = lambda why: None,
         may_make: bool = True,
+        play_id: str = "",
     ):
-        """`topic`: whose plays are counted; "" if it does not matter here.
+        """`topic`: whose plays are counted; "" if it does not matter here. `play_id`: as in `nsq.play_id`.
 
         `compare`, `may_make`: as in `open_outbox`.
         """
@@ -51,7 +52,7 @@ class SqliteOutboxStore:
                 check_facts(path, connection, ledgers.facts())
                 totals = check_content(path, connection)
                 if topic:
-                    check_topic(path, connection, topic)
+                    check_topic(path, connection, topic, play_id)
             check_commits(path, totals.stores, synchronous, "publishes that the client may have")
             older = check_ages(state_dir, ledgers, range(shards), synchronous)
             check_elsewhere(state_dir, path, totals.stores, synchronous)
@@ -62,7 +63,7 @@ class SqliteOutboxStore:
         # An id of this state, so that a client never confuses our keys with those of an earlier state.
         with self._database.transaction() as connection:
             more = [("service", uuid.uuid4().hex), ("state", ledgers.state)]
-            more += [(TOPIC, topic)] if topic else []
+            more += Counted(topic or None, play_id).rows()
             connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", more)
             if older:
                 write_totals(connection, agreed(totals, older))

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ..core.counter.accounts import Accounts
 from ..core.counter.changes import LedgerChanges, Tallies
-from ..core.counter.seen_ids import SeenChunk
+from ..core.counter.seen_chunks import SeenChunk
 from ..core.dispatcher.outbox import Batch, PublishTotals
 from ..core.dispatcher.refused_videos import RefusedVideo
 from ..core.dispatcher.republish import Republish

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
-from ..core.columns import ID_BYTES
 from ..core.counter.accounts import Account, Accounts
 from ..core.counter.changes import Tallies
-from ..core.counter.seen_ids import SeenChunk, merged
+from ..core.counter.seen_chunks import SeenChunk
+from ..core.counter.seen_ids import merged
 from ..core.shards import shard_of
 from ..system import runfile
 from ..system.exits import Failure, StoreFailure
@@ -39,7 +39,7 @@ from .ledger import WRITE_TALLIES, read_tallies
 from .mark import mark_path, promise_nothing
 from .publish_totals import read_totals, write_totals
 from .seen import INSERT, in_buckets, row_of
-from .topic import TOPIC
+from .topic import PLAY_ID, TOPIC
 from .verify import verify
 
 
@@ -114,7 +114,7 @@ def hold(state_dir: str) -> int:
 def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
     make_files(state_dir, new)
     divided: list[list[tuple[bytes, Account]]] = [[] for _ in range(new.shards)]
-    redelivered = dead_lettered = reused = 0  # these counts belong to no video: the first new shard gets them
+    others = Tallies()  # these counts belong to no video: the first new shard gets them
     ran_ms = stores = 0
     seen: dict[tuple[str, int, bool], list[tuple[int, SeenChunk]]] = {}
     for shard in range(old.shards):
@@ -123,25 +123,26 @@ def _write_set(state_dir: str, old: LedgerSet, new: LedgerSet) -> Resharded:
             for video, account in read_accounts(path, connection).items():
                 divided[shard_of(video, new.shards)].append((video, account))
             _, tallies = read_tallies(path, connection)
-            redelivered += tallies.redelivered
-            dead_lettered += tallies.dead_lettered
-            reused, ran_ms = reused + tallies.reused, max(ran_ms, tallies.ran_ms)
+            told = tallies.redelivered, tallies.dead_lettered, tallies.reused, tallies.duplicates
+            others = others.plus(0, *told)
+            ran_ms = max(ran_ms, tallies.ran_ms)
             stores = max(stores, tallies.stores)
             for rows in in_buckets(connection):
                 one = merged(rows)
                 age_ms = tallies.ran_ms - one.received_ms
                 seen.setdefault((one.source, one.bucket, one.stamped), []).append((age_ms, one))
     chunks = [
-        merged([structs.replace(one, received_ms=ran_ms - age_ms) for age_ms, one in parts])
+        merged([structs.replace(one, received_ms=ran_ms - age_ms) for age_ms, one in parts], True)
         for parts in seen.values()
     ]
     for shard, accounts in enumerate(divided):
-        others = (redelivered, dead_lettered, reused) if shard == 0 else (0, 0, 0)
-        tallies = Tallies(sum(account.total for _, account in accounts), *others, ran_ms, stores)
+        plays = sum(account.total for _, account in accounts)
+        own = others if shard == 0 else Tallies()
+        tallies = structs.replace(own, counted=plays, ran_ms=ran_ms, stores=stores)
         _write_ledger(new.ledger(state_dir, shard), Accounts(accounts), chunks, tallies)
     batches = _copy_outbox(old.outbox(state_dir), new.outbox(state_dir), new.shards)
     plays = sum(account.total for accounts in divided for _, account in accounts)
-    ids = sum(len(chunk.keys) // ID_BYTES for chunk in chunks)
+    ids = sum(chunk.ids for chunk in chunks)
     return Resharded(old.shards, new.shards, plays, sum(map(len, divided)), ids, batches)
 
 
@@ -168,8 +169,8 @@ def _copy_outbox(old: Path, new: Path, shards: int) -> int:
         write_totals(
             writer, structs.replace(read_totals(connection), commits=dict.fromkeys(range(shards), 1))
         )
-        kept = "SELECT * FROM meta WHERE key IN ('service', ?, ?)"
-        facts = connection.execute(kept, (RESTORED, TOPIC)).fetchall()
+        kept = "SELECT * FROM meta WHERE key IN ('service', ?, ?, ?)"
+        facts = connection.execute(kept, (RESTORED, TOPIC, PLAY_ID)).fetchall()
         writer.executemany("INSERT INTO meta VALUES (?, ?)", facts)
     return len(batches)
 

@@ -15,7 +15,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ..core.counter.changes import LedgerChanges
-from ..core.counter.seen_ids import SeenChunk, merged
+from ..core.counter.seen_chunks import SeenChunk, bytes_an_id
+from ..core.counter.seen_ids import merged
 from .checksum import seal, unseal
 
 LATEST_ROWS_MAX = 64
@@ -134,6 +135,8 @@ def chunk_of(source: Any, bucket: Any, received_ms: Any, stamped: Any, keys: byt
     if not isinstance(source, str) or type(bucket) is not int or type(received_ms) is not int:
         raise ValueError(f"a row holds {(source, bucket, received_ms)}")
     content = unseal(keys, about(source, bucket, stamped))
-    if not content or len(content) % 8:
-        raise ValueError(f"a row of bucket {bucket} has {len(content)} bytes of keys, expected 8 per message")
+    size = bytes_an_id(source)
+    if not content or len(content) % size:
+        found = f"a row of bucket {bucket} has {len(content)} bytes of keys"
+        raise ValueError(f"{found}, expected {size} per message")
     return SeenChunk(source, bucket, received_ms, content, bool(stamped))

@@ -13,7 +13,6 @@ from pathlib import Path
 from msgspec import Struct
 
 from ..core import guids
-from ..core.columns import ID_BYTES
 from ..core.counter.accounts import Accounts
 from ..core.shards import shard_of
 from ..core.words import counted
@@ -135,7 +134,7 @@ def _seen(connection: sqlite3.Connection) -> tuple[int, list[str]]:
     ids, faults = 0, []
     for row in connection.execute(SELECT):
         try:
-            ids += len(chunk_of(*row).keys) // ID_BYTES
+            ids += chunk_of(*row).ids
         except (TypeError, ValueError) as error:
             faults.append(f"seen ids: {error}")
     return ids, _first(iter(faults))

@@ -1,18 +1,24 @@
 """Consumers and counters broken on purpose, one bug each: see `mutants.py`."""
 
+from binascii import unhexlify
+
 from msgspec import structs
 
-from actors.core.columns import pack_numbers, unpack_videos
+from actors.core.columns import pack_numbers, unpack_ids, unpack_numbers, unpack_videos
 from actors.core.consumer.effects import DeadLetter
+from actors.core.consumer.identified import IdentifiedBodies
 from actors.core.consumer.identities import Identities
 from actors.core.consumer.ready_count import ReadyCount, ReadyCounts
 from actors.core.consumer.rules import ConsumerRules
 from actors.core.consumer.stalls import Stalls
 from actors.core.counter.effects import Commit
 from actors.core.counter.ledger import Ledger
+from actors.core.counter.play_ids import PlayIds
 from actors.core.counter.rules import CounterRules
+from actors.core.counter.seen_chunks import PLAY_IDS, Admitted
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.messages import Recall
+from actors.core.table import EMPTY
 
 # The consumer
 
@@ -210,8 +216,65 @@ class SeesWithoutStamp(SeenIds):
 class ExpiresTooEarly(SeenIds):
     """Forgets ids long before the window is over."""
 
-    def __init__(self, window_ms, stored=()):
-        super().__init__(500, stored)
+    def __init__(self, window_ms, stored=(), salt=bytes(16)):
+        super().__init__(500, stored, salt)
+
+
+class NamedPlays(SeenIds):
+    """Seen ids whose `plays` are of another class."""
+
+    plays_type: type[PlayIds]
+
+    def __init__(self, window_ms, stored=(), salt=bytes(16)):
+        stored = list(stored)
+        super().__init__(window_ms, stored, salt)
+        self.plays = self.plays_type(window_ms, [one for one in stored if one.source == PLAY_IDS], salt)
+
+
+class KnowsPlaysByTheirMessages(NamedPlays):
+    """Knows a play by NSQ's id and stamp although its body names it."""
+
+    class plays_type(PlayIds):
+        def admit(self, play_ids, ids, stamps, now_ms):
+            pairs = zip(unpack_ids(ids), unpack_numbers(stamps), strict=True)
+            names = b"".join(b"%016x%016x" % (id, stamp) for id, stamp in pairs)
+            return super().admit(unhexlify(names), ids, stamps, now_ms)
+
+
+class ForgetsPlaysTooEarly(NamedPlays):
+    """Forgets plays long before the window is over."""
+
+    class plays_type(PlayIds):
+        def __init__(self, window_ms, stored, salt):
+            super().__init__(500, stored, salt)
+
+
+class ForgetsPlaysAtAStart(NamedPlays):
+    """Does not read the plays that are stored."""
+
+    class plays_type(PlayIds):
+        def _load(self, stored):
+            pass
+
+
+class CountsTwoOfOneCommit(NamedPlays):
+    """Looks plays up among those of earlier commits only."""
+
+    class plays_type(PlayIds):
+        def admit(self, play_ids, ids, stamps, now_ms):
+            known = [
+                any(one.table.row(play) != EMPTY for one in self._generations)
+                for play in unpack_videos(play_ids)
+            ]
+            super().admit(play_ids, ids, stamps, now_ms)
+            return Admitted([place for place, is_known in enumerate(known) if not is_known])
+
+
+class NamesPlaysWithoutTheirVideo(IdentifiedBodies):
+    """Takes two plays of two videos for one if they have one id."""
+
+    def _identity(self, named):
+        return super()._identity(named[16:])
 
 
 class LosesLetters(Ledger):

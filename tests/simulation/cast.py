@@ -10,7 +10,7 @@ from actors.supervision.actor import StartArgs
 
 from . import parts
 from .client import BATCH_SIZE_MAX
-from .plan import Plan
+from .plan import PLAY_ID, Plan
 from .process import Process
 from .waiting import OVERDUE_LINGER_MS, Waiting
 from .watched import (
@@ -40,7 +40,7 @@ def make_actor(process: Process) -> Any:
 def settings_of(plan: Plan) -> Settings:
     """The settings of a run, as a config file would have them."""
     return config.Settings(
-        nsq=config.NsqSection(max_in_flight=plan.max_in_flight),
+        nsq=config.NsqSection(max_in_flight=plan.max_in_flight, play_id=PLAY_ID if plan.play_ids else ""),
         counters=config.CountersSection(shards=plan.shards, dedupe_window_s=plan.window_ms / 1000),
         dispatch=config.DispatchSection(
             realtime_below=plan.realtime_below,

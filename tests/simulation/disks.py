@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from actors.core.counter.accounts import Account, Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
-from actors.core.counter.seen_ids import SeenChunk
+from actors.core.counter.seen_chunks import SeenChunk
 from actors.core.dispatcher.outbox import Batch, PublishTotals
 from actors.core.dispatcher.refused_videos import RefusedVideo
 from actors.core.dispatcher.republish import Republish

@@ -14,6 +14,7 @@ from .checks import Invariant, Violation
 from .disks import LedgerDisk
 
 Name = tuple[str, int, int]  # nsqd, id, stamp
+Identity = Name | tuple[bytes, int]  # what makes a play one: the message, or its video and the id in its body
 
 
 class Produced(NamedTuple):
@@ -22,6 +23,7 @@ class Produced(NamedTuple):
     video: bytes
     at_ms: int
     age_ms: int
+    identity: Identity
 
 
 class FreshPlay(NamedTuple):
@@ -46,16 +48,15 @@ class Oracle:
     def __init__(self) -> None:
         self.produced: dict[Name, Produced] = {}
         self.letters: set[Name] = set()
-        self._committed: set[Name] = set()
+        self._committed: set[Identity] = set()
         self._plays: dict[bytes, list[Counted]] = {}
 
     @property
     def totals(self) -> dict[bytes, int]:
         """The right totals at the end."""
         totals: dict[bytes, int] = {}
-        for one in self.produced.values():
-            if one.video:
-                totals[one.video] = totals.get(one.video, 0) + 1
+        for video in {one.identity: one.video for one in self.produced.values() if one.video}.values():
+            totals[video] = totals.get(video, 0) + 1
         return totals
 
     @property
@@ -63,18 +64,25 @@ class Oracle:
         """The number of messages that are not plays."""
         return sum(not one.video for one in self.produced.values())
 
-    def fresh_plays(self, messages: Iterable[Any], wall_ns: int, known: set[Name]) -> list[FreshPlay]:
+    def identities(self, plays: Iterable[FreshPlay]) -> set[Identity]:
+        """What makes each of these plays one."""
+        return {self.produced[play.name].identity for play in plays}
+
+    def fresh_plays(self, messages: Iterable[Any], wall_ns: int, known: set[Identity]) -> list[FreshPlay]:
         """What a ledger has to count of these messages, without those known, in its order.
 
-        It is the order of arrival for each source, one source after the other.
+        It is the order of arrival for each source, one source after the other. Plays with ids of their own
+        are as of one source.
         """
         by_source: dict[str, list[FreshPlay]] = {}
-        names = set(known)
+        seen = set(known)
         for message in messages:
             for play in _plays_of(message, wall_ns):
-                fresh = by_source.setdefault(play.name[0], [])
-                if play.name not in self._committed and play.name not in names:
-                    names.add(play.name)
+                identity = self.produced[play.name].identity
+                is_named = identity != play.name
+                fresh = by_source.setdefault("" if is_named else play.name[0], [])
+                if identity not in self._committed and identity not in seen:
+                    seen.add(identity)
                     fresh.append(play)
         for plays in by_source.values():
             plays.sort(key=lambda play: (play.arrived_ns, play.video))
@@ -82,8 +90,8 @@ class Oracle:
 
     def committed(self, fresh: list[FreshPlay], changed: list[bytes], disk: LedgerDisk, now_ms: int) -> None:
         """A ledger has committed these plays and changed the accounts of these videos."""
+        self._committed |= self.identities(fresh)
         for play in fresh:
-            self._committed.add(play.name)
             if play.video:
                 counted = Counted(play.arrived_ns, self.produced[play.name], now_ms)
                 self._plays.setdefault(play.video, []).append(counted)
@@ -98,7 +106,7 @@ class Oracle:
         for name in names:
             if not self.produced[name].video and name not in self.letters:
                 raise Violation(Invariant.LETTER_BEFORE_FIN, f"{name} has no dead letter")
-            if name not in self._committed:
+            if self.produced[name].identity not in self._committed:
                 raise Violation(Invariant.FIN_AFTER_COMMIT, f"{name} is in no ledger")
 
     def told(self, video: bytes, known: int, total: int) -> list[Counted]:

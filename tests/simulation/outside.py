@@ -11,7 +11,7 @@ from actors.sinks.delivery import Delivery as SinkDelivery
 
 from .checks import Invariant, Violation
 from .nsqd import Nsqd
-from .oracle import Produced, name_of
+from .oracle import Identity, Produced, name_of
 from .plan import BAD, CLIENT_FAULTS, SERVER_ERRORS, Fault, Kind, Play
 
 MESSAGE_TIMEOUT_MS = 1500
@@ -19,6 +19,8 @@ STOPPED_MS_MAX = 3000  # a process that is stopped for longer is taken for hung,
 RECONNECT_MS = 250
 LOOK_TAKES_MS = 3
 REFUSALS_MAX = 25  # for the content, in a row: fewer than halving two batches whole takes
+A_VIDEO = b'{"video_id":"5fec8982-705f-4a15-8228-3d03c74803e5"'
+NO_NAMED_PLAYS = (A_VIDEO + b"}", A_VIDEO + b',"id":7}', A_VIDEO + b',"id":""}', b"", b'{"id":"7"}')
 NO_PLAYS = (b"", b"[]", b'{"video_id":1}', b"\xff" * 9)
 
 
@@ -124,10 +126,19 @@ class Outside:
         queue = self.queues[play.queue]
         video = self._videos[play.video] if play.video != BAD else b""
         body = b'{"video_id":"%b"}' % video.hex().encode() if video else self._random.choice(NO_PLAYS)
+        if self._world.plan.play_ids:
+            body = self._named(body, play.play_id) if video else self._random.choice(NO_NAMED_PLAYS)
         message = queue.put(self._clock.now_ms, play.age_ms, body)
         name = (queue.name, int(message.id, 16), message.stamp_ns)
-        self._world.oracle.produced[name] = Produced(video, self._clock.now_ms, play.age_ms)
+        is_named = video and self._world.plan.play_ids
+        identity: Identity = (video, play.play_id) if is_named else name
+        self._world.oracle.produced[name] = Produced(video, self._clock.now_ms, play.age_ms, identity)
         self._pump(queue)
+
+    def _named(self, body: bytes, play_id: int) -> bytes:
+        """This body with an id. Producers write one id in several ways."""
+        text = self._random.choice(('"%d"', '"\\u003%d"' if play_id < 10 else '"%d"')) % play_id
+        return body.replace(b"{", b'{"id":%b,' % text.encode())
 
     def _pump(self, queue: Nsqd) -> None:
         for number, (source, connection) in list(self._connections.items()):

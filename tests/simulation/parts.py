@@ -18,7 +18,7 @@ from actors.core.counter.accounts import Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.effects import Commit
 from actors.core.counter.rules import DISPATCHER
-from actors.core.counter.seen_ids import SeenChunk
+from actors.core.counter.seen_chunks import SeenChunk
 from actors.core.dispatcher.effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
 from actors.core.dispatcher.outbox import Batch, PublishTotals
 from actors.core.dispatcher.refused_videos import RefusedVideo
@@ -31,10 +31,12 @@ from .checks import Invariant, Violation
 from .disks import LedgerDisk, OutboxDisk
 from .nsqd import MAX_READY_COUNT
 from .outside import MESSAGE_TIMEOUT_MS
+from .plan import PLAY_ID
 from .process import Process
 
 TERMS = Terms(MAX_READY_COUNT, MESSAGE_TIMEOUT_MS)
 _bodies = Bodies()  # what a body means does not depend on the run
+TOPIC = "plays"
 
 
 class Ledger:
@@ -209,10 +211,10 @@ class Sink:
 class Connection:
     """One connection to an nsqd, as the consumer has it."""
 
-    def __init__(self, number: int, queue: Any):
+    def __init__(self, number: int, queue: Any, bodies: Bodies):
         self.number = number
         self.queue = queue
-        self.parser = FrameParser(_bodies)
+        self.parser = FrameParser(bodies)
         self.is_broken = False
         self.stamps: dict[bytes, int] = {}  # of the messages that came, by their ids
         self.arrives_ms = self.reaches_ms = 0  # when the last bytes do: here, and at nsqd
@@ -226,6 +228,8 @@ class Source:
         self.connections: dict[int, Connection] = {}
         self._listener = listener
         self._world = process.world
+        has_ids, kind = process.world.plan.play_ids, process.world.machines.identified
+        self._bodies = kind(TOPIC, PLAY_ID) if has_ids else _bodies
         self._numbers = count(process.incarnation * 1000)
         for queue in self._world.outside.queues:
             self._world.clock.after(0, self._world.run, process, self.connect, queue)
@@ -244,7 +248,7 @@ class Source:
         """Connect, unless there is a connection."""
         if any(one.queue is queue for one in self.connections.values()):
             return
-        connection = Connection(next(self._numbers), queue)
+        connection = Connection(next(self._numbers), queue, self._bodies)
         self.connections[connection.number] = connection
         self._world.outside.connect(self, connection)
         # Two that share a node id tell it, as one alone would be taken for the other until its first message.

@@ -13,6 +13,8 @@ from msgspec import Struct, structs
 BUSY_MS = 5000  # how long plays and faults go on
 QUEUES = 2
 NODE = 7
+PLAY_IDS_EVERY = 4  # one seed of so many has plays with ids of their own
+PLAY_ID = "id"  # as in nsq.play_id
 BAD = -1  # in place of a video: a message that is not a play
 
 
@@ -106,12 +108,16 @@ class Fault(Struct, frozen=True):
 
 
 class Play(Struct, frozen=True):
-    """A message that nsqd acknowledges at `at_ms`; its stamp is `age_ms` older than that."""
+    """A message that nsqd acknowledges at `at_ms`; its stamp is `age_ms` older than that.
+
+    `play_id`: the id in its body, if the plan has play ids. Two messages with one id and video are one play.
+    """
 
     at_ms: int
     queue: int
     video: int
     age_ms: int = 0
+    play_id: int = 0
 
 
 class Plan(Struct, frozen=True):
@@ -145,6 +151,7 @@ class Plan(Struct, frozen=True):
     backlog_plays: int = 256  # so many plays in one message are of a backlog
     moves: bool = False  # each nsqd has its own node id, and another address whenever it comes back
     nodes_are_told: bool = True  # or only the messages have the node id
+    play_ids: bool = False  # whether bodies name the plays; else they are known by NSQ's message ids
 
     @property
     def nodes(self) -> tuple[int, ...]:
@@ -222,7 +229,8 @@ def draw(seed: int) -> Plan:
         plan = structs.replace(plan, window_ms=3_600_000)
     if plan.every_play or plan.width_max:
         plan = structs.replace(plan, faults=tuple(one for one in plan.faults if one.who != RATE))
-    return _failing(Random(f"fails {seed}"), plan)
+    plan = _failing(Random(f"fails {seed}"), plan)
+    return _with_play_ids(Random(f"play ids {seed}"), plan) if seed % PLAY_IDS_EVERY == 0 else plan
 
 
 def _identities(random: Random) -> dict[str, bool]:
@@ -321,6 +329,24 @@ def _failing(random: Random, plan: Plan) -> Plan:
         for at_ms in range(plan.ends_ms + 100, plan.ends_ms + TAIL_MS, 400)
     ]
     return structs.replace(plan, fails=fails, drains=False, plays=(*plan.plays, *tail))
+
+
+def _with_play_ids(random: Random, plan: Plan) -> Plan:
+    """Plays with ids. Producers publish some of them again: at once or later, to the same nsqd or another.
+
+    Some ids are used for several videos: those are several plays.
+    """
+    plays: list[Play] = []
+    for number, play in enumerate(plan.plays, 1):
+        named = structs.replace(play, play_id=random.randint(1, number) if random.random() < 0.1 else number)
+        for _ in range(random.choice((0, 0, 0, 1, 2)) if play.video != BAD else 0):
+            at_ms = play.at_ms + random.choice((0, 0, 1, 100, 900, 3000))
+            age_ms = play.age_ms if random.random() < 0.5 else 0
+            plays.append(structs.replace(named, at_ms=at_ms, queue=random.randrange(QUEUES), age_ms=age_ms))
+        plays.append(named)
+    plays.sort(key=lambda play: play.at_ms)
+    # A short window could be over before the last copy comes.
+    return structs.replace(plan, play_ids=True, plays=tuple(plays), window_ms=3_600_000)
 
 
 def _republishes(random: Random) -> list[Fault]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from actors.core.consumer.identified import IdentifiedBodies
 from actors.core.consumer.identities import Identities
 from actors.core.consumer.ready_count import ReadyCounts
 from actors.core.consumer.rules import ConsumerRules
@@ -26,6 +27,7 @@ class Machines(Struct, frozen=True):
     deliveries: type[ConsumerRules] = ConsumerRules
     dispatching: type[DispatcherRules] = DispatcherRules
     identities: type[Identities] = Identities
+    identified: type[IdentifiedBodies] = IdentifiedBodies
     ledger: type[Ledger] = Ledger
     ready_counts: type[ReadyCounts] = ReadyCounts
     seen: type[SeenIds] = SeenIds

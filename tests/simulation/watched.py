@@ -26,7 +26,7 @@ from actors.dispatcher import Dispatcher
 
 from .checks import Invariant, Violation
 from .clock import Clock
-from .oracle import FreshPlay, Name, Oracle
+from .oracle import FreshPlay, Identity, Oracle
 from .waiting import Waiting
 
 
@@ -35,7 +35,7 @@ def watched_counting(kind: type[CounterRules], actor: "WatchedCounter", oracle: 
 
     class Watched(kind):  # type: ignore[misc,valid-type]
         def handle(self, inbox: list[Any], now_ms: int, wall_ns: int) -> list[Any]:
-            fresh = oracle.fresh_plays(inbox, wall_ns, actor.uncommitted())
+            fresh = oracle.fresh_plays(inbox, wall_ns, actor.uncommitted(oracle))
             effects: list[Any] = super().handle(inbox, now_ms, wall_ns)
             for effect in effects:
                 if isinstance(effect, Commit):
@@ -52,9 +52,9 @@ class WatchedCounter(Counter):
         super().__init__(*arguments, **more)
         self.expected: deque[tuple[LedgerChanges, list[FreshPlay]]] = deque()
 
-    def uncommitted(self) -> set[Name]:
-        """The messages of commits that the disk has not taken yet."""
-        return {play.name for _, fresh in self.expected for play in fresh}
+    def uncommitted(self, oracle: Oracle) -> set[Identity]:
+        """The plays of commits that the disk has not taken yet."""
+        return oracle.identities(play for _, fresh in self.expected for play in fresh)
 
     def fresh_of(self, changes: LedgerChanges) -> list[FreshPlay]:
         """The plays that this commit counts. It is the one that is carried out now."""

@@ -16,6 +16,7 @@ DEFAULTS: dict[str, object] = {
     "nsq.auth_secret_env": "",
     "nsq.auth_secret_file": "",
     "nsq.compression": "",
+    "nsq.play_id": "",
     "embedded_nsqd.tcp_address": "127.0.0.1:4150",
     "embedded_nsqd.http_address": "127.0.0.1:4151",
     "embedded_nsqd.allowed_hosts": [],

@@ -75,7 +75,7 @@ def check_store(settings: Settings) -> Finding:
             return fails(STORE, text, f"`{service_command()} reshard` divides them again")
         outbox = found.outbox(state_dir)
         with open_snapshot(outbox) as connection:
-            check_topic(outbox, connection, settings.nsq.topic)
+            check_topic(outbox, connection, settings.nsq.topic, settings.nsq.play_id)
     except Failure as failure:
         return fails(STORE, str(failure))
     topic = settings.nsq.topic

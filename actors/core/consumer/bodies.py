@@ -1,7 +1,8 @@
 """Decodes message bodies: a play gives its video; any other body gives a reason and dead letters.
 
 Pure. A play is a JSON object whose `video_id` is a GUID in any of its forms. Other keys are ignored, because
-senders add some. msgspec reads nearly all bodies. Those that it refuses are read by `tolerant.py`.
+senders add some. msgspec reads nearly all bodies. Those that it refuses are read by `tolerant.py`. With
+`nsq.play_id`, `identified.py` reads them.
 """
 
 import base64
@@ -22,6 +23,8 @@ TEMPLATE_BODY_BYTES_MAX = 4096
 LETTER_PART_BYTES = 512 * 1024  # with base64, a part fits into LETTER_BYTES_MAX
 # A larger body that msgspec refuses is not read again: `tolerant.py` takes half a second a MiB.
 TOLERANT_BYTES_MAX = 1024 * 1024
+TOO_LARGE = f"the body has more than {TOLERANT_BYTES_MAX // 2**20} MiB"
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -42,11 +45,15 @@ def decode(body: bytes) -> bytes:
     """The video (16 bytes) that was played. Raises `NotAPlay` with the reason."""
     try:
         text = _decoder.decode(body).video_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         if len(body) > TOLERANT_BYTES_MAX:
-            what = f"the body has more than {TOLERANT_BYTES_MAX // 2**20} MiB"
-            raise NotAPlay(f"{what} and is not plain JSON with a video_id") from error
+            raise NotAPlay(f"{TOO_LARGE} and is not plain JSON with a video_id") from error
         text = tolerant.video_id(body)
+    return video_of(text)
+
+
+def video_of(text: str) -> bytes:
+    """The video (16 bytes) that the text of `video_id` names. Raises `NotAPlay`."""
     try:
         return guids.parse(text)
     except ValueError:
@@ -56,11 +63,12 @@ def decode(body: bytes) -> bytes:
 class Bodies:
     """Reads bodies. Most bodies differ only in the GUID. So `Bodies` remembers a template of the last decoded
     body of each size, and reads a body that matches it without decoding. `why`: the reason why the last
-    body that was refused is not a play.
+    body that was refused is not a play. `play_ids`: gets what `identified.py` finds.
     """
 
     def __init__(self) -> None:
         self.why = ""
+        self.play_ids = bytearray()
         self._templates: dict[int, Template] = {}
 
     def video(self, body: bytes) -> bytes | None:

@@ -90,6 +90,7 @@ class FrameParser:
     def feed(self, arrived: bytes | memoryview) -> Parsed:
         """Parse the bytes of one read. Raises `BadStream` if a frame has an impossible size."""
         parsed = Parsed()
+        self._bodies.play_ids = parsed.plays.play_ids
         rest: bytes | memoryview | None = arrived
         while rest is not None:
             if self._large is not None:

@@ -12,11 +12,20 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from ..columns import HEX_ID_BYTES, ID_BYTES, NUMBER_BYTES, VIDEO_BYTES, Column, rows_of
+from ..columns import (
+    HEX_ID_BYTES,
+    ID_BYTES,
+    NUMBER_BYTES,
+    PLAY_ID_BYTES,
+    VIDEO_BYTES,
+    Column,
+    rows_of,
+)
 from ..identity import rows_by_node
 from ..shards import shard_of
 
 _HEX_ID = np.dtype((np.void, HEX_ID_BYTES))
+_PLAY_ID = np.dtype((np.void, PLAY_ID_BYTES))
 _VIDEO = np.dtype((np.void, VIDEO_BYTES))
 
 # The CRC of a video is the CRC of sixteen zero bytes, XORed with one change per byte. A byte's change depends
@@ -34,7 +43,10 @@ _STARTS = np.arange(0, VIDEO_BYTES * 256, 256)[:, None]
 
 
 class Part(NamedTuple):
-    """Plays of one shard whose ids have one node id. `hex_ids` and `ids`: the ids, as text and in 8 bytes."""
+    """Plays of one shard whose ids have one node id. `hex_ids` and `ids`: the ids, as text and in 8 bytes.
+
+    `play_ids`: see `PlayColumns`.
+    """
 
     shard: int
     node_id: int
@@ -42,6 +54,7 @@ class Part(NamedTuple):
     ids: bytes
     videos: bytes
     arrived_ns: bytes
+    play_ids: bytes
 
     def only(self, rows: npt.NDArray[np.intp]) -> "Part":
         """These rows of it."""
@@ -50,18 +63,23 @@ class Part(NamedTuple):
             ids=rows_of(self.ids, ID_BYTES, rows),
             videos=rows_of(self.videos, VIDEO_BYTES, rows),
             arrived_ns=rows_of(self.arrived_ns, NUMBER_BYTES, rows),
+            play_ids=rows_of(self.play_ids, PLAY_ID_BYTES, rows) if self.play_ids else b"",
         )
 
 
 class PlayColumns:
-    """One row per play: message id (16 hex digits), video (16 bytes), arrival (ns)."""
+    """One row per play: message id (16 hex digits), video (16 bytes), arrival (ns).
 
-    __slots__ = ("arrived_ns", "ids", "videos")
+    `play_ids`: with `nsq.play_id`, the play's identity (16 bytes), else nothing.
+    """
+
+    __slots__ = ("arrived_ns", "ids", "play_ids", "videos")
 
     def __init__(self) -> None:
         self.ids = bytearray()
         self.videos = bytearray()
         self.arrived_ns = array("q")
+        self.play_ids = bytearray()
 
     def __len__(self) -> int:
         return len(self.arrived_ns)
@@ -71,23 +89,30 @@ class PlayColumns:
         self.ids += more.ids
         self.videos += more.videos
         self.arrived_ns += more.arrived_ns
+        self.play_ids += more.play_ids
 
     def parts(self, shards: int) -> Iterator["Part"]:
         """The plays of each shard, and of each node id. Mostly an nsqd gives one node id.
 
         It gives two if it had another when it got some of them, as before its host had another name.
         """
-        for shard, hex_ids, videos, arrived_ns in self.by_shard(shards):
+        for shard, hex_ids, videos, arrived_ns, play_ids in self.by_shard(shards):
             ids = unhexlify(hex_ids)
             for node_id, rows in rows_by_node(ids):
-                part = Part(shard, node_id, hex_ids, ids, videos, arrived_ns)
+                part = Part(shard, node_id, hex_ids, ids, videos, arrived_ns, play_ids)
                 yield part if rows is None else part.only(rows)
 
-    def by_shard(self, shards: int) -> Iterator[tuple[int, bytes, bytes, bytes]]:
-        """For each shard that has plays: its number, and the columns of ids, videos and arrivals."""
+    def by_shard(self, shards: int) -> Iterator[tuple[int, bytes, bytes, bytes, bytes]]:
+        """For each shard that has plays: its number; the columns of ids, videos, arrivals and play ids."""
         if len(self) == 1:
             video = bytes(self.videos)
-            yield shard_of(video, shards), bytes(self.ids), video, self.arrived_ns.tobytes()
+            yield (
+                shard_of(video, shards),
+                bytes(self.ids),
+                video,
+                self.arrived_ns.tobytes(),
+                bytes(self.play_ids),
+            )
         if len(self) <= 1:
             return
         shard_by_row = shards_of(self.videos, shards)
@@ -95,6 +120,9 @@ class PlayColumns:
         ids = np.frombuffer(self.ids, _HEX_ID).take(order).tobytes()
         videos = np.frombuffer(self.videos, _VIDEO).take(order).tobytes()
         arrived_ns = np.frombuffer(self.arrived_ns, np.int64).take(order).tobytes()
+        play_ids = b""
+        if self.play_ids:
+            play_ids = np.frombuffer(self.play_ids, _PLAY_ID).take(order).tobytes()
         start = 0
         for shard, end in enumerate(np.bincount(shard_by_row).cumsum().tolist()):
             if end > start:
@@ -103,6 +131,7 @@ class PlayColumns:
                     ids[start * HEX_ID_BYTES : end * HEX_ID_BYTES],
                     videos[start * VIDEO_BYTES : end * VIDEO_BYTES],
                     arrived_ns[start * NUMBER_BYTES : end * NUMBER_BYTES],
+                    play_ids[start * PLAY_ID_BYTES : end * PLAY_ID_BYTES],
                 )
                 start = end
 

@@ -301,7 +301,8 @@ class ConsumerRules:
 
     def _send_plays(self, connection: int, unit: Unit, part: Part) -> Send:
         number, source = self._next_number(), self.identities.source(connection, part.node_id)
-        plays = Plays(number, source, part.ids, part.videos, part.arrived_ns, unit.received_ms)
+        columns = part.ids, part.videos, part.arrived_ns, unit.received_ms, part.play_ids
+        plays = Plays(number, source, *columns)
         return self._send(part.shard, Parcel(connection, part.hex_ids, unit.since_ms, plays))
 
     def _reject(self, connection: int, node_id: int, bad: list[BadMessage], since_ms: int) -> DeadLetter:

@@ -1,7 +1,8 @@
-"""Finds `video_id` in any body that a JSON parser of the field takes: for the bodies that msgspec refuses.
+"""Finds a key's text in any body that a JSON parser of the field takes: for the bodies that msgspec refuses.
 
-Pure. The grammar is JSON's (RFC 8259). The following is taken too, because it does not change which video was
-played:
+Pure. The key is `video_id`, or the one that `nsq.play_id` names. The grammar is JSON's (RFC 8259). The
+following is taken too, because it does not change which video was played. (A play id that is not text is
+refused.)
 
     strings      with half a surrogate pair, control characters, bytes that are not UTF-8, unknown escapes
     numbers      of any length, NaN and infinities as any language prints them
@@ -10,21 +11,21 @@ played:
 
 The time depends only on the length of the body, and nothing recurses. The body is reduced step by step: first
 each string becomes one byte, then each scalar, then each key. Which byte may follow which is checked at once.
-A loop over brackets, commas and the keys `video_id` checks the rest. (No possessive quantifiers: until Python
-3.11.5 they match wrongly, gh-106052.)
+A loop over brackets, commas and the keys of that name checks the rest. (No possessive quantifiers: until
+Python 3.11.5 they match wrongly, gh-106052.)
 """
 
 import json
 import re
+from functools import lru_cache
 from itertools import chain
 
 _SPACE = b" \t\n\r"
-# One byte each, in place of a string, of a string that is "video_id", and of any other scalar.
+# One byte each, in place of a string, of a string that is the name, and of any other scalar.
 _TEXT, _NAME, _SCALAR = b"\0", b"\1", b"\2"
-_KEY, _NAMED = b"k", b"v"  # in place of a key, and of the key "video_id"
+_KEY, _NAMED = b"k", b"v"  # in place of a key, and of the key that is the name
 
 _string = re.compile(rb'"[^"]*"')  # once no quote is escaped
-_name = re.compile(b'"%b"' % b"".join(rb"(?:%c|\\u(?i:%04x))" % (letter, letter) for letter in b"video_id"))
 _scalar = re.compile(
     rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|true|false|null|[-+]?(?i:nan|inf(?:inity)?)"
 )
@@ -33,6 +34,7 @@ _wrong_pair = re.compile(
     rb"[\2\]}](?=[^,\]}])|\[(?=[^\2\[{\]])|\{(?=[^kv}])|,(?=[^\2\[{kv])|[kv](?=[^\2\[{])"
 )
 
+LOST = "\N{REPLACEMENT CHARACTER}"  # in place of what was no character
 _decoder = json.JSONDecoder(strict=False)  # control characters are allowed
 
 _OPENERS_OF = {ord(sign): ord(opener) for sign, opener in ("][", "}{", ",[", ";{", "v{")}
@@ -45,24 +47,55 @@ class NotAPlay(ValueError):
 
 def video_id(body: bytes) -> str:
     """The text of `video_id`. Of two equal keys, the last counts. Raises `NotAPlay` with the reason."""
+    string = _string_of(body, "video_id").decode("utf-8", "replace")
+    try:
+        return str(_decoder.decode(string))
+    except ValueError:  # an unknown escape
+        raise NotAPlay("video_id is not a GUID") from None
+
+
+def play_id(body: bytes, name: str) -> str:
+    """The text of the key with this name (ASCII). Of two equal keys, the last counts.
+
+    Raises `NotAPlay` with the reason, also for bytes that are not text: two ids must not become one.
+    """
+    string = _string_of(body, name)
+    try:
+        text = str(_decoder.decode(string.decode()))
+    except ValueError:
+        text = LOST
+    if LOST in text:
+        raise NotAPlay(f"{name} is not valid text")
+    return text
+
+
+def _string_of(body: bytes, name: str) -> bytes:
+    """The string (in UTF-8, with its quotes) that the last key of this name has."""
     if not body:
         raise NotAPlay("the body is empty")
     body = _utf8(body)
     plain = body.replace(b"\\\\", b"xx").replace(b'\\"', b"xx")  # as long as before, and no quote is escaped
     strings, between = _string.findall(plain), _string.split(plain)
-    names = [at for at, string in enumerate(strings) if _name.fullmatch(string)]
+    names = [at for at, string in enumerate(strings) if _named(name).fullmatch(string)]
     skeleton = _skeleton(between, names)
     number = _last_at_the_top(skeleton)
     if not skeleton.startswith(b"{"):
         raise NotAPlay("the body is not a JSON object")
     if not number:
-        raise NotAPlay("the object has no video_id")
+        raise NotAPlay(f"the object has no {name}")
     keys = [at for at in names if between[at + 1].lstrip(_SPACE).startswith(b":")]
     key = keys[number - 1]
     if between[key + 1].strip(_SPACE) != b":":
-        raise NotAPlay("video_id is not a string")
+        raise NotAPlay(f"{name} is not a string")
     start = sum(map(len, between[: key + 2])) + sum(map(len, strings[: key + 1]))
-    return _text(body[start : start + len(strings[key + 1])])
+    return body[start : start + len(strings[key + 1])]
+
+
+@lru_cache(maxsize=8)
+def _named(name: str) -> re.Pattern[bytes]:
+    """A string with this text, however its letters are written."""
+    letters = (rb"(?:%b|\\u(?i:%04x))" % (re.escape(bytes([one])), one) for one in name.encode("ascii"))
+    return re.compile(b'"%b"' % b"".join(letters))
 
 
 def _utf8(body: bytes) -> bytes:
@@ -74,10 +107,10 @@ def _utf8(body: bytes) -> bytes:
 
 
 def _skeleton(between: list[bytes], names: list[int]) -> bytes:
-    """The brackets and commas of a body: `,` in an array, `;` in an object, `v` where a key is video_id.
+    """The brackets and commas of a body: `,` in an array, `;` in an object, `v` where a key is the name.
 
     `between`: what is before, between and after the strings. `names`: the places of the strings that are
-    "video_id". Raises `NotAPlay` for a byte in a wrong place.
+    the name. Raises `NotAPlay` for a byte in a wrong place.
     """
     marks = [_TEXT] * (len(between) - 1) + [b""]
     for at in names:
@@ -117,10 +150,3 @@ def _last_at_the_top(skeleton: bytes) -> int:
     if opened:
         raise NotAPlay("the body is not JSON")
     return last
-
-
-def _text(string: bytes) -> str:
-    try:
-        return str(_decoder.decode(string.decode("utf-8", "replace")))
-    except ValueError:  # an unknown escape
-        raise NotAPlay("video_id is not a GUID") from None

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from .accounts import AccountColumns, Part
-from .seen_ids import SeenChunk
+from .seen_chunks import SeenChunk
 
 
 class Tallies(Struct, frozen=True):
@@ -11,7 +11,8 @@ class Tallies(Struct, frozen=True):
 
     `reused`: messages, counted or dead-lettered, whose id had come before with another stamp. `ran_ms`: the
     clock of the ledger, which runs only while a counter does. `stores`: how many stores the dispatcher had
-    made when this ledger last heard of it.
+    made when this ledger last heard of it. `duplicates`: plays that had been counted, and came again in
+    another message.
     """
 
     counted: int = 0
@@ -20,6 +21,21 @@ class Tallies(Struct, frozen=True):
     reused: int = 0
     ran_ms: int = 0
     stores: int = 0
+    duplicates: int = 0
+
+    def plus(
+        self, counted: int, redelivered: int, dead_lettered: int = 0, reused: int = 0, duplicates: int = 0
+    ) -> "Tallies":
+        """These tallies, and so many more of each."""
+        return Tallies(
+            self.counted + counted,
+            self.redelivered + redelivered,
+            self.dead_lettered + dead_lettered,
+            self.reused + reused,
+            self.ran_ms,
+            self.stores,
+            self.duplicates + duplicates,
+        )
 
 
 class LedgerChanges(Struct, frozen=True):

@@ -6,21 +6,23 @@ from ..messages import Plays
 
 
 def joined(messages: Iterable[Plays]) -> list[Plays]:
-    """One message per source, with the plays of all, in their order. Only the first number is kept."""
+    """One message per source, with the plays of all, in their order. Only the first number is kept.
+
+    Plays that name their identity are in one message, whatever their sources are. It has the first source.
+    """
     by_source: dict[str, list[Plays]] = {}
     for one in messages:
-        by_source.setdefault(one.source, []).append(one)
-    return [
-        several[0] if len(several) == 1 else _join(source, several) for source, several in by_source.items()
-    ]
+        by_source.setdefault("" if one.play_ids else one.source, []).append(one)
+    return [several[0] if len(several) == 1 else _join(several) for several in by_source.values()]
 
 
-def _join(source: str, several: list[Plays]) -> Plays:
+def _join(several: list[Plays]) -> Plays:
     return Plays(
         several[0].number,
-        source,
+        several[0].source,
         b"".join([one.ids for one in several]),
         b"".join([one.videos for one in several]),
         b"".join([one.arrived_ns for one in several]),
         min([one.received_ms for one in several if one.received_ms], default=0),
+        b"".join([one.play_ids for one in several]),
     )

@@ -107,11 +107,14 @@ class Ledger:
         columns = count(plays.videos, VIDEO_BYTES), count(plays.arrived_ns, NUMBER_BYTES)
         if columns != (plays_count, plays_count):
             raise ValueError(f"{plays_count} ids, {columns[0]} videos, {columns[1]} arrivals")
-        admitted = self._seen.admit(plays.source, plays.ids, plays.arrived_ns, self._ran_ms(now_ms))
-        places = admitted.places
+        ran_ms = self._ran_ms(now_ms)
+        if plays.play_ids:
+            admitted = self._seen.plays.admit(plays.play_ids, plays.ids, plays.arrived_ns, ran_ms)
+        else:
+            admitted = self._seen.admit(plays.source, plays.ids, plays.arrived_ns, ran_ms)
+        known, places = 0, admitted.places
         if places is not None:
-            self._count(redelivered=plays_count - len(places))
-            plays_count = len(places)
+            known, plays_count = plays_count - len(places), len(places)
         if plays_count:
             self._announced.received(plays.received_ms)
         if plays_count and (self._steps_below or plays_count <= FEW):
@@ -122,7 +125,8 @@ class Ledger:
                 videos, arrived_ns = videos[places], arrived_ns[places]
             arrived_ns = np.maximum(np.minimum(arrived_ns, wall_ns), 1)
             self._add_all(self._accounts.rows_of(videos, open_new=True), arrived_ns)
-        self._count(counted=plays_count, reused=admitted.reused)
+        duplicates = admitted.duplicates
+        self._tallies = self._tallies.plus(plays_count, known - duplicates, 0, admitted.reused, duplicates)
 
     def reject(self, rejected: Rejected, now_ms: int) -> None:
         """Count dead letters that were not counted before. `now_ms` is monotonic."""
@@ -130,7 +134,7 @@ class Ledger:
         admitted = self._seen.admit(rejected.source, rejected.ids, rejected.arrived_ns, ran_ms)
         messages = count(rejected.ids, ID_BYTES)
         fresh = messages if admitted.places is None else len(admitted.places)
-        self._count(dead_lettered=fresh, redelivered=messages - fresh, reused=admitted.reused)
+        self._tallies = self._tallies.plus(0, messages - fresh, fresh, admitted.reused)
 
     def collect(self, number: int, videos: Iterable[bytes]) -> Collected:
         """Put the totals of these videos into the batch with this `number`, which leaves now."""
@@ -337,14 +341,3 @@ class Ledger:
 
     def _ran_ms(self, now_ms: int) -> int:
         return now_ms - self._clock_began_ms
-
-    def _count(self, counted: int = 0, redelivered: int = 0, dead_lettered: int = 0, reused: int = 0) -> None:
-        before = self._tallies
-        self._tallies = Tallies(
-            before.counted + counted,
-            before.redelivered + redelivered,
-            before.dead_lettered + dead_lettered,
-            before.reused + reused,
-            before.ran_ms,
-            before.stores,
-        )

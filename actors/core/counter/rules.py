@@ -173,4 +173,5 @@ class CounterRules:
             len(self.ledger),
             self.ledger.pending_count,
             tallies.reused,
+            duplicates=tallies.duplicates,
         )

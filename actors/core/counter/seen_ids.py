@@ -15,9 +15,10 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from msgspec import Struct
 
 from ..columns import Bools, count, distinct, numbers_of, unpack_ids, unpack_numbers
+from .play_ids import PlayIds, joined_rows
+from .seen_chunks import PLAY_IDS, Admitted, SeenChunk
 from .sources import Sources
 
 # The low 34 bits of an id are 4.3 s of nsqd's time: a bucket is small enough to drop without a pause.
@@ -34,31 +35,6 @@ _ID_IN_KEY, _STAMP_IN_KEY = np.uint64(_ID_MASK << STAMP_BITS), np.uint64(_STAMP_
 _STAMP_SHIFT, _BUCKET_SHIFT = np.uint64(STAMP_BITS), np.uint64(BUCKET_SHIFT)
 _STORED = np.dtype("<u8")
 _NONE: Keys = np.zeros(0, np.uint64)
-
-
-class SeenChunk(Struct, frozen=True):
-    """The messages that one commit adds to one bucket: a row of the store.
-
-    `received_ms`: when the last of them was received, on the clock of the ledger. `keys`: 8 bytes per
-    message, little-endian. `stamped`: False for messages that an earlier version stored, which kept no
-    stamps.
-    """
-
-    source: str
-    bucket: int
-    received_ms: int
-    keys: bytes
-    stamped: bool = True
-
-
-class Admitted(Struct, frozen=True):
-    """Which messages of a column are new: their places, or None if all are.
-
-    `reused`: how many of the new ones have an id that came before with another stamp.
-    """
-
-    places: list[int] | None = None
-    reused: int = 0
 
 
 class _Bucket:
@@ -153,12 +129,18 @@ class _Bucket:
 class SeenIds:
     """The messages counted within the window, and which of them are not stored yet.
 
-    A source is a text that names an nsqd and a topic: "127.0.0.1:4150 localhost:4150/plays". `Sources` says
-    which texts are one source, and which other sources may know a message.
+    Plays that name their identity are in `plays`, and are known by that alone. For all others a source is a
+    text that names an nsqd and a topic: "127.0.0.1:4150 localhost:4150/plays". `Sources` says which texts are
+    one source, and which other sources may know a message.
     """
 
-    def __init__(self, window_ms: int, stored: Iterable[SeenChunk] = ()):
-        """`window_ms`: how long a message is known at least after the last of its bucket was received."""
+    def __init__(self, window_ms: int, stored: Iterable[SeenChunk] = (), salt: bytes = bytes(16)):
+        """`window_ms`: how long a message is known at least after the last of its bucket was received.
+
+        `salt`: as in `VideoTable`.
+        """
+        stored = list(stored)
+        self.plays = PlayIds(window_ms, [one for one in stored if one.source == PLAY_IDS], salt)
         self.window_ms = window_ms
         self._sources = Sources(self._join)
         self._buckets: dict[tuple[str, int], _Bucket] = {}
@@ -167,6 +149,8 @@ class SeenIds:
         self._expiry_due_ms = 0
         parts: dict[tuple[str, int, bool], list[Keys]] = {}
         for chunk in stored:
+            if chunk.source == PLAY_IDS:
+                continue
             source = self._sources.of(chunk.source)
             parts.setdefault((source, chunk.bucket, chunk.stamped), []).append(keys_of(chunk))
             bucket = self._bucket(source, chunk.bucket)
@@ -208,7 +192,7 @@ class SeenIds:
             for (source, number), keys in self._fresh.items()
         ]
         self._fresh = {}
-        return chunks
+        return chunks + self.plays.take_chunks()
 
     def expire(self, now_ms: int) -> list[tuple[str, int]]:
         """Drop buckets that got no message for `window_ms`. Pack those that get no more.
@@ -225,13 +209,14 @@ class SeenIds:
         for key in old:
             del self._buckets[key]
         if not old:
-            return []
+            return self.plays.expire(now_ms)
         texts = self._sources.texts_of({source for source, _ in old})
         self._sources.keep({source for source, _ in self._buckets})
-        return [(text, number) for source, number in old for text in texts[source]]
+        rows = [(text, number) for source, number in old for text in texts[source]]
+        return rows + self.plays.expire(now_ms)
 
     def __len__(self) -> int:
-        return sum(map(len, self._buckets.values()))
+        return sum(map(len, self._buckets.values())) + len(self.plays)
 
     def _known_to(self, others: tuple[str, ...], ids: bytes, stamps: bytes) -> Bools | None:
         """For each message: whether another source has it; None if none has any."""
@@ -336,12 +321,14 @@ def _keys(ids: Keys, stamps: Keys) -> Keys:
     return ids << _STAMP_SHIFT & _ID_IN_KEY | stamps & _STAMP_IN_KEY
 
 
-def merged(chunks: list[SeenChunk]) -> SeenChunk:
+def merged(chunks: list[SeenChunk], of_several_ledgers: bool = False) -> SeenChunk:
     """One row in place of several, which have the same source and bucket and are stamped alike."""
-    keys = distinct([keys_of(one) for one in chunks])
-    received_ms = max(one.received_ms for one in chunks)
-    first = chunks[0]
-    return SeenChunk(first.source, first.bucket, received_ms, keys.astype(_STORED).tobytes(), first.stamped)
+    received_ms, first = max(one.received_ms for one in chunks), chunks[0]
+    if first.source == PLAY_IDS:
+        keys = joined_rows(chunks, may_be_twice=of_several_ledgers)
+    else:
+        keys = distinct([keys_of(one) for one in chunks]).astype(_STORED).tobytes()
+    return SeenChunk(first.source, first.bucket, received_ms, keys, first.stamped)
 
 
 def _not_below(run: Keys, keys: Keys) -> Keys:

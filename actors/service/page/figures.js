@@ -33,7 +33,8 @@ function showPaused(paused = {}) {
 
 function showNumbers({ plays, publishes, videos, pending_videos: pending, in_flight_messages: inFlight, nsq }) {
   write("plays", whole.format(plays.counted));
-  write("plays-note", `of ${counted(videos, "video")}; ${counted(plays.redelivered, "redelivery", "redeliveries")} ` +
+  const duplicates = plays.duplicates ? ` and ${counted(plays.duplicates, "duplicate")}` : "";
+  write("plays-note", `of ${counted(videos, "video")}; ${counted(plays.redelivered, "redelivery", "redeliveries")}${duplicates} ` +
     `dropped, ${counted(plays.dead_lettered, "dead letter")}`);
   write("publishes", whole.format(publishes.total));
   write("publishes-note", `of ${counted(publishes.videos, "total")}; ${whole.format(publishes.late)} late ` +

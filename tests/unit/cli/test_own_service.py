@@ -38,11 +38,12 @@ OTHERS = {
     "admin.address": "0.0.0.0:8081",
     "supervisor.state_dir": "/state",
 }
-# Other texts, which lead nowhere: names within the own queue, what is used with a URL of https alone, and the
-# names that a listener answers to.
+# Other texts, which lead nowhere: names within the own queue and its messages, what is used with a URL of
+# https alone, and the names that a listener answers to.
 WITHIN = {
     "nsq.topic",
     "nsq.channel",
+    "nsq.play_id",
     *(f"publish.{key}" for key in ("secret_env", "secret_file")),
     *(f"publish.{key}" for key in ("ca_file", "cert_file", "key_file")),
     *(f"{section}.allowed_hosts" for section in ("client", "admin", "embedded_nsqd")),

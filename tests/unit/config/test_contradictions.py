@@ -72,6 +72,13 @@ def test_a_key_for_nsqd_has_its_certificate(file):
     assert problem == "nsq.tls_key_file = 'k', expected nsq.tls_cert_file too: the certificate of this key"
 
 
+def test_the_video_is_not_the_plays_identity(file):
+    (problem,) = problems(file(), "nsq.play_id=video_id")
+    assert problem.startswith('nsq.play_id = "video_id", expected another key: it names the video')
+    for name in ("id", "", "@id", "ns:play-id", "x" * 64):
+        load(file(), [f'nsq.play_id="{name}"'])
+
+
 def test_nsqds_secret_is_in_one_place(file):
     (problem,) = problems(file(), NSQD, "nsq.auth_secret_env=A", "nsq.auth_secret_file=a")
     assert "expected one of them" in problem

@@ -34,7 +34,7 @@ def video(number):
     return number.to_bytes(16, "big")
 
 
-def check(table, model, videos):
+def check(table, model, videos, one_by_one=False):
     """Look up a column of videos, then give them rows. `model`: each video's row, by order of first use."""
     column = video_words(b"".join(videos))
     assert table.rows_of(column).tolist() == [model.get(each, EMPTY) for each in videos]
@@ -42,6 +42,8 @@ def check(table, model, videos):
         if each not in model:
             assert table.row(each) == EMPTY
             model[each] = len(model)
+    if one_by_one:
+        assert [table.open_row(each) for each in videos] == [model[each] for each in videos]
     assert table.rows_of(column, open_new=True).tolist() == [model[each] for each in videos]
     assert [table.row(each) for each in videos] == [model[each] for each in videos]
     assert table.cells[:, :2].tobytes() == b"".join(model)
@@ -49,11 +51,18 @@ def check(table, model, videos):
 
 
 @settings(deadline=None)
-@given(columns, st.binary(min_size=16, max_size=16), st.sampled_from([VideoTable, Unfair]))
-def test_rows_are_those_of_a_dict_that_numbers_what_comes_first(found, salt, kind):
-    table, model = kind(3, salt), {}
+@given(
+    columns,
+    st.binary(min_size=16, max_size=16),
+    st.sampled_from([VideoTable, Unfair]),
+    st.booleans(),
+    st.sampled_from([0, 100, 5000]),
+)
+def test_rows_are_those_of_a_dict_that_numbers_what_comes_first(found, salt, kind, one_by_one, room):
+    table, model = kind(3, salt, room), {}
     for videos in found:
-        check(table, model, videos)
+        check(table, model, videos, one_by_one)
+    assert not table.cells[:, 2:].any()
 
 
 def test_a_table_that_grows_loses_nothing():

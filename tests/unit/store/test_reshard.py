@@ -180,6 +180,30 @@ def test_redeliveries_are_known_wherever_their_video_is_counted_now(state_dir, s
         opened.close()
 
 
+def test_plays_that_name_their_identity_are_known_wherever_they_are_counted_now(tmp_path):
+    state_dir = str(tmp_path)
+
+    def named(shards, shard):
+        found = plays(1, shards, shard)
+        return structs.replace(found, ids=bytes(len(found.ids)), play_ids=found.videos)
+
+    def apply(shards, shard):
+        opened = Opened(state_dir, shard, shards)
+        opened.ledger.apply(named(shards, shard), NOW_MS, NOW_MS * 1_000_000)
+        opened.commit()
+        opened.close()
+        return opened.ledger.tallies
+
+    counted = sum(apply(2, shard).counted for shard in (0, 1))
+    assert counted == len(VIDEOS)
+    for shards in (3, 1, 2):
+        assert reshard(state_dir, shards).ids == counted, "each is kept once"
+        tallies = [apply(shards, shard) for shard in range(shards)]
+        assert sum(one.counted for one in tallies) == counted
+        assert not any(finding.wrong for finding in verify(state_dir))
+    assert sum(one.duplicates for one in tallies) > 0 or sum(one.redelivered for one in tallies) > 0
+
+
 def test_the_same_number_is_nothing_to_do(state_dir):
     before = files(state_dir)
     assert reshard(state_dir, 2) is None

@@ -9,6 +9,7 @@ import pytest
 from actors.core.columns import pack_numbers
 from actors.core.counter.accounts import AccountColumns
 from actors.core.counter.changes import LedgerChanges, Tallies
+from actors.core.counter.seen_chunks import PLAY_IDS
 from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenIds
 from actors.store import SqliteLedgerStore, ledger_path
 from actors.store.checksum import seal
@@ -95,6 +96,37 @@ def test_whatever_is_merged_and_whenever_it_is_loaded_each_source_has_all_its_id
                 writer.commit(*chance.sample(some, chance.randrange(1, 4)))
             written |= writer.written
             assert stored(path)[0] == written
+
+
+@pytest.mark.parametrize("commits", [3, 5 * LATEST_ROWS_MAX])
+def test_plays_that_name_their_identity_are_kept_through_merges_and_starts(path, commits):
+    seen = SeenIds(10**9)
+
+    def play(number):
+        return number.to_bytes(16, "big"), number.to_bytes(8, "big"), pack_numbers([number])
+
+    with ledger(path) as store:
+        for number in range(commits):
+            seen.plays.admit(*play(number), number)
+            store.commit(LedgerChanges(NOTHING, seen.take_chunks(), [], Tallies()))
+    assert stored_rows(path) <= commits // LATEST_ROWS_MAX + LATEST_ROWS_MAX
+    for _ in range(2):
+        with contextlib.closing(SqliteLedgerStore(str(path.parent), 0, 2, "NORMAL")) as store:
+            again = SeenIds(10**9, store.load()[1]).plays
+        assert len(again) == commits
+        for number in range(commits):
+            assert again.admit(*play(number), commits).places == []
+    assert stored_rows(path) == 1
+
+
+def stored_rows(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute("SELECT count(*) FROM seen").fetchone()[0]
+
+
+def test_a_row_of_plays_that_is_not_whole_is_damaged():
+    with pytest.raises(ValueError, match="16 bytes of keys, expected 18 per message"):
+        chunk_of(PLAY_IDS, 7, 0, 1, seal(bytes(16), about(PLAY_IDS, 7, True)))
 
 
 @pytest.mark.parametrize("keys", [b"", b"1234567", b"123456789"])

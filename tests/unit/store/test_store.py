@@ -22,7 +22,8 @@ from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
 from actors.core.counter.accounts import PART_ROWS, TOTAL, Account, Accounts
 from actors.core.counter.changes import LedgerChanges, Tallies
 from actors.core.counter.ledger import Ledger
-from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenChunk, SeenIds
+from actors.core.counter.seen_chunks import SeenChunk
+from actors.core.counter.seen_ids import BUCKET_SHIFT, SeenIds
 from actors.core.dispatcher.lead_time import PublishTime
 from actors.core.dispatcher.outbox import Entry, PublishTotals, make_batch
 from actors.core.messages import Plays

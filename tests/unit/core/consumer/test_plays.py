@@ -26,20 +26,21 @@ def test_each_value_of_each_byte_has_its_part_in_the_shard():
 
 
 @settings(deadline=None)
-@given(columns, st.integers(1, 64))
-def test_each_shard_has_its_plays_in_the_order_in_which_they_came(videos, shards):
+@given(columns, st.integers(1, 64), st.booleans())
+def test_each_shard_has_its_plays_in_the_order_in_which_they_came(videos, shards, named):
     plays, expected = PlayColumns(), {}
     for number, video in enumerate(rows_of(videos)):
-        play = b"%016x" % number, video, -number
+        play_id = b"%016d" % number if named else b""
+        play = b"%016x" % number, video, pack_numbers([-number]), play_id
         plays.ids += play[0]
         plays.videos += video
-        plays.arrived_ns.append(play[2])
+        plays.arrived_ns.append(-number)
+        plays.play_ids += play_id
         expected.setdefault(shard_of(video, shards), []).append(play)
     found = {}
-    for shard, ids, of, arrived_ns in plays.by_shard(shards):
+    for shard, ids, of, arrived_ns, play_ids in plays.by_shard(shards):
         assert shard not in found
-        found[shard] = list(zip(rows_of(ids), rows_of(of), rows_of(arrived_ns, 8), strict=True))
-    assert found == {
-        shard: [(identity, video, pack_numbers([ns])) for identity, video, ns in rows]
-        for shard, rows in expected.items()
-    }
+        names = rows_of(play_ids) if named else [b""] * (len(of) // 16)
+        found[shard] = list(zip(rows_of(ids), rows_of(of), rows_of(arrived_ns, 8), names, strict=True))
+        assert bool(play_ids) is named
+    assert found == expected

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from actors.core.columns import pack_numbers
 from actors.core.counter import seen_ids
-from actors.core.counter.seen_ids import BUCKET_SHIFT, EXPIRY_INTERVAL_MS, FEW, SeenChunk, SeenIds
+from actors.core.counter.seen_chunks import SeenChunk
+from actors.core.counter.seen_ids import BUCKET_SHIFT, EXPIRY_INTERVAL_MS, FEW, SeenIds
 
 HOUR_MS = 3_600_000
 A, B = "a:4150/plays", "b:4150/plays"
