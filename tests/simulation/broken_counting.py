@@ -192,6 +192,13 @@ class ExpiresTooEarly(SeenIds):
         super().__init__(500, stored)
 
 
+class ForgetsWhileTheDiskFails(Ledger):
+    """Lets the window run while nothing can be committed."""
+
+    def stand_still(self, now_ms):
+        pass
+
+
 class LosesLetters(Ledger):
     """Remembers the ids of dead letters, but does not count the letters."""
 

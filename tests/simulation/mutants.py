@@ -42,6 +42,7 @@ MUTANTS = {
         ("seen", broken_counting.SeesWithoutSource, Invariant.EXACT_TOTALS),
         ("seen", broken_counting.SeesWithoutStamp, Invariant.FIN_AFTER_COMMIT),
         ("seen", broken_counting.ExpiresTooEarly, Invariant.EXACT_TOTALS),
+        ("ledger", broken_counting.ForgetsWhileTheDiskFails, Invariant.EXACT_TOTALS),
         ("ledger", broken_counting.LosesLetters, Invariant.EXACT_TOTALS),
         ("ledger", broken_counting.TellsANewerArrival, Invariant.OLDEST_ARRIVAL),
         ("ledger", broken_counting.TellsWhatItDidNotTake, Invariant.OLDEST_ARRIVAL),

@@ -66,19 +66,21 @@ class Oracle:
     def fresh_plays(self, messages: Iterable[Any], wall_ns: int, known: set[Name]) -> list[FreshPlay]:
         """What a ledger has to count of these messages, without those known, in its order.
 
-        It is the order of arrival for each source, one source after the other.
+        It is the order of arrival for each source, one source after the other: that of the first plays
+        first. What is not a play has no place in that order.
         """
         by_source: dict[str, list[FreshPlay]] = {}
+        letters: list[FreshPlay] = []
         names = set(known)
         for message in messages:
             for play in _plays_of(message, wall_ns):
-                fresh = by_source.setdefault(play.name[0], [])
+                fresh = by_source.setdefault(play.name[0], []) if play.video else letters
                 if play.name not in self._committed and play.name not in names:
                     names.add(play.name)
                     fresh.append(play)
         for plays in by_source.values():
             plays.sort(key=lambda play: (play.arrived_ns, play.video))
-        return [play for plays in by_source.values() for play in plays]
+        return [*letters, *(play for plays in by_source.values() for play in plays)]
 
     def committed(self, fresh: list[FreshPlay], changed: list[bytes], disk: LedgerDisk, now_ms: int) -> None:
         """A ledger has committed these plays and changed the accounts of these videos."""

@@ -32,6 +32,7 @@ FOUND_BY = {
     "NeverLooks": (26,),
     "NeverResumes": (13,),
     "ForgetsSeenIds": (12,),
+    "ForgetsWhileTheDiskFails": (933,),
     "IgnoresRecall": (1, 12),
     "KeepsWhatItHeld": (309, 762),
     "TakesUnknownForRefused": (0, 47),

@@ -74,6 +74,7 @@ class Ledger:
         self._accounts = Accounts() if accounts is None else accounts
         self._tallies = tallies
         self._clock_began_ms = now_ms - tallies.ran_ms
+        self._stood_ms: int | None = None  # since when the clock of the window stands still
         self._steps_below = steps_below
         self._dirty: list[Int64s] = []
         self._dirty_few: set[int] = set()
@@ -145,6 +146,19 @@ class Ledger:
             pack_numbers(total for _, total, _ in found),
             pack_numbers(arrived for _, _, arrived in found),
         )
+
+    def stand_still(self, now_ms: int) -> None:
+        """Let the window stand still from now on: the disk takes no commit. So nothing is finished on nsqd
+        either, and all of it comes again. `now_ms` is monotonic.
+        """
+        if self._stood_ms is None:
+            self._stood_ms = now_ms
+
+    def go_on(self, now_ms: int) -> None:
+        """Let the window go on: the disk takes commits again. `now_ms` is monotonic."""
+        if self._stood_ms is not None:
+            self._clock_began_ms += now_ms - self._stood_ms
+            self._stood_ms = None
 
     def heard_of(self, stores: int) -> None:
         """Keep how many stores the dispatcher has made. The next commit writes it."""
@@ -336,7 +350,7 @@ class Ledger:
         return np.flatnonzero(cells[:, PUBLISHED] < cells[:, TOTAL])
 
     def _ran_ms(self, now_ms: int) -> int:
-        return now_ms - self._clock_began_ms
+        return (now_ms if self._stood_ms is None else self._stood_ms) - self._clock_began_ms
 
     def _count(self, counted: int = 0, redelivered: int = 0, dead_lettered: int = 0, reused: int = 0) -> None:
         before = self._tallies
