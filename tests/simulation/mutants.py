@@ -92,6 +92,7 @@ MUTANTS = {
         ("dispatching", broken_dispatching.DeadlineFromReceipt, Invariant.DEADLINE),
         ("dispatching", broken_dispatching.IgnoresWhatIsOnItsWay, Invariant.EARLIEST_FIRST),
         ("dispatching", broken_dispatching.ResendsOneOfSeveral, Invariant.CONVERGES),
+        ("dispatching", broken_dispatching.SavesUpAttempts, Invariant.RATE),
         ("dispatching", broken_dispatching.LimitsEachConnection, Invariant.RATE),
         ("dispatching", broken_dispatching.TakesTwice, Invariant.ONE_BATCH),
         ("dispatching", broken_dispatching.HotFirst, Invariant.EARLIEST_FIRST),

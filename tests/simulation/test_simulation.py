@@ -53,6 +53,7 @@ FOUND_BY = {
     "ForgetsTheLimitThatWasSet": (712,),
     "HalvesWhenAllIsRefused": (1886,),
     "ForgetsTheRateThatWasSet": (300,),
+    "SavesUpAttempts": (2182,),
     "NeverTriesAgain": (27,),
     "NeverGivesWay": (91,),
     "ProbesTheSameVideos": (9,),
