@@ -61,9 +61,9 @@ class Counter(Actor[CounterInbox, Settings]):
     ):
         super().__init__(start_args, host)
         self.rules: CounterRules
-        outage = WriteOutage(host.monotonic_ms)
+        self._outage = WriteOutage(host.monotonic_ms)
         self.effects = EffectQueue(
-            self._carry_out, WriteUnavailable, host.call_later, outage.tried, self._performed
+            self._carry_out, WriteUnavailable, host.call_later, self._tried, self._performed
         )
         self._settled: Tallies
         self._accounts: Accounts  # the ledger's, to look totals up
@@ -158,6 +158,13 @@ class Counter(Actor[CounterInbox, Settings]):
                 counted(reused - self._reused_said, "message"),
             )
             self._reused_said, self._say_reused_ms = reused, now_ms + REUSED_LOG_INTERVAL_MS
+
+    def _tried(self, failure: Exception | None) -> None:
+        self._outage.tried(failure)
+        if failure is None:
+            self.rules.ledger.clock.go_on(self._now_ms())
+        else:
+            self.rules.ledger.clock.stand_still(self._now_ms())
 
     def _performed(self) -> None:
         self._settled = self.rules.ledger.tallies

@@ -277,6 +277,14 @@ class NamesPlaysWithoutTheirVideo(IdentifiedBodies):
         return super()._identity(named[16:])
 
 
+class ForgetsWhileTheDiskFails(Ledger):
+    """Lets the window run while nothing can be committed."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.clock.stand_still = lambda now_ms: None
+
+
 class LosesLetters(Ledger):
     """Remembers the ids of dead letters, but does not count the letters."""
 

@@ -189,6 +189,20 @@ class ResendsOneOfSeveral(DispatcherRules):
         return super().wake(now_ms)
 
 
+class SavesUpAttempts(DispatcherRules):
+    """Allows attempts while the disk holds others up."""
+
+    def _deliver(self, *arguments):
+        effects = super()._deliver(*arguments)
+        self.attempts._held_up = 0
+        return effects
+
+    def departs(self, key, now_ms):
+        held_up_ms = super().departs(key, now_ms)
+        self.attempts._held_up = 0
+        return held_up_ms
+
+
 class LimitsEachConnection(DispatcherRules):
     """Keeps the rate limit for each of the batches that may be on their way."""
 

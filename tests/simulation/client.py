@@ -49,8 +49,9 @@ class Client:
         self._row: Counter[str] = Counter()  # by key: the 5xx in a row that the dispatcher has heard
         self._said_no: set[str] = set()  # the keys that the dispatcher may give up
         self._before: dict[str, dict[bytes, int]] = {}  # by key: the totals before it
-        self._accepted: dict[bytes, int] = {}  # totals of which the dispatcher has heard a 2xx
-        self._asked: dict[int, dict[bytes, int]] = {}  # by republish: the totals when it was asked for
+        # By key: the batches of which the dispatcher has heard a 2xx, and after that no refusal.
+        self._accepted: dict[str, Batch] = {}
+        self._asked: dict[int, set[str]] = {}  # by republish: the keys of those when it was asked for
         self._told_again: dict[int, dict[bytes, int]] = {}  # by republish: the totals that it told
         self.too_wide = (
             0,
@@ -106,8 +107,7 @@ class Client:
 
     def refuses(self, batch: Batch) -> None:
         """The dispatcher hears that the client refuses what is in a batch: that the client has none of it."""
-        self._said_no.add(batch.key)
-        self._sure |= self._before.get(batch.key, {})
+        self._has_none(batch)
         self._searched |= set(batch.videos)
         self._once_refused |= set(batch.videos)
 
@@ -132,14 +132,13 @@ class Client:
         self._unanswered[batch.key] -= outcome is not Outcome.UNKNOWN
         self._row[batch.key] = self._row[batch.key] + 1 if server_error else 0
         if outcome is Outcome.ACCEPTED:
-            self._accepted |= {entry.video: entry.plays for entry in batch.entries}
+            self._accepted[batch.key] = batch
             self._taken_ms |= dict.fromkeys(batch.videos, self._clock.now_ms)
             for video in self._searched.intersection(batch.videos):
                 self._searched.discard(video)
                 self._refused_until_ms[video] = self._clock.now_ms
         if server_error and (not self._unanswered[batch.key] or self._row[batch.key] >= SERVER_ERRORS_MAX):
-            self._said_no.add(batch.key)
-            self._sure |= self._before.get(batch.key, {})
+            self._has_none(batch)
         if outcome is Outcome.ACCEPTED:
             for entry in batch.entries:
                 self._failed.pop(entry.video, None)
@@ -151,6 +150,16 @@ class Client:
         elif about is not About.CONFLICT and self._fails_alone(batch, attempt) >= FAILURES_ALONE_MAX:
             # The dispatcher may take the client for one that fails on this batch, and search it by halves.
             self.refuses(batch)
+
+    def _has_none(self, batch: Batch) -> None:
+        """The client has said that it has nothing of a batch. It may have taken it, and a killed dispatcher
+        may have heard that: its successor does not know.
+        """
+        self._said_no.add(batch.key)
+        self._sure |= self._before.get(batch.key, {})
+        self._accepted.pop(batch.key, None)
+        for keys in self._asked.values():
+            keys.discard(batch.key)
 
     def _fails_alone(self, batch: Batch, attempt: int) -> int:
         """How often a video of a batch that failed did so while a later batch without it was judged."""
@@ -164,20 +173,22 @@ class Client:
         """The dispatcher has stored a request to publish all totals again, or how far it has got."""
         if request.place is None or not request.place.batches:
             # What the dispatcher knows to be accepted.
-            self._asked.setdefault(request.number, dict(self._accepted))
+            self._asked.setdefault(request.number, set(self._accepted))
             self._asked_ms.setdefault(request.number, self._clock.now_ms)
 
     def check_republishes(self) -> None:
         """Check that the last request told everything."""
         for number in sorted(self._asked)[-1:]:
             told = self._told_again.get(number, {})
-            missing = [
-                v
-                for v, total in self._asked[number].items()
-                if told.get(v, 0) < total and not self._was_told_later(v, number)
-            ]
+            entries = [one for key in self._asked[number] for one in self._accepted[key].entries]
+            missing = {
+                one.video
+                for one in entries
+                if told.get(one.video, 0) < one.plays and not self._was_told_later(one.video, number)
+            }
             if missing:
-                found = f"{len(missing)} of {len(self._asked[number])} totals were not told again"
+                videos = {one.video for one in entries}
+                found = f"{len(missing)} of {len(videos)} totals were not told again"
                 raise Violation(Invariant.REPUBLISHED, found)
 
     def _was_told_later(self, video: bytes, number: int) -> bool:

@@ -71,22 +71,24 @@ class Oracle:
     def fresh_plays(self, messages: Iterable[Any], wall_ns: int, known: set[Identity]) -> list[FreshPlay]:
         """What a ledger has to count of these messages, without those known, in its order.
 
-        It is the order of arrival for each source, one source after the other. Plays with ids of their own
-        are as of one source.
+        It is the order of arrival for each source, one source after the other: that of the first plays
+        first. Plays with ids of their own are as of one source. What is not a play has no place in that
+        order.
         """
         by_source: dict[str, list[FreshPlay]] = {}
+        letters: list[FreshPlay] = []
         seen = set(known)
         for message in messages:
             for play in _plays_of(message, wall_ns):
                 identity = self.produced[play.name].identity
-                is_named = identity != play.name
-                fresh = by_source.setdefault("" if is_named else play.name[0], [])
+                source = "" if identity != play.name else play.name[0]
+                fresh = by_source.setdefault(source, []) if play.video else letters
                 if identity not in self._committed and identity not in seen:
                     seen.add(identity)
                     fresh.append(play)
         for plays in by_source.values():
             plays.sort(key=lambda play: (play.arrived_ns, play.video))
-        return [play for plays in by_source.values() for play in plays]
+        return [*letters, *(play for plays in by_source.values() for play in plays)]
 
     def committed(self, fresh: list[FreshPlay], changed: list[bytes], disk: LedgerDisk, now_ms: int) -> None:
         """A ledger has committed these plays and changed the accounts of these videos."""

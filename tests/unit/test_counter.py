@@ -146,3 +146,28 @@ def test_a_total_is_told_once_the_disk_has_it_and_why_not_before(counter):
     counter._store.is_full = False
     counter.host.pass_time(RETRY_S)
     assert total_told(counter) == [2]
+
+
+def test_the_window_does_not_run_while_the_disk_is_full(counter):
+    """A full disk lasts longer than the window. Meanwhile nothing is finished on nsqd, so it comes again."""
+    hour_ms = 3_600_000
+    now_ms = counter.host.monotonic_ms()
+    counter.host.monotonic_ms = lambda: now_ms
+    first, second, third, fourth = (number << 35 for number in range(1, 5))  # each in a bucket of its own
+    play(counter, first)
+    counter._store.is_full = True
+    play(counter, second)
+    for _ in range(4):
+        now_ms += hour_ms
+        counter.host.pass_time(RETRY_S)
+    counter._store.is_full = False
+    counter.host.pass_time(RETRY_S)
+    assert counted(counter) == (12, 0)
+    play(counter, third)
+    for number in (first, second):
+        play(counter, number)
+    assert counted(counter) == (13, 2)
+    now_ms += 2 * hour_ms
+    play(counter, fourth)
+    play(counter, first)
+    assert counted(counter) == (15, 2), "the window runs again"

@@ -47,6 +47,7 @@ from .arrivals import add_step, by_row, earliest
 from .changes import LedgerChanges, Tallies
 from .handout import hand_out
 from .seen_ids import SeenIds
+from .window_clock import WindowClock
 
 NEVER_NS = (1 << 63) - 1
 FEW = 16  # up to this many plays are added one by one: CPU caches have no numpy code for a lone play
@@ -73,7 +74,7 @@ class Ledger:
         self._seen = seen
         self._accounts = Accounts() if accounts is None else accounts
         self._tallies = tallies
-        self._clock_began_ms = now_ms - tallies.ran_ms
+        self.clock = WindowClock(tallies.ran_ms, now_ms)
         self._steps_below = steps_below
         self._dirty: list[Int64s] = []
         self._dirty_few: set[int] = set()
@@ -107,7 +108,7 @@ class Ledger:
         columns = count(plays.videos, VIDEO_BYTES), count(plays.arrived_ns, NUMBER_BYTES)
         if columns != (plays_count, plays_count):
             raise ValueError(f"{plays_count} ids, {columns[0]} videos, {columns[1]} arrivals")
-        ran_ms = self._ran_ms(now_ms)
+        ran_ms = self.clock.ran_ms(now_ms)
         if plays.play_ids:
             admitted = self._seen.plays.admit(plays.play_ids, plays.ids, plays.arrived_ns, ran_ms)
         else:
@@ -130,7 +131,7 @@ class Ledger:
 
     def reject(self, rejected: Rejected, now_ms: int) -> None:
         """Count dead letters that were not counted before. `now_ms` is monotonic."""
-        ran_ms = self._ran_ms(now_ms)
+        ran_ms = self.clock.ran_ms(now_ms)
         admitted = self._seen.admit(rejected.source, rejected.ids, rejected.arrived_ns, ran_ms)
         messages = count(rejected.ids, ID_BYTES)
         fresh = messages if admitted.places is None else len(admitted.places)
@@ -227,7 +228,7 @@ class Ledger:
     def take_changes(self, now_ms: int) -> LedgerChanges | None:
         """The changes since the last call, to be committed, or None."""
         seen = self._seen.take_chunks()
-        self._tallies = structs.replace(self._tallies, ran_ms=self._ran_ms(now_ms))
+        self._tallies = structs.replace(self._tallies, ran_ms=self.clock.ran_ms(now_ms))
         if not self._dirty and not self._dirty_few and not seen:
             return None
         dirty, few, self._dirty, self._dirty_few = self._dirty, self._dirty_few, [], set()
@@ -338,6 +339,3 @@ class Ledger:
     def _pending_rows(self) -> Int64s:
         cells = self._accounts.cells
         return np.flatnonzero(cells[:, PUBLISHED] < cells[:, TOTAL])
-
-    def _ran_ms(self, now_ms: int) -> int:
-        return now_ms - self._clock_began_ms

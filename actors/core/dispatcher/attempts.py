@@ -5,6 +5,9 @@ together. At most `in_flight_max` attempts are on their way. While the client sa
 it is one; each batch that it accepts then allows one more. Attempts that were on their way when another
 failed, and fail too, are one failure: they say nothing new.
 
+With a rate limit, no attempt is allowed while a disk holds up another. Otherwise all of them would leave at
+once when the disk works again.
+
     CLOSED ──CIRCUIT_FAILURES in a row──▶ OPEN ──pause over──▶ HALF_OPEN ──accepted──▶ CLOSED
                                            ▲                       │
                                            └─────────failed────────┘
@@ -79,6 +82,7 @@ class Attempts:
         self._jitter = jitter
         self.in_flight_max = self._allowed = in_flight_max
         self._left = self._left_before_failure = 0  # how many attempts
+        self._held_up = 0  # how many of those on their way the disk holds up
         self._permitted_ms = 0.0
         self._resume_ms = 0
         self._once_more = False
@@ -94,7 +98,8 @@ class Attempts:
     def has_room(self) -> bool:
         """Whether one more attempt may be on its way."""
         allowed = self._allowed if self.circuit is Circuit.CLOSED else 1
-        return not self.paused and self.on_their_way < allowed
+        is_held_up = bool(self.interval_ms and self._held_up)
+        return not self.paused and not is_held_up and self.on_their_way < allowed
 
     def use_limits(self, rate_max_per_s: float, in_flight_max: int, now_ms: int) -> None:
         """Use other limits from now on: see `__init__`. The rate counts from the attempt that left last."""
@@ -107,8 +112,9 @@ class Attempts:
         self.delays.free_sooner(max(now_ms, self.next_ms()))
 
     def left(self, now_ms: int) -> int:
-        """Note that an attempt leaves. Returns its number."""
+        """Note that an attempt leaves, once it is stored. Returns its number."""
         self.on_their_way += 1
+        self._held_up += 1
         self._left += 1
         self._once_more = False
         self._permit_next(now_ms)
@@ -116,9 +122,11 @@ class Attempts:
             self.delays.answered(ceil(self._permitted_ms))  # the limit is the client's
         return self._left
 
-    def left_later(self, now_ms: int) -> None:
-        """Note that the attempt that left last really leaves now."""
-        self._permit_next(now_ms)
+    def departed(self, now_ms: int, late: bool) -> None:
+        """Note that an attempt really leaves now. `late`: the disk has held it up."""
+        self._held_up -= 1
+        if late:
+            self._permit_next(now_ms)
 
     def _permit_next(self, now_ms: int) -> None:
         # The interval counts from when the attempt was allowed, not from when it left: timers are late, and
@@ -133,7 +141,7 @@ class Attempts:
         `attempt`: its number; None for the last that left. One that left before the last failure says nothing
         about the client now.
         """
-        self.on_their_way -= 1
+        self._ended()
         if self._is_news(attempt):
             self._allowed = min(self.in_flight_max, self._allowed + 1)
             self._well()
@@ -144,15 +152,19 @@ class Attempts:
         """Note that the client refused a batch for what is in it, or is at work on it. The client is well:
         there is no pause.
         """
-        self.on_their_way -= 1
+        self._ended()
         if self._is_news(attempt):
             self._well()
         self.delays.answered(max(now_ms, self.next_ms()))
 
     def says_nothing(self, now_ms: int) -> None:
         """Note that an attempt failed for what is in its batch: it says nothing about the client."""
-        self.on_their_way -= 1
+        self._ended()
         self.delays.answered(max(now_ms, self.next_ms()))
+
+    def _ended(self) -> None:
+        self.on_their_way -= 1
+        self._held_up = min(self._held_up, self.on_their_way)
 
     def _is_news(self, attempt: int | None) -> bool:
         return attempt is None or attempt > self._left_before_failure
@@ -175,7 +187,7 @@ class Attempts:
         `busy`: the client has too much to do. `opens`: it refuses everything, so the circuit opens at once.
         The pause is `retry_after_ms` at least, up to `retry_after_max_ms`.
         """
-        self.on_their_way -= 1
+        self._ended()
         if busy:
             self._allowed = 1
         asked_ms = min(retry_after_ms or 0, self.retry_after_max_ms)

@@ -90,9 +90,10 @@ class DispatcherRules(Confirming):
         """
         held = self.batches.find(key, *ON_ITS_WAY)
         assert held is not None and held.offered_ms is not None, f"{key} is not on its way"
-        if now_ms > held.sent_ms:
-            held.waited(now_ms - held.sent_ms)
-            self.attempts.left_later(now_ms)
+        waited_ms = now_ms - held.sent_ms
+        if waited_ms > 0:
+            held.waited(waited_ms)
+        self.attempts.departed(now_ms, late=waited_ms > 0)
         if held.state is BatchState.SENT and held.part is None:
             self._lead_time.measure_own(now_ms - held.own_from_ms)
         self._departed_ms = now_ms

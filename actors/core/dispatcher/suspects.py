@@ -18,7 +18,8 @@ VIDEOS_MAX = 20_000
 
 class _Suspect(Struct):
     """A video of a batch that failed. `attempt`: its number, or that of a later batch of the video that was
-    refused. `alone`: how often only such batches failed.
+    refused. `alone`: how often only such batches failed; -1 if the video has not failed yet, but was refused
+    together with everything.
     """
 
     attempt: int
@@ -58,12 +59,12 @@ class Suspects:
     def failed(self, videos: Iterable[bytes], attempt: int, with_all: bool = False) -> Alone:
         """Note that an attempt with these videos failed. Returns how often in a row one of them failed alone.
 
-        `attempt`: its number. `with_all`: the client refuses everything, so none of them failed alone.
+        `attempt`: its number. `with_all`: the client refuses everything, which is no failure of theirs.
         """
         most, is_new = 0, False
         for video in videos:
             before = self._videos.pop(video, None)
-            alone = 0 if before is None else before.alone
+            alone = -int(with_all) if before is None else before.alone
             if before is not None and self._last_judged > before.attempt and not with_all:
                 alone, is_new = alone + 1, True
             self._videos[video] = _Suspect(attempt, alone)

@@ -75,8 +75,9 @@ def test_the_rate_is_kept_exactly_and_never_exceeded(rate_max_per_s):
 
 def test_a_rate_saves_up_nothing_while_nothing_leaves():
     attempts = Attempts(lambda: 1.0, 10, in_flight_max=3)
-    attempts.left(NOW_MS)
-    attempts.left(NOW_MS + 5000)
+    for now_ms in (NOW_MS, NOW_MS + 5000):
+        attempts.left(now_ms)
+        attempts.departed(now_ms, late=False)
     assert not attempts.may_leave(NOW_MS + 5099)
     assert attempts.may_leave(NOW_MS + 5100)
 
@@ -190,3 +191,15 @@ def test_a_busy_client_gets_one_at_a_time_and_each_that_it_accepts_allows_one_mo
         assert len(left) == allowed
         for number in left:
             attempts.accepted(NOW_MS, NOW_MS, number)
+
+
+def test_while_a_disk_holds_an_attempt_up_a_rate_limit_allows_no_other():
+    """Else all of them would leave at once when the disk works again."""
+    attempts, unlimited = Attempts(lambda: 1.0, 1, in_flight_max=8), Attempts(lambda: 1.0, in_flight_max=8)
+    for one in (attempts, unlimited):
+        one.left(NOW_MS)
+    assert unlimited.may_leave(NOW_MS + 15_000)
+    assert not attempts.may_leave(NOW_MS + 15_000)
+    attempts.departed(NOW_MS + 15_000, late=True)
+    assert not attempts.may_leave(NOW_MS + 15_999)
+    assert attempts.may_leave(NOW_MS + 16_000)

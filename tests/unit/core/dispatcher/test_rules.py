@@ -859,7 +859,7 @@ def test_a_rate_wakes_nobody_up_while_nothing_is_pending():
 
 def test_a_wait_for_the_rate_is_the_clients_too_while_another_batch_is_on_its_way():
     one = dispatching(0, rate_max_per_s=1, in_flight_max=2)
-    sending(one, (A, 1))
+    one.departs(key_of(sending(one, (A, 1))), NOW_MS)
     assert one.handle(0, [pending((A2, 1))], NOW_MS) == []
     effects = one.wake(NOW_MS + 1000)
     effects = one.handle(0, [collected(number_of(effects), (A2, 1))], NOW_MS + 1000)

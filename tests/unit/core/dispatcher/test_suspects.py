@@ -438,6 +438,16 @@ def test_a_refusal_is_a_proof_against_the_videos_that_are_not_in_it():
     assert suspects.failed([one], 9, with_all=True) == (1, False)
 
 
+def test_a_refusal_of_everything_is_no_failure_of_a_video():
+    suspects, (one, other) = Suspects(), TWENTY[:2]
+    assert suspects.failed([one], 1, with_all=True) == (0, False)
+    proofs = []
+    for attempt in range(2, 2 + 2 * FAILURES_ALONE_MAX + 2, 2):
+        suspects.taken([other], attempt)
+        proofs.append(suspects.failed([one], attempt + 1).is_proof)
+    assert proofs == [False] * FAILURES_ALONE_MAX + [True]
+
+
 def test_what_is_remembered_has_a_bound():
     suspects = Suspects()
     for number in range(25_000):
