@@ -578,7 +578,7 @@ def commit(opened, audit, publish, received_at_ns):
 
 def stored_in(opened):
     """The rows of each table."""
-    tables = ("videos", "batches", "broken", "statistics")
+    tables = ("parts", "batches", "broken", "statistics")
     return [opened._database.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
 
 
@@ -879,7 +879,7 @@ def tell_some(client, plays):
 
 
 def test_a_snapshot_of_many_videos_holds_up_no_publish_and_is_made_once_for_all_pages(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing, "PART_VIDEOS", 100)
+    monkeypatch.setattr(listing, "SEARCHED_VIDEOS", 100)
     monkeypatch.setattr(events, "VIDEOS_PER_EVENT_MAX", 50)
 
     async def scene():
@@ -888,8 +888,8 @@ def test_a_snapshot_of_many_videos_holds_up_no_publish_and_is_made_once_for_all_
             taken = []  # the parts, of all snapshots
             parts = client.listing.parts
 
-            async def counted_parts():
-                async for part in parts():
+            async def counted_parts(part_videos):
+                async for part in parts(part_videos):
                     taken.append(part)
                     yield part
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from actors.client import store as client_store
-from actors.client.store import FILE_NAME, JOURNAL_MAX, ClientStore
+from actors.client.store import FILE_NAME, JOURNAL_MAX, PAGE_BYTES, ClientStore
 from actors.core.client.audit import Audit, Taken
 from actors.core.client.promises import Promises, Publish, PublishedVideo
 from actors.core.triggers import Trigger
@@ -139,8 +139,8 @@ def test_a_store_of_an_earlier_version_is_taken_over_and_a_later_one_is_refused(
         take(store, now, 3)
     assert loaded(tmp_path) == ({3}, 3, 3)
     with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as later:
-        later.execute("PRAGMA user_version = 3")
-    with pytest.raises(StoreFailure, match="its schema version is 3, expected 1 to 2"):
+        later.execute("PRAGMA user_version = 4")
+    with pytest.raises(StoreFailure, match="its schema version is 4, expected 1 to 3"):
         ClientStore(tmp_path)
 
 
@@ -178,7 +178,7 @@ def contents(path: pathlib.Path) -> dict[str, bytes]:
 def test_a_page_that_is_damaged_is_refused_and_left_as_it_was(tmp_path):
     file = filled(tmp_path / "client")
     content = bytearray(file.read_bytes())
-    content[1024:1034] = b"x" * 10  # the head of the second page
+    content[PAGE_BYTES : PAGE_BYTES + 10] = b"x" * 10  # the head of the second page
     file.write_bytes(content)
     before = contents(file.parent)
     with pytest.raises(StoreFailure, match=r"client.sqlite cannot be opened: .*or restore a backup, or move"):
