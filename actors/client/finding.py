@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
-from ..core.client.videos import CELLS, PLAYS, RECEIVED_NS, texts_of
-from ..core.columns import Bools, Int64s
+from ..core.client.videos import CELLS, PLAYS, RECEIVED_NS
+from ..core.columns import Bools, Int64s, guids_of
 from .listing import SEARCHED_VIDEOS, Listing
 
 VIDEOS_MAX = 300  # as many rows as the page shows
@@ -43,7 +43,7 @@ async def find(listing: Listing, start: str) -> tuple[int, list[tuple[str, int, 
 def rows_of_page(rows: Int64s) -> list[tuple[str, int, int]]:
     """Videos as the page gets them: GUID, plays, and when the client got them, in ms since 1970."""
     received_at_ms = rows[:, RECEIVED_NS] // _NS_PER_MS
-    return list(zip(texts_of(rows[:, :PLAYS]), rows[:, PLAYS].tolist(), received_at_ms.tolist(), strict=True))
+    return list(zip(guids_of(rows[:, :PLAYS]), rows[:, PLAYS].tolist(), received_at_ms.tolist(), strict=True))
 
 
 def _begin_with(rows: Int64s, digits: str) -> Bools:

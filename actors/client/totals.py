@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import numpy as np
 
 from ..core import guids
-from ..core.client.videos import CELLS, PLAYS, texts_of
-from ..core.columns import Int64s
+from ..core.client.videos import CELLS, PLAYS
+from ..core.columns import Int64s, guids_of
 from ..core.greatest import greatest, greatest_first
 from ..core.totals import Bounds, video_of
 from .listing import PART_VIDEOS, SEARCHED_VIDEOS, Listing
@@ -47,4 +47,4 @@ def _below(part: Int64s, bounds: Bounds) -> Int64s:
 
 
 def _by_guid(rows: Int64s) -> dict[str, int]:
-    return dict(zip(texts_of(rows[:, :PLAYS]), rows[:, PLAYS].tolist(), strict=True))
+    return dict(zip(guids_of(rows[:, :PLAYS]), rows[:, PLAYS].tolist(), strict=True))

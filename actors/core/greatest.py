@@ -26,4 +26,8 @@ def greatest(videos: Int64s, totals: Int64s, count: int) -> Int64s:
 def greatest_first(videos: Int64s, totals: Int64s) -> Int64s:
     """All places, the greatest total first; of equal totals, the least GUID first."""
     first, second = videos.view(">u8").astype(np.uint64).T
-    return np.lexsort((second, first, -totals))
+    order = np.argsort(first)
+    in_order = first[order]
+    if (in_order[1:] == in_order[:-1]).any():
+        order = np.lexsort((second, first))  # five times as slow
+    return order[np.argsort(-totals[order], kind="stable")]

@@ -17,11 +17,12 @@ from typing import Any
 
 import msgspec
 
+from ..columns import guids_of
 from ..triggers import Trigger
 from .promises import Broken, Promise, Promises, Publish, PublishedVideo
 from .recent import LATE_MAX, Cause, LateTotal, Recent
 from .statistics import Statistics
-from .videos import PLAYS, Video, Videos, texts_of
+from .videos import PLAYS, Video, Videos
 
 # A retry follows seconds later, after its back-off. This many publishes take hours, so its key is still kept.
 KEYS_MAX = 10_000
@@ -131,7 +132,7 @@ class Audit:
     def totals(self) -> dict[str, int]:
         """The last published total of each video."""
         cells = self.videos.cells
-        return dict(zip(texts_of(cells[:, :PLAYS]), cells[:, PLAYS].tolist(), strict=True))
+        return dict(zip(guids_of(cells[:, :PLAYS]), cells[:, PLAYS].tolist(), strict=True))
 
     def report(self) -> dict[str, Any]:
         """All statistics, ready for JSON. Times are in ms; None where nothing was measured yet."""

@@ -117,13 +117,3 @@ class Videos(Mapping[str, Video]):
         totals = self.cells[:, PLAYS]
         low = int((totals & ((1 << SUMMED_BITS) - 1)).sum())
         return (int((totals >> SUMMED_BITS).sum()) << SUMMED_BITS) + low
-
-
-def texts_of(words: Int64s) -> list[str]:
-    """The GUIDs of videos (two words each) as canonical text."""
-    digits = words.tobytes().hex()
-    return [
-        f"{digits[at : at + 8]}-{digits[at + 8 : at + 12]}-{digits[at + 12 : at + 16]}-"
-        f"{digits[at + 16 : at + 20]}-{digits[at + 20 : at + 32]}"
-        for at in range(0, len(digits), 32)
-    ]

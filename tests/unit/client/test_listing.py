@@ -12,7 +12,8 @@ from actors.client.listing import PART_VIDEOS, Listing
 from actors.core import guids
 from actors.core.client.audit import Audit
 from actors.core.client.promises import Promises
-from actors.core.client.videos import PLAYS, Video, texts_of
+from actors.core.client.videos import PLAYS, Video
+from actors.core.columns import guids_of
 from actors.system import json_parts
 from tests.support.patience import PATIENCE_S, wait_until
 from tests.support.served_client import Served
@@ -82,7 +83,7 @@ def listed(listing, after_a_part):
     async def found():
         guids = []
         async for part in listing.parts(PART_VIDEOS):
-            guids += texts_of(part[:, :PLAYS])
+            guids += guids_of(part[:, :PLAYS])
             after_a_part()
         return guids
 
