@@ -52,7 +52,7 @@ def test_what_is_no_guid_is_no_video(written):
     videos = Videos()
     assert written not in videos and videos.row_of(written) == EMPTY
     if written:
-        with pytest.raises(ValueError, match="hexadecimal|bytes for 2 videos"):
+        with pytest.raises(ValueError, match=r"hexadecimal|bytes for 2 videos"):
             videos.rows_of([str(uuid.UUID(int=1)), written])
     assert len(videos) == 0
 
