@@ -38,7 +38,7 @@ from actors.core.triggers import Trigger
 from tests.support.queues import nsqd_path
 
 from .command import NO_NSQD, add_json, folder, parser, show, write_json
-from .processes import MB
+from .processes import MB, cpu_s
 from .store import NOW_MS, PLAYS_A_COMMIT, Shard
 from .unit import nsqd_us_a_play
 
@@ -50,6 +50,7 @@ QUIET_S = 2.0  # publishes before the page opens
 COLUMNS = (
     "videos",
     "client loads, s",
+    "CPU, s",
     "bytes a video",
     "store, bytes a video",
     "longest wait, ms",
@@ -57,6 +58,7 @@ COLUMNS = (
     "page has it, s",
     "totals: first row, s",
     "all, s",
+    "CPU, s",
     "MB at most",
     "ledgers, bytes a video",
 )
@@ -67,6 +69,7 @@ class Figures(msgspec.Struct, frozen=True):
 
     videos: int
     load_s: float
+    load_cpu_s: float
     client_bytes: float
     store_bytes: float
     quiet_ms: float
@@ -74,8 +77,17 @@ class Figures(msgspec.Struct, frozen=True):
     page_s: float
     first_row_s: float
     all_rows_s: float
+    totals_cpu_s: float
     totals_mb: float
     ledger_bytes: float
+
+
+class _Start(msgspec.Struct, frozen=True):
+    """What a start of the client has taken."""
+
+    wall_s: float
+    cpu_s: float
+    memory_bytes: int
 
 
 def main() -> None:
@@ -111,6 +123,7 @@ def _row(one: Figures) -> list[str]:
     return [
         f"{one.videos:,}",
         f"{one.load_s:.2f}",
+        f"{one.load_cpu_s:.2f}",
         f"{one.client_bytes:.0f}",
         f"{one.store_bytes:.0f}",
         f"{one.quiet_ms:.0f}",
@@ -118,6 +131,7 @@ def _row(one: Figures) -> list[str]:
         f"{one.page_s:.2f}",
         f"{one.first_row_s:.2f}",
         f"{one.all_rows_s:.2f}",
+        f"{one.totals_cpu_s:.2f}",
         f"{one.totals_mb:.0f}",
         f"{one.ledger_bytes:.0f}",
     ]
@@ -126,13 +140,14 @@ def _row(one: Figures) -> list[str]:
 def _client(path: Path, videos: int) -> dict[str, float]:
     _fill(path / "empty", 0)
     _fill(path / "full", videos)
-    with _started(path / "empty") as (_, _, started_s, empty_bytes):
-        empty_s = started_s
-    with _started(path / "full") as (port, _, started_s, full_bytes):
+    with _started(path / "empty") as (_, empty):
+        pass
+    with _started(path / "full") as (port, full):
         quiet_s, opening_s, page_s = _waits(port)
     return {
-        "load_s": started_s - empty_s,
-        "client_bytes": (full_bytes - empty_bytes) / videos,
+        "load_s": full.wall_s - empty.wall_s,
+        "load_cpu_s": full.cpu_s - empty.cpu_s,
+        "client_bytes": (full.memory_bytes - empty.memory_bytes) / videos,
         "store_bytes": _size(path / "full") / videos,
         "quiet_ms": quiet_s * 1000,
         "opening_ms": opening_s * 1000,
@@ -157,8 +172,8 @@ def _fill(path: Path, videos: int) -> None:
 
 
 @contextlib.contextmanager
-def _started(path: Path) -> Iterator[tuple[int, int, float, int]]:
-    """The client's port and pid, how long it took to start, and its memory."""
+def _started(path: Path) -> Iterator[tuple[int, _Start]]:
+    """The client's port, and what its start has taken."""
     command = [sys.executable, "-m", "actors.client", "--address", "127.0.0.1:0", "--data-path", str(path)]
     began_s = time.monotonic()
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -170,8 +185,9 @@ def _started(path: Path) -> Iterator[tuple[int, int, float, int]]:
                 port = int(ready[1])
                 break
         assert port, "the client did not start"
-        started_s = time.monotonic() - began_s
-        yield port, process.pid, started_s, psutil.Process(process.pid).memory_full_info().pss
+        wall_s = time.monotonic() - began_s
+        memory_bytes = psutil.Process(process.pid).memory_full_info().pss
+        yield port, _Start(wall_s, cpu_s(process.pid), memory_bytes)
     finally:
         process.kill()
         process.wait()
@@ -239,17 +255,18 @@ def _totals(path: Path, videos: int) -> dict[str, float]:
                     played.append(video)
             shard.count(played, NOW_MS + place // 100)
         shard.store.close()
-    first_s, all_s, most_mb = _print_totals(path)
+    first_s, all_s, used_s, most_mb = _print_totals(path)
     return {
         "first_row_s": first_s,
         "all_rows_s": all_s,
+        "totals_cpu_s": used_s,
         "totals_mb": most_mb,
         "ledger_bytes": sum(one.stat().st_size for one in path.glob("counter-*.sqlite*")) / videos,
     }
 
 
-def _print_totals(path: Path) -> tuple[float, float, float]:
-    """Until the first row was there and until all were, in s; the largest memory, in MB."""
+def _print_totals(path: Path) -> tuple[float, float, float, float]:
+    """Until the first row was there and until all were, and the CPU, in s; the largest memory, in MB."""
     began_s = time.monotonic()
     command = [*COMMAND, "totals", "--set", f"supervisor.state_dir={path}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
@@ -263,7 +280,7 @@ def _print_totals(path: Path) -> tuple[float, float, float]:
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     assert not process.returncode, process.returncode
-    return first_s, all_s, used.ru_maxrss * 1024 / MB
+    return first_s, all_s, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / MB
 
 
 if __name__ == "__main__":
