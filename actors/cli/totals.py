@@ -1,18 +1,21 @@
 """The command totals: the plays counted, from the ledgers, whether or not the service runs."""
 
+from __future__ import annotations
+
 import argparse
 import sys
-from typing import TypeAlias
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ..config import Settings
 from ..core import guids
-from ..supervision.standard_streams import print_json
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
-from . import screen
 
-Row: TypeAlias = tuple[
-    bytes, int, int
-]  # a video (16 bytes), its total, the last one that the client confirmed
+if TYPE_CHECKING:
+    from ..store.totals import TotalColumns
+
+FIRST_VIDEOS = 1000  # that are printed before all are sorted
+PART_VIDEOS = 4096
 
 
 def run(settings: Settings, options: argparse.Namespace) -> int:
@@ -20,19 +23,17 @@ def run(settings: Settings, options: argparse.Namespace) -> int:
     _check(options)
     if options.verify:
         return _verify(settings)
-    rows = _read(settings)
     unknown: list[bytes] = []
     if options.videos:
-        wanted = dict.fromkeys(options.videos)
-        found = {row[0]: row for row in rows if row[0] in wanted}
-        unknown = [video for video in wanted if video not in found]
-        rows = [found[video] for video in wanted if video in found]
+        wanted = list(dict.fromkeys(options.videos))
+        found, unknown = _only(_read(settings, wanted), wanted)
+        parts = iter([found])
     else:
+        found = _read(settings)
         if options.below is not None:
-            rows = [row for row in rows if row[1] < options.below]
-        rows.sort(key=lambda row: (-row[1], row[0]))
-        rows = rows[: options.top]
-    _print(rows, options)
+            found = found.at(found.totals < options.below)
+        parts = _greatest_first(found, len(found) if options.top is None else options.top)
+    _print(parts, int(found.totals.max(initial=0)), options)
     for video in unknown:
         print(f"no play of {guids.text(video)} was counted", file=sys.stderr)
     return EXIT_FAILED if unknown else EXIT_DONE
@@ -59,7 +60,7 @@ def _check(options: argparse.Namespace) -> None:
         options.usage_error(f"expected GUIDs or {bounds[0]}, not both")
 
 
-def _read(settings: Settings) -> list[Row]:
+def _read(settings: Settings, of: list[bytes] | None = None) -> TotalColumns:
     from ..store import TotalsReader
 
     reader = TotalsReader(settings.supervisor.state_dir)
@@ -68,18 +69,43 @@ def _read(settings: Settings) -> list[Row]:
             f"no ledgers in {settings.supervisor.state_dir}, expected those of a service that has run: "
             "see supervisor.state_dir"
         )
-    return reader.read()
+    return reader.columns(of)
 
 
-def _print(rows: list[Row], options: argparse.Namespace) -> None:
+def _only(found: TotalColumns, wanted: list[bytes]) -> tuple[TotalColumns, list[bytes]]:
+    """The totals of these videos, in their order, and those that have none."""
+    import numpy as np
+
+    from ..core.columns import video_words
+
+    alike = [np.isin(found.videos[:, half], video_words(b"".join(wanted))[:, half]) for half in (0, 1)]
+    candidates = np.flatnonzero(alike[0] & alike[1])
+    places = {found.videos[place].tobytes(): place for place in candidates.tolist()}
+    known = np.array([places[video] for video in wanted if video in places], np.int64)
+    return found.at(known), [video for video in wanted if video not in places]
+
+
+def _greatest_first(found: TotalColumns, count: int) -> Iterator[TotalColumns]:
+    """The `count` greatest totals in parts, the greatest first; the first part before all are sorted."""
+    from ..core.greatest import greatest, greatest_first
+
+    first = found.at(greatest(found.videos, found.totals, min(FIRST_VIDEOS, count)))
+    yield first.at(greatest_first(first.videos, first.totals))
+    if count > FIRST_VIDEOS:
+        order = greatest_first(found.videos, found.totals)[:count]
+        for start in range(FIRST_VIDEOS, len(order), PART_VIDEOS):
+            yield found.at(order[start : start + PART_VIDEOS])
+
+
+def _print(parts: Iterator[TotalColumns], greatest: int, options: argparse.Namespace) -> None:
+    from . import totals_output
+
     if options.json:
-        print_json({guids.text(video): total for video, total, _ in rows})
+        totals_output.print_json(parts)
     elif options.csv:
-        print("video_id,plays")
-        for video, total, _ in rows:
-            print(f"{guids.text(video)},{total}")
+        totals_output.print_csv(parts)
     else:
-        screen.show_totals(rows)
+        totals_output.show(parts, greatest)
 
 
 def _verify(settings: Settings) -> int:

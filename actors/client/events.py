@@ -26,9 +26,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 from tornado.iostream import StreamClosedError
 
-from ..core.client.audit import Audit, Video
+from ..core.client.audit import Audit
 from ..system.exits import StoreFailure
-from .listing import Listing
+from .finding import rows_of_page
+from .listing import PART_VIDEOS, Listing
 
 # Each open page costs a connection and some encoding. Few pages are open at a time.
 STREAMS_MAX = 64
@@ -187,9 +188,7 @@ class Streams:
             # Streams that keep up ask for the same changes, so one encoding serves all of them.
             name, at = b"change", self._at()
             if self._encoded is None or self._encoded[0] != (since, at):
-                videos = self._audit().videos
-                rows = [(one, videos[one]) for one in changed]
-                self._encoded = ((since, at), self._encode(rows, since.publish))
+                self._encoded = ((since, at), self._encode(self._rows_of(changed), since.publish))
             encoded = self._encoded[1]
         now_ns = time.time_ns()
         head = {
@@ -210,16 +209,25 @@ class Streams:
         return at, await asyncio.shield(made)
 
     async def _made_snapshot(self) -> bytes:
-        return self._encode(await self._listing.most_played(VIDEOS_PER_EVENT_MAX), 0)
+        rows = await self._listing.most_played(VIDEOS_PER_EVENT_MAX)
+        parts = []
+        for start in range(0, len(rows), PART_VIDEOS):
+            await self._listing.turn()
+            parts.append(msgspec.json.encode(rows_of_page(rows[start : start + PART_VIDEOS]))[1:-1])
+        return self._encode(msgspec.Raw(b"[%b]" % b",".join(parts)), 0)
+
+    def _rows_of(self, video_ids: Iterable[str]) -> list[tuple[str, int, int]]:
+        videos = self._audit().videos
+        found = ((one, videos[one]) for one in video_ids)
+        return [(one, video.plays, video.received_at_ns // _NS_PER_MS) for one, video in found]
 
     def _at(self) -> At:
         return At(self._changes.number, self._audit().recent.number)
 
-    def _encode(self, videos: Iterable[tuple[str, Video]], publish: int) -> bytes:
+    def _encode(self, videos: list[tuple[str, int, int]] | msgspec.Raw, publish: int) -> bytes:
         """The event of these videos, and of the publishes after number `publish`."""
         audit = self._audit()
         report = audit.report()
         # The page asks GET /report for these if there are any.
         del report["promises_broken"], report["latest_late"]
-        rows = [(video_id, video.plays, video.received_at_ns // _NS_PER_MS) for video_id, video in videos]
-        return msgspec.json.encode({"report": report, "videos": rows, "marks": audit.recent.since(publish)})
+        return msgspec.json.encode({"report": report, "videos": videos, "marks": audit.recent.since(publish)})

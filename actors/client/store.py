@@ -6,13 +6,15 @@ it came: the audit of the same publishes is the same again. After `JOURNAL_MAX` 
 writes what the audit changed for all of them, and empties the journal:
 
     journal      the last publishes, with all that the audit judges them by, as msgpack
-    videos       one row per video: the last total received
+    parts        all videos, some thousand in a row: the last total received; `video_rows.py`
+    changes      what of them has changed since
     batches      the keys of the last publishes, to tell a retry from a new publish
     broken       the first broken promises
     statistics   one row: all other statistics, as msgpack
 
 The store judges nothing: it writes what came and loads the audit. Before it is opened for writing, SQLite
-checks each of its pages: a damaged store is refused, and left as it was. If the store is lost, the service
+checks each of its pages, and what the videos are in has checksums: a damaged store is refused, and left as it
+was. If the store is lost, the service
 tells the client every total again.
 """
 
@@ -25,7 +27,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..core.client.audit import Audit, Receipt, Taken, Video
+from ..core.client.audit import Audit, Receipt, Taken
 from ..core.client.promises import Broken, Promise, Promises
 from ..core.client.statistics import Statistics
 from ..store.database import uri_of
@@ -33,20 +35,19 @@ from ..store.untouched import left_if_refused
 from ..system.exits import StoreFailure
 from ..system.locks import try_lock
 from ..system.transactions import WAL_BYTES_MAX, Transaction
+from .video_rows import SCHEMA as VIDEO_SCHEMA
+from .video_rows import VideoRows
 
 log = logging.getLogger(__name__)
 
 FILE_NAME = "client.sqlite"
 LOCK_NAME = "client.lock"
-SCHEMA_VERSION = 2
-JOURNAL_MAX = 256  # publishes; with twenty videos each, what they changed is written in some 20 ms
+SCHEMA_VERSION = 3
+JOURNAL_MAX = 256  # publishes; with twenty videos each, what they changed is written in some milliseconds
+PAGE_BYTES = 4096  # of a new store
+WAL_PAGES_BYTES = 4_000_000  # are written back into the file together
 
-# Rows are numbered in the order in which videos were first published: new ones are together on few pages.
 _SCHEMA = """
-CREATE TABLE videos (
-    number INTEGER PRIMARY KEY, video_id TEXT NOT NULL, plays INTEGER NOT NULL,
-    received_at_ns INTEGER NOT NULL, timer_window INTEGER NOT NULL
-);
 CREATE TABLE batches (number INTEGER PRIMARY KEY, batch TEXT NOT NULL, fingerprint BLOB NOT NULL);
 CREATE TABLE journal (number INTEGER PRIMARY KEY, content BLOB NOT NULL);
 """
@@ -57,17 +58,15 @@ CREATE TABLE broken (
 );
 CREATE TABLE statistics (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), packed BLOB NOT NULL);
 """
-# Version 1 had no journal, and its videos had no numbers.
+# Versions 1 and 2 had a row for each video. Those of version 1 had no numbers, and it had no journal.
 _FROM_1 = f"""
-ALTER TABLE videos RENAME TO videos_1;
 ALTER TABLE batches RENAME TO batches_1;
 {_SCHEMA}
-INSERT INTO videos (video_id, plays, received_at_ns, timer_window) SELECT * FROM videos_1;
 INSERT INTO batches SELECT * FROM batches_1;
-DROP TABLE videos_1;
 DROP TABLE batches_1;
 """
-_UPGRADES = {0: _SCHEMA + _SCHEMA_ALWAYS, 1: _FROM_1}
+_IN_ORDER = "SELECT video_id, plays, received_at_ns, timer_window FROM videos ORDER BY "
+_ORDERS = {1: "video_id", 2: "number"}
 _APPEND = "INSERT INTO journal (content) VALUES (?)"
 
 
@@ -78,7 +77,7 @@ class ClientStore:
         """Open or make the store in the directory `path`, and lock it until `close`."""
         self._file = path / FILE_NAME
         self._journal = 0  # publishes in it
-        self._changed: dict[str, Video] = {}  # since it began
+        self._changed: set[int] = set()  # rows of the videos that have, since it began
         self._publishes = self._broken = 0  # publishes and broken promises that are in the other tables
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -97,6 +96,7 @@ class ClientStore:
             with left_if_refused([self._file], held=self._file):
                 self._check()
             self._database = self._opened()
+            self._rows = VideoRows()
         except StoreFailure:
             os.close(self._lock)
             raise
@@ -104,10 +104,7 @@ class ClientStore:
     def load(self, promises: Promises) -> Audit:
         """The audit of all committed publishes. From now on it judges by `promises`."""
         try:
-            rows = self._database.execute(
-                "SELECT video_id, plays, received_at_ns, timer_window, number FROM videos ORDER BY number"
-            )
-            videos = {video_id: Video(*values) for video_id, *values in rows}
+            videos = self._rows.load(self._database)
             fingerprints = self._database.execute("SELECT batch, fingerprint FROM batches ORDER BY number")
             broken = self._database.execute(
                 "SELECT promise, batch, video_id, expected, found FROM broken ORDER BY number"
@@ -160,19 +157,15 @@ class ClientStore:
     def _note(self, receipts: Sequence[Receipt], *, begun: bool = False) -> None:
         """Note what publishes have changed. `begun`: they are the first in the journal."""
         if begun:
-            self._journal, self._changed = 0, {}
+            self._journal, self._changed = 0, set()
         self._journal += len(receipts)
         for one in receipts:
-            self._changed.update(one.videos)
+            self._changed.update(video.number - 1 for video in one.videos.values())
 
     def _write(self, audit: Audit) -> None:
         """Write what has changed since the journal began, and empty it."""
         execute, executemany = self._database.execute, self._database.executemany
-        rows = [
-            (video.number, video_id, video.plays, video.received_at_ns, video.timer_window)
-            for video_id, video in self._changed.items()
-        ]
-        executemany("INSERT OR REPLACE INTO videos VALUES (?, ?, ?, ?, ?)", sorted(rows))
+        self._rows.write(self._database, audit.videos, self._changed)
         # Publishes are numbered without gaps, so no query is needed to find the keys to delete.
         last = audit.statistics.publishes_total()
         execute("DELETE FROM batches WHERE number <= ?", (last - audit.keys_max,))
@@ -219,22 +212,14 @@ class ClientStore:
         database = None
         try:
             database = sqlite3.connect(self._file, isolation_level=None)
-            # A publish changes up to twenty rows, each in another page, and SQLite writes whole pages. So
-            # with small pages, a publish of many videos is written a quarter faster. wal_autocheckpoint
-            # counts pages. It is four times its default, because a page has a quarter of the default size.
-            database.execute("PRAGMA page_size = 1024")
-            database.execute("PRAGMA wal_autocheckpoint = 4000")
+            database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            (page_bytes,) = database.execute("PRAGMA page_size").fetchone()  # an older store keeps its own
+            database.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES_BYTES // page_bytes}")
             database.execute("PRAGMA journal_mode = WAL")
             database.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_MAX}")
             database.execute("PRAGMA synchronous = NORMAL")
-            version = database.execute("PRAGMA user_version").fetchone()[0]
-            if (upgrade := _UPGRADES.get(version)) is not None:
-                database.executescript(f"BEGIN; {upgrade} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            elif version != SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(
-                    f"its schema version is {version}, expected 1 to {SCHEMA_VERSION}"
-                )
-        except sqlite3.Error as error:
+            _bring_up_to_date(database)
+        except (sqlite3.Error, ValueError) as error:
             if database is not None:
                 database.close()
             raise self._failed("opened", error) from error
@@ -245,3 +230,23 @@ class ClientStore:
             f"{self._file} cannot be {done}: {error}; expected the reference client's store on a disk with "
             f"free space; make room, or restore a backup, or move the file away to start with an empty store"
         )
+
+
+def _bring_up_to_date(database: sqlite3.Connection) -> None:
+    """Make the tables, or those of a store of an earlier version anew, in one transaction.
+
+    Raises `ValueError` for a video that is no GUID.
+    """
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version == SCHEMA_VERSION:
+        return
+    if version not in (0, *_ORDERS):
+        raise sqlite3.DatabaseError(f"its schema version is {version}, expected 1 to {SCHEMA_VERSION}")
+    with Transaction(database):
+        scripts = {0: _SCHEMA + _SCHEMA_ALWAYS, 1: _FROM_1}.get(version, "") + VIDEO_SCHEMA
+        for statement in scripts.split(";"):  # `executescript` would end the transaction
+            database.execute(statement)
+        if version:
+            VideoRows().write_all(database, database.execute(_IN_ORDER + _ORDERS[version]))
+            database.execute("DROP TABLE videos")
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")

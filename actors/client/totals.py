@@ -2,9 +2,14 @@
 
 from collections.abc import AsyncIterator
 
+import numpy as np
+
 from ..core import guids
-from ..core.totals import Bounds, greatest_of, video_of
-from .listing import Listing
+from ..core.client.videos import CELLS, PLAYS
+from ..core.columns import Int64s, guids_of
+from ..core.greatest import greatest, greatest_first
+from ..core.totals import Bounds, video_of
+from .listing import PART_VIDEOS, SEARCHED_VIDEOS, Listing
 
 
 def total_of(listing: Listing, written: str) -> dict[str, int]:
@@ -22,14 +27,24 @@ async def totals_within(listing: Listing, bounds: Bounds) -> AsyncIterator[dict[
 
     Raises `StoreFailure`.
     """
-    most: dict[str, int] = {}
-    async for part in listing.parts():
-        found = [(guid, video.plays) for guid, video in part]
-        if bounds.below:
-            found = [one for one in found if one[1] < bounds.below]
-        if bounds.top:
-            most = greatest_of([*most.items(), *found], bounds.top)
-        else:
-            yield dict(found)
     if bounds.top:
-        yield most
+        yield await _most(listing, bounds)
+        return
+    async for part in listing.parts(PART_VIDEOS):
+        yield _by_guid(_below(part, bounds))
+
+
+async def _most(listing: Listing, bounds: Bounds) -> dict[str, int]:
+    most = np.empty((0, CELLS), np.int64)
+    async for part in listing.parts(SEARCHED_VIDEOS):
+        most = np.concatenate([most, _below(part, bounds)])
+        most = most[greatest(most[:, :PLAYS], most[:, PLAYS], bounds.top)]
+    return _by_guid(most[greatest_first(most[:, :PLAYS], most[:, PLAYS])])
+
+
+def _below(part: Int64s, bounds: Bounds) -> Int64s:
+    return part[part[:, PLAYS] < bounds.below] if bounds.below else part
+
+
+def _by_guid(rows: Int64s) -> dict[str, int]:
+    return dict(zip(guids_of(rows[:, :PLAYS]), rows[:, PLAYS].tolist(), strict=True))

@@ -30,6 +30,10 @@ HEX_ID_BYTES = 16  # an id in the form in which NSQ sends it
 NUMBER_BYTES = 8
 NARROW_BYTES_MIN = 128
 _NARROW = [(np.dtype(kind), np.iinfo(kind).max) for kind in (np.uint8, np.uint16, np.uint32)]
+_WIDTHS = {kind.itemsize: kind for kind in (*(kind for kind, _ in _NARROW), np.dtype(np.int64))}
+GUID_CHARACTERS = 36
+_GROUPS = ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32))  # its digits, with a dash between
+_NO_WIDTH = "a column that does not begin with the width of its numbers: 1, 2, 4 or 8 bytes"
 
 
 def pack_numbers(numbers: Iterable[int]) -> bytes:
@@ -69,16 +73,23 @@ def narrow(column: bytes) -> bytes:
     return bytes([NUMBER_BYTES]) + column
 
 
+def widen(narrowed: bytes) -> Int64s:
+    """Undo `narrow`. Raises `ValueError` for a buffer that `narrow` can't have made."""
+    kind = _WIDTHS.get(narrowed[0]) if narrowed else None
+    if kind is None:
+        raise ValueError(_NO_WIDTH)
+    return np.frombuffer(narrowed, kind, offset=1).astype(np.int64)
+
+
 def widen_all(narrowed: Sequence[bytes]) -> tuple[Int64s, Int64s]:
     """Undo `narrow` for several columns: all their numbers in one array, and how many are of each column.
 
     A call of numpy per column would take ten times as long for short columns. Raises `ValueError` for a
     buffer that `narrow` can't have made.
     """
-    kinds = {kind.itemsize: kind for kind in (*(kind for kind, _ in _NARROW), np.dtype(np.int64))}
     heads = b"".join([one[:1] for one in narrowed])
-    if len(heads) != len(narrowed) or not kinds.keys() >= set(heads):
-        raise ValueError("a column that does not begin with the width of its numbers: 1, 2, 4 or 8 bytes")
+    if len(heads) != len(narrowed) or not _WIDTHS.keys() >= set(heads):
+        raise ValueError(_NO_WIDTH)
     widths = np.frombuffer(heads, np.uint8)
     lengths, beyond = np.divmod(np.fromiter(map(len, narrowed), np.int64, len(narrowed)) - 1, widths)
     if beyond.any():
@@ -87,7 +98,7 @@ def widen_all(narrowed: Sequence[bytes]) -> tuple[Int64s, Int64s]:
     numbers = np.empty(len(width_of_each), np.int64)
     for width in set(heads):
         same = b"".join([one[1:] for one in narrowed if one[0] == width])
-        numbers[width_of_each == width] = np.frombuffer(same, kinds[width])
+        numbers[width_of_each == width] = np.frombuffer(same, _WIDTHS[width])
     return numbers, lengths
 
 
@@ -101,6 +112,16 @@ def video_words(column: Column) -> Int64s:
 def rows_of(column: Column, size: int, rows: npt.NDArray[np.intp]) -> bytes:
     """These rows of a column of values of `size` bytes."""
     return np.frombuffer(column, np.dtype((np.void, size))).take(rows).tobytes()
+
+
+def guids_of(words: Int64s) -> list[str]:
+    """The canonical GUIDs of videos (two words each): as `guids.text`, at a fifth of the time for many."""
+    digits = np.frombuffer(words.tobytes().hex().encode(), np.uint8).reshape(-1, 32)
+    written = np.full((len(digits), GUID_CHARACTERS), ord("-"), np.uint8)
+    for dashes, (start, end) in enumerate(_GROUPS):
+        written[:, start + dashes : end + dashes] = digits[:, start:end]
+    text = written.tobytes().decode()
+    return [text[at : at + GUID_CHARACTERS] for at in range(0, len(text), GUID_CHARACTERS)]
 
 
 def by_video(videos: Column, first: Column, second: Column) -> Iterator[tuple[bytes, int, int]]:

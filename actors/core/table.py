@@ -18,6 +18,7 @@ from .columns import Bools, Int32s, Int64s, Numbers, video_words
 EMPTY = -1  # no row
 SLOTS_A_ROW = 3  # at least: a fuller table needs more rounds
 FEW = 6  # up to this many are looked up one by one: two microseconds each; a round takes ten
+BLOCK_ROWS = 16_384  # as many are put into new slots at once: what that takes stays in the processor's cache
 _SLOTS_MIN = 256
 _MIX = 0xBF58476D1CE4E5B9  # of splitmix64 (Steele, Lea, Flood: Fast splittable generators)
 _SHIFT = 29
@@ -94,16 +95,37 @@ class VideoTable:
 
     def reindex(self) -> bool:
         """Build the slots from the present rows. Returns whether all videos are different."""
-        self._use_slots(_slots_for(len(self)))
-        rows = self._put_in(0, self._first_slots(self.cells))
-        return bool((rows == np.arange(len(self))).all())
+        return self._index_all(len(self))
+
+    def row_or_new(self, video: bytes) -> int:
+        """The row of a video, which is a row of zeros if it had none."""
+        first, second = _halves.unpack(video)
+        slot = self._slot(first, second)
+        row = self._slots_one[slot]
+        if row == EMPTY:
+            row = len(self)
+            if (row + 1) * SLOTS_A_ROW > len(self._slots):
+                self._index_all(row + 1)
+                slot = self._slot(first, second)
+            self._words.extend((first, second, *([0] * (self._width - 2))))
+            self._slots_one[slot] = row
+        return row
+
+    def _index_all(self, rows: int) -> bool:
+        """Build slots for `rows` rows, and put the present rows in. Returns whether their videos differ."""
+        self._use_slots(_slots_for(rows))
+        differ = True
+        for start in range(0, len(self), BLOCK_ROWS):
+            end = min(start + BLOCK_ROWS, len(self))
+            found = self._put_in(start, self._first_slots(self.cells[start:end]))
+            differ &= bool((found == np.arange(start, end)).all())
+        return differ
 
     def _open(self, videos: Int64s, at: Int64s) -> Int32s | Int64s:
         """Add rows for videos without a row; `at` are their free slots. Equal videos share one row."""
         start, end = len(self), len(self) + len(videos)
         if end * SLOTS_A_ROW > len(self._slots):
-            self._use_slots(_slots_for(end))
-            self._put_in(0, self._first_slots(self.cells))
+            self._index_all(end)
             at = self._first_slots(videos)
         self.lengthen(end)
         self.cells[start:, :2] = videos
@@ -117,12 +139,12 @@ class VideoTable:
         return rows
 
     def _put_in(self, start: int, at: Int64s) -> Int32s:
-        """Give each row from `start` on a slot, unless an earlier row of the same video has one.
+        """Give the rows from `start` on a slot each, unless an earlier row of the same video has one.
 
         Returns the row that has the slot. `at`: where each search begins; afterwards, where it ended.
         """
         cells, slots = self.cells, self._slots
-        rows = np.arange(start, len(cells), dtype=np.int32)
+        rows = np.arange(start, start + len(at), dtype=np.int32)
         found, left = rows.copy(), np.arange(len(rows))
         while len(left) > FEW:
             wanted = left[slots.take(at[left]) == EMPTY][::-1]

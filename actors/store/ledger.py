@@ -54,8 +54,7 @@ class SqliteLedgerStore:
             check_ages(state_dir, ledgers, [shard], synchronous)
             self._mark = Mark(path)
             self._database = Database(path, synchronous, lock)
-        self._journal = AccountJournal(self._database.connection)
-        self._accounts.next_part = self._journal.next_part
+        self._journal = AccountJournal(self._database.connection, self._accounts.stale.copy())
         with self._database.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('state', ?)", (ledgers.state,))
         self._mark.write(self._commits)
@@ -81,7 +80,7 @@ class SqliteLedgerStore:
             tallies = changes.tallies
             connection.execute(WRITE_TALLIES, (number, *msgspec.structs.astuple(tallies)))
         self._commits = number
-        self._journal.wrote(number, changes.part)
+        self._journal.wrote(number, changes.accounts, changes.part)
         self._seen.wrote(changes)
         # Commit before the mark: if the mark were ahead, a ledger that lost nothing would be refused.
         self._mark.write(number)

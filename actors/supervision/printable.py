@@ -26,7 +26,10 @@ class Lines(str):
 
 def printable(text: str, kept: str = "") -> str:
     """Escape what is not printable. `kept`: characters that stay as they are."""
-    if text.isprintable():
+    looked_at = text
+    for one in kept:
+        looked_at = looked_at.replace(one, "")
+    if looked_at.isprintable():  # long texts of ours are: one by one takes a hundred times as long
         return text
     return "".join(
         one if one.isprintable() or one in kept else one.encode("unicode_escape").decode("ascii")

@@ -17,10 +17,12 @@ from typing import Any
 
 import msgspec
 
+from ..columns import guids_of
 from ..triggers import Trigger
 from .promises import Broken, Promise, Promises, Publish, PublishedVideo
 from .recent import LATE_MAX, Cause, LateTotal, Recent
 from .statistics import Statistics
+from .videos import PLAYS, Video, Videos
 
 # A retry follows seconds later, after its back-off. This many publishes take hours, so its key is still kept.
 KEYS_MAX = 10_000
@@ -30,18 +32,6 @@ BROKEN_KEPT_MAX = 100
 
 _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
-
-
-class Video(msgspec.Struct, frozen=True):
-    """A video's last published total, when it was received, and the timer window in which it last changed.
-
-    `number`: how many videos had been published when it was first published, itself included.
-    """
-
-    plays: int
-    received_at_ns: int
-    timer_window: int
-    number: int
 
 
 class Verdict(enum.Enum):
@@ -83,14 +73,19 @@ class Audit:
         broken: Iterable[Broken] = (),
         keys_max: int = KEYS_MAX,
     ) -> None:
-        """Start an empty audit, or continue a stored one. `fingerprints`: by key, oldest first."""
+        """Start an empty audit, or continue a stored one. `fingerprints`: by key, oldest first.
+
+        `videos`: in the order of their numbers. If they are `Videos`, they are taken over.
+        """
         self.promises = promises
         self.statistics = statistics or Statistics()
-        self.videos = dict(videos or {})
+        self.videos = videos if isinstance(videos, Videos) else Videos()
+        if videos is not self.videos:
+            self.videos.update(videos or {})
         self.broken = list(broken)
         self.keys_max = keys_max
         self.recent = Recent(self.statistics.publishes_total())
-        self.plays = sum(video.plays for video in self.videos.values())
+        self.plays = self.videos.plays()
         # An OrderedDict: a plain dict walks over all deleted keys to find its oldest.
         self._fingerprints = collections.OrderedDict(fingerprints or {})
 
@@ -136,7 +131,8 @@ class Audit:
 
     def totals(self) -> dict[str, int]:
         """The last published total of each video."""
-        return {video_id: video.plays for video_id, video in self.videos.items()}
+        cells = self.videos.cells
+        return dict(zip(guids_of(cells[:, :PLAYS]), cells[:, PLAYS].tolist(), strict=True))
 
     def report(self) -> dict[str, Any]:
         """All statistics, ready for JSON. Times are in ms; None where nothing was measured yet."""
@@ -194,14 +190,14 @@ class Audit:
         broken = list(self._broken_as_a_whole(publish))
         touched: dict[str, Video] = {}
         causes: list[Cause] = []
-        for entry in publish.videos:
-            before = self.videos.get(entry.video_id)
+        rows = self.videos.rows_of([entry.video_id for entry in publish.videos])
+        for entry, row in zip(publish.videos, rows, strict=True):
+            last, _, window = self.videos.numbers(row)  # zeros for a new video
             if entry.video_id in touched:
                 broken.append(_broken(Promise.ONCE, publish, entry, "once", "again"))
-            touched[entry.video_id] = self._take_over(entry, before, received_at_ns)
+            touched[entry.video_id] = self._take_over(entry, row, last, window, received_at_ns)
             if publish.trigger is Trigger.REPUBLISH:
                 continue  # any total may come again, and none has an arrival
-            last = before.plays if before else 0
             is_late_anyway = entry.arrived_at_ns < late_anyway_ns
             if is_late_anyway or entry.plays != last + 1:
                 broken += self._broken_by_entry(publish, entry, last, received_at_ns, is_late_anyway)
@@ -249,17 +245,16 @@ class Audit:
                 f"after {age_s:.3f} s",
             )
 
-    def _take_over(self, entry: PublishedVideo, before: Video | None, received_at_ns: int) -> Video:
+    def _take_over(
+        self, entry: PublishedVideo, row: int, last: int, window: int, received_at_ns: int
+    ) -> Video:
         timer = self.statistics.timer
-        last, window, number = 0, 0, len(self.videos) + 1
-        if before is not None:
-            last, window, number = before.plays, before.timer_window, before.number
         if entry.plays != last and window != timer.window:
             window = timer.window
             timer.videos_changed += 1
         self.plays += entry.plays - last
-        video = self.videos[entry.video_id] = Video(entry.plays, received_at_ns, window, number)
-        return video
+        self.videos.put(row, entry.plays, received_at_ns, window)
+        return Video(entry.plays, received_at_ns, window, row + 1)
 
     def _measure(self, publish: Publish, entry: PublishedVideo, received_at_ns: int) -> None:
         age_ns = received_at_ns - entry.arrived_at_ns

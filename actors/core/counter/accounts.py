@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from ..columns import VIDEO_BYTES, Bools, Int64s, numbers_of, pack_numbers, video_words
+from ..stale_parts import StaleParts
 from ..table import EMPTY, VideoTable
 
 PART_ROWS = 4096
@@ -84,7 +85,8 @@ class Accounts(VideoTable):
         super().__init__(CELLS - TOTAL, salt)
         self.taken: dict[int, tuple[int, int]] = {}
         self.steps: dict[int, tuple[int, ...]] = {}
-        self.next_part = 0
+        self.stale = StaleParts(PART_ROWS)
+        self._next_part = 0
         pairs = list(accounts)
         self.rows_of(video_words(b"".join(video for video, _ in pairs)), open_new=True)
         for row, (_, account) in enumerate(pairs):
@@ -142,10 +144,12 @@ class Accounts(VideoTable):
         )
 
     def take_part(self) -> Part:
-        """The next part. Repeated calls return all parts in turn."""
+        """The part that was changed longest ago, by `stale`. If none was, the next one in turn."""
         parts = max(1, -(-len(self) // PART_ROWS))
-        number = self.next_part if self.next_part < parts else 0
-        self.next_part = number + 1
+        number = self.stale.take()
+        if number is None:
+            number = self._next_part if self._next_part < parts else 0
+            self._next_part = number + 1
         start, end = number * PART_ROWS, min((number + 1) * PART_ROWS, len(self))
         return Part(number, parts, self._columns(np.arange(start, end), self.cells[start:end]))
 

@@ -53,8 +53,7 @@ NEVER_NS = (1 << 63) - 1
 FEW = 16  # up to this many plays are added one by one: CPU caches have no numpy code for a lone play
 TAKEN_MAX = 256  # videos that are put into their next batch before it leaves
 # A part is due after this many changes, or after this many commits (plays that come alone). So the journal
-# has at most one row for 16 videos, with one change per video; twice that while new videos come. A start
-# takes time for each row and change: docs/decisions/0011 has the figures.
+# has at most one row for 16 videos, and a change per video. A start takes time for both: docs/decisions/0011.
 CHANGES_A_PART = PART_ROWS
 COMMITS_A_PART = 256
 
@@ -238,6 +237,7 @@ class Ledger:
         else:
             changed = self._accounts.columns_of_few(few)
         part = None
+        self._accounts.stale.changed(numbers_of(changed.rows), 0)
         self._dirty_since_part += len(changed)
         self._commits_since_part += 1
         if self._dirty_since_part >= CHANGES_A_PART or self._commits_since_part >= COMMITS_A_PART:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..columns import Int64s, unpack_videos
+from ..greatest import greatest
 from ..messages import NO_ROW
 from ..table import EMPTY
 from ..totals import PIECE_ROWS, PIECE_VIDEOS, FoundTotals, TotalsCall
@@ -20,29 +21,11 @@ def look_up(accounts: Accounts, asked: TotalsCall) -> FoundTotals:
     next_row = asked.row + len(piece)
     if asked.top:
         looked_at = piece[rows]
-        rows = rows[_greatest(looked_at[:, :TOTAL], looked_at[:, TOTAL], asked.top)]
+        rows = rows[greatest(looked_at[:, :TOTAL], looked_at[:, TOTAL], asked.top)]
     elif len(rows) > PIECE_VIDEOS:
         rows = rows[:PIECE_VIDEOS]
         next_row = asked.row + int(rows[-1]) + 1
     return _found(accounts, asked.row + rows, next_row if next_row < len(accounts) else NO_ROW)
-
-
-def _greatest(videos: Int64s, totals: Int64s, count: int) -> Int64s:
-    """The places of the `count` greatest totals, in any order. Of equal totals, those of the least GUIDs.
-
-    `videos`: two words each. The same totals always give the same videos, however they are divided.
-    """
-    first, second = videos.view(">u8").astype(np.uint64).T
-    places, found = np.arange(len(totals)), []
-    for column in (-totals, first, second):
-        if len(places) <= count:
-            break
-        values = column[places]
-        limit = np.partition(values, count - 1)[count - 1]
-        found.append(places[values < limit])
-        count -= len(found[-1])
-        places = places[values == limit]
-    return np.concatenate([*found, places[:count]])
 
 
 def _found(accounts: Accounts, rows: Int64s, next_row: int) -> FoundTotals:

@@ -2,15 +2,11 @@
 whatever the service does.
 """
 
-import io
-import sys
-
 import pytest
 
 from actors import config
 from actors.cli import screen, settings_table, watch
 from actors.cli.page import Page
-from actors.core import guids
 from actors.system.exits import Failure
 from tests.support.hostile_text import HOSTILE, assert_plain
 
@@ -271,48 +267,6 @@ def test_a_narrow_config_drops_what_is_expected_then_where_from_and_says_what_is
     assert lines[0].split() == ["setting", "value", *(["from"] if columns > 60 else [])]
     assert lines[1].startswith("dispatch.deadline_s ") and lines[-1] == last
     assert max(map(len, lines)) <= columns
-
-
-def test_totals_show_what_the_client_was_told_and_the_sum(capsys):
-    one, other = (f"00000000-0000-4000-8000-00000000000{number}" for number in (1, 2))
-    rows = [(guids.parse(one), 1500, 1499), (guids.parse(other), 7, 7)]
-    assert shown(capsys, screen.show_totals, rows) == [
-        "video                                    plays published",
-        f"{one}     1,500     1,499",
-        f"{other}         7         7",
-        "1,507 plays of 2 videos; the latest total of 1 is not published yet",
-    ]
-    assert shown(capsys, screen.show_totals, rows[1:])[-1] == "7 plays of 1 video"
-    assert shown(capsys, screen.show_totals, [])[-1] == "0 plays of 0 videos"
-
-
-def test_totals_drop_what_was_published_on_a_page_that_is_too_narrow_and_cut_no_number(capsys, monkeypatch):
-    class Narrow(Page):
-        def __init__(self):
-            super().__init__()
-            self.width = 60
-
-    monkeypatch.setattr(screen, "Page", Narrow)
-    video = "00000000-0000-4000-8000-000000000001"
-    assert "published" in shown(capsys, screen.show_totals, [(guids.parse(video), 999_999_999, 1)])[0]
-    lines = shown(capsys, screen.show_totals, [(guids.parse(video), 1_000_000_000, 1)])
-    assert lines[0].split() == ["video", "plays"]
-    assert lines[1] == f"{video} 1,000,000,000"
-
-
-def test_each_row_of_the_totals_is_printed_before_the_next_is_made(monkeypatch):
-    """There may be millions. A table of them took minutes, in which nothing was seen."""
-    out, printed = io.StringIO(), []
-
-    class Rows(list):
-        def __iter__(self):
-            for row in super().__iter__():
-                printed.append(out.getvalue().count("\n"))
-                yield row
-
-    monkeypatch.setattr(sys, "stdout", out)
-    screen.show_totals(Rows((bytes(16), 1, 1) for _ in range(5)))
-    assert printed[:5] == [1, 2, 3, 4, 5]
 
 
 def test_watching_goes_on_while_the_service_is_away_and_ends_at_ctrl_c(capsys, monkeypatch):

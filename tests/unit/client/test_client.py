@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import pathlib
+import random
 import re
 import resource
 import signal
@@ -578,7 +579,7 @@ def commit(opened, audit, publish, received_at_ns):
 
 def stored_in(opened):
     """The rows of each table."""
-    tables = ("videos", "batches", "broken", "statistics")
+    tables = ("parts", "batches", "broken", "statistics")
     return [opened._database.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
 
 
@@ -879,7 +880,7 @@ def tell_some(client, plays):
 
 
 def test_a_snapshot_of_many_videos_holds_up_no_publish_and_is_made_once_for_all_pages(tmp_path, monkeypatch):
-    monkeypatch.setattr(listing, "PART_VIDEOS", 100)
+    monkeypatch.setattr(listing, "SEARCHED_VIDEOS", 100)
     monkeypatch.setattr(events, "VIDEOS_PER_EVENT_MAX", 50)
 
     async def scene():
@@ -888,8 +889,8 @@ def test_a_snapshot_of_many_videos_holds_up_no_publish_and_is_made_once_for_all_
             taken = []  # the parts, of all snapshots
             parts = client.listing.parts
 
-            async def counted_parts():
-                async for part in parts():
+            async def counted_parts(part_videos):
+                async for part in parts(part_videos):
                     taken.append(part)
                     yield part
 
@@ -909,6 +910,39 @@ def test_a_snapshot_of_many_videos_holds_up_no_publish_and_is_made_once_for_all_
                 assert len(stream.events[0][2]["videos"]) == 50
                 await stream.__aexit__()
             assert len(taken) == 100
+
+    run_virtually(scene)
+
+
+def test_a_snapshot_in_parts_and_the_changes_meanwhile_are_together_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(listing, "SEARCHED_VIDEOS", 100)
+    monkeypatch.setattr(events, "PART_VIDEOS", 100)
+
+    async def scene():
+        async with in_this_loop(tmp_path) as client:
+            change_everything(client, 1, 3000)
+            chance, published, ends = random.Random(1), 0, False
+
+            async def publish_in_each_turn():
+                nonlocal published
+                while not ends:
+                    published += 1
+                    numbers = [*chance.sample(range(3000), 3), 3000 + published]
+                    rows = [PublishedVideo(str(uuid.UUID(int=n)), 1 + published, 1) for n in numbers]
+                    client.receive(Publish(f"meanwhile {published}", Trigger.REPUBLISH, tuple(rows)))
+                    await asyncio.sleep(0)
+
+            publishing = asyncio.ensure_future(publish_in_each_turn())
+            async with Stream(client) as stream:
+                while not stream.events:
+                    await asyncio.sleep(0)
+                ends = True
+                await publishing
+                # 30 parts that are searched, and 30 that are encoded: the loop turns in between
+                assert published >= 60
+                await asyncio.sleep(1)
+                assert [name for _, name, _ in stream.events] == ["snapshot", "change"]
+                assert stream.totals() == client.audit.totals()
 
     run_virtually(scene)
 

@@ -13,8 +13,9 @@ from actors.client import finding
 from actors.client.finding import VIDEOS_MAX
 from actors.client.listing import Listing
 from actors.core import guids
-from actors.core.client.audit import Audit, Video
+from actors.core.client.audit import Audit
 from actors.core.client.promises import Promises
+from actors.core.client.videos import Video
 from tests.support.patience import PATIENCE_S
 from tests.support.served_client import Served
 

@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from actors.client import store as client_store
-from actors.client.store import FILE_NAME, JOURNAL_MAX, ClientStore
+from actors.client.store import FILE_NAME, JOURNAL_MAX, PAGE_BYTES, ClientStore
+from actors.client.video_rows import PART_ROWS
 from actors.core.client.audit import Audit, Taken
 from actors.core.client.promises import Promises, Publish, PublishedVideo
+from actors.core.client.videos import Video
 from actors.core.triggers import Trigger
 from actors.system.exits import StoreFailure
 
@@ -139,9 +141,80 @@ def test_a_store_of_an_earlier_version_is_taken_over_and_a_later_one_is_refused(
         take(store, now, 3)
     assert loaded(tmp_path) == ({3}, 3, 3)
     with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as later:
-        later.execute("PRAGMA user_version = 3")
-    with pytest.raises(StoreFailure, match="its schema version is 3, expected 1 to 2"):
+        later.execute("PRAGMA user_version = 4")
+    with pytest.raises(StoreFailure, match="its schema version is 4, expected 1 to 3"):
         ClientStore(tmp_path)
+
+
+VERSION_2 = """
+CREATE TABLE videos (
+    number INTEGER PRIMARY KEY, video_id TEXT NOT NULL, plays INTEGER NOT NULL,
+    received_at_ns INTEGER NOT NULL, timer_window INTEGER NOT NULL
+);
+CREATE TABLE batches (number INTEGER PRIMARY KEY, batch TEXT NOT NULL, fingerprint BLOB NOT NULL);
+CREATE TABLE journal (number INTEGER PRIMARY KEY, content BLOB NOT NULL);
+CREATE TABLE broken (
+    number INTEGER PRIMARY KEY, promise TEXT NOT NULL, batch TEXT NOT NULL, video_id TEXT,
+    expected TEXT NOT NULL, found TEXT NOT NULL
+);
+CREATE TABLE statistics (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), packed BLOB NOT NULL);
+PRAGMA user_version = 2;
+"""
+
+
+def of_version_2(path: pathlib.Path, rows: list[tuple[object, ...]], taken: list[Taken]) -> None:
+    """Make a store of the version before: a row for each video, and a journal."""
+    with contextlib.closing(sqlite3.connect(path / FILE_NAME, isolation_level=None)) as old:
+        old.executescript("PRAGMA page_size = 1024;" + VERSION_2)
+        old.executemany("INSERT INTO videos VALUES (?, ?, ?, ?, ?)", rows)
+        old.executemany(
+            "INSERT INTO journal (content) VALUES (?)", [(msgspec.msgpack.encode(one),) for one in taken]
+        )
+
+
+def test_a_store_with_a_row_for_each_video_goes_on_with_every_video_and_its_journal(tmp_path):
+    count = 2 * PART_ROWS + 3
+    rows = [
+        (number, str(uuid.UUID(int=number)), number % 90 + 1, STAMP_NS + number, 7)
+        for number in range(1, count + 1)
+    ]
+    taken = [Taken(publish_of(100), STAMP_NS + 9, 0, 1, Promises())]
+    of_version_2(tmp_path, rows, taken)
+    expected = {row[1]: Video(row[2], row[3], row[4], row[0]) for row in rows}
+    expected |= {one: Video(100, STAMP_NS + 9, 1, expected[one].number) for one in VIDEOS}
+    for publishes in (1, 2):
+        with contextlib.closing(ClientStore(tmp_path)) as store:
+            audit = store.load(Promises())
+            assert dict(audit.videos.items()) == expected
+            assert audit.statistics.publishes_total() == publishes
+            take(store, audit, 200)
+            assert {audit.videos[one].plays for one in VIDEOS} == {200}
+            expected = dict(audit.videos.items())
+
+
+def test_a_store_with_what_is_no_guid_is_refused_and_left_as_it_was(tmp_path):
+    of_version_2(tmp_path, [(1, VIDEOS[0], 1, STAMP_NS, 0), (2, "x", 1, STAMP_NS, 0)], [])
+    with pytest.raises(StoreFailure, match="cannot be opened: not a GUID"):
+        ClientStore(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as left:
+        assert left.execute("PRAGMA user_version").fetchone() == (2,)
+        assert left.execute("SELECT COUNT(*) FROM videos").fetchone() == (2,)
+
+
+def test_a_kill_while_a_store_is_brought_up_to_date_leaves_one_version_or_the_other(tmp_path):
+    of_version_2(tmp_path, [(1, VIDEOS[0], 5, STAMP_NS, 0)], [])
+    kills: list[pathlib.Path] = []
+
+    def kill(statement: str) -> None:
+        kills.append(tmp_path.with_name(f"killed-{len(kills)}"))
+        shutil.copytree(tmp_path, kills[-1])
+
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as old:
+        old.execute("PRAGMA journal_mode = WAL")
+        old.set_trace_callback(kill)
+        client_store._bring_up_to_date(old)
+    assert len(kills) > 6
+    assert {str(loaded(path)) for path in [*kills, tmp_path]} == {str(({5}, 0, 0))}
 
 
 def test_a_publish_that_fails_in_the_middle_is_not_there(tmp_path, monkeypatch):
@@ -178,7 +251,7 @@ def contents(path: pathlib.Path) -> dict[str, bytes]:
 def test_a_page_that_is_damaged_is_refused_and_left_as_it_was(tmp_path):
     file = filled(tmp_path / "client")
     content = bytearray(file.read_bytes())
-    content[1024:1034] = b"x" * 10  # the head of the second page
+    content[PAGE_BYTES : PAGE_BYTES + 10] = b"x" * 10  # the head of the second page
     file.write_bytes(content)
     before = contents(file.parent)
     with pytest.raises(StoreFailure, match=r"client.sqlite cannot be opened: .*or restore a backup, or move"):

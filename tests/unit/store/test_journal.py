@@ -152,6 +152,38 @@ def test_a_start_reads_few_rows_while_videos_come_and_the_counter_is_killed(tmp_
     shard.close()
 
 
+@pytest.mark.parametrize("width", [50, PART_ROWS // 2, 3 * PART_ROWS])
+def test_while_new_videos_come_the_journal_is_no_longer_than_a_part_or_two(shard, width):
+    """Only the last parts change. The others need no row of the journal, however old they are."""
+    most = 0
+    for _ in range(-(-6 * PART_ROWS // width)):
+        shard.new_videos(width)
+        most = max(most, sum(journal_rows(shard)))
+    for _ in range(8):  # a wide commit has several parts, and writes one; so do the commits after it
+        shard.play([shard.videos[-1]] * 20)
+        shard.play(shard.videos[-PART_ROWS:])
+    assert most <= 2 * PART_ROWS + (DELETED_A_COMMIT_MAX + 2) * width
+    assert sum(journal_rows(shard)) <= 2 * PART_ROWS + 2 * width
+    assert stored(shard) == in_memory(shard)
+
+
+def test_after_a_restart_the_parts_that_were_changed_longest_ago_are_written_first(tmp_path):
+    shard = Shard(tmp_path)
+    shard.new_videos(6 * PART_ROWS)
+    for first in (3, 1, 5, 0, 2, 4):
+        for _ in range(4):
+            shard.play(shard.videos[first * PART_ROWS :][: PART_ROWS // 8])
+    before = sum(journal_rows(shard))
+    known = shard.store._journal._stale
+    shard = reopened(shard)
+    assert list(shard.store._journal._stale._since.items()) == list(known._since.items()) != []
+    for _ in range(12):
+        shard.play(shard.videos[:PART_ROWS])
+    assert sum(journal_rows(shard)) < before
+    assert stored(shard) == in_memory(shard)
+    shard.close()
+
+
 def test_rows_of_the_journal_are_joined_before_they_are_loaded(shard, monkeypatch):
     shard.new_videos(100)
     for number in range(COMMITS_A_PART - 6):

@@ -12,6 +12,7 @@ from actors.core.triggers import Trigger
 
 S = 1_000_000_000
 T0 = 1_795_502_904 * S
+A = "8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3e"
 
 
 @given(st.lists(st.integers(0, 30), max_size=60), st.integers(0, 100))
@@ -63,10 +64,10 @@ def publish(batch, video_id, plays, trigger=Trigger.DEADLINE, overdue=False):
 )
 def test_a_late_total_is_kept_with_how_late_it_was_and_why(trigger, held_up_ms, cause):
     audit = Audit(Promises())
-    audit.receive(publish(1, "a", 7, trigger), T0 + 65 * S, held_up_ms)
+    audit.receive(publish(1, A, 7, trigger), T0 + 65 * S, held_up_ms)
     assert audit.report()["latest_late"] == [
         {
-            "video_id": "a",
+            "video_id": A,
             "plays": 7,
             "trigger": str(trigger),
             "received_at_ms": (T0 + 65 * S) // 1_000_000,
@@ -81,7 +82,7 @@ def test_a_late_total_is_kept_with_how_late_it_was_and_why(trigger, held_up_ms, 
 def test_the_newest_late_totals_are_kept_and_no_more():
     audit = Audit(Promises())
     for number in range(1, LATE_MAX + 4):
-        audit.receive(publish(number, "a", number), T0 + 61 * S)
+        audit.receive(publish(number, A, number), T0 + 61 * S)
     kept = [one["plays"] for one in audit.report()["latest_late"]]
     assert kept == list(range(LATE_MAX + 3, 3, -1))
     assert len(audit.statistics.latest_late) == LATE_MAX
@@ -94,12 +95,12 @@ def test_a_publish_in_time_a_duplicate_and_a_republish_are_not_late():
         (1, Trigger.DEADLINE, 90),
         (2, Trigger.REPUBLISH, 90),
     ):
-        audit.receive(publish(batch, "a", 7, trigger), T0 + at_s * S)
+        audit.receive(publish(batch, A, 7, trigger), T0 + at_s * S)
     assert audit.report()["latest_late"] == []
     assert [one.late for one in audit.recent.marks] == [0, 0]
 
 
 def test_the_numbers_go_on_from_stored_statistics():
     audit = Audit(Promises(), statistics=Statistics(publishes={Trigger.DEADLINE: 41}))
-    audit.receive(publish(1, "a", 7), T0)
+    audit.receive(publish(1, A, 7), T0)
     assert [one.number for one in audit.recent.since(0)] == [42]

@@ -1,0 +1,55 @@
+"""Which parts of a table have to be written, and which changes a store still needs. Pure.
+
+A table is kept as a journal of changes, one row for each write, and as parts of `part_rows` consecutive rows.
+A part is written as a whole now and then. Then no earlier change is needed for its rows. So the part that was
+changed longest ago is always the next: it decides from where on the journal is needed. A part without a
+change since it was written needs nothing, however long ago that was.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Self
+
+import numpy as np
+
+from .columns import Int64s
+
+FEW = 32  # up to this many rows are looked at one by one, without numpy's calls
+
+
+class StaleParts:
+    """The parts that changed since they were written, that which changed longest ago first."""
+
+    def __init__(self, part_rows: int, since: Iterable[tuple[int, int]] = ()) -> None:
+        """`since`: parts that changed, with the number of the first write that changed it, oldest first."""
+        self._part_rows = part_rows
+        # An OrderedDict: a plain dict walks over all deleted keys to find its oldest.
+        self._since = OrderedDict(since)
+
+    def copy(self) -> Self:
+        """Another one that knows the same."""
+        return type(self)(self._part_rows, self._since.items())
+
+    def changed(self, rows: Int64s, number: int) -> None:
+        """Note that the `number`th write changes these rows. Numbers never fall."""
+        if len(rows) <= FEW:
+            parts = [row // self._part_rows for row in rows.tolist()]
+        else:
+            changed = rows // self._part_rows
+            marked = np.zeros(int(changed.max()) + 1, np.bool_)
+            marked[changed] = True
+            parts = np.flatnonzero(marked).tolist()
+        for part in parts:
+            self._since.setdefault(part, number)
+
+    def written(self, part: int) -> None:
+        """Note that a part was written, with all changes so far."""
+        self._since.pop(part, None)
+
+    def take(self) -> int | None:
+        """The part that was changed longest ago, or None: it is written now, with all changes so far."""
+        return self._since.popitem(last=False)[0] if self._since else None
+
+    def needed_from(self, otherwise: int) -> int:
+        """The number of the first write that is needed still; `otherwise` if none is."""
+        return next(iter(self._since.values()), otherwise)
