@@ -160,9 +160,9 @@ class Counter(Actor[CounterInbox, Settings]):
     def _tried(self, failure: Exception | None) -> None:
         self._outage.tried(failure)
         if failure is None:
-            self.rules.ledger.go_on(self._now_ms())
+            self.rules.ledger.clock.go_on(self._now_ms())
         else:
-            self.rules.ledger.stand_still(self._now_ms())
+            self.rules.ledger.clock.stand_still(self._now_ms())
 
     def _performed(self) -> None:
         self._settled = self.rules.ledger.tallies

@@ -46,6 +46,7 @@ from .announcements import Announcements
 from .arrivals import add_step, by_row, earliest
 from .changes import LedgerChanges, Tallies
 from .handout import hand_out
+from .running_clock import RunningClock
 from .seen_ids import SeenIds
 
 NEVER_NS = (1 << 63) - 1
@@ -73,8 +74,7 @@ class Ledger:
         self._seen = seen
         self._accounts = Accounts() if accounts is None else accounts
         self._tallies = tallies
-        self._clock_began_ms = now_ms - tallies.ran_ms
-        self._stood_ms: int | None = None  # since when the clock of the window stands still
+        self.clock = RunningClock(tallies.ran_ms, now_ms)
         self._steps_below = steps_below
         self._dirty: list[Int64s] = []
         self._dirty_few: set[int] = set()
@@ -108,7 +108,7 @@ class Ledger:
         columns = count(plays.videos, VIDEO_BYTES), count(plays.arrived_ns, NUMBER_BYTES)
         if columns != (plays_count, plays_count):
             raise ValueError(f"{plays_count} ids, {columns[0]} videos, {columns[1]} arrivals")
-        admitted = self._seen.admit(plays.source, plays.ids, plays.arrived_ns, self._ran_ms(now_ms))
+        admitted = self._seen.admit(plays.source, plays.ids, plays.arrived_ns, self.clock.ran_ms(now_ms))
         places = admitted.places
         if places is not None:
             self._count(redelivered=plays_count - len(places))
@@ -127,7 +127,7 @@ class Ledger:
 
     def reject(self, rejected: Rejected, now_ms: int) -> None:
         """Count dead letters that were not counted before. `now_ms` is monotonic."""
-        ran_ms = self._ran_ms(now_ms)
+        ran_ms = self.clock.ran_ms(now_ms)
         admitted = self._seen.admit(rejected.source, rejected.ids, rejected.arrived_ns, ran_ms)
         messages = count(rejected.ids, ID_BYTES)
         fresh = messages if admitted.places is None else len(admitted.places)
@@ -146,19 +146,6 @@ class Ledger:
             pack_numbers(total for _, total, _ in found),
             pack_numbers(arrived for _, _, arrived in found),
         )
-
-    def stand_still(self, now_ms: int) -> None:
-        """Let the window stand still from now on: the disk takes no commit. So nothing is finished on nsqd
-        either, and all of it comes again. `now_ms` is monotonic.
-        """
-        if self._stood_ms is None:
-            self._stood_ms = now_ms
-
-    def go_on(self, now_ms: int) -> None:
-        """Let the window go on: the disk takes commits again. `now_ms` is monotonic."""
-        if self._stood_ms is not None:
-            self._clock_began_ms += now_ms - self._stood_ms
-            self._stood_ms = None
 
     def heard_of(self, stores: int) -> None:
         """Keep how many stores the dispatcher has made. The next commit writes it."""
@@ -237,7 +224,7 @@ class Ledger:
     def take_changes(self, now_ms: int) -> LedgerChanges | None:
         """The changes since the last call, to be committed, or None."""
         seen = self._seen.take_chunks()
-        self._tallies = structs.replace(self._tallies, ran_ms=self._ran_ms(now_ms))
+        self._tallies = structs.replace(self._tallies, ran_ms=self.clock.ran_ms(now_ms))
         if not self._dirty and not self._dirty_few and not seen:
             return None
         dirty, few, self._dirty, self._dirty_few = self._dirty, self._dirty_few, [], set()
@@ -348,9 +335,6 @@ class Ledger:
     def _pending_rows(self) -> Int64s:
         cells = self._accounts.cells
         return np.flatnonzero(cells[:, PUBLISHED] < cells[:, TOTAL])
-
-    def _ran_ms(self, now_ms: int) -> int:
-        return (now_ms if self._stood_ms is None else self._stood_ms) - self._clock_began_ms
 
     def _count(self, counted: int = 0, redelivered: int = 0, dead_lettered: int = 0, reused: int = 0) -> None:
         before = self._tallies
