@@ -1,4 +1,7 @@
-"""Which children are linked: the dispatcher to the counters and to the child that receives the publishes."""
+"""Which children are linked: the dispatcher to the counters and to the child that receives the publishes.
+
+And which ones wait for each other at the start.
+"""
 
 import pytest
 
@@ -49,3 +52,24 @@ def test_the_dispatcher_hears_when_the_child_that_publishes_go_to_has_started(se
 
 def test_the_consumer_is_linked_to_the_counters_alone():
     assert peers(Settings())["consumer"] == COUNTERS
+
+
+@pytest.mark.parametrize(
+    ("settings", "dispatcher_after"),
+    [
+        (Settings(), ("client",)),
+        (Settings(client=ClientSection(enabled=False)), ()),
+        (Settings(publish=PublishSection(url="http://example.com:8080/plays")), ()),
+        (Settings(publish=PublishSection(url="", nsq_topic="totals")), ("nsqd",)),
+        (Settings(publish=PublishSection(url="", nsq_topic="totals"), nsq=NSQD), ()),
+    ],
+)
+def test_only_the_dispatcher_and_the_consumer_wait_for_others_at_the_start(settings, dispatcher_after):
+    spec = root_spec(settings).supervisor
+    assert spec is not None
+    after = {child.id: child.after for child in spec.children}
+    assert after.pop("dispatcher") == dispatcher_after
+    assert after.pop("consumer") is None  # all before it
+    assert set(after.values()) == {()}
+    (counters,) = [child.supervisor for child in spec.children if child.supervisor is not None]
+    assert {child.after for child in counters.children} == {()}
