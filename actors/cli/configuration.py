@@ -50,9 +50,6 @@ def _set_while_running(settings: Settings) -> dict[str, float]:
     return {name: value for name, value in values.items() if isinstance(value, (int, float))}
 
 
-class Example(argparse.Action):
-    """Prints the example and ends, as `--version` does, even if the config file in force is wrong."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        sys.stdout.write(Lines(config.example()))
-        parser.exit()
+def print_example() -> None:
+    """Print a config.toml to begin with."""
+    sys.stdout.write(Lines(config.example()))

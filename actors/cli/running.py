@@ -19,11 +19,11 @@ from ..system.exits import EXIT_DONE, Failure
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Run the service until it is told to stop. Raises `ConfigError` before anything is started."""
     _check(settings, options.insecure)
-    from ..service import lifecycle
+    from ..service import opening
 
     if sys.__stdout__ is None and settings.publish.sink_kind is SinkKind.STDOUT:
         raise Failure('stdout is closed and publish.url = "": open stdout, or set a URL to publish to')
-    return lifecycle.run(settings, options.log_level, _reread_of(options))
+    return opening.run(settings, options.log_level, _reread_of(options))
 
 
 def _reread_of(options: argparse.Namespace) -> Callable[[], Settings] | None:
@@ -72,7 +72,7 @@ def status(settings: Settings, options: argparse.Namespace) -> int:
 
 def stop(settings: Settings, options: argparse.Namespace) -> int:
     """Stop the service, and wait until it has ended."""
-    from ..supervision.processes import send_signal
+    from ..supervision.pids import send_signal
     from . import admin_client
 
     facts = admin_client.facts_of_service(settings)

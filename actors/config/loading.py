@@ -14,19 +14,16 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 import msgspec
 
-from ..system.installation import INSTALLED, ROOT, service_command
+from ..system.installation import INSTALLED, service_command
 from ..system.ownership import why_untrusted
 from ..system.regular import other_kind
 from .contradictions import contradictions
+from .places import EXAMPLE, NAME, PROJECT_FILE
 from .secrets import parts_of, without_secrets
 from .sections import Settings
 from .text import is_stream, text_of, why_not_toml
 
-NAME = "config.toml"
 _URL = re.compile("://|:.*@")  # one with a password may lack its scheme
-PROJECT_FILE = ROOT / NAME
-EXAMPLE = ROOT / "actors" / NAME  # in a checkout a link to PROJECT_FILE
-LOOKED_FOR = f"config.toml here, else {'every default' if INSTALLED else 'that of the checkout'}"
 PATHS = (
     ("supervisor", "state_dir"),
     ("nsq", "tls_ca_file"),

@@ -11,16 +11,53 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
-
-import psutil
 
 log = logging.getLogger(__name__)
 
 _lost: set[int] = set()  # the forkservers whose end was logged
 LOOK_S = 0.5  # from one look to the next; one that is halted for a moment only is left alone
+# What the forkserver imports before the modules of `prepare`, and after them. What each child needs is among
+# the first: else each child would import it by itself, at each start.
+FIRST = (
+    f"{__package__}.uncollected",
+    f"{__package__}.actor_host",
+    "multiprocessing.popen_forkserver",
+    "runpy",
+)
+LAST = f"{__package__}.undisturbed"
+_withheld: set[str] = set()
+
+
+def prepare(preload: Iterable[str], withheld: Iterable[str] = ()) -> None:
+    """Have the forkserver import these modules. Call this before the first start.
+
+    `withheld`: environment variables that no helper process and no child gets, unless its spec names them
+    (`ChildSpec.environment`).
+    """
+    forkserver.set_forkserver_preload([*FIRST, *preload, LAST])
+    _withheld.update(withheld)
+
+
+def begin() -> None:
+    """Start the forkserver now, so that it imports while this process does something else.
+
+    Without this, the first start of a child starts it. If it can't be started now, that one says why.
+    """
+    with suppress(OSError), without_withheld(), undisturbed():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def without_withheld() -> Iterator[None]:
+    """While the block lasts, this process's environment lacks what is withheld, and what it starts too."""
+    kept = {name: os.environ.pop(name) for name in _withheld if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def kill_if_halted() -> bool:
@@ -120,6 +157,8 @@ def pid() -> int:
 
 
 def _is_dead(pid: int) -> bool:
+    import psutil  # here and below: it is heavy, and `begin` does without it
+
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.Error:  # it is gone
@@ -130,6 +169,8 @@ def _is_halted() -> bool:
     present = pid()
     if not present:
         return False
+    import psutil
+
     try:
         return psutil.Process(present).status() == psutil.STATUS_STOPPED
     except psutil.Error:  # it is gone

@@ -78,7 +78,7 @@ class ChildSpec(Struct, frozen=True):
     `shutdown_ms`: how long it may take to end in order before it is killed; 0 is OTP's brutal_kill,
     None its infinity. `peers` are the children it has a link to. `drains`: it is told to finish what
     it holds before anything is stopped. `intake`: it brings in new work, so it is not started again once the
-    program stops. `environment`: withheld variables that it gets (`processes.prepare`).
+    program stops. `environment`: withheld variables that it gets (`forkserver.prepare`).
 
     `after`: when its supervisor starts, the children before it that have to run before it is started. None
     means all of them, as in OTP; an empty tuple means that it depends on nobody.
