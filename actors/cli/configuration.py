@@ -15,8 +15,6 @@ SET_WHILE_RUNNING = "set while running"  # the source of a value
 
 def show(settings: Settings, options: argparse.Namespace) -> int:
     """Print every setting in force, and where its value came from."""
-    from .settings_table import show_settings
-
     changed = _set_while_running(settings)
     found = [
         one._replace(value=config.shown_value(one.value))
@@ -31,6 +29,8 @@ def show(settings: Settings, options: argparse.Namespace) -> int:
     if options.json:
         print_json([one._asdict() for one in found])
     else:
+        from .settings_table import show_settings
+
         show_settings(found)
     return EXIT_DONE
 

@@ -9,8 +9,6 @@ from collections.abc import Callable
 
 from .. import config
 from ..config import ConfigError, Settings, SinkKind, credentials_of, missing, token_of
-from ..service import exposed
-from ..sources.security import security_problems
 from ..supervision.standard_streams import print_json
 from ..system import runfile
 from ..system.exits import EXIT_DONE, Failure
@@ -39,6 +37,9 @@ def _check(settings: Settings, is_insecure: bool) -> None:
 
     And if others could use a listener without a token, unless `is_insecure`.
     """
+    from ..service import exposed
+    from ..sources.security import security_problems
+
     problems = missing(settings)
     if not problems:
         problems = security_problems(settings.nsq)
@@ -59,14 +60,19 @@ def _check(settings: Settings, is_insecure: bool) -> None:
 
 def status(settings: Settings, options: argparse.Namespace) -> int:
     """Print what the service is doing."""
-    from . import admin_client, screen
+    from . import admin_client
 
     if options.watch:
         from .watch import watch
 
         return watch(lambda: admin_client.status(settings), lambda: admin_client.history(settings))
     status = admin_client.status(settings)
-    print_json(status) if options.json else screen.show_status(status)
+    if options.json:
+        print_json(status)
+        return EXIT_DONE
+    from .screen import show_status
+
+    show_status(status)
     return EXIT_DONE
 
 

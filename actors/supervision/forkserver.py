@@ -13,21 +13,14 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker
+
+from . import forkserver_ahead
 
 log = logging.getLogger(__name__)
 
 _lost: set[int] = set()  # the forkservers whose end was logged
 LOOK_S = 0.5  # from one look to the next; one that is halted for a moment only is left alone
-# What the forkserver imports before the modules of `prepare`, and after them. What each child needs is among
-# the first: else each child would import it by itself, at each start.
-FIRST = (
-    f"{__package__}.uncollected",
-    f"{__package__}.actor_host",
-    "multiprocessing.popen_forkserver",
-    "runpy",
-)
-LAST = f"{__package__}.undisturbed"
 _withheld: set[str] = set()
 
 
@@ -37,7 +30,7 @@ def prepare(preload: Iterable[str], withheld: Iterable[str] = ()) -> None:
     `withheld`: environment variables that no helper process and no child gets, unless its spec names them
     (`ChildSpec.environment`).
     """
-    forkserver.set_forkserver_preload([*FIRST, *preload, LAST])
+    forkserver.set_forkserver_preload([*forkserver_ahead.FIRST, *preload, forkserver_ahead.LAST])
     _withheld.update(withheld)
 
 
@@ -46,8 +39,30 @@ def begin() -> None:
 
     Without this, the first start of a child starts it. If it can't be started now, that one says why.
     """
+    started = forkserver_ahead.take(_withheld)
     with suppress(OSError), without_withheld(), undisturbed():
-        forkserver.ensure_running()
+        if started is None:
+            forkserver.ensure_running()
+        else:
+            _adopt(started)
+
+
+def _adopt(started: forkserver_ahead.Started) -> None:
+    """Make it multiprocessing's forkserver, as `ensure_running` makes its own."""
+    address: str = connection.arbitrary_address("AF_UNIX")  # type: ignore[attr-defined]  # typeshed lacks it
+    started.listener.bind(address)
+    os.chmod(address, 0o600)
+    started.listener.listen()
+    forkserver_ahead.let_go(started)
+    vars(forkserver._forkserver).update(
+        _forkserver_address=address, _forkserver_alive_fd=started.alive, _forkserver_pid=started.pid
+    )
+
+
+def environment_for(names: Iterable[str]) -> dict[str, str]:
+    """The environment of a child: what is not withheld, and these variables."""
+    hidden = _withheld - set(names)
+    return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 @contextmanager

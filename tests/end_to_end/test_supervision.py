@@ -212,7 +212,7 @@ DELAY_THE_FIRST = """
 import os, sys, time
 if "multiprocessing.forkserver" in " ".join(sys.orig_argv):
     try:
-        file = os.open(os.environ["FIRST_FORKSERVER"], os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        file = os.open("{file}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:
         pass
     else:
@@ -222,9 +222,8 @@ if "multiprocessing.forkserver" in " ".join(sys.orig_argv):
 
 
 def test_the_forkserver_killed_during_the_first_start_does_not_end_the_service(tmp_path, monkeypatch):
-    (tmp_path / "sitecustomize.py").write_text(DELAY_THE_FIRST)
+    (tmp_path / "sitecustomize.py").write_text(DELAY_THE_FIRST.format(file=tmp_path / "forkserver"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setenv("FIRST_FORKSERVER", str(tmp_path / "forkserver"))
     with open_service("embedded", tmp_path) as service:
         threading.Thread(target=kill_when_it_says, args=(tmp_path / "forkserver",)).start()
         service.start()
