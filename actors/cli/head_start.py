@@ -11,9 +11,12 @@ def begin(arguments: list[str]) -> None:
     command, _ = early_signals.command_of(arguments)
     if command != "run" or not {"-h", "--help", "--version"}.isdisjoint(arguments):
         return
+    import gc
+
     from ..supervision import forkserver_ahead
     from ..system.installation import environment
     from ..system.umask import keep_private
 
+    gc.disable()  # until the imports are over (`lifecycle.run`): nothing of them is garbage
     keep_private()  # what the forkserver starts has its umask
     forkserver_ahead.begin(["actors.preload"], environment())

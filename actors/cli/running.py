@@ -70,7 +70,7 @@ def status(settings: Settings, options: argparse.Namespace) -> int:
     if options.json:
         print_json(status)
         return EXIT_DONE
-    from .screen import show_status
+    from .status_page import show_status
 
     show_status(status)
     return EXIT_DONE

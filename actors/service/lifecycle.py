@@ -6,6 +6,7 @@ of the codes in `exits.py`.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -70,6 +71,8 @@ def run(settings: Settings, reread: Callable[[], Settings] | None = None) -> int
     Returns its exit code. `reread`: see `Reloading`. Raises `Failure`.
     """
     quiet_libraries()
+    gc.freeze()  # what was imported stays, and need not be looked through
+    gc.enable()  # see `cli/head_start.py`
     return asyncio.run(_live(settings, reread))
 
 

@@ -1,4 +1,4 @@
-"""What a service does first: it holds its state, and has the forkserver import what the children need.
+"""What a service does first: it holds its state, and gives the forkserver, which imports already, its socket.
 
 Meanwhile this process imports what the supervisor needs. So this file imports little, and the rest of the
 service comes after it: see docs/decisions/0045.
