@@ -1,15 +1,15 @@
 """Which children there are, in which order they start, and which are linked.
 
-Children that don't need each other start side by side. The dispatcher starts once the child that gets its
-publishes runs, and the consumer, which gives plays to the others, last of all. They stop in reverse order.
+Children that don't need each other start side by side: nsqd and client, and the counters. The others start
+when all before them run. They stop in reverse order: the consumer, which gives plays to the others, is first.
 
     root
     ├── nsqd            only when the settings name no nsqd and no nsqlookupd
     ├── client          only when it is enabled
-    ├── dispatcher      after the client or the nsqd, if one of them gets the publishes
+    ├── dispatcher      it compares all stores before any is written
     ├── counters        their own supervisor, with its own restart rules: they are many and alike
     │   └── counter-0 … counter-N-1
-    └── consumer        after all of them
+    └── consumer
 """
 
 from msgspec.structs import replace
@@ -54,7 +54,6 @@ def root_spec(settings: Settings) -> ChildSpec:
             peers=(*([receiver] if receiver else []), *counters),
             drains=True,
             environment=_of_sink(settings),
-            after=(receiver,) if receiver else (),
         ),
         _counters_spec(settings, counters),
         ChildSpec(
@@ -152,7 +151,6 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
         significant=True,
         shutdown_ms=None,
         supervisor=supervisor,
-        after=(),
     )
 
 

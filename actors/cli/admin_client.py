@@ -15,7 +15,6 @@ from ..core import guids
 from ..system import local_http, runfile
 from ..system.exits import Failure
 from ..system.installation import service_command
-from ..system.ownership import check_owner
 
 STATUS_TIMEOUT_S = 10
 ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
@@ -48,9 +47,10 @@ def _check_user(file: Path) -> None:
     try:
         is_ours = file.stat().st_uid == os.geteuid()
     except PermissionError as error:
-        check_owner(file.parent)
+        from ..system.ownership import check_owner
         from ..system.reasons import reason_of
 
+        check_owner(file.parent)
         raise Failure(
             f"{file}: cannot be read ({reason_of(error)}), expected a folder that this user may read"
         ) from error

@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 import msgspec
 
 from ..system.installation import INSTALLED, service_command
-from ..system.ownership import why_untrusted
 from ..system.regular import other_kind
 from .contradictions import contradictions
 from .places import EXAMPLE, NAME, PROJECT_FILE
@@ -140,7 +139,11 @@ def _untrusted(file: Path) -> str:
         if kind := other_kind(file.stat().st_mode):
             return f"is {kind}, expected a config file: remove it, or name another with --config"
         own = PROJECT_FILE.exists() and file.samefile(PROJECT_FILE)
-        return "" if own else why_untrusted(file)
+        if own:
+            return ""
+        from ..system.ownership import why_untrusted
+
+        return why_untrusted(file)
     except OSError as error:
         return (
             f"cannot be read ({error.strerror}), expected a config file, or none: mend or remove it, or name "

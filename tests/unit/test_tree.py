@@ -54,22 +54,12 @@ def test_the_consumer_is_linked_to_the_counters_alone():
     assert peers(Settings())["consumer"] == COUNTERS
 
 
-@pytest.mark.parametrize(
-    ("settings", "dispatcher_after"),
-    [
-        (Settings(), ("client",)),
-        (Settings(client=ClientSection(enabled=False)), ()),
-        (Settings(publish=PublishSection(url="http://example.com:8080/plays")), ()),
-        (Settings(publish=PublishSection(url="", nsq_topic="totals")), ("nsqd",)),
-        (Settings(publish=PublishSection(url="", nsq_topic="totals"), nsq=NSQD), ()),
-    ],
-)
-def test_only_the_dispatcher_and_the_consumer_wait_for_others_at_the_start(settings, dispatcher_after):
-    spec = root_spec(settings).supervisor
+def test_only_children_that_compare_no_store_start_side_by_side():
+    """The dispatcher compares the ledgers with its store and the marks before a counter writes in one."""
+    spec = root_spec(Settings()).supervisor
     assert spec is not None
     after = {child.id: child.after for child in spec.children}
-    assert after.pop("dispatcher") == dispatcher_after
-    assert after.pop("consumer") is None  # all before it
-    assert set(after.values()) == {()}
+    in_turn = {"dispatcher": None, "counters": None, "consumer": None}
+    assert after == {"nsqd": (), "client": (), **in_turn}
     (counters,) = [child.supervisor for child in spec.children if child.supervisor is not None]
     assert {child.after for child in counters.children} == {()}
