@@ -37,9 +37,9 @@ def hold(arguments):
         end_at_ctrl_c(INTERRUPTED.get(command_of(arguments)[0], ""))
         return
     waiting = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-    signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _service_end)
+    signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
     # A program that starts this one with them blocked makes sure that none is lost before this line.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
 
