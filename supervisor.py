@@ -18,6 +18,9 @@ if __name__ == "__main__":
     from actors.system.environment import require
 
     require()
+    from actors.cli.head_start import begin
+
+    begin(sys.argv[1:])
     from actors.cli.commands import main
 
     sys.exit(main(sys.argv[1:]))

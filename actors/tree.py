@@ -1,12 +1,12 @@
 """Which children there are, in which order they start, and which are linked.
 
-Each child starts when the one before it is ready. They stop in reverse order: the consumer, which gives plays
-to the others, starts last and stops first.
+Children that don't need each other start side by side: nsqd and client, and the counters. The others start
+when all before them run. They stop in reverse order: the consumer, which gives plays to the others, is first.
 
     root
     ├── nsqd            only when the settings name no nsqd and no nsqlookupd
     ├── client          only when it is enabled
-    ├── dispatcher
+    ├── dispatcher      it compares all stores before any is written
     ├── counters        their own supervisor, with its own restart rules: they are many and alike
     │   └── counter-0 … counter-N-1
     └── consumer
@@ -98,7 +98,7 @@ def _receiver_spec(
     child_id: str, start: str, receiver: str | None, shutdown_ms: int, environment: tuple[str, ...] = ()
 ) -> ChildSpec:
     peers = (DISPATCHER,) if child_id == receiver else ()
-    return ChildSpec(child_id, start, shutdown_ms=shutdown_ms, peers=peers, environment=environment)
+    return ChildSpec(child_id, start, shutdown_ms=shutdown_ms, peers=peers, environment=environment, after=())
 
 
 def _of_sink(settings: Settings) -> tuple[str, ...]:
@@ -128,7 +128,13 @@ def _counters_spec(settings: Settings, counters: list[str]) -> ChildSpec:
     rules = settings.counters_rules
     shutdown_ms = int(rules.shutdown_timeout_s * 1000)
     workers = tuple(
-        ChildSpec(counter, "actors.counter:Counter", shutdown_ms=shutdown_ms, peers=(DISPATCHER, CONSUMER))
+        ChildSpec(
+            counter,
+            "actors.counter:Counter",
+            shutdown_ms=shutdown_ms,
+            peers=(DISPATCHER, CONSUMER),
+            after=(),
+        )
         for counter in counters
     )
     supervisor = SupervisorSpec(

@@ -7,19 +7,14 @@ folder or the service does not answer.
 import json
 import os
 import pwd
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from ..config import Settings
 from ..core import guids
-from ..system import runfile
-from ..system.direct_http import open_directly
+from ..system import local_http, runfile
 from ..system.exits import Failure
 from ..system.installation import service_command
-from ..system.ownership import check_owner
-from ..system.reasons import reason_of
 
 STATUS_TIMEOUT_S = 10
 ACTION_TIMEOUT_S = 120  # a child may take its whole shutdown time
@@ -52,6 +47,9 @@ def _check_user(file: Path) -> None:
     try:
         is_ours = file.stat().st_uid == os.geteuid()
     except PermissionError as error:
+        from ..system.ownership import check_owner
+        from ..system.reasons import reason_of
+
         check_owner(file.parent)
         raise Failure(
             f"{file}: cannot be read ({reason_of(error)}), expected a folder that this user may read"
@@ -75,14 +73,18 @@ def check_signals(settings: Settings) -> None:
 def status(settings: Settings) -> dict[str, Any]:
     """Return a fresh GET /status. Raises `Failure` also if another service than the run file's answers."""
     facts = facts_of_service(settings)
-    url = f"http://{facts['admin_address']}/status"
+    address = facts["admin_address"]
     try:
-        request = urllib.request.Request(url, headers=_as_ours(facts))
-        with open_directly(request, STATUS_TIMEOUT_S) as answer:
-            found: dict[str, Any] = json.load(answer)
-            pid = found["supervisor"]["pid"]
-    except (urllib.error.URLError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise NoAnswer(f"the service does not answer at {url}: {reason_of(error)}") from error
+        found: dict[str, Any] = json.loads(
+            local_http.get(address, "/status", _as_ours(facts), STATUS_TIMEOUT_S)
+        )
+        pid = found["supervisor"]["pid"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        from ..system.reasons import reason_of
+
+        raise NoAnswer(
+            f"the service does not answer at http://{address}/status: {reason_of(error)}"
+        ) from error
     if pid != facts["pid"]:
         raise Failure(
             f"the run file in {settings.supervisor.state_dir} names pid {facts['pid']}, but pid {pid} "
@@ -94,12 +96,11 @@ def status(settings: Settings) -> dict[str, Any]:
 def history(settings: Settings) -> dict[str, Any] | None:
     """Return GET /history of the last hour; None if the service has none, or does not answer."""
     facts = facts_of_service(settings)
-    url = f"http://{facts['admin_address']}/history?span=hour"
     try:
-        with open_directly(urllib.request.Request(url, headers=_as_ours(facts)), STATUS_TIMEOUT_S) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
-    except (urllib.error.URLError, OSError, ValueError):
+        told = local_http.get(facts["admin_address"], "/history?span=hour", _as_ours(facts), STATUS_TIMEOUT_S)
+        found: dict[str, Any] = json.loads(told)
+        return found
+    except (OSError, ValueError):
         return None
 
 
@@ -149,6 +150,12 @@ def _post(settings: Settings, path: str, action: str, body: bytes = b"") -> str:
 
 
 def _ask(settings: Settings, path: str, action: str, body: bytes = b"") -> dict[str, Any]:
+    import urllib.error
+    import urllib.request
+
+    from ..system.direct_http import open_directly
+    from ..system.reasons import reason_of
+
     facts = facts_of_service(settings)
     address = facts["admin_address"]
     headers = {"X-Playtally-Action": action, "X-Playtally-User": _user(), **_as_ours(facts)}

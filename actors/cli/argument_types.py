@@ -4,14 +4,18 @@ import argparse
 import math
 import signal
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from ..cluster.plan import NODES_MAX, OWN_FLAGS, PORT_MAX, PROGRAMS, Flag
 from ..core import guids
-from ..supervision.signals import signal_of
+
+if TYPE_CHECKING:
+    from ..cluster.plan import Flag
 
 
 def signal_named(name: str) -> signal.Signals:
     """Return the signal that `name` means: a signal's name, with or without SIG, or its number."""
+    from ..supervision.signals import signal_of
+
     try:
         return signal_of(name)
     except ValueError as error:
@@ -34,11 +38,15 @@ def at_least_one(text: str) -> int:
 
 def nodes(text: str) -> int:
     """Return how many nodes of a kind a cluster has."""
+    from ..cluster.plan import NODES_MAX
+
     return _bounded(text, NODES_MAX, "nodes")
 
 
 def first_port(text: str) -> int:
     """Return the first port of a cluster, 0 for free ones."""
+    from ..cluster.plan import PORT_MAX
+
     return _bounded(text, PORT_MAX, "")
 
 
@@ -48,8 +56,10 @@ def _bounded(text: str, most: int, unit: str) -> int:
     return int(text)
 
 
-def flag(text: str) -> Flag:
+def flag(text: str) -> "Flag":
     """Return the flag that PROGRAM:NAME=VALUE means. Raises `ArgumentTypeError`."""
+    from ..cluster.plan import OWN_FLAGS, PROGRAMS, Flag
+
     program, colon, rest = text.partition(":")
     name, equals, value = rest.partition("=")
     name = name.lstrip("-")

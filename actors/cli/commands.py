@@ -7,12 +7,11 @@ import os
 import sys
 
 from .. import config
-from ..config import ConfigError
 from ..supervision.printable import indented, show_uncaught
 from ..supervision.standard_streams import with_open_streams
 from ..system import early_signals
 from ..system.exits import EXIT_FAILED, EXIT_USAGE, Failure
-from ..system.ownership import keep_private
+from ..system.umask import keep_private
 from .parser import command_parser
 
 
@@ -35,7 +34,9 @@ def _run(arguments: list[str]) -> int:
         early_signals.take_ctrl_c()
         code: int = options.command(settings, options)
         return code
-    except ConfigError as error:
+    except SystemExit:  # before a clause that has to be imported: `--help` ends so
+        raise
+    except config.ConfigError as error:
         print("the settings are not right:", *error.problems, sep="\n", file=sys.stderr)
         return EXIT_USAGE
     except Failure as failure:

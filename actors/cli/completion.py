@@ -18,12 +18,13 @@ from ..config import ConfigError, Settings
 from ..supervision.printable import Lines
 from ..system.exits import EXIT_DONE
 from ..tree import COUNTERS, children_of, root_spec
+from .options import CommandParser
 
 COMMAND = "playtally"
 Completer: TypeAlias = Callable[..., Iterable[str]]
 
 
-def answer(parser: argparse.ArgumentParser) -> None:
+def answer(parser: CommandParser) -> None:
     """Tell the shell, and end this process."""
     for action in _actions(parser):
         if not hasattr(action, "completer") and action.choices is None:
@@ -38,12 +39,12 @@ def run(_: Settings, options: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterable[argparse.Action]:
+def _actions(parser: CommandParser) -> Iterable[argparse.Action]:
     for action in parser._actions:
         yield action
         if isinstance(action, argparse._SubParsersAction):
             for one in action.choices.values():
-                yield from _actions(one)
+                yield from _actions(one.filled())
 
 
 def _metavar(action: argparse.Action) -> str:

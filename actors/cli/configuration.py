@@ -15,8 +15,6 @@ SET_WHILE_RUNNING = "set while running"  # the source of a value
 
 def show(settings: Settings, options: argparse.Namespace) -> int:
     """Print every setting in force, and where its value came from."""
-    from .settings_table import show_settings
-
     changed = _set_while_running(settings)
     found = [
         one._replace(value=config.shown_value(one.value))
@@ -31,6 +29,8 @@ def show(settings: Settings, options: argparse.Namespace) -> int:
     if options.json:
         print_json([one._asdict() for one in found])
     else:
+        from .settings_table import show_settings
+
         show_settings(found)
     return EXIT_DONE
 
@@ -50,9 +50,6 @@ def _set_while_running(settings: Settings) -> dict[str, float]:
     return {name: value for name, value in values.items() if isinstance(value, (int, float))}
 
 
-class Example(argparse.Action):
-    """Prints the example and ends, as `--version` does, even if the config file in force is wrong."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        sys.stdout.write(Lines(config.example()))
-        parser.exit()
+def print_example() -> None:
+    """Print a config.toml to begin with."""
+    sys.stdout.write(Lines(config.example()))

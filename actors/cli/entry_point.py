@@ -26,6 +26,9 @@ def main() -> int:
             file=sys.stderr,
         )
         return EXIT_USAGE
+    from .head_start import begin
+
+    begin(sys.argv[1:])
     from .commands import main as run
 
     return run(sys.argv[1:])

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
-from ..supervision.processes import send_signal
+from ..supervision.pids import send_signal
 from ..system.exits import Failure
 from .launch import Service, wait_for
 from .page import Page

@@ -9,8 +9,7 @@ from rich.segment import Segment
 
 from ..supervision.printable import PrintableText, printable
 from ..supervision.standard_streams import wants_plain
-
-PIPE_COLUMNS = 500  # the width of a page that goes to a file or another program
+from .plain_page import PIPE_COLUMNS
 
 
 class Page(Console):

@@ -9,8 +9,6 @@ from collections.abc import Callable
 
 from .. import config
 from ..config import ConfigError, Settings, SinkKind, credentials_of, missing, token_of
-from ..service import exposed
-from ..sources.security import security_problems
 from ..supervision.standard_streams import print_json
 from ..system import runfile
 from ..system.exits import EXIT_DONE, Failure
@@ -19,11 +17,11 @@ from ..system.exits import EXIT_DONE, Failure
 def run(settings: Settings, options: argparse.Namespace) -> int:
     """Run the service until it is told to stop. Raises `ConfigError` before anything is started."""
     _check(settings, options.insecure)
-    from ..service import lifecycle
+    from ..service import opening
 
     if sys.__stdout__ is None and settings.publish.sink_kind is SinkKind.STDOUT:
         raise Failure('stdout is closed and publish.url = "": open stdout, or set a URL to publish to')
-    return lifecycle.run(settings, options.log_level, _reread_of(options))
+    return opening.run(settings, options.log_level, _reread_of(options))
 
 
 def _reread_of(options: argparse.Namespace) -> Callable[[], Settings] | None:
@@ -39,6 +37,9 @@ def _check(settings: Settings, is_insecure: bool) -> None:
 
     And if others could use a listener without a token, unless `is_insecure`.
     """
+    from ..service import exposed
+    from ..sources.security import security_problems
+
     problems = missing(settings)
     if not problems:
         problems = security_problems(settings.nsq)
@@ -59,20 +60,25 @@ def _check(settings: Settings, is_insecure: bool) -> None:
 
 def status(settings: Settings, options: argparse.Namespace) -> int:
     """Print what the service is doing."""
-    from . import admin_client, screen
+    from . import admin_client
 
     if options.watch:
         from .watch import watch
 
         return watch(lambda: admin_client.status(settings), lambda: admin_client.history(settings))
     status = admin_client.status(settings)
-    print_json(status) if options.json else screen.show_status(status)
+    if options.json:
+        print_json(status)
+        return EXIT_DONE
+    from .status_page import show_status
+
+    show_status(status)
     return EXIT_DONE
 
 
 def stop(settings: Settings, options: argparse.Namespace) -> int:
     """Stop the service, and wait until it has ended."""
-    from ..supervision.processes import send_signal
+    from ..supervision.pids import send_signal
     from . import admin_client
 
     facts = admin_client.facts_of_service(settings)

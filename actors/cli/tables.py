@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .page import Page
+from .plain_page import BRANCH, Grid
 
 UNLIMITED = 10_000  # wider than any table
-BRANCH = "├└│─ "  # before a child's id in the tree of `status`
 Make = Callable[[Collection[str]], Table]
 
 
@@ -45,3 +45,13 @@ def in_lines(table: Table) -> Text:
         named = zip((column.header for column in table.columns[1:]), cells, strict=True)
         lines.append(f"{first.lstrip(BRANCH)}: {', '.join(f'{name} {cell}' for name, cell in named if cell)}")
     return Text("\n".join(lines))
+
+
+def table_of(grid: Grid) -> Table:
+    """The same table for rich."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, grid.gap, 0, 0))
+    for column in grid.columns:
+        table.add_column(column.name, justify="right" if column.is_number else "left", no_wrap=True)
+    for row in grid.rows:
+        table.add_row(*(Text(cell.text, style=cell.style) for cell in row))
+    return table

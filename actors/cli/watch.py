@@ -24,7 +24,7 @@ from ..supervision.printable import printable
 from ..system.exits import EXIT_DONE, Failure
 from .page import Page
 from .rates import Rates
-from .screen import show_status
+from .status_page import show_status
 from .watch_page import Seen, watch_page
 
 INTERVAL_S = 1.0

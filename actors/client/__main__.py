@@ -21,8 +21,8 @@ from ..supervision.log_format import LogFormat, configure_log
 from ..system.addresses import split_address, with_port
 from ..system.exits import EXIT_DONE, EXIT_FAILED, Failure
 from ..system.installation import service_command
-from ..system.ownership import keep_private
 from ..system.this_machine import is_loopback
+from ..system.umask import keep_private
 from .server import ReferenceClient
 from .signed import Signed
 

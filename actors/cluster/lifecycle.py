@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from ..core.words import counted
-from ..supervision import processes
+from ..supervision import forkserver
 from ..supervision.application import Application
 from ..supervision.log_format import configure_log
 from ..supervision.printable import Lines
@@ -92,7 +92,7 @@ def _stop_early(*_: object) -> None:
 
 def _run(wanted: Wanted, data_dir: Path | None) -> int:
     os.environ.update(environment())
-    processes.prepare(["actors.cluster.node"])
+    forkserver.prepare(["actors.cluster.node"])
     folder = _claim(data_dir)
     try:
         certificates = make_certificates(folder / "tls") if wanted.tls else None

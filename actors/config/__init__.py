@@ -3,37 +3,42 @@
 `config.toml` is the reference of what may be set. Knows nothing of what the settings are used for.
 """
 
-from .contradictions import listeners
-from .loading import LOOKED_FOR, PROJECT_FILE, ConfigError, Setting, example, explain, find, known, load
-from .named import missing
-from .secrets import (
-    Credentials,
-    auth_secret_of,
-    client_variables,
-    credentials_of,
-    has_token,
-    listener_variables,
-    parts_of,
-    queue_variables,
-    sent_token,
-    shown_value,
-    token_of,
-    without_password,
-    without_secrets,
-)
-from .sections import (
-    BATCH_SIZE_MAX,
-    DEFAULT_URL,
-    ClientSection,
-    CountersSection,
-    DispatchSection,
-    NsqSection,
-    PublishSection,
-    Settings,
-    SinkKind,
-)
-from .text import is_stream
-from .while_running import SETTABLE, checked_value, with_values
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .contradictions import listeners
+    from .loading import ConfigError, Setting, example, explain, find, known, load
+    from .named import missing
+    from .places import LOOKED_FOR, PROJECT_FILE
+    from .secrets import (
+        Credentials,
+        auth_secret_of,
+        client_variables,
+        credentials_of,
+        has_token,
+        listener_variables,
+        parts_of,
+        queue_variables,
+        sent_token,
+        shown_value,
+        token_of,
+        without_password,
+        without_secrets,
+    )
+    from .sections import (
+        BATCH_SIZE_MAX,
+        DEFAULT_URL,
+        ClientSection,
+        CountersSection,
+        DispatchSection,
+        NsqSection,
+        PublishSection,
+        Settings,
+        SinkKind,
+    )
+    from .text import is_stream
+    from .while_running import SETTABLE, checked_value, with_values
 
 __all__ = [
     "BATCH_SIZE_MAX",
@@ -74,3 +79,50 @@ __all__ = [
     "without_password",
     "without_secrets",
 ]
+
+# Each module is imported when a name of it is asked for first: `--help` needs none of them.
+_WHERE = {
+    "contradictions": ("listeners",),
+    "loading": ("ConfigError", "Setting", "example", "explain", "find", "known", "load"),
+    "named": ("missing",),
+    "places": ("LOOKED_FOR", "PROJECT_FILE"),
+    "secrets": (
+        "Credentials",
+        "auth_secret_of",
+        "client_variables",
+        "credentials_of",
+        "has_token",
+        "listener_variables",
+        "parts_of",
+        "queue_variables",
+        "sent_token",
+        "shown_value",
+        "token_of",
+        "without_password",
+        "without_secrets",
+    ),
+    "sections": (
+        "BATCH_SIZE_MAX",
+        "ClientSection",
+        "CountersSection",
+        "DEFAULT_URL",
+        "DispatchSection",
+        "NsqSection",
+        "PublishSection",
+        "Settings",
+        "SinkKind",
+    ),
+    "text": ("is_stream",),
+    "while_running": ("SETTABLE", "checked_value", "with_values"),
+}
+_MODULES = {name: module for module, names in _WHERE.items() for name in names}
+
+
+if not TYPE_CHECKING:  # else every name would be there for mypy
+
+    def __getattr__(name: str) -> Any:
+        """Return what a module of this package has under that name. Called by Python."""
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f".{_MODULES[name]}", __name__), name)
+        return value

@@ -14,19 +14,15 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 import msgspec
 
-from ..system.installation import INSTALLED, ROOT, service_command
-from ..system.ownership import why_untrusted
+from ..system.installation import INSTALLED, service_command
 from ..system.regular import other_kind
 from .contradictions import contradictions
+from .places import EXAMPLE, NAME, PROJECT_FILE
 from .secrets import parts_of, without_secrets
 from .sections import Settings
 from .text import is_stream, text_of, why_not_toml
 
-NAME = "config.toml"
 _URL = re.compile("://|:.*@")  # one with a password may lack its scheme
-PROJECT_FILE = ROOT / NAME
-EXAMPLE = ROOT / "actors" / NAME  # in a checkout a link to PROJECT_FILE
-LOOKED_FOR = f"config.toml here, else {'every default' if INSTALLED else 'that of the checkout'}"
 PATHS = (
     ("supervisor", "state_dir"),
     ("nsq", "tls_ca_file"),
@@ -143,7 +139,11 @@ def _untrusted(file: Path) -> str:
         if kind := other_kind(file.stat().st_mode):
             return f"is {kind}, expected a config file: remove it, or name another with --config"
         own = PROJECT_FILE.exists() and file.samefile(PROJECT_FILE)
-        return "" if own else why_untrusted(file)
+        if own:
+            return ""
+        from ..system.ownership import why_untrusted
+
+        return why_untrusted(file)
     except OSError as error:
         return (
             f"cannot be read ({error.strerror}), expected a config file, or none: mend or remove it, or name "

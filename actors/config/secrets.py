@@ -4,15 +4,19 @@ import base64
 import binascii
 import os
 import re
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ..system.exits import Failure
 from ..system.regular import open_regular
-from ..system.watched_files import WatchedFiles
 from .sections import AdminSection, ClientSection, NsqSection, PublishSection, Settings
+
+if TYPE_CHECKING:
+    from ..system.watched_files import WatchedFiles
 
 # The user of a URL: up to the last @ before its path, or, as a password may have a "/", before its query.
 _USER = re.compile(r"^([^/?@]*//)?(?:[^/]*|[^?]*)@")
+Value = TypeVar("Value")
 BASE64_SECRET = "whsec_"  # how a secret of Standard Webhooks begins that is base64 after it
 SECRET_BYTES_MAX = 1 << 16  # of a file with one
 # Of a token that opens a listener. A shorter one can be guessed, and a longer one fits into no header.
@@ -59,7 +63,7 @@ def queue_variables(nsq: NsqSection) -> tuple[str, ...]:
     return (nsq.auth_secret_env,) if nsq.auth_secret_env else ()
 
 
-def credentials_of(publish: PublishSection, own: ClientSection | None = None) -> WatchedFiles[Credentials]:
+def credentials_of(publish: PublishSection, own: ClientSection | None = None) -> "WatchedFiles[Credentials]":
     """Who calls the client. What is in files is read again when they change.
 
     `own`: the section of the reference client, if it is the one that is called; its token is sent then,
@@ -79,7 +83,7 @@ def credentials_of(publish: PublishSection, own: ClientSection | None = None) ->
             secrets = [_unpacked(secret) for secret in secrets]
         return Credentials(tuple(secrets), sent_token(section, name))
 
-    return WatchedFiles([*parts_of(publish.secret_file), section.token_file], read)
+    return _watched([*parts_of(publish.secret_file), section.token_file], read)
 
 
 def sent_token(section: PublishSection | ClientSection, name: str) -> str:
@@ -104,7 +108,7 @@ def has_token(section: AdminSection | ClientSection) -> bool:
     return bool(section.token_env or section.token_file)
 
 
-def token_of(settings: Settings, name: str) -> WatchedFiles[str]:
+def token_of(settings: Settings, name: str) -> "WatchedFiles[str]":
     """The token that a listener asks for, or "". One in a file is read again when it changes.
 
     `name`: of the listener's section, "admin" or "client". Raises `Failure` if something is named and not
@@ -119,10 +123,10 @@ def token_of(settings: Settings, name: str) -> WatchedFiles[str]:
         ]
         return fit_token(f"{name}.token_env or {name}.token_file", found[0]) if found else ""
 
-    return WatchedFiles([section.token_file], read)
+    return _watched([section.token_file], read)
 
 
-def auth_secret_of(nsq: NsqSection) -> WatchedFiles[bytes]:
+def auth_secret_of(nsq: NsqSection) -> "WatchedFiles[bytes]":
     """The secret of nsqd's AUTH, or b"". One in a file is read again when it changes.
 
     Raises `Failure` if something is named and not there.
@@ -135,7 +139,13 @@ def auth_secret_of(nsq: NsqSection) -> WatchedFiles[bytes]:
         ]
         return found[0] if found else b""
 
-    return WatchedFiles([nsq.auth_secret_file], read)
+    return _watched([nsq.auth_secret_file], read)
+
+
+def _watched(paths: list[str], read: Callable[[], Value]) -> "WatchedFiles[Value]":
+    from ..system.watched_files import WatchedFiles  # here: most commands read no secret, and need no log
+
+    return WatchedFiles(paths, read)
 
 
 def _from_environment(key: str, names: str, what: str) -> list[bytes]:

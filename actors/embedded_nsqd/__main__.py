@@ -19,7 +19,7 @@ from ..supervision import signals
 from ..supervision.command_line import ArgumentParser
 from ..supervision.log_format import LogFormat, configure_log
 from ..system.exits import EXIT_DONE, EXIT_FAILED, EXIT_STORE, Failure, StoreFailure
-from ..system.ownership import keep_private
+from ..system.umask import keep_private
 from .server import EmbeddedNsqd
 
 log = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ of the codes in `exits.py`.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
@@ -23,12 +24,11 @@ from ..core.words import counted
 from ..sources.security import Security
 from ..supervision import processes, signals
 from ..supervision.application import Application
-from ..supervision.log_format import configure_log
 from ..supervision.printable import Lines
 from ..supervision.restarts import Exit
 from ..supervision.supervisor import Supervisor
 from ..supervision.worker import StartFailed, Worker
-from ..system import lifeline, ownership, runfile, temporary
+from ..system import lifeline, runfile, temporary
 from ..system.addresses import with_port
 from ..system.exits import (
     EXIT_DONE,
@@ -36,19 +36,15 @@ from ..system.exits import (
     EXIT_INTENSITY,
     EXIT_STORE,
     Failure,
-    StoreFailure,
 )
 from ..system.host_name import host_name
-from ..system.installation import environment, service_command
 from ..system.listeners import open_listeners
-from ..system.locks import make_folder
 from ..system.logs import quiet_libraries
 from ..tree import (
     children_of,
     groups_to_poll,
     publishes_to_client,
     root_spec,
-    secret_variables,
     with_addresses,
 )
 from . import admin, descriptors, exposed, sampling, summary
@@ -69,17 +65,15 @@ from .status import status
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, log_level: str = "INFO", reread: Callable[[], Settings] | None = None) -> int:
-    """Run the service until it is told to stop. Returns its exit code. `reread`: see `Reloading`."""
-    configure_log("supervisor", log_level, settings.log.format)
+def run(settings: Settings, reread: Callable[[], Settings] | None = None) -> int:
+    """Run the service until it is told to stop. Its state is held already (`opening.py`).
+
+    Returns its exit code. `reread`: see `Reloading`. Raises `Failure`.
+    """
     quiet_libraries()
-    os.environ.update(environment())  # the forkserver does not get our sys.path
-    processes.prepare(["actors.preload"], secret_variables(settings))
-    try:
-        return asyncio.run(_live(settings, reread))
-    except Failure as failure:
-        log.error("%s", failure)
-        return EXIT_FAILED
+    gc.freeze()  # what was imported stays, and need not be looked through
+    gc.enable()  # see `cli/head_start.py`
+    return asyncio.run(_live(settings, reread))
 
 
 async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> int:
@@ -92,7 +86,6 @@ async def _live(settings: Settings, reread: Callable[[], Settings] | None) -> in
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(service.broken)
     signals.watch(lambda: _call_soon(loop, service.hang_up), lambda: _call_soon(loop, service.ask_for_stacks))
-    _hold(state_dir)
     service.actions.load()
     ask_to_stop = signals.once_a_request(service.ask_to_stop)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -310,33 +303,6 @@ def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> Non
 def _why_not_started(error: BaseException | None) -> str:
     logged = isinstance(error, StartFailed) and error.logged
     return f"{error}; its own log lines above say why" if logged else str(error)
-
-
-def _hold(state_dir: str) -> None:
-    """Lock the state folder until this process ends, and make it ready: its owner's alone, nothing left over.
-
-    Raises `StoreFailure` if another service holds it, or if it is another user's.
-    """
-    ownership.check_owner(state_dir)
-    running = runfile.read(state_dir)
-    if running is None or (runfile.is_here(running) and not processes.is_there(running["pid"])):
-        make_folder(state_dir)
-        ownership.mend(
-            state_dir
-        )  # before it is locked: another user may hold a lock of a state with wider modes
-        running = None
-    try:
-        runfile.hold(state_dir, timeout_s=0.0 if running else 3.0)
-    except StoreFailure as failure:
-        if running:
-            raise StoreFailure(
-                f"a service runs already on {state_dir} (pid {running['pid']}); stop it with "
-                f"`{service_command()} stop`, or set another supervisor.state_dir"
-            ) from failure
-        raise
-    ownership.check_owner(state_dir)  # again: until it was mended, others may have been able to write there
-    temporary.sweep()
-    temporary.use_run_folder(Path(state_dir))
 
 
 def _listen(server: HTTPServer, address: str) -> str:

@@ -41,8 +41,9 @@ class _Beside:
         self._index = self._shm.read_bytes() if self._shm.exists() else None
 
     def put_back(self) -> None:
-        if not self._had_wal and self._wal.exists() and not self._wal.stat().st_size:
-            self._wal.unlink()
+        with contextlib.suppress(FileNotFoundError):  # another reader has put it back
+            if not self._had_wal and not self._wal.stat().st_size:
+                self._wal.unlink()
         if self._index is None:
             self._shm.unlink(missing_ok=True)
         elif not self._shm.exists() or self._shm.read_bytes() != self._index:

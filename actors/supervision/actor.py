@@ -21,7 +21,7 @@ class StartArgs(msgspec.Struct, frozen=True):
     """What a child process is started with.
 
     `start` is "module:class" of its actor. `options` is the actor's own: anything that can be pickled.
-    `title` is what `ps` shows. `environment`: more variables, by name. `last_stats`: what `stats` of an
+    `title` is what `ps` shows. `environment`: its variables, by name. `last_stats`: what `stats` of an
     earlier incarnation returned last, b"" if that is not known. `orders`: see `Worker.instruct`.
     `log_format`: a `LogFormat`.
     """

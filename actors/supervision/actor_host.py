@@ -252,8 +252,9 @@ class ActorHost(Generic[Inbox, Options]):
 
 def run(start_args: StartArgs, connection: Connection) -> None:
     """The main function of a child process."""
-    os.environ.update(start_args.environment)
+    # First: setproctitle finds the place of the title by the environment that the process began with.
     setproctitle.setproctitle(start_args.title or start_args.name)
+    os.environ.update(start_args.environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor stops us in order
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the forkserver ignores it, and we come from there
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # if its last import failed

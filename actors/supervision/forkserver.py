@@ -11,16 +11,68 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import connection, forkserver, resource_tracker
 
-import psutil
+from . import forkserver_ahead
 
 log = logging.getLogger(__name__)
 
 _lost: set[int] = set()  # the forkservers whose end was logged
 LOOK_S = 0.5  # from one look to the next; one that is halted for a moment only is left alone
+_withheld: set[str] = set()
+
+
+def prepare(preload: Iterable[str], withheld: Iterable[str] = ()) -> None:
+    """Have the forkserver import these modules. Call this before the first start.
+
+    `withheld`: environment variables that no helper process and no child gets, unless its spec names them
+    (`ChildSpec.environment`).
+    """
+    forkserver.set_forkserver_preload([*forkserver_ahead.FIRST, *preload, forkserver_ahead.LAST])
+    _withheld.update(withheld)
+
+
+def begin() -> None:
+    """Start the forkserver now, so that it imports while this process does something else.
+
+    Without this, the first start of a child starts it. If it can't be started now, that one says why.
+    """
+    started = forkserver_ahead.take(_withheld)
+    with suppress(OSError), without_withheld(), undisturbed():
+        if started is None:
+            forkserver.ensure_running()
+        else:
+            _adopt(started)
+
+
+def _adopt(started: forkserver_ahead.Started) -> None:
+    """Make it multiprocessing's forkserver, as `ensure_running` makes its own."""
+    address: str = connection.arbitrary_address("AF_UNIX")  # type: ignore[attr-defined]  # typeshed lacks it
+    started.listener.bind(address)
+    os.chmod(address, 0o600)
+    started.listener.listen()
+    forkserver_ahead.let_go(started)
+    vars(forkserver._forkserver).update(
+        _forkserver_address=address, _forkserver_alive_fd=started.alive, _forkserver_pid=started.pid
+    )
+
+
+def environment_for(names: Iterable[str]) -> dict[str, str]:
+    """The environment of a child: what is not withheld, and these variables."""
+    hidden = _withheld - set(names)
+    return {name: value for name, value in os.environ.items() if name not in hidden}
+
+
+@contextmanager
+def without_withheld() -> Iterator[None]:
+    """While the block lasts, this process's environment lacks what is withheld, and what it starts too."""
+    kept = {name: os.environ.pop(name) for name in _withheld if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def kill_if_halted() -> bool:
@@ -120,6 +172,8 @@ def pid() -> int:
 
 
 def _is_dead(pid: int) -> bool:
+    import psutil  # here and below: it is heavy, and `begin` does without it
+
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.Error:  # it is gone
@@ -130,6 +184,8 @@ def _is_halted() -> bool:
     present = pid()
     if not present:
         return False
+    import psutil
+
     try:
         return psutil.Process(present).status() == psutil.STATUS_STOPPED
     except psutil.Error:  # it is gone

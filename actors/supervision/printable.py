@@ -7,7 +7,6 @@ any other is shown as one line.
 
 import io
 import sys
-import traceback
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,6 +47,8 @@ def printable_values(value: Any) -> Any:
 
 def show_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Write the traceback of an exception that no code caught to stderr. For `sys.excepthook`."""
+    import traceback  # here: only a bug needs it
+
     lines = "".join(traceback.format_exception(kind, error, trace))
     print(indented(Lines(lines.rstrip())), file=sys.stderr)
 

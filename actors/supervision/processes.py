@@ -1,4 +1,4 @@
-"""Child processes. This is the only place that starts, awaits or signals one.
+"""Child processes. This is the only place that starts or awaits one, and with `pids.py` that signals one.
 
 Children are forked by a `forkserver` that has done the imports, never by a plain `fork`: a sibling that
 inherits a copy of a pipe end would hide that the end was closed. A child is dead when its control pipe is
@@ -11,11 +11,10 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
-import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 
 from msgspec import Struct
@@ -25,6 +24,7 @@ from .actor import StartArgs
 from .actor_host import run
 from .control import ControlPipe, PeerLost, PeerStuck
 from .mailbox import BadMail, end_of
+from .pids import send_signal
 from .protocol import SupervisorInbox
 from .restarts import Exit
 
@@ -44,22 +44,10 @@ START_PAUSES_S = (
     0.0,
 )  # after each try; this process does nothing else meanwhile
 LOST_STATUS = 255  # what multiprocessing says when the forkserver, and the status with it, is gone
-UNDISTURBED = f"{__package__}.undisturbed"
 _context = multiprocessing.get_context("forkserver")
 
 
-_withheld: set[str] = set()
 _before_start: list[Callable[[], None]] = []
-
-
-def prepare(preload: Iterable[str], withheld: Iterable[str] = ()) -> None:
-    """Have the forkserver import these modules. Call this before the first start.
-
-    `withheld`: environment variables that no helper process and no child gets, unless its spec names them
-    (`ChildSpec.environment`).
-    """
-    _context.set_forkserver_preload([*preload, UNDISTURBED])
-    _withheld.update(withheld)
 
 
 def before_each_start(*calls: Callable[[], None]) -> None:
@@ -167,7 +155,7 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
         ours, theirs = multiprocessing.Pipe()
         process = _context.Process(target=run, args=(start_args, theirs), name=start_args.id)
         try:
-            with _without_withheld(), forkserver.watched(), forkserver.undisturbed():
+            with forkserver.without_withheld(), forkserver.watched(), forkserver.undisturbed():
                 process.start()  # this may start the forkserver
             return process, end_of(ours)
         except (OSError, EOFError) as error:
@@ -181,34 +169,6 @@ def _start(start_args: StartArgs) -> tuple[BaseProcess, socket.socket]:
             theirs.close()  # at once: a copy of the child's end here would hide its death
         time.sleep(pause_s)
     raise AssertionError("not reached")
-
-
-@contextlib.contextmanager
-def _without_withheld() -> Iterator[None]:
-    kept = {name: os.environ.pop(name) for name in _withheld if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
-
-
-def send_signal(pid: int, number: int) -> bool:
-    """Send a signal to a process. Whether there was one. A pid below 1 would mean many processes."""
-    if pid < 1:
-        return False
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def is_there(pid: int) -> bool:
-    """Whether there is such a process of this user, or of any that this one may signal."""
-    try:
-        return send_signal(pid, 0)
-    except PermissionError:
-        return False
 
 
 def pipe() -> tuple[int, int]:

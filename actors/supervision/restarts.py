@@ -18,6 +18,7 @@ Ours, and not OTP's:
     back-off       the nth restart within the window waits back_off_ms * 2**(n - 1), 0 by default
     one event      different children that exit within same_event_ms count as one restart; by default none do
     tries in a row of a child that is never ready all count, however long each one takes
+    side by side   children that don't depend on each other (`ChildSpec.after`) start at the same time
 """
 
 import math
@@ -77,7 +78,10 @@ class ChildSpec(Struct, frozen=True):
     `shutdown_ms`: how long it may take to end in order before it is killed; 0 is OTP's brutal_kill,
     None its infinity. `peers` are the children it has a link to. `drains`: it is told to finish what
     it holds before anything is stopped. `intake`: it brings in new work, so it is not started again once the
-    program stops. `environment`: withheld variables that it gets (`processes.prepare`).
+    program stops. `environment`: withheld variables that it gets (`forkserver.prepare`).
+
+    `after`: when its supervisor starts, the children before it that have to run before it is started. None
+    means all of them, as in OTP; an empty tuple means that it depends on nobody.
     """
 
     id: str
@@ -90,6 +94,7 @@ class ChildSpec(Struct, frozen=True):
     drains: bool = False
     intake: bool = False
     environment: tuple[str, ...] = ()
+    after: tuple[str, ...] | None = None
 
 
 class Exit(Struct, frozen=True):
@@ -165,6 +170,10 @@ class Restarts:
             raise SpecError(f"{child.id!r} is significant, expected auto_shutdown other than never")
         if child.significant and child.restart is Restart.PERMANENT:
             raise SpecError(f"{child.id!r} is significant, expected restart transient or temporary")
+        if unknown := set(child.after or ()) - self._children.keys():
+            raise SpecError(
+                f"{child.id!r} starts after {sorted(unknown)}, expected ids of children before it"
+            )
         self._children[child.id] = child
 
     def delete(self, child_id: str) -> None:

@@ -7,7 +7,6 @@ A terminal that has no UTF-8 gets what it can show: the nearest of ASCII, or a q
 
 import codecs
 import io
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -86,6 +85,8 @@ def wants_plain() -> bool:
 
 def print_json(value: object) -> None:
     """Print a value as JSON in lines, all of it ASCII: no text in it steers a terminal."""
+    import json  # here: `--help` does without it
+
     print(Lines(json.dumps(value, indent=2)))
 
 

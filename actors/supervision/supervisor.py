@@ -19,6 +19,7 @@ from itertools import count
 from msgspec.structs import replace
 
 from .restarts import ChildSpec, End, Exit, Plan, Restart, Restarts, SpecError, Strategy
+from .side_by_side import Starts
 from .states import State
 from .worker import StartFailed, Worker
 
@@ -65,20 +66,19 @@ class Supervisor:
     # As a child
 
     async def start(self) -> None:
-        """Start the children in order.
+        """Start the children in order, and side by side those that don't wait for each other.
 
         Raises `StartFailed`, with all stopped again, if one can't, and `SpecError` if this is not stopped.
         """
         life = self._begin()
-        for child in self.which_children():
-            try:
-                await child.start()
-            except StartFailed:
-                if self._lives == life:
-                    await self.stop()
-                raise
-            if self._frozen or self._lives != life:
-                raise StartFailed(f"{self} was told to stop before all its children ran")
+        starts = Starts(self, self.which_children(), lambda: not self._frozen and self._lives == life)
+        try:
+            await starts.run()
+        except StartFailed:
+            if self._lives == life:
+                await self.stop()
+            await starts.ended()
+            raise
         self.state = State.RUNNING
         self._decide()
 

@@ -11,7 +11,6 @@ A worker has a state and a present process. Its supervisor decides what follows 
 
 import asyncio
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 from .actor import StartArgs
 from .actor_host import EXIT_FAILED
 from .answers import Answers
+from .forkserver import environment_for
 from .log_format import format_in_force
 from .processes import ChildProcess
 from .protocol import (
@@ -150,7 +150,7 @@ class Worker:
             self._host.options,
             level,
             f"{self._host.name}: {self.spec.id}",
-            {name: os.environ[name] for name in self.spec.environment if name in os.environ},
+            environment_for(self.spec.environment),
             self._last_stats,
             self.orders,
             format_in_force(),

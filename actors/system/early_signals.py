@@ -34,12 +34,12 @@ def hold(arguments):
     if not _runs_service(arguments):
         if os.getpid() == 1 and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-        end_at_ctrl_c(INTERRUPTED.get(_command_of(arguments)[0], ""))
+        end_at_ctrl_c(INTERRUPTED.get(command_of(arguments)[0], ""))
         return
     waiting = (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-    signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _service_end)
+    signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
     # A program that starts this one with them blocked makes sure that none is lost before this line.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGINT))
 
@@ -59,9 +59,9 @@ def take_ctrl_c():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _command_of(arguments):
+def command_of(arguments):
     # type: (list[str]) -> tuple[str, list[str]]
-    """The command, "run" if none is named, and the words after it."""
+    """Return the command, "run" if none is named, and the words after it."""
     words = iter(arguments)
     for word in words:
         if word in OPTIONS_WITH_VALUE:
@@ -74,7 +74,7 @@ def _command_of(arguments):
 def _runs_service(arguments):
     # type: (list[str]) -> bool
     """Whether the command runs a service, or a cluster."""
-    command, more = _command_of(arguments)
+    command, more = command_of(arguments)
     return command == "run" or (command == "cluster" and not NODE_COMMANDS.intersection(more))
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from .exits import StoreFailure
 from .locks import lock_file
+from .umask import UMASK
 
 log = logging.getLogger(__name__)
 
-UMASK = 0o077
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS_WRITE = 0o022
 NAMED_MAX = 3
@@ -36,11 +36,6 @@ _FILES = (
     "actions.jsonl*",
 )
 _FOLDERS = ("client", "nsqd", "ledgers-*", "replaced-*", "restoring", "run")
-
-
-def keep_private() -> None:
-    """Have everything that this process and its children make be for their user alone."""
-    os.umask(UMASK)
 
 
 def check_owner(state_dir: str | Path) -> None:

@@ -7,7 +7,7 @@ import signal
 import psutil
 
 from actors.cli.launch import Service
-from actors.supervision.processes import send_signal
+from actors.supervision.pids import send_signal
 
 from .faults import FORKSERVER, QUEUE, SERVICE
 

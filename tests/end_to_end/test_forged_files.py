@@ -140,6 +140,6 @@ def test_what_a_service_answers_is_shown_as_escapes(command, state):
     for status in ("200 OK", "409 Conflict"):
         with raw_http(answer(status, json.dumps(said | {"reasons": [HOSTILE]}))) as service:
             if command == "status" and status == "200 OK":
-                continue  # tables of a whole status: tests/unit/cli/test_screen.py
+                continue  # tables of a whole status: tests/unit/cli/test_status_page.py
             with told_by(state, admin_address=service.address):
                 assert_shown(state, *command.split(), seen="")

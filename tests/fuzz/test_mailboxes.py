@@ -11,7 +11,7 @@ import pytest
 from actors.config import load
 from actors.core.messages import ConsumerInbox, Counted, Pending, Plays, Published
 from actors.store import TotalsReader
-from actors.supervision import processes
+from actors.supervision import forkserver, processes
 from actors.supervision.mailbox import MESSAGE_BYTES_MAX, Decoder, encode
 from actors.supervision.protocol import Linked
 from actors.supervision.restarts import ChildSpec
@@ -50,7 +50,7 @@ GARBAGE = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _prepared():
-    processes.prepare(["actors.preload"])
+    forkserver.prepare(["actors.preload"])
 
 
 def link_to(tree: Tree, name: str, peer: str) -> socket.socket:

@@ -2,8 +2,8 @@
 
 A child's `pid` is True while it runs, RESTARTING while its supervisor is to try again, None else. `story` has
 every start and stop of a worker, in order. `outcomes` says how the next starts of a worker end: READY, FAILS,
-or SLOWLY, which fails after `SLOWLY_MS`. Two rules are ours (see `restarts.py`): `same_event_ms`, and that
-tries in a row all count.
+or SLOWLY, which fails after `SLOWLY_MS`. Three rules are ours (see `restarts.py`): `same_event_ms`, that
+tries in a row all count, and that workers which depend on nobody (`after`) start side by side.
 """
 
 from collections import deque
@@ -32,6 +32,12 @@ class World:
         self.story: list[tuple[str, str]] = []
         self.outcomes: dict[str, deque[str]] = {}
 
+    def begin(self, child_id: str) -> str:
+        """A worker is started. Returns how that will end."""
+        self.story.append(("start", child_id))
+        outcomes = self.outcomes.get(child_id)
+        return outcomes.popleft() if outcomes else READY
+
 
 class OtpChild:
     """One child of a supervisor."""
@@ -46,9 +52,7 @@ class OtpChild:
         if self.below is not None:
             self.below.start()
         else:
-            self._world.story.append(("start", self.spec.id))
-            outcomes = self._world.outcomes.get(self.spec.id)
-            outcome = outcomes.popleft() if outcomes else READY
+            outcome = self._world.begin(self.spec.id)
             if outcome == SLOWLY:
                 self._world.now_ms += SLOWLY_MS
             if outcome != READY:
@@ -82,13 +86,29 @@ class OtpSupervisor:
         """Raises `NotStarted`, with all stopped again."""
         self.children = {spec.id: OtpChild(spec, self._world) for spec in self.rules.children}
         self._events, self.gave_up = [], False
-        for child in self.children.values():
-            try:
-                child.start()
-            except NotStarted:
-                self.stop()
-                raise
+        side_by_side = all(spec.after == () for spec in self.rules.children)
+        try:
+            self._start_side_by_side() if side_by_side else self._start_in_order()
+        except NotStarted:
+            self.stop()
+            raise
         self.alive = True
+
+    def _start_in_order(self) -> None:
+        for child in self.children.values():
+            child.start()
+
+    def _start_side_by_side(self) -> None:
+        """Start workers at one moment. If one fails, the others are ready before: they take no time."""
+        ends = {child.spec.id: self._world.begin(child.spec.id) for child in self.children.values()}
+        for child_id, outcome in ends.items():
+            if outcome == READY:
+                self.children[child_id].pid = True
+        failed = {outcome: child_id for child_id, outcome in ends.items() if outcome != READY}
+        if failed:
+            if FAILS not in failed:
+                self._world.now_ms += SLOWLY_MS
+            raise NotStarted(*failed.values())
 
     def stop(self) -> None:
         for child in reversed(self.children.values()):

@@ -20,22 +20,22 @@ STARTS_A_CHILD = """
 import asyncio, os, signal, sys
 from pathlib import Path
 
-from actors.supervision import processes
+from actors.supervision import forkserver
 from tests.supervision.test_tree import Tree, child
 
 async def scenario():
     tree = Tree(Path(sys.argv[1]), child("a"))
     await tree.root.start()
-    forkserver = processes.forkserver.pid()
+    before = forkserver.pid()
     for number in (signal.SIGINT, signal.SIGTERM):
-        os.kill(forkserver, number)
+        os.kill(before, number)
     await tree.kill("a", signal.SIGTERM)
     await tree.until(lambda: any("SIGTERM" in one or "a#1" in one for one in tree.exits), "its end")
-    print(processes.forkserver.pid() == forkserver, len(tree.exits))
+    print(forkserver.pid() == before, len(tree.exits))
     await tree.root.stop()
 
 if __name__ == "__main__":
-    processes.prepare(["signals_itself"])
+    forkserver.prepare(["signals_itself"])
     asyncio.run(scenario())
     print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 """

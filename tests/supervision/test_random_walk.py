@@ -50,19 +50,29 @@ CROSSING = [
     Habits(0.4, dies_s=0.1),
 ]
 STRATEGIES = st.sampled_from(list(Strategy))
+AFTER = st.sampled_from([None, ()])  # one after the other, or side by side
 
 
-def spec_of(root: SupervisorSpec, nested: SupervisorSpec, nested_restart: Restart) -> ChildSpec:
-    """A root over workers of each restart type and a nested supervisor."""
-    inner = tuple(ChildSpec(one, "none:None") for one in INNER)
+def spec_of(
+    root: SupervisorSpec,
+    nested: SupervisorSpec,
+    nested_restart: Restart,
+    inner_after: tuple[str, ...] | None,
+    outer_after: tuple[str, ...] | None = None,
+) -> ChildSpec:
+    """A root over workers of each restart type and a nested supervisor. `…_after`: () is side by side."""
+    inner = tuple(ChildSpec(one, "none:None", after=inner_after) for one in INNER)
     kinds = {"transient": Restart.TRANSIENT, "temporary": Restart.TEMPORARY}
     children = []
     for one in OUTER:
         if one == "n":
             below = SupervisorSpec(inner, nested.strategy, nested.max_restarts, MAX_MS, nested.back_off_ms)
-            children.append(ChildSpec("n", restart=nested_restart, shutdown_ms=None, supervisor=below))
+            children.append(
+                ChildSpec("n", restart=nested_restart, shutdown_ms=None, supervisor=below, after=outer_after)
+            )
         else:
-            children.append(ChildSpec(one, "none:None", kinds.get(one, Restart.PERMANENT)))
+            kind = kinds.get(one, Restart.PERMANENT)
+            children.append(ChildSpec(one, "none:None", kind, after=outer_after))
     spec = SupervisorSpec(
         tuple(children),
         root.strategy,
@@ -148,6 +158,7 @@ class AgainstOtp(Walk):
         max_restarts=st.integers(0, 4),
         nested_max=st.integers(0, 3),
         same_event_ms=st.sampled_from([0, 2000]),
+        inner_after=AFTER,
     )
     def begin(
         self,
@@ -157,11 +168,13 @@ class AgainstOtp(Walk):
         max_restarts: int,
         nested_max: int,
         same_event_ms: int,
+        inner_after: tuple[str, ...] | None,
     ) -> None:
         spec = spec_of(
             SupervisorSpec((), strategy, max_restarts, same_event_ms=same_event_ms),
             SupervisorSpec((), nested, nested_max),
             nested_restart,
+            inner_after,
         )
         self.world = World()
         self.model = OtpSupervisor(spec, self.world)
@@ -323,6 +336,8 @@ class Crossing(Walk):
         nested_restart=st.sampled_from([Restart.PERMANENT, Restart.TRANSIENT]),
         max_restarts=st.sampled_from([3, 1000]),
         back_off_ms=st.sampled_from([0, 500]),
+        inner_after=AFTER,
+        outer_after=AFTER,
     )
     def begin(
         self,
@@ -331,11 +346,15 @@ class Crossing(Walk):
         nested_restart: Restart,
         max_restarts: int,
         back_off_ms: int,
+        inner_after: tuple[str, ...] | None,
+        outer_after: tuple[str, ...] | None,
     ) -> None:
         spec = spec_of(
             SupervisorSpec((), strategy, 1000, back_off_ms=back_off_ms, same_event_ms=2000),
             SupervisorSpec((), nested, max_restarts, back_off_ms=back_off_ms),
             nested_restart,
+            inner_after,
+            outer_after,
         )
         self.tree = self.run(planted(spec))
         self.commands: set[asyncio.Task[None]] = set()

@@ -281,3 +281,100 @@ def test_a_command_under_a_stopped_supervisor_is_refused_and_a_start_is_fresh(pl
             await tree.root.restart_child("n")
 
     play(scene)
+
+
+def beside(habits: dict[str, Habits], after: dict[str, tuple[str, ...] | None]) -> Tree:
+    """A tree of children that start after those, or side by side."""
+    children = tuple(ChildSpec(name, "none:None", after=after.get(name, ())) for name in habits)
+    tree = Tree.of_spec(ChildSpec("root", supervisor=SupervisorSpec(children)))
+    Process.habits = habits
+    return tree
+
+
+def starts() -> list[tuple[str, float]]:
+    return [(process.id, at_s) for at_s, process in Process.started]
+
+
+def test_children_that_name_nobody_start_side_by_side_and_the_others_after_those_they_name(play):
+    async def scene() -> None:
+        habits = {"a": Habits(3.0), "b": Habits(1.0), "c": Habits(5.0), "d": Habits(0.5), "e": Habits(0.0)}
+        tree = beside(habits, {"c": ("b",), "d": ("a", "b"), "e": None})
+        await tree.root.start()
+        begun_s = starts()[0][1]
+        assert [(name, at_s - begun_s) for name, at_s in starts()] == [
+            ("a", 0.0),
+            ("b", 0.0),
+            ("c", 1.0),
+            ("d", 3.0),
+            ("e", 6.0),
+        ]
+        assert [child.spec.id for child in tree.root.which_children()] == list(habits)
+        await tree.root.stop()
+        assert [name for event, name in Process.story if event == "stop"] == list(reversed(habits))
+
+    play(scene)
+
+
+def test_a_start_that_fails_stops_those_that_run_and_those_that_still_start(play):
+    async def scene() -> None:
+        habits = {
+            "a": Habits(1.0),
+            "b": Habits(100.0, end_s=4.0),
+            "c": Habits(None, dies_s=2.0),
+            "d": Habits(),
+        }
+        tree = beside(habits, {"d": ("b",)})
+        begun_s = now_s()
+        with pytest.raises(StartFailed, match=r"c#1 exited\(1\) before it was ready"):
+            await tree.root.start()
+        assert now_s() - begun_s == 6.0
+        assert tree.root.state is State.STOPPED
+        assert [name for name, _ in starts()] == ["a", "b", "c"]
+        assert all(process.ended_s is not None for _, process in Process.started)
+        Process.habits = {}
+        await tree.root.start()  # nothing of the start before is left
+        assert tree.root.count_children()["active"] == 4
+        await tree.root.stop()
+
+    play(scene)
+
+
+def test_a_stop_while_children_start_side_by_side_starts_no_more(play):
+    async def scene() -> None:
+        habits = {"a": Habits(1.0), "b": Habits(2.0, end_s=3.0), "c": Habits(), "d": Habits()}
+        tree = beside(habits, {"c": ("a",), "d": None})
+        for wait_s in (0.0, 0.5, 1.0, 1.5, 2.0):
+            Process.started.clear()
+            starting = asyncio.ensure_future(tree.root.start())
+            await asyncio.sleep(wait_s)
+            await tree.root.stop()
+            begun = len(Process.started)
+            with pytest.raises(StartFailed, match=r"told to stop|before it was ready"):
+                await starting
+            await asyncio.sleep(10)
+            assert len(Process.started) == begun
+            assert all(process.ended_s is not None for _, process in Process.started)
+            assert tree.root.state is State.STOPPED
+
+    play(scene)
+
+
+def test_a_start_that_is_cancelled_starts_no_more_and_a_stop_ends_what_starts(play):
+    async def scene() -> None:
+        tree = beside({"a": Habits(1.0), "b": Habits(2.0), "c": Habits()}, {"c": ("a",)})
+        starting = asyncio.ensure_future(tree.root.start())
+        await asyncio.sleep(0.5)
+        starting.cancel()
+        await asyncio.sleep(5)
+        assert [name for name, _ in starts()] == ["a", "b"]
+        await tree.root.stop()
+        assert all(process.ended_s is not None for _, process in Process.started)
+
+    play(scene)
+
+
+def test_a_child_can_only_start_after_children_before_it():
+    late = (ChildSpec("a", "none:None", after=("b",)), ChildSpec("b", "none:None"))
+    root = ChildSpec("root", supervisor=SupervisorSpec(late))
+    with pytest.raises(SpecError, match=r"'a' starts after \['b'\], expected ids of children before it"):
+        Tree.of_spec(root)

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.supervision import processes
+from actors.supervision import forkserver
 from actors.supervision.application import Application
 from actors.supervision.restarts import (
     AutoShutdown,
@@ -85,7 +85,7 @@ class Tree:
 
 @pytest.fixture(autouse=True, scope="module")
 def _prepared():
-    processes.prepare([])
+    forkserver.prepare([])
 
 
 def run(scenario) -> None:

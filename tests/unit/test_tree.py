@@ -1,4 +1,7 @@
-"""Which children are linked: the dispatcher to the counters and to the child that receives the publishes."""
+"""Which children are linked: the dispatcher to the counters and to the child that receives the publishes.
+
+And which ones wait for each other at the start.
+"""
 
 import pytest
 
@@ -49,3 +52,14 @@ def test_the_dispatcher_hears_when_the_child_that_publishes_go_to_has_started(se
 
 def test_the_consumer_is_linked_to_the_counters_alone():
     assert peers(Settings())["consumer"] == COUNTERS
+
+
+def test_only_children_that_compare_no_store_start_side_by_side():
+    """The dispatcher compares the ledgers with its store and the marks before a counter writes in one."""
+    spec = root_spec(Settings()).supervisor
+    assert spec is not None
+    after = {child.id: child.after for child in spec.children}
+    in_turn = {"dispatcher": None, "counters": None, "consumer": None}
+    assert after == {"nsqd": (), "client": (), **in_turn}
+    (counters,) = [child.supervisor for child in spec.children if child.supervisor is not None]
+    assert {child.after for child in counters.children} == {()}

@@ -5,12 +5,12 @@ from rich.cells import cell_len
 from rich.table import Table
 
 from actors import config
-from actors.cli import audit_run, check, kills, report, screen, settings_table
+from actors.cli import audit_run, check, kills, plain_page, report, settings_table, status_page
 from actors.cli.checks.finding import fails, works
 from actors.cli.kills import Kill
 from actors.cli.page import PIPE_COLUMNS, Page
 from tests.unit.cli.test_report import NO_LATENCY, run_of
-from tests.unit.cli.test_screen import child, nsqd, status
+from tests.unit.cli.test_status_page import child, nsqd, status
 
 WIDTHS = (60, 80, 200)
 NARROW = 40  # no whole table of numbers fits
@@ -42,7 +42,7 @@ def show_status():
         "others_on_channel": 1,
         "nsqds": [nsqd("an-nsqd.example.org:4150")],
     }
-    screen.show_status(status(child("nsqd"), ended, child("dispatcher"), nsq=nsqds))
+    status_page.show_status(status(child("nsqd"), ended, child("dispatcher"), nsq=nsqds))
 
 
 def show_config():
@@ -56,7 +56,7 @@ def show_check():
 
 
 def show_kills():
-    kills.show_table([Kill("dispatcher", 4711, 12_345.6, 12_345.6)] * 100, screen.Page())
+    kills.show_table([Kill("dispatcher", 4711, 12_345.6, 12_345.6)] * 100, check.Page())
 
 
 def show_report():
@@ -96,14 +96,29 @@ def columns(monkeypatch):
                 found.append((str(column.header), place, longest, given))
             return widths
 
+        shown_lines = plain_page.Grid.lines
+
+        def noted_lines(grid):
+            for place, (column, given) in enumerate(zip(grid.columns, grid.widths(), strict=True)):
+                longest = max(cell_len(row[place].text) for row in grid.rows)
+                found.append((column.name, place, max(longest, cell_len(column.name)), given))
+            return shown_lines(grid)
+
+        class NarrowPlain(plain_page.PlainPage):
+            def __init__(self):
+                super().__init__()
+                self.width = width
+
         class Narrow(Page):
             def __init__(self, **options):
                 super().__init__(**options)
                 self.width = width
 
-        for module in (screen, check, report, audit_run, settings_table):
+        for module in (check, report, audit_run, settings_table):
             monkeypatch.setattr(module, "Page", Narrow)
         monkeypatch.setattr(Table, "_calculate_column_widths", noted)
+        monkeypatch.setattr(status_page, "PlainPage", NarrowPlain)
+        monkeypatch.setattr(plain_page.Grid, "lines", noted_lines)
         COMMANDS[command]()
         monkeypatch.undo()
         return found
@@ -155,7 +170,7 @@ def test_a_table_that_a_page_is_too_narrow_for_is_a_line_a_row_with_the_same_val
 )
 def test_the_status_drops_its_columns_in_the_order_of_what_matters_least(width, lacks, columns, capsys):
     found = [header for header, *_ in columns("status", width)]
-    order = [*screen.LEAST_FIRST]
+    order = [*status_page.LEAST_FIRST]
     dropped = [one for one in order if one not in found]
     assert dropped == order[: len(dropped)]
     assert set(lacks) <= set(dropped)

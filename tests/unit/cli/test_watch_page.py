@@ -9,7 +9,7 @@ from actors.cli.page import Page
 from actors.cli.rates import BARS, Rates
 from actors.cli.watch_page import Seen, watch_page
 from tests.support.hostile_text import HOSTILE
-from tests.unit.cli.test_screen import child, everything, nsqd, status
+from tests.unit.cli.test_status_page import child, everything, nsqd, status
 
 NOW_S = 1_000_000.0
 SIZES = [(60, 20), (80, 24), (200, 60), (40, 12), (20, 5)]

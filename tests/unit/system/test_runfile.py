@@ -12,7 +12,7 @@ from actors.cli import admin_client
 from actors.config import Settings
 from actors.config.sections import SupervisorSection
 from actors.store.reshard import reshard
-from actors.supervision import processes
+from actors.supervision import pids
 from actors.system import runfile
 from actors.system.exits import Failure
 from tests.support.needed import need_root
@@ -87,6 +87,6 @@ def test_another_service_at_its_address_is_not_believed(held, status, why):
 @pytest.mark.parametrize("pid", [0, -1, -4711])
 def test_no_signal_is_sent_to_many_processes(pid, monkeypatch):
     sent = []
-    monkeypatch.setattr(processes.os, "kill", lambda *signal: sent.append(signal))
-    assert not processes.send_signal(pid, 9)
+    monkeypatch.setattr(pids.os, "kill", lambda *signal: sent.append(signal))
+    assert not pids.send_signal(pid, 9)
     assert sent == []

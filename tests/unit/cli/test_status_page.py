@@ -5,8 +5,9 @@ whatever the service does.
 import pytest
 
 from actors import config
-from actors.cli import screen, settings_table, watch
+from actors.cli import settings_table, status_page, watch
 from actors.cli.page import Page
+from actors.cli.plain_page import PlainPage
 from actors.system.exits import Failure
 from tests.support.hostile_text import HOSTILE, assert_plain
 
@@ -94,12 +95,12 @@ def status(*children, **facts):
 
 @pytest.fixture
 def at_80_columns(monkeypatch):
-    class Narrow(Page):
+    class Narrow(PlainPage):
         def __init__(self):
             super().__init__()
             self.width = 80
 
-    monkeypatch.setattr(screen, "Page", Narrow)
+    monkeypatch.setattr(status_page, "PlainPage", Narrow)
 
 
 def shown(capsys, show, *arguments):
@@ -109,7 +110,7 @@ def shown(capsys, show, *arguments):
 
 def test_the_status_names_every_child_its_life_and_what_was_done(capsys):
     killed = child("counter-0", incarnation=2, restarts=1, last_exit={"how": "killed(SIGKILL)"})
-    lines = shown(capsys, screen.show_status, status(child("nsqd"), killed, child("consumer")))
+    lines = shown(capsys, status_page.show_status, status(child("nsqd"), killed, child("consumer")))
     text = "\n".join(lines)
     assert "supervisor" in text and "1 h 01 min" in text
     assert any("counter-0  running  4711    #2  1 min 01 s" in line for line in lines)
@@ -123,7 +124,7 @@ def test_the_status_names_every_child_its_life_and_what_was_done(capsys):
 
 def test_a_client_that_fails_is_told(capsys):
     facts = {"client": {"circuit": "half_open", "failures_in_a_row": 1234}}
-    lines = shown(capsys, screen.show_status, status(**facts))
+    lines = shown(capsys, status_page.show_status, status(**facts))
     assert "client     failed 1,234 times in a row; circuit half open" in lines
 
 
@@ -133,14 +134,16 @@ def test_the_bytes_of_each_store_are_told(capsys):
         child("counter-0", store_bytes=60_000),
         child("consumer"),
     )
-    assert "stores     nsqd 48.1 MB, counter-0 0.1 MB" in shown(capsys, screen.show_status, status(*children))
-    assert not any(line.startswith("stores") for line in shown(capsys, screen.show_status, status()))
+    assert "stores     nsqd 48.1 MB, counter-0 0.1 MB" in shown(
+        capsys, status_page.show_status, status(*children)
+    )
+    assert not any(line.startswith("stores") for line in shown(capsys, status_page.show_status, status()))
 
 
 def test_a_nearly_full_disk_is_told_and_of_others_there_is_no_word(capsys):
     disk = {"place": "state", "free_bytes": 1_234_567_890, "full": 0.93, "nearly_full": True}
     roomy = {"place": "stderr", "free_bytes": 1_234_567_890, "full": 0.5, "nearly_full": False}
-    lines = shown(capsys, screen.show_status, status(disks=[disk, roomy]))
+    lines = shown(capsys, status_page.show_status, status(disks=[disk, roomy]))
     assert [line for line in lines if line.startswith("disk")] == [
         "disk       of state: 93% full, 1,234.6 MB free"
     ]
@@ -148,18 +151,18 @@ def test_a_nearly_full_disk_is_told_and_of_others_there_is_no_word(capsys):
 
 def test_lost_log_lines_are_told_and_without_any_there_is_no_word_of_them(capsys):
     told = "log        1,234 lines dropped, because stderr could not be written"
-    assert told in shown(capsys, screen.show_status, status(log_lines_dropped=1234))
-    assert not any(line.startswith("log ") for line in shown(capsys, screen.show_status, status()))
+    assert told in shown(capsys, status_page.show_status, status(log_lines_dropped=1234))
+    assert not any(line.startswith("log ") for line in shown(capsys, status_page.show_status, status()))
 
 
 def test_why_the_service_has_not_caught_up_is_told_in_one_line(capsys):
     why_not = ["consumer did not answer", "20 videos to publish"]
-    lines = shown(capsys, screen.show_status, status(caught_up=False, why_not_caught_up=why_not))
+    lines = shown(capsys, status_page.show_status, status(caught_up=False, why_not_caught_up=why_not))
     assert lines[-1] == "not caught up: consumer did not answer, 20 videos to publish"
 
 
 def test_it_is_told_when_the_queue_is_not_known(capsys):
-    lines = shown(capsys, screen.show_status, status(caught_up_is="service"))
+    lines = shown(capsys, status_page.show_status, status(caught_up_is="service"))
     assert lines[-1] == (
         "caught up: nothing in flight, every play published, but not every nsqd says what waits there "
         "(nsq.nsqd_http_addresses)"
@@ -173,7 +176,7 @@ def test_every_nsqd_has_a_line_and_consumers_of_others_are_told(capsys):
         nsqd("c:4150", depth=None) | {"wrong_http_address": "b:4151"},
     ]
     nsq = {"connections": 1, "depth": 1234, "others_on_channel": 2, "nsqds": nsqds}
-    lines = shown(capsys, screen.show_status, status(nsq=nsq))
+    lines = shown(capsys, status_page.show_status, status(nsq=nsq))
     first = lines.index("nsqd       a:4150 connected, RDY 10, 3 in flight, depth 1,234, last 61.5 s old")
     told = " ".join(" ".join(lines).split())
     assert "its depth is not known (b:4151 is the HTTP of another nsqd: see nsq.nsqd_http_addresses)" in told
@@ -195,13 +198,13 @@ def test_every_nsqd_has_a_line_and_consumers_of_others_are_told(capsys):
 def test_what_an_nsqd_is_known_by_is_told(capsys, identity, shown_as):
     one = nsqd() | {"identity": identity, "node_id": 5, "hostname": "n1"}
     nsq = {"connections": 1, "depth": 0, "others_on_channel": 0, "nsqds": [one]}
-    assert shown_as in " ".join(" ".join(shown(capsys, screen.show_status, status(nsq=nsq))).split())
+    assert shown_as in " ".join(" ".join(shown(capsys, status_page.show_status, status(nsq=nsq))).split())
 
 
 def test_the_status_fits_80_columns_and_cuts_nothing(capsys, at_80_columns):
     why = "killed(SIGKILL), hung (no answer for 10.3 s)"
     hung = child("counter-0", last_exit={"how": why}, pid=4_194_304)
-    lines = shown(capsys, screen.show_status, status(child("nsqd", uptime_s=360_000.0), hung))
+    lines = shown(capsys, status_page.show_status, status(child("nsqd", uptime_s=360_000.0), hung))
     assert max(map(len, lines)) <= 80
     text = "\n".join(lines)
     assert "…" not in text
@@ -295,7 +298,9 @@ def test_watching_goes_on_while_the_service_is_away_and_ends_at_ctrl_c(capsys, m
     ],
 )
 def test_durations_are_as_long_as_they_need_to_be(seconds, text, capsys):
-    lines = shown(capsys, screen.show_status, status(child("nsqd", uptime_s=seconds), child("counter-0")))
+    lines = shown(
+        capsys, status_page.show_status, status(child("nsqd", uptime_s=seconds), child("counter-0"))
+    )
     assert any("nsqd" in line and f" {text} " in line for line in lines)
 
 
@@ -311,8 +316,8 @@ def everything(text):
 
 
 def test_hostile_text_in_a_status_makes_no_line_and_styles_nothing(capsys):
-    usual = shown(capsys, screen.show_status, everything("[bold]x"))
-    lines = shown(capsys, screen.show_status, everything(HOSTILE))
+    usual = shown(capsys, status_page.show_status, everything("[bold]x"))
+    lines = shown(capsys, status_page.show_status, everything(HOSTILE))
     assert_plain("\n".join(lines))
     assert sum("[bold]x" in line for line in usual) >= 4
 
@@ -320,8 +325,8 @@ def test_hostile_text_in_a_status_makes_no_line_and_styles_nothing(capsys):
 def test_what_is_paused_and_what_was_set_has_a_line_each(capsys):
     facts = {"paused": {"consuming": True, "publishing": True}}
     facts["set_while_running"] = {"publish.rate_max_per_s": 2.5, "publish.in_flight_max": 4}
-    lines = [line.rstrip() for line in shown(capsys, screen.show_status, status(**facts))]
+    lines = [line.rstrip() for line in shown(capsys, status_page.show_status, status(**facts))]
     assert "paused     consuming and publishing, until `resume` or the next start" in lines
     assert "set        publish.rate_max_per_s = 2.5, publish.in_flight_max = 4, until the next start" in lines
-    calm = shown(capsys, screen.show_status, status())
+    calm = shown(capsys, status_page.show_status, status())
     assert not [line for line in calm if line.startswith(("paused", "set"))]

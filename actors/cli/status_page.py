@@ -1,22 +1,15 @@
-"""Prints tables on stdout for people. It gets the same data that commands print as JSON.
+"""What `status` prints for people: the tree of processes, the counts, and whether all is published.
 
-Text that people copy (a setting, an id, a path) is never cut. It continues on the next line, where stdout is
-no terminal only after `PIPE_COLUMNS` characters. A table that is wider than the page is not squeezed: it
-drops the columns that matter least. If no table fits, what it has is put into lines.
+It gets the same data that `status --json` prints. Text that people copy is never cut.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
-
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from ..core.triggers import Trigger
 from ..supervision.printable import printable_values
 from . import changed
-from .page import Page
-from .tables import fitted, in_lines
+from .plain_page import Cell, Column, Grid, PlainPage, fitted, folded
 
 REFUSED_SHOWN_MAX = 10
 LABEL_COLUMNS = 10  # of the lines below the table of `status`
@@ -29,14 +22,31 @@ _STATE_STYLES = {"running": "green", "starting": "yellow", "stopping": "yellow",
 
 def show_status(status: dict[str, Any]) -> None:
     """Print the tree of children, and the counts of plays and publishes."""
-    page = Page()
-    page.print(_status(status, page))
-
-
-def _status(status: dict[str, Any], page: Page) -> Group:
+    page = PlainPage()
     status = printable_values(status)
-    table, lacking = fitted(lambda dropped: tree(status, dropped), LEAST_FIRST, page)
-    exits = _last_exits(status) if LAST_EXIT in lacking else []
+    shown, lacking = fitted(lambda dropped: tree(status, dropped), LEAST_FIRST, page.width)
+    if shown is not None:
+        for row in shown.lines():
+            page.print(row)
+    else:
+        for line in tree(status, {LAST_EXIT}).in_lines():
+            _print_folded(page, line)
+    for line in _lines(status, LAST_EXIT in lacking):
+        label, text = line[:LABEL_COLUMNS], line[LABEL_COLUMNS + 1 :]
+        for number, part in enumerate(folded(text, max(1, page.width - LABEL_COLUMNS - 1))):
+            page.print([Cell(f"{'' if number else label:<{LABEL_COLUMNS}} {part}")])
+    text, style = _progress(status)
+    _print_folded(page, text, style)
+
+
+def _print_folded(page: PlainPage, text: str, style: str = "") -> None:
+    for part in folded(text, page.width):
+        page.print([Cell(part, style)])
+
+
+def _lines(status: dict[str, Any], with_exits: bool) -> list[str]:
+    """The lines below the tree: a label of `LABEL_COLUMNS`, a space, and a text."""
+    exits = _last_exits(status) if with_exits else []
     plays, publishes = status["plays"], status["publishes"]
     shown = [name for name in Trigger if publishes[name] or name is not Trigger.REPUBLISH]
     triggers = ", ".join(f"{publishes[name]:,} {name}" for name in shown)
@@ -67,36 +77,55 @@ def _status(status: dict[str, Any], page: Page) -> Group:
     lines += _refused(status["refused_videos"], status["refused_videos_total"])
     if dropped := status["log_lines_dropped"]:
         lines.append(f"log        {dropped:,} lines dropped, because stderr could not be written")
-    shown_tree = in_lines(tree(status, {LAST_EXIT})) if table is None else table
-    return Group(shown_tree, _beside_labels([*lines, *_nsqds(status["nsq"])]), _progress(status))
+    return [*lines, *_nsqds(status["nsq"])]
 
 
 def _duplicates(plays: dict[str, Any]) -> str:
     return f" and {plays['duplicates']:,} duplicates" if plays.get("duplicates") else ""
 
 
-def _beside_labels(lines: list[str]) -> Table:
-    """Put the text of each line beside its label, so that it continues there."""
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(no_wrap=True, min_width=LABEL_COLUMNS)
-    table.add_column(overflow="fold")
-    for line in lines:
-        table.add_row(Text(line[:LABEL_COLUMNS].rstrip()), Text(line[LABEL_COLUMNS + 1 :]))
-    return table
-
-
-def tree(status: dict[str, Any], dropped: Collection[str] = ()) -> Table:
+def tree(status: dict[str, Any], dropped: Collection[str] = ()) -> Grid:
     """The tree of processes, without the columns in `dropped`."""
-    gap = 1 if LAST_EXIT in dropped else 2
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, gap, 0, 0))
-    for name in ("child", "state", *NUMBERS, LAST_EXIT):
-        if name not in dropped:
-            table.add_column(name, justify="right" if name in NUMBERS else "left", no_wrap=True)
-    _add_row(table, "supervisor", {"state": "running", "incarnation": 1, **status["supervisor"]})
+    columns = [
+        Column(one, one in NUMBERS) for one in ("child", "state", *NUMBERS, LAST_EXIT) if one not in dropped
+    ]
     children = {child["id"]: child for child in status["children"]}
     supervisors = {one["id"]: one for one in status["supervisors"]}
-    _add_branches(table, supervisors["root"], supervisors, children, "")
-    return table
+    root = {"state": "running", "incarnation": 1, **status["supervisor"]}
+    rows = [_row("supervisor", root), *_branches(supervisors["root"], supervisors, children, "")]
+    cells = [[row.get(column.name, Cell()) for column in columns] for row in rows]
+    return Grid(columns, cells, 1 if LAST_EXIT in dropped else 2)
+
+
+def _branches(
+    supervisor: dict[str, Any], supervisors: dict[str, Any], children: dict[str, Any], indent: str
+) -> Iterator[dict[str, Cell]]:
+    for child_id in supervisor["children"]:
+        last = child_id == supervisor["children"][-1]
+        branch = indent + ("└─ " if last else "├─ ") + child_id
+        if child_id in supervisors:
+            nested = supervisors[child_id]
+            state = Cell(nested["state"], _STATE_STYLES[nested["state"]])
+            yield {"child": Cell(branch), "state": state, LAST_EXIT: Cell(_rules(nested), "dim")}
+            yield from _branches(nested, supervisors, children, indent + ("   " if last else "│  "))
+        else:
+            yield _row(branch, children[child_id])
+
+
+def _row(name: str, one: dict[str, Any]) -> dict[str, Cell]:
+    last_exit = Cell(_last_exit(one)) if one.get("last_exit") else Cell(one.get("strategy", ""), "dim")
+    mailbox = _bytes(one["mailbox_bytes"]) if "mailbox_bytes" in one else ""
+    return {
+        "child": Cell(name),
+        "state": Cell(one["state"], _STATE_STYLES[one["state"]]),
+        "pid": Cell(str(one["pid"] or "")),
+        "life": Cell(f"#{one['incarnation']}"),
+        "up": Cell(duration(one["uptime_s"])),
+        "memory": Cell(f"{one['memory_bytes'] / 1e6:.0f} MB"),
+        "CPU": Cell(f"{one['cpu_s']:.1f} s"),
+        "mailbox": Cell(mailbox),
+        LAST_EXIT: last_exit,
+    }
 
 
 def _last_exits(status: dict[str, Any]) -> list[str]:
@@ -166,56 +195,14 @@ def _oldest(age_ms: int) -> list[str]:
     return [f"           the oldest of the last minute was {duration(age_ms / 1000)} old"] if age_ms else []
 
 
-def _progress(status: dict[str, Any]) -> Text:
-    """Say that every play is published, or what is still to do."""
+def _progress(status: dict[str, Any]) -> tuple[str, str]:
+    """Say that every play is published, or what is still to do. Returns it with its colour."""
     if not status["caught_up"]:
-        return Text(f"not caught up: {', '.join(status['why_not_caught_up'])}", style="yellow")
+        return f"not caught up: {', '.join(status['why_not_caught_up'])}", "yellow"
     if status["caught_up_is"] == "queue":
-        return Text("caught up: nothing in flight, every play published", style="green")
+        return "caught up: nothing in flight, every play published", "green"
     unknown = "but not every nsqd says what waits there (nsq.nsqd_http_addresses)"
-    return Text(f"caught up: nothing in flight, every play published, {unknown}", style="yellow")
-
-
-def _add_branches(
-    table: Table,
-    supervisor: dict[str, Any],
-    supervisors: dict[str, Any],
-    children: dict[str, Any],
-    indent: str,
-) -> None:
-    for child_id in supervisor["children"]:
-        last = child_id == supervisor["children"][-1]
-        branch = indent + ("└─ " if last else "├─ ") + child_id
-        if child_id in supervisors:
-            nested = supervisors[child_id]
-            state = Text(nested["state"], style=_STATE_STYLES[nested["state"]])
-            _add_cells(
-                table, {"child": branch, "state": state, "last exit": Text(_rules(nested), style="dim")}
-            )
-            _add_branches(table, nested, supervisors, children, indent + ("   " if last else "│  "))
-        else:
-            _add_row(table, branch, children[child_id])
-
-
-def _add_row(table: Table, name: str, one: dict[str, Any]) -> None:
-    last_exit = _last_exit(one) if one.get("last_exit") else ""
-    cells: dict[str, str | Text] = {
-        "child": name,
-        "state": Text(one["state"], style=_STATE_STYLES[one["state"]]),
-        "pid": str(one["pid"] or ""),
-        "life": f"#{one['incarnation']}",
-        "up": duration(one["uptime_s"]),
-        "memory": f"{one['memory_bytes'] / 1e6:.0f} MB",
-        "CPU": f"{one['cpu_s']:.1f} s",
-        "mailbox": _bytes(one["mailbox_bytes"]) if "mailbox_bytes" in one else "",
-        "last exit": Text(last_exit) if last_exit else Text(one.get("strategy", ""), style="dim"),
-    }
-    _add_cells(table, cells)
-
-
-def _add_cells(table: Table, cells: dict[str, str | Text]) -> None:
-    """Add a row with the cells that the table has a column for."""
-    table.add_row(*(cells.get(str(column.header), "") for column in table.columns))
+    return f"caught up: nothing in flight, every play published, {unknown}", "yellow"
 
 
 def _bytes(count: int) -> str:
