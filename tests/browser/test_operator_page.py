@@ -120,6 +120,7 @@ def test_plays_publishes_and_a_killed_child_are_shown_without_a_reload(page, ser
     (nsqd,) = status["nsq"]["nsqds"]
     has_rows(page, 1, "#nsqds-rows")
     assert cells(page, "#nsqds-rows tr")[:2] == [nsqd["address"], "connected"]
+    assert cells(page, "#nsqds-rows tr")[-1] == f"node id {nsqd['node_id']}"
 
     os.kill(service.child("counter-0")["pid"], signal.SIGKILL)
     shows(page, f"{row_of('counter-0')} td:nth-child(3)", f"#{life + 1}")

@@ -82,11 +82,20 @@ function showNsqds(nsq) {
     number(whole.format(one.in_flight)),
     number(one.depth === null ? "not known" : whole.format(one.depth)),
     number(one.last_age_ms === null ? "" : `${duration(one.last_age_ms / 1000)} old`),
+    { text: knownBy(one) },
   ]));
   const others = nsq.others_on_channel;
   write("nsqds-more", nsq.nsqds.length === 0 ? "none is known yet"
     : others ? `${counted(others, "other consumer")} on our channel: they take a part of the plays`
     : nsq.depth === null ? "no nsqd tells what waits, and who else reads our channel" : "no other consumer on our channel");
+}
+
+// By what the messages of an nsqd are known when it comes back under another address.
+function knownBy(nsqd) {
+  if (nsqd.node_id === null) return "";
+  const node = `node id ${nsqd.node_id}`;
+  if (nsqd.identity === "node id") return node;
+  return nsqd.identity === "node id and host name" ? `${node} at ${nsqd.hostname}` : `its address alone (${node} is another's too)`;
 }
 
 function showPublishing(status) {
