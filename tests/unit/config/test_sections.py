@@ -63,7 +63,6 @@ def test_the_projects_own_file_names_every_setting_with_its_default():
         "nsq.play_id=größe",
         "nsq.play_id=" + "x" * 65,
         'nsq.play_id="id\\n"',
-        "nsq.play_id=7",
         "counters.shards=1.5",
         "counters.shards=65",
         "counters.shards=2024-01-01",
