@@ -20,6 +20,10 @@ from .tolerant import NotAPlay
 LETTER_BYTES_MAX = 1024 * 1024  # nsqd's max-msg-size, unless set otherwise
 TEMPLATES_MAX = 256
 TEMPLATE_BODY_BYTES_MAX = 4096
+# A template takes as long as some twenty bodies that are decoded. So after MISSED_MAX bodies of a size that
+# did not match, only one in SELDOM becomes a template.
+MISSED_MAX = 16
+SELDOM = 256
 LETTER_PART_BYTES = 512 * 1024  # with base64, a part fits into LETTER_BYTES_MAX
 # A larger body that msgspec refuses is not read again: `tolerant.py` takes half a second a MiB.
 TOLERANT_BYTES_MAX = 1024 * 1024
@@ -62,27 +66,31 @@ def video_of(text: str) -> bytes:
 
 class Bodies:
     """Reads bodies. Most bodies differ only in the GUID. So `Bodies` remembers a template of the last decoded
-    body of each size, and reads a body that matches it without decoding. `why`: the reason why the last
-    body that was refused is not a play. `play_ids`: gets what `identified.py` finds.
+    body of each size, and reads a body that matches it without decoding. Where bodies differ in more, few
+    become templates. `why`: the reason why the last body that was refused is not a play. `play_ids`: gets
+    what `identified.py` finds.
     """
 
     def __init__(self) -> None:
         self.why = ""
         self.play_ids = bytearray()
         self._templates: dict[int, Template] = {}
+        self._missed: dict[int, int] = {}  # by size: how many bodies did not match, more than did
 
     def video(self, body: bytes) -> bytes | None:
         """The video (16 bytes) that was played, or None if the body is not a play."""
         template = self._templates.get(len(body))
         video = template and template.video(body)
-        if not video:
-            try:
-                video = decode(body)
-            except NotAPlay as why:
-                self.why = str(why)
-                return None
-            if len(body) <= TEMPLATE_BODY_BYTES_MAX:
-                self._remember_template(body, video)
+        if video:
+            self._matched(len(body))
+            return video
+        try:
+            video = decode(body)
+        except NotAPlay as why:
+            self.why = str(why)
+            return None
+        if self._makes_template(len(body)):
+            self._remember_template(body, video)
         return video
 
     def videos(self, data: bytes, at: int, size: int, stride: int, count: int) -> bytes | None:
@@ -92,7 +100,21 @@ class Bodies:
         bytes after the one before.
         """
         template = self._templates.get(size)
-        return None if template is None else template.videos(data, at, stride, count)
+        videos = template and template.videos(data, at, stride, count)
+        if videos:
+            self._missed.pop(size, None)
+        return videos or None
+
+    def _matched(self, size: int) -> None:
+        if self._missed.get(size):
+            self._missed[size] -= 1
+
+    def _makes_template(self, size: int) -> bool:
+        """Whether to make a template of a body of this size, which was decoded."""
+        if size > TEMPLATE_BODY_BYTES_MAX:
+            return False
+        missed = self._missed[size] = self._missed.get(size, 0) + 1
+        return missed <= MISSED_MAX or missed % SELDOM == 0
 
     def _remember_template(self, body: bytes, video: bytes) -> None:
         text = guids.text(video).encode()

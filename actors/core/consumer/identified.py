@@ -18,7 +18,6 @@ from .. import guids
 from ..columns import PLAY_ID_BYTES
 from . import tolerant
 from .bodies import (
-    TEMPLATE_BODY_BYTES_MAX,
     TEMPLATES_MAX,
     TOLERANT_BYTES_MAX,
     TOO_LARGE,
@@ -69,6 +68,7 @@ class IdentifiedBodies(Bodies):
         template = self._templates_of.get(len(body))
         video = template and template.video(body)
         if template and video:
+            self._matched(len(body))
             text = template.play_id(body)
         else:
             try:
@@ -76,7 +76,7 @@ class IdentifiedBodies(Bodies):
             except NotAPlay as why:
                 self.why = str(why)
                 return None
-            if len(body) <= TEMPLATE_BODY_BYTES_MAX:
+            if self._makes_template(len(body)):
                 self._remember(body, video, text)
         self.play_ids += self._identity(video + text)
         return video
@@ -90,6 +90,7 @@ class IdentifiedBodies(Bodies):
         named = template.named(videos, data, at, stride, count)
         if named is None:
             return None
+        self._missed.pop(size, None)
         self.play_ids += b"".join(map(self._identity, named))
         return videos
 

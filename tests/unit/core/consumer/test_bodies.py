@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.core import guids
 from actors.core.consumer import bodies
 from actors.core.consumer.bodies import Bodies, NotAPlay, dead_letters, decode
+from actors.core.consumer.identified import IdentifiedBodies
 from tests.support.bodies import reason
 
 TEXT = "6f1ed002-ab55-4d7e-8f2c-1d2e3f40516a"
@@ -216,6 +218,27 @@ def test_shapes_of_several_sizes_are_known_side_by_side(monkeypatch):
     monkeypatch.setattr(bodies, "decode", None)
     for form in forms:
         assert read.video((form % TEXT).encode()) == VIDEO
+
+
+@pytest.mark.parametrize("make", [Bodies, lambda: IdentifiedBodies("plays", "id")])
+def test_bodies_that_differ_in_more_become_templates_seldom_until_they_are_alike_again(make):
+    """A template takes as long as some twenty bodies that are decoded."""
+    reader, made = make(), []
+    for name in ("_remember_template", "_remember"):
+        if inner := getattr(reader, name, None):
+            setattr(reader, name, lambda *of, inner=inner: (made.append(of), inner(*of)))
+
+    def body(video, at):
+        return b'{"video_id": "%b", "id": "p", "at": %d}' % (guids.text(video).encode(), at)
+
+    videos = [bytes([number % 256] * 16) for number in range(2000)]
+    assert [reader.video(body(video, 10_000 + at)) for at, video in enumerate(videos)] == videos
+    assert len(made) <= bodies.MISSED_MAX + len(videos) / bodies.SELDOM
+    for video in videos[: bodies.SELDOM]:
+        assert reader.video(body(video, 99_999)) == video
+    alike = [body(video, 99_999) for video in videos]
+    data = b"12345678" + b"".join(alike)
+    assert reader.videos(data, 8, len(alike[0]), len(alike[0]), len(alike)) == b"".join(videos)
 
 
 def test_the_shapes_that_are_remembered_are_bounded():
