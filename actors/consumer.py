@@ -38,7 +38,8 @@ log = logging.getLogger(__name__)
 LOG_INTERVAL_MS = 60_000
 SHARING = {
     Kind.ADDRESS: "nsqds %s have node id %d and no host names that differ: they are told apart by address. "
-    "If one comes back under another address, what it gives again is counted again. Give each its -node-id",
+    "If one comes back under another address, what it gives again is counted again. Give each its -node-id, "
+    "or name the plays (nsq.play_id)",
     Kind.NODE_AND_HOST: "nsqds %s have node id %d by chance, so they are told apart by host name as well",
 }
 PAUSED = "consuming is paused: no message is asked for until it is resumed"
@@ -256,7 +257,9 @@ class Consumer(Actor[ConsumerInbox, Settings]):
                     self._source.look(effect.connection, partial(self._looked, effect.connection))
 
     def _log_sharing(self) -> None:
-        """Say once which nsqds have one node id."""
+        """Say once which nsqds have one node id, unless plays are known by their own ids."""
+        if self.options.nsq.play_id:
+            return
         for one in self.rules.identities.sharing():
             nsqds = tuple(sorted(self._nsqd_of.get(each, "?") for each in one.connections))
             said = (one.node_id, one.kind, nsqds)

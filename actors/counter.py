@@ -146,7 +146,8 @@ class Counter(Actor[CounterInbox, Settings]):
         reply(totals.encode(found))
 
     async def terminate(self) -> None:
-        """Close the ledger in order."""
+        """Write the last numbers, and close the ledger in order."""
+        self.effects.perform(self.rules.end(self._now_ms()))
         self._store.close()
 
     def _say_reused(self) -> None:

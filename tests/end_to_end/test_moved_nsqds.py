@@ -369,7 +369,10 @@ def test_two_nsqds_of_one_host_are_both_counted_exactly_and_one_line_says_what_t
             found = told(service, each)
             assert found["identity"] == "address"
             assert found["node_id"] is not None
-        lines = [line for line in service.log().splitlines() if "-node-id" in line]
-        assert len(lines) == 2, lines  # one for each consumer
-        assert one.tcp_address in lines[0] and other.tcp_address in lines[0]
+
+        def lines():
+            return [line for line in service.log().splitlines() if "-node-id" in line]
+
+        wait_until(lambda: len(lines()) == 2, "a line of each consumer")
+        assert one.tcp_address in lines()[0] and other.tcp_address in lines()[0]
         assert counted_in_the_end(service, [one, other]) == 2 * (PLAYS + MORE)

@@ -105,6 +105,15 @@ def test_a_redelivery_is_told_at_once_as_it_needs_no_commit(counter):
     assert counted(counter) == (11, 1)
 
 
+def test_a_counter_that_ends_in_order_has_written_what_came_again(counter):
+    for _ in range(2):
+        play(counter, 1)
+    made = counter._store.made
+    counter._store.close = lambda: None
+    asyncio.run(counter.terminate())
+    assert counter._store.made == made + 1
+
+
 def test_what_both_peers_sent_meanwhile_is_one_commit(counter):
     counter.handle("consumer", [plays_of(1), plays_of(2)])
     counter.handle("dispatcher", [Collect(7, bytes(16))])

@@ -79,6 +79,7 @@ class Ledger:
         self._dirty_few: set[int] = set()
         self._dirty_since_part = CHANGES_A_PART  # so that even a counter that never lives long writes parts
         self._commits_since_part = 0
+        self._again = tallies.redelivered, tallies.duplicates  # as the store has them
         self._announced = Announcements()
         self._became_pending: dict[int, None] = {}  # rows that are not announced yet, in order
         self._pending_count = len(self._pending_rows())
@@ -224,12 +225,18 @@ class Ledger:
         found.add(cells[:, :TOTAL], arrived_ns, cells[:, PUBLISHED] + 1)
         return list(found.messages())
 
-    def take_changes(self, now_ms: int) -> LedgerChanges | None:
-        """The changes since the last call, to be committed, or None."""
+    def take_changes(self, now_ms: int, ends: bool = False) -> LedgerChanges | None:
+        """The changes since the last call, to be committed, or None.
+
+        What only came again changes nothing: its numbers go with the next changes, or alone if the counter
+        `ends`.
+        """
         seen = self._seen.take_chunks()
         self._tallies = structs.replace(self._tallies, ran_ms=self.clock.ran_ms(now_ms))
-        if not self._dirty and not self._dirty_few and not seen:
+        again = self._tallies.redelivered, self._tallies.duplicates
+        if not (self._dirty or self._dirty_few or seen or (ends and again != self._again)):
             return None
+        self._again = again
         dirty, few, self._dirty, self._dirty_few = self._dirty, self._dirty_few, [], set()
         if dirty:
             rows = [*dirty, np.array(list(few), np.int64)] if few else dirty

@@ -131,6 +131,10 @@ class CounterRules:
         record_ms = [self._record_ms] * bool(self._recorded)
         return min(announce_ms + record_ms + [self._backlog_until_ms] * bool(self._waiting), default=None)
 
+    def end(self, now_ms: int) -> list[Commit]:
+        """What is still to be committed before the counter ends in order."""
+        return self._commit(now_ms, ends=True)
+
     def hurry(self) -> None:
         """Let nothing wait for plays at the next `handle`: who asked has gone."""
         self._backlog_until_ms = 0
@@ -146,8 +150,8 @@ class CounterRules:
             inbox, self._waiting = [], inbox
         return inbox
 
-    def _commit(self, now_ms: int) -> list[Commit]:
-        changes = self.ledger.take_changes(now_ms)
+    def _commit(self, now_ms: int, ends: bool = False) -> list[Commit]:
+        changes = self.ledger.take_changes(now_ms, ends)
         if changes is None:
             return []
         self._commits += 1

@@ -287,6 +287,18 @@ def test_a_redelivery_alone_writes_nothing_but_its_number_goes_with_the_next_com
     assert one.take_changes(NOW_MS).tallies.redelivered == 1
 
 
+def test_the_number_of_redeliveries_is_written_before_the_counter_ends():
+    """Else the figures would fall at the next start."""
+    one = ledger()
+    play = plays((V, 1), ids=[600_002])
+    one.apply(play, NOW_MS, WALL_NS)
+    one.take_changes(NOW_MS)
+    assert one.take_changes(NOW_MS, ends=True) is None
+    one.apply(play, NOW_MS, WALL_NS)
+    assert one.take_changes(NOW_MS, ends=True).tallies.redelivered == 1
+    assert one.take_changes(NOW_MS, ends=True) is None
+
+
 def test_columns_of_unequal_length_are_refused():
     broken = Plays(1, "a/plays", bytes(8) + b"\1" * 8, V, pack_numbers([1]))
     with pytest.raises(ValueError):
