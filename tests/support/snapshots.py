@@ -28,6 +28,7 @@ _MASKS = (
     (r"(?<=127\.0\.0\.1:)\d+", "PORT"),
     (r", last TIME old", ""),
     (r"\bRDY \d+(,\d{3})*", "RDY N"),
+    (r"\bnode id \d+", "node id N"),
     (r"  +", "  "),
     (r"(?<=  )empty\b", "SIZE"),
 )
