@@ -140,7 +140,7 @@ class Recorded(Struct, frozen=True, array_like=True, tag="recorded"):
 
 
 class Recall(Struct, frozen=True, array_like=True, tag="recall"):
-    """Dispatcher to counter, on a new link: send all pending videos."""
+    """Dispatcher to counter, on a new link: send all pending videos. A counter does so in pieces."""
 
 
 ConsumerInbox: TypeAlias = Counted

@@ -1,25 +1,32 @@
 """A hash table from videos to rows of numbers, which looks up a whole column of videos at once.
 
 Pure. A row is a few 64-bit words outside of Python's objects: two are the video, the others are its owner's
-numbers. Rows are found by open addressing: a slot holds a row number, and the slots take 12 to 24 bytes per
+numbers. Rows are found by open addressing: a slot holds a row number, and the slots take 13 to 27 bytes per
 video. A column of videos is looked up in rounds. In the first round each video looks into its first slot. A
 video that finds another video there looks into the next slot in the next round. A dict would take 112 bytes
 per video and wait for memory once per video. A single video can't be removed: an owner that needs few of its
 videos makes a new table.
+
+When three of ten slots have a row, twice as many slots are filled beside them, a block of rows at a time,
+while rows are added. So no call takes the time of all rows. Until the larger ones have every row, all calls
+use the others, of which a third have a row at last.
 """
 
 from array import array
 from struct import Struct
+from typing import ClassVar
 
 import numpy as np
 
 from .columns import Bools, Int32s, Int64s, Numbers, video_words
 
 EMPTY = -1  # no row
-SLOTS_A_ROW = 3  # at least: a fuller table needs more rounds
 FEW = 6  # up to this many are looked up one by one: two microseconds each; a round takes ten
-BLOCK_ROWS = 16_384  # as many are put into new slots at once: what that takes stays in the processor's cache
+BLOCK_ROWS = 8192  # as many are put into new slots at once: what that takes stays in the processor's cache
+BLOCK_SLOTS = 16 * BLOCK_ROWS  # as many new slots are emptied at once
+BLOCKS_A_BLOCK = 16  # so many blocks of either are done while a block of rows is added
 _SLOTS_MIN = 256
+_ROWS, _OF_SLOTS = 3, 10  # with so many rows it grows: a fuller table needs more rounds
 _MIX = 0xBF58476D1CE4E5B9  # of splitmix64 (Steele, Lea, Flood: Fast splittable generators)
 _SHIFT = 29
 _WORD = (1 << 64) - 1
@@ -29,6 +36,9 @@ _factors = Struct("=QQ")
 
 class VideoTable:
     """Rows 0, 1, 2 and so on, in the order in which their videos were added."""
+
+    block_rows: ClassVar[int] = BLOCK_ROWS  # at least BLOCKS_A_BLOCK
+    _larger: "VideoTable | None"  # while it grows: the same rows with twice as many slots
 
     def __init__(self, numbers: int, salt: bytes = bytes(16), room: int = 0):
         """`numbers`: the number of words per row, beside the video's two. `room`: how many rows to expect.
@@ -40,7 +50,7 @@ class VideoTable:
         self._factors: tuple[int, int] = low | 1, (high ^ _MIX) | 1
         self._width = 2 + numbers
         self._words = array("q")  # grows in place; a numpy array would leave holes in the heap
-        self._use_slots(_slots_for(room))
+        self._set_slots(np.full(_slots_for(room), EMPTY, np.int32))
 
     def __len__(self) -> int:
         return len(self._words) // self._width
@@ -69,7 +79,7 @@ class VideoTable:
     def open_row(self, video: bytes) -> int:
         """The row of a video. An unknown one gets a row of zeros."""
         end = len(self) + 1
-        if end * SLOTS_A_ROW > len(self._slots):
+        if end > self._room:
             return int(self.rows_of(video_words(video), open_new=True)[0])
         slot = self._slot(*_halves.unpack(video))
         if self._slots_one[slot] == EMPTY:
@@ -104,8 +114,7 @@ class VideoTable:
         row = self._slots_one[slot]
         if row == EMPTY:
             row = len(self)
-            if (row + 1) * SLOTS_A_ROW > len(self._slots):
-                self._index_all(row + 1)
+            if row >= self._room and self._make_room(row + 1):
                 slot = self._slot(first, second)
             self._words.extend((first, second, *([0] * (self._width - 2))))
             self._slots_one[slot] = row
@@ -113,19 +122,44 @@ class VideoTable:
 
     def _index_all(self, rows: int) -> bool:
         """Build slots for `rows` rows, and put the present rows in. Returns whether their videos differ."""
-        self._use_slots(_slots_for(rows))
+        self._set_slots(np.full(_slots_for(rows), EMPTY, np.int32))
         differ = True
-        for start in range(0, len(self), BLOCK_ROWS):
-            end = min(start + BLOCK_ROWS, len(self))
-            found = self._put_in(start, self._first_slots(self.cells[start:end]))
-            differ &= bool((found == np.arange(start, end)).all())
+        for start in range(0, len(self), self.block_rows):
+            found = self._put_block_in(start)
+            differ &= bool((found == np.arange(start, start + len(found))).all())
         return differ
+
+    def _put_block_in(self, start: int) -> Int32s:
+        return self._put_in(start, self._first_slots(self.cells[start : start + self.block_rows]))
+
+    def _make_room(self, end: int) -> bool:
+        """Do what is due before there are `end` rows. Returns whether other slots are used from now on."""
+        before = self._slots
+        if end > 2 * self._room or len(before) <= 4 * self.block_rows:
+            self._index_all(end)  # one call adds as many rows as there are, or there are few
+        while end > self._room:
+            self._room += self.block_rows // BLOCKS_A_BLOCK
+            self._grow()
+        return self._slots is not before
+
+    def _grow(self) -> None:
+        """Do the next block of work for twice as many slots. Use them after the last block."""
+        larger = self._larger
+        if larger is None:
+            larger = self._larger = self._with_slots(np.empty(2 * len(self._slots), np.int32))
+            self._emptied = self._moved = 0
+        if self._emptied < len(larger._slots):
+            larger._slots[self._emptied : self._emptied + BLOCK_SLOTS] = EMPTY
+            self._emptied += BLOCK_SLOTS
+            return
+        self._moved += len(larger._put_block_in(self._moved))
+        if self._moved == len(self):
+            self._set_slots(larger._slots)
 
     def _open(self, videos: Int64s, at: Int64s) -> Int32s | Int64s:
         """Add rows for videos without a row; `at` are their free slots. Equal videos share one row."""
         start, end = len(self), len(self) + len(videos)
-        if end * SLOTS_A_ROW > len(self._slots):
-            self._index_all(end)
+        if end > self._room and self._make_room(end):
             at = self._first_slots(videos)
         self.lengthen(end)
         self.cells[start:, :2] = videos
@@ -198,14 +232,23 @@ class VideoTable:
         mixed = (first * self._factors[0] ^ second * self._factors[1]) & _WORD
         return ((mixed ^ mixed >> _SHIFT) * _MIX & _WORD) >> self._slot_shift
 
-    def _use_slots(self, count: int) -> None:
-        self._slots = np.full(count, EMPTY, np.int32)
-        self._slots_one = self._slots.data
-        self._slot_shift = 64 - (count.bit_length() - 1)
+    def _with_slots(self, slots: Int32s) -> "VideoTable":
+        """The same rows, with other slots. (`copy` would make every later access to an attribute slower.)"""
+        other = self.__class__.__new__(self.__class__)
+        other._factors, other._width, other._words = self._factors, self._width, self._words
+        other._set_slots(slots)
+        return other
+
+    def _set_slots(self, slots: Int32s) -> None:
+        self._slots = slots
+        self._slots_one = slots.data
+        self._slot_shift = 64 - (len(slots).bit_length() - 1)
+        self._room = len(slots) * _ROWS // _OF_SLOTS  # with more rows, the next block of work is due
+        self._larger = None
 
 
 def _slots_for(rows: int) -> int:
-    return max(_SLOTS_MIN, 1 << (rows * SLOTS_A_ROW - 1).bit_length())
+    return max(_SLOTS_MIN, 1 << (-(rows * -_OF_SLOTS // _ROWS) - 1).bit_length())
 
 
 def _others(cells: Int64s, rows: Int32s, videos: Int64s) -> Bools:

@@ -17,7 +17,7 @@ from actors.core.counter.play_ids import PlayIds
 from actors.core.counter.rules import CounterRules
 from actors.core.counter.seen_chunks import PLAY_IDS, Admitted
 from actors.core.counter.seen_ids import SeenIds
-from actors.core.messages import Recall
+from actors.core.messages import NO_ROW, Recall
 from actors.core.table import EMPTY
 
 # The consumer
@@ -163,6 +163,15 @@ class IgnoresRecall(CounterRules):
 
     def handle(self, inbox, now_ms, wall_ns):
         return super().handle([one for one in inbox if not isinstance(one, Recall)], now_ms, wall_ns)
+
+
+class ForgetsTheRestOfARecall(CounterRules):
+    """Answers a dispatcher that asks for all pending videos with the first piece of them."""
+
+    def handle(self, inbox, now_ms, wall_ns):
+        effects = super().handle(inbox, now_ms, wall_ns)
+        self._recall_row = NO_ROW
+        return effects
 
 
 class KeepsWhatItHeld(CounterRules):

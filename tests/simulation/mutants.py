@@ -38,6 +38,7 @@ MUTANTS = {
         ("counting", broken_counting.AnswersBeforeCommit, Invariant.FIN_AFTER_COMMIT),
         ("counting", broken_counting.ForgetsSeenIds, Invariant.EXACT_TOTALS),
         ("counting", broken_counting.IgnoresRecall, Invariant.CONVERGES, Invariant.DRAINED),
+        ("counting", broken_counting.ForgetsTheRestOfARecall, Invariant.CONVERGES, Invariant.DRAINED),
         ("counting", broken_counting.KeepsWhatItHeld, Invariant.DEADLINE),
         ("counting", broken_counting.AnswersOnlyInCompany, Invariant.CONVERGES),
         ("counting", broken_counting.CountsACommitToCome, Invariant.NEVER_AHEAD),

@@ -34,6 +34,7 @@ FOUND_BY = {
     "ForgetsSeenIds": (12,),
     "ForgetsWhileTheDiskFails": (933,),
     "IgnoresRecall": (1, 12),
+    "ForgetsTheRestOfARecall": (1, 38),
     "KeepsWhatItHeld": (309, 762),
     "TakesUnknownForRefused": (0, 47),
     "NeverChangesItsKey": (16,),

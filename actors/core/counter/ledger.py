@@ -46,10 +46,10 @@ from .announcements import Announcements
 from .arrivals import add_step, by_row, earliest
 from .changes import LedgerChanges, Tallies
 from .handout import hand_out
+from .recall import NEVER_NS, RECALL_VIDEOS, pending_rows, recall
 from .seen_ids import SeenIds
 from .window_clock import WindowClock
 
-NEVER_NS = (1 << 63) - 1
 FEW = 16  # up to this many plays are added one by one: CPU caches have no numpy code for a lone play
 TAKEN_MAX = 256  # videos that are put into their next batch before it leaves
 # A part is due after this many changes, or after this many commits (plays that come alone). So the journal
@@ -82,7 +82,7 @@ class Ledger:
         self._again = tallies.redelivered, tallies.duplicates  # as the store has them
         self._announced = Announcements()
         self._became_pending: dict[int, None] = {}  # rows that are not announced yet, in order
-        self._pending_count = len(self._pending_rows())
+        self._pending_count = len(pending_rows(self._accounts.cells))
 
     @property
     def tallies(self) -> Tallies:
@@ -210,20 +210,11 @@ class Ledger:
         announced, self._announced = self._announced, Announcements()
         return list(announced.messages())
 
-    def recall(self, wall_ns: int = NEVER_NS, set_back_ns: int = 0) -> list[Pending]:
-        """All pending videos, for a dispatcher that starts again.
-
-        `set_back_ns`: by how much the wall clock was set back. `apply` clamps stamps to the wall clock. So an
-        arrival after `wall_ns` is from before that, and is moved back too.
-        """
-        found, rows = Announcements(), self._pending_rows()
-        cells = self._accounts.cells[rows]
-        arrived_ns = cells[:, ARRIVED_NS].copy()
-        for place, later_ns in self._accounts.taken_in(rows):
-            arrived_ns[place] = earliest(int(arrived_ns[place]), later_ns)
-        arrived_ns[arrived_ns > wall_ns] -= set_back_ns
-        found.add(cells[:, :TOTAL], arrived_ns, cells[:, PUBLISHED] + 1)
-        return list(found.messages())
+    def recall(
+        self, row: int = 0, videos_max: int = RECALL_VIDEOS, wall_ns: int = NEVER_NS, set_back_ns: int = 0
+    ) -> tuple[list[Pending], int]:
+        """The next pending videos from `row` on, and where to go on: see `recall.py`."""
+        return recall(self._accounts, row, videos_max, wall_ns, set_back_ns)
 
     def take_changes(self, now_ms: int, ends: bool = False) -> LedgerChanges | None:
         """The changes since the last call, to be committed, or None.
@@ -342,7 +333,3 @@ class Ledger:
 
     def _announce(self, row: int, arrived_ns: int, ordinal: int) -> None:
         self._announced.add_one(self._accounts.video(row), arrived_ns, ordinal)
-
-    def _pending_rows(self) -> Int64s:
-        cells = self._accounts.cells
-        return np.flatnonzero(cells[:, PUBLISHED] < cells[:, TOTAL])

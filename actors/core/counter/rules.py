@@ -9,6 +9,8 @@ In a backlog, what the dispatcher asks waits for the next plays, so that one com
 What the client confirmed is committed with the next plays, or alone some milliseconds later: until then the
 dispatcher keeps the batch, and tells it again to a counter that was killed.
 
+A recall is answered a piece at a time, each in a turn of its own, so that plays are counted meanwhile.
+
 Pending videos are announced before the answers: a dispatcher that drains takes an answer to mean that it has
 heard of all earlier plays. Videos to be published on receipt are announced at once. Videos that can wait for
 a deadline are announced some milliseconds apart; otherwise, during a backlog of many videos, every commit
@@ -22,6 +24,7 @@ from msgspec import structs
 from ..columns import VIDEO_BYTES, unpack_numbers, unpack_videos
 from ..effects import Send
 from ..messages import (
+    NO_ROW,
     Collect,
     Collected,
     CollectedPublished,
@@ -40,6 +43,7 @@ from .changes import Tallies
 from .effects import Commit
 from .joined import joined
 from .ledger import Ledger
+from .recall import RECALL_VIDEOS
 
 Answer: TypeAlias = Collected | CollectedPublished | Pending | Recorded
 
@@ -58,6 +62,7 @@ class CounterRules:
     """The state machine of one counter: messages and the time in, effects out."""
 
     backlog_plays: ClassVar[int] = BACKLOG_PLAYS
+    recall_videos: ClassVar[int] = RECALL_VIDEOS
 
     def __init__(self, ledger: Ledger, at_once_below: int = 0, deadline_ms: int = 0, commits: int = 0):
         """`at_once_below`: totals below it are published on receipt, so their videos are announced at once.
@@ -74,6 +79,7 @@ class CounterRules:
         self._ahead_max_ns: int | None = None
         self._waiting: list[CounterInbox] = []  # questions that wait for plays
         self._backlog_until_ms = 0
+        self._recall_row = NO_ROW  # where a recall goes on
 
     def handle(self, inbox: list[CounterInbox], now_ms: int, wall_ns: int) -> list[Commit | Send]:
         """Handle messages that were received together. Returns the effects, in order.
@@ -83,7 +89,7 @@ class CounterRules:
         inbox = self._in_company(inbox, now_ms)
         ledger, ahead_ns = self.ledger, wall_ns - now_ms * 1_000_000
         self._ahead_max_ns = ahead_ns if self._ahead_max_ns is None else max(self._ahead_max_ns, ahead_ns)
-        set_back_ns = self._ahead_max_ns - ahead_ns
+        clock = wall_ns, self._ahead_max_ns - ahead_ns
         counted: list[int] = []
         answers: list[Answer] = []
         for plays in joined(message for message in inbox if isinstance(message, Plays)):
@@ -96,7 +102,7 @@ class CounterRules:
                     ledger.reject(message, now_ms)
                     counted.append(message.number)
                 case Collect():
-                    answers.append(ledger.collect(message.number, unpack_videos(message.videos)))
+                    answers += self._collect(message, *clock)
                 case CollectPublished():
                     answers.append(ledger.hand_out(message))
                 case Published():
@@ -106,9 +112,10 @@ class CounterRules:
                         self._record_ms = now_ms + RECORD_MS
                     self._recorded += message.batches
                 case Recall():
-                    answers.extend(ledger.recall(wall_ns, set_back_ns))
+                    self._recall_row = 0
                 case _:
                     raise AssertionError(f"a counter does not understand {message!r}")
+        answers += self._recall(*clock)
         ledger.take_realtime(self._at_once_below)
         effects: list[Commit | Send] = []
         recorded: list[Recorded] = []
@@ -129,7 +136,9 @@ class CounterRules:
         """When to call `handle` at the latest, with nothing; None if nothing is held."""
         announce_ms = [] if self.ledger.least_announced is None else [self._said_ms + self._hold_ms]
         record_ms = [self._record_ms] * bool(self._recorded)
-        return min(announce_ms + record_ms + [self._backlog_until_ms] * bool(self._waiting), default=None)
+        waiting_ms = [self._backlog_until_ms] * bool(self._waiting)
+        recall_ms = [0] * (self._recall_row != NO_ROW)  # at once
+        return min(announce_ms + record_ms + waiting_ms + recall_ms, default=None)
 
     def end(self, now_ms: int) -> list[Commit]:
         """What is still to be committed before the counter ends in order."""
@@ -149,6 +158,22 @@ class CounterRules:
         elif now_ms < self._backlog_until_ms and all(isinstance(one, Collect | Published) for one in inbox):
             inbox, self._waiting = [], inbox
         return inbox
+
+    def _collect(self, asked: Collect, wall_ns: int, set_back_ns: int) -> list[Answer]:
+        """The answer. A drain names no video, and hears of the rest of a recall before."""
+        rest: list[Answer] = []
+        while not asked.videos and self._recall_row != NO_ROW:
+            rest += self._recall(wall_ns, set_back_ns)
+        return [*rest, self.ledger.collect(asked.number, unpack_videos(asked.videos))]
+
+    def _recall(self, wall_ns: int, set_back_ns: int) -> list[Pending]:
+        """The next piece of a recall."""
+        if self._recall_row == NO_ROW:
+            return []
+        found, self._recall_row = self.ledger.recall(
+            self._recall_row, self.recall_videos, wall_ns, set_back_ns
+        )
+        return found
 
     def _commit(self, now_ms: int, ends: bool = False) -> list[Commit]:
         changes = self.ledger.take_changes(now_ms, ends)

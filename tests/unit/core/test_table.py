@@ -30,6 +30,29 @@ class Unfair(VideoTable):
         return len(self._slots) - 1
 
 
+class Little(VideoTable):
+    """A table that grows by a few rows at a time, from 76 rows on. `put_in`: how many it put into slots."""
+
+    block_rows = 32
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.put_in = []
+
+    def _put_in(self, start, at):
+        self.put_in.append(len(at))
+        return super()._put_in(start, at)
+
+    def _with_slots(self, slots):
+        other = super()._with_slots(slots)
+        other.put_in = self.put_in
+        return other
+
+
+class LittleUnfair(Unfair, Little):
+    """Both."""
+
+
 def video(number):
     return number.to_bytes(16, "big")
 
@@ -54,7 +77,7 @@ def check(table, model, videos, one_by_one=False):
 @given(
     columns,
     st.binary(min_size=16, max_size=16),
-    st.sampled_from([VideoTable, Unfair]),
+    st.sampled_from([VideoTable, Unfair, Little, LittleUnfair]),
     st.booleans(),
     st.sampled_from([0, 100, 5000]),
 )
@@ -91,6 +114,61 @@ def test_videos_that_all_want_one_slot_are_told_apart():
         check(table, model, [video(number) for number in range(start, start + 200)])
     for start in range(0, 350, FEW):  # again, few at a time
         check(table, model, [video(number) for number in range(start, start + FEW)])
+
+
+def growing():
+    """A table with some of its rows in the larger slots, and its dict."""
+    table, model = Little(0), {}
+    for start in (0, 70, 75):
+        check(table, model, [video(number) for number in range(start, start + 5 + 65 * (not start))])
+    assert 0 < table._moved < len(table) == 80
+    assert table._larger is not None
+    return table, model
+
+
+@pytest.mark.parametrize("width", [1, 3, 40])
+@pytest.mark.parametrize("kind", [Little, LittleUnfair])
+def test_no_call_puts_all_rows_into_new_slots_and_every_look_up_is_right_meanwhile(kind, width):
+    table, model, chance = kind(1), {}, random.Random(width)
+    while len(model) < (300 if kind is LittleUnfair else 5000):
+        new = [chance.randbytes(16) for _ in range(width)]
+        table.put_in.clear()
+        rows = table.rows_of(video_words(b"".join(new)), open_new=True) if width > 1 else None
+        found = [table.row_or_new(new[0])] if rows is None else rows.tolist()
+        assert found == list(range(len(model), len(model) + width))
+        # 16 rows for each new one, what is left of a block, and the new ones themselves
+        assert sum(table.put_in) <= 16 * width + table.block_rows + width
+        model |= dict(zip(new, found, strict=True))
+        asked = [*chance.sample(list(model), min(len(model), 20)), chance.randbytes(16)]
+        expected = [model.get(each, EMPTY) for each in asked]
+        assert table.rows_of(video_words(b"".join(asked))).tolist() == expected
+        assert [table.row(each) for each in asked] == expected
+        assert len(table) * 3 <= len(table._slots), "a third has a row at most"
+    assert table.rows_of(video_words(b"".join(model))).tolist() == list(model.values())
+
+
+def test_while_slots_grow_there_are_no_more_of_them_than_at_a_doubling():
+    table, chance, slots_max = VideoTable(0), np.random.default_rng(1), 0
+    while len(table) < 400_000:
+        table.rows_of(video_words(chance.bytes(16 * 1000)), open_new=True)
+        larger = table._larger
+        held = table._slots.nbytes + (0 if larger is None else larger._slots.nbytes)
+        assert held <= 40 * len(table) or len(table) < 20_000
+        slots_max = max(slots_max, held)
+    assert slots_max == 4 * (2**20 + 2**21)
+
+
+def test_a_column_that_is_larger_than_the_table_is_put_in_at_once():
+    table, model = growing()
+    check(table, model, [video(number) for number in range(5000)])
+    assert table._larger is None
+    check(table, model, [video(number) for number in range(8000)] * 2)
+
+
+def test_slots_that_are_built_anew_in_the_middle_of_growth_have_every_row():
+    table, model = growing()
+    assert table.reindex()
+    check(table, model, [video(number) for number in range(400)])
 
 
 @pytest.mark.parametrize("gone", [0, 5])

@@ -804,7 +804,7 @@ def test_in_parts_and_opened_again_at_any_time_all_accounts_are_there(state_dir,
         expected = {(video, one.total, one.published) for video, one in known.items()}
         assert set(TotalsReader(state_dir).read()) == expected
         with ledger(state_dir) as store:
-            recalled = Ledger(SeenIds(WINDOW_MS), store.load()[0]).recall()
+            recalled = Ledger(SeenIds(WINDOW_MS), store.load()[0]).recall()[0]
         pending = {(video, one.published + 1) for video, one in known.items() if one.pending}
         assert {
             (video, ordinal)

@@ -26,7 +26,7 @@ def message(number, source, plays, received_ms, named=False):
 
 
 def state(ledger):
-    pending = [sorted(by_video(one.videos, one.arrived_ns, one.ordinals)) for one in ledger.recall()]
+    pending = [sorted(by_video(one.videos, one.arrived_ns, one.ordinals)) for one in ledger.recall()[0]]
     accounts = {video: (account.total, account.arrived_ns) for video, account in ledger._accounts.items()}
     return accounts, pending, ledger.tallies
 

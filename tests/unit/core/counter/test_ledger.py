@@ -1,14 +1,16 @@
 """One shard's ledger, by examples: plays are counted, announced, taken and published."""
 
+import numpy as np
 import pytest
 from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_numbers, unpack_videos
-from actors.core.counter.accounts import Accounts
+from actors.core.counter.accounts import PUBLISHED, TOTAL, Accounts
 from actors.core.counter.announcements import PENDING_VIDEOS_MAX
 from actors.core.counter.ledger import COMMITS_A_PART, FEW, Ledger
+from actors.core.counter.recall import RECALL_VIDEOS, ROWS_A_LOOK, ROWS_MAX
 from actors.core.counter.seen_ids import BUCKET_SHIFT, EXPIRY_INTERVAL_MS, SeenIds
-from actors.core.messages import Plays, Rejected
+from actors.core.messages import NO_ROW, Plays, Rejected
 
 V, W = b"v" * 16, b"w" * 16
 MS = 1_000_000
@@ -239,16 +241,35 @@ def test_recall_says_all_that_is_pending_with_the_oldest_arrival():
     one.apply(plays((V, 10), (W, 20)), NOW_MS, WALL_NS)
     one.collect(1, [V])
     one.apply(plays((V, 3)), NOW_MS, WALL_NS)
-    assert sorted(pending(one.recall())) == [(V, 3, 1), (W, 20, 1)]
+    assert sorted(pending(one.recall()[0])) == [(V, 3, 1), (W, 20, 1)]
     one.publish([W], [1])
-    assert sorted(pending(one.recall())) == [(V, 3, 1)]
+    assert sorted(pending(one.recall()[0])) == [(V, 3, 1)]
+
+
+@pytest.mark.parametrize("videos_max", [1, 7, 5000, RECALL_VIDEOS])
+def test_pieces_of_a_recall_have_each_pending_video_once_and_look_at_a_bounded_part(videos_max):
+    one, count = ledger(), ROWS_MAX + ROWS_A_LOOK + 100
+    rows = [*range(5), ROWS_A_LOOK - 1, ROWS_A_LOOK, *range(ROWS_MAX - 1, ROWS_MAX + 9), count - 1]
+    one._accounts.lengthen(count)
+    one._accounts.cells[:, 0] = np.arange(count)
+    one._accounts.cells[:, TOTAL] = one._accounts.cells[:, PUBLISHED] = 3
+    one._accounts.cells[rows, TOTAL] = 4
+    row, found, pieces = 0, [], 0
+    while row != NO_ROW:
+        said, next_row = one.recall(row, videos_max)
+        found += [video for video, _, _ in pending(said)]
+        assert next_row == NO_ROW or row < next_row <= row + ROWS_MAX
+        assert sum(len(each.videos) // 16 for each in said) <= videos_max
+        row, pieces = next_row, pieces + 1
+    assert found == [one._accounts.video(each) for each in rows]
+    assert pieces >= 2
 
 
 def test_what_is_pending_is_said_in_messages_of_bounded_size():
     one = ledger()
     videos = [number.to_bytes(16, "big") for number in range(PENDING_VIDEOS_MAX + 1)]
     one.apply(plays(*((video, 1) for video in videos)), NOW_MS, WALL_NS)
-    sizes = [len(message.videos) // 16 for message in one.recall()]
+    sizes = [len(message.videos) // 16 for message in one.recall()[0]]
     assert sizes == [PENDING_VIDEOS_MAX, 1]
     assert len(pending(one.take_announcements())) == len(videos)
 

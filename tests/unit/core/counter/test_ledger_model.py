@@ -114,14 +114,14 @@ class Model:
         """The ledger starts from its commits; the dispatcher forgets the pending videos, and recalls them."""
         self.ledger = self.start()
         self.waiting = {}
-        self.hear(self.ledger.recall())
+        self.hear(self.ledger.recall()[0])
 
     def kill_dispatcher(self, stored):
         """The dispatcher restarts. `stored`: whether it had stored the batch that is on its way."""
         if not stored:
             self.batch = {}
         self.waiting = {}
-        self.hear(self.ledger.recall())
+        self.hear(self.ledger.recall()[0])
 
     def check(self):
         pending = 0
@@ -228,6 +228,6 @@ def follow_both(happenings):
                     strict=True,
                 )
             }
-            recalled = [(it.videos, it.arrived_ns, it.ordinals) for it in one.recall()]
+            recalled = [(it.videos, it.arrived_ns, it.ordinals) for it in one.recall()[0]]
             said.append((answer, accounts, pending, recalled, one.tallies, one.pending_count))
         assert said[0] == said[1]

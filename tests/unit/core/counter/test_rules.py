@@ -190,6 +190,57 @@ def test_a_recall_is_answered_with_all_that_is_pending():
     assert counting().handle([Recall()], NOW_MS, WALL_NS) == []
 
 
+class Piecemeal(CounterRules):
+    """Recalls one video at a time."""
+
+    recall_videos = 1
+
+
+def recalling(videos):
+    """Rules in the middle of a recall, after its first video; the effects that had it."""
+    machine = Piecemeal(Ledger(SeenIds(3_600_000)))
+    machine.handle([plays(1, 10, *videos)], NOW_MS, WALL_NS)
+    return machine, machine.handle([Recall()], NOW_MS, WALL_NS)
+
+
+def said_videos(effects):
+    return [one.message.videos for one in effects if isinstance(one.message, Pending)]
+
+
+def test_a_recall_goes_on_piece_by_piece_and_plays_are_counted_in_between():
+    videos = [bytes([number]) * 16 for number in range(1, 6)]
+    machine, effects = recalling(videos)
+    found = said_videos(effects)
+    while machine.wakeup_ms() is not None and machine.wakeup_ms() <= NOW_MS:
+        assert len(found) < 6
+        found += said_videos(machine.handle([], NOW_MS, WALL_NS))
+        if len(found) == 3:
+            new = machine.handle([plays(2, 20, W), published("b", videos[3], 1)], NOW_MS + RECORD_MS, WALL_NS)
+            assert (CONSUMER, Counted) in kinds(new)
+            said = said_videos(one for one in new if isinstance(one, Send))
+            assert said == [W, videos[4]], "the fourth is published"
+            found += said
+    assert found == [*videos[:3], W, videos[4], W]
+
+
+def test_a_drain_hears_of_everything_before_its_answer():
+    videos = [bytes([number]) * 16 for number in range(1, 6)]
+    machine, effects = recalling(videos)
+    effects += machine.handle([Collect(7, b"")], NOW_MS, WALL_NS)
+    assert said_videos(effects) == videos
+    assert kinds(effects)[-1] == (DISPATCHER, Collected)
+    assert machine.wakeup_ms() is None
+
+
+def test_a_dispatcher_that_asks_again_in_the_middle_hears_of_everything():
+    videos = [bytes([number]) * 16 for number in range(1, 4)]
+    machine, _ = recalling(videos)
+    found = said_videos(machine.handle([Recall()], NOW_MS, WALL_NS))
+    while machine.wakeup_ms() is not None:
+        found += said_videos(machine.handle([], NOW_MS, WALL_NS))
+    assert found == videos
+
+
 def test_a_recall_after_published_does_not_say_what_was_published():
     machine = counting()
     machine.handle([plays(1, 10, V)], NOW_MS, WALL_NS)
