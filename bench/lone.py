@@ -1,10 +1,9 @@
 """What a lone play costs, and how soon it is published, beside the least that any program can do.
 
-    PATH="$(make -s nsqd):$PATH" python -m bench.lone [--rounds 10] [--rate 150] [--videos 15] [--busy N]
+    PATH="$(make -s nsqd):$PATH" python -m bench.lone [--rounds 10] [--plays 300] [--rate 150] [--busy N]
 
 Plays of quiet videos go to the queue one by one at a steady rate, in turn to the service and to
-`bench.relay`, which are both there all the time. `--videos` quiet videos take turns: 15, as in the reference
-load; with 1, the same video is played again and again. CPU is that of all processes of the service but the
+`bench.relay`, which are both there all the time. CPU is that of all processes of the service but the
 reference client, and that of the relay. The median is the one of all rounds' medians; p99 is of the plays of
 all rounds together.
 
@@ -37,7 +36,6 @@ from .receipts import Receiver
 
 IDLE_SHARE = 0.9
 LOOK_S = 0.5
-QUIET_VIDEOS = 15
 SETTLE_S = 0.5
 TIMEOUT_S = 90.0
 TOPICS = {"service": "plays", "relay": "relayed"}
@@ -73,7 +71,6 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=10)
     arguments.add_argument("--plays", type=int, default=300, help="in a round, for each of the two")
     arguments.add_argument("--rate", type=float, default=150.0)
-    arguments.add_argument("--videos", type=int, default=QUIET_VIDEOS, help="that take turns")
     arguments.add_argument("--busy", type=int, default=0, metavar="N")
     arguments.add_argument("--queue", choices=("embedded", "nsqd"), action="append")
     add_json(arguments)
@@ -101,7 +98,7 @@ def _row(one: Compared) -> list[str]:
 
 def _compare(kind: str, path: Path, options: argparse.Namespace) -> Compared:
     rounds: dict[str, list[Side]] = {"service": [], "relay": []}
-    videos = _quiet_videos(options.videos)
+    videos = _quiet_videos()
     shares = []
     with open_queue(kind, path) as process, Receiver() as receiver:
         ours, least = Queue.of(process), Queue(*_addresses(process), TOPICS["relay"], relay.CHANNEL)
@@ -155,12 +152,12 @@ def _put(address: str, topic: str, videos: list[str], rate: float) -> None:
             time.sleep(max(0.0, started_s + number / rate - time.monotonic()))
 
 
-def _quiet_videos(turns: int) -> Iterator[str]:
-    """Videos without end, so many in turn, each at most `PLAYS_A_VIDEO` times."""
+def _quiet_videos() -> Iterator[str]:
+    """Videos without end, each at most `PLAYS_A_VIDEO` times."""
     while True:
-        videos = [str(uuid.uuid4()) for _ in range(turns)]
+        video = str(uuid.uuid4())
         for _ in range(PLAYS_A_VIDEO):
-            yield from videos
+            yield video
 
 
 def _addresses(process: QueueProcess) -> tuple[str, str]:

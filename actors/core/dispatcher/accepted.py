@@ -4,10 +4,8 @@ Pure. An accepted batch would cost a commit, and a second one once every ledger 
 urgent, so several batches share them:
 
 - That a batch was accepted, or is over, is stored with the next batch that leaves, or `STORE_MS` later.
-- The counters are told at once, but not twice within `SAY_MS`. Of a batch for which no counter had to be
-  asked they are told `LATER_MS` later, of several together, because each message wakes a counter up.
-- A counter that does not know yet can't take the next play of a quiet video by itself, so it has to be asked.
-  A video for which that happened is played again and again: from then on the counter is told at once.
+- The counters are told at once, but not twice within `SAY_MS`: then of several batches together. A counter
+  that knows takes the next play of a quiet video without being asked.
 - They are told before they are asked for totals: else they would answer with plays that the client has.
 
 A dispatcher that is killed before that sends these batches again, as they were and before any newer batch. No
@@ -19,14 +17,11 @@ from collections.abc import Iterable
 from ..columns import pack_numbers
 from ..messages import Published
 from ..shards import shard_of
-from ..triggers import Trigger
 from .batches import HeldBatch
 from .outbox import Batch
 
 STORE_MS = 50
 SAY_MS = 5
-LATER_MS = 50
-AGAIN_MAX = 256  # videos that are played again and again
 OVER_MS = 250  # a batch that is over is deleted by then
 
 
@@ -44,8 +39,6 @@ class Accepted:
         self.store_ms: int | None = None
         self._next_say_ms = 0
         self._unsaid: list[HeldBatch] = []
-        self._unsaid_videos: set[bytes] = set()  # of those that are told later
-        self._again: dict[bytes, None] = {}
         self._unstored: dict[str, Batch] = {}
         self._over: list[str] = []
 
@@ -61,22 +54,9 @@ class Accepted:
         self._unsaid.append(held)
         self._unstored[batch.key] = batch
         self.store_ms = _sooner(self.store_ms, now_ms + STORE_MS)
-        is_quiet = batch.trigger is Trigger.REALTIME and not held.collection.asked
-        if is_quiet and self._again.keys().isdisjoint(batch.videos):
-            self._unsaid_videos.update(batch.videos)
-            self.say_ms = _sooner(self.say_ms, now_ms + LATER_MS)
-            return
-        say_ms = max(now_ms, self._next_say_ms)
-        if self.say_ms is None or say_ms < self.say_ms:
-            self.say_ms = say_ms
-            self._next_say_ms = say_ms + SAY_MS
-
-    def asked_for(self, videos: Iterable[bytes]) -> None:
-        """Note that the counters are asked for these videos now."""
-        for video in self._unsaid_videos.intersection(videos):
-            self._again[video] = None
-            if len(self._again) > AGAIN_MAX:
-                del self._again[next(iter(self._again))]
+        if self.say_ms is None:
+            self.say_ms = max(now_ms, self._next_say_ms)
+            self._next_say_ms = self.say_ms + SAY_MS
 
     def recorded(self, key: str, now_ms: int) -> None:
         """Note that every ledger has recorded the batch with this key, so it can be forgotten."""
@@ -101,7 +81,6 @@ class Accepted:
     def take_unsaid(self) -> list[HeldBatch]:
         """The batches of which the counters have to be told now, in the order in which they were accepted."""
         unsaid, self._unsaid, self.say_ms = self._unsaid, [], None
-        self._unsaid_videos.clear()
         return unsaid
 
 

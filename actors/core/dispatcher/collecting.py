@@ -161,7 +161,6 @@ class Collecting:
             Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
             for shard, videos in sorted(asked.items())
         ]
-        self.accepted.asked_for(video for videos in asked.values() for video in videos)
         # Told before they are asked: else they answer with plays that the client has.
         return [*self._say_accepted(), *asks] if asks else self._leave_if_collected(now_ms)
 

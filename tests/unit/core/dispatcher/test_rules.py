@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from actors.core.columns import pack_numbers, unpack_videos
-from actors.core.dispatcher.accepted import LATER_MS, OVER_MS, SAY_MS, STORE_MS
+from actors.core.dispatcher.accepted import OVER_MS, SAY_MS, STORE_MS
 from actors.core.dispatcher.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, CIRCUIT_FAILURES, Circuit
 from actors.core.dispatcher.batches import ON_ITS_WAY, Phase
 from actors.core.dispatcher.collecting import COLLECT_TIMEOUT_MS
@@ -239,39 +239,11 @@ def test_the_batch_before_is_stored_as_accepted_with_the_next_one_in_one_write()
 
 
 def test_counters_are_told_of_several_batches_together_if_they_were_told_just_before():
-    one = dispatching(0, in_flight_max=4)
-    numbered = (bytes([*A[:-1], number]) for number in range(256))
-    for video in [one for one in numbered if shard_of(one, SHARDS) == 0][:4]:
-        sending(one, (video, 1))
-    keys = [held.content.key for held in one.batches.within(*ON_ITS_WAY)]
-    first, *others = [
-        one.delivered(key, Outcome.ACCEPTED, NOW_MS + number) for number, key in enumerate(keys)
-    ]
-    assert told(first) != []
-    assert [told(effects) for effects in others] == [[], [], []]
+    one = dispatching(*range(SHARDS))
+    assert told(accepted_of(one, 0, NOW_MS)) != []
+    assert [told(accepted_of(one, number, NOW_MS + number)) for number in (1, 2, 3)] == [[], [], []]
     assert one.wakeup_ms() == NOW_MS + SAY_MS
     assert sum(len(videos) for _, videos in told(one.wake(NOW_MS + SAY_MS))) == 3
-
-
-def test_counters_are_told_later_of_batches_for_which_they_were_not_asked():
-    """Each message wakes a counter up."""
-    one = dispatching(*range(SHARDS))
-    assert [told(accepted_of(one, number, NOW_MS + number)) for number in range(4)] == [[]] * 4
-    assert told(one.wake(NOW_MS + LATER_MS - 1)) == []
-    assert sum(len(videos) for _, videos in told(one.wake(NOW_MS + LATER_MS))) == 4
-
-
-def test_counters_are_told_at_once_of_a_video_that_is_played_again_and_again():
-    """A counter that does not know yet has to be asked for the next play."""
-    one = dispatching(0)
-    one.handle(0, [known(A, 1)], NOW_MS)
-    assert told(delivered(one, Outcome.ACCEPTED, NOW_MS)) == []
-    effects = one.handle(0, [pending((A, 2))], NOW_MS + 6)
-    assert [type(effect.message) for effect in effects] == [Published, Collect]
-    one.handle(0, [collected(number_of(effects), (A, 2))], NOW_MS + 6)
-    assert told(delivered(one, Outcome.ACCEPTED, NOW_MS + 6)) == [(counter_of(0), [A])]
-    one.handle(0, [known(A, 3)], NOW_MS + 20)
-    assert told(delivered(one, Outcome.ACCEPTED, NOW_MS + 20)) == [(counter_of(0), [A])]
 
 
 def test_counters_are_told_before_they_are_asked():
