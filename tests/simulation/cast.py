@@ -21,8 +21,6 @@ from .watched import (
     watched_dispatching,
 )
 
-RECALL_VIDEOS = 2  # a recall is made of many pieces
-
 
 def make_actor(process: Process) -> Any:
     """The actor of a starting process."""
@@ -83,7 +81,7 @@ def _counter(process: Process, start_args: StartArgs) -> WatchedCounter:
     actor: WatchedCounter
 
     def rules(*arguments: Any) -> Any:
-        own = {"backlog_plays": world.plan.backlog_plays, "recall_videos": RECALL_VIDEOS}
+        own = {"backlog_plays": world.plan.backlog_plays, "recall_videos": world.plan.recall_videos}
         kind = type(machines.counting.__name__, (machines.counting,), own)
         return watched_counting(kind, actor, world.oracle)(*arguments)
 

@@ -149,6 +149,7 @@ class Plan(Struct, frozen=True):
     fails: tuple[tuple[int, str], ...] = ()  # on these videos the client always fails, each in its way
     conflicts: bool = False  # whether the client answers 409 while it is at work on another attempt
     backlog_plays: int = 256  # so many plays in one message are of a backlog
+    recall_videos: int = 256  # so many videos are one piece of a recall
     moves: bool = False  # each nsqd has its own node id, and another address whenever it comes back
     nodes_are_told: bool = True  # or only the messages have the node id
     play_ids: bool = False  # whether bodies name the plays; else they are known by NSQ's message ids
@@ -221,6 +222,7 @@ def draw(seed: int) -> Plan:
         stats_answer=stats_answer,
         keeps_answers=keeps_answers,
         backlog_plays=2 if seed % 2 else 256,  # few plays come at a time: few are a backlog, too
+        recall_videos=2 if seed % 3 else 256,  # few are pending: a recall of few has many pieces, too
         **_at_once(Random(f"at once {seed}")) | refuses | _identities(Random(f"identities {seed}")),
     )
     if plan.every_play:  # each step is a publish: they need more attempts than few a second

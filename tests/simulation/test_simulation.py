@@ -43,7 +43,7 @@ FOUND_BY = {
     "LeavesTheRepublishOutOfTheKey": (66,),
     "ForgetsTheRepublish": (4,),
     "ForgetsBeforeRecorded": (30,),
-    "StoresTheNewBatchAlone": (482,),
+    "StoresTheNewBatchAlone": (531,),
     "AnswersOnlyInCompany": (13,),
     "TakesTwentyOne": (9,),
     "CallsStepsOverdue": (11,),
