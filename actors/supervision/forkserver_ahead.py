@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 # What Python and the dynamic linker go by.
 KEPT = frozenset(
     (
-        *("PATH", "HOME", "TZ", "TZDIR", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE"),
+        *("PATH", "HOME", "TMPDIR", "TZ", "TZDIR", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE"),
         *("LD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONHOME"),
         *("PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONNOUSERSITE"),
         *("PYTHONHASHSEED", "PYTHONUNBUFFERED"),

@@ -1,0 +1,34 @@
+"""The part that was changed longest ago is written next, however many rows change at once."""
+
+import numpy as np
+import pytest
+
+from actors.core.stale_parts import FEW, StaleParts
+
+ROWS = 10  # a part
+
+
+def rows(*parts, times=1):
+    """The last row of each of these parts, so often."""
+    return np.array([part * ROWS + ROWS - 1 for part in parts] * times, np.int64)
+
+
+@pytest.mark.parametrize("times", [1, FEW])
+def test_parts_are_taken_in_the_order_in_which_they_were_changed(times):
+    stale = StaleParts(ROWS)
+    stale.changed(rows(3, times=times), 1)
+    stale.changed(rows(0, 3, 7, times=times), 2)
+    stale.changed(rows(7, 1, times=times), 3)
+    assert stale.needed_from(99) == 1
+    assert [stale.take() for _ in range(5)] == [3, 0, 7, 1, None]
+    assert stale.needed_from(99) == 99
+
+
+@pytest.mark.parametrize("times", [1, FEW])
+def test_a_part_that_was_written_needs_no_earlier_change_and_is_not_taken(times):
+    stale = StaleParts(ROWS, [(5, 1)])
+    stale.changed(rows(5, 6, times=times), 4)
+    other = stale.copy()
+    stale.written(5)
+    assert (stale.needed_from(99), stale.take(), stale.take()) == (4, 6, None)
+    assert (other.needed_from(99), other.take()) == (1, 5)
