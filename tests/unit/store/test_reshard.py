@@ -204,6 +204,24 @@ def test_plays_that_name_their_identity_are_known_wherever_they_are_counted_now(
     assert sum(one.duplicates for one in tallies) > 0 or sum(one.redelivered for one in tallies) > 0
 
 
+def test_each_ledger_knows_how_many_stores_the_dispatcher_had_made(state_dir):
+    """So that an older copy of the dispatcher's store is noticed."""
+    outbox = SqliteOutboxStore(state_dir, 2, "NORMAL", "plays")
+    _, totals = outbox.load()
+    outbox.store(None, structs.replace(totals, stores=17))
+    outbox.close()
+    opened = Opened(state_dir, 0, 2)
+    opened.ledger.heard_of(17)
+    opened.ledger.reject(rejected(8), NOW_MS)
+    opened.commit()
+    opened.close()
+    reshard(state_dir, 3)
+    for shard in range(3):
+        opened = Opened(state_dir, shard, 3)
+        assert opened.ledger.tallies.stores == 17
+        opened.close()
+
+
 def test_the_same_number_is_nothing_to_do(state_dir):
     before = files(state_dir)
     assert reshard(state_dir, 2) is None
