@@ -1,6 +1,4 @@
-"""Tables that fit the page: a narrow one drops the columns that matter least. No number is ever cut."""
-
-from collections.abc import Callable, Collection, Sequence
+"""Tables of rich that fit the page: no number is ever cut. `plain_page.py` drops what matters least."""
 
 from rich.measure import Measurement
 from rich.table import Table
@@ -10,7 +8,6 @@ from .page import Page
 from .plain_page import BRANCH, Grid
 
 UNLIMITED = 10_000  # wider than any table
-Make = Callable[[Collection[str]], Table]
 
 
 def width_of(table: Table, page: Page) -> int:
@@ -22,20 +19,6 @@ def width_of(table: Table, page: Page) -> int:
 def fits(table: Table, page: Page) -> bool:
     """Whether no column of a table has to be narrower than its longest value."""
     return width_of(table, page) <= page.width
-
-
-def fitted(make: Make, least_first: Sequence[str], page: Page) -> tuple[Table | None, frozenset[str]]:
-    """Make the widest table that fits. Returns it, and the columns that it lacks.
-
-    `make`: makes the table without these columns. `least_first`: the columns that may be dropped, that which
-    matters least first. The table is None if none fits: then see `in_lines`.
-    """
-    for count in range(len(least_first) + 1):
-        dropped = frozenset(least_first[:count])
-        table = make(dropped)
-        if fits(table, page):
-            return table, dropped
-    return None, frozenset(least_first)
 
 
 def in_lines(table: Table) -> Text:

@@ -13,9 +13,10 @@ from ..core.triggers import Trigger
 from ..core.words import counted
 from ..supervision.printable import printable, printable_values
 from .page import Page
+from .plain_page import fitted
 from .rates import Rates
 from .status_page import LEAST_FIRST, duration, nearly_full, tree
-from .tables import fitted, in_lines, table_of
+from .tables import table_of
 
 LABEL_COLUMNS = 14
 BARS_MAX = 120  # ten minutes
@@ -159,9 +160,11 @@ def _tree(status: dict[str, Any], surplus: int, page: Page) -> list[RenderableTy
     # One more: the line that says how many.
     hidden = calm[max(0, len(calm) - surplus - 1) :] if surplus > 0 else []
     shown = {**status, "supervisors": [_without(one, hidden) for one in status["supervisors"]]}
-    table, _ = fitted(lambda dropped: table_of(tree(shown, dropped)), LEAST_FIRST, page)
+    grid, _ = fitted(lambda dropped: tree(shown, dropped), LEAST_FIRST, page.width)
     more = [Text(f"and {len(hidden):,} more, all running", style=LABEL_STYLE)] if hidden else []
-    return [in_lines(table_of(tree(shown, LEAST_FIRST))) if table is None else table, *more]
+    if grid is None:
+        return [Text("\n".join(tree(shown, LEAST_FIRST).in_lines())), *more]
+    return [table_of(grid), *more]
 
 
 def _without(supervisor: dict[str, Any], hidden: list[str]) -> dict[str, Any]:

@@ -233,7 +233,7 @@ class ClientStore:
 
 
 def _bring_up_to_date(database: sqlite3.Connection) -> None:
-    """Make the tables, or those of a store of an earlier version anew, in one transaction.
+    """Make the tables of an empty store, or bring an earlier version up to date. It takes one transaction.
 
     Raises `ValueError` for a video that is no GUID.
     """

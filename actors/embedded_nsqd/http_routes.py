@@ -40,7 +40,7 @@ def route(request: Request) -> None:
 
 
 def _answer_elsewhere(request: Request) -> None:
-    """Answer a request whose path is none of the routes."""
+    """Answer a request to a path that no route has."""
     if (request.method, request.path) == ("OPTIONS", "*"):
         request.answer_plainly(200)
         return

@@ -77,7 +77,10 @@ def begin(preload: Iterable[str], environment: Mapping[str, str]) -> None:
 
 
 def take(withheld: Collection[str]) -> Started | None:
-    """Return what `begin` has started, once; None if there is none, or if it has what is withheld."""
+    """Return the process that `begin` started. The next call returns None.
+
+    Returns None, too, if nothing was started, or if the process has a variable that is to be withheld.
+    """
     if not _started:
         return None
     started = _started.pop()

@@ -1,7 +1,7 @@
-"""What the forkserver imports first: no garbage is collected while it imports, as there is none.
+"""The forkserver imports this first: it switches the garbage collector off while it imports.
 
-The collector would look through all that was imported, again and again, for a tenth of the time. The last
-import, `undisturbed.py`, has it work again.
+Imports leave no garbage. The collector would look through all that was imported, again and again, for a tenth
+of the time. The last import, `undisturbed.py`, switches it on again.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""Plays that name their identity (`nsq.play_id`), on real processes: each counts once, whoever brings it."""
+"""Plays with an id of their own (`nsq.play_id`), on real processes: each counts once, whoever gives it."""
 
 import contextlib
 import json

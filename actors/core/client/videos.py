@@ -1,7 +1,8 @@
 """The videos of one client, as rows of numbers: an object a video would take five times the memory. Pure.
 
 Row by row, in the order in which they were first published. No video is ever removed, so a row stays where
-it is. Looks like a mapping from GUIDs (canonical text) to `Video`; whoever needs many takes columns.
+it is. `Videos` has what a mapping from GUIDs (canonical text) to `Video` has. Take its columns (`cells`)
+if you need many videos.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

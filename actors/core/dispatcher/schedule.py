@@ -122,11 +122,10 @@ class Schedule:
 
         `wait_ms`: how much longer than its linger a video may wait. A deadline does not wait.
         """
-        begin_ms = self.begin_ms()
-        if not self._lingering.times:
+        begin_ms, lingering = self.begin_ms(), self._lingering.times
+        if not lingering:
             return begin_ms
-        linger_ms = self._lingering.times[0] + wait_ms
-        return linger_ms if begin_ms is None else min(linger_ms, begin_ms)
+        return min(lingering[0] + wait_ms, NEVER_MS if begin_ms is None else begin_ms)
 
     def begin_ms(self) -> int | None:
         """When the deadlines must begin to leave; None if none is pending."""
