@@ -60,7 +60,7 @@ def _growth(videos: int, width: int) -> Iterator[int]:
                 yield _timed(lambda some: table.rows_of(some, open_new=True), words[start : start + width])
         else:
             for one in words:
-                yield _timed(table.row_or_new, one.tobytes())
+                yield _timed(table.open_row, one.tobytes())
 
 
 def _pending(videos: int) -> CounterRules:

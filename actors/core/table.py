@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from .columns import Bools, Int32s, Int64s, Numbers, video_words
+from .columns import Bools, Int32s, Int64s, Numbers
 
 EMPTY = -1  # no row
 FEW = 6  # up to this many are looked up one by one: two microseconds each; a round takes ten
@@ -78,15 +78,16 @@ class VideoTable:
 
     def open_row(self, video: bytes) -> int:
         """The row of a video. An unknown one gets a row of zeros."""
-        end = len(self) + 1
-        if end > self._room:
-            return int(self.rows_of(video_words(video), open_new=True)[0])
-        slot = self._slot(*_halves.unpack(video))
-        if self._slots_one[slot] == EMPTY:
-            self._words.frombytes(video)
-            self._words.frombytes(bytes((self._width - 2) * self._words.itemsize))
-            self._slots_one[slot] = end - 1
-        return self._slots_one[slot]
+        first, second = _halves.unpack(video)
+        slot = self._slot(first, second)
+        row = self._slots_one[slot]
+        if row == EMPTY:
+            row = len(self)
+            if row >= self._room and self._make_room(row + 1):
+                slot = self._slot(first, second)
+            self._words.extend((first, second, *([0] * (self._width - 2))))
+            self._slots_one[slot] = row
+        return row
 
     def rows_of(self, videos: Int64s, open_new: bool = False) -> Int64s:
         """The row of each video (two words each). An unknown video gets `EMPTY`, or with `open_new` a row of
@@ -106,19 +107,6 @@ class VideoTable:
     def reindex(self) -> bool:
         """Build the slots from the present rows. Returns whether all videos are different."""
         return self._index_all(len(self))
-
-    def row_or_new(self, video: bytes) -> int:
-        """The row of a video, which is a row of zeros if it had none."""
-        first, second = _halves.unpack(video)
-        slot = self._slot(first, second)
-        row = self._slots_one[slot]
-        if row == EMPTY:
-            row = len(self)
-            if row >= self._room and self._make_room(row + 1):
-                slot = self._slot(first, second)
-            self._words.extend((first, second, *([0] * (self._width - 2))))
-            self._slots_one[slot] = row
-        return row
 
     def _index_all(self, rows: int) -> bool:
         """Build slots for `rows` rows, and put the present rows in. Returns whether their videos differ."""

@@ -73,7 +73,7 @@ class Videos(Mapping[str, Video]):
         if len(packed) != 16 * len(video_ids):
             raise ValueError(f"{len(packed)} bytes for {len(video_ids)} videos, expected 16 for each")
         if len(video_ids) <= FEW:
-            return [self._table.row_or_new(packed[at : at + 16]) for at in range(0, len(packed), 16)]
+            return [self._table.open_row(packed[at : at + 16]) for at in range(0, len(packed), 16)]
         found: list[int] = self._table.rows_of(video_words(packed), open_new=True).tolist()
         return found
 

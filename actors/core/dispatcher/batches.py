@@ -211,11 +211,6 @@ class Batches:
         """Whether any batch is sent and not answered."""
         return bool(self._by_state[BatchState.SENT] or self._by_state[BatchState.SENT_AGAIN])
 
-    @property
-    def are_waited_for(self) -> bool:
-        """Whether any batch is asked for, or in doubt."""
-        return bool(self._by_state[BatchState.ASKED] or self._by_state[BatchState.IN_DOUBT])
-
     def begin(self, held: HeldBatch) -> HeldBatch:
         """Hold a batch from now on."""
         self._by_state[held.state][held] = None

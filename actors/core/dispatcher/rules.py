@@ -183,20 +183,12 @@ class DispatcherRules(Confirming):
     def wake(self, now_ms: int) -> list[Effect]:
         """Do what is due. Call it at `wakeup_ms`."""
         effects = self._settle_if_due(now_ms)
-        if not self._is_calm(now_ms):
-            return effects + self._look(now_ms)
-        if self.attempts.may_leave(now_ms):
-            self._looked_ms = now_ms
-        return effects
-
-    def _look(self, now_ms: int) -> list[Effect]:
-        """Decide what leaves now."""
         for held in self.batches.within(BatchState.ASKED):
             if held.collection.is_expired(now_ms):
                 for shard in sorted(held.collection.unanswered):
                     self._silent.add(shard)
                     self._set_aside(shard)
-        effects = self._leave_if_collected(now_ms)
+        effects += self._leave_if_collected(now_ms)
         if self.batches.are_asked_for:
             return effects
         for held in self.batches.within(BatchState.IN_DOUBT):
@@ -291,15 +283,6 @@ class DispatcherRules(Confirming):
         )
 
     # Steps
-
-    def _is_calm(self, now_ms: int) -> bool:
-        """Whether nothing can be due but what the schedule has, and that is not due: the usual case."""
-        if self.batches.are_waited_for or self.attempts.backing_off or self._barrier_due or self.totals.width:
-            return False
-        if self.halving.parts or self.refused or self.republishing.requests:
-            return False
-        due_ms = self._next_due_ms()
-        return due_ms is None or due_ms > now_ms
 
     def _next_due_ms(self) -> int | None:
         """When a new batch has to leave; a time in the past means now. None if nothing is pending.

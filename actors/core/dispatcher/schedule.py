@@ -122,10 +122,9 @@ class Schedule:
 
         `wait_ms`: how much longer than its linger a video may wait. A deadline does not wait.
         """
-        begin_ms, lingering = self.begin_ms(), self._lingering.times
-        if not lingering:
-            return begin_ms
-        return min(lingering[0] + wait_ms, NEVER_MS if begin_ms is None else begin_ms)
+        begin_ms = self.begin_ms()
+        dues_ms = [time_ms + wait_ms for time_ms in self._lingering.times[:1]]
+        return min([*dues_ms, *([] if begin_ms is None else [begin_ms])], default=None)
 
     def begin_ms(self) -> int | None:
         """When the deadlines must begin to leave; None if none is pending."""

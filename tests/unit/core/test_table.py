@@ -134,7 +134,7 @@ def test_no_call_puts_all_rows_into_new_slots_and_every_look_up_is_right_meanwhi
         new = [chance.randbytes(16) for _ in range(width)]
         table.put_in.clear()
         rows = table.rows_of(video_words(b"".join(new)), open_new=True) if width > 1 else None
-        found = [table.row_or_new(new[0])] if rows is None else rows.tolist()
+        found = [table.open_row(new[0])] if rows is None else rows.tolist()
         assert found == list(range(len(model), len(model) + width))
         # 16 rows for each new one, what is left of a block, and the new ones themselves
         assert sum(table.put_in) <= 16 * width + table.block_rows + width

@@ -90,7 +90,7 @@ def test_a_video_takes_less_than_80_bytes():
 @given(st.lists(st.binary(min_size=16, max_size=16) | st.integers(0, 30).map(lambda n: bytes([n]) * 16)))
 def test_rows_that_are_opened_one_by_one_are_those_that_are_opened_together(videos):
     one_by_one, together = VideoTable(1), VideoTable(1)
-    rows = [one_by_one.row_or_new(video) for video in videos]
+    rows = [one_by_one.open_row(video) for video in videos]
     words = np.frombuffer(b"".join(videos), np.int64).reshape(-1, 2)
     assert rows == together.rows_of(words, open_new=True).tolist()
     assert (one_by_one.cells == together.cells).all()
@@ -99,7 +99,7 @@ def test_rows_that_are_opened_one_by_one_are_those_that_are_opened_together(vide
 
 def test_a_table_grows_while_rows_are_opened_one_by_one():
     table, videos = VideoTable(2), [number.to_bytes(16, "big") for number in range(50_000)]
-    assert [table.row_or_new(video) for video in videos] == list(range(50_000))
+    assert [table.open_row(video) for video in videos] == list(range(50_000))
     assert [table.row(video) for video in videos] == list(range(50_000))
     assert table.reindex()
     assert [table.row(video) for video in videos] == list(range(50_000))
