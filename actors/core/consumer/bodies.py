@@ -75,14 +75,14 @@ class Bodies:
         self.why = ""
         self.play_ids = bytearray()
         self._templates: dict[int, Template] = {}
-        self._missed: dict[int, int] = {}  # by size: how many bodies did not match, more than did
+        self._missed: dict[int, int] = {}  # by size: how many bodies in a row did not match
 
     def video(self, body: bytes) -> bytes | None:
         """The video (16 bytes) that was played, or None if the body is not a play."""
         template = self._templates.get(len(body))
         video = template and template.video(body)
         if video:
-            self._matched(len(body))
+            self._missed.pop(len(body), None)
             return video
         try:
             video = decode(body)
@@ -104,10 +104,6 @@ class Bodies:
         if videos:
             self._missed.pop(size, None)
         return videos or None
-
-    def _matched(self, size: int) -> None:
-        if self._missed.get(size):
-            self._missed[size] -= 1
 
     def _makes_template(self, size: int) -> bool:
         """Whether to make a template of a body of this size, which was decoded."""

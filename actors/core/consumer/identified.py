@@ -68,7 +68,7 @@ class IdentifiedBodies(Bodies):
         template = self._templates_of.get(len(body))
         video = template and template.video(body)
         if template and video:
-            self._matched(len(body))
+            self._missed.pop(len(body), None)
             text = template.play_id(body)
         else:
             try:

@@ -7,14 +7,14 @@ import sqlite3
 import numpy as np
 import pytest
 
-from actors.core.columns import pack_numbers
-from actors.core.counter.accounts import PART_ROWS, TOTAL, Accounts
+from actors.core.columns import narrow, pack_numbers
+from actors.core.counter.accounts import PART_ROWS, TOTAL, AccountColumns, Accounts
 from actors.core.counter.changes import Tallies
 from actors.core.counter.ledger import CHANGES_A_PART, COMMITS_A_PART, Ledger
 from actors.core.counter.seen_ids import SeenIds
 from actors.core.messages import Plays
 from actors.store import SqliteLedgerStore, ledger_path
-from actors.store.accounts import DELETED_A_COMMIT_MAX, JOINED_ROWS, _decoder, read_accounts
+from actors.store.accounts import DELETED_A_COMMIT_MAX, JOINED_ROWS, _decoder, _joined, read_accounts
 from actors.store.checksum import unseal
 from actors.store.database import open_read_only
 
@@ -213,3 +213,13 @@ def test_a_part_is_due_after_some_commits_and_after_some_changes(commits):
         parts.append(ledger.take_changes(1).part is not None)
     assert parts[-2:] == [False, True]
     assert ledger._accounts.cells[:, TOTAL].sum() == commits + 1 + 2 * many
+
+
+@pytest.mark.parametrize("short", ["rows", "videos", "totals", "published", "arrived_ns"])
+def test_columns_of_different_lengths_are_refused(short):
+    whole = {name: narrow(pack_numbers([1, 2])) for name in ("rows", "totals", "published", "arrived_ns")}
+    whole["videos"] = bytes(32)
+    assert len(_joined([AccountColumns(**whole)])[0]) == 2
+    cut = {"videos": bytes(16)} if short == "videos" else {short: narrow(pack_numbers([1]))}
+    with pytest.raises(ValueError, match="different lengths"):
+        _joined([AccountColumns(**whole), AccountColumns(**(whole | cut))])

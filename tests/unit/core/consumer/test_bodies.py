@@ -239,6 +239,12 @@ def test_bodies_that_differ_in_more_become_templates_seldom_until_they_are_alike
     alike = [body(video, 99_999) for video in videos]
     data = b"12345678" + b"".join(alike)
     assert reader.videos(data, 8, len(alike[0]), len(alike[0]), len(alike)) == b"".join(videos)
+    for read in (lambda: reader.video(alike[0]), lambda: reader.videos(data, 8, *[len(alike[0])] * 2, 1)):
+        read()  # they were alike, so another one becomes a template at once
+        before = len(made)
+        reader.video(body(videos[0], 10_000 + before))
+        assert len(made) == before + 1
+        reader.video(alike[0])
 
 
 def test_the_shapes_that_are_remembered_are_bounded():

@@ -310,3 +310,9 @@ def test_a_name_is_found_whatever_signs_it_has():
 
 def test_the_class_is_made_for_a_name():
     assert isinstance(reader(), IdentifiedBodies)
+
+
+def test_the_places_of_a_text_in_a_body_are_where_it_stands_and_at_most_a_few():
+    assert identified._places(b"xyz, xyz", b"xyz", 1) == [1, 6]
+    assert identified._places(b"xy", b"xyz", 1) == []
+    assert identified._places(b"x" * 9, b"x", 0) == list(range(identified.PLACES_MAX))

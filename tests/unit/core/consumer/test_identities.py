@@ -49,6 +49,12 @@ def test_one_whose_host_is_not_known_may_be_on_any():
     assert [one.of(number).kind for number in (1, 2)] == [Kind.ADDRESS, Kind.ADDRESS]
 
 
+def test_nsqds_that_have_told_no_node_id_yet_share_none():
+    one = identities((None, "a"), (None, "a"))
+    assert one.of(1) == Identity(Kind.ADDRESS, None, "a")
+    assert one.sharing() == []
+
+
 @pytest.mark.parametrize("host", ["a b", "a/b", "#1", "", "a" * 254, "ä", "a\n"])
 def test_a_host_that_can_have_no_such_name_is_no_identity(host):
     one = identities((5, host))

@@ -44,3 +44,19 @@ def test_each_shard_has_its_plays_in_the_order_in_which_they_came(videos, shards
         found[shard] = list(zip(rows_of(ids), rows_of(of), rows_of(arrived_ns, 8), names, strict=True))
         assert bool(play_ids) is named
     assert found == expected
+
+
+def test_plays_of_two_nodes_keep_their_own_ids_videos_arrivals_and_play_ids():
+    plays, nodes = PlayColumns(), (5, 6, 5)
+    for number, node in enumerate(nodes):
+        plays.ids += b"%016x" % (1 << 22 | node << 12 | number)
+        plays.videos += bytes([number]) * 16
+        plays.arrived_ns.append(number)
+        plays.play_ids += b"%016d" % number
+    for part in plays.parts(1):
+        numbers = [number for number, node in enumerate(nodes) if node == part.node_id]
+        assert rows_of(part.play_ids) == [b"%016d" % number for number in numbers]
+        assert rows_of(part.videos) == [bytes([number]) * 16 for number in numbers]
+        assert part.arrived_ns == pack_numbers(numbers)
+        assert [int(one, 16) & 0xFFF for one in rows_of(part.hex_ids)] == numbers
+        assert part.ids == bytes.fromhex(part.hex_ids.decode())

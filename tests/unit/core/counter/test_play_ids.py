@@ -110,6 +110,17 @@ def test_a_ledger_that_starts_again_knows_plays_and_messages():
     assert again.take_chunks() == []
 
 
+def test_what_is_loaded_is_divided_into_quarters_of_the_window_as_what_comes_is():
+    seen, chunks = PlayIds(HOUR_MS), []
+    for number, received_ms in enumerate((0, 1, SPAN_MS, SPAN_MS + 1, SPAN_MS + 2, 2 * SPAN_MS)):
+        admit(seen, alone([number]), received_ms)
+        chunks += seen.take_chunks()
+    again = PlayIds(HOUR_MS, chunks)
+    began_ms = [one.began_ms for one in seen._generations]
+    assert began_ms == [one.began_ms for one in again._generations] == [0, SPAN_MS, 2 * SPAN_MS]
+    assert [len(one.table) for one in again._generations] == [2, 3, 1]
+
+
 def test_plays_are_known_for_the_window_and_dropped_soon_after_it():
     seen = PlayIds(HOUR_MS)
     admit(seen, alone([1]), 1000)
