@@ -46,8 +46,16 @@ def population(root: Path) -> list[Mutation]:
 
 
 def sample(mutations: list[Mutation], number: int, seed: str) -> list[Mutation]:
-    """So many of them, drawn by the seed: the hash of a commit."""
+    """So many of them, drawn by the seed."""
     return random.Random(seed).sample(mutations, min(number, len(mutations)))
+
+
+def digest(root: Path) -> str:
+    """A hash of all the code that is mutated."""
+    found = hashlib.sha256()
+    for file in files(root):
+        found.update(f"{file}\0".encode() + (root / file).read_bytes() + b"\0")
+    return found.hexdigest()
 
 
 def kept_ids(path: Path = KEPT) -> set[str]:

@@ -166,10 +166,12 @@ def of_version_2(path: pathlib.Path, rows: list[tuple[object, ...]], taken: list
     """Make a store of the version before: a row for each video, and a journal."""
     with contextlib.closing(sqlite3.connect(path / FILE_NAME, isolation_level=None)) as old:
         old.executescript("PRAGMA page_size = 1024;" + VERSION_2)
+        old.execute("BEGIN")
         old.executemany("INSERT INTO videos VALUES (?, ?, ?, ?, ?)", rows)
         old.executemany(
             "INSERT INTO journal (content) VALUES (?)", [(msgspec.msgpack.encode(one),) for one in taken]
         )
+        old.execute("COMMIT")
 
 
 def test_a_store_with_a_row_for_each_video_goes_on_with_every_video_and_its_journal(tmp_path):

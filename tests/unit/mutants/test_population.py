@@ -1,10 +1,10 @@
-"""The population is fixed and large enough; the sample depends on the commit; all that is listed is in it."""
+"""The population is fixed and large enough; the sample depends on the mutated code; all that is listed is in it."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.mutants.population import FOLDERS, files, kept_ids, population, sample
+from tests.mutants.population import FOLDERS, digest, files, kept_ids, population, sample
 from tests.mutants.report import listed
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,7 +34,18 @@ def test_what_the_tests_once_missed_is_in_it(everything):
     assert kept_ids() - {one.id for one in everything} == set()
 
 
-def test_the_same_commit_draws_the_same_and_another_one_others(everything):
+def test_other_code_has_another_digest_and_a_new_test_does_not_change_it(tmp_path):
+    (tmp_path / "actors/core").mkdir(parents=True)
+    (tmp_path / "actors/core/one.py").write_text("x = 1\n")
+    before = digest(tmp_path)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/test_one.py").write_text("assert True\n")
+    assert digest(tmp_path) == before
+    (tmp_path / "actors/core/one.py").write_text("x = 2\n")
+    assert digest(tmp_path) != before
+
+
+def test_the_same_seed_draws_the_same_and_another_one_others(everything):
     assert sample(everything, 60, "a" * 40) == sample(everything, 60, "a" * 40)
     assert sample(everything, 60, "a" * 40) != sample(everything, 60, "b" * 40)
     assert len({one.id for one in sample(everything, 60, "c" * 40)}) == 60
