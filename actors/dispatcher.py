@@ -242,7 +242,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             case Send():
                 self.host.send(effect.peer, effect.message)
             case Store():
-                self._store.store(effect.batch, effect.totals, effect.taken, effect.accepted, effect.over)
+                self._store.store(effect.batches, effect.totals, effect.taken, effect.over)
                 self._log.taken(effect.taken)
             case StoreRefused():
                 self._store.store_refused(effect.refused, effect.totals, effect.gone, effect.forget)

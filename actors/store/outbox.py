@@ -79,24 +79,21 @@ class SqliteOutboxStore:
 
     def store(
         self,
-        batch: Batch | None,
+        batches: Iterable[Batch],
         totals: PublishTotals,
         taken: Iterable[bytes] = (),
-        accepted: Iterable[Batch] = (),
         over: Iterable[str] = (),
     ) -> None:
-        """Write a batch at its present stage, with the totals; write others too, and delete others.
+        """Write batches, each at its present stage, with the totals; delete others.
 
-        `taken`: videos that are refused no more. `accepted`: the others to write. `over`: the keys of those
-        to delete. Raises `WriteUnavailable`, `StoreFailure`.
+        `taken`: videos that are refused no more. `over`: the keys of the batches to delete. Raises
+        `WriteUnavailable`, `StoreFailure`.
         """
         with self._database.transaction() as connection:
             for key in over:
                 connection.execute("DELETE FROM batches WHERE key = ?", (key,))
-            for one in accepted:
+            for one in batches:
                 connection.execute(_WRITE_BATCH, (one.key, msgspec.msgpack.encode(one)))
-            if batch is not None:
-                connection.execute(_WRITE_BATCH, (batch.key, msgspec.msgpack.encode(batch)))
             _delete_refused(connection, taken)
             write_totals(connection, totals)
         # Commit before the marks: if they were ahead, a store that lost nothing would be refused.

@@ -50,16 +50,14 @@ class OutboxStore(Protocol):
 
     def store(
         self,
-        batch: Batch | None,
+        batches: Iterable[Batch],
         totals: PublishTotals,
         taken: Iterable[bytes] = (),
-        accepted: Iterable[Batch] = (),
         over: Iterable[str] = (),
     ) -> None:
-        """Write a batch, if there is one, at its present stage, replacing its earlier stage, and the totals.
+        """Write batches, each at its present stage, replacing its earlier stage, and the totals.
 
-        `taken`: videos that are refused no more. `accepted`: more batches, to be written in the same way.
-        `over`: the keys of batches to delete.
+        `taken`: videos that are refused no more. `over`: the keys of batches to delete.
         """
 
     def forget(self, key: str) -> None:

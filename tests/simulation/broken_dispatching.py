@@ -159,7 +159,7 @@ class StoresTheNewBatchAlone(DispatcherRules):
     def _store(self, batch, taken=(), gone=()):
         if batch is None:
             return super()._store(batch, taken, gone)
-        return Store(batch, self.totals, taken, over=tuple(gone))
+        return Store((batch,), self.totals, taken, over=tuple(gone))
 
 
 class CountsAStoreToCome(DispatcherRules):

@@ -55,16 +55,15 @@ class OutboxDisk:
 
     def store(
         self,
-        batch: Batch | None,
+        batches: Iterable[Batch],
         totals: PublishTotals,
         taken: Iterable[bytes] = (),
-        accepted: Iterable[Batch] = (),
         over: Iterable[str] = (),
     ) -> None:
         """Write batches at their stages; delete others."""
         for key in over:
             self.batches.pop(key, None)
-        for one in (*accepted, *([] if batch is None else [batch])):
+        for one in batches:
             self.batches[one.key] = one
         self._drop(taken)
         self.totals = totals

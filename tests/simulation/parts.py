@@ -80,17 +80,16 @@ class Outbox:
 
     def store(
         self,
-        batch: Batch | None,
+        batches: Iterable[Batch],
         totals: PublishTotals,
         taken: Iterable[bytes] = (),
-        accepted: Iterable[Batch] = (),
         over: Iterable[str] = (),
     ) -> None:
         """Write batches at their stages; delete others."""
         self._process.world.write(self._process)
-        effect = Store(batch, totals, tuple(taken), tuple(accepted), tuple(over))
+        effect = Store(tuple(batches), totals, tuple(taken), tuple(over))
         with self._process.world.effect(self._process, "Store", effect):
-            self._disk.store(batch, totals, taken, accepted, over)
+            self._disk.store(effect.batches, totals, effect.taken, effect.over)
             self._process.world.check_ages()
 
     def load_refused(self) -> list[RefusedVideo]:

@@ -167,7 +167,7 @@ class World:
                 case Store():
                     for key in effect.over:
                         self.batches.pop(key, None)
-                    for one in (*effect.accepted, *([effect.batch] if effect.batch else [])):
+                    for one in effect.batches:
                         self.batches[one.key] = one
                     self.published = effect.totals
                     for video in effect.taken:

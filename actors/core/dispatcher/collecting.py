@@ -311,8 +311,10 @@ class Collecting:
 
         `gone`: the keys of more batches to delete.
         """
-        accepted, over = self.accepted.take_unstored()
-        return Store(batch, self.totals, taken, accepted, (*over, *gone))
+        batches, over = self.accepted.take_unstored()
+        if batch is not None:
+            batches = (*batches, batch)
+        return Store(batches, self.totals, taken, (*over, *gone))
 
     def _store_rest(self, taken: tuple[bytes, ...] = ()) -> Store:
         """Store what is still to be stored of accepted batches, and no other batch."""

@@ -8,17 +8,15 @@ from .republish import Republish
 
 
 class Store(Struct, frozen=True):
-    """Store a batch durably at its present stage, with the totals of all publishes.
+    """Store batches durably, each at its present stage, with the totals of all publishes.
 
-    `batch`: None if only the rest is to be stored. `taken`: videos that the client refused before, and
-    refuses no more. `accepted`: batches that the client has accepted meanwhile. `over`: the keys of batches
-    to delete, because every ledger has recorded them.
+    `taken`: videos that the client refused before, and refuses no more. `over`: the keys of batches to
+    delete, because every ledger has recorded them, or the client has none of them.
     """
 
-    batch: Batch | None
+    batches: tuple[Batch, ...]
     totals: PublishTotals
     taken: tuple[bytes, ...] = ()
-    accepted: tuple[Batch, ...] = ()
     over: tuple[str, ...] = ()
 
 

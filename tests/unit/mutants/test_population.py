@@ -1,4 +1,4 @@
-"""The population is fixed and large enough; the sample depends on the mutated code; all that is listed is in it."""
+"""The population is fixed and large; the mutated code draws the sample; all that is listed is in it."""
 
 from pathlib import Path
 

@@ -174,7 +174,7 @@ def keep_working(state_dir, over):
         while not over.is_set():
             counter.commit(plays_of(counter, stores))
             stores += 1
-            sender.store(BATCH, PublishTotals(stores=stores, commits={0: counter.commits}))
+            sender.store([BATCH], PublishTotals(stores=stores, commits={0: counter.commits}))
 
 
 # Restore

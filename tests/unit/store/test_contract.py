@@ -124,14 +124,14 @@ def test_one_write_stores_a_batch_stores_others_as_accepted_and_deletes_others(s
     third = make_batch("service", Trigger.DEADLINE, [Entry(V, 4, 6)])
     totals = PublishTotals(stores=3)
     with contextlib.closing(stores.outbox()) as store:
-        store.store(BATCH, PublishTotals(stores=1))
-        store.store(OTHER, PublishTotals(stores=2))
-        store.store(third, totals, accepted=[OTHER.accepted()], over=[BATCH.key, "no such batch"])
+        store.store([BATCH], PublishTotals(stores=1))
+        store.store([OTHER], PublishTotals(stores=2))
+        store.store([OTHER.accepted(), third], totals, over=[BATCH.key, "no such batch"])
     with contextlib.closing(stores.outbox()) as store:
         batches, found = store.load()
         assert {one.key: one for one in batches} == {OTHER.key: OTHER.accepted(), third.key: third}
         assert found == totals
-        store.store(None, totals, over=[OTHER.key, third.key])
+        store.store([], totals, over=[OTHER.key, third.key])
         assert store.load() == ([], totals)
 
 
@@ -146,9 +146,9 @@ def test_a_new_outbox_is_empty_and_has_a_service_that_stays(stores):
 def test_the_stages_of_a_batch_replace_each_other_in_its_place_until_it_is_forgotten(stores):
     totals = PublishTotals(failed=2)
     with contextlib.closing(stores.outbox()) as store:
-        store.store(BATCH, PublishTotals(failed=1))
-        store.store(OTHER, PublishTotals(failed=1))
-        store.store(BATCH.accepted(), totals)
+        store.store([BATCH], PublishTotals(failed=1))
+        store.store([OTHER], PublishTotals(failed=1))
+        store.store([BATCH.accepted()], totals)
     with contextlib.closing(stores.outbox()) as store:
         batches, found = store.load()
         assert sorted(one.key for one in batches) == sorted([BATCH.key, OTHER.key])
@@ -172,7 +172,7 @@ def test_refused_videos_are_kept_in_their_order_until_the_client_takes_them(stor
     first, second = RefusedVideo(V, 3, "422 No"), RefusedVideo(W, 1, "413 No", 4, True, True)
     with contextlib.closing(stores.outbox()) as store:
         assert store.load_refused() == []
-        store.store(BATCH, PublishTotals())
+        store.store([BATCH], PublishTotals())
         store.store_refused([first], PublishTotals(failed=1), forget=BATCH.key)
         store.store_refused([second], PublishTotals(failed=2))
         first = structs.replace(first, attempts=2)
@@ -180,7 +180,7 @@ def test_refused_videos_are_kept_in_their_order_until_the_client_takes_them(stor
     with contextlib.closing(stores.outbox()) as store:
         assert store.load_refused() == [first, second]
         assert store.load() == ([], PublishTotals(failed=3, width=7))
-        store.store(OTHER.accepted(), PublishTotals(), taken=[V])
+        store.store([OTHER.accepted()], PublishTotals(), taken=[V])
     with contextlib.closing(stores.outbox()) as store:
         assert store.load_refused() == [second]
         store.store_refused((), PublishTotals(), gone=[W, b"unknown video 16"])
@@ -195,7 +195,7 @@ def test_a_request_to_publish_again_is_kept_with_its_place_until_it_is_over(stor
         assert store.load_republishes() == ([], 0)
         store.store_republish(first, PublishTotals(failed=1))
         store.store_republish(second, PublishTotals(failed=2))
-        store.store(BATCH, PublishTotals(failed=2))
+        store.store([BATCH], PublishTotals(failed=2))
         gone_on = structs.replace(first, place=Place(1, 2, 1, 20, 20, 1))
         store.store_republish(gone_on, PublishTotals(republish=1), forget=BATCH.key)
     with contextlib.closing(stores.outbox()) as store:

@@ -55,10 +55,10 @@ def work(state_dir, commits, stores):
         made = sender.load()[1].stores
         for _ in range(stores):
             made += 1
-            sender.store(BATCH, PublishTotals(stores=made, commits={0: counter.commits}))
+            sender.store([BATCH], PublishTotals(stores=made, commits={0: counter.commits}))
         for _ in range(commits):
             counter.commit(plays_of(counter, made))
-        sender.store(BATCH, PublishTotals(stores=made + 1, commits={0: counter.commits}))
+        sender.store([BATCH], PublishTotals(stores=made + 1, commits={0: counter.commits}))
 
 
 def plays_of(counter, stores):
@@ -132,7 +132,7 @@ def test_a_dispatchers_store_that_lost_its_last_commits_is_refused(state_dir, tm
     path = outbox_path(state_dir)
     shutil.copy(path, tmp_path)
     with outbox(state_dir) as sender:
-        sender.store(BATCH, PublishTotals(stores=9))
+        sender.store([BATCH], PublishTotals(stores=9))
     shutil.copy(tmp_path / path.name, path)
     with pytest.raises(StoreFailure, match=r"dispatcher.mark says that 9 .* lacks publishes that the"):
         SqliteOutboxStore(state_dir, SHARDS, "NORMAL")
@@ -231,7 +231,7 @@ def test_what_a_power_cut_took_is_said_and_more_is_refused(state_dir, tmp_path, 
     assert refusals(state_dir) == []
     assert "counter-0.sqlite: ends at commit 3" in caplog.text
     with outbox(state_dir) as sender:
-        sender.store(BATCH, PublishTotals(stores=6, commits={0: 4 + POWER_CUT_COMMITS_MAX}))
+        sender.store([BATCH], PublishTotals(stores=6, commits={0: 4 + POWER_CUT_COMMITS_MAX}))
     newer.write_bytes(struct.pack("<Q16s", 6, b"another boot...."))
     assert len(refusals(state_dir)) == 2
 

@@ -87,7 +87,7 @@ def state_dir(tmp_path):
     folder = str(tmp_path / "state")
     outbox = SqliteOutboxStore(folder, 2, "NORMAL", "plays")
     totals = PublishTotals(realtime=4, failed=1, client="http://a", publish_time=PublishTime(5))
-    outbox.store(BATCH, totals)
+    outbox.store([BATCH], totals)
     outbox.store_republish(Republish(1, "asked for", VIDEOS[0], Place(1, 2, 1, 7, 20, 1)), totals)
     outbox.store_republish(Republish(2, "asked for"), totals, over=(2,))
     outbox.store_refused([REFUSED], totals)
@@ -208,7 +208,7 @@ def test_each_ledger_knows_how_many_stores_the_dispatcher_had_made(state_dir):
     """So that an older copy of the dispatcher's store is noticed."""
     outbox = SqliteOutboxStore(state_dir, 2, "NORMAL", "plays")
     _, totals = outbox.load()
-    outbox.store(None, structs.replace(totals, stores=17))
+    outbox.store([], structs.replace(totals, stores=17))
     outbox.close()
     opened = Opened(state_dir, 0, 2)
     opened.ledger.heard_of(17)

@@ -49,7 +49,7 @@ def state_dir(tmp_path):
         for total in range(1, 5):
             store.commit(changes(total))
     with contextlib.closing(SqliteOutboxStore(folder, 2, "NORMAL")) as store:
-        store.store(BATCH, PublishTotals())
+        store.store([BATCH], PublishTotals())
     return folder
 
 
@@ -69,7 +69,7 @@ def writes_of_ledger(state_dir):
 
 def writes_of_outbox(state_dir):
     store = SqliteOutboxStore(state_dir, 2, "NORMAL")
-    return store, lambda: store.store(BATCH, PublishTotals()), outbox_path(state_dir)
+    return store, lambda: store.store([BATCH], PublishTotals()), outbox_path(state_dir)
 
 
 @pytest.mark.parametrize("kind", [writes_of_ledger, writes_of_outbox])

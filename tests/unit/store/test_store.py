@@ -127,8 +127,8 @@ def test_expired_buckets_are_deleted_of_their_source_only(state_dir):
 def test_the_stages_of_a_batch_replace_each_other_until_it_is_forgotten(state_dir):
     with outbox(state_dir) as store:
         assert store.load() == ([], PublishTotals())
-        store.store(BATCH, PublishTotals(failed=1))
-        store.store(BATCH.accepted(), PublishTotals(realtime=1))
+        store.store([BATCH], PublishTotals(failed=1))
+        store.store([BATCH.accepted()], PublishTotals(realtime=1))
     with outbox(state_dir) as store:
         assert store.load() == ([BATCH.accepted()], PublishTotals(realtime=1))
         store.forget(BATCH.key)
@@ -140,7 +140,7 @@ def test_the_stages_of_a_batch_replace_each_other_until_it_is_forgotten(state_di
 def test_a_store_without_the_newer_fields_of_the_totals_opens_and_says_nothing_of_the_pace(state_dir):
     totals = PublishTotals(1, 2, 3, 4, 5, 6, 7, 8, 9, "http://client", PublishTime(5.5, 0.25))
     with outbox(state_dir) as store:
-        store.store(BATCH, totals)
+        store.store([BATCH], totals)
         assert store.load()[1] == totals
         with store._database.transaction() as connection:
             older = msgspec.msgpack.encode([1, 2, 3, 4, 5, 6, 7, 8, 9])
@@ -153,7 +153,7 @@ def test_batches_are_loaded_in_the_order_in_which_they_were_stored(state_dir):
     batches = [make_batch("s", Trigger.DRAIN, [Entry(V, n, 1)]) for n in range(1, 20)]
     with outbox(state_dir) as store:
         for batch in batches:
-            store.store(batch, PublishTotals())
+            store.store([batch], PublishTotals())
         assert store.load()[0] == batches
 
 
@@ -217,7 +217,7 @@ def test_a_batch_is_written_with_its_totals_or_not_at_all(tmp_path, after):
         state_dir = str(tmp_path / f"{statement}")
         with outbox(state_dir) as store:
             died = commit_and_die(
-                store, lambda one=store: one.store(BATCH, PublishTotals(failed=4)), statement, after
+                store, lambda one=store: one.store([BATCH], PublishTotals(failed=4)), statement, after
             )
         if not died:
             break
@@ -380,7 +380,7 @@ def test_a_damaged_file_is_refused_says_what_to_do_and_is_left_as_it_is(state_di
         path, opener = ledger_path(state_dir, 0), open_ledger(state_dir)
     else:
         with outbox(state_dir) as store:
-            store.store(BATCH, PublishTotals())
+            store.store([BATCH], PublishTotals())
         path = outbox_path(state_dir)
 
         def opener():

@@ -31,7 +31,7 @@ def state_dir(tmp_path, request):
     else:
         with outbox(made) as sender, ledger(made) as counter, ledger(made, 1):
             counter.commit(plays_of(counter, 3))
-            sender.store(BATCH, PublishTotals(stores=4, commits={0: counter.commits}))
+            sender.store([BATCH], PublishTotals(stores=4, commits={0: counter.commits}))
             shutil.copytree(made, tmp_path / "state")
     return str(tmp_path / "state")
 

@@ -149,9 +149,9 @@ def test_what_is_due_is_collected_from_its_counters_stored_and_then_delivered():
     assert one.phase is Phase.COLLECTING
     effects = one.handle(0, [collected(number_of(effects), (A, 3), (A2, 1))], NOW_MS)
     assert [type(effect) for effect in effects] == [Store, Deliver]
-    assert effects[0].batch == effects[1].batch
-    assert effects[0].batch.stage is Stage.SENDING
-    assert effects[0].batch.trigger is Trigger.REALTIME
+    assert effects[0].batches == (effects[1].batch,)
+    assert effects[1].batch.stage is Stage.SENDING
+    assert effects[1].batch.trigger is Trigger.REALTIME
     assert content(effects) == {A: 3, A2: 1}
     assert one.phase is Phase.SENDING
 
@@ -214,7 +214,7 @@ def test_the_counters_are_told_of_an_accepted_batch_at_once_and_it_is_stored_a_l
     assert one.wakeup_ms() == NOW_MS + STORE_MS
     assert one.wake(NOW_MS + STORE_MS - 1) == []
     (effect,) = one.wake(NOW_MS + STORE_MS)
-    (stored,) = effect.accepted
+    (stored,) = effect.batches
     assert (stored.key, stored.stage) == (key, Stage.ACCEPTED)
     assert one.phase is Phase.IDLE
     assert one.wakeup_ms() is None
@@ -226,7 +226,7 @@ def test_totals_are_stored_after_the_accepted_batches_that_they_have():
     key = key_of(sending(one, (A, 1)))
     delivered(one, Outcome.ACCEPTED, NOW_MS)
     first, second, *_ = one.request_republish("a test", b"", NOW_MS + 1)
-    assert ([batch.key for batch in first.accepted], second.totals.realtime) == ([key], 1)
+    assert ([batch.key for batch in first.batches], second.totals.realtime) == ([key], 1)
 
 
 def test_the_batch_before_is_stored_as_accepted_with_the_next_one_in_one_write():
@@ -235,7 +235,7 @@ def test_the_batch_before_is_stored_as_accepted_with_the_next_one_in_one_write()
     delivered(one, Outcome.ACCEPTED, NOW_MS)
     effects = one.handle(0, [known(A2, 1)], NOW_MS + 1)
     assert [type(effect) for effect in effects] == [Store, Deliver]
-    assert [(batch.key, batch.stage) for batch in effects[0].accepted] == [(key, Stage.ACCEPTED)]
+    assert [(batch.key, batch.stage) for batch in effects[0].batches[:-1]] == [(key, Stage.ACCEPTED)]
 
 
 def test_counters_are_told_of_several_batches_together_if_they_were_told_just_before():
@@ -274,7 +274,7 @@ def test_a_batch_is_kept_until_every_ledger_has_recorded_it():
     assert one.handle(0, [Recorded([key])], NOW_MS) == []
     assert one.settle() == []
     assert one.handle(1, [Recorded([key])], NOW_MS) == []
-    assert one.wake(NOW_MS + OVER_MS) == [Store(None, one.totals, over=(key,))]
+    assert one.wake(NOW_MS + OVER_MS) == [Store((), one.totals, over=(key,))]
     assert one.handle(1, [Recorded([key])], NOW_MS) == []
     assert one.drained
 
@@ -366,7 +366,7 @@ def test_a_batch_without_an_answer_is_sent_again_as_it_is_before_anything_else()
     assert delivered(one, Outcome.UNKNOWN, NOW_MS) == []
     assert one.handle(1, [pending((B, 1))], NOW_MS) == []
     effects = one.wake(NOW_MS + BACK_OFF_MS_FIRST)
-    assert effects == [Store(first[1].batch, one.totals), Deliver(first[1].batch)]
+    assert effects == [Store((first[1].batch,), one.totals), Deliver(first[1].batch)]
     effects = delivered(one, Outcome.ACCEPTED, NOW_MS + BACK_OFF_MS_FIRST)
     assert asked(effects) == [(counter_of(1), [B])]
 
@@ -569,7 +569,7 @@ def test_a_drain_sends_what_is_not_due_and_ends_when_it_is_recorded():
     one.handle(0, [pending((A, 100))], NOW_MS)
     effects = one.handle(0, [collected(number_of(one.drain(NOW_MS)))], NOW_MS)
     effects = one.handle(0, [collected(number_of(effects), (A, 100))], NOW_MS)
-    assert effects[0].batch.trigger is Trigger.DRAIN
+    assert effects[1].batch.trigger is Trigger.DRAIN
     delivered(one, Outcome.ACCEPTED, NOW_MS)
     assert not one.drained
     one.handle(0, [Recorded([key_of(effects)])], NOW_MS)
@@ -664,7 +664,7 @@ def test_a_batch_that_was_written_down_is_sent_again_first_and_under_its_key():
     batch = make_batch("service", Trigger.REALTIME, [Entry(A, 3, 1)])
     one = dispatching(stored=[batch])
     assert one.wakeup_ms() <= NOW_MS
-    assert one.wake(NOW_MS) == [Store(batch, one.totals), Deliver(batch)]
+    assert one.wake(NOW_MS) == [Store((batch,), one.totals), Deliver(batch)]
     assert one.linked(0, NOW_MS) == [Send(counter_of(0), Recall())]
     assert one.handle(0, [pending((A, 1))], NOW_MS) == []
     assert told(settled(one)) == [(counter_of(0), [A])]
@@ -969,8 +969,9 @@ def test_a_new_key_is_stored_before_the_old_one_is_forgotten():
         assert [type(effect) for effect in effects] == [Store]
     effects, again = fails(one, NOW_MS, (A, 1), server_error=True)
     assert [type(effect) for effect in effects] == [Store, Forget]
-    assert effects[0].batch.stage is Stage.REFUSED
-    assert effects[0].batch.key == key_of(again) != first
+    (kept,) = effects[0].batches
+    assert kept.stage is Stage.REFUSED
+    assert kept.key == key_of(again) != first
     assert effects[1] == Forget(first)
 
 
@@ -979,7 +980,7 @@ def test_a_restarted_dispatcher_knows_the_key_of_refused_content():
     sending(one, (A, 1))
     for _ in range(6):
         effects, again = fails(one, NOW_MS, (A, 1), server_error=True)
-    (stored,) = (effect.batch for effect in effects if isinstance(effect, Store))
+    ((stored,),) = (effect.batches for effect in effects if isinstance(effect, Store))
     another = dispatching(0, stored=[stored])
     assert another.phase is Phase.IDLE  # the client has none of it: it is not in doubt
     assert key_of(sending(another, (A, 1))) == key_of(again) == stored.key
@@ -991,7 +992,7 @@ def test_newer_totals_have_a_key_of_their_own_and_end_what_is_known_of_the_older
     _, again = fails(one, NOW_MS, (A, 2), server_error=True)
     assert key_of(again) != first
     assert again[0].over == (first,)  # in one write, so that no kill leaves it there
-    assert again[0].batch.server_errors == 0
+    assert again[0].batches[-1].server_errors == 0
 
 
 def test_a_batch_in_doubt_goes_again_as_it_was_until_five_5xx_in_a_row():
@@ -1014,7 +1015,7 @@ def test_a_restarted_dispatcher_goes_on_counting_the_5xx_of_a_batch_in_doubt():
     fails(one, NOW_MS, (A, 1), outcome=Outcome.UNKNOWN)
     for _ in range(4):
         effects, again = fails(one, NOW_MS, (A, 1), server_error=True)
-    (stored,) = (effect.batch for effect in effects if isinstance(effect, Store))
+    ((stored,),) = (effect.batches for effect in effects if isinstance(effect, Store))
     another = dispatching(stored=[stored])
     assert key_of(another.linked(0, NOW_MS)) == key_of(again)
     another.handle(0, [pending((A, 1))], NOW_MS)
