@@ -62,9 +62,7 @@ class Counter(Actor[CounterInbox, Settings]):
         super().__init__(start_args, host)
         self.rules: CounterRules
         self._outage = WriteOutage(host.monotonic_ms)
-        self.effects = EffectQueue(
-            self._carry_out, WriteUnavailable, host.call_later, self._tried, self._performed
-        )
+        self.effects = EffectQueue(self._carry_out, WriteUnavailable, host, self._tried, self._performed)
         self._settled: Tallies
         self._accounts: Accounts  # the ledger's, to look totals up
         told = decode(start_args.last_stats) if start_args.last_stats else None

@@ -16,8 +16,15 @@ from .config import Settings, SinkKind, with_values, without_secrets
 from .core import calls
 from .core.dispatcher.attempts import Outcome
 from .core.dispatcher.changing import Controls
-from .core.dispatcher.collecting import Effect
-from .core.dispatcher.effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
+from .core.dispatcher.effects import (
+    Deliver,
+    Effect,
+    Forget,
+    Store,
+    StoreRefused,
+    StoreRepublish,
+    stored_together,
+)
 from .core.dispatcher.figures import PublishFigures
 from .core.dispatcher.outbox import Batch, PublishTotals
 from .core.dispatcher.republish import Republish
@@ -70,9 +77,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         super().__init__(start_args, host)
         self.rules: DispatcherRules
         outage = WriteOutage(host.monotonic_ms)
-        self.effects = EffectQueue(
-            self._carry_out, WriteUnavailable, host.call_later, outage.tried, self._performed
-        )
+        self.effects = EffectQueue(self._carry_out, WriteUnavailable, host, outage.tried, self._performed)
         self._store: OutboxStore
         self._sink: Sink
         self._openers = sink_opener, store_opener
@@ -102,9 +107,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         receiver = _receiver_of(settings, self._sink.receiver)
         why = self._why_republish(totals, receiver, self._behind)
         refused = self._store.load_refused()
-        others = (
-            refused if totals.client not in ("", self._sink.receiver) else []
-        )  # what another client refused
+        of_others = refused if totals.client not in ("", self._sink.receiver) else []
         dispatch = settings.dispatch
         controls = self._controls(orders)
         self.rules = self._kind(
@@ -120,14 +123,14 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             in_flight_max=controls.in_flight_max,
             realtime_wait_max_ms=int(settings.publish.realtime_wait_max_ms),
             republishes=republishes,
-            refused=[] if others else refused,
+            refused=[] if of_others else refused,
         )
         self._settled = self.rules.totals
         self.rules.use_controls(controls, self._now_ms())
         self._shortage = ShortageLog(self.host.monotonic_ms)
         self._log = PublishLog(self.host, self._sink, self.rules.attempts, len(self.rules.refused))
-        if others:
-            self.effects.perform([StoreRefused((), self.rules.totals, tuple(one.video for one in others))])
+        if of_others:
+            self._perform([StoreRefused((), self.rules.totals, tuple(one.video for one in of_others))])
         self._log_republishes(republishes[0])
         if why:
             self.republish(why)
@@ -139,19 +142,18 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         """Ask a counter for its pending videos. Any other peer receives the publishes: try it at once."""
         now_ms = self._now_ms()
         linked = self.rules.linked(shard_number(peer), now_ms) if is_counter(peer) else None
-        self.effects.perform(self.rules.client_started(now_ms) if linked is None else linked)
+        self._perform(self.rules.client_started(now_ms) if linked is None else linked)
 
     def lost(self, peer: str) -> None:
         """Drop the videos of a lost counter, and the messages for it."""
-        if not is_counter(peer):
-            return
-        self.effects.forget(partial(is_for, peer))
-        self.effects.perform(self.rules.lost(shard_number(peer), self._now_ms()))
+        if is_counter(peer):
+            self.effects.forget(partial(is_for, peer))
+            self._perform(self.rules.lost(shard_number(peer), self._now_ms()))
 
     def handle(self, peer: str, messages: list[DispatcherInbox]) -> None:
         """Handle the messages of a counter."""
-        wall_ms = self.host.wall_ns() // 1_000_000
-        self.effects.perform(self.rules.handle(shard_number(peer), messages, self._now_ms(), wall_ms))
+        now_ms, wall_ms = self._now_ms(), self.host.wall_ns() // 1_000_000
+        self._perform(self.rules.handle(shard_number(peer), messages, now_ms, wall_ms))
 
     def stats(self) -> bytes:
         """The figures of what was published and what is pending. A publish is told once it is stored."""
@@ -164,7 +166,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         """Publish everything that is pending, due or not."""
         self._draining = True
         patience_ms = RATE_SHARE * self.options.supervisor.shutdown_timeout_s * 1000
-        self.effects.perform(self.rules.drain(self._now_ms(), int(patience_ms)))
+        self._perform(self.rules.drain(self._now_ms(), int(patience_ms)))
 
     def reload(self) -> None:
         """Have the sink read its files again."""
@@ -194,14 +196,14 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         effects = self.rules.request_republish(why, videos, self._now_ms())
         if reply is not None:
             self._replies[self.rules.republishing.last_number] = reply
-        self.effects.perform(effects)
+        self._perform(effects)
 
     def _obey(self, orders: calls.Orders) -> None:
         controls, now_ms = self._controls(orders), self._now_ms()
         if controls.paused != self.rules.attempts.paused:
             log.info("%s", PAUSED if controls.paused else "publishing goes on")
         self.rules.use_controls(controls, now_ms)
-        self.effects.perform(self.rules.wake(now_ms))
+        self._perform(self.rules.wake(now_ms))
 
     def _controls(self, orders: calls.Orders) -> Controls:
         settings = with_values(self.options, orders.values)
@@ -219,10 +221,13 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
         If a batch is still on its way, the next dispatcher sends it again under the same key.
         """
-        self.effects.perform(self.rules.settle())
+        self._perform(self.rules.settle())
         await self._sink.flush(FLUSH_SHARE * self.options.supervisor.shutdown_timeout_s)
         self._sink.close()
         self._store.close()
+
+    def _perform(self, effects: list[Effect]) -> None:
+        self.effects.perform(stored_together(effects))
 
     def _compare_with_client(self, why_behind: str) -> None:
         """Find out of how many videos the client has less than was published to it, if it can be asked.
@@ -232,9 +237,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         if not self.start_args.is_first:
             return
         # No counter runs yet, so what the ledgers know as published was published before the client is asked.
-        has = self._ask_client(self.options)
+        has, state_dir = self._ask_client(self.options), self.options.supervisor.state_dir
         if has is not None:
-            state_dir = self.options.supervisor.state_dir
             self._behind = check_client(state_dir, self._sink.name, has, why_behind)
 
     def _carry_out(self, effect: Effect) -> None:
@@ -255,8 +259,8 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
                 self._store.forget(effect.key)
             case Deliver():
                 held_up_ms = self.rules.departs(effect.batch.key, self._now_ms())
-                delivery = self._sink.deliver(effect.batch, held_up_ms)
-                self.host.spawn(delivery, partial(self._delivered, effect.batch, perf_counter()))
+                done = partial(self._delivered, effect.batch, perf_counter())
+                self.host.spawn(self._sink.deliver(effect.batch, held_up_ms), done)
 
     def _republish_stored(self, effect: StoreRepublish) -> None:
         """Log and answer a new request, and log one that is over."""
@@ -281,21 +285,20 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         if totals.receiver not in ("", receiver):
             before, now = without_secrets(totals.receiver), without_secrets(receiver)
             return f"publishes went to {before} before, and go to {now} now"
-        if not behind:
-            return ""
         videos = counted(behind, "video")
-        return f"the client has less of {videos} than was published to it: it lost its store"
+        return (
+            f"the client has less of {videos} than was published to it: it lost its store" if behind else ""
+        )
 
     def _log_republishes(self, stored: list[Republish]) -> None:
         """Log what becomes of the requests that an earlier dispatcher left."""
         for request in stored:
             begun = request.place is not None and request.place.batches > 0
             place = request.begun(self.options.counters.shards).place
-            goes_on = "begins"
-            if begun and place is not None and place.batches:
+            goes_on = "starts from its first video again, because counters.shards has changed"
+            if place is not None and place.batches:
                 goes_on = f"goes on after {place.videos} videos"
-            elif begun:
-                goes_on = "starts from its first video again, because counters.shards has changed"
+            goes_on = goes_on if begun else "begins"
             log.info("republish %d (%s) %s: %s", request.number, request.wanted, goes_on, request.why)
 
     def _performed(self) -> None:
@@ -323,7 +326,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         )
         everything = self.rules.halving.refuses_everything
         self._log.delivered(batch, delivery, before, everything)
-        self.effects.perform(effects)
+        self._perform(effects)
 
     def _note(self, batch: Batch, delivery: Delivery, took_s: float) -> None:
         """Count an attempt in the figures."""
@@ -334,7 +337,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
             self._figures.failed(delivery.why, delivery.answered, took_s, wall_ns)
 
     def _wake(self) -> None:
-        self.effects.perform(self.rules.wake(self._now_ms()))
+        self._perform(self.rules.wake(self._now_ms()))
 
     def _now_ms(self) -> int:
         return self.host.monotonic_ms()

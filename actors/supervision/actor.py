@@ -69,6 +69,12 @@ class Host(Protocol):
     def send(self, peer: str, message: msgspec.Struct) -> None:
         """Put a message into a peer's mailbox; dropped when there is no link to it."""
 
+    def cork(self) -> None:
+        """Hold back what is sent from now on, as TCP_CORK does: several messages cost one write."""
+
+    def uncork(self) -> None:
+        """Write what was held back."""
+
     def peers(self) -> Collection[str]:
         """The peers to which a link is there now."""
 

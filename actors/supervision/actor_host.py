@@ -70,6 +70,7 @@ class ActorHost(Generic[Inbox, Options]):
         self._ready = self._running = self._stopping = self._drained = False
         self._resumed: str | None = None
         self._say_loading_s = 0.0
+        self._corked = False
         self.actor = kind(start_args, self)
 
     def run(self) -> int:
@@ -121,7 +122,17 @@ class ActorHost(Generic[Inbox, Options]):
         """See `Host`."""
         link = self._links.get(peer)
         if link is not None:
-            link.send(message)
+            link.send(message, hold=self._corked)
+
+    def cork(self) -> None:
+        """See `Host`."""
+        self._corked = True
+
+    def uncork(self) -> None:
+        """See `Host`."""
+        self._corked = False
+        for link in self._links.values():
+            link.flush()
 
     def peers(self) -> Collection[str]:
         """See `Host`."""

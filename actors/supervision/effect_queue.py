@@ -6,13 +6,26 @@ answer.
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from .loop import Timer
 
 RETRY_S = 0.5
 
 Effect = TypeVar("Effect")
+
+
+class EffectHost(Protocol):
+    """What a queue of effects needs of its actor's `Host`."""
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> Timer:
+        """Call that after this many seconds, unless the timer is cancelled."""
+
+    def cork(self) -> None:
+        """Hold back what is sent from now on."""
+
+    def uncork(self) -> None:
+        """Write what was held back."""
 
 
 class EffectQueue(Generic[Effect]):
@@ -22,17 +35,18 @@ class EffectQueue(Generic[Effect]):
         self,
         carry_out: Callable[[Effect], None],
         retry_on: type[Exception],
-        call_later: Callable[[float, Callable[[], None]], Timer],
+        host: "EffectHost",
         tried: Callable[[Exception | None], None],
         done: Callable[[], None] = lambda: None,
     ):
-        """`carry_out` that raises `retry_on` is called again with the same effect, after `RETRY_S` seconds by
-        `call_later`, which is `Host.call_later`. `tried` is called with each such failure, and with None when
-        the effect is carried out after failures. `done` is called when no effect is left.
+        """`carry_out` that raises `retry_on` is called again with the same effect, after `RETRY_S` seconds.
+        `tried` is called with each such failure, and with None when the effect is carried out after failures.
+        `done` is called when no effect is left. What `carry_out` sends is held back until the last effect
+        that can be carried out now.
         """
         self._carry_out = carry_out
         self._retry_on = retry_on
-        self._call_later = call_later
+        self._host = host
         self._tried = tried
         self._done = done
         self._todo: deque[Effect] = deque()
@@ -49,12 +63,19 @@ class EffectQueue(Generic[Effect]):
         self._todo = deque(one for one in self._todo if not is_obsolete(one))
 
     def _go_on(self) -> None:
+        self._host.cork()
+        try:
+            self._carry_out_all()
+        finally:
+            self._host.uncork()
+
+    def _carry_out_all(self) -> None:
         failed, self._retry = self._retry is not None, None
         while self._todo:
             try:
                 self._carry_out(self._todo[0])
             except self._retry_on as failure:
-                self._retry = self._call_later(RETRY_S, self._go_on)
+                self._retry = self._host.call_later(RETRY_S, self._go_on)
                 self._tried(failure)
                 return
             self._todo.popleft()

@@ -117,26 +117,30 @@ class Link(Generic[Inbox]):
         self._on_messages = on_messages
         self._on_lost = on_lost
         self._unwritten = bytearray()
+        self._is_full = False  # the peer has to read before more can be written
         self._closed = False
         loop.add_reader(self._fd, self._read)
 
     def __str__(self) -> str:
         return f"{self.peer}#{self.incarnation}"
 
-    def send(self, message: msgspec.Struct) -> None:
-        """Put a message into the peer's mailbox; dropped if the peer is gone. Raises `MailboxFull`."""
+    def send(self, message: msgspec.Struct, hold: bool = False) -> None:
+        """Put a message into the peer's mailbox; dropped if the peer is gone. Raises `MailboxFull`.
+
+        `hold`: it may wait for `flush`.
+        """
         if self._closed:
             return
-        data = encode(message)
-        if self._unwritten:
-            self._unwritten += data
-        else:
-            sent = self._write(data)
-            if sent < len(data):
-                self._unwritten += memoryview(data)[sent:]
-                self._loop.add_writer(self._fd, self._write_on)
+        self._unwritten += encode(message)
+        if not hold or len(self._unwritten) > READ_BYTES:
+            self.flush()
         if len(self._unwritten) > UNWRITTEN_BYTES_MAX:
             raise MailboxFull(f"{self} does not read: {len(self._unwritten)} bytes wait for it")
+
+    def flush(self) -> None:
+        """Write what was held back, as far as the peer has room for it. The rest follows by itself."""
+        if self._unwritten and not self._is_full:
+            self._write_on()
 
     def waiting_bytes(self) -> int:
         """The number of bytes that arrived and were not read yet."""
@@ -150,6 +154,7 @@ class Link(Generic[Inbox]):
         """Close our end. `on_lost` is not called."""
         if not self._closed:
             self._closed = True
+            self._unwritten.clear()
             self._loop.remove_reader(self._fd)
             self._loop.remove_writer(self._fd)
             self._end.close()
@@ -169,18 +174,20 @@ class Link(Generic[Inbox]):
         if messages:
             self._on_messages(self.peer, messages)
 
-    def _write(self, data: bytes | bytearray) -> int:
-        """Returns the number of bytes that are done with: written, or dropped with a peer that is gone."""
-        try:
-            return self._end.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError:  # `_read` notices that the peer is gone
-            return len(data)
-
     def _write_on(self) -> None:
-        del self._unwritten[: self._write(self._unwritten)]
-        if not self._unwritten:
+        try:
+            done = self._end.send(self._unwritten)
+        except BlockingIOError:
+            done = 0
+        except OSError:  # dropped: `_read` notices that the peer is gone
+            done = len(self._unwritten)
+        del self._unwritten[:done]
+        if bool(self._unwritten) is self._is_full:
+            return
+        self._is_full = not self._is_full
+        if self._is_full:
+            self._loop.add_writer(self._fd, self._write_on)
+        else:
             self._loop.remove_writer(self._fd)
 
 

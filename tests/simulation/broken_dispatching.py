@@ -59,6 +59,13 @@ class ForgetsTheLimitThatWasSet(DispatcherRules):
         super().use_controls(structs.replace(controls, in_flight_max=limit), now_ms)
 
 
+class AsksForMoreThanMayLeave(DispatcherRules):
+    """Asks for as many batches as are due, however many may be on their way."""
+
+    def _has_room_for(self, group):
+        return True
+
+
 class KeepsTheLingers(DispatcherRules):
     """Lets what is pending linger as it began to, whatever was set later."""
 
@@ -74,7 +81,7 @@ class StoresTheFirstAttemptOnly(DispatcherRules):
     def wake(self, now_ms):
         effects = super().wake(now_ms)
         again = {held.batch.key for held in self.batches.within(BatchState.SENT_AGAIN)}
-        return [one for one in effects if not (isinstance(one, Store) and one.batch.key in again)]
+        return [one for one in effects if not (isinstance(one, Store) and one.batches[-1].key in again)]
 
 
 class ForgetsAttemptsOfBefore(DispatcherRules):
@@ -234,7 +241,10 @@ class _OtherKeys(DispatcherRules):
             return effects
         (held,) = self.batches.within(BatchState.SENT)
         held.batch = structs.replace(held.batch, key=self._key(held.batch))
-        return [structs.replace(effects[0], batch=held.batch), Deliver(held.batch)]
+        return [
+            structs.replace(effects[0], batches=(*effects[0].batches[:-1], held.batch)),
+            Deliver(held.batch),
+        ]
 
 
 class CountsItsKeys(_OtherKeys):

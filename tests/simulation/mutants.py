@@ -61,6 +61,7 @@ MUTANTS = {
         ("dispatching", broken_dispatching.LeavesTheRepublishOutOfTheKey, Invariant.REPUBLISHED),
         ("dispatching", broken_dispatching.ForgetsTheRepublish, Invariant.CONVERGES),
         ("dispatching", broken_dispatching.DeliversBeforeStore, Invariant.WRITTEN_FIRST),
+        ("dispatching", broken_dispatching.AsksForMoreThanMayLeave, Invariant.WRITTEN_FIRST),
         ("dispatching", broken_dispatching.PublishesInAPause, Invariant.PAUSED),
         ("dispatching", broken_dispatching.SendsAgainInAPause, Invariant.PAUSED),
         ("dispatching", broken_dispatching.ForgetsTheLimitThatWasSet, Invariant.WRITTEN_FIRST),

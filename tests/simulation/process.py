@@ -93,6 +93,12 @@ class Process:
         with self.world.effect(self, "Send", message):
             self.world.send(self, peer, message)
 
+    def cork(self) -> None:
+        """Do nothing: each message has a delay of its own, whatever it is written with."""
+
+    def uncork(self) -> None:
+        """Do nothing."""
+
     def peers(self) -> Collection[str]:
         """The linked peers."""
         return self.links.keys()

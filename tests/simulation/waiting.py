@@ -41,10 +41,9 @@ class Waiting:
         self._due: dict[bytes, Due] = {}
         self._taken: dict[bytes, Due] = {}
         self._later: dict[bytes, Due] = {}  # newer plays of videos that are taken
-        self._asked: set[bytes] = set()
         self._apart: set[bytes] = set()  # taken, and in no batch: refused, or in a half that has not left
-        self._number = 0
-        self._unanswered: dict[int, list[bytes]] = {}
+        # By number of a batch that the counters are asked for: its videos, and the shards that are to answer.
+        self._asked: dict[int, tuple[set[bytes], set[int]]] = {}
 
     def offer(self, pending: Pending, now_ms: int, wall_ms: int) -> None:
         """A counter announces pending videos. Their stamps are of the wall clock."""
@@ -76,12 +75,17 @@ class Waiting:
             if video in self._due:
                 self._later[video] = self._due.pop(video)
 
-    def left(self, videos: Iterable[bytes]) -> None:
-        """Of the videos that the counters were asked for, these have left in a batch."""
-        self.give_up()
-        for video in self._asked.difference(videos):
-            self._answered(video)
-        self._asked = set()
+    def left(self, asked: Collection[int], videos: Collection[bytes]) -> None:
+        """The counters are still asked for the batches with these numbers. Of all others these videos left.
+
+        A batch left without the counters that have not answered. They announce their videos again.
+        """
+        for number in self._asked.keys() - asked:
+            own, unanswered = self._asked.pop(number)
+            for shard in unanswered:
+                self._forget(shard)
+            for video in own.difference(videos):
+                self._answered(video)
 
     def tries(self, video: bytes) -> None:
         """A refused video is tried: what it waited for is in its batch."""
@@ -116,9 +120,8 @@ class Waiting:
 
         `alone`: videos that leave one by one, in turn with the others. `probes`: all do so, in any order.
         """
-        self._number, self._unanswered = number, asked
         leaving = [*known, *(video for videos in asked.values() for video in videos)]
-        self._asked = set(leaving)
+        self._asked[number] = set(leaving), set(asked)
         if not leaving:
             return
         twice = [video for video in leaving if video in self._taken]
@@ -145,19 +148,14 @@ class Waiting:
 
     def answered(self, shard: int, number: int) -> None:
         """A counter has sent its totals."""
-        if number == self._number:
-            self._unanswered.pop(shard, None)
-
-    def give_up(self) -> None:
-        """The batch leaves without the counters that have not answered. They announce their videos again."""
-        for shard in self._unanswered:
-            self._forget(shard)
-        self._unanswered = {}
+        if number in self._asked:
+            self._asked[number][1].discard(shard)
 
     def lost(self, shard: int) -> None:
         """A counter is lost."""
         self._forget(shard)
-        self._unanswered.pop(shard, None)
+        for _, unanswered in self._asked.values():
+            unanswered.discard(shard)
 
     def refused(self, videos: Iterable[bytes], linked: set[int]) -> None:
         """The client refused these videos: they are pending as before."""
@@ -176,7 +174,6 @@ class Waiting:
 
     def idle(self, now_ms: int) -> None:
         """The dispatcher does nothing, so no video may be due."""
-        self.give_up()
         due = [due for due in self._due.values() if due.high_ms <= now_ms]
         if due:
             raise Violation(Invariant.EARLIEST_FIRST, f"{len(due)} videos are due, but nothing is done")

@@ -13,8 +13,7 @@ from actors.core.counter.rules import CounterRules
 from actors.core.dispatcher.attempts import Circuit, Outcome
 from actors.core.dispatcher.batches import ON_ITS_WAY, BatchState, Phase
 from actors.core.dispatcher.changing import Controls
-from actors.core.dispatcher.collecting import Effect
-from actors.core.dispatcher.effects import Deliver
+from actors.core.dispatcher.effects import Deliver, Effect
 from actors.core.dispatcher.outbox import Entry
 from actors.core.dispatcher.rules import DispatcherRules
 from actors.core.effects import Send
@@ -177,10 +176,11 @@ class WatchedDispatching(DispatcherRules):
             self.waiting.lost(shard)  # it did not answer: it announces its videos again
         self.silent_before = frozenset(self._silent)
         self.waiting.set_apart(self._set_apart(), self._held(), self._linked)
-        left = [video for effect in effects if isinstance(effect, Deliver) for video in effect.batch.videos]
+        left = {video for effect in effects if isinstance(effect, Deliver) for video in effect.batch.videos}
+        left |= self._set_apart()
+        asked = {held.collection.number for held in self.batches.within(BatchState.ASKED)}
         known, self.known = self.known, {}
-        if known or self.phase is not Phase.COLLECTING:
-            self.waiting.left([*left, *self._set_apart()])
+        self.waiting.left(asked, left)
         for effect in effects:
             if isinstance(effect, Deliver) and effect.batch.place is not None:
                 self.waiting.hold(effect.batch.videos)
@@ -190,16 +190,15 @@ class WatchedDispatching(DispatcherRules):
                 column = effect.message.videos
                 videos = [column[at : at + 16] for at in range(0, len(column), 16)]
                 leaving.setdefault(effect.message.number, {})[shard_number(effect.peer)] = videos
-        for number, asked in leaving.items():
-            if tried := [video for videos in asked.values() for video in videos if video in self.refused]:
+        for number, by_shard in leaving.items():
+            if tried := [video for videos in by_shard.values() for video in videos if video in self.refused]:
                 self.waiting.tries(*tried)
             else:
                 is_open = self.attempts.circuit is not Circuit.CLOSED
                 probes = is_open and len(self.suspects) > 0
                 width = 1 if self.halving.refuses_everything else self.width
-                self.waiting.leave(number, asked, known[number], width, self.suspects.alone, probes)
-                if not asked:
-                    self.waiting.left(known[number])
+                self.waiting.leave(number, by_shard, known[number], width, self.suspects.alone, probes)
+        self.waiting.left(asked, left)
         return effects
 
     def _collect(

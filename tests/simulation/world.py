@@ -26,6 +26,7 @@ from .disks import LedgerDisk, OutboxDisk
 from .links import End, link
 from .oracle import Oracle
 from .outside import Outside
+from .parts import stored_to_leave
 from .plan import Fault, Kind, Plan
 from .process import Machines, Process
 from .trace import Trace
@@ -52,6 +53,7 @@ class World:
         self.processes: dict[str, Any] = {}
         self.killed: list[str] = []
         self.attempts = 0  # that left to the client
+        self.stored_and_lost = 0  # at most: attempts that a killed dispatcher had stored, and did not make
         self.random = Random(plan.luck)
         self.outside = Outside(self)
         self.changes = Changes(self, plan)
@@ -140,6 +142,8 @@ class World:
             end.ended = True
             end.other.break_off(self.random)
             self._read_soon(end.other, self.random.randint(0, 150))
+        if process.name == DISPATCHER:
+            self.stored_and_lost += stored_to_leave(process, stores=1)
         if process.name == CONSUMER:
             self.outside.consumer_is_gone(process.actor.source)
         self.clock.after(self.random.randint(20, 300), self._start, process.name)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from actors.supervision.loop import PlainLoop
 from actors.supervision.mailbox import (
     MESSAGE_BYTES_MAX,
+    READ_BYTES,
     UNWRITTEN_BYTES_MAX,
     BadMail,
     Decoder,
@@ -216,6 +217,30 @@ def test_messages_arrive_in_order_however_many_wait(loop, ends):
     assert (one.link.waiting_bytes(), two.link.waiting_bytes()) == (0, 0)
     one.link.close()
     two.link.close()
+
+
+def test_what_is_held_back_is_written_at_once_and_in_order(loop, ends):
+    one, two = End(loop, ends[0], ConsumerInbox), End(loop, ends[1], CounterInbox)
+    one.link.send(Collect(1, b"x"), hold=True)
+    one.link.send(Recall(), hold=True)
+    assert two.link.waiting_bytes() == 0
+    one.link.flush()
+    assert two.link.waiting_bytes() == len(encode(Collect(1, b"x")) + encode(Recall()))
+    one.link.send(Collect(2, b""), hold=True)
+    one.link.send(Collect(3, b""))  # what is not held back takes along what is
+    run_until(loop, lambda: len(two.read) == 4)
+    assert two.read == [Collect(1, b"x"), Recall(), Collect(2, b""), Collect(3, b"")]
+    one.link.send(Recall(), hold=True)
+    one.link.close()
+    one.link.flush()  # what a closed link held back is dropped
+
+
+def test_no_more_is_held_back_than_one_read_takes(loop, ends):
+    one = End(loop, ends[0], ConsumerInbox)
+    one.link.send(Collect(1, bytes(READ_BYTES)), hold=True)
+    two = End(loop, ends[1], CounterInbox)
+    run_until(loop, lambda: two.read)
+    assert two.read == [Collect(1, bytes(READ_BYTES))]
 
 
 def test_a_peer_that_is_gone_is_told_once_after_all_that_it_wrote(loop, ends):

@@ -97,9 +97,14 @@ class Attempts:
     @property
     def has_room(self) -> bool:
         """Whether one more attempt may be on its way."""
-        allowed = self._allowed if self.circuit is Circuit.CLOSED else 1
-        is_held_up = bool(self.interval_ms and self._held_up)
-        return not self.paused and not is_held_up and self.on_their_way < allowed
+        return self.room > 0
+
+    @property
+    def room(self) -> int:
+        """How many more attempts may be on their way; 0 or less if none may."""
+        if self.paused or (self.interval_ms and self._held_up):
+            return 0
+        return (self._allowed if self.circuit is Circuit.CLOSED else 1) - self.on_their_way
 
     def use_limits(self, rate_max_per_s: float, in_flight_max: int, now_ms: int) -> None:
         """Use other limits from now on: see `__init__`. The rate counts from the attempt that left last."""

@@ -15,7 +15,7 @@ attempts before had the same content.
 from collections.abc import Iterator
 from enum import Enum, StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from ..columns import by_video
 from ..messages import Collected
@@ -128,13 +128,20 @@ class Collection(Struct):
         self.unanswered.discard(shard)
 
 
+class Group(Struct):
+    """Batches that leave together: the counters are asked for all of them at once."""
+
+    batches: int = 0
+
+
 class HeldBatch(Struct, eq=False):
     """One batch in its state.
 
     `left_ms`: when the counters were asked, or it was sent again. `unrecorded`: the shards whose ledgers have
     yet to record it. `due_ms`: when it was due; `NEVER_MS` if an earlier dispatcher made it. `offered_ms`:
     see `client_delays.py`; None until it is sent. `sent_ms`: when it was last sent. `attempt`: the number of
-    that attempt. `own_from_ms`: from when on our own time for it counts. `part`: what it is a half of.
+    that attempt. `own_from_ms`: from when on our own time counts, for it and the others of its `group`.
+    `part`: what it is a half of.
     `conflicts`: how often in a row the client said that it is at work on an attempt without an answer;
     `again_ms`: when to send it again, if it waits by itself; 0 if it does not.
     """
@@ -149,6 +156,7 @@ class HeldBatch(Struct, eq=False):
     sent_ms: int = 0
     attempt: int = 0
     own_from_ms: int = 0
+    group: Group = field(default_factory=lambda: Group(1))
     part: Part | None = None
     conflicts: int = 0
     again_ms: int = 0

@@ -12,8 +12,8 @@ from ..shards import counter_of, shard_of
 from ..triggers import Trigger
 from .accepted import Accepted, published
 from .attempts import RETRY_AFTER_MS_MAX, Attempts
-from .batches import Batches, BatchEvent, BatchState, Collection, HeldBatch, Phase
-from .effects import Deliver, Forget, Store, StoreRefused, StoreRepublish
+from .batches import Batches, BatchEvent, BatchState, Collection, Group, HeldBatch, Phase
+from .effects import Deliver, Effect, Store, StoreRefused
 from .halving import Halving
 from .lead_time import LeadTime
 from .numbered_keys import NumberedKeys
@@ -27,8 +27,6 @@ from .schedule import Schedule
 from .suspects import Suspects
 
 COLLECT_TIMEOUT_MS = 1000  # a slower counter is passed over until it sends a message
-
-Effect = Send | Store | StoreRefused | StoreRepublish | Forget | Deliver
 
 
 class Collecting:
@@ -141,8 +139,11 @@ class Collecting:
         trial: int = 0,
         offered_ms: int | None = None,
         known: Iterable[Entry] = (),
+        group: Group | None = None,
     ) -> list[Effect]:
         self._collections += 1
+        group = group or Group()
+        group.batches += 1
         collection = Collection(
             Trigger.DRAIN if self._draining else trigger,
             self._collections,
@@ -154,9 +155,8 @@ class Collecting:
         )
         follows = max(due_ms, self._full_ms, self.attempts.next_ms()) <= self._departed_ms
         own_from_ms = self._departed_ms if follows else now_ms
-        self.batches.begin(
-            HeldBatch(collection, now_ms, due_ms=due_ms, own_from_ms=own_from_ms, offered_ms=offered_ms)
-        )
+        held = HeldBatch(collection, now_ms, due_ms=due_ms, own_from_ms=own_from_ms, group=group)
+        self.batches.begin(held).offered_ms = offered_ms
         asks: list[Effect] = [
             Send(counter_of(shard), Collect(collection.number, b"".join(videos)))
             for shard, videos in sorted(asked.items())

@@ -7,8 +7,7 @@ from msgspec import structs
 
 from ..messages import Recorded
 from .batches import BatchEvent, BatchState, HeldBatch
-from .collecting import Effect
-from .effects import StoreRefused
+from .effects import Effect, StoreRefused
 from .outbox import Batch
 from .refusing import Refusing
 

@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from ..effects import Send
 from .outbox import Batch, PublishTotals
 from .refused_videos import RefusedVideo
 from .republish import Republish
@@ -18,6 +19,12 @@ class Store(Struct, frozen=True):
     totals: PublishTotals
     taken: tuple[bytes, ...] = ()
     over: tuple[str, ...] = ()
+
+    def and_then(self, later: "Store") -> "Store":
+        """What both store, in one write. `later`: what is stored after this."""
+        kept = (one for one in self.batches if one.key not in later.over)
+        batches = (*kept, *later.batches)
+        return Store(batches, later.totals, self.taken + later.taken, self.over + later.over)
 
 
 class StoreRefused(Struct, frozen=True):
@@ -56,3 +63,27 @@ class Deliver(Struct, frozen=True):
     """Send a batch to the client. The outcome comes back as a call of `delivered`."""
 
     batch: Batch
+
+
+Effect = Send | Store | StoreRefused | StoreRepublish | Forget | Deliver
+
+
+def stored_together(effects: list[Effect]) -> list[Effect]:
+    """These effects, with one write in place of several: of the batches that leave together.
+
+    A `Store` joins an earlier one if only messages and batches leave between them. To store a batch sooner is
+    safe.
+    """
+    found, at = list[Effect](), -1
+    for effect in effects:
+        if isinstance(effect, Store):
+            if at >= 0:
+                earlier = found[at]
+                assert isinstance(earlier, Store), "that is where the earlier one is"
+                found[at] = earlier.and_then(effect)
+                continue
+            at = len(found)
+        elif not isinstance(effect, Send | Deliver):
+            at = -1
+        found.append(effect)
+    return found

@@ -17,8 +17,7 @@ from ..triggers import Trigger
 from .attempts import About, Circuit, Outcome
 from .batches import EVENTS, BatchEvent, BatchState, Collection, HeldBatch, Phase
 from .changing import Changing
-from .collecting import Effect
-from .effects import Forget, StoreRefused, StoreRepublish
+from .effects import Effect, Forget, StoreRefused, StoreRepublish
 from .halving import Part
 from .outbox import Batch
 from .pending import NEVER_MS

@@ -23,10 +23,9 @@ from ..shards import by_shard, counter_of
 from ..stats import DispatcherStats
 from ..triggers import Trigger
 from .attempts import About, Circuit, Outcome
-from .batches import EVENTS, ON_ITS_WAY, BatchEvent, BatchState, Phase
-from .collecting import Effect
+from .batches import EVENTS, ON_ITS_WAY, BatchEvent, BatchState, Group, Phase
 from .confirming import Confirming
-from .effects import StoreRepublish
+from .effects import Effect, StoreRepublish
 from .numbered_keys import answered
 from .outbox import PublishTotals
 from .pending import NEVER_MS
@@ -95,7 +94,7 @@ class DispatcherRules(Confirming):
             held.waited(waited_ms)
         self.attempts.departed(now_ms, late=waited_ms > 0)
         if held.state is BatchState.SENT and held.part is None:
-            self._lead_time.measure_own(now_ms - held.own_from_ms)
+            self._lead_time.measure_own((now_ms - held.own_from_ms) / held.group.batches)
         self._departed_ms = now_ms
         return now_ms - held.offered_ms
 
@@ -231,11 +230,19 @@ class DispatcherRules(Confirming):
             return []
         if tried := self._try_refused(now_ms, due_ms):
             return tried
-        if due_ms is None or due_ms > now_ms:
-            return []
-        trigger, videos = self._take(now_ms)
-        known, asked = self._known(videos)
-        return self._collect(trigger, by_shard(asked, self._shards), now_ms, due_ms, known=known)
+        effects, group = list[Effect](), Group()
+        while due_ms is not None and due_ms <= now_ms and self._has_room_for(group):
+            trigger, videos = self._take(now_ms)
+            known, asked = self._known(videos)
+            by = by_shard(asked, self._shards)
+            effects += self._collect(trigger, by, now_ms, due_ms, known=known, group=group)
+            due_ms = self._next_due_ms()
+        return effects
+
+    def _has_room_for(self, group: Group) -> bool:
+        """Whether one more batch may leave together with these. The first may."""
+        asked = len(self.batches.within(BatchState.ASKED))
+        return not group.batches or (not self.attempts.interval_ms and self.attempts.room > asked)
 
     # Questions
 
@@ -290,7 +297,7 @@ class DispatcherRules(Confirming):
         While others are on their way, it leaves only when it has to: the answer to one of them is worth
         waiting for, because what arrives meanwhile leaves together.
         """
-        others = self.batches.are_on_their_way
+        others = self.batches.are_on_their_way or self.batches.are_asked_for
         due_ms = self._schedule.next_due_ms(self._realtime_wait_max_ms if others else 0)
         if self._draining and due_ms is not None:
             is_full = self._schedule.waiting >= self.width

@@ -329,4 +329,4 @@ def test_it_is_stored_before_anything_is_sent_and_a_batch_before_it_leaves():
     effects = world.rules.handle(0, [answer], world.now_ms)
     assert [type(one) for one in effects] == [Store, Deliver]
     assert effects[1].batch.place == Place(1, SHARDS, 0, 20, 20)
-    assert structs.replace(effects[0].batch, place=None).key == effects[1].batch.key
+    assert structs.replace(effects[0].batches[-1], place=None).key == effects[1].batch.key

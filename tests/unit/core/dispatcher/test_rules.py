@@ -10,7 +10,7 @@ from actors.core.dispatcher.accepted import OVER_MS, SAY_MS, STORE_MS
 from actors.core.dispatcher.attempts import BACK_OFF_MS_FIRST, BACK_OFF_MS_MAX, CIRCUIT_FAILURES, Circuit
 from actors.core.dispatcher.batches import ON_ITS_WAY, Phase
 from actors.core.dispatcher.collecting import COLLECT_TIMEOUT_MS
-from actors.core.dispatcher.effects import Deliver, Forget, Store
+from actors.core.dispatcher.effects import Deliver, Forget, Store, stored_together
 from actors.core.dispatcher.lead_time import OWN_MS_FIRST
 from actors.core.dispatcher.outbox import Entry, PublishTotals, Stage, make_batch
 from actors.core.dispatcher.rule import Rule
@@ -836,6 +836,86 @@ def test_a_wait_for_the_rate_is_the_clients_too_while_another_batch_is_on_its_wa
     effects = one.wake(NOW_MS + 1000)
     effects = one.handle(0, [collected(number_of(effects), (A2, 1))], NOW_MS + 1000)
     assert one.departs(key_of(effects), NOW_MS + 1000) == 1000
+
+
+def numbers_of(effects):
+    """The numbers of the batches that the counters are asked for, in order."""
+    return [
+        one.message.number for one in effects if isinstance(one, Send) and isinstance(one.message, Collect)
+    ]
+
+
+def test_batches_that_are_due_at_once_are_asked_for_together_as_far_as_they_may_be_on_their_way():
+    one = dispatching(0, in_flight_max=3, batch_size_max=1)
+    several = videos_of(0, 5)
+    overdue = pending(*((video, 100) for video in several))
+    effects = one.handle(0, [overdue], NOW_MS + RULE.deadline_ms - 1)
+    numbers = numbers_of(effects)
+    assert numbers == [1, 2, 3]
+    assert one.wake(NOW_MS + RULE.deadline_ms - 1) == []
+    answers = [collected(number, (video, 100)) for number, video in zip(numbers, several, strict=False)]
+    left = stored_together(one.handle(0, answers, NOW_MS + RULE.deadline_ms))
+    assert [type(effect) for effect in left] == [Store, Deliver, Deliver, Deliver]
+    assert left[0].batches == tuple(effect.batch for effect in left[1:])
+    assert (left[0].totals.attempts, left[0].totals.stores) == (3, 3)
+    keys = [effect.batch.key for effect in left[1:]]
+    effects = one.delivered(keys[0], Outcome.ACCEPTED, NOW_MS + RULE.deadline_ms)
+    assert numbers_of(effects) == [4]  # one place is free
+
+
+@pytest.mark.parametrize("why", ["rate", "open circuit"])
+def test_where_batches_leave_one_by_one_they_are_asked_for_one_by_one(why):
+    one = dispatching(0, in_flight_max=3, batch_size_max=1, rate_max_per_s=1 if why == "rate" else 0)
+    one.handle(0, [pending(*((video, 100) for video in videos_of(0, 5)))], NOW_MS)
+    now_ms = NOW_MS + RULE.deadline_ms
+    if why == "open circuit":
+        for _ in range(CIRCUIT_FAILURES):
+            one.attempts.left(NOW_MS)
+            one.attempts.failed(NOW_MS)
+    assert len(numbers_of(one.wake(now_ms))) == 1
+
+
+def test_our_own_time_is_that_of_all_that_leave_together():
+    apart = dispatching(0, in_flight_max=4, batch_size_max=1)
+    together = dispatching(0, in_flight_max=4, batch_size_max=1)
+    own_ms = []
+    for one, count in ((apart, 1), (together, 4)):
+        several, now_ms = videos_of(0, count), NOW_MS + RULE.deadline_ms - 1
+        numbers = numbers_of(one.handle(0, [pending(*((video, 100) for video in several))], now_ms))
+        answers = [collected(number, (video, 100)) for number, video in zip(numbers, several, strict=True)]
+        for effect in one.handle(0, answers, now_ms + 80):
+            if isinstance(effect, Deliver):
+                one.departs(effect.batch.key, now_ms + 80)
+                own_ms.append(one._lead_time._own_ms)
+    expected = OWN_MS_FIRST
+    assert own_ms[0] == expected + (80 - expected) / 8
+    for after_ms in own_ms[1:]:
+        expected += (80 / 4 - expected) / 8
+        assert after_ms == expected
+
+
+def test_what_is_stored_between_messages_and_departures_is_stored_at_once():
+    first, second = (make_batch("service", Trigger.REALTIME, [Entry(A, total, 1)]) for total in (1, 2))
+    send = Send(counter_of(0), Recall())
+    totals = [PublishTotals(stores=number) for number in range(4)]
+    effects = [
+        Store((first.accepted(),), totals[0], (A,)),
+        send,
+        Deliver(first),
+        Store((second,), totals[1], (B,), (first.key, "gone")),
+        Deliver(second),
+        Forget("other"),
+        Store((), totals[2]),
+        Store((first,), totals[3]),
+    ]
+    assert stored_together(effects) == [
+        Store((second,), totals[1], (A, B), (first.key, "gone")),
+        send,
+        Deliver(first),
+        Deliver(second),
+        Forget("other"),
+        Store((first,), totals[3]),
+    ]
 
 
 def test_a_rate_holds_for_attempts_that_fail_too():
