@@ -1,6 +1,7 @@
 """What a lone play costs, and how soon it is published, beside the least that any program can do.
 
     PATH="$(make -s nsqd):$PATH" python -m bench.lone [--rounds 10] [--plays 300] [--rate 150] [--busy N]
+                                                      [--chain]
 
 Plays of quiet videos go to the queue one by one at a steady rate, in turn to the service and to
 `bench.relay`, which are both there all the time. CPU is that of all processes of the service but the
@@ -9,10 +10,14 @@ all rounds together.
 
 CPU ratios hold on any machine. Waits are judged only if an endless loop gets 90 % of a core in the pauses
 between the rounds; else the last line says "machine busy". `--busy N`: N endless loops run beside it all.
+`--chain`: `bench.chain` takes its turns too: the same processes, messages and writes, without rules.
 """
 
 import argparse
 import contextlib
+import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -24,11 +29,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from actors.cli.launch import Service, wait_for
+from actors.system.installation import ROOT
 from tests.support.patience import wait_until
 from tests.support.queues import QueueProcess, RawClient, open_queue
 from tests.support.services import ANY_PORTS, reading
 
-from . import relay
+from . import chain, relay
 from .backlog import PLAYS_A_VIDEO, Queue, body
 from .command import add_json, folder, kinds, parser, show, write_json
 from .processes import CpuUse, pids_of
@@ -38,7 +44,7 @@ IDLE_SHARE = 0.9
 LOOK_S = 0.5
 SETTLE_S = 0.5
 TIMEOUT_S = 90.0
-TOPICS = {"service": "plays", "relay": "relayed"}
+TOPICS = {"service": "plays", "relay": "relayed", "chain": "chained"}
 
 
 class Side(Struct, frozen=True):
@@ -58,6 +64,7 @@ class Compared(Struct, frozen=True):
     median_ms: dict[str, float]
     p99_ms: dict[str, float]
     is_judged: bool
+    chain_cpu_us: float | None = None
 
     @property
     def cpu(self) -> float:
@@ -71,6 +78,7 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=10)
     arguments.add_argument("--plays", type=int, default=300, help="in a round, for each of the two")
     arguments.add_argument("--rate", type=float, default=150.0)
+    arguments.add_argument("--chain", action="store_true", help="measure the bare chain too")
     arguments.add_argument("--busy", type=int, default=0, metavar="N")
     arguments.add_argument("--queue", choices=("embedded", "nsqd"), action="append")
     add_json(arguments)
@@ -83,6 +91,12 @@ def main() -> None:
     show(columns, [_row(one) for one in found])
     for one in found:
         print(f"{one.queue}: " + ", ".join(f"{name} {us:.0f} µs" for name, us in one.cpu_us.items()))
+        if one.chain_cpu_us is not None:
+            times = one.chain_cpu_us / one.relay_cpu_us, one.cpu * one.relay_cpu_us / one.chain_cpu_us
+            waits = one.median_ms["chain"] / one.median_ms["relay"]
+            least = f"{one.chain_cpu_us:.0f} µs, {times[0]:.1f} x the relay, waits {waits:.1f} x"
+            print(f"{one.queue}: chain {least}")
+            print(f"{one.queue}: the service takes {times[1]:.1f} x the chain's CPU")
         if not one.is_judged:
             print(f"{one.queue}: machine busy: waits are not judged")
     write_json(options.json, found)
@@ -97,27 +111,33 @@ def _row(one: Compared) -> list[str]:
 
 
 def _compare(kind: str, path: Path, options: argparse.Namespace) -> Compared:
-    rounds: dict[str, list[Side]] = {"service": [], "relay": []}
+    sides = ("service", "relay", "chain") if options.chain else ("service", "relay")
+    rounds: dict[str, list[Side]] = {side: [] for side in sides}
     videos = _quiet_videos()
     shares = []
     with open_queue(kind, path) as process, Receiver() as receiver:
-        ours, least = Queue.of(process), Queue(*_addresses(process), TOPICS["relay"], relay.CHANNEL)
-        least.create()  # each play is of one topic alone
+        queues = {
+            "service": Queue.of(process),
+            "relay": Queue(*_addresses(process), TOPICS["relay"], relay.CHANNEL),
+            "chain": Queue(*_addresses(process), TOPICS["chain"], chain.CHANNEL),
+        }
+        for side in rounds:
+            queues[side].create()  # each play is of one topic alone
         settings = [*ANY_PORTS, reading(process.tcp_address), f"publish.url={receiver.url}"]
-        with Service(path / "state", settings) as service, _relay(process.tcp_address, receiver.url) as pid:
-            wait_until(lambda: ours.is_read() and least.is_read(), "both to read")
-            pids = {
-                "service": {name: one for name, one in pids_of(service).items() if name != "client"},
-                "relay": {"relay": pid},
-            }
+        with contextlib.ExitStack() as stack:
+            service = stack.enter_context(Service(path / "state", settings))
+            pids = {"relay": {"relay": stack.enter_context(_relay(process.tcp_address, receiver.url))}}
+            if options.chain:
+                pids["chain"] = stack.enter_context(_chain(process.tcp_address, receiver.url, path))
+            wait_until(lambda: all(queues[side].is_read() for side in rounds), "all to read")
+            pids["service"] = {name: one for name, one in pids_of(service).items() if name != "client"}
             for number in range(options.rounds + 1):
                 shares.append(_idle_share())
                 for side in rounds if number % 2 else reversed(rounds):
                     cpu = CpuUse(pids[side])
                     put = [next(videos) for _ in range(options.plays)]
                     _put(process.tcp_address, TOPICS[side], put, options.rate)
-                    queue = ours if side == "service" else least
-                    wait_for(queue.is_drained, "the plays to be finished", TIMEOUT_S)
+                    wait_for(queues[side].is_drained, "the plays to be finished", TIMEOUT_S)
                     time.sleep(SETTLE_S)
                     wait_for(lambda: service.status()["caught_up"], "all to be published", TIMEOUT_S)
                     waits = [wait_ms for _, wait_ms in receiver.waits_ms()]
@@ -140,7 +160,8 @@ def _compared(kind: str, busy: int, rounds: dict[str, list[Side]], is_judged: bo
     for side, found in rounds.items():
         waits = sorted(wait_ms for one in found for wait_ms in one.waits_ms)
         p99[side] = waits[int(0.99 * len(waits))]
-    return Compared(kind, busy, cpu["service"], cpu["relay"]["relay"], median, p99, is_judged)
+    chain_us = sum(cpu["chain"].values()) if "chain" in cpu else None
+    return Compared(kind, busy, cpu["service"], cpu["relay"]["relay"], median, p99, is_judged, chain_us)
 
 
 def _put(address: str, topic: str, videos: list[str], rate: float) -> None:
@@ -172,6 +193,21 @@ def _relay(address: str, url: str) -> Iterator[int]:
             yield process.pid
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def _chain(address: str, url: str, path: Path) -> Iterator[dict[str, int]]:
+    """The pids of a chain that runs within the context, by name."""
+    (path / "chain").mkdir()
+    command = [sys.executable, "-m", "bench.chain", address, TOPICS["chain"], url, str(path / "chain")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout is not None
+        pids: dict[str, int] = json.loads(process.stdout.readline())
+        yield pids
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ one, with one in flight, for a client of each time; the two take turns.
 
 --cpu: only the CPU a publish of the dispatcher (with a client that answers at once) and of the reference
 client (when it is the client), also as multiples of nsqd's CPU a play when bench_reader drains (`unit.py`),
-measured in each round. Such a multiple holds on a busy machine too.
+measured in each round. Such a multiple holds on a busy machine too. videos a minute: as many as the process
+can take with a core to itself, on a machine whose nsqd takes 3 µs a play.
 
 `python -m bench.steady` measures the waits of a steady run.
 """
@@ -54,6 +55,7 @@ RATE_GUESS = 600  # publishes/s: no more are prepared for
 PUBLISHES_MIN = 12
 PUBLISHES = 3000  # to the reference client
 SECONDS = 6.0
+USUAL_UNIT_US = 3.0  # nsqd's CPU a play on a usual machine
 FULL = 0.9
 DISPATCHER_FULL = 0.85  # it waits for its disk besides: with a client that answers at once it needs some 0.9
 TIMEOUT_S = 600.0
@@ -167,8 +169,11 @@ def _show_costs(costs: Sequence[Cost]) -> None:
         for name, used_us in figures:
             times = [us / one.unit_us for us, one in zip(used_us, ones, strict=True)]
             middle = f"{statistics.median(used_us):.0f}", f"{statistics.median(times):.0f}"
-            rows.append((tree, name, f"{most}", *middle, f"{min(times):.0f} to {max(times):.0f}"))
-    show(("tree", "process", "in flight", "CPU a publish, µs", "x nsqd's a play", "range"), rows, texts=2)
+            per_minute = 60e6 * BATCH / (statistics.median(times) * USUAL_UNIT_US)
+            spread = f"{min(times):.0f} to {max(times):.0f}"
+            rows.append((tree, name, f"{most}", *middle, spread, f"{per_minute:,.0f}"))
+    columns = ("tree", "process", "in flight", "CPU a publish, µs", "x nsqd's a play", "range")
+    show((*columns, "videos a minute"), rows, texts=2)
 
 
 def _rates(options: argparse.Namespace, path: Path) -> Iterator[Rate]:

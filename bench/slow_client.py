@@ -8,6 +8,7 @@ machine's.
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -106,7 +107,10 @@ class _Client:
         await server.serve_forever()
 
     def _answer_question(self) -> None:
-        what, pids = self._pipe.recv()
+        try:
+            what, pids = self._pipe.recv()
+        except EOFError:  # who asks is gone
+            os._exit(1)
         if what == "watch":
             self._watched = pids
         self._pipe.send(self._notes if what == "take" else len(self._notes))
