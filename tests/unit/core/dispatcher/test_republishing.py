@@ -330,3 +330,21 @@ def test_it_is_stored_before_anything_is_sent_and_a_batch_before_it_leaves():
     assert [type(one) for one in effects] == [Store, Deliver]
     assert effects[1].batch.place == Place(1, SHARDS, 0, 20, 20)
     assert structs.replace(effects[0].batches[-1], place=None).key == effects[1].batch.key
+
+
+def test_one_that_ends_with_nothing_is_stored_after_the_batch_that_was_accepted_before():
+    """Else a dispatcher that is killed then would send that batch again, and count it twice."""
+    world = World(counts=(0, 0))
+    (video,) = videos_of(0, 1)
+    pending = Pending(video, pack_numbers([world.now_ms * MS]), pack_numbers([1]), totals=pack_numbers([1]))
+    _, deliver = world.rules.handle(0, [pending], world.now_ms)
+    world.rules.request_republish("asked for", b"", world.now_ms)
+    effects = world.rules.delivered(deliver.batch.key, Outcome.ACCEPTED, world.now_ms)
+    for _ in range(SHARDS):
+        (ask,) = [
+            one for one in effects if isinstance(one, Send) and isinstance(one.message, CollectPublished)
+        ]
+        effects = world.answers(ask, world.handed_out(ask))
+    first, second = [one for one in effects if not isinstance(one, Send)]
+    assert [batch.key for batch in first.batches] == [deliver.batch.key]
+    assert (second.over, second.totals.realtime) == ((1,), 1)
