@@ -42,7 +42,6 @@ from .supervision.protocol import Ready
 from .system.addresses import leads_to
 from .system.exits import Failure, WriteUnavailable
 from .system.logs import WriteOutage
-from .system.small_arrays import fill_cache
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +89,6 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     async def init(self) -> Ready:
         """Read the stored batches."""
-        fill_cache()
         orders = calls.decode_orders(self.start_args.orders)
         settings = with_values(self.options, orders.values)
         open_sink, open_store = self._openers

@@ -21,6 +21,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
 from ..core.totals import Bounds, bounds_of
+from ..system.exact_paths import by_path
 from ..system.exits import StoreFailure
 from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
@@ -65,7 +66,7 @@ def application(client: Reference, more: Routes) -> Application:
         content = (_PAGE_PATH / name).read_bytes()
         content = content.replace(b"python -m producer", producer_command().encode())
         routes.append((path, PageHandler, {"content": content, "content_type": content_type}))
-    return Application(routes, default_handler_class=UnknownPathHandler, log_function=_log_request)
+    return Application(by_path(routes), default_handler_class=UnknownPathHandler, log_function=_log_request)
 
 
 class AnswerHandler(OwnHandler):

@@ -16,7 +16,8 @@ SERVES = {"psutil", "setproctitle", "multiprocessing", "sqlite3"}
 SCREEN = {"rich", "argcomplete"}
 SETTINGS = {"msgspec", "tomllib", "ssl", "http", "email", "logging", "json"}
 MODULES_OF = """
-import runpy, sys
+import os, runpy, sys
+os._exit = sys.exit
 sys.argv = ["supervisor.py", *sys.argv[1:]]
 try:
     runpy.run_path("supervisor.py", run_name="__main__")
