@@ -29,7 +29,7 @@ from .core.shards import is_counter, shard_number
 from .core.stats import PENDING_SHARES, DispatcherStats, PublishStats, decode, encode
 from .core.words import counted
 from .sinks import Delivery, Sink, open_sink
-from .sinks.client_totals import ask_totals
+from .sinks.client_totals import AskClient, ask_totals
 from .sinks.publish_log import PublishLog
 from .sinks.shortage_log import ShortageLog
 from .store import open_outbox
@@ -64,7 +64,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         store_opener: Callable[[Settings, Callable[[str], None], bool], OutboxStore] = open_outbox,
         rules: type[DispatcherRules] = DispatcherRules,
         jitter: Callable[[], float] = random.random,
-        ask_client: Callable[[Settings], dict[bytes, int] | None] = ask_totals,
+        ask_client: AskClient = ask_totals,
     ):
         super().__init__(start_args, host)
         self.rules: DispatcherRules

@@ -13,8 +13,8 @@ whether it is empty, so a time is up to 0.2 s too long: take many plays. With `-
 reader alone is compared with itself: in the clear, secured so, and in the clear again. The clock runs
 until the last message is finished. Believe the ratios only: the figures are of one run on one machine.
 
-`--busy N`: N endless loops run beside each reader. "out of time" says how many of the dispatcher's questions to
-the counters (`Collect`) had no answer within a second, of all publishes: its videos then leave later.
+`--busy N`: N endless loops run beside each reader. "out of time" says how many of the questions of the
+dispatcher to the counters (`Collect`) had no answer within a second: their videos then leave later.
 
 Our CPU time per play is that of all our processes but the reference client. It is compared with what nsqd
 uses per play while bench_reader drains it.
@@ -63,9 +63,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--plays", type=int, default=1_000_000)
     arguments.add_argument("--shards", type=int, nargs="+", metavar="N", help="drain with N shards")
-    arguments.add_argument(
-        "--busy", type=int, default=0, metavar="N", help="endless loops that run beside it"
-    )
+    arguments.add_argument("--busy", type=int, default=0, metavar="N", help="endless loops beside it")
     arguments.add_argument("--tls", action="store_true", help="drain over TLS too")
     arguments.add_argument(
         "--compression", choices=["snappy", "deflate"], nargs="+", default=[], help="drain compressed too"

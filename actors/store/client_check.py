@@ -8,7 +8,7 @@ or of a state before this one.
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from ..config import Settings
 from ..core import guids
-from ..core.columns import video_words
 from ..core.counter.accounts import PUBLISHED, TOTAL
-from ..core.shards import shard_of
+from ..core.shard_columns import shards_of
 from ..core.table import EMPTY
+from ..core.total_columns import TotalColumns
 from ..core.words import counted
 from ..system.exits import StoreFailure
 from ..system.installation import service_command
@@ -34,7 +34,6 @@ from .snapshot import open_snapshot
 log = logging.getLogger(__name__)
 
 Opener = Callable[[Path], AbstractContextManager[sqlite3.Connection]]
-CLIENT_TOTAL_MAX = (1 << 63) - 1
 RESTORED = "restored"  # in the dispatcher's `meta`: why the client may be ahead, as "a backup was restored"
 
 
@@ -75,10 +74,10 @@ class Comparison(Struct, frozen=True):
         )
 
 
-def check_client(state_dir: str, client: str, totals: Mapping[bytes, int], why_behind: str = "") -> int:
+def check_client(state_dir: str, client: str, totals: TotalColumns, why_behind: str = "") -> int:
     """Return of how many videos the client has less than was published to it, by the ledgers.
 
-    `client`: its name. `totals`: those that it has, by video (16 bytes). `why_behind`: why the ledgers may be
+    `client`: its name. `totals`: those that it has. `why_behind`: why the ledgers may be
     behind, or "". Raises `StoreFailure` if it has a greater total of any video than the ledgers. After a
     restore it may have them: that is logged, until every total was published again. Call it while no counter
     runs.
@@ -95,7 +94,7 @@ def check_client(state_dir: str, client: str, totals: Mapping[bytes, int], why_b
     return found.behind
 
 
-def check_before_start(settings: Settings, client: str, totals: Mapping[bytes, int]) -> str:
+def check_before_start(settings: Settings, client: str, totals: TotalColumns) -> str:
     """Judge these totals as the next start will, and change nothing. Returns what it will warn of, or "".
 
     Raises `StoreFailure` if the start will.
@@ -115,7 +114,7 @@ def compare(
     state_dir: str,
     ledgers: LedgerSet,
     client: str,
-    totals: Mapping[bytes, int],
+    totals: TotalColumns,
     opened: Opener = open_read_only,
 ) -> Comparison:
     """Compare the ledgers with the totals of a client, and change nothing. The arguments: see `check_client`.
@@ -136,24 +135,23 @@ def compare(
 
 
 def _compare(
-    state_dir: str, ledgers: LedgerSet, totals: Mapping[bytes, int], opened: Opener
+    state_dir: str, ledgers: LedgerSet, totals: TotalColumns, opened: Opener
 ) -> tuple[list[Ahead], int]:
     """Of which videos the client has more than the ledgers, and of how many less than was published."""
-    of_shards: list[list[bytes]] = [[] for _ in range(ledgers.shards)]
-    for video in totals:
-        of_shards[shard_of(video, ledgers.shards)].append(video)
+    words, numbers = totals.words, totals.numbers
+    shards = shards_of(totals.videos, ledgers.shards)
     ahead: list[Ahead] = []
     behind = 0
-    for shard, videos in enumerate(of_shards):
+    for shard in range(ledgers.shards):
         path = ledgers.ledger(state_dir, shard)
         try:
             with opened(path) as connection:
                 accounts = read_accounts(path, connection)
         except StoreFailure:
             continue  # its counter refuses it
-        rows = accounts.rows_of(video_words(b"".join(videos)))
+        own = shards == shard
+        rows, told = accounts.rows_of(words[own]), numbers[own]
         known = rows != EMPTY
-        told = np.array([min(totals[video], CLIENT_TOTAL_MAX) for video in videos], np.int64)
         has = np.zeros(len(accounts), np.int64)
         has[rows[known]] = told[known]
         cells = accounts.cells

@@ -1,7 +1,7 @@
-"""Sends a JSON object part by part, so that however large it is, this process holds one part of it."""
+"""Sends an answer part by part, so that however large it is, this process holds one part of it."""
 
 import asyncio
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
 import msgspec
 from tornado.http1connection import HTTP1Connection
@@ -16,20 +16,33 @@ async def send_parts(handler: RequestHandler, parts: AsyncIterable[Mapping[str, 
 
     A reader whose answer can't be completed has its connection closed before the end of the answer.
     """
-    handler.set_header("Content-Type", "application/json")
+    await send_bytes(handler, _of_object(parts), "application/json")
+
+
+async def _of_object(parts: AsyncIterable[Mapping[str, int]]) -> AsyncIterator[bytes]:
+    held = b""
+    async for part in parts:
+        if part:
+            if held:
+                yield held
+            held = (b"," if held else b"{") + msgspec.json.encode(part)[1:-1]
+    yield (held or b"{") + b"}\n"
+
+
+async def send_bytes(handler: RequestHandler, parts: AsyncIterable[bytes], content_type: str) -> None:
+    """Answer with all parts. Raises and closes as `send_parts`."""
+    handler.set_header("Content-Type", content_type)
     held = b""
     try:
         async for part in parts:
-            if not part:
-                continue
             if held:
                 handler.write(held)
                 await asyncio.wait_for(handler.flush(), SLOW_TIMEOUT_S)
-            held = (b"," if held else b"{") + msgspec.json.encode(part)[1:-1]
+            held = part
     except (TimeoutError, StreamClosedError):  # the other end is gone, or does not read
         close(handler)
         return
-    handler.write((held or b"{") + b"}\n")
+    handler.write(held)
 
 
 def close(handler: RequestHandler) -> None:
