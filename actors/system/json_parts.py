@@ -1,7 +1,7 @@
 """Sends an answer part by part, so that however large it is, this process holds one part of it."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, Mapping
 
 import msgspec
 from tornado.http1connection import HTTP1Connection
@@ -16,33 +16,31 @@ async def send_parts(handler: RequestHandler, parts: AsyncIterable[Mapping[str, 
 
     A reader whose answer can't be completed has its connection closed before the end of the answer.
     """
-    await send_bytes(handler, _of_object(parts), "application/json")
-
-
-async def _of_object(parts: AsyncIterable[Mapping[str, int]]) -> AsyncIterator[bytes]:
-    held = b""
-    async for part in parts:
-        if part:
-            if held:
-                yield held
-            held = (b"," if held else b"{") + msgspec.json.encode(part)[1:-1]
-    yield (held or b"{") + b"}\n"
-
-
-async def send_bytes(handler: RequestHandler, parts: AsyncIterable[bytes], content_type: str) -> None:
-    """Answer with all parts. Raises and closes as `send_parts`."""
-    handler.set_header("Content-Type", content_type)
+    handler.set_header("Content-Type", "application/json")
     held = b""
     try:
         async for part in parts:
+            if not part:
+                continue
             if held:
                 handler.write(held)
                 await asyncio.wait_for(handler.flush(), SLOW_TIMEOUT_S)
-            held = part
+            held = (b"," if held else b"{") + msgspec.json.encode(part)[1:-1]
     except (TimeoutError, StreamClosedError):  # the other end is gone, or does not read
         close(handler)
         return
-    handler.write(held)
+    handler.write((held or b"{") + b"}\n")
+
+
+async def send_bytes(handler: RequestHandler, parts: AsyncIterable[bytes], content_type: str) -> None:
+    """Answer with all parts, one after the other. Raises and closes as `send_parts`."""
+    handler.set_header("Content-Type", content_type)
+    try:
+        async for part in parts:
+            handler.write(part)
+            await asyncio.wait_for(handler.flush(), SLOW_TIMEOUT_S)
+    except (TimeoutError, StreamClosedError):  # the other end is gone, or does not read
+        close(handler)
 
 
 def close(handler: RequestHandler) -> None:
