@@ -76,6 +76,15 @@ def test_a_command_to_a_running_service_imports_nothing_of_the_work(command, lac
     assert packages(imported_by(name, *service.arguments, *rest)) & lacks == set()
 
 
+def test_the_supervisor_starts_without_what_is_used_later_or_by_children_alone():
+    code = "import sys, actors.shared_imports, actors.service.lifecycle; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    later = {"psutil", "prometheus_client", "numpy", "sqlite3", "nsq", "rich", "pyroaring"}
+    assert not packages(done.stdout.split()) & later
+
+
 def test_stop_imports_nothing_of_the_work(tmp_path):
     with open_service("embedded", tmp_path) as service:
         service.start()
