@@ -7,8 +7,12 @@ import pytest
 
 from actors.config import Settings
 from actors.config.sections import SupervisorSection
+from actors.core.columns import pack_numbers
+from actors.core.counter.ledger import Ledger
+from actors.core.counter.seen_ids import SeenIds
+from actors.core.messages import Plays
 from actors.core.total_columns import TotalColumns
-from actors.store import ledger_path, outbox_path
+from actors.store import SqliteLedgerStore, ledger_path, outbox_path
 from actors.store.backup import backup
 from actors.store.client_check import RESTORED, check_before_start, check_client
 from actors.store.mark import mark_path
@@ -101,3 +105,24 @@ def test_a_restored_state_that_is_divided_again_is_still_one(state_dir, tmp_path
     restore(tmp_path / "copy", state_dir)
     reshard(state_dir, 3)
     check_client(state_dir, CLIENT, TotalColumns.of({V: 5}))
+
+
+def test_totals_that_two_videos_have_exchanged_are_noticed(tmp_path):
+    """Their sums are the same: the quick look at all of them must not be taken in."""
+    state_dir, published = str(tmp_path), {bytes([n]) * 16: n for n in range(1, 60)}
+    store = SqliteLedgerStore(state_dir, 0, 1, "NORMAL")
+    accounts, chunks, tallies = store.load()
+    ledger = Ledger(SeenIds(3_600_000, chunks), accounts, tallies)
+    for number, (video, plays) in enumerate(published.items()):
+        ids = b"".join((number * 100 + one).to_bytes(8, "big") for one in range(plays))
+        ledger.apply(Plays(1, "q/plays", ids, video * plays, pack_numbers([1] * plays)), 1, 1)
+    ledger.publish(published, published.values())
+    store.commit(ledger.take_changes(1))
+    store.close()
+    exchanged = published | {bytes([3]) * 16: 4, bytes([4]) * 16: 3}
+    unknown = published | {UNKNOWN: 9}
+    for totals in (published, unknown, dict(list(published.items())[::-1])):
+        assert check_client(state_dir, CLIENT, TotalColumns.of(totals)) == 0
+    assert check_client(state_dir, CLIENT, TotalColumns.of({**published, bytes([3]) * 16: 2})) == 1
+    with pytest.raises(StoreFailure, match="more plays of 1 video than the ledgers"):
+        check_client(state_dir, CLIENT, TotalColumns.of(exchanged))
