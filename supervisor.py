@@ -21,6 +21,6 @@ if __name__ == "__main__":
     from actors.cli.head_start import begin
 
     begin(sys.argv[1:])
-    from actors.cli.commands import main
+    from actors.cli.commands import end, main
 
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))

@@ -37,7 +37,6 @@ from .supervision.effect_queue import EffectQueue
 from .supervision.protocol import Ready
 from .system.exits import WriteUnavailable
 from .system.logs import WriteOutage
-from .system.small_arrays import fill_cache
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,6 @@ class Counter(Actor[CounterInbox, Settings]):
 
     async def init(self) -> Ready:
         """Read the ledger."""
-        fill_cache()
         settings, dispatch = self.options, self.options.dispatch
         rules, make_ledger, seen_ids = self._kinds
         shard, is_first = shard_number(self.start_args.id), self.start_args.is_first

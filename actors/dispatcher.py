@@ -36,7 +36,7 @@ from .core.shards import is_counter, shard_number
 from .core.stats import PENDING_SHARES, DispatcherStats, PublishStats, decode, encode
 from .core.words import counted
 from .sinks import Delivery, Sink, open_sink
-from .sinks.client_totals import ask_totals
+from .sinks.client_totals import AskClient, ask_totals
 from .sinks.publish_log import PublishLog
 from .sinks.shortage_log import ShortageLog
 from .store import open_outbox
@@ -49,7 +49,6 @@ from .supervision.protocol import Ready
 from .system.addresses import leads_to
 from .system.exits import Failure, WriteUnavailable
 from .system.logs import WriteOutage
-from .system.small_arrays import fill_cache
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
         store_opener: Callable[[Settings, Callable[[str], None], bool], OutboxStore] = open_outbox,
         rules: type[DispatcherRules] = DispatcherRules,
         jitter: Callable[[], float] = random.random,
-        ask_client: Callable[[Settings], dict[bytes, int] | None] = ask_totals,
+        ask_client: AskClient = ask_totals,
     ):
         super().__init__(start_args, host)
         self.rules: DispatcherRules
@@ -95,7 +94,6 @@ class Dispatcher(Actor[DispatcherInbox, Settings]):
 
     async def init(self) -> Ready:
         """Read the stored batches."""
-        fill_cache()
         orders = calls.decode_orders(self.start_args.orders)
         settings = with_values(self.options, orders.values)
         open_sink, open_store = self._openers

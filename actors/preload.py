@@ -2,9 +2,6 @@
 milliseconds instead of importing for a tenth of a second.
 """
 
-import asyncio  # noqa: F401
-import encodings.ascii
-import encodings.idna  # noqa: F401
 import os
 import sqlite3  # noqa: F401
 
@@ -12,12 +9,12 @@ import sqlite3  # noqa: F401
 # threads, and the forkserver must fork without threads.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-import tornado.platform.asyncio  # noqa: F401
-
-from . import consumer, counter, dispatcher  # noqa: F401
+from . import consumer, counter, dispatcher, shared_imports  # noqa: F401
 from .client import actor as client  # noqa: F401
 from .embedded_nsqd import actor as embedded_nsqd  # noqa: F401
 from .sources import nsqd  # noqa: F401
 from .system.logs import quiet_libraries
+from .system.small_arrays import fill_cache
 
 quiet_libraries()
+fill_cache()

@@ -2,6 +2,7 @@
 
     PATH="$(make -s nsqd):$PATH" python -m bench.drain [--plays 1000000] [--shards 1 2 4 8]
     PATH="$(make -s nsqd):$PATH" python -m bench.drain --tls --compression snappy deflate
+    PATH="$(make -s nsqd):$PATH" python -m bench.drain --busy 2
 
 Each reader gets its own nsqd, which already holds the plays of 100 videos in memory, with its default
 --max-rdy-count and RDY 2500. Our plays go through consumer, ledgers, dispatcher and HTTP client; all is
@@ -11,6 +12,9 @@ publishes every 60 s, twenty videos each, and loses its counts when it dies. nsq
 whether it is empty, so a time is up to 0.2 s too long: take many plays. With `--tls` or `--compression` our
 reader alone is compared with itself: in the clear, secured so, and in the clear again. The clock runs
 until the last message is finished. Believe the ratios only: the figures are of one run on one machine.
+
+`--busy N`: N endless loops run beside each reader. "out of time" says how many of the questions of the
+dispatcher to the counters (`Collect`) had no answer within a second: their videos then leave later.
 
 Our CPU time per play is that of all our processes but the reference client. It is compared with what nsqd
 uses per play while bench_reader drains it.
@@ -36,7 +40,7 @@ from tests.support.services import ANY_PORTS, reading
 from . import stock
 from .backlog import CHANNEL, Queue
 from .command import add_json, folder, need_nsqd, parser, show, write_json
-from .processes import CpuUse, pids_of
+from .processes import CpuUse, busy_loops, pids_of
 
 POLL_S = 0.2  # each answer costs nsqd CPU time, which is measured
 TIMEOUT_S = 3600.0
@@ -51,6 +55,7 @@ class Drained(Struct, frozen=True, omit_defaults=True):
     plays_per_s: float
     cpu_us_a_play: dict[str, float] = {}
     publishes: int = 0
+    expired: int = 0  # questions to counters without an answer in time
 
 
 def main() -> None:
@@ -58,6 +63,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--plays", type=int, default=1_000_000)
     arguments.add_argument("--shards", type=int, nargs="+", metavar="N", help="drain with N shards")
+    arguments.add_argument("--busy", type=int, default=0, metavar="N", help="endless loops beside it")
     arguments.add_argument("--tls", action="store_true", help="drain over TLS too")
     arguments.add_argument(
         "--compression", choices=["snappy", "deflate"], nargs="+", default=[], help="drain compressed too"
@@ -67,12 +73,12 @@ def main() -> None:
     options = arguments.parse_args()
     need_nsqd()
     if options.tls or options.compression:
-        with folder() as path:
+        with folder() as path, busy_loops(options.busy):
             secured = _secured(path, options)
         _show_secured(secured)
         write_json(options.json, secured)
         return
-    with folder() as path:
+    with folder() as path, busy_loops(options.busy):
         few = min(options.plays, stock.PLAYS_MAX)
         results = {
             STOCK: _stock("finish", path / "stock", few),
@@ -163,7 +169,8 @@ def _ours(path: Path, plays: int, overrides: list[str], options: Iterable[str] =
             drained = drain(queue, pids_of(service) | {"nsqd": nsqd.pid}, plays)
             status = service.status()
             assert status["plays"]["counted"] == plays, status["plays"]
-            return structs.replace(drained, publishes=status["publishes"]["total"])
+            publishes, expired = status["publishes"]["total"], status["collects_expired"]
+            return structs.replace(drained, publishes=publishes, expired=expired)
 
 
 def drain(queue: Queue, pids: dict[str, int], plays: int) -> Drained:
@@ -203,7 +210,7 @@ def _show_cpu(results: dict[str, Drained]) -> None:
     for name, one in results.items():
         if one.cpu_us_a_play:
             cpu = ", ".join(f"{process} {us:.2f}" for process, us in one.cpu_us_a_play.items())
-            publishes = f"{one.publishes} publishes; " if one.publishes else ""
+            publishes = f"{one.publishes} publishes, {one.expired} out of time; " if one.publishes else ""
             print(f"{name}: {publishes}CPU per play, µs: {cpu}")
 
 

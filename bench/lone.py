@@ -37,7 +37,7 @@ from tests.support.services import ANY_PORTS, reading
 from . import chain, relay
 from .backlog import PLAYS_A_VIDEO, Queue, body
 from .command import add_json, folder, kinds, parser, show, write_json
-from .processes import CpuUse, pids_of
+from .processes import CpuUse, busy_loops, pids_of
 from .receipts import Receiver
 
 IDLE_SHARE = 0.9
@@ -85,7 +85,7 @@ def main() -> None:
     options = arguments.parse_args()
     found = []
     for kind in options.queue or kinds():
-        with folder() as path, _busy_loops(options.busy):
+        with folder() as path, busy_loops(options.busy):
             found.append(_compare(kind, path, options))
     columns = ("queue", "CPU, µs", "relay", "x", "median, ms", "relay", "x", "p99, ms", "relay", "x")
     show(columns, [_row(one) for one in found])
@@ -208,17 +208,6 @@ def _chain(address: str, url: str, path: Path) -> Iterator[dict[str, int]]:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-@contextlib.contextmanager
-def _busy_loops(count: int) -> Iterator[None]:
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
 
 
 def _idle_share() -> float:

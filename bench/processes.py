@@ -1,8 +1,10 @@
 """The CPU time and the memory that the processes of a service use, as the system counts them."""
 
 import contextlib
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -36,6 +38,18 @@ def cpu_s(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
+
+
+@contextlib.contextmanager
+def busy_loops(count: int) -> Iterator[None]:
+    """While the block lasts, so many endless loops run beside it, each of which would take a whole core."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
 
 
 def wake_ups(pid: int) -> int:

@@ -29,6 +29,7 @@ def main() -> int:
     from .head_start import begin
 
     begin(sys.argv[1:])
+    from .commands import end
     from .commands import main as run
 
-    return run(sys.argv[1:])
+    return end(run(sys.argv[1:]))

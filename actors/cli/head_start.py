@@ -14,9 +14,8 @@ def begin(arguments: list[str]) -> None:
     import gc
 
     from ..supervision import forkserver_ahead
-    from ..system.installation import environment
     from ..system.umask import keep_private
 
     gc.disable()  # until the imports are over (`lifecycle.run`): nothing of them is garbage
     keep_private()  # what the forkserver starts has its umask
-    forkserver_ahead.begin(["actors.preload"], environment())
+    forkserver_ahead.begin(["actors.shared_imports"], ["actors.preload"], "playtally")

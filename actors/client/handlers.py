@@ -20,18 +20,20 @@ from typing import Any, NoReturn, TypeAlias
 from tornado.http1connection import HTTP1Connection
 from tornado.web import Application, Finish, HTTPError, RequestHandler, stream_request_body
 
+from ..core.total_columns import RECORDS
 from ..core.totals import Bounds, bounds_of
+from ..system.exact_paths import by_path
 from ..system.exits import StoreFailure
 from ..system.http_server import OwnHandler
 from ..system.installation import producer_command
-from ..system.json_parts import send_parts
+from ..system.json_parts import send_bytes, send_parts
 from . import publishes
 from .answers import HEADERS, TYPE, Answer, answer_to, store_fails
 from .errors import MalformedPublish
 from .events import STREAMS_MAX
 from .finding import find
 from .reference import Reference
-from .totals import total_of, totals_within
+from .totals import records_within, total_of, totals_within
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ def application(client: Reference, more: Routes) -> Application:
         content = (_PAGE_PATH / name).read_bytes()
         content = content.replace(b"python -m producer", producer_command().encode())
         routes.append((path, PageHandler, {"content": content, "content_type": content_type}))
-    return Application(routes, default_handler_class=UnknownPathHandler, log_function=_log_request)
+    return Application(by_path(routes), default_handler_class=UnknownPathHandler, log_function=_log_request)
 
 
 class AnswerHandler(OwnHandler):
@@ -167,11 +169,15 @@ class PlaysHandler(ReferenceHandler):
 
 
 class TotalsHandler(ReferenceHandler):
-    """GET /totals: all, or with `top` or `below` some."""
+    """GET /totals: all, or with `top` or `below` some. As records for who accepts them: our service does."""
 
     async def get(self) -> None:
         bounds = self._bounds()
-        if bounds is not None:
+        if bounds is None:
+            return
+        if RECORDS in self.request.headers.get("Accept", "") and not bounds.top:
+            await send_bytes(self, records_within(self.client.listing, bounds), RECORDS)
+        else:
             await send_parts(self, totals_within(self.client.listing, bounds))
 
     async def head(self, *arguments: str) -> None:

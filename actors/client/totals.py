@@ -8,6 +8,7 @@ from ..core import guids
 from ..core.client.videos import CELLS, PLAYS
 from ..core.columns import Int64s, guids_of
 from ..core.greatest import greatest, greatest_first
+from ..core.total_columns import records_of
 from ..core.totals import Bounds, video_of
 from .listing import PART_VIDEOS, SEARCHED_VIDEOS, Listing
 
@@ -32,6 +33,16 @@ async def totals_within(listing: Listing, bounds: Bounds) -> AsyncIterator[dict[
         return
     async for part in listing.parts(PART_VIDEOS):
         yield _by_guid(_below(part, bounds))
+
+
+async def records_within(listing: Listing, bounds: Bounds) -> AsyncIterator[bytes]:
+    """The totals within these bounds as records (`core/total_columns.py`), some at a time, in no order.
+
+    Raises `StoreFailure`.
+    """
+    async for part in listing.parts(SEARCHED_VIDEOS):
+        rows = _below(part, bounds)
+        yield records_of(rows[:, :PLAYS], rows[:, PLAYS])
 
 
 async def _most(listing: Listing, bounds: Bounds) -> dict[str, int]:

@@ -142,7 +142,8 @@ class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
     `republishing`: requests to publish totals again that are not done. `refused`: how many videos the client
     refuses; `refused_videos`: the first of them. `width`: the widest batch that the client takes; 0 if any.
     `published`: more figures of its publishes. `unanswered`: batches that are sent and have no answer yet;
-    `in_flight` has those that the ledgers have not recorded, too.
+    `in_flight` has those that the ledgers have not recorded, too. `expired`: questions to counters
+    (`Collect`, `CollectPublished`) without an answer in time, since the dispatcher began.
     """
 
     realtime: int
@@ -165,6 +166,7 @@ class DispatcherStats(Struct, frozen=True, array_like=True, tag="dispatcher"):
     refused_videos: list[RefusedVideoStats] = []
     published: PublishStats = PublishStats()
     unanswered: int = 0
+    expired: int = 0
 
 
 Stats: TypeAlias = ConsumerStats | CounterStats | DispatcherStats

@@ -13,10 +13,10 @@ import sqlite3
 from collections.abc import Iterator
 
 from ..store.database import PASSING
-from ..store.folder import sync
 from ..store.mark import Mark, mark_path
 from ..store.untouched import left_if_refused
 from ..system.exits import StoreFailure
+from ..system.flushing import sync
 from ..system.locks import try_lock
 from ..system.reasons import reason_of
 from ..system.transactions import Transaction

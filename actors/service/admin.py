@@ -12,10 +12,10 @@ import tornado.web
 
 from ..system import session_handlers
 from ..system.doorkeeper import Doorkeeper
+from ..system.exact_paths import by_path
 from ..system.http_server import BoundedHTTPServer, OwnHandler
 from . import actions, health, operator_page, totals
 from .handlers import Handler
-from .metrics import metrics
 from .status import ServiceView, status
 
 # A republish has a body with its videos, and the supervisor must not keep an upload.
@@ -36,15 +36,17 @@ def server(
     open_paths = (*health.PROBES, *session_handlers.OPEN_PATHS)
     doorkeeper = Doorkeeper("admin", token, lambda: service.secret, open_paths)
     application = tornado.web.Application(
-        [
-            (r"/status", _Status, arguments),
-            (r"/metrics", _Metrics, arguments),
-            *health.routes(service),
-            *operator_page.routes(service),
-            *totals.routes(service),
-            *session_handlers.routes(doorkeeper),
-            *actions.routes(service),
-        ],
+        by_path(
+            [
+                ("/status", _Status, arguments),
+                ("/metrics", _Metrics, arguments),
+                *health.routes(service),
+                *operator_page.routes(service),
+                *totals.routes(service),
+                *session_handlers.routes(doorkeeper),
+                *actions.routes(service),
+            ]
+        ),
         default_handler_class=_NotFound,
     )
     return BoundedHTTPServer(
@@ -67,6 +69,8 @@ class _Status(Handler):
 
 class _Metrics(Handler):
     async def get(self) -> None:
+        from .metrics import metrics  # here: its library is heavy, and many services have no Prometheus
+
         found = status(self.service, await self.service.looks.fresh())
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
         self.write(metrics(found))

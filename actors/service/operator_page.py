@@ -43,7 +43,7 @@ def routes(service: ServiceView) -> list[tuple[str, type[tornado.web.RequestHand
 
 def _link_to(path: pathlib.Path) -> str:
     name = path.relative_to(_PATH).as_posix()
-    return "/" if name == "index.html" else f"/{name.replace('.', '[.]')}"
+    return "/" if name == "index.html" else f"/{name}"
 
 
 def _content_of(path: pathlib.Path) -> dict[str, Any]:

@@ -6,15 +6,20 @@ Uses psutil: only Linux has /proc.
 import contextlib
 import functools
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 APART_S = 1.0  # CPU time is counted in steps of 10 ms, so a shorter time says little
 PIDS_MAX = 256
 
-# To make one costs as much as all it is asked.
-_process = functools.lru_cache(maxsize=PIDS_MAX)(psutil.Process)
+
+@functools.lru_cache(maxsize=PIDS_MAX)  # to make one costs as much as all it is asked
+def _process(pid: int) -> "psutil.Process":
+    import psutil  # here and below: it is heavy, and a start does without it
+
+    return psutil.Process(pid)
 
 
 class Total(NamedTuple):
@@ -48,6 +53,8 @@ class Resources:
 
     def _now(self, pid: int | None) -> dict[str, Any]:
         if pid is not None:
+            import psutil
+
             with contextlib.suppress(psutil.Error):  # the process has just ended
                 process = _process(pid)
                 times = process.cpu_times()

@@ -100,6 +100,8 @@ def status(service: ServiceView, look: Look) -> dict[str, Any]:
         },
         # The widest batch that the client takes, learned from a 413; 0 if it takes any.
         "videos_per_batch_max": sum(one.width for one in dispatchers),
+        # Questions that the counters did not answer in time, since the dispatcher began: see `Collect`.
+        "collects_expired": sum(one.expired for one in dispatchers),
         "refused_videos": [_refused(one) for each in dispatchers for one in each.refused_videos],
         # All of them; the list has the first ones.
         "refused_videos_total": sum(one.refused for one in dispatchers),

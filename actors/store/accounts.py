@@ -72,9 +72,17 @@ class AccountJournal:
 
 
 def read_accounts(
-    path: Path, connection: sqlite3.Connection, say_loading: SayLoading = in_silence
+    path: Path,
+    connection: sqlite3.Connection,
+    say_loading: SayLoading = in_silence,
+    *,
+    to_look_up: bool = True,
 ) -> Accounts:
-    """Load all accounts of a ledger. Raises `StoreFailure` if they are damaged."""
+    """Load all accounts of a ledger. Raises `StoreFailure` if they are damaged.
+
+    `to_look_up`: False leaves out `Accounts.loaded`, which the caller may call later: until then no video can
+    be looked up.
+    """
     (total,) = connection.execute(_ROWS).fetchone()
     rows = told(connection.execute(_IN_ORDER), total, "rows of accounts", say_loading)
     accounts = Accounts(salt=os.urandom(16))
@@ -84,7 +92,8 @@ def read_accounts(
             joined, lengths = _joined(several)
             accounts.load(joined)
             lacking.note(numbers_of(joined.rows), np.repeat(numbers, lengths))
-        accounts.loaded()
+        if to_look_up:
+            accounts.loaded()
     except (IndexError, TypeError, ValueError) as error:
         raise refused(path, f"its accounts: {error}") from error
     accounts.stale = lacking.parts()

@@ -23,6 +23,7 @@ from msgspec import Meta, Struct
 
 from ..core.shards import SHARDS_MAX
 from ..system.exits import Failure, StoreFailure
+from ..system.flushing import sync
 from ..system.locks import LOCK_TIMEOUT_S, is_locked
 from ..system.ownership import check_owner_of
 from ..system.reasons import reason_with_path
@@ -31,7 +32,7 @@ from ..system.state_id import NAME
 from ..system.temporary import hold
 from ..version import VERSION
 from .database import open_read_only, refused, uri_of
-from .folder import LedgerSet, check_complete, find, sync, write
+from .folder import LedgerSet, check_complete, find, write
 from .ledger import read_tallies
 from .snapshot import open_snapshot
 from .verify import verify

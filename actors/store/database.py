@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.exits import StoreFailure, WriteUnavailable
+from ..system.flushing import sync
 from ..system.locks import LOCK_TIMEOUT_S, lock_file
 from ..system.reasons import reason_of
 from ..system.regular import open_regular
@@ -105,14 +106,19 @@ def make(path: Path, schema: str, facts: Facts) -> None:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     try:
         with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")  # it is flushed once, as a whole, below
             connection.execute("PRAGMA journal_mode = WAL")
             with Transaction(connection):
                 for statement in (_META + schema).split(";"):
                     connection.execute(statement)
                 rows = [("format", FORMAT), *facts.items()]
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        sync(path)
+        sync(path.parent)
     except sqlite3.Error as error:
         raise refused(path, error) from error
+    except OSError as error:
+        raise refused(path, reason_of(error)) from error
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ import msgspec
 from ..core.shards import SHARDS_MAX
 from ..core.words import counted
 from ..system.exits import StoreFailure
+from ..system.flushing import sync
 from ..system.installation import service_command
 from ..system.locks import lock_file, make_folder
 from ..system.ownership import check_owner
@@ -271,15 +272,6 @@ def write(state_dir: str | Path, ledgers: LedgerSet) -> None:
         os.fsync(file.fileno())
     draft.replace(target)
     sync(target.parent)
-
-
-def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _make(state_dir: str, shards: int) -> LedgerSet:

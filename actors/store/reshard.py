@@ -26,6 +26,7 @@ from ..core.counter.seen_ids import merged
 from ..core.shards import shard_of
 from ..system import runfile
 from ..system.exits import Failure, StoreFailure
+from ..system.flushing import sync
 from ..system.installation import service_command
 from ..system.locks import lock_file
 from ..system.ownership import check_owner
@@ -34,7 +35,7 @@ from ..system.transactions import Transaction
 from .accounts import read_accounts, write_whole
 from .client_check import RESTORED
 from .database import open_read_only, refused
-from .folder import RESHARDED, LedgerSet, find, make_files, sync, write
+from .folder import RESHARDED, LedgerSet, find, make_files, write
 from .ledger import WRITE_TALLIES, read_tallies
 from .mark import mark_path, promise_nothing
 from .publish_totals import read_totals, write_totals

@@ -20,6 +20,7 @@ from msgspec import Struct, structs
 
 from ..core.words import counted
 from ..system.exits import Failure, StoreFailure
+from ..system.flushing import sync
 from ..system.locks import lock_file
 from ..system.reasons import reason_of, reason_with_path
 from ..system.regular import open_regular
@@ -27,7 +28,7 @@ from ..system.state_id import NAME
 from .backup import MANIFEST, Manifest, check_copy, digest_of, plays_in, private_files
 from .database import Database, locked
 from .elsewhere import forget_elsewhere
-from .folder import QUEUE, RESHARDED, LedgerSet, LedgerSetStage, read, sync, write
+from .folder import QUEUE, RESHARDED, LedgerSet, LedgerSetStage, read, write
 from .mark import promise_nothing
 from .outbox import go_on_without
 from .reshard import hold

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 
+# argparse looks for translations of its words on the disk, three times a command, though there are none.
+argparse._ = str  # type: ignore[attr-defined]  # it is not documented
+
+
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's parser. Its help and its usage are several lines; an error is one."""
 

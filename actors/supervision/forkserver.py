@@ -10,7 +10,6 @@ import os
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver, resource_tracker
@@ -30,6 +29,7 @@ def prepare(preload: Iterable[str], withheld: Iterable[str] = ()) -> None:
     `withheld`: environment variables that no helper process and no child gets, unless its spec names them
     (`ChildSpec.environment`).
     """
+    _without_tracker()
     forkserver.set_forkserver_preload([*forkserver_ahead.FIRST, *preload, forkserver_ahead.LAST])
     _withheld.update(withheld)
 
@@ -107,7 +107,6 @@ def undisturbed() -> Iterator[None]:
     Else Ctrl-C, which reaches the whole process group, ends it in the middle of them. `undisturbed.py`
     unblocks them in the forkserver. A signal for this process waits until the block is over.
     """
-    _start_tracker()  # it blocks them for itself, and then unblocks them here
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield
@@ -115,12 +114,14 @@ def undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_tracker() -> None:
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        resource_tracker.ensure_running()
-    if told:
-        log.warning("multiprocessing's resource tracker has ended: another one is started")
+def _without_tracker() -> None:
+    """Have multiprocessing start no resource tracker: it would track semaphores and shared memory alone.
+
+    It finds one that takes whatever is written to it.
+    """
+    tracker = vars(resource_tracker._resource_tracker)
+    if tracker["_fd"] is None:
+        tracker["_fd"] = os.open(os.devnull, os.O_WRONLY)
 
 
 def why_not_started(error: Exception) -> str:

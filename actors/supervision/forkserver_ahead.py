@@ -1,9 +1,12 @@
-"""A forkserver that does its imports before anybody knows what it is for: they take most of a start.
+"""A forkserver that begins before anybody knows what it is for: imports take most of a start.
 
-`begin` starts it, as the first thing that a program does. It gets no environment variable but those of
-`KEPT`: which ones are secret is not known yet. `forkserver.begin` gives it its socket (`take`), and only then
-does it start children. They get the other variables with their start arguments. Without that it ends with
-this process.
+`begin` imports what this program and its children both need, once, and forks a process off. That one imports
+what the children need beside it, and waits. `forkserver.begin` gives it its socket (`take`), and only then
+does it start children. Without that it ends with this process.
+
+It is a copy of this process before anything has been opened or started. It has no environment variable but
+those of `KEPT`: which ones are secret is not known yet. The others are overwritten in its memory, and
+children get theirs with their start arguments. So nothing may read the environment's values before `begin`.
 
 This file imports nothing that is heavy, and nothing at all fails if there can be no head start.
 """
@@ -12,9 +15,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple, Never
 
 # What Python and the dynamic linker go by.
 KEPT = frozenset(
@@ -34,9 +37,9 @@ FIRST = (
     "runpy",
 )
 LAST = f"{__package__}.undisturbed"
+TITLE = "multiprocessing.forkserver"  # as in the command line of multiprocessing's own: people look for that
 _GO = b"g"
-# The name of multiprocessing's own is in it, as in the command line of its own: people look for that.
-_CODE = "from multiprocessing.forkserver import main; from {module} import serve; serve(main, {arguments!r})"
+_END_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Started(NamedTuple):
@@ -50,28 +53,25 @@ class Started(NamedTuple):
 _started: list[Started] = []
 
 
-def begin(preload: Iterable[str], environment: Mapping[str, str]) -> None:
-    """Start a forkserver that imports these modules. `environment`: the `KEPT` are taken from it."""
+def begin(shared: Iterable[str], preload: Iterable[str], name: str) -> None:
+    """Fork a forkserver off that imports the modules of `preload`, once both have imported those of `shared`.
+
+    `name` stands before its title in `ps`. Call it before this process opens or starts anything.
+    """
     if not _is_usual():
         return
+    _import([*FIRST, *shared])
     with suppress(OSError):
         listener = socket.socket(socket.AF_UNIX)
         theirs, ours = os.pipe()
-        arguments = (listener.fileno(), theirs, [*FIRST, *preload, LAST])
-        code = _CODE.format(module=__name__, arguments=arguments)
-        for one in arguments[:2]:
-            os.set_inheritable(one, True)
+        # Until `undisturbed.py`: else Ctrl-C, which reaches all, would end it in its imports.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _END_SIGNALS)
         try:
-            pid = os.posix_spawn(
-                sys.executable,
-                [sys.executable, "-c", code],
-                {name: value for name, value in environment.items() if name in KEPT},
-                file_actions=[(os.POSIX_SPAWN_CLOSE, one) for one in _inherited(arguments[:2])],
-                # Until `undisturbed.py`: else Ctrl-C, which reaches all, would end it in its imports.
-                setsigmask=[*signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.SIGINT, signal.SIGTERM],
-            )
+            pid = os.fork()
+            if not pid:
+                _serve(listener.detach(), theirs, [*preload, LAST], f"{name}: {TITLE}")
         finally:
-            os.set_inheritable(listener.fileno(), False)
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(theirs)
         _started.append(Started(pid, listener, ours))
 
@@ -97,18 +97,56 @@ def let_go(started: Started) -> None:
     started.listener.close()
 
 
-def serve(main: Any, arguments: tuple[int, int, list[str]]) -> None:
-    """Import, wait for `let_go`, and be multiprocessing's forkserver: the main function of the process."""
-    listener, alive, preload = arguments
-    for name in preload:
+def _serve(listener: int, alive: int, preload: list[str], title: str) -> Never:
+    """Import, wait for `let_go`, and be multiprocessing's forkserver: all that the forked process does."""
+    code = 1
+    try:
+        for number in _END_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)  # they are blocked; the program's handlers are not for it
+        _forget_environment(title)
+        _close_all_but(listener, alive)
+        _import(preload)
+        if os.read(alive, 1) == _GO:  # else the other process has ended
+            from multiprocessing.forkserver import main
+
+            main(listener, alive, [])
+        code = 0
+    except SystemExit:  # how multiprocessing's ends
+        code = 0
+    except Exception:  # noqa: BLE001  # whatever it is, it must not go on as the program
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
         with suppress(ImportError):  # as multiprocessing does: the child that needs it says why
             __import__(name)
-    if os.read(alive, 1) == _GO:  # else the other process has ended
-        main(listener, alive, [])
+
+
+def _forget_environment(title: str) -> None:
+    """Drop the variables that are not kept, and overwrite their values wherever this process has them."""
+    import ctypes
+    import posix
+
+    import setproctitle
+
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_void_p
+    dropped = [(name, value) for name, value in posix.environ.items() if os.fsdecode(name) not in KEPT]
+    for name, value in dropped:
+        if place := getenv(name):  # the length stays: setproctitle looks for the end of all variables
+            ctypes.memset(place, ord("x"), len(value))
+        if len(value) > 1:  # Python has only one of each that is shorter
+            ctypes.memset(id(value) + bytes.__basicsize__ - 1, ord("x"), len(value))
+    setproctitle.setproctitle(title)  # into the place where the process got its environment
+    for name, _ in dropped:
+        del os.environ[os.fsdecode(name)]
 
 
 def _is_usual() -> bool:
-    """Whether this is a Python without options, with all standard streams open, and with such a forkserver.
+    """Whether all standard streams are open, no thread runs, and Python has such a forkserver.
 
     What is opened now must not get the number of a stream that is closed.
     """
@@ -117,17 +155,12 @@ def _is_usual() -> bool:
             os.fstat(stream)
     except OSError:
         return False
-    return hasattr(os, "posix_spawn") and sys.version_info < (3, 14) and sys.orig_argv[1:2] == sys.argv[:1]
+    return hasattr(os, "fork") and sys.version_info < (3, 14) and len(sys._current_frames()) == 1
 
 
-def _inherited(but: Collection[int]) -> list[int]:
-    """The descriptors that a new process would have, but those, and the standard streams."""
-    found = [int(name) for name in os.listdir("/dev/fd")]
-    return [one for one in found if one > 2 and one not in but and _is_inheritable(one)]
-
-
-def _is_inheritable(descriptor: int) -> bool:
-    try:
-        return os.get_inheritable(descriptor)
-    except OSError:  # the one that the folder was read with
-        return False
+def _close_all_but(*kept: int) -> None:
+    """Close all descriptors but those, and the standard streams."""
+    for descriptor in [int(name) for name in os.listdir("/dev/fd")]:
+        if descriptor > 2 and descriptor not in kept:
+            with suppress(OSError):  # the one that the folder was read with
+                os.close(descriptor)

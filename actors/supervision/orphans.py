@@ -6,9 +6,8 @@ whose forkserver was killed, and whatever else was started in the container.
 
 import os
 from contextlib import suppress
-from multiprocessing import forkserver, resource_tracker
 
-import psutil
+from . import forkserver
 
 
 def reap_inherited() -> None:
@@ -19,6 +18,8 @@ def reap_inherited() -> None:
 
 def reap_unknown(own: set[int]) -> None:
     """Wait for the children that have ended, but for those in `own`: who started them asks how they ended."""
+    import psutil  # here: it is heavy, and only the first process of a container needs it
+
     with suppress(ChildProcessError):  # there are no children
         # Looks whether anyone has ended, and leaves them as they are.
         if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
@@ -31,8 +32,5 @@ def reap_unknown(own: set[int]) -> None:
 
 def _own() -> set[int]:
     """What multiprocessing has started in this process, and asks for itself."""
-    helpers = (
-        getattr(forkserver._forkserver, "_forkserver_pid", None),
-        getattr(resource_tracker._resource_tracker, "_pid", None),
-    )
-    return {pid for pid in helpers if pid is not None}
+    present = forkserver.pid()
+    return {present} if present else set()

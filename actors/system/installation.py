@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # pip writes this folder beside the modules that it copies; a checkout, installed with -e or not, has none.
-INSTALLED = any(ROOT.glob("playtally-*.dist-info"))
+INSTALLED = any(one.startswith("playtally-") and one.endswith(".dist-info") for one in os.listdir(ROOT))
 _SCRIPTS = ("playtally", "playtally-producer")
 
 

@@ -1,4 +1,4 @@
-"""Sends a JSON object part by part, so that however large it is, this process holds one part of it."""
+"""Sends an answer part by part, so that however large it is, this process holds one part of it."""
 
 import asyncio
 from collections.abc import AsyncIterable, Mapping
@@ -30,6 +30,17 @@ async def send_parts(handler: RequestHandler, parts: AsyncIterable[Mapping[str, 
         close(handler)
         return
     handler.write((held or b"{") + b"}\n")
+
+
+async def send_bytes(handler: RequestHandler, parts: AsyncIterable[bytes], content_type: str) -> None:
+    """Answer with all parts, one after the other. Raises and closes as `send_parts`."""
+    handler.set_header("Content-Type", content_type)
+    try:
+        async for part in parts:
+            handler.write(part)
+            await asyncio.wait_for(handler.flush(), SLOW_TIMEOUT_S)
+    except (TimeoutError, StreamClosedError):  # the other end is gone, or does not read
+        close(handler)
 
 
 def close(handler: RequestHandler) -> None:

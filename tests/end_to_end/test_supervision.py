@@ -209,15 +209,20 @@ def sockets_folder(service) -> Path:
 
 # The first forkserver says who it is and waits, before its imports. All other processes start as always.
 DELAY_THE_FIRST = """
-import os, sys, time
-if "multiprocessing.forkserver" in " ".join(sys.orig_argv):
-    try:
-        file = os.open("{file}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        pass
-    else:
-        os.write(file, b"%d." % os.getpid())
-        time.sleep(3600)
+import os, time
+fork = os.fork
+def fork_and_wait():
+    pid = fork()
+    if pid == 0:
+        try:
+            file = os.open("{file}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            pass
+        else:
+            os.write(file, b"%d." % os.getpid())
+            time.sleep(3600)
+    return pid
+os.fork = fork_and_wait
 """
 
 

@@ -16,7 +16,8 @@ SERVES = {"psutil", "setproctitle", "multiprocessing", "sqlite3"}
 SCREEN = {"rich", "argcomplete"}
 SETTINGS = {"msgspec", "tomllib", "ssl", "http", "email", "logging", "json"}
 MODULES_OF = """
-import runpy, sys
+import os, runpy, sys
+os._exit = sys.exit
 sys.argv = ["supervisor.py", *sys.argv[1:]]
 try:
     runpy.run_path("supervisor.py", run_name="__main__")
@@ -73,6 +74,15 @@ def service(tmp_path_factory):
 def test_a_command_to_a_running_service_imports_nothing_of_the_work(command, lacks, service):
     name, *rest = command
     assert packages(imported_by(name, *service.arguments, *rest)) & lacks == set()
+
+
+def test_the_supervisor_starts_without_what_is_used_later_or_by_children_alone():
+    code = "import sys, actors.shared_imports, actors.service.lifecycle; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    later = {"psutil", "prometheus_client", "numpy", "sqlite3", "nsq", "rich", "pyroaring"}
+    assert not packages(done.stdout.split()) & later
 
 
 def test_stop_imports_nothing_of_the_work(tmp_path):

@@ -3,6 +3,7 @@
 import asyncio
 
 from ...config import Settings, SinkKind, without_secrets
+from ...core.total_columns import TotalColumns
 from ...sinks import open_sink
 from ...sinks.client_totals import NoTotals, totals_of
 from ...store.client_check import check_before_start
@@ -56,7 +57,8 @@ async def check_totals(settings: Settings) -> list[Finding]:
         return []
     try:
         totals = await asyncio.to_thread(totals_of, settings)
-        warning = check_before_start(settings, without_secrets(settings.publish.url or url), totals or {})
+        client = without_secrets(settings.publish.url or url)
+        warning = check_before_start(settings, client, totals or TotalColumns())
     except NoTotals as error:
         return [warns(TOTALS, str(error), "see publish.totals_url")]
     except (Failure, ValueError) as failure:

@@ -34,7 +34,12 @@ from .suspects import Alone
 
 
 class DispatcherRules(Confirming):
-    """The state machine of the dispatcher: messages and the time in, effects out."""
+    """The state machine of the dispatcher: messages and the time in, effects out.
+
+    `expired`: how many questions to the counters had no answer in time.
+    """
+
+    expired = 0
 
     # Events
 
@@ -184,6 +189,7 @@ class DispatcherRules(Confirming):
         effects = self._settle_if_due(now_ms)
         for held in self.batches.within(BatchState.ASKED):
             if held.collection.is_expired(now_ms):
+                self.expired += 1
                 for shard in sorted(held.collection.unanswered):
                     self._silent.add(shard)
                     self._set_aside(shard)
@@ -287,6 +293,7 @@ class DispatcherRules(Confirming):
             refused=len(self.refused),
             refused_videos=self.refused.stats(now_ms),
             unanswered=len(self.batches.within(*ON_ITS_WAY)),
+            expired=self.expired,
         )
 
     # Steps

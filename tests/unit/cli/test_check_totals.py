@@ -9,6 +9,7 @@ from actors.cli.check import _all
 from actors.config import CountersSection, PublishSection, Settings
 from actors.config.sections import ClientSection, SupervisorSection
 from actors.core import guids
+from actors.core.total_columns import TotalColumns
 from actors.sinks.client_totals import ask_totals
 from actors.store import ledger_path, open_outbox
 from actors.store.backup import backup
@@ -41,9 +42,8 @@ def start(settings):
     """Judge the client's totals as a start does. Returns why the start is refused; "" if it is not."""
 
     def compare(why_behind):
-        check_client(
-            settings.supervisor.state_dir, "http://127.0.0.1:9/plays", ask_totals(settings) or {}, why_behind
-        )
+        totals = ask_totals(settings) or TotalColumns()
+        check_client(settings.supervisor.state_dir, "http://127.0.0.1:9/plays", totals, why_behind)
 
     try:
         open_outbox(settings, compare).close()

@@ -65,3 +65,32 @@ def test_any_text_is_a_guid_or_a_value_error(text):
     except ValueError:
         return
     assert uuid.UUID(text.strip().removeprefix("urn:uuid:")).bytes == video
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_several_guids_are_parsed_as_each_is(count):
+    usual = ["8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3e"] * count
+    for texts in (
+        usual,
+        [*usual, "8F14E45FCEEA467FA9D20C2F4B6C1D3E"],
+        [*usual, "{8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3e}"],
+    ):
+        assert guids.parse_all(texts) == b"".join(map(guids.parse, texts))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3",
+        "8f14e45f-ceea-467f-a9d2-0c2f4b6c1dxx",
+        "8f14e45fc-eea-467f-a9d2-0c2f4b6c1d3e",
+        "8f14e45f-ceea-467f-a9d2-0c2f4b6c1d  ",
+        "8f14e45f-ceea-467f-a9d2-0c2f4b6c1d\u0663\u0663",
+        "",
+    ],
+)
+def test_one_that_is_none_among_several_is_refused(wrong):
+    usual = "8f14e45f-ceea-467f-a9d2-0c2f4b6c1d3e"
+    for texts in ([wrong], [usual, wrong], [wrong, usual, usual]):
+        with pytest.raises(ValueError, match="not a GUID"):
+            guids.parse_all(texts)

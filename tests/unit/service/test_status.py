@@ -81,7 +81,7 @@ def status_of(*stats, shards=2, look=None, log_lines_dropped=0):
 def test_refused_videos_are_shown_with_the_answer_and_keep_the_service_from_having_caught_up():
     videos = [RefusedVideoStats(bytes(15) + bytes([n]), 7, "422 No: plays", 9, 61_000) for n in range(2)]
     found = status_of(
-        COUNTER, msgspec.structs.replace(DISPATCHER, refused=5, refused_videos=videos, width=10)
+        COUNTER, msgspec.structs.replace(DISPATCHER, refused=5, refused_videos=videos, width=10, expired=3)
     )
     assert found["refused_videos"][1] == {
         "video_id": "00000000-0000-0000-0000-000000000001",
@@ -91,6 +91,7 @@ def test_refused_videos_are_shown_with_the_answer_and_keep_the_service_from_havi
         "next_attempt_s": 61.0,
     }
     assert (found["refused_videos_total"], found["videos_per_batch_max"]) == (5, 10)
+    assert found["collects_expired"] == 3
     assert not found["caught_up"] and "the client refuses 5 videos" in found["why_not_caught_up"]
     assert b"\nplaytally_refused_videos 5.0\n" in metrics(found)
     none = status_of(COUNTER, DISPATCHER)

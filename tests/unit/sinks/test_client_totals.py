@@ -4,20 +4,42 @@ import contextlib
 import http.server
 import json
 import logging
+import re
 import socket
 import ssl
+import subprocess
+import sys
 import threading
+import urllib.request
 
 import pytest
 
 from actors.config import Settings
 from actors.config.sections import ClientSection, PublishSection
+from actors.core import guids
+from actors.core.columns import unpack_numbers, unpack_videos
+from actors.core.total_columns import RECORDS, TOTAL_MAX, TotalColumns
 from actors.sinks import client_totals
 from actors.sinks.client_totals import ask_totals, totals_url_of
 from tests.support.certificates import make_certificate
+from tests.support.patience import PATIENCE_S
 
 ITS_AUTHORIZATION = "what the request had as Authorization"
+JSON = "application/json"
 VIDEO = "00000000-0000-4000-8000-000000000001"
+
+
+@contextlib.contextmanager
+def client_process(path):
+    """The address of a reference client, in a process of its own."""
+    command = [sys.executable, "-m", "actors.client", "--address", "127.0.0.1:0", "--data-path", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield next(
+                found[1] for line in process.stderr if (found := re.search(r"ready at http://(.+?)/", line))
+            )
+        finally:
+            process.kill()
 
 
 def settings(client=True, **publish):
@@ -81,7 +103,55 @@ def test_a_client_that_can_not_be_asked_has_no_totals():
 
 def test_its_totals_are_those_that_it_answers():
     with answering(json.dumps({VIDEO: 7}).encode()) as url:
-        assert ask_totals(settings(totals_url=url)) == {bytes.fromhex(VIDEO.replace("-", "")): 7}
+        assert ask_totals(settings(totals_url=url)) == TotalColumns.of({guids.parse(VIDEO): 7})
+
+
+def test_totals_that_are_read_in_parts_are_those_that_it_answers(monkeypatch):
+    told = {guids.text(bytes([number]) * 16): number for number in range(200)} | {VIDEO.upper(): 1 << 70}
+    for part_bytes, separators in ((1, (",", ":")), (100, (" ,\n", " : ")), (1 << 20, (",", ":"))):
+        monkeypatch.setattr(client_totals, "PART_BYTES", part_bytes)
+        with answering(b" " + json.dumps(told, separators=separators).encode() + b"\n") as url:
+            found = ask_totals(settings(totals_url=url))
+        by_video = dict(zip(unpack_videos(found.videos), unpack_numbers(found.totals), strict=True))
+        assert by_video == {guids.parse(text): min(total, TOTAL_MAX) for text, total in told.items()}
+
+
+@pytest.mark.parametrize(
+    "body", ['{"a,b": 1}', '{"%s": 1, "a,b": 2}', '{"%s": {"x": 1, "y": 2}}', '"%s": 1}']
+)
+def test_no_part_makes_totals_of_what_is_none_as_a_whole(monkeypatch, caplog, body):
+    monkeypatch.setattr(client_totals, "PART_BYTES", 1)
+    with answering(body.replace("%s", VIDEO).encode()) as url:
+        assert ask_totals(settings(totals_url=url)) is None
+    assert "the client can't be asked for its totals" in caplog.text
+
+
+def test_the_reference_client_answers_with_records(tmp_path):
+    told = {bytes([number]) * 16: number for number in range(1, 200)}
+    publish = [
+        {"video_id": guids.text(one), "plays": plays, "arrived_at_ns": 1} for one, plays in told.items()
+    ]
+    with client_process(tmp_path) as address:
+        for start in range(0, len(publish), 20):
+            body = {"batch": f"{start}", "trigger": "deadline", "videos": publish[start : start + 20]}
+            content = json.dumps(body).encode()
+            request = urllib.request.Request(f"http://{address}/plays", content, {"Content-Type": JSON})
+            urllib.request.urlopen(request, timeout=PATIENCE_S).close()
+        own = Settings(
+            publish=PublishSection(url=f"http://{address}/plays"), client=ClientSection(address=address)
+        )
+        found = ask_totals(own)
+        with urllib.request.urlopen(f"http://{address}/totals", timeout=PATIENCE_S) as answer:
+            assert json.load(answer) == {guids.text(one): plays for one, plays in told.items()}
+            assert answer.headers["Content-Type"] == JSON
+    assert dict(zip(unpack_videos(found.videos), unpack_numbers(found.totals), strict=True)) == told
+
+
+@pytest.mark.parametrize("body", [b"x" * 23, bytes(16) + b"\xff" * 8])
+def test_damaged_records_are_said(caplog, body):
+    with answering(body, **{"Content-Type": RECORDS}) as url:
+        assert ask_totals(settings(totals_url=url)) is None
+    assert "the client can't be asked for its totals" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -120,7 +190,7 @@ def test_over_https_its_certificate_has_to_be_of_a_trusted_authority(tmp_path, c
 def test_it_is_asked_through_the_proxy_that_is_set():
     with answering(json.dumps({VIDEO: 7}).encode()) as proxy:  # a proxy is asked for the whole URL
         found = ask_totals(settings(totals_url="http://a.example/all", proxy=proxy.removesuffix("/totals")))
-    assert found == {bytes.fromhex(VIDEO.replace("-", "")): 7}
+    assert found == TotalColumns.of({guids.parse(VIDEO): 7})
 
 
 @pytest.mark.parametrize(
@@ -190,7 +260,7 @@ def test_an_answer_that_never_ends_is_waited_for_a_while(monkeypatch, caplog, he
 def test_totals_that_take_long_to_read_do_not_hold_up_the_start(monkeypatch, caplog):
     monkeypatch.setattr(client_totals, "ANSWER_TIMEOUT_S", 0.1)
     many = json.dumps({f"00000000-0000-4000-8000-{number:012d}": 1 for number in range(500_000)}).encode()
-    monkeypatch.setattr(client_totals, "_get", lambda *_: many)
+    monkeypatch.setattr(client_totals, "_asked", lambda *_: client_totals._parsed(many))
     assert ask_totals(settings(totals_url="http://a.example/totals")) is None
     assert "(its totals were not there and read within 0.1 s)" in caplog.text
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.core.dispatcher.outbox import PublishTotals
+from actors.core.total_columns import TotalColumns
 from actors.store import SqliteLedgerStore, SqliteOutboxStore, ledger_path, outbox_path
 from actors.store.client_check import check_client
 from actors.store.folder import claim
@@ -112,7 +113,9 @@ def test_ledgers_that_the_dispatcher_refuses_are_left_as_they_were(state_dir, st
 def test_a_state_that_the_client_is_ahead_of_is_left_as_it_was(state_dir):
     before = contents(state_dir)
     with pytest.raises(StoreFailure, match="has more plays"):
-        open_outbox(state_dir, lambda why: check_client(state_dir, "a client", {V: 99}, why) and None)
+        open_outbox(
+            state_dir, lambda why: check_client(state_dir, "a client", TotalColumns.of({V: 99}), why) and None
+        )
     assert contents(state_dir) == before
 
 

@@ -525,9 +525,11 @@ def test_a_silent_counter_is_passed_over_until_it_says_something():
     assert one.wakeup_ms() == NOW_MS + COLLECT_TIMEOUT_MS
     assert one.wake(NOW_MS + COLLECT_TIMEOUT_MS - 1) == []
     later_ms = NOW_MS + COLLECT_TIMEOUT_MS
+    assert one.stats().expired == 0
     assert content(one.wake(later_ms)) == {B: 1}
     settled(one, later_ms)
     assert one.stats().pending_videos == 0
+    assert one.stats().expired == 1
     effects = one.handle(0, [collected(number, (A, 100), (A2, 100))], later_ms)
     assert effects == [Send(counter_of(0), Recall())]
     assert one.handle(0, [pending((A, 1))], later_ms)[0].message.videos == A
